@@ -1,0 +1,239 @@
+"""The main job: each case answered by the base and by its fine-tune, and both answers scored."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmbench.cases import Case, Vocabulary
+from pytest_llmbench.errors import UsageError
+from pytest_llmbench.generation.journal import CompletionCache, Journal
+from pytest_llmbench.generation.planner import Planner, Progress
+from pytest_llmbench.records import BASE, FINETUNED, CaseResult, Completion, Scores
+from pytest_llmbench.starter import present
+
+if TYPE_CHECKING:
+    from pytest_llmbench.generation.backend import Backend
+    from pytest_llmbench.metrics import MetricRegistry
+    from pytest_llmbench.settings import Settings
+
+_ALIASES = {"tool": "tool_accuracy", "keyword": "keywords"}
+
+
+class ExpectationError(AssertionError):
+    """An answer that does not reach what its case expects."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What every variant answered to one case, and the scores. `answers["base"]` is a `Completion`."""
+
+    case: Case
+    completions: Mapping[str, Completion]
+    scores: Scores
+
+    def __getitem__(self, variant: str) -> Completion:
+        return self.completions[variant]
+
+    @property
+    def base(self) -> Completion:
+        """The base's completion."""
+        return self.completions[BASE]
+
+    @property
+    def finetuned(self) -> Completion:
+        """The fine-tune's completion. Raises UsageError when no adapter was compared."""
+        if FINETUNED not in self.completions:
+            raise UsageError(
+                "there is no fine-tuned answer: no adapter was given (--llmbench-adapter) or none was found"
+            )
+        return self.completions[FINETUNED]
+
+    def check(self) -> None:
+        """Hold the judged answer, the fine-tune's when there is one, against the case's `expect`.
+
+        Raises:
+            ExpectationError: a score is under what was expected, or a variant could not answer at all.
+        """
+        __tracebackhide__ = True
+        failed = [completion for completion in self.completions.values() if completion.finish == "error"]
+        if failed:
+            reasons = "\n".join(f"  {completion.variant}: {completion.error}" for completion in failed)
+            raise ExpectationError(f"{self.case.name}: no answer\n{reasons}")
+        misses = [self._miss(name, least) for name, least in self.case.expect.items()]
+        if any(misses):
+            raise ExpectationError(self._explain([miss for miss in misses if miss]))
+
+    def _miss(self, name: str, least: float) -> str | None:
+        metric = _ALIASES.get(name, name)
+        variant = list(self.completions)[-1]
+        score = self.scores[metric].get(variant)
+        if score is not None and score >= least:
+            return None
+        found = "unscored" if score is None else f"{score:.3g}"
+        return f"{metric} of {variant} is {found}, expected at least {float(least):.3g}"
+
+    def _explain(self, misses: Sequence[str]) -> str:
+        lines = [f"{self.case.name}: {'; '.join(misses)}", f"  prompt: {self.case.prompt}"]
+        if self.case.tool:
+            lines.append(f"  tool expected: {self.case.tool}")
+        for variant, completion in self.completions.items():
+            lines.append(f"  {variant} answered: {completion.text!r} ({completion.finish})")
+            scores = [f"{name}={of[variant]:.3g}" for name, of in self.scores.items() if of.get(variant) is not None]
+            lines.append(f"    scores: {', '.join(scores) or 'none'}")
+        return "\n".join([*lines, f"  written at {self.case.source}"])
+
+
+class Benchmark:
+    """One session's questions and answers.
+
+    Args:
+        settings: the session's settings.
+        backend: who answers.
+        cases: every selected case; the planner batches over them.
+        metrics: how answers are scored.
+        folder: where the journal of this run is kept.
+        cache: where answers of earlier runs are looked up, or None.
+        progress: told of every completion.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        backend: Backend,
+        cases: Sequence[Case],
+        metrics: MetricRegistry,
+        *,
+        folder: Path,
+        cache: CompletionCache | None,
+        progress: Progress,
+    ) -> None:
+        _check_expectations(cases, metrics)
+        self._settings, self._metrics, self._cache = settings, metrics, cache
+        self.backend = backend
+        self._planner = Planner(
+            backend,
+            cases,
+            Journal(folder),
+            cache,
+            question=self._question,
+            embed=settings.metrics.cosine_similarity and len(backend.variants) > 1,
+            progress=progress,
+        )
+
+    def answers(self, case: Case) -> Answers:
+        """Every variant's answer to the case, scored; the first case of a batch waits for the whole batch."""
+        completions = self._planner.answers(case)
+        return Answers(case, completions, self._metrics.score(case, completions))
+
+    def close(self) -> None:
+        """Free the model and close the cache."""
+        self.backend.close()
+        if self._cache is not None:
+            self._cache.close()
+
+    def _question(self, case: Case) -> Mapping[str, object]:
+        """What decides the answer besides who answers: the words, and the noise, which the case's name keys."""
+        return {
+            "case": case.name,
+            "messages": [dict(message) for message in case.messages],
+            "seed": self._settings.generation.seed,
+            "epoch": case.epoch,
+        }
+
+
+def _check_expectations(cases: Sequence[Case], metrics: MetricRegistry) -> None:
+    """Refuse an `expect` that nothing can judge before a model is asked anything."""
+    for case in cases:
+        for name in case.expect:
+            if _ALIASES.get(name, name) not in metrics.metrics:
+                raise UsageError(
+                    f"{case.source}: {case.name} expects '{name}', which no metric that is switched on gives; "
+                    f"there are {', '.join(metrics.metrics) or 'none'}"
+                )
+
+
+def case_result(answers: Answers) -> CaseResult:
+    """The record of one case; embeddings have served their metric and are left to the journal."""
+    case = answers.case
+    return CaseResult(
+        category=case.category,
+        prompt_id=case.id,
+        epoch=case.epoch,
+        prompt=case.prompt,
+        keywords=case.keywords,
+        tool=case.tool,
+        reference=case.reference,
+        completions={name: dataclasses.replace(done, embedding=None) for name, done in answers.completions.items()},
+        scores=answers.scores,
+        timestamp=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
+
+
+def open_backend(settings: Settings) -> Backend:
+    """Load the pair, or reach the server, that the settings name, and prove it sound.
+
+    Raises:
+        LLMBenchError: the model, adapter or server cannot be used; the message says what to do.
+    """
+    if settings.server.url:
+        from pytest_llmbench.generation.server import ServerBackend
+
+        return ServerBackend(settings)
+    return _open_local(settings)
+
+
+def _open_local(settings: Settings) -> Backend:
+    from pytest_llmbench.generation.local import LocalBackend
+    from pytest_llmbench.models.adapters import find_adapter
+    from pytest_llmbench.models.attaching import attach
+    from pytest_llmbench.models.loading import load_base
+    from pytest_llmbench.models.soundness import prove_sound
+    from pytest_llmbench.models.sources import resolve
+
+    source = resolve(settings.model.base, revision=settings.model.revision)
+    adapter = find_adapter(
+        settings.model.adapter, present(Path(settings.model.adapters_dir)), source, verify=settings.model.verify_adapter
+    )
+    loaded = load_base(source, settings.model)
+    attach(loaded, {FINETUNED: adapter} if adapter else {})
+    soundness = dataclasses.asdict(prove_sound(loaded)) if adapter else None
+    return LocalBackend(loaded, settings.generation, {"soundness": soundness})
+
+
+def select(cases: Sequence[Case], settings: Settings) -> list[Case]:
+    """The cases of the wanted categories, at most `limit`, repeated for each epoch.
+
+    Raises:
+        UsageError: a wanted category has no case.
+    """
+    wanted = settings.benchmark.categories
+    known = dict.fromkeys(case.category for case in cases)
+    if unknown := [category for category in wanted or () if category not in known]:
+        raise UsageError(f"benchmark.categories: no suite is called {unknown[0]!r}; there are {', '.join(known)}")
+    chosen = [case for case in cases if wanted is None or case.category in wanted][: settings.benchmark.limit]
+    epochs = settings.generation.epochs
+    if epochs == 1:
+        return chosen
+    return [dataclasses.replace(case, epoch=epoch) for case in chosen for epoch in range(epochs)]
+
+
+def metadata(backend: Mapping[str, Any], settings: Settings, vocabulary: Vocabulary) -> dict[str, Any]:
+    """What a reader needs to know, and to repeat, about a run, before its provenance is added."""
+    adapters = backend.get("adapters") or {}
+    first = next(iter(adapters.values()), None)
+    return {
+        "base_model": backend.get("base_model"),
+        "lora_adapter": first.get("path") if first else None,
+        "device": backend.get("device"),
+        "timestamp": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "seed": settings.generation.seed,
+        "epochs": settings.generation.epochs,
+        "backend": dict(backend),
+        "vocabulary": {"path": str(vocabulary.path), "tools": len(vocabulary.tools)},
+        "settings": settings.model_dump(mode="json"),
+    }

@@ -1,0 +1,403 @@
+"""Cases and the vocabulary they are judged by: what a person writes down to say what a good answer is."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_llmbench.documents import Faults, parse_json, read_text, read_yaml, suggestion
+from pytest_llmbench.errors import UsageError, located
+
+VOCABULARY_FILE = "tools.yaml"
+"""A file of this name in a folder of suites is the vocabulary, never a suite."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The tools a case may be routed to, and the terms that tell of each."""
+
+    tools: Mapping[str, tuple[str, ...]]
+    language: str | None = None
+    path: Path | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Case:
+    """One prompt with what is expected of the answer.
+
+    `messages` is what the model is given: `{"role", "content"}` dictionaries, the system prompt first where there is
+    one, the user's turn (`prompt`) last. `expect` maps a metric to `True` (the score must be 1) or to the least score.
+    `source` is the `file:line` where the case is written.
+    """
+
+    category: str
+    id: str
+    prompt: str
+    messages: tuple[Mapping[str, str], ...] = dataclasses.field(hash=False)
+    keywords: tuple[str, ...] = ()
+    tool: str | None = None
+    reference: str | None = None
+    expect: Mapping[str, float] = dataclasses.field(default_factory=dict, hash=False)
+    language: str | None = None
+    epoch: int = 0
+    source: str = ""
+
+    @property
+    def name(self) -> str:
+        """`category/id`, the pytest id of the case."""
+        return f"{self.category}/{self.id}"
+
+
+def load_vocabulary(path: Path | str) -> Vocabulary:
+    """Read the tools and their terms (`language: fr`, `tools: {volume_up: [son, volume]}`).
+
+    Raises:
+        UsageError: the file is unreadable or wrong; one `file:line: ...` for each fault.
+    """
+    document = read_yaml(path)
+    faults = Faults()
+    data = document.data if isinstance(document.data, dict) else {}
+    for where, message in _check(data, _VOCABULARY_CHECKS):
+        faults.at(document.path, document.line(*where), message)
+    tools = data.get("tools")
+    if "tools" not in data:
+        faults.at(document.path, 1, "a vocabulary needs 'tools': a name for each tool, with the list of its terms")
+    for tool, terms in tools.items() if isinstance(tools, dict) else ():
+        fault = _identifier(tool) or (_texts(terms) if terms else ((), "needs at least one term"))
+        if fault:
+            faults.at(document.path, document.line("tools", tool, *fault[0]), f"tool '{tool}': {fault[1]}")
+    faults.raise_any()
+    return Vocabulary(
+        {tool: tuple(terms) for tool, terms in data["tools"].items()}, data.get("language"), document.path
+    )
+
+
+def load_cases(paths: Iterable[Path | str], vocabulary: Vocabulary | None = None) -> list[Case]:
+    """Read the cases of suites (`.yaml`, `.yml`, `.json`), `.jsonl` and `.csv` files, and of folders of these.
+
+    The order is that of `paths`, by name inside a folder, as written inside a file. A file given twice is read once.
+    `vocabulary` says which tools exist; without one a case cannot name a tool.
+
+    Raises:
+        UsageError: anything is wrong; one `file:line: ...` for each fault, of all files together.
+    """
+    faults = Faults()
+    found = [file for path in paths for file in _files(Path(path), vocabulary, faults)]
+    owners: dict[str, Path] = {}
+    cases: list[Case] = []
+    for path in {path.resolve(): path for path in found}.values():
+        file = _File(path, vocabulary, faults)
+        try:
+            _READERS[path.suffix.lower()](file)
+        except UsageError as error:
+            faults.add(str(error))
+        for category, line in file.categories.items():
+            if category in owners:
+                faults.at(
+                    path, line, f"category '{category}' is already in {owners[category]}; give one of them another name"
+                )
+            owners[category] = path
+        cases += file.cases
+    faults.raise_any()
+    if not cases:
+        raise UsageError("no prompts were given; name a suite, a .jsonl or .csv file, or a folder of them")
+    return cases
+
+
+_Fault = tuple[tuple[str | int, ...], str]
+_Checks = Mapping[str, Callable[[Any], _Fault | None]]
+
+_IDENTIFIER = re.compile(r"[A-Za-z0-9._-]+")
+_ROLES = ("system", "user", "assistant")
+_KEYWORD_SEPARATOR = re.compile(r"[;|]")
+_CSV_DELIMITERS = ",;\t"
+
+
+def _text(value: Any) -> _Fault | None:
+    if type(value) is not str:
+        return (), f"must be text, not {value!r:.40}" + ("; put it in quotes" if isinstance(value, int | float) else "")
+    return ((), "is empty") if not value or value.isspace() else None
+
+
+def _identifier(value: Any) -> _Fault | None:
+    if type(value) is int:
+        return None
+    if type(value) is not str or not value:
+        return _text(value)
+    if not _IDENTIFIER.fullmatch(value):
+        return (), f"{value!r:.40} would break a pytest id; use letters without accents, digits, '.', '_' and '-'"
+    return None
+
+
+def _texts(value: Any) -> _Fault | None:
+    if type(value) is not list:
+        return (), f"must be a list of texts, not {value!r:.40}"
+    for index, item in enumerate(value):
+        fault = _text(item)
+        if fault:
+            return (index,), f"item {index + 1} {fault[1]}"
+    folded = [item.casefold() for item in value]
+    if len(set(folded)) == len(folded):
+        return None
+    index = next(index for index, item in enumerate(folded) if item in folded[:index])
+    return (index,), f"'{value[index]}' appears twice"
+
+
+def _messages(value: Any) -> _Fault | None:
+    if type(value) is not list or not value:
+        return (), f"must be a list of messages (role and content), not {value!r:.40}"
+    for index, message in enumerate(value):
+        if fault := _message(message, first=index == 0):
+            return (index, *fault[0]), f"message {index + 1}: {fault[1]}"
+    if value[-1]["role"] != "user":
+        return (len(value) - 1, "role"), "the last message must be the user's, since the model answers it"
+    return None
+
+
+def _message(message: Any, *, first: bool) -> _Fault | None:
+    if type(message) is not dict or message.keys() != {"role", "content"}:
+        return (), f"needs exactly 'role' and 'content', not {message!r:.60}"
+    if message["role"] not in _ROLES:
+        return ("role",), f"unknown role {message['role']!r:.40}; {suggestion(str(message['role']), _ROLES)}"
+    if message["role"] == "system" and not first:
+        return ("role",), "a system message can only be the first"
+    fault = _text(message["content"])
+    return (("content",), f"content {fault[1]}") if fault else None
+
+
+def _expect(value: Any) -> _Fault | None:
+    if type(value) is not dict:
+        return (), f"must map metrics to true or a least score, not {value!r:.40}"
+    for metric, least in value.items():
+        if least is not True and (type(least) not in (int, float) or not math.isfinite(least)):
+            return (metric,), f"{metric} must be true (score 1) or a number (the least score), not {least!r:.40}"
+    return None
+
+
+def _list(value: Any) -> _Fault | None:
+    return None if type(value) is list and value else ((), "must be a list of at least one case")
+
+
+def _mapping(value: Any) -> _Fault | None:
+    return (
+        None if type(value) is dict and value else ((), "must hold at least one tool, each with the list of its terms")
+    )
+
+
+_HEADING_CHECKS: _Checks = {"category": _identifier, "language": _text, "system": _text}
+_CASE_CHECKS: _Checks = {
+    "id": _identifier,
+    "prompt": _text,
+    "messages": _messages,
+    "keywords": _texts,
+    "tool": _text,
+    "reference": _text,
+    "expect": _expect,
+}
+_ROW_CHECKS: _Checks = {**_CASE_CHECKS, **_HEADING_CHECKS}
+_SUITE_CHECKS: _Checks = {**_HEADING_CHECKS, "cases": _list, "$schema": _text}
+_VOCABULARY_CHECKS: _Checks = {"language": _text, "tools": _mapping}
+
+
+def _check(data: Mapping[str, Any], checks: _Checks) -> list[_Fault]:
+    """What is wrong with the keys and values of one mapping, each with the key path where it stands."""
+    faults: list[_Fault] = []
+    for key, value in data.items():
+        check = checks.get(key)
+        if check is None:
+            faults.append(((key,), f"unknown key '{key}'; {suggestion(key, checks)}"))
+        elif fault := check(value):
+            faults.append(((key, *fault[0]), f"{key}: {fault[1]}"))
+    return faults
+
+
+def _files(path: Path, vocabulary: Vocabulary | None, faults: Faults) -> list[Path]:
+    """The files that `path` stands for; a fault, and none, when it stands for nothing."""
+    accepted = ", ".join(_READERS)
+    if path.is_dir():
+        found = [file for file in sorted(path.iterdir()) if _is_suite(file, vocabulary)]
+        if not found:
+            faults.add(f"{path}: this folder holds no suite ({accepted})")
+        return found
+    if not path.exists():
+        faults.add(f"{path}: no such file or folder; cases are read from {accepted} files and folders of these")
+    elif path.suffix.lower() not in _READERS:
+        faults.add(f"{path}: '{path.suffix}' is not a kind of file that cases are read from; give {accepted}")
+    else:
+        return [path]
+    return []
+
+
+def _is_suite(file: Path, vocabulary: Vocabulary | None) -> bool:
+    if file.suffix.lower() not in _READERS or file.name.startswith(".") or file.name == VOCABULARY_FILE:
+        return False
+    return not (vocabulary and vocabulary.path and file.resolve() == vocabulary.path.resolve())
+
+
+class _File:
+    """What one file gave so far. `heading` stands for keys that a case leaves out, `checks` knows those it may have."""
+
+    def __init__(self, path: Path, vocabulary: Vocabulary | None, faults: Faults) -> None:
+        self.path = path
+        self.faults = faults
+        self.cases: list[Case] = []
+        self.categories: dict[str, int] = {}
+        self.checks = _ROW_CHECKS
+        self.heading: dict[str, Any] = {"category": path.stem} if _IDENTIFIER.fullmatch(path.stem) else {}
+        self._name = str(path)
+        self._tools = vocabulary.tools if vocabulary else None
+        self._lines: dict[str, int] = {}
+
+    def add(self, row: Mapping[str, Any], line: int) -> list[_Fault]:
+        """Take one case, or say what is wrong with it, by key path."""
+        whole = {**self.heading, **row}
+        faults = _check(row, self.checks) + self._check_whole(whole)
+        if faults:
+            return faults
+        case = _build(whole, f"{self._name}:{line}")
+        name = case.name
+        if name in self._lines:
+            return [(("id",), f"the id '{case.id}' is already taken on line {self._lines[name]}")]
+        self._lines[name] = line
+        self.categories.setdefault(case.category, line)
+        self.cases.append(case)
+        return []
+
+    def _check_whole(self, row: Mapping[str, Any]) -> list[_Fault]:
+        faults: list[_Fault] = []
+        if "id" not in row:
+            faults.append(((), "needs 'id'"))
+        if "category" not in row:
+            faults.append(((), f"needs 'category', since the file's name '{self.path.stem}' cannot be one"))
+        if ("prompt" in row) == ("messages" in row):
+            faults.append(((), "needs either 'prompt' or 'messages'" + (", not both" if "prompt" in row else "")))
+        tool = row.get("tool")
+        if type(tool) is not str:
+            return faults
+        if self._tools is None:
+            faults.append((("tool",), f"tool: '{tool}' cannot be checked without a vocabulary (benchmark.vocabulary)"))
+        elif tool not in self._tools:
+            faults.append((("tool",), f"tool: '{tool}' is unknown; {suggestion(tool, self._tools)}"))
+        return faults
+
+
+def _build(row: Mapping[str, Any], source: str) -> Case:
+    turns = row.get("messages") or [{"role": "user", "content": row["prompt"]}]
+    if "system" in row and turns[0]["role"] != "system":
+        turns = [{"role": "system", "content": row["system"]}, *turns]
+    return Case(
+        category=str(row["category"]),
+        id=str(row["id"]),
+        prompt=turns[-1]["content"],
+        messages=tuple(turns),
+        keywords=tuple(row.get("keywords", ())),
+        tool=row.get("tool"),
+        reference=row.get("reference"),
+        expect=row.get("expect", {}),
+        language=row.get("language"),
+        source=source,
+    )
+
+
+def _read_suite(file: _File) -> None:
+    document = read_yaml(file.path)
+    data = document.data
+    if type(data) is not dict:
+        raise UsageError(located(file.path, 1, "a suite is a mapping with the keys 'category' and 'cases'"))
+    for where, message in _check(data, _SUITE_CHECKS):
+        file.faults.at(file.path, document.line(*where), message)
+    for key in ("category", "cases"):
+        if key not in data:
+            file.faults.at(file.path, 1, f"the suite needs '{key}'")
+    file.checks = _CASE_CHECKS
+    file.heading = {"category": file.path.stem, **{key: data[key] for key in _HEADING_CHECKS if key in data}}
+    file.categories[str(file.heading["category"])] = document.line("category")
+    cases = data.get("cases")
+    for index, row in enumerate(cases if type(cases) is list else ()):
+        line = document.line("cases", index)
+        for where, message in file.add(row, line) if type(row) is dict else [((), f"not a case: {row!r:.40}")]:
+            file.faults.at(file.path, document.line("cases", index, *where), message)
+
+
+def _read_jsonl(file: _File) -> None:
+    text = read_text(file.path)
+    if not text.strip():
+        raise UsageError(located(file.path, 1, "the file holds no case"))
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line and not line.isspace():
+            try:
+                _add_row(file, parse_json(line, file.path, number), number)
+            except UsageError as error:
+                file.faults.add(str(error))
+
+
+def _add_row(file: _File, row: Any, line: int) -> None:
+    """Take a row of a table: it carries its own heading, and a key set to null counts as left out."""
+    if type(row) is not dict:
+        raise UsageError(located(file.path, line, f"a case is an object with at least 'prompt', not {row!r:.40}"))
+    if None in row.values():
+        row = {key: value for key, value in row.items() if value is not None}
+    file.heading["id"] = line
+    for _, message in file.add(row, line):
+        file.faults.at(file.path, line, message)
+
+
+def _read_csv(file: _File) -> None:
+    records = _csv_records(file.path)
+    line, header = next(records, (1, []))
+    columns = [column.strip() for column in header]
+    for column in columns:
+        if column not in _ROW_CHECKS:
+            what = f"unknown column '{column:.40}' in the header; {suggestion(column, _ROW_CHECKS)}"
+            raise UsageError(located(file.path, line, what))
+    if len(set(columns)) < len(columns):
+        raise UsageError(located(file.path, line, f"the header names a column twice: {', '.join(columns)}"))
+    rows = list(records)
+    if not rows:
+        raise UsageError(located(file.path, line, "the file holds no case; below a header it has one case a line"))
+    for number, cells in rows:
+        try:
+            _add_row(file, _csv_row(file.path, number, columns, cells), number)
+        except UsageError as error:
+            file.faults.add(str(error))
+
+
+def _csv_records(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Each record that is not blank, with the line it starts on."""
+    text = read_text(path)
+    header = text.lstrip().partition("\n")[0]
+    reader = csv.reader(io.StringIO(text), delimiter=max(_CSV_DELIMITERS, key=header.count), strict=True)
+    line = 1
+    try:
+        for cells in reader:
+            if any(cells):
+                yield line, cells
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise UsageError(located(path, line, f"not valid CSV: {error}")) from error
+
+
+def _csv_row(path: Path, line: int, columns: list[str], cells: list[str]) -> dict[str, Any]:
+    if len(cells) != len(columns):
+        raise UsageError(located(path, line, f"has {len(cells)} cells where the header has {len(columns)}"))
+    row: dict[str, Any] = {key: cell for key, cell in zip(columns, cells, strict=True) if cell.strip()}
+    if "keywords" in row:
+        row["keywords"] = [word.strip() for word in _KEYWORD_SEPARATOR.split(row["keywords"]) if word.strip()]
+    for key in row.keys() & {"messages", "expect"}:
+        row[key] = parse_json(row[key], path, line)
+    return row
+
+
+_READERS: Mapping[str, Callable[[_File], None]] = {
+    ".yaml": _read_suite,
+    ".yml": _read_suite,
+    ".json": _read_suite,
+    ".jsonl": _read_jsonl,
+    ".csv": _read_csv,
+}

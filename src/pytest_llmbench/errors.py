@@ -1,0 +1,38 @@
+"""What can go wrong, as one sentence each: every error names what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class LLMBenchError(Exception):
+    """Base of all errors a user may read. `exit_code` is what the command line and pytest end with."""
+
+    exit_code = 2
+
+
+class UsageError(LLMBenchError):
+    """Wrong use: an option, a setting or a file that the user wrote and can mend."""
+
+
+class NotReadyError(LLMBenchError):
+    """The environment lacks something: a package, a model, a server, memory or disk."""
+
+    exit_code = 3
+
+
+class ModelError(NotReadyError):
+    """A model that cannot be found, read or loaded."""
+
+
+class AdapterError(UsageError):
+    """An adapter that is missing, half-written, of another base, or without effect."""
+
+
+class ServerError(NotReadyError):
+    """A server that is down, refuses, or does not speak the OpenAI protocol."""
+
+
+def located(path: Path | str, line: int | None, message: str) -> str:
+    """`file:line: message`, the form that editors and terminals turn into a link."""
+    return f"{path}:{line}: {message}" if line else f"{path}: {message}"

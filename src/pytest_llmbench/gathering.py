@@ -1,0 +1,128 @@
+"""The end of a session, in the process that people see: records from every process become one run and its reports."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_llmbench import options
+from pytest_llmbench.errors import LLMBenchError
+from pytest_llmbench.records import CaseResult, Run
+from pytest_llmbench.session import SESSION
+
+RESULT = "llmbench_result"
+"""The attribute of a test report that carries its case's record."""
+TOKEN = "llmbench_token"  # noqa: S105  # names a run's folder, no secret
+WORKER_OUTPUT = "llmbench"
+
+_COMMIT_CHARS = 8
+
+
+class Gathering:
+    """Takes in what test reports and worker processes bring, and ends the session with a report."""
+
+    def __init__(self, config: pytest.Config, token: str) -> None:
+        self._config, self._token = config, token
+        self._session = config.stash[SESSION]
+        self._results: dict[tuple[str, int], CaseResult] = {}
+        self._places: dict[str, tuple[str, int]] = {}
+        self._processes: list[Mapping[str, Any]] = []
+        self._started = time.monotonic()
+        self._summary: list[str] = []
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Let every worker of pytest-xdist journal into one folder; it is made with the first answer."""
+        node.workerinput[TOKEN] = self._token
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Keep what a worker says of its model and its answers; a crashed one says nothing."""
+        if described := getattr(node, "workeroutput", {}).get(WORKER_OUTPUT):
+            self._processes.append(described)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep the record that a report carries; a failure in any phase of any test of the case fails the case."""
+        if data := getattr(report, RESULT, None):
+            result = CaseResult.from_json(data)
+            place = self._places[report.nodeid] = (result.case, result.epoch)
+            self._results.setdefault(place, result)
+        if report.failed and report.nodeid in self._places:
+            place = self._places[report.nodeid]
+            self._results[place] = dataclasses.replace(self._results[place], outcome="failed")
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Write the reports; what keeps them from being written is said, and is the exit code."""
+        if described := self._session.close():
+            self._processes.append(described)
+        for fault in [one["fault"] for one in self._processes if one.get("fault")][:1]:
+            session.exitstatus = fault["exit_code"]
+        try:
+            self._report(ended_by_itself=exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED})
+        except LLMBenchError as error:
+            self._summary.append(f"ERROR: {error}")
+            session.exitstatus = error.exit_code
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """The table, the paths, and how to go on with what was cut short."""
+        if self._summary:
+            terminalreporter.section("llmbench")
+            for line in self._summary:
+                terminalreporter.write_line(line)
+
+    def _report(self, *, ended_by_itself: bool) -> None:
+        from pytest_llmbench.reports import summary_lines, write_reports
+
+        asked = [one for one in self._processes if one.get("backend")]
+        self._summary += dict.fromkeys(f"note: {message}" for one in asked for message in one["announcements"])
+        if not self._results or not asked:
+            return
+        run, folder = self._run(asked), Path(asked[0]["folder"])
+        reports = write_reports(run, self._session.settings.output, run_dir=folder)
+        paths = dict(reports.paths)
+        if ended_by_itself and len(self._results) >= max(one["planned"] for one in asked):
+            paths["run"] = self._numbered(run, folder) / "run.json"
+        else:
+            self._summary.append(
+                f"cut short: {len(self._results)} cases are in the reports, every answer is in {folder}; "
+                "go on with --llmbench-resume"
+            )
+        self._summary += summary_lines(reports.document, paths, self._width())
+        self._config.hook.pytest_llmbench_report(run=run, report_dir=Path(self._session.settings.output.report_dir))
+
+    def _run(self, asked: list[Mapping[str, Any]]) -> Run:
+        from pytest_llmbench.benchmark import metadata
+        from pytest_llmbench.reports import provenance
+
+        first = asked[0]
+        timings = {
+            "total_s": round(time.monotonic() - self._started, 2),
+            "load_s": first["backend"].get("load_s", 0.0),
+            "generation_s": round(max(one["tally"]["busy_s"] for one in asked), 2),
+        }
+        about = {
+            **metadata(first["backend"], self._session.settings, self._session.vocabulary),
+            **provenance(),
+            "timings": timings,
+            "processes": len(asked),
+            "announcements": list(dict.fromkeys(message for one in asked for message in one["announcements"])),
+        }
+        position = {case.name: index for index, case in enumerate(self._session.cases)}
+        ordered = sorted(self._results.values(), key=lambda result: (position[result.case], result.epoch))
+        return Run(about, tuple(first["variants"]), tuple(ordered))
+
+    def _numbered(self, run: Run, folder: Path) -> Path:
+        from pytest_llmbench.history import finish
+
+        saved = options.chosen(self._config, options.SAVE)
+        commit = (run.metadata.get("git") or {}).get("commit")
+        return finish(folder, saved[0] if saved else str(commit or "run")[:_COMMIT_CHARS])
+
+    def _width(self) -> int:
+        return int(self._config.get_terminal_writer().fullwidth)

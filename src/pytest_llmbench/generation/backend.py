@@ -1,0 +1,57 @@
+"""Who answers: the protocol that the local model and the live server both speak."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from pytest_llmbench.cases import Case
+from pytest_llmbench.records import Completion
+
+
+class OutOfMemoryError(RuntimeError):
+    """A batch did not fit; the planner asks again with a smaller one."""
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """Answers cases as one of its variants.
+
+    A backend is opened once in a session and asked many times. It knows nothing of pytest, of the cache or of metrics.
+    """
+
+    variants: tuple[str, ...]
+    """The names that may answer; the base comes first."""
+
+    def identity(self, variant: str) -> Mapping[str, str]:
+        """What must be equal for a stored answer to be reused: weights, adapter, quantization, settings, versions."""
+        ...
+
+    def weight(self, case: Case) -> int:
+        """How long the case is, in prompt tokens or a stand-in; batches are made of cases of near weight."""
+        ...
+
+    def batch_size(self) -> int:
+        """How many cases `complete` should be handed at once."""
+        ...
+
+    def complete(self, cases: Sequence[Case], variant: str) -> Iterator[Completion]:
+        """Answer each case, yielding completions as they finish, in any order.
+
+        Raises:
+            OutOfMemoryError: the batch does not fit; what was yielded before stays valid.
+            LLMBenchError: nothing more can be answered (model or server lost).
+        """
+        ...
+
+    def embed(self, pairs: Sequence[tuple[Case, Completion]]) -> list[Completion]:
+        """The same completions with `embedding` filled where the backend can."""
+        ...
+
+    def describe(self) -> Mapping[str, Any]:
+        """Provenance for the report: model, adapter, hashes, device, quantization, memory, soundness."""
+        ...
+
+    def close(self) -> None:
+        """Free the model or the connections."""
+        ...

@@ -1,0 +1,296 @@
+"""The model in this process: one base in memory, adapters off and on, many prompts at once."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import datetime
+import gc
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmbench.cases import Case
+from pytest_llmbench.generation.backend import OutOfMemoryError
+from pytest_llmbench.generation.calibration import Calibration, fastest_threads, fitting_batch_size
+from pytest_llmbench.generation.decoding import Limits, Row, decode
+from pytest_llmbench.generation.sampling import Sampling, noise_key
+from pytest_llmbench.records import BASE, Completion
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pytest_llmbench.models.loaded import LoadedModel
+    from pytest_llmbench.settings import GenerationSettings
+
+_log = logging.getLogger("pytest_llmbench")
+
+_GPU_BATCH = 64
+_CALIBRATION_ROWS = 8
+_LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes")
+
+
+class LocalBackend:
+    """Answers with a loaded transformers model.
+
+    Args:
+        loaded: the base, with its adapters attached.
+        settings: how answers are generated.
+        facts: what is already known of the pair (soundness, estimate), for the report.
+    """
+
+    def __init__(self, loaded: LoadedModel, settings: GenerationSettings, facts: Mapping[str, Any]) -> None:
+        self.variants: tuple[str, ...] = loaded.variants
+        self._loaded, self._settings, self._facts = loaded, settings, facts
+        self._sampling = Sampling(settings.temperature, settings.top_p, settings.do_sample)
+        self._tokens: dict[str, list[int]] = {}
+        self._context = _context_length(loaded.model)
+        self._calibration = self._calibrate()
+
+    def identity(self, variant: str) -> Mapping[str, str]:
+        """Weights, adapter, quantization, settings and versions: what decides this variant's answers."""
+        loaded = self._loaded
+        adapter = loaded.adapters.get(variant)
+        settings = self._settings
+        sampling = "greedy" if self._sampling.greedy else f"t={settings.temperature} p={settings.top_p}"
+        return {
+            "weights": loaded.source.weights_hash,
+            "adapter": adapter.weights_hash if adapter else "",
+            "quantization": loaded.quantization,
+            "dtype": loaded.dtype,
+            "device": loaded.device,
+            "sampling": sampling,
+            "max_new_tokens": str(settings.max_new_tokens),
+            "long_prompt": settings.long_prompt,
+            "template": str(loaded.tokenizer.chat_template),
+            "libraries": _library_versions(),
+        }
+
+    def weight(self, case: Case) -> int:
+        """The prompt's length in tokens."""
+        return len(self._prompt(case))
+
+    def batch_size(self) -> int:
+        """The number asked for, or the one that the calibration found."""
+        return self._calibration.batch_size
+
+    def complete(self, cases: Sequence[Case], variant: str) -> Iterator[Completion]:
+        """Answer the cases in one batch; an answer that ran out of time among others is asked again alone.
+
+        Raises:
+            OutOfMemoryError: the batch does not fit.
+        """
+        fitting = [case for case in cases if self._room(case) > 0 or self._settings.long_prompt == "truncate"]
+        for case in cases:
+            if case not in fitting:
+                yield self._refused(case, variant)
+        late = []
+        with self._loaded.speaking_as(variant):
+            for case, row in self._decode(fitting):
+                if row.finish == "timeout" and len(fitting) > 1:
+                    late.append(case)
+                else:
+                    yield self._completion(case, variant, row, len(fitting))
+            for case in late:
+                for _, row in self._decode([case]):
+                    yield self._completion(case, variant, row, 1)
+
+    def embed(self, pairs: Sequence[tuple[Case, Completion]]) -> list[Completion]:
+        """Fill in mean last-layer hidden states of the base over each answer, in its prompt's context.
+
+        The base reads every variant's answers, so that two equal answers are equal vectors.
+        """
+        embedded = []
+        size = self.batch_size()
+        for at in range(0, len(pairs), size):
+            chunk = pairs[at : at + size]
+            means = self._read_answers(chunk)
+            embedded += [
+                dataclasses.replace(done, embedding=_packed(mean)) for (_, done), mean in zip(chunk, means, strict=True)
+            ]
+        return embedded
+
+    def describe(self) -> Mapping[str, Any]:
+        """Provenance of the pair and of how it was run."""
+        loaded, adapters = self._loaded, self._loaded.adapters
+        return {
+            "backend": "transformers",
+            "base_model": loaded.source.spec,
+            "base_weights_sha256": loaded.source.weights_hash,
+            "adapters": {
+                name: {"path": str(adapter.path), "weights_sha256": adapter.weights_hash}
+                for name, adapter in adapters.items()
+            },
+            "quantization": loaded.quantization,
+            "dtype": loaded.dtype,
+            "device": loaded.device,
+            "weights_bytes": loaded.footprint,
+            "weights_bytes_estimated": sum(loaded.estimate.values()),
+            "load_s": round(loaded.load_s, 2),
+            "threads": self._calibration.threads,
+            "batch_size": self._calibration.batch_size,
+            **self._facts,
+        }
+
+    def close(self) -> None:
+        """Let go of the model's memory."""
+        del self._loaded
+        gc.collect()
+
+    def _decode(self, cases: Sequence[Case]) -> Iterator[tuple[Case, Row]]:
+        import torch
+
+        rows = [
+            Row(index, self._shortened(case), noise_key(self._settings.seed, case.name, case.epoch))
+            for index, case in enumerate(cases)
+        ]
+        model = _causal_model(self._loaded.model)
+        limits = Limits(_end_tokens(self._loaded), self._settings.max_new_tokens, self._settings.timeout)
+        if not rows:
+            return
+        try:
+            for row in decode(model, rows, self._sampling, limits, self._loaded.tokenizer.pad_token_id):
+                yield cases[row.index], row
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            _release(self._loaded.device)
+            raise OutOfMemoryError(str(error)) from error
+
+    def _completion(self, case: Case, variant: str, row: Row, batch_size: int) -> Completion:
+        answered_by_base = variant == BASE and row.hidden_mean is not None
+        return Completion(
+            case.name,
+            case.epoch,
+            variant,
+            self._loaded.tokenizer.decode(row.tokens, skip_special_tokens=True).strip(),
+            row.finish or "error",
+            prompt_tokens=len(row.prompt),
+            completion_tokens=len(row.tokens),
+            latency_s=row.latency_s,
+            first_token_s=row.first_token_s,
+            batch_size=batch_size,
+            prompt_truncated=len(row.prompt) < len(self._prompt(case)),
+            embedding=_packed(row.hidden_mean) if answered_by_base else None,
+            timestamp=_now(),
+        )
+
+    def _refused(self, case: Case, variant: str) -> Completion:
+        tokens, settings = len(self._prompt(case)), self._settings
+        reason = (
+            f"{case.source}: the prompt of {case.name} has {tokens} tokens, and {settings.max_new_tokens} more are to "
+            f"be generated, but the model holds {self._context}; shorten it, lower generation.max_new_tokens, or allow "
+            "generation.long_prompt: truncate"
+        )
+        return Completion(
+            case.name, case.epoch, variant, "", "error", prompt_tokens=tokens, error=reason, timestamp=_now()
+        )
+
+    def _prompt(self, case: Case) -> list[int]:
+        """The prompt's tokens, through the chat template when there is one."""
+        if case.name not in self._tokens:
+            tokenizer = self._loaded.tokenizer
+            if tokenizer.chat_template:
+                text = tokenizer.apply_chat_template(
+                    [dict(message) for message in case.messages], add_generation_prompt=True, tokenize=False
+                )
+                self._tokens[case.name] = tokenizer(text, add_special_tokens=False)["input_ids"]
+            else:
+                text = "\n".join(message["content"] for message in case.messages)
+                self._tokens[case.name] = tokenizer(text)["input_ids"]
+        return self._tokens[case.name]
+
+    def _room(self, case: Case) -> int:
+        return self._context - self._settings.max_new_tokens - len(self._prompt(case)) + 1
+
+    def _shortened(self, case: Case) -> list[int]:
+        """The prompt, without its beginning where it is too long: the end holds the question."""
+        prompt = self._prompt(case)
+        return prompt[-(self._context - self._settings.max_new_tokens) :]
+
+    def _read_answers(self, pairs: Sequence[tuple[Case, Completion]]) -> list[Tensor]:
+        import torch
+
+        tokenizer = self._loaded.tokenizer
+        prompts = [self._shortened(case) for case, _ in pairs]
+        answers = [tokenizer(done.text, add_special_tokens=False)["input_ids"] for _, done in pairs]
+        width = max(len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True))
+        both = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
+        mask = torch.tensor([[1] * len(tokens) + [0] * (width - len(tokens)) for tokens in both])
+        inputs = torch.tensor([tokens + [tokenizer.pad_token_id] * (width - len(tokens)) for tokens in both])
+        device = self._loaded.model.get_input_embeddings().weight.device
+        with torch.inference_mode(), self._loaded.speaking_as(BASE):
+            decoder = _causal_model(self._loaded.model).get_decoder()
+            hidden = decoder(input_ids=inputs.to(device), attention_mask=mask.to(device), use_cache=False)[0].float()
+        return [
+            hidden[row, len(prompt) : len(prompt) + len(answer)].mean(0)
+            for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True))
+        ]
+
+    def _calibrate(self) -> Calibration:
+        import torch
+
+        settings = self._settings
+        wanted = None if settings.batch_size == "auto" else int(settings.batch_size)
+        if not self._loaded.device.startswith("cpu"):
+            return Calibration(torch.get_num_threads(), wanted or _GPU_BATCH, {})
+        if settings.threads == "auto":
+            step_s = fastest_threads(self._one_step(), torch.set_num_threads)
+            threads = min(step_s, key=step_s.__getitem__)
+        else:
+            step_s, threads = {}, int(settings.threads)
+        torch.set_num_threads(threads)
+        if wanted is None:
+            row_s = step_s.get(threads, 0.0) / _CALIBRATION_ROWS
+            wanted = fitting_batch_size(row_s, settings.max_new_tokens, settings.timeout)
+        _log.info("%d threads, %d prompts at once (seconds a step by threads: %s)", threads, wanted, step_s)
+        return Calibration(threads, wanted, step_s)
+
+    def _one_step(self) -> Callable[[], object]:
+        """A forward pass shaped like a decoding step."""
+        import torch
+
+        model = _causal_model(self._loaded.model)
+        inputs = torch.full((_CALIBRATION_ROWS, 1), self._loaded.tokenizer.pad_token_id)
+
+        def step() -> object:
+            with torch.inference_mode(), self._loaded.speaking_as(BASE):
+                return model(input_ids=inputs, use_cache=False)
+
+        return step
+
+
+def _causal_model(model: Any) -> Any:
+    """The transformers model inside PEFT's wrapper: its layers are the wrapped ones, its methods the plain ones."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _context_length(model: Any) -> int:
+    return int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2**31)
+
+
+def _end_tokens(loaded: LoadedModel) -> frozenset[int]:
+    """What ends an answer: the generation config's tokens (often several) and the tokenizer's."""
+    declared = _causal_model(loaded.model).generation_config.eos_token_id
+    tokens = declared if isinstance(declared, list) else [declared]
+    return frozenset(token for token in [*tokens, loaded.tokenizer.eos_token_id] if token is not None)
+
+
+def _packed(vector: Tensor | None) -> str | None:
+    return None if vector is None else base64.b64encode(vector.float().cpu().numpy().astype("<f4").tobytes()).decode()
+
+
+def _release(device: str) -> None:
+    import torch
+
+    gc.collect()
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()
+
+
+def _library_versions() -> str:
+    from importlib.metadata import version
+
+    return " ".join(f"{name}={version(name)}" for name in _LIBRARIES)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,179 @@
+"""From items that ask one by one to batches that a model is fast at.
+
+The planner knows every case that was selected. It cuts them into batches of near length once; the first item that asks
+for its answer has its whole batch answered, its neighbours find theirs ready. So `-x` costs at most one batch too many,
+an item run alone costs one answer, and nothing is asked that the journal or the cache already holds.
+
+Several processes may work on one plan (pytest-xdist): a batch is claimed with a file lock, and who finds its own batch
+taken works on another until the answers are in the journal.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+from filelock import FileLock, Timeout
+
+from pytest_llmbench.cases import Case
+from pytest_llmbench.generation.backend import Backend, OutOfMemoryError
+from pytest_llmbench.generation.journal import CompletionCache, Journal, content_key
+from pytest_llmbench.records import Completion
+
+_log = logging.getLogger("pytest_llmbench")
+
+Batch = tuple[Case, ...]
+
+
+class Progress(Protocol):
+    """Told what happens, to show it."""
+
+    def planned(self, answers: int) -> None:
+        """So many answers are wanted in all."""
+
+    def answered(self, completion: Completion) -> None:
+        """One more is there."""
+
+
+class Planner:
+    """Answers the cases of one session in batches.
+
+    Args:
+        backend: who answers.
+        cases: every selected case, in any order.
+        journal: the run's completions; what it holds is not asked again.
+        cache: completions of earlier runs, or None to ask everything anew.
+        question: what, besides the backend's identity, decides the answer to a case (for the content key).
+        embed: whether every completion should carry its embedding.
+        progress: told of every completion.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        cases: Sequence[Case],
+        journal: Journal,
+        cache: CompletionCache | None,
+        *,
+        question: Callable[[Case], Mapping[str, object]],
+        embed: bool,
+        progress: Progress,
+    ) -> None:
+        self._backend, self._journal, self._cache = backend, journal, cache
+        self._question, self._embed, self._progress = question, embed, progress
+        self._batch_size = backend.batch_size()
+        self._identity = {variant: backend.identity(variant) for variant in backend.variants}
+        self._batches = self._cut(cases)
+        self._batch_of = {(case.name, case.epoch): batch for batch in self._batches for case in batch}
+        self._done: dict[tuple[str, int], dict[str, Completion]] = {}
+        progress.planned(len(cases) * len(backend.variants))
+
+    def answers(self, case: Case) -> Mapping[str, Completion]:
+        """Every variant's completion for this case; its whole batch is answered when it is the first to ask."""
+        place = (case.name, case.epoch)
+        batch = self._batch_of.get(place, (case,))
+        if place not in self._done:
+            self._work_until(batch)
+        return self._done[place]
+
+    def _cut(self, cases: Sequence[Case]) -> list[Batch]:
+        ordered = sorted(cases, key=lambda case: (self._backend.weight(case), case.name, case.epoch))
+        return [tuple(ordered[at : at + self._batch_size]) for at in range(0, len(ordered), self._batch_size)]
+
+    def _work_until(self, wanted: Batch) -> None:
+        """Answer `wanted`; while another process is at it, take other batches that nobody has."""
+        if self._claim(wanted, blocking=False):
+            return
+        for batch in self._batches:
+            if batch is not wanted and (batch[0].name, batch[0].epoch) not in self._done:
+                self._claim(batch, blocking=False)
+                self._journal.refresh()
+                if self._collect(wanted):
+                    return
+        self._claim(wanted, blocking=True)
+
+    def _claim(self, batch: Batch, *, blocking: bool) -> bool:
+        if self._collect(batch):
+            return True
+        self._journal.folder.mkdir(parents=True, exist_ok=True)
+        name = content_key({}, {"cases": [(case.name, case.epoch) for case in batch]})[:16]
+        try:
+            with FileLock(self._journal.folder / f"{name}.lock", blocking=blocking):
+                self._journal.refresh()  # another process may have finished it while this one waited
+                for variant in self._backend.variants:
+                    self._answer(batch, variant)
+        except Timeout:
+            return False
+        return self._collect(batch)
+
+    def _answer(self, batch: Batch, variant: str) -> None:
+        """Bring every case's completion of this variant into the journal."""
+        keys = {(case.name, case.epoch): self._key(case, variant) for case in batch}
+        missing = [case for case in batch if self._journal.get(keys[case.name, case.epoch]) is None]
+        if self._cache is not None and missing:
+            stored = self._cache.get(keys[case.name, case.epoch] for case in missing)
+            for case in missing:
+                if completion := stored.get(keys[case.name, case.epoch]):
+                    self._keep(case, dataclasses.replace(completion, variant=variant))
+            missing = [case for case in missing if keys[case.name, case.epoch] not in stored]
+        for completion in self._ask(missing, variant):
+            self._keep(_case_of(completion, missing), completion)
+        self._fill_embeddings(batch, variant)
+
+    def _ask(self, cases: Sequence[Case], variant: str) -> Iterator[Completion]:
+        """Ask in chunks that fit; a chunk that does not is halved, and the planner remembers."""
+        waiting = list(cases)
+        while waiting:
+            chunk = waiting[: self._batch_size]
+            answered: set[tuple[str, int]] = set()
+            try:
+                for completion in self._backend.complete(chunk, variant):
+                    answered.add((completion.case, completion.epoch))
+                    yield completion
+            except OutOfMemoryError:
+                if self._batch_size == 1:
+                    raise
+                self._batch_size = max(1, min(len(chunk), self._batch_size) // 2)
+                _log.warning("out of memory with %d prompts at once: going on with %d", len(chunk), self._batch_size)
+            waiting = [case for case in waiting if (case.name, case.epoch) not in answered]
+
+    def _fill_embeddings(self, batch: Batch, variant: str) -> None:
+        if not self._embed:
+            return
+        held = [(case, self._journal.get(self._key(case, variant))) for case in batch]
+        bare = [(case, done) for case, done in held if done is not None and done.embedding is None and done.text]
+        for completion in self._backend.embed(bare) if bare else ():
+            if completion.embedding is not None:
+                key = self._key(_case_of(completion, batch), variant)
+                self._journal.add(key, completion)
+                self._remember(key, completion)
+
+    def _keep(self, case: Case, completion: Completion) -> None:
+        key = self._key(case, completion.variant)
+        self._journal.add(key, completion)
+        if not completion.cached:
+            self._remember(key, completion)
+        self._progress.answered(completion)
+
+    def _remember(self, key: str, completion: Completion) -> None:
+        if self._cache is not None:
+            self._cache.put(key, dataclasses.replace(completion, cached=False))
+
+    def _collect(self, batch: Batch) -> bool:
+        """Take the batch's completions from the journal; True when all are there."""
+        for case in batch:
+            held = {variant: self._journal.get(self._key(case, variant)) for variant in self._backend.variants}
+            done = {variant: completion for variant, completion in held.items() if completion is not None}
+            if len(done) < len(held):
+                return False
+            self._done[case.name, case.epoch] = done
+        return True
+
+    def _key(self, case: Case, variant: str) -> str:
+        return content_key(self._identity[variant], self._question(case))
+
+
+def _case_of(completion: Completion, cases: Sequence[Case]) -> Case:
+    return next(case for case in cases if (case.name, case.epoch) == (completion.case, completion.epoch))

@@ -1,0 +1,117 @@
+"""Which model and which extra request keys make a server answer as the base or as the adapter."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmbench.errors import ServerError, UsageError
+from pytest_llmbench.records import BASE, FINETUNED
+
+if TYPE_CHECKING:
+    from pytest_llmbench.settings import ServerSettings
+
+_LORA = re.compile(r"lora:(?P<id>\d+)(?:=(?P<scale>[0-9.]+))?")
+_LASTING_KEYS = ("id", "root", "parent", "owned_by", "max_model_len", "meta")
+"""What tells one served model from another. `created` is left out: vLLM and llama.cpp give the time of the request."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Target:
+    """What a variant's requests carry besides the question: the model's name, and extra keys of the body."""
+
+    model: str | None
+    extra: Mapping[str, Any]
+
+    @property
+    def loras(self) -> list[int]:
+        """The ids of the llama.cpp adapters that the body turns on or off."""
+        listed = self.extra.get("lora")
+        return [item["id"] for item in listed if "id" in item] if isinstance(listed, Sequence) else []
+
+
+def targets(server: ServerSettings) -> dict[str, Target]:
+    """The variants that the settings ask for; a model left open is None.
+
+    llama.cpp picks adapters by request body and not by name. `lora:0` and `lora:0=0.5` are short for such a body, and
+    the base then asks for scale 0, since the server applies what it has loaded unless it is told otherwise.
+
+    Raises:
+        UsageError: both variants would be asked the same.
+    """
+    base_extra, adapter_extra = dict(server.base_body or {}), dict(server.adapter_body or {})
+    adapter_model = server.adapter
+    if server.adapter is not None and (lora := _LORA.fullmatch(server.adapter)):
+        adapter_model = None
+        adapter_extra.setdefault("lora", [{"id": int(lora["id"]), "scale": float(lora["scale"] or 1)}])
+    if adapter_model is None and not adapter_extra:
+        return {BASE: Target(server.model, base_extra)}
+    tuned = Target(adapter_model or server.model, adapter_extra)
+    if tuned.loras:
+        base_extra.setdefault("lora", [{"id": number, "scale": 0.0} for number in tuned.loras])
+    base = Target(server.model, base_extra)
+    if base == tuned:
+        raise UsageError("the server's base and adapter are the same request; change --llmbench-server-adapter")
+    return {BASE: base, FINETUNED: tuned}
+
+
+def listed_models(body: Any) -> dict[str, Mapping[str, Any]]:
+    """The entries of a `/v1/models` body by name, aliases too, with only the keys that last; none when unreadable."""
+    entries = body.get("data") if isinstance(body, dict) else None
+    models: dict[str, Mapping[str, Any]] = {}
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, dict) and isinstance(entry.get("id"), str):
+            lasting = {key: entry[key] for key in _LASTING_KEYS if entry.get(key) is not None}
+            models.update(dict.fromkeys((entry["id"], *(entry.get("aliases") or ())), lasting))
+    return models
+
+
+def with_models(wanted: Mapping[str, Target], listed: Mapping[str, Mapping[str, Any]], url: str) -> dict[str, Target]:
+    """The targets with their model names filled in, and checked against what the server lists.
+
+    Raises:
+        ServerError: a name that the server does not list, or no name where it lists several models or none.
+    """
+    adapters = {target.model for target in wanted.values()} if len(wanted) > 1 else set()
+    default = None
+    if any(target.model is None for target in wanted.values()):
+        default = _only_model(listed, adapters, url)
+    filled = {variant: dataclasses.replace(target, model=target.model or default) for variant, target in wanted.items()}
+    for variant, target in filled.items():
+        if listed and target.model not in listed:
+            raise ServerError(f"{url}: has no model '{target.model}' for '{variant}'; it serves {_names(listed)}")
+    return filled
+
+
+def loaded_loras(body: Any) -> dict[int, str]:
+    """The files of a llama.cpp `/lora-adapters` body by id."""
+    entries = body if isinstance(body, list) else ()
+    return {item["id"]: str(item.get("path")) for item in entries if isinstance(item, dict) and "id" in item}
+
+
+def check_loras(target: Target, loaded: Mapping[int, str], url: str) -> None:
+    """Hold a target's llama.cpp adapters against those that are loaded, since the server ignores ids it does not know.
+
+    Raises:
+        ServerError: the server has not loaded one of them.
+    """
+    for number in target.loras:
+        if number not in loaded:
+            has = f"it has {sorted(loaded)}" if loaded else "it has none"
+            raise ServerError(f"{url}: no LoRA adapter {number} is loaded, {has}; start the server with --lora FILE")
+
+
+def _only_model(listed: Mapping[str, Mapping[str, Any]], adapters: set[str | None], url: str) -> str:
+    """The one model that is neither an adapter of another (vLLM names its `parent`) nor asked for as one."""
+    candidates = {entry["id"] for name, entry in listed.items() if not entry.get("parent") and name not in adapters}
+    if len(candidates) != 1:
+        serves = f"serves {_names(listed)}" if listed else "does not list its models"
+        raise ServerError(f"{url}: {serves}; name the one to ask with --llmbench-server-model")
+    return str(candidates.pop())
+
+
+def _names(listed: Mapping[str, Mapping[str, Any]]) -> str:
+    return json.dumps(sorted({str(entry["id"]) for entry in listed.values()}), ensure_ascii=False)[1:-1]

@@ -1,0 +1,43 @@
+"""Metrics: functions that score one answer, or an answer against the base's, for a case.
+
+A metric sees answers only. A completion that failed (`finish="error"`) is missing data, and so is one that timed out
+before its first character: both are *unscored* (`None`), never zero. One that timed out later is scored on the text it
+had, as an answer cut by `max_new_tokens` is; leaving it out would favour the slower variant.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_llmbench.metrics.keywords import keyword_share
+from pytest_llmbench.metrics.registry import Metric, MetricRegistry
+from pytest_llmbench.metrics.relevance import relevance
+from pytest_llmbench.metrics.routing import tool_accuracy
+from pytest_llmbench.metrics.similarity import cosine_similarity
+from pytest_llmbench.metrics.text import Spelling
+from pytest_llmbench.metrics.timing import latency, tokens_per_s
+
+if TYPE_CHECKING:
+    from pytest_llmbench.cases import Vocabulary
+    from pytest_llmbench.settings import MetricsSettings
+
+__all__ = ["Metric", "MetricRegistry", "Spelling", "default_metrics"]
+
+
+def default_metrics(settings: MetricsSettings, vocabulary: Vocabulary) -> MetricRegistry:
+    """The built-in metrics that the settings leave on, in the order reports show them."""
+    spelling = Spelling(settings.case_sensitive, settings.accent_sensitive)
+    registry = MetricRegistry()
+    if settings.keywords:
+        registry.add("keywords", keyword_share(spelling))
+    if settings.relevance:
+        registry.add("relevance", relevance(vocabulary.tools, spelling))
+    if settings.tool_accuracy:
+        registry.add("tool_accuracy", tool_accuracy(vocabulary.tools))
+    if settings.cosine_similarity:
+        registry.add("cosine_similarity", cosine_similarity, pair=True)
+    if settings.latency:
+        registry.add("latency", latency, higher_is_better=False, unit="s")
+    if settings.tokens_per_s:
+        registry.add("tokens_per_s", tokens_per_s, unit="tokens/s")
+    return registry

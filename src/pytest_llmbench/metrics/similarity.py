@@ -1,0 +1,38 @@
+"""How near two answers are in meaning: cosine of mean last-layer hidden states of the base model, as the reference."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pytest_llmbench.cases import Case
+    from pytest_llmbench.records import Completion
+
+
+def cosine_similarity(_case: Case, base: Completion, completion: Completion) -> float | None:
+    """A pair metric, -1 to 1; exactly 1 for equal texts.
+
+    Unscored when an answer has no embedding (a server gives none) or a zero one, whose direction is undefined.
+    """
+    if base.embedding is None or completion.embedding is None:
+        return None
+    if base.text == completion.text:
+        return 1.0
+    first, second = _vector(base.embedding), _vector(completion.embedding)
+    if not first.any() or not second.any():
+        return None
+    from sklearn.metrics.pairwise import cosine_similarity as cosine
+
+    value = float(cosine(first.reshape(1, -1), second.reshape(1, -1))[0, 0])
+    return min(1.0, max(-1.0, value))
+
+
+def _vector(embedding: str) -> NDArray[np.float64]:
+    """The numbers of base64 little-endian float32; float64, so that squares of large states do not overflow."""
+    import numpy as np
+
+    return np.frombuffer(base64.b64decode(embedding, validate=True), dtype="<f4").astype(np.float64)

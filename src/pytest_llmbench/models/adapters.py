@@ -1,0 +1,210 @@
+"""Adapter folders: which one is meant, whether it is whole, and whether it was made for this base."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_llmbench.errors import AdapterError
+from pytest_llmbench.models.hashing import file_hash
+from pytest_llmbench.models.sources import Source
+
+TRAINING_RECORD = "llmbench_training.json"
+"""Written beside an adapter by its training: `base_weights_hash`, `base_name`, `finished_at` (ISO 8601) and more."""
+
+CONFIG = "adapter_config.json"
+WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+
+_LENGTH = 8  # a safetensors file starts with the length of its header
+
+_WHERE_THE_BASE_WAS = ("base_model_name_or_path", "revision", "inference_mode")
+
+logger = logging.getLogger("pytest_llmbench")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Adapter:
+    """A whole adapter folder. `base_hash` is None when the training did not record which weights it started from.
+
+    `weights_hash` is the SHA-256 of the weight file. `config_hash` covers what else changes the answers (alpha, target
+    modules); a stored answer may be reused only when both are equal.
+    """
+
+    name: str
+    path: str
+    weights_file: str
+    weights_hash: str
+    config_hash: str
+    base_hash: str | None
+    base_name: str | None
+    kind: str
+    rank: int | None
+    alpha: float | None
+    target_modules: tuple[str, ...]
+    made_at: float
+
+
+def find_adapter(choice: str, folder: Path | str, source: Source, *, verify: bool = True) -> Adapter | None:
+    """The adapter that `choice` means: `none`, a folder, or `auto` for the newest sub-folder of `folder` that fits.
+
+    An adapter fits when the recorded hash of its base equals the source's, or, where none was recorded, the name of
+    its base does. With `verify` off, one that does not fit is taken all the same, and that is announced.
+
+    Raises:
+        AdapterError: the chosen folder is missing, half-written, or made for another base.
+    """
+    if choice == "none":
+        return None
+    if choice == "auto":
+        return _newest(Path(folder), source, verify=verify)
+    adapter = read_adapter(Path(choice).expanduser())
+    if misfit := why_not(adapter, source):
+        if verify:
+            raise AdapterError(f"{misfit}; choose another adapter, or set model.verify_adapter: false to use it anyway")
+        logger.warning("%s; used anyway, because model.verify_adapter is false", misfit)
+    return adapter
+
+
+def read_adapter(path: Path) -> Adapter:
+    """Read an adapter folder and check that it is whole, without loading its weights.
+
+    Raises:
+        AdapterError: no such folder, no configuration, or weights that are missing, cut short or corrupt.
+    """
+    if not path.is_dir():
+        raise AdapterError(f"no such adapter folder: {path}")
+    config = _read_json(path / CONFIG)
+    weights = _weights(path)
+    record = _read_json(path / TRAINING_RECORD) if (path / TRAINING_RECORD).is_file() else {}
+    return Adapter(
+        name=path.resolve().name,
+        path=str(path.resolve()),
+        weights_file=weights.name,
+        weights_hash=file_hash(weights),
+        config_hash=_config_hash(config),
+        base_hash=record.get("base_weights_hash"),
+        base_name=record.get("base_name") or config.get("base_model_name_or_path"),
+        kind=str(config.get("peft_type")),
+        rank=config.get("r"),
+        alpha=config.get("lora_alpha"),
+        target_modules=_names(config.get("target_modules")),
+        made_at=_made_at(record, weights),
+    )
+
+
+def why_not(adapter: Adapter, source: Source) -> str | None:
+    """Why the adapter does not fit this base, in one sentence naming both; None when it fits."""
+    about = f"adapter {adapter.path}"
+    if adapter.base_hash is not None:
+        if adapter.base_hash == source.weights_hash:
+            return None
+        made_for = f"{adapter.base_name or 'a base'} with weights {adapter.base_hash[:12]}"
+        return f"{about} was trained on {made_for}, but {source.name} has weights {source.weights_hash[:12]}"
+    if adapter.base_name is None:
+        return f"{about} does not say which base it was trained on, so it may not fit {source.name}"
+    if _last(adapter.base_name) in {_last(name) for name in (source.name, *source.known_as)}:
+        return None
+    return f"{about} was trained on {adapter.base_name}, not on {source.name}"
+
+
+def _last(name: str) -> str:
+    return name.replace("\\", "/").rstrip("/").rpartition("/")[2].casefold()
+
+
+def _newest(folder: Path, source: Source, *, verify: bool) -> Adapter | None:
+    """Walk the sub-folders from the newest to the oldest; what does not fit is listed when nothing is found."""
+    skipped: list[str] = []
+    whole: list[Adapter] = []
+    for path in sorted(child for child in folder.glob("*") if child.is_dir() and not child.name.startswith(".")):
+        try:
+            whole.append(read_adapter(path))
+        except AdapterError as error:
+            skipped.append(str(error))
+    for adapter in sorted(whole, key=lambda each: (each.made_at, each.name), reverse=True):
+        misfit = why_not(adapter, source)
+        if misfit is None:
+            return adapter
+        if not verify:
+            logger.warning("%s; used anyway, because model.verify_adapter is false", misfit)
+            return adapter
+        skipped.append(misfit)
+    logger.warning("no adapter for %s in %s: %s", source.name, folder, "; ".join(skipped) or "there is none")
+    return None
+
+
+def _read_json(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        raise AdapterError(f"{path.parent} is not an adapter folder: it has no {path.name}")
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise AdapterError(f"{path}: not valid JSON ({error}); train or copy the adapter again") from error
+    if not isinstance(data, dict):
+        raise AdapterError(f"{path}: not a JSON object; train or copy the adapter again")
+    return data
+
+
+def _weights(path: Path) -> Path:
+    for name in WEIGHTS:
+        weights = path / name
+        if weights.is_file():
+            fault = _fault_in_safetensors(weights) if weights.suffix == ".safetensors" else _fault_in_bin(weights)
+            if fault:
+                raise AdapterError(f"{weights}: {fault}; the adapter is half-written, train or copy it again")
+            return weights
+    raise AdapterError(f"{path} has {CONFIG} but no {' or '.join(WEIGHTS)}; the adapter is half-written")
+
+
+def _fault_in_safetensors(path: Path) -> str | None:
+    """Check the header against the file's size (https://huggingface.co/docs/safetensors, *Format*)."""
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(_LENGTH), "little")
+        if size < _LENGTH + length or not length:
+            return "cut short inside the safetensors header"
+        try:
+            header = json.loads(stream.read(length))
+            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            return "corrupt safetensors header"
+    if not ends:
+        return "holds no tensors"
+    expected = _LENGTH + length + max(ends)
+    return None if size == expected else f"{size} bytes where the header promises {expected}"
+
+
+def _fault_in_bin(path: Path) -> str | None:
+    with path.open("rb") as stream:
+        start = stream.read(2)
+    if not start:
+        return "empty"
+    return "cut short" if start == b"PK" and not zipfile.is_zipfile(path) else None
+
+
+def _config_hash(config: Mapping[str, Any]) -> str:
+    kept = {key: value for key, value in config.items() if key not in _WHERE_THE_BASE_WAS}
+    if isinstance(kept.get("target_modules"), list):  # PEFT writes a set, in any order
+        kept["target_modules"] = sorted(kept["target_modules"])
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def _names(modules: Any) -> tuple[str, ...]:
+    if isinstance(modules, str):
+        return (modules,)
+    return tuple(sorted(str(module) for module in modules or ()))
+
+
+def _made_at(record: Mapping[str, Any], weights: Path) -> float:
+    """Seconds since 1970. A checkout or a copy gives every file a new date, so the record counts before the file's."""
+    from datetime import datetime
+
+    try:
+        return datetime.fromisoformat(record["finished_at"]).timestamp()
+    except (KeyError, ValueError, TypeError):
+        return weights.stat().st_mtime

@@ -1,0 +1,84 @@
+"""Laying adapters over a loaded base, without touching it."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from typing import Any
+
+from pytest_llmbench.errors import AdapterError, ModelError
+from pytest_llmbench.models.adapters import Adapter
+from pytest_llmbench.models.failures import needs_local_extra
+from pytest_llmbench.models.loaded import LoadedModel, peft_name
+from pytest_llmbench.models.quiet import quiet_libraries
+from pytest_llmbench.models.soundness import fingerprint
+from pytest_llmbench.records import BASE
+
+
+def attach(loaded: LoadedModel, adapters: Mapping[str, Adapter]) -> None:
+    """Wrap the base with PEFT, once, for all adapters; the keys become variants. Nothing is merged.
+
+    This must come before the first answer. On CPUs with AVX512-BF16 that answer repacks 4-bit weights, and what
+    wrapping does then loses precision: the base would no longer answer as itself. After an AdapterError the model is
+    half wrapped and must be loaded again.
+
+    Raises:
+        AdapterError: an adapter cannot be read, or its weights do not belong on this base.
+        ModelError: wrapping changed the base, which no known version of PEFT does.
+        ValueError: adapters are attached already, the model has answered already, or one is named `base`.
+    """
+    if loaded.adapters or BASE in adapters or _is_repacked(loaded.model):
+        raise ValueError("attach all adapters at once, before the first answer, and name none of them 'base'")
+    if not adapters:
+        return
+    before = fingerprint(loaded.model)
+    loaded.adapters = dict(adapters)
+    with quiet_libraries():
+        for variant, adapter in adapters.items():
+            _load(loaded, peft_name(loaded, variant), adapter)
+    loaded.model.eval().requires_grad_(requires_grad=False)
+    if fingerprint(loaded.model) != before:
+        raise ModelError(
+            f"wrapping {loaded.source.name} for its adapters changed its weights; "
+            "please report this with your versions of peft and bitsandbytes"
+        )
+
+
+def _is_repacked(model: Any) -> bool:
+    states = (getattr(module, "quant_state", None) for module in model.modules())
+    return any(getattr(state, "packing_format_for_cpu", False) for state in states)
+
+
+def _load(loaded: LoadedModel, name: str, adapter: Adapter) -> None:
+    try:
+        import safetensors
+        from peft import PeftConfig, PeftModelForCausalLM
+    except ImportError as error:
+        raise needs_local_extra(error) from error
+    try:
+        config = PeftConfig.from_pretrained(adapter.path)
+        config.inference_mode = True
+        if isinstance(loaded.model, PeftModelForCausalLM):
+            loaded.model.add_adapter(name, config)
+        else:
+            loaded.model = PeftModelForCausalLM(loaded.model, config, adapter_name=name)
+        # PEFT reads .bin with weights_only, so that no code in it runs.
+        result = loaded.model.load_adapter(adapter.path, name, torch_device="cpu")
+    except pickle.UnpicklingError as error:
+        message = (
+            f"{adapter.path}: {adapter.weights_file} holds more than weights and is not trusted; save it as safetensors"
+        )
+        raise AdapterError(message) from error
+    except safetensors.SafetensorError as error:
+        raise AdapterError(f"{adapter.path}: corrupt ({error}); train or copy the adapter again") from error
+    except (RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
+        raise AdapterError(f"{adapter.path} does not fit {loaded.source.name}: {_gist(str(error))}") from error
+    if strays := [*result.missing_keys, *result.unexpected_keys]:
+        message = f"{len(strays)} weights have no counterpart ({strays[0]}, …); it was made for another architecture"
+        raise AdapterError(f"{adapter.path} does not fit {loaded.source.name}: {message}")
+
+
+def _gist(message: str) -> str:
+    """The line of PyTorch's or PEFT's message that says what is wrong."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return next((line for line in lines if line.startswith("size mismatch")), lines[0] if lines else "no reason given")

@@ -1,0 +1,75 @@
+"""Which weights these are: SHA-256 of weight files, remembered so that a large model is read only once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+from pytest_llmbench.atomic import write_text
+from pytest_llmbench.errors import ModelError
+from pytest_llmbench.models.cache import cache_dir
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+_SHARDS = ("model*.safetensors", "*.safetensors", "pytorch_model*.bin")
+_NOT_THE_MODEL = ("adapter_model", "consolidated")
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, in hex. Remembered in the cache by path, size and modification time."""
+    target = path.resolve()
+    if target.parent.name == "blobs" and _SHA256.fullmatch(target.name):  # the hub's cache names large files so
+        return target.name
+    status = target.stat()
+    key = hashlib.sha256(f"{target}\0{status.st_size}\0{status.st_mtime_ns}".encode()).hexdigest()
+    memo = cache_dir() / "hashes" / key[:32]
+    if memo.is_file() and _SHA256.fullmatch(known := memo.read_text(encoding="utf-8")):
+        return known
+    with target.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    write_text(memo, digest)
+    return digest
+
+
+def weights_hash(folder: Path) -> str:
+    """SHA-256 over the SHA-256s of the folder's weight files, in the order of their names.
+
+    Raises:
+        ModelError: the folder has no weights, or lacks a file that its index names.
+    """
+    total = hashlib.sha256()
+    for shard in weight_files(folder):
+        total.update(bytes.fromhex(file_hash(shard)))
+    return total.hexdigest()
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that hold the model's weights, sorted by name; safetensors win over `.bin`.
+
+    Raises:
+        ModelError: there are none, or one that the index names is missing.
+    """
+    for index in (folder / name for name in _INDEXES):
+        if index.is_file():
+            return _indexed(index)
+    for pattern in _SHARDS:
+        found = sorted(path for path in folder.glob(pattern) if not path.name.startswith(_NOT_THE_MODEL))
+        if found:
+            return found
+    raise ModelError(f"{folder}: no weights (model.safetensors or pytorch_model.bin); is the download complete?")
+
+
+def _indexed(index: Path) -> list[Path]:
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ModelError(f"{index}: not a weight index ({error}); download or copy the model again") from error
+    shards = [index.parent / name for name in names]
+    missing = [shard.name for shard in shards if not shard.is_file()]
+    if missing:
+        raise ModelError(
+            f"{index.parent}: {', '.join(missing)} named by {index.name} is missing; fetch the model again"
+        )
+    return shards

@@ -1,0 +1,66 @@
+"""A model in memory, with its adapters, and the switch between its voices."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pytest_llmbench.models.adapters import Adapter
+from pytest_llmbench.models.sources import Source
+from pytest_llmbench.records import BASE
+
+
+@dataclasses.dataclass(slots=True)
+class LoadedModel:
+    """One base in memory, and the adapters that are laid over it without changing it.
+
+    `device` is where prompts go. `footprint` and `estimate` are bytes of weights, measured and predicted; `load_s` is
+    what loading took. `model` is in eval mode and needs no gradients. Its variants are `base` and the adapters' names.
+    """
+
+    source: Source
+    model: Any
+    tokenizer: Any
+    device: str
+    dtype: str
+    quantization: str
+    footprint: int
+    estimate: Mapping[str, int]
+    load_s: float = 0.0
+    adapters: Mapping[str, Adapter] = dataclasses.field(default_factory=dict)
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """Who can answer; the base comes first."""
+        return (BASE, *self.adapters)
+
+    @contextlib.contextmanager
+    def speaking_as(self, variant: str) -> Iterator[Any]:
+        """Inside the block the model answers as `variant`; the base is the model with all adapters off.
+
+        Nothing is merged and nothing is left behind, whatever the block raises.
+
+        Raises:
+            KeyError: there is no such variant.
+        """
+        if variant != BASE:
+            self.model.set_adapter(peft_name(self, variant), inference_mode=True)
+            yield self.model
+        elif self.adapters:
+            with self.model.disable_adapter():
+                yield self.model
+        else:
+            yield self.model
+
+
+def peft_name(loaded: LoadedModel, variant: str) -> str:
+    """What PEFT calls this variant. Users' names may hold dots, or words that PEFT mistakes for its own prefixes.
+
+    Raises:
+        KeyError: there is no such variant.
+    """
+    if variant not in loaded.adapters:
+        raise KeyError(variant)
+    return f"variant_{list(loaded.adapters).index(variant)}"

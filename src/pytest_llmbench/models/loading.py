@@ -1,0 +1,240 @@
+"""Loading a base model once, quantized as asked."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmbench.errors import ModelError, NotReadyError
+from pytest_llmbench.models.failures import explained, needs_local_extra
+from pytest_llmbench.models.hashing import weight_files
+from pytest_llmbench.models.loaded import LoadedModel
+from pytest_llmbench.models.memory import GIB, estimate_weights, footprint
+from pytest_llmbench.models.quiet import quiet_libraries
+from pytest_llmbench.models.sources import Source
+from pytest_llmbench.models.threads import fastest_threads
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_llmbench.settings import ModelSettings
+
+_TOLERATED_EXCESS = 1.15
+_PACKED_ROWS = 32  # the shapes that bitsandbytes' AVX512-BF16 kernel asserts
+_BLOCK = 64
+
+logger = logging.getLogger("pytest_llmbench")
+
+
+def load_base(source: Source, settings: ModelSettings) -> LoadedModel:
+    """Load a base model and its tokenizer, ready to have adapters attached or to answer.
+
+    NF4 is 4 bits with bitsandbytes, fused experts included; embeddings and the output layer stay in the compute dtype.
+    Quantized models and CUDA use `compute_dtype`, an unquantized model on the CPU float32. The tokenizer pads on the
+    left and has a padding token. Whoever wants to train does so before the first answer: on CPUs with AVX512-BF16
+    answering repacks 4-bit weights, and gradients then vanish.
+
+    Raises:
+        ModelError: corrupt, incomplete, of an unknown architecture, or too large for the memory there is.
+        NotReadyError: CUDA was asked for and is not there, or a package is missing.
+    """
+    started = time.perf_counter()
+    try:
+        device = choose_device(settings.device)
+        with quiet_libraries(), explained(source):
+            loaded = _load(source, settings, device)
+    except ImportError as error:
+        raise needs_local_extra(error) from error
+    loaded.load_s = time.perf_counter() - started
+    _announce_excess(loaded)
+    return loaded
+
+
+def choose_device(asked: str) -> str:
+    """`cpu` or `cuda`. When `auto` has to fall back to the CPU, that is announced.
+
+    Raises:
+        NotReadyError: `cuda` was asked for and PyTorch sees none.
+    """
+    import torch
+
+    if asked == "cpu":
+        return "cpu"
+    if torch.cuda.is_available():
+        return "cuda"
+    if asked == "cuda":
+        raise NotReadyError(
+            f"model.device is cuda, but PyTorch {torch.__version__} sees no CUDA device; "
+            "install a CUDA build of PyTorch and a driver, or set model.device: auto"
+        )
+    logger.warning("no CUDA device: the model runs on the CPU, which is slower")
+    return "cpu"
+
+
+def read_config(source: Source, settings: ModelSettings) -> Any:
+    """The model's transformers configuration, without its weights.
+
+    Raises:
+        OSError, ValueError: as transformers does; see `failures.explained`.
+    """
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(source.path, trust_remote_code=settings.trust_remote_code)
+
+
+def _load(source: Source, settings: ModelSettings, device: str) -> LoadedModel:
+    config = read_config(source, settings)
+    quantization = _already_quantized(source, config) or settings.quantization
+    dtype = "float32" if quantization == "none" and device == "cpu" else settings.compute_dtype
+    estimate = _estimate(source, settings, config, quantization=quantization, dtype=dtype)
+    _check_room(source, sum(estimate.values()), device)
+    tokenizer = _tokenizer(source, settings)
+    model = _model(source, settings, config, quantization=quantization, device=device, dtype=dtype)
+    model.eval().requires_grad_(requires_grad=False)
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    return LoadedModel(
+        source,
+        model,
+        tokenizer,
+        device=str(model.device),
+        dtype=dtype,
+        quantization=quantization,
+        footprint=footprint(model),
+        estimate=estimate,
+    )
+
+
+def _already_quantized(source: Source, config: Any) -> str | None:
+    """The method of a checkpoint that was published quantized; it can only be loaded as it is."""
+    stored = getattr(config, "quantization_config", None)
+    if stored is None:
+        return None
+    method = str(stored["quant_method"] if isinstance(stored, Mapping) else stored.quant_method)
+    logger.warning("%s is already quantized (%s); model.quantization is not applied", source.name, method)
+    return method
+
+
+def _estimate(
+    source: Source, settings: ModelSettings, config: Any, *, quantization: str, dtype: str
+) -> Mapping[str, int]:
+    if quantization not in {"nf4", "int8", "none"}:
+        return {"files": sum(path.stat().st_size for path in weight_files(_folder(source)))}
+    return estimate_weights(
+        config,
+        quantization,
+        double_quant=settings.double_quant,
+        dtype=dtype,
+        trust_remote_code=settings.trust_remote_code,
+    )
+
+
+def _folder(source: Source) -> Path:
+    from pathlib import Path
+
+    return Path(source.path)
+
+
+def _check_room(source: Source, needed: int, device: str) -> None:
+    """Refuse what cannot fit before it takes the machine down; the kernel kills without a message."""
+    import psutil
+    import torch
+
+    if device == "cuda":
+        free = sum(torch.cuda.mem_get_info(index)[0] for index in range(torch.cuda.device_count()))
+    else:
+        free = psutil.virtual_memory().available
+    if needed > free:
+        raise ModelError(
+            f"{source.name} needs {needed / GIB:.1f} GiB for its weights and {free / GIB:.1f} GiB is free on the "
+            f"{device}; use model.quantization: nf4, a smaller model, or free some memory"
+        )
+
+
+def _tokenizer(source: Source, settings: ModelSettings) -> Any:
+    from transformers import AutoTokenizer
+
+    trust = settings.trust_remote_code
+    tokenizer = AutoTokenizer.from_pretrained(source.path, trust_remote_code=trust, padding_side="left")
+    if tokenizer.pad_token_id is None:
+        if tokenizer.eos_token_id is None:
+            raise ModelError(f"{source.path}: the tokenizer has neither a padding nor an end-of-text token; add one")
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _model(source: Source, settings: ModelSettings, config: Any, *, quantization: str, device: str, dtype: str) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with contextlib.ExitStack() as stack:
+        options: dict[str, Any] = {}
+        if quantization in {"nf4", "int8"}:
+            options["quantization_config"] = quantization_config(settings)
+            stack.enter_context(_experts_too(quantization))
+            if device == "cpu":
+                stack.enter_context(fastest_threads())
+        model, info = AutoModelForCausalLM.from_pretrained(
+            source.path,
+            config=config,
+            dtype=getattr(torch, dtype),
+            device_map={"": "cpu"} if device == "cpu" else settings.device_map,
+            trust_remote_code=settings.trust_remote_code,
+            output_loading_info=True,
+            **options,
+        )
+    if missing := sorted(info["missing_keys"]):
+        raise ModelError(
+            f"{source.path}: {len(missing)} weights are missing ({missing[0]}, …) and would be random; "
+            "fetch or convert the model again"
+        )
+    _spare_odd_shapes(model)
+    return model
+
+
+def quantization_config(settings: ModelSettings) -> Any:
+    """The `BitsAndBytesConfig` of the settings: NF4 with double quantization, or 8 bits."""
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    if settings.quantization == "int8":
+        # On the CPU each layer of each forward would tell that it computes in float16.
+        logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_use_double_quant=settings.double_quant,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=getattr(torch, settings.compute_dtype),
+    )
+
+
+def _experts_too(quantization: str) -> contextlib.AbstractContextManager[None]:
+    if quantization != "nf4":
+        return contextlib.nullcontext()
+    from pytest_llmbench.models.experts import quantizing_experts
+
+    return quantizing_experts()
+
+
+def _spare_odd_shapes(model: Any) -> None:
+    """Keep layers of unusual shapes off bitsandbytes' AVX512-BF16 kernel, where an assertion would end the answer."""
+    for module in model.modules():
+        if getattr(module, "support_avx512bf16_for_cpu", False) and (
+            module.out_features % _PACKED_ROWS or module.in_features % _BLOCK
+        ):
+            module.support_avx512bf16_for_cpu = False
+
+
+def _announce_excess(loaded: LoadedModel) -> None:
+    expected = sum(loaded.estimate.values())
+    if loaded.footprint > expected * _TOLERATED_EXCESS:
+        logger.warning(
+            "%s takes %.2f GiB where %.2f GiB was expected for %s; some of its weights were not quantized",
+            loaded.source.name,
+            loaded.footprint / GIB,
+            expected / GIB,
+            loaded.quantization,
+        )

@@ -1,0 +1,107 @@
+"""The quick test before a long one: imports, GPU, model, one answer. Four steps, under a minute on a small model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pytest_llmbench.errors import LLMBenchError
+from pytest_llmbench.models.adapters import find_adapter
+from pytest_llmbench.models.attaching import attach
+from pytest_llmbench.models.failures import needs_local_extra
+from pytest_llmbench.models.loaded import LoadedModel
+from pytest_llmbench.models.loading import choose_device, load_base
+from pytest_llmbench.models.memory import GIB, gpu_memory_lines
+from pytest_llmbench.models.quiet import quiet_libraries
+from pytest_llmbench.models.setup import Check
+from pytest_llmbench.models.soundness import prove_sound
+from pytest_llmbench.models.sources import resolve
+from pytest_llmbench.models.threads import fastest_threads
+from pytest_llmbench.records import FINETUNED
+from pytest_llmbench.starter import present
+
+if TYPE_CHECKING:
+    from pytest_llmbench.settings import Settings
+
+STEPS = ("Imports", "GPU", "Model", "Generation")
+
+_PROMPT = "ouvre chrome"
+_SHOWN = 100
+_MOST_TOKENS = 40
+
+
+def smoke(settings: Settings) -> Iterator[Check]:
+    """Yield the result of each of STEPS as it is done; the first failure is the last result."""
+    done = 0
+    try:
+        yield _imports()
+        done = 1
+        yield _gpu(settings)
+        done = 2
+        loaded = _load(settings)
+        yield _described(loaded)
+        done = 3
+        for variant in loaded.variants:
+            yield _answer(loaded, variant)
+    except LLMBenchError as error:
+        yield Check(STEPS[done], "fail", str(error), "run `llmbench check` for the whole picture")
+
+
+def _imports() -> Check:
+    started = time.perf_counter()
+    try:
+        import accelerate
+        import bitsandbytes
+        import peft
+        import torch
+        import transformers
+    except ImportError as error:
+        raise needs_local_extra(error) from error
+    packages = (torch, transformers, peft, bitsandbytes, accelerate)
+    versions = ", ".join(f"{package.__name__} {package.__version__}" for package in packages)
+    return Check("Imports", "ok", f"{versions} ({time.perf_counter() - started:.1f} s)")
+
+
+def _gpu(settings: Settings) -> Check:
+    device = choose_device(settings.model.device)
+    return Check(
+        "GPU", "ok" if device == "cuda" else "warn", "; ".join(gpu_memory_lines()) or "none: running on the CPU"
+    )
+
+
+def _load(settings: Settings) -> LoadedModel:
+    source = resolve(settings.model.base, revision=settings.model.revision)
+    adapter = find_adapter(
+        settings.model.adapter, present(settings.model.adapters_dir), source, verify=settings.model.verify_adapter
+    )
+    loaded = load_base(source, settings.model)
+    attach(loaded, {FINETUNED: adapter} if adapter else {})
+    with fastest_threads():
+        prove_sound(loaded)
+    return loaded
+
+
+def _described(loaded: LoadedModel) -> Check:
+    adapters = ", ".join(adapter.name for adapter in loaded.adapters.values()) or "no adapter"
+    size = f"{loaded.footprint / GIB:.2f} GB in {loaded.load_s:.1f} s"
+    return Check("Model", "ok", f"{loaded.source.name}, {loaded.quantization}, {adapters}: {size}")
+
+
+def _answer(loaded: LoadedModel, variant: str) -> Check:
+    started = time.perf_counter()
+    prompt = _PROMPT
+    if chat := loaded.tokenizer.chat_template:
+        turn = [{"role": "user", "content": _PROMPT}]
+        prompt = loaded.tokenizer.apply_chat_template(
+            turn, chat_template=chat, tokenize=False, add_generation_prompt=True
+        )
+    tokens = loaded.tokenizer(prompt, return_tensors="pt", add_special_tokens=not chat).to(loaded.device)
+    with quiet_libraries(), fastest_threads(), loaded.speaking_as(variant) as model:
+        output = model.generate(**tokens, max_new_tokens=_MOST_TOKENS, do_sample=False)
+    answer = loaded.tokenizer.decode(output[0, tokens["input_ids"].shape[1] :], skip_special_tokens=True).strip()
+    if not answer:
+        return Check(
+            "Generation", "warn", f"{variant} answered nothing", "try another base, or train the adapter longer"
+        )
+    return Check("Generation", "ok", f"{variant}: {answer[:_SHOWN]} ({time.perf_counter() - started:.1f} s)")

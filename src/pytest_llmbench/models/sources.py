@@ -1,0 +1,155 @@
+"""From what the user wrote to the weights that are meant: registry alias, hub id, local folder or GGUF file."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pytest_llmbench.documents import suggestion
+from pytest_llmbench.errors import ModelError
+from pytest_llmbench.models import hub
+from pytest_llmbench.models.conversion import convert, converted_folder
+from pytest_llmbench.models.hashing import file_hash, weights_hash
+from pytest_llmbench.models.registry import load_registry
+
+Kind = Literal["gguf", "folder", "hub"]
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_FORMS = "a registry alias, a hub id (org/name), a folder with config.json, or a .gguf file"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Location:
+    """Where a model is, before anything is hashed, converted or downloaded.
+
+    `place` is the GGUF file, the folder, or the hub id. `known_as` are all the names that an adapter may have
+    recorded for this base.
+    """
+
+    spec: str
+    name: str
+    kind: Kind
+    place: str
+    known_as: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Source:
+    """A model that is ready to be loaded.
+
+    `path` is the local folder that `from_pretrained` takes. `weights_hash` is the SHA-256 of the GGUF file, or of the
+    folder's weight files; `origin` is the GGUF file, folder or hub id that the weights came from.
+    """
+
+    spec: str
+    name: str
+    path: str
+    weights_hash: str
+    kind: Kind
+    origin: str = ""
+    known_as: tuple[str, ...] = ()
+
+
+def resolve(spec: str, *, revision: str | None = None) -> Source:
+    """Find the model that `spec` means, and make it loadable: convert a GGUF file once, fetch a hub model once.
+
+    Raises:
+        ModelError: nothing goes by that name, or it is incomplete, gated or out of reach; the message says what to do.
+        NotReadyError: a package is missing or the disk is full.
+    """
+    location = locate(spec)
+    match location.kind:
+        case "gguf":
+            return _source(location, convert(Path(location.place)))
+        case "hub":
+            return _source(location, hub.snapshot(location.place, revision))
+        case "folder":
+            return _source(location, Path(location.place))
+
+
+def peek(spec: str, *, revision: str | None = None) -> Source | None:
+    """What `resolve` would return, when that needs no conversion and no download; else None.
+
+    Raises:
+        ModelError: nothing goes by that name, or the folder is incomplete.
+        NotReadyError: a package is missing.
+    """
+    location = locate(spec)
+    match location.kind:
+        case "gguf":
+            folder: Path | None = converted_folder(Path(location.place))
+        case "hub":
+            folder = hub.cached(location.place, revision)
+        case "folder":
+            folder = Path(location.place)
+    return _source(location, folder) if folder and folder.is_dir() else None
+
+
+def _source(location: Location, folder: Path) -> Source:
+    digest = file_hash(Path(location.place)) if location.kind == "gguf" else weights_hash(folder)
+    return Source(
+        spec=location.spec,
+        name=location.name,
+        path=str(folder),
+        weights_hash=digest,
+        kind=location.kind,
+        origin=location.place,
+        known_as=(*location.known_as, str(folder)),
+    )
+
+
+def locate(spec: str) -> Location:
+    """Say where the model is, without reading its weights or asking the network.
+
+    Raises:
+        ModelError: nothing goes by that name; the nearest aliases and the accepted forms are listed.
+    """
+    registry = load_registry()
+    if entry := registry.get(spec):
+        return _registered(spec, entry)
+    path = Path(spec).expanduser()
+    if path.suffix == ".gguf" or path.is_file():
+        return _gguf(spec, path)
+    if spec and path.is_dir():
+        return _folder(spec, path)
+    if _HUB_ID.fullmatch(spec) and not spec.startswith("."):
+        return Location(spec, spec, "hub", spec, known_as=(spec,))
+    raise ModelError(f"unknown model {spec!r}; {suggestion(spec, registry)} (a model is {_FORMS})")
+
+
+def _registered(alias: str, entry: Mapping[str, Any]) -> Location:
+    hub_id = str(entry["hub"])
+    gguf = packaged_gguf(str(entry["wheel"])) if "wheel" in entry else None
+    if gguf is None:
+        return Location(alias, hub_id, "hub", hub_id, known_as=(alias, hub_id))
+    return Location(alias, gguf.stem, "gguf", str(gguf), known_as=(alias, hub_id, gguf.stem))
+
+
+def packaged_gguf(package: str) -> Path | None:
+    """The GGUF file inside an installed package, found without importing the package; None when not installed."""
+    found = importlib.util.find_spec(package)
+    folders = found.submodule_search_locations if found else None
+    return next((gguf for folder in folders or () for gguf in sorted(Path(folder).glob("*.gguf"))), None)
+
+
+def _gguf(spec: str, path: Path) -> Location:
+    if not path.is_file():
+        raise ModelError(f"no such file: {path}")
+    if path.suffix != ".gguf":
+        raise ModelError(f"{path} is a file but not a .gguf; a model is {_FORMS}")
+    return Location(spec, path.stem, "gguf", str(path.resolve()), known_as=(spec, path.stem))
+
+
+def _folder(spec: str, path: Path) -> Location:
+    if (path / "config.json").is_file():
+        name = path.resolve().name
+        return Location(spec, name, "folder", str(path.resolve()), known_as=(spec, str(path.resolve()), name))
+    if (path / "adapter_config.json").is_file():
+        raise ModelError(f"{path} is an adapter, not a base model; give it as the adapter (model.adapter)")
+    if ggufs := sorted(path.glob("*.gguf")):
+        raise ModelError(f"{path} has no config.json but holds {ggufs[0].name}; give that file: {ggufs[0]}")
+    raise ModelError(f"{path} has no config.json, so it is not a model folder; a model is {_FORMS}")

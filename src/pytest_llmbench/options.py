@@ -1,0 +1,87 @@
+"""The plugin's options, and where each takes its value from: command line, then ini file."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pytest
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One `--llmbench-*` option. `setting` is False for those that steer the session instead of a setting."""
+
+    name: str
+    metavar: str
+    help: str
+    setting: bool = True
+
+    @property
+    def flag(self) -> str:
+        """As it is typed."""
+        return f"--llmbench-{self.name}"
+
+    @property
+    def dest(self) -> str:
+        """As the ini file and argparse name it."""
+        return f"llmbench_{self.name.replace('-', '_')}"
+
+
+OPTIONS = (
+    Option(
+        "config", "FILE", "settings, YAML or JSON (default: configs/llmbench.yaml if there)", setting=False
+    ),
+    Option("base", "SPEC", "base model: registry alias, hub id, local folder or GGUF file"),
+    Option("adapter", "PATH|auto|none", "LoRA folder; auto takes the newest that fits the base"),
+    Option("quantization", "nf4|int8|none", "how the base is loaded"),
+    Option("device", "auto|cpu|cuda", "where it runs"),
+    Option("batch-size", "auto|N", "prompts answered at once"),
+    Option("epochs", "N", "ask every case N times"),
+    Option("seed", "N", "seed of the sampling noise"),
+    Option("limit", "N", "take only the first N cases"),
+    Option("server", "URL", "ask a live OpenAI-compatible server (key in LLMBENCH_API_KEY)"),
+    Option("server-model", "NAME", "the server's name for the base"),
+    Option("server-adapter", "NAME", "the server's name for the fine-tune, or lora:ID for llama.cpp"),
+    Option("report-dir", "DIR", "where reports go (default: reports)"),
+)
+PROMPTS = Option("prompts", "PATH", "suite file or folder (.yaml, .jsonl, .csv); repeatable")
+SAVE = Option("save", "NAME", "name of the saved run", setting=False)
+RESUME = Option("resume", "RUN", "go on with the newest unfinished run, or with RUN", setting=False)
+NO_CACHE = Option("no-cache", "", "ask every case anew instead of reusing stored completions", setting=False)
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declare every option and its ini name."""
+    group = parser.getgroup("llmbench", "language model benchmarks (pytest-llmbench)")
+    for option in (*OPTIONS, SAVE):
+        group.addoption(option.flag, dest=option.dest, metavar=option.metavar, default=None, help=option.help)
+        parser.addini(option.dest, option.help, default=None)
+    group.addoption(PROMPTS.flag, dest=PROMPTS.dest, metavar=PROMPTS.metavar, action="append", help=PROMPTS.help)
+    parser.addini(PROMPTS.dest, PROMPTS.help, type="args", default=None)
+    group.addoption(RESUME.flag, dest=RESUME.dest, metavar=RESUME.metavar, nargs="?", const="", help=RESUME.help)
+    group.addoption(NO_CACHE.flag, dest=NO_CACHE.dest, action="store_true", default=False, help=NO_CACHE.help)
+    parser.addini(NO_CACHE.dest, NO_CACHE.help, type="bool", default=False)
+
+
+def chosen(config: pytest.Config, option: Option) -> tuple[str, str] | None:
+    """The value that was given and where, `("4", "--llmbench-epochs")`: command line over environment over ini file."""
+    if (value := config.getoption(option.dest)) is not None:
+        return str(value), option.flag
+    variable = option.dest.upper()
+    if value := os.environ.get(variable):
+        return value, variable
+    if value := config.getini(option.dest):
+        return str(value), f"{config.inipath}: {option.dest}"
+    return None
+
+
+def overrides(config: pytest.Config) -> Mapping[str, tuple[str, str]]:
+    """What the command line, and the ini file where the environment is silent, say of settings, by option name."""
+    given = {option.name: value for option in OPTIONS if option.setting and (value := chosen(config, option))}
+    paths, origin = config.getoption(PROMPTS.dest), PROMPTS.flag
+    if not paths and PROMPTS.dest.upper() not in os.environ:
+        paths, origin = config.getini(PROMPTS.dest), f"{config.inipath}: {PROMPTS.dest}"
+    return {**given, PROMPTS.name: (json.dumps(paths), origin)} if paths else given

@@ -1,0 +1,106 @@
+"""What a run measures: completions, case results and the run itself, as plain frozen data."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+BASE = "base"
+FINETUNED = "finetuned"
+
+SCHEMA_VERSION = 1
+
+Finish = Literal["stop", "length", "timeout", "error"]
+Scores = Mapping[str, Mapping[str, float | None]]
+"""metric -> variant -> score; `None` is *unscored*, which is not zero."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Completion:
+    """One variant's answer to one case.
+
+    `latency_s` and `first_token_s` count from the moment the question was handed to the model (locally: when its batch
+    started) to its last and first token. `embedding` is the base's mean last-layer hidden state over the answer,
+    base64 of little-endian float32, or None where the backend has no hidden states. `error` is set when `finish` is
+    "error"; such a completion is never cached.
+    """
+
+    case: str
+    epoch: int
+    variant: str
+    text: str
+    finish: Finish
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    latency_s: float | None = None
+    first_token_s: float | None = None
+    batch_size: int = 1
+    prompt_truncated: bool = False
+    cached: bool = False
+    embedding: str | None = None
+    error: str | None = None
+    timestamp: str = ""
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """Tokens of this answer over its own latency; other answers of the same batch are not counted."""
+        if not self.completion_tokens or not self.latency_s:
+            return None
+        return self.completion_tokens / self.latency_s
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready dictionary that `from_json` reads back unchanged."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`. Keys that this version does not know are left out."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{key: value for key, value in data.items() if key in known})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CaseResult:
+    """One case of one epoch: what was asked, what each variant answered, and how each answer scored."""
+
+    category: str
+    prompt_id: str
+    epoch: int
+    prompt: str
+    keywords: tuple[str, ...]
+    tool: str | None
+    reference: str | None
+    completions: Mapping[str, Completion]
+    scores: Scores
+    outcome: str = "passed"
+    timestamp: str = ""
+
+    @property
+    def case(self) -> str:
+        """`category/id`, the pytest id of the case."""
+        return f"{self.category}/{self.prompt_id}"
+
+    def score(self, metric: str, variant: str) -> float | None:
+        """The score, or None when the metric was off, did not apply, or had nothing to judge."""
+        return self.scores.get(metric, {}).get(variant)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready dictionary that `from_json` reads back unchanged."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`."""
+        completions = {name: Completion.from_json(item) for name, item in data["completions"].items()}
+        return cls(**{**data, "keywords": tuple(data["keywords"]), "completions": completions})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Run:
+    """Everything one session measured. `variants` starts with the base when there is one."""
+
+    metadata: Mapping[str, Any]
+    variants: tuple[str, ...]
+    results: tuple[CaseResult, ...]
+    gate: Mapping[str, Any] | None = None

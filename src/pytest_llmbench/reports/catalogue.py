@@ -1,0 +1,275 @@
+"""The words of the reports in each language. Every language has the same keys and the same placeholders."""
+
+from __future__ import annotations
+
+ENGLISH = {
+    "decimal_mark": ".",
+    "percent": "{value}%",
+    "yes": "yes",
+    "no": "no",
+    "unknown": "not recorded",
+    "none": "none",
+    # metrics
+    "metric_relevance": "Relevance",
+    "metric_keywords": "Keywords found (share)",
+    "metric_tool_accuracy": "Tool accuracy",
+    "metric_cosine_similarity": "Cosine similarity to base",
+    "metric_latency_s": "Latency (s)",
+    "metric_tokens_per_s": "Tokens per second",
+    "keyword_count": "Keywords found (count)",
+    # sections
+    "title": "LLM BENCHMARK ANALYSIS",
+    "metadata": "Metadata",
+    "statistics": "Overall statistics",
+    "by_category": "By category",
+    "improvements": "Top {count} improvements: base -> {variant}",
+    "weaknesses": "Top {count} weaknesses: base -> {variant}",
+    "timing": "Timing",
+    "soundness": "Soundness and provenance",
+    "cases": "Every case",
+    "recommendations": "Recommendations",
+    # metadata
+    "base_model": "Base model",
+    "lora_adapter": "LoRA adapter",
+    "device": "Device",
+    "timestamp": "Date",
+    "variants": "Variants",
+    "counts": "Cases",
+    "counts_value": "{cases} (categories: {categories}, results: {results})",
+    "outcomes": "Item outcomes",
+    # tables
+    "metric": "Metric",
+    "difference": "Difference",
+    "relative": "Relative",
+    "scored": "Scored",
+    "category": "Category",
+    "case": "Case",
+    "results": "N",
+    "all": "All",
+    "short_relevance": "Rel.",
+    "short_keywords": "Keywords",
+    "short_tool": "Tool",
+    "short_cosine": "Cosine",
+    "short_change": "change",
+    "outcome": "Outcome",
+    "prompt": "prompt",
+    "scores": "scores",
+    "variant": "Variant",
+    "answers": "Answers",
+    "cached": "Cached",
+    "latency_median": "Median (s)",
+    "latency_max": "Slowest (s)",
+    "speed": "Tokens/s",
+    "tokens": "Tokens",
+    "at_limit": "At limit",
+    "timeouts": "Timeouts",
+    "errors": "Errors",
+    # remarks
+    "unscored_note": "Unscored results are left out of every mean; '-' means that nothing was scored.",
+    "unscored": "Unscored: {metric} of {variant}, {unscored} of {total}.",
+    "cosine_similar": (
+        "Mean cosine similarity of {variant} {value}: the answers are similar, little has changed (above 0.8)."
+    ),
+    "cosine_adapted": "Mean cosine similarity of {variant} {value}: a visible adaptation (0.5 to 0.8).",
+    "cosine_different": "Mean cosine similarity of {variant} {value}: the answers are very different (below 0.5).",
+    "ranked_by": "Ranked by the difference in: {metric}.",
+    "no_improvements": "No case improved.",
+    "no_weaknesses": "Every case improved.",
+    "weakness_meaning": "First what got worse, then what did not improve, lowest score first.",
+    "category_note": (
+        "Rel. is mean relevance, Keywords the mean number found, Tool the tool accuracy, Cosine the similarity to the"
+        " base's answers."
+    ),
+    "timing_note": "Latency runs from the start of an answer's batch to its last token; cached answers keep their own.",
+    # recommendations
+    "effective": "Fine-tuning EFFECTIVE",
+    "moderate": "Fine-tuning MODERATE",
+    "insufficient": "Fine-tuning INSUFFICIENT",
+    "verdict": "{grade} for {variant}: {metric} {base} -> {tuned}, {gain} (paired results: {count}).",
+    "gain_relative": "{value} relative",
+    "gain_points": "{value} points of 100, as a mean of zero in the base has no relative improvement",
+    "tally": "Results: {better} improved, {same} unchanged, {worse} worse.",
+    "no_pairs": "No verdict for {variant}: no result is scored for both it and the base.",
+    "one_variant": (
+        "Only {variant} answered: there is nothing to compare. Run with a base and an adapter for a verdict."
+    ),
+    "thresholds": (
+        "Grades by relative improvement: effective above 10%, moderate from 5% to 10%, insufficient below 5%."
+    ),
+    "weakest": (
+        "Weakest category of {variant}: {category} ({metric} {value}). Focus there: more and closer training examples."
+    ),
+    "worse_categories": "{variant} is worse than the base in: {categories}. Look at these before shipping.",
+    "barely_differs": (
+        "The answers of {variant} barely differ from the base's. Check that the training learned: loss, learning "
+        "rate, steps."
+    ),
+    "many_at_limit": (
+        "{share} of the answers of {variant} end at the token limit. Raise generation.max_new_tokens to score whole "
+        "answers."
+    ),
+    "failures": (
+        "Answers of {variant} that failed or timed out: {count}. Their scores are missing or low for that reason."
+    ),
+    "description_only": (
+        "These numbers describe the cases of this run ({count}) and nothing more. They are not a test of "
+        "significance: with other cases of the same kind the difference could be smaller, or the other way round."
+    ),
+    "few_cases": (
+        "With fewer than {least} cases a few answers decide the mean. Add cases before you trust a small difference."
+    ),
+    # figure
+    "figure_relevance": "{metric} by category",
+    "figure_keywords": "Keywords found by category",
+    "figure_mean_score": "Mean score",
+    "figure_mean_count": "Mean number of keywords found",
+    "figure_distribution": "Distribution of scores: {metric}",
+    "figure_score": "Score",
+    "figure_count": "Number of results",
+    "figure_summary": "Summary",
+    "figure_some": " ({shown} of {total}, greatest change)",
+    "figure_nothing": "Nothing scored",
+    "figure_gain": "{metric}: {gain}",
+    "figure_note": "A description of this run's cases ({count}), not a test of significance.",
+}
+
+FRENCH = {
+    "decimal_mark": ",",
+    "percent": "{value} %",
+    "yes": "oui",
+    "no": "non",
+    "unknown": "non enregistré",
+    "none": "aucun",
+    # metrics
+    "metric_relevance": "Pertinence",
+    "metric_keywords": "Mots-clés trouvés (part)",
+    "metric_tool_accuracy": "Choix du bon outil",
+    "metric_cosine_similarity": "Similarité cosinus avec la base",
+    "metric_latency_s": "Latence (s)",
+    "metric_tokens_per_s": "Jetons par seconde",
+    "keyword_count": "Mots-clés trouvés (nombre)",
+    # sections
+    "title": "ANALYSE DU BENCHMARK LLM",
+    "metadata": "Métadonnées",
+    "statistics": "Statistiques globales",
+    "by_category": "Par catégorie",
+    "improvements": "Top {count} des améliorations : base -> {variant}",
+    "weaknesses": "Top {count} des faiblesses : base -> {variant}",
+    "timing": "Temps",
+    "soundness": "Validité et provenance",
+    "cases": "Tous les cas",
+    "recommendations": "Recommandations",
+    # metadata
+    "base_model": "Modèle de base",
+    "lora_adapter": "Adaptateur LoRA",
+    "device": "Matériel",
+    "timestamp": "Date",
+    "variants": "Variantes",
+    "counts": "Cas",
+    "counts_value": "{cases} (catégories : {categories}, résultats : {results})",
+    "outcomes": "Issue des tests",
+    # tables
+    "metric": "Métrique",
+    "difference": "Différence",
+    "relative": "Relatif",
+    "scored": "Notés",
+    "category": "Catégorie",
+    "case": "Cas",
+    "results": "N",
+    "all": "Ensemble",
+    "short_relevance": "Pert.",
+    "short_keywords": "Mots-clés",
+    "short_tool": "Outil",
+    "short_cosine": "Cosinus",
+    "short_change": "évolution",
+    "outcome": "Issue",
+    "prompt": "demande",
+    "scores": "scores",
+    "variant": "Variante",
+    "answers": "Réponses",
+    "cached": "En cache",
+    "latency_median": "Médiane (s)",
+    "latency_max": "Maximum (s)",
+    "speed": "Jetons/s",
+    "tokens": "Jetons",
+    "at_limit": "À la limite",
+    "timeouts": "Délais",
+    "errors": "Erreurs",
+    # remarks
+    "unscored_note": "Les résultats non notés n'entrent dans aucune moyenne ; « - » : rien n'a été noté.",
+    "unscored": "Non notés : {metric} de {variant}, {unscored} sur {total}.",
+    "cosine_similar": (
+        "Similarité cosinus moyenne de {variant} {value} : réponses similaires, peu de changement (plus de 0,8)."
+    ),
+    "cosine_adapted": "Similarité cosinus moyenne de {variant} {value} : adaptation visible (0,5 à 0,8).",
+    "cosine_different": "Similarité cosinus moyenne de {variant} {value} : réponses très différentes (moins de 0,5).",
+    "ranked_by": "Classement par la différence de : {metric}.",
+    "no_improvements": "Aucun cas ne s'améliore.",
+    "no_weaknesses": "Tous les cas s'améliorent.",
+    "weakness_meaning": "D'abord ce qui se dégrade, puis ce qui ne s'améliore pas, du score le plus bas au plus haut.",
+    "category_note": (
+        "Pert. : pertinence moyenne ; Mots-clés : nombre moyen trouvé ; Outil : part des bons outils ; Cosinus : "
+        "similarité avec les réponses de la base."
+    ),
+    "timing_note": (
+        "La latence va du début du lot d'une réponse à son dernier jeton ; une réponse en cache garde la sienne."
+    ),
+    # recommendations
+    "effective": "Fine-tuning EFFICACE",
+    "moderate": "Fine-tuning MODÉRÉ",
+    "insufficient": "Fine-tuning INSUFFISANT",
+    "verdict": "{grade} pour {variant} : {metric} {base} -> {tuned}, {gain} (résultats appariés : {count}).",
+    "gain_relative": "{value} en relatif",
+    "gain_points": "{value} points sur 100, car une moyenne nulle de la base n'a pas d'amélioration relative",
+    "tally": "Résultats : {better} en hausse, {same} inchangés, {worse} en baisse.",
+    "no_pairs": (
+        "Pas de verdict pour {variant} : aucun résultat n'est noté à la fois pour cette variante et pour la base."
+    ),
+    "one_variant": (
+        "Seule la variante {variant} a répondu : rien à comparer. Lancez une base et un adaptateur pour un verdict."
+    ),
+    "thresholds": (
+        "Seuils d'amélioration relative : efficace au-delà de 10 %, modéré de 5 à 10 %, insuffisant en dessous de 5 %."
+    ),
+    "weakest": (
+        "Catégorie la plus faible de {variant} : {category} ({metric} {value}). À travailler en premier : des "
+        "exemples d'entraînement plus nombreux et plus proches."
+    ),
+    "worse_categories": (
+        "{variant} fait moins bien que la base dans : {categories}. À examiner avant la mise en service."
+    ),
+    "barely_differs": (
+        "Les réponses de {variant} diffèrent à peine de celles de la base. Vérifiez que l'entraînement a appris : "
+        "perte, taux d'apprentissage, nombre de pas."
+    ),
+    "many_at_limit": (
+        "{share} des réponses de {variant} s'arrêtent à la limite de jetons. Augmentez generation.max_new_tokens pour"
+        " noter des réponses entières."
+    ),
+    "failures": (
+        "Réponses de {variant} en échec ou hors délai : {count}. Leurs scores manquent ou sont bas pour cette raison."
+    ),
+    "description_only": (
+        "Ces chiffres décrivent les cas de cette exécution ({count}) et rien de plus. Ce n'est pas un test de "
+        "significativité : avec d'autres cas du même genre, la différence pourrait être plus faible, ou inverse."
+    ),
+    "few_cases": (
+        "Avec moins de {least} cas, quelques réponses décident de la moyenne. Ajoutez des cas avant de croire une "
+        "petite différence."
+    ),
+    # figure
+    "figure_relevance": "{metric} par catégorie",
+    "figure_keywords": "Mots-clés trouvés par catégorie",
+    "figure_mean_score": "Score moyen",
+    "figure_mean_count": "Nombre moyen de mots-clés trouvés",
+    "figure_distribution": "Distribution des scores : {metric}",
+    "figure_score": "Score",
+    "figure_count": "Nombre de résultats",
+    "figure_summary": "Résumé",
+    "figure_some": " ({shown} sur {total}, plus grand changement)",
+    "figure_nothing": "Rien n'a été noté",
+    "figure_gain": "{metric} : {gain}",
+    "figure_note": "Une description des cas ({count}), pas un test de significativité.",
+}
+
+LANGUAGES = {"en": ENGLISH, "fr": FRENCH}

@@ -1,0 +1,97 @@
+"""Where a run came from: code, libraries and machine."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from pytest_llmbench import __version__
+
+LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "numpy", "scipy", "scikit-learn", "pytest")
+_GIT_TIMEOUT_S = 10
+
+
+def provenance(folder: Path | None = None) -> dict[str, Any]:
+    """What made the numbers, for the report's metadata.
+
+    `git` is the state of `folder` (the current one when None), null outside a repository. Versions are read from the
+    installed metadata, so no library is imported for it; GPUs are listed only where torch is already in use.
+    """
+    return {
+        "git": _git(folder),
+        "versions": _versions(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": _cpu(),
+        "memory_bytes": _memory_bytes(),
+        "gpus": _gpus(),
+    }
+
+
+def _git(folder: Path | None) -> dict[str, Any] | None:
+    """Commit and dirty flag in one call. Untracked files do not count, as with `git describe --dirty`."""
+    command = ["git", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}  # reading must not rewrite the index
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_GIT_TIMEOUT_S,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    lines = done.stdout.splitlines()
+    commit = next((line.split()[-1] for line in lines if line.startswith("# branch.oid")), "(initial)")
+    return {
+        "commit": None if commit == "(initial)" else commit,
+        "dirty": any(not line.startswith("#") for line in lines),
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {"pytest-llmbench": __version__}
+    for name in LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _cpu() -> dict[str, Any]:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"model": _cpu_model(), "cores": os.cpu_count(), "usable_cores": usable}
+
+
+def _cpu_model() -> str:
+    listing = Path("/proc/cpuinfo")
+    if listing.exists():
+        for line in listing.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _memory_bytes() -> int:
+    import psutil
+
+    return int(psutil.virtual_memory().total)
+
+
+def _gpus() -> list[dict[str, Any]]:
+    torch: Any = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return []
+    devices = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    return [{"name": device.name, "memory_bytes": int(device.total_memory)} for device in devices]

@@ -1,0 +1,83 @@
+"""The analysis of a run as text, in English or French."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pytest_llmbench.reports import score_tables
+from pytest_llmbench.reports.comparison import adapters
+from pytest_llmbench.reports.rankings import rankings
+from pytest_llmbench.reports.recommendations import recommendations
+from pytest_llmbench.reports.tables import WIDTH, aligned, one_line, wrapped
+from pytest_llmbench.reports.wording import Words, words
+
+_HEADLINE = ("base_model", "lora_adapter", "device", "timestamp")
+_SHOWN_ELSEWHERE = {*_HEADLINE, "variants", "timings"}
+
+
+def analysis(document: Mapping[str, Any], language: str) -> str:
+    """The whole text report of a document, as built or as read back from disk.
+
+    Raises:
+        UsageError: the language is unknown.
+    """
+    say = words(language)
+    lines = ["=" * WIDTH, say("title").center(WIDTH).rstrip(), "=" * WIDTH]
+    for title, body in _sections(document, say):
+        lines += ["", title, "-" * WIDTH, *body]
+    return "\n".join(lines) + "\n"
+
+
+def _sections(document: Mapping[str, Any], say: Words) -> Iterator[tuple[str, Sequence[str]]]:
+    yield say("metadata"), _metadata(document, say)
+    yield say("statistics"), score_tables.overall(document, say)
+    yield say("by_category"), score_tables.by_category(document, say)
+    for variant in adapters(document):
+        yield from rankings(document, variant, say)
+    yield say("timing"), score_tables.timing(document, say)
+    yield say("cases"), score_tables.every_case(document, say)
+    yield say("soundness"), _provenance(document, say)
+    yield say("recommendations"), wrapped(recommendations(document, say))
+
+
+def _metadata(document: Mapping[str, Any], say: Words) -> list[str]:
+    metadata, totals = document["metadata"], document["statistics"]
+    outcomes = ", ".join(f"{count} {name}" for name, count in totals["outcomes"].items())
+    facts = {key: metadata[key] for key in (*_HEADLINE, "variants")} | {
+        "counts": score_tables.counts_text(document, say),
+        "outcomes": outcomes,
+    }
+    return aligned([(say(key), _value(value, say)) for key, value in facts.items()])
+
+
+def _provenance(document: Mapping[str, Any], say: Words) -> list[str]:
+    """Everything else that the run recorded about itself, whatever the backend and the plugins put there."""
+    facts = {key: value for key, value in document["metadata"].items() if key not in _SHOWN_ELSEWHERE}
+    facts |= {"settings": facts.pop("settings", {})}  # the longest part comes last
+    return aligned([(key, _value(value, say)) for key, value in _flat(facts)]) or [say("unknown")]
+
+
+def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in facts.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _value(value: Any, say: Words) -> str:
+    match value:
+        case None | "":
+            text = say("unknown")
+        case bool():
+            text = say("yes" if value else "no")
+        case float():
+            text = f"{value:.6g}".replace(".", say("decimal_mark"))
+        case list():
+            text = ", ".join(_value(item, say) for item in value) or say("none")
+        case dict():
+            text = ", ".join(f"{key} {_value(item, say)}" for key, item in value.items()) or say("none")
+        case _:
+            text = str(value)
+    return one_line(text)

@@ -1,0 +1,200 @@
+"""One pytest session's benchmark, made piece by piece as items ask: settings, cases, model, answers.
+
+Nothing here happens in a session that has no item asking for a case.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_llmbench import options
+from pytest_llmbench.errors import LLMBenchError
+from pytest_llmbench.progress import Announcements, SessionProgress
+
+if TYPE_CHECKING:
+    from pytest_llmbench.benchmark import Answers, Benchmark
+    from pytest_llmbench.cases import Case, Vocabulary
+    from pytest_llmbench.metrics import MetricRegistry
+    from pytest_llmbench.settings import Settings
+
+_DEFAULT_CONFIG = Path("configs/llmbench.yaml")
+_log = logging.getLogger("pytest_llmbench")
+
+SESSION = pytest.StashKey["BenchmarkSession"]()
+
+
+@contextlib.contextmanager
+def ending(session: pytest.Session) -> Iterator[None]:
+    """Turns what a user can mend into one message and the exit code that it stands for, and ends the session."""
+    try:
+        yield
+    except LLMBenchError as error:
+        if hasattr(session.config, "workerinput"):
+            session.shouldstop = str(error)  # how a worker of pytest-xdist tells its controller why it stops
+        session.config.stash[SESSION].fault = error
+        pytest.exit(str(error), returncode=error.exit_code)
+
+
+class BenchmarkSession:
+    """What the fixtures and hooks of one process share.
+
+    `token` names the run's folder, the same in every process of the session. `planned` are the selected cases, known
+    after collection.
+    """
+
+    def __init__(self, config: pytest.Config, token: str) -> None:
+        self._config, self._token = config, token
+        self._benchmark: Benchmark | None = None
+        self.planned: list[Case] = []
+        self.fault: LLMBenchError | None = None
+
+    @property
+    def cases_were_read(self) -> bool:
+        """Whether any test has asked for a case."""
+        return "cases" in self.__dict__
+
+    def plan(self, selected: Iterable[Any]) -> None:
+        """Remember each selected case once; several tests may ask for the same one."""
+        known = {id(case): case for case in self.cases}
+        chosen = {id(case): case for case in selected if id(case) in known}
+        self.planned = list(chosen.values())
+
+    @functools.cached_property
+    def settings(self) -> Settings:
+        """Command line over environment over ini file over settings file over defaults."""
+        from pytest_llmbench.settings import load_settings
+
+        given = options.chosen(self._config, options.OPTIONS[0])
+        path = Path(given[0]) if given else (_DEFAULT_CONFIG if _DEFAULT_CONFIG.is_file() else None)
+        return load_settings(path, options.overrides(self._config), os.environ)
+
+    @functools.cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The tools and their terms."""
+        from pytest_llmbench.cases import load_vocabulary
+        from pytest_llmbench.starter import present
+
+        return load_vocabulary(present(Path(self.settings.benchmark.vocabulary)))
+
+    @functools.cached_property
+    def cases(self) -> list[Case]:
+        """Every case of the suites, before pytest selects among them."""
+        from pytest_llmbench.benchmark import select
+        from pytest_llmbench.cases import load_cases
+        from pytest_llmbench.starter import present
+
+        suites = [present(Path(path)) for path in self.settings.benchmark.prompts]
+        return select(load_cases(suites, self.vocabulary), self.settings)
+
+    @functools.cached_property
+    def progress(self) -> SessionProgress:
+        """Where completions are counted and shown."""
+        logging_settings = self.settings.logging
+        return SessionProgress(
+            self._config, visible=logging_settings.progress, gpu=logging_settings.show_gpu and _sees_cuda()
+        )
+
+    @functools.cached_property
+    def announcements(self) -> Announcements:
+        """What the engines have announced; they are listened to from the first look on."""
+        handler = Announcements(self.progress)
+        _log.addHandler(handler)
+        return handler
+
+    @functools.cached_property
+    def folder(self) -> Path:
+        """Where this run is journaled."""
+        from pytest_llmbench.history import new_folder, unfinished
+
+        report_dir = Path(self.settings.output.report_dir)
+        wanted = self._config.getoption(options.RESUME.dest)
+        resumed = unfinished(report_dir, wanted or None) if wanted is not None else None
+        if wanted is not None and resumed is None:
+            _log.warning("nothing to resume in %s: a new run was started", report_dir / "runs")
+        return resumed or new_folder(report_dir, self._token)
+
+    @property
+    def benchmark(self) -> Benchmark:
+        """The loaded pair and the plan; the first look loads the model."""
+        if self._benchmark is None:
+            self._benchmark = self._open()
+        return self._benchmark
+
+    def answers(self, case: Case) -> Answers:
+        """Every variant's answer to the case, scored."""
+        benchmark = self.benchmark
+        self.progress.resumed()
+        try:
+            return benchmark.answers(case)
+        finally:
+            self.progress.settled()
+
+    def close(self) -> dict[str, Any]:
+        """What the session's end needs to know of this process, as plain data; the model is let go of."""
+        fault = {"exit_code": self.fault.exit_code} if self.fault else None
+        if self._benchmark is None:
+            return {"fault": fault} if fault else {}
+        described = {
+            "fault": fault,
+            "backend": dict(self._benchmark.backend.describe()),
+            "variants": list(self._benchmark.backend.variants),
+            "folder": str(self.folder),
+            "planned": len(self.planned),
+            "tally": dataclasses.asdict(self.progress.tally),
+            "announcements": self.announcements.messages,
+        }
+        self._benchmark.close()
+        self._benchmark = None
+        _log.removeHandler(self.announcements)
+        return described
+
+    def _open(self) -> Benchmark:
+        from pytest_llmbench.benchmark import Benchmark, open_backend
+        from pytest_llmbench.generation.journal import CompletionCache
+        from pytest_llmbench.models.cache import cache_dir
+
+        settings, registry = self.settings, self._metrics()
+        self.announcements  # noqa: B018  # listening starts before loading does
+        backend = self._config.hook.pytest_llmbench_backend(settings=settings)
+        if backend is None:
+            self.progress.say(_loading(settings))
+            backend = open_backend(settings)
+        cached = settings.generation.cache and not self._config.getoption(options.NO_CACHE.dest)
+        return Benchmark(
+            settings,
+            backend,
+            self.planned,
+            registry,
+            folder=self.folder,
+            cache=CompletionCache(cache_dir() / "completions.sqlite") if cached else None,
+            progress=self.progress,
+        )
+
+    def _metrics(self) -> MetricRegistry:
+        from pytest_llmbench.metrics import default_metrics
+
+        registry = default_metrics(self.settings.metrics, self.vocabulary)
+        self._config.hook.pytest_llmbench_metrics(registry=registry)
+        return registry
+
+
+def _loading(settings: Settings) -> str:
+    if settings.server.url:
+        return f"asking {settings.server.url}"
+    return f"loading {settings.model.base} ({settings.model.quantization}), adapter {settings.model.adapter}"
+
+
+def _sees_cuda() -> bool:
+    import sys
+
+    torch = sys.modules.get("torch")
+    return bool(torch is not None and torch.cuda.is_available())

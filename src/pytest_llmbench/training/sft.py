@@ -1,0 +1,156 @@
+"""Supervised fine-tuning of a LoRA adapter: TRL's trainer with the settings that hold on CPUs and GPUs alike."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_llmbench.errors import UsageError
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Hyperparameters:
+    """How an adapter is trained. `max_length` counts the tokens of prompt and completion together."""
+
+    epochs: float = 3.0
+    rank: int = 8
+    alpha: int = 16
+    dropout: float = 0.0
+    learning_rate: float = 1e-3
+    warmup_share: float = 0.05
+    batch_size: int = 16
+    max_length: int = 256
+    seed: int = 42
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Step:
+    """What the trainer logged at a step: loss and token accuracy (0 to 1) over the completions' tokens since the last."""
+
+    step: int
+    of: int
+    loss: float
+    token_accuracy: float
+    entropy: float
+    tokens: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Training:
+    """What a training gave: the model with its adapter, and how it went. `tokens` counts prompts too, not padding."""
+
+    model: Any
+    seconds: float
+    train_loss: float
+    steps: tuple[Step, ...]
+    trainable_parameters: int
+    parameters: int
+
+
+def train(
+    model: Any,
+    tokenizer: Any,
+    rows: Sequence[Mapping[str, Any]],
+    hyperparameters: Hyperparameters,
+    *,
+    work_folder: Path,
+    on_step: Callable[[Step], None],
+) -> Training:
+    """Lay a LoRA over all linear layers of `model` and train it; the loss is on the completions alone.
+
+    `rows` are in TRL's prompt-completion form. The model must not have answered anything yet: it would go on without
+    gradients where bitsandbytes has repacked its weights. It cannot be used as the plain base afterwards.
+
+    Raises:
+        UsageError: a row is longer than `max_length`; it would be cut before its answer ends.
+    """
+    from datasets import Dataset
+    from trl import SFTTrainer
+
+    _check_lengths(tokenizer, rows, hyperparameters.max_length)
+    steps: list[Step] = []
+
+    def note(step: Step) -> None:
+        steps.append(step)
+        on_step(step)
+
+    trainer = SFTTrainer(
+        model=model,
+        args=_arguments(hyperparameters, model.device.type, work_folder),
+        train_dataset=Dataset.from_list([{key: row[key] for key in ("prompt", "completion")} for row in rows]),
+        processing_class=tokenizer,
+        peft_config=_lora(hyperparameters),
+        callbacks=[_listener(note)],
+    )
+    outcome = trainer.train()
+    trainable, total = trainer.model.get_nb_trainable_parameters()
+    return Training(
+        trainer.model, outcome.metrics["train_runtime"], outcome.training_loss, tuple(steps), trainable, total
+    )
+
+
+def _check_lengths(tokenizer: Any, rows: Sequence[Mapping[str, Any]], limit: int) -> None:
+    for number, row in enumerate(rows, start=1):
+        tokens = tokenizer.apply_chat_template([*row["prompt"], *row["completion"]], return_dict=True)["input_ids"]
+        if len(tokens) > limit:
+            raise UsageError(f"row {number} has {len(tokens)} tokens, more than max_length {limit}; raise --max-length")
+
+
+def _arguments(hyperparameters: Hyperparameters, device: str, work_folder: Path) -> Any:
+    import torch
+    from trl import SFTConfig
+
+    return SFTConfig(
+        output_dir=str(work_folder),
+        num_train_epochs=hyperparameters.epochs,
+        per_device_train_batch_size=hyperparameters.batch_size,
+        learning_rate=hyperparameters.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_ratio=hyperparameters.warmup_share,
+        max_length=hyperparameters.max_length,
+        completion_only_loss=True,
+        seed=hyperparameters.seed,
+        use_cpu=device == "cpu",
+        bf16=device == "cuda" and torch.cuda.is_bf16_supported(),
+        gradient_checkpointing=False,
+        train_sampling_strategy="group_by_length",
+        logging_steps=5,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=device == "cuda",
+    )
+
+
+def _lora(hyperparameters: Hyperparameters) -> Any:
+    from peft import LoraConfig
+
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        target_modules="all-linear",
+        r=hyperparameters.rank,
+        lora_alpha=hyperparameters.alpha,
+        lora_dropout=hyperparameters.dropout,
+    )
+
+
+def _listener(note: Callable[[Step], None]) -> Any:
+    from transformers import TrainerCallback
+
+    class Listener(TrainerCallback):  # type: ignore[misc]
+        def on_log(self, _args: Any, state: Any, _control: Any, logs: Any = None, **_: Any) -> None:
+            if logs and "mean_token_accuracy" in logs and "loss" in logs:
+                note(
+                    Step(
+                        step=state.global_step,
+                        of=state.max_steps,
+                        loss=logs["loss"],
+                        token_accuracy=logs["mean_token_accuracy"],
+                        entropy=logs["entropy"],
+                        tokens=int(logs["num_tokens"]),
+                    )
+                )
+
+    return Listener()

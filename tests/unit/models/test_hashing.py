@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pytest_llmbench.models.hashing import file_hash, weight_files
+
+EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+def test_a_file_is_read_once_until_it_changes(tmp_path: Path) -> None:
+    path = tmp_path / "weights"
+    path.write_bytes(b"")
+    assert file_hash(path) == EMPTY
+    before = path.stat()
+    path.write_bytes(b"")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    assert file_hash(path) == EMPTY
+    path.write_bytes(b"other")
+    assert file_hash(path) != EMPTY
+
+
+def test_an_unchanged_file_is_not_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "weights"
+    path.write_bytes(b"one")
+    before, first = path.stat(), file_hash(path)
+    path.write_bytes(b"two")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert file_hash(path) == first
+
+
+def test_safetensors_win_over_bin_and_adapters_are_not_the_model(tmp_path: Path) -> None:
+    for name in ("pytorch_model.bin", "adapter_model.safetensors", "consolidated.safetensors", "training_args.bin"):
+        (tmp_path / name).write_bytes(b"")
+    assert [path.name for path in weight_files(tmp_path)] == ["pytorch_model.bin"]
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    assert [path.name for path in weight_files(tmp_path)] == ["model.safetensors"]

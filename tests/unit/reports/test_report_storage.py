@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from report_runs import full_run
+
+from pytest_llmbench.errors import UsageError
+from pytest_llmbench.reports import build_document, read_document, run_schema, write_json
+
+
+@pytest.fixture
+def document() -> dict[str, Any]:
+    return build_document(full_run(cases=2), answer_chars=500)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "run.json"
+
+
+def edited(document: dict[str, Any], path: Path) -> Path:
+    path.write_text(json.dumps(document, indent=2), encoding="utf-8")
+    return path
+
+
+def test_the_schema_is_a_valid_draft_2020_12_schema() -> None:
+    jsonschema.Draft202012Validator.check_schema(run_schema())
+
+
+def test_a_document_reads_back_equal(document: dict[str, Any], path: Path) -> None:
+    write_json(document, path)
+    assert read_document(path) == document
+
+
+def test_a_cut_off_file_names_the_line(document: dict[str, Any], path: Path) -> None:
+    write_json(document, path)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join(lines[:40]), encoding="utf-8")
+    with pytest.raises(UsageError, match=r"run\.json:\d+: .*cut off or edited"):
+        read_document(path)
+
+
+def test_a_hand_edited_value_names_its_line_and_key_path(document: dict[str, Any], path: Path) -> None:
+    document["results"][1]["scores"]["relevance"]["base"] = "good"
+    with pytest.raises(UsageError, match=r"run\.json:\d+: results\[1\]\.scores\.relevance\.base: 'good' is not of"):
+        read_document(edited(document, path))
+
+
+def test_an_unknown_key_is_refused(document: dict[str, Any], path: Path) -> None:
+    document["results"][0]["verdict"] = "fine"
+    with pytest.raises(UsageError, match=r"results\[0\]: .*'verdict' was unexpected"):
+        read_document(edited(document, path))
+
+
+def test_nan_is_refused(document: dict[str, Any], path: Path) -> None:
+    document["statistics"]["avg_relevance_base"] = float("nan")
+    with pytest.raises(UsageError, match="NaN"):
+        read_document(edited(document, path))
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(document, path)
+
+
+def test_a_newer_schema_asks_for_an_upgrade(document: dict[str, Any], path: Path) -> None:
+    document["schema_version"] = 99
+    with pytest.raises(UsageError, match=r"schema 99.*upgrade pytest-llmbench"):
+        read_document(edited(document, path))
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"schema_version": "1"}'])
+def test_other_json_is_not_a_run_file(content: str, path: Path) -> None:
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(UsageError, match="not a run file"):
+        read_document(path)
+
+
+def test_a_message_does_not_carry_the_whole_run(document: dict[str, Any], path: Path) -> None:
+    document["by_category"] = document["results"]
+    with pytest.raises(UsageError) as raised:
+        read_document(edited(document, path))
+    assert "is not of type 'object'" in str(raised.value)
+    assert len(str(raised.value)) < 400 + len(str(path))

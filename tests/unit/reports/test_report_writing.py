@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from report_runs import full_run
+
+from pytest_llmbench.errors import NotReadyError
+from pytest_llmbench.reports import read_document, write_reports
+from pytest_llmbench.settings import OutputSettings
+
+
+@contextmanager
+def files_limited_to(size: int) -> Iterator[None]:
+    """The system refuses to write files beyond `size` bytes, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_all_reports_and_the_run_file_are_written(tmp_path: Path) -> None:
+    reports = write_reports(
+        full_run(cases=2), OutputSettings(report_dir=tmp_path), run_dir=tmp_path / "runs" / "0001_first"
+    )
+    assert {kind: path.relative_to(tmp_path).as_posix() for kind, path in reports.paths.items()} == {
+        "text": "benchmark.txt",
+        "png": "benchmark.png",
+        "json": "benchmark.json",
+        "run": "runs/0001_first/run.json",
+    }
+    assert read_document(reports.paths["run"]) == read_document(reports.paths["json"]) == reports.document
+
+
+def test_reports_that_are_off_are_not_written(tmp_path: Path) -> None:
+    reports = write_reports(full_run(cases=1), OutputSettings(report_dir=tmp_path, png=False, text=False))
+    assert [path.name for path in tmp_path.iterdir()] == ["benchmark.json"]
+    assert list(reports.paths) == ["json"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no file size limits")
+def test_a_full_disk_is_one_message_and_leaves_the_previous_reports_whole(tmp_path: Path) -> None:
+    write_reports(full_run(cases=1), OutputSettings(report_dir=tmp_path))
+    before = contents(tmp_path)
+    room_for_text_only = len(before["benchmark.txt"]) * 2
+    with (
+        files_limited_to(room_for_text_only),
+        pytest.raises(NotReadyError, match=r"cannot write .*benchmark\.png: .*free some space"),
+    ):
+        write_reports(full_run(cases=1, variants=("base", "v2")), OutputSettings(report_dir=tmp_path))
+    assert contents(tmp_path) == before
+
+
+def test_a_report_folder_that_is_a_file_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "reports").write_text("", encoding="utf-8")
+    with pytest.raises(NotReadyError, match=r"cannot write .*benchmark\.txt"):
+        write_reports(full_run(cases=1), OutputSettings(report_dir=tmp_path / "reports"))
