@@ -243,7 +243,8 @@ def _read_yaml(path: Path, text: str) -> Document:
     try:
         node = yaml.compose(text, Loader=_yaml_loader())
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        last = text.rstrip().count("\n") + 1  # what breaks off is noticed behind the end
+        line = min(error.problem_mark.line + 1, last) if error.problem_mark else 1
         began = f" (line {error.context_mark.line + 1})" if error.context_mark else ""
         context = f"{error.context}{began}, " if error.context else ""
         raise UsageError(located(path, line, f"not valid YAML: {context}{error.problem}")) from error

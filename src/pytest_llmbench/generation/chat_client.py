@@ -90,14 +90,15 @@ class ChatClient:
             async with asyncio.timeout(timeout_s), self._session.get(url) as response:
                 if response.status in _UNAUTHORISED:
                     raise self._fatal(response.status, await _error_of(response))
-                json_like = "json" in response.content_type
-                return response.status, await response.json(content_type=None) if json_like else None
+                status, text = response.status, await response.text(errors="replace")
         except TimeoutError as error:
             raise ServerError(f"{self.url}: no answer in {timeout_s:g} s; is this the server's address?") from error
         except aiohttp.ClientError as error:
             raise ServerError(f"{self.url}: {error}; start the server, or correct --llmbench-server") from error
-        except ValueError:  # not JSON after all
-            return _OK, None
+        try:
+            return status, json.loads(text)
+        except ValueError:
+            return status, None
 
     async def ask(self, body: Mapping[str, Any]) -> Reply:
         """Ask for one chat completion. Faults of the answer are in the reply.
@@ -129,7 +130,7 @@ class ChatClient:
             async with asyncio.timeout(self._timeout_s):
                 refusal = await self._exchange(body, answer, exchange)
         except TimeoutError:
-            return _reply(answer, started, "timeout")
+            return _reply(answer, started, None if answer.complete else "timeout")
         except BrokenAnswerError as error:
             return _reply(answer, started, "error", self._clean(str(error)))
         except aiohttp.ClientError as error:

@@ -8,17 +8,16 @@ import json
 import logging
 import os
 import queue
-import re
-import urllib.parse
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.errors import ServerError, UsageError
+from pytest_llmbench.errors import ServerError
 from pytest_llmbench.generation.background_loop import BackgroundLoop
 from pytest_llmbench.generation.chat_client import ChatClient, Reply
 from pytest_llmbench.generation.sampling import noise_key
 from pytest_llmbench.generation.served_models import check_loras, listed_models, loaded_loras, targets, with_models
+from pytest_llmbench.generation.server_address import api_url, request_headers
 from pytest_llmbench.records import Completion
 
 if TYPE_CHECKING:
@@ -30,7 +29,6 @@ _OPEN_TIMEOUT_S = 10.0
 _OK = 200
 _SERVER_FAULT = 500
 _SEED_BITS = 0x7FFFFFFF  # what every server takes
-_VERSION = re.compile(r"/v\d\w*$")
 _ROUNDS = 16
 """Answers a slot gives in one call of `complete`: the slots that idle at its end are then few among many."""
 
@@ -50,6 +48,7 @@ class ServerBackend:
         self._seed = settings.generation.seed
         self._sampling = sampling_body(settings.generation, stream=settings.server.stream)
         self._url = api_url(settings.server.url)
+        headers = request_headers(settings.server.headers, os.environ.get("LLMBENCH_API_KEY", ""))
         self._targets = targets(settings.server)
         self.variants = tuple(self._targets)
         self._served: dict[str, Mapping[str, Any]] = {}
@@ -58,7 +57,7 @@ class ServerBackend:
         self._tally: Counter[str] = Counter()
         self._fingerprints: set[str] = set()
         self._loop = BackgroundLoop()
-        self._client = self._loop.run(self._connect(settings.generation.timeout))
+        self._client = self._loop.run(self._connect(headers, settings.generation.timeout))
         try:
             self._loop.run(self._verify())
         except BaseException:
@@ -111,19 +110,18 @@ class ServerBackend:
 
     def describe(self) -> Mapping[str, Any]:
         """Where the answers came from, and how their tokens were counted."""
-        counted, usage = self._tally["counted"], self._tally["usage"]
         return {
             "backend": "server",
             "url": self._url,
             "models": {variant: target.model for variant, target in self._targets.items()},
             "requests": {variant: {**self._sampling, **target.extra} for variant, target in self._targets.items()},
             "served": self._served,
-            "loras": self._loras,
+            "loras": {str(number): path for number, path in self._loras.items()},
             "fingerprints": sorted(self._fingerprints),
             "headers": sorted(self._server.headers),
             "concurrency": self._server.concurrency,
             "retries": self._client.retried,
-            "token_counts": f"stream deltas for {counted} of {counted + usage} answers" if counted else "server usage",
+            "token_counts": ", ".join(f"{source}: {answers}" for source, answers in sorted(self._tally.items())),
         }
 
     def close(self) -> None:
@@ -132,9 +130,7 @@ class ServerBackend:
             self._loop.run(self._client.close())
         self._loop.close()
 
-    async def _connect(self, timeout_s: float) -> ChatClient:
-        key = os.environ.get("LLMBENCH_API_KEY", "").strip()
-        headers = {**({"Authorization": f"Bearer {key}"} if key else {}), **self._server.headers}
+    async def _connect(self, headers: Mapping[str, str], timeout_s: float) -> ChatClient:
         return ChatClient(self._url, headers, self._server.concurrency, timeout_s, self._server.retries)
 
     async def _verify(self) -> None:
@@ -200,10 +196,14 @@ class ServerBackend:
     def _note(self, reply: Reply) -> None:
         if reply.fingerprint:
             self._fingerprints.add(reply.fingerprint)
-        if reply.tokens_counted and not self._tally["counted"]:
-            _LOG.warning("%s sends no usage: tokens are counted from stream deltas", self._url)
-        if reply.finish in ("stop", "length"):
-            self._tally["counted" if reply.tokens_counted else "usage"] += 1
+        if reply.finish not in ("stop", "length"):
+            return
+        source = "server usage"
+        if reply.tokens_counted or reply.completion_tokens is None:
+            source = "stream deltas" if reply.tokens_counted else "unknown"
+            if not self._tally[source]:
+                _LOG.warning("%s sends no usage; number of tokens: %s", self._url, source)
+        self._tally[source] += 1
 
 
 def sampling_body(generation: GenerationSettings, *, stream: bool) -> dict[str, Any]:
@@ -214,23 +214,6 @@ def sampling_body(generation: GenerationSettings, *, stream: bool) -> dict[str, 
     if stream:
         body["stream_options"] = {"include_usage": True}
     return body
-
-
-def api_url(url: str | None) -> str:
-    """The root of the API, ending in its version: `http://host:8000` becomes `http://host:8000/v1`.
-
-    Raises:
-        UsageError: it is no http(s) URL, or holds a password, which would end up in reports.
-    """
-    parts = urllib.parse.urlsplit((url or "").strip())
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"--llmbench-server {url!r} is no URL; write one like http://127.0.0.1:8000")
-    if parts.username or parts.password:
-        raise UsageError("--llmbench-server holds a user or password; put the key in LLMBENCH_API_KEY instead")
-    path = parts.path.rstrip("/").removesuffix("/chat/completions")
-    if not _VERSION.search(path):
-        path += "/v1"
-    return f"{parts.scheme}://{parts.netloc}{path}"
 
 
 def _completion(case: Case, variant: str, reply: Reply) -> Completion:

@@ -64,6 +64,8 @@ def _only_one_process(folder: Path) -> Iterator[None]:
 
 
 def _convert_into(gguf: Path, folder: Path) -> None:
+    for abandoned in folder.parent.glob(f".{folder.name}.*"):  # of a killed process: the lock is ours
+        shutil.rmtree(abandoned, ignore_errors=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         _write_plain_model(gguf, temporary)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 from pathlib import Path
 
 from pytest_llmbench.atomic import write_text
-from pytest_llmbench.errors import ModelError
+from pytest_llmbench.errors import ModelError, NotReadyError
 from pytest_llmbench.models.cache import cache_dir
+
+logger = logging.getLogger("pytest_llmbench")
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
@@ -29,7 +32,10 @@ def file_hash(path: Path) -> str:
         return known
     with target.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    write_text(memo, digest)
+    try:
+        write_text(memo, digest)
+    except NotReadyError as error:
+        logger.warning("the hash of %s is not remembered and will be computed again: %s", target.name, error)
     return digest
 
 

@@ -92,7 +92,7 @@ def _download(hub_id: str, revision: str | None) -> Path:
     except errors.RevisionNotFoundError as error:
         raise ModelError(f"{hub_id} has no revision {revision!r}; change model.revision") from error
     except (OSError, errors.HFValidationError, errors.HTTPError) as error:  # type: ignore[attr-defined]  # the HTTP library's own base error
-        reason = str(error).strip().splitlines()[0]
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ModelError(
             f"{hub_id} could not be downloaded ({reason}); check the network and the disk, or give a local folder"
         ) from error

@@ -90,7 +90,8 @@ def _load(source: Source, settings: ModelSettings, device: str) -> LoadedModel:
     quantization = _already_quantized(source, config) or settings.quantization
     dtype = "float32" if quantization == "none" and device == "cpu" else settings.compute_dtype
     estimate = _estimate(source, settings, config, quantization=quantization, dtype=dtype)
-    _check_room(source, sum(estimate.values()), device)
+    if device == "cpu" or isinstance(settings.device_map, str):  # who maps layers by hand may put some elsewhere
+        _check_room(source, sum(estimate.values()), device)
     tokenizer = _tokenizer(source, settings)
     model = _model(source, settings, config, quantization=quantization, device=device, dtype=dtype)
     model.eval().requires_grad_(requires_grad=False)

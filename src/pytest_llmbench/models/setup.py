@@ -45,7 +45,7 @@ class Check:
 
 
 def check_setup(settings: Settings) -> list[Check]:
-    """All six checks, in order. Nothing is converted, downloaded, written or loaded, and nothing raises."""
+    """All six checks, in order. Nothing is converted, downloaded or loaded, and what is wrong is told, not raised."""
     return [
         _python(),
         *_pytorch(settings),

@@ -51,11 +51,13 @@ def smoke(settings: Settings) -> Iterator[Check]:
 def _imports() -> Check:
     started = time.perf_counter()
     try:
-        import accelerate
-        import bitsandbytes
-        import peft
         import torch
         import transformers
+
+        with quiet_libraries():
+            import accelerate
+            import bitsandbytes
+            import peft
     except ImportError as error:
         raise needs_local_extra(error) from error
     packages = (torch, transformers, peft, bitsandbytes, accelerate)
@@ -64,10 +66,11 @@ def _imports() -> Check:
 
 
 def _gpu(settings: Settings) -> Check:
-    device = choose_device(settings.model.device)
-    return Check(
-        "GPU", "ok" if device == "cuda" else "warn", "; ".join(gpu_memory_lines()) or "none: running on the CPU"
-    )
+    if lines := gpu_memory_lines():
+        return Check("GPU", "ok", "; ".join(lines))
+    if settings.model.device == "cuda":
+        choose_device("cuda")
+    return Check("GPU", "warn", "none: running on the CPU", "nothing to do, it is only slower")
 
 
 def _load(settings: Settings) -> LoadedModel:

@@ -108,7 +108,7 @@ def _arguments(hyperparameters: Hyperparameters, device: str, work_folder: Path)
         per_device_train_batch_size=hyperparameters.batch_size,
         learning_rate=hyperparameters.learning_rate,
         lr_scheduler_type="linear",
-        warmup_ratio=hyperparameters.warmup_share,
+        warmup_steps=hyperparameters.warmup_share,
         max_length=hyperparameters.max_length,
         completion_only_loss=True,
         seed=hyperparameters.seed,

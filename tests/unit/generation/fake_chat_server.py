@@ -50,7 +50,9 @@ class FakeChatServer:
         return int(self._runner.addresses[0][1])
 
     async def _models(self, _request: web.Request) -> web.Response:
-        return web.json_response(self.listing, status=self.status)
+        response = web.json_response(self.listing, status=self.status)
+        response.force_close()  # so that the first question goes over a new connection
+        return response
 
     async def _lora_adapters(self, _request: web.Request) -> web.Response:
         return web.json_response(self.loras, status=200 if self.loras is not None else 404)

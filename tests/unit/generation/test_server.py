@@ -31,7 +31,8 @@ from pytest_llmbench.errors import ServerError, UsageError
 from pytest_llmbench.generation import retry_waits
 from pytest_llmbench.generation.backend import Backend
 from pytest_llmbench.generation.retry_waits import retry_after_s
-from pytest_llmbench.generation.server import ServerBackend, api_url
+from pytest_llmbench.generation.server import ServerBackend
+from pytest_llmbench.generation.server_address import api_url, request_headers
 from pytest_llmbench.records import BASE, FINETUNED, Completion
 from pytest_llmbench.settings import Settings
 
@@ -94,7 +95,7 @@ def test_a_streamed_answer_carries_text_tokens_and_times(serve: Serve, connect: 
     assert completion.first_token_s is not None
     assert completion.latency_s is not None
     assert 0 < completion.first_token_s <= completion.latency_s
-    assert backend.describe()["token_counts"] == "server usage"
+    assert ("token_counts", "server usage: 1") in backend.describe().items()
     assert backend.embed([(cases(1)[0], completion)]) == [completion]
 
 
@@ -112,9 +113,9 @@ def test_without_usage_tokens_are_counted_and_it_is_said(
 ) -> None:
     backend = connect(serve(streaming(chunk("o"), chunk("u"), chunk("i", "stop"), DONE)).url)
     assert [completion.completion_tokens for completion in answer(backend, 2)] == [3, 3]
-    assert backend.describe()["token_counts"] == "stream deltas for 2 of 2 answers"
+    assert ("token_counts", "stream deltas: 2") in backend.describe().items()
     assert [record.message for record in caplog.records if "usage" in record.message] == [
-        f"{backend.describe()['url']} sends no usage: tokens are counted from stream deltas"
+        f"{backend.describe()['url']} sends no usage; number of tokens: stream deltas"
     ]
 
 
@@ -190,7 +191,9 @@ def test_a_server_that_never_ends_its_stream_loses_the_connection_not_the_answer
     assert (completion.text, completion.finish) == ("oui", "stop")
 
 
-@pytest.mark.parametrize("fault", [refusing(500), refusing(503), refusing(429), cutting()])
+@pytest.mark.parametrize(
+    "fault", [refusing(500), refusing(503), refusing(429), cutting()], ids=["500", "503", "429", "disconnect"]
+)
 def test_a_fault_before_the_first_byte_is_asked_again(serve: Serve, connect: Connect, fault: Behaviour) -> None:
     server = serve(fault, well("oui"))
     backend = connect(server.url)
@@ -202,6 +205,7 @@ def test_a_fault_before_the_first_byte_is_asked_again(serve: Serve, connect: Con
 @pytest.mark.parametrize(
     ("fault", "error"),
     [(refusing(500, "broken"), "HTTP 500: broken (3 tries)"), (cutting(), "Server disconnected (3 tries)")],
+    ids=["500", "disconnect"],
 )
 def test_retries_are_bounded_and_the_failure_is_data(
     serve: Serve, connect: Connect, fault: Behaviour, error: str
@@ -258,6 +262,7 @@ def test_a_kept_connection_that_was_closed_is_not_a_failure(serve: Serve, connec
         (streaming(chunk("ou"), b'data: {"error": {"message": "out of memory"}}\n\n'), "out of memory"),
         (streaming(chunk("ou", "content_filter"), DONE), "content filter"),
     ],
+    ids=["cut", "ended", "broken", "error-event", "filtered"],
 )
 def test_after_the_first_byte_nothing_is_asked_again_and_the_text_is_kept(
     serve: Serve, connect: Connect, fault: Behaviour, error: str
@@ -275,7 +280,12 @@ def test_a_cut_after_the_end_of_the_answer_loses_nothing(serve: Serve, connect: 
     assert (completion.text, completion.finish) == ("oui", "stop")
 
 
-@pytest.mark.parametrize(("sent", "text"), [((), ""), ((chunk("ou"),), "ou")])
+def test_an_answer_that_ended_is_whole_though_the_stream_hangs(serve: Serve, connect: Connect) -> None:
+    [completion] = answer(connect(serve(hanging(chunk("oui", "stop"))).url, {"timeout": 0.2}))
+    assert (completion.text, completion.finish) == ("oui", "stop")
+
+
+@pytest.mark.parametrize(("sent", "text"), [((), ""), ((chunk("ou"),), "ou")], ids=["silent", "partial"])
 def test_a_hung_answer_times_out_with_what_it_had(
     serve: Serve, connect: Connect, sent: tuple[bytes, ...], text: str
 ) -> None:
@@ -290,11 +300,10 @@ def test_a_hung_answer_times_out_with_what_it_had(
 
 def test_a_server_that_goes_away_ends_the_run_after_what_it_answered(serve: Serve, connect: Connect) -> None:
     backend = connect(serve(well(), answering_last).url, concurrency=1)
-    received = []
+    completions = backend.complete(cases(5), BASE)
+    assert [next(completions).case, next(completions).case] == ["voice/c0", "voice/c1"]
     with pytest.raises(ServerError, match=r"gone, 3 tries to connect failed.*start the server again"):
-        for completion in backend.complete(cases(5), BASE):
-            received.append(completion.case)  # noqa: PERF402  # an error ends the loop
-    assert received == ["voice/c0", "voice/c1"]
+        next(completions)
 
 
 def test_leaving_early_stops_asking(serve: Serve, connect: Connect) -> None:
@@ -394,3 +403,12 @@ def test_every_usual_way_to_write_the_url_is_understood(url: str) -> None:
 def test_a_url_that_is_none_is_refused(url: str | None) -> None:
     with pytest.raises(UsageError, match="--llmbench-server"):
         api_url(url)
+
+
+def test_a_key_that_cannot_be_sent_is_refused_without_being_shown() -> None:
+    with pytest.raises(UsageError, match="LLMBENCH_API_KEY holds a line break") as raised:
+        request_headers({}, "sk-one\nsk-two")
+    assert "sk-" not in str(raised.value)
+    with pytest.raises(UsageError, match=r"server\.headers\.X-Team holds"):
+        request_headers({"X-Team": "a\r\nb"}, "")
+    assert request_headers({"Authorization": "Basic x"}, "sk-one\n") == {"Authorization": "Basic x"}

@@ -53,6 +53,14 @@ def test_a_conversion_that_fails_leaves_nothing_behind(gguf: Path, monkeypatch: 
     assert [path for path in converted_folder(gguf).parent.iterdir() if path.suffix != ".lock"] == []
 
 
+def test_what_a_killed_conversion_left_is_removed_by_the_next(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = converted_folder(gguf).with_name(f".{converted_folder(gguf).name}.abc")
+    left.mkdir(parents=True)
+    monkeypatch.setattr(conversion, "_write_plain_model", lambda *_: None)
+    convert(gguf)
+    assert not left.exists()
+
+
 def test_another_content_is_another_conversion(gguf: Path) -> None:
     before = converted_folder(gguf)
     gguf.write_bytes(b"GGUF and other")

@@ -3,6 +3,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from pytest_llmbench.models.hashing import file_hash, weight_files
 
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -27,6 +29,16 @@ def test_an_unchanged_file_is_not_read_again(tmp_path: Path) -> None:
     path.write_bytes(b"two")
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert file_hash(path) == first
+
+
+def test_a_cache_that_cannot_be_written_stops_nothing_but_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "weights").write_bytes(b"")
+    (tmp_path / "cache").write_text("a file is in the way")
+    monkeypatch.setenv("LLMBENCH_CACHE_DIR", str(tmp_path / "cache"))
+    assert file_hash(tmp_path / "weights") == EMPTY
+    assert "computed again" in caplog.text
 
 
 def test_safetensors_win_over_bin_and_adapters_are_not_the_model(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from pytest_llmbench.errors import ModelError, NotReadyError
 from pytest_llmbench.models.loading import choose_device, load_base
+from pytest_llmbench.models.quiet import quiet_libraries
 from pytest_llmbench.models.sources import Source, resolve
 from pytest_llmbench.settings import Settings
 
@@ -67,6 +68,19 @@ def test_layers_of_odd_shapes_answer_in_nf4_too(tmp_path: Path, settings_with: B
     loaded = load_base(resolve(str(tmp_path / "odd")), settings_with().model)
     with torch.no_grad():
         assert loaded.model(torch.tensor([[0, 1, 2]])).logits.isfinite().all()
+
+
+def test_a_checkpoint_that_was_saved_quantized_is_loaded_as_it_is(
+    tiny: Source, tmp_path: Path, settings_with: Build, caplog: pytest.LogCaptureFixture
+) -> None:
+    quantized = load_base(tiny, settings_with().model)
+    with quiet_libraries():
+        quantized.model.save_pretrained(tmp_path / "saved")
+    quantized.tokenizer.save_pretrained(tmp_path / "saved")
+    loaded = load_base(resolve(str(tmp_path / "saved")), settings_with(quantization="int8").model)
+    assert loaded.quantization == "bitsandbytes"
+    assert loaded.footprint < 1.1 * quantized.footprint
+    assert "already quantized (bitsandbytes); model.quantization is not applied" in caplog.text
 
 
 def test_the_fallback_to_the_cpu_is_announced(
