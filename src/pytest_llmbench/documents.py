@@ -36,7 +36,7 @@ class Faults:
 
     def add(self, message: str) -> None:
         """Note a fault; a message of several lines counts as several."""
-        self._lines.extend(message.splitlines())
+        self._lines.extend(message.split("\n"))
 
     def at(self, path: Path | str, line: int, message: str) -> None:
         """Note a fault at `path:line`."""

@@ -169,7 +169,7 @@ OPTIONS: Mapping[str, str] = {
 }
 """Option name to the setting it gives."""
 
-RESERVED = frozenset({"LLMBENCH_API_KEY", "LLMBENCH_CACHE_DIR", "LLMBENCH_CONFIG"})
+RESERVED = frozenset({"LLMBENCH_API_KEY", "LLMBENCH_CACHE_DIR", "LLMBENCH_CONFIG", "LLMBENCH_SAVE"})
 """Variables of the environment that are no settings."""
 
 _KEYS: Mapping[str, type[BaseModel]] = {
@@ -293,8 +293,13 @@ def _wrong(dotted: str, value: Any, error: ValueError) -> str:
         if item["type"] == "value_error" and dotted.endswith(f".{item['loc'][-1]}"):
             return f"{dotted}: {item['ctx']['error']}"
     key = dotted.partition(".")[2]
-    shown = f"{json.dumps(value, ensure_ascii=False):.60}" if _KEYS[dotted].model_fields[key].repr else "its value"
+    shown = f"{_printable(value):.60}" if _KEYS[dotted].model_fields[key].repr else "its value"
     return f"{dotted}: {shown} is not valid; give {' or '.join(map(_phrase, _alternatives(_schema(dotted))))}"
+
+
+def _printable(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if text.isprintable() else json.dumps(value)
 
 
 def _schema(dotted: str) -> Mapping[str, Any]:

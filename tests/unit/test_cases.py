@@ -451,3 +451,27 @@ def test_each_fault_of_a_vocabulary_is_one_message_with_its_line(tmp_path: Path,
         load_vocabulary(write(tmp_path, "v.yaml", content))
     assert str(caught.value).startswith(f"{tmp_path}/v.yaml:{told}")
     assert len(str(caught.value).splitlines()) == 1
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["", "a", "été", "user", "volume_up"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from([*cases_module._ROW_CHECKS, "role", "content", "x"]), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(heading=anything, row=anything, name=st.sampled_from(["a.json", "a.jsonl", "tools.json"]))
+def test_whatever_a_file_holds_is_read_or_refused_with_a_message(
+    tmp_path_factory: pytest.TempPathFactory, heading: Any, row: Any, name: str
+) -> None:
+    suite = {"category": "a", "cases": [row], "tools": row, **(heading if isinstance(heading, dict) else {})}
+    path = write(tmp_path_factory.getbasetemp(), name, json.dumps(row if name == "a.jsonl" else suite))
+    told = ""
+    try:
+        _ = load_vocabulary(path) if name == "tools.json" else load(path)
+    except UsageError as error:
+        told = str(error)
+    assert all(line.startswith(f"{path}:1: ") for line in told.splitlines())

@@ -1,1 +1,76 @@
-def main() -> None: ...
+"""The command line, `llmbench`. Light to import: a command brings in what it needs when it runs."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from pytest_llmbench import __version__
+from pytest_llmbench.cli.check import check
+from pytest_llmbench.cli.config import config
+from pytest_llmbench.cli.init import init
+from pytest_llmbench.cli.report import report
+from pytest_llmbench.cli.smoke import smoke
+from pytest_llmbench.errors import LLMBenchError
+
+__all__ = ["app", "main"]
+
+_INTERRUPTED = 130  # what shells expect of a program that Ctrl-C ended
+
+
+class _Commands(TyperGroup):
+    """Commands that end with one line, not a traceback, when the user is wrong or stops them."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was typed."""
+        try:
+            return super().invoke(ctx)
+        except LLMBenchError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as error:
+            typer.echo("interrupted", err=True)
+            raise typer.Exit(_INTERRUPTED) from error
+
+
+app = typer.Typer(
+    cls=_Commands,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich would double the time to the first line
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (init, check, smoke, config, report):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line. A terminal that cannot show a character gets a stand-in, not an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    app(prog_name="llmbench")
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001  # how typer calls it
+    if wanted:
+        typer.echo(f"llmbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _llmbench(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Does this fine-tune beat its base?
+
+    Start with `llmbench init`, then `llmbench check`, then `pytest -m benchmark`.
+    """

@@ -55,7 +55,7 @@ class LocalBackend:
         sampling = "greedy" if self._sampling.greedy else f"t={settings.temperature} p={settings.top_p}"
         return {
             "weights": loaded.source.weights_hash,
-            "adapter": adapter.weights_hash if adapter else "",
+            "adapter": f"{adapter.weights_hash} {adapter.config_hash}" if adapter else "",
             "quantization": loaded.quantization,
             "dtype": loaded.dtype,
             "device": loaded.device,

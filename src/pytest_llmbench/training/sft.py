@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.errors import UsageError
+from pytest_llmbench.training.answer_loss import answer_trainer
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,7 +77,8 @@ def train(
         steps.append(step)
         on_step(step)
 
-    trainer = SFTTrainer(
+    trainer_class = answer_trainer() if model.device.type == "cpu" else SFTTrainer
+    trainer = trainer_class(
         model=model,
         args=_arguments(hyperparameters, model.device.type, work_folder),
         train_dataset=Dataset.from_list([{key: row[key] for key in ("prompt", "completion")} for row in rows]),
@@ -113,7 +115,7 @@ def _arguments(hyperparameters: Hyperparameters, device: str, work_folder: Path)
         completion_only_loss=True,
         seed=hyperparameters.seed,
         use_cpu=device == "cpu",
-        bf16=device == "cuda" and torch.cuda.is_bf16_supported(),
+        bf16=torch.cuda.is_bf16_supported() if device == "cuda" else torch.cpu._is_avx512_bf16_supported(),
         gradient_checkpointing=False,
         train_sampling_strategy="group_by_length",
         logging_steps=5,

@@ -1,0 +1,3 @@
+"""What all tests of this repository may use."""
+
+pytest_plugins = ["pytester", "plugin_project"]

@@ -1,0 +1,37 @@
+"""`llmbench check`."""
+
+from __future__ import annotations
+
+from pytest_llmbench.cli import findings
+from pytest_llmbench.cli.settings_options import (
+    Adapter,
+    Base,
+    Config,
+    Device,
+    Json,
+    Quantization,
+    chosen_settings,
+)
+
+
+def check(
+    *,
+    config: Config = None,
+    base: Base = None,
+    adapter: Adapter = None,
+    quantization: Quantization = None,
+    device: Device = None,
+    as_json: Json = False,
+) -> None:
+    """Tell what is missing, and what to do about it.
+
+    Looks at Python, PyTorch and GPUs, packages, folders, adapters and the base. Nothing is loaded, converted or downloaded. Exit code 3 when something fails.
+    """
+    from pytest_llmbench.models.setup import check_setup
+
+    settings = chosen_settings(config, base=base, adapter=adapter, quantization=quantization, device=device)
+    found = check_setup(settings)
+    if as_json:
+        findings.tell_json(found)
+    else:
+        findings.tell(found)

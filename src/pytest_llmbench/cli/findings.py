@@ -1,0 +1,59 @@
+"""Checks as a person or a program reads them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from pytest_llmbench.models.setup import Check
+
+_NOT_READY = 3
+
+
+def tell(found: Iterable[Check]) -> None:
+    """Show each finding as it comes, then the verdict; ends with exit code 3 when one fails."""
+    checks: list[Check] = []
+    for check in found:
+        _show(check, new_step=not checks or checks[-1].step != check.step)
+        checks.append(check)
+    typer.echo(_verdict(checks))
+    _end(checks)
+
+
+def tell_json(found: Iterable[Check]) -> None:
+    """Print `{"ready": …, "checks": [{"step", "status", "detail", "remedy"}, …]}`; ends as `tell` does."""
+    checks = list(found)
+    document = {"ready": not _failed(checks), "checks": [dataclasses.asdict(check) for check in checks]}
+    typer.echo(json.dumps(document, ensure_ascii=False, indent=2))
+    _end(checks)
+
+
+def _show(check: Check, *, new_step: bool) -> None:
+    from pytest_llmbench.models.setup import STEPS, SYMBOLS
+
+    width = max(map(len, STEPS))
+    gap = "\n" + " " * (width + 4)
+    detail = gap.join(check.detail.splitlines())
+    remedy = f"{gap}→ {check.remedy}" if check.remedy and check.status != "ok" else ""
+    typer.echo(f"{SYMBOLS[check.status]} {check.step if new_step else '':<{width}}  {detail}{remedy}")
+
+
+def _verdict(checks: Sequence[Check]) -> str:
+    if failed := _failed(checks):
+        return f"\nnot ready: {failed} of {len(checks)} failed"
+    warned = sum(check.status == "warn" for check in checks)
+    return f"\nready, with {warned} to know about (⚠)" if warned else "\nready"
+
+
+def _failed(checks: Iterable[Check]) -> int:
+    return sum(check.status == "fail" for check in checks)
+
+
+def _end(checks: Iterable[Check]) -> None:
+    if _failed(checks):
+        raise typer.Exit(_NOT_READY)

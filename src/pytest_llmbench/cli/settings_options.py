@@ -1,0 +1,45 @@
+"""The options that several commands share, and the settings that they amount to."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pytest_llmbench.settings import Settings
+
+_DEFAULT_FILE = Path("configs/llmbench.yaml")
+
+Config = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", envvar="LLMBENCH_CONFIG", help=f"Settings, YAML or JSON; {_DEFAULT_FILE} if there."),
+]
+Base = Annotated[
+    str | None, typer.Option(metavar="SPEC", help="Base model: registry alias, hub id, folder or GGUF file.")
+]
+Adapter = Annotated[
+    str | None, typer.Option(metavar="PATH|auto|none", help="LoRA folder; auto takes the newest that fits.")
+]
+Quantization = Annotated[str | None, typer.Option(metavar="nf4|int8|none", help="How the base is loaded.")]
+Device = Annotated[str | None, typer.Option(metavar="auto|cpu|cuda", help="Where it runs.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def settings_file(given: Path | None) -> Path | None:
+    """The settings file that applies: the given one, else the project's, else none."""
+    return given or (_DEFAULT_FILE if _DEFAULT_FILE.is_file() else None)
+
+
+def chosen_settings(file: Path | None, **options: str | None) -> Settings:
+    """Options over the environment over the file over the defaults; options by their names in `settings.OPTIONS`.
+
+    Raises:
+        UsageError: a wrong key or value, anywhere; the message says where and what is valid.
+    """
+    from pytest_llmbench.settings import load_settings
+
+    overrides = {name: (value, f"--{name}") for name, value in options.items() if value is not None}
+    return load_settings(settings_file(file), overrides, os.environ)

@@ -1,0 +1,63 @@
+"""`llmbench smoke`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import typer
+
+from pytest_llmbench.cli import findings
+from pytest_llmbench.cli.settings_options import (
+    Adapter,
+    Base,
+    Config,
+    Device,
+    Json,
+    Quantization,
+    chosen_settings,
+)
+
+if TYPE_CHECKING:
+    from pytest_llmbench.models.setup import Check
+
+
+def smoke(
+    *,
+    config: Config = None,
+    base: Base = None,
+    adapter: Adapter = None,
+    quantization: Quantization = None,
+    device: Device = None,
+    as_json: Json = False,
+) -> None:
+    """Try it: imports, GPU, model, one answer of each variant.
+
+    Takes under a minute on the embedded model. Exit code 3 when a step fails.
+    """
+    from pytest_llmbench.models.smoke import smoke as steps
+
+    settings = chosen_settings(config, base=base, adapter=adapter, quantization=quantization, device=device)
+    if as_json:
+        findings.tell_json(steps(settings))
+    else:
+        findings.tell(_naming_the_next(steps(settings)))
+
+
+def _naming_the_next(found: Iterator[Check]) -> Iterator[Check]:
+    """On a terminal, show which step is under way until its result takes the line."""
+    from pytest_llmbench.models.smoke import STEPS
+
+    done: set[str] = set()
+    _name(STEPS[0])
+    for check in found:
+        yield check
+        done.add(check.step)
+        if check.status != "fail" and len(done) < len(STEPS):
+            _name(STEPS[len(done)])
+
+
+def _name(step: str) -> None:
+    if sys.stdout.isatty():
+        typer.echo(f"… {step}\r", nl=False)
