@@ -104,6 +104,7 @@ class Gathering:
         timings = {
             "total_s": round(time.monotonic() - self._started, 2),
             "load_s": first["backend"].get("load_s", 0.0),
+            "answering_s": round(max(one["answering_s"] for one in asked), 2),
             "generation_s": round(max(one["tally"]["busy_s"] for one in asked), 2),
         }
         about = {

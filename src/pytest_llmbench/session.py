@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import logging
 import os
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,7 @@ class BenchmarkSession:
         self._benchmark: Benchmark | None = None
         self.planned: list[Case] = []
         self.fault: LLMBenchError | None = None
+        self._answering_s = 0.0
 
     @property
     def cases_were_read(self) -> bool:
@@ -133,9 +135,11 @@ class BenchmarkSession:
         """Every variant's answer to the case, scored."""
         benchmark = self.benchmark
         self.progress.resumed()
+        started = time.monotonic()
         try:
             return benchmark.answers(case)
         finally:
+            self._answering_s += time.monotonic() - started
             self.progress.settled()
 
     def close(self) -> dict[str, Any]:
@@ -149,6 +153,7 @@ class BenchmarkSession:
             "variants": list(self._benchmark.backend.variants),
             "folder": str(self.folder),
             "planned": len(self.planned),
+            "answering_s": self._answering_s,
             "tally": dataclasses.asdict(self.progress.tally),
             "announcements": self.announcements.messages,
         }

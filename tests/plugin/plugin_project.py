@@ -67,6 +67,16 @@ class Project:
             f"def pytest_llmbench_backend(settings):\n    return Parrot({arguments})\n",
         )
 
+    def expect_the_impossible(self, *cases: str) -> None:
+        """Make these cases fail: a metric `always_1` is expected to be 2."""
+        for case in cases:
+            category, _, name = case.partition("/")
+            suite = self.path / "prompts" / f"{category}.yaml"
+            text = suite.read_text().replace(f"{{id: {name},", f"{{id: {name}, expect: {{always_1: 2}},")
+            suite.write_text(text)
+        hook = "def pytest_llmbench_metrics(registry):\n    registry.add('always_1', lambda case, completion: 1)\n"
+        self.backend(more=hook)
+
     def run(self, *options: str) -> pytest.RunResult:
         """Run pytest in this process, in the order of the suites."""
         return self._pytester.runpytest_inprocess("-p", "no:randomly", *options, no_reraise_ctrlc=True)

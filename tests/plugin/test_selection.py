@@ -44,18 +44,8 @@ def test_an_item_named_on_the_command_line_costs_one_answer_a_variant(project: P
     assert project.asked() == ["base lights/dark#0", "finetuned lights/dark#0"]
 
 
-def failing(project: Project, *cases: str) -> None:
-    """Make these cases expect what the answer does not hold."""
-    for case in cases:
-        category, _, name = case.partition("/")
-        path = project.path / "prompts" / f"{category}.yaml"
-        path.write_text(path.read_text().replace(f"{{id: {name},", f"{{id: {name}, expect: {{brevity: 2}},"))
-    brevity = "def pytest_llmbench_metrics(registry):\n    registry.add('brevity', lambda case, completion: 1)\n"
-    project.backend(more=brevity)
-
-
 def test_lf_runs_again_what_failed_and_asks_nothing_else(project: Project) -> None:
-    failing(project, "lights/kitchen")
+    project.expect_the_impossible("lights/kitchen")
     project.run().assert_outcomes(passed=5, failed=1)
     (project.path / "asked.log").unlink()
     project.run("--lf", "--llmbench-no-cache").assert_outcomes(failed=1)
@@ -63,15 +53,15 @@ def test_lf_runs_again_what_failed_and_asks_nothing_else(project: Project) -> No
 
 
 def test_sw_stops_at_a_failure_and_goes_on_there(project: Project) -> None:
-    failing(project, "lights/kitchen", "sound/deaf")
+    project.expect_the_impossible("lights/kitchen", "sound/deaf")
     project.run("--sw").assert_outcomes(passed=1, failed=1)
     assert project.reported() == ["lights/lamp", "lights/kitchen"]
-    project.run("--sw", "--sw-skip").assert_outcomes(passed=2, failed=1, skipped=0, deselected=1)
+    project.run("--sw", "--sw-skip").assert_outcomes(passed=2, failed=2, deselected=1)
     assert project.reported() == ["lights/kitchen", "lights/dark", "sound/louder", "sound/deaf"]
 
 
 def test_x_costs_at_most_one_batch(project: Project) -> None:
-    failing(project, "lights/lamp")
+    project.expect_the_impossible("lights/lamp")
     result = project.run("-x")
     result.assert_outcomes(failed=1)
     assert len(project.asked()) == 2 * 2

@@ -10,11 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from pytest_llmbench import __version__
-from pytest_llmbench.cli.check import check
-from pytest_llmbench.cli.config import config
-from pytest_llmbench.cli.init import init
-from pytest_llmbench.cli.report import report
-from pytest_llmbench.cli.smoke import smoke
+from pytest_llmbench.cli import check, config, dataset, finetune, init, report, smoke
 from pytest_llmbench.errors import LLMBenchError
 
 __all__ = ["app", "main"]
@@ -45,8 +41,9 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich would double the time to the first line
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (init, check, smoke, config, report):
+for command in (init.init, check.check, smoke.smoke, finetune.finetune, report.report, config.config):
     app.command()(command)
+app.add_typer(dataset.dataset, name="dataset")
 
 
 def main() -> None:

@@ -25,7 +25,8 @@ def check(
 ) -> None:
     """Tell what is missing, and what to do about it.
 
-    Looks at Python, PyTorch and GPUs, packages, folders, adapters and the base. Nothing is loaded, converted or downloaded. Exit code 3 when something fails.
+    Looks at Python, PyTorch and GPUs, packages, folders, adapters and the base. Nothing is loaded, converted or
+    downloaded. Exit code 3 when something fails.
     """
     from pytest_llmbench.models.setup import check_setup
 

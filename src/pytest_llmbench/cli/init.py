@@ -9,7 +9,7 @@ import typer
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The project to start in.")] = Path(),
+    folder: Annotated[Path, typer.Argument(metavar="DIR", file_okay=False, help="The project to start in.")] = Path(),
     *,
     with_demo: Annotated[bool, typer.Option("--with-demo", help="Copy the demo adapter too.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there already.")] = False,
@@ -28,4 +28,6 @@ def init(
     typer.echo("\nnext:")
     if folder.resolve() != Path.cwd():
         typer.echo(f"  cd {folder}")
-    typer.echo("  llmbench check         is everything there?\n  pytest -m benchmark    compare the base with its adapter")
+    typer.echo(
+        "  llmbench check         is everything there?\n  pytest -m benchmark    compare the base with its adapter"
+    )

@@ -13,7 +13,7 @@ from typing import Any
 
 @functools.cache
 def answer_trainer() -> Any:
-    """The class: TRL's SFTTrainer that projects the answers' positions alone. Made late, for TRL takes 8 s to import."""
+    """The class: TRL's SFTTrainer that projects the answers' positions alone. Made late: importing TRL takes 8 s."""
     from trl import SFTTrainer
 
     class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
@@ -25,7 +25,11 @@ def answer_trainer() -> Any:
             super().__init__(**options)
 
         def compute_loss(
-            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None  # noqa: FBT001, FBT002 - transformers' signature
+            self,
+            model: Any,
+            inputs: Any,
+            return_outputs: bool = False,  # noqa: FBT001, FBT002  # the signature is transformers'
+            num_items_in_batch: Any = None,
         ) -> Any:
             if return_outputs or not self.model.training or self.aux_loss_enabled or self.accelerator.num_processes > 1:
                 return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
@@ -47,7 +51,7 @@ def answer_trainer() -> Any:
 
 
 def _answer_loss(model: Any, inputs: Mapping[str, Any], items: Any) -> tuple[Any, Mapping[str, float]]:
-    """Negative log-likelihood of the answers' tokens, over `items` of them (all of the optimizer's step) or the batch's."""
+    """The answers' negative log-likelihood over `items`, the number of their tokens in the whole step; or the mean."""
     import torch
 
     targets = inputs["labels"][:, 1:]

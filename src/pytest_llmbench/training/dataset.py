@@ -14,6 +14,9 @@ from pytest_llmbench.training.misspelling import misspell
 from pytest_llmbench.training.overlap import Reserved, bare
 from pytest_llmbench.training.templates import Exchange, Intent, Templates, expand
 
+KINDS = ("command", "request", "misspelt")
+"""The kinds of training rows: plain orders, natural requests, and either of them misheard or mistyped."""
+
 HELDOUT_PER_TOOL = 4
 
 
@@ -86,14 +89,16 @@ def _rng(seed: int, *names: str) -> random.Random:
     return random.Random("/".join([str(seed), *names]))  # noqa: S311 - reproducible on purpose, nothing secret
 
 
-def _take(draws: Iterator[Row], count: int, reserved: Reserved, seen: set[str]) -> tuple[list[Row], int]:
-    """The first `count` new rows that are not too near to a reserved prompt, and how many were."""
+def _take(
+    draws: Iterator[tuple[Exchange, Row]], count: int, reserved: Reserved, seen: set[str]
+) -> tuple[list[Row], int]:
+    """The first `count` new rows that are not too near to a reserved prompt, misspelt or not, and how many were."""
     kept: list[Row] = []
     dropped = 0
-    for row in draws:
+    for exchange, row in draws:
         if len(kept) == count:
             break
-        if reserved.nearest(row.prompt) is not None:
+        if reserved.nearest(row.prompt) or reserved.nearest(exchange.prompt):
             dropped += 1
         elif bare(row.prompt) not in seen:
             seen.add(bare(row.prompt))
@@ -101,8 +106,8 @@ def _take(draws: Iterator[Row], count: int, reserved: Reserved, seen: set[str]) 
     return kept, dropped
 
 
-def _rows(templates: Templates, tool: str, kind: str, rng: random.Random) -> Iterator[Row]:
-    """Rows of one tool and kind, in a random order; every pattern of the tool in turn, so that each is heard."""
+def _rows(templates: Templates, tool: str, kind: str, rng: random.Random) -> Iterator[tuple[Exchange, Row]]:
+    """Rows of a tool and kind, with the exchanges they are made from; every pattern in turn, so that each is heard."""
     for exchange in _in_turn(templates, list(templates.of_tool(tool)), _SOURCES[kind], rng):
         prompt = exchange.prompt
         if kind == "misspelt":
@@ -111,7 +116,7 @@ def _rows(templates: Templates, tool: str, kind: str, rng: random.Random) -> Ite
                 continue
         elif kind == "command":
             prompt = rng.choice(templates.openers) + prompt + rng.choice(templates.closers)
-        yield Row(prompt, f"{exchange.answer} [{tool}]", tool, kind)
+        yield exchange, Row(prompt, f"{exchange.answer} [{tool}]", tool, kind)
 
 
 _SOURCES: Mapping[str, Sequence[str]] = {
@@ -121,9 +126,6 @@ _SOURCES: Mapping[str, Sequence[str]] = {
     "heldout": ("heldout",),
 }
 """The kinds of patterns that each kind of row is made from."""
-
-PER_TOOL: Mapping[str, int] = {"command": 24, "request": 24, "misspelt": 24}
-"""How many rows of each kind the demo's training set has for each tool."""
 
 
 def _in_turn(

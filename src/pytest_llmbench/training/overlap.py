@@ -22,7 +22,7 @@ def without_accents(text: str) -> str:
 
 def bare(prompt: str) -> str:
     """The prompt without case, accents and punctuation, its words apart by one space."""
-    return _NO_WORD.sub(" ", without_accents(prompt.casefold().translate(_LIGATURES))).strip()
+    return _NO_WORD.sub(" ", without_accents(without_accents(prompt).casefold().translate(_LIGATURES))).strip()
 
 
 class Reserved:

@@ -28,7 +28,10 @@ class Hyperparameters:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Step:
-    """What the trainer logged at a step: loss and token accuracy (0 to 1) over the completions' tokens since the last."""
+    """What was logged at a step, over the answers' tokens since the last one.
+
+    `token_accuracy` is 0 to 1, `loss` and `entropy` are in nats. `tokens` counts all that were seen, prompts too.
+    """
 
     step: int
     of: int
@@ -40,7 +43,7 @@ class Step:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Training:
-    """What a training gave: the model with its adapter, and how it went. `tokens` counts prompts too, not padding."""
+    """What a training gave: the model with its adapter, and how it went. `precision` is what was computed in."""
 
     model: Any
     seconds: float
@@ -48,6 +51,7 @@ class Training:
     steps: tuple[Step, ...]
     trainable_parameters: int
     parameters: int
+    precision: str
 
 
 def train(
@@ -68,6 +72,7 @@ def train(
         UsageError: a row is longer than `max_length`; it would be cut before its answer ends.
     """
     from datasets import Dataset
+    from transformers import PrinterCallback
     from trl import SFTTrainer
 
     _check_lengths(tokenizer, rows, hyperparameters.max_length)
@@ -86,10 +91,17 @@ def train(
         peft_config=_lora(hyperparameters),
         callbacks=[_listener(note)],
     )
+    trainer.remove_callback(PrinterCallback)
     outcome = trainer.train()
     trainable, total = trainer.model.get_nb_trainable_parameters()
     return Training(
-        trainer.model, outcome.metrics["train_runtime"], outcome.training_loss, tuple(steps), trainable, total
+        model=trainer.model,
+        seconds=outcome.metrics["train_runtime"],
+        train_loss=outcome.training_loss,
+        steps=tuple(steps),
+        trainable_parameters=trainable,
+        parameters=total,
+        precision="bfloat16" if trainer.args.bf16 else "float32",
     )
 
 
@@ -101,7 +113,6 @@ def _check_lengths(tokenizer: Any, rows: Sequence[Mapping[str, Any]], limit: int
 
 
 def _arguments(hyperparameters: Hyperparameters, device: str, work_folder: Path) -> Any:
-    import torch
     from trl import SFTConfig
 
     return SFTConfig(
@@ -115,7 +126,7 @@ def _arguments(hyperparameters: Hyperparameters, device: str, work_folder: Path)
         completion_only_loss=True,
         seed=hyperparameters.seed,
         use_cpu=device == "cpu",
-        bf16=torch.cuda.is_bf16_supported() if device == "cuda" else torch.cpu._is_avx512_bf16_supported(),
+        bf16=_has_bfloat16(device),
         gradient_checkpointing=False,
         train_sampling_strategy="group_by_length",
         logging_steps=5,
@@ -124,6 +135,15 @@ def _arguments(hyperparameters: Hyperparameters, device: str, work_folder: Path)
         disable_tqdm=True,
         dataloader_pin_memory=device == "cuda",
     )
+
+
+def _has_bfloat16(device: str) -> bool:
+    """Whether computing in bfloat16 is faster than in float32; on CPUs without the instructions it is slower."""
+    import torch
+
+    if device == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported())  # noqa: SLF001  # its public form came with PyTorch 2.10
+    return bool(torch.cuda.is_bf16_supported())
 
 
 def _lora(hyperparameters: Hyperparameters) -> Any:

@@ -32,7 +32,7 @@ class Intent:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Noise:
-    """How words are misheard (`words`: the word, and what is heard) and spelt by ear (`sounds`: letters, and others)."""
+    """How words are misheard (`words`: what is heard) and spelt by ear (`sounds`: a pattern, and other letters)."""
 
     words: Mapping[str, Sequence[str]]
     sounds: Sequence[tuple[re.Pattern[str], str]]

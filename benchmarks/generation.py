@@ -1,0 +1,166 @@
+"""Answers per second and peak memory of the main job, beside what else could do it, in one run on one machine.
+
+usage: python benchmarks/generation.py [--rounds 3] [--harness-python PATH]
+
+The contestants take turns, round by round, so that a busy neighbour slows all of them; medians and ratios are reported.
+lm-evaluation-harness is installed into a throw-away environment unless the Python of one that has it is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from contestants.prompts import ROOT, write_inputs
+from measuring import machine, save
+
+HERE = Path(__file__).parent / "contestants"
+HARNESS_BATCH_SIZES = (8, 16, 30)
+
+
+def main() -> None:
+    """Measure, then write `results/generation.json` and a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--harness-python", type=Path)
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        inputs = Path(folder) / "inputs.json"
+        write_inputs(inputs)
+        harness = chosen.harness_python or _install_harness(Path(folder) / "harness")
+        ours = _ours(Path(folder))
+        batch, threads = ours["batch_size"], ours["threads"]
+        best = min(HARNESS_BATCH_SIZES, key=lambda size: _harness(harness, inputs, size, threads)["generation_s"])
+        bare = [sys.executable, HERE / "bare_generate.py", inputs, batch, threads]
+        contestants: dict[str, Callable[[], dict[str, Any]]] = {
+            "pytest-llmbench": partial(_ours, Path(folder)),
+            "bare generate": partial(_run, bare),
+            "lm-evaluation-harness": partial(_harness, harness, inputs, best, threads),
+            "base only": partial(_run, [*bare, "base"]),
+        }
+        rounds: dict[str, list[Mapping[str, Any]]] = {}
+        for _ in range(chosen.rounds):
+            for name, run in contestants.items():
+                rounds.setdefault(name, []).append(run())
+                print(name, json.dumps(rounds[name][-1]), flush=True)
+        reference = _run([sys.executable, HERE / "reference_loop.py", inputs, threads])
+        print("reference loop", json.dumps(reference), flush=True)
+    medians = {name: _median(runs) for name, runs in rounds.items()}
+    result = {
+        "machine": machine(),
+        "setting": {"batch_size": batch, "threads": threads, "harness_batch_size": best, "rounds": chosen.rounds},
+        "medians": {**medians, "reference loop (1 round)": reference},
+        "ratios": _ratios(medians, reference),
+        "rounds": rounds,
+    }
+    save("generation", result, _table(result))
+
+
+def _ratios(medians: Mapping[str, Mapping[str, float]], reference: Mapping[str, float]) -> dict[str, float]:
+    ours, bare = medians["pytest-llmbench"], medians["bare generate"]
+    harness, only = medians["lm-evaluation-harness"], medians["base only"]
+    return {
+        "answers/s over the reference loop, embeddings included (wanted: 4)": _rate(ours, "answers", "answering_s")
+        / _rate(reference, "answers", "generation_s"),
+        "answers/s over lm-evaluation-harness, generation alone (wanted: 1)": _rate(ours, "answers", "generation_s")
+        / _rate(harness, "answers", "generation_s"),
+        "tokens/s over lm-evaluation-harness, generation alone": _rate(ours, "tokens", "generation_s")
+        / _rate(harness, "tokens", "generation_s"),
+        "whole process over lm-evaluation-harness (wanted: 1.5)": harness["process_s"] / ours["process_s"],
+        "answers/s over bare generate, generation alone (wanted: 0.9)": _rate(ours, "answers", "generation_s")
+        / _rate(bare, "answers", "generation_s"),
+        "tokens/s over bare generate, generation alone": _rate(ours, "tokens", "generation_s")
+        / _rate(bare, "tokens", "generation_s"),
+        "peak memory over a process that only loads the base and generates (wanted: at most 1.15)": ours["peak_mb"]
+        / only["peak_mb"],
+    }
+
+
+def _rate(run: Mapping[str, float], what: str, seconds: str) -> float:
+    return run[what] / run[seconds]
+
+
+def _ours(folder: Path) -> dict[str, Any]:
+    command = [Path(sys.executable).parent / "pytest", "-q", "-m", "benchmark", "tests/suites", "--llmbench-no-cache"]
+    done = _run([*command, "-p", "no:randomly", "--llmbench-report-dir", folder / "reports"], prints_json=False)
+    document = json.loads((folder / "reports/benchmark.json").read_text(encoding="utf-8"))
+    metadata, answers = document["metadata"], document["statistics"]["answers"].values()
+    return {
+        **metadata["timings"],
+        "answers": sum(one["total"] for one in answers),
+        "tokens": sum(one["generated_tokens"] for one in answers),
+        "batch_size": metadata["backend"]["batch_size"],
+        "threads": metadata["backend"]["threads"],
+        **done,
+    }
+
+
+def _harness(python: Path, inputs: Path, batch: int, threads: int) -> dict[str, Any]:
+    """Base and fine-tune are two processes there; their times add up, their memory does not."""
+    both = [
+        _run([python, HERE / "lm_eval_harness.py", inputs, batch, threads, variant]) for variant in ("base", "adapter")
+    ]
+    added = {key: sum(one[key] for one in both) for key in both[0]}
+    return {**added, "peak_mb": max(one["peak_mb"] for one in both)}
+
+
+def _run(command: Sequence[object], *, prints_json: bool = True) -> dict[str, Any]:
+    """Run to the end; what it printed last as JSON, with the process's wall seconds and peak memory."""
+    started = time.perf_counter()
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    with subprocess.Popen(
+        [str(part) for part in command],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        printed = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{command}: exit {process.returncode}\n{printed[-2000:]}")
+    measured = {"process_s": time.perf_counter() - started, "peak_mb": usage.ru_maxrss / 1024}
+    return {**json.loads(printed.splitlines()[-1]), **measured} if prints_json else measured
+
+
+def _install_harness(folder: Path) -> Path:
+    venv.create(folder, with_pip=True)
+    python = folder / "bin/python"
+    pip = [python, "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt"]
+    for packages in (["torch"], ["lm_eval", "transformers", "peft", "bitsandbytes", "accelerate"]):
+        subprocess.run([str(part) for part in (*pip, *packages)], check=True)
+    return python
+
+
+def _median(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+
+
+def _table(result: Mapping[str, Any]) -> str:
+    lines = ["| contestant | answers/s | tokens/s | generation s | process s | peak MB |", "|---|---|---|---|---|---|"]
+    for name, run in result["medians"].items():
+        lines.append(
+            f"| {name} | {_rate(run, 'answers', 'generation_s'):.2f} | {_rate(run, 'tokens', 'generation_s'):.0f} "
+            f"| {run['generation_s']:.1f} | {run['process_s']:.1f} | {run['peak_mb']:.0f} |"
+        )
+    lines += ["", "| ratio | measured |", "|---|---|"]
+    lines += [f"| {name} | {value:.2f} |" for name, value in result["ratios"].items()]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""Where figures were measured, and where they are kept."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def machine() -> dict[str, Any]:
+    """The machine and the versions, for whoever compares figures."""
+    from pytest_llmbench.reports import provenance
+
+    known = provenance()
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "cpu": known["cpu"],
+        "cores": os.cpu_count(),
+        "memory_bytes": known["memory_bytes"],
+        "python": platform.python_version(),
+        "versions": known["versions"],
+    }
+
+
+def save(name: str, result: Mapping[str, Any], table: str) -> None:
+    """Write `results/NAME.json` and `results/NAME.md`, and show the table."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    about = result["machine"]
+    where = f"{about['cpu']}, {about['cores']} cores, Python {about['python']}, {about['date']}"
+    (RESULTS / f"{name}.md").write_text(f"# {name}\n\n{where}\n\n{table}\n", encoding="utf-8")
+    print(table)

@@ -1,0 +1,90 @@
+"""Who wins when a setting is given in several places, and how a wrong one is told."""
+
+from __future__ import annotations
+
+import pytest
+from plugin_project import Project
+
+SEED = """\
+def test_seed(llmbench_settings):
+    print("seed", llmbench_settings.generation.seed, llmbench_settings.output.report_dir)
+"""
+INI = "asyncio_default_fixture_loop_scope = function\n"
+
+
+def test_command_line_over_environment_over_ini_over_file_over_default(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.write("test_seed.py", SEED)
+
+    def seed(*options: str) -> str:
+        result = project.run("-s", "test_seed.py", *options)
+        return next(line.split()[1] for line in result.outlines if line.lstrip(".").startswith("seed "))
+
+    assert seed() == "42"
+    project.write("configs/llmbench.yaml", "generation: {seed: 1}\n")
+    assert seed() == "1"
+    project.write("other.json", '{"generation": {"seed": 2}}')
+    assert seed("--llmbench-config", "other.json") == "2"
+    project.write("pytest.ini", f"[pytest]\n{INI}llmbench_config = other.json\n")
+    assert seed() == "2"
+    project.write("pytest.ini", f"[pytest]\n{INI}llmbench_seed = 3\n")
+    assert seed() == "3"
+    monkeypatch.setenv("LLMBENCH_SEED", "4")
+    assert seed() == "4"
+    assert seed("--llmbench-seed", "5") == "5"
+
+
+def test_suites_and_cache_can_be_chosen_in_the_ini_file(project: Project) -> None:
+    ini = "llmbench_prompts = prompts/sound.yaml prompts/lights.yaml\nllmbench_no_cache = true\nllmbench_save = mine\n"
+    project.write("pytest.ini", f"[pytest]\n{INI}{ini}")
+    project.run()
+    project.run()
+    assert project.reported()[0] == "sound/louder"
+    assert len(project.asked()) == 2 * 12
+    assert sorted(path.name for path in (project.path / "reports/runs").glob("0*")) == ["0001_mine", "0002_mine"]
+
+
+def test_a_saved_run_is_named_on_the_command_line_or_in_the_environment(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.run("--llmbench-save", "first try")
+    monkeypatch.setenv("LLMBENCH_SAVE", "second")
+    project.run()
+    names = sorted(path.name for path in (project.path / "reports/runs").glob("0*"))
+    assert names == ["0001_first-try", "0002_second"]
+
+
+WRONG = {
+    "option": (["--llmbench-epochs", "zero"], {}, "", "--llmbench-epochs: generation.epochs:*zero*"),
+    "environment": ([], {"LLMBENCH_EPOCHS": "0"}, "", "LLMBENCH_EPOCHS: generation.epochs:*from 1*"),
+    "unknown variable": ([], {"LLMBENCH_EPOCH": "2"}, "", "LLMBENCH_EPOCH: unknown variable*LLMBENCH_EPOCHS*"),
+    "unknown key": ([], {}, "generation: {sed: 2}\n", "configs/llmbench.yaml:1:*unknown key 'sed'*seed*"),
+    "missing file": (["--llmbench-config", "no.yaml"], {}, "", "*no.yaml*"),
+    "no such category": ([], {"LLMBENCH_BENCHMARK__CATEGORIES": "light"}, "", "benchmark.categories:*lights*"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_setting_is_one_message_and_exit_code_2(
+    project: Project, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    options, environment, settings, message = WRONG[wrong]
+    project.write("configs/llmbench.yaml", settings)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    result = project.run(*options)
+    assert result.ret == 2
+    result.stdout.fnmatch_lines([message])
+    result.stdout.no_fnmatch_line("*Traceback*")
+    result.stdout.no_fnmatch_line("*pytest_llmbench*")
+    assert project.asked() == []
+
+
+def test_a_wrong_setting_is_the_same_message_to_a_test_without_cases(project: Project) -> None:
+    project.write("test_suite.py", SEED)
+    result = project.run("--llmbench-epochs", "zero")
+    assert result.ret == 2
+    (project.path / "configs/llmbench.yaml").unlink()
+    result.stdout.fnmatch_lines(["*Exit: --llmbench-epochs: generation.epochs:*"])
+    result.stdout.no_fnmatch_line("*Traceback*")

@@ -1,0 +1,63 @@
+"""A run that was cut short, by whatever, goes on where it was."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+from plugin_project import CASES, Project, asked_once
+
+KILL = "before_answer=lambda count: count == 5 and os.kill(os.getpid(), 9)"
+CTRL_C = """\
+def interrupt(count):
+    if count == 5:
+        raise KeyboardInterrupt
+"""
+
+
+def test_a_killed_run_resumes_without_asking_twice(project: Project) -> None:
+    project.backend(KILL)
+    assert project.run_alone("--llmbench-no-cache", "-p", "no:randomly").ret == -signal.SIGKILL
+    assert len(project.asked()) == 5
+    assert project.runs() == ["unfinished"]
+    project.backend()
+    project.run("--llmbench-no-cache", "--llmbench-resume").assert_outcomes(passed=6)
+    assert sorted(project.asked()) == asked_once(*CASES)
+    assert project.reported() == list(CASES)
+    assert project.runs() == ["0001"]
+
+
+def test_ctrl_c_leaves_reports_of_what_is_there_and_the_run_resumes(project: Project) -> None:
+    project.backend("before_answer=interrupt", more=CTRL_C)
+    result = project.run("--llmbench-no-cache")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(["cut short: 2 cases are in the reports, *; go on with --llmbench-resume"])
+    assert len(project.reported()) == 2
+    project.backend()
+    project.run("--llmbench-no-cache", "--llmbench-resume").assert_outcomes(passed=6)
+    assert sorted(project.asked()) == asked_once(*CASES)
+    assert project.runs() == ["0001"]
+
+
+def test_ctrl_c_in_the_first_batch_says_how_to_go_on(project: Project) -> None:
+    project.backend("before_answer=interrupt", more=CTRL_C.replace("5", "1"))
+    result = project.run("--llmbench-no-cache")
+    result.stdout.fnmatch_lines(["cut short: *reports/runs/unfinished-*; go on with --llmbench-resume"])
+
+
+def test_a_run_that_is_named_is_resumed_and_a_wrong_name_tells_the_right_ones(project: Project) -> None:
+    project.backend("before_answer=interrupt", more=CTRL_C)
+    project.run("--llmbench-no-cache")
+    project.backend()
+    name = next((project.path / "reports/runs").glob("unfinished-*")).name
+    result = project.run("--llmbench-resume", "nonsense")
+    assert result.ret == 2
+    result.stdout.fnmatch_lines([f"*no unfinished run 'nonsense'; unfinished in reports/runs: {name}"])
+    project.run("--llmbench-no-cache", "--llmbench-resume", name).assert_outcomes(passed=6)
+    assert sorted(project.asked()) == asked_once(*CASES)
+
+
+def test_with_nothing_to_resume_a_new_run_is_announced_and_started(project: Project) -> None:
+    result = project.run("--llmbench-resume")
+    result.assert_outcomes(passed=6)
+    result.stdout.fnmatch_lines(["*nothing to resume in reports/runs: a new run was started"])

@@ -1,0 +1,72 @@
+"""What users write with the fixtures, and that a `case` of their own stays theirs."""
+
+from __future__ import annotations
+
+import pytest
+from plugin_project import Project
+
+
+def test_a_test_of_five_lines_sees_both_answers_and_the_settings(project: Project) -> None:
+    project.write(
+        "test_suite.py",
+        """\
+def test_repeats(case, answers, llmbench_settings, llmbench_backend):
+    assert answers.finetuned.text == answers["finetuned"].text == case.prompt
+    assert answers.base.text == "je ne sais pas"
+    assert llmbench_backend.variants == ("base", "finetuned")
+    assert llmbench_settings.generation.seed == 42
+""",
+    )
+    project.run().assert_outcomes(passed=6)
+
+
+def test_several_tests_of_one_case_share_its_answer_and_one_failure_fails_the_case(project: Project) -> None:
+    project.write(
+        "test_suite.py",
+        """\
+def test_first(answers):
+    pass
+
+def test_second(case, answers):
+    assert case.id != "dark"
+""",
+    )
+    project.run().assert_outcomes(passed=11, failed=1)
+    assert len(project.asked()) == 2 * 6
+    outcomes = {row["prompt_id"]: row["outcome"] for row in project.report()["results"]}
+    assert {name for name, outcome in outcomes.items() if outcome == "failed"} == {"dark"}
+
+
+OWN_CASE = {
+    "fixture": "import pytest\n@pytest.fixture(params=[1, 2])\ndef case(request):\n    return request.param\n",
+    "parametrize": "import pytest\npytestmark = pytest.mark.parametrize('case', [1, 2])\n",
+    "parametrize of several": "import pytest\npytestmark = pytest.mark.parametrize('case, other', [(1, 0), (2, 0)])\n",
+}
+
+
+@pytest.mark.parametrize("own", OWN_CASE)
+def test_a_case_of_the_users_own_is_left_alone(project: Project, own: str) -> None:
+    arguments = "case, other" if "several" in own else "case"
+    project.write("test_suite.py", f"{OWN_CASE[own]}\ndef test_own({arguments}):\n    assert case in (1, 2)\n")
+    before = project.files()
+    project.run().assert_outcomes(passed=2)
+    assert project.files() == before
+
+
+def test_a_case_that_the_user_builds_is_answered_and_reported(project: Project) -> None:
+    project.write(
+        "test_suite.py",
+        """\
+import pytest
+from pytest_llmbench.cases import Case
+
+@pytest.fixture
+def case():
+    return Case("mine", "hello", "bonjour", ({"role": "user", "content": "bonjour"},))
+
+def test_own(answers):
+    assert answers.finetuned.text == "bonjour"
+""",
+    )
+    project.run().assert_outcomes(passed=1)
+    assert project.reported() == ["mine/hello"]

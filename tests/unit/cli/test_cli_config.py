@@ -1,0 +1,53 @@
+"""`llmbench config`: the settings that apply, in a form that can be used as a file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from command_line import llmbench
+
+from pytest_llmbench.settings import Settings, load_settings
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, empty."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_what_is_shown_is_itself_a_settings_file(project: Path) -> None:
+    (project / "mine.yaml").write_text("model: {base: modèle/été, device_map: {'': 0}}\nbenchmark: {limit: 3}")
+    (project / "shown.yaml").write_text(llmbench("config", "--config", "mine.yaml").stdout, encoding="utf-8")
+    shown = load_settings(Path("shown.yaml"), {}, {})
+    assert shown == load_settings(Path("mine.yaml"), {}, {}) != Settings()
+
+
+def test_options_win_over_the_environment_over_the_projects_own_file(project: Path) -> None:
+    (project / "configs").mkdir()
+    (project / "configs/llmbench.yaml").write_text("model: {base: file, adapter: file, quantization: none}")
+    environment = {"LLMBENCH_BASE": "environment", "LLMBENCH_ADAPTER": "environment"}
+    model = json.loads(llmbench("config", "--base", "option", "--json", **environment).stdout)["model"]
+    assert (model["base"], model["adapter"], model["quantization"]) == ("option", "environment", "none")
+
+
+def test_the_environment_can_name_the_file(project: Path) -> None:
+    (project / "mine.yaml").write_text("generation: {epochs: 7}")
+    done = llmbench("config", LLMBENCH_CONFIG="mine.yaml")
+    assert "mine.yaml" in done.stdout.splitlines()[0]
+    assert "epochs: 7" in done.stdout
+
+
+def test_a_wrong_value_names_the_option_and_what_is_valid() -> None:
+    done = llmbench("config", "--quantization", "nf5")
+    assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert all(word in done.stderr for word in ("--quantization", "nf4, int8, none"))
+
+
+def test_secrets_of_the_file_are_not_shown(project: Path) -> None:
+    (project / "mine.yaml").write_text("server: {headers: {X-Key: hush}}")
+    shown = llmbench("config", "--config", "mine.yaml").stdout
+    assert "X-Key" in shown
+    assert "hush" not in shown

@@ -1,0 +1,85 @@
+"""The command line as a whole: light to start, and one line where something is wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import llmbench
+
+from pytest_llmbench import __version__
+from pytest_llmbench.cli import settings_options
+from pytest_llmbench.models import setup
+
+HEAVY = ("torch", "transformers", "matplotlib", "pydantic", "aiohttp", "rich", "yaml", "numpy", "pytest")
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, empty."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import atexit, sys; from pytest_llmbench.cli import main; sys.argv = ['llmbench', '--help']\n"
+        f"atexit.register(lambda: print('imported:', [name for name in {HEAVY} if name in sys.modules]))\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Usage: llmbench" in done.stdout
+    assert done.stdout.endswith("imported: []\n")
+
+
+def test_help_tells_every_command() -> None:
+    commands = llmbench("--help").stdout.partition("Commands:")[2]
+    assert all(
+        f"\n  {name} " in commands for name in ("init", "check", "smoke", "dataset", "finetune", "report", "config")
+    )
+    assert "..." not in commands  # a summary that does not fit is cut
+
+
+def test_the_version_is_told() -> None:
+    done = llmbench("--version")
+    assert (done.exit_code, done.stdout) == (0, f"llmbench {__version__}\n")
+
+
+@pytest.mark.parametrize("words", [["no-such-command"], ["check", "--no-such-option"], ["report"], []])
+def test_wrong_words_are_wrong_use(words: list[str]) -> None:
+    assert llmbench(*words).exit_code == 2
+
+
+@pytest.mark.parametrize("command", ["check", "smoke", "config"])
+def test_a_broken_settings_file_is_one_line(project: Path, command: str) -> None:
+    (project / "broken.yaml").write_text("model:\n  bse: x\n")
+    done = llmbench(command, "--config", "broken.yaml")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == "error: broken.yaml:2: unknown key 'bse' in 'model'; did you mean 'base'?\n"
+
+
+def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(setup, "check_setup", interrupted)
+    done = llmbench("check")
+    assert (done.exit_code, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
+def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def faulty(*_: object, **__: object) -> None:
+        raise RuntimeError("ours")
+
+    monkeypatch.setattr(setup, "check_setup", faulty)
+    assert isinstance(llmbench("check").exception, RuntimeError)
+
+
+def test_options_that_are_shared_are_settings() -> None:
+    from pytest_llmbench.settings import OPTIONS
+
+    assert {"base", "adapter", "quantization", "device"} <= OPTIONS.keys()
+    given = settings_options.chosen_settings(None, base="mine").model
+    assert given.base == "mine"
