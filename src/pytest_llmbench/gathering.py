@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_llmbench import options
-from pytest_llmbench.errors import LLMBenchError
+from pytest_llmbench.errors import LLMBenchError, NotReadyError
 from pytest_llmbench.records import CaseResult, Run
 from pytest_llmbench.session import SESSION
 
@@ -21,6 +21,7 @@ TOKEN = "llmbench_token"  # noqa: S105  # names a run's folder, no secret
 WORKER_OUTPUT = "llmbench"
 
 _COMMIT_CHARS = 8
+_REPORTER = "terminalreporter"
 
 
 class Gathering:
@@ -68,6 +69,8 @@ class Gathering:
         except LLMBenchError as error:
             self._summary.append(f"ERROR: {error}")
             session.exitstatus = error.exit_code
+        if exitstatus == NotReadyError.exit_code and (reporter := self._config.pluginmanager.get_plugin(_REPORTER)):
+            self.pytest_terminal_summary(reporter)  # pytest shows no summary with this code, which it has for itself too
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The table, the paths, and how to go on with what was cut short."""
@@ -77,24 +80,32 @@ class Gathering:
                 terminalreporter.write_line(line)
 
     def _report(self, *, ended_by_itself: bool) -> None:
+        asked = [one for one in self._processes if one.get("backend")]
+        if not asked:
+            return
         from pytest_llmbench.reports import summary_lines, write_reports
 
-        asked = [one for one in self._processes if one.get("backend")]
         self._summary += dict.fromkeys(f"note: {message}" for one in asked for message in one["announcements"])
-        if not self._results or not asked:
+        folder = Path(asked[0]["folder"])
+        if not self._results:
+            if folder.exists():
+                self._summary.append(self._cut_short(folder))
             return
-        run, folder = self._run(asked), Path(asked[0]["folder"])
+        run = self._run(asked)
         reports = write_reports(run, self._session.settings.output, run_dir=folder)
         paths = dict(reports.paths)
         if ended_by_itself and len(self._results) >= max(one["planned"] for one in asked):
             paths["run"] = self._numbered(run, folder) / "run.json"
         else:
-            self._summary.append(
-                f"cut short: {len(self._results)} cases are in the reports, every answer is in {folder}; "
-                "go on with --llmbench-resume"
-            )
+            self._summary.append(self._cut_short(folder))
         self._summary += summary_lines(reports.document, paths, self._width())
         self._config.hook.pytest_llmbench_report(run=run, report_dir=Path(self._session.settings.output.report_dir))
+
+    def _cut_short(self, folder: Path) -> str:
+        return (
+            f"cut short: {len(self._results)} cases are in the reports, every answer is in {folder}; "
+            "go on with --llmbench-resume"
+        )
 
     def _run(self, asked: list[Mapping[str, Any]]) -> Run:
         from pytest_llmbench.benchmark import metadata
@@ -114,9 +125,15 @@ class Gathering:
             "processes": len(asked),
             "announcements": list(dict.fromkeys(message for one in asked for message in one["announcements"])),
         }
+        return Run(about, tuple(first["variants"]), tuple(self._in_order_of_suites()))
+
+    def _in_order_of_suites(self) -> list[CaseResult]:
+        """A case that no suite holds, since a user's own fixture made it, comes last."""
         position = {case.name: index for index, case in enumerate(self._session.cases)}
-        ordered = sorted(self._results.values(), key=lambda result: (position[result.case], result.epoch))
-        return Run(about, tuple(first["variants"]), tuple(ordered))
+        return sorted(
+            self._results.values(),
+            key=lambda result: (position.get(result.case, len(position)), result.case, result.epoch),
+        )
 
     def _numbered(self, run: Run, folder: Path) -> Path:
         from pytest_llmbench.history import finish

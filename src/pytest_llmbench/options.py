@@ -78,6 +78,11 @@ def chosen(config: pytest.Config, option: Option) -> tuple[str, str] | None:
     return None
 
 
+def is_given(config: pytest.Config, flag: Option) -> bool:
+    """Whether an option without a value was given on the command line or switched on in the ini file."""
+    return bool(config.getoption(flag.dest) or config.getini(flag.dest))
+
+
 def overrides(config: pytest.Config) -> Mapping[str, tuple[str, str]]:
     """What the command line, and the ini file where the environment is silent, say of settings, by option name."""
     given = {option.name: value for option in OPTIONS if option.setting and (value := chosen(config, option))}

@@ -145,6 +145,8 @@ class BenchmarkSession:
     def close(self) -> dict[str, Any]:
         """What the session's end needs to know of this process, as plain data; the model is let go of."""
         fault = {"exit_code": self.fault.exit_code} if self.fault else None
+        if "announcements" in self.__dict__:
+            _log.removeHandler(self.announcements)
         if self._benchmark is None:
             return {"fault": fault} if fault else {}
         described = {
@@ -159,7 +161,6 @@ class BenchmarkSession:
         }
         self._benchmark.close()
         self._benchmark = None
-        _log.removeHandler(self.announcements)
         return described
 
     def _open(self) -> Benchmark:
@@ -173,7 +174,7 @@ class BenchmarkSession:
         if backend is None:
             self.progress.say(_loading(settings))
             backend = open_backend(settings)
-        cached = settings.generation.cache and not self._config.getoption(options.NO_CACHE.dest)
+        cached = settings.generation.cache and not options.is_given(self._config, options.NO_CACHE)
         return Benchmark(
             settings,
             backend,

@@ -22,12 +22,12 @@ def test_a_bad_answer_fails_with_prompt_answers_and_scores_and_nothing_of_the_pl
     result.stdout.fnmatch_lines(
         [
             "E  *strict/bad: keywords of finetuned is 0, expected at least 0.5; tool_accuracy of finetuned is 0, *",
-            "E    prompt: baisse",
-            "E    tool expected: volume_up",
-            "E    base answered: 'je ne sais pas' (stop)",
-            "E      scores: *keywords=0*",
-            "E    finetuned answered: 'baisse' (stop)",
-            "E    written at strict.yaml:4",
+            "E *prompt: baisse",
+            "E *tool expected: volume_up",
+            "E *base answered: 'je ne sais pas' (stop)",
+            "E *  scores: *keywords=0*",
+            "E *finetuned answered: 'baisse' (stop)",
+            "E *written at strict.yaml:4",
             "E  *strict/unscored: keywords of finetuned is unscored, expected at least 0.1",
         ]
     )

@@ -8,31 +8,40 @@ HEAVY = ("torch", "transformers", "matplotlib", "pydantic", "aiohttp", "yaml", "
 WATCH = f"""\
 import subprocess, sys
 
-def no_process(*args, **kwargs):
-    raise AssertionError("a process was started")
+started = []
+popen = subprocess.Popen.__init__
 
-def pytest_configure(config):
-    if not config.getoption("numprocesses"):
-        subprocess.Popen.__init__ = no_process
+def watched(self, command, *args, **kwargs):
+    started.append(str(command))
+    popen(self, command, *args, **kwargs)
+
+def pytest_configure():
+    subprocess.Popen.__init__ = watched
 
 def pytest_unconfigure(config):
     heavy = [name for name in {HEAVY} if name in sys.modules]
-    with open("heavy-" + getattr(config, "workerinput", {{}}).get("workerid", "main"), "w") as file:
-        file.write(" ".join(heavy))
+    with open("seen-" + getattr(config, "workerinput", {{}}).get("workerid", "main"), "w") as file:
+        file.write(f"heavy {{heavy}}, started {{started}}")
 """
+OTHERS = ("hypothesispytest", "randomly", "benchmark", "cacheprovider", "asyncio")
 
 
-@pytest.mark.parametrize("workers", ["0", "2"])
-def test_unrelated_tests_cost_no_file_no_process_and_no_heavy_import(pytester: pytest.Pytester, workers: str) -> None:
+def traces(pytester: pytest.Pytester, *options: str) -> dict[str, str]:
+    """What each process saw, and every file that it left, by name."""
+    result = pytester.runpytest_subprocess(*(f"-pno:{name}" for name in OTHERS), *options)
+    result.assert_outcomes(passed=2)
+    result.stdout.no_fnmatch_line("*llmbench*:*")
+    left = [path for path in pytester.path.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    return {path.name: path.read_text() if path.name.startswith("seen") else "" for path in left}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_unrelated_tests_leave_the_traces_that_they_leave_without_the_plugin(
+    pytester: pytest.Pytester, workers: int
+) -> None:
     pytester.makeconftest(WATCH)
     pytester.makepyfile(test_unrelated="def test_one():\n    pass\n\ndef test_two(tmp_path):\n    pass\n")
-    before = {path.name for path in pytester.path.iterdir()}
-    others = ["-p", "no:hypothesispytest", "-p", "no:randomly", "-p", "no:benchmark", "-p", "no:cacheprovider"]
-    result = pytester.runpytest_subprocess("-n", workers, *others)
-    result.assert_outcomes(passed=2)
-    result.stdout.no_fnmatch_line("*llmbench =*")
-    watched = {path.name: path.read_text() for path in pytester.path.glob("heavy-*")}
-    assert set(watched.values()) == {""}
-    assert len(watched) == (3 if workers == "2" else 1)
-    written = {path.name for path in pytester.path.iterdir()} - before - {"__pycache__"} - set(watched)
-    assert written <= {"runpytest-0"}  # where pytester itself puts the temporary files
+    seen = traces(pytester, f"-n{workers}")
+    assert len([name for name in seen if name.startswith("seen")]) == 1 + workers
+    assert all(text.startswith("heavy [],") for name, text in seen.items() if name.startswith("seen"))
+    assert seen == traces(pytester, f"-n{workers}", "-pno:llmbench")

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from pytest_llmbench.errors import NotReadyError
 from pytest_llmbench.records import Completion
 
@@ -27,7 +29,8 @@ class Journal:
     """The completions of one run, one JSON line each, appended and flushed as they arrive.
 
     Several processes may append to one journal (pytest-xdist); `refresh` brings in what the others wrote. A later line
-    of the same key replaces an earlier one. A line cut off by a crash is ignored.
+    of the same key replaces an earlier one. A line cut off by a crash is ignored, and so is an answer that failed before
+    this journal was opened: a resumed run asks for it again.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,6 +40,7 @@ class Journal:
         self._torn = False
         self._known: dict[str, Completion] = {}
         self.refresh()
+        self._known = {key: completion for key, completion in self._known.items() if completion.finish != "error"}
 
     def get(self, key: str) -> Completion | None:
         """The completion of this key, as far as this process has read or written."""
@@ -55,10 +59,29 @@ class Journal:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise NotReadyError(
-                f"cannot write {self._path}: {error.strerror}; free some space, then go on with --llmbench-resume"
-            ) from error
+            raise _cannot_write(self._path, error) from error
         self._known[key] = completion
+
+    @contextlib.contextmanager
+    def claimed(self, part: str, *, blocking: bool) -> Iterator[None]:
+        """Inside the block no other process works on this part of the run.
+
+        Raises:
+            Timeout: another process has it, and `blocking` is off.
+            NotReadyError: the disk refuses.
+        """
+        lock = FileLock(self.folder / f"{part}.lock", blocking=blocking)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout:
+            raise
+        except OSError as error:
+            raise _cannot_write(self.folder, error) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def refresh(self) -> None:
         """Read the lines that were added since the last look, by whatever process."""
@@ -131,6 +154,13 @@ class CompletionCache:
             raise NotReadyError(
                 f"the completion cache {self.path} cannot be used ({error}); delete it, or pass --llmbench-no-cache"
             ) from error
+
+
+def _cannot_write(path: Path, error: OSError) -> NotReadyError:
+    return NotReadyError(
+        f"cannot write {path}: {error.strerror}; free some space, then go on with --llmbench-resume, "
+        "or choose another folder with --llmbench-report-dir"
+    )
 
 
 def _write_whole(descriptor: int, data: bytes) -> None:

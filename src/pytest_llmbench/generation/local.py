@@ -151,7 +151,9 @@ class LocalBackend:
         try:
             for row in decode(model, rows, self._sampling, limits, self._loaded.tokenizer.pad_token_id):
                 yield cases[row.index], row
-        except (torch.OutOfMemoryError, MemoryError) as error:
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not _is_out_of_memory(error):
+                raise
             _release(self._loaded.device)
             raise OutOfMemoryError(str(error)) from error
 
@@ -276,6 +278,13 @@ def _end_tokens(loaded: LoadedModel) -> frozenset[int]:
 
 def _packed(vector: Tensor | None) -> str | None:
     return None if vector is None else base64.b64encode(vector.float().cpu().numpy().astype("<f4").tobytes()).decode()
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """CUDA has an error of its own for it; the CPU's allocator tells only in words."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
 def _release(device: str) -> None:

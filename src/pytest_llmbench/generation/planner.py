@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from pytest_llmbench.cases import Case
 from pytest_llmbench.generation.backend import Backend, OutOfMemoryError
@@ -97,10 +97,9 @@ class Planner:
     def _claim(self, batch: Batch, *, blocking: bool) -> bool:
         if self._collect(batch):
             return True
-        self._journal.folder.mkdir(parents=True, exist_ok=True)
         name = content_key({}, {"cases": [(case.name, case.epoch) for case in batch]})[:16]
         try:
-            with FileLock(self._journal.folder / f"{name}.lock", blocking=blocking):
+            with self._journal.claimed(name, blocking=blocking):
                 self._journal.refresh()  # another process may have finished it while this one waited
                 for variant in self._backend.variants:
                     self._answer(batch, variant)
@@ -124,20 +123,23 @@ class Planner:
 
     def _ask(self, cases: Sequence[Case], variant: str) -> Iterator[Completion]:
         """Ask in chunks that fit; a chunk that does not is halved, and the planner remembers."""
-        waiting = list(cases)
+        waiting = {(case.name, case.epoch): case for case in cases}
         while waiting:
-            chunk = waiting[: self._batch_size]
-            answered: set[tuple[str, int]] = set()
+            chunk = list(waiting.values())[: self._batch_size]
+            fault = "the backend ended without an answer"
             try:
                 for completion in self._backend.complete(chunk, variant):
-                    answered.add((completion.case, completion.epoch))
+                    del waiting[completion.case, completion.epoch]
                     yield completion
             except OutOfMemoryError:
-                if self._batch_size == 1:
-                    raise
-                self._batch_size = max(1, min(len(chunk), self._batch_size) // 2)
-                _log.warning("out of memory with %d prompts at once: going on with %d", len(chunk), self._batch_size)
-            waiting = [case for case in waiting if (case.name, case.epoch) not in answered]
+                if len(chunk) > 1:
+                    self._batch_size = len(chunk) // 2
+                    _log.warning("out of memory with %d prompts at once: going on with fewer", len(chunk))
+                    continue
+                fault = "out of memory with this prompt alone; lower generation.max_new_tokens or shorten the prompt"
+            for case in chunk:
+                if waiting.pop((case.name, case.epoch), None):
+                    yield Completion(case.name, case.epoch, variant, "", "error", error=fault)
 
     def _fill_embeddings(self, batch: Batch, variant: str) -> None:
         if not self._embed:
