@@ -47,6 +47,7 @@ class Answers:
     @property
     def finetuned(self) -> Completion:
         """The fine-tune's completion. Raises UsageError when no adapter was compared."""
+        __tracebackhide__ = True
         if FINETUNED not in self.completions:
             raise UsageError(
                 "there is no fine-tuned answer: no adapter was given (--llmbench-adapter) or none was found"

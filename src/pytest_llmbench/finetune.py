@@ -30,11 +30,16 @@ _LIBRARIES = ("pytest-llmbench", "torch", "transformers", "peft", "trl", "datase
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FinetuneRequest:
-    """What is to be trained. `base` is a model spec; `dataset` is JSON Lines in the form of `training.rows`."""
+    """What is to be trained. `base` is a model spec; `dataset` is JSON Lines in the form of `training.rows`.
+
+    `quantization` is how the base is stored while it is trained over. An adapter learns to make up for the rounding of
+    that base, so it should be the one that will be served; over another it does less well.
+    """
 
     dataset: Path
     output: Path
     base: str = "smollm2-135m"
+    quantization: Literal["nf4", "none"] = "nf4"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     hyperparameters: Hyperparameters = dataclasses.field(default_factory=Hyperparameters)
     overwrite: bool = False
@@ -44,6 +49,7 @@ class FinetuneRequest:
         chosen = self.hyperparameters
         options = {
             "--base": self.base,
+            "--quantization": self.quantization,
             "--output": self.output,
             "--epochs": f"{chosen.epochs:g}",
             "--rank": chosen.rank,
@@ -107,7 +113,9 @@ def _load(request: FinetuneRequest) -> tuple[Source, LoadedModel]:
     from pytest_llmbench.settings import ModelSettings
 
     source = resolve(request.base)
-    loaded = load_base(source, ModelSettings(base=request.base, quantization="none", device=request.device))
+    loaded = load_base(
+        source, ModelSettings(base=request.base, quantization=request.quantization, device=request.device)
+    )
     if loaded.device == "cpu":
         _choose_threads(loaded.model.config.hidden_size)
     return source, loaded
@@ -213,6 +221,7 @@ def _record(request: FinetuneRequest, source: Source, training: Training, *, row
         },
         "seed": request.hyperparameters.seed,
         "hyperparameters": dataclasses.asdict(request.hyperparameters),
+        "quantization": request.quantization,
         "device": str(training.model.device),
         "precision": training.precision,
         "duration_s": round(training.seconds, 1),

@@ -1,9 +1,4 @@
-"""The fixtures a benchmark test is written with.
-
-@pytest.mark.benchmark
-def test_politeness(case, answers):
-    assert "stupide" not in answers.finetuned.text
-"""
+"""The fixtures that a benchmark test is written with: `case`, `answers`, and what they stand on."""
 
 from __future__ import annotations
 
@@ -34,6 +29,13 @@ def llmbench_backend(request: pytest.FixtureRequest) -> Backend:
     """Who answers, loaded once: `complete(cases, variant)` yields completions."""
     with ending(request.session):
         return request.config.stash[SESSION].benchmark.backend
+
+
+@pytest.fixture(scope="session")
+def llmbench_cases(request: pytest.FixtureRequest) -> list[Case]:
+    """Every case of the suites, whatever was selected."""
+    with ending(request.session):
+        return request.config.stash[SESSION].cases
 
 
 @pytest.fixture

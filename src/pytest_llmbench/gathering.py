@@ -70,7 +70,7 @@ class Gathering:
             self._summary.append(f"ERROR: {error}")
             session.exitstatus = error.exit_code
         if exitstatus == NotReadyError.exit_code and (reporter := self._config.pluginmanager.get_plugin(_REPORTER)):
-            self.pytest_terminal_summary(reporter)  # pytest shows no summary with this code, which it has for itself too
+            self.pytest_terminal_summary(reporter)  # with this code, which is also its own, pytest shows no summary
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The table, the paths, and how to go on with what was cut short."""
@@ -82,6 +82,8 @@ class Gathering:
     def _report(self, *, ended_by_itself: bool) -> None:
         asked = [one for one in self._processes if one.get("backend")]
         if not asked:
+            if self._results:  # every worker crashed
+                self._summary.append(_cut_short(self._session.folder))
             return
         from pytest_llmbench.reports import summary_lines, write_reports
 
@@ -89,7 +91,7 @@ class Gathering:
         folder = Path(asked[0]["folder"])
         if not self._results:
             if folder.exists():
-                self._summary.append(self._cut_short(folder))
+                self._summary.append(_cut_short(folder))
             return
         run = self._run(asked)
         reports = write_reports(run, self._session.settings.output, run_dir=folder)
@@ -97,15 +99,9 @@ class Gathering:
         if ended_by_itself and len(self._results) >= max(one["planned"] for one in asked):
             paths["run"] = self._numbered(run, folder) / "run.json"
         else:
-            self._summary.append(self._cut_short(folder))
+            self._summary.append(_cut_short(folder))
         self._summary += summary_lines(reports.document, paths, self._width())
         self._config.hook.pytest_llmbench_report(run=run, report_dir=Path(self._session.settings.output.report_dir))
-
-    def _cut_short(self, folder: Path) -> str:
-        return (
-            f"cut short: {len(self._results)} cases are in the reports, every answer is in {folder}; "
-            "go on with --llmbench-resume"
-        )
 
     def _run(self, asked: list[Mapping[str, Any]]) -> Run:
         from pytest_llmbench.benchmark import metadata
@@ -144,3 +140,7 @@ class Gathering:
 
     def _width(self) -> int:
         return int(self._config.get_terminal_writer().fullwidth)
+
+
+def _cut_short(folder: Path) -> str:
+    return f"cut short: every answer so far is in {folder}; go on with --llmbench-resume"

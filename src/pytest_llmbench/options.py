@@ -31,9 +31,7 @@ class Option:
 
 
 OPTIONS = (
-    Option(
-        "config", "FILE", "settings, YAML or JSON (default: configs/llmbench.yaml if there)", setting=False
-    ),
+    Option("config", "FILE", "settings, YAML or JSON (default: configs/llmbench.yaml if there)", setting=False),
     Option("base", "SPEC", "base model: registry alias, hub id, local folder or GGUF file"),
     Option("adapter", "PATH|auto|none", "LoRA folder; auto takes the newest that fits the base"),
     Option("quantization", "nf4|int8|none", "how the base is loaded"),

@@ -15,14 +15,14 @@ import pytest
 
 from pytest_llmbench import hookspecs, options
 from pytest_llmbench.errors import LLMBenchError
-from pytest_llmbench.fixtures import ANSWERS, answers, case, llmbench_backend, llmbench_settings
+from pytest_llmbench.fixtures import ANSWERS, answers, case, llmbench_backend, llmbench_cases, llmbench_settings
 from pytest_llmbench.gathering import RESULT, TOKEN, WORKER_OUTPUT, Gathering
 from pytest_llmbench.session import SESSION, BenchmarkSession
 
 if TYPE_CHECKING:
     from pytest_llmbench.cases import Case
 
-__all__ = ["answers", "case", "llmbench_backend", "llmbench_settings"]
+__all__ = ["answers", "case", "llmbench_backend", "llmbench_cases", "llmbench_settings"]
 
 _MARKERS = {
     "benchmark": "answers of a base model and its fine-tune on the suites' cases (pytest-llmbench)",
@@ -65,6 +65,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     try:
         cases, epochs = ours.cases, ours.settings.generation.epochs
     except LLMBenchError as error:
+        ours.fault = error  # pytest-xdist would end with 1, whatever the error's code is
         raise pytest.Collector.CollectError(str(error)) from error  # how pytest shows one message and no traceback
     metafunc.parametrize("case", cases, ids=[_item_id(one, epochs) for one in cases], indirect=True)
 

@@ -39,6 +39,7 @@ def test_case(answers):
 """,
 }
 _LATE = ("pytest_llmbench.generation.planner", "pytest_llmbench.reports", "pytest_llmbench.settings")
+CUT_SHORT = "cut short: every answer so far is in reports/runs/unfinished-*; go on with --llmbench-resume"
 CASES = ("lights/lamp", "lights/kitchen", "lights/dark", "sound/louder", "sound/deaf", "sound/mute")
 
 
@@ -132,7 +133,7 @@ def asked_once(*cases: str) -> list[str]:
 
 @pytest.fixture(scope="session")
 def _imported_once() -> None:
-    """pytester forgets what a run imports: slow to import again, and impossible where code is compiled."""
+    """In-process runs forget what they imported: slow to import again, and impossible where code is compiled."""
     for name in ("hypothesis", "psutil", "pytest_llmbench.benchmark", "pytest_llmbench.metrics", *_LATE):
         importlib.import_module(name)
 

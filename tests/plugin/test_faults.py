@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from plugin_project import CASES, Project, asked_once
+from plugin_project import CASES, CUT_SHORT, Project, asked_once
 
 LOST = """\
 from pytest_llmbench.errors import NotReadyError
@@ -57,7 +57,7 @@ def test_a_backend_lost_midway_keeps_its_answers_and_the_run_resumes(project: Pr
     project.backend("before_answer=lose", more=LOST)
     result = project.run("--llmbench-no-cache")
     assert_one_message(result, "*the server at 127.0.0.1:9 went away; start it again*", 3)
-    result.stdout.fnmatch_lines(["cut short: 1 cases are in the reports, *; go on with --llmbench-resume"])
+    result.stdout.fnmatch_lines([CUT_SHORT])
     project.backend()
     assert project.run("--llmbench-no-cache", "--llmbench-resume").ret == 0
     assert sorted(project.asked()) == asked_once(*CASES)

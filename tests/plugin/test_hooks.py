@@ -50,4 +50,6 @@ def test_the_report_hook_gets_the_run_and_its_folder_once(project: Project) -> N
         "    print('HOOK', len(run.results), run.variants, (report_dir / 'benchmark.json').is_file())\n"
     )
     result = project.run("-s")
-    assert [line.partition("HOOK")[2] for line in result.outlines if "HOOK" in line] == [" 6 ('base', 'finetuned') True"]
+    assert [line.partition("HOOK")[2] for line in result.outlines if "HOOK" in line] == [
+        " 6 ('base', 'finetuned') True"
+    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 import pytest
-from plugin_project import CASES, Project, asked_once
+from plugin_project import CASES, CUT_SHORT, Project, asked_once
 
 KILL = "before_answer=lambda count: count == 5 and os.kill(os.getpid(), 9)"
 CTRL_C = """\
@@ -31,7 +31,7 @@ def test_ctrl_c_leaves_reports_of_what_is_there_and_the_run_resumes(project: Pro
     project.backend("before_answer=interrupt", more=CTRL_C)
     result = project.run("--llmbench-no-cache")
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    result.stdout.fnmatch_lines(["cut short: 1 cases are in the reports, *; go on with --llmbench-resume"])
+    result.stdout.fnmatch_lines([CUT_SHORT])
     assert project.reported() == [CASES[0]]
     project.backend()
     project.run("--llmbench-no-cache", "--llmbench-resume").assert_outcomes(passed=6)
@@ -42,7 +42,7 @@ def test_ctrl_c_leaves_reports_of_what_is_there_and_the_run_resumes(project: Pro
 def test_ctrl_c_in_the_first_batch_says_how_to_go_on(project: Project) -> None:
     project.backend("before_answer=interrupt", more=CTRL_C.replace("5", "1"))
     result = project.run("--llmbench-no-cache")
-    result.stdout.fnmatch_lines(["cut short: *reports/runs/unfinished-*; go on with --llmbench-resume"])
+    result.stdout.fnmatch_lines([CUT_SHORT])
 
 
 def test_a_run_that_is_named_is_resumed_and_a_wrong_name_tells_the_right_ones(project: Project) -> None:

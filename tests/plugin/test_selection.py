@@ -66,7 +66,7 @@ def test_x_costs_at_most_one_batch(project: Project) -> None:
     result.assert_outcomes(failed=1)
     assert len(project.asked()) == 2 * 2
     assert project.runs() == ["unfinished"]
-    result.stdout.fnmatch_lines(["cut short: 1 cases are in the reports*--llmbench-resume"])
+    result.stdout.fnmatch_lines(["cut short: every answer so far is in reports/runs/unfinished-*--llmbench-resume"])
 
 
 @pytest.mark.parametrize("seed", ["1", "2"])

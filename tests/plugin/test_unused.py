@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-HEAVY = ("torch", "transformers", "matplotlib", "pydantic", "aiohttp", "yaml", "numpy", "rich", "jsonschema", "filelock")
+HEAVY = (
+    "torch",
+    "transformers",
+    "sklearn",
+    "matplotlib",
+    "pydantic",
+    "aiohttp",
+    "yaml",
+    "numpy",
+    "rich",
+    "jsonschema",
+    "filelock",
+)
 WATCH = f"""\
 import subprocess, sys
 

@@ -37,6 +37,14 @@ def test_second(case, answers):
     assert {name for name, outcome in outcomes.items() if outcome == "failed"} == {"dark"}
 
 
+def test_a_fine_tune_that_was_not_compared_is_one_message(project: Project) -> None:
+    project.backend(more="class Parrot(Parrot):\n    variants = ('base',)\n")
+    project.write("test_suite.py", "def test_tuned(answers):\n    answers.finetuned\n")
+    result = project.run("-k", "mute")
+    result.stdout.fnmatch_lines([">*answers.finetuned", "E*there is no fine-tuned answer: *--llmbench-adapter*"])
+    result.stdout.no_fnmatch_line("*benchmark.py*")
+
+
 OWN_CASE = {
     "fixture": "import pytest\n@pytest.fixture(params=[1, 2])\ndef case(request):\n    return request.param\n",
     "parametrize": "import pytest\npytestmark = pytest.mark.parametrize('case', [1, 2])\n",

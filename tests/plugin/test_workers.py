@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from plugin_project import CASES, Project, asked_once
 
 
 def test_workers_share_the_answers_and_make_one_run_and_one_report(project: Project) -> None:
-    wait = "import time\n"
-    project.backend("before_batch=lambda size: time.sleep(0.2)", more=wait)
+    project.backend("before_batch=lambda size: time.sleep(0.2)", more="import time")
     result = project.run("-n", "2", "--llmbench-no-cache")
     result.assert_outcomes(passed=6)
     assert sorted(project.asked()) == asked_once(*CASES)
@@ -21,14 +18,13 @@ def test_workers_share_the_answers_and_make_one_run_and_one_report(project: Proj
     result.stdout.fnmatch_lines(["*base -> finetuned*", "12 answers in *"])
 
 
-def test_a_killed_worker_loses_no_answer(project: Project) -> None:
+def test_killed_workers_lose_no_answer(project: Project) -> None:
     project.backend("before_answer=lambda count: count == 5 and os.kill(os.getpid(), 9)")
     result = project.run("-n", "2", "--llmbench-no-cache", "--max-worker-restart=0")
-    assert result.ret != 0
-    answered = project.asked()
+    result.stdout.fnmatch_lines(["cut short: *--llmbench-resume"])
     project.backend()
     project.run("--llmbench-no-cache", "--llmbench-resume").assert_outcomes(passed=6)
-    assert len(project.asked()) - len(answered) == 12 - len(answered)
+    assert sorted(project.asked()) == asked_once(*CASES)
     assert project.runs() == ["0001"]
 
 
@@ -46,7 +42,7 @@ def test_a_worker_that_is_not_ready_ends_the_session_with_its_message_and_code(p
 
 def test_a_wrong_setting_is_told_by_workers_too(project: Project) -> None:
     result = project.run("-n", "2", "--llmbench-epochs", "zero")
-    assert result.ret != 0
+    assert result.ret == 2
     result.stdout.fnmatch_lines(["*--llmbench-epochs: generation.epochs:*"])
     result.stdout.no_fnmatch_line("*Traceback*")
     assert project.asked() == []
@@ -57,5 +53,4 @@ def test_a_failed_item_is_failed_in_the_report_whoever_ran_it(project: Project, 
     project.expect_the_impossible("sound/mute")
     result = project.run("-n", workers)
     result.assert_outcomes(passed=5, failed=1)
-    rows = json.loads((project.path / "reports/benchmark.json").read_text())["results"]
-    assert [row["outcome"] for row in rows] == ["passed"] * 5 + ["failed"]
+    assert [row["outcome"] for row in project.report()["results"]] == ["passed"] * 5 + ["failed"]

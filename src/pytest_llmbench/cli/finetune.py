@@ -19,6 +19,9 @@ def finetune(  # noqa: PLR0913  # one argument an option
     *,
     output: Annotated[Path, typer.Option(metavar="DIR", help="The adapter's folder.")],
     base: Annotated[str, typer.Option(metavar="SPEC", help="Registry alias, hub id, folder or GGUF.")] = "smollm2-135m",
+    quantization: Annotated[
+        Literal["nf4", "none"], typer.Option(help="How the base is stored; choose what will be served.")
+    ] = "nf4",
     epochs: Annotated[float, typer.Option(min=0.01, help="How often every row is seen.")] = 3,
     rank: Annotated[int, typer.Option(min=1, help="The LoRA matrices' rank.")] = 8,
     alpha: Annotated[int, typer.Option(min=1, help="The adapter is scaled by alpha / rank.")] = 16,
@@ -47,7 +50,7 @@ def finetune(  # noqa: PLR0913  # one argument an option
         max_length=max_length,
         seed=seed,
     )
-    request = FinetuneRequest(dataset, output, base, device, chosen, overwrite)
+    request = FinetuneRequest(dataset, output, base, quantization, device, chosen, overwrite)
     record = run(request, _show)
     if as_json:
         typer.echo(json.dumps(record, ensure_ascii=False, indent=2))

@@ -29,7 +29,7 @@ class Journal:
     """The completions of one run, one JSON line each, appended and flushed as they arrive.
 
     Several processes may append to one journal (pytest-xdist); `refresh` brings in what the others wrote. A later line
-    of the same key replaces an earlier one. A line cut off by a crash is ignored, and so is an answer that failed before
+    of the same key replaces an earlier one. A line cut off by a crash is ignored, and so is a failed answer of before
     this journal was opened: a resumed run asks for it again.
     """
 

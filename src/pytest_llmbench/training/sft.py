@@ -92,6 +92,9 @@ def train(
         callbacks=[_listener(note)],
     )
     trainer.remove_callback(PrinterCallback)
+    for parameter in trainer.model.parameters():
+        if parameter.requires_grad:  # TRL trains over a quantized base in bfloat16, which rounds small steps away
+            parameter.data = parameter.data.float()
     outcome = trainer.train()
     trainable, total = trainer.model.get_nb_trainable_parameters()
     return Training(
