@@ -8,6 +8,7 @@ import datetime
 import gc
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.cases import Case
@@ -118,7 +119,7 @@ class LocalBackend:
             "base_model": loaded.source.spec,
             "base_weights_sha256": loaded.source.weights_hash,
             "adapters": {
-                name: {"path": str(adapter.path), "weights_sha256": adapter.weights_hash}
+                name: {"path": _shown(adapter.path), "weights_sha256": adapter.weights_hash}
                 for name, adapter in adapters.items()
             },
             "quantization": loaded.quantization,
@@ -258,6 +259,12 @@ class LocalBackend:
                 return model(input_ids=inputs, use_cache=False)
 
         return step
+
+
+def _shown(path: str) -> str:
+    """The path as a reader elsewhere can use it: from the current folder, where it lies within it."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
 
 
 def _causal_model(model: Any) -> Any:

@@ -37,7 +37,7 @@ def default_metrics(settings: MetricsSettings, vocabulary: Vocabulary) -> Metric
     if settings.cosine_similarity:
         registry.add("cosine_similarity", cosine_similarity, pair=True)
     if settings.latency:
-        registry.add("latency", latency, higher_is_better=False, unit="s")
+        registry.add("latency_s", latency, higher_is_better=False, unit="s")
     if settings.tokens_per_s:
         registry.add("tokens_per_s", tokens_per_s, unit="tokens/s")
     return registry

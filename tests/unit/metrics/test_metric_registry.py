@@ -103,7 +103,7 @@ def test_a_metric_that_cannot_work_is_refused_when_added(name: str, function: An
 def test_every_built_in_metric_can_be_switched_off() -> None:
     vocabulary = Vocabulary({"volume_up": ("son",)})
     names = list(default_metrics(MetricsSettings(), vocabulary).metrics)
-    assert names == ["keywords", "relevance", "tool_accuracy", "cosine_similarity", "latency", "tokens_per_s"]
+    assert names == ["keywords", "relevance", "tool_accuracy", "cosine_similarity", "latency_s", "tokens_per_s"]
     for name in names:
         left = default_metrics(MetricsSettings.model_validate({name: False}), vocabulary).metrics
         assert list(left) == [other for other in names if other != name]
