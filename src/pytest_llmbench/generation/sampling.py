@@ -85,6 +85,9 @@ def gumbel(keys: Tensor, tokens: Tensor) -> Tensor:
 def _nucleus(logits: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
     """The smallest set of likeliest tokens whose mass reaches `top_p` (Holtzman et al. 2020), likeliest first.
 
+    Tokens as likely as the last of them belong to it too: which of equals `topk` names first depends on the company
+    that a row is in, and equals are common in bfloat16.
+
     Returns log-probabilities (outside the nucleus: -inf) and token ids, both (rows, k). Sorting the whole vocabulary
     costs as much as a small model's forward pass, so a short look comes first and is widened only when it must be.
     """
@@ -98,9 +101,10 @@ def _nucleus(logits: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
         top, tokens = logits.topk(min(width, vocabulary), dim=-1)
         log_p = (top - log_total).double()
         before = log_p.exp().cumsum(-1) - log_p.exp()
-        if width >= vocabulary or bool((before[:, -1] >= top_p).all()):
+        least = top.gather(-1, (before < top_p).sum(-1, keepdim=True) - 1)
+        if width >= vocabulary or bool((top[:, -1:] < least).all()):
             break
-    return log_p.masked_fill(before >= top_p, -torch.inf), tokens
+    return log_p.masked_fill(top < least, -torch.inf), tokens
 
 
 def _step_key(key: int, step: int) -> int:

@@ -33,7 +33,12 @@ def test_a_nucleus_is_drawn_from_as_its_own_distribution() -> None:
     probabilities = torch.tensor([0.5, 0.3, 0.15, 0.05])
     counts = torch.bincount(drawn(probabilities.log(), Sampling(1.0, 0.9, do_sample=True)), minlength=4)
     assert counts[3] == 0
-    assert chisquare(counts[:3].numpy(), (probabilities[:3].double() / probabilities[:3].double().sum() * DRAWS).numpy()).pvalue > 0.01
+    assert (
+        chisquare(
+            counts[:3].numpy(), (probabilities[:3].double() / probabilities[:3].double().sum() * DRAWS).numpy()
+        ).pvalue
+        > 0.01
+    )
 
 
 def test_neighbouring_steps_share_no_randomness() -> None:
@@ -45,7 +50,9 @@ def test_neighbouring_steps_share_no_randomness() -> None:
 
 
 def test_seed_case_and_epoch_each_change_the_noise() -> None:
-    assert len({noise_key(42, "a/b", 0), noise_key(43, "a/b", 0), noise_key(42, "a/c", 0), noise_key(42, "a/b", 1)}) == 4
+    assert (
+        len({noise_key(42, "a/b", 0), noise_key(43, "a/b", 0), noise_key(42, "a/c", 0), noise_key(42, "a/b", 1)}) == 4
+    )
 
 
 def test_the_noise_of_a_case_is_the_same_in_every_release() -> None:
@@ -70,7 +77,9 @@ def batches(draw: st.DrawFn) -> tuple[torch.Tensor, list[int], list[int]]:
 
 
 @settings(deadline=None)
-@given(batches(), st.sampled_from([DEFAULT, PLAIN, Sampling(0.7, 0.5, do_sample=True), Sampling(0.0, 0.9, do_sample=True)]))
+@given(
+    batches(), st.sampled_from([DEFAULT, PLAIN, Sampling(0.7, 0.5, do_sample=True), Sampling(0.0, 0.9, do_sample=True)])
+)
 def test_a_row_gets_the_same_token_in_any_company(
     batch: tuple[torch.Tensor, list[int], list[int]], sampling: Sampling
 ) -> None:
@@ -98,6 +107,18 @@ def test_the_nucleus_is_that_of_a_whole_sort(seed: int, vocabulary: int, scale: 
     kept = log_p[0] > -math.inf
     assert set(tokens[0][kept].tolist()) == set(expected.tolist())
     torch.testing.assert_close(log_p[0][kept].exp().sum(), probabilities[: len(expected)].sum(), rtol=0, atol=1e-5)
+
+
+def test_tokens_of_equal_logits_are_in_the_nucleus_or_out_of_it_in_any_company() -> None:
+    flat = torch.zeros(1, 3000)  # which makes the look at the whole batch a wider one
+    for seed in range(20):
+        logits = torch.randn(1, 3000, generator=torch.Generator().manual_seed(seed)) * 4
+        logits = logits.bfloat16().float()
+        nuclei = []
+        for batch in (logits, torch.cat([logits, flat])):
+            log_p, tokens = _nucleus(batch, 0.8)
+            nuclei.append(set(tokens[0][log_p[0] > -math.inf].tolist()))
+        assert nuclei[0] == nuclei[1]
 
 
 @pytest.mark.parametrize("sampling", [Sampling(0.7, 0.9, do_sample=False), Sampling(0.0, 0.9, do_sample=True)])
