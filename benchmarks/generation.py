@@ -26,7 +26,7 @@ from contestants.prompts import ROOT, write_inputs
 from measuring import machine, save
 
 HERE = Path(__file__).parent / "contestants"
-HARNESS_BATCH_SIZES = (8, 16, 30)
+HARNESS_BATCH_SIZES = (16, 30)
 
 
 def main() -> None:

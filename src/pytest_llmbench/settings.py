@@ -81,7 +81,7 @@ class MetricsSettings(_Section):
     keywords: bool = Field(default=True, description="share of the case's keywords in the answer")
     relevance: bool = Field(default=True, description="terms of the vocabulary in the answer")
     tool_accuracy: bool = Field(default=True, description="whether the answer routes to the case's tool")
-    latency: bool = Field(default=True, description="seconds for the answer")
+    latency_s: bool = Field(default=True, description="seconds for the answer")
     tokens_per_s: bool = Field(default=True, description="tokens of the answer over its seconds")
     case_sensitive: bool = Field(default=False, description="tell Volume from volume")
     accent_sensitive: bool = Field(default=False, description="tell été from ete")

@@ -172,7 +172,7 @@ def test_faults_of_file_environment_and_options_are_told_together(tmp_path: Path
         ({"LLMBENCH_SEED": "x"}, 'LLMBENCH_SEED: generation.seed: "x" is not valid; give a whole number from 0'),
         (
             {"LLMBENCH_METRICS__LATENCY": "flase"},
-            'LLMBENCH_METRICS__LATENCY: metrics.latency: "flase" is not valid; give true or false',
+            'LLMBENCH_METRICS__LATENCY_S: metrics.latency_s: "flase" is not valid; give true or false',
         ),
         (
             {"LLMBENCH_SERVER__BASE_BODY": "{lora"},

@@ -18,7 +18,7 @@ def generate(
     heldout: Annotated[Path | None, typer.Option(metavar="JSONL", help="Rows to test with, kept out of them.")] = None,
     vocabulary: Annotated[Path, typer.Option(help="The tools.")] = Path("prompts/tools.yaml"),
     prompts: Annotated[Path, typer.Option(help="Suites whose prompts no row may come near.")] = Path("prompts"),
-    rows: Annotated[int, typer.Option(min=1, help="Rows of each kind (command, request, misspelt) a tool.")] = 24,
+    rows: Annotated[int, typer.Option(min=1, help="Rows of each kind (command, request, misspelt) a tool.")] = 36,
     seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same file.")] = 42,
 ) -> None:
     """Make a training set from templates, away from the prompts of the suites."""

@@ -143,12 +143,14 @@ class CompletionCache:
         try:
             if self._database is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._database = sqlite3.connect(self.path, timeout=60)
-                self._database.execute("PRAGMA journal_mode=WAL")
-                self._database.execute("PRAGMA synchronous=NORMAL")
-                self._database.execute(
-                    "CREATE TABLE IF NOT EXISTS completions (key TEXT PRIMARY KEY, completion TEXT NOT NULL)"
-                )
+                # SQLite does not wait when two processes switch a new file to WAL at once
+                with FileLock(self.path.with_suffix(".lock")):
+                    self._database = sqlite3.connect(self.path, timeout=60)
+                    self._database.execute("PRAGMA journal_mode=WAL")
+                    self._database.execute("PRAGMA synchronous=NORMAL")
+                    self._database.execute(
+                        "CREATE TABLE IF NOT EXISTS completions (key TEXT PRIMARY KEY, completion TEXT NOT NULL)"
+                    )
             yield self._database
         except (sqlite3.Error, OSError, json.JSONDecodeError) as error:
             raise NotReadyError(

@@ -36,7 +36,7 @@ def default_metrics(settings: MetricsSettings, vocabulary: Vocabulary) -> Metric
         registry.add("tool_accuracy", tool_accuracy(vocabulary.tools))
     if settings.cosine_similarity:
         registry.add("cosine_similarity", cosine_similarity, pair=True)
-    if settings.latency:
+    if settings.latency_s:
         registry.add("latency_s", latency, higher_is_better=False, unit="s")
     if settings.tokens_per_s:
         registry.add("tokens_per_s", tokens_per_s, unit="tokens/s")

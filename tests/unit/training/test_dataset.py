@@ -16,7 +16,7 @@ from pytest_llmbench.training.rows import read_rows
 from pytest_llmbench.training.templates import Exchange, Templates, expand, load_templates
 
 ROOT = Path(__file__).parents[3]
-ROWS_OF_A_KIND = 24
+ROWS_OF_A_KIND = 36
 
 
 @pytest.fixture(scope="module")
