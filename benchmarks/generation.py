@@ -92,7 +92,14 @@ def _rate(run: Mapping[str, float], what: str, seconds: str) -> float:
 
 
 def _ours(folder: Path) -> dict[str, Any]:
-    command = [Path(sys.executable).parent / "pytest", "-q", "-m", "benchmark", "tests/suites", "--llmbench-no-cache"]
+    command = [
+        Path(sys.executable).parent / "pytest",
+        "-q",
+        "-m",
+        "benchmark",
+        "tests/suites/test_benchmark.py",
+        "--llmbench-no-cache",
+    ]
     done = _run([*command, "-p", "no:randomly", "--llmbench-report-dir", folder / "reports"], prints_json=False)
     document = json.loads((folder / "reports/benchmark.json").read_text(encoding="utf-8"))
     metadata, answers = document["metadata"], document["statistics"]["answers"].values()

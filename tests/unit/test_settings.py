@@ -171,7 +171,7 @@ def test_faults_of_file_environment_and_options_are_told_together(tmp_path: Path
         ),
         ({"LLMBENCH_SEED": "x"}, 'LLMBENCH_SEED: generation.seed: "x" is not valid; give a whole number from 0'),
         (
-            {"LLMBENCH_METRICS__LATENCY": "flase"},
+            {"LLMBENCH_METRICS__LATENCY_S": "flase"},
             'LLMBENCH_METRICS__LATENCY_S: metrics.latency_s: "flase" is not valid; give true or false',
         ),
         (

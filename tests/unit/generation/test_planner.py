@@ -1,0 +1,205 @@
+"""What is asked, how many at once, and never twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_llmbench.cases import Case
+from pytest_llmbench.generation.backend import OutOfMemoryError
+from pytest_llmbench.generation.journal import CompletionCache, Journal
+from pytest_llmbench.generation.planner import Planner
+from pytest_llmbench.records import Completion
+
+
+def case(number: int, epoch: int = 0) -> Case:
+    return Case("suite", f"{number:02}", "x" * number, ({"role": "user", "content": "x" * number},), epoch=epoch)
+
+
+class Recorder:
+    """Answers with the prompt's length, remembers each call, and breaks when told."""
+
+    def __init__(self, size: int = 3, variants: Sequence[str] = ("base", "finetuned"), version: str = "1") -> None:
+        self.variants = tuple(variants)
+        self.size, self.version = size, version
+        self.calls: list[tuple[str, list[str]]] = []
+        self.embedded: list[str] = []
+        self.break_at: Callable[[int, int], Exception | None] = lambda _size, _answered: None
+
+    def identity(self, variant: str) -> Mapping[str, str]:
+        return {"variant": variant, "version": self.version}
+
+    def weight(self, case: Case) -> int:
+        return len(case.prompt)
+
+    def batch_size(self) -> int:
+        return self.size
+
+    def complete(self, cases: Sequence[Case], variant: str) -> Iterator[Completion]:
+        self.calls.append((variant, [case.id for case in cases]))
+        for answered, case in enumerate(reversed(cases)):  # in any order
+            if error := self.break_at(len(cases), answered):
+                raise error
+            yield Completion(case.name, case.epoch, variant, str(len(case.prompt)), "stop")
+
+    def embed(self, pairs: Sequence[tuple[Case, Completion]]) -> list[Completion]:
+        self.embedded += [f"{done.variant} {case.id}" for case, done in pairs]
+        return [Completion(**{**done.to_json(), "embedding": "AACAPw=="}) for _, done in pairs]
+
+    def describe(self) -> Mapping[str, Any]:
+        return {}
+
+    def close(self) -> None:
+        pass
+
+
+class Silent:
+    """Counts."""
+
+    def __init__(self) -> None:
+        self.wanted = self.got = 0
+
+    def planned(self, answers: int) -> None:
+        self.wanted = answers
+
+    def answered(self, completion: Completion) -> None:
+        self.got += 1
+
+
+def planner(backend: Recorder, cases: Sequence[Case], folder: Path, **changed: Any) -> Planner:
+    known = {"cache": None, "embed": False, "progress": Silent(), **changed}
+    cache = known.pop("cache")
+    return Planner(
+        backend, cases, Journal(folder), cache, question=lambda case: {"case": case.name, "epoch": case.epoch}, **known
+    )
+
+
+def test_batches_are_of_near_lengths_and_a_neighbour_finds_its_answer_ready(tmp_path: Path) -> None:
+    backend = Recorder(size=2)
+    cases = [case(number) for number in (9, 1, 8, 2)]
+    plan = planner(backend, cases, tmp_path)
+    assert plan.answers(cases[0])["finetuned"].text == "9"
+    assert backend.calls == [("base", ["08", "09"]), ("finetuned", ["08", "09"])]
+    plan.answers(cases[2])
+    assert len(backend.calls) == 2
+    plan.answers(cases[1])
+    assert backend.calls[2:] == [("base", ["01", "02"]), ("finetuned", ["01", "02"])]
+
+
+def test_epochs_of_one_case_are_answers_of_their_own(tmp_path: Path) -> None:
+    backend = Recorder(variants=["base"])
+    cases = [case(1, epoch) for epoch in range(3)]
+    plan = planner(backend, cases, tmp_path)
+    assert [plan.answers(one)["base"].epoch for one in cases] == [0, 1, 2]
+    assert backend.calls == [("base", ["01", "01", "01"])]
+
+
+def test_a_case_that_was_not_planned_is_answered_alone(tmp_path: Path) -> None:
+    backend = Recorder()
+    assert planner(backend, [case(1)], tmp_path).answers(case(5))["base"].text == "5"
+    assert backend.calls == [("base", ["05"]), ("finetuned", ["05"])]
+
+
+def test_every_completion_is_told_once(tmp_path: Path) -> None:
+    progress = Silent()
+    cases = [case(number) for number in range(5)]
+    plan = planner(Recorder(), cases, tmp_path, progress=progress)
+    for one in cases:
+        plan.answers(one)
+    assert progress.wanted == progress.got == 10
+
+
+def test_what_was_answered_before_a_fault_is_not_asked_again(tmp_path: Path) -> None:
+    backend = Recorder()
+    cases = [case(number) for number in range(3)]
+    backend.break_at = lambda _size, answered: KeyboardInterrupt() if answered == 2 else None  # type: ignore[assignment,return-value]
+    with pytest.raises(KeyboardInterrupt):
+        planner(backend, cases, tmp_path).answers(cases[0])
+    backend.calls.clear()
+    backend.break_at = lambda _size, _answered: None
+    planner(backend, cases, tmp_path).answers(cases[0])
+    assert backend.calls == [("base", ["00"]), ("finetuned", ["00", "01", "02"])]
+
+
+def test_a_batch_that_does_not_fit_is_halved_for_good_and_keeps_what_it_had(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend = Recorder(size=8, variants=["base"])
+    backend.break_at = lambda size, answered: OutOfMemoryError() if size > 4 and answered == 1 else None
+    cases = [case(number) for number in range(16)]
+    plan = planner(backend, cases, tmp_path)
+    assert [plan.answers(one)["base"].text for one in cases] == [str(number) for number in range(16)]
+    assert [len(asked) for _, asked in backend.calls] == [8, 4, 3, 4, 4]
+    assert len([name for _, asked in backend.calls[1:] for name in asked]) == 15
+    assert [record.getMessage() for record in caplog.records] == [
+        "out of memory with 8 prompts at once: going on with fewer"
+    ]
+
+
+def test_one_prompt_that_never_fits_is_an_error_of_its_own(tmp_path: Path) -> None:
+    backend = Recorder(size=2, variants=["base"])
+    backend.break_at = lambda _size, _answered: OutOfMemoryError()
+    cases = [case(1), case(2)]
+    plan = planner(backend, cases, tmp_path)
+    done = plan.answers(cases[0])["base"]
+    assert (done.finish, done.text) == ("error", "")
+    assert done.error is not None
+    assert "out of memory with this prompt alone" in done.error
+
+
+def test_the_cache_answers_in_the_place_of_the_backend_until_its_identity_changes(tmp_path: Path) -> None:
+    cases = [case(number) for number in range(3)]
+    cache = CompletionCache(tmp_path / "cache.sqlite")
+    planner(Recorder(), cases, tmp_path / "a", cache=cache).answers(cases[0])
+    again = Recorder()
+    answer = planner(again, [*cases, case(4)], tmp_path / "b", cache=cache).answers(cases[0])
+    assert answer["finetuned"].cached
+    assert again.calls == []
+    changed = Recorder(version="2")
+    planner(changed, cases, tmp_path / "c", cache=cache).answers(cases[0])
+    assert len(changed.calls) == 2
+    cache.close()
+
+
+def test_a_cached_answer_is_named_after_the_variant_that_asked(tmp_path: Path) -> None:
+    cache = CompletionCache(tmp_path / "cache.sqlite")
+    renamed = Recorder(variants=["other"])
+    renamed.identity = lambda _variant: {"variant": "base", "version": "1"}  # type: ignore[method-assign]
+    planner(Recorder(variants=["base"]), [case(1)], tmp_path / "a", cache=cache).answers(case(1))
+    assert planner(renamed, [case(1)], tmp_path / "b", cache=cache).answers(case(1))["other"].variant == "other"
+    cache.close()
+
+
+def test_embeddings_are_filled_once_and_remembered(tmp_path: Path) -> None:
+    cache = CompletionCache(tmp_path / "cache.sqlite")
+    cases = [case(1), case(2)]
+    backend = Recorder()
+    answers = planner(backend, cases, tmp_path / "a", cache=cache, embed=True).answers(cases[0])
+    assert answers["base"].embedding == answers["finetuned"].embedding == "AACAPw=="
+    assert sorted(backend.embedded) == ["base 01", "base 02", "finetuned 01", "finetuned 02"]
+    again = Recorder()
+    assert planner(again, cases, tmp_path / "b", cache=cache, embed=True).answers(cases[0])["base"].embedding
+    assert again.embedded == []
+    cache.close()
+
+
+def test_while_another_process_has_the_batch_the_next_free_one_is_worked_on(tmp_path: Path) -> None:
+    cases = [case(number) for number in range(4)]
+    mine, theirs = Recorder(size=2, variants=["base"]), Recorder(size=2, variants=["base"])
+    other = planner(theirs, cases, tmp_path)
+
+    def interrupt(_size: int, answered: int) -> None:
+        """In the middle of the other's first batch, this process asks for the same one."""
+        if answered == 1 and not mine.calls:
+            plan = planner(mine, cases, tmp_path)
+            assert not plan._claim(tuple(cases[:2]), blocking=False)
+            plan.answers(cases[2])
+
+    theirs.break_at = interrupt  # type: ignore[assignment]
+    other.answers(cases[0])
+    other.answers(cases[2])
+    assert mine.calls == [("base", ["02", "03"])]
+    assert theirs.calls == [("base", ["00", "01"])]
