@@ -58,7 +58,8 @@ def test_finished_runs_are_numbered_on_and_their_locks_removed(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("name", "folder"), [("été 2026", "0001_été-2026"), ("../../etc", "0001_etc"), ("a/b", "0001_a-b"), ("..", "0001_run")]
+    ("name", "folder"),
+    [("été 2026", "0001_été-2026"), ("../../etc", "0001_etc"), ("a/b", "0001_a-b"), ("..", "0001_run")],
 )
 def test_a_name_becomes_one_safe_folder(tmp_path: Path, name: str, folder: str) -> None:
     assert finish(started(tmp_path, "x"), name) == tmp_path / "runs" / folder

@@ -46,6 +46,7 @@ class LocalBackend:
         self._sampling = Sampling(settings.temperature, settings.top_p, settings.do_sample)
         self._tokens: dict[str, list[int]] = {}
         self._context = _context_length(loaded.model)
+        self._prompt_limit = self._context - settings.max_new_tokens
         self._calibration = self._calibrate()
 
     def identity(self, variant: str) -> Mapping[str, str]:
@@ -57,7 +58,7 @@ class LocalBackend:
         return {
             "weights": loaded.source.weights_hash,
             "adapter": f"{adapter.weights_hash} {adapter.config_hash}" if adapter else "",
-            "quantization": loaded.quantization,
+            "quantization": f"{loaded.quantization} {_quantization_config(loaded.model)}",
             "dtype": loaded.dtype,
             "device": loaded.device,
             "sampling": sampling,
@@ -81,7 +82,8 @@ class LocalBackend:
         Raises:
             OutOfMemoryError: the batch does not fit.
         """
-        fitting = [case for case in cases if self._room(case) > 0 or self._settings.long_prompt == "truncate"]
+        truncates = self._settings.long_prompt == "truncate" and self._prompt_limit > 0
+        fitting = [case for case in cases if truncates or len(self._prompt(case)) <= self._prompt_limit]
         for case in cases:
             if case not in fitting:
                 yield self._refused(case, variant)
@@ -201,20 +203,16 @@ class LocalBackend:
                 self._tokens[case.name] = tokenizer(text)["input_ids"]
         return self._tokens[case.name]
 
-    def _room(self, case: Case) -> int:
-        return self._context - self._settings.max_new_tokens - len(self._prompt(case)) + 1
-
     def _shortened(self, case: Case) -> list[int]:
         """The prompt, without its beginning where it is too long: the end holds the question."""
-        prompt = self._prompt(case)
-        return prompt[-(self._context - self._settings.max_new_tokens) :]
+        return self._prompt(case)[-self._prompt_limit :]
 
     def _read_answers(self, pairs: Sequence[tuple[Case, Completion]]) -> list[Tensor]:
         import torch
 
         tokenizer = self._loaded.tokenizer
         prompts = [self._shortened(case) for case, _ in pairs]
-        answers = [tokenizer(done.text, add_special_tokens=False)["input_ids"] for _, done in pairs]
+        answers = [self._fed_tokens(done) for _, done in pairs]
         width = max(len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True))
         both = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
         mask = torch.tensor([[1] * len(tokens) + [0] * (width - len(tokens)) for tokens in both])
@@ -227,6 +225,11 @@ class LocalBackend:
             hidden[row, len(prompt) : len(prompt) + len(answer)].mean(0)
             for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True))
         ]
+
+    def _fed_tokens(self, completion: Completion) -> list[int]:
+        """The answer's tokens, without the last of one that was cut off: in decoding no state was made of it."""
+        tokens: list[int] = self._loaded.tokenizer(completion.text, add_special_tokens=False)["input_ids"]
+        return tokens if completion.finish == "stop" else tokens[:-1] or tokens
 
     def _calibrate(self) -> Calibration:
         import torch
@@ -274,6 +277,12 @@ def _causal_model(model: Any) -> Any:
 
 def _context_length(model: Any) -> int:
     return int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2**31)
+
+
+def _quantization_config(model: Any) -> str:
+    """What transformers was told of it; `double_quant` changes answers too."""
+    config: Any = getattr(model.config, "quantization_config", None)
+    return str(config.to_dict() if hasattr(config, "to_dict") else config)
 
 
 def _end_tokens(loaded: LoadedModel) -> frozenset[int]:

@@ -34,7 +34,7 @@ def answer_trainer() -> Any:
             if return_outputs or not self.model.training or self.aux_loss_enabled or self.accelerator.num_processes > 1:
                 return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
             with self.accelerator.autocast():
-                loss, scores = _answer_loss(self.model.get_base_model(), inputs, num_items_in_batch)
+                loss, scores = answer_loss(self.model.get_base_model(), inputs, num_items_in_batch)
             self._seen_tokens += int(inputs["attention_mask"].sum())
             self._window.append(scores)
             return loss
@@ -50,7 +50,7 @@ def answer_trainer() -> Any:
     return AnswerTrainer
 
 
-def _answer_loss(model: Any, inputs: Mapping[str, Any], items: Any) -> tuple[Any, Mapping[str, float]]:
+def answer_loss(model: Any, inputs: Mapping[str, Any], items: Any) -> tuple[Any, Mapping[str, float]]:
     """The answers' negative log-likelihood over `items`, the number of their tokens in the whole step; or the mean."""
     import torch
 

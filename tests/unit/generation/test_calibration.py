@@ -7,7 +7,8 @@ from pytest_llmbench.generation.calibration import fastest_threads, fitting_batc
 
 
 @pytest.mark.parametrize(
-    ("cores", "choices"), [(1, [1]), (2, [1, 2]), (3, [1, 2, 3]), (4, [1, 2, 4]), (6, [1, 2, 4, 6]), (16, [1, 2, 4, 8, 16])]
+    ("cores", "choices"),
+    [(1, [1]), (2, [1, 2]), (3, [1, 2, 3]), (4, [1, 2, 4]), (6, [1, 2, 4, 6]), (16, [1, 2, 4, 8, 16])],
 )
 def test_powers_of_two_and_all_cores_are_tried(cores: int, choices: list[int]) -> None:
     assert thread_choices(cores) == choices
@@ -30,14 +31,21 @@ def test_the_least_time_of_each_number_of_threads_counts_and_each_is_tried_twice
         clock += costs[threads][tried.count(threads) - 1]
 
     monkeypatch.setattr(calibration, "thread_choices", lambda: [1, 2, 4])
-    monkeypatch.setattr(calibration.time, "perf_counter", lambda: clock)
+    monkeypatch.setattr("pytest_llmbench.generation.calibration.time.perf_counter", lambda: clock)
     assert fastest_threads(step, set_threads) == pytest.approx({1: 1.0, 2: 0.5, 4: 0.6})
     assert tried == [1, 2, 4, 1, 2, 4]
 
 
 @pytest.mark.parametrize(
     ("row_s", "size"),
-    [(0.0, 32), (0.003, 32), (0.005, 16), (0.05, 2), (0.1, 1), (10.0, 1)],  # half of 30 s over 128 tokens: 0.117 s a step
+    [
+        (0.0, 32),
+        (0.003, 32),
+        (0.005, 16),
+        (0.05, 2),
+        (0.1, 1),
+        (10.0, 1),
+    ],  # half of 30 s over 128 tokens: 0.117 s a step
 )
 def test_a_batch_is_as_large_as_answers_of_full_length_end_in_half_their_time(row_s: float, size: int) -> None:
     assert fitting_batch_size(row_s, max_new_tokens=128, timeout_s=30.0) == size

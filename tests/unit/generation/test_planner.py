@@ -27,7 +27,7 @@ class Recorder:
         self.size, self.version = size, version
         self.calls: list[tuple[str, list[str]]] = []
         self.embedded: list[str] = []
-        self.break_at: Callable[[int, int], Exception | None] = lambda _size, _answered: None
+        self.break_at: Callable[[int, int], BaseException | None] = lambda _size, _answered: None
 
     def identity(self, variant: str) -> Mapping[str, str]:
         return {"variant": variant, "version": self.version}
@@ -56,6 +56,13 @@ class Recorder:
         pass
 
 
+class Renamed(Recorder):
+    """Is the first recorder's base, by whatever name."""
+
+    def identity(self, variant: str) -> Mapping[str, str]:
+        return super().identity(variant.replace("other", "base"))
+
+
 class Silent:
     """Counts."""
 
@@ -66,7 +73,7 @@ class Silent:
         self.wanted = answers
 
     def answered(self, completion: Completion) -> None:
-        self.got += 1
+        self.got += completion.variant != ""
 
 
 def planner(backend: Recorder, cases: Sequence[Case], folder: Path, **changed: Any) -> Planner:
@@ -115,7 +122,7 @@ def test_every_completion_is_told_once(tmp_path: Path) -> None:
 def test_what_was_answered_before_a_fault_is_not_asked_again(tmp_path: Path) -> None:
     backend = Recorder()
     cases = [case(number) for number in range(3)]
-    backend.break_at = lambda _size, answered: KeyboardInterrupt() if answered == 2 else None  # type: ignore[assignment,return-value]
+    backend.break_at = lambda _size, answered: KeyboardInterrupt() if answered == 2 else None
     with pytest.raises(KeyboardInterrupt):
         planner(backend, cases, tmp_path).answers(cases[0])
     backend.calls.clear()
@@ -166,8 +173,7 @@ def test_the_cache_answers_in_the_place_of_the_backend_until_its_identity_change
 
 def test_a_cached_answer_is_named_after_the_variant_that_asked(tmp_path: Path) -> None:
     cache = CompletionCache(tmp_path / "cache.sqlite")
-    renamed = Recorder(variants=["other"])
-    renamed.identity = lambda _variant: {"variant": "base", "version": "1"}  # type: ignore[method-assign]
+    renamed = Renamed(variants=["other"])
     planner(Recorder(variants=["base"]), [case(1)], tmp_path / "a", cache=cache).answers(case(1))
     assert planner(renamed, [case(1)], tmp_path / "b", cache=cache).answers(case(1))["other"].variant == "other"
     cache.close()
@@ -198,7 +204,7 @@ def test_while_another_process_has_the_batch_the_next_free_one_is_worked_on(tmp_
             assert not plan._claim(tuple(cases[:2]), blocking=False)
             plan.answers(cases[2])
 
-    theirs.break_at = interrupt  # type: ignore[assignment]
+    theirs.break_at = interrupt
     other.answers(cases[0])
     other.answers(cases[2])
     assert mine.calls == [("base", ["02", "03"])]

@@ -9,7 +9,7 @@ import torch
 
 VOCABULARY = 61
 PAD = 0
-WORDS = [f"w{number}" for number in range(VOCABULARY)]
+WORDS = ["<pad>", "<unk>", "<end>", *(f"w{number}" for number in range(3, VOCABULARY))]
 _SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 
 
@@ -54,13 +54,13 @@ def _built(model: Any, config: Any, **changed: Any) -> Any:
 
 
 def word_tokenizer(chat_template: str | None = None) -> Any:
-    """`w5 w6` is tokens 5 and 6; `w0` pads and `w2` ends an answer."""
+    """`w5 w6` is tokens 5 and 6; `<end>`, token 2, ends an answer."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import WhitespaceSplit
     from transformers import PreTrainedTokenizerFast
 
-    words = Tokenizer(WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="w1"))  # noqa: S106
+    words = Tokenizer(WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token=WORDS[1]))
     words.pre_tokenizer = WhitespaceSplit()
-    special = {"pad_token": "w0", "unk_token": "w1", "eos_token": "w2"}
+    special = dict(zip(("pad_token", "unk_token", "eos_token"), WORDS, strict=False))
     return PreTrainedTokenizerFast(tokenizer_object=words, chat_template=chat_template, **special)
