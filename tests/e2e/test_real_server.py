@@ -56,7 +56,7 @@ def url() -> Iterator[str]:
 
 def ask(url: str, cases: list[Case], **server: Any) -> tuple[list[Completion], dict[str, Any]]:
     raw = {
-        "generation": {"max_new_tokens": 12, "do_sample": False},
+        "generation": {"max_new_tokens": 12, "timeout": 180.0, "do_sample": False},
         "server": {"url": url, "base_body": {"cache_prompt": False}, **server},
     }
     backend = ServerBackend(Settings.model_validate(raw))
