@@ -125,7 +125,7 @@ def _choose_threads(width: int) -> None:
     """Set PyTorch's threads to the number that multiplies fastest: on busy shared cores two can be slower than one."""
     import torch
 
-    from pytest_llmbench.generation.calibration import fastest_threads
+    from pytest_llmbench.generation.calibration import step_seconds
 
     activations, weights = torch.rand(512, width), torch.rand(width, 4 * width)
 
@@ -133,7 +133,7 @@ def _choose_threads(width: int) -> None:
         for _ in range(4):
             torch.mm(torch.mm(activations, weights), weights.T).relu_()
 
-    seconds = fastest_threads(step, torch.set_num_threads)
+    seconds = step_seconds(step, torch.set_num_threads)
     torch.set_num_threads(min(seconds, key=lambda threads: seconds[threads]))
 
 

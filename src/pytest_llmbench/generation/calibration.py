@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 _SECONDS = 1.0
@@ -30,7 +30,7 @@ def thread_choices(cores: int | None = None) -> list[int]:
     return sorted({1 << power for power in range(cores.bit_length()) if 1 << power <= cores} | {cores})
 
 
-def fastest_threads(step: Callable[[], object], set_threads: Callable[[int], None]) -> dict[int, float]:
+def step_seconds(step: Callable[[], object], set_threads: Callable[[int], None]) -> dict[int, float]:
     """The least seconds that `step` took with each number of threads, looked at in turn for about a second.
 
     Turns are interleaved, so that a neighbour's burst of load hits all choices alike; the minimum ignores it.
@@ -49,9 +49,18 @@ def fastest_threads(step: Callable[[], object], set_threads: Callable[[int], Non
     return best
 
 
-def fitting_batch_size(row_s: float, max_new_tokens: int, timeout_s: float) -> int:
-    """The largest batch whose answers end well within their timeout, when each row costs `row_s` a step."""
+def fitting_batch_size(step_s: Mapping[int, float], max_new_tokens: int, timeout_s: float) -> int:
+    """The largest batch whose answers end well within their timeout.
+
+    Args:
+        step_s: seconds of a decoding step by number of rows, for two numbers: reading the weights costs the same for
+            any number of rows, so that a step is a constant and a slope.
+        max_new_tokens: steps of the longest answer.
+        timeout_s: seconds that an answer may take.
+    """
+    (few, few_s), (many, many_s) = sorted(step_s.items())
+    row_s = max(0.0, (many_s - few_s) / (many - few))
     for size in _BATCH_SIZES:
-        if size * row_s * max_new_tokens <= _TIME_SHARE * timeout_s:
+        if (few_s + (size - few) * row_s) * max_new_tokens <= _TIME_SHARE * timeout_s:
             return size
     return 1

@@ -7,13 +7,14 @@ import dataclasses
 import datetime
 import gc
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.cases import Case
 from pytest_llmbench.generation.backend import OutOfMemoryError
-from pytest_llmbench.generation.calibration import Calibration, fastest_threads, fitting_batch_size
+from pytest_llmbench.generation.calibration import Calibration, fitting_batch_size, step_seconds
 from pytest_llmbench.generation.decoding import Limits, Row, decode
 from pytest_llmbench.generation.sampling import Sampling, noise_key
 from pytest_llmbench.records import BASE, Completion
@@ -28,6 +29,7 @@ _log = logging.getLogger("pytest_llmbench")
 
 _GPU_BATCH = 64
 _CALIBRATION_ROWS = 8
+_LOOKS = 3
 _LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes")
 
 
@@ -239,29 +241,39 @@ class LocalBackend:
         if not self._loaded.device.startswith("cpu"):
             return Calibration(torch.get_num_threads(), wanted or _GPU_BATCH, {})
         if settings.threads == "auto":
-            step_s = fastest_threads(self._one_step(), torch.set_num_threads)
+            step_s = step_seconds(self._one_step(_CALIBRATION_ROWS), torch.set_num_threads)
             threads = min(step_s, key=step_s.__getitem__)
         else:
             step_s, threads = {}, int(settings.threads)
         torch.set_num_threads(threads)
         if wanted is None:
-            row_s = step_s.get(threads, 0.0) / _CALIBRATION_ROWS
-            wanted = fitting_batch_size(row_s, settings.max_new_tokens, settings.timeout)
+            by_rows = {rows: _least_seconds(self._one_step(rows)) for rows in (1, _CALIBRATION_ROWS)}
+            wanted = fitting_batch_size(by_rows, settings.max_new_tokens, settings.timeout)
         _log.info("%d threads, %d prompts at once (seconds a step by threads: %s)", threads, wanted, step_s)
         return Calibration(threads, wanted, step_s)
 
-    def _one_step(self) -> Callable[[], object]:
-        """A forward pass shaped like a decoding step."""
+    def _one_step(self, rows: int) -> Callable[[], object]:
+        """A forward pass shaped like a decoding step of so many rows."""
         import torch
 
         model = _causal_model(self._loaded.model)
-        inputs = torch.full((_CALIBRATION_ROWS, 1), self._loaded.tokenizer.pad_token_id)
+        inputs = torch.full((rows, 1), self._loaded.tokenizer.pad_token_id)
 
         def step() -> object:
             with torch.inference_mode(), self._loaded.speaking_as(BASE):
                 return model(input_ids=inputs, use_cache=False)
 
         return step
+
+
+def _least_seconds(step: Callable[[], object]) -> float:
+    """The least of a few looks: a neighbour's burst of load only ever adds."""
+    looks = []
+    for _ in range(_LOOKS):
+        started = time.perf_counter()
+        step()
+        looks.append(time.perf_counter() - started)
+    return min(looks)
 
 
 def _shown(path: str) -> str:

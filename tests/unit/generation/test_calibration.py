@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_llmbench.generation import calibration
-from pytest_llmbench.generation.calibration import fastest_threads, fitting_batch_size, thread_choices
+from pytest_llmbench.generation.calibration import fitting_batch_size, step_seconds, thread_choices
 
 
 @pytest.mark.parametrize(
@@ -32,20 +32,24 @@ def test_the_least_time_of_each_number_of_threads_counts_and_each_is_tried_twice
 
     monkeypatch.setattr(calibration, "thread_choices", lambda: [1, 2, 4])
     monkeypatch.setattr("pytest_llmbench.generation.calibration.time.perf_counter", lambda: clock)
-    assert fastest_threads(step, set_threads) == pytest.approx({1: 1.0, 2: 0.5, 4: 0.6})
+    assert step_seconds(step, set_threads) == pytest.approx({1: 1.0, 2: 0.5, 4: 0.6})
     assert tried == [1, 2, 4, 1, 2, 4]
 
 
 @pytest.mark.parametrize(
-    ("row_s", "size"),
+    ("one_row_s", "eight_rows_s", "size"),
     [
-        (0.0, 32),
-        (0.003, 32),
-        (0.005, 16),
-        (0.05, 2),
-        (0.1, 1),
-        (10.0, 1),
+        (0.0, 0.0, 32),
+        (0.025, 0.033, 32),  # a small model: the weights are most of a step
+        (0.025, 0.074, 8),
+        (0.025, 0.060, 16),
+        (0.110, 0.150, 2),
+        (0.110, 0.100, 32),  # noise: more rows cannot be faster, nor slower than measured
+        (0.2, 0.3, 1),
+        (10.0, 20.0, 1),
     ],  # half of 30 s over 128 tokens: 0.117 s a step
 )
-def test_a_batch_is_as_large_as_answers_of_full_length_end_in_half_their_time(row_s: float, size: int) -> None:
-    assert fitting_batch_size(row_s, max_new_tokens=128, timeout_s=30.0) == size
+def test_a_batch_is_as_large_as_answers_of_full_length_end_in_half_their_time(
+    one_row_s: float, eight_rows_s: float, size: int
+) -> None:
+    assert fitting_batch_size({1: one_row_s, 8: eight_rows_s}, max_new_tokens=128, timeout_s=30.0) == size

@@ -264,7 +264,7 @@ def test_threads_and_batch_size_are_taken_as_given_or_measured(
         step()  # works on the model
         return {1: 0.4, 2: 0.2}
 
-    monkeypatch.setattr("pytest_llmbench.generation.local.fastest_threads", measured)
+    monkeypatch.setattr("pytest_llmbench.generation.local.step_seconds", measured)
     chosen = backend(loaded, batch_size="auto", threads="auto", timeout=10).describe()
-    assert (chosen["threads"], chosen["batch_size"]) == (2, 16)
+    assert (chosen["threads"], chosen["batch_size"]) == (2, 32)
     assert torch.get_num_threads() == 2
