@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import datetime
+import functools
 import gc
 import logging
 import time
@@ -240,15 +241,16 @@ class LocalBackend:
         wanted = None if settings.batch_size == "auto" else int(settings.batch_size)
         if not self._loaded.device.startswith("cpu"):
             return Calibration(torch.get_num_threads(), wanted or _GPU_BATCH, {})
-        if settings.threads == "auto":
-            step_s = step_seconds(self._one_step(_CALIBRATION_ROWS), torch.set_num_threads)
-            threads = min(step_s, key=step_s.__getitem__)
-        else:
-            step_s, threads = {}, int(settings.threads)
-        torch.set_num_threads(threads)
-        if wanted is None:
-            by_rows = {rows: _least_seconds(self._one_step(rows)) for rows in (1, _CALIBRATION_ROWS)}
-            wanted = fitting_batch_size(by_rows, settings.max_new_tokens, settings.timeout)
+        with torch.inference_mode(), self._loaded.speaking_as(BASE):
+            if settings.threads == "auto":
+                step_s = step_seconds(self._one_step(_CALIBRATION_ROWS), torch.set_num_threads)
+                threads = min(step_s, key=step_s.__getitem__)
+            else:
+                step_s, threads = {}, int(settings.threads)
+            torch.set_num_threads(threads)
+            if wanted is None:
+                by_rows = {rows: _least_seconds(self._one_step(rows)) for rows in (1, _CALIBRATION_ROWS)}
+                wanted = fitting_batch_size(by_rows, settings.max_new_tokens, settings.timeout)
         _log.info("%d threads, %d prompts at once (seconds a step by threads: %s)", threads, wanted, step_s)
         return Calibration(threads, wanted, step_s)
 
@@ -258,12 +260,7 @@ class LocalBackend:
 
         model = _causal_model(self._loaded.model)
         inputs = torch.full((rows, 1), self._loaded.tokenizer.pad_token_id)
-
-        def step() -> object:
-            with torch.inference_mode(), self._loaded.speaking_as(BASE):
-                return model(input_ids=inputs, use_cache=False)
-
-        return step
+        return functools.partial(model, input_ids=inputs, use_cache=False)
 
 
 def _least_seconds(step: Callable[[], object]) -> float:
