@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,16 +48,20 @@ class Answers:
 
     @property
     def finetuned(self) -> Completion:
-        """The fine-tune's completion. Raises UsageError when no adapter was compared."""
+        """The fine-tune's completion. Raises UsageError when no adapter was compared, or several were."""
         __tracebackhide__ = True
         if FINETUNED not in self.completions:
+            if len(self.completions) > 1:
+                raise UsageError(
+                    f"several adapters answered: write answers[name], one of {', '.join(self.completions)}"
+                )
             raise UsageError(
                 "there is no fine-tuned answer: no adapter was given (--llmbench-adapter) or none was found"
             )
         return self.completions[FINETUNED]
 
     def check(self) -> None:
-        """Hold the judged answer, the fine-tune's when there is one, against the case's `expect`.
+        """Hold what is judged, every fine-tune's answer or else the base's, against the case's `expect`.
 
         Raises:
             ExpectationError: a score is under what was expected, or a variant could not answer at all.
@@ -65,13 +71,13 @@ class Answers:
         if failed:
             reasons = "\n".join(f"  {completion.variant}: {completion.error}" for completion in failed)
             raise ExpectationError(f"{self.case.name}: no answer\n{reasons}")
-        misses = [self._miss(name, least) for name, least in self.case.expect.items()]
+        judged = [variant for variant in self.completions if variant != BASE] or list(self.completions)
+        misses = [self._miss(name, least, one) for name, least in self.case.expect.items() for one in judged]
         if any(misses):
             raise ExpectationError(self._explain([miss for miss in misses if miss]))
 
-    def _miss(self, name: str, least: float) -> str | None:
+    def _miss(self, name: str, least: float, variant: str) -> str | None:
         metric = _ALIASES.get(name, name)
-        variant = list(self.completions)[-1]
         score = self.scores[metric].get(variant)
         if score is not None and score >= least:
             return None
@@ -130,6 +136,13 @@ class Benchmark:
         """Every variant's answer to the case, scored; the first case of a batch waits for the whole batch."""
         completions = self._planner.answers(case)
         return Answers(case, completions, self._metrics.score(case, completions))
+
+    def metrics_described(self) -> dict[str, dict[str, Any]]:
+        """What a reader of scores must know of each metric: which way is better, and the unit."""
+        return {
+            name: {"higher_is_better": metric.higher_is_better, "unit": metric.unit}
+            for name, metric in self._metrics.metrics.items()
+        }
 
     def close(self) -> None:
         """Free the model and close the cache."""
@@ -190,19 +203,19 @@ def open_backend(settings: Settings) -> Backend:
 
 def _open_local(settings: Settings) -> Backend:
     from pytest_llmbench.generation.local import LocalBackend
-    from pytest_llmbench.models.adapters import find_adapter
+    from pytest_llmbench.models.adapters import find_adapters
     from pytest_llmbench.models.attaching import attach
     from pytest_llmbench.models.loading import load_base
     from pytest_llmbench.models.soundness import prove_sound
     from pytest_llmbench.models.sources import resolve
 
     source = resolve(settings.model.base, revision=settings.model.revision)
-    adapter = find_adapter(
-        settings.model.adapter, present(Path(settings.model.adapters_dir)), source, verify=settings.model.verify_adapter
+    adapters = find_adapters(
+        settings.model.adapters, present(settings.model.adapters_dir), source, verify=settings.model.verify_adapter
     )
     loaded = load_base(source, settings.model)
-    attach(loaded, {FINETUNED: adapter} if adapter else {})
-    soundness = dataclasses.asdict(prove_sound(loaded)) if adapter else None
+    attach(loaded, adapters)
+    soundness = dataclasses.asdict(prove_sound(loaded)) if adapters else None
     return LocalBackend(loaded, settings.generation, {"soundness": soundness})
 
 
@@ -235,6 +248,10 @@ def metadata(backend: Mapping[str, Any], settings: Settings, vocabulary: Vocabul
         "seed": settings.generation.seed,
         "epochs": settings.generation.epochs,
         "backend": dict(backend),
-        "vocabulary": {"path": str(vocabulary.path), "tools": len(vocabulary.tools)},
+        "vocabulary": {
+            "path": str(vocabulary.path),
+            "tools": len(vocabulary.tools),
+            "sha256": hashlib.sha256(json.dumps(dict(vocabulary.tools), sort_keys=True).encode()).hexdigest(),
+        },
         "settings": settings.model_dump(mode="json"),
     }

@@ -15,6 +15,10 @@ class UsageError(LLMBenchError):
     """Wrong use: an option, a setting or a file that the user wrote and can mend."""
 
 
+class MissingRunError(UsageError):
+    """No saved run or baseline of this name, number, path or commit."""
+
+
 class NotReadyError(LLMBenchError):
     """The environment lacks something: a package, a model, a server, memory or disk."""
 

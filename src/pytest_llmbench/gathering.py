@@ -21,6 +21,8 @@ TOKEN = "llmbench_token"  # noqa: S105  # names a run's folder, no secret
 WORKER_OUTPUT = "llmbench"
 
 _COMMIT_CHARS = 8
+_JUNIT_WIDTH = 120
+_TREND_RUNS = 30
 _REPORTER = "terminalreporter"
 
 
@@ -35,6 +37,7 @@ class Gathering:
         self._processes: list[Mapping[str, Any]] = []
         self._started = time.monotonic()
         self._summary: list[str] = []
+        self._gate_lines: list[str] = []
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -57,15 +60,15 @@ class Gathering:
             place = self._places[report.nodeid]
             self._results[place] = dataclasses.replace(self._results[place], outcome="failed")
 
-    @pytest.hookimpl(trylast=True)
+    @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """Write the reports; what keeps them from being written is said, and is the exit code."""
+        """Write the reports and tell of the gate, before JUnit XML is written; a fault is said and is the exit code."""
         if described := self._session.close():
             self._processes.append(described)
         for fault in [one["fault"] for one in self._processes if one.get("fault")][:1]:
             session.exitstatus = fault["exit_code"]
         try:
-            self._report(ended_by_itself=exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED})
+            self._report(session, ended_by_itself=exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED})
         except LLMBenchError as error:
             self._summary.append(f"ERROR: {error}")
             session.exitstatus = error.exit_code
@@ -73,18 +76,20 @@ class Gathering:
             self.pytest_terminal_summary(reporter)  # with this code, which is also its own, pytest shows no summary
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """The table, the paths, and how to go on with what was cut short."""
-        if self._summary:
-            terminalreporter.section("llmbench")
-            for line in self._summary:
-                terminalreporter.write_line(line)
+        """The table, the paths, how to go on with what was cut short, and the gate."""
+        for title, lines in (("llmbench", self._summary), ("llmbench gate", self._gate_lines)):
+            if lines:
+                terminalreporter.section(title)
+                for line in lines:
+                    terminalreporter.write_line(line)
 
-    def _report(self, *, ended_by_itself: bool) -> None:
+    def _report(self, session: pytest.Session, *, ended_by_itself: bool) -> None:
         asked = [one for one in self._processes if one.get("backend")]
         if not asked:
             if self._results:  # every worker crashed
                 self._summary.append(_cut_short(self._session.folder))
             return
+        from pytest_llmbench.history import trend
         from pytest_llmbench.reports import summary_lines, write_reports
 
         self._summary += dict.fromkeys(f"note: {message}" for one in asked for message in one["announcements"])
@@ -93,13 +98,18 @@ class Gathering:
             if folder.exists():
                 self._summary.append(_cut_short(folder))
             return
+        whole = ended_by_itself and len(self._results) >= max(one["planned"] for one in asked)
         run = self._run(asked)
-        reports = write_reports(run, self._session.settings.output, run_dir=folder)
-        paths = dict(reports.paths)
-        if ended_by_itself and len(self._results) >= max(one["planned"] for one in asked):
-            paths["run"] = self._numbered(run, folder) / "run.json"
+        if whole:
+            run = dataclasses.replace(run, gate=self._gate(run))
         else:
             self._summary.append(_cut_short(folder))
+        output = self._session.settings.output
+        reports = write_reports(run, output, run_dir=folder, earlier=trend(output.report_dir, _TREND_RUNS))
+        paths = dict(reports.paths)
+        if whole:
+            paths["run"] = self._numbered(run, folder) / "run.json"
+        self._tell_of_gate(session, reports.document)
         self._summary += summary_lines(reports.document, paths, self._width())
         self._config.hook.pytest_llmbench_report(run=run, report_dir=Path(self._session.settings.output.report_dir))
 
@@ -116,12 +126,36 @@ class Gathering:
         }
         about = {
             **metadata(first["backend"], self._session.settings, self._session.vocabulary),
+            "metrics": first["metrics"],
             **provenance(),
             "timings": timings,
             "processes": len(asked),
             "announcements": list(dict.fromkeys(message for one in asked for message in one["announcements"])),
         }
         return Run(about, tuple(first["variants"]), tuple(self._in_order_of_suites()))
+
+    def _gate(self, run: Run) -> Mapping[str, Any] | None:
+        settings = self._session.settings
+        if settings.gate.kind == "off" and settings.gate.baseline is None:
+            return None
+        from pytest_llmbench.gate import gate_of
+        from pytest_llmbench.reports import build_document
+
+        document = build_document(run, answer_chars=settings.output.answer_chars)
+        return gate_of(document, "this run", settings.gate, self._session.baseline)
+
+    def _tell_of_gate(self, session: pytest.Session, document: Mapping[str, Any]) -> None:
+        from pytest_llmbench.gate_item import github_lines, report_gate, write_github_summary
+
+        if gate := document["gate"]:
+            from pytest_llmbench.reports.gate_text import gate_lines
+
+            self._gate_lines = [*gate_lines(gate, self._width()), *github_lines(gate)]
+            if gate["kind"] != "compare":
+                report_gate(session, gate, gate_lines(gate, _JUNIT_WIDTH))
+        elif self._session.settings.gate.kind != "off":
+            self._gate_lines = ["the run was cut short: the gate has judged nothing"]
+        write_github_summary(document, self._session.settings.output.language)
 
     def _in_order_of_suites(self) -> list[CaseResult]:
         """A case that no suite holds, since a user's own fixture made it, comes last."""

@@ -33,7 +33,6 @@ class Option:
 OPTIONS = (
     Option("config", "FILE", "settings, YAML or JSON (default: configs/llmbench.yaml if there)", setting=False),
     Option("base", "SPEC", "base model: registry alias, hub id, local folder or GGUF file"),
-    Option("adapter", "PATH|auto|none", "LoRA folder; auto takes the newest that fits the base"),
     Option("quantization", "nf4|int8|none", "how the base is loaded"),
     Option("device", "auto|cpu|cuda", "where it runs"),
     Option("batch-size", "auto|N", "prompts answered at once"),
@@ -44,7 +43,14 @@ OPTIONS = (
     Option("server-model", "NAME", "the server's name for the base"),
     Option("server-adapter", "NAME", "the server's name for the fine-tune, or lora:ID for llama.cpp"),
     Option("report-dir", "DIR", "where reports go (default: reports)"),
+    Option("gate", "off|regression|improvement", "what makes the session fail, with exit code 1"),
+    Option("margin", "X", "a change up to X does not count"),
+    Option("alpha", "X", "chance of a false alarm, in the whole gate (default: 0.05)"),
 )
+ADAPTER = Option("adapter", "PATH|auto|none", "LoRA folder; auto takes the newest that fits the base; repeatable")
+COMPARE = Option("compare", "RUN", "compare with the latest saved run, or with RUN: number, name, path or git ref")
+LATEST = "latest"
+"""What `--llmbench-compare` without a value means."""
 PROMPTS = Option("prompts", "PATH", "suite file or folder (.yaml, .jsonl, .csv); repeatable")
 SAVE = Option("save", "NAME", "name of the saved run", setting=False)
 RESUME = Option("resume", "RUN", "go on with the newest unfinished run, or with RUN", setting=False)
@@ -57,8 +63,13 @@ def add_options(parser: pytest.Parser) -> None:
     for option in (*OPTIONS, SAVE):
         group.addoption(option.flag, dest=option.dest, metavar=option.metavar, default=None, help=option.help)
         parser.addini(option.dest, option.help, default=None)
-    group.addoption(PROMPTS.flag, dest=PROMPTS.dest, metavar=PROMPTS.metavar, action="append", help=PROMPTS.help)
-    parser.addini(PROMPTS.dest, PROMPTS.help, type="args", default=None)
+    for option in (ADAPTER, PROMPTS):
+        group.addoption(option.flag, dest=option.dest, metavar=option.metavar, action="append", help=option.help)
+        parser.addini(option.dest, option.help, type="args", default=None)
+    group.addoption(
+        COMPARE.flag, dest=COMPARE.dest, metavar=COMPARE.metavar, nargs="?", const=LATEST, help=COMPARE.help
+    )
+    parser.addini(COMPARE.dest, COMPARE.help, default=None)
     group.addoption(RESUME.flag, dest=RESUME.dest, metavar=RESUME.metavar, nargs="?", const="", help=RESUME.help)
     group.addoption(NO_CACHE.flag, dest=NO_CACHE.dest, action="store_true", default=False, help=NO_CACHE.help)
     parser.addini(NO_CACHE.dest, NO_CACHE.help, type="bool", default=False)
@@ -83,8 +94,12 @@ def is_given(config: pytest.Config, flag: Option) -> bool:
 
 def overrides(config: pytest.Config) -> Mapping[str, tuple[str, str]]:
     """What the command line, and the ini file where the environment is silent, say of settings, by option name."""
-    given = {option.name: value for option in OPTIONS if option.setting and (value := chosen(config, option))}
-    paths, origin = config.getoption(PROMPTS.dest), PROMPTS.flag
-    if not paths and PROMPTS.dest.upper() not in os.environ:
-        paths, origin = config.getini(PROMPTS.dest), f"{config.inipath}: {PROMPTS.dest}"
-    return {**given, PROMPTS.name: (json.dumps(paths), origin)} if paths else given
+    single = (*(option for option in OPTIONS if option.setting), COMPARE)
+    given = {option.name: value for option in single if (value := chosen(config, option))}
+    for option in (ADAPTER, PROMPTS):
+        values, origin = config.getoption(option.dest), option.flag
+        if not values and option.dest.upper() not in os.environ:
+            values, origin = config.getini(option.dest), f"{config.inipath}: {option.dest}"
+        if values:
+            given[option.name] = (json.dumps(values), origin)
+    return given

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llmbench import options
-from pytest_llmbench.errors import LLMBenchError
+from pytest_llmbench.errors import LLMBenchError, MissingRunError
 from pytest_llmbench.progress import Announcements, SessionProgress
 
 if TYPE_CHECKING:
     from pytest_llmbench.benchmark import Answers, Benchmark
     from pytest_llmbench.cases import Case, Vocabulary
     from pytest_llmbench.metrics import MetricRegistry
+    from pytest_llmbench.reports.baseline import Comparable
     from pytest_llmbench.settings import Settings
 
 _DEFAULT_CONFIG = Path("configs/llmbench.yaml")
@@ -113,6 +114,22 @@ class BenchmarkSession:
         return handler
 
     @functools.cached_property
+    def baseline(self) -> Comparable | None:
+        """The run that this one is compared with, None where none is wanted, or where it is missing and may be."""
+        from pytest_llmbench.history import find_run
+
+        gate = self.settings.gate
+        if gate.baseline is None:
+            return None
+        try:
+            return find_run(gate.baseline, self.settings.output.report_dir).comparable
+        except MissingRunError as error:
+            if gate.missing_baseline == "fail":
+                raise
+            _log.warning("%s; gate.missing_baseline is warn: nothing is compared", error)
+            return None
+
+    @functools.cached_property
     def folder(self) -> Path:
         """Where this run is journaled."""
         from pytest_llmbench.history import new_folder, unfinished
@@ -153,6 +170,7 @@ class BenchmarkSession:
             "fault": fault,
             "backend": dict(self._benchmark.backend.describe()),
             "variants": list(self._benchmark.backend.variants),
+            "metrics": self._benchmark.metrics_described(),
             "folder": str(self.folder),
             "planned": len(self.planned),
             "answering_s": self._answering_s,
@@ -170,6 +188,7 @@ class BenchmarkSession:
 
         settings, registry = self.settings, self._metrics()
         self.announcements  # noqa: B018  # listening starts before loading does
+        self.baseline  # noqa: B018  # one that is missing should be told before a model is loaded
         backend = self._config.hook.pytest_llmbench_backend(settings=settings)
         if backend is None:
             self.progress.say(_loading(settings))
@@ -196,7 +215,8 @@ class BenchmarkSession:
 def _loading(settings: Settings) -> str:
     if settings.server.url:
         return f"asking {settings.server.url}"
-    return f"loading {settings.model.base} ({settings.model.quantization}), adapter {settings.model.adapter}"
+    adapters = ", ".join(settings.model.adapters)
+    return f"loading {settings.model.base} ({settings.model.quantization}), adapter {adapters}"
 
 
 def _sees_cuda() -> bool:

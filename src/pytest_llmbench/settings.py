@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import warnings
 from collections.abc import Iterator, Mapping
@@ -27,7 +28,7 @@ class ModelSettings(_Section):
     """What is compared, and how it is loaded."""
 
     base: _Text = Field(default="smollm2-135m", description="registry alias, hub id, local folder or GGUF file")
-    adapter: _Text = Field(
+    adapter: _Text | tuple[_Text, ...] = Field(
         default="auto", description="LoRA folder; auto takes the newest that fits; none asks the base only"
     )
     adapters_dir: Path = Field(default=Path("adapters"), description="folder in which auto looks")
@@ -43,6 +44,20 @@ class ModelSettings(_Section):
     revision: _Text | None = Field(default=None, description="branch, tag or commit of a hub model")
     trust_remote_code: bool = Field(default=False, description="run code that comes with the model")
     verify_adapter: bool = Field(default=True, description="refuse an adapter that was made for another base")
+
+    @field_validator("adapter")
+    @classmethod
+    def _refuse_odd_lists(cls, adapter: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if isinstance(adapter, str):
+            return adapter
+        if not adapter or len(set(adapter)) < len(adapter) or ("none" in adapter and len(adapter) > 1):
+            raise ValueError("name each adapter once, and 'none' only alone")
+        return adapter[0] if len(adapter) == 1 else adapter
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """What `adapter` names, one or several."""
+        return (self.adapter,) if isinstance(self.adapter, str) else self.adapter
 
 
 class GenerationSettings(_Section):
@@ -96,8 +111,12 @@ with warnings.catch_warnings():
 
         report_dir: Path = Field(default=Path("reports"), description="folder of reports and runs")
         json: bool = Field(default=True, description="write benchmark.json")  # type: ignore[assignment]
-        png: bool = Field(default=True, description="write benchmark.png")
+        png: bool = Field(
+            default=True, description="write benchmark.png, and the figures of differences and of the trend"
+        )
         text: bool = Field(default=True, description="write the text analysis")
+        html: bool = Field(default=True, description="write benchmark.html")
+        markdown: bool = Field(default=True, description="write benchmark.md, for a pull request's comment")
         language: Literal["en", "fr"] = Field(default="en", description="of reports")
         answer_chars: _Count = Field(
             default=500, description="answers are cut to this in the report, never in the journal"
@@ -113,6 +132,36 @@ class LoggingSettings(_Section):
     progress: bool = Field(default=True, description="answers done, tokens/s, time left")
     show_gpu: bool = Field(default=True, description="memory of each GPU")
     show_timings: bool = Field(default=True, description="seconds of each answer")
+
+
+class GateSettings(_Section):
+    """What a session is held against, and when it fails."""
+
+    kind: Literal["off", "regression", "improvement"] = Field(default="off", description="what makes a session fail")
+    baseline: _Text | None = Field(default=None, description="run that is compared with; null is each adapter's base")
+    metrics: tuple[_Text, ...] = Field(
+        default=("relevance", "keywords", "tool_accuracy"), min_length=1, description="metrics that gate"
+    )
+    margin: float = Field(default=0.0, ge=0, description="a change up to this does not count")
+    margins: dict[str, float] = Field(default={}, description="margins of single metrics")
+    alpha: float = Field(default=0.05, gt=0, lt=0.5, description="chance of a false alarm, in the whole gate")
+    categories: bool = Field(default=True, description="look for a regression in each category too")
+    missing_baseline: Literal["fail", "warn"] = Field(default="fail", description="when the baseline is not there")
+    inconclusive: Literal["auto", "pass", "fail"] = Field(
+        default="auto", description="auto passes a regression gate and fails an improvement gate"
+    )
+
+    @field_validator("kind", mode="before")
+    @classmethod
+    def _read_off(cls, kind: object) -> object:
+        return "off" if kind is False else kind  # YAML takes a bare `off` for a boolean
+
+    @field_validator("margins")
+    @classmethod
+    def _refuse_negative(cls, margins: dict[str, float]) -> dict[str, float]:
+        if any(not 0 <= margin < math.inf for margin in margins.values()):
+            raise ValueError("give numbers from 0, such as {relevance: 0.05}")
+        return margins
 
 
 class ServerSettings(_Section):
@@ -150,6 +199,7 @@ class Settings(_Section):
     output: OutputSettings = OutputSettings()
     logging: LoggingSettings = LoggingSettings()
     server: ServerSettings = ServerSettings()
+    gate: GateSettings = GateSettings()
 
 
 OPTIONS: Mapping[str, str] = {
@@ -166,6 +216,10 @@ OPTIONS: Mapping[str, str] = {
     "server-model": "server.model",
     "server-adapter": "server.adapter",
     "report-dir": "output.report_dir",
+    "gate": "gate.kind",
+    "compare": "gate.baseline",
+    "margin": "gate.margin",
+    "alpha": "gate.alpha",
 }
 """Option name to the setting it gives."""
 
@@ -241,7 +295,7 @@ def _from_text(dotted: str, raw: str) -> Any:
         value = None
     elif ("object" in kinds and text.startswith("{")) or ("array" in kinds and text.startswith("[")):
         value = json.loads(text)
-    elif "array" in kinds:
+    elif "array" in kinds and "string" not in kinds:
         value = [part.strip() for part in text.split(",") if part.strip()]
     key = dotted.partition(".")[2]
     return getattr(_KEYS[dotted].model_validate({key: value}), key)
@@ -328,6 +382,6 @@ def _phrase(schema: Mapping[str, Any]) -> str:
         "object": "a mapping",
         "null": "null",
     }
-    limits = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "up to"}
+    limits = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "up to", "exclusiveMaximum": "below"}
     bounds = [f"{word} {schema[name]:g}" for name, word in limits.items() if name in schema]
     return " ".join([words[schema["type"]], " and ".join(bounds)]).strip()

@@ -23,6 +23,7 @@ class Parrot:
         batch_size: how many cases it wants at once.
         before_batch: called with the number of cases of a batch.
         before_answer: called with the number of answers that the log holds, by whatever process.
+        knows: whether the fine-tune has learnt a case; of others it knows as much as the base.
     """
 
     variants: tuple[str, ...] = ("base", "finetuned")
@@ -32,8 +33,10 @@ class Parrot:
         batch_size: int = 2,
         before_batch: Callable[[int], object] = lambda _: None,
         before_answer: Callable[[int], object] = lambda _: None,
+        knows: Callable[[Case], bool] = lambda _: True,
     ) -> None:
         self._batch_size, self._before_batch, self._before_answer = batch_size, before_batch, before_answer
+        self._knows = knows
 
     def identity(self, variant: str) -> Mapping[str, str]:
         return {"parrot": variant}
@@ -50,7 +53,7 @@ class Parrot:
             self._before_answer(len(LOG.read_text().splitlines()) if LOG.exists() else 0)
             with LOG.open("a") as log:
                 log.write(f"{variant} {case.name}#{case.epoch} {len(cases)} {os.getpid()}\n")
-            text = "je ne sais pas" if variant == BASE else case.prompt
+            text = "je ne sais pas" if variant == BASE or not self._knows(case) else case.prompt
             yield Completion(case.name, case.epoch, variant, text, "stop", completion_tokens=3, latency_s=0.01)
 
     def embed(self, pairs: Sequence[tuple[Case, Completion]]) -> list[Completion]:

@@ -38,7 +38,13 @@ def test_case(answers):
     answers.check()
 """,
 }
-_LATE = ("pytest_llmbench.generation.planner", "pytest_llmbench.reports", "pytest_llmbench.settings")
+_LATE = (
+    "pytest_llmbench.gate",
+    "pytest_llmbench.generation.planner",
+    "pytest_llmbench.reports",
+    "pytest_llmbench.settings",
+    "scipy.stats",
+)
 CUT_SHORT = "cut short: every answer so far is in reports/runs/unfinished-*; go on with --llmbench-resume"
 CASES = ("lights/lamp", "lights/kitchen", "lights/dark", "sound/louder", "sound/deaf", "sound/mute")
 

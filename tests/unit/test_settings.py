@@ -91,6 +91,10 @@ def test_paths_stay_relative_to_the_current_directory(tmp_path: Path) -> None:
         ("model.device_map", '{"lm_head": 0}', {"lm_head": 0}),
         ("server.adapter_body", '{"lora": [{"id": 0}]}', {"lora": [{"id": 0}]}),
         ("model.revision", "7", "7"),
+        ("model.adapter", "a,b", "a,b"),
+        ("model.adapter", '["a", "b"]', ("a", "b")),
+        ("model.adapter", '["a"]', "a"),
+        ("gate.margins", '{"relevance": 0.1}', {"relevance": 0.1}),
     ],
 )
 def test_the_text_of_an_option_becomes_the_settings_kind(key: str, raw: str, expected: object) -> None:
@@ -101,7 +105,7 @@ def test_the_text_of_an_option_becomes_the_settings_kind(key: str, raw: str, exp
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_has_its_variable_in_the_environment(option: str) -> None:
     variable = f"LLMBENCH_{option.upper().replace('-', '_')}"
-    raw = {"quantization": "int8", "device": "cpu"}.get(option, "7")
+    raw = {"quantization": "int8", "device": "cpu", "gate": "regression", "alpha": "0.1"}.get(option, "7")
     given_by_name = load_settings(None, {option: (raw, "--option")}, {})
     assert load_settings(None, {}, {variable: raw}) == given_by_name != Settings()
 
@@ -111,7 +115,8 @@ FILE_FAULTS = [
     ("benchmark:\n  epochs: 3", "s:2: unknown key 'epochs' in 'benchmark'; it belongs in the section 'generation'"),
     (
         "output:\n  zzz: 3",
-        "s:2: unknown key 'zzz' in 'output'; choose from report_dir, json, png, text, language, answer_chars",
+        "s:2: unknown key 'zzz' in 'output'; choose from "
+        "report_dir, json, png, text, html, markdown, language, answer_chars",
     ),
     ("\nmodle: {}", "s:2: unknown section 'modle'; did you mean 'model'?"),
     ("epochs: 3", "s:1: unknown section 'epochs'; it belongs in the section 'generation'"),

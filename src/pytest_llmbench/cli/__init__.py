@@ -10,7 +10,18 @@ import typer
 from typer.core import TyperGroup
 
 from pytest_llmbench import __version__
-from pytest_llmbench.cli import check, config, dataset, finetune, init, report, smoke
+from pytest_llmbench.cli import (
+    baseline,
+    check,
+    compare,
+    config,
+    dataset,
+    finetune,
+    init,
+    report,
+    rescore,
+    smoke,
+)
 from pytest_llmbench.errors import LLMBenchError
 
 __all__ = ["app", "main"]
@@ -41,7 +52,17 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich would double the time to the first line
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (init.init, check.check, smoke.smoke, finetune.finetune, report.report, config.config):
+for command in (
+    init.init,
+    check.check,
+    smoke.smoke,
+    finetune.finetune,
+    report.report,
+    compare.compare,
+    baseline.baseline,
+    rescore.rescore,
+    config.config,
+):
     app.command()(command)
 app.add_typer(dataset.dataset, name="dataset")
 

@@ -2,31 +2,109 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from pytest_llmbench.cli.run_options import ReportDir, Run, reports_folder
 from pytest_llmbench.errors import UsageError
 
-_FILES = ("run.json", "benchmark.json")
+if TYPE_CHECKING:
+    from pytest_llmbench.history import SavedRun
+
+Format = Literal["text", "json", "html", "markdown", "png"]
+
+_TREND_RUNS = 30
 
 
 def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run.json or benchmark.json, or the folder it is in.")],
+    run: Run,
     *,
     lang: Annotated[str | None, typer.Option(metavar="en|fr", help="Language; the run's own by default.")] = None,
+    as_format: Annotated[Format, typer.Option("--format", help="What to make of it.")] = "text",
+    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write to this file instead.")] = None,
+    report_dir: ReportDir = None,
 ) -> None:
-    """Print the text analysis of a run."""
-    from pytest_llmbench.reports import analysis, read_document
+    """Show a saved run, as text or in another format.
 
-    document = read_document(_file(run) if run.is_dir() else run)
-    output = document["metadata"].get("settings", {}).get("output", {})
-    typer.echo(analysis(document, lang or output.get("language", "en")), nl=False)
+    A baseline holds no answers: its scores are shown as text or JSON only.
+    """
+    from pytest_llmbench.history import find_run
+
+    folder = reports_folder(report_dir)
+    found = find_run(run, folder)
+    language = lang or _own_language(found.document)
+    if as_format in {"html", "png"}:
+        if output is None:
+            raise UsageError(f"--format {as_format} makes a file; say where with --output")
+        _write_file(as_format, found, output, language, folder)
+        typer.echo(output)
+        return
+    text = _text(as_format, found, language)
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    from pytest_llmbench.atomic import write_text
+
+    write_text(output, text)
+    typer.echo(output)
 
 
-def _file(folder: Path) -> Path:
-    for name in _FILES:
-        if (folder / name).is_file():
-            return folder / name
-    raise UsageError(f"{folder}: neither {' nor '.join(_FILES)} is in it; give a run's file, or the folder it is in")
+def _own_language(document: Mapping[str, Any]) -> str:
+    language: str = document["metadata"].get("settings", {}).get("output", {}).get("language", "en")
+    return language
+
+
+def _text(as_format: Format, run: SavedRun, language: str) -> str:
+    from pytest_llmbench.reports import analysis
+    from pytest_llmbench.reports.storage import as_json
+
+    if as_format == "json":
+        return as_json(run.document)
+    if run.is_baseline and as_format == "text":
+        return _baseline_text(run)
+    _refuse_baseline(as_format, run)
+    if as_format == "markdown":
+        from pytest_llmbench.reports.markdown import markdown
+
+        return markdown(run.document, language)
+    return analysis(run.document, language)
+
+
+def _write_file(as_format: Format, run: SavedRun, path: Path, language: str, report_dir: Path) -> None:
+    from pytest_llmbench.history import trend
+
+    _refuse_baseline(as_format, run)
+    if as_format == "html":
+        from pytest_llmbench.reports.html import write_html
+
+        history = trend(report_dir, _TREND_RUNS, until=run.document["metadata"]["timestamp"])
+        write_html(run.document, history, path, language)
+        return
+    from pytest_llmbench.atomic import replacing
+    from pytest_llmbench.reports.figures import render
+    from pytest_llmbench.reports.wording import words
+
+    with replacing(path) as temporary:
+        render(run.document, temporary, words(language))
+
+
+def _refuse_baseline(as_format: Format, run: SavedRun) -> None:
+    if run.is_baseline:
+        raise UsageError(
+            f"{run.name}: a baseline holds no answers, which --format {as_format} needs; give the run that it was made "
+            "from, or take --format text"
+        )
+
+
+def _baseline_text(run: SavedRun) -> str:
+    from pytest_llmbench.reports.baseline import baseline_lines
+
+    metadata = run.document["metadata"]
+    heading = (
+        f"baseline {run.name} of {metadata['timestamp']}, {metadata['base_model']}; "
+        "it holds scores and no answers: for those, give the run that it was made from"
+    )
+    return "\n".join([heading, "", *baseline_lines(run.document), ""])

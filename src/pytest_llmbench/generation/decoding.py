@@ -126,8 +126,8 @@ class _Batch:
     def _logits(self) -> Tensor:
         import torch
 
-        # an index, not the count 1: a slice of the hidden states is strided, and `matmul` then copies the output weights
-        # once for every row (1.6 GB and half of the prompt's time with 30 rows)
+        # an index, not the count 1: a slice of the hidden states is strided, and `matmul` then copies the output
+        # weights once for every row (1.6 GB and half of the prompt's time with 30 rows)
         last = torch.tensor([self.inputs.shape[1] - 1], device=self.mask.device)
         positions = (self.mask.cumsum(-1) - 1).clamp(min=0)[:, -self.inputs.shape[1] :]
         output = self.model(

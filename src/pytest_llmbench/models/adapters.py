@@ -7,13 +7,14 @@ import hashlib
 import json
 import logging
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.errors import AdapterError
 from pytest_llmbench.models.hashing import file_hash
 from pytest_llmbench.models.sources import Source
+from pytest_llmbench.records import BASE, FINETUNED
 
 TRAINING_RECORD = "llmbench_training.json"
 """Written beside an adapter by its training: `base_weights_hash`, `base_name`, `finished_at` (ISO 8601) and more."""
@@ -69,6 +70,26 @@ def find_adapter(choice: str, folder: Path | str, source: Source, *, verify: boo
             raise AdapterError(f"{misfit}; choose another adapter, or set model.verify_adapter: false to use it anyway")
         logger.warning("%s; used anyway, because model.verify_adapter is false", misfit)
     return adapter
+
+
+def find_adapters(
+    choices: Sequence[str], folder: Path | str, source: Source, *, verify: bool = True
+) -> dict[str, Adapter]:
+    """The adapters that the choices mean, by variant: one is called `finetuned`, several go by their folders' names.
+
+    Raises:
+        AdapterError: one cannot be used (as `find_adapter` says), or two choices mean the same folder.
+    """
+    found = [find_adapter(choice, folder, source, verify=verify) for choice in choices]
+    adapters = [adapter for adapter in found if adapter is not None]
+    if len(adapters) <= 1:
+        return {FINETUNED: adapters[0]} if adapters else {}
+    paths = [Path(adapter.path).resolve() for adapter in adapters]
+    if twice := [path for index, path in enumerate(paths) if path in paths[:index]]:
+        raise AdapterError(f"adapter {twice[0]} was chosen twice; name each once (auto takes the newest)")
+    names = [path.name for path in paths]
+    unique = len(set(names)) == len(names) and BASE not in names
+    return dict(zip(names if unique else [f"{path.parent.name}-{path.name}" for path in paths], adapters, strict=True))
 
 
 def read_adapter(path: Path) -> Adapter:

@@ -105,7 +105,7 @@ def _extra(extra: str, severity: Status) -> Check:
 
 def _folders(settings: Settings) -> Iterator[Check]:
     wanted = [*settings.benchmark.prompts, settings.benchmark.vocabulary]
-    if settings.model.adapter == "auto":
+    if "auto" in settings.model.adapters:
         wanted.append(settings.model.adapters_dir)
     yield from map(_starter, wanted)
     yield _writable("Folders", settings.output.report_dir, "choose another with output.report_dir")
@@ -132,11 +132,13 @@ def _writable(step: str, folder: Path, remedy: str) -> Check:
 
 
 def _adapters(settings: Settings) -> Iterator[Check]:
-    choice = settings.model.adapter
-    if choice == "none":
+    choices = settings.model.adapters
+    if choices == ("none",):
         yield Check("Adapters", "ok", "none wanted (model.adapter: none)")
         return
-    folders = _subfolders(present(settings.model.adapters_dir)) if choice == "auto" else [Path(choice).expanduser()]
+    looked_at = _subfolders(present(settings.model.adapters_dir)) if "auto" in choices else []
+    folders: dict[Path, Status] = dict.fromkeys(looked_at, "warn")
+    folders |= dict.fromkeys((Path(choice).expanduser() for choice in choices if choice != "auto"), "fail")
     if not folders:
         detail = f"no adapter in {settings.model.adapters_dir}"
         yield Check("Adapters", "warn", detail, "train one with `llmbench finetune`, or name one with model.adapter")
@@ -144,8 +146,8 @@ def _adapters(settings: Settings) -> Iterator[Check]:
         source = peek(settings.model.base, revision=settings.model.revision)
     except LLMBenchError:  # the last check says what is wrong with the base
         source = None
-    for folder in folders:
-        yield _adapter(folder, source, "warn" if choice == "auto" else "fail")
+    for folder, severity in folders.items():
+        yield _adapter(folder, source, severity)
 
 
 def _subfolders(folder: Path) -> list[Path]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.errors import LLMBenchError
-from pytest_llmbench.models.adapters import find_adapter
+from pytest_llmbench.models.adapters import find_adapters
 from pytest_llmbench.models.attaching import attach
 from pytest_llmbench.models.failures import needs_local_extra
 from pytest_llmbench.models.loaded import LoadedModel
@@ -18,7 +18,6 @@ from pytest_llmbench.models.setup import Check
 from pytest_llmbench.models.soundness import prove_sound
 from pytest_llmbench.models.sources import resolve
 from pytest_llmbench.models.threads import fastest_threads
-from pytest_llmbench.records import FINETUNED
 from pytest_llmbench.starter import present
 
 if TYPE_CHECKING:
@@ -75,11 +74,11 @@ def _gpu(settings: Settings) -> Check:
 
 def _load(settings: Settings) -> LoadedModel:
     source = resolve(settings.model.base, revision=settings.model.revision)
-    adapter = find_adapter(
-        settings.model.adapter, present(settings.model.adapters_dir), source, verify=settings.model.verify_adapter
+    adapters = find_adapters(
+        settings.model.adapters, present(settings.model.adapters_dir), source, verify=settings.model.verify_adapter
     )
     loaded = load_base(source, settings.model)
-    attach(loaded, {FINETUNED: adapter} if adapter else {})
+    attach(loaded, adapters)
     with fastest_threads():
         prove_sound(loaded)
     return loaded

@@ -63,6 +63,20 @@ def summarise(rows: Sequence[Row], variants: Sequence[str], applied: Mapping[str
     }
 
 
+def in_short(title: str, head: Mapping[str, Any]) -> dict[str, Any]:
+    """A run as one point of a trend: `{"name", "timestamp", "variants": {variant: {metric: mean}}, "outcome"}`."""
+    variants: dict[str, dict[str, float | None]] = {name: {} for name in head["metadata"]["variants"]}
+    for metric, by_variant in head["statistics"]["metrics"].items():
+        for variant, item in by_variant.items():
+            variants.setdefault(variant, {})[metric] = item["mean"]
+    return {
+        "name": title,
+        "timestamp": head["metadata"]["timestamp"],
+        "variants": variants,
+        "outcome": (head["gate"] or {}).get("outcome"),
+    }
+
+
 def _metric(rows: Sequence[Row], metric: str, variant: str) -> dict[str, Any]:
     values = [row["scores"].get(metric, {}).get(variant) for row in rows]
     scored = sum(value is not None for value in values)

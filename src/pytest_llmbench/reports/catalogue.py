@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pytest_llmbench.reports import verdict_catalogue
+
 ENGLISH = {
     "decimal_mark": ".",
     "percent": "{value}%",
@@ -272,4 +274,4 @@ FRENCH = {
     "figure_note": "Une description des cas ({count}), pas un test de significativité.",
 }
 
-LANGUAGES = {"en": ENGLISH, "fr": FRENCH}
+LANGUAGES = {"en": ENGLISH | verdict_catalogue.ENGLISH, "fr": FRENCH | verdict_catalogue.FRENCH}

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench import atomic
 from pytest_llmbench.records import Run
+from pytest_llmbench.reports import difference_figure, figures, trend_figure
+from pytest_llmbench.reports.averages import in_short
+from pytest_llmbench.reports.comparison import adapters
 from pytest_llmbench.reports.document import build_document
-from pytest_llmbench.reports.figures import render
+from pytest_llmbench.reports.html import render_html
+from pytest_llmbench.reports.markdown import markdown
 from pytest_llmbench.reports.storage import as_json, write_json
 from pytest_llmbench.reports.text import analysis
 from pytest_llmbench.reports.wording import words
@@ -19,36 +23,63 @@ from pytest_llmbench.reports.wording import words
 if TYPE_CHECKING:
     from pytest_llmbench.settings import OutputSettings
 
+THIS_RUN = "this run"
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reports:
-    """A run's document and the files that hold it: kind (`text`, `png`, `json`, `run`) to path."""
+    """A run's document and the files that hold it: kind (`text`, `png`, `json`, `html`, …, `run`) to path."""
 
     document: Mapping[str, Any]
     paths: Mapping[str, Path]
 
 
-def write_reports(run: Run, output: OutputSettings, *, run_dir: Path | None = None) -> Reports:
+def write_reports(
+    run: Run, output: OutputSettings, *, run_dir: Path | None = None, earlier: Sequence[Mapping[str, Any]] = ()
+) -> Reports:
     """Write `run.json` into `run_dir`, then the latest reports into `output.report_dir`, those that are switched on.
 
-    The latest reports appear together: when one cannot be written, all stay as they were before.
+    The latest reports appear together: when one cannot be written, all stay as they were before. `earlier` are the
+    saved runs that the trend shows, in short (`history.trend`); the figure of it needs at least one.
 
     Raises:
         NotReadyError: the disk is full or a folder cannot be written; the message names the file.
     """
-    document, folder = build_document(run, answer_chars=output.answer_chars), output.report_dir
-    wanted: dict[str, tuple[bool, str, Callable[[Path], object]]] = {
-        "text": (output.text, "benchmark.txt", lambda path: _write(path, analysis(document, output.language))),
-        "png": (output.png, "benchmark.png", lambda path: render(document, path, words(output.language))),
-        "json": (output.json, "benchmark.json", lambda path: _write(path, as_json(document))),
-    }
-    paths = {kind: folder / name for kind, (on, name, _) in wanted.items() if on}
+    document = build_document(run, answer_chars=output.answer_chars)
     if run_dir is not None:
         write_json(document, run_dir / "run.json")
+    paths = {}
     with contextlib.ExitStack() as replaced_together:
-        for kind, path in paths.items():
-            wanted[kind][2](replaced_together.enter_context(atomic.replacing(path)))
+        for kind, (name, write) in _wanted(document, output, earlier).items():
+            paths[kind] = output.report_dir / name
+            write(replaced_together.enter_context(atomic.replacing(paths[kind])))
     return Reports(document, paths | ({"run": run_dir / "run.json"} if run_dir is not None else {}))
+
+
+def _wanted(
+    document: Mapping[str, Any], output: OutputSettings, earlier: Sequence[Mapping[str, Any]]
+) -> dict[str, tuple[str, Callable[[Path], object]]]:
+    """Kind of report to its file's name and what writes it."""
+    language, say = output.language, words(output.language)
+    history = [*earlier, in_short(THIS_RUN, document)]
+    reports: dict[str, tuple[object, str, Callable[[Path], object]]] = {
+        "html": (output.html, "benchmark.html", lambda path: _write(path, render_html(document, history, language))),
+        "text": (output.text, "benchmark.txt", lambda path: _write(path, analysis(document, language))),
+        "markdown": (output.markdown, "benchmark.md", lambda path: _write(path, markdown(document, language))),
+        "png": (output.png, "benchmark.png", lambda path: figures.render(document, path, say)),
+        "differences": (
+            output.png and adapters(document),
+            "benchmark-differences.png",
+            lambda path: difference_figure.render(document, path, say),
+        ),
+        "trend": (
+            output.png and earlier,
+            "benchmark-trend.png",
+            lambda path: trend_figure.render(history, path, say),
+        ),
+        "json": (output.json, "benchmark.json", lambda path: _write(path, as_json(document))),
+    }
+    return {kind: (name, write) for kind, (on, name, write) in reports.items() if on}
 
 
 def _write(path: Path, text: str) -> None:

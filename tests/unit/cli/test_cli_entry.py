@@ -37,7 +37,10 @@ def test_help_imports_nothing_heavy() -> None:
 def test_help_tells_every_command() -> None:
     commands = llmbench("--help").stdout.partition("Commands:")[2]
     assert all(
-        f"\n  {name} " in commands for name in ("init", "check", "smoke", "dataset", "finetune", "report", "config")
+        f"\n  {name} " in commands
+        for name in (
+            *("init", "check", "smoke", "dataset", "finetune", "report", "compare", "baseline", "rescore", "config"),
+        )
     )
     assert "..." not in commands  # a summary that does not fit is cut
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from command_line import llmbench
 
 from pytest_llmbench.records import CaseResult, Completion, Run
 from pytest_llmbench.reports import analysis, build_document, read_document, write_json
+from pytest_llmbench.reports.baseline import write_baseline
 from pytest_llmbench.settings import Settings
 
 
@@ -76,3 +79,73 @@ def test_a_terminal_that_lacks_a_character_shows_a_stand_in(run_file: Path) -> N
     done = subprocess.run(command, env=environment, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert "modèle ?" in done.stdout.decode("cp1252")
+
+
+def test_a_saved_run_is_told_by_its_number_name_or_latest(run_file: Path) -> None:
+    (Path("reports") / "runs").mkdir(parents=True)
+    run_file.parent.rename("reports/runs/0001_first")
+    whole = llmbench("report", "reports/runs/0001_first/run.json").stdout
+    for reference in ("1", "first", "0001_first", "latest"):
+        assert llmbench("report", reference).stdout == whole
+    Path("reports").rename("elsewhere")
+    assert llmbench("report", "1", "--report-dir", "elsewhere").stdout == whole
+
+
+def test_json_is_the_document(run_file: Path) -> None:
+    assert json.loads(llmbench("report", run_file, "--format", "json").stdout) == read_document(run_file)
+
+
+@pytest.mark.parametrize(
+    ("words", "start"),
+    [
+        (["--format", "html", "--lang", "fr"], b"<!doctype html>"),
+        (["--format", "png"], b"\x89PNG"),
+        (["--format", "markdown"], b"#"),
+        (["--format", "text"], b"===="),
+        (["--format", "json"], b"{"),
+    ],
+)
+def test_every_format_can_be_a_file(run_file: Path, words: list[str], start: bytes) -> None:
+    done = llmbench("report", run_file, *words, "--output", "out/file")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "out/file\n", "")
+    assert Path("out/file").read_bytes().lower().startswith(start.lower())
+
+
+def test_the_page_of_an_older_run_shows_the_trend_up_to_it(
+    run_file: Path, save_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for month in (1, 3):
+        save_run(Path("reports"), "nightly", timestamp=f"2026-0{month}-01T10:00:00+00:00")
+    given: list[str] = []
+
+    def write_html(_: object, history: list[dict[str, str]], *__: object) -> None:
+        given.extend(point["name"] for point in history)
+
+    monkeypatch.setattr("pytest_llmbench.reports.html.write_html", write_html)
+    llmbench("report", run_file, "--format", "html", "--output", "page.html")
+    assert given == ["0001_nightly"]
+
+
+@pytest.mark.parametrize("form", ["html", "png"])
+def test_a_format_that_is_no_text_asks_for_a_file(run_file: Path, form: str) -> None:
+    done = llmbench("report", run_file, "--format", form)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == f"error: --format {form} makes a file; say where with --output\n"
+
+
+def test_a_baseline_shows_its_scores_and_says_what_it_lacks(run_file: Path) -> None:
+    write_baseline(read_document(run_file), Path("accepted.json"), "0001_first")
+    done = llmbench("report", "accepted.json")
+    assert done.exit_code == 0
+    assert done.stdout.startswith("baseline 0001_first of 2026-02-18T10:00:00+00:00, modèle ✓; it holds scores and no")
+    assert done.stdout.splitlines()[-1].split() == ["all", "1", "0.500"]
+    assert json.loads(llmbench("report", "accepted.json", "--format", "json").stdout)["kind"] == "baseline"
+
+
+@pytest.mark.parametrize("form", ["html", "markdown", "png"])
+def test_what_needs_answers_refuses_a_baseline(run_file: Path, form: str) -> None:
+    write_baseline(read_document(run_file), Path("accepted.json"), "0001_first")
+    done = llmbench("report", "accepted.json", "--format", form, "--output", "file")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert f"a baseline holds no answers, which --format {form} needs" in done.stderr
+    assert not Path("file").exists()

@@ -10,6 +10,7 @@ from report_runs import full_run
 
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.reports import build_document, read_document, run_schema, write_json
+from pytest_llmbench.reports.storage import read_head
 
 
 @pytest.fixture
@@ -56,10 +57,17 @@ def test_an_unknown_key_is_refused(document: dict[str, Any], path: Path) -> None
         read_document(edited(document, path))
 
 
-def test_nan_is_refused(document: dict[str, Any], path: Path) -> None:
-    document["statistics"]["avg_relevance_base"] = float("nan")
-    with pytest.raises(UsageError, match="NaN"):
-        read_document(edited(document, path))
+@pytest.mark.parametrize(("value", "name"), [(float("nan"), "NaN"), (float("-inf"), "-Infinity")])
+def test_what_is_not_a_number_is_refused_with_its_line(
+    document: dict[str, Any], path: Path, value: float, name: str
+) -> None:
+    document["results"][0]["prompt"] = 'la réponse "NaN", vers Infinity\n'
+    document["statistics"]["avg_relevance_base"] = value
+    edited(document, path)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    line = next(number for number, text in enumerate(lines, start=1) if "avg_relevance_base" in text)
+    with pytest.raises(UsageError, match=rf"run\.json:{line}: {name} is not a number; write null"):
+        read_document(path)
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(document, path)
 
@@ -68,6 +76,25 @@ def test_a_newer_schema_asks_for_an_upgrade(document: dict[str, Any], path: Path
     document["schema_version"] = 99
     with pytest.raises(UsageError, match=r"schema 99.*upgrade pytest-llmbench"):
         read_document(edited(document, path))
+
+
+def test_a_case_that_is_there_twice_is_refused(document: dict[str, Any], path: Path) -> None:
+    document["results"].append(document["results"][1])
+    last = len(document["results"]) - 1
+    with pytest.raises(
+        UsageError, match=rf"run\.json:\d+: results\[{last}\]: .* is there twice, first as results\[1\]"
+    ):
+        read_document(edited(document, path))
+    document["results"][last] = {**document["results"][1], "epoch": 1}
+    read_document(edited(document, path))
+
+
+def test_a_head_is_the_document_without_its_results(document: dict[str, Any], path: Path) -> None:
+    document["results"][0]["prompt"] = '  "results": ['
+    write_json(document, path)
+    assert read_head(path) == document | {"results": []}
+    path.write_text(json.dumps(document), encoding="utf-8")
+    assert read_head(path) == document | {"results": []}
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"schema_version": "1"}'])

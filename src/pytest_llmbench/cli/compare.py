@@ -1,0 +1,116 @@
+"""`llmbench compare`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from pytest_llmbench.cli.run_options import RUN_HELP, ReportDir
+from pytest_llmbench.cli.settings_options import Config, Json, chosen_settings
+from pytest_llmbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from pytest_llmbench.reports.baseline import Comparable
+    from pytest_llmbench.settings import GateSettings
+
+_FAILED = 1
+_WIDEST, _NARROWEST = 110, 60
+
+
+def compare(  # noqa: PLR0913  # one argument an option
+    baseline: Annotated[str, typer.Argument(metavar="BASELINE", help=f"What runs are held against. {RUN_HELP}")],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="The runs, named in the same ways.")],
+    *,
+    metrics: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Metrics to compare; gate.metrics if none.")
+    ] = None,
+    variant: Annotated[str | None, typer.Option(metavar="NAME", help="Compare this variant only.")] = None,
+    margin: Annotated[str | None, typer.Option(metavar="X", help="A change up to X does not count.")] = None,
+    alpha: Annotated[str | None, typer.Option(metavar="X", help="Chance of a false alarm in a comparison.")] = None,
+    fail_on: Annotated[
+        Literal["regression"] | None, typer.Option(help="End with exit code 1 when a run is worse.")
+    ] = None,
+    config: Config = None,
+    report_dir: ReportDir = None,
+    as_json: Json = False,
+) -> None:
+    """Hold runs against a baseline, case by case.
+
+    Tells effect, interval and p-value of each metric, and the cases that moved most. Exit code 2 when a run cannot be
+    found or read.
+    """
+    from pytest_llmbench.history import find_run
+
+    settings = chosen_settings(
+        config, margin=margin, alpha=alpha, **{"report-dir": str(report_dir) if report_dir else None}
+    )
+    sides = [find_run(name, settings.output.report_dir).comparable for name in (baseline, *runs)]
+    names = _listed(metrics, sides) if metrics else settings.gate.metrics
+    kind: Literal["regression", "compare"] = fail_on or "compare"
+    before = _restricted(sides[0], variant) if variant in sides[0].metadata["variants"] else sides[0]
+    gates = [_gate(before, _restricted(run, variant), kind, names, settings.gate) for run in sides[1:]]
+    if as_json:
+        typer.echo(json.dumps(_document(sides, gates), ensure_ascii=False, indent=2, allow_nan=False))
+    else:
+        typer.echo("\n\n".join(_shown(run, gate) for run, gate in zip(sides[1:], gates, strict=True)))
+    if any(gate["failed"] for gate in gates):
+        raise typer.Exit(_FAILED)
+
+
+def _gate(
+    baseline: Comparable,
+    run: Comparable,
+    kind: Literal["regression", "compare"],
+    metrics: tuple[str, ...],
+    chosen: GateSettings,
+) -> dict[str, Any]:
+    from pytest_llmbench import gate
+
+    margins = {metric: chosen.margins.get(metric, chosen.margin) for metric in metrics}
+    return gate.compare_runs(
+        baseline, run, kind=kind, alpha=chosen.alpha, margins=margins, metrics=metrics, categories=chosen.categories
+    )
+
+
+def _restricted(run: Comparable, variant: str | None) -> Comparable:
+    if variant is None:
+        return run
+    variants = run.metadata["variants"]
+    if variant not in variants:
+        raise UsageError(f"--variant {variant}: {run.name} has {', '.join(variants)}")
+    return run.only(variant)
+
+
+def _listed(metrics: str, sides: list[Comparable]) -> tuple[str, ...]:
+    """The metrics that were typed. One that no side has is a mistake; one that some side lacks is told as a note."""
+    names = tuple(dict.fromkeys(name.strip() for name in metrics.split(",") if name.strip()))
+    known = dict.fromkeys(metric for side in sides for row in side.rows for metric in row["scores"])
+    if unknown := [name for name in names if name not in known]:
+        raise UsageError(f"--metrics: no run has '{unknown[0]}'; there are {', '.join(known) or 'none'}")
+    return names
+
+
+def _document(sides: list[Comparable], gates: list[dict[str, Any]]) -> dict[str, Any]:
+    runs = [{"run": _about(run), "gate": gate} for run, gate in zip(sides[1:], gates, strict=True)]
+    return {"baseline": _about(sides[0]), "runs": runs}
+
+
+def _about(run: Comparable) -> Mapping[str, Any]:
+    git = run.metadata.get("git") or {}
+    return {
+        "name": run.name,
+        "path": run.path,
+        "commit": git.get("commit"),
+        "timestamp": run.metadata["timestamp"],
+    }
+
+
+def _shown(run: Comparable, gate: dict[str, Any]) -> str:
+    from pytest_llmbench.reports.gate_text import gate_lines
+
+    width = max(_NARROWEST, min(_WIDEST, shutil.get_terminal_size((_WIDEST, 0)).columns))
+    return "\n".join([f"{run.name}:", *gate_lines(gate, width)])

@@ -1,0 +1,121 @@
+"""`llmbench rescore`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pytest_llmbench.cli.run_options import ReportDir, Run
+from pytest_llmbench.cli.settings_options import Config, chosen_settings
+from pytest_llmbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from pytest_llmbench.rescoring import Judges
+    from pytest_llmbench.settings import Settings
+
+_HOOK = "pytest_llmbench_metrics"
+_NUMBER = re.compile(r"^\d{4,}_")
+
+
+def rescore(
+    run: Run,
+    *,
+    metrics_from: Annotated[
+        str | None, typer.Option(metavar="FILE.py|MODULE", help=f"Adds metrics of your own: defines {_HOOK}(registry).")
+    ] = None,
+    prompts: Annotated[list[Path] | None, typer.Option(metavar="PATH", help="Suites; repeatable.")] = None,
+    vocabulary: Annotated[Path | None, typer.Option(metavar="PATH", help="The tools and their terms.")] = None,
+    config: Config = None,
+    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write this file, save no run.")] = None,
+    save: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the saved run.")] = None,
+    report_dir: ReportDir = None,
+) -> None:
+    """Score a run's stored answers anew; no model is loaded.
+
+    Metrics that are not scored anew keep their scores. The result is saved as a run of its own.
+    """
+    from pytest_llmbench.history import find_run
+    from pytest_llmbench.history import save as save_run
+    from pytest_llmbench.reports import summary_lines, write_json
+    from pytest_llmbench.rescoring import journal_of
+    from pytest_llmbench.rescoring import rescore as score_anew
+
+    given = {"report-dir": str(report_dir) if report_dir else None, "prompts": _as_list(prompts)}
+    settings = chosen_settings(config, **given)
+    stored = find_run(run, settings.output.report_dir)
+    if stored.is_baseline:
+        raise UsageError(f"{run}: a baseline holds no answers; give the run that it was made from")
+    journal = journal_of(stored.path)
+    document = score_anew(stored.document, stored.name, journal, _judges(settings, vocabulary, metrics_from))
+    if output:
+        write_json(document, output)
+    else:
+        name = save or f"rescored-{_NUMBER.sub('', stored.name)}"
+        output = save_run(document, settings.output.report_dir, name, journal) / "run.json"
+    for line in summary_lines(document, {"run": output}, shutil.get_terminal_size().columns):
+        typer.echo(line)
+
+
+def _as_list(paths: list[Path] | None) -> str | None:
+    return json.dumps([str(path) for path in paths]) if paths else None
+
+
+def _judges(settings: Settings, vocabulary: Path | None, metrics_from: str | None) -> Judges:
+    from pytest_llmbench.cases import load_cases, load_vocabulary
+    from pytest_llmbench.metrics import default_metrics
+    from pytest_llmbench.rescoring import Judges
+    from pytest_llmbench.starter import present
+
+    terms = load_vocabulary(vocabulary or present(Path(settings.benchmark.vocabulary)))
+    cases = load_cases([present(Path(path)) for path in settings.benchmark.prompts], terms)
+    registry = default_metrics(settings.metrics, terms)
+    if metrics_from:
+        module = _module(metrics_from)
+        if not hasattr(module, _HOOK):
+            raise UsageError(f"--metrics-from {metrics_from}: it defines no {_HOOK}(registry)")
+        getattr(module, _HOOK)(registry=registry)
+    return Judges(registry, cases, terms, settings, metrics_from)
+
+
+def _module(name: str) -> ModuleType:
+    """The user's module. What it raises itself is shown as it is: its author needs the traceback.
+
+    Raises:
+        UsageError: there is no such file or module, or it is not Python.
+    """
+    try:
+        if name.endswith(".py"):
+            return _module_of_file(Path(name))
+        if str(Path.cwd()) not in sys.path:
+            sys.path.insert(0, str(Path.cwd()))  # a console script does not look into the current folder
+        return importlib.import_module(name)
+    except SyntaxError as error:
+        raise UsageError(f"--metrics-from {error.filename}:{error.lineno}: {error.msg}") from error
+    except (FileNotFoundError, ModuleNotFoundError) as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else name
+        if not f"{name}.".startswith(f"{missing}."):
+            raise  # the module is there, and lacks one itself
+        raise UsageError(
+            f"--metrics-from {name}: no such file or module; give a .py file or a module's name"
+        ) from error
+
+
+def _module_of_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    spec = importlib.util.spec_from_file_location(f"llmbench_metrics_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise FileNotFoundError(path)
+    sys.path.insert(0, str(path.resolve().parent))  # its neighbours can be imported, as pytest does for a conftest.py
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

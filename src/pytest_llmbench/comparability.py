@@ -1,0 +1,112 @@
+"""What keeps two runs from being quite the same: said beside every verdict, so that nothing passes in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pytest_llmbench.reports.baseline import Comparable
+
+_NAMED = 5
+_MODEL = ("base_model", "base_weights_sha256", "quantization", "dtype", "backend", "models")
+_ANSWERING = ("generation", "seed", "epochs")
+_SHOWN = 40
+
+
+def differences_between(baseline: Comparable, run: Comparable) -> list[dict[str, Any]]:
+    """Notes on cases that only one side has, and on everything else that was changed besides the fine-tune."""
+    return [*_cases(baseline, run), *_surroundings(baseline.metadata, run.metadata)]
+
+
+def unscored(
+    pairs: Sequence[tuple[tuple[Comparable, str], tuple[Comparable, str]]], metrics: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Notes on cases that one side scored and the other could not, so that they are not compared."""
+    notes = []
+    for (before, before_variant), (after, after_variant) in pairs:
+        for metric in metrics:
+            held = [_scored(side, name, metric) for side, name in ((before, before_variant), (after, after_variant))]
+            shared = {row["case"] for row in before.rows} & {row["case"] for row in after.rows}
+            if lost := sorted((held[0] ^ held[1]) & shared):
+                counts = f"{len(held[0] - held[1] & shared)} only before, {len(held[1] - held[0] & shared)} only after"
+                message = f"{metric} of {after_variant} is scored on one side alone ({counts}): {_named(lost)}"
+                notes.append(_note("unscored", message, lost))
+    return notes
+
+
+def _scored(run: Comparable, variant: str, metric: str) -> set[str]:
+    return {row["case"] for row in run.rows if row["scores"].get(metric, {}).get(variant) is not None}
+
+
+def _cases(baseline: Comparable, run: Comparable) -> Iterator[dict[str, Any]]:
+    before, after = ({row["case"]: row["prompt_sha"] for row in side.rows} for side in (baseline, run))
+    for kind, gone, where in (
+        ("missing_in_run", before.keys() - after.keys(), "of the baseline not in this run"),
+        ("missing_in_baseline", after.keys() - before.keys(), "of this run not in the baseline"),
+    ):
+        if gone:
+            yield _note(kind, f"{_count(gone)} {where}, and not compared: {_named(sorted(gone))}", sorted(gone))
+    changed = sorted(case for case in before.keys() & after.keys() if before[case] != after[case])
+    if changed:
+        message = f"{_count(changed)} whose prompt or expectation changed since, and compared all the same: "
+        yield _note("changed_prompt", message + _named(changed), changed)
+
+
+def _surroundings(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    sections = (
+        ("changed_vocabulary", _terms(before), _terms(after)),
+        ("changed_settings", _part(before, (*_ANSWERING, "spelling")), _part(after, (*_ANSWERING, "spelling"))),
+        ("changed_model", _part(before, _MODEL), _part(after, _MODEL)),
+        ("changed_hardware", _part(before, ("hardware", "device")), _part(after, ("hardware", "device"))),
+        ("changed_libraries", _part(before, ("versions", "python")), _part(after, ("versions", "python"))),
+    )
+    for kind, earlier, later in sections:
+        changes = list(_changes(_flat(earlier), _flat(later)))
+        if changes:
+            subject = kind.removeprefix("changed_")
+            yield _note(kind, f"other {subject} than the baseline's: {'; '.join(changes)}", [])
+
+
+def _part(metadata: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    return {key: metadata.get(key) for key in keys}
+
+
+def _terms(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The terms, not the path that they were read from."""
+    return {"sha256": (metadata.get("vocabulary") or {}).get("sha256")}
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {prefix: value}
+    return {
+        name: leaf
+        for key, item in value.items()
+        for name, leaf in _flat(item, f"{prefix}.{key}" if prefix else str(key)).items()
+    }
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    """What is known on both sides and differs: an older file that does not tell something has not changed it."""
+    for key in before.keys() & after.keys():
+        earlier, later = before[key], after[key]
+        if earlier != later and None not in (earlier, later):
+            yield f"{key} {_shown(earlier)} -> {_shown(later)}"
+
+
+def _shown(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def _count(cases: Any) -> str:
+    return f"{len(cases)} case{'s' if len(cases) != 1 else ''}"
+
+
+def _named(cases: Sequence[str]) -> str:
+    more = f" and {len(cases) - _NAMED} more" if len(cases) > _NAMED else ""
+    return ", ".join(cases[:_NAMED]) + more
+
+
+def _note(kind: str, message: str, cases: Sequence[str]) -> dict[str, Any]:
+    return {"kind": kind, "message": message, "cases": list(cases)}

@@ -1,0 +1,64 @@
+"""The gate as pytest shows it: a test that failed or passed, in the terminal, in JUnit XML and on GitHub."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_REPORTER = "terminalreporter"
+
+
+def report_gate(session: pytest.Session, gate: Mapping[str, Any], lines: list[str]) -> None:
+    """Tell every plugin that the test `llmbench::gate[<kind>]` passed or failed; a failure is the session's too.
+
+    A gate is known after the last test only, so that no item can stand for it. `lines` are what JUnit XML and other
+    reporters show; the terminal has a section of its own for them and shows the reason alone.
+    """
+    manager = session.config.pluginmanager
+    terminal = manager.get_plugin(_REPORTER)
+    others = manager.subset_hook_caller("pytest_runtest_logreport", [terminal] if terminal else [])
+    for when in ("setup", "call", "teardown"):
+        others(report=_phase(gate, when, "\n".join(lines)))
+    if gate["failed"]:
+        if terminal:
+            terminal.stats.setdefault("failed", []).append(_phase(gate, "call", gate["reason"]))
+        if session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def github_lines(gate: Mapping[str, Any]) -> list[str]:
+    """Workflow commands that GitHub turns into annotations; none elsewhere."""
+    from pytest_llmbench.reports.github import annotations
+
+    return annotations(gate) if os.environ.get("GITHUB_ACTIONS") == "true" else []
+
+
+def write_github_summary(document: Mapping[str, Any], language: str) -> None:
+    """Append the Markdown report to the job's summary, where a GitHub job asks for one.
+
+    Raises:
+        NotReadyError: the file cannot be written.
+    """
+    if path := os.environ.get("GITHUB_STEP_SUMMARY"):
+        from pytest_llmbench.reports.github import write_summary
+
+        write_summary(document, Path(path), language)
+
+
+def _phase(gate: Mapping[str, Any], when: Any, text: str) -> pytest.TestReport:
+    name, failed, now = f"gate[{gate['kind']}]", gate["failed"] and when == "call", time.time()
+    return pytest.TestReport(
+        nodeid=f"llmbench::{name}",
+        location=("llmbench", None, name),
+        keywords={},
+        outcome="failed" if failed else "passed",
+        longrepr=text if failed else None,
+        when=when,
+        start=now,
+        stop=now,
+    )

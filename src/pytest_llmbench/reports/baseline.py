@@ -1,0 +1,153 @@
+"""Baselines: a run cut down to what a comparison needs, small enough to commit and readable as a diff."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+from pytest_llmbench import atomic
+from pytest_llmbench.records import SCHEMA_VERSION
+from pytest_llmbench.reports.averages import mean
+from pytest_llmbench.reports.storage import BASELINE, is_baseline, read_saved
+from pytest_llmbench.reports.tables import columns, one_line
+from pytest_llmbench.reports.wording import words
+
+_SCORE_DIGITS = 6
+_HASH_CHARS = 16
+_FROM_METADATA = ("timestamp", "base_model", "device", "seed", "epochs", "variants", "vocabulary", "git", "python")
+_FROM_BACKEND = ("backend", "base_weights_sha256", "quantization", "dtype", "models")
+_HARDWARE = ("platform", "cpu", "memory_bytes", "gpus")
+_NO_MATTER = {"batch_size", "threads", "cache", "seed", "epochs"}
+"""Generation settings that do not change an answer, or are recorded beside them."""
+
+
+class ComparableRow(TypedDict):
+    """One case of one epoch. `scores` are metric -> variant -> score.
+
+    `prompt_sha` is the start of a SHA-256 over what is asked and expected: prompt, keywords, tool and reference.
+    """
+
+    case: str
+    category: str
+    epoch: int
+    prompt_sha: str
+    scores: Mapping[str, Mapping[str, float | None]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Comparable:
+    """A run or a baseline in the one shape that comparisons read.
+
+    `metadata` has the same keys for both: name, timestamp, base_model, device, seed, epochs, variants, vocabulary, git,
+    python, backend, base_weights_sha256, quantization, dtype, models (a server's), adapters (variant -> path and
+    weights_sha256), generation, spelling, metrics, versions, hardware; null or empty where the run did not say. Scores
+    are rounded alike, so that a run and its own baseline are equal. `path` is where it was read, None if nowhere.
+    """
+
+    name: str
+    metadata: Mapping[str, Any]
+    rows: Sequence[ComparableRow]
+    path: str | None = None
+
+    def only(self, variant: str) -> Comparable:
+        """The same with the scores of one variant alone."""
+        rows: list[ComparableRow] = [
+            {
+                **row,
+                "scores": {metric: {variant: of[variant]} for metric, of in row["scores"].items() if variant in of},
+            }
+            for row in self.rows
+        ]
+        return dataclasses.replace(self, metadata={**self.metadata, "variants": [variant]}, rows=rows)
+
+
+def read_comparable(path: Path, name: str | None = None) -> Comparable:
+    """Read a run file or a baseline file. A run is called `name`, or as its path; a baseline carries its name.
+
+    Raises:
+        UsageError: it cannot be read, is neither, or was cut off or edited.
+    """
+    return comparable(read_saved(path), name or path.as_posix(), path)
+
+
+def comparable(document: Mapping[str, Any], name: str, path: Path | None = None) -> Comparable:
+    """A run document or a baseline document in the shape that comparisons read."""
+    reduced = document if is_baseline(document) else baseline_of(document, name)
+    metadata = reduced["metadata"]
+    return Comparable(metadata["name"], metadata, reduced["results"], path.as_posix() if path else None)
+
+
+def baseline_of(document: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The baseline of a run document: no prompts, no answers, scores to six significant digits."""
+    return {
+        "kind": BASELINE,
+        "schema_version": SCHEMA_VERSION,
+        "metadata": {"name": name, **_metadata(document["metadata"])},
+        "results": [_row(row) for row in document["results"]],
+    }
+
+
+def write_baseline(document: Mapping[str, Any], path: Path, name: str) -> None:
+    """Write the baseline of a run document (or a baseline as it is), one result a line.
+
+    Raises:
+        NotReadyError: the disk is full or the folder cannot be written; what was at `path` stays whole.
+    """
+    baseline = document if is_baseline(document) else baseline_of(document, name)
+    head = json.dumps({**baseline, "results": []}, ensure_ascii=False, indent=2, allow_nan=False)
+    rows = ",\n".join(f"    {json.dumps(row, ensure_ascii=False, allow_nan=False)}" for row in baseline["results"])
+    opening = head.removesuffix("[]\n}")
+    atomic.write_text(path, f"{opening}[\n{rows}\n  ]\n}}\n" if rows else f"{head}\n")
+
+
+def baseline_lines(document: Mapping[str, Any]) -> list[str]:
+    """What a baseline can show: each variant's mean scores by category and overall."""
+    say, lines = words("en"), []
+    for variant in document["metadata"]["variants"]:
+        scored = dict.fromkeys(metric for row in document["results"] for metric in row["scores"])
+        metrics = [
+            name for name in scored if any(variant in row["scores"].get(name, {}) for row in document["results"])
+        ]
+        table = [["category", "n", *metrics]]
+        for category in [*dict.fromkeys(row["category"] for row in document["results"]), None]:
+            rows = [row for row in document["results"] if category in {None, row["category"]}]
+            means = [mean(row["scores"].get(name, {}).get(variant) for row in rows) for name in metrics]
+            table.append([category or "all", str(len(rows)), *map(say.number, means)])
+        lines += [one_line(variant), *("  ".join(cells).rstrip() for cells in columns(table)), ""]
+    return lines[:-1]
+
+
+def _metadata(run: Mapping[str, Any]) -> dict[str, Any]:
+    backend, settings = run.get("backend") or {}, run.get("settings") or {}
+    generation, scoring = settings.get("generation") or {}, settings.get("metrics") or {}
+    return {
+        **{key: run.get(key) for key in _FROM_METADATA},
+        **{key: backend.get(key) for key in _FROM_BACKEND},
+        "adapters": backend.get("adapters") or {},
+        "generation": {key: value for key, value in generation.items() if key not in _NO_MATTER},
+        "spelling": {key: scoring[key] for key in ("case_sensitive", "accent_sensitive") if key in scoring},
+        "metrics": run.get("metrics") or {},
+        "versions": run.get("versions") or {},
+        "hardware": {key: run[key] for key in _HARDWARE if key in run},
+    }
+
+
+def _row(row: Mapping[str, Any]) -> ComparableRow:
+    asked = json.dumps([row[key] for key in ("prompt", "keywords_expected", "tool", "reference")])
+    return {
+        "case": row["case"],
+        "category": row["category"],
+        "epoch": row["epoch"],
+        "prompt_sha": hashlib.sha256(asked.encode()).hexdigest()[:_HASH_CHARS],
+        "scores": {
+            metric: {variant: _rounded(score) for variant, score in of.items()} for metric, of in row["scores"].items()
+        },
+    }
+
+
+def _rounded(score: float | None) -> float | None:
+    return None if score is None else float(f"{score:.{_SCORE_DIGITS}g}")

@@ -1,0 +1,152 @@
+"""What a gate says, as plain sentences in the reader's language: terminal, annotations and Markdown share them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pytest_llmbench.reports.tables import shorten_middle
+from pytest_llmbench.reports.wording import UNSCORED, Words
+
+Gate = Mapping[str, Any]
+"""The `gate` object of a run document."""
+Verdict = Mapping[str, Any]
+"""One entry of a gate's `verdicts`."""
+
+_LEAST_P = 0.001
+_LEAST_CASES = 2  # for an interval
+_COMMIT_CHARS = 8
+_NAME_CELLS = 60
+
+
+def heading(gate: Gate, say: Words) -> str:
+    """`FAIL: regression gate against baseline 0007_accepted (0123abcd): the session fails`."""
+    baseline = gate["baseline"]
+    if any(note["kind"] == "no_baseline" for note in gate["notes"]):
+        against = say("gate_against_missing")
+    elif baseline is None:
+        against = say("gate_against_base")
+    else:
+        commit = f" ({baseline['commit'][:_COMMIT_CHARS]})" if baseline["commit"] else ""
+        against = say("gate_against_baseline", name=short(baseline["name"])) + commit
+    done = say("gate_" + gate["kind"], against=against)
+    said = say("gate_labelled", label=say("gate_" + gate["outcome"]), text=done)
+    if gate["outcome"] == "pass" and not gate["failed"]:
+        return said
+    return say("gate_and", text=said, more=say("gate_failed" if gate["failed"] else "gate_allowed"))
+
+
+def subject(verdict: Verdict, metric: str, say: Words) -> str:
+    """`relevance of finetuned in tool_routing`; `metric` is the name that the reader knows it by."""
+    key = "gate_subject" if verdict["category"] is None else "gate_subject_category"
+    names = {name: short(verdict[name] or "") for name in ("variant", "category")}
+    return say(key, metric=short(metric), **names)
+
+
+def short(name: str) -> str:
+    """A name of the user's on one line, cut in the middle with plain dots where it is very long."""
+    return shorten_middle(name, _NAME_CELLS, "...")
+
+
+def evidence(verdict: Verdict, gate: Gate, metric: str, say: Words) -> str:
+    """One sentence with the means, the effect, its interval, p and the count."""
+    interval = ""
+    if verdict["low"] is not None and verdict["high"] is not None:
+        low, high = (say.number(verdict[end], signed=True) for end in ("low", "high"))
+        interval = say("gate_interval", percent=confidence(gate, say), low=low, high=high)
+    p = p_value(verdict, say)
+    return say(
+        "gate_evidence",
+        subject=subject(verdict, metric, say),
+        before=say.number(verdict["before"]),
+        after=say.number(verdict["after"]),
+        effect=say.number(verdict["effect"], signed=True),
+        interval=interval,
+        p=p.replace("<", "< ") if p.startswith("<") else f"= {p}",
+        cases=count(verdict),
+    )
+
+
+def settling(verdict: Verdict, gate: Gate, say: Words) -> str:
+    """What would settle an inconclusive verdict, and what its cases could have shown."""
+    remedy, power = _remedy(verdict, say), _power(verdict, gate, say)
+    return say("gate_and", text=remedy, more=power) if power else remedy
+
+
+def _remedy(verdict: Verdict, say: Words) -> str:
+    cases, epochs = verdict["needed_cases"], verdict["needed_epochs"]
+    if cases is not None and epochs is not None:
+        return say("gate_settled_by_both", cases=cases, epochs=epochs)
+    if cases is not None:
+        return say("gate_settled_by_cases", cases=cases)
+    if epochs is not None:
+        return say("gate_settled_by_epochs", epochs=epochs)
+    if verdict["n"] < _LEAST_CASES:
+        return say("gate_one_case" if verdict["n"] else "gate_no_cases")
+    return say("gate_not_known")
+
+
+def _power(verdict: Verdict, gate: Gate, say: Words) -> str:
+    """A regression gate looks for the metric getting worse, an improvement gate for it getting better."""
+    if verdict["detectable"] is None:
+        return ""
+    falls = verdict["higher_is_better"] == (gate["kind"] != "improvement")
+    direction, size = say("gate_drop" if falls else "gate_rise"), say.number(abs(verdict["detectable"]))
+    return say("gate_detectable", cases=verdict["n"], direction=direction, size=size)
+
+
+def p_meaning(gate: Gate, say: Words) -> str:
+    """How p and the interval are to be read."""
+    alpha = f"{gate['alpha']:g}".replace(".", say("decimal_mark"))
+    return say("gate_p_meaning", alpha=alpha, confidence=confidence(gate, say))
+
+
+def confidence(gate: Gate, say: Words) -> str:
+    """`95%`."""
+    return say("percent", value=f"{gate['confidence'] * 100:g}".replace(".", say("decimal_mark")))
+
+
+def p_value(verdict: Verdict, say: Words) -> str:
+    """The adjusted p-value, `<0.001` below that."""
+    p: float | None = verdict["p_adjusted"]
+    if p is None:
+        return UNSCORED
+    return f"<{say.number(_LEAST_P)}" if p < _LEAST_P else say.number(p)
+
+
+def count(verdict: Verdict) -> str:
+    """`30`, or `30x3` where each case was asked three times."""
+    return f"{verdict['n']}x{verdict['epochs']}" if verdict["epochs"] > 1 else str(verdict["n"])
+
+
+def overall(gate: Gate) -> list[Verdict]:
+    """The verdicts over all categories."""
+    return [verdict for verdict in gate["verdicts"] if verdict["category"] is None]
+
+
+def open_categories(gate: Gate) -> list[Verdict]:
+    """The categories that failed, worst first, then the inconclusive ones."""
+    found = [verdict for verdict in gate["verdicts"] if verdict["category"] is not None]
+    unsettled = [verdict for verdict in found if verdict["outcome"] != "pass"]
+    return sorted(unsettled, key=lambda verdict: (verdict["outcome"] != "fail", _p(verdict)))
+
+
+def deciding(gate: Gate) -> list[Verdict]:
+    """The verdicts that made the outcome: the failed ones, else the inconclusive, else all overall ones.
+
+    A category is left out where its metric decides over all categories already.
+    """
+    made = [verdict for verdict in gate["verdicts"] if verdict["outcome"] == gate["outcome"] != "pass"]
+    covered = {(one["variant"], one["metric"]) for one in made if one["category"] is None}
+    return [
+        one for one in made if one["category"] is None or (one["variant"], one["metric"]) not in covered
+    ] or overall(gate)
+
+
+def variants(verdicts: Sequence[Verdict]) -> list[str]:
+    """The variants that were judged, in the gate's order."""
+    return list(dict.fromkeys(verdict["variant"] for verdict in verdicts))
+
+
+def _p(verdict: Verdict) -> float:
+    return 1.0 if verdict["p_adjusted"] is None else float(verdict["p_adjusted"])

@@ -1,0 +1,3 @@
+const data = JSON.parse(document.getElementById("data").textContent);
+startTheme(data.words);
+startCases(data, document.documentElement.lang);

@@ -1,0 +1,60 @@
+"""The cases as data for the page's script: short keys, every variant, words included."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pytest_llmbench.records import BASE
+from pytest_llmbench.reports.averages import Row
+from pytest_llmbench.reports.comparison import adapters, leading_metric
+from pytest_llmbench.reports.html.pairing import higher_is_better, metrics_in_order
+from pytest_llmbench.reports.html.words import script_texts
+from pytest_llmbench.reports.wording import Words
+
+_SIGNIFICANT_DIGITS = 6
+
+
+def case_data(document: Mapping[str, Any], say: Words) -> dict[str, Any]:
+    """What the script draws the table from. A row's scores follow the order of `metrics`, then of `variants`."""
+    variants, metrics = document["metadata"]["variants"], metrics_in_order(document)
+    against = adapters(document) or variants
+    return {
+        "variants": variants,
+        "base": BASE if BASE in variants else None,
+        "metrics": [
+            {"name": name, "label": say.metric(name), "higher": higher_is_better(document, name)} for name in metrics
+        ],
+        "leading": next((name for one in against if (name := leading_metric(document, one))), None),
+        "decimal": say("decimal_mark"),
+        "words": script_texts(say),
+        "rows": [_row(row, metrics, variants) for row in document["results"]],
+    }
+
+
+def _row(row: Row, metrics: Sequence[str], variants: Sequence[str]) -> dict[str, Any]:
+    return {
+        "case": row["case"],
+        "id": row["prompt_id"],
+        "category": row["category"],
+        "epoch": row["epoch"],
+        "prompt": row["prompt"],
+        "tool": row["tool"],
+        "keywords": row["keywords_expected"],
+        "reference": row["reference"],
+        "outcome": row["outcome"],
+        "scores": [[_short(row["scores"].get(metric, {}).get(name)) for name in variants] for metric in metrics],
+        "answers": [_answer(row["completions"].get(name)) for name in variants],
+    }
+
+
+def _answer(completion: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if completion is None:
+        return None
+    kept = {key: completion[key] for key in ("text", "finish", "error", "cached", "latency_s", "completion_tokens")}
+    kept["latency_s"] = _short(kept["latency_s"])
+    return kept | {"cut": completion["text_cut"], "prompt_cut": completion["prompt_truncated"]}
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.{_SIGNIFICANT_DIGITS}g}")

@@ -1,0 +1,92 @@
+"""What a run was made of: the line under the title, and everything that it recorded about itself."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pytest_llmbench.reports.html.words import PageWords
+
+_RUN = ("timestamp", "variants", "seed", "epochs", "processes", "timings")
+_MODEL = ("base_model", "lora_adapter", "backend", "quantization", "weights_hash", "soundness", "vocabulary")
+_CODE = ("git", "versions", "python")
+_MACHINE = ("device", "platform", "cpu", "memory_bytes", "gpus")
+_NOTES = "announcements"
+_FOLDED = ("metrics", "settings")
+_GIB = 2**30
+_COMMIT_CHARS = 12
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FactGroup:
+    """Recorded facts under one heading; `folded` ones are opened by the reader."""
+
+    title: str
+    facts: Sequence[tuple[str, str]]
+    folded: bool = False
+
+
+def headline_facts(document: Mapping[str, Any], say: PageWords) -> list[tuple[str, str]]:
+    """The few facts that place a run."""
+    metadata, totals = document["metadata"], document["statistics"]
+    git, seconds = metadata.get("git") or {}, metadata.get("timings", {}).get("total_s")
+    commit = (git.get("commit") or "")[:_COMMIT_CHARS]
+    facts = [
+        (say("base_model"), metadata["base_model"]),
+        (say("lora_adapter"), metadata["lora_adapter"]),
+        (say("fact_cases"), say.count(totals["cases"])),
+        (say("fact_categories"), say.count(len(document["by_category"]))),
+        (say("fact_epochs"), metadata.get("epochs") if totals["total_tests"] != totals["cases"] else None),
+        (say("outcomes"), ", ".join(f"{say.count(count)} {name}" for name, count in totals["outcomes"].items())),
+        (say("device"), metadata["device"]),
+        (say("fact_duration"), None if seconds is None else say("seconds", value=say.tick(round(seconds, 1)))),
+        (say("fact_commit"), commit and commit + (say("dirty") if git.get("dirty") else "")),
+        (say("timestamp"), metadata["timestamp"]),
+    ]
+    return [(name, str(value)) for name, value in facts if value not in (None, "")]
+
+
+def provenance_groups(document: Mapping[str, Any], say: PageWords) -> list[FactGroup]:
+    """Everything that the run recorded, whatever the backend and the plugins put there; the settings come last."""
+    metadata = document["metadata"]
+    sorted_keys = {"prov_run": _RUN, "prov_model": _MODEL, "prov_code": _CODE, "prov_machine": _MACHINE}
+    placed = {key for keys in sorted_keys.values() for key in keys} | {_NOTES, *_FOLDED}
+    groups = [FactGroup(say(title), _facts(metadata, keys, say)) for title, keys in sorted_keys.items()]
+    others = [key for key in metadata if key not in placed]
+    notes = [(str(number), text) for number, text in enumerate(metadata.get(_NOTES, ()), 1)]
+    groups += [FactGroup(say("prov_notes"), notes), FactGroup(say("prov_other"), _facts(metadata, others, say))]
+    groups.append(FactGroup(say("prov_settings"), _facts(metadata, _FOLDED, say), folded=True))
+    return [group for group in groups if group.facts]
+
+
+def _facts(metadata: Mapping[str, Any], keys: Sequence[str], say: PageWords) -> list[tuple[str, str]]:
+    chosen = {key: metadata[key] for key in keys if key in metadata}
+    return [(key, _value(value, key, say)) for key, value in _flat(chosen)]
+
+
+def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in facts.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _value(value: Any, key: str, say: PageWords) -> str:
+    match value:
+        case None | "":
+            text = say("unknown")
+        case bool():
+            text = say("yes" if value else "no")
+        case int() if "bytes" in key and value >= _GIB:
+            text = say("gibibytes", value=say.number(value / _GIB))
+        case float():
+            text = f"{value:.6g}".replace(".", say("decimal_mark"))
+        case list():
+            text = ", ".join(_value(item, key, say) for item in value) or say("none")
+        case dict():
+            text = ", ".join(f"{name} {_value(item, name, say)}" for name, item in value.items()) or say("none")
+        case _:
+            text = str(value)
+    return text

@@ -1,0 +1,114 @@
+"""Rendering the page: the template with its style and scripts inside, and the cases as data for the script."""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_llmbench import atomic
+from pytest_llmbench.records import BASE
+from pytest_llmbench.reports.comparison import adapters
+from pytest_llmbench.reports.html.cases import case_data
+from pytest_llmbench.reports.html.differences import difference_plots
+from pytest_llmbench.reports.html.facts import headline_facts, provenance_groups
+from pytest_llmbench.reports.html.pairing import verdicts_against_base
+from pytest_llmbench.reports.html.scores import answer_rows, metric_cards
+from pytest_llmbench.reports.html.trend import trend
+from pytest_llmbench.reports.html.verdict import SYMBOLS, gate_view
+from pytest_llmbench.reports.html.words import PageWords, page_words
+from pytest_llmbench.reports.recommendations import recommendations, verdict_line
+
+_ASSETS = ("reports", "html", "assets")
+SIGNS = {"better": "▲", "same": "=", "worse": "▼"}
+_ADAPTER_LOOKS = 5
+_SCRIPTS = ("word_diff.js", "case_rows.js", "case_view.js", "case_table.js", "theme.js", "start.js")
+
+
+def write_html(document: Mapping[str, Any], history: Sequence[Mapping[str, Any]], path: Path, language: str) -> None:
+    """Write the page, replacing `path` in one step.
+
+    Raises:
+        NotReadyError: the disk is full or the folder cannot be written.
+        UsageError: the language is unknown.
+    """
+    atomic.write_text(path, render_html(document, history, language))
+
+
+def render_html(document: Mapping[str, Any], history: Sequence[Mapping[str, Any]], language: str) -> str:
+    """The whole page of a run document, as built or as read back from disk.
+
+    `history` holds the saved runs, oldest first: `name`, `timestamp`, `outcome` and `variants` (variant -> metric ->
+    mean). The same input gives the same page.
+
+    Raises:
+        UsageError: the language is unknown.
+    """
+    import jinja2
+
+    say = page_words(language)
+    advice = [line for line in recommendations(document, say) if line]
+    gate, runs = gate_view(document, say), trend(document, history, say)
+    variants = document["metadata"]["variants"]
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("pytest_llmbench", "/".join(_ASSETS)),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("report.html.j2").render(
+        say=say,
+        language=language,
+        heading=_heading(variants, say),
+        looks=_looks(runs.variants if runs else variants),
+        symbols=SYMBOLS,
+        signs=SIGNS,
+        gate=gate,
+        compared=bool(adapters(document)),
+        intervals=bool(verdicts_against_base(document)),
+        grades=_grades(document, advice, say),
+        advice=advice,
+        facts=headline_facts(document, say),
+        cards=metric_cards(document, say),
+        plots=difference_plots(document, say),
+        trend=runs,
+        answers=answer_rows(document, say),
+        provenance=provenance_groups(document, say),
+        style=_asset("report.css"),
+        scripts="\n".join(_asset(name) for name in _SCRIPTS),
+        early_script=_asset("early.js"),
+        data=_embedded(case_data(document, say)),
+    )
+    return page.encode("utf-8", "replace").decode("utf-8")  # a hand-edited run may hold lone surrogates
+
+
+def _grades(document: Mapping[str, Any], advice: Sequence[str], say: PageWords) -> list[str]:
+    """The lines of the advice that grade an adapter; the first line where nothing is compared."""
+    verdicts = tuple(verdict_line(document, name, say) for name in adapters(document))
+    return [line for line in advice if verdicts and line.endswith(verdicts)] or list(advice[:1])
+
+
+def _heading(variants: Sequence[str], say: PageWords) -> str:
+    others = [name for name in variants if name != BASE]
+    if BASE in variants and others:
+        return say("heading", variants=", ".join(others), base=BASE)
+    return ", ".join(variants)
+
+
+def _looks(variants: Sequence[str]) -> dict[str, int]:
+    """Each variant's colour and shape by number: the base has its own, adapters share the others in turn."""
+    others = [name for name in variants if name != BASE]
+    return {BASE: 0} | {name: 1 + place % _ADAPTER_LOOKS for place, name in enumerate(others)}
+
+
+def _asset(name: str) -> str:
+    return importlib.resources.files("pytest_llmbench").joinpath(*_ASSETS, name).read_text(encoding="utf-8")
+
+
+def _embedded(data: Mapping[str, Any]) -> str:
+    """JSON that no content can end early: without `<` there is no `</script>` and no `<!--`."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c")

@@ -1,0 +1,65 @@
+"""Differences between an adapter and its base, case by case, and which way is better."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pytest_llmbench.records import BASE
+from pytest_llmbench.reports.averages import mean
+from pytest_llmbench.reports.comparison import LEADING_METRICS, compare
+
+Verdicts = Mapping[tuple[str, str, str | None], Mapping[str, Any]]
+"""(variant, metric, category or None) -> the gate's verdict on adapter minus base."""
+
+_LOWER_IS_BETTER = frozenset({"latency_s"})
+_SAME_WITHIN = 1e-9  # means of epochs differ by rounding where nothing differs
+
+
+def higher_is_better(document: Mapping[str, Any], metric: str) -> bool:
+    """What the run says of the metric; old runs do not say, and of the built-in metrics only latency is a cost."""
+    about = document["metadata"].get("metrics", {}).get(metric, {})
+    return bool(about.get("higher_is_better", metric not in _LOWER_IS_BETTER))
+
+
+def unit(document: Mapping[str, Any], metric: str) -> str | None:
+    """The metric's unit, None for a bare score."""
+    found: str | None = document["metadata"].get("metrics", {}).get(metric, {}).get("unit")
+    return found
+
+
+def change(difference: float | None, *, higher: bool) -> str | None:
+    """`better`, `same` or `worse`; None where there is no difference to judge."""
+    if difference is None:
+        return None
+    if abs(difference) <= _SAME_WITHIN:
+        return "same"
+    return "better" if (difference > 0) == higher else "worse"
+
+
+def case_differences(document: Mapping[str, Any], metric: str, adapter: str) -> dict[str, dict[str, float]]:
+    """By category, then case: adapter minus base, a mean over the epochs that are scored for both."""
+    comparison = compare(document, adapter, metric)
+    epochs: dict[str, dict[str, list[float]]] = {}
+    for pair in comparison.changes if comparison else ():
+        epochs.setdefault(pair.row["category"], {}).setdefault(pair.row["case"], []).append(pair.difference)
+    return {
+        category: {case: mean(values) or 0.0 for case, values in cases.items()} for category, cases in epochs.items()
+    }
+
+
+def verdicts_against_base(document: Mapping[str, Any]) -> Verdicts:
+    """The gate's verdicts where it held adapters against their own base; against a baseline they are of other pairs."""
+    gate = document["gate"]
+    if gate is None or gate["against"] != BASE:
+        return {}
+    return {(item["variant"], item["metric"], item["category"]): item for item in gate["verdicts"]}
+
+
+def metrics_in_order(document: Mapping[str, Any]) -> list[str]:
+    """The metrics that judge first, then the others as the run has them."""
+    found = document["statistics"]["metrics"]
+    return [
+        *(name for name in LEADING_METRICS if name in found),
+        *(name for name in found if name not in LEADING_METRICS),
+    ]

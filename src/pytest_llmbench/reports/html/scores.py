@@ -1,0 +1,137 @@
+"""Means by metric and category, ready to be drawn beside their numbers, and how the answers ended."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pytest_llmbench.records import BASE
+from pytest_llmbench.reports.averages import mean
+from pytest_llmbench.reports.comparison import LEADING_METRICS, adapters, average
+from pytest_llmbench.reports.html.pairing import (
+    Verdicts,
+    case_differences,
+    change,
+    higher_is_better,
+    metrics_in_order,
+    unit,
+    verdicts_against_base,
+)
+from pytest_llmbench.reports.html.scale import Scale, scale_over, symmetric
+from pytest_llmbench.reports.html.words import PageWords
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Difference:
+    """One adapter minus the base over some cases: the paired mean, and its interval where a gate measured one."""
+
+    adapter: str
+    value: float | None
+    low: float | None
+    high: float | None
+    change: str | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ScoreRow:
+    """One category, or everything where `category` is None. `means` has every variant that the metric judges."""
+
+    category: str | None
+    results: int
+    means: Mapping[str, float | None]
+    differences: Sequence[Difference]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MetricCard:
+    """One metric: a row a category, the axis of its means and the axis of its differences."""
+
+    metric: str
+    label: str
+    unit: str | None
+    leading: bool
+    higher_is_better: bool
+    variants: Sequence[str]
+    adapters: Sequence[str]
+    rows: Sequence[ScoreRow]
+    scale: Scale
+    difference_scale: Scale
+    unscored: Mapping[str, int]
+
+
+def metric_cards(document: Mapping[str, Any], say: PageWords) -> list[MetricCard]:
+    """A card for each metric of the run, those that judge first."""
+    verdicts = verdicts_against_base(document)
+    return [_card(document, metric, verdicts, say) for metric in metrics_in_order(document)]
+
+
+def _card(document: Mapping[str, Any], metric: str, verdicts: Verdicts, say: PageWords) -> MetricCard:
+    applied = document["statistics"]["metrics"][metric]
+    paired = [name for name in adapters(document) if name in applied and BASE in applied]
+    differences = {name: case_differences(document, metric, name) for name in paired}
+    higher = higher_is_better(document, metric)
+
+    def row(category: str | None, block: Mapping[str, Any]) -> ScoreRow:
+        changes = [
+            _difference(
+                _within(differences[name], category), name, verdicts.get((name, metric, category)), higher=higher
+            )
+            for name in paired
+        ]
+        means = {name: average(block, metric, name) for name in applied}
+        return ScoreRow(category, block["total_tests"], means, changes)
+
+    rows = [row(None, document["statistics"]), *(row(name, block) for name, block in document["by_category"].items())]
+    return MetricCard(
+        metric=metric,
+        label=say.metric(metric),
+        unit=unit(document, metric),
+        leading=metric in LEADING_METRICS,
+        higher_is_better=higher,
+        variants=list(applied),
+        adapters=paired,
+        rows=rows,
+        scale=scale_over(value for one in rows for value in one.means.values()),
+        difference_scale=symmetric(
+            value for one in rows for item in one.differences for value in (item.value, item.low, item.high)
+        ),
+        unscored={name: counts["unscored"] for name, counts in applied.items() if counts["unscored"]},
+    )
+
+
+def _within(differences: Mapping[str, Mapping[str, float]], category: str | None) -> list[float]:
+    chosen = differences.values() if category is None else [differences.get(category, {})]
+    return [value for cases in chosen for value in cases.values()]
+
+
+def _difference(
+    values: Sequence[float], adapter: str, verdict: Mapping[str, Any] | None, *, higher: bool
+) -> Difference:
+    value = mean(values)
+    low, high = (None, None) if verdict is None else (verdict["low"], verdict["high"])
+    return Difference(adapter, value, low, high, change(value, higher=higher))
+
+
+def answer_rows(document: Mapping[str, Any], say: PageWords) -> list[tuple[str, list[str]]]:
+    """Each variant with how many answers it gave, how long they took and how they ended."""
+    rows = []
+    for variant, counts in document["statistics"]["answers"].items():
+        answers = [row["completions"][variant] for row in document["results"] if variant in row["completions"]]
+        latencies = [answer["latency_s"] for answer in answers if answer["latency_s"] is not None]
+        times = [statistics.median(latencies), _quantile(latencies, 0.95), max(latencies)] if latencies else [None] * 3
+        speed = mean(answer["tokens_per_s"] for answer in answers)
+        cells = [
+            *(say.count(counts[key]) for key in ("total", "cached")),
+            *(say.number(value) for value in (*times, speed)),
+            *(say.count(counts[key]) for key in ("completion_tokens", "length", "timeout", "error")),
+        ]
+        rows.append((variant, cells))
+    return rows
+
+
+def _quantile(values: Sequence[float], share: float) -> float:
+    """The nearest-rank quantile."""
+    return sorted(values)[math.ceil(share * len(values)) - 1]

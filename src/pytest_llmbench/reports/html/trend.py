@@ -1,0 +1,133 @@
+"""How the means moved over the saved runs, this one last."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pytest_llmbench.reports.comparison import LEADING_METRICS, average
+from pytest_llmbench.reports.html.scale import Scale, scale_over
+from pytest_llmbench.reports.wording import Words
+
+_MOST_LABELS = 8
+_ROUNDING = 2
+_NUMBER = re.compile(r"\d+(?=_)")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TrendRun:
+    """One run: where it stands on the time axis in percent, its short label where there is room for one."""
+
+    name: str
+    label: str
+    timestamp: str
+    outcome: str | None
+    x: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TrendLine:
+    """One variant's means, run by run. `segments` are runs of neighbouring points, as SVG `points`, in percent."""
+
+    variant: str
+    values: Sequence[float | None]
+    segments: Sequence[str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TrendChart:
+    """One metric over the runs."""
+
+    label: str
+    scale: Scale
+    lines: Sequence[TrendLine]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Trend:
+    """All charts over the same runs."""
+
+    runs: Sequence[TrendRun]
+    variants: Sequence[str]
+    charts: Sequence[TrendChart]
+
+
+def trend(document: Mapping[str, Any], history: Sequence[Mapping[str, Any]], say: Words) -> Trend | None:
+    """The charts, or None with fewer than two runs. A run that was saved is not drawn twice."""
+    timestamp = document["metadata"]["timestamp"]
+    runs = [run for run in history if run["timestamp"] != timestamp or not timestamp]
+    runs = [*runs, _this_run(document, say)]
+    if len(runs) == 1:
+        return None
+    variants = list(
+        dict.fromkeys([*document["metadata"]["variants"], *(name for run in runs for name in run["variants"])])
+    )
+    found = dict.fromkeys(metric for run in runs for means in run["variants"].values() for metric in means)
+    metrics = [
+        *(name for name in LEADING_METRICS if name in found),
+        *(name for name in found if name not in LEADING_METRICS),
+    ]
+    places = [round(100 * (place + 0.5) / len(runs), _ROUNDING) for place in range(len(runs))]
+    charts = [_chart(runs, places, variants, metric, say) for metric in metrics]
+    return Trend(_labelled(runs, places), variants, [chart for chart in charts if any(map(_moves, chart.lines))])
+
+
+def _moves(line: TrendLine) -> bool:
+    """Whether there are two points to compare; a single one is no trend."""
+    return sum(value is not None for value in line.values) > 1
+
+
+def _this_run(document: Mapping[str, Any], say: Words) -> Mapping[str, Any]:
+    totals, gate = document["statistics"], document["gate"]
+    variants = document["metadata"]["variants"]
+    means = {name: {metric: average(totals, metric, name) for metric in totals["metrics"]} for name in variants}
+    outcome = None if gate is None else gate["outcome"]
+    return {
+        "name": say("this_run"),
+        "timestamp": document["metadata"]["timestamp"],
+        "variants": means,
+        "outcome": outcome,
+    }
+
+
+def _labelled(runs: Sequence[Mapping[str, Any]], places: Sequence[float]) -> list[TrendRun]:
+    """Every k-th run has its number under it, counted from the newest so that the newest always has one."""
+    every = -(-len(runs) // _MOST_LABELS)
+    return [
+        TrendRun(
+            name=run["name"],
+            label=_short(run["name"]) if (len(runs) - 1 - place) % every == 0 else "",
+            timestamp=run["timestamp"],
+            outcome=run["outcome"],
+            x=x,
+        )
+        for place, (run, x) in enumerate(zip(runs, places, strict=True))
+    ]
+
+
+def _short(name: str) -> str:
+    number = _NUMBER.match(name)
+    return number[0] if number else name
+
+
+def _chart(
+    runs: Sequence[Mapping[str, Any]], places: Sequence[float], variants: Sequence[str], metric: str, say: Words
+) -> TrendChart:
+    values = {name: [run["variants"].get(name, {}).get(metric) for run in runs] for name in variants}
+    known = {name: series for name, series in values.items() if any(value is not None for value in series)}
+    scale = scale_over(value for series in known.values() for value in series)
+    lines = [TrendLine(name, series, _segments(series, places, scale)) for name, series in known.items()]
+    return TrendChart(say.metric(metric), scale, lines)
+
+
+def _segments(values: Sequence[float | None], places: Sequence[float], scale: Scale) -> list[str]:
+    """A gap stays a gap: a run that lacks the variant is not bridged."""
+    segments: list[list[str]] = [[]]
+    for value, x in zip(values, places, strict=True):
+        if value is None:
+            segments.append([])
+        else:
+            segments[-1].append(f"{x},{scale.from_top(value)}")
+    return [" ".join(points) for points in segments if len(points) > 1]

@@ -1,0 +1,175 @@
+"""The report for pull-request comments and job summaries, in GitHub's Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pytest_llmbench.records import BASE
+from pytest_llmbench.reports import gate_sentences
+from pytest_llmbench.reports.gate_sentences import Gate, Verdict
+from pytest_llmbench.reports.markdown_cases import case_block, first_rows
+from pytest_llmbench.reports.markdown_description import description
+from pytest_llmbench.reports.markdown_text import code, details, left_out, prose, table, within_limit
+from pytest_llmbench.reports.score_tables import counts_text
+from pytest_llmbench.reports.wording import UNSCORED, Words, words
+
+SYMBOLS = {"pass": "✅", "fail": "❌", "inconclusive": "❔"}
+
+_MOST_VERDICTS = 30
+_MOST_CATEGORIES = 60
+_MOST_SENTENCES = 6
+_MOST_NOTES = 15
+_MOST_MOVED = 4  # verdicts whose cases are shown
+_FACTS = ("base_model", "lora_adapter", "device", "timestamp")
+
+
+def markdown(document: Mapping[str, Any], language: str) -> str:
+    """The run's outcome, verdicts, categories, cases that moved most, notes and provenance.
+
+    Under 60,000 characters whatever the run holds. A run without a gate is described, not judged.
+
+    Raises:
+        UsageError: the language is unknown.
+    """
+    say = words(language)
+    gate = document["gate"]
+    body = description(document, say) if gate is None else _judged(document, gate, language, say)
+    return within_limit([*body, _provenance(document, say)], say)
+
+
+def _judged(document: Mapping[str, Any], gate: Gate, language: str, say: Words) -> Iterator[str]:
+    yield f"### {SYMBOLS[gate['outcome']]} {prose(gate_sentences.heading(gate, say))}"
+    yield prose(_reason(gate, language, say))
+    overall = gate_sentences.overall(gate)
+    if overall:
+        rows = overall[:_MOST_VERDICTS]
+        yield _verdict_table(rows, gate, say) + left_out(len(overall) - len(rows), say)
+        yield prose(gate_sentences.p_meaning(gate, say))
+    yield _settling(gate, say)
+    yield _notes(gate, say)
+    yield _categories(gate, say)
+    yield from _moved(document, gate, say)
+
+
+def _reason(gate: Gate, language: str, say: Words) -> str:
+    """The gate's own reason is English; elsewhere the first verdict behind the outcome stands for it."""
+    deciding = gate_sentences.deciding(gate)
+    if language == "en" or not deciding:
+        return str(gate["reason"])
+    return gate_sentences.evidence(deciding[0], gate, say.metric(deciding[0]["metric"]), say) + "."
+
+
+def _verdict_table(verdicts: Sequence[Verdict], gate: Gate, say: Words) -> str:
+    return table(_header(gate, say), [_row(verdict, say) for verdict in verdicts], names=3)
+
+
+def _header(gate: Gate, say: Words) -> list[str]:
+    titles = [say(key) for key in ("markdown_verdict", "variant", "metric", "markdown_before_after", "markdown_change")]
+    return [*titles, say("markdown_interval", percent=gate_sentences.confidence(gate, say)), "p", "n"]
+
+
+def _row(verdict: Verdict, say: Words) -> list[str]:
+    return [
+        _outcome(verdict, say),
+        code(verdict["variant"]),
+        prose(say.metric(verdict["metric"])),
+        f"{say.number(verdict['before'])} → {say.number(verdict['after'])}",
+        say.number(verdict["effect"], signed=True),
+        _interval(verdict, say),
+        prose(gate_sentences.p_value(verdict, say)),
+        gate_sentences.count(verdict),
+    ]
+
+
+def _outcome(verdict: Verdict, say: Words) -> str:
+    return f"{SYMBOLS[verdict['outcome']]} {say('gate_' + verdict['outcome']).lower()}"
+
+
+def _interval(verdict: Verdict, say: Words) -> str:
+    if verdict["low"] is None or verdict["high"] is None:
+        return UNSCORED
+    return f"[{say.number(verdict['low'], signed=True)}; {say.number(verdict['high'], signed=True)}]"
+
+
+def _settling(gate: Gate, say: Words) -> str:
+    unsettled = [verdict for verdict in gate_sentences.overall(gate) if verdict["outcome"] == "inconclusive"]
+    lines = [
+        "- " + _labelled(prose(_subject(verdict, say)), prose(gate_sentences.settling(verdict, gate, say)), say)
+        for verdict in unsettled[:_MOST_SENTENCES]
+    ]
+    return "\n".join(lines) + left_out(len(unsettled) - len(lines), say)
+
+
+def _subject(verdict: Verdict, say: Words) -> str:
+    return gate_sentences.subject(verdict, say.metric(verdict["metric"]), say)
+
+
+def _notes(gate: Gate, say: Words) -> str:
+    """Never folded away: what differs between the sides decides how far the verdict carries."""
+    if not gate["notes"]:
+        return ""
+    shown = gate["notes"][:_MOST_NOTES]
+    labels = [say.texts.get(f"note_{note['kind']}", note["kind"]) for note in shown]
+    lines = [
+        "- " + _labelled(prose(label), prose(note["message"]), say) for label, note in zip(labels, shown, strict=True)
+    ]
+    body = "\n".join(lines) + left_out(len(gate["notes"]) - len(shown), say)
+    return f"**{say('markdown_notes')}**\n\n{body}"
+
+
+def _categories(gate: Gate, say: Words) -> str:
+    unsettled = gate_sentences.open_categories(gate)
+    passed = [one for one in gate["verdicts"] if one["category"] is not None and one["outcome"] == "pass"]
+    found = [*unsettled, *passed]
+    if not found:
+        return ""
+    shown = found[:_MOST_CATEGORIES]
+    rows = [[code(one["category"]), *_row(one, say)] for one in shown]
+    body = table([say("category"), *_header(gate, say)], rows, names=4)
+    counts = ", ".join(
+        f"{SYMBOLS[outcome]} {number}"
+        for outcome in SYMBOLS
+        if (number := sum(one["outcome"] == outcome for one in found))
+    )
+    return details(_labelled(say("markdown_categories"), counts, say), body + left_out(len(found) - len(shown), say))
+
+
+def _moved(document: Mapping[str, Any], gate: Gate, say: Words) -> Iterator[str]:
+    """One part a verdict. Against a baseline the run holds only its own answers."""
+    rows = first_rows(document)
+    telling = [verdict for verdict in gate_sentences.deciding(gate) if verdict["moved"]]
+    for verdict in telling[:_MOST_MOVED]:
+        shown = [*([BASE] if gate["against"] == "base" else []), verdict["variant"]]
+        blocks = [
+            case_block(case["case"], (case["before"], case["after"]), rows.get(case["case"]), shown, say)
+            for case in verdict["moved"]
+        ]
+        yield details(_labelled(say("markdown_moved"), prose(_subject(verdict, say)), say), "\n".join(blocks))
+
+
+def _provenance(document: Mapping[str, Any], say: Words) -> str:
+    metadata, gate = document["metadata"], document["gate"]
+    facts = [(say(key), code(str(metadata[key]), 80)) for key in _FACTS if metadata.get(key)]
+    facts.append((say("counts"), prose(counts_text(document, say))))
+    if git := metadata.get("git"):
+        dirty = f" ({say('markdown_dirty')})" if git["dirty"] else ""
+        facts.append((say("markdown_commit"), code(git["commit"] or say("unknown")) + dirty))
+    if metadata.get("seed") is not None:
+        facts.append((say("markdown_seed"), code(str(metadata["seed"]))))
+    if versions := metadata.get("versions"):
+        facts.append((say("markdown_versions"), code(", ".join(map(" ".join, versions.items())), 300)))
+    if gate and gate["baseline"]:
+        facts.append((say("markdown_baseline"), _baseline(gate["baseline"])))
+    if gate and gate["verdicts"]:
+        facts.append((say("markdown_method"), code(gate["verdicts"][0]["method"], 200)))
+    return details(say("markdown_provenance"), "\n".join("- " + _labelled(*fact, say) for fact in facts))
+
+
+def _baseline(baseline: Mapping[str, Any]) -> str:
+    known = [baseline[key] for key in ("name", "timestamp", "commit") if baseline[key]]
+    return ", ".join(map(code, known))
+
+
+def _labelled(label: str, text: str, say: Words) -> str:
+    return say("gate_labelled", label=label, text=text)

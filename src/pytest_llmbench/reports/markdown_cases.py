@@ -1,0 +1,40 @@
+"""Single cases in Markdown: the scores on both sides, the prompt, and the answers cut short."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pytest_llmbench.reports.averages import Row
+from pytest_llmbench.reports.markdown_text import code, prose
+from pytest_llmbench.reports.wording import Words
+
+_ANSWER_CELLS = 160
+
+
+def case_block(name: str, scores: tuple[float, float], row: Row | None, variants: Sequence[str], say: Words) -> str:
+    """A list item for a case with its scores before and after, and what `variants` answered in `row`.
+
+    `row` is None for a case that this run does not hold.
+    """
+    before, after = scores
+    change = f"{say.number(before)} → {say.number(after)} ({say.number(after - before, signed=True)})"
+    lines = [f"- {code(name)} {change}"]
+    if row is not None:
+        said = {say("prompt"): code(row["prompt"], _ANSWER_CELLS)}
+        for variant in variants:
+            title = prose(say("markdown_answer", variant=variant))
+            said[title] = _answer(row["completions"].get(variant), say)
+        lines += [f"  - {say('gate_labelled', label=label, text=text)}" for label, text in said.items()]
+    return "\n".join(lines)
+
+
+def first_rows(document: Mapping[str, Any]) -> dict[str, Row]:
+    """Each case's first result: an answer of its first epoch stands for all."""
+    return {row["case"]: row for row in reversed(document["results"])}
+
+
+def _answer(completion: Mapping[str, Any] | None, say: Words) -> str:
+    if completion is None:
+        return say("markdown_no_answer")
+    return code(completion["error"] or completion["text"], _ANSWER_CELLS)

@@ -1,0 +1,150 @@
+"""The figure of saved runs: the mean of each leading metric from the oldest run to the newest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pytest_llmbench.reports import figure_style
+from pytest_llmbench.reports.comparison import LEADING_METRICS
+from pytest_llmbench.reports.figures import COLOURS
+from pytest_llmbench.reports.tables import shorten_middle
+from pytest_llmbench.reports.wording import Words
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH_INCHES = 14.0
+MOST_VARIANTS = 6
+_PANEL_INCHES = 3.0
+_FRAME_INCHES = 2.4  # title, run names, legend
+_MOST_LABELS = 24
+_LABEL_CELLS = 20
+_NAME_CELLS = 28
+_SMALL_FROM = 60
+_LINE_COLUMNS = 3  # of the legend
+_LEAST_SPAN = 0.1  # of the axis: a change in the third decimal is no cliff
+LineStyle = Literal["-", "--", "-.", ":"]
+_LINES: tuple[LineStyle, ...] = ("-", "--", "-.", ":")
+_OUTCOMES: Mapping[str | None, tuple[str, float]] = {
+    "pass": ("o", 1.0),
+    "inconclusive": ("D", 1.0),
+    "fail": ("X", 2.2),
+    None: (".", 0.8),
+}
+"""Marker and relative size; None is a run without a gate. Failures are dark on every line."""
+
+Saved = Mapping[str, Any]
+"""`name`, `timestamp`, `variants` (variant -> metric -> mean) and `outcome` of a saved run."""
+
+
+def render(history: Sequence[Saved], path: Path, say: Words) -> None:
+    """Draw into `path` as PNG, 300 DPI: a panel a leading metric, a line a variant, a marker shape an outcome.
+
+    `history` is oldest first. Of more than six variants the six of the latest runs are drawn.
+    """
+    variants = _variants(history)
+    shown = variants[:MOST_VARIANTS]
+    metrics = [name for name in LEADING_METRICS if any(_series(history, variant, name) for variant in shown)]
+    height = _FRAME_INCHES + _PANEL_INCHES * max(len(metrics), 1)
+    with figure_style.canvas(WIDTH_INCHES, height) as figure:
+        heading = say("trend_title", count=len(history))
+        if len(shown) < len(variants):
+            heading += f", {say('trend_variants_left_out', shown=len(shown), total=len(variants))}"
+        figure.suptitle(heading, fontsize=14, fontweight="bold")
+        panels = figure.subplots(max(len(metrics), 1), 1, sharex=True, squeeze=False)[:, 0]
+        if not metrics:
+            figure_style.nothing(panels[0], say("figure_nothing"))
+        for axes, metric in zip(panels, metrics, strict=False):
+            _panel(axes, history, shown, metric, say)
+        if metrics:
+            _name_runs(panels[-1], history, say)
+            _legend(figure, history, shown, say)
+        figure.savefig(path, format="png", dpi=figure_style.DPI, metadata=figure_style.PNG_METADATA)
+
+
+def _variants(history: Sequence[Saved]) -> list[str]:
+    """Every variant once, those of the latest run first."""
+    return list(dict.fromkeys(name for saved in reversed(history) for name in saved["variants"]))
+
+
+def _series(history: Sequence[Saved], variant: str, metric: str) -> list[float]:
+    """The means with NaN, which matplotlib draws as a gap, where a run has none; empty where no run has one."""
+    found = [saved["variants"].get(variant, {}).get(metric) for saved in history]
+    if all(value is None for value in found):
+        return []
+    return [math.nan if value is None else value for value in found]
+
+
+def _panel(axes: Axes, history: Sequence[Saved], variants: Sequence[str], metric: str, say: Words) -> None:
+    figure_style.title(axes, say.metric(metric))
+    size = 16 if len(history) >= _SMALL_FROM else 55
+    for place, variant in enumerate(variants):
+        values = _series(history, variant, metric)
+        if not values:
+            continue
+        colour, line = _look(place)
+        axes.plot(range(len(values)), values, color=colour, linestyle=line, linewidth=1.4, zorder=2)
+        for outcome, (marker, scale) in _OUTCOMES.items():
+            own = [run for run, saved in enumerate(history) if saved["outcome"] == outcome]
+            axes.scatter(
+                own,
+                [values[run] for run in own],
+                s=size * scale,
+                marker=marker,
+                facecolor=figure_style.INK if outcome == "fail" else colour,
+                edgecolor="white",
+                linewidth=0.5,
+                zorder=3 + scale,
+            )
+    _set_span(axes)
+    axes.yaxis.set_major_formatter(figure_style.ticks(say))
+    axes.set_ylabel(say("trend_mean"), fontsize=9)
+    axes.grid(color=figure_style.GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _look(place: int) -> tuple[str, LineStyle]:
+    return COLOURS[(place + 1) % len(COLOURS)], _LINES[place % len(_LINES)]
+
+
+def _set_span(axes: Axes) -> None:
+    low, high = axes.get_ylim()
+    missing = max(0.0, _LEAST_SPAN - (high - low)) / 2
+    axes.set_ylim(low - missing, high + missing)
+
+
+def _name_runs(axes: Axes, history: Sequence[Saved], say: Words) -> None:
+    """The newest run is always named; of many, evenly spaced ones are."""
+    step = max(1, math.ceil(len(history) / _MOST_LABELS))
+    named = sorted(range(len(history) - 1, -1, -step))
+    labels = [shorten_middle(history[run]["name"], _LABEL_CELLS) for run in named]
+    axes.set_xticks(named, labels, rotation=40, ha="right", rotation_mode="anchor", fontsize=8, parse_math=False)
+    axes.set_xlim(-0.6, len(history) - 0.4)
+    axes.set_xlabel(say("trend_runs"), fontsize=9)
+
+
+def _legend(figure: Figure, history: Sequence[Saved], variants: Sequence[str], say: Words) -> None:
+    """Lines at the left, markers at the right."""
+    from matplotlib.lines import Line2D
+
+    looks = [(*_look(place), shorten_middle(variant, _NAME_CELLS)) for place, variant in enumerate(variants)]
+    lines = [Line2D([], [], color=colour, linestyle=line, linewidth=2, label=name) for colour, line, name in looks]
+    happened = {saved["outcome"] for saved in history}
+    marks = [
+        Line2D([], [], color=figure_style.INK, linestyle="", marker=marker, markersize=7, label=_outcome(outcome, say))
+        for outcome, (marker, _) in _OUTCOMES.items()
+        if outcome in happened
+    ]
+    left = figure.legend(handles=lines, loc="outside lower left", ncols=_LINE_COLUMNS, frameon=False)
+    right = figure.legend(handles=marks, loc="outside lower right", ncols=len(_OUTCOMES), frameon=False)
+    for text in [*left.get_texts(), *right.get_texts()]:
+        text.set(fontsize=9, parse_math=False)
+
+
+def _outcome(outcome: str | None, say: Words) -> str:
+    return say(f"gate_{outcome}" if outcome else "gate_not_gated").lower()

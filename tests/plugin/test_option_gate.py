@@ -1,0 +1,138 @@
+"""`--llmbench-gate`, `--llmbench-compare`, `--llmbench-margin`, `--llmbench-alpha`: what fails a session, and how."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from typing import Any
+
+import pytest
+from plugin_project import Project
+
+CASES = [f"c{number}" for number in range(12)]
+FORGETS = "knows=lambda case: int(case.id[1:]) >= 8"
+GATE = ("--llmbench-no-cache", "--llmbench-gate=regression", "--llmbench-compare")
+
+
+@pytest.fixture
+def drilled(project: Project) -> Project:
+    """Twelve cases of which the fine-tune knows the keyword, and a first run saved as `accepted`."""
+    for name in ("lights", "sound"):
+        (project.path / f"prompts/{name}.yaml").unlink()
+    cases = "\n".join(f"  - {{id: {case}, prompt: monte le son {case}, keywords: [son]}}" for case in CASES)
+    project.write("prompts/drill.yaml", f"category: drill\ncases:\n{cases}\n")
+    assert project.run("--llmbench-save=accepted").ret == 0
+    return project
+
+
+def gate(project: Project) -> Any:
+    return json.loads((project.path / "reports/benchmark.json").read_text())["gate"]
+
+
+def test_a_regression_fails_the_session_with_one_section_that_names_what_fell(drilled: Project) -> None:
+    drilled.backend(FORGETS)
+    result = drilled.run(*GATE)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(passed=12, failed=1)
+    text = result.stdout.str()
+    section = text[text.index("llmbench gate") :]
+    assert "keywords" in section
+    assert "drill/c0" in section
+    assert "1.000 -> 0.333" in section
+    assert "Traceback" not in text
+    assert gate(drilled)["outcome"] == "fail"
+    assert gate(drilled)["baseline"]["name"] == "0001_accepted"
+
+
+def test_a_regression_is_a_failure_in_junit_xml(drilled: Project) -> None:
+    drilled.backend(FORGETS)
+    drilled.run(*GATE, "--junit-xml=junit.xml")
+    suite = ET.parse(drilled.path / "junit.xml").getroot().find("testsuite")  # noqa: S314  # written by pytest
+    assert suite is not None
+    assert (suite.get("tests"), suite.get("failures")) == ("13", "1")
+    failure = suite.find("testcase[@name='gate[regression]']/failure")
+    assert failure is not None
+    assert "keywords" in (failure.text or "")
+
+
+def test_the_same_answers_pass_and_say_so(drilled: Project) -> None:
+    result = drilled.run(*GATE, "--junit-xml=junit.xml")
+    assert result.ret == 0
+    assert gate(drilled)["outcome"] == "pass"
+    suite = ET.parse(drilled.path / "junit.xml").getroot().find("testsuite")  # noqa: S314  # written by pytest
+    assert suite is not None
+    assert (suite.get("tests"), suite.get("failures")) == ("13", "0")
+
+
+def test_a_fall_of_a_few_cases_is_inconclusive_and_says_what_would_settle_it(drilled: Project) -> None:
+    drilled.backend("knows=lambda case: int(case.id[1:]) >= 2")
+    result = drilled.run(*GATE)
+    assert result.ret == 0
+    verdict = gate(drilled)["verdicts"][0]
+    assert (gate(drilled)["outcome"], verdict["outcome"]) == ("inconclusive", "inconclusive")
+    assert verdict["needed_cases"] > 12
+    assert str(verdict["needed_cases"]) in result.stdout.str()
+
+
+def test_a_fall_within_the_margin_does_not_fail(drilled: Project) -> None:
+    drilled.backend(FORGETS)
+    assert drilled.run(*GATE, "--llmbench-margin=0.9").ret == 0
+    assert drilled.run(*GATE, "--llmbench-compare=accepted", "--llmbench-alpha=0.0001").ret == 0
+
+
+def test_comparing_alone_shows_the_change_and_fails_nothing(drilled: Project) -> None:
+    drilled.backend(FORGETS)
+    result = drilled.run("--llmbench-no-cache", "--llmbench-compare=accepted")
+    assert result.ret == 0
+    assert gate(drilled)["kind"] == "compare"
+    result.stdout.fnmatch_lines(["*keywords*1.000 -> 0.333*"])
+
+
+def test_improvement_must_be_shown(drilled: Project) -> None:
+    assert drilled.run("--llmbench-gate=improvement").ret == 0
+    assert gate(drilled)["against"] == "base"
+    drilled.backend("knows=lambda case: case.id == 'c0'")
+    assert drilled.run("--llmbench-gate=improvement", "--llmbench-no-cache").ret == pytest.ExitCode.TESTS_FAILED
+    assert gate(drilled)["outcome"] == "inconclusive"
+
+
+def test_workers_share_one_gate(drilled: Project) -> None:
+    drilled.backend(FORGETS)
+    result = drilled.run_alone(*GATE, "-n2")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(passed=12, failed=1)
+
+
+def test_cases_that_one_side_lacks_are_told(drilled: Project) -> None:
+    result = drilled.run(*GATE, "-k", "not c3")
+    result.stdout.fnmatch_lines(["*1 case of the baseline not in this run*drill/c3*"])
+    assert [note["kind"] for note in gate(drilled)["notes"]] == ["missing_in_run"]
+
+
+def test_a_missing_baseline_ends_the_session_before_anything_is_asked_or_warns_when_told_to(project: Project) -> None:
+    result = project.run("--llmbench-gate=regression", "--llmbench-compare=accepted")
+    assert result.ret == 2
+    assert "no run 'accepted'" in result.stdout.str() + result.stderr.str()
+    assert project.asked() == []
+    project.write("configs/llmbench.yaml", "output: {png: false}\ngate: {missing_baseline: warn}\n")
+    result = project.run("--llmbench-gate=regression", "--llmbench-compare=accepted")
+    assert result.ret == 0
+    assert gate(project)["notes"][0]["kind"] == "no_baseline"
+
+
+def test_a_run_cut_short_is_not_judged(drilled: Project) -> None:
+    suite = drilled.path / "prompts/drill.yaml"
+    suite.write_text(suite.read_text().replace("{id: c3,", "{id: c3, expect: {keywords: true},"))
+    drilled.backend(FORGETS)
+    assert drilled.run(*GATE, "-x").ret == pytest.ExitCode.TESTS_FAILED
+    result = drilled.run(*GATE, "-x")
+    result.stdout.fnmatch_lines(["*the run was cut short: the gate has judged nothing"])
+
+
+def test_github_gets_annotations_and_a_summary(drilled: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    drilled.backend(FORGETS)
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(drilled.path / "summary.md"))
+    result = drilled.run(*GATE)
+    result.stdout.fnmatch_lines(["::error*keywords*"])
+    assert "keywords" in (drilled.path / "summary.md").read_text(encoding="utf-8")

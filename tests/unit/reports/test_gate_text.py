@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from gates import gate, note, verdict
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from pytest_llmbench.reports.gate_text import gate_lines
+
+REASON = "relevance of finetuned fell by 0.12 (95% interval -0.20 to -0.05, p = 0.003)."
+
+
+def said(*lines: str) -> str:
+    return " ".join(" ".join(lines).split())
+
+
+def test_a_failed_gate_names_metric_category_effect_interval_and_cases() -> None:
+    failed = gate(verdict(), verdict("pass", "keywords", moved=[]), verdict(category="tool_routing"), notes=[note()])
+    assert gate_lines(failed, 100) == [
+        "FAIL: regression gate against baseline 0007_accepted (abcdef01); the session fails",
+        REASON,
+        "",
+        "finetuned       before->after  effect    95% interval      p   n  verdict",
+        "relevance      0.660 -> 0.540  -0.120  -0.200..-0.050  0.003  30     fail",
+        " tool_routing  0.660 -> 0.540  -0.120  -0.200..-0.050  0.003  30     fail",
+        "keywords       0.660 -> 0.760  +0.100  +0.020..+0.180  1.000  30     pass",
+        "",
+        "p is one-sided and adjusted for all comparisons of this gate (Holm), at alpha 0.05; the interval",
+        "  (95%) is of the mean change.",
+        "",
+        "moved most in relevance of finetuned:",
+        "  tool_routing/cas-03  1.000 -> 0.000",
+        "",
+        "note: 2 cases of the baseline are not in this run: a/b, a/c",
+    ]
+
+
+def test_an_inconclusive_verdict_says_what_would_settle_it() -> None:
+    shown = said(*gate_lines(gate(verdict("inconclusive")), 80))
+    assert "INCONCLUSIVE: regression gate" in shown
+    assert "the session does not fail for it" in shown
+    assert (
+        "relevance of finetuned: about 210 cases, or 4 epochs, would settle it; with these 30 a drop of 0.090 would "
+        "have been found"
+    ) in shown
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"needed_epochs": None}, "about 210 cases would settle it"),
+        ({"needed_cases": None}, "4 epochs would settle it"),
+        ({"needed_cases": None, "needed_epochs": None}, "cannot be told"),
+        ({"needed_cases": None, "needed_epochs": None, "n": 1, "detectable": None}, "one case is too few"),
+        ({"needed_cases": None, "needed_epochs": None, "n": 0, "detectable": None}, "no case is scored on both sides"),
+        ({"higher_is_better": False}, "a rise of 0.090"),
+    ],
+)
+def test_what_settles_it_follows_what_is_known(changed: dict[str, Any], sentence: str) -> None:
+    assert sentence in said(*gate_lines(gate(verdict("inconclusive", **changed)), 80))
+
+
+def test_an_improvement_gate_speaks_of_the_rise_it_could_have_found() -> None:
+    wanted = gate(verdict("inconclusive"), kind="improvement", against="base", baseline=None, failed=True)
+    shown = said(*gate_lines(wanted, 80))
+    assert "INCONCLUSIVE: improvement gate against each adapter's own base; the session fails" in shown
+    assert "a rise of 0.090 would have been found" in shown
+
+
+def test_only_open_categories_are_shown_failed_ones_first() -> None:
+    some = gate(
+        verdict("pass"),
+        verdict("pass", category="quiet"),
+        verdict("inconclusive", category="unsure"),
+        verdict("fail", category="broken"),
+    )
+    names = [line.split()[0] for line in gate_lines(some, 100)[4:7]]
+    assert names == ["relevance", "broken", "unsure"]
+    assert "quiet" not in said(*gate_lines(some, 100))
+
+
+def test_many_open_categories_are_counted_not_listed() -> None:
+    some = gate(verdict("pass"), *(verdict(category=f"c{place:02}") for place in range(40)))
+    lines = gate_lines(some, 100)
+    assert "30 more failed or inconclusive categories are in the report" in said(*lines)
+    assert len(lines) < 40
+
+
+def test_a_missing_baseline_is_told_without_a_table() -> None:
+    lost = gate(
+        against="base",
+        baseline=None,
+        outcome="fail",
+        failed=True,
+        reason="no run is called 'accepted'",
+        notes=[note("no_baseline", "x")],
+    )
+    assert gate_lines(lost, 80) == [
+        "FAIL: regression gate against a baseline that is missing; the session fails",
+        "no run is called 'accepted'",
+        "",
+        "note: x",
+    ]
+
+
+def test_a_narrow_terminal_gets_sentences_instead_of_columns() -> None:
+    shown = said(*gate_lines(gate(verdict(low=None, high=None)), 60))
+    assert "fail: relevance of finetuned: 0.660 -> 0.540, -0.120 (p = 0.003, n = 30)" in shown
+
+
+def test_several_adapters_and_epochs_have_their_own_rows() -> None:
+    lines = gate_lines(gate(verdict(epochs=3), verdict("pass", variant="v2", p_adjusted=0.0002)), 100)
+    assert any(line.startswith("finetuned") for line in lines)
+    assert any(line.startswith("v2") for line in lines)
+    assert "30x3" in said(*lines)
+    assert "<0.001" in said(*lines)
+
+
+NAMES = st.text(min_size=1, max_size=90) | st.sampled_from(["日本語" * 40, "x" * 500, "a\x1b[31mb\u202ec", "é" * 70])
+
+
+@given(
+    width=st.integers(60, 200),
+    name=NAMES,
+    category=NAMES,
+    message=NAMES,
+    value=st.floats(-1e9, 1e9),
+)
+def test_no_line_is_wider_than_the_terminal(width: int, name: str, category: str, message: str, value: float) -> None:
+    moved = [{"case": name, "before": value, "after": 0.0}]
+    some = gate(
+        verdict(variant=name, moved=moved, before=value, effect=value),
+        verdict("inconclusive", metric=name, category=category),
+        reason=message * 3,
+        notes=[note(message=message)],
+    )
+    lines = gate_lines(some, width)
+    assert max(map(cell_len, lines)) <= width
+    assert not any(sign in line for line in lines for sign in "\x1b\u202e\n\r")
+
+
+def test_all_words_of_our_own_are_plain_ascii() -> None:
+    some = gate(verdict(), verdict("inconclusive", "keywords", category="c"), notes=[note()])
+    for width in (60, 200):
+        assert "\n".join(gate_lines(some, width)).isascii()

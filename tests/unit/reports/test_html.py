@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import html.parser
+import json
+import re
+import string
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from report_runs import full_run, relevance, result, run
+
+from pytest_llmbench.errors import UsageError
+from pytest_llmbench.records import Run
+from pytest_llmbench.reports import build_document, read_document
+from pytest_llmbench.reports.catalogue import LANGUAGES
+from pytest_llmbench.reports.html import render_html, write_html
+from pytest_llmbench.reports.html.scale import scale_over, symmetric
+from pytest_llmbench.reports.html.words import ENGLISH, FRENCH
+
+EXAMPLE = Path(__file__).parents[3] / "reports" / "example" / "benchmark.json"
+HOSTILE = "</script><script>alert(1)</script><!-- <b onclick='x()'> \u202e {{ 7 * 7 }} 👩‍👩‍👧 & \ud800"
+
+
+class Page(html.parser.HTMLParser):
+    """What a browser would make of the page: elements, visible text, and the data for the script."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text, self._data, self._inside = "", "", ""
+        self.feed(source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._inside = "data" if dict(attrs).get("id") == "data" else tag
+
+    def handle_endtag(self, tag: str) -> None:  # noqa: ARG002  # the name is the base class's
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "data":
+            self._data += data
+        elif self._inside not in {"script", "style"}:
+            self.text += f" {data}"
+
+    @property
+    def data(self) -> Any:
+        return json.loads(self._data)
+
+    @property
+    def words(self) -> str:
+        return " ".join(self.text.split())
+
+
+def document(some_run: Run) -> dict[str, Any]:
+    return build_document(some_run, answer_chars=500)
+
+
+def page(some_run: Run, language: str = "en", **changed: Any) -> Page:
+    return Page(render_html({**document(some_run), **changed}, [], language))
+
+
+def gate(**changed: Any) -> dict[str, Any]:
+    verdict = {
+        "variant": "finetuned",
+        "metric": "relevance",
+        "category": None,
+        "outcome": "fail",
+        "effect": -0.12,
+        "low": -0.2,
+        "high": -0.05,
+        "p_value": 0.0002,
+        "p_adjusted": 0.0006,
+        "margin": 0.05,
+        "higher_is_better": True,
+        "before": 0.66,
+        "after": 0.54,
+        "n": 30,
+        "epochs": 3,
+        "detectable": 0.09,
+        "needed_cases": 210,
+        "needed_epochs": 9,
+        "method": "sign-flip",
+        "moved": [{"case": "a/<b>", "before": 1.0, "after": 0.0}],
+    }
+    return {
+        "kind": "regression",
+        "against": "base",
+        "baseline": None,
+        "alpha": 0.05,
+        "confidence": 0.95,
+        "outcome": "fail",
+        "failed": True,
+        "reason": "relevance fell by <0.12>",
+        "verdicts": [verdict | changed],
+        "notes": [{"kind": "changed_prompt", "message": "1 prompt differs", "cases": ["a/<b>"]}],
+    }
+
+
+def placeholders(text: str) -> set[str | None]:
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+
+
+def test_the_page_has_the_same_words_in_both_languages_and_shadows_no_shared_one() -> None:
+    assert list(ENGLISH) == list(FRENCH)
+    assert {key: placeholders(text) for key, text in ENGLISH.items()} == {
+        key: placeholders(text) for key, text in FRENCH.items()
+    }
+    assert not ENGLISH.keys() & LANGUAGES["en"].keys()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_real_run_becomes_a_page_that_says_that_no_gate_was_asked_for(language: str) -> None:
+    read = read_document(EXAMPLE)
+    shown = Page(render_html(read, [], language))
+    assert {"en": "No gate was asked for", "fr": "Aucun contrôle n'a été demandé"}[language] in shown.words
+    assert {"en": "EFFECTIVE", "fr": "EFFICACE"}[language] in shown.words
+    assert str(read["metadata"]["backend"]["base_weights_sha256"]) in shown.words
+    assert [row["case"] for row in shown.data["rows"]] == [row["case"] for row in read["results"]]
+
+
+def test_another_language_is_refused() -> None:
+    with pytest.raises(UsageError, match="'de'"):
+        render_html(document(full_run()), [], "de")
+
+
+def test_the_page_asks_nothing_of_the_network() -> None:
+    source = render_html(document(full_run()) | {"gate": gate()}, [], "en")
+    shown = Page(source)
+    [policy] = [attrs["content"] for tag, attrs in shown.elements if attrs.get("http-equiv")]
+    assert policy == "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+    fetched = [
+        value for _, attrs in shown.elements for name in ("src", "href", "data", "action") if (value := attrs.get(name))
+    ]
+    assert all(value.startswith(("#", "data:,")) for value in fetched)
+    assert not re.search(r"https?://|@import|url\(|fetch\(|XMLHttpRequest|WebSocket|sendBeacon", source)
+
+
+def test_hostile_text_stays_text_everywhere() -> None:
+    texts = {"base": HOSTILE, "finetuned": HOSTILE}
+    hostile = document(run(result(f"{HOSTILE}/{HOSTILE}", {"relevance": {"base": 0.0, "finetuned": 1.0}}, texts=texts)))
+    hostile["metadata"] |= {"device": HOSTILE, "announcements": [HOSTILE], HOSTILE: HOSTILE}
+    saved = {"name": HOSTILE, "timestamp": "x", "variants": {HOSTILE: {HOSTILE: 0.5}}, "outcome": None}
+    held = gate(variant=HOSTILE, metric=HOSTILE, category=HOSTILE) | {"reason": HOSTILE}
+    harmless = [tag for tag, _ in page(run(relevance("a/1", 0.0, 1.0)), gate=gate()).elements]
+    shown = Page(render_html(hostile | {"gate": held}, [saved, saved], "en"))
+    tags = [tag for tag, _ in shown.elements]
+    assert tags.count("script") == harmless.count("script")
+    assert "b onclick" not in " ".join(tags)
+    assert not [attrs for _, attrs in shown.elements if "onclick" in attrs]
+    assert "{{ 7 * 7 }}" in shown.words
+    assert shown.data["rows"][0]["answers"][0]["text"] == HOSTILE.replace("\ud800", "\ufffd")
+
+
+def test_a_gate_shows_its_evidence() -> None:
+    shown = page(full_run(), gate=gate())
+    for part in (
+        "Regression gate: Fail",
+        "relevance fell by <0.12>",
+        "-0.120",
+        "-0.200 to -0.050",
+        "<0.001",
+        "30 × 3",
+    ):
+        assert part in shown.words
+    for part in ("210 cases or 9 epochs", "a/<b>", "Changed prompts", "exit code 1", "95% intervals"):
+        assert part in shown.words
+
+
+def test_a_verdict_without_interval_or_p_says_so() -> None:
+    shown = page(full_run(), gate=gate(low=None, high=None, p_value=None, p_adjusted=None, needed_cases=None, n=1))
+    assert "none: too few pairs" in shown.words
+    assert "9 epochs" in shown.words
+
+
+def test_intervals_against_a_baseline_are_not_drawn_on_differences_from_the_base() -> None:
+    held = gate() | {"against": "baseline"}
+    shown = page(full_run(), gate=held)
+    assert "No interval is drawn" in shown.words
+    assert not [attrs for _, attrs in shown.elements if attrs.get("class") == "band"]
+
+
+def test_verdicts_in_other_units_do_not_share_an_axis() -> None:
+    held = gate()
+    slower = held["verdicts"][0] | {
+        "metric": "latency_s",
+        "higher_is_better": False,
+        "effect": 4.0,
+        "low": 2.0,
+        "high": 6.0,
+    }
+    held["verdicts"].append(slower)
+    shown = page(full_run(), gate=held)
+    assert [attrs.get("class") for tag, attrs in shown.elements if tag == "table"].count("verdicts") == 2
+    assert "better ◂ ▸ worse" in shown.words
+
+
+@pytest.mark.parametrize("variants", [("base",), ("finetuned",), ("base", "a", "b", "c", "d", "e", "f")])
+def test_any_number_of_variants_has_a_page(variants: tuple[str, ...]) -> None:
+    shown = page(full_run(variants=variants))
+    assert shown.data["variants"] == list(variants)
+    assert shown.data["base"] == ("base" if "base" in variants else None)
+    assert ("Nothing to draw" in shown.words) == (len(variants) == 1)
+
+
+def test_unscored_scores_stay_null_and_are_counted() -> None:
+    shown = page(run(relevance("a/1", None, 0.4), relevance("a/2", 0.2, 0.4)))
+    assert shown.data["rows"][0]["scores"] == [[None, 0.4]]
+    assert "Unscored and left out: base 1." in shown.words
+
+
+def test_epochs_of_a_case_make_one_step_of_the_differences() -> None:
+    some = [
+        result("a/1", {"relevance": {"base": 0.0, "finetuned": value}}, epoch=epoch)
+        for epoch, value in enumerate((0.2, 0.6))
+    ]
+    shown = page(run(*some, relevance("a/2", 0.5, 0.5)))
+    assert "(n = 2)" in shown.words
+    assert "mean +0.200" in shown.words
+
+
+def test_a_run_without_any_metric_or_result_still_has_a_page() -> None:
+    assert page(run()).data["rows"] == []
+    assert page(run(result("a/1", {}))).data["leading"] is None
+
+
+def test_the_trend_has_every_saved_run_and_this_one_once() -> None:
+    some = document(run(relevance("a/1", 0.2, 0.4)))
+    means = {"base": {"relevance": 0.2}, "finetuned": {"relevance": 0.3}}
+    saved = [{"name": f"{n:04}_x", "timestamp": f"2026-01-0{n}", "variants": means, "outcome": "pass"} for n in (1, 2)]
+    this = {**saved[0], "name": "0003_x", "timestamp": some["metadata"]["timestamp"]}
+    shown = Page(render_html(some, [*saved, this], "en"))
+    assert "0001_x" in shown.words
+    assert "0003_x" not in shown.words
+    assert len([1 for tag, attrs in shown.elements if tag == "polyline"]) == 2
+
+
+def test_one_run_alone_has_no_trend() -> None:
+    assert "No other run is saved yet" in page(full_run()).words
+
+
+def test_a_page_is_written_in_one_step(tmp_path: Path) -> None:
+    some = document(full_run())
+    write_html(some, [], tmp_path / "new" / "benchmark.html", "fr")
+    assert (tmp_path / "new" / "benchmark.html").read_text(encoding="utf-8") == render_html(some, [], "fr")
+
+
+@given(st.lists(st.floats(-1e9, 1e9, allow_subnormal=False).map(lambda value: round(value, 6)), min_size=1))
+def test_an_axis_holds_its_values_and_few_round_ticks(values: list[float]) -> None:
+    for scale in (scale_over(values), symmetric(values)):
+        slack = 1e-6 * (scale.high - scale.low)
+        assert scale.low - slack <= min([0.0, *values]) <= max([0.0, *values]) <= scale.high + slack
+        assert 2 <= len(scale.ticks) <= 8
+        assert 0.0 in scale.ticks
+        assert scale.at(scale.low) == 0.0 == scale.from_top(scale.high)

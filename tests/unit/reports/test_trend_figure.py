@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
+from PIL import Image
+
+from pytest_llmbench.reports.trend_figure import MOST_VARIANTS, render
+from pytest_llmbench.reports.wording import words
+
+OUTCOMES = ("pass", "fail", "inconclusive", None)
+
+
+def saved(place: int, names: tuple[str, ...] = ("base", "finetuned"), **changed: Any) -> dict[str, Any]:
+    means = {name: {"relevance": 0.2 + 0.3 * turn, "keywords": 0.4} for turn, name in enumerate(names)}
+    known: dict[str, Any] = {
+        "name": f"{place:04}_run",
+        "timestamp": "2026-02-18T10:00:00+00:00",
+        "variants": means,
+        "outcome": OUTCOMES[place % 4],
+    }
+    return known | changed
+
+
+def drawn(history: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Figure:
+    figures: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    render(history, Path("unused.png"), words("en"))
+    return figures[0]
+
+
+def texts_of(figure: Figure) -> list[str]:
+    from matplotlib.text import Text
+
+    return [text.get_text() for text in figure.findobj(Text) if text.get_visible()]
+
+
+def test_each_leading_metric_has_a_panel_with_a_line_a_variant(monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = drawn([saved(place) for place in range(5)], monkeypatch)
+    assert [axes.get_title() for axes in figure.axes] == ["Relevance", "Keywords found (share)"]
+    assert [len(axes.lines) for axes in figure.axes] == [2, 2]
+    assert list(np.asarray(figure.axes[0].lines[1].get_ydata())) == [0.5] * 5
+
+
+def test_every_outcome_has_a_shape_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = drawn([saved(place) for place in range(4)], monkeypatch)
+    marks = [item for item in figure.axes[0].collections if isinstance(item, PathCollection)][:4]
+    assert [np.asarray(mark.get_offsets())[0, 0] for mark in marks] == [0, 2, 1, 3]
+    assert len({mark.get_paths()[0].vertices.tobytes() for mark in marks}) == 4  # type: ignore[union-attr]  # always an array
+    assert {"pass", "fail", "inconclusive", "no gate"} <= set(texts_of(figure))
+
+
+def test_a_run_that_lacks_a_variant_or_a_mean_leaves_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    history = [saved(0), saved(1, ("base",)), saved(2, variants={"finetuned": {"relevance": None}}), saved(3)]
+    figure = drawn(history, monkeypatch)
+    drawn_values = [[str(value) for value in np.asarray(line.get_ydata())] for line in figure.axes[0].lines]
+    assert drawn_values == [["0.2", "0.2", "nan", "0.2"], ["0.5", "nan", "nan", "0.5"]]
+
+
+@pytest.mark.parametrize("count", [1, 2, 24, 25, 40, 300])
+def test_run_names_are_thinned_and_the_newest_is_kept(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = [
+        label.get_text()
+        for label in drawn([saved(place) for place in range(count)], monkeypatch).axes[-1].get_xticklabels()
+    ]
+    assert labels[-1] == f"{count - 1:04}_run"
+    assert min(count, 13) <= len(labels) <= 24
+
+
+def test_of_many_variants_those_of_the_latest_runs_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    history = [saved(place, ("base", f"v{place}")) for place in range(9)]
+    shown = texts_of(drawn(history, monkeypatch))
+    assert f"Trend over the saved runs (9), {MOST_VARIANTS} of 10 variants, the latest" in shown
+    assert "v8" in shown
+    assert "v0" not in shown
+
+
+@pytest.mark.parametrize("history", [[], [saved(0, variants={})], [saved(0, variants={"base": {"relevance": None}})]])
+def test_without_means_the_figure_says_so(history: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "Nothing scored" in texts_of(drawn(history, monkeypatch))
+
+
+def test_the_file_is_a_300_dpi_png_drawn_without_pyplot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    render([saved(0, name="$x_1$ 日本語")], tmp_path / "x.png", words("fr"))
+    with Image.open(tmp_path / "x.png") as image:
+        assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+        assert image.size[0] == 14 * 300
