@@ -282,18 +282,25 @@ def _reason(verdicts: Sequence[Mapping[str, Any]], outcome: Outcome, kind: Kind)
         return "nothing could be compared: no metric of the gate is scored on both sides"
     deciding = [verdict for verdict in verdicts if verdict["outcome"] == outcome]
     first = min(deciding or verdicts, key=lambda verdict: (verdict["category"] is not None, verdict["p_adjusted"]))
+    fell = "" if kind == "regression" and outcome is Outcome.PASS else f"p = {first['p_adjusted']:.2g}, "
     told = (
         f"{first['metric']} of {first['variant']}{_within(first)} went from {first['before']:.3f} to "
-        f"{first['after']:.3f} ({_interval(first)}p = {first['p_adjusted']:.2g}, {first['n']} cases)"
+        f"{first['after']:.3f} ({_interval(first)}{fell}{first['n']} cases)"
     )
     if outcome is Outcome.FAIL:
         others = f", and {len(deciding) - 1} more got worse" if len(deciding) > 1 else ""
         return f"{told}{others}"
     if outcome is Outcome.PASS:
+        if not any(verdict["effect"] or verdict["low"] for verdict in verdicts):
+            return "no score changed in any case"
         claim = "nothing got worse by more than its margin" if kind == "regression" else "better, and nothing worse"
         return f"{claim}: {told}"
-    lack = "neither a regression nor its absence" if kind == "regression" else "no improvement"
-    return f"{lack} could be shown from these cases: {told}"
+    lack = {
+        "regression": "neither a regression nor its absence",
+        "improvement": "no improvement",
+        "compare": "no change",
+    }
+    return f"{lack[kind]} could be shown from these cases: {told}"
 
 
 def _within(verdict: Mapping[str, Any]) -> str:

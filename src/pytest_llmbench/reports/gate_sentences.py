@@ -98,7 +98,8 @@ def _power(verdict: Verdict, gate: Gate, say: Words) -> str:
 def p_meaning(gate: Gate, say: Words) -> str:
     """How p and the interval are to be read."""
     alpha = f"{gate['alpha']:g}".replace(".", say("decimal_mark"))
-    return say("gate_p_meaning", alpha=alpha, confidence=confidence(gate, say))
+    side = say("gate_p_" + gate["kind"])
+    return say("gate_p_meaning", side=side, alpha=alpha, confidence=confidence(gate, say))
 
 
 def confidence(gate: Gate, say: Words) -> str:

@@ -22,9 +22,12 @@ ENGLISH = {
     "gate_evidence": "{subject}: {before} -> {after}, {effect} ({interval}p {p}, n = {cases})",
     "gate_interval": "{percent} interval {low} to {high}, ",
     "gate_p_meaning": (
-        "p is one-sided and adjusted for all comparisons of this gate (Holm), at alpha {alpha}; the interval"
+        "p, {side}, is adjusted for all comparisons of this gate (Holm) and held against alpha {alpha}; the interval"
         " ({confidence}) is of the mean change."
     ),
+    "gate_p_regression": "the chance of such a fall where nothing got worse",
+    "gate_p_improvement": "the chance of such a gain where nothing got better",
+    "gate_p_compare": "the chance of such a change where nothing changed",
     "gate_settled_by_cases": "about {cases} cases would settle it",
     "gate_settled_by_epochs": "{epochs} epochs would settle it",
     "gate_settled_by_both": "about {cases} cases, or {epochs} epochs, would settle it",
@@ -101,9 +104,12 @@ FRENCH = {
     "gate_evidence": "{subject} : {before} -> {after}, {effect} ({interval}p {p}, n = {cases})",
     "gate_interval": "intervalle à {percent} de {low} à {high}, ",
     "gate_p_meaning": (
-        "p est unilatéral et corrigé pour toutes les comparaisons de ce contrôle (Holm), avec alpha {alpha} ;"
+        "p, {side}, est corrigé pour toutes les comparaisons de ce contrôle (Holm) et comparé à alpha {alpha} ;"
         " l'intervalle ({confidence}) est celui du changement moyen."
     ),
+    "gate_p_regression": "la probabilité d'une telle baisse si rien n'a empiré",
+    "gate_p_improvement": "la probabilité d'un tel gain si rien ne s'est amélioré",
+    "gate_p_compare": "la probabilité d'un tel écart si rien n'a changé",
     "gate_settled_by_cases": "environ {cases} cas trancheraient",
     "gate_settled_by_epochs": "{epochs} répétitions trancheraient",
     "gate_settled_by_both": "environ {cases} cas, ou {epochs} répétitions, trancheraient",
