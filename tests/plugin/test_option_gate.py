@@ -135,4 +135,4 @@ def test_github_gets_annotations_and_a_summary(drilled: Project, monkeypatch: py
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(drilled.path / "summary.md"))
     result = drilled.run(*GATE)
     result.stdout.fnmatch_lines(["::error*keywords*"])
-    assert "keywords" in (drilled.path / "summary.md").read_text(encoding="utf-8")
+    assert "Keywords found" in (drilled.path / "summary.md").read_text(encoding="utf-8")

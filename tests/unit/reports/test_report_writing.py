@@ -11,6 +11,7 @@ from report_runs import full_run
 
 from pytest_llmbench.errors import NotReadyError
 from pytest_llmbench.reports import read_document, write_reports
+from pytest_llmbench.reports.averages import in_short
 from pytest_llmbench.settings import OutputSettings
 
 
@@ -34,8 +35,11 @@ def test_all_reports_and_the_run_file_are_written(tmp_path: Path) -> None:
         full_run(cases=2), OutputSettings(report_dir=tmp_path), run_dir=tmp_path / "runs" / "0001_first"
     )
     assert {kind: path.relative_to(tmp_path).as_posix() for kind, path in reports.paths.items()} == {
+        "html": "benchmark.html",
         "text": "benchmark.txt",
+        "markdown": "benchmark.md",
         "png": "benchmark.png",
+        "differences": "benchmark-differences.png",
         "json": "benchmark.json",
         "run": "runs/0001_first/run.json",
     }
@@ -43,25 +47,36 @@ def test_all_reports_and_the_run_file_are_written(tmp_path: Path) -> None:
 
 
 def test_reports_that_are_off_are_not_written(tmp_path: Path) -> None:
-    reports = write_reports(full_run(cases=1), OutputSettings(report_dir=tmp_path, png=False, text=False))
+    off = OutputSettings(report_dir=tmp_path, png=False, text=False, html=False, markdown=False)
+    reports = write_reports(full_run(cases=1), off)
     assert [path.name for path in tmp_path.iterdir()] == ["benchmark.json"]
     assert list(reports.paths) == ["json"]
 
 
+def test_the_trend_is_drawn_once_there_are_earlier_runs(tmp_path: Path) -> None:
+    off = OutputSettings(report_dir=tmp_path, text=False, html=False, markdown=False, json=False)
+    run = full_run(cases=2)
+    earlier = in_short("0001_first", write_reports(run, off).document)
+    assert not (tmp_path / "benchmark-trend.png").exists()
+    write_reports(run, off, earlier=[earlier])
+    assert (tmp_path / "benchmark-trend.png").stat().st_size > 10_000
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no file size limits")
 def test_a_full_disk_is_one_message_and_leaves_the_previous_reports_whole(tmp_path: Path) -> None:
-    write_reports(full_run(cases=1), OutputSettings(report_dir=tmp_path))
+    output = OutputSettings(report_dir=tmp_path, html=False)
+    write_reports(full_run(cases=1), output)
     before = contents(tmp_path)
     room_for_text_only = len(before["benchmark.txt"]) * 2
     with (
         files_limited_to(room_for_text_only),
         pytest.raises(NotReadyError, match=r"cannot write .*benchmark\.png: .*free some space"),
     ):
-        write_reports(full_run(cases=1, variants=("base", "v2")), OutputSettings(report_dir=tmp_path))
+        write_reports(full_run(cases=1, variants=("base", "v2")), output)
     assert contents(tmp_path) == before
 
 
 def test_a_report_folder_that_is_a_file_is_one_message(tmp_path: Path) -> None:
     (tmp_path / "reports").write_text("", encoding="utf-8")
-    with pytest.raises(NotReadyError, match=r"cannot write .*benchmark\.txt"):
+    with pytest.raises(NotReadyError, match=r"cannot write .*benchmark\.html"):
         write_reports(full_run(cases=1), OutputSettings(report_dir=tmp_path / "reports"))
