@@ -92,15 +92,18 @@ def _rate(run: Mapping[str, float], what: str, seconds: str) -> float:
 
 
 def _ours(folder: Path) -> dict[str, Any]:
-    command = [
-        Path(sys.executable).parent / "pytest",
+    settings = folder / "pytest.ini"
+    settings.write_text("[pytest]\n", encoding="utf-8")
+    command = [  # as in a user's project: without the plugins and the conftest.py that only our own tests need
+        *("env", "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1", Path(sys.executable).parent / "pytest"),
+        *("-p", "pytest_llmbench.plugin", "--noconftest", "-c", settings),
         "-q",
         "-m",
         "benchmark",
         "tests/suites/test_benchmark.py",
         "--llmbench-no-cache",
     ]
-    done = _run([*command, "-p", "no:randomly", "--llmbench-report-dir", folder / "reports"], prints_json=False)
+    done = _run([*command, "--llmbench-report-dir", folder / "reports"], prints_json=False)
     document = json.loads((folder / "reports/benchmark.json").read_text(encoding="utf-8"))
     metadata, answers = document["metadata"], document["statistics"]["answers"].values()
     return {

@@ -7,7 +7,7 @@ import pytest
 HEAVY = (
     "torch",
     "transformers",
-    "sklearn",
+    "scipy",
     "matplotlib",
     "pydantic",
     "aiohttp",

@@ -25,10 +25,9 @@ def cosine_similarity(_case: Case, base: Completion, completion: Completion) -> 
     first, second = _vector(base.embedding), _vector(completion.embedding)
     if not first.any() or not second.any():
         return None
-    from sklearn.metrics.pairwise import cosine_similarity as cosine
+    from scipy.spatial.distance import cosine  # scikit-learn's takes over a second to import
 
-    value = float(cosine(first.reshape(1, -1), second.reshape(1, -1))[0, 0])
-    return min(1.0, max(-1.0, value))
+    return min(1.0, max(-1.0, 1.0 - float(cosine(first, second))))
 
 
 def _vector(embedding: str) -> NDArray[np.float64]:

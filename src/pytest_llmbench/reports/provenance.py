@@ -12,7 +12,7 @@ from typing import Any
 
 from pytest_llmbench import __version__
 
-LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "numpy", "scipy", "scikit-learn", "pytest")
+LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "numpy", "scipy", "pytest")
 _GIT_TIMEOUT_S = 10
 
 
