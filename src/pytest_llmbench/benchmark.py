@@ -32,11 +32,15 @@ class ExpectationError(AssertionError):
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What every variant answered to one case, and the scores. `answers["base"]` is a `Completion`."""
+    """What every variant answered to one case, and the scores. `answers["base"]` is a `Completion`.
+
+    `lower_is_better` names the metrics, such as `latency_s`, whose `expect` is the most that is allowed.
+    """
 
     case: Case
     completions: Mapping[str, Completion]
     scores: Scores
+    lower_is_better: frozenset[str] = frozenset()
 
     def __getitem__(self, variant: str) -> Completion:
         return self.completions[variant]
@@ -64,7 +68,7 @@ class Answers:
         """Hold what is judged, every fine-tune's answer or else the base's, against the case's `expect`.
 
         Raises:
-            ExpectationError: a score is under what was expected, or a variant could not answer at all.
+            ExpectationError: a score is not what was expected, or a variant could not answer at all.
         """
         __tracebackhide__ = True
         failed = [completion for completion in self.completions.values() if completion.finish == "error"]
@@ -72,17 +76,17 @@ class Answers:
             reasons = "\n".join(f"  {completion.variant}: {completion.error}" for completion in failed)
             raise ExpectationError(f"{self.case.name}: no answer\n{reasons}")
         judged = [variant for variant in self.completions if variant != BASE] or list(self.completions)
-        misses = [self._miss(name, least, one) for name, least in self.case.expect.items() for one in judged]
+        misses = [self._miss(name, wanted, one) for name, wanted in self.case.expect.items() for one in judged]
         if any(misses):
             raise ExpectationError(self._explain([miss for miss in misses if miss]))
 
-    def _miss(self, name: str, least: float, variant: str) -> str | None:
+    def _miss(self, name: str, wanted: float, variant: str) -> str | None:
         metric = _ALIASES.get(name, name)
-        score = self.scores[metric].get(variant)
-        if score is not None and score >= least:
+        score, at_most = self.scores[metric].get(variant), metric in self.lower_is_better
+        if score is not None and (score <= wanted if at_most else score >= wanted):
             return None
         found = "unscored" if score is None else f"{score:.3g}"
-        return f"{metric} of {variant} is {found}, expected at least {float(least):.3g}"
+        return f"{metric} of {variant} is {found}, expected at {'most' if at_most else 'least'} {float(wanted):.3g}"
 
     def _explain(self, misses: Sequence[str]) -> str:
         lines = [f"{self.case.name}: {'; '.join(misses)}", f"  prompt: {self.case.prompt}"]
@@ -121,6 +125,9 @@ class Benchmark:
     ) -> None:
         _check_expectations(cases, metrics)
         self._settings, self._metrics, self._cache = settings, metrics, cache
+        self._lower_is_better = frozenset(
+            name for name, metric in metrics.metrics.items() if not metric.higher_is_better
+        )
         self.backend = backend
         self._planner = Planner(
             backend,
@@ -135,7 +142,7 @@ class Benchmark:
     def answers(self, case: Case) -> Answers:
         """Every variant's answer to the case, scored; the first case of a batch waits for the whole batch."""
         completions = self._planner.answers(case)
-        return Answers(case, completions, self._metrics.score(case, completions))
+        return Answers(case, completions, self._metrics.score(case, completions), self._lower_is_better)
 
     def metrics_described(self) -> dict[str, dict[str, Any]]:
         """What a reader of scores must know of each metric: which way is better, and the unit."""

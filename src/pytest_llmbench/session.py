@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from pytest_llmbench.reports.baseline import Comparable
     from pytest_llmbench.settings import Settings
 
-_DEFAULT_CONFIG = Path("configs/llmbench.yaml")
 _log = logging.getLogger("pytest_llmbench")
 
 SESSION = pytest.StashKey["BenchmarkSession"]()
@@ -75,9 +74,10 @@ class BenchmarkSession:
     def settings(self) -> Settings:
         """Command line over environment over ini file over settings file over defaults."""
         from pytest_llmbench.settings import load_settings
+        from pytest_llmbench.starter import CONFIG
 
         given = options.chosen(self._config, options.OPTIONS[0])
-        path = Path(given[0]) if given else (_DEFAULT_CONFIG if _DEFAULT_CONFIG.is_file() else None)
+        path = Path(given[0]) if given else (CONFIG if CONFIG.is_file() else None)
         return load_settings(path, options.overrides(self._config), os.environ)
 
     @functools.cached_property

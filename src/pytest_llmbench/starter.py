@@ -10,7 +10,9 @@ from pytest_llmbench.errors import NotReadyError, UsageError
 
 _PACKAGE = Path(__file__).parent
 
-PROJECT = ("configs/llmbench.yaml", "prompts/*.yaml", "tests/suites/test_benchmark.py")
+CONFIG = Path("configs/llmbench.yaml")
+"""The settings file that applies where none is named."""
+PROJECT = (str(CONFIG), "prompts/*.yaml", "tests/suites/test_benchmark.py")
 """What `llmbench init` gives a project to edit. The model registry stays packaged, so that an upgrade brings models."""
 DEMO = ("adapters/**/*",)
 """The adapter that the default benchmark compares; without a copy the packaged one is used."""

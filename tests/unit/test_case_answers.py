@@ -53,6 +53,16 @@ def test_the_fine_tunes_score_is_held_against_what_the_case_expects(
             given.check()
 
 
+@pytest.mark.parametrize(("score", "misses"), [(0.5, False), (2.5, True)])
+def test_where_lower_is_better_the_case_expects_at_most(score: float, misses: bool) -> None:  # noqa: FBT001
+    given = dataclasses.replace(answers({"latency_s": 2.0}, latency_s=score), lower_is_better=frozenset({"latency_s"}))
+    if not misses:
+        given.check()
+        return
+    with pytest.raises(ExpectationError, match=r"latency_s of finetuned is 2\.5, expected at most 2"):
+        given.check()
+
+
 def test_without_a_fine_tune_the_base_is_judged() -> None:
     alone = Answers(
         dataclasses.replace(CASE, expect={"tool": True}), {"base": completion("base")}, {"tool_accuracy": {"base": 0.0}}

@@ -115,8 +115,10 @@ FILE_FAULTS = [
     ("benchmark:\n  epochs: 3", "s:2: unknown key 'epochs' in 'benchmark'; it belongs in the section 'generation'"),
     (
         "output:\n  zzz: 3",
-        "s:2: unknown key 'zzz' in 'output'; choose from "
-        "report_dir, json, png, text, html, markdown, language, answer_chars",
+        (
+            "s:2: unknown key 'zzz' in 'output'; choose from "
+            "report_dir, json, png, text, html, markdown, language, answer_chars"
+        ),
     ),
     ("\nmodle: {}", "s:2: unknown section 'modle'; did you mean 'model'?"),
     ("epochs: 3", "s:1: unknown section 'epochs'; it belongs in the section 'generation'"),

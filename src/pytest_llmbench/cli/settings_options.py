@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pytest_llmbench.starter import CONFIG
+
 if TYPE_CHECKING:
     from pytest_llmbench.settings import Settings
 
-_DEFAULT_FILE = Path("configs/llmbench.yaml")
-
 Config = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", envvar="LLMBENCH_CONFIG", help=f"Settings, YAML or JSON; {_DEFAULT_FILE} if there."),
+    typer.Option(metavar="FILE", envvar="LLMBENCH_CONFIG", help=f"Settings, YAML or JSON; {CONFIG} if there."),
 ]
 Base = Annotated[
     str | None, typer.Option(metavar="SPEC", help="Base model: registry alias, hub id, folder or GGUF file.")
@@ -30,7 +30,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 def settings_file(given: Path | None) -> Path | None:
     """The settings file that applies: the given one, else the project's, else none."""
-    return given or (_DEFAULT_FILE if _DEFAULT_FILE.is_file() else None)
+    return given or (CONFIG if CONFIG.is_file() else None)
 
 
 def chosen_settings(file: Path | None, **options: str | None) -> Settings:

@@ -18,6 +18,7 @@ from typing import Protocol
 from filelock import Timeout
 
 from pytest_llmbench.cases import Case
+from pytest_llmbench.errors import UsageError
 from pytest_llmbench.generation.backend import Backend, OutOfMemoryError
 from pytest_llmbench.generation.journal import CompletionCache, Journal, content_key
 from pytest_llmbench.records import Completion
@@ -129,7 +130,11 @@ class Planner:
             fault = "the backend ended without an answer"
             try:
                 for completion in self._backend.complete(chunk, variant):
-                    del waiting[completion.case, completion.epoch]
+                    if waiting.pop((completion.case, completion.epoch), None) is None:
+                        place = f"{completion.case} (epoch {completion.epoch})"
+                        raise UsageError(
+                            f"the backend answered {place} twice, or was not asked for it; mend the backend"
+                        )
                     yield completion
             except OutOfMemoryError:
                 if len(chunk) > 1:

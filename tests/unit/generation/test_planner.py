@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_llmbench.cases import Case
+from pytest_llmbench.errors import UsageError
 from pytest_llmbench.generation.backend import OutOfMemoryError
 from pytest_llmbench.generation.journal import CompletionCache, Journal
 from pytest_llmbench.generation.planner import Planner
@@ -155,6 +156,18 @@ def test_one_prompt_that_never_fits_is_an_error_of_its_own(tmp_path: Path) -> No
     assert (done.finish, done.text) == ("error", "")
     assert done.error is not None
     assert "out of memory with this prompt alone" in done.error
+
+
+def test_a_backend_that_answers_a_case_twice_is_told_so(tmp_path: Path) -> None:
+    class Stutters(Recorder):
+        def complete(self, cases: Sequence[Case], variant: str) -> Iterator[Completion]:
+            for completion in super().complete(cases, variant):
+                yield completion
+                yield completion
+
+    backend = Stutters()
+    with pytest.raises(UsageError, match=r"answered suite/\d+ \(epoch 0\) twice"):
+        planner(backend, [case(1), case(2)], tmp_path).answers(case(1))
 
 
 def test_the_cache_answers_in_the_place_of_the_backend_until_its_identity_changes(tmp_path: Path) -> None:
