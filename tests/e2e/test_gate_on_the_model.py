@@ -34,7 +34,13 @@ def damaged(tmp_path: Path) -> Path:
 
 
 def benchmark(reports: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    pytest_command = [str(Path(sys.executable).parent / "pytest"), "-q", "-m", "benchmark", "tests/suites/test_benchmark.py"]
+    pytest_command = [
+        str(Path(sys.executable).parent / "pytest"),
+        "-q",
+        "-m",
+        "benchmark",
+        "tests/suites/test_benchmark.py",
+    ]
     off = {f"LLMBENCH_OUTPUT__{kind}": "false" for kind in ("PNG", "HTML", "TEXT", "MARKDOWN")}
     quick = {"LLMBENCH_GENERATION__MAX_NEW_TOKENS": "24", "LLMBENCH_METRICS__COSINE_SIMILARITY": "false"}
     return subprocess.run(

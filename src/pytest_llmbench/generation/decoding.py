@@ -24,7 +24,7 @@ _COMPACT_BELOW = 0.8  # copying the cache costs about one step: worth it once a 
 
 @dataclass(slots=True)
 class Row:
-    """One answer under way. Times are seconds since the batch started.
+    """One answer under way. Times are seconds since the batch started; `share_s` is what the row itself took of them.
 
     `hidden_mean` is set at the end: the mean last-layer hidden state over the answer's tokens that were fed back, which
     is every token of an answer that stopped by itself; None when there is none.
@@ -37,12 +37,17 @@ class Row:
     finish: Finish | None = None
     first_token_s: float | None = None
     latency_s: float = 0.0
+    share_s: float = 0.0
     hidden_mean: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When an answer ends: an end-of-sequence token, its length, or its time."""
+    """When an answer ends: an end-of-sequence token, its length, or its time.
+
+    The time is the row's share of its batch's, each step divided among the rows in it: alone it is the latency, and a
+    neighbour's cost, or a machine that grows busy, cuts no answer short that would have been in time alone.
+    """
 
     eos: frozenset[int]
     max_new_tokens: int
@@ -80,7 +85,7 @@ class _Batch:
 
         self.rows = list(rows)
         self.model, self.sampling, self.limits = model, sampling, limits
-        self.started = time.monotonic()
+        self.started = self.stepped = time.monotonic()
         device = model.get_input_embeddings().weight.device
         width = max(len(row.prompt) for row in rows)
         padded = [[pad] * (width - len(row.prompt)) + list(row.prompt) for row in rows]
@@ -113,10 +118,13 @@ class _Batch:
                 [len(row.tokens) for row in self.rows],
                 self.sampling,
             ).tolist()
-            now = time.monotonic() - self.started
+            clock = time.monotonic()
+            now, under_way = clock - self.started, sum(row.finish is None for row in self.rows)
+            share = (clock - self.stepped) / under_way
+            self.stepped = clock
             ended = []
             for place, (row, token) in enumerate(zip(self.rows, chosen, strict=True)):
-                if self._extend(row, token, now):
+                if self._extend(row, token, now, share):
                     row.hidden_mean = self.hidden_sum[place] / self.fed if self.fed else None
                     ended.append(row)
             self._continue_with(chosen)
@@ -141,11 +149,12 @@ class _Batch:
         logits: Tensor = output.logits[:, -1]
         return logits
 
-    def _extend(self, row: Row, token: int, now: float) -> bool:
+    def _extend(self, row: Row, token: int, now: float, share: float) -> bool:
         """Add a token to an answer that is still open; True when it ends here."""
         if row.finish is not None:
             return False
         row.latency_s = now
+        row.share_s += share
         if row.first_token_s is None:
             row.first_token_s = now
         if token in self.limits.eos:
@@ -154,7 +163,7 @@ class _Batch:
         row.tokens.append(token)
         if len(row.tokens) >= self.limits.max_new_tokens:
             row.finish = "length"
-        elif now > self.limits.timeout_s:
+        elif row.share_s > self.limits.timeout_s:
             row.finish = "timeout"
         return row.finish is not None
 

@@ -80,7 +80,7 @@ class LocalBackend:
         return self._calibration.batch_size
 
     def complete(self, cases: Sequence[Case], variant: str) -> Iterator[Completion]:
-        """Answer the cases in one batch; an answer that ran out of time among others is asked again alone.
+        """Answer the cases in one batch.
 
         Raises:
             OutOfMemoryError: the batch does not fit.
@@ -90,16 +90,9 @@ class LocalBackend:
         for case in cases:
             if case not in fitting:
                 yield self._refused(case, variant)
-        late = []
         with self._loaded.speaking_as(variant):
             for case, row in self._decode(fitting):
-                if row.finish == "timeout" and len(fitting) > 1:
-                    late.append(case)
-                else:
-                    yield self._completion(case, variant, row, len(fitting))
-            for case in late:
-                for _, row in self._decode([case]):
-                    yield self._completion(case, variant, row, 1)
+                yield self._completion(case, variant, row, len(fitting))
 
     def embed(self, pairs: Sequence[tuple[Case, Completion]]) -> list[Completion]:
         """Fill in mean last-layer hidden states of the base over each answer, in its prompt's context.

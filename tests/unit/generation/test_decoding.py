@@ -115,6 +115,16 @@ def test_an_answer_out_of_time_ends_with_what_it_has() -> None:
     assert (len(row.tokens), row.finish) == (1, "timeout")
 
 
+def test_an_answer_is_charged_its_share_of_the_batch_and_no_more() -> None:
+    model, asked = llama(), prompts(5)
+    ends = varied_ends([row.tokens for row in answered(model, asked, SAMPLED, NEVER)])
+    rows = answered(model, asked, SAMPLED, Limits(ends, NEW_TOKENS, 60.0))
+    assert sum(row.share_s for row in rows) == pytest.approx(max(row.latency_s for row in rows))
+    assert all(0 < row.share_s < row.latency_s for row in rows)
+    alone = answered(model, asked[:1], SAMPLED, NEVER)[0]
+    assert alone.share_s == pytest.approx(alone.latency_s)
+
+
 def test_each_row_has_its_own_times() -> None:
     model, asked = llama(), prompts(5)
     ends = varied_ends([row.tokens for row in answered(model, asked, SAMPLED, NEVER)])
