@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from pytest_llmbench.paired_scores import PairedScores
 from pytest_llmbench.reports.baseline import Comparable
 
 _NAMED = 5
@@ -18,24 +21,13 @@ def differences_between(baseline: Comparable, run: Comparable) -> list[dict[str,
     return [*_cases(baseline, run), *_surroundings(baseline.metadata, run.metadata)]
 
 
-def unscored(
-    pairs: Sequence[tuple[tuple[Comparable, str], tuple[Comparable, str]]], metrics: Sequence[str]
-) -> list[dict[str, Any]]:
-    """Notes on cases that one side scored and the other could not, so that they are not compared."""
-    notes = []
-    for (before, before_variant), (after, after_variant) in pairs:
-        for metric in metrics:
-            held = [_scored(side, name, metric) for side, name in ((before, before_variant), (after, after_variant))]
-            shared = {row["case"] for row in before.rows} & {row["case"] for row in after.rows}
-            if lost := sorted((held[0] ^ held[1]) & shared):
-                counts = f"{len(held[0] - held[1] & shared)} only before, {len(held[1] - held[0] & shared)} only after"
-                message = f"{metric} of {after_variant} is scored on one side alone ({counts}): {_named(lost)}"
-                notes.append(_note("unscored", message, lost))
-    return notes
-
-
-def _scored(run: Comparable, variant: str, metric: str) -> set[str]:
-    return {row["case"] for row in run.rows if row["scores"].get(metric, {}).get(variant) is not None}
+def unscored(metric: str, variant: str, scores: PairedScores) -> Iterator[dict[str, Any]]:
+    """A note on cases that one side scored and the other could not: they, or those epochs, are not compared alike."""
+    uneven = scores.where(scores.on_one_side())
+    if cases := sorted(uneven.cases.tolist()):
+        before, after = (int((~np.isnan(side)).sum()) for side in (uneven.before, uneven.after))
+        counts = f"{before} answers before, {after} after"
+        yield _note("unscored", f"{metric} of {variant} is not scored alike ({counts}): {_named(cases)}", cases)
 
 
 def _cases(baseline: Comparable, run: Comparable) -> Iterator[dict[str, Any]]:
@@ -88,8 +80,8 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
     """What is known on both sides and differs: an older file that does not tell something has not changed it."""
-    for key in before.keys() & after.keys():
-        earlier, later = before[key], after[key]
+    for key, earlier in before.items():
+        later = after.get(key)
         if earlier != later and None not in (earlier, later):
             yield f"{key} {_shown(earlier)} -> {_shown(later)}"
 

@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pytest_llmbench.comparability import differences_between, unscored
+from pytest_llmbench.paired_scores import CaseGrid, PairedScores, change
 from pytest_llmbench.records import BASE
-from pytest_llmbench.reports.averages import mean
 from pytest_llmbench.reports.baseline import Comparable, comparable
 from pytest_llmbench.stats import CONFIDENCE, Hypothesis, Kind, Outcome, Verdict, judge
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from pytest_llmbench.settings import GateSettings
 
 DEFAULT_METRICS = ("relevance", "keywords", "tool_accuracy")
 
 _OVERALL_WEIGHT = 9.0  # against 1 for all categories of a metric together: those have few cases each
 _MOVED = 5
+_LEAST_P = 0.001
 
-Scores = Mapping[str, Mapping[int, float]]
-"""Case -> epoch -> score; what is unscored is not there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Matched:
-    """One variant's answers before and after: who answered, and in which run."""
-
-    variant: str
-    before: tuple[Comparable, str]
-    after: tuple[Comparable, str]
+_Pair = tuple[str, str]
+"""The variants whose answers are held against each other, before and after."""
 
 
 def compare_runs(
@@ -48,15 +41,19 @@ def compare_runs(
 ) -> dict[str, Any]:
     """The gate object of `run` held against `baseline`: each fine-tune against its namesake there.
 
-    A run with one fine-tune is held against a baseline with one, whatever they are called; a run without any, base
-    against base. `margins` maps a metric to its margin, 0 where it is silent.
+    Where the baseline has one fine-tune only, each of the run's is held against that, whatever they are called; a run
+    without any is held base against base. `margins` maps a metric to its margin, 0 where it is silent.
+
+    Raises:
+        UsageError: a score is beyond any that a metric gives.
     """
-    matched, notes = _namesakes(baseline, run)
-    questions = list(_questions(matched, metrics or DEFAULT_METRICS, margins, categories=categories))
+    pairs, notes = _namesakes(baseline, run)
+    measured = _measured(baseline, run, pairs, metrics or DEFAULT_METRICS, margins)
     commit = (baseline.metadata.get("git") or {}).get("commit")
     timestamp = baseline.metadata.get("timestamp")
     about = {"name": baseline.name, "path": baseline.path, "commit": commit, "timestamp": timestamp}
-    return _gate(questions, kind, alpha, about, [*notes, *differences_between(baseline, run)])
+    questions = _questions(measured, categories=categories)
+    return _gate(questions, kind, alpha, about, [*notes, *differences_between(baseline, run), *_unscored(measured)])
 
 
 def compare_with_base(
@@ -68,13 +65,15 @@ def compare_with_base(
     metrics: Sequence[str] | None = None,
     categories: bool = True,
 ) -> dict[str, Any]:
-    """The gate object of each fine-tune of `run` held against the base's answers in the same run."""
+    """The gate object of each fine-tune of `run` held against the base's answers in the same run.
+
+    Raises:
+        UsageError: a score is beyond any that a metric gives.
+    """
     variants = run.metadata["variants"]
-    matched = [Matched(variant, (run, BASE), (run, variant)) for variant in variants if variant != BASE]
-    if BASE not in variants:
-        matched = []
-    questions = list(_questions(matched, metrics or DEFAULT_METRICS, margins, categories=categories))
-    return _gate(questions, kind, alpha, None, [])
+    pairs = [(BASE, variant) for variant in variants if variant != BASE and BASE in variants]
+    measured = _measured(run, run, pairs, metrics or DEFAULT_METRICS, margins)
+    return _gate(_questions(measured, categories=categories), kind, alpha, None, _unscored(measured))
 
 
 def gate_of(
@@ -88,7 +87,8 @@ def gate_of(
     run = comparable(document, name)
     if settings.baseline is not None and baseline is None:
         message = f"there is no baseline {settings.baseline!r} yet: nothing was compared"
-        return {**_gate([], kind, settings.alpha, None, [_note("no_baseline", message)]), "reason": message}
+        nothing = _gate([], kind, settings.alpha, None, [_note("no_baseline", message)])
+        return {**nothing, "failed": False, "reason": message}
     asked: dict[str, Any] = {
         "kind": kind,
         "alpha": settings.alpha,
@@ -99,56 +99,57 @@ def gate_of(
     gate = compare_runs(baseline, run, **asked) if baseline else compare_with_base(run, **asked)
     if kind != "compare" and gate["outcome"] == Outcome.INCONCLUSIVE:
         strict = settings.inconclusive == "fail" or (settings.inconclusive == "auto" and kind == "improvement")
-        gate["failed"] = strict or not gate["verdicts"]  # a gate that compared nothing guards nothing
+        gate["failed"] |= strict
     return gate
 
 
 @dataclass(frozen=True, slots=True)
-class _Question:
-    """One metric of one variant, over all cases or those of one category."""
+class _Measured:
+    """One metric of one variant, over all cases that both runs have. `categories` has one name a case.
 
-    matched: Matched
+    `is_known` says whether the metric judged any answer, if only to leave it unscored.
+    """
+
+    variant: str
     metric: str
-    category: str | None
     higher_is_better: bool
     margin: float
-    weight: float
-    before: Scores
-    after: Scores
+    categories: NDArray[np.object_]
+    scores: PairedScores
+    is_known: bool
 
     @property
-    def cases(self) -> list[str]:
-        """The cases that are scored on both sides."""
-        return [case for case in self.after if case in self.before]
+    def sign(self) -> float:
+        """What makes a change for the better positive."""
+        return 1.0 if self.higher_is_better else -1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """One metric of one variant, over the scored cases, or those of one category."""
+
+    of: _Measured
+    category: str | None
+    weight: float
+    scores: PairedScores
 
     def hypothesis(self) -> Hypothesis:
-        """Epochs are paired where both sides have the same; else the means over the epochs are."""
-        sign = 1.0 if self.higher_is_better else -1.0
-        places, differences = [], []
-        for place, case in enumerate(self.cases):
-            before, after = self.before[case], self.after[case]
-            if before.keys() == after.keys():
-                pairs = [(before[epoch], after[epoch]) for epoch in after]
-            else:
-                pairs = [(_mean(before), _mean(after))]
-            places += [place] * len(pairs)
-            differences += [sign * (later - earlier) for earlier, later in pairs]
-        # what differs by rounding alone, such as 0.1 + 0.2 and 0.3, has not changed
-        return Hypothesis(np.round(np.array(differences), 12), np.array(places), self.margin, self.weight)
+        changes, cases = self.scores.changes()
+        return Hypothesis(self.of.sign * changes, cases, self.of.margin, self.weight)
 
     def moved(self) -> list[dict[str, Any]]:
         """The cases that lost most, worst first."""
-        sign = 1.0 if self.higher_is_better else -1.0
-        scores = [(case, _mean(self.before[case]), _mean(self.after[case])) for case in self.cases]
-        lost = sorted((sign * (after - before), case, before, after) for case, before, after in scores)
+        before, after = self.scores.means()
+        gains = self.of.sign * change(before, after)
+        worst = np.argsort(gains, kind="stable")[:_MOVED]
         return [
-            {"case": case, "before": before, "after": after}
-            for change, case, before, after in lost[:_MOVED]
-            if change < 0
+            {"case": self.scores.cases[line], "before": float(before[line]), "after": float(after[line])}
+            for line in worst
+            if gains[line] < 0
         ]
 
 
-def _namesakes(baseline: Comparable, run: Comparable) -> tuple[list[Matched], list[dict[str, Any]]]:
+def _namesakes(baseline: Comparable, run: Comparable) -> tuple[list[_Pair], list[dict[str, Any]]]:
     """Which variant of the run is held against which of the baseline, and notes on those that have no counterpart."""
     earlier, later = ([name for name in side.metadata["variants"] if name != BASE] for side in (baseline, run))
     if not later or not earlier:
@@ -157,9 +158,9 @@ def _namesakes(baseline: Comparable, run: Comparable) -> tuple[list[Matched], li
         if later or earlier:
             side = "this run has no fine-tune" if earlier else "the baseline has no fine-tune"
             notes = [_note("changed_model", f"{side}: the bases were compared")]
-        return [Matched(BASE, (baseline, BASE), (run, BASE))] if both else [], notes
-    if len(earlier) == len(later) == 1:
-        return [Matched(later[0], (baseline, earlier[0]), (run, later[0]))], []
+        return [(BASE, BASE)] if both else [], notes
+    if len(earlier) == 1:
+        return [(earlier[0], name) for name in later], []
     notes = [
         _note(kind, f"{name} is not in the {side}, and was not compared")
         for kind, names, others, side in (
@@ -169,58 +170,65 @@ def _namesakes(baseline: Comparable, run: Comparable) -> tuple[list[Matched], li
         for name in names
         if name not in others
     ]
-    return [Matched(name, (baseline, name), (run, name)) for name in later if name in earlier], notes
+    return [(name, name) for name in later if name in earlier], notes
 
 
 def _note(kind: str, message: str) -> dict[str, Any]:
     return {"kind": kind, "message": message, "cases": []}
 
 
-def _questions(
-    matched: Sequence[Matched], metrics: Sequence[str], margins: Mapping[str, float], *, categories: bool
-) -> Iterator[_Question]:
+def _measured(
+    before: Comparable, after: Comparable, pairs: Sequence[_Pair], metrics: Sequence[str], margins: Mapping[str, float]
+) -> list[_Measured]:
+    described, grid = after.metadata.get("metrics") or {}, CaseGrid(before, after)
+    wanted = [(variant, metric) for _, variant in pairs for metric in metrics]
+    return [
+        _Measured(
+            variant,
+            metric,
+            described.get(metric, {}).get("higher_is_better", True),
+            margins.get(metric, 0.0),
+            grid.categories,
+            scores,
+            grid.knows(metric),
+        )
+        for (variant, metric), scores in zip(wanted, grid.scores(pairs, metrics), strict=True)
+    ]
+
+
+def _questions(measured: Sequence[_Measured], *, categories: bool) -> Iterator[_Question]:
     """Every metric of every variant overall, then by category where there are several."""
-    for one in matched:
-        run = one.after[0]
-        for metric in metrics:
-            before, after = _scores(*one.before, metric), _scores(*one.after, metric)
-            shared = before.keys() & after.keys()
-            groups: dict[str | None, set[str]] = {None: shared}
-            for row in run.rows:
-                if row["case"] in shared:
-                    groups.setdefault(row["category"], set()).add(row["case"])
-            if not categories or len(groups) <= 2:  # noqa: PLR2004  # the only category is the whole
-                groups = {None: shared}
-            higher = (run.metadata.get("metrics") or {}).get(metric, {}).get("higher_is_better", True)
-            for category, cases in groups.items():
-                if cases:
-                    weight = _OVERALL_WEIGHT if category is None else 1 / (len(groups) - 1)
-                    sides = ({case: side[case] for case in side if case in cases} for side in (before, after))
-                    yield _Question(one, metric, category, higher, margins.get(metric, 0.0), weight, *sides)
+    for one in measured:
+        shared = one.scores.on_both_sides()
+        if not shared.any():
+            continue
+        yield _Question(one, None, _OVERALL_WEIGHT, one.scores.where(shared))
+        names = list(dict.fromkeys(one.categories[shared]))
+        if categories and len(names) > 1:  # the only category is the whole
+            for name in names:
+                yield _Question(one, name, 1 / len(names), one.scores.where(shared & (one.categories == name)))
 
 
-def _scores(run: Comparable, variant: str, metric: str) -> dict[str, dict[int, float]]:
-    scores: dict[str, dict[int, float]] = {}
-    for row in run.rows:
-        score = row["scores"].get(metric, {}).get(variant)
-        if score is not None:
-            scores.setdefault(row["case"], {})[row["epoch"]] = score
-    return scores
+def _unscored(measured: Sequence[_Measured]) -> Iterator[dict[str, Any]]:
+    """Notes on what is not compared since one side, or neither, has scores of it."""
+    for metric in dict.fromkeys(one.metric for one in measured if not one.is_known):
+        yield _note("unscored", f"{metric} was not measured, and not compared: it is off, or has another name")
+    for one in measured:
+        yield from unscored(one.metric, one.variant, one.scores)
 
 
 def _gate(
-    questions: Sequence[_Question],
+    asked: Iterable[_Question],
     kind: Kind,
     alpha: float,
     baseline: Mapping[str, Any] | None,
-    notes: Sequence[Mapping[str, Any]],
+    notes: Iterable[Mapping[str, Any]],
 ) -> dict[str, Any]:
+    questions = list(asked)
     judged = judge([question.hypothesis() for question in questions], kind, alpha)
     verdicts = [_described(question, verdict) for question, verdict in zip(questions, judged, strict=True)]
     verdicts.sort(key=lambda verdict: verdict["category"] is not None)
     outcome = _outcome(verdicts, kind)
-    matched = {question.matched.variant: question.matched for question in questions}.values()
-    metrics = list(dict.fromkeys(question.metric for question in questions))
     return {
         "kind": kind,
         "against": "baseline" if baseline else "base",
@@ -228,10 +236,10 @@ def _gate(
         "alpha": alpha,
         "confidence": CONFIDENCE,
         "outcome": outcome.value,
-        "failed": kind != "compare" and outcome is Outcome.FAIL,
+        "failed": kind != "compare" and (outcome is Outcome.FAIL or not verdicts),  # comparing nothing guards nothing
         "reason": _reason(verdicts, outcome, kind),
         "verdicts": verdicts,
-        "notes": [*notes, *unscored([(one.before, one.after) for one in matched], metrics)],
+        "notes": list(notes),
     }
 
 
@@ -248,13 +256,13 @@ def _outcome(verdicts: Sequence[Mapping[str, Any]], kind: Kind) -> Outcome:
 
 
 def _described(question: _Question, verdict: Verdict) -> dict[str, Any]:
-    sign = 1.0 if question.higher_is_better else -1.0
+    of, sign, (before, after) = question.of, question.of.sign, question.scores.means()
     low, high = verdict.low, verdict.high
     if low is not None and high is not None:
         low, high = sorted((sign * low, sign * high))
     return {
-        "variant": question.matched.variant,
-        "metric": question.metric,
+        "variant": of.variant,
+        "metric": of.metric,
         "category": question.category,
         "outcome": verdict.outcome.value,
         "effect": sign * verdict.effect,
@@ -262,12 +270,12 @@ def _described(question: _Question, verdict: Verdict) -> dict[str, Any]:
         "high": high,
         "p_value": verdict.p_value,
         "p_adjusted": verdict.p_adjusted,
-        "margin": question.margin,
-        "higher_is_better": question.higher_is_better,
-        "before": mean(_mean(question.before[case]) for case in question.cases),
-        "after": mean(_mean(question.after[case]) for case in question.cases),
+        "margin": of.margin,
+        "higher_is_better": of.higher_is_better,
+        "before": float(before.mean()),
+        "after": float(after.mean()),
         "n": verdict.n,
-        "epochs": verdict.epochs,
+        "epochs": int(verdict.epochs) if verdict.epochs.is_integer() else round(verdict.epochs, 2),
         "detectable": verdict.detectable,
         "needed_cases": verdict.needed_cases,
         "needed_epochs": verdict.needed_epochs,
@@ -282,7 +290,7 @@ def _reason(verdicts: Sequence[Mapping[str, Any]], outcome: Outcome, kind: Kind)
         return "nothing could be compared: no metric of the gate is scored on both sides"
     deciding = [verdict for verdict in verdicts if verdict["outcome"] == outcome]
     first = min(deciding or verdicts, key=lambda verdict: (verdict["category"] is not None, verdict["p_adjusted"]))
-    fell = "" if kind == "regression" and outcome is Outcome.PASS else f"p = {first['p_adjusted']:.2g}, "
+    fell = "" if kind == "regression" and outcome is Outcome.PASS else f"p {_p_value(first)}, "
     told = (
         f"{first['metric']} of {first['variant']}{_within(first)} went from {first['before']:.3f} to "
         f"{first['after']:.3f} ({_interval(first)}{fell}{first['n']} cases)"
@@ -303,6 +311,11 @@ def _reason(verdicts: Sequence[Mapping[str, Any]], outcome: Outcome, kind: Kind)
     return f"{lack[kind]} could be shown from these cases: {told}"
 
 
+def _p_value(verdict: Mapping[str, Any]) -> str:
+    p_value: float = verdict["p_adjusted"]
+    return "< 0.001" if p_value < _LEAST_P else f"= {p_value:.3f}"
+
+
 def _within(verdict: Mapping[str, Any]) -> str:
     return f" in {verdict['category']}" if verdict["category"] else ""
 
@@ -311,7 +324,3 @@ def _interval(verdict: Mapping[str, Any]) -> str:
     if verdict["low"] is None:
         return ""
     return f"95% interval of the change {verdict['low']:+.3f} to {verdict['high']:+.3f}, "
-
-
-def _mean(scores: Mapping[int, float]) -> float:
-    return math.fsum(scores.values()) / len(scores)

@@ -79,6 +79,8 @@ class Machine:
             "HOME": str(root),
             "LANG": "C.UTF-8",
             "PATH": os.pathsep.join([str(stand_ins), str(Path(sys.executable).parent), os.environ["PATH"]]),
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # those that only this repository's tests need are slow to load
+            "PYTEST_PLUGINS": "pytest_llmbench.plugin",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         (root / ".gitconfig").write_text("[user]\nname = A Developer\nemail = developer@example.org\n")

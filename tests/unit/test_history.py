@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from pytest_llmbench.errors import MissingRunError, NotReadyError, UsageError
+from pytest_llmbench.gate import compare_with_base
 from pytest_llmbench.generation.journal import JOURNAL
 from pytest_llmbench.history import find_run, finish, new_folder, save, saved_runs, trend, unfinished
-from pytest_llmbench.reports.baseline import write_baseline
+from pytest_llmbench.reports.baseline import comparable, write_baseline
 
 MakeRun = Callable[..., dict[str, Any]]
 SaveRun = Callable[..., Path]
@@ -327,7 +328,8 @@ def test_a_committed_file_outside_a_repository_is_told(reports: Path) -> None:
 def test_the_trend_tells_the_newest_runs_oldest_first(tmp_path: Path, make_run: MakeRun) -> None:
     for number, outcome in enumerate((None, "pass", "fail")):
         document = make_run(timestamp=f"2026-02-1{number}T10:00:00+00:00")
-        document["gate"] = {"outcome": outcome} if outcome else None
+        gate = compare_with_base(comparable(document, "nightly"), kind="compare")
+        document["gate"] = {**gate, "outcome": outcome} if outcome else None
         save(document, tmp_path, "nightly")
     points = trend(tmp_path, 2)
     assert [(point["name"], point["outcome"]) for point in points] == [

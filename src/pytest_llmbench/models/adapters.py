@@ -87,9 +87,14 @@ def find_adapters(
     paths = [Path(adapter.path).resolve() for adapter in adapters]
     if twice := [path for index, path in enumerate(paths) if path in paths[:index]]:
         raise AdapterError(f"adapter {twice[0]} was chosen twice; name each once (auto takes the newest)")
-    names = [path.name for path in paths]
-    unique = len(set(names)) == len(names) and BASE not in names
-    return dict(zip(names if unique else [f"{path.parent.name}-{path.name}" for path in paths], adapters, strict=True))
+    return dict(zip(_telling_names(paths), adapters, strict=True))
+
+
+def _telling_names(paths: Sequence[Path]) -> list[str]:
+    """The last parts of each path, as few as tell all of them apart, and from the base."""
+    depths = range(1, max(len(path.parts) for path in paths) + 1)
+    all_names = (["-".join(path.parts[-depth:]).strip("/") for path in paths] for depth in depths)
+    return next(names for names in all_names if len({BASE, *names}) > len(paths))
 
 
 def read_adapter(path: Path) -> Adapter:

@@ -30,10 +30,15 @@ def heading(gate: Gate, say: Words) -> str:
         commit = f" ({baseline['commit'][:_COMMIT_CHARS]})" if baseline["commit"] else ""
         against = say("gate_against_baseline", name=short(baseline["name"])) + commit
     done = say("gate_" + gate["kind"], against=against)
-    said = say("gate_labelled", label=say("gate_" + gate["outcome"]), text=done)
-    if gate["outcome"] == "pass" and not gate["failed"]:
+    said = say("gate_labelled", label=outcome_word(gate["outcome"], gate, say), text=done)
+    if gate["kind"] == "compare" or (gate["outcome"] == "pass" and not gate["failed"]):
         return said
     return say("gate_and", text=said, more=say("gate_failed" if gate["failed"] else "gate_allowed"))
+
+
+def outcome_word(outcome: str, gate: Gate, say: Words) -> str:
+    """`PASS` and the like; a comparison, which gates nothing, tells better from worse instead."""
+    return say(f"gate_compare_{outcome}" if gate["kind"] == "compare" else f"gate_{outcome}")
 
 
 def subject(verdict: Verdict, metric: str, say: Words) -> str:

@@ -61,7 +61,7 @@ def _by_metric(verdicts: Sequence[Verdict]) -> list[Verdict]:
 def _table(variant: str, verdicts: Sequence[Verdict], gate: Gate, width: int) -> list[str]:
     interval = f"{gate_sentences.confidence(gate, _SAY)} interval"
     header = [variant, "before->after", "effect", interval, "p", "n", "verdict"]
-    rows = [header, *([_name(verdict), *_cells(verdict)] for verdict in verdicts)]
+    rows = [header, *([_name(verdict), *_cells(verdict, gate)] for verdict in verdicts)]
     room = width - len(_GAP) * (len(header) - 1) - sum(_column_widths(rows)[1:])
     if room < _LEAST_NAME_CELLS:
         return []
@@ -83,15 +83,19 @@ def _shortened(name: str, room: int) -> str:
     return indent + shorten_middle(name, room - len(indent), _DOTS)
 
 
-def _cells(verdict: Verdict) -> list[str]:
+def _cells(verdict: Verdict, gate: Gate) -> list[str]:
     return [
         _scores(verdict),
         _SAY.number(verdict["effect"], signed=True),
         _interval(verdict),
         gate_sentences.p_value(verdict, _SAY),
         gate_sentences.count(verdict),
-        verdict["outcome"],
+        _outcome(verdict, gate),
     ]
+
+
+def _outcome(verdict: Verdict, gate: Gate) -> str:
+    return gate_sentences.outcome_word(verdict["outcome"], gate, _SAY).lower()
 
 
 def _scores(pair: Mapping[str, Any]) -> str:
@@ -105,7 +109,7 @@ def _interval(verdict: Verdict) -> str:
 
 
 def _stacked(verdicts: Sequence[Verdict], gate: Gate, width: int) -> list[str]:
-    said = [f"{verdict['outcome']}: {_evidence(verdict, gate)}" for verdict in verdicts]
+    said = [f"{_outcome(verdict, gate)}: {_evidence(verdict, gate)}" for verdict in verdicts]
     return _sentences(said, width)
 
 

@@ -12,6 +12,9 @@ ENGLISH = {
     "gate_regression": "regression gate against {against}",
     "gate_improvement": "improvement gate against {against}",
     "gate_compare": "comparison with {against}",
+    "gate_compare_pass": "BETTER",
+    "gate_compare_fail": "WORSE",
+    "gate_compare_inconclusive": "NO CHANGE SHOWN",
     "gate_against_base": "each adapter's own base",
     "gate_against_baseline": "baseline {name}",
     "gate_against_missing": "a baseline that is missing",
@@ -22,7 +25,7 @@ ENGLISH = {
     "gate_evidence": "{subject}: {before} -> {after}, {effect} ({interval}p {p}, n = {cases})",
     "gate_interval": "{percent} interval {low} to {high}, ",
     "gate_p_meaning": (
-        "p, {side}, is adjusted for all comparisons of this gate (Holm) and held against alpha {alpha}; the interval"
+        "p, {side}, is adjusted for all that is tested here (Holm) and held against alpha {alpha}; the interval"
         " ({confidence}) is of the mean change."
     ),
     "gate_p_regression": "the chance of such a fall where nothing got worse",
@@ -94,6 +97,9 @@ FRENCH = {
     "gate_regression": "contrôle de régression, par rapport à {against}",
     "gate_improvement": "contrôle d'amélioration, par rapport à {against}",
     "gate_compare": "comparaison avec {against}",
+    "gate_compare_pass": "MEILLEUR",
+    "gate_compare_fail": "MOINS BON",
+    "gate_compare_inconclusive": "AUCUN ÉCART ÉTABLI",
     "gate_against_base": "la base de chaque adaptateur",
     "gate_against_baseline": "la référence {name}",
     "gate_against_missing": "une référence qui manque",
@@ -104,7 +110,7 @@ FRENCH = {
     "gate_evidence": "{subject} : {before} -> {after}, {effect} ({interval}p {p}, n = {cases})",
     "gate_interval": "intervalle à {percent} de {low} à {high}, ",
     "gate_p_meaning": (
-        "p, {side}, est corrigé pour toutes les comparaisons de ce contrôle (Holm) et comparé à alpha {alpha} ;"
+        "p, {side}, est corrigé pour tout ce qui est testé ici (Holm) et comparé à alpha {alpha} ;"
         " l'intervalle ({confidence}) est celui du changement moyen."
     ),
     "gate_p_regression": "la probabilité d'une telle baisse si rien n'a empiré",

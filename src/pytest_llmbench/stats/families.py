@@ -20,7 +20,8 @@ def holm(p_values: Sequence[float], weights: Sequence[float] | None = None) -> l
     adjusted = [1.0] * len(p_values)
     left, highest = sum(shares), 0.0
     for index in sorted(range(len(p_values)), key=lambda index: p_values[index] / shares[index]):
-        highest = max(highest, min(1.0, p_values[index] * left / shares[index]))
+        rise = max(1.0, left / shares[index])  # the last one's is 1, but for rounding
+        highest = max(highest, min(1.0, p_values[index] * rise))
         adjusted[index] = highest
         left -= shares[index]
     return adjusted

@@ -16,6 +16,7 @@ INTERVAL_METHOD = "t interval, widened for skewness"
 
 _MOST_WIDENING = 0.5  # of the t interval's width: with two or three cases that moved, skewness is guesswork
 _SYMMETRIC = 1e-9
+_ROUNDING = 1e-12
 
 
 def mean_interval(differences: Floats, confidence: float = CONFIDENCE) -> tuple[float, float] | None:
@@ -50,10 +51,10 @@ def moments(differences: Floats) -> Moments | None:
     """The moments that a studentized mean needs; None for one case, or where all differ alike."""
     cases = len(differences)
     deviation = float(differences.std(ddof=1)) if cases > 1 else 0.0
-    if not deviation:
+    if cases < 2 or deviation <= _ROUNDING * np.abs(differences).max():  # noqa: PLR2004  # one has no deviation
         return None
     mean = float(differences.mean())
-    bend = float(((differences - mean) ** 3).mean()) / deviation**3 / cases**0.5
+    bend = float((((differences - mean) / deviation) ** 3).mean()) / cases**0.5
     return Moments(mean, deviation / cases**0.5, bend)
 
 

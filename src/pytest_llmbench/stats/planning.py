@@ -44,8 +44,8 @@ def spread(differences: Floats, cases: NDArray[np.int64]) -> Spread:
 
 
 def detectable_effect(spread: Spread, alpha: float) -> float | None:
-    """The smallest effect that a one-sided test of this many cases finds with 80 % power; None where unknown."""
-    if spread.cases < 2 or not spread.variance > 0:  # noqa: PLR2004  # one case has no variance
+    """The smallest effect that a one-sided test finds with 80 % power; None where unknown, or for so few cases none."""
+    if spread.cases < max(2, _least_cases(alpha)) or not spread.variance > 0:  # one case has no variance
         return None
     return _quantiles(alpha, spread.cases - 1) * math.sqrt(spread.variance / spread.cases)
 
@@ -54,21 +54,30 @@ def cases_needed(spread: Spread, effect: float, alpha: float) -> int | None:
     """How many cases would show an effect of this size with 80 % power; None where a million would not."""
     if not spread.variance > 0 or not effect:
         return None
-    needed = spread.variance * (_quantiles(alpha, None) / effect) ** 2
-    return max(spread.cases + 1, math.ceil(needed)) if needed <= _MOST_CASES else None
+    roughly = spread.variance * (_quantiles(alpha, None) / effect) ** 2
+    if roughly > _MOST_CASES:
+        return None
+    least = _least_cases(alpha)
+    needed = spread.variance * (_quantiles(alpha, max(least, roughly) - 1) / effect) ** 2
+    return max(spread.cases + 1, least, math.ceil(needed))
 
 
 def epochs_needed(spread: Spread, effect: float, alpha: float) -> int | None:
-    """How many epochs of the same cases would show it; None where the cases themselves differ too much, or unknown."""
-    if spread.within is None or not effect or not spread.variance > 0:
+    """How many epochs of the same cases would show it; None where unknown, or where cases are too few or too unlike."""
+    if not spread.within or not effect or not spread.variance > 0 or spread.cases < _least_cases(alpha):
         return None
     between = max(0.0, spread.variance - spread.within / spread.epochs)
-    room = spread.cases * (effect / _quantiles(alpha, None)) ** 2 - between
+    room = spread.cases * (effect / _quantiles(alpha, spread.cases - 1)) ** 2 - between
     needed = spread.within / room if room > 0 else math.inf
     return max(math.floor(spread.epochs) + 1, math.ceil(needed)) if needed <= _MOST_EPOCHS else None
 
 
-def _quantiles(alpha: float, freedom: int | None) -> float:
+def _least_cases(alpha: float) -> int:
+    """Fewer cases than this cannot have a p-value of alpha, whatever they score: sign flips have too few patterns."""
+    return math.ceil(-math.log2(alpha))
+
+
+def _quantiles(alpha: float, freedom: float | None) -> float:
     """The sum of the quantiles of level and power, of Student's t where the freedom is known."""
     from scipy import stats
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["regression", "improvement", "compare"]
 
+_ROUNDING = 1e-12
+
 
 class Outcome(enum.StrEnum):
     """What a verdict, or a whole gate, comes to."""
@@ -46,10 +48,11 @@ class Hypothesis:
 class Verdict:
     """The answer to one hypothesis and what it rests on. Effects are positive for better, in the metric's unit.
 
-    `low` and `high` are the two-sided interval of the effect, None with one case. `p_value` is of the test that could
-    decide (worse for a regression gate, better for an improvement gate, either for a comparison), `p_adjusted` the same
-    after Holm's correction. `detectable` is the effect that so many cases find with 80 % power; `needed_cases` and
-    `needed_epochs` would settle an inconclusive verdict if the effect is what it seems.
+    `low` and `high` are the two-sided interval of the effect, None where all cases differ alike. `p_value` is of the
+    test that could decide (worse for a regression gate, better for an improvement gate, either for a comparison),
+    `p_adjusted` the same after Holm's correction. `detectable` is the effect, margin included, that so many cases find
+    with 80 % power; `needed_cases` and `needed_epochs` would settle an inconclusive verdict if the effect is what it
+    seems.
     """
 
     outcome: Outcome
@@ -72,6 +75,9 @@ def judge(hypotheses: Sequence[Hypothesis], kind: Kind, alpha: float) -> list[Ve
     `fail` means worse by more than the margin. A regression gate says `pass` where being worse by more than the margin
     is ruled out, or nothing changed at all; an improvement gate where being better by more than the margin is shown;
     a comparison, which tests both sides at half of alpha and without margin, where better is shown.
+
+    Raises:
+        ValueError: a hypothesis has no differences, or one that is not finite.
     """
     weights = [hypothesis.weight for hypothesis in hypotheses]
     tests = [_tests(hypothesis, kind) for hypothesis in hypotheses]
@@ -85,23 +91,37 @@ def judge(hypotheses: Sequence[Hypothesis], kind: Kind, alpha: float) -> list[Ve
 
 @dataclass(frozen=True, slots=True)
 class _Tests:
-    """Both one-sided tests of one hypothesis. `border` is the effect that separates `pass` from not."""
+    """Both one-sided tests of one hypothesis; `margin` is what they were asked for, `share` that of the error."""
 
     means: NDArray[np.float64]
     worse: Test
     better: Test
-    border: float
+    margin: float
     share: float
 
 
 def _tests(hypothesis: Hypothesis, kind: Kind) -> _Tests:
+    if not np.isfinite(hypothesis.differences).all():
+        raise ValueError("differences must be finite")
     counts = np.bincount(hypothesis.cases)
     means = np.bincount(hypothesis.cases, hypothesis.differences) / counts
+    means[np.abs(means) <= _ROUNDING * np.abs(hypothesis.differences).max()] = 0  # epochs that cancel out
     if kind == "compare":
         worse, better = (Test(min(1.0, 2 * one.p_value), one.method) for one in (p_below(means), p_above(means)))
         return _Tests(means, worse, better, 0.0, hypothesis.weight / 2)
-    border = hypothesis.margin if kind == "improvement" else -hypothesis.margin
-    return _Tests(means, p_below(means, -hypothesis.margin), p_above(means, border), border, hypothesis.weight)
+    margin = hypothesis.margin
+    better = p_above(means, margin if kind == "improvement" else -margin)
+    return _Tests(means, p_below(means, -margin), better, margin, hypothesis.weight)
+
+
+def _to_show(effect: float, margin: float, kind: Kind, alpha: float, level: float) -> tuple[float, float]:
+    """How far an effect lies beyond the border that more data would show it to have crossed, and the level for that.
+
+    0 where there is none: within the margin of an improvement gate, more data shows neither better nor worse.
+    """
+    if kind == "regression":
+        return abs(effect + margin), alpha if effect > -margin else level
+    return max(0.0, abs(effect) - margin), level
 
 
 def _verdict(
@@ -117,7 +137,8 @@ def _verdict(
     effect, found = float(test.means.mean()), spread(hypothesis.differences, hypothesis.cases)
     interval, is_open = mean_interval(test.means), outcome is Outcome.INCONCLUSIVE
     low, high = interval or (None, None)
-    distance = abs(effect - test.border)
+    needed = _to_show(effect, test.margin, kind, alpha, level)
+    findable = detectable_effect(found, level)
     return Verdict(
         outcome,
         effect,
@@ -127,8 +148,8 @@ def _verdict(
         p_adjusted=worse if about_worse else better,
         n=found.cases,
         epochs=found.epochs,
-        detectable=detectable_effect(found, level),
-        needed_cases=cases_needed(found, distance, level) if is_open else None,
-        needed_epochs=epochs_needed(found, distance, level) if is_open else None,
+        detectable=None if findable is None else test.margin + findable,
+        needed_cases=cases_needed(found, *needed) if is_open else None,
+        needed_epochs=epochs_needed(found, *needed) if is_open else None,
         method=f"{deciding.method}; {INTERVAL_METHOD}",
     )

@@ -8,7 +8,7 @@ import pytest
 from tiny_models import safetensors_bytes, write_adapter
 
 from pytest_llmbench.errors import AdapterError
-from pytest_llmbench.models.adapters import find_adapter, read_adapter
+from pytest_llmbench.models.adapters import find_adapter, find_adapters, read_adapter
 from pytest_llmbench.models.sources import Source
 
 BASE = Source("tiny", "org/tiny-llama", "/models/tiny-llama", "a" * 64, "hub", known_as=("tiny", "org/tiny-llama"))
@@ -142,3 +142,34 @@ def test_what_changes_answers_changes_the_configuration_hash_and_nothing_else_do
     assert read_adapter(folder).config_hash == before
     path.write_text(json.dumps({**config, "lora_alpha": 16}))
     assert read_adapter(folder).config_hash != before
+
+
+def test_one_adapter_is_called_finetuned_and_several_go_by_their_folders(tmp_path: Path) -> None:
+    first, second = (str(write_adapter(tmp_path / name)) for name in ("first", "second"))
+    assert find_adapters(["none"], tmp_path, BASE) == {}
+    assert [(name, one.path) for name, one in find_adapters([first], tmp_path, BASE).items()] == [("finetuned", first)]
+    several = find_adapters([second, first], tmp_path, BASE)
+    assert [(name, one.path) for name, one in several.items()] == [("second", second), ("first", first)]
+
+
+def test_adapters_whose_folders_have_one_name_or_the_bases_go_by_their_parents_too(tmp_path: Path) -> None:
+    folders = [str(write_adapter(tmp_path / name)) for name in ("mine/lora", "yours/lora")]
+    assert list(find_adapters(folders, tmp_path, BASE)) == ["mine-lora", "yours-lora"]
+    folders = [str(write_adapter(tmp_path / name)) for name in ("other/base", "other/lora")]
+    assert list(find_adapters(folders, tmp_path, BASE)) == ["other-base", "other-lora"]
+    folders = [str(write_adapter(tmp_path / name)) for name in ("run1/checkpoints/final", "run2/checkpoints/final")]
+    assert list(find_adapters(folders, tmp_path, BASE)) == ["run1-checkpoints-final", "run2-checkpoints-final"]
+
+
+def test_two_names_of_one_folder_are_refused(tmp_path: Path) -> None:
+    folder = write_adapter(tmp_path / "only")
+    (tmp_path / "link").symlink_to(folder)
+    for twice in ([str(folder), f"{folder}/"], [str(folder), str(tmp_path / "link")], ["auto", str(folder)]):
+        with pytest.raises(AdapterError, match="only was chosen twice"):
+            find_adapters(twice, tmp_path, BASE)
+
+
+def test_one_unusable_adapter_among_several_is_refused(tmp_path: Path) -> None:
+    fits, other = write_adapter(tmp_path / "fits"), write_adapter(tmp_path / "other", base_name="org/other")
+    with pytest.raises(AdapterError, match="trained on org/other"):
+        find_adapters([str(fits), str(other)], tmp_path, BASE)

@@ -1,0 +1,144 @@
+"""One metric before and after, case by case and epoch by epoch: what a gate's questions are asked of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pytest_llmbench.errors import UsageError
+from pytest_llmbench.reports.baseline import Comparable
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+_ROUNDING = 1e-9  # of a score; scores have six digits
+_MOST = 1e100  # the squares of greater ones cannot be summed
+
+
+@dataclass(frozen=True, slots=True)
+class PairedScores:
+    """The scores of the same cases before and after, (cases, epochs) each, NaN where unscored.
+
+    `common` says which epochs both runs have.
+    """
+
+    cases: NDArray[np.object_]
+    common: NDArray[np.bool_]
+    before: Floats
+    after: Floats
+
+    def where(self, chosen: NDArray[np.bool_]) -> PairedScores:
+        """Those of some cases only."""
+        return PairedScores(self.cases[chosen], self.common, self.before[chosen], self.after[chosen])
+
+    def on_both_sides(self) -> NDArray[np.bool_]:
+        """Which cases have a score on either side."""
+        before, after = _scored(self.before), _scored(self.after)
+        return _in_any_epoch(before) & _in_any_epoch(after)
+
+    def on_one_side(self) -> NDArray[np.bool_]:
+        """Which cases have a score that the other side lacks, in an epoch that both runs have."""
+        before, after = _scored(self.before), _scored(self.after)
+        one_answer = _in_any_epoch((before ^ after) & self.common)
+        whole_case = _in_any_epoch(before) ^ _in_any_epoch(after)
+        return one_answer | whole_case
+
+    def means(self) -> tuple[Floats, Floats]:
+        """Each case's mean over its epochs, before and after; for cases that are scored on both sides."""
+        return np.nanmean(self.before, axis=1), np.nanmean(self.after, axis=1)
+
+    def changes(self) -> tuple[Floats, NDArray[np.int64]]:
+        """After minus before, one an answer, and to which case each belongs; for cases scored on both sides.
+
+        Epochs are paired where both sides have the same; else the means over the epochs are.
+        """
+        changes = change(self.before, self.after)
+        unequal = _in_any_epoch(_scored(self.before) ^ _scored(self.after))
+        changes[unequal] = np.nan
+        changes[unequal, 0] = change(*self.where(unequal).means())
+        paired = _scored(changes)
+        return changes[paired], np.nonzero(paired)[0]
+
+
+class CaseGrid:
+    """Where two runs meet: a line for each case that both have, in the later one's order, a column for each epoch."""
+
+    def __init__(self, before: Comparable, after: Comparable) -> None:
+        self._runs = (before, after)
+        names = [[row["case"] for row in run.rows] for run in self._runs]
+        epochs = [[row["epoch"] for row in run.rows] for run in self._runs]
+        self._scores = [[row["scores"] for row in run.rows] for run in self._runs]
+        earlier = set(names[0])
+        categories = {row["case"]: row["category"] for row in after.rows if row["case"] in earlier}
+        self._cases = np.array(list(categories), dtype=object)
+        self.categories = np.array(list(categories.values()), dtype=object)
+        lines = {case: line for line, case in enumerate(categories)}
+        numbers = sorted({*epochs[0], *epochs[1]})
+        columns = {epoch: column for column, epoch in enumerate(numbers)}
+        self._common = np.isin(numbers, epochs[0]) & np.isin(numbers, epochs[1])
+        spare = len(lines)  # one more line, for the cases that the other run lacks
+        self._shape = (spare + 1, len(columns))
+        self._cells = [
+            (
+                np.array([lines.get(name, spare) for name in names[side]], dtype=np.int64),
+                np.array([columns[epoch] for epoch in epochs[side]], dtype=np.int64),
+            )
+            for side in (0, 1)
+        ]
+
+    def scores(self, pairs: Sequence[tuple[str, str]], metrics: Sequence[str]) -> list[PairedScores]:
+        """What each pair of variants, one of the earlier run and one of the later, scored in each metric.
+
+        Raises:
+            UsageError: a score is no number, or beyond any that a metric gives.
+        """
+        before, after = (self._tables(side, [pair[side] for pair in pairs], metrics) for side in (0, 1))
+        return [PairedScores(self._cases, self._common, *sides) for sides in zip(before, after, strict=True)]
+
+    def knows(self, metric: str) -> bool:
+        """Whether any answer of either run was judged by this metric, scored or not."""
+        return any(metric in scores for side in self._scores for scores in side)
+
+    def _tables(self, side: int, variants: Sequence[str], metrics: Sequence[str]) -> Floats:
+        """(variants x metrics, cases, epochs)."""
+        wanted = [(metric, variant) for variant in variants for metric in metrics]
+        unmeasured: dict[str, float | None] = {}
+        # all of a row at once: with many rows, finding them again costs more than reading them
+        found = [row.get(metric, unmeasured).get(variant) for row in self._scores[side] for metric, variant in wanted]
+        scores = np.array(found, dtype=np.float64)
+        if int((~(np.abs(scores) <= _MOST)).sum()) > found.count(None):
+            _refuse(self._runs[side], wanted)
+        tables = np.full((*self._shape, len(wanted)), np.nan)
+        tables[self._cells[side]] = scores.reshape(len(self._scores[side]), len(wanted))
+        return np.ascontiguousarray(np.moveaxis(tables[:-1], 2, 0))
+
+
+def change(before: Any, after: Any) -> Any:
+    """After minus before; 0 where they differ by rounding alone, as 0.1 + 0.2 and 0.3 do."""
+    found = after - before
+    found[np.abs(found) <= _ROUNDING * np.maximum(np.abs(before), np.abs(after))] = 0
+    return found
+
+
+def _scored(scores: Floats) -> NDArray[np.bool_]:
+    return ~np.isnan(scores)
+
+
+def _in_any_epoch(answers: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    return np.asarray(answers.any(axis=1))
+
+
+def _refuse(run: Comparable, wanted: Sequence[tuple[str, str]]) -> None:
+    for row in run.rows:
+        for metric, variant in wanted:
+            score = row["scores"].get(metric, {}).get(variant)
+            if score is not None and not abs(score) <= _MOST:
+                where = f"{run.path or run.name}: {row['case']}, epoch {row['epoch']}"
+                raise UsageError(
+                    f"{where}: {metric} of {variant} is {score:g}, which cannot be compared; was the file edited?"
+                )
