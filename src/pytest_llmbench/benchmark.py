@@ -191,6 +191,7 @@ def case_result(answers: Answers) -> CaseResult:
         reference=case.reference,
         completions={name: dataclasses.replace(done, embedding=None) for name, done in answers.completions.items()},
         scores=answers.scores,
+        messages_sha256=hashlib.sha256(json.dumps([dict(one) for one in case.messages]).encode()).hexdigest(),
         timestamp=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
 

@@ -62,7 +62,10 @@ class Completion:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CaseResult:
-    """One case of one epoch: what was asked, what each variant answered, and how each answer scored."""
+    """One case of one epoch: what was asked, what each variant answered, and how each answer scored.
+
+    `prompt` is the user's last message; `messages_sha256` is of all of them, the system prompt included.
+    """
 
     category: str
     prompt_id: str
@@ -75,6 +78,7 @@ class CaseResult:
     scores: Scores
     outcome: str = "passed"
     timestamp: str = ""
+    messages_sha256: str = ""
 
     @property
     def case(self) -> str:

@@ -146,6 +146,7 @@ def _scored(row: Mapping[str, Any], case: Case, stored: _Answers, metrics: Metri
         scores={**row["scores"], **scores},
         outcome=row["outcome"],
         timestamp=row["timestamp"],
+        messages_sha256=row.get("messages_sha256", ""),
     )
 
 

@@ -109,6 +109,13 @@ def test_cases_that_one_side_lacks_are_told(drilled: Project) -> None:
     assert [note["kind"] for note in gate(drilled)["notes"]] == ["missing_in_run"]
 
 
+def test_another_system_prompt_is_told(drilled: Project) -> None:
+    suite = drilled.path / "prompts/drill.yaml"
+    suite.write_text(suite.read_text().replace("category: drill", "category: drill\nsystem: Sois bref."))
+    drilled.run(*GATE)
+    assert [note["kind"] for note in gate(drilled)["notes"]] == ["changed_prompt"]
+
+
 def test_a_missing_baseline_ends_the_session_before_anything_is_asked_or_warns_when_told_to(project: Project) -> None:
     result = project.run("--llmbench-gate=regression", "--llmbench-compare=accepted")
     assert result.ret == 2

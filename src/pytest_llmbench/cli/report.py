@@ -14,7 +14,8 @@ from pytest_llmbench.errors import UsageError
 if TYPE_CHECKING:
     from pytest_llmbench.history import SavedRun
 
-Format = Literal["text", "json", "html", "markdown", "png"]
+Format = Literal["text", "json", "html", "markdown", "png", "differences", "trend"]
+_FILES = {"html", "png", "differences", "trend"}
 
 _TREND_RUNS = 30
 
@@ -36,7 +37,7 @@ def report(
     folder = reports_folder(report_dir)
     found = find_run(run, folder)
     language = lang or _own_language(found.document)
-    if as_format in {"html", "png"}:
+    if as_format in _FILES:
         if output is None:
             raise UsageError(f"--format {as_format} makes a file; say where with --output")
         _write_file(as_format, found, output, language, folder)
@@ -74,21 +75,23 @@ def _text(as_format: Format, run: SavedRun, language: str) -> str:
 
 
 def _write_file(as_format: Format, run: SavedRun, path: Path, language: str, report_dir: Path) -> None:
-    from pytest_llmbench.history import trend
-
-    _refuse_baseline(as_format, run)
-    if as_format == "html":
-        from pytest_llmbench.reports.html import write_html
-
-        history = trend(report_dir, _TREND_RUNS, until=run.document["metadata"]["timestamp"])
-        write_html(run.document, history, path, language)
-        return
     from pytest_llmbench.atomic import replacing
-    from pytest_llmbench.reports.figures import render
+    from pytest_llmbench.history import trend
+    from pytest_llmbench.reports import difference_figure, figures, trend_figure
+    from pytest_llmbench.reports.html import write_html
     from pytest_llmbench.reports.wording import words
 
+    _refuse_baseline(as_format, run)
+    document, say = run.document, words(language)
+    history = trend(report_dir, _TREND_RUNS, until=document["metadata"]["timestamp"])
+    if as_format == "html":
+        write_html(document, history, path, language)
+        return
     with replacing(path) as temporary:
-        render(run.document, temporary, words(language))
+        if as_format == "trend":
+            trend_figure.render(history, temporary, say)
+        else:
+            (figures if as_format == "png" else difference_figure).render(document, temporary, say)
 
 
 def _refuse_baseline(as_format: Format, run: SavedRun) -> None:

@@ -21,6 +21,7 @@ _HASH_CHARS = 16
 _FROM_METADATA = ("timestamp", "base_model", "device", "seed", "epochs", "variants", "vocabulary", "git", "python")
 _FROM_BACKEND = ("backend", "base_weights_sha256", "quantization", "dtype", "models")
 _HARDWARE = ("platform", "cpu", "memory_bytes", "gpus")
+_ASKED = ("prompt", "messages_sha256", "keywords_expected", "tool", "reference")
 _NO_MATTER = {"batch_size", "threads", "cache", "seed", "epochs"}
 """Generation settings that do not change an answer, or are recorded beside them."""
 
@@ -28,7 +29,7 @@ _NO_MATTER = {"batch_size", "threads", "cache", "seed", "epochs"}
 class ComparableRow(TypedDict):
     """One case of one epoch. `scores` are metric -> variant -> score.
 
-    `prompt_sha` is the start of a SHA-256 over what is asked and expected: prompt, keywords, tool and reference.
+    `prompt_sha` is the start of a SHA-256 over what is asked and expected: messages, keywords, tool and reference.
     """
 
     case: str
@@ -137,7 +138,7 @@ def _metadata(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _row(row: Mapping[str, Any]) -> ComparableRow:
-    asked = json.dumps([row[key] for key in ("prompt", "keywords_expected", "tool", "reference")])
+    asked = json.dumps([row.get(key) or "" for key in _ASKED])
     return {
         "case": row["case"],
         "category": row["category"],

@@ -100,6 +100,8 @@ def test_json_is_the_document(run_file: Path) -> None:
     [
         (["--format", "html", "--lang", "fr"], b"<!doctype html>"),
         (["--format", "png"], b"\x89PNG"),
+        (["--format", "differences"], b"\x89PNG"),
+        (["--format", "trend"], b"\x89PNG"),
         (["--format", "markdown"], b"#"),
         (["--format", "text"], b"===="),
         (["--format", "json"], b"{"),
