@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 benchmark: $(READY)
 	$(BIN)/pytest -m benchmark $(ARGS)
-	@echo "The report: reports/benchmark.txt, reports/benchmark.png, reports/benchmark.json"
+	@echo "The report: reports/benchmark.html (one page), and benchmark.txt, .md, .png, .json beside it"
 
 test: lint
 	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
@@ -37,5 +37,5 @@ $(READY): pyproject.toml constraints.txt
 	@touch $(READY)
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks build dist reports/runs reports/benchmark.*
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks build dist reports/runs reports/benchmark*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
