@@ -114,7 +114,7 @@ def test_the_page_has_the_same_words_in_both_languages_and_shadows_no_shared_one
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_real_run_becomes_a_page_that_says_that_no_gate_was_asked_for(language: str) -> None:
-    read = read_document(EXAMPLE)
+    read = {**read_document(EXAMPLE), "gate": None}
     shown = Page(render_html(read, [], language))
     assert {"en": "No gate was asked for", "fr": "Aucun contrôle n'a été demandé"}[language] in shown.words
     assert {"en": "EFFECTIVE", "fr": "EFFICACE"}[language] in shown.words
