@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from sklearn.metrics.pairwise import cosine_similarity
+from scipy.spatial.distance import cosine
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 inputs = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
@@ -60,7 +60,7 @@ tokens, started = 0, time.perf_counter()
 for messages in inputs["messages"]:
     prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     (one, of_base), (other, of_tuned) = answer(base, prompt), answer(tuned, prompt)
-    cosine_similarity(embedding(base, one), embedding(base, other))
+    cosine(embedding(base, one).ravel(), embedding(base, other).ravel())
     tokens += of_base + of_tuned
 loop_s = time.perf_counter() - started
 print(json.dumps({"load_s": load_s, "generation_s": loop_s, "answers": 2 * len(inputs["messages"]), "tokens": tokens}))

@@ -19,15 +19,13 @@ class BrokenAnswerError(Exception):
 class Answer:
     """What arrived of an answer so far; it stays readable when the rest never comes.
 
-    `first_at` and `last_at` are monotonic seconds of the first and last token, reasoning included; `text` is the
-    visible answer without it. `deltas` counts the events that carried text, which is the number of tokens on servers
-    that send each token as it is made.
+    `token_times` are monotonic seconds of each event that carried text, reasoning included: one a token on servers that
+    send each token as it is made. `first_visible_at` is that of the first one of the visible answer, which is `text`.
     """
 
     text: str = ""
-    deltas: int = 0
-    first_at: float | None = None
-    last_at: float | None = None
+    token_times: list[float] = dataclasses.field(default_factory=list)
+    first_visible_at: float | None = None
     finish_reason: str | None = None
     ended: bool = False
     prompt_tokens: int | None = None
@@ -39,6 +37,21 @@ class Answer:
         """Whether the server said that the answer ends here."""
         return self.ended or self.finish_reason is not None
 
+    @property
+    def deltas(self) -> int:
+        """How many events carried text."""
+        return len(self.token_times)
+
+    @property
+    def first_at(self) -> float | None:
+        """Monotonic seconds of the first token."""
+        return self.token_times[0] if self.token_times else None
+
+    @property
+    def last_at(self) -> float | None:
+        """Monotonic seconds of the last token so far."""
+        return self.token_times[-1] if self.token_times else None
+
     def add_chunk(self, event: Mapping[str, Any]) -> None:
         """Take in one event of a stream.
 
@@ -47,9 +60,9 @@ class Answer:
         """
         delta = self._read(event, "delta")
         if delta is not None and any(delta.get(key) for key in _TEXT_KEYS):
-            self.deltas += 1
-            self.last_at = time.monotonic()
-            self.first_at = self.first_at or self.last_at
+            self.token_times.append(time.monotonic())
+            if self.first_visible_at is None and delta.get("content"):
+                self.first_visible_at = self.token_times[-1]
 
     def add_whole(self, event: Mapping[str, Any]) -> None:
         """Take in the whole answer; when its first token came, and how many there were without usage, is not known.

@@ -8,7 +8,6 @@ hide the fault. A kept-alive connection that the server closed meanwhile is not 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import json
 import time
@@ -18,20 +17,19 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 from pytest_llmbench.errors import ServerError
-from pytest_llmbench.generation.chat_answer import Answer, BrokenAnswerError, error_text, read_stream, read_whole
+from pytest_llmbench.generation.chat_answer import Answer, BrokenAnswerError
+from pytest_llmbench.generation.chat_exchange import Exchange, Refused, exchange, noting_reuse, refusal_text, without
 from pytest_llmbench.generation.retry_waits import LONGEST_WAIT_S, backoff_s, retry_after_s
 
 if TYPE_CHECKING:
+    import ssl
+
     from pytest_llmbench.records import Finish
 
-_OK = 200
 _NOT_FOUND = 404
 _TOO_MANY = 429
 _SERVER_FAULT = 500
 _UNAUTHORISED = (401, 403)
-_WHOLE_BODIES = ("application/json", "text/html")  # a page of HTML is an error whose text is worth showing
-_GOODBYE_S = 1.0
-_SHORTEST_SECRET = 8
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,19 +63,25 @@ class _StaleConnectionError(Exception):
 class ChatClient:
     """A connection pool to one server. Made, used and closed inside one event loop."""
 
-    def __init__(self, url: str, headers: Mapping[str, str], connections: int, timeout_s: float, retries: int) -> None:
-        trace = aiohttp.TraceConfig()
-        trace.on_connection_reuseconn.append(_note_reuse)
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        connections: int,
+        timeout_s: float,
+        retries: int,
+        tls: ssl.SSLContext | bool = True,  # noqa: FBT001, FBT002  # as aiohttp says it: True is the usual check
+    ) -> None:
         self.url = url
         self.retried = 0
         self._timeout_s = timeout_s
         self._retries = retries
-        self._secrets = [value for value in map(_without_scheme, headers.values()) if len(value) >= _SHORTEST_SECRET]
+        self._headers = headers
         self._session = aiohttp.ClientSession(
             headers=headers,
-            connector=aiohttp.TCPConnector(limit=connections),
+            connector=aiohttp.TCPConnector(limit=connections, ssl=tls),
             timeout=aiohttp.ClientTimeout(total=None),
-            trace_configs=[trace],
+            trace_configs=[noting_reuse()],
         )
 
     async def get(self, url: str, timeout_s: float) -> tuple[int, Any]:
@@ -86,19 +90,27 @@ class ChatClient:
         Raises:
             ServerError: nobody answers there, or the key is refused.
         """
-        try:
-            async with asyncio.timeout(timeout_s), self._session.get(url) as response:
-                if response.status in _UNAUTHORISED:
-                    raise self._fatal(response.status, await _error_of(response))
-                status, text = response.status, await response.text(errors="replace")
-        except TimeoutError as error:
-            raise ServerError(f"{self.url}: no answer in {timeout_s:g} s; is this the server's address?") from error
-        except aiohttp.ClientError as error:
-            raise ServerError(f"{self.url}: {error}; start the server, or correct --llmbench-server") from error
+        status, text = await self.get_text(url, timeout_s)
         try:
             return status, json.loads(text)
         except ValueError:
             return status, None
+
+    async def get_text(self, url: str, timeout_s: float) -> tuple[int, str]:
+        """Status and body of a GET.
+
+        Raises:
+            ServerError: nobody answers there, or the key is refused.
+        """
+        try:
+            async with asyncio.timeout(timeout_s), self._session.get(url) as response:
+                if response.status in _UNAUTHORISED:
+                    raise self._fatal(response.status, await refusal_text(response))
+                return response.status, await response.text(errors="replace")
+        except TimeoutError as error:
+            raise ServerError(f"{self.url}: no answer in {timeout_s:g} s; is this the server's address?") from error
+        except aiohttp.ClientError as error:
+            raise ServerError(f"{self.url}: {error}; start the server, or correct --llmbench-server") from error
 
     async def ask(self, body: Mapping[str, Any]) -> Reply:
         """Ask for one chat completion. Faults of the answer are in the reply.
@@ -125,10 +137,11 @@ class ChatClient:
         await self._session.close()
 
     async def _attempt(self, body: Mapping[str, Any]) -> Reply | _Refusal:
-        answer, exchange, started = Answer(), _Exchange(), time.monotonic()
+        answer, progress, started = Answer(), Exchange(), time.monotonic()
         try:
             async with asyncio.timeout(self._timeout_s):
-                refusal = await self._exchange(body, answer, exchange)
+                refused = await exchange(self._session, f"{self.url}/chat/completions", body, answer, progress)
+            refusal = self._refused(refused) if refused else None
         except TimeoutError:
             return _reply(answer, started, None if answer.complete else "timeout")
         except BrokenAnswerError as error:
@@ -136,33 +149,21 @@ class ChatClient:
         except aiohttp.ClientError as error:
             if answer.complete:  # the text is whole, only the goodbye was lost
                 return _reply(answer, started)
-            if exchange.begun:
+            if progress.begun:
                 return _reply(answer, started, "error", f"the server closed the connection in mid-answer ({error!r})")
-            if exchange.reused_connection:
+            if progress.reused_connection:
                 raise _StaleConnectionError from error
             refusal = _Refusal(str(error) or repr(error), unreachable=isinstance(error, aiohttp.ClientConnectorError))
         return refusal or _reply(answer, started)
 
-    async def _exchange(self, body: Mapping[str, Any], answer: Answer, exchange: _Exchange) -> _Refusal | None:
-        url = f"{self.url}/chat/completions"
-        async with self._session.post(url, json=body, trace_request_ctx=exchange) as response:
-            if response.status != _OK:
-                return self._refused(response.status, await _error_of(response), response.headers.get("Retry-After"))
-            exchange.begun = True
-            if response.content_type in _WHOLE_BODIES:
-                read_whole(await response.read(), answer)
-            else:
-                await read_stream(response.content.iter_any(), answer)
-                await _read_to_end(response)
-            return None
-
-    def _refused(self, status: int, reason: str, retry_after: str | None) -> _Refusal:
+    def _refused(self, refused: Refused) -> _Refusal:
+        status, reason = refused.status, refused.reason
         if status in (*_UNAUTHORISED, _NOT_FOUND):
             raise self._fatal(status, reason)
         reason = f"HTTP {status}: {self._clean(reason)}"
         if status != _TOO_MANY and status < _SERVER_FAULT:
             return _Refusal(reason, wait_s=None)
-        asked_s = retry_after_s(retry_after)
+        asked_s = retry_after_s(refused.retry_after)
         if asked_s > LONGEST_WAIT_S:
             return _Refusal(f"{reason} (asks to wait {asked_s:.0f} s, too long)", wait_s=None)
         return _Refusal(reason, asked_s)
@@ -185,9 +186,7 @@ class ChatClient:
 
     def _clean(self, text: str) -> str:
         """The text without the secrets of the request's headers, which some servers echo."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
+        return without(text, self._headers)
 
 
 def _reply(answer: Answer, started: float, finish: Finish | None = None, error: str | None = None) -> Reply:
@@ -206,35 +205,3 @@ def _reply(answer: Answer, started: float, finish: Finish | None = None, error: 
         fingerprint=answer.fingerprint,
         error=error,
     )
-
-
-async def _error_of(response: aiohttp.ClientResponse) -> str:
-    text = await response.text(errors="replace")
-    try:
-        return error_text(json.loads(text))
-    except ValueError:
-        return text.strip()[:300] or response.reason or "no reason given"
-
-
-async def _read_to_end(response: aiohttp.ClientResponse) -> None:
-    """Read what follows `[DONE]`, so that the connection can be used again; a server that never ends it is cut off."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_GOODBYE_S):
-            await response.content.read()
-
-
-def _without_scheme(header: str) -> str:
-    return header.removeprefix("Bearer ")
-
-
-@dataclasses.dataclass(slots=True)
-class _Exchange:
-    """How far one attempt came, for telling a lost connection from a lost answer."""
-
-    reused_connection: bool = False
-    begun: bool = False
-
-
-async def _note_reuse(_session: aiohttp.ClientSession, context: Any, _params: Any) -> None:
-    if isinstance(context.trace_request_ctx, _Exchange):
-        context.trace_request_ctx.reused_connection = True

@@ -186,7 +186,7 @@ def test_connections_are_kept(serve: Serve, connect: Connect) -> None:
 def test_a_server_that_never_ends_its_stream_loses_the_connection_not_the_answer(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pytest_llmbench.generation.chat_client._GOODBYE_S", 0.05)
+    monkeypatch.setattr("pytest_llmbench.generation.chat_exchange._GOODBYE_S", 0.05)
     [completion] = answer(connect(serve(hanging(chunk("oui", "stop"), USAGE, DONE)).url))
     assert (completion.text, completion.finish) == ("oui", "stop")
 

@@ -1,0 +1,223 @@
+"""A user's side of the wire: one connection of its own, and what each of its questions came to.
+
+No question is asked twice, since a refusal or a failure is what the trial wants to see. The one exception is a
+kept-alive connection that the server closed while the user was thinking: that is no failure, and the question goes
+over a new connection once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import itertools
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from pytest_llmbench.errors import ServerError
+from pytest_llmbench.generation.chat_answer import Answer, BrokenAnswerError
+from pytest_llmbench.generation.chat_exchange import Exchange, Refused, exchange, noting_reuse, without
+from pytest_llmbench.generation.server_address import api_url, request_headers
+from pytest_llmbench.load.records import Request
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
+
+    from pytest_llmbench.load.records import Finish
+
+_TRANSIENT = (408, 425, 429, 499)
+_SERVER_FAULT = 500
+_RACE_S = 1.0
+"""A kept connection lost later than this after the question was sent was lost by a server at work, not by the race."""
+
+_KEPT_S = 3600.0  # longer than anybody thinks: that a connection ends is the server's choice
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ChatServer:
+    """Where the questions go and what each carries besides its messages (`model`, `max_tokens`, `temperature`, ...).
+
+    A key that is None in `body` is not sent, which also takes out `stream_options` for servers that refuse it. `url`
+    ends in the API's version. `timeout_s` ends an answer that hangs. `tls` is True for the system's authorities, or a
+    context of one's own.
+    """
+
+    url: str
+    body: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)  # they hold the key
+    stream: bool = True
+    timeout_s: float = 30.0
+    tls: ssl.SSLContext | bool = True
+
+    @classmethod
+    def at(cls, url: str, headers: Mapping[str, str] | None = None, **rest: Any) -> Self:
+        """The server at a URL as people write it, with the key of `LLMBENCH_API_KEY`.
+
+        Raises:
+            UsageError: it is no URL, or a header cannot be sent.
+        """
+        return cls(api_url(url), headers=request_headers(headers or {}, os.environ.get("LLMBENCH_API_KEY", "")), **rest)
+
+
+class Call:
+    """One question while it is asked, and after. Times are monotonic seconds."""
+
+    def __init__(self, user: int, message: int) -> None:
+        self.user = user
+        self.message = message
+        self.started = time.monotonic()
+        self.answer = Answer()
+        self.ended: float | None = None
+        self.finish: Finish = "aborted"
+        self.error: str | None = None
+        self.unreachable = False
+
+    def end(self, finish: Finish, error: str | None = None, at: float | None = None) -> None:
+        """Note how it ended."""
+        self.finish, self.error, self.ended = finish, error, at or time.monotonic()
+
+    def record(self, origin: float, now: float) -> Request:
+        """What is known of it, on a clock that starts at `origin`; a call that has not ended is aborted `now`."""
+        answer = self.answer
+        counted = answer.completion_tokens is None and answer.deltas > 0
+        ended = self.ended or now
+        return Request(
+            user=self.user,
+            message=self.message,
+            started_s=self.started - origin,
+            first_reasoning_s=_since(origin, answer.first_at) if _reasoned(answer) else None,
+            first_token_s=_since(origin, answer.first_visible_at),
+            ended_s=ended - origin,
+            tokens=answer.deltas if counted else answer.completion_tokens,
+            tokens_counted=counted,
+            finish=self.finish,
+            error=self.error,
+            prompt_tokens=answer.prompt_tokens,
+            gaps_s=tuple(round(later - sooner, 6) for sooner, later in itertools.pairwise(answer.token_times)),
+        )
+
+
+class UserConnection:
+    """The one connection of one user, kept from message to message. An async context manager; leaving it closes it."""
+
+    def __init__(self, server: ChatServer, addresses: AddressBook) -> None:
+        self._server = server
+        usage = {"stream_options": {"include_usage": True}} if server.stream else {}
+        body = {"stream": server.stream, **usage, **server.body}
+        self._body = {key: value for key, value in body.items() if value is not None}
+        self._url = f"{server.url}/chat/completions"
+        self._session = aiohttp.ClientSession(
+            headers={"Accept-Encoding": "identity", **server.headers},  # compression would hold tokens back
+            connector=aiohttp.TCPConnector(limit=1, keepalive_timeout=_KEPT_S, resolver=addresses, ssl=server.tls),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None),
+            trace_configs=[noting_reuse()],
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+
+    async def ask(self, call: Call, messages: Sequence[Mapping[str, str]]) -> None:
+        """Ask, and note in `call` what comes. Cancelling closes the connection, so that the server can stop.
+
+        Raises:
+            ServerError: the server says that the question itself is wrong (its key, its model, its size).
+        """
+        body, progress = {**self._body, "messages": list(messages)}, Exchange()
+        try:
+            async with asyncio.timeout(self._server.timeout_s):
+                try:
+                    refused = await exchange(self._session, self._url, body, call.answer, progress)
+                except aiohttp.ClientError:
+                    if not _lost_a_race(call, progress):
+                        raise
+                    progress = Exchange()
+                    refused = await exchange(self._session, self._url, body, call.answer, progress)
+        except (aiohttp.ClientError, BrokenAnswerError, TimeoutError) as error:
+            if not call.answer.complete:
+                call.end("error", self._why(error, progress))
+                call.unreachable = isinstance(error, aiohttp.ClientConnectorError)
+                return
+            refused = None  # the answer is whole, only the goodbye was lost
+        if refused:
+            self._refuse(call, refused)
+        else:
+            _conclude(call, progress.answered_at)
+
+    def _why(self, error: Exception, progress: Exchange) -> str:
+        if isinstance(error, TimeoutError):
+            return f"no end of the answer in {self._server.timeout_s:g} s"
+        if isinstance(error, BrokenAnswerError):
+            return without(str(error), self._server.headers)
+        if isinstance(error, aiohttp.ClientConnectorError):
+            return f"no connection: {error}"
+        if isinstance(error, aiohttp.ClientResponseError):
+            return f"not an answer in HTTP: {without(error.message, self._server.headers)}"
+        return f"the server closed the connection {'in mid-answer' if progress.begun else 'before it answered'}"
+
+    def _refuse(self, call: Call, refused: Refused) -> None:
+        reason = f"HTTP {refused.status}: {without(refused.reason, self._server.headers)}"
+        call.end("error", reason)
+        if refused.status < _SERVER_FAULT and refused.status not in _TRANSIENT:
+            raise ServerError(f"{self._server.url}: {reason}; {_todo(refused.status)}")
+
+
+class AddressBook(AbstractResolver):
+    """Looks a host's address up once for all users: thousands of look-ups at once would be part of their latency."""
+
+    def __init__(self) -> None:
+        self._resolver = aiohttp.ThreadedResolver()
+        self._found: dict[tuple[str, int], asyncio.Task[list[ResolveResult]]] = {}
+
+    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily | int = 0) -> list[ResolveResult]:
+        """The addresses of the host."""
+        key = host, port
+        if key not in self._found or _failed(self._found[key]):
+            self._found[key] = asyncio.ensure_future(self._resolver.resolve(host, port, family))  # type: ignore[arg-type]
+        return list(await asyncio.shield(self._found[key]))
+
+    async def close(self) -> None:
+        """Nothing to close: the book is shared, and a user who leaves does not take it along."""
+
+
+def _failed(look_up: asyncio.Task[list[ResolveResult]]) -> bool:
+    return look_up.done() and (look_up.cancelled() or look_up.exception() is not None)
+
+
+def _conclude(call: Call, answered_at: float | None) -> None:
+    """End a call whose answer is whole."""
+    answer = call.answer
+    if answer.finish_reason == "content_filter":
+        call.end("error", "the server's content filter withheld the answer", answered_at)
+    elif not answer.text and not answer.deltas and not answer.completion_tokens:
+        call.end("error", "the answer is empty", answered_at)
+    else:
+        call.end("length" if answer.finish_reason == "length" else "stop", at=answered_at)
+
+
+def _lost_a_race(call: Call, progress: Exchange) -> bool:
+    return progress.reused_connection and not progress.begun and time.monotonic() - call.started < _RACE_S
+
+
+def _reasoned(answer: Answer) -> bool:
+    return answer.first_at is not None and answer.first_at != answer.first_visible_at
+
+
+def _since(origin: float, at: float | None) -> float | None:
+    return None if at is None else at - origin
+
+
+def _todo(status: int) -> str:
+    if status in (401, 403):
+        return "set the server's key in LLMBENCH_API_KEY"
+    if status == 404:  # noqa: PLR2004  # not found, the one status that everybody knows by number
+        return "check the server's URL and the model's name"
+    return "no load makes this request right; mend the request's settings"

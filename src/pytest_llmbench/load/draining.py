@@ -1,0 +1,106 @@
+"""Waiting until a server is idle again, so that one trial's abandoned work does not slow the next one down."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import statistics
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from pytest_llmbench.errors import ServerError
+from pytest_llmbench.generation.chat_client import ChatClient
+
+_LOG = logging.getLogger("pytest_llmbench")
+_OK = 200
+_PAUSE_S = 0.05
+_READINGS = 2
+"""Readings in a row that must say idle: between two steps of a server a single one may."""
+
+_PROBES = 3
+_SLACK_S = 0.02
+_GAUGES = frozenset(
+    (
+        "llamacpp:requests_processing",
+        "llamacpp:requests_deferred",
+        "vllm:num_requests_running",
+        "vllm:num_requests_waiting",
+        "sglang:num_running_reqs",
+        "sglang:num_queue_reqs",
+        "tgi_batch_current_size",
+        "tgi_queue_size",
+    )
+)
+_SAMPLE = re.compile(r"^([A-Za-z_:][\w:]*)(?:\{.*\})?\s+(\S+)")
+
+
+class IdleWatch:
+    """Tells when a server is idle: by the gauges of its `/metrics`, else by how long a question of one token takes.
+
+    The probe is the weaker of the two, since a server with a free slot and spare speed answers it as if idle. Made by
+    `of` while the server is idle, which is when the probe's own time is measured.
+    """
+
+    def __init__(self, control: ChatClient, probe: Mapping[str, Any], probe_s: float | None) -> None:
+        self._control = control
+        self._probe = probe
+        self._probe_s = probe_s
+
+    @classmethod
+    async def of(cls, control: ChatClient, body: Mapping[str, Any], timeout_s: float) -> IdleWatch:
+        """Find out how this server tells.
+
+        Raises:
+            ServerError: it answers neither.
+        """
+        probe = {**body, "messages": [{"role": "user", "content": "ok?"}], "max_tokens": 1, "stream": False}
+        if await _busy(control, timeout_s) is not None:
+            return cls(control, probe, None)
+        _LOG.info("%s shows no gauges in /metrics: that it is idle is told by the time of a probe", control.url)
+        replies = [await control.ask(probe) for _ in range(_PROBES)]
+        if failed := [reply for reply in replies if reply.error or reply.finish == "timeout"]:
+            raise ServerError(f"{control.url}: a first question failed ({failed[0].error or 'no answer in time'})")
+        return cls(control, probe, statistics.median(reply.latency_s for reply in replies))
+
+    async def wait(self, longest_s: float) -> float | None:
+        """Seconds until the server was idle; None when it was not in the time allowed, or is gone."""
+        started, idle = time.monotonic(), 0
+        try:
+            async with asyncio.timeout(longest_s):
+                while True:
+                    idle = idle + 1 if await self._is_idle(longest_s) else 0
+                    if idle == _READINGS:
+                        return time.monotonic() - started
+                    await asyncio.sleep(_PAUSE_S)
+        except TimeoutError:
+            _LOG.warning("%s is still at work %g s after the load ended", self._control.url, longest_s)
+        except ServerError as error:
+            _LOG.warning("%s", error)
+        return None
+
+    async def _is_idle(self, timeout_s: float) -> bool:
+        if self._probe_s is None:
+            return await _busy(self._control, timeout_s) == 0
+        reply = await self._control.ask(self._probe)
+        return reply.error is None and reply.latency_s <= 2 * self._probe_s + _SLACK_S
+
+
+def busy_requests(metrics: str) -> float | None:
+    """How many requests are running or queued by a Prometheus page of a known server; None when it does not tell."""
+    found = [match.groups() for line in metrics.splitlines() if (match := _SAMPLE.match(line))]
+    readings = [_number(value) for name, value in found if name in _GAUGES]
+    return sum(readings) if readings else None
+
+
+async def _busy(control: ChatClient, timeout_s: float) -> float | None:
+    status, text = await control.get_text(f"{control.url.rpartition('/')[0]}/metrics", timeout_s)
+    return busy_requests(text) if status == _OK else None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")  # which never says idle

@@ -1,0 +1,83 @@
+"""Holding the calls of a trial against the promise while they come, in the order they were asked."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+
+from pytest_llmbench.load.client import Call
+from pytest_llmbench.load.deciding import FEWEST_ANSWERS, decision, design_effect
+from pytest_llmbench.load.records import SLO, Request, Verdict
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the answers so far say."""
+
+    verdict: Verdict
+    reason: str
+
+
+class Judge:
+    """Takes calls in the order they were asked, so that quick answers are not counted before slow ones.
+
+    A call that is still open past the limit is late already and need not be waited for. Calls before `warm_up_s` are
+    not judged. The answers of one user, and those asked about the same time, are alike: they count as fewer by their
+    design effect.
+    """
+
+    def __init__(self, slo: SLO, level: float, requests: int, error_rate: float, warm_up_s: float) -> None:
+        self._slo = slo
+        self._block = max(2, round(level))
+        self._requests = requests
+        self._error_rate = error_rate
+        self._warm_up_s = warm_up_s
+        self._next = 0
+        self._judged: list[Call] = []
+        self._good: list[bool] = []
+
+    def look(self, calls: Sequence[Call], origin: float, now: float) -> Judgement | None:
+        """The verdict, once the calls allow one or so many were judged as were asked for."""
+        known = len(self._good)
+        while self._next < len(calls) and len(self._good) < self._requests:
+            call = calls[self._next]
+            if call.started - origin >= self._warm_up_s:
+                request = call.record(origin, now)
+                if call.ended is None and self._slo.judged_s(request) <= self._slo.limit_s:
+                    break
+                self._judged.append(call)
+                self._good.append(self._slo.good(request))
+            self._next += 1
+        return self._judgement() if len(self._good) > known else None
+
+    def requests(self, origin: float, now: float) -> tuple[Request, ...]:
+        """What was judged so far."""
+        return tuple(call.record(origin, now) for call in self._judged)
+
+    def count(self) -> str:
+        """How many were good, and how those that failed did."""
+        errors = Counter(call.error for call in self._judged if call.error)
+        failed = "".join(f"; {number} failed: {error}" for error, number in errors.most_common(1))
+        return f"{sum(self._good)} of {len(self._good)} answers came within {self._slo.limit_s:g} s{failed}"
+
+    def _judgement(self) -> Judgement | None:
+        good, count, quantile = sum(self._good), len(self._good), self._slo.quantile
+        sure = None
+        if count >= FEWEST_ANSWERS or quantile >= 1:
+            alike = self._design_effect()
+            sure = decision(good / alike, (count - good) / alike, quantile, self._error_rate)
+        if sure == "held":
+            return Judgement("held", f"{self.count()}: surely at least {quantile:.4g} of all do")
+        if sure == "broken":
+            return Judgement("broken", f"{self.count()}: surely fewer than {quantile:.4g} of all do")
+        if count < self._requests:
+            return None
+        if quantile >= 1 and good == count:
+            return Judgement("held", f"{self.count()}, and so many were asked for")
+        return Judgement("undecided", f"{self.count()}: not sure against {quantile:.4g}")
+
+    def _design_effect(self) -> float:
+        by_user = design_effect(self._good, [call.user for call in self._judged])
+        by_time = design_effect(self._good, [place // self._block for place in range(len(self._good))])
+        return max(by_user, by_time)

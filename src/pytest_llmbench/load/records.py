@@ -1,0 +1,110 @@
+"""What a load trial measures: its requests, its verdict, and the promise (SLO) they are held against."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from typing import Literal
+
+from pytest_llmbench.errors import UsageError
+
+Finish = Literal["stop", "length", "error", "aborted"]
+Verdict = Literal["held", "broken", "undecided", "invalid"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Request:
+    """One message of one user. Times are seconds on the trial's monotonic clock, which starts with the trial.
+
+    `first_reasoning_s` and `first_token_s` are when the first token of the reasoning and of the visible answer came.
+    `tokens` counts both; `tokens_counted` tells that it counts stream events, since the server sent no usage. `gaps_s`
+    are the seconds from each token to the next. "aborted" is a request that the trial itself cut off.
+    """
+
+    user: int
+    message: int
+    started_s: float
+    first_reasoning_s: float | None
+    first_token_s: float | None
+    ended_s: float
+    tokens: int | None
+    tokens_counted: bool
+    finish: Finish
+    error: str | None
+    prompt_tokens: int | None
+    gaps_s: tuple[float, ...] = ()
+
+    @property
+    def latency_s(self) -> float:
+        """From sending the message to the end of the answer."""
+        return self.ended_s - self.started_s
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SLO:
+    """The latency promise: the share `quantile` of all answers comes within `limit_s`.
+
+    `latency` is the whole answer's, or that of its first visible token. A quantile of 1 is the strict promise: no
+    answer over the limit.
+
+    Raises:
+        UsageError: the quantile is not in (0, 1], or the limit is no time.
+    """
+
+    quantile: float = 0.95
+    limit_s: float = 3.0
+    latency: Literal["total", "first_token"] = "total"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.quantile <= 1:
+            raise UsageError(f"the SLO's quantile must be above 0 and at most 1, such as 0.95, not {self.quantile:g}")
+        if not 0 < self.limit_s < math.inf:
+            raise UsageError(f"the SLO's limit must be a number of seconds above 0, not {self.limit_s:g}")
+
+    @property
+    def budget(self) -> float:
+        """The share of answers that may be late or fail."""
+        return 1 - self.quantile
+
+    def good(self, request: Request) -> bool:
+        """Whether the answer ended, without error, within the limit."""
+        if request.finish not in ("stop", "length"):
+            return False
+        return self.judged_s(request) <= self.limit_s
+
+    def judged_s(self, request: Request) -> float:
+        """The seconds that the limit is for. An answer without a visible token counts with its end."""
+        if self.latency == "first_token" and request.first_token_s is not None:
+            return request.first_token_s - request.started_s
+        return request.latency_s
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Trial:
+    """One load level held until it was decided. `level` is users, or requests per second with Poisson arrivals.
+
+    `requests` are those that were judged, in the order they were sent and without the warm-up: all up to the first
+    one that was still open, within its limit, when the trial ended. So the quick answers are not counted first.
+    `sent` counts every request it cost, the warm-up and those left open included.
+    `loop_lag_s` is how late the client's own event loop was (95th percentile), `client_cpu` its share of one core.
+    `idle_after_s` is how long the server took to become idle afterwards, None when it did not in the time allowed.
+    """
+
+    level: float
+    requests: tuple[Request, ...]
+    verdict: Verdict
+    reason: str
+    duration_s: float
+    loop_lag_s: float
+    client_cpu: float
+    idle_after_s: float | None = None
+    sent: int = 0
+
+    def groups(self, slo: SLO) -> tuple[tuple[int, int], ...]:
+        """(good, total) of each user, since the answers of one user are alike."""
+        total, good = Counter[int](), Counter[int]()
+        for request in self.requests:
+            total[request.user] += 1
+            good[request.user] += slo.good(request)
+        return tuple((good[user], total[user]) for user in sorted(total))

@@ -1,0 +1,206 @@
+"""How many users a server holds: one falling curve fitted to all trials together.
+
+Each trial says how many of its answers were good at its level. The posterior over the curves of `falling_curves` is
+computed on their grid (Watson 2017, "QUEST+"), so nothing is iterated, nothing diverges, and the capacity comes with
+its whole distribution. Answers of one trial are alike: late ones come together when a queue builds up, and one user's
+answers share a history. Trials are therefore beta-binomial; how much wider than binomial is part of the fit.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pytest_llmbench.stats.falling_curves import EFFECTS, SHARES, falling_curves
+from pytest_llmbench.stats.intervals import CONFIDENCE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Indices = NDArray[np.int32]
+
+_LOOK = 24  # answers that the information of a level is counted for
+_CLOSE_TO_ONE = 0.9  # beyond this correlation within a trial its answers count as one
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One valid trial: of `total` answers at `level`, `good` kept the limit. `groups` has (good, total) of each user.
+
+    For the strict preset, where a whole trial passes or fails, a trial is one answer. `sent` counts all requests it
+    cost, warm-up included; 0 means `total`.
+
+    Raises:
+        ValueError: no such counts are possible.
+    """
+
+    level: int
+    good: int
+    total: int
+    groups: tuple[tuple[int, int], ...] = ()
+    sent: int = 0
+
+    def __post_init__(self) -> None:
+        if self.level < 1 or not 0 <= self.good <= self.total or self.total < 1:
+            raise ValueError(f"{self.good} good of {self.total} answers at level {self.level}")
+
+    @property
+    def cost(self) -> int:
+        """Requests that the server was sent for it."""
+        return self.sent or self.total
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """The share of good answers at a level: its posterior mean and 95 % band."""
+
+    level: int
+    share: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """The most users for which the share holds, and how sure that is.
+
+    `users` is the posterior median, `low` and `high` hold it with 95 %. A value equal to the highest level means "that
+    or more", 0 that not even one user is served well. `chances[n]` is the probability that the capacity is n; `lapse`
+    the share of answers late at any load.
+    """
+
+    users: int
+    low: int
+    high: int
+    chances: tuple[float, ...]
+    lapse: float
+    curve: tuple[CurvePoint, ...] = ()
+
+    def chance_within(self, room: int) -> float:
+        """The probability that the true capacity is at most `room` users away from the estimate."""
+        return sum(self.chances[max(0, self.users - room) : self.users + room + 1])
+
+    def chance_of(self, level: int) -> float:
+        """The probability that `level` users are held."""
+        return sum(self.chances[level:])
+
+
+class CapacityFit:
+    """The posterior after some trials: the estimate, the curve, and what a further trial at a level would tell.
+
+    `share` is the wanted share of good answers (for the strict preset 0.5 of passing trials), `highest` the highest
+    level that may be tried. A fit takes some 5 ms.
+    """
+
+    def __init__(self, observations: Sequence[Observation], share: float, highest: int) -> None:
+        self._share, self._highest = share, highest
+        self._weights = _posterior(observations, share, highest)
+        self._chances = _masses(_capacities(share, highest), self._weights, highest + 1)
+
+    def capacity(self, levels: Iterable[int] = ()) -> Capacity:
+        """The estimate, with the curve at `levels`."""
+        low, users, high = _quantiles(self._chances, ((1 - CONFIDENCE) / 2, 0.5, (1 + CONFIDENCE) / 2))
+        lapse = float(self._weights @ falling_curves(self._share, self._highest).lapse)
+        curve = tuple(self._point(level) for level in levels)
+        return Capacity(users, low, high, tuple(self._chances.tolist()), lapse, curve)
+
+    def information(self, level: int) -> float:
+        """Bits about the capacity that one more answer at this level is expected to give (Lindley 1956)."""
+        cells = _cells(self._share, self._highest, level)
+        rows, capacities = cells // len(EFFECTS), _capacities(self._share, self._highest)
+        joint = _masses(capacities * len(SHARES) + rows, self._weights, (self._highest + 1) * len(SHARES))
+        outcomes = joint.reshape(self._highest + 1, len(SHARES)) @ _looks()
+        effect = float(self._weights @ EFFECTS[cells % len(EFFECTS)])
+        return (_entropy(outcomes.sum(axis=0)) + _entropy(self._chances) - _entropy(outcomes)) / _LOOK / effect
+
+    def _point(self, level: int) -> CurvePoint:
+        rows = _cells(self._share, self._highest, level) // len(EFFECTS)
+        mass = _masses(rows, self._weights, len(SHARES))
+        low, high = _quantiles(mass, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
+        return CurvePoint(level, float(mass @ SHARES), float(SHARES[low]), float(SHARES[high]))
+
+
+def _posterior(observations: Sequence[Observation], share: float, highest: int) -> Floats:
+    curves = falling_curves(share, highest)
+    logarithms = np.log(curves.prior)
+    alike = likeness(observations)
+    for level in sorted({seen.level for seen in observations}):
+        table = sum(_likelihood(seen.good, seen.total) for seen in observations if seen.level == level)
+        logarithms += _widened(np.asarray(table), alike).ravel()[_cells(share, highest, level)]
+    weights = np.exp(logarithms - logarithms.max())
+    return weights / weights.sum()  # type: ignore[no-any-return]
+
+
+def likeness(observations: Sequence[Observation]) -> float:
+    """The design effect of users: how much more their counts of good answers vary than chance has it, at least 1.
+
+    Pearson's statistic of users within trials over its degrees of freedom, less one standard error: few users vary
+    more than chance by chance.
+    """
+    statistic, freedom = 0.0, 0
+    for seen in observations:
+        share = seen.good / seen.total
+        if len(seen.groups) > 1 and 0 < share < 1:
+            statistic += sum((good - total * share) ** 2 / total for good, total in seen.groups) / share / (1 - share)
+            freedom += len(seen.groups) - 1
+    return max(1.0, statistic / freedom * (1 - (2 / freedom) ** 0.5)) if freedom else 1.0
+
+
+@functools.lru_cache(maxsize=512)
+def _likelihood(good: int, total: int) -> Floats:
+    """(shares, effects) log probability of so many good answers; beta-binomial of that design effect."""
+    from scipy.special import gammaln
+
+    alike = np.minimum((EFFECTS[1:] - 1) / max(1, total - 1), _CLOSE_TO_ONE)
+    both = 1 / alike - 1
+    first, second = SHARES[:, None] * both, (1 - SHARES[:, None]) * both
+    wide = gammaln(good + first) - gammaln(first) + gammaln(total - good + second) - gammaln(second)
+    wide += gammaln(both) - gammaln(total + both)
+    independent = good * np.log(SHARES) + (total - good) * np.log1p(-SHARES)
+    return np.column_stack([independent, wide])
+
+
+def _widened(table: Floats, alike: float) -> Floats:
+    """The table with every design effect multiplied by `alike`."""
+    steps = round(float(np.log(alike) / np.log(EFFECTS[1])))
+    return table[:, np.minimum(np.arange(len(EFFECTS)) + steps, len(EFFECTS) - 1)]
+
+
+@functools.lru_cache(maxsize=64)
+def _cells(share: float, highest: int, level: int) -> Indices:
+    return falling_curves(share, highest).cells(level)
+
+
+@functools.lru_cache(maxsize=4)
+def _capacities(share: float, highest: int) -> NDArray[np.int64]:
+    """The capacity of each curve: the last level at which it holds the share."""
+    held = np.floor(falling_curves(share, highest).threshold + 1e-9).astype(np.int64)
+    return np.minimum(held, highest)
+
+
+@functools.lru_cache(maxsize=1)
+def _looks() -> Floats:
+    """(shares, 0 to _LOOK good answers) their probability."""
+    from scipy import stats
+
+    return stats.binom.pmf(np.arange(_LOOK + 1), _LOOK, SHARES[:, None])  # type: ignore[no-any-return]
+
+
+def _masses(places: NDArray[np.signedinteger[Any]], weights: Floats, size: int) -> Floats:
+    """(size,) the weight at each place."""
+    return np.bincount(places, weights, size).astype(np.float64, copy=False)
+
+
+def _entropy(chances: Floats) -> float:
+    some = chances[chances > 0]
+    return -float(some @ np.log2(some))
+
+
+def _quantiles(mass: Floats, wanted: Sequence[float]) -> tuple[int, ...]:
+    cumulated = np.cumsum(mass)
+    return tuple(min(int(np.searchsorted(cumulated, one)), len(mass) - 1) for one in wanted)

@@ -1,0 +1,204 @@
+"""The capacity search: where it looks, when it stops, what it never counts, and how it goes on after a kill."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pytest_llmbench.errors import NotReadyError, ServerError, UsageError
+from pytest_llmbench.load.search import Found, Plan, Progress, RunTrial, find_capacity
+from pytest_llmbench.load.search_journal import InvalidTrial
+from pytest_llmbench.stats.capacity import Observation
+
+PLAN = Plan(share=0.9, highest=50, budget=1500)
+
+
+class Server:
+    """Answers are good by chance, the same for the same trial: 94 % below the capacity, ever fewer above."""
+
+    def __init__(self, capacity: int, seed: int = 0) -> None:
+        self.capacity, self.seed = capacity, seed
+        self.asked: list[int] = []
+
+    async def run(self, level: int, requests: int) -> Observation | InvalidTrial:
+        random = np.random.default_rng([self.seed, level, self.asked.count(level)])
+        self.asked.append(level)
+        good = random.binomial(requests // level, self.share(level), level).tolist()
+        groups = tuple((one, requests // level) for one in good)
+        return Observation(level, sum(good), requests, groups, requests + level)
+
+    def share(self, level: int) -> float:
+        return float(0.94 / (1 + np.exp(30 * (level / (self.capacity + 0.5) - 1) - 3.1)))
+
+
+def search(run: RunTrial, plan: Plan = PLAN, journal: Path | None = None, **more: object) -> Found:
+    return asyncio.run(find_capacity(run, plan, journal=journal, **more))  # type: ignore[arg-type]
+
+
+def failing_after(server: Server, trials: int) -> RunTrial:
+    async def run(level: int, requests: int) -> Observation | InvalidTrial:
+        if len(server.asked) == trials:
+            raise ServerError("the server is gone")
+        return await server.run(level, requests)
+
+    return run
+
+
+@pytest.mark.parametrize("capacity", [3, 8, 17, 40])
+def test_the_capacity_is_found_under_stalls(capacity: int) -> None:
+    plan = Plan(share=0.9, budget=3000)
+    errors = [search(Server(capacity, seed).run, plan).capacity.users - capacity for seed in range(3)]
+    assert all(abs(error) <= max(1, 0.05 * capacity) for error in errors)
+
+
+def test_levels_rise_in_steps_that_never_drown_the_server() -> None:
+    server = Server(40)
+    search(server.run)
+    assert server.asked[:4] == [1, 2, 4, 8]
+    highest = [max(server.asked[: index + 1]) for index in range(len(server.asked))]
+    assert all(after <= max(2 * min(before, 8), 1.5 * before + 0.5) for before, after in itertools.pairwise(highest))
+
+
+def test_pauses_of_the_whole_server_are_not_taken_for_independent_answers() -> None:
+    class Pausing(Server):
+        async def run(self, level: int, requests: int) -> Observation:
+            messages = requests // level
+            random = np.random.default_rng([self.seed, len(self.asked)])
+            self.asked.append(level)
+            good = random.random((level, messages)) < self.share(level) / 0.94
+            good &= random.random(messages) > 0.05  # all users' answers of that time come late
+            groups = tuple((one, messages) for one in good.sum(axis=1).tolist())
+            return Observation(level, int(good.sum()), requests, groups, requests + level)
+
+    plan = Plan(share=0.9, budget=2000)
+    found = [search(Pausing(16, seed).run, plan).capacity for seed in range(4)]
+    assert all(capacity.low <= 16 <= capacity.high for capacity in found)
+
+
+@pytest.mark.parametrize(("capacity", "users"), [(200, 12), (0, 0)])
+def test_a_capacity_beyond_the_levels_tried_is_told_as_their_end(capacity: int, users: int) -> None:
+    found = search(Server(capacity).run, Plan(share=0.9, highest=12, budget=3000))
+    assert found.decided
+    assert (found.capacity.users, found.capacity.low, found.capacity.high) == (users, users, users)
+
+
+def test_levels_near_the_edge_are_repeated() -> None:
+    server = Server(17)
+    search(server.run)
+    assert sum(15 <= level <= 20 for level in server.asked) >= 4
+
+
+def test_an_easy_search_stops_before_its_budget_is_spent() -> None:
+    found = search(Server(3).run)
+    assert found.decided
+    assert found.sent < PLAN.budget / 2
+
+
+def test_the_budget_is_never_exceeded_and_the_doubt_is_told() -> None:
+    found = search(Server(30).run, Plan(share=0.9, budget=400))
+    assert found.sent <= 400
+    assert not found.decided
+    assert found.capacity.low < found.capacity.high
+
+
+def test_each_trial_is_told_with_the_requests_left() -> None:
+    told: list[Progress] = []
+    found = search(Server(8).run, progress=told.append)
+    assert [step.trial for step in told] == list(found.trials)
+    assert all(step.sent + step.left == PLAN.budget for step in told)
+    assert told[-1].capacity.users == found.capacity.users
+
+
+@pytest.mark.parametrize("killed_after", [1, 6])
+def test_a_killed_search_resumes_without_asking_twice(tmp_path: Path, killed_after: int) -> None:
+    whole, journal, server = Server(17), tmp_path / "out/journal.jsonl", Server(17)
+    with pytest.raises(ServerError):
+        search(failing_after(server, killed_after), journal=journal)
+    resumed = search(server.run, journal=journal)
+    assert resumed == search(whole.run)
+    assert server.asked == whole.asked
+
+
+def test_half_a_line_of_a_killed_process_is_cut_off(tmp_path: Path) -> None:
+    journal, server = tmp_path / "journal.jsonl", Server(8)
+    with pytest.raises(ServerError):
+        search(failing_after(server, 3), journal=journal)
+    with journal.open("a", encoding="utf-8") as file:
+        file.write('{"level": 8, "go')
+    found = search(server.run, journal=journal)
+    assert [json.loads(line)["level"] for line in journal.read_text().splitlines()[1:]] == server.asked
+    assert len(found.trials) == len(server.asked)
+
+
+def test_without_budget_left_the_journal_is_judged_and_nothing_asked(tmp_path: Path) -> None:
+    journal, server = tmp_path / "journal.jsonl", Server(8)
+    with pytest.raises(ServerError):
+        search(failing_after(server, 5), journal=journal)
+    found = search(server.run, Plan(share=0.9, budget=0), journal)
+    assert len(found.trials) == len(server.asked) == 5
+
+
+def test_a_journal_of_another_search_is_refused(tmp_path: Path) -> None:
+    journal = tmp_path / "journal.jsonl"
+    search(Server(3).run, journal=journal, identity={"model": "small"})
+    with pytest.raises(UsageError, match=r"journal\.jsonl:1: .*another search: model"):
+        search(Server(3).run, journal=journal, identity={"model": "large"})
+
+
+@pytest.mark.parametrize(
+    "content", ["hello\n", "[]\n", '{"search": {"share": 0.9, "highest": 50}}\n{"level": 3, "good": 4, "total": 2}\n']
+)
+def test_a_file_that_is_no_journal_is_refused_and_kept(tmp_path: Path, content: str) -> None:
+    journal = tmp_path / "notes.txt"
+    journal.write_text(content)
+    with pytest.raises(UsageError, match=r"notes\.txt"):
+        search(Server(3).run, journal=journal)
+    assert journal.read_text() == content
+
+
+def sometimes_invalid(server: Server, is_invalid: Callable[[int], bool]) -> RunTrial:
+    trials = 0
+
+    async def run(level: int, requests: int) -> Observation | InvalidTrial:
+        nonlocal trials
+        trials += 1
+        if is_invalid(trials):
+            return InvalidTrial(level, "the client was the bottleneck", requests)
+        return await server.run(level, requests)
+
+    return run
+
+
+def test_an_invalid_trial_costs_requests_and_says_nothing(tmp_path: Path) -> None:
+    run = sometimes_invalid(Server(8), lambda trial: trial % 3 == 0)
+    found = search(run, journal=tmp_path / "journal.jsonl")
+    assert abs(found.capacity.users - 8) <= 1
+    assert found.invalid
+    assert found.sent == sum(trial.cost for trial in found.trials) + sum(trial.sent for trial in found.invalid)
+
+
+def test_a_search_whose_trials_are_all_invalid_stops_without_a_capacity() -> None:
+    with pytest.raises(NotReadyError, match=r"3 trials in a row were invalid.*bottleneck"):
+        search(sometimes_invalid(Server(8), lambda _: True))
+
+
+def test_a_budget_too_small_for_one_trial_gives_no_capacity() -> None:
+    with pytest.raises(NotReadyError, match="no trial was valid"):
+        search(Server(8).run, Plan(budget=2))
+
+
+def test_strict_trials_cost_their_messages_and_count_as_one() -> None:
+    random = np.random.default_rng(3)
+
+    async def run(level: int, requests: int) -> Observation:
+        return Observation(level, int(random.random() < 1 / (1 + np.exp(2 * (level - 8.5)))), 1, sent=requests)
+
+    found = search(run, Plan(share=0.5, budget=3000, messages=(3, 3)))
+    assert abs(found.capacity.users - 8) <= 1
+    assert found.sent <= 3000
