@@ -46,8 +46,9 @@ def main() -> None:
         write_inputs(inputs)
         harness = chosen.harness_python or _install_harness(Path(folder) / "harness")
         ours = _ours(Path(folder))
-        batch, threads = ours["batch_size"], ours["threads"]
-        best = min(HARNESS_BATCH_SIZES, key=lambda size: _harness(harness, inputs, size, threads)["generation_s"])
+        batch, cores = ours["batch_size"], os.cpu_count() or 1
+        choices = [(size, threads) for size in HARNESS_BATCH_SIZES for threads in sorted({1, cores})]
+        best, threads = min(choices, key=lambda choice: _harness(harness, inputs, *choice)["generation_s"])
         bare = [sys.executable, HERE / "bare_generate.py", inputs, batch, threads]
         contestants: dict[str, Callable[[], dict[str, Any]]] = {
             "pytest-llmbench": partial(_ours, Path(folder)),

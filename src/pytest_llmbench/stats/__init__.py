@@ -1,8 +1,8 @@
 """Statistics of paired scores: an interval, a one-sided test, a correction for many, and what more data would settle.
 
 All of it works on one array of differences, one number a case: the mean over the case's epochs of (after - before).
-Cases are the unit that was sampled, so repeating a case makes its difference more precise and adds no case. How many users
-a server holds is another matter, in `stats.capacity`.
+Cases are the unit that was sampled, so repeating a case makes its difference more precise and adds no case. How
+many users a server holds is another matter: `stats.capacity`.
 """
 
 from pytest_llmbench.stats.families import holm
