@@ -215,7 +215,10 @@ def test_hostile_content_is_shown_as_text(chrome: Chrome, opened: Open) -> None:
 
 
 def test_ten_thousand_cases_are_paged_and_found(chrome: Chrome, opened: Open) -> None:
+    from selenium.webdriver.support.wait import WebDriverWait
+
     opened(large_document(10_000), history=9)
+    WebDriverWait(chrome, 30).until(lambda page: found(page, ".count"))  # rows are drawn after the page is loaded
     assert texts(chrome, ".count") == ["10,000 of 10,000 results"]
     assert len(found(chrome, ".result")) == 100
     found(chrome, '[data-page="last"]')[0].send_keys(ENTER)
