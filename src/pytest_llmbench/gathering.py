@@ -105,7 +105,8 @@ class Gathering:
         else:
             self._summary.append(_cut_short(folder))
         output = self._session.settings.output
-        reports = write_reports(run, output, run_dir=folder, earlier=trend(output.report_dir, _TREND_RUNS))
+        earlier = trend(output.report_dir, _TREND_RUNS) if output.html or output.png else []
+        reports = write_reports(run, output, run_dir=folder, earlier=earlier)
         paths = dict(reports.paths)
         if whole:
             paths["run"] = self._numbered(run, folder) / "run.json"

@@ -19,6 +19,7 @@ MODERATE_FROM = 0.05
 LEADING_METRICS = ("relevance", "keywords", "tool_accuracy")
 """What a comparison is judged on: the first of these that has scores."""
 
+_LOWER_IS_BETTER = frozenset({"latency_s"})
 _ROUNDING = 9  # (0.66 - 0.60) / 0.60 is 10 %, not a hair above
 
 
@@ -128,6 +129,12 @@ def leading_metric(document: Mapping[str, Any], variant: str) -> str | None:
     """The metric that judges `variant`, or None where none of them is scored."""
     metrics = document["statistics"]["metrics"]
     return next((name for name in LEADING_METRICS if metrics.get(name, {}).get(variant, {}).get("scored")), None)
+
+
+def higher_is_better(document: Mapping[str, Any], metric: str) -> bool:
+    """What the run says of the metric; old runs do not say, and of the built-in metrics only latency is a cost."""
+    about = document["metadata"].get("metrics", {}).get(metric, {})
+    return bool(about.get("higher_is_better", metric not in _LOWER_IS_BETTER))
 
 
 def compare(document: Mapping[str, Any], tuned: str, metric: str | None = None) -> Comparison | None:

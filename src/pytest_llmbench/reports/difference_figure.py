@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmbench.records import BASE
 from pytest_llmbench.reports import figure_style
 from pytest_llmbench.reports.averages import mean
-from pytest_llmbench.reports.comparison import LEADING_METRICS, adapters
+from pytest_llmbench.reports.comparison import LEADING_METRICS, adapters, higher_is_better
 from pytest_llmbench.reports.tables import shorten_middle
 from pytest_llmbench.reports.wording import Words
 
@@ -87,10 +87,10 @@ def _why_empty(document: Mapping[str, Any], say: Words) -> str:
 
 
 def _panels(document: Mapping[str, Any], variant: str) -> list[Differences]:
-    verdicts = _verdicts(document, variant)
-    better = {metric: verdict["higher_is_better"] for metric, verdict in verdicts.items()}
-    named = list(verdicts) or list(LEADING_METRICS)
-    found = [differences(document, variant, metric, higher_is_better=better.get(metric, True)) for metric in named]
+    named = list(_verdicts(document, variant)) or list(LEADING_METRICS)
+    found = [
+        differences(document, variant, metric, higher_is_better=higher_is_better(document, metric)) for metric in named
+    ]
     return [one for one in found if one.changes][:_MOST_PANELS]
 
 

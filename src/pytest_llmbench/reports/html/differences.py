@@ -9,11 +9,11 @@ from typing import Any
 
 from pytest_llmbench.reports.averages import mean
 from pytest_llmbench.reports.comparison import LEADING_METRICS, adapters
+from pytest_llmbench.reports.comparison import higher_is_better
 from pytest_llmbench.reports.html.pairing import (
     Verdicts,
     case_differences,
     change,
-    higher_is_better,
     metrics_in_order,
     verdicts_against_base,
 )

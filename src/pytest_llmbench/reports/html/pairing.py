@@ -12,14 +12,7 @@ from pytest_llmbench.reports.comparison import LEADING_METRICS, compare
 Verdicts = Mapping[tuple[str, str, str | None], Mapping[str, Any]]
 """(variant, metric, category or None) -> the gate's verdict on adapter minus base."""
 
-_LOWER_IS_BETTER = frozenset({"latency_s"})
 _SAME_WITHIN = 1e-9  # means of epochs differ by rounding where nothing differs
-
-
-def higher_is_better(document: Mapping[str, Any], metric: str) -> bool:
-    """What the run says of the metric; old runs do not say, and of the built-in metrics only latency is a cost."""
-    about = document["metadata"].get("metrics", {}).get(metric, {})
-    return bool(about.get("higher_is_better", metric not in _LOWER_IS_BETTER))
 
 
 def unit(document: Mapping[str, Any], metric: str) -> str | None:
