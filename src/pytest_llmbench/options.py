@@ -46,6 +46,10 @@ OPTIONS = (
     Option("gate", "off|regression|improvement", "what makes the session fail, with exit code 1"),
     Option("margin", "X", "a change up to X does not count"),
     Option("alpha", "X", "chance of a false alarm, in the whole gate (default: 0.05)"),
+    Option("max-users", "N", "the most users tried on a live server (default: 50)"),
+    Option("latency", "S", "seconds that an answer may take under load (default: 3.0)"),
+    Option("quantile", "X|strict", "share of answers within that (default: 0.95); strict allows none above it"),
+    Option("require-users", "N", "fail unless the server surely holds so many users"),
 )
 ADAPTER = Option("adapter", "PATH|auto|none", "LoRA folder; auto takes the newest that fits the base; repeatable")
 COMPARE = Option("compare", "RUN", "compare with the latest saved run, or with RUN: number, name, path or git ref")

@@ -1,206 +1,47 @@
-"""Every setting, its default and its limits, and the order in which files, environment and options decide it."""
+"""Who decides a setting: options over the environment over the settings file over the defaults."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
+from pydantic import BaseModel, ValidationError
 
 from pytest_llmbench.documents import Document, Faults, read_yaml, suggestion
 from pytest_llmbench.errors import UsageError
+from pytest_llmbench.setting_sections import (
+    BenchmarkSettings,
+    GateSettings,
+    GenerationSettings,
+    LoadSettings,
+    LoggingSettings,
+    MetricsSettings,
+    ModelSettings,
+    OutputSettings,
+    ServerSettings,
+    Settings,
+    TargetSettings,
+)
 
-_Auto = Literal["auto"]
-_Count = Annotated[int, Field(ge=1)]
-_Text = Annotated[str, Field(min_length=1)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class ModelSettings(_Section):
-    """What is compared, and how it is loaded."""
-
-    base: _Text = Field(default="smollm2-135m", description="registry alias, hub id, local folder or GGUF file")
-    adapter: _Text | tuple[_Text, ...] = Field(
-        default="auto", description="LoRA folder; auto takes the newest that fits; none asks the base only"
-    )
-    adapters_dir: Path = Field(default=Path("adapters"), description="folder in which auto looks")
-    quantization: Literal["nf4", "int8", "none"] = Field(default="nf4", description="how the base's weights are stored")
-    double_quant: bool = Field(default=True, description="quantize the scales of nf4 too")
-    compute_dtype: Literal["bfloat16", "float16", "float32"] = Field(
-        default="bfloat16", description="what is computed in"
-    )
-    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto takes a GPU where there is one")
-    device_map: _Text | dict[str, int | str] = Field(
-        default="auto", description="how layers are laid over several GPUs"
-    )
-    revision: _Text | None = Field(default=None, description="branch, tag or commit of a hub model")
-    trust_remote_code: bool = Field(default=False, description="run code that comes with the model")
-    verify_adapter: bool = Field(default=True, description="refuse an adapter that was made for another base")
-
-    @field_validator("adapter")
-    @classmethod
-    def _refuse_odd_lists(cls, adapter: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        if isinstance(adapter, str):
-            return adapter
-        if not adapter or len(set(adapter)) < len(adapter) or ("none" in adapter and len(adapter) > 1):
-            raise ValueError("name each adapter once, and 'none' only alone")
-        return adapter[0] if len(adapter) == 1 else adapter
-
-    @property
-    def adapters(self) -> tuple[str, ...]:
-        """What `adapter` names, one or several."""
-        return (self.adapter,) if isinstance(self.adapter, str) else self.adapter
-
-
-class GenerationSettings(_Section):
-    """How answers are made."""
-
-    max_new_tokens: _Count = Field(default=128, description="the most tokens of an answer")
-    temperature: float = Field(default=0.7, ge=0, description="0 is greedy")
-    top_p: float = Field(default=0.9, gt=0, le=1, description="nucleus sampling")
-    do_sample: bool = Field(default=True, description="false is greedy")
-    seed: int = Field(default=42, ge=0, description="of the sampling noise, which belongs to the case")
-    batch_size: _Auto | _Count = Field(default="auto", description="prompts answered at once")
-    epochs: _Count = Field(default=1, description="how often every case is asked")
-    timeout: float = Field(default=30.0, gt=0, description="seconds for an answer")
-    threads: _Auto | _Count = Field(default="auto", description="CPU threads; auto measures for a second")
-    long_prompt: Literal["error", "truncate"] = Field(
-        default="error", description="when a prompt does not fit the context"
-    )
-    cache: bool = Field(default=True, description="reuse stored answers to unchanged questions")
-
-
-class BenchmarkSettings(_Section):
-    """What is asked."""
-
-    prompts: tuple[Path, ...] = Field(
-        default=(Path("prompts"),), min_length=1, description="suites and folders of suites"
-    )
-    vocabulary: Path = Field(default=Path("prompts/tools.yaml"), description="the tools and their terms")
-    categories: tuple[_Text, ...] | None = Field(default=None, description="only these categories; null is all")
-    limit: _Count | None = Field(default=None, description="only the first cases; null is all")
-
-
-class MetricsSettings(_Section):
-    """What is measured. Each metric can be switched off."""
-
-    cosine_similarity: bool = Field(default=True, description="how near the two answers are in meaning")
-    keywords: bool = Field(default=True, description="share of the case's keywords in the answer")
-    relevance: bool = Field(default=True, description="terms of the vocabulary in the answer")
-    tool_accuracy: bool = Field(default=True, description="whether the answer routes to the case's tool")
-    latency_s: bool = Field(default=True, description="seconds for the answer")
-    tokens_per_s: bool = Field(default=True, description="tokens of the answer over its seconds")
-    case_sensitive: bool = Field(default=False, description="tell Volume from volume")
-    accent_sensitive: bool = Field(default=False, description="tell été from ete")
-
-
-with warnings.catch_warnings():
-    # `output.json` is the key that people write; pydantic warns since it hides a method that it has deprecated itself
-    warnings.filterwarnings("ignore", message='Field name "json"', category=UserWarning)
-
-    class OutputSettings(_Section):
-        """What is written, and where."""
-
-        report_dir: Path = Field(default=Path("reports"), description="folder of reports and runs")
-        json: bool = Field(default=True, description="write benchmark.json")  # type: ignore[assignment]
-        png: bool = Field(
-            default=True, description="write benchmark.png, and the figures of differences and of the trend"
-        )
-        text: bool = Field(default=True, description="write the text analysis")
-        html: bool = Field(default=True, description="write benchmark.html")
-        markdown: bool = Field(default=True, description="write benchmark.md, for a pull request's comment")
-        language: Literal["en", "fr"] = Field(default="en", description="of reports")
-        answer_chars: _Count = Field(
-            default=500, description="answers are cut to this in the report, never in the journal"
-        )
-
-
-class LoggingSettings(_Section):
-    """What is shown while it works."""
-
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
-        default="WARNING", description="least level shown"
-    )
-    progress: bool = Field(default=True, description="answers done, tokens/s, time left")
-    show_gpu: bool = Field(default=True, description="memory of each GPU")
-    show_timings: bool = Field(default=True, description="seconds of each answer")
-
-
-class GateSettings(_Section):
-    """What a session is held against, and when it fails."""
-
-    kind: Literal["off", "regression", "improvement"] = Field(default="off", description="what makes a session fail")
-    baseline: _Text | None = Field(default=None, description="run that is compared with; null is each adapter's base")
-    metrics: tuple[_Text, ...] = Field(
-        default=("relevance", "keywords", "tool_accuracy"), min_length=1, description="metrics that gate"
-    )
-    margin: float = Field(default=0.0, ge=0, description="a change up to this does not count")
-    margins: dict[str, float] = Field(default={}, description="margins of single metrics")
-    alpha: float = Field(default=0.05, gt=0, lt=0.5, description="chance of a false alarm, in the whole gate")
-    categories: bool = Field(default=True, description="look for a regression in each category too")
-    missing_baseline: Literal["fail", "warn"] = Field(default="fail", description="when the baseline is not there")
-    inconclusive: Literal["auto", "pass", "fail"] = Field(
-        default="auto", description="auto passes a regression gate and fails an improvement gate"
-    )
-
-    @field_validator("kind", mode="before")
-    @classmethod
-    def _read_off(cls, kind: object) -> object:
-        return "off" if kind is False else kind  # YAML takes a bare `off` for a boolean
-
-    @field_validator("margins")
-    @classmethod
-    def _refuse_negative(cls, margins: dict[str, float]) -> dict[str, float]:
-        if any(not 0 <= margin < math.inf for margin in margins.values()):
-            raise ValueError("give numbers from 0, such as {relevance: 0.05}")
-        return margins
-
-
-class ServerSettings(_Section):
-    """A live OpenAI-compatible server that is asked instead of a local model, when `url` is set."""
-
-    url: _Text | None = Field(default=None, description="such as http://127.0.0.1:8000/v1; null asks a local model")
-    model: _Text | None = Field(default=None, description="the server's name for the base")
-    adapter: _Text | None = Field(default=None, description="the server's name for the fine-tune")
-    adapter_body: dict[str, Any] | None = Field(default=None, description="merged into requests to the fine-tune")
-    base_body: dict[str, Any] | None = Field(default=None, description="merged into requests to the base")
-    concurrency: _Count = Field(default=8, description="requests under way at once")
-    retries: int = Field(default=3, ge=0, description="after 429, 5xx or no connection; never after the first byte")
-    headers: dict[str, str] = Field(default={}, repr=False, description="more headers of each request")
-    stream: bool = Field(default=True, description="read answers as they are made")
-
-    @field_validator("headers")
-    @classmethod
-    def _refuse_key(cls, headers: dict[str, str]) -> dict[str, str]:
-        if any(name.strip().lower() == "authorization" for name in headers):
-            raise ValueError("a key has no place in settings, which reports show; put it in LLMBENCH_API_KEY")
-        return headers
-
-    @field_serializer("headers")
-    def _mask(self, headers: dict[str, str]) -> dict[str, str]:
-        return dict.fromkeys(headers, "***")
-
-
-class Settings(_Section):
-    """Everything that can be set, by section. `model_dump(mode="json")` is safe to publish."""
-
-    model: ModelSettings = ModelSettings()
-    generation: GenerationSettings = GenerationSettings()
-    benchmark: BenchmarkSettings = BenchmarkSettings()
-    metrics: MetricsSettings = MetricsSettings()
-    output: OutputSettings = OutputSettings()
-    logging: LoggingSettings = LoggingSettings()
-    server: ServerSettings = ServerSettings()
-    gate: GateSettings = GateSettings()
-
+__all__ = [
+    "OPTIONS",
+    "RESERVED",
+    "BenchmarkSettings",
+    "GateSettings",
+    "GenerationSettings",
+    "LoadSettings",
+    "LoggingSettings",
+    "MetricsSettings",
+    "ModelSettings",
+    "OutputSettings",
+    "ServerSettings",
+    "Settings",
+    "TargetSettings",
+    "load_settings",
+]
 
 OPTIONS: Mapping[str, str] = {
     "base": "model.base",
@@ -220,6 +61,10 @@ OPTIONS: Mapping[str, str] = {
     "compare": "gate.baseline",
     "margin": "gate.margin",
     "alpha": "gate.alpha",
+    "max-users": "load.max_users",
+    "latency": "load.latency",
+    "quantile": "load.quantile",
+    "require-users": "load.require_users",
 }
 """Option name to the setting it gives."""
 
@@ -378,10 +223,19 @@ def _phrase(schema: Mapping[str, Any]) -> str:
         "integer": "a whole number",
         "number": "a number",
         "string": "a path" if schema.get("format") == "path" else "a text",
-        "array": "a list of at least one text" if schema.get("minItems") else "a list of texts",
+        "array": _listed(schema),
         "object": "a mapping",
         "null": "null",
     }
     limits = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "up to", "exclusiveMaximum": "below"}
     bounds = [f"{word} {schema[name]:g}" for name, word in limits.items() if name in schema]
     return " ".join([words[schema["type"]], " and ".join(bounds)]).strip()
+
+
+def _listed(schema: Mapping[str, Any]) -> str:
+    items = schema.get("items", {}) if schema.get("type") == "array" else {}
+    what = {"number": "number", "integer": "number"}.get(
+        items.get("type", "string"), "mapping" if "$ref" in items else "text"
+    )
+    least = {1: f"at least one {what}", 2: f"at least two {what}s"}
+    return f"a list of {least.get(schema.get('minItems', 0), f'{what}s')}"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.settings import OPTIONS, RESERVED, Settings, load_settings
+from pytest_llmbench.settings import OPTIONS, RESERVED, Settings, TargetSettings, load_settings
 
 SHIPPED = Path(__file__).parents[2] / "configs" / "llmbench.yaml"
 
@@ -95,6 +95,10 @@ def test_paths_stay_relative_to_the_current_directory(tmp_path: Path) -> None:
         ("model.adapter", '["a", "b"]', ("a", "b")),
         ("model.adapter", '["a"]', "a"),
         ("gate.margins", '{"relevance": 0.1}', {"relevance": 0.1}),
+        ("quantile", "0.9", 0.9),
+        ("quantile", "strict", "strict"),
+        ("load.temperatures", "0, 0.5", (0.0, 0.5)),
+        ("load.targets", '[{"url": "u", "model": "m"}]', (TargetSettings(url="u", model="m"),)),
     ],
 )
 def test_the_text_of_an_option_becomes_the_settings_kind(key: str, raw: str, expected: object) -> None:
@@ -105,7 +109,7 @@ def test_the_text_of_an_option_becomes_the_settings_kind(key: str, raw: str, exp
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_has_its_variable_in_the_environment(option: str) -> None:
     variable = f"LLMBENCH_{option.upper().replace('-', '_')}"
-    raw = {"quantization": "int8", "device": "cpu", "gate": "regression", "alpha": "0.1"}.get(option, "7")
+    raw = {"quantization": "int8", "device": "cpu", "gate": "regression", "alpha": "0.1", "quantile": "strict"}.get(option, "7")
     given_by_name = load_settings(None, {option: (raw, "--option")}, {})
     assert load_settings(None, {}, {variable: raw}) == given_by_name != Settings()
 
