@@ -1,0 +1,221 @@
+"""Which temperature answers best: the main job's metrics of a server's answers, over a grid of temperatures."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import itertools
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from pytest_llmbench.errors import ServerError, UsageError
+from pytest_llmbench.records import BASE
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pytest_llmbench.cases import Case
+    from pytest_llmbench.metrics import MetricRegistry
+    from pytest_llmbench.records import Completion
+    from pytest_llmbench.settings import Settings
+
+    Floats = NDArray[np.float64]
+
+_TIMED = ("s", "tokens/s")  # units of metrics that a temperature does not decide
+_ALPHA = 0.05
+
+
+class Mean(TypedDict):
+    """A metric's mean over the cases; the interval is None where all cases score alike."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    count: int
+
+
+class Against(TypedDict):
+    """A metric at one temperature against the temperature in use, case by case; positive is better."""
+
+    effect: float
+    p_adjusted: float
+    outcome: str
+
+
+class Point(TypedDict):
+    """One temperature: each metric's mean, and how it compares; `against` is empty for the one in use."""
+
+    temperature: float
+    answers: int
+    failed: int
+    scores: dict[str, Mean]
+    against: dict[str, Against]
+
+
+class TemperatureGrid(TypedDict):
+    """What the grid gave. `best` is the temperature to use, `reason` why."""
+
+    metrics: list[str]
+    in_use: float
+    points: list[Point]
+    best: float
+    reason: str
+
+
+async def temperature_grid(
+    settings: Settings,
+    cases: Sequence[Case],
+    metrics: MetricRegistry,
+    progress: Callable[[float, int, int], None] = lambda *_: None,
+) -> TemperatureGrid:
+    """Ask the server of `settings.server` every case at each of `load.temperatures`, and score the answers.
+
+    `cases` hold each epoch, so that sampling noise is averaged over as many draws. The temperature in use is that of
+    `generation.temperature` where the grid has it, else the lowest; each other one is compared with it, paired by case
+    and corrected for all comparisons (Holm). `progress` is told (temperature, answers so far, answers wanted).
+
+    Raises:
+        UsageError: no metric of quality is switched on, or there is no case.
+        ServerError: the server cannot be asked, or no case was answered.
+    """
+    quality = [name for name, metric in metrics.metrics.items() if not metric.pair and metric.unit not in _TIMED]
+    if not quality or not cases:
+        raise UsageError("a temperature is chosen by the quality of answers: switch on a metric, and give cases")
+    grid = sorted(set(settings.load.temperatures))
+    in_use = settings.generation.temperature if settings.generation.temperature in grid else grid[0]
+    stop = threading.Event()
+    answers = {}
+    try:
+        for temperature in grid:
+            told = functools.partial(_tell, progress, temperature, len(cases), stop)
+            answers[temperature] = await asyncio.to_thread(_ask, _at(settings, temperature), cases, told)
+    finally:
+        stop.set()  # a cancelled wait does not end its thread; the next answer does
+    scores = {temperature: _scores(cases, found, metrics, quality) for temperature, found in answers.items()}
+    against = _compared(scores, in_use, metrics, quality)
+    points = [_point(at, answers[at], scores[at], against.get(at, {})) for at in grid]
+    best, reason = _recommended(points, in_use)
+    return TemperatureGrid(metrics=quality, in_use=in_use, points=points, best=best, reason=reason)
+
+
+def _tell(
+    progress: Callable[[float, int, int], None], temperature: float, wanted: int, stop: threading.Event, done: int
+) -> None:
+    if stop.is_set():
+        raise asyncio.CancelledError
+    progress(temperature, done, wanted)
+
+
+def _at(settings: Settings, temperature: float) -> Settings:
+    generation = settings.generation.model_copy(update={"temperature": temperature, "do_sample": temperature > 0})
+    server = settings.server.model_copy(update={"adapter": None, "adapter_body": None})
+    return settings.model_copy(update={"generation": generation, "server": server})
+
+
+def _ask(settings: Settings, cases: Sequence[Case], told: Callable[[int], None]) -> dict[tuple[str, int], Completion]:
+    from pytest_llmbench.generation.server import ServerBackend
+
+    backend = ServerBackend(settings)
+    try:
+        found: dict[tuple[str, int], Completion] = {}
+        for completion in backend.complete(cases, BASE):
+            found[completion.case, completion.epoch] = completion
+            told(len(found))
+    finally:
+        backend.close()
+    failures = [one.error for one in found.values() if one.finish == "error"]
+    if len(failures) == len(found):
+        raise ServerError(f"{settings.server.url}: no case was answered; the first failed: {failures[0]}")
+    return found
+
+
+def _scores(
+    cases: Sequence[Case], answers: Mapping[tuple[str, int], Completion], metrics: MetricRegistry, quality: list[str]
+) -> dict[str, Floats]:
+    """Each metric's (cases, epochs) table, NaN where an answer is missing or unscored."""
+    import numpy as np
+
+    names = list(dict.fromkeys(case.name for case in cases))
+    epochs = max(case.epoch for case in cases) + 1
+    tables = {name: np.full((len(names), epochs), np.nan) for name in quality}
+    for case in cases:
+        found = metrics.score(case, {BASE: answers[case.name, case.epoch]})
+        for name in quality:
+            score = found[name][BASE]
+            if score is not None:
+                tables[name][names.index(case.name), case.epoch] = score
+    return tables
+
+
+def _compared(
+    scores: Mapping[float, Mapping[str, Floats]], in_use: float, metrics: MetricRegistry, quality: list[str]
+) -> dict[float, dict[str, Against]]:
+    """Every other temperature, metric by metric, against the one in use; one family of comparisons."""
+    from pytest_llmbench.stats.verdicts import Outcome, judge
+
+    pairs = list(itertools.product((at for at in scores if at != in_use), quality))
+    asked = [_hypothesis(scores[in_use][name], scores[at][name], _sign(metrics, name)) for at, name in pairs]
+    known = [(pair, hypothesis) for pair, hypothesis in zip(pairs, asked, strict=True) if len(hypothesis.cases)]
+    verdicts = judge([hypothesis for _, hypothesis in known], "compare", _ALPHA) if known else []
+    words = {Outcome.PASS: "better", Outcome.FAIL: "worse", Outcome.INCONCLUSIVE: "no difference shown"}
+    found: dict[float, dict[str, Against]] = {}
+    for ((at, name), _), verdict in zip(known, verdicts, strict=True):
+        found.setdefault(at, {})[name] = Against(
+            effect=verdict.effect, p_adjusted=verdict.p_adjusted, outcome=words[verdict.outcome]
+        )
+    return found
+
+
+def _hypothesis(before: Floats, after: Floats, sign: int) -> Any:
+    """The question whether a metric moved, one difference a case: the mean over its epochs."""
+    import numpy as np
+
+    from pytest_llmbench.stats.verdicts import Hypothesis
+
+    both = ~np.isnan(before).all(axis=1) & ~np.isnan(after).all(axis=1)
+    differences = sign * (np.nanmean(after[both], axis=1) - np.nanmean(before[both], axis=1))
+    return Hypothesis(differences, np.arange(len(differences)), margin=0.0)
+
+
+def _sign(metrics: MetricRegistry, name: str) -> int:
+    return 1 if metrics.metrics[name].higher_is_better else -1
+
+
+def _point(
+    temperature: float,
+    answers: Mapping[tuple[str, int], Completion],
+    scores: Mapping[str, Floats],
+    against: dict[str, Against],
+) -> Point:
+    failed = sum(one.finish == "error" for one in answers.values())
+    means = {name: mean for name, table in scores.items() if (mean := _mean(table)) is not None}
+    return Point(temperature=temperature, answers=len(answers), failed=failed, scores=means, against=against)
+
+
+def _mean(table: Floats) -> Mean | None:
+    import numpy as np
+
+    from pytest_llmbench.stats.intervals import mean_interval
+
+    scored = table[~np.isnan(table).all(axis=1)]
+    if not len(scored):
+        return None
+    cases = np.nanmean(scored, axis=1)
+    low, high = mean_interval(cases) or (None, None)
+    return Mean(mean=float(cases.mean()), low=low, high=high, count=len(cases))
+
+
+def _recommended(points: Sequence[Point], in_use: float) -> tuple[float, str]:
+    """Another temperature only where it is shown to be better in a metric and in none to be worse."""
+    winners = [point for point in points if _outcomes(point, "better") and not _outcomes(point, "worse")]
+    if not winners:
+        return in_use, f"no temperature is shown to be better than {in_use:g}, which is in use"
+    best = max(winners, key=lambda point: (len(_outcomes(point, "better")), -point["temperature"]))
+    names = ", ".join(_outcomes(best, "better"))
+    return best["temperature"], f"better than {in_use:g} in {names}, and worse in nothing"
+
+
+def _outcomes(point: Point, outcome: str) -> list[str]:
+    return [name for name, against in point["against"].items() if against["outcome"] == outcome]

@@ -1,0 +1,105 @@
+"""A grid of temperatures: what the answers score at each, and whether another one is really better."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+
+import pytest
+from aiohttp import web
+from generation.fake_chat_server import DONE, FakeChatServer, chunk, refusing, started
+
+from pytest_llmbench.cases import Case, Vocabulary
+from pytest_llmbench.errors import ServerError, UsageError
+from pytest_llmbench.metrics import default_metrics
+from pytest_llmbench.settings import MetricsSettings, Settings, load_settings
+from pytest_llmbench.temperature_grid import temperature_grid
+
+VOCABULARY = Vocabulary({"volume_up": ("son", "volume")})
+METRICS = default_metrics(MetricsSettings(), VOCABULARY)
+CASES = [
+    Case("voix", f"c{number}", f"monte le son {number}", ({"role": "user", "content": f"monte le son {number}"},),
+         keywords=("volume",), tool="volume_up", epoch=epoch)
+    for number in range(12)
+    for epoch in range(2)
+]  # fmt: skip
+
+
+async def sober(_server: FakeChatServer, request: web.Request) -> web.StreamResponse:
+    """Answers well when it is asked coolly, and rambles when hot."""
+    hot = json.loads(await request.text())["temperature"] > 0.5
+    response = await started(request)
+    await response.write(chunk("la la la" if hot else "je monte le volume du son") + chunk(finish="stop") + DONE)
+    return response
+
+
+@pytest.fixture
+def server() -> Iterator[FakeChatServer]:
+    fake = FakeChatServer(sober)
+    yield fake
+    fake.close()
+
+
+def settings_for(url: str, **more: str) -> Settings:
+    given = {"server": url, "load.temperatures": "1.0, 0, 0.3", **more}
+    return load_settings(None, {key: (value, "--test") for key, value in given.items()}, {})
+
+
+def test_a_cooler_temperature_that_answers_better_is_recommended(server: FakeChatServer) -> None:
+    seen: list[tuple[float, int, int]] = []
+    settings = settings_for(server.url, **{"generation.temperature": "1.0"})
+    grid = asyncio.run(temperature_grid(settings, CASES, METRICS, lambda *told: seen.append(told)))
+    assert [point["temperature"] for point in grid["points"]] == [0.0, 0.3, 1.0]
+    assert grid["metrics"] == ["keywords", "relevance", "tool_accuracy"]
+    assert grid["best"] in (0.0, 0.3)
+    assert grid["points"][0]["scores"]["keywords"] == {"mean": 1.0, "low": None, "high": None, "count": 12}
+    assert grid["points"][0]["against"]["keywords"]["outcome"] == "better"
+    assert grid["points"][2]["against"] == {}
+    assert seen[-1] == (1.0, 24, 24)
+
+
+def test_every_request_carries_its_temperature_and_each_epoch_another_seed(server: FakeChatServer) -> None:
+    asyncio.run(temperature_grid(settings_for(server.url), CASES[:2], METRICS))
+    assert [body["temperature"] for body in server.bodies] == [0.0, 0.0, 0.3, 0.3, 1.0, 1.0]
+    assert server.bodies[2]["seed"] != server.bodies[3]["seed"]
+
+
+def test_nothing_shown_to_be_better_keeps_the_temperature_in_use(server: FakeChatServer) -> None:
+    settings = settings_for(server.url, **{"generation.temperature": "0.3"})
+    grid = asyncio.run(temperature_grid(settings, CASES, METRICS))
+    assert grid["best"] == grid["in_use"] == 0.3
+    assert "no temperature is shown to be better" in grid["reason"]
+    assert grid["points"][2]["against"]["relevance"]["outcome"] == "worse"
+
+
+def test_a_server_that_answers_no_case_is_an_error_and_gives_no_grid(server: FakeChatServer) -> None:
+    server.behaviours = [refusing(400, "too hot")]
+    settings = settings_for(server.url, **{"server.retries": "0"})
+    with pytest.raises(ServerError, match="too hot"):
+        asyncio.run(temperature_grid(settings, CASES, METRICS))
+
+
+def test_without_a_metric_of_quality_there_is_nothing_to_choose_by(server: FakeChatServer) -> None:
+    off = MetricsSettings(keywords=False, relevance=False, tool_accuracy=False)
+    with pytest.raises(UsageError, match="switch on a metric"):
+        asyncio.run(temperature_grid(settings_for(server.url), CASES, default_metrics(off, VOCABULARY)))
+
+
+def test_a_cancelled_grid_asks_nothing_more(server: FakeChatServer) -> None:
+    async def cancel_after_a_few() -> None:
+        few = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def told(_temperature: float, done: int, _wanted: int) -> None:
+            if done == 2:
+                loop.call_soon_threadsafe(few.set)
+
+        grid = asyncio.create_task(temperature_grid(settings_for(server.url), CASES, METRICS, told))
+        await few.wait()
+        grid.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await grid
+
+    asyncio.run(cancel_after_a_few())
+    assert len(server.bodies) <= len(CASES)
