@@ -21,6 +21,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from pytest_llmbench.errors import ServerError
 from pytest_llmbench.generation.chat_answer import Answer, BrokenAnswerError
 from pytest_llmbench.generation.chat_exchange import Exchange, Refused, exchange, noting_reuse, without
+from pytest_llmbench.generation.retry_waits import retry_after_s
 from pytest_llmbench.generation.server_address import api_url, request_headers
 from pytest_llmbench.load.records import Request
 
@@ -34,6 +35,9 @@ _TRANSIENT = (408, 425, 429, 499)
 _SERVER_FAULT = 500
 _RACE_S = 1.0
 """A kept connection lost later than this after the question was sent was lost by a server at work, not by the race."""
+
+_LONGEST_RETRY_AFTER_S = 30.0
+"""Nobody waits longer for a server that refuses: the trial would only take longer to say so."""
 
 _KEPT_S = 3600.0  # longer than anybody thinks: that a connection ends is the server's choice
 
@@ -65,7 +69,10 @@ class ChatServer:
 
 
 class Call:
-    """One question while it is asked, and after. Times are monotonic seconds."""
+    """One question while it is asked, and after. Times are monotonic seconds.
+
+    `retry_after_s` is how long the server that refused it asked not to be asked again.
+    """
 
     def __init__(self, user: int, message: int) -> None:
         self.user = user
@@ -76,6 +83,7 @@ class Call:
         self.finish: Finish = "aborted"
         self.error: str | None = None
         self.unreachable = False
+        self.retry_after_s = 0.0
 
     def end(self, finish: Finish, error: str | None = None, at: float | None = None) -> None:
         """Note how it ended."""
@@ -83,6 +91,11 @@ class Call:
 
     def record(self, origin: float, now: float) -> Request:
         """What is known of it, on a clock that starts at `origin`; a call that has not ended is aborted `now`."""
+        times = itertools.pairwise(self.answer.token_times)
+        return dataclasses.replace(self.glimpse(origin, now), gaps_s=tuple(round(b - a, 6) for a, b in times))
+
+    def glimpse(self, origin: float, now: float) -> Request:
+        """As `record`, without the times between tokens: quick enough to ask again and again."""
         answer = self.answer
         counted = answer.completion_tokens is None and answer.deltas > 0
         ended = self.ended or now
@@ -98,7 +111,6 @@ class Call:
             finish=self.finish,
             error=self.error,
             prompt_tokens=answer.prompt_tokens,
-            gaps_s=tuple(round(later - sooner, 6) for sooner, later in itertools.pairwise(answer.token_times)),
         )
 
 
@@ -166,6 +178,7 @@ class UserConnection:
     def _refuse(self, call: Call, refused: Refused) -> None:
         reason = f"HTTP {refused.status}: {without(refused.reason, self._server.headers)}"
         call.end("error", reason)
+        call.retry_after_s = min(_LONGEST_RETRY_AFTER_S, retry_after_s(refused.retry_after))
         if refused.status < _SERVER_FAULT and refused.status not in _TRANSIENT:
             raise ServerError(f"{self._server.url}: {reason}; {_todo(refused.status)}")
 

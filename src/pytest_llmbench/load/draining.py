@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import statistics
 import time
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Any
 
 from pytest_llmbench.errors import ServerError
 from pytest_llmbench.generation.chat_client import ChatClient
+from pytest_llmbench.load.prometheus import read_page
 
 _LOG = logging.getLogger("pytest_llmbench")
 _OK = 200
@@ -21,19 +21,6 @@ _READINGS = 2
 
 _PROBES = 3
 _SLACK_S = 0.02
-_GAUGES = frozenset(
-    (
-        "llamacpp:requests_processing",
-        "llamacpp:requests_deferred",
-        "vllm:num_requests_running",
-        "vllm:num_requests_waiting",
-        "sglang:num_running_reqs",
-        "sglang:num_queue_reqs",
-        "tgi_batch_current_size",
-        "tgi_queue_size",
-    )
-)
-_SAMPLE = re.compile(r"^([A-Za-z_:][\w:]*)(?:\{.*\})?\s+(\S+)")
 
 
 class IdleWatch:
@@ -89,18 +76,11 @@ class IdleWatch:
 
 def busy_requests(metrics: str) -> float | None:
     """How many requests are running or queued by a Prometheus page of a known server; None when it does not tell."""
-    found = [match.groups() for line in metrics.splitlines() if (match := _SAMPLE.match(line))]
-    readings = [_number(value) for name, value in found if name in _GAUGES]
-    return sum(readings) if readings else None
+    reading = read_page(metrics)
+    told = [count for count in (reading.running, reading.waiting) if count is not None] if reading else []
+    return sum(told) if told else None
 
 
 async def _busy(control: ChatClient, timeout_s: float) -> float | None:
     status, text = await control.get_text(f"{control.url.rpartition('/')[0]}/metrics", timeout_s)
     return busy_requests(text) if status == _OK else None
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")  # which never says idle

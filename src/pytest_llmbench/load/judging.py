@@ -10,6 +10,9 @@ from pytest_llmbench.load.client import Call
 from pytest_llmbench.load.deciding import FEWEST_ANSWERS, decision, design_effect
 from pytest_llmbench.load.records import SLO, Request, Verdict
 
+_STALL_LIMITS = 2.0
+"""How many limits a single stall of the whole server, such as a garbage collection, may last."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Judgement:
@@ -24,7 +27,7 @@ class Judge:
 
     A call that is still open past the limit is late already and need not be waited for. Calls before `warm_up_s` are
     not judged. The answers of one user, and those asked about the same time, are alike: they count as fewer by their
-    design effect.
+    design effect. What one stall of the whole server explains counts as one late answer, however many it held up.
     """
 
     def __init__(self, slo: SLO, level: float, requests: int, error_rate: float, warm_up_s: float) -> None:
@@ -36,6 +39,7 @@ class Judge:
         self._next = 0
         self._judged: list[Call] = []
         self._good: list[bool] = []
+        self._waits_for_proof = False
 
     def look(self, calls: Sequence[Call], origin: float, now: float) -> Judgement | None:
         """The verdict, once the calls allow one or so many were judged as were asked for."""
@@ -43,17 +47,34 @@ class Judge:
         while self._next < len(calls) and len(self._good) < self._requests:
             call = calls[self._next]
             if call.started - origin >= self._warm_up_s:
-                request = call.record(origin, now)
+                request = call.glimpse(origin, now)
                 if call.ended is None and self._slo.judged_s(request) <= self._slo.limit_s:
                     break
                 self._judged.append(call)
                 self._good.append(self._slo.good(request))
             self._next += 1
-        return self._judgement() if len(self._good) > known else None
+        if len(self._good) == known and not self._waits_for_proof:
+            return None
+        return self._judgement(now)
 
     def requests(self, origin: float, now: float) -> tuple[Request, ...]:
         """What was judged so far."""
         return tuple(call.record(origin, now) for call in self._judged)
+
+    @property
+    def good(self) -> int:
+        """How many of the judged answers kept the limit."""
+        return sum(self._good)
+
+    @property
+    def judged(self) -> int:
+        """How many answers were judged."""
+        return len(self._good)
+
+    @property
+    def complete(self) -> bool:
+        """Whether as many were judged as were asked for."""
+        return len(self._good) == self._requests
 
     def count(self) -> str:
         """How many were good, and how those that failed did."""
@@ -61,21 +82,44 @@ class Judge:
         failed = "".join(f"; {number} failed: {error}" for error, number in errors.most_common(1))
         return f"{sum(self._good)} of {len(self._good)} answers came within {self._slo.limit_s:g} s{failed}"
 
-    def _judgement(self) -> Judgement | None:
+    def _judgement(self, now: float) -> Judgement | None:
         good, count, quantile = sum(self._good), len(self._good), self._slo.quantile
         sure = None
         if count >= FEWEST_ANSWERS or quantile >= 1:
             alike = self._design_effect()
             sure = decision(good / alike, (count - good) / alike, quantile, self._error_rate)
+            if sure == "broken" and quantile < 1:
+                late = count - good - max(0, self._in_one_stall(now) - 1)
+                sure = decision(good / alike, late / alike, quantile, self._error_rate)
+                self._waits_for_proof = sure is None
         if sure == "held":
             return Judgement("held", f"{self.count()}: surely at least {quantile:.4g} of all do")
         if sure == "broken":
             return Judgement("broken", f"{self.count()}: surely fewer than {quantile:.4g} of all do")
-        if count < self._requests:
+        if count < self._requests or (self._waits_for_proof and self._time_will_tell(now)):
             return None
         if quantile >= 1 and good == count:
             return Judgement("held", f"{self.count()}, and so many were asked for")
         return Judgement("undecided", f"{self.count()}: not sure against {quantile:.4g}")
+
+    def _in_one_stall(self, now: float) -> int:
+        """The most of the answers that were not good which one stall can explain: they were asked within its length."""
+        longest_s = _STALL_LIMITS * self._slo.limit_s
+        bad = [call for call, good in zip(self._judged, self._good, strict=True) if not good]
+        starts = [call.started for call in bad if self._may_be_stalled(call, now)]
+        most = first = 0
+        for last, started in enumerate(starts):
+            while started - starts[first] > longest_s:
+                first += 1
+            most = max(most, last - first + 1)
+        return most
+
+    def _may_be_stalled(self, call: Call, now: float) -> bool:
+        """Whether it took no longer than a stall and the limit together."""
+        return (call.ended or now) - call.started <= (_STALL_LIMITS + 1) * self._slo.limit_s
+
+    def _time_will_tell(self, now: float) -> bool:
+        return any(call.ended is None and self._may_be_stalled(call, now) for call in self._judged)
 
     def _design_effect(self) -> float:
         by_user = design_effect(self._good, [call.user for call in self._judged])

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pytest_llmbench.load.records import SLO, Trial
 from pytest_llmbench.load.search_journal import InvalidTrial
 from pytest_llmbench.stats.capacity import Observation
 
 
-def observation(trial: Trial, slo: SLO) -> Observation | InvalidTrial:
-    """What a trial with a whole number of users tells about their capacity.
+def observation(
+    trial: Trial, slo: SLO, step: int | None = None, detail: Mapping[str, Any] | None = None
+) -> Observation | InvalidTrial:
+    """What a trial tells about the capacity, counted in whole users, or in the steps of whatever else was raised.
 
-    Under a strict promise (quantile 1) the trial as a whole is one answer, since one late answer fails it.
+    Under a strict promise (quantile 1) the trial as a whole is one answer, since one late answer fails it. `detail` is
+    kept with it.
     """
-    level = int(trial.level)
+    level, kept = step or int(trial.level), detail or {}
     undecided = slo.quantile >= 1 and trial.verdict == "undecided"
     if trial.verdict == "invalid" or undecided or not trial.requests:
-        return InvalidTrial(level, trial.reason, trial.sent)
+        return InvalidTrial(level, trial.reason, trial.sent, detail=kept)
     if slo.quantile >= 1:
-        return Observation(level, int(trial.verdict == "held"), 1, (), trial.sent)
+        return Observation(level, int(trial.verdict == "held"), 1, (), trial.sent, kept)
     groups = trial.groups(slo)
-    return Observation(level, sum(good for good, _ in groups), sum(total for _, total in groups), groups, trial.sent)
+    good, total = sum(good for good, _ in groups), sum(total for _, total in groups)
+    return Observation(level, good, total, groups, trial.sent, kept)

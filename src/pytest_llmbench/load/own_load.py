@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sys
 import time
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
+
+from pytest_llmbench.errors import ServerError, UsageError
+from pytest_llmbench.load.client import Call
+from pytest_llmbench.load.users import Crowd
 
 _TICK_S = 0.02
 _PERCENTILE = 0.95
@@ -36,3 +44,72 @@ class OwnLoad:
     def cpu(self) -> float:
         """CPU time over wall time: 1 is one core at work all along, which is all that one event loop can use."""
         return (time.process_time() - self._cpu) / max(time.monotonic() - self._started, 1e-9)
+
+
+class WatchedCrowd:
+    """A crowd in this process, and what it costs: `lag_s` and `cpu` are of the time until it is cancelled."""
+
+    stopped = "the simulated users stopped"
+    processes = 1
+
+    def __init__(self, crowd: Crowd) -> None:
+        self._crowd = crowd
+        self.lag_s = self.cpu = 0.0
+
+    async def live(self, level: float) -> None:
+        """Run until cancelled; its connections are closed then."""
+        own = OwnLoad()
+        async with meanwhile(self._crowd.live(level)) as living, meanwhile(own.watch()):
+            try:
+                await asyncio.wait([living])
+            finally:
+                self.lag_s, self.cpu = own.lag_s, own.cpu
+
+    @property
+    def calls(self) -> list[Call]:
+        """All that was asked, in the order of asking."""
+        return self._crowd.calls
+
+    @property
+    def fatal(self) -> ServerError | None:
+        """Why asking more is no use."""
+        return self._crowd.fatal
+
+    @property
+    def gone(self) -> str | None:
+        """Why no connection could be made."""
+        return self._crowd.gone
+
+    @property
+    def known_until(self) -> float:
+        """Up to when `calls` is the whole truth, in monotonic seconds."""
+        return time.monotonic()
+
+
+@contextlib.asynccontextmanager
+async def meanwhile(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Task[None]]:
+    """Run it while the block runs, and cancel it at the end."""
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def allow_open_files(count: int) -> None:
+    """Raise the process's limit on open files if so many connections need it.
+
+    Raises:
+        UsageError: the system does not let it.
+    """
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < count:
+        if hard != resource.RLIM_INFINITY and hard < count:
+            raise UsageError(f"{count} connections need as many open files, and {hard} are allowed; raise `ulimit -n`")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))

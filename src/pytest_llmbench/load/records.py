@@ -89,6 +89,7 @@ class Trial:
     `sent` counts every request it cost, the warm-up and those left open included.
     `loop_lag_s` is how late the client's own event loop was (95th percentile), `client_cpu` its share of one core.
     `idle_after_s` is how long the server took to become idle afterwards, None when it did not in the time allowed.
+    `processes` are the load generator's own.
     """
 
     level: float
@@ -100,6 +101,7 @@ class Trial:
     client_cpu: float
     idle_after_s: float | None = None
     sent: int = 0
+    processes: int = 1
 
     def groups(self, slo: SLO) -> tuple[tuple[int, int], ...]:
         """(good, total) of each user, since the answers of one user are alike."""

@@ -26,7 +26,6 @@ _TRIALS_NEAR = 4  # around the edge, before an estimate is believed
 _VICINITY = 0.15
 _ROOM = 0.05  # of the capacity, at least one user: the error that is taken for none
 _MOST_INVALID = 3
-_WARM_UP = 1  # messages of each user that a trial may send before it counts
 
 RunTrial = Callable[[int, int], Awaitable[Observation | InvalidTrial]]
 """Runs one trial: (level, requests to judge by). It raises when the server fails: nothing of that trial counts."""
@@ -38,11 +37,13 @@ class Plan:
 
     Args:
         share: wanted share of good answers; for the strict preset 0.5, the share of trials that pass.
-        highest: the most users tried.
-        budget: requests that may be sent, warm-up included (which is taken for one message of each user).
+        highest: the highest level tried.
+        budget: requests that may be sent, warm-up included.
         messages: least and most messages of a user in one trial, without warm-up. The same twice for the strict preset
             and for bursts, whose truth depends on it.
-        confidence: the probability of being right, within one user or 5 %, at which the search stops early.
+        confidence: the probability of being right, within one level or 5 %, at which the search stops early.
+        users: how many there are at every level, where levels are something else; None where the level is their number.
+        warm_up: messages that each user is taken to send before a trial counts.
 
     Raises:
         ValueError: the share is not between 0 and 1, or no level can be tried.
@@ -53,10 +54,25 @@ class Plan:
     budget: int = 2000
     messages: tuple[int, int] = (3, 10)
     confidence: float = 0.98
+    users: int | None = None
+    warm_up: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1 or self.highest < 1 or not 1 <= self.messages[0] <= self.messages[1]:
             raise ValueError(f"nothing can be searched by {self}")
+
+    def users_at(self, level: int) -> int:
+        """How many send messages at a level: what a trial costs is theirs."""
+        return self.users or level
+
+    def affordable(self, level: int, left: int, seen: Sequence[Observation]) -> int:
+        """The messages of each user that a trial at this level may judge, for so many requests.
+
+        Where answers are quick and nobody cools down, a warm-up takes more messages than expected, as the last trial
+        showed.
+        """
+        unjudged = [(one.cost - one.judged) / self.users_at(one.level) for one in seen[-1:] if one.judged]
+        return math.floor(left / self.users_at(level) - max(self.warm_up, *unjudged, 0.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +87,32 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The result: `decided` where the confidence was reached, not only the budget spent."""
+    """The result: `decided` where the confidence was reached, not only the budget spent.
+
+    `trials` are the valid ones, `invalid` the others; `kept` are both as they were made.
+    """
 
     capacity: Capacity
     decided: bool
-    trials: tuple[Observation, ...]
     sent: int
-    invalid: tuple[InvalidTrial, ...]
+    kept: tuple[Observation | InvalidTrial, ...]
+
+    @property
+    def trials(self) -> tuple[Observation, ...]:
+        """The trials that say something about the server."""
+        return tuple(trial for trial in self.kept if isinstance(trial, Observation))
+
+    @property
+    def invalid(self) -> tuple[InvalidTrial, ...]:
+        """The trials that say nothing."""
+        return tuple(trial for trial in self.kept if isinstance(trial, InvalidTrial))
 
 
 async def find_capacity(
     run_trial: RunTrial,
     plan: Plan,
     *,
-    journal: Path | None = None,
+    journal: Path | SearchJournal | None = None,
     identity: Mapping[str, Any] | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Found:
@@ -93,7 +121,7 @@ async def find_capacity(
     Args:
         run_trial: asks the server; awaited one at a time.
         plan: what is searched. With no budget left the trials of the journal are judged and nothing is asked.
-        journal: where trials are kept; one that has some already is gone on from.
+        journal: where trials are kept; one that has some already is gone on from. An open one has its own identity.
         identity: all that trials depend on (server, model, SLO, habits of the users): a journal of others is refused.
         progress: called after each trial.
 
@@ -101,18 +129,44 @@ async def find_capacity(
         UsageError: the journal is of another search, or broken.
         NotReadyError: no trial was valid, or several in a row were not, or the disk refuses.
     """
-    kept = SearchJournal(journal, {"share": plan.share, "highest": plan.highest, **(identity or {})})
+    kept = journal if isinstance(journal, SearchJournal) else open_journal(journal, plan, identity or {})
     fit = CapacityFit(kept.observations, plan.share, plan.highest)
     while not (decided := _is_decided(fit.capacity(), kept.observations, plan)):
         level, wanted = _next_trial(fit, kept.observations, plan)
-        messages = min(wanted, (plan.budget - kept.sent) // level - _WARM_UP)
+        messages = min(wanted, plan.affordable(level, plan.budget - kept.sent, kept.observations))
         if messages < plan.messages[0]:
             break
-        kept.add(await run_trial(level, messages * level))
+        kept.add(await run_trial(level, messages * plan.users_at(level)))
         _refuse_invalid(kept.trials)
         fit = CapacityFit(kept.observations, plan.share, plan.highest)
         progress(Progress(kept.trials[-1], fit.capacity(), kept.sent, plan.budget - kept.sent))
     return _found(fit, kept, decided=decided)
+
+
+async def find_lost(
+    run_trial: RunTrial, plan: Plan, journal: SearchJournal, *, start: int, requests_at: Callable[[int], int]
+) -> int:
+    """The first level that is lost, doubling or halving from `start`, as far as one short look at each tells.
+
+    It is the highest level where none is lost, 1 where all are. Half of the budget may be spent. The trials are in the
+    journal, and those that are there already count. Raises as `find_capacity` does.
+    """
+    while True:
+        kept = [(one.level, one.good >= plan.share * one.total) for one in journal.observations]
+        held = max((level for level, good in kept if good), default=0)
+        lost = min((level for level, good in kept if not good), default=None)
+        if held == plan.highest or lost == 1 or (lost is not None and held >= lost // 2):
+            return lost or plan.highest
+        level = lost // 2 if lost else min(plan.highest, max(start, 2 * held))
+        if journal.sent + requests_at(level) > plan.budget / 2 and kept:
+            return level
+        journal.add(await run_trial(level, requests_at(level)))
+        _refuse_invalid(journal.trials)
+
+
+def open_journal(path: Path | None, plan: Plan, identity: Mapping[str, Any]) -> SearchJournal:
+    """The journal of a search by this plan. Raises as `find_capacity` does."""
+    return SearchJournal(path, {"share": plan.share, "highest": plan.highest, **identity})
 
 
 def _next_trial(fit: CapacityFit, seen: Sequence[Observation], plan: Plan) -> tuple[int, int]:
@@ -125,7 +179,7 @@ def _next_trial(fit: CapacityFit, seen: Sequence[Observation], plan: Plan) -> tu
     first, last = max(1, capacity.low), min(reach, capacity.high + 1)
     step = max(1, math.ceil((last - first + 1) / _CANDIDATES))
     level = max(range(first, last + 1, step), key=fit.information)
-    return level, min(most, max(least, math.ceil(plan.budget / _PORTIONS / level)))
+    return level, min(most, max(least, math.ceil(plan.budget / _PORTIONS / plan.users_at(level))))
 
 
 def _reach(tested: int) -> int:
@@ -145,12 +199,11 @@ def _found(fit: CapacityFit, kept: SearchJournal, *, decided: bool) -> Found:
     if not kept.observations:
         raise NotReadyError("no trial was valid, so nothing is known of the server; allow more requests for a search")
     levels = range(1, max(trial.level for trial in kept.observations) + 1)
-    invalid = tuple(trial for trial in kept.trials if isinstance(trial, InvalidTrial))
-    return Found(fit.capacity(levels), decided, tuple(kept.observations), kept.sent, invalid)
+    return Found(fit.capacity(levels), decided, kept.sent, tuple(kept.trials))
 
 
 def _refuse_invalid(trials: Sequence[Observation | InvalidTrial]) -> None:
-    last = [trial for trial in trials[-_MOST_INVALID:] if isinstance(trial, InvalidTrial)]
+    last = [trial for trial in trials[-_MOST_INVALID:] if isinstance(trial, InvalidTrial) and not trial.mended]
     if len(last) == _MOST_INVALID:
         level, reason = last[-1].level, last[-1].reason
-        raise NotReadyError(f"{_MOST_INVALID} trials in a row were invalid, the last with {level} users: {reason}")
+        raise NotReadyError(f"{_MOST_INVALID} trials in a row were invalid, the last at level {level}: {reason}")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from pytest_llmbench.errors import NotReadyError, UsageError, located
 from pytest_llmbench.stats.capacity import Observation
@@ -15,18 +18,25 @@ from pytest_llmbench.stats.capacity import Observation
 
 @dataclass(frozen=True, slots=True)
 class InvalidTrial:
-    """A trial that says nothing about the server, and why: the client was the bottleneck, say. `sent` is its cost."""
+    """A trial that says nothing about the server, and why: the client was the bottleneck, say. `sent` is its cost.
+
+    `mended` tells that its cause is gone, such as a server that is back: it is no reason to give up. `detail` is
+    whatever else is kept with it.
+    """
 
     level: int
     reason: str
     sent: int = 0
+    mended: bool = False
+    detail: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 class SearchJournal:
     """One JSON line that says what is searched, then one a trial, each on disk before the next trial begins.
 
     `identity` is all that the trials depend on: server, model, SLO, the users' habits. Half a line that a killed
-    process left is cut off. Without a path nothing is kept.
+    process left is cut off. Without a path nothing is kept. `resumed` counts the trials that were there already,
+    `finished` tells that the search which made them came to its end.
     """
 
     def __init__(self, path: Path | None, identity: Mapping[str, Any]) -> None:
@@ -38,16 +48,25 @@ class SearchJournal:
         """
         self._path = path
         self.trials: list[Observation | InvalidTrial] = []
+        self.finished = False
         lines = _lines(path) if path else []
         if lines:
             self._read(lines, json.loads(json.dumps(identity)))
         else:
             self._append({"search": dict(identity)})
+        self.resumed = len(self.trials)
 
     def add(self, trial: Observation | InvalidTrial) -> None:
         """Append one trial. Raises NotReadyError when the disk refuses."""
         self._append(asdict(trial))
         self.trials.append(trial)
+        self.finished = False
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Note once that the search came to its end, and to what. Raises NotReadyError when the disk refuses."""
+        if not self.finished:
+            self._append({"finished": dict(result)})
+            self.finished = True
 
     @property
     def observations(self) -> list[Observation]:
@@ -63,13 +82,15 @@ class SearchJournal:
         try:
             found = json.loads(lines[0])["search"]
             other = sorted(key for key in {*found, *identity} if found.get(key) != identity.get(key))
-            self.trials = [_trial(json.loads(line)) for line in lines[1:]]
+            entries = [json.loads(line) for line in lines[1:]]
+            self.trials = [_trial(entry) for entry in entries if "finished" not in entry]
+            self.finished = bool(entries) and "finished" in entries[-1]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             message = f"this is no journal of a search ({error}); delete the file, or name another"
             raise UsageError(located(str(self._path), None, message)) from error
         if other:
             names = ", ".join(other)
-            message = f"these trials are of another search: {names} not the same; delete the file, or name another"
+            message = f"these trials are of another search: {names} not the same; begin anew, or name another file"
             raise UsageError(located(str(self._path), 1, message))
 
     def _append(self, line: Mapping[str, Any]) -> None:
@@ -83,6 +104,43 @@ class SearchJournal:
         except OSError as error:
             message = f"cannot write {self._path}: {error.strerror}; free some space or choose another folder"
             raise NotReadyError(message) from error
+
+
+@contextlib.contextmanager
+def claimed(path: Path) -> Iterator[None]:
+    """Inside the block no other process searches with this journal.
+
+    Raises:
+        UsageError: one does.
+        NotReadyError: the disk refuses.
+    """
+    lock = FileLock(path.with_suffix(".lock"), blocking=False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        message = "another search is at work with this journal; wait for its end, or choose another report folder"
+        raise UsageError(located(str(path), None, message)) from error
+    except OSError as error:
+        raise NotReadyError(f"cannot use {path}: {error.strerror}; make it readable and writable") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def discard(path: Path) -> int:
+    """Delete a journal, and tell how many trials of a search that never came to its end are lost with it.
+
+    Raises:
+        NotReadyError: the disk refuses.
+    """
+    lines = _lines(path)
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise NotReadyError(f"cannot delete {path}: {error.strerror}; delete it by hand") from error
+    return 0 if lines and b'"finished"' in lines[-1][:12] else max(0, len(lines) - 1)
 
 
 def _lines(path: Path) -> list[bytes]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
+import logging
 import math
-import sys
+import ssl
 import time
-from collections.abc import AsyncIterator, Coroutine
-from typing import Any, Self
+from collections.abc import Callable
+from typing import Literal, Self
 
 from pytest_llmbench.errors import ServerError, UsageError
 from pytest_llmbench.generation.chat_client import ChatClient
@@ -18,11 +18,13 @@ from pytest_llmbench.load.client import AddressBook, ChatServer, UserConnection
 from pytest_llmbench.load.conversations import Conversations
 from pytest_llmbench.load.draining import IdleWatch
 from pytest_llmbench.load.judging import Judge, Judgement
-from pytest_llmbench.load.own_load import OwnLoad
+from pytest_llmbench.load.own_load import WatchedCrowd, allow_open_files, meanwhile
+from pytest_llmbench.load.processes import LivingCrowd, WorkerProcesses, usable_cores
 from pytest_llmbench.load.records import SLO, Trial
 from pytest_llmbench.load.users import Crowd, Habits
 from pytest_llmbench.records import BASE
 
+_LOG = logging.getLogger("pytest_llmbench")
 _OPEN_TIMEOUT_S = 10.0
 _SERVER_FAULT = 500
 _SPARE_FILES = 64
@@ -52,9 +54,16 @@ class TrialLimits:
 class LoadTest:
     """One server and how it is used. An async context manager: entering it checks that the server can be tested.
 
+    `habits`, `server` and `conversations` may be changed from trial to trial. `on_answer(good, judged)` is told while
+    answers come how many were judged so far.
+
+    The users live in so many `processes` (see `processes.py`), which are kept from trial to trial. With "auto" that is
+    one, the caller's, until it proves too slow for a trial: that trial is repeated with twice as many, as long as there
+    are cores for them.
+
     Raises:
         ServerError: on entering, nobody answers, the key is refused, or the model is not served.
-        UsageError: the SLO is for first tokens, and answers are not streamed.
+        UsageError: the SLO is for first tokens, and answers are not streamed; or the number of processes cannot be.
     """
 
     def __init__(
@@ -64,13 +73,17 @@ class LoadTest:
         habits: Habits | None = None,
         slo: SLO | None = None,
         limits: TrialLimits | None = None,
+        processes: int | Literal["auto"] = "auto",
     ) -> None:
         self.habits, self.slo, self.limits = habits or Habits(), slo or SLO(), limits or TrialLimits()
         if self.slo.latency == "first_token" and not server.stream:
             raise UsageError("a limit on the first token needs streamed answers; stream, or limit the total latency")
         self.server = server
-        self._conversations = conversations
+        self._processes, self._most_processes = _processes(processes, server)
+        self._workers: WorkerProcesses | None = None
+        self.conversations = conversations
         self._idle_s: float | None = None
+        self.on_answer: Callable[[int, int], None] = lambda _good, _judged: None
 
     async def __aenter__(self) -> Self:
         headers = {**self.server.headers, "Connection": "close"}  # so that only users hold connections
@@ -85,6 +98,7 @@ class LoadTest:
 
     async def __aexit__(self, *_: object) -> None:
         await self._control.close()
+        await self._dismiss()
 
     async def trial(self, level: float, requests: int) -> Trial:
         """Hold one level until its verdict is sure or so many requests were judged; the server is then idle again.
@@ -97,6 +111,14 @@ class LoadTest:
             UsageError: there is no such level.
         """
         self._check_level(level, requests)
+        trial = await self._held(level, requests)
+        while self._processes < self._most_processes and self._was_too_slow(trial):
+            await self._grow()
+            again = await self._held(level, requests)
+            trial = dataclasses.replace(again, sent=trial.sent + again.sent)
+        return trial
+
+    async def _held(self, level: float, requests: int) -> Trial:
         started = time.monotonic()
         if self._idle_s is None and await self._watch.wait(self.limits.drain_s) is None:
             reason = f"the server was not idle after {self.limits.drain_s:g} s: it is gone, or somebody else uses it"
@@ -106,45 +128,72 @@ class LoadTest:
         self._idle_s = await self._watch.wait(self.limits.drain_s)
         return dataclasses.replace(measured, idle_after_s=self._idle_s)
 
+    def _was_too_slow(self, trial: Trial) -> bool:
+        fault = self._own_fault(trial.loop_lag_s, trial.client_cpu)
+        return fault is not None and trial.reason == fault.reason
+
+    async def _grow(self) -> None:
+        self._processes = min(2 * self._processes, self._most_processes)
+        _LOG.warning("the load generator was too slow: it goes on with %d processes", self._processes)
+        await self._dismiss()
+
+    async def _dismiss(self) -> None:
+        if self._workers:
+            await self._workers.close()
+            self._workers = None
+
+    async def _crowd(self) -> LivingCrowd:
+        if self._processes == 1:
+            addresses = AddressBook()
+            people = self.habits, self.conversations, self._cycle_s()
+            return WatchedCrowd(Crowd(lambda: UserConnection(self.server, addresses), *people))
+        if self._workers and not self._workers.usable_with(self.conversations):
+            await self._dismiss()
+        self._workers = self._workers or await WorkerProcesses.started(self._processes, self.conversations)
+        return self._workers.crowd(self.server, self.habits, self._cycle_s())
+
     async def _measure(self, level: float, requests: int) -> Trial:
-        addresses = AddressBook()
-        crowd = Crowd(lambda: UserConnection(self.server, addresses), self.habits, self._conversations, self._cycle_s())
+        crowd = await self._crowd()
         judge = Judge(self.slo, level, requests, self.limits.error_rate, self._warm_up_s())
-        own, origin = OwnLoad(), time.monotonic()
-        async with _meanwhile(own.watch()), _meanwhile(crowd.live(level)) as living:
+        origin = time.monotonic()
+        async with meanwhile(crowd.live(level)) as living:
             judgement = await self._decide(crowd, living, judge, origin, self._longest_s(level, requests))
             ended = time.monotonic()
-            lag_s, cpu = own.lag_s, own.cpu
         if judgement.verdict != "invalid":
-            judgement = self._own_fault(lag_s, cpu) or judgement
+            judgement = self._own_fault(crowd.lag_s, crowd.cpu) or judgement
         return Trial(
             level=level,
             requests=judge.requests(origin, ended),
             verdict=judgement.verdict,
             reason=judgement.reason,
             duration_s=ended - origin,
-            loop_lag_s=lag_s,
-            client_cpu=cpu,
+            loop_lag_s=crowd.lag_s,
+            client_cpu=crowd.cpu,
             sent=len(crowd.calls),
+            processes=crowd.processes,
         )
 
     async def _decide(
-        self, crowd: Crowd, living: asyncio.Task[None], judge: Judge, origin: float, longest_s: float
+        self, crowd: LivingCrowd, living: asyncio.Task[None], judge: Judge, origin: float, longest_s: float
     ) -> Judgement:
         pause_s = min(0.05, max(0.002, self.slo.limit_s / 50))
         while not living.done():  # only a fault in the crowd itself ends it, and is raised where the crowd is left
             await asyncio.sleep(pause_s)
-            now = time.monotonic()
-            judgement = judge.look(crowd.calls, origin, now)
+            judgement = judge.look(crowd.calls, origin, crowd.known_until)
+            self.on_answer(judge.good, judge.judged)
             if crowd.fatal:
                 raise crowd.fatal
             if crowd.gone:
                 return Judgement("invalid", f"the server is gone: {crowd.gone}")
-            if judgement:
+            if judgement and not (judgement.verdict == "held" and self._may_break_later(judge)):
                 return judgement
-            if now - origin > longest_s:
+            if time.monotonic() - origin > longest_s:
                 return Judgement("undecided", f"{judge.count()}, and {longest_s:.0f} s were over")
-        return Judgement("invalid", "the simulated users stopped")
+        return Judgement("invalid", crowd.stopped)
+
+    def _may_break_later(self, judge: Judge) -> bool:
+        """Where nobody waits for an answer before asking again, a queue that grows shows late."""
+        return self.habits.arrivals == "poisson" and not judge.complete
 
     def _own_fault(self, lag_s: float, cpu: float) -> Judgement | None:
         most_lag_s = self.limits.max_loop_lag_s
@@ -179,7 +228,7 @@ class LoadTest:
             raise UsageError(f"a level of {level:g} users cannot be tried; give a whole number of at least 1")
         if not 0 < level < math.inf or requests < 1:
             raise UsageError(f"a trial needs a level and a number of requests above 0, not {level:g} and {requests}")
-        _allow_open_files(math.ceil(level) + _SPARE_FILES)
+        allow_open_files(math.ceil(level) + _SPARE_FILES)
 
     async def _checked(self) -> ChatServer:
         """The server with its model's name, which it is proved to serve if it lists its models.
@@ -195,30 +244,13 @@ class LoadTest:
         return dataclasses.replace(self.server, body={**self.server.body, "model": named[BASE].model})
 
 
-@contextlib.asynccontextmanager
-async def _meanwhile(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Task[None]]:
-    """Run it while the block runs, and cancel it at the end."""
-    task = asyncio.create_task(work)
-    try:
-        yield task
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
-def _allow_open_files(count: int) -> None:
-    """Raise the process's limit on open files if so many connections need it.
-
-    Raises:
-        UsageError: the system does not let it.
-    """
-    if sys.platform == "win32":
-        return
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < count:
-        if hard != resource.RLIM_INFINITY and hard < count:
-            raise UsageError(f"{count} connections need as many open files, and {hard} are allowed; raise `ulimit -n`")
-        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+def _processes(wanted: int | Literal["auto"], server: ChatServer) -> tuple[int, int]:
+    """With how many processes to begin, and how many there may be."""
+    own_context = isinstance(server.tls, ssl.SSLContext)
+    if wanted == "auto":
+        return 1, 1 if own_context else max(1, usable_cores())
+    if wanted < 1:
+        raise UsageError(f"the load generator needs at least 1 process, not {wanted}")
+    if own_context and wanted > 1:
+        raise UsageError("a TLS context of one's own cannot be handed to other processes; set load.processes to 1")
+    return wanted, wanted

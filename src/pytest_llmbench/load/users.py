@@ -8,7 +8,8 @@ import dataclasses
 import itertools
 import math
 import random
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from typing import Any, Literal
 
 from pytest_llmbench.errors import ServerError, UsageError
@@ -16,7 +17,10 @@ from pytest_llmbench.load.client import Call, UserConnection
 from pytest_llmbench.load.conversations import Conversation, Conversations
 
 _PAUSE_AFTER_ERROR_S = 0.25
-"""The least pause after a failed message, so that people without a cooldown do not hammer a server that refuses."""
+"""The least pause after a failed message, so that people without a cooldown do not hammer a server that refuses. It
+doubles with each further failure in a row."""
+
+_LONGEST_PAUSE_S = 8.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,15 +51,36 @@ class Habits:
             raise UsageError("the cooldown must be at least 0 s, and its jitter between 0 and 1")
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Share:
+    """Which part of a crowd lives in one process: every `of`-th user from number `first` on, or that part of a rate."""
+
+    first: int = 0
+    of: int = 1
+
+
+_WHOLE = Share()
+
+
+async def _nobody_else() -> None:
+    """All of a burst are in this process."""
+
+
 class Crowd:
     """Keeps a level of load up until it is cancelled; then every connection is closed at once.
 
     `calls` are all that was asked, in the order of asking. `gone` says why no connection could be made, `fatal` why
-    asking more is no use.
+    asking more is no use. `gather` waits until those of a burst who live in other processes are there too.
     """
 
     def __init__(
-        self, connect: Callable[[], UserConnection], habits: Habits, conversations: Conversations, cycle_s: float
+        self,
+        connect: Callable[[], UserConnection],
+        habits: Habits,
+        conversations: Conversations,
+        cycle_s: float,
+        share: Share = _WHOLE,
+        gather: Callable[[], Awaitable[None]] = _nobody_else,
     ) -> None:
         self.calls: list[Call] = []
         self.fatal: ServerError | None = None
@@ -64,19 +89,28 @@ class Crowd:
         self._habits = habits
         self._conversations = conversations
         self._cycle_s = cycle_s
-        self._random = random.Random(habits.seed)  # noqa: S311  # think times, not secrets
+        self._share = share
+        self._gather = gather
+        self._random = random.Random(f"{habits.seed} {share.first}")  # noqa: S311  # think times, not secrets
         self._free: list[UserConnection] = []
+        self._failures = Counter[int]()
 
     async def live(self, level: float) -> None:
-        """So many users in a closed loop, or requests per second with Poisson arrivals, until cancelled."""
+        """Be its share of so many users in a closed loop, or of requests per second, until cancelled."""
+        users = range(self._share.first, int(level), self._share.of)
         if self._habits.arrivals == "poisson":
-            await self._visitors(level)
+            await self._visitors(level / self._share.of)
         elif self._habits.arrivals == "burst":
-            together = asyncio.Barrier(int(level))
-            await self._all(self._burst_user(user, together) for user in range(int(level)))
+            together = asyncio.Barrier(len(users))
+            await self._all(self._burst_user(user, together) for user in users)
         else:
-            phases = [(place + self._random.random()) * self._cycle_s / level for place in range(int(level))]
-            await self._all(self._staggered_user(user, phase) for user, phase in enumerate(phases))
+            phases = self._phases(int(level))
+            await self._all(self._staggered_user(user, phases[user]) for user in users)
+
+    def _phases(self, level: int) -> list[float]:
+        """When each user of all processes begins: the seed makes every process draw the same."""
+        draw = random.Random(self._habits.seed)  # noqa: S311  # moments, not secrets
+        return [(place + draw.random()) * self._cycle_s / level for place in range(level)]
 
     async def _all(self, people: Iterator[Coroutine[Any, Any, None]]) -> None:
         async with asyncio.TaskGroup() as group:
@@ -98,11 +132,16 @@ class Crowd:
         async with self._connect() as connection:
             while True:
                 talk = self._conversations.deal(self._habits.messages)
-                await together.wait()
+                await self._meet(together)
                 await self._converse(user, connection, talk, count)
 
+    async def _meet(self, together: asyncio.Barrier) -> None:
+        if await together.wait() == 0:
+            await self._gather()
+        await together.wait()
+
     async def _converse(self, user: int, connection: UserConnection, talk: Conversation, count: Iterator[int]) -> None:
-        history: list[Mapping[str, str]] = []
+        history = list(talk.past)
         for turn in talk.turns:
             question = {"role": "user", "content": turn}
             sent = [*_system(talk), *_window(history, self._habits.history), question]
@@ -116,7 +155,7 @@ class Crowd:
         clock = asyncio.get_running_loop().time
         due = clock()
         async with contextlib.AsyncExitStack() as connections, asyncio.TaskGroup() as group:
-            for visitor in itertools.count():
+            for visitor in itertools.count(self._share.first, self._share.of):
                 due += self._random.expovariate(rate)
                 await asyncio.sleep(due - clock())
                 group.create_task(self._visit(visitor, connections))
@@ -143,7 +182,16 @@ class Crowd:
     async def _think(self, call: Call) -> None:
         habits = self._habits
         pause_s = habits.cooldown_s * (1 + habits.jitter * self._random.uniform(-1, 1))
-        await asyncio.sleep(pause_s if call.error is None else max(pause_s, _PAUSE_AFTER_ERROR_S))
+        await asyncio.sleep(max(pause_s, self._patience_s(call)))
+
+    def _patience_s(self, call: Call) -> float:
+        """The least pause after this message: what the server asked for, and longer each time it fails again."""
+        if call.error is None:
+            self._failures[call.user] = 0
+            return 0.0
+        self._failures[call.user] += 1
+        doubled_s = _PAUSE_AFTER_ERROR_S * 2.0 ** min(self._failures[call.user] - 1, 10)
+        return max(call.retry_after_s, min(_LONGEST_PAUSE_S, doubled_s))
 
 
 def _system(talk: Conversation) -> list[Mapping[str, str]]:

@@ -9,8 +9,8 @@ answers share a history. Trials are therefore beta-binomial; how much wider than
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,7 +33,7 @@ class Observation:
     """One valid trial: of `total` answers at `level`, `good` kept the limit. `groups` has (good, total) of each user.
 
     For the strict preset, where a whole trial passes or fails, a trial is one answer. `sent` counts all requests it
-    cost, warm-up included; 0 means `total`.
+    cost, warm-up included; 0 means `total`. `detail` is whatever else is kept with it, and tells the fit nothing.
 
     Raises:
         ValueError: no such counts are possible.
@@ -44,10 +44,16 @@ class Observation:
     total: int
     groups: tuple[tuple[int, int], ...] = ()
     sent: int = 0
+    detail: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         if self.level < 1 or not 0 <= self.good <= self.total or self.total < 1:
             raise ValueError(f"{self.good} good of {self.total} answers at level {self.level}")
+
+    @property
+    def judged(self) -> int:
+        """Answers that its groups hold; 0 where it has none."""
+        return sum(total for _, total in self.groups)
 
     @property
     def cost(self) -> int:

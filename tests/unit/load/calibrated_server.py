@@ -55,7 +55,8 @@ class CalibratedServer:
     """Runs in a thread, `scale` times as fast as the model's clock.
 
     An answer has `reasoning_tokens` and then `answer_tokens`, unless `max_tokens` cuts it. `fault` says of each
-    request, by its number, how it goes wrong. `open` counts the requests being answered, `connections` who asked.
+    request, by its number, how it goes wrong; refusals say `retry_after`. `open` counts the requests being answered,
+    `connections` who asked.
     """
 
     def __init__(  # noqa: PLR0913  # all by name, and all with a default
@@ -68,7 +69,9 @@ class CalibratedServer:
         metrics: Literal["llama.cpp", "vllm"] | None = "llama.cpp",
         usage: bool = True,
         key: str | None = None,
+        retry_after: str | None = None,
         tls: ssl.SSLContext | None = None,
+        port: int = 0,
         fault: Callable[[int], Fault] = lambda _number: None,
     ) -> None:
         self.engine = Engine(calibration or Calibration())
@@ -79,6 +82,8 @@ class CalibratedServer:
         self.headers: dict[str, str] = {}
         self._scale, self._answer, self._reasoning = scale, answer_tokens, reasoning_tokens
         self._metrics, self._usage, self._key, self._tls = metrics, usage, key, tls
+        self._refusal_headers = {"Retry-After": retry_after} if retry_after else {}
+        self._port = port
         self._channels: dict[Job, asyncio.Queue[int]] = {}
         self._loop = BackgroundLoop()
         scheme = "https" if tls else "http"
@@ -113,11 +118,12 @@ class CalibratedServer:
         app.router.add_post("/v1/chat/completions", self._chat)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.01, access_log=None)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0, backlog=4096, ssl_context=self._tls).start()
+        await web.TCPSite(self._runner, "127.0.0.1", self._port, backlog=4096, ssl_context=self._tls).start()
         return int(self._runner.addresses[0][1])
 
     async def _stop(self) -> None:
         self._engine_task.cancel()
+        await asyncio.sleep(0.01)  # a connection that is being accepted while asyncio's server closes would leak
         await self._runner.cleanup()
 
     async def _run_engine(self) -> None:
@@ -177,7 +183,8 @@ class CalibratedServer:
     async def _answered(self, request: web.Request, seen: Served) -> web.StreamResponse:
         fault = self.fault(seen.number)
         if isinstance(fault, int):
-            return web.json_response({"error": {"message": "calibrated refusal"}}, status=fault)
+            refusal = {"error": {"message": "calibrated refusal"}}
+            return web.json_response(refusal, status=fault, headers=self._refusal_headers)
         if fault in ("drop", "hang_first"):
             if fault == "hang_first":
                 await asyncio.sleep(3600)

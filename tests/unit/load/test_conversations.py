@@ -69,3 +69,32 @@ def test_an_empty_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "chats.jsonl").write_text("\n")
     with pytest.raises(UsageError, match="holds no conversation"):
         load_conversations(tmp_path / "chats.jsonl")
+
+
+def test_a_past_is_made_of_the_archive_and_no_two_begin_alike() -> None:
+    archive = [("quelle heure", "midi"), ("et demain", "soleil")]
+    conversations = Conversations([Conversation(("bonjour",), "Réponds.")], archive=archive)
+    assert conversations.deal(1).past == ()
+    conversations.past = 6
+    pasts = [conversations.deal(1).past for _ in range(20)]
+    assert [message["role"] for message in pasts[0]] == ["user", "assistant"] * 3
+    answers = dict(archive)
+    for past in pasts:
+        for question, answer in zip(past[::2], past[1::2], strict=True):
+            assert answers[question["content"].partition(") ")[2]] == answer["content"]
+    questions = [message["content"] for past in pasts for message in past[::2]]
+    assert len(set(questions)) == len(questions)
+
+
+def test_a_second_search_says_nothing_that_the_first_one_said() -> None:
+    talks = [Conversation((f"bonjour {number}",)) for number in range(5)]
+    first, second = Conversations(talks, first_round=4), Conversations(talks, first_round=90)
+    said = {first.deal(1).turns for _ in range(30)}
+    assert said.isdisjoint({second.deal(1).turns for _ in range(30)})
+
+
+def test_what_is_sent_is_system_history_and_question() -> None:
+    history = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    talk = Conversation(("c", "d"), "s")
+    assert [message["content"] for message in talk.messages(1, history)] == ["s", "a", "b", "d"]
+    assert [message["role"] for message in Conversation(("c",)).messages()] == ["user"]

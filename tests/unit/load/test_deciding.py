@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from scipy import special
 
-from pytest_llmbench.load.deciding import decision, design_effect
+from pytest_llmbench.load.deciding import decision, design_effect, log_beta_share
 
 
 def verdicts(share: float, quantile: float, repeats: int, answers: int = 300) -> list[str | None]:
@@ -46,6 +48,13 @@ def test_nothing_is_held_and_broken_and_the_share_agrees(good: int, bad: int, qu
         assert good > quantile * (good + bad)
     if verdict == "broken":
         assert good < quantile * (good + bad)
+
+
+@given(st.floats(1, 3000), st.floats(1, 3000), st.floats(0.01, 0.999))
+def test_the_incomplete_beta_function_is_that_of_scipy(a: float, b: float, x: float) -> None:
+    expected = special.betainc(a, b, x)
+    assume(expected > 1e-290)
+    assert log_beta_share(a, b, x) == pytest.approx(math.log(expected), rel=1e-9, abs=1e-9)
 
 
 def test_one_bad_answer_breaks_the_strict_promise_and_no_number_of_good_ones_proves_it() -> None:

@@ -42,7 +42,10 @@ def test_answers_count_in_the_order_they_were_asked() -> None:
 
 def test_an_open_answer_past_the_limit_is_late_already() -> None:
     calls = spread([None] * 12)
-    verdict = judge().look(calls, 0.0, now=2.2)
+    patient = judge(requests=12)
+    assert patient.look(calls, 0.0, now=2.2) is None
+    assert len(patient.requests(0.0, 2.2)) == 12
+    verdict = patient.look(calls, 0.0, now=4.2)  # no stall of a moment lasts so long
     assert verdict == Judgement("broken", "0 of 12 answers came within 1 s: surely fewer than 0.9 of all do")
 
 
@@ -55,11 +58,19 @@ def test_the_warm_up_is_not_judged() -> None:
 
 
 def test_a_decided_verdict_names_the_commonest_failure() -> None:
-    calls = [call(1, 0.1, user, "HTTP 429: slow down") for user in range(20)]
+    calls = [call(1 + user / 5, 0.1, user, "HTTP 429: slow down") for user in range(20)]
     verdict = judge().look(calls, 0.0, now=9.0)
     assert verdict is not None
     assert verdict.verdict == "broken"
     assert "; 20 failed: HTTP 429: slow down: surely" in verdict.reason
+
+
+@pytest.mark.parametrize(("more", "verdict"), [(0, None), (3, "broken")])
+def test_what_one_stall_of_the_server_explains_breaks_nothing(more: int, verdict: str | None) -> None:
+    stalled = [call(5.0 + place / 10, 2.0, place) for place in range(20)]
+    later = [call(20.0 + place, 2.0, place) for place in range(more)]
+    outcome = judge().look([*stalled, *later], 0.0, now=99.0)
+    assert (outcome and outcome.verdict) == verdict
 
 
 def test_failures_that_come_together_count_as_fewer() -> None:

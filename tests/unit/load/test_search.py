@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from pytest_llmbench.errors import NotReadyError, ServerError, UsageError
-from pytest_llmbench.load.search import Found, Plan, Progress, RunTrial, find_capacity
-from pytest_llmbench.load.search_journal import InvalidTrial
+from pytest_llmbench.load.search import Found, Plan, Progress, RunTrial, find_capacity, find_lost, open_journal
+from pytest_llmbench.load.search_journal import InvalidTrial, claimed, discard
 from pytest_llmbench.stats.capacity import Observation
 
 PLAN = Plan(share=0.9, highest=50, budget=1500)
@@ -202,3 +202,115 @@ def test_strict_trials_cost_their_messages_and_count_as_one() -> None:
     found = search(run, Plan(share=0.5, budget=3000, messages=(3, 3)))
     assert abs(found.capacity.users - 8) <= 1
     assert found.sent <= 3000
+
+
+def test_where_the_users_are_fixed_a_trial_costs_what_they_send() -> None:
+    server, asked = Server(8), []
+
+    async def run(level: int, requests: int) -> Observation:
+        asked.append(requests)
+        good = np.random.default_rng(level).binomial(requests, server.share(level))
+        return Observation(level, int(good), requests, ((int(good), requests),), requests + 5)
+
+    found = search(run, Plan(share=0.9, highest=20, budget=600, messages=(3, 10), users=5))
+    assert abs(found.capacity.users - 8) <= 1
+    assert set(asked) <= {5 * messages for messages in range(3, 11)}
+    assert found.sent <= 600
+
+
+def test_a_warm_up_that_takes_more_than_expected_is_not_paid_from_nowhere() -> None:
+    async def run(level: int, requests: int) -> Observation:
+        return Observation(level, requests, requests, ((requests, requests),), requests + 40 * level)
+
+    assert search(run, Plan(share=0.9, highest=50, budget=1000)).sent <= 1000
+
+
+def test_a_server_that_came_back_is_no_reason_to_give_up() -> None:
+    server, trials = Server(8), itertools.count()
+
+    async def run(level: int, requests: int) -> Observation | InvalidTrial:
+        return InvalidTrial(level, "gone", 5, mended=True) if next(trials) < 4 else await server.run(level, requests)
+
+    found = search(run)
+    assert len(found.invalid) == 4
+    assert abs(found.capacity.users - 8) <= 1
+
+
+def test_what_is_kept_with_a_trial_comes_back_from_the_journal(tmp_path: Path) -> None:
+    journal, server = tmp_path / "journal.jsonl", Server(8)
+
+    async def run(level: int, requests: int) -> Observation | InvalidTrial:
+        detail = {"began": len(server.asked), "requests": [[0, 0.1, None]]}
+        if len(server.asked) == 2:
+            server.asked.append(0)
+            return InvalidTrial(level, "busy", 3, detail=detail)
+        seen = await server.run(level, requests)
+        return Observation(level, seen.good, seen.total, seen.groups, seen.sent, detail)  # type: ignore[union-attr]
+
+    made = search(run, journal=journal)
+    read = search(run, Plan(share=0.9, budget=0), journal)
+    assert [one.detail for one in read.kept] == [one.detail for one in made.kept]
+    assert [one.detail["began"] for one in read.kept] == list(range(len(read.kept)))
+    assert read.kept == made.kept
+
+
+@pytest.mark.parametrize(("capacity", "lost"), [(3, 4), (5, 8), (15, 16), (200, 64), (0, 1)])
+def test_the_range_is_found_by_doubling_and_halving(tmp_path: Path, capacity: int, lost: int) -> None:
+    asked: list[int] = []
+
+    async def run(level: int, requests: int) -> Observation:
+        asked.append(level)
+        return Observation(level, requests if level <= capacity else 0, requests)
+
+    plan = Plan(share=0.9, highest=64)
+    journal = open_journal(tmp_path / "journal.jsonl", plan, {})
+    found = asyncio.run(find_lost(run, plan, journal, start=8, requests_at=lambda _: 12))
+    assert found == lost
+    known = len(asked)
+    again = open_journal(tmp_path / "journal.jsonl", plan, {})
+    assert asyncio.run(find_lost(run, plan, again, start=8, requests_at=lambda _: 12)) == lost
+    assert len(asked) == known  # what is in the journal is not asked again
+
+
+def test_a_range_that_costs_too_much_is_cut_short() -> None:
+    async def run(level: int, requests: int) -> Observation:
+        return Observation(level, requests, requests)
+
+    plan = Plan(share=0.9, highest=1024, budget=400)
+    found = asyncio.run(
+        find_lost(run, plan, open_journal(None, plan, {}), start=1, requests_at=lambda level: 4 * level)
+    )
+    assert found == 32  # 4 * (1 + 2 + 4 + 8 + 16) were sent, and half of the budget is for the search itself
+
+
+def test_a_finished_search_is_marked_once(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    journal = open_journal(path, PLAN, {})
+    journal.add(Observation(1, 3, 3))
+    journal.finish({"value": 1})
+    journal.finish({"value": 1})
+    again = open_journal(path, PLAN, {})
+    assert (again.finished, again.resumed) == (True, 1)
+    again.add(Observation(2, 3, 3))
+    assert not open_journal(path, PLAN, {}).finished
+    assert path.read_text().count('"finished"') == 1
+
+
+@pytest.mark.parametrize(("finish", "lost"), [(False, 1), (True, 0)])
+def test_a_journal_that_is_replaced_tells_what_is_lost(tmp_path: Path, finish: bool, lost: int) -> None:  # noqa: FBT001
+    path = tmp_path / "journal.jsonl"
+    journal = open_journal(path, PLAN, {})
+    journal.add(Observation(1, 3, 3))
+    if finish:
+        journal.finish({})
+    assert discard(path) == lost
+    assert not path.exists()
+    assert discard(path) == 0
+
+
+def test_two_searches_never_share_a_journal(tmp_path: Path) -> None:
+    path = tmp_path / "new/journal.jsonl"
+    with claimed(path), pytest.raises(UsageError, match="another search is at work"), claimed(path):
+        pass
+    with claimed(path):
+        pass

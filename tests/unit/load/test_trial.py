@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -52,7 +53,7 @@ def trials(
         people = habits or Habits(cooldown_s=0.02)
         warm_up_s = None if people.arrivals == "burst" else 0.05
         chosen = TrialLimits(**{"warm_up_s": warm_up_s, "drain_s": 10.0, **ANY_CLIENT, **limits})
-        async with LoadTest(asked, Conversations(TALK), people, slo, chosen) as load:
+        async with LoadTest(asked, Conversations(TALK), people, slo, chosen, 1) as load:
             asyncio.get_running_loop().call_later(0.1, meanwhile)
             return [await load.trial(level, requests) for level, requests in plans]
 
@@ -84,7 +85,9 @@ def test_the_next_trial_begins_on_an_idle_server_even_when_aborts_free_nothing(s
     drowned, calm = trials(server, (40, 500), (1, 5), slo=SLO(0.9, 0.3), habits=Habits("burst", 1, cooldown_s=0.0))
     assert drowned.verdict == "broken"
     assert len(calm.requests) == 5
-    assert [seen.ahead for seen in server.served[40:]] == [0] * len(server.served[40:])
+    later = server.served[drowned.sent :]
+    assert later
+    assert [seen.ahead for seen in later] == [0] * len(later)
 
 
 def test_a_server_that_somebody_else_uses_is_not_tried(serve: Serve) -> None:
@@ -121,6 +124,41 @@ def test_a_storm_of_refusals_breaks_the_promise_and_is_named(serve: Serve, statu
     assert trial.verdict == "broken"
     assert trial.reason.startswith("0 of ")
     assert f"failed: HTTP {status}: calibrated refusal" in trial.reason
+
+
+def test_users_wait_as_long_as_the_server_that_refuses_them_asks(serve: Serve) -> None:
+    server = serve(fault=lambda _: 429, retry_after="1")
+    [trial] = trials(server, (6, 100), warm_up_s=0.0)
+    assert trial.verdict == "broken"
+    assert "failed: HTTP 429: calibrated refusal" in trial.reason
+    asked = [[request for request in trial.requests if request.user == user] for user in range(6)]
+    assert any(len(requests) > 1 for requests in asked)
+    for requests in asked:
+        assert all(later.started_s - sooner.ended_s >= 1 for sooner, later in itertools.pairwise(requests))
+
+
+def test_users_come_back_ever_slower_to_a_server_that_keeps_failing(serve: Serve) -> None:
+    server = serve(fault=lambda _: 500)
+    [trial] = trials(server, (2, 8), habits=Habits("burst", messages=100, cooldown_s=0.0), error_rate=0.0)
+    mine = [request for request in trial.requests if request.user == 0]
+    pauses = [later.started_s - sooner.ended_s for sooner, later in itertools.pairwise(mine)]
+    assert all(pause >= 0.25 * 2**place for place, pause in enumerate(pauses[:4]))
+    assert trial.verdict == "undecided"
+
+
+def test_streams_cut_short_are_failures_however_fast_they_came(serve: Serve) -> None:
+    [trial] = trials(serve(fault=lambda _: "truncate"), (6, 100), warm_up_s=0.0)
+    assert trial.verdict == "broken"
+    assert "failed: the server closed the stream before the answer was complete" in trial.reason
+
+
+def test_a_clock_that_is_set_while_a_trial_runs_changes_nothing(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    true_time, jumps = time.time, itertools.count()
+    monkeypatch.setattr(time, "time", lambda: true_time() + (-1) ** next(jumps) * 1e6)
+    [trial] = trials(serve(), (4, 40))
+    assert trial.reason.startswith("40 of 40 answers came within")
+    assert all(0 < request.latency_s < 5 and min(request.gaps_s) >= 0 for request in trial.requests)
+    assert 0 < trial.duration_s < 60
 
 
 def test_streams_that_hang_are_broken_without_waiting_for_their_end(serve: Serve) -> None:

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 from aiohttp import web
-from generation.fake_chat_server import DONE, FakeChatServer, chunk, refusing, started
+from fake_chat_server import DONE, FakeChatServer, chunk, refusing, started
 
+from pytest_llmbench.autotune.temperature_grid import temperature_grid
 from pytest_llmbench.cases import Case, Vocabulary
 from pytest_llmbench.errors import ServerError, UsageError
 from pytest_llmbench.metrics import default_metrics
 from pytest_llmbench.settings import MetricsSettings, Settings, load_settings
-from pytest_llmbench.temperature_grid import temperature_grid
 
 VOCABULARY = Vocabulary({"volume_up": ("son", "volume")})
 METRICS = default_metrics(MetricsSettings(), VOCABULARY)

@@ -1,0 +1,53 @@
+"""Whether a server holds as many users as are required, told from what a search found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+SURE = 0.95
+"""The probability from which the requirement is met; what is left of 1 is where it is missed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """The answer, in one sentence with its evidence. `failed` is what it means for the session."""
+
+    outcome: Literal["met", "missed", "unsure"]
+    failed: bool
+    message: str
+
+
+def judge(finding: Mapping[str, Any], required: int, inconclusive: Literal["auto", "pass", "fail"]) -> Requirement:
+    """Hold the finding on users against a number that must be surely held.
+
+    The requirement is met when the probability that the capacity is that much is at least 0.95, and missed when it is
+    at most 0.05. Between the two it fails too, unless `inconclusive` is `pass`.
+    """
+    chance = float(finding["chance_required"] or 0.0)
+    outcome: Literal["met", "missed", "unsure"] = (
+        "met" if chance >= SURE else "missed" if chance <= 1 - SURE else "unsure"
+    )
+    failed = outcome == "missed" or (outcome == "unsure" and inconclusive != "pass")
+    return Requirement(outcome, failed, f"{_found(finding)}; {_against(required, chance)}: {_TODO[outcome]}")
+
+
+_TODO = {
+    "met": "surely held",
+    "missed": (
+        "surely not held; give the server more room (the report says why the limit is where it is), relax load.latency "
+        "or load.quantile, or require fewer"
+    ),
+    "unsure": ("not sure enough; raise load.budget, or let it pass with gate.inconclusive: pass"),
+}
+
+
+def _found(finding: Mapping[str, Any]) -> str:
+    value = f"{finding['value']} or more" if finding["capped"] and finding["value"] else f"{finding['value']}"
+    return f"the server holds {value} users (95 % interval {finding['low']} to {finding['high']})"
+
+
+def _against(required: int, chance: float) -> str:
+    shown = "below 0.01" if chance < 0.01 else "above 0.99" if chance > 0.99 else f"{chance:.2f}"  # noqa: PLR2004
+    return f"{required} are required, and the probability that it holds them is {shown}"

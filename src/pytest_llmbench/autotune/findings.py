@@ -1,0 +1,207 @@
+"""What a search came to, as one plain document: the value, how sure it is, and every trial it rests on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypedDict, cast
+
+from pytest_llmbench.autotune.trial_summary import TrialEntry
+
+if TYPE_CHECKING:
+    from pytest_llmbench.autotune.questions import Name, Question, Unit
+    from pytest_llmbench.load.records import SLO
+    from pytest_llmbench.load.search import Found
+
+_SURE = 0.0005  # chances up to this are left out
+_FEW = 0.02
+_LASTING_SPANS = 20
+
+
+class CurveEntry(TypedDict):
+    """The share of good answers at a level, with its 95 % band."""
+
+    level: float
+    share: float
+    low: float
+    high: float
+
+
+class CutOff(TypedDict):
+    """The share of answers at a level that the token limit ended."""
+
+    level: float
+    share: float
+    answers: int
+
+
+class Finding(TypedDict):
+    """The answer to one question about a server.
+
+    `value` is the highest level that keeps the promise, `low` to `high` its 95 % interval. `capped` tells that it is
+    the highest that may be tried: "that or more". `held` is False where not even the lowest level keeps the promise;
+    `value` is 0 then. `chances` are of each level to be the one, 0 standing for none too. `cut_off` and
+    `cut_off_at_value` belong to `max_tokens` alone.
+    """
+
+    question: Name
+    unit: Unit
+    value: float
+    low: float
+    high: float
+    held: bool
+    decided: bool
+    highest: float
+    capped: bool
+    wanted_share: float
+    lapse: float
+    chances: dict[str, float]
+    curve: list[CurveEntry]
+    chance_required: float | None
+    slo: dict[str, Any]
+    users_held: int | None
+    habits: dict[str, Any]
+    cut_off: list[CutOff] | None
+    cut_off_at_value: float | None
+    trials: list[TrialEntry]
+    sent: int
+    duration_s: float
+    resumed_trials: int
+    notes: list[str]
+
+
+def finding(question: Question, found: Found, slo: SLO, *, required: int | None, resumed: int) -> Finding:
+    """The document of a search. `required` is the least step that is asked for, `resumed` the trials of before."""
+    capacity, trials = found.capacity, [cast("TrialEntry", dict(trial.detail)) for trial in found.kept]
+    chances: defaultdict[float, float] = defaultdict(float)
+    for step, chance in enumerate(capacity.chances):
+        chances[question.level(step)] += chance
+    made: Finding = {
+        "question": question.name,
+        "unit": question.unit,
+        "value": question.level(capacity.users),
+        "low": question.level(capacity.low),
+        "high": question.level(capacity.high),
+        "held": capacity.users > 0,
+        "decided": found.decided,
+        "highest": question.highest,
+        "capped": capacity.users == question.plan.highest,
+        "wanted_share": question.plan.share,
+        "lapse": round(capacity.lapse, 4),
+        "chances": {f"{level:g}": round(chance, 4) for level, chance in chances.items() if chance > _SURE},
+        "curve": [
+            {
+                "level": question.level(point.level),
+                "share": round(point.share, 4),
+                "low": round(point.low, 4),
+                "high": round(point.high, 4),
+            }
+            for point in capacity.curve
+        ],
+        "chance_required": None if required is None else round(capacity.chance_of(required), 4),
+        "slo": dataclasses.asdict(slo),
+        "users_held": question.held,
+        "habits": dataclasses.asdict(question.habits),
+        "cut_off": cut_offs(trials) if question.name == "max_tokens" else None,
+        "cut_off_at_value": None,
+        "trials": trials,
+        "sent": found.sent,
+        "duration_s": round(max((one["started_s"] + one["duration_s"] for one in trials), default=0.0), 3),
+        "resumed_trials": resumed,
+        "notes": [],
+    }
+    made["cut_off_at_value"] = _nearest(made["cut_off"] or (), made["value"])
+    made["notes"] = list(_notes(made))
+    return made
+
+
+def cut_offs(trials: Sequence[TrialEntry]) -> list[CutOff]:
+    """The share cut off at each level that was tried, over all its valid trials."""
+    answers, cut = Counter[float](), Counter[float]()
+    for trial in trials:
+        if trial["verdict"] != "invalid" and trial["cut_off"] is not None:
+            finished = trial["total"] - sum(trial["errors"].values())
+            answers[trial["level"]] += finished
+            cut[trial["level"]] += round(trial["cut_off"] * finished)
+    return [
+        {"level": level, "share": round(cut[level] / count, 4), "answers": count}
+        for level, count in sorted(answers.items())
+        if count
+    ]
+
+
+def _nearest(cut: Sequence[CutOff], value: float) -> float | None:
+    """The share cut off at the tried level that is nearest to the value."""
+    return min(cut, key=lambda one: abs(one["level"] - value))["share"] if cut else None
+
+
+def _notes(made: Finding) -> Iterator[str]:
+    """What a reader of the number must know besides it."""
+    valid = [trial for trial in made["trials"] if trial["verdict"] != "invalid"]
+    if not made["held"]:
+        yield from _why_nothing(made, valid)
+    elif failed := _errors(trial for trial in valid if trial["level"] > made["value"]):
+        bad = sum(trial["total"] - trial["good"] for trial in valid if trial["level"] > made["value"])
+        if sum(failed.values()) > bad / 2:
+            yield f"above it answers fail rather than come late, most often with {failed.most_common(1)[0][0]}"
+    if invalid := len(made["trials"]) - len(valid):
+        yield f"{invalid} of {len(made['trials'])} trials were invalid and count for nothing"
+    if valid and made["value"] > (tried := max(trial["level"] for trial in valid)):
+        yield f"the budget ended the search at {_counted(tried, made)}: nothing above was tried"
+    if not made["decided"]:
+        yield f"not decided after {made['sent']} requests; more load.budget narrows it down"
+    yield from _about_lengths(made)
+    yield from _about_rates(made, valid)
+    if any(trial["tokens_counted"] for trial in valid):
+        yield "the server sends no usage: tokens are counted by stream events"
+
+
+def _why_nothing(made: Finding, valid: Sequence[TrialEntry]) -> Iterator[str]:
+    """Why not even the lowest level keeps the promise."""
+    lowest = [trial for trial in valid if trial["level"] == min(one["level"] for one in valid)]
+    failed = _errors(lowest)
+    total, good = sum(trial["total"] for trial in lowest), sum(trial["good"] for trial in lowest)
+    where = f"at {_counted(lowest[0]['level'], made)}, the least that was tried, " if lowest else ""
+    if sum(failed.values()) > (total - good) / 2:
+        most, count = failed.most_common(1)[0]
+        yield f"nothing is held because answers fail, not because they are slow: {where}{count} of {total} with {most}"
+    else:
+        limit_s = made["slo"]["limit_s"]
+        yield f"nothing is held: {where}{good} of {total} answers came within {limit_s:g} s"
+
+
+def _about_lengths(made: Finding) -> Iterator[str]:
+    cut = made["cut_off"]
+    if cut is None or not cut:
+        return
+    longest = cut[-1]
+    if longest["share"] <= _FEW:
+        complete = next(one["level"] for one in cut if one["share"] <= _FEW)
+        yield (
+            f"answers hardly ever reach {complete:g} tokens ({longest['share']:.0%} are cut off at "
+            f"{longest['level']:g}): longer limits change nothing"
+        )
+
+
+def _about_rates(made: Finding, valid: Sequence[TrialEntry]) -> Iterator[str]:
+    near = [trial["duration_s"] for trial in valid if trial["level"] >= made["value"] > 0]
+    enough_s = _LASTING_SPANS * made["slo"]["limit_s"]
+    if made["question"] == "rate" and near and max(near) < enough_s:
+        yield (
+            f"trials lasted {max(near):.0f} s at most: a queue that grows more slowly is not seen; "
+            "more load.budget makes them longer"
+        )
+
+
+def _counted(level: float, made: Finding) -> str:
+    """`1 user`, `2 users`, `1.5 requests/s`."""
+    unit = made["unit"].removesuffix("s") if level == 1 and made["unit"] != "requests/s" else made["unit"]
+    return f"{level:.4g} {unit}"
+
+
+def _errors(trials: Iterator[TrialEntry] | Sequence[TrialEntry]) -> Counter[str]:
+    failed: Counter[str] = Counter()
+    for trial in trials:
+        failed.update(trial["errors"])
+    return failed

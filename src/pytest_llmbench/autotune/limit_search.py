@@ -1,0 +1,113 @@
+"""Asking servers for their limits, question by question, as the items of a session or one command need them."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
+
+from pytest_llmbench.autotune.found_limits import FoundLimit, FoundLimits
+from pytest_llmbench.errors import LLMBenchError
+
+if TYPE_CHECKING:
+    from pytest_llmbench.autotune.server import Finding, Look, ServerUnderTest, Target
+    from pytest_llmbench.cases import Case
+    from pytest_llmbench.metrics import MetricRegistry
+    from pytest_llmbench.settings import Settings
+
+Question = Literal["users", "rate", "history", "max_tokens", "temperature"]
+Tell = Callable[[str, bool], None]
+"""Shows how it stands: a line, and whether it stays (a trial is over) or only until the next one."""
+Scoring = Callable[[], "tuple[Sequence[Case], MetricRegistry]"]
+"""What temperatures are judged by; called when it is asked for."""
+
+_VERDICTS = ("held", "broken", "undecided", "invalid")
+
+
+class LimitSearch:
+    """Asks each question about each target once; every answer is kept in `found`. An async context manager.
+
+    Args:
+        settings: how targets are asked, and with what promise.
+        found: where answers are kept, and looked for first.
+        resume: go on from the journals of a search that was stopped.
+        scoring: cases and metrics for the temperature.
+        tell: shows how it stands.
+    """
+
+    def __init__(self, settings: Settings, found: FoundLimits, *, resume: bool, scoring: Scoring, tell: Tell) -> None:
+        self.settings = settings
+        self._found, self._resume = found, resume
+        self._scoring, self._tell = scoring, tell
+        self._servers: dict[Target, ServerUnderTest] = {}
+        self._opened = contextlib.AsyncExitStack()
+        self._several = len(settings.load.targets) > 1
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._servers.clear()
+        await self._opened.aclose()
+
+    async def ask(self, target: Target, question: Question) -> Mapping[str, Any]:
+        """The `Finding`, or for the temperature the `TemperatureGrid`; searched unless it is known.
+
+        Raises:
+            UsageError, NotReadyError: as `ServerUnderTest` and `temperature_grid` raise them.
+        """
+        async with self._found.asking():
+            known = self._found.find(target, question)
+            if known is not None:
+                return known
+            try:
+                return await self._search(target, question)
+            except LLMBenchError as error:
+                self._found.give_up(error)
+                raise
+
+    async def _search(self, target: Target, question: Question) -> Mapping[str, Any]:
+        server = await self._server(target)
+        searches: Mapping[Question, Callable[[], Awaitable[Any]]] = {
+            "users": server.max_users,
+            "rate": server.max_rate,
+            "history": server.max_history,
+            "max_tokens": server.max_tokens,
+            "temperature": functools.partial(self._temperature, server),
+        }
+        finding: Mapping[str, Any] = await searches[question]()
+        about = {key: value for key, value in server.document.items() if key != "findings"}
+        self._found.add(FoundLimit(target.url, target.model, question, finding, about))
+        return finding
+
+    async def _server(self, target: Target) -> ServerUnderTest:
+        """Opened once. Who is held while other limits are searched may have been found by another process."""
+        from pytest_llmbench.autotune.server import ServerUnderTest
+
+        if target not in self._servers:
+            server = ServerUnderTest(self.settings, target, resume=self._resume, progress=self._look)
+            self._servers[target] = await self._opened.enter_async_context(server)
+            if users := self._found.find(target, "users"):
+                server.findings["users"] = cast("Finding", users)
+        return self._servers[target]
+
+    async def _temperature(self, server: ServerUnderTest) -> Mapping[str, Any]:
+        from pytest_llmbench.autotune.temperature_grid import temperature_grid
+
+        asked = {"url": server.target.url, "model": server.model}
+        settings = self.settings.model_copy(update={"server": self.settings.server.model_copy(update=asked)})
+        cases, metrics = self._scoring()
+        return await temperature_grid(settings, cases, metrics, functools.partial(self._graded, server.model))
+
+    def _look(self, look: Look) -> None:
+        over = look.verdict.partition(",")[0] in _VERDICTS
+        parts = [look.question, f"at {look.level:.4g}: {look.verdict}", look.estimate, f"{look.left} left"]
+        self._say(look.target, " | ".join(part for part in parts if part), stays=over)
+
+    def _graded(self, target: str, temperature: float, done: int, wanted: int) -> None:
+        line = f"temperature | at {temperature:g}: {done} of {wanted} answers"
+        self._say(target, line, stays=done == wanted)
+
+    def _say(self, target: str, line: str, *, stays: bool) -> None:
+        self._tell(f"{target} | {line}" if self._several else line, stays)

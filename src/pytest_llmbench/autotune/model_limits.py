@@ -1,0 +1,115 @@
+"""`model_limits.json`: the limits that were found, for the program that serves the model to read."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_llmbench.atomic import write_text
+from pytest_llmbench.documents import read_yaml
+from pytest_llmbench.errors import UsageError
+
+_TYPICAL = "p50"
+
+
+def write(path: Path, document: Mapping[str, Any]) -> None:
+    """Write the limits of a report document, replacing the file at once.
+
+    The keys are those of the first target; where there are several, `models` has them all. What was not searched is
+    null. Trials that were invalid are not in it.
+
+    Raises:
+        NotReadyError: the disk refuses.
+    """
+    entries = [_entry(target, document["metadata"]) for target in document["targets"]]
+    content = entries[0] if len(entries) == 1 else {**entries[0], "models": entries}
+    write_text(path, json.dumps(content, ensure_ascii=False, indent=2) + "\n")
+
+
+def users_of(path: Path, model: str) -> int | None:
+    """How many users the file says the model holds; None where it says nothing of it.
+
+    Raises:
+        UsageError: the file is none of limits.
+    """
+    if not path.exists():
+        return None
+    content = read_yaml(path).data
+    entries = content.get("models", [content]) if isinstance(content, dict) else None
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise UsageError(f"{path}: holds no limits of a model; delete it, or set load.users")
+    for entry in entries:
+        if entry.get("model_name") == model and isinstance(entry.get("max_concurrent_users"), int):
+            return int(entry["max_concurrent_users"])
+    return None
+
+
+def user_rate_limit(finding: Mapping[str, Any]) -> float | None:
+    """Messages a second that one user sends at capacity: 1 / (cooldown + typical latency there).
+
+    The typical latency is the median at the highest level that was tried up to the capacity; None where no user is
+    held, or users neither wait nor are waited for.
+    """
+    below = [trial for trial in _valid(finding) if trial["level"] <= finding["value"] and trial["latency_s"]]
+    if not below:
+        return None
+    nearest = max(below, key=lambda trial: trial["level"])
+    cycle_s = finding["habits"]["cooldown_s"] + nearest["latency_s"][_TYPICAL]
+    return round(1 / cycle_s, 4) if cycle_s else None
+
+
+def _entry(target: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """One target's limits: the reference's keys first, then what they rest on."""
+    findings = target["findings"]
+    users = findings.get("users")
+    some = users or next(iter(findings.values()), None)
+    return {
+        "model_name": target["model_name"],
+        "max_concurrent_users": _value(users),
+        "max_history_messages": _value(findings.get("history")),
+        "user_rate_limit": user_rate_limit(users) if users else None,
+        "response_timeout": some["slo"]["limit_s"] if some else None,
+        "tested_at": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S"),
+        "test_results": [_row(trial) for trial in _valid(users)] if users else [],
+        "interval": [users["low"], users["high"]] if users else None,
+        "decided": users["decided"] if users else None,
+        "slo": some["slo"] if some else None,
+        "max_tokens": _value(findings.get("max_tokens")),
+        "max_requests_per_s": _value(findings.get("rate")),
+        "reasons": {name: found["notes"] for name, found in findings.items() if found["notes"]},
+        "provenance": _provenance(target, metadata, some),
+    }
+
+
+def _provenance(
+    target: Mapping[str, Any], metadata: Mapping[str, Any], some: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    habits = some["habits"] if some else {}
+    return {
+        "url": target["url"],
+        "engine": target.get("engine"),
+        "versions": metadata.get("versions"),
+        "command": metadata.get("command"),
+        "seed": habits.get("seed"),
+        "habits": habits,
+        "requests_sent": {name: found["sent"] for name, found in target["findings"].items()},
+        "decided": {name: found["decided"] for name, found in target["findings"].items()},
+        "users_held": {name: found["users_held"] for name, found in target["findings"].items() if found["users_held"]},
+    }
+
+
+def _row(trial: Mapping[str, Any]) -> dict[str, Any]:
+    latency = trial["latency_s"]
+    row = {key: trial[key] for key in ("verdict", "good", "total")}
+    return {"users": trial["level"], **row, "p95": latency["p95"] if latency else None}
+
+
+def _valid(finding: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return [trial for trial in finding["trials"] if trial["verdict"] != "invalid"]
+
+
+def _value(finding: Mapping[str, Any] | None) -> float | None:
+    return finding["value"] if finding else None

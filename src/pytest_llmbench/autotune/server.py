@@ -1,0 +1,225 @@
+"""What a live server holds: how many users, requests a second, messages of history, tokens of an answer.
+
+Each question is one search (`load/search.py`) over trials (`load/trial.py`), journaled trial by trial, and comes back
+as a `Finding`, the plain document that reports are made of.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import re
+import time
+import urllib.parse
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from pytest_llmbench.autotune import model_limits, questions
+from pytest_llmbench.autotune.findings import Finding, finding
+from pytest_llmbench.autotune.looks import Look, Onlooker
+from pytest_llmbench.autotune.questions import Question
+from pytest_llmbench.autotune.targets import Target, chat_server, talks, targets_of
+from pytest_llmbench.autotune.trial_summary import TrialEntry
+from pytest_llmbench.autotune.trials import SearchTrials
+from pytest_llmbench.errors import ServerError
+from pytest_llmbench.generation.chat_client import ChatClient
+from pytest_llmbench.load import presence
+from pytest_llmbench.load.conversations import Conversations
+from pytest_llmbench.load.search import find_capacity, find_lost, open_journal
+from pytest_llmbench.load.search_journal import SearchJournal, claimed, discard
+from pytest_llmbench.load.trial import LoadTest, TrialLimits
+
+if TYPE_CHECKING:
+    from pytest_llmbench.settings import Settings
+    from pytest_llmbench.stats.capacity import Observation
+
+__all__ = ["Finding", "Look", "ServerUnderTest", "Target", "TrialEntry", "targets_of"]
+
+_LOG = logging.getLogger("pytest_llmbench")
+_ROUNDS = 100_000
+_ARCHIVED = 16
+_FIRST_RATE = 16  # of the 1024 steps to the highest one
+
+
+class ServerUnderTest:
+    """One server and model, for all questions about it; an async context manager, entering it checks the server.
+
+    Args:
+        settings: how it is asked (`generation`, `server`), by whom and with what promise (`load`).
+        target: what is asked.
+        folder: where the journals lie; None for `autotune` in the report folder.
+        resume: go on from the journals there; else they are replaced.
+        progress: told how each search stands.
+        limits: of single trials.
+
+    Raises:
+        UsageError: there is nothing to say to the server, or, asking a question, its journal is another search's or in
+            use.
+        ServerError: nobody answers there, the key is refused, the model is not served; or, asking a question, the
+            server went away for good.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        target: Target,
+        *,
+        folder: Path | None = None,
+        resume: bool = False,
+        progress: Callable[[Look], None] = lambda _look: None,
+        limits: TrialLimits | None = None,
+    ) -> None:
+        self.target = target
+        self.findings: dict[str, Finding] = {}
+        self._settings, self._resume, self._progress = settings, resume, progress
+        self._folder = folder or settings.output.report_dir / "autotune"
+        self._limits = limits or TrialLimits()
+        self._talks = talks(settings)
+        self._conversations = self._new_conversations()
+        self._remembering: Conversations | None = None
+
+    async def __aenter__(self) -> Self:
+        server = chat_server(self._settings, self.target)
+        load = LoadTest(
+            server,
+            self._conversations,
+            questions.people(self._settings),
+            questions.promise(self._settings.load),
+            self._limits,
+            processes=self._settings.load.processes,
+        )
+        async with contextlib.AsyncExitStack() as opened:
+            self._load = await opened.enter_async_context(load)
+            headers = {**server.headers, "Connection": "close"}
+            self._control = ChatClient(server.url, headers, 1, server.timeout_s, 0, server.tls)
+            opened.push_async_callback(self._control.close)
+            self._engine = await presence.engine(self._control)
+            self._opened = opened.pop_all()
+        self._server = self._load.server
+        self._trials = SearchTrials(self._load, self._control, scrape=self._settings.load.scrape)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._opened.aclose()
+
+    @property
+    def model(self) -> str:
+        """The model that is asked."""
+        return str(self._server.body["model"])
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """What was found of this server so far, as the report takes it."""
+        return {
+            "name": self.model,
+            "url": self._server.url,
+            "model_name": self.model,
+            "engine": self._engine,
+            "findings": dict(self.findings),
+        }
+
+    async def max_users(self) -> Finding:
+        """The most users who are held."""
+        return await self._search(questions.users(self._settings), self._conversations)
+
+    async def max_rate(self) -> Finding:
+        """The most requests a second that are held when people come at random and never wait for one another."""
+        span = questions.rate_range(self._settings)
+        with self._journal(span, "rate-range") as journal:
+            watch = Onlooker(span, self._name, self._progress, journal.sent)
+            lost = await find_lost(
+                self._trials.of(span, self._conversations, watch, journal),
+                span.plan,
+                journal,
+                start=_FIRST_RATE,
+                requests_at=lambda step: questions.requests_of_a_look(self._settings, span.level(step)),
+            )
+            seen = journal.observations
+            journal.finish({"lost": span.level(lost)})
+        question = questions.rate(self._settings, span.level(lost))
+        known = questions.rescaled(seen, lost, question)
+        return await self._search(question, self._conversations, known)
+
+    async def max_history(self) -> Finding:
+        """The most messages of history that may be sent along with each question."""
+        self._remembering = self._remembering or self._new_conversations(await self._archive())
+        return await self._search(questions.history(self._settings, self._held()), self._remembering)
+
+    async def max_tokens(self) -> Finding:
+        """The longest answers that may be asked for."""
+        return await self._search(questions.max_tokens(self._settings, self._held()), self._conversations)
+
+    async def _search(self, question: Question, talks: Conversations, known: Sequence[Observation] = ()) -> Finding:
+        with self._journal(question, question.name) as journal:
+            for trial in () if journal.trials else known:
+                journal.add(trial)
+            watch = Onlooker(question, self._name, self._progress, journal.sent)
+            trials = self._trials.of(question, talks, watch, journal)
+            found = await find_capacity(trials, question.plan, journal=journal, progress=watch.judged)
+            required = self._settings.load.require_users if question.name == "users" else None
+            made = finding(question, found, self._load.slo, required=required, resumed=journal.resumed)
+            journal.finish({key: made[key] for key in ("value", "low", "high", "decided")})
+        self.findings[question.name] = made
+        return made
+
+    @contextlib.contextmanager
+    def _journal(self, question: Question, name: str) -> Iterator[SearchJournal]:
+        """The journal of a search, nobody else's meanwhile; one that is there is gone on from, or replaced."""
+        slug = re.sub(r"[^\w.]+", "-", self._name).strip("-.")
+        path = self._folder / f"{slug}-{name}.jsonl"
+        with claimed(path):
+            if not self._resume and (lost := discard(path)):
+                _LOG.warning("%s: a search of %d trials was not finished; --resume would have gone on", path, lost)
+            journal = open_journal(path, question.plan, self._identity(question))
+            if journal.resumed:
+                _LOG.warning("%s: going on after %d trials", path, journal.resumed)
+            yield journal
+
+    def _identity(self, question: Question) -> dict[str, Any]:
+        """All that the trials of a question depend on."""
+        return {
+            "question": question.name,
+            "url": self._server.url,
+            "body": dict(self._server.body),
+            "stream": self._server.stream,
+            "slo": dataclasses.asdict(self._load.slo),
+            "habits": dataclasses.asdict(question.habits),
+            "users": question.held,
+            "step": question.scale,
+        }
+
+    def _held(self) -> int:
+        """How many users are there while other things are raised."""
+        if self._settings.load.users:
+            return self._settings.load.users
+        found = self.findings.get("users")
+        known = int(found["value"]) if found else model_limits.users_of(self._settings.load.out, self.model)
+        return max(1, known or 1)
+
+    def _new_conversations(self, archive: Sequence[tuple[str, str]] = ()) -> Conversations:
+        """What an earlier search left in the server's cache fits none of them: their numbers begin at the time."""
+        first_round = int(time.time()) % _ROUNDS + 2
+        return Conversations(self._talks, self._settings.generation.seed, first_round=first_round, archive=archive)
+
+    async def _archive(self) -> list[tuple[str, str]]:
+        """Ask some questions of the suites while nobody else does: with the answers, histories are made of them.
+
+        Raises:
+            ServerError: one is not answered.
+        """
+        archive: list[tuple[str, str]] = []
+        for talk in (self._conversations.deal(1) for _ in range(_ARCHIVED)):
+            reply = await self._control.ask({**self._server.body, "messages": talk.messages(), "stream": False})
+            if reply.error or reply.finish == "timeout":
+                why = reply.error or f"no answer in {self._server.timeout_s:g} s"
+                raise ServerError(f"{self._server.url}: a question for the histories failed: {why}")
+            archive.append((talk.turns[0], reply.text))
+        return archive
+
+    @property
+    def _name(self) -> str:
+        """The model's name, with the server's where several are asked."""
+        host = urllib.parse.urlsplit(self._server.url).netloc
+        return f"{self.model} at {host}" if len(self._settings.load.targets) > 1 else self.model

@@ -1,0 +1,69 @@
+"""Which servers are tested, with what in each request, and what their users say: the settings in the engines' terms."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmbench.errors import UsageError
+from pytest_llmbench.load.client import ChatServer
+from pytest_llmbench.load.conversations import Conversation, conversations_of, load_conversations
+
+if TYPE_CHECKING:
+    from pytest_llmbench.settings import Settings
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Target:
+    """What is asked: a server's address, and the model of it; None for the only one it serves."""
+
+    url: str
+    model: str | None = None
+
+
+def targets_of(settings: Settings) -> tuple[Target, ...]:
+    """The servers and models of `load.targets`, else that of `server.url`.
+
+    Raises:
+        UsageError: no server is named, or two targets are the same.
+    """
+    found = tuple(Target(target.url, target.model) for target in settings.load.targets)
+    if len(set(found)) < len(found):
+        raise UsageError("load.targets names the same server and model twice; give each once")
+    if found:
+        return found
+    if settings.server.url is None:
+        raise UsageError("no server to test; name it with --llmbench-server URL, or server.url in the settings")
+    return (Target(settings.server.url, settings.server.model),)
+
+
+def chat_server(settings: Settings, target: Target) -> ChatServer:
+    """The server, and what each request carries besides its messages: `generation`, then `server.base_body`.
+
+    Raises:
+        UsageError: it is no URL, or a header cannot be sent.
+    """
+    generation, server = settings.generation, settings.server
+    body: dict[str, Any] = {"model": target.model, "max_tokens": generation.max_new_tokens, "temperature": 0.0}
+    if generation.do_sample and generation.temperature > 0:
+        body |= {"temperature": generation.temperature, "top_p": generation.top_p, "seed": generation.seed}
+    body |= server.base_body or {}
+    return ChatServer.at(target.url, server.headers, body=body, stream=server.stream, timeout_s=generation.timeout)
+
+
+def talks(settings: Settings) -> list[Conversation]:
+    """What the users say: the JSONL of `load.conversations`, else the suites.
+
+    Raises:
+        UsageError: a file is missing or wrong.
+    """
+    from pytest_llmbench.benchmark import select
+    from pytest_llmbench.cases import load_cases, load_vocabulary
+    from pytest_llmbench.starter import present
+
+    if settings.load.conversations is not None:
+        return load_conversations(settings.load.conversations)
+    suites = [present(Path(path)) for path in settings.benchmark.prompts]
+    cases = load_cases(suites, load_vocabulary(present(Path(settings.benchmark.vocabulary))))
+    return conversations_of(select(cases, settings))

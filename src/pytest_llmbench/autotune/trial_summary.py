@@ -1,0 +1,138 @@
+"""A trial in numbers, as reports and the journal keep it: its verdict, its latencies, and when each request ran."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypedDict
+
+import numpy as np
+
+from pytest_llmbench.load.records import SLO, Request, Trial, Verdict
+from pytest_llmbench.load.server_metrics import GpuSummary, ServerSummary, WatchSummary
+
+MOST_ROWS = 2000
+"""Requests whose times are kept for each trial."""
+
+Percentiles = dict[str, float]
+Row = tuple[int, float, float | None, float, int, int | None]
+"""(user, started_s, first_token_s, ended_s, good as 0 or 1, tokens), times on the trial's clock."""
+
+_LATENCY = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "max": 1.0}
+_GAP = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+
+
+class TrialEntry(TypedDict):
+    """One trial of a finding. `started_s` counts from the beginning of the search.
+
+    `latency_s` is of the judged answers that did not fail; one that was cut off late counts with the time it had by
+    then. `cut_off` is the share of finished answers that the token limit ended. `decode_tokens_per_s` is the median
+    over the answers of tokens after the first one, by the time they took.
+    """
+
+    level: float
+    verdict: Verdict
+    reason: str
+    good: int
+    total: int
+    sent: int
+    started_s: float
+    duration_s: float
+    loop_lag_s: float
+    client_cpu: float
+    processes: int
+    idle_after_s: float | None
+    latency_s: Percentiles | None
+    first_token_s: Percentiles | None
+    first_reasoning_s: Percentiles | None
+    gap_s: Percentiles | None
+    decode_tokens_per_s: float | None
+    prompt_tokens: float | None
+    completion_tokens: float | None
+    tokens_counted: bool
+    cut_off: float | None
+    errors: dict[str, int]
+    server: ServerSummary | None
+    gpu: GpuSummary | None
+    requests: list[Row]
+    requests_thinned: bool
+
+
+def summary(
+    trial: Trial, slo: SLO, *, level: float, started_s: float, watched: WatchSummary | None = None
+) -> TrialEntry:
+    """The entry of a trial. `watched` is what was seen of the server and the GPUs meanwhile."""
+    asked = trial.requests
+    finished = [request for request in asked if request.finish in ("stop", "length")]
+    return {
+        "level": level,
+        "verdict": trial.verdict,
+        "reason": trial.reason,
+        "good": sum(slo.good(request) for request in asked),
+        "total": len(asked),
+        "sent": trial.sent,
+        "started_s": round(started_s, 3),
+        "duration_s": round(trial.duration_s, 3),
+        "loop_lag_s": round(trial.loop_lag_s, 5),
+        "client_cpu": round(trial.client_cpu, 4),
+        "processes": trial.processes,
+        "idle_after_s": None if trial.idle_after_s is None else round(trial.idle_after_s, 3),
+        "latency_s": _percentiles([one.latency_s for one in asked if one.error is None], _LATENCY),
+        "first_token_s": _percentiles(_since_asked(asked, "first_token_s"), _LATENCY),
+        "first_reasoning_s": _percentiles(_since_asked(asked, "first_reasoning_s"), _LATENCY),
+        "gap_s": _percentiles([gap for request in finished for gap in request.gaps_s], _GAP),
+        "decode_tokens_per_s": _median(_decode_rates(finished)),
+        "prompt_tokens": _median(one.prompt_tokens for one in finished if one.prompt_tokens is not None),
+        "completion_tokens": _median(one.tokens for one in finished if one.tokens is not None),
+        "tokens_counted": any(request.tokens_counted for request in finished),
+        "cut_off": _share(request.finish == "length" for request in finished),
+        "errors": dict(Counter(request.error for request in asked if request.error).most_common()),
+        "server": watched["server"] if watched else None,
+        "gpu": watched["gpu"] if watched else None,
+        "requests": [_row(request, slo) for request in thinned(asked)],
+        "requests_thinned": len(asked) > MOST_ROWS,
+    }
+
+
+def thinned(requests: Sequence[Request], most: int = MOST_ROWS) -> Sequence[Request]:
+    """At most so many of them, evenly spread."""
+    if len(requests) <= most:
+        return requests
+    return [requests[place * len(requests) // most] for place in range(most)]
+
+
+def _row(request: Request, slo: SLO) -> Row:
+    first = None if request.first_token_s is None else round(request.first_token_s, 4)
+    started, ended = round(request.started_s, 4), round(request.ended_s, 4)
+    return request.user, started, first, ended, int(slo.good(request)), request.tokens
+
+
+def _since_asked(requests: Iterable[Request], moment: str) -> list[float]:
+    """Seconds from the question to that moment of its answer, where it came."""
+    moments = ((getattr(request, moment), request.started_s) for request in requests)
+    return [at - started for at, started in moments if at is not None]
+
+
+def _decode_rates(requests: Iterable[Request]) -> Iterable[float]:
+    """Tokens a second of each streamed answer, from its first token on."""
+    for request in requests:
+        starts = [at for at in (request.first_reasoning_s, request.first_token_s) if at is not None]
+        if starts and request.tokens and request.tokens > 1 and request.ended_s > min(starts):
+            yield (request.tokens - 1) / (request.ended_s - min(starts))
+
+
+def _percentiles(values: Sequence[float], wanted: Mapping[str, float]) -> Percentiles | None:
+    if not values:
+        return None
+    found = np.quantile(values, list(wanted.values()))
+    return {name: round(float(value), 5) for name, value in zip(wanted, found, strict=True)}
+
+
+def _median(values: Iterable[float]) -> float | None:
+    known = list(values)
+    return round(float(np.median(known)), 3) if known else None
+
+
+def _share(answers: Iterable[bool]) -> float | None:
+    known = list(answers)
+    return round(sum(known) / len(known), 4) if known else None

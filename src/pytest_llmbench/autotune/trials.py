@@ -1,0 +1,126 @@
+"""The trials of a search on one server: set up for their level, summed up, and not counted when the server died."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import re
+import time
+from typing import TYPE_CHECKING
+
+from pytest_llmbench.autotune.trial_summary import summary
+from pytest_llmbench.errors import ServerError
+from pytest_llmbench.load import presence
+from pytest_llmbench.load.observing import observation
+from pytest_llmbench.load.records import SLO, Trial
+from pytest_llmbench.load.search_journal import InvalidTrial, SearchJournal
+from pytest_llmbench.load.server_metrics import ServerWatch, WatchSummary
+from pytest_llmbench.stats.capacity import Observation
+
+if TYPE_CHECKING:
+    from pytest_llmbench.autotune.looks import Onlooker
+    from pytest_llmbench.autotune.questions import Question
+    from pytest_llmbench.generation.chat_client import ChatClient
+    from pytest_llmbench.load.conversations import Conversations
+    from pytest_llmbench.load.search import RunTrial
+    from pytest_llmbench.load.trial import LoadTest
+
+_LOG = logging.getLogger("pytest_llmbench")
+_AWAY_S = 60.0
+_MOST_RETURNS = 5
+_GONE = ("the server is gone", "no connection", "the server closed the connection")
+_TOO_LARGE = re.compile(r"HTTP (400|413|422)\b")
+_KEPT = "what was tried is kept; start the server again and go on with --resume"
+
+
+class SearchTrials:
+    """Runs the trials of one search after another. `control` is the connection that asks whether the server is there.
+
+    A server that dies in mid-search is waited for, a minute at most each time. With `scrape` the server's metrics and
+    the GPUs are looked at while a trial runs.
+    """
+
+    def __init__(self, load: LoadTest, control: ChatClient, *, scrape: bool = True) -> None:
+        self._load, self._control, self._scrape = load, control, scrape
+        self._server, self._limits = load.server, load.limits
+        self._returns = 0
+
+    def of(self, question: Question, talks: Conversations, watch: Onlooker, journal: SearchJournal) -> RunTrial:
+        """What the search of a question calls for each trial; its clock goes on where the journal ends.
+
+        Each trial draws arrivals and cooldowns of its own, fixed by the seed and its place in the journal: else the
+        trials at one level would repeat one another. They raise ServerError when the server refuses the questions
+        themselves, or is gone for good.
+        """
+        origin = time.monotonic() - _elapsed_s(journal)
+
+        async def run(step: int, requests: int) -> Observation | InvalidTrial:
+            level, started_s = question.level(step), time.monotonic() - origin
+            watch.begin(level)
+            self._set_up(question, level, talks, watch)
+            self._load.habits = dataclasses.replace(self._load.habits, seed=question.habits.seed + len(journal.trials))
+            try:
+                trial, watched = await self._watched_trial(question.held or level, requests)
+            except ServerError as error:
+                if question.held is None or step == 1 or not _TOO_LARGE.search(str(error)):
+                    raise
+                return _refused(str(error), question, step, requests, started_s)
+            entry = summary(trial, self._load.slo, level=level, started_s=started_s, watched=watched)
+            seen = observation(trial, self._load.slo, step, entry)
+            return await self._mended(seen, watch) if isinstance(seen, InvalidTrial) else seen
+
+        return run
+
+    async def _watched_trial(self, users: float, requests: int) -> tuple[Trial, WatchSummary | None]:
+        if not self._scrape:
+            return _trustworthy(await self._load.trial(users, requests)), None
+        async with ServerWatch(self._load.server) as watch:
+            trial = await self._load.trial(users, requests)
+        return _trustworthy(trial), watch.summary()
+
+    def _set_up(self, question: Question, level: float, talks: Conversations, watch: Onlooker) -> None:
+        load = self._load
+        load.server, load.habits, load.conversations = self._server, question.habits, talks
+        load.limits = dataclasses.replace(self._limits, warm_up_s=question.warm_up_s or self._limits.warm_up_s)
+        load.on_answer = watch.answered
+        question.arrange(load, level)
+
+    async def _mended(self, trial: InvalidTrial, watch: Onlooker) -> InvalidTrial:
+        """The trial, once the server is back if it was gone.
+
+        Raises:
+            ServerError: it stays away, or goes away again and again.
+        """
+        if not trial.reason.startswith(_GONE) and await presence.answers(self._control):
+            return trial
+        self._returns += 1
+        url = self._server.url
+        if self._returns > _MOST_RETURNS:
+            level = f"{trial.detail['level']:g}"
+            raise ServerError(f"{url}: went away {self._returns} times, the last time at level {level}; {_KEPT}")
+        _LOG.warning("%s: %s; its return is waited for, %g s at most", url, trial.reason, _AWAY_S)
+        watch.say("waiting for the server to come back")
+        if not await presence.returned(self._control, _AWAY_S):
+            raise ServerError(f"{url}: gone, and not back after {_AWAY_S:g} s; {_KEPT}")
+        return dataclasses.replace(trial, mended=True)
+
+
+def _elapsed_s(journal: SearchJournal) -> float:
+    """How long the search has been at work by its journal."""
+    return max((trial.detail["started_s"] + trial.detail["duration_s"] for trial in journal.trials), default=0.0)
+
+
+def _refused(reason: str, question: Question, step: int, requests: int, started_s: float) -> Observation:
+    """A level whose requests the server refuses as too large, at any load: all of the trial's would have failed."""
+    trial = Trial(question.level(step), (), "broken", reason, 0.0, 0.0, 0.0, sent=question.held or 1)
+    entry = summary(trial, SLO(), level=trial.level, started_s=started_s)
+    entry["total"], entry["errors"] = requests, {reason: requests}
+    return Observation(step, 0, requests, (), trial.sent, entry)
+
+
+def _trustworthy(trial: Trial) -> Trial:
+    """The trial, invalid where connections broke and the server was not there at its end: it died, it was not late."""
+    broken = [request.error for request in trial.requests if request.error and request.error.startswith(_GONE)]
+    if trial.verdict == "invalid" or trial.idle_after_s is not None or not broken:
+        return trial
+    return dataclasses.replace(trial, verdict="invalid", reason=f"the server is gone: {broken[-1]}")

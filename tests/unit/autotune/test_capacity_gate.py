@@ -1,0 +1,41 @@
+"""Whether as many users as are required are held."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pytest
+
+from pytest_llmbench.autotune.capacity_gate import judge
+
+
+def finding(chance: float | None, **changed: Any) -> dict[str, Any]:
+    return {"value": 8, "low": 6, "high": 11, "capped": False, "chance_required": chance, **changed}
+
+
+@pytest.mark.parametrize(
+    ("chance", "inconclusive", "outcome", "ends"),
+    [
+        (0.95, "auto", "met", "passes"),
+        (0.9499, "auto", "unsure", "fails"),
+        (0.9499, "fail", "unsure", "fails"),
+        (0.9499, "pass", "unsure", "passes"),
+        (0.0501, "pass", "unsure", "passes"),
+        (0.05, "pass", "missed", "fails"),
+        (None, "pass", "missed", "fails"),
+    ],
+)
+def test_it_takes_a_probability_of_095_and_only_what_lies_between_may_be_let_pass(
+    chance: float | None, inconclusive: Literal["auto", "pass", "fail"], outcome: str, ends: str
+) -> None:
+    verdict = judge(finding(chance), 12, inconclusive)
+    assert (verdict.outcome, "fails" if verdict.failed else "passes") == (outcome, ends)
+
+
+def test_the_sentence_has_what_was_found_what_is_required_and_what_to_do() -> None:
+    message = judge(finding(0.004), 12, "auto").message
+    assert message.startswith("the server holds 8 users (95 % interval 6 to 11); 12 are required")
+    assert "below 0.01: surely not held; give the server more room" in message
+    capped = judge(finding(1.0, value=50, capped=True), 12, "auto").message
+    assert "holds 50 or more users" in capped
+    assert capped.endswith("above 0.99: surely held")

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_llmbench.autotune import model_limits
+from pytest_llmbench.errors import UsageError
+
+METADATA = {"versions": {"pytest-llmbench": "1"}, "command": "llmbench autotune"}
+
+
+def trial(level: int, p50: float | None, verdict: str = "held") -> dict[str, Any]:
+    latency = None if p50 is None else {"p50": p50, "p95": 2 * p50}
+    return {"level": level, "verdict": verdict, "good": 9, "total": 10, "latency_s": latency}
+
+
+def finding(value: float, *trials: dict[str, Any], cooldown_s: float = 10.0, **changed: Any) -> dict[str, Any]:
+    return {
+        "value": value,
+        "low": value - 1,
+        "high": value + 1,
+        "decided": True,
+        "slo": {"quantile": 0.95, "limit_s": 3.0, "latency": "total"},
+        "habits": {"cooldown_s": cooldown_s, "seed": 42},
+        "users_held": None,
+        "trials": list(trials),
+        "sent": 77,
+        "notes": [],
+        **changed,
+    }
+
+
+def document(*targets: dict[str, dict[str, Any]], names: tuple[str, ...] = ("qwen", "gpt")) -> dict[str, Any]:
+    described = [
+        {"name": name, "url": "http://h/v1", "model_name": name, "engine": "vLLM", "findings": findings}
+        for name, findings in zip(names, targets, strict=False)
+    ]
+    return {"metadata": METADATA, "targets": described}
+
+
+def written(path: Path, made: dict[str, Any]) -> dict[str, Any]:
+    model_limits.write(path, made)
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def test_the_file_has_the_keys_that_programs_read(tmp_path: Path) -> None:
+    users = finding(5, trial(4, 1.0), trial(5, 2.5), trial(6, 4.0, "broken"), trial(6, 0.1, "invalid"))
+    made = written(tmp_path / "configs/limits.json", document({"users": users, "history": finding(8, users_held=5)}))
+    assert list(made)[:7] == [
+        "model_name",
+        "max_concurrent_users",
+        "max_history_messages",
+        "user_rate_limit",
+        "response_timeout",
+        "tested_at",
+        "test_results",
+    ]
+    assert (made["model_name"], made["max_concurrent_users"], made["max_history_messages"]) == ("qwen", 5, 8)
+    assert made["user_rate_limit"] == pytest.approx(1 / 12.5)
+    assert made["response_timeout"] == 3.0
+    assert [row["users"] for row in made["test_results"]] == [4, 5, 6]  # nothing of invalid trials
+    assert made["test_results"][0] == {"users": 4, "verdict": "held", "good": 9, "total": 10, "p95": 2.0}
+    assert made["interval"] == [4, 6]
+    assert made["max_tokens"] is None
+    assert made["provenance"]["requests_sent"] == {"users": 77, "history": 77}
+    assert made["provenance"]["users_held"] == {"history": 5}
+
+
+def test_a_server_that_holds_nobody_is_written_with_the_reason(tmp_path: Path) -> None:
+    none = finding(0, trial(1, None, "broken"), notes=["nothing is held because answers fail"])
+    made = written(tmp_path / "limits.json", document({"users": none}))
+    assert made["max_concurrent_users"] == 0
+    assert made["user_rate_limit"] is None
+    assert made["reasons"] == {"users": ["nothing is held because answers fail"]}
+
+
+def test_several_models_are_all_in_it_the_first_on_top(tmp_path: Path) -> None:
+    made = written(tmp_path / "limits.json", document({"users": finding(5)}, {"users": finding(9)}))
+    assert made["max_concurrent_users"] == 5
+    assert [entry["max_concurrent_users"] for entry in made["models"]] == [5, 9]
+
+
+def test_the_users_of_a_model_are_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "limits.json"
+    assert model_limits.users_of(path, "qwen") is None
+    model_limits.write(path, document({"users": finding(5)}, {"users": finding(9)}))
+    assert [model_limits.users_of(path, name) for name in ("qwen", "gpt", "other")] == [5, 9, None]
+    model_limits.write(path, document({"history": finding(5)}))
+    assert model_limits.users_of(path, "qwen") is None
+
+
+@pytest.mark.parametrize("content", ["[]", '{"models": 3}', '{"models": [3]}', "{"])
+def test_a_file_of_something_else_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "limits.json"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(UsageError, match=r"limits\.json"):
+        model_limits.users_of(path, "qwen")
+
+
+def test_users_who_never_wait_have_no_rate_limit() -> None:
+    assert model_limits.user_rate_limit(finding(5, trial(5, 0.0), cooldown_s=0.0)) is None

@@ -1,0 +1,114 @@
+"""What a search came to in words and numbers, from trials made up here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_llmbench.autotune.findings import Finding, cut_offs, finding
+from pytest_llmbench.autotune.questions import Question, history, max_tokens, rate, users
+from pytest_llmbench.load.records import SLO
+from pytest_llmbench.load.search import Found
+from pytest_llmbench.load.search_journal import InvalidTrial
+from pytest_llmbench.settings import LoadSettings, Settings
+from pytest_llmbench.stats.capacity import CapacityFit, Observation
+
+SETTINGS = Settings(load=LoadSettings(max_users=12, max_tokens=32, max_history=10, latency=2.0))
+
+
+def entry(level: float, good: int, total: int, **changed: Any) -> dict[str, Any]:
+    entry = {"level": level, "verdict": "undecided", "good": good, "total": total, "errors": {}, "cut_off": 0.0}
+    return entry | {"started_s": 0.0, "duration_s": 9.0, "tokens_counted": False, **changed}
+
+
+def found(question: Question, *trials: dict[str, Any], decided: bool = True) -> Finding:
+    """The finding of these trials, whose levels are the question's."""
+    step = {question.level(step): step for step in range(question.plan.highest, 0, -1)}
+    kept = [
+        InvalidTrial(step[one["level"]], "why", 1, detail=one)
+        if one["verdict"] == "invalid"
+        else Observation(step[one["level"]], one["good"], one["total"], (), one["total"], one)
+        for one in trials
+    ]
+    seen = [one for one in kept if isinstance(one, Observation)]
+    capacity = CapacityFit(seen, question.plan.share, question.plan.highest).capacity(range(1, 4))
+    sent = sum(one["total"] for one in trials)
+    return finding(question, Found(capacity, decided, sent, tuple(kept)), SLO(limit_s=2.0), required=None, resumed=0)
+
+
+def test_users_that_are_held_are_told_with_their_interval() -> None:
+    made = found(users(SETTINGS), *[entry(4, 200, 200), entry(5, 20, 200), entry(4, 200, 200), entry(6, 0, 200)])
+    assert (made["value"], made["low"], made["high"], made["held"], made["capped"]) == (4, 4, 4, True, False)
+    assert made["chances"]["4"] > 0.95
+    assert made["notes"] == []
+
+
+def test_a_history_of_none_at_all_is_not_taken_for_a_failure() -> None:
+    made = found(history(SETTINGS, 2), *[entry(0, 300, 300), entry(2, 0, 300), entry(4, 0, 300)])
+    assert (made["value"], made["held"]) == (0, True)
+    made = found(history(SETTINGS, 2), *[entry(0, 0, 300), entry(2, 0, 300)])
+    assert (made["value"], made["held"]) == (0, False)
+    assert (
+        made["notes"][0] == "nothing is held: at 0 messages, the least that was tried, 0 of 300 answers came within 2 s"
+    )
+
+
+def test_slow_answers_are_not_taken_for_failing_ones() -> None:
+    made = found(users(SETTINGS), *[entry(1, 0, 40, errors={"HTTP 500: oops": 3})] * 3)
+    assert made["notes"][0] == "nothing is held: at 1 user, the least that was tried, 0 of 120 answers came within 2 s"
+    made = found(users(SETTINGS), *[entry(1, 0, 40, errors={"HTTP 500: oops": 38})] * 3)
+    assert made["notes"][0].startswith("nothing is held because answers fail, not because they are slow")
+    assert "114 of 120 with HTTP 500: oops" in made["notes"][0]
+
+
+def test_a_limit_of_refusals_is_told_apart_from_one_of_latency() -> None:
+    refusing = entry(5, 20, 200, errors={"HTTP 429: too many": 180})
+    made = found(users(SETTINGS), entry(4, 200, 200), refusing, refusing, entry(4, 200, 200))
+    assert made["value"] == 4
+    assert made["notes"] == ["above it answers fail rather than come late, most often with HTTP 429: too many"]
+
+
+def test_invalid_trials_are_shown_and_count_for_nothing() -> None:
+    lost = entry(4, 0, 10, verdict="invalid")
+    made = found(users(SETTINGS), entry(4, 200, 200), lost, entry(5, 10, 200), entry(4, 200, 200))
+    assert made["value"] == 4
+    assert made["notes"] == ["1 of 4 trials were invalid and count for nothing"]
+    assert len(made["trials"]) == 4
+
+
+def test_a_search_that_ran_out_of_budget_says_how_far_it_came() -> None:
+    made = found(users(SETTINGS), entry(2, 50, 50), decided=False)
+    assert made["value"] > 2
+    assert "the budget ended the search at 2 users: nothing above was tried" in made["notes"]
+    assert "not decided after 50 requests; more load.budget narrows it down" in made["notes"]
+
+
+def test_the_share_cut_off_is_that_of_all_trials_of_a_level() -> None:
+    trials: Any = [
+        entry(8, 10, 10, cut_off=1.0),
+        entry(8, 10, 30, cut_off=0.5, errors={"x": 10}),
+        entry(16, 10, 10, cut_off=0.0),
+        entry(24, 10, 10, cut_off=1.0, verdict="invalid"),
+        entry(32, 0, 10, cut_off=None, errors={"x": 10}),
+    ]
+    assert cut_offs(trials) == [
+        {"level": 8, "share": pytest.approx(20 / 30, abs=1e-4), "answers": 30},
+        {"level": 16, "share": 0.0, "answers": 10},
+    ]
+
+
+def test_answers_that_end_by_themselves_make_longer_limits_useless() -> None:
+    trials = [entry(8, 90, 90, cut_off=1.0), entry(16, 90, 90, cut_off=0.01), entry(32, 90, 90, cut_off=0.0)]
+    made = found(max_tokens(SETTINGS, 3), *trials, *trials)
+    assert made["value"] == 32
+    assert made["cut_off_at_value"] == 0.0
+    assert "answers hardly ever reach 16 tokens" in " ".join(made["notes"])
+
+
+def test_rates_from_short_trials_are_told_so() -> None:
+    question = rate(SETTINGS, 3.2)
+    trials = [entry(question.level(20), 200, 200), entry(question.level(24), 0, 200)]
+    assert "more slowly is not seen" in " ".join(found(question, *trials)["notes"])
+    longer = [one | {"duration_s": 60.0} for one in trials]
+    assert "more slowly is not seen" not in " ".join(found(question, *longer)["notes"])

@@ -1,0 +1,144 @@
+"""What single trials of a search come to when the server dies or refuses, told by a load test made up here."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pytest
+
+from pytest_llmbench.autotune import trials
+from pytest_llmbench.autotune.looks import Onlooker
+from pytest_llmbench.autotune.questions import Question, max_tokens, users
+from pytest_llmbench.autotune.trials import SearchTrials
+from pytest_llmbench.errors import ServerError
+from pytest_llmbench.load.client import ChatServer
+from pytest_llmbench.load.conversations import Conversation, Conversations
+from pytest_llmbench.load.records import SLO, Request, Trial
+from pytest_llmbench.load.search_journal import InvalidTrial, SearchJournal
+from pytest_llmbench.load.trial import TrialLimits
+from pytest_llmbench.load.users import Habits
+from pytest_llmbench.settings import Settings
+from pytest_llmbench.stats.capacity import Observation
+
+GOOD = Request(0, 0, 0.0, None, 0.1, 0.2, 3, False, "stop", None, 5)  # noqa: FBT003
+CUT = dataclasses.replace(GOOD, finish="error", error="the server closed the connection in mid-answer")
+USERS = users(Settings())
+TOKENS = max_tokens(Settings(), 3)
+
+
+class MadeUp:
+    """Both the load test and the connection beside it. `there` tells whether the server answers when looked for."""
+
+    def __init__(self, trials: Sequence[Trial | ServerError], there: Sequence[bool] = ()) -> None:
+        self.url = "http://h/v1"
+        self.server, self.limits, self.slo = ChatServer(self.url, {"max_tokens": 5}), TrialLimits(), SLO()
+        self.habits = Habits()
+        self.seen: list[tuple[int, dict[str, Any]]] = []
+        self._trials, self._there = list(trials), list(there)
+
+    async def trial(self, _level: float, _requests: int) -> Trial:
+        self.seen.append((self.habits.seed, dict(self.server.body)))
+        made = self._trials.pop(0)
+        if isinstance(made, ServerError):
+            raise made
+        return made
+
+    async def get(self, url: str, _timeout_s: float) -> tuple[int, None]:
+        if self._there and not self._there.pop(0):
+            raise ServerError(f"{url}: gone")
+        return 200, None
+
+
+def trial(*requests: Request, idle_after_s: float | None = 0.1, **changed: Any) -> Trial:
+    made = Trial(2.0, requests, "undecided", "why", 1.0, 0.0, 0.0, idle_after_s, len(requests))
+    return dataclasses.replace(made, **changed)
+
+
+def run(made_up: MadeUp, *asked: tuple[Question, int]) -> list[Observation | InvalidTrial]:
+    """The trials of these questions and steps, 20 requests each; without any, of 2 users."""
+    trials = SearchTrials(cast("Any", made_up), cast("Any", made_up), scrape=False)
+    journal, talks = SearchJournal(None, {}), Conversations([Conversation(("bonjour",))])
+
+    async def ask() -> None:
+        for question, step in asked or [(USERS, 2)]:
+            watch = Onlooker(question, "m", lambda _: None, 0)
+            journal.add(await trials.of(question, talks, watch, journal)(step, 20))
+
+    asyncio.run(ask())
+    return journal.trials
+
+
+def test_answers_cut_by_a_dying_server_are_no_late_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_llmbench.load.presence._PAUSE_S", 0.0)
+    dying = trial(*[CUT] * 12, idle_after_s=None, verdict="broken")
+    [seen] = run(MadeUp([dying], there=[False, False, True]))
+    assert isinstance(seen, InvalidTrial)
+    assert seen.mended
+    assert seen.reason == f"the server is gone: {CUT.error}"
+    assert seen.detail["verdict"] == "invalid"
+
+
+def test_connections_that_a_living_server_cuts_are_failures_of_its_own() -> None:
+    [seen] = run(MadeUp([trial(*[CUT] * 12, verdict="broken")]))
+    assert isinstance(seen, Observation)
+    assert (seen.good, seen.total) == (0, 12)
+
+
+def test_an_overloaded_server_that_stays_busy_is_broken_and_not_gone() -> None:
+    late = dataclasses.replace(GOOD, ended_s=9.0)
+    [seen] = run(MadeUp([trial(*[late] * 12, idle_after_s=None, verdict="broken")]))
+    assert isinstance(seen, Observation)
+
+
+def test_a_client_that_was_too_slow_is_not_mended_by_waiting() -> None:
+    [seen] = run(MadeUp([trial(GOOD, verdict="invalid", reason="the load generator was the bottleneck")]))
+    assert seen == InvalidTrial(2, "the load generator was the bottleneck", 1)
+
+
+def test_a_server_that_dies_again_and_again_ends_the_search() -> None:
+    gone = trial(verdict="invalid", reason="the server is gone: no connection", idle_after_s=None)
+    with pytest.raises(ServerError, match="went away 6 times, the last time at level 2; what was tried is kept"):
+        run(MadeUp([gone] * 9), *[(USERS, 2)] * 9)
+
+
+def test_a_server_that_stays_away_ends_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trials, "_AWAY_S", 0.05)
+    gone = trial(verdict="invalid", reason="the server is gone: no connection", idle_after_s=None)
+    with pytest.raises(ServerError, match=r"not back after 0\.05 s"):
+        run(MadeUp([gone], there=[False] * 1000))
+
+
+def test_trials_at_one_level_draw_arrivals_of_their_own() -> None:
+    made_up = MadeUp([trial(GOOD)] * 3)
+    run(made_up, *[(USERS, 2)] * 3)
+    assert len({seed for seed, _ in made_up.seen}) == 3
+
+
+def test_one_question_leaves_no_trace_in_the_next() -> None:
+    made_up = MadeUp([trial(GOOD)] * 2)
+    run(made_up, (TOKENS, 4), (USERS, 4))
+    assert [body for _, body in made_up.seen] == [{"max_tokens": 64}, {"max_tokens": 5}]
+
+
+def test_requests_too_large_for_the_server_lose_the_level() -> None:
+    refusal = ServerError("http://h/v1: HTTP 400: the context is too short; mend it")
+    [_, seen] = run(MadeUp([trial(*[GOOD] * 12), refusal]), (TOKENS, 4), (TOKENS, 8))
+    assert isinstance(seen, Observation)
+    assert (seen.good, seen.total, seen.cost) == (0, 20, 3)
+    assert "the context is too short" in seen.detail["reason"]
+
+
+@pytest.mark.parametrize(
+    ("question", "step", "reason"),
+    [
+        (USERS, 4, "HTTP 400: no such parameter"),
+        (TOKENS, 1, "HTTP 400: no such parameter"),
+        (TOKENS, 4, "HTTP 401: no"),
+    ],
+)
+def test_other_refusals_end_the_search(question: Question, step: int, reason: str) -> None:
+    with pytest.raises(ServerError, match=reason):
+        run(MadeUp([ServerError(reason)]), (question, step))
