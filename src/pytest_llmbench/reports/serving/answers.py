@@ -1,0 +1,150 @@
+"""The answers in sentences: how many, how sure, under which promise, and what that rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pytest_llmbench.reports.serving.phases import Asked, Finding
+from pytest_llmbench.reports.serving.words import QUESTIONS, ServingWords, slo_text
+
+Target = Mapping[str, Any]
+
+
+def main_question(target: Target) -> str | None:
+    """The question whose answer comes first; None where no search was made."""
+    return next((name for name in QUESTIONS if name in target["findings"]), None)
+
+
+def main_finding(target: Target) -> Finding | None:
+    """Its finding."""
+    name = main_question(target)
+    return None if name is None else target["findings"][name]
+
+
+def other_findings(target: Target) -> list[Finding]:
+    """All findings but the main one."""
+    main = main_question(target)
+    return [finding for name, finding in target["findings"].items() if name != main]
+
+
+def answer(finding: Finding, say: ServingWords) -> str:
+    """`8 users (95 % sure: 7 to 9) keep 95 % of answers under 3.0 s`."""
+    key, value = "answer", finding["value"]
+    if not finding["held"]:
+        key, value = "answer_none", _lowest(finding)
+    elif finding["capped"]:
+        key = "answer_capped"
+    sentence = say(
+        key + ("_one" if finding["question"] in ("users", "rate") and value == 1 else ""),
+        value=say.amount(finding["question"], value),
+        low=say.plain(finding["low"]),
+        high=say.plain(finding["high"]),
+        slo=slo_text(finding["slo"], say),
+    )
+    if finding["users_held"] is None:
+        return sentence
+    return say("with_users_held", answer=sentence, held=say.at("users", finding["users_held"]))
+
+
+def _lowest(finding: Finding) -> float:
+    return min((float(trial["level"]) for trial in finding["trials"]), default=1.0)
+
+
+def interval(finding: Finding, say: ServingWords) -> str:
+    """`7 to 9`."""
+    return say("limit_interval", low=say.plain(finding["low"]), high=say.plain(finding["high"]))
+
+
+def value_text(finding: Finding, say: ServingWords) -> str:
+    """The value alone, with its unit; a plus where it may be more."""
+    return say.amount(finding["question"], finding["value"], more=bool(finding["capped"] and finding["held"]))
+
+
+def number_text(finding: Finding, say: ServingWords) -> str:
+    """The value as a bare number; a plus where it may be more."""
+    return say.plain(finding["value"]) + ("+" if finding["capped"] and finding["held"] else "")
+
+
+def remarks(finding: Finding, say: ServingWords, required: int | None = None) -> Iterator[str]:
+    """What must be known beside the answer."""
+    if finding["slo"]["quantile"] >= 1:
+        yield say("strict_means")
+    if not finding["decided"]:
+        yield say("undecided", sent=say.many("requests_count", finding["sent"]))
+    if finding["chance_required"] is not None and required is not None:
+        chance = say.share(finding["chance_required"])
+        yield say("required_met", required=say.amount(finding["question"], required), chance=chance)
+    if finding["cut_off_at_value"] is not None:
+        share = say.share(finding["cut_off_at_value"])
+        yield say("tokens_cut", share=share, count=say.plain(finding["value"]))
+    if finding["resumed_trials"]:
+        yield say.many("resumed", finding["resumed_trials"])
+
+
+def required_of(document: Mapping[str, Any]) -> int | None:
+    """How many users were required, as a gate."""
+    required = document["metadata"]["settings"]["load"].get("require_users")
+    return None if required is None else int(required)
+
+
+def habits(finding: Finding, say: ServingWords) -> str:
+    """How the simulated people behave: capacity differs a lot with it."""
+    own = finding["habits"]
+    return say(
+        "habits",
+        arrivals=say(f"arrivals_{own['arrivals']}"),
+        messages=say.count(own["messages"]),
+        history=say.count(own["history"]),
+        cooldown=say.limit(own["cooldown_s"]),
+    )
+
+
+def cost(finding: Finding, say: ServingWords) -> str:
+    """`14 trials, 950 requests, 321 s`."""
+    return say(
+        "cost",
+        trials=say.many("trials_count", len(finding["trials"])),
+        requests=say.many("requests_count", finding["sent"]),
+        duration=say.seconds(finding["duration_s"]),
+    )
+
+
+def setting(finding: Finding, say: ServingWords) -> str:
+    """The habits, and what the search cost."""
+    return say("habits_and_cost", habits=habits(finding, say), cost=cost(finding, say))
+
+
+def temperature_answer(grid: Mapping[str, Any], say: ServingWords) -> str:
+    """Which temperature stands out, and why."""
+    if grid["best"] is None:
+        return say("no_best_temperature", reason=grid["reason"]).rstrip()
+    return say("best_temperature", value=say.plain(grid["best"]), reason=grid["reason"])
+
+
+def score_text(score: Mapping[str, Any] | None, say: ServingWords) -> str:
+    """A mean with its interval."""
+    if score is None or score["mean"] is None:
+        return say("dash")
+    if score["low"] is None:
+        return say.number(score["mean"])
+    ends = say("limit_interval", low=say.number(score["low"]), high=say.number(score["high"]))
+    return f"{say.number(score['mean'])} ({ends})"
+
+
+def outcome(row: Asked, finding: Finding) -> str:
+    """good, late, or failed before the limit was over."""
+    if row.good:
+        return "good"
+    first = finding["slo"]["latency"] == "first_token" and row.first_s is not None
+    return "late" if (row.wait_s if first else row.ended_s - row.started_s) > finding["slo"]["limit_s"] else "failed"
+
+
+def trial_errors(findings: Sequence[Finding]) -> dict[str, int]:
+    """All errors of these searches, the most frequent first."""
+    counts: dict[str, int] = {}
+    for finding in findings:
+        for trial in finding["trials"]:
+            for error, count in trial["errors"].items():
+                counts[error] = counts.get(error, 0) + count
+    return dict(sorted(counts.items(), key=lambda item: -item[1]))

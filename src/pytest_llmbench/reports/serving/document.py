@@ -1,0 +1,111 @@
+"""What was found out about one or several servers as one JSON document, and its schema."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import importlib.resources
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, cast
+
+from pytest_llmbench.documents import read_yaml
+from pytest_llmbench.errors import UsageError, located
+from pytest_llmbench.reports.document import HIDDEN
+from pytest_llmbench.reports.provenance import provenance
+from pytest_llmbench.reports.serving.explanation import explain
+from pytest_llmbench.reports.serving.words import QUESTIONS
+
+if TYPE_CHECKING:
+    from pytest_llmbench.settings import Settings
+
+SCHEMA_VERSION = 1
+_SECTIONS = ("load", "generation", "server")
+_MACHINE = ("python", "platform", "cpu", "memory_bytes", "gpus")
+_LOGIN_IN_URL = re.compile(r"(?<=//)[^/@\s]+@")
+
+
+class TargetReport(TypedDict):
+    """One server, or one model of it: what was asked (question -> Finding), and the quality by temperature."""
+
+    name: str
+    url: str
+    model_name: str | None
+    engine: str | None
+    findings: Mapping[str, Mapping[str, Any]]
+    temperature: NotRequired[Mapping[str, Any] | None]
+
+
+def build_document(targets: Sequence[TargetReport], settings: Settings, command: str) -> dict[str, Any]:
+    """The document, ready for strict JSON and valid against `schemas/autotune.schema.json`.
+
+    Each target gets `why`: question -> its explanation. Keys and logins are masked.
+    """
+    machine = provenance()
+    published = settings.model_dump(mode="json", include=set(_SECTIONS))
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "metadata": {
+            "timestamp": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "command": command,
+            "git": machine["git"],
+            "versions": machine["versions"],
+            "machine": {key: machine[key] for key in _MACHINE},
+            "settings": {name: published[name] for name in _SECTIONS},
+        },
+        "targets": [_target(target) for target in targets],
+    }
+    return cast("dict[str, Any]", _plain(document))
+
+
+def _target(target: TargetReport) -> dict[str, Any]:
+    findings = {name: target["findings"][name] for name in QUESTIONS if name in target["findings"]}
+    return {
+        "name": target["name"],
+        "url": target["url"],
+        "model_name": target["model_name"],
+        "engine": target["engine"],
+        "findings": findings,
+        "temperature": target.get("temperature"),
+        "why": {name: explain(finding) for name, finding in findings.items()},
+    }
+
+
+def _plain(value: Any) -> Any:
+    """The same in JSON's types; text that UTF-8 cannot hold is replaced, as a broken server may send it."""
+    if isinstance(value, Mapping):
+        return {_text(str(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return _text(value) if isinstance(value, str) else value
+
+
+def _text(text: str) -> str:
+    return _LOGIN_IN_URL.sub(f"{HIDDEN}@", text).encode("utf-8", "replace").decode("utf-8")
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """Read `autotune.json` and check it against the schema.
+
+    Raises:
+        UsageError: the file is absent, cut off, or not such a document; the message names the line.
+    """
+    import jsonschema
+
+    document = read_yaml(path)
+    validator = jsonschema.Draft202012Validator(serving_schema())
+    error = jsonschema.exceptions.best_match(validator.iter_errors(document.data))
+    if error is None:
+        return cast("dict[str, Any]", document.data)
+    line = document.line(*error.absolute_path)
+    message = f"{error.json_path}: {error.message[-160:]}; this is no autotune.json of this version: run autotune again"
+    raise UsageError(located(path, line, message))
+
+
+@functools.cache
+def serving_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) that every `autotune.json` obeys."""
+    file = importlib.resources.files("pytest_llmbench").joinpath("schemas/autotune.schema.json")
+    return cast("dict[str, Any]", json.loads(file.read_text(encoding="utf-8")))

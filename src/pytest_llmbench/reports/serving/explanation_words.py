@@ -1,0 +1,152 @@
+"""The explanation of a limit in words, with the numbers it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pytest_llmbench.reports.serving.words import ServingWords, serving_words
+
+Evidence = Mapping[str, Any]
+
+_FULL = 0.85  # of its speed alone: more slots at once then bring little
+_ADVICE = {
+    "slots": ("slots", "fewer_tokens", "faster", "longer_limit"),
+    "kv_cache": ("cache_memory", "shorter_context", "fewer_tokens", "longer_limit"),
+    "prefill": ("prefix_cache", "shorter_history", "chunked_prefill", "faster"),
+    "decode": ("fewer_tokens", "quantize", "faster", "cap_users"),
+    "alone": ("fewer_tokens", "quantize", "longer_limit", "faster"),
+    "length": ("cap_tokens", "quantize", "longer_limit", "faster"),
+    "stalls": ("look_for_stalls", "quantile_not_strict", "longer_limit"),
+    "errors": ("read_errors", "server_limits", "retry_after"),
+    "client": ("more_processes", "other_machine"),
+    "not_reached": ("raise_highest", "tighter_limit"),
+    "unknown": ("scrape", "stream", "more_budget"),
+}
+_FOR_HISTORY = {
+    "prefill": ("cap_history", "prefix_cache", "faster"),
+    "alone": ("cap_history", "prefix_cache", "faster"),
+}
+
+
+def sentences(cause: str, finding: Mapping[str, Any], evidence: Evidence, language: str) -> list[str]:
+    """What the cause is, then what was measured."""
+    say = serving_words(language)
+    found = [_cause(cause, finding, evidence, say)]
+    if "late" in evidence:
+        found += _measured(cause, finding, evidence, say)
+    return found
+
+
+def to_try(cause: str, finding: Mapping[str, Any], evidence: Evidence, language: str) -> list[str]:
+    """What to do next, the most telling first; what was measured to be of no use is left out."""
+    say = serving_words(language)
+    advice = (_FOR_HISTORY if finding["question"] == "history" else {}).get(cause, _ADVICE[cause])
+    shared = evidence.get("gap_low_s", 0) and evidence.get("gap_s", 0) / evidence["gap_low_s"]
+    if cause == "slots" and evidence.get("slots") and shared > _FULL * evidence["slots"] > _FULL:
+        advice = tuple(one for one in advice if one != "slots")
+    if cause == "unknown":
+        advice = tuple(_unknown(finding, evidence))
+    return [say(f"try_{one}", **_known(finding, say)) for one in advice]
+
+
+def _unknown(finding: Mapping[str, Any], evidence: Evidence) -> Iterator[str]:
+    """What would tell next time."""
+    if "late" not in evidence:
+        yield "more_budget"
+        return
+    if "first_token_s" not in evidence:
+        yield "stream"
+    if "waiting_max" not in evidence:
+        yield "scrape"
+    if not finding["decided"]:
+        yield "more_budget"
+    yield "longer_limit"
+
+
+def _known(finding: Mapping[str, Any], say: ServingWords) -> dict[str, str]:
+    question = finding["question"]
+    return {
+        "value": say.amount(question, finding["value"]),
+        "highest": say.amount(question, finding["highest"]),
+        "limit": say.limit(finding["slo"]["limit_s"]),
+    }
+
+
+def _cause(cause: str, finding: Mapping[str, Any], evidence: Evidence, say: ServingWords) -> str:
+    question = finding["question"]
+    key = f"why_{cause}"
+    if cause == "slots" and not evidence.get("slots"):
+        key = "why_slots_uncounted"
+    elif cause == "prefill" and question == "history":
+        key = "why_history"
+    elif cause == "unknown" and "late" not in evidence:
+        key = "why_nothing_above"
+    elif cause == "unknown" and "first_token_s" not in evidence:
+        key = "why_not_streamed"
+    elif cause == "prefill" and evidence.get("before_first_share", 1.0) < 0.5:  # noqa: PLR2004  # less than half
+        key = "why_prefill_pauses"
+    return say(key, **_numbers(finding, evidence, say))
+
+
+def _numbers(finding: Mapping[str, Any], evidence: Evidence, say: ServingWords) -> dict[str, str]:
+    """Everything that a sentence may name, in words."""
+    question = finding["question"]
+    levels = evidence.get("levels") or [evidence.get("level", finding["value"])]
+    times = {key: say.seconds(value) for key, value in evidence.items() if key.endswith("_s") and key != "levels"}
+    share = {key: say.share(value) for key, value in evidence.items() if key.endswith("_share")}
+    counts = {key: say.plain(evidence.get(key) or 0) for key in ("slots", "waiting", "waiting_max", "running_max")}
+    tokens = evidence.get("tokens") or 0.0
+    slower = _ratio(evidence.get("gap_s"), evidence.get("gap_low_s")) or _ratio(
+        evidence.get("token_s"), evidence.get("token_low_s")
+    )
+    return {
+        **{
+            key: say("dash")
+            for key in ("first_token_s", "first_token_low_s", "late_first_token_s", "gap_s", "gap_low_s", "gap_p99_s")
+        },
+        **times,
+        **share,
+        **counts,
+        **_known(finding, say),
+        "waiting": say.plain(evidence.get("waiting_max") or evidence.get("waiting") or 0),
+        "at_low": say.at(question, evidence.get("low_level", 0)),
+        "at_high": say.between(question, levels),
+        "tokens": say.plain(tokens, 0),
+        "tokens_time": say.seconds(tokens * (evidence.get("token_low_s") or 0.0)),
+        "slower": say.plain(slower or 1.0, 1),
+        "bad": say.count(evidence.get("bad", 0)),
+        "failed": say.count(evidence.get("failed", 0)),
+        "late": say.count(evidence.get("late", 0)),
+        "error": str(evidence.get("error") or ""),
+        "error_count": say.count(evidence.get("error_count") or 0),
+        "late_share": say.share(evidence.get("late", 0) / max(evidence.get("answers", 0), 1)),
+        "cpu": say.share(evidence.get("client_cpu", 0.0)),
+        "lag": say.seconds(evidence.get("loop_lag_s", 0.0)),
+        "prompt_tokens": say.plain(evidence.get("prompt_tokens") or 0, 0),
+        "rate": say.plain(evidence.get("requests_per_s", 0.0)),
+    }
+
+
+def _measured(cause: str, finding: Mapping[str, Any], evidence: Evidence, say: ServingWords) -> Iterator[str]:
+    numbers = _numbers(finding, evidence, say)
+    if "first_token_s" in evidence:
+        yield say("measured_first", **numbers)
+    if "gap_s" in evidence and "gap_low_s" in evidence:
+        yield say("measured_gap", **numbers)
+    if cause in ("slots", "prefill", "decode") and "before_first_share" in evidence:
+        yield say("measured_lost", **numbers)
+    if cause == "prefill" and "reading_share" in evidence and finding["question"] != "history":
+        yield say("measured_reading", **numbers)
+    if "waiting_max" in evidence and cause in ("slots", "prefill", "decode", "kv_cache", "unknown"):
+        yield say("measured_gauges", **numbers)
+    elif cause == "slots" and evidence.get("slots"):
+        yield say("inferred_slots", **numbers)
+    if cause == "slots" and (_ratio(evidence.get("gap_s"), evidence.get("gap_low_s")) or 1.0) > 1.3:  # noqa: PLR2004  # visibly
+        yield say("slots_share_decoding", **numbers)
+    if evidence.get("error") and cause != "errors":
+        yield say("measured_errors", **numbers)
+
+
+def _ratio(high: float | None, low: float | None) -> float | None:
+    return high / low if high and low else None

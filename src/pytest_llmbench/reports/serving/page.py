@@ -1,0 +1,182 @@
+"""The report on live servers as one page, in the look and with the parts of the benchmark's page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pytest_llmbench.reports.html.facts import FactGroup
+from pytest_llmbench.reports.html.words import script_texts
+from pytest_llmbench.reports.serving import drawings
+from pytest_llmbench.reports.serving.answers import (
+    Target,
+    answer,
+    cost,
+    interval,
+    main_finding,
+    other_findings,
+    remarks,
+    required_of,
+    score_text,
+    setting,
+    temperature_answer,
+    trial_errors,
+    value_text,
+)
+from pytest_llmbench.reports.serving.facts import facts_of, target_facts
+from pytest_llmbench.reports.serving.phases import Finding
+from pytest_llmbench.reports.serving.trial_rows import COLUMNS, trial_row
+from pytest_llmbench.reports.serving.words import ServingWords, serving_words
+
+_SYMBOLS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
+_SURE = 0.95
+_VERDICTS = ("held", "undecided", "broken")
+
+
+def render_html(document: Mapping[str, Any], language: str) -> str:
+    """The whole page of a document, as built or as read back from disk; the same document gives the same page.
+
+    Raises:
+        UsageError: the language is unknown.
+    """
+    import jinja2
+
+    say = serving_words(language)
+    own = jinja2.PackageLoader("pytest_llmbench", "reports/serving/assets")
+    shared = jinja2.PackageLoader("pytest_llmbench", "reports/html/assets")
+    environment = jinja2.Environment(
+        loader=jinja2.ChoiceLoader([own, shared]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+    def asset(name: str) -> str:
+        return environment.loader.get_source(environment, name)[0]  # type: ignore[union-attr]  # it was given one
+
+    targets = document["targets"]
+    return environment.get_template("serving.html.j2").render(
+        say=say,
+        language=language,
+        heading=_heading(targets, say),
+        timestamp=document["metadata"]["timestamp"],
+        targets=[_target(target, document, say) for target in targets],
+        comparison=_comparison(targets, say) if len(targets) > 1 else None,
+        provenance=_provenance(document, say),
+        style=asset("report.css") + asset("serving.css"),
+        early_script=asset("early.js"),
+        theme_script=asset("theme.js"),
+        theme_words=json.dumps(script_texts(say), ensure_ascii=False).replace("<", "\\u003c"),
+    )
+
+
+def _heading(targets: Sequence[Target], say: ServingWords) -> str:
+    if len(targets) > 1:
+        return say("heading_several", count=len(targets))
+    return say("heading", name=targets[0]["name"])
+
+
+def _target(target: Target, document: Mapping[str, Any], say: ServingWords) -> dict[str, Any]:
+    main, grid = main_finding(target), target["temperature"]
+    others = [_question(target, finding, document, say) for finding in other_findings(target)]
+    has = {"why": main, "curves": main, "others": others or grid, "trials": target["findings"]}
+    return {
+        "name": target["name"],
+        "facts": target_facts(target, say),
+        "main": _main(target, main, document, say) if main else None,
+        "others": others,
+        "grid": None if grid is None else _grid(grid, say),
+        "tables": [_trials(finding, say) for finding in target["findings"].values()],
+        "sections": [section for section, there in has.items() if there],
+    }
+
+
+def _question(target: Target, finding: Finding, document: Mapping[str, Any], say: ServingWords) -> dict[str, Any]:
+    why = target["why"][finding["question"]]
+    return {
+        "finding": finding,
+        "title": say(f"question_{finding['question']}"),
+        "answer": answer(finding, say),
+        "remarks": [*remarks(finding, say, required_of(document))],
+        "setting": setting(finding, say),
+        "cause": say.cause(why["cause"]),
+        "why": why["sentences"][say("language")],
+        "advice": why["try"][say("language")],
+        "curve": drawings.curve(finding, say),
+    }
+
+
+def _main(target: Target, finding: Finding, document: Mapping[str, Any], say: ServingWords) -> dict[str, Any]:
+    tone = _tone(finding)
+    return {
+        **_question(target, finding, document, say),
+        "tone": tone,
+        "symbol": _SYMBOLS[tone],
+        "latency": drawings.latency(finding),
+        "timeline": drawings.timeline(finding),
+        "verdicts": [name for name in _VERDICTS if any(trial["verdict"] == name for trial in finding["trials"])],
+    }
+
+
+def _tone(finding: Finding) -> str:
+    """Good news, bad news, or not known for sure."""
+    chance = finding["chance_required"]
+    if not finding["held"] or (chance is not None and chance < 1 - _SURE):
+        return "fail"
+    return "pass" if (finding["decided"] if chance is None else chance >= _SURE) else "inconclusive"
+
+
+def _trials(finding: Finding, say: ServingWords) -> dict[str, Any]:
+    """The trials with what was recorded; a column without any value is left out."""
+    rows = [trial_row(trial, say) for trial in finding["trials"]]
+    kept = [place for place in range(len(COLUMNS)) if any(row[place] != say("dash") for row in rows)]
+    return {
+        "title": say("trials_of", question=say(f"question_{finding['question']}")),
+        "cost": cost(finding, say),
+        "columns": [say(f"column_{COLUMNS[place]}") for place in kept],
+        "rows": [
+            {"cells": [row[place] for place in kept], "verdict": trial["verdict"], "reason": trial["reason"]}
+            for trial, row in zip(finding["trials"], rows, strict=True)
+        ],
+        "errors": [(error, say.count(count)) for error, count in trial_errors([finding]).items()],
+        "notes": finding["notes"],
+    }
+
+
+def _grid(grid: Mapping[str, Any], say: ServingWords) -> dict[str, Any]:
+    return {
+        "answer": temperature_answer(grid, say),
+        "drawings": drawings.scores(grid),
+        "columns": [say("temperature"), *(say.metric(name) for name in grid["metrics"])],
+        "rows": [
+            [say.plain(point["temperature"]), *(score_text(point["scores"].get(name), say) for name in grid["metrics"])]
+            for point in grid["points"]
+        ],
+    }
+
+
+def _comparison(targets: Sequence[Target], say: ServingWords) -> dict[str, Any]:
+    questions = list(dict.fromkeys(name for target in targets for name in target["findings"]))
+    columns = [say("target"), say("url"), say("engine"), *(say(f"question_{name}") for name in questions), say("cause")]
+    return {"columns": columns, "rows": [list(_compared(target, questions, say)) for target in targets]}
+
+
+def _compared(target: Target, questions: Sequence[str], say: ServingWords) -> Iterator[str]:
+    found, main = target["findings"], main_finding(target)
+    yield from (target["name"], target["url"], target["engine"] or say("dash"))
+    for name in questions:
+        yield f"{value_text(found[name], say)} ({interval(found[name], say)})" if name in found else say("dash")
+    yield say("dash") if main is None else say.cause(target["why"][main["question"]]["cause"])
+
+
+def _provenance(document: Mapping[str, Any], say: ServingWords) -> list[FactGroup]:
+    metadata = document["metadata"]
+    run = {key: metadata[key] for key in ("timestamp", "command", "git")}
+    groups = [
+        FactGroup(say("prov_run"), facts_of(run, say)),
+        FactGroup(say("prov_code"), facts_of(metadata["versions"], say)),
+        FactGroup(say("prov_machine"), facts_of(metadata["machine"], say)),
+    ]
+    return [*groups, FactGroup(say("prov_settings"), facts_of(metadata["settings"], say), folded=True)]

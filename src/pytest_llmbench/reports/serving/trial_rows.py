@@ -1,0 +1,68 @@
+"""A trial as a row of a table: the same cells for text and page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pytest_llmbench.reports.serving.words import ServingWords
+
+COLUMNS = (
+    "level",
+    "verdict",
+    "good",
+    "share",
+    "p50",
+    "p95",
+    "p99",
+    "first",
+    "gap",
+    "cut",
+    "lag",
+    "cpu",
+    "processes",
+    "idle",
+    "server",
+    "gpu",
+)
+
+
+def trial_row(trial: Mapping[str, Any], say: ServingWords) -> list[str]:
+    """The cells of `COLUMNS`, in the reader's language."""
+    latency, first, gap = (trial[name] or {} for name in ("latency_s", "first_token_s", "gap_s"))
+    idle = trial["idle_after_s"]
+    return [
+        say.plain(trial["level"]),
+        say(f"verdict_{trial['verdict']}"),
+        f"{trial['good']}/{trial['total']}",
+        say.share(trial["good"] / trial["total"]) if trial["total"] else say("dash"),
+        *(say.seconds(latency.get(name)) for name in ("p50", "p95", "p99")),
+        say.seconds(first.get("p50")),
+        say.seconds(gap.get("p50")),
+        say("dash") if trial["cut_off"] is None else say.share(trial["cut_off"]),
+        say.seconds(trial["loop_lag_s"]),
+        say.share(trial["client_cpu"]),
+        say.count(trial["processes"]),
+        say("not_idle") if idle is None else say.seconds(idle),
+        _gauges(trial["server"], say),
+        _gpu(trial["gpu"], say),
+    ]
+
+
+def _gauges(server: Mapping[str, Any] | None, say: ServingWords) -> str:
+    running, waiting = ((server or {}).get(name) for name in ("running_max", "waiting_max"))
+    if running is None and waiting is None:
+        return say("dash")
+    shown = [say("dash") if value is None else say.plain(value) for value in (running, waiting)]
+    return say("server_gauges", running=shown[0], waiting=shown[1])
+
+
+def _gpu(gpu: Mapping[str, Any] | None, say: ServingWords) -> str:
+    if not gpu or gpu.get("utilization") is None:
+        return say("dash")
+    memory = gpu.get("memory_gib")
+    return say(
+        "gpu_gauges",
+        utilization=say.share(gpu["utilization"]),
+        memory=say("dash") if memory is None else say.plain(memory, 1),
+    )

@@ -1,0 +1,59 @@
+"""Writing all reports of a session at once, or none of them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmbench import atomic
+from pytest_llmbench.reports.serving.document import TargetReport, build_document
+from pytest_llmbench.reports.serving.figure import render
+from pytest_llmbench.reports.serving.page import render_html
+from pytest_llmbench.reports.serving.text import analysis
+from pytest_llmbench.reports.storage import as_json
+
+if TYPE_CHECKING:
+    from pytest_llmbench.settings import Settings
+
+NAME = "autotune"
+
+
+def write_reports(
+    targets: Sequence[TargetReport], settings: Settings, report_dir: Path, command: str
+) -> dict[str, Path]:
+    """Write `autotune.json`, `.png`, `.html` and `.txt` into the folder, those that `output` has on; kind to path.
+
+    They appear together: when one cannot be written, all stay as they were before.
+
+    Raises:
+        NotReadyError: the disk is full or the folder cannot be written; the message names the file.
+    """
+    return write_document(build_document(targets, settings, command), settings, report_dir)
+
+
+def write_document(document: Mapping[str, Any], settings: Settings, report_dir: Path) -> dict[str, Path]:
+    """The same for a document that was built already. Raises NotReadyError as `write_reports` does."""
+    paths = {}
+    with contextlib.ExitStack() as replaced_together:
+        for kind, (suffix, write) in _wanted(document, settings).items():
+            paths[kind] = report_dir / f"{NAME}.{suffix}"
+            write(replaced_together.enter_context(atomic.replacing(paths[kind])))
+    return paths
+
+
+def _wanted(document: Mapping[str, Any], settings: Settings) -> dict[str, tuple[str, Callable[[Path], object]]]:
+    output, language = settings.output, settings.output.language
+    measured = any(target["findings"] or target["temperature"] for target in document["targets"])
+    reports: dict[str, tuple[bool, str, Callable[[Path], object]]] = {
+        "json": (output.json, "json", lambda path: _write(path, as_json(document))),
+        "png": (output.png and measured, "png", lambda path: render(document, path, language)),
+        "html": (output.html, "html", lambda path: _write(path, render_html(document, language))),
+        "text": (output.text, "txt", lambda path: _write(path, analysis(document, language))),
+    }
+    return {kind: (suffix, write) for kind, (on, suffix, write) in reports.items() if on}
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

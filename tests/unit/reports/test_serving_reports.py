@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from serving_documents import COMMAND, HOSTILE, full_document, full_target, several_document, target, users_document
+from serving_findings import users_finding
+
+from pytest_llmbench.errors import NotReadyError, UsageError
+from pytest_llmbench.load.records import SLO
+from pytest_llmbench.reports.serving import (
+    build_document,
+    read_document,
+    serving_schema,
+    summary_lines,
+    write_reports,
+)
+from pytest_llmbench.reports.serving.page import render_html
+from pytest_llmbench.reports.serving.text import analysis
+from pytest_llmbench.settings import OutputSettings, Settings
+
+
+def hostile_document() -> dict[str, Any]:
+    """Names, errors and reasons as a server that wants to harm would send them."""
+    found = users_finding(notes=[HOSTILE])
+    for trial in found["trials"]:
+        trial["reason"] = HOSTILE
+        trial["errors"] = {HOSTILE: 3} if trial["level"] == 18 else {}
+    return build_document([target(HOSTILE, findings={"users": found}, engine=HOSTILE)], Settings(), HOSTILE)
+
+
+def changed_document(changed: dict[str, Any]) -> dict[str, Any]:
+    return build_document([target(findings={"users": users_finding() | changed})], Settings(), COMMAND)
+
+
+class Page(HTMLParser):
+    """The tags of a page, the addresses it names, and its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.text: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "action")]
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+    def says(self, words: str) -> bool:
+        return words in " ".join(" ".join(self.text).split())
+
+
+def test_all_reports_are_written_together_and_the_json_is_valid_when_read_back(tmp_path: Path) -> None:
+    paths = write_reports([full_target()], Settings(output=OutputSettings(report_dir=tmp_path)), tmp_path, COMMAND)
+    assert {kind: path.name for kind, path in paths.items()} == {
+        "json": "autotune.json",
+        "png": "autotune.png",
+        "html": "autotune.html",
+        "text": "autotune.txt",
+    }
+    document = read_document(paths["json"])
+    assert document["metadata"]["command"] == COMMAND
+    assert document["targets"][0]["why"]["users"]["cause"] == "slots"
+
+
+def test_when_one_report_cannot_be_written_the_others_stay_as_they_were(tmp_path: Path) -> None:
+    (tmp_path / "autotune.json").write_text("old")
+    (tmp_path / "autotune.txt").mkdir()
+    settings = Settings(output=OutputSettings(report_dir=tmp_path, png=False))
+    with pytest.raises(NotReadyError, match=r"autotune\.txt"):
+        write_reports([target()], settings, tmp_path, COMMAND)
+
+
+@pytest.mark.parametrize("make", [full_document, several_document, hostile_document])
+def test_every_document_obeys_the_schema_that_ships(make: Any) -> None:
+    jsonschema.Draft202012Validator.check_schema(serving_schema())
+    jsonschema.validate(make(), serving_schema())
+
+
+def test_a_document_that_was_edited_is_refused_with_the_place(tmp_path: Path) -> None:
+    document = users_document()
+    document["targets"][0]["findings"]["users"]["value"] = "many"
+    path = tmp_path / "autotune.json"
+    path.write_text(json.dumps(document, indent=2))
+    with pytest.raises(UsageError, match=r"autotune\.json:\d+: .*findings\.users\.value: 'many'"):
+        read_document(path)
+
+
+def test_keys_and_logins_are_in_no_report() -> None:
+    secret = "sk-geheim"  # noqa: S105  # of nothing
+    with_login = target(url=f"http://me:{secret}@127.0.0.1:8000/v1")
+    document = build_document([with_login], Settings(), f"llmbench autotune --server http://me:{secret}@h/v1")
+    assert secret not in json.dumps(document) + analysis(document, "en") + render_html(document, "en")
+
+
+def test_the_terminal_says_the_answer_first_then_why_then_what_to_try() -> None:
+    lines = summary_lines(full_document(), 100, {"html": Path("reports/autotune.html")})
+    assert lines[0] == "11 users (95 % sure: 10 to 17) keep 95 % of answers under 3.0 s"
+    heads = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
+    assert heads == ["Why the limit is here:", "What to try next:", "Other questions:"]
+    assert lines[-1] == "html : reports/autotune.html"
+    assert any("Temperature 0.3" in line for line in lines)
+
+
+@pytest.mark.parametrize("width", [30, 60, 200])
+def test_the_terminal_is_no_wider_than_it_is(width: int) -> None:
+    assert max(map(len, summary_lines(several_document(), width))) <= width
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"capped": True}, "11 users or more keep 95 % of answers under 3.0 s; no more were tried"),
+        ({"held": False, "value": 0}, "Not even 1 user keeps 95 % of answers under 3.0 s (95 % sure: 10 to 17)"),
+        ({"value": 1}, "1 user (95 % sure: 10 to 17) keeps 95 % of answers under 3.0 s"),
+        (
+            {"slo": {"quantile": 1.0, "limit_s": 3.0, "latency": "total"}},
+            "11 users (95 % sure: 10 to 17) keep every answer under 3.0 s",
+        ),
+        (
+            {"slo": {"quantile": 0.9, "limit_s": 0.25, "latency": "first_token"}},
+            "11 users (95 % sure: 10 to 17) keep 90 % of first tokens under 0.25 s",
+        ),
+    ],
+)
+def test_each_kind_of_answer_has_its_own_sentence(changed: dict[str, Any], sentence: str) -> None:
+    assert " ".join(summary_lines(changed_document(changed), 200)).startswith(sentence)
+
+
+def test_how_sure_the_required_users_are_is_told() -> None:
+    settings = Settings.model_validate({"load": {"require_users": 8}})
+    document = build_document([target(findings={"users": users_finding(chance_required=0.992)})], settings, COMMAND)
+    assert "Required: 8 users. They are held with a probability of 99.2 %." in summary_lines(document, 200)
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+@pytest.mark.parametrize("make", [full_document, several_document, hostile_document])
+def test_the_text_report_holds_every_trial_in_both_languages(make: Any, language: str) -> None:
+    document = make()
+    text = analysis(document, language)
+    assert text.count("├") == text.count("┤") > 0
+    for found in document["targets"]:
+        for why in found["why"].values():
+            assert why["sentences"][language][0][:40] in text
+    assert "\u202e" not in text
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+@pytest.mark.parametrize("make", [full_document, several_document, hostile_document])
+def test_the_page_is_one_file_that_runs_nothing_it_was_sent(make: Any, language: str) -> None:
+    page = Page(render_html(make(), language))
+    assert "img" not in page.tags
+    assert page.tags.count("script") == 2
+    assert {address for address in page.addresses if not address.startswith("#")} == {"data:,"}
+
+
+def test_the_page_shows_answer_cause_and_advice_and_each_trial() -> None:
+    document = full_document()
+    page = Page(render_html(document, "en"))
+    assert page.says("11 users (95 % sure: 10 to 17) keep 95 % of answers under 3.0 s")
+    assert page.says("Queueing for slots")
+    assert page.says("More parallel slots")
+    trials = sum(len(finding["trials"]) for finding in document["targets"][0]["findings"].values())
+    assert sum("answers came within" in text for text in page.text) == trials
+    assert page.tags.count("circle") > 300
+
+
+def test_several_targets_are_compared_in_a_table() -> None:
+    text = " ".join(" ".join(Page(render_html(several_document(), "en")).text).split())
+    row = text[text.index("Comparison", text.index("Limits of 3 servers or models", 200)) :]
+    assert "llama-3.1-8b-instruct http://127.0.0.1:8000/v1 vLLM 2 users (0 to 3)" in row
+    assert "10+ users (10 to 10)" in row
+
+
+def test_a_session_that_measured_only_temperatures_has_its_reports(tmp_path: Path) -> None:
+    full = full_target()
+    only = target(findings={}, temperature=full["temperature"])
+    paths = write_reports([only], Settings(), tmp_path, COMMAND)
+    assert "Temperature 0.3" in paths["text"].read_text()
+    assert "Temperature 0.3" in paths["html"].read_text()
+    assert summary_lines(read_document(paths["json"]), 80)[0] == "Other questions:"
+
+
+def test_a_session_that_measured_nothing_has_no_figure(tmp_path: Path) -> None:
+    paths = write_reports([target(findings={})], Settings(), tmp_path, COMMAND)
+    assert "png" not in paths
+    assert "Nothing was measured." in paths["text"].read_text()
+
+
+def test_under_a_strict_promise_trials_pass_or_fail() -> None:
+    settings = Settings()
+    strict = target(findings={"users": users_finding(slo=SLO(1.0, 3.0))})
+    assert "the limit is where half of all trials pass" in analysis(build_document([strict], settings, COMMAND), "en")
