@@ -1,4 +1,5 @@
-# `make benchmark` compares the embedded model with its demo fine-tune; `make test` is what CI runs.
+# `make benchmark` compares the embedded model with its demo fine-tune; `make autotune` counts the users that a demo
+# server of the two holds; `make test` is what CI runs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,11 +9,19 @@ ARGS ?=
 export HF_HUB_OFFLINE ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: benchmark test lint format clean install
+.PHONY: benchmark autotune test lint format clean install
 
 benchmark: $(READY)
 	$(BIN)/pytest -m benchmark $(ARGS)
 	@echo "The report: reports/benchmark.html (one page), and benchmark.txt, .md, .png, .json beside it"
+
+# The server takes a free port and says its address when it is ready; it ends with this recipe, whatever ends that.
+autotune: $(READY)
+	@said=$$(mktemp); $(BIN)/llmbench serve-demo --port 0 >"$$said" & server=$$!; \
+	trap 'kill $$server 2>/dev/null; wait $$server; rm -f "$$said"' EXIT; trap 'exit 130' INT TERM; \
+	until url=$$(sed -n '1s/ .*//p' "$$said") && [ -n "$$url" ]; do kill -0 $$server 2>/dev/null || exit 3; sleep 0.2; done; \
+	$(BIN)/pytest -m autotune tests/suites --llmbench-server "$$url" --llmbench-config configs/autotune-demo.yaml $(ARGS)
+	@echo "The report: reports/autotune.html (one page), and autotune.txt, .png, .json beside it"
 
 test: lint
 	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)

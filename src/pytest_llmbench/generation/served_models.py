@@ -52,6 +52,8 @@ def targets(server: ServerSettings) -> dict[str, Target]:
     tuned = Target(adapter_model or server.model, adapter_extra)
     if tuned.loras:
         base_extra.setdefault("lora", [{"id": number, "scale": 0.0} for number in tuned.loras])
+        for extra in (base_extra, adapter_extra):  # llama.cpp may answer from a prompt that another adapter has read
+            extra.setdefault("cache_prompt", False)  # https://github.com/ggml-org/llama.cpp/issues/26207
     base = Target(server.model, base_extra)
     if base == tuned:
         raise UsageError("the server's base and adapter are the same request; change --llmbench-server-adapter")

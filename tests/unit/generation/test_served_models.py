@@ -20,6 +20,11 @@ def lora(scale: float) -> dict[str, Any]:
     return {"lora": [{"id": 0, "scale": scale}]}
 
 
+def sent(scale: float) -> dict[str, Any]:
+    """What goes out: no prompt that another adapter has read may be answered from."""
+    return {**lora(scale), "cache_prompt": False}
+
+
 def test_without_an_adapter_only_the_base_answers() -> None:
     assert planned(base_body={"top_k": 0}) == {BASE: Target(None, {"top_k": 0})}
 
@@ -30,16 +35,16 @@ def test_an_adapter_may_be_a_model_name() -> None:
 
 @pytest.mark.parametrize(("short", "scale"), [("lora:0", 1.0), ("lora:0=0.5", 0.5)])
 def test_the_lora_short_hand_turns_the_adapter_off_for_the_base(short: str, scale: float) -> None:
-    assert planned(adapter=short) == {BASE: Target(None, lora(0.0)), FINETUNED: Target(None, lora(scale))}
+    assert planned(adapter=short) == {BASE: Target(None, sent(0.0)), FINETUNED: Target(None, sent(scale))}
 
 
 def test_an_adapter_body_with_a_lora_turns_it_off_for_the_base_too() -> None:
-    assert planned(adapter_body=lora(1.0))[BASE] == Target(None, lora(0.0))
+    assert planned(adapter_body=lora(1.0))[BASE] == Target(None, sent(0.0))
 
 
 def test_explicit_bodies_win_over_the_short_hand() -> None:
     both = planned(adapter="lora:0", base_body=lora(0.1), adapter_body=lora(0.7))
-    assert both == {BASE: Target(None, lora(0.1)), FINETUNED: Target(None, lora(0.7))}
+    assert both == {BASE: Target(None, sent(0.1)), FINETUNED: Target(None, sent(0.7))}
 
 
 def test_two_equal_variants_are_refused() -> None:
