@@ -1,4 +1,4 @@
-"""The fixtures that a benchmark test is written with: `case`, `answers`, and what they stand on."""
+"""The fixtures that tests are written with: `case`, `answers`, `server_limits`, `short_training`, and their ground."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_llmbench.finetune_session import ShortTraining, start_training
+from pytest_llmbench.server_limits import ServerLimits, limits_of
 from pytest_llmbench.session import SESSION, ending
 
 if TYPE_CHECKING:
@@ -52,3 +54,16 @@ def answers(case: Case, request: pytest.FixtureRequest) -> Answers:
         given = request.config.stash[SESSION].answers(case)
     request.node.stash[ANSWERS] = given
     return given
+
+
+@pytest.fixture
+def server_limits(request: pytest.FixtureRequest) -> ServerLimits:
+    """Asks how much the live server holds: `await server_limits.max_users()`; one item a target where several are."""
+    with ending(request.session):
+        return limits_of(request)
+
+
+@pytest.fixture(scope="session")
+def short_training(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ShortTraining:
+    """A short real LoRA training, done once: `short_training.check_loss()` and more; `.proof` has the figures."""
+    return start_training(request, tmp_path_factory)

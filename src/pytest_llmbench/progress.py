@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -27,16 +28,66 @@ class Tally:
     busy_s: float = 0.0
 
 
+class LiveLine:
+    """Writes between pytest's own lines, from any thread; nothing where there is nobody to see, as in a worker."""
+
+    def __init__(self, config: pytest.Config, *, visible: bool) -> None:
+        self._reporter = config.pluginmanager.get_plugin("terminalreporter") if visible else None
+        self._capture = config.pluginmanager.get_plugin("capturemanager")
+        self._writing = threading.Lock()
+        self._on_screen = False
+
+    @property
+    def renews(self) -> bool:
+        """Whether this is a terminal, where one line can take another's place."""
+        return self._reporter is not None and bool(self._reporter.isatty)
+
+    def show(self, line: str) -> None:
+        """A line that stays until the next one: on a terminal it is overwritten, elsewhere it is a line like others."""
+        self._write(line, renew=self.renews)
+
+    def say(self, message: str) -> None:
+        """One line that stays."""
+        self._write(f"llmbench: {message}", renew=False)
+
+    def settle(self, line: str) -> None:
+        """Leave the last line behind if one is on the screen, so that pytest's own output starts on a fresh one."""
+        with self._writing:
+            if self._on_screen and self._reporter is not None:
+                with self._uncaptured():
+                    self._reporter.rewrite(line, erase=True)
+                    self._reporter.write_line("")
+                self._on_screen = False
+
+    def _write(self, line: str, *, renew: bool) -> None:
+        if self._reporter is None:
+            return
+        with self._writing, self._uncaptured():
+            if not self._on_screen:
+                self._reporter.ensure_newline()
+            if renew or self._on_screen:  # a line that stays takes the place of the one that was renewed
+                self._reporter.rewrite(line, erase=True)
+            if not renew:
+                self._reporter.write_line("" if self._on_screen else line)
+            self._on_screen = renew
+
+    @contextlib.contextmanager
+    def _uncaptured(self) -> Iterator[None]:
+        if self._capture is None:
+            yield
+        else:
+            with self._capture.global_and_fixture_disabled():
+                yield
+
+
 class SessionProgress:
     """Counts completions, and shows them where there is somebody to see."""
 
-    def __init__(self, config: pytest.Config, *, visible: bool, gpu: bool) -> None:
+    def __init__(self, line: LiveLine, *, gpu: bool) -> None:
         self.tally = Tally()
-        self._reporter = config.pluginmanager.get_plugin("terminalreporter") if visible else None
-        self._capture = config.pluginmanager.get_plugin("capturemanager")
-        self._gpu = gpu
+        self._line, self._gpu = line, gpu
+        self.say = line.say
         self._shown_at = self._last_at = time.monotonic()
-        self._on_screen = False
 
     def planned(self, answers: int) -> None:
         """So many answers are wanted in all."""
@@ -57,24 +108,15 @@ class SessionProgress:
             self.tally.tokens += completion.completion_tokens or 0
             self.tally.busy_s += now - self._last_at
         self._last_at = now
-        terminal = self._reporter is not None and self._reporter.isatty
-        if now - self._shown_at >= (_RENEW_EVERY_S if terminal else _PLAIN_EVERY_S):
+        if now - self._shown_at >= (_RENEW_EVERY_S if self._line.renews else _PLAIN_EVERY_S):
             self._shown_at = now
-            self._show(self._line(), renew=terminal)
-
-    def say(self, message: str) -> None:
-        """One line that stays."""
-        self._show(f"llmbench: {message}", renew=False)
+            self._line.show(self._state())
 
     def settled(self) -> None:
-        """A batch is done: leave its line behind, so that pytest's own output starts on a fresh one."""
-        if self._on_screen and self._reporter is not None:
-            with self._uncaptured():
-                self._reporter.rewrite(self._line(), erase=True)
-                self._reporter.write_line("")
-            self._on_screen = False
+        """A batch is done."""
+        self._line.settle(self._state())
 
-    def _line(self) -> str:
+    def _state(self) -> str:
         tally = self.tally
         rate = tally.tokens / tally.busy_s if tally.busy_s else 0.0
         fresh = tally.answered - tally.cached
@@ -87,38 +129,18 @@ class SessionProgress:
 
         return "  ".join(gpu_memory_lines())
 
-    def _show(self, line: str, *, renew: bool) -> None:
-        if self._reporter is None:
-            return
-        with self._uncaptured():
-            if not self._on_screen:
-                self._reporter.ensure_newline()
-            if renew:
-                self._reporter.rewrite(line, erase=True)
-            else:
-                self._reporter.write_line(line)
-        self._on_screen = renew
-
-    @contextlib.contextmanager
-    def _uncaptured(self) -> Iterator[None]:
-        if self._capture is None:
-            yield
-        else:
-            with self._capture.global_and_fixture_disabled():
-                yield
-
 
 class Announcements(logging.Handler):
     """Keeps what the engines announce (a fallback, a smaller batch), so that it is shown once and is in the report."""
 
-    def __init__(self, progress: SessionProgress) -> None:
+    def __init__(self, say: Callable[[str], None]) -> None:
         super().__init__(logging.WARNING)
         self.messages: list[str] = []
-        self._progress = progress
+        self._say = say
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show and keep one message, unless it was said before."""
         message = record.getMessage()
         if message not in self.messages:
             self.messages.append(message)
-            self._progress.say(message)
+            self._say(message)

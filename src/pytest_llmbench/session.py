@@ -19,7 +19,7 @@ import pytest
 
 from pytest_llmbench import options
 from pytest_llmbench.errors import LLMBenchError, MissingRunError
-from pytest_llmbench.progress import Announcements, SessionProgress
+from pytest_llmbench.progress import Announcements, LiveLine, SessionProgress
 
 if TYPE_CHECKING:
     from pytest_llmbench.benchmark import Answers, Benchmark
@@ -101,15 +101,17 @@ class BenchmarkSession:
     @functools.cached_property
     def progress(self) -> SessionProgress:
         """Where completions are counted and shown."""
-        logging_settings = self.settings.logging
-        return SessionProgress(
-            self._config, visible=logging_settings.progress, gpu=logging_settings.show_gpu and _sees_cuda()
-        )
+        return SessionProgress(self.line, gpu=self.settings.logging.show_gpu and _sees_cuda())
+
+    @functools.cached_property
+    def line(self) -> LiveLine:
+        """Where it is shown what goes on."""
+        return LiveLine(self._config, visible=self.settings.logging.progress)
 
     @functools.cached_property
     def announcements(self) -> Announcements:
         """What the engines have announced; they are listened to from the first look on."""
-        handler = Announcements(self.progress)
+        handler = Announcements(self.line.say)
         _log.addHandler(handler)
         return handler
 
@@ -159,6 +161,14 @@ class BenchmarkSession:
             self._answering_s += time.monotonic() - started
             self.progress.settled()
 
+    def metrics(self) -> MetricRegistry:
+        """What answers are scored by: the metrics that are switched on, and those that plugins add."""
+        from pytest_llmbench.metrics import default_metrics
+
+        registry = default_metrics(self.settings.metrics, self.vocabulary)
+        self._config.hook.pytest_llmbench_metrics(registry=registry)
+        return registry
+
     def close(self) -> dict[str, Any]:
         """What the session's end needs to know of this process, as plain data; the model is let go of."""
         fault = {"exit_code": self.fault.exit_code} if self.fault else None
@@ -186,7 +196,7 @@ class BenchmarkSession:
         from pytest_llmbench.generation.journal import CompletionCache
         from pytest_llmbench.models.cache import cache_dir
 
-        settings, registry = self.settings, self._metrics()
+        settings, registry = self.settings, self.metrics()
         self.announcements  # noqa: B018  # listening starts before loading does
         self.baseline  # noqa: B018  # one that is missing should be told before a model is loaded
         backend = self._config.hook.pytest_llmbench_backend(settings=settings)
@@ -203,13 +213,6 @@ class BenchmarkSession:
             cache=CompletionCache(cache_dir() / "completions.sqlite") if cached else None,
             progress=self.progress,
         )
-
-    def _metrics(self) -> MetricRegistry:
-        from pytest_llmbench.metrics import default_metrics
-
-        registry = default_metrics(self.settings.metrics, self.vocabulary)
-        self._config.hook.pytest_llmbench_metrics(registry=registry)
-        return registry
 
 
 def _loading(settings: Settings) -> str:

@@ -34,12 +34,18 @@ def settings_file(given: Path | None) -> Path | None:
 
 
 def chosen_settings(file: Path | None, **options: str | None) -> Settings:
-    """Options over the environment over the file over the defaults; options by their names in `settings.OPTIONS`.
+    """Options over the environment over the file over the defaults.
+
+    Options go by their names in `settings.OPTIONS`, or by the dotted key whose last word they are called by.
 
     Raises:
         UsageError: a wrong key or value, anywhere; the message says where and what is valid.
     """
     from pytest_llmbench.settings import load_settings
 
-    overrides = {name: (value, f"--{name}") for name, value in options.items() if value is not None}
+    overrides = {name: (value, _flag(name)) for name, value in options.items() if value is not None}
     return load_settings(settings_file(file), overrides, os.environ)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.rpartition('.')[2].replace('_', '-')}"

@@ -19,6 +19,7 @@ FILES = {
     "prompts/tools.yaml",
     "prompts/voice_commands.yaml",
     "prompts/voice_corrections.yaml",
+    "tests/suites/test_autotune.py",
     "tests/suites/test_benchmark.py",
 }
 

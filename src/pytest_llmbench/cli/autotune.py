@@ -1,0 +1,133 @@
+"""`llmbench autotune`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from pytest_llmbench.cli.settings_options import Config, Json, chosen_settings
+from pytest_llmbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from pytest_llmbench.autotune.limit_search import Question
+    from pytest_llmbench.settings import Settings
+
+QUESTIONS: tuple[Question, ...] = ("users", "rate", "history", "max_tokens", "temperature")
+"""What can be asked, in the order in which one answer gives to the next."""
+
+Number = str | None  # checked where settings are, whose messages name the option
+
+
+def autotune(  # noqa: PLR0913  # one argument an option
+    *,
+    server: Annotated[
+        list[str] | None, typer.Option(metavar="URL", help="OpenAI-compatible server; repeatable, to compare.")
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Its model; repeatable. The only one by default.")
+    ] = None,
+    questions: Annotated[
+        str, typer.Option(metavar="A,B", help=f"What is searched: {','.join(QUESTIONS)}.")
+    ] = QUESTIONS[0],
+    rate: Annotated[bool, typer.Option("--rate", help="Search requests a second too.")] = False,
+    latency: Annotated[Number, typer.Option(metavar="S", help="Seconds that an answer may take; 3.0.")] = None,
+    quantile: Annotated[Number, typer.Option(metavar="X", help="Share of answers within that; 0.95.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Allow no answer above it.")] = False,
+    measured: Annotated[
+        Literal["total", "first_token"] | None, typer.Option(help="What the limit is for; the whole answer.")
+    ] = None,
+    arrivals: Annotated[
+        Literal["staggered", "burst"] | None, typer.Option(help="Users spread over a cycle, or all at once.")
+    ] = None,
+    messages: Annotated[Number, typer.Option(metavar="N", help="Messages of a conversation; 3.")] = None,
+    history: Annotated[Number, typer.Option(metavar="N", help="Earlier messages sent along; 4.")] = None,
+    cooldown: Annotated[Number, typer.Option(metavar="S", help="Seconds before the next message; 10.")] = None,
+    conversations: Annotated[Number, typer.Option(metavar="FILE", help="JSONL of chats; the suites.")] = None,
+    max_new_tokens: Annotated[Number, typer.Option(metavar="N", help="Longest answer; 128.")] = None,
+    max_users: Annotated[Number, typer.Option(metavar="N", help="The most users tried; 50.")] = None,
+    max_history: Annotated[Number, typer.Option(metavar="N", help="The longest history tried; 16.")] = None,
+    max_tokens: Annotated[Number, typer.Option(metavar="N", help="The longest answers tried; 512.")] = None,
+    max_rate: Annotated[Number, typer.Option(metavar="N", help="The most requests/s tried; 50.")] = None,
+    users: Annotated[Number, typer.Option(metavar="N", help="Held for history and max_tokens; what was found.")] = None,
+    budget: Annotated[Number, typer.Option(metavar="N", help="Requests that a search may send; 2000.")] = None,
+    processes: Annotated[Number, typer.Option(metavar="auto|N", help="Of the load generator.")] = None,
+    seed: Annotated[Number, typer.Option(metavar="N", help="Order of prompts and pauses; 42.")] = None,
+    require_users: Annotated[Number, typer.Option(metavar="N", help="Exit code 1 unless surely held.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the search that was stopped.")] = False,
+    out: Annotated[Number, typer.Option(metavar="FILE", help="configs/model_limits.json by default.")] = None,
+    report_dir: Annotated[Number, typer.Option(metavar="DIR", help="Where reports go; reports.")] = None,
+    lang: Annotated[Literal["en", "fr"] | None, typer.Option(help="Language of the reports.")] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Find how many users a server holds.
+
+    And its other limits (--questions). Each is a search with simulated users. The result is on standard output, the
+    reports are files. Ctrl-C keeps every trial, and --resume goes on. Without --server, the usual local ports are
+    looked at. Exit code 1 when --require-users is not met.
+    """
+    if strict and quantile is not None:
+        raise UsageError("--strict allows no late answer at all, --quantile a share of them; give one")
+    settings = chosen_settings(
+        config,
+        **_targets(server or [], model or []),
+        **{
+            "load.latency": latency,
+            "load.quantile": "strict" if strict else quantile,
+            "load.measured": measured,
+            "load.arrivals": arrivals,
+            "load.messages": messages,
+            "load.history": history,
+            "load.cooldown": cooldown,
+            "load.conversations": conversations,
+            "generation.max_new_tokens": max_new_tokens,
+            "load.max_users": max_users,
+            "load.max_history": max_history,
+            "load.max_tokens": max_tokens,
+            "load.max_rate": max_rate,
+            "load.users": users,
+            "load.budget": budget,
+            "load.processes": processes,
+            "generation.seed": seed,
+            "load.require_users": require_users,
+            "load.out": out,
+            "output.report_dir": report_dir,
+            "output.language": lang,
+        },
+    )
+    from pytest_llmbench.cli.autotune_run import run
+
+    wanted = [name.strip() for name in questions.split(",") if name.strip()]
+    run(settings, _asked([*wanted, "rate"] if rate else wanted, settings), resume=resume, as_json=as_json)
+
+
+def _targets(servers: list[str], models: list[str]) -> dict[str, str]:
+    """One pair is the server of the settings, several are compared; one of the two may be given once for all.
+
+    A server on the command line takes the place of all targets in the settings file.
+    """
+    pairs = max(len(servers), len(models))
+    if pairs <= 1:
+        given = {"server.model": models[0]} if models else {}
+        return {**given, "server.url": servers[0], "load.targets": "[]"} if servers else given
+    if not servers:
+        raise UsageError("several --model need a --server, one for all or one for each")
+    if len(servers) not in (1, pairs) or len(models) not in (0, 1, pairs):
+        raise UsageError(f"{len(servers)} --server and {len(models)} --model do not pair; give one, or as many")
+    urls = servers * pairs if len(servers) == 1 else servers
+    names: Sequence[str | None] = models * pairs if len(models) == 1 else models or [None] * pairs
+    return {"load.targets": json.dumps([{"url": url, "model": name} for url, name in zip(urls, names, strict=True)])}
+
+
+def _asked(names: list[str], settings: Settings) -> list[Question]:
+    """The questions in the order in which one gives to the next; what is required must be asked."""
+    if unknown := [name for name in names if name not in QUESTIONS]:
+        raise UsageError(f"--questions: there is no '{unknown[0]}'; there are {', '.join(QUESTIONS)}")
+    if not names:
+        raise UsageError(f"--questions: give at least one of {', '.join(QUESTIONS)}")
+    if settings.load.require_users is not None and "users" not in names:
+        raise UsageError("--require-users is judged by the question 'users'; add it to --questions")
+    return [name for name in QUESTIONS if name in names]
