@@ -90,12 +90,17 @@ def _classified(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 def _bytes_of(parameter: Tensor, kind: str, quantization: str, *, double_quant: bool) -> int:
     count = parameter.numel()
     if quantization == "nf4" and kind in {"linear", "experts"}:
-        blocks = math.ceil(count / _BLOCK)
-        scales = blocks + math.ceil(blocks / _BLOCKS_OF_BLOCKS) * 4 + _NESTED_CODE if double_quant else blocks * 4
-        return math.ceil(count / 2) + scales + _CODE
+        return quantized_bytes(count, double_quant=double_quant)
     if quantization == "int8" and kind == "linear":
         return count + parameter.shape[0] * 4
     return count * parameter.element_size()
+
+
+def quantized_bytes(count: int, *, double_quant: bool) -> int:
+    """Bytes that `count` weights of one matrix take in NF4, scales and code included."""
+    blocks = math.ceil(count / _BLOCK)
+    scales = blocks + math.ceil(blocks / _BLOCKS_OF_BLOCKS) * 4 + _NESTED_CODE if double_quant else blocks * 4
+    return math.ceil(count / 2) + scales + _CODE
 
 
 def footprint(model: nn.Module) -> int:

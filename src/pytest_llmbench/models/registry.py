@@ -1,35 +1,237 @@
-"""The model registry: short names for models, with what is known about each."""
+"""The model registry: short names for models, what is known about each, and the preset it trains well with."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pytest_llmbench.documents import read_yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pytest_llmbench.documents import Document, Faults, read_yaml, suggestion
 from pytest_llmbench.errors import UsageError, located
-from pytest_llmbench.starter import present
+from pytest_llmbench.starter import starter_folder
 
-_REGISTRY = Path("configs/models.yaml")
+Task = Literal["chat", "completion", "classification"]
+TASKS: tuple[Task, ...] = ("chat", "completion", "classification")
+REGISTRY = Path("configs/models.yaml")
+
+_Count = Annotated[int, Field(ge=1)]
+_Text = Annotated[str, Field(min_length=1)]
+_Rating = Annotated[int, Field(ge=1, le=5)]
+_Name = Annotated[str, Field(pattern=r"^[\w.:-]+$")]
 
 
-def load_registry(path: Path | None = None) -> Mapping[str, Mapping[str, Any]]:
-    """Alias to what the registry says of it. `hub` is always there; every other field is optional.
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    The registry of the current project, `configs/models.yaml`, wins over the one that the package carries.
+
+class Preset(_Strict):
+    """How a model is fine-tuned. A step sees `batch_size` x `gradient_accumulation` rows of `max_length` tokens."""
+
+    quantization: Literal["nf4", "none"] = "nf4"
+    batch_size: _Count = 4
+    gradient_accumulation: _Count = 1
+    max_length: Annotated[int, Field(ge=8)] = 512
+    rank: _Count = 8
+    alpha: _Count = 16
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    targets: Literal["all-linear"] | tuple[_Text, ...] = "all-linear"
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-4
+    epochs: Annotated[float, Field(gt=0)] = 3.0
+    gradient_checkpointing: bool = False
+
+    def changed_by(self, other: Preset) -> Preset:
+        """Itself, with the fields that were written out in `other`."""
+        return self.model_copy(update={name: getattr(other, name) for name in other.model_fields_set})
+
+
+class _Written(_Strict):
+    """A model as the file may describe it."""
+
+    hub: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
+    title: str = ""
+    wheel: _Text | None = None
+    aliases: tuple[_Name, ...] = ()
+    family: str = ""
+    parameters: _Count | None = None
+    licence: str = ""
+    gated: bool = False
+    chat_template: bool = True
+    vram_gb: Annotated[float, Field(gt=0)] | None = None
+    quality: _Rating | None = None
+    speed: _Rating | None = None
+    description: str = ""
+    limitation: str = ""
+    training: Preset = Preset()
+    tasks: dict[Task, Preset] = {}
+    architecture: dict[str, Any] = {}
+
+
+class ModelEntry(_Written):
+    """What the registry says of one model. In the file only `hub` is needed.
+
+    `vram_gb` is the memory that training it asks for by experience, in GB of 10^9 bytes. `architecture` are the fields
+    of its `config.json` that memory depends on, so that a known model is estimated without the network. `source` is
+    where it is written, `file:line`.
+    """
+
+    alias: str
+    source: str
+
+    @property
+    def name(self) -> str:
+        """The title, or the alias where there is none."""
+        return self.title or self.alias
+
+    def preset(self, task: Task | None = None) -> Preset:
+        """The model's training settings; with a task, those that its `tasks` section or the registry's changes.
+
+        Raises:
+            UsageError: there is no such task.
+        """
+        if task is None:
+            return self.training
+        if task not in TASKS:
+            raise UsageError(f"unknown task {task!r}; {suggestion(task, TASKS)}")
+        return self.training.changed_by(self.tasks.get(task, _NO_CHANGE))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Registry(Mapping[str, ModelEntry]):
+    """Models by alias. `get` and `in` know their other aliases too; iteration gives each model once."""
+
+    entries: Mapping[str, ModelEntry]
+    names: Mapping[str, str]
+
+    def __getitem__(self, name: str) -> ModelEntry:
+        return self.entries[self.names[name]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
+    def find(self, spec: str) -> ModelEntry | None:
+        """The model of this alias or hub id, or None."""
+        return self.get(spec) or next((entry for entry in self.entries.values() if entry.hub == spec), None)
+
+    def require(self, name: str) -> ModelEntry:
+        """The model of this alias or hub id. Raises UsageError with the nearest name when there is none."""
+        if found := self.find(name):
+            return found
+        raise UsageError(f"the registry has no model {name!r}; {suggestion(name, self.names)}")
+
+
+def load_registry(path: Path | None = None) -> Registry:
+    """The models that the package knows, and those of `configs/models.yaml` in the current project over them.
+
+    A project's file holds only its own models: one of a known alias takes that one's place, whole. With `path` that
+    file is read alone.
 
     Raises:
-        UsageError: the file is missing or not a registry, with file and line.
+        UsageError: a file is missing or wrong; one `file:line: ...` for each fault.
     """
-    document = read_yaml(path or present(_REGISTRY))
-    models = document.data.get("models") if isinstance(document.data, dict) else None
-    if not isinstance(models, dict):
-        message = "a registry has one key `models`: a mapping of alias to its fields"
-        raise UsageError(located(document.path, None, message))
-    for alias, entry in models.items():
-        if not isinstance(entry, dict) or not isinstance(entry.get("hub"), str):
-            line = document.line("models", alias)
-            raise UsageError(
-                located(document.path, line, f"model {alias!r} needs the field `hub`: org/name on the hub")
-            )
-    return models
+    packaged = starter_folder() / REGISTRY
+    files = [path] if path else [packaged]
+    if path is None and REGISTRY.exists() and REGISTRY.resolve() != packaged.resolve():
+        files.append(REGISTRY)
+    entries: dict[str, ModelEntry] = {}
+    tasks: dict[Task, Preset] = {}
+    for file in files:
+        document, read = _read(file)
+        tasks |= read.tasks
+        entries |= {alias: _entry(document, alias, written) for alias, written in read.models.items()}
+    merged = {alias: _with_tasks(entry, tasks) for alias, entry in entries.items()}
+    return Registry(merged, _names(merged))
+
+
+class _File(_Strict):
+    models: dict[_Name, _Written]
+    tasks: dict[Task, Preset] = {}
+
+
+def _entry(document: Document, alias: str, written: _Written) -> ModelEntry:
+    source = f"{document.path}:{document.line('models', alias)}"
+    return ModelEntry.model_validate({**dict(written), "alias": alias, "source": source})
+
+
+def _read(path: Path) -> tuple[Document, _File]:
+    document = read_yaml(path)
+    if not isinstance(document.data, dict) or not isinstance(document.data.get("models"), dict):
+        message = "a registry has the key `models`: a mapping of alias to its fields"
+        raise UsageError(located(path, None, message))
+    try:
+        return document, _File.model_validate_json(json.dumps(document.data))
+    except ValidationError as error:
+        faults = Faults()
+        for line, message in sorted(set(_faults(document, error))):
+            faults.at(path, line, message)
+        faults.raise_any()
+        raise
+
+
+def _faults(document: Document, error: ValidationError) -> Iterator[tuple[int, str]]:
+    for item in error.errors(include_url=False):
+        where = [part for part in item["loc"] if part not in _BRANCHES]
+        *parents, key = where
+        place = f"model {where[1]!r}: " if where[0] == "models" and len(where) > 1 else ""
+        yield document.line(*where), place + _message(item, parents, key)
+
+
+_BRANCHES = ("literal['all-linear']", "tuple[constrained-str, ...]", "[key]")
+
+
+def _message(item: Any, parents: list[int | str], key: int | str) -> str:
+    match item["type"]:
+        case "extra_forbidden":
+            return f"unknown key {key!r}; {suggestion(str(key), _keys_below(parents))}"
+        case "missing":
+            return f"needs the field `{key}`" + (": org/name on the hub" if key == "hub" else "")
+        case "literal_error" if parents and parents[-1] == "tasks":
+            return f"unknown task {key!r}; {suggestion(str(key), TASKS)}"
+    return f"{key}: {item['input']!r:.60} is not valid: {item['msg'][:1].lower()}{item['msg'][1:]}"
+
+
+def _keys_below(parents: list[int | str]) -> list[str]:
+    """The fields that may stand below a key path: of the file, of a model, or of its preset."""
+    if not parents:
+        return list(_File.model_fields)
+    is_model = parents[0] == "models" and len(parents) == 2  # noqa: PLR2004  # models, and the alias
+    return list(_Written.model_fields if is_model else Preset.model_fields)
+
+
+def _with_tasks(entry: ModelEntry, tasks: Mapping[Task, Preset]) -> ModelEntry:
+    """The entry with the registry's tasks below its own."""
+    merged = {
+        task: tasks.get(task, _NO_CHANGE).changed_by(entry.tasks.get(task, _NO_CHANGE))
+        for task in (*tasks, *entry.tasks)
+    }
+    return entry.model_copy(update={"tasks": merged})
+
+
+_NO_CHANGE = Preset()
+
+
+def _names(entries: Mapping[str, ModelEntry]) -> dict[str, str]:
+    """Every name to its alias.
+
+    Raises:
+        UsageError: two models share a name.
+    """
+    names = {alias: alias for alias in entries}
+    faults = Faults()
+    for alias, entry in entries.items():
+        for other in entry.aliases:
+            if other in names:
+                faults.add(f"{entry.source}: model {alias!r}: the alias {other!r} already means {names[other]!r}")
+            else:
+                names[other] = alias
+    faults.raise_any()
+    return names

@@ -5,16 +5,15 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pytest_llmbench.documents import suggestion
 from pytest_llmbench.errors import ModelError
 from pytest_llmbench.models import hub
 from pytest_llmbench.models.conversion import convert, converted_folder
 from pytest_llmbench.models.hashing import file_hash, weights_hash
-from pytest_llmbench.models.registry import load_registry
+from pytest_llmbench.models.registry import ModelEntry, load_registry
 
 Kind = Literal["gguf", "folder", "hub"]
 
@@ -118,15 +117,15 @@ def locate(spec: str) -> Location:
         return _folder(spec, path)
     if _HUB_ID.fullmatch(spec) and not spec.startswith("."):
         return Location(spec, spec, "hub", spec, known_as=(spec,))
-    raise ModelError(f"unknown model {spec!r}; {suggestion(spec, registry)} (a model is {_FORMS})")
+    raise ModelError(f"unknown model {spec!r}; {suggestion(spec, registry.names)} (a model is {_FORMS})")
 
 
-def _registered(alias: str, entry: Mapping[str, Any]) -> Location:
-    hub_id = str(entry["hub"])
-    gguf = packaged_gguf(str(entry["wheel"])) if "wheel" in entry else None
+def _registered(spec: str, entry: ModelEntry) -> Location:
+    names = tuple(dict.fromkeys((spec, entry.alias, *entry.aliases, entry.hub)))
+    gguf = packaged_gguf(entry.wheel) if entry.wheel else None
     if gguf is None:
-        return Location(alias, hub_id, "hub", hub_id, known_as=(alias, hub_id))
-    return Location(alias, gguf.stem, "gguf", str(gguf), known_as=(alias, hub_id, gguf.stem))
+        return Location(spec, entry.hub, "hub", entry.hub, known_as=names)
+    return Location(spec, gguf.stem, "gguf", str(gguf), known_as=(*names, gguf.stem))
 
 
 def packaged_gguf(package: str) -> Path | None:

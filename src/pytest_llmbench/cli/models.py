@@ -1,0 +1,255 @@
+"""`llmbench models`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from pytest_llmbench.cli.settings_options import Json
+
+if TYPE_CHECKING:
+    from pytest_llmbench.models.architecture import Architecture
+    from pytest_llmbench.models.memory_estimate import MemoryEstimate
+    from pytest_llmbench.models.recommendation import Choice
+    from pytest_llmbench.models.registry import ModelEntry, Preset
+
+models = typer.Typer(help="Recommend models for the hardware; tell what memory one takes.")
+
+TaskName = Annotated[
+    Literal["chat", "completion", "classification"] | None,
+    typer.Option(help="Settings for this task; models that cannot do it are refused."),
+]
+_SYMBOLS = {"recommended": "✓", "fits": "·", "refused": "✗"}
+
+
+@models.callback(invoke_without_command=True)
+def recommend(
+    context: typer.Context,
+    *,
+    vram: Annotated[
+        float | None, typer.Option(metavar="GB", min=0.1, help="Memory of the GPU; detected when not given.")
+    ] = None,
+    task: TaskName = None,
+    as_json: Json = False,
+) -> None:
+    """Recommend models for the hardware, with the reason of each choice and of each refusal.
+
+    Memory is that of training with the model's preset. `llmbench models show ALIAS` tells all of one model,
+    `llmbench models estimate SPEC` its memory for any batch and length.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from pytest_llmbench.models.hardware import Hardware, detect
+    from pytest_llmbench.models.recommendation import recommend as recommend_for
+    from pytest_llmbench.models.registry import load_registry
+
+    hardware = Hardware.with_vram(vram) if vram else detect()
+    choices = recommend_for(load_registry(), hardware, task)
+    if as_json:
+        document = {
+            "hardware": {**dataclasses.asdict(hardware), "gb": round(hardware.gb, 2)},
+            "task": task,
+            "models": [_choice_document(choice) for choice in choices],
+        }
+        typer.echo(json.dumps(document, ensure_ascii=False, indent=2))
+        return
+    typer.echo(f"For training on {hardware.name} ({hardware.gb:.1f} GB), the best first:\n")
+    _print_choices(choices)
+    typer.echo("\n✓ recommended   · fits   ✗ refused      `llmbench models show ALIAS` tells more of one")
+
+
+def _choice_document(choice: Choice) -> dict[str, Any]:
+    return {
+        **_entry_document(choice.entry),
+        "verdict": choice.verdict,
+        "reason": choice.reason,
+        "basis": choice.basis,
+        "needed_bytes": choice.needed,
+        "batch_size": choice.batch_size,
+        "gradient_accumulation": choice.gradient_accumulation,
+    }
+
+
+def _entry_document(entry: ModelEntry) -> dict[str, Any]:
+    """The fields of an entry, with the reference's names for those that programs read."""
+    return {
+        "id": entry.alias,
+        "name": entry.name,
+        "hub": entry.hub,
+        "aliases": list(entry.aliases),
+        "family": entry.family,
+        "parameters": entry.parameters,
+        "licence": entry.licence,
+        "gated": entry.gated,
+        "chat_template": entry.chat_template,
+        "vram_required_gb": entry.vram_gb,
+        "quality_rating": entry.quality,
+        "speed_rating": entry.speed,
+        "description": entry.description,
+        "limitation": entry.limitation,
+        "preset": entry.training.model_dump(mode="json"),
+    }
+
+
+def _print_choices(choices: Sequence[Choice]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    for heading in ("model", "quality", "speed", "needs"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("why", ratio=1)
+    for choice in choices:
+        entry = choice.entry
+        needed = _gb(choice.needed) if choice.needed else "?"
+        name = f"{entry.alias}{' (gated)' if entry.gated else ''}"
+        stars = (_stars(entry.quality), _stars(entry.speed))
+        table.add_row(_SYMBOLS[choice.verdict], name, *stars, needed, choice.reason)
+    _print(table)
+
+
+def _print(table: Any) -> None:
+    import shutil
+
+    from rich.console import Console
+
+    Console(width=max(100, shutil.get_terminal_size((120, 24)).columns), highlight=False, markup=False).print(table)
+
+
+def _stars(rating: int | None) -> str:
+    return "★" * rating + "☆" * (5 - rating) if rating else "?"
+
+
+def _gb(size: float) -> str:
+    from pytest_llmbench.models.memory_estimate import in_gb
+
+    return in_gb(size)
+
+
+@models.command()
+def show(
+    alias: Annotated[str, typer.Argument(metavar="ALIAS", help="A name or hub id of the registry.")],
+    *,
+    task: TaskName = None,
+    as_json: Json = False,
+) -> None:
+    """Tell all that the registry says of one model, and the preset that it trains with."""
+    from pytest_llmbench.models.registry import load_registry
+
+    entry = load_registry().require(alias)
+    preset = entry.preset(task)
+    if as_json:
+        document = {**_entry_document(entry), "task": task, "preset": preset.model_dump(mode="json")}
+        typer.echo(json.dumps(document, ensure_ascii=False, indent=2))
+        return
+    _tell_pairs(_description(entry))
+    typer.echo(f"\npreset{f' for {task}' if task else ''}")
+    _tell_pairs(_settings(preset))
+
+
+def _description(entry: ModelEntry) -> Iterable[tuple[str, object]]:
+    yield "model", f"{entry.name} ({entry.alias}{''.join(f', {name}' for name in entry.aliases)})"
+    yield "hub", f"{entry.hub}{', gated: accept its licence there and log in' if entry.gated else ''}"
+    yield "parameters", f"{entry.parameters:,}" if entry.parameters else "?"
+    yield "licence", entry.licence or "?"
+    yield "quality", _stars(entry.quality)
+    yield "speed", _stars(entry.speed)
+    yield "asks for", f"{entry.vram_gb:g} GB to train, by experience" if entry.vram_gb else "?"
+    yield "chat template", "yes" if entry.chat_template else "no: it continues text"
+    yield "description", entry.description
+    if entry.limitation:
+        yield "limitation", entry.limitation
+    yield "written in", entry.source
+
+
+def _settings(preset: Preset) -> Iterable[tuple[str, object]]:
+    for name, value in preset.model_dump().items():
+        yield name.replace("_", " "), ", ".join(value) if isinstance(value, tuple) else value
+
+
+def _tell_pairs(pairs: Iterable[tuple[str, object]]) -> None:
+    for name, value in pairs:
+        typer.echo(f"  {name:<22} {value}")
+
+
+@models.command()
+def estimate(  # noqa: PLR0913  # one argument an option
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="Registry alias, hub id, or a folder with config.json.")],
+    *,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows at once; the preset's when not given.")] = None,
+    max_length: Annotated[int | None, typer.Option(min=1, help="Tokens of a row, or the context to answer in.")] = None,
+    quantization: Annotated[Literal["nf4", "int8", "none"] | None, typer.Option(help="How it is stored.")] = None,
+    rank: Annotated[int | None, typer.Option(min=1, help="The LoRA matrices' rank.")] = None,
+    answer_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of a row whose loss counts; all.")] = None,
+    gradient_checkpointing: Annotated[bool | None, typer.Option(help="Compute activations again.")] = None,
+    inference: Annotated[bool, typer.Option("--inference", help="Of answering instead of training.")] = False,
+    device: Annotated[Literal["cpu", "cuda"] | None, typer.Option(help="Where it runs; as detected.")] = None,
+    task: TaskName = None,
+    as_json: Json = False,
+) -> None:
+    """Tell what memory training or answering takes, by part. Nothing is downloaded or loaded."""
+    from pytest_llmbench.models.fitting import plan_of
+    from pytest_llmbench.models.hardware import detect
+    from pytest_llmbench.models.memory_estimate import estimate_inference, estimate_training
+
+    architecture, preset = _known(spec, task)
+    hardware = detect()
+    options: dict[str, Any] = {
+        "batch_size": batch_size,
+        "max_length": max_length,
+        "quantization": quantization,
+        "rank": rank,
+        "gradient_checkpointing": False if inference else gradient_checkpointing,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    plan = dataclasses.replace(plan_of(preset, device or hardware.device, answer_tokens=answer_tokens), **given)
+    if inference:
+        found = estimate_inference(
+            architecture,
+            batch_size=plan.batch_size,
+            context=plan.max_length,
+            quantization=plan.quantization,
+            device=plan.device,
+        )
+    else:
+        found = estimate_training(architecture, plan)
+    _tell_estimate(f"{'answering' if inference else 'training'} {spec}", plan, found, as_json=as_json)
+
+
+def _known(spec: str, task: Literal["chat", "completion", "classification"] | None) -> tuple[Architecture, Preset]:
+    """The shapes and the preset of a model; one that is not in the registry has the default preset.
+
+    Raises:
+        ModelError: nothing goes by that name, or its architecture cannot be known offline.
+    """
+    from pytest_llmbench.errors import ModelError
+    from pytest_llmbench.models.fitting import known_architecture
+    from pytest_llmbench.models.registry import Preset, load_registry
+    from pytest_llmbench.models.sources import locate
+
+    entry = load_registry().find(spec)
+    location = locate(spec) if entry is None else None
+    folder = location.place if location and location.kind == "folder" else None
+    architecture = known_architecture(spec, folder)
+    if architecture is None:
+        raise ModelError(f"{spec}: add its `architecture` to configs/models.yaml, or give its folder")
+    return architecture, entry.preset(task) if entry else Preset()
+
+
+def _tell_estimate(what: str, plan: Any, found: MemoryEstimate, *, as_json: bool) -> None:
+    from pytest_llmbench.models.fitting import describe
+
+    if as_json:
+        document = {"plan": dataclasses.asdict(plan), "parts_bytes": dict(found.parts), "total_bytes": found.total}
+        typer.echo(json.dumps(document, ensure_ascii=False, indent=2))
+        return
+    typer.echo(f"{what}, {describe(plan)}, on {'a GPU' if plan.device == 'cuda' else 'the CPU'}\n")
+    gib = 1024**3
+    for name, size in found.parts.items():
+        typer.echo(f"  {name:<34} {size / gib:7.2f} GB")
+    typer.echo(f"  {'in all':<34} {found.total / gib:7.2f} GB")

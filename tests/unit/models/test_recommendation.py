@@ -1,0 +1,100 @@
+"""What is recommended for how much memory, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pytest_llmbench.models.hardware import Hardware, detect
+from pytest_llmbench.models.memory import GIB, GpuMemory
+from pytest_llmbench.models.recommendation import Choice, recommend
+from pytest_llmbench.models.registry import Registry, Task, load_registry
+
+REGISTRY = load_registry()
+
+
+def _choices(gb: float, task: Task | None = None, registry: Registry = REGISTRY) -> dict[str, Choice]:
+    return {choice.entry.alias: choice for choice in recommend(registry, Hardware.with_vram(gb), task)}
+
+
+@pytest.mark.parametrize(
+    ("gb", "wanted"),
+    [
+        (2, {"distilgpt2", "gpt2"}),
+        (4, {"gpt2", "gpt2-medium"}),
+        (6, {"gpt2-medium", "gpt2-large"}),
+        (8, {"gpt2-large", "gpt2-xl"}),
+        (12, {"llama2-7b", "mistral-7b"}),
+    ],
+)
+def test_the_references_table_of_hardware_comes_out(gb: float, wanted: set[str]) -> None:
+    recommended = {alias for alias, choice in _choices(gb).items() if choice.verdict == "recommended"}
+    assert wanted <= recommended
+
+
+def test_phi_2_is_refused_on_6_gb_as_in_the_reference_and_what_would_fit_is_said() -> None:
+    choice = _choices(6)["phi-2"]
+    assert choice.verdict == "refused"
+    assert "6.3 GB even with one row" in choice.reason
+    assert "would fit with 1 x 512 tokens, nf4" in choice.reason
+
+
+def test_a_batch_that_would_not_fit_is_made_smaller_with_more_accumulation() -> None:
+    choice = _choices(2)["gpt2"]
+    assert (choice.batch_size, choice.gradient_accumulation) == (3, 6)
+    assert "the preset's 8 would not fit; accumulate 6" in choice.reason
+
+
+def test_below_the_figure_of_experience_a_model_fits_but_is_not_recommended() -> None:
+    choice = _choices(6)["mistral-7b"]
+    assert choice.verdict == "fits"
+    assert "by experience it asks for 12 GB" in choice.reason
+
+
+def test_the_model_with_made_up_dialogues_is_never_recommended() -> None:
+    assert _choices(24)["tinyllama"].verdict == "fits"
+    assert "made-up dialogues" in _choices(24)["tinyllama"].reason
+
+
+def test_models_without_a_chat_template_are_refused_for_chat_alone() -> None:
+    assert "no chat template" in _choices(6, "chat")["gpt2"].reason
+    assert _choices(6, "completion")["gpt2"].verdict != "refused"
+
+
+def test_a_model_of_unknown_architecture_is_judged_by_the_registrys_figure(tmp_path: Path) -> None:
+    path = tmp_path / "models.yaml"
+    path.write_text("models: {mine: {hub: me/mine, vram_gb: 3}, bare: {hub: me/bare}}")
+    choices = _choices(4, registry=load_registry(path))
+    assert (choices["mine"].verdict, choices["mine"].basis) == ("recommended", "registry")
+    assert "3 GB by the registry's figure" in choices["mine"].reason
+    assert (choices["bare"].verdict, choices["bare"].basis) == ("refused", "unknown")
+    assert _choices(2, registry=load_registry(path))["mine"].verdict == "refused"
+
+
+def test_large_models_are_not_recommended_on_a_cpu() -> None:
+    choices = {one.entry.alias: one for one in recommend(REGISTRY, Hardware("cpu", "the CPU", 64 * GIB))}
+    assert choices["smollm2-135m"].verdict == "recommended"
+    assert "a CPU would train it for days" in choices["mistral-7b"].reason
+
+
+@settings(max_examples=40, deadline=None)
+@given(gb=st.floats(0.5, 100), more=st.floats(0, 50))
+def test_more_memory_never_refuses_what_fitted(gb: float, more: float) -> None:
+    larger = _choices(gb + more)
+    for alias, choice in _choices(gb).items():
+        if choice.verdict != "refused":
+            assert larger[alias].verdict != "refused"
+            assert larger[alias].batch_size >= choice.batch_size
+
+
+def test_the_largest_gpu_is_taken_else_the_memory_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "pynvml", None)
+    monkeypatch.setattr(Path, "glob", lambda *_: iter([Path("/dev/nvidia0")]))
+    found = [GpuMemory(0, "small", 0, 0, 4 * GIB), GpuMemory(1, "large", 0, 0, 8 * GIB)]
+    monkeypatch.setattr("pytest_llmbench.models.memory.gpu_memory", lambda: found)
+    assert detect() == Hardware("cuda", "large", 8 * GIB)
+    found.clear()
+    assert detect().device == "cpu"
