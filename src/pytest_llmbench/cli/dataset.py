@@ -2,38 +2,264 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-dataset = typer.Typer(no_args_is_help=True, help="Make training sets.")
+from pytest_llmbench.cli.settings_options import Json
+
+if TYPE_CHECKING:
+    from pytest_llmbench.cases import Case
+    from pytest_llmbench.training.splitting import Split
+    from pytest_llmbench.training.template_checks import Finding
+
+dataset = typer.Typer(no_args_is_help=True, help="Make, validate, split and check training sets.")
+
+_CONTAMINATED = 1
+_SYMBOLS = {"error": "✗", "warning": "⚠", "note": "·"}
+_OVERFULL = 0.05  # share of the rows that a side may differ from what was asked, before it is told
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="Rows: .jsonl, .csv or .json.")]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed makes the same files.")]
+Shares = Annotated[str, typer.Option(metavar="TRAIN/VAL/TEST", help="Percentages of the sides.")]
+Vocabulary = Annotated[Path, typer.Option(help="The tools.")]
+_DEFAULT_SHARES = "80/10/10"
+_DEFAULT_VOCABULARY = Path("prompts/tools.yaml")
 
 
 @dataset.command()
-def generate(
-    templates: Annotated[Path, typer.Argument(metavar="YAML", help="Patterns of prompts with their answers.")],
+def generate(  # noqa: PLR0913  # one argument an option
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="Chunks or rows (.jsonl, .csv, .json), templates or vocabulary.")
+    ],
     *,
     output: Annotated[Path, typer.Option(metavar="JSONL", help="The training rows.")],
-    heldout: Annotated[Path | None, typer.Option(metavar="JSONL", help="Rows to test with, kept out of them.")] = None,
-    vocabulary: Annotated[Path, typer.Option(help="The tools.")] = Path("prompts/tools.yaml"),
-    prompts: Annotated[Path, typer.Option(help="Suites whose prompts no row may come near.")] = Path("prompts"),
-    rows: Annotated[int, typer.Option(min=1, help="Rows of each kind (command, request, misspelt) a tool.")] = 36,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same file.")] = 42,
+    method: Annotated[
+        Literal["simple", "augmented", "llm"],
+        typer.Option(help="Plain questions; paraphrased and misspelt ones too; or written by a served model."),
+    ] = "augmented",
+    count: Annotated[int | None, typer.Option(min=1, help="Rows in all; else what the source holds.")] = None,
+    split: Annotated[bool, typer.Option("--split", help="Write OUTPUT_train, _val and _test instead.")] = False,
+    shares: Shares = _DEFAULT_SHARES,
+    heldout: Annotated[
+        Path | None, typer.Option(metavar="JSONL", help="From templates: rows to test with, kept out of them.")
+    ] = None,
+    vocabulary: Vocabulary = _DEFAULT_VOCABULARY,
+    prompts: Annotated[
+        Path | None, typer.Option(help="Suites whose prompts no row may come near; prompts/ if there.")
+    ] = None,
+    rows: Annotated[int, typer.Option(min=1, help="From templates: rows of each kind a tool.")] = 36,
+    system: Annotated[str | None, typer.Option(metavar="TEXT", help="From chunks: the rows' system prompt.")] = None,
+    phrasing: Annotated[
+        Path | None, typer.Option(metavar="YAML", help="Questions and noise; those for French by default.")
+    ] = None,
+    server: Annotated[
+        str | None, typer.Option(metavar="URL", help="For llm: an OpenAI-compatible server; key in LLMBENCH_API_KEY.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(metavar="NAME", help="For llm: the served model.")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="For llm: questions at a time.")] = 4,
+    seed: Seed = 42,
+    as_json: Json = False,
 ) -> None:
-    """Make a training set from templates, away from the prompts of the suites."""
-    from pytest_llmbench.atomic import write_text
-    from pytest_llmbench.cases import load_cases, load_vocabulary
-    from pytest_llmbench.training.dataset import KINDS, generate, reserved_prompts
-    from pytest_llmbench.training.templates import load_templates
+    """Make a training set, away from the prompts of the suites.
 
-    tools = load_vocabulary(vocabulary)
-    reserved = reserved_prompts(load_cases([prompts], tools))
-    made = generate(load_templates(templates, tools), reserved, per_tool=dict.fromkeys(KINDS, rows), seed=seed)
-    write_text(output, made.to_jsonl(made.train))
-    if heldout is not None:
-        write_text(heldout, made.to_jsonl(made.heldout))
-    typer.echo(
-        f"{output}: {len(made.train)} rows, {len(made.heldout)} held out; "
-        f"{made.dropped} left out for being too near to a prompt of {prompts} or to a held-out row"
+    SOURCE is told by its content: chunks have a text, rows have messages, prompt and completion, or instruction and
+    output. With the method llm, what the model answered is kept in OUTPUT.journal, so that a stopped run goes on.
+    """
+    from pytest_llmbench.dataset_making import Order, Writer, make
+    from pytest_llmbench.datasets import write_rows, write_sides
+    from pytest_llmbench.training.phrasing import FRENCH, load_phrasing
+    from pytest_llmbench.training.splitting import parse_shares, split_rows
+
+    parts = parse_shares(shares)
+    key = os.environ.get("LLMBENCH_API_KEY", "")
+    journal = output.with_name(f"{output.stem}.journal")
+    order = Order(
+        source=source,
+        method=method,
+        phrasing=load_phrasing(phrasing or FRENCH),
+        cases=_cases(prompts, vocabulary),
+        vocabulary=vocabulary,
+        count=count,
+        rows_of_a_kind=rows,
+        system=system,
+        seed=seed,
+        writer=Writer(server, journal, model, key, concurrency) if server else None,
     )
+    with _progress("asking the model") as progress:
+        made = make(order, progress)
+    told: dict[str, object] = {"source": made.origin, "rows": len(made.rows), "notes": made.notes}
+    if split:
+        sides = split_rows(made.rows, parts, seed=seed)
+        files = write_sides(made.rows, sides, output)
+        told |= _split_told(sides, files)
+    else:
+        write_rows(output, made.rows)
+        files = {"rows": output}
+        told |= {"files": {"rows": {"path": str(output), "rows": len(made.rows)}}}
+    if heldout is not None:
+        write_rows(heldout, made.heldout)
+        told["heldout"] = {"path": str(heldout), "rows": len(made.heldout)}
+    if as_json:
+        typer.echo(json.dumps(told, ensure_ascii=False, indent=2))
+        return
+    if split:
+        _show_split(sides, files)
+    else:
+        typer.echo(f"{output}: {len(made.rows)} rows" + (f", {len(made.heldout)} held out" if made.heldout else ""))
+    for note in made.notes:
+        typer.echo(f"  {note}")
+
+
+@dataset.command()
+def validate(file: File, *, as_json: Json = False) -> None:
+    """Read a dataset of any form and size, and tell what it holds; wrong rows end with exit code 2 and their lines."""
+    from pytest_llmbench.datasets import validate
+
+    with _progress("reading", file) as progress:
+        summary = validate(file, progress)
+    if as_json:
+        typer.echo(json.dumps(summary.to_json(), ensure_ascii=False, indent=2))
+        return
+    typer.echo(f"{file}: {summary.rows} rows, form '{summary.form}'")
+    typer.echo("  messages  " + ", ".join(f"{role} {number}" for role, number in sorted(summary.roles.items())))
+    typer.echo("  turns     " + ", ".join(f"{turns}: {rows} rows" for turns, rows in sorted(summary.turns.items())))
+    for name, lengths in (("prompt", summary.prompt), ("answer", summary.answer)):
+        longest = f"{lengths.most} (line {lengths.longest_line})"
+        typer.echo(f"  {name:<9} {lengths.least} to {longest} characters, {lengths.mean:.0f} on average")
+    if summary.extra_keys:
+        typer.echo("  also      " + ", ".join(f"{key} {rows}" for key, rows in sorted(summary.extra_keys.items())))
+
+
+@dataset.command()
+def split(
+    file: File,
+    *,
+    output: Annotated[Path | None, typer.Option(metavar="NAME", help="Files NAME_train.jsonl …; FILE's name.")] = None,
+    shares: Shares = _DEFAULT_SHARES,
+    seed: Seed = 42,
+    as_json: Json = False,
+) -> None:
+    """Split a dataset into train, val and test, nearly equal questions on one side."""
+    from pytest_llmbench.datasets import split_file
+    from pytest_llmbench.training.splitting import parse_shares
+
+    with _progress("splitting", file) as progress:
+        sides, files = split_file(file, output or file, shares=parse_shares(shares), seed=seed, progress=progress)
+    if as_json:
+        typer.echo(json.dumps(_split_told(sides, files), ensure_ascii=False, indent=2))
+    else:
+        _show_split(sides, files)
+
+
+@dataset.command()
+def check(
+    file: File,
+    *,
+    model: Annotated[
+        str | None, typer.Option(metavar="SPEC", help="Count its tokens, look at its chat template.")
+    ] = None,
+    max_length: Annotated[
+        int | None, typer.Option(min=8, help="Most tokens of a row; else what the model can read.")
+    ] = None,
+    suites: Annotated[Path | None, typer.Option(help="Suites that no row may come near; prompts/ if there.")] = None,
+    vocabulary: Vocabulary = _DEFAULT_VOCABULARY,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 when rows come near to a suite.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Look for duplicates, over-long rows, a template that does not fit, and rows that the suites ask."""
+    from pytest_llmbench.datasets import check
+
+    cases = _cases(suites, vocabulary)
+    with _progress("checking", file) as progress:
+        checked = check(file, cases=cases, model=model, max_length=max_length, progress=progress)
+    if as_json:
+        document = {
+            "rows": checked.rows,
+            "cases": len(cases),
+            "findings": [dataclasses.asdict(finding) for finding in checked.findings],
+            "contaminated": [dataclasses.asdict(match) for match in checked.contaminated],
+        }
+        typer.echo(json.dumps(document, ensure_ascii=False, indent=2))
+    else:
+        _show_findings(checked.findings)
+        against = f", against {len(cases)} cases" if cases else ", against no suite (--suites)"
+        typer.echo(f"{file}: {checked.rows} rows{against}; {_verdict(checked.findings)}")
+    if strict and checked.contaminated:
+        raise typer.Exit(_CONTAMINATED)
+
+
+def _cases(suites: Path | None, vocabulary: Path) -> Sequence[Case]:
+    """The cases of the given suites; of the project's own when there are any and none were given."""
+    from pytest_llmbench.cases import load_cases, load_vocabulary
+
+    if suites is None and not Path("prompts").is_dir():
+        return ()
+    return load_cases([suites or Path("prompts")], load_vocabulary(vocabulary) if vocabulary.exists() else None)
+
+
+def _split_told(sides: Split, files: dict[str, Path]) -> dict[str, object]:
+    from pytest_llmbench.training.splitting import SIDES
+
+    sizes = dict(zip(SIDES, sides.sizes, strict=True))
+    return {
+        "files": {side: {"path": str(path), "rows": sizes[side]} for side, path in files.items()},
+        "clusters": sides.clusters,
+        "largest_cluster": sides.largest,
+        "exact": sides.exact,
+    }
+
+
+def _show_split(sides: Split, files: dict[str, Path]) -> None:
+    from pytest_llmbench.training.splitting import SIDES
+
+    sizes = dict(zip(SIDES, sides.sizes, strict=True))
+    total = sum(sides.sizes)
+    for side, path in files.items():
+        typer.echo(f"{path}: {sizes[side]} rows ({sizes[side] / total:.1%})")
+    typer.echo(f"  {sides.clusters} groups of near questions stay together, the largest has {sides.largest} rows")
+    if any(abs(size - target) > _OVERFULL * total for size, target in zip(sides.sizes, sides.targets, strict=True)):
+        typer.echo("  the shares could not be met: the groups are too large; more varied questions would help")
+    if not sides.exact:
+        typer.echo("  the dataset is large: only rows that begin alike, end alike or share their words were compared")
+
+
+def _show_findings(findings: Sequence[Finding]) -> None:
+    for finding in findings:
+        count = f" [{finding.count}]" if finding.count > 1 else ""
+        typer.echo(f"{_SYMBOLS[finding.severity]} {finding.check:<15} {finding.message}{count}")
+        for where in finding.where:
+            typer.echo(f"{'':<18}{where}")
+
+
+def _verdict(findings: Sequence[Finding]) -> str:
+    counts = {severity: sum(finding.severity == severity for finding in findings) for severity in _SYMBOLS}
+    told = [f"{number} {severity}{'s' if number > 1 else ''}" for severity, number in counts.items() if number]
+    return ", ".join(told) or "nothing found"
+
+
+@contextlib.contextmanager
+def _progress(what: str, file: Path | None = None) -> Iterator[Callable[..., None]]:
+    """A bar on a terminal, nothing elsewhere. It is told how much is done, and of how much where no file says it."""
+    import sys
+
+    if not sys.stderr.isatty():
+        yield lambda *_: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    size = file.stat().st_size if file is not None and file.is_file() else None
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=size)
+
+        def tell(done: int, of: int | None = size) -> None:
+            bar.update(task, completed=done, total=of)
+
+        yield tell

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import re
+from collections.abc import Mapping, Sequence
 
 from pytest_llmbench.training.overlap import without_accents
-from pytest_llmbench.training.templates import Noise
 
 _WORD_CHANGED = 0.55  # leaves about half of a short command readable, as in real transcripts
 _KNOWN_MISHEARING = 0.6
@@ -14,6 +15,14 @@ _BY_EAR = 0.8
 _SHORTEST_TYPED_WRONG = 4  # letters; a typo in a shorter word makes another word of it
 
 _PARTS = re.compile(r"(\s+)")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Noise:
+    """How words are misheard (`words`: what is heard) and spelt by ear (`sounds`: a pattern, and other letters)."""
+
+    words: Mapping[str, Sequence[str]]
+    sounds: Sequence[tuple[re.Pattern[str], str]]
 
 
 def misspell(text: str, noise: Noise, rng: random.Random) -> str:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.cases import Vocabulary
 from pytest_llmbench.documents import Document, Faults, read_yaml, suggestion
 from pytest_llmbench.errors import UsageError, located
+from pytest_llmbench.training.misspelling import Noise
+from pytest_llmbench.training.phrasing import load_phrasing, read_noise
 
 KINDS = ("commands", "requests", "heldout")
 
 _INTENT_KEYS = ("answer", *KINDS)
 _KEYS = ("language", "system", "openers", "closers", "slots", "tools", "noise")
+_OPTIONAL = {"language", "noise"}
 _CHOICE = re.compile(r"\(([^()]*)\)")
 _SLOT = re.compile(r"\{(\w+)\}")
 
@@ -31,16 +34,11 @@ class Intent:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Noise:
-    """How words are misheard (`words`: what is heard) and spelt by ear (`sounds`: a pattern, and other letters)."""
-
-    words: Mapping[str, Sequence[str]]
-    sounds: Sequence[tuple[re.Pattern[str], str]]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
 class Templates:
-    """A whole template file. `slots` maps a slot to its values: what is said, and how an answer writes it."""
+    """A whole template file, with the noise of its language.
+
+    `slots` maps a slot to its values: what is said, and how an answer writes it.
+    """
 
     system: str
     openers: tuple[str, ...]
@@ -93,13 +91,13 @@ def load_templates(path: Path | str, vocabulary: Vocabulary) -> Templates:
         for tool, listed in data["tools"].items()
         for intent in listed
     )
-    noise = Noise(data["noise"]["words"], [(re.compile(heard), spelt) for heard, spelt in data["noise"]["sounds"]])
+    noise = read_noise(document) if "noise" in data else load_phrasing().noise
     return Templates(data["system"], tuple(data["openers"]), tuple(data["closers"]), slots, intents, noise)
 
 
 def _check(document: Document, vocabulary: Vocabulary) -> None:
     data = document.data
-    if not isinstance(data, dict) or not set(_KEYS) >= set(data) >= set(_KEYS) - {"language"}:
+    if not isinstance(data, dict) or not set(_KEYS) >= set(data) >= set(_KEYS) - _OPTIONAL:
         wanted = ", ".join(_KEYS)
         raise UsageError(located(document.path, 1, f"a template file has exactly these keys: {wanted}"))
     faults = Faults()

@@ -139,6 +139,7 @@ def _edited(tmp_path: Path, old: str, new: str) -> Path:
         ("coupe) {program}", "coupe) {programm}", r"the slot 'programm' .* does not exist; did you mean 'program'"),
         ("answer: J'envoie un message à {person}.", "answer: J'écris à {city}.", "uses the slot 'city', which"),
         ("language: fr\n", "langue: fr\n", "has exactly these keys"),
+        ("tools:\n", "noise: {words: {}, sounds: [['(', x]]}\ntools:\n", r"templates.yaml:\d+: '\(' is no regular"),
     ],
 )
 def test_a_wrong_template_file_is_refused_with_what_and_where(
@@ -146,20 +147,3 @@ def test_a_wrong_template_file_is_refused_with_what_and_where(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         load_templates(_edited(tmp_path, old, new), vocabulary)
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("", "holds no row"),
-        ("[]", "rows.jsonl:1: a row is an object"),
-        ('{"prompt": "monte le son", "completion": []}', "rows.jsonl:1: 'prompt' must be a list of messages"),
-        ('{"prompt": [{"role": "boss", "content": "x"}]}', "each with a role"),
-        ("{", "rows.jsonl:1: not valid JSON"),
-    ],
-)
-def test_rows_of_another_form_are_refused_with_their_line(tmp_path: Path, line: str, message: str) -> None:
-    path = tmp_path / "rows.jsonl"
-    path.write_text(line, encoding="utf-8")
-    with pytest.raises(UsageError, match=message):
-        read_rows(path)

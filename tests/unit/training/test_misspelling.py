@@ -6,9 +6,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmbench.training.misspelling import misspell
+from pytest_llmbench.training.misspelling import Noise, misspell
 from pytest_llmbench.training.overlap import bare
-from pytest_llmbench.training.templates import Noise
 
 NOISE = Noise({"fait": ["fé"]}, [(re.compile("qu"), "k"), (re.compile(r"e\b"), "")])
 

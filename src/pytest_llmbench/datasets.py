@@ -1,0 +1,168 @@
+"""Datasets from sources to sides: made, validated, checked and split, in files of any size."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from pytest_llmbench.atomic import replacing
+from pytest_llmbench.cases import Case
+from pytest_llmbench.training.checking import DatasetCheck
+from pytest_llmbench.training.contamination import Match, contamination
+from pytest_llmbench.training.record_files import Progress, no_progress
+from pytest_llmbench.training.rows import stream_rows
+from pytest_llmbench.training.splitting import SHARES, SIDES, Split, split_rows
+from pytest_llmbench.training.summary import Summary, summarise
+from pytest_llmbench.training.template_checks import Finding
+
+_ROWS_AT_ONCE = 2048
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Checked:
+    """What a check found. `contaminated` are the rows that come near to a case, by their places from 0."""
+
+    rows: int
+    findings: tuple[Finding, ...]
+    contaminated: tuple[Match, ...]
+
+
+def validate(path: Path, progress: Progress = no_progress) -> Summary:
+    """Read a whole dataset and count what it holds.
+
+    Raises:
+        UsageError: a row is wrong; see `training.rows.stream_rows`.
+    """
+    return summarise(stream_rows(path, progress))
+
+
+def check(
+    path: Path,
+    *,
+    cases: Sequence[Case] = (),
+    model: str | None = None,
+    max_length: int | None = None,
+    progress: Progress = no_progress,
+) -> Checked:
+    """Look for what is wrong with a dataset that reads well.
+
+    `cases` are what no row may come near; `model` is a spec whose tokenizer and chat template are to be used.
+    `max_length` is the most tokens of a row, the model's context when None.
+
+    Raises:
+        UsageError: the dataset is wrong; see `training.rows.stream_rows`.
+        ModelError: no such model.
+    """
+    tokenizer, context = load_tokenizer(model) if model else (None, None)
+    rows = stream_rows(path, progress)
+    with DatasetCheck(path, cases=cases, tokenizer=tokenizer, limit=max_length or context) as checking:
+        while batch := list(itertools.islice(rows, _ROWS_AT_ONCE)):
+            checking.add(batch)
+        return Checked(len(checking.lines), tuple(checking.findings()), tuple(checking.matches))
+
+
+def contaminated(path: Path, cases: Sequence[Case]) -> list[Match]:
+    """The rows of a dataset file that come near to a case; see `training.contamination`.
+
+    Raises:
+        UsageError: the dataset is wrong.
+    """
+    return contamination((numbered.row for numbered in stream_rows(path)), cases)
+
+
+def split_file(
+    path: Path,
+    output: Path,
+    *,
+    shares: Sequence[int] = SHARES,
+    seed: int = 42,
+    progress: Progress = no_progress,
+) -> tuple[Split, dict[str, Path]]:
+    """Split a dataset into `<output>_train.jsonl`, `_val.jsonl` and `_test.jsonl`, near questions on one side.
+
+    `output` is a file whose ending does not count. Sides without a share get no file. The file is read twice.
+
+    Raises:
+        UsageError: the dataset is wrong, or its questions are too alike to be split.
+        NotReadyError: the disk is full.
+    """
+    split = split_rows((numbered.row for numbered in stream_rows(path, progress)), shares, seed=seed)
+    rows = (numbered.row for numbered in stream_rows(path, progress))
+    return split, write_sides(rows, split, output)
+
+
+def write_sides(rows: Iterable[Mapping[str, Any]], split: Split, output: Path) -> dict[str, Path]:
+    """Write each row to the file of its side; all files appear together, when all rows are written."""
+    paths = {
+        side: output.with_name(f"{output.stem}_{side}.jsonl")
+        for side, target in zip(SIDES, split.targets, strict=True)
+        if target
+    }
+    with contextlib.ExitStack() as stack:
+        temporary = {side: stack.enter_context(replacing(path)) for side, path in paths.items()}
+        files: dict[str, IO[str]] = {
+            side: stack.enter_context(path.open("w", encoding="utf-8")) for side, path in temporary.items()
+        }
+        for row, side in zip(rows, split.sides, strict=True):
+            files[SIDES[side]].write(_line(row))
+    return paths
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Write rows as JSON Lines, whole or not at all; tells how many."""
+    count = 0
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(_line(row))
+            count += 1
+    return count
+
+
+def load_tokenizer(spec: str) -> tuple[Any, int | None]:
+    """The tokenizer of a model spec, and how many tokens the model can read, where its configuration says so.
+
+    Raises:
+        ModelError: no such model, or it has no tokenizer.
+        NotReadyError: a package is missing.
+    """
+    from pytest_llmbench.models.failures import explained, needs_local_extra
+    from pytest_llmbench.models.quiet import quiet_libraries
+    from pytest_llmbench.models.sources import resolve
+
+    source = resolve(spec)
+    try:
+        from transformers import AutoConfig, AutoTokenizer
+
+        with quiet_libraries(), explained(source):
+            config = AutoConfig.from_pretrained(source.path)
+            return AutoTokenizer.from_pretrained(source.path), getattr(config, "max_position_embeddings", None)
+    except ImportError as error:
+        raise needs_local_extra(error) from error
+
+
+def find_dataset(record: Mapping[str, Any], folders: Iterable[Path]) -> Path | None:
+    """The file an adapter was trained on: of the name and the SHA-256 in its training record, in one of the folders."""
+    told = record.get("dataset")
+    if not isinstance(told, Mapping):
+        return None
+    for folder in folders:
+        path = folder / str(told.get("name"))
+        if path.is_file() and file_sha256(path) == told.get("sha256"):
+            return path
+    return None
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file of any size."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False) + "\n"

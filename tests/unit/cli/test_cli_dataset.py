@@ -1,0 +1,79 @@
+"""`llmbench dataset`: made, validated, split and checked from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from command_line import llmbench
+
+from pytest_llmbench.training.row_forms import new_row
+
+ROOT = Path(__file__).parents[3]
+SUITE = "category: c\ncases:\n  - {id: a, prompt: monte le son de la télé}\n"
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with twenty rows."""
+    monkeypatch.chdir(tmp_path)
+    rows = [new_row(f"{n} {n**7}", "Oui.", kind="command") for n in range(100, 120)]
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return tmp_path
+
+
+def test_the_demos_files_are_made_again_byte_for_byte(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    made = llmbench(
+        "dataset", "generate", "data/templates.yaml", "--output", project / "t.jsonl", "--heldout", project / "h.jsonl"
+    )
+    assert made.exit_code == 0
+    assert (project / "t.jsonl").read_bytes() == Path("data/train.jsonl").read_bytes()
+    assert (project / "h.jsonl").read_bytes() == Path("data/heldout.jsonl").read_bytes()
+
+
+def test_generate_writes_the_sides_under_the_references_names(project: Path) -> None:
+    Path("chunks.jsonl").write_text('{"title": "GIDAF", "text": "Un outil.", "version": 4}\n', encoding="utf-8")
+    done = llmbench(
+        *("dataset", "generate", "chunks.jsonl", "--method", "augmented", "--count", "20", "--split"),
+        *("--output", "data/dataset_20.jsonl", "--json"),
+    )
+    told = json.loads(done.stdout)
+    assert sorted(path.name for path in (project / "data").iterdir()) == [
+        f"dataset_20_{side}.jsonl" for side in ("test", "train", "val")
+    ]
+    assert sum(side["rows"] for side in told["files"].values()) == told["rows"] == 20
+
+
+def test_validate_tells_what_a_dataset_holds() -> None:
+    assert "rows.jsonl: 20 rows, form 'prompt'" in llmbench("dataset", "validate", "rows.jsonl").stdout
+    told = json.loads(llmbench("dataset", "validate", "rows.jsonl", "--json").stdout)
+    assert (told["rows"], told["roles"], told["extra_keys"]) == (20, {"user": 20, "assistant": 20}, {"kind": 20})
+
+
+def test_a_wrong_row_ends_with_its_line_and_exit_code_2() -> None:
+    Path("wrong.jsonl").write_text('{"prompt": "a", "completion": "b"}\n{"prompt": "a"}\n', encoding="utf-8")
+    done = llmbench("dataset", "validate", "wrong.jsonl")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: wrong.jsonl:2: the row has no 'completion'")
+
+
+def test_split_tells_sizes_and_files() -> None:
+    done = llmbench("dataset", "split", "rows.jsonl", "--shares", "70/0/30")
+    assert done.stdout.splitlines()[:2] == ["rows_train.jsonl: 14 rows (70.0%)", "rows_test.jsonl: 6 rows (30.0%)"]
+    assert not Path("rows_val.jsonl").exists()
+
+
+def test_check_ends_with_1_only_when_it_is_strict_and_a_row_is_in_a_suite() -> None:
+    Path("suite.yaml").write_text(SUITE, encoding="utf-8")
+    words = ("dataset", "check", "rows.jsonl", "--suites", "suite.yaml")
+    assert llmbench(*words, "--strict").exit_code == 0
+    with Path("rows.jsonl").open("a", encoding="utf-8") as rows:
+        rows.write(json.dumps(new_row("Monte le son de la tele", "Oui.")) + "\n")
+    assert llmbench(*words).exit_code == 0
+    strict = llmbench(*words, "--strict")
+    assert strict.exit_code == 1
+    assert "rows.jsonl:21: 'Monte le son de la tele' is the same as c/a" in strict.stdout
+    (match,) = json.loads(llmbench(*words, "--json").stdout)["contaminated"]
+    assert (match["row"], match["case"], match["similarity"]) == (20, "c/a", 1.0)

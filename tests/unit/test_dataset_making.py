@@ -1,0 +1,153 @@
+"""Datasets from every source: by rule, or by a served model whose answers survive a stop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fake_chat_server import Behaviour, FakeChatServer, refusing, whole
+
+from pytest_llmbench.cases import Case
+from pytest_llmbench.dataset_making import Made, Method, Order, Writer, make
+from pytest_llmbench.errors import ServerError, UsageError
+from pytest_llmbench.training.phrasing import load_phrasing
+
+ROOT = Path(__file__).parents[2]
+VOCABULARY = ROOT / "prompts/tools.yaml"
+CHUNKS = [{"title": f"Outil{n}", "text": f"Outil{n} sert à {n}.", "version": f"{n}.0"} for n in range(10, 14)]
+
+
+@pytest.fixture
+def chunks(tmp_path: Path) -> Path:
+    path = tmp_path / "chunks.jsonl"
+    path.write_text("".join(json.dumps(chunk) + "\n" for chunk in CHUNKS), encoding="utf-8")
+    return path
+
+
+def _make(source: Path, method: Method, **options: object) -> Made:
+    return make(Order(source, method, load_phrasing(), vocabulary=VOCABULARY, **options))  # type: ignore[arg-type]
+
+
+def _asked(made: Made) -> list[str]:
+    return [row["prompt"][-1]["content"] for row in made.rows]
+
+
+def test_chunks_give_a_plain_question_for_each_thing_they_tell(chunks: Path) -> None:
+    made = _make(chunks, "simple", system="Tu aides.")
+    assert sorted(_asked(made)) == sorted(
+        question
+        for n in range(10, 14)
+        for question in (f"Qu'est-ce que Outil{n} ?", f"Quelle est la version de Outil{n} ?")
+    )
+    assert {row["prompt"][0]["content"] for row in made.rows} == {"Tu aides."}
+
+
+def test_augmented_makes_as_many_as_asked_and_tells_when_it_cannot(chunks: Path) -> None:
+    assert len(_make(chunks, "augmented", count=60).rows) == 60
+    short = _make(chunks, "simple", count=60)
+    assert (len(short.rows), short.notes) == (
+        8,
+        ("the source gives 8 rows, not 60; --method augmented makes more of the same",),
+    )
+
+
+def test_no_row_comes_near_a_case(chunks: Path) -> None:
+    case = Case("c", "1", "quelle est la version de Outil10", ())
+    made = _make(chunks, "augmented", count=40, cases=[case])
+    assert len(made.rows) == 40
+    assert not [text for text in _asked(made) if "version de Outil10" in text and "Quelle est" in text]
+    assert "too near to a prompt of the suites" in made.notes[-1]
+
+
+def test_rows_of_another_form_are_converted(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("instruction,output\nmonte le son,Oui.\nquel temps fait-il,Beau.\n", encoding="utf-8")
+    assert sorted(_asked(_make(path, "simple"))) == ["monte le son", "quel temps fait-il"]
+    assert len(_make(path, "augmented", count=12).rows) == 12
+
+
+def test_a_count_of_templates_is_spread_over_the_tools() -> None:
+    made = _make(ROOT / "data/templates.yaml", "simple", count=26)
+    tools = [row["tool"] for row in made.rows]
+    assert len(made.rows) == 26
+    assert {tools.count(tool) for tool in set(tools)} == {2}
+    assert {row["kind"] for row in made.rows} == {"command", "request"}
+
+
+@pytest.mark.parametrize(
+    ("method", "message"), [("simple", "is a vocabulary, which holds no sentences"), ("llm", "needs the --server")]
+)
+def test_a_source_that_cannot_be_used_so_is_refused_with_what_to_do(method: Method, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        _make(VOCABULARY, method)
+
+
+def _saying(text: str, finish: str = "stop") -> Behaviour:
+    return whole(choices=[{"message": {"content": text}, "finish_reason": finish}])
+
+
+def _pairs(*questions: str) -> str:
+    return json.dumps([{"question": question, "reponse": f"Réponse à {question}"} for question in questions])
+
+
+@pytest.fixture
+def server() -> Iterator[FakeChatServer]:
+    serving = FakeChatServer(_saying("[]"))
+    yield serving
+    serving.close()
+
+
+def _writer(server: FakeChatServer, tmp_path: Path) -> Writer:
+    return Writer(server.url, tmp_path / "out.journal", concurrency=1)
+
+
+def test_a_model_writes_rows_and_what_it_got_wrong_is_counted(
+    chunks: Path, tmp_path: Path, server: FakeChatServer
+) -> None:
+    server.behaviours = [
+        _saying(_pairs("Un ?", "Deux ?")),
+        _saying("Bien sûr ! Voici."),
+        _saying(_pairs("Un ?", "Trois ?")),
+        _saying(_pairs("Quatre ?"), finish="length"),
+    ]
+    made = _make(chunks, "llm", writer=_writer(server, tmp_path), system="Tu aides.")
+    assert sorted(_asked(made)) == ["Deux ?", "Trois ?", "Un ?"]
+    assert made.notes == (
+        "11 of what the model wrote refused: no JSON list (5), no whole answer came (5), repeated (1)",
+    )
+    assert all("Outil1" in body["messages"][1]["content"] and body["seed"] for body in server.bodies)
+
+
+def test_a_stopped_generation_goes_on_without_asking_twice(
+    chunks: Path, tmp_path: Path, server: FakeChatServer
+) -> None:
+    server.behaviours = [_saying(_pairs("Un ?")), _saying(_pairs("Deux ?")), refusing(401)]
+    with pytest.raises(ServerError, match="401"):
+        _make(chunks, "llm", writer=_writer(server, tmp_path))
+    with (tmp_path / "out.journal").open("a") as journal:
+        journal.write('{"key": "torn')
+    server.behaviours = [_saying(_pairs("Trois ?")), _saying(_pairs("Quatre ?"))]
+    server.bodies.clear()
+    made = _make(chunks, "llm", writer=_writer(server, tmp_path))
+    assert len(server.bodies) == 2
+    assert sorted(_asked(made)) == ["Deux ?", "Quatre ?", "Trois ?", "Un ?"]
+    server.bodies.clear()
+    assert _make(chunks, "llm", writer=_writer(server, tmp_path)).rows == made.rows
+    assert server.bodies == []
+
+
+def test_a_count_is_parted_over_the_tools_of_a_vocabulary(tmp_path: Path, server: FakeChatServer) -> None:
+    with pytest.raises(UsageError, match="no row could be made"):
+        _make(VOCABULARY, "llm", count=200, writer=_writer(server, tmp_path))
+    asked = [body["messages"][1]["content"] for body in server.bodies]
+    assert len(asked) == 25  # 200 rows and a quarter to spare, ten at a time
+    assert len(set(asked)) == 25
+
+
+def test_a_server_that_is_not_there_is_named_by_the_option(chunks: Path, tmp_path: Path) -> None:
+    with pytest.raises(ServerError, match=r"start the server, or correct --server$"):
+        _make(chunks, "llm", writer=Writer("http://127.0.0.1:9", tmp_path / "j"))
+    with pytest.raises(UsageError, match=r"^--server 'localhost' is no URL"):
+        _make(chunks, "llm", writer=Writer("localhost", tmp_path / "j"))

@@ -1,0 +1,96 @@
+"""Whole dataset files: split, checked and found again, without holding them in memory."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pytest_llmbench import datasets
+from pytest_llmbench.cases import Case
+from pytest_llmbench.errors import UsageError
+from pytest_llmbench.training import near
+from pytest_llmbench.training.row_forms import new_row
+from pytest_llmbench.training.rows import read_rows
+
+MEGABYTE = 2**20
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    """Rows of ten thousand characters, 9 MB in all, no two alike."""
+    path = tmp_path / "large.jsonl"
+    with path.open("w", encoding="utf-8") as file:
+        for number in range(800):
+            row = {"prompt": f"{number:x} {number**3} question {number**5}", "completion": "réponse " * 1300}
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        datasets.validate,
+        lambda path: datasets.split_file(path, path),
+        datasets.check,
+    ],
+    ids=["validate", "split", "check"],
+)
+@pytest.mark.parametrize("exact_texts", [10, 12_000])
+def test_a_large_file_is_worked_on_with_little_memory(
+    dataset: Path, work: Callable[[Path], object], exact_texts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(near, "EXACT_TEXTS", exact_texts)
+    monkeypatch.setattr(near, "_BLOCK", 128)
+    monkeypatch.setattr(datasets, "_ROWS_AT_ONCE", 64)
+    tracemalloc.start()
+    try:
+        work(dataset)
+        assert tracemalloc.get_traced_memory()[1] < 3 * MEGABYTE < dataset.stat().st_size / 2
+    finally:
+        tracemalloc.stop()
+
+
+def _written(path: Path, questions: list[str]) -> Path:
+    path.write_text("".join(json.dumps(new_row(text, "Oui.")) + "\n" for text in questions), encoding="utf-8")
+    return path
+
+
+def test_the_sides_hold_each_row_once_in_the_one_form(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("instruction,output,tool\n" + "".join(f"{n} {n**7},Oui.,t\n" for n in range(100, 130)))
+    split, files = datasets.split_file(path, tmp_path / "mine.jsonl", seed=1)
+    assert {side: file.name for side, file in files.items()} == {
+        "train": "mine_train.jsonl",
+        "val": "mine_val.jsonl",
+        "test": "mine_test.jsonl",
+    }
+    sides = [read_rows(file) for file in files.values()]
+    assert tuple(map(len, sides)) == split.sizes == (24, 3, 3)
+    parted = sorted(json.dumps(row) for side in sides for row in side)
+    assert parted == sorted(map(json.dumps, read_rows(path)))
+
+
+def test_a_wrong_row_leaves_no_half_written_side(tmp_path: Path) -> None:
+    path = _written(tmp_path / "rows.jsonl", ["a b", "c d", "e f", "g h"])
+    path.write_text(path.read_text(encoding="utf-8") + "{}\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"rows.jsonl:5"):
+        datasets.split_file(path, path)
+    assert [file.name for file in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_contaminated_rows_of_a_file_are_found(tmp_path: Path) -> None:
+    path = _written(tmp_path / "rows.jsonl", ["quel temps fait-il", "monte le son"])
+    assert [match.row for match in datasets.contaminated(path, [Case("c", "1", "Monte le son !", ())])] == [1]
+
+
+def test_the_dataset_of_a_training_record_is_found_by_name_and_content(tmp_path: Path) -> None:
+    path = _written(tmp_path / "rows.jsonl", ["a", "b"])
+    record = {"dataset": {"name": "rows.jsonl", "sha256": datasets.file_sha256(path)}}
+    assert datasets.find_dataset(record, [tmp_path / "none", tmp_path]) == path
+    _written(path, ["a", "c"])
+    assert datasets.find_dataset(record, [tmp_path]) is None
+    assert datasets.find_dataset({}, [tmp_path]) is None
