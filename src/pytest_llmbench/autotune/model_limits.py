@@ -13,18 +13,28 @@ from pytest_llmbench.documents import read_yaml
 from pytest_llmbench.errors import UsageError
 
 _TYPICAL = "p50"
+_BELONGING = {
+    "max_concurrent_users": ("user_rate_limit", "test_results", "interval", "decided"),
+    "max_history_messages": (),
+    "max_tokens": (),
+    "max_requests_per_s": (),
+}
+"""The limits, and what else is said of each."""
 
 
 def write(path: Path, document: Mapping[str, Any]) -> None:
     """Write the limits of a report document, replacing the file at once.
 
-    The keys are those of the first target; where there are several, `models` has them all. What was not searched is
-    null. Trials that were invalid are not in it.
+    The keys are those of the first target; where there are several, `models` has them all. What was not searched this
+    time is kept from the file where that is of the same server, model and promise (`kept_from` says of when), else it
+    is null. Trials that were invalid are not in it.
 
     Raises:
+        UsageError: the file that is there is none of limits.
         NotReadyError: the disk refuses.
     """
-    entries = [_entry(target, document["metadata"]) for target in document["targets"]]
+    known = _entries(path)
+    entries = [_with_known(_entry(target, document["metadata"]), known) for target in document["targets"]]
     content = entries[0] if len(entries) == 1 else {**entries[0], "models": entries}
     write_text(path, json.dumps(content, ensure_ascii=False, indent=2) + "\n")
 
@@ -35,16 +45,38 @@ def users_of(path: Path, model: str) -> int | None:
     Raises:
         UsageError: the file is none of limits.
     """
-    if not path.exists():
-        return None
-    content = read_yaml(path).data
-    entries = content.get("models", [content]) if isinstance(content, dict) else None
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise UsageError(f"{path}: holds no limits of a model; delete it, or set load.users")
-    for entry in entries:
+    for entry in _entries(path):
         if entry.get("model_name") == model and isinstance(entry.get("max_concurrent_users"), int):
             return int(entry["max_concurrent_users"])
     return None
+
+
+def _entries(path: Path) -> list[dict[str, Any]]:
+    """What the file says of each model; nothing where there is no file."""
+    if not path.exists():
+        return []
+    content = read_yaml(path).data
+    entries = content.get("models", [content]) if isinstance(content, dict) else None
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise UsageError(f"{path}: holds no limits of a model; delete it, or give another load.out")
+    return entries
+
+
+def _with_known(entry: dict[str, Any], known: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The entry, with limits of an earlier search of the same where this one did not look."""
+    earlier = next((one for one in known if all(_same(one, entry, key) for key in ("model_name", "slo"))), None)
+    if earlier is None or (earlier.get("provenance") or {}).get("url") != entry["provenance"]["url"]:
+        return entry
+    kept_from = {}
+    for limit, belonging in _BELONGING.items():
+        if entry[limit] is None and earlier.get(limit) is not None:
+            entry |= {key: earlier.get(key) for key in (limit, *belonging)}
+            kept_from[limit] = (earlier.get("kept_from") or {}).get(limit, earlier.get("tested_at"))
+    return {**entry, "kept_from": kept_from} if kept_from else entry
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any], key: str) -> bool:
+    return bool(one.get(key) == other.get(key))
 
 
 def user_rate_limit(finding: Mapping[str, Any]) -> float | None:

@@ -22,7 +22,7 @@ from pytest_llmbench.autotune.looks import Look, Onlooker
 from pytest_llmbench.autotune.questions import Question
 from pytest_llmbench.autotune.targets import Target, chat_server, talks, targets_of
 from pytest_llmbench.autotune.trial_summary import TrialEntry
-from pytest_llmbench.autotune.trials import SearchTrials
+from pytest_llmbench.autotune.trials import RESUMING, SearchTrials
 from pytest_llmbench.errors import ServerError
 from pytest_llmbench.generation.chat_client import ChatClient
 from pytest_llmbench.load import presence
@@ -171,7 +171,9 @@ class ServerUnderTest:
         path = self._folder / f"{slug}-{name}.jsonl"
         with claimed(path):
             if not self._resume and (lost := discard(path)):
-                _LOG.warning("%s: a search of %d trials was not finished; --resume would have gone on", path, lost)
+                _LOG.warning(
+                    "%s: %d trials of a stopped search are dropped; %s would have gone on", path, lost, RESUMING
+                )
             journal = open_journal(path, question.plan, self._identity(question))
             if journal.resumed:
                 _LOG.warning("%s: going on after %d trials", path, journal.resumed)

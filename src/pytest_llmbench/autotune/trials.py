@@ -30,7 +30,8 @@ _AWAY_S = 60.0
 _MOST_RETURNS = 5
 _GONE = ("the server is gone", "no connection", "the server closed the connection")
 _TOO_LARGE = re.compile(r"HTTP (400|413|422)\b")
-_KEPT = "what was tried is kept; start the server again and go on with --resume"
+RESUMING = "resuming (--resume, with pytest --llmbench-resume)"
+_KEPT = f"what was tried is kept; start the server again, and {RESUMING} goes on"
 
 
 class SearchTrials:

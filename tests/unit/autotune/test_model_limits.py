@@ -89,6 +89,7 @@ def test_the_users_of_a_model_are_read_back(tmp_path: Path) -> None:
     assert model_limits.users_of(path, "qwen") is None
     model_limits.write(path, document({"users": finding(5)}, {"users": finding(9)}))
     assert [model_limits.users_of(path, name) for name in ("qwen", "gpt", "other")] == [5, 9, None]
+    path.unlink()
     model_limits.write(path, document({"history": finding(5)}))
     assert model_limits.users_of(path, "qwen") is None
 
@@ -103,3 +104,21 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, content: str) -> No
 
 def test_users_who_never_wait_have_no_rate_limit() -> None:
     assert model_limits.user_rate_limit(finding(5, trial(5, 0.0), cooldown_s=0.0)) is None
+
+
+def test_what_was_not_searched_this_time_is_kept_from_an_earlier_search_of_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "limits.json"
+    before = written(path, document({"users": finding(5, trial(5, 2.5))}))
+    after = written(path, document({"history": finding(8, users_held=5)}))
+    assert (after["max_concurrent_users"], after["interval"], after["max_history_messages"]) == (5, [4, 6], 8)
+    assert after["kept_from"] == {"max_concurrent_users": before["tested_at"]}
+    assert "kept_from" not in written(path, document({"users": finding(6), "history": finding(8)}))
+
+
+@pytest.mark.parametrize("other", [{"names": ("gpt",)}, {"slo": {"quantile": 0.9, "limit_s": 3.0, "latency": "total"}}])
+def test_nothing_is_kept_of_another_model_or_promise(tmp_path: Path, other: dict[str, Any]) -> None:
+    path = tmp_path / "limits.json"
+    names = other.pop("names", ("qwen",))
+    model_limits.write(path, document({"users": finding(5)}))
+    after = written(path, document({"history": finding(8, users_held=5, **other)}, names=names))
+    assert after["max_concurrent_users"] is None
