@@ -1,0 +1,100 @@
+"""Train a model for two steps and print how much the process grew at its fullest, as JSON.
+
+usage: python memory_training.py MODEL BATCH_SIZE MAX_LENGTH ANSWER_TOKENS nf4|none float32|bfloat16 spare|plain
+
+Growth is peak resident memory during the training above what was resident before the model was loaded. Libraries are
+imported before that. `spare` gives freed memory back at once, as training does where memory is tight.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import bitsandbytes  # noqa: F401  # so that its import is not counted
+import datasets
+import peft  # noqa: F401
+import torch
+import trl  # noqa: F401
+
+from pytest_llmbench.models.allocator import return_freed_memory
+from pytest_llmbench.models.loading import load_base
+from pytest_llmbench.models.quiet import quiet_libraries
+from pytest_llmbench.models.sources import resolve
+from pytest_llmbench.settings import ModelSettings
+from pytest_llmbench.training import sft
+
+STEPS = 2
+
+
+def main() -> None:
+    """Train, and print the growth in bytes."""
+    spec, batch, length, answer, quantization, precision, allocator = sys.argv[1:]
+    torch.set_num_threads(1)
+    datasets.disable_progress_bars()
+    sft.has_bfloat16 = lambda _device: precision == "bfloat16"  # both on one CPU
+    source = resolve(spec)
+    if allocator == "spare":
+        return_freed_memory()
+    before = _status("VmRSS")
+    settings = ModelSettings.model_validate({"base": spec, "quantization": quantization, "device": "cpu"})
+    loaded = load_base(source, settings)
+    rows = _rows(loaded.tokenizer, int(batch) * STEPS, int(length), int(answer))
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew
+    with quiet_libraries(), tempfile.TemporaryDirectory() as work:
+        training = sft.train(
+            loaded.model,
+            loaded.tokenizer,
+            rows,
+            sft.Hyperparameters(epochs=1, batch_size=int(batch), max_length=int(length)),
+            work_folder=Path(work),
+        )
+    assert training.precision == precision
+    print(json.dumps({"growth_bytes": _status("VmHWM") - before}))
+
+
+def _status(field: str) -> int:
+    """A field of /proc/self/status, in bytes."""
+    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+def _rows(tokenizer: Any, count: int, length: int, answer: int) -> list[dict[str, Any]]:
+    """Rows of exactly `length` tokens, `answer` of them the completion's."""
+
+    def tokens(row: dict[str, Any], *parts: str) -> int:
+        messages = [message for part in parts for message in row[part]]
+        return len(tokenizer.apply_chat_template(messages, return_dict=True)["input_ids"])
+
+    def build(words: int, answers: int) -> dict[str, Any]:
+        return {
+            "prompt": [{"role": "system", "content": "s"}, {"role": "user", "content": " the" * words}],
+            "completion": [{"role": "assistant", "content": " a" * answers}],
+        }
+
+    answers = _solve(
+        lambda words: tokens(build(1, words), "prompt", "completion") - tokens(build(1, words), "prompt"), answer
+    )
+    words = _solve(lambda words: tokens(build(words, answers), "prompt", "completion"), length)
+    return [build(words, answers) for _ in range(count)]
+
+
+def _solve(measure: Callable[[int], int], wanted: int) -> int:
+    """The number of words that gives the wanted number of tokens, one token a word."""
+    words = 1 + wanted - measure(1)
+    assert words > 0
+    assert measure(words) == wanted
+    return words
+
+
+if __name__ == "__main__":
+    main()
