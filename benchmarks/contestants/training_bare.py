@@ -13,11 +13,11 @@ import time
 STARTED = time.perf_counter()
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-import torch
-from datasets import load_dataset
-from peft import LoraConfig
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, TrainerCallback
-from trl import SFTConfig, SFTTrainer
+import torch  # noqa: E402
+from datasets import load_dataset  # noqa: E402
+from peft import LoraConfig  # noqa: E402
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, TrainerCallback  # noqa: E402
+from trl import SFTConfig, SFTTrainer  # noqa: E402
 
 model_path, dataset, steps, batch_size, threads = sys.argv[1:]
 torch.set_num_threads(int(threads))
@@ -35,10 +35,10 @@ rows = load_dataset("json", data_files=dataset, split="train").select_columns(["
 times: dict[str, float] = {}
 
 
-class Clock(TrainerCallback):
+class Clock(TrainerCallback):  # type: ignore[misc]
     """Notes when the first step and the last one were done."""
 
-    def on_step_end(self, _args: object, state: object, _control: object, **_: object) -> None:
+    def on_step_end(self, _args: object, _state: object, _control: object, **_: object) -> None:
         """A step is done."""
         times.setdefault("first", time.perf_counter())
         times["last"] = time.perf_counter()

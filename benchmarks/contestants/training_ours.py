@@ -13,11 +13,11 @@ import time
 STARTED = time.perf_counter()
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from pathlib import Path
+from pathlib import Path  # noqa: E402
 
-from pytest_llmbench import finetune as tool
-from pytest_llmbench.training.course import Moment
-from pytest_llmbench.training.sft import Watch
+from pytest_llmbench import finetune as tool  # noqa: E402
+from pytest_llmbench.training.course import Moment  # noqa: E402
+from pytest_llmbench.training.sft import Watch  # noqa: E402
 
 model_path, dataset, steps, batch_size, threads = sys.argv[1:]
 times: dict[str, float] = {}
@@ -37,7 +37,7 @@ def note(moment: Moment) -> None:
     times["loss"] = moment.step.loss
 
 
-tool._choose_threads = same_threads  # noqa: SLF001
+tool._choose_threads = same_threads  # type: ignore[assignment]  # noqa: SLF001
 tool.finetune(
     tool.FinetuneRequest(
         Path(dataset),

@@ -5,120 +5,259 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import importlib.metadata
 import importlib.util
-import json
+import logging
+import os
 import shlex
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pytest_llmbench.errors import NotReadyError, UsageError
-from pytest_llmbench.models.adapters import CONFIG, TRAINING_RECORD
+from pytest_llmbench.cases import load_cases, load_vocabulary
+from pytest_llmbench.errors import ModelError, NotReadyError, UsageError
+from pytest_llmbench.fitting_check import expected_memory
+from pytest_llmbench.models.registry import ModelEntry, Preset, Task, load_registry
+from pytest_llmbench.training.adapter_folder import check_output, checkpoint_to_resume, new_folder, training_folder
+from pytest_llmbench.training.chat_form import PLAIN, agree_on_template, check_lengths
+from pytest_llmbench.training.contamination import contamination
 from pytest_llmbench.training.rows import read_rows
-from pytest_llmbench.training.sft import Hyperparameters, Step, Training, train
+from pytest_llmbench.training.sft import Hyperparameters, Training, TrainingStopped, Watch, train
+from pytest_llmbench.training_record import outcome, write_record
 
 if TYPE_CHECKING:
     from pytest_llmbench.models.loaded import LoadedModel
     from pytest_llmbench.models.sources import Source
 
-_LIBRARIES = ("pytest-llmbench", "torch", "transformers", "peft", "trl", "datasets", "accelerate")
+_CHAT_TEMPLATE = "chat_template.jinja"
+_SHOWN = 3
+
+logger = logging.getLogger("pytest_llmbench")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FinetuneRequest:
-    """What is to be trained. `base` is a model spec; `dataset` is JSON Lines in the form of `training.rows`.
+    """What is to be trained. `base` is a model spec; `dataset` has one of the forms of `training.row_forms`.
 
-    `quantization` is how the base is stored while it is trained over. An adapter learns to make up for the rounding of
-    that base, so it should be the one that will be served; over another it does less well.
+    The settings are the preset of the registry's model for the `task`, with the fields in `changes` over it: those of
+    `models.registry.Preset`, or `seed`, `steps`, `save_steps` and `warmup_share`. The base is quantized as it will be
+    served: an adapter learns to make up for the rounding. `suites` are files or folders whose cases no row may come
+    near; that is announced, or with `strict` refused. `force` tries what the memory estimate forbids.
     """
 
     dataset: Path
     output: Path
     base: str = "smollm2-135m"
-    quantization: Literal["nf4", "none"] = "nf4"
+    task: Task | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    hyperparameters: Hyperparameters = dataclasses.field(default_factory=Hyperparameters)
+    changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    suites: Sequence[Path] = ()
+    vocabulary: Path | None = None
     overwrite: bool = False
+    resume: bool = False
+    force: bool = False
+    strict: bool = False
+    keep_checkpoints: bool = False
+
+    def settled(self) -> tuple[Preset, Hyperparameters]:
+        """The preset with the changes, and the same as the trainer takes it."""
+        entry = load_registry().find(self.base)
+        preset = entry.preset(self.task) if entry else Preset()
+        preset = Preset.model_validate(
+            {**dict(preset), **{key: value for key, value in self.changes.items() if key in Preset.model_fields}}
+        )
+        shared = {field.name for field in dataclasses.fields(Hyperparameters)}
+        own = {key: value for key, value in self.changes.items() if key not in Preset.model_fields}
+        return preset, Hyperparameters(**{key: value for key, value in preset if key in shared}, **own)
 
     def command(self) -> str:
         """The command line that asks for the same."""
-        chosen = self.hyperparameters
-        options = {
-            "--base": self.base,
-            "--quantization": self.quantization,
-            "--output": self.output,
-            "--epochs": f"{chosen.epochs:g}",
-            "--rank": chosen.rank,
-            "--alpha": chosen.alpha,
-            "--lr": f"{chosen.learning_rate:g}",
-            "--batch-size": chosen.batch_size,
-            "--max-length": chosen.max_length,
-            "--seed": chosen.seed,
-        }
-        words = ["llmbench", "finetune", str(self.dataset)]
-        return shlex.join([*words, *(str(word) for option in options.items() for word in option)])
+        words = ["llmbench", "finetune", str(self.dataset), "--base", self.base, "--output", str(self.output)]
+        if self.task:
+            words += ["--preset", self.task]
+        for key, value in self.changes.items():
+            flag = f"--{_FLAGS.get(key, key).replace('_', '-')}"
+            if isinstance(value, bool):
+                words.append(flag if value else flag.replace("--", "--no-", 1))
+            elif isinstance(value, (tuple, list)):
+                words += [flag, ",".join(value)]
+            else:
+                words += [flag, f"{value:g}" if isinstance(value, float) else str(value)]
+        return shlex.join(words)
 
 
-def _ignore(_step: Step) -> None:
-    return None
+_FLAGS = {"learning_rate": "lr"}
 
 
-def finetune(request: FinetuneRequest, on_step: Callable[[Step], None] = _ignore) -> Mapping[str, Any]:
-    """Train a LoRA adapter on the request's rows and write its folder, whole or not at all; give back its record.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finetuned:
+    """A training that went through: its record, and what it was made with. `estimate` is in bytes, None if unknown."""
+
+    record: Mapping[str, Any]
+    training: Training
+    tokenizer: Any
+    rows: Sequence[Mapping[str, Any]]
+    footprint: int
+    estimate: int | None
+
+
+def finetune(request: FinetuneRequest, watch: Watch | None = None) -> Finetuned:
+    """Train a LoRA adapter on the request's rows and write its folder, whole or not at all.
 
     The folder holds `adapter_config.json`, `adapter_model.safetensors` (half precision), `llmbench_training.json` (the
     record: base and data hashes, versions, seed, hyper-parameters, course and outcome of the training) and a README.
+    Until then `<output>.checkpoints` holds the newest two checkpoints. Of several processes the first one writes.
 
     Raises:
-        UsageError: the rows or options are wrong, or the output folder is taken.
-        ModelError: the base cannot be found or loaded.
-        NotReadyError: a package is missing, or the disk is full.
+        UsageError: the rows or options are wrong, the output folder is taken or in use, or nothing can be resumed.
+        ModelError: the base cannot be found or loaded, or is gated.
+        NotReadyError: a package is missing, the training does not fit into memory, or the disk is full.
+        TrainingStopped: `watch.stop` said so; a checkpoint was written.
     """
+    _check_packages()
+    preset, hyperparameters = request.settled()
     rows = read_rows(request.dataset)
-    _check_output(request)
-    source, loaded = _load(request)
-    with _new_folder(request.output) as folder:
-        with _quiet(), tempfile.TemporaryDirectory(dir=folder) as work:
-            training = train(
-                loaded.model, loaded.tokenizer, rows, request.hyperparameters, work_folder=Path(work), on_step=on_step
+    _check_contamination(request, rows)
+    check_output(request.output, overwrite=request.overwrite or request.resume or not _writes())
+    entry = load_registry().find(request.base)
+    _refuse_gated(entry)
+    with _folder_of_checkpoints(request) as checkpoints:
+        expected_memory(request.base, preset, request.device, force=request.force)
+        source = _resolve(request)
+        tokenizer, form = _tokenizer(source, rows, may_be_plain=entry is not None and not entry.chat_template)
+        longest, answer = check_lengths(tokenizer, rows, hyperparameters.max_length)
+        estimate = expected_memory(
+            request.base,
+            preset.model_copy(update={"max_length": longest}),
+            request.device,
+            folder=source.path,
+            answer_tokens=answer,
+            force=request.force,
+        )
+        resume_from = _start_or_resume(request, checkpoints, source, preset, hyperparameters)
+        loaded = _load(request, source, preset)
+        with _quiet():
+            training = _train(
+                loaded,
+                tokenizer,
+                rows,
+                hyperparameters,
+                checkpoints=checkpoints,
+                resume_from=resume_from,
+                watch=watch,
+                request=request,
             )
-            _save_adapter(training, folder, name=_shareable(request.base, source))
-        record = _record(request, source, training, rows=len(rows))
-        text = json.dumps(record, ensure_ascii=False, indent=2) + "\n"
-        (folder / TRAINING_RECORD).write_text(text, encoding="utf-8")
-        (folder / "README.md").write_text(_readme(request.output.name, record), encoding="utf-8")
-    return record
+            record = _record(request, source, preset, training, rows=len(rows), estimate=estimate) | {"template": form}
+            if _writes():
+                _write(request, training, record, name=_shareable(request.base, source))
+                _clear(checkpoints, keep=request.keep_checkpoints)
+    return Finetuned(record, training, tokenizer, rows, loaded.footprint, estimate)
 
 
-def _check_output(request: FinetuneRequest) -> None:
-    output = request.output
-    if not output.exists():
-        return
-    if not output.is_dir() or (any(output.iterdir()) and not (output / CONFIG).is_file()):
-        raise UsageError(f"{output} exists and is no adapter; choose another --output")
-    if any(output.iterdir()) and not request.overwrite:
-        raise UsageError(f"{output} holds an adapter already; choose another --output, or --overwrite it")
+def _writes() -> bool:
+    """Whether this is the process that writes, of those that `accelerate launch` has started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
-def _load(request: FinetuneRequest) -> tuple[Source, LoadedModel]:
+def _check_packages() -> None:
     for package in ("trl", "datasets"):
         if importlib.util.find_spec(package) is None:
             raise NotReadyError(f"{package} is not installed; pip install 'pytest-llmbench[train]'")
-    from pytest_llmbench.models.loading import load_base
+
+
+def _check_contamination(request: FinetuneRequest, rows: Sequence[Mapping[str, Any]]) -> None:
+    if not request.suites:
+        return
+    vocabulary = load_vocabulary(request.vocabulary) if request.vocabulary else None
+    matches = contamination(rows, load_cases(list(request.suites), vocabulary))
+    if not matches:
+        return
+    shown = "; ".join(
+        f"row {match.row + 1} {match.text!r} is {match.case} {match.asked!r}" for match in matches[:_SHOWN]
+    )
+    message = (
+        f"{len(matches)} of {len(rows)} rows ask what the suites ask, so the benchmark would measure memory: {shown}; "
+        "leave them out (`llmbench dataset check` lists them)"
+    )
+    if request.strict:
+        raise UsageError(message)
+    logger.warning("%s", message)
+
+
+def _refuse_gated(entry: ModelEntry | None) -> None:
+    """Say at once what a gated model asks for, when it is neither here nor can be fetched."""
+    if entry is None or not entry.gated:
+        return
+    import huggingface_hub
+
+    from pytest_llmbench.models.hub import cached
+
+    if huggingface_hub.get_token() is None and cached(entry.hub, None) is None:
+        raise ModelError(
+            f"{entry.hub} is gated: accept its licence on https://huggingface.co/{entry.hub}, "
+            "then log in (`hf auth login`) or set HF_TOKEN; `llmbench models` lists models that are not gated"
+        )
+
+
+@contextlib.contextmanager
+def _folder_of_checkpoints(request: FinetuneRequest) -> Iterator[Path]:
+    if _writes():
+        with training_folder(request.output) as folder:
+            yield folder
+    else:
+        from pytest_llmbench.training.adapter_folder import checkpoints_of
+
+        yield checkpoints_of(request.output)
+
+
+def _resolve(request: FinetuneRequest) -> Source:
     from pytest_llmbench.models.sources import resolve
+
+    return resolve(request.base)
+
+
+def _tokenizer(source: Source, rows: Sequence[Mapping[str, Any]], *, may_be_plain: bool) -> tuple[Any, str]:
+    """The base's tokenizer, looked at before its weights are loaded, and the form that rows are written in."""
+    from transformers import AutoTokenizer
+
+    from pytest_llmbench.models.failures import explained
+
+    with _quiet(), explained(source):
+        tokenizer = AutoTokenizer.from_pretrained(source.path)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer, agree_on_template(tokenizer, rows, may_be_plain=may_be_plain)
+
+
+def _start_or_resume(
+    request: FinetuneRequest, folder: Path, source: Source, preset: Preset, hyperparameters: Hyperparameters
+) -> Path | None:
+    if not _writes():
+        from pytest_llmbench.training.checkpoints import newest_checkpoint
+
+        return newest_checkpoint(folder) if request.resume else None
+    identity = {
+        "base": source.weights_hash,
+        "dataset": _sha256(request.dataset),
+        "quantization": preset.quantization,
+        **{key: value for key, value in dataclasses.asdict(hyperparameters).items() if key != "save_steps"},
+    }
+    return checkpoint_to_resume(folder, identity, resume=request.resume, overwrite=request.overwrite)
+
+
+def _load(request: FinetuneRequest, source: Source, preset: Preset) -> LoadedModel:
+    from pytest_llmbench.models.loading import load_base
     from pytest_llmbench.settings import ModelSettings
 
-    source = resolve(request.base)
+    place: str | dict[str, int | str] = "auto"
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # each process has a copy of the base on its own GPU
+        place = {"": int(os.environ.get("LOCAL_RANK", "0"))}
     loaded = load_base(
-        source, ModelSettings(base=request.base, quantization=request.quantization, device=request.device)
+        source,
+        ModelSettings(base=request.base, quantization=preset.quantization, device=request.device, device_map=place),
     )
     if loaded.device == "cpu":
         _choose_threads(loaded.model.config.hidden_size)
-    return source, loaded
+    return loaded
 
 
 def _choose_threads(width: int) -> None:
@@ -137,6 +276,31 @@ def _choose_threads(width: int) -> None:
     torch.set_num_threads(min(seconds, key=lambda threads: seconds[threads]))
 
 
+def _train(
+    loaded: LoadedModel,
+    tokenizer: Any,
+    rows: Sequence[Mapping[str, Any]],
+    hyperparameters: Hyperparameters,
+    *,
+    checkpoints: Path,
+    resume_from: Path | None,
+    watch: Watch | None,
+    request: FinetuneRequest,
+) -> Training:
+    try:
+        return train(
+            loaded.model,
+            tokenizer,
+            rows,
+            hyperparameters,
+            work_folder=checkpoints,
+            resume_from=resume_from,
+            watch=watch,
+        )
+    except TrainingStopped as stopped:
+        raise TrainingStopped(f"{stopped}: {request.command()} --resume") from stopped
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     import datasets
@@ -153,40 +317,19 @@ def _quiet() -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-@contextlib.contextmanager
-def _new_folder(output: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `output` when the block ends well, and vanishes when it does not."""
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
-    except OSError as error:
-        raise _cannot_write(output, error) from error
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        _take_place(temporary, output)
-    except OSError as error:
-        raise _cannot_write(output, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+def _write(request: FinetuneRequest, training: Training, record: Mapping[str, Any], *, name: str) -> None:
+    with new_folder(request.output) as folder:
+        _save_adapter(training, folder, name=name)
+        if record["template"] == "plain":
+            (folder / _CHAT_TEMPLATE).write_text(PLAIN, encoding="utf-8")
+        write_record(folder, request.output.name, record)
 
 
-def _take_place(new: Path, output: Path) -> None:
-    if not output.exists():
-        new.rename(output)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
-    output.rename(old)  # onto an empty folder
-    try:
-        new.rename(output)
-    except OSError:
-        old.rename(output)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+def _clear(checkpoints: Path, *, keep: bool) -> None:
+    import shutil
 
-
-def _cannot_write(output: Path, error: OSError) -> NotReadyError:
-    return NotReadyError(f"cannot write {output}: {error.strerror or error}; free some space or choose another folder")
+    for checkpoint in () if keep else checkpoints.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 def _shareable(spec: str, source: Source) -> str:
@@ -196,56 +339,31 @@ def _shareable(spec: str, source: Source) -> str:
 
 def _save_adapter(training: Training, folder: Path, *, name: str) -> None:
     import torch
+    from peft import get_peft_model_state_dict
 
     model = training.model
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.to(torch.float16)
     model.peft_config["default"].base_model_name_or_path = name
     # False: "auto" would ask the hub whether the base's vocabulary has grown
-    model.save_pretrained(folder, save_embedding_layers=False)
+    trained = get_peft_model_state_dict(model, save_embedding_layers=False)
+    halved = {key: weights.to(torch.float16) for key, weights in trained.items()}
+    model.save_pretrained(folder, state_dict=halved, save_embedding_layers=False)
 
 
-def _record(request: FinetuneRequest, source: Source, training: Training, *, rows: int) -> dict[str, Any]:
-    last = training.steps[-1] if training.steps else None
+def _record(
+    request: FinetuneRequest, source: Source, preset: Preset, training: Training, *, rows: int, estimate: int | None
+) -> dict[str, Any]:
     return {
         "base_weights_hash": source.weights_hash,
         "base_name": source.name,
         "base_spec": _shareable(request.base, source),
         "command": request.command(),
-        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "dataset": {
-            "name": request.dataset.name,
-            "sha256": hashlib.sha256(request.dataset.read_bytes()).hexdigest(),
-            "rows": rows,
-        },
-        "seed": request.hyperparameters.seed,
-        "hyperparameters": dataclasses.asdict(request.hyperparameters),
-        "quantization": request.quantization,
-        "device": str(training.model.device),
-        "precision": training.precision,
-        "duration_s": round(training.seconds, 1),
-        "samples_per_s": round(rows * request.hyperparameters.epochs / training.seconds, 3),
-        "train_loss": training.train_loss,
-        "token_accuracy": last and last.token_accuracy,
-        "entropy": last and last.entropy,
-        "tokens": last and last.tokens,
-        "trainable_parameters": training.trainable_parameters,
-        "trainable_share": training.trainable_parameters / training.parameters,
-        "steps": [dataclasses.asdict(step) for step in training.steps],
-        "versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
+        "dataset": {"name": request.dataset.name, "sha256": _sha256(request.dataset), "rows": rows},
+        "quantization": preset.quantization,
+        "task": request.task,
+        **outcome(training, estimate),
     }
 
 
-def _readme(name: str, record: Mapping[str, Any]) -> str:
-    return f"""# {name}
-
-A LoRA adapter for `{record["base_spec"]}`, trained on the {record["dataset"]["rows"]} rows of \
-`{record["dataset"]["name"]}` with seed {record["seed"]}:
-
-```
-{record["command"]}
-```
-
-`{TRAINING_RECORD}` holds the hashes of base and data, the versions of the libraries and the course of the training.
-"""
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

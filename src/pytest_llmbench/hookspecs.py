@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -27,3 +27,8 @@ def pytest_llmbench_backend(settings: Settings) -> Backend | None:
 @pytest.hookspec
 def pytest_llmbench_report(run: Run, report_dir: Path) -> None:
     """Called once a run is whole, after the built-in reports were written to `report_dir`."""
+
+
+@pytest.hookspec
+def pytest_llmbench_trainer(trainer: Any) -> None:
+    """Change TRL's trainer of `pytest -m finetune` before it starts: its collator, its loss, its arguments."""

@@ -104,12 +104,13 @@ with warnings.catch_warnings():
         """What is written, and where."""
 
         report_dir: Path = Field(default=Path("reports"), description="folder of reports and runs")
-        json: bool = Field(default=True, description="write benchmark.json")  # type: ignore[assignment]
+        json: bool = Field(default=True, description="write benchmark.json, autotune.json")  # type: ignore[assignment]
         png: bool = Field(
-            default=True, description="write benchmark.png, and the figures of differences and of the trend"
+            default=True,
+            description="write benchmark.png, autotune.png, and the figures of differences and of the trend",
         )
         text: bool = Field(default=True, description="write the text analysis")
-        html: bool = Field(default=True, description="write benchmark.html")
+        html: bool = Field(default=True, description="write benchmark.html, autotune.html")
         markdown: bool = Field(default=True, description="write benchmark.md, for a pull request's comment")
         language: Literal["en", "fr"] = Field(default="en", description="of reports")
         answer_chars: _Count = Field(
@@ -225,6 +226,29 @@ class LoadSettings(_Section):
     targets: tuple[TargetSettings, ...] = Field(default=(), description="several servers or models, in one report")
 
 
+class FinetuneSettings(_Section):
+    """The short training of `pytest -m finetune`, and what it must reach. Base and quantization are the model's."""
+
+    dataset: Path = Field(default=Path("data/train.jsonl"), description="rows that are trained on")
+    heldout: Path = Field(default=Path("data/heldout.jsonl"), description="rows that base and fine-tune answer")
+    tools: tuple[_Text, ...] | None = Field(
+        default=("volume_up", "volume_down", "get_weather", "set_timer", "play_music", "open_app"),
+        description="only rows of these tools, so that few steps teach them; null takes all rows",
+    )
+    steps: Annotated[int, Field(ge=4)] = Field(default=48, description="of the training")
+    batch_size: _Count = Field(default=4, description="rows of a step")
+    learning_rate: float = Field(default=2e-3, gt=0, description="the highest")
+    max_length: Annotated[int, Field(ge=8)] = Field(default=256, description="most tokens of a row")
+    loss_fall: float = Field(default=0.5, gt=0, lt=1, description="share by which the loss must fall")
+    logit_difference: float = Field(
+        default=0.05, gt=0, description="largest difference after reloading, as a share of the logits' spread"
+    )
+    memory_margin: float = Field(default=0.3, ge=0, description="share by which memory may exceed the estimate")
+    metric_margin: float = Field(
+        default=0.1, ge=0, description="share by which a training metric may be worse than in a compared training"
+    )
+
+
 class Settings(_Section):
     """Everything that can be set, by section. `model_dump(mode="json")` is safe to publish."""
 
@@ -237,3 +261,4 @@ class Settings(_Section):
     server: ServerSettings = ServerSettings()
     gate: GateSettings = GateSettings()
     load: LoadSettings = LoadSettings()
+    finetune: FinetuneSettings = FinetuneSettings()

@@ -14,6 +14,7 @@ from pytest_llmbench.documents import Document, Faults, read_yaml, suggestion
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.setting_sections import (
     BenchmarkSettings,
+    FinetuneSettings,
     GateSettings,
     GenerationSettings,
     LoadSettings,
@@ -30,6 +31,7 @@ __all__ = [
     "OPTIONS",
     "RESERVED",
     "BenchmarkSettings",
+    "FinetuneSettings",
     "GateSettings",
     "GenerationSettings",
     "LoadSettings",

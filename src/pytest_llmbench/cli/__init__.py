@@ -11,15 +11,21 @@ from typer.core import TyperGroup
 
 from pytest_llmbench import __version__
 from pytest_llmbench.cli import (
+    autotune,
     baseline,
     check,
     compare,
+    compare_training,
     config,
     dataset,
+    evaluate,
     finetune,
     init,
+    models,
+    query,
     report,
     rescore,
+    serve_demo,
     smoke,
 )
 from pytest_llmbench.errors import LLMBenchError
@@ -57,14 +63,20 @@ for command in (
     check.check,
     smoke.smoke,
     finetune.finetune,
+    evaluate.evaluate,
+    query.query,
     report.report,
     compare.compare,
+    compare_training.compare_training,
     baseline.baseline,
     rescore.rescore,
+    autotune.autotune,
+    serve_demo.serve_demo,
     config.config,
 ):
     app.command()(command)
 app.add_typer(dataset.dataset, name="dataset")
+app.add_typer(models.models, name="models")
 
 
 def main() -> None:

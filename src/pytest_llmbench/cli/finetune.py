@@ -2,56 +2,117 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from pytest_llmbench.cli.settings_options import Json
 
 if TYPE_CHECKING:
-    from pytest_llmbench.training.sft import Step
+    from pytest_llmbench.training.course import Moment
+
+_MIB = 2**20
+_PLAIN_EVERY_S = 5.0
 
 
 def finetune(  # noqa: PLR0913  # one argument an option
-    dataset: Annotated[Path, typer.Argument(metavar="JSONL", help="Rows with prompt and completion messages.")],
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Rows: .jsonl, .csv or .json, of any form.")],
     *,
     output: Annotated[Path, typer.Option(metavar="DIR", help="The adapter's folder.")],
     base: Annotated[str, typer.Option(metavar="SPEC", help="Registry alias, hub id, folder or GGUF.")] = "smollm2-135m",
+    preset: Annotated[
+        Literal["chat", "completion", "classification"] | None,
+        typer.Option(help="The registry's settings for this task; the options below change single ones."),
+    ] = None,
     quantization: Annotated[
-        Literal["nf4", "none"], typer.Option(help="How the base is stored; choose what will be served.")
-    ] = "nf4",
-    epochs: Annotated[float, typer.Option(min=0.01, help="How often every row is seen.")] = 3,
-    rank: Annotated[int, typer.Option(min=1, help="The LoRA matrices' rank.")] = 8,
-    alpha: Annotated[int, typer.Option(min=1, help="The adapter is scaled by alpha / rank.")] = 16,
-    lr: Annotated[float, typer.Option(min=0, help="Highest learning rate.")] = 1e-3,
-    batch_size: Annotated[int, typer.Option(min=1, help="Rows a step.")] = 16,
-    max_length: Annotated[int, typer.Option(min=8, help="Most tokens of a row.")] = 256,
-    seed: Annotated[int, typer.Option(min=0, help="Of the adapter's first weights and the rows' order.")] = 42,
+        Literal["nf4", "none"] | None, typer.Option(help="How the base is stored; choose what will be served.")
+    ] = None,
+    epochs: Annotated[float | None, typer.Option(min=0.01, help="How often every row is seen.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="End after so many steps.")] = None,
+    rank: Annotated[int | None, typer.Option(min=1, help="The LoRA matrices' rank.")] = None,
+    alpha: Annotated[int | None, typer.Option(min=1, help="The adapter is scaled by alpha / rank.")] = None,
+    dropout: Annotated[float | None, typer.Option(min=0, max=0.9, help="Of the adapter's inputs.")] = None,
+    targets: Annotated[str | None, typer.Option(metavar="A,B", help="Layers that get a LoRA, or all-linear.")] = None,
+    lr: Annotated[float | None, typer.Option(min=0, help="Highest learning rate.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows at once.")] = None,
+    gradient_accumulation: Annotated[int | None, typer.Option(min=1, help="Batches that make up a step.")] = None,
+    gradient_checkpointing: Annotated[
+        bool | None,
+        typer.Option("--gradient-checkpointing/--no-gradient-checkpointing", help="Less memory, about a third slower."),
+    ] = None,
+    max_length: Annotated[int | None, typer.Option(min=8, help="Most tokens of a row.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the adapter's first weights and the rows' order.")] = None,
+    save_steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps between checkpoints; one every five minutes when not given.")
+    ] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where it runs.")] = "auto",
+    suites: Annotated[Path | None, typer.Option(help="Suites that no row may come near; prompts/ if there.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse rows that come near to a suite.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Try what the memory estimate forbids.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
+    keep_checkpoints: Annotated[
+        bool, typer.Option("--keep-checkpoints", help="Keep them beside the finished adapter.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an adapter that is there.")] = False,
     as_json: Json = False,
 ) -> None:
     """Train a LoRA adapter on a dataset.
 
-    The folder appears when the training is over and complete; a stopped training leaves nothing behind.
+    The adapter's folder appears when the training is over and complete. Until then DIR.checkpoints holds the newest
+    checkpoints; Ctrl-C writes one more, and --resume goes on from there.
     """
     from pytest_llmbench.finetune import FinetuneRequest
     from pytest_llmbench.finetune import finetune as run
-    from pytest_llmbench.training.sft import Hyperparameters
+    from pytest_llmbench.training.sft import TrainingStopped, Watch
 
-    chosen = Hyperparameters(
-        epochs=epochs,
-        rank=rank,
-        alpha=alpha,
-        learning_rate=lr,
-        batch_size=batch_size,
-        max_length=max_length,
-        seed=seed,
+    asked: dict[str, Any] = {
+        "quantization": quantization,
+        "epochs": epochs,
+        "steps": steps,
+        "rank": rank,
+        "alpha": alpha,
+        "dropout": dropout,
+        "targets": _targets(targets),
+        "learning_rate": lr,
+        "batch_size": batch_size,
+        "gradient_accumulation": gradient_accumulation,
+        "gradient_checkpointing": gradient_checkpointing,
+        "max_length": max_length,
+        "seed": seed,
+        "save_steps": save_steps,
+    }
+    vocabulary = Path("prompts/tools.yaml")
+    request = FinetuneRequest(
+        dataset,
+        output,
+        base,
+        task=preset,
+        device=device,
+        changes={name: value for name, value in asked.items() if value is not None},
+        suites=_suites(suites),
+        vocabulary=vocabulary if vocabulary.is_file() else None,
+        overwrite=overwrite,
+        resume=resume,
+        force=force,
+        strict=strict,
+        keep_checkpoints=keep_checkpoints,
     )
-    request = FinetuneRequest(dataset, output, base, quantization, device, chosen, overwrite)
-    record = run(request, _show)
+    try:
+        with _progress() as show, _first_interrupt() as stop:
+            record = run(request, Watch(on_moment=show, stop=stop)).record
+    except TrainingStopped as stopped:
+        typer.echo(str(stopped), err=True)
+        raise typer.Exit(stopped.exit_code) from stopped
+    if _is_follower():
+        return
     if as_json:
         typer.echo(json.dumps(record, ensure_ascii=False, indent=2))
     else:
@@ -61,6 +122,92 @@ def finetune(  # noqa: PLR0913  # one argument an option
         )
 
 
-def _show(step: Step) -> None:
-    line = f"step {step.step}/{step.of}  loss {step.loss:.3f}  token accuracy {step.token_accuracy:.1%}"
-    typer.echo(line, err=True)
+def _targets(text: str | None) -> str | tuple[str, ...] | None:
+    if text is None or text == "all-linear":
+        return text
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _suites(given: Path | None) -> tuple[Path, ...]:
+    if given is not None:
+        return (given,)
+    return (Path("prompts"),) if Path("prompts").is_dir() else ()
+
+
+@contextlib.contextmanager
+def _first_interrupt() -> Iterator[Callable[[], bool]]:
+    """Tells whether Ctrl-C was pressed; the step under way ends first. The second time it interrupts as usual."""
+    pressed = threading.Event()
+    usual = signal.getsignal(signal.SIGINT)
+
+    def note(_signal: int, _frame: object) -> None:
+        pressed.set()
+        signal.signal(signal.SIGINT, usual)
+        typer.echo("\nstopping after this step and its checkpoint; Ctrl-C again stops at once", err=True)
+
+    if threading.current_thread() is not threading.main_thread() or _is_one_of_many():
+        yield pressed.is_set
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield pressed.is_set
+    finally:
+        signal.signal(signal.SIGINT, usual)
+
+
+def _is_follower() -> bool:
+    """Of the processes that `accelerate launch` starts, the first one speaks."""
+    return os.environ.get("RANK", "0") != "0"
+
+
+def _is_one_of_many() -> bool:
+    """Under `accelerate launch` every process would stop at another step."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[Moment], None]]:
+    """A bar on a terminal, plain lines elsewhere."""
+    if not sys.stderr.isatty():
+        yield _plain()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("loading", total=None)
+
+        def show(moment: Moment) -> None:
+            bar.update(task, completed=moment.step.step, total=moment.step.of, description=_state(moment))
+
+        yield show
+
+
+def _plain() -> Callable[[Moment], None]:
+    import time
+
+    shown_at = 0.0
+
+    def show(moment: Moment) -> None:
+        nonlocal shown_at
+        now = time.monotonic()
+        if now - shown_at >= _PLAIN_EVERY_S or moment.step.step == moment.step.of:
+            shown_at = now
+            typer.echo(f"step {moment.step.step}/{moment.step.of}  {_state(moment)}", err=True)
+
+    return show
+
+
+def _state(moment: Moment) -> str:
+    step = moment.step
+    left = "" if moment.seconds_left is None else f"  {_minutes(moment.seconds_left)} left"
+    return (
+        f"loss {step.loss:.3f}  token accuracy {step.token_accuracy:.1%}  {moment.tokens_per_s:.0f} tokens/s  "
+        f"{moment.memory / _MIB:.0f} MiB{left}"
+    )
+
+
+def _minutes(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

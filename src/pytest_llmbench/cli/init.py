@@ -14,7 +14,7 @@ def init(
     with_demo: Annotated[bool, typer.Option("--with-demo", help="Copy the demo adapter too.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there already.")] = False,
 ) -> None:
-    """Copy suites, settings and the benchmark test into a project.
+    """Copy suites, settings and tests into a project.
 
     They are yours to edit; what is there already is never overwritten without --force.
     """

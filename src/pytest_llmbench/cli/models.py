@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.models.recommendation import Choice
     from pytest_llmbench.models.registry import ModelEntry, Preset
 
-models = typer.Typer(help="Recommend models for the hardware; tell what memory one takes.")
+models = typer.Typer(help="Recommend models for the hardware.")
 
 TaskName = Annotated[
     Literal["chat", "completion", "classification"] | None,

@@ -8,7 +8,8 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
-_TEXT_KEYS = ("reasoning_content", "reasoning", "content")
+_BLANK = (b"", b"\r")
+_DECODER = json.JSONDecoder()  # `json.loads` without its checks of each call: a load generator decodes every token
 
 
 class BrokenAnswerError(Exception):
@@ -59,10 +60,14 @@ class Answer:
             BrokenAnswerError: the event reports an error, or has not the protocol's form.
         """
         delta = self._read(event, "delta")
-        if delta is not None and any(delta.get(key) for key in _TEXT_KEYS):
-            self.token_times.append(time.monotonic())
-            if self.first_visible_at is None and delta.get("content"):
-                self.first_visible_at = self.token_times[-1]
+        if delta is None:
+            return
+        visible = delta.get("content")
+        if visible or delta.get("reasoning_content") or delta.get("reasoning"):
+            now = time.monotonic()
+            self.token_times.append(now)
+            if visible and self.first_visible_at is None:
+                self.first_visible_at = now
 
     def add_whole(self, event: Mapping[str, Any]) -> None:
         """Take in the whole answer; when its first token came, and how many there were without usage, is not known.
@@ -79,9 +84,9 @@ class Answer:
         if event.get("error") or event.get("object") == "error":
             raise BrokenAnswerError(f"the server reports: {error_text(event)}")
         try:
-            usage = event.get("usage") or {}
-            self.prompt_tokens = usage.get("prompt_tokens", self.prompt_tokens)
-            self.completion_tokens = usage.get("completion_tokens", self.completion_tokens)
+            if usage := event.get("usage"):
+                self.prompt_tokens = usage.get("prompt_tokens", self.prompt_tokens)
+                self.completion_tokens = usage.get("completion_tokens", self.completion_tokens)
             self.fingerprint = event.get("system_fingerprint") or self.fingerprint
             if not event["choices"]:
                 return None
@@ -116,7 +121,7 @@ def read_whole(body: bytes, answer: Answer) -> None:
     Raises:
         BrokenAnswerError: the body is not a chat completion.
     """
-    answer.add_whole(_json_object(body.decode("utf-8", errors="replace")))
+    answer.add_whole(_json_object(body.decode("utf-8", errors="replace").strip()))
 
 
 def error_text(body: object) -> str:
@@ -127,8 +132,8 @@ def error_text(body: object) -> str:
 
 
 def _take_in(events: Iterator[str], answer: Answer) -> None:
-    for data in events:
-        if data.strip() == "[DONE]":
+    for data in map(str.strip, events):
+        if data == "[DONE]":
             answer.ended = True
             return
         answer.add_chunk(_json_object(data))
@@ -143,26 +148,28 @@ class _EventReader:
 
     def feed(self, chunk: bytes) -> Iterator[str]:
         *lines, self._rest = (self._rest + chunk).split(b"\n")
-        for line in map(_without_return, lines):
-            field, _, value = line.partition(b":")
-            if field == b"data":
-                self._data.append(value.removeprefix(b" ").decode("utf-8", errors="replace"))
-            elif field == b"error":  # how older llama.cpp servers tell of an error inside a stream
-                yield json.dumps({"error": value.decode("utf-8", errors="replace").strip()})
-            elif not line and self._data:
-                yield "\n".join(self._data)
-                self._data.clear()
+        for line in lines:
+            if line.startswith(b"data:"):
+                self._data.append(_text(line[5:]).removeprefix(" "))
+            elif line in _BLANK:
+                if self._data:
+                    yield "\n".join(self._data)
+                    self._data.clear()
+            elif line.startswith(b"error:"):  # how older llama.cpp servers tell of an error inside a stream
+                yield json.dumps({"error": _text(line[6:]).strip()})
 
 
-def _without_return(line: bytes) -> bytes:
-    return line.removesuffix(b"\r")
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", errors="replace").removesuffix("\r")
 
 
 def _json_object(text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
+        value, end = _DECODER.raw_decode(text)
     except ValueError as error:
         raise BrokenAnswerError(f"the server sent broken JSON: {text[:100]!r}") from error
+    if end < len(text):
+        raise BrokenAnswerError(f"the server sent more than one JSON value: {text[:100]!r}")
     if not isinstance(value, dict):
         raise BrokenAnswerError(f"the server sent {text[:100]!r} where a JSON object was due")
     return value

@@ -11,7 +11,7 @@ import asyncio
 import dataclasses
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -20,6 +20,7 @@ from pytest_llmbench.errors import ServerError
 from pytest_llmbench.generation.chat_answer import Answer, BrokenAnswerError
 from pytest_llmbench.generation.chat_exchange import Exchange, Refused, exchange, noting_reuse, refusal_text, without
 from pytest_llmbench.generation.retry_waits import LONGEST_WAIT_S, backoff_s, retry_after_s
+from pytest_llmbench.generation.told_answer import ToldAnswer
 
 if TYPE_CHECKING:
     import ssl
@@ -112,8 +113,8 @@ class ChatClient:
         except aiohttp.ClientError as error:
             raise ServerError(f"{self.url}: {error}; start the server, or correct --llmbench-server") from error
 
-    async def ask(self, body: Mapping[str, Any]) -> Reply:
-        """Ask for one chat completion. Faults of the answer are in the reply.
+    async def ask(self, body: Mapping[str, Any], told: Callable[[str], None] | None = None) -> Reply:
+        """Ask for one chat completion. Faults of the answer are in the reply. `told` hears its text as it arrives.
 
         Raises:
             ServerError: asking anything more is no use: nobody answers there any longer, or key or model are refused.
@@ -121,7 +122,7 @@ class ChatClient:
         attempt, started = 0, time.monotonic()
         while True:
             try:
-                outcome = await self._attempt(body)
+                outcome = await self._attempt(body, told)
             except _StaleConnectionError:
                 continue
             if isinstance(outcome, Reply):
@@ -136,8 +137,9 @@ class ChatClient:
         """Close the connections."""
         await self._session.close()
 
-    async def _attempt(self, body: Mapping[str, Any]) -> Reply | _Refusal:
-        answer, progress, started = Answer(), Exchange(), time.monotonic()
+    async def _attempt(self, body: Mapping[str, Any], told: Callable[[str], None] | None) -> Reply | _Refusal:
+        answer = ToldAnswer(told) if told else Answer()
+        progress, started = Exchange(), time.monotonic()
         try:
             async with asyncio.timeout(self._timeout_s):
                 refused = await exchange(self._session, f"{self.url}/chat/completions", body, answer, progress)

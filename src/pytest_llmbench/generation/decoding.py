@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +54,18 @@ class Limits:
     timeout_s: float
 
 
-def decode(model: Any, rows: Sequence[Row], sampling: Sampling, limits: Limits, pad: int) -> Iterator[Row]:
+def _tell_nobody(_rows: Sequence[Row]) -> None:
+    """Nobody watches the answers grow."""
+
+
+def decode(  # what decides an answer, and who watches it grow
+    model: Any,
+    rows: Sequence[Row],
+    sampling: Sampling,
+    limits: Limits,
+    pad: int,
+    grown: Callable[[Sequence[Row]], None] = _tell_nobody,
+) -> Iterator[Row]:
     """Answer all rows together, yielding each as it ends.
 
     Args:
@@ -63,6 +74,7 @@ def decode(model: Any, rows: Sequence[Row], sampling: Sampling, limits: Limits, 
         sampling: how tokens are chosen.
         limits: when answers end.
         pad: the padding token.
+        grown: handed the rows after each step, those that just ended included.
 
     Raises:
         torch.OutOfMemoryError: the batch does not fit; rows already yielded are complete.
@@ -71,7 +83,10 @@ def decode(model: Any, rows: Sequence[Row], sampling: Sampling, limits: Limits, 
     hook = model.get_decoder().register_forward_hook(batch.keep_hidden)
     try:
         while batch.rows:
-            yield from batch.step()
+            under_way = batch.rows
+            ended = batch.step()
+            grown(under_way)
+            yield from ended
     finally:
         hook.remove()
 

@@ -17,7 +17,9 @@ from pytest_llmbench.cases import Case
 from pytest_llmbench.generation.backend import OutOfMemoryError
 from pytest_llmbench.generation.calibration import Calibration, fitting_batch_size, step_seconds
 from pytest_llmbench.generation.decoding import Limits, Row, decode
+from pytest_llmbench.generation.likelihood import TextLoss, text_losses
 from pytest_llmbench.generation.sampling import Sampling, noise_key
+from pytest_llmbench.generation.text_pieces import TextPieces
 from pytest_llmbench.records import BASE, Completion
 
 if TYPE_CHECKING:
@@ -94,6 +96,21 @@ class LocalBackend:
             for case, row in self._decode(fitting):
                 yield self._completion(case, variant, row, len(fitting))
 
+    def stream(self, case: Case, variant: str, told: Callable[[str], None]) -> Completion:
+        """Answer one case as `complete` does, handing on each piece of the text as it is made."""
+        pieces = TextPieces(functools.partial(self._loaded.tokenizer.decode, skip_special_tokens=True), told)
+        if len(self._prompt(case)) > self._prompt_limit and self._settings.long_prompt != "truncate":
+            return self._refused(case, variant)
+        with self._loaded.speaking_as(variant):
+            (_, row), *_ = self._decode([case], lambda rows: pieces.take(rows[0].tokens))
+        pieces.end(row.tokens)
+        return self._completion(case, variant, row, 1)
+
+    def losses(self, texts: Sequence[str], variant: str) -> list[TextLoss]:
+        """How likely the variant finds each text, up to the length of its context."""
+        with self._loaded.speaking_as(variant):
+            return text_losses(_causal_model(self._loaded.model), self._loaded.tokenizer, texts, self._context)
+
     def embed(self, pairs: Sequence[tuple[Case, Completion]]) -> list[Completion]:
         """Fill in mean last-layer hidden states of the base over each answer, in its prompt's context.
 
@@ -136,7 +153,9 @@ class LocalBackend:
         del self._loaded
         gc.collect()
 
-    def _decode(self, cases: Sequence[Case]) -> Iterator[tuple[Case, Row]]:
+    def _decode(
+        self, cases: Sequence[Case], grown: Callable[[Sequence[Row]], None] = lambda _: None
+    ) -> Iterator[tuple[Case, Row]]:
         import torch
 
         rows = [
@@ -148,7 +167,7 @@ class LocalBackend:
         if not rows:
             return
         try:
-            for row in decode(model, rows, self._sampling, limits, self._loaded.tokenizer.pad_token_id):
+            for row in decode(model, rows, self._sampling, limits, self._loaded.tokenizer.pad_token_id, grown):
                 yield cases[row.index], row
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and not _is_out_of_memory(error):

@@ -9,7 +9,7 @@ import logging
 import os
 import queue
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.errors import ServerError
@@ -104,6 +104,14 @@ class ServerBackend:
         finally:
             asking.cancel()
 
+    def stream(self, case: Case, variant: str, told: Callable[[str], None]) -> Completion:
+        """Ask for one case, handing on its text as it arrives; all at once when `server.stream` is off.
+
+        Raises:
+            ServerError: as `complete`.
+        """
+        return self._loop.run(self._ask(case, variant, told))
+
     def embed(self, pairs: Sequence[tuple[Case, Completion]]) -> list[Completion]:
         """The completions unchanged: a chat server shows no hidden states."""
         return [completion for _, completion in pairs]
@@ -179,7 +187,7 @@ class ServerBackend:
         for failure in filter(None, ends):
             raise failure
 
-    async def _ask(self, case: Case, variant: str) -> Completion:
+    async def _ask(self, case: Case, variant: str, told: Callable[[str], None] | None = None) -> Completion:
         target = self._targets[variant]
         body = {
             "model": target.model,
@@ -189,7 +197,7 @@ class ServerBackend:
             **target.extra,
         }
         async with self._slots:
-            reply = await self._client.ask({key: value for key, value in body.items() if value is not None})
+            reply = await self._client.ask({key: value for key, value in body.items() if value is not None}, told)
         self._note(reply)
         return _completion(case, variant, reply)
 

@@ -17,7 +17,7 @@ logger = logging.getLogger("pytest_llmbench")
 
 _MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of <malloc.h>
 _START_VALUE = 128 * 1024  # glibc's own, which it lets grow to 32 MB as blocks are freed
-_MOST_HOLES = 1.6
+_MOST_HOLES = 1.7
 
 
 def spare_memory_if_tight(estimate: MemoryEstimate, hardware: Hardware) -> bool:

@@ -3,55 +3,75 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_llmbench.errors import UsageError
-from pytest_llmbench.training.answer_loss import answer_trainer
+from pytest_llmbench.errors import LLMBenchError, NotReadyError
+from pytest_llmbench.training.checkpoints import newest_checkpoint, step_of
+from pytest_llmbench.training.course import (
+    GradientPeaks,
+    Moment,
+    Step,
+    course_listener,
+    lora_parameters,
+    steps_of,
+)
+from pytest_llmbench.training.hyperparameters import Hyperparameters
+from pytest_llmbench.training.peak_memory import PeakMemory, held
+from pytest_llmbench.training.trainer import trainer_class
+
+__all__ = ["Hyperparameters", "Training", "TrainingStopped", "Watch", "has_bfloat16", "train"]
+
+_LOGGED = 200  # steps of the curve, about
+_PADDED_TO = 8  # oneDNN keeps some 17 MB for every width of a batch that it has seen
+
+logger = logging.getLogger("pytest_llmbench")
+
+
+class TrainingStopped(LLMBenchError):  # noqa: N818  # it is no error to stop
+    """Somebody stopped the training; a checkpoint was written first."""
+
+    exit_code = 130
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Hyperparameters:
-    """How an adapter is trained. `max_length` counts the tokens of prompt and completion together."""
+class Watch:
+    """Who looks on. `on_moment` is told of logged steps; the training ends after a step when `stop` says so.
 
-    epochs: float = 3.0
-    rank: int = 8
-    alpha: int = 16
-    dropout: float = 0.0
-    learning_rate: float = 1e-3
-    warmup_share: float = 0.05
-    batch_size: int = 16
-    max_length: int = 256
-    seed: int = 42
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Step:
-    """What was logged at a step, over the answers' tokens since the last one.
-
-    `token_accuracy` is 0 to 1, `loss` and `entropy` are in nats. `tokens` counts all that were seen, prompts too.
+    `prepare` gets the trainer before it starts, and may change it.
     """
 
-    step: int
-    of: int
-    loss: float
-    token_accuracy: float
-    entropy: float
-    tokens: int
+    on_moment: Callable[[Moment], None] = lambda _moment: None
+    stop: Callable[[], bool] = lambda: False
+    prepare: Callable[[Any], None] = lambda _trainer: None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Training:
-    """What a training gave: the model with its adapter, and how it went. `precision` is what was computed in."""
+    """What a training gave: the model with its adapter, and how it went. `precision` is what was computed in.
+
+    `hyperparameters` are those it went through with. `seconds` and `samples` are of this session; a resumed one began
+    at step `resumed_at`. `gradients` are the largest |gradient| of each LoRA matrix, 0 for a frozen one.
+    `peak_memory` is in bytes, above what was held at the start. `first_batch` is what the model was first given.
+    """
 
     model: Any
+    hyperparameters: Hyperparameters
     seconds: float
+    samples: int
     train_loss: float
     steps: tuple[Step, ...]
     trainable_parameters: int
     parameters: int
     precision: str
+    gradients: Mapping[str, float]
+    peak_memory: int
+    first_batch: Mapping[str, Any]
+    resumed_at: int = 0
 
 
 def train(
@@ -61,86 +81,173 @@ def train(
     hyperparameters: Hyperparameters,
     *,
     work_folder: Path,
-    on_step: Callable[[Step], None],
+    resume_from: Path | None = None,
+    watch: Watch | None = None,
 ) -> Training:
-    """Lay a LoRA over all linear layers of `model` and train it; the loss is on the completions alone.
+    """Lay a LoRA over layers of `model` and train it; the loss is on the completions alone.
 
-    `rows` are in TRL's prompt-completion form. The model must not have answered anything yet: it would go on without
-    gradients where bitsandbytes has repacked its weights. It cannot be used as the plain base afterwards.
+    `rows` are in TRL's prompt-completion form, none longer than `max_length`; checkpoints go to `work_folder`. The
+    longest rows come first: when they do not fit into memory, the batch is halved and twice as many make up a step.
+    The model must not have answered anything yet: it would go on without gradients where bitsandbytes has repacked its
+    weights. It cannot be used as the plain base afterwards.
 
     Raises:
-        UsageError: a row is longer than `max_length`; it would be cut before its answer ends.
+        NotReadyError: not even one row fits into memory, or a checkpoint cannot be written.
+        TrainingStopped: `watch.stop` said so.
     """
+    watch = watch or Watch()
+    fitting, peaks = hyperparameters, GradientPeaks()
+    trainer_class(model.device.type)  # what its import takes is not the training's memory
+    with PeakMemory(str(model.device)) as memory:
+        while True:
+            trainer = _trainer(model, tokenizer, rows, fitting, work_folder, watch, peaks)
+            try:
+                outcome = trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+                break
+            except (MemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                fitting = _smaller(fitting, trainer.state.global_step - (step_of(resume_from) if resume_from else 0))
+            model = trainer.model
+            model.zero_grad(set_to_none=True)
+            del trainer
+            _free(model)
+    if watch.stop() and trainer.state.global_step < trainer.state.max_steps:
+        raise _stopped(trainer)
+    return _training(trainer, outcome, fitting, peaks, memory.bytes)
+
+
+def _trainer(  # what a trainer is made of
+    model: Any,
+    tokenizer: Any,
+    rows: Sequence[Mapping[str, Any]],
+    chosen: Hyperparameters,
+    work_folder: Path,
+    watch: Watch,
+    peaks: GradientPeaks,
+) -> Any:
     from datasets import Dataset
+    from peft import PeftModel
     from transformers import PrinterCallback
-    from trl import SFTTrainer
 
-    _check_lengths(tokenizer, rows, hyperparameters.max_length)
-    steps: list[Step] = []
-
-    def note(step: Step) -> None:
-        steps.append(step)
-        on_step(step)
-
-    trainer_class = answer_trainer() if model.device.type == "cpu" else SFTTrainer
-    trainer = trainer_class(
+    device = model.device.type
+    listener = course_listener(
+        watch.on_moment, watch.stop, peaks, save_steps=chosen.save_steps, memory=lambda: held(device)
+    )
+    trainer = trainer_class(device)(
         model=model,
-        args=_arguments(hyperparameters, model.device.type, work_folder),
+        args=_arguments(chosen, device, work_folder, len(rows)),
         train_dataset=Dataset.from_list([{key: row[key] for key in ("prompt", "completion")} for row in rows]),
         processing_class=tokenizer,
-        peft_config=_lora(hyperparameters),
-        callbacks=[_listener(note)],
+        peft_config=None if isinstance(model, PeftModel) else _lora(chosen),
+        callbacks=[listener],
     )
     trainer.remove_callback(PrinterCallback)
     for parameter in trainer.model.parameters():
         if parameter.requires_grad:  # TRL trains over a quantized base in bfloat16, which rounds small steps away
             parameter.data = parameter.data.float()
-    outcome = trainer.train()
+    watch.prepare(trainer)
+    if not any(parameter.requires_grad for _, parameter in lora_parameters(trainer.model)):
+        raise NotReadyError("every LoRA matrix is frozen: there is nothing to train")
+    return trainer
+
+
+def _smaller(chosen: Hyperparameters, steps_done: int) -> Hyperparameters:
+    """Half the batch after too little memory at the first step, which has the longest rows."""
+    if chosen.batch_size == 1 or steps_done:
+        when = f"after {steps_done} steps" if steps_done else "with one row at once"
+        raise NotReadyError(
+            f"out of memory {when}, at {chosen.batch_size} rows of up to {chosen.max_length} tokens; choose a smaller "
+            "--batch-size, --gradient-checkpointing, a shorter --max-length or a smaller model"
+        )
+    half = chosen.with_half_batch()
+    logger.warning(
+        "%d rows at once do not fit into memory; going on with %d and gradient accumulation %d",
+        chosen.batch_size,
+        half.batch_size,
+        half.gradient_accumulation,
+    )
+    return half
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    import torch
+
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "allocate memory" in str(error)
+
+
+def _free(model: Any) -> None:
+    import torch
+
+    gc.collect()
+    if model.device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def _stopped(trainer: Any) -> TrainingStopped:
+    newest = newest_checkpoint(Path(trainer.args.output_dir))
+    where = f"; {newest} is the checkpoint to go on from" if newest else ""
+    return TrainingStopped(f"stopped at step {trainer.state.global_step} of {trainer.state.max_steps}{where}")
+
+
+def _training(trainer: Any, outcome: Any, fitting: Hyperparameters, peaks: GradientPeaks, memory: int) -> Training:
     trainable, total = trainer.model.get_nb_trainable_parameters()
+    steps = steps_of(trainer.state.log_history, trainer.state.max_steps)
     return Training(
         model=trainer.model,
+        hyperparameters=fitting,
         seconds=outcome.metrics["train_runtime"],
-        train_loss=outcome.training_loss,
-        steps=tuple(steps),
+        samples=_samples(trainer),
+        train_loss=sum(step.loss for step in steps) / len(steps) if steps else outcome.training_loss,
+        steps=steps,
         trainable_parameters=trainable,
         parameters=total,
         precision="bfloat16" if trainer.args.bf16 else "float32",
+        gradients=peaks.of(trainer.model),
+        peak_memory=memory,
+        first_batch=trainer.first_batch or {},
+        resumed_at=trainer._initial_global_step,  # noqa: SLF001  # it has no public name
     )
 
 
-def _check_lengths(tokenizer: Any, rows: Sequence[Mapping[str, Any]], limit: int) -> None:
-    for number, row in enumerate(rows, start=1):
-        tokens = tokenizer.apply_chat_template([*row["prompt"], *row["completion"]], return_dict=True)["input_ids"]
-        if len(tokens) > limit:
-            raise UsageError(f"row {number} has {len(tokens)} tokens, more than max_length {limit}; raise --max-length")
+def _samples(trainer: Any) -> int:
+    """Rows that this session trained on."""
+    passes: float = (trainer.state.epoch or 0.0) * len(trainer.train_dataset)
+    new_share: float = 1 - trainer._initial_global_step / max(1, trainer.state.global_step)  # noqa: SLF001
+    return round(passes * new_share)
 
 
-def _arguments(hyperparameters: Hyperparameters, device: str, work_folder: Path) -> Any:
+def _arguments(chosen: Hyperparameters, device: str, work_folder: Path, rows: int) -> Any:
     from trl import SFTConfig
 
+    steps = chosen.steps or math.ceil(rows * chosen.epochs / (chosen.batch_size * chosen.gradient_accumulation))
     return SFTConfig(
         output_dir=str(work_folder),
-        num_train_epochs=hyperparameters.epochs,
-        per_device_train_batch_size=hyperparameters.batch_size,
-        learning_rate=hyperparameters.learning_rate,
+        num_train_epochs=chosen.epochs,
+        max_steps=chosen.steps or -1,
+        per_device_train_batch_size=chosen.batch_size,
+        gradient_accumulation_steps=chosen.gradient_accumulation,
+        learning_rate=chosen.learning_rate,
         lr_scheduler_type="linear",
-        warmup_steps=hyperparameters.warmup_share,
-        max_length=hyperparameters.max_length,
+        warmup_steps=chosen.warmup_share,
+        max_length=chosen.max_length,
+        pad_to_multiple_of=_PADDED_TO if device == "cpu" else None,
         completion_only_loss=True,
-        seed=hyperparameters.seed,
+        seed=chosen.seed,
         use_cpu=device == "cpu",
-        bf16=_has_bfloat16(device),
-        gradient_checkpointing=False,
-        train_sampling_strategy="group_by_length",
-        logging_steps=5,
-        save_strategy="no",
+        bf16=has_bfloat16(device),
+        gradient_checkpointing=chosen.gradient_checkpointing,
+        logging_steps=max(1, steps // _LOGGED),
+        save_strategy="no",  # the listener says when
+        save_total_limit=2,
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=device == "cuda",
+        ddp_find_unused_parameters=False,
     )
 
 
-def _has_bfloat16(device: str) -> bool:
+def has_bfloat16(device: str) -> bool:
     """Whether computing in bfloat16 is faster than in float32; on CPUs without the instructions it is slower."""
     import torch
 
@@ -149,33 +256,14 @@ def _has_bfloat16(device: str) -> bool:
     return bool(torch.cuda.is_bf16_supported())
 
 
-def _lora(hyperparameters: Hyperparameters) -> Any:
+def _lora(chosen: Hyperparameters) -> Any:
     from peft import LoraConfig
 
+    targets = chosen.targets
     return LoraConfig(
         task_type="CAUSAL_LM",
-        target_modules="all-linear",
-        r=hyperparameters.rank,
-        lora_alpha=hyperparameters.alpha,
-        lora_dropout=hyperparameters.dropout,
+        target_modules=targets if isinstance(targets, str) else list(targets),
+        r=chosen.rank,
+        lora_alpha=chosen.alpha,
+        lora_dropout=chosen.dropout,
     )
-
-
-def _listener(note: Callable[[Step], None]) -> Any:
-    from transformers import TrainerCallback
-
-    class Listener(TrainerCallback):  # type: ignore[misc]
-        def on_log(self, _args: Any, state: Any, _control: Any, logs: Any = None, **_: Any) -> None:
-            if logs and "mean_token_accuracy" in logs and "loss" in logs:
-                note(
-                    Step(
-                        step=state.global_step,
-                        of=state.max_steps,
-                        loss=logs["loss"],
-                        token_accuracy=logs["mean_token_accuracy"],
-                        entropy=logs["entropy"],
-                        tokens=int(logs["num_tokens"]),
-                    )
-                )
-
-    return Listener()

@@ -1,0 +1,109 @@
+"""`llmbench evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from pytest_llmbench.cli.settings_options import Adapter, Base, Config, Device, Json, Quantization, chosen_settings
+from pytest_llmbench.errors import UsageError
+
+_NO_GENERAL = "none"
+
+
+def evaluate(  # noqa: PLR0913  # one argument an option
+    test: Annotated[Path, typer.Argument(metavar="TEST", help="Rows with questions and reference answers.")],
+    *,
+    base: Base = None,
+    adapter: Adapter = None,
+    quantization: Quantization = None,
+    device: Device = None,
+    chunks: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Chunks, or rows, that retrieval may find; none, no retrieval.")
+    ] = None,
+    retriever: Annotated[Literal["bm25", "embedding", "hybrid"], typer.Option(help="How passages are found.")] = "bm25",
+    passages: Annotated[int, typer.Option(metavar="N", min=1, help="Passages read with each question.")] = 3,
+    context_prompt: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="How they are put, with {passages} and {question}; in French.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(metavar="N", min=2, help="Only so many rows, drawn at random.")] = None,
+    general: Annotated[
+        str | None, typer.Option(metavar="FILE|none", help="Texts and questions of the forgetting check.")
+    ] = None,
+    temperature: Annotated[str, typer.Option(metavar="X", help="0 is greedy.")] = "0",
+    max_new_tokens: Annotated[str | None, typer.Option(metavar="N", help="Longest answer; 128.")] = None,
+    batch_size: Annotated[str | None, typer.Option(metavar="auto|N", help="Questions answered at once.")] = None,
+    seed: Annotated[str | None, typer.Option(metavar="N", help="Of sampling, and of what --limit draws.")] = None,
+    server: Annotated[str | None, typer.Option(metavar="URL", help="Ask an OpenAI-compatible server instead.")] = None,
+    server_model: Annotated[str | None, typer.Option(metavar="NAME", help="Its name for the base.")] = None,
+    server_adapter: Annotated[str | None, typer.Option(metavar="NAME", help="Its name for the fine-tune.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an evaluation that was stopped.")] = False,
+    report_dir: Annotated[str | None, typer.Option(metavar="DIR", help="Where reports go; reports.")] = None,
+    lang: Annotated[Literal["en", "fr"] | None, typer.Option(help="Language of the reports.")] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Score fine-tune, base and retrieval on a test set.
+
+    BLEU, chrF, ROUGE, similarity of sentences, exact match, repetition and runaway dialogue, with intervals and
+    verdicts; and what the fine-tune forgot. --chunks adds retrieval. Writes evaluation.json, .md and .png.
+    """
+    settings = chosen_settings(
+        config,
+        base=base,
+        adapter=adapter,
+        quantization=quantization,
+        device=device,
+        server=server,
+        seed=seed,
+        **{
+            "batch-size": batch_size,
+            "server-model": server_model,
+            "server-adapter": server_adapter,
+            "report-dir": report_dir,
+            "generation.temperature": temperature,
+            "generation.do_sample": "false" if _is_zero(temperature) else None,
+            "generation.max_new_tokens": max_new_tokens,
+            "output.language": lang,
+        },
+    )
+    from pytest_llmbench.cli.answer_count import AnswerCount
+    from pytest_llmbench.evaluation import EvaluationRequest
+    from pytest_llmbench.evaluation import evaluate as run
+    from pytest_llmbench.evaluation_questions import CONTEXT_PROMPT, GENERAL_FILE
+    from pytest_llmbench.reports.evaluation import evaluation_words, terminal_lines, write_evaluation
+    from pytest_llmbench.reports.storage import as_json as document_text
+
+    if context_prompt is not None and chunks is None:
+        raise UsageError("--context-prompt is for retrieval; give --chunks too")
+    request = EvaluationRequest(
+        test,
+        chunks,
+        passages,
+        retriever,
+        context_prompt or CONTEXT_PROMPT,
+        limit,
+        None if general == _NO_GENERAL else Path(general) if general else GENERAL_FILE,
+        resume,
+    )
+    count = AnswerCount()
+    try:
+        document = run(settings, request, count)
+    finally:
+        count.end()
+    paths = write_evaluation(document, settings.output)
+    if as_json:
+        typer.echo(document_text(document), nl=False)
+        return
+    typer.echo("\n".join(terminal_lines(document, evaluation_words(settings.output.language))))
+    typer.echo(f"\n{', '.join(map(str, paths.values()))}")
+
+
+def _is_zero(number: str) -> bool:
+    """Whether it is a zero, however written; what is no number is refused where settings are read."""
+    try:
+        return float(number) == 0
+    except ValueError:
+        return False

@@ -1,0 +1,107 @@
+"""`llmbench query`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pytest_llmbench.cli.settings_options import Adapter, Base, Config, Device, Json, Quantization, chosen_settings
+from pytest_llmbench.errors import NotReadyError
+
+if TYPE_CHECKING:
+    from pytest_llmbench.records import Completion
+
+_STDIN = "-"
+
+
+def query(  # noqa: PLR0913  # one argument an option
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="The question; - reads standard input.")],
+    *,
+    base: Base = None,
+    adapter: Adapter = None,
+    quantization: Quantization = None,
+    device: Device = None,
+    both: Annotated[bool, typer.Option("--both", help="The base's answer too.")] = False,
+    system: Annotated[str | None, typer.Option(metavar="TEXT", help="System prompt.")] = None,
+    stream: Annotated[bool, typer.Option("--stream", help="Show the answer as it is made.")] = False,
+    max_tokens: Annotated[str | None, typer.Option(metavar="N", help="Longest answer; 128.")] = None,
+    temperature: Annotated[str | None, typer.Option(metavar="X", help="0 is greedy; 0.7.")] = None,
+    seed: Annotated[str | None, typer.Option(metavar="N", help="Of the sampling; 42.")] = None,
+    server: Annotated[str | None, typer.Option(metavar="URL", help="Ask an OpenAI-compatible server instead.")] = None,
+    server_model: Annotated[str | None, typer.Option(metavar="NAME", help="Its name for the base.")] = None,
+    server_adapter: Annotated[str | None, typer.Option(metavar="NAME", help="Its name for the fine-tune.")] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Ask the fine-tune, or its base, one question.
+
+    The answer is on standard output, how long it took on standard error. Exit code 3 when there is no answer.
+    """
+    settings = chosen_settings(
+        config,
+        base=base,
+        adapter=adapter,
+        quantization=quantization,
+        device=device,
+        server=server,
+        seed=seed,
+        **{
+            "batch-size": "1",  # no looking for the best one
+            "server-model": server_model,
+            "server-adapter": server_adapter,
+            "generation.max_new_tokens": max_tokens,
+            "generation.temperature": temperature,
+        },
+    )
+    from pytest_llmbench.benchmark import open_backend
+    from pytest_llmbench.querying import answering, ask
+    from pytest_llmbench.querying import question as case_of
+
+    case = case_of(sys.stdin.read() if question == _STDIN else question, system)
+    live = stream and not as_json
+    backend = open_backend(settings)
+    answers = []
+    try:
+        chosen = answering(backend, both=both)
+        for variant in chosen:
+            if len(chosen) > 1 and not as_json:
+                typer.echo(f"{variant}:")
+            answers.append(ask(backend, case, variant, _say if live else _keep_quiet))
+            if not as_json:
+                _show(answers[-1], live=live)
+    finally:
+        backend.close()
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {"question": case.prompt, "answers": [_record(one) for one in answers]}, ensure_ascii=False, indent=2
+            )
+        )
+    if failed := [one for one in answers if one.finish == "error"]:
+        raise NotReadyError(f"{failed[0].variant} did not answer: {failed[0].error}")
+
+
+def _say(piece: str) -> None:
+    sys.stdout.write(piece)
+    sys.stdout.flush()
+
+
+def _keep_quiet(_piece: str) -> None:
+    """The answer is shown when it is whole."""
+
+
+def _show(answer: Completion, *, live: bool) -> None:
+    typer.echo("" if live else answer.text)
+    if answer.finish == "error":
+        return
+    speed = f", {answer.tokens_per_s:.0f} tokens/s" if answer.tokens_per_s else ""
+    cut = {"length": ", cut at --max-tokens", "timeout": ", out of time"}.get(answer.finish, "")
+    typer.echo(f"[{answer.completion_tokens} tokens in {answer.latency_s or 0:.1f} s{speed}{cut}]", err=True)
+
+
+def _record(answer: Completion) -> dict[str, object]:
+    kept = ("variant", "text", "finish", "prompt_tokens", "completion_tokens", "latency_s", "first_token_s", "error")
+    return {name: getattr(answer, name) for name in kept}

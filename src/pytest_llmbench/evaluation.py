@@ -1,0 +1,275 @@
+"""Is the fine-tune better than its base, and than retrieval? All answer one test set; and what was forgotten."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import logging
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from pytest_llmbench.benchmark import Benchmark, open_backend
+from pytest_llmbench.evaluation_questions import (
+    CONTEXT_PROMPT,
+    GENERAL,
+    GENERAL_FILE,
+    RETRIEVAL,
+    TEST,
+    General,
+    check_template,
+    read_general,
+    read_test_set,
+    with_passages,
+)
+from pytest_llmbench.evaluation_scores import compared, comparisons, means, perplexities
+from pytest_llmbench.metrics import Spelling
+from pytest_llmbench.metrics.against_reference import REFERENCE_METRICS, add_reference_metrics
+from pytest_llmbench.metrics.ngrams import corpus_scores
+from pytest_llmbench.metrics.registry import MetricRegistry
+from pytest_llmbench.metrics.routing import tool_accuracy
+from pytest_llmbench.records import BASE, Completion
+from pytest_llmbench.starter import present
+from pytest_llmbench.training.overlap import bare
+from pytest_llmbench.training.retrieval import Method, Passage, Retriever, read_passages
+
+if TYPE_CHECKING:
+    from pytest_llmbench.benchmark import Answers
+    from pytest_llmbench.cases import Case
+    from pytest_llmbench.generation.backend import Backend
+    from pytest_llmbench.generation.likelihood import TextLoss
+    from pytest_llmbench.generation.planner import Progress
+    from pytest_llmbench.settings import Settings
+
+SCHEMA_VERSION = 1
+_ALPHA = 0.05
+_JOURNAL = ".evaluation"
+_log = logging.getLogger("pytest_llmbench")
+
+
+@runtime_checkable
+class _TellsLikelihood(Protocol):
+    """A backend that has the model itself at hand."""
+
+    def losses(self, texts: Sequence[str], variant: str) -> list[TextLoss]: ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EvaluationRequest:
+    """What is evaluated on.
+
+    `chunks` is what retrieval may find, None for no retrieval; `passages` of them are read with each question.
+    `general` holds the texts and questions of the forgetting check, None for no check. `resume` goes on with the
+    answers of an evaluation that was stopped.
+    """
+
+    test: Path
+    chunks: Path | None = None
+    passages: int = 3
+    method: Method = "bm25"
+    context_prompt: str = CONTEXT_PROMPT
+    limit: int | None = None
+    general: Path | None = GENERAL_FILE
+    resume: bool = False
+
+
+def evaluate(settings: Settings, request: EvaluationRequest, progress: Progress) -> dict[str, Any]:
+    """Answer the test set as base and fine-tunes, with and without passages, and hold them against each other.
+
+    Returns the document that the reports show and `evaluation.json` holds.
+
+    Raises:
+        UsageError: a file is wrong, with its line.
+        LLMBenchError: the model, the adapter or the server cannot be used, or a package is missing.
+    """
+    asked = _read(request, settings)
+    metrics = evaluation_metrics(asked.test)
+    settings = settings.model_copy(update={"metrics": settings.metrics.model_copy(update={"cosine_similarity": False})})
+    folder = settings.output.report_dir / _JOURNAL
+    if not request.resume:
+        shutil.rmtree(folder, ignore_errors=True)
+    backend = open_backend(settings)
+    try:
+        benchmark = Benchmark(settings, backend, asked.all, metrics, folder=folder, cache=None, progress=progress)
+        answers = {case.name: benchmark.answers(case) for case in asked.all}
+        document = _document(asked, answers, metrics, backend)
+        document["metadata"] = _metadata(request, settings, backend, asked)
+    finally:
+        backend.close()
+    shutil.rmtree(folder, ignore_errors=True)
+    return document
+
+
+def evaluation_metrics(cases: Iterable[Case]) -> MetricRegistry:
+    """Every metric of an answer against its reference, its form, and its route where the test set names tools.
+
+    Raises:
+        NotReadyError: the package of a metric is not installed.
+    """
+    registry = MetricRegistry()
+    add_reference_metrics(registry, REFERENCE_METRICS, Spelling(accent_sensitive=True))
+    if tools := sorted({case.tool for case in cases if case.tool}):
+        registry.add("tool_accuracy", tool_accuracy(tools))
+    return registry
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Asked:
+    """The cases; `found` are the passages of each question, in the order of `test`, None without retrieval."""
+
+    test: list[Case]
+    found: list[list[Passage]] | None
+    retrieval: list[Case]
+    general: General | None
+
+    @property
+    def all(self) -> list[Case]:
+        return [*self.test, *self.retrieval, *(self.general.questions if self.general else ())]
+
+
+def _read(request: EvaluationRequest, settings: Settings) -> _Asked:
+    check_template(request.context_prompt)
+    test = read_test_set(request.test, request.limit, settings.generation.seed)
+    general = read_general(present(request.general)) if request.general else None
+    if request.chunks is None:
+        return _Asked(test, None, [], general)
+    retriever = Retriever(read_passages(request.chunks), request.method)
+    found = retriever.find([case.prompt for case in test], request.passages)
+    if lost := sum(not passages for passages in found):
+        _log.warning("%d of %d questions have no word in common with any passage", lost, len(test))
+    if told := sum(_tells(case, passages) for case, passages in zip(test, found, strict=True)):
+        _log.warning(
+            "%d of %d questions stand among the passages with their answers: retrieval only copies them",
+            told,
+            len(test),
+        )
+    retrieval = [
+        with_passages(case, passages, request.context_prompt) for case, passages in zip(test, found, strict=True)
+    ]
+    return _Asked(test, found, retrieval, general)
+
+
+def _tells(case: Case, passages: Sequence[Passage]) -> bool:
+    """Whether a passage holds the question itself and its answer."""
+    both = [bare(case.prompt), bare(case.reference or "")]
+    return any(all(part in bare(passage.text) for part in both) for passage in passages)
+
+
+def _document(
+    asked: _Asked, answers: Mapping[str, Answers], metrics: MetricRegistry, backend: Backend
+) -> dict[str, Any]:
+    completions = [_by_variant(case, answers) for case in asked.test]
+    variants = list(completions[0])
+    scores = [_scores_by_variant(case, answers) for case in asked.test]
+    table = {
+        metric: {variant: [row[metric].get(variant) for row in scores] for variant in variants}
+        for metric in metrics.metrics
+    }
+    lower = frozenset(name for name, metric in metrics.metrics.items() if not metric.higher_is_better)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "variants": variants,
+        "metrics": {name: {"higher_is_better": name not in lower} for name in table},
+        "scores": means(table),
+        "corpus": {variant: _corpus(asked.test, completions, variant) for variant in variants},
+        "finishes": {variant: dict(Counter(row[variant].finish for row in completions)) for variant in variants},
+        "comparisons": comparisons(table, compared(variants), lower, _ALPHA),
+        "forgetting": _forgetting(asked.general, answers, backend),
+        "results": [_result(asked, place, completions[place], scores[place]) for place in range(len(asked.test))],
+    }
+
+
+def _by_variant(case: Case, answers: Mapping[str, Answers]) -> dict[str, Completion]:
+    """Who answered what to a question; with passages the names are `retrieval` and `retrieval+finetuned`."""
+    found = dict(answers[f"{TEST}/{case.id}"].completions)
+    if with_it := answers.get(f"{RETRIEVAL}/{case.id}"):
+        found |= {_reading(variant): completion for variant, completion in with_it.completions.items()}
+    return found
+
+
+def _scores_by_variant(case: Case, answers: Mapping[str, Answers]) -> dict[str, dict[str, float | None]]:
+    found = {metric: dict(scores) for metric, scores in answers[f"{TEST}/{case.id}"].scores.items()}
+    if with_it := answers.get(f"{RETRIEVAL}/{case.id}"):
+        for metric, scores in with_it.scores.items():
+            found[metric] |= {_reading(variant): score for variant, score in scores.items()}
+    return found
+
+
+def _reading(variant: str) -> str:
+    return RETRIEVAL if variant == BASE else f"{RETRIEVAL}+{variant}"
+
+
+def _corpus(cases: Sequence[Case], completions: Sequence[Mapping[str, Completion]], variant: str) -> dict[str, Any]:
+    pairs = [
+        (row[variant].text, case.reference or "")
+        for case, row in zip(cases, completions, strict=True)
+        if row[variant].finish != "error"
+    ]
+    return dict(corpus_scores([text for text, _ in pairs], [reference for _, reference in pairs])) if pairs else {}
+
+
+def _result(
+    asked: _Asked,
+    place: int,
+    completions: Mapping[str, Completion],
+    scores: Mapping[str, Mapping[str, float | None]],
+) -> dict[str, Any]:
+    case = asked.test[place]
+    return {
+        "id": case.id,
+        "source": case.source,
+        "question": case.prompt,
+        "reference": case.reference,
+        "passages": [dataclasses.asdict(passage) for passage in asked.found[place]] if asked.found else [],
+        "answers": {
+            variant: {"text": done.text, "finish": done.finish, "error": done.error}
+            for variant, done in completions.items()
+        },
+        "scores": scores,
+    }
+
+
+def _forgetting(general: General | None, answers: Mapping[str, Answers], backend: Backend) -> dict[str, Any] | None:
+    """Perplexity of general texts, and answers to general questions; None where nothing is asked."""
+    if general is None:
+        return None
+    told = None
+    if isinstance(backend, _TellsLikelihood):
+        told = perplexities({variant: backend.losses(general.texts, variant) for variant in backend.variants}, _ALPHA)
+    else:
+        _log.warning("a server does not tell how likely a text is: no perplexity, the general answers only")
+    return {
+        "texts": len(general.texts),
+        "perplexity": told,
+        "answers": [
+            {
+                "question": case.prompt,
+                "answers": {name: one.text for name, one in answers[f"{GENERAL}/{case.id}"].completions.items()},
+            }
+            for case in general.questions
+        ],
+    }
+
+
+def _metadata(request: EvaluationRequest, settings: Settings, backend: Backend, asked: _Asked) -> dict[str, Any]:
+    generation = settings.generation
+    return {
+        "timestamp": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "test_set": str(request.test),
+        "test_sha256": hashlib.sha256(request.test.read_bytes()).hexdigest(),
+        "questions": len(asked.test),
+        "chunks": str(request.chunks) if request.chunks else None,
+        "passages": request.passages if request.chunks else None,
+        "retrieval": request.method if request.chunks else None,
+        "context_prompt": request.context_prompt if request.chunks else None,
+        "generation": {
+            "temperature": generation.temperature if generation.do_sample else 0.0,
+            "max_new_tokens": generation.max_new_tokens,
+            "seed": generation.seed,
+        },
+        "alpha": _ALPHA,
+        "backend": dict(backend.describe()),
+    }

@@ -1,0 +1,66 @@
+"""How near an answer is to the reference in meaning, whatever its words.
+
+BERTScore's greedy matching (Zhang et al. 2020), of sentences instead of tokens: each sentence of the answer is held
+against the nearest one of the reference (precision), each of the reference against the nearest of the answer (recall),
+and F1 is taken of both. An answer that says the right thing and then rambles loses precision. Sentences are encoded by
+Google's multilingual Universal Sentence Encoder 3, numpy only and offline. It is not BERTScore: its numbers cannot be
+compared with published ones, and a wrong name or number in a sentence costs little.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import TYPE_CHECKING
+
+from pytest_llmbench.evaluation_extra import sentence_encoder
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pytest_llmbench.cases import Case
+    from pytest_llmbench.metrics.registry import AnswerMetric
+    from pytest_llmbench.records import Completion
+
+_SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|\n+")
+_REMEMBERED = 4096
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)  # references come back for every variant
+def _encoded(sentence: str) -> NDArray[np.float32]:
+    vector: NDArray[np.float32] = sentence_encoder().encode(sentence)
+    return vector
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences and lines of a text that hold a letter or digit."""
+    return [part for part in _SENTENCE_END.split(text.strip()) if any(char.isalnum() for char in part)]
+
+
+def semantic_similarity() -> AnswerMetric:
+    """A metric, 0 to 1: F1 of greedily matched sentences; 0 for an answer without words.
+
+    Raises:
+        NotReadyError: the encoder is not installed.
+    """
+    sentence_encoder()
+
+    def similarity(case: Case, completion: Completion) -> float | None:
+        if case.reference is None or not sentences(case.reference):
+            return None
+        return greedy_f1(sentences(completion.text), sentences(case.reference))
+
+    return similarity
+
+
+def greedy_f1(answer: list[str], reference: list[str]) -> float:
+    """F1 of the greedy matching of two lists of sentences; opposite directions count as unrelated."""
+    if not answer or not reference:
+        return 0.0
+    import numpy as np
+
+    first, second = (np.stack([_encoded(sentence) for sentence in part]) for part in (answer, reference))
+    cosines = np.clip(first @ second.T, 0.0, 1.0)
+    precision, recall = float(cosines.max(axis=1).mean()), float(cosines.max(axis=0).mean())
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0

@@ -1,0 +1,129 @@
+"""The folders of a training: its adapter, which appears whole; its checkpoints; and the lock that keeps others out."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_llmbench.atomic import write_text
+from pytest_llmbench.errors import NotReadyError, UsageError
+from pytest_llmbench.training.checkpoints import newest_checkpoint
+
+_CONFIG = "adapter_config.json"
+_IDENTITY = "training.json"
+
+
+def checkpoints_of(output: Path) -> Path:
+    """Where the checkpoints of a training lie until its adapter is whole."""
+    return output.with_name(f"{output.name}.checkpoints")
+
+
+def check_output(output: Path, *, overwrite: bool) -> None:
+    """See that an adapter may be written there.
+
+    Raises:
+        UsageError: something else is there, or an adapter that must not be replaced.
+    """
+    if not output.exists():
+        return
+    if not output.is_dir() or (any(output.iterdir()) and not (output / _CONFIG).is_file()):
+        raise UsageError(f"{output} exists and is no adapter; choose another --output")
+    if any(output.iterdir()) and not overwrite:
+        raise UsageError(f"{output} holds an adapter already; choose another --output, or --overwrite it")
+
+
+@contextlib.contextmanager
+def training_folder(output: Path) -> Iterator[Path]:
+    """The folder of the checkpoints, kept from other trainings while the block runs; it goes when nothing is in it.
+
+    Raises:
+        UsageError: another training is writing this adapter.
+        NotReadyError: the folder cannot be written.
+    """
+    import filelock
+
+    folder = checkpoints_of(output)
+    lock = folder / ".lock"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = filelock.FileLock(lock)
+        held.acquire(timeout=0)
+    except filelock.Timeout as error:
+        message = f"{output} is in use: another training is writing it; wait for it, or choose another --output"
+        raise UsageError(message) from error
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+    try:
+        yield folder
+    finally:
+        if newest_checkpoint(folder) is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        held.release()
+
+
+def checkpoint_to_resume(folder: Path, identity: Mapping[str, Any], *, resume: bool, overwrite: bool) -> Path | None:
+    """The newest whole checkpoint to go on from; None for a new training, whose identity is written down.
+
+    `identity` is what makes two trainings the same one: data, base, settings.
+
+    Raises:
+        UsageError: there is nothing to resume, it is of another training, or checkpoints are there and not wanted.
+    """
+    newest = newest_checkpoint(folder)
+    if resume:
+        if newest is None:
+            raise UsageError(f"nothing to resume: {folder} holds no whole checkpoint; start without --resume")
+        recorded = json.loads((folder / _IDENTITY).read_text(encoding="utf-8"))
+        if changed := [key for key in identity if recorded.get(key) != json.loads(json.dumps(identity[key]))]:
+            raise UsageError(
+                f"{newest} is of a training with another {', '.join(changed)}; ask for the same as before, or start "
+                "anew with --overwrite"
+            )
+        return newest
+    if newest is not None and not overwrite:
+        raise UsageError(f"{folder} holds {newest.name} of a stopped training; go on with --resume, or --overwrite it")
+    for path in folder.glob("checkpoint-*"):
+        shutil.rmtree(path, ignore_errors=True)
+    write_text(folder / _IDENTITY, json.dumps(identity, indent=2))
+    return None
+
+
+@contextlib.contextmanager
+def new_folder(output: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `output` when the block ends well, and vanishes when it does not."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    except OSError as error:
+        raise _cannot_write(output, error) from error
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        _take_place(temporary, output)
+    except OSError as error:
+        raise _cannot_write(output, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _take_place(new: Path, output: Path) -> None:
+    if not output.exists():
+        new.rename(output)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    output.rename(old)  # onto an empty folder
+    try:
+        new.rename(output)
+    except OSError:
+        old.rename(output)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _cannot_write(output: Path, error: OSError) -> NotReadyError:
+    return NotReadyError(f"cannot write {output}: {error.strerror or error}; free some space or choose another folder")
