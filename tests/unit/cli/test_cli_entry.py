@@ -40,6 +40,7 @@ def test_help_tells_every_command() -> None:
         f"\n  {name} " in commands
         for name in (
             *("init", "check", "smoke", "dataset", "finetune", "report", "compare", "baseline", "rescore", "config"),
+            *("autotune", "serve-demo", "models"),
         )
     )
     assert "..." not in commands  # a summary that does not fit is cut

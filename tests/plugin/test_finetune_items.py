@@ -1,0 +1,51 @@
+"""`pytest -m finetune` in a user's project: the copied suite, and a trainer changed in its conftest.py."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "training"))
+from tiny_training import rows, save_tiny_model, write_rows  # beside the training's own tests
+
+SUITE = Path(__file__).parents[1] / "suites" / "test_finetune.py"
+
+SHIFTED = """
+def pytest_llmbench_trainer(trainer):
+    collate = trainer.data_collator
+    def shifted(examples):
+        batch = collate(examples)
+        batch["labels"] = batch["labels"].roll(-1, dims=1)
+        return batch
+    trainer.data_collator = shifted
+"""
+
+
+def test_a_broken_trainer_fails_its_item_and_no_other(pytester: pytest.Pytester) -> None:
+    base = save_tiny_model(pytester.path / "tiny")
+    pytester.makeini("[pytest]\naddopts = -p no:randomly\n")
+    pytester.makepyfile(test_finetune=SUITE.read_text(encoding="utf-8"))
+    pytester.makeconftest(SHIFTED)
+    write_rows(pytester.path / "train.jsonl", rows(80))
+    write_rows(pytester.path / "heldout.jsonl", rows(20))
+    settings = {
+        "model": {"base": str(base), "quantization": "none", "device": "cpu"},
+        "finetune": {
+            "dataset": "train.jsonl",
+            "heldout": "heldout.jsonl",
+            "tools": None,
+            "steps": 16,
+            "batch_size": 8,
+            "max_length": 32,
+            "learning_rate": 0.02,
+        },
+    }
+    (pytester.path / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
+    result = pytester.runpytest_subprocess(
+        "-m", "finetune", "-k", "answers_alone or gradient", "--llmbench-config", "settings.json"
+    )
+    result.assert_outcomes(passed=1, failed=1, deselected=6)
+    result.stdout.fnmatch_lines(["*_ test_the_answers_alone_are_learnt _*", "*the labels are shifted by one*"])

@@ -1,0 +1,87 @@
+"""`llmbench evaluate` and `llmbench query` as they are typed, on a tiny model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from command_line import llmbench
+from evaluation_project import ROWS, make_project
+
+_PLAIN = ("--quantization", "none", "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(autouse=True)
+def _at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    usual = torch.get_num_threads()
+    yield
+    torch.set_num_threads(usual)
+
+
+def pair(project: Path, adapter: str = "adapter") -> list[str]:
+    given = str(project / adapter) if adapter != "none" else "none"
+    return ["--base", str(project / "base"), "--adapter", given, *_PLAIN]
+
+
+def test_evaluate_prints_the_tables_and_writes_the_reports(project: Path, tmp_path: Path) -> None:
+    result = llmbench(
+        "evaluate", project / "test.jsonl", *pair(project), "--chunks", project / "chunks.jsonl", "--batch-size", "4",
+        "--max-new-tokens", "6", "--general", project / "general.jsonl", "--report-dir", "here", "--lang", "fr",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "retrieval+finetuned" in result.stdout
+    assert "perplexité" in result.stdout
+    assert {path.name for path in (tmp_path / "here").iterdir()} == {
+        "evaluation.json",
+        "evaluation.md",
+        "evaluation.png",
+    }
+
+
+def test_evaluate_gives_programs_the_document(project: Path) -> None:
+    result = llmbench(
+        "evaluate", project / "test.jsonl", *pair(project, "none"), "--general", "none", "--limit", "3", "--json",
+        "--max-new-tokens", "6", "--batch-size", "4",
+    )  # fmt: skip
+    document = json.loads(result.stdout)
+    assert document["variants"] == ["base"]
+    assert document["metadata"]["generation"]["temperature"] == 0
+    assert document["metadata"]["questions"] == 3
+    assert document["forgetting"] is None
+
+
+def test_a_context_prompt_without_chunks_is_refused(project: Path) -> None:
+    result = llmbench("evaluate", project / "test.jsonl", "--context-prompt", "{passages} {question}")
+    assert result.exit_code == 2
+    assert "give --chunks too" in result.stderr
+
+
+def test_query_answers_on_standard_output_and_the_same_when_streamed(project: Path) -> None:
+    typed = llmbench("query", ROWS[1][0], *pair(project), "--max-tokens", "6")
+    assert typed.exit_code == 0, typed.output
+    assert typed.stdout.strip()
+    assert "tokens in" in typed.stderr
+    streamed = llmbench("query", ROWS[1][0], *pair(project), "--max-tokens", "6", "--stream")
+    assert streamed.stdout == typed.stdout
+    refused = llmbench("query", "-", *pair(project))  # nothing on standard input
+    assert refused.exit_code == 2
+    assert "the question is empty" in refused.stderr
+
+
+def test_query_shows_both_and_gives_programs_json(project: Path) -> None:
+    both = llmbench("query", ROWS[1][0], *pair(project), "--both", "--max-tokens", "6", "--temperature", "0", "--json")
+    document = json.loads(both.stdout)
+    assert [answer["variant"] for answer in document["answers"]] == ["base", "finetuned"]
+    assert all(answer["completion_tokens"] <= 6 for answer in document["answers"])
+    alone = llmbench("query", "ouvre", *pair(project, "none"), "--both")
+    assert alone.exit_code == 2
+    assert "--both needs a fine-tune" in alone.stderr

@@ -1,0 +1,233 @@
+"""A training from its request to its adapter, on a model small enough for seconds."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import filelock
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_training import rows, save_tiny_model, write_rows
+
+from pytest_llmbench.errors import ModelError, NotReadyError, UsageError
+from pytest_llmbench.finetune import FinetuneRequest, finetune
+from pytest_llmbench.training.checkpoints import newest_checkpoint
+from pytest_llmbench.training.course import Moment
+from pytest_llmbench.training.sft import TrainingStopped, Watch
+
+CHANGES = {
+    "quantization": "none",
+    "batch_size": 4,
+    "max_length": 64,
+    "steps": 6,
+    "save_steps": 2,
+    "learning_rate": 0.02,
+}
+
+
+@pytest.fixture(scope="module")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("base") / "tiny")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def request_with(tiny_base: Path, tmp_path: Path) -> Callable[..., FinetuneRequest]:
+    dataset = write_rows(tmp_path / "rows.jsonl", rows())
+
+    def build(changes: dict[str, Any] | None = None, **fields: Any) -> FinetuneRequest:
+        request = FinetuneRequest(
+            dataset, tmp_path / "adapter", str(tiny_base), device="cpu", changes={**CHANGES, **(changes or {})}
+        )
+        return dataclasses.replace(request, **fields)
+
+    return build
+
+
+Build = Callable[..., FinetuneRequest]
+
+
+def stopping_at(step: int) -> Watch:
+    seen: list[Moment] = []
+    return Watch(on_moment=seen.append, stop=lambda: bool(seen) and seen[-1].step.step >= step - 1)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "adapter_model.safetensors")
+
+
+def test_the_adapter_comes_with_a_record_of_its_training(request_with: Build) -> None:
+    done = finetune(request_with())
+    record = json.loads((request_with().output / "llmbench_training.json").read_text(encoding="utf-8"))
+    assert record == json.loads(json.dumps(done.record))
+    assert [step["step"] for step in record["steps"]] == [1, 2, 3, 4, 5, 6]
+    assert record["gradients"]["without"] == []
+    assert record["dataset"]["rows"] == 32
+    assert record["tokens"] > 0
+    assert done.training.samples == 24
+    assert not request_with().output.with_name("adapter.checkpoints").exists()
+
+
+def test_a_stopped_training_goes_on_to_the_same_weights(request_with: Build, tmp_path: Path) -> None:
+    finetune(request_with(output=tmp_path / "whole"))
+    with pytest.raises(TrainingStopped, match=r"step 3 of 6.*checkpoint-3.*--resume"):
+        finetune(request_with(), stopping_at(3))
+    assert not (tmp_path / "adapter").exists()
+    done = finetune(request_with(resume=True))
+    assert done.training.resumed_at == 3
+    assert [step.step for step in done.training.steps] == [1, 2, 3, 4, 5, 6]
+    expected = weights(tmp_path / "whole")
+    for name, found in weights(tmp_path / "adapter").items():
+        torch.testing.assert_close(found, expected[name], rtol=0, atol=0)
+
+
+def test_a_stopped_training_is_not_thrown_away_unasked(request_with: Build) -> None:
+    with pytest.raises(TrainingStopped):
+        finetune(request_with(), stopping_at(3))
+    with pytest.raises(UsageError, match="--resume"):
+        finetune(request_with())
+    with pytest.raises(UsageError, match="another learning_rate"):
+        finetune(request_with({"learning_rate": 0.5}, resume=True))
+
+
+def test_there_is_nothing_to_resume_without_a_checkpoint(request_with: Build) -> None:
+    with pytest.raises(UsageError, match="nothing to resume"):
+        finetune(request_with(resume=True))
+
+
+def test_a_checkpoint_that_was_cut_short_is_not_resumed_from(request_with: Build) -> None:
+    with pytest.raises(TrainingStopped):
+        finetune(request_with(), stopping_at(3))
+    folder = request_with().output.with_name("adapter.checkpoints")
+    (folder / "checkpoint-3" / "optimizer.pt").write_bytes(b"cut")
+    newest = newest_checkpoint(folder)
+    assert newest is not None
+    assert newest.name == "checkpoint-2"
+
+
+def test_a_full_disk_leaves_the_earlier_checkpoint(request_with: Build) -> None:
+    def fill_the_disk(trainer: Any) -> None:
+        save = trainer._save_optimizer_and_scheduler
+
+        def fail_later(folder: str) -> None:
+            if folder.endswith("checkpoint-4"):
+                raise OSError(28, "No space left on device")
+            save(folder)
+
+        trainer._save_optimizer_and_scheduler = fail_later
+
+    with pytest.raises(NotReadyError, match=r"checkpoint-4: No space left on device; checkpoint-2 is intact"):
+        finetune(request_with(), Watch(prepare=fill_the_disk))
+    assert finetune(request_with(resume=True)).training.resumed_at == 2
+
+
+def test_too_little_memory_halves_the_batch_and_doubles_the_accumulation(
+    request_with: Build, caplog: pytest.LogCaptureFixture
+) -> None:
+    widths: list[int] = []
+
+    def hold_two_rows(trainer: Any) -> None:
+        compute = trainer.compute_loss
+
+        def fail_above_two(model: Any, inputs: Any, *rest: Any, **options: Any) -> Any:
+            widths.append(inputs["input_ids"].shape[1])
+            if len(inputs["input_ids"]) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return compute(model, inputs, *rest, **options)
+
+        trainer.compute_loss = fail_above_two
+
+    with caplog.at_level(logging.WARNING, "pytest_llmbench"):
+        done = finetune(request_with(), Watch(prepare=hold_two_rows))
+    assert done.record["hyperparameters"]["batch_size"] == 2
+    assert done.record["hyperparameters"]["gradient_accumulation"] == 2
+    assert "4 rows at once do not fit" in caplog.text
+    assert widths[0] == max(widths), "the longest rows come first"
+
+
+def test_memory_that_holds_no_row_is_told(request_with: Build) -> None:
+    def hold_nothing(trainer: Any) -> None:
+        def fail(*_: Any, **__: Any) -> Any:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+        trainer.compute_loss = fail
+
+    with pytest.raises(NotReadyError, match="out of memory with one row at once"):
+        finetune(request_with(), Watch(prepare=hold_nothing))
+
+
+def test_two_trainings_of_one_adapter_do_not_mix(request_with: Build) -> None:
+    folder = request_with().output.with_name("adapter.checkpoints")
+    folder.mkdir()
+    with filelock.FileLock(folder / ".lock"), pytest.raises(UsageError, match="in use: another training"):
+        finetune(request_with())
+
+
+def test_rows_that_the_suites_ask_are_told_and_refused_when_strict(
+    request_with: Build, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = rows()[7]["prompt"][0]["content"]
+    suite = tmp_path / "suite.yaml"
+    suite.write_text(f"category: a\nlanguage: fr\ncases:\n  - {{id: b, prompt: {asked}}}\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=rf"rows ask what the suites ask.*{asked}"):
+        finetune(request_with(suites=[suite], strict=True))
+    with caplog.at_level(logging.WARNING, "pytest_llmbench"):
+        finetune(request_with({"steps": 1}, suites=[suite]))
+    assert "rows ask what the suites ask" in caplog.text
+
+
+def test_a_gated_model_is_told_at_once(request_with: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "models.yaml").write_text("models:\n  closed: {hub: org/closed, gated: true}\n")
+    with pytest.raises(
+        ModelError, match=r"org/closed is gated: accept its licence on https://huggingface.co/org/closed"
+    ):
+        finetune(request_with(base="closed"))
+
+
+def test_a_training_that_will_not_fit_is_refused_before_loading(
+    request_with: Build, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = tmp_path / "large"
+    shutil.copytree(tiny_base, large)
+    config = json.loads((large / "config.json").read_text(encoding="utf-8"))
+    config |= {"hidden_size": 65536, "intermediate_size": 262144, "num_hidden_layers": 400}
+    (large / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(NotReadyError, match="--force"):
+        finetune(request_with(base=str(large)))
+
+
+def test_a_base_without_a_template_is_refused_unless_it_is_known_to_continue_text(
+    request_with: Build, tiny_base: Path, tmp_path: Path
+) -> None:
+    silent = tmp_path / "silent"
+    shutil.copytree(tiny_base, silent)
+    (silent / "chat_template.jinja").unlink()
+    with pytest.raises(UsageError, match="no chat template"):
+        finetune(request_with(base=str(silent)))
+
+
+def test_a_row_that_is_too_long_is_named(request_with: Build) -> None:
+    with pytest.raises(UsageError, match=r"row \d+ has \d+ tokens, more than max_length 8"):
+        finetune(request_with({"max_length": 8}))
+
+
+def test_the_command_of_a_record_asks_for_the_same(request_with: Build) -> None:
+    command = request_with({"gradient_checkpointing": False}, task="chat").command()
+    assert "--preset chat" in command
+    assert "--lr 0.02" in command
+    assert "--no-gradient-checkpointing" in command
