@@ -20,6 +20,7 @@ FILES = {
     "prompts/voice_commands.yaml",
     "prompts/voice_corrections.yaml",
     "tests/suites/test_autotune.py",
+    "tests/suites/test_finetune.py",
     "tests/suites/test_benchmark.py",
 }
 
