@@ -12,6 +12,17 @@ from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_valid
 _Auto = Literal["auto"]
 _Count = Annotated[int, Field(ge=1)]
 _Text = Annotated[str, Field(min_length=1)]
+ReferenceMetric = Literal[
+    "bleu",
+    "chrf",
+    "rouge_1",
+    "rouge_2",
+    "rouge_l",
+    "semantic_similarity",
+    "exact_match",
+    "repetition",
+    "runaway_dialogue",
+]
 
 
 class _Section(BaseModel):
@@ -92,6 +103,9 @@ class MetricsSettings(_Section):
     tool_accuracy: bool = Field(default=True, description="whether the answer routes to the case's tool")
     latency_s: bool = Field(default=True, description="seconds for the answer")
     tokens_per_s: bool = Field(default=True, description="tokens of the answer over its seconds")
+    reference: tuple[ReferenceMetric, ...] = Field(
+        default=(), description="more metrics, against a case's reference or of an answer's form"
+    )
     case_sensitive: bool = Field(default=False, description="tell Volume from volume")
     accent_sensitive: bool = Field(default=False, description="tell été from ete")
 

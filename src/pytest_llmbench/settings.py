@@ -236,6 +236,8 @@ def _phrase(schema: Mapping[str, Any]) -> str:
 
 def _listed(schema: Mapping[str, Any]) -> str:
     items = schema.get("items", {}) if schema.get("type") == "array" else {}
+    if "enum" in items:
+        return f"a list of {', '.join(items['enum'])}"
     what = {"number": "number", "integer": "number"}.get(
         items.get("type", "string"), "mapping" if "$ref" in items else "text"
     )

@@ -36,6 +36,10 @@ def default_metrics(settings: MetricsSettings, vocabulary: Vocabulary) -> Metric
         registry.add("tool_accuracy", tool_accuracy(vocabulary.tools))
     if settings.cosine_similarity:
         registry.add("cosine_similarity", cosine_similarity, pair=True)
+    if settings.reference:
+        from pytest_llmbench.metrics.against_reference import add_reference_metrics
+
+        add_reference_metrics(registry, settings.reference, spelling)
     if settings.latency_s:
         registry.add("latency_s", latency, higher_is_better=False, unit="s")
     if settings.tokens_per_s:

@@ -114,3 +114,12 @@ def test_the_spelling_of_the_settings_reaches_the_metrics() -> None:
     for strict, score in ((False, 1.0), (True, 0.0)):
         registry = default_metrics(MetricsSettings(case_sensitive=strict), Vocabulary({}))
         assert registry.score(case, {BASE: said("chrome")})["keywords"] == {BASE: score}
+
+
+def test_metrics_against_a_reference_are_added_by_name() -> None:
+    registry = default_metrics(MetricsSettings(reference=("exact_match", "repetition")), Vocabulary({}))
+    assert [name for name in ("bleu", "exact_match", "repetition") if name in registry.metrics] == [
+        "exact_match",
+        "repetition",
+    ]
+    assert not registry.metrics["repetition"].higher_is_better
