@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,9 @@ class LimitsProject:
 
 
 @pytest.fixture
-def limits(project: Project) -> LimitsProject:
+def limits(project: Project, monkeypatch: pytest.MonkeyPatch) -> LimitsProject:
     """A project with the autotune suite, where a stand-in answers for the server."""
+    monkeypatch.delitem(sys.modules, _SUITE.stem, raising=False)  # this session may have collected the original
     made = LimitsProject(project)
     made.double()
     return made

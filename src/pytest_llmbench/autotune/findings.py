@@ -71,8 +71,13 @@ class Finding(TypedDict):
     notes: list[str]
 
 
-def finding(question: Question, found: Found, slo: SLO, *, required: int | None, resumed: int) -> Finding:
-    """The document of a search. `required` is the least step that is asked for, `resumed` the trials of before."""
+def finding(
+    question: Question, found: Found, slo: SLO, *, required: int | None, resumed: int, spent: int = 0
+) -> Finding:
+    """The document of a search.
+
+    `required` is the least step that is asked for, `resumed` the trials of before, `spent` requests besides its trials.
+    """
     capacity, trials = found.capacity, [cast("TrialEntry", dict(trial.detail)) for trial in found.kept]
     chances: defaultdict[float, float] = defaultdict(float)
     for step, chance in enumerate(capacity.chances):
@@ -106,12 +111,13 @@ def finding(question: Question, found: Found, slo: SLO, *, required: int | None,
         "cut_off": cut_offs(trials) if question.name == "max_tokens" else None,
         "cut_off_at_value": None,
         "trials": trials,
-        "sent": found.sent,
+        "sent": found.sent + spent,
         "duration_s": round(max((one["started_s"] + one["duration_s"] for one in trials), default=0.0), 3),
         "resumed_trials": resumed,
         "notes": [],
     }
     made["cut_off_at_value"] = _nearest(made["cut_off"] or (), made["value"])
+    made["decided"] = made["decided"] and _lasted_too_short(made) is None
     made["notes"] = list(_notes(made))
     return made
 
@@ -152,7 +158,11 @@ def _notes(made: Finding) -> Iterator[str]:
     if not made["decided"]:
         yield f"not decided after {made['sent']} requests; more load.budget narrows it down"
     yield from _about_lengths(made)
-    yield from _about_rates(made, valid)
+    if lasted_s := _lasted_too_short(made):
+        yield (
+            f"trials lasted {lasted_s:.0f} s at most: a queue that grows more slowly is not seen, and the true rate "
+            "may be lower; more load.budget makes them longer"
+        )
     if any(trial["tokens_counted"] for trial in valid):
         yield "the server sends no usage: tokens are counted by stream events"
 
@@ -184,14 +194,12 @@ def _about_lengths(made: Finding) -> Iterator[str]:
         )
 
 
-def _about_rates(made: Finding, valid: Sequence[TrialEntry]) -> Iterator[str]:
+def _lasted_too_short(made: Finding) -> float | None:
+    """The longest trial at a rate from the found one up, in seconds, where no such trial lets a slow queue show."""
+    valid = [trial for trial in made["trials"] if trial["verdict"] != "invalid"]
     near = [trial["duration_s"] for trial in valid if trial["level"] >= made["value"] > 0]
     enough_s = _LASTING_SPANS * made["slo"]["limit_s"]
-    if made["question"] == "rate" and near and max(near) < enough_s:
-        yield (
-            f"trials lasted {max(near):.0f} s at most: a queue that grows more slowly is not seen; "
-            "more load.budget makes them longer"
-        )
+    return max(near) if made["question"] == "rate" and near and max(near) < enough_s else None
 
 
 def _counted(level: float, made: Finding) -> str:

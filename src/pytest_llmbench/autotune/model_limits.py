@@ -13,6 +13,7 @@ from pytest_llmbench.documents import read_yaml
 from pytest_llmbench.errors import UsageError
 
 _TYPICAL = "p50"
+_OPEN = "poisson"
 _BELONGING = {
     "max_concurrent_users": ("user_rate_limit", "test_results", "interval", "decided"),
     "max_history_messages": (),
@@ -26,8 +27,8 @@ def write(path: Path, document: Mapping[str, Any]) -> None:
     """Write the limits of a report document, replacing the file at once.
 
     The keys are those of the first target; where there are several, `models` has them all. What was not searched this
-    time is kept from the file where that is of the same server, model and promise (`kept_from` says of when), else it
-    is null. Trials that were invalid are not in it.
+    time is kept from the file where that is of the same server, model, promise and users (`kept_from` says of when),
+    else it is null. Trials that were invalid are not in it.
 
     Raises:
         UsageError: the file that is there is none of limits.
@@ -64,8 +65,8 @@ def _entries(path: Path) -> list[dict[str, Any]]:
 
 def _with_known(entry: dict[str, Any], known: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The entry, with limits of an earlier search of the same where this one did not look."""
-    earlier = next((one for one in known if all(_same(one, entry, key) for key in ("model_name", "slo"))), None)
-    if earlier is None or (earlier.get("provenance") or {}).get("url") != entry["provenance"]["url"]:
+    earlier = next((one for one in known if _of_the_same(one, entry)), None)
+    if earlier is None:
         return entry
     kept_from = {}
     for limit, belonging in _BELONGING.items():
@@ -75,8 +76,18 @@ def _with_known(entry: dict[str, Any], known: Sequence[Mapping[str, Any]]) -> di
     return {**entry, "kept_from": kept_from} if kept_from else entry
 
 
-def _same(one: Mapping[str, Any], other: Mapping[str, Any], key: str) -> bool:
-    return bool(one.get(key) == other.get(key))
+def _of_the_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether both are of the same model on the same server, with the same promise to the same users."""
+    origin, others = one.get("provenance") or {}, other["provenance"]
+    about = all(one.get(key) == other.get(key) for key in ("model_name", "slo"))
+    return about and origin.get("url") == others["url"] and _alike(origin.get("habits") or {}, others["habits"])
+
+
+def _alike(habits: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
+    """Whether users behave alike; who comes at random neither cools down nor goes on, and compares with everybody."""
+    if _OPEN in (habits.get("arrivals"), others.get("arrivals")):
+        return True
+    return all(habits.get(key) == others.get(key) for key in ("arrivals", "messages", "history", "cooldown_s"))
 
 
 def user_rate_limit(finding: Mapping[str, Any]) -> float | None:

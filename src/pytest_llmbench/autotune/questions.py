@@ -58,6 +58,10 @@ class Question:
         level = max(0.0, self.scale * step + self.offset)
         return int(level) if level % 1 == 0 else round(level, 6)
 
+    def with_less(self, spent: int) -> Question:
+        """The question, when so many requests of its budget are spent already."""
+        return dataclasses.replace(self, plan=dataclasses.replace(self.plan, budget=self.plan.budget - spent))
+
     @property
     def highest(self) -> float:
         """The highest level that is tried."""

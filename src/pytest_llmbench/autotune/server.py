@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
+import json
 import logging
 import re
 import time
@@ -26,7 +28,7 @@ from pytest_llmbench.autotune.trials import RESUMING, SearchTrials
 from pytest_llmbench.errors import ServerError
 from pytest_llmbench.generation.chat_client import ChatClient
 from pytest_llmbench.load import presence
-from pytest_llmbench.load.conversations import Conversations
+from pytest_llmbench.load.conversations import Conversation, Conversations
 from pytest_llmbench.load.search import find_capacity, find_lost, open_journal
 from pytest_llmbench.load.search_journal import SearchJournal, claimed, discard
 from pytest_llmbench.load.trial import LoadTest, TrialLimits
@@ -78,7 +80,6 @@ class ServerUnderTest:
         self._limits = limits or TrialLimits()
         self._talks = talks(settings)
         self._conversations = self._new_conversations()
-        self._remembering: Conversations | None = None
 
     async def __aenter__(self) -> Self:
         server = chat_server(self._settings, self.target)
@@ -136,22 +137,26 @@ class ServerUnderTest:
                 start=_FIRST_RATE,
                 requests_at=lambda step: questions.requests_of_a_look(self._settings, span.level(step)),
             )
-            seen = journal.observations
+            seen, spent = journal.observations, journal.sent
             journal.finish({"lost": span.level(lost)})
         question = questions.rate(self._settings, span.level(lost))
         known = questions.rescaled(seen, lost, question)
-        return await self._search(question, self._conversations, known)
+        return await self._search(question, self._conversations, known, spent - sum(trial.cost for trial in known))
 
     async def max_history(self) -> Finding:
         """The most messages of history that may be sent along with each question."""
-        self._remembering = self._remembering or self._new_conversations(await self._archive())
-        return await self._search(questions.history(self._settings, self._held()), self._remembering)
+        remembering = self._new_conversations(await self._archive())
+        return await self._search(questions.history(self._settings, self._held()), remembering, spent=_ARCHIVED)
 
     async def max_tokens(self) -> Finding:
         """The longest answers that may be asked for."""
         return await self._search(questions.max_tokens(self._settings, self._held()), self._conversations)
 
-    async def _search(self, question: Question, talks: Conversations, known: Sequence[Observation] = ()) -> Finding:
+    async def _search(
+        self, question: Question, talks: Conversations, known: Sequence[Observation] = (), spent: int = 0
+    ) -> Finding:
+        """Search, with `known` trials to begin with. So many requests of the budget were `spent` besides."""
+        question = question.with_less(spent)
         with self._journal(question, question.name) as journal:
             for trial in () if journal.trials else known:
                 journal.add(trial)
@@ -159,7 +164,7 @@ class ServerUnderTest:
             trials = self._trials.of(question, talks, watch, journal)
             found = await find_capacity(trials, question.plan, journal=journal, progress=watch.judged)
             required = self._settings.load.require_users if question.name == "users" else None
-            made = finding(question, found, self._load.slo, required=required, resumed=journal.resumed)
+            made = finding(question, found, self._load.slo, required=required, resumed=journal.resumed, spent=spent)
             journal.finish({key: made[key] for key in ("value", "low", "high", "decided")})
         self.findings[question.name] = made
         return made
@@ -186,6 +191,8 @@ class ServerUnderTest:
             "url": self._server.url,
             "body": dict(self._server.body),
             "stream": self._server.stream,
+            "timeout_s": self._server.timeout_s,
+            "conversations": _digest(self._talks),
             "slo": dataclasses.asdict(self._load.slo),
             "habits": dataclasses.asdict(question.habits),
             "users": question.held,
@@ -225,3 +232,9 @@ class ServerUnderTest:
         """The model's name, with the server's where several are asked."""
         host = urllib.parse.urlsplit(self._server.url).netloc
         return f"{self.model} at {host}" if len(self._settings.load.targets) > 1 else self.model
+
+
+def _digest(talks: Sequence[Conversation]) -> str:
+    """Tells what the users say from anything else they might say."""
+    said = json.dumps([dataclasses.astuple(talk) for talk in talks])
+    return hashlib.sha256(said.encode()).hexdigest()[:16]

@@ -58,7 +58,7 @@ class SearchTrials:
         async def run(step: int, requests: int) -> Observation | InvalidTrial:
             level, started_s = question.level(step), time.monotonic() - origin
             watch.begin(level)
-            self._set_up(question, level, talks, watch)
+            self._set_up(question, level, talks, watch, question.plan.budget - journal.sent)
             self._load.habits = dataclasses.replace(self._load.habits, seed=question.habits.seed + len(journal.trials))
             try:
                 trial, watched = await self._watched_trial(question.held or level, requests)
@@ -79,10 +79,11 @@ class SearchTrials:
             trial = await self._load.trial(users, requests)
         return _trustworthy(trial), watch.summary()
 
-    def _set_up(self, question: Question, level: float, talks: Conversations, watch: Onlooker) -> None:
+    def _set_up(self, question: Question, level: float, talks: Conversations, watch: Onlooker, most_sent: int) -> None:
         load = self._load
         load.server, load.habits, load.conversations = self._server, question.habits, talks
-        load.limits = dataclasses.replace(self._limits, warm_up_s=question.warm_up_s or self._limits.warm_up_s)
+        warm_up_s = question.warm_up_s or self._limits.warm_up_s
+        load.limits = dataclasses.replace(self._limits, warm_up_s=warm_up_s, most_sent=most_sent)
         load.on_answer = watch.answered
         question.arrange(load, level)
 

@@ -21,34 +21,17 @@ from pytest_llmbench.load.judging import Judge, Judgement
 from pytest_llmbench.load.own_load import WatchedCrowd, allow_open_files, meanwhile
 from pytest_llmbench.load.processes import LivingCrowd, WorkerProcesses, usable_cores
 from pytest_llmbench.load.records import SLO, Trial
+from pytest_llmbench.load.trial_limits import Ends, TrialLimits
 from pytest_llmbench.load.users import Crowd, Habits
 from pytest_llmbench.records import BASE
+
+__all__ = ["LoadTest", "TrialLimits"]
 
 _LOG = logging.getLogger("pytest_llmbench")
 _OPEN_TIMEOUT_S = 10.0
 _SERVER_FAULT = 500
 _SPARE_FILES = 64
-_MOST_CPU = 0.9
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class TrialLimits:
-    """When a trial ends, and when it does not count.
-
-    error_rate: the chance of a wrong "held", and of a wrong "broken"; at 0 a trial never ends before its requests do.
-    warm_up_s: seconds that are not judged; None for one cycle of the users (three limits with Poisson arrivals, and
-        nothing with bursts, where every conversation begins alike).
-    drain_s: how long a server may take to become idle.
-    max_loop_lag_s: above this lag of the client's own event loop (95th percentile) the trial is invalid; None for 1 %
-        of the SLO's limit, at least 10 ms.
-    max_client_cpu: above this share of a core the client was the bottleneck, and the trial is invalid.
-    """
-
-    error_rate: float = 0.05
-    warm_up_s: float | None = None
-    drain_s: float = 60.0
-    max_loop_lag_s: float | None = None
-    max_client_cpu: float = _MOST_CPU
+_LONGEST_QUEUE = 5  # limits; by then a trial is broken for sure
 
 
 class LoadTest:
@@ -111,20 +94,20 @@ class LoadTest:
             UsageError: there is no such level.
         """
         self._check_level(level, requests)
-        trial = await self._held(level, requests)
+        trial = await self._held(level, requests, self.limits.most_sent)
         while self._processes < self._most_processes and self._was_too_slow(trial):
             await self._grow()
-            again = await self._held(level, requests)
+            again = await self._held(level, requests, self.limits.most_sent - trial.sent)
             trial = dataclasses.replace(again, sent=trial.sent + again.sent)
         return trial
 
-    async def _held(self, level: float, requests: int) -> Trial:
+    async def _held(self, level: float, requests: int, most_sent: float) -> Trial:
         started = time.monotonic()
         if self._idle_s is None and await self._watch.wait(self.limits.drain_s) is None:
             reason = f"the server was not idle after {self.limits.drain_s:g} s: it is gone, or somebody else uses it"
             return Trial(level, (), "invalid", reason, time.monotonic() - started, 0.0, 0.0)
         self._idle_s = None  # until it is proved again after this trial
-        measured = await self._measure(level, requests)
+        measured = await self._measure(level, requests, most_sent)
         self._idle_s = await self._watch.wait(self.limits.drain_s)
         return dataclasses.replace(measured, idle_after_s=self._idle_s)
 
@@ -152,12 +135,13 @@ class LoadTest:
         self._workers = self._workers or await WorkerProcesses.started(self._processes, self.conversations)
         return self._workers.crowd(self.server, self.habits, self._cycle_s())
 
-    async def _measure(self, level: float, requests: int) -> Trial:
+    async def _measure(self, level: float, requests: int, most_sent: float) -> Trial:
         crowd = await self._crowd()
         judge = Judge(self.slo, level, requests, self.limits.error_rate, self._warm_up_s())
         origin = time.monotonic()
         async with meanwhile(crowd.live(level)) as living:
-            judgement = await self._decide(crowd, living, judge, origin, self._longest_s(level, requests))
+            ends = Ends(origin + self._longest_s(level, requests), most_sent)
+            judgement = await self._decide(crowd, living, judge, origin, ends)
             ended = time.monotonic()
         if judgement.verdict != "invalid":
             judgement = self._own_fault(crowd.lag_s, crowd.cpu) or judgement
@@ -174,7 +158,7 @@ class LoadTest:
         )
 
     async def _decide(
-        self, crowd: LivingCrowd, living: asyncio.Task[None], judge: Judge, origin: float, longest_s: float
+        self, crowd: LivingCrowd, living: asyncio.Task[None], judge: Judge, origin: float, ends: Ends
     ) -> Judgement:
         pause_s = min(0.05, max(0.002, self.slo.limit_s / 50))
         while not living.done():  # only a fault in the crowd itself ends it, and is raised where the crowd is left
@@ -187,8 +171,8 @@ class LoadTest:
                 return Judgement("invalid", f"the server is gone: {crowd.gone}")
             if judgement and not (judgement.verdict == "held" and self._may_break_later(judge)):
                 return judgement
-            if time.monotonic() - origin > longest_s:
-                return Judgement("undecided", f"{judge.count()}, and {longest_s:.0f} s were over")
+            if over := ends.reached(len(crowd.calls)):
+                return Judgement("undecided", f"{judge.count()}, and {over}")
         return Judgement("invalid", crowd.stopped)
 
     def _may_break_later(self, judge: Judge) -> bool:
@@ -228,7 +212,12 @@ class LoadTest:
             raise UsageError(f"a level of {level:g} users cannot be tried; give a whole number of at least 1")
         if not 0 < level < math.inf or requests < 1:
             raise UsageError(f"a trial needs a level and a number of requests above 0, not {level:g} and {requests}")
-        allow_open_files(math.ceil(level) + _SPARE_FILES)
+        allow_open_files(math.ceil(level * self._open_at_a_time()) + _SPARE_FILES)
+
+    def _open_at_a_time(self) -> float:
+        """Connections for one of a level: at a rate, those who came since the first who are not answered."""
+        patience_s = min(self.server.timeout_s, _LONGEST_QUEUE * self.slo.limit_s)
+        return max(1.0, patience_s) if self.habits.arrivals == "poisson" else 1.0
 
     async def _checked(self) -> ChatServer:
         """The server with its model's name, which it is proved to serve if it lists its models.

@@ -115,10 +115,27 @@ def test_what_was_not_searched_this_time_is_kept_from_an_earlier_search_of_the_s
     assert "kept_from" not in written(path, document({"users": finding(6), "history": finding(8)}))
 
 
-@pytest.mark.parametrize("other", [{"names": ("gpt",)}, {"slo": {"quantile": 0.9, "limit_s": 3.0, "latency": "total"}}])
-def test_nothing_is_kept_of_another_model_or_promise(tmp_path: Path, other: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"names": ("gpt",)},
+        {"slo": {"quantile": 0.9, "limit_s": 3.0, "latency": "total"}},
+        {"habits": {"arrivals": "burst", "cooldown_s": 10.0, "seed": 42}},
+    ],
+)
+def test_nothing_is_kept_of_another_model_promise_or_kind_of_users(tmp_path: Path, other: dict[str, Any]) -> None:
     path = tmp_path / "limits.json"
     names = other.pop("names", ("qwen",))
     model_limits.write(path, document({"users": finding(5)}))
     after = written(path, document({"history": finding(8, users_held=5, **other)}, names=names))
     assert after["max_concurrent_users"] is None
+
+
+def test_what_is_kept_is_of_the_same_server_where_several_serve_a_model_of_that_name(tmp_path: Path) -> None:
+    path = tmp_path / "limits.json"
+    two = document({"users": finding(5)}, {"users": finding(7)}, names=("qwen", "qwen"))
+    two["targets"][1]["url"] = "http://other/v1"
+    model_limits.write(path, two)
+    later = document({"history": finding(8, users_held=7)}, names=("qwen",))
+    later["targets"][0]["url"] = "http://other/v1"
+    assert written(path, later)["max_concurrent_users"] == 7

@@ -109,6 +109,10 @@ def test_answers_that_end_by_themselves_make_longer_limits_useless() -> None:
 def test_rates_from_short_trials_are_told_so() -> None:
     question = rate(SETTINGS, 3.2)
     trials = [entry(question.level(20), 200, 200), entry(question.level(24), 0, 200)]
-    assert "more slowly is not seen" in " ".join(found(question, *trials)["notes"])
+    short = found(question, *trials)
+    assert "more slowly is not seen" in " ".join(short["notes"])
+    assert not short["decided"]
     longer = [one | {"duration_s": 60.0} for one in trials]
-    assert "more slowly is not seen" not in " ".join(found(question, *longer)["notes"])
+    lasting = found(question, *longer)
+    assert "more slowly is not seen" not in " ".join(lasting["notes"])
+    assert lasting["decided"]

@@ -121,6 +121,17 @@ def test_a_rate_beyond_what_the_server_can_do_is_not_held(serve: Serve, search: 
     assert 65 <= found["value"] <= 160
     assert found["habits"]["arrivals"] == "poisson"
     assert found["unit"] == "requests/s"
+    assert found["sent"] > sum(trial["sent"] for trial in found["trials"])  # the looks for the range cost too
+    assert len(server.served) <= found["sent"] <= 600 + 30
+
+
+def test_a_search_keeps_to_its_budget_where_warming_up_takes_most_of_it(
+    serve: Serve, search: Callable[..., Finding]
+) -> None:
+    server = serve(MANY_SLOTS, scale=10.0, answer_tokens=4)  # some 5 ms an answer, 1 s to warm up, no cooldown
+    with pytest.raises(NotReadyError, match="allow more requests"):
+        search(server, "max_users", max_users=8, latency=1.0, budget=60)
+    assert 60 <= len(server.served) <= 80  # it looks every 20 ms
 
 
 def test_the_history_that_a_server_can_read_in_time(serve: Serve, search: Callable[..., Finding]) -> None:
@@ -129,6 +140,8 @@ def test_the_history_that_a_server_can_read_in_time(serve: Serve, search: Callab
     found = search(server, "max_history", users=1, max_history=10, latency=0.09, budget=90)
     assert found["value"] in (4, 6)
     assert found["users_held"] == 1
+    assert found["sent"] == 16 + sum(trial["sent"] for trial in found["trials"])  # the questions for the histories
+    assert len(server.served) <= found["sent"] <= 90 + 10
     assert {trial["level"] for trial in found["trials"]} <= {0, 2, 4, 6, 8, 10}
     lengths = [len(seen.body["messages"]) for seen in server.served]
     assert set(lengths[16:]) <= {int(trial["level"]) + 1 for trial in found["trials"]}
