@@ -181,7 +181,8 @@ def _run(command: Sequence[Path | str], folder: Path) -> dict[str, Any]:
         usage = _wait(process)
     if process.returncode:
         said = (log.with_suffix(".err").read_text() or log.read_text()).strip()
-        raise DidNotRunError(f"it ended with {process.returncode}: {said[-400:]}")
+        said = " ".join(said[-400:].translate(dict.fromkeys(map(ord, "|│╰╯─"), " ")).split())
+        raise DidNotRunError(f"it ended with {process.returncode}: {said}")
     return {"output": log.read_text(), "cpu_s": usage, "wall_s": time.monotonic() - started}
 
 

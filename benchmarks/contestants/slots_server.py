@@ -52,9 +52,9 @@ class SlotsServer:
         held_s = late_s if model["stall_holds_slot"] else 0.0
         body = await request.json()
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        await response.prepare(request)
         self._busy += 1
         try:
+            await response.prepare(request)
             async with self._slots:
                 if held_s == late_s:
                     await asyncio.sleep(prefill_s + held_s)
