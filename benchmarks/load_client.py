@@ -176,6 +176,7 @@ def _run(command: Sequence[Path | str], folder: Path) -> dict[str, Any]:
     """Run a program to its end, its children's CPU time included."""
     started, log = time.monotonic(), folder / "output.txt"
     environ = {**os.environ, "NO_COLOR": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    environ.pop("HF_HUB_OFFLINE", None)  # aiperf does not start with it
     with log.open("w") as output, log.with_suffix(".err").open("w") as errors:
         process = subprocess.Popen(list(map(str, command)), stdout=output, stderr=errors, env=environ, cwd=folder)
         usage = _wait(process)
