@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.cases import Case, Vocabulary
+from pytest_llmbench.cases import Case, Vocabulary, load_cases
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.generation.journal import CompletionCache, Journal
 from pytest_llmbench.generation.planner import Planner, Progress
@@ -225,6 +225,15 @@ def _open_local(settings: Settings) -> Backend:
     attach(loaded, adapters)
     soundness = dataclasses.asdict(prove_sound(loaded)) if adapters else None
     return LocalBackend(loaded, settings.generation, {"soundness": soundness})
+
+
+def chosen_cases(settings: Settings, vocabulary: Vocabulary) -> list[Case]:
+    """The cases of the settings' suites that the settings select; starter suites where the project has none.
+
+    Raises:
+        UsageError: a suite is wrong, or a wanted category has no case.
+    """
+    return select(load_cases([present(Path(path)) for path in settings.benchmark.prompts], vocabulary), settings)
 
 
 def select(cases: Sequence[Case], settings: Settings) -> list[Case]:

@@ -91,12 +91,9 @@ class BenchmarkSession:
     @functools.cached_property
     def cases(self) -> list[Case]:
         """Every case of the suites, before pytest selects among them."""
-        from pytest_llmbench.benchmark import select
-        from pytest_llmbench.cases import load_cases
-        from pytest_llmbench.starter import present
+        from pytest_llmbench.benchmark import chosen_cases
 
-        suites = [present(Path(path)) for path in self.settings.benchmark.prompts]
-        return select(load_cases(suites, self.vocabulary), self.settings)
+        return chosen_cases(self.settings, self.vocabulary)
 
     @functools.cached_property
     def progress(self) -> SessionProgress:

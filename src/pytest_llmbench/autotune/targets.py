@@ -58,12 +58,11 @@ def talks(settings: Settings) -> list[Conversation]:
     Raises:
         UsageError: a file is missing or wrong.
     """
-    from pytest_llmbench.benchmark import select
-    from pytest_llmbench.cases import load_cases, load_vocabulary
+    from pytest_llmbench.benchmark import chosen_cases
+    from pytest_llmbench.cases import load_vocabulary
     from pytest_llmbench.starter import present
 
     if settings.load.conversations is not None:
         return load_conversations(settings.load.conversations)
-    suites = [present(Path(path)) for path in settings.benchmark.prompts]
-    cases = load_cases(suites, load_vocabulary(present(Path(settings.benchmark.vocabulary))))
-    return conversations_of(select(cases, settings))
+    vocabulary = load_vocabulary(present(Path(settings.benchmark.vocabulary)))
+    return conversations_of(chosen_cases(settings, vocabulary))

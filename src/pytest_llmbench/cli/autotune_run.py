@@ -100,15 +100,13 @@ class _Search:
                     await search.ask(target, question)
 
     def _scoring(self) -> tuple[Sequence[Case], MetricRegistry]:
-        from pytest_llmbench.benchmark import select
-        from pytest_llmbench.cases import load_cases, load_vocabulary
+        from pytest_llmbench.benchmark import chosen_cases
+        from pytest_llmbench.cases import load_vocabulary
         from pytest_llmbench.metrics import default_metrics
         from pytest_llmbench.starter import present
 
-        benchmark = self.settings.benchmark
-        vocabulary = load_vocabulary(present(Path(benchmark.vocabulary)))
-        cases = load_cases([present(Path(path)) for path in benchmark.prompts], vocabulary)
-        return select(cases, self.settings), default_metrics(self.settings.metrics, vocabulary)
+        vocabulary = load_vocabulary(present(Path(self.settings.benchmark.vocabulary)))
+        return chosen_cases(self.settings, vocabulary), default_metrics(self.settings.metrics, vocabulary)
 
 
 def _report(found: FoundLimits, settings: Settings, *, as_json: bool) -> bool:
