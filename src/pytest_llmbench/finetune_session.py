@@ -10,8 +10,8 @@ from pytest_llmbench import options
 from pytest_llmbench.session import SESSION, ending
 
 if TYPE_CHECKING:
+    from pytest_llmbench.finetuning.proof import TrainingProof
     from pytest_llmbench.training.course import Moment
-    from pytest_llmbench.training_proof import TrainingProof
 
 _PLAIN_EVERY = 10
 
@@ -66,8 +66,8 @@ class ShortTraining:
 
 def start_training(request: pytest.FixtureRequest, factory: pytest.TempPathFactory) -> ShortTraining:
     """The session's training; it runs when the first question needs it."""
+    from pytest_llmbench.finetuning.proof import TrainingProof
     from pytest_llmbench.training.sft import Watch
-    from pytest_llmbench.training_proof import TrainingProof
 
     ours = request.config.stash[SESSION]
 

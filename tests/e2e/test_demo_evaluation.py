@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pytest_llmbench.evaluation import EvaluationRequest, evaluate
+from pytest_llmbench.evaluation.evaluate import EvaluationRequest, evaluate
 from pytest_llmbench.records import Completion
 from pytest_llmbench.settings import Settings
 

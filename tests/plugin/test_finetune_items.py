@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "training"))
-from tiny_training import rows, save_tiny_model, write_rows  # beside the training's own tests
+from tiny_training import rows, save_tiny_model, write_rows
 
 SUITE = Path(__file__).parents[1] / "suites" / "test_finetune.py"
 

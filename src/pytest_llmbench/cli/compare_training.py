@@ -12,7 +12,7 @@ import typer
 from pytest_llmbench.cli.settings_options import Json
 
 if TYPE_CHECKING:
-    from pytest_llmbench.training_comparison import Line, Trained
+    from pytest_llmbench.finetuning.comparison import Line, Trained
 
 
 def compare_training(
@@ -29,7 +29,7 @@ def compare_training(
 
     Duration, loss, accuracy and speed in one table, their curves, and answers to the same questions.
     """
-    from pytest_llmbench.training_comparison import answers, draw_curves, notes, read_trainings, table
+    from pytest_llmbench.finetuning.comparison import answers, draw_curves, notes, read_trainings, table
 
     trainings = read_trainings(adapters)
     lines, warnings = table(trainings, language), notes(trainings, language)

@@ -72,8 +72,8 @@ def generate(  # noqa: PLR0913  # one argument an option
     SOURCE is told by its content: chunks have a text, rows have messages, prompt and completion, or instruction and
     output. With the method llm, what the model answered is kept in OUTPUT.journal, so that a stopped run goes on.
     """
-    from pytest_llmbench.dataset_making import Order, Writer, make
-    from pytest_llmbench.datasets import write_rows, write_sides
+    from pytest_llmbench.datasets.files import write_rows, write_sides
+    from pytest_llmbench.datasets.making import Order, Writer, make
     from pytest_llmbench.training.phrasing import FRENCH, load_phrasing
     from pytest_llmbench.training.splitting import parse_shares, split_rows
 
@@ -120,7 +120,7 @@ def generate(  # noqa: PLR0913  # one argument an option
 @dataset.command()
 def validate(file: File, *, as_json: Json = False) -> None:
     """Read a dataset of any form and size, and tell what it holds; wrong rows end with exit code 2 and their lines."""
-    from pytest_llmbench.datasets import validate
+    from pytest_llmbench.datasets.files import validate
 
     with _progress("reading", file) as progress:
         summary = validate(file, progress)
@@ -147,7 +147,7 @@ def split(
     as_json: Json = False,
 ) -> None:
     """Split a dataset into train, val and test, nearly equal questions on one side."""
-    from pytest_llmbench.datasets import split_file
+    from pytest_llmbench.datasets.files import split_file
     from pytest_llmbench.training.splitting import parse_shares
 
     with _progress("splitting", file) as progress:
@@ -174,7 +174,7 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Look for duplicates, over-long rows, a template that does not fit, and rows that the suites ask."""
-    from pytest_llmbench.datasets import check
+    from pytest_llmbench.datasets.files import check
 
     cases = _cases(suites, vocabulary)
     with _progress("checking", file) as progress:

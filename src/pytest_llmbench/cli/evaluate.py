@@ -70,9 +70,9 @@ def evaluate(  # noqa: PLR0913  # one argument an option
         },
     )
     from pytest_llmbench.cli.answer_count import AnswerCount
-    from pytest_llmbench.evaluation import EvaluationRequest
-    from pytest_llmbench.evaluation import evaluate as run
-    from pytest_llmbench.evaluation_questions import CONTEXT_PROMPT, GENERAL_FILE
+    from pytest_llmbench.evaluation.evaluate import EvaluationRequest
+    from pytest_llmbench.evaluation.evaluate import evaluate as run
+    from pytest_llmbench.evaluation.questions import CONTEXT_PROMPT, GENERAL_FILE
     from pytest_llmbench.reports.evaluation import evaluation_words, terminal_lines, write_evaluation
     from pytest_llmbench.reports.storage import as_json as document_text
 

@@ -69,8 +69,8 @@ def finetune(  # noqa: PLR0913  # one argument an option
     The adapter's folder appears when the training is over and complete. Until then DIR.checkpoints holds the newest
     checkpoints; Ctrl-C writes one more, and --resume goes on from there.
     """
-    from pytest_llmbench.finetune import FinetuneRequest
-    from pytest_llmbench.finetune import finetune as run
+    from pytest_llmbench.finetuning.finetune import FinetuneRequest
+    from pytest_llmbench.finetuning.finetune import finetune as run
     from pytest_llmbench.training.sft import TrainingStopped, Watch
 
     asked: dict[str, Any] = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypedDict
 
-from pytest_llmbench.evaluation_extra import required
+from pytest_llmbench.extras import required
 
 if TYPE_CHECKING:
     from pytest_llmbench.cases import Case

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from pytest_llmbench.evaluation_extra import required
+from pytest_llmbench.extras import required
 from pytest_llmbench.metrics.text import Spelling
 
 if TYPE_CHECKING:

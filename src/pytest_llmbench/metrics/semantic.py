@@ -13,7 +13,7 @@ import functools
 import re
 from typing import TYPE_CHECKING
 
-from pytest_llmbench.evaluation_extra import sentence_encoder
+from pytest_llmbench.extras import sentence_encoder
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.evaluation_extra import required, sentence_encoder
+from pytest_llmbench.extras import required, sentence_encoder
 from pytest_llmbench.training.chunks import is_chunk, read_chunks
 from pytest_llmbench.training.overlap import bare
 from pytest_llmbench.training.record_files import read_records

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pytest_llmbench.cases import Case
 from pytest_llmbench.errors import NotReadyError
-from pytest_llmbench.evaluation_extra import required
+from pytest_llmbench.extras import required
 from pytest_llmbench.metrics.against_reference import REFERENCE_METRICS, add_reference_metrics
 from pytest_llmbench.metrics.degeneration import plays_turns, repetition
 from pytest_llmbench.metrics.ngrams import corpus_scores

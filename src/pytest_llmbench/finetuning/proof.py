@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.cases import Case
-from pytest_llmbench.datasets import write_rows
+from pytest_llmbench.datasets.files import write_rows
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.finetune import Finetuned, FinetuneRequest, finetune
+from pytest_llmbench.finetuning.finetune import Finetuned, FinetuneRequest, finetune
+from pytest_llmbench.finetuning.history import find_training, save_training, worse_than
 from pytest_llmbench.records import BASE, FINETUNED
 from pytest_llmbench.starter import present
 from pytest_llmbench.training.batch_checks import batch_faults
 from pytest_llmbench.training.rows import read_rows
 from pytest_llmbench.training.sft import Watch
 from pytest_llmbench.training.step_checks import gradient_faults, loss_faults
-from pytest_llmbench.training_history import find_training, save_training, worse_than
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pytest_llmbench.cases import Case, load_vocabulary
-from pytest_llmbench.dataset_by_model import write
+from pytest_llmbench.datasets.by_model import write
 from pytest_llmbench.documents import read_yaml
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.training.chunks import Chunk, facts_of, is_chunk, read_chunks

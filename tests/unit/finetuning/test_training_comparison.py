@@ -8,8 +8,8 @@ import pytest
 
 from pytest_llmbench.cli import app
 from pytest_llmbench.errors import MissingRunError, UsageError
-from pytest_llmbench.training_comparison import draw_curves, notes, read_trainings, table
-from pytest_llmbench.training_history import find_training, save_training, worse_than
+from pytest_llmbench.finetuning.comparison import draw_curves, notes, read_trainings, table
+from pytest_llmbench.finetuning.history import find_training, save_training, worse_than
 
 RECORD: dict[str, Any] = {
     "base_spec": "tinyllama",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.training_record import read_record
+from pytest_llmbench.finetuning.record import read_record
 
 Language = Literal["en", "fr"]
 

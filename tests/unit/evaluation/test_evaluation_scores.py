@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_llmbench.evaluation_scores import compared, comparisons, means, perplexities
+from pytest_llmbench.evaluation.scores import compared, comparisons, means, perplexities
 from pytest_llmbench.generation.likelihood import TextLoss
 
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tiny_training import rows, save_tiny_model, write_rows
 
 from pytest_llmbench.errors import NotReadyError
+from pytest_llmbench.finetuning.proof import TrainingProof
 from pytest_llmbench.settings import Settings
 from pytest_llmbench.training.sft import Watch
-from pytest_llmbench.training_proof import TrainingProof
-
-sys.path.insert(0, str(Path(__file__).parent / "training"))
-from tiny_training import rows, save_tiny_model, write_rows  # beside the training's own tests
 
 QUESTIONS = ("loss", "gradients", "answers_alone", "memory", "reload", "routing", "resume", "compared")
 

@@ -10,11 +10,11 @@ import pytest
 from fake_chat_server import Behaviour, FakeChatServer, refusing, whole
 
 from pytest_llmbench.cases import Case
-from pytest_llmbench.dataset_making import Made, Method, Order, Writer, make
+from pytest_llmbench.datasets.making import Made, Method, Order, Writer, make
 from pytest_llmbench.errors import ServerError, UsageError
 from pytest_llmbench.training.phrasing import load_phrasing
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 VOCABULARY = ROOT / "prompts/tools.yaml"
 CHUNKS = [{"title": f"Outil{n}", "text": f"Outil{n} sert à {n}.", "version": f"{n}.0"} for n in range(10, 14)]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmbench import datasets
 from pytest_llmbench.cases import Case
+from pytest_llmbench.datasets import files as datasets
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.training import near
 from pytest_llmbench.training.row_forms import new_row

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_llmbench.cases import load_cases, load_vocabulary
 from pytest_llmbench.errors import ModelError, NotReadyError, UsageError
-from pytest_llmbench.fitting_check import expected_memory
+from pytest_llmbench.finetuning.fitting_check import expected_memory
+from pytest_llmbench.finetuning.record import outcome, write_record
 from pytest_llmbench.models.registry import ModelEntry, Preset, Task, load_registry
 from pytest_llmbench.training.adapter_folder import check_output, checkpoint_to_resume, new_folder, training_folder
 from pytest_llmbench.training.chat_form import PLAIN, agree_on_template, check_lengths
 from pytest_llmbench.training.contamination import contamination
 from pytest_llmbench.training.rows import read_rows
 from pytest_llmbench.training.sft import Hyperparameters, Training, TrainingStopped, Watch, train
-from pytest_llmbench.training_record import outcome, write_record
 
 if TYPE_CHECKING:
     from pytest_llmbench.models.loaded import LoadedModel

@@ -19,7 +19,7 @@ from pytest_llmbench.training.row_forms import answer_text, new_row
 from pytest_llmbench.training.rows import read_rows
 
 if TYPE_CHECKING:
-    from pytest_llmbench.dataset_making import Order, Origin
+    from pytest_llmbench.datasets.making import Order, Origin
 
 _ROWS_A_TIME = 5  # without a count
 _MOST_A_TIME = 10  # small models lose count of more

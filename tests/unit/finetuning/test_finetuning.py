@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from tiny_training import rows, save_tiny_model, write_rows
 
 from pytest_llmbench.errors import ModelError, NotReadyError, UsageError
-from pytest_llmbench.finetune import FinetuneRequest, finetune
+from pytest_llmbench.finetuning.finetune import FinetuneRequest, finetune
 from pytest_llmbench.training.checkpoints import newest_checkpoint
 from pytest_llmbench.training.course import Moment
 from pytest_llmbench.training.sft import TrainingStopped, Watch

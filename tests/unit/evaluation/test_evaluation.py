@@ -16,7 +16,7 @@ from evaluation_project import ROWS, Count, make_project, settings_for, write
 from fake_chat_server import DONE, FakeChatServer, chunk, started
 
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.evaluation import EvaluationRequest, evaluate
+from pytest_llmbench.evaluation.evaluate import EvaluationRequest, evaluate
 from pytest_llmbench.generation.backend import Backend
 from pytest_llmbench.generation.local import LocalBackend
 from pytest_llmbench.reports.evaluation import evaluation_words, terminal_lines, write_evaluation
@@ -187,6 +187,6 @@ def test_a_wrong_file_is_told_before_the_model_is_loaded(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "bad.jsonl", {"texte": "bonjour"})
-    monkeypatch.setattr("pytest_llmbench.evaluation.open_backend", lambda _: pytest.fail("loaded"))
+    monkeypatch.setattr("pytest_llmbench.evaluation.evaluate.open_backend", lambda _: pytest.fail("loaded"))
     with pytest.raises(UsageError, match=message):
         evaluate(settings, dataclasses.replace(request_of, **changed), Count())

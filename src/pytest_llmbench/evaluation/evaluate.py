@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from pytest_llmbench.benchmark import Benchmark, open_backend
-from pytest_llmbench.evaluation_questions import (
+from pytest_llmbench.evaluation.questions import (
     CONTEXT_PROMPT,
     GENERAL,
     GENERAL_FILE,
@@ -25,7 +25,7 @@ from pytest_llmbench.evaluation_questions import (
     read_test_set,
     with_passages,
 )
-from pytest_llmbench.evaluation_scores import compared, comparisons, means, perplexities
+from pytest_llmbench.evaluation.scores import compared, comparisons, means, perplexities
 from pytest_llmbench.metrics import Spelling
 from pytest_llmbench.metrics.against_reference import REFERENCE_METRICS, add_reference_metrics
 from pytest_llmbench.metrics.ngrams import corpus_scores
