@@ -5,12 +5,23 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pytest_llmbench.case_checks import (
+    CASE_CHECKS,
+    HEADING_CHECKS,
+    IDENTIFIER,
+    ROW_CHECKS,
+    SUITE_CHECKS,
+    VOCABULARY_CHECKS,
+    Fault,
+    check,
+    identifier,
+    texts,
+)
 from pytest_llmbench.documents import Faults, parse_json, read_text, read_yaml, suggestion
 from pytest_llmbench.errors import UsageError, located
 
@@ -54,6 +65,10 @@ class Case:
         return f"{self.category}/{self.id}"
 
 
+_KEYWORD_SEPARATOR = re.compile(r"[;|]")
+_CSV_DELIMITERS = ",;\t"
+
+
 def load_vocabulary(path: Path | str) -> Vocabulary:
     """Read the tools and their terms (`language: fr`, `tools: {volume_up: [son, volume]}`).
 
@@ -63,13 +78,13 @@ def load_vocabulary(path: Path | str) -> Vocabulary:
     document = read_yaml(path)
     faults = Faults()
     data = document.data if isinstance(document.data, dict) else {}
-    for where, message in _check(data, _VOCABULARY_CHECKS):
+    for where, message in check(data, VOCABULARY_CHECKS):
         faults.at(document.path, document.line(*where), message)
     tools = data.get("tools")
     if "tools" not in data:
         faults.at(document.path, 1, "a vocabulary needs 'tools': a name for each tool, with the list of its terms")
     for tool, terms in tools.items() if isinstance(tools, dict) else ():
-        fault = _identifier(tool) or (_texts(terms) if terms else ((), "needs at least one term"))
+        fault = identifier(tool) or (texts(terms) if terms else ((), "needs at least one term"))
         if fault:
             faults.at(document.path, document.line("tools", tool, *fault[0]), f"tool '{tool}': {fault[1]}")
     faults.raise_any()
@@ -110,113 +125,6 @@ def load_cases(paths: Iterable[Path | str], vocabulary: Vocabulary | None = None
     return cases
 
 
-_Fault = tuple[tuple[str | int, ...], str]
-_Checks = Mapping[str, Callable[[Any], _Fault | None]]
-
-_IDENTIFIER = re.compile(r"[A-Za-z0-9._-]+")
-_ROLES = ("system", "user", "assistant")
-_KEYWORD_SEPARATOR = re.compile(r"[;|]")
-_CSV_DELIMITERS = ",;\t"
-
-
-def _text(value: Any) -> _Fault | None:
-    if type(value) is not str:
-        return (), f"must be text, not {value!r:.40}" + ("; put it in quotes" if isinstance(value, int | float) else "")
-    return ((), "is empty") if not value or value.isspace() else None
-
-
-def _identifier(value: Any) -> _Fault | None:
-    if type(value) is int:
-        return None
-    if type(value) is not str or not value:
-        return _text(value)
-    if not _IDENTIFIER.fullmatch(value):
-        return (), f"{value!r:.40} would break a pytest id; use letters without accents, digits, '.', '_' and '-'"
-    return None
-
-
-def _texts(value: Any) -> _Fault | None:
-    if type(value) is not list:
-        return (), f"must be a list of texts, not {value!r:.40}"
-    for index, item in enumerate(value):
-        fault = _text(item)
-        if fault:
-            return (index,), f"item {index + 1} {fault[1]}"
-    folded = [item.casefold() for item in value]
-    if len(set(folded)) == len(folded):
-        return None
-    index = next(index for index, item in enumerate(folded) if item in folded[:index])
-    return (index,), f"'{value[index]}' appears twice"
-
-
-def _messages(value: Any) -> _Fault | None:
-    if type(value) is not list or not value:
-        return (), f"must be a list of messages (role and content), not {value!r:.40}"
-    for index, message in enumerate(value):
-        if fault := _message(message, first=index == 0):
-            return (index, *fault[0]), f"message {index + 1}: {fault[1]}"
-    if value[-1]["role"] != "user":
-        return (len(value) - 1, "role"), "the last message must be the user's, since the model answers it"
-    return None
-
-
-def _message(message: Any, *, first: bool) -> _Fault | None:
-    if type(message) is not dict or message.keys() != {"role", "content"}:
-        return (), f"needs exactly 'role' and 'content', not {message!r:.60}"
-    if message["role"] not in _ROLES:
-        return ("role",), f"unknown role {message['role']!r:.40}; {suggestion(str(message['role']), _ROLES)}"
-    if message["role"] == "system" and not first:
-        return ("role",), "a system message can only be the first"
-    fault = _text(message["content"])
-    return (("content",), f"content {fault[1]}") if fault else None
-
-
-def _expect(value: Any) -> _Fault | None:
-    if type(value) is not dict:
-        return (), f"must map metrics to true or a least score, not {value!r:.40}"
-    for metric, least in value.items():
-        if least is not True and (type(least) not in (int, float) or not math.isfinite(least)):
-            return (metric,), f"{metric} must be true (score 1) or a number (the least score), not {least!r:.40}"
-    return None
-
-
-def _list(value: Any) -> _Fault | None:
-    return None if type(value) is list and value else ((), "must be a list of at least one case")
-
-
-def _mapping(value: Any) -> _Fault | None:
-    return (
-        None if type(value) is dict and value else ((), "must hold at least one tool, each with the list of its terms")
-    )
-
-
-_HEADING_CHECKS: _Checks = {"category": _identifier, "language": _text, "system": _text}
-_CASE_CHECKS: _Checks = {
-    "id": _identifier,
-    "prompt": _text,
-    "messages": _messages,
-    "keywords": _texts,
-    "tool": _text,
-    "reference": _text,
-    "expect": _expect,
-}
-_ROW_CHECKS: _Checks = {**_CASE_CHECKS, **_HEADING_CHECKS}
-_SUITE_CHECKS: _Checks = {**_HEADING_CHECKS, "cases": _list, "$schema": _text}
-_VOCABULARY_CHECKS: _Checks = {"language": _text, "tools": _mapping}
-
-
-def _check(data: Mapping[str, Any], checks: _Checks) -> list[_Fault]:
-    """What is wrong with the keys and values of one mapping, each with the key path where it stands."""
-    faults: list[_Fault] = []
-    for key, value in data.items():
-        check = checks.get(key)
-        if check is None:
-            faults.append(((key,), f"unknown key '{key}'; {suggestion(key, checks)}"))
-        elif fault := check(value):
-            faults.append(((key, *fault[0]), f"{key}: {fault[1]}"))
-    return faults
-
-
 def _files(path: Path, vocabulary: Vocabulary | None, faults: Faults) -> list[Path]:
     """The files that `path` stands for; a fault, and none, when it stands for nothing."""
     accepted = ", ".join(_READERS)
@@ -248,16 +156,16 @@ class _File:
         self.faults = faults
         self.cases: list[Case] = []
         self.categories: dict[str, int] = {}
-        self.checks = _ROW_CHECKS
-        self.heading: dict[str, Any] = {"category": path.stem} if _IDENTIFIER.fullmatch(path.stem) else {}
+        self.checks = ROW_CHECKS
+        self.heading: dict[str, Any] = {"category": path.stem} if IDENTIFIER.fullmatch(path.stem) else {}
         self._name = str(path)
         self._tools = vocabulary.tools if vocabulary else None
         self._lines: dict[str, int] = {}
 
-    def add(self, row: Mapping[str, Any], line: int) -> list[_Fault]:
+    def add(self, row: Mapping[str, Any], line: int) -> list[Fault]:
         """Take one case, or say what is wrong with it, by key path."""
         whole = {**self.heading, **row}
-        faults = _check(row, self.checks) + self._check_whole(whole)
+        faults = check(row, self.checks) + self._check_whole(whole)
         if faults:
             return faults
         case = _build(whole, f"{self._name}:{line}")
@@ -269,8 +177,8 @@ class _File:
         self.cases.append(case)
         return []
 
-    def _check_whole(self, row: Mapping[str, Any]) -> list[_Fault]:
-        faults: list[_Fault] = []
+    def _check_whole(self, row: Mapping[str, Any]) -> list[Fault]:
+        faults: list[Fault] = []
         if "id" not in row:
             faults.append(((), "needs 'id'"))
         if "category" not in row:
@@ -310,13 +218,13 @@ def _read_suite(file: _File) -> None:
     data = document.data
     if type(data) is not dict:
         raise UsageError(located(file.path, 1, "a suite is a mapping with the keys 'category' and 'cases'"))
-    for where, message in _check(data, _SUITE_CHECKS):
+    for where, message in check(data, SUITE_CHECKS):
         file.faults.at(file.path, document.line(*where), message)
     for key in ("category", "cases"):
         if key not in data:
             file.faults.at(file.path, 1, f"the suite needs '{key}'")
-    file.checks = _CASE_CHECKS
-    file.heading = {"category": file.path.stem, **{key: data[key] for key in _HEADING_CHECKS if key in data}}
+    file.checks = CASE_CHECKS
+    file.heading = {"category": file.path.stem, **{key: data[key] for key in HEADING_CHECKS if key in data}}
     file.categories[str(file.heading["category"])] = document.line("category")
     cases = data.get("cases")
     for index, row in enumerate(cases if type(cases) is list else ()):
@@ -353,8 +261,8 @@ def _read_csv(file: _File) -> None:
     line, header = next(records, (1, []))
     columns = [column.strip() for column in header]
     for column in columns:
-        if column not in _ROW_CHECKS:
-            what = f"unknown column '{column:.40}' in the header; {suggestion(column, _ROW_CHECKS)}"
+        if column not in ROW_CHECKS:
+            what = f"unknown column '{column:.40}' in the header; {suggestion(column, ROW_CHECKS)}"
             raise UsageError(located(file.path, line, what))
     if len(set(columns)) < len(columns):
         raise UsageError(located(file.path, line, f"the header names a column twice: {', '.join(columns)}"))
