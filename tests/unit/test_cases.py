@@ -15,7 +15,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_llmbench import cases as cases_module
+from pytest_llmbench import case_checks
 from pytest_llmbench.cases import Case, Vocabulary, load_cases, load_vocabulary
 from pytest_llmbench.errors import UsageError
 
@@ -207,9 +207,9 @@ def test_the_schema_is_valid_and_accepts_good_suites() -> None:
 
 
 def test_the_schema_knows_the_keys_that_the_loader_knows() -> None:
-    assert SCHEMA["properties"].keys() == cases_module._SUITE_CHECKS.keys()
-    assert SCHEMA["definitions"]["case"]["properties"].keys() == cases_module._CASE_CHECKS.keys()
-    assert SCHEMA["definitions"]["message"]["properties"]["role"]["enum"] == list(cases_module._ROLES)
+    assert SCHEMA["properties"].keys() == case_checks.SUITE_CHECKS.keys()
+    assert SCHEMA["definitions"]["case"]["properties"].keys() == case_checks.CASE_CHECKS.keys()
+    assert SCHEMA["definitions"]["message"]["properties"]["role"]["enum"] == list(case_checks._ROLES)
 
 
 def test_all_faults_of_all_files_are_told_together(tmp_path: Path) -> None:
@@ -379,7 +379,7 @@ def as_jsonl(suite: dict[str, Any]) -> str:
 
 def as_csv(suite: dict[str, Any]) -> str:
     out = io.StringIO()
-    writer = csv.DictWriter(out, [*cases_module._ROW_CHECKS])
+    writer = csv.DictWriter(out, [*case_checks.ROW_CHECKS])
     writer.writeheader()
     for row in suite["cases"]:
         cells = {key: value for key, value in {**suite, **row}.items() if key != "cases"}
@@ -457,7 +457,7 @@ anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["", "a", "été", "user", "volume_up"]),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from([*cases_module._ROW_CHECKS, "role", "content", "x"]), inner, max_size=4)
+        | st.dictionaries(st.sampled_from([*case_checks.ROW_CHECKS, "role", "content", "x"]), inner, max_size=4)
     ),
     max_leaves=12,
 )
