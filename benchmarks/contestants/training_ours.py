@@ -15,7 +15,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from pathlib import Path  # noqa: E402
 
-from pytest_llmbench import finetune as tool  # noqa: E402
+from pytest_llmbench.finetuning import finetune as tool  # noqa: E402
 from pytest_llmbench.training.course import Moment  # noqa: E402
 from pytest_llmbench.training.sft import Watch  # noqa: E402
 

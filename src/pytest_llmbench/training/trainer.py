@@ -13,10 +13,12 @@ from pytest_llmbench.training.checkpoints import whole_checkpoint
 _KEPT = ("input_ids", "labels", "attention_mask")
 
 
-class LengthGroups:
-    """Row numbers, rows of near length together and the longest row first, so that too little memory shows at once.
+class LongestFirst:
+    """Row numbers in a random order, but the longest rows in the first step, so that too little memory shows at once.
 
-    The order depends on seed and epoch alone: a resumed training sees the rows that an uninterrupted one would.
+    Rows of near length are not kept together: with few templates they are rows of one kind, and the last kind of a pass
+    is then the answer to everything. The order depends on seed and epoch alone: a resumed training sees the rows that
+    an uninterrupted one would.
     """
 
     def __init__(self, lengths: Sequence[int], rows_a_step: int, seed: int) -> None:
@@ -29,10 +31,13 @@ class LengthGroups:
 
     def __iter__(self) -> Iterator[int]:
         import torch
-        from transformers.trainer_pt_utils import get_length_grouped_indices
 
         generator = torch.Generator().manual_seed(self._seed + self._epoch)
-        return iter(get_length_grouped_indices(self._lengths, self._rows_a_step, generator=generator))
+        order = torch.randperm(len(self._lengths), generator=generator).tolist()
+        longest = sorted(order, key=lambda row: -self._lengths[row])[: self._rows_a_step]
+        taken = set(longest)
+        yield from longest
+        yield from (row for row in order if row not in taken)
 
     def __len__(self) -> int:
         return len(self._lengths)
@@ -53,7 +58,7 @@ def trainer_class(device: str) -> Any:
             rows_a_step = (
                 self.args.train_batch_size * self.args.gradient_accumulation_steps * self.accelerator.num_processes
             )
-            return LengthGroups([len(ids) for ids in rows["input_ids"]], rows_a_step, self.args.seed)
+            return LongestFirst([len(ids) for ids in rows["input_ids"]], rows_a_step, self.args.seed)
 
         def training_step(self, model: Any, inputs: Any, *rest: Any, **options: Any) -> Any:
             if self.first_batch is None:
