@@ -196,8 +196,10 @@ def case_result(answers: Answers) -> CaseResult:
     )
 
 
-def open_backend(settings: Settings) -> Backend:
+def open_backend(settings: Settings, cases: Sequence[Case] = ()) -> Backend:
     """Load the pair, or reach the server, that the settings name, and prove it sound.
+
+    Adapters that were trained on the `cases` are announced, with `benchmark.strict` refused, before the base is loaded.
 
     Raises:
         LLMBenchError: the model, adapter or server cannot be used; the message says what to do.
@@ -206,25 +208,27 @@ def open_backend(settings: Settings) -> Backend:
         from pytest_llmbench.generation.server import ServerBackend
 
         return ServerBackend(settings)
-    return _open_local(settings)
+    return _open_local(settings, cases)
 
 
-def _open_local(settings: Settings) -> Backend:
+def _open_local(settings: Settings, cases: Sequence[Case]) -> Backend:
     from pytest_llmbench.generation.local import LocalBackend
     from pytest_llmbench.models.adapters import find_adapters
     from pytest_llmbench.models.attaching import attach
     from pytest_llmbench.models.loading import load_base
     from pytest_llmbench.models.soundness import prove_sound
     from pytest_llmbench.models.sources import resolve
+    from pytest_llmbench.training_overlap import check_training_rows
 
     source = resolve(settings.model.base, revision=settings.model.revision)
     adapters = find_adapters(
         settings.model.adapters, present(settings.model.adapters_dir), source, verify=settings.model.verify_adapter
     )
+    overlap = check_training_rows(adapters, cases, strict=settings.benchmark.strict) if cases else {}
     loaded = load_base(source, settings.model)
     attach(loaded, adapters)
     soundness = dataclasses.asdict(prove_sound(loaded)) if adapters else None
-    return LocalBackend(loaded, settings.generation, {"soundness": soundness})
+    return LocalBackend(loaded, settings.generation, {"soundness": soundness, "training_rows": overlap})
 
 
 def chosen_cases(settings: Settings, vocabulary: Vocabulary) -> list[Case]:

@@ -199,7 +199,7 @@ class BenchmarkSession:
         backend = self._config.hook.pytest_llmbench_backend(settings=settings)
         if backend is None:
             self.progress.say(_loading(settings))
-            backend = open_backend(settings)
+            backend = open_backend(settings, self.planned)
         cached = settings.generation.cache and not options.is_given(self._config, options.NO_CACHE)
         return Benchmark(
             settings,

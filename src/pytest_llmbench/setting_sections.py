@@ -92,6 +92,7 @@ class BenchmarkSettings(_Section):
     vocabulary: Path = Field(default=Path("prompts/tools.yaml"), description="the tools and their terms")
     categories: tuple[_Text, ...] | None = Field(default=None, description="only these categories; null is all")
     limit: _Count | None = Field(default=None, description="only the first cases; null is all")
+    strict: bool = Field(default=False, description="refuse an adapter that was trained on what the cases ask")
 
 
 class MetricsSettings(_Section):

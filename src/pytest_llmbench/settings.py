@@ -55,6 +55,7 @@ OPTIONS: Mapping[str, str] = {
     "epochs": "generation.epochs",
     "seed": "generation.seed",
     "limit": "benchmark.limit",
+    "strict": "benchmark.strict",
     "server": "server.url",
     "server-model": "server.model",
     "server-adapter": "server.adapter",

@@ -109,7 +109,14 @@ def test_the_text_of_an_option_becomes_the_settings_kind(key: str, raw: str, exp
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_has_its_variable_in_the_environment(option: str) -> None:
     variable = f"LLMBENCH_{option.upper().replace('-', '_')}"
-    odd = {"quantization": "int8", "device": "cpu", "gate": "regression", "alpha": "0.1", "quantile": "strict"}
+    odd = {
+        "quantization": "int8",
+        "device": "cpu",
+        "gate": "regression",
+        "alpha": "0.1",
+        "quantile": "strict",
+        "strict": "true",
+    }
     raw = odd.get(option, "7")
     given_by_name = load_settings(None, {option: (raw, "--option")}, {})
     assert load_settings(None, {}, {variable: raw}) == given_by_name != Settings()

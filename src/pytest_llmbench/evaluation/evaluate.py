@@ -91,7 +91,7 @@ def evaluate(settings: Settings, request: EvaluationRequest, progress: Progress)
     folder = settings.output.report_dir / _JOURNAL
     if not request.resume:
         shutil.rmtree(folder, ignore_errors=True)
-    backend = open_backend(settings)
+    backend = open_backend(settings, asked.test)
     try:
         benchmark = Benchmark(settings, backend, asked.all, metrics, folder=folder, cache=None, progress=progress)
         answers = {case.name: benchmark.answers(case) for case in asked.all}
