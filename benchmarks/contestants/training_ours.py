@@ -16,6 +16,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 from pathlib import Path  # noqa: E402
 
 from pytest_llmbench.finetuning import finetune as tool  # noqa: E402
+from pytest_llmbench.finetuning.request import FinetuneRequest  # noqa: E402
 from pytest_llmbench.training.course import Moment  # noqa: E402
 from pytest_llmbench.training.sft import Watch  # noqa: E402
 
@@ -39,7 +40,7 @@ def note(moment: Moment) -> None:
 
 tool._choose_threads = same_threads  # type: ignore[assignment]  # noqa: SLF001
 tool.finetune(
-    tool.FinetuneRequest(
+    FinetuneRequest(
         Path(dataset),
         Path(os.environ["WORK"]) / "adapter",
         model_path,

@@ -258,7 +258,7 @@ class FinetuneSettings(_Section):
     logit_difference: float = Field(
         default=0.05, gt=0, description="largest difference after reloading, as a share of the logits' spread"
     )
-    memory_margin: float = Field(default=0.3, ge=0, description="share by which memory may exceed the estimate")
+    memory_margin: float = Field(default=0.15, ge=0, description="share by which memory may exceed the estimate")
     metric_margin: float = Field(
         default=0.1, ge=0, description="share by which a training metric may be worse than in a compared training"
     )
