@@ -6,13 +6,13 @@ import dataclasses
 import datetime
 import hashlib
 import logging
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from pytest_llmbench.benchmark import Benchmark, open_backend
+from pytest_llmbench.evaluation.answers_folder import answers_folder
 from pytest_llmbench.evaluation.questions import (
     CONTEXT_PROMPT,
     GENERAL,
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 _ALPHA = 0.05
-_JOURNAL = ".evaluation"
 _log = logging.getLogger("pytest_llmbench")
 
 
@@ -82,24 +81,21 @@ def evaluate(settings: Settings, request: EvaluationRequest, progress: Progress)
     Returns the document that the reports show and `evaluation.json` holds.
 
     Raises:
-        UsageError: a file is wrong, with its line.
+        UsageError: a file is wrong, with its line, or another evaluation is under way in this report folder.
         LLMBenchError: the model, the adapter or the server cannot be used, or a package is missing.
     """
     asked = _read(request, settings)
     metrics = evaluation_metrics(asked.test)
     settings = settings.model_copy(update={"metrics": settings.metrics.model_copy(update={"cosine_similarity": False})})
-    folder = settings.output.report_dir / _JOURNAL
-    if not request.resume:
-        shutil.rmtree(folder, ignore_errors=True)
-    backend = open_backend(settings, asked.test)
-    try:
-        benchmark = Benchmark(settings, backend, asked.all, metrics, folder=folder, cache=None, progress=progress)
-        answers = {case.name: benchmark.answers(case) for case in asked.all}
-        document = _document(asked, answers, metrics, backend)
-        document["metadata"] = _metadata(request, settings, backend, asked)
-    finally:
-        backend.close()
-    shutil.rmtree(folder, ignore_errors=True)
+    with answers_folder(settings.output.report_dir, resume=request.resume) as folder:
+        backend = open_backend(settings, asked.test)
+        try:
+            benchmark = Benchmark(settings, backend, asked.all, metrics, folder=folder, cache=None, progress=progress)
+            answers = {case.name: benchmark.answers(case) for case in asked.all}
+            document = _document(asked, answers, metrics, backend)
+            document["metadata"] = _metadata(request, settings, backend, asked)
+        finally:
+            backend.close()
     return document
 
 

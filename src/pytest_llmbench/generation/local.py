@@ -20,6 +20,7 @@ from pytest_llmbench.generation.decoding import Limits, Row, decode
 from pytest_llmbench.generation.likelihood import TextLoss, text_losses
 from pytest_llmbench.generation.sampling import Sampling, noise_key
 from pytest_llmbench.generation.text_pieces import TextPieces
+from pytest_llmbench.models.chat_templates import prompt_forms
 from pytest_llmbench.records import BASE, Completion
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ class LocalBackend:
         self.variants: tuple[str, ...] = loaded.variants
         self._loaded, self._settings, self._facts = loaded, settings, facts
         self._sampling = Sampling(settings.temperature, settings.top_p, settings.do_sample)
-        self._tokens: dict[str, list[int]] = {}
+        self._forms = prompt_forms(loaded.tokenizer, loaded.adapters)
+        self._tokens: dict[tuple[str, str | None], list[int]] = {}
         self._context = _context_length(loaded.model)
         self._prompt_limit = self._context - settings.max_new_tokens
         self._calibration = self._calibrate()
@@ -69,13 +71,13 @@ class LocalBackend:
             "sampling": sampling,
             "max_new_tokens": str(settings.max_new_tokens),
             "long_prompt": settings.long_prompt,
-            "template": str(loaded.tokenizer.chat_template),
+            "template": str(self._forms[variant].template or loaded.tokenizer.chat_template),
             "libraries": _library_versions(),
         }
 
     def weight(self, case: Case) -> int:
-        """The prompt's length in tokens."""
-        return len(self._prompt(case))
+        """The prompt's length in tokens, of the variant that reads the longest."""
+        return max(len(self._prompt(case, variant)) for variant in self.variants)
 
     def batch_size(self) -> int:
         """The number asked for, or the one that the calibration found."""
@@ -88,21 +90,21 @@ class LocalBackend:
             OutOfMemoryError: the batch does not fit.
         """
         truncates = self._settings.long_prompt == "truncate" and self._prompt_limit > 0
-        fitting = [case for case in cases if truncates or len(self._prompt(case)) <= self._prompt_limit]
+        fitting = [case for case in cases if truncates or len(self._prompt(case, variant)) <= self._prompt_limit]
         for case in cases:
             if case not in fitting:
                 yield self._refused(case, variant)
         with self._loaded.speaking_as(variant):
-            for case, row in self._decode(fitting):
+            for case, row in self._decode(fitting, variant):
                 yield self._completion(case, variant, row, len(fitting))
 
     def stream(self, case: Case, variant: str, told: Callable[[str], None]) -> Completion:
         """Answer one case as `complete` does, handing on each piece of the text as it is made."""
         pieces = TextPieces(functools.partial(self._loaded.tokenizer.decode, skip_special_tokens=True), told)
-        if len(self._prompt(case)) > self._prompt_limit and self._settings.long_prompt != "truncate":
+        if len(self._prompt(case, variant)) > self._prompt_limit and self._settings.long_prompt != "truncate":
             return self._refused(case, variant)
         with self._loaded.speaking_as(variant):
-            (_, row), *_ = self._decode([case], lambda rows: pieces.take(rows[0].tokens))
+            (_, row), *_ = self._decode([case], variant, lambda rows: pieces.take(rows[0].tokens))
         pieces.end(row.tokens)
         return self._completion(case, variant, row, 1)
 
@@ -145,6 +147,7 @@ class LocalBackend:
             "load_s": round(loaded.load_s, 2),
             "threads": self._calibration.threads,
             "batch_size": self._calibration.batch_size,
+            "chat_templates": {variant: _origin(form.origin) for variant, form in self._forms.items()},
             **self._facts,
         }
 
@@ -154,12 +157,12 @@ class LocalBackend:
         gc.collect()
 
     def _decode(
-        self, cases: Sequence[Case], grown: Callable[[Sequence[Row]], None] = lambda _: None
+        self, cases: Sequence[Case], variant: str, grown: Callable[[Sequence[Row]], None] = lambda _: None
     ) -> Iterator[tuple[Case, Row]]:
         import torch
 
         rows = [
-            Row(index, self._shortened(case), noise_key(self._settings.seed, case.name, case.epoch))
+            Row(index, self._shortened(case, variant), noise_key(self._settings.seed, case.name, case.epoch))
             for index, case in enumerate(cases)
         ]
         model = _causal_model(self._loaded.model)
@@ -188,13 +191,13 @@ class LocalBackend:
             latency_s=row.latency_s,
             first_token_s=row.first_token_s,
             batch_size=batch_size,
-            prompt_truncated=len(row.prompt) < len(self._prompt(case)),
+            prompt_truncated=len(row.prompt) < len(self._prompt(case, variant)),
             embedding=_packed(row.hidden_mean) if answered_by_base else None,
             timestamp=_now(),
         )
 
     def _refused(self, case: Case, variant: str) -> Completion:
-        tokens, settings = len(self._prompt(case)), self._settings
+        tokens, settings = len(self._prompt(case, variant)), self._settings
         reason = (
             f"{case.source}: the prompt of {case.name} has {tokens} tokens, and {settings.max_new_tokens} more are to "
             f"be generated, but the model holds {self._context}; shorten it, lower generation.max_new_tokens, or allow "
@@ -204,23 +207,27 @@ class LocalBackend:
             case.name, case.epoch, variant, "", "error", prompt_tokens=tokens, error=reason, timestamp=_now()
         )
 
-    def _prompt(self, case: Case) -> list[int]:
-        """The prompt's tokens, through the chat template when there is one."""
-        if case.name not in self._tokens:
-            tokenizer = self._loaded.tokenizer
-            if tokenizer.chat_template:
+    def _prompt(self, case: Case, variant: str = BASE) -> list[int]:
+        """The tokens of the prompt as the variant reads it, through its chat template when there is one."""
+        tokenizer, template = self._loaded.tokenizer, self._forms[variant].template
+        key = case.name, template
+        if key not in self._tokens:
+            if template or tokenizer.chat_template:
                 text = tokenizer.apply_chat_template(
-                    [dict(message) for message in case.messages], add_generation_prompt=True, tokenize=False
+                    [dict(message) for message in case.messages],
+                    chat_template=template,
+                    add_generation_prompt=True,
+                    tokenize=False,
                 )
-                self._tokens[case.name] = tokenizer(text, add_special_tokens=False)["input_ids"]
+                self._tokens[key] = tokenizer(text, add_special_tokens=False)["input_ids"]
             else:
                 text = "\n".join(message["content"] for message in case.messages)
-                self._tokens[case.name] = tokenizer(text)["input_ids"]
-        return self._tokens[case.name]
+                self._tokens[key] = tokenizer(text)["input_ids"]
+        return self._tokens[key]
 
-    def _shortened(self, case: Case) -> list[int]:
+    def _shortened(self, case: Case, variant: str = BASE) -> list[int]:
         """The prompt, without its beginning where it is too long: the end holds the question."""
-        return self._prompt(case)[-self._prompt_limit :]
+        return self._prompt(case, variant)[-self._prompt_limit :]
 
     def _read_answers(self, pairs: Sequence[tuple[Case, Completion]]) -> list[Tensor]:
         import torch
@@ -289,6 +296,11 @@ def _shown(path: str) -> str:
     """The path as a reader elsewhere can use it: from the current folder, where it lies within it."""
     here = Path.cwd()
     return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
+
+
+def _origin(origin: str | None) -> str | None:
+    """Where a chat template comes from: `base`, or the folder of an adapter."""
+    return origin if origin in {None, BASE} else _shown(str(origin))
 
 
 def _causal_model(model: Any) -> Any:

@@ -20,6 +20,7 @@ TRAINING_RECORD = "llmbench_training.json"
 """Written beside an adapter by its training: `base_weights_hash`, `base_name`, `finished_at` (ISO 8601) and more."""
 
 CONFIG = "adapter_config.json"
+CHAT_TEMPLATE = "chat_template.jinja"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
 _LENGTH = 8  # a safetensors file starts with the length of its header
@@ -35,6 +36,8 @@ class Adapter:
 
     `weights_hash` is the SHA-256 of the weight file. `config_hash` covers what else changes the answers (alpha, target
     modules); a stored answer may be reused only when both are equal.
+
+    `chat_template` is the template in the folder: what its prompts looked like in training.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Adapter:
     alpha: float | None
     target_modules: tuple[str, ...]
     made_at: float
+    chat_template: str | None = None
 
 
 def find_adapter(choice: str, folder: Path | str, source: Source, *, verify: bool = True) -> Adapter | None:
@@ -107,7 +111,7 @@ def read_adapter(path: Path) -> Adapter:
         raise AdapterError(f"no such adapter folder: {path}")
     config = _read_json(path / CONFIG)
     weights = _weights(path)
-    record = _read_json(path / TRAINING_RECORD) if (path / TRAINING_RECORD).is_file() else {}
+    record = training_record(path)
     return Adapter(
         name=path.resolve().name,
         path=str(path.resolve()),
@@ -121,7 +125,18 @@ def read_adapter(path: Path) -> Adapter:
         alpha=config.get("lora_alpha"),
         target_modules=_names(config.get("target_modules")),
         made_at=_made_at(record, weights),
+        chat_template=_chat_template(path),
     )
+
+
+def training_record(path: Path) -> Mapping[str, Any]:
+    """What the training wrote beside an adapter; empty where it wrote nothing.
+
+    Raises:
+        AdapterError: the record cannot be read.
+    """
+    record = path / TRAINING_RECORD
+    return _read_json(record) if record.is_file() else {}
 
 
 def why_not(adapter: Adapter, source: Source) -> str | None:
@@ -174,6 +189,18 @@ def _read_json(path: Path) -> Mapping[str, Any]:
     if not isinstance(data, dict):
         raise AdapterError(f"{path}: not a JSON object; train or copy the adapter again")
     return data
+
+
+def _chat_template(path: Path) -> str | None:
+    """As transformers writes it beside a tokenizer: a file, or in older versions a key of the tokenizer's."""
+    if (path / CHAT_TEMPLATE).is_file():
+        try:
+            return (path / CHAT_TEMPLATE).read_text(encoding="utf-8") or None
+        except UnicodeDecodeError as error:
+            raise AdapterError(f"{path / CHAT_TEMPLATE}: not UTF-8 text ({error}); save it as UTF-8") from error
+    config = path / "tokenizer_config.json"
+    told = _read_json(config).get("chat_template") if config.is_file() else None
+    return told if isinstance(told, str) and told else None
 
 
 def _weights(path: Path) -> Path:

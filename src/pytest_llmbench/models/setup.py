@@ -85,7 +85,7 @@ def _missing(settings: Settings) -> Status:
 
 
 def _dependencies(settings: Settings) -> Iterator[Check]:
-    severities: dict[str, Status] = {"": "fail", "local": _missing(settings), "train": "warn"}
+    severities: dict[str, Status] = {"": "fail", "local": _missing(settings), "train": "warn", "evaluate": "warn"}
     try:
         for extra, severity in severities.items():
             yield _extra(extra, severity)

@@ -101,6 +101,14 @@ ENGLISH = {
     "weakest": (
         "Weakest category of {variant}: {category} ({metric} {value}). Focus there: more and closer training examples."
     ),
+    "contaminated": (
+        "{variant} was trained on what it is asked here: {near} rows of {dataset} come near to the cases."
+        " There its scores measure memory. Train again without those rows."
+    ),
+    "other_form": (
+        "{variant} reads its prompts through another chat template than the base: part of the difference may be the "
+        "form of the prompt."
+    ),
     "worse_categories": "{variant} is worse than the base in: {categories}. Look at these before shipping.",
     "barely_differs": (
         "The answers of {variant} barely differ from the base's. Check that the training learned: loss, learning "
@@ -236,6 +244,14 @@ FRENCH = {
     "weakest": (
         "Catégorie la plus faible de {variant} : {category} ({metric} {value}). À travailler en premier : des "
         "exemples d'entraînement plus nombreux et plus proches."
+    ),
+    "contaminated": (
+        "{variant} a appris ce qui lui est demandé ici : {near} lignes de {dataset} sont proches des cas. "
+        "Ses scores y mesurent la mémoire. Réentraînez sans ces lignes."
+    ),
+    "other_form": (
+        "{variant} lit ses demandes à travers un autre modèle de conversation que la base : une part de l'écart "
+        "peut venir de la forme de la demande."
     ),
     "worse_categories": (
         "{variant} fait moins bien que la base dans : {categories}. À examiner avant la mise en service."

@@ -7,6 +7,7 @@ from typing import Any
 
 from pytest_llmbench.records import BASE
 from pytest_llmbench.reports import gate_sentences
+from pytest_llmbench.reports.cautions import cautions
 from pytest_llmbench.reports.gate_sentences import Gate, Verdict
 from pytest_llmbench.reports.markdown_cases import case_block, first_rows
 from pytest_llmbench.reports.markdown_description import description
@@ -41,6 +42,7 @@ def markdown(document: Mapping[str, Any], language: str) -> str:
 def _judged(document: Mapping[str, Any], gate: Gate, language: str, say: Words) -> Iterator[str]:
     yield f"### {SYMBOLS[gate['outcome']]} {prose(gate_sentences.heading(gate, say))}"
     yield prose(_reason(gate, language, say))
+    yield "\n".join(f"- {prose(line)}" for line in cautions(document, say))
     overall = gate_sentences.overall(gate)
     if overall:
         rows = overall[:_MOST_VERDICTS]

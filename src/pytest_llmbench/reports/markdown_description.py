@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pytest_llmbench.reports.averages import compared
+from pytest_llmbench.reports.cautions import cautions
 from pytest_llmbench.reports.comparison import Change, Comparison, adapters, average, compare, leading_metric
 from pytest_llmbench.reports.markdown_cases import case_block
 from pytest_llmbench.reports.markdown_text import code, details, left_out, prose, table
@@ -24,6 +25,7 @@ def description(document: Mapping[str, Any], say: Words) -> Iterator[str]:
     model = document["metadata"]["base_model"] or say("unknown")
     yield f"### {prose(say('markdown_description', model=model))}"
     yield "\n".join(f"- {_graded(document, variant, say)}" for variant in shown)
+    yield "\n".join(f"- {prose(line)}" for line in cautions(document, say))
     yield _means(document, say)
     yield prose(say("description_only", count=document["statistics"]["cases"]))
     for variant in shown or document["metadata"]["variants"][:1]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pytest_llmbench.reports.cautions import cautions
 from pytest_llmbench.reports.comparison import (
     Comparison,
     adapters,
@@ -21,13 +22,15 @@ _MANY_AT_LIMIT = 0.2
 
 
 def recommendations(document: Mapping[str, Any], say: Words) -> list[str]:
-    """Verdicts by the reference's thresholds, the category to work on, hints, and how far the numbers carry."""
+    """Verdicts by the reference's thresholds, what to work on, what to beware of, and how far the numbers carry."""
     lines: list[str] = []
     compared = adapters(document)
     for variant in compared:
         lines += [_marked_verdict(document, variant, say), *_advice(document, variant, say), ""]
     for variant in document["metadata"]["variants"] if not compared else ():
         lines += [say("one_variant", variant=variant), *_weakest(document, variant, say), ""]
+    if warned := cautions(document, say):
+        lines += [*warned, ""]
     lines += [say("thresholds")] if compared else []
     cases = document["statistics"]["cases"]
     lines.append(say("description_only", count=cases))

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import filelock
+import jsonschema
 import pytest
 import torch
 from aiohttp import web
@@ -19,7 +21,7 @@ from pytest_llmbench.errors import UsageError
 from pytest_llmbench.evaluation.evaluate import EvaluationRequest, evaluate
 from pytest_llmbench.generation.backend import Backend
 from pytest_llmbench.generation.local import LocalBackend
-from pytest_llmbench.reports.evaluation import evaluation_words, terminal_lines, write_evaluation
+from pytest_llmbench.reports.evaluation import evaluation_schema, evaluation_words, terminal_lines, write_evaluation
 from pytest_llmbench.settings import Settings, load_settings
 
 VARIANTS = ["base", "finetuned", "retrieval", "retrieval+finetuned"]
@@ -86,6 +88,8 @@ def test_forgetting_is_told_as_perplexity_before_and_after_and_as_answers(docume
 def test_reports_are_whole_and_the_json_is_the_document(document: dict[str, Any], settings: Settings) -> None:
     paths = write_evaluation(document, settings.output)
     assert json.loads(paths["json"].read_text(encoding="utf-8")) == json.loads(json.dumps(document))
+    jsonschema.Draft202012Validator.check_schema(evaluation_schema())
+    jsonschema.validate(json.loads(paths["json"].read_text(encoding="utf-8")), evaluation_schema())
     page = paths["markdown"].read_text(encoding="utf-8")
     assert "| retrieval+finetuned |" in page
     assert "(evaluation.png)" in page
@@ -107,6 +111,13 @@ def test_a_stopped_evaluation_resumes_without_asking_twice(
     monkeypatch.setattr(LocalBackend, "complete", broken)
     again = evaluate(settings, dataclasses.replace(request_of, resume=True), Count())
     assert again["scores"] == document["scores"]
+
+
+def test_two_evaluations_in_one_report_folder_do_not_mix(settings: Settings, request_of: EvaluationRequest) -> None:
+    folder = settings.output.report_dir / ".evaluation"
+    folder.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(folder / ".lock"), pytest.raises(UsageError, match="in use: another evaluation"):
+        evaluate(settings, request_of, Count())
 
 
 def test_the_base_alone_is_evaluated_without_comparisons(

@@ -123,6 +123,16 @@ def test_prompts_go_through_the_chat_template_where_there_is_one(loaded: LoadedM
     assert backend(plain)._prompt(asked) == [9, 5, 6]
 
 
+def test_each_variant_reads_prompts_in_its_own_form(loaded: LoadedModel) -> None:
+    other = dataclasses.replace(ADAPTER, chat_template="w50 {{ messages[-1].content }}")
+    answering = backend(dataclasses.replace(loaded, adapters={"finetuned": other}))
+    assert [answering._prompt(case("w5"), variant) for variant in ("base", "finetuned")] == [[40, 5, 42], [50, 5]]
+    assert [next(iter(answering.complete([case("w5")], one))).prompt_tokens for one in answering.variants] == [3, 2]
+    assert answering.identity("base") == backend(loaded).identity("base")
+    assert answering.identity("finetuned") != backend(loaded).identity("finetuned")
+    assert answering.describe()["chat_templates"] == {"base": "base", "finetuned": "adapters/tiny"}
+
+
 def test_a_completion_counts_tokens_and_tells_how_it_ended(loaded: LoadedModel) -> None:
     done = {completion.case: completion for completion in backend(loaded).complete(CASES, "base")}
     assert [done[one.name].prompt_tokens for one in CASES] == [3, 6, 4, 9]

@@ -70,13 +70,15 @@ def test_cuda_asked_for_and_absent_fails(project: Path) -> None:
 
 
 def test_a_missing_or_old_package_names_the_extra_to_install(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    changed = [*REQUIRES, "numpy>=99", "no-such-package-of-ours; extra == 'train'"]
+    missing = ("no-such-package-of-ours; extra == 'train'", "no-such-metric; extra == 'evaluate'")
+    changed = [*REQUIRES, "numpy>=99", *missing]
     monkeypatch.setattr(importlib.metadata, "requires", lambda _: changed)
-    core, local, train = check()["Dependencies"]
+    core, local, train, evaluate = check()["Dependencies"]
     assert (core.status, local.status, train.status) == ("fail", "ok", "warn")
     assert "is not >=99" in core.detail
     assert "no-such-package-of-ours is missing" in train.detail
     assert train.remedy == "pip install --upgrade 'pytest-llmbench[train]'"
+    assert (evaluate.status, evaluate.remedy) == ("warn", "pip install --upgrade 'pytest-llmbench[evaluate]'")
 
 
 def test_a_folder_the_project_lacks_is_the_packaged_one(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

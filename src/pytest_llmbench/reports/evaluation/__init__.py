@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib.resources
+import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pytest_llmbench import atomic
 from pytest_llmbench.reports.evaluation.figure import render
@@ -17,7 +20,7 @@ from pytest_llmbench.reports.storage import as_json
 if TYPE_CHECKING:
     from pytest_llmbench.settings import OutputSettings
 
-__all__ = ["evaluation_words", "terminal_lines", "write_evaluation"]
+__all__ = ["evaluation_schema", "evaluation_words", "terminal_lines", "write_evaluation"]
 
 NAME = "evaluation"
 
@@ -43,3 +46,10 @@ def write_evaluation(document: Mapping[str, Any], output: OutputSettings) -> dic
         if path := temporary.get("png"):
             render(document, path, say)
     return paths
+
+
+@functools.cache
+def evaluation_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) that every `evaluation.json` obeys."""
+    file = importlib.resources.files("pytest_llmbench").joinpath("schemas/evaluation.schema.json")
+    return cast("dict[str, Any]", json.loads(file.read_text(encoding="utf-8")))

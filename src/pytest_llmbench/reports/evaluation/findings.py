@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pytest_llmbench.reports.cautions import cautions
 from pytest_llmbench.reports.wording import UNSCORED, Words
 
 Document = Mapping[str, Any]
@@ -59,7 +60,8 @@ def comparison_rows(document: Document, say: Words) -> Rows:
 
 
 def remarks(document: Document, say: Words) -> Iterator[str]:
-    """Corpus scores, and how many answers did not end by themselves."""
+    """What to beware of, corpus scores, and how many answers did not end by themselves."""
+    yield from cautions(document, say)
     corpus = [
         say("corpus_of", variant=variant, bleu=_tenth(of["bleu"], say), chrf=_tenth(of["chrf"], say))
         for variant, of in document["corpus"].items()

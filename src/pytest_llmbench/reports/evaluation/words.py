@@ -30,6 +30,10 @@ _EN = {
     "corpus_of": "{variant} BLEU {bleu}, chrF {chrf}",
     "finishes": "Answers cut off or failed: {found}",
     "none_cut": "Every answer ended by itself.",
+    "contaminated": "{variant} was trained on what it is asked here: {near} rows of {dataset} come near to the "
+    "questions. There its scores measure memory; take another test set.",
+    "other_form": "{variant} reads its prompts through another chat template than the base: part of the difference "
+    "may be the form of the prompt.",
     "forgetting": "Forgetting: general knowledge before and after",
     "perplexity": "perplexity of {texts} general texts: {variant} {value}",
     "ratio": "perplexity of {texts} general texts: {variant} {value}, {ratio} times the base's "
@@ -73,6 +77,10 @@ _FR = {
     "corpus_of": "{variant} BLEU {bleu}, chrF {chrf}",
     "finishes": "Réponses coupées ou manquées : {found}",
     "none_cut": "Toutes les réponses se sont terminées d'elles-mêmes.",
+    "contaminated": "{variant} a appris ce qui lui est demandé ici : {near} lignes de {dataset} sont proches "
+    "des questions. Ses scores y mesurent la mémoire ; prenez un autre jeu de test.",
+    "other_form": "{variant} lit ses demandes à travers un autre modèle de conversation que la base : une part "
+    "de l'écart peut venir de la forme de la demande.",
     "forgetting": "Oubli : connaissances générales avant et après",
     "perplexity": "perplexité de {texts} textes généraux : {variant} {value}",
     "ratio": "perplexité de {texts} textes généraux : {variant} {value}, {ratio} fois celle de la base "
