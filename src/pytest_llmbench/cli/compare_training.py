@@ -18,24 +18,30 @@ if TYPE_CHECKING:
 def compare_training(
     adapters: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of trained adapters.")],
     *,
-    png: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the loss curves.")] = None,
+    png: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw curves and table.")] = None,
     ask: Annotated[
         list[str] | None, typer.Option(metavar="QUESTION", help="Let every adapter answer it; repeatable.")
     ] = None,
-    language: Annotated[Literal["en", "fr"], typer.Option(help="Of the table.")] = "en",
+    system: Annotated[str, typer.Option(metavar="TEXT", help="System prompt of --ask, as in the training.")] = "",
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where --ask runs.")] = "auto",
+    language: Annotated[
+        Literal["en", "fr"], typer.Option("--language", "--lang", help="Language of table and picture.")
+    ] = "en",
     as_json: Json = False,
 ) -> None:
     """Compare trainings side by side.
 
     Duration, loss, accuracy and speed in one table, their curves, and answers to the same questions.
     """
-    from pytest_llmbench.finetuning.comparison import answers, draw_curves, notes, read_trainings, table
+    from pytest_llmbench.finetuning.comparison import answers, notes, read_trainings, table
+    from pytest_llmbench.finetuning.comparison_chart import draw_comparison
 
     trainings = read_trainings(adapters)
     lines, warnings = table(trainings, language), notes(trainings, language)
     if png is not None:
-        draw_curves(trainings, png, language)
-    told = answers(trainings, ask) if ask else []
+        draw_comparison(trainings, png, language)
+        typer.echo(png, err=True)
+    told = answers(trainings, ask, system=system, device=device) if ask else []
     if as_json:
         document = {
             "adapters": [training.name for training in trainings],
@@ -55,8 +61,6 @@ def compare_training(
         typer.echo(f"\n### {question}")
         for training, given in zip(trainings, told, strict=True):
             typer.echo(f"\n**{training.name}**\n\n{given[number]}")
-    if png is not None:
-        typer.echo(f"\n{png}", err=True)
 
 
 def _table(trainings: list[Trained], lines: list[Line], language: Literal["en", "fr"]) -> str:

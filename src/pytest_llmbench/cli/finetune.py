@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _MIB = 2**20
 _PLAIN_EVERY_S = 5.0
+_EXIT_BY_SIGNAL = 128  # and its number: 130 for Ctrl-C, 143 for SIGTERM
 
 
 def finetune(  # noqa: PLR0913  # one argument an option
@@ -42,6 +43,9 @@ def finetune(  # noqa: PLR0913  # one argument an option
     dropout: Annotated[float | None, typer.Option(min=0, max=0.9, help="Of the adapter's inputs.")] = None,
     targets: Annotated[str | None, typer.Option(metavar="A,B", help="Layers that get a LoRA, or all-linear.")] = None,
     lr: Annotated[float | None, typer.Option(min=0, help="Highest learning rate.")] = None,
+    warmup_share: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Of the steps, while the learning rate rises.")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Rows at once.")] = None,
     gradient_accumulation: Annotated[int | None, typer.Option(min=1, help="Batches that make up a step.")] = None,
     gradient_checkpointing: Annotated[
@@ -54,7 +58,10 @@ def finetune(  # noqa: PLR0913  # one argument an option
         int | None, typer.Option(min=1, help="Steps between checkpoints; one every five minutes when not given.")
     ] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where it runs.")] = "auto",
-    suites: Annotated[Path | None, typer.Option(help="Suites that no row may come near; prompts/ if there.")] = None,
+    suites: Annotated[
+        list[Path] | None,
+        typer.Option(help="Suites that no row may come near, may be given again; prompts/ if there."),
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse rows that come near to a suite.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Try what the memory estimate forbids.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
@@ -69,8 +76,8 @@ def finetune(  # noqa: PLR0913  # one argument an option
     The adapter's folder appears when the training is over and complete. Until then DIR.checkpoints holds the newest
     checkpoints; Ctrl-C writes one more, and --resume goes on from there.
     """
-    from pytest_llmbench.finetuning.finetune import FinetuneRequest
     from pytest_llmbench.finetuning.finetune import finetune as run
+    from pytest_llmbench.finetuning.request import DEFAULT_SUITES, FinetuneRequest
     from pytest_llmbench.training.sft import TrainingStopped, Watch
 
     asked: dict[str, Any] = {
@@ -82,6 +89,7 @@ def finetune(  # noqa: PLR0913  # one argument an option
         "dropout": dropout,
         "targets": _targets(targets),
         "learning_rate": lr,
+        "warmup_share": warmup_share,
         "batch_size": batch_size,
         "gradient_accumulation": gradient_accumulation,
         "gradient_checkpointing": gradient_checkpointing,
@@ -97,7 +105,7 @@ def finetune(  # noqa: PLR0913  # one argument an option
         task=preset,
         device=device,
         changes={name: value for name, value in asked.items() if value is not None},
-        suites=_suites(suites),
+        suites=tuple(suites or ([DEFAULT_SUITES] if DEFAULT_SUITES.is_dir() else [])),
         vocabulary=vocabulary if vocabulary.is_file() else None,
         overwrite=overwrite,
         resume=resume,
@@ -106,11 +114,11 @@ def finetune(  # noqa: PLR0913  # one argument an option
         keep_checkpoints=keep_checkpoints,
     )
     try:
-        with _progress() as show, _first_interrupt() as stop:
-            record = run(request, Watch(on_moment=show, stop=stop)).record
+        with _progress() as show, _first_interrupt() as noted:
+            record = run(request, Watch(on_moment=show, stop=lambda: bool(noted))).record
     except TrainingStopped as stopped:
         typer.echo(str(stopped), err=True)
-        raise typer.Exit(stopped.exit_code) from stopped
+        raise typer.Exit(_EXIT_BY_SIGNAL + noted[0] if noted else stopped.exit_code) from stopped
     if _is_follower():
         return
     if as_json:
@@ -128,31 +136,30 @@ def _targets(text: str | None) -> str | tuple[str, ...] | None:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def _suites(given: Path | None) -> tuple[Path, ...]:
-    if given is not None:
-        return (given,)
-    return (Path("prompts"),) if Path("prompts").is_dir() else ()
-
-
 @contextlib.contextmanager
-def _first_interrupt() -> Iterator[Callable[[], bool]]:
-    """Tells whether Ctrl-C was pressed; the step under way ends first. The second time it interrupts as usual."""
-    pressed = threading.Event()
-    usual = signal.getsignal(signal.SIGINT)
+def _first_interrupt() -> Iterator[list[int]]:
+    """Gets the signal of Ctrl-C or `kill`; the step under way ends first. The second one interrupts as usual."""
+    noted: list[int] = []
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def note(_signal: int, _frame: object) -> None:
-        pressed.set()
-        signal.signal(signal.SIGINT, usual)
+    def back_to_usual() -> None:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+
+    def note(number: int, _frame: object) -> None:
+        noted.append(number)
+        back_to_usual()
         typer.echo("\nstopping after this step and its checkpoint; Ctrl-C again stops at once", err=True)
 
     if threading.current_thread() is not threading.main_thread() or _is_one_of_many():
-        yield pressed.is_set
+        yield noted
         return
-    signal.signal(signal.SIGINT, note)
+    for number in usual:
+        signal.signal(number, note)
     try:
-        yield pressed.is_set
+        yield noted
     finally:
-        signal.signal(signal.SIGINT, usual)
+        back_to_usual()
 
 
 def _is_follower() -> bool:

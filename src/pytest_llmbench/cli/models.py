@@ -5,24 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pytest_llmbench.cli.models_estimate import TaskName, estimate
 from pytest_llmbench.cli.settings_options import Json
 
 if TYPE_CHECKING:
-    from pytest_llmbench.models.architecture import Architecture
-    from pytest_llmbench.models.memory_estimate import MemoryEstimate
     from pytest_llmbench.models.recommendation import Choice
     from pytest_llmbench.models.registry import ModelEntry, Preset
 
 models = typer.Typer(help="Recommend models for the hardware.")
 
-TaskName = Annotated[
-    Literal["chat", "completion", "classification"] | None,
-    typer.Option(help="Settings for this task; models that cannot do it are refused."),
-]
 _SYMBOLS = {"recommended": "✓", "fits": "·", "refused": "✗"}
 
 
@@ -177,79 +172,4 @@ def _tell_pairs(pairs: Iterable[tuple[str, object]]) -> None:
         typer.echo(f"  {name:<22} {value}")
 
 
-@models.command()
-def estimate(  # noqa: PLR0913  # one argument an option
-    spec: Annotated[str, typer.Argument(metavar="SPEC", help="Registry alias, hub id, or a folder with config.json.")],
-    *,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows at once; the preset's when not given.")] = None,
-    max_length: Annotated[int | None, typer.Option(min=1, help="Tokens of a row, or the context to answer in.")] = None,
-    quantization: Annotated[Literal["nf4", "int8", "none"] | None, typer.Option(help="How it is stored.")] = None,
-    rank: Annotated[int | None, typer.Option(min=1, help="The LoRA matrices' rank.")] = None,
-    answer_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of a row whose loss counts; all.")] = None,
-    gradient_checkpointing: Annotated[bool | None, typer.Option(help="Compute activations again.")] = None,
-    inference: Annotated[bool, typer.Option("--inference", help="Of answering instead of training.")] = False,
-    device: Annotated[Literal["cpu", "cuda"] | None, typer.Option(help="Where it runs; as detected.")] = None,
-    task: TaskName = None,
-    as_json: Json = False,
-) -> None:
-    """Tell what memory training or answering takes, by part. Nothing is downloaded or loaded."""
-    from pytest_llmbench.models.fitting import plan_of
-    from pytest_llmbench.models.hardware import detect
-    from pytest_llmbench.models.memory_estimate import estimate_inference, estimate_training
-
-    architecture, preset = _known(spec, task)
-    hardware = detect()
-    options: dict[str, Any] = {
-        "batch_size": batch_size,
-        "max_length": max_length,
-        "quantization": quantization,
-        "rank": rank,
-        "gradient_checkpointing": False if inference else gradient_checkpointing,
-    }
-    given = {name: value for name, value in options.items() if value is not None}
-    plan = dataclasses.replace(plan_of(preset, device or hardware.device, answer_tokens=answer_tokens), **given)
-    if inference:
-        found = estimate_inference(
-            architecture,
-            batch_size=plan.batch_size,
-            context=plan.max_length,
-            quantization=plan.quantization,
-            device=plan.device,
-        )
-    else:
-        found = estimate_training(architecture, plan)
-    _tell_estimate(f"{'answering' if inference else 'training'} {spec}", plan, found, as_json=as_json)
-
-
-def _known(spec: str, task: Literal["chat", "completion", "classification"] | None) -> tuple[Architecture, Preset]:
-    """The shapes and the preset of a model; one that is not in the registry has the default preset.
-
-    Raises:
-        ModelError: nothing goes by that name, or its architecture cannot be known offline.
-    """
-    from pytest_llmbench.errors import ModelError
-    from pytest_llmbench.models.fitting import known_architecture
-    from pytest_llmbench.models.registry import Preset, load_registry
-    from pytest_llmbench.models.sources import locate
-
-    entry = load_registry().find(spec)
-    location = locate(spec) if entry is None else None
-    folder = location.place if location and location.kind == "folder" else None
-    architecture = known_architecture(spec, folder)
-    if architecture is None:
-        raise ModelError(f"{spec}: add its `architecture` to configs/models.yaml, or give its folder")
-    return architecture, entry.preset(task) if entry else Preset()
-
-
-def _tell_estimate(what: str, plan: Any, found: MemoryEstimate, *, as_json: bool) -> None:
-    from pytest_llmbench.models.fitting import describe
-
-    if as_json:
-        document = {"plan": dataclasses.asdict(plan), "parts_bytes": dict(found.parts), "total_bytes": found.total}
-        typer.echo(json.dumps(document, ensure_ascii=False, indent=2))
-        return
-    typer.echo(f"{what}, {describe(plan)}, on {'a GPU' if plan.device == 'cuda' else 'the CPU'}\n")
-    gib = 1024**3
-    for name, size in found.parts.items():
-        typer.echo(f"  {name:<34} {size / gib:7.2f} GB")
-    typer.echo(f"  {'in all':<34} {found.total / gib:7.2f} GB")
+models.command()(estimate)

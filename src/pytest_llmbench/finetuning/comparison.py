@@ -1,4 +1,4 @@
-"""Two or more trainings side by side: the figures, the curves, and what each adapter answers to the same questions."""
+"""Two or more trainings side by side: the figures, and what each adapter answers to the same questions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from pytest_llmbench.cases import Case
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.finetuning.record import read_record
 
@@ -48,23 +49,44 @@ def read_trainings(folders: Sequence[Path]) -> list[Trained]:
 
 
 def table(trainings: Sequence[Trained], language: Language = "en") -> list[Line]:
-    """The figures of the trainings. Loss and accuracy of different bases or data are no measure of their answers."""
-    lines = []
-    for key, (titles, show, better) in _LINES.items():
-        values = [training.record.get(key) for training in trainings]
+    """The figures of the trainings. Loss and accuracy of different bases or data are no measure of their answers.
+
+    The mean loss is over all steps, from the first; the other loss, accuracy and entropy are those logged last.
+    """
+    return [figure.line(trainings, language) for figure in _FIGURES]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Figure:
+    """A row of the table: where its value stands in a record, how it is written, and which end of it is better."""
+
+    titles: Mapping[Language, str]
+    value: Callable[[Mapping[str, Any]], Any]
+    text: Callable[[Mapping[str, Any]], str]
+    better: Callable[..., Any] | None = None
+    of_time: bool = False
+
+    def line(self, trainings: Sequence[Trained], language: Language) -> Line:
+        """What each record says of it; `-` where it does not."""
+        values = [self.value(training.record) for training in trainings]
         texts = tuple(
-            "-" if value is None else show(training.record) for value, training in zip(values, trainings, strict=True)
+            "-" if value is None else self.text(training.record)
+            for value, training in zip(values, trainings, strict=True)
         )
-        lines.append(Line(titles[language], texts, _best(values, trainings, better)))
-    return lines
+        return Line(self.titles[language], texts, self._best(values, trainings))
+
+    def _best(self, values: Sequence[Any], trainings: Sequence[Trained]) -> str:
+        numbers = all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)
+        in_part = self.of_time and any(_timed_in_part(training.record) for training in trainings)
+        if self.better is None or not numbers or in_part:
+            return "-"
+        wanted = self.better(values)
+        best = [training.name for value, training in zip(values, trainings, strict=True) if value == wanted]
+        return best[0] if len(best) == 1 else "-"
 
 
-def _best(values: Sequence[Any], trainings: Sequence[Trained], better: Callable[..., Any] | None) -> str:
-    if better is None or any(not isinstance(value, (int, float)) or not math.isfinite(value) for value in values):
-        return "-"
-    wanted = better(values)
-    best = [training.name for value, training in zip(values, trainings, strict=True) if value == wanted]
-    return best[0] if len(best) == 1 else "-"
+def _number(key: str, titles: Mapping[Language, str], better: Callable[..., Any] | None) -> _Figure:
+    return _Figure(titles, lambda record: record.get(key), lambda record: f"{record[key]:.3f}", better)
 
 
 def _duration(record: Mapping[str, Any]) -> str:
@@ -76,97 +98,111 @@ def _trainable(record: Mapping[str, Any]) -> str:
     return f"{record['trainable_parameters'] / 1e6:.1f}M ({record['trainable_share']:.2%})"
 
 
-_Show = Callable[[Mapping[str, Any]], str]
+def _last_loss(record: Mapping[str, Any]) -> float | None:
+    return record["steps"][-1]["loss"] if record.get("steps") else None
 
-_LINES: Mapping[str, tuple[Mapping[Language, str], _Show, Callable[..., Any] | None]] = {
-    "base_spec": ({"en": "Base", "fr": "Base"}, lambda record: str(record["base_spec"]), None),
-    "dataset": (
+
+def _steps(record: Mapping[str, Any]) -> int | None:
+    """All steps of the training; the last ones need not have been logged."""
+    last = record["steps"][-1] if record.get("steps") else {}
+    return last.get("of", last.get("step"))
+
+
+_FIGURES = (
+    _Figure({"en": "Base", "fr": "Base"}, lambda record: record.get("base_spec"), lambda record: record["base_spec"]),
+    _Figure(
         {"en": "Dataset", "fr": "Jeu de données"},
+        lambda record: record.get("dataset"),
         lambda record: f"{record['dataset']['name']} ({record['dataset']['rows']})",
-        None,
     ),
-    "duration_s": ({"en": "Duration", "fr": "Durée"}, _duration, min),
-    "train_loss": ({"en": "Train loss", "fr": "Perte"}, lambda record: f"{record['train_loss']:.3f}", min),
-    "token_accuracy": (
-        {"en": "Token accuracy", "fr": "Précision par token"},
-        lambda record: f"{record['token_accuracy']:.3f}",
-        max,
+    _Figure({"en": "Steps", "fr": "Pas"}, _steps, lambda record: str(_steps(record))),
+    _Figure({"en": "Duration", "fr": "Durée"}, lambda record: record.get("duration_s"), _duration, min, of_time=True),
+    _number("train_loss", {"en": "Train loss, mean", "fr": "Perte, moyenne"}, min),
+    _Figure(
+        {"en": "Train loss, last", "fr": "Perte, à la fin"}, _last_loss, lambda record: f"{_last_loss(record):.3f}", min
     ),
-    "trainable_parameters": ({"en": "Trainable", "fr": "Entraînables"}, _trainable, None),
-    "samples_per_s": (
+    _number("token_accuracy", {"en": "Token accuracy, last", "fr": "Précision par token, à la fin"}, max),
+    _number("entropy", {"en": "Entropy, last", "fr": "Entropie, à la fin"}, None),
+    _Figure({"en": "Trainable", "fr": "Entraînables"}, lambda record: record.get("trainable_parameters"), _trainable),
+    _Figure(
         {"en": "Samples/s", "fr": "Exemples/s"},
+        lambda record: record.get("samples_per_s"),
         lambda record: f"{record['samples_per_s']:.2f}",
         max,
+        of_time=True,
     ),
-    "tokens": ({"en": "Tokens", "fr": "Tokens"}, lambda record: str(record["tokens"]), None),
-    "entropy": ({"en": "Entropy", "fr": "Entropie"}, lambda record: f"{record['entropy']:.3f}", None),
-}
+    _Figure(
+        {"en": "Tokens", "fr": "Tokens"}, lambda record: record.get("tokens"), lambda record: str(record["tokens"])
+    ),
+)
 
 
 def notes(trainings: Sequence[Trained], language: Language = "en") -> list[str]:
-    """What keeps the figures from being held against each other."""
+    """What keeps the figures from being held against each other. What a record does not say is not held against it."""
     differing = [
         words[language]
-        for key, words in _MUST_BE_EQUAL.items()
-        if len({str(_identity(training.record, key)) for training in trainings}) > 1
+        for words, value in _MUST_BE_EQUAL
+        if len({str(found) for training in trainings if (found := value(training.record)) is not None}) > 1
     ]
-    if not differing:
-        return []
-    return [_WARNING[language].format(", ".join(differing))]
+    found = [_WARNING[language].format(", ".join(differing))] if differing else []
+    resumed = [training.name for training in trainings if _timed_in_part(training.record)]
+    return [*found, *([_RESUMED[language].format(", ".join(resumed))] if resumed else [])]
 
 
-def _identity(record: Mapping[str, Any], key: str) -> Any:
-    value = record.get(key)
-    return value.get("sha256") if isinstance(value, Mapping) else value
+def _timed_in_part(record: Mapping[str, Any]) -> bool:
+    """Whether its first session is not recorded, as older versions did not when it was resumed."""
+    sessions = record.get("sessions")
+    return bool(sessions[0]["from_step"] if sessions else record.get("resumed_at_step"))
 
 
-_MUST_BE_EQUAL: Mapping[str, Mapping[Language, str]] = {
-    "base_weights_hash": {"en": "base", "fr": "base"},
-    "dataset": {"en": "dataset", "fr": "jeu de données"},
-}
+def _of_hyperparameters(key: str) -> Callable[[Mapping[str, Any]], Any]:
+    return lambda record: record.get("hyperparameters", {}).get(key)
+
+
+_MUST_BE_EQUAL: Sequence[tuple[Mapping[Language, str], Callable[[Mapping[str, Any]], Any]]] = (
+    ({"en": "base", "fr": "base"}, lambda record: record.get("base_weights_hash")),
+    ({"en": "dataset", "fr": "jeu de données"}, lambda record: record.get("dataset", {}).get("sha256")),
+    ({"en": "steps", "fr": "nombre de pas"}, _steps),
+    ({"en": "max_length", "fr": "max_length"}, _of_hyperparameters("max_length")),
+    ({"en": "quantization", "fr": "quantification"}, lambda record: record.get("quantization")),
+)
 _WARNING: Mapping[Language, str] = {
-    "en": "Not the same {}: loss and accuracy then say little of which answers better; look at the answers.",
-    "fr": "{} différents : perte et précision disent alors peu de la qualité ; regardez les réponses.",
+    "en": "Not the same: {}. Loss and accuracy then say little of which answers better; look at the answers.",
+    "fr": "Pas identiques : {}. Perte et précision disent alors peu de la qualité ; regardez les réponses.",
+}
+_RESUMED: Mapping[Language, str] = {
+    "en": "Resumed with the earlier sessions unrecorded, so that duration and samples/s leave them out: {}.",
+    "fr": "Repris sans trace des sessions d'avant, que durée et exemples/s ne comptent donc pas : {}.",
 }
 
 
-def draw_curves(trainings: Sequence[Trained], path: Path, language: Language = "en") -> None:
-    """Write a PNG of each training's loss over its steps."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    from pytest_llmbench.atomic import replacing
-
-    figure = Figure(figsize=(9, 5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    for training in trainings:
-        steps = training.record.get("steps", [])
-        axes.plot([step["step"] for step in steps], [step["loss"] for step in steps], label=training.name)
-    axes.set_xlabel({"en": "step", "fr": "pas"}[language])
-    axes.set_ylabel({"en": "loss (nats a token)", "fr": "perte (nats par token)"}[language])
-    axes.set_ylim(bottom=0)
-    axes.grid(visible=True, alpha=0.3)
-    axes.legend()
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
-
-
-def answers(trainings: Sequence[Trained], questions: Sequence[str], *, max_new_tokens: int = 128) -> list[list[str]]:
+def answers(
+    trainings: Sequence[Trained],
+    questions: Sequence[str],
+    *,
+    system: str = "",
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    max_new_tokens: int = 128,
+) -> list[list[str]]:
     """What each adapter answers to each question, greedily; one model is in memory at a time.
 
-    The base is the one that the record names, and the adapter is refused on another.
+    The base is the one that the record names, and the adapter is refused on another. Give the `system` prompt that the
+    adapters were trained with.
 
     Raises:
         ModelError: a base cannot be found or loaded.
         AdapterError: an adapter does not belong to it.
     """
-    return [_answers(training, questions, max_new_tokens) for training in trainings]
+    first = ({"role": "system", "content": system},) if system else ()
+    cases = [
+        Case("questions", str(number), question, (*first, {"role": "user", "content": question}))
+        for number, question in enumerate(questions)
+    ]
+    return [_answers(training, cases, device, max_new_tokens) for training in trainings]
 
 
-def _answers(training: Trained, questions: Sequence[str], max_new_tokens: int) -> list[str]:
+def _answers(training: Trained, cases: Sequence[Case], device: str, max_new_tokens: int) -> list[str]:
     from pytest_llmbench.benchmark import open_backend
-    from pytest_llmbench.cases import Case
     from pytest_llmbench.records import FINETUNED
     from pytest_llmbench.settings import Settings
 
@@ -176,16 +212,13 @@ def _answers(training: Trained, questions: Sequence[str], max_new_tokens: int) -
                 "base": training.record["base_spec"],
                 "adapter": str(training.folder),
                 "quantization": training.record.get("quantization", "nf4"),
+                "device": device,
             },
             "generation": {"do_sample": False, "max_new_tokens": max_new_tokens, "timeout": 600.0},
         }
     )
     backend = open_backend(settings)
     try:
-        cases = [
-            Case("questions", str(number), question, ({"role": "user", "content": question},))
-            for number, question in enumerate(questions)
-        ]
         told = {done.case: done.text for done in backend.complete(cases, FINETUNED)}
         return [told[case.name] for case in cases]
     finally:

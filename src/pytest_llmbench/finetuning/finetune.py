@@ -8,16 +8,17 @@ import hashlib
 import importlib.util
 import logging
 import os
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.cases import load_cases, load_vocabulary
 from pytest_llmbench.errors import ModelError, NotReadyError, UsageError
 from pytest_llmbench.finetuning.fitting_check import expected_memory
 from pytest_llmbench.finetuning.record import outcome, write_record
-from pytest_llmbench.models.registry import ModelEntry, Preset, Task, load_registry
+from pytest_llmbench.finetuning.request import FinetuneRequest
+from pytest_llmbench.models.fitting import known_architecture
+from pytest_llmbench.models.registry import ModelEntry, Preset, load_registry
 from pytest_llmbench.training.adapter_folder import check_output, checkpoint_to_resume, new_folder, training_folder
 from pytest_llmbench.training.chat_form import PLAIN, agree_on_template, check_lengths
 from pytest_llmbench.training.contamination import contamination
@@ -32,60 +33,6 @@ _CHAT_TEMPLATE = "chat_template.jinja"
 _SHOWN = 3
 
 logger = logging.getLogger("pytest_llmbench")
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class FinetuneRequest:
-    """What is to be trained. `base` is a model spec; `dataset` has one of the forms of `training.row_forms`.
-
-    The settings are the preset of the registry's model for the `task`, with the fields in `changes` over it: those of
-    `models.registry.Preset`, or `seed`, `steps`, `save_steps` and `warmup_share`. The base is quantized as it will be
-    served: an adapter learns to make up for the rounding. `suites` are files or folders whose cases no row may come
-    near; that is announced, or with `strict` refused. `force` tries what the memory estimate forbids.
-    """
-
-    dataset: Path
-    output: Path
-    base: str = "smollm2-135m"
-    task: Task | None = None
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    suites: Sequence[Path] = ()
-    vocabulary: Path | None = None
-    overwrite: bool = False
-    resume: bool = False
-    force: bool = False
-    strict: bool = False
-    keep_checkpoints: bool = False
-
-    def settled(self) -> tuple[Preset, Hyperparameters]:
-        """The preset with the changes, and the same as the trainer takes it."""
-        entry = load_registry().find(self.base)
-        preset = entry.preset(self.task) if entry else Preset()
-        preset = Preset.model_validate(
-            {**dict(preset), **{key: value for key, value in self.changes.items() if key in Preset.model_fields}}
-        )
-        shared = {field.name for field in dataclasses.fields(Hyperparameters)}
-        own = {key: value for key, value in self.changes.items() if key not in Preset.model_fields}
-        return preset, Hyperparameters(**{key: value for key, value in preset if key in shared}, **own)
-
-    def command(self) -> str:
-        """The command line that asks for the same."""
-        words = ["llmbench", "finetune", str(self.dataset), "--base", self.base, "--output", str(self.output)]
-        if self.task:
-            words += ["--preset", self.task]
-        for key, value in self.changes.items():
-            flag = f"--{_FLAGS.get(key, key).replace('_', '-')}"
-            if isinstance(value, bool):
-                words.append(flag if value else flag.replace("--", "--no-", 1))
-            elif isinstance(value, (tuple, list)):
-                words += [flag, ",".join(value)]
-            else:
-                words += [flag, f"{value:g}" if isinstance(value, float) else str(value)]
-        return shlex.join(words)
-
-
-_FLAGS = {"learning_rate": "lr"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -121,8 +68,11 @@ def finetune(request: FinetuneRequest, watch: Watch | None = None) -> Finetuned:
     entry = load_registry().find(request.base)
     _refuse_gated(entry)
     with _folder_of_checkpoints(request) as checkpoints:
+        if entry and entry.architecture:
+            _check_targets(request.base, preset)
         expected_memory(request.base, preset, request.device, force=request.force)
         source = _resolve(request)
+        _check_targets(request.base, preset, source.path)
         tokenizer, form = _tokenizer(source, rows, may_be_plain=entry is not None and not entry.chat_template)
         longest, answer = check_lengths(tokenizer, rows, hyperparameters.max_length)
         estimate = expected_memory(
@@ -181,6 +131,16 @@ def _check_contamination(request: FinetuneRequest, rows: Sequence[Mapping[str, A
     if request.strict:
         raise UsageError(message)
     logger.warning("%s", message)
+
+
+def _check_targets(base: str, preset: Preset, folder: str | None = None) -> None:
+    """See that the base has them, where its shapes are known; the trainer looks at those of any other base."""
+    architecture = None if preset.targets == "all-linear" else known_architecture(base, folder)
+    try:
+        if architecture:
+            architecture.targeted(preset.targets)
+    except ModelError as error:
+        raise UsageError(f"--targets: {error}") from error
 
 
 def _refuse_gated(entry: ModelEntry | None) -> None:
@@ -298,7 +258,7 @@ def _train(
             watch=watch,
         )
     except TrainingStopped as stopped:
-        raise TrainingStopped(f"{stopped}: {request.command()} --resume") from stopped
+        raise TrainingStopped(f"{stopped}: {request.going_on().command()}") from stopped
 
 
 @contextlib.contextmanager
@@ -356,7 +316,7 @@ def _record(
         "base_weights_hash": source.weights_hash,
         "base_name": source.name,
         "base_spec": _shareable(request.base, source),
-        "command": request.command(),
+        "command": request.anew().command(),
         "dataset": {"name": request.dataset.name, "sha256": _sha256(request.dataset), "rows": rows},
         "quantization": preset.quantization,
         "task": request.task,

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmbench.cases import Case
 from pytest_llmbench.datasets.files import write_rows
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.finetuning.finetune import Finetuned, FinetuneRequest, finetune
+from pytest_llmbench.finetuning.finetune import Finetuned, finetune
 from pytest_llmbench.finetuning.history import find_training, save_training, worse_than
+from pytest_llmbench.finetuning.request import FinetuneRequest
 from pytest_llmbench.records import BASE, FINETUNED
 from pytest_llmbench.starter import present
 from pytest_llmbench.training.batch_checks import batch_faults

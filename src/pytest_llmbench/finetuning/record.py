@@ -30,6 +30,7 @@ def outcome(training: Training, estimate: int | None) -> dict[str, Any]:
         "device": str(training.model.device),
         "precision": training.precision,
         "resumed_at_step": training.resumed_at or None,
+        "sessions": [dataclasses.asdict(session) for session in training.sessions],
         "duration_s": round(training.seconds, 1),
         "samples_per_s": round(training.samples / training.seconds, 3) if training.seconds else None,
         "train_loss": training.train_loss,

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
+from pytest_llmbench.errors import ModelError
 from pytest_llmbench.models.architecture import Architecture, read_architecture
 from pytest_llmbench.models.fitting import describe, in_gb_down, plan_of, what_would_fit
 from pytest_llmbench.models.hardware import Hardware
@@ -47,9 +48,6 @@ def recommend(registry: Mapping[str, ModelEntry], hardware: Hardware, task: Task
 
     A model fits by its memory estimate, or where its architecture is not known by the registry's `vram_gb`. Of those
     that fit without going below that figure, the best two of each family are recommended.
-
-    Raises:
-        ModelError: an entry's architecture lacks a field.
     """
     choices = [_judge(entry, hardware, task) for entry in registry.values()]
     settled = [choice for choice in choices if choice.verdict != "recommended"]
@@ -90,7 +88,10 @@ def _judge(entry: ModelEntry, hardware: Hardware, task: Task | None) -> Choice:
     if task == "chat" and not entry.chat_template:
         return _refused(entry, "unknown", None, "has no chat template; it suits --task completion")
     if entry.architecture:
-        return _by_estimate(entry, preset, hardware)
+        try:
+            return _by_estimate(entry, preset, hardware)
+        except ModelError as error:  # a task of the registry that suits other models than this one
+            return _refused(entry, "unknown", None, str(error))
     if entry.vram_gb is None:
         return _refused(
             entry, "unknown", None, "the registry gives neither architecture nor vram_gb, so nothing is known"

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pytest_llmbench.documents import Document, Faults, read_yaml, suggestion
 from pytest_llmbench.errors import UsageError, located
+from pytest_llmbench.models.described_shapes import DescribedShapes, contradictions
 from pytest_llmbench.starter import starter_folder
 
 Task = Literal["chat", "completion", "classification"]
@@ -51,7 +52,7 @@ class Preset(_Strict):
 class _Written(_Strict):
     """A model as the file may describe it."""
 
-    hub: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
+    hub: Annotated[str, Field(pattern=r"^[\w-][\w.-]*/[\w.-]+$")]
     title: str = ""
     wheel: _Text | None = None
     aliases: tuple[_Name, ...] = ()
@@ -67,7 +68,7 @@ class _Written(_Strict):
     limitation: str = ""
     training: Preset = Preset()
     tasks: dict[Task, Preset] = {}
-    architecture: dict[str, Any] = {}
+    architecture: DescribedShapes = {}
 
 
 class ModelEntry(_Written):
@@ -166,15 +167,31 @@ def _read(path: Path) -> tuple[Document, _File]:
     document = read_yaml(path)
     if not isinstance(document.data, dict) or not isinstance(document.data.get("models"), dict):
         message = "a registry has the key `models`: a mapping of alias to its fields"
-        raise UsageError(located(path, None, message))
+        raise UsageError(located(path, document.line("models"), message))
+    faults = Faults()
     try:
-        return document, _File.model_validate_json(json.dumps(document.data))
+        file = _File.model_validate_json(json.dumps(document.data))
     except ValidationError as error:
-        faults = Faults()
         for line, message in sorted(set(_faults(document, error))):
             faults.at(path, line, message)
         faults.raise_any()
         raise
+    for alias, written in file.models.items():
+        for where, message in _contradictions(written):
+            faults.at(path, document.line("models", alias, *where), f"model {alias!r}: {message}")
+    faults.raise_any()
+    return document, file
+
+
+def _contradictions(written: _Written) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """What no field says alone, with its place below the model: shapes, and presets that do not suit them."""
+    if not written.architecture:  # then nothing is known of its layers
+        return
+    presets: dict[tuple[str, ...], Preset] = {("training",): written.training}
+    presets |= {("tasks", task): preset for task, preset in written.tasks.items()}
+    targets = {place: preset.targets for place, preset in presets.items() if preset.targets != "all-linear"}
+    lengths = {place: preset.max_length for place, preset in presets.items()}
+    yield from contradictions(written.architecture, targets, lengths)
 
 
 def _faults(document: Document, error: ValidationError) -> Iterator[tuple[int, str]]:
@@ -196,6 +213,11 @@ def _message(item: Any, parents: list[int | str], key: int | str) -> str:
             return f"needs the field `{key}`" + (": org/name on the hub" if key == "hub" else "")
         case "literal_error" if parents and parents[-1] == "tasks":
             return f"unknown task {key!r}; {suggestion(str(key), TASKS)}"
+        case "string_pattern_mismatch" if key == "hub":
+            return (
+                f"hub: {item['input']!r:.60} is not valid: it is an id of the hub, org/name; "
+                "a model on this disk needs no entry, give its folder where a model is asked for"
+            )
     return f"{key}: {item['input']!r:.60} is not valid: {item['msg'][:1].lower()}{item['msg'][1:]}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from pytest_llmbench.atomic import write_text
 from pytest_llmbench.errors import NotReadyError, UsageError
-from pytest_llmbench.training.checkpoints import newest_checkpoint
+from pytest_llmbench.training.checkpoints import newest_checkpoint, why_not_written
 
 _CONFIG = "adapter_config.json"
 _IDENTITY = "training.json"
@@ -57,7 +58,7 @@ def training_folder(output: Path) -> Iterator[Path]:
         message = f"{output} is in use: another training is writing it; wait for it, or choose another --output"
         raise UsageError(message) from error
     except OSError as error:
-        raise _cannot_write(folder, error) from error
+        raise _cannot_write(folder, error.strerror or str(error)) from error
     try:
         yield folder
     finally:
@@ -100,15 +101,29 @@ def new_folder(output: Path) -> Iterator[Path]:
         output.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
     except OSError as error:
-        raise _cannot_write(output, error) from error
+        raise _cannot_write(output, error.strerror or str(error)) from error
     try:
         yield temporary
-        temporary.chmod(0o755)
+        _open_as_usual(temporary)
         _take_place(temporary, output)
-    except OSError as error:
-        raise _cannot_write(output, error) from error
+    except Exception as error:  # the libraries that write raise nothing narrower on a full disk
+        reason = why_not_written(error, output.parent)
+        if reason is None:
+            raise
+        raise _cannot_write(output, reason) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _open_as_usual(folder: Path) -> None:
+    """Give a folder and its files the mode of new ones; safetensors and `tempfile` let their owner alone read them."""
+    probe = folder / ".mode"
+    probe.touch()
+    mode = stat.S_IMODE(probe.stat().st_mode)
+    probe.unlink()
+    for path in folder.iterdir():
+        path.chmod(mode)
+    folder.chmod(mode | (mode & 0o444) >> 2)  # who may read it may enter it
 
 
 def _take_place(new: Path, output: Path) -> None:
@@ -125,5 +140,5 @@ def _take_place(new: Path, output: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _cannot_write(output: Path, error: OSError) -> NotReadyError:
-    return NotReadyError(f"cannot write {output}: {error.strerror or error}; free some space or choose another folder")
+def _cannot_write(output: Path, reason: str) -> NotReadyError:
+    return NotReadyError(f"cannot write {output}: {reason}; free some space or choose another folder")

@@ -5,7 +5,11 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
+
+from pytest_llmbench.training.checkpoints import note_sessions
+from pytest_llmbench.training.sessions import SessionTally
 
 _SAVE_EVERY_S = 300
 _SAVE_EVERY_STEPS = 100  # of several processes, whose clocks differ
@@ -94,6 +98,7 @@ def course_listener(
     on_moment: Callable[[Moment], None],
     stop: Callable[[], bool],
     peaks: GradientPeaks,
+    tally: SessionTally,
     *,
     save_steps: int | None,
     memory: Callable[[], int],
@@ -102,37 +107,37 @@ def course_listener(
     from transformers import TrainerCallback
 
     class Listener(TrainerCallback):  # type: ignore[misc]
-        started = saved = 0.0
-        first_step = first_tokens = 0
+        saved = 0.0
 
         def on_train_begin(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
-            self.started = self.saved = time.monotonic()
-            self.first_step = state.global_step
-            self.first_tokens = max((int(logs.get("num_tokens", 0)) for logs in state.log_history), default=0)
+            self.saved = time.monotonic()
+            tally.begin(state.global_step)
 
         def on_pre_optimizer_step(self, _args: Any, state: Any, _control: Any, model: Any = None, **_: Any) -> None:
-            peaks.note(model, state.global_step)
+            peaks.note(model, state.global_step - tally.first_step)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            now = time.monotonic()
-            if args.world_size > 1:
-                control.should_save = state.global_step % (save_steps or _SAVE_EVERY_STEPS) == 0
-            elif save_steps:
-                control.should_save = state.global_step % save_steps == 0
-            else:
-                control.should_save = now - self.saved >= _SAVE_EVERY_S
-            if stop():
-                control.should_save = control.should_training_stop = True
-            if control.should_save:
-                self.saved = now
+            control.should_training_stop = control.should_training_stop or stop()
+            every = save_steps or (_SAVE_EVERY_STEPS if args.world_size > 1 else None)
+            due = state.global_step % every == 0 if every else time.monotonic() - self.saved >= _SAVE_EVERY_S
+            if due or stop():
+                self.saved = time.monotonic()
+                control.should_save = control.should_log = True  # the checkpoint then knows all tokens until it
+
+        def on_save(self, args: Any, state: Any, _control: Any, **_: Any) -> None:
+            if args.should_save:
+                note_sessions(Path(args.output_dir) / f"checkpoint-{state.global_step}", tally.sessions(state))
 
         def on_log(self, args: Any, state: Any, _control: Any, logs: Any = None, **_: Any) -> None:
-            if not args.should_save or not logs or "mean_token_accuracy" not in logs or "loss" not in logs:
+            if not logs or "mean_token_accuracy" not in logs or "loss" not in logs:
                 return
-            step = _step({**logs, "step": state.global_step}, state.max_steps)
-            seconds = time.monotonic() - self.started
-            done = state.global_step - self.first_step
-            left = seconds / done * (state.max_steps - state.global_step) if done else None
-            on_moment(Moment(step, max(0, step.tokens - self.first_tokens) / seconds, left, memory()))
+            tally.tokens = int(logs["num_tokens"])  # the trainer counts anew in each session
+            state.log_history[-1]["num_tokens"] = tally.earlier_tokens + tally.tokens
+            if not args.should_save:
+                return
+            step = _step(state.log_history[-1], state.max_steps)
+            done = state.global_step - tally.first_step
+            left = tally.seconds / done * (state.max_steps - state.global_step) if done else None
+            on_moment(Moment(step, tally.tokens / tally.seconds, left, memory()))
 
     return Listener()

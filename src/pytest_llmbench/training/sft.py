@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_llmbench.errors import LLMBenchError, NotReadyError
-from pytest_llmbench.training.checkpoints import newest_checkpoint, step_of
+from pytest_llmbench.errors import LLMBenchError, NotReadyError, UsageError
+from pytest_llmbench.training.checkpoints import newest_checkpoint, sessions_of, step_of
 from pytest_llmbench.training.course import (
     GradientPeaks,
     Moment,
@@ -22,6 +22,7 @@ from pytest_llmbench.training.course import (
 )
 from pytest_llmbench.training.hyperparameters import Hyperparameters
 from pytest_llmbench.training.peak_memory import PeakMemory, held
+from pytest_llmbench.training.sessions import Session, SessionTally
 from pytest_llmbench.training.trainer import trainer_class
 
 __all__ = ["Hyperparameters", "Training", "TrainingStopped", "Watch", "has_bfloat16", "train"]
@@ -54,15 +55,14 @@ class Watch:
 class Training:
     """What a training gave: the model with its adapter, and how it went. `precision` is what was computed in.
 
-    `hyperparameters` are those it went through with. `seconds` and `samples` are of this session; a resumed one began
-    at step `resumed_at`. `gradients` are the largest |gradient| of each LoRA matrix, 0 for a frozen one.
-    `peak_memory` is in bytes, above what was held at the start. `first_batch` is what the model was first given.
+    `hyperparameters` are those it went through with. The last of the `sessions` is this one, and of it are `gradients`,
+    the largest |gradient| of each LoRA matrix, 0 for a frozen one; `peak_memory`, in bytes, above what was held at the
+    start; and `first_batch`, what the model was first given.
     """
 
     model: Any
     hyperparameters: Hyperparameters
-    seconds: float
-    samples: int
+    sessions: tuple[Session, ...]
     train_loss: float
     steps: tuple[Step, ...]
     trainable_parameters: int
@@ -71,7 +71,21 @@ class Training:
     gradients: Mapping[str, float]
     peak_memory: int
     first_batch: Mapping[str, Any]
-    resumed_at: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """Of all sessions."""
+        return sum(session.seconds for session in self.sessions)
+
+    @property
+    def samples(self) -> int:
+        """Rows that were seen in all sessions."""
+        return sum(session.samples for session in self.sessions)
+
+    @property
+    def resumed_at(self) -> int:
+        """The step that this session began at."""
+        return self.sessions[-1].from_step
 
 
 def train(
@@ -92,15 +106,18 @@ def train(
     weights. It cannot be used as the plain base afterwards.
 
     Raises:
+        UsageError: the model has no layers of the names in `targets`.
         NotReadyError: not even one row fits into memory, or a checkpoint cannot be written.
         TrainingStopped: `watch.stop` said so.
     """
+    _check_targets(model, hyperparameters.targets)
     watch = watch or Watch()
+    tally = SessionTally(sessions_of(resume_from) if resume_from else (), len(rows))
     fitting, peaks = hyperparameters, GradientPeaks()
     trainer_class(model.device.type)  # what its import takes is not the training's memory
     with PeakMemory(str(model.device)) as memory:
         while True:
-            trainer = _trainer(model, tokenizer, rows, fitting, work_folder, watch, peaks)
+            trainer = _trainer(model, tokenizer, rows, fitting, work_folder, watch, peaks, tally)
             try:
                 outcome = trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
                 break
@@ -114,7 +131,23 @@ def train(
             _free(model)
     if watch.stop() and trainer.state.global_step < trainer.state.max_steps:
         raise _stopped(trainer)
-    return _training(trainer, outcome, fitting, peaks, memory.bytes)
+    return _training(trainer, outcome, fitting, peaks, tally.sessions(trainer.state), memory.bytes)
+
+
+def _check_targets(model: Any, targets: str | tuple[str, ...]) -> None:
+    """See that each name is that of a layer: PEFT passes over those that are not, if only one is."""
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    if isinstance(targets, str):
+        return
+    layers = [name for name, module in model.named_modules() if isinstance(module, (nn.Linear, nn.Embedding, Conv1D))]
+    unknown = [target for target in targets if not any(f".{name}".endswith(f".{target}") for name in layers)]
+    if unknown:
+        known = sorted({name.rpartition(".")[2] for name in layers})
+        raise UsageError(
+            f"--targets: no linear layer is called {', '.join(map(repr, unknown))}; LoRA targets are {', '.join(known)}"
+        )
 
 
 def _trainer(  # what a trainer is made of
@@ -125,6 +158,7 @@ def _trainer(  # what a trainer is made of
     work_folder: Path,
     watch: Watch,
     peaks: GradientPeaks,
+    tally: SessionTally,
 ) -> Any:
     from datasets import Dataset
     from peft import PeftModel
@@ -132,7 +166,7 @@ def _trainer(  # what a trainer is made of
 
     device = model.device.type
     listener = course_listener(
-        watch.on_moment, watch.stop, peaks, save_steps=chosen.save_steps, memory=lambda: held(device)
+        watch.on_moment, watch.stop, peaks, tally, save_steps=chosen.save_steps, memory=lambda: held(device)
     )
     trainer = trainer_class(device)(
         model=model,
@@ -190,15 +224,21 @@ def _stopped(trainer: Any) -> TrainingStopped:
     return TrainingStopped(f"stopped at step {trainer.state.global_step} of {trainer.state.max_steps}{where}")
 
 
-def _training(trainer: Any, outcome: Any, fitting: Hyperparameters, peaks: GradientPeaks, memory: int) -> Training:
+def _training(
+    trainer: Any,
+    outcome: Any,
+    fitting: Hyperparameters,
+    peaks: GradientPeaks,
+    sessions: tuple[Session, ...],
+    memory: int,
+) -> Training:
     trainable, total = trainer.model.get_nb_trainable_parameters()
     steps = steps_of(trainer.state.log_history, trainer.state.max_steps)
     return Training(
         model=trainer.model,
         hyperparameters=fitting,
-        seconds=outcome.metrics["train_runtime"],
-        samples=_samples(trainer),
-        train_loss=sum(step.loss for step in steps) / len(steps) if steps else outcome.training_loss,
+        sessions=sessions,
+        train_loss=_mean_loss(steps) if steps else outcome.training_loss,
         steps=steps,
         trainable_parameters=trainable,
         parameters=total,
@@ -206,15 +246,13 @@ def _training(trainer: Any, outcome: Any, fitting: Hyperparameters, peaks: Gradi
         gradients=peaks.of(trainer.model),
         peak_memory=memory,
         first_batch=trainer.first_batch or {},
-        resumed_at=trainer._initial_global_step,  # noqa: SLF001  # it has no public name
     )
 
 
-def _samples(trainer: Any) -> int:
-    """Rows that this session trained on."""
-    passes: float = (trainer.state.epoch or 0.0) * len(trainer.train_dataset)
-    new_share: float = 1 - trainer._initial_global_step / max(1, trainer.state.global_step)  # noqa: SLF001
-    return round(passes * new_share)
+def _mean_loss(steps: Sequence[Step]) -> float:
+    """Over all steps: what was logged is the mean since the log before, and these are not equally far apart."""
+    widths = [step.step - before for step, before in zip(steps, (0, *(step.step for step in steps)), strict=False)]
+    return sum(step.loss * width for step, width in zip(steps, widths, strict=True)) / sum(widths)
 
 
 def _arguments(chosen: Hyperparameters, device: str, work_folder: Path, rows: int) -> Any:

@@ -109,3 +109,22 @@ def test_a_folder_with_a_config_is_estimated_and_an_unknown_model_is_not(project
     done = llmbench("models", "estimate", "org/unheard-of")
     assert done.exit_code == 3
     assert "add its `architecture` to configs/models.yaml" in done.stderr
+
+
+def test_rows_longer_than_the_context_are_refused_or_where_they_can_be_read_announced(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    done = llmbench("models", "estimate", "gpt2", "--max-length", "2048")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "rows of 2048 tokens, but gpt2 reads at most 1024; give --max-length 1024" in done.stderr
+    done = llmbench("models", "estimate", "smollm2-135m", "--max-length", "9000", "--batch-size", "1")
+    assert done.exit_code == 0
+    assert "smollm2-135m reads at most 8192" in caplog.text
+
+
+def test_training_in_int8_is_estimated_but_said_to_be_no_way_to_train(caplog: pytest.LogCaptureFixture) -> None:
+    options = ("models", "estimate", "gpt2", "--quantization", "int8")
+    assert llmbench(*options, "--inference").exit_code == 0
+    assert not caplog.text
+    assert llmbench(*options).exit_code == 0
+    assert "int8 is for answering" in caplog.text

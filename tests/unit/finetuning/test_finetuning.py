@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,12 +16,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_training import rows, save_tiny_model, write_rows
+from transformers import AutoModelForCausalLM
 
 from pytest_llmbench.errors import ModelError, NotReadyError, UsageError
-from pytest_llmbench.finetuning.finetune import FinetuneRequest, finetune
+from pytest_llmbench.finetuning.finetune import finetune
+from pytest_llmbench.finetuning.request import FinetuneRequest
 from pytest_llmbench.training.checkpoints import newest_checkpoint
 from pytest_llmbench.training.course import Moment
-from pytest_llmbench.training.sft import TrainingStopped, Watch
+from pytest_llmbench.training.sft import Hyperparameters, TrainingStopped, Watch, train
 
 CHANGES = {
     "quantization": "none",
@@ -116,19 +119,29 @@ def test_a_checkpoint_that_was_cut_short_is_not_resumed_from(request_with: Build
     assert newest.name == "checkpoint-2"
 
 
-def test_a_full_disk_leaves_the_earlier_checkpoint(request_with: Build) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        Exception("No space left on device (os error 28)"),  # of tokenizers
+        RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0"),  # of PyTorch
+    ],
+    ids=["system", "tokenizers", "torch"],
+)
+def test_a_full_disk_leaves_the_earlier_checkpoint(request_with: Build, error: Exception) -> None:
     def fill_the_disk(trainer: Any) -> None:
         save = trainer._save_optimizer_and_scheduler
 
         def fail_later(folder: str) -> None:
             if folder.endswith("checkpoint-4"):
-                raise OSError(28, "No space left on device")
+                raise error
             save(folder)
 
         trainer._save_optimizer_and_scheduler = fail_later
 
-    with pytest.raises(NotReadyError, match=r"checkpoint-4: No space left on device; checkpoint-2 is intact"):
+    with pytest.raises(NotReadyError, match=r"checkpoint-4: the disk is full; checkpoint-2 is whole: .* --resume"):
         finetune(request_with(), Watch(prepare=fill_the_disk))
+    assert not (request_with().output.with_name("adapter.checkpoints") / "checkpoint-4").exists()
     assert finetune(request_with(resume=True)).training.resumed_at == 2
 
 
@@ -226,8 +239,45 @@ def test_a_row_that_is_too_long_is_named(request_with: Build) -> None:
         finetune(request_with({"max_length": 8}))
 
 
-def test_the_command_of_a_record_asks_for_the_same(request_with: Build) -> None:
-    command = request_with({"gradient_checkpointing": False}, task="chat").command()
-    assert "--preset chat" in command
-    assert "--lr 0.02" in command
-    assert "--no-gradient-checkpointing" in command
+def test_the_command_of_a_record_asks_for_the_same_from_the_beginning(request_with: Build) -> None:
+    record = finetune(request_with({"steps": 1}, overwrite=True)).record
+    assert record["command"] == request_with({"steps": 1}).command()
+
+
+def test_targets_that_the_base_does_not_have_are_a_wrong_use(
+    request_with: Build, tiny_base: Path, tmp_path: Path
+) -> None:
+    missing = r"--targets: no linear layer is called 'foo_proj'; LoRA targets are .*q_proj"
+    with pytest.raises(UsageError, match=missing):
+        finetune(request_with({"targets": ("q_proj", "foo_proj")}))
+    unknown = AutoModelForCausalLM.from_pretrained(tiny_base)  # as a base whose shapes are not known
+    with pytest.raises(UsageError, match=missing):
+        train(unknown, None, [], Hyperparameters(targets=("q_proj", "foo_proj")), work_folder=tmp_path)
+
+
+def test_the_sessions_of_a_resumed_training_are_summed(request_with: Build, tmp_path: Path) -> None:
+    whole = finetune(request_with(output=tmp_path / "whole")).record
+    with pytest.raises(TrainingStopped):
+        finetune(request_with(), stopping_at(3))
+    moments: list[Moment] = []
+    record = finetune(request_with(resume=True), Watch(on_moment=moments.append)).record
+    first, second = record["sessions"]
+    assert (first["from_step"], first["to_step"], second["from_step"], second["to_step"]) == (0, 3, 3, 6)
+    assert record["duration_s"] == pytest.approx(first["seconds"] + second["seconds"], abs=0.1)
+    assert min(first["seconds"], second["seconds"]) > 0
+    assert first["tokens"] + second["tokens"] == record["tokens"] == whole["tokens"]
+    assert first["samples"] + second["samples"] == whole["sessions"][0]["samples"] == 24
+    assert record["gradients"]["without"] == []
+    assert [step["tokens"] for step in record["steps"]] == [step["tokens"] for step in whole["steps"]]
+    assert min(moment.tokens_per_s for moment in moments) > 0
+
+
+def test_the_adapters_files_have_the_mode_of_any_new_file(request_with: Build, tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        finetune(request_with({"steps": 1}))
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "adapter").iterdir()}
+    assert set(modes.values()) == {0o640}, modes
+    assert (tmp_path / "adapter").stat().st_mode & 0o777 == 0o750

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pytest_llmbench.cases import Case
 from pytest_llmbench.cli import app
 from pytest_llmbench.errors import MissingRunError, UsageError
-from pytest_llmbench.finetuning.comparison import draw_curves, notes, read_trainings, table
+from pytest_llmbench.finetuning.comparison import answers, notes, read_trainings, table
+from pytest_llmbench.finetuning.comparison_chart import draw_comparison
 from pytest_llmbench.finetuning.history import find_training, save_training, worse_than
+from pytest_llmbench.records import Completion
+from pytest_llmbench.settings import Settings
 
 RECORD: dict[str, Any] = {
     "base_spec": "tinyllama",
@@ -43,20 +48,87 @@ def folders(tmp_path: Path) -> list[Path]:
 def test_trainings_stand_side_by_side_with_the_best_of_each_figure(folders: list[Path]) -> None:
     lines = {line.title: (*line.values, line.best) for line in table(read_trainings(folders))}
     assert lines["Duration"] == ("2 min 24 s", "1 min 18 s", "qwen")
-    assert lines["Train loss"] == ("2.266", "3.652", "tiny")
+    assert lines["Train loss, mean"] == ("2.266", "3.652", "tiny")
+    assert lines["Train loss, last"] == ("2.000", "2.000", "-")
     assert lines["Trainable"] == ("12.6M (1.13%)", "12.6M (1.13%)", "-")
     assert lines["Samples/s"][-1] == "-"
 
 
 def test_the_table_speaks_french(folders: list[Path]) -> None:
     trainings = read_trainings(folders)
-    assert [line.title for line in table(trainings, "fr")][2:5] == ["Durée", "Perte", "Précision par token"]
-    assert notes(trainings, "fr")[0].startswith("base différents")
+    assert [line.title for line in table(trainings, "fr")][3:5] == ["Durée", "Perte, moyenne"]
+    assert notes(trainings, "fr")[0].startswith("Pas identiques : base. Perte")
 
 
-def test_curves_are_drawn(folders: list[Path], tmp_path: Path) -> None:
-    draw_curves(read_trainings(folders), tmp_path / "curves.png")
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"steps": [{"step": 1, "of": 9, "loss": 3.0}]}, "Not the same: steps."),
+        ({"hyperparameters": {"max_length": 64}, "quantization": "none"}, "Not the same: max_length, quantization."),
+        ({"dataset": {"name": "test.jsonl", "sha256": "e", "rows": 10}}, "Not the same: dataset."),
+        ({"resumed_at_step": 4, "duration_s": 1.0}, "samples/s leave them out: qwen."),
+    ],
+)
+def test_what_limits_a_comparison_is_said(folders: list[Path], changes: dict[str, Any], told: str) -> None:
+    own = {"hyperparameters": {"max_length": 256}, "quantization": "nf4"}
+    for folder, record in zip(folders, ({**RECORD, **own}, {**RECORD, **own, **changes}), strict=True):
+        (folder / "llmbench_training.json").write_text(json.dumps(record), encoding="utf-8")
+    trainings = read_trainings(folders)
+    (note,) = notes(trainings)
+    assert told in note
+    if "resumed_at_step" in changes:  # the shorter time is of a part only
+        assert {line.title: line.best for line in table(trainings)}["Duration"] == "-"
+
+
+def test_a_resumed_training_with_all_its_sessions_is_compared_without_reserve(folders: list[Path]) -> None:
+    resumed = {**RECORD, "resumed_at_step": 4, "sessions": [{"from_step": 0}, {"from_step": 4}]}
+    for folder, record in zip(folders, (RECORD, resumed), strict=True):
+        (folder / "llmbench_training.json").write_text(json.dumps(record), encoding="utf-8")
+    assert notes(read_trainings(folders)) == []
+
+
+def test_equal_curves_both_stay_to_be_seen_above_the_table(
+    folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.figure import Figure
+
+    drawn: list[Figure] = []
+    save = Figure.savefig
+
+    def kept(self: Figure, *args: Any, **options: Any) -> None:
+        drawn.append(self)
+        save(self, *args, **options)
+
+    monkeypatch.setattr(Figure, "savefig", kept)
+    draw_comparison(read_trainings(folders), tmp_path / "curves.png", "fr")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    curves, figures = drawn[0].axes
+    assert curves.get_title() == "Perte d'entraînement"
+    assert len({(line.get_linestyle(), line.get_marker()) for line in curves.lines}) == 2
+    assert figures.tables[0][4, 2].get_text().get_text() == "1 min 18 s"
+
+
+def test_adapters_are_asked_with_their_system_prompt_on_the_chosen_device(
+    folders: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    class Echo:
+        def __init__(self, settings: Settings) -> None:
+            asked.append((settings.model.base, settings.model.device))
+
+        def complete(self, cases: list[Case], variant: str) -> Iterator[Completion]:
+            for case in cases:
+                told = " / ".join(message["content"] for message in case.messages)
+                yield Completion(case.name, case.epoch, variant, told, "stop")
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr("pytest_llmbench.benchmark.open_backend", Echo)
+    told = answers(read_trainings(folders), ["Qui es-tu ?"], system="Tu es Jarvis.", device="cpu")
+    assert told == [["Tu es Jarvis. / Qui es-tu ?"]] * 2
+    assert asked == [("tinyllama", "cpu"), ("qwen2.5:1.5b", "cpu")]
 
 
 def test_the_command_prints_the_table_for_people_and_programs(
@@ -66,7 +138,9 @@ def test_the_command_prints_the_table_for_people_and_programs(
     app(["compare-training", *names], standalone_mode=False)
     shown = capsys.readouterr().out
     assert "| Train loss" in shown
-    assert "Not the same base" in shown
+    assert "Not the same: base" in shown
+    app(["compare-training", *names, "--lang", "fr"], standalone_mode=False)
+    assert "| Perte, moyenne" in capsys.readouterr().out
     app(["compare-training", *names, "--json"], standalone_mode=False)
     assert json.loads(capsys.readouterr().out)["adapters"] == ["tiny", "qwen"]
 

@@ -98,3 +98,17 @@ def test_the_largest_gpu_is_taken_else_the_memory_of_the_cpu(monkeypatch: pytest
     assert detect() == Hardware("cuda", "large", 8 * GIB)
     found.clear()
     assert detect().device == "cpu"
+
+
+def test_a_task_that_does_not_suit_a_model_refuses_that_model_alone(tmp_path: Path) -> None:
+    shapes = "vocab_size: 99, num_hidden_layers: 2, hidden_size: 64, num_attention_heads: 4, intermediate_size: 128"
+    path = tmp_path / "models.yaml"
+    path.write_text(
+        "tasks: {chat: {targets: [q_proj]}}\nmodels:\n"
+        f"  wide: {{hub: a/b, architecture: {{model_type: llama, {shapes}}}}}\n"
+        f"  old: {{hub: a/c, architecture: {{model_type: gpt2, n_positions: 512, {shapes}}}}}\n"
+    )
+    choices = _choices(6, "chat", load_registry(path))
+    assert choices["wide"].verdict == "recommended"
+    assert choices["old"].verdict == "refused"
+    assert "no linear layer is called 'q_proj'" in choices["old"].reason

@@ -92,6 +92,9 @@ def test_a_project_adds_models_in_yaml_alone_and_replaces_one_of_the_same_name(
         ("models:\n  m: {hub: not-an-id}\n", r"models\.yaml:2: model 'm': hub: 'not-an-id' is not valid"),
         ("models:\n  m: {hub: a/b, source: here}\n", "unknown key 'source'"),
         ("models:\n  m: {hub: a/b, training: {targets: 3}}\n", r"models\.yaml:2: model 'm': targets: 3"),
+        ("", r"models\.yaml:1: a registry has the key `models`"),
+        ("tasks: {}\nmodels: 3\n", r"models\.yaml:2: a registry has the key `models`"),
+        ("models:\n  m: {hub: ./mine}\n", r"models\.yaml:2: model 'm': hub: './mine' .* give its folder"),
         (
             "models:\n  m: {hub: a/b}\n  n: {hub: a/b, aliases: [m]}\n",
             r"models\.yaml:3: model 'n': the alias 'm' already means 'm'",
@@ -101,5 +104,33 @@ def test_a_project_adds_models_in_yaml_alone_and_replaces_one_of_the_same_name(
 def test_a_faulty_registry_is_told_with_its_line(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "models.yaml"
     path.write_text(text)
+    with pytest.raises(UsageError, match=message):
+        load_registry(path)
+
+
+SHAPES = "model_type: gpt2, n_embd: 64, n_layer: 2, n_head: 4, n_positions: 512, vocab_size: 99"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (["architecture:", "  model_type: gemma9"], r":5: model 'm': .*'gemma9' is not known; known are llama"),
+        (["architecture: {model_type: llama, hidden_size: 8}"], ":4: model 'm': .* needs num_attention_heads"),
+        (["architecture:", "  model_type: llama", "  head_dim: '8'"], ":6: model 'm': head_dim: '8' is not valid"),
+        (
+            [f"architecture: {{{SHAPES}}}", "training:", "  targets:", "    - c_fc", "    - foo_proj"],
+            ":8: model 'm': targets: no linear layer is called 'foo_proj'; LoRA targets are c_attn",
+        ),
+        (
+            [f"architecture: {{{SHAPES}}}", "tasks:", "  chat: {max_length: 900}"],
+            ":6: model 'm': max_length: 900 is more than the 512 positions",
+        ),
+    ],
+)
+def test_shapes_and_what_contradicts_them_are_refused_when_read(
+    tmp_path: Path, fields: list[str], message: str
+) -> None:
+    path = tmp_path / "models.yaml"
+    path.write_text("\n".join(["models:", "  m:", "    hub: a/b", *(f"    {line}" for line in fields)]))
     with pytest.raises(UsageError, match=message):
         load_registry(path)

@@ -1,0 +1,126 @@
+"""What `llmbench finetune` makes of its words and signals; no model is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import shlex
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import llmbench
+
+from pytest_llmbench.errors import UsageError
+from pytest_llmbench.finetuning.request import FinetuneRequest
+from pytest_llmbench.training.sft import TrainingStopped, Watch
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], None]:
+    """Has another function run in the place of a training."""
+    return lambda instead: monkeypatch.setattr("pytest_llmbench.finetuning.finetune.finetune", instead)
+
+
+EVERY_CHANGE = {
+    "quantization": "none",
+    "epochs": 0.1 + 0.2,
+    "steps": 7,
+    "rank": 4,
+    "alpha": 9,
+    "dropout": 0.05,
+    "targets": ("q_proj", "v_proj"),
+    "learning_rate": 0.000123456789,
+    "warmup_share": 0.1,
+    "batch_size": 3,
+    "gradient_accumulation": 2,
+    "gradient_checkpointing": False,
+    "max_length": 99,
+    "seed": 1,
+    "save_steps": 5,
+}
+PLAIN = FinetuneRequest(Path("my rows.jsonl"), Path("out"))
+FULL = FinetuneRequest(
+    Path("rows.csv"),
+    Path("out"),
+    "qwen2.5:1.5b",
+    task="chat",
+    device="cpu",
+    changes=EVERY_CHANGE,
+    suites=(Path("a"), Path("b c")),
+    overwrite=True,
+    force=True,
+    strict=True,
+    keep_checkpoints=True,
+)
+
+
+@pytest.mark.parametrize("request_", [PLAIN, FULL, FULL.going_on()], ids=["plain", "full", "resumed"])
+def test_the_command_of_a_request_is_read_back_as_the_same_request(
+    runs: Callable[..., None], request_: FinetuneRequest
+) -> None:
+    read: list[FinetuneRequest] = []
+
+    def note(asked: FinetuneRequest, _watch: Watch) -> None:
+        read.append(asked)
+        raise TrainingStopped
+
+    runs(note)
+    llmbench(*shlex.split(request_.command())[1:])
+    assert [dataclasses.replace(asked, changes=dict(asked.changes)) for asked in read] == [request_]
+
+
+def test_every_value_that_can_be_changed_has_its_option() -> None:
+    known = {field.name for field in dataclasses.fields(FULL.settled()[1])} | {"quantization"}
+    assert known == set(EVERY_CHANGE)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (("--lr", "0"), "--lr 0.0: input should be greater than 0"),
+        (("--lr", "inf"), "--lr inf: input should be a finite number"),
+        (("--epochs", "inf"), "--epochs inf: input should be a finite number"),
+        (("--epochs", "1e300"), "--epochs 1e+300: input should be less than or equal to 1000000"),
+        (("--targets", ""), "name layers, such as q_proj,v_proj, or take all-linear"),
+        (("--seed", "99999999999"), "--seed 99999999999: input should be less than 4294967296"),
+    ],
+)
+def test_a_value_out_of_its_range_is_an_error_of_one_line(option: tuple[str, str], message: str) -> None:
+    done = llmbench("finetune", "rows.jsonl", "--output", "out", *option)
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_change_of_no_known_name_is_refused() -> None:
+    with pytest.raises(UsageError, match=re.escape("--depth 3: extra inputs are not permitted")):
+        dataclasses.replace(PLAIN, changes={"depth": 3}).settled()
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_after_the_step_and_gives_the_exit_code(
+    runs: Callable[..., None], number: signal.Signals, exit_code: int
+) -> None:
+    before = signal.getsignal(number)
+
+    def train(_request: FinetuneRequest, watch: Watch) -> None:
+        assert not watch.stop()
+        os.kill(os.getpid(), number)
+        assert watch.stop()
+        raise TrainingStopped("stopped at step 1 of 6")
+
+    runs(train)
+    done = llmbench("finetune", "rows.jsonl", "--output", "out")
+    assert done.exit_code == exit_code
+    assert "stopped at step 1 of 6" in done.stderr
+    assert signal.getsignal(number) is before
