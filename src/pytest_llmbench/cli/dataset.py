@@ -6,24 +6,23 @@ import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from pytest_llmbench.cli.dataset_text import show_file, show_findings, show_split, split_json, verdict
 from pytest_llmbench.cli.settings_options import Json
+from pytest_llmbench.errors import UsageError
 
 if TYPE_CHECKING:
     from pytest_llmbench.cases import Case
-    from pytest_llmbench.training.splitting import Split
-    from pytest_llmbench.training.template_checks import Finding
+    from pytest_llmbench.datasets.files import Limit
 
 dataset = typer.Typer(no_args_is_help=True, help="Make, validate, split and check training sets.")
 
-_CONTAMINATED = 1
-_SYMBOLS = {"error": "✗", "warning": "⚠", "note": "·"}
-_OVERFULL = 0.05  # share of the rows that a side may differ from what was asked, before it is told
+_FAULTY = 1
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="Rows: .jsonl, .csv or .json.")]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed makes the same files.")]
@@ -71,15 +70,26 @@ def generate(  # noqa: PLR0913  # one argument an option
 
     SOURCE is told by its content: chunks have a text, rows have messages, prompt and completion, or instruction and
     output. With the method llm, what the model answered is kept in OUTPUT.journal, so that a stopped run goes on.
+    Files that were made before are replaced; SOURCE and whatever else is read never is.
     """
     from pytest_llmbench.datasets.files import write_rows, write_sides
     from pytest_llmbench.datasets.making import Order, Writer, make
+    from pytest_llmbench.datasets.outputs import refuse_same_files, side_paths
     from pytest_llmbench.training.phrasing import FRENCH, load_phrasing
     from pytest_llmbench.training.splitting import parse_shares, split_rows
 
     parts = parse_shares(shares)
     key = os.environ.get("LLMBENCH_API_KEY", "")
     journal = output.with_name(f"{output.stem}.journal")
+    sides_written = side_paths(output, parts).items()
+    written = [(f"the {side} side", path) for side, path in sides_written] if split else [("--output", output)]
+    written += [("--heldout", heldout)] if heldout else []
+    read = {"SOURCE": source, "--vocabulary": vocabulary, "--phrasing": phrasing, "--prompts": prompts}
+    refuse_same_files(
+        [(role, path) for role, path in read.items() if path is not None],
+        [*written, *([("the journal", journal)] if method == "llm" else [])],
+    )
+    replaced = _there(path for _, path in written)
     order = Order(
         source=source,
         method=method,
@@ -94,26 +104,33 @@ def generate(  # noqa: PLR0913  # one argument an option
     )
     with _progress("asking the model") as progress:
         made = make(order, progress)
-    told: dict[str, object] = {"source": made.origin, "rows": len(made.rows), "notes": made.notes}
+    told: dict[str, object] = {"source": made.origin, "rows": len(made.rows)}
     if split:
         sides = split_rows(made.rows, parts, seed=seed)
         files = write_sides(made.rows, sides, output)
-        told |= _split_told(sides, files)
+        told |= split_json(sides, files)
     else:
         write_rows(output, made.rows)
-        files = {"rows": output}
         told |= {"files": {"rows": {"path": str(output), "rows": len(made.rows)}}}
-    if heldout is not None:
+    notes = list(made.notes)
+    if heldout is not None and made.heldout:
         write_rows(heldout, made.heldout)
         told["heldout"] = {"path": str(heldout), "rows": len(made.heldout)}
+    elif heldout is not None:
+        notes.append(f"{heldout} was not written: only of rows that are made from templates some are held out")
+    elif made.heldout:
+        notes.append(f"{len(made.heldout)} rows are held out and written nowhere; --heldout JSONL writes them")
     if as_json:
+        told |= {"notes": notes, "replaced": [str(path) for path in replaced]}
         typer.echo(json.dumps(told, ensure_ascii=False, indent=2))
         return
     if split:
-        _show_split(sides, files)
+        show_split(sides, files, replaced)
     else:
-        typer.echo(f"{output}: {len(made.rows)} rows" + (f", {len(made.heldout)} held out" if made.heldout else ""))
-    for note in made.notes:
+        show_file(output, f"{len(made.rows)} rows", replaced)
+    if heldout is not None and made.heldout:
+        show_file(heldout, f"{len(made.heldout)} rows held out", replaced)
+    for note in notes:
         typer.echo(f"  {note}")
 
 
@@ -148,14 +165,18 @@ def split(
 ) -> None:
     """Split a dataset into train, val and test, nearly equal questions on one side."""
     from pytest_llmbench.datasets.files import split_file
+    from pytest_llmbench.datasets.outputs import side_paths
     from pytest_llmbench.training.splitting import parse_shares
 
+    parts = parse_shares(shares)
+    replaced = _there(side_paths(output or file, parts).values())
     with _progress("splitting", file) as progress:
-        sides, files = split_file(file, output or file, shares=parse_shares(shares), seed=seed, progress=progress)
+        sides, files = split_file(file, output or file, shares=parts, seed=seed, progress=progress)
     if as_json:
-        typer.echo(json.dumps(_split_told(sides, files), ensure_ascii=False, indent=2))
+        told = split_json(sides, files) | {"replaced": [str(path) for path in replaced]}
+        typer.echo(json.dumps(told, ensure_ascii=False, indent=2))
     else:
-        _show_split(sides, files)
+        show_split(sides, files, replaced)
 
 
 @dataset.command()
@@ -166,33 +187,55 @@ def check(
         str | None, typer.Option(metavar="SPEC", help="Count its tokens, look at its chat template.")
     ] = None,
     max_length: Annotated[
-        int | None, typer.Option(min=8, help="Most tokens of a row; else what the model can read.")
+        int | None, typer.Option(min=8, help="Most tokens of a row; else those of the model's preset.")
     ] = None,
     suites: Annotated[Path | None, typer.Option(help="Suites that no row may come near; prompts/ if there.")] = None,
     vocabulary: Vocabulary = _DEFAULT_VOCABULARY,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 when rows come near to a suite.")] = False,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict", help="Exit code 1 for rows near to a suite, over-long rows and errors; 2 for no suite."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Look for duplicates, over-long rows, a template that does not fit, and rows that the suites ask."""
     from pytest_llmbench.datasets.files import check
+    from pytest_llmbench.training.template_checks import Finding
 
     cases = _cases(suites, vocabulary)
     with _progress("checking", file) as progress:
         checked = check(file, cases=cases, model=model, max_length=max_length, progress=progress)
+    findings = [*([] if cases else [Finding("warning", "contamination", _NO_SUITE)]), *checked.findings]
     if as_json:
         document = {
             "rows": checked.rows,
             "cases": len(cases),
-            "findings": [dataclasses.asdict(finding) for finding in checked.findings],
+            "max_length": checked.limit and dataclasses.asdict(checked.limit),
+            "findings": [dataclasses.asdict(finding) for finding in findings],
             "contaminated": [dataclasses.asdict(match) for match in checked.contaminated],
         }
         typer.echo(json.dumps(document, ensure_ascii=False, indent=2))
     else:
-        _show_findings(checked.findings)
-        against = f", against {len(cases)} cases" if cases else ", against no suite (--suites)"
-        typer.echo(f"{file}: {checked.rows} rows{against}; {_verdict(checked.findings)}")
-    if strict and checked.contaminated:
-        raise typer.Exit(_CONTAMINATED)
+        show_findings(findings)
+        against = f"against {len(cases)} cases" if cases else "against no suite"
+        typer.echo(f"{file}: {checked.rows} rows, {against}, {_limited(checked.limit)}; {verdict(findings)}")
+    if strict and not cases:
+        raise UsageError(f"--strict: {_NO_SUITE}")
+    if strict and any(finding.severity == "error" or finding.check == "length" for finding in findings):
+        raise typer.Exit(_FAULTY)
+
+
+_NO_SUITE = "no suite was found, so the rows were compared with none; give the suites with --suites PATH"
+
+
+def _limited(limit: Limit | None) -> str:
+    return f"at most {limit.tokens} tokens each ({limit.origin})" if limit else "of any length (--model, --max-length)"
+
+
+def _there(paths: Iterable[Path]) -> list[Path]:
+    """The files that will be replaced."""
+    return [path for path in paths if path.exists()]
 
 
 def _cases(suites: Path | None, vocabulary: Path) -> Sequence[Case]:
@@ -202,46 +245,6 @@ def _cases(suites: Path | None, vocabulary: Path) -> Sequence[Case]:
     if suites is None and not Path("prompts").is_dir():
         return ()
     return load_cases([suites or Path("prompts")], load_vocabulary(vocabulary) if vocabulary.exists() else None)
-
-
-def _split_told(sides: Split, files: dict[str, Path]) -> dict[str, object]:
-    from pytest_llmbench.training.splitting import SIDES
-
-    sizes = dict(zip(SIDES, sides.sizes, strict=True))
-    return {
-        "files": {side: {"path": str(path), "rows": sizes[side]} for side, path in files.items()},
-        "clusters": sides.clusters,
-        "largest_cluster": sides.largest,
-        "exact": sides.exact,
-    }
-
-
-def _show_split(sides: Split, files: dict[str, Path]) -> None:
-    from pytest_llmbench.training.splitting import SIDES
-
-    sizes = dict(zip(SIDES, sides.sizes, strict=True))
-    total = sum(sides.sizes)
-    for side, path in files.items():
-        typer.echo(f"{path}: {sizes[side]} rows ({sizes[side] / total:.1%})")
-    typer.echo(f"  {sides.clusters} groups of near questions stay together, the largest has {sides.largest} rows")
-    if any(abs(size - target) > _OVERFULL * total for size, target in zip(sides.sizes, sides.targets, strict=True)):
-        typer.echo("  the shares could not be met: the groups are too large; more varied questions would help")
-    if not sides.exact:
-        typer.echo("  the dataset is large: only rows that begin alike, end alike or share their words were compared")
-
-
-def _show_findings(findings: Sequence[Finding]) -> None:
-    for finding in findings:
-        count = f" [{finding.count}]" if finding.count > 1 else ""
-        typer.echo(f"{_SYMBOLS[finding.severity]} {finding.check:<15} {finding.message}{count}")
-        for where in finding.where:
-            typer.echo(f"{'':<18}{where}")
-
-
-def _verdict(findings: Sequence[Finding]) -> str:
-    counts = {severity: sum(finding.severity == severity for finding in findings) for severity in _SYMBOLS}
-    told = [f"{number} {severity}{'s' if number > 1 else ''}" for severity, number in counts.items() if number]
-    return ", ".join(told) or "nothing found"
 
 
 @contextlib.contextmanager

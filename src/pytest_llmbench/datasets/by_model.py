@@ -8,6 +8,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.cases import load_vocabulary
@@ -17,6 +18,7 @@ from pytest_llmbench.training.chunks import read_chunks
 from pytest_llmbench.training.overlap import bare
 from pytest_llmbench.training.row_forms import answer_text, new_row
 from pytest_llmbench.training.rows import read_rows
+from pytest_llmbench.training.writers import AnswerJournal
 
 if TYPE_CHECKING:
     from pytest_llmbench.datasets.making import Order, Origin
@@ -39,24 +41,49 @@ def write(
         UsageError: no server is named, or the source is wrong.
         ServerError: the server is gone; its answers so far are in the journal.
     """
-    from pytest_llmbench.training.writers import AnswerJournal, ask_all
+    from pytest_llmbench.training.writers import ask_all
 
     writer = order.writer
     if writer is None:
         raise UsageError("--method llm needs the --server that writes the rows, such as http://127.0.0.1:8000")
     jobs = _jobs(list(_subjects(order, origin)), order.count, order.seed)
     done = itertools.count(1)
+    journal = _CountingJournal(writer.journal)
     answers = ask_all(
         [assignment for assignment, _ in jobs],
         url=writer.url,
         model=writer.model,
         key=writer.key,
         seed=order.seed,
-        journal=AnswerJournal(writer.journal),
+        journal=journal,
         concurrency=writer.concurrency,
         on_answer=lambda: on_answer(next(done), len(jobs)),
     )
-    return _read(jobs, answers)
+    rows, notes = _read(jobs, answers)
+    answered = sum(answer is not None for answer in answers)
+    return rows, notes + _kept(writer.journal, answered, answered - journal.added)
+
+
+class _CountingJournal(AnswerJournal):
+    """Tells how many answers are new."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.added = 0
+
+    def add(self, key: str, answer: str) -> None:
+        super().add(key, answer)
+        self.added += 1
+
+
+def _kept(journal: Path, answered: int, reused: int) -> list[str]:
+    """Where the answers are, and how to get others."""
+    if not answered:
+        return []
+    anew = "delete it, or give another --seed, to ask anew"
+    if reused:
+        return [f"{reused} of {answered} answers were not asked for again but taken from {journal}; {anew}"]
+    return [f"the model's answers are kept in {journal}, where the same command finds them; {anew}"]
 
 
 def _subjects(order: Order, origin: Origin) -> Iterator[Subject]:

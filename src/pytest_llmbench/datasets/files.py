@@ -9,10 +9,12 @@ import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from pytest_llmbench.atomic import replacing
 from pytest_llmbench.cases import Case
+from pytest_llmbench.datasets.outputs import refuse_same_files, side_paths
+from pytest_llmbench.training.chat_form import PLAIN
 from pytest_llmbench.training.checking import DatasetCheck
 from pytest_llmbench.training.contamination import Match, contamination
 from pytest_llmbench.training.record_files import Progress, no_progress
@@ -21,14 +23,29 @@ from pytest_llmbench.training.splitting import SHARES, SIDES, Split, split_rows
 from pytest_llmbench.training.summary import Summary, summarise
 from pytest_llmbench.training.template_checks import Finding
 
+if TYPE_CHECKING:
+    from pytest_llmbench.models.registry import ModelEntry
+
 _ROWS_AT_ONCE = 2048
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Limit:
+    """The most tokens that a row may have, and what says so."""
+
+    tokens: int
+    origin: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Checked:
-    """What a check found. `contaminated` are the rows that come near to a case, by their places from 0."""
+    """What a check found. `contaminated` are the rows that come near to a case, by their places from 0.
+
+    `limit` is what the rows' lengths were compared with; None when no model and no length was given.
+    """
 
     rows: int
+    limit: Limit | None
     findings: tuple[Finding, ...]
     contaminated: tuple[Match, ...]
 
@@ -53,18 +70,21 @@ def check(
     """Look for what is wrong with a dataset that reads well.
 
     `cases` are what no row may come near; `model` is a spec whose tokenizer and chat template are to be used.
-    `max_length` is the most tokens of a row, the model's context when None.
+    `max_length` is the most tokens of a row; when None, those that `finetune` takes of the model's rows by default, and
+    that the model can read.
 
     Raises:
         UsageError: the dataset is wrong; see `training.rows.stream_rows`.
         ModelError: no such model.
     """
-    tokenizer, context = load_tokenizer(model) if model else (None, None)
+    tokenizer, limit = load_tokenizer(model) if model else (None, None)
+    if max_length is not None:
+        limit = Limit(max_length, "--max-length")
     rows = stream_rows(path, progress)
-    with DatasetCheck(path, cases=cases, tokenizer=tokenizer, limit=max_length or context) as checking:
+    with DatasetCheck(path, cases=cases, tokenizer=tokenizer, limit=limit.tokens if limit else None) as checking:
         while batch := list(itertools.islice(rows, _ROWS_AT_ONCE)):
             checking.add(batch)
-        return Checked(len(checking.lines), tuple(checking.findings()), tuple(checking.matches))
+        return Checked(len(checking.lines), limit, tuple(checking.findings()), tuple(checking.matches))
 
 
 def contaminated(path: Path, cases: Sequence[Case]) -> list[Match]:
@@ -89,9 +109,11 @@ def split_file(
     `output` is a file whose ending does not count. Sides without a share get no file. The file is read twice.
 
     Raises:
-        UsageError: the dataset is wrong, or its questions are too alike to be split.
+        UsageError: the dataset is wrong, its questions are too alike to be split, or a side would replace it.
         NotReadyError: the disk is full.
     """
+    sides = side_paths(output, shares).items()
+    refuse_same_files([("the dataset", path)], [(f"the {side} side", file) for side, file in sides])
     split = split_rows((numbered.row for numbered in stream_rows(path, progress)), shares, seed=seed)
     rows = (numbered.row for numbered in stream_rows(path, progress))
     return split, write_sides(rows, split, output)
@@ -99,11 +121,7 @@ def split_file(
 
 def write_sides(rows: Iterable[Mapping[str, Any]], split: Split, output: Path) -> dict[str, Path]:
     """Write each row to the file of its side; all files appear together, when all rows are written."""
-    paths = {
-        side: output.with_name(f"{output.stem}_{side}.jsonl")
-        for side, target in zip(SIDES, split.targets, strict=True)
-        if target
-    }
+    paths = side_paths(output, split.targets)
     with contextlib.ExitStack() as stack:
         temporary = {side: stack.enter_context(replacing(path)) for side, path in paths.items()}
         files: dict[str, IO[str]] = {
@@ -124,8 +142,8 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
     return count
 
 
-def load_tokenizer(spec: str) -> tuple[Any, int | None]:
-    """The tokenizer of a model spec, and how many tokens the model can read, where its configuration says so.
+def load_tokenizer(spec: str) -> tuple[Any, Limit]:
+    """The tokenizer of a model spec as `finetune` takes it, and how long a row may be there without further options.
 
     Raises:
         ModelError: no such model, or it has no tokenizer.
@@ -133,6 +151,7 @@ def load_tokenizer(spec: str) -> tuple[Any, int | None]:
     """
     from pytest_llmbench.models.failures import explained, needs_local_extra
     from pytest_llmbench.models.quiet import quiet_libraries
+    from pytest_llmbench.models.registry import load_registry
     from pytest_llmbench.models.sources import resolve
 
     source = resolve(spec)
@@ -141,9 +160,22 @@ def load_tokenizer(spec: str) -> tuple[Any, int | None]:
 
         with quiet_libraries(), explained(source):
             config = AutoConfig.from_pretrained(source.path)
-            return AutoTokenizer.from_pretrained(source.path), getattr(config, "max_position_embeddings", None)
+            tokenizer = AutoTokenizer.from_pretrained(source.path)
     except ImportError as error:
         raise needs_local_extra(error) from error
+    entry = load_registry().find(spec)
+    if entry is not None and not entry.chat_template and not tokenizer.chat_template:
+        tokenizer.chat_template = PLAIN
+    return tokenizer, _limit(spec, entry, getattr(config, "max_position_embeddings", None))
+
+
+def _limit(spec: str, entry: ModelEntry | None, context: int | None) -> Limit:
+    from pytest_llmbench.models.registry import Preset
+
+    trained = (entry.preset() if entry else Preset()).max_length
+    if context is not None and context < trained:
+        return Limit(context, f"the context of {spec}")
+    return Limit(trained, f"the preset of {entry.alias}" if entry else "the default of llmbench finetune")
 
 
 def find_dataset(record: Mapping[str, Any], folders: Iterable[Path]) -> Path | None:

@@ -13,7 +13,7 @@ LONGEST_ANSWER = 1500
 """Characters of a question and an answer; longer ones are refused."""
 
 _KEYS = {"question", "reponse"}
-_FENCE = re.compile(r"\A```(?:json)?\s*\n(.*)\n```\Z", re.DOTALL)
+_FENCE = re.compile(r"\A```[ \t]*(?:json)?(?=\W)(.*)```\Z", re.DOTALL | re.IGNORECASE)
 _NUMBER = re.compile(r"\d{2,}")
 
 _SYSTEM = (
@@ -87,7 +87,10 @@ def again(assignment: Assignment, series: int) -> Assignment:
 
 
 def read_answer(text: str, assignment: Assignment) -> Written:
-    """The questions and answers that the model wrote; anything that is not exactly what was asked for is refused."""
+    """The questions and answers that the model wrote; anything that is not exactly what was asked for is refused.
+
+    One code fence around the whole of it is taken off: many models cannot write JSON without.
+    """
     fenced = _FENCE.match(text.strip())
     try:
         items = json.loads(fenced[1] if fenced else text)

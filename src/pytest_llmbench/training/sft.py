@@ -6,6 +6,7 @@ import dataclasses
 import gc
 import logging
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from pytest_llmbench.training.trainer import trainer_class
 __all__ = ["Hyperparameters", "Training", "TrainingStopped", "Watch", "has_bfloat16", "train"]
 
 _LOGGED = 200  # steps of the curve, about
-_PADDED_TO = 8  # oneDNN keeps some 17 MB for every width of a batch that it has seen
+_PADDED_TO = 8  # oneDNN makes ready some 17 MB anew for every width of a batch
 
 logger = logging.getLogger("pytest_llmbench")
 
@@ -114,6 +115,8 @@ def train(
     watch = watch or Watch()
     tally = SessionTally(sessions_of(resume_from) if resume_from else (), len(rows))
     fitting, peaks = hyperparameters, GradientPeaks()
+    if model.device.type == "cpu":  # else PyTorch keeps oneDNN's buffers for every width of a batch
+        os.environ.setdefault("LRU_CACHE_CAPACITY", "1")
     trainer_class(model.device.type)  # what its import takes is not the training's memory
     with PeakMemory(str(model.device)) as memory:
         while True:

@@ -65,6 +65,59 @@ def test_split_tells_sizes_and_files() -> None:
     assert not Path("rows_val.jsonl").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("rows.jsonl", "--output", "./rows.jsonl"), "rows.jsonl is both SOURCE and --output"),
+        (("rows.jsonl", "--output", "rows.csv", "--heldout", "rows.csv"), "rows.csv is both --output and --heldout"),
+        (("rows_val.jsonl", "--output", "rows.jsonl", "--split"), "rows_val.jsonl is both SOURCE and the val side"),
+        (("rows.jsonl", "--output", "o.jsonl", "--vocabulary", "o.jsonl"), "o.jsonl is both --vocabulary and --output"),
+        (("rows.jsonl", "--output", "o.journal", "--method", "llm"), "o.journal is both --output and the journal"),
+    ],
+)
+def test_generate_writes_over_nothing_that_it_reads_or_writes(project: Path, words: tuple[str, ...], said: str) -> None:
+    Path("rows_val.jsonl").symlink_to("rows.jsonl")
+    before = Path("rows.jsonl").read_bytes()
+    done = llmbench("dataset", "generate", *words)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert Path("rows.jsonl").read_bytes() == before
+    assert sorted(path.name for path in project.iterdir()) == ["rows.jsonl", "rows_val.jsonl"]
+
+
+def test_what_is_replaced_is_told() -> None:
+    words = ("dataset", "generate", "rows.jsonl", "--method", "simple", "--output", "made.jsonl")
+    assert "made.jsonl: 20 rows\n" in llmbench(*words).stdout
+    again = llmbench(*words, "--heldout", "rows_held.jsonl").stdout
+    assert "made.jsonl: 20 rows, in place of the file that was there\n" in again
+    assert "rows_held.jsonl was not written" in again
+    assert not Path("rows_held.jsonl").exists()
+    split = ("dataset", "split", "made.jsonl", "--json")
+    assert json.loads(llmbench(*split).stdout)["replaced"] == []
+    assert len(json.loads(llmbench(*split).stdout)["replaced"]) == 3
+
+
+def test_a_check_against_no_suite_warns_and_is_refused_when_strict() -> None:
+    done = llmbench("dataset", "check", "rows.jsonl")
+    assert done.exit_code == 0
+    assert "⚠ contamination   no suite was found" in done.stdout
+    strict = llmbench("dataset", "check", "rows.jsonl", "--strict", "--json")
+    assert strict.exit_code == 2
+    assert strict.stderr.startswith("error: --strict: no suite was found")
+    assert json.loads(strict.stdout)["findings"][0]["check"] == "contamination"
+
+
+def test_over_long_rows_fail_a_strict_check_and_the_limit_is_told() -> None:
+    Path("suite.yaml").write_text(SUITE, encoding="utf-8")
+    with Path("rows.jsonl").open("a", encoding="utf-8") as rows:
+        rows.write(json.dumps(new_row("Raconte.", "mot " * 4000)) + "\n")
+    words = ("dataset", "check", "rows.jsonl", "--suites", "suite.yaml", "--max-length", "100")
+    assert llmbench(*words).exit_code == 0
+    done = llmbench(*words, "--strict")
+    assert done.exit_code == 1
+    assert "at most 100 tokens each (--max-length); 1 warning" in done.stdout
+
+
 def test_check_ends_with_1_only_when_it_is_strict_and_a_row_is_in_a_suite() -> None:
     Path("suite.yaml").write_text(SUITE, encoding="utf-8")
     words = ("dataset", "check", "rows.jsonl", "--suites", "suite.yaml")

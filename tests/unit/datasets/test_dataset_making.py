@@ -114,8 +114,10 @@ def test_a_model_writes_rows_and_what_it_got_wrong_is_counted(
     ]
     made = _make(chunks, "llm", writer=_writer(server, tmp_path), system="Tu aides.")
     assert sorted(_asked(made)) == ["Deux ?", "Trois ?", "Un ?"]
+    journal, anew = tmp_path / "out.journal", "delete it, or give another --seed, to ask anew"
     assert made.notes == (
         "11 of what the model wrote refused: no JSON list (5), no whole answer came (5), repeated (1)",
+        f"the model's answers are kept in {journal}, where the same command finds them; {anew}",
     )
     assert all("Outil1" in body["messages"][1]["content"] and body["seed"] for body in server.bodies)
 
@@ -134,8 +136,9 @@ def test_a_stopped_generation_goes_on_without_asking_twice(
     assert len(server.bodies) == 2
     assert sorted(_asked(made)) == ["Deux ?", "Quatre ?", "Trois ?", "Un ?"]
     server.bodies.clear()
-    assert _make(chunks, "llm", writer=_writer(server, tmp_path)).rows == made.rows
-    assert server.bodies == []
+    again = _make(chunks, "llm", writer=_writer(server, tmp_path))
+    assert (again.rows, server.bodies) == (made.rows, [])
+    assert again.notes[-1].startswith("4 of 4 answers were not asked for again but taken from")
 
 
 def test_a_count_is_parted_over_the_tools_of_a_vocabulary(tmp_path: Path, server: FakeChatServer) -> None:

@@ -12,6 +12,7 @@ import pytest
 from pytest_llmbench.cases import Case
 from pytest_llmbench.datasets import files as datasets
 from pytest_llmbench.errors import UsageError
+from pytest_llmbench.models.sources import Source
 from pytest_llmbench.training import near
 from pytest_llmbench.training.row_forms import new_row
 from pytest_llmbench.training.rows import read_rows
@@ -80,6 +81,46 @@ def test_a_wrong_row_leaves_no_half_written_side(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"rows.jsonl:5"):
         datasets.split_file(path, path)
     assert [file.name for file in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_a_side_that_would_replace_the_dataset_is_refused(tmp_path: Path) -> None:
+    path = _written(tmp_path / "rows_train.jsonl", ["a b", "c d", "e f", "g h"])
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match=r"rows_train.jsonl is both the dataset and the train side"):
+        datasets.split_file(path, tmp_path / "rows")
+    assert path.read_bytes() == before
+
+
+def _base(folder: Path, *, context: int) -> str:
+    """A base of which only the configuration and the tokenizer are there: one word, one token."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, PreTrainedTokenizerFast
+
+    words = Tokenizer(models.WordLevel({"<unk>": 0}, unk_token="<unk>"))  # noqa: S106  # no password
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>")  # noqa: S106  # no password
+    tokenizer.chat_template = "{% for m in messages %} {{ m.content }}{% endfor %}"
+    tokenizer.save_pretrained(folder)
+    LlamaConfig(max_position_embeddings=context).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("context", "limit"), [(2048, (64, "the preset of small")), (32, (32, "the context of small"))]
+)
+def test_rows_are_held_to_what_finetune_takes_of_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, context: int, limit: tuple[int, str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = _base(tmp_path / "base", context=context)
+    monkeypatch.setattr("pytest_llmbench.models.sources.resolve", lambda spec: Source(spec, spec, folder, "", "folder"))
+    Path("configs").mkdir()
+    Path("configs/models.yaml").write_text("models: {small: {hub: org/small, training: {max_length: 64}}}\n")
+    path = _written(tmp_path / "rows.jsonl", ["monte le son", "mot " * 70])
+    checked = datasets.check(path, model="small")
+    assert checked.limit is not None
+    assert (checked.limit.tokens, checked.limit.origin) == limit
+    assert [(found.check, found.severity, found.count) for found in checked.findings] == [("length", "error", 1)]
 
 
 def test_contaminated_rows_of_a_file_are_found(tmp_path: Path) -> None:

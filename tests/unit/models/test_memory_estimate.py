@@ -64,7 +64,7 @@ def test_the_parameters_of_every_shipped_model_are_counted_exactly(alias: str) -
 @pytest.mark.parametrize("alias", ["gpt2", "phi-2", "qwen2.5-1.5b", "qwen3-0.6b", "qwen3-30b-a3b", "smollm2-135m"])
 @pytest.mark.parametrize("quantization", ["nf4", "none"])
 def test_shapes_alone_give_the_weights_of_the_built_model(alias: str, quantization: str) -> None:
-    built = estimate_weights(_config(load_registry()[alias].architecture), quantization)
+    built = estimate_weights(_config(dict(load_registry()[alias].architecture)), quantization)
     counted = weights_by_class(_architecture(alias), quantization, 2, double_quant=True)
     assert sum(counted.values()) == pytest.approx(sum(built.values()), rel=0.001)
 

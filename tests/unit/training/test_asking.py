@@ -20,13 +20,17 @@ def _answer(*pairs: tuple[str, str]) -> str:
 def test_questions_and_answers_are_read_fenced_or_not() -> None:
     pairs = (("Qu'est-ce que GIDAF ?", "Un outil."), ("Combien d'utilisateurs ?", "Il y en a 1200."))
     assert read_answer(_answer(*pairs), CHUNK).pairs == pairs
-    assert read_answer(f"```json\n{_answer(*pairs)}\n```\n", CHUNK).pairs == pairs
+    for fenced in ("```json\n{}\n```\n", "\n```JSON\r\n{}```", "```{}```", "``` json {} ```"):
+        assert read_answer(fenced.replace("{}", _answer(*pairs)), CHUNK).pairs == pairs
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
         ("Voici : [{}]", "no JSON list"),
+        ("Voici :\n```json\n[]\n```", "no JSON list"),
+        ("```json\n[]\n```\n```json\n[]\n```", "no JSON list"),
+        ("```python\n[]\n```", "no JSON list"),
         ('{"question": "a", "reponse": "b"}', "no JSON list"),
         ('[{"question": "a", "answer": "b"}]', "other keys than question and reponse"),
         ('[{"question": "a", "reponse": "b", "x": 1}]', "other keys than question and reponse"),

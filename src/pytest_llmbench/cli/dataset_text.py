@@ -1,0 +1,65 @@
+"""What `llmbench dataset` tells of rows, sides and findings."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from pytest_llmbench.training.splitting import Split
+    from pytest_llmbench.training.template_checks import Finding
+
+_SYMBOLS = {"error": "✗", "warning": "⚠", "note": "·"}
+_OVERFULL = 0.05  # share of the rows that a side may differ from what was asked, before it is told
+
+
+def split_json(sides: Split, files: Mapping[str, Path]) -> dict[str, object]:
+    """A split as `--json` prints it."""
+    from pytest_llmbench.training.splitting import SIDES
+
+    sizes = dict(zip(SIDES, sides.sizes, strict=True))
+    return {
+        "files": {side: {"path": str(path), "rows": sizes[side]} for side, path in files.items()},
+        "clusters": sides.clusters,
+        "largest_cluster": sides.largest,
+        "exact": sides.exact,
+    }
+
+
+def show_file(path: Path, rows: str, replaced: Collection[Path]) -> None:
+    """A file that was written, and whether another one was there."""
+    typer.echo(f"{path}: {rows}" + (", in place of the file that was there" if path in replaced else ""))
+
+
+def show_split(sides: Split, files: Mapping[str, Path], replaced: Collection[Path]) -> None:
+    """The sides' files and sizes, and how far to trust them."""
+    from pytest_llmbench.training.splitting import SIDES
+
+    sizes = dict(zip(SIDES, sides.sizes, strict=True))
+    total = sum(sides.sizes)
+    for side, path in files.items():
+        show_file(path, f"{sizes[side]} rows ({sizes[side] / total:.1%})", replaced)
+    typer.echo(f"  {sides.clusters} groups of near questions stay together, the largest has {sides.largest} rows")
+    if any(abs(size - target) > _OVERFULL * total for size, target in zip(sides.sizes, sides.targets, strict=True)):
+        typer.echo("  the shares could not be met: the groups are too large; more varied questions would help")
+    if not sides.exact:
+        typer.echo("  the dataset is large: only rows that begin alike, end alike or share their words were compared")
+
+
+def show_findings(findings: Sequence[Finding]) -> None:
+    """A line for each finding, and the first rows it is about."""
+    for finding in findings:
+        count = f" [{finding.count}]" if finding.count > 1 else ""
+        typer.echo(f"{_SYMBOLS[finding.severity]} {finding.check:<15} {finding.message}{count}")
+        for where in finding.where:
+            typer.echo(f"{'':<18}{where}")
+
+
+def verdict(findings: Sequence[Finding]) -> str:
+    """How many findings there are of each severity."""
+    counts = {severity: sum(finding.severity == severity for finding in findings) for severity in _SYMBOLS}
+    told = [f"{number} {severity}{'s' if number > 1 else ''}" for severity, number in counts.items() if number]
+    return ", ".join(told) or "nothing found"
