@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.models.adapters import Adapter
 
 _DATA = Path("data")
-_VERSION = 1  # of what is kept
+_VERSION = 2  # of what is kept
 
 _log = logging.getLogger("pytest_llmbench")
 

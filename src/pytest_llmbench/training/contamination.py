@@ -62,7 +62,7 @@ def contamination_sentence(matches: Sequence[Match], dataset: str) -> str:
     """What to tell of a dataset that has such rows: how many, and the nearest of them."""
     worst = max(matches, key=lambda match: match.similarity)
     return (
-        f"{len(matches)} rows of {dataset} ask what the suites ask, so the benchmark measures memory; the nearest: "
+        f"{len(matches)} rows of {dataset} ask what the cases ask, so their answers measure memory; the nearest: "
         f"{worst.text!r:.80} and {worst.case} ({worst.similarity:.0%}); llmbench dataset check {dataset} lists them"
     )
 

@@ -58,7 +58,7 @@ def test_what_is_told_names_the_nearest_row_and_where_all_are_listed() -> None:
         [new_row("allumes la lumière dans la cuisine", "Oui."), new_row(CASE.prompt, "Oui.")], [CASE]
     )
     told = contamination_sentence(matches, "my.jsonl")
-    assert told.startswith("2 rows of my.jsonl ask what the suites ask")
+    assert told.startswith("2 rows of my.jsonl ask what the cases ask")
     assert "'allume la lumière de la cuisine' and c/1 (100%); llmbench dataset check my.jsonl" in told
 
 
