@@ -152,7 +152,8 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
         named = "" if not row["named_by"] else "yes" if row["as_expected"] else "NO"
         if row["exit_code"] == 0:
             items = "none"
-        told = f"{row['reasons'][0]:.200}"
+        naming = [reason for reason in row["reasons"] if row["named_by"] and re.search(row["named_by"], reason)]
+        told = f"{[*naming, *row['reasons']][0]:.200}"
         lines.append(f"| {row['name']} | {row['exit_code']} | {items} | {told} | {named} | {row['seconds']:.0f} |")
     return "\n".join(lines)
 
