@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -32,6 +32,10 @@ def finetune(  # noqa: PLR0913  # one argument an option
     preset: Annotated[
         Literal["chat", "completion", "classification"] | None,
         typer.Option(help="The registry's settings for this task; the options below change single ones."),
+    ] = None,
+    validation: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Rows that are not learnt; their loss is told after each pass."),
     ] = None,
     quantization: Annotated[
         Literal["nf4", "none"] | None, typer.Option(help="How the base is stored; choose what will be served.")
@@ -102,6 +106,7 @@ def finetune(  # noqa: PLR0913  # one argument an option
         dataset,
         output,
         base,
+        validation=validation,
         task=preset,
         device=device,
         changes={name: value for name, value in asked.items() if value is not None},
@@ -114,8 +119,8 @@ def finetune(  # noqa: PLR0913  # one argument an option
         keep_checkpoints=keep_checkpoints,
     )
     try:
-        with _progress() as show, _first_interrupt() as noted:
-            record = run(request, Watch(on_moment=show, stop=lambda: bool(noted))).record
+        with _progress() as (reading, show), _first_interrupt() as noted:
+            record = run(request, Watch(reading, show, stop=lambda: bool(noted))).record
     except TrainingStopped as stopped:
         typer.echo(str(stopped), err=True)
         raise typer.Exit(_EXIT_BY_SIGNAL + noted[0] if noted else stopped.exit_code) from stopped
@@ -128,6 +133,21 @@ def finetune(  # noqa: PLR0913  # one argument an option
             f"{output}: loss {record['train_loss']:.3f}, token accuracy {record['token_accuracy']:.1%}, "
             f"{record['trainable_share']:.2%} of the parameters trained in {record['duration_s']:.0f} s"
         )
+        if record["validation"]:
+            typer.echo(_validated(record["validation"]))
+
+
+def _validated(measured: Sequence[Mapping[str, Any]]) -> str:
+    """The loss on the validation rows from the beginning to the end, and where it was least if that was earlier."""
+    first, last = measured[0], measured[-1]
+    told = (
+        f"  validation: loss {first['loss']:.3f} -> {last['loss']:.3f}, "
+        f"token accuracy {first['token_accuracy']:.1%} -> {last['token_accuracy']:.1%}"
+    )
+    best = min(measured, key=lambda one: one["loss"])
+    if best["loss"] < last["loss"]:
+        told += f"; the loss was least after step {best['step']} ({best['loss']:.3f}): fewer epochs would do"
+    return told
 
 
 def _targets(text: str | None) -> str | tuple[str, ...] | None:
@@ -172,38 +192,53 @@ def _is_one_of_many() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
+Show = tuple[Callable[[str, int, int], None], Callable[["Moment"], None]]
+
+
 @contextlib.contextmanager
-def _progress() -> Iterator[Callable[[Moment], None]]:
-    """A bar on a terminal, plain lines elsewhere."""
+def _progress() -> Iterator[Show]:
+    """Tells of reading and of steps: with a bar on a terminal, in plain lines elsewhere."""
     if not sys.stderr.isatty():
         yield _plain()
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("loading", total=None)
 
+        def reading(what: str, done: int, of: int) -> None:
+            ended = done >= of
+            bar.update(task, completed=done, total=None if ended else of, description="loading" if ended else what)
+
         def show(moment: Moment) -> None:
-            bar.update(task, completed=moment.step.step, total=moment.step.of, description=_state(moment))
+            step = moment.step
+            description = f"{step.step}/{step.of} {_state(moment)}"
+            bar.update(task, completed=step.step, total=step.of, description=description)
 
-        yield show
+        yield reading, show
 
 
-def _plain() -> Callable[[Moment], None]:
+def _plain() -> Show:
     import time
 
-    shown_at = 0.0
+    shown_at = {"reading": time.monotonic(), "step": 0.0}  # a small dataset is read before there is much to tell
+
+    def say(kind: str, line: str, *, last: bool = False) -> None:
+        now = time.monotonic()
+        if now - shown_at[kind] >= _PLAIN_EVERY_S or last:
+            shown_at[kind] = now
+            typer.echo(line, err=True)
+
+    def reading(what: str, done: int, of: int) -> None:
+        say("reading", f"{what}: {done / of:.0%}" if of else what)
 
     def show(moment: Moment) -> None:
-        nonlocal shown_at
-        now = time.monotonic()
-        if now - shown_at >= _PLAIN_EVERY_S or moment.step.step == moment.step.of:
-            shown_at = now
-            typer.echo(f"step {moment.step.step}/{moment.step.of}  {_state(moment)}", err=True)
+        step = moment.step
+        say("step", f"step {step.step}/{step.of}  {_state(moment)}", last=step.step == step.of)
 
-    return show
+    return reading, show
 
 
 def _state(moment: Moment) -> str:

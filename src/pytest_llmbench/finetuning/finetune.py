@@ -4,35 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import importlib.util
-import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.cases import load_cases, load_vocabulary
 from pytest_llmbench.errors import ModelError, NotReadyError, UsageError
 from pytest_llmbench.finetuning.fitting_check import expected_memory
 from pytest_llmbench.finetuning.record import outcome, write_record
 from pytest_llmbench.finetuning.request import FinetuneRequest
+from pytest_llmbench.finetuning.training_rows import DatasetFile, read_beside_suites, read_through
+from pytest_llmbench.models.adapters import CHAT_TEMPLATE
 from pytest_llmbench.models.fitting import known_architecture
 from pytest_llmbench.models.registry import ModelEntry, Preset, load_registry
-from pytest_llmbench.training.adapter_folder import check_output, checkpoint_to_resume, new_folder, training_folder
-from pytest_llmbench.training.chat_form import PLAIN, agree_on_template, check_lengths
-from pytest_llmbench.training.contamination import contamination
-from pytest_llmbench.training.rows import read_rows
+from pytest_llmbench.training.adapter_folder import (
+    begin_anew,
+    check_output,
+    checkpoint_to_resume,
+    checkpoints_of,
+    new_folder,
+    training_folder,
+)
+from pytest_llmbench.training.chat_form import PLAIN, agree_on_template
 from pytest_llmbench.training.sft import Hyperparameters, Training, TrainingStopped, Watch, train
 
 if TYPE_CHECKING:
     from pytest_llmbench.models.loaded import LoadedModel
     from pytest_llmbench.models.sources import Source
+    from pytest_llmbench.training.tokenized import TokenizedRows
 
-_CHAT_TEMPLATE = "chat_template.jinja"
-_SHOWN = 3
-
-logger = logging.getLogger("pytest_llmbench")
+_ROWS, _VALIDATION = "rows", "validation"  # their tokens, in the folder of the checkpoints
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,7 +44,6 @@ class Finetuned:
     record: Mapping[str, Any]
     training: Training
     tokenizer: Any
-    rows: Sequence[Mapping[str, Any]]
     footprint: int
     estimate: int | None
 
@@ -61,46 +62,49 @@ def finetune(request: FinetuneRequest, watch: Watch | None = None) -> Finetuned:
         TrainingStopped: `watch.stop` said so; a checkpoint was written.
     """
     _check_packages()
+    watch = watch or Watch()
     preset, hyperparameters = request.settled()
-    rows = read_rows(request.dataset)
-    _check_contamination(request, rows)
     check_output(request.output, overwrite=request.overwrite or request.resume or not _writes())
     entry = load_registry().find(request.base)
     _refuse_gated(entry)
+    files = _files(request, watch)
     with _folder_of_checkpoints(request) as checkpoints:
         if entry and entry.architecture:
             _check_targets(request.base, preset)
         expected_memory(request.base, preset, request.device, force=request.force)
         source = _resolve(request)
         _check_targets(request.base, preset, source.path)
-        tokenizer, form = _tokenizer(source, rows, may_be_plain=entry is not None and not entry.chat_template)
-        longest, answer = check_lengths(tokenizer, rows, hyperparameters.max_length)
+        identity = _identity(files, source, preset, hyperparameters)
+        resume_from = checkpoint_to_resume(checkpoints, identity, resume=request.resume, overwrite=_overwrites(request))
+        tokenizer, form = _tokenizer(source, files, may_be_plain=entry is not None and not entry.chat_template)
+        rows = _tokenized(files, tokenizer, hyperparameters.max_length, checkpoints, source, watch)
         estimate = expected_memory(
             request.base,
-            preset.model_copy(update={"max_length": longest}),
+            preset.model_copy(update={"max_length": max(part.longest for part in rows.values())}),
             request.device,
             folder=source.path,
-            answer_tokens=answer,
+            answer_tokens=max(part.longest_answer for part in rows.values()),
             force=request.force,
         )
-        resume_from = _start_or_resume(request, checkpoints, source, preset, hyperparameters)
+        if resume_from is None and _writes():
+            begin_anew(checkpoints, identity)
         loaded = _load(request, source, preset)
-        with _quiet():
-            training = _train(
-                loaded,
+        with _quiet(), _told_how_to_go_on(request):
+            training = train(
+                loaded.model,
                 tokenizer,
-                rows,
+                rows[_ROWS].examples,
                 hyperparameters,
-                checkpoints=checkpoints,
+                validation=rows[_VALIDATION].examples if _VALIDATION in rows else None,
+                work_folder=checkpoints,
                 resume_from=resume_from,
                 watch=watch,
-                request=request,
             )
-            record = _record(request, source, preset, training, rows=len(rows), estimate=estimate) | {"template": form}
+            record = _record(request, source, preset, training, files, estimate) | {"template": form}
             if _writes():
                 _write(request, training, record, name=_shareable(request.base, source))
                 _clear(checkpoints, keep=request.keep_checkpoints)
-    return Finetuned(record, training, tokenizer, rows, loaded.footprint, estimate)
+    return Finetuned(record, training, tokenizer, loaded.footprint, estimate)
 
 
 def _writes() -> bool:
@@ -114,23 +118,17 @@ def _check_packages() -> None:
             raise NotReadyError(f"{package} is not installed; pip install 'pytest-llmbench[train]'")
 
 
-def _check_contamination(request: FinetuneRequest, rows: Sequence[Mapping[str, Any]]) -> None:
-    if not request.suites:
-        return
-    vocabulary = load_vocabulary(request.vocabulary) if request.vocabulary else None
-    matches = contamination(rows, load_cases(list(request.suites), vocabulary))
-    if not matches:
-        return
-    shown = "; ".join(
-        f"row {match.row + 1} {match.text!r} is {match.case} {match.asked!r}" for match in matches[:_SHOWN]
-    )
-    message = (
-        f"{len(matches)} of {len(rows)} rows ask what the suites ask, so the benchmark would measure memory: {shown}; "
-        "leave them out (`llmbench dataset check` lists them)"
-    )
-    if request.strict:
-        raise UsageError(message)
-    logger.warning("%s", message)
+def _files(request: FinetuneRequest, watch: Watch) -> dict[str, DatasetFile]:
+    """The datasets, read through; of several processes the first one tells what comes near to a suite."""
+    files = {_ROWS: read_beside_suites(request, watch) if _writes() else read_through(request.dataset, watch)}
+    if request.validation is not None:
+        files[_VALIDATION] = read_through(request.validation, watch)
+        if files[_VALIDATION].sha256 == files[_ROWS].sha256:
+            raise UsageError(
+                f"--validation {request.validation} holds the training rows; "
+                f"`llmbench dataset split {request.dataset}` keeps some of them apart"
+            )
+    return files
 
 
 def _check_targets(base: str, preset: Preset, folder: str | None = None) -> None:
@@ -164,8 +162,6 @@ def _folder_of_checkpoints(request: FinetuneRequest) -> Iterator[Path]:
         with training_folder(request.output) as folder:
             yield folder
     else:
-        from pytest_llmbench.training.adapter_folder import checkpoints_of
-
         yield checkpoints_of(request.output)
 
 
@@ -175,7 +171,7 @@ def _resolve(request: FinetuneRequest) -> Source:
     return resolve(request.base)
 
 
-def _tokenizer(source: Source, rows: Sequence[Mapping[str, Any]], *, may_be_plain: bool) -> tuple[Any, str]:
+def _tokenizer(source: Source, files: Mapping[str, DatasetFile], *, may_be_plain: bool) -> tuple[Any, str]:
     """The base's tokenizer, looked at before its weights are loaded, and the form that rows are written in."""
     from transformers import AutoTokenizer
 
@@ -185,23 +181,35 @@ def _tokenizer(source: Source, rows: Sequence[Mapping[str, Any]], *, may_be_plai
         tokenizer = AutoTokenizer.from_pretrained(source.path)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer, agree_on_template(tokenizer, rows, may_be_plain=may_be_plain)
+    roles = {role for file in files.values() for role in file.roles}
+    return tokenizer, agree_on_template(tokenizer, roles, may_be_plain=may_be_plain)
 
 
-def _start_or_resume(
-    request: FinetuneRequest, folder: Path, source: Source, preset: Preset, hyperparameters: Hyperparameters
-) -> Path | None:
-    if not _writes():
-        from pytest_llmbench.training.checkpoints import newest_checkpoint
+def _tokenized(
+    files: Mapping[str, DatasetFile], tokenizer: Any, limit: int, folder: Path, source: Source, watch: Watch
+) -> dict[str, TokenizedRows]:
+    return {
+        name: file.tokenized(tokenizer, limit, kept=folder / name, base=source.weights_hash, watch=watch)
+        for name, file in files.items()
+    }
 
-        return newest_checkpoint(folder) if request.resume else None
-    identity = {
+
+def _identity(
+    files: Mapping[str, DatasetFile], source: Source, preset: Preset, hyperparameters: Hyperparameters
+) -> dict[str, Any]:
+    """What makes two trainings the same one, so that the one can go on with the other's checkpoint."""
+    return {
         "base": source.weights_hash,
-        "dataset": _sha256(request.dataset),
+        "dataset": files[_ROWS].sha256,
+        **({_VALIDATION: files[_VALIDATION].sha256} if _VALIDATION in files else {}),
         "quantization": preset.quantization,
         **{key: value for key, value in dataclasses.asdict(hyperparameters).items() if key != "save_steps"},
     }
-    return checkpoint_to_resume(folder, identity, resume=request.resume, overwrite=request.overwrite)
+
+
+def _overwrites(request: FinetuneRequest) -> bool:
+    """Whether checkpoints that are there may go; those of the first process are no matter for the others."""
+    return request.overwrite or not _writes()
 
 
 def _load(request: FinetuneRequest, source: Source, preset: Preset) -> LoadedModel:
@@ -236,27 +244,10 @@ def _choose_threads(width: int) -> None:
     torch.set_num_threads(min(seconds, key=lambda threads: seconds[threads]))
 
 
-def _train(
-    loaded: LoadedModel,
-    tokenizer: Any,
-    rows: Sequence[Mapping[str, Any]],
-    hyperparameters: Hyperparameters,
-    *,
-    checkpoints: Path,
-    resume_from: Path | None,
-    watch: Watch | None,
-    request: FinetuneRequest,
-) -> Training:
+@contextlib.contextmanager
+def _told_how_to_go_on(request: FinetuneRequest) -> Iterator[None]:
     try:
-        return train(
-            loaded.model,
-            tokenizer,
-            rows,
-            hyperparameters,
-            work_folder=checkpoints,
-            resume_from=resume_from,
-            watch=watch,
-        )
+        yield
     except TrainingStopped as stopped:
         raise TrainingStopped(f"{stopped}: {request.going_on().command()}") from stopped
 
@@ -281,7 +272,7 @@ def _write(request: FinetuneRequest, training: Training, record: Mapping[str, An
     with new_folder(request.output) as folder:
         _save_adapter(training, folder, name=name)
         if record["template"] == "plain":
-            (folder / _CHAT_TEMPLATE).write_text(PLAIN, encoding="utf-8")
+            (folder / CHAT_TEMPLATE).write_text(PLAIN, encoding="utf-8")
         write_record(folder, request.output.name, record)
 
 
@@ -310,20 +301,21 @@ def _save_adapter(training: Training, folder: Path, *, name: str) -> None:
 
 
 def _record(
-    request: FinetuneRequest, source: Source, preset: Preset, training: Training, *, rows: int, estimate: int | None
+    request: FinetuneRequest,
+    source: Source,
+    preset: Preset,
+    training: Training,
+    files: Mapping[str, DatasetFile],
+    estimate: int | None,
 ) -> dict[str, Any]:
     return {
         "base_weights_hash": source.weights_hash,
         "base_name": source.name,
         "base_spec": _shareable(request.base, source),
         "command": request.anew().command(),
-        "dataset": {"name": request.dataset.name, "sha256": _sha256(request.dataset), "rows": rows},
+        "dataset": files[_ROWS].recorded(),
+        **({"validation_dataset": files[_VALIDATION].recorded()} if _VALIDATION in files else {}),
         "quantization": preset.quantization,
         "task": request.task,
         **outcome(training, estimate),
     }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

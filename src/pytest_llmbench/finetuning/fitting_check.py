@@ -29,7 +29,7 @@ def expected_memory(
     Raises:
         NotReadyError: it does not fit, and is not forced; the message says what would.
     """
-    from pytest_llmbench.training.sft import has_bfloat16
+    from pytest_llmbench.training.trainer import has_bfloat16
 
     if folder is None:
         if not _is_to_be_downloaded(base):

@@ -27,6 +27,7 @@ from pytest_llmbench.training.batch_checks import batch_faults
 from pytest_llmbench.training.rows import read_rows
 from pytest_llmbench.training.sft import Watch
 from pytest_llmbench.training.step_checks import gradient_faults, loss_faults
+from pytest_llmbench.training.template_checks import tokens_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -106,7 +107,7 @@ class TrainingProof:
     def answers_alone(self) -> list[str]:
         """What was learnt is the answers, each token in its place, and the loss is that of the answers."""
         done = self.evidence.finetuned
-        faults = batch_faults(done.training.first_batch, done.tokenizer, done.rows)
+        faults = batch_faults(done.training.first_batch, done.tokenizer, read_rows(self._request.dataset))
         return faults or self._first_loss()
 
     def routing(self) -> list[str]:
@@ -127,7 +128,7 @@ class TrainingProof:
         """The saved adapter, laid over a base loaded anew, gives the logits of the model that was trained."""
         reloaded = self._reloaded
         with reloaded.speaking_as(FINETUNED) as model:
-            again = _logits(model, reloaded.tokenizer, self._heldout[:_READ])
+            again = _logits(model, self.evidence.finetuned.tokenizer, self._heldout[:_READ])
         differences = [
             float((one - other).abs().mean() / one.std())
             for one, other in zip(self.evidence.logits, again, strict=True)
@@ -231,7 +232,6 @@ class TrainingProof:
 
         self.evidence  # noqa: B018  # the adapter is made first
         loaded = load_base(resolve(self._request.base), self._settings.model)
-        loaded.tokenizer.chat_template = self.evidence.finetuned.tokenizer.chat_template
         attach(loaded, {FINETUNED: read_adapter(self._request.output)})
         return loaded
 
@@ -310,15 +310,12 @@ def _logits(model: Any, tokenizer: Any, rows: Sequence[Mapping[str, Any]]) -> li
     """The logits over the answers of the rows, each (tokens, vocabulary), in float32."""
     import torch
 
-    from pytest_llmbench.training.chat_form import prompt_tokens
-
     model.eval()
     found = []
     for row in rows:
-        messages = [*row["prompt"], *row["completion"]]
-        tokens = tokenizer.apply_chat_template(messages, return_dict=True, return_tensors="pt").to(model.device)
+        whole, prompt = tokens_of(tokenizer, row)
         with torch.inference_mode():
-            logits = model(**tokens).logits[0, len(prompt_tokens(tokenizer, row)) :]
+            logits = model(input_ids=torch.tensor([whole], device=model.device)).logits[0, len(prompt) :]
         found.append(logits.float().cpu())
     return found
 

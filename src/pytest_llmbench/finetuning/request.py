@@ -40,12 +40,14 @@ class FinetuneRequest:
     The settings are the preset of the registry's model for the `task`, with the fields in `changes` over it: those of
     `models.registry.Preset`, or `seed`, `steps`, `save_steps` and `warmup_share`. The base is quantized as it will be
     served: an adapter learns to make up for the rounding. `suites` are files or folders whose cases no row may come
-    near; that is announced, or with `strict` refused. `force` tries what the memory estimate forbids.
+    near; that is announced, or with `strict` refused. `validation` holds rows that are not learnt: the loss on them is
+    measured after each pass. `force` tries what the memory estimate forbids.
     """
 
     dataset: Path
     output: Path
     base: str = "smollm2-135m"
+    validation: Path | None = None
     task: Task | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -95,6 +97,8 @@ class FinetuneRequest:
     def command(self) -> str:
         """The command line that asks for the same."""
         words = ["llmbench", "finetune", str(self.dataset), "--base", self.base, "--output", str(self.output)]
+        if self.validation:
+            words += ["--validation", str(self.validation)]
         if self.task:
             words += ["--preset", self.task]
         for name, value in self.changes.items():

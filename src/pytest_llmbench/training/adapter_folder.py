@@ -68,7 +68,7 @@ def training_folder(output: Path) -> Iterator[Path]:
 
 
 def checkpoint_to_resume(folder: Path, identity: Mapping[str, Any], *, resume: bool, overwrite: bool) -> Path | None:
-    """The newest whole checkpoint to go on from; None for a new training, whose identity is written down.
+    """The newest whole checkpoint to go on from; None for a new training.
 
     `identity` is what makes two trainings the same one: data, base, settings.
 
@@ -76,22 +76,32 @@ def checkpoint_to_resume(folder: Path, identity: Mapping[str, Any], *, resume: b
         UsageError: there is nothing to resume, it is of another training, or checkpoints are there and not wanted.
     """
     newest = newest_checkpoint(folder)
-    if resume:
-        if newest is None:
-            raise UsageError(f"nothing to resume: {folder} holds no whole checkpoint; start without --resume")
-        recorded = json.loads((folder / _IDENTITY).read_text(encoding="utf-8"))
-        if changed := [key for key in identity if recorded.get(key) != json.loads(json.dumps(identity[key]))]:
+    if not resume:
+        if newest is not None and not overwrite:
             raise UsageError(
-                f"{newest} is of a training with another {', '.join(changed)}; ask for the same as before, or start "
-                "anew with --overwrite"
+                f"{folder} holds {newest.name} of a stopped training; go on with --resume, or --overwrite it"
             )
-        return newest
-    if newest is not None and not overwrite:
-        raise UsageError(f"{folder} holds {newest.name} of a stopped training; go on with --resume, or --overwrite it")
+        return None
+    if newest is None:
+        raise UsageError(f"nothing to resume: {folder} holds no whole checkpoint; start without --resume")
+    recorded = json.loads((folder / _IDENTITY).read_text(encoding="utf-8"))
+    if changed := [key for key in identity if recorded.get(key) != json.loads(json.dumps(identity[key]))]:
+        raise UsageError(
+            f"{newest} is of a training with another {', '.join(changed)}; ask for the same as before, or start "
+            "anew with --overwrite"
+        )
+    return newest
+
+
+def begin_anew(folder: Path, identity: Mapping[str, Any]) -> None:
+    """Remove the checkpoints of earlier trainings and write down whose the next ones are.
+
+    Raises:
+        NotReadyError: the disk is full.
+    """
     for path in folder.glob("checkpoint-*"):
         shutil.rmtree(path, ignore_errors=True)
     write_text(folder / _IDENTITY, json.dumps(identity, indent=2))
-    return None
 
 
 @contextlib.contextmanager

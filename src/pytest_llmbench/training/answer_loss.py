@@ -7,8 +7,11 @@ then masked. Projecting the answers' positions alone gives the same loss and gra
 from __future__ import annotations
 
 import functools
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
+
+from pytest_llmbench.training.tokenized import IGNORED
 
 
 @functools.cache
@@ -20,7 +23,7 @@ def answer_trainer() -> Any:
         """Dense models on one process; everything else goes TRL's way."""
 
         def __init__(self, **options: Any) -> None:
-            self._window: list[Mapping[str, float]] = []
+            self._windows: defaultdict[bool, list[Mapping[str, float]]] = defaultdict(list)  # by whether it trains
             self._seen_tokens = 0
             super().__init__(**options)
 
@@ -31,21 +34,29 @@ def answer_trainer() -> Any:
             return_outputs: bool = False,  # noqa: FBT001, FBT002  # the signature is transformers'
             num_items_in_batch: Any = None,
         ) -> Any:
-            if return_outputs or not self.model.training or self.aux_loss_enabled or self.accelerator.num_processes > 1:
+            if self.aux_loss_enabled or self.accelerator.num_processes > 1:
                 return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
             with self.accelerator.autocast():
                 loss, scores = answer_loss(self.model.get_base_model(), inputs, num_items_in_batch)
-            self._seen_tokens += int(inputs["attention_mask"].sum())
-            self._window.append(scores)
-            return loss
+            if self.model.training:
+                self._seen_tokens += int(inputs["attention_mask"].sum())
+            self._windows[self.model.training].append(scores)
+            return (loss, {}) if return_outputs else loss
 
         def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-            if tokens := sum(scores["tokens"] for scores in self._window):
-                logs["mean_token_accuracy"] = sum(scores["correct"] for scores in self._window) / tokens
-                logs["entropy"] = sum(scores["entropy"] for scores in self._window) / tokens
-                logs["num_tokens"] = self._seen_tokens
-                self._window.clear()
+            training = self.model.training
+            if tokens := sum(scores["tokens"] for scores in self._windows[training]):
+                prefix = "" if training else "eval_"
+                logs[f"{prefix}mean_token_accuracy"] = self._sum("correct") / tokens
+                logs[f"{prefix}entropy"] = self._sum("entropy") / tokens
+                logs[f"{prefix}num_tokens"] = self._seen_tokens
+                if not training:
+                    logs["eval_loss"] = self._sum("loss") / tokens  # the trainer's is the mean of batches
+                self._windows[training].clear()
             super().log(logs, start_time)
+
+        def _sum(self, key: str) -> float:
+            return sum(scores[key] for scores in self._windows[self.model.training])
 
     return AnswerTrainer
 
@@ -55,7 +66,7 @@ def answer_loss(model: Any, inputs: Mapping[str, Any], items: Any) -> tuple[Any,
     import torch
 
     targets = inputs["labels"][:, 1:]
-    scored = targets != -100  # noqa: PLR2004 - the label that transformers ignores
+    scored = targets != IGNORED
     hidden = model.base_model(
         input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
     ).last_hidden_state[:, :-1]
@@ -66,6 +77,7 @@ def answer_loss(model: Any, inputs: Mapping[str, Any], items: Any) -> tuple[Any,
         log_probabilities = logits.log_softmax(-1)
         scores = {
             "tokens": targets.numel(),
+            "loss": float(summed),
             "correct": int((logits.argmax(-1) == targets).sum()),
             "entropy": float(-(log_probabilities.exp() * log_probabilities).sum()),
         }

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.training.chat_form import prompt_tokens
+from pytest_llmbench.training.template_checks import tokens_of
+from pytest_llmbench.training.tokenized import IGNORED
 
-_IGNORED = -100
 _MOST = 0.5
 
 
@@ -21,17 +21,12 @@ def batch_faults(batch: Mapping[str, Any], tokenizer: Any, rows: Sequence[Mappin
         tokenizer: the base's.
         rows: the dataset, in the form of `training.rows`; what the batch holds is looked up in it.
     """
-    known = {tuple(_whole(tokenizer, row)): len(prompt_tokens(tokenizer, row)) for row in rows}
+    known = {tuple(whole): len(prompt) for whole, prompt in (tokens_of(tokenizer, row) for row in rows)}
     faults: dict[str, int] = {}
     for tokens, labels in _rows(batch):
         if fault := _fault(tokens, labels, known.get(tuple(tokens))):
             faults[fault] = faults.get(fault, 0) + 1
     return [f"{fault} (in {count} of {len(batch['input_ids'])} rows)" for fault, count in faults.items()]
-
-
-def _whole(tokenizer: Any, row: Mapping[str, Any]) -> list[int]:
-    rendered = tokenizer.apply_chat_template([*row["prompt"], *row["completion"]], return_dict=True)
-    return list(rendered["input_ids"])
 
 
 def _rows(batch: Mapping[str, Any]) -> Iterator[tuple[list[int], list[int]]]:
@@ -43,26 +38,26 @@ def _rows(batch: Mapping[str, Any]) -> Iterator[tuple[list[int], list[int]]]:
 def _fault(tokens: list[int], labels: list[int], start: int | None) -> str | None:
     if start is None:
         return "a row is none of the dataset's as the base's chat template writes it"
-    expected = [_IGNORED] * start + tokens[start:]
+    expected = [IGNORED] * start + tokens[start:]
     if labels == expected:
         return None
     for shift in (1, -1):
         if _agreement(labels, _shifted(expected, shift)) > _MOST and _agreement(labels, expected) < _MOST:
             return "the labels are shifted by one: the model would learn to repeat, or to skip, a token"
-    learnt = sum(label != _IGNORED for label in labels[:start])
+    learnt = sum(label != IGNORED for label in labels[:start])
     if learnt:
         return f"the prompt is not masked: {learnt} of its {start} tokens count in the loss"
-    left_out = sum(label == _IGNORED for label in labels[start:])
+    left_out = sum(label == IGNORED for label in labels[start:])
     if left_out:
         return f"{left_out} of the answer's {len(tokens) - start} tokens are masked"
     return "the labels are not the answer's tokens"
 
 
 def _shifted(labels: list[int], by: int) -> list[int]:
-    return [*labels[by:], _IGNORED] if by > 0 else [_IGNORED, *labels[:by]]
+    return [*labels[by:], IGNORED] if by > 0 else [IGNORED, *labels[:by]]
 
 
 def _agreement(labels: list[int], expected: list[int]) -> float:
     """The share of the expected labels that are there."""
-    pairs = [(label, wanted) for label, wanted in zip(labels, expected, strict=True) if wanted != _IGNORED]
+    pairs = [(label, wanted) for label, wanted in zip(labels, expected, strict=True) if wanted != IGNORED]
     return sum(label == wanted for label, wanted in pairs) / max(1, len(pairs))

@@ -96,13 +96,13 @@ class DatasetCheck:
 
         if self._tokenizer is not None and not self._broken:
             try:
-                tokens, masked = tokens_of(self._tokenizer, row)
+                whole, prompt = tokens_of(self._tokenizer, row)
             except TemplateError:
                 self._refused.add(place)
             else:
-                if not masked:
+                if whole[: len(prompt)] != prompt:
                     self._unmasked.add(place)
-                return tokens
+                return len(whole)
         self._estimated = True
         return round(sum(len(message["content"]) for message in messages) / _CHARACTERS_A_TOKEN)
 

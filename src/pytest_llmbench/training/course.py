@@ -35,6 +35,15 @@ class Step:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Validation:
+    """The loss, in nats, and the token accuracy on the answers of rows that are not learnt, after so many steps."""
+
+    step: int
+    loss: float
+    token_accuracy: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Moment:
     """A step as a person watches it. `memory` is what the process or the GPU holds now, in bytes."""
 
@@ -47,6 +56,15 @@ class Moment:
 def steps_of(history: list[Mapping[str, Any]], of: int) -> tuple[Step, ...]:
     """The steps in a trainer's log, those before a resumption included."""
     return tuple(_step(logs, of) for logs in history if "mean_token_accuracy" in logs and "loss" in logs)
+
+
+def validations_of(history: list[Mapping[str, Any]]) -> tuple[Validation, ...]:
+    """What was measured on rows that are not learnt, those before a resumption included."""
+    return tuple(
+        Validation(int(logs["step"]), float(logs["eval_loss"]), float(logs["eval_mean_token_accuracy"]))
+        for logs in history
+        if "eval_loss" in logs
+    )
 
 
 def _step(logs: Mapping[str, Any], of: int) -> Step:
@@ -94,7 +112,7 @@ def lora_parameters(model: Any) -> list[tuple[str, Any]]:
     return [(name, parameter) for name, parameter in model.named_parameters() if "lora_" in name]
 
 
-def course_listener(
+def course_listener(  # noqa: C901  # the methods of one class
     on_moment: Callable[[Moment], None],
     stop: Callable[[], bool],
     peaks: GradientPeaks,
@@ -123,6 +141,9 @@ def course_listener(
             if due or stop():
                 self.saved = time.monotonic()
                 control.should_save = control.should_log = True  # the checkpoint then knows all tokens until it
+
+        def on_epoch_end(self, _args: Any, _state: Any, control: Any, **_: Any) -> None:
+            control.should_evaluate = control.should_evaluate and not stop()  # who stops it does not want to wait
 
         def on_save(self, args: Any, state: Any, _control: Any, **_: Any) -> None:
             if args.should_save:

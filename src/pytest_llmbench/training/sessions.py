@@ -36,6 +36,11 @@ class SessionTally:
         return time.monotonic() - self._started
 
     @property
+    def is_first(self) -> bool:
+        """Whether the training begins with this session."""
+        return not self._earlier
+
+    @property
     def earlier_tokens(self) -> int:
         """What the earlier sessions saw."""
         return sum(session.tokens for session in self._earlier)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 import gc
 import logging
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.errors import LLMBenchError, NotReadyError, UsageError
 from pytest_llmbench.training.checkpoints import newest_checkpoint, sessions_of, step_of
@@ -17,19 +16,21 @@ from pytest_llmbench.training.course import (
     GradientPeaks,
     Moment,
     Step,
+    Validation,
     course_listener,
     lora_parameters,
     steps_of,
+    validations_of,
 )
 from pytest_llmbench.training.hyperparameters import Hyperparameters
 from pytest_llmbench.training.peak_memory import PeakMemory, held
 from pytest_llmbench.training.sessions import Session, SessionTally
-from pytest_llmbench.training.trainer import trainer_class
+from pytest_llmbench.training.trainer import new_trainer, trainer_class
 
-__all__ = ["Hyperparameters", "Training", "TrainingStopped", "Watch", "has_bfloat16", "train"]
+if TYPE_CHECKING:
+    from datasets import Dataset
 
-_LOGGED = 200  # steps of the curve, about
-_PADDED_TO = 8  # oneDNN makes ready some 17 MB anew for every width of a batch
+__all__ = ["Hyperparameters", "Training", "TrainingStopped", "Watch", "train"]
 
 logger = logging.getLogger("pytest_llmbench")
 
@@ -44,9 +45,11 @@ class TrainingStopped(LLMBenchError):  # noqa: N818  # it is no error to stop
 class Watch:
     """Who looks on. `on_moment` is told of logged steps; the training ends after a step when `stop` says so.
 
-    `prepare` gets the trainer before it starts, and may change it.
+    `prepare` gets the trainer before it starts, and may change it. `on_reading` is told, while a dataset is gone
+    through, what is done with it and how many of its bytes are.
     """
 
+    on_reading: Callable[[str, int, int], None] = lambda _what, _done, _of: None
     on_moment: Callable[[Moment], None] = lambda _moment: None
     stop: Callable[[], bool] = lambda: False
     prepare: Callable[[Any], None] = lambda _trainer: None
@@ -66,6 +69,7 @@ class Training:
     sessions: tuple[Session, ...]
     train_loss: float
     steps: tuple[Step, ...]
+    validations: tuple[Validation, ...]
     trainable_parameters: int
     parameters: int
     precision: str
@@ -92,19 +96,20 @@ class Training:
 def train(
     model: Any,
     tokenizer: Any,
-    rows: Sequence[Mapping[str, Any]],
+    examples: Dataset,
     hyperparameters: Hyperparameters,
     *,
+    validation: Dataset | None = None,
     work_folder: Path,
     resume_from: Path | None = None,
     watch: Watch | None = None,
 ) -> Training:
-    """Lay a LoRA over layers of `model` and train it; the loss is on the completions alone.
+    """Lay a LoRA over layers of `model` and train it; the loss is on the labelled tokens alone.
 
-    `rows` are in TRL's prompt-completion form, none longer than `max_length`; checkpoints go to `work_folder`. The
-    longest rows come first: when they do not fit into memory, the batch is halved and twice as many make up a step.
-    The model must not have answered anything yet: it would go on without gradients where bitsandbytes has repacked its
-    weights. It cannot be used as the plain base afterwards.
+    `examples` are those of `training.tokenized`; the loss on those of `validation` is measured before the training and
+    after each pass. Checkpoints go to `work_folder`. The longest rows come first: when they do not fit into memory, the
+    batch is halved and twice as many make up a step. The model must not have answered anything yet: it would go on
+    without gradients where bitsandbytes has repacked its weights. It cannot be used as the plain base afterwards.
 
     Raises:
         UsageError: the model has no layers of the names in `targets`.
@@ -113,14 +118,14 @@ def train(
     """
     _check_targets(model, hyperparameters.targets)
     watch = watch or Watch()
-    tally = SessionTally(sessions_of(resume_from) if resume_from else (), len(rows))
+    tally = SessionTally(sessions_of(resume_from) if resume_from else (), len(examples))
     fitting, peaks = hyperparameters, GradientPeaks()
     if model.device.type == "cpu":  # else PyTorch keeps oneDNN's buffers for every width of a batch
         os.environ.setdefault("LRU_CACHE_CAPACITY", "1")
     trainer_class(model.device.type)  # what its import takes is not the training's memory
     with PeakMemory(str(model.device)) as memory:
         while True:
-            trainer = _trainer(model, tokenizer, rows, fitting, work_folder, watch, peaks, tally)
+            trainer = _trainer(model, tokenizer, (examples, validation), fitting, work_folder, watch, peaks, tally)
             try:
                 outcome = trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
                 break
@@ -156,33 +161,19 @@ def _check_targets(model: Any, targets: str | tuple[str, ...]) -> None:
 def _trainer(  # what a trainer is made of
     model: Any,
     tokenizer: Any,
-    rows: Sequence[Mapping[str, Any]],
+    datasets: tuple[Dataset, Dataset | None],
     chosen: Hyperparameters,
     work_folder: Path,
     watch: Watch,
     peaks: GradientPeaks,
     tally: SessionTally,
 ) -> Any:
-    from datasets import Dataset
-    from peft import PeftModel
-    from transformers import PrinterCallback
-
     device = model.device.type
     listener = course_listener(
         watch.on_moment, watch.stop, peaks, tally, save_steps=chosen.save_steps, memory=lambda: held(device)
     )
-    trainer = trainer_class(device)(
-        model=model,
-        args=_arguments(chosen, device, work_folder, len(rows)),
-        train_dataset=Dataset.from_list([{key: row[key] for key in ("prompt", "completion")} for row in rows]),
-        processing_class=tokenizer,
-        peft_config=None if isinstance(model, PeftModel) else _lora(chosen),
-        callbacks=[listener],
-    )
-    trainer.remove_callback(PrinterCallback)
-    for parameter in trainer.model.parameters():
-        if parameter.requires_grad:  # TRL trains over a quantized base in bfloat16, which rounds small steps away
-            parameter.data = parameter.data.float()
+    trainer = new_trainer(model, tokenizer, *datasets, chosen, work_folder, listener)
+    trainer.args.eval_on_start = datasets[1] is not None and tally.is_first
     watch.prepare(trainer)
     if not any(parameter.requires_grad for _, parameter in lora_parameters(trainer.model)):
         raise NotReadyError("every LoRA matrix is frozen: there is nothing to train")
@@ -243,6 +234,7 @@ def _training(
         sessions=sessions,
         train_loss=_mean_loss(steps) if steps else outcome.training_loss,
         steps=steps,
+        validations=validations_of(trainer.state.log_history),
         trainable_parameters=trainable,
         parameters=total,
         precision="bfloat16" if trainer.args.bf16 else "float32",
@@ -256,55 +248,3 @@ def _mean_loss(steps: Sequence[Step]) -> float:
     """Over all steps: what was logged is the mean since the log before, and these are not equally far apart."""
     widths = [step.step - before for step, before in zip(steps, (0, *(step.step for step in steps)), strict=False)]
     return sum(step.loss * width for step, width in zip(steps, widths, strict=True)) / sum(widths)
-
-
-def _arguments(chosen: Hyperparameters, device: str, work_folder: Path, rows: int) -> Any:
-    from trl import SFTConfig
-
-    steps = chosen.steps or math.ceil(rows * chosen.epochs / (chosen.batch_size * chosen.gradient_accumulation))
-    return SFTConfig(
-        output_dir=str(work_folder),
-        num_train_epochs=chosen.epochs,
-        max_steps=chosen.steps or -1,
-        per_device_train_batch_size=chosen.batch_size,
-        gradient_accumulation_steps=chosen.gradient_accumulation,
-        learning_rate=chosen.learning_rate,
-        lr_scheduler_type="linear",
-        warmup_steps=chosen.warmup_share,
-        max_length=chosen.max_length,
-        pad_to_multiple_of=_PADDED_TO if device == "cpu" else None,
-        completion_only_loss=True,
-        seed=chosen.seed,
-        use_cpu=device == "cpu",
-        bf16=has_bfloat16(device),
-        gradient_checkpointing=chosen.gradient_checkpointing,
-        logging_steps=max(1, steps // _LOGGED),
-        save_strategy="no",  # the listener says when
-        save_total_limit=2,
-        report_to="none",
-        disable_tqdm=True,
-        dataloader_pin_memory=device == "cuda",
-        ddp_find_unused_parameters=False,
-    )
-
-
-def has_bfloat16(device: str) -> bool:
-    """Whether computing in bfloat16 is faster than in float32; on CPUs without the instructions it is slower."""
-    import torch
-
-    if device == "cpu":
-        return bool(torch.cpu._is_avx512_bf16_supported())  # noqa: SLF001  # its public form came with PyTorch 2.10
-    return bool(torch.cuda.is_bf16_supported())
-
-
-def _lora(chosen: Hyperparameters) -> Any:
-    from peft import LoraConfig
-
-    targets = chosen.targets
-    return LoraConfig(
-        task_type="CAUSAL_LM",
-        target_modules=targets if isinstance(targets, str) else list(targets),
-        r=chosen.rank,
-        lora_alpha=chosen.alpha,
-        lora_dropout=chosen.dropout,
-    )

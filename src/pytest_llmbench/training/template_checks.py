@@ -52,14 +52,14 @@ def render(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> str | Findi
         return Finding("error", "template", f"the base's chat template refuses these roles ({roles}): {error}")
 
 
-def tokens_of(tokenizer: Any, row: Mapping[str, Any]) -> tuple[int, bool]:
-    """The tokens of a row as the base reads it, and whether those of its prompt are a prefix of them.
+def tokens_of(tokenizer: Any, row: Mapping[str, Any]) -> tuple[list[int], list[int]]:
+    """The tokens of a row as the base reads it, and those of its prompt alone, which the base answers.
 
-    Where they are not, the trainer cannot tell where the answer begins.
+    Where the prompt's are not the first of the row's, the trainer cannot tell where the answer begins.
     """
     whole = tokenizer.apply_chat_template([*row["prompt"], *row["completion"]], return_dict=True)["input_ids"]
     prompt = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=True)["input_ids"]
-    return len(whole), whole[: len(prompt)] == prompt
+    return list(whole), list(prompt)
 
 
 def _default_system(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> Iterator[Finding]:

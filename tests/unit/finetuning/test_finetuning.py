@@ -14,16 +14,20 @@ from typing import Any
 import filelock
 import pytest
 import torch
+from datasets import Dataset
 from safetensors.torch import load_file
 from tiny_training import rows, save_tiny_model, write_rows
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from trl import SFTConfig, SFTTrainer
 
 from pytest_llmbench.errors import ModelError, NotReadyError, UsageError
 from pytest_llmbench.finetuning.finetune import finetune
 from pytest_llmbench.finetuning.request import FinetuneRequest
+from pytest_llmbench.models.quiet import quiet_libraries
 from pytest_llmbench.training.checkpoints import newest_checkpoint
 from pytest_llmbench.training.course import Moment
 from pytest_llmbench.training.sft import Hyperparameters, TrainingStopped, Watch, train
+from pytest_llmbench.training.tokenized import tokenize_file
 
 CHANGES = {
     "quantization": "none",
@@ -193,11 +197,11 @@ def test_rows_that_the_suites_ask_are_told_and_refused_when_strict(
     asked = rows()[7]["prompt"][0]["content"]
     suite = tmp_path / "suite.yaml"
     suite.write_text(f"category: a\nlanguage: fr\ncases:\n  - {{id: b, prompt: {asked}}}\n", encoding="utf-8")
-    with pytest.raises(UsageError, match=rf"rows ask what the suites ask.*{asked}"):
+    with pytest.raises(UsageError, match=rf"rows of rows\.jsonl ask what the cases ask.*{asked}"):
         finetune(request_with(suites=[suite], strict=True))
     with caplog.at_level(logging.WARNING, "pytest_llmbench"):
         finetune(request_with({"steps": 1}, suites=[suite]))
-    assert "rows ask what the suites ask" in caplog.text
+    assert "rows of rows.jsonl ask what the cases ask" in caplog.text
 
 
 def test_a_gated_model_is_told_at_once(request_with: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +239,9 @@ def test_a_base_without_a_template_is_refused_unless_it_is_known_to_continue_tex
 
 
 def test_a_row_that_is_too_long_is_named(request_with: Build) -> None:
-    with pytest.raises(UsageError, match=r"row \d+ has \d+ tokens, more than max_length 8"):
+    with pytest.raises(
+        UsageError, match=r"rows\.jsonl:\d+: the row has \d+ tokens, more than max_length 8; raise --max-length"
+    ):
         finetune(request_with({"max_length": 8}))
 
 
@@ -252,7 +258,9 @@ def test_targets_that_the_base_does_not_have_are_a_wrong_use(
         finetune(request_with({"targets": ("q_proj", "foo_proj")}))
     unknown = AutoModelForCausalLM.from_pretrained(tiny_base)  # as a base whose shapes are not known
     with pytest.raises(UsageError, match=missing):
-        train(unknown, None, [], Hyperparameters(targets=("q_proj", "foo_proj")), work_folder=tmp_path)
+        train(
+            unknown, None, Dataset.from_list([]), Hyperparameters(targets=("q_proj", "foo_proj")), work_folder=tmp_path
+        )
 
 
 def test_the_sessions_of_a_resumed_training_are_summed(request_with: Build, tmp_path: Path) -> None:
@@ -270,6 +278,44 @@ def test_the_sessions_of_a_resumed_training_are_summed(request_with: Build, tmp_
     assert record["gradients"]["without"] == []
     assert [step["tokens"] for step in record["steps"]] == [step["tokens"] for step in whole["steps"]]
     assert min(moment.tokens_per_s for moment in moments) > 0
+
+
+def test_rows_that_are_not_learnt_are_looked_at_after_each_pass(request_with: Build, tmp_path: Path) -> None:
+    held_out = write_rows(tmp_path / "validation.jsonl", rows(12)[4:])
+    changes = {"steps": 12}
+    plain = finetune(request_with(changes, output=tmp_path / "plain"))
+    with pytest.raises(TrainingStopped):
+        finetune(request_with(changes, validation=held_out), stopping_at(10))
+    done = finetune(request_with(changes, validation=held_out, resume=True))
+    measured = done.record["validation"]
+    assert [one["step"] for one in measured] == [0, 8, 12]
+    assert measured[-1]["loss"] < measured[0]["loss"]
+    assert measured[-1]["token_accuracy"] > measured[0]["token_accuracy"]
+    assert done.record["validation_dataset"]["rows"] == 8
+    assert plain.record["validation"] == []
+    expected = weights(tmp_path / "plain")
+    for name, found in weights(tmp_path / "adapter").items():
+        torch.testing.assert_close(found, expected[name], rtol=0, atol=0, msg="looking changes nothing")
+
+
+def test_the_rows_that_are_learnt_say_nothing_of_others(request_with: Build) -> None:
+    with pytest.raises(UsageError, match=r"--validation .*rows\.jsonl holds the training rows; .* dataset split"):
+        finetune(request_with(validation=request_with().dataset))
+
+
+def test_tokens_and_labels_are_those_that_trl_makes(request_with: Build, tiny_base: Path, tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_base)
+    dataset = request_with().dataset
+    ours = tokenize_file(dataset, tokenizer, 64, kept=tmp_path / "rows", identity={}).examples
+    with quiet_libraries():
+        theirs = SFTTrainer(
+            AutoModelForCausalLM.from_pretrained(tiny_base),
+            SFTConfig(output_dir=str(tmp_path / "trl"), use_cpu=True, bf16=False, report_to="none", max_length=64),
+            train_dataset=Dataset.from_list([{key: row[key] for key in ("prompt", "completion")} for row in rows()]),
+            processing_class=tokenizer,
+        ).train_dataset
+    assert [ours[at]["input_ids"] for at in range(32)] == [theirs[at]["input_ids"] for at in range(32)]
+    assert [ours[at]["labels"] for at in range(32)] == [theirs[at]["labels"] for at in range(32)]
 
 
 def test_the_adapters_files_have_the_mode_of_any_new_file(request_with: Build, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,7 +10,7 @@ from pytest_llmbench.training.trainer import LongestFirst
 
 
 def _orders(lengths: list[int], rows_a_step: int, epochs: int = 1) -> list[list[int]]:
-    sampler = LongestFirst(lengths, rows_a_step, seed=42)
+    sampler = LongestFirst(torch.tensor(lengths), rows_a_step, seed=42)
     found = []
     for epoch in range(epochs):
         sampler.set_epoch(epoch)

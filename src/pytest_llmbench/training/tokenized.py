@@ -1,0 +1,137 @@
+"""The rows of a training as the model reads them, in an Arrow file: a dataset of any size takes little memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmbench.atomic import replacing, write_text
+from pytest_llmbench.documents import MOST_FAULTS, Faults
+from pytest_llmbench.training.record_files import Progress, no_progress
+from pytest_llmbench.training.rows import stream_rows
+from pytest_llmbench.training.template_checks import tokens_of
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+IGNORED = -100
+"""The label of a token that is not learnt."""
+
+_TOKENS_AT_ONCE = 200_000  # some 7 MB as numbers of Python
+
+Example = Mapping[str, list[int]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TokenizedRows:
+    """`examples` have `input_ids` and `labels`, and stay in their file. The longest row and answer are in tokens."""
+
+    examples: Dataset
+    longest: int
+    longest_answer: int
+
+
+def tokenize_file(
+    dataset: Path,
+    tokenizer: Any,
+    limit: int,
+    *,
+    kept: Path,
+    identity: Mapping[str, str],
+    progress: Progress = no_progress,
+) -> TokenizedRows:
+    """The rows of a dataset through the base's chat template, none longer than `limit` tokens.
+
+    They are written to `<kept>.arrow`, unless those of the same `identity` (the hashes of dataset and base) are there;
+    of several processes one writes and the others wait.
+
+    Raises:
+        UsageError: a row is wrong or longer than `limit`, so it would be cut before its answer ends; or its answer
+            cannot be told from its prompt.
+        NotReadyError: the disk is full.
+    """
+    import filelock
+
+    file, told = kept.with_suffix(".arrow"), kept.with_suffix(".json")
+    key = {**identity, "template": tokenizer.chat_template, "limit": limit}
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(kept.with_suffix(".lock")):
+        known = json.loads(told.read_text(encoding="utf-8")) if told.is_file() else {}
+        if known.get("key") != key:
+            told.unlink(missing_ok=True)
+            known = {"key": key, **_write(dataset, tokenizer, limit, file, progress)}
+            write_text(told, json.dumps(known))
+    return TokenizedRows(_opened(file), known["longest"], known["longest_answer"])
+
+
+def example_of(tokenizer: Any, row: Mapping[str, Any]) -> Example:
+    """A row's tokens, and as labels those of its answer; the prompt's tokens must be the first of the row's."""
+    return _example(*tokens_of(tokenizer, row))
+
+
+def _example(whole: list[int], prompt: list[int]) -> Example:
+    return {"input_ids": whole, "labels": [IGNORED] * len(prompt) + whole[len(prompt) :]}
+
+
+def _write(dataset: Path, tokenizer: Any, limit: int, file: Path, progress: Progress) -> dict[str, int]:
+    import pyarrow as pa
+
+    tokens = pa.list_(pa.int32())
+    schema = pa.schema([("input_ids", tokens), ("labels", tokens)])
+    longest = longest_answer = 0
+    examples = _examples(dataset, tokenizer, limit, progress)
+    with replacing(file) as temporary, pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_stream(sink, schema) as out:
+        for batch in _batches(examples):
+            out.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
+            longest = max(longest, *(len(example["input_ids"]) for example in batch))
+            answers = (len(example["labels"]) - example["labels"].count(IGNORED) for example in batch)
+            longest_answer = max(longest_answer, *answers)
+    return {"longest": longest, "longest_answer": longest_answer}
+
+
+def _batches(examples: Iterable[Example]) -> Iterator[list[Example]]:
+    batch: list[Example] = []
+    tokens = 0
+    for example in examples:
+        batch.append(example)
+        tokens += len(example["input_ids"])
+        if tokens >= _TOKENS_AT_ONCE:
+            yield batch
+            batch, tokens = [], 0
+    if batch:
+        yield batch
+
+
+def _examples(dataset: Path, tokenizer: Any, limit: int, progress: Progress) -> Iterator[Example]:
+    """The examples; once a row is at fault only faults are looked for, to tell several at once."""
+    faults, wrong = Faults(), 0
+    for numbered in stream_rows(dataset, progress):
+        whole, prompt = tokens_of(tokenizer, numbered.row)
+        if fault := _fault(whole, prompt, limit):
+            faults.at(dataset, numbered.line, fault)
+            wrong += 1
+            if wrong == MOST_FAULTS:
+                break
+        elif not wrong:
+            yield _example(whole, prompt)
+    faults.raise_any()
+
+
+def _fault(whole: list[int], prompt: list[int], limit: int) -> str | None:
+    if len(whole) > limit:
+        return f"the row has {len(whole)} tokens, more than max_length {limit}; raise --max-length, or shorten it"
+    if whole[: len(prompt)] != prompt:
+        return (
+            "the base's chat template writes the prompt differently when an answer follows, so the loss cannot be kept "
+            "to the answer; take another base or change its template"
+        )
+    return None
+
+
+def _opened(file: Path) -> Dataset:
+    from datasets import Dataset
+
+    return Dataset.from_file(str(file))

@@ -1,0 +1,109 @@
+"""Rows as tokens in a file."""
+
+from __future__ import annotations
+
+import json
+import re
+import tracemalloc
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets  # noqa: F401  # as torch below
+import pyarrow as pa
+import pytest
+import torch  # before memory is traced
+from tiny_training import rows, write_rows
+
+from pytest_llmbench.errors import NotReadyError, UsageError
+from pytest_llmbench.training.tokenized import IGNORED, tokenize_file
+from pytest_llmbench.training.trainer import row_lengths
+
+IDENTITY = {"dataset": "1", "base": "2"}
+
+
+class Letters:
+    """A tokenizer of letters that counts the conversations it was given."""
+
+    def __init__(self) -> None:
+        self.chat_template = "{{ messages }}"
+        self.asked = 0
+
+    def apply_chat_template(
+        self, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool = False, **_: Any
+    ) -> dict[str, list[int]]:
+        self.asked += 1
+        text = "".join(f"{message['role'][0]}{message['content']}" for message in messages)
+        return {"input_ids": list(f"{text}{'a' if add_generation_prompt else ''}".encode())}
+
+
+def test_the_labels_are_the_answers_tokens(tmp_path: Path) -> None:
+    dataset = write_rows(tmp_path / "rows.jsonl", rows(5))
+    made = tokenize_file(dataset, Letters(), 100, kept=tmp_path / "kept", identity=IDENTITY)
+    for row, example in zip(rows(5), made.examples, strict=True):
+        answer = row["completion"][0]["content"].encode()
+        assert bytes(example["input_ids"]).endswith(answer)
+        assert [label for label in example["labels"] if label != IGNORED] == list(answer)
+        assert example["labels"][-len(answer) :] == list(answer)
+    lengths = row_lengths(made.examples).tolist()
+    assert lengths == [len(example["input_ids"]) for example in made.examples]
+    assert made.longest == max(lengths)
+    assert made.longest_answer == max(len(row["completion"][0]["content"]) for row in rows(5))
+
+
+def test_what_was_written_is_taken_again_until_something_differs(tmp_path: Path) -> None:
+    dataset = write_rows(tmp_path / "rows.jsonl", rows(5))
+    tokenizer = Letters()
+
+    def asked(limit: int = 100, **identity: str) -> int:
+        before = tokenizer.asked
+        made = tokenize_file(dataset, tokenizer, limit, kept=tmp_path / "kept", identity=IDENTITY | identity)
+        assert len(made.examples) == 5
+        return tokenizer.asked - before
+
+    assert asked() == 10
+    assert asked() == 0
+    assert asked(base="3") == 10
+    assert asked(base="3", limit=99) == 10
+    tokenizer.chat_template = "{{ others }}"
+    assert asked(base="3", limit=99) == 10
+
+
+def test_all_rows_that_are_too_long_are_told_with_their_lines_and_nothing_is_kept(tmp_path: Path) -> None:
+    long = {"prompt": [{"role": "user", "content": "x" * 200}], "completion": [{"role": "assistant", "content": "y"}]}
+    dataset = write_rows(tmp_path / "rows.jsonl", [*rows(3), long, *rows(2), long])
+    with pytest.raises(UsageError) as caught:
+        tokenize_file(dataset, Letters(), 100, kept=tmp_path / "kept", identity=IDENTITY)
+    lines = str(caught.value).splitlines()
+    assert [re.sub(r".*rows", "rows", line) for line in lines] == [
+        f"rows.jsonl:{line}: the row has 203 tokens, more than max_length 100; raise --max-length, or shorten it"
+        for line in (4, 7)
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept.lock", "rows.jsonl"]
+
+
+def test_a_file_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pa.ipc.RecordBatchStreamWriter, "write_batch", full)
+    dataset = write_rows(tmp_path / "rows.jsonl", rows(3))
+    with pytest.raises(NotReadyError, match=r"cannot write .*kept\.arrow: No space left on device; free some space"):
+        tokenize_file(dataset, Letters(), 100, kept=tmp_path / "kept", identity=IDENTITY)
+    assert not list(tmp_path.glob("*arrow*"))
+
+
+def test_rows_are_not_held_in_memory(tmp_path: Path) -> None:
+    row = {"prompt": "x" * 8000, "completion": "y" * 1000}
+    dataset = tmp_path / "rows.jsonl"
+    dataset.write_text((json.dumps(row) + "\n") * 1500, encoding="utf-8")
+    tracemalloc.start()
+    try:
+        made = tokenize_file(dataset, Letters(), 10_000, kept=tmp_path / "kept", identity=IDENTITY)
+        lengths = row_lengths(made.examples)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert torch.equal(lengths, torch.full((1500,), 9002))
+    assert (tmp_path / "kept.arrow").stat().st_size > 1500 * 9002 * 8
+    assert most < 1500 * 9002, "less than a byte a token: all tokens as numbers of Python would be eight and more"
