@@ -232,7 +232,8 @@ def _plain() -> Show:
             typer.echo(line, err=True)
 
     def reading(what: str, done: int, of: int) -> None:
-        say("reading", f"{what}: {done / of:.0%}" if of else what)
+        if done < of:
+            say("reading", f"{what}: {done / of:.0%}")
 
     def show(moment: Moment) -> None:
         step = moment.step

@@ -49,11 +49,12 @@ def read_trainings(folders: Sequence[Path]) -> list[Trained]:
 
 
 def table(trainings: Sequence[Trained], language: Language = "en") -> list[Line]:
-    """The figures of the trainings. Loss and accuracy of different bases or data are no measure of their answers.
+    """The figures that a training has. Loss and accuracy of different bases or data are no measure of their answers.
 
     The mean loss is over all steps, from the first; the other loss, accuracy and entropy are those logged last.
     """
-    return [figure.line(trainings, language) for figure in _FIGURES]
+    lines = [figure.line(trainings, language) for figure in _FIGURES]
+    return [line for line in lines if set(line.values) != {"-"}]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -102,6 +103,15 @@ def _last_loss(record: Mapping[str, Any]) -> float | None:
     return record["steps"][-1]["loss"] if record.get("steps") else None
 
 
+def _last_validation(record: Mapping[str, Any]) -> float | None:
+    return record["validation"][-1]["loss"] if record.get("validation") else None
+
+
+def _validation(record: Mapping[str, Any]) -> str:
+    first, last = record["validation"][0], record["validation"][-1]
+    return f"{last['loss']:.3f} (of {first['loss']:.3f})" if last is not first else f"{last['loss']:.3f}"
+
+
 def _steps(record: Mapping[str, Any]) -> int | None:
     """All steps of the training; the last ones need not have been logged."""
     last = record["steps"][-1] if record.get("steps") else {}
@@ -121,6 +131,7 @@ _FIGURES = (
     _Figure(
         {"en": "Train loss, last", "fr": "Perte, à la fin"}, _last_loss, lambda record: f"{_last_loss(record):.3f}", min
     ),
+    _Figure({"en": "Validation loss, last", "fr": "Perte de validation, à la fin"}, _last_validation, _validation, min),
     _number("token_accuracy", {"en": "Token accuracy, last", "fr": "Précision par token, à la fin"}, max),
     _number("entropy", {"en": "Entropy, last", "fr": "Entropie, à la fin"}, None),
     _Figure({"en": "Trainable", "fr": "Entraînables"}, lambda record: record.get("trainable_parameters"), _trainable),
@@ -162,6 +173,10 @@ def _of_hyperparameters(key: str) -> Callable[[Mapping[str, Any]], Any]:
 _MUST_BE_EQUAL: Sequence[tuple[Mapping[Language, str], Callable[[Mapping[str, Any]], Any]]] = (
     ({"en": "base", "fr": "base"}, lambda record: record.get("base_weights_hash")),
     ({"en": "dataset", "fr": "jeu de données"}, lambda record: record.get("dataset", {}).get("sha256")),
+    (
+        {"en": "validation set", "fr": "jeu de validation"},
+        lambda record: record.get("validation_dataset", {}).get("sha256"),
+    ),
     ({"en": "steps", "fr": "nombre de pas"}, _steps),
     ({"en": "max_length", "fr": "max_length"}, _of_hyperparameters("max_length")),
     ({"en": "quantization", "fr": "quantification"}, lambda record: record.get("quantization")),

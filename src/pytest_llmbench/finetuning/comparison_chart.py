@@ -21,6 +21,7 @@ _WORDS = {
     "title": {"en": "Training loss", "fr": "Perte d'entraînement"},
     "step": {"en": "step", "fr": "pas"},
     "loss": {"en": "loss (nats a token)", "fr": "perte (nats par token)"},
+    "validation": {"en": "validation", "fr": "validation"},
     "best": {"en": "best", "fr": "meilleur"},
 }
 
@@ -50,7 +51,7 @@ def _draw_curves(axes: Axes, trainings: Sequence[Trained], language: Language) -
     for number, training in enumerate(trainings):
         steps = training.record.get("steps", [])
         apart = max(1, len(steps) // _MARKED)
-        axes.plot(
+        (drawn,) = axes.plot(
             [step["step"] for step in steps],
             [step["loss"] for step in steps],
             label=training.name,
@@ -60,6 +61,17 @@ def _draw_curves(axes: Axes, trainings: Sequence[Trained], language: Language) -
             markersize=5,
             markevery=(number * apart // len(trainings), apart),
         )
+        if measured := training.record.get("validation"):
+            axes.plot(
+                [one["step"] for one in measured],
+                [one["loss"] for one in measured],
+                label=f"{training.name}, {_WORDS['validation'][language]}",
+                color=drawn.get_color(),
+                linestyle=(0, (1, 3)),
+                marker=_MARKERS[number % len(_MARKERS)],
+                markersize=9,
+                markerfacecolor="none",
+            )
     axes.set_title(_WORDS["title"][language])
     axes.set_xlabel(_WORDS["step"][language])
     axes.set_ylabel(_WORDS["loss"][language])

@@ -9,6 +9,7 @@ import shlex
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -52,6 +53,7 @@ FULL = FinetuneRequest(
     Path("rows.csv"),
     Path("out"),
     "qwen2.5:1.5b",
+    validation=Path("its val.jsonl"),
     task="chat",
     device="cpu",
     changes=EVERY_CHANGE,
@@ -76,6 +78,21 @@ def test_the_command_of_a_request_is_read_back_as_the_same_request(
     runs(note)
     llmbench(*shlex.split(request_.command())[1:])
     assert [dataclasses.replace(asked, changes=dict(asked.changes)) for asked in read] == [request_]
+
+
+def test_the_validation_loss_is_told_with_where_it_was_least(runs: Callable[..., None]) -> None:
+    measured = [
+        {"step": step, "loss": loss, "token_accuracy": accuracy}
+        for step, loss, accuracy in ((0, 3.0, 0.2), (8, 1.0, 0.7), (16, 1.25, 0.75))
+    ]
+    record = {"train_loss": 0.5, "token_accuracy": 0.9, "trainable_share": 0.01, "duration_s": 9.0}
+    done = SimpleNamespace(record={**record, "validation": measured})
+    runs(lambda _request, _watch: done)
+    told = llmbench("finetune", "rows.jsonl", "--output", "out", "--validation", "val.jsonl").stdout.splitlines()[-1]
+    assert told == (
+        "  validation: loss 3.000 -> 1.250, token accuracy 20.0% -> 75.0%; "
+        "the loss was least after step 8 (1.000): fewer epochs would do"
+    )
 
 
 def test_every_value_that_can_be_changed_has_its_option() -> None:

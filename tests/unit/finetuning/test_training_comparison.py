@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
 from pytest_llmbench.cases import Case
 from pytest_llmbench.cli import app
@@ -45,6 +46,20 @@ def folders(tmp_path: Path) -> list[Path]:
     return made
 
 
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that are saved."""
+    saved: list[Figure] = []
+    save = Figure.savefig
+
+    def kept(self: Figure, *args: Any, **options: Any) -> None:
+        saved.append(self)
+        save(self, *args, **options)
+
+    monkeypatch.setattr(Figure, "savefig", kept)
+    return saved
+
+
 def test_trainings_stand_side_by_side_with_the_best_of_each_figure(folders: list[Path]) -> None:
     lines = {line.title: (*line.values, line.best) for line in table(read_trainings(folders))}
     assert lines["Duration"] == ("2 min 24 s", "1 min 18 s", "qwen")
@@ -52,6 +67,27 @@ def test_trainings_stand_side_by_side_with_the_best_of_each_figure(folders: list
     assert lines["Train loss, last"] == ("2.000", "2.000", "-")
     assert lines["Trainable"] == ("12.6M (1.13%)", "12.6M (1.13%)", "-")
     assert lines["Samples/s"][-1] == "-"
+
+
+def test_validation_losses_are_compared_and_drawn_where_there_are_any(
+    folders: list[Path], tmp_path: Path, drawn: list[Figure]
+) -> None:
+    assert not any("alidation" in line.title for line in table(read_trainings(folders)))
+    for folder, last in zip(folders, (0.9, 1.1), strict=True):
+        measured = [{"step": 0, "loss": 3.0, "token_accuracy": 0.2}, {"step": 2, "loss": last, "token_accuracy": 0.6}]
+        record = {**RECORD, "validation": measured, "validation_dataset": {"sha256": folder.name}}
+        (folder / "llmbench_training.json").write_text(json.dumps(record), encoding="utf-8")
+    trainings = read_trainings(folders)
+    lines = {line.title: (*line.values, line.best) for line in table(trainings)}
+    assert lines["Validation loss, last"] == ("0.900 (of 3.000)", "1.100 (of 3.000)", "tiny")
+    assert "validation set" in notes(trainings)[0]
+    draw_comparison(trainings, tmp_path / "curves.png")
+    assert [line.get_label() for line in drawn[0].axes[0].lines] == [
+        "tiny",
+        "tiny, validation",
+        "qwen",
+        "qwen, validation",
+    ]
 
 
 def test_the_table_speaks_french(folders: list[Path]) -> None:
@@ -88,18 +124,8 @@ def test_a_resumed_training_with_all_its_sessions_is_compared_without_reserve(fo
 
 
 def test_equal_curves_both_stay_to_be_seen_above_the_table(
-    folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folders: list[Path], tmp_path: Path, drawn: list[Figure]
 ) -> None:
-    from matplotlib.figure import Figure
-
-    drawn: list[Figure] = []
-    save = Figure.savefig
-
-    def kept(self: Figure, *args: Any, **options: Any) -> None:
-        drawn.append(self)
-        save(self, *args, **options)
-
-    monkeypatch.setattr(Figure, "savefig", kept)
     draw_comparison(read_trainings(folders), tmp_path / "curves.png", "fr")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     curves, figures = drawn[0].axes
