@@ -4,12 +4,14 @@ usage: python benchmarks/broken_trainings.py [--only NAME ...] [--steps N]
 
 Each fault is a conftest.py in a project of its own, planted through `pytest_llmbench_trainer`, and the command is the
 one that a user types. Settings are the defaults; `--steps` is for trying this script. A fault is found when the exit
-code is not 0 and the reason has the words that name it; the healthy control must end with 0.
+code is not 0 and the reason has the words that name it; the healthy control must end with 0. What `--only` leaves out
+keeps its row of an earlier run with as many steps.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -22,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
-from measuring import machine, save
+from measuring import RESULTS, machine, save
 
 SUITE = Path(__file__).parent.parent / "tests/suites/test_finetune.py"
 HOOK = "import torch\n\n\ndef pytest_llmbench_trainer(trainer):\n"
@@ -75,7 +77,7 @@ FAULTS = (
         "            parameter.requires_grad = False\n",
         "LoRA matrices are frozen",
     ),
-    Fault("learning rate 0", "    trainer.args.learning_rate = 0.0\n", "learns too little"),
+    Fault("learning rate 0", "    trainer.args.learning_rate = 0.0\n", "learning rate is 0"),
     Fault(
         "end of the answer not learnt",
         _batch(
@@ -95,7 +97,9 @@ def main() -> int:
     options = parser.parse_args()
     chosen = [fault for fault in FAULTS if not options.only or any(part in fault.name for part in options.only)]
     rows = [_run(fault, options.steps) for fault in chosen]
-    save("broken_trainings", {"machine": machine(), "steps": options.steps or "default", "faults": rows}, _table(rows))
+    told = {"machine": machine(), "steps": options.steps or "default"}
+    shown = _with_earlier(rows, told)
+    save("broken_trainings", {**told, "faults": shown}, _table(shown))
     must_hold = [row for row in rows if row["asked"] or not row["named_by"]]
     return 0 if all(row["as_expected"] for row in must_hold) else 1
 
@@ -127,6 +131,17 @@ def _run(fault: Fault, steps: int | None) -> dict[str, Any]:
     return row
 
 
+def _with_earlier(rows: Sequence[dict[str, Any]], told: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each row with the day of its run; those that were not run now are taken from the last result."""
+    kept = RESULTS / "broken_trainings.json"
+    last = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+    earlier = last["faults"] if last.get("steps") == told["steps"] else []
+    dated = [{"date": last["machine"]["date"], **row} for row in earlier]
+    dated += [{"date": told["machine"]["date"], **row} for row in rows]
+    by_name = {row["name"]: row for row in dated}
+    return [by_name[fault.name] for fault in FAULTS if fault.name in by_name]
+
+
 def _failed(report: Path) -> dict[str, str]:
     """The first line of each failed item's reason, by its name; the file is pytest's own, written by our command."""
     if not report.is_file():
@@ -146,15 +161,16 @@ def _ended(output: str) -> str:
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    lines = ["| planted | exit code | failed items | reason | named | s |", "| --- | --- | --- | --- | --- | --- |"]
+    lines = ["| planted | exit code | failed items | reason | named | s | run on |", f"|{' --- |' * 7}"]
     for row in rows:
         items = ", ".join(item.removeprefix("test_").replace("_", " ") for item in row["failed"]) or "(ended at once)"
         named = "" if not row["named_by"] else "yes" if row["as_expected"] else "NO"
         if row["exit_code"] == 0:
             items = "none"
         naming = [reason for reason in row["reasons"] if row["named_by"] and re.search(row["named_by"], reason)]
-        told = f"{[*naming, *row['reasons']][0]:.200}"
-        lines.append(f"| {row['name']} | {row['exit_code']} | {items} | {told} | {named} | {row['seconds']:.0f} |")
+        told = "; ".join(f"{reason:.200}" for reason in naming[:1] or row["reasons"])
+        cells = (row["name"], row["exit_code"], items, told, named, round(row["seconds"]), row["date"])
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
 

@@ -33,6 +33,6 @@ def save(name: str, result: Mapping[str, Any], table: str) -> None:
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     about = result["machine"]
-    where = f"{about['cpu']}, {about['cores']} cores, Python {about['python']}, {about['date']}"
+    where = f"{about['cpu']['model']}, {about['cores']} cores, Python {about['python']}, {about['date']}"
     (RESULTS / f"{name}.md").write_text(f"# {name}\n\n{where}\n\n{table}\n", encoding="utf-8")
     print(table)

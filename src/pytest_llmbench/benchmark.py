@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.metrics import MetricRegistry
     from pytest_llmbench.settings import Settings
 
+_log = logging.getLogger("pytest_llmbench")
 _ALIASES = {"tool": "tool_accuracy", "keyword": "keywords"}
 
 
@@ -196,10 +198,13 @@ def case_result(answers: Answers) -> CaseResult:
     )
 
 
-def open_backend(settings: Settings, cases: Sequence[Case] = ()) -> Backend:
+def open_backend(
+    settings: Settings, cases: Sequence[Case] = (), *, strict_option: str = "--llmbench-strict"
+) -> Backend:
     """Load the pair, or reach the server, that the settings name, and prove it sound.
 
     Adapters that were trained on the `cases` are announced, with `benchmark.strict` refused, before the base is loaded.
+    `strict_option` is what the command that the user typed calls that setting.
 
     Raises:
         LLMBenchError: the model, adapter or server cannot be used; the message says what to do.
@@ -207,11 +212,15 @@ def open_backend(settings: Settings, cases: Sequence[Case] = ()) -> Backend:
     if settings.server.url:
         from pytest_llmbench.generation.server import ServerBackend
 
+        if settings.benchmark.strict and cases:
+            _log.warning(
+                "%s: a server does not tell what its adapters were trained on; nothing is refused", strict_option
+            )
         return ServerBackend(settings)
-    return _open_local(settings, cases)
+    return _open_local(settings, cases, strict_option if settings.benchmark.strict else None)
 
 
-def _open_local(settings: Settings, cases: Sequence[Case]) -> Backend:
+def _open_local(settings: Settings, cases: Sequence[Case], refused_by: str | None) -> Backend:
     from pytest_llmbench.generation.local import LocalBackend
     from pytest_llmbench.models.adapters import find_adapters
     from pytest_llmbench.models.attaching import attach
@@ -224,7 +233,7 @@ def _open_local(settings: Settings, cases: Sequence[Case]) -> Backend:
     adapters = find_adapters(
         settings.model.adapters, present(settings.model.adapters_dir), source, verify=settings.model.verify_adapter
     )
-    overlap = check_training_rows(adapters, cases, strict=settings.benchmark.strict) if cases else {}
+    overlap = check_training_rows(adapters, cases, refused_by=refused_by) if cases else {}
     loaded = load_base(source, settings.model)
     attach(loaded, adapters)
     soundness = dataclasses.asdict(prove_sound(loaded)) if adapters else None

@@ -39,6 +39,9 @@ def evaluate(  # noqa: PLR0913  # one argument an option
     server: Annotated[str | None, typer.Option(metavar="URL", help="Ask an OpenAI-compatible server instead.")] = None,
     server_model: Annotated[str | None, typer.Option(metavar="NAME", help="Its name for the base.")] = None,
     server_adapter: Annotated[str | None, typer.Option(metavar="NAME", help="Its name for the fine-tune.")] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse an adapter whose training rows come near to the test set.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an evaluation that was stopped.")] = False,
     report_dir: Annotated[str | None, typer.Option(metavar="DIR", help="Where reports go; reports.")] = None,
     lang: Annotated[Literal["en", "fr"] | None, typer.Option(help="Language of the reports.")] = None,
@@ -67,6 +70,7 @@ def evaluate(  # noqa: PLR0913  # one argument an option
             "generation.do_sample": "false" if _is_zero(temperature) else None,
             "generation.max_new_tokens": max_new_tokens,
             "output.language": lang,
+            "benchmark.strict": "true" if strict else None,
         },
     )
     from pytest_llmbench.cli.answer_count import AnswerCount

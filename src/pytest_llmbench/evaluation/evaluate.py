@@ -81,14 +81,15 @@ def evaluate(settings: Settings, request: EvaluationRequest, progress: Progress)
     Returns the document that the reports show and `evaluation.json` holds.
 
     Raises:
-        UsageError: a file is wrong, with its line, or another evaluation is under way in this report folder.
+        UsageError: a file is wrong, with its line; another evaluation is under way in this report folder; or
+            `benchmark.strict` is set, and an adapter was trained on rows near to the test set.
         LLMBenchError: the model, the adapter or the server cannot be used, or a package is missing.
     """
     asked = _read(request, settings)
     metrics = evaluation_metrics(asked.test)
     settings = settings.model_copy(update={"metrics": settings.metrics.model_copy(update={"cosine_similarity": False})})
     with answers_folder(settings.output.report_dir, resume=request.resume) as folder:
-        backend = open_backend(settings, asked.test)
+        backend = open_backend(settings, asked.test, strict_option="--strict")
         try:
             benchmark = Benchmark(settings, backend, asked.all, metrics, folder=folder, cache=None, progress=progress)
             answers = {case.name: benchmark.answers(case) for case in asked.all}

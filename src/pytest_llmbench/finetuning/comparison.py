@@ -109,7 +109,7 @@ def _last_validation(record: Mapping[str, Any]) -> float | None:
 
 def _validation(record: Mapping[str, Any]) -> str:
     first, last = record["validation"][0], record["validation"][-1]
-    return f"{last['loss']:.3f} (of {first['loss']:.3f})" if last is not first else f"{last['loss']:.3f}"
+    return f"{first['loss']:.3f} → {last['loss']:.3f}" if last is not first else f"{last['loss']:.3f}"
 
 
 def _steps(record: Mapping[str, Any]) -> int | None:
@@ -131,7 +131,7 @@ _FIGURES = (
     _Figure(
         {"en": "Train loss, last", "fr": "Perte, à la fin"}, _last_loss, lambda record: f"{_last_loss(record):.3f}", min
     ),
-    _Figure({"en": "Validation loss, last", "fr": "Perte de validation, à la fin"}, _last_validation, _validation, min),
+    _Figure({"en": "Validation loss", "fr": "Perte de validation"}, _last_validation, _validation, min),
     _number("token_accuracy", {"en": "Token accuracy, last", "fr": "Précision par token, à la fin"}, max),
     _number("entropy", {"en": "Entropy, last", "fr": "Entropie, à la fin"}, None),
     _Figure({"en": "Trainable", "fr": "Entraînables"}, lambda record: record.get("trainable_parameters"), _trainable),

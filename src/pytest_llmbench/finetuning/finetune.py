@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.errors import ModelError, NotReadyError, UsageError
 from pytest_llmbench.finetuning.fitting_check import expected_memory
-from pytest_llmbench.finetuning.record import outcome, write_record
+from pytest_llmbench.finetuning.record import outcome, save_adapter
 from pytest_llmbench.finetuning.request import FinetuneRequest
 from pytest_llmbench.finetuning.training_rows import DatasetFile, read_beside_suites, read_through
-from pytest_llmbench.models.adapters import CHAT_TEMPLATE
 from pytest_llmbench.models.fitting import known_architecture
 from pytest_llmbench.models.registry import ModelEntry, Preset, load_registry
 from pytest_llmbench.training.adapter_folder import (
@@ -23,10 +22,9 @@ from pytest_llmbench.training.adapter_folder import (
     check_output,
     checkpoint_to_resume,
     checkpoints_of,
-    new_folder,
     training_folder,
 )
-from pytest_llmbench.training.chat_form import PLAIN, agree_on_template
+from pytest_llmbench.training.chat_form import agree_on_template
 from pytest_llmbench.training.sft import Hyperparameters, Training, TrainingStopped, Watch, train
 
 if TYPE_CHECKING:
@@ -102,7 +100,7 @@ def finetune(request: FinetuneRequest, watch: Watch | None = None) -> Finetuned:
             )
             record = _record(request, source, preset, training, files, estimate) | {"template": form}
             if _writes():
-                _write(request, training, record, name=_shareable(request.base, source))
+                save_adapter(training, record, request.output)
                 _clear(checkpoints, keep=request.keep_checkpoints)
     return Finetuned(record, training, tokenizer, loaded.footprint, estimate)
 
@@ -268,14 +266,6 @@ def _quiet() -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-def _write(request: FinetuneRequest, training: Training, record: Mapping[str, Any], *, name: str) -> None:
-    with new_folder(request.output) as folder:
-        _save_adapter(training, folder, name=name)
-        if record["template"] == "plain":
-            (folder / CHAT_TEMPLATE).write_text(PLAIN, encoding="utf-8")
-        write_record(folder, request.output.name, record)
-
-
 def _clear(checkpoints: Path, *, keep: bool) -> None:
     import shutil
 
@@ -286,18 +276,6 @@ def _clear(checkpoints: Path, *, keep: bool) -> None:
 def _shareable(spec: str, source: Source) -> str:
     """The base's name without a path of this machine: an alias or hub id as given, a file or folder by its name."""
     return source.name if Path(spec).exists() else spec
-
-
-def _save_adapter(training: Training, folder: Path, *, name: str) -> None:
-    import torch
-    from peft import get_peft_model_state_dict
-
-    model = training.model
-    model.peft_config["default"].base_model_name_or_path = name
-    # False: "auto" would ask the hub whether the base's vocabulary has grown
-    trained = get_peft_model_state_dict(model, save_embedding_layers=False)
-    halved = {key: weights.to(torch.float16) for key, weights in trained.items()}
-    model.save_pretrained(folder, state_dict=halved, save_embedding_layers=False)
 
 
 def _record(

@@ -1,4 +1,4 @@
-"""What is written beside an adapter: where it came from, how its training went, and a README that says so."""
+"""An adapter's folder: its weights, where it came from, how its training went, and a README that says so."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.models.adapters import TRAINING_RECORD
+from pytest_llmbench.models.adapters import CHAT_TEMPLATE, TRAINING_RECORD, training_record
+from pytest_llmbench.training.adapter_folder import new_folder
+from pytest_llmbench.training.chat_form import PLAIN
 
 if TYPE_CHECKING:
     from pytest_llmbench.training.sft import Training
@@ -47,6 +49,7 @@ def outcome(training: Training, estimate: int | None) -> dict[str, Any]:
             "smallest": min(gradients.values(), default=None),
             "largest": max(gradients.values(), default=None),
         },
+        "validation": [dataclasses.asdict(validation) for validation in training.validations],
         "steps": [dataclasses.asdict(step) for step in training.steps],
         "versions": _versions(),
     }
@@ -62,11 +65,31 @@ def _versions() -> dict[str, str | None]:
     return installed
 
 
-def write_record(folder: Path, name: str, record: Mapping[str, Any]) -> None:
-    """Write the record and a README for people into an adapter's folder."""
+def save_adapter(training: Training, record: Mapping[str, Any], output: Path) -> None:
+    """Write a trained adapter's folder, whole or not at all, with its record and a README for people.
+
+    Raises:
+        NotReadyError: the disk is full, or the folder cannot be written.
+    """
     text = json.dumps(record, ensure_ascii=False, indent=2) + "\n"
-    (folder / TRAINING_RECORD).write_text(text, encoding="utf-8")
-    (folder / "README.md").write_text(_readme(name, record), encoding="utf-8")
+    with new_folder(output) as folder:
+        _save_weights(training, folder, base=record["base_spec"])
+        if record["template"] == "plain":
+            (folder / CHAT_TEMPLATE).write_text(PLAIN, encoding="utf-8")
+        (folder / TRAINING_RECORD).write_text(text, encoding="utf-8")
+        (folder / "README.md").write_text(_readme(output.name, record), encoding="utf-8")
+
+
+def _save_weights(training: Training, folder: Path, *, base: str) -> None:
+    import torch
+    from peft import get_peft_model_state_dict
+
+    model = training.model
+    model.peft_config["default"].base_model_name_or_path = base
+    # False: "auto" would ask the hub whether the base's vocabulary has grown
+    trained = get_peft_model_state_dict(model, save_embedding_layers=False)
+    halved = {key: weights.to(torch.float16) for key, weights in trained.items()}
+    model.save_pretrained(folder, state_dict=halved, save_embedding_layers=False)
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -75,16 +98,9 @@ def read_record(folder: Path) -> dict[str, Any]:
     Raises:
         UsageError: there is none, or it cannot be read.
     """
-    path = folder / TRAINING_RECORD
-    if not path.is_file():
+    if not (folder / TRAINING_RECORD).is_file():
         raise UsageError(f"{folder} has no {TRAINING_RECORD}; give a folder that `llmbench finetune` wrote")
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UsageError(f"{path}: not valid JSON ({error}); train or copy the adapter again") from error
-    if not isinstance(record, dict):
-        raise UsageError(f"{path}: not a training record; train or copy the adapter again")
-    return record
+    return training_record(folder)
 
 
 def _readme(name: str, record: Mapping[str, Any]) -> str:

@@ -70,10 +70,10 @@ def read_beside_suites(request: FinetuneRequest, watch: Watch) -> DatasetFile:
     cases = load_cases(list(request.suites), vocabulary) if request.suites else []
     seen = _Seen()
     if matches := contamination(seen.rows(request.dataset, watch), cases):
-        message = contamination_sentence(matches, request.dataset.name)
+        told = contamination_sentence(matches, request.dataset.name)
         if request.strict:
-            raise UsageError(f"{message}; leave them out, or leave out --strict")
-        logger.warning("%s", message)
+            raise UsageError(f"{told}; leave out those that `llmbench dataset check {request.dataset}` lists")
+        logger.warning("%s; llmbench dataset check %s lists them", told, request.dataset)
     return seen.file(request.dataset)
 
 

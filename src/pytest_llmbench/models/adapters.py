@@ -129,8 +129,8 @@ def read_adapter(path: Path) -> Adapter:
     )
 
 
-def training_record(path: Path) -> Mapping[str, Any]:
-    """What the training wrote beside an adapter; empty where it wrote nothing.
+def training_record(path: Path) -> dict[str, Any]:
+    """What the training wrote into an adapter's folder; empty where it wrote nothing, as other tools do.
 
     Raises:
         AdapterError: the record cannot be read.
@@ -179,7 +179,7 @@ def _newest(folder: Path, source: Source, *, verify: bool) -> Adapter | None:
     return None
 
 
-def _read_json(path: Path) -> Mapping[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise AdapterError(f"{path.parent} is not an adapter folder: it has no {path.name}")
     try:

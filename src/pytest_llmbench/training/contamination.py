@@ -63,7 +63,7 @@ def contamination_sentence(matches: Sequence[Match], dataset: str) -> str:
     worst = max(matches, key=lambda match: match.similarity)
     return (
         f"{len(matches)} rows of {dataset} ask what the cases ask, so their answers measure memory; the nearest: "
-        f"{worst.text!r:.80} and {worst.case} ({worst.similarity:.0%}); llmbench dataset check {dataset} lists them"
+        f"{worst.text!r:.80} and {worst.case} ({worst.similarity:.0%})"
     )
 
 

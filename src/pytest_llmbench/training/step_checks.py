@@ -22,8 +22,8 @@ def loss_faults(steps: Sequence[Step], *, least_fall: float, learning_rate: floa
     """
     if not steps:
         return ["no step was logged"]
-    if broken := next((step for step in steps if not math.isfinite(step.loss)), None):
-        return [f"the loss is {broken.loss} at step {broken.step}: the learning rate of {learning_rate:g} is too high"]
+    if fault := _hopeless(steps, learning_rate):
+        return [fault]
     size = max(1, len(steps) // _END)
     start, last = steps[0].loss, fmean(step.loss for step in steps[-size:])
     first = fmean(step.loss for step in steps[:size])
@@ -38,6 +38,16 @@ def loss_faults(steps: Sequence[Step], *, least_fall: float, learning_rate: floa
     if worst.loss > _RISEN * start:
         return [f"{fell}, and {rose}: {too_high}"]
     return [f"{fell}: it learns too little (learning rate {learning_rate:g}, {steps[-1].of} steps)"]
+
+
+def _hopeless(steps: Sequence[Step], learning_rate: float) -> str | None:
+    """What makes the course of the loss say nothing: no rate to learn at, or a loss that is no number."""
+    if all(step.learning_rate == 0 for step in steps):
+        return "the learning rate is 0 at every step: nothing is learnt"
+    broken = next((step for step in steps if not math.isfinite(step.loss)), None)
+    if broken is None:
+        return None
+    return f"the loss is {broken.loss} at step {broken.step}: the learning rate of {learning_rate:g} is too high"
 
 
 def gradient_faults(peaks: Mapping[str, float]) -> list[str]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from command_line import llmbench
-from evaluation_project import ROWS, make_project
+from evaluation_project import ROWS, make_project, write
+from typer.testing import Result
 
 _PLAIN = ("--quantization", "none", "--device", "cpu")
 
@@ -57,6 +60,55 @@ def test_evaluate_gives_programs_the_document(project: Path) -> None:
     assert document["metadata"]["generation"]["temperature"] == 0
     assert document["metadata"]["questions"] == 3
     assert document["forgetting"] is None
+
+
+@pytest.fixture
+def knowing(project: Path, tmp_path: Path) -> Path:
+    """The adapter with a record that says it was trained on a question of the test set."""
+    folder = Path(shutil.copytree(project / "adapter", tmp_path / "knowing"))
+    rows = write(folder / "rows.jsonl", *({"prompt": text, "completion": "oui"} for text in (ROWS[1][0], "bonjour")))
+    dataset = {"name": rows.name, "sha256": hashlib.sha256(rows.read_bytes()).hexdigest(), "rows": 2}
+    write(folder / "llmbench_training.json", {"dataset": dataset})
+    return folder
+
+
+def evaluated(project: Path, adapter: Path, *options: str) -> Result:
+    return llmbench(
+        "evaluate", project / "test.jsonl", "--base", project / "base", "--adapter", adapter, *_PLAIN, "--general",
+        "none", "--max-new-tokens", "6", "--batch-size", "4", *options,
+    )  # fmt: skip
+
+
+def test_strict_refuses_an_adapter_trained_on_the_test_set_before_the_base_is_loaded(
+    project: Path, knowing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_llmbench.models.loading.load_base", lambda *_: pytest.fail("loaded"))
+    result = evaluated(project, knowing, "--strict")
+    assert result.exit_code == 2
+    assert "1 rows of rows.jsonl ask what" in result.stderr
+    assert "or leave --strict (benchmark.strict) out" in result.stderr
+    assert not [path for path in (tmp_path / "reports").rglob("*") if path.is_file()]
+
+
+def test_without_strict_it_is_announced_once_and_the_report_says_so_once(
+    project: Path, knowing: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    result = evaluated(project, knowing)
+    assert result.exit_code == 0, result.output
+    assert [record.getMessage() for record in caplog.records if "rows.jsonl" in record.getMessage()] == [
+        next(line for line in caplog.messages if line.startswith("adapter finetuned: 1 rows of rows.jsonl ask what"))
+    ]
+    document = json.loads(Path("reports/evaluation.json").read_text(encoding="utf-8"))
+    assert document["metadata"]["backend"]["training_rows"]["finetuned"]["rows_near_cases"] == 1
+    assert result.stdout.count("rows.jsonl") == 1
+
+
+def test_strict_says_that_a_server_does_not_tell_the_training_rows(
+    project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    result = llmbench("evaluate", project / "test.jsonl", "--server", "http://127.0.0.1:9/v1", "--strict")
+    assert result.exit_code == 3
+    assert "--strict: a server does not tell what its adapters were trained on; nothing is refused" in caplog.messages
 
 
 def test_a_context_prompt_without_chunks_is_refused(project: Path) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from tiny_models import WORDS, save, save_adapter
+from tiny_models import save, save_adapter, tiny_llama
 
 from pytest_llmbench.records import Completion
 from pytest_llmbench.settings import Settings
@@ -36,19 +36,9 @@ class Count:
 def make_project(folder: Path) -> Path:
     """Write `base`, `adapter`, `test.jsonl`, `chunks.jsonl` and `general.jsonl` into the folder."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(WORDS),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        initializer_range=0.3,
-    )
-    save(LlamaForCausalLM(config), folder / "base")
+    save(tiny_llama(), folder / "base")
     save_adapter(folder / "base", folder / "adapter", init_lora_weights=False)
     write(folder / "test.jsonl", *({"prompt": prompt, "completion": answer, "tool": "x"} for prompt, answer in ROWS))
     write(folder / "chunks.jsonl", {"text": "ouvre chrome puis ferme chrome"}, {"text": "monte le son"})

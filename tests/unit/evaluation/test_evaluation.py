@@ -198,6 +198,6 @@ def test_a_wrong_file_is_told_before_the_model_is_loaded(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "bad.jsonl", {"texte": "bonjour"})
-    monkeypatch.setattr("pytest_llmbench.evaluation.evaluate.open_backend", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr("pytest_llmbench.evaluation.evaluate.open_backend", lambda *_, **__: pytest.fail("loaded"))
     with pytest.raises(UsageError, match=message):
         evaluate(settings, dataclasses.replace(request_of, **changed), Count())

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -197,11 +198,14 @@ def test_rows_that_the_suites_ask_are_told_and_refused_when_strict(
     asked = rows()[7]["prompt"][0]["content"]
     suite = tmp_path / "suite.yaml"
     suite.write_text(f"category: a\nlanguage: fr\ncases:\n  - {{id: b, prompt: {asked}}}\n", encoding="utf-8")
-    with pytest.raises(UsageError, match=rf"rows of rows\.jsonl ask what the cases ask.*{asked}"):
+    with pytest.raises(
+        UsageError,
+        match=rf"rows of rows\.jsonl ask what the cases ask.*{asked}.*; leave out those that `llmbench dataset check",
+    ):
         finetune(request_with(suites=[suite], strict=True))
     with caplog.at_level(logging.WARNING, "pytest_llmbench"):
         finetune(request_with({"steps": 1}, suites=[suite]))
-    assert "rows of rows.jsonl ask what the cases ask" in caplog.text
+    assert re.search(r"rows of rows\.jsonl ask what the cases ask.*; llmbench dataset check .* lists them", caplog.text)
 
 
 def test_a_gated_model_is_told_at_once(request_with: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,7 +79,7 @@ def test_validation_losses_are_compared_and_drawn_where_there_are_any(
         (folder / "llmbench_training.json").write_text(json.dumps(record), encoding="utf-8")
     trainings = read_trainings(folders)
     lines = {line.title: (*line.values, line.best) for line in table(trainings)}
-    assert lines["Validation loss, last"] == ("0.900 (of 3.000)", "1.100 (of 3.000)", "tiny")
+    assert lines["Validation loss"] == ("3.000 → 0.900", "3.000 → 1.100", "tiny")
     assert "validation set" in notes(trainings)[0]
     draw_comparison(trainings, tmp_path / "curves.png")
     assert [line.get_label() for line in drawn[0].axes[0].lines] == [

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_models import WORDS, save, save_adapter
+from tiny_models import save, save_adapter, tiny_llama
 
 from pytest_llmbench.models.sources import Source, resolve
 from pytest_llmbench.settings import Settings
@@ -31,19 +31,8 @@ def settings_with() -> Callable[..., Settings]:
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Llama of two layers, saved with a word tokenizer that has no padding token."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
     folder = tmp_path_factory.mktemp("models") / "tiny-llama"
-    config = LlamaConfig(
-        vocab_size=len(WORDS),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        initializer_range=0.3,
-    )
-    save(LlamaForCausalLM(config), folder)
+    save(tiny_llama(), folder)
     return folder
 
 

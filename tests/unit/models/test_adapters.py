@@ -105,6 +105,7 @@ def test_a_base_moved_to_another_folder_is_known_by_its_name(tmp_path: Path) -> 
         ("adapter_model.safetensors", b"\x02" + bytes(7) + b"{]" + bytes(16), "corrupt"),
         ("adapter_model.safetensors", b"\x02" + bytes(7) + b"{}", "no tensors"),
         ("llmbench_training.json", b"{", "not valid JSON"),
+        ("llmbench_training.json", b"[]", "not a JSON object"),
     ],
 )
 def test_a_half_written_adapter_is_refused(tmp_path: Path, file: str, content: bytes, message: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from tiny_models import save, tiny_llama
 
 from pytest_llmbench.errors import ModelError, NotReadyError
 from pytest_llmbench.models.loading import choose_device, load_base
@@ -58,13 +59,8 @@ def test_the_tokenizer_pads_on_the_left_with_the_end_token_when_it_has_no_other(
 
 
 def test_layers_of_odd_shapes_answer_in_nf4_too(tmp_path: Path, settings_with: Build) -> None:
-    from tiny_models import WORDS, save
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    config = LlamaConfig(
-        vocab_size=len(WORDS), hidden_size=48, intermediate_size=72, num_hidden_layers=1, num_attention_heads=3
-    )
-    save(LlamaForCausalLM(config), tmp_path / "odd")
+    odd = {"hidden_size": 48, "intermediate_size": 72, "num_attention_heads": 3, "num_key_value_heads": 3}
+    save(tiny_llama(num_hidden_layers=1, initializer_range=0.02, **odd), tmp_path / "odd")
     loaded = load_base(resolve(str(tmp_path / "odd")), settings_with().model)
     with torch.no_grad():
         assert loaded.model(torch.tensor([[0, 1, 2]])).logits.isfinite().all()

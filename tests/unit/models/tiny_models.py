@@ -12,6 +12,21 @@ from pytest_llmbench.models.quiet import quiet_libraries
 WORDS = ["bonjour", "ouvre", "chrome", "puis", "monte", "le", "son", "baisse", "ferme", "<end>", "<unk>", "!", ".", ","]
 
 
+def tiny_llama(vocabulary: int = len(WORDS), **changed: Any) -> Any:
+    """A Llama with random weights, two layers and so many tokens; any field of its configuration may be changed."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    shape = {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "initializer_range": 0.3,  # with the usual 0.02 its logits are too small to be moved
+    }
+    return LlamaForCausalLM(LlamaConfig(vocab_size=vocabulary, **{**shape, **changed}))
+
+
 def save(model: Any, folder: Path) -> None:
     """Save a model with the word tokenizer."""
     from tokenizers import Tokenizer

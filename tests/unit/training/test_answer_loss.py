@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from tiny_models import tiny_llama
 
 from pytest_llmbench.training.answer_loss import answer_loss
 
@@ -14,15 +14,7 @@ IGNORED = -100
 @pytest.fixture(scope="module")
 def model() -> Any:
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=50,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-    )
-    return LlamaForCausalLM(config)
+    return tiny_llama(50, hidden_size=16, intermediate_size=32, num_attention_heads=2, initializer_range=0.02)
 
 
 @pytest.fixture

@@ -53,13 +53,13 @@ def test_an_earlier_turn_and_a_reference_count_too() -> None:
     assert (match.kind, match.asked) == ("same", "monte le son")
 
 
-def test_what_is_told_names_the_nearest_row_and_where_all_are_listed() -> None:
+def test_what_is_told_names_the_nearest_row() -> None:
     matches = contamination(
         [new_row("allumes la lumière dans la cuisine", "Oui."), new_row(CASE.prompt, "Oui.")], [CASE]
     )
     told = contamination_sentence(matches, "my.jsonl")
     assert told.startswith("2 rows of my.jsonl ask what the cases ask")
-    assert "'allume la lumière de la cuisine' and c/1 (100%); llmbench dataset check my.jsonl" in told
+    assert told.endswith("'allume la lumière de la cuisine' and c/1 (100%)")
 
 
 def test_without_cases_nothing_is_contaminated() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -33,6 +34,12 @@ def test_a_loss_that_blew_up_and_came_back_is_told() -> None:
 
 def test_a_loss_that_is_no_number_is_told() -> None:
     assert faults([4, 3, math.nan, 2]) == ["the loss is nan at step 3: the learning rate of 0.002 is too high"]
+
+
+def test_a_learning_rate_of_zero_is_told_whatever_the_batches_differ_by() -> None:
+    steps = [dataclasses.replace(step, learning_rate=0.0) for step in course([4.2, 5.4, 4.8, 4.7])]
+    told = loss_faults(steps, least_fall=0.5, learning_rate=0.002)
+    assert told == ["the learning rate is 0 at every step: nothing is learnt"]
 
 
 def test_matrices_without_a_gradient_are_named() -> None:

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tiny_models import tiny_llama
+
 TEMPLATE = (
     "{% for message in messages %}<{{ message['role'] }}> {{ message['content'] }} "
     "{% if message['role'] == 'assistant' %}<end> {% endif %}{% endfor %}"
@@ -23,24 +25,15 @@ def save_tiny_model(folder: Path) -> Path:
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import WhitespaceSplit
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     from pytest_llmbench.models.quiet import quiet_libraries
 
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(WORDS),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        initializer_range=0.3,  # with the usual 0.02 its logits are too small to be moved
-    )
     words = Tokenizer(WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="<unk>"))  # noqa: S106
     words.pre_tokenizer = WhitespaceSplit()
     with quiet_libraries():
-        LlamaForCausalLM(config).save_pretrained(folder)
+        tiny_llama(len(WORDS)).save_pretrained(folder)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>", eos_token="<end>")  # noqa: S106
     tokenizer.add_special_tokens({"pad_token": "<end>"})
     tokenizer.chat_template = TEMPLATE
