@@ -6,19 +6,20 @@ import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pytest_llmbench.cli.dataset_text import show_file, show_findings, show_split, split_json, verdict
+from pytest_llmbench.cli.dataset_text import made_json, show_findings, show_made, show_split, split_json, verdict
 from pytest_llmbench.cli.settings_options import Json
 from pytest_llmbench.errors import UsageError
 
 if TYPE_CHECKING:
     from pytest_llmbench.cases import Case
     from pytest_llmbench.datasets.files import Limit
+    from pytest_llmbench.datasets.progress import OnProgress
 
 dataset = typer.Typer(no_args_is_help=True, help="Make, validate, split and check training sets.")
 
@@ -75,6 +76,7 @@ def generate(  # noqa: PLR0913  # one argument an option
     from pytest_llmbench.datasets.files import write_rows, write_sides
     from pytest_llmbench.datasets.making import Order, Writer, make
     from pytest_llmbench.datasets.outputs import refuse_same_files, side_paths
+    from pytest_llmbench.datasets.progress import counted
     from pytest_llmbench.training.phrasing import FRENCH, load_phrasing
     from pytest_llmbench.training.splitting import parse_shares, split_rows
 
@@ -102,45 +104,30 @@ def generate(  # noqa: PLR0913  # one argument an option
         seed=seed,
         writer=Writer(server, journal, model, key, concurrency) if server else None,
     )
-    with _progress("asking the model") as progress:
-        made = make(order, progress)
-    told: dict[str, object] = {"source": made.origin, "rows": len(made.rows)}
-    if split:
-        sides = split_rows(made.rows, parts, seed=seed)
-        files = write_sides(made.rows, sides, output)
-        told |= split_json(sides, files)
-    else:
-        write_rows(output, made.rows)
-        told |= {"files": {"rows": {"path": str(output), "rows": len(made.rows)}}}
-    notes = list(made.notes)
-    if heldout is not None and made.heldout:
-        write_rows(heldout, made.heldout)
-        told["heldout"] = {"path": str(heldout), "rows": len(made.heldout)}
-    elif heldout is not None:
-        notes.append(f"{heldout} was not written: only of rows that are made from templates some are held out")
-    elif made.heldout:
-        notes.append(f"{len(made.heldout)} rows are held out and written nowhere; --heldout JSONL writes them")
+    sides, files = None, {"rows": output}
+    with _ended_by_signals(), _progress() as on_progress, make(order, on_progress) as made:
+        if split:
+            sides = split_rows(counted(made.rows, on_progress, "splitting"), parts, seed=seed)
+            files = write_sides(counted(made.rows, on_progress, "writing"), sides, output)
+        else:
+            write_rows(output, counted(made.rows, on_progress, "writing"))
+        if heldout is not None and made.heldout:
+            write_rows(heldout, made.heldout)
     if as_json:
-        told |= {"notes": notes, "replaced": [str(path) for path in replaced]}
+        told = made_json(made, sides, files, heldout) | {"replaced": [str(path) for path in replaced]}
         typer.echo(json.dumps(told, ensure_ascii=False, indent=2))
-        return
-    if split:
-        show_split(sides, files, replaced)
     else:
-        show_file(output, f"{len(made.rows)} rows", replaced)
-    if heldout is not None and made.heldout:
-        show_file(heldout, f"{len(made.heldout)} rows held out", replaced)
-    for note in notes:
-        typer.echo(f"  {note}")
+        show_made(made, sides, files, heldout, replaced)
 
 
 @dataset.command()
 def validate(file: File, *, as_json: Json = False) -> None:
     """Read a dataset of any form and size, and tell what it holds; wrong rows end with exit code 2 and their lines."""
     from pytest_llmbench.datasets.files import validate
+    from pytest_llmbench.datasets.progress import reading
 
-    with _progress("reading", file) as progress:
-        summary = validate(file, progress)
+    with _progress() as on_progress:
+        summary = validate(file, reading(file, on_progress))
     if as_json:
         typer.echo(json.dumps(summary.to_json(), ensure_ascii=False, indent=2))
         return
@@ -166,11 +153,13 @@ def split(
     """Split a dataset into train, val and test, nearly equal questions on one side."""
     from pytest_llmbench.datasets.files import split_file
     from pytest_llmbench.datasets.outputs import side_paths
+    from pytest_llmbench.datasets.progress import reading
     from pytest_llmbench.training.splitting import parse_shares
 
     parts = parse_shares(shares)
     replaced = _there(side_paths(output or file, parts).values())
-    with _progress("splitting", file) as progress:
+    with _ended_by_signals(), _progress() as on_progress:
+        progress = reading(file, on_progress, "splitting")
         sides, files = split_file(file, output or file, shares=parts, seed=seed, progress=progress)
     if as_json:
         told = split_json(sides, files) | {"replaced": [str(path) for path in replaced]}
@@ -201,10 +190,12 @@ def check(
 ) -> None:
     """Look for duplicates, over-long rows, a template that does not fit, and rows that the suites ask."""
     from pytest_llmbench.datasets.files import check
+    from pytest_llmbench.datasets.progress import reading
     from pytest_llmbench.training.template_checks import Finding
 
     cases = _cases(suites, vocabulary)
-    with _progress("checking", file) as progress:
+    with _progress() as on_progress:
+        progress = reading(file, on_progress, "checking")
         checked = check(file, cases=cases, model=model, max_length=max_length, progress=progress)
     findings = [*([] if cases else [Finding("warning", "contamination", _NO_SUITE)]), *checked.findings]
     if as_json:
@@ -248,21 +239,34 @@ def _cases(suites: Path | None, vocabulary: Path) -> Sequence[Case]:
 
 
 @contextlib.contextmanager
-def _progress(what: str, file: Path | None = None) -> Iterator[Callable[..., None]]:
-    """A bar on a terminal, nothing elsewhere. It is told how much is done, and of how much where no file says it."""
+def _progress() -> Iterator[OnProgress]:
+    """A bar for each thing that is done, on a terminal; nothing elsewhere."""
     import sys
 
     if not sys.stderr.isatty():
         yield lambda *_: None
         return
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
-    size = file.stat().st_size if file is not None and file.is_file() else None
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=size)
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        known: dict[str, TaskID] = {}
 
-        def tell(done: int, of: int | None = size) -> None:
-            bar.update(task, completed=done, total=of)
+        def tell(what: str, done: int, of: int | None) -> None:
+            if what not in known:
+                known[what] = bars.add_task(what, total=of)
+            bars.update(known[what], completed=done)
 
         yield tell
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """`kill` ends the work as cleanly as Ctrl-C: nothing half-written stays."""
+    import signal
+
+    usual = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, usual)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
+    from pytest_llmbench.datasets.making import Made
     from pytest_llmbench.training.splitting import Split
     from pytest_llmbench.training.template_checks import Finding
 
@@ -29,7 +30,43 @@ def split_json(sides: Split, files: Mapping[str, Path]) -> dict[str, object]:
     }
 
 
-def show_file(path: Path, rows: str, replaced: Collection[Path]) -> None:
+def made_json(made: Made, sides: Split | None, files: Mapping[str, Path], heldout: Path | None) -> dict[str, object]:
+    """A set that was made as `--json` prints it."""
+    told: dict[str, object] = {"source": made.origin, "rows": len(made.rows)}
+    if sides:
+        told |= split_json(sides, files)
+    else:
+        told |= {"files": {name: {"path": str(path), "rows": len(made.rows)} for name, path in files.items()}}
+    if heldout is not None and made.heldout:
+        told["heldout"] = {"path": str(heldout), "rows": len(made.heldout)}
+    return told | {"notes": _notes(made, heldout)}
+
+
+def show_made(
+    made: Made, sides: Split | None, files: Mapping[str, Path], heldout: Path | None, replaced: Collection[Path]
+) -> None:
+    """The files of a set that was made, and what was left out of it."""
+    if sides:
+        show_split(sides, files, replaced)
+    else:
+        for path in files.values():
+            _show_file(path, f"{len(made.rows)} rows", replaced)
+    if heldout is not None and made.heldout:
+        _show_file(heldout, f"{len(made.heldout)} rows held out", replaced)
+    for note in _notes(made, heldout):
+        typer.echo(f"  {note}")
+
+
+def _notes(made: Made, heldout: Path | None) -> list[str]:
+    if heldout is not None and not made.heldout:
+        told = f"{heldout} was not written: only of rows that are made from templates some are held out"
+        return [*made.notes, told]
+    if heldout is None and made.heldout:
+        return [*made.notes, f"{len(made.heldout)} rows are held out and written nowhere; --heldout JSONL writes them"]
+    return list(made.notes)
+
+
+def _show_file(path: Path, rows: str, replaced: Collection[Path]) -> None:
     """A file that was written, and whether another one was there."""
     typer.echo(f"{path}: {rows}" + (", in place of the file that was there" if path in replaced else ""))
 
@@ -41,7 +78,7 @@ def show_split(sides: Split, files: Mapping[str, Path], replaced: Collection[Pat
     sizes = dict(zip(SIDES, sides.sizes, strict=True))
     total = sum(sides.sizes)
     for side, path in files.items():
-        show_file(path, f"{sizes[side]} rows ({sizes[side] / total:.1%})", replaced)
+        _show_file(path, f"{sizes[side]} rows ({sizes[side] / total:.1%})", replaced)
     typer.echo(f"  {sides.clusters} groups of near questions stay together, the largest has {sides.largest} rows")
     if any(abs(size - target) > _OVERFULL * total for size, target in zip(sides.sizes, sides.targets, strict=True)):
         typer.echo("  the shares could not be met: the groups are too large; more varied questions would help")

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.cases import load_vocabulary
+from pytest_llmbench.datasets.progress import OnProgress, reading
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.training.asking import Assignment, about_chunk, about_tool, again, like_row, read_answer
 from pytest_llmbench.training.chunks import read_chunks
 from pytest_llmbench.training.overlap import bare
+from pytest_llmbench.training.record_files import Progress
 from pytest_llmbench.training.row_forms import answer_text, new_row
-from pytest_llmbench.training.rows import read_rows
+from pytest_llmbench.training.rows import stream_rows
+from pytest_llmbench.training.spool import Computed, shuffled, spooled
 from pytest_llmbench.training.writers import AnswerJournal
 
 if TYPE_CHECKING:
@@ -32,34 +36,34 @@ Subject = tuple[Callable[[int], Assignment], RowMaker]
 Job = tuple[Assignment, RowMaker]
 
 
-def write(
-    order: Order, origin: Origin, on_answer: Callable[[int, int], None]
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """The rows that the model wrote, and notes on what was refused.
+def write(order: Order, origin: Origin, on_progress: OnProgress) -> tuple[list[dict[str, Any]], list[str]]:
+    """The rows that the model wrote, and notes on what was refused. The source is kept on disk, the answers are not.
 
     Raises:
         UsageError: no server is named, or the source is wrong.
         ServerError: the server is gone; its answers so far are in the journal.
+        NotReadyError: the temporary folder is full.
     """
     from pytest_llmbench.training.writers import ask_all
 
     writer = order.writer
     if writer is None:
         raise UsageError("--method llm needs the --server that writes the rows, such as http://127.0.0.1:8000")
-    jobs = _jobs(list(_subjects(order, origin)), order.count, order.seed)
-    done = itertools.count(1)
-    journal = _CountingJournal(writer.journal)
-    answers = ask_all(
-        [assignment for assignment, _ in jobs],
-        url=writer.url,
-        model=writer.model,
-        key=writer.key,
-        seed=order.seed,
-        journal=journal,
-        concurrency=writer.concurrency,
-        on_answer=lambda: on_answer(next(done), len(jobs)),
-    )
-    rows, notes = _read(jobs, answers)
+    with _subjects(order, origin, reading(order.source, on_progress)) as subjects:
+        jobs = _jobs(subjects, order.count, order.seed)
+        done = itertools.count(1)
+        journal = _CountingJournal(writer.journal)
+        answers = ask_all(
+            Computed(len(jobs), lambda place: jobs[place][0]),
+            url=writer.url,
+            model=writer.model,
+            key=writer.key,
+            seed=order.seed,
+            journal=journal,
+            concurrency=writer.concurrency,
+            on_answer=lambda: on_progress("asking the model", next(done), len(jobs)),
+        )
+        rows, notes = _read(jobs, answers)
     answered = sum(answer is not None for answer in answers)
     return rows, notes + _kept(writer.journal, answered, answered - journal.added)
 
@@ -86,21 +90,23 @@ def _kept(journal: Path, answered: int, reused: int) -> list[str]:
     return [f"the model's answers are kept in {journal}, where the same command finds them; {anew}"]
 
 
-def _subjects(order: Order, origin: Origin) -> Iterator[Subject]:
+@contextlib.contextmanager
+def _subjects(order: Order, origin: Origin, progress: Progress) -> Iterator[Sequence[Subject]]:
+    """What the model is asked about, on disk while in the `with`."""
+
     def plain(question: str, answer: str) -> dict[str, Any]:
         return new_row(question, answer, order.system, kind="llm")
 
     match origin:
         case "chunks":
-            for chunk in read_chunks(order.source):
-                yield functools.partial(about_chunk, chunk.title, chunk.text), plain
+            with spooled((chunk.title, chunk.text) for chunk in read_chunks(order.source, progress)) as chunks:
+                yield Computed(len(chunks), lambda place: (functools.partial(about_chunk, *chunks[place]), plain))
         case "rows":
-            for row in read_rows(order.source):
-                yield _rephrasing(row)
+            with spooled(numbered.row for numbered in stream_rows(order.source, progress)) as rows:
+                yield Computed(len(rows), lambda place: _rephrasing(rows[place]))
         case "templates" | "vocabulary":
             tools = load_vocabulary(order.source if origin == "vocabulary" else order.vocabulary).tools
-            for tool, terms in tools.items():
-                yield functools.partial(about_tool, tool, terms), plain
+            yield [(functools.partial(about_tool, tool, terms), plain) for tool, terms in tools.items()]
 
 
 def _rephrasing(row: dict[str, Any]) -> Subject:
@@ -112,25 +118,26 @@ def _rephrasing(row: dict[str, Any]) -> Subject:
     return functools.partial(like_row, question["content"], answer), to_row
 
 
-def _jobs(subjects: list[Subject], count: int | None, seed: int) -> list[Job]:
+def _jobs(subjects: Sequence[Subject], count: int | None, seed: int) -> Sequence[Job]:
     """What is asked for, evenly over the subjects."""
-    random.Random(f"{seed}/subjects").shuffle(subjects)  # noqa: S311 - reproducible on purpose, nothing secret
-    if count is None:
-        return [(ask(_ROWS_A_TIME), to_row) for ask, to_row in subjects]
-    wanted = math.ceil(count * _SPARE)
-    each = min(_MOST_A_TIME, math.ceil(wanted / max(len(subjects), 1)))
-    jobs: list[Job] = []
-    for series in itertools.count(1):
-        for ask, to_row in subjects:
-            if len(jobs) * each >= wanted:
-                return jobs
-            jobs.append((ask(each) if series == 1 else again(ask(each), series), to_row))
-        if not subjects:
-            return jobs
-    return jobs
+    rng = random.Random(f"{seed}/subjects")  # noqa: S311 - reproducible on purpose, nothing secret
+    order = shuffled(len(subjects), rng)
+    if count is None or not subjects:
+        each, jobs = _ROWS_A_TIME, len(subjects)
+    else:
+        wanted = math.ceil(count * _SPARE)
+        each = min(_MOST_A_TIME, math.ceil(wanted / len(subjects)))
+        jobs = math.ceil(wanted / each)
+
+    def job(place: int) -> Job:
+        series, turn = divmod(place, len(subjects))
+        ask, to_row = subjects[order[turn]]
+        return again(ask(each), series + 1) if series else ask(each), to_row
+
+    return Computed(jobs, job)
 
 
-def _read(jobs: list[Job], answers: list[str | None]) -> tuple[list[dict[str, Any]], list[str]]:
+def _read(jobs: Sequence[Job], answers: list[str | None]) -> tuple[list[dict[str, Any]], list[str]]:
     rows: list[dict[str, Any]] = []
     refused: Counter[str] = Counter()
     seen: set[str] = set()

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pytest_llmbench.cases import Case, load_vocabulary
 from pytest_llmbench.datasets.by_model import write
+from pytest_llmbench.datasets.progress import OnProgress, reading
 from pytest_llmbench.documents import read_yaml
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.training.chunks import Chunk, facts_of, is_chunk, read_chunks
+from pytest_llmbench.training.chunks import Fact, facts_of, is_chunk, read_chunks
 from pytest_llmbench.training.contamination import CaseTexts, contamination
 from pytest_llmbench.training.dataset import KINDS, generate, reserved_prompts
-from pytest_llmbench.training.drafts import Source, draw, fact_source, row_source
+from pytest_llmbench.training.drafts import Refusal, Source, draw, fact_source, row_source
 from pytest_llmbench.training.overlap import bare
 from pytest_llmbench.training.phrasing import Phrasing
-from pytest_llmbench.training.record_files import read_records
+from pytest_llmbench.training.record_files import Progress, read_records
 from pytest_llmbench.training.row_forms import user_text
-from pytest_llmbench.training.rows import read_rows
+from pytest_llmbench.training.rows import stream_rows
+from pytest_llmbench.training.spool import Computed, KnownTexts, spooled
 from pytest_llmbench.training.templates import load_templates
 
 Method = Literal["simple", "augmented", "llm"]
@@ -59,10 +62,13 @@ class Order:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Made:
-    """The rows, in a random order; `heldout` only from templates. `notes` tell what was left out and why."""
+    """The rows, in a random order; `heldout` only from templates. `notes` tell what was left out and why.
+
+    Rows that are drawn from chunks or rows are on disk: a look at one reads it, and going through them needs no memory.
+    """
 
     origin: Origin
-    rows: list[dict[str, Any]]
+    rows: Sequence[dict[str, Any]]
     heldout: list[dict[str, Any]]
     notes: tuple[str, ...]
 
@@ -82,25 +88,28 @@ def origin_of(path: Path) -> Origin:
     return "chunks" if is_chunk(first) else "rows"
 
 
-def make(order: Order, on_answer: Callable[[int, int], None] = lambda _done, _of: None) -> Made:
-    """Make the rows that are ordered; the same order gives the same rows.
+@contextlib.contextmanager
+def make(order: Order, on_progress: OnProgress = lambda _what, _done, _of: None) -> Iterator[Made]:
+    """Make the rows that are ordered, to be used while in the `with`; the same order gives the same rows.
 
-    `on_answer` is told how many of how many questions the model has answered.
+    A source of chunks or rows may have any size: it is copied to the temporary folder and read from there.
 
     Raises:
         UsageError: the source is wrong, or gives no row.
         ServerError: the server of the method `llm` is gone; its answers so far are in the journal.
+        NotReadyError: the temporary folder is full.
     """
     origin = origin_of(order.source)
-    if order.method == "llm":
-        made = _finished(order, origin, *write(order, origin, on_answer))
-    elif origin in ("templates", "vocabulary"):
-        made = _from_templates(order, origin)
-    else:
-        made = _drawn(order, origin)
-    if not made.rows:
-        raise UsageError("; ".join([f"{order.source}: no row could be made", *made.notes]))
-    return made
+    with contextlib.ExitStack() as disk:
+        if order.method == "llm":
+            made = _finished(order, origin, *write(order, origin, on_progress))
+        elif origin in ("templates", "vocabulary"):
+            made = _from_templates(order, origin)
+        else:
+            made = disk.enter_context(_drawn(order, origin, on_progress))
+        if not made.rows:
+            raise UsageError("; ".join([f"{order.source}: no row could be made", *made.notes]))
+        yield made
 
 
 def _from_templates(order: Order, origin: Origin) -> Made:
@@ -124,16 +133,36 @@ def _from_templates(order: Order, origin: Origin) -> Made:
     return Made(origin, rows, [row.to_json(made.system) for row in made.heldout], tuple(notes + _short(rows, order)))
 
 
-def _drawn(order: Order, origin: Origin) -> Made:
-    if origin == "chunks":
-        sources, notes = _fact_sources(order)
-    else:
-        sources, notes = [row_source(row) for row in read_rows(order.source)], []
+@contextlib.contextmanager
+def _drawn(order: Order, origin: Origin, on_progress: OnProgress) -> Iterator[Made]:
     method: Literal["simple", "augmented"] = "simple" if order.method == "simple" else "augmented"
-    drawn = draw(sources, method, order.phrasing, count=order.count, seed=order.seed, refused=_refusing(order.cases))
-    if drawn.repeated:
-        notes.append(f"{drawn.repeated} left out that another row asks already")
-    return Made(origin, drawn.rows, [], tuple(notes + _near(drawn.refused) + _short(drawn.rows, order)))
+    with contextlib.ExitStack() as disk:
+        with _sources(order, origin, reading(order.source, on_progress)) as (sources, notes):
+            drawing = draw(
+                sources,
+                method,
+                order.phrasing,
+                count=order.count,
+                seed=order.seed,
+                refused=_refusing(order.cases),
+                on_row=lambda done: on_progress("making rows", done, order.count),
+            )
+            drawn = disk.enter_context(drawing)
+        if drawn.repeated:
+            notes.append(f"{drawn.repeated} left out that another row asks already")
+        yield Made(origin, drawn.rows, [], tuple(notes + _near(drawn.refused) + _short(drawn.rows, order)))
+
+
+@contextlib.contextmanager
+def _sources(order: Order, origin: Origin, progress: Progress) -> Iterator[tuple[Sequence[Source], list[str]]]:
+    """What the file holds, on disk while in the `with`, and notes on what was left out."""
+    if origin == "rows":
+        with spooled(numbered.row for numbered in stream_rows(order.source, progress)) as rows:
+            yield Computed(len(rows), lambda place: row_source(rows[place])), []
+    else:
+        facts = _Facts(order, progress)
+        with spooled(facts) as told:
+            yield Computed(len(told), lambda place: fact_source(_fact(*told[place]), order.system)), facts.notes()
 
 
 def _finished(order: Order, origin: Origin, rows: list[dict[str, Any]], notes: list[str]) -> Made:
@@ -145,31 +174,48 @@ def _finished(order: Order, origin: Origin, rows: list[dict[str, Any]], notes: l
     return Made(origin, kept, [], tuple(notes + _near(len(taken)) + _short(kept, order)))
 
 
-def _refusing(cases: Sequence[Case]) -> Callable[[Mapping[str, Any]], bool]:
-    """Whether a row comes near to a case."""
+def _fact(questions: list[str], answer: str) -> Fact:
+    return Fact(tuple(questions), answer)
+
+
+def _refusing(cases: Sequence[Case]) -> Refusal:
+    """Which of some rows come near to a case."""
     reserved = CaseTexts(cases)
-    return lambda row: bool(reserved.matches([(0, user_text(row))]))
+
+    def refused(rows: Sequence[Mapping[str, Any]]) -> set[int]:
+        return {match.row for match in reserved.matches([(place, user_text(row)) for place, row in enumerate(rows)])}
+
+    return refused
 
 
-def _fact_sources(order: Order) -> tuple[list[Source], list[str]]:
-    sources: list[Source] = []
-    titles: set[str] = set()
-    untitled: list[Chunk] = []
-    silent = 0
-    for chunk in read_chunks(order.source):
-        if chunk.title is None:
-            untitled.append(dataclasses.replace(chunk, text=""))
-            continue
-        facts = list(facts_of(chunk, order.phrasing, first=bare(chunk.title) not in titles))
-        titles.add(bare(chunk.title))
-        silent += not facts
-        sources += [fact_source(fact, order.system) for fact in facts]
-    notes = []
-    if untitled:
-        notes.append(f"{len(untitled)} chunks have no title to ask about (first on line {untitled[0].line}), left out")
-    if silent:
-        notes.append(f"{silent} chunks tell nothing that a question is known for, left out (--method llm asks a model)")
-    return sources, notes
+class _Facts:
+    """The facts of a file of chunks in turn, as questions and answer, and afterwards what was left out."""
+
+    def __init__(self, order: Order, progress: Progress) -> None:
+        self._order = order
+        self._progress = progress
+        self._untitled = self._silent = self._first_untitled = 0
+
+    def __iter__(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        with KnownTexts() as titles:
+            for chunk in read_chunks(self._order.source, self._progress):
+                if chunk.title is None:
+                    self._untitled += 1
+                    self._first_untitled = self._first_untitled or chunk.line
+                    continue
+                facts = list(facts_of(chunk, self._order.phrasing, first=titles.add(bare(chunk.title))))
+                self._silent += not facts
+                yield from ((fact.questions, fact.answer) for fact in facts)
+
+    def notes(self) -> list[str]:
+        notes = []
+        if self._untitled:
+            first = f"first on line {self._first_untitled}"
+            notes.append(f"{self._untitled} chunks have no title to ask about ({first}), left out")
+        if self._silent:
+            silent = f"{self._silent} chunks tell nothing that a question is known for"
+            notes.append(f"{silent}, left out (--method llm asks a model)")
+        return notes
 
 
 def _near(count: int) -> list[str]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import random
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from array import array
+from collections import Counter
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from pytest_llmbench.training.chunks import Fact
@@ -12,14 +15,22 @@ from pytest_llmbench.training.misspelling import misspell
 from pytest_llmbench.training.overlap import bare
 from pytest_llmbench.training.phrasing import Phrasing
 from pytest_llmbench.training.row_forms import new_row
+from pytest_llmbench.training.spool import Computed, KnownTexts, shuffled, spooled
 
 Method = Literal["simple", "augmented"]
 
 _MISSPELT = 8
 """Most misspelt rows a fact gives when a count asks for more than the patterns hold."""
 
+_AT_ONCE = 64
+"""Rows drawn before it is asked which of them are refused."""
+
 RowMaker = Callable[[str, str], dict[str, Any]]
 """Makes the row of a question; the second argument is its kind: question, paraphrase or misspelt."""
+
+
+Refusal = Callable[[Sequence[Mapping[str, Any]]], Container[int]]
+"""Tells the places of those of some rows that are not wanted."""
 
 
 class Source(NamedTuple):
@@ -32,7 +43,7 @@ class Source(NamedTuple):
 class Drawn(NamedTuple):
     """The rows that were made. `repeated` were left out since another row asks the same, `refused` were not wanted."""
 
-    rows: list[dict[str, Any]]
+    rows: Sequence[dict[str, Any]]
     repeated: int
     refused: int
 
@@ -52,6 +63,7 @@ def row_source(row: Mapping[str, Any]) -> Source:
     return Source(Fact((row["prompt"][-1]["content"],), ""), to_row)
 
 
+@contextlib.contextmanager
 def draw(
     sources: Sequence[Source],
     method: Method,
@@ -59,61 +71,97 @@ def draw(
     *,
     count: int | None,
     seed: int,
-    refused: Callable[[Mapping[str, Any]], bool] = lambda _row: False,
-) -> Drawn:
+    refused: Refusal = lambda _rows: (),
+    on_row: Callable[[int], None] = lambda _done: None,
+) -> Iterator[Drawn]:
     """Rows of all sources in turn, each source's plain question first, until there are `count` (all, when None).
 
-    Rows that are `refused` are left out. The order of the rows is random; sources, count and seed decide it.
+    Rows that are `refused` are left out. The order of the rows is random; sources, count and seed decide it. The rows
+    are on disk while in the `with`; memory is about 30 bytes a source and a row. `on_row` is told how many there are.
+
+    Raises:
+        NotReadyError: the temporary folder is full.
     """
-    misspelt = 1 if count is None else _MISSPELT
-    pools = []
-    for place, source in enumerate(sources):
-        if method == "simple":
-            pools.append(iter([source.to_row(source.fact.questions[0], "question")]))
-        else:
-            pools.append(_augmented(source, phrasing, _rng(seed, place), misspelt=misspelt))
-    _rng(seed, "sources").shuffle(pools)
-    rows: list[dict[str, Any]] = []
-    seen: set[str] = set()
-    repeated = unwanted = 0
-    for row in _in_turn(pools):
-        if len(rows) == count:
-            break
-        asked = bare(" ".join(message["content"] for message in row["prompt"]))
-        if asked in seen:
-            repeated += 1
-        elif refused(row):
-            unwanted += 1
-        else:
-            seen.add(asked)
-            rows.append(row)
-    _rng(seed, "order").shuffle(rows)
-    return Drawn(rows, repeated, unwanted)
+    drafts = _Drafts(method, phrasing, seed, misspelt=1 if count is None else _MISSPELT)
+    left_out: Counter[str] = Counter()
+    with spooled(_kept(drafts.in_turn(sources), refused, left_out, count, on_row)) as rows:
+        order = shuffled(len(rows), _rng(seed, "order"))
+        in_order = Computed(len(rows), lambda place: rows[order[place]])
+        yield Drawn(in_order, left_out["repeated"], left_out["refused"])
 
 
-def _augmented(source: Source, phrasing: Phrasing, rng: random.Random, *, misspelt: int) -> Iterator[dict[str, Any]]:
-    questions = source.fact.questions
-    yield source.to_row(questions[0], "question")
-    others = questions[1:] or questions
-    for question in rng.sample(others, len(others)):
-        said = rng.choice(phrasing.openers) + question + rng.choice(phrasing.closers)
-        if said != questions[0]:
-            yield source.to_row(said, "paraphrase")
-    for _ in range(misspelt):
-        question = rng.choice(questions)
-        heard = misspell(question, phrasing.noise, rng)
-        if heard != question:
-            yield source.to_row(heard, "misspelt")
+def _kept(
+    drafts: Iterator[dict[str, Any]],
+    refused: Refusal,
+    left_out: Counter[str],
+    count: int | None,
+    on_row: Callable[[int], None],
+) -> Iterator[dict[str, Any]]:
+    """The first `count` rows that are wanted and new. The others are counted in `left_out`."""
+    kept = 0
+    with KnownTexts() as known:
+        while batch := list(itertools.islice(drafts, _AT_ONCE if count is None else min(_AT_ONCE, count))):
+            unwanted = refused(batch)
+            for place, row in enumerate(batch):
+                if kept == count:
+                    return
+                if place in unwanted:
+                    left_out["refused"] += 1
+                elif not known.add(bare(" ".join(message["content"] for message in row["prompt"]))):
+                    left_out["repeated"] += 1
+                else:
+                    yield row
+                    kept += 1
+            on_row(kept)
 
 
-def _in_turn(pools: Iterable[Iterator[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
-    waiting = deque(pools)
-    while waiting:
-        pool = waiting.popleft()
-        row = next(pool, None)
-        if row is not None:
-            yield row
-            waiting.append(pool)
+class _Drafts:
+    """What can be drawn from sources, before anything is left out. A source is made anew at each turn, not kept."""
+
+    def __init__(self, method: Method, phrasing: Phrasing, seed: int, *, misspelt: int) -> None:
+        self._method = method
+        self._phrasing = phrasing
+        self._seed = seed
+        self._misspelt = misspelt
+
+    def in_turn(self, sources: Sequence[Source]) -> Iterator[dict[str, Any]]:
+        """The first row of each source in a random order, then the second of each that has one, and so on."""
+        waiting = shuffled(len(sources), _rng(self._seed, "sources"))
+        for turn in itertools.count():
+            staying = array("I")
+            for place in waiting:
+                source = sources[place]
+                draft = next(itertools.islice(self._of(source.fact, place), turn, None), None)
+                if draft is None:
+                    continue
+                yield source.to_row(*draft)
+                if turn + 1 < self._most(source.fact):
+                    staying.append(place)
+            if not staying:
+                return
+            waiting = staying
+
+    def _most(self, fact: Fact) -> int:
+        """A number of rows that no such source exceeds."""
+        return 1 if self._method == "simple" else max(len(fact.questions), 2) + self._misspelt
+
+    def _of(self, fact: Fact, place: int) -> Iterator[tuple[str, str]]:
+        """The questions of the fact in that place, and their kinds."""
+        questions = fact.questions
+        yield questions[0], "question"
+        if self._method == "simple":
+            return
+        rng, phrasing = _rng(self._seed, place), self._phrasing
+        others = questions[1:] or questions
+        for question in rng.sample(others, len(others)):
+            said = rng.choice(phrasing.openers) + question + rng.choice(phrasing.closers)
+            if said != questions[0]:
+                yield said, "paraphrase"
+        for _ in range(self._misspelt):
+            question = rng.choice(questions)
+            heard = misspell(question, phrasing.noise, rng)
+            if heard != question:
+                yield heard, "misspelt"
 
 
 def _rng(seed: int, purpose: object) -> random.Random:

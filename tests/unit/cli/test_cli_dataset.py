@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
+import signal
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import llmbench
@@ -83,6 +88,56 @@ def test_generate_writes_over_nothing_that_it_reads_or_writes(project: Path, wor
     assert said in done.stderr
     assert Path("rows.jsonl").read_bytes() == before
     assert sorted(path.name for path in project.iterdir()) == ["rows.jsonl", "rows_val.jsonl"]
+
+
+@pytest.fixture
+def temporary(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The temporary folder."""
+    folder = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    return folder
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("words", [(), ("--split",)])
+def test_a_stopped_generation_leaves_what_was_there(
+    project: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], number: signal.Signals
+) -> None:
+    def stop(_row: Any) -> str:
+        os.kill(os.getpid(), number)
+        return ""
+
+    Path("made.jsonl").write_text("earlier", encoding="utf-8")
+    monkeypatch.setattr("pytest_llmbench.datasets.files._line", stop)
+    done = llmbench("dataset", "generate", "rows.jsonl", "--output", "made.jsonl", *words)
+    assert (done.exit_code, done.stdout, done.stderr) == (130, "", "interrupted\n")
+    assert Path("made.jsonl").read_text(encoding="utf-8") == "earlier"
+    assert sorted(path.name for path in project.iterdir()) == ["made.jsonl", "rows.jsonl"]
+    assert not list(temporary.iterdir())
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_full_disk_leaves_what_was_there(project: Path, temporary: Path) -> None:
+    rows = [new_row(f"{n} {n**7}", "mot " * 200) for n in range(200)]
+    Path("large.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    Path("made.jsonl").write_text("earlier", encoding="utf-8")
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = Path("large.jsonl").stat().st_size
+    words = ("dataset", "generate", "large.jsonl", "--output", "made.jsonl", "--method")
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, usual[1]))
+        spool = llmbench(*words, "simple")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size * 2, usual[1]))
+        rows_of_it = llmbench(*words, "augmented")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    for done in (spool, rows_of_it):
+        assert (done.exit_code, done.stdout) == (3, "")
+        assert done.stderr.startswith(f"error: cannot keep rows in {temporary} (File too large); free some space")
+    assert Path("made.jsonl").read_text(encoding="utf-8") == "earlier"
+    assert sorted(path.name for path in project.iterdir()) == ["large.jsonl", "made.jsonl", "rows.jsonl"]
+    assert not list(temporary.iterdir())
 
 
 def test_what_is_replaced_is_told() -> None:

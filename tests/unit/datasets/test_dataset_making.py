@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +28,9 @@ def chunks(tmp_path: Path) -> Path:
 
 
 def _make(source: Path, method: Method, **options: object) -> Made:
-    return make(Order(source, method, load_phrasing(), vocabulary=VOCABULARY, **options))  # type: ignore[arg-type]
+    order = Order(source, method, load_phrasing(), vocabulary=VOCABULARY, **options)  # type: ignore[arg-type]
+    with make(order) as made:
+        return dataclasses.replace(made, rows=list(made.rows))
 
 
 def _asked(made: Made) -> list[str]:
@@ -42,6 +45,23 @@ def test_chunks_give_a_plain_question_for_each_thing_they_tell(chunks: Path) -> 
         for question in (f"Qu'est-ce que Outil{n} ?", f"Quelle est la version de Outil{n} ?")
     )
     assert {row["prompt"][0]["content"] for row in made.rows} == {"Tu aides."}
+
+
+def test_the_rows_of_a_source_count_and_seed_are_those_of_earlier_versions(chunks: Path) -> None:
+    assert _asked(_make(chunks, "augmented", count=12)) == [
+        "Quelle est la version de Outil10 ?",
+        "Bonjour, une question. Quelle version de Outil13 est en service ? Merci d'avance.",
+        "Explique-moi ce qu'est Outil13. Merci.",
+        "Quelle est la version de Outil13 ?",
+        "Qu'est-ce que Outil12 ?",
+        "Qu'est-ce que Outil10 ?",
+        "Quelle est la version de Outil11 ?",
+        "Quelle est la version de Outil12 ?",
+        "Qu'est-ce que Outil11 ?",
+        "Bonjour, une question. À quelle version en est Outil12 ? Merci.",
+        "J'ai besoin d'aide. Que sais-tu de Outil10 ?",
+        "Qu'est-ce que Outil13 ?",
+    ]
 
 
 def test_augmented_makes_as_many_as_asked_and_tells_when_it_cannot(chunks: Path) -> None:

@@ -47,6 +47,7 @@ def test_a_large_file_is_worked_on_with_little_memory(
     monkeypatch.setattr(near, "EXACT_TEXTS", exact_texts)
     monkeypatch.setattr(near, "_BLOCK", 128)
     monkeypatch.setattr(datasets, "_ROWS_AT_ONCE", 64)
+    work(_written(dataset.with_name("small.jsonl"), ["a b", "c d", "e f"]))  # imports are not the file's
     tracemalloc.start()
     try:
         work(dataset)

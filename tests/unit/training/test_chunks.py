@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.training.chunks import facts_of, read_chunks
-from pytest_llmbench.training.drafts import draw, fact_source, row_source
+from pytest_llmbench.training.drafts import Drawn, Method, Source, draw, fact_source, row_source
 from pytest_llmbench.training.phrasing import FRENCH, load_phrasing
 from pytest_llmbench.training.row_forms import new_row
 
@@ -102,13 +103,18 @@ SOURCES = [
 ]
 
 
+def _draw(sources: Sequence[Source], method: Method, *, count: int | None, seed: int = 1) -> Drawn:
+    with draw(sources, method, PHRASING, count=count, seed=seed) as drawn:
+        return drawn._replace(rows=list(drawn.rows))
+
+
 def test_simple_takes_each_plain_question_once() -> None:
-    drawn = draw(SOURCES, "simple", PHRASING, count=None, seed=1)
+    drawn = _draw(SOURCES, "simple", count=None)
     assert sorted(row["completion"][0]["content"] for row in drawn.rows) == ["Lyon", "Metz", "Paris"]
 
 
 def test_augmented_asks_in_other_words_and_misspelt_with_the_same_answer() -> None:
-    drawn = draw(SOURCES, "augmented", PHRASING, count=20, seed=1)
+    drawn = _draw(SOURCES, "augmented", count=20)
     kinds = [row.get("kind") for row in drawn.rows]
     assert kinds.count(None) == 3
     assert kinds.count("misspelt") > 10
@@ -118,21 +124,17 @@ def test_augmented_asks_in_other_words_and_misspelt_with_the_same_answer() -> No
 
 
 def test_the_rows_are_spread_over_the_sources() -> None:
-    answers = [row["completion"][0]["content"] for row in draw(SOURCES, "augmented", PHRASING, count=9, seed=1).rows]
+    answers = [row["completion"][0]["content"] for row in _draw(SOURCES, "augmented", count=9).rows]
     assert {answers.count(city) for city in ("Paris", "Lyon", "Metz")} <= {2, 3, 4}
 
 
 def test_the_same_seed_draws_the_same_rows() -> None:
-    assert draw(SOURCES, "augmented", PHRASING, count=9, seed=1) == draw(
-        SOURCES, "augmented", PHRASING, count=9, seed=1
-    )
-    assert draw(SOURCES, "augmented", PHRASING, count=9, seed=1) != draw(
-        SOURCES, "augmented", PHRASING, count=9, seed=2
-    )
+    assert _draw(SOURCES, "augmented", count=9) == _draw(SOURCES, "augmented", count=9)
+    assert _draw(SOURCES, "augmented", count=9) != _draw(SOURCES, "augmented", count=9, seed=2)
 
 
 def test_a_repeated_question_is_left_out_and_counted(tmp_path: Path) -> None:
-    drawn = draw([*SOURCES, SOURCES[0]], "simple", PHRASING, count=None, seed=1)
+    drawn = _draw([*SOURCES, SOURCES[0]], "simple", count=None)
     assert (len(drawn.rows), drawn.repeated) == (3, 1)
 
 
@@ -140,9 +142,7 @@ def test_paraphrases_of_a_chunk_use_every_pattern(tmp_path: Path) -> None:
     path = tmp_path / "chunks.jsonl"
     path.write_text('{"title": "A", "text": "Un outil."}', encoding="utf-8")
     sources = [fact_source(fact, None) for chunk in read_chunks(path) for fact in facts_of(chunk, PHRASING, first=True)]
-    asked = " ".join(
-        row["prompt"][0]["content"] for row in draw(sources, "augmented", PHRASING, count=None, seed=1).rows
-    )
+    asked = " ".join(row["prompt"][0]["content"] for row in _draw(sources, "augmented", count=None).rows)
     assert all(pattern.format(title="A") in asked for pattern in PHRASING.definition)
 
 
