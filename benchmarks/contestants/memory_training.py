@@ -1,6 +1,9 @@
 """Train a model for two steps and print how much the process grew at its fullest, as JSON.
 
-usage: python memory_training.py MODEL BATCH_SIZE MAX_LENGTH ANSWER_TOKENS nf4|none float32|bfloat16 spare|plain
+usage: python memory_training.py MODEL BATCH_SIZE MAX_LENGTH ANSWER_TOKENS nf4|none float32|bfloat16 kept|recomputed
+    spare|plain
+
+Activations are kept, or with gradient checkpointing recomputed.
 
 Growth is peak resident memory during the training above what was resident before the model was loaded. Libraries are
 imported before that. `spare` gives freed memory back at once, as training does where memory is tight.
@@ -16,6 +19,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -26,39 +30,59 @@ import torch
 import trl  # noqa: F401
 
 from pytest_llmbench.models.allocator import return_freed_memory
+from pytest_llmbench.models.loaded import LoadedModel
 from pytest_llmbench.models.loading import load_base
 from pytest_llmbench.models.quiet import quiet_libraries
 from pytest_llmbench.models.sources import resolve
 from pytest_llmbench.settings import ModelSettings
-from pytest_llmbench.training import sft
+from pytest_llmbench.training import sft, trainer
+from pytest_llmbench.training.tokenized import example_of
 
 STEPS = 2
 
 
 def main() -> None:
     """Train, and print the growth in bytes."""
-    spec, batch, length, answer, quantization, precision, allocator = sys.argv[1:]
-    torch.set_num_threads(1)
-    datasets.disable_progress_bars()
-    sft.has_bfloat16 = lambda _device: precision == "bfloat16"  # both on one CPU
-    source = resolve(spec)
+    spec, batch, length, answer, quantization, precision, activations, allocator = sys.argv[1:]
     if allocator == "spare":
         return_freed_memory()
     before = _status("VmRSS")
-    settings = ModelSettings.model_validate({"base": spec, "quantization": quantization, "device": "cpu"})
-    loaded = load_base(source, settings)
-    rows = _rows(loaded.tokenizer, int(batch) * STEPS, int(length), int(answer))
+    loaded = load(spec, quantization)
+    hyperparameters = sft.Hyperparameters(
+        epochs=1,
+        batch_size=int(batch),
+        max_length=int(length),
+        gradient_checkpointing=activations == "recomputed",
+    )
+    made = rows(loaded.tokenizer, int(batch) * STEPS, int(length), int(answer))
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew
-    with quiet_libraries(), tempfile.TemporaryDirectory() as work:
+    train(loaded, made, hyperparameters, precision)
+    print(json.dumps({"growth_bytes": _status("VmHWM") - before}))
+
+
+def load(spec: str, quantization: str) -> LoadedModel:
+    """The model on the CPU."""
+    settings = ModelSettings.model_validate({"base": spec, "quantization": quantization, "device": "cpu"})
+    return load_base(resolve(spec), settings)
+
+
+def train(
+    loaded: LoadedModel,
+    made: list[dict[str, Any]],
+    hyperparameters: sft.Hyperparameters,
+    precision: str,
+    watch: sft.Watch | None = None,
+) -> None:
+    """Train on one core, computing in `precision` whatever the CPU is better at."""
+    torch.set_num_threads(1)
+    datasets.disable_progress_bars()
+    examples = datasets.Dataset.from_list([dict(example_of(loaded.tokenizer, row)) for row in made])
+    chosen = mock.patch.object(trainer, "has_bfloat16", return_value=precision == "bfloat16")
+    with chosen, quiet_libraries(), tempfile.TemporaryDirectory() as work:
         training = sft.train(
-            loaded.model,
-            loaded.tokenizer,
-            rows,
-            sft.Hyperparameters(epochs=1, batch_size=int(batch), max_length=int(length)),
-            work_folder=Path(work),
+            loaded.model, loaded.tokenizer, examples, hyperparameters, work_folder=Path(work), watch=watch
         )
     assert training.precision == precision
-    print(json.dumps({"growth_bytes": _status("VmHWM") - before}))
 
 
 def _status(field: str) -> int:
@@ -68,7 +92,7 @@ def _status(field: str) -> int:
     return int(found[1]) * 1024
 
 
-def _rows(tokenizer: Any, count: int, length: int, answer: int) -> list[dict[str, Any]]:
+def rows(tokenizer: Any, count: int, length: int, answer: int) -> list[dict[str, Any]]:
     """Rows of exactly `length` tokens, `answer` of them the completion's."""
 
     def tokens(row: dict[str, Any], *parts: str) -> int:

@@ -54,7 +54,9 @@ def finetune(  # noqa: PLR0913  # one argument an option
     gradient_accumulation: Annotated[int | None, typer.Option(min=1, help="Batches that make up a step.")] = None,
     gradient_checkpointing: Annotated[
         bool | None,
-        typer.Option("--gradient-checkpointing/--no-gradient-checkpointing", help="Less memory, about a third slower."),
+        typer.Option(
+            "--gradient-checkpointing/--no-gradient-checkpointing", help="Less memory; a step takes 1.4 times as long."
+        ),
     ] = None,
     max_length: Annotated[int | None, typer.Option(min=8, help="Most tokens of a row.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the adapter's first weights and the rows' order.")] = None,

@@ -45,7 +45,7 @@ def expected_memory(
     if not force:
         refuse_unfit(base, architecture, plan, hardware)
     if folder is not None:
-        spare_memory_if_tight(estimate, hardware)
+        spare_memory_if_tight(estimate, plan, hardware)
     return estimate.total
 
 

@@ -1,7 +1,8 @@
 """How much memory training and answering will take, part by part, from the model's shapes alone.
 
 Nothing is fitted: each term is a tensor that is allocated, at the moment when most of them are alive. In training
-that is the end of the forward pass, when the loss is computed while every activation waits for the backward pass.
+that is the end of the forward pass, when the loss is computed while every activation waits for the backward pass; with
+gradient checkpointing it may also be the backward pass of a layer, see `_at_its_fullest`.
 """
 
 from __future__ import annotations
@@ -17,8 +18,7 @@ from pytest_llmbench.models.memory import GIB, quantized_bytes
 
 Precision = Literal["float32", "bfloat16"]
 
-WEIGHTS = ("linear layers", "experts", "embeddings", "norms and biases")
-"""The parts that the loaded model itself takes."""
+_WEIGHTS = ("linear layers", "experts", "embeddings", "norms and biases")
 
 _FLOAT = 4
 _HALF = 2
@@ -79,11 +79,6 @@ class MemoryEstimate:
         """All parts, in bytes."""
         return sum(self.parts.values())
 
-    @property
-    def beside_weights(self) -> int:
-        """What comes on top of the loaded model, in bytes."""
-        return self.total - sum(size for name, size in self.parts.items() if name in WEIGHTS)
-
     def __str__(self) -> str:
         largest = sorted(self.parts.items(), key=lambda part: -part[1])
         listed = ", ".join(f"{name} {size / GIB:.2f}" for name, size in largest if size >= GIB / 100)
@@ -101,20 +96,34 @@ def estimate_training(architecture: Architecture, plan: TrainingPlan) -> MemoryE
     """
     targeted = architecture.targeted(plan.targets)
     lora = architecture.layers * sum(plan.rank * (matrix.inputs + matrix.outputs) for matrix in targeted)
-    tokens = plan.batch_size * plan.max_length
-    layer = tokens * _saved_a_token(architecture, plan, targeted)
-    kept = architecture.layers * layer
-    if plan.gradient_checkpointing:  # each layer's input, and all of the layer that is computed again
-        kept = architecture.layers * tokens * architecture.hidden * plan.stored_bytes + layer
     parts = {
         **weights_by_class(architecture, plan.quantization, plan.stored_bytes, double_quant=plan.double_quant),
         "adapter, gradients and optimizer": lora * _LORA_BYTES,
-        "activations": kept + tokens * architecture.hidden * _FLOAT,
-        "loss": _loss(architecture, plan),
-        "weight copies": _weight_copies(architecture, plan),
+        **_at_its_fullest(architecture, plan, targeted),
         "driver": _CUDA_CONTEXT if plan.device == "cuda" else 0,
     }
     return MemoryEstimate({name: size for name, size in parts.items() if size})
+
+
+def _at_its_fullest(architecture: Architecture, plan: TrainingPlan, targeted: tuple[Matrix, ...]) -> dict[str, int]:
+    """What a step itself holds when it holds most.
+
+    Without gradient checkpointing that is at the loss. With it every layer keeps its input alone, and there are two
+    such moments: the loss, when no layer's inside is there, and the backward pass of a layer that has been computed
+    again, when the loss has gone. Copies of weights that autocast made live as long as the layer's inside.
+    """
+    tokens = plan.batch_size * plan.max_length
+    layer = tokens * _saved_a_token(architecture, plan, targeted)
+    result = tokens * architecture.hidden * _FLOAT
+    loss = _loss(architecture, plan)
+    if not plan.gradient_checkpointing:
+        kept = architecture.layers * layer + result
+        return {"activations": kept, "loss": loss, "weight copies": _weight_copies(architecture, plan)}
+    inputs = architecture.layers * tokens * architecture.hidden * plan.stored_bytes
+    at_loss = {"activations": inputs + result, "loss": loss, "weight copies": _copies_at_loss(architecture, plan)}
+    backward = layer + tokens * _gradients_a_token(architecture)
+    in_layer = {"activations": inputs + backward, "weight copies": _copies_in_layer(architecture, plan)}
+    return max(at_loss, in_layer, key=lambda parts: sum(parts.values()))
 
 
 def estimate_inference(
@@ -165,7 +174,7 @@ def weights_by_class(
             quantized_bytes(count, double_quant=double_quant) for count in (each, 2 * each)
         )
     rest = (architecture.embedding_parameters * stored, architecture.other_parameters * stored)
-    return dict(zip(WEIGHTS, (linear, experts, *rest), strict=True))
+    return dict(zip(_WEIGHTS, (linear, experts, *rest), strict=True))
 
 
 def _matrix_bytes(matrix: Matrix, quantization: str, stored: int, *, double_quant: bool) -> int:
@@ -189,6 +198,16 @@ def _saved_a_token(architecture: Architecture, plan: TrainingPlan, targeted: Ite
         + _mlp(architecture) * plan.computed_bytes
         + _lora_inputs(plan, tuple(targeted))
     )
+
+
+def _gradients_a_token(architecture: Architecture) -> int:
+    """Bytes of the gradients at the MLP's last matrix, where a layer's backward pass begins and all it saved is alive.
+
+    They are that of the layer's result, and two of the values inside the MLP: by the base's matrix and by the
+    adapter's. In bfloat16 these two are half as large, but the adapter's is there in float32 too, as PEFT casts.
+    """
+    inside = architecture.feed_forward * max(1, architecture.active_experts)
+    return (2 * inside + architecture.hidden) * _FLOAT
 
 
 def _attention(architecture: Architecture, plan: TrainingPlan) -> int:
@@ -229,15 +248,28 @@ def _loss(architecture: Architecture, plan: TrainingPlan) -> int:
 
 
 def _weight_copies(architecture: Architecture, plan: TrainingPlan) -> int:
-    """Weights in another form beside the stored one: cast by autocast for all layers, or unpacked from 4 bits."""
+    """Weights in another form beside the stored one, when all layers keep theirs: cast, or unpacked from 4 bits."""
     if plan.quantization == "none":
-        if plan.computed_bytes == plan.stored_bytes:
-            return 0
-        return (architecture.linear_parameters + architecture.output_parameters) * plan.computed_bytes
-    unpacked = _dequantized(architecture)
-    if architecture.experts and not plan.gradient_checkpointing:  # autograd keeps the unpacked experts of every layer
-        unpacked += architecture.expert_parameters * _HALF
-    return unpacked
+        return architecture.linear_parameters * _cast_bytes(plan) + _copies_at_loss(architecture, plan)
+    # autograd keeps the unpacked experts of every layer
+    return _dequantized(architecture) + architecture.expert_parameters * _HALF
+
+
+def _copies_at_loss(architecture: Architecture, plan: TrainingPlan) -> int:
+    """The output layer as autocast casts it; where the base is quantized it is stored in that type."""
+    return architecture.output_parameters * _cast_bytes(plan) if plan.quantization == "none" else 0
+
+
+def _copies_in_layer(architecture: Architecture, plan: TrainingPlan) -> int:
+    """The matrices of one layer, cast; or what is unpacked at once."""
+    if plan.quantization == "none":
+        return architecture.linear_parameters // architecture.layers * _cast_bytes(plan)
+    return _dequantized(architecture)
+
+
+def _cast_bytes(plan: TrainingPlan) -> int:
+    """Bytes of a weight that autocast casts, which autograd keeps for the backward pass; 0 where it need not cast."""
+    return plan.computed_bytes if plan.computed_bytes != plan.stored_bytes else 0
 
 
 def _dequantized(architecture: Architecture) -> int:

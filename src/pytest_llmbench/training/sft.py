@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Hyperparameters", "Training", "TrainingStopped", "Watch", "train"]
 
+_FEW_BUFFERS = {"LRU_CACHE_CAPACITY": "1", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"}
+"""Else PyTorch and oneDNN keep what they made ready for every width of a batch, some 10 MB each."""
+
 logger = logging.getLogger("pytest_llmbench")
 
 
@@ -120,8 +123,9 @@ def train(
     watch = watch or Watch()
     tally = SessionTally(sessions_of(resume_from) if resume_from else (), len(examples))
     fitting, peaks = hyperparameters, GradientPeaks()
-    if model.device.type == "cpu":  # else PyTorch keeps oneDNN's buffers for every width of a batch
-        os.environ.setdefault("LRU_CACHE_CAPACITY", "1")
+    if model.device.type == "cpu":
+        for name, value in _FEW_BUFFERS.items():
+            os.environ.setdefault(name, value)
     trainer_class(model.device.type)  # what its import takes is not the training's memory
     with PeakMemory(str(model.device)) as memory:
         while True:

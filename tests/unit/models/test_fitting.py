@@ -72,16 +72,27 @@ def test_a_plan_is_told_in_a_few_words() -> None:
     assert describe(TrainingPlan(2, 64, quantization="none")) == "2 x 64 tokens, unquantized"
 
 
-@pytest.mark.parametrize(("device", "used", "spares"), [("cpu", 50, False), ("cpu", 70, True), ("cuda", 70, False)])
+@pytest.mark.parametrize(
+    ("device", "recomputes", "used", "spares"),
+    [
+        ("cpu", False, 50, False),
+        ("cpu", False, 70, True),
+        ("cpu", True, 19, False),
+        ("cpu", True, 50, True),
+        ("cuda", False, 70, False),
+    ],
+)
 def test_memory_is_spared_only_where_the_holes_of_the_heap_would_not_fit(
     monkeypatch: pytest.MonkeyPatch,
     device: str,
+    recomputes: bool,  # noqa: FBT001
     used: int,
     spares: bool,  # noqa: FBT001
 ) -> None:
     monkeypatch.setattr("pytest_llmbench.models.allocator.return_freed_memory", lambda: True)
     hardware = Hardware(device, "this machine", 100)  # type: ignore[arg-type]  # one of its words
-    assert spare_memory_if_tight(MemoryEstimate({"weights": used}), hardware) is spares
+    plan = TrainingPlan(2, 64, gradient_checkpointing=recomputes)
+    assert spare_memory_if_tight(MemoryEstimate({"weights": used}), plan, hardware) is spares
 
 
 def test_other_systems_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
