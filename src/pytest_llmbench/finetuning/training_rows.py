@@ -12,7 +12,9 @@ from pytest_llmbench.cases import load_cases, load_vocabulary
 from pytest_llmbench.datasets.files import file_sha256
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.training.contamination import contamination, contamination_sentence
+from pytest_llmbench.training.record_files import Progress
 from pytest_llmbench.training.rows import stream_rows
+from pytest_llmbench.training.sft import TrainingStopped
 from pytest_llmbench.training.tokenized import TokenizedRows, tokenize_file
 
 if TYPE_CHECKING:
@@ -37,14 +39,13 @@ class DatasetFile:
 
     def tokenized(self, tokenizer: Any, limit: int, *, kept: Path, base: str, watch: Watch) -> TokenizedRows:
         """Its rows as the base reads them, kept in a file; see `training.tokenized`."""
-        size = self.path.stat().st_size
         return tokenize_file(
             self.path,
             tokenizer,
             limit,
             kept=kept,
             identity={"dataset": self.sha256, "base": base},
-            progress=lambda done: watch.on_reading(f"tokenizing {self.path.name}", done, size),
+            progress=_watched(watch, "tokenizing", self.path),
         )
 
 
@@ -53,6 +54,7 @@ def read_through(path: Path, watch: Watch) -> DatasetFile:
 
     Raises:
         UsageError: a row is wrong; see `training.rows.stream_rows`.
+        TrainingStopped: `watch.stop` said so.
     """
     seen = _Seen()
     for _ in seen.rows(path, watch):
@@ -65,6 +67,7 @@ def read_beside_suites(request: FinetuneRequest, watch: Watch) -> DatasetFile:
 
     Raises:
         UsageError: a row is wrong; or one comes near to a case, and the request is strict.
+        TrainingStopped: `watch.stop` said so.
     """
     vocabulary = load_vocabulary(request.vocabulary) if request.vocabulary else None
     cases = load_cases(list(request.suites), vocabulary) if request.suites else []
@@ -77,6 +80,18 @@ def read_beside_suites(request: FinetuneRequest, watch: Watch) -> DatasetFile:
     return seen.file(request.dataset)
 
 
+def _watched(watch: Watch, doing: str, path: Path) -> Progress:
+    """Tells how far a dataset is read, and ends it when it shall stop: large ones take minutes."""
+    size = path.stat().st_size if path.is_file() else 0
+
+    def progress(done: int) -> None:
+        if watch.stop():
+            raise TrainingStopped(f"stopped while {doing} {path.name}, before the first step")
+        watch.on_reading(f"{doing} {path.name}", done, size)
+
+    return progress
+
+
 class _Seen:
     """What is noted of rows while they pass."""
 
@@ -85,8 +100,7 @@ class _Seen:
         self._roles: set[str] = set()
 
     def rows(self, path: Path, watch: Watch) -> Iterator[Mapping[str, Any]]:
-        size = path.stat().st_size if path.is_file() else 0
-        for numbered in stream_rows(path, lambda done: watch.on_reading(f"reading {path.name}", done, size)):
+        for numbered in stream_rows(path, _watched(watch, "reading", path)):
             self._count += 1
             self._roles.update(message["role"] for part in ("prompt", "completion") for message in numbered.row[part])
             yield numbered.row

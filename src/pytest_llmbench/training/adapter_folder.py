@@ -84,13 +84,21 @@ def checkpoint_to_resume(folder: Path, identity: Mapping[str, Any], *, resume: b
         return None
     if newest is None:
         raise UsageError(f"nothing to resume: {folder} holds no whole checkpoint; start without --resume")
-    recorded = json.loads((folder / _IDENTITY).read_text(encoding="utf-8"))
-    if changed := [key for key in identity if recorded.get(key) != json.loads(json.dumps(identity[key]))]:
+    recorded, asked = _recorded(folder), json.loads(json.dumps(identity))
+    if changed := [key for key in asked | recorded if recorded.get(key) != asked.get(key)]:
         raise UsageError(
             f"{newest} is of a training with another {', '.join(changed)}; ask for the same as before, or start "
             "anew with --overwrite"
         )
     return newest
+
+
+def _recorded(folder: Path) -> dict[str, Any]:
+    path = folder / _IDENTITY
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError(f"{path} is missing or damaged; start anew with --overwrite") from error
 
 
 def begin_anew(folder: Path, identity: Mapping[str, Any]) -> None:

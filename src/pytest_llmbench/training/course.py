@@ -126,10 +126,15 @@ def course_listener(  # noqa: C901  # the methods of one class
 
     class Listener(TrainerCallback):  # type: ignore[misc]
         saved = 0.0
+        first_step_at: float | None = None
 
         def on_train_begin(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
             self.saved = time.monotonic()
             tally.begin(state.global_step)
+
+        def on_step_begin(self, _args: Any, _state: Any, _control: Any, **_: Any) -> None:
+            if self.first_step_at is None:  # what was measured on validation rows before is no step
+                self.first_step_at = time.monotonic()
 
         def on_pre_optimizer_step(self, _args: Any, state: Any, _control: Any, model: Any = None, **_: Any) -> None:
             peaks.note(model, state.global_step - tally.first_step)
@@ -142,8 +147,9 @@ def course_listener(  # noqa: C901  # the methods of one class
                 self.saved = time.monotonic()
                 control.should_save = control.should_log = True  # the checkpoint then knows all tokens until it
 
-        def on_epoch_end(self, _args: Any, _state: Any, control: Any, **_: Any) -> None:
-            control.should_evaluate = control.should_evaluate and not stop()  # who stops it does not want to wait
+        def on_epoch_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
+            stopped = state.global_step < state.max_steps and stop()
+            control.should_evaluate = control.should_evaluate and not stopped  # who stops it does not want to wait
 
         def on_save(self, args: Any, state: Any, _control: Any, **_: Any) -> None:
             if args.should_save:
@@ -158,7 +164,8 @@ def course_listener(  # noqa: C901  # the methods of one class
                 return
             step = _step(state.log_history[-1], state.max_steps)
             done = state.global_step - tally.first_step
-            left = tally.seconds / done * (state.max_steps - state.global_step) if done else None
-            on_moment(Moment(step, tally.tokens / tally.seconds, left, memory()))
+            seconds = time.monotonic() - (self.first_step_at or 0.0)
+            left = seconds / done * (state.max_steps - state.global_step) if done else None
+            on_moment(Moment(step, tally.tokens / seconds, left, memory()))
 
     return Listener()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.atomic import replacing, write_text
 from pytest_llmbench.documents import MOST_FAULTS, Faults
+from pytest_llmbench.errors import NotReadyError
 from pytest_llmbench.training.record_files import Progress, no_progress
 from pytest_llmbench.training.rows import stream_rows
 from pytest_llmbench.training.template_checks import tokens_of
@@ -21,6 +24,7 @@ IGNORED = -100
 """The label of a token that is not learnt."""
 
 _TOKENS_AT_ONCE = 200_000  # some 7 MB as numbers of Python
+_OF_THE_LAST_CALL = {"truncation": None, "padding": None}  # in a tokenizer's JSON
 
 Example = Mapping[str, list[int]]
 
@@ -45,26 +49,41 @@ def tokenize_file(
 ) -> TokenizedRows:
     """The rows of a dataset through the base's chat template, none longer than `limit` tokens.
 
-    They are written to `<kept>.arrow`, unless those of the same `identity` (the hashes of dataset and base) are there;
-    of several processes one writes and the others wait.
+    They are written to `<kept>.arrow`, unless those of the same `identity` (the hashes of dataset and base) and
+    tokenizer are there; of several processes one writes and the others wait.
 
     Raises:
         UsageError: a row is wrong or longer than `limit`, so it would be cut before its answer ends; or its answer
             cannot be told from its prompt.
-        NotReadyError: the disk is full.
+        NotReadyError: the disk is full, or the folder cannot be written.
     """
-    import filelock
-
     file, told = kept.with_suffix(".arrow"), kept.with_suffix(".json")
-    key = {**identity, "template": tokenizer.chat_template, "limit": limit}
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(kept.with_suffix(".lock")):
-        known = json.loads(told.read_text(encoding="utf-8")) if told.is_file() else {}
-        if known.get("key") != key:
+    key = {**identity, "tokenizer": _rules_hash(tokenizer), "template": tokenizer.chat_template, "limit": limit}
+    with _locked(kept.with_suffix(".lock")):
+        known = _known(told)
+        if known.get("key") != key or known.get("bytes") != _size(file):
             told.unlink(missing_ok=True)
-            known = {"key": key, **_write(dataset, tokenizer, limit, file, progress)}
+            for left in file.parent.glob(f".{file.name}.*"):  # by a process that was killed while it wrote
+                left.unlink()
+            known = {"key": key, **_write(dataset, tokenizer, limit, file, progress), "bytes": _size(file)}
             write_text(told, json.dumps(known))
     return TokenizedRows(_opened(file), known["longest"], known["longest_answer"])
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    import filelock
+
+    held = filelock.FileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held.acquire()
+    except OSError as error:
+        raise NotReadyError(f"cannot write {path}: {error.strerror or error}; free some space") from error
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def example_of(tokenizer: Any, row: Mapping[str, Any]) -> Example:
@@ -74,6 +93,26 @@ def example_of(tokenizer: Any, row: Mapping[str, Any]) -> Example:
 
 def _example(whole: list[int], prompt: list[int]) -> Example:
     return {"input_ids": whole, "labels": [IGNORED] * len(prompt) + whole[len(prompt) :]}
+
+
+def _rules_hash(tokenizer: Any) -> str:
+    """Of what makes tokens of text."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    rules = tokenizer.get_vocab() if backend is None else json.loads(backend.to_str()) | _OF_THE_LAST_CALL
+    return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()
+
+
+def _known(told: Path) -> dict[str, Any]:
+    """What was written down of the file; nothing when it was not finished or is damaged."""
+    try:
+        known = json.loads(told.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _size(file: Path) -> int | None:
+    return file.stat().st_size if file.is_file() else None
 
 
 def _write(dataset: Path, tokenizer: Any, limit: int, file: Path, progress: Progress) -> dict[str, int]:
@@ -107,10 +146,16 @@ def _batches(examples: Iterable[Example]) -> Iterator[list[Example]]:
 
 def _examples(dataset: Path, tokenizer: Any, limit: int, progress: Progress) -> Iterator[Example]:
     """The examples; once a row is at fault only faults are looked for, to tell several at once."""
+    from jinja2 import TemplateError
+
     faults, wrong = Faults(), 0
     for numbered in stream_rows(dataset, progress):
-        whole, prompt = tokens_of(tokenizer, numbered.row)
-        if fault := _fault(whole, prompt, limit):
+        try:
+            whole, prompt = tokens_of(tokenizer, numbered.row)
+            fault = _fault(whole, prompt, limit)
+        except TemplateError as error:
+            fault = f"the base's chat template refuses the row: {error}"
+        if fault:
             faults.at(dataset, numbered.line, fault)
             wrong += 1
             if wrong == MOST_FAULTS:

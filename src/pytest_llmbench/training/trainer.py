@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ _LOGGED = 200  # steps of the curve, about
 _PADDED_TO = 8  # oneDNN makes ready some 17 MB anew for every width of a batch
 _ROWS_AT_ONCE = 10_000
 _KEPT = ("input_ids", "labels", "attention_mask")
+_REPACKS = "support_avx512bf16_for_cpu"
 
 
 class LongestFirst:
@@ -63,6 +65,19 @@ def row_lengths(examples: Dataset) -> Tensor:
     return torch.from_numpy(np.concatenate([pc.list_value_length(table["input_ids"]).to_numpy() for table in tables]))
 
 
+@contextlib.contextmanager
+def weights_as_they_are(model: Any) -> Iterator[None]:
+    """Keep bitsandbytes from repacking 4-bit weights on CPUs with AVX512-BF16: later gradients would be wrong."""
+    layers = [module for module in model.modules() if getattr(module, _REPACKS, False)]
+    for layer in layers:
+        setattr(layer, _REPACKS, False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            setattr(layer, _REPACKS, True)
+
+
 @functools.cache
 def trainer_class(device: str) -> Any:
     """The class for this kind of device. Made late: importing TRL takes 8 s."""
@@ -84,6 +99,10 @@ def trainer_class(device: str) -> Any:
             if self.first_batch is None:
                 self.first_batch = {key: inputs[key].detach().cpu().clone() for key in _KEPT if key in inputs}
             return super().training_step(model, inputs, *rest, **options)
+
+        def evaluation_loop(self, *of: Any, **options: Any) -> Any:
+            with weights_as_they_are(self.model):  # the training goes on afterwards
+                return super().evaluation_loop(*of, **options)
 
         def _save_checkpoint(self, model: Any, trial: Any) -> None:
             if not self.args.should_save:  # another process writes

@@ -92,7 +92,9 @@ def test_a_stopped_training_goes_on_to_the_same_weights(request_with: Build, tmp
     with pytest.raises(TrainingStopped, match=r"step 3 of 6.*checkpoint-3.*--resume"):
         finetune(request_with(), stopping_at(3))
     assert not (tmp_path / "adapter").exists()
-    done = finetune(request_with(resume=True))
+    read: list[str] = []
+    done = finetune(request_with(resume=True), Watch(lambda what, *_: read.append(what)))
+    assert read == ["reading rows.jsonl"], "its tokens are there"
     assert done.training.resumed_at == 3
     assert [step.step for step in done.training.steps] == [1, 2, 3, 4, 5, 6]
     expected = weights(tmp_path / "whole")
@@ -107,6 +109,27 @@ def test_a_stopped_training_is_not_thrown_away_unasked(request_with: Build) -> N
         finetune(request_with())
     with pytest.raises(UsageError, match="another learning_rate"):
         finetune(request_with({"learning_rate": 0.5}, resume=True))
+
+
+@pytest.mark.parametrize("doing", ["reading", "tokenizing"])
+def test_who_stops_before_the_first_step_need_not_wait_for_it(request_with: Build, tmp_path: Path, doing: str) -> None:
+    told: list[str] = []
+    held_out = write_rows(tmp_path / "validation.jsonl", rows(8))
+    watch = Watch(lambda what, *_: told.append(what), stop=lambda: f"{doing} rows.jsonl" in told)
+    with pytest.raises(TrainingStopped, match=rf"stopped while {doing} validation\.jsonl, before the first step"):
+        finetune(request_with(validation=held_out), watch)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rows.jsonl", "validation.jsonl"]
+
+
+def test_a_validation_set_is_neither_added_nor_left_out_on_the_way(request_with: Build, tmp_path: Path) -> None:
+    held_out = write_rows(tmp_path / "validation.jsonl", rows(8))
+    with pytest.raises(TrainingStopped):
+        finetune(request_with(validation=held_out), stopping_at(3))
+    with pytest.raises(UsageError, match="another validation; ask for the same"):
+        finetune(request_with(resume=True))
+    (tmp_path / "adapter.checkpoints" / "training.json").unlink()
+    with pytest.raises(UsageError, match=r"training\.json is missing or damaged.*--overwrite"):
+        finetune(request_with(validation=held_out, resume=True))
 
 
 def test_there_is_nothing_to_resume_without_a_checkpoint(request_with: Build) -> None:
@@ -284,9 +307,12 @@ def test_the_sessions_of_a_resumed_training_are_summed(request_with: Build, tmp_
     assert min(moment.tokens_per_s for moment in moments) > 0
 
 
-def test_rows_that_are_not_learnt_are_looked_at_after_each_pass(request_with: Build, tmp_path: Path) -> None:
+@pytest.mark.parametrize("quantization", ["none", "nf4"])  # an answer repacks 4-bit weights on some CPUs
+def test_rows_that_are_not_learnt_are_looked_at_after_each_pass(
+    request_with: Build, tmp_path: Path, quantization: str
+) -> None:
     held_out = write_rows(tmp_path / "validation.jsonl", rows(12)[4:])
-    changes = {"steps": 12}
+    changes = {"steps": 12, "quantization": quantization}
     plain = finetune(request_with(changes, output=tmp_path / "plain"))
     with pytest.raises(TrainingStopped):
         finetune(request_with(changes, validation=held_out), stopping_at(10))
@@ -300,6 +326,12 @@ def test_rows_that_are_not_learnt_are_looked_at_after_each_pass(request_with: Bu
     expected = weights(tmp_path / "plain")
     for name, found in weights(tmp_path / "adapter").items():
         torch.testing.assert_close(found, expected[name], rtol=0, atol=0, msg="looking changes nothing")
+
+
+def test_a_training_stopped_in_its_last_step_is_measured_to_the_end(request_with: Build, tmp_path: Path) -> None:
+    held_out = write_rows(tmp_path / "validation.jsonl", rows(8))
+    done = finetune(request_with(validation=held_out), stopping_at(6))
+    assert [one["step"] for one in done.record["validation"]] == [0, 6]
 
 
 def test_the_rows_that_are_learnt_say_nothing_of_others(request_with: Build) -> None:

@@ -13,6 +13,7 @@ import datasets  # noqa: F401  # as torch below
 import pyarrow as pa
 import pytest
 import torch  # before memory is traced
+from jinja2 import TemplateError
 from tiny_training import rows, write_rows
 
 from pytest_llmbench.errors import NotReadyError, UsageError
@@ -27,7 +28,11 @@ class Letters:
 
     def __init__(self) -> None:
         self.chat_template = "{{ messages }}"
+        self.vocabulary = {"a": 97}
         self.asked = 0
+
+    def get_vocab(self) -> dict[str, int]:
+        return self.vocabulary
 
     def apply_chat_template(
         self, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool = False, **_: Any
@@ -67,6 +72,26 @@ def test_what_was_written_is_taken_again_until_something_differs(tmp_path: Path)
     assert asked(base="3", limit=99) == 10
     tokenizer.chat_template = "{{ others }}"
     assert asked(base="3", limit=99) == 10
+    tokenizer.vocabulary = {"a": 98}
+    assert asked(base="3", limit=99) == 10
+    assert asked(base="3", limit=99) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("kept.arrow", b"cut"), ("kept.arrow", None), ("kept.json", b'{"key'), ("kept.json", b"[]")]
+)
+def test_what_was_cut_short_is_written_again(tmp_path: Path, name: str, content: bytes | None) -> None:
+    dataset = write_rows(tmp_path / "rows.jsonl", rows(5))
+    first = tokenize_file(dataset, Letters(), 100, kept=tmp_path / "kept", identity=IDENTITY)
+    expected = first.examples.to_list()
+    damaged, killed = tmp_path / name, tmp_path / ".kept.arrow.killed.arrow"
+    damaged.unlink()
+    if content is not None:
+        damaged.write_bytes(content)
+    killed.touch()
+    again = tokenize_file(dataset, Letters(), 100, kept=tmp_path / "kept", identity=IDENTITY)
+    assert again.examples.to_list() == expected
+    assert not killed.exists()
 
 
 def test_all_rows_that_are_too_long_are_told_with_their_lines_and_nothing_is_kept(tmp_path: Path) -> None:
@@ -82,6 +107,19 @@ def test_all_rows_that_are_too_long_are_told_with_their_lines_and_nothing_is_kep
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kept.lock", "rows.jsonl"]
 
 
+def test_a_row_that_the_template_refuses_is_told_with_its_line(tmp_path: Path) -> None:
+    class OfOneQuestion(Letters):
+        def apply_chat_template(self, messages: Sequence[Mapping[str, str]], **options: Any) -> dict[str, list[int]]:
+            if len(messages) > 2:
+                raise TemplateError("one question only")
+            return super().apply_chat_template(messages, **options)
+
+    several = {**rows(1)[0], "prompt": [{"role": role, "content": "x"} for role in ("user", "assistant", "user")]}
+    dataset = write_rows(tmp_path / "rows.jsonl", [*rows(2), several])
+    with pytest.raises(UsageError, match=r"rows\.jsonl:3: the base's chat template refuses the row: one question only"):
+        tokenize_file(dataset, OfOneQuestion(), 100, kept=tmp_path / "kept", identity=IDENTITY)
+
+
 def test_a_file_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -91,6 +129,12 @@ def test_a_file_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(NotReadyError, match=r"cannot write .*kept\.arrow: No space left on device; free some space"):
         tokenize_file(dataset, Letters(), 100, kept=tmp_path / "kept", identity=IDENTITY)
     assert not list(tmp_path.glob("*arrow*"))
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    dataset = write_rows(tmp_path / "rows.jsonl", rows(3))
+    with pytest.raises(NotReadyError, match=r"cannot write .*kept\.lock: Not a directory"):
+        tokenize_file(dataset, Letters(), 100, kept=dataset / "in" / "kept", identity=IDENTITY)
 
 
 def test_rows_are_not_held_in_memory(tmp_path: Path) -> None:
