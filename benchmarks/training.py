@@ -4,8 +4,8 @@ usage: python benchmarks/training.py [--rounds N] [--steps N] [--dataset FILE] [
 
 Every round runs both, one after the other, in processes of their own; which one is first alternates. The dataset is
 the same file, the base the embedded model in NF4. Samples/s count from the end of the first step to the end of the
-last; start-up is from the process's first line to the end of its first step. Ours samples rows in another order (both
-group rows of near length), so the last loss is shown to tell that both have trained.
+last; start-up is from the process's first line to the end of its first step. Each side sees the rows in a random order
+of its own (ours the longest first), so the last loss is shown to tell that both have trained.
 """
 
 from __future__ import annotations

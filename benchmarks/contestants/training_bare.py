@@ -59,7 +59,6 @@ trainer = SFTTrainer(
         use_cpu=True,
         bf16=bool(torch.cpu._is_avx512_bf16_supported()),  # noqa: SLF001  # as the other side decides
         gradient_checkpointing=False,
-        train_sampling_strategy="group_by_length",
         logging_steps=1,
         save_strategy="no",
         report_to="none",

@@ -42,4 +42,5 @@ def write_text(path: Path, text: str) -> None:
 
 
 def _cannot_write(path: Path, error: OSError) -> NotReadyError:
-    return NotReadyError(f"cannot write {path}: {error.strerror or error}; free some space or choose another folder")
+    reason = os.strerror(error.errno) if error.errno else error  # libraries put their own words into strerror
+    return NotReadyError(f"cannot write {path}: {reason}; free some space or choose another folder")

@@ -14,7 +14,7 @@ from pytest_llmbench.errors import ModelError, NotReadyError, UsageError
 from pytest_llmbench.finetuning.fitting_check import expected_memory
 from pytest_llmbench.finetuning.record import outcome, save_adapter
 from pytest_llmbench.finetuning.request import FinetuneRequest
-from pytest_llmbench.finetuning.training_rows import DatasetFile, read_beside_suites, read_through
+from pytest_llmbench.finetuning.training_rows import DatasetFile, read_files
 from pytest_llmbench.models.fitting import known_architecture
 from pytest_llmbench.models.registry import ModelEntry, Preset, load_registry
 from pytest_llmbench.training.adapter_folder import (
@@ -22,15 +22,16 @@ from pytest_llmbench.training.adapter_folder import (
     check_output,
     checkpoint_to_resume,
     checkpoints_of,
+    refuse_another_training,
     training_folder,
 )
 from pytest_llmbench.training.chat_form import agree_on_template
 from pytest_llmbench.training.sft import Hyperparameters, Training, TrainingStopped, Watch, train
+from pytest_llmbench.training.tokenized import tokenizer_hash
 
 if TYPE_CHECKING:
     from pytest_llmbench.models.loaded import LoadedModel
     from pytest_llmbench.models.sources import Source
-    from pytest_llmbench.training.tokenized import TokenizedRows
 
 _ROWS, _VALIDATION = "rows", "validation"  # their tokens, in the folder of the checkpoints
 
@@ -65,17 +66,28 @@ def finetune(request: FinetuneRequest, watch: Watch | None = None) -> Finetuned:
     check_output(request.output, overwrite=request.overwrite or request.resume or not _writes())
     entry = load_registry().find(request.base)
     _refuse_gated(entry)
-    files = _files(request, watch)
     with _folder_of_checkpoints(request) as checkpoints:
+        resume_from = checkpoint_to_resume(checkpoints, resume=request.resume, overwrite=_overwrites(request))
+        files = _files(request, watch)
         if entry and entry.architecture:
             _check_targets(request.base, preset)
         expected_memory(request.base, preset, request.device, force=request.force)
         source = _resolve(request)
         _check_targets(request.base, preset, source.path)
-        identity = _identity(files, source, preset, hyperparameters)
-        resume_from = checkpoint_to_resume(checkpoints, identity, resume=request.resume, overwrite=_overwrites(request))
         tokenizer, form = _tokenizer(source, files, may_be_plain=entry is not None and not entry.chat_template)
-        rows = _tokenized(files, tokenizer, hyperparameters.max_length, checkpoints, source, watch)
+        identity = _identity(files, source, tokenizer_hash(tokenizer), preset, hyperparameters)
+        if resume_from is not None:
+            refuse_another_training(resume_from, identity)
+        rows = {
+            name: file.tokenized(
+                tokenizer,
+                hyperparameters.max_length,
+                kept=checkpoints / name,
+                hashed=identity["tokenizer"],
+                watch=watch,
+            )
+            for name, file in files.items()
+        }
         estimate = expected_memory(
             request.base,
             preset.model_copy(update={"max_length": max(part.longest for part in rows.values())}),
@@ -117,16 +129,9 @@ def _check_packages() -> None:
 
 
 def _files(request: FinetuneRequest, watch: Watch) -> dict[str, DatasetFile]:
-    """The datasets, read through; of several processes the first one tells what comes near to a suite."""
-    files = {_ROWS: read_beside_suites(request, watch) if _writes() else read_through(request.dataset, watch)}
-    if request.validation is not None:
-        files[_VALIDATION] = read_through(request.validation, watch)
-        if files[_VALIDATION].sha256 == files[_ROWS].sha256:
-            raise UsageError(
-                f"--validation {request.validation} holds the training rows; "
-                f"`llmbench dataset split {request.dataset}` keeps some of them apart"
-            )
-    return files
+    """The datasets, read through; of several processes the first one tells what is to be told of them."""
+    rows, validation = read_files(request, watch, tells=_writes())
+    return {_ROWS: rows, **({_VALIDATION: validation} if validation else {})}
 
 
 def _check_targets(base: str, preset: Preset, folder: str | None = None) -> None:
@@ -183,21 +188,13 @@ def _tokenizer(source: Source, files: Mapping[str, DatasetFile], *, may_be_plain
     return tokenizer, agree_on_template(tokenizer, roles, may_be_plain=may_be_plain)
 
 
-def _tokenized(
-    files: Mapping[str, DatasetFile], tokenizer: Any, limit: int, folder: Path, source: Source, watch: Watch
-) -> dict[str, TokenizedRows]:
-    return {
-        name: file.tokenized(tokenizer, limit, kept=folder / name, base=source.weights_hash, watch=watch)
-        for name, file in files.items()
-    }
-
-
 def _identity(
-    files: Mapping[str, DatasetFile], source: Source, preset: Preset, hyperparameters: Hyperparameters
+    files: Mapping[str, DatasetFile], source: Source, tokenizer: str, preset: Preset, hyperparameters: Hyperparameters
 ) -> dict[str, Any]:
     """What makes two trainings the same one, so that the one can go on with the other's checkpoint."""
     return {
         "base": source.weights_hash,
+        "tokenizer": tokenizer,
         "dataset": files[_ROWS].sha256,
         **({_VALIDATION: files[_VALIDATION].sha256} if _VALIDATION in files else {}),
         "quantization": preset.quantization,

@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.errors import ModelError, NotReadyError
+from pytest_llmbench.models.architecture import read_architecture
 from pytest_llmbench.models.failures import explained, needs_local_extra
 from pytest_llmbench.models.hashing import weight_files
 from pytest_llmbench.models.loaded import LoadedModel
 from pytest_llmbench.models.memory import GIB, estimate_weights, footprint
+from pytest_llmbench.models.memory_estimate import weights_by_class
 from pytest_llmbench.models.quiet import quiet_libraries
 from pytest_llmbench.models.sources import Source
 from pytest_llmbench.models.threads import fastest_threads
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 _TOLERATED_EXCESS = 1.15
 _PACKED_ROWS = 32  # the shapes that bitsandbytes' AVX512-BF16 kernel asserts
 _BLOCK = 64
+_BYTES_OF_FLOAT32, _BYTES_OF_HALF = 4, 2
 
 logger = logging.getLogger("pytest_llmbench")
 
@@ -123,6 +126,15 @@ def _estimate(
 ) -> Mapping[str, int]:
     if quantization not in {"nf4", "int8", "none"}:
         return {"files": sum(path.stat().st_size for path in weight_files(_folder(source)))}
+    try:
+        architecture = read_architecture(config.to_dict(), source.path)
+    except ModelError:  # of another kind: its layers are laid out without weights and counted, which takes longer
+        return _counted(config, settings, quantization, dtype)
+    stored = _BYTES_OF_FLOAT32 if dtype == "float32" else _BYTES_OF_HALF
+    return weights_by_class(architecture, quantization, stored, double_quant=settings.double_quant)
+
+
+def _counted(config: Any, settings: ModelSettings, quantization: str, dtype: str) -> Mapping[str, int]:
     return estimate_weights(
         config,
         quantization,

@@ -67,38 +67,37 @@ def training_folder(output: Path) -> Iterator[Path]:
         held.release()
 
 
-def checkpoint_to_resume(folder: Path, identity: Mapping[str, Any], *, resume: bool, overwrite: bool) -> Path | None:
+def checkpoint_to_resume(folder: Path, *, resume: bool, overwrite: bool) -> Path | None:
     """The newest whole checkpoint to go on from; None for a new training.
 
-    `identity` is what makes two trainings the same one: data, base, settings.
-
     Raises:
-        UsageError: there is nothing to resume, it is of another training, or checkpoints are there and not wanted.
+        UsageError: there is nothing to resume, or checkpoints are there and not wanted.
     """
     newest = newest_checkpoint(folder)
-    if not resume:
-        if newest is not None and not overwrite:
-            raise UsageError(
-                f"{folder} holds {newest.name} of a stopped training; go on with --resume, or --overwrite it"
-            )
-        return None
-    if newest is None:
+    if resume and newest is None:
         raise UsageError(f"nothing to resume: {folder} holds no whole checkpoint; start without --resume")
-    recorded, asked = _recorded(folder), json.loads(json.dumps(identity))
-    if changed := [key for key in asked | recorded if recorded.get(key) != asked.get(key)]:
-        raise UsageError(
-            f"{newest} is of a training with another {', '.join(changed)}; ask for the same as before, or start "
-            "anew with --overwrite"
-        )
-    return newest
+    if newest is not None and not resume and not overwrite:
+        raise UsageError(f"{folder} holds {newest.name} of a stopped training; go on with --resume, or --overwrite it")
+    return newest if resume else None
 
 
-def _recorded(folder: Path) -> dict[str, Any]:
-    path = folder / _IDENTITY
+def refuse_another_training(checkpoint: Path, identity: Mapping[str, Any]) -> None:
+    """See that a checkpoint is of the same training: the same data, base and settings.
+
+    Raises:
+        UsageError: it is of another one, or nothing says of which.
+    """
+    path = checkpoint.with_name(_IDENTITY)
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        recorded = dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise UsageError(f"{path} is missing or damaged; start anew with --overwrite") from error
+    asked = json.loads(json.dumps(identity))
+    if changed := [key for key in asked | recorded if recorded.get(key) != asked.get(key)]:
+        raise UsageError(
+            f"{checkpoint} is of a training with another {', '.join(changed)}; ask for the same as before, or start "
+            "anew with --overwrite"
+        )
 
 
 def begin_anew(folder: Path, identity: Mapping[str, Any]) -> None:

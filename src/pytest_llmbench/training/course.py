@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -67,6 +68,13 @@ def validations_of(history: list[Mapping[str, Any]]) -> tuple[Validation, ...]:
     )
 
 
+def is_unmeasured(checkpoint: Path) -> bool:
+    """Whether a checkpoint ends a pass whose validation was skipped, by somebody who stopped the training then."""
+    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    measured = [validation.step for validation in validations_of(state["log_history"])]
+    return float(state["epoch"]).is_integer() and state["global_step"] not in measured
+
+
 def _step(logs: Mapping[str, Any], of: int) -> Step:
     return Step(
         step=int(logs["step"]),
@@ -119,22 +127,21 @@ def course_listener(  # noqa: C901  # the methods of one class
     tally: SessionTally,
     *,
     save_steps: int | None,
+    validates: bool,
     memory: Callable[[], int],
 ) -> Any:
-    """The trainer's callback. Made late: importing transformers takes seconds."""
+    """The trainer's callback, which also says when to save and to validate: before a save, so that it is not lost.
+
+    Made late: importing transformers takes seconds.
+    """
     from transformers import TrainerCallback
 
     class Listener(TrainerCallback):  # type: ignore[misc]
         saved = 0.0
-        first_step_at: float | None = None
 
         def on_train_begin(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
             self.saved = time.monotonic()
             tally.begin(state.global_step)
-
-        def on_step_begin(self, _args: Any, _state: Any, _control: Any, **_: Any) -> None:
-            if self.first_step_at is None:  # what was measured on validation rows before is no step
-                self.first_step_at = time.monotonic()
 
         def on_pre_optimizer_step(self, _args: Any, state: Any, _control: Any, model: Any = None, **_: Any) -> None:
             peaks.note(model, state.global_step - tally.first_step)
@@ -146,10 +153,11 @@ def course_listener(  # noqa: C901  # the methods of one class
             if due or stop():
                 self.saved = time.monotonic()
                 control.should_save = control.should_log = True  # the checkpoint then knows all tokens until it
+            whole_pass = float(state.epoch).is_integer() and not stop()  # who stops it does not want to wait
+            control.should_evaluate = validates and (whole_pass or state.global_step >= state.max_steps)
 
-        def on_epoch_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
-            stopped = state.global_step < state.max_steps and stop()
-            control.should_evaluate = control.should_evaluate and not stopped  # who stops it does not want to wait
+        def on_evaluate(self, _args: Any, _state: Any, _control: Any, metrics: Any = None, **_: Any) -> None:
+            tally.leave_out(metrics["eval_runtime"])
 
         def on_save(self, args: Any, state: Any, _control: Any, **_: Any) -> None:
             if args.should_save:
@@ -164,8 +172,7 @@ def course_listener(  # noqa: C901  # the methods of one class
                 return
             step = _step(state.log_history[-1], state.max_steps)
             done = state.global_step - tally.first_step
-            seconds = time.monotonic() - (self.first_step_at or 0.0)
-            left = seconds / done * (state.max_steps - state.global_step) if done else None
-            on_moment(Moment(step, tally.tokens / seconds, left, memory()))
+            left = tally.seconds / done * (state.max_steps - state.global_step) if done else None
+            on_moment(Moment(step, tally.tokens / tally.seconds, left, memory()))
 
     return Listener()

@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Session:
-    """What one session did. `tokens` counts all that were seen, prompts too."""
+    """What one session did. `tokens` counts all that were seen, prompts too; `seconds` are those of training alone."""
 
     from_step: int
     to_step: int
@@ -30,15 +30,14 @@ class SessionTally:
         """The session begins now, after so many steps of earlier ones."""
         self._started, self.first_step, self.tokens = time.monotonic(), step, 0
 
-    @property
-    def seconds(self) -> float:
-        """Since this session began."""
-        return time.monotonic() - self._started
+    def leave_out(self, seconds: float) -> None:
+        """So much of the session was no training, such as a look at validation rows."""
+        self._started += seconds
 
     @property
-    def is_first(self) -> bool:
-        """Whether the training begins with this session."""
-        return not self._earlier
+    def seconds(self) -> float:
+        """Since this session began, without what was left out."""
+        return time.monotonic() - self._started
 
     @property
     def earlier_tokens(self) -> int:

@@ -18,6 +18,7 @@ from pytest_llmbench.training.course import (
     Step,
     Validation,
     course_listener,
+    is_unmeasured,
     lora_parameters,
     steps_of,
     validations_of,
@@ -130,6 +131,7 @@ def train(
     with PeakMemory(str(model.device)) as memory:
         while True:
             trainer = _trainer(model, tokenizer, (examples, validation), fitting, work_folder, watch, peaks, tally)
+            trainer.args.eval_on_start = validation is not None and (resume_from is None or is_unmeasured(resume_from))
             try:
                 outcome = trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
                 break
@@ -174,10 +176,15 @@ def _trainer(  # what a trainer is made of
 ) -> Any:
     device = model.device.type
     listener = course_listener(
-        watch.on_moment, watch.stop, peaks, tally, save_steps=chosen.save_steps, memory=lambda: held(device)
+        watch.on_moment,
+        watch.stop,
+        peaks,
+        tally,
+        save_steps=chosen.save_steps,
+        validates=datasets[1] is not None,
+        memory=lambda: held(device),
     )
     trainer = new_trainer(model, tokenizer, *datasets, chosen, work_folder, listener)
-    trainer.args.eval_on_start = datasets[1] is not None and tally.is_first
     watch.prepare(trainer)
     if not any(parameter.requires_grad for _, parameter in lora_parameters(trainer.model)):
         raise NotReadyError("every LoRA matrix is frozen: there is nothing to train")

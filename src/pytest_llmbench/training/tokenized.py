@@ -24,7 +24,7 @@ IGNORED = -100
 """The label of a token that is not learnt."""
 
 _TOKENS_AT_ONCE = 200_000  # some 7 MB as numbers of Python
-_OF_THE_LAST_CALL = {"truncation": None, "padding": None}  # in a tokenizer's JSON
+_FIRST_RULE = '"added_tokens"'  # in a tokenizer's JSON
 
 Example = Mapping[str, list[int]]
 
@@ -49,8 +49,8 @@ def tokenize_file(
 ) -> TokenizedRows:
     """The rows of a dataset through the base's chat template, none longer than `limit` tokens.
 
-    They are written to `<kept>.arrow`, unless those of the same `identity` (the hashes of dataset and base) and
-    tokenizer are there; of several processes one writes and the others wait.
+    They are written to `<kept>.arrow`, unless those of the same `identity` (the hashes of dataset and tokenizer) are
+    there; of several processes one writes and the others wait.
 
     Raises:
         UsageError: a row is wrong or longer than `limit`, so it would be cut before its answer ends; or its answer
@@ -58,7 +58,7 @@ def tokenize_file(
         NotReadyError: the disk is full, or the folder cannot be written.
     """
     file, told = kept.with_suffix(".arrow"), kept.with_suffix(".json")
-    key = {**identity, "tokenizer": _rules_hash(tokenizer), "template": tokenizer.chat_template, "limit": limit}
+    key = {**identity, "limit": limit}
     with _locked(kept.with_suffix(".lock")):
         known = _known(told)
         if known.get("key") != key or known.get("bytes") != _size(file):
@@ -95,11 +95,12 @@ def _example(whole: list[int], prompt: list[int]) -> Example:
     return {"input_ids": whole, "labels": [IGNORED] * len(prompt) + whole[len(prompt) :]}
 
 
-def _rules_hash(tokenizer: Any) -> str:
-    """Of what makes tokens of text."""
+def tokenizer_hash(tokenizer: Any) -> str:
+    """Of what makes tokens of messages: the chat template and the tokenizer's rules."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    rules = tokenizer.get_vocab() if backend is None else json.loads(backend.to_str()) | _OF_THE_LAST_CALL
-    return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()
+    rules = json.dumps(tokenizer.get_vocab(), sort_keys=True) if backend is None else backend.to_str()
+    rules = rules[max(0, rules.find(_FIRST_RULE)) :]  # before it stands how the last call cut and filled up texts
+    return hashlib.sha256(f"{tokenizer.chat_template}\n{rules}".encode()).hexdigest()
 
 
 def _known(told: Path) -> dict[str, Any]:

@@ -130,7 +130,7 @@ def new_trainer(
     device = model.device.type
     trainer = trainer_class(device)(
         model=model,
-        args=_settings(chosen, device, work_folder, len(examples), validates=validation is not None),
+        args=_settings(chosen, device, work_folder, len(examples)),
         train_dataset=examples,
         eval_dataset=validation,
         processing_class=tokenizer,
@@ -144,7 +144,7 @@ def new_trainer(
     return trainer
 
 
-def _settings(chosen: Hyperparameters, device: str, work_folder: Path, rows: int, *, validates: bool) -> Any:
+def _settings(chosen: Hyperparameters, device: str, work_folder: Path, rows: int) -> Any:
     from trl import SFTConfig
 
     steps = chosen.steps or math.ceil(rows * chosen.epochs / (chosen.batch_size * chosen.gradient_accumulation))
@@ -155,7 +155,6 @@ def _settings(chosen: Hyperparameters, device: str, work_folder: Path, rows: int
         per_device_train_batch_size=chosen.batch_size,
         per_device_eval_batch_size=chosen.batch_size,
         prediction_loss_only=True,
-        eval_strategy="epoch" if validates else "no",
         gradient_accumulation_steps=chosen.gradient_accumulation,
         learning_rate=chosen.learning_rate,
         lr_scheduler_type="linear",
@@ -168,7 +167,7 @@ def _settings(chosen: Hyperparameters, device: str, work_folder: Path, rows: int
         bf16=has_bfloat16(device),
         gradient_checkpointing=chosen.gradient_checkpointing,
         logging_steps=max(1, steps // _LOGGED),
-        save_strategy="no",  # the listener says when
+        save_strategy="no",  # the listener says when, and when to validate
         save_total_limit=2,
         report_to="none",
         disable_tqdm=True,

@@ -161,6 +161,6 @@ def test_a_model_larger_than_the_free_memory_is_not_loaded(
 def test_a_model_that_takes_more_than_estimated_is_announced(
     tiny: Source, settings_with: Build, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("pytest_llmbench.models.loading.estimate_weights", lambda *_, **__: {"linear": 100_000})
+    monkeypatch.setattr("pytest_llmbench.models.loading.weights_by_class", lambda *_, **__: {"linear": 100_000})
     load_base(tiny, settings_with(quantization="none").model)
     assert "some of its weights were not quantized" in caplog.text

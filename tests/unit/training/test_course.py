@@ -12,19 +12,25 @@ from pytest_llmbench.training.course import GradientPeaks, Moment, course_listen
 from pytest_llmbench.training.sessions import SessionTally
 
 
-def test_rate_and_remaining_time_leave_out_what_came_before_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rate_and_remaining_time_leave_out_validation(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     moments: list[Moment] = []
     listener = course_listener(
-        moments.append, lambda: False, GradientPeaks(), SessionTally((), 8), save_steps=None, memory=lambda: 0
+        moments.append,
+        lambda: False,
+        GradientPeaks(),
+        SessionTally((), 8),
+        save_steps=None,
+        validates=True,
+        memory=lambda: 0,
     )
     args: Any = SimpleNamespace(should_save=True)
     state: Any = SimpleNamespace(global_step=0, max_steps=11, log_history=[])
     listener.on_train_begin(args, state, None)
-    now[0] += 60  # the validation rows
     for _ in range(2):
-        listener.on_step_begin(args, state, None)
+        now[0] += 60  # before the first step and after each pass
+        listener.on_evaluate(args, state, None, metrics={"eval_runtime": 60})
         now[0] += 2
         state.global_step += 1
         logs = {"step": state.global_step, "loss": 1, "mean_token_accuracy": 0, "entropy": 1, "num_tokens": 50}

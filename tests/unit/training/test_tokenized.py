@@ -17,7 +17,7 @@ from jinja2 import TemplateError
 from tiny_training import rows, write_rows
 
 from pytest_llmbench.errors import NotReadyError, UsageError
-from pytest_llmbench.training.tokenized import IGNORED, tokenize_file
+from pytest_llmbench.training.tokenized import IGNORED, tokenize_file, tokenizer_hash
 from pytest_llmbench.training.trainer import row_lengths
 
 IDENTITY = {"dataset": "1", "base": "2"}
@@ -62,7 +62,8 @@ def test_what_was_written_is_taken_again_until_something_differs(tmp_path: Path)
 
     def asked(limit: int = 100, **identity: str) -> int:
         before = tokenizer.asked
-        made = tokenize_file(dataset, tokenizer, limit, kept=tmp_path / "kept", identity=IDENTITY | identity)
+        key = IDENTITY | identity | {"tokenizer": tokenizer_hash(tokenizer)}
+        made = tokenize_file(dataset, tokenizer, limit, kept=tmp_path / "kept", identity=key)
         assert len(made.examples) == 5
         return tokenizer.asked - before
 
@@ -138,6 +139,9 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 
 
 def test_rows_are_not_held_in_memory(tmp_path: Path) -> None:
+    usual = pa.default_memory_pool()
+    pool = pa.proxy_memory_pool(usual)  # counts anew
+    pa.set_memory_pool(pool)
     row = {"prompt": "x" * 8000, "completion": "y" * 1000}
     dataset = tmp_path / "rows.jsonl"
     dataset.write_text((json.dumps(row) + "\n") * 1500, encoding="utf-8")
@@ -148,6 +152,8 @@ def test_rows_are_not_held_in_memory(tmp_path: Path) -> None:
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
+        pa.set_memory_pool(usual)
     assert torch.equal(lengths, torch.full((1500,), 9002))
+    assert pool.max_memory() < 1500 * 9002, "nor in Arrow's"
     assert (tmp_path / "kept.arrow").stat().st_size > 1500 * 9002 * 8
     assert most < 1500 * 9002, "less than a byte a token: all tokens as numbers of Python would be eight and more"

@@ -57,6 +57,14 @@ def rows(count: int = 32) -> list[dict[str, Any]]:
     return made
 
 
+def other_rows(count: int = 8) -> list[dict[str, Any]]:
+    """Commands that none of `rows` asks: the thing is said first."""
+    return [
+        {**row, "prompt": [{"role": "user", "content": " ".join(reversed(row["prompt"][0]["content"].split()))}]}
+        for row in rows(count)
+    ]
+
+
 def write_rows(path: Path, made: list[dict[str, Any]]) -> Path:
     """Write rows as JSON Lines."""
     path.write_text("".join(json.dumps(row) + "\n" for row in made), encoding="utf-8")
