@@ -5,7 +5,8 @@ usage: python benchmarks/training.py [--rounds N] [--steps N] [--dataset FILE] [
 Every round runs both, one after the other, in processes of their own; which one is first alternates. The dataset is
 the same file, the base the embedded model in NF4. Samples/s count from the end of the first step to the end of the
 last; start-up is from the process's first line to the end of its first step. Each side sees the rows in a random order
-of its own (ours the longest first), so the last loss is shown to tell that both have trained.
+of its own (ours the longest first), and neither finds them tokenized by an earlier run. The last loss tells that both
+have trained.
 """
 
 from __future__ import annotations
@@ -61,7 +62,13 @@ def _run(side: str, base: str, options: argparse.Namespace) -> dict[str, Any]:
             str(options.batch_size),
             str(options.threads),
         ]
-        environment = {**os.environ, "WORK": work, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+        environment = {
+            **os.environ,
+            "WORK": work,
+            "HF_HUB_OFFLINE": "1",
+            "HF_DATASETS_CACHE": f"{work}/datasets",  # both begin with rows that nobody has tokenized yet
+            "TOKENIZERS_PARALLELISM": "false",
+        }
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise SystemExit(f"{side} failed:\n{done.stderr[-3000:]}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _TOLERATED_EXCESS = 1.15
 _PACKED_ROWS = 32  # the shapes that bitsandbytes' AVX512-BF16 kernel asserts
 _BLOCK = 64
+_NO_COMPILER = "TORCHDYNAMO_DISABLE"
 _BYTES_OF_FLOAT32, _BYTES_OF_HALF = 4, 2
 
 logger = logging.getLogger("pytest_llmbench")
@@ -185,6 +187,7 @@ def _model(source: Source, settings: ModelSettings, config: Any, *, quantization
     with contextlib.ExitStack() as stack:
         options: dict[str, Any] = {}
         if quantization in {"nf4", "int8"}:
+            _import_bitsandbytes()
             options["quantization_config"] = quantization_config(settings)
             stack.enter_context(_experts_too(quantization))
             if device == "cpu":
@@ -205,6 +208,19 @@ def _model(source: Source, settings: ModelSettings, config: Any, *, quantization
         )
     _spare_odd_shapes(model)
     return model
+
+
+def _import_bitsandbytes() -> None:
+    """Import it without PyTorch's compiler, which it asks for where no compiled function would be called: 0.9 s."""
+    disabled = os.environ.get(_NO_COMPILER)
+    os.environ[_NO_COMPILER] = "1"
+    try:
+        import bitsandbytes  # noqa: F401
+    finally:
+        if disabled is None:
+            del os.environ[_NO_COMPILER]
+        else:
+            os.environ[_NO_COMPILER] = disabled
 
 
 def quantization_config(settings: ModelSettings) -> Any:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -164,3 +166,14 @@ def test_a_model_that_takes_more_than_estimated_is_announced(
     monkeypatch.setattr("pytest_llmbench.models.loading.weights_by_class", lambda *_, **__: {"linear": 100_000})
     load_base(tiny, settings_with(quantization="none").model)
     assert "some of its weights were not quantized" in caplog.text
+
+
+def test_loading_leaves_the_compiler_to_the_users_own_code(tiny_folder: Path) -> None:
+    code = (
+        "import os, sys; from pytest_llmbench.models.loading import load_base; "
+        "from pytest_llmbench.models.sources import resolve; from pytest_llmbench.settings import ModelSettings; "
+        f"load_base(resolve({str(tiny_folder)!r}), ModelSettings(base={str(tiny_folder)!r}, device='cpu')); "
+        "print('torch._inductor.compile_fx' in sys.modules, os.environ.get('TORCHDYNAMO_DISABLE'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "None"]
