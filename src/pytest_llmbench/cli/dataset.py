@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 dataset = typer.Typer(no_args_is_help=True, help="Make, validate, split and check training sets.")
 
 _FAULTY = 1
+_EXIT_BY_SIGNAL = 128  # and its number
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="Rows: .jsonl, .csv or .json.")]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed makes the same files.")]
@@ -265,7 +266,11 @@ def _ended_by_signals() -> Iterator[None]:
     """`kill` ends the work as cleanly as Ctrl-C: nothing half-written stays."""
     import signal
 
-    usual = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    def end(number: int, _frame: object) -> None:
+        typer.echo("interrupted", err=True)
+        raise SystemExit(_EXIT_BY_SIGNAL + number)
+
+    usual = signal.signal(signal.SIGTERM, end)
     try:
         yield
     finally:

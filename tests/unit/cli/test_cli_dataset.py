@@ -99,10 +99,15 @@ def temporary(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     return folder
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("words", [(), ("--split",)])
 def test_a_stopped_generation_leaves_what_was_there(
-    project: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], number: signal.Signals
+    project: Path,
+    temporary: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    number: signal.Signals,
+    exit_code: int,
 ) -> None:
     def stop(_row: Any) -> str:
         os.kill(os.getpid(), number)
@@ -111,7 +116,7 @@ def test_a_stopped_generation_leaves_what_was_there(
     Path("made.jsonl").write_text("earlier", encoding="utf-8")
     monkeypatch.setattr("pytest_llmbench.datasets.files._line", stop)
     done = llmbench("dataset", "generate", "rows.jsonl", "--output", "made.jsonl", *words)
-    assert (done.exit_code, done.stdout, done.stderr) == (130, "", "interrupted\n")
+    assert (done.exit_code, done.stdout, done.stderr) == (exit_code, "", "interrupted\n")
     assert Path("made.jsonl").read_text(encoding="utf-8") == "earlier"
     assert sorted(path.name for path in project.iterdir()) == ["made.jsonl", "rows.jsonl"]
     assert not list(temporary.iterdir())
