@@ -10,15 +10,14 @@ import dataclasses
 import functools
 import gc
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.cases import Case
 from pytest_llmbench.datasets.files import write_rows
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.finetuning.finetune import Finetuned, finetune
+from pytest_llmbench.finetuning.held_out import Routing, cases_of, compare_routing
 from pytest_llmbench.finetuning.history import find_training, save_training, worse_than
 from pytest_llmbench.finetuning.request import FinetuneRequest
 from pytest_llmbench.records import BASE, FINETUNED
@@ -32,7 +31,6 @@ from pytest_llmbench.training.template_checks import tokens_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pytest_llmbench.generation.local import LocalBackend
     from pytest_llmbench.models.loaded import LoadedModel
     from pytest_llmbench.settings import Settings
 
@@ -40,7 +38,6 @@ _LAST_STEPS = 2  # trained again after the checkpoint that resuming starts from
 _READ = 4  # held-out prompts whose logits are compared
 _RESUME_DIFFERENCE = 1e-5  # of the largest weight: sums in another order round differently
 _FIRST_LOSS = 0.1
-_MORE_TOKENS = 8  # than the longest expected answer
 
 logger = logging.getLogger("pytest_llmbench")
 
@@ -52,17 +49,6 @@ class Evidence:
     finetuned: Finetuned
     weights: Mapping[str, Tensor]
     logits: Sequence[Tensor]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Routing:
-    """Whether each held-out row was answered with the right tool, by its prompt; `reason` tells of the difference."""
-
-    base: Mapping[str, bool]
-    finetuned: Mapping[str, bool]
-    outcome: str
-    effect: float
-    p_value: float
 
 
 class TrainingProof:
@@ -112,17 +98,7 @@ class TrainingProof:
 
     def routing(self) -> list[str]:
         """The fine-tune routes held-out commands better than its base does, beyond chance."""
-        found = self.held_out
-        if found.outcome == "pass":
-            return []
-        right = {name: sum(answers.values()) for name, answers in (("base", found.base), ("tuned", found.finetuned))}
-        return [
-            (
-                f"held-out routing is not better than the base's beyond chance: {right['tuned']} of {len(found.base)} "
-                f"right, the base {right['base']} (effect {found.effect:+.2f}, p {found.p_value:.3f}, "
-                f"alpha {self._settings.gate.alpha:g}); train longer, or on rows nearer to what is asked"
-            )
-        ]
+        return self.held_out.faults(self._settings.gate.alpha)
 
     def reload(self) -> list[str]:
         """The saved adapter, laid over a base loaded anew, gives the logits of the model that was trained."""
@@ -193,35 +169,12 @@ class TrainingProof:
     @functools.cached_property
     def held_out(self) -> Routing:
         """Greedy answers of base and fine-tune to the held-out rows, compared row by row."""
-        import numpy as np
-
-        from pytest_llmbench.stats.verdicts import Hypothesis, judge
-
-        cases = self._cases
-        backend = self._backend
-        right = {variant: _right(backend, cases, variant) for variant in (BASE, FINETUNED)}
-        gains = np.array([float(right[FINETUNED][case.name]) - float(right[BASE][case.name]) for case in cases])
-        verdict = judge(
-            [Hypothesis(gains, np.arange(len(cases)), margin=0.0)], "improvement", self._settings.gate.alpha
-        )[0]
-        by_prompt = {
-            variant: {case.prompt: right[variant][case.name] for case in cases} for variant in (BASE, FINETUNED)
-        }
-        return Routing(by_prompt[BASE], by_prompt[FINETUNED], verdict.outcome.value, verdict.effect, verdict.p_value)
+        cases = cases_of(self._heldout, self._chosen.heldout)
+        return compare_routing(self._reloaded, self._settings.generation, cases, self._settings.gate.alpha)
 
     @functools.cached_property
     def _heldout(self) -> list[dict[str, Any]]:
         return _of_tools(self._chosen.heldout, self._chosen.tools)
-
-    @functools.cached_property
-    def _cases(self) -> list[Case]:
-        rows = self._heldout
-        if untold := [number for number, row in enumerate(rows, 1) if not row.get("tool")]:
-            raise UsageError(f"{self._chosen.heldout}: row {untold[0]} has no 'tool', the route that is expected")
-        return [
-            Case("heldout", str(number), row["prompt"][-1]["content"], tuple(row["prompt"]), tool=row["tool"])
-            for number, row in enumerate(rows, 1)
-        ]
 
     @functools.cached_property
     def _reloaded(self) -> LoadedModel:
@@ -234,17 +187,6 @@ class TrainingProof:
         loaded = load_base(resolve(self._request.base), self._settings.model)
         attach(loaded, {FINETUNED: read_adapter(self._request.output)})
         return loaded
-
-    @functools.cached_property
-    def _backend(self) -> LocalBackend:
-        from pytest_llmbench.generation.local import LocalBackend
-
-        tokenizer = self._reloaded.tokenizer
-        longest = max(len(tokenizer(row["completion"][-1]["content"])["input_ids"]) for row in self._heldout)
-        greedy = self._settings.generation.model_copy(
-            update={"do_sample": False, "temperature": 0.0, "max_new_tokens": longest + _MORE_TOKENS}
-        )
-        return LocalBackend(self._reloaded, greedy, {})
 
     def _first_loss(self) -> list[str]:
         """The first step's loss beside the base's own on the same rows: a fresh adapter changes nothing yet."""
@@ -326,16 +268,3 @@ def _base_loss(loaded: LoadedModel, batch: Mapping[str, Any]) -> float:
     with torch.inference_mode(), loaded.speaking_as(BASE) as model:
         place = {key: value.to(model.device) for key, value in batch.items()}
         return float(model(**place).loss)
-
-
-def _right(backend: LocalBackend, cases: Sequence[Case], variant: str) -> dict[str, bool]:
-    from pytest_llmbench.metrics.routing import tool_finder
-
-    first_tool = tool_finder(dict.fromkeys(case.tool for case in cases if case.tool))
-    expected = {case.name: case.tool for case in cases}
-    size, right = backend.batch_size(), {}
-    in_order = sorted(cases, key=backend.weight)
-    for start in range(0, math.ceil(len(cases) / size) * size, size):
-        for answer in backend.complete(in_order[start : start + size], variant):
-            right[answer.case] = first_tool(answer.text) == expected[answer.case]
-    return right
