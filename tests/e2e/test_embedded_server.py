@@ -199,7 +199,8 @@ def test_the_server_ends_with_a_parent_that_was_killed(server: EmbeddedServer) -
 
 
 def test_the_demo_introduces_itself_and_ends_cleanly_with_ctrl_c() -> None:
-    program = "from pytest_llmbench.cli import main; main()"
+    obeys = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # jobs in the background do not
+    program = f"{obeys}; from pytest_llmbench.cli import main; main()"
     command = [sys.executable, "-c", program, "serve-demo", "--port=0", "--slots=1", "--context=256", "--adapter=none"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:
         assert demo.stdout is not None

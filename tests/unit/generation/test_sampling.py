@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import chi2_contingency, chisquare
 
@@ -76,7 +76,6 @@ def batches(draw: st.DrawFn) -> tuple[torch.Tensor, list[int], list[int]]:
     return logits, list(order), draw(st.lists(st.integers(0, 200), min_size=rows, max_size=rows))
 
 
-@settings(deadline=None)
 @given(
     batches(), st.sampled_from([DEFAULT, PLAIN, Sampling(0.7, 0.5, do_sample=True), Sampling(0.0, 0.9, do_sample=True)])
 )
@@ -90,7 +89,6 @@ def test_a_row_gets_the_same_token_in_any_company(
     assert some.tolist() == together[order].tolist()
 
 
-@settings(deadline=None)
 @given(
     st.integers(0, 2**31),
     st.sampled_from([3, 64, 65, 500, 4000]),

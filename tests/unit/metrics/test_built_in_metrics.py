@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmbench.cases import Case
@@ -142,7 +142,6 @@ def test_similarity_without_a_direction_is_unscored(embedding: list[float] | Non
     assert cosine_similarity(asked(), said("a", BASE, [1.0, 0.0]), said("b", FINETUNED, embedding)) is None
 
 
-@settings(deadline=None)  # the first example imports scipy
 @given(st.lists(st.tuples(st.floats(width=32), st.floats(width=32)), min_size=1, max_size=8))
 def test_similarity_is_bounded_for_any_finite_embedding(pairs: list[tuple[float, float]]) -> None:
     finite = [pair for pair in pairs if all(map(math.isfinite, pair))]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmbench.errors import ModelError
@@ -171,7 +171,6 @@ plans = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(alias=st.sampled_from(ALIASES), plan=plans, more=st.integers(1, 64))
 def test_more_rows_tokens_or_rank_never_take_less(alias: str, plan: TrainingPlan, more: int) -> None:
     architecture = _architecture(alias)
@@ -181,7 +180,6 @@ def test_more_rows_tokens_or_rank_never_take_less(alias: str, plan: TrainingPlan
         assert estimate_training(architecture, larger).total >= least
 
 
-@settings(deadline=None)
 @given(alias=st.sampled_from(ALIASES), plan=plans)
 def test_checkpointing_and_quantization_never_take_more_weights_or_activations(alias: str, plan: TrainingPlan) -> None:
     architecture = _architecture(alias)
@@ -194,7 +192,6 @@ def test_checkpointing_and_quantization_never_take_more_weights_or_activations(a
     assert packed.parts["linear layers"] < plain.parts["linear layers"]
 
 
-@settings(deadline=None)
 @given(alias=st.sampled_from(ALIASES), plan=plans, room=st.integers(0, 64 * GIB))
 def test_the_largest_batch_fits_and_the_next_does_not(alias: str, plan: TrainingPlan, room: int) -> None:
     architecture = _architecture(alias)

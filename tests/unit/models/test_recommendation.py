@@ -80,7 +80,7 @@ def test_large_models_are_not_recommended_on_a_cpu() -> None:
     assert "a CPU would train it for days" in choices["mistral-7b"].reason
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(gb=st.floats(0.5, 100), more=st.floats(0, 50))
 def test_more_memory_never_refuses_what_fitted(gb: float, more: float) -> None:
     larger = _choices(gb + more)

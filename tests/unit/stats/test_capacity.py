@@ -104,7 +104,7 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
     assert held >= 55
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(1, 20), st.integers(0, 50), st.integers(0, 50)), max_size=6))
 def test_any_trials_in_any_order_give_one_distribution(trials: list[tuple[int, int, int]]) -> None:
     seen = [Observation(level, good, good + late) for level, good, late in trials if good + late]
