@@ -24,13 +24,13 @@ def replacing(path: Path) -> Iterator[Path]:
         os.close(handle)
         temporary = Path(name)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     try:
         yield temporary
         temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -41,6 +41,7 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _cannot_write(path: Path, error: OSError) -> NotReadyError:
+def cannot_write(path: Path, error: OSError) -> NotReadyError:
+    """The error that tells which file or folder could not be written, and why."""
     reason = os.strerror(error.errno) if error.errno else error  # libraries put their own words into strerror
     return NotReadyError(f"cannot write {path}: {reason}; free some space or choose another folder")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+EXIT_BY_SIGNAL = 128
+"""What shells expect of a program that a signal ended, plus its number: 130 for Ctrl-C, 143 for SIGTERM."""
+
 
 class LLMBenchError(Exception):
     """Base of all errors a user may read. `exit_code` is what the command line and pytest end with."""

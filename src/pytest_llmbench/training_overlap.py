@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import logging
@@ -10,12 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
 from pytest_llmbench.atomic import write_text
 from pytest_llmbench.cases import Case
 from pytest_llmbench.datasets.files import contaminated, find_dataset
 from pytest_llmbench.errors import NotReadyError, UsageError
+from pytest_llmbench.locking import locked
 from pytest_llmbench.models.adapters import training_record
 from pytest_llmbench.models.cache import cache_dir
 from pytest_llmbench.starter import present
@@ -73,24 +71,34 @@ def _overlap(folder: Path, cases: Sequence[Case]) -> dict[str, Any]:
 
 def _read_once(kept: Path, dataset: Path, cases: Sequence[Case]) -> dict[str, Any]:
     """What was found and `kept`. A large file takes minutes: of several processes one reads it, the others wait."""
-    with contextlib.ExitStack() as alone:
-        with contextlib.suppress(OSError):  # a cache that cannot be written is told of below
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            alone.enter_context(FileLock(kept.with_suffix(".lock")))
-        if kept.is_file():
-            known: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
-            return known
-        matches = contaminated(dataset, cases)
-        found = {
-            "dataset": dataset.name,
-            "rows_near_cases": len(matches),
-            "sentence": contamination_sentence(matches, dataset.name) if matches else None,
-        }
-        try:
-            write_text(kept, json.dumps(found, ensure_ascii=False))
-        except NotReadyError as error:
-            _log.warning("%s is held against the cases again next time: %s", dataset.name, error)
-    return found
+    found: dict[str, Any] = {}
+    try:
+        with locked(kept.with_suffix(".lock")):
+            found = _known(kept)
+            if not found:
+                found = _read(dataset, cases)
+                write_text(kept, json.dumps(found, ensure_ascii=False))
+    except NotReadyError as error:
+        _log.warning("%s is held against the cases again next time: %s", dataset.name, error)
+    return found or _read(dataset, cases)
+
+
+def _known(kept: Path) -> dict[str, Any]:
+    """What was kept; nothing when there is none, or it is damaged."""
+    try:
+        known = json.loads(kept.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _read(dataset: Path, cases: Sequence[Case]) -> dict[str, Any]:
+    matches = contaminated(dataset, cases)
+    return {
+        "dataset": dataset.name,
+        "rows_near_cases": len(matches),
+        "sentence": contamination_sentence(matches, dataset.name) if matches else None,
+    }
 
 
 def _key(dataset: str, cases: Iterable[Case]) -> str:

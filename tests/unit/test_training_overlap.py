@@ -104,3 +104,13 @@ def test_where_the_cache_cannot_be_written_the_rows_are_checked_all_the_same(
     found = check_training_rows(adapter(tmp_path / "a", ["Monte le son !", "quelle heure"]), CASES, refused_by=None)
     assert found["mine"]["rows_near_cases"] == 1
     assert "rows.jsonl is held against the cases again next time: cannot write" in caplog.text
+
+
+def test_a_damaged_look_is_taken_again(tmp_path: Path) -> None:
+    adapters = adapter(tmp_path / "a", ["Monte le son !", "quelle heure"])
+    found = check_training_rows(adapters, CASES, refused_by=None)
+    (kept,) = (tmp_path / "cache" / "overlap").glob("*.json")
+    whole = kept.read_text(encoding="utf-8")
+    kept.write_text(whole[:20], encoding="utf-8")
+    assert check_training_rows(adapters, CASES, refused_by=None) == found
+    assert kept.read_text(encoding="utf-8") == whole

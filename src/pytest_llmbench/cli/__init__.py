@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 import sys
 from typing import Annotated, Any
 
@@ -28,11 +29,9 @@ from pytest_llmbench.cli import (
     serve_demo,
     smoke,
 )
-from pytest_llmbench.errors import LLMBenchError
+from pytest_llmbench.errors import EXIT_BY_SIGNAL, LLMBenchError
 
 __all__ = ["app", "main"]
-
-_INTERRUPTED = 130  # what shells expect of a program that Ctrl-C ended
 
 
 class _Commands(TyperGroup):
@@ -47,7 +46,7 @@ class _Commands(TyperGroup):
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
             typer.echo("interrupted", err=True)
-            raise typer.Exit(_INTERRUPTED) from error
+            raise typer.Exit(EXIT_BY_SIGNAL + signal.SIGINT) from error
 
 
 app = typer.Typer(

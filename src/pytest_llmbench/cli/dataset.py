@@ -14,7 +14,7 @@ import typer
 
 from pytest_llmbench.cli.dataset_text import made_json, show_findings, show_made, show_split, split_json, verdict
 from pytest_llmbench.cli.settings_options import Json
-from pytest_llmbench.errors import UsageError
+from pytest_llmbench.errors import EXIT_BY_SIGNAL, UsageError
 
 if TYPE_CHECKING:
     from pytest_llmbench.cases import Case
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 dataset = typer.Typer(no_args_is_help=True, help="Make, validate, split and check training sets.")
 
 _FAULTY = 1
-_EXIT_BY_SIGNAL = 128  # and its number
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="Rows: .jsonl, .csv or .json.")]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed makes the same files.")]
@@ -268,7 +267,7 @@ def _ended_by_signals() -> Iterator[None]:
 
     def end(number: int, _frame: object) -> None:
         typer.echo("interrupted", err=True)
-        raise SystemExit(_EXIT_BY_SIGNAL + number)
+        raise SystemExit(EXIT_BY_SIGNAL + number)
 
     usual = signal.signal(signal.SIGTERM, end)
     try:

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from pytest_llmbench.cli.settings_options import Json
+from pytest_llmbench.errors import EXIT_BY_SIGNAL
 
 if TYPE_CHECKING:
     from pytest_llmbench.training.course import Moment
 
 _MIB = 2**20
 _PLAIN_EVERY_S = 5.0
-_EXIT_BY_SIGNAL = 128  # and its number: 130 for Ctrl-C, 143 for SIGTERM
 
 
 def finetune(  # noqa: PLR0913  # one argument an option
@@ -125,7 +125,7 @@ def finetune(  # noqa: PLR0913  # one argument an option
             record = run(request, Watch(reading, show, stop=lambda: bool(noted))).record
     except TrainingStopped as stopped:
         typer.echo(str(stopped), err=True)
-        raise typer.Exit(_EXIT_BY_SIGNAL + noted[0] if noted else stopped.exit_code) from stopped
+        raise typer.Exit(EXIT_BY_SIGNAL + noted[0] if noted else stopped.exit_code) from stopped
     if _is_follower():
         return
     if as_json:
@@ -194,7 +194,7 @@ def _is_one_of_many() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-Show = tuple[Callable[[str, int, int], None], Callable[["Moment"], None]]
+Show = tuple[Callable[[str, int, int | None], None], Callable[["Moment"], None]]
 
 
 @contextlib.contextmanager
@@ -210,8 +210,8 @@ def _progress() -> Iterator[Show]:
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("loading", total=None)
 
-        def reading(what: str, done: int, of: int) -> None:
-            ended = done >= of
+        def reading(what: str, done: int, of: int | None) -> None:
+            ended = of is None or done >= of
             bar.update(task, completed=done, total=None if ended else of, description="loading" if ended else what)
 
         def show(moment: Moment) -> None:
@@ -233,8 +233,8 @@ def _plain() -> Show:
             shown_at[kind] = now
             typer.echo(line, err=True)
 
-    def reading(what: str, done: int, of: int) -> None:
-        if done < of:
+    def reading(what: str, done: int, of: int | None) -> None:
+        if of and done < of:
             say("reading", f"{what}: {done / of:.0%}")
 
     def show(moment: Moment) -> None:

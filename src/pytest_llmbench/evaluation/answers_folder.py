@@ -7,10 +7,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from pytest_llmbench.errors import NotReadyError, UsageError
 from pytest_llmbench.generation.journal import JOURNAL
+from pytest_llmbench.locking import locked
 
 _FOLDER = ".evaluation"
 
@@ -26,23 +24,14 @@ def answers_folder(report_dir: Path, *, resume: bool) -> Iterator[Path]:
         NotReadyError: the folder cannot be written.
     """
     folder = report_dir / _FOLDER
-    lock = FileLock(folder / ".lock")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        message = f"{report_dir} is in use: another evaluation is writing there; wait for it, or choose --report-dir"
-        raise UsageError(message) from error
-    except OSError as error:
-        message = f"cannot write {folder}: {error.strerror or error}; free some space or choose another --report-dir"
-        raise NotReadyError(message) from error
     journal = folder / JOURNAL
-    try:
-        if not resume:
+    in_use = f"{report_dir} is in use: another evaluation is writing there; wait for it, or choose --report-dir"
+    with locked(folder / ".lock", in_use=in_use):
+        try:
+            if not resume:
+                journal.unlink(missing_ok=True)
+            yield folder
             journal.unlink(missing_ok=True)
-        yield folder
-        journal.unlink(missing_ok=True)
-    finally:
-        if not journal.exists():
-            shutil.rmtree(folder, ignore_errors=True)
-        lock.release()
+        finally:
+            if not journal.exists():
+                shutil.rmtree(folder, ignore_errors=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.cases import load_cases, load_vocabulary
 from pytest_llmbench.datasets.files import file_sha256
+from pytest_llmbench.datasets.progress import reading
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.training.contamination import contamination, contamination_sentence
 from pytest_llmbench.training.overlap import bare
@@ -107,12 +108,12 @@ def _hold_against_suites(request: FinetuneRequest, rows: _Reading) -> None:
 
 def _watched(watch: Watch, doing: str, path: Path) -> Progress:
     """Tells how far a dataset is read, and ends it when it shall stop: large ones take minutes."""
-    size = path.stat().st_size if path.is_file() else 0
+    tell = reading(path, watch.on_reading, f"{doing} {path.name}")
 
     def progress(done: int) -> None:
         if watch.stop():
             raise TrainingStopped(f"stopped while {doing} {path.name}, before the first step")
-        watch.on_reading(f"{doing} {path.name}", done, size)
+        tell(done)
 
     return progress
 

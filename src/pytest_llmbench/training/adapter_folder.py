@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_llmbench.atomic import write_text
+from pytest_llmbench.atomic import cannot_write, write_text
 from pytest_llmbench.errors import NotReadyError, UsageError
+from pytest_llmbench.locking import locked
 from pytest_llmbench.training.checkpoints import newest_checkpoint, why_not_written
 
 _CONFIG = "adapter_config.json"
@@ -46,25 +47,14 @@ def training_folder(output: Path) -> Iterator[Path]:
         UsageError: another training is writing this adapter.
         NotReadyError: the folder cannot be written.
     """
-    import filelock
-
     folder = checkpoints_of(output)
-    lock = folder / ".lock"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        held = filelock.FileLock(lock)
-        held.acquire(timeout=0)
-    except filelock.Timeout as error:
-        message = f"{output} is in use: another training is writing it; wait for it, or choose another --output"
-        raise UsageError(message) from error
-    except OSError as error:
-        raise _cannot_write(folder, error.strerror or str(error)) from error
-    try:
-        yield folder
-    finally:
-        if newest_checkpoint(folder) is None:
-            shutil.rmtree(folder, ignore_errors=True)
-        held.release()
+    in_use = f"{output} is in use: another training is writing it; wait for it, or choose another --output"
+    with locked(folder / ".lock", in_use=in_use):
+        try:
+            yield folder
+        finally:
+            if newest_checkpoint(folder) is None:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def checkpoint_to_resume(folder: Path, *, resume: bool, overwrite: bool) -> Path | None:
@@ -118,7 +108,7 @@ def new_folder(output: Path) -> Iterator[Path]:
         output.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
     except OSError as error:
-        raise _cannot_write(output, error.strerror or str(error)) from error
+        raise cannot_write(output, error) from error
     try:
         yield temporary
         _open_as_usual(temporary)
@@ -127,7 +117,7 @@ def new_folder(output: Path) -> Iterator[Path]:
         reason = why_not_written(error, output.parent)
         if reason is None:
             raise
-        raise _cannot_write(output, reason) from error
+        raise NotReadyError(f"cannot write {output}: {reason}; free some space or choose another folder") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -155,7 +145,3 @@ def _take_place(new: Path, output: Path) -> None:
         old.rename(output)
         raise
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _cannot_write(output: Path, reason: str) -> NotReadyError:
-    return NotReadyError(f"cannot write {output}: {reason}; free some space or choose another folder")

@@ -53,7 +53,7 @@ class Watch:
     through, what is done with it and how many of its bytes are.
     """
 
-    on_reading: Callable[[str, int, int], None] = lambda _what, _done, _of: None
+    on_reading: Callable[[str, int, int | None], None] = lambda _what, _done, _of: None
     on_moment: Callable[[Moment], None] = lambda _moment: None
     stop: Callable[[], bool] = lambda: False
     prepare: Callable[[Any], None] = lambda _trainer: None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.atomic import replacing, write_text
 from pytest_llmbench.documents import MOST_FAULTS, Faults
-from pytest_llmbench.errors import NotReadyError
+from pytest_llmbench.locking import locked
 from pytest_llmbench.training.record_files import Progress, no_progress
 from pytest_llmbench.training.rows import stream_rows
 from pytest_llmbench.training.template_checks import tokens_of
@@ -59,7 +58,7 @@ def tokenize_file(
     """
     file, told = kept.with_suffix(".arrow"), kept.with_suffix(".json")
     key = {**identity, "limit": limit}
-    with _locked(kept.with_suffix(".lock")):
+    with locked(kept.with_suffix(".lock")):
         known = _known(told)
         if known.get("key") != key or known.get("bytes") != _size(file):
             told.unlink(missing_ok=True)
@@ -68,22 +67,6 @@ def tokenize_file(
             known = {"key": key, **_write(dataset, tokenizer, limit, file, progress), "bytes": _size(file)}
             write_text(told, json.dumps(known))
     return TokenizedRows(_opened(file), known["longest"], known["longest_answer"])
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    import filelock
-
-    held = filelock.FileLock(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        held.acquire()
-    except OSError as error:
-        raise NotReadyError(f"cannot write {path}: {error.strerror or error}; free some space") from error
-    try:
-        yield
-    finally:
-        held.release()
 
 
 def example_of(tokenizer: Any, row: Mapping[str, Any]) -> Example:
