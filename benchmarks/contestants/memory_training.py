@@ -29,6 +29,7 @@ import peft  # noqa: F401
 import torch
 import trl  # noqa: F401
 
+from pytest_llmbench.datasets.files import write_rows
 from pytest_llmbench.models.allocator import return_freed_memory
 from pytest_llmbench.models.loaded import LoadedModel
 from pytest_llmbench.models.loading import load_base
@@ -36,7 +37,7 @@ from pytest_llmbench.models.quiet import quiet_libraries
 from pytest_llmbench.models.sources import resolve
 from pytest_llmbench.settings import ModelSettings
 from pytest_llmbench.training import sft, trainer
-from pytest_llmbench.training.tokenized import example_of
+from pytest_llmbench.training.tokenized import tokenize_file
 
 STEPS = 2
 
@@ -76,11 +77,14 @@ def train(
     """Train on one core, computing in `precision` whatever the CPU is better at."""
     torch.set_num_threads(1)
     datasets.disable_progress_bars()
-    examples = datasets.Dataset.from_list([dict(example_of(loaded.tokenizer, row)) for row in made])
     chosen = mock.patch.object(trainer, "has_bfloat16", return_value=precision == "bfloat16")
     with chosen, quiet_libraries(), tempfile.TemporaryDirectory() as work:
+        folder = Path(work)
+        write_rows(folder / "rows.jsonl", made)
+        kept, length = folder / "rows", hyperparameters.max_length
+        read = tokenize_file(folder / "rows.jsonl", loaded.tokenizer, length, kept=kept, identity={})
         training = sft.train(
-            loaded.model, loaded.tokenizer, examples, hyperparameters, work_folder=Path(work), watch=watch
+            loaded.model, loaded.tokenizer, read.examples, hyperparameters, work_folder=folder, watch=watch
         )
     assert training.precision == precision
 

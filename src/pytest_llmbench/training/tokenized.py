@@ -69,15 +69,6 @@ def tokenize_file(
     return TokenizedRows(_opened(file), known["longest"], known["longest_answer"])
 
 
-def example_of(tokenizer: Any, row: Mapping[str, Any]) -> Example:
-    """A row's tokens, and as labels those of its answer; the prompt's tokens must be the first of the row's."""
-    return _example(*tokens_of(tokenizer, row))
-
-
-def _example(whole: list[int], prompt: list[int]) -> Example:
-    return {"input_ids": whole, "labels": [IGNORED] * len(prompt) + whole[len(prompt) :]}
-
-
 def tokenizer_hash(tokenizer: Any) -> str:
     """Of what makes tokens of messages: the chat template and the tokenizer's rules."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
@@ -147,6 +138,10 @@ def _examples(dataset: Path, tokenizer: Any, limit: int, progress: Progress) -> 
         elif not wrong:
             yield _example(whole, prompt)
     faults.raise_any()
+
+
+def _example(whole: list[int], prompt: list[int]) -> Example:
+    return {"input_ids": whole, "labels": [IGNORED] * len(prompt) + whole[len(prompt) :]}
 
 
 def _fault(whole: list[int], prompt: list[int], limit: int) -> str | None:
