@@ -23,7 +23,8 @@ class Completion:
     `latency_s` and `first_token_s` count from the moment the question was handed to the model (locally: when its batch
     started) to its last and first token. `embedding` is the base's mean last-layer hidden state over the answer,
     base64 of little-endian float32, or None where the backend has no hidden states. `error` is set when `finish` is
-    "error"; such a completion is never cached.
+    "error"; such a completion is never cached. `text` is the answer alone; what the model thought before it is in
+    `reasoning`, None where it did not think.
     """
 
     case: str
@@ -41,6 +42,12 @@ class Completion:
     embedding: str | None = None
     error: str | None = None
     timestamp: str = ""
+    reasoning: str | None = None
+
+    @property
+    def only_reasoned(self) -> bool:
+        """Whether it ended before its thinking did: there is no answer to judge."""
+        return bool(self.reasoning) and not self.text
 
     @property
     def tokens_per_s(self) -> float | None:

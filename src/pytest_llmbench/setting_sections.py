@@ -49,6 +49,12 @@ class ModelSettings(_Section):
     revision: _Text | None = Field(default=None, description="branch, tag or commit of a hub model")
     trust_remote_code: bool = Field(default=False, description="run code that comes with the model")
     verify_adapter: bool = Field(default=True, description="refuse an adapter that was made for another base")
+    template_arguments: dict[_Text, Any] = Field(
+        default_factory=dict, description="for the chat template, such as enable_thinking: false"
+    )
+    system_role: Literal["system", "user"] = Field(
+        default="system", description="user puts a system prompt into the first user turn, for templates without one"
+    )
 
     @field_validator("adapter")
     @classmethod
@@ -69,6 +75,9 @@ class GenerationSettings(_Section):
     """How answers are made."""
 
     max_new_tokens: _Count = Field(default=128, description="the most tokens of an answer")
+    max_reasoning_tokens: int = Field(
+        default=0, ge=0, description="so many more for what a model thinks before its answer"
+    )
     temperature: float = Field(default=0.7, ge=0, description="0 is greedy")
     top_p: float = Field(default=0.9, gt=0, le=1, description="nucleus sampling")
     do_sample: bool = Field(default=True, description="false is greedy")
