@@ -168,7 +168,7 @@ def _with_tries(ending: Ending, attempts: int, waited_s: float) -> str:
 def _reply(answer: Answer, ending: Ending, started: float) -> Reply:
     counted = answer.completion_tokens is None and answer.deltas > 0
     return Reply(
-        text=answer.text,
+        text=answer.text.strip(),
         finish=ending.finish,
         latency_s=ending.ended_at - started,
         first_token_s=None if answer.first_at is None else answer.first_at - started,

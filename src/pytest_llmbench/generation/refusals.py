@@ -68,7 +68,7 @@ def refusal(status: int, reason: str, sent: Sent, headers: Mapping[str, str]) ->
     if status in _OF_THE_SERVER:
         return Refusal(told, "server", _about_server(status, sent))
     if status in _PASSING or status >= _FAULT:
-        loading = "it may still be loading its model, or be overloaded" if status in _LOADING else ""
+        loading = "it may still be loading its model; try again when it is ready" if status in _LOADING else ""
         return Refusal(told, "passing", loading, retry_after_s(headers.get("Retry-After")))
     return Refusal(told, "question", about_question(reason, sent.body))
 

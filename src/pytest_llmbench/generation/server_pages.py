@@ -84,4 +84,4 @@ def _tell_unlisted(page: Page, *, named: bool) -> None:
         _LOG.warning("%s: that the model exists was not checked", why)
         return
     advice = f"{page.refused.advice}; " if page.refused and page.refused.advice else ""
-    raise ServerError(f"{why}; {advice}name the model to ask with --llmbench-server-model")
+    raise ServerError(f"{why}; {advice}where it cannot be had, name the model with --llmbench-server-model")
