@@ -47,7 +47,7 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """The answer without what was thought before it, else as it came; its tool calls where they are all there is."""
+        """The answer without what was thought before it; its tool calls where they are all there is."""
         answer = split_reasoning(self.content).answer
         untouched = answer == self.content.strip()
         return (self.content if untouched else answer) or self.calls.text

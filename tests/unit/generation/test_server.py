@@ -204,7 +204,10 @@ def test_a_fault_before_the_first_byte_is_asked_again(serve: Serve, connect: Con
 
 @pytest.mark.parametrize(
     ("fault", "error"),
-    [(refusing(500, "broken"), "HTTP 500: broken (3 tries)"), (cutting(), "the server closed the connection before it answered (3 tries)")],
+    [
+        (refusing(500, "broken"), "HTTP 500: broken (3 tries)"),
+        (cutting(), "the server closed the connection before it answered (3 tries)"),
+    ],
     ids=["500", "disconnect"],
 )
 def test_retries_are_bounded_and_the_failure_is_data(
