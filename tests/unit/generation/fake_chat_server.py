@@ -29,6 +29,8 @@ class FakeChatServer:
         self.listing: Any = {"data": [{"id": name, "created": time.time_ns()} for name in models]}
         self.loras: Any = None
         self.status = 200
+        self.listing_headers: dict[str, str] = {}
+        self.silent = False
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.asked_at: list[float] = []
@@ -57,9 +59,9 @@ class FakeChatServer:
         return int(self._runner.addresses[0][1])
 
     async def _models(self, _request: web.Request) -> web.Response:
-        response = web.json_response(self.listing, status=self.status)
-        response.force_close()  # so that the first question goes over a new connection
-        return response
+        if self.silent:
+            await asyncio.sleep(30)
+        return web.json_response(self.listing, status=self.status, headers=self.listing_headers)
 
     async def _page(self, request: web.Request) -> web.Response:
         self.pages_seen.append((request.path, dict(request.headers)))

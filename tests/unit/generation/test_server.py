@@ -27,12 +27,11 @@ from fake_chat_server import (
 )
 
 from pytest_llmbench.cases import Case
-from pytest_llmbench.errors import ServerError, UsageError
+from pytest_llmbench.errors import ServerError
 from pytest_llmbench.generation import retry_waits
 from pytest_llmbench.generation.backend import Backend
 from pytest_llmbench.generation.retry_waits import retry_after_s
 from pytest_llmbench.generation.server import ServerBackend
-from pytest_llmbench.generation.server_address import api_url, request_headers
 from pytest_llmbench.records import BASE, FINETUNED, Completion
 from pytest_llmbench.settings import Settings
 
@@ -393,25 +392,3 @@ def test_a_lora_that_the_server_has_not_loaded_is_an_error(serve: Serve, connect
     answer(backend, variant=FINETUNED)
     assert [body["lora"] for body in server.bodies] == [[{"id": 0, "scale": 0.0}], [{"id": 0, "scale": 1.0}]]
     assert "demo.gguf" in backend.identity(FINETUNED)["loras"]
-
-
-@pytest.mark.parametrize(
-    "url", ["http://h:1", "http://h:1/", "http://h:1/v1", "http://h:1/v1/", "http://h:1/v1/chat/completions"]
-)
-def test_every_usual_way_to_write_the_url_is_understood(url: str) -> None:
-    assert api_url(url) == "http://h:1/v1"
-
-
-@pytest.mark.parametrize("url", [None, "", "localhost:8000", "ftp://h", "http://user:word@h", "http://h:port"])
-def test_a_url_that_is_none_is_refused(url: str | None) -> None:
-    with pytest.raises(UsageError, match="--llmbench-server"):
-        api_url(url)
-
-
-def test_a_key_that_cannot_be_sent_is_refused_without_being_shown() -> None:
-    with pytest.raises(UsageError, match="LLMBENCH_API_KEY holds a line break") as raised:
-        request_headers({}, "sk-one\nsk-two")
-    assert "sk-" not in str(raised.value)
-    with pytest.raises(UsageError, match=r"server\.headers\.X-Team holds"):
-        request_headers({"X-Team": "a\r\nb"}, "")
-    assert request_headers({"Authorization": "Basic x"}, "sk-one\n") == {"Authorization": "Basic x"}
