@@ -94,7 +94,7 @@ class ChatClient:
         except (aiohttp.ClientError, TimeoutError) as error:
             if isinstance(error, aiohttp.ClientError) and (lost := unreachable(error)):
                 raise ServerError(f"{self.url}: {lost.reason}; {lost.advice}") from error
-            return Page(sent, 0, "", refused=Refusal(_no_page(error, timeout_s), "passing"))
+            return Page(sent, 0, "", refused=Refusal(_no_page(error, timeout_s), "passing", "check --llmbench-server"))
 
     async def ask(self, body: Mapping[str, Any], told: Callable[[str], None] | None = None) -> Reply:
         """Ask for one chat completion. Faults of the answer are in the reply. `told` hears its text as it arrives.

@@ -94,8 +94,9 @@ TABLE = {
     "blank-lines-first": Row(streaming(b"\n\n", *OUI, *END)),
     "ping-events": Row(streaming(event({"type": "ping"}, "ping"), *OUI, event({"type": "ping"}), *END)),
     "ping-without-json": Row(streaming(b"event: ping\ndata: still here\n\n", b"data:\n\n", *OUI, *END)),
-    "usage-without-choices": Row(streaming(*OUI, chunk(finish="stop"), event({"usage": {"completion_tokens": 7}}), DONE),
-                                 Made(tokens=7)),
+    "usage-without-choices": Row(
+        streaming(*OUI, chunk(finish="stop"), event({"usage": {"completion_tokens": 7}}), DONE), Made(tokens=7)
+    ),
     "choices-null": Row(streaming(event({"choices": None}), *OUI, *END)),
     "delta-null": Row(streaming(event({"choices": [{"delta": None}]}), *OUI, *END)),
     "error-null": Row(streaming(event({"error": None, "choices": [{"delta": {"content": "oui"}}]}), *END)),
@@ -143,7 +144,7 @@ TABLE = {
     "end-turn": ended("end_turn"),
     "abort": ended("abort", **vars(failed(GAVE_UP + "'abort')"))),
     "error": ended("error", **vars(failed(GAVE_UP + "'error')"))),
-    "unknown-reason": ended("insufficient_system_resource", **vars(failed(GAVE_UP + "'insufficient_system_resource')"))),
+    "unknown-reason": ended("no_resource", **vars(failed(GAVE_UP + "'no_resource')"))),
     "filter": ended("content_filter", **vars(failed("the server's content filter withheld the answer"))),
     "abort-whole": Row(whole(**message("abort", content="oui")), failed(GAVE_UP + "'abort')"), stream=False),
     "done-alone": Row(streaming(DONE), failed(EMPTY, "", None)),

@@ -99,7 +99,10 @@ def test_a_streamed_answer_carries_text_tokens_and_times(serve: Serve, connect: 
 
 
 def test_an_answer_in_one_piece_has_no_first_token_time(serve: Serve, connect: Connect) -> None:
-    body = {"choices": [{"message": {"content": "oui"}, "finish_reason": "length"}], "usage": {"completion_tokens": 3}}
+    body: dict[str, Any] = {
+        "choices": [{"message": {"content": "oui"}, "finish_reason": "length"}],
+        "usage": {"completion_tokens": 3},
+    }
     server = serve(whole(**body))
     [completion] = answer(connect(server.url, stream=False))
     assert (completion.text, completion.finish, completion.completion_tokens) == ("oui", "length", 3)
