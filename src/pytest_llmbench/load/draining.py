@@ -12,7 +12,7 @@ from typing import Any
 from pytest_llmbench.errors import ServerError
 from pytest_llmbench.generation.chat_client import ChatClient
 from pytest_llmbench.generation.chat_request import probe_body
-from pytest_llmbench.generation.server_address import engine_url
+from pytest_llmbench.generation.server_address import chat_url, engine_url
 from pytest_llmbench.generation.server_pages import Page
 from pytest_llmbench.load.prometheus import read_page
 
@@ -54,7 +54,9 @@ class IdleWatch:
         _LOG.log(logging.INFO if page.status in _USUAL else logging.WARNING, told, page.sent, why)
         replies = [await control.ask(probe) for _ in range(_PROBES)]
         if failed := [reply for reply in replies if reply.error or reply.finish == "timeout"]:
-            raise ServerError(f"{control.url}: a first question failed ({failed[0].error or 'no answer in time'})")
+            raise ServerError(
+                f"POST {chat_url(control.url)}: a first question failed ({failed[0].error or 'no answer in time'})"
+            )
         return cls(control, probe, statistics.median(reply.latency_s for reply in replies))
 
     async def wait(self, longest_s: float) -> float | None:
