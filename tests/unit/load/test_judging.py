@@ -49,6 +49,16 @@ def test_an_open_answer_past_the_limit_is_late_already() -> None:
     assert verdict == Judgement("broken", "0 of 12 answers came within 1 s: surely fewer than 0.9 of all do")
 
 
+def test_an_answer_that_ended_in_time_is_not_late_while_its_stream_stays_open() -> None:
+    waiting, left_open = judge(requests=1), call(1.0, None)
+    left_open.answer.ended_at = 1.9
+    assert waiting.look([left_open], 0.0, now=9.0) is None
+    assert waiting.requests(0.0, 9.0) == ()
+    left_open.end("stop", at=1.9)
+    waiting.look([left_open], 0.0, now=9.0)
+    assert waiting.good == 1
+
+
 def test_the_warm_up_is_not_judged() -> None:
     calls = [call(0.1, 5.0) for _ in range(30)] + [call(3.0, 0.1, user) for user in range(4)]
     patient = judge(warm_up_s=2.0, requests=4)
