@@ -65,17 +65,14 @@ def _form(head: bytes, *, typed_stream: bool) -> str | None:
 
 async def _read_stream(head: bytes, chunks: AsyncIterator[bytes], answer: Answer) -> None:
     reader = EventReader()
-    _take_in(reader.feed(head), answer)
-    if not answer.complete:
+    complete = _take_in(reader.feed(head), answer)
+    if not complete:
         async for chunk in chunks:
-            _take_in(reader.feed(chunk), answer)
-            if answer.complete:
+            if complete := _take_in(reader.feed(chunk), answer):
                 break
-    if answer.complete:
+    if complete:
         await _read_to_end(reader, chunks, answer)
-        return
-    _take_in(reader.feed(b"\n\n"), answer)  # an event that only lacks its blank line counts
-    if not answer.complete:
+    elif not _take_in(reader.feed(b"\n\n"), answer):  # an event that only lacks its blank line counts
         raise BrokenAnswerError("the server closed the stream before the answer was complete")
 
 
@@ -96,16 +93,18 @@ async def _read_to_end(reader: EventReader, chunks: AsyncIterator[bytes], answer
         _take_in(reader.feed(b"\n\n"), answer)
 
 
-def _take_in(events: Iterator[tuple[str, str]], answer: Answer) -> None:
+def _take_in(events: Iterator[tuple[str, str]], answer: Answer) -> bool:
+    """Whether the answer is complete with these events."""
     for name, data in events:
         text = data.strip()
         if name == ERROR:
             raise ReportedError(f"the server reports: {_reported(text)}")
         if text == _DONE:
             answer.end()
-            return
+            break
         if text and (not name or text.startswith("{")):
             answer.add_chunk(_json_object(text))
+    return answer.complete
 
 
 def _reported(text: str) -> str:
