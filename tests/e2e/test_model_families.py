@@ -57,7 +57,7 @@ def learnt_by_heart(
     dataset = folder / "rows.jsonl"
     lines = ({"prompt": prompt, "completion": answer} for prompt, answer in rows.items())
     dataset.write_text("\n".join(json.dumps(line) for line in lines), encoding="utf-8")
-    changes = {"quantization": "none", "steps": 120, "learning_rate": 5e-3, "seed": 1}
+    changes = {"quantization": "none", "steps": 250, "learning_rate": 5e-3, "seed": 1}
     finetune(FinetuneRequest(dataset, folder / "adapter", str(base), device="cpu", changes=changes, **form))
     if asked_of:
         for path in base.glob("tokenizer*"):
