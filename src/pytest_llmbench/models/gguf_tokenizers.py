@@ -156,9 +156,7 @@ def _finished(made: Tokenizer, told: Mapping[str, Any], *, add_bos: bool) -> Pre
     named = {name: tokens[told[key]] for name, key in _NAMED_TOKENS.items() if told.get(key, len(tokens)) < len(tokens)}
     _add_ends(made, named, told, add_bos=add_bos)
     all_four = {name: named.get(name) for name in _NAMED_TOKENS}  # transformers makes up those that are not given
-    return PreTrainedTokenizerFast(
-        tokenizer_object=made, chat_template=told.get("tokenizer.chat_template"), **all_four
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=made, chat_template=told.get("tokenizer.chat_template"), **all_four)
 
 
 def _add_whole_tokens(made: Tokenizer, told: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ import gguf
 import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-WHOLE = {"<|im_end|>": 3, "<｜end▁x｜>": 3, "<think>": 4}  # noqa: RUF001  # as DeepSeek writes it
+WHOLE = {"<|im_end|>": 3, "<｜end▁x｜>": 3, "<think>": 4}  # the second as DeepSeek writes it
 """Tokens that are found whole in a text, and their type: 3 is control, 4 user-defined."""
 
 _WIDTH, _INNER = 32, 64
