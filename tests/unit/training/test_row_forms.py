@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 from datasets import Dataset
 
@@ -135,6 +134,5 @@ def test_messages_come_through_json_and_are_refused_as_python_text(tmp_path: Pat
 
 
 def test_messages_in_the_cells_of_a_table_are_messages(tmp_path: Path) -> None:
-    frame = pd.DataFrame({"prompt": [json.dumps([ASKED])] * 2, "completion": [json.dumps([SAID])] * 2})
-    frame.to_csv(tmp_path / "rows.csv")
-    assert read_rows(tmp_path / "rows.csv") == [ROW] * 2
+    rows = [{"prompt": json.dumps([ASKED]), "completion": json.dumps([SAID])}] * 2
+    assert read_rows(_written_by_datasets(tmp_path, rows, "pandas csv")) == [ROW] * 2
