@@ -142,7 +142,9 @@ class PromptForm:
             whole = self._rendered([*question, {"role": "assistant", "content": _ANSWER}], answer_follows=False)
         except _refusals():
             return _Round("", "", "")
-        before, _, after = whole.partition(_ANSWER)
+        before, found, after = whole.partition(_ANSWER)
+        if not found:
+            return _Round(prompt, "", "")
         return _Round(prompt, before.removeprefix(prompt) if before.startswith(prompt) else "", after)
 
     @property
