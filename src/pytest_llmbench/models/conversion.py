@@ -93,8 +93,8 @@ def _write_plain_model(gguf: Path, folder: Path) -> None:
         try:
             tokenizer = load_gguf_tokenizer(gguf)  # first: of one that is not known, the weights need not be read
             read = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
-        except (ValueError, KeyError, NotImplementedError) as error:
-            raise ModelError(f"{gguf}: transformers cannot read this GGUF file ({error})") from error
+        except (ValueError, KeyError, IndexError, NotImplementedError) as error:
+            raise ModelError(f"{gguf}: transformers cannot read this GGUF file ({error}); is it whole?") from error
         config = copy.deepcopy(read.config)
         if hasattr(config, "quantization_config"):
             del config.quantization_config

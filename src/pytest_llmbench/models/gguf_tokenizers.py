@@ -50,17 +50,17 @@ def load_gguf_tokenizer(gguf: Path) -> Any:
     """The tokenizer that a GGUF file describes, as llama.cpp reads it.
 
     Raises:
-        ModelError: its text is cut in a way that is not known here, so that its tokens could be others.
-        ValueError, KeyError: as transformers does for kinds that it cannot read.
+        ModelError: its text is cut in a way that is not known here, so that its tokens could be others, or it is
+            damaged.
+        ValueError: as transformers does for kinds that it cannot read.
     """
     told = _metadata(gguf)
-    match told.get("tokenizer.ggml.model"):
-        case "gpt2":
-            return _byte_level(told, gguf)
-        case "llama":
-            return _sentencepiece(told, gguf)
-        case _:
-            return _as_transformers_reads(gguf)
+    kinds = {"gpt2": _byte_level, "llama": _sentencepiece}
+    read = kinds.get(told.get("tokenizer.ggml.model", ""))
+    try:
+        return read(told, gguf) if read else _as_transformers_reads(gguf)
+    except KeyError as error:
+        raise ModelError(f"{gguf}: it has no {error}, so its tokenizer cannot be read; download it again") from error
 
 
 def cut_named(name: str | None, gguf: Path) -> Cut:
@@ -108,8 +108,12 @@ def _byte_level(told: Mapping[str, Any], gguf: Path) -> PreTrainedTokenizerFast:
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
     cut = cut_named(told.get("tokenizer.ggml.pre"), gguf)
-    vocabulary = {token: number for number, token in enumerate(told["tokenizer.ggml.tokens"])}
+    tokens: list[str] = told["tokenizer.ggml.tokens"]
+    vocabulary = {token or f"[EMPTY_{number}]": number for number, token in enumerate(tokens)}
     merges = [_pair(merge) for merge in told["tokenizer.ggml.merges"]]
+    known = all({one, other, one + other} <= vocabulary.keys() for one, other in merges)
+    if len(vocabulary) < len(tokens) or not known:
+        raise ModelError(f"{gguf}: its tokenizer has a token twice, or merges into what is no token; download it again")
     made = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, ignore_merges=cut.ignore_merges))
     pieces: list[Any] = [pre_tokenizers.Split(Regex(expression), "isolated") for expression in cut.split]
     made.pre_tokenizer = pre_tokenizers.Sequence(

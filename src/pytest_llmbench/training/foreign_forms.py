@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 _QUESTIONS = ("instruction", "prompt", "question", "query", "input", "user", "human", "problem")
+_CONVERSATIONS = ("conversation", "dialog", "dialogue", "chat", "turns", "messages_list")
 _ANSWERS = ("output", "completion", "answer", "response", "reply", "solution", "assistant", "target", "label")
 
 
@@ -19,6 +20,8 @@ def how_to_convert(keys: Iterable[str], known: Iterable[str]) -> str | None:
     if spelt := {key: folded[key] for key in known if folded.get(key, key) != key}:
         right, wrong = next(iter(spelt.items()))
         return f"write '{right}' for {wrong!r}: names of keys are in small letters"
+    if chat := next((folded[name] for name in _CONVERSATIONS if name in folded), None):
+        return f"rename {chat!r} to 'conversations' where it is a list of messages"
     question = next((folded[name] for name in _QUESTIONS if name in folded), None)
     answer = next((folded[name] for name in _ANSWERS if name in folded), None)
     if question and answer:

@@ -17,7 +17,7 @@ LONGEST_LINE = 8 * 2**20
 LARGEST_JSON = 64 * 2**20
 """Bytes of a `.json` file, which has to be read whole."""
 
-_JSON_COLUMNS = ("messages", "conversations", "metadata")
+_MESSAGES = ("messages", "conversations")
 _TEXT_OR_MESSAGES = ("prompt", "completion")
 _SHOWN_PROGRESS = 1000  # lines between two reports of progress
 
@@ -102,12 +102,21 @@ def _csv(path: Path, _faults: Faults | None, progress: Progress) -> Iterator[tup
     for line, cells in read_table(path, (text for _, text in _lines(path, progress))).rows:
         row: dict[str, Any] = cells
         for name, cell in cells.items():
-            if name in _JSON_COLUMNS or (name in _TEXT_OR_MESSAGES and holds_messages(cell)):
+            if _is_json(name, cell):
                 row[name] = json_cell(cell, path, line)
         yield line, row
 
 
-def _json(path: Path, _faults: Faults | None, progress: Progress) -> Iterator[tuple[int, Any]]:
+def _is_json(column: str, cell: str) -> bool:
+    if column == "metadata":
+        return not cell.lstrip().startswith("{'")  # written as Python text, which nobody reads here
+    return column in _MESSAGES or (column in _TEXT_OR_MESSAGES and holds_messages(cell))
+
+
+def _json(path: Path, faults: Faults | None, progress: Progress) -> Iterator[tuple[int, Any]]:
+    if _is_json_lines(path):
+        yield from _jsonl(path, faults, progress)
+        return
     size = path.stat().st_size
     if size > LARGEST_JSON:
         what = f"{size / 2**20:.0f} MiB of JSON would have to be read whole; convert it to JSON Lines (jq -c '.[]')"
@@ -122,6 +131,14 @@ def _json(path: Path, _faults: Faults | None, progress: Progress) -> Iterator[tu
         )
     for index, record in enumerate(document.data):
         yield document.line(index), record
+
+
+def _is_json_lines(path: Path) -> bool:
+    """Whether a `.json` file has one object a line, as `Dataset.to_json` and Spark write whatever the name's ending."""
+    with path.open("rb") as file:
+        written = (line for line in iter(lambda: file.readline(LONGEST_LINE), b"") if not line.isspace())
+        first, second = next(written, b"").removeprefix(codecs.BOM_UTF8), next(written, b"")
+    return second.startswith(b"{") and first.startswith(b"{") and first.rstrip().endswith(b"}")
 
 
 _READERS: Mapping[str, Callable[[Path, Faults | None, Progress], Iterator[tuple[int, Any]]]] = {

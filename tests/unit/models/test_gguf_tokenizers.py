@@ -46,6 +46,14 @@ def test_an_unknown_cut_is_refused_before_anything_is_converted(tmp_path: Path) 
         convert(path)
 
 
+@pytest.mark.parametrize("length", [40, 200, 5000])
+def test_a_file_that_was_cut_short_is_no_traceback(tmp_path: Path, length: int) -> None:
+    path = byte_level_gguf(tmp_path / "m.gguf", "smollm", CORPUS)
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(ModelError, match=r"m\.gguf: .*(is it whole|download it again)"):
+        convert(path)
+
+
 def test_an_old_file_that_names_no_cut_is_announced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     load_gguf_tokenizer(byte_level_gguf(tmp_path / "old.gguf", None, CORPUS))
     assert "old.gguf does not say how its tokenizer cuts text" in caplog.text

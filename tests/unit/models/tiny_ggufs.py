@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -22,17 +23,22 @@ def byte_level_gguf(path: Path, pre: str | None, corpus: Iterable[str], **more: 
 
     `more` are further keys under `tokenizer.ggml.`
     """
-    learnt = Tokenizer(models.BPE())
-    learnt.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=1500, initial_alphabet=alphabet, show_progress=False)
-    learnt.train_from_iterator(corpus, trainer)
-    model = json.loads(learnt.to_str())["model"]
+    model = _learnt(tuple(corpus))
     tokens = [*sorted(model["vocab"], key=model["vocab"].__getitem__), *WHOLE]
     types = [1] * (len(tokens) - len(WHOLE)) + list(WHOLE.values())
     end = tokens.index("<|im_end|>")
     keys = {"bos_token_id": end, "eos_token_id": end, **more, **({"pre": pre} if pre else {})}
     return _write(path, "gpt2", tokens, types, merges=[" ".join(pair) for pair in model["merges"]], **keys)
+
+
+@functools.cache
+def _learnt(corpus: tuple[str, ...]) -> Any:
+    learnt = Tokenizer(models.BPE())
+    learnt.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=1500, initial_alphabet=alphabet, show_progress=False)
+    learnt.train_from_iterator(corpus, trainer)
+    return json.loads(learnt.to_str())["model"]
 
 
 def sentencepiece_gguf(path: Path, **more: Any) -> Path:

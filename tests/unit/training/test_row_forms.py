@@ -76,6 +76,7 @@ def test_the_history_of_an_instruction_is_asked_before_it(tmp_path: Path) -> Non
         ),
         ({"prompt": "q", "response": "a"}, "the row has no 'completion'; rename 'response' to 'completion'"),
         ({"prompt": "q", "chosen": "a", "rejected": "b"}, "these are preferences.*leave 'rejected' out"),
+        ({"conversation": [ASKED, SAID]}, "rename 'conversation' to 'conversations'"),
         ({"Prompt": "q", "Completion": "a"}, "write 'prompt' for 'Prompt'"),
         ({"messages": [ASKED, {**SAID, "tool_calls": [{}]}]}, "message 2 has 'tool_calls' beside its 'role'"),
         ({"messages": [ASKED, {**SAID, "reasoning_content": "Hm."}]}, "'reasoning_content'.*neither asked nor learnt"),
@@ -103,6 +104,8 @@ def _written_by_datasets(tmp_path: Path, rows: list[dict[str, Any]], how: str) -
         case "to_json jsonl":
             made.to_json(path)
         case "to_json json":
+            made.to_json(path)
+        case "to_json, a list json":
             made.to_json(path, lines=False, orient="records")
         case "to_csv csv":
             made.to_csv(path)
@@ -113,7 +116,10 @@ def _written_by_datasets(tmp_path: Path, rows: list[dict[str, Any]], how: str) -
     return path
 
 
-@pytest.mark.parametrize("how", ["to_json jsonl", "to_json json", "to_csv csv", "pandas csv", "pandas, semicolons csv"])
+@pytest.mark.parametrize(
+    "how",
+    ["to_json jsonl", "to_json json", "to_json, a list json", "to_csv csv", "pandas csv", "pandas, semicolons csv"],
+)
 def test_what_datasets_and_pandas_write_is_read(tmp_path: Path, how: str) -> None:
     rows = [
         {"instruction": 'l\'été\n"1"; 2, 3', "input": None, "output": "é", "system": "s"},
