@@ -76,10 +76,17 @@ def _load(loaded: LoadedModel, name: str, adapter: Adapter) -> None:
     except safetensors.SafetensorError as error:
         raise AdapterError(f"{adapter.path}: corrupt ({error}); train or copy the adapter again") from error
     except (RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
-        raise AdapterError(f"{adapter.path} does not fit {loaded.source.name}: {_gist(str(error))}") from error
+        told = f"{adapter.path} does not fit {loaded.source.name}{_others(loaded, name)}: {_gist(str(error))}"
+        raise AdapterError(told) from error
     if strays := [*result.missing_keys, *result.unexpected_keys]:
         message = f"{len(strays)} weights have no counterpart ({strays[0]}, …); it was made for another architecture"
         raise AdapterError(f"{adapter.path} does not fit {loaded.source.name}: {message}")
+
+
+def _others(loaded: LoadedModel, name: str) -> str:
+    """That other adapters are there already: PEFT cannot hold every kind beside another."""
+    there = getattr(loaded.model, "peft_config", {}).keys() - {name}
+    return " beside the adapters before it (it may alone: compare one at a time)" if there else ""
 
 
 def _gist(message: str) -> str:

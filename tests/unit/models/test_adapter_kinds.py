@@ -128,6 +128,16 @@ def test_what_leaves_the_base_alone_is_sound(
     assert soundness.adapter_gaps["finetuned"] > 0
 
 
+def test_a_kind_that_peft_cannot_hold_beside_another_is_told_as_that(
+    base: Path, tmp_path: Path, settings_with: Callable[..., Settings]
+) -> None:
+    tokens = _trained(base, _lora(trainable_token_indices=[0, 1]), tmp_path / "tokens")
+    plain = _trained(base, _lora(), tmp_path / "plain")
+    loaded = load_base(resolve(str(base)), settings_with(quantization="none").model)
+    with pytest.raises(AdapterError, match=r"plain does not fit tiny beside the adapters before it \(it may alone"):
+        attach(loaded, {"tokens": read_adapter(tokens), "plain": read_adapter(plain)})
+
+
 def test_a_merged_model_is_no_adapter(base: Path) -> None:
     with pytest.raises(AdapterError, match=r"is a whole model and no adapter.*give it as model\.base"):
         read_adapter(base)
