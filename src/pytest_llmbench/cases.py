@@ -21,7 +21,7 @@ from pytest_llmbench.case_checks import (
     identifier,
     texts,
 )
-from pytest_llmbench.documents import Faults, parse_json, read_text, read_yaml, suggestion, without_nulls
+from pytest_llmbench.documents import Faults, parse_record, read_text, read_yaml, suggestion
 from pytest_llmbench.errors import UsageError, located
 from pytest_llmbench.tables import json_cell, read_table
 
@@ -239,16 +239,15 @@ def _read_jsonl(file: _File) -> None:
     for number, line in enumerate(text.split("\n"), start=1):
         if line and not line.isspace():
             try:
-                _add_row(file, parse_json(line, file.path, number, nan_is_null=True), number)
+                _add_row(file, parse_record(line, file.path, number), number)
             except UsageError as error:
                 file.faults.add(str(error))
 
 
 def _add_row(file: _File, row: Any, line: int) -> None:
-    """Take a row of a table: it carries its own heading, and a null key counts as left out, at any depth."""
+    """Take a row of a table: it carries its own heading."""
     if type(row) is not dict:
         raise UsageError(located(file.path, line, f"a case is an object with at least 'prompt', not {row!r:.40}"))
-    row = without_nulls(row)
     file.heading["id"] = line
     for _, message in file.add(row, line):
         file.faults.at(file.path, line, message)

@@ -109,7 +109,7 @@ def read_text(path: Path | str) -> str:
 def read_yaml(path: Path | str, *, nan_is_null: bool = False) -> Document:
     """Read a YAML file, or a JSON file when its suffix is `.json`. YAML scalars follow JSON: `on` and `12:30` are text.
 
-    `nan_is_null` is for JSON, as `parse_json` says.
+    `nan_is_null` is for JSON, as `parse_record` says.
 
     Raises:
         UsageError: the file cannot be read or parsed, or has a key twice; the message starts with `file:line`.
@@ -126,19 +126,28 @@ def read_yaml(path: Path | str, *, nan_is_null: bool = False) -> Document:
         raise UsageError(f"{path}: nested too deeply") from error
 
 
-def parse_json(text: str, path: Path | str, line: int, *, nan_is_null: bool = False) -> Any:
+def parse_json(text: str, path: Path | str, line: int) -> Any:
     """The value of one JSON text that stands on one line of a file.
-
-    With `nan_is_null`, NaN is read as null: pandas calls a missing value so, and Python's json writes it.
 
     Raises:
         UsageError: it is not JSON, or has a key twice.
     """
-    return _decode(_TABLE_ROW_DECODER if nan_is_null else _ROW_DECODER, text, path, line)
+    return _decode(_ROW_DECODER, text, path, line)
+
+
+def parse_record(text: str, path: Path | str, line: int) -> Any:
+    """As `parse_json`, without the keys that are null, at any depth: Arrow gives each record all keys of the file.
+
+    NaN is null: pandas calls a missing value so, and Python's json writes it.
+
+    Raises:
+        UsageError: it is not JSON, or has a key twice.
+    """
+    return _decode(_RECORD_DECODER, text, path, line)
 
 
 def without_nulls(value: Any) -> Any:
-    """The value without the keys of its mappings that are null, at any depth: a null key says no more than no key."""
+    """The value without the keys of its mappings that are null, at any depth, as `parse_record` reads it."""
     if isinstance(value, dict):
         return {key: without_nulls(inner) for key, inner in value.items() if inner is not None}
     return [without_nulls(inner) for inner in value] if isinstance(value, list) else value
@@ -172,20 +181,25 @@ def _refuse_constant(name: str) -> NoReturn:
 _FILE_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
+def _without_nulls_or_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data = _without_duplicates(pairs)
+    return {key: value for key, value in data.items() if value is not None} if None in data.values() else data
+
+
 def _missing(name: str) -> None:
     if name != "NaN":
         _refuse_constant(name)
 
 
-_TABLE_DECODER = json.JSONDecoder(parse_constant=_missing)
-_TABLE_ROW_DECODER = json.JSONDecoder(parse_constant=_missing, object_pairs_hook=_without_duplicates)
+_NAN_DECODER = json.JSONDecoder(parse_constant=_missing)
+_RECORD_DECODER = json.JSONDecoder(parse_constant=_missing, object_pairs_hook=_without_nulls_or_duplicates)
 _ROW_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_without_duplicates)
 
 
 def _read_json(path: Path, text: str, *, nan_is_null: bool) -> Document:
     if not text.strip():
         return Document(path, None, _Spot(1, {}))
-    data = _decode(_TABLE_DECODER if nan_is_null else _FILE_DECODER, text, path, 1)
+    data = _decode(_NAN_DECODER if nan_is_null else _FILE_DECODER, text, path, 1)
     finder = _JsonLines(path, text)
     root, _ = finder.value(0)
     finder.faults.raise_any()
@@ -210,7 +224,7 @@ class _JsonLines:
             case "[":
                 inside, end = self._array(at)
             case _:
-                inside, end = {}, _TABLE_DECODER.raw_decode(self._text, at)[1]
+                inside, end = {}, _NAN_DECODER.raw_decode(self._text, at)[1]
         return _Spot(self._line(at), inside), end
 
     def _object(self, at: int) -> tuple[dict[str | int, _Spot], int]:

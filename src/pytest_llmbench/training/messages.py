@@ -11,6 +11,8 @@ ROLES = ("system", "user", "assistant")
 
 Messages = list[dict[str, str]]
 
+_SPOKEN = frozenset({"role", "content"})
+
 _UNSPOKEN = frozenset(
     {"name", "id", "uuid", "timestamp", "time", "date", "created_at", "model", "lang", "language", "source"}
 )
@@ -41,7 +43,7 @@ def read_messages(value: Any, part: str) -> Messages:
         raise FormError(f"'{part}' must be a list of messages, each with a role ({', '.join(ROLES)}) and a content")
     messages: Messages = []
     for number, given in enumerate(value, start=1):
-        message = _bare(given)
+        message = given if _is_plain(given) else _bare(given)
         if fault := _fault(message):
             raise FormError(f"'{part}' must be a list of messages; message {number} {fault}")
         messages.append({"role": message["role"], "content": message["content"]})
@@ -82,11 +84,15 @@ def _renamed(message: Any) -> Any:
     return {**renamed, "role": _SPEAKERS.get(role.casefold(), role)} if isinstance(role, str) else renamed
 
 
+def _is_plain(message: Any) -> bool:
+    return isinstance(message, dict) and message.keys() == _SPOKEN and isinstance(message["content"], str)
+
+
 def _bare(message: Any) -> Any:
     """The message without keys that hold nothing or are written nowhere; a single part of text is the content."""
     if not isinstance(message, dict):
         return message
-    kept = {key: value for key, value in message.items() if key in {"role", "content"} or _says(key, value)}
+    kept = {key: value for key, value in message.items() if key in _SPOKEN or _says(key, value)}
     match kept.get("content"):
         case [{"type": "text", "text": str(text)}]:
             return {**kept, "content": text}
@@ -101,9 +107,9 @@ def _says(key: str, value: Any) -> bool:
 
 
 def _fault(message: Any) -> str | None:
-    if not isinstance(message, dict) or not {"role", "content"} <= message.keys():
+    if not isinstance(message, dict) or not message.keys() >= _SPOKEN:
         return f"must have a 'role' and a 'content' and nothing else, each with a role ({', '.join(ROLES)})"
-    if more := message.keys() - {"role", "content"}:
+    if more := message.keys() - _SPOKEN:
         what = f"has '{min(more)}' beside its 'role' and 'content', which would be neither asked nor learnt"
         return f"{what}; write it into the content as the model is to see it, or drop the key"
     if message["role"] not in ROLES:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_llmbench.documents import MOST_FAULTS, Faults, parse_json, read_yaml, without_nulls
+from pytest_llmbench.documents import MOST_FAULTS, Faults, parse_record, read_yaml, without_nulls
 from pytest_llmbench.errors import UsageError, located
 from pytest_llmbench.tables import holds_messages, json_cell, read_table
 
@@ -45,8 +45,7 @@ def read_records(
     if reader is None:
         raise UsageError(f"{path}: rows are read from {', '.join(_READERS)} files; convert it or give it that ending")
     try:
-        for line, record in reader(path, faults, progress):
-            yield line, without_nulls(record)
+        yield from reader(path, faults, progress)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
 
@@ -86,7 +85,7 @@ def _jsonl(path: Path, faults: Faults | None, progress: Progress) -> Iterator[tu
         if line.isspace():
             continue
         try:
-            record = parse_json(line.rstrip("\r\n"), path, number, nan_is_null=True)
+            record = parse_record(line.rstrip("\r\n"), path, number)
         except UsageError as error:
             if faults is None:
                 raise
@@ -130,7 +129,7 @@ def _json(path: Path, faults: Faults | None, progress: Progress) -> Iterator[tup
             located(path, 1, "a JSON file of rows is a list of objects; put them in [ ] (of pandas: orient='records')")
         )
     for index, record in enumerate(document.data):
-        yield document.line(index), record
+        yield document.line(index), without_nulls(record)
 
 
 def _is_json_lines(path: Path) -> bool:

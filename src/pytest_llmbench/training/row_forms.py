@@ -39,19 +39,14 @@ def form_of(record: Any) -> str:
     if not isinstance(record, dict):
         raise FormError(f"a row is an object with the keys {_accepted()}, not {record!r:.40}")
     given = {key for key, value in record.items() if value is not None}
-    found = [form for form, keys in FORMS.items() if given & {*keys}]
+    found = [form for form, keys in FORMS.items() if not given.isdisjoint(keys)]
     if len(found) > 1:
         found = [form for form in found if not _repeats_the_question(form, found, record)]
     if len(found) > 1:
         raise FormError(f"the row has keys of two forms ({' and '.join(found)}); keep one")
-    known = [key for keys in FORMS.values() for key in keys]
-    hint = how_to_convert(given, known)
-    if not found:
-        what = f"a row has the keys {_accepted()}, not {', '.join(map(repr, sorted(given)))[:80] or 'none'}"
-        raise FormError(f"{what}; {hint}" if hint else what)
-    if missing := [key for key in FORMS[found[0]] if key not in given]:
-        raise FormError(f"the row has no '{missing[0]}'; {hint or f'a row has the keys {_accepted()}'}")
-    return found[0]
+    if found and given.issuperset(FORMS[found[0]]):
+        return found[0]
+    raise FormError(_incomplete(given, found))
 
 
 def to_row(record: Mapping[str, Any], form: str) -> dict[str, Any]:
@@ -90,6 +85,15 @@ def new_row(question: str, answer: str, system: str | None = None, **more: Any) 
 
 def _accepted() -> str:
     return "'messages', or 'conversations', or 'prompt' and 'completion', or 'instruction' and 'output'"
+
+
+def _incomplete(given: set[str], found: list[str]) -> str:
+    hint = how_to_convert(given, [key for keys in FORMS.values() for key in keys])
+    if not found:
+        what = f"a row has the keys {_accepted()}, not {', '.join(map(repr, sorted(given)))[:80] or 'none'}"
+        return f"{what}; {hint}" if hint else what
+    missing = next(key for key in FORMS[found[0]] if key not in given)
+    return f"the row has no '{missing}'; {hint or f'a row has the keys {_accepted()}'}"
 
 
 def _repeats_the_question(form: str, found: list[str], record: Mapping[str, Any]) -> bool:
