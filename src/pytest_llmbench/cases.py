@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,9 @@ from pytest_llmbench.case_checks import (
     identifier,
     texts,
 )
-from pytest_llmbench.documents import Faults, parse_json, read_text, read_yaml, suggestion
+from pytest_llmbench.documents import Faults, parse_record, read_text, read_yaml, suggestion
 from pytest_llmbench.errors import UsageError, located
+from pytest_llmbench.tables import json_cell, read_table
 
 VOCABULARY_FILE = "tools.yaml"
 """A file of this name in a folder of suites is the vocabulary, never a suite."""
@@ -66,7 +66,6 @@ class Case:
 
 
 _KEYWORD_SEPARATOR = re.compile(r"[;|]")
-_CSV_DELIMITERS = ",;\t"
 
 
 def load_vocabulary(path: Path | str) -> Vocabulary:
@@ -240,65 +239,44 @@ def _read_jsonl(file: _File) -> None:
     for number, line in enumerate(text.split("\n"), start=1):
         if line and not line.isspace():
             try:
-                _add_row(file, parse_json(line, file.path, number), number)
+                _add_row(file, parse_record(line, file.path, number), number)
             except UsageError as error:
                 file.faults.add(str(error))
 
 
 def _add_row(file: _File, row: Any, line: int) -> None:
-    """Take a row of a table: it carries its own heading, and a key set to null counts as left out."""
+    """Take a row of a table: it carries its own heading."""
     if type(row) is not dict:
         raise UsageError(located(file.path, line, f"a case is an object with at least 'prompt', not {row!r:.40}"))
-    if None in row.values():
-        row = {key: value for key, value in row.items() if value is not None}
     file.heading["id"] = line
     for _, message in file.add(row, line):
         file.faults.at(file.path, line, message)
 
 
 def _read_csv(file: _File) -> None:
-    records = _csv_records(file.path)
-    line, header = next(records, (1, []))
-    columns = [column.strip() for column in header]
-    for column in columns:
+    table = read_table(file.path, io.StringIO(read_text(file.path)))
+    for column in table.columns:
         if column not in ROW_CHECKS:
             what = f"unknown column '{column:.40}' in the header; {suggestion(column, ROW_CHECKS)}"
-            raise UsageError(located(file.path, line, what))
-    if len(set(columns)) < len(columns):
-        raise UsageError(located(file.path, line, f"the header names a column twice: {', '.join(columns)}"))
-    rows = list(records)
-    if not rows:
-        raise UsageError(located(file.path, line, "the file holds no case; below a header it has one case a line"))
-    for number, cells in rows:
+            raise UsageError(located(file.path, table.line, what))
+    empty = True
+    for number, cells in table.rows:
+        empty = False
         try:
-            _add_row(file, _csv_row(file.path, number, columns, cells), number)
+            _add_row(file, _csv_row(file.path, number, cells), number)
         except UsageError as error:
             file.faults.add(str(error))
+    if empty:
+        what = "the file holds no case; below a header it has one case a line"
+        raise UsageError(located(file.path, table.line, what))
 
 
-def _csv_records(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Each record that is not blank, with the line it starts on."""
-    text = read_text(path)
-    header = text.lstrip().partition("\n")[0]
-    reader = csv.reader(io.StringIO(text), delimiter=max(_CSV_DELIMITERS, key=header.count), strict=True)
-    line = 1
-    try:
-        for cells in reader:
-            if any(cells):
-                yield line, cells
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise UsageError(located(path, line, f"not valid CSV: {error}")) from error
-
-
-def _csv_row(path: Path, line: int, columns: list[str], cells: list[str]) -> dict[str, Any]:
-    if len(cells) != len(columns):
-        raise UsageError(located(path, line, f"has {len(cells)} cells where the header has {len(columns)}"))
-    row: dict[str, Any] = {key: cell for key, cell in zip(columns, cells, strict=True) if cell.strip()}
+def _csv_row(path: Path, line: int, cells: Mapping[str, str]) -> dict[str, Any]:
+    row: dict[str, Any] = dict(cells)
     if "keywords" in row:
         row["keywords"] = [word.strip() for word in _KEYWORD_SEPARATOR.split(row["keywords"]) if word.strip()]
     for key in row.keys() & {"messages", "expect"}:
-        row[key] = parse_json(row[key], path, line)
+        row[key] = json_cell(row[key], path, line)
     return row
 
 

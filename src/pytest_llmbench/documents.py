@@ -106,8 +106,10 @@ def read_text(path: Path | str) -> str:
     return text
 
 
-def read_yaml(path: Path | str) -> Document:
+def read_yaml(path: Path | str, *, nan_is_null: bool = False) -> Document:
     """Read a YAML file, or a JSON file when its suffix is `.json`. YAML scalars follow JSON: `on` and `12:30` are text.
+
+    `nan_is_null` is for JSON, as `parse_record` says.
 
     Raises:
         UsageError: the file cannot be read or parsed, or has a key twice; the message starts with `file:line`.
@@ -115,7 +117,11 @@ def read_yaml(path: Path | str) -> Document:
     path = Path(path)
     text = read_text(path)
     try:
-        return _read_json(path, text) if path.suffix.lower() == ".json" else _read_yaml(path, text)
+        return (
+            _read_json(path, text, nan_is_null=nan_is_null)
+            if path.suffix.lower() == ".json"
+            else _read_yaml(path, text)
+        )
     except RecursionError as error:
         raise UsageError(f"{path}: nested too deeply") from error
 
@@ -127,6 +133,24 @@ def parse_json(text: str, path: Path | str, line: int) -> Any:
         UsageError: it is not JSON, or has a key twice.
     """
     return _decode(_ROW_DECODER, text, path, line)
+
+
+def parse_record(text: str, path: Path | str, line: int) -> Any:
+    """As `parse_json`, without the keys that are null, at any depth: Arrow gives each record all keys of the file.
+
+    NaN is null: pandas calls a missing value so, and Python's json writes it.
+
+    Raises:
+        UsageError: it is not JSON, or has a key twice.
+    """
+    return _decode(_RECORD_DECODER, text, path, line)
+
+
+def without_nulls(value: Any) -> Any:
+    """The value without the keys of its mappings that are null, at any depth, as `parse_record` reads it."""
+    if isinstance(value, dict):
+        return {key: without_nulls(inner) for key, inner in value.items() if inner is not None}
+    return [without_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _decode(decoder: json.JSONDecoder, text: str, path: Path | str, line: int) -> Any:
@@ -155,13 +179,27 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 _FILE_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+def _without_nulls_or_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data = _without_duplicates(pairs)
+    return {key: value for key, value in data.items() if value is not None} if None in data.values() else data
+
+
+def _missing(name: str) -> None:
+    if name != "NaN":
+        _refuse_constant(name)
+
+
+_NAN_DECODER = json.JSONDecoder(parse_constant=_missing)
+_RECORD_DECODER = json.JSONDecoder(parse_constant=_missing, object_pairs_hook=_without_nulls_or_duplicates)
 _ROW_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_without_duplicates)
 
 
-def _read_json(path: Path, text: str) -> Document:
+def _read_json(path: Path, text: str, *, nan_is_null: bool) -> Document:
     if not text.strip():
         return Document(path, None, _Spot(1, {}))
-    data = _decode(_FILE_DECODER, text, path, 1)
+    data = _decode(_NAN_DECODER if nan_is_null else _FILE_DECODER, text, path, 1)
     finder = _JsonLines(path, text)
     root, _ = finder.value(0)
     finder.faults.raise_any()
@@ -186,7 +224,7 @@ class _JsonLines:
             case "[":
                 inside, end = self._array(at)
             case _:
-                inside, end = {}, _FILE_DECODER.raw_decode(self._text, at)[1]
+                inside, end = {}, _NAN_DECODER.raw_decode(self._text, at)[1]
         return _Spot(self._line(at), inside), end
 
     def _object(self, at: int) -> tuple[dict[str | int, _Spot], int]:

@@ -314,6 +314,19 @@ def test_csv_is_read_as_spreadsheets_write_it(tmp_path: Path, delimiter: str) ->
     assert (second.name, second.prompt, second.keywords, second.tool) == ("a/5", 'dis, "oui"; non', (), None)
 
 
+def test_csv_has_what_excel_and_pandas_put_round_it(tmp_path: Path) -> None:
+    rows = f"sep=;\r\n;prompt;reference;\r\n0;monte;Oui.;\r\n1;{'x' * 200_000};;\r\n;;;\r\n"
+    first, second = load(write(tmp_path, "a.csv", rows))
+    assert (first.name, first.prompt, first.reference) == ("a/3", "monte", "Oui.")
+    assert (second.name, len(second.prompt), second.reference) == ("a/4", 200_000, None)
+
+
+def test_keys_that_arrow_writes_as_null_are_left_out_of_messages_too(tmp_path: Path) -> None:
+    row = {"messages": [{"role": "user", "content": "monte", "tool_calls": None}], "expect": {"tool": None}}
+    (case,) = load(write(tmp_path, "a.jsonl", json.dumps(row)))
+    assert (case.messages, case.expect) == (({"role": "user", "content": "monte"},), {})
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
@@ -325,6 +338,7 @@ def test_csv_is_read_as_spreadsheets_write_it(tmp_path: Path, delimiter: str) ->
         ('prompt,tool\n"a\nb",\nq,nope', "4: tool: 'nope' is unknown"),
         ('prompt,tool\np,\n"never closed,\nq,\n', "3: not valid CSV: unexpected end of data"),
         ("prompt,expect\np,{tool: true}", "2: not valid JSON"),
+        ("messages\n\"[{'role': 'user', 'content': 'a'}]\"", "2: a list of messages written as Python text"),
     ],
 )
 def test_each_fault_of_a_csv_file_is_one_message_with_its_line(tmp_path: Path, content: str, told: str) -> None:

@@ -169,14 +169,15 @@ def _base_of(spec: str, arguments: Mapping[str, Any], system_role: Literal["syst
     from pytest_llmbench.models.quiet import quiet_libraries
     from pytest_llmbench.models.registry import load_registry
     from pytest_llmbench.models.sources import resolve
+    from pytest_llmbench.models.tokenizers import load_tokenizer
 
     source = resolve(spec)
     try:
-        from transformers import AutoConfig, AutoTokenizer
+        from transformers import AutoConfig
 
         with quiet_libraries(), explained(source):
             config = AutoConfig.from_pretrained(source.path)
-            tokenizer = AutoTokenizer.from_pretrained(source.path)
+            tokenizer = load_tokenizer(source)
     except ImportError as error:
         raise needs_local_extra(error) from error
     entry = load_registry().find(spec)

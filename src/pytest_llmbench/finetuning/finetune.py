@@ -179,15 +179,12 @@ def _form(
     request: FinetuneRequest, source: Source, files: Mapping[str, DatasetFile], *, may_be_plain: bool
 ) -> PromptForm:
     """The form that rows are written in, looked at before the base's weights are loaded."""
-    from transformers import AutoTokenizer
-
     from pytest_llmbench.models.chat_templates import base_form
     from pytest_llmbench.models.failures import explained
+    from pytest_llmbench.models.tokenizers import load_tokenizer
 
     with _quiet(), explained(source):
-        tokenizer = AutoTokenizer.from_pretrained(source.path)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
+        tokenizer = load_tokenizer(source)
     form = base_form(tokenizer, request.template_arguments, request.system_role)
     agree_on_template(form, {role for file in files.values() for role in file.roles}, may_be_plain=may_be_plain)
     return form

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.errors import AdapterError
+from pytest_llmbench.models.adapter_kinds import why_unusable
 from pytest_llmbench.models.hashing import file_hash
 from pytest_llmbench.models.sources import Source
 from pytest_llmbench.records import BASE, FINETUNED
@@ -105,12 +106,19 @@ def read_adapter(path: Path) -> Adapter:
     """Read an adapter folder and check that it is whole, without loading its weights.
 
     Raises:
-        AdapterError: no such folder, no configuration, or weights that are missing, cut short or corrupt.
+        AdapterError: no such folder, no configuration, weights that are missing, cut short or corrupt, or an adapter
+            of a kind that cannot be compared with its base in one model (`adapter_kinds`).
     """
     if not path.is_dir():
         raise AdapterError(f"no such adapter folder: {path}")
+    if (path / "config.json").is_file() and not (path / CONFIG).is_file():
+        raise AdapterError(
+            f"{path} is a whole model and no adapter (merged, perhaps); give it as model.base in a run of its own"
+        )
     config = _read_json(path / CONFIG)
     weights = _weights(path)
+    if reason := why_unusable(config, _names_in(weights)):
+        raise AdapterError(f"adapter {path} cannot be compared with its base in one model: {reason}")
     record = training_record(path)
     return Adapter(
         name=path.resolve().name,
@@ -230,6 +238,14 @@ def _fault_in_safetensors(path: Path) -> str | None:
         return "holds no tensors"
     expected = _LENGTH + length + max(ends)
     return None if size == expected else f"{size} bytes where the header promises {expected}"
+
+
+def _names_in(weights: Path) -> list[str]:
+    """The names in a weight file that is whole; a pickled one would have to be loaded for them."""
+    if weights.suffix != ".safetensors":
+        return []
+    with weights.open("rb") as stream:
+        return list(json.loads(stream.read(int.from_bytes(stream.read(_LENGTH), "little"))))
 
 
 def _fault_in_bin(path: Path) -> str | None:

@@ -6,7 +6,8 @@ import pickle
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_llmbench.errors import AdapterError, ModelError
+from pytest_llmbench.errors import AdapterError
+from pytest_llmbench.models.adapter_kinds import AS_MODELS
 from pytest_llmbench.models.adapters import Adapter
 from pytest_llmbench.models.failures import needs_local_extra
 from pytest_llmbench.models.loaded import LoadedModel, peft_name
@@ -23,8 +24,7 @@ def attach(loaded: LoadedModel, adapters: Mapping[str, Adapter]) -> None:
     half wrapped and must be loaded again.
 
     Raises:
-        AdapterError: an adapter cannot be read, or its weights do not belong on this base.
-        ModelError: wrapping changed the base, which no known version of PEFT does.
+        AdapterError: an adapter cannot be read, its weights do not belong on this base, or loading it changed the base.
         ValueError: adapters are attached already, the model has answered already, or one is named `base`.
     """
     if loaded.adapters or BASE in adapters or _is_repacked(loaded.model):
@@ -36,12 +36,16 @@ def attach(loaded: LoadedModel, adapters: Mapping[str, Adapter]) -> None:
     with quiet_libraries():
         for variant, adapter in adapters.items():
             _load(loaded, peft_name(loaded, variant), adapter)
+            if fingerprint(loaded.model) != before:
+                raise AdapterError(_changed(adapter, loaded.source.name))
     loaded.model.eval().requires_grad_(requires_grad=False)
-    if fingerprint(loaded.model) != before:
-        raise ModelError(
-            f"wrapping {loaded.source.name} for its adapters changed its weights; "
-            "please report this with your versions of peft and bitsandbytes"
-        )
+
+
+def _changed(adapter: Adapter, base: str) -> str:
+    return (
+        f"adapter {adapter.path} ({adapter.kind}) changes the weights of {base} when it is loaded, so that the base "
+        f"would no longer answer as itself; train one that leaves them, {AS_MODELS}"
+    )
 
 
 def _is_repacked(model: Any) -> bool:
@@ -72,10 +76,17 @@ def _load(loaded: LoadedModel, name: str, adapter: Adapter) -> None:
     except safetensors.SafetensorError as error:
         raise AdapterError(f"{adapter.path}: corrupt ({error}); train or copy the adapter again") from error
     except (RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
-        raise AdapterError(f"{adapter.path} does not fit {loaded.source.name}: {_gist(str(error))}") from error
+        told = f"{adapter.path} does not fit {loaded.source.name}{_others(loaded, name)}: {_gist(str(error))}"
+        raise AdapterError(told) from error
     if strays := [*result.missing_keys, *result.unexpected_keys]:
         message = f"{len(strays)} weights have no counterpart ({strays[0]}, …); it was made for another architecture"
         raise AdapterError(f"{adapter.path} does not fit {loaded.source.name}: {message}")
+
+
+def _others(loaded: LoadedModel, name: str) -> str:
+    """That other adapters are there already: PEFT cannot hold every kind beside another."""
+    there = getattr(loaded.model, "peft_config", {}).keys() - {name}
+    return " beside the adapters before it (it may alone: compare one at a time)" if there else ""
 
 
 def _gist(message: str) -> str:

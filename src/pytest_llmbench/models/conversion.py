@@ -14,7 +14,7 @@ from pytest_llmbench.errors import ModelError, NotReadyError
 from pytest_llmbench.models.cache import cache_dir
 from pytest_llmbench.models.hashing import file_hash
 
-CONVERTER_VERSION = 1
+CONVERTER_VERSION = 2
 """Part of the folder's name: raise it when the conversion changes, and old conversions are made again."""
 
 logger = logging.getLogger("pytest_llmbench")
@@ -83,17 +83,18 @@ def _write_plain_model(gguf: Path, folder: Path) -> None:
         import gguf as _  # noqa: F401  # transformers needs it, and says so only deep inside
         import safetensors
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM
     except ImportError as error:
         raise _needs_local_extra() from error
+    from pytest_llmbench.models.gguf_tokenizers import load_gguf_tokenizer
     from pytest_llmbench.models.quiet import quiet_libraries
 
     with quiet_libraries(), _no_bar():
         try:
-            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+            tokenizer = load_gguf_tokenizer(gguf)  # first: of one that is not known, the weights need not be read
             read = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
-        except (ValueError, KeyError, NotImplementedError) as error:
-            raise ModelError(f"{gguf}: transformers cannot read this GGUF file ({error})") from error
+        except (ValueError, KeyError, IndexError, NotImplementedError) as error:
+            raise ModelError(f"{gguf}: transformers cannot read this GGUF file ({error}); is it whole?") from error
         config = copy.deepcopy(read.config)
         if hasattr(config, "quantization_config"):
             del config.quantization_config

@@ -19,6 +19,7 @@ from pytest_llmbench.models.memory_estimate import weights_by_class
 from pytest_llmbench.models.quiet import quiet_libraries
 from pytest_llmbench.models.sources import Source
 from pytest_llmbench.models.threads import fastest_threads
+from pytest_llmbench.models.tokenizers import load_tokenizer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +44,8 @@ def load_base(source: Source, settings: ModelSettings) -> LoadedModel:
     answering repacks 4-bit weights, and gradients then vanish.
 
     Raises:
-        ModelError: corrupt, incomplete, of an unknown architecture, or too large for the memory there is.
+        ModelError: corrupt, incomplete, of an unknown architecture, too large for the memory there is, or with a
+            tokenizer whose padding, end or beginning has no embedding.
         NotReadyError: CUDA was asked for and is not there, or a package is missing.
     """
     started = time.perf_counter()
@@ -97,7 +99,7 @@ def _load(source: Source, settings: ModelSettings, device: str) -> LoadedModel:
     estimate = _estimate(source, settings, config, quantization=quantization, dtype=dtype)
     if device == "cpu" or isinstance(settings.device_map, str):  # who maps layers by hand may put some elsewhere
         _check_room(source, sum(estimate.values()), device)
-    tokenizer = _tokenizer(source, settings)
+    tokenizer = load_tokenizer(source, trust_remote_code=settings.trust_remote_code)
     model = _model(source, settings, config, quantization=quantization, device=device, dtype=dtype)
     model.eval().requires_grad_(requires_grad=False)
     model.generation_config.pad_token_id = tokenizer.pad_token_id
@@ -168,18 +170,6 @@ def _check_room(source: Source, needed: int, device: str) -> None:
             f"{source.name} needs {needed / GIB:.1f} GiB for its weights and {free / GIB:.1f} GiB is free on the "
             f"{device}; use model.quantization: nf4, a smaller model, or free some memory"
         )
-
-
-def _tokenizer(source: Source, settings: ModelSettings) -> Any:
-    from transformers import AutoTokenizer
-
-    trust = settings.trust_remote_code
-    tokenizer = AutoTokenizer.from_pretrained(source.path, trust_remote_code=trust, padding_side="left")
-    if tokenizer.pad_token_id is None:
-        if tokenizer.eos_token_id is None:
-            raise ModelError(f"{source.path}: the tokenizer has neither a padding nor an end-of-text token; add one")
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
 
 
 def _model(source: Source, settings: ModelSettings, config: Any, *, quantization: str, device: str, dtype: str) -> Any:

@@ -115,8 +115,20 @@ def _sample(tensor: Tensor) -> bytes:
 
 
 def _prompt(loaded: LoadedModel) -> Tensor:
-    tokens: Tensor = loaded.tokenizer(_PROMPT, return_tensors="pt")["input_ids"]
-    return tokens.to(loaded.device)
+    import torch
+
+    tokens = [*loaded.tokenizer(_PROMPT)["input_ids"], *_trained_tokens(loaded)]
+    return torch.tensor([tokens], device=loaded.device)
+
+
+def _trained_tokens(loaded: LoadedModel) -> list[int]:
+    """Of each adapter one token whose embedding it trained: it may change nothing else."""
+    configs = getattr(loaded.model, "peft_config", {}).values()
+    trained = [
+        getattr(config, name, None) for config in configs for name in ("token_indices", "trainable_token_indices")
+    ]
+    lists = [each for found in trained if found for each in (found.values() if isinstance(found, dict) else [found])]
+    return [int(each[0]) for each in lists if each]
 
 
 def _logits(loaded: LoadedModel, variant: str, prompt: Tensor) -> Tensor:

@@ -153,7 +153,7 @@ class EmbeddedServer:
         try:
             process.stdin.write(json.dumps(self._orders) + "\n")
             process.stdin.flush()
-            line = process.stdout.readline()
+            line = next((said for said in process.stdout if said.startswith("{")), "")  # a crash prints other things
         except BrokenPipeError:
             line = ""
         finally:

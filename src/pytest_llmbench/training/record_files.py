@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import codecs
-import csv
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_llmbench.documents import MOST_FAULTS, Faults, parse_json, read_yaml
+from pytest_llmbench.documents import MOST_FAULTS, Faults, parse_record, read_yaml, without_nulls
 from pytest_llmbench.errors import UsageError, located
+from pytest_llmbench.tables import holds_messages, json_cell, read_table
 
 LONGEST_LINE = 8 * 2**20
 """Bytes. A longer line is no row but a file without line ends, and reading it whole would fill the memory."""
@@ -17,7 +17,8 @@ LONGEST_LINE = 8 * 2**20
 LARGEST_JSON = 64 * 2**20
 """Bytes of a `.json` file, which has to be read whole."""
 
-_CSV_DELIMITERS = ",;\t"
+_MESSAGES = ("messages", "conversations")
+_TEXT_OR_MESSAGES = ("prompt", "completion")
 _SHOWN_PROGRESS = 1000  # lines between two reports of progress
 
 Progress = Callable[[int], None]
@@ -33,6 +34,7 @@ def read_records(
 ) -> Iterator[tuple[int, Any]]:
     """Each record of a `.jsonl`, `.csv` or `.json` file (a list of objects), with the line it starts on.
 
+    Keys without a value are left out, at any depth: Arrow, and so `datasets`, gives each record all keys of the file.
     What is no JSON goes to `faults` where they are collected, so that several are told at once.
 
     Raises:
@@ -54,7 +56,7 @@ def _lines(path: Path, progress: Progress) -> Iterator[tuple[int, str]]:
         while data := file.readline(LONGEST_LINE + 1):
             number += 1
             if len(data) > LONGEST_LINE:
-                what = f"the line is longer than {LONGEST_LINE // 2**20} MiB; JSON Lines has one row a line"
+                what = f"the line is longer than {LONGEST_LINE // 2**20} MiB; give each row a line of its own"
                 raise UsageError(located(path, number, what))
             if number % _SHOWN_PROGRESS == 0:
                 progress(file.tell())
@@ -83,7 +85,7 @@ def _jsonl(path: Path, faults: Faults | None, progress: Progress) -> Iterator[tu
         if line.isspace():
             continue
         try:
-            record = parse_json(line.rstrip("\r\n"), path, number)
+            record = parse_record(line.rstrip("\r\n"), path, number)
         except UsageError as error:
             if faults is None:
                 raise
@@ -96,46 +98,46 @@ def _jsonl(path: Path, faults: Faults | None, progress: Progress) -> Iterator[tu
 
 
 def _csv(path: Path, _faults: Faults | None, progress: Progress) -> Iterator[tuple[int, dict[str, Any]]]:
-    numbered = _lines(path, progress)
-    above, header = next(((number, line) for number, line in numbered if not line.isspace()), (1, ""))
-    delimiter = max(_CSV_DELIMITERS, key=header.count)
-    columns = [column.strip() for column in next(csv.reader([header], delimiter=delimiter), [])]
-    if len(set(columns)) < len(columns):
-        raise UsageError(located(path, above, f"the header names a column twice: {', '.join(columns)}"))
-    reader = csv.reader((line for _, line in numbered), delimiter=delimiter, strict=True)
-    started = above + 1
-    try:
-        for cells in reader:
-            if any(cells):
-                yield started, _row(path, started, columns, cells)
-            started = above + reader.line_num + 1
-    except csv.Error as error:
-        raise UsageError(located(path, started, f"not valid CSV: {error}")) from error
+    for line, cells in read_table(path, (text for _, text in _lines(path, progress))).rows:
+        row: dict[str, Any] = cells
+        for name, cell in cells.items():
+            if _is_json(name, cell):
+                row[name] = json_cell(cell, path, line)
+        yield line, row
 
 
-def _row(path: Path, line: int, columns: list[str], cells: list[str]) -> dict[str, Any]:
-    if len(cells) != len(columns):
-        raise UsageError(located(path, line, f"has {len(cells)} cells where the header has {len(columns)}"))
-    row: dict[str, Any] = {name: cell for name, cell in zip(columns, cells, strict=True) if cell.strip()}
-    for name in ("messages", "metadata"):
-        if name in row:
-            row[name] = parse_json(row[name], path, line)
-    return row
+def _is_json(column: str, cell: str) -> bool:
+    if column == "metadata":
+        return not cell.lstrip().startswith("{'")  # written as Python text, which nobody reads here
+    return column in _MESSAGES or (column in _TEXT_OR_MESSAGES and holds_messages(cell))
 
 
-def _json(path: Path, _faults: Faults | None, progress: Progress) -> Iterator[tuple[int, Any]]:
+def _json(path: Path, faults: Faults | None, progress: Progress) -> Iterator[tuple[int, Any]]:
+    if _is_json_lines(path):
+        yield from _jsonl(path, faults, progress)
+        return
     size = path.stat().st_size
     if size > LARGEST_JSON:
         what = f"{size / 2**20:.0f} MiB of JSON would have to be read whole; convert it to JSON Lines (jq -c '.[]')"
         raise UsageError(f"{path}: {what}")
-    document = read_yaml(path)
+    document = read_yaml(path, nan_is_null=True)
     progress(size)
     if document.data is None:
         return
     if not isinstance(document.data, list):
-        raise UsageError(located(path, 1, "a JSON file of rows is a list of objects; put them in [ ]"))
+        raise UsageError(
+            located(path, 1, "a JSON file of rows is a list of objects; put them in [ ] (of pandas: orient='records')")
+        )
     for index, record in enumerate(document.data):
-        yield document.line(index), record
+        yield document.line(index), without_nulls(record)
+
+
+def _is_json_lines(path: Path) -> bool:
+    """Whether a `.json` file has one object a line, as `Dataset.to_json` and Spark write whatever the name's ending."""
+    with path.open("rb") as file:
+        written = (line for line in iter(lambda: file.readline(LONGEST_LINE), b"") if not line.isspace())
+        first, second = next(written, b"").removeprefix(codecs.BOM_UTF8), next(written, b"")
+    return second.startswith(b"{") and first.startswith(b"{") and first.rstrip().endswith(b"}")
 
 
 _READERS: Mapping[str, Callable[[Path, Faults | None, Progress], Iterator[tuple[int, Any]]]] = {

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from pytest_llmbench.documents import MOST_FAULTS, Faults
 from pytest_llmbench.errors import UsageError, located
+from pytest_llmbench.training.messages import FormError
 from pytest_llmbench.training.record_files import Progress, no_progress, read_records
-from pytest_llmbench.training.row_forms import FormError, form_of, to_row
+from pytest_llmbench.training.row_forms import form_of, to_row
 
 FEWEST_ROWS = 2
 """One row can be neither split nor told from what it teaches by heart."""

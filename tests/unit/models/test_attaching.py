@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_models import save_adapter
 
-from pytest_llmbench.errors import AdapterError, ModelError
+from pytest_llmbench.errors import AdapterError
 from pytest_llmbench.models import attaching
 from pytest_llmbench.models.adapters import Adapter, read_adapter
 from pytest_llmbench.models.attaching import attach
@@ -99,7 +99,9 @@ def test_a_base_that_wrapping_changed_is_found(
         loaded.model.model.layers[0].mlp.up_proj.weight.data += 1
 
     monkeypatch.setattr(attaching, "_load", careless)
-    with pytest.raises(ModelError, match="changed its weights"):
+    with pytest.raises(
+        AdapterError, match=r"random \(LORA\) changes the weights of tiny-llama.*merge it into its base"
+    ):
         attach(load("none"), {"finetuned": adapter})
 
 

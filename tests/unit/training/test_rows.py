@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from pytest_llmbench.documents import MOST_FAULTS
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.training import record_files
-from pytest_llmbench.training.row_forms import FormError, form_of, new_row, to_row
+from pytest_llmbench.training.messages import FormError
+from pytest_llmbench.training.row_forms import form_of, new_row, to_row
 from pytest_llmbench.training.rows import read_rows, stream_rows
 
 SAID = st.text(min_size=1).filter(lambda text: bool(text.strip()))

@@ -1,0 +1,71 @@
+"""A base's tokenizer, and the tokens that the base has embeddings for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pytest_llmbench.errors import ModelError
+from pytest_llmbench.models.sources import Source
+
+_NAMED = ("eos", "bos", "pad")  # padding last: it may be the end
+
+
+def load_tokenizer(source: Source, *, trust_remote_code: bool = False) -> Any:
+    """The tokenizer of a base, for loading, training and checking alike: with a padding token, padding on the left.
+
+    Raises:
+        ModelError: it has neither a padding nor an end-of-text token, or one that the base has no embedding for.
+        OSError, ValueError: as transformers does; see `failures.explained`.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(source.path, trust_remote_code=trust_remote_code, padding_side="left")
+    if tokenizer.pad_token_id is None:
+        if tokenizer.eos_token_id is None:
+            raise ModelError(f"{source.path}: the tokenizer has neither a padding nor an end-of-text token; add one")
+        tokenizer.pad_token = tokenizer.eos_token
+    rows = embedding_rows(AutoConfig.from_pretrained(source.path, trust_remote_code=trust_remote_code))
+    if rows is not None:
+        _check_named(source, tokenizer, rows)
+    return tokenizer
+
+
+def embedding_rows(config: Any) -> int | None:
+    """How many tokens a model of this configuration has embeddings for; None where it does not say.
+
+    A tokenizer may know more: Gemma 3 1B ships one for pictures, which the text model cannot read.
+    """
+    rows = getattr(config.get_text_config(), "vocab_size", None)
+    return rows if isinstance(rows, int) else None
+
+
+def outside(tokens: Iterable[int], rows: int | None) -> int | None:
+    """The first of the tokens that an embedding of so many rows does not hold; None where it holds all."""
+    return None if rows is None else next((token for token in tokens if not 0 <= token < rows), None)
+
+
+def why_unreadable(tokenizer: Any, tokens: Iterable[int], rows: int | None) -> str | None:
+    """Why a model with so many embeddings cannot read these tokens of a prompt or row, and what to do; or None."""
+    token = outside(tokens, rows)
+    if token is None:
+        return None
+    written = tokenizer.convert_ids_to_tokens(token)
+    return (
+        f"it holds {written!r}, which is token {token}, and the base has embeddings for {rows} tokens only; "
+        "leave it out of the text, or give a base that was enlarged for it (resize_token_embeddings)"
+    )
+
+
+def _check_named(source: Source, tokenizer: Any, rows: int) -> None:
+    """The tokens that the product itself puts into batches and prompts must have a row; others may lack one."""
+    for name in _NAMED:
+        token = getattr(tokenizer, f"{name}_token_id")
+        if token is None or 0 <= token < rows:
+            continue
+        written = getattr(tokenizer, f"{name}_token")
+        raise ModelError(
+            f"{source.path}: the tokenizer's {name}_token {written!r} is token {token}, and the model has embeddings "
+            f"for {rows} tokens (0 to {rows - 1}); give it one with model.resize_token_embeddings(len(tokenizer)) and "
+            f"save both, or set {name}_token to a token that has one"
+        )

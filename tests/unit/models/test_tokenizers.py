@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tiny_models import WORDS, save, tiny_llama
+from transformers import AutoTokenizer
+
+from pytest_llmbench.datasets.files import check
+from pytest_llmbench.errors import ModelError
+from pytest_llmbench.finetuning.finetune import finetune
+from pytest_llmbench.finetuning.request import FinetuneRequest
+from pytest_llmbench.models.loading import load_base, read_config
+from pytest_llmbench.models.sources import resolve
+from pytest_llmbench.models.tokenizers import embedding_rows, load_tokenizer, outside, why_unreadable
+from pytest_llmbench.settings import Settings
+
+ROWS = len(WORDS)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save(tiny_llama(), tmp_path / "tiny")
+    return tmp_path / "tiny"
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(
+        json.dumps({"prompt": "ouvre chrome", "completion": "bonjour"})
+        + "\n"
+        + '{"prompt": "ferme", "completion": "le son"}'
+    )
+    return path
+
+
+def _add(folder: Path, *tokens: str, **named: str) -> None:
+    """As people do by hand, without a row for it in the embedding."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }} {% endfor %}"
+    tokenizer.add_tokens(list(tokens))
+    tokenizer.add_special_tokens(named)
+    tokenizer.save_pretrained(folder)
+
+
+@pytest.mark.parametrize("name", ["pad_token", "eos_token", "bos_token"])
+def test_a_named_token_without_an_embedding_is_told_with_both_numbers_and_the_cure(
+    folder: Path, dataset: Path, settings_with: Callable[..., Settings], name: str
+) -> None:
+    _add(folder, **{name: "<mine>"})
+    told = rf"{name} '<mine>' is token {ROWS}, .* embeddings for {ROWS} tokens \(0 to {ROWS - 1}\).*resize_token_embedd"
+    with pytest.raises(ModelError, match=told):
+        load_base(resolve(str(folder)), settings_with(quantization="none").model)
+    with pytest.raises(ModelError, match=told):
+        check(dataset, model=str(folder))
+    with pytest.raises(ModelError, match=told):
+        finetune(FinetuneRequest(dataset, folder.parent / "out", base=str(folder), device="cpu"))
+
+
+def test_any_other_token_without_an_embedding_does_not_keep_a_model_from_loading(
+    folder: Path, settings_with: Callable[..., Settings]
+) -> None:
+    _add(folder, "<picture>")
+    settings = settings_with(quantization="none").model
+    loaded = load_base(resolve(str(folder)), settings)
+    rows = embedding_rows(read_config(resolve(str(folder)), settings))
+    tokens = loaded.tokenizer("ouvre <picture> !")["input_ids"]
+    assert outside(tokens, rows) == ROWS
+    assert outside(tokens[:1], rows) is None
+    told = why_unreadable(loaded.tokenizer, tokens, rows)
+    assert told is not None
+    assert f"it holds '<picture>', which is token {ROWS}, and the base has embeddings for {ROWS} tokens only" in told
+    assert why_unreadable(loaded.tokenizer, tokens[:1], rows) is None
+
+
+def test_a_tokenizer_without_padding_pads_with_its_end_on_the_left(folder: Path) -> None:
+    tokenizer = load_tokenizer(resolve(str(folder)))
+    assert (tokenizer.pad_token, tokenizer.padding_side) == ("<end>", "left")
+
+
+def test_a_tokenizer_with_neither_padding_nor_end_is_refused(folder: Path) -> None:
+    config = folder / "tokenizer_config.json"
+    config.write_text(config.read_text().replace('"eos_token": "<end>",', '"eos_token": null,'))
+    with pytest.raises(ModelError, match="neither a padding nor an end-of-text token"):
+        load_tokenizer(resolve(str(folder)))
