@@ -39,6 +39,7 @@ class TrialEntry(TypedDict):
     started_s: float
     duration_s: float
     loop_lag_s: float
+    standstill_s: float
     client_cpu: float
     processes: int
     idle_after_s: float | None
@@ -74,6 +75,7 @@ def summary(
         "started_s": round(started_s, 3),
         "duration_s": round(trial.duration_s, 3),
         "loop_lag_s": round(trial.loop_lag_s, 5),
+        "standstill_s": round(trial.standstill_s, 3),
         "client_cpu": round(trial.client_cpu, 4),
         "processes": trial.processes,
         "idle_after_s": None if trial.idle_after_s is None else round(trial.idle_after_s, 3),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pytest_llmbench.load.records import STOOD_STILL
 from pytest_llmbench.reports.serving.phases import Asked, Finding
 from pytest_llmbench.reports.serving.words import QUESTIONS, ServingWords, slo_text
 
@@ -80,6 +81,19 @@ def remarks(finding: Finding, say: ServingWords, required: int | None = None) ->
         yield say("tokens_cut", share=share, count=say.plain(finding["value"]))
     if finding["resumed_trials"]:
         yield say.many("resumed", finding["resumed_trials"])
+    yield from _stood_still(finding, say)
+
+
+def _stood_still(finding: Finding, say: ServingWords) -> Iterator[str]:
+    """Of trials that are invalid because the load generator was not there for a while."""
+    paused = [trial for trial in finding["trials"] if trial["reason"].startswith(STOOD_STILL)]
+    if paused:
+        yield say(
+            "stood_still",
+            count=say.count(len(paused)),
+            all=say.many("trials_count", len(finding["trials"])),
+            longest=say.seconds(max(trial["standstill_s"] for trial in paused)),
+        )
 
 
 def required_of(document: Mapping[str, Any]) -> int | None:

@@ -55,6 +55,10 @@ ENGLISH = {
     "trials_count_one": "{count} trial",
     "cost": "{trials}, {requests}, {duration}",
     "resumed": "{count} of these trials are from an earlier session that was resumed.",
+    "stood_still": (
+        "{count} of {all} do not count: the load generator itself stood still for up to {longest} (a paused machine or "
+        "container, no free CPU), so that answers were not seen when they came. Such trials are repeated."
+    ),
     "arrivals_staggered": "arrivals spread over a cycle",
     "arrivals_burst": "everyone at once",
     "arrivals_poisson": "arrivals at random (Poisson)",
@@ -104,6 +108,7 @@ ENGLISH = {
     "column_first": "First token p50",
     "column_gap": "Token gap p50",
     "column_lag": "Client delay",
+    "column_standstill": "Client pause",
     "column_cpu": "Client CPU",
     "column_processes": "Processes",
     "column_idle": "Idle after",
@@ -216,6 +221,11 @@ FRENCH = {
     "cost": "{trials}, {requests}, {duration}",
     "resumed": "{count} de ces essais viennent d'une session antérieure qui a été reprise.",
     "resumed_one": "{count} de ces essais vient d'une session antérieure qui a été reprise.",
+    "stood_still": (
+        "{count} sur {all} ne comptent pas : le générateur de charge lui-même est resté figé jusqu'à {longest} (machine "
+        "ou conteneur en pause, CPU occupé), si bien que les réponses n'ont pas été vues à leur arrivée. De tels essais "
+        "sont refaits."
+    ),
     "arrivals_staggered": "arrivées réparties sur un cycle",
     "arrivals_burst": "tous en même temps",
     "arrivals_poisson": "arrivées au hasard (Poisson)",
@@ -267,6 +277,7 @@ FRENCH = {
     "column_first": "1er jeton p50",
     "column_gap": "Écart p50",
     "column_lag": "Retard client",
+    "column_standstill": "Pause client",
     "column_cpu": "CPU client",
     "column_processes": "Processus",
     "column_idle": "Au repos après",
