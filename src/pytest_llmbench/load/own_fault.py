@@ -32,7 +32,7 @@ class Allowed:
         return cls(lag_s, standstill_s, limits.max_client_cpu)
 
     def fault(self, lag_s: float, standstill_s: float, cpu: float) -> Judgement | None:
-        """What the load generator did wrong. One that is late again and again is the bottleneck: more processes help it."""
+        """What the load generator did wrong. Late again and again it is the bottleneck, which more processes mend."""
         if lag_s > self.lag_s:
             return _bottleneck(f"its event loop was {lag_s * 1000:.0f} ms late, {self.lag_s * 1000:.0f} ms are allowed")
         if cpu > self.cpu:

@@ -20,11 +20,13 @@ _PERCENTILE = 0.95
 
 def now() -> float:
     """Seconds on a clock that goes on while the machine sleeps, as the server's does; `time.monotonic` may not."""
-    if sys.platform == "win32":
-        return time.monotonic()  # it does here
     if sys.platform == "linux":
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.clock_gettime(time.CLOCK_MONOTONIC)
+        clock = time.CLOCK_BOOTTIME
+    elif sys.platform == "win32":
+        return time.monotonic()  # it does here
+    else:
+        clock = time.CLOCK_MONOTONIC
+    return time.clock_gettime(clock)
 
 
 class OwnLoad:

@@ -79,7 +79,9 @@ def test_invalid_trials_are_shown_and_count_for_nothing() -> None:
 
 def test_a_search_that_ran_out_of_budget_says_how_far_it_came() -> None:
     made = found(users(SETTINGS), entry(2, 50, 50), decided=False)
-    assert made["value"] > 2
+    assert (made["value"], made["high"], made["highest_tried"]) == (2, 2, 2)
+    assert made["capped"]
+    assert made["unbounded"]
     assert "the budget ended the search at 2 users: nothing above was tried" in made["notes"]
     assert "not decided after 50 requests; more load.budget narrows it down" in made["notes"]
 

@@ -87,7 +87,7 @@ def _without_a_broken_trial(finding: Finding) -> tuple[Cause, dict[str, Any]]:
             "processes": worst["processes"],
             "invalid_trials": len(faults),
         }
-    if finding["capped"] and finding["held"]:
+    if finding["capped"] and finding["held"] and finding["value"] >= finding["highest"]:
         return "not_reached", {"highest": finding["highest"]}
     return "unknown", {}
 
