@@ -109,6 +109,11 @@ ENGLISH = {
         "{variant} reads its prompts through another chat template than the base: part of the difference may be the "
         "form of the prompt."
     ),
+    "copied_epochs": (
+        "{variant} gave the same text in every epoch of all {cases} cases that were asked again, at temperature "
+        "{temperature}: the server ignores temperature or seed, or answers from a cache of its own. The epochs are "
+        "copies: they add no information, and intervals and verdicts rest on one answer a case."
+    ),
     "worse_categories": "{variant} is worse than the base in: {categories}. Look at these before shipping.",
     "barely_differs": (
         "The answers of {variant} barely differ from the base's. Check that the training learned: loss, learning "
@@ -252,6 +257,11 @@ FRENCH = {
     "other_form": (
         "{variant} lit ses demandes à travers un autre modèle de conversation que la base : une part de l'écart "
         "peut venir de la forme de la demande."
+    ),
+    "copied_epochs": (
+        "{variant} a donné le même texte à chaque répétition des {cases} cas posés plusieurs fois, à la température "
+        "{temperature} : le serveur ignore la température ou la graine, ou répond d'un cache à lui. Les répétitions "
+        "sont des copies : elles n'apportent rien, intervalles et verdicts reposent sur une réponse par cas."
     ),
     "worse_categories": (
         "{variant} fait moins bien que la base dans : {categories}. À examiner avant la mise en service."

@@ -6,11 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from pytest_llmbench.records import BASE
+from pytest_llmbench.reports.cached_answers import cached_answers
+from pytest_llmbench.reports.repeated_answers import repeated_answers
 from pytest_llmbench.reports.wording import Words
 
 
 def cautions(document: Mapping[str, Any], say: Words) -> list[str]:
     """A sentence for each fine-tune that was trained on what it is asked, or that is asked in another form.
+
+    And for each variant whose epochs are copies, or whose answers a server's cache gave.
 
     `document` is a run's or an evaluation's. Older ones do not tell, and have none.
     """
@@ -24,6 +28,8 @@ def cautions(document: Mapping[str, Any], say: Words) -> list[str]:
             if one["rows_near_cases"]
         ),
         *(say("other_form", variant=variant) for variant, form in forms.items() if form != forms.get(BASE)),
+        *repeated_answers(document, say),
+        *(cached.told(variant, say) for variant, cached in cached_answers(document).items()),
     ]
 
 

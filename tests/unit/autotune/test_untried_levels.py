@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, cast
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_llmbench.autotune import model_limits
@@ -58,6 +58,7 @@ def levels_told(made: Finding) -> list[float]:
     return [made["value"], made["low"], made["high"], *map(float, made["chances"]), *curve]
 
 
+@settings(max_examples=25)
 @given(st.sampled_from(QUESTIONS), st.lists(STEPS, min_size=1, max_size=6))
 def test_no_level_above_the_highest_tried_goes_out(question: Question, trials: list[tuple[int, float, bool]]) -> None:
     trials = [(1, 1.0, True), *trials]

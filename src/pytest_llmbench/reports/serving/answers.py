@@ -138,6 +138,8 @@ def setting(finding: Finding, say: ServingWords) -> str:
 
 def temperature_answer(grid: Mapping[str, Any], say: ServingWords) -> str:
     """Which temperature stands out, and why."""
+    if grid.get("ignored"):
+        return say("temperature_ignored")
     if grid["best"] is None:
         return say("no_best_temperature", reason=grid["reason"]).rstrip()
     return say("best_temperature", value=say.plain(grid["best"]), reason=grid["reason"])

@@ -65,6 +65,10 @@ ENGLISH = {
     "arrivals_poisson": "arrivals at random (Poisson)",
     "habits": "{arrivals}, {messages} messages a conversation, history of {history}, {cooldown} between messages",
     "best_temperature": "Temperature {value}: {reason}",
+    "temperature_ignored": (
+        "Temperature: every answer is the same at every temperature, so none is better. The server ignores it (its "
+        "model's own generation settings may not sample), or answers from a cache."
+    ),
     "no_best_temperature": "Temperature: none stands out. {reason}",
     "tokens_cut": "{share} of the answers end at the limit of {count} tokens.",
     "report_title": "LIMITS OF A LIVE SERVER",
@@ -238,6 +242,10 @@ FRENCH = {
         "{arrivals}, {messages} messages par conversation, historique de {history}, {cooldown} entre deux messages"
     ),
     "best_temperature": "Température {value} : {reason}",
+    "temperature_ignored": (
+        "Température : chaque réponse est la même à toutes les températures, aucune n'est donc meilleure. Le serveur "
+        "l'ignore (les réglages de génération de son modèle n'échantillonnent peut-être pas), ou répond d'un cache."
+    ),
     "no_best_temperature": "Température : aucune ne se détache. {reason}",
     "tokens_cut": "{share} des réponses s'arrêtent à la limite de {count} jetons.",
     "report_title": "LIMITES D'UN SERVEUR EN SERVICE",
