@@ -11,10 +11,10 @@ from comparables import compared, kinds
 from saved_runs import MakeRun
 
 from pytest_llmbench.gate import compare_runs, compare_with_base, gate_of
+from pytest_llmbench.reports import github
 from pytest_llmbench.reports.baseline import Comparable, comparable
 from pytest_llmbench.reports.cached_answers import CachedAnswers, cached_answers
 from pytest_llmbench.reports.gate_text import gate_lines
-from pytest_llmbench.reports.github import annotations
 from pytest_llmbench.reports.markdown import markdown
 from pytest_llmbench.reports.storage import checked
 from pytest_llmbench.settings import GateSettings
@@ -104,7 +104,7 @@ def test_every_report_tells_it_in_both_languages(served: dict[str, Any], kind: A
     checked(json.dumps({**served, "gate": gate}), "run")
     assert "INCONCLUSIVE" in gate_lines(gate, 200)[0]
     assert any("come from the completion cache" in line for line in gate_lines(gate, 200))
-    told = annotations(gate)
+    told = github.annotations(gate)
     assert any(line.startswith("::warning") and "completion cache" in line for line in told)
     assert "come from the completion cache" in markdown({**served, "gate": gate}, "en")
     french = markdown({**served, "gate": gate}, "fr")

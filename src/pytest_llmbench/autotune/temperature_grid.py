@@ -100,10 +100,11 @@ async def temperature_grid(
     scores = {temperature: _scores(cases, found, metrics, quality) for temperature, found in answers.items()}
     against = _compared(scores, in_use, metrics, quality)
     points = [_point(at, answers[at], scores[at], against.get(at, {})) for at in grid]
+    grid_of = functools.partial(TemperatureGrid, metrics=quality, in_use=in_use, points=points)
+    if _same_at_all(list(answers.values())):
+        return grid_of(best=None, reason="every answer is the same at every temperature", ignored=True)
     best, reason = _recommended(points, in_use)
-    if ignored := _same_at_all(list(answers.values())):
-        best, reason = None, "every answer is the same at every temperature: the server ignores it"
-    return TemperatureGrid(metrics=quality, in_use=in_use, points=points, best=best, reason=reason, ignored=ignored)
+    return grid_of(best=best, reason=reason, ignored=False)
 
 
 def _same_at_all(grid: Sequence[Mapping[tuple[str, int], Completion]]) -> bool:
