@@ -140,7 +140,9 @@ def cut_offs(trials: Sequence[TrialEntry]) -> list[CutOff]:
     answers, cut = Counter[float](), Counter[float]()
     for trial in trials:
         if trial["verdict"] != "invalid" and trial["cut_off"] is not None:
-            finished = trial["total"] - sum(trial["errors"].values())
+            finished = trial.get(
+                "finished", trial["total"] - sum(trial["errors"].values())
+            )  # older journals do not say
             answers[trial["level"]] += finished
             cut[trial["level"]] += round(trial["cut_off"] * finished)
     return [

@@ -93,7 +93,8 @@ ENGLISH = {
     "trials": "Trials",
     "trials_caption": (
         "In the order they were run. Good: within the limit and without an error. Invalid trials do not count"
-        " in the estimate."
+        " in the estimate. Latencies are of all answers but those that failed within the limit; what was cut off or"
+        " failed later counts with the time it had by then, the least it would have taken."
     ),
     "limit_interval": "{low} to {high}",
     "limit_interval_open": "{low} or more",
@@ -270,7 +271,8 @@ FRENCH = {
     "trials": "Essais",
     "trials_caption": (
         "Dans l'ordre où ils ont été menés. Bon : dans la limite et sans erreur. Les essais invalides ne "
-        "comptent pas dans l'estimation."
+        "comptent pas dans l'estimation. Les latences sont celles de toutes les réponses sauf les échecs dans la limite ;"
+        " une réponse coupée ou échouée plus tard compte avec le temps déjà écoulé, le moins qu'elle aurait pris."
     ),
     "limit_interval": "{low} à {high}",
     "limit_interval_open": "{low} ou plus",
