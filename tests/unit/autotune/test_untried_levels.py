@@ -90,6 +90,8 @@ def test_an_interval_that_goes_on_beyond_what_was_tried_has_no_upper_end() -> No
     document = document_of(made)
     lines = " ".join(summary_lines(document, 300))
     assert lines.startswith("2 users or more keep 95 % of answers under 3.0 s; no more were tried")
+    unsure = summary_lines(document_of({**made, "low": 1}), 300)
+    assert unsure[0] == "2 users or more (95 % sure: 1 or more) keep 95 % of answers under 3.0 s; no more were tried"
     assert "Required: 9 users. No more than 2 users were tried, so whether they are held is not known." in lines
     assert "the most that was allowed" not in lines
     french = " ".join(summary_lines(document, 300, language="fr"))

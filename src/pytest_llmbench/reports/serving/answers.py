@@ -35,7 +35,7 @@ def answer(finding: Finding, say: ServingWords) -> str:
     if not finding["held"]:
         key, value = "answer_none", _lowest(finding)
     elif finding["capped"]:
-        key = "answer_capped"
+        key = "answer_unsure" if finding.get("unbounded") and finding["low"] < value else "answer_capped"
     sentence = say(
         key + ("_one" if finding["question"] in ("users", "rate") and value == 1 else ""),
         value=say.amount(finding["question"], value),
