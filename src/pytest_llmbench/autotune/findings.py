@@ -140,11 +140,10 @@ def cut_offs(trials: Sequence[TrialEntry]) -> list[CutOff]:
     answers, cut = Counter[float](), Counter[float]()
     for trial in trials:
         if trial["verdict"] != "invalid" and trial["cut_off"] is not None:
-            finished = trial.get(
-                "finished", trial["total"] - sum(trial["errors"].values())
-            )  # older journals do not say
-            answers[trial["level"]] += finished
-            cut[trial["level"]] += round(trial["cut_off"] * finished)
+            known = trial["total"] - sum(trial["errors"].values())  # all that older journals tell
+            completed = trial.get("completed", known)
+            answers[trial["level"]] += completed
+            cut[trial["level"]] += round(trial["cut_off"] * completed)
     return [
         {"level": level, "share": round(cut[level] / count, 4), "answers": count}
         for level, count in sorted(answers.items())

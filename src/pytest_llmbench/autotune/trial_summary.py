@@ -27,7 +27,7 @@ class TrialEntry(TypedDict):
 
     `latency_s` and `first_token_s` are of the judged answers but those that failed within the limit: what was cut off
     or failed later counts with the time it had by then, which is the least that it would have taken. All else is of
-    the `finished` ones alone: `cut_off` is the share that the token limit ended, `decode_tokens_per_s` the median of
+    the `completed` ones alone: `cut_off` is the share that the token limit ended, `decode_tokens_per_s` the median of
     tokens after the first one, by the time they took.
     """
 
@@ -36,7 +36,7 @@ class TrialEntry(TypedDict):
     reason: str
     good: int
     total: int
-    finished: int
+    completed: int
     sent: int
     started_s: float
     duration_s: float
@@ -74,7 +74,7 @@ def summary(
         "reason": trial.reason,
         "good": sum(slo.good(request) for request in asked),
         "total": len(asked),
-        "finished": len(finished),
+        "completed": len(finished),
         "sent": trial.sent,
         "started_s": round(started_s, 3),
         "duration_s": round(trial.duration_s, 3),

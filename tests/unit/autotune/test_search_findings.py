@@ -101,7 +101,7 @@ def test_the_share_cut_off_is_that_of_all_trials_of_a_level() -> None:
 
 
 def test_answers_that_the_trial_cut_off_are_none_that_the_token_limit_ended() -> None:
-    trials: Any = [entry(8, 10, 30, cut_off=1.0, finished=10)]
+    trials: Any = [entry(8, 10, 30, cut_off=1.0, completed=10)]
     assert cut_offs(trials) == [{"level": 8, "share": 1.0, "answers": 10}]
 
 

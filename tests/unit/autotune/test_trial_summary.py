@@ -48,7 +48,7 @@ def test_what_was_cut_off_or_failed_late_never_flatters_the_latencies() -> None:
     timed_out = dataclasses.replace(unheard, ended_s=31.0, finish="error", error="no end of the answer in 30 s")
     refused = dataclasses.replace(unheard, ended_s=1.01, finish="error", error="HTTP 429: later")
     made = entry(ANSWER, unheard, timed_out, refused)
-    assert (made["good"], made["finished"], made["total"]) == (1, 1, 4)
+    assert (made["good"], made["completed"], made["total"]) == (1, 1, 4)
     assert made["latency_s"] is not None
     assert (made["latency_s"]["p50"], made["latency_s"]["max"]) == (8.0, 30.0)  # of 2.5, 8 and 30 s
     assert made["first_token_s"] is not None
