@@ -43,5 +43,6 @@ torch.manual_seed(0)
 started = time.perf_counter()
 answers = model.generate_until(requests, disable_tqdm=True)
 generation_s = time.perf_counter() - started
-tokens = sum(len(model.tok_encode(answer, add_special_tokens=False)) for answer in answers)
+lengths = [len(model.tok_encode(answer, add_special_tokens=False)) for answer in answers]
+tokens = sum(lengths) + sum(length < asked["max_gen_toks"] for length in lengths)  # and those that end them
 print(json.dumps({"load_s": load_s, "generation_s": generation_s, "answers": len(answers), "tokens": tokens}))

@@ -41,12 +41,12 @@ torch.manual_seed(0)
 
 
 def answer(model: Any, prompt: str) -> tuple[str, int]:
-    """One answer and its number of tokens."""
+    """One answer and its number of tokens, the one that ends it included."""
     batch = tokenizer(prompt, return_tensors="pt", add_special_tokens=False)
     with torch.no_grad():
         out = model.generate(**batch, max_new_tokens=128, do_sample=True, temperature=0.7, top_p=0.9)
     new = out[0, batch.input_ids.shape[1] :]
-    return tokenizer.decode(new, skip_special_tokens=True)[:500], int((new != tokenizer.eos_token_id).sum())
+    return tokenizer.decode(new, skip_special_tokens=True)[:500], len(new)
 
 
 def embedding(model: Any, text: str) -> Any:

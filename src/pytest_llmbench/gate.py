@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_llmbench.comparability import differences_between, unscored
+from pytest_llmbench.fresh_answers import judged_on_fresh_answers
 from pytest_llmbench.paired_scores import CaseGrid, PairedScores, change
 from pytest_llmbench.records import BASE
 from pytest_llmbench.reports.baseline import Comparable, comparable
@@ -42,18 +43,24 @@ def compare_runs(
     """The gate object of `run` held against `baseline`: each fine-tune against its namesake there.
 
     Where the baseline has one fine-tune only, each of the run's is held against that, whatever they are called; a run
-    without any is held base against base. `margins` maps a metric to its margin, 0 where it is silent.
+    without any is held base against base. `margins` maps a metric to its margin, 0 where it is silent. A gate that
+    passes only on a server's remembered answers is inconclusive, here and in `compare_with_base`.
 
     Raises:
         UsageError: a score is beyond any that a metric gives.
     """
-    pairs, notes = _namesakes(baseline, run)
-    measured = _measured(baseline, run, pairs, metrics or DEFAULT_METRICS, margins)
     commit = (baseline.metadata.get("git") or {}).get("commit")
     timestamp = baseline.metadata.get("timestamp")
     about = {"name": baseline.name, "path": baseline.path, "commit": commit, "timestamp": timestamp}
-    questions = _questions(measured, categories=categories)
-    return _gate(questions, kind, alpha, about, [*notes, *differences_between(baseline, run), *_unscored(measured)])
+    pairs, notes = _namesakes(baseline, run)
+    notes += differences_between(baseline, run)
+
+    def judged(run: Comparable) -> dict[str, Any]:
+        measured = _measured(baseline, run, pairs, metrics or DEFAULT_METRICS, margins)
+        questions = _questions(measured, categories=categories)
+        return _gate(questions, kind, alpha, about, [*notes, *_unscored(measured)])
+
+    return judged_on_fresh_answers(judged, run)
 
 
 def compare_with_base(
@@ -72,8 +79,12 @@ def compare_with_base(
     """
     variants = run.metadata["variants"]
     pairs = [(BASE, variant) for variant in variants if variant != BASE and BASE in variants]
-    measured = _measured(run, run, pairs, metrics or DEFAULT_METRICS, margins)
-    return _gate(_questions(measured, categories=categories), kind, alpha, None, _unscored(measured))
+
+    def judged(run: Comparable) -> dict[str, Any]:
+        measured = _measured(run, run, pairs, metrics or DEFAULT_METRICS, margins)
+        return _gate(_questions(measured, categories=categories), kind, alpha, None, _unscored(measured))
+
+    return judged_on_fresh_answers(judged, run)
 
 
 def gate_of(

@@ -61,4 +61,11 @@ def _phase(gate: Mapping[str, Any], when: Any, text: str) -> pytest.TestReport:
         when=when,
         start=now,
         stop=now,
+        user_properties=_properties(gate) if when == "teardown" else (),
     )
+
+
+def _properties(gate: Mapping[str, Any]) -> list[tuple[str, object]]:
+    """What JUnit XML says of a gate that does not fail: whether it passed or is inconclusive, and on what."""
+    notes = [("note", note["message"]) for note in gate["notes"]]
+    return [("outcome", gate["outcome"]), ("reason", gate["reason"]), *notes]

@@ -23,8 +23,13 @@ def judge(finding: Mapping[str, Any], required: int, inconclusive: Literal["auto
     """Hold the finding on users against a number that must be surely held.
 
     The requirement is met when the probability that the capacity is that much is at least 0.95, and missed when it is
-    at most 0.05. Between the two it fails too, unless `inconclusive` is `pass`.
+    at most 0.05. Between the two it fails too, unless `inconclusive` is `pass`; and so it does where nobody tried so
+    many, however well those do who were tried.
     """
+    tried = finding.get("highest_tried", required)
+    if finding["chance_required"] is None and tried < required:
+        against = f"{required} are required, and no more than {tried} were tried"
+        return Requirement("unsure", inconclusive != "pass", f"{_found(finding)}; {against}: {_TODO['unsure']}")
     chance = float(finding["chance_required"] or 0.0)
     outcome: Literal["met", "missed", "unsure"] = (
         "met" if chance >= SURE else "missed" if chance <= 1 - SURE else "unsure"
@@ -45,7 +50,8 @@ _TODO = {
 
 def _found(finding: Mapping[str, Any]) -> str:
     value = f"{finding['value']} or more" if finding["capped"] and finding["value"] else f"{finding['value']}"
-    return f"the server holds {value} users (95 % interval {finding['low']} to {finding['high']})"
+    end = f"{finding['high']} or more" if finding.get("unbounded") else f"{finding['high']}"
+    return f"the server holds {value} users (95 % interval {finding['low']} to {end})"
 
 
 def _against(required: int, chance: float) -> str:

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
+from pytest_llmbench.autotune.capacity_gate import SURE
 from pytest_llmbench.autotune.trial_summary import TrialEntry
 
 if TYPE_CHECKING:
@@ -39,10 +40,12 @@ class CutOff(TypedDict):
 class Finding(TypedDict):
     """The answer to one question about a server.
 
-    `value` is the highest level that keeps the promise, `low` to `high` its 95 % interval. `capped` tells that it is
-    the highest that may be tried: "that or more". `held` is False where not even the lowest level keeps the promise;
-    `value` is 0 then. `chances` are of each level to be the one, 0 standing for none too. `cut_off` and
-    `cut_off_at_value` belong to `max_tokens` alone.
+    `value` is the highest level that keeps the promise, `low` to `high` its 95 % interval. None of them, nor any other
+    number here but `highest`, which may be tried, is above `highest_tried`, which was: `capped` tells that `value`
+    stands for "that or more", `unbounded` that `high` does. `held` is False where not even the lowest level keeps the
+    promise; `value` is 0 then. `chances` are of each level to be the one, 0 standing for none too, the highest tried
+    for all above. `chance_required` is None where trials are promising, and none was that high.
+    `cut_off` and `cut_off_at_value` belong to `max_tokens` alone.
     """
 
     question: Name
@@ -53,7 +56,9 @@ class Finding(TypedDict):
     held: bool
     decided: bool
     highest: float
+    highest_tried: float
     capped: bool
+    unbounded: bool
     wanted_share: float
     lapse: float
     chances: dict[str, float]
@@ -91,7 +96,9 @@ def finding(
         "held": capacity.users > 0,
         "decided": found.decided,
         "highest": question.highest,
-        "capped": capacity.users == question.plan.highest,
+        "highest_tried": question.level(found.tried),
+        "capped": capacity.more,
+        "unbounded": capacity.unbounded,
         "wanted_share": question.plan.share,
         "lapse": round(capacity.lapse, 4),
         "chances": {f"{level:g}": round(chance, 4) for level, chance in chances.items() if chance > _SURE},
@@ -104,7 +111,7 @@ def finding(
             }
             for point in capacity.curve
         ],
-        "chance_required": None if required is None else round(capacity.chance_of(required), 4),
+        "chance_required": None if required is None else _chance_of(required, found),
         "slo": dataclasses.asdict(slo),
         "users_held": question.held,
         "habits": dataclasses.asdict(question.habits),
@@ -122,14 +129,21 @@ def finding(
     return made
 
 
+def _chance_of(required: int, found: Found) -> float | None:
+    """The probability that so many are held; None where nobody tried so many and those who were tried may be held."""
+    chance = found.capacity.chance_of(min(required, found.tried))
+    return round(chance, 4) if required <= found.tried or chance <= 1 - SURE else None
+
+
 def cut_offs(trials: Sequence[TrialEntry]) -> list[CutOff]:
     """The share cut off at each level that was tried, over all its valid trials."""
     answers, cut = Counter[float](), Counter[float]()
     for trial in trials:
         if trial["verdict"] != "invalid" and trial["cut_off"] is not None:
-            finished = trial["total"] - sum(trial["errors"].values())
-            answers[trial["level"]] += finished
-            cut[trial["level"]] += round(trial["cut_off"] * finished)
+            known = trial["total"] - sum(trial["errors"].values())  # all that older journals tell
+            completed = trial.get("completed", known)
+            answers[trial["level"]] += completed
+            cut[trial["level"]] += round(trial["cut_off"] * completed)
     return [
         {"level": level, "share": round(cut[level] / count, 4), "answers": count}
         for level, count in sorted(answers.items())
@@ -153,8 +167,8 @@ def _notes(made: Finding) -> Iterator[str]:
             yield f"above it answers fail rather than come late, most often with {failed.most_common(1)[0][0]}"
     if invalid := len(made["trials"]) - len(valid):
         yield f"{invalid} of {len(made['trials'])} trials were invalid and count for nothing"
-    if valid and made["value"] > (tried := max(trial["level"] for trial in valid)):
-        yield f"the budget ended the search at {_counted(tried, made)}: nothing above was tried"
+    if made["unbounded"] and not made["decided"] and made["highest_tried"] < made["highest"]:
+        yield f"the budget ended the search at {_counted(made['highest_tried'], made)}: nothing above was tried"
     if not made["decided"]:
         yield f"not decided after {made['sent']} requests; more load.budget narrows it down"
     yield from _about_lengths(made)

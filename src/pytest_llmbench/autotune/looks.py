@@ -18,8 +18,8 @@ _EVERY_S = 0.2
 class Look:
     """How a search stands, told at most 5 times a second while answers are judged, and after each trial.
 
-    `verdict` is "held so far, 17 of 18" while a trial runs, then the trial's; `estimate` "8 users (6 to 11)", or ""
-    before the first trial. `sent` and `left` are requests.
+    `verdict` is "held so far, 17 of 18" while a trial runs, then the trial's; `estimate` "8 users (6 to 11)", with
+    a plus where it may be more, or "" before the first trial. `sent` and `left` are requests.
     """
 
     question: str
@@ -59,8 +59,9 @@ class Onlooker:
         """A trial is over."""
         level, capacity, detail = self._question.level, step.capacity, step.trial.detail
         self._sent = step.sent
-        low, high = level(capacity.low), level(capacity.high)
-        self._estimate = f"{level(capacity.users):.4g} {self._question.unit} ({low:.4g} to {high:.4g})"
+        users, low, high = (f"{level(step):.4g}" for step in (capacity.users, capacity.low, capacity.high))
+        more, beyond = ("+" if is_open else "" for is_open in (capacity.more, capacity.unbounded))
+        self._estimate = f"{users}{more} {self._question.unit} ({low} to {high}{beyond})"
         self.say(f"{detail['verdict']}, {detail['good']} of {detail['total']}")
 
     def say(self, verdict: str, meanwhile: int = 0) -> None:

@@ -28,7 +28,8 @@ def write(path: Path, document: Mapping[str, Any]) -> None:
 
     The keys are those of the first target; where there are several, `models` has them all. What was not searched this
     time is kept from the file where that is of the same server, model, promise and users (`kept_from` says of when),
-    else it is null. Trials that were invalid are not in it.
+    else it is null. Trials that were invalid are not in it. No limit is above what was tried; where the interval may go
+    on beyond that, its end is null.
 
     Raises:
         UsageError: the file that is there is none of limits.
@@ -117,7 +118,7 @@ def _entry(target: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, 
         "response_timeout": some["slo"]["limit_s"] if some else None,
         "tested_at": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S"),
         "test_results": [_row(trial) for trial in _valid(users)] if users else [],
-        "interval": [users["low"], users["high"]] if users else None,
+        "interval": [users["low"], None if users.get("unbounded") else users["high"]] if users else None,
         "decided": users["decided"] if users else None,
         "slo": some["slo"] if some else None,
         "max_tokens": _value(findings.get("max_tokens")),

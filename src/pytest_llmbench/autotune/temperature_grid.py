@@ -55,13 +55,17 @@ class Point(TypedDict):
 
 
 class TemperatureGrid(TypedDict):
-    """What the grid gave. `best` is the temperature to use, `reason` why."""
+    """What the grid gave. `best` is the temperature to use, `reason` why.
+
+    `ignored` tells that each question was answered word for word alike at every temperature: then none is best.
+    """
 
     metrics: list[str]
     in_use: float
     points: list[Point]
-    best: float
+    best: float | None
     reason: str
+    ignored: bool
 
 
 async def temperature_grid(
@@ -96,8 +100,19 @@ async def temperature_grid(
     scores = {temperature: _scores(cases, found, metrics, quality) for temperature, found in answers.items()}
     against = _compared(scores, in_use, metrics, quality)
     points = [_point(at, answers[at], scores[at], against.get(at, {})) for at in grid]
+    grid_of = functools.partial(TemperatureGrid, metrics=quality, in_use=in_use, points=points)
+    if _same_at_all(list(answers.values())):
+        return grid_of(best=None, reason="every answer is the same at every temperature", ignored=True)
     best, reason = _recommended(points, in_use)
-    return TemperatureGrid(metrics=quality, in_use=in_use, points=points, best=best, reason=reason)
+    return grid_of(best=best, reason=reason, ignored=False)
+
+
+def _same_at_all(grid: Sequence[Mapping[tuple[str, int], Completion]]) -> bool:
+    """Whether temperature changed no text at all, of those that were answered at each."""
+    whole = [[answers[place] for answers in grid] for place in set(grid[0]).intersection(*grid[1:])]
+    answered = [row for row in whole if all(one.finish in ("stop", "length") for one in row)]
+    texts = [{(one.reasoning, one.text) for one in row} for row in answered]
+    return len(grid) > 1 and bool(texts) and all(len(same) == 1 for same in texts)
 
 
 def _tell(

@@ -25,10 +25,11 @@ _GAP = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 class TrialEntry(TypedDict):
     """One trial of a finding. `started_s` counts from the beginning of the search.
 
-    `latency_s` is of the judged answers that did not fail; one that was cut off late counts with the time it had by
-    then. `cut_off` is the share of finished answers that the token limit ended. `decode_tokens_per_s` is the median
-    over the answers of tokens after the first one, by the time they took. `left_open` counts the answers after whose
-    end the server kept the stream open.
+    `latency_s` and `first_token_s` are of the judged answers but those that failed within the limit: what was cut off
+    or failed later counts with the time it had by then, which is the least that it would have taken. All else is of
+    the `completed` ones alone: `cut_off` is the share that the token limit ended, `decode_tokens_per_s` the median of
+    tokens after the first one, by the time they took. `left_open` counts the answers after whose end the server kept
+    the stream open.
     """
 
     level: float
@@ -36,10 +37,12 @@ class TrialEntry(TypedDict):
     reason: str
     good: int
     total: int
+    completed: int
     sent: int
     started_s: float
     duration_s: float
     loop_lag_s: float
+    standstill_s: float
     client_cpu: float
     processes: int
     idle_after_s: float | None
@@ -66,22 +69,25 @@ def summary(
     """The entry of a trial. `watched` is what was seen of the server and the GPUs meanwhile."""
     asked = trial.requests
     finished = [request for request in asked if request.finish in ("stop", "length")]
+    waited = [request for request in asked if request.error is None or request.latency_s > slo.limit_s]
     return {
         "level": level,
         "verdict": trial.verdict,
         "reason": trial.reason,
         "good": sum(slo.good(request) for request in asked),
         "total": len(asked),
+        "completed": len(finished),
         "sent": trial.sent,
         "started_s": round(started_s, 3),
         "duration_s": round(trial.duration_s, 3),
         "loop_lag_s": round(trial.loop_lag_s, 5),
+        "standstill_s": round(trial.standstill_s, 3),
         "client_cpu": round(trial.client_cpu, 4),
         "processes": trial.processes,
         "idle_after_s": None if trial.idle_after_s is None else round(trial.idle_after_s, 3),
-        "latency_s": _percentiles([one.latency_s for one in asked if one.error is None], _LATENCY),
-        "first_token_s": _percentiles(_since_asked(asked, "first_token_s"), _LATENCY),
-        "first_reasoning_s": _percentiles(_since_asked(asked, "first_reasoning_s"), _LATENCY),
+        "latency_s": _percentiles([one.latency_s for one in waited], _LATENCY),
+        "first_token_s": _percentiles(_first_tokens(waited), _LATENCY),
+        "first_reasoning_s": _percentiles(_first_reasoning(waited), _LATENCY),
         "gap_s": _percentiles([gap for request in finished for gap in request.gaps_s], _GAP),
         "decode_tokens_per_s": _median(_decode_rates(finished)),
         "prompt_tokens": _median(one.prompt_tokens for one in finished if one.prompt_tokens is not None),
@@ -110,9 +116,21 @@ def _row(request: Request, slo: SLO) -> Row:
     return request.user, started, first, ended, int(slo.good(request)), request.tokens
 
 
-def _since_asked(requests: Iterable[Request], moment: str) -> list[float]:
-    """Seconds from the question to that moment of its answer, where it came."""
-    moments = ((getattr(request, moment), request.started_s) for request in requests)
+def _first_tokens(requests: Sequence[Request]) -> list[float]:
+    """Seconds from the question to its first token, or as long as it was waited for; none where nothing streams."""
+    if all(request.first_token_s is None for request in requests):
+        return []
+    came = [(request, request.first_token_s) for request in requests]
+    unfinished = ("aborted", "error")
+    return [
+        (request.ended_s if at is None else at) - request.started_s
+        for request, at in came
+        if at is not None or request.finish in unfinished
+    ]
+
+
+def _first_reasoning(requests: Iterable[Request]) -> list[float]:
+    moments = ((request.first_reasoning_s, request.started_s) for request in requests)
     return [at - started for at, started in moments if at is not None]
 
 

@@ -42,12 +42,19 @@ work()
 
 
 class LivingCrowd(Protocol):
-    """The users of a trial, wherever they live. `stopped` says why they stopped by themselves."""
+    """The users of a trial, wherever they live. `stopped` says why they stopped by themselves.
+
+    `lag_s` and `cpu` are known at the end, `standstill_s`, the longest that nothing was noticed, all the time.
+    """
 
     stopped: str
     processes: int
     lag_s: float
     cpu: float
+
+    @property
+    def standstill_s(self) -> float:
+        """In seconds."""
 
     @property
     def calls(self) -> list[Call]:
@@ -125,7 +132,7 @@ class SharedCrowd:
     ) -> None:
         self.stopped = "the simulated users stopped"
         self.processes = len(workers)
-        self.lag_s = self.cpu = 0.0
+        self.lag_s = self.cpu = self.standstill_s = 0.0
         self.calls: list[Call] = []
         self.fatal: ServerError | None = None
         self.gone: str | None = None
@@ -170,6 +177,7 @@ class SharedCrowd:
         await asyncio.wait(followers, timeout=_STOP_S)
         for worker, follower in zip(self._workers, followers, strict=True):
             if not follower.done():  # it did not even say goodbye
+                self.standstill_s = max(self.standstill_s, time.monotonic() - self.known_until)
                 follower.cancel()
                 worker.kill()
         self._release(math.inf)
@@ -205,6 +213,7 @@ class SharedCrowd:
             calls[number].end(end.finish, end.error, end.at)
         self.fatal, self.gone = self.fatal or report.fatal, report.gone or self.gone
         self._known[place], self._gathered[place] = report.known_until, report.gathered
+        self.standstill_s = max(self.standstill_s, report.standstill_s)
         self._release(self.known_until)
         if min(self._gathered) > self._met:
             self._meet()

@@ -12,6 +12,11 @@ from pytest_llmbench.errors import UsageError
 Finish = Literal["stop", "length", "error", "aborted"]
 Verdict = Literal["held", "broken", "undecided", "invalid"]
 
+BOTTLENECK = "the load generator was the bottleneck"
+"""How the reason of a trial begins that is invalid because the client could not keep up."""
+STOOD_STILL = "the load generator itself stood still"
+"""How the reason of a trial begins that is invalid because the client was not there for a while."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Request:
@@ -89,7 +94,8 @@ class Trial:
     `requests` are those that were judged, in the order they were sent and without the warm-up: all up to the first
     one that was still open, within its limit, when the trial ended. So the quick answers are not counted first.
     `sent` counts every request it cost, the warm-up and those left open included.
-    `loop_lag_s` is how late the client's own event loop was (95th percentile), `client_cpu` its share of one core.
+    `loop_lag_s` is how late the client's own event loop was (95th percentile), `standstill_s` how late it was at worst,
+    `client_cpu` its share of one core.
     `idle_after_s` is how long the server took to become idle afterwards, None when it did not in the time allowed.
     `processes` are the load generator's own.
     """
@@ -104,6 +110,7 @@ class Trial:
     idle_after_s: float | None = None
     sent: int = 0
     processes: int = 1
+    standstill_s: float = 0.0
 
     def groups(self, slo: SLO) -> tuple[tuple[int, int], ...]:
         """(good, total) of each user, since the answers of one user are alike."""

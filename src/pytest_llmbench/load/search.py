@@ -77,7 +77,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Told after each trial: its level, the capacity as seen so far, requests spent and left."""
+    """Told after each trial: its level, the capacity as seen so far, requests spent and left.
+
+    The capacity is that up to the highest level that was tried, as in `Found`.
+    """
 
     trial: Observation | InvalidTrial
     capacity: Capacity
@@ -89,13 +92,22 @@ class Progress:
 class Found:
     """The result: `decided` where the confidence was reached, not only the budget spent.
 
-    `trials` are the valid ones, `invalid` the others; `kept` are both as they were made.
+    `capacity` claims nothing above the highest level of a valid trial. `trials` are the valid ones, `invalid` the
+    others; `kept` are both as they were made.
     """
 
     capacity: Capacity
     decided: bool
     sent: int
     kept: tuple[Observation | InvalidTrial, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "capacity", self.capacity.up_to(self.tried))
+
+    @property
+    def tried(self) -> int:
+        """The highest level of a valid trial; 0 without one."""
+        return _tested(self.trials)
 
     @property
     def trials(self) -> tuple[Observation, ...]:
@@ -139,7 +151,8 @@ async def find_capacity(
         kept.add(await run_trial(level, messages * plan.users_at(level)))
         _refuse_invalid(kept.trials)
         fit = CapacityFit(kept.observations, plan.share, plan.highest)
-        progress(Progress(kept.trials[-1], fit.capacity(), kept.sent, plan.budget - kept.sent))
+        seen = fit.capacity().up_to(_tested(kept.observations))
+        progress(Progress(kept.trials[-1], seen, kept.sent, plan.budget - kept.sent))
     return _found(fit, kept, decided=decided)
 
 
@@ -171,7 +184,7 @@ def open_journal(path: Path | None, plan: Plan, identity: Mapping[str, Any]) -> 
 
 def _next_trial(fit: CapacityFit, seen: Sequence[Observation], plan: Plan) -> tuple[int, int]:
     """The level and the messages of each user: short looks on the way up, then thorough ones where they tell most."""
-    capacity, tested = fit.capacity(), max((one.level for one in seen), default=0)
+    capacity, tested = fit.capacity(), _tested(seen)
     reach = min(plan.highest, _reach(tested))
     least, most = plan.messages
     if tested < plan.highest and capacity.chance_of(tested + 1) > 1 / 2:
@@ -180,6 +193,11 @@ def _next_trial(fit: CapacityFit, seen: Sequence[Observation], plan: Plan) -> tu
     step = max(1, math.ceil((last - first + 1) / _CANDIDATES))
     level = max(range(first, last + 1, step), key=fit.information)
     return level, min(most, max(least, math.ceil(plan.budget / _PORTIONS / plan.users_at(level))))
+
+
+def _tested(seen: Sequence[Observation]) -> int:
+    """The highest level that was tried."""
+    return max((one.level for one in seen), default=0)
 
 
 def _reach(tested: int) -> int:
@@ -198,7 +216,7 @@ def _is_decided(capacity: Capacity, seen: Sequence[Observation], plan: Plan) -> 
 def _found(fit: CapacityFit, kept: SearchJournal, *, decided: bool) -> Found:
     if not kept.observations:
         raise NotReadyError("no trial was valid, so nothing is known of the server; allow more requests for a search")
-    levels = range(1, max(trial.level for trial in kept.observations) + 1)
+    levels = range(1, _tested(kept.observations) + 1)
     return Found(fit.capacity(levels), decided, kept.sent, tuple(kept.trials))
 
 

@@ -20,10 +20,11 @@ from pytest_llmbench.load.client import AddressBook, ChatServer, UserConnection
 from pytest_llmbench.load.conversations import Conversations
 from pytest_llmbench.load.draining import IdleWatch
 from pytest_llmbench.load.judging import Judge, Judgement
+from pytest_llmbench.load.own_fault import Allowed
 from pytest_llmbench.load.own_load import WatchedCrowd, allow_open_files, meanwhile
 from pytest_llmbench.load.presence import Presence
 from pytest_llmbench.load.processes import LivingCrowd, WorkerProcesses, usable_cores
-from pytest_llmbench.load.records import SLO, Trial
+from pytest_llmbench.load.records import BOTTLENECK, SLO, Trial
 from pytest_llmbench.load.trial_limits import Ends, TrialLimits
 from pytest_llmbench.load.users import Crowd, Habits
 from pytest_llmbench.records import BASE
@@ -90,8 +91,8 @@ class LoadTest:
     async def trial(self, level: float, requests: int) -> Trial:
         """Hold one level until its verdict is sure or so many requests were judged; the server is then idle again.
 
-        A trial that proves nothing is "invalid" and says why: the client was too slow, the server went away, or was
-        not idle to begin with.
+        A trial that proves nothing is "invalid" and says why: the client was too slow or was not there for a while, the
+        server went away, or was not idle to begin with.
 
         Raises:
             ServerError: the server refuses the questions themselves (its key, its model, their form).
@@ -116,8 +117,7 @@ class LoadTest:
         return dataclasses.replace(measured, idle_after_s=self._idle_s)
 
     def _was_too_slow(self, trial: Trial) -> bool:
-        fault = self._own_fault(trial.loop_lag_s, trial.client_cpu)
-        return fault is not None and trial.reason == fault.reason
+        return trial.verdict == "invalid" and trial.reason.startswith(BOTTLENECK)
 
     async def _grow(self) -> None:
         self._processes = min(2 * self._processes, self._most_processes)
@@ -148,7 +148,8 @@ class LoadTest:
             judgement = await self._decide(crowd, living, judge, origin, ends)
             ended = time.monotonic()
         if judgement.verdict != "invalid":
-            judgement = self._own_fault(crowd.lag_s, crowd.cpu) or judgement
+            allowed = Allowed.by(self.limits, self.slo)
+            judgement = allowed.fault(crowd.lag_s, crowd.standstill_s, crowd.cpu) or judgement
         return Trial(
             level=level,
             requests=judge.requests(origin, ended),
@@ -159,6 +160,7 @@ class LoadTest:
             client_cpu=crowd.cpu,
             sent=len(crowd.calls),
             processes=crowd.processes,
+            standstill_s=crowd.standstill_s,
         )
 
     async def _decide(
@@ -182,18 +184,6 @@ class LoadTest:
     def _may_break_later(self, judge: Judge) -> bool:
         """Where nobody waits for an answer before asking again, a queue that grows shows late."""
         return self.habits.arrivals == "poisson" and not judge.complete
-
-    def _own_fault(self, lag_s: float, cpu: float) -> Judgement | None:
-        most_lag_s = self.limits.max_loop_lag_s
-        if most_lag_s is None:
-            most_lag_s = max(0.01, self.slo.limit_s / 100)
-        if lag_s > most_lag_s:
-            why = f"its event loop was {lag_s * 1000:.0f} ms late, {most_lag_s * 1000:.0f} ms are allowed"
-        elif cpu > self.limits.max_client_cpu:
-            why = f"it used {cpu:.0%} of a core, {self.limits.max_client_cpu:.0%} are allowed"
-        else:
-            return None
-        return Judgement("invalid", f"the load generator was the bottleneck: {why}; run it on a machine that is free")
 
     def _cycle_s(self) -> float:
         """From one message of a user to the next, when the answer just keeps the limit."""

@@ -19,6 +19,10 @@ class TrialLimits:
     drain_s: how long a server may take to become idle.
     max_loop_lag_s: above this lag of the client's own event loop (95th percentile) the trial is invalid; None for 1 %
         of the SLO's limit, at least 10 ms.
+    max_standstill_s: when the client noticed nothing for longer than that, even once, the trial is invalid; None for a
+        tenth of the SLO's limit, so that no answer turns late that came in nine tenths of it. Limits of a few seconds
+        have 0.25 s, as long as a busy machine pauses any program now and then, but never more than half of them. What
+        `max_loop_lag_s` allows is allowed in any case.
     max_client_cpu: above this share of a core the client was the bottleneck, and the trial is invalid.
     most_sent: requests that may be sent in all, warm-up included; then what was judged by now is all there is.
     """
@@ -27,6 +31,7 @@ class TrialLimits:
     warm_up_s: float | None = None
     drain_s: float = 60.0
     max_loop_lag_s: float | None = None
+    max_standstill_s: float | None = None
     max_client_cpu: float = _MOST_CPU
     most_sent: float = math.inf
 

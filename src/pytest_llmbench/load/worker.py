@@ -88,7 +88,7 @@ class Report:
 
     After `known_until` nothing is known yet. `begun` are (user, message, when), `first_tokens` those of answers that go
     on, `whole` when answers ended whose stream has not. `gathered` counts how often all its users of a burst were
-    there. The last one of a trial has a `closing`.
+    there, `standstill_s` is the longest that the process noticed nothing. The last one of a trial has a `closing`.
     """
 
     known_until: float
@@ -98,6 +98,7 @@ class Report:
     fatal: ServerError | None
     gone: str | None
     gathered: int
+    standstill_s: float = 0.0
     closing: Closing | None = None
     whole: dict[int, float] = dataclasses.field(default_factory=dict)
 
@@ -187,17 +188,23 @@ async def _live(order: Live, conversations: Conversations, orders: _Orders, send
     )
     watched, reporter = WatchedCrowd(crowd), _Reporter(crowd)
     await asyncio.sleep(order.starts_at - time.monotonic())
+    late_s = time.monotonic() - order.starts_at
+
+    def report() -> Report:
+        told = reporter.report(meeting.gathered)
+        return dataclasses.replace(told, standstill_s=max(late_s, watched.standstill_s))
+
     async with meanwhile(watched.live(order.level)) as living:
         while not living.done():
             try:
                 come = await orders.next(_TICK_S)
             except TimeoutError:
-                await send(reporter.report(meeting.gathered))
+                await send(report())
                 continue
             if not isinstance(come, Meet):
                 break
             meeting.go(come.at)
-    last = reporter.report(meeting.gathered)
+    last = report()
     closing = Closing(watched.lag_s, watched.cpu, conversations.rounds, reporter.unfinished())
     await send(dataclasses.replace(last, closing=closing))
 

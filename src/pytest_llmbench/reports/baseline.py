@@ -12,6 +12,7 @@ from typing import Any, TypedDict
 from pytest_llmbench import atomic
 from pytest_llmbench.records import SCHEMA_VERSION
 from pytest_llmbench.reports.averages import mean
+from pytest_llmbench.reports.cached_answers import CachedAnswers, cached_answers
 from pytest_llmbench.reports.storage import BASELINE, is_baseline, read_saved
 from pytest_llmbench.reports.tables import columns, one_line
 from pytest_llmbench.reports.wording import words
@@ -47,12 +48,14 @@ class Comparable:
     python, backend, base_weights_sha256, quantization, dtype, models (a server's), adapters (variant -> path and
     weights_sha256), generation, spelling, metrics, versions, hardware; null or empty where the run did not say. Scores
     are rounded alike, so that a run and its own baseline are equal. `path` is where it was read, None if nowhere.
+    `cached` are, by variant, a server's answers that the run took from the cache; a baseline does not tell.
     """
 
     name: str
     metadata: Mapping[str, Any]
     rows: Sequence[ComparableRow]
     path: str | None = None
+    cached: Mapping[str, CachedAnswers] = dataclasses.field(default_factory=dict)
 
     def only(self, variant: str) -> Comparable:
         """The same with the scores of one variant alone."""
@@ -79,7 +82,8 @@ def comparable(document: Mapping[str, Any], name: str, path: Path | None = None)
     """A run document or a baseline document in the shape that comparisons read."""
     reduced = document if is_baseline(document) else baseline_of(document, name)
     metadata = reduced["metadata"]
-    return Comparable(metadata["name"], metadata, reduced["results"], path.as_posix() if path else None)
+    cached = {} if reduced is document else cached_answers(document)
+    return Comparable(metadata["name"], metadata, reduced["results"], path.as_posix() if path else None, cached)
 
 
 def baseline_of(document: Mapping[str, Any], name: str) -> dict[str, Any]:

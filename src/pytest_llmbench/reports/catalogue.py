@@ -113,6 +113,7 @@ ENGLISH = {
         "{variant} reads its prompts through another chat template than the base: part of the difference may be the "
         "form of the prompt."
     ),
+    "failed": "{count} of {total} answers of {variant} failed and have no score. The first reason: {reason}",
     "only_thought": (
         "{variant} spent the whole budget of each of its {total} answers on thinking: they count as empty, and its "
         "scores say nothing of what it knows. Give thinking tokens of its own (generation.max_reasoning_tokens), or "
@@ -123,6 +124,11 @@ ENGLISH = {
         "tokens of its own (generation.max_reasoning_tokens), or switch it off (model.template_arguments, "
         "enable_thinking: false)."
     ),
+    "copied_epochs": (
+        "{variant} gave the same text in every epoch of all {cases} cases that were asked again, at temperature "
+        "{temperature}: the server ignores temperature or seed, or answers from a cache of its own. The epochs are "
+        "copies: they add no information, and intervals and verdicts rest on one answer a case."
+    ),
     "worse_categories": "{variant} is worse than the base in: {categories}. Look at these before shipping.",
     "barely_differs": (
         "The answers of {variant} barely differ from the base's. Check that the training learned: loss, learning "
@@ -132,8 +138,8 @@ ENGLISH = {
         "{share} of the answers of {variant} end at the token limit. Raise generation.max_new_tokens to score whole "
         "answers."
     ),
-    "failures": (
-        "Answers of {variant} that failed or timed out: {count}. Their scores are missing or low for that reason."
+    "timeouts": (
+        "Answers of {variant} that timed out: {count}. Their scores are low for that reason."
     ),
     "description_only": (
         "These numbers describe the cases of this run ({count}) and nothing more. They are not a test of "
@@ -271,6 +277,7 @@ FRENCH = {
         "{variant} lit ses demandes à travers un autre modèle de conversation que la base : une part de l'écart "
         "peut venir de la forme de la demande."
     ),
+    "failed": "{count} des {total} réponses de {variant} ont échoué, sans score. La première raison : {reason}",
     "only_thought": (
         "{variant} a passé tout le budget de chacune de ses {total} réponses à réfléchir : elles comptent comme "
         "vides, et ses scores ne disent rien de ce que le modèle sait. Donnez des jetons propres à la réflexion "
@@ -280,6 +287,11 @@ FRENCH = {
         "{count} des {total} réponses de {variant} se sont arrêtées avant la fin de la réflexion : elles comptent "
         "comme vides. Donnez des jetons propres à la réflexion (generation.max_reasoning_tokens), ou coupez-la "
         "(model.template_arguments, enable_thinking: false)."
+    ),
+    "copied_epochs": (
+        "{variant} a donné le même texte à chaque répétition des {cases} cas posés plusieurs fois, à la température "
+        "{temperature} : le serveur ignore la température ou la graine, ou répond d'un cache à lui. Les répétitions "
+        "sont des copies : elles n'apportent rien, intervalles et verdicts reposent sur une réponse par cas."
     ),
     "worse_categories": (
         "{variant} fait moins bien que la base dans : {categories}. À examiner avant la mise en service."
@@ -292,8 +304,8 @@ FRENCH = {
         "{share} des réponses de {variant} s'arrêtent à la limite de jetons. Augmentez generation.max_new_tokens pour"
         " noter des réponses entières."
     ),
-    "failures": (
-        "Réponses de {variant} en échec ou hors délai : {count}. Leurs scores manquent ou sont bas pour cette raison."
+    "timeouts": (
+        "Réponses de {variant} hors délai : {count}. Leurs scores sont bas pour cette raison."
     ),
     "description_only": (
         "Ces chiffres décrivent les cas de cette exécution ({count}) et rien de plus. Ce n'est pas un test de "

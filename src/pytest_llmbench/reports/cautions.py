@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.records import BASE
+from pytest_llmbench.reports.cached_answers import cached_answers
+from pytest_llmbench.reports.repeated_answers import repeated_answers
 from pytest_llmbench.reports.wording import Words
 
 
 def cautions(document: Mapping[str, Any], say: Words) -> list[str]:
     """A sentence for each fine-tune that was trained on what it is asked, or that is asked in another form.
 
-    And one for each variant some of whose answers ended while it was still thinking, and one for a server that does
-    not end its streams.
-
-    `document` is a run's or an evaluation's. Older ones do not tell, and have none.
+    Then all that `about_answers` says, and which answers a server's cache gave. `document` is a run's or an
+    evaluation's. Older ones do not tell, and have none.
     """
     backend = _mapping(document["metadata"].get("backend"))
     learnt = _mapping(backend.get("training_rows"))
@@ -28,22 +27,42 @@ def cautions(document: Mapping[str, Any], say: Words) -> list[str]:
             if one["rows_near_cases"]
         ),
         *(say("other_form", variant=variant) for variant, form in forms.items() if form != forms.get(BASE)),
-        *([say("left_open", count=left_open)] if (left_open := backend.get("streams_left_open")) else []),
-        *_only_thought(document, say),
+        *about_answers(document, say),
+        *(cached.told(variant, say) for variant, cached in cached_answers(document).items()),
     ]
 
 
-def _only_thought(document: Mapping[str, Any], say: Words) -> Iterator[str]:
+def about_answers(document: Mapping[str, Any], say: Words) -> Iterator[str]:
+    """What only the answers tell: which are none, which are copies, and a server that does not end its streams."""
+    left_open = _mapping(document["metadata"].get("backend")).get("streams_left_open")
+    if left_open:
+        yield say("left_open", count=left_open)
+    for variant, answers in _by_variant(document).items():
+        yield from _failed(variant, answers, say)
+        yield from _only_thought(variant, answers, say)
+    yield from repeated_answers(document, say)
+
+
+def _failed(variant: str, answers: Sequence[Mapping[str, Any]], say: Words) -> Iterator[str]:
+    reasons = [answer["error"] for answer in answers if answer.get("error")]
+    if reasons:
+        yield say("failed", variant=variant, count=len(reasons), total=len(answers), reason=reasons[0])
+
+
+def _only_thought(variant: str, answers: Sequence[Mapping[str, Any]], say: Words) -> Iterator[str]:
     """An answer that ended within its thinking is scored as an empty one: that says nothing of what the model knows."""
-    total, thought = Counter[str](), Counter[str]()
+    thought = sum(bool(answer.get("reasoning")) and not answer["text"] for answer in answers)
+    if thought:
+        key = "only_thought" if thought == len(answers) else "some_only_thought"
+        yield say(key, variant=variant, count=thought, total=len(answers))
+
+
+def _by_variant(document: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
+    found: dict[str, list[Mapping[str, Any]]] = {}
     for result in document["results"]:
         for variant, answer in (result.get("completions") or result.get("answers") or {}).items():
-            total[variant] += 1
-            thought[variant] += bool(answer.get("reasoning")) and not answer["text"]
-    for variant, count in thought.items():
-        if count:
-            key = "only_thought" if count == total[variant] else "some_only_thought"
-            yield say(key, variant=variant, count=count, total=total[variant])
+            found.setdefault(variant, []).append(answer)
+    return found
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

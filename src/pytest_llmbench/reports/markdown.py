@@ -59,6 +59,8 @@ def _reason(gate: Gate, language: str, say: Words) -> str:
     deciding = gate_sentences.deciding(gate)
     if language == "en" or not deciding:
         return str(gate["reason"])
+    if any(note["kind"] == "cached_alone" for note in gate["notes"]):
+        return say("cached_alone") + "."
     return gate_sentences.evidence(deciding[0], gate, say.metric(deciding[0]["metric"]), say) + "."
 
 

@@ -103,5 +103,5 @@ def _worse_categories(document: Mapping[str, Any], comparison: Comparison | None
 def _answer_faults(answers: Mapping[str, int], variant: str, say: Words) -> Iterator[str]:
     if answers["total"] and answers["length"] / answers["total"] >= _MANY_AT_LIMIT:
         yield say("many_at_limit", variant=variant, share=say.percent(answers["length"] / answers["total"]))
-    if failed := answers["timeout"] + answers["error"]:
-        yield say("failures", variant=variant, count=failed)
+    if answers["timeout"]:
+        yield say("timeouts", variant=variant, count=answers["timeout"])

@@ -11,6 +11,7 @@ from rich.cells import cell_len
 
 from pytest_llmbench.records import BASE
 from pytest_llmbench.reports.averages import keywords_found, mean
+from pytest_llmbench.reports.cautions import about_answers
 from pytest_llmbench.reports.comparison import adapters, average
 from pytest_llmbench.reports.recommendations import verdict_line
 from pytest_llmbench.reports.tables import columns, one_line, shorten_middle
@@ -33,7 +34,7 @@ def summary_lines(document: Mapping[str, Any], paths: Mapping[str, Path], width:
         lines += [one_line(" -> ".join(shown)), *_table(document, shown, width), ""]
     say = words("en")
     sentences = [verdict_line(document, variant, say) for _, variant in pairs]
-    sentences += [*_unscored(document), *_effort(document)]
+    sentences += [*about_answers(document, say), *_unscored(document), *_effort(document)]
     lines += [line for text in sentences for line in textwrap.wrap(text, width)]
     label = max((len(kind) for kind in paths), default=0)
     return [*lines, *(f"{kind:<{label}}{_GAP}{path}" for kind, path in paths.items())]

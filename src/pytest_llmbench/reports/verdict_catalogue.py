@@ -52,7 +52,18 @@ ENGLISH = {
     "note_changed_hardware": "Changed hardware",
     "note_changed_libraries": "Changed libraries",
     "note_unscored": "Unscored cases",
+    "note_cached": "Answers from the cache",
+    "note_cached_alone": "No pass on answers from the cache",
     "note_no_baseline": "No baseline",
+    "cached_answers": (
+        "{count} of {total} answers of {variant} come from the completion cache, the oldest of {since}: they are known "
+        "by the model's name alone, and the server may have other weights behind it by now (--llmbench-no-cache asks "
+        "anew)."
+    ),
+    "cached_alone": (
+        "it passes on remembered answers alone, which prove nothing of the model that the server has now; ask anew with"
+        " --llmbench-no-cache"
+    ),
     # Markdown
     "markdown_verdict": "Verdict",
     "markdown_change": "Change",
@@ -138,7 +149,18 @@ FRENCH = {
     "note_changed_hardware": "Matériel modifié",
     "note_changed_libraries": "Bibliothèques modifiées",
     "note_unscored": "Cas non notés",
+    "note_cached": "Réponses du cache",
+    "note_cached_alone": "Pas de réussite sur des réponses du cache",
     "note_no_baseline": "Pas de référence",
+    "cached_answers": (
+        "{count} réponses sur {total} de {variant} viennent du cache, la plus ancienne du {since} : seul le nom du "
+        "modèle les identifie, et le serveur peut avoir d'autres poids derrière ce nom aujourd'hui "
+        "(--llmbench-no-cache les repose)."
+    ),
+    "cached_alone": (
+        "la réussite ne tient qu'à des réponses gardées en mémoire, qui ne prouvent rien du modèle que le serveur a "
+        "maintenant ; reposez les questions avec --llmbench-no-cache"
+    ),
     # Markdown
     "markdown_verdict": "Verdict",
     "markdown_change": "Changement",

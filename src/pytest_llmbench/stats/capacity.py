@@ -77,7 +77,8 @@ class Capacity:
 
     `users` is the posterior median, `low` and `high` hold it with 95 %. A value equal to the highest level means "that
     or more", 0 that not even one user is served well. `chances[n]` is the probability that the capacity is n; `lapse`
-    the share of answers late at any load.
+    the share of answers late at any load. `more` tells that `users` stands for that or more, `unbounded` that `high`
+    does: see `up_to`.
     """
 
     users: int
@@ -86,6 +87,27 @@ class Capacity:
     chances: tuple[float, ...]
     lapse: float
     curve: tuple[CurvePoint, ...] = ()
+    more: bool = False
+    unbounded: bool = False
+
+    def up_to(self, tried: int) -> Capacity:
+        """The same for people to read: without a number above the highest level that was tried.
+
+        The curves go on beyond it, but what they say there rests on their shape alone. All that lies above is "that or
+        more", and so is the highest level of all.
+        """
+        highest = len(self.chances) - 1
+        last = min(tried, highest)
+        return Capacity(
+            users=min(self.users, last),
+            low=min(self.low, last),
+            high=min(self.high, last),
+            chances=(*self.chances[:last], sum(self.chances[last:]), *[0.0] * (highest - last)),
+            lapse=self.lapse,
+            curve=tuple(point for point in self.curve if point.level <= last),
+            more=self.more or self.users > last or self.users == highest,
+            unbounded=self.unbounded or self.high > last or self.high == highest,
+        )
 
     def chance_within(self, room: int) -> float:
         """The probability that the true capacity is at most `room` users away from the estimate."""

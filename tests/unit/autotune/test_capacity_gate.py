@@ -32,6 +32,16 @@ def test_it_takes_a_probability_of_095_and_only_what_lies_between_may_be_let_pas
     assert (verdict.outcome, "fails" if verdict.failed else "passes") == (outcome, ends)
 
 
+@pytest.mark.parametrize(("inconclusive", "ends"), [("auto", "fails"), ("pass", "passes")])
+def test_what_nobody_tried_is_neither_held_nor_missed(inconclusive: Literal["auto", "pass"], ends: str) -> None:
+    promising = finding(None, value=4, low=3, high=4, capped=True, unbounded=True, highest_tried=4)
+    verdict = judge(promising, 12, inconclusive)
+    assert (verdict.outcome, "fails" if verdict.failed else "passes") == ("unsure", ends)
+    assert (
+        "holds 4 or more users (95 % interval 3 to 4 or more); 12 are required, and no more than 4" in verdict.message
+    )
+
+
 def test_the_sentence_has_what_was_found_what_is_required_and_what_to_do() -> None:
     message = judge(finding(0.004), 12, "auto").message
     assert message.startswith("the server holds 8 users (95 % interval 6 to 11); 12 are required")

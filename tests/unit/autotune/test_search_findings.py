@@ -79,7 +79,9 @@ def test_invalid_trials_are_shown_and_count_for_nothing() -> None:
 
 def test_a_search_that_ran_out_of_budget_says_how_far_it_came() -> None:
     made = found(users(SETTINGS), entry(2, 50, 50), decided=False)
-    assert made["value"] > 2
+    assert (made["value"], made["high"], made["highest_tried"]) == (2, 2, 2)
+    assert made["capped"]
+    assert made["unbounded"]
     assert "the budget ended the search at 2 users: nothing above was tried" in made["notes"]
     assert "not decided after 50 requests; more load.budget narrows it down" in made["notes"]
 
@@ -96,6 +98,11 @@ def test_the_share_cut_off_is_that_of_all_trials_of_a_level() -> None:
         {"level": 8, "share": pytest.approx(20 / 30, abs=1e-4), "answers": 30},
         {"level": 16, "share": 0.0, "answers": 10},
     ]
+
+
+def test_answers_that_the_trial_cut_off_are_none_that_the_token_limit_ended() -> None:
+    trials: Any = [entry(8, 10, 30, cut_off=1.0, completed=10)]
+    assert cut_offs(trials) == [{"level": 8, "share": 1.0, "answers": 10}]
 
 
 def test_answers_that_end_by_themselves_make_longer_limits_useless() -> None:

@@ -290,7 +290,7 @@ def test_a_server_that_dies_and_comes_back_is_waited_for(
             threads[0].start()
 
     threads: list[threading.Thread] = []
-    found = search(server, "max_users", max_users=8, budget=300, look=kill)
+    found = search(server, "max_users", max_users=8, budget=900, look=kill)
     threads[0].join()
     assert found["value"] == 8
     verdicts = [trial["verdict"] for trial in found["trials"]]

@@ -14,6 +14,8 @@ from pytest_llmbench.autotune.temperature_grid import temperature_grid
 from pytest_llmbench.cases import Case, Vocabulary
 from pytest_llmbench.errors import ServerError, UsageError
 from pytest_llmbench.metrics import default_metrics
+from pytest_llmbench.reports.serving.answers import temperature_answer
+from pytest_llmbench.reports.serving.words import serving_words
 from pytest_llmbench.settings import MetricsSettings, Settings, load_settings
 
 VOCABULARY = Vocabulary({"volume_up": ("son", "volume")})
@@ -53,6 +55,7 @@ def test_a_cooler_temperature_that_answers_better_is_recommended(server: FakeCha
     assert [point["temperature"] for point in grid["points"]] == [0.0, 0.3, 1.0]
     assert grid["metrics"] == ["keywords", "relevance", "tool_accuracy"]
     assert grid["best"] in (0.0, 0.3)
+    assert not grid["ignored"]
     assert grid["points"][0]["scores"]["keywords"] == {"mean": 1.0, "low": None, "high": None, "count": 12}
     assert grid["points"][0]["against"]["keywords"]["outcome"] == "better"
     assert grid["points"][2]["against"] == {}
@@ -71,6 +74,22 @@ def test_nothing_shown_to_be_better_keeps_the_temperature_in_use(server: FakeCha
     assert grid["best"] == grid["in_use"] == 0.3
     assert "no temperature is shown to be better" in grid["reason"]
     assert grid["points"][2]["against"]["relevance"]["outcome"] == "worse"
+
+
+async def deaf(_server: FakeChatServer, request: web.Request) -> web.StreamResponse:
+    """Answers the same whatever temperature and seed it is asked with."""
+    asked = json.loads(await request.text())["messages"][-1]["content"]
+    response = await started(request)
+    await response.write(chunk(f"je monte le volume, comme demandé : {asked}") + chunk(finish="stop") + DONE)
+    return response
+
+
+def test_a_server_that_ignores_temperature_has_no_best_one(server: FakeChatServer) -> None:
+    server.behaviours = [deaf]
+    grid = asyncio.run(temperature_grid(settings_for(server.url), CASES, METRICS))
+    assert (grid["best"], grid["ignored"]) == (None, True)
+    assert "Temperature: every answer is the same" in temperature_answer(grid, serving_words("en"))
+    assert "chaque réponse est la même" in temperature_answer(grid, serving_words("fr"))
 
 
 def test_a_server_that_answers_no_case_is_an_error_and_gives_no_grid(server: FakeChatServer) -> None:

@@ -43,6 +43,24 @@ def test_answers_that_failed_are_counted_by_reason_and_have_no_latency() -> None
     assert made["cut_off"] is None
 
 
+def test_what_was_cut_off_or_failed_late_never_flatters_the_latencies() -> None:
+    unheard = dataclasses.replace(ANSWER, ended_s=9.0, finish="aborted", first_token_s=None, tokens=None, gaps_s=())
+    timed_out = dataclasses.replace(unheard, ended_s=31.0, finish="error", error="no end of the answer in 30 s")
+    refused = dataclasses.replace(unheard, ended_s=1.01, finish="error", error="HTTP 429: later")
+    made = entry(ANSWER, unheard, timed_out, refused)
+    assert (made["good"], made["completed"], made["total"]) == (1, 1, 4)
+    assert made["latency_s"] is not None
+    assert (made["latency_s"]["p50"], made["latency_s"]["max"]) == (8.0, 30.0)  # of 2.5, 8 and 30 s
+    assert made["first_token_s"] is not None
+    assert (made["first_token_s"]["p50"], made["first_token_s"]["max"]) == (8.0, 30.0)
+    assert (made["completion_tokens"], made["cut_off"]) == (11, 0.0)
+
+
+def test_what_is_not_streamed_has_no_first_token() -> None:
+    whole = dataclasses.replace(ANSWER, first_token_s=None)
+    assert entry(whole, dataclasses.replace(whole, ended_s=9.0, finish="aborted"))["first_token_s"] is None
+
+
 def test_a_trial_without_any_answer_can_be_told_too() -> None:
     made = entry(verdict="invalid", idle_after_s=None)
     assert (made["total"], made["latency_s"], made["decode_tokens_per_s"], made["requests"]) == (0, None, None, [])

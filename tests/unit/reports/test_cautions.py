@@ -34,6 +34,14 @@ def test_answers_that_ended_within_their_thinking_are_counted_for_each_variant()
     assert all("generation.max_reasoning_tokens" in line and "enable_thinking" in line for line in told)
 
 
+def test_a_failed_answer_is_counted_with_its_reason() -> None:
+    rows = document({"base": ("", None)}, {"base": ("Oui.", None)})
+    rows["results"][0]["completions"]["base"] |= {"error": "no system turn", "finish": "error"}
+    assert cautions(rows, words("en")) == [
+        "1 of 2 answers of base failed and have no score. The first reason: no system turn"
+    ]
+
+
 @pytest.mark.parametrize("language", ["en", "fr"])
 def test_runs_and_evaluations_say_it_in_both_languages(language: str) -> None:
     run = document({"base": ("", "hm"), "finetuned": ("", "hm")}, {"base": ("Oui.", None), "finetuned": ("", "hm")})

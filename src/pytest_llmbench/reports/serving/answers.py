@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pytest_llmbench.load.records import STOOD_STILL
 from pytest_llmbench.reports.serving.phases import Asked, Finding
 from pytest_llmbench.reports.serving.words import QUESTIONS, ServingWords, slo_text
 
@@ -29,17 +30,16 @@ def other_findings(target: Target) -> list[Finding]:
 
 
 def answer(finding: Finding, say: ServingWords) -> str:
-    """`8 users (95 % sure: 7 to 9) keep 95 % of answers under 3.0 s`."""
+    """`8 users (95 % sure: 7 to 9) keep 95 % of answers under 3.0 s`; `8 users or more ...` where no more were tried."""
     key, value = "answer", finding["value"]
     if not finding["held"]:
         key, value = "answer_none", _lowest(finding)
     elif finding["capped"]:
-        key = "answer_capped"
+        key = "answer_unsure" if finding.get("unbounded") and finding["low"] < value else "answer_capped"
     sentence = say(
         key + ("_one" if finding["question"] in ("users", "rate") and value == 1 else ""),
         value=say.amount(finding["question"], value),
-        low=say.plain(finding["low"]),
-        high=say.plain(finding["high"]),
+        interval=interval(finding, say),
         slo=slo_text(finding["slo"], say),
     )
     if finding["users_held"] is None:
@@ -52,8 +52,9 @@ def _lowest(finding: Finding) -> float:
 
 
 def interval(finding: Finding, say: ServingWords) -> str:
-    """`7 to 9`."""
-    return say("limit_interval", low=say.plain(finding["low"]), high=say.plain(finding["high"]))
+    """`7 to 9`, or `7 or more` where it goes on beyond what was tried."""
+    key = "limit_interval_open" if finding.get("unbounded") else "limit_interval"
+    return say(key, low=say.plain(finding["low"]), high=say.plain(finding["high"]))
 
 
 def value_text(finding: Finding, say: ServingWords) -> str:
@@ -72,9 +73,8 @@ def remarks(finding: Finding, say: ServingWords, required: int | None = None) ->
         yield say("strict_means")
     if not finding["decided"]:
         yield say("undecided", sent=say.many("requests_count", finding["sent"]))
-    if finding["chance_required"] is not None and required is not None:
-        chance = say.share(finding["chance_required"])
-        yield say("required_met", required=say.amount(finding["question"], required), chance=chance)
+    if required is not None and finding["question"] == "users":
+        yield from _required(finding, say, required)
     if finding["cut_off_at_value"] is not None:
         share = say.share(finding["cut_off_at_value"])
         yield say("tokens_cut", share=share, count=say.plain(finding["value"]))
@@ -82,6 +82,27 @@ def remarks(finding: Finding, say: ServingWords, required: int | None = None) ->
         yield say.many("left_open", left_open)
     if finding["resumed_trials"]:
         yield say.many("resumed", finding["resumed_trials"])
+    yield from _stood_still(finding, say)
+
+
+def _required(finding: Finding, say: ServingWords, required: int) -> Iterator[str]:
+    tried, chance, amount = finding.get("highest_tried", required), finding["chance_required"], say.amount
+    if chance is not None:
+        yield say("required_met", required=amount("users", required), chance=say.share(chance))
+    elif tried < required:
+        yield say("required_untried", required=amount("users", required), tried=amount("users", tried))
+
+
+def _stood_still(finding: Finding, say: ServingWords) -> Iterator[str]:
+    """Of trials that are invalid because the load generator was not there for a while."""
+    paused = [trial for trial in finding["trials"] if trial["reason"].startswith(STOOD_STILL)]
+    if paused:
+        yield say(
+            "stood_still",
+            count=say.count(len(paused)),
+            all=say.many("trials_count", len(finding["trials"])),
+            longest=say.seconds(max(trial["standstill_s"] for trial in paused)),
+        )
 
 
 def required_of(document: Mapping[str, Any]) -> int | None:
@@ -119,6 +140,8 @@ def setting(finding: Finding, say: ServingWords) -> str:
 
 def temperature_answer(grid: Mapping[str, Any], say: ServingWords) -> str:
     """Which temperature stands out, and why."""
+    if grid.get("ignored"):
+        return say("temperature_ignored")
     if grid["best"] is None:
         return say("no_best_temperature", reason=grid["reason"]).rstrip()
     return say("best_temperature", value=say.plain(grid["best"]), reason=grid["reason"])

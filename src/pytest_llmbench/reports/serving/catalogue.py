@@ -40,26 +40,37 @@ ENGLISH = {
     "slo_total_strict": "every answer under {limit}",
     "slo_first_token_strict": "every first token under {limit}",
     "strict_means": "Under this promise a whole trial passes or fails: the limit is where half of all trials pass.",
-    "answer": "{value} (95 % sure: {low} to {high}) keep {slo}",
-    "answer_one": "{value} (95 % sure: {low} to {high}) keeps {slo}",
+    "answer": "{value} (95 % sure: {interval}) keep {slo}",
+    "answer_one": "{value} (95 % sure: {interval}) keeps {slo}",
     "answer_capped": "{value} or more keep {slo}; no more were tried",
     "answer_capped_one": "{value} or more keeps {slo}; no more was tried",
-    "answer_none": "Not even {value} keep {slo} (95 % sure: {low} to {high})",
-    "answer_none_one": "Not even {value} keeps {slo} (95 % sure: {low} to {high})",
+    "answer_unsure": "{value} or more (95 % sure: {interval}) keep {slo}; no more were tried",
+    "answer_unsure_one": "{value} or more (95 % sure: {interval}) keeps {slo}; no more was tried",
+    "answer_none": "Not even {value} keep {slo} (95 % sure: {interval})",
+    "answer_none_one": "Not even {value} keeps {slo} (95 % sure: {interval})",
     "with_users_held": "{answer}, {held}",
     "undecided": "Not decided: {sent} were spent before the estimate was sure. A larger load.budget narrows it.",
     "required_met": "Required: {required}. They are held with a probability of {chance}.",
+    "required_untried": "Required: {required}. No more than {tried} were tried, so whether they are held is not known.",
     "requests_count": "{count} requests",
     "requests_count_one": "{count} request",
     "trials_count": "{count} trials",
     "trials_count_one": "{count} trial",
     "cost": "{trials}, {requests}, {duration}",
     "resumed": "{count} of these trials are from an earlier session that was resumed.",
+    "stood_still": (
+        "{count} of {all} do not count: the load generator itself stood still for up to {longest} (a paused machine or "
+        "container, no free CPU), so that answers were not seen when they came. Such trials are repeated."
+    ),
     "arrivals_staggered": "arrivals spread over a cycle",
     "arrivals_burst": "everyone at once",
     "arrivals_poisson": "arrivals at random (Poisson)",
     "habits": "{arrivals}, {messages} messages a conversation, history of {history}, {cooldown} between messages",
     "best_temperature": "Temperature {value}: {reason}",
+    "temperature_ignored": (
+        "Temperature: every answer is the same at every temperature, so none is better. The server ignores it (its "
+        "model's own generation settings may not sample), or answers from a cache."
+    ),
     "no_best_temperature": "Temperature: none stands out. {reason}",
     "left_open": "{count} streams were left open after their answer had ended; its end is what was timed.",
     "left_open_one": "{count} stream was left open after its answer had ended; that end is what was timed.",
@@ -86,9 +97,11 @@ ENGLISH = {
     "trials": "Trials",
     "trials_caption": (
         "In the order they were run. Good: within the limit and without an error. Invalid trials do not count"
-        " in the estimate."
+        " in the estimate. Latencies are of all answers but those that failed within the limit; what was cut off or"
+        " failed later counts with the time it had by then, the least it would have taken."
     ),
     "limit_interval": "{low} to {high}",
+    "limit_interval_open": "{low} or more",
     "level_span": "{low} to {high}",
     "habits_and_cost": "{habits}; {cost}",
     "cause": "Cause",
@@ -106,6 +119,7 @@ ENGLISH = {
     "column_first": "First token p50",
     "column_gap": "Token gap p50",
     "column_lag": "Client delay",
+    "column_standstill": "Client pause",
     "column_cpu": "Client CPU",
     "column_processes": "Processes",
     "column_idle": "Idle after",
@@ -202,15 +216,20 @@ FRENCH = {
     "strict_means": (
         "Avec cette promesse, un essai entier réussit ou échoue : la limite est là où la moitié des essais réussissent."
     ),
-    "answer": "{value} (sûr à 95 % : {low} à {high}) tiennent {slo}",
-    "answer_one": "{value} (sûr à 95 % : {low} à {high}) tient {slo}",
+    "answer": "{value} (sûr à 95 % : {interval}) tiennent {slo}",
+    "answer_one": "{value} (sûr à 95 % : {interval}) tient {slo}",
     "answer_capped": "{value} ou plus tiennent {slo} ; il n'en a pas été essayé davantage",
     "answer_capped_one": "{value} ou plus tient {slo} ; il n'en a pas été essayé davantage",
-    "answer_none": "Même {value} ne tiennent pas {slo} (sûr à 95 % : {low} à {high})",
-    "answer_none_one": "Même {value} ne tient pas {slo} (sûr à 95 % : {low} à {high})",
+    "answer_unsure": "{value} ou plus (sûr à 95 % : {interval}) tiennent {slo} ; il n'en a pas été essayé davantage",
+    "answer_unsure_one": "{value} ou plus (sûr à 95 % : {interval}) tient {slo} ; il n'en a pas été essayé davantage",
+    "answer_none": "Même {value} ne tiennent pas {slo} (sûr à 95 % : {interval})",
+    "answer_none_one": "Même {value} ne tient pas {slo} (sûr à 95 % : {interval})",
     "with_users_held": "{answer}, {held}",
     "undecided": ("Indécis après {sent} : l'estimation n'est pas encore sûre. Un load.budget plus grand la resserre."),
     "required_met": "Exigé : {required}. La probabilité qu'ils soient tenus est de {chance}.",
+    "required_untried": (
+        "Exigé : {required}. Il n'a pas été essayé plus que {tried} : on ne sait donc pas s'ils sont tenus."
+    ),
     "requests_count": "{count} requêtes",
     "requests_count_one": "{count} requête",
     "trials_count": "{count} essais",
@@ -218,6 +237,11 @@ FRENCH = {
     "cost": "{trials}, {requests}, {duration}",
     "resumed": "{count} de ces essais viennent d'une session antérieure qui a été reprise.",
     "resumed_one": "{count} de ces essais vient d'une session antérieure qui a été reprise.",
+    "stood_still": (
+        "{count} sur {all} ne comptent pas : le générateur de charge lui-même est resté figé jusqu'à {longest} (machine "
+        "ou conteneur en pause, CPU occupé), si bien que les réponses n'ont pas été vues à leur arrivée. De tels essais "
+        "sont refaits."
+    ),
     "arrivals_staggered": "arrivées réparties sur un cycle",
     "arrivals_burst": "tous en même temps",
     "arrivals_poisson": "arrivées au hasard (Poisson)",
@@ -225,6 +249,10 @@ FRENCH = {
         "{arrivals}, {messages} messages par conversation, historique de {history}, {cooldown} entre deux messages"
     ),
     "best_temperature": "Température {value} : {reason}",
+    "temperature_ignored": (
+        "Température : chaque réponse est la même à toutes les températures, aucune n'est donc meilleure. Le serveur "
+        "l'ignore (les réglages de génération de son modèle n'échantillonnent peut-être pas), ou répond d'un cache."
+    ),
     "no_best_temperature": "Température : aucune ne se détache. {reason}",
     "left_open": "{count} flux sont restés ouverts après la fin de leur réponse ; c'est cette fin qui est chronométrée.",
     "left_open_one": "{count} flux est resté ouvert après la fin de sa réponse ; c'est cette fin qui est chronométrée.",
@@ -251,9 +279,11 @@ FRENCH = {
     "trials": "Essais",
     "trials_caption": (
         "Dans l'ordre où ils ont été menés. Bon : dans la limite et sans erreur. Les essais invalides ne "
-        "comptent pas dans l'estimation."
+        "comptent pas dans l'estimation. Les latences sont celles de toutes les réponses sauf les échecs dans la limite ;"
+        " une réponse coupée ou échouée plus tard compte avec le temps déjà écoulé, le moins qu'elle aurait pris."
     ),
     "limit_interval": "{low} à {high}",
+    "limit_interval_open": "{low} ou plus",
     "level_span": "{low}-{high}",
     "habits_and_cost": "{habits} ; {cost}",
     "cause": "Cause",
@@ -271,6 +301,7 @@ FRENCH = {
     "column_first": "1er jeton p50",
     "column_gap": "Écart p50",
     "column_lag": "Retard client",
+    "column_standstill": "Pause client",
     "column_cpu": "CPU client",
     "column_processes": "Processus",
     "column_idle": "Au repos après",

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from pytest_llmbench.load.records import BOTTLENECK
 from pytest_llmbench.reports.serving.explanation_words import sentences, to_try
 from pytest_llmbench.reports.serving.phases import Finding, Trial, late, valid_trials
 from pytest_llmbench.reports.serving.scene import Scene
@@ -19,9 +20,6 @@ from pytest_llmbench.reports.serving.scene import Scene
 Cause = Literal[
     "slots", "kv_cache", "prefill", "decode", "alone", "length", "stalls", "errors", "client", "not_reached", "unknown"
 ]
-
-CLIENT_FAULT = "the load generator was the bottleneck"
-"""What the reason of a trial says that was invalid because the client was the bottleneck."""
 
 _NEIGHBOURS = 3  # trials above the limit that are looked at
 _MOST = 0.5
@@ -79,7 +77,7 @@ def _of_the_late(finding: Finding, scene: Scene, evidence: dict[str, Any]) -> tu
 
 def _without_a_broken_trial(finding: Finding) -> tuple[Cause, dict[str, Any]]:
     """Nothing broke the promise: the search ended first, or the client did."""
-    faults = [trial for trial in finding["trials"] if trial["verdict"] == "invalid" and CLIENT_FAULT in trial["reason"]]
+    faults = [trial for trial in finding["trials"] if trial["verdict"] == "invalid" and trial["reason"].startswith(BOTTLENECK)]
     if faults:
         worst = max(faults, key=lambda trial: trial["client_cpu"])
         return "client", {
@@ -89,7 +87,7 @@ def _without_a_broken_trial(finding: Finding) -> tuple[Cause, dict[str, Any]]:
             "processes": worst["processes"],
             "invalid_trials": len(faults),
         }
-    if finding["capped"] and finding["held"]:
+    if finding["capped"] and finding["held"] and finding["value"] >= finding["highest"]:
         return "not_reached", {"highest": finding["highest"]}
     return "unknown", {}
 

@@ -1,0 +1,48 @@
+"""Whether a trial says nothing because of the load generator itself: it could not keep up, or was not there."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from pytest_llmbench.load.judging import Judgement
+from pytest_llmbench.load.records import BOTTLENECK, SLO, STOOD_STILL
+from pytest_llmbench.load.trial_limits import TrialLimits
+
+_LAG_SHARE, _LEAST_LAG_S = 0.01, 0.01
+_STANDSTILL_SHARE, _LEAST_STANDSTILL_S, _MOST_OF_A_SHORT_LIMIT = 0.1, 0.25, 0.5
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Allowed:
+    """How late, how long away and how busy the load generator may be."""
+
+    lag_s: float
+    standstill_s: float
+    cpu: float
+
+    @classmethod
+    def by(cls, limits: TrialLimits, slo: SLO) -> Allowed:
+        """What the limits say, and where they say nothing, what the promise bears."""
+        lag_s, standstill_s = limits.max_loop_lag_s, limits.max_standstill_s
+        if lag_s is None:
+            lag_s = max(_LEAST_LAG_S, _LAG_SHARE * slo.limit_s)
+        if standstill_s is None:
+            least_s = min(_LEAST_STANDSTILL_S, _MOST_OF_A_SHORT_LIMIT * slo.limit_s)
+            standstill_s = max(least_s, _STANDSTILL_SHARE * slo.limit_s, lag_s)
+        return cls(lag_s, standstill_s, limits.max_client_cpu)
+
+    def fault(self, lag_s: float, standstill_s: float, cpu: float) -> Judgement | None:
+        """What the load generator did wrong. Late again and again it is the bottleneck, which more processes mend."""
+        if lag_s > self.lag_s:
+            return _bottleneck(f"its event loop was {lag_s * 1000:.0f} ms late, {self.lag_s * 1000:.0f} ms are allowed")
+        if cpu > self.cpu:
+            return _bottleneck(f"it used {cpu:.0%} of a core, {self.cpu:.0%} are allowed")
+        if standstill_s > self.standstill_s:
+            why = f"for {standstill_s:.2g} s, {self.standstill_s:.2g} s are allowed"
+            todo = "keep its machine awake, its container unpaused and its CPU free"
+            return Judgement("invalid", f"{STOOD_STILL} {why}: answers were not seen when they came; {todo}")
+        return None
+
+
+def _bottleneck(why: str) -> Judgement:
+    return Judgement("invalid", f"{BOTTLENECK}: {why}; run it on a machine that is free")

@@ -1,0 +1,41 @@
+"""Epochs that are copies: a case that is asked again at a temperature above 0 should not be answered word for word."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pytest_llmbench.reports.wording import Words
+
+_LEAST_CASES = 5
+_LEAST_CHARACTERS = 40
+"""Shorter answers, such as the name of a tool, are alike because a model is sure of them."""
+_ANSWERED = ("stop", "length")
+
+
+def repeated_answers(document: Mapping[str, Any], say: Words) -> Iterator[str]:
+    """A sentence for each variant all of whose cases have the same text in each of their epochs.
+
+    Said where that is no chance: of five cases or more with answers of some length, sampled at a temperature above 0.
+    """
+    generation = (document["metadata"].get("settings") or {}).get("generation") or {}
+    temperature = generation.get("temperature") or 0.0
+    if not generation.get("do_sample") or temperature <= 0:
+        return
+    for variant in document["metadata"].get("variants") or ():
+        repeated = [texts for texts in _texts(document, variant).values() if len(texts) > 1]
+        telling = [texts for texts in repeated if min(map(len, texts)) >= _LEAST_CHARACTERS]
+        if len(telling) >= _LEAST_CASES and all(len(set(texts)) == 1 for texts in repeated):
+            shown = f"{temperature:g}".replace(".", say("decimal_mark"))
+            yield say("copied_epochs", variant=variant, cases=len(repeated), temperature=shown)
+
+
+def _texts(document: Mapping[str, Any], variant: str) -> Mapping[str, Sequence[str]]:
+    """Each case's answers, one an epoch, without those that failed."""
+    found: dict[str, list[str]] = {}
+    for row in document["results"]:
+        answer = (row.get("completions") or {}).get(variant)
+        if answer is not None and answer["finish"] in _ANSWERED:
+            thought = answer.get("reasoning") or ""
+            found.setdefault(row["case"], []).append(thought + answer["text"])
+    return found

@@ -1,0 +1,64 @@
+"""Epochs that are copies of one another are told in every report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from report_runs import result, run
+
+from pytest_llmbench.reports import build_document
+from pytest_llmbench.reports.html import render_html
+from pytest_llmbench.reports.markdown import markdown
+from pytest_llmbench.reports.terminal import summary_lines
+from pytest_llmbench.reports.text import analysis
+
+SAMPLED = {"generation": {"temperature": 0.7, "do_sample": True}}
+LONG = "Bien sûr, je monte le volume du salon de deux crans."
+EN, FR = "The epochs are copies", "Les répétitions sont des copies"
+
+
+def document(
+    *, cases: int = 6, epochs: int = 2, text: str = LONG, settings: Any = SAMPLED, other: str | None = None
+) -> dict[str, Any]:
+    """A run whose fine-tune says the same in each epoch, but `other` in the last case's last; its base never does."""
+    rows = []
+    for case in range(cases):
+        for epoch in range(epochs):
+            last = other is not None and (case, epoch) == (cases - 1, epochs - 1)
+            texts = {"base": f"{LONG} {epoch}", "finetuned": other if last and other else f"{text} {case}"}
+            scores = {"relevance": dict.fromkeys(texts, 0.5)}
+            rows.append(result(f"voice/{case}", scores, epoch=epoch, texts=texts))
+    return build_document(run(*rows, settings=settings), answer_chars=500)
+
+
+def test_every_report_tells_it_of_the_variant_that_repeats_itself_in_both_languages() -> None:
+    told = document()
+    assert EN in " ".join(" ".join(summary_lines(told, {}, 100)).split())
+    for language, words in (("en", EN), ("fr", FR)):
+        reports = analysis(told, language), markdown(told, language), render_html(told, [], language)
+        for report in reports:
+            text = " ".join(report.split())
+            assert words in text
+            assert "0.7" in text or "0,7" in text
+    sentence = next(line for line in analysis(told, "en").split("\n\n") if "same text in every" in line)
+    assert "finetuned gave" in sentence
+    assert "base gave" not in sentence
+
+
+@pytest.mark.parametrize(
+    "unlike",
+    [
+        {"other": "Je baisse le volume du salon, comme toujours le soir."},
+        {"epochs": 1},
+        {"cases": 4},
+        {"text": "volume_up"},
+        {"settings": {"generation": {"temperature": 0.7, "do_sample": False}}},
+        {"settings": {"generation": {"temperature": 0.0, "do_sample": True}}},
+        {"settings": {}},
+    ],
+)
+def test_what_may_be_chance_or_is_wanted_is_not_told(unlike: dict[str, Any]) -> None:
+    told = document(**unlike)
+    assert EN not in " ".join(" ".join(summary_lines(told, {}, 100)).split())
+    assert EN not in " ".join(markdown(told, "en").split())
