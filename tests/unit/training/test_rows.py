@@ -51,6 +51,12 @@ def test_a_table_gives_rows_with_their_lines_and_other_columns(tmp_path: Path) -
     assert [row.row for row in rows] == [new_row("monte\nle son", "Oui.", tool="volume_up"), new_row("baisse", "Oui.")]
 
 
+def test_a_table_from_an_old_mac_has_its_lines(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(b'prompt;completion\rmonte;Oui.\r"a\rb";Oui.\r')
+    assert [(row.line, row.row["prompt"][0]["content"]) for row in stream_rows(path)] == [(2, "monte"), (3, "a\rb")]
+
+
 @given(question=SAID, given_text=SAID, answer=SAID, system=SAID)
 def test_an_instruction_keeps_all_that_is_said(question: str, given_text: str, answer: str, system: str) -> None:
     record = {"instruction": question, "input": given_text, "output": answer, "system": system, "source": "x"}
