@@ -31,6 +31,7 @@ import trl  # noqa: F401
 
 from pytest_llmbench.datasets.files import write_rows
 from pytest_llmbench.models.allocator import return_freed_memory
+from pytest_llmbench.models.chat_templates import base_form
 from pytest_llmbench.models.loaded import LoadedModel
 from pytest_llmbench.models.loading import load_base
 from pytest_llmbench.models.quiet import quiet_libraries
@@ -82,7 +83,9 @@ def train(
         folder = Path(work)
         write_rows(folder / "rows.jsonl", made)
         kept, length = folder / "rows", hyperparameters.max_length
-        read = tokenize_file(folder / "rows.jsonl", loaded.tokenizer, length, kept=kept, identity={})
+        read = tokenize_file(
+            folder / "rows.jsonl", base_form(loaded.tokenizer, {}, "system"), length, kept=kept, identity={}
+        )
         training = sft.train(
             loaded.model, loaded.tokenizer, read.examples, hyperparameters, work_folder=folder, watch=watch
         )

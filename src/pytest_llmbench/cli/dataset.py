@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pytest_llmbench.cli.dataset_text import made_json, show_findings, show_made, show_split, split_json, verdict
-from pytest_llmbench.cli.settings_options import Json
+from pytest_llmbench.cli.settings_options import Config, Json, chosen_settings
 from pytest_llmbench.errors import EXIT_BY_SIGNAL, UsageError
 
 if TYPE_CHECKING:
@@ -178,6 +178,7 @@ def check(
     max_length: Annotated[
         int | None, typer.Option(min=8, help="Most tokens of a row; else those of the model's preset.")
     ] = None,
+    config: Config = None,
     suites: Annotated[Path | None, typer.Option(help="Suites that no row may come near; prompts/ if there.")] = None,
     vocabulary: Vocabulary = _DEFAULT_VOCABULARY,
     strict: Annotated[
@@ -193,10 +194,19 @@ def check(
     from pytest_llmbench.datasets.progress import reading
     from pytest_llmbench.training.template_checks import Finding
 
+    form = chosen_settings(config).model
     cases = _cases(suites, vocabulary)
     with _progress() as on_progress:
         progress = reading(file, on_progress, "checking")
-        checked = check(file, cases=cases, model=model, max_length=max_length, progress=progress)
+        checked = check(
+            file,
+            cases=cases,
+            model=model,
+            template_arguments=form.template_arguments,
+            system_role=form.system_role,
+            max_length=max_length,
+            progress=progress,
+        )
     findings = [*([] if cases else [Finding("warning", "contamination", _NO_SUITE)]), *checked.findings]
     if as_json:
         document = {

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pytest_llmbench.cli.settings_options import Json
+from pytest_llmbench.cli.settings_options import Config, Json, SystemRole, TemplateArguments, form_settings
 from pytest_llmbench.errors import EXIT_BY_SIGNAL
 
 if TYPE_CHECKING:
@@ -64,6 +64,9 @@ def finetune(  # noqa: PLR0913  # one argument an option
         int | None, typer.Option(min=1, help="Steps between checkpoints; one every five minutes when not given.")
     ] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where it runs.")] = "auto",
+    template_arguments: TemplateArguments = None,
+    system_role: SystemRole = None,
+    config: Config = None,
     suites: Annotated[
         list[Path] | None,
         typer.Option(help="Suites that no row may come near, may be given again; prompts/ if there."),
@@ -104,6 +107,7 @@ def finetune(  # noqa: PLR0913  # one argument an option
         "save_steps": save_steps,
     }
     vocabulary = Path("prompts/tools.yaml")
+    form = form_settings(config, template_arguments, system_role)
     request = FinetuneRequest(
         dataset,
         output,
@@ -111,6 +115,8 @@ def finetune(  # noqa: PLR0913  # one argument an option
         validation=validation,
         task=preset,
         device=device,
+        template_arguments=form.template_arguments,
+        system_role=form.system_role,
         changes={name: value for name, value in asked.items() if value is not None},
         suites=tuple(suites or ([DEFAULT_SUITES] if DEFAULT_SUITES.is_dir() else [])),
         vocabulary=vocabulary if vocabulary.is_file() else None,

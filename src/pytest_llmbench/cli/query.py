@@ -84,6 +84,23 @@ def query(  # noqa: PLR0913  # one argument an option
         raise NotReadyError(f"{failed[0].variant} did not answer: {failed[0].error}")
 
 
+_RECORDED = (
+    "variant",
+    "text",
+    "reasoning",
+    "finish",
+    "prompt_tokens",
+    "completion_tokens",
+    "latency_s",
+    "first_token_s",
+    "error",
+)
+_THOUGHT_ONLY = (
+    "[it thought and did not come to its answer: set generation.max_reasoning_tokens, or model.template_arguments: "
+    "{enable_thinking: false}; --json shows what it thought]"
+)
+
+
 def _say(piece: str) -> None:
     sys.stdout.write(piece)
     sys.stdout.flush()
@@ -100,8 +117,9 @@ def _show(answer: Completion, *, live: bool) -> None:
     speed = f", {answer.tokens_per_s:.0f} tokens/s" if answer.tokens_per_s else ""
     cut = {"length": ", cut at --max-tokens", "timeout": ", out of time"}.get(answer.finish, "")
     typer.echo(f"[{answer.completion_tokens} tokens in {answer.latency_s or 0:.1f} s{speed}{cut}]", err=True)
+    if answer.only_reasoned:
+        typer.echo(_THOUGHT_ONLY, err=True)
 
 
 def _record(answer: Completion) -> dict[str, object]:
-    kept = ("variant", "text", "finish", "prompt_tokens", "completion_tokens", "latency_s", "first_token_s", "error")
-    return {name: getattr(answer, name) for name in kept}
+    return {name: getattr(answer, name) for name in _RECORDED}

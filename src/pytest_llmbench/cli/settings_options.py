@@ -11,6 +11,7 @@ import typer
 from pytest_llmbench.starter import CONFIG
 
 if TYPE_CHECKING:
+    from pytest_llmbench.setting_sections import ModelSettings
     from pytest_llmbench.settings import Settings
 
 Config = Annotated[
@@ -25,6 +26,13 @@ Adapter = Annotated[
 ]
 Quantization = Annotated[str | None, typer.Option(metavar="nf4|int8|none", help="How the base is loaded.")]
 Device = Annotated[str | None, typer.Option(metavar="auto|cpu|cuda", help="Where it runs.")]
+TemplateArguments = Annotated[
+    str | None,
+    typer.Option(metavar="JSON", help='For the chat template: {"enable_thinking": false}; else the settings\'.'),
+]
+SystemRole = Annotated[
+    str | None, typer.Option(metavar="system|user", help="user puts system prompts into the first user turn.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
@@ -45,6 +53,16 @@ def chosen_settings(file: Path | None, **options: str | None) -> Settings:
 
     overrides = {name: (value, _flag(name)) for name, value in options.items() if value is not None}
     return load_settings(settings_file(file), overrides, os.environ)
+
+
+def form_settings(file: Path | None, template_arguments: str | None, system_role: str | None) -> ModelSettings:
+    """The model settings, for how prompts are written: trained with and asked alike.
+
+    Raises:
+        UsageError: as `chosen_settings`.
+    """
+    asked = {"model.template_arguments": template_arguments, "model.system_role": system_role}
+    return chosen_settings(file, **asked).model
 
 
 def _flag(name: str) -> str:

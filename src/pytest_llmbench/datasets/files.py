@@ -9,21 +9,22 @@ import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pytest_llmbench.atomic import replacing
 from pytest_llmbench.cases import Case
 from pytest_llmbench.datasets.outputs import refuse_same_files, side_paths
-from pytest_llmbench.training.chat_form import PLAIN
 from pytest_llmbench.training.checking import DatasetCheck
 from pytest_llmbench.training.contamination import Match, contamination
 from pytest_llmbench.training.record_files import Progress, no_progress
 from pytest_llmbench.training.rows import stream_rows
 from pytest_llmbench.training.splitting import SHARES, SIDES, Split, split_rows
 from pytest_llmbench.training.summary import Summary, summarise
-from pytest_llmbench.training.template_checks import Finding
+from pytest_llmbench.training.template_checks import NO_TEMPLATE, Finding
 
 if TYPE_CHECKING:
+    from pytest_llmbench.models.prompt_form import PromptForm
     from pytest_llmbench.models.registry import ModelEntry
 
 _ROWS_AT_ONCE = 2048
@@ -64,12 +65,15 @@ def check(
     *,
     cases: Sequence[Case] = (),
     model: str | None = None,
+    template_arguments: Mapping[str, Any] = MappingProxyType({}),
+    system_role: Literal["system", "user"] = "system",
     max_length: int | None = None,
     progress: Progress = no_progress,
 ) -> Checked:
     """Look for what is wrong with a dataset that reads well.
 
-    `cases` are what no row may come near; `model` is a spec whose tokenizer and chat template are to be used.
+    `cases` are what no row may come near; `model` is a spec whose tokenizer and chat template are to be used, as
+    `finetune` uses them with these `template_arguments` and this `system_role`.
     `max_length` is the most tokens of a row; when None, those that `finetune` takes of the model's rows by default, and
     that the model can read.
 
@@ -77,14 +81,17 @@ def check(
         UsageError: the dataset is wrong; see `training.rows.stream_rows`.
         ModelError: no such model.
     """
-    tokenizer, limit = load_tokenizer(model) if model else (None, None)
+    base = _base_of(model, template_arguments, system_role) if model else None
+    limit = base.limit if base else None
     if max_length is not None:
         limit = Limit(max_length, "--max-length")
     rows = stream_rows(path, progress)
-    with DatasetCheck(path, cases=cases, tokenizer=tokenizer, limit=limit.tokens if limit else None) as checking:
+    form = base.form if base else None
+    missing = [Finding("error", "template", NO_TEMPLATE)] if base and not base.has_form else []
+    with DatasetCheck(path, cases=cases, form=form, limit=limit.tokens if limit else None) as checking:
         while batch := list(itertools.islice(rows, _ROWS_AT_ONCE)):
             checking.add(batch)
-        return Checked(len(checking.lines), limit, tuple(checking.findings()), tuple(checking.matches))
+        return Checked(len(checking.lines), limit, (*missing, *checking.findings()), tuple(checking.matches))
 
 
 def contaminated(path: Path, cases: Sequence[Case]) -> list[Match]:
@@ -142,13 +149,22 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
     return count
 
 
-def load_tokenizer(spec: str) -> tuple[Any, Limit]:
-    """The tokenizer of a model spec as `finetune` takes it, and how long a row may be there without further options.
+class _Base(NamedTuple):
+    """How `finetune` would write rows for a base, whether it would do so, and how long they may be."""
+
+    form: PromptForm
+    has_form: bool
+    limit: Limit
+
+
+def _base_of(spec: str, arguments: Mapping[str, Any], system_role: Literal["system", "user"]) -> _Base:
+    """What is to be known of a model spec.
 
     Raises:
         ModelError: no such model, or it has no tokenizer.
         NotReadyError: a package is missing.
     """
+    from pytest_llmbench.models.chat_templates import base_form
     from pytest_llmbench.models.failures import explained, needs_local_extra
     from pytest_llmbench.models.quiet import quiet_libraries
     from pytest_llmbench.models.registry import load_registry
@@ -164,9 +180,9 @@ def load_tokenizer(spec: str) -> tuple[Any, Limit]:
     except ImportError as error:
         raise needs_local_extra(error) from error
     entry = load_registry().find(spec)
-    if entry is not None and not entry.chat_template and not tokenizer.chat_template:
-        tokenizer.chat_template = PLAIN
-    return tokenizer, _limit(spec, entry, getattr(config, "max_position_embeddings", None))
+    form = base_form(tokenizer, arguments, system_role)
+    has_form = form.origin is not None or (entry is not None and not entry.chat_template)
+    return _Base(form, has_form, _limit(spec, entry, getattr(config, "max_position_embeddings", None)))
 
 
 def _limit(spec: str, entry: ModelEntry | None, context: int | None) -> Limit:

@@ -222,7 +222,7 @@ def _result(
         "reference": case.reference,
         "passages": [dataclasses.asdict(passage) for passage in asked.found[place]] if asked.found else [],
         "answers": {
-            variant: {"text": done.text, "finish": done.finish, "error": done.error}
+            variant: {"text": done.text, "reasoning": done.reasoning, "finish": done.finish, "error": done.error}
             for variant, done in completions.items()
         },
         "scores": scores,

@@ -13,6 +13,7 @@ from typing import Any
 
 from pytest_llmbench.cases import Case
 from pytest_llmbench.errors import UsageError, located
+from pytest_llmbench.generation.reasoning import split_reasoning
 from pytest_llmbench.training.record_files import read_records
 from pytest_llmbench.training.retrieval import Passage
 from pytest_llmbench.training.row_forms import answer_text
@@ -42,7 +43,7 @@ class General:
 def read_test_set(path: Path, limit: int | None, seed: int) -> list[Case]:
     """A case for each row of a dataset in any form; at most `limit`, drawn with `seed`, in the file's order.
 
-    The last user turn is the question, the assistant's answer to it the reference.
+    The last user turn is the question, the assistant's answer to it the reference, without what it thinks before.
 
     Raises:
         UsageError: the file is unreadable, or a row is wrong; with its line.
@@ -95,7 +96,7 @@ def _case(path: Path, numbered: NumberedRow) -> Case:
         row["prompt"][-1]["content"],
         tuple(row["prompt"]),
         tool=tool if isinstance(tool, str) else None,
-        reference=answer_text(row),
+        reference=split_reasoning(answer_text(row)).answer,
         source=f"{path}:{numbered.line}",
     )
 

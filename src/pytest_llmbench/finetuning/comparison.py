@@ -221,13 +221,15 @@ def _answers(training: Trained, cases: Sequence[Case], device: str, max_new_toke
     from pytest_llmbench.records import FINETUNED
     from pytest_llmbench.settings import Settings
 
+    record = training.record
     settings = Settings.model_validate(
         {
             "model": {
-                "base": training.record["base_spec"],
+                "base": record["base_spec"],
                 "adapter": str(training.folder),
-                "quantization": training.record.get("quantization", "nf4"),
+                "quantization": record.get("quantization", "nf4"),
                 "device": device,
+                **{key: record[key] for key in ("template_arguments", "system_role") if key in record},
             },
             "generation": {"do_sample": False, "max_new_tokens": max_new_tokens, "timeout": 600.0},
         }

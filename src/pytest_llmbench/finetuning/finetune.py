@@ -27,10 +27,11 @@ from pytest_llmbench.training.adapter_folder import (
 )
 from pytest_llmbench.training.chat_form import agree_on_template
 from pytest_llmbench.training.sft import Hyperparameters, Training, TrainingStopped, Watch, train
-from pytest_llmbench.training.tokenized import tokenizer_hash
+from pytest_llmbench.training.tokenized import form_hash
 
 if TYPE_CHECKING:
     from pytest_llmbench.models.loaded import LoadedModel
+    from pytest_llmbench.models.prompt_form import PromptForm
     from pytest_llmbench.models.sources import Source
 
 _ROWS, _VALIDATION = "rows", "validation"  # their tokens, in the folder of the checkpoints
@@ -42,7 +43,7 @@ class Finetuned:
 
     record: Mapping[str, Any]
     training: Training
-    tokenizer: Any
+    form: PromptForm
     footprint: int
     estimate: int | None
 
@@ -74,13 +75,13 @@ def finetune(request: FinetuneRequest, watch: Watch | None = None) -> Finetuned:
         expected_memory(request.base, preset, request.device, force=request.force)
         source = _resolve(request)
         _check_targets(request.base, preset, source.path)
-        tokenizer, form = _tokenizer(source, files, may_be_plain=entry is not None and not entry.chat_template)
-        identity = _identity(files, source, tokenizer_hash(tokenizer), preset, hyperparameters)
+        form = _form(request, source, files, may_be_plain=entry is not None and not entry.chat_template)
+        identity = _identity(files, source, form_hash(form), preset, hyperparameters)
         if resume_from is not None:
             refuse_another_training(resume_from, identity)
         rows = {
             name: file.tokenized(
-                tokenizer,
+                form,
                 hyperparameters.max_length,
                 kept=checkpoints / name,
                 hashed=identity["tokenizer"],
@@ -102,7 +103,7 @@ def finetune(request: FinetuneRequest, watch: Watch | None = None) -> Finetuned:
         with _quiet(), _told_how_to_go_on(request):
             training = train(
                 loaded.model,
-                tokenizer,
+                form.tokenizer,
                 rows[_ROWS].examples,
                 hyperparameters,
                 validation=rows[_VALIDATION].examples if _VALIDATION in rows else None,
@@ -110,11 +111,11 @@ def finetune(request: FinetuneRequest, watch: Watch | None = None) -> Finetuned:
                 resume_from=resume_from,
                 watch=watch,
             )
-            record = _record(request, source, preset, training, files, estimate) | {"template": form}
+            record = _record(request, source, preset, training, files, estimate) | _recorded(form)
             if _writes():
-                save_adapter(training, record, request.output)
+                save_adapter(training, record, form, request.output)
                 _clear(checkpoints, keep=request.keep_checkpoints)
-    return Finetuned(record, training, tokenizer, loaded.footprint, estimate)
+    return Finetuned(record, training, form, loaded.footprint, estimate)
 
 
 def _writes() -> bool:
@@ -174,18 +175,30 @@ def _resolve(request: FinetuneRequest) -> Source:
     return resolve(request.base)
 
 
-def _tokenizer(source: Source, files: Mapping[str, DatasetFile], *, may_be_plain: bool) -> tuple[Any, str]:
-    """The base's tokenizer, looked at before its weights are loaded, and the form that rows are written in."""
+def _form(
+    request: FinetuneRequest, source: Source, files: Mapping[str, DatasetFile], *, may_be_plain: bool
+) -> PromptForm:
+    """The form that rows are written in, looked at before the base's weights are loaded."""
     from transformers import AutoTokenizer
 
+    from pytest_llmbench.models.chat_templates import base_form
     from pytest_llmbench.models.failures import explained
 
     with _quiet(), explained(source):
         tokenizer = AutoTokenizer.from_pretrained(source.path)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    roles = {role for file in files.values() for role in file.roles}
-    return tokenizer, agree_on_template(tokenizer, roles, may_be_plain=may_be_plain)
+    form = base_form(tokenizer, request.template_arguments, request.system_role)
+    agree_on_template(form, {role for file in files.values() for role in file.roles}, may_be_plain=may_be_plain)
+    return form
+
+
+def _recorded(form: PromptForm) -> dict[str, Any]:
+    return {
+        "template": "base" if form.origin else "plain",
+        "template_arguments": dict(form.arguments),
+        "system_role": form.system_role,
+    }
 
 
 def _identity(
@@ -216,7 +229,14 @@ def _load(request: FinetuneRequest, source: Source, preset: Preset) -> LoadedMod
         place = {"": int(os.environ.get("LOCAL_RANK", "0"))}
     loaded = load_base(
         source,
-        ModelSettings(base=request.base, quantization=preset.quantization, device=request.device, device_map=place),
+        ModelSettings(
+            base=request.base,
+            quantization=preset.quantization,
+            device=request.device,
+            device_map=place,
+            template_arguments=dict(request.template_arguments),
+            system_role=request.system_role,
+        ),
     )
     if loaded.device == "cpu":
         _choose_threads(loaded.model.config.hidden_size)

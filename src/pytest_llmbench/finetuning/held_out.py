@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.cases import Case
 from pytest_llmbench.errors import UsageError
+from pytest_llmbench.generation.reasoning import split_reasoning
 from pytest_llmbench.records import BASE, FINETUNED
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def cases_of(rows: Sequence[Mapping[str, Any]], path: Path) -> list[Case]:
             row["prompt"][-1]["content"],
             tuple(row["prompt"]),
             tool=row["tool"],
-            reference=row["completion"][-1]["content"],
+            reference=split_reasoning(row["completion"][-1]["content"]).answer,
         )
         for number, row in enumerate(rows, 1)
     ]

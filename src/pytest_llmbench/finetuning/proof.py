@@ -26,12 +26,12 @@ from pytest_llmbench.training.batch_checks import batch_faults
 from pytest_llmbench.training.rows import read_rows
 from pytest_llmbench.training.sft import Watch
 from pytest_llmbench.training.step_checks import gradient_faults, loss_faults
-from pytest_llmbench.training.template_checks import tokens_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from pytest_llmbench.models.loaded import LoadedModel
+    from pytest_llmbench.models.prompt_form import PromptForm
     from pytest_llmbench.settings import Settings
 
 _LAST_STEPS = 2  # trained again after the checkpoint that resuming starts from
@@ -73,7 +73,7 @@ class TrainingProof:
     def evidence(self) -> Evidence:
         """The training, done once."""
         done = finetune(self._request, self._watch)
-        logits = _logits(done.training.model, done.tokenizer, self._heldout[:_READ])
+        logits = _logits(done.training.model, done.form, self._heldout[:_READ])
         weights = _lora_weights(done.training.model)
         done = dataclasses.replace(done, training=dataclasses.replace(done.training, model=None))
         gc.collect()
@@ -93,7 +93,7 @@ class TrainingProof:
     def answers_alone(self) -> list[str]:
         """What was learnt is the answers, each token in its place, and the loss is that of the answers."""
         done = self.evidence.finetuned
-        faults = batch_faults(done.training.first_batch, done.tokenizer, read_rows(self._request.dataset))
+        faults = batch_faults(done.training.first_batch, done.form, read_rows(self._request.dataset))
         return faults or self._first_loss()
 
     def routing(self) -> list[str]:
@@ -104,7 +104,7 @@ class TrainingProof:
         """The saved adapter, laid over a base loaded anew, gives the logits of the model that was trained."""
         reloaded = self._reloaded
         with reloaded.speaking_as(FINETUNED) as model:
-            again = _logits(model, self.evidence.finetuned.tokenizer, self._heldout[:_READ])
+            again = _logits(model, self.evidence.finetuned.form, self._heldout[:_READ])
         differences = [
             float((one - other).abs().mean() / one.std())
             for one, other in zip(self.evidence.logits, again, strict=True)
@@ -235,7 +235,16 @@ def request_of(settings: Settings, dataset: Path, output: Path) -> FinetuneReque
         "steps": chosen.steps,
         "save_steps": chosen.steps - _LAST_STEPS,
     }
-    return FinetuneRequest(dataset, output, model.base, device=model.device, changes=changes, keep_checkpoints=True)
+    return FinetuneRequest(
+        dataset,
+        output,
+        model.base,
+        device=model.device,
+        template_arguments=model.template_arguments,
+        system_role=model.system_role,
+        changes=changes,
+        keep_checkpoints=True,
+    )
 
 
 def _on_gpu(done: Finetuned) -> bool:
@@ -248,14 +257,14 @@ def _lora_weights(model: Any) -> dict[str, Tensor]:
     return {name: parameter.detach().float().cpu().clone() for name, parameter in lora_parameters(model)}
 
 
-def _logits(model: Any, tokenizer: Any, rows: Sequence[Mapping[str, Any]]) -> list[Tensor]:
+def _logits(model: Any, form: PromptForm, rows: Sequence[Mapping[str, Any]]) -> list[Tensor]:
     """The logits over the answers of the rows, each (tokens, vocabulary), in float32."""
     import torch
 
     model.eval()
     found = []
     for row in rows:
-        whole, prompt = tokens_of(tokenizer, row)
+        whole, prompt = form.example(row)
         with torch.inference_mode():
             logits = model(input_ids=torch.tensor([whole], device=model.device)).logits[0, len(prompt) :]
         found.append(logits.float().cpu())

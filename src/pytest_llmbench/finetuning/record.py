@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.models.adapters import CHAT_TEMPLATE, TRAINING_RECORD, training_record
 from pytest_llmbench.training.adapter_folder import new_folder
-from pytest_llmbench.training.chat_form import PLAIN
 
 if TYPE_CHECKING:
+    from pytest_llmbench.models.prompt_form import PromptForm
     from pytest_llmbench.training.sft import Training
 
 _LIBRARIES = ("pytest-llmbench", "torch", "transformers", "peft", "trl", "datasets", "accelerate", "bitsandbytes")
@@ -65,8 +65,10 @@ def _versions() -> dict[str, str | None]:
     return installed
 
 
-def save_adapter(training: Training, record: Mapping[str, Any], output: Path) -> None:
+def save_adapter(training: Training, record: Mapping[str, Any], form: PromptForm, output: Path) -> None:
     """Write a trained adapter's folder, whole or not at all, with its record and a README for people.
+
+    The form that its rows were written in goes beside it where the base has no template of its own.
 
     Raises:
         NotReadyError: the disk is full, or the folder cannot be written.
@@ -74,8 +76,8 @@ def save_adapter(training: Training, record: Mapping[str, Any], output: Path) ->
     text = json.dumps(record, ensure_ascii=False, indent=2) + "\n"
     with new_folder(output) as folder:
         _save_weights(training, folder, base=record["base_spec"])
-        if record["template"] == "plain":
-            (folder / CHAT_TEMPLATE).write_text(PLAIN, encoding="utf-8")
+        if form.origin is None:
+            (folder / CHAT_TEMPLATE).write_text(form.template, encoding="utf-8")
         (folder / TRAINING_RECORD).write_text(text, encoding="utf-8")
         (folder / "README.md").write_text(_readme(output.name, record), encoding="utf-8")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,7 +42,9 @@ class FinetuneRequest:
     `models.registry.Preset`, or `seed`, `steps`, `save_steps` and `warmup_share`. The base is quantized as it will be
     served: an adapter learns to make up for the rounding. `suites` are files or folders whose cases no row may come
     near; that is announced, or with `strict` refused. `validation` holds rows that are not learnt: the loss on them is
-    measured after each pass. `force` tries what the memory estimate forbids.
+    measured after each pass. Rows are written with `template_arguments` and `system_role`,
+    as the fine-tune will be asked with them (`model.*` in the settings). `force` tries what the memory estimate
+    forbids.
     """
 
     dataset: Path
@@ -50,6 +53,8 @@ class FinetuneRequest:
     validation: Path | None = None
     task: Task | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    template_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    system_role: Literal["system", "user"] = "system"
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     suites: Sequence[Path] = ()
     vocabulary: Path | None = None
@@ -105,6 +110,10 @@ class FinetuneRequest:
             words += _option(name, value)
         if self.device != "auto":
             words += ["--device", self.device]
+        if self.template_arguments:
+            words += ["--template-arguments", json.dumps(dict(self.template_arguments), ensure_ascii=False)]
+        if self.system_role != "system":
+            words += ["--system-role", self.system_role]
         for suites in self.suites if tuple(self.suites) != (DEFAULT_SUITES,) else ():
             words += ["--suites", str(suites)]
         words += [f"--{name.replace('_', '-')}" for name in _SWITCHES if getattr(self, name)]

@@ -22,6 +22,7 @@ from pytest_llmbench.training.tokenized import TokenizedRows, tokenize_file
 
 if TYPE_CHECKING:
     from pytest_llmbench.finetuning.request import FinetuneRequest
+    from pytest_llmbench.models.prompt_form import PromptForm
     from pytest_llmbench.training.sft import Watch
 
 logger = logging.getLogger("pytest_llmbench")
@@ -40,11 +41,11 @@ class DatasetFile:
         """What a training's record says of it."""
         return {"name": self.path.name, "sha256": self.sha256, "rows": self.rows}
 
-    def tokenized(self, tokenizer: Any, limit: int, *, kept: Path, hashed: str, watch: Watch) -> TokenizedRows:
-        """Its rows as the base reads them, kept in a file; `hashed` is the hash of the tokenizer."""
+    def tokenized(self, form: PromptForm, limit: int, *, kept: Path, hashed: str, watch: Watch) -> TokenizedRows:
+        """Its rows as the base reads them, kept in a file; `hashed` is the hash of the form."""
         return tokenize_file(
             self.path,
-            tokenizer,
+            form,
             limit,
             kept=kept,
             identity={"dataset": self.sha256, "tokenizer": hashed},

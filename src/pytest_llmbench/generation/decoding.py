@@ -22,10 +22,20 @@ if TYPE_CHECKING:
 _COMPACT_BELOW = 0.8  # copying the cache costs about one step: worth it once a fifth of the rows are done
 
 
+def _never(_tokens: Sequence[int]) -> bool:
+    return False
+
+
+def _nothing(_tokens: Sequence[int]) -> int:
+    return 0
+
+
 @dataclass(slots=True)
 class Row:
     """One answer under way. Times are seconds since the batch started; `share_s` is what the row itself took of them.
 
+    `tokens` are without the one that ended the answer; `made` counts it too, as servers' usage does. `thought` is how
+    many of them were thinking, None while that goes on or was not asked for.
     `hidden_mean` is set at the end: the mean last-layer hidden state over the answer's tokens that were fed back, which
     is every token of an answer that stopped by itself; None when there is none.
     """
@@ -34,6 +44,8 @@ class Row:
     prompt: Sequence[int]
     noise_key: int
     tokens: list[int] = field(default_factory=list)
+    made: int = 0
+    thought: int | None = None
     finish: Finish | None = None
     first_token_s: float | None = None
     latency_s: float = 0.0
@@ -43,7 +55,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When an answer ends: an end-of-sequence token, its length, or its time.
+    """When an answer ends: an end-of-turn token or text, its length, or its time.
+
+    `ended` tells whether the tokens so far end in a text that closes the turn. With `max_reasoning_tokens`, thinking
+    and answer together may have so many more, and the answer alone `max_new_tokens`; `thought` tells how many of the
+    tokens were thinking, None while it goes on.
 
     The time is the row's share of its batch's, each step divided among the rows in it: alone it is the latency, and a
     neighbour's cost, or a machine that grows busy, cuts no answer short that would have been in time alone.
@@ -52,6 +68,19 @@ class Limits:
     eos: frozenset[int]
     max_new_tokens: int
     timeout_s: float
+    ended: Callable[[Sequence[int]], bool] = _never
+    max_reasoning_tokens: int = 0
+    thought: Callable[[Sequence[int]], int | None] = _nothing
+
+    def is_long(self, row: Row) -> bool:
+        """Whether the answer is as long as it may be."""
+        if len(row.tokens) < self.max_new_tokens:
+            return False
+        if len(row.tokens) >= self.max_new_tokens + self.max_reasoning_tokens:
+            return True
+        if row.thought is None:
+            row.thought = self.thought(row.tokens)
+        return row.thought is not None and len(row.tokens) - row.thought >= self.max_new_tokens
 
 
 def _tell_nobody(_rows: Sequence[Row]) -> None:
@@ -172,11 +201,14 @@ class _Batch:
         row.share_s += share
         if row.first_token_s is None:
             row.first_token_s = now
+        row.made += 1
         if token in self.limits.eos:
             row.finish = "stop"
             return True
         row.tokens.append(token)
-        if len(row.tokens) >= self.limits.max_new_tokens:
+        if self.limits.ended(row.tokens):
+            row.finish = "stop"
+        elif self.limits.is_long(row):
             row.finish = "length"
         elif row.share_s > self.limits.timeout_s:
             row.finish = "timeout"

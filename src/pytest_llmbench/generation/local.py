@@ -21,6 +21,7 @@ from pytest_llmbench.generation.likelihood import TextLoss, text_losses
 from pytest_llmbench.generation.sampling import Sampling, noise_key
 from pytest_llmbench.generation.text_pieces import TextPieces
 from pytest_llmbench.models.chat_templates import prompt_forms
+from pytest_llmbench.models.prompt_form import PromptError
 from pytest_llmbench.records import BASE, Completion
 
 if TYPE_CHECKING:
@@ -50,10 +51,11 @@ class LocalBackend:
         self.variants: tuple[str, ...] = loaded.variants
         self._loaded, self._settings, self._facts = loaded, settings, facts
         self._sampling = Sampling(settings.temperature, settings.top_p, settings.do_sample)
-        self._forms = prompt_forms(loaded.tokenizer, loaded.adapters)
-        self._tokens: dict[tuple[str, str | None], list[int]] = {}
+        self._forms = prompt_forms(loaded)
+        self._prompts: dict[tuple[str, int], list[int] | PromptError] = {}
         self._context = _context_length(loaded.model)
-        self._prompt_limit = self._context - settings.max_new_tokens
+        self._most_tokens = settings.max_new_tokens + settings.max_reasoning_tokens
+        self._prompt_limit = self._context - self._most_tokens
         self._calibration = self._calibrate()
 
     def identity(self, variant: str) -> Mapping[str, str]:
@@ -70,39 +72,43 @@ class LocalBackend:
             "device": loaded.device,
             "sampling": sampling,
             "max_new_tokens": str(settings.max_new_tokens),
+            "max_reasoning_tokens": str(settings.max_reasoning_tokens),
             "long_prompt": settings.long_prompt,
-            "template": str(self._forms[variant].template or loaded.tokenizer.chat_template),
+            **self._forms[variant].key,
             "libraries": _library_versions(),
         }
 
     def weight(self, case: Case) -> int:
-        """The prompt's length in tokens, of the variant that reads the longest."""
-        return max(len(self._prompt(case, variant)) for variant in self.variants)
+        """The prompt's length in tokens, of the variant that reads the longest; 0 where none can be written."""
+        prompts = [self._prompt(case, variant) for variant in self.variants]
+        return max(0 if isinstance(prompt, PromptError) else len(prompt) for prompt in prompts)
 
     def batch_size(self) -> int:
         """The number asked for, or the one that the calibration found."""
         return self._calibration.batch_size
 
     def complete(self, cases: Sequence[Case], variant: str) -> Iterator[Completion]:
-        """Answer the cases in one batch.
+        """Answer the cases in one batch. A case whose prompt cannot be written, or is too long, is an error of its own.
 
         Raises:
             OutOfMemoryError: the batch does not fit.
         """
-        truncates = self._settings.long_prompt == "truncate" and self._prompt_limit > 0
-        fitting = [case for case in cases if truncates or len(self._prompt(case, variant)) <= self._prompt_limit]
+        fitting = []
         for case in cases:
-            if case not in fitting:
-                yield self._refused(case, variant)
+            if why := self._why_not(case, variant):
+                yield self._refused(case, variant, why)
+            else:
+                fitting.append(case)
         with self._loaded.speaking_as(variant):
             for case, row in self._decode(fitting, variant):
                 yield self._completion(case, variant, row, len(fitting))
 
     def stream(self, case: Case, variant: str, told: Callable[[str], None]) -> Completion:
         """Answer one case as `complete` does, handing on each piece of the text as it is made."""
-        pieces = TextPieces(functools.partial(self._loaded.tokenizer.decode, skip_special_tokens=True), told)
-        if len(self._prompt(case, variant)) > self._prompt_limit and self._settings.long_prompt != "truncate":
-            return self._refused(case, variant)
+        if why := self._why_not(case, variant):
+            return self._refused(case, variant, why)
+        form = self._forms[variant]
+        pieces = TextPieces(lambda tokens: form.answer(tokens).answer, told)
         with self._loaded.speaking_as(variant):
             (_, row), *_ = self._decode([case], variant, lambda rows: pieces.take(rows[0].tokens))
         pieces.end(row.tokens)
@@ -111,17 +117,20 @@ class LocalBackend:
     def losses(self, texts: Sequence[str], variant: str) -> list[TextLoss]:
         """How likely the variant finds each text, up to the length of its context."""
         with self._loaded.speaking_as(variant):
-            return text_losses(_causal_model(self._loaded.model), self._loaded.tokenizer, texts, self._context)
+            model, tokenizer = _causal_model(self._loaded.model), self._forms[variant].tokenizer
+            return text_losses(model, tokenizer, texts, self._context)
 
     def embed(self, pairs: Sequence[tuple[Case, Completion]]) -> list[Completion]:
         """Fill in mean last-layer hidden states of the base over each answer, in its prompt's context.
 
-        The base reads every variant's answers, so that two equal answers are equal vectors.
+        The base reads every variant's answers, so that two equal answers are equal vectors. Where it cannot read the
+        prompt, there is none.
         """
-        embedded = []
+        embedded = [done for case, done in pairs if isinstance(self._prompt(case), PromptError)]
+        readable = [pair for pair in pairs if not isinstance(self._prompt(pair[0]), PromptError)]
         size = self.batch_size()
-        for at in range(0, len(pairs), size):
-            chunk = pairs[at : at + size]
+        for at in range(0, len(readable), size):
+            chunk = readable[at : at + size]
             means = self._read_answers(chunk)
             embedded += [
                 dataclasses.replace(done, embedding=_packed(mean)) for (_, done), mean in zip(chunk, means, strict=True)
@@ -165,8 +174,15 @@ class LocalBackend:
             Row(index, self._shortened(case, variant), noise_key(self._settings.seed, case.name, case.epoch))
             for index, case in enumerate(cases)
         ]
-        model = _causal_model(self._loaded.model)
-        limits = Limits(_end_tokens(self._loaded), self._settings.max_new_tokens, self._settings.timeout)
+        model, form, settings = _causal_model(self._loaded.model), self._forms[variant], self._settings
+        limits = Limits(
+            _end_tokens(self._loaded) | form.end_tokens,
+            settings.max_new_tokens,
+            settings.timeout,
+            form.ended,
+            settings.max_reasoning_tokens,
+            form.thought_tokens,
+        )
         if not rows:
             return
         try:
@@ -179,55 +195,66 @@ class LocalBackend:
             raise OutOfMemoryError(str(error)) from error
 
     def _completion(self, case: Case, variant: str, row: Row, batch_size: int) -> Completion:
-        answered_by_base = variant == BASE and row.hidden_mean is not None
+        said = self._forms[variant].answer(row.tokens)
+        keeps_state = variant == BASE and said.reasoning is None and not self._forms[variant].ended(row.tokens)
         return Completion(
             case.name,
             case.epoch,
             variant,
-            self._loaded.tokenizer.decode(row.tokens, skip_special_tokens=True).strip(),
+            said.answer,
             row.finish or "error",
             prompt_tokens=len(row.prompt),
-            completion_tokens=len(row.tokens),
+            completion_tokens=row.made,
             latency_s=row.latency_s,
             first_token_s=row.first_token_s,
             batch_size=batch_size,
-            prompt_truncated=len(row.prompt) < len(self._prompt(case, variant)),
-            embedding=_packed(row.hidden_mean) if answered_by_base else None,
+            prompt_truncated=len(row.prompt) < len(self._written(case, variant)),
+            embedding=_packed(row.hidden_mean) if keeps_state else None,
             timestamp=_now(),
+            reasoning=said.reasoning,
         )
 
-    def _refused(self, case: Case, variant: str) -> Completion:
-        tokens, settings = len(self._prompt(case, variant)), self._settings
-        reason = (
-            f"{case.source}: the prompt of {case.name} has {tokens} tokens, and {settings.max_new_tokens} more are to "
+    def _refused(self, case: Case, variant: str, why: str) -> Completion:
+        prompt = self._prompt(case, variant)
+        tokens = None if isinstance(prompt, PromptError) else len(prompt)
+        return Completion(
+            case.name, case.epoch, variant, "", "error", prompt_tokens=tokens, error=why, timestamp=_now()
+        )
+
+    def _why_not(self, case: Case, variant: str) -> str | None:
+        """Why the case cannot be asked; None when it can."""
+        prompt = self._prompt(case, variant)
+        if isinstance(prompt, PromptError):
+            return f"{case.source}: the prompt of {case.name} cannot be written for {variant}: {prompt}"
+        if len(prompt) <= self._prompt_limit or (self._settings.long_prompt == "truncate" and self._prompt_limit > 0):
+            return None
+        return (
+            f"{case.source}: the prompt of {case.name} has {len(prompt)} tokens, and {self._most_tokens} more are to "
             f"be generated, but the model holds {self._context}; shorten it, lower generation.max_new_tokens, or allow "
             "generation.long_prompt: truncate"
         )
-        return Completion(
-            case.name, case.epoch, variant, "", "error", prompt_tokens=tokens, error=reason, timestamp=_now()
-        )
 
-    def _prompt(self, case: Case, variant: str = BASE) -> list[int]:
-        """The tokens of the prompt as the variant reads it, through its chat template when there is one."""
-        tokenizer, template = self._loaded.tokenizer, self._forms[variant].template
-        key = case.name, template
-        if key not in self._tokens:
-            if template or tokenizer.chat_template:
-                text = tokenizer.apply_chat_template(
-                    [dict(message) for message in case.messages],
-                    chat_template=template,
-                    add_generation_prompt=True,
-                    tokenize=False,
-                )
-                self._tokens[key] = tokenizer(text, add_special_tokens=False)["input_ids"]
-            else:
-                text = "\n".join(message["content"] for message in case.messages)
-                self._tokens[key] = tokenizer(text)["input_ids"]
-        return self._tokens[key]
+    def _prompt(self, case: Case, variant: str = BASE) -> list[int] | PromptError:
+        """The tokens of the prompt as the variant reads it, or why it cannot be written."""
+        form = self._forms[variant]
+        key = case.name, id(form)
+        if key not in self._prompts:
+            try:
+                self._prompts[key] = form.prompt(case.messages)
+            except PromptError as error:
+                self._prompts[key] = error
+        return self._prompts[key]
+
+    def _written(self, case: Case, variant: str = BASE) -> list[int]:
+        """The tokens of a prompt that can be written."""
+        prompt = self._prompt(case, variant)
+        if isinstance(prompt, PromptError):
+            raise prompt
+        return prompt
 
     def _shortened(self, case: Case, variant: str = BASE) -> list[int]:
         """The prompt, without its beginning where it is too long: the end holds the question."""
-        return self._prompt(case, variant)[-self._prompt_limit :]
+        return self._written(case, variant)[-self._prompt_limit :]
 
     def _read_answers(self, pairs: Sequence[tuple[Case, Completion]]) -> list[Tensor]:
         import torch
@@ -319,10 +346,10 @@ def _quantization_config(model: Any) -> str:
 
 
 def _end_tokens(loaded: LoadedModel) -> frozenset[int]:
-    """What ends an answer: the generation config's tokens (often several) and the tokenizer's."""
+    """What ends an answer whoever gives it: the generation config's tokens, often several."""
     declared = _causal_model(loaded.model).generation_config.eos_token_id
     tokens = declared if isinstance(declared, list) else [declared]
-    return frozenset(token for token in [*tokens, loaded.tokenizer.eos_token_id] if token is not None)
+    return frozenset(token for token in tokens if token is not None)
 
 
 def _packed(vector: Tensor | None) -> str | None:

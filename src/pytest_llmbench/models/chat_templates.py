@@ -1,91 +1,116 @@
-"""Which chat template each variant's prompts are written with.
+"""Which form each variant's prompts are written in.
 
-A fine-tune answers well in the form that it was trained in, and its folder may bring that form. The base keeps its own;
-a base that has none borrows the adapter's, so that both are asked alike.
+A fine-tune answers well in the form that it was trained in, and its folder may bring that form: a chat template, a
+tokenizer, or both. The base keeps its own, so that its answers do not depend on what stands beside it.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
+import json
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.errors import AdapterError
-from pytest_llmbench.models.adapters import Adapter
+from pytest_llmbench.models.adapter_tokenizer import adapter_tokenizer
+from pytest_llmbench.models.adapters import Adapter, training_record
+from pytest_llmbench.models.prompt_form import PromptError, PromptForm
 from pytest_llmbench.records import BASE
+
+if TYPE_CHECKING:
+    from pytest_llmbench.models.loaded import LoadedModel
 
 _log = logging.getLogger("pytest_llmbench")
 
 _PROBES: Sequence[Sequence[str]] = (("user",), ("system", "user"), ("user", "assistant", "user"))
+_PLAIN = (
+    "{% for message in messages %}{{ message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% else %}{{ '\\n' }}{% endif %}{% endfor %}"
+)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class PromptForm:
-    """How a variant's prompts are written. `template` is None for the tokenizer's own, or for none at all.
+def plain_template(tokenizer: Any) -> str:
+    """The form for a base that only continues text: each message on a line of its own, the answer ended by end-of-text.
 
-    `origin` is `base`, or the path of the adapter that the template comes from; None where there is no template.
+    It begins as the tokenizer begins every text (a template is written out without what the tokenizer adds).
     """
+    begins = tokenizer("x")["input_ids"][:1] == [tokenizer.bos_token_id] != [None]
+    return ("{{ bos_token }}" if begins else "") + _PLAIN
 
-    template: str | None
-    origin: str | None
+
+def base_form(tokenizer: Any, arguments: Mapping[str, Any], system_role: Any) -> PromptForm:
+    """The form of a base: its own template, or plain lines where it has none."""
+    if tokenizer.chat_template:
+        return PromptForm(tokenizer, tokenizer.get_chat_template(), BASE, arguments, system_role)
+    return PromptForm(tokenizer, plain_template(tokenizer), None, arguments, system_role)
 
 
-def prompt_forms(tokenizer: Any, adapters: Mapping[str, Adapter]) -> dict[str, PromptForm]:
+def prompt_forms(loaded: LoadedModel) -> dict[str, PromptForm]:
     """The form of each variant, the base first. What keeps base and fine-tune from being asked alike is announced.
 
-    A template that writes the same as the base's counts as the base's.
+    A template that writes the same as the base's counts as the base's, and so does a tokenizer with the same rules.
 
     Raises:
-        AdapterError: an adapter's template is not valid.
+        AdapterError: an adapter's template is not valid, or its tokenizer is not for this base.
     """
-    forms = {BASE: _form_of_base(tokenizer, adapters)}
-    for variant, adapter in adapters.items():
-        forms[variant] = _form_of(adapter, forms[BASE], tokenizer)
-        if forms[variant] != forms[BASE]:
+    base = base_form(loaded.tokenizer, loaded.template_arguments, loaded.system_role)
+    forms = {BASE: base}
+    for variant, adapter in loaded.adapters.items():
+        forms[variant] = _form_of(adapter, base, loaded)
+        if forms[variant] != base:
             _log.warning(
-                "%s reads prompts through the chat template in %s, the base through %s: part of what differs between "
-                "them may be the form of the prompt",
+                "%s reads prompts through the %s in %s, the base through %s: part of what differs between them may be "
+                "the form of the prompt",
                 variant,
+                "chat template" if forms[variant].tokenizer is base.tokenizer else "tokenizer",
                 adapter.path,
-                "its own" if tokenizer.chat_template else f"that of {forms[BASE].origin}",
+                "its own" if base.origin else "plain lines, having no template",
             )
     return forms
 
 
-def _form_of_base(tokenizer: Any, adapters: Mapping[str, Adapter]) -> PromptForm:
-    if tokenizer.chat_template:
-        return PromptForm(None, BASE)
-    lender = next((adapter for adapter in adapters.values() if adapter.chat_template), None)
-    if lender is None:
-        return PromptForm(None, None)
-    _log.warning("the base has no chat template: its prompts are written with the one in %s too", lender.path)
-    return PromptForm(lender.chat_template, lender.path)
-
-
-def _form_of(adapter: Adapter, base: PromptForm, tokenizer: Any) -> PromptForm:
-    if adapter.chat_template is None:
+def _form_of(adapter: Adapter, base: PromptForm, loaded: LoadedModel) -> PromptForm:
+    rows = loaded.model.get_input_embeddings().weight.shape[0]
+    _tell_of_other_training(adapter, base)
+    tokenizer = adapter_tokenizer(adapter, base.tokenizer, rows) or base.tokenizer
+    template = adapter.chat_template or base.template
+    own = PromptForm(tokenizer, template, adapter.path, base.arguments, base.system_role)
+    if tokenizer is base.tokenizer and (template == base.template or _written(own) == _written(base)):
         return base
-    written = _written(tokenizer, adapter.chat_template, adapter.path)
-    alike = base.template == adapter.chat_template or written == _written(tokenizer, base.template, str(base.origin))
-    return base if alike else PromptForm(adapter.chat_template, adapter.path)
+    return own
 
 
-def _written(tokenizer: Any, template: str | None, origin: str) -> list[str]:
+def _tell_of_other_training(adapter: Adapter, asked: PromptForm) -> None:
+    """Announce an adapter whose rows were written with other arguments than its prompts will be."""
+    record = training_record(Path(adapter.path))
+    now = {"template_arguments": dict(asked.arguments), "system_role": asked.system_role}
+    for key, value in now.items():
+        if key in record and record[key] != value:
+            _log.warning(
+                "%s was trained with model.%s %s and is asked with %s: set it as in training",
+                adapter.path,
+                key,
+                json.dumps(record[key]),
+                json.dumps(value),
+            )
+
+
+def _written(form: PromptForm) -> list[str]:
     """What the template makes of a few conversations; a refusal counts as what it says."""
-    from jinja2 import TemplateError, TemplateSyntaxError
+    from jinja2 import TemplateSyntaxError
 
     found = []
-    for roles, generates in itertools.product(_PROBES, (True, False)):
+    for roles, follows in itertools.product(_PROBES, (True, False)):
         messages = [{"role": role, "content": f"llmbench-{place}"} for place, role in enumerate(roles)]
         try:
-            text = tokenizer.apply_chat_template(
-                messages, chat_template=template, add_generation_prompt=generates, tokenize=False
-            )
-        except TemplateSyntaxError as error:
-            raise AdapterError(f"{origin}: not a valid chat template ({error}); mend it or remove it") from error
-        except TemplateError as error:
+            text = form.write(messages, answer_follows=follows)
+        except PromptError as error:
+            if isinstance(error.__cause__, TemplateSyntaxError):
+                raise AdapterError(
+                    f"{form.origin}: not a valid chat template ({error.__cause__}); mend it or remove it"
+                ) from error
             text = f"refused: {error}"
-        found.append(str(text))
+        found.append(text)
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pytest_llmbench.models.adapters import Adapter
 from pytest_llmbench.models.sources import Source
@@ -18,6 +18,7 @@ class LoadedModel:
 
     `device` is where prompts go. `footprint` and `estimate` are bytes of weights, measured and predicted; `load_s` is
     what loading took. `model` is in eval mode and needs no gradients. Its variants are `base` and the adapters' names.
+    `template_arguments` and `system_role` say how all of them are asked.
     """
 
     source: Source
@@ -30,6 +31,8 @@ class LoadedModel:
     estimate: Mapping[str, int]
     load_s: float = 0.0
     adapters: Mapping[str, Adapter] = dataclasses.field(default_factory=dict)
+    template_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    system_role: Literal["system", "user"] = "system"
 
     @property
     def variants(self) -> tuple[str, ...]:

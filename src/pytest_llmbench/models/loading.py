@@ -110,6 +110,8 @@ def _load(source: Source, settings: ModelSettings, device: str) -> LoadedModel:
         quantization=quantization,
         footprint=footprint(model),
         estimate=estimate,
+        template_arguments=settings.template_arguments,
+        system_role=settings.system_role,
     )
 
 

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 from pytest_llmbench.errors import LLMBenchError
 from pytest_llmbench.models.adapters import find_adapters
 from pytest_llmbench.models.attaching import attach
+from pytest_llmbench.models.chat_templates import prompt_forms
 from pytest_llmbench.models.failures import needs_local_extra
 from pytest_llmbench.models.loaded import LoadedModel
 from pytest_llmbench.models.loading import choose_device, load_base
 from pytest_llmbench.models.memory import GIB, gpu_memory_lines
+from pytest_llmbench.models.prompt_form import PromptForm
 from pytest_llmbench.models.quiet import quiet_libraries
 from pytest_llmbench.models.setup import Check
 from pytest_llmbench.models.soundness import prove_sound
@@ -41,8 +43,8 @@ def smoke(settings: Settings) -> Iterator[Check]:
         loaded = _load(settings)
         yield _described(loaded)
         done = 3
-        for variant in loaded.variants:
-            yield _answer(loaded, variant)
+        for variant, form in prompt_forms(loaded).items():
+            yield _answer(loaded, form, variant)
     except LLMBenchError as error:
         yield Check(STEPS[done], "fail", str(error), "run `llmbench check` for the whole picture")
 
@@ -90,18 +92,17 @@ def _described(loaded: LoadedModel) -> Check:
     return Check("Model", "ok", f"{loaded.source.name}, {loaded.quantization}, {adapters}: {size}")
 
 
-def _answer(loaded: LoadedModel, variant: str) -> Check:
+def _answer(loaded: LoadedModel, form: PromptForm, variant: str) -> Check:
+    import torch
+
     started = time.perf_counter()
-    prompt = _PROMPT
-    if chat := loaded.tokenizer.chat_template:
-        turn = [{"role": "user", "content": _PROMPT}]
-        prompt = loaded.tokenizer.apply_chat_template(
-            turn, chat_template=chat, tokenize=False, add_generation_prompt=True
-        )
-    tokens = loaded.tokenizer(prompt, return_tensors="pt", add_special_tokens=not chat).to(loaded.device)
+    prompt = torch.tensor([form.prompt([{"role": "user", "content": _PROMPT}])], device=loaded.device)
     with quiet_libraries(), fastest_threads(), loaded.speaking_as(variant) as model:
-        output = model.generate(**tokens, max_new_tokens=_MOST_TOKENS, do_sample=False)
-    answer = loaded.tokenizer.decode(output[0, tokens["input_ids"].shape[1] :], skip_special_tokens=True).strip()
+        output = model.generate(
+            input_ids=prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=_MOST_TOKENS, do_sample=False
+        )
+    said = form.answer(output[0, prompt.shape[1] :].tolist())
+    answer = said.answer or said.reasoning
     if not answer:
         return Check(
             "Generation", "warn", f"{variant} answered nothing", "try another base, or train the adapter longer"

@@ -114,6 +114,16 @@ ENGLISH = {
         "{temperature}: the server ignores temperature or seed, or answers from a cache of its own. The epochs are "
         "copies: they add no information, and intervals and verdicts rest on one answer a case."
     ),
+    "only_thought": (
+        "{variant} spent the whole budget of each of its {total} answers on thinking: they count as empty, and its "
+        "scores say nothing of what it knows. Give thinking tokens of its own (generation.max_reasoning_tokens), or "
+        "switch it off (model.template_arguments, enable_thinking: false)."
+    ),
+    "some_only_thought": (
+        "{count} of {total} answers of {variant} ended before its thinking did: they count as empty. Give thinking "
+        "tokens of its own (generation.max_reasoning_tokens), or switch it off (model.template_arguments, "
+        "enable_thinking: false)."
+    ),
     "worse_categories": "{variant} is worse than the base in: {categories}. Look at these before shipping.",
     "barely_differs": (
         "The answers of {variant} barely differ from the base's. Check that the training learned: loss, learning "
@@ -262,6 +272,16 @@ FRENCH = {
         "{variant} a donné le même texte à chaque répétition des {cases} cas posés plusieurs fois, à la température "
         "{temperature} : le serveur ignore la température ou la graine, ou répond d'un cache à lui. Les répétitions "
         "sont des copies : elles n'apportent rien, intervalles et verdicts reposent sur une réponse par cas."
+    ),
+    "only_thought": (
+        "{variant} a passé tout le budget de chacune de ses {total} réponses à réfléchir : elles comptent comme "
+        "vides, et ses scores ne disent rien de ce que le modèle sait. Donnez des jetons propres à la réflexion "
+        "(generation.max_reasoning_tokens), ou coupez-la (model.template_arguments, enable_thinking: false)."
+    ),
+    "some_only_thought": (
+        "{count} des {total} réponses de {variant} se sont arrêtées avant la fin de la réflexion : elles comptent "
+        "comme vides. Donnez des jetons propres à la réflexion (generation.max_reasoning_tokens), ou coupez-la "
+        "(model.template_arguments, enable_thinking: false)."
     ),
     "worse_categories": (
         "{variant} fait moins bien que la base dans : {categories}. À examiner avant la mise en service."

@@ -103,7 +103,7 @@ def _completion(completion: Completion, answer_chars: int) -> dict[str, Any]:
     return {
         "text": text[:answer_chars],
         "text_cut": len(text) > answer_chars,
-        "reasoning": _plain(completion.reasoning),
+        "reasoning": completion.reasoning and _clean(completion.reasoning)[:answer_chars],
         "finish": completion.finish,
         "prompt_tokens": completion.prompt_tokens,
         "completion_tokens": completion.completion_tokens,

@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.training.template_checks import tokens_of
+from pytest_llmbench.models.prompt_form import PromptForm
 from pytest_llmbench.training.tokenized import IGNORED
 
 _MOST = 0.5
 
 
-def batch_faults(batch: Mapping[str, Any], tokenizer: Any, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def batch_faults(batch: Mapping[str, Any], form: PromptForm, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """What is wrong with a batch, each fault once with its rows counted; none for a good one.
 
     The label at a position is the token there (the model shifts them itself), and -100 over prompt and padding.
 
     Args:
         batch: `input_ids`, `labels` and `attention_mask`, each (rows, tokens).
-        tokenizer: the base's.
+        form: in which the base reads rows.
         rows: the dataset, in the form of `training.rows`; what the batch holds is looked up in it.
     """
-    known = {tuple(whole): len(prompt) for whole, prompt in (tokens_of(tokenizer, row) for row in rows)}
+    known = {tuple(whole): len(prompt) for whole, prompt in map(form.example, rows)}
     faults: dict[str, int] = {}
     for tokens, labels in _rows(batch):
         if fault := _fault(tokens, labels, known.get(tuple(tokens))):

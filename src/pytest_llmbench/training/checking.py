@@ -11,11 +11,12 @@ from typing import Any, Self
 
 from pytest_llmbench.cases import Case
 from pytest_llmbench.errors import located
+from pytest_llmbench.models.prompt_form import PromptError, PromptForm
 from pytest_llmbench.training.contamination import Match, contamination
 from pytest_llmbench.training.near import NearTexts
 from pytest_llmbench.training.row_forms import answer_text, user_text
 from pytest_llmbench.training.rows import NumberedRow
-from pytest_llmbench.training.template_checks import Finding, Severity, template_findings, tokens_of
+from pytest_llmbench.training.template_checks import Finding, Severity, template_findings
 
 _SHOWN = 5
 _MOST_SYSTEMS = 100  # more different system prompts than this are not told apart
@@ -25,17 +26,17 @@ _CHARACTERS_A_TOKEN = 3.0  # of French; about, where no tokenizer counts
 class DatasetCheck:
     """Takes rows in batches and tells what is wrong in the end. Memory is about 40 bytes a row; use it in a `with`.
 
-    `limit` is the most tokens of a row; without a `tokenizer` they are estimated from its characters.
+    `limit` is the most tokens of a row; without the base's `form` they are estimated from its characters.
     """
 
     def __init__(
-        self, path: Path, *, cases: Sequence[Case] = (), tokenizer: Any = None, limit: int | None = None
+        self, path: Path, *, cases: Sequence[Case] = (), form: PromptForm | None = None, limit: int | None = None
     ) -> None:
         self.matches: list[Match] = []
         self.lines = array("L")
         self._path = path
         self._cases = cases
-        self._tokenizer = tokenizer
+        self._form = form
         self._limit = limit
         self._texts = NearTexts()
         self._answers = array("q")
@@ -43,8 +44,9 @@ class DatasetCheck:
         self._roles: set[str] = set()
         self._broken = False
         self._too_long = _Rows()
-        self._unmasked = _Rows()
         self._refused = _Rows()
+        self._why: list[str] = []
+        self._indented = _Rows()
         self._estimated = False
         self._longest = 0
 
@@ -71,6 +73,7 @@ class DatasetCheck:
         yield from self._contamination()
         yield from self._template()
         yield from self._lengths()
+        yield from self._white_space()
         yield from self._system_prompts()
         yield from self._duplicates()
 
@@ -82,27 +85,24 @@ class DatasetCheck:
             self._systems[system] += 1
         new_roles = {message["role"] for message in messages} - self._roles
         self._roles |= new_roles
-        if new_roles and self._tokenizer is not None:
-            found = template_findings(self._tokenizer, sorted(self._roles))
+        if new_roles and self._form is not None:
+            found = template_findings(self._form, sorted(self._roles))
             self._broken = any(finding.severity == "error" for finding in found)
+        if row["completion"][0]["content"][:1].isspace():
+            self._indented.add(place)
         tokens = self._tokens(place, row, messages)
         self._longest = max(self._longest, tokens)
         if self._limit is not None and tokens > self._limit:
             self._too_long.add(place)
 
     def _tokens(self, place: int, row: Mapping[str, Any], messages: Sequence[Mapping[str, str]]) -> int:
-        """The tokens of a row, noting what the template does to it; an estimate where they cannot be counted."""
-        from jinja2 import TemplateError
-
-        if self._tokenizer is not None and not self._broken:
+        """The tokens of a row, noting why it cannot be learnt; an estimate where they cannot be counted."""
+        if self._form is not None and not self._broken:
             try:
-                whole, prompt = tokens_of(self._tokenizer, row)
-            except TemplateError:
+                return len(self._form.example(row)[0])
+            except PromptError as error:
                 self._refused.add(place)
-            else:
-                if whole[: len(prompt)] != prompt:
-                    self._unmasked.add(place)
-                return len(whole)
+                self._why = [*self._why, str(error)][:_SHOWN]
         self._estimated = True
         return round(sum(len(message["content"]) for message in messages) / _CHARACTERS_A_TOKEN)
 
@@ -118,15 +118,21 @@ class DatasetCheck:
         yield Finding("error", "contamination", message, len(self.matches), where)
 
     def _template(self) -> Iterator[Finding]:
-        if self._tokenizer is None:
+        if self._form is None:
             return
-        yield from template_findings(self._tokenizer, sorted(self._roles))
+        yield from template_findings(self._form, sorted(self._roles))
         if self._refused.count:
-            message = "the base's chat template refuses rows; bring their turns into an order that it takes"
-            yield Finding("error", "template", message, self._refused.count, self._first(self._refused))
-        if self._unmasked.count:
-            message = "the base's chat template writes the prompt otherwise before an answer; the mask may be off"
-            yield Finding("warning", "template", message, self._unmasked.count, self._first(self._unmasked))
+            where = (f"{at}: {why}" for at, why in zip(self._first(self._refused), self._why, strict=False))
+            yield Finding("error", "template", "rows cannot be learnt as they are", self._refused.count, tuple(where))
+
+    def _white_space(self) -> Iterator[Finding]:
+        if self._indented.count:
+            message = (
+                "answers begin with white space: it is learnt, and left out where answers are read; remove it unless "
+                "it is wanted"
+            )
+            where = self._first(self._indented)
+            yield Finding("warning", "white space", message, self._indented.count, where)
 
     def _lengths(self) -> Iterator[Finding]:
         if self._too_long.count:

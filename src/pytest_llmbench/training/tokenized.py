@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmbench.atomic import replacing, write_text
 from pytest_llmbench.documents import MOST_FAULTS, Faults
 from pytest_llmbench.locking import locked
+from pytest_llmbench.models.prompt_form import PromptError, PromptForm
 from pytest_llmbench.training.record_files import Progress, no_progress
 from pytest_llmbench.training.rows import stream_rows
-from pytest_llmbench.training.template_checks import tokens_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -39,14 +39,14 @@ class TokenizedRows:
 
 def tokenize_file(
     dataset: Path,
-    tokenizer: Any,
+    form: PromptForm,
     limit: int,
     *,
     kept: Path,
     identity: Mapping[str, str],
     progress: Progress = no_progress,
 ) -> TokenizedRows:
-    """The rows of a dataset through the base's chat template, none longer than `limit` tokens.
+    """The rows of a dataset in the base's form, none longer than `limit` tokens.
 
     They are written to `<kept>.arrow`, unless those of the same `identity` (the hashes of dataset and tokenizer) are
     there; of several processes one writes and the others wait.
@@ -64,17 +64,18 @@ def tokenize_file(
             told.unlink(missing_ok=True)
             for left in file.parent.glob(f".{file.name}.*"):  # by a process that was killed while it wrote
                 left.unlink()
-            known = {"key": key, **_write(dataset, tokenizer, limit, file, progress), "bytes": _size(file)}
+            known = {"key": key, **_write(dataset, form, limit, file, progress), "bytes": _size(file)}
             write_text(told, json.dumps(known))
     return TokenizedRows(_opened(file), known["longest"], known["longest_answer"])
 
 
-def tokenizer_hash(tokenizer: Any) -> str:
-    """Of what makes tokens of messages: the chat template and the tokenizer's rules."""
+def form_hash(form: PromptForm) -> str:
+    """Of what makes tokens of messages: the chat template, what goes into it, and the tokenizer's rules."""
+    tokenizer = form.tokenizer
     backend = getattr(tokenizer, "backend_tokenizer", None)
     rules = json.dumps(tokenizer.get_vocab(), sort_keys=True) if backend is None else backend.to_str()
     rules = rules[max(0, rules.find(_FIRST_RULE)) :]  # before it stands how the last call cut and filled up texts
-    return hashlib.sha256(f"{tokenizer.chat_template}\n{rules}".encode()).hexdigest()
+    return hashlib.sha256(f"{json.dumps(dict(form.key), sort_keys=True)}\n{rules}".encode()).hexdigest()
 
 
 def _known(told: Path) -> dict[str, Any]:
@@ -90,13 +91,13 @@ def _size(file: Path) -> int | None:
     return file.stat().st_size if file.is_file() else None
 
 
-def _write(dataset: Path, tokenizer: Any, limit: int, file: Path, progress: Progress) -> dict[str, int]:
+def _write(dataset: Path, form: PromptForm, limit: int, file: Path, progress: Progress) -> dict[str, int]:
     import pyarrow as pa
 
     tokens = pa.list_(pa.int32())
     schema = pa.schema([("input_ids", tokens), ("labels", tokens)])
     longest = longest_answer = 0
-    examples = _examples(dataset, tokenizer, limit, progress)
+    examples = _examples(dataset, form, limit, progress)
     with replacing(file) as temporary, pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_stream(sink, schema) as out:
         for batch in _batches(examples):
             out.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
@@ -119,17 +120,15 @@ def _batches(examples: Iterable[Example]) -> Iterator[list[Example]]:
         yield batch
 
 
-def _examples(dataset: Path, tokenizer: Any, limit: int, progress: Progress) -> Iterator[Example]:
+def _examples(dataset: Path, form: PromptForm, limit: int, progress: Progress) -> Iterator[Example]:
     """The examples; once a row is at fault only faults are looked for, to tell several at once."""
-    from jinja2 import TemplateError
-
     faults, wrong = Faults(), 0
     for numbered in stream_rows(dataset, progress):
         try:
-            whole, prompt = tokens_of(tokenizer, numbered.row)
-            fault = _fault(whole, prompt, limit)
-        except TemplateError as error:
-            fault = f"the base's chat template refuses the row: {error}"
+            whole, prompt = form.example(numbered.row)
+            fault = _too_long(whole, limit)
+        except PromptError as error:
+            fault = str(error)
         if fault:
             faults.at(dataset, numbered.line, fault)
             wrong += 1
@@ -144,15 +143,10 @@ def _example(whole: list[int], prompt: list[int]) -> Example:
     return {"input_ids": whole, "labels": [IGNORED] * len(prompt) + whole[len(prompt) :]}
 
 
-def _fault(whole: list[int], prompt: list[int], limit: int) -> str | None:
-    if len(whole) > limit:
-        return f"the row has {len(whole)} tokens, more than max_length {limit}; raise --max-length, or shorten it"
-    if whole[: len(prompt)] != prompt:
-        return (
-            "the base's chat template writes the prompt differently when an answer follows, so the loss cannot be kept "
-            "to the answer; take another base or change its template"
-        )
-    return None
+def _too_long(whole: list[int], limit: int) -> str | None:
+    if len(whole) <= limit:
+        return None
+    return f"the row has {len(whole)} tokens, more than max_length {limit}; raise --max-length, or shorten it"
 
 
 def _opened(file: Path) -> Dataset:

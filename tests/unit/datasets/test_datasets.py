@@ -100,7 +100,7 @@ def _base(folder: Path, *, context: int) -> str:
     words = Tokenizer(models.WordLevel({"<unk>": 0}, unk_token="<unk>"))  # noqa: S106  # no password
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>")  # noqa: S106  # no password
-    tokenizer.chat_template = "{% for m in messages %} {{ m.content }}{% endfor %}"
+    tokenizer.chat_template = "{% for m in messages %} {{ m.content }}{% endfor %} FIN"
     tokenizer.save_pretrained(folder)
     LlamaConfig(max_position_embeddings=context).save_pretrained(folder)
     return str(folder)

@@ -24,6 +24,7 @@ from trl import SFTConfig, SFTTrainer
 from pytest_llmbench.errors import ModelError, NotReadyError, UsageError
 from pytest_llmbench.finetuning.finetune import finetune
 from pytest_llmbench.finetuning.request import FinetuneRequest
+from pytest_llmbench.models.chat_templates import base_form
 from pytest_llmbench.models.quiet import quiet_libraries
 from pytest_llmbench.training.checkpoints import newest_checkpoint
 from pytest_llmbench.training.course import Moment
@@ -361,7 +362,7 @@ def test_what_is_learnt_says_nothing_of_other_questions(
 def test_tokens_and_labels_are_those_that_trl_makes(request_with: Build, tiny_base: Path, tmp_path: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny_base)
     dataset = request_with().dataset
-    ours = tokenize_file(dataset, tokenizer, 64, kept=tmp_path / "rows", identity={}).examples
+    ours = tokenize_file(dataset, base_form(tokenizer, {}, "system"), 64, kept=tmp_path / "rows", identity={}).examples
     with quiet_libraries():
         theirs = SFTTrainer(
             AutoModelForCausalLM.from_pretrained(tiny_base),

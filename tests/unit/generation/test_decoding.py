@@ -110,6 +110,27 @@ def test_an_answer_of_nothing_but_its_end_has_no_tokens_and_no_hidden_state() ->
     assert (row.tokens, row.finish, row.hidden_mean) == ([], "stop", None)
 
 
+def test_an_end_token_counts_as_made_and_is_no_part_of_the_answer() -> None:
+    model, prompt = llama(), prompts(1)[0]
+    whole = generated(model, prompt)
+    row = answered(model, [prompt], GREEDY, Limits(frozenset({whole[3]}), NEW_TOKENS, 60.0))[0]
+    assert (len(row.tokens), row.made) == (whole.index(whole[3]), whole.index(whole[3]) + 1)
+
+
+def test_a_text_that_closes_the_turn_ends_an_answer() -> None:
+    model, prompt = llama(), prompts(1)[0]
+    limits = Limits(frozenset(), NEW_TOKENS, 60.0, ended=lambda tokens: len(tokens) == 2)
+    row = answered(model, [prompt], GREEDY, limits)[0]
+    assert (len(row.tokens), row.finish) == (2, "stop")
+
+
+@pytest.mark.parametrize(("thought", "expected"), [(0, 4), (3, 7), (5, 9), (None, 10)])
+def test_thinking_has_tokens_of_its_own_and_the_answer_no_more_than_its_own(thought: int | None, expected: int) -> None:
+    limits = Limits(frozenset(), 4, 60.0, max_reasoning_tokens=6, thought=lambda _: thought)
+    row = answered(llama(), prompts(1), GREEDY, limits)[0]
+    assert (len(row.tokens), row.finish) == (expected, "length")
+
+
 def test_an_answer_out_of_time_ends_with_what_it_has() -> None:
     row = answered(llama(), prompts(1), GREEDY, Limits(frozenset(), NEW_TOKENS, 0.0))[0]
     assert (len(row.tokens), row.finish) == (1, "timeout")

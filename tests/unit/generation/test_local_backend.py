@@ -97,6 +97,34 @@ def test_it_speaks_the_protocol_and_base_and_fine_tune_differ(loaded: LoadedMode
     assert texts(answering, CASES, "base") != texts(answering, CASES, "finetuned")
 
 
+def test_a_prompt_that_cannot_be_written_is_an_error_of_its_own_case(loaded: LoadedModel) -> None:
+    loaded.tokenizer.chat_template = (
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}" + TEMPLATE
+    )
+    turns = ({"role": "system", "content": "w9"}, {"role": "user", "content": "w5"})
+    refused = dataclasses.replace(case("w5", name="refused"), messages=turns)
+    together = [refused, *CASES]
+    answering = backend(loaded)
+    done = {one.case: one for one in answering.complete(together, "base")}
+    assert done["suite/refused"].error == (
+        "suite.yaml:3: the prompt of suite/refused cannot be written for base: the chat template refuses it: no; "
+        "model.system_role: user puts the system prompt into the first user turn"
+    )
+    assert [done[one.name].error for one in CASES] == [None] * len(CASES)
+    assert answering.weight(refused) == 0
+    assert answering.embed([(refused, done["suite/refused"])])[0].embedding is None
+    loaded.system_role = "user"
+    folded = case("w9 w5", name="refused")
+    assert texts(backend(loaded), [refused], "base") == texts(backend(loaded), [folded], "base")
+
+
+def test_what_is_thought_is_no_part_of_the_answer_and_tells_the_form_from_others(loaded: LoadedModel) -> None:
+    answering = backend(loaded, max_new_tokens=8, max_reasoning_tokens=4)
+    assert answering.identity("base") != backend(loaded, max_new_tokens=8).identity("base")
+    loaded.template_arguments = {"enable_thinking": False}
+    assert answering.identity("base") != backend(loaded, max_new_tokens=8, max_reasoning_tokens=4).identity("base")
+
+
 @pytest.mark.parametrize("variant", ["base", "finetuned"])
 def test_an_answer_depends_on_seed_case_and_epoch_and_on_nothing_else(loaded: LoadedModel, variant: str) -> None:
     answering = backend(loaded)
@@ -224,7 +252,8 @@ def test_reading_an_answer_gives_the_embedding_that_was_made_while_it_was_writte
     cases = {one.name: one for one in CASES}
     asked = [dataclasses.replace(one, epoch=epoch) for epoch in range(4) for one in CASES]
     answers = [completion for completion in answering.complete(asked, "base") if completion.text]
-    done = [one for one in answers if len(one.text.split()) == one.completion_tokens]  # no special token was left out
+    # no special token was left out
+    done = [one for one in answers if len(one.text.split()) + (one.finish == "stop") == one.completion_tokens]
     assert {completion.finish for completion in done} == {"stop", "length"}
     bare = [dataclasses.replace(completion, embedding=None) for completion in done]
     read = answering.embed([(cases[completion.case], completion) for completion in bare])

@@ -5,17 +5,25 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from tiny_decoders import word_tokenizer
+import torch
+from tiny_decoders import VOCABULARY, word_tokenizer
 from tiny_models import write_adapter
+from tokenizers.processors import TemplateProcessing
 
 from pytest_llmbench.errors import AdapterError
 from pytest_llmbench.models.adapters import Adapter, read_adapter
-from pytest_llmbench.models.chat_templates import PromptForm, prompt_forms
+from pytest_llmbench.models.chat_templates import base_form, prompt_forms
+from pytest_llmbench.models.loaded import LoadedModel
+from pytest_llmbench.models.sources import Source
 
 OWN = "{% for m in messages %}w5 {{ m.content }} {% endfor %}"
 SPELLED_OTHERWISE = "{%- for m in messages -%}{{ 'w5 ' + m.content + ' ' }}{%- endfor -%}"
+ARGUED = "{{ mark }} " + "{% for m in messages %}{{ m.content }} {% endfor %}"
+SOURCE = Source("tiny", "tiny", "", "hash-of-the-weights", "folder")
 OTHER = "{% for m in messages %}w6 {{ m.content }} {% endfor %}"
 
 
@@ -24,8 +32,13 @@ def adapter(tmp_path: Path) -> Adapter:
     return read_adapter(write_adapter(tmp_path / "mine"))
 
 
-def with_template(adapter: Adapter, template: str) -> dict[str, Adapter]:
-    return {"finetuned": dataclasses.replace(adapter, chat_template=template)}
+def pair(tokenizer: Any, adapter: Adapter | None, template: str | None = None, **more: Any) -> LoadedModel:
+    """A base with this tokenizer beside an adapter with this template; what embeds is all that is asked of it."""
+    model = SimpleNamespace(get_input_embeddings=lambda: SimpleNamespace(weight=torch.zeros(VOCABULARY, 1)))
+    adapters = {"finetuned": dataclasses.replace(adapter, chat_template=template)} if adapter else {}
+    return LoadedModel(
+        SOURCE, model, tokenizer, "cpu", "float32", "none", footprint=0, estimate={}, adapters=adapters, **more
+    )
 
 
 def test_the_template_in_an_adapters_folder_is_read_in_both_places(tmp_path: Path) -> None:
@@ -40,8 +53,11 @@ def test_the_template_in_an_adapters_folder_is_read_in_both_places(tmp_path: Pat
 def test_the_base_keeps_its_own_and_a_difference_is_announced(
     adapter: Adapter, caplog: pytest.LogCaptureFixture
 ) -> None:
-    forms = prompt_forms(word_tokenizer(OWN), with_template(adapter, OTHER))
-    assert forms == {"base": PromptForm(None, "base"), "finetuned": PromptForm(OTHER, adapter.path)}
+    forms = prompt_forms(pair(word_tokenizer(OWN), adapter, OTHER))
+    assert {name: (form.template, form.origin) for name, form in forms.items()} == {
+        "base": (OWN, "base"),
+        "finetuned": (OTHER, adapter.path),
+    }
     assert "may be the form of the prompt" in caplog.text
 
 
@@ -49,22 +65,89 @@ def test_the_base_keeps_its_own_and_a_difference_is_announced(
 def test_a_template_that_writes_the_same_is_the_same(
     adapter: Adapter, template: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    forms = prompt_forms(word_tokenizer(OWN), with_template(adapter, template))
-    assert set(forms.values()) == {PromptForm(None, "base")}
+    forms = prompt_forms(pair(word_tokenizer(OWN), adapter, template))
+    assert forms["finetuned"] is forms["base"]
     assert caplog.text == ""
 
 
-def test_a_base_without_a_template_borrows_the_adapters(adapter: Adapter, caplog: pytest.LogCaptureFixture) -> None:
-    forms = prompt_forms(word_tokenizer(), with_template(adapter, OTHER))
-    assert set(forms.values()) == {PromptForm(OTHER, adapter.path)}
-    assert "the base has no chat template" in caplog.text
+@pytest.mark.parametrize("template", [None, OTHER])
+def test_a_base_without_a_template_is_asked_alike_alone_and_beside_any_adapter(
+    adapter: Adapter, template: str | None
+) -> None:
+    tokenizer = word_tokenizer()
+    alone = prompt_forms(pair(tokenizer, None))["base"]
+    beside = prompt_forms(pair(tokenizer, adapter, template))["base"]
+    assert alone == beside
+    assert alone.origin is None
+    assert alone.write([{"role": "user", "content": "w5"}], answer_follows=True) == "w5\n"
 
 
-def test_without_any_template_there_is_none(adapter: Adapter) -> None:
-    assert set(prompt_forms(word_tokenizer(), {"finetuned": adapter}).values()) == {PromptForm(None, None)}
+def test_plain_lines_begin_as_the_tokenizer_begins_a_text() -> None:
+    tokenizer = word_tokenizer()
+    tokenizer.add_special_tokens({"bos_token": "w3"})
+    question = [{"role": "user", "content": "w5"}]
+    assert base_form(tokenizer, {}, "system").prompt(question) == [5]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="w3 $A", special_tokens=[("w3", 3)])
+    assert base_form(tokenizer, {}, "system").prompt(question) == [3, 5] == tokenizer("w5")["input_ids"]
 
 
 @pytest.mark.parametrize("own", [OWN, None])
 def test_a_broken_template_is_one_message(adapter: Adapter, own: str | None) -> None:
     with pytest.raises(AdapterError, match="not a valid chat template"):
-        prompt_forms(word_tokenizer(own), with_template(adapter, "{% for m in %}"))
+        prompt_forms(pair(word_tokenizer(own), adapter, "{% for m in %}"))
+
+
+def test_arguments_and_the_system_role_belong_to_every_variant(adapter: Adapter) -> None:
+    loaded = pair(word_tokenizer(ARGUED), adapter, OTHER, template_arguments={"mark": "w9"}, system_role="user")
+    messages = [{"role": "system", "content": "w7"}, {"role": "user", "content": "w8"}]
+    forms = prompt_forms(loaded)
+    assert forms["base"].prompt(messages) == [9, 7, 8]
+    assert forms["finetuned"].prompt(messages) == [6, 7, 8]
+
+
+def test_an_adapter_that_was_trained_with_other_arguments_is_announced(
+    adapter: Adapter, caplog: pytest.LogCaptureFixture
+) -> None:
+    (Path(adapter.path) / "llmbench_training.json").write_text(
+        json.dumps({"template_arguments": {"enable_thinking": False}, "system_role": "system"})
+    )
+    prompt_forms(pair(word_tokenizer(OWN), adapter))
+    assert 'was trained with model.template_arguments {"enable_thinking": false} and is asked with {}' in caplog.text
+    caplog.clear()
+    prompt_forms(pair(word_tokenizer(OWN), adapter, template_arguments={"enable_thinking": False}))
+    assert caplog.text == ""
+
+
+def test_an_adapters_own_tokenizer_reads_its_prompts_and_writes_its_answers(
+    adapter: Adapter, caplog: pytest.LogCaptureFixture
+) -> None:
+    base = word_tokenizer(OWN)
+    own = word_tokenizer(OWN)
+    own.add_special_tokens({"eos_token": "w9"})
+    own.save_pretrained(adapter.path)
+    forms = prompt_forms(pair(base, adapter))
+    assert forms["base"].end_tokens == {2}
+    assert forms["finetuned"].end_tokens == {9}
+    assert "through the tokenizer in" in caplog.text
+
+
+def test_a_tokenizer_that_is_the_bases_is_the_bases(adapter: Adapter, caplog: pytest.LogCaptureFixture) -> None:
+    word_tokenizer(OWN).save_pretrained(adapter.path)
+    forms = prompt_forms(pair(word_tokenizer(OWN), adapter))
+    assert forms["finetuned"] is forms["base"]
+    assert caplog.text == ""
+
+
+def test_a_tokenizer_with_more_tokens_than_the_base_embeds_is_refused_with_both_sizes(adapter: Adapter) -> None:
+    own = word_tokenizer(OWN)
+    own.add_tokens(["<open>", "<close>"])
+    own.save_pretrained(adapter.path)
+    told = rf"its tokenizer has {VOCABULARY + 2} tokens, and the base has embeddings for {VOCABULARY}: '<open>'"
+    with pytest.raises(AdapterError, match=told):
+        prompt_forms(pair(word_tokenizer(OWN), adapter))
+
+
+def test_a_tokenizer_that_cannot_be_read_is_one_message(adapter: Adapter) -> None:
+    (Path(adapter.path) / "tokenizer.json").write_text("{")
+    with pytest.raises(AdapterError, match="its tokenizer cannot be read"):
+        prompt_forms(pair(word_tokenizer(OWN), adapter))

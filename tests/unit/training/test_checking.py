@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import jinja2
 import pytest
 
 from pytest_llmbench.cases import Case
+from pytest_llmbench.models.prompt_form import PromptForm
 from pytest_llmbench.training.checking import DatasetCheck
 from pytest_llmbench.training.row_forms import new_row
 from pytest_llmbench.training.rows import NumberedRow
@@ -21,59 +23,71 @@ CHATML = (
 NO_SYSTEM = (
     "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}" + CHATML
 )
-DROPPING = "{% for m in messages if m.role != 'system' %}<|{{ m.role }}|>{{ m.content }}{% endfor %}"
+DROPPING = "{% for m in messages if m.role != 'system' %}<|{{ m.role }}|>{{ m.content }}</s>{% endfor %}"
+ENDLESS = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}"
 OWN_SYSTEM = "{% if messages[0].role != 'system' %}<|system|>You are a helpful assistant.</s>{% endif %}" + CHATML
-REWRITING = "{% for m in messages %}{{ messages | length }}<|{{ m.role }}|>{{ m.content }}{% endfor %}"
+REWRITING = "{% for m in messages %}{{ messages | length }}<|{{ m.role }}|>{{ m.content }}</s>{% endfor %}"
 
 
-class WordTokenizer:
-    """Renders a chat template as transformers does; a token is a character."""
+class CharacterTokenizer:
+    """Renders a chat template as transformers does; a token is a character, or the end of a turn."""
 
     bos_token = None
+    eos_token_id = None
 
-    def __init__(self, template: str | None) -> None:
-        self.chat_template = template
+    def __init__(self) -> None:
+        self.added_tokens_decoder = {"</s>": "</s>"}
 
     def apply_chat_template(
-        self,
-        messages: list[Any],
-        *,
-        tokenize: bool = True,
-        return_dict: bool = False,  # noqa: ARG002  # of transformers
-        add_generation_prompt: bool = False,
-    ) -> Any:
+        self, messages: list[Any], *, chat_template: str, add_generation_prompt: bool, **_: Any
+    ) -> str:
         def refuse(message: str) -> None:
             raise jinja2.TemplateError(message)
 
-        template = jinja2.Environment(autoescape=True).from_string(self.chat_template or "")
-        text = template.render(messages=messages, add_generation_prompt=add_generation_prompt, raise_exception=refuse)
-        return {"input_ids": list(text)} if tokenize else text
+        template = jinja2.Environment(autoescape=True).from_string(chat_template)
+        return template.render(messages=messages, add_generation_prompt=add_generation_prompt, raise_exception=refuse)
+
+    def __call__(self, text: str, **_: Any) -> dict[str, list[str]]:
+        return {"input_ids": re.findall("</s>|.", text, re.DOTALL)}
 
 
+def form(template: str, **more: Any) -> PromptForm:
+    return PromptForm(CharacterTokenizer(), template, "base", **more)
+
+
+WRITTEN_OTHERWISE = (
+    "the base's chat template writes the prompt differently when an answer follows, so the loss cannot be kept to the "
+    "answer; take another base or change its template"
+)
 ALL_ROLES = ("system", "user", "assistant")
 
 
 @pytest.mark.parametrize(
     ("template", "roles", "severity", "message"),
     [
-        (None, ALL_ROLES, "error", "has no chat template"),
-        (NO_SYSTEM, ALL_ROLES, "error", "refuses these roles (system, user, assistant): System role not supported"),
+        (
+            NO_SYSTEM,
+            ALL_ROLES,
+            "error",
+            "the chat template refuses it: System role not supported; model.system_role: user",
+        ),
         (DROPPING, ALL_ROLES, "error", "drops what the system says"),
+        (ENDLESS, ALL_ROLES, "warning", "writes nothing after an answer"),
         (OWN_SYSTEM, ALL_ROLES[1:], "note", "writes its own: '<|system|>You are a helpful assistant.'"),
     ],
 )
 def test_a_template_that_does_not_fit_is_told(
-    template: str | None, roles: tuple[str, ...], severity: str, message: str
+    template: str, roles: tuple[str, ...], severity: str, message: str
 ) -> None:
-    (finding,) = template_findings(WordTokenizer(template), roles)
+    (finding,) = template_findings(form(template), roles)
     assert finding.severity == severity
     assert message in finding.message
 
 
 @pytest.mark.parametrize("template", [CHATML, OWN_SYSTEM])
 def test_a_template_that_fits_is_not(template: str) -> None:
-    assert list(template_findings(WordTokenizer(template), ALL_ROLES)) == []
-    assert list(template_findings(WordTokenizer(CHATML), ALL_ROLES[1:])) == []
+    assert list(template_findings(form(template), ALL_ROLES)) == []
+    assert list(template_findings(form(CHATML), ALL_ROLES[1:])) == []
 
 
 def _findings(*rows: dict[str, Any], **options: Any) -> dict[str, Finding]:
@@ -105,22 +119,39 @@ def test_a_clean_dataset_has_no_findings() -> None:
 
 def test_long_rows_are_counted_with_the_models_own_tokenizer_or_estimated() -> None:
     rows = [new_row("monte le son", "Oui."), new_row("quel temps fait-il " + "x" * 100, "Beau.")]
-    exact = _findings(*rows, tokenizer=WordTokenizer(CHATML), limit=60)["length"]
+    exact = _findings(*rows, form=form(CHATML), limit=60)["length"]
     assert (exact.severity, exact.count, exact.where) == ("error", 1, ("d.jsonl:12",))
     assert "about" in _findings(*rows, limit=20)["length"].message
 
 
 def test_a_template_that_writes_a_prompt_otherwise_before_its_answer_is_told() -> None:
-    found = _findings(new_row("a", "b"), tokenizer=WordTokenizer(REWRITING))
-    assert (found["template"].severity, found["template"].where) == ("warning", ("d.jsonl:11",))
+    found = _findings(new_row("a", "b"), form=form(REWRITING))
+    assert (found["template"].severity, found["template"].where) == (
+        "error",
+        (f"d.jsonl:11: {WRITTEN_OTHERWISE}",),
+    )
+
+
+def test_answers_that_begin_with_white_space_are_named() -> None:
+    found = _findings(new_row("a", "\n\nb"), new_row("c", "d"))
+    assert (found["white space"].severity, found["white space"].where) == ("warning", ("d.jsonl:11",))
+
+
+def test_a_template_without_a_system_role_takes_rows_that_are_folded() -> None:
+    rows = new_row("a", "b", "Sois bref."), new_row("c", "d", "Sois bref.")
+    assert _findings(*rows, form=form(NO_SYSTEM))["template"].severity == "error"
+    assert _findings(*rows, form=form(NO_SYSTEM, system_role="user")) == {}
 
 
 def test_rows_that_the_template_refuses_are_told_with_their_lines() -> None:
     once = "{% if messages | length > 2 %}{{ raise_exception('one turn') }}{% endif %}" + CHATML
     long = new_row("et toi ?", "Oui.")
     long["prompt"] = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, *long["prompt"]]
-    found = _findings(new_row("a", "b"), long, tokenizer=WordTokenizer(once))
-    assert (found["template"].severity, found["template"].where) == ("error", ("d.jsonl:12",))
+    found = _findings(new_row("a", "b"), long, form=form(once))
+    assert (found["template"].severity, found["template"].where) == (
+        "error",
+        ("d.jsonl:12: the chat template refuses it: one turn",),
+    )
 
 
 def _case(system: str | None) -> Case:

@@ -17,7 +17,8 @@ from jinja2 import TemplateError
 from tiny_training import rows, write_rows
 
 from pytest_llmbench.errors import NotReadyError, UsageError
-from pytest_llmbench.training.tokenized import IGNORED, tokenize_file, tokenizer_hash
+from pytest_llmbench.models.prompt_form import PromptForm
+from pytest_llmbench.training.tokenized import IGNORED, form_hash, tokenize_file
 from pytest_llmbench.training.trainer import row_lengths
 
 IDENTITY = {"dataset": "1", "base": "2"}
@@ -27,7 +28,6 @@ class Letters:
     """A tokenizer of letters that counts the conversations it was given."""
 
     def __init__(self) -> None:
-        self.chat_template = "{{ messages }}"
         self.vocabulary = {"a": 97}
         self.asked = 0
 
@@ -36,15 +36,22 @@ class Letters:
 
     def apply_chat_template(
         self, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool = False, **_: Any
-    ) -> dict[str, list[int]]:
+    ) -> str:
         self.asked += 1
         text = "".join(f"{message['role'][0]}{message['content']}" for message in messages)
-        return {"input_ids": list(f"{text}{'a' if add_generation_prompt else ''}".encode())}
+        return f"{text}{'a' if add_generation_prompt else ''}"
+
+    def __call__(self, text: str, **_: Any) -> dict[str, list[int]]:
+        return {"input_ids": list(text.encode())}
+
+
+def form(tokenizer: Letters | None = None, template: str = "{{ messages }}") -> PromptForm:
+    return PromptForm(tokenizer or Letters(), template, "base")
 
 
 def test_the_labels_are_the_answers_tokens(tmp_path: Path) -> None:
     dataset = write_rows(tmp_path / "rows.jsonl", rows(5))
-    made = tokenize_file(dataset, Letters(), 100, kept=tmp_path / "kept", identity=IDENTITY)
+    made = tokenize_file(dataset, form(), 100, kept=tmp_path / "kept", identity=IDENTITY)
     for row, example in zip(rows(5), made.examples, strict=True):
         answer = row["completion"][0]["content"].encode()
         assert bytes(example["input_ids"]).endswith(answer)
@@ -60,10 +67,10 @@ def test_what_was_written_is_taken_again_until_something_differs(tmp_path: Path)
     dataset = write_rows(tmp_path / "rows.jsonl", rows(5))
     tokenizer = Letters()
 
-    def asked(limit: int = 100, **identity: str) -> int:
+    def asked(limit: int = 100, template: str = "{{ messages }}", **identity: str) -> int:
         before = tokenizer.asked
-        key = IDENTITY | identity | {"tokenizer": tokenizer_hash(tokenizer)}
-        made = tokenize_file(dataset, tokenizer, limit, kept=tmp_path / "kept", identity=key)
+        key = IDENTITY | identity | {"tokenizer": form_hash(form(tokenizer, template))}
+        made = tokenize_file(dataset, form(tokenizer, template), limit, kept=tmp_path / "kept", identity=key)
         assert len(made.examples) == 5
         return tokenizer.asked - before
 
@@ -71,8 +78,7 @@ def test_what_was_written_is_taken_again_until_something_differs(tmp_path: Path)
     assert asked() == 0
     assert asked(base="3") == 10
     assert asked(base="3", limit=99) == 10
-    tokenizer.chat_template = "{{ others }}"
-    assert asked(base="3", limit=99) == 10
+    assert asked(base="3", limit=99, template="{{ others }}") == 10
     tokenizer.vocabulary = {"a": 98}
     assert asked(base="3", limit=99) == 10
     assert asked(base="3", limit=99) == 0
@@ -83,14 +89,14 @@ def test_what_was_written_is_taken_again_until_something_differs(tmp_path: Path)
 )
 def test_what_was_cut_short_is_written_again(tmp_path: Path, name: str, content: bytes | None) -> None:
     dataset = write_rows(tmp_path / "rows.jsonl", rows(5))
-    first = tokenize_file(dataset, Letters(), 100, kept=tmp_path / "kept", identity=IDENTITY)
+    first = tokenize_file(dataset, form(), 100, kept=tmp_path / "kept", identity=IDENTITY)
     expected = first.examples.to_list()
     damaged, killed = tmp_path / name, tmp_path / ".kept.arrow.killed.arrow"
     damaged.unlink()
     if content is not None:
         damaged.write_bytes(content)
     killed.touch()
-    again = tokenize_file(dataset, Letters(), 100, kept=tmp_path / "kept", identity=IDENTITY)
+    again = tokenize_file(dataset, form(), 100, kept=tmp_path / "kept", identity=IDENTITY)
     assert again.examples.to_list() == expected
     assert not killed.exists()
 
@@ -99,7 +105,7 @@ def test_all_rows_that_are_too_long_are_told_with_their_lines_and_nothing_is_kep
     long = {"prompt": [{"role": "user", "content": "x" * 200}], "completion": [{"role": "assistant", "content": "y"}]}
     dataset = write_rows(tmp_path / "rows.jsonl", [*rows(3), long, *rows(2), long])
     with pytest.raises(UsageError) as caught:
-        tokenize_file(dataset, Letters(), 100, kept=tmp_path / "kept", identity=IDENTITY)
+        tokenize_file(dataset, form(), 100, kept=tmp_path / "kept", identity=IDENTITY)
     lines = str(caught.value).splitlines()
     assert [re.sub(r".*rows", "rows", line) for line in lines] == [
         f"rows.jsonl:{line}: the row has 203 tokens, more than max_length 100; raise --max-length, or shorten it"
@@ -110,15 +116,15 @@ def test_all_rows_that_are_too_long_are_told_with_their_lines_and_nothing_is_kep
 
 def test_a_row_that_the_template_refuses_is_told_with_its_line(tmp_path: Path) -> None:
     class OfOneQuestion(Letters):
-        def apply_chat_template(self, messages: Sequence[Mapping[str, str]], **options: Any) -> dict[str, list[int]]:
+        def apply_chat_template(self, messages: Sequence[Mapping[str, str]], **options: Any) -> str:
             if len(messages) > 2:
                 raise TemplateError("one question only")
             return super().apply_chat_template(messages, **options)
 
     several = {**rows(1)[0], "prompt": [{"role": role, "content": "x"} for role in ("user", "assistant", "user")]}
     dataset = write_rows(tmp_path / "rows.jsonl", [*rows(2), several])
-    with pytest.raises(UsageError, match=r"rows\.jsonl:3: the base's chat template refuses the row: one question only"):
-        tokenize_file(dataset, OfOneQuestion(), 100, kept=tmp_path / "kept", identity=IDENTITY)
+    with pytest.raises(UsageError, match=r"rows\.jsonl:3: the chat template refuses it: one question only"):
+        tokenize_file(dataset, form(OfOneQuestion()), 100, kept=tmp_path / "kept", identity=IDENTITY)
 
 
 def test_a_file_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,14 +134,14 @@ def test_a_file_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(pa.ipc.RecordBatchStreamWriter, "write_batch", full)
     dataset = write_rows(tmp_path / "rows.jsonl", rows(3))
     with pytest.raises(NotReadyError, match=r"cannot write .*kept\.arrow: No space left on device; free some space"):
-        tokenize_file(dataset, Letters(), 100, kept=tmp_path / "kept", identity=IDENTITY)
+        tokenize_file(dataset, form(), 100, kept=tmp_path / "kept", identity=IDENTITY)
     assert not list(tmp_path.glob("*arrow*"))
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     dataset = write_rows(tmp_path / "rows.jsonl", rows(3))
     with pytest.raises(NotReadyError, match=r"cannot write .*kept\.lock: Not a directory"):
-        tokenize_file(dataset, Letters(), 100, kept=dataset / "in" / "kept", identity=IDENTITY)
+        tokenize_file(dataset, form(), 100, kept=dataset / "in" / "kept", identity=IDENTITY)
 
 
 def test_rows_are_not_held_in_memory(tmp_path: Path) -> None:
@@ -147,7 +153,7 @@ def test_rows_are_not_held_in_memory(tmp_path: Path) -> None:
     dataset.write_text((json.dumps(row) + "\n") * 1500, encoding="utf-8")
     tracemalloc.start()
     try:
-        made = tokenize_file(dataset, Letters(), 10_000, kept=tmp_path / "kept", identity=IDENTITY)
+        made = tokenize_file(dataset, form(), 10_000, kept=tmp_path / "kept", identity=IDENTITY)
         lengths = row_lengths(made.examples)
         _, most = tracemalloc.get_traced_memory()
     finally:

@@ -34,6 +34,12 @@ _EN = {
     "questions. There its scores measure memory; take another test set.",
     "other_form": "{variant} reads its prompts through another chat template than the base: part of the difference "
     "may be the form of the prompt.",
+    "only_thought": "{variant} spent the whole budget of each of its {total} answers on thinking: they count as empty, and its "
+    "scores say nothing of what it knows. Give thinking tokens of its own (generation.max_reasoning_tokens), or "
+    "switch it off (model.template_arguments, enable_thinking: false).",
+    "some_only_thought": "{count} of {total} answers of {variant} ended before its thinking did: they count as empty. Give thinking "
+    "tokens of its own (generation.max_reasoning_tokens), or switch it off (model.template_arguments, "
+    "enable_thinking: false).",
     "forgetting": "Forgetting: general knowledge before and after",
     "perplexity": "perplexity of {texts} general texts: {variant} {value}",
     "ratio": "perplexity of {texts} general texts: {variant} {value}, {ratio} times the base's "
@@ -81,6 +87,12 @@ _FR = {
     "des questions. Ses scores y mesurent la mémoire ; prenez un autre jeu de test.",
     "other_form": "{variant} lit ses demandes à travers un autre modèle de conversation que la base : une part "
     "de l'écart peut venir de la forme de la demande.",
+    "only_thought": "{variant} a passé tout le budget de chacune de ses {total} réponses à réfléchir : elles comptent comme "
+    "vides, et ses scores ne disent rien de ce que le modèle sait. Donnez des jetons propres à la réflexion "
+    "(generation.max_reasoning_tokens), ou coupez-la (model.template_arguments, enable_thinking: false).",
+    "some_only_thought": "{count} des {total} réponses de {variant} se sont arrêtées avant la fin de la réflexion : elles comptent "
+    "comme vides. Donnez des jetons propres à la réflexion (generation.max_reasoning_tokens), ou coupez-la "
+    "(model.template_arguments, enable_thinking: false).",
     "forgetting": "Oubli : connaissances générales avant et après",
     "perplexity": "perplexité de {texts} textes généraux : {variant} {value}",
     "ratio": "perplexité de {texts} textes généraux : {variant} {value}, {ratio} fois celle de la base "

@@ -54,6 +54,7 @@ def _answer(completion: Mapping[str, Any] | None) -> dict[str, Any] | None:
         return None
     kept = {key: completion[key] for key in ("text", "finish", "error", "cached", "latency_s", "completion_tokens")}
     kept["latency_s"] = _short(kept["latency_s"])
+    kept["reasoning"] = completion.get("reasoning")  # older documents do not tell
     return kept | {"cut": completion["text_cut"], "prompt_cut": completion["prompt_truncated"]}
 
 

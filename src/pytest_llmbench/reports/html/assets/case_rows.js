@@ -119,6 +119,10 @@ function answerCard(variant, look, answer, pieces, say) {
     return card;
   }
   if (answer.error) card.append(element("p", { class: "error", dir: "auto" }, answer.error));
+  if (answer.reasoning) {
+    card.append(element("details", { class: "thought" }, element("summary", {}, say.text("reasoning")),
+      element("p", { class: "text", dir: "auto" }, answer.reasoning)));
+  }
   const text = element("p", { class: "text answer-text", dir: "auto", tabindex: "0", "aria-label": variant });
   if (answer.text) text.append(...(pieces ?? [[answer.text, false]]).map((piece) => markedPiece(piece, look)));
   else text.append(element("span", { class: "remark" }, say.text("empty")));

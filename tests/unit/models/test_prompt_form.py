@@ -1,0 +1,174 @@
+"""Prompts are written as the settings say, and an answer is what the model said, without what stands round it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+from tokenizers.trainers import BpeTrainer
+
+from pytest_llmbench.generation.reasoning import Split
+from pytest_llmbench.models.prompt_form import PromptError, PromptForm
+
+_TURNS = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
+_OPENED = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+CHATML = _TURNS + _OPENED
+THINKING = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + ('<think>\n\n</think>\n\n' if m.role == 'assistant' "
+    "else '') + m.content + '<|im_end|>\n' }}{% endfor %}"
+    + _OPENED
+    + "{% if add_generation_prompt and enable_thinking is defined and not enable_thinking %}"
+    "{{ '<think>\n\n</think>\n\n' }}{% endif %}"
+)
+OPENS = _TURNS + "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n' }}{% endif %}"
+IN_WORDS = "{% for m in messages %}{{ m.role + ': ' + m.content + ' [FIN]\n' }}{% endfor %}"
+ENDLESS = "{% for m in messages %}{{ m.role + ': ' + m.content + '\n' }}{% endfor %}"
+NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('no system turn here') }}{% endif %}" + CHATML
+CHANNELS = (
+    "{% for m in messages %}{{ '<|start|>' + m.role + ('<|channel|>final' if m.role == 'assistant' else '') + "
+    "'<|message|>' + m.content + '<|end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|start|>assistant' }}{% endif %}"
+)
+SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|start|>", "<|channel|>", "<|message|>", "<|end|>"]
+QUESTION = [{"role": "user", "content": "monte le son"}]
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    """Bytes and a few words, in the manner of GPT-2: line breaks join with what follows them."""
+    from transformers import PreTrainedTokenizerFast
+
+    made = Tokenizer(BPE())
+    made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = BpeTrainer(vocab_size=400, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    made.train_from_iterator(["Je monte le volume.\n\n\n\nassistant\n\n"] * 4, trainer)
+    fast = PreTrainedTokenizerFast(tokenizer_object=made, eos_token=SPECIAL[0], pad_token=SPECIAL[0])
+    fast.add_tokens([AddedToken("<think>", special=False), AddedToken("</think>", special=False)])
+    return fast
+
+
+def form(tokenizer: Any, template: str, **more: Any) -> PromptForm:
+    return PromptForm(tokenizer, template, "base", **more)
+
+
+def tokens(tokenizer: Any, text: str) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def row(answer: str) -> dict[str, Any]:
+    return {"prompt": QUESTION, "completion": [{"role": "assistant", "content": answer}]}
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        (CHATML, "Je monte."),
+        (THINKING, "<think>\n\n</think>\n\nJe monte."),
+        (THINKING, "<think>\nil veut du son\n</think>\n\nJe monte."),
+        (OPENS, "il veut du son\n</think>\n\nJe monte."),
+        (_TURNS, "<|im_start|>assistant\nJe monte."),
+        (CHANNELS, "<|channel|>final<|message|>Je monte."),
+        (
+            CHANNELS,
+            "<|channel|>analysis<|message|>il veut du son<|end|><|start|>assistant<|channel|>final<|message|>Je monte.",
+        ),
+        (IN_WORDS, "assistant: Je monte. [FIN]\nuser"),
+    ],
+)
+def test_the_answer_is_what_was_said_without_what_stands_round_it(tokenizer: Any, template: str, said: str) -> None:
+    split = form(tokenizer, template).answer(tokens(tokenizer, said))
+    assert split.answer == "Je monte."
+    assert split.reasoning == ("il veut du son" if "il veut" in said else None)
+
+
+def test_an_answer_that_ended_within_its_thinking_is_none(tokenizer: Any) -> None:
+    assert form(tokenizer, THINKING).answer(tokens(tokenizer, "<think>il")) == Split("", "il", closed=False)
+    assert form(tokenizer, OPENS).answer(tokens(tokenizer, "il veut")) == Split("", "il veut", closed=False)
+
+
+@pytest.mark.parametrize(
+    ("template", "learnt"), [(CHATML, "Oui."), (THINKING, "Oui."), (IN_WORDS, "Oui."), (CHANNELS, "Oui.")]
+)
+def test_what_is_learnt_is_what_is_read(tokenizer: Any, template: str, learnt: str) -> None:
+    written = form(tokenizer, template)
+    whole, prompt = written.example(row(learnt))
+    assert prompt == written.prompt(QUESTION)
+    answer = whole[len(prompt) :]
+    ends = [place for place, token in enumerate(answer) if token in written.end_tokens]
+    assert ends or any(written.ended(answer[: place + 1]) for place in range(len(answer)))
+    assert written.answer(answer[: ends[0]] if ends else answer) == Split(learnt)
+
+
+def test_what_the_template_writes_after_an_answer_ends_it(tokenizer: Any) -> None:
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    assert form(tokenizer, CHATML).end_tokens == {tokenizer.eos_token_id, end}
+    in_words = form(tokenizer, IN_WORDS)
+    assert in_words.end_tokens == {tokenizer.eos_token_id}
+    assert not in_words.ended(tokens(tokenizer, "Je monte. [FI"))
+    assert in_words.ended(tokens(tokenizer, "Je monte. [FIN]"))
+    assert [form(tokenizer, one).writes_an_end for one in (CHATML, IN_WORDS, ENDLESS)] == [True, True, False]
+
+
+def test_a_prompts_end_is_never_joined_with_the_answers_beginning(tokenizer: Any) -> None:
+    written = form(tokenizer, CHATML)
+    whole, prompt = written.example(row("\n\nJe monte."))
+    assert whole[: len(prompt)] == prompt == written.prompt(QUESTION)
+    assert whole != tokens(
+        tokenizer, written.write([*QUESTION, *row("\n\nJe monte.")["completion"]], answer_follows=False)
+    )
+    assert written.answer(whole[len(prompt) : -2]).answer == "Je monte."
+
+
+def test_arguments_go_into_the_template_asked_and_trained_alike(tokenizer: Any) -> None:
+    quiet = form(tokenizer, THINKING, arguments={"enable_thinking": False})
+    assert quiet.write(QUESTION, answer_follows=True).endswith("</think>\n\n")
+    whole, prompt = quiet.example(row("Oui."))
+    assert quiet.answer(whole[len(prompt) : -2]) == Split("Oui.")
+
+
+def test_thinking_is_counted_until_it_closes(tokenizer: Any) -> None:
+    thinks = form(tokenizer, THINKING)
+    thought, answer = tokens(tokenizer, "<think>il veut</think>"), tokens(tokenizer, "Oui.")
+    assert [thinks.thought_tokens(thought[:end]) for end in range(1, len(thought))] == [None] * (len(thought) - 1)
+    assert thinks.thought_tokens([*thought, *answer]) == len(thought)
+    assert thinks.thought_tokens(answer) == 0
+
+
+SYSTEM = [{"role": "system", "content": "Tu es bref."}, *QUESTION]
+
+
+def test_a_refused_system_role_says_the_way_out_which_works(tokenizer: Any) -> None:
+    refusing = form(tokenizer, NO_SYSTEM)
+    with pytest.raises(PromptError, match=r"no system turn here; model\.system_role: user"):
+        refusing.prompt(SYSTEM)
+    folded = dataclasses.replace(refusing, system_role="user").write(SYSTEM, answer_follows=True)
+    assert folded.startswith("<|im_start|>user\nTu es bref.\n\nmonte le son<|im_end|>")
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{{ messages[7].content }}", "{{ messages[0].content + 1 }}", "{{ 1 / 0 }}", "{{ absent.part }}", "{% for %}"],
+)
+def test_whatever_fails_while_a_prompt_is_written_is_an_error_of_that_prompt(tokenizer: Any, template: str) -> None:
+    with pytest.raises(PromptError, match="the chat template refuses it"):
+        form(tokenizer, template).prompt(QUESTION)
+
+
+def test_a_text_that_no_tokenizer_can_read_is_an_error_of_that_prompt(tokenizer: Any) -> None:
+    with pytest.raises(PromptError, match="the tokenizer cannot read its text"):
+        form(tokenizer, CHATML).prompt([{"role": "user", "content": "\ud800"}])
+
+
+@given(said=st.text(max_size=40), thought=st.text("ab \n", max_size=10))
+def test_no_special_token_and_no_mark_stays_in_an_answer(tokenizer: Any, said: str, thought: str) -> None:
+    split = form(tokenizer, THINKING).answer(tokens(tokenizer, f"<think>{thought}</think>{said}<|im_end|>"))
+    kept: Sequence[str] = [mark for mark in (*SPECIAL, "<think>") if mark in split.answer and mark not in said]
+    assert kept == []
+    assert split.closed

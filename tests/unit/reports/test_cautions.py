@@ -1,0 +1,41 @@
+"""What a reader must know before believing a comparison is in every report, in both languages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_llmbench.reports.cautions import cautions
+from pytest_llmbench.reports.evaluation.words import evaluation_words
+from pytest_llmbench.reports.wording import words
+
+
+def document(*answers: dict[str, tuple[str, str | None]]) -> dict[str, Any]:
+    rows = [
+        {"completions": {name: {"text": text, "reasoning": thought} for name, (text, thought) in row.items()}}
+        for row in answers
+    ]
+    return {"metadata": {"backend": {}}, "results": rows}
+
+
+def test_answers_that_ended_within_their_thinking_are_counted_for_each_variant() -> None:
+    told = cautions(
+        document(
+            {"base": ("", "hm"), "finetuned": ("Oui.", "hm")},
+            {"base": ("", "hm"), "finetuned": ("", "hm")},
+            {"base": ("", "hm"), "finetuned": ("", None)},
+        ),
+        words("en"),
+    )
+    assert len(told) == 2
+    assert told[0].startswith("base spent the whole budget of each of its 3 answers on thinking")
+    assert told[1].startswith("1 of 3 answers of finetuned ended before its thinking did")
+    assert all("generation.max_reasoning_tokens" in line and "enable_thinking" in line for line in told)
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_runs_and_evaluations_say_it_in_both_languages(language: str) -> None:
+    run = document({"base": ("", "hm"), "finetuned": ("", "hm")}, {"base": ("Oui.", None), "finetuned": ("", "hm")})
+    evaluation = {"metadata": {}, "results": [{"answers": row["completions"]} for row in run["results"]]}
+    assert cautions(run, words(language)) == cautions(evaluation, evaluation_words(language))
