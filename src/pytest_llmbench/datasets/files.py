@@ -169,7 +169,7 @@ def _base_of(spec: str, arguments: Mapping[str, Any], system_role: Literal["syst
     from pytest_llmbench.models.quiet import quiet_libraries
     from pytest_llmbench.models.registry import load_registry
     from pytest_llmbench.models.sources import resolve
-    from pytest_llmbench.models.tokenizers import load_tokenizer
+    from pytest_llmbench.models.tokenizers import embedding_rows, load_tokenizer
 
     source = resolve(spec)
     try:
@@ -181,7 +181,7 @@ def _base_of(spec: str, arguments: Mapping[str, Any], system_role: Literal["syst
     except ImportError as error:
         raise needs_local_extra(error) from error
     entry = load_registry().find(spec)
-    form = base_form(tokenizer, arguments, system_role)
+    form = base_form(tokenizer, arguments, system_role, embedding_rows(config))
     has_form = form.origin is not None or (entry is not None and not entry.chat_template)
     return _Base(form, has_form, _limit(spec, entry, getattr(config, "max_position_embeddings", None)))
 

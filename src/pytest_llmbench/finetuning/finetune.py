@@ -179,13 +179,15 @@ def _form(
     request: FinetuneRequest, source: Source, files: Mapping[str, DatasetFile], *, may_be_plain: bool
 ) -> PromptForm:
     """The form that rows are written in, looked at before the base's weights are loaded."""
+    from transformers import AutoConfig
+
     from pytest_llmbench.models.chat_templates import base_form
     from pytest_llmbench.models.failures import explained
-    from pytest_llmbench.models.tokenizers import load_tokenizer
+    from pytest_llmbench.models.tokenizers import embedding_rows, load_tokenizer
 
     with _quiet(), explained(source):
-        tokenizer = load_tokenizer(source)
-    form = base_form(tokenizer, request.template_arguments, request.system_role)
+        tokenizer, rows = load_tokenizer(source), embedding_rows(AutoConfig.from_pretrained(source.path))
+    form = base_form(tokenizer, request.template_arguments, request.system_role, rows)
     agree_on_template(form, {role for file in files.values() for role in file.roles}, may_be_plain=may_be_plain)
     return form
 

@@ -6,12 +6,13 @@ tokenizer, or both. The base keeps its own, so that its answers do not depend on
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_llmbench.errors import AdapterError
 from pytest_llmbench.models.adapter_tokenizer import adapter_tokenizer
@@ -40,11 +41,13 @@ def plain_template(tokenizer: Any) -> str:
     return ("{{ bos_token }}" if begins else "") + _PLAIN
 
 
-def base_form(tokenizer: Any, arguments: Mapping[str, Any], system_role: Any) -> PromptForm:
-    """The form of a base: its own template, or plain lines where it has none."""
-    if tokenizer.chat_template:
-        return PromptForm(tokenizer, tokenizer.get_chat_template(), BASE, arguments, system_role)
-    return PromptForm(tokenizer, plain_template(tokenizer), None, arguments, system_role)
+def base_form(
+    tokenizer: Any, arguments: Mapping[str, Any], system_role: Literal["system", "user"], rows: int | None = None
+) -> PromptForm:
+    """The form of a base with so many rows of embeddings: its own template, or plain lines where it has none."""
+    own = bool(tokenizer.chat_template)
+    template = tokenizer.get_chat_template() if own else plain_template(tokenizer)
+    return PromptForm(tokenizer, template, BASE if own else None, arguments, system_role, rows)
 
 
 def prompt_forms(loaded: LoadedModel) -> dict[str, PromptForm]:
@@ -55,10 +58,11 @@ def prompt_forms(loaded: LoadedModel) -> dict[str, PromptForm]:
     Raises:
         AdapterError: an adapter's template is not valid, or its tokenizer is not for this base.
     """
-    base = base_form(loaded.tokenizer, loaded.template_arguments, loaded.system_role)
+    rows = int(loaded.model.get_input_embeddings().weight.shape[0])
+    base = base_form(loaded.tokenizer, loaded.template_arguments, loaded.system_role, rows)
     forms = {BASE: base}
     for variant, adapter in loaded.adapters.items():
-        forms[variant] = _form_of(adapter, base, loaded)
+        forms[variant] = _form_of(adapter, base, rows)
         if forms[variant] != base:
             _log.warning(
                 "%s reads prompts through the %s in %s, the base through %s: part of what differs between them may be "
@@ -71,12 +75,11 @@ def prompt_forms(loaded: LoadedModel) -> dict[str, PromptForm]:
     return forms
 
 
-def _form_of(adapter: Adapter, base: PromptForm, loaded: LoadedModel) -> PromptForm:
-    rows = loaded.model.get_input_embeddings().weight.shape[0]
+def _form_of(adapter: Adapter, base: PromptForm, rows: int) -> PromptForm:
     _tell_of_other_training(adapter, base)
     tokenizer = adapter_tokenizer(adapter, base.tokenizer, rows) or base.tokenizer
     template = adapter.chat_template or base.template
-    own = PromptForm(tokenizer, template, adapter.path, base.arguments, base.system_role)
+    own = dataclasses.replace(base, tokenizer=tokenizer, template=template, origin=adapter.path)
     if tokenizer is base.tokenizer and (template == base.template or _written(own) == _written(base)):
         return base
     return own

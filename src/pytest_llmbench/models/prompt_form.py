@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.generation.reasoning import Split, open_mark, split_reasoning
 from pytest_llmbench.generation.system_role import fold_system
+from pytest_llmbench.models.tokenizers import rules_hash, why_unreadable
 
 Messages = Sequence[Mapping[str, str]]
 
@@ -37,7 +38,8 @@ class PromptForm:
 
     `origin` is `base`, or the path of the adapter that the form comes from; None where neither has a template, and each
     message is written on a line of its own. `arguments` are the template's (`enable_thinking`). With `system_role`
-    "user", the system prompt opens the first user turn.
+    "user", the system prompt opens the first user turn. `rows` are how many tokens the base has embeddings for, where
+    that is known.
     """
 
     tokenizer: Any
@@ -45,6 +47,7 @@ class PromptForm:
     origin: str | None
     arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     system_role: Literal["system", "user"] = "system"
+    rows: int | None = None
 
     def write(self, messages: Messages, *, answer_follows: bool) -> str:
         """The text of a conversation, with the beginning of the answer's turn where one follows.
@@ -62,7 +65,7 @@ class PromptForm:
         """The tokens of a conversation that is to be answered.
 
         Raises:
-            PromptError: as `write`, or the tokenizer cannot read the text.
+            PromptError: as `write`, or tokenizer or base cannot read the text.
         """
         return self._tokens(self.write(messages, answer_follows=True))
 
@@ -125,10 +128,11 @@ class PromptForm:
         """Whether the template writes anything after an answer, so that a training learns to end."""
         return bool(self._turn_end)
 
-    @property
+    @functools.cached_property
     def key(self) -> Mapping[str, str]:
         """What must be equal for two forms to write the same prompts and read the same answers."""
         return {
+            "tokenizer": rules_hash(self.tokenizer),
             "template": self.template,
             "template_arguments": str(sorted(self.arguments.items())),
             "system_role": self.system_role,
@@ -186,9 +190,12 @@ class PromptForm:
 
     def _tokens(self, text: str) -> list[int]:
         try:
-            return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+            tokens = list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
         except (TypeError, ValueError) as error:
             raise PromptError(f"the tokenizer cannot read its text: {error}") from error
+        if unreadable := why_unreadable(self.tokenizer, tokens, self.rows):
+            raise PromptError(unreadable)
+        return tokens
 
     def _has_thought(self, tokens: Sequence[int]) -> bool:
         split = self.answer(tokens)

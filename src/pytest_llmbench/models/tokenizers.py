@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable
 from typing import Any
 
 from pytest_llmbench.errors import ModelError
 from pytest_llmbench.models.sources import Source
 
+_FIRST_RULE = '"added_tokens"'  # in a tokenizer's JSON
 _NAMED = ("eos", "bos", "pad")  # padding last: it may be the end
 
 
@@ -55,6 +58,14 @@ def why_unreadable(tokenizer: Any, tokens: Iterable[int], rows: int | None) -> s
         f"it holds {written!r}, which is token {token}, and the base has embeddings for {rows} tokens only; "
         "leave it out of the text, or give a base that was enlarged for it (resize_token_embeddings)"
     )
+
+
+def rules_hash(tokenizer: Any) -> str:
+    """Of what makes tokens of a text."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    rules = json.dumps(tokenizer.get_vocab(), sort_keys=True) if backend is None else backend.to_str()
+    rules = rules[max(0, rules.find(_FIRST_RULE)) :]  # before it stands how the last call cut and filled up texts
+    return hashlib.sha256(rules.encode()).hexdigest()
 
 
 def _check_named(source: Source, tokenizer: Any, rows: int) -> None:

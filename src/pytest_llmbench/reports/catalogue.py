@@ -113,7 +113,7 @@ ENGLISH = {
         "{variant} reads its prompts through another chat template than the base: part of the difference may be the "
         "form of the prompt."
     ),
-    "failed": "{count} of {total} answers of {variant} failed and have no score. The first reason: {reason}",
+    "answers_failed": "{count} of {total} answers of {variant} failed and have no score. The first reason: {reason}",
     "only_thought": (
         "{variant} spent the whole budget of each of its {total} answers on thinking: they count as empty, and its "
         "scores say nothing of what it knows. Give thinking tokens of its own (generation.max_reasoning_tokens), or "
@@ -138,7 +138,7 @@ ENGLISH = {
         "{share} of the answers of {variant} end at the token limit. Raise generation.max_new_tokens to score whole "
         "answers."
     ),
-    "timeouts": (
+    "timed_out": (
         "Answers of {variant} that timed out: {count}. Their scores are low for that reason."
     ),
     "description_only": (
@@ -277,7 +277,7 @@ FRENCH = {
         "{variant} lit ses demandes à travers un autre modèle de conversation que la base : une part de l'écart "
         "peut venir de la forme de la demande."
     ),
-    "failed": "{count} des {total} réponses de {variant} ont échoué, sans score. La première raison : {reason}",
+    "answers_failed": "{count} des {total} réponses de {variant} ont échoué, sans score. La première raison : {reason}",
     "only_thought": (
         "{variant} a passé tout le budget de chacune de ses {total} réponses à réfléchir : elles comptent comme "
         "vides, et ses scores ne disent rien de ce que le modèle sait. Donnez des jetons propres à la réflexion "
@@ -304,7 +304,7 @@ FRENCH = {
         "{share} des réponses de {variant} s'arrêtent à la limite de jetons. Augmentez generation.max_new_tokens pour"
         " noter des réponses entières."
     ),
-    "timeouts": (
+    "timed_out": (
         "Réponses de {variant} hors délai : {count}. Leurs scores sont bas pour cette raison."
     ),
     "description_only": (

@@ -46,7 +46,7 @@ def about_answers(document: Mapping[str, Any], say: Words) -> Iterator[str]:
 def _failed(variant: str, answers: Sequence[Mapping[str, Any]], say: Words) -> Iterator[str]:
     reasons = [answer["error"] for answer in answers if answer.get("error")]
     if reasons:
-        yield say("failed", variant=variant, count=len(reasons), total=len(answers), reason=reasons[0])
+        yield say("answers_failed", variant=variant, count=len(reasons), total=len(answers), reason=reasons[0])
 
 
 def _only_thought(variant: str, answers: Sequence[Mapping[str, Any]], say: Words) -> Iterator[str]:

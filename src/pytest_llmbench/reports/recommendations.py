@@ -104,4 +104,4 @@ def _answer_faults(answers: Mapping[str, int], variant: str, say: Words) -> Iter
     if answers["total"] and answers["length"] / answers["total"] >= _MANY_AT_LIMIT:
         yield say("many_at_limit", variant=variant, share=say.percent(answers["length"] / answers["total"]))
     if answers["timeout"]:
-        yield say("timeouts", variant=variant, count=answers["timeout"])
+        yield say("timed_out", variant=variant, count=answers["timeout"])

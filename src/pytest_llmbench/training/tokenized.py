@@ -23,7 +23,6 @@ IGNORED = -100
 """The label of a token that is not learnt."""
 
 _TOKENS_AT_ONCE = 200_000  # some 7 MB as numbers of Python
-_FIRST_RULE = '"added_tokens"'  # in a tokenizer's JSON
 
 Example = Mapping[str, list[int]]
 
@@ -70,12 +69,8 @@ def tokenize_file(
 
 
 def form_hash(form: PromptForm) -> str:
-    """Of what makes tokens of messages: the chat template, what goes into it, and the tokenizer's rules."""
-    tokenizer = form.tokenizer
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    rules = json.dumps(tokenizer.get_vocab(), sort_keys=True) if backend is None else backend.to_str()
-    rules = rules[max(0, rules.find(_FIRST_RULE)) :]  # before it stands how the last call cut and filled up texts
-    return hashlib.sha256(f"{json.dumps(dict(form.key), sort_keys=True)}\n{rules}".encode()).hexdigest()
+    """Of what makes tokens of messages."""
+    return hashlib.sha256(json.dumps(dict(form.key), sort_keys=True).encode()).hexdigest()
 
 
 def _known(told: Path) -> dict[str, Any]:

@@ -166,6 +166,15 @@ def test_a_text_that_no_tokenizer_can_read_is_an_error_of_that_prompt(tokenizer:
         form(tokenizer, CHATML).prompt([{"role": "user", "content": "\ud800"}])
 
 
+def test_a_token_that_the_base_has_no_embedding_for_is_an_error_of_that_prompt(tokenizer: Any) -> None:
+    narrow = form(tokenizer, CHATML, rows=len(tokenizer) - 1)
+    assert narrow.prompt(QUESTION)
+    with pytest.raises(PromptError, match="it holds '</think>', which is token"):
+        narrow.prompt([{"role": "user", "content": "que veut dire </think> ?"}])
+    with pytest.raises(PromptError, match="the base has embeddings for"):
+        narrow.example(row("</think>"))
+
+
 @given(said=st.text(max_size=40), thought=st.text("ab \n", max_size=10))
 def test_no_special_token_and_no_mark_stays_in_an_answer(tokenizer: Any, said: str, thought: str) -> None:
     split = form(tokenizer, THINKING).answer(tokens(tokenizer, f"<think>{thought}</think>{said}<|im_end|>"))

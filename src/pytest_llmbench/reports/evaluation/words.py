@@ -36,7 +36,7 @@ _EN = {
     "questions. There its scores measure memory; take another test set.",
     "other_form": "{variant} reads its prompts through another chat template than the base: part of the difference "
     "may be the form of the prompt.",
-    "failed": "{count} of {total} answers of {variant} failed and have no score. The first reason: {reason}",
+    "answers_failed": "{count} of {total} answers of {variant} failed and have no score. The first reason: {reason}",
     "only_thought": "{variant} spent the whole budget of each of its {total} answers on thinking: they count as empty, and its "
     "scores say nothing of what it knows. Give thinking tokens of its own (generation.max_reasoning_tokens), or "
     "switch it off (model.template_arguments, enable_thinking: false).",
@@ -92,7 +92,7 @@ _FR = {
     "des questions. Ses scores y mesurent la mémoire ; prenez un autre jeu de test.",
     "other_form": "{variant} lit ses demandes à travers un autre modèle de conversation que la base : une part "
     "de l'écart peut venir de la forme de la demande.",
-    "failed": "{count} des {total} réponses de {variant} ont échoué, sans score. La première raison : {reason}",
+    "answers_failed": "{count} des {total} réponses de {variant} ont échoué, sans score. La première raison : {reason}",
     "only_thought": "{variant} a passé tout le budget de chacune de ses {total} réponses à réfléchir : elles comptent comme "
     "vides, et ses scores ne disent rien de ce que le modèle sait. Donnez des jetons propres à la réflexion "
     "(generation.max_reasoning_tokens), ou coupez-la (model.template_arguments, enable_thinking: false).",
