@@ -13,7 +13,7 @@ from typing import Any
 
 from pytest_llmbench.cases import Case
 from pytest_llmbench.errors import UsageError, located
-from pytest_llmbench.generation.reasoning import split_reasoning
+from pytest_llmbench.models.reasoning import split_reasoning
 from pytest_llmbench.training.record_files import read_records
 from pytest_llmbench.training.retrieval import Passage
 from pytest_llmbench.training.row_forms import answer_text

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.cases import Case
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.generation.reasoning import split_reasoning
+from pytest_llmbench.models.reasoning import split_reasoning
 from pytest_llmbench.records import BASE, FINETUNED
 
 if TYPE_CHECKING:

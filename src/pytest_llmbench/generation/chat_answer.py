@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pytest_llmbench.generation.message_parts import ToolCalls, said_in
-from pytest_llmbench.generation.reasoning import split_reasoning
 from pytest_llmbench.generation.visible_text import VisibleText
+from pytest_llmbench.models.reasoning import split_reasoning
 
 
 class BrokenAnswerError(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.generation.system_role import fold_system
+from pytest_llmbench.models.system_role import fold_system
 
 if TYPE_CHECKING:
     from pytest_llmbench.settings import Settings

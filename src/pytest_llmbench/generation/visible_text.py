@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_llmbench.generation.reasoning import BLOCKS, OPENED_IN_PROMPTS, WRAPPERS
+from pytest_llmbench.models.reasoning import BLOCKS, OPENED_IN_PROMPTS, WRAPPERS
 
 _OPENINGS = {opening.rstrip(): closing for opening, closing in BLOCKS}
 _MARKS = (*_OPENINGS, *WRAPPERS)

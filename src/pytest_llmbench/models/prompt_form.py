@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.generation.reasoning import Split, open_mark, split_reasoning
-from pytest_llmbench.generation.system_role import fold_system
+from pytest_llmbench.models.reasoning import Split, open_mark, split_reasoning
+from pytest_llmbench.models.system_role import fold_system
 from pytest_llmbench.models.tokenizers import rules_hash, why_unreadable
 
 Messages = Sequence[Mapping[str, str]]

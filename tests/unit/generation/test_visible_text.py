@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmbench.generation.reasoning import BLOCKS, split_reasoning
 from pytest_llmbench.generation.visible_text import VisibleText
+from pytest_llmbench.models.reasoning import BLOCKS, split_reasoning
 
 
 def shown(pieces: list[str]) -> str:

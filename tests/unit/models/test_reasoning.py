@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmbench.generation.reasoning import BLOCKS, Split, open_mark, split_reasoning
+from pytest_llmbench.models.reasoning import BLOCKS, Split, open_mark, split_reasoning
 
 
 @pytest.mark.parametrize(
