@@ -128,7 +128,7 @@ class Gathering:
         about = {
             **metadata(first["backend"], self._session.settings, self._session.vocabulary),
             "metrics": first["metrics"],
-            **provenance(),
+            **provenance(answered_here=first["backend"].get("backend") != "server"),
             "timings": timings,
             "processes": len(asked),
             "announcements": list(dict.fromkeys(message for one in asked for message in one["announcements"])),

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Literal
 
+from pytest_llmbench.generation.chat_request import with_token_limit
 from pytest_llmbench.load.records import SLO
 from pytest_llmbench.load.search import Plan
 from pytest_llmbench.load.users import Habits
@@ -162,6 +163,5 @@ def _with_history(load: LoadTest, level: float) -> None:
 
 
 def _with_max_tokens(load: LoadTest, level: float) -> None:
-    body = load.server.body
-    key = "max_completion_tokens" if body.get("max_completion_tokens") else "max_tokens"
-    load.server = dataclasses.replace(load.server, body={**body, key: int(level)})
+    body = with_token_limit(load.server.body, int(level), unless="max_completion_tokens")
+    load.server = dataclasses.replace(load.server, body=body)

@@ -27,7 +27,7 @@ from pytest_llmbench.autotune.trial_summary import TrialEntry
 from pytest_llmbench.autotune.trials import RESUMING, SearchTrials
 from pytest_llmbench.errors import ServerError
 from pytest_llmbench.generation.chat_client import ChatClient
-from pytest_llmbench.load import presence
+from pytest_llmbench.generation.chat_request import request_body, whole_body
 from pytest_llmbench.load.conversations import Conversation, Conversations
 from pytest_llmbench.load.search import find_capacity, find_lost, open_journal
 from pytest_llmbench.load.search_journal import SearchJournal, claimed, discard
@@ -93,13 +93,13 @@ class ServerUnderTest:
         )
         async with contextlib.AsyncExitStack() as opened:
             self._load = await opened.enter_async_context(load)
+            server = self._load.server
             headers = {**server.headers, "Connection": "close"}
             self._control = ChatClient(server.url, headers, 1, server.timeout_s, 0, server.tls)
             opened.push_async_callback(self._control.close)
-            self._engine = await presence.engine(self._control)
             self._opened = opened.pop_all()
-        self._server = self._load.server
-        self._trials = SearchTrials(self._load, self._control, scrape=self._settings.load.scrape)
+        self._server = server
+        self._trials = SearchTrials(self._load, self._load.presence, scrape=self._settings.load.scrape)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -117,7 +117,7 @@ class ServerUnderTest:
             "name": self.model,
             "url": self._server.url,
             "model_name": self.model,
-            "engine": self._engine,
+            "engine": self._load.engine.text,
             "findings": dict(self.findings),
         }
 
@@ -190,6 +190,7 @@ class ServerUnderTest:
             "question": question.name,
             "url": self._server.url,
             "body": dict(self._server.body),
+            **({"system_role": "user"} if self._server.system_role == "user" else {}),
             "stream": self._server.stream,
             "timeout_s": self._server.timeout_s,
             "conversations": _digest(self._talks),
@@ -219,8 +220,9 @@ class ServerUnderTest:
             ServerError: one is not answered.
         """
         archive: list[tuple[str, str]] = []
+        standing, system_role = whole_body(self._server.standing), self._server.system_role
         for talk in (self._conversations.deal(1) for _ in range(_ARCHIVED)):
-            reply = await self._control.ask({**self._server.body, "messages": talk.messages(), "stream": False})
+            reply = await self._control.ask(request_body(standing, talk.messages(), system_role=system_role))
             if reply.error or reply.finish == "timeout":
                 why = reply.error or f"no answer in {self._server.timeout_s:g} s"
                 raise ServerError(f"{self._server.url}: a question for the histories failed: {why}")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_llmbench.errors import UsageError
+from pytest_llmbench.generation.chat_request import standing_body
 from pytest_llmbench.load.client import ChatServer
 from pytest_llmbench.load.conversations import Conversation, conversations_of, load_conversations
 
@@ -45,11 +46,16 @@ def chat_server(settings: Settings, target: Target) -> ChatServer:
         UsageError: it is no URL, or a header cannot be sent.
     """
     generation, server = settings.generation, settings.server
-    body: dict[str, Any] = {"model": target.model, "max_tokens": generation.max_new_tokens, "temperature": 0.0}
-    if generation.do_sample and generation.temperature > 0:
-        body |= {"temperature": generation.temperature, "top_p": generation.top_p, "seed": generation.seed}
-    body |= server.base_body or {}
-    return ChatServer.at(target.url, server.headers, body=body, stream=server.stream, timeout_s=generation.timeout)
+    seed = {"seed": generation.seed} if generation.do_sample and generation.temperature > 0 else {}
+    body = standing_body(settings, {"model": target.model, **seed, **(server.base_body or {})})
+    return ChatServer.at(
+        target.url,
+        server.headers,
+        body=body,
+        stream=server.stream,
+        timeout_s=generation.timeout,
+        system_role=settings.model.system_role,
+    )
 
 
 def talks(settings: Settings) -> list[Conversation]:

@@ -117,7 +117,7 @@ def _at(settings: Settings, temperature: float) -> Settings:
 def _ask(settings: Settings, cases: Sequence[Case], told: Callable[[int], None]) -> dict[tuple[str, int], Completion]:
     from pytest_llmbench.generation.server import ServerBackend
 
-    backend = ServerBackend(settings)
+    backend = ServerBackend(settings, as_started=True)
     try:
         found: dict[tuple[str, int], Completion] = {}
         for completion in backend.complete(cases, BASE):

@@ -27,7 +27,8 @@ class TrialEntry(TypedDict):
 
     `latency_s` is of the judged answers that did not fail; one that was cut off late counts with the time it had by
     then. `cut_off` is the share of finished answers that the token limit ended. `decode_tokens_per_s` is the median
-    over the answers of tokens after the first one, by the time they took.
+    over the answers of tokens after the first one, by the time they took. `left_open` counts the answers after whose
+    end the server kept the stream open.
     """
 
     level: float
@@ -56,6 +57,7 @@ class TrialEntry(TypedDict):
     gpu: GpuSummary | None
     requests: list[Row]
     requests_thinned: bool
+    left_open: int
 
 
 def summary(
@@ -91,6 +93,7 @@ def summary(
         "gpu": watched["gpu"] if watched else None,
         "requests": [_row(request, slo) for request in thinned(asked)],
         "requests_thinned": len(asked) > MOST_ROWS,
+        "left_open": sum(request.left_open for request in asked),
     }
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from pytest_llmbench.autotune.trial_summary import summary
 from pytest_llmbench.errors import ServerError
-from pytest_llmbench.load import presence
 from pytest_llmbench.load.observing import observation
 from pytest_llmbench.load.records import SLO, Trial
 from pytest_llmbench.load.search_journal import InvalidTrial, SearchJournal
@@ -20,8 +19,8 @@ from pytest_llmbench.stats.capacity import Observation
 if TYPE_CHECKING:
     from pytest_llmbench.autotune.looks import Onlooker
     from pytest_llmbench.autotune.questions import Question
-    from pytest_llmbench.generation.chat_client import ChatClient
     from pytest_llmbench.load.conversations import Conversations
+    from pytest_llmbench.load.presence import Presence
     from pytest_llmbench.load.search import RunTrial
     from pytest_llmbench.load.trial import LoadTest
 
@@ -35,14 +34,14 @@ _KEPT = f"what was tried is kept; start the server again, and {RESUMING} goes on
 
 
 class SearchTrials:
-    """Runs the trials of one search after another. `control` is the connection that asks whether the server is there.
+    """Runs the trials of one search after another. `presence` tells whether the server is there.
 
     A server that dies in mid-search is waited for, a minute at most each time. With `scrape` the server's metrics and
     the GPUs are looked at while a trial runs.
     """
 
-    def __init__(self, load: LoadTest, control: ChatClient, *, scrape: bool = True) -> None:
-        self._load, self._control, self._scrape = load, control, scrape
+    def __init__(self, load: LoadTest, presence: Presence, *, scrape: bool = True) -> None:
+        self._load, self._presence, self._scrape = load, presence, scrape
         self._server, self._limits = load.server, load.limits
         self._returns = 0
 
@@ -93,7 +92,7 @@ class SearchTrials:
         Raises:
             ServerError: it stays away, or goes away again and again.
         """
-        if not trial.reason.startswith(_GONE) and await presence.answers(self._control):
+        if not trial.reason.startswith(_GONE) and await self._presence.answers():
             return trial
         self._returns += 1
         url = self._server.url
@@ -102,7 +101,7 @@ class SearchTrials:
             raise ServerError(f"{url}: went away {self._returns} times, the last time at level {level}; {_KEPT}")
         _LOG.warning("%s: %s; its return is waited for, %g s at most", url, trial.reason, _AWAY_S)
         watch.say("waiting for the server to come back")
-        if not await presence.returned(self._control, _AWAY_S):
+        if not await self._presence.returned(_AWAY_S):
             raise ServerError(f"{url}: gone, and not back after {_AWAY_S:g} s; {_KEPT}")
         return dataclasses.replace(trial, mended=True)
 

@@ -1,42 +1,67 @@
-"""Reading one answer of an OpenAI-compatible server: server-sent events, or one JSON document."""
+"""What arrived of one answer of an OpenAI-compatible server, event by event."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-_BLANK = (b"", b"\r")
-_DECODER = json.JSONDecoder()  # `json.loads` without its checks of each call: a load generator decodes every token
+from pytest_llmbench.generation.message_parts import ToolCalls, said_in
+from pytest_llmbench.generation.reasoning import split_reasoning
+from pytest_llmbench.generation.visible_text import VisibleText
 
 
 class BrokenAnswerError(Exception):
-    """The server's answer is not what the protocol allows, or says that it failed."""
+    """The server's answer is not what the protocol allows."""
+
+
+class ReportedError(BrokenAnswerError):
+    """The server says in its answer that it failed."""
 
 
 @dataclasses.dataclass(slots=True)
 class Answer:
     """What arrived of an answer so far; it stays readable when the rest never comes.
 
-    `token_times` are monotonic seconds of each event that carried text, reasoning included: one a token on servers that
-    send each token as it is made. `first_visible_at` is that of the first one of the visible answer, which is `text`.
+    `content` and `thoughts` are as they came; `text` is the answer alone. `token_times` are monotonic seconds of each
+    event that carried either, or a tool call: one a token on servers that send each token as it is made.
+    `first_visible_at` is that of the first one of the answer alone. `ended_at` is when the server said that the answer
+    ends; `left_open` tells that it kept the stream open after that.
     """
 
-    text: str = ""
+    content: str = ""
+    thoughts: str = ""
+    calls: ToolCalls = dataclasses.field(default_factory=ToolCalls, repr=False, compare=False)
     token_times: list[float] = dataclasses.field(default_factory=list)
     first_visible_at: float | None = None
     finish_reason: str | None = None
-    ended: bool = False
+    done: bool = False
+    ended_at: float | None = None
+    left_open: bool = False
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     fingerprint: str | None = None
+    visible: VisibleText = dataclasses.field(default_factory=VisibleText, repr=False, compare=False)
+
+    @property
+    def text(self) -> str:
+        """The answer without what was thought before it, else as it came; its tool calls where they are all there is."""
+        answer = split_reasoning(self.content).answer
+        untouched = answer == self.content.strip()
+        return (self.content if untouched else answer) or self.calls.text
+
+    @property
+    def reasoning(self) -> str | None:
+        """What was thought, in fields of its own or inside the content; None where nothing was."""
+        thoughts = (self.thoughts.strip(), split_reasoning(self.content).reasoning)
+        return "\n\n".join(filter(None, thoughts)) or None
 
     @property
     def complete(self) -> bool:
         """Whether the server said that the answer ends here."""
-        return self.ended or self.finish_reason is not None
+        return self.done or self.finish_reason is not None
 
     @property
     def deltas(self) -> int:
@@ -48,80 +73,78 @@ class Answer:
         """Monotonic seconds of the first token."""
         return self.token_times[0] if self.token_times else None
 
-    @property
-    def last_at(self) -> float | None:
-        """Monotonic seconds of the last token so far."""
-        return self.token_times[-1] if self.token_times else None
+    def without_text(self) -> Answer:
+        """The same, when only its numbers matter."""
+        return dataclasses.replace(self, content="", thoughts="", calls=ToolCalls(), visible=VisibleText())
 
     def add_chunk(self, event: Mapping[str, Any]) -> None:
-        """Take in one event of a stream.
+        """Take in one event of a stream; one without choices, as keep-alives are, says nothing.
 
         Raises:
-            BrokenAnswerError: the event reports an error, or has not the protocol's form.
+            ReportedError: the event reports an error.
+            BrokenAnswerError: it has not the protocol's form.
         """
-        delta = self._read(event, "delta")
-        if delta is None:
+        choice = self._choice(event)
+        if choice is None:
             return
-        visible = delta.get("content")
-        if visible or delta.get("reasoning_content") or delta.get("reasoning"):
-            now = time.monotonic()
+        now = time.monotonic()
+        if self._take_in(choice, "delta", event):
             self.token_times.append(now)
-            if visible and self.first_visible_at is None:
+            if not self.visible.begun:
+                self.first_visible_at = None
+            elif self.first_visible_at is None:
                 self.first_visible_at = now
+        if self.finish_reason is not None:
+            self.ended_at = now
 
     def add_whole(self, event: Mapping[str, Any]) -> None:
         """Take in the whole answer; when its first token came, and how many there were without usage, is not known.
 
         Raises:
-            BrokenAnswerError: as for `add_chunk`, or there is no answer in it.
+            ReportedError, BrokenAnswerError: as for `add_chunk`, or there is no answer in it.
         """
-        if self._read(event, "message") is None:
+        choice = self._choice(event)
+        if choice is None:
             raise BrokenAnswerError("the server's answer has no choices")
-        self.ended = True
+        self._take_in(choice, "message" if choice.get("message") else "delta", event)
+        self.end()
 
-    def _read(self, event: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
-        """Keep what the event holds; the message of its first choice, None when there is no choice."""
+    def end(self) -> None:
+        """Note that the server has said all."""
+        self.done = True
+        self.ended_at = self.ended_at or time.monotonic()
+
+    def show(self, piece: str) -> None:
+        """Hear of each visible piece. Nobody listens here."""
+
+    def _choice(self, event: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The first choice of an event whose other facts are kept; None when there is none."""
         if event.get("error") or event.get("object") == "error":
-            raise BrokenAnswerError(f"the server reports: {error_text(event)}")
+            raise ReportedError(f"the server reports: {error_text(event)}")
+        if isinstance(usage := event.get("usage"), Mapping):
+            self.prompt_tokens = _count(usage.get("prompt_tokens"), self.prompt_tokens)
+            self.completion_tokens = _count(usage.get("completion_tokens"), self.completion_tokens)
+        self.fingerprint = event.get("system_fingerprint") or self.fingerprint
+        choices = event.get("choices")
+        if not choices:
+            return None
+        if not isinstance(choices, list) or not isinstance(choices[0], Mapping):
+            raise _no_completion(event)
+        return choices[0]
+
+    def _take_in(self, choice: Mapping[str, Any], key: str, event: Mapping[str, Any]) -> bool:
+        """Keep what a choice says; whether it says anything."""
         try:
-            if usage := event.get("usage"):
-                self.prompt_tokens = usage.get("prompt_tokens", self.prompt_tokens)
-                self.completion_tokens = usage.get("completion_tokens", self.completion_tokens)
-            self.fingerprint = event.get("system_fingerprint") or self.fingerprint
-            if not event["choices"]:
-                return None
-            choice = event["choices"][0]
-            message: Mapping[str, Any] = choice.get(key) or {}
-            self.text += message.get("content") or ""
-            self.finish_reason = choice.get("finish_reason") or self.finish_reason
-        except (AttributeError, KeyError, TypeError) as error:
-            raise BrokenAnswerError(f"not a chat completion: {json.dumps(event)[:200]}") from error
-        return message
-
-
-async def read_stream(chunks: AsyncIterator[bytes], answer: Answer) -> None:
-    """Read server-sent events into `answer`, up to `[DONE]` or the end of the body.
-
-    Raises:
-        BrokenAnswerError: an event is broken, or the stream ends before the answer does.
-    """
-    reader = _EventReader()
-    async for chunk in chunks:
-        _take_in(reader.feed(chunk), answer)
-        if answer.ended:
-            return
-    _take_in(reader.feed(b"\n\n"), answer)  # an event that only lacks its blank line counts
-    if not answer.complete:
-        raise BrokenAnswerError("the server closed the stream before the answer was complete")
-
-
-def read_whole(body: bytes, answer: Answer) -> None:
-    """Read a JSON body into `answer`.
-
-    Raises:
-        BrokenAnswerError: the body is not a chat completion.
-    """
-    answer.add_whole(_json_object(body.decode("utf-8", errors="replace").strip()))
+            said = said_in(choice.get(key) or {})
+        except (AttributeError, TypeError) as error:
+            raise _no_completion(event) from error
+        self.finish_reason = choice.get("finish_reason") or self.finish_reason
+        self.content += said.text
+        self.thoughts += said.thought
+        self.calls.add(said.calls)
+        if said.text and (piece := self.visible.add(said.text)):
+            self.show(piece)
+        return bool(said.text or said.thought or said.calls)
 
 
 def error_text(body: object) -> str:
@@ -131,45 +154,9 @@ def error_text(body: object) -> str:
     return str(body)[:300]
 
 
-def _take_in(events: Iterator[str], answer: Answer) -> None:
-    for data in map(str.strip, events):
-        if data == "[DONE]":
-            answer.ended = True
-            return
-        answer.add_chunk(_json_object(data))
+def _no_completion(event: Mapping[str, Any]) -> BrokenAnswerError:
+    return BrokenAnswerError(f"not a chat completion: {json.dumps(event)[:200]}")
 
 
-class _EventReader:
-    """Turns bytes, cut anywhere, into the data of server-sent events (WHATWG HTML, 9.2); other fields are skipped."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-        self._data: list[str] = []
-
-    def feed(self, chunk: bytes) -> Iterator[str]:
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
-        for line in lines:
-            if line.startswith(b"data:"):
-                self._data.append(_text(line[5:]).removeprefix(" "))
-            elif line in _BLANK:
-                if self._data:
-                    yield "\n".join(self._data)
-                    self._data.clear()
-            elif line.startswith(b"error:"):  # how older llama.cpp servers tell of an error inside a stream
-                yield json.dumps({"error": _text(line[6:]).strip()})
-
-
-def _text(value: bytes) -> str:
-    return value.decode("utf-8", errors="replace").removesuffix("\r")
-
-
-def _json_object(text: str) -> dict[str, Any]:
-    try:
-        value, end = _DECODER.raw_decode(text)
-    except ValueError as error:
-        raise BrokenAnswerError(f"the server sent broken JSON: {text[:100]!r}") from error
-    if end < len(text):
-        raise BrokenAnswerError(f"the server sent more than one JSON value: {text[:100]!r}")
-    if not isinstance(value, dict):
-        raise BrokenAnswerError(f"the server sent {text[:100]!r} where a JSON object was due")
-    return value
+def _count(told: object, known: int | None) -> int | None:
+    return told if isinstance(told, int) else known

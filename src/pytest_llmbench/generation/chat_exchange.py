@@ -3,80 +3,78 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import json
-import time
 from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
 
-from pytest_llmbench.generation.chat_answer import Answer, error_text, read_stream, read_whole
+from pytest_llmbench.generation.answer_body import read_body
+from pytest_llmbench.generation.answer_judge import Ending, Exchange, judge
+from pytest_llmbench.generation.chat_answer import Answer, BrokenAnswerError, error_text
+from pytest_llmbench.generation.refusals import Refusal, Sent, refusal
 
-_OK = 200
-_WHOLE_BODIES = ("application/json", "text/html")  # a page of HTML is an error whose text is worth showing
-_GOODBYE_S = 1.0
+SUCCESS = range(200, 300)
+_EVENT_STREAM = "text/event-stream"
 _SHORTEST_SECRET = 8
 
 
-@dataclasses.dataclass(slots=True)
-class Exchange:
-    """How far one attempt came, for telling a lost connection from a lost answer. Times are monotonic seconds."""
-
-    reused_connection: bool = False
-    begun: bool = False
-    answered_at: float | None = None
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
-class Refused:
-    """The server answered with an error status."""
+class Wire:
+    """Where questions go. `headers` are what the session sends along; they hold secrets that a server may echo."""
 
-    status: int
-    reason: str
-    retry_after: str | None
+    session: aiohttp.ClientSession
+    url: str
+    headers: Mapping[str, str]
+    timeout_s: float
+
+    async def ask(self, body: Mapping[str, Any], answer: Answer) -> Ending:
+        """Send one question and read its answer into `answer`, to the end of the body, so that the connection is kept.
+
+        Cancelling it closes the connection, which is how a server learns that it can stop.
+        """
+        progress = Exchange()
+        fault: Exception | Refusal | None
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                fault = await self._exchange(body, answer, progress)
+        except (aiohttp.ClientError, BrokenAnswerError, TimeoutError) as error:
+            fault = error
+        ending = judge(answer, progress, fault)
+        return dataclasses.replace(ending, error=without(ending.error, self.headers)) if ending.error else ending
+
+    async def _exchange(self, body: Mapping[str, Any], answer: Answer, progress: Exchange) -> Refusal | None:
+        # a redirect is not followed: it would turn the question into a GET, and might take the key to another host
+        posted = self.session.post(self.url, json=body, trace_request_ctx=progress, allow_redirects=False)
+        async with posted as response:
+            if response.status not in SUCCESS:
+                reason = without(await reason_of(response), self.headers)
+                return refusal(response.status, reason, Sent("POST", self.url, body), response.headers)
+            progress.begun = True
+            typed = bool(body.get("stream")) or response.content_type == _EVENT_STREAM
+            await read_body(response.content.iter_any(), answer, typed_stream=typed)
+            return None
 
 
 def noting_reuse() -> aiohttp.TraceConfig:
-    """What a session needs for its `Exchange`s to know that they went over a connection that was used before."""
+    """What a session needs for its exchanges to know that they went over a connection that was used before."""
     trace = aiohttp.TraceConfig()
     trace.on_connection_reuseconn.append(_note_reuse)
     return trace
 
 
-async def exchange(
-    session: aiohttp.ClientSession, url: str, body: Mapping[str, Any], answer: Answer, progress: Exchange
-) -> Refused | None:
-    """Send one question and read its answer into `answer`, to the end of the body, so that the connection is kept.
-
-    Cancelling it closes the connection, which is how a server learns that it can stop.
-
-    Raises:
-        BrokenAnswerError: the answer is not what the protocol allows.
-        aiohttp.ClientError: the connection could not be made, or broke.
-    """
-    async with session.post(url, json=body, trace_request_ctx=progress) as response:
-        if response.status != _OK:
-            return Refused(response.status, await refusal_text(response), response.headers.get("Retry-After"))
-        progress.begun = True
-        if response.content_type in _WHOLE_BODIES:
-            read_whole(await response.read(), answer)
-            progress.answered_at = time.monotonic()
-        else:
-            await read_stream(response.content.iter_any(), answer)
-            progress.answered_at = time.monotonic()
-            await _read_to_end(response)
-        return None
-
-
-async def refusal_text(response: aiohttp.ClientResponse) -> str:
+async def reason_of(response: aiohttp.ClientResponse) -> str:
     """The human part of an error answer."""
-    text = await response.text(errors="replace")
+    return reason_in(await response.text(errors="replace"), response.reason)
+
+
+def reason_in(text: str, phrase: str | None = None) -> str:
+    """The human part of an error answer's body; `phrase` is what HTTP says of the status."""
     try:
         return error_text(json.loads(text))
     except ValueError:
-        return text.strip()[:300] or response.reason or "no reason given"
+        return text.strip()[:300] or phrase or "no reason given"
 
 
 def without(text: str, headers: Mapping[str, str]) -> str:
@@ -86,13 +84,6 @@ def without(text: str, headers: Mapping[str, str]) -> str:
         if len(secret) >= _SHORTEST_SECRET:
             text = text.replace(secret, "***")
     return text
-
-
-async def _read_to_end(response: aiohttp.ClientResponse) -> None:
-    """Read what follows `[DONE]`, so that the connection can be used again; a server that never ends it is cut off."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_GOODBYE_S):
-            await response.content.read()
 
 
 async def _note_reuse(_session: aiohttp.ClientSession, context: Any, _params: Any) -> None:

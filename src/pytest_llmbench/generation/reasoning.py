@@ -25,10 +25,10 @@ BLOCKS: Sequence[tuple[str, str]] = (
 """How model families open and close their thinking: Qwen3, DeepSeek R1, GLM, Granite; plain tags; EXAONE; plain tags;
 Magistral; Seed-OSS; LongCat; Kimi; Command A; OpenThoughts; Apertus; Gemma 4; MedGemma; gpt-oss (harmony)."""
 
-_OPENED_IN_PROMPTS = ("</think>", "[/THINK]", "</seed:think>", "</longcat_think>", "◁/think▷")
+OPENED_IN_PROMPTS: tuple[str, ...] = ("</think>", "[/THINK]", "</seed:think>", "</longcat_think>", "◁/think▷")
 """Closing marks that end a block even where none was seen to begin: these families' templates open it in the prompt."""
 
-_WRAPPERS: Mapping[str, str] = {
+WRAPPERS: Mapping[str, str] = {
     "<|start|>assistant": "",
     "<|channel|>final<|message|>": "<|return|>",
     "<|START_RESPONSE|>": "<|END_RESPONSE|>",
@@ -93,7 +93,7 @@ def _block(text: str) -> tuple[str, str | None] | None:
     for opening, closing in BLOCKS:
         begins = text.startswith(opening.rstrip())
         end = text.find(closing)
-        if end >= 0 and (begins or closing in _OPENED_IN_PROMPTS):
+        if end >= 0 and (begins or closing in OPENED_IN_PROMPTS):
             thought = text[:end].replace(opening.rstrip(), "", 1)
             return thought.strip(), text[end + len(closing) :]
         if begins:
@@ -102,7 +102,7 @@ def _block(text: str) -> tuple[str, str | None] | None:
 
 
 def _unwrapped(text: str, *, reasoned: bool) -> str:
-    for opening, closing in (*_WRAPPERS.items(), *(_WRAPPERS_AFTER_THINKING.items() if reasoned else ())):
+    for opening, closing in (*WRAPPERS.items(), *(_WRAPPERS_AFTER_THINKING.items() if reasoned else ())):
         if text.startswith(opening):
             text = text.removeprefix(opening).strip().removesuffix(closing).strip()
     return text

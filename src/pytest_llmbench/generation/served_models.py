@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import json
 import re
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_llmbench.errors import ServerError, UsageError
 from pytest_llmbench.records import BASE, FINETUNED
@@ -14,9 +15,17 @@ from pytest_llmbench.records import BASE, FINETUNED
 if TYPE_CHECKING:
     from pytest_llmbench.settings import ServerSettings
 
+_LATEST = ":latest"
 _LORA = re.compile(r"lora:(?P<id>\d+)(?:=(?P<scale>[0-9.]+))?")
 _LASTING_KEYS = ("id", "root", "parent", "owned_by", "max_model_len", "meta")
 """What tells one served model from another. `created` is left out: vLLM and llama.cpp give the time of the request."""
+
+
+class Lora(NamedTuple):
+    """An adapter that a llama.cpp server has loaded, and the scale that it gives it unless it is told otherwise."""
+
+    path: str
+    scale: float
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,9 +37,12 @@ class Target:
 
     @property
     def loras(self) -> list[int]:
-        """The ids of the llama.cpp adapters that the body turns on or off."""
-        listed = self.extra.get("lora")
-        return [item["id"] for item in listed if "id" in item] if isinstance(listed, Sequence) else []
+        """The ids of the llama.cpp adapters that the body turns on or off.
+
+        Raises:
+            UsageError: `lora` is no list of ids and scales.
+        """
+        return list(_scales(self.extra.get("lora") or ()))
 
 
 def targets(server: ServerSettings) -> dict[str, Target]:
@@ -81,29 +93,62 @@ def with_models(wanted: Mapping[str, Target], listed: Mapping[str, Mapping[str, 
     default = None
     if any(target.model is None for target in wanted.values()):
         default = _only_model(listed, adapters, url)
-    filled = {variant: dataclasses.replace(target, model=target.model or default) for variant, target in wanted.items()}
-    for variant, target in filled.items():
-        if listed and target.model not in listed:
+    filled = {}
+    for variant, target in wanted.items():
+        name = default if target.model is None else served_name(target.model, listed)
+        if listed and name is None:
             raise ServerError(f"{url}: has no model '{target.model}' for '{variant}'; it serves {_names(listed)}")
+        filled[variant] = dataclasses.replace(target, model=name or target.model)
     return filled
 
 
-def loaded_loras(body: Any) -> dict[int, str]:
-    """The files of a llama.cpp `/lora-adapters` body by id."""
-    entries = body if isinstance(body, list) else ()
-    return {item["id"]: str(item.get("path")) for item in entries if isinstance(item, dict) and "id" in item}
+def served_name(name: str, listed: Mapping[str, Any]) -> str | None:
+    """The listed name that is meant: Ollama lists `name:latest`, and proxies list patterns. None where none is."""
+    tagged = name.removesuffix(_LATEST) if name.endswith(_LATEST) else name + _LATEST
+    if found := next((one for one in (name, tagged) if one in listed), None):
+        return found
+    return name if any("*" in pattern and fnmatch.fnmatchcase(name, pattern) for pattern in listed) else None
 
 
-def check_loras(target: Target, loaded: Mapping[int, str], url: str) -> None:
-    """Hold a target's llama.cpp adapters against those that are loaded, since the server ignores ids it does not know.
+def loaded_loras(body: Any) -> dict[int, Lora] | None:
+    """The adapters of a llama.cpp `/lora-adapters` body by id; None where it is no such body."""
+    if not isinstance(body, list):
+        return None
+    entries = [item for item in body if isinstance(item, dict) and isinstance(item.get("id"), int)]
+    return {item["id"]: Lora(str(item.get("path")), item.get("scale", 1.0)) for item in entries}
+
+
+def with_loras(
+    extra: Mapping[str, Any], loaded: Mapping[int, Lora], url: str, *, as_started: bool = False
+) -> dict[str, Any]:
+    """The extra keys of a body with a scale for every adapter that the server switches.
+
+    A request that leaves one out gets what another left in the slot, an empty list is "as the server was started", and
+    an unknown id switches all of them off without a word. What is not named gets 0.0, or with `as_started`, and beside
+    an empty list, the scale that the server was started with. A `lora` that is None stays out.
 
     Raises:
-        ServerError: the server has not loaded one of them.
+        ServerError: the server has not loaded an adapter that is named.
+        UsageError: `lora` is no list of ids and scales.
     """
-    for number in target.loras:
-        if number not in loaded:
-            has = f"it has {sorted(loaded)}" if loaded else "it has none"
-            raise ServerError(f"{url}: no LoRA adapter {number} is loaded, {has}; start the server with --lora FILE")
+    if "lora" in extra and extra["lora"] is None:
+        return dict(extra)
+    named = _scales(extra.get("lora", ()))
+    if unknown := sorted(set(named) - set(loaded)):
+        has = f"it has {sorted(loaded)}" if loaded else "it has none"
+        raise ServerError(f"{url}: no LoRA adapter {unknown[0]} is loaded, {has}; start the server with --lora FILE")
+    started = as_started if "lora" not in extra else not named
+    full = {number: named.get(number, lora.scale if started else 0.0) for number, lora in loaded.items()}
+    return {**extra, "lora": [{"id": number, "scale": scale} for number, scale in full.items()]} if full else {**extra}
+
+
+def _scales(lora: Any) -> dict[int, float]:
+    try:
+        return {int(item["id"]): float(item.get("scale", 1.0)) for item in lora}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"lora in a request's body is {lora!r}; write a list such as [{{id: 0, scale: 1.0}}]"
+        ) from error
 
 
 def _only_model(listed: Mapping[str, Mapping[str, Any]], adapters: set[str | None], url: str) -> str:

@@ -15,19 +15,21 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmbench.errors import ServerError
 from pytest_llmbench.generation.background_loop import BackgroundLoop
 from pytest_llmbench.generation.chat_client import ChatClient, Reply
+from pytest_llmbench.generation.chat_request import request_body, standing_body
+from pytest_llmbench.generation.engines import Engine, engine_behind
 from pytest_llmbench.generation.sampling import noise_key
-from pytest_llmbench.generation.served_models import check_loras, listed_models, loaded_loras, targets, with_models
+from pytest_llmbench.generation.served_models import Target, targets, with_loras, with_models
 from pytest_llmbench.generation.server_address import api_url, request_headers
+from pytest_llmbench.generation.server_pages import reach
 from pytest_llmbench.records import Completion
 
 if TYPE_CHECKING:
     from pytest_llmbench.cases import Case
-    from pytest_llmbench.settings import GenerationSettings, Settings
+    from pytest_llmbench.generation.served_models import Lora
+    from pytest_llmbench.settings import Settings
 
 _LOG = logging.getLogger("pytest_llmbench")
 _OPEN_TIMEOUT_S = 10.0
-_OK = 200
-_SERVER_FAULT = 500
 _SEED_BITS = 0x7FFFFFFF  # what every server takes
 _ROUNDS = 16
 """Answers a slot gives in one call of `complete`: the slots that idle at its end are then few among many."""
@@ -36,30 +38,30 @@ _ROUNDS = 16
 class ServerBackend:
     """Asks up to `settings.server.concurrency` questions at a time, on connections that are kept.
 
-    The key comes from the environment (`LLMBENCH_API_KEY`) and goes nowhere but to the server.
+    The key comes from the environment (`LLMBENCH_API_KEY`) and goes nowhere but to the server. A llama.cpp server is
+    told the scale of each of its LoRA adapters with every question: 0 where none is asked for, or with `as_started` the
+    one that it was started with.
 
     Raises:
         ServerError: nobody answers at the URL, the key is refused, or model or adapter are not served there.
         UsageError: the URL is none, or base and adapter would be the same request.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._server = settings.server
-        self._seed = settings.generation.seed
-        self._sampling = sampling_body(settings.generation, stream=settings.server.stream)
+    def __init__(self, settings: Settings, *, as_started: bool = False) -> None:
+        self._settings, self._server = settings, settings.server
+        self._seed, self._system_role = settings.generation.seed, settings.model.system_role
         self._url = api_url(settings.server.url)
         headers = request_headers(settings.server.headers, os.environ.get("LLMBENCH_API_KEY", ""))
         self._targets = targets(settings.server)
         self.variants = tuple(self._targets)
-        self._served: dict[str, Mapping[str, Any]] = {}
-        self._loras: Mapping[int, str] = {}
         self._slots = asyncio.Semaphore(settings.server.concurrency)
         self._tally: Counter[str] = Counter()
+        self._left_open = 0
         self._fingerprints: set[str] = set()
         self._loop = BackgroundLoop()
         self._client = self._loop.run(self._connect(headers, settings.generation.timeout))
         try:
-            self._loop.run(self._verify())
+            self._loop.run(self._open(as_started=as_started))
         except BaseException:
             self.close()
             raise
@@ -76,8 +78,9 @@ class ServerBackend:
             "url": self._url,
             "model": str(target.model),
             "served": _canonical(self._served.get(str(target.model), {})),
-            "loras": _canonical(self._loras if target.loras else {}),
-            "request": _canonical({**self._sampling, **target.extra}),
+            "loras": _canonical({number: lora.path for number, lora in self._loras.items()}),
+            "request": _canonical(self._standing[variant]),
+            "system_role": self._system_role,
             "seed": str(self._seed),
         }
 
@@ -122,13 +125,16 @@ class ServerBackend:
             "backend": "server",
             "url": self._url,
             "models": {variant: target.model for variant, target in self._targets.items()},
-            "requests": {variant: {**self._sampling, **target.extra} for variant, target in self._targets.items()},
+            "engine": self._engine.text,
+            "requests": self._standing,
+            "system_role": self._system_role,
             "served": self._served,
-            "loras": {str(number): path for number, path in self._loras.items()},
+            "loras": {str(number): lora.path for number, lora in self._loras.items()},
             "fingerprints": sorted(self._fingerprints),
             "headers": sorted(self._server.headers),
             "concurrency": self._server.concurrency,
             "retries": self._client.retried,
+            "streams_left_open": self._left_open,
             "token_counts": ", ".join(f"{source}: {answers}" for source, answers in sorted(self._tally.items())),
         }
 
@@ -141,30 +147,36 @@ class ServerBackend:
     async def _connect(self, headers: Mapping[str, str], timeout_s: float) -> ChatClient:
         return ChatClient(self._url, headers, self._server.concurrency, timeout_s, self._server.retries)
 
-    async def _verify(self) -> None:
-        """Prove that somebody answers there and serves what will be asked for."""
-        status, body = await self._client.get(f"{self._url}/models", _OPEN_TIMEOUT_S)
-        if status >= _SERVER_FAULT:
-            raise ServerError(f"{self._url}: HTTP {status}, it is not ready; try again when its model is loaded")
-        listed = listed_models(body)
-        self._targets = with_models(self._targets, listed, self._url)
-        if not listed:
-            _LOG.warning("%s does not list its models: that they exist was not checked", self._url)
-        self._served = {name: listed[name] for name in self._names() if name in listed}
-        if any(target.loras for target in self._targets.values()):
-            await self._verify_loras()
+    async def _open(self, *, as_started: bool) -> None:
+        """Find out where the API is and who answers there, and that it serves what will be asked for."""
+        named = all(target.model is not None for target in self._targets.values())
+        reached = await reach(self._client, _OPEN_TIMEOUT_S, named=named)
+        self._url, self._loras = reached.url, dict(reached.loras or {})
+        self._engine: Engine = await engine_behind(self._client, reached)
+        self._targets = with_models(self._targets, reached.models, self._url)
+        self._served = {
+            target.model: reached.models[target.model]
+            for target in self._targets.values()
+            if target.model is not None and target.model in reached.models
+        }
+        self._standing = {
+            variant: standing_body(self._settings, self._with_loras(target, reached.loras, as_started=as_started))
+            for variant, target in self._targets.items()
+        }
 
-    async def _verify_loras(self) -> None:
-        status, body = await self._client.get(f"{self._url.rpartition('/')[0]}/lora-adapters", _OPEN_TIMEOUT_S)
-        if status != _OK:
+    def _with_loras(self, target: Target, loaded: Mapping[int, Lora] | None, *, as_started: bool) -> Mapping[str, Any]:
+        if loaded is not None:
+            if loaded and len(self._targets) == 1 and not target.loras and not as_started:
+                _LOG.warning(
+                    "%s has LoRA adapters %s, off for the base; ask one with --llmbench-server-adapter lora:%d",
+                    self._url,
+                    sorted(loaded),
+                    min(loaded),
+                )
+            return with_loras(target.extra, loaded, self._url, as_started=as_started)
+        if target.loras:
             _LOG.warning("%s does not list its LoRA adapters: that they are loaded was not checked", self._url)
-            return
-        self._loras = loaded_loras(body)
-        for target in self._targets.values():
-            check_loras(target, self._loras, self._url)
-
-    def _names(self) -> list[str]:
-        return [str(target.model) for target in self._targets.values()]
+        return target.extra
 
     async def _ask_all(
         self, cases: Sequence[Case], variant: str, answers: queue.SimpleQueue[Completion | None]
@@ -189,21 +201,25 @@ class ServerBackend:
 
     async def _ask(self, case: Case, variant: str, told: Callable[[str], None] | None = None) -> Completion:
         target = self._targets[variant]
-        body = {
-            "model": target.model,
-            "messages": [dict(message) for message in case.messages],
-            "seed": noise_key(self._seed, case.name, case.epoch) & _SEED_BITS,
-            **self._sampling,
-            **target.extra,
-        }
+        body = request_body(
+            self._standing[variant],
+            case.messages,
+            system_role=self._system_role,
+            model=target.model,
+            seed=noise_key(self._seed, case.name, case.epoch) & _SEED_BITS,
+        )
         async with self._slots:
-            reply = await self._client.ask({key: value for key, value in body.items() if value is not None}, told)
+            reply = await self._client.ask(body, told)
         self._note(reply)
         return _completion(case, variant, reply)
 
     def _note(self, reply: Reply) -> None:
         if reply.fingerprint:
             self._fingerprints.add(reply.fingerprint)
+        if reply.left_open:
+            self._left_open += 1
+            if self._left_open == 1:
+                _LOG.warning("%s leaves streams open after the end of an answer, which costs a connection", self._url)
         if reply.finish not in ("stop", "length"):
             return
         source = "server usage"
@@ -212,16 +228,6 @@ class ServerBackend:
             if not self._tally[source]:
                 _LOG.warning("%s sends no usage; number of tokens: %s", self._url, source)
         self._tally[source] += 1
-
-
-def sampling_body(generation: GenerationSettings, *, stream: bool) -> dict[str, Any]:
-    """The part of the request that is the same for every case; greedy when nothing is to be sampled."""
-    body: dict[str, Any] = {"max_tokens": generation.max_new_tokens, "temperature": 0.0, "stream": stream}
-    if generation.do_sample:
-        body |= {"temperature": generation.temperature, "top_p": generation.top_p}
-    if stream:
-        body["stream_options"] = {"include_usage": True}
-    return body
 
 
 def _completion(case: Case, variant: str, reply: Reply) -> Completion:
@@ -236,6 +242,7 @@ def _completion(case: Case, variant: str, reply: Reply) -> Completion:
         latency_s=reply.latency_s,
         first_token_s=reply.first_token_s,
         error=reply.error,
+        reasoning=reply.reasoning,
         timestamp=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
 

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from pytest_llmbench.generation.chat_answer import Answer
 
 
 class ToldAnswer(Answer):
-    """Hands each new piece of visible text to `told`."""
+    """Hands each new piece of visible text to `told`; what was thought before it is not told."""
 
     def __init__(self, told: Callable[[str], None]) -> None:
         super().__init__()
         self._told = told
+        self._silent = True
 
-    def add_chunk(self, event: Mapping[str, Any]) -> None:
-        """Take in one event of a stream, and tell its text."""
-        self._hand_on(super().add_chunk, event)
+    def show(self, piece: str) -> None:
+        """Tell a piece."""
+        self._silent = False
+        self._told(piece)
 
-    def add_whole(self, event: Mapping[str, Any]) -> None:
-        """Take in the whole answer, and tell it."""
-        self._hand_on(super().add_whole, event)
-
-    def _hand_on(self, add: Callable[[Mapping[str, Any]], None], event: Mapping[str, Any]) -> None:
-        before = len(self.text)
-        add(event)
-        if len(self.text) > before:
-            self._told(self.text[before:])
+    def tell_rest(self) -> None:
+        """Tell what only the whole answer shows: one that looked like a mark to its end, or tool calls."""
+        if self._silent and self.text:
+            self.show(self.text)

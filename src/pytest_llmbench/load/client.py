@@ -19,22 +19,18 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from pytest_llmbench.errors import ServerError
-from pytest_llmbench.generation.chat_answer import Answer, BrokenAnswerError
-from pytest_llmbench.generation.chat_exchange import Exchange, Refused, exchange, noting_reuse, without
-from pytest_llmbench.generation.retry_waits import retry_after_s
-from pytest_llmbench.generation.server_address import api_url, request_headers
+from pytest_llmbench.generation.chat_answer import Answer
+from pytest_llmbench.generation.chat_exchange import Wire, noting_reuse
+from pytest_llmbench.generation.chat_request import request_body
+from pytest_llmbench.generation.server_address import api_url, chat_url, request_headers
 from pytest_llmbench.load.records import Request
 
 if TYPE_CHECKING:
     import socket
     import ssl
 
+    from pytest_llmbench.generation.answer_judge import Ending
     from pytest_llmbench.load.records import Finish
-
-_TRANSIENT = (408, 425, 429, 499)
-_SERVER_FAULT = 500
-_RACE_S = 1.0
-"""A kept connection lost later than this after the question was sent was lost by a server at work, not by the race."""
 
 _LONGEST_RETRY_AFTER_S = 30.0
 """Nobody waits longer for a server that refuses: the trial would only take longer to say so."""
@@ -46,9 +42,9 @@ _KEPT_S = 3600.0  # longer than anybody thinks: that a connection ends is the se
 class ChatServer:
     """Where the questions go and what each carries besides its messages (`model`, `max_tokens`, `temperature`, ...).
 
-    A key that is None in `body` is not sent, which also takes out `stream_options` for servers that refuse it. `url`
-    ends in the API's version. `timeout_s` ends an answer that hangs. `tls` is True for the system's authorities, or a
-    context of one's own.
+    A key that is None in `body` is not sent, which also takes out `stream_options` for servers that refuse it. `url` is
+    the API's root. `timeout_s` ends an answer that hangs. `tls` is True for the system's authorities, or a context of
+    one's own. With `system_role` "user" a system prompt is sent in the first user turn.
     """
 
     url: str
@@ -57,6 +53,13 @@ class ChatServer:
     stream: bool = True
     timeout_s: float = 30.0
     tls: ssl.SSLContext | bool = True
+    system_role: str = "system"
+
+    @property
+    def standing(self) -> dict[str, Any]:
+        """What each request carries besides its messages, how it is answered included."""
+        usage = {"stream_options": {"include_usage": True}} if self.stream else {}
+        return {"stream": self.stream, **usage, **self.body}
 
     @classmethod
     def at(cls, url: str, headers: Mapping[str, str] | None = None, **rest: Any) -> Self:
@@ -98,7 +101,7 @@ class Call:
         """As `record`, without the times between tokens: quick enough to ask again and again."""
         answer = self.answer
         counted = answer.completion_tokens is None and answer.deltas > 0
-        ended = self.ended or now
+        ended = self.ended or answer.ended_at or now  # what a server sends after an answer's end is not waited for
         return Request(
             user=self.user,
             message=self.message,
@@ -111,6 +114,7 @@ class Call:
             finish=self.finish,
             error=self.error,
             prompt_tokens=answer.prompt_tokens,
+            left_open=answer.left_open,
         )
 
 
@@ -119,10 +123,6 @@ class UserConnection:
 
     def __init__(self, server: ChatServer, addresses: AddressBook) -> None:
         self._server = server
-        usage = {"stream_options": {"include_usage": True}} if server.stream else {}
-        body = {"stream": server.stream, **usage, **server.body}
-        self._body = {key: value for key, value in body.items() if value is not None}
-        self._url = f"{server.url}/chat/completions"
         self._session = aiohttp.ClientSession(
             headers={"Accept-Encoding": "identity", **server.headers},  # compression would hold tokens back
             connector=aiohttp.TCPConnector(limit=1, keepalive_timeout=_KEPT_S, resolver=addresses, ssl=server.tls),
@@ -130,6 +130,7 @@ class UserConnection:
             timeout=aiohttp.ClientTimeout(total=None),
             trace_configs=[noting_reuse()],
         )
+        self._wire = Wire(self._session, chat_url(server.url), server.headers, server.timeout_s)
 
     async def __aenter__(self) -> Self:
         return self
@@ -143,44 +144,23 @@ class UserConnection:
         Raises:
             ServerError: the server says that the question itself is wrong (its key, its model, its size).
         """
-        body, progress = {**self._body, "messages": list(messages)}, Exchange()
-        try:
-            async with asyncio.timeout(self._server.timeout_s):
-                try:
-                    refused = await exchange(self._session, self._url, body, call.answer, progress)
-                except aiohttp.ClientError:
-                    if not _lost_a_race(call, progress):
-                        raise
-                    progress = Exchange()
-                    refused = await exchange(self._session, self._url, body, call.answer, progress)
-        except (aiohttp.ClientError, BrokenAnswerError, TimeoutError) as error:
-            if not call.answer.complete:
-                call.end("error", self._why(error, progress))
-                call.unreachable = isinstance(error, aiohttp.ClientConnectorError)
-                return
-            refused = None  # the answer is whole, only the goodbye was lost
-        if refused:
-            self._refuse(call, refused)
-        else:
-            _conclude(call, progress.answered_at)
+        body = request_body(self._server.standing, messages, system_role=self._server.system_role)
+        ending = await self._wire.ask(body, call.answer)
+        if ending.lost == "stale":
+            ending = await self._wire.ask(body, call.answer)
+        self._conclude(call, ending)
 
-    def _why(self, error: Exception, progress: Exchange) -> str:
-        if isinstance(error, TimeoutError):
-            return f"no end of the answer in {self._server.timeout_s:g} s"
-        if isinstance(error, BrokenAnswerError):
-            return without(str(error), self._server.headers)
-        if isinstance(error, aiohttp.ClientConnectorError):
-            return f"no connection: {error}"
-        if isinstance(error, aiohttp.ClientResponseError):
-            return f"not an answer in HTTP: {without(error.message, self._server.headers)}"
-        return f"the server closed the connection {'in mid-answer' if progress.begun else 'before it answered'}"
-
-    def _refuse(self, call: Call, refused: Refused) -> None:
-        reason = f"HTTP {refused.status}: {without(refused.reason, self._server.headers)}"
-        call.end("error", reason)
-        call.retry_after_s = min(_LONGEST_RETRY_AFTER_S, retry_after_s(refused.retry_after))
-        if refused.status < _SERVER_FAULT and refused.status not in _TRANSIENT:
-            raise ServerError(f"{self._server.url}: {reason}; {_todo(refused.status)}")
+    def _conclude(self, call: Call, ending: Ending) -> None:
+        call.unreachable, call.answer.left_open = ending.lost == "unreachable", ending.left_open
+        if ending.finish == "timeout":
+            call.end("error", f"no end of the answer in {self._server.timeout_s:g} s", ending.ended_at)
+            return
+        call.end(ending.finish, ending.error, ending.ended_at)
+        if refused := ending.refusal:
+            call.retry_after_s = min(_LONGEST_RETRY_AFTER_S, refused.wait_s)
+            if refused.about != "passing":
+                todo = refused.advice or "no load makes this request right; mend the request's settings"
+                raise ServerError(f"POST {self._wire.url}: {refused.reason}; {todo}")
 
 
 class AddressBook(AbstractResolver):
@@ -205,32 +185,9 @@ def _failed(look_up: asyncio.Task[list[ResolveResult]]) -> bool:
     return look_up.done() and (look_up.cancelled() or look_up.exception() is not None)
 
 
-def _conclude(call: Call, answered_at: float | None) -> None:
-    """End a call whose answer is whole."""
-    answer = call.answer
-    if answer.finish_reason == "content_filter":
-        call.end("error", "the server's content filter withheld the answer", answered_at)
-    elif not answer.text and not answer.deltas and not answer.completion_tokens:
-        call.end("error", "the answer is empty", answered_at)
-    else:
-        call.end("length" if answer.finish_reason == "length" else "stop", at=answered_at)
-
-
-def _lost_a_race(call: Call, progress: Exchange) -> bool:
-    return progress.reused_connection and not progress.begun and time.monotonic() - call.started < _RACE_S
-
-
 def _reasoned(answer: Answer) -> bool:
     return answer.first_at is not None and answer.first_at != answer.first_visible_at
 
 
 def _since(origin: float, at: float | None) -> float | None:
     return None if at is None else at - origin
-
-
-def _todo(status: int) -> str:
-    if status in (401, 403):
-        return "set the server's key in LLMBENCH_API_KEY"
-    if status == 404:  # noqa: PLR2004  # not found, the one status that everybody knows by number
-        return "check the server's URL and the model's name"
-    return "no load makes this request right; mend the request's settings"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import aiohttp
 
+from pytest_llmbench.generation.engines import engine_name
 from pytest_llmbench.generation.served_models import listed_models
 
 USUAL: Mapping[int, str] = {
@@ -26,18 +27,6 @@ _HOST = "127.0.0.1"
 _TIMEOUT_S = 1.0
 _OK = 200
 _LOCKED = (401, 403)
-_OWNERS = {"vllm": "vLLM", "llamacpp": "llama.cpp", "sglang": "SGLang", "library": "Ollama"}
-"""The `owned_by` of each model in `/v1/models`."""
-
-_SIGNS: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
-    ("/api/tags", "Ollama", lambda body: "models" in body),
-    ("/api/v0/models", "LM Studio", lambda body: "data" in body),
-    ("/get_model_info", "SGLang", lambda body: "model_path" in body),
-    ("/props", "llama.cpp", lambda body: "default_generation_settings" in body),
-    ("/info", "TGI", lambda body: "max_total_tokens" in body),
-    ("/version", "vLLM", lambda body: set(body) == {"version"}),
-)
-"""Pages that only one engine has, the most telling first, for servers whose models do not name their maker."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,10 +40,6 @@ class FoundServer:
     engine: str | None
     models: tuple[str, ...]
     locked: bool = False
-
-
-Get = Callable[[str], Awaitable[tuple[int, Any]]]
-"""Status and JSON body of a path of the server; (0, None) when it does not answer."""
 
 
 async def find_servers(ports: Sequence[int] = tuple(USUAL), host: str = _HOST) -> list[FoundServer]:
@@ -82,15 +67,3 @@ async def _server_at(url: str, session: aiohttp.ClientSession) -> FoundServer | 
     listed = listed_models(body)
     names = dict.fromkeys(str(entry["id"]) for entry in listed.values())
     return FoundServer(url, await engine_name(get, listed), tuple(names))
-
-
-async def engine_name(get: Get, listed: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """Which engine a server is, by the models it lists and its pages; `get` gives status and JSON of a path."""
-    owners = (_OWNERS.get(str(entry.get("owned_by"))) for entry in listed.values())
-    if told := next(filter(None, owners), None):
-        return told
-    answers = await asyncio.gather(*(get(path) for path, _, _ in _SIGNS))
-    for (_, engine, fits), (status, body) in zip(_SIGNS, answers, strict=True):
-        if status == _OK and isinstance(body, dict) and fits(body):
-            return engine
-    return None

@@ -11,10 +11,11 @@ from typing import Any
 
 from pytest_llmbench.errors import ServerError
 from pytest_llmbench.generation.chat_client import ChatClient
+from pytest_llmbench.generation.chat_request import probe_body
+from pytest_llmbench.generation.server_address import engine_url
 from pytest_llmbench.load.prometheus import read_page
 
 _LOG = logging.getLogger("pytest_llmbench")
-_OK = 200
 _PAUSE_S = 0.05
 _READINGS = 2
 """Readings in a row that must say idle: between two steps of a server a single one may."""
@@ -37,12 +38,12 @@ class IdleWatch:
 
     @classmethod
     async def of(cls, control: ChatClient, body: Mapping[str, Any], timeout_s: float) -> IdleWatch:
-        """Find out how this server tells.
+        """Find out how this server tells. `body` is what its questions carry.
 
         Raises:
             ServerError: it answers neither.
         """
-        probe = {**body, "messages": [{"role": "user", "content": "ok?"}], "max_tokens": 1, "stream": False}
+        probe = probe_body(body)
         if await _busy(control, timeout_s) is not None:
             return cls(control, probe, None)
         _LOG.info("%s shows no gauges in /metrics: that it is idle is told by the time of a probe", control.url)
@@ -82,5 +83,5 @@ def busy_requests(metrics: str) -> float | None:
 
 
 async def _busy(control: ChatClient, timeout_s: float) -> float | None:
-    status, text = await control.get_text(f"{control.url.rpartition('/')[0]}/metrics", timeout_s)
-    return busy_requests(text) if status == _OK else None
+    page = await control.get(engine_url(control.url, "/metrics"), timeout_s)
+    return None if page.refused else busy_requests(page.text)

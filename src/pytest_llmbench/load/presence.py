@@ -1,48 +1,51 @@
-"""Whether a server is there and which one it is, and waiting for one that went away."""
+"""Whether a server is there, and waiting for one that went away."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.errors import ServerError
-from pytest_llmbench.generation.chat_client import ChatClient
-from pytest_llmbench.generation.served_models import listed_models
-from pytest_llmbench.load.discovery import engine_name
+from pytest_llmbench.generation.chat_request import probe_body
+from pytest_llmbench.generation.server_address import page_url
 
-_OK = 200
+if TYPE_CHECKING:
+    from pytest_llmbench.generation.chat_client import ChatClient
+
 _PAUSE_S = 0.5
 _TIMEOUT_S = 5.0
 
 
-async def engine(control: ChatClient) -> str | None:
-    """The engine's name, None when it does not show."""
+class Presence:
+    """Asks whether a server is there, in the way that it could be asked to begin with.
 
-    async def get(path: str) -> tuple[int, Any]:
+    A server that listed its models is there when it lists them again, which one that is still loading them refuses.
+    One that never did is asked the question of one token that `body` makes.
+    """
+
+    def __init__(self, control: ChatClient, body: Mapping[str, Any], *, lists_models: bool) -> None:
+        self._control = control
+        self._probe = probe_body(body)
+        self._lists_models = lists_models
+
+    async def answers(self) -> bool:
+        """Whether it is there now."""
         try:
-            return await control.get(f"{control.url.rpartition('/')[0]}{path}", _TIMEOUT_S)
-        except ServerError:
-            return 0, None
+            if self._lists_models:
+                page = await self._control.get(page_url(self._control.url, "/models"), _TIMEOUT_S)
+                return page.refused is None
+            async with asyncio.timeout(_TIMEOUT_S):
+                return (await self._control.ask(self._probe)).error is None
+        except (ServerError, TimeoutError):
+            return False
 
-    _, models = await get("/v1/models")
-    return await engine_name(get, listed_models(models))
-
-
-async def answers(control: ChatClient) -> bool:
-    """Whether the server lists its models, which one that is still loading them refuses."""
-    try:
-        status, _ = await control.get(f"{control.url}/models", _TIMEOUT_S)
-    except ServerError:
-        return False
-    return status == _OK
-
-
-async def returned(control: ChatClient, longest_s: float) -> bool:
-    """Wait until the server answers, for so long at most; whether it did."""
-    try:
-        async with asyncio.timeout(longest_s):
-            while not await answers(control):  # noqa: ASYNC110  # a server signals nothing
-                await asyncio.sleep(min(_PAUSE_S, longest_s / 10))
-    except TimeoutError:
-        return False
-    return True
+    async def returned(self, longest_s: float) -> bool:
+        """Wait until the server answers, for so long at most; whether it did."""
+        try:
+            async with asyncio.timeout(longest_s):
+                while not await self.answers():  # noqa: ASYNC110  # a server signals nothing
+                    await asyncio.sleep(min(_PAUSE_S, longest_s / 10))
+        except TimeoutError:
+            return False
+        return True

@@ -19,7 +19,8 @@ class Request:
 
     `first_reasoning_s` and `first_token_s` are when the first token of the reasoning and of the visible answer came.
     `tokens` counts both; `tokens_counted` tells that it counts stream events, since the server sent no usage. `gaps_s`
-    are the seconds from each token to the next. "aborted" is a request that the trial itself cut off.
+    are the seconds from each token to the next. "aborted" is a request that the trial itself cut off. `left_open` tells
+    that the server did not end the stream after the answer.
     """
 
     user: int
@@ -34,6 +35,7 @@ class Request:
     error: str | None
     prompt_tokens: int | None
     gaps_s: tuple[float, ...] = ()
+    left_open: bool = False
 
     @property
     def latency_s(self) -> float:

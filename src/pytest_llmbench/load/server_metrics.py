@@ -14,6 +14,7 @@ from typing import Self, TypedDict
 
 from pytest_llmbench.errors import ServerError
 from pytest_llmbench.generation.chat_client import ChatClient
+from pytest_llmbench.generation.server_address import engine_url
 from pytest_llmbench.load.client import ChatServer
 from pytest_llmbench.load.gpus import GpuReading, Gpus
 from pytest_llmbench.load.prometheus import Reading, read_page
@@ -24,7 +25,6 @@ _TIMEOUT_S = 5.0
 _COST = 0.01
 """The most of the event loop's time that reading pages may take; long pages are looked at less often."""
 
-_OK = 200
 _GIB = 2**30
 _HERE = frozenset(("127.0.0.1", "::1", "localhost"))
 
@@ -67,7 +67,7 @@ class ServerWatch:
 
     def __init__(self, server: ChatServer, every_s: float = _EVERY_S) -> None:
         self._server = server
-        self._page = f"{server.url.rpartition('/')[0]}/metrics"
+        self._page = engine_url(server.url, "/metrics")
         self._every_s = every_s
         self._readings: list[tuple[float, Reading]] = []
         self._gpu_readings: list[GpuReading] = []
@@ -112,12 +112,12 @@ class ServerWatch:
 
     async def _look_at_server(self) -> bool:
         try:
-            status, text = await self._client.get_text(self._page, _TIMEOUT_S)
+            page = await self._client.get(self._page, _TIMEOUT_S)
         except ServerError as error:  # the trial itself tells when the server is gone
             _LOG.info("a look at %s failed: %s", self._page, error)
             return False
         started = time.perf_counter()
-        reading = read_page(text) if status == _OK else None
+        reading = None if page.refused else read_page(page.text)
         self._read_s = time.perf_counter() - started
         if reading:
             self._readings.append((time.monotonic(), reading))

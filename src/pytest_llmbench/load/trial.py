@@ -11,14 +11,17 @@ import time
 from collections.abc import Callable
 from typing import Literal, Self
 
-from pytest_llmbench.errors import ServerError, UsageError
+from pytest_llmbench.errors import UsageError
 from pytest_llmbench.generation.chat_client import ChatClient
-from pytest_llmbench.generation.served_models import Target, listed_models, with_models
+from pytest_llmbench.generation.engines import Engine, engine_behind
+from pytest_llmbench.generation.served_models import Target, with_loras, with_models
+from pytest_llmbench.generation.server_pages import reach
 from pytest_llmbench.load.client import AddressBook, ChatServer, UserConnection
 from pytest_llmbench.load.conversations import Conversations
 from pytest_llmbench.load.draining import IdleWatch
 from pytest_llmbench.load.judging import Judge, Judgement
 from pytest_llmbench.load.own_load import WatchedCrowd, allow_open_files, meanwhile
+from pytest_llmbench.load.presence import Presence
 from pytest_llmbench.load.processes import LivingCrowd, WorkerProcesses, usable_cores
 from pytest_llmbench.load.records import SLO, Trial
 from pytest_llmbench.load.trial_limits import Ends, TrialLimits
@@ -29,7 +32,6 @@ __all__ = ["LoadTest", "TrialLimits"]
 
 _LOG = logging.getLogger("pytest_llmbench")
 _OPEN_TIMEOUT_S = 10.0
-_SERVER_FAULT = 500
 _SPARE_FILES = 64
 _LONGEST_QUEUE = 5  # limits; by then a trial is broken for sure
 
@@ -43,6 +45,8 @@ class LoadTest:
     The users live in so many `processes` (see `processes.py`), which are kept from trial to trial. With "auto" that is
     one, the caller's, until it proves too slow for a trial: that trial is repeated with twice as many, as long as there
     are cores for them.
+
+    Once it is entered, `engine` tells what serves, and `presence` whether it is still there.
 
     Raises:
         ServerError: on entering, nobody answers, the key is refused, or the model is not served.
@@ -73,7 +77,7 @@ class LoadTest:
         self._control = ChatClient(self.server.url, headers, 1, self.server.timeout_s, 0, self.server.tls)
         try:
             self.server = await self._checked()
-            self._watch = await IdleWatch.of(self._control, self.server.body, _OPEN_TIMEOUT_S)
+            self._watch = await IdleWatch.of(self._control, self.server.standing, _OPEN_TIMEOUT_S)
         except BaseException:
             await self._control.close()
             raise
@@ -220,17 +224,19 @@ class LoadTest:
         return max(1.0, patience_s) if self.habits.arrivals == "poisson" else 1.0
 
     async def _checked(self) -> ChatServer:
-        """The server with its model's name, which it is proved to serve if it lists its models.
+        """The server as it can be asked: where its API is, its model's name, the scales of its LoRA adapters.
 
         Raises:
             ServerError: see the class.
         """
-        status, body = await self._control.get(f"{self.server.url}/models", _OPEN_TIMEOUT_S)
-        if status >= _SERVER_FAULT:
-            raise ServerError(f"{self.server.url}: HTTP {status}, it is not ready; try again when its model is loaded")
-        wanted = {BASE: Target(self.server.body.get("model"), {})}
-        named = with_models(wanted, listed_models(body), self.server.url)
-        return dataclasses.replace(self.server, body={**self.server.body, "model": named[BASE].model})
+        body, model = self.server.body, self.server.body.get("model")
+        reached = await reach(self._control, _OPEN_TIMEOUT_S, named=model is not None)
+        self.engine: Engine = await engine_behind(self._control, reached)
+        named = with_models({BASE: Target(model, {})}, reached.models, reached.url)[BASE]
+        switched = with_loras(body, reached.loras, reached.url, as_started=True) if reached.loras is not None else body
+        server = dataclasses.replace(self.server, url=reached.url, body={**switched, "model": named.model})
+        self.presence = Presence(self._control, server.standing, lists_models=reached.models_page.refused is None)
+        return server
 
 
 def _processes(wanted: int | Literal["auto"], server: ChatServer) -> tuple[int, int]:

@@ -254,4 +254,4 @@ def _end(call: Call, at: float) -> End:
 
 
 def _without_text(answer: Answer) -> Answer:
-    return dataclasses.replace(answer, text="")  # it stays in the history here, and nobody else reads it
+    return answer.without_text()  # it stays in the history here, and nobody else reads it

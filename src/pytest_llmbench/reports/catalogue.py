@@ -105,6 +105,10 @@ ENGLISH = {
         "{variant} was trained on what it is asked here: {near} rows of {dataset} come near to the cases."
         " There its scores measure memory. Train again without those rows."
     ),
+    "left_open": (
+        "The server left {count} streams open after the end of their answers: each answer is timed to its end, and a "
+        "connection was lost with each stream."
+    ),
     "other_form": (
         "{variant} reads its prompts through another chat template than the base: part of the difference may be the "
         "form of the prompt."
@@ -248,6 +252,10 @@ FRENCH = {
     "contaminated": (
         "{variant} a appris ce qui lui est demandé ici : {near} lignes de {dataset} sont proches des cas. "
         "Ses scores y mesurent la mémoire. Réentraînez sans ces lignes."
+    ),
+    "left_open": (
+        "Le serveur a laissé {count} flux ouverts après la fin de leurs réponses : chaque réponse est chronométrée "
+        "jusqu'à sa fin, et chaque flux a coûté une connexion."
     ),
     "other_form": (
         "{variant} lit ses demandes à travers un autre modèle de conversation que la base : une part de l'écart "

@@ -12,6 +12,8 @@ from pytest_llmbench.reports.wording import Words
 def cautions(document: Mapping[str, Any], say: Words) -> list[str]:
     """A sentence for each fine-tune that was trained on what it is asked, or that is asked in another form.
 
+    A server that does not end its streams is told of too.
+
     `document` is a run's or an evaluation's. Older ones do not tell, and have none.
     """
     backend = _mapping(document["metadata"].get("backend"))
@@ -24,6 +26,7 @@ def cautions(document: Mapping[str, Any], say: Words) -> list[str]:
             if one["rows_near_cases"]
         ),
         *(say("other_form", variant=variant) for variant, form in forms.items() if form != forms.get(BASE)),
+        *([say("left_open", count=left_open)] if (left_open := backend.get("streams_left_open")) else []),
     ]
 
 

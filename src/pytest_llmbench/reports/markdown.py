@@ -157,6 +157,8 @@ def _provenance(document: Mapping[str, Any], say: Words) -> str:
     if git := metadata.get("git"):
         dirty = f" ({say('markdown_dirty')})" if git["dirty"] else ""
         facts.append((say("markdown_commit"), code(git["commit"] or say("unknown")) + dirty))
+    if engine := (metadata.get("backend") or {}).get("engine"):
+        facts.append((say("markdown_engine"), code(str(engine), 80)))
     if metadata.get("seed") is not None:
         facts.append((say("markdown_seed"), code(str(metadata["seed"]))))
     if versions := metadata.get("versions"):

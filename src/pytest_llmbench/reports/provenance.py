@@ -7,24 +7,29 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from pytest_llmbench import __version__
 
-LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "numpy", "scipy", "pytest")
+ANSWERING = ("torch", "transformers", "peft", "bitsandbytes")
+"""Libraries that decide what a local model answers; a server's are its own."""
+
+LIBRARIES = (*ANSWERING, "numpy", "scipy", "pytest")
 _GIT_TIMEOUT_S = 10
 
 
-def provenance(folder: Path | None = None) -> dict[str, Any]:
+def provenance(folder: Path | None = None, *, answered_here: bool = True) -> dict[str, Any]:
     """What made the numbers, for the report's metadata.
 
     `git` is the state of `folder` (the current one when None), null outside a repository. Versions are read from the
-    installed metadata, so no library is imported for it; GPUs are listed only where torch is already in use.
+    installed metadata, so no library is imported for it; GPUs are listed only where torch is already in use. Where
+    nothing was `answered_here`, the libraries that answer are left out.
     """
     return {
         "git": _git(folder),
-        "versions": _versions(),
+        "versions": _versions(() if answered_here else ANSWERING),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": _cpu(),
@@ -59,9 +64,9 @@ def _git(folder: Path | None) -> dict[str, Any] | None:
     }
 
 
-def _versions() -> dict[str, str]:
+def _versions(left_out: Collection[str]) -> dict[str, str]:
     found = {"pytest-llmbench": __version__}
-    for name in LIBRARIES:
+    for name in [name for name in LIBRARIES if name not in left_out]:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

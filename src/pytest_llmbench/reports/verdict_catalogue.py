@@ -71,6 +71,7 @@ ENGLISH = {
     "markdown_baseline": "Baseline",
     "markdown_method": "Method",
     "markdown_versions": "Versions",
+    "markdown_engine": "Engine",
     "markdown_seed": "Seed",
     # figures
     "difference_title": "Change of each case: {base} → {variant}",
@@ -156,6 +157,7 @@ FRENCH = {
     "markdown_baseline": "Référence",
     "markdown_method": "Méthode",
     "markdown_versions": "Versions",
+    "markdown_engine": "Moteur",
     "markdown_seed": "Graine",
     # figures
     "difference_title": "Changement de chaque cas : {base} → {variant}",

@@ -124,10 +124,11 @@ class _Session:
         return answers
 
     async def _model(self, client: Any, model: str | None) -> str:
-        from pytest_llmbench.generation.served_models import Target, listed_models, with_models
+        from pytest_llmbench.generation.served_models import Target, with_models
+        from pytest_llmbench.generation.server_pages import reach
 
-        _, body = await client.get(f"{self._url}/models", _OPEN_TIMEOUT_S)
-        target = with_models({"base": Target(model, {})}, listed_models(body), self._url)["base"]
+        reached = await reach(client, _OPEN_TIMEOUT_S, named=model is not None)
+        target = with_models({"base": Target(model, {})}, reached.models, reached.url)["base"]
         return str(target.model)
 
     async def _answer(self, client: Any, assignment: Assignment, model: str) -> str | None:

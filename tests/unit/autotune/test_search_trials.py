@@ -14,8 +14,11 @@ from pytest_llmbench.autotune.looks import Onlooker
 from pytest_llmbench.autotune.questions import Question, max_tokens, users
 from pytest_llmbench.autotune.trials import SearchTrials
 from pytest_llmbench.errors import ServerError
+from pytest_llmbench.generation.refusals import Sent
+from pytest_llmbench.generation.server_pages import Page
 from pytest_llmbench.load.client import ChatServer
 from pytest_llmbench.load.conversations import Conversation, Conversations
+from pytest_llmbench.load.presence import Presence
 from pytest_llmbench.load.records import SLO, Request, Trial
 from pytest_llmbench.load.search_journal import InvalidTrial, SearchJournal
 from pytest_llmbench.load.trial import TrialLimits
@@ -46,10 +49,10 @@ class MadeUp:
             raise made
         return made
 
-    async def get(self, url: str, _timeout_s: float) -> tuple[int, None]:
+    async def get(self, url: str, _timeout_s: float) -> Page:
         if self._there and not self._there.pop(0):
             raise ServerError(f"{url}: gone")
-        return 200, None
+        return Page(Sent("GET", url), 200, "")
 
 
 def trial(*requests: Request, idle_after_s: float | None = 0.1, **changed: Any) -> Trial:
@@ -59,7 +62,8 @@ def trial(*requests: Request, idle_after_s: float | None = 0.1, **changed: Any) 
 
 def run(made_up: MadeUp, *asked: tuple[Question, int]) -> list[Observation | InvalidTrial]:
     """The trials of these questions and steps, 20 requests each; without any, of 2 users."""
-    trials = SearchTrials(cast("Any", made_up), cast("Any", made_up), scrape=False)
+    presence = Presence(cast("Any", made_up), {}, lists_models=True)
+    trials = SearchTrials(cast("Any", made_up), presence, scrape=False)
     journal, talks = SearchJournal(None, {}), Conversations([Conversation(("bonjour",))])
 
     async def ask() -> None:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmbench.generation.chat_answer import Answer, BrokenAnswerError, error_text, read_stream, read_whole
+from pytest_llmbench.generation.answer_body import read_body, read_whole
+from pytest_llmbench.generation.chat_answer import Answer, BrokenAnswerError, error_text
 
 
 def event(text: str | None = None, finish: str | None = None, **more: Any) -> bytes:
@@ -29,7 +30,7 @@ def read_into(answer: Answer, chunks: Sequence[bytes]) -> None:
         for chunk in chunks:
             yield chunk
 
-    asyncio.run(read_stream(stream(), answer))
+    asyncio.run(read_body(stream(), answer))
 
 
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=5), st.sets(st.integers(1, 2000)))
@@ -37,7 +38,7 @@ def test_a_stream_reads_the_same_however_it_is_cut(texts: list[str], cuts: set[i
     whole = b": ping\n\n" + b"".join(map(event, texts)) + event(finish="stop") + b"data: [DONE]\n\n"
     edges = [0, *sorted(cut for cut in cuts if cut < len(whole)), len(whole)]
     answer = read([whole[start:end] for start, end in itertools.pairwise(edges)])
-    assert (answer.text, answer.deltas, answer.finish_reason) == ("".join(texts), len(texts), "stop")
+    assert (answer.content, answer.deltas, answer.finish_reason) == ("".join(texts), len(texts), "stop")
 
 
 @given(st.binary(max_size=200))
@@ -80,7 +81,7 @@ def test_usage_comes_from_an_event_without_choices() -> None:
         (b"data: 3\n\n", "'3' where a JSON object was due"),
         (b'data: {"choices": "x"}\n\n', "not a chat completion"),
         (b'data: {"choices": [{"delta": 3}]}\n\n', "not a chat completion"),
-        (b'data: {"id": 1}\n\n', "not a chat completion"),
+        (b'data: {"id": 1}\n\n', "closed the stream before the answer was complete"),
         (b'data: {"error": {"message": "out of memory", "code": 500}}\n\n', "the server reports: out of memory"),
         (b'error: {"code": 500}\n\n', "the server reports"),
         (b"", "closed the stream before the answer was complete"),

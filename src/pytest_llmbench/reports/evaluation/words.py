@@ -30,6 +30,8 @@ _EN = {
     "corpus_of": "{variant} BLEU {bleu}, chrF {chrf}",
     "finishes": "Answers cut off or failed: {found}",
     "none_cut": "Every answer ended by itself.",
+    "left_open": "The server left {count} streams open after the end of their answers: each answer is timed to its end, "
+    "and a connection was lost with each stream.",
     "contaminated": "{variant} was trained on what it is asked here: {near} rows of {dataset} come near to the "
     "questions. There its scores measure memory; take another test set.",
     "other_form": "{variant} reads its prompts through another chat template than the base: part of the difference "
@@ -77,6 +79,8 @@ _FR = {
     "corpus_of": "{variant} BLEU {bleu}, chrF {chrf}",
     "finishes": "Réponses coupées ou manquées : {found}",
     "none_cut": "Toutes les réponses se sont terminées d'elles-mêmes.",
+    "left_open": "Le serveur a laissé {count} flux ouverts après la fin de leurs réponses : chaque réponse est "
+    "chronométrée jusqu'à sa fin, et chaque flux a coûté une connexion.",
     "contaminated": "{variant} a appris ce qui lui est demandé ici : {near} lignes de {dataset} sont proches "
     "des questions. Ses scores y mesurent la mémoire ; prenez un autre jeu de test.",
     "other_form": "{variant} lit ses demandes à travers un autre modèle de conversation que la base : une part "

@@ -40,6 +40,7 @@ def headline_facts(document: Mapping[str, Any], say: PageWords) -> list[tuple[st
         (say("fact_epochs"), metadata.get("epochs") if totals["total_tests"] != totals["cases"] else None),
         (say("outcomes"), ", ".join(f"{say.count(count)} {name}" for name, count in totals["outcomes"].items())),
         (say("device"), metadata["device"]),
+        (say("fact_engine"), (metadata.get("backend") or {}).get("engine")),
         (say("fact_duration"), None if seconds is None else say("seconds", value=say.tick(round(seconds, 1)))),
         (say("fact_commit"), commit and commit + (say("dirty") if git.get("dirty") else "")),
         (say("timestamp"), metadata["timestamp"]),

@@ -78,6 +78,8 @@ def remarks(finding: Finding, say: ServingWords, required: int | None = None) ->
     if finding["cut_off_at_value"] is not None:
         share = say.share(finding["cut_off_at_value"])
         yield say("tokens_cut", share=share, count=say.plain(finding["value"]))
+    if left_open := sum(trial.get("left_open", 0) for trial in finding["trials"]):
+        yield say.many("left_open", left_open)
     if finding["resumed_trials"]:
         yield say.many("resumed", finding["resumed_trials"])
 

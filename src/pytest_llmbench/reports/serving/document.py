@@ -43,7 +43,7 @@ def build_document(targets: Sequence[TargetReport], settings: Settings, command:
 
     Each target gets `why`: question -> its explanation. Keys and logins are masked.
     """
-    machine = provenance()
+    machine = provenance(answered_here=False)
     published = settings.model_dump(mode="json", include=set(_SECTIONS))
     document = {
         "schema_version": SCHEMA_VERSION,

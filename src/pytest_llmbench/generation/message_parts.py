@@ -1,0 +1,81 @@
+"""What a message of a chat completion says, in every form that servers give it: text, thoughts, tool calls."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+_THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking")
+"""DeepSeek, vLLM, SGLang and llama.cpp; OpenRouter, Ollama and newer vLLM; Ollama's own. Some send the same in two."""
+
+_THOUGHT_TYPES = ("thinking", "reasoning")
+_NOTHING: Sequence[Mapping[str, Any]] = ()
+
+
+class Said(NamedTuple):
+    """The visible text of a message or a piece of one, what was thought in it, and its tool calls."""
+
+    text: str
+    thought: str
+    calls: Sequence[Mapping[str, Any]]
+
+
+def said_in(message: Mapping[str, Any]) -> Said:
+    """Read a `message` or a `delta`.
+
+    Raises:
+        TypeError, AttributeError: it has not the protocol's form.
+    """
+    content, thought = message.get("content"), ""
+    if isinstance(content, list):
+        thought = "".join(_text_of(part) for part in content if _is_thought(part))
+        content = "".join(_text_of(part) for part in content if not _is_thought(part))
+    elif not isinstance(content, str | None):
+        raise TypeError(f"content is {type(content).__name__}")
+    thought = next((_text_of(message[key]) for key in _THOUGHT_KEYS if message.get(key)), "") + thought
+    calls = message.get("tool_calls") or _NOTHING
+    if function := message.get("function_call"):
+        calls = [{"function": function}]
+    return Said(content or _text_of(message.get("refusal")), thought, calls)
+
+
+class ToolCalls:
+    """The tool calls of an answer, whose pieces come one by one, each with the place of its call."""
+
+    __slots__ = ("_calls",)
+
+    def __init__(self) -> None:
+        self._calls: dict[int, list[str]] = {}
+
+    def add(self, pieces: Sequence[Mapping[str, Any]]) -> None:
+        """Take in pieces of calls."""
+        for place, piece in enumerate(pieces):
+            call = self._calls.setdefault(piece.get("index", place), ["", ""])
+            function = piece.get("function") or {}
+            arguments = function.get("arguments") or ""
+            call[0] += function.get("name") or ""
+            call[1] += arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+
+    @property
+    def text(self) -> str:
+        """One JSON object a line, as models write calls themselves where no server takes them out of the text."""
+        return "\n".join(
+            f'{{"name": {json.dumps(name, ensure_ascii=False)}, "arguments": {arguments.strip() or "{}"}}}'
+            for name, arguments in self._calls.values()
+        )
+
+
+def _is_thought(part: object) -> bool:
+    return isinstance(part, Mapping) and part.get("type") in _THOUGHT_TYPES
+
+
+def _text_of(part: object) -> str:
+    """The text of a part, which may itself be a list of parts; nothing of an image or a sound."""
+    if isinstance(part, str):
+        return part
+    if isinstance(part, list):
+        return "".join(map(_text_of, part))
+    if isinstance(part, Mapping):
+        return next((_text_of(part[key]) for key in ("text", "content", *_THOUGHT_TYPES) if part.get(key)), "")
+    return ""
