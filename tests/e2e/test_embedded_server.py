@@ -25,8 +25,10 @@ from pytest_llmbench.generation.backend import Backend
 from pytest_llmbench.generation.chat_client import ChatClient
 from pytest_llmbench.generation.server import ServerBackend
 from pytest_llmbench.load.client import ChatServer
+from pytest_llmbench.load.conversations import Conversation, Conversations
 from pytest_llmbench.load.discovery import find_servers
 from pytest_llmbench.load.server_metrics import ServerWatch
+from pytest_llmbench.load.trial import LoadTest
 from pytest_llmbench.records import BASE, FINETUNED, Completion
 from pytest_llmbench.serving.llamacpp import EmbeddedServer, ServedModel, served_model
 from pytest_llmbench.settings import Settings
@@ -104,6 +106,22 @@ def test_base_and_adapter_asked_in_turns_do_not_colour_each_other(server: Embedd
     assert _same(first_base, second_base) >= 4  # what is kept of a prompt changes the rounding
     assert _same(first_tuned, second_tuned) >= 4
     assert _same(first_base, first_tuned) == 0
+
+
+def test_every_request_names_the_adapters_scale_and_the_report_the_servers_version(server: EmbeddedServer) -> None:
+    """Without it a slot keeps the scale of whoever was in it before: base, benchmark and load users alike."""
+
+    async def as_a_load_test() -> ChatServer:
+        async with LoadTest(ChatServer.at(server.url), Conversations([Conversation(("Say hello.",))])) as load:
+            assert await load.presence.answers()
+            return load.server
+
+    off, started = [{"id": 0, "scale": 0.0}], [{"id": 0, "scale": 1.0}]
+    completions, facts = ask(server, CASES[:1])
+    assert completions[0].error is None
+    assert facts["requests"][BASE]["lora"] == off
+    assert facts["engine"].startswith("llama.cpp ")
+    assert asyncio.run(as_a_load_test()).body["lora"] == started
 
 
 def test_the_benchmark_of_a_live_server_compares_its_base_with_its_lora(server: EmbeddedServer, tmp_path: Path) -> None:

@@ -66,22 +66,17 @@ def _form(head: bytes, *, typed_stream: bool) -> str | None:
 async def _read_stream(head: bytes, chunks: AsyncIterator[bytes], answer: Answer) -> None:
     reader = EventReader()
     _take_in(reader.feed(head), answer)
-    async for chunk in _until_ended(chunks, answer):
-        _take_in(reader.feed(chunk), answer)
+    if not answer.complete:
+        async for chunk in chunks:
+            _take_in(reader.feed(chunk), answer)
+            if answer.complete:
+                break
     if answer.complete:
         await _read_to_end(reader, chunks, answer)
         return
     _take_in(reader.feed(b"\n\n"), answer)  # an event that only lacks its blank line counts
     if not answer.complete:
         raise BrokenAnswerError("the server closed the stream before the answer was complete")
-
-
-async def _until_ended(chunks: AsyncIterator[bytes], answer: Answer) -> AsyncIterator[bytes]:
-    while not answer.complete:
-        chunk = await anext(chunks, None)
-        if chunk is None:
-            return
-        yield chunk
 
 
 async def _read_to_end(reader: EventReader, chunks: AsyncIterator[bytes], answer: Answer) -> None:
@@ -104,11 +99,11 @@ async def _read_to_end(reader: EventReader, chunks: AsyncIterator[bytes], answer
 def _take_in(events: Iterator[tuple[str, str]], answer: Answer) -> None:
     for name, data in events:
         text = data.strip()
+        if name == ERROR:
+            raise ReportedError(f"the server reports: {_reported(text)}")
         if text == _DONE:
             answer.end()
             return
-        if name == ERROR:
-            raise ReportedError(f"the server reports: {_reported(text)}")
         if text and (not name or text.startswith("{")):
             answer.add_chunk(_json_object(text))
 

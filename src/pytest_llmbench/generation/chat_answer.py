@@ -47,7 +47,7 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """The answer without what was thought before it, else as it came; its tool calls where they are all there is."""
+        """The answer without what was thought before it; its tool calls where they are all there is."""
         answer = split_reasoning(self.content).answer
         untouched = answer == self.content.strip()
         return (self.content if untouched else answer) or self.calls.text
@@ -105,7 +105,7 @@ class Answer:
         """
         choice = self._choice(event)
         if choice is None:
-            raise BrokenAnswerError("the server's answer has no choices")
+            raise BrokenAnswerError(f"the server's answer has no choices: {json.dumps(event)[:200]}")
         self._take_in(choice, "message" if choice.get("message") else "delta", event)
         self.end()
 
@@ -121,16 +121,17 @@ class Answer:
         """The first choice of an event whose other facts are kept; None when there is none."""
         if event.get("error") or event.get("object") == "error":
             raise ReportedError(f"the server reports: {error_text(event)}")
-        if isinstance(usage := event.get("usage"), Mapping):
+        if isinstance(usage := event.get("usage"), dict):
             self.prompt_tokens = _count(usage.get("prompt_tokens"), self.prompt_tokens)
             self.completion_tokens = _count(usage.get("completion_tokens"), self.completion_tokens)
         self.fingerprint = event.get("system_fingerprint") or self.fingerprint
         choices = event.get("choices")
         if not choices:
             return None
-        if not isinstance(choices, list) or not isinstance(choices[0], Mapping):
+        if not isinstance(choices, list) or not isinstance(choices[0], dict):
             raise _no_completion(event)
-        return choices[0]
+        choice: dict[str, Any] = choices[0]
+        return choice
 
     def _take_in(self, choice: Mapping[str, Any], key: str, event: Mapping[str, Any]) -> bool:
         """Keep what a choice says; whether it says anything."""
@@ -138,13 +139,18 @@ class Answer:
             said = said_in(choice.get(key) or {})
         except (AttributeError, TypeError) as error:
             raise _no_completion(event) from error
-        self.finish_reason = choice.get("finish_reason") or self.finish_reason
-        self.content += said.text
-        self.thoughts += said.thought
-        self.calls.add(said.calls)
-        if said.text and (piece := self.visible.add(said.text)):
-            self.show(piece)
-        return bool(said.text or said.thought or said.calls)
+        if finish_reason := choice.get("finish_reason"):
+            self.finish_reason = finish_reason
+        text, thought, calls = said
+        if text:
+            self.content += text
+            if piece := self.visible.add(text, self.content):
+                self.show(piece)
+        if thought:
+            self.thoughts += thought
+        if calls:
+            self.calls.add(calls)
+        return bool(text or thought or calls)
 
 
 def error_text(body: object) -> str:

@@ -83,7 +83,7 @@ class ChatClient:
         """A page of the server, or why there is none. Redirects are not followed: they might take the key elsewhere.
 
         Raises:
-            ServerError: nobody answers there, or not in HTTP.
+            ServerError: nobody answers there.
         """
         sent, limit = Sent("GET", url), aiohttp.ClientTimeout(timeout_s, sock_connect=timeout_s * _CONNECT_SHARE)
         try:
@@ -91,13 +91,10 @@ class ChatClient:
                 text = await response.text(errors="replace")
                 refused = self._refused(sent, response, text)
                 return Page(sent, response.status, text, response.headers.get("Server"), refused)
-        except aiohttp.ClientResponseError as error:
-            raise ServerError(f"{sent}: no answer in HTTP ({error.message}); correct --llmbench-server") from error
         except (aiohttp.ClientError, TimeoutError) as error:
             if isinstance(error, aiohttp.ClientError) and (lost := unreachable(error)):
                 raise ServerError(f"{self.url}: {lost.reason}; {lost.advice}") from error
-            why = f"no answer in {timeout_s:g} s" if isinstance(error, TimeoutError) else "it closed the connection"
-            return Page(sent, 0, "", refused=Refusal(why, "passing"))
+            return Page(sent, 0, "", refused=Refusal(_no_page(error, timeout_s), "passing", "check --llmbench-server"))
 
     async def ask(self, body: Mapping[str, Any], told: Callable[[str], None] | None = None) -> Reply:
         """Ask for one chat completion. Faults of the answer are in the reply. `told` hears its text as it arrives.
@@ -145,6 +142,14 @@ class ChatClient:
             )
         if ending.refusal and ending.refusal.about == "server":
             raise ServerError(f"POST {chat_url(self.url)}: {ending.refusal}")
+
+
+def _no_page(error: aiohttp.ClientError | TimeoutError, timeout_s: float) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer in {timeout_s:g} s"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return f"not an answer in HTTP: {error.message}"
+    return "it closed the connection"
 
 
 def _wait_s(ending: Ending) -> float | None:

@@ -21,6 +21,9 @@ class EventReader:
 
     def feed(self, chunk: bytes) -> Iterator[tuple[str, str]]:
         """The events that the bytes complete."""
+        if chunk.startswith(b"data: ") and chunk.find(b"\n") == len(chunk) - 2 and self._is_plain(chunk):
+            yield "", _text(chunk[6:-2])  # one whole event, as nearly every chunk of a stream is
+            return
         for line in self._lines(chunk):
             if line.startswith(b"data:"):
                 self._data.append(_text(line[5:]).removeprefix(" "))
@@ -33,6 +36,11 @@ class EventReader:
                 self._name = _text(line[6:]).strip()
             elif line.startswith(b"error:"):  # how older llama.cpp servers tell of an error inside a stream
                 yield ERROR, json.dumps({"error": _text(line[6:]).strip()})
+
+    def _is_plain(self, chunk: bytes) -> bool:
+        """Whether a chunk that begins an event and holds its first line also ends it, and nothing came before."""
+        pending = self._rest or self._data or self._name or self._after_cr
+        return not pending and chunk.endswith(b"\n\n") and b"\r" not in chunk
 
     def _lines(self, chunk: bytes) -> list[bytes]:
         if not chunk:

@@ -28,6 +28,8 @@ def said_in(message: Mapping[str, Any]) -> Said:
         TypeError, AttributeError: it has not the protocol's form.
     """
     content, thought = message.get("content"), ""
+    if len(message) == 1 and type(content) is str:
+        return Said(content, "", _NOTHING)  # nearly every token of a stream
     if isinstance(content, list):
         thought = "".join(_text_of(part) for part in content if _is_thought(part))
         content = "".join(_text_of(part) for part in content if not _is_thought(part))

@@ -74,7 +74,7 @@ def targets(server: ServerSettings) -> dict[str, Target]:
 
 def listed_models(body: Any) -> dict[str, Mapping[str, Any]]:
     """The entries of a `/v1/models` body by name, aliases too, with only the keys that last; none when unreadable."""
-    entries = body.get("data") if isinstance(body, dict) else None
+    entries = body.get("data") if isinstance(body, dict) else body  # some services give the list alone
     models: dict[str, Mapping[str, Any]] = {}
     for entry in entries if isinstance(entries, list) else ():
         if isinstance(entry, dict) and isinstance(entry.get("id"), str):

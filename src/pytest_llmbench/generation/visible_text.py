@@ -24,15 +24,17 @@ class VisibleText:
         self._held = ""
         self._closings: tuple[str, ...] = ()  # one of these ends the open block; empty outside of one
 
-    def add(self, piece: str) -> str:
-        """The visible part of the next piece."""
-        seen = self._held + piece
-        if self.begun:
-            self._held = seen[-_LONGEST:]
-            if _LAST_CHARACTERS.isdisjoint(piece) or (rest := _after(seen, OPENED_IN_PROMPTS)) is None:
-                return piece
-            self.begun, seen = False, rest
-        return self._show(seen)
+    def add(self, piece: str, content: str) -> str:
+        """The visible part of the next piece, which `content` ends with."""
+        if not self.begun:
+            return self._show(self._held + piece)
+        if _LAST_CHARACTERS.isdisjoint(piece):
+            return piece
+        rest = _after(content[-len(piece) - _LONGEST :], OPENED_IN_PROMPTS)
+        if rest is None:
+            return piece
+        self.begun = False
+        return self._show(rest)
 
     def _show(self, seen: str) -> str:
         while True:
@@ -52,8 +54,8 @@ class VisibleText:
 
     def _begin(self, text: str) -> str:
         """The first visible text, none while it may still become a mark."""
-        self._held = text
         self.begun = bool(text) and not any(mark.startswith(text) for mark in _MARKS)
+        self._held = "" if self.begun else text
         return text if self.begun else ""
 
 

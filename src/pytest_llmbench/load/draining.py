@@ -12,10 +12,12 @@ from typing import Any
 from pytest_llmbench.errors import ServerError
 from pytest_llmbench.generation.chat_client import ChatClient
 from pytest_llmbench.generation.chat_request import probe_body
-from pytest_llmbench.generation.server_address import engine_url
+from pytest_llmbench.generation.server_address import chat_url, engine_url
+from pytest_llmbench.generation.server_pages import Page
 from pytest_llmbench.load.prometheus import read_page
 
 _LOG = logging.getLogger("pytest_llmbench")
+_USUAL = (200, 404)  # of servers without gauges; any other status is a page that is kept from us
 _PAUSE_S = 0.05
 _READINGS = 2
 """Readings in a row that must say idle: between two steps of a server a single one may."""
@@ -44,12 +46,17 @@ class IdleWatch:
             ServerError: it answers neither.
         """
         probe = probe_body(body)
-        if await _busy(control, timeout_s) is not None:
+        page = await control.get(engine_url(control.url, "/metrics"), timeout_s)
+        if _busy(page) is not None:
             return cls(control, probe, None)
-        _LOG.info("%s shows no gauges in /metrics: that it is idle is told by the time of a probe", control.url)
+        why = page.refused.reason if page.refused else "it has no gauges that are known"
+        told = "%s tells nothing (%s): whether the server is idle is told by the time of a probe"
+        _LOG.log(logging.INFO if page.status in _USUAL else logging.WARNING, told, page.sent, why)
         replies = [await control.ask(probe) for _ in range(_PROBES)]
         if failed := [reply for reply in replies if reply.error or reply.finish == "timeout"]:
-            raise ServerError(f"{control.url}: a first question failed ({failed[0].error or 'no answer in time'})")
+            raise ServerError(
+                f"POST {chat_url(control.url)}: a first question failed ({failed[0].error or 'no answer in time'})"
+            )
         return cls(control, probe, statistics.median(reply.latency_s for reply in replies))
 
     async def wait(self, longest_s: float) -> float | None:
@@ -70,7 +77,7 @@ class IdleWatch:
 
     async def _is_idle(self, timeout_s: float) -> bool:
         if self._probe_s is None:
-            return await _busy(self._control, timeout_s) == 0
+            return _busy(await self._control.get(engine_url(self._control.url, "/metrics"), timeout_s)) == 0
         reply = await self._control.ask(self._probe)
         return reply.error is None and reply.latency_s <= 2 * self._probe_s + _SLACK_S
 
@@ -82,6 +89,5 @@ def busy_requests(metrics: str) -> float | None:
     return sum(told) if told else None
 
 
-async def _busy(control: ChatClient, timeout_s: float) -> float | None:
-    page = await control.get(engine_url(control.url, "/metrics"), timeout_s)
+def _busy(page: Page) -> float | None:
     return None if page.refused else busy_requests(page.text)

@@ -198,6 +198,8 @@ class SharedCrowd:
             calls.append(call)
         for number, at in report.first_tokens.items():
             calls[number].answer = Answer(token_times=[at], first_visible_at=at)
+        for number, at in report.whole.items():
+            calls[number].answer.ended_at = at
         for number, end in report.ended.items():
             calls[number].answer = end.answer
             calls[number].end(end.finish, end.error, end.at)

@@ -87,7 +87,8 @@ class Report:
     """What is new of a process's calls, each by its place in their order. Times are monotonic seconds.
 
     After `known_until` nothing is known yet. `begun` are (user, message, when), `first_tokens` those of answers that go
-    on. `gathered` counts how often all its users of a burst were there. The last one of a trial has a `closing`.
+    on, `whole` when answers ended whose stream has not. `gathered` counts how often all its users of a burst were
+    there. The last one of a trial has a `closing`.
     """
 
     known_until: float
@@ -98,6 +99,7 @@ class Report:
     gone: str | None
     gathered: int
     closing: Closing | None = None
+    whole: dict[int, float] = dataclasses.field(default_factory=dict)
 
 
 def work() -> None:
@@ -233,7 +235,9 @@ class _Reporter:
         for place in ended:
             del self._open[place]
         begun = [(call.user, call.message, call.started) for call in new]
-        return Report(now, begun, self._first_tokens(), ended, self._crowd.fatal, self._crowd.gone, gathered)
+        whole = {place: call.answer.ended_at for place, call in self._open.items() if call.answer.ended_at is not None}
+        fatal, gone = self._crowd.fatal, self._crowd.gone
+        return Report(now, begun, self._first_tokens(), ended, fatal, gone, gathered, whole=whole)
 
     def unfinished(self) -> dict[int, Answer]:
         """What came of the calls that are still open."""

@@ -16,13 +16,21 @@ Behaviour = Callable[["FakeChatServer", web.Request], Awaitable[web.StreamRespon
 
 
 class FakeChatServer:
-    """Each question takes the next of `behaviours`; the last one stays. What was seen is kept for the test to judge."""
+    """Each question takes the next of `behaviours`; the last one stays. What was seen is kept for the test to judge.
 
-    def __init__(self, *behaviours: Behaviour, models: tuple[str, ...] = ("smol",)) -> None:
+    `pages` are more pages by path, as (status, body, headers); `root` is where the API lies.
+    """
+
+    def __init__(self, *behaviours: Behaviour, models: tuple[str, ...] = ("smol",), root: str = "/v1") -> None:
         self.behaviours = list(behaviours)
+        self.pages: dict[str, tuple[int, Any, dict[str, str]]] = {}
+        self.pages_seen: list[tuple[str, dict[str, str]]] = []
+        self._root = root
         self.listing: Any = {"data": [{"id": name, "created": time.time_ns()} for name in models]}
         self.loras: Any = None
         self.status = 200
+        self.listing_headers: dict[str, str] = {}
+        self.silent = False
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.asked_at: list[float] = []
@@ -40,9 +48,10 @@ class FakeChatServer:
 
     async def _start(self) -> int:
         app = web.Application()
-        app.router.add_get("/v1/models", self._models)
+        app.router.add_get(f"{self._root}/models", self._models)
         app.router.add_get("/lora-adapters", self._lora_adapters)
-        app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post(f"{self._root}/chat/completions", self._chat)
+        app.router.add_get("/{page:.*}", self._page)
         self._runner = web.AppRunner(app, shutdown_timeout=0.05, access_log=None)
         await self._runner.setup()
         self._site = web.TCPSite(self._runner, "127.0.0.1", 0)
@@ -50,9 +59,14 @@ class FakeChatServer:
         return int(self._runner.addresses[0][1])
 
     async def _models(self, _request: web.Request) -> web.Response:
-        response = web.json_response(self.listing, status=self.status)
-        response.force_close()  # so that the first question goes over a new connection
-        return response
+        if self.silent:
+            await asyncio.sleep(30)
+        return web.json_response(self.listing, status=self.status, headers=self.listing_headers)
+
+    async def _page(self, request: web.Request) -> web.Response:
+        self.pages_seen.append((request.path, dict(request.headers)))
+        status, body, headers = self.pages.get(request.path, (404, {"detail": "Not Found"}, {}))
+        return web.json_response(body, status=status, headers=headers)
 
     async def _lora_adapters(self, _request: web.Request) -> web.Response:
         return web.json_response(self.loras, status=200 if self.loras is not None else 404)
@@ -86,18 +100,29 @@ DONE = b"data: [DONE]\n\n"
 USAGE = b'data: {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 2}}\n\n'
 
 
-async def started(request: web.Request) -> web.StreamResponse:
+async def started(request: web.Request, content_type: str = "text/event-stream") -> web.StreamResponse:
     """A stream whose headers are sent."""
-    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    response = web.StreamResponse(headers={"Content-Type": content_type})
     await response.prepare(request)
     return response
 
 
-def streaming(*parts: bytes) -> Behaviour:
+def event(body: dict[str, Any], name: str | None = None) -> bytes:
+    """A server-sent event."""
+    named = b"" if name is None else f"event: {name}\n".encode()
+    return named + b"data: " + json.dumps(body).encode() + b"\n\n"
+
+
+def delta(finish: str | None = None, **keys: Any) -> bytes:
+    """An event with this delta."""
+    return event({"choices": [{"index": 0, "delta": keys, "finish_reason": finish}]})
+
+
+def streaming(*parts: bytes, content_type: str = "text/event-stream") -> Behaviour:
     """Send these bytes and end the body."""
 
     async def behave(_server: FakeChatServer, request: web.Request) -> web.StreamResponse:
-        response = await started(request)
+        response = await started(request, content_type)
         for part in parts:
             await response.write(part)
         return response
@@ -110,11 +135,11 @@ def well(text: str = "oui") -> Behaviour:
     return streaming(chunk(text[:1]), chunk(text[1:]), chunk(finish="stop"), USAGE, DONE)
 
 
-def whole(**body: Any) -> Behaviour:
+def whole(*, content_type: str = "application/json", status: int = 200, **body: Any) -> Behaviour:
     """A JSON answer, for a client that does not stream."""
 
     async def behave(_server: FakeChatServer, _request: web.Request) -> web.StreamResponse:
-        return web.json_response(body)
+        return web.json_response(body, status=status, content_type=content_type)
 
     return behave
 

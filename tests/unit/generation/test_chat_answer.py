@@ -33,9 +33,14 @@ def read_into(answer: Answer, chunks: Sequence[bytes]) -> None:
     asyncio.run(read_body(stream(), answer))
 
 
-@given(st.lists(st.text(min_size=1), min_size=1, max_size=5), st.sets(st.integers(1, 2000)))
-def test_a_stream_reads_the_same_however_it_is_cut(texts: list[str], cuts: set[int]) -> None:
-    whole = b": ping\n\n" + b"".join(map(event, texts)) + event(finish="stop") + b"data: [DONE]\n\n"
+@given(
+    st.lists(st.text(min_size=1), min_size=1, max_size=5),
+    st.sets(st.integers(1, 2000)),
+    st.sampled_from([b"\n", b"\r\n", b"\r"]),
+)
+def test_a_stream_reads_the_same_however_it_is_cut(texts: list[str], cuts: set[int], line_end: bytes) -> None:
+    events = b": ping\n\n" + b"".join(map(event, texts)) + event(finish="stop") + b"data: [DONE]\n\n"
+    whole = b"\xef\xbb\xbf" + events.replace(b"\n", line_end)
     edges = [0, *sorted(cut for cut in cuts if cut < len(whole)), len(whole)]
     answer = read([whole[start:end] for start, end in itertools.pairwise(edges)])
     assert (answer.content, answer.deltas, answer.finish_reason) == ("".join(texts), len(texts), "stop")

@@ -163,7 +163,11 @@ def test_a_server_that_drops_new_connections_too_has_failed(serve: Serve) -> Non
 
 @pytest.mark.parametrize(
     ("status", "todo"),
-    [(401, "LLMBENCH_API_KEY"), (404, "check --llmbench-server and --llmbench-server-model"), (400, "mend the request")],
+    [
+        (401, "LLMBENCH_API_KEY"),
+        (404, "check --llmbench-server and --llmbench-server-model"),
+        (400, "mend the request"),
+    ],
 )
 def test_a_question_that_is_wrong_in_itself_is_the_users_to_mend(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, status: int, todo: str

@@ -55,6 +55,12 @@ def test_only_installed_libraries_have_a_version(monkeypatch: pytest.MonkeyPatch
     assert provenance()["versions"] == {"pytest-llmbench": __version__, "pytest": pytest.__version__}
 
 
+def test_libraries_that_answered_nothing_have_no_version() -> None:
+    versions = provenance(answered_here=False)["versions"]
+    assert "pytest" in versions
+    assert not {"torch", "transformers", "peft", "bitsandbytes"} & set(versions)
+
+
 def test_gpus_are_listed_where_torch_is_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
     device = SimpleNamespace(name="A GPU", total_memory=24 * 2**30)
     cuda = SimpleNamespace(

@@ -115,6 +115,12 @@ def test_an_answer_cannot_control_the_terminal() -> None:
     assert "\x1b" not in analysis(document(run(some)), "en")
 
 
+@pytest.mark.parametrize(("language", "words"), [("en", "left 3 streams open"), ("fr", "laissé 3 flux ouverts")])
+def test_streams_that_a_server_left_open_are_a_caution(language: str, words: str) -> None:
+    asked = run(relevance("a/1", 1.0, 2.0), backend={"backend": "server", "streams_left_open": 3})
+    assert words in " ".join(analysis(document(asked), language).split())
+
+
 def test_an_unknown_language_names_the_known_ones() -> None:
     with pytest.raises(UsageError, match="'de' is not one of en, fr"):
         analysis(document(run()), "de")

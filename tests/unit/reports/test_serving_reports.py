@@ -135,6 +135,18 @@ def test_each_kind_of_answer_has_its_own_sentence(changed: dict[str, Any], sente
     assert " ".join(summary_lines(changed_document(changed), 200)).startswith(sentence)
 
 
+@pytest.mark.parametrize(
+    ("language", "sentence"), [("en", "5 streams were left open after"), ("fr", "5 flux sont restés ouverts après")]
+)
+def test_streams_that_a_server_left_open_are_told(language: str, sentence: str) -> None:
+    found = users_finding()
+    found["trials"][0]["left_open"], found["trials"][1]["left_open"] = 2, 3
+    document = build_document([target(findings={"users": found})], Settings(), COMMAND)
+    jsonschema.validate(document, serving_schema())
+    assert sentence in analysis(document, language)
+    assert sentence not in analysis(users_document(), language)
+
+
 def test_how_sure_the_required_users_are_is_told() -> None:
     settings = Settings.model_validate({"load": {"require_users": 8}})
     document = build_document([target(findings={"users": users_finding(chance_required=0.992)})], settings, COMMAND)
