@@ -44,6 +44,7 @@ writer.close()
 params = xllamacpp.CommonParams()
 params.model.path = str(next(Path(package).glob("*.gguf")))
 params.port, params.n_parallel, params.n_ctx, params.verbosity, params.ui = 0, 1, 1024, 1, False
+params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1  # two wait for each other where the cores are busy
 params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo("lora.gguf", 1.0)]
 server = xllamacpp.Server(params)
 
