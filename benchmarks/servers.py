@@ -181,7 +181,8 @@ def _table(result: Mapping[str, Any]) -> str:
     cases = len(result["cases"])
     about = (
         f"Greedy answers of at most {result['tokens']} tokens to {cases} cases of the suites, beside those of the "
-        "local backend in fp32 in the same run; `llmbench autotune` with at most 3 users."
+        "local backend in fp32 in the same run; `llmbench autotune` with at most 3 users. Gaps are nats by which each "
+        "side prefers its own token, noise the largest difference of log-probability over the tokens before."
     )
     lines = [
         about,
