@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
 
 from pytest_llmbench.generation.chat_answer import Answer, BrokenAnswerError, ReportedError, error_text
@@ -99,12 +99,22 @@ def _take_in(events: Iterator[tuple[str, str]], answer: Answer) -> bool:
         text = data.strip()
         if name == ERROR:
             raise ReportedError(f"the server reports: {_reported(text)}")
-        if text == _DONE:
-            answer.end()
-            break
-        if text and (not name or text.startswith("{")):
-            answer.add_chunk(_json_object(text))
+        for value in _values(text):
+            if value == _DONE:
+                answer.end()
+                return True
+            if not name or value.startswith("{"):
+                answer.add_chunk(_json_object(value))
     return answer.complete
+
+
+def _values(text: str) -> Iterable[str]:
+    """What one event says: one value, or one a line from servers that write no blank line between events."""
+    if "\n" not in text:
+        return (text,) if text else ()
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    each_alone = all(line == _DONE or (line[0] == "{" and line[-1] == "}") for line in lines)
+    return lines if each_alone else (text,)
 
 
 def _reported(text: str) -> str:

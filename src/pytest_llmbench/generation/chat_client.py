@@ -171,15 +171,14 @@ def _with_tries(ending: Ending, attempts: int, waited_s: float) -> str:
 
 
 def _reply(answer: Answer, ending: Ending, started: float) -> Reply:
-    counted = answer.completion_tokens is None and answer.deltas > 0
     return Reply(
         text=answer.text.strip(),
         finish=ending.finish,
         latency_s=ending.ended_at - started,
         first_token_s=None if answer.first_at is None else answer.first_at - started,
         prompt_tokens=answer.prompt_tokens,
-        completion_tokens=answer.deltas if counted else answer.completion_tokens,
-        tokens_counted=counted and ending.finish in ("stop", "length"),
+        completion_tokens=answer.tokens,
+        tokens_counted=answer.counted and ending.finish in ("stop", "length"),
         fingerprint=answer.fingerprint,
         error=ending.error,
         reasoning=answer.reasoning,
