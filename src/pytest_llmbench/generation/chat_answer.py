@@ -12,7 +12,6 @@ from pytest_llmbench.generation.message_parts import ToolCalls, said_in
 from pytest_llmbench.generation.visible_text import VisibleText
 from pytest_llmbench.models.reasoning import split_reasoning
 
-
 _LEAST_ERROR = 400  # the statuses of HTTP, which some servers repeat in an event of a stream that has begun well
 _NO_REASON = ("", "null", "none")
 

@@ -126,9 +126,16 @@ def unreachable(error: aiohttp.ClientError) -> NoConnection | None:
 def _about_redirect(sent: Sent, location: str | None) -> str:
     if not location:
         return "it redirects without saying where; check --llmbench-server"
-    target = urllib.parse.urljoin(sent.url, location)
+    target = _without_secrets(urllib.parse.urljoin(sent.url, location), urllib.parse.urlsplit(sent.url).query)
     root = re.sub(r"/(?:chat/completions|models)/?(?=\?|$)", "", target)
     return f"it redirects to {target}, where nothing was sent; if that is the server, set server.url: {root}"
+
+
+def _without_secrets(url: str, known_query: str) -> str:
+    """The URL without a login, or a query that was not asked: pages to log in get tokens there."""
+    parts = urllib.parse.urlsplit(url)
+    query = parts.query if parts.query == known_query else ""
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query=query, fragment="").geturl()
 
 
 def _about_fault(status: int, reason: str) -> str:

@@ -107,7 +107,9 @@ def with_models(
         if listed and name is None:
             if all_listed:
                 raise ServerError(f"{url}: has no model '{target.model}' for '{variant}'; it serves {_names(listed)}")
-            _LOG.warning("%s", f"{url}: does not list '{target.model}', only {_names(listed)}; it is asked all the same")
+            _LOG.warning(
+                "%s", f"{url}: does not list '{target.model}', only {_names(listed)}; it is asked all the same"
+            )
         filled[variant] = dataclasses.replace(target, model=name or target.model)
     return filled
 

@@ -97,4 +97,7 @@ def test_a_redirect_names_its_target_as_the_setting_to_write() -> None:
     assert "redirects to https://other/v1/chat/completions, where nothing was sent" in told
     assert told.endswith("server.url: https://other/v1")
     assert judged(301, Location="/api/v1/chat/completions").advice.endswith("server.url: http://h/api/v1")
+    told = judged(302, Location="https://me:pw@login/in?token=abc#x").advice
+    assert told.startswith("it redirects to https://login/in, where")
+    assert told.endswith("server.url: https://login/in")
     assert "without saying where" in judged(302).advice
