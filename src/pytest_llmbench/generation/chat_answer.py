@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_llmbench.generation.message_parts import ToolCalls, said_in
+from pytest_llmbench.generation.message_parts import ToolCalls, said_in, whole_characters
 from pytest_llmbench.generation.visible_text import VisibleText
 from pytest_llmbench.models.reasoning import split_reasoning
 
@@ -53,13 +53,13 @@ class Answer:
         """The answer without what was thought before it; its tool calls where they are all there is."""
         answer = split_reasoning(self.content).answer
         untouched = answer == self.content.strip()
-        return (self.content if untouched else answer) or self.calls.text
+        return whole_characters((self.content if untouched else answer) or self.calls.text)
 
     @property
     def reasoning(self) -> str | None:
         """What was thought, in fields of its own or inside the content; None where nothing was."""
         thoughts = (self.thoughts.strip(), split_reasoning(self.content).reasoning)
-        return "\n\n".join(filter(None, thoughts)) or None
+        return whole_characters("\n\n".join(filter(None, thoughts))) or None
 
     @property
     def complete(self) -> bool:
@@ -156,6 +156,8 @@ class Answer:
         """Keep what a choice says; whether it says anything."""
         try:
             said = said_in(choice.get(key) or {})
+            if said.calls:
+                self.calls.add(said.calls)
         except (AttributeError, TypeError) as error:
             raise _no_completion(event) from error
         if choice.get("finish_reason") and (finish_reason := _reason(choice["finish_reason"])):
@@ -167,16 +169,16 @@ class Answer:
                 self.show(piece)
         if thought:
             self.thoughts += thought
-        if calls:
-            self.calls.add(calls)
         return bool(text or thought or calls)
 
 
 def error_text(body: object) -> str:
-    """The human part of an error body, in the forms that OpenAI, vLLM, llama.cpp and FastAPI give it."""
+    """The human part of an error body, in the forms that OpenAI, vLLM, llama.cpp, FastAPI and Gemini give it."""
+    if isinstance(body, list) and body and isinstance(body[0], dict) and body[0].get("error"):
+        body = body[0]
     while isinstance(body, dict):
         body = body.get("error") or body.get("message") or body.get("detail") or json.dumps(body)
-    return str(body)[:300]
+    return whole_characters(str(body))[:300]
 
 
 def _no_completion(event: Mapping[str, Any]) -> BrokenAnswerError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import dataclasses
 import json
 import re
@@ -56,8 +57,16 @@ class Wire:
                 return refused(Sent("POST", self.url, body), response, text, self.headers)
             progress.begun = True
             typed = bool(body.get("stream")) or response.content_type == _EVENT_STREAM
-            await read_body(response.content.iter_any(), answer, typed_stream=typed)
+            await read_body(response.content.iter_any(), answer, typed_stream=typed, charset=_known(response.charset))
             return None
+
+
+def _known(charset: str | None) -> str:
+    """The charset that a server tells, else that of JSON: also where it tells none that exists."""
+    try:
+        return codecs.lookup(charset or "utf-8").name
+    except LookupError:
+        return "utf-8"
 
 
 def noting_reuse() -> aiohttp.TraceConfig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import time
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
@@ -54,6 +55,10 @@ class Row(NamedTuple):
 
 def message(finish: str | None = "stop", **keys: Any) -> dict[str, Any]:
     return {"choices": [{"message": keys, "finish_reason": finish}], "usage": {"completion_tokens": 2}}
+
+
+def message_of_calls(calls: list[Any]) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": {"tool_calls": calls}, "finish_reason": None}]}
 
 
 def lines(end: bytes, *parts: bytes) -> Behaviour:
@@ -126,6 +131,14 @@ TABLE = {
     "finish-reason-twice": Row(streaming(*OUI, chunk(finish="stop"), chunk(finish="stop"), USAGE, DONE)),
     "finish-reason-as-an-object": ended({"type": "stop", "matched": 2}),
     "fingerprint-that-is-no-text": Row(streaming(chunk("oui", system_fingerprint=["x"]), *END)),
+    "halves-of-a-character": Row(streaming(chunk("\ud83d"), chunk("\ude00"), *END), Made(text="\N{GRINNING FACE}")),
+    "half-a-character": Row(streaming(chunk("oui"), chunk("\ud83d", "stop"), USAGE, DONE), Made(text="oui\ufffd")),
+    "latin-1": Row(
+        streaming(json.dumps(message(content="\xe9t\xe9"), ensure_ascii=False).encode("latin-1"),
+                  content_type="application/json; charset=latin-1"), Made(text="\xe9t\xe9"), stream=False),
+    "charset-that-is-none": Row(
+        streaming(json.dumps(message(content="oui")).encode(), content_type="application/json; charset=x"),
+        stream=False),
     # several answers were asked for: the first one counts, whole
     "two-answers": Row(streaming(chunk("ou"), of_several((1, "non", "stop")), chunk("i"), *END)),
     "two-answers-second-first": Row(streaming(of_several((1, "no", None), (0, "oui", None)), *END)),
@@ -204,6 +217,12 @@ TABLE = {
     "error-event-as-detail": Row(streaming(*OUI, event({"detail": "out of memory"}), DONE),
                                  failed("the server reports: out of memory")),
     "finish-reason-as-a-number": ended(7, **vars(failed(GAVE_UP + "'7')"))),
+    "calls-that-are-none": Row(streaming(*OUI, delta(tool_calls=["x"]), DONE),
+                               failed("not a chat completion: " + json.dumps(message_of_calls(["x"])))),
+    "calls-without-a-form": Row(streaming(*OUI, delta(tool_calls=[{"index": [1]}]), DONE),
+                                failed("not a chat completion: " + json.dumps(message_of_calls([{"index": [1]}])))),
+    "too-deep": Row(streaming(*OUI, b"data: " + b'{"a":' * 9999 + b"1" + b"}" * 9999 + b"\n\n"),
+                    failed("the server sent broken JSON: " + repr('{"a":' * 20))),
     "broken-json": Row(streaming(*OUI, b"data: {oops\n\n"), failed("the server sent broken JSON: '{oops'")),
     "html": Row(streaming(b"<html>", content_type="text/html"),
                 failed("the server sent broken JSON: '<html>'", "", None)),
