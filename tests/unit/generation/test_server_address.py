@@ -75,7 +75,9 @@ def test_a_url_that_is_none_is_refused(url: str | None) -> None:
         api_url(url)
 
 
-@pytest.mark.parametrize("url", ["http://user:word@h", "http://h/v1?key=AIza", "http://h/v1?api-key=AIza", "http://h/v1?code=xy"])
+@pytest.mark.parametrize(
+    "url", ["http://user:word@h", "http://h/v1?key=AIza", "http://h/v1?api-key=AIza", "http://h/v1?code=xy"]
+)
 def test_a_secret_has_no_place_in_a_url(url: str) -> None:
     with pytest.raises(UsageError, match="LLMBENCH_API_KEY") as raised:
         api_url(url)
