@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_valid
 _Auto = Literal["auto"]
 _Count = Annotated[int, Field(ge=1)]
 _Text = Annotated[str, Field(min_length=1)]
+_SECRET = re.compile(r"(?:^|_)(?:api_?key|secret|password|authorization|(?:access|auth|bearer)_token)$", re.IGNORECASE)
 ReferenceMetric = Literal[
     "bleu",
     "chrf",
@@ -196,6 +199,13 @@ class ServerSettings(_Section):
     headers: dict[str, str] = Field(default={}, repr=False, description="more headers of each request")
     stream: bool = Field(default=True, description="read answers as they are made")
 
+    @field_validator("adapter_body", "base_body")
+    @classmethod
+    def _refuse_secret(cls, body: dict[str, Any] | None) -> dict[str, Any] | None:
+        if name := _secret_in(body or {}):
+            raise ValueError(f"{name} would be shown by reports; put a key in LLMBENCH_API_KEY or server.headers")
+        return body
+
     @field_validator("headers")
     @classmethod
     def _refuse_key(cls, headers: dict[str, str]) -> dict[str, str]:
@@ -206,6 +216,16 @@ class ServerSettings(_Section):
     @field_serializer("headers")
     def _mask(self, headers: dict[str, str]) -> dict[str, str]:
         return dict.fromkeys(headers, "***")
+
+
+def _secret_in(body: Mapping[str, Any]) -> str | None:
+    """The first key of a body, or inside it, that holds a secret."""
+    for name, value in body.items():
+        if _SECRET.search(name.replace("-", "_")):
+            return name
+        if isinstance(value, dict) and (found := _secret_in(value)):
+            return found
+    return None
 
 
 class TargetSettings(_Section):

@@ -86,6 +86,7 @@ def test_nobody_at_the_address_is_exit_code_3(limits: LimitsProject) -> None:
 def test_an_unknown_model_and_a_refused_key_are_exit_code_3(limits: LimitsProject, server: FakeChatServer) -> None:
     (limits.path / "conftest.py").unlink()
     asked = ("-m", "autotune", "--llmbench-server", server.url)
+    server.listing = {"data": [{"id": "smol", "owned_by": "vllm"}]}
     assert_one_message(limits.run(*asked, "--llmbench-server-model", "large"), '*has no model *large*serves "smol"*', 3)
     server.status = 401
     assert_one_message(limits.run(*asked), f"*{server.url}*LLMBENCH_API_KEY*", 3)

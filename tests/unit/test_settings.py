@@ -159,6 +159,11 @@ FILE_FAULTS = [
         "benchmark:\n  categories:\n    - a\n    - 3",
         's:4: benchmark.categories: ["a", 3] is not valid; give a list of texts or null',
     ),
+    ("server:\n  base_body: {api_key: s3cret}", "s:2: server.base_body: api_key would be shown by reports"),
+    (
+        "server:\n  adapter_body: {extra_headers: {X-Api-Key: s3cret}}",
+        "s:2: server.adapter_body: X-Api-Key would be shown by reports",
+    ),
     ("server:\n  headers: {authorization: s3cret}", "s:2: server.headers: a key has no place in settings"),
     ("server:\n  headers: Bearer s3cret", "s:2: server.headers: its value is not valid; give a mapping"),
 ]

@@ -125,7 +125,7 @@ class FoundLimits:
     def _lines(self) -> list[dict[str, Any]]:
         if self._shared is None or not self._shared.exists():
             return []
-        return [json.loads(line) for line in self._shared.read_text(encoding="utf-8").splitlines()]
+        return [json.loads(line) for line in self._shared.read_bytes().splitlines()]  # text has more line ends
 
 
 def _document(known: Sequence[FoundLimit], *, alone: bool) -> TargetReport:

@@ -81,12 +81,16 @@ async def temperature_grid(
     and corrected for all comparisons (Holm). `progress` is told (temperature, answers so far, answers wanted).
 
     Raises:
-        UsageError: no metric of quality is switched on, or there is no case.
+        UsageError: no metric of quality is switched on, there is no case, or requests have a temperature of their own.
         ServerError: the server cannot be asked, or no case was answered.
     """
     quality = [name for name, metric in metrics.metrics.items() if not metric.pair and metric.unit not in _TIMED]
     if not quality or not cases:
         raise UsageError("a temperature is chosen by the quality of answers: switch on a metric, and give cases")
+    if "temperature" in (settings.server.base_body or {}):
+        raise UsageError(
+            "server.base_body sets temperature, so that no other is asked for; take it out first"
+        )
     grid = sorted(set(settings.load.temperatures))
     in_use = settings.generation.temperature if settings.generation.temperature in grid else grid[0]
     stop = threading.Event()

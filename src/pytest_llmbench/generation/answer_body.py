@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
 
 from pytest_llmbench.generation.chat_answer import Answer, BrokenAnswerError, ReportedError, error_text
@@ -21,8 +21,12 @@ _LONGEST_FIELD = 6
 _DECODER = json.JSONDecoder()  # `json.loads` without its checks of each call: a load generator decodes every token
 
 
-async def read_body(chunks: AsyncIterator[bytes], answer: Answer, *, typed_stream: bool = True) -> None:
+async def read_body(
+    chunks: AsyncIterator[bytes], answer: Answer, *, typed_stream: bool = True, charset: str = "utf-8"
+) -> None:
     """Read a body into `answer`: events where it begins as a stream does, whatever its type, else one document.
+
+    Events are in UTF-8; documents are in `charset`, which the server tells.
 
     Raises:
         ReportedError: the server says that it failed.
@@ -34,18 +38,18 @@ async def read_body(chunks: AsyncIterator[bytes], answer: Answer, *, typed_strea
         if (form := _form(head, typed_stream=typed_stream)) is not None:
             break
     if form == "whole" or (form is None and not typed_stream):
-        read_whole(head + b"".join([chunk async for chunk in chunks]), answer)
+        read_whole(head + b"".join([chunk async for chunk in chunks]), answer, charset)
     else:
         await _read_stream(head.removeprefix(_BOM), chunks, answer)
 
 
-def read_whole(body: bytes, answer: Answer) -> None:
+def read_whole(body: bytes, answer: Answer, charset: str = "utf-8") -> None:
     """Read a JSON body into `answer`.
 
     Raises:
         BrokenAnswerError: the body is not a chat completion.
     """
-    text = body.removeprefix(_BOM).decode("utf-8", errors="replace").strip()
+    text = body.removeprefix(_BOM).decode(charset, errors="replace").strip()
     if not text:
         raise BrokenAnswerError("the answer is empty")
     answer.add_whole(_json_object(text))
@@ -99,12 +103,22 @@ def _take_in(events: Iterator[tuple[str, str]], answer: Answer) -> bool:
         text = data.strip()
         if name == ERROR:
             raise ReportedError(f"the server reports: {_reported(text)}")
-        if text == _DONE:
-            answer.end()
-            break
-        if text and (not name or text.startswith("{")):
-            answer.add_chunk(_json_object(text))
+        for value in _values(text):
+            if value == _DONE:
+                answer.end()
+                return True
+            if not name or value.startswith("{"):
+                answer.add_chunk(_json_object(value))
     return answer.complete
+
+
+def _values(text: str) -> Iterable[str]:
+    """What one event says: one value, or one a line from servers that write no blank line between events."""
+    if "\n" not in text:
+        return (text,) if text else ()
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    each_alone = all(line == _DONE or (line[0] == "{" and line[-1] == "}") for line in lines)
+    return lines if each_alone else (text,)
 
 
 def _reported(text: str) -> str:
@@ -117,7 +131,7 @@ def _reported(text: str) -> str:
 def _json_object(text: str) -> dict[str, Any]:
     try:
         value, end = _DECODER.raw_decode(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # JSON may be nested deeper than Python reads
         raise BrokenAnswerError(f"the server sent broken JSON: {text[:100]!r}") from error
     if end < len(text):
         raise BrokenAnswerError(f"the server sent more than one JSON value: {text[:100]!r}")

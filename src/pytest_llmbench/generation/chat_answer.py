@@ -8,9 +8,12 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_llmbench.generation.message_parts import ToolCalls, said_in
+from pytest_llmbench.generation.message_parts import ToolCalls, said_in, whole_characters
 from pytest_llmbench.generation.visible_text import VisibleText
 from pytest_llmbench.models.reasoning import split_reasoning
+
+_LEAST_ERROR = 400  # the statuses of HTTP, which some servers repeat in an event of a stream that has begun well
+_NO_REASON = ("", "null", "none")
 
 
 class BrokenAnswerError(Exception):
@@ -50,13 +53,13 @@ class Answer:
         """The answer without what was thought before it; its tool calls where they are all there is."""
         answer = split_reasoning(self.content).answer
         untouched = answer == self.content.strip()
-        return (self.content if untouched else answer) or self.calls.text
+        return whole_characters((self.content if untouched else answer) or self.calls.text)
 
     @property
     def reasoning(self) -> str | None:
         """What was thought, in fields of its own or inside the content; None where nothing was."""
         thoughts = (self.thoughts.strip(), split_reasoning(self.content).reasoning)
-        return "\n\n".join(filter(None, thoughts)) or None
+        return whole_characters("\n\n".join(filter(None, thoughts))) or None
 
     @property
     def complete(self) -> bool:
@@ -67,6 +70,19 @@ class Answer:
     def deltas(self) -> int:
         """How many events carried text."""
         return len(self.token_times)
+
+    @property
+    def counted(self) -> bool:
+        """Whether `tokens` are the events that carried text, since the server told no number that can be true."""
+        return self.deltas > 0 and not self.completion_tokens
+
+    @property
+    def tokens(self) -> int | None:
+        """How many tokens were made, thoughts included; None when nobody can tell."""
+        if self.counted:
+            return self.deltas
+        untrue = self.completion_tokens == 0 and (self.content or self.thoughts or self.calls.text)
+        return None if untrue else self.completion_tokens
 
     @property
     def first_at(self) -> float | None:
@@ -118,28 +134,33 @@ class Answer:
         """Hear of each visible piece. Nobody listens here."""
 
     def _choice(self, event: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """The first choice of an event whose other facts are kept; None when there is none."""
-        if event.get("error") or event.get("object") == "error":
+        """The first answer's part of an event whose other facts are kept; None when there is none.
+
+        Who asks for several answers gets them mixed in one stream, told apart by `index`.
+        """
+        if _reports_failure(event):
             raise ReportedError(f"the server reports: {error_text(event)}")
         if isinstance(usage := event.get("usage"), dict):
             self.prompt_tokens = _count(usage.get("prompt_tokens"), self.prompt_tokens)
             self.completion_tokens = _count(usage.get("completion_tokens"), self.completion_tokens)
-        self.fingerprint = event.get("system_fingerprint") or self.fingerprint
+        if isinstance(fingerprint := event.get("system_fingerprint"), str):
+            self.fingerprint = fingerprint
         choices = event.get("choices")
         if not choices:
             return None
-        if not isinstance(choices, list) or not isinstance(choices[0], dict):
+        if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
             raise _no_completion(event)
-        choice: dict[str, Any] = choices[0]
-        return choice
+        return next((choice for choice in choices if not choice.get("index")), None)
 
     def _take_in(self, choice: Mapping[str, Any], key: str, event: Mapping[str, Any]) -> bool:
         """Keep what a choice says; whether it says anything."""
         try:
             said = said_in(choice.get(key) or {})
+            if said.calls:
+                self.calls.add(said.calls)
         except (AttributeError, TypeError) as error:
             raise _no_completion(event) from error
-        if finish_reason := choice.get("finish_reason"):
+        if choice.get("finish_reason") and (finish_reason := _reason(choice["finish_reason"])):
             self.finish_reason = finish_reason
         text, thought, calls = said
         if text:
@@ -148,21 +169,38 @@ class Answer:
                 self.show(piece)
         if thought:
             self.thoughts += thought
-        if calls:
-            self.calls.add(calls)
         return bool(text or thought or calls)
 
 
 def error_text(body: object) -> str:
-    """The human part of an error body, in the forms that OpenAI, vLLM, llama.cpp and FastAPI give it."""
+    """The human part of an error body, in the forms that OpenAI, vLLM, llama.cpp, FastAPI and Gemini give it."""
+    if isinstance(body, list) and body and isinstance(body[0], dict) and body[0].get("error"):
+        body = body[0]
     while isinstance(body, dict):
         body = body.get("error") or body.get("message") or body.get("detail") or json.dumps(body)
-    return str(body)[:300]
+    return whole_characters(str(body))[:300]
 
 
 def _no_completion(event: Mapping[str, Any]) -> BrokenAnswerError:
     return BrokenAnswerError(f"not a chat completion: {json.dumps(event)[:200]}")
 
 
+def _reports_failure(event: Mapping[str, Any]) -> bool:
+    """Whether an event tells of an error: under that name, by its type, or by a status where choices are due."""
+    if event.get("error") or "error" in (event.get("object"), event.get("type")):
+        return True
+    if event.get("choices"):
+        return False
+    status = next((event[key] for key in ("status_code", "status", "code") if event.get(key) is not None), None)
+    return "detail" in event or (type(status) is int and status >= _LEAST_ERROR)
+
+
+def _reason(told: object) -> str | None:
+    """Why an answer ended; None for what only stands for nothing. SGLang's own form is an object with a type."""
+    reason = str(told.get("type", told) if isinstance(told, Mapping) else told)
+    return None if reason.casefold() in _NO_REASON else reason
+
+
 def _count(told: object, known: int | None) -> int | None:
-    return told if isinstance(told, int) else known
+    """A count of tokens; what is none, such as the -1 of some servers, leaves what is known."""
+    return told if type(told) is int and told >= 0 else known

@@ -18,8 +18,8 @@ import aiohttp
 from pytest_llmbench.errors import ServerError
 from pytest_llmbench.generation.answer_judge import Ending
 from pytest_llmbench.generation.chat_answer import Answer
-from pytest_llmbench.generation.chat_exchange import SUCCESS, Wire, noting_reuse, reason_in, without
-from pytest_llmbench.generation.refusals import Refusal, Sent, refusal, unreachable
+from pytest_llmbench.generation.chat_exchange import SUCCESS, Wire, noting_reuse, refused, without
+from pytest_llmbench.generation.refusals import Refusal, Sent, unreachable
 from pytest_llmbench.generation.retry_waits import LONGEST_WAIT_S, backoff_s
 from pytest_llmbench.generation.server_address import chat_url
 from pytest_llmbench.generation.server_pages import Page
@@ -89,8 +89,8 @@ class ChatClient:
         try:
             async with self._session.get(url, timeout=limit, allow_redirects=False, headers=_ALONE) as response:
                 text = await response.text(errors="replace")
-                refused = self._refused(sent, response, text)
-                return Page(sent, response.status, text, response.headers.get("Server"), refused)
+                why = None if response.status in SUCCESS else refused(sent, response, text, self._headers)
+                return Page(sent, response.status, text, response.headers.get("Server"), why)
         except (aiohttp.ClientError, TimeoutError) as error:
             if isinstance(error, aiohttp.ClientError) and (lost := unreachable(error)):
                 raise ServerError(f"{self.url}: {lost.reason}; {lost.advice}") from error
@@ -127,12 +127,6 @@ class ChatClient:
     async def close(self) -> None:
         """Close the connections."""
         await self._session.close()
-
-    def _refused(self, sent: Sent, response: aiohttp.ClientResponse, text: str) -> Refusal | None:
-        if response.status in SUCCESS:
-            return None
-        reason = without(reason_in(text, response.reason), self._headers)
-        return refusal(response.status, reason, sent, response.headers)
 
     def _raise_fatal(self, ending: Ending, attempts: int) -> None:
         if ending.lost == "unreachable":
@@ -171,15 +165,14 @@ def _with_tries(ending: Ending, attempts: int, waited_s: float) -> str:
 
 
 def _reply(answer: Answer, ending: Ending, started: float) -> Reply:
-    counted = answer.completion_tokens is None and answer.deltas > 0
     return Reply(
         text=answer.text.strip(),
         finish=ending.finish,
         latency_s=ending.ended_at - started,
         first_token_s=None if answer.first_at is None else answer.first_at - started,
         prompt_tokens=answer.prompt_tokens,
-        completion_tokens=answer.deltas if counted else answer.completion_tokens,
-        tokens_counted=counted and ending.finish in ("stop", "length"),
+        completion_tokens=answer.tokens,
+        tokens_counted=answer.counted and ending.finish in ("stop", "length"),
         fingerprint=answer.fingerprint,
         error=ending.error,
         reasoning=answer.reasoning,

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import dataclasses
 import json
+import re
+import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +20,8 @@ from pytest_llmbench.generation.refusals import Refusal, Sent, refusal
 
 SUCCESS = range(200, 300)
 _EVENT_STREAM = "text/event-stream"
-_SHORTEST_SECRET = 8
+_SHORTEST_SECRET = 6
+_SCHEME = re.compile(r"(?:bearer|basic|token|key|api-?key) ", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,12 +53,20 @@ class Wire:
         posted = self.session.post(self.url, json=body, trace_request_ctx=progress, allow_redirects=False)
         async with posted as response:
             if response.status not in SUCCESS:
-                reason = without(await reason_of(response), self.headers)
-                return refusal(response.status, reason, Sent("POST", self.url, body), response.headers)
+                text = await response.text(errors="replace")
+                return refused(Sent("POST", self.url, body), response, text, self.headers)
             progress.begun = True
             typed = bool(body.get("stream")) or response.content_type == _EVENT_STREAM
-            await read_body(response.content.iter_any(), answer, typed_stream=typed)
+            await read_body(response.content.iter_any(), answer, typed_stream=typed, charset=_known(response.charset))
             return None
+
+
+def _known(charset: str | None) -> str:
+    """The charset that a server tells, else that of JSON: also where it tells none that exists."""
+    try:
+        return codecs.lookup(charset or "utf-8").name
+    except LookupError:
+        return "utf-8"
 
 
 def noting_reuse() -> aiohttp.TraceConfig:
@@ -62,11 +74,6 @@ def noting_reuse() -> aiohttp.TraceConfig:
     trace = aiohttp.TraceConfig()
     trace.on_connection_reuseconn.append(_note_reuse)
     return trace
-
-
-async def reason_of(response: aiohttp.ClientResponse) -> str:
-    """The human part of an error answer."""
-    return reason_in(await response.text(errors="replace"), response.reason)
 
 
 def reason_in(text: str, phrase: str | None = None) -> str:
@@ -77,12 +84,22 @@ def reason_in(text: str, phrase: str | None = None) -> str:
         return text.strip()[:300] or phrase or "no reason given"
 
 
+def refused(sent: Sent, response: aiohttp.ClientResponse, text: str, headers: Mapping[str, str]) -> Refusal:
+    """What a refusal with this body means. `headers` are the request's, whose secrets are told to nobody."""
+    told = {name: without(value, headers) for name, value in response.headers.items()}
+    return refusal(response.status, without(reason_in(text, response.reason), headers), sent, told)
+
+
 def without(text: str, headers: Mapping[str, str]) -> str:
-    """The text without the secrets of the request's headers, which some servers echo."""
+    """The text without the secrets of the request's headers, which some servers echo.
+
+    The first half of a secret is one already: texts are cut, and some servers echo no more than the beginning.
+    """
     for value in headers.values():
-        secret = value.removeprefix("Bearer ")
-        if len(secret) >= _SHORTEST_SECRET:
-            text = text.replace(secret, "***")
+        secret = _SCHEME.sub("", value)
+        for shown in (secret, urllib.parse.quote(secret, safe="")):
+            for length in range(len(shown), max(_SHORTEST_SECRET, (len(shown) + 1) // 2) - 1, -1):
+                text = text.replace(shown[:length], "***")
     return text
 
 

@@ -39,6 +39,9 @@ _VERSIONS: Mapping[str, tuple[tuple[str, str], ...]] = {
 }
 """Where each engine tells its version: a page, and the key of its JSON."""
 
+_LISTING = frozenset(("vLLM", "llama.cpp", "SGLang", "Ollama", "LM Studio", "TGI"))
+"""Engines whose `/v1/models` holds every name that they answer to, or none but those that they should answer to."""
+
 Get = Callable[[str], Awaitable[tuple[int, Any]]]
 """Status and JSON body of a path of the server; (0, None) when it does not answer."""
 
@@ -49,6 +52,11 @@ class Engine(NamedTuple):
     name: str | None
     version: str | None = None
     software: str | None = None
+
+    @property
+    def lists_all(self) -> bool:
+        """Whether a model that it does not list is not served."""
+        return self.name in _LISTING
 
     @property
     def text(self) -> str | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 _THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking")
 """DeepSeek, vLLM, SGLang and llama.cpp; OpenRouter, Ollama and newer vLLM; Ollama's own. Some send the same in two."""
 
+_HALF = re.compile("[\ud800-\udfff]")
 _THOUGHT_TYPES = ("thinking", "reasoning")
 _NOTHING: Sequence[Mapping[str, Any]] = ()
 
@@ -40,6 +42,13 @@ def said_in(message: Mapping[str, Any]) -> Said:
     if function := message.get("function_call"):
         calls = [{"function": function}]
     return Said(content or _text_of(message.get("refusal")), thought, calls)
+
+
+def whole_characters(text: str) -> str:
+    """The text as one that can be written: halves of a character that came in two events are one, others are U+FFFD."""
+    if text.isascii() or not _HALF.search(text):
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 class ToolCalls:

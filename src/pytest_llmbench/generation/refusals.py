@@ -24,7 +24,21 @@ _REFUSED_KEY = re.compile(
     r"not accepted|not available|extra|forbidden|deprecated|removed|disabled|instead|use max_completion_tokens"
 )
 _TOO_MUCH = re.compile(r"too (?:large|long|high|big)|exceed|context length|at most|less than|greater than")
+_KEY_REFUSED = re.compile(
+    r"no connected db|"  # what LiteLLM without a database says to every key that is not its own
+    r"(?:invalid|incorrect|missing|expired|wrong|no|provide|valid) (?:\w+ ){0,3}api[ _-]?key|"
+    r"api[ _-]?key (?:\w+ ){0,3}(?:invalid|not valid|incorrect|missing|expired|required|not found)|"
+    r"authentication (?:failed|error|required)|unauthori[sz]ed"
+)
+_MODEL_REFUSED = re.compile(
+    r"(?:invalid|unknown|no such|unrecogni[sz]ed) model\b|"
+    r"\bmodel\b[^.]*\b(?:not found|not exist|not served|not loaded)\b"
+)
+_SAYS_NOTHING = ("internal server error", "no reason given")
 _SYSTEM_ROLE = re.compile(r"system (?:role|message|prompt|instruction)|role[^.]*system|system[^.]*role|must alternate")
+_SET_KEY = "set the server's key in LLMBENCH_API_KEY"
+_CHECK_KEY = "and if it wants a key, set LLMBENCH_API_KEY"
+_CHECK_MODEL = "check the model's name (--llmbench-server-model)"
 _OWN_SETTINGS: Mapping[str, str] = {
     "chat_template_kwargs": "empty model.template_arguments, or set server.base_body: {chat_template_kwargs: null}",
     "stream": "set server.stream: false",
@@ -68,9 +82,11 @@ def refusal(status: int, reason: str, sent: Sent, headers: Mapping[str, str]) ->
     if status in _OF_THE_SERVER:
         return Refusal(told, "server", _about_server(status, sent))
     if status in _PASSING or status >= _FAULT:
-        loading = "it may still be loading its model; try again when it is ready" if status in _LOADING else ""
-        return Refusal(told, "passing", loading, retry_after_s(headers.get("Retry-After")))
-    return Refusal(told, "question", about_question(reason, sent.body))
+        return Refusal(told, "passing", _about_fault(status, reason), retry_after_s(headers.get("Retry-After")))
+    if advice := about_question(reason, sent.body):
+        return Refusal(told, "question", advice)
+    everywhere = _about_all_questions(reason)
+    return Refusal(told, "server" if everywhere else "question", everywhere)
 
 
 def about_question(reason: str, body: Mapping[str, Any]) -> str:
@@ -110,14 +126,37 @@ def unreachable(error: aiohttp.ClientError) -> NoConnection | None:
 def _about_redirect(sent: Sent, location: str | None) -> str:
     if not location:
         return "it redirects without saying where; check --llmbench-server"
-    target = urllib.parse.urljoin(sent.url, location)
+    target = _without_secrets(urllib.parse.urljoin(sent.url, location), urllib.parse.urlsplit(sent.url).query)
     root = re.sub(r"/(?:chat/completions|models)/?(?=\?|$)", "", target)
     return f"it redirects to {target}, where nothing was sent; if that is the server, set server.url: {root}"
 
 
+def _without_secrets(url: str, known_query: str) -> str:
+    """The URL without a login, or a query that was not asked: pages to log in get tokens there."""
+    parts = urllib.parse.urlsplit(url)
+    query = parts.query if parts.query == known_query else ""
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query=query, fragment="").geturl()
+
+
+def _about_fault(status: int, reason: str) -> str:
+    if status in _LOADING:
+        return "it may still be loading its model; try again when it is ready"
+    if reason.casefold().strip() in _SAYS_NOTHING:  # a model or a key that is not known ends so in some servers
+        return f"its log tells why; {_CHECK_MODEL}, {_CHECK_KEY}"
+    return ""
+
+
+def _about_all_questions(reason: str) -> str:
+    """What to change where a status that is of this question tells of what every question carries; else empty."""
+    text = reason.casefold()
+    if _KEY_REFUSED.search(text):
+        return _SET_KEY
+    return _CHECK_MODEL if _MODEL_REFUSED.search(text) else ""
+
+
 def _about_server(status: int, sent: Sent) -> str:
     if status in (401, 403):
-        return "set the server's key in LLMBENCH_API_KEY"
+        return _SET_KEY
     if status in (404, 410):
         given = "" if re.search(r"/v\d", sent.url) else "; a path is used as it is given, and many APIs' ends in /v1"
         return f"check --llmbench-server and --llmbench-server-model: asked was {sent}{given}"

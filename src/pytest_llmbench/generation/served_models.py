@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import json
+import logging
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,6 +16,7 @@ from pytest_llmbench.records import BASE, FINETUNED
 if TYPE_CHECKING:
     from pytest_llmbench.settings import ServerSettings
 
+_LOG = logging.getLogger("pytest_llmbench")
 _LATEST = ":latest"
 _LORA = re.compile(r"lora:(?P<id>\d+)(?:=(?P<scale>[0-9.]+))?")
 _LASTING_KEYS = ("id", "root", "parent", "owned_by", "max_model_len", "meta")
@@ -83,8 +85,14 @@ def listed_models(body: Any) -> dict[str, Mapping[str, Any]]:
     return models
 
 
-def with_models(wanted: Mapping[str, Target], listed: Mapping[str, Mapping[str, Any]], url: str) -> dict[str, Target]:
+def with_models(
+    wanted: Mapping[str, Target], listed: Mapping[str, Mapping[str, Any]], url: str, *, all_listed: bool
+) -> dict[str, Target]:
     """The targets with their model names filled in, and checked against what the server lists.
+
+    `all_listed` tells that the engine is known to list whatever it serves. Elsewhere the list says little:
+    `transformers serve` lists what happens to lie in its cache, gateways only a part. A name that is missing there is
+    asked for all the same, which is announced, and the server's own refusal decides.
 
     Raises:
         ServerError: a name that the server does not list, or no name where it lists several models or none.
@@ -97,7 +105,11 @@ def with_models(wanted: Mapping[str, Target], listed: Mapping[str, Mapping[str, 
     for variant, target in wanted.items():
         name = default if target.model is None else served_name(target.model, listed)
         if listed and name is None:
-            raise ServerError(f"{url}: has no model '{target.model}' for '{variant}'; it serves {_names(listed)}")
+            if all_listed:
+                raise ServerError(f"{url}: has no model '{target.model}' for '{variant}'; it serves {_names(listed)}")
+            _LOG.warning(
+                "%s", f"{url}: does not list '{target.model}', only {_names(listed)}; it is asked all the same"
+            )
         filled[variant] = dataclasses.replace(target, model=name or target.model)
     return filled
 

@@ -153,7 +153,7 @@ class ServerBackend:
         reached = await reach(self._client, _OPEN_TIMEOUT_S, named=named)
         self._url, self._loras = reached.url, dict(reached.loras or {})
         self._engine: Engine = await engine_behind(self._client, reached)
-        self._targets = with_models(self._targets, reached.models, self._url)
+        self._targets = with_models(self._targets, reached.models, self._url, all_listed=self._engine.lists_all)
         self._served = {
             target.model: reached.models[target.model]
             for target in self._targets.values()

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pytest_llmbench.errors import UsageError
 
 _CHAT = "/chat/completions"
-_VERSION = re.compile(r"/v\d\w*(?=/|$)")
-_PAGES = re.compile(r"(?<=/)(?P<version>v\d\w*)/(?:completions|models|responses|embeddings|chat)$")
-_SECRET = re.compile(r"key|token|secret|password|signature|^sig$", re.IGNORECASE)
+_VERSION = re.compile(r"/v\d\w*(?=/|$)", re.IGNORECASE)
+_PAGES = re.compile(r"(?<=/)(?P<version>v\d\w*)/(?:completions|models|responses|embeddings|chat)$", re.IGNORECASE)
+_SECRET = re.compile(r"key|token|secret|passw|pwd|auth|credential|signature|^(?:sig|code)$", re.IGNORECASE)
 
 
 def api_url(url: str | None) -> str:

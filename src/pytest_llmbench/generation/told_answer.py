@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pytest_llmbench.generation.chat_answer import Answer
+from pytest_llmbench.generation.message_parts import whole_characters
 
 
 class ToldAnswer(Answer):
@@ -18,7 +19,7 @@ class ToldAnswer(Answer):
     def show(self, piece: str) -> None:
         """Tell a piece."""
         self._silent = False
-        self._told(piece)
+        self._told(whole_characters(piece))
 
     def tell_rest(self) -> None:
         """Tell what only the whole answer shows: one that looked like a mark to its end, or tool calls."""

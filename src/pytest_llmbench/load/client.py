@@ -100,7 +100,6 @@ class Call:
     def glimpse(self, origin: float, now: float) -> Request:
         """As `record`, without the times between tokens: quick enough to ask again and again."""
         answer = self.answer
-        counted = answer.completion_tokens is None and answer.deltas > 0
         ended = self.ended or answer.ended_at or now  # what a server sends after an answer's end is not waited for
         return Request(
             user=self.user,
@@ -109,8 +108,8 @@ class Call:
             first_reasoning_s=_since(origin, answer.first_at) if _reasoned(answer) else None,
             first_token_s=_since(origin, answer.first_visible_at),
             ended_s=ended - origin,
-            tokens=answer.deltas if counted else answer.completion_tokens,
-            tokens_counted=counted,
+            tokens=answer.tokens,
+            tokens_counted=answer.counted,
             finish=self.finish,
             error=self.error,
             prompt_tokens=answer.prompt_tokens,

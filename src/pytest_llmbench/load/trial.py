@@ -222,7 +222,8 @@ class LoadTest:
         body, model = self.server.body, self.server.body.get("model")
         reached = await reach(self._control, _OPEN_TIMEOUT_S, named=model is not None)
         self.engine: Engine = await engine_behind(self._control, reached)
-        named = with_models({BASE: Target(model, {})}, reached.models, reached.url)[BASE]
+        wanted, all_listed = {BASE: Target(model, {})}, self.engine.lists_all
+        named = with_models(wanted, reached.models, reached.url, all_listed=all_listed)[BASE]
         switched = with_loras(body, reached.loras, reached.url, as_started=True) if reached.loras is not None else body
         server = dataclasses.replace(self.server, url=reached.url, body={**switched, "model": named.model})
         self.presence = Presence(self._control, server.standing, lists_models=reached.models_page.refused is None)

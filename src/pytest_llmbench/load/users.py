@@ -8,6 +8,7 @@ import dataclasses
 import itertools
 import math
 import random
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from typing import Any, Literal
@@ -180,9 +181,18 @@ class Crowd:
         return call
 
     async def _think(self, call: Call) -> None:
+        await asyncio.sleep(self.pause_s(call, time.monotonic()))
+
+    def pause_s(self, call: Call, now: float) -> float:
+        """How long its user waits from now on before asking again.
+
+        People read from an answer's end on, and do not wait for a stream that the server leaves open after it: else
+        such a server would be asked less than it is in earnest.
+        """
         habits = self._habits
-        pause_s = habits.cooldown_s * (1 + habits.jitter * self._random.uniform(-1, 1))
-        await asyncio.sleep(max(pause_s, self._patience_s(call)))
+        cooldown_s = habits.cooldown_s * (1 + habits.jitter * self._random.uniform(-1, 1))
+        ended = now if call.ended is None else call.ended
+        return max(cooldown_s - (now - ended), self._patience_s(call))
 
     def _patience_s(self, call: Call) -> float:
         """The least pause after this message: what the server asked for, and longer each time it fails again."""

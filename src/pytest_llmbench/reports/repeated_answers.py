@@ -18,16 +18,25 @@ def repeated_answers(document: Mapping[str, Any], say: Words) -> Iterator[str]:
 
     Said where that is no chance: of five cases or more with answers of some length, sampled at a temperature above 0.
     """
-    generation = (document["metadata"].get("settings") or {}).get("generation") or {}
-    temperature = generation.get("temperature") or 0.0
-    if not generation.get("do_sample") or temperature <= 0:
-        return
     for variant in document["metadata"].get("variants") or ():
+        temperature = _temperature(document["metadata"], variant)
+        if temperature <= 0:
+            continue
         repeated = [texts for texts in _texts(document, variant).values() if len(texts) > 1]
         telling = [texts for texts in repeated if min(map(len, texts)) >= _LEAST_CHARACTERS]
         if len(telling) >= _LEAST_CASES and all(len(set(texts)) == 1 for texts in repeated):
             shown = f"{temperature:g}".replace(".", say("decimal_mark"))
             yield say("copied_epochs", variant=variant, cases=len(repeated), temperature=shown)
+
+
+def _temperature(metadata: Mapping[str, Any], variant: str) -> float:
+    """The temperature that a variant was asked at: a server by its requests, whose bodies have the last word."""
+    sent = ((metadata.get("backend") or {}).get("requests") or {}).get(variant)
+    if sent is None:
+        generation = (metadata.get("settings") or {}).get("generation") or {}
+        return float(generation.get("temperature") or 0.0) if generation.get("do_sample") else 0.0
+    temperature = sent.get("temperature")
+    return float(temperature) if isinstance(temperature, int | float) else 0.0
 
 
 def _texts(document: Mapping[str, Any], variant: str) -> Mapping[str, Sequence[str]]:

@@ -124,11 +124,13 @@ class _Session:
         return answers
 
     async def _model(self, client: Any, model: str | None) -> str:
+        from pytest_llmbench.generation.engines import engine_behind
         from pytest_llmbench.generation.served_models import Target, with_models
         from pytest_llmbench.generation.server_pages import reach
 
         reached = await reach(client, _OPEN_TIMEOUT_S, named=model is not None)
-        target = with_models({"base": Target(model, {})}, reached.models, reached.url)["base"]
+        engine, wanted = await engine_behind(client, reached), {"base": Target(model, {})}
+        target = with_models(wanted, reached.models, reached.url, all_listed=engine.lists_all)["base"]
         return str(target.model)
 
     async def _answer(self, client: Any, assignment: Assignment, model: str) -> str | None:

@@ -105,6 +105,17 @@ def test_without_a_metric_of_quality_there_is_nothing_to_choose_by(server: FakeC
         asyncio.run(temperature_grid(settings_for(server.url), CASES, default_metrics(off, VOCABULARY)))
 
 
+@pytest.mark.parametrize("temperature", [0.2, None])
+def test_requests_with_a_temperature_of_their_own_give_no_grid(
+    server: FakeChatServer, temperature: float | None
+) -> None:
+    settings = settings_for(server.url)
+    body = settings.server.model_copy(update={"base_body": {"temperature": temperature}})
+    with pytest.raises(UsageError, match=r"server\.base_body sets temperature"):
+        asyncio.run(temperature_grid(settings.model_copy(update={"server": body}), CASES, METRICS))
+    assert server.bodies == []
+
+
 def test_a_cancelled_grid_asks_nothing_more(server: FakeChatServer) -> None:
     async def cancel_after_a_few() -> None:
         few = asyncio.Event()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import time
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
@@ -56,11 +57,25 @@ def message(finish: str | None = "stop", **keys: Any) -> dict[str, Any]:
     return {"choices": [{"message": keys, "finish_reason": finish}], "usage": {"completion_tokens": 2}}
 
 
+def message_of_calls(calls: list[Any]) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": {"tool_calls": calls}, "finish_reason": None}]}
+
+
 def lines(end: bytes, *parts: bytes) -> Behaviour:
     return streaming(b"".join(parts).replace(b"\n", end))
 
 
-def ended(reason: str | None, **made: Any) -> Row:
+def using(**usage: Any) -> bytes:
+    return event({"choices": [], "usage": usage})
+
+
+def of_several(*choices: tuple[int, str | None, str | None]) -> bytes:
+    """One event with parts of several answers: index, text and finish reason of each."""
+    parts = [{"index": index, "delta": {"content": text}, "finish_reason": end} for index, text, end in choices]
+    return event({"choices": parts})
+
+
+def ended(reason: Any, **made: Any) -> Row:
     return Row(streaming(*OUI, chunk(finish=reason), USAGE, DONE), Made(**made))
 
 
@@ -110,6 +125,38 @@ TABLE = {
     "parts": Row(streaming(delta(content=[THINKING_PART]), delta(content=[TEXT_PART]), *END), THOUGHT),
     "parts-whole": Row(whole(**message(content=[THINKING_PART, TEXT_PART])), THOUGHT, stream=False),
     "parts-of-strings": Row(whole(**message(content=["ou", {"type": "output_text", "text": "i"}])), stream=False),
+    "no-blank-lines": Row(lines(b"\n", b"".join((*OUI, *END)).replace(b"\n\n", b"\n") + b"\n\n")),
+    "index-null": Row(streaming(event({"choices": [{"index": None, "delta": {"content": "oui"}}]}), *END)),
+    "finish-reason-as-a-word-for-none": Row(streaming(chunk("ou", "null"), chunk("i", "none"), *END)),
+    "finish-reason-twice": Row(streaming(*OUI, chunk(finish="stop"), chunk(finish="stop"), USAGE, DONE)),
+    "finish-reason-as-an-object": ended({"type": "stop", "matched": 2}),
+    "fingerprint-that-is-no-text": Row(streaming(chunk("oui", system_fingerprint=["x"]), *END)),
+    "halves-of-a-character": Row(streaming(chunk("\ud83d"), chunk("\ude00"), *END), Made(text="\N{GRINNING FACE}")),
+    "half-a-character": Row(streaming(chunk("oui"), chunk("\ud83d", "stop"), USAGE, DONE), Made(text="oui\ufffd")),
+    "latin-1": Row(
+        streaming(json.dumps(message(content="\xe9t\xe9"), ensure_ascii=False).encode("latin-1"),
+                  content_type="application/json; charset=latin-1"), Made(text="\xe9t\xe9"), stream=False),
+    "charset-that-is-none": Row(
+        streaming(json.dumps(message(content="oui")).encode(), content_type="application/json; charset=x"),
+        stream=False),
+    # several answers were asked for: the first one counts, whole
+    "two-answers": Row(streaming(chunk("ou"), of_several((1, "non", "stop")), chunk("i"), *END)),
+    "two-answers-second-first": Row(streaming(of_several((1, "no", None), (0, "oui", None)), *END)),
+    "two-answers-one-given-up": Row(streaming(*OUI, of_several((1, None, "abort")), *END)),
+    "two-answers-first-given-up": Row(
+        streaming(*OUI, of_several((0, None, "abort")), of_several((1, "n", "stop")), USAGE, DONE),
+        failed(GAVE_UP + "'abort')"),
+    ),
+    # a number of tokens that cannot be true is none
+    "usage-of-zero": Row(streaming(*OUI, chunk(finish="stop"), using(completion_tokens=0), DONE)),
+    "usage-below-zero": Row(streaming(*OUI, chunk(finish="stop"), using(completion_tokens=-1), DONE)),
+    "usage-as-text": Row(streaming(*OUI, chunk(finish="stop"), using(completion_tokens="9"), DONE)),
+    "usage-null": Row(streaming(*OUI, chunk(finish="stop"), using(completion_tokens=None), DONE)),
+    "usage-growing": Row(streaming(
+        chunk("ou", usage={"completion_tokens": 0}), chunk("i", usage={"completion_tokens": 1}), *END)),
+    "usage-of-zero-whole": Row(
+        whole(**{**message(content="oui"), "usage": {"completion_tokens": 0}}), Made(tokens=None), stream=False
+    ),
     # what a model thinks is no answer
     "reasoning-content": Row(thinking({"reasoning_content": "hm"}, *("ou", "i")), THOUGHT),
     "reasoning": Row(thinking({"reasoning": "hm"}, "oui"), THOUGHT),
@@ -163,6 +210,19 @@ TABLE = {
                                failed("the server reports: out of memory")),
     "error-after-the-end": Row(streaming(*OUI, chunk(finish="stop"), event({"error": "out of memory"})),
                                failed("the server reports: out of memory")),
+    "error-event-by-type": Row(streaming(*OUI, event({"type": "error", "message": "out of memory"}), DONE),
+                               failed("the server reports: out of memory")),
+    "error-event-by-status": Row(streaming(*OUI, event({"code": 500, "message": "out of memory"}), DONE),
+                                 failed("the server reports: out of memory")),
+    "error-event-as-detail": Row(streaming(*OUI, event({"detail": "out of memory"}), DONE),
+                                 failed("the server reports: out of memory")),
+    "finish-reason-as-a-number": ended(7, **vars(failed(GAVE_UP + "'7')"))),
+    "calls-that-are-none": Row(streaming(*OUI, delta(tool_calls=["x"]), DONE),
+                               failed("not a chat completion: " + json.dumps(message_of_calls(["x"])))),
+    "calls-without-a-form": Row(streaming(*OUI, delta(tool_calls=[{"index": [1]}]), DONE),
+                                failed("not a chat completion: " + json.dumps(message_of_calls([{"index": [1]}])))),
+    "too-deep": Row(streaming(*OUI, b"data: " + b'{"a":' * 9999 + b"1" + b"}" * 9999 + b"\n\n"),
+                    failed("the server sent broken JSON: " + repr('{"a":' * 20))),
     "broken-json": Row(streaming(*OUI, b"data: {oops\n\n"), failed("the server sent broken JSON: '{oops'")),
     "html": Row(streaming(b"<html>", content_type="text/html"),
                 failed("the server sent broken JSON: '<html>'", "", None)),

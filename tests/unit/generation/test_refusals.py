@@ -44,6 +44,11 @@ def test_a_status_tells_whether_to_ask_again_and_whether_to_go_on(statuses: tupl
         (401, "wrong key", "set the server's key in LLMBENCH_API_KEY"),
         (404, "no model", "check --llmbench-server and --llmbench-server-model: asked was POST http://h/v1/chat/comp"),
         (405, "no", "http://h/v1/chat/completions takes no questions"),
+        (400, "No connected db.", "set the server's key in LLMBENCH_API_KEY"),
+        (400, "API key not valid. Please pass a valid API key.", "set the server's key in LLMBENCH_API_KEY"),
+        (400, "Invalid model name passed in model=nope. Call `/v1/models` ...", "(--llmbench-server-model)"),
+        (400, "The model 'nope' does not exist", "(--llmbench-server-model)"),
+        (500, "Internal Server Error", "(--llmbench-server-model), and if it wants a key, set LLMBENCH_API_KEY"),
         (503, "Loading model", "may still be loading its model"),
         (400, "System role not supported", "set model.system_role: user"),
         (400, "Conversation roles must alternate user/assistant/user/assistant/...", "set model.system_role: user"),
@@ -74,10 +79,17 @@ def test_a_refusal_says_what_to_change(status: int, reason: str, advice: str) ->
         "the prompt is too long",
         "max_tokens is too large: 128. This model supports at most 64 and larger values are not supported",
         "temperature must be a number",
+        "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens",
     ],
 )
 def test_what_is_not_known_is_not_guessed(reason: str) -> None:
     assert judged(400, reason).advice == ""
+    assert judged(500, reason).advice == ""
+
+
+@pytest.mark.parametrize("reason", ["No connected db.", "Invalid model name passed in model=nope"])
+def test_what_every_question_carries_ends_them_all(reason: str) -> None:
+    assert judged(400, reason).about == "server"
 
 
 def test_a_redirect_names_its_target_as_the_setting_to_write() -> None:
@@ -85,4 +97,7 @@ def test_a_redirect_names_its_target_as_the_setting_to_write() -> None:
     assert "redirects to https://other/v1/chat/completions, where nothing was sent" in told
     assert told.endswith("server.url: https://other/v1")
     assert judged(301, Location="/api/v1/chat/completions").advice.endswith("server.url: http://h/api/v1")
+    told = judged(302, Location="https://me:pw@login/in?token=abc#x").advice
+    assert told.startswith("it redirects to https://login/in, where")
+    assert told.endswith("server.url: https://login/in")
     assert "without saying where" in judged(302).advice

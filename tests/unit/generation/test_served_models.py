@@ -76,7 +76,7 @@ def test_an_unreadable_list_is_empty(body: object) -> None:
     ],
 )
 def test_the_only_base_that_is_served_is_the_default(entries: list[dict[str, Any]], server: dict[str, Any]) -> None:
-    filled = with_models(planned(**server), listed_models({"data": entries}), URL)
+    filled = with_models(planned(**server), listed_models({"data": entries}), URL, all_listed=True)
     assert filled[BASE].model == "qwen"
     assert {target.model for target in filled.values()} <= {"qwen", "jarvis"}
 
@@ -94,4 +94,11 @@ def test_a_model_that_is_not_served_is_an_error_with_the_choices(
     entries: list[dict[str, Any]], server: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ServerError, match=message):
-        with_models(planned(**server), listed_models({"data": entries}), URL)
+        with_models(planned(**server), listed_models({"data": entries}), URL, all_listed=True)
+
+
+def test_a_name_is_asked_for_all_the_same_where_the_list_may_be_another(caplog: pytest.LogCaptureFixture) -> None:
+    listed = listed_models({"data": [{"id": "org/other"}]})
+    filled = with_models(planned(model="/models/mine", adapter="jarvis"), listed, URL, all_listed=False)
+    assert [target.model for target in filled.values()] == ["/models/mine", "jarvis"]
+    assert "does not list '/models/mine', only \"org/other\"; it is asked all the same" in caplog.text

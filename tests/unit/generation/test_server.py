@@ -365,6 +365,25 @@ def test_secrets_stay_out_of_provenance(serve: Serve, connect: Connect, monkeypa
     assert server.headers[0]["X-Team"] == "other-secret"
 
 
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("sk-1234", "you sent sk-1234"),
+        (KEY, "x" * 285 + KEY),
+        (KEY, f"you sent {KEY[:12]}..."),
+        ("c2VjcmV0/Zm9yK2V2ZXI=", "you sent c2VjcmV0%2FZm9yK2V2ZXI%3D"),
+    ],
+)
+def test_no_half_of_a_key_is_told(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, key: str, told: str
+) -> None:
+    monkeypatch.setenv("LLMBENCH_API_KEY", key)
+    [completion] = answer(connect(serve(refusing(400, told)).url))
+    assert "***" in str(completion.error)
+    assert told[-6:].strip(".") not in str(completion.error)
+    assert key[: (len(key) + 1) // 2] not in str(completion.error)
+
+
 def test_two_models_are_two_variants_with_their_own_identity(serve: Serve, connect: Connect) -> None:
     server = serve(well(), models=("qwen", "jarvis"))
     backend = connect(server.url, adapter="jarvis")

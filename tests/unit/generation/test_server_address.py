@@ -44,6 +44,7 @@ def test_every_usual_way_to_write_the_url_is_understood(url: str) -> None:
         ("http://h/api/v1", "http://h/api/v1/chat/completions", "http://h/api/v1/models", "http://h/api/metrics"),
         ("http://h/v1beta/o/", "http://h/v1beta/o/chat/completions", "http://h/v1beta/o/models", "http://h/metrics"),
         ("http://h/chat/completions", "http://h/chat/completions", "http://h/models", "http://h/metrics"),
+        ("http://h/V1/", "http://h/V1/chat/completions", "http://h/V1/models", "http://h/metrics"),
         ("http://h/llama", "http://h/llama/chat/completions", "http://h/llama/models", "http://h/llama/metrics"),
         (f"{AZURE}/chat/completions?{DATED}", *(f"{AZURE}/{page}?{DATED}" for page in PAGES), f"{AZURE}/metrics"),
         (f"http://h/v1?{DATED}", *(f"http://h/v1/{page}?{DATED}" for page in PAGES), "http://h/metrics"),
@@ -74,7 +75,9 @@ def test_a_url_that_is_none_is_refused(url: str | None) -> None:
         api_url(url)
 
 
-@pytest.mark.parametrize("url", ["http://user:word@h", "http://h/v1?key=AIza", "http://h/v1?api-key=AIza"])
+@pytest.mark.parametrize(
+    "url", ["http://user:word@h", "http://h/v1?key=AIza", "http://h/v1?api-key=AIza", "http://h/v1?code=xy"]
+)
 def test_a_secret_has_no_place_in_a_url(url: str) -> None:
     with pytest.raises(UsageError, match="LLMBENCH_API_KEY") as raised:
         api_url(url)

@@ -144,7 +144,8 @@ class CalibratedServer:
     async def _models(self, request: web.Request) -> web.Response:
         if self._key and request.headers.get("Authorization") != f"Bearer {self._key}":
             return web.json_response({"error": {"message": "invalid key"}}, status=401)
-        return web.json_response({"data": [{"id": "calibrated"}]})
+        owner = {"owned_by": self._metrics.replace(".", "")} if self._metrics else {}
+        return web.json_response({"data": [{"id": "calibrated", **owner}]})
 
     async def _show_metrics(self, _request: web.Request) -> web.Response:
         if self._metrics is None:

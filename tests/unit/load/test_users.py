@@ -118,3 +118,14 @@ def test_visitors_do_not_wait_for_a_slow_server(serve: Serve) -> None:
 def test_habits_that_no_person_can_have_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         Habits(**wrong)
+
+
+@pytest.mark.parametrize(("since_the_end_s", "pause_s"), [(0.0, 2.0), (1.5, 0.5)])
+def test_people_cool_down_from_an_answers_end_however_long_its_stream_stays_open(
+    since_the_end_s: float, pause_s: float
+) -> None:
+    habits = Habits(cooldown_s=2.0, jitter=0.0)
+    crowd = Crowd(lambda: pytest.fail("nobody is asked"), habits, Conversations(TALK), 1.0)
+    call = Call(0, 0)
+    call.end("stop", at=100.0)
+    assert crowd.pause_s(call, 100.0 + since_the_end_s) == pause_s

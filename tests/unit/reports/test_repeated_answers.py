@@ -18,8 +18,22 @@ LONG = "Bien sûr, je monte le volume du salon de deux crans."
 EN, FR = "The epochs are copies", "Les répétitions sont des copies"
 
 
+GREEDY = {"generation": {"temperature": 0.7, "do_sample": False}}
+
+
+def sent(temperature: float | None) -> dict[str, Any]:
+    """A server that the fine-tune's requests asked for this temperature, whatever the settings say."""
+    return {"backend": "server", "requests": {"finetuned": {"temperature": temperature}}}
+
+
 def document(
-    *, cases: int = 6, epochs: int = 2, text: str = LONG, settings: Any = SAMPLED, other: str | None = None
+    *,
+    cases: int = 6,
+    epochs: int = 2,
+    text: str = LONG,
+    settings: Any = SAMPLED,
+    other: str | None = None,
+    backend: Any = None,
 ) -> dict[str, Any]:
     """A run whose fine-tune says the same in each epoch, but `other` in the last case's last; its base never does."""
     rows = []
@@ -29,7 +43,7 @@ def document(
             texts = {"base": f"{LONG} {epoch}", "finetuned": other if last and other else f"{text} {case}"}
             scores = {"relevance": dict.fromkeys(texts, 0.5)}
             rows.append(result(f"voice/{case}", scores, epoch=epoch, texts=texts))
-    return build_document(run(*rows, settings=settings), answer_chars=500)
+    return build_document(run(*rows, settings=settings, backend=backend), answer_chars=500)
 
 
 def test_every_report_tells_it_of_the_variant_that_repeats_itself_in_both_languages() -> None:
@@ -46,6 +60,11 @@ def test_every_report_tells_it_of_the_variant_that_repeats_itself_in_both_langua
     assert "base gave" not in sentence
 
 
+def test_what_requests_to_a_server_say_of_temperature_wins() -> None:
+    assert "0.9" in next(line for line in markdown(document(settings=GREEDY, backend=sent(0.9)), "en").split("\n")
+                         if EN in line)
+
+
 @pytest.mark.parametrize(
     "unlike",
     [
@@ -53,7 +72,9 @@ def test_every_report_tells_it_of_the_variant_that_repeats_itself_in_both_langua
         {"epochs": 1},
         {"cases": 4},
         {"text": "volume_up"},
-        {"settings": {"generation": {"temperature": 0.7, "do_sample": False}}},
+        {"settings": GREEDY},
+        {"backend": sent(0.0)},
+        {"backend": sent(None)},
         {"settings": {"generation": {"temperature": 0.0, "do_sample": True}}},
         {"settings": {}},
     ],
