@@ -273,7 +273,7 @@ def test_the_base_reads_the_answers_of_both_variants(loaded: LoadedModel) -> Non
 
 def test_a_base_that_writes_more_than_its_answer_is_embedded_by_the_answer_alone(loaded: LoadedModel) -> None:
     answering = backend(loaded)
-    said = Row(0, answering._prompt(CASES[0]), 0, tokens=[*_ids("<end> w20 w21")], finish="stop")  # a mark, as <think>
+    said = Row(0, answering._written(CASES[0]), 0, tokens=[*_ids("<end> w20 w21")], finish="stop")  # a mark, as <think>
     said.hidden_mean = torch.ones(32)
     done = answering._completion(CASES[0], "base", said, 1)
     assert (done.text, done.embedding) == ("w20 w21", None)
@@ -287,10 +287,10 @@ def _ids(text: str) -> list[int]:
 
 def test_identity_changes_with_what_ends_an_answer(loaded: LoadedModel) -> None:
     before = {variant: backend(loaded).identity(variant) for variant in loaded.variants}
-    loaded.tokenizer.eos_token = "w33"
+    loaded.tokenizer.eos_token_id = 33
     other = backend(loaded)
     assert all(other.identity(variant) != before[variant] for variant in loaded.variants)
-    loaded.tokenizer.eos_token = "<end>"
+    loaded.tokenizer.eos_token_id = 2
     loaded.model.get_base_model().generation_config.eos_token_id = 59
     assert backend(loaded).identity("base") != before["base"]
 

@@ -149,7 +149,7 @@ def test_a_block_is_open_where_this_very_prompt_leaves_one_open(tokenizer: Any) 
         (CHATML, "Oui.<|im_end|>", r"holds '<\|im_end\|>', which ends an answer"),
         (CHATML, "Oui. <|endoftext|> Non.", r"holds '<\|endoftext\|>', which ends an answer"),
         (IN_WORDS, "Oui. [FIN] Non.", r"holds '\[FIN\]', which ends an answer"),
-        (OPENS, "Oui.", "its prompts end in '<think>', which it does not write before this answer: switch thinking off"),
+        (OPENS, "Oui.", "its prompts end in '<think>', which it does not write before this answer"),
     ],
 )
 def test_a_row_that_would_be_learnt_as_another_is_refused(

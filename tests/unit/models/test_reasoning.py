@@ -36,13 +36,17 @@ from pytest_llmbench.models.reasoning import BLOCKS, Split, open_mark, split_rea
             True,
         ),
         (
-            "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>commentary to=functions.volume "
-            "<|constrain|>json<|message|>{}<|call|>",
-            "functions.volume {}",
+            "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>commentary to=tools.volume json<|message|>{}",
+            "tools.volume {}",
             "a",
             True,
         ),
-        (" to=functions.volume<|channel|>commentary json<|message|>{}<|call|>", "functions.volume {}", None, True),
+        (
+            " to=functions.volume<|channel|>commentary <|constrain|>json<|message|>{}<|call|>",
+            "functions.volume {}",
+            None,
+            True,
+        ),
         ("<|channel>thought\na<channel|>c", "c", "a", True),
         ("<|START_THINKING|>a<|END_THINKING|><|START_RESPONSE|>c<|END_RESPONSE|>", "c", "a", True),
         ("Bonjour <think>", "Bonjour <think>", None, True),
