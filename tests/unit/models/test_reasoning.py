@@ -36,8 +36,8 @@ from pytest_llmbench.models.reasoning import BLOCKS, Split, open_mark, split_rea
             True,
         ),
         (
-            "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>commentary to=tools.volume json<|message|>{}",
-            "tools.volume {}",
+            "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>commentary to=t.volume <|message|>{}",
+            "t.volume {}",
             "a",
             True,
         ),
