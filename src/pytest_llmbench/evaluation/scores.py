@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypedDict
 
@@ -107,8 +108,10 @@ def perplexities(losses: Mapping[str, Sequence[TextLoss]], alpha: float) -> dict
     """Each variant's perplexity over all texts, and the fine-tunes' ratios to the base's.
 
     The ratio is the exponential of the mean over the texts of the change of a token's loss, so that every text counts
-    alike and the interval is a paired one.
+    alike and the interval is a paired one. The tokens are the base's, whatever a fine-tune's own tokenizer makes of the
+    texts: cutting them into more pieces makes none of them likelier.
     """
+    losses = {variant: _per_token_of(losses[BASE], of) for variant, of in losses.items()}
     tuned = [variant for variant in losses if variant != BASE]
     rises = {
         variant: np.array(
@@ -119,6 +122,10 @@ def perplexities(losses: Mapping[str, Sequence[TextLoss]], alpha: float) -> dict
     asked = [Hypothesis(-rises[variant], np.arange(len(rises[variant])), margin=0.0) for variant in tuned]
     verdicts = dict(zip(tuned, judge(asked, "compare", alpha) if asked else [], strict=True))
     return {variant: _perplexity(of, verdicts.get(variant)) for variant, of in losses.items()}
+
+
+def _per_token_of(base: Sequence[TextLoss], losses: Sequence[TextLoss]) -> list[TextLoss]:
+    return [dataclasses.replace(one, tokens=own.tokens) for own, one in zip(base, losses, strict=True)]
 
 
 def _perplexity(losses: Sequence[TextLoss], verdict: Verdict | None) -> Perplexity:

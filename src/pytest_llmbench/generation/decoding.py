@@ -26,7 +26,7 @@ def _never(_tokens: Sequence[int]) -> bool:
     return False
 
 
-def _nothing(_tokens: Sequence[int]) -> int:
+def _nothing(_tokens: Sequence[int], _prompt: Sequence[int]) -> int:
     return 0
 
 
@@ -59,7 +59,7 @@ class Limits:
 
     `ended` tells whether the tokens so far end in a text that closes the turn. With `max_reasoning_tokens`, thinking
     and answer together may have so many more, and the answer alone `max_new_tokens`; `thought` tells how many of the
-    tokens were thinking, None while it goes on.
+    tokens after a prompt were thinking, None while it goes on.
 
     The time is the row's share of its batch's, each step divided among the rows in it: alone it is the latency, and a
     neighbour's cost, or a machine that grows busy, cuts no answer short that would have been in time alone.
@@ -70,7 +70,7 @@ class Limits:
     timeout_s: float
     ended: Callable[[Sequence[int]], bool] = _never
     max_reasoning_tokens: int = 0
-    thought: Callable[[Sequence[int]], int | None] = _nothing
+    thought: Callable[[Sequence[int], Sequence[int]], int | None] = _nothing
 
     def is_long(self, row: Row) -> bool:
         """Whether the answer is as long as it may be."""
@@ -79,7 +79,7 @@ class Limits:
         if len(row.tokens) >= self.max_new_tokens + self.max_reasoning_tokens:
             return True
         if row.thought is None:
-            row.thought = self.thought(row.tokens)
+            row.thought = self.thought(row.tokens, row.prompt)
         return row.thought is not None and len(row.tokens) - row.thought >= self.max_new_tokens
 
 

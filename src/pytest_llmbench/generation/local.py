@@ -74,6 +74,7 @@ class LocalBackend:
             "max_new_tokens": str(settings.max_new_tokens),
             "max_reasoning_tokens": str(settings.max_reasoning_tokens),
             "long_prompt": settings.long_prompt,
+            "ends": str(sorted(self._ends(variant))),
             **self._forms[variant].key,
             "libraries": _library_versions(),
         }
@@ -107,8 +108,8 @@ class LocalBackend:
         """Answer one case as `complete` does, handing on each piece of the text as it is made."""
         if why := self._why_not(case, variant):
             return self._refused(case, variant, why)
-        form = self._forms[variant]
-        pieces = TextPieces(lambda tokens: form.answer(tokens).answer, told)
+        form, prompt = self._forms[variant], self._shortened(case, variant)
+        pieces = TextPieces(lambda tokens: form.answer(tokens, prompt).answer, told)
         with self._loaded.speaking_as(variant):
             (_, row), *_ = self._decode([case], variant, lambda rows: pieces.take(rows[0].tokens))
         pieces.end(row.tokens)
@@ -176,7 +177,7 @@ class LocalBackend:
         ]
         model, form, settings = _causal_model(self._loaded.model), self._forms[variant], self._settings
         limits = Limits(
-            _end_tokens(self._loaded) | form.end_tokens,
+            self._ends(variant),
             settings.max_new_tokens,
             settings.timeout,
             form.ended,
@@ -195,8 +196,8 @@ class LocalBackend:
             raise OutOfMemoryError(str(error)) from error
 
     def _completion(self, case: Case, variant: str, row: Row, batch_size: int) -> Completion:
-        said = self._forms[variant].answer(row.tokens)
-        keeps_state = variant == BASE and said.reasoning is None and not self._forms[variant].ended(row.tokens)
+        said = self._forms[variant].answer(row.tokens, row.prompt)
+        keeps_state = variant == BASE and self._text_tokens(said.answer) == row.tokens
         return Completion(
             case.name,
             case.epoch,
@@ -256,6 +257,10 @@ class LocalBackend:
         """The prompt, without its beginning where it is too long: the end holds the question."""
         return self._written(case, variant)[-self._prompt_limit :]
 
+    def _ends(self, variant: str) -> frozenset[int]:
+        """The tokens that end the variant's answers."""
+        return self._loaded.end_tokens | self._forms[variant].end_tokens
+
     def _read_answers(self, pairs: Sequence[tuple[Case, Completion]]) -> list[Tensor]:
         import torch
 
@@ -277,8 +282,12 @@ class LocalBackend:
 
     def _fed_tokens(self, completion: Completion) -> list[int]:
         """The answer's tokens, without the last of one that was cut off: in decoding no state was made of it."""
-        tokens: list[int] = self._loaded.tokenizer(completion.text, add_special_tokens=False)["input_ids"]
+        tokens = self._text_tokens(completion.text)
         return tokens if completion.finish == "stop" else tokens[:-1] or tokens
+
+    def _text_tokens(self, text: str) -> list[int]:
+        """What the base reads where it reads an answer that anybody gave: its text, without what stood round it."""
+        return list(self._loaded.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _calibrate(self) -> Calibration:
         import torch
@@ -343,13 +352,6 @@ def _quantization_config(model: Any) -> str:
     """What transformers was told of it; `double_quant` changes answers too."""
     config: Any = getattr(model.config, "quantization_config", None)
     return str(config.to_dict() if hasattr(config, "to_dict") else config)
-
-
-def _end_tokens(loaded: LoadedModel) -> frozenset[int]:
-    """What ends an answer whoever gives it: the generation config's tokens, often several."""
-    declared = _causal_model(loaded.model).generation_config.eos_token_id
-    tokens = declared if isinstance(declared, list) else [declared]
-    return frozenset(token for token in tokens if token is not None)
 
 
 def _packed(vector: Tensor | None) -> str | None:

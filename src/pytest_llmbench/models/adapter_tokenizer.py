@@ -31,13 +31,13 @@ def adapter_tokenizer(adapter: Adapter, base: Any, rows: int) -> Any | None:
 
     try:
         with quiet_libraries():
-            own = AutoTokenizer.from_pretrained(folder, padding_side="left")
-    except (OSError, ValueError, KeyError, ImportError) as error:
+            own = AutoTokenizer.from_pretrained(folder, padding_side="left", trust_remote_code=False)  # None would ask
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ImportError) as error:
         raise AdapterError(
             f"{adapter.path}: its tokenizer cannot be read ({error}); save it again, or remove the tokenizer's files "
             "where it is the base's own"
         ) from error
-    if _alike(own, base):
+    if _reads_as(base, own):
         return None
     known = base.get_vocab()
     if outside := {token: place for token, place in own.get_vocab().items() if place >= rows and token not in known}:
@@ -50,10 +50,10 @@ def adapter_tokenizer(adapter: Adapter, base: Any, rows: int) -> Any | None:
     return own
 
 
-def _alike(one: Any, other: Any) -> bool:
-    """Whether ids mean the same text to both, and both end it with the same token."""
-    if (one.eos_token_id, one.bos_token_id) != (other.eos_token_id, other.bos_token_id):
+def _reads_as(base: Any, own: Any) -> bool:
+    """Whether ids mean the same text to both, and both end it with the same token, where the adapter's names one."""
+    if own.eos_token_id not in (None, base.eos_token_id) or own.bos_token_id not in (None, base.bos_token_id):
         return False
-    if one.get_vocab() != other.get_vocab():
+    if own.get_vocab() != base.get_vocab():
         return False
-    return bool(one(_PROBE)["input_ids"] == other(_PROBE)["input_ids"])
+    return bool(own(_PROBE)["input_ids"] == base(_PROBE)["input_ids"])

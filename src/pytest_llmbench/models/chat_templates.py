@@ -37,8 +37,9 @@ def plain_template(tokenizer: Any) -> str:
 
     It begins as the tokenizer begins every text (a template is written out without what the tokenizer adds).
     """
-    begins = tokenizer("x")["input_ids"][:1] == [tokenizer.bos_token_id] != [None]
-    return ("{{ bos_token }}" if begins else "") + _PLAIN
+    whole, bare = (tokenizer("x", add_special_tokens=added)["input_ids"] for added in (True, False))
+    begins = itertools.takewhile(lambda token: token != bare[0], whole)
+    return "".join(f"{{{{ {token!r} }}}}" for token in tokenizer.convert_ids_to_tokens(list(begins))) + _PLAIN
 
 
 def base_form(

@@ -39,6 +39,14 @@ class LoadedModel:
         """Who can answer; the base comes first."""
         return (BASE, *self.adapters)
 
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        """What ends an answer whoever gives it: the generation config's tokens, often several."""
+        model = self.model.get_base_model() if self.adapters else self.model
+        declared = model.generation_config.eos_token_id
+        tokens = declared if isinstance(declared, list) else [declared]
+        return frozenset(token for token in tokens if token is not None)
+
     @contextlib.contextmanager
     def speaking_as(self, variant: str) -> Iterator[Any]:
         """Inside the block the model answers as `variant`; the base is the model with all adapters off.

@@ -6,7 +6,7 @@ import bisect
 import dataclasses
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from pytest_llmbench.errors import UsageError
@@ -16,8 +16,13 @@ from pytest_llmbench.models.tokenizers import rules_hash, why_unreadable
 
 Messages = Sequence[Mapping[str, str]]
 
-_QUESTION, _ANSWER = "llmbench-un", "llmbench-deux"
-_TAIL = 16  # tokens that surely hold the text that closes a turn
+_QUESTION, _ANSWER, _NEXT, _SYSTEM = "llmbench-un", "llmbench-deux", "llmbench-trois", "llmbench-quatre"
+_WAYS_OUT: Mapping[str, str] = {
+    "system": "; model.system_role: user puts the system prompt into the first user turn",
+    "user": "; it is not made for messages of plain text, so take another base or change its template",
+}
+_TAIL = 16  # tokens in which an end that is written in words surely ends, after as many as it takes alone
+_LONGEST_MARK = 48  # tokens that surely hold an opening mark and the white space after it, even where bytes are tokens
 
 
 class PromptError(UsageError):
@@ -25,11 +30,15 @@ class PromptError(UsageError):
 
 
 class _Round(NamedTuple):
-    """What the template writes round an answer: its beginning, after the prompt's end, and what follows it."""
+    """What the template writes round an answer: its beginning, after the prompt's end, and what follows it.
+
+    `until_next` follows it where the user speaks again.
+    """
 
     prompt: str
     before: str
     after: str
+    until_next: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,8 +74,10 @@ class PromptForm:
         """The tokens of a conversation that is to be answered.
 
         Raises:
-            PromptError: as `write`, or tokenizer or base cannot read the text.
+            PromptError: as `write`, or the template leaves out what is said, or tokenizer or base cannot read the text.
         """
+        for dropped in sorted(self._dropped & {message["role"] for message in messages}):
+            raise PromptError(f"the chat template leaves out what the {dropped} says" + _WAYS_OUT.get(dropped, ""))
         return self._tokens(self.write(messages, answer_follows=True))
 
     def example(self, row: Mapping[str, Any]) -> tuple[list[int], list[int]]:
@@ -81,47 +92,61 @@ class PromptForm:
         before = self.write(row["prompt"], answer_follows=True)
         text = self.write([*row["prompt"], *row["completion"]], answer_follows=False)
         prompt, whole = self._tokens(before), self._tokens(text)
-        if whole[: len(prompt)] == prompt:
-            return whole, prompt
-        if text.startswith(before):
+        if whole[: len(prompt)] != prompt:
             apart = prompt + self._tokens(text[len(before) :])
-            if self.tokenizer.decode(apart) == self.tokenizer.decode(whole):
-                return apart, prompt
-        raise PromptError(
-            "the base's chat template writes the prompt differently when an answer follows, so the loss cannot be kept "
-            "to the answer; take another base or change its template"
-        )
+            if not text.startswith(before) or self.tokenizer.decode(apart) != self.tokenizer.decode(whole):
+                raise PromptError(_why_not_masked(open_mark(before)))
+            whole = apart
+        self._check_learnt(row["completion"][-1]["content"], text[len(before) :], open_mark(before))
+        return whole, prompt
 
-    def answer(self, tokens: Sequence[int]) -> Split:
-        """What the tokens of an answer say, without what template and model put round it."""
+    def answer(self, tokens: Sequence[int], prompt: Sequence[int] | None = None) -> Split:
+        """What the tokens of an answer say, without what template and model put round it.
+
+        Args:
+            tokens: of the answer.
+            prompt: the tokens that were answered, which may leave a block open to think in; by default those of a
+                question alone.
+        """
         plain: str = self.tokenizer.decode(tokens, skip_special_tokens=True)
         marked: str = self.tokenizer.decode(tokens, skip_special_tokens=False)
         if self._end_text:
             plain, marked = plain.partition(self._end_text)[0], marked.partition(self._end_text)[0]
-        marked = marked.strip()
-        split = split_reasoning(marked.removeprefix(self._round.before.strip()), opened=self._opened)
+        marked, opened = marked.strip(), self._open_mark(prompt)
+        bare = marked if opened else marked.removeprefix(self._round.before.strip())  # which may close what is open
+        split = split_reasoning(bare, opened=opened)
         if split == Split(marked):
             return Split(plain.strip())
         return Split(self._unmarked(split.answer), self._unmarked(split.reasoning or "") or None, split.closed)
 
-    def thought_tokens(self, tokens: Sequence[int]) -> int | None:
+    def thought_tokens(self, tokens: Sequence[int], prompt: Sequence[int] | None = None) -> int | None:
         """How many of an answer's tokens were spent on thinking; None while it goes on."""
-        split = self.answer(tokens)
+        split = self.answer(tokens, prompt)
         if not split.closed:
             return None
         if split.reasoning is None:
             return 0
-        return bisect.bisect_left(range(1, len(tokens)), x=True, key=lambda end: self._has_thought(tokens[:end])) + 1
+
+        def has_thought(end: int) -> bool:
+            so_far = self.answer(tokens[:end], prompt)
+            return so_far.closed and so_far.reasoning is not None
+
+        return bisect.bisect_left(range(1, len(tokens)), x=True, key=has_thought) + 1
 
     def ended(self, tokens: Sequence[int]) -> bool:
         """Whether the text that closes a turn has come, where no single token closes it."""
-        return bool(self._end_text) and self._end_text in self.tokenizer.decode(tokens[-_TAIL:])
+        return bool(self._end_text) and self._end_text in self.tokenizer.decode(tokens[-self._end_tail :])
 
     @functools.cached_property
     def end_tokens(self) -> frozenset[int]:
-        """The tokens that end an answer: the tokenizer's end of text, and what the template writes right after one."""
-        written = () if self._end_text else self._tokens(self._turn_end)[:1]
-        return frozenset(token for token in (self.tokenizer.eos_token_id, *written) if token is not None)
+        """The tokens that end an answer: the tokenizer's end of text, and what the template writes right after one.
+
+        Where it writes nothing after the last answer, that is what it writes before the user speaks again.
+        """
+        after = self._turn_end or self._round.until_next.strip()
+        written = [] if self._end_text else self._tokens(after)[:1]
+        marks = (token for token in written if token in self.tokenizer.added_tokens_decoder)
+        return frozenset(token for token in (self.tokenizer.eos_token_id, *marks) if token is not None)
 
     @property
     def writes_an_end(self) -> bool:
@@ -149,7 +174,17 @@ class PromptForm:
         before, found, after = whole.partition(_ANSWER)
         if not found:
             return _Round(prompt, "", "")
-        return _Round(prompt, before.removeprefix(prompt) if before.startswith(prompt) else "", after)
+        own = before.removeprefix(prompt) if before.startswith(prompt) else ""
+        return _Round(prompt, own, after, self._until_next(question))
+
+    def _until_next(self, question: Messages) -> str:
+        talk = [*question, {"role": "assistant", "content": _ANSWER}, {"role": "user", "content": _NEXT}]
+        try:
+            whole = self._rendered(talk, answer_follows=False)
+        except _refusals():
+            return ""
+        between, found, _ = whole.partition(_ANSWER)[2].partition(_NEXT)
+        return between if found else ""
 
     @property
     def _turn_end(self) -> str:
@@ -163,8 +198,56 @@ class PromptForm:
         return "" if closed_by_token else self._turn_end.splitlines()[0]
 
     @functools.cached_property
+    def _dropped(self) -> frozenset[str]:
+        """The roles whose words the template leaves out without refusing them."""
+        said = {"system": _SYSTEM, "user": _QUESTION}
+        dropped: set[str] = set()
+        for roles in (("user",), ("system", "user")):
+            try:
+                text = self._rendered([{"role": role, "content": said[role]} for role in roles], answer_follows=True)
+            except _refusals():
+                continue
+            dropped |= {role for role in roles if said[role] not in text}
+        return frozenset(dropped)
+
+    @functools.cached_property
+    def _end_tail(self) -> int:
+        return len(self._tokens(self._end_text)) + _TAIL
+
+    @functools.cached_property
+    def _end_marks(self) -> tuple[str, ...]:
+        """All that ends an answer, as it is written."""
+        return (*filter(None, [self._end_text]), *self.tokenizer.convert_ids_to_tokens(sorted(self.end_tokens)))
+
+    @functools.cached_property
     def _opened(self) -> str | None:
         return open_mark(self._round.prompt)
+
+    def _open_mark(self, prompt: Sequence[int] | None) -> str | None:
+        """The mark of the block that this prompt leaves open: templates may look at what was said in it."""
+        return self._opened if prompt is None else open_mark(self.tokenizer.decode(prompt[-_LONGEST_MARK:]))
+
+    def _check_learnt(self, answer: str, written: str, opened: str | None) -> None:
+        """Raise PromptError unless what the template makes of a row's answer is read as that answer."""
+        if mark := next((mark for mark in self._end_marks if mark in answer), None):
+            raise PromptError(
+                f"the answer holds {mark!r}, which ends an answer: what follows it would never be said, and the "
+                "template writes the end itself; leave it out"
+            )
+        if answer.strip() in written:
+            return
+        meant, learnt = split_reasoning(answer), split_reasoning(_until(written, self._end_marks), opened=opened)
+        if _words(meant) == _words(learnt):
+            return
+        if meant.reasoning and not learnt.reasoning and _words(meant)[0] == _words(learnt)[0]:
+            raise PromptError(
+                "the base's chat template leaves out what is thought before the answer: it would not be learnt; take "
+                "it out of the row, or have the template write it"
+            )
+        raise PromptError(
+            f"the base's chat template changes the answer: {answer!r:.80} would be learnt as {written!r:.80}; change "
+            "the row or the template"
+        )
 
     def _rendered(self, messages: Messages, *, answer_follows: bool) -> str:
         folded = fold_system(messages) if self.system_role == "user" else messages
@@ -186,7 +269,7 @@ class PromptForm:
             self._rendered(fold_system(messages), answer_follows=answer_follows)
         except _refusals():
             return ""
-        return "; model.system_role: user puts the system prompt into the first user turn"
+        return _WAYS_OUT["system"]
 
     def _tokens(self, text: str) -> list[int]:
         try:
@@ -197,14 +280,31 @@ class PromptForm:
             raise PromptError(unreadable)
         return tokens
 
-    def _has_thought(self, tokens: Sequence[int]) -> bool:
-        split = self.answer(tokens)
-        return split.closed and split.reasoning is not None
-
     def _unmarked(self, text: str) -> str:
         """The text without special tokens, as decoding leaves them out."""
         special = [str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special]
         return re.sub("|".join(map(re.escape, special)), "", text).strip() if special else text
+
+
+def _why_not_masked(opened: str | None) -> str:
+    told = (
+        "the base's chat template writes the prompt differently when an answer follows, so the loss cannot be kept to "
+        "the answer; "
+    )
+    if opened:
+        told += (
+            f"its prompts end in {opened!r}, which it does not write before this answer: switch thinking off "
+            "(model.template_arguments), or "
+        )
+    return told + "take another base or change its template"
+
+
+def _until(text: str, marks: Iterable[str]) -> str:
+    return text[: min((text.find(mark) for mark in marks if mark in text), default=len(text))]
+
+
+def _words(split: Split) -> tuple[list[str], list[str]]:
+    return split.answer.split(), (split.reasoning or "").split()
 
 
 def _refusals() -> tuple[type[Exception], ...]:

@@ -21,9 +21,11 @@ BLOCKS: Sequence[tuple[str, str]] = (
     ("<|channel>thought\n", "<channel|>"),
     ("<unused94>thought\n", "<unused95>"),
     ("<|channel|>analysis<|message|>", "<|end|>"),
+    ("<|channel|>commentary<|message|>", "<|end|>"),
 )
 """How model families open and close their thinking: Qwen3, DeepSeek R1, GLM, Granite; plain tags; EXAONE; plain tags;
-Magistral; Seed-OSS; LongCat; Kimi; Command A; OpenThoughts; Apertus; Gemma 4; MedGemma; gpt-oss (harmony)."""
+Magistral; Seed-OSS; LongCat; Kimi; Command A; OpenThoughts; Apertus; Gemma 4; MedGemma; gpt-oss (harmony), which also
+says in a channel of its own what it is about to do."""
 
 OPENED_IN_PROMPTS: tuple[str, ...] = ("</think>", "[/THINK]", "</seed:think>", "</longcat_think>", "◁/think▷")
 """Closing marks that end a block even where none was seen to begin: these families' templates open it in the prompt."""
@@ -42,6 +44,12 @@ _WRAPPERS_AFTER_THINKING: Mapping[str, str] = {"<answer>": "</answer>", "<respon
 
 
 _START = re.compile(r"\A<\|start\|>assistant(?=<\|channel\|>)")
+
+_HEADER = re.compile(
+    r"\s*(?:<\|start\|>assistant)?\s*(?:to=(?P<early>[^\s<]+))?\s*<\|channel\|>(?P<channel>\w+)"
+    r"\s*(?:to=(?P<late>[^\s<]+))?\s*(?:<\|constrain\|>)?\w*\s*<\|message\|>"
+)
+"""What gpt-oss (harmony) writes before each of its messages: the channel, who is called, in which form."""
 
 
 class Split(NamedTuple):
@@ -66,7 +74,7 @@ def split_reasoning(text: str, *, opened: str | None = None) -> Split:
     A closing mark without an opening one ends a block that the prompt has opened (servers do not show their prompt).
     """
     thoughts: list[str] = []
-    rest = text.strip()
+    rest = _plain_headers(text).strip()
     if opened is not None:
         rest = f"{opened}{rest}"
     while (found := _block(rest)) is not None:
@@ -99,6 +107,18 @@ def _block(text: str) -> tuple[str, str | None] | None:
         if begins:
             return text.removeprefix(opening.rstrip()).strip(), None
     return None
+
+
+def _plain_headers(text: str) -> str:
+    """Harmony's messages with headers of a channel alone; a call's recipient begins its text, which is an answer."""
+    if not _HEADER.match(text):
+        return text
+
+    def plain(header: re.Match[str]) -> str:
+        tool = header["early"] or header["late"]
+        return f"<|channel|>{'final' if tool else header['channel']}<|message|>{f'{tool} ' if tool else ''}"
+
+    return _HEADER.sub(plain, text.replace("<|call|>", "<|return|>"))
 
 
 def _unwrapped(text: str, *, reasoned: bool) -> str:

@@ -99,9 +99,13 @@ def _answer(loaded: LoadedModel, form: PromptForm, variant: str) -> Check:
     prompt = torch.tensor([form.prompt([{"role": "user", "content": _PROMPT}])], device=loaded.device)
     with quiet_libraries(), fastest_threads(), loaded.speaking_as(variant) as model:
         output = model.generate(
-            input_ids=prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=_MOST_TOKENS, do_sample=False
+            input_ids=prompt,
+            attention_mask=torch.ones_like(prompt),
+            max_new_tokens=_MOST_TOKENS,
+            do_sample=False,
+            eos_token_id=sorted(form.end_tokens | loaded.end_tokens) or None,
         )
-    said = form.answer(output[0, prompt.shape[1] :].tolist())
+    said = form.answer(output[0, prompt.shape[1] :].tolist(), prompt[0].tolist())
     answer = said.answer or said.reasoning
     if not answer:
         return Check(

@@ -52,3 +52,11 @@ def test_a_loss_that_rises_everywhere_is_a_ratio_above_one_and_worse() -> None:
     assert found["ratio"] == pytest.approx(2.718281828**0.11)
     assert (found["low"] or 9) < (found["ratio"] or 0) < (found["high"] or 0)
     assert found["outcome"] == "worse"
+
+
+def test_a_tokenizer_that_cuts_texts_into_more_pieces_makes_none_likelier() -> None:
+    base = [TextLoss(20.0 + number, 10) for number in range(12)]
+    finer = [TextLoss(one.nats, 20) for one in base]
+    found = perplexities({"base": base, "finetuned": finer}, 0.05)
+    assert found["finetuned"]["ratio"] == pytest.approx(1.0)
+    assert found["finetuned"]["perplexity"] == pytest.approx(found["base"]["perplexity"])

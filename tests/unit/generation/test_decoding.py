@@ -126,7 +126,7 @@ def test_a_text_that_closes_the_turn_ends_an_answer() -> None:
 
 @pytest.mark.parametrize(("thought", "expected"), [(0, 4), (3, 7), (5, 9), (None, 10)])
 def test_thinking_has_tokens_of_its_own_and_the_answer_no_more_than_its_own(thought: int | None, expected: int) -> None:
-    limits = Limits(frozenset(), 4, 60.0, max_reasoning_tokens=6, thought=lambda _: thought)
+    limits = Limits(frozenset(), 4, 60.0, max_reasoning_tokens=6, thought=lambda _tokens, _prompt: thought)
     row = answered(llama(), prompts(1), GREEDY, limits)[0]
     assert (len(row.tokens), row.finish) == (expected, "length")
 

@@ -15,6 +15,7 @@ from tiny_decoders import llama, word_tokenizer
 
 from pytest_llmbench.cases import Case
 from pytest_llmbench.generation.backend import Backend, OutOfMemoryError
+from pytest_llmbench.generation.decoding import Row
 from pytest_llmbench.generation.local import LocalBackend
 from pytest_llmbench.models.adapters import Adapter
 from pytest_llmbench.models.loaded import LoadedModel
@@ -268,6 +269,30 @@ def test_the_base_reads_the_answers_of_both_variants(loaded: LoadedModel) -> Non
     np.testing.assert_allclose(vector(by_base), vector(by_tuned), rtol=1e-4, atol=1e-6)
     tuned = next(answering.complete([CASES[1]], "finetuned"))
     assert tuned.embedding is None
+
+
+def test_a_base_that_writes_more_than_its_answer_is_embedded_by_the_answer_alone(loaded: LoadedModel) -> None:
+    answering = backend(loaded)
+    said = Row(0, answering._written(CASES[0]), 0, tokens=[*_ids("<end> w20 w21")], finish="stop")  # a mark, as <think>
+    said.hidden_mean = torch.ones(32)
+    done = answering._completion(CASES[0], "base", said, 1)
+    assert (done.text, done.embedding) == ("w20 w21", None)
+    plain = dataclasses.replace(said, tokens=_ids("w20 w21"))
+    assert answering._completion(CASES[0], "base", plain, 1).embedding is not None
+
+
+def _ids(text: str) -> list[int]:
+    return list(word_tokenizer()(text)["input_ids"])
+
+
+def test_identity_changes_with_what_ends_an_answer(loaded: LoadedModel) -> None:
+    before = {variant: backend(loaded).identity(variant) for variant in loaded.variants}
+    loaded.tokenizer.eos_token_id = 33
+    other = backend(loaded)
+    assert all(other.identity(variant) != before[variant] for variant in loaded.variants)
+    loaded.tokenizer.eos_token_id = 2
+    loaded.model.get_base_model().generation_config.eos_token_id = 59
+    assert backend(loaded).identity("base") != before["base"]
 
 
 def test_identity_changes_with_all_that_changes_answers(loaded: LoadedModel) -> None:

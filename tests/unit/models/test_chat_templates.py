@@ -89,6 +89,9 @@ def test_plain_lines_begin_as_the_tokenizer_begins_a_text() -> None:
     assert base_form(tokenizer, {}, "system").prompt(question) == [5]
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="w3 $A", special_tokens=[("w3", 3)])
     assert base_form(tokenizer, {}, "system").prompt(question) == [3, 5] == tokenizer("w5")["input_ids"]
+    two = TemplateProcessing(single="w4 w3 $A", special_tokens=[("w3", 3), ("w4", 4)])  # GLM's [gMASK]<sop>
+    tokenizer.backend_tokenizer.post_processor = two
+    assert base_form(tokenizer, {}, "system").prompt(question) == tokenizer("w5")["input_ids"]
 
 
 @pytest.mark.parametrize("own", [OWN, None])
@@ -131,8 +134,13 @@ def test_an_adapters_own_tokenizer_reads_its_prompts_and_writes_its_answers(
     assert "through the tokenizer in" in caplog.text
 
 
-def test_a_tokenizer_that_is_the_bases_is_the_bases(adapter: Adapter, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("left_out", ["", "tokenizer_config.json"])
+def test_a_tokenizer_that_is_the_bases_is_the_bases(
+    adapter: Adapter, left_out: str, caplog: pytest.LogCaptureFixture
+) -> None:
     word_tokenizer(OWN).save_pretrained(adapter.path)
+    if left_out:
+        (Path(adapter.path) / left_out).unlink()
     forms = prompt_forms(pair(word_tokenizer(OWN), adapter))
     assert forms["finetuned"] is forms["base"]
     assert caplog.text == ""
@@ -147,7 +155,18 @@ def test_a_tokenizer_with_more_tokens_than_the_base_embeds_is_refused_with_both_
         prompt_forms(pair(word_tokenizer(OWN), adapter))
 
 
-def test_a_tokenizer_that_cannot_be_read_is_one_message(adapter: Adapter) -> None:
-    (Path(adapter.path) / "tokenizer.json").write_text("{")
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("tokenizer.json", "{"),
+        ("tokenizer.json", "[]"),
+        ("tokenizer.json", '{"version": "1.0"}'),
+        ("tokenizer_config.json", "[1]"),
+        ("tokenizer_config.json", '{"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["own.Own", null]}}'),
+    ],
+)
+def test_a_tokenizer_that_cannot_be_read_is_one_message(adapter: Adapter, name: str, content: str) -> None:
+    word_tokenizer(OWN).save_pretrained(adapter.path)
+    (Path(adapter.path) / name).write_text(content)
     with pytest.raises(AdapterError, match="its tokenizer cannot be read"):
         prompt_forms(pair(word_tokenizer(OWN), adapter))

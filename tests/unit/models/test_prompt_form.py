@@ -27,6 +27,22 @@ THINKING = (
     "{{ '<think>\n\n</think>\n\n' }}{% endif %}"
 )
 OPENS = _TURNS + "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n' }}{% endif %}"
+OPENS_WHEN_IT_LIKES = (
+    _TURNS + "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
+    "{% if '/no_think' not in messages[0].content %}{{ '<think>\n' }}{% endif %}{% endif %}"
+)
+OPENS_AND_CLOSES = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + ('<think>\n\n</think>\n\n' if m.role == 'assistant' "
+    "else '') + m.content + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n' }}{% endif %}"
+)
+FORGETS_THOUGHTS = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content.split('</think>')[-1] + '<|im_end|>\n' }}"
+    "{% endfor %}" + _OPENED
+)
+BETWEEN = "{% for m in messages %}{{ ('<|end|>' if not loop.first else '') + m.role + ': ' + m.content }}{% endfor %}"
+DROPS_SYSTEM = "{% for m in messages if m.role != 'system' %}{{ m.content + '<|im_end|>' }}{% endfor %}"
+PARTS_ONLY = "{% for m in messages %}{% for p in m.content if p.type == 'text' %}{{ p.text }}{% endfor %}{% endfor %}"
 IN_WORDS = "{% for m in messages %}{{ m.role + ': ' + m.content + ' [FIN]\n' }}{% endfor %}"
 ENDLESS = "{% for m in messages %}{{ m.role + ': ' + m.content + '\n' }}{% endfor %}"
 NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('no system turn here') }}{% endif %}" + CHATML
@@ -94,7 +110,15 @@ def test_an_answer_that_ended_within_its_thinking_is_none(tokenizer: Any) -> Non
 
 
 @pytest.mark.parametrize(
-    ("template", "learnt"), [(CHATML, "Oui."), (THINKING, "Oui."), (IN_WORDS, "Oui."), (CHANNELS, "Oui.")]
+    ("template", "learnt"),
+    [
+        (CHATML, "Oui."),
+        (THINKING, "Oui."),
+        (OPENS_AND_CLOSES, "Oui."),
+        (IN_WORDS, "Oui."),
+        (CHANNELS, "Oui."),
+        (FORGETS_THOUGHTS, "Oui."),
+    ],
 )
 def test_what_is_learnt_is_what_is_read(tokenizer: Any, template: str, learnt: str) -> None:
     written = form(tokenizer, template)
@@ -104,6 +128,68 @@ def test_what_is_learnt_is_what_is_read(tokenizer: Any, template: str, learnt: s
     ends = [place for place, token in enumerate(answer) if token in written.end_tokens]
     assert ends or any(written.ended(answer[: place + 1]) for place in range(len(answer)))
     assert written.answer(answer[: ends[0]] if ends else answer) == Split(learnt)
+
+
+def test_a_block_is_open_where_this_very_prompt_leaves_one_open(tokenizer: Any) -> None:
+    likes = form(tokenizer, OPENS_WHEN_IT_LIKES)
+    asked = {word: likes.prompt([{"role": "user", "content": word}]) for word in ("monte", "monte /no_think")}
+    said, thought = tokens(tokenizer, "Oui."), tokens(tokenizer, "hm</think>Oui.")
+    assert likes.answer(said, asked["monte /no_think"]) == Split("Oui.")
+    assert likes.thought_tokens(said, asked["monte /no_think"]) == 0
+    assert likes.answer(said, asked["monte"]) == Split("", "Oui.", closed=False)
+    assert likes.thought_tokens(said, asked["monte"]) is None
+    assert likes.answer(thought, asked["monte"]) == Split("Oui.", "hm")
+
+
+@pytest.mark.parametrize(
+    ("template", "answer", "told"),
+    [
+        (FORGETS_THOUGHTS, "<think>hm</think>Oui.", "leaves out what is thought before the answer"),
+        ("{{ messages[-1].content | upper }}", "Oui.", "'Oui.' would be learnt as "),
+        (CHATML, "Oui.<|im_end|>", r"holds '<\|im_end\|>', which ends an answer"),
+        (CHATML, "Oui. <|endoftext|> Non.", r"holds '<\|endoftext\|>', which ends an answer"),
+        (IN_WORDS, "Oui. [FIN] Non.", r"holds '\[FIN\]', which ends an answer"),
+        (OPENS, "Oui.", "its prompts end in '<think>', which it does not write before this answer"),
+    ],
+)
+def test_a_row_that_would_be_learnt_as_another_is_refused(
+    tokenizer: Any, template: str, answer: str, told: str
+) -> None:
+    with pytest.raises(PromptError, match=told):
+        form(tokenizer, template).example(
+            {"prompt": [{"role": "user", "content": ""}], "completion": row(answer)["completion"]}
+        )
+
+
+@pytest.mark.parametrize(
+    ("template", "messages", "told"),
+    [
+        (DROPS_SYSTEM, [{"role": "system", "content": "Tu es bref."}, *QUESTION], "the system says; model.system_role"),
+        (PARTS_ONLY, QUESTION, "the user says; it is not made for messages of plain text"),
+    ],
+)
+def test_a_template_that_leaves_out_what_is_said_is_told(
+    tokenizer: Any, template: str, messages: Any, told: str
+) -> None:
+    with pytest.raises(PromptError, match=told):
+        form(tokenizer, template).prompt(messages)
+
+
+def test_words_that_a_template_drops_are_missed_only_where_they_were_said(tokenizer: Any) -> None:
+    assert form(tokenizer, DROPS_SYSTEM).prompt(QUESTION)
+    folded = form(tokenizer, DROPS_SYSTEM, system_role="user")
+    assert "Tu es bref." in tokenizer.decode(folded.prompt([{"role": "system", "content": "Tu es bref."}, *QUESTION]))
+
+
+def test_an_end_that_is_written_between_turns_only_ends_an_answer(tokenizer: Any) -> None:
+    between = form(tokenizer, BETWEEN)
+    assert between.end_tokens == {tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|end|>")}
+    assert not between.writes_an_end
+
+
+def test_an_end_in_many_tokens_is_seen(tokenizer: Any) -> None:
+    long_end = "{% for m in messages %}{{ m.content + ' ' + 'ZQ' * 30 }}{% endfor %}"
+    assert form(tokenizer, long_end).ended(tokens(tokenizer, "Oui. " + "ZQ" * 30))
 
 
 def test_what_the_template_writes_after_an_answer_ends_it(tokenizer: Any) -> None:

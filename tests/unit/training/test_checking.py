@@ -50,6 +50,9 @@ class CharacterTokenizer:
     def __call__(self, text: str, **_: Any) -> dict[str, list[str]]:
         return {"input_ids": re.findall("</s>|.", text, re.DOTALL)}
 
+    def convert_ids_to_tokens(self, tokens: list[str]) -> list[str]:
+        return tokens
+
 
 def form(template: str, **more: Any) -> PromptForm:
     return PromptForm(CharacterTokenizer(), template, "base", **more)
