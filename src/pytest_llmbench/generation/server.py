@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import hashlib
 import json
 import logging
 import os
@@ -69,6 +70,9 @@ class ServerBackend:
     def identity(self, variant: str) -> Mapping[str, str]:
         """What must be equal for a stored answer to be reused.
 
+        Headers count by their hash, since they may be secret: gateways choose models and tenants by them. The key of
+        `LLMBENCH_API_KEY` does not count.
+
         A server does not tell the hash of its weights: when they change behind the same names, answers must be asked
         for anew (`--llmbench-no-cache`).
         """
@@ -80,6 +84,7 @@ class ServerBackend:
             "served": _canonical(self._served.get(str(target.model), {})),
             "loras": _canonical({number: lora.path for number, lora in self._loras.items()}),
             "request": _canonical(self._standing[variant]),
+            "headers": hashlib.sha256(_canonical(self._server.headers).encode()).hexdigest(),
             "system_role": self._system_role,
             "seed": str(self._seed),
         }

@@ -384,6 +384,16 @@ def test_no_half_of_a_key_is_told(
     assert key[: (len(key) + 1) // 2] not in str(completion.error)
 
 
+def test_answers_under_other_headers_are_others(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = serve(well()).url
+    one = connect(url, headers={"X-Tenant": "a"}).identity(BASE)
+    monkeypatch.setenv("LLMBENCH_API_KEY", KEY)
+    assert connect(url, headers={"X-Tenant": "a"}).identity(BASE) == one
+    assert connect(url, headers={"X-Tenant": "b"}).identity(BASE) != one
+
+
 def test_two_models_are_two_variants_with_their_own_identity(serve: Serve, connect: Connect) -> None:
     server = serve(well(), models=("qwen", "jarvis"))
     backend = connect(server.url, adapter="jarvis")
