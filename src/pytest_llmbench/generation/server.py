@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmbench.errors import ServerError
 from pytest_llmbench.generation.background_loop import BackgroundLoop
 from pytest_llmbench.generation.chat_client import ChatClient, Reply
-from pytest_llmbench.generation.chat_request import request_body, standing_body
+from pytest_llmbench.generation.chat_request import request_body, standing_body, unlike
 from pytest_llmbench.generation.engines import Engine, engine_behind
 from pytest_llmbench.generation.sampling import noise_key
 from pytest_llmbench.generation.served_models import Target, targets, with_loras, with_models
 from pytest_llmbench.generation.server_address import api_url, request_headers
 from pytest_llmbench.generation.server_pages import reach
-from pytest_llmbench.records import Completion
+from pytest_llmbench.records import BASE, Completion
 
 if TYPE_CHECKING:
     from pytest_llmbench.cases import Case
@@ -168,6 +168,10 @@ class ServerBackend:
             variant: standing_body(self._settings, self._with_loras(target, reached.loras, as_started=as_started))
             for variant, target in self._targets.items()
         }
+        for variant, standing in self._standing.items():
+            if keys := unlike(self._standing[BASE], standing):
+                told = "%s and %s are not asked alike (%s): give server.base_body and server.adapter_body the same"
+                _LOG.warning(told, BASE, variant, ", ".join(keys))
 
     def _with_loras(self, target: Target, loaded: Mapping[int, Lora] | None, *, as_started: bool) -> Mapping[str, Any]:
         if loaded is not None:
