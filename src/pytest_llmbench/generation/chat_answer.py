@@ -83,8 +83,7 @@ class Answer:
         """How many tokens were made, thoughts included; None when nobody can tell."""
         if self.counted:
             return self.deltas
-        untrue = self.several or (self.completion_tokens == 0 and (self.content or self.thoughts or self.calls.text))
-        return None if untrue else self.completion_tokens
+        return None if self.several else self.completion_tokens or None
 
     @property
     def first_at(self) -> float | None:

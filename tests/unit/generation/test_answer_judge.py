@@ -206,7 +206,7 @@ TABLE = {
         whole(choices=[{"message": {"content": None}, "finish_reason": "stop"}]), failed(EMPTY, "", None), stream=False
     ),
     "cut-before-its-first-token": Row(
-        streaming(chunk(finish="length"), using(completion_tokens=0), DONE), failed(EMPTY, "", 0)
+        streaming(chunk(finish="length"), using(completion_tokens=0), DONE), failed(EMPTY, "", None)
     ),
     "cut-after-a-token-without-text": Row(streaming(chunk(finish="length"), DONE), Made("length", "", tokens=None)),
     "no-body": Row(streaming(content_type="application/json"), failed(EMPTY, "", None), stream=False),
