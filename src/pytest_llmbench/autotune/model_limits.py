@@ -41,14 +41,15 @@ def write(path: Path, document: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(content, ensure_ascii=False, indent=2) + "\n")
 
 
-def users_of(path: Path, model: str) -> int | None:
-    """How many users the file says the model holds; None where it says nothing of it.
+def users_of(path: Path, model: str, url: str) -> int | None:
+    """How many users the file says the model holds on this server; None where it says nothing of it.
 
     Raises:
         UsageError: the file is none of limits.
     """
     for entry in _entries(path):
-        if entry.get("model_name") == model and isinstance(entry.get("max_concurrent_users"), int):
+        served = entry.get("model_name") == model and (entry.get("provenance") or {}).get("url") == url
+        if served and isinstance(entry.get("max_concurrent_users"), int):
             return int(entry["max_concurrent_users"])
     return None
 

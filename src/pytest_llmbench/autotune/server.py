@@ -205,7 +205,8 @@ class ServerUnderTest:
         if self._settings.load.users:
             return self._settings.load.users
         found = self.findings.get("users")
-        known = int(found["value"]) if found else model_limits.users_of(self._settings.load.out, self.model)
+        out, url = self._settings.load.out, self._server.url
+        known = int(found["value"]) if found else model_limits.users_of(out, self.model, url)
         return max(1, known or 1)
 
     def _new_conversations(self, archive: Sequence[tuple[str, str]] = ()) -> Conversations:

@@ -88,9 +88,7 @@ async def temperature_grid(
     if not quality or not cases:
         raise UsageError("a temperature is chosen by the quality of answers: switch on a metric, and give cases")
     if "temperature" in (settings.server.base_body or {}):
-        raise UsageError(
-            "server.base_body sets temperature, so that no other is asked for; take it out first"
-        )
+        raise UsageError("server.base_body sets temperature, so that no other is asked for; take it out first")
     grid = sorted(set(settings.load.temperatures))
     in_use = settings.generation.temperature if settings.generation.temperature in grid else grid[0]
     stop = threading.Event()

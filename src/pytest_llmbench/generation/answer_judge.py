@@ -81,7 +81,8 @@ def _failure(answer: Answer, reason: str) -> str | None:
     if reason not in WHOLE | CUT_OFF:
         return f"the server gave the answer up (finish reason {answer.finish_reason!r})"
     nothing = not answer.deltas and not answer.completion_tokens and not answer.text and not answer.reasoning
-    return "the answer is empty" if nothing and reason not in CUT_OFF else None
+    may_be_cut = reason in CUT_OFF and answer.completion_tokens is None  # a token may be no text, but none is no answer
+    return "the answer is empty" if nothing and not may_be_cut else None
 
 
 def _failed(exchange: Exchange, fault: Exception, now: float) -> Ending:

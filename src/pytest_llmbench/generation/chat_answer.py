@@ -31,7 +31,8 @@ class Answer:
     `content` and `thoughts` are as they came; `text` is the answer alone. `token_times` are monotonic seconds of each
     event that carried either, or a tool call: one a token on servers that send each token as it is made.
     `first_visible_at` is that of the first one of the answer alone. `ended_at` is when the server said that the answer
-    ends; `left_open` tells that it kept the stream open after that.
+    ends; `left_open` tells that it kept the stream open after that. `several` tells that it gave more answers than this
+    one, whose tokens its usage counts too.
     """
 
     content: str = ""
@@ -43,6 +44,7 @@ class Answer:
     done: bool = False
     ended_at: float | None = None
     left_open: bool = False
+    several: bool = False
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     fingerprint: str | None = None
@@ -74,15 +76,14 @@ class Answer:
     @property
     def counted(self) -> bool:
         """Whether `tokens` are the events that carried text, since the server told no number that can be true."""
-        return self.deltas > 0 and not self.completion_tokens
+        return self.deltas > 0 and (self.several or not self.completion_tokens)
 
     @property
     def tokens(self) -> int | None:
         """How many tokens were made, thoughts included; None when nobody can tell."""
         if self.counted:
             return self.deltas
-        untrue = self.completion_tokens == 0 and (self.content or self.thoughts or self.calls.text)
-        return None if untrue else self.completion_tokens
+        return None if self.several else self.completion_tokens or None
 
     @property
     def first_at(self) -> float | None:
@@ -150,7 +151,9 @@ class Answer:
             return None
         if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
             raise _no_completion(event)
-        return next((choice for choice in choices if not choice.get("index")), None)
+        first = next((choice for choice in choices if not choice.get("index")), None)
+        self.several = self.several or first is None or len(choices) > 1
+        return first
 
     def _take_in(self, choice: Mapping[str, Any], key: str, event: Mapping[str, Any]) -> bool:
         """Keep what a choice says; whether it says anything."""

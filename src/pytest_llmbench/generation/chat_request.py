@@ -11,6 +11,15 @@ if TYPE_CHECKING:
     from pytest_llmbench.settings import Settings
 
 _LIMITS = ("max_tokens", "max_completion_tokens")
+_DECIDING = frozenset(
+    (
+        *("temperature", "top_p", "top_k", "min_p", "typical_p", "seed", "stop", "logit_bias", "response_format"),
+        *("presence_penalty", "frequency_penalty", "repetition_penalty", "repeat_penalty"),
+        *("chat_template_kwargs", "reasoning_effort", *_LIMITS),
+    )
+)
+"""Keys that decide an answer whoever gives it; others, such as `lora` or `adapter_id`, say who does."""
+
 _PROBE = ({"role": "user", "content": "ok?"},)
 
 
@@ -65,3 +74,8 @@ def with_token_limit(standing: Mapping[str, Any], tokens: int, *, unless: str | 
         taken_out = any(key in standing for key in _LIMITS)
         used = ([unless] if unless else []) if taken_out else ["max_tokens"]
     return {**standing, **dict.fromkeys(used, tokens)}
+
+
+def unlike(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """The keys by which two standing bodies ask for other answers of the same model."""
+    return sorted(key for key in _DECIDING if one.get(key) != other.get(key))

@@ -39,8 +39,11 @@ _SYSTEM_ROLE = re.compile(r"system (?:role|message|prompt|instruction)|role[^.]*
 _SET_KEY = "set the server's key in LLMBENCH_API_KEY"
 _CHECK_KEY = "and if it wants a key, set LLMBENCH_API_KEY"
 _CHECK_MODEL = "check the model's name (--llmbench-server-model)"
+_BOTH = ", and server.adapter_body to the same"
 _OWN_SETTINGS: Mapping[str, str] = {
-    "chat_template_kwargs": "empty model.template_arguments, or set server.base_body: {chat_template_kwargs: null}",
+    "chat_template_kwargs": (
+        f"empty model.template_arguments, or set server.base_body: {{chat_template_kwargs: null}}{_BOTH}"
+    ),
     "stream": "set server.stream: false",
 }
 
@@ -100,8 +103,8 @@ def about_question(reason: str, body: Mapping[str, Any]) -> str:
         return ""
     key = min(named, key=text.index)
     if key == "max_tokens":
-        return f"set server.base_body: {{max_tokens: null, max_completion_tokens: {body[key]}}}"
-    return _OWN_SETTINGS.get(key, f"set server.base_body: {{{key}: null}}")
+        return f"set server.base_body: {{max_tokens: null, max_completion_tokens: {body[key]}}}{_BOTH}"
+    return _OWN_SETTINGS.get(key, f"set server.base_body: {{{key}: null}}{_BOTH}")
 
 
 class NoConnection(NamedTuple):

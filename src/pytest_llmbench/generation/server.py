@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import hashlib
 import json
 import logging
 import os
@@ -15,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmbench.errors import ServerError
 from pytest_llmbench.generation.background_loop import BackgroundLoop
 from pytest_llmbench.generation.chat_client import ChatClient, Reply
-from pytest_llmbench.generation.chat_request import request_body, standing_body
+from pytest_llmbench.generation.chat_request import request_body, standing_body, unlike
 from pytest_llmbench.generation.engines import Engine, engine_behind
 from pytest_llmbench.generation.sampling import noise_key
 from pytest_llmbench.generation.served_models import Target, targets, with_loras, with_models
 from pytest_llmbench.generation.server_address import api_url, request_headers
 from pytest_llmbench.generation.server_pages import reach
-from pytest_llmbench.records import Completion
+from pytest_llmbench.records import BASE, Completion
 
 if TYPE_CHECKING:
     from pytest_llmbench.cases import Case
@@ -69,6 +70,9 @@ class ServerBackend:
     def identity(self, variant: str) -> Mapping[str, str]:
         """What must be equal for a stored answer to be reused.
 
+        Headers count by their hash, since they may be secret: gateways choose models and tenants by them. The key of
+        `LLMBENCH_API_KEY` does not count.
+
         A server does not tell the hash of its weights: when they change behind the same names, answers must be asked
         for anew (`--llmbench-no-cache`).
         """
@@ -80,6 +84,7 @@ class ServerBackend:
             "served": _canonical(self._served.get(str(target.model), {})),
             "loras": _canonical({number: lora.path for number, lora in self._loras.items()}),
             "request": _canonical(self._standing[variant]),
+            "headers": hashlib.sha256(_canonical(self._server.headers).encode()).hexdigest(),
             "system_role": self._system_role,
             "seed": str(self._seed),
         }
@@ -163,6 +168,10 @@ class ServerBackend:
             variant: standing_body(self._settings, self._with_loras(target, reached.loras, as_started=as_started))
             for variant, target in self._targets.items()
         }
+        for variant, standing in self._standing.items():
+            if keys := unlike(self._standing[BASE], standing):
+                told = "%s and %s are not asked alike (%s): give server.base_body and server.adapter_body the same"
+                _LOG.warning(told, BASE, variant, ", ".join(keys))
 
     def _with_loras(self, target: Target, loaded: Mapping[int, Lora] | None, *, as_started: bool) -> Mapping[str, Any]:
         if loaded is not None:

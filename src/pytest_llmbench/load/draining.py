@@ -30,13 +30,15 @@ class IdleWatch:
     """Tells when a server is idle: by the gauges of its `/metrics`, else by how long a question of one token takes.
 
     The probe is the weaker of the two, since a server with a free slot and spare speed answers it as if idle. Made by
-    `of` while the server is idle, which is when the probe's own time is measured.
+    `of` while the server is idle, which is when the probe's own time is measured. `gone` is why nobody answered the
+    last wait, where nobody did.
     """
 
     def __init__(self, control: ChatClient, probe: Mapping[str, Any], probe_s: float | None) -> None:
         self._control = control
         self._probe = probe
         self._probe_s = probe_s
+        self.gone: str | None = None
 
     @classmethod
     async def of(cls, control: ChatClient, body: Mapping[str, Any], timeout_s: float) -> IdleWatch:
@@ -60,8 +62,8 @@ class IdleWatch:
         return cls(control, probe, statistics.median(reply.latency_s for reply in replies))
 
     async def wait(self, longest_s: float) -> float | None:
-        """Seconds until the server was idle; None when it was not in the time allowed, or is gone."""
-        started, idle = time.monotonic(), 0
+        """Seconds until the server was idle; None when it was not in the time allowed, or is gone, as `gone` tells."""
+        started, idle, self.gone = time.monotonic(), 0, None
         try:
             async with asyncio.timeout(longest_s):
                 while True:
@@ -72,6 +74,7 @@ class IdleWatch:
         except TimeoutError:
             _LOG.warning("%s is still at work %g s after the load ended", self._control.url, longest_s)
         except ServerError as error:
+            self.gone = str(error)
             _LOG.warning("%s", error)
         return None
 

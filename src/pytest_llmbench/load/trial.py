@@ -109,7 +109,8 @@ class LoadTest:
     async def _held(self, level: float, requests: int, most_sent: float) -> Trial:
         started = time.monotonic()
         if self._idle_s is None and await self._watch.wait(self.limits.drain_s) is None:
-            reason = f"the server was not idle after {self.limits.drain_s:g} s: it is gone, or somebody else uses it"
+            busy = f"the server was not idle after {self.limits.drain_s:g} s: somebody else uses it, or it hangs"
+            reason = f"the server is gone: {self._watch.gone}" if self._watch.gone else busy
             return Trial(level, (), "invalid", reason, time.monotonic() - started, 0.0, 0.0)
         self._idle_s = None  # until it is proved again after this trial
         measured = await self._measure(level, requests, most_sent)

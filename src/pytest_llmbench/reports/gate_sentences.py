@@ -149,6 +149,16 @@ def deciding(gate: Gate) -> list[Verdict]:
     ] or overall(gate)
 
 
+def reason(gate: Gate, language: str, say: Words) -> str:
+    """Why the gate came to its outcome. Its own reason is English; elsewhere the first deciding verdict stands for it."""
+    made = deciding(gate)
+    if language == "en" or not made:
+        return str(gate["reason"])
+    if any(note["kind"] == "cached_alone" for note in gate["notes"]):
+        return say("cached_alone") + "."
+    return evidence(made[0], gate, say.metric(made[0]["metric"]), say) + "."
+
+
 def variants(verdicts: Sequence[Verdict]) -> list[str]:
     """The variants that were judged, in the gate's order."""
     return list(dict.fromkeys(verdict["variant"] for verdict in verdicts))

@@ -41,7 +41,7 @@ def markdown(document: Mapping[str, Any], language: str) -> str:
 
 def _judged(document: Mapping[str, Any], gate: Gate, language: str, say: Words) -> Iterator[str]:
     yield f"### {SYMBOLS[gate['outcome']]} {prose(gate_sentences.heading(gate, say))}"
-    yield prose(_reason(gate, language, say))
+    yield prose(gate_sentences.reason(gate, language, say))
     yield "\n".join(f"- {prose(line)}" for line in cautions(document, say))
     overall = gate_sentences.overall(gate)
     if overall:
@@ -52,16 +52,6 @@ def _judged(document: Mapping[str, Any], gate: Gate, language: str, say: Words) 
     yield _notes(gate, say)
     yield _categories(gate, say)
     yield from _moved(document, gate, say)
-
-
-def _reason(gate: Gate, language: str, say: Words) -> str:
-    """The gate's own reason is English; elsewhere the first verdict behind the outcome stands for it."""
-    deciding = gate_sentences.deciding(gate)
-    if language == "en" or not deciding:
-        return str(gate["reason"])
-    if any(note["kind"] == "cached_alone" for note in gate["notes"]):
-        return say("cached_alone") + "."
-    return gate_sentences.evidence(deciding[0], gate, say.metric(deciding[0]["metric"]), say) + "."
 
 
 def _verdict_table(verdicts: Sequence[Verdict], gate: Gate, say: Words) -> str:

@@ -86,12 +86,14 @@ def test_several_models_are_all_in_it_the_first_on_top(tmp_path: Path) -> None:
 
 def test_the_users_of_a_model_are_read_back(tmp_path: Path) -> None:
     path = tmp_path / "limits.json"
-    assert model_limits.users_of(path, "qwen") is None
+    url = "http://h/v1"
+    assert model_limits.users_of(path, "qwen", url) is None
     model_limits.write(path, document({"users": finding(5)}, {"users": finding(9)}))
-    assert [model_limits.users_of(path, name) for name in ("qwen", "gpt", "other")] == [5, 9, None]
+    assert [model_limits.users_of(path, name, url) for name in ("qwen", "gpt", "other")] == [5, 9, None]
+    assert model_limits.users_of(path, "qwen", "http://another/v1") is None
     path.unlink()
     model_limits.write(path, document({"history": finding(5)}))
-    assert model_limits.users_of(path, "qwen") is None
+    assert model_limits.users_of(path, "qwen", url) is None
 
 
 @pytest.mark.parametrize("content", ["[]", '{"models": 3}', '{"models": [3]}', "{"])
@@ -99,7 +101,7 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, content: str) -> No
     path = tmp_path / "limits.json"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(UsageError, match=r"limits\.json"):
-        model_limits.users_of(path, "qwen")
+        model_limits.users_of(path, "qwen", "http://h/v1")
 
 
 def test_users_who_never_wait_have_no_rate_limit() -> None:

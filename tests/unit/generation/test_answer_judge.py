@@ -140,8 +140,14 @@ TABLE = {
         streaming(json.dumps(message(content="oui")).encode(), content_type="application/json; charset=x"),
         stream=False),
     # several answers were asked for: the first one counts, whole
-    "two-answers": Row(streaming(chunk("ou"), of_several((1, "non", "stop")), chunk("i"), *END)),
-    "two-answers-second-first": Row(streaming(of_several((1, "no", None), (0, "oui", None)), *END)),
+    "two-answers": Row(streaming(
+        chunk("ou"), of_several((1, "non", "stop")), chunk("i"), chunk(finish="stop"),
+        using(completion_tokens=5), DONE)),
+    "two-answers-whole": Row(
+        whole(choices=[{"index": index, "message": {"content": text}, "finish_reason": "stop"}
+                       for index, text in ((1, "non"), (0, "oui"))], usage={"completion_tokens": 5}),
+        Made(tokens=None), stream=False),
+    "two-answers-second-first": Row(streaming(of_several((1, "no", None), (0, "oui", None)), *END), Made(tokens=1)),
     "two-answers-one-given-up": Row(streaming(*OUI, of_several((1, None, "abort")), *END)),
     "two-answers-first-given-up": Row(
         streaming(*OUI, of_several((0, None, "abort")), of_several((1, "n", "stop")), USAGE, DONE),
@@ -199,6 +205,10 @@ TABLE = {
     "nothing-said-whole": Row(
         whole(choices=[{"message": {"content": None}, "finish_reason": "stop"}]), failed(EMPTY, "", None), stream=False
     ),
+    "cut-before-its-first-token": Row(
+        streaming(chunk(finish="length"), using(completion_tokens=0), DONE), failed(EMPTY, "", None)
+    ),
+    "cut-after-a-token-without-text": Row(streaming(chunk(finish="length"), DONE), Made("length", "", tokens=None)),
     "no-body": Row(streaming(content_type="application/json"), failed(EMPTY, "", None), stream=False),
     "ended-at-once-by-the-model": Row(streaming(chunk(finish="stop"), USAGE, DONE), Made(text="")),
     # broken ones

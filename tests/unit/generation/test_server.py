@@ -384,6 +384,31 @@ def test_no_half_of_a_key_is_told(
     assert key[: (len(key) + 1) // 2] not in str(completion.error)
 
 
+@pytest.mark.parametrize(
+    ("bodies", "told"),
+    [
+        ({"base_body": {"top_k": 0, "temperature": None}}, "not asked alike (temperature, top_k)"),
+        ({"base_body": {"top_k": 0}, "adapter_body": {"top_k": 0, "adapter_id": "jarvis"}}, None),
+    ],
+)
+def test_a_base_and_a_fine_tune_that_are_not_asked_alike_are_told(
+    serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture, bodies: dict[str, Any], told: str | None
+) -> None:
+    connect(serve(well(), models=("qwen", "jarvis")).url, adapter="jarvis", **bodies)
+    assert ("not asked alike" in caplog.text) == (told is not None)
+    assert (told or "") in caplog.text
+
+
+def test_answers_under_other_headers_are_others(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = serve(well()).url
+    one = connect(url, headers={"X-Tenant": "a"}).identity(BASE)
+    monkeypatch.setenv("LLMBENCH_API_KEY", KEY)
+    assert connect(url, headers={"X-Tenant": "a"}).identity(BASE) == one
+    assert connect(url, headers={"X-Tenant": "b"}).identity(BASE) != one
+
+
 def test_two_models_are_two_variants_with_their_own_identity(serve: Serve, connect: Connect) -> None:
     server = serve(well(), models=("qwen", "jarvis"))
     backend = connect(server.url, adapter="jarvis")

@@ -122,6 +122,15 @@ def test_the_real_run_becomes_a_page_that_says_that_no_gate_was_asked_for(langua
     assert [row["case"] for row in shown.data["rows"]] == [row["case"] for row in read["results"]]
 
 
+def test_the_reason_of_a_gate_is_in_the_readers_language() -> None:
+    document = {**read_document(EXAMPLE), "gate": gate() | {"reason": "relevance fell surely"}}
+    assert "relevance fell surely" in Page(render_html(document, [], "en")).words
+    assert "relevance fell surely" not in Page(render_html(document, [], "fr")).words
+    cached = {"kind": "cached_alone", "message": "some", "cases": []}
+    told = Page(render_html({**document, "gate": document["gate"] | {"notes": [cached]}}, [], "fr")).words
+    assert LANGUAGES["fr"]["cached_alone"] in told
+
+
 def test_another_language_is_refused() -> None:
     with pytest.raises(UsageError, match="'de'"):
         render_html(document(full_run()), [], "de")

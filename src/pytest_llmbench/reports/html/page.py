@@ -50,7 +50,7 @@ def render_html(document: Mapping[str, Any], history: Sequence[Mapping[str, Any]
 
     say = page_words(language)
     advice = [line for line in recommendations(document, say) if line]
-    gate, runs = gate_view(document, say), trend(document, history, say)
+    gate, runs = gate_view(document, language, say), trend(document, history, say)
     variants = document["metadata"]["variants"]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pytest_llmbench", "/".join(_ASSETS)),

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.reports.gate_sentences import confidence, p_meaning, p_value
+from pytest_llmbench.reports.gate_sentences import confidence, p_meaning, p_value, reason
 from pytest_llmbench.reports.html.pairing import unit
 from pytest_llmbench.reports.html.scale import Scale, symmetric
 from pytest_llmbench.reports.html.words import PageWords
@@ -57,7 +57,7 @@ class GateView:
     notes: Sequence[Mapping[str, Any]]
 
 
-def gate_view(document: Mapping[str, Any], say: PageWords) -> GateView | None:
+def gate_view(document: Mapping[str, Any], language: str, say: PageWords) -> GateView | None:
     """The gate of the document in the reader's words; None where no gate was asked for."""
     gate = document["gate"]
     if gate is None:
@@ -69,7 +69,7 @@ def gate_view(document: Mapping[str, Any], say: PageWords) -> GateView | None:
         outcome=gate["outcome"],
         kind=gate["kind"],
         failed=gate["failed"],
-        reason=gate["reason"],
+        reason=reason(gate, language, say),
         confidence=confidence(gate, say),
         p_meaning=p_meaning(gate, say),
         facts=_facts(gate, say),
