@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 import json
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -45,10 +46,15 @@ def plain_template(tokenizer: Any) -> str:
 def base_form(
     tokenizer: Any, arguments: Mapping[str, Any], system_role: Literal["system", "user"], rows: int | None = None
 ) -> PromptForm:
-    """The form of a base with so many rows of embeddings: its own template, or plain lines where it has none."""
+    """The form of a base with so many rows of embeddings: its own template, or plain lines where it has none.
+
+    Arguments that the template does not read are announced: they would change nothing.
+    """
     own = bool(tokenizer.chat_template)
     template = tokenizer.get_chat_template() if own else plain_template(tokenizer)
-    return PromptForm(tokenizer, template, BASE if own else None, arguments, system_role, rows)
+    form = PromptForm(tokenizer, template, BASE if own else None, arguments, system_role, rows)
+    _tell_of_unread_arguments(form)
+    return form
 
 
 def prompt_forms(loaded: LoadedModel) -> dict[str, PromptForm]:
@@ -83,7 +89,19 @@ def _form_of(adapter: Adapter, base: PromptForm, rows: int) -> PromptForm:
     own = dataclasses.replace(base, tokenizer=tokenizer, template=template, origin=adapter.path)
     if tokenizer is base.tokenizer and (template == base.template or _written(own) == _written(base)):
         return base
+    if template != base.template:
+        _tell_of_unread_arguments(own)
     return own
+
+
+def _tell_of_unread_arguments(form: PromptForm) -> None:
+    unread = [name for name in form.arguments if not re.search(rf"\b{re.escape(name)}\b", form.template)]
+    if unread:
+        _log.warning(
+            "model.template_arguments: the chat template of %s does not read %s, which changes nothing there",
+            "the base" if form.origin in {BASE, None} else form.origin,
+            ", ".join(unread),
+        )
 
 
 def _tell_of_other_training(adapter: Adapter, asked: PromptForm) -> None:

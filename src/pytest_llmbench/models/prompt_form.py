@@ -117,7 +117,12 @@ class PromptForm:
         split = split_reasoning(bare, opened=opened)
         if split == Split(marked):
             return Split(plain.strip())
-        return Split(self._unmarked(split.answer), self._unmarked(split.reasoning or "") or None, split.closed)
+        return Split(self.unmarked(split.answer), self.unmarked(split.reasoning or "") or None, split.closed)
+
+    def unmarked(self, text: str) -> str:
+        """The text without special tokens, as decoding leaves them out."""
+        special = [str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special]
+        return re.sub("|".join(map(re.escape, special)), "", text).strip() if special else text
 
     def thought_tokens(self, tokens: Sequence[int], prompt: Sequence[int] | None = None) -> int | None:
         """How many of an answer's tokens were spent on thinking; None while it goes on."""
@@ -279,11 +284,6 @@ class PromptForm:
         if unreadable := why_unreadable(self.tokenizer, tokens, self.rows):
             raise PromptError(unreadable)
         return tokens
-
-    def _unmarked(self, text: str) -> str:
-        """The text without special tokens, as decoding leaves them out."""
-        special = [str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special]
-        return re.sub("|".join(map(re.escape, special)), "", text).strip() if special else text
 
 
 def _why_not_masked(opened: str | None) -> str:
