@@ -12,6 +12,7 @@ import pytest
 import torch
 from tiny_decoders import VOCABULARY, word_tokenizer
 from tiny_models import write_adapter
+from tokenizers.normalizers import Prepend
 from tokenizers.processors import TemplateProcessing
 
 from pytest_llmbench.errors import AdapterError
@@ -82,6 +83,16 @@ def test_a_base_without_a_template_is_asked_alike_alone_and_beside_any_adapter(
     assert alone.write([{"role": "user", "content": "w5"}], answer_follows=True) == "w5\n"
 
 
+def test_the_template_that_goes_with_an_adapter_of_a_plain_base_is_whole_and_known_again(adapter: Adapter) -> None:
+    tokenizer = word_tokenizer()
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="w3 $A", special_tokens=[("w3", 3)])
+    whole = base_form(tokenizer, {}, "system").whole_template
+    written = tokenizer.apply_chat_template([{"role": "user", "content": " w5"}], chat_template=whole, tokenize=False)
+    assert written == "w3 w5\n"
+    forms = prompt_forms(pair(tokenizer, adapter, whole))
+    assert forms["finetuned"] is forms["base"]
+
+
 def test_plain_lines_begin_as_the_tokenizer_begins_a_text() -> None:
     tokenizer = word_tokenizer()
     tokenizer.add_special_tokens({"bos_token": "w3"})
@@ -92,6 +103,8 @@ def test_plain_lines_begin_as_the_tokenizer_begins_a_text() -> None:
     two = TemplateProcessing(single="w4 w3 $A", special_tokens=[("w3", 3), ("w4", 4)])  # GLM's [gMASK]<sop>
     tokenizer.backend_tokenizer.post_processor = two
     assert base_form(tokenizer, {}, "system").prompt(question) == tokenizer("w5")["input_ids"]
+    tokenizer.backend_tokenizer.normalizer = Prepend("w7 ")  # in SentencePiece's manner, at the start of a text alone
+    assert base_form(tokenizer, {}, "system").prompt(question) == tokenizer("w5")["input_ids"] == [4, 3, 7, 5]
 
 
 @pytest.mark.parametrize("own", [OWN, None])
