@@ -28,6 +28,25 @@ ReferenceMetric = Literal[
 ]
 
 
+_NOT_THE_TEMPLATES = frozenset(
+    {
+        "add_generation_prompt",
+        "chat_template",
+        "continue_final_message",
+        "conversation",
+        "max_length",
+        "messages",
+        "padding",
+        "return_assistant_tokens_mask",
+        "return_dict",
+        "return_tensors",
+        "tokenize",
+        "truncation",
+    }
+)
+"""What transformers takes beside a template's own arguments."""
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -67,6 +86,13 @@ class ModelSettings(_Section):
         if not adapter or len(set(adapter)) < len(adapter) or ("none" in adapter and len(adapter) > 1):
             raise ValueError("name each adapter once, and 'none' only alone")
         return adapter[0] if len(adapter) == 1 else adapter
+
+    @field_validator("template_arguments")
+    @classmethod
+    def _refuse_what_is_not_the_templates(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        if taken := sorted(_NOT_THE_TEMPLATES & arguments.keys()):
+            raise ValueError(f"{taken[0]} is set by llmbench itself; give arguments of the chat template only")
+        return arguments
 
     @property
     def adapters(self) -> tuple[str, ...]:

@@ -140,6 +140,10 @@ FILE_FAULTS = [
     ("model:\n  base: ''", 's:2: model.base: "" is not valid; give a text'),
     ("model:\n  trust_remote_code: yse", 's:2: model.trust_remote_code: "yse" is not valid; give true or false'),
     ("model:\n  trust_remote_code: 1", "s:2: model.trust_remote_code: 1 is not valid; give true or false"),
+    (
+        "model:\n  template_arguments: {tokenize: false}",
+        "s:2: model.template_arguments: tokenize is set by llmbench itself; give arguments of the chat template only",
+    ),
     ("generation:\n  epochs: true", "s:2: generation.epochs: true is not valid; give a whole number from 1"),
     ("generation:\n  epochs: '3'", 's:2: generation.epochs: "3" is not valid; give a whole number from 1'),
     ("generation:\n  epochs: 0", "s:2: generation.epochs: 0 is not valid; give a whole number from 1"),

@@ -56,6 +56,13 @@ class _TellsLikelihood(Protocol):
     def losses(self, texts: Sequence[str], variant: str) -> list[TextLoss]: ...
 
 
+@runtime_checkable
+class _KnowsMarks(Protocol):
+    """A backend that has the tokenizers at hand."""
+
+    def unmarked(self, text: str) -> str: ...
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class EvaluationRequest:
     """What is evaluated on.
@@ -91,6 +98,7 @@ def evaluate(settings: Settings, request: EvaluationRequest, progress: Progress)
     with answers_folder(settings.output.report_dir, resume=request.resume) as folder:
         backend = open_backend(settings, asked.test, strict_option="--strict")
         try:
+            asked = _as_answers_are_read(asked, backend)
             benchmark = Benchmark(settings, backend, asked.all, metrics, folder=folder, cache=None, progress=progress)
             answers = {case.name: benchmark.answers(case) for case in asked.all}
             document = _document(asked, answers, metrics, backend)
@@ -147,6 +155,17 @@ def _read(request: EvaluationRequest, settings: Settings) -> _Asked:
         with_passages(case, passages, request.context_prompt) for case, passages in zip(test, found, strict=True)
     ]
     return _Asked(test, found, retrieval, general)
+
+
+def _as_answers_are_read(asked: _Asked, backend: Backend) -> _Asked:
+    """With references that an answer can match: special tokens in them (`[TOOL_CALLS]`) are left out of answers too."""
+    if not isinstance(backend, _KnowsMarks):
+        return asked
+    test, retrieval = (
+        [dataclasses.replace(case, reference=backend.unmarked(case.reference or "")) for case in cases]
+        for cases in (asked.test, asked.retrieval)
+    )
+    return dataclasses.replace(asked, test=test, retrieval=retrieval)
 
 
 def _tells(case: Case, passages: Sequence[Passage]) -> bool:

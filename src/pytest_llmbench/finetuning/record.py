@@ -77,7 +77,7 @@ def save_adapter(training: Training, record: Mapping[str, Any], form: PromptForm
     with new_folder(output) as folder:
         _save_weights(training, folder, base=record["base_spec"])
         if form.origin is None:
-            (folder / CHAT_TEMPLATE).write_text(form.template, encoding="utf-8")
+            (folder / CHAT_TEMPLATE).write_text(form.whole_template, encoding="utf-8")
         (folder / TRAINING_RECORD).write_text(text, encoding="utf-8")
         (folder / "README.md").write_text(_readme(output.name, record), encoding="utf-8")
 

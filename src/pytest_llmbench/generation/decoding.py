@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _COMPACT_BELOW = 0.8  # copying the cache costs about one step: worth it once a fifth of the rows are done
 
+_LOOK_EVERY = 16  # tokens; reading what was thought takes milliseconds once it is long
+
 
 def _never(_tokens: Sequence[int]) -> bool:
     return False
@@ -78,7 +80,10 @@ class Limits:
             return False
         if len(row.tokens) >= self.max_new_tokens + self.max_reasoning_tokens:
             return True
-        if row.thought is None:
+        every = min(
+            _LOOK_EVERY, self.max_new_tokens
+        )  # seldom enough to cost little, often enough to see its end in time
+        if row.thought is None and (len(row.tokens) - self.max_new_tokens) % every == 0:
             row.thought = self.thought(row.tokens, row.prompt)
         return row.thought is not None and len(row.tokens) - row.thought >= self.max_new_tokens
 

@@ -121,6 +121,12 @@ class LocalBackend:
             model, tokenizer = _causal_model(self._loaded.model), self._forms[variant].tokenizer
             return text_losses(model, tokenizer, texts, self._context)
 
+    def unmarked(self, text: str) -> str:
+        """A text as an answer is read: without any variant's special tokens."""
+        for form in self._forms.values():
+            text = form.unmarked(text)
+        return text
+
     def embed(self, pairs: Sequence[tuple[Case, Completion]]) -> list[Completion]:
         """Fill in mean last-layer hidden states of the base over each answer, in its prompt's context.
 

@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 import json
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,29 +27,32 @@ if TYPE_CHECKING:
 _log = logging.getLogger("pytest_llmbench")
 
 _PROBES: Sequence[Sequence[str]] = (("user",), ("system", "user"), ("user", "assistant", "user"))
+# for a base that only continues text: each message on a line of its own, the answer ended by end-of-text
 _PLAIN = (
     "{% for message in messages %}{{ message['content'] }}"
     "{% if message['role'] == 'assistant' %}{{ eos_token }}{% else %}{{ '\\n' }}{% endif %}{% endfor %}"
 )
 
 
-def plain_template(tokenizer: Any) -> str:
-    """The form for a base that only continues text: each message on a line of its own, the answer ended by end-of-text.
-
-    It begins as the tokenizer begins every text (a template is written out without what the tokenizer adds).
-    """
+def _beginning(tokenizer: Any) -> tuple[int, ...]:
+    """The tokens that the tokenizer puts before every text."""
     whole, bare = (tokenizer("x", add_special_tokens=added)["input_ids"] for added in (True, False))
-    begins = itertools.takewhile(lambda token: token != bare[0], whole)
-    return "".join(f"{{{{ {token!r} }}}}" for token in tokenizer.convert_ids_to_tokens(list(begins))) + _PLAIN
+    return tuple(itertools.takewhile(lambda token: token != bare[0], whole))
 
 
 def base_form(
     tokenizer: Any, arguments: Mapping[str, Any], system_role: Literal["system", "user"], rows: int | None = None
 ) -> PromptForm:
-    """The form of a base with so many rows of embeddings: its own template, or plain lines where it has none."""
-    own = bool(tokenizer.chat_template)
-    template = tokenizer.get_chat_template() if own else plain_template(tokenizer)
-    return PromptForm(tokenizer, template, BASE if own else None, arguments, system_role, rows)
+    """The form of a base with so many rows of embeddings: its own template, or plain lines where it has none.
+
+    Arguments that the template does not read are announced: they would change nothing.
+    """
+    if tokenizer.chat_template:
+        form = PromptForm(tokenizer, tokenizer.get_chat_template(), BASE, arguments, system_role, rows)
+    else:
+        form = PromptForm(tokenizer, _PLAIN, None, arguments, system_role, rows, _beginning(tokenizer))
+    _tell_of_unread_arguments(form)
+    return form
 
 
 def prompt_forms(loaded: LoadedModel) -> dict[str, PromptForm]:
@@ -79,11 +83,26 @@ def prompt_forms(loaded: LoadedModel) -> dict[str, PromptForm]:
 def _form_of(adapter: Adapter, base: PromptForm, rows: int) -> PromptForm:
     _tell_of_other_training(adapter, base)
     tokenizer = adapter_tokenizer(adapter, base.tokenizer, rows) or base.tokenizer
-    template = adapter.chat_template or base.template
-    own = dataclasses.replace(base, tokenizer=tokenizer, template=template, origin=adapter.path)
-    if tokenizer is base.tokenizer and (template == base.template or _written(own) == _written(base)):
+    given = None if adapter.chat_template == base.whole_template else adapter.chat_template
+    template = given or base.template
+    begins = () if base.origin or given else _beginning(tokenizer)
+    own = dataclasses.replace(base, tokenizer=tokenizer, template=template, origin=adapter.path, begins=begins)
+    as_base = template == base.template or (begins == base.begins and _written(own) == _written(base))
+    if tokenizer is base.tokenizer and as_base:
         return base
+    if template != base.template:
+        _tell_of_unread_arguments(own)
     return own
+
+
+def _tell_of_unread_arguments(form: PromptForm) -> None:
+    unread = [name for name in form.arguments if not re.search(rf"\b{re.escape(name)}\b", form.template)]
+    if unread:
+        _log.warning(
+            "model.template_arguments: the chat template of %s does not read %s, which changes nothing there",
+            "the base" if form.origin in {BASE, None} else form.origin,
+            ", ".join(unread),
+        )
 
 
 def _tell_of_other_training(adapter: Adapter, asked: PromptForm) -> None:

@@ -48,7 +48,8 @@ class PromptForm:
     `origin` is `base`, or the path of the adapter that the form comes from; None where neither has a template, and each
     message is written on a line of its own. `arguments` are the template's (`enable_thinking`). With `system_role`
     "user", the system prompt opens the first user turn. `rows` are how many tokens the base has embeddings for, where
-    that is known.
+    that is known. `begins` are tokens before every text, which a template writes itself: where none does, a text is
+    begun as the tokenizer begins it (in SentencePiece's manner, a word after a mark is another than one at the start).
     """
 
     tokenizer: Any
@@ -57,6 +58,13 @@ class PromptForm:
     arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     system_role: Literal["system", "user"] = "system"
     rows: int | None = None
+    begins: tuple[int, ...] = ()
+
+    @property
+    def whole_template(self) -> str:
+        """The template for programs that put nothing before what it writes."""
+        begins = self.tokenizer.convert_ids_to_tokens(list(self.begins)) if self.begins else ()
+        return "".join(f"{{{{ {token!r} }}}}" for token in begins) + self.template
 
     def write(self, messages: Messages, *, answer_follows: bool) -> str:
         """The text of a conversation, with the beginning of the answer's turn where one follows.
@@ -78,7 +86,7 @@ class PromptForm:
         """
         for dropped in sorted(self._dropped & {message["role"] for message in messages}):
             raise PromptError(f"the chat template leaves out what the {dropped} says" + _WAYS_OUT.get(dropped, ""))
-        return self._tokens(self.write(messages, answer_follows=True))
+        return [*self.begins, *self._tokens(self.write(messages, answer_follows=True))]
 
     def example(self, row: Mapping[str, Any]) -> tuple[list[int], list[int]]:
         """The tokens of a training row, and those of its prompt alone, with which they begin.
@@ -91,7 +99,7 @@ class PromptForm:
         """
         before = self.write(row["prompt"], answer_follows=True)
         text = self.write([*row["prompt"], *row["completion"]], answer_follows=False)
-        prompt, whole = self._tokens(before), self._tokens(text)
+        prompt, whole = ([*self.begins, *self._tokens(written)] for written in (before, text))
         if whole[: len(prompt)] != prompt:
             apart = prompt + self._tokens(text[len(before) :])
             if not text.startswith(before) or self.tokenizer.decode(apart) != self.tokenizer.decode(whole):
@@ -117,7 +125,12 @@ class PromptForm:
         split = split_reasoning(bare, opened=opened)
         if split == Split(marked):
             return Split(plain.strip())
-        return Split(self._unmarked(split.answer), self._unmarked(split.reasoning or "") or None, split.closed)
+        return Split(self.unmarked(split.answer), self.unmarked(split.reasoning or "") or None, split.closed)
+
+    def unmarked(self, text: str) -> str:
+        """The text without special tokens, as decoding leaves them out."""
+        special = [str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special]
+        return re.sub("|".join(map(re.escape, special)), "", text).strip() if special else text
 
     def thought_tokens(self, tokens: Sequence[int], prompt: Sequence[int] | None = None) -> int | None:
         """How many of an answer's tokens were spent on thinking; None while it goes on."""
@@ -161,6 +174,7 @@ class PromptForm:
             "template": self.template,
             "template_arguments": str(sorted(self.arguments.items())),
             "system_role": self.system_role,
+            "begins": str(self.begins),
         }
 
     @functools.cached_property
@@ -200,9 +214,9 @@ class PromptForm:
     @functools.cached_property
     def _dropped(self) -> frozenset[str]:
         """The roles whose words the template leaves out without refusing them."""
-        said = {"system": _SYSTEM, "user": _QUESTION}
+        said = {"system": _SYSTEM, "user": _QUESTION, "assistant": _ANSWER}
         dropped: set[str] = set()
-        for roles in (("user",), ("system", "user")):
+        for roles in (("user",), ("system", "user"), ("user", "assistant", "user")):
             try:
                 text = self._rendered([{"role": role, "content": said[role]} for role in roles], answer_follows=True)
             except _refusals():
@@ -279,11 +293,6 @@ class PromptForm:
         if unreadable := why_unreadable(self.tokenizer, tokens, self.rows):
             raise PromptError(unreadable)
         return tokens
-
-    def _unmarked(self, text: str) -> str:
-        """The text without special tokens, as decoding leaves them out."""
-        special = [str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special]
-        return re.sub("|".join(map(re.escape, special)), "", text).strip() if special else text
 
 
 def _why_not_masked(opened: str | None) -> str:

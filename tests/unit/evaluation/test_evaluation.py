@@ -201,3 +201,13 @@ def test_a_wrong_file_is_told_before_the_model_is_loaded(
     monkeypatch.setattr("pytest_llmbench.evaluation.evaluate.open_backend", lambda *_, **__: pytest.fail("loaded"))
     with pytest.raises(UsageError, match=message):
         evaluate(settings, dataclasses.replace(request_of, **changed), Count())
+
+
+def test_a_reference_has_no_special_tokens_as_answers_have_none(
+    settings: Settings, request_of: EvaluationRequest, tmp_path: Path
+) -> None:
+    rows = ({"prompt": prompt, "completion": f"<end> {answer}"} for prompt, answer in ROWS)
+    test = write(tmp_path / "marked.jsonl", *rows)
+    request = dataclasses.replace(request_of, test=test, chunks=None, general=None)
+    results = evaluate(settings, request, Count())["results"]
+    assert [result["reference"] for result in results] == [answer for _, answer in ROWS]

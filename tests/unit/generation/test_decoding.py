@@ -124,6 +124,22 @@ def test_a_text_that_closes_the_turn_ends_an_answer() -> None:
     assert (len(row.tokens), row.finish) == (2, "stop")
 
 
+@pytest.mark.parametrize("new_tokens", [1, 3, 20])
+@pytest.mark.parametrize("closes_at", [0, 2, 19, 33])
+def test_an_answer_has_all_its_tokens_and_no_more_whenever_its_thinking_ends(new_tokens: int, closes_at: int) -> None:
+    limits = Limits(
+        frozenset(),
+        new_tokens,
+        60.0,
+        max_reasoning_tokens=90,
+        thought=lambda tokens, _prompt: closes_at if len(tokens) >= closes_at else None,
+    )
+    row = Row(0, [32], 0)
+    while not limits.is_long(row):
+        row.tokens.append(32)
+    assert len(row.tokens) == closes_at + new_tokens
+
+
 @pytest.mark.parametrize(("thought", "expected"), [(0, 4), (3, 7), (5, 9), (None, 10)])
 def test_thinking_has_tokens_of_its_own_and_the_answer_no_more_than_its_own(thought: int | None, expected: int) -> None:
     limits = Limits(frozenset(), 4, 60.0, max_reasoning_tokens=6, thought=lambda _tokens, _prompt: thought)

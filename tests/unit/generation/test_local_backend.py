@@ -281,6 +281,10 @@ def test_a_base_that_writes_more_than_its_answer_is_embedded_by_the_answer_alone
     assert answering._completion(CASES[0], "base", plain, 1).embedding is not None
 
 
+def test_a_text_is_read_without_the_special_tokens_of_any_variant(loaded: LoadedModel) -> None:
+    assert backend(loaded).unmarked("<end>w20 w21<unk>") == "w20 w21"
+
+
 def _ids(text: str) -> list[int]:
     return list(word_tokenizer()(text)["input_ids"])
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from tiny_decoders import VOCABULARY, word_tokenizer
 from tiny_models import write_adapter
+from tokenizers.normalizers import Prepend
 from tokenizers.processors import TemplateProcessing
 
 from pytest_llmbench.errors import AdapterError
@@ -82,6 +83,16 @@ def test_a_base_without_a_template_is_asked_alike_alone_and_beside_any_adapter(
     assert alone.write([{"role": "user", "content": "w5"}], answer_follows=True) == "w5\n"
 
 
+def test_the_template_that_goes_with_an_adapter_of_a_plain_base_is_whole_and_known_again(adapter: Adapter) -> None:
+    tokenizer = word_tokenizer()
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="w3 $A", special_tokens=[("w3", 3)])
+    whole = base_form(tokenizer, {}, "system").whole_template
+    written = tokenizer.apply_chat_template([{"role": "user", "content": " w5"}], chat_template=whole, tokenize=False)
+    assert written == "w3 w5\n"
+    forms = prompt_forms(pair(tokenizer, adapter, whole))
+    assert forms["finetuned"] is forms["base"]
+
+
 def test_plain_lines_begin_as_the_tokenizer_begins_a_text() -> None:
     tokenizer = word_tokenizer()
     tokenizer.add_special_tokens({"bos_token": "w3"})
@@ -92,6 +103,8 @@ def test_plain_lines_begin_as_the_tokenizer_begins_a_text() -> None:
     two = TemplateProcessing(single="w4 w3 $A", special_tokens=[("w3", 3), ("w4", 4)])  # GLM's [gMASK]<sop>
     tokenizer.backend_tokenizer.post_processor = two
     assert base_form(tokenizer, {}, "system").prompt(question) == tokenizer("w5")["input_ids"]
+    tokenizer.backend_tokenizer.normalizer = Prepend("w7 ")  # in SentencePiece's manner, at the start of a text alone
+    assert base_form(tokenizer, {}, "system").prompt(question) == tokenizer("w5")["input_ids"] == [4, 3, 7, 5]
 
 
 @pytest.mark.parametrize("own", [OWN, None])
@@ -108,6 +121,16 @@ def test_arguments_and_the_system_role_belong_to_every_variant(adapter: Adapter)
     assert forms["finetuned"].prompt(messages) == [6, 7, 8]
 
 
+def test_an_argument_that_a_template_does_not_read_is_announced(
+    adapter: Adapter, caplog: pytest.LogCaptureFixture
+) -> None:
+    prompt_forms(pair(word_tokenizer(ARGUED), adapter, template_arguments={"mark": "w9"}))
+    assert caplog.text == ""
+    prompt_forms(pair(word_tokenizer(ARGUED), adapter, OTHER, template_arguments={"mark": "w9", "marc": "w8"}))
+    assert "the chat template of the base does not read marc, which changes nothing there" in caplog.text
+    assert f"the chat template of {adapter.path} does not read mark, marc" in caplog.text
+
+
 def test_an_adapter_that_was_trained_with_other_arguments_is_announced(
     adapter: Adapter, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -118,7 +141,7 @@ def test_an_adapter_that_was_trained_with_other_arguments_is_announced(
     assert 'was trained with model.template_arguments {"enable_thinking": false} and is asked with {}' in caplog.text
     caplog.clear()
     prompt_forms(pair(word_tokenizer(OWN), adapter, template_arguments={"enable_thinking": False}))
-    assert caplog.text == ""
+    assert "was trained with" not in caplog.text
 
 
 def test_an_adapters_own_tokenizer_reads_its_prompts_and_writes_its_answers(

@@ -165,6 +165,11 @@ def test_a_row_that_would_be_learnt_as_another_is_refused(
     ("template", "messages", "told"),
     [
         (DROPS_SYSTEM, [{"role": "system", "content": "Tu es bref."}, *QUESTION], "the system says; model.system_role"),
+        (
+            "{{ messages[-1].content }}",
+            [*QUESTION, {"role": "assistant", "content": "Oui."}, *QUESTION],
+            "what the assistant says",
+        ),
         (PARTS_ONLY, QUESTION, "the user says; it is not made for messages of plain text"),
     ],
 )
