@@ -243,10 +243,12 @@ class PromptForm:
 
     def _check_learnt(self, answer: str, written: str, opened: str | None) -> None:
         """Raise PromptError unless what the template makes of a row's answer is read as that answer."""
-        if mark := next((mark for mark in self._end_marks if mark in answer), None):
+        said = answer.rstrip()
+        while ending := next((mark for mark in self._end_marks if said.endswith(mark)), ""):
+            said = said.removesuffix(ending).rstrip()  # many datasets write the end themselves: twice does no harm
+        if mark := next((mark for mark in self._end_marks if mark in said), None):
             raise PromptError(
-                f"the answer holds {mark!r}, which ends an answer: what follows it would never be said, and the "
-                "template writes the end itself; leave it out"
+                f"the answer holds {mark!r}, which ends an answer: what follows it would never be said; leave it out"
             )
         if answer.strip() in written:
             return

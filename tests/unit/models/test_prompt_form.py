@@ -146,7 +146,7 @@ def test_a_block_is_open_where_this_very_prompt_leaves_one_open(tokenizer: Any) 
     [
         (FORGETS_THOUGHTS, "<think>hm</think>Oui.", "leaves out what is thought before the answer"),
         ("{{ messages[-1].content | upper }}", "Oui.", "'Oui.' would be learnt as "),
-        (CHATML, "Oui.<|im_end|>", r"holds '<\|im_end\|>', which ends an answer"),
+        (CHATML, "Oui.<|im_end|>Non.", r"holds '<\|im_end\|>', which ends an answer"),
         (CHATML, "Oui. <|endoftext|> Non.", r"holds '<\|endoftext\|>', which ends an answer"),
         (IN_WORDS, "Oui. [FIN] Non.", r"holds '\[FIN\]', which ends an answer"),
         (OPENS, "Oui.", "its prompts end in '<think>', which it does not write before this answer"),
@@ -195,6 +195,14 @@ def test_an_end_that_is_written_between_turns_only_ends_an_answer(tokenizer: Any
 def test_an_end_in_many_tokens_is_seen(tokenizer: Any) -> None:
     long_end = "{% for m in messages %}{{ m.content + ' ' + 'ZQ' * 30 }}{% endfor %}"
     assert form(tokenizer, long_end).ended(tokens(tokenizer, "Oui. " + "ZQ" * 30))
+
+
+def test_an_end_that_a_row_writes_itself_is_learnt_and_left_out_of_what_is_read(tokenizer: Any) -> None:
+    written = form(tokenizer, CHATML)
+    whole, prompt = written.example(row("Oui.<|im_end|>"))
+    answer = whole[len(prompt) :]
+    first = next(place for place, token in enumerate(answer) if token in written.end_tokens)
+    assert written.answer(answer[:first]) == Split("Oui.")
 
 
 def test_what_the_template_writes_after_an_answer_ends_it(tokenizer: Any) -> None:
