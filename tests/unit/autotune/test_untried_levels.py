@@ -40,8 +40,9 @@ def found_by(question: Question, trials: list[tuple[int, float, bool]]) -> Findi
         )
     seen = [one for one in kept if isinstance(one, Observation)]
     capacity = CapacityFit(seen, question.plan.share, question.plan.highest).capacity(range(1, 20))
+    required = REQUIRED if question.name == "users" else None  # nobody requires anything else
     return finding(
-        question, Found(capacity, decided=False, sent=0, kept=tuple(kept)), SLO(), required=REQUIRED, resumed=0
+        question, Found(capacity, decided=False, sent=0, kept=tuple(kept)), SLO(), required=required, resumed=0
     )
 
 
