@@ -100,7 +100,9 @@ def _base(folder: Path, *, context: int) -> str:
     words = Tokenizer(models.WordLevel({"<unk>": 0}, unk_token="<unk>"))  # noqa: S106  # no password
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>")  # noqa: S106  # no password
-    tokenizer.chat_template = "{% for m in messages %} {{ m.content }}{% endfor %} FIN"
+    tokenizer.add_special_tokens({"eos_token": "FIN"})
+    end = "{% if m.role == 'assistant' %} FIN{% endif %}"
+    tokenizer.chat_template = "{% for m in messages %} {{ m.content }}" + end + "{% endfor %}"
     tokenizer.save_pretrained(folder)
     LlamaConfig(max_position_embeddings=context).save_pretrained(folder)
     return str(folder)
