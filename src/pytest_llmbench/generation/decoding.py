@@ -80,9 +80,8 @@ class Limits:
             return False
         if len(row.tokens) >= self.max_new_tokens + self.max_reasoning_tokens:
             return True
-        every = min(
-            _LOOK_EVERY, self.max_new_tokens
-        )  # seldom enough to cost little, often enough to see its end in time
+        # seldom enough to cost little, often enough to see its end in time
+        every = min(_LOOK_EVERY, self.max_new_tokens)
         if row.thought is None and (len(row.tokens) - self.max_new_tokens) % every == 0:
             row.thought = self.thought(row.tokens, row.prompt)
         return row.thought is not None and len(row.tokens) - row.thought >= self.max_new_tokens

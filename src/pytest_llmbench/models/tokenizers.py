@@ -43,14 +43,9 @@ def embedding_rows(config: Any) -> int | None:
     return rows if isinstance(rows, int) else None
 
 
-def outside(tokens: Iterable[int], rows: int | None) -> int | None:
-    """The first of the tokens that an embedding of so many rows does not hold; None where it holds all."""
-    return None if rows is None else next((token for token in tokens if not 0 <= token < rows), None)
-
-
 def why_unreadable(tokenizer: Any, tokens: Iterable[int], rows: int | None) -> str | None:
     """Why a model with so many embeddings cannot read these tokens of a prompt or row, and what to do; or None."""
-    token = outside(tokens, rows)
+    token = None if rows is None else next((token for token in tokens if not 0 <= token < rows), None)
     if token is None:
         return None
     written = tokenizer.convert_ids_to_tokens(token)
