@@ -146,7 +146,7 @@ class MetricsSettings(_Section):
         default=(), description="more metrics, against a case's reference or of an answer's form"
     )
     case_sensitive: bool = Field(default=False, description="tell Volume from volume")
-    accent_sensitive: bool = Field(default=False, description="tell été from ete")
+    accent_sensitive: bool = Field(default=False, description="tell café from cafe")
 
 
 with warnings.catch_warnings():

@@ -57,7 +57,10 @@ def generate(  # noqa: PLR0913  # one argument an option
     rows: Annotated[int, typer.Option(min=1, help="From templates: rows of each kind a tool.")] = 36,
     system: Annotated[str | None, typer.Option(metavar="TEXT", help="From chunks: the rows' system prompt.")] = None,
     phrasing: Annotated[
-        Path | None, typer.Option(metavar="YAML", help="Questions and noise; those for French by default.")
+        Path | None, typer.Option(metavar="YAML", help="A language file of your own, for all rows.")
+    ] = None,
+    language: Annotated[
+        str | None, typer.Option(metavar="CODE", help="How rows are asked: en, fr; else as they say or read.")
     ] = None,
     server: Annotated[
         str | None, typer.Option(metavar="URL", help="For llm: an OpenAI-compatible server; key in LLMBENCH_API_KEY.")
@@ -77,7 +80,6 @@ def generate(  # noqa: PLR0913  # one argument an option
     from pytest_llmbench.datasets.making import Order, Writer, make
     from pytest_llmbench.datasets.outputs import refuse_same_files, side_paths
     from pytest_llmbench.datasets.progress import counted
-    from pytest_llmbench.training.phrasing import FRENCH, load_phrasing
     from pytest_llmbench.training.splitting import parse_shares, split_rows
 
     parts = parse_shares(shares)
@@ -95,7 +97,8 @@ def generate(  # noqa: PLR0913  # one argument an option
     order = Order(
         source=source,
         method=method,
-        phrasing=load_phrasing(phrasing or FRENCH),
+        language=language,
+        phrasing=phrasing,
         cases=_cases(prompts, vocabulary),
         vocabulary=vocabulary,
         count=count,
@@ -242,10 +245,11 @@ def _there(paths: Iterable[Path]) -> list[Path]:
 def _cases(suites: Path | None, vocabulary: Path) -> Sequence[Case]:
     """The cases of the given suites; of the project's own when there are any and none were given."""
     from pytest_llmbench.cases import load_cases, load_vocabulary
+    from pytest_llmbench.starter import present
 
     if suites is None and not Path("prompts").is_dir():
         return ()
-    return load_cases([suites or Path("prompts")], load_vocabulary(vocabulary) if vocabulary.exists() else None)
+    return load_cases([suites or Path("prompts")], load_vocabulary(present(vocabulary)))
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ def evaluate(  # noqa: PLR0913  # one argument an option
     retriever: Annotated[Literal["bm25", "embedding", "hybrid"], typer.Option(help="How passages are found.")] = "bm25",
     passages: Annotated[int, typer.Option(metavar="N", min=1, help="Passages read with each question.")] = 3,
     context_prompt: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="How they are put, with {passages} and {question}; in French.")
+        str | None, typer.Option(metavar="TEXT", help="How they are put, with {passages} and {question}; the rows' language.")
     ] = None,
     limit: Annotated[int | None, typer.Option(metavar="N", min=2, help="Only so many rows, drawn at random.")] = None,
     general: Annotated[
@@ -76,7 +76,7 @@ def evaluate(  # noqa: PLR0913  # one argument an option
     from pytest_llmbench.cli.answer_count import AnswerCount
     from pytest_llmbench.evaluation.evaluate import EvaluationRequest
     from pytest_llmbench.evaluation.evaluate import evaluate as run
-    from pytest_llmbench.evaluation.questions import CONTEXT_PROMPT, GENERAL_FILE
+    from pytest_llmbench.evaluation.questions import GENERAL_FILE
     from pytest_llmbench.reports.evaluation import evaluation_words, terminal_lines, write_evaluation
     from pytest_llmbench.reports.storage import as_json as document_text
 
@@ -87,7 +87,7 @@ def evaluate(  # noqa: PLR0913  # one argument an option
         chunks,
         passages,
         retriever,
-        context_prompt or CONTEXT_PROMPT,
+        context_prompt,
         limit,
         None if general == _NO_GENERAL else Path(general) if general else GENERAL_FILE,
         resume,

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmbench.cases import load_vocabulary
 from pytest_llmbench.datasets.progress import OnProgress, reading
 from pytest_llmbench.errors import UsageError
-from pytest_llmbench.training.asking import Assignment, about_chunk, about_tool, again, like_row, read_answer
+from pytest_llmbench.languages import told_language
+from pytest_llmbench.starter import present
+from pytest_llmbench.training.asking import Assignment, again, read_answer
 from pytest_llmbench.training.chunks import read_chunks
 from pytest_llmbench.training.overlap import bare
 from pytest_llmbench.training.record_files import Progress
@@ -25,7 +27,8 @@ from pytest_llmbench.training.spool import Computed, shuffled, spooled
 from pytest_llmbench.training.writers import AnswerJournal
 
 if TYPE_CHECKING:
-    from pytest_llmbench.datasets.making import Order, Origin
+    from pytest_llmbench.datasets.making import Order
+    from pytest_llmbench.datasets.row_languages import Origin, RowLanguages
 
 _ROWS_A_TIME = 5  # without a count
 _MOST_A_TIME = 10  # small models lose count of more
@@ -36,7 +39,9 @@ Subject = tuple[Callable[[int], Assignment], RowMaker]
 Job = tuple[Assignment, RowMaker]
 
 
-def write(order: Order, origin: Origin, on_progress: OnProgress) -> tuple[list[dict[str, Any]], list[str]]:
+def write(
+    order: Order, origin: Origin, languages: RowLanguages, on_progress: OnProgress
+) -> tuple[list[dict[str, Any]], list[str]]:
     """The rows that the model wrote, and notes on what was refused. The source is kept on disk, the answers are not.
 
     Raises:
@@ -49,7 +54,7 @@ def write(order: Order, origin: Origin, on_progress: OnProgress) -> tuple[list[d
     writer = order.writer
     if writer is None:
         raise UsageError("--method llm needs the --server that writes the rows, such as http://127.0.0.1:8000")
-    with _subjects(order, origin, reading(order.source, on_progress)) as subjects:
+    with _subjects(order, origin, languages, reading(order.source, on_progress)) as subjects:
         jobs = _jobs(subjects, order.count, order.seed)
         done = itertools.count(1)
         journal = _CountingJournal(writer.journal)
@@ -91,30 +96,56 @@ def _kept(journal: Path, answered: int, reused: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def _subjects(order: Order, origin: Origin, progress: Progress) -> Iterator[Sequence[Subject]]:
+def _subjects(
+    order: Order, origin: Origin, languages: RowLanguages, progress: Progress
+) -> Iterator[Sequence[Subject]]:
     """What the model is asked about, on disk while in the `with`."""
 
     def plain(question: str, answer: str) -> dict[str, Any]:
         return new_row(question, answer, order.system, kind="llm")
 
+    def of_chunk(title: str | None, text: str, told: str | None) -> Subject:
+        more = {"language": told} if told else {}
+        return (
+            functools.partial(languages.writing(told).about_chunk, title, text),
+            lambda question, answer: plain(question, answer) | more,
+        )
+
     match origin:
         case "chunks":
-            with spooled((chunk.title, chunk.text) for chunk in read_chunks(order.source, progress)) as chunks:
-                yield Computed(len(chunks), lambda place: (functools.partial(about_chunk, *chunks[place]), plain))
+            with spooled(_chunks(order, languages, progress)) as chunks:
+                yield Computed(len(chunks), lambda place: of_chunk(*chunks[place]))
         case "rows":
-            with spooled(numbered.row for numbered in stream_rows(order.source, progress)) as rows:
-                yield Computed(len(rows), lambda place: _rephrasing(rows[place]))
+            with spooled(_rows(order, languages, progress)) as rows:
+                yield Computed(len(rows), lambda place: _rephrasing(rows[place], languages))
         case "templates" | "vocabulary":
-            tools = load_vocabulary(order.source if origin == "vocabulary" else order.vocabulary).tools
+            tools = load_vocabulary(order.source if origin == "vocabulary" else present(order.vocabulary)).tools
+            about_tool = languages.writing(None).about_tool
             yield [(functools.partial(about_tool, tool, terms), plain) for tool, terms in tools.items()]
 
 
-def _rephrasing(row: dict[str, Any]) -> Subject:
+def _chunks(
+    order: Order, languages: RowLanguages, progress: Progress
+) -> Iterator[tuple[str | None, str, str | None]]:
+    """What a model is told of each chunk; that there are words for its language is made sure of before it is asked."""
+    for chunk in read_chunks(order.source, progress):
+        languages.writing(chunk.language, chunk.line)
+        yield chunk.title, chunk.text, chunk.language
+
+
+def _rows(order: Order, languages: RowLanguages, progress: Progress) -> Iterator[dict[str, Any]]:
+    for numbered in stream_rows(order.source, progress):
+        languages.writing(told_language(numbered.row), numbered.line)
+        yield numbered.row
+
+
+def _rephrasing(row: dict[str, Any], languages: RowLanguages) -> Subject:
     question, answer = row["prompt"][-1], answer_text(row)
 
     def to_row(asked: str, _said: str) -> dict[str, Any]:
         return {**row, "prompt": [*row["prompt"][:-1], {**question, "content": asked}], "kind": "llm"}
 
+    like_row = languages.writing(told_language(row)).like_row
     return functools.partial(like_row, question["content"], answer), to_row
 
 

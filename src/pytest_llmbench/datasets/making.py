@@ -13,14 +13,16 @@ from typing import Any, Literal
 from pytest_llmbench.cases import Case, load_vocabulary
 from pytest_llmbench.datasets.by_model import write
 from pytest_llmbench.datasets.progress import OnProgress, reading
+from pytest_llmbench.datasets.row_languages import Origin, RowLanguages
 from pytest_llmbench.documents import read_yaml
 from pytest_llmbench.errors import UsageError
+from pytest_llmbench.languages import told_language
+from pytest_llmbench.starter import present
 from pytest_llmbench.training.chunks import Fact, facts_of, is_chunk, read_chunks
 from pytest_llmbench.training.contamination import CaseTexts, contamination
 from pytest_llmbench.training.dataset import KINDS, generate, reserved_prompts
 from pytest_llmbench.training.drafts import Refusal, Source, draw, fact_source, row_source
 from pytest_llmbench.training.overlap import bare
-from pytest_llmbench.training.phrasing import Phrasing
 from pytest_llmbench.training.record_files import Progress, read_records
 from pytest_llmbench.training.row_forms import user_text
 from pytest_llmbench.training.rows import stream_rows
@@ -28,7 +30,6 @@ from pytest_llmbench.training.spool import Computed, KnownTexts, spooled
 from pytest_llmbench.training.templates import load_templates
 
 Method = Literal["simple", "augmented", "llm"]
-Origin = Literal["chunks", "rows", "templates", "vocabulary"]
 
 _YAML = {".yaml", ".yml"}
 
@@ -46,11 +47,15 @@ class Writer:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be made. `count` None makes all the rows that the source holds. No row comes near to a case."""
+    """What is to be made. `count` None makes all the rows that the source holds. No row comes near to a case.
+
+    `language` and `phrasing` (a language file) hold for all rows; where both are None, rows tell their language.
+    """
 
     source: Path
     method: Method
-    phrasing: Phrasing
+    language: str | None = None
+    phrasing: Path | None = None
     cases: Sequence[Case] = ()
     vocabulary: Path = Path("prompts/tools.yaml")
     count: int | None = None
@@ -100,27 +105,30 @@ def make(order: Order, on_progress: OnProgress = lambda _what, _done, _of: None)
         NotReadyError: the temporary folder is full.
     """
     origin = origin_of(order.source)
+    languages = RowLanguages(order, origin)
     with contextlib.ExitStack() as disk:
         if order.method == "llm":
-            made = _finished(order, origin, *write(order, origin, on_progress))
+            made = _finished(order, origin, *write(order, origin, languages, on_progress))
         elif origin in ("templates", "vocabulary"):
-            made = _from_templates(order, origin)
+            made = _from_templates(order, origin, languages)
         else:
-            made = disk.enter_context(_drawn(order, origin, on_progress))
+            made = disk.enter_context(_drawn(order, origin, languages, on_progress))
         if not made.rows:
             raise UsageError("; ".join([f"{order.source}: no row could be made", *made.notes]))
-        yield made
+        yield dataclasses.replace(made, notes=(*languages.notes, *made.notes))
 
 
-def _from_templates(order: Order, origin: Origin) -> Made:
+def _from_templates(order: Order, origin: Origin, languages: RowLanguages) -> Made:
     if origin == "vocabulary":
         raise UsageError(
             f"{order.source} is a vocabulary, which holds no sentences; give the templates instead "
             "(data/templates.yaml), or --method llm and a --server that writes them"
         )
     kinds = KINDS if order.method == "augmented" else KINDS[:2]
-    vocabulary = load_vocabulary(order.vocabulary)
+    vocabulary = load_vocabulary(present(order.vocabulary))
     templates = load_templates(order.source, vocabulary)
+    if templates.noise is None and order.method == "augmented":
+        templates = dataclasses.replace(templates, noise=languages.phrasing(templates.language).noise)
     rows_of_a_kind = order.rows_of_a_kind
     if order.count is not None:
         rows_of_a_kind = math.ceil(order.count / (len(vocabulary.tools) * len(kinds)))
@@ -134,14 +142,14 @@ def _from_templates(order: Order, origin: Origin) -> Made:
 
 
 @contextlib.contextmanager
-def _drawn(order: Order, origin: Origin, on_progress: OnProgress) -> Iterator[Made]:
+def _drawn(order: Order, origin: Origin, languages: RowLanguages, on_progress: OnProgress) -> Iterator[Made]:
     method: Literal["simple", "augmented"] = "simple" if order.method == "simple" else "augmented"
     with contextlib.ExitStack() as disk:
-        with _sources(order, origin, reading(order.source, on_progress)) as (sources, notes):
+        with _sources(order, origin, languages, reading(order.source, on_progress)) as (sources, notes):
             drawing = draw(
                 sources,
                 method,
-                order.phrasing,
+                languages.phrasing,
                 count=order.count,
                 seed=order.seed,
                 refused=_refusing(order.cases),
@@ -154,15 +162,25 @@ def _drawn(order: Order, origin: Origin, on_progress: OnProgress) -> Iterator[Ma
 
 
 @contextlib.contextmanager
-def _sources(order: Order, origin: Origin, progress: Progress) -> Iterator[tuple[Sequence[Source], list[str]]]:
+def _sources(
+    order: Order, origin: Origin, languages: RowLanguages, progress: Progress
+) -> Iterator[tuple[Sequence[Source], list[str]]]:
     """What the file holds, on disk while in the `with`, and notes on what was left out."""
     if origin == "rows":
-        with spooled(numbered.row for numbered in stream_rows(order.source, progress)) as rows:
+        with spooled(_rows_with_sentences(order, languages, progress)) as rows:
             yield Computed(len(rows), lambda place: row_source(rows[place])), []
     else:
-        facts = _Facts(order, progress)
-        with spooled(facts) as told:
-            yield Computed(len(told), lambda place: fact_source(_fact(*told[place]), order.system)), facts.notes()
+        facts = _Facts(order, languages, progress)
+        with spooled(facts) as spool:
+            yield Computed(len(spool), lambda place: _fact(order.system, *spool[place])), facts.notes()
+
+
+def _rows_with_sentences(order: Order, languages: RowLanguages, progress: Progress) -> Iterator[dict[str, Any]]:
+    """The rows; only plain ones need no sentences. A language without any is told before all else is made."""
+    for numbered in stream_rows(order.source, progress):
+        if order.method == "augmented":
+            languages.phrasing(told_language(numbered.row), numbered.line)
+        yield numbered.row
 
 
 def _finished(order: Order, origin: Origin, rows: list[dict[str, Any]], notes: list[str]) -> Made:
@@ -174,8 +192,8 @@ def _finished(order: Order, origin: Origin, rows: list[dict[str, Any]], notes: l
     return Made(origin, kept, [], tuple(notes + _near(len(taken)) + _short(kept, order)))
 
 
-def _fact(questions: list[str], answer: str) -> Fact:
-    return Fact(tuple(questions), answer)
+def _fact(system: str | None, questions: list[str], answer: str, language: str | None) -> Source:
+    return fact_source(Fact(tuple(questions), answer), system, language)
 
 
 def _refusing(cases: Sequence[Case]) -> Refusal:
@@ -189,23 +207,25 @@ def _refusing(cases: Sequence[Case]) -> Refusal:
 
 
 class _Facts:
-    """The facts of a file of chunks in turn, as questions and answer, and afterwards what was left out."""
+    """The facts of a file of chunks in turn (questions, answer, language), and afterwards what was left out."""
 
-    def __init__(self, order: Order, progress: Progress) -> None:
+    def __init__(self, order: Order, languages: RowLanguages, progress: Progress) -> None:
         self._order = order
+        self._languages = languages
         self._progress = progress
         self._untitled = self._silent = self._first_untitled = 0
 
-    def __iter__(self) -> Iterator[tuple[tuple[str, ...], str]]:
+    def __iter__(self) -> Iterator[tuple[tuple[str, ...], str, str | None]]:
         with KnownTexts() as titles:
             for chunk in read_chunks(self._order.source, self._progress):
                 if chunk.title is None:
                     self._untitled += 1
                     self._first_untitled = self._first_untitled or chunk.line
                     continue
-                facts = list(facts_of(chunk, self._order.phrasing, first=titles.add(bare(chunk.title))))
+                phrasing = self._languages.phrasing(chunk.language, chunk.line)
+                facts = list(facts_of(chunk, phrasing, first=titles.add(bare(chunk.title))))
                 self._silent += not facts
-                yield from ((fact.questions, fact.answer) for fact in facts)
+                yield from ((fact.questions, fact.answer, chunk.language) for fact in facts)
 
     def notes(self) -> list[str]:
         notes = []

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from pytest_llmbench.benchmark import Benchmark, open_backend
 from pytest_llmbench.evaluation.answers_folder import answers_folder
 from pytest_llmbench.evaluation.questions import (
-    CONTEXT_PROMPT,
     GENERAL,
     GENERAL_FILE,
     RETRIEVAL,
@@ -25,6 +24,7 @@ from pytest_llmbench.evaluation.questions import (
     read_test_set,
     with_passages,
 )
+from pytest_llmbench.evaluation.row_language import RowLanguage
 from pytest_llmbench.evaluation.scores import compared, comparisons, means, perplexities
 from pytest_llmbench.metrics import Spelling
 from pytest_llmbench.metrics.against_reference import REFERENCE_METRICS, add_reference_metrics
@@ -68,7 +68,8 @@ class EvaluationRequest:
     """What is evaluated on.
 
     `chunks` is what retrieval may find, None for no retrieval; `passages` of them are read with each question.
-    `general` holds the texts and questions of the forgetting check, None for no check. `resume` goes on with the
+    `context_prompt` is what stands around them; None for that of each row's language. `general` holds the texts and
+    questions of the forgetting check, None for no check; of the default file those of the rows' language. `resume` goes on with the
     answers of an evaluation that was stopped.
     """
 
@@ -76,7 +77,7 @@ class EvaluationRequest:
     chunks: Path | None = None
     passages: int = 3
     method: Method = "bm25"
-    context_prompt: str = CONTEXT_PROMPT
+    context_prompt: str | None = None
     limit: int | None = None
     general: Path | None = GENERAL_FILE
     resume: bool = False
@@ -123,12 +124,16 @@ def evaluation_metrics(cases: Iterable[Case]) -> MetricRegistry:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Asked:
-    """The cases; `found` are the passages of each question, in the order of `test`, None without retrieval."""
+    """The cases; `found` are the passages of each question, in the order of `test`, None without retrieval.
+
+    `templates` are the different texts around them.
+    """
 
     test: list[Case]
     found: list[list[Passage]] | None
     retrieval: list[Case]
     general: General | None
+    templates: tuple[str, ...]
 
     @property
     def all(self) -> list[Case]:
@@ -136,11 +141,14 @@ class _Asked:
 
 
 def _read(request: EvaluationRequest, settings: Settings) -> _Asked:
-    check_template(request.context_prompt)
+    if request.context_prompt is not None:
+        check_template(request.context_prompt)
     test = read_test_set(request.test, request.limit, settings.generation.seed)
-    general = read_general(present(request.general)) if request.general else None
+    language = RowLanguage(test, Path(settings.benchmark.vocabulary))
+    chosen = language.general() if request.general == GENERAL_FILE else ()
+    general = read_general(present(request.general), chosen) if request.general else None
     if request.chunks is None:
-        return _Asked(test, None, [], general)
+        return _Asked(test, None, [], general, ())
     retriever = Retriever(read_passages(request.chunks), request.method)
     found = retriever.find([case.prompt for case in test], request.passages)
     if lost := sum(not passages for passages in found):
@@ -151,10 +159,11 @@ def _read(request: EvaluationRequest, settings: Settings) -> _Asked:
             told,
             len(test),
         )
+    templates = [request.context_prompt] * len(test) if request.context_prompt else language.context_prompts()
     retrieval = [
-        with_passages(case, passages, request.context_prompt) for case, passages in zip(test, found, strict=True)
+        with_passages(case, passages, template) for case, passages, template in zip(test, found, templates, strict=True)
     ]
-    return _Asked(test, found, retrieval, general)
+    return _Asked(test, found, retrieval, general, tuple(dict.fromkeys(templates)))
 
 
 def _as_answers_are_read(asked: _Asked, backend: Backend) -> _Asked:
@@ -280,7 +289,7 @@ def _metadata(request: EvaluationRequest, settings: Settings, backend: Backend, 
         "chunks": str(request.chunks) if request.chunks else None,
         "passages": request.passages if request.chunks else None,
         "retrieval": request.method if request.chunks else None,
-        "context_prompt": request.context_prompt if request.chunks else None,
+        "context_prompt": "\n\n".join(asked.templates) if request.chunks else None,
         "generation": {
             "temperature": generation.temperature if generation.do_sample else 0.0,
             "max_new_tokens": generation.max_new_tokens,

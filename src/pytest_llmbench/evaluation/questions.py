@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.cases import Case
 from pytest_llmbench.errors import UsageError, located
+from pytest_llmbench.languages import told_language
 from pytest_llmbench.models.reasoning import split_reasoning
 from pytest_llmbench.training.record_files import read_records
 from pytest_llmbench.training.retrieval import Passage
@@ -22,10 +23,11 @@ from pytest_llmbench.training.rows import NumberedRow, stream_rows
 TEST, RETRIEVAL, GENERAL = "test", "retrieval", "general"
 """The categories of the cases."""
 
-CONTEXT_PROMPT = (
-    "Réponds à la question à l'aide des extraits, dans le même style qu'eux.\n\n{passages}\n\nQuestion : {question}"
-)
-"""What the retrieval variants are asked; an option replaces it."""
+WORDLESS = "{passages}\n\n{question}"
+"""What the retrieval variants are asked in a language that there are no words for."""
+
+PLACES = ("passages", "question")
+"""What stands in the text that the retrieval variants are asked."""
 
 GENERAL_FILE = Path("data/general.jsonl")
 
@@ -64,26 +66,36 @@ def with_passages(case: Case, passages: Sequence[Passage], template: str) -> Cas
 
 def check_template(template: str) -> None:
     """Raise UsageError unless the passages and the question have their places in the template."""
-    if missing := [place for place in ("{passages}", "{question}") if place not in template]:
+    if missing := [f"{{{place}}}" for place in PLACES if f"{{{place}}}" not in template]:
         raise UsageError(f"--context-prompt has no {missing[0]}; it needs both {{passages}} and {{question}}")
 
 
-def read_general(path: Path) -> General:
+def read_general(path: Path, only: Collection[str] = ()) -> General:
     """Rows with a `text`, for perplexity, or with a `question`, to be answered.
+
+    Where `only` names languages, rows of another one are left out, as long as a text is left.
 
     Raises:
         UsageError: the file is unreadable, a row has neither, or there is no text at all.
     """
-    texts, questions = [], []
-    for line, record in read_records(path):
-        if isinstance(record, dict) and _said(record.get("text")):
-            texts.append(record["text"])
-        elif isinstance(record, dict) and _said(record.get("question")):
-            questions.append(_general_case(path, line, record))
-        else:
+    rows = list(read_records(path))
+    for line, record in rows:
+        if not isinstance(record, dict) or not (_said(record.get("text")) or _said(record.get("question"))):
             raise UsageError(located(path, line, "a row has a 'text' for perplexity, or a 'question' to be answered"))
-    if not texts:
+    found = _general(path, [(line, row) for line, row in rows if not only or told_language(row) in (None, *only)])
+    found = found if found.texts else _general(path, rows)
+    if not found.texts:
         raise UsageError(f"{path}: there is no row with a 'text', so no perplexity can be told")
+    return found
+
+
+def _general(path: Path, rows: Iterable[tuple[int, Mapping[str, Any]]]) -> General:
+    texts, questions = [], []
+    for line, row in rows:
+        if _said(row.get("text")):
+            texts.append(row["text"])
+        else:
+            questions.append(_general_case(path, line, row))
     return General(tuple(texts), tuple(questions))
 
 
@@ -97,6 +109,7 @@ def _case(path: Path, numbered: NumberedRow) -> Case:
         tuple(row["prompt"]),
         tool=tool if isinstance(tool, str) else None,
         reference=split_reasoning(answer_text(row)).answer,
+        language=told_language(row),
         source=f"{path}:{numbered.line}",
     )
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_llmbench.cases import load_vocabulary
 from pytest_llmbench.errors import LLMBenchError
+from pytest_llmbench.languages import find_language, languages
 from pytest_llmbench.models.adapters import find_adapters
 from pytest_llmbench.models.attaching import attach
 from pytest_llmbench.models.chat_templates import prompt_forms
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 
 STEPS = ("Imports", "GPU", "Model", "Generation")
 
-_PROMPT = "ouvre chrome"
+_ELSE = "en"  # asked where there are no words in the project's language
 _SHOWN = 100
 _MOST_TOKENS = 40
 
@@ -43,8 +46,9 @@ def smoke(settings: Settings) -> Iterator[Check]:
         loaded = _load(settings)
         yield _described(loaded)
         done = 3
+        question = _question(settings)
         for variant, form in prompt_forms(loaded).items():
-            yield _answer(loaded, form, variant)
+            yield _answer(loaded, form, variant, question)
     except LLMBenchError as error:
         yield Check(STEPS[done], "fail", str(error), "run `llmbench check` for the whole picture")
 
@@ -92,11 +96,22 @@ def _described(loaded: LoadedModel) -> Check:
     return Check("Model", "ok", f"{loaded.source.name}, {loaded.quantization}, {adapters}: {size}")
 
 
-def _answer(loaded: LoadedModel, form: PromptForm, variant: str) -> Check:
+def _question(settings: Settings) -> str:
+    """Something short to ask, in the language of the vocabulary.
+
+    Raises:
+        UsageError: the vocabulary or a language file is wrong.
+    """
+    told = load_vocabulary(present(Path(settings.benchmark.vocabulary))).language
+    found = find_language(told) if told else None
+    return (found or languages()[_ELSE]).text("smoke")
+
+
+def _answer(loaded: LoadedModel, form: PromptForm, variant: str, question: str) -> Check:
     import torch
 
     started = time.perf_counter()
-    prompt = torch.tensor([form.prompt([{"role": "user", "content": _PROMPT}])], device=loaded.device)
+    prompt = torch.tensor([form.prompt([{"role": "user", "content": question}])], device=loaded.device)
     with quiet_libraries(), fastest_threads(), loaded.speaking_as(variant) as model:
         output = model.generate(
             input_ids=prompt,

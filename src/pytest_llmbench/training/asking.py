@@ -8,50 +8,50 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pytest_llmbench.errors import UsageError, located
+from pytest_llmbench.languages import Language, text_faults
+
 LONGEST_QUESTION = 300
 LONGEST_ANSWER = 1500
 """Characters of a question and an answer; longer ones are refused."""
 
-_KEYS = {"question", "reponse"}
 _FENCE = re.compile(r"\A```[ \t]*(?:json)?(?=\W)(.*)```\Z", re.DOTALL | re.IGNORECASE)
 _NUMBER = re.compile(r"\d{2,}")
+_PLACE = re.compile(r"\{(\w+)\}")
 
-_SYSTEM = (
-    "Tu écris des données d'entraînement en français. Tu réponds uniquement par un tableau JSON valide, sans texte "
-    'autour, dont chaque élément est un objet {"question": "...", "reponse": "..."}.'
-)
-_FROM_CHUNK = (
-    "Voici un extrait{about} :\n\n{text}\n\nÉcris {count} questions différentes qu'un utilisateur poserait, "
-    "chacune avec sa réponse. Chaque question {names}. Chaque réponse se lit dans l'extrait : n'invente rien."
-)
-_FROM_TOOL = (
-    "Un assistant vocal a l'outil « {tool} », dont parlent ces mots : {terms}. Écris {count} demandes différentes "
-    "qu'un utilisateur dirait pour que cet outil serve, la plupart sans nommer l'outil, et pour chacune, en une "
-    "phrase, ce que l'assistant répond en le faisant."
-)
-_FROM_ROW = (
-    "Une question et sa réponse :\n\nQuestion : {question}\nRéponse : {answer}\n\nÉcris {count} autres façons de poser "
-    "cette question, chacune avec la même réponse, recopiée mot pour mot."
-)
+_TEXTS: Mapping[str, tuple[str, ...]] = {
+    "answer": (),
+    "system": (),
+    "chunk": ("title", "text", "count"),
+    "untitled": ("text", "count"),
+    "tool": ("tool", "terms", "count"),
+    "row": ("question", "answer", "count"),
+    "again": ("series",),
+}
+"""The texts of a language's `writing`, and what stands in each."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Assignment:
     """One request to the model for `count` rows. `ground` is what numbers in the answers must stand in, if anything.
 
-    `answer` is the only right answer, where there is one; `ending` follows each answer.
+    `said` is the only right answer, where there is one; `ending` follows each answer.
     """
 
+    writing: Writing
     instructions: str
     count: int
     ground: str | None = None
-    answer: str | None = None
+    said: str | None = None
     ending: str = ""
 
     @property
     def messages(self) -> list[dict[str, str]]:
         """What the model is given."""
-        return [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": self.instructions}]
+        return [
+            {"role": "system", "content": self.writing.system},
+            {"role": "user", "content": self.instructions},
+        ]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -62,28 +62,54 @@ class Written:
     refused: tuple[str, ...]
 
 
-def about_chunk(title: str | None, text: str, count: int) -> Assignment:
-    """Questions about a chunk, answered from it alone."""
-    about = f" sur « {title} »" if title else ""
-    names = f"nomme « {title} »" if title else "dit de quoi elle parle"
-    instructions = _FROM_CHUNK.format(about=about, names=names, text=text, count=count)
-    return Assignment(instructions, count, ground=f"{title} {text}")
+@dataclasses.dataclass(frozen=True, slots=True)
+class Writing:
+    """How rows are asked for in a language; `answer` is the key that the model writes an answer under."""
+
+    answer: str
+    system: str
+    chunk: str
+    untitled: str
+    tool: str
+    row: str
+    again: str
+
+    def about_chunk(self, title: str | None, text: str, count: int) -> Assignment:
+        """Questions about a chunk, answered from it alone."""
+        asked = _filled(self.chunk if title else self.untitled, title=title, text=text, count=count)
+        return Assignment(self, asked, count, ground=f"{title} {text}")
+
+    def about_tool(self, tool: str, terms: Sequence[str], count: int) -> Assignment:
+        """Requests that call a tool of the vocabulary."""
+        asked = _filled(self.tool, tool=tool, terms=", ".join(terms), count=count)
+        return Assignment(self, asked, count, ending=f" [{tool}]")
+
+    def like_row(self, question: str, answer: str, count: int) -> Assignment:
+        """Other ways to ask what a row asks."""
+        asked = _filled(self.row, question=question, answer=answer, count=count)
+        return Assignment(self, asked, count, said=answer)
 
 
-def about_tool(tool: str, terms: Sequence[str], count: int) -> Assignment:
-    """Requests that call a tool of the vocabulary."""
-    return Assignment(_FROM_TOOL.format(tool=tool, terms=", ".join(terms), count=count), count, ending=f" [{tool}]")
+def writing_of(language: Language) -> Writing:
+    """How rows are asked for in a language.
 
-
-def like_row(question: str, answer: str, count: int) -> Assignment:
-    """Other ways to ask what a row asks."""
-    return Assignment(_FROM_ROW.format(question=question, answer=answer, count=count), count, answer=answer)
+    Raises:
+        UsageError: its file has no `writing`, or a text there is missing or wrong; with its line.
+    """
+    texts = language["writing"]
+    if not isinstance(texts, dict) or set(texts) != set(_TEXTS):
+        where = language.document.line("writing")
+        raise UsageError(located(language.path, where, f"'writing' has exactly these keys: {', '.join(_TEXTS)}"))
+    for key, places in _TEXTS.items():
+        for fault in text_faults(texts[key], places):
+            raise UsageError(located(language.path, language.document.line("writing", key), f"{key}: {fault}"))
+    return Writing(**texts)
 
 
 def again(assignment: Assignment, series: int) -> Assignment:
     """The same once more, for other rows than those of the series before."""
-    more = f"\n\nSérie {series} : écris-en d'autres que les plus évidentes."
-    return dataclasses.replace(assignment, instructions=assignment.instructions + more)
+    more = _filled(assignment.writing.again, series=series)
+    return dataclasses.replace(assignment, instructions=f"{assignment.instructions}\n\n{more}")
 
 
 def read_answer(text: str, assignment: Assignment) -> Written:
@@ -108,19 +134,25 @@ def read_answer(text: str, assignment: Assignment) -> Written:
     return Written(tuple(pairs), tuple(refused))
 
 
+def _filled(text: str, **values: object) -> str:
+    """The text with its places filled; braces that are no place, as JSON has them, stay."""
+    return _PLACE.sub(lambda place: str(values.get(place[1], place[0])), text)
+
+
 def _pair(item: Mapping[str, Any], assignment: Assignment) -> tuple[str, str]:
-    return item["question"].strip(), item["reponse"].strip() + assignment.ending
+    return item["question"].strip(), item[assignment.writing.answer].strip() + assignment.ending
 
 
 def _fault(item: Any, assignment: Assignment) -> str | None:
-    if not isinstance(item, dict) or item.keys() != _KEYS:
-        return "other keys than question and reponse"
-    question, answer = item["question"], item["reponse"]
+    key = assignment.writing.answer
+    if not isinstance(item, dict) or item.keys() != {"question", key}:
+        return f"other keys than question and {key}"
+    question, answer = item["question"], item[key]
     if not isinstance(question, str) or not isinstance(answer, str) or not question.strip() or not answer.strip():
         return "empty"
     if len(question) > LONGEST_QUESTION or len(answer) > LONGEST_ANSWER:
         return "too long"
-    if assignment.answer is not None and answer.strip() != assignment.answer.strip():
+    if assignment.said is not None and answer.strip() != assignment.said.strip():
         return "another answer than the row's"
     if assignment.ground is not None and not set(_NUMBER.findall(answer)) <= set(_NUMBER.findall(assignment.ground)):
         return "a number that the source does not hold"

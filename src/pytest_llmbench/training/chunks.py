@@ -10,6 +10,7 @@ from typing import Any
 
 from pytest_llmbench.documents import MOST_FAULTS, Faults
 from pytest_llmbench.errors import UsageError
+from pytest_llmbench.languages import told_language
 from pytest_llmbench.training.overlap import bare
 from pytest_llmbench.training.phrasing import Phrasing
 from pytest_llmbench.training.record_files import Progress, no_progress, read_records
@@ -27,14 +28,18 @@ _PAIR = re.compile(r"^[ \t]*[-*•#]*[ \t]*\**([^:\n*]{2,40}?)\**[ \t]*:[ \t]*\*
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Chunk:
-    """One chunk. `fields` holds what it tells in so many words, keyed by bare names; `title` is what it is about."""
+    """One chunk. `fields` holds what it tells in so many words, keyed by bare names; `title` is what it is about.
+
+    `language` is the one that it names itself.
+    """
 
     line: int
     title: str | None
     text: str
     section: str | None
     summary: str | None
-    fields: Mapping[str, str]
+    fields: Mapping[str, str | bool]
+    language: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -82,7 +87,8 @@ def facts_of(chunk: Chunk, phrasing: Phrasing, *, first: bool) -> Iterator[Fact]
         yield _fact(chunk, phrasing.section, definition)
     for name, value in chunk.fields.items():
         if field := phrasing.fields.get(name):
-            answer = field.answer.format_map({"title": chunk.title, "value": value.rstrip(" .")})
+            said = phrasing.answers[value] if isinstance(value, bool) else value.rstrip(" .")
+            answer = field.answer.format_map({"title": chunk.title, "value": said})
             yield _fact(chunk, field.questions, answer)
 
 
@@ -98,8 +104,8 @@ def _chunk(line: int, record: Mapping[str, Any]) -> Chunk:
             metadata.update(record[key])
     text = _first(record, TEXT_KEYS) or ""
     known = {**metadata, **{key: value for key, value in record.items() if key not in (*TEXT_KEYS, *METADATA_KEYS)}}
-    told = {bare(key): value for key, value in _PAIR.findall(text)}
-    told.update({bare(key): _said(value) for key, value in known.items() if _said(value)})
+    told: dict[str, str | bool] = {bare(key): value for key, value in _PAIR.findall(text)}
+    told.update({bare(key): said for key, value in known.items() if (said := _said(value)) != ""})
     return Chunk(
         line=line,
         title=_first(known, TITLE_KEYS),
@@ -107,6 +113,7 @@ def _chunk(line: int, record: Mapping[str, Any]) -> Chunk:
         section=_first(known, SECTION_KEYS),
         summary=_first(known, SUMMARY_KEYS),
         fields=told,
+        language=told_language(known),
     )
 
 
@@ -114,9 +121,9 @@ def _first(record: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
     return next((value.strip() for key in keys if isinstance(value := record.get(key), str) and value.strip()), None)
 
 
-def _said(value: Any) -> str:
+def _said(value: Any) -> str | bool:
     if isinstance(value, bool):
-        return "oui" if value else "non"
+        return value
     if isinstance(value, str | int | float):
         return str(value).strip()
     if isinstance(value, list) and all(isinstance(item, str) for item in value):

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.cases import Case
+from pytest_llmbench.errors import UsageError
 from pytest_llmbench.training.misspelling import misspell
 from pytest_llmbench.training.overlap import Reserved, bare
 from pytest_llmbench.training.templates import Exchange, Intent, Templates, expand
@@ -111,6 +112,8 @@ def _rows(templates: Templates, tool: str, kind: str, rng: random.Random) -> Ite
     for exchange in _in_turn(templates, list(templates.of_tool(tool)), _SOURCES[kind], rng):
         prompt = exchange.prompt
         if kind == "misspelt":
+            if templates.noise is None:
+                raise UsageError("the templates have no 'noise' to misspell with; give it, or their 'language'")
             prompt = misspell(prompt, templates.noise, rng)
             if prompt == exchange.prompt:
                 continue

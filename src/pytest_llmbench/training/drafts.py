@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from pytest_llmbench.languages import told_language
 from pytest_llmbench.training.chunks import Fact
 from pytest_llmbench.training.misspelling import misspell
 from pytest_llmbench.training.overlap import bare
@@ -33,11 +34,16 @@ Refusal = Callable[[Sequence[Mapping[str, Any]]], Container[int]]
 """Tells the places of those of some rows that are not wanted."""
 
 
+PhrasingOf = Callable[[str | None], Phrasing]
+"""Gives the phrasing of a language that a source names, or of those that name none."""
+
+
 class Source(NamedTuple):
-    """A fact, and how rows that ask for it are made."""
+    """A fact, how rows that ask for it are made, and the language that it names itself."""
 
     fact: Fact
     to_row: RowMaker
+    language: str | None = None
 
 
 class Drawn(NamedTuple):
@@ -48,9 +54,10 @@ class Drawn(NamedTuple):
     refused: int
 
 
-def fact_source(fact: Fact, system: str | None) -> Source:
+def fact_source(fact: Fact, system: str | None, language: str | None = None) -> Source:
     """Rows of a fact that a chunk tells."""
-    return Source(fact, lambda question, kind: new_row(question, fact.answer, system, kind=kind))
+    more = {"language": language} if language else {}
+    return Source(fact, lambda question, kind: new_row(question, fact.answer, system, kind=kind, **more), language)
 
 
 def row_source(row: Mapping[str, Any]) -> Source:
@@ -60,14 +67,14 @@ def row_source(row: Mapping[str, Any]) -> Source:
         said = {**row["prompt"][-1], "content": question}
         return {**row, "prompt": [*row["prompt"][:-1], said], **({} if kind == "question" else {"kind": kind})}
 
-    return Source(Fact((row["prompt"][-1]["content"],), ""), to_row)
+    return Source(Fact((row["prompt"][-1]["content"],), ""), to_row, told_language(row))
 
 
 @contextlib.contextmanager
 def draw(
     sources: Sequence[Source],
     method: Method,
-    phrasing: Phrasing,
+    phrasing: PhrasingOf,
     *,
     count: int | None,
     seed: int,
@@ -118,7 +125,7 @@ def _kept(
 class _Drafts:
     """What can be drawn from sources, before anything is left out. A source is made anew at each turn, not kept."""
 
-    def __init__(self, method: Method, phrasing: Phrasing, seed: int, *, misspelt: int) -> None:
+    def __init__(self, method: Method, phrasing: PhrasingOf, seed: int, *, misspelt: int) -> None:
         self._method = method
         self._phrasing = phrasing
         self._seed = seed
@@ -131,7 +138,7 @@ class _Drafts:
             staying = array("I")
             for place in waiting:
                 source = sources[place]
-                draft = next(itertools.islice(self._of(source.fact, place), turn, None), None)
+                draft = next(itertools.islice(self._of(source, place), turn, None), None)
                 if draft is None:
                     continue
                 yield source.to_row(*draft)
@@ -145,13 +152,13 @@ class _Drafts:
         """A number of rows that no such source exceeds."""
         return 1 if self._method == "simple" else max(len(fact.questions), 2) + self._misspelt
 
-    def _of(self, fact: Fact, place: int) -> Iterator[tuple[str, str]]:
-        """The questions of the fact in that place, and their kinds."""
-        questions = fact.questions
+    def _of(self, source: Source, place: int) -> Iterator[tuple[str, str]]:
+        """The questions of the source in that place, and their kinds."""
+        questions = source.fact.questions
         yield questions[0], "question"
         if self._method == "simple":
             return
-        rng, phrasing = _rng(self._seed, place), self._phrasing
+        rng, phrasing = _rng(self._seed, place), self._phrasing(source.language)
         others = questions[1:] or questions
         for question in rng.sample(others, len(others)):
             said = rng.choice(phrasing.openers) + question + rng.choice(phrasing.closers)

@@ -19,10 +19,14 @@ _PARTS = re.compile(r"(\s+)")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Noise:
-    """How words are misheard (`words`: what is heard) and spelt by ear (`sounds`: a pattern, and other letters)."""
+    """How words are misheard (`words`: what is heard) and spelt by ear (`sounds`: a pattern, and other letters).
+
+    `endings` are letters that are added to a word, or left out at its end.
+    """
 
     words: Mapping[str, Sequence[str]]
     sounds: Sequence[tuple[re.Pattern[str], str]]
+    endings: str = ""
 
 
 def misspell(text: str, noise: Noise, rng: random.Random) -> str:
@@ -43,17 +47,17 @@ def _misspell_word(word: str, noise: Noise, rng: random.Random) -> str:
     if sounds and rng.random() < _BY_EAR:
         letters, others = rng.choice(sounds)
         return letters.sub(others, word, count=1) or word
-    return _mistype(word, rng) if len(word) >= _SHORTEST_TYPED_WRONG else word
+    return _mistype(word, noise.endings, rng) if len(word) >= _SHORTEST_TYPED_WRONG else word
 
 
-def _mistype(word: str, rng: random.Random) -> str:
+def _mistype(word: str, endings: str, rng: random.Random) -> str:
     at = rng.randrange(1, len(word) - 1)
     slips = (
         word[:at] + word[at + 1 :],
         word[:at] + word[at] + word[at:],
         word[:at] + word[at + 1] + word[at] + word[at + 2 :],
-        word + rng.choice("est"),
-        word.rstrip("est") or word,
+        word + (rng.choice(endings) if endings else ""),
+        word.rstrip(endings) or word,
         without_accents(word),
     )
     return rng.choice(slips)

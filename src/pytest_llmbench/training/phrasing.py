@@ -8,18 +8,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_llmbench.documents import Document, Faults, read_yaml, suggestion
+from pytest_llmbench.documents import Document, Faults, suggestion
 from pytest_llmbench.errors import UsageError, located
+from pytest_llmbench.languages import PHRASING_KEYS, Language, read_language
 from pytest_llmbench.training.misspelling import Noise
 from pytest_llmbench.training.overlap import bare
 
-FRENCH = Path(__file__).with_name("phrasing_fr.yaml")
-
 _LISTS = ("definition", "section", "openers", "closers")
-_KEYS = ("language", *_LISTS, "fields", "noise")
 _FIELD_KEYS = ("keys", "questions", "answer")
 _SLOTS = {"title", "section", "value"}
 _SLOT = re.compile(r"\{([^{}]*)\}")
+_PAIR = 2
+_NOISE_FORM = (
+    "has 'words' (a word, and the list of what is heard), 'sounds' (a list of pairs: a pattern, other letters), and "
+    "'endings' if wanted (letters in quotes)"
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,7 +36,10 @@ class Field:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Phrasing:
-    """A whole phrasing file. `fields` is keyed by the bare name that a chunk gives the field."""
+    """The sentences of a language file. `fields` is keyed by the bare name that a chunk gives the field.
+
+    `answers` tells what a field that is true or false is told as.
+    """
 
     definition: tuple[str, ...]
     section: tuple[str, ...]
@@ -41,26 +47,38 @@ class Phrasing:
     closers: tuple[str, ...]
     fields: Mapping[str, Field]
     noise: Noise
+    answers: Mapping[bool, str]
 
 
-def load_phrasing(path: Path = FRENCH) -> Phrasing:
-    """Read a phrasing file, in the form of the French one that comes with the package.
+def load_phrasing(path: Path) -> Phrasing:
+    """Read the phrasing of a language file, or of a file that holds only that.
 
     Raises:
         UsageError: the file is unreadable or wrong; one `file:line: ...` for each fault.
     """
-    document = read_yaml(path)
+    return phrasing_of(read_language(path))
+
+
+def phrasing_of(language: Language) -> Phrasing:
+    """The phrasing of a language. Raises UsageError as `load_phrasing` does."""
+    document, path = language.document, language.path
     data = document.data
-    if not isinstance(data, dict) or not set(_KEYS) >= set(data) >= set(_KEYS) - {"language"}:
-        raise UsageError(located(path, 1, f"a phrasing file has exactly these keys: {', '.join(_KEYS)}"))
+    if missing := [key for key in PHRASING_KEYS if key not in data]:
+        told = f"no {', '.join(missing)}; questions and noise need the keys {', '.join(PHRASING_KEYS)}"
+        raise UsageError(located(path, 1, told))
     faults = Faults()
     for name in _LISTS:
-        for index, text in enumerate(data[name] if isinstance(data[name], list) else [None]):
+        for index, text in enumerate(data[name] if isinstance(data[name], list) and data[name] else [None]):
             if fault := _pattern_fault(text):
                 faults.at(path, document.line(name, index), f"{name}: {fault}")
+    if not isinstance(data["fields"], dict):
+        faults.at(path, document.line("fields"), "fields: each has a name, its keys, questions and an answer")
+        faults.raise_any()
     for name, field in data["fields"].items():
         for fault in _field_faults(field):
             faults.at(path, document.line("fields", name), f"field '{name}': {fault}")
+    if not _is_truth(answers := data.get("answers", {"true": "true", "false": "false"})):
+        faults.at(path, document.line("answers"), "answers: a text for \"true\" and one for \"false\", all in quotes")
     faults.raise_any()
     fields = {
         bare(key): Field(name, tuple(field["questions"]), field["answer"])
@@ -68,24 +86,44 @@ def load_phrasing(path: Path = FRENCH) -> Phrasing:
         for key in field["keys"]
     }
     lists = {name: tuple(data[name]) for name in _LISTS}
-    return Phrasing(**lists, fields=fields, noise=read_noise(document))
+    truth = {True: answers["true"], False: answers["false"]}
+    return Phrasing(**lists, fields=fields, noise=read_noise(document), answers=truth)
+
+
+def _is_truth(answers: Any) -> bool:
+    return isinstance(answers, dict) and all(isinstance(answers.get(key), str) for key in ("true", "false"))
 
 
 def read_noise(document: Document) -> Noise:
-    """The `noise` of a phrasing or template file: `words` (what is heard) and `sounds` (a pattern, other letters).
+    """The `noise` of a language or template file: `words` (what is heard), `sounds` (a pattern, other letters), `endings`.
 
     Raises:
-        UsageError: a pattern is no regular expression.
+        UsageError: a part of it is missing or wrong, or a pattern is no regular expression.
     """
     sounds = []
-    noise: Mapping[str, Any] = document.data["noise"]
+    noise = document.data["noise"]
+    if fault := _noise_fault(noise):
+        raise UsageError(located(document.path, document.line("noise"), f"noise: {fault}"))
     for index, (heard, spelt) in enumerate(noise["sounds"]):
         try:
             sounds.append((re.compile(heard), spelt))
         except re.error as error:
             line = document.line("noise", "sounds", index)
             raise UsageError(located(document.path, line, f"{heard!r} is no regular expression: {error}")) from error
-    return Noise(noise["words"], sounds)
+    return Noise(noise["words"], sounds, noise.get("endings", ""))
+
+
+def _noise_fault(noise: Any) -> str | None:
+    match noise:
+        case {"words": dict(words), "sounds": list(sounds)} if isinstance(noise.get("endings", ""), str):
+            heard = all(isinstance(others, list) and others and all(map(_is_text, others)) for others in words.values())
+            pairs = all(isinstance(pair, list) and len(pair) == _PAIR and all(map(_is_text, pair)) for pair in sounds)
+            return None if heard and pairs else _NOISE_FORM
+    return _NOISE_FORM
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 def _field_faults(field: Any) -> list[str]:

@@ -25,7 +25,7 @@ class Finding:
 
 NO_TEMPLATE = "the base has no chat template: its tokenizer cannot tell who speaks; take an instruct model"
 
-_SAID: Mapping[str, str] = {"system": "llmbench-un", "user": "llmbench-deux", "assistant": "llmbench-trois"}
+_SAID: Mapping[str, str] = {"system": "llmbench-one", "user": "llmbench-two", "assistant": "llmbench-three"}
 
 
 def template_findings(form: PromptForm, roles: Sequence[str]) -> Iterator[Finding]:
@@ -52,7 +52,7 @@ def _default_system(form: PromptForm, messages: Sequence[Mapping[str, str]]) -> 
     """What stands before a first user turn and not before a second one is the template's own system prompt."""
     if messages[0]["role"] == "system":
         return
-    again = [{"role": "user", "content": "llmbench-quatre"}]
+    again = [{"role": "user", "content": "llmbench-four"}]
     try:
         rendered = form.write([*messages, *again], answer_follows=False)
     except PromptError:

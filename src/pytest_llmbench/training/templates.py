@@ -12,8 +12,9 @@ from typing import Any
 from pytest_llmbench.cases import Vocabulary
 from pytest_llmbench.documents import Document, Faults, read_yaml, suggestion
 from pytest_llmbench.errors import UsageError, located
+from pytest_llmbench.languages import told_language
 from pytest_llmbench.training.misspelling import Noise
-from pytest_llmbench.training.phrasing import load_phrasing, read_noise
+from pytest_llmbench.training.phrasing import read_noise
 
 KINDS = ("commands", "requests", "heldout")
 
@@ -35,7 +36,7 @@ class Intent:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Templates:
-    """A whole template file, with the noise of its language.
+    """A whole template file; `noise` is None where it leaves that to its `language`.
 
     `slots` maps a slot to its values: what is said, and how an answer writes it.
     """
@@ -45,7 +46,8 @@ class Templates:
     closers: tuple[str, ...]
     slots: Mapping[str, Mapping[str, str]]
     intents: tuple[Intent, ...]
-    noise: Noise
+    noise: Noise | None = None
+    language: str | None = None
 
     def of_tool(self, tool: str) -> Iterator[Intent]:
         """The tool's intents, in the order of the file."""
@@ -91,8 +93,9 @@ def load_templates(path: Path | str, vocabulary: Vocabulary) -> Templates:
         for tool, listed in data["tools"].items()
         for intent in listed
     )
-    noise = read_noise(document) if "noise" in data else load_phrasing().noise
-    return Templates(data["system"], tuple(data["openers"]), tuple(data["closers"]), slots, intents, noise)
+    noise = read_noise(document) if "noise" in data else None
+    around = tuple(data["openers"]), tuple(data["closers"])
+    return Templates(data["system"], *around, slots, intents, noise, told_language(data))
 
 
 def _check(document: Document, vocabulary: Vocabulary) -> None:
