@@ -83,7 +83,9 @@ def read_language(path: Path) -> Language:
     for key in ("names", "common"):
         listed = document.data.get(key, [])
         if not isinstance(listed, list) or not all(isinstance(word, str) for word in listed):
-            faults.at(path, document.line(key), f"{key}: a list of words, each in quotes where YAML takes it for no text")
+            faults.at(
+                path, document.line(key), f"{key}: a list of words, each in quotes where YAML takes it for no text"
+            )
     faults.raise_any()
     return Language(str(document.data.get("language", path.stem)), document)
 
@@ -100,7 +102,7 @@ def languages() -> dict[str, Language]:
 
 
 def find_language(told: str, known: Mapping[str, Language] | None = None) -> Language | None:
-    """The language of a code (`fr`, `fr-CA`) or of a name that its file gives (`French`); None when there is no file."""
+    """The language of a code (`fr`, `fr-CA`) or of a name that its file gives (`French`); None without a file."""
     known = languages() if known is None else known
     told = told.strip().casefold()
     for name in (told, _REGION.split(told)[0]):

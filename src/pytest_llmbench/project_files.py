@@ -21,12 +21,14 @@ _PROMPTS, _DATA, _ADAPTERS = Path("prompts"), Path("data"), Path("adapters")
 _TESTS = tuple(f"tests/suites/test_{question}.py" for question in ("benchmark", "autotune", "finetune"))
 _DATA_FILES = ("templates.yaml", "train.jsonl", "heldout.jsonl", "example.csv")
 _SUITES = {".yaml", ".yml", ".json", ".jsonl", ".csv"}
+_NAMED = re.compile(rb"""^language:[ \t]*["']?([A-Za-z][A-Za-z_-]+)""", re.MULTILINE)
 _CODE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})*", re.IGNORECASE)
 _REPORTS = ("en", "fr")
 
 _ADAPTERS_README = """\
 Adapters of this project, one folder each, such as `llmbench finetune data/example.csv --output adapters/mine` writes.
-`model.adapter: auto` compares the newest that fits the base. Without this folder the packaged demo adapter would be taken.
+`model.adapter: auto` compares the newest that fits the base. Without this folder it
+would be the packaged demo's.
 """
 
 
@@ -64,10 +66,30 @@ def starter_language(told: str) -> StarterLanguage:
         return StarterLanguage(found.code, "" if found.code == DEMO_LANGUAGE else found.code)
     if not _CODE.fullmatch(code):
         raise UsageError(
-            f"--language {told!r:.40} is no code of a language; there are examples in {', '.join(_examples())}, and any "
-            "other code (de, pt-BR) gives a skeleton to fill in"
+            f"--language {told!r:.40} is no code of a language; there are examples in {', '.join(_examples())}, and "
+            "any other code (de, pt-BR) gives a skeleton to fill in"
         )
     return StarterLanguage(code, _SKELETON)
+
+
+def project_language(target: Path, told: str | None, *, force: bool) -> StarterLanguage | None:
+    """The language that `told` means, else that of the vocabulary which `target` has; None for the demo's.
+
+    Raises:
+        UsageError: it is no code of a language, or, without `force`, another one than the vocabulary's: both would mix.
+    """
+    vocabulary = target / _PROMPTS / VOCABULARY_FILE
+    named = _NAMED.search(vocabulary.read_bytes()) if vocabulary.is_file() else None
+    own = starter_language(named[1].decode()) if named else None
+    if told is None:
+        return own if own and own.folder else None
+    chosen = starter_language(told)
+    if own and own.code != chosen.code and not force:
+        raise UsageError(
+            f"--language {told}: {vocabulary} is in '{own.code}', and the project would be in both; "
+            "leave --language out to add what is missing, or --force to replace the starter files"
+        )
+    return chosen
 
 
 def project_files(language: StarterLanguage | None, *, with_demo: bool) -> dict[Path, bytes]:
@@ -142,13 +164,20 @@ def _config(language: StarterLanguage | None) -> bytes:
         return text.encode()
     text = _with_setting(text, "language", language.code if language.code in _REPORTS else "en")
     if language.is_skeleton:
-        for key, value in (("dataset", "data/mine_train.jsonl"), ("heldout", "data/mine_test.jsonl"), ("tools", "null")):
+        for key, value in (
+            ("dataset", "data/mine_train.jsonl"),
+            ("heldout", "data/mine_test.jsonl"),
+            ("tools", "null"),
+        ):
             text = _with_setting(text, key, value)
     return text.encode()
 
 
 def _with_setting(text: str, key: str, value: str) -> str:
-    changed, count = re.subn(rf"^(  {key}: +)\S.*?(?=\s+#|$)", rf"\g<1>{value}", text, flags=re.MULTILINE)
+    def in_its_column(line: re.Match[str]) -> str:
+        return (line[1] + value).ljust(len(line[0]))
+
+    changed, count = re.subn(rf"^(  {key}: +)\S.*?\s*(?= #|$)", in_its_column, text, flags=re.MULTILINE)
     if count != 1:
         raise NotReadyError(f"{CONFIG} of this installation names '{key}' {count} times; install pytest-llmbench again")
     return changed
@@ -165,8 +194,8 @@ def _content(name: Path) -> bytes:
 
 
 def _examples() -> list[str]:
-    folders = (path.name for path in (starter_folder() / _PROMPTS).iterdir() if path.is_dir() and path.name != _SKELETON)
-    return sorted([DEMO_LANGUAGE, *folders])
+    folders = {path.name for path in (starter_folder() / _PROMPTS).iterdir() if path.is_dir()}
+    return sorted({DEMO_LANGUAGE, *folders} - {_SKELETON})
 
 
 def _matching(pattern: str) -> Iterator[Path]:

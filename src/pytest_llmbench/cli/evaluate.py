@@ -26,7 +26,8 @@ def evaluate(  # noqa: PLR0913  # one argument an option
     retriever: Annotated[Literal["bm25", "embedding", "hybrid"], typer.Option(help="How passages are found.")] = "bm25",
     passages: Annotated[int, typer.Option(metavar="N", min=1, help="Passages read with each question.")] = 3,
     context_prompt: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="How they are put, with {passages} and {question}; the rows' language.")
+        str | None,
+        typer.Option(metavar="TEXT", help="How they are put, with {passages} and {question}; the rows' language."),
     ] = None,
     limit: Annotated[int | None, typer.Option(metavar="N", min=2, help="Only so many rows, drawn at random.")] = None,
     general: Annotated[

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,57 +11,56 @@ import typer
 if TYPE_CHECKING:
     from pytest_llmbench.project_files import Added, StarterLanguage
 
-_TRAIN = "llmbench finetune data/example.csv --output adapters/mine --steps 10"
-
 
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", file_okay=False, help="The project to start in.")] = Path(),
     *,
     language: Annotated[
         str | None,
-        typer.Option(metavar="CODE", help="Of suites, data and reports: en, fr; of another, a skeleton. The demo's: fr."),
+        typer.Option(metavar="CODE", help="Of suites, data and reports: en or fr; of another, a skeleton to fill in."),
     ] = None,
     with_demo: Annotated[bool, typer.Option("--with-demo", help="Copy the French demo adapter too.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there and differ.")] = False,
 ) -> None:
     """Give a project the suites, settings, data and tests that it lacks.
 
-    They are yours to edit; what is there already is never overwritten without --force.
+    They are yours to edit; what is there already is never overwritten without --force. Without --language a project
+    keeps its own, and a new one gets the French demo.
     """
-    from pytest_llmbench.project_files import add_files, has_own_suites, project_files, starter_language
+    from pytest_llmbench.project_files import add_files, has_own_suites, project_files, project_language
 
-    chosen = starter_language(language) if language is not None else None
+    chosen = project_language(folder, language, force=force)
     files = project_files(chosen, with_demo=with_demo)
     own_suites = not force and has_own_suites(folder, files)
-    added = add_files(files, folder, force=force)
-    _tell(added, files)
+    _tell(add_files(files, folder, force=force), files)
     if own_suites:
         typer.echo(f"added no example suite to {folder / 'prompts'}: it has suites of its own")
-    _tell_next(folder, chosen)
+    typer.echo("\nnext:")
+    steps = list(_steps(folder, chosen))
+    width = max(len(command) for command, _ in steps) + 4
+    for command, purpose in steps:
+        typer.echo(f"  {command:<{width}}{purpose}".rstrip())
 
 
 def _tell(added: Added, files: Mapping[Path, bytes]) -> None:
     for path in added.written:
         typer.echo(f"wrote {path}")
     for path in added.left:
-        typer.echo(f"left {path} as it is: it is not the starter's; --force replaces it")
+        typer.echo(f"left {path} as it is: it is yours; --force replaces it")
     if not added.written and not added.left:
         typer.echo(f"nothing to add: the {len(added.same)} starter files are here")
     elif added.same:
         typer.echo(f"{len(added.same)} of {len(files)} files were here already, unchanged")
 
 
-def _tell_next(folder: Path, language: StarterLanguage | None) -> None:
-    steps = []
+def _steps(folder: Path, language: StarterLanguage | None) -> Iterator[tuple[str, str]]:
     if folder.resolve() != Path.cwd():
-        steps.append((f"cd {folder}", ""))
+        yield f"cd {folder}", ""
     if language and language.is_skeleton:
-        steps.append(("prompts/my_cases.yaml and tools.yaml", f"write what your users ask, in '{language.code}'"))
-    steps.append(("llmbench check", "is everything there?"))
-    if language and language.folder and not language.is_skeleton:
-        steps.append((_TRAIN, "teach the example's rows"))
-    steps.append(("pytest -m benchmark", "compare the base with its adapter"))
-    width = max(len(command) for command, _ in steps if len(command) < len(_TRAIN)) + 4
-    typer.echo("\nnext:")
-    for command, purpose in steps:
-        typer.echo(f"  {command:<{width}}{purpose}".rstrip() if len(command) < width else f"  {command}    {purpose}")
+        yield "prompts/my_cases.yaml and tools.yaml", f"write what your users ask, in '{language.code}'"
+    yield "llmbench check", "is everything there?"
+    if language and language.is_skeleton:
+        yield "llmbench finetune ROWS --output adapters/mine", "learn rows of yours"
+    elif language and language.folder:
+        yield "llmbench finetune data/example.csv --output adapters/mine --steps 10", "learn the rows of the example"
+    yield "pytest -m benchmark", "compare the base with its adapter"

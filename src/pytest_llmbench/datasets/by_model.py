@@ -96,9 +96,7 @@ def _kept(journal: Path, answered: int, reused: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def _subjects(
-    order: Order, origin: Origin, languages: RowLanguages, progress: Progress
-) -> Iterator[Sequence[Subject]]:
+def _subjects(order: Order, origin: Origin, languages: RowLanguages, progress: Progress) -> Iterator[Sequence[Subject]]:
     """What the model is asked about, on disk while in the `with`."""
 
     def plain(question: str, answer: str) -> dict[str, Any]:
@@ -124,9 +122,7 @@ def _subjects(
             yield [(functools.partial(about_tool, tool, terms), plain) for tool, terms in tools.items()]
 
 
-def _chunks(
-    order: Order, languages: RowLanguages, progress: Progress
-) -> Iterator[tuple[str | None, str, str | None]]:
+def _chunks(order: Order, languages: RowLanguages, progress: Progress) -> Iterator[tuple[str | None, str, str | None]]:
     """What a model is told of each chunk; that there are words for its language is made sure of before it is asked."""
     for chunk in read_chunks(order.source, progress):
         languages.writing(chunk.language, chunk.line)

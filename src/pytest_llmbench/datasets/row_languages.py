@@ -99,7 +99,9 @@ class RowLanguages:
             self.notes.append(f"asked in '{told}', the language of {vocabulary}; --language says otherwise")
             return self._named(told, f"{vocabulary}: ")
         known = ", ".join(self._known)
-        raise UsageError(f"{source}: nothing says in which language to ask; give --language ({known}), or --phrasing FILE")
+        raise UsageError(
+            f"{source}: nothing says in which language to ask; give --language ({known}), or --phrasing FILE"
+        )
 
     def _texts(self) -> list[str]:
         if self._origin == "chunks":

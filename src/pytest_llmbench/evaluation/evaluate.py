@@ -69,8 +69,8 @@ class EvaluationRequest:
 
     `chunks` is what retrieval may find, None for no retrieval; `passages` of them are read with each question.
     `context_prompt` is what stands around them; None for that of each row's language. `general` holds the texts and
-    questions of the forgetting check, None for no check; of the default file those of the rows' language. `resume` goes on with the
-    answers of an evaluation that was stopped.
+    questions of the forgetting check, None for no check; of the default file those of the rows' languages. `resume`
+    goes on with the answers of an evaluation that was stopped.
     """
 
     test: Path

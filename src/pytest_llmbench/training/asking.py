@@ -134,9 +134,9 @@ def read_answer(text: str, assignment: Assignment) -> Written:
     return Written(tuple(pairs), tuple(refused))
 
 
-def _filled(text: str, **values: object) -> str:
-    """The text with its places filled; braces that are no place, as JSON has them, stay."""
-    return _PLACE.sub(lambda place: str(values.get(place[1], place[0])), text)
+def _filled(pattern: str, /, **values: object) -> str:
+    """The pattern with its places filled; braces that are no place, as JSON has them, stay."""
+    return _PLACE.sub(lambda place: str(values.get(place[1], place[0])), pattern)
 
 
 def _pair(item: Mapping[str, Any], assignment: Assignment) -> tuple[str, str]:

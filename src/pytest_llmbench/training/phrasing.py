@@ -78,7 +78,7 @@ def phrasing_of(language: Language) -> Phrasing:
         for fault in _field_faults(field):
             faults.at(path, document.line("fields", name), f"field '{name}': {fault}")
     if not _is_truth(answers := data.get("answers", {"true": "true", "false": "false"})):
-        faults.at(path, document.line("answers"), "answers: a text for \"true\" and one for \"false\", all in quotes")
+        faults.at(path, document.line("answers"), 'answers: a text for "true" and one for "false", all in quotes')
     faults.raise_any()
     fields = {
         bare(key): Field(name, tuple(field["questions"]), field["answer"])
@@ -95,7 +95,7 @@ def _is_truth(answers: Any) -> bool:
 
 
 def read_noise(document: Document) -> Noise:
-    """The `noise` of a language or template file: `words` (what is heard), `sounds` (a pattern, other letters), `endings`.
+    """The `noise` of a file: `words` (what is heard), `sounds` (a pattern, other letters) and `endings` (letters).
 
     Raises:
         UsageError: a part of it is missing or wrong, or a pattern is no regular expression.
