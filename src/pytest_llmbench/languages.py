@@ -18,6 +18,7 @@ FOLDER = Path("configs/languages")
 PHRASING_KEYS = ("definition", "section", "openers", "closers", "fields", "noise")
 KEYS = ("language", "names", "common", "answers", *PHRASING_KEYS, "writing", "retrieval", "smoke")
 
+_OTHERS = Path(__file__).with_name("other_languages.yaml")
 _SAID_IN = ("language", "lang", "langue")
 _REGION = re.compile(r"[-_]")
 _WORD = re.compile(r"\w+'?\w*")
@@ -123,12 +124,11 @@ def recognised(texts: Iterable[str], known: Mapping[str, Language] | None = None
     """The code of the language that the texts are in, by its frequent words; None when it is not clear."""
     known = languages() if known is None else known
     words = [word for text in texts for word in _words(text)]
-    shares = {code: _share(words, language.document.data.get("common", ())) for code, language in known.items()}
-    ranked = sorted(shares, key=shares.__getitem__, reverse=True)
-    if not words or not ranked or shares[ranked[0]] < _RECOGNISED:
-        return None
-    second = shares[ranked[1]] if len(ranked) > 1 else 0.0
-    return ranked[0] if shares[ranked[0]] > _CLEARLY * second else None
+    common = read_yaml(_OTHERS).data | {code: one.document.data.get("common", ()) for code, one in known.items()}
+    shares = {code: _share(words, frequent) for code, frequent in common.items()}
+    first, second = sorted(shares, key=shares.__getitem__, reverse=True)[:2]
+    is_clear = shares[first] >= _RECOGNISED and shares[first] > _CLEARLY * shares[second]
+    return first if is_clear and first in known else None
 
 
 def no_sentences(told: str, known: Iterable[str]) -> str:

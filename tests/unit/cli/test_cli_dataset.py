@@ -29,14 +29,23 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_demos_files_are_made_again_byte_for_byte(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
+@pytest.mark.parametrize("language", ["", "en"])
+def test_the_starters_rows_are_made_again_byte_for_byte(language: str) -> None:
+    data, prompts = ROOT / "data" / language, ROOT / "prompts" / language
     made = llmbench(
-        "dataset", "generate", "data/templates.yaml", "--output", project / "t.jsonl", "--heldout", project / "h.jsonl"
+        *("dataset", "generate", data / "templates.yaml", "--output", "t.jsonl", "--heldout", "h.jsonl"),
+        *("--prompts", prompts, "--vocabulary", prompts / "tools.yaml"),
     )
     assert made.exit_code == 0
-    assert (project / "t.jsonl").read_bytes() == Path("data/train.jsonl").read_bytes()
-    assert (project / "h.jsonl").read_bytes() == Path("data/heldout.jsonl").read_bytes()
+    assert Path("t.jsonl").read_bytes() == (data / "train.jsonl").read_bytes()
+    assert Path("h.jsonl").read_bytes() == (data / "heldout.jsonl").read_bytes()
+
+
+def test_templates_are_checked_with_the_packaged_vocabulary_where_the_project_has_none() -> None:
+    made = llmbench("dataset", "generate", ROOT / "data/en/templates.yaml", "--output", "t.jsonl", "--count", "26")
+    assert (made.exit_code, made.stderr) == (0, "")
+    named = ("dataset", "generate", ROOT / "data/en/templates.yaml", "--output", "t.jsonl", "--vocabulary", "no.yaml")
+    assert "no.yaml: cannot be read" in llmbench(*named).stderr
 
 
 def test_generate_writes_the_sides_under_the_references_names(project: Path) -> None:
@@ -144,7 +153,7 @@ def test_a_full_disk_leaves_what_was_there(project: Path, temporary: Path) -> No
         resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, usual[1]))
         spool = llmbench(*words, "simple")
         resource.setrlimit(resource.RLIMIT_FSIZE, (size * 2, usual[1]))
-        rows_of_it = llmbench(*words, "augmented")
+        rows_of_it = llmbench(*words, "augmented", "--language", "en")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, usual)
     for done in (spool, rows_of_it):

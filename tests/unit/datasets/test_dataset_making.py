@@ -13,7 +13,6 @@ from fake_chat_server import Behaviour, FakeChatServer, refusing, whole
 from pytest_llmbench.cases import Case
 from pytest_llmbench.datasets.making import Made, Method, Order, Writer, make
 from pytest_llmbench.errors import ServerError, UsageError
-from pytest_llmbench.training.phrasing import load_phrasing
 
 ROOT = Path(__file__).parents[3]
 VOCABULARY = ROOT / "prompts/tools.yaml"
@@ -28,7 +27,7 @@ def chunks(tmp_path: Path) -> Path:
 
 
 def _make(source: Path, method: Method, **options: object) -> Made:
-    order = Order(source, method, load_phrasing(), vocabulary=VOCABULARY, **options)  # type: ignore[arg-type]
+    order = Order(source, method, vocabulary=VOCABULARY, **{"language": "fr", **options})  # type: ignore[arg-type]
     with make(order) as made:
         return dataclasses.replace(made, rows=list(made.rows))
 

@@ -14,7 +14,6 @@ from fake_chat_server import FakeChatServer, whole
 
 from pytest_llmbench.datasets.files import write_rows, write_sides
 from pytest_llmbench.datasets.making import Method, Order, Writer, make
-from pytest_llmbench.training.phrasing import load_phrasing
 from pytest_llmbench.training.row_forms import new_row
 from pytest_llmbench.training.splitting import split_rows
 
@@ -58,7 +57,7 @@ def test_a_large_source_needs_little_memory(
 ) -> None:
     source = _written(tmp_path / "source.jsonl", record, ROWS)
     writer = Writer(server.url, tmp_path / "out.journal")
-    order = Order(source, method, load_phrasing(), count=count, writer=writer)
+    order = Order(source, method, "fr", count=count, writer=writer)
     small = _written(tmp_path / "small.jsonl", record, 3)
     with make(dataclasses.replace(order, source=small)):  # imports are not the source's
         pass
@@ -76,7 +75,7 @@ def test_a_large_source_is_split_with_little_memory(tmp_path: Path) -> None:
     split_rows(_row(number) for number in range(9))  # imports are not the source's
     tracemalloc.start()
     try:
-        with make(Order(source, "augmented", load_phrasing())) as made:
+        with make(Order(source, "augmented", "fr")) as made:
             assert len(made.rows) > ROWS / 2
             write_sides(made.rows, split_rows(made.rows), tmp_path / "out.jsonl")
         assert tracemalloc.get_traced_memory()[1] < 3 * MEGABYTE < source.stat().st_size

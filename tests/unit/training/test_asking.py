@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmbench.training.asking import about_chunk, about_tool, again, like_row, read_answer
+from pytest_llmbench.languages import languages
+from pytest_llmbench.training.asking import again, read_answer, writing_of
 
-CHUNK = about_chunk("GIDAF", "GIDAF a 1200 utilisateurs.", 3)
+FRENCH = writing_of(languages()["fr"])
+CHUNK = FRENCH.about_chunk("GIDAF", "GIDAF a 1200 utilisateurs.", 3)
 
 
 def _answer(*pairs: tuple[str, str]) -> str:
@@ -52,12 +54,12 @@ def test_a_repeated_pair_is_refused() -> None:
 
 
 def test_the_answer_to_a_tool_ends_with_its_name() -> None:
-    written = read_answer(_answer(("monte", "Je monte le son.")), about_tool("volume_up", ["son"], 1))
+    written = read_answer(_answer(("monte", "Je monte le son.")), FRENCH.about_tool("volume_up", ["son"], 1))
     assert written.pairs == (("monte", "Je monte le son. [volume_up]"),)
 
 
 def test_a_rephrased_row_keeps_its_answer() -> None:
-    row = like_row("monte le son", "Oui.", 2)
+    row = FRENCH.like_row("monte le son", "Oui.", 2)
     written = read_answer(_answer(("plus fort", "Oui."), ("plus bas", "Non.")), row)
     assert written.pairs == (("plus fort", "Oui."),)
     assert written.refused == ("another answer than the row's",)

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.training.chunks import facts_of, read_chunks
 from pytest_llmbench.training.drafts import Drawn, Method, Source, draw, fact_source, row_source
-from pytest_llmbench.training.phrasing import FRENCH, load_phrasing
+from pytest_llmbench.training.phrasing import load_phrasing
 from pytest_llmbench.training.row_forms import new_row
 
-PHRASING = load_phrasing()
+FRENCH = Path(__file__).parents[3] / "configs/languages/fr.yaml"
+PHRASING = load_phrasing(FRENCH)
 
 
 def _facts(tmp_path: Path, *chunks: dict[str, Any]) -> dict[str, str]:
@@ -104,7 +105,7 @@ SOURCES = [
 
 
 def _draw(sources: Sequence[Source], method: Method, *, count: int | None, seed: int = 1) -> Drawn:
-    with draw(sources, method, PHRASING, count=count, seed=seed) as drawn:
+    with draw(sources, method, lambda _: PHRASING, count=count, seed=seed) as drawn:
         return drawn._replace(rows=list(drawn.rows))
 
 
@@ -149,7 +150,9 @@ def test_paraphrases_of_a_chunk_use_every_pattern(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("language: fr", "langue: fr", "exactly these keys"),
+        ("language: fr", "langue: fr", r"yaml:\d+: unknown key 'langue'; did you mean 'language'"),
+        ("openers: [", "opners: [", r"yaml:\d+: unknown key 'opners'; did you mean 'openers'"),
+        ("  endings: est", "  endings: [e, s]", r"yaml:\d+: noise: has 'words'"),
         ("Qui héberge {title} ?", "Qui héberge {titre} ?", r"yaml:\d+: field 'host': unknown slot 'titre'.*'title'"),
         ("['ph', f]", "['(ph', f]", r"yaml:\d+: '\(ph' is no regular expression"),
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from pytest_llmbench.cases import Case, Vocabulary, load_cases, load_vocabulary
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.training.dataset import KINDS, TrainingSet, generate, reserved_prompts
 from pytest_llmbench.training.overlap import Reserved, bare
+from pytest_llmbench.training.phrasing import load_phrasing
 from pytest_llmbench.training.rows import read_rows
 from pytest_llmbench.training.templates import Exchange, Templates, expand, load_templates
 
@@ -31,7 +33,8 @@ def cases(vocabulary: Vocabulary) -> list[Case]:
 
 @pytest.fixture(scope="module")
 def templates(vocabulary: Vocabulary) -> Templates:
-    return load_templates(ROOT / "data/templates.yaml", vocabulary)
+    noise = load_phrasing(ROOT / "configs/languages/fr.yaml").noise
+    return dataclasses.replace(load_templates(ROOT / "data/templates.yaml", vocabulary), noise=noise)
 
 
 @pytest.fixture(scope="module")
