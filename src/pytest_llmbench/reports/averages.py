@@ -53,8 +53,8 @@ def summarise(rows: Sequence[Row], variants: Sequence[str], applied: Mapping[str
         "avg_cosine_similarity": mean(row["cosine_similarity_score"] for row in rows),
         "avg_keyword_match_base": mean(row["keyword_match_base"] for row in rows),
         "avg_keyword_match_finetuned": mean(row["keyword_match_finetuned"] for row in rows),
-        "avg_relevance_base": mean(row["jarvis_relevance_base"] for row in rows),
-        "avg_relevance_finetuned": mean(row["jarvis_relevance_finetuned"] for row in rows),
+        "avg_relevance_base": mean(row["relevance_base"] for row in rows),
+        "avg_relevance_finetuned": mean(row["relevance_finetuned"] for row in rows),
         "metrics": {
             metric: {variant: _metric(rows, metric, variant) for variant in names} for metric, names in applied.items()
         },

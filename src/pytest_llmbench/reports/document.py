@@ -73,6 +73,8 @@ def _row(result: CaseResult, variants: Sequence[str], answer_chars: int) -> dict
         "jarvis_relevance_base": score("relevance", base),
         "jarvis_relevance_finetuned": score("relevance", tuned),
         "timestamp": result.timestamp,
+        "relevance_base": score("relevance", base),
+        "relevance_finetuned": score("relevance", tuned),
         "case": _clean(result.case),
         "epoch": result.epoch,
         "tool": _plain(result.tool),

@@ -91,6 +91,7 @@ def test_a_result_starts_with_the_reference_fields_and_counts_keywords() -> None
     row = document["results"][0]
     assert list(row)[:12] == REFERENCE_FIELDS
     assert (row["keyword_match_base"], row["keyword_match_finetuned"]) == (0, 1)
+    assert (row["relevance_base"], row["relevance_finetuned"]) == (0.2, 0.9)
     assert (row["jarvis_relevance_base"], row["jarvis_relevance_finetuned"]) == (0.2, 0.9)
     assert row["cosine_similarity_score"] == 0.7
     assert row["finetuned_response"].startswith("volume_up")
