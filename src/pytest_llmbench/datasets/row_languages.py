@@ -44,6 +44,8 @@ class RowLanguages:
         self._own = read_language(order.phrasing) if order.phrasing else None
         self._phrasings: dict[str | None, Phrasing] = {}
         self._writings: dict[str | None, Writing] = {}
+        if order.language:
+            self._language(None, None)
         self.notes: list[str] = []
         """In which language was asked what named none, once that was needed."""
 

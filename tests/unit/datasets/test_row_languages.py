@@ -64,6 +64,12 @@ def test_an_order_that_names_a_language_holds_for_all_rows() -> None:
     assert set(_exchanges(made)) == {"What is Port?", "What is GIDAF?"}
 
 
+def test_a_language_that_is_ordered_and_unknown_is_refused_at_once() -> None:
+    rows = _written({"prompt": "a", "completion": "b"}, {"prompt": "c", "completion": "d"})
+    with pytest.raises(UsageError, match=r"^--language: there are sentences in en, fr, none in 'klingon'"):
+        _made(rows, language="klingon")
+
+
 def test_what_cannot_be_recognised_is_asked_in_the_language_of_the_projects_vocabulary() -> None:
     source = _written(NOTHING)
     with pytest.raises(UsageError, match=r"nothing says in which language .* --language \(en, fr\), or --ph"):
