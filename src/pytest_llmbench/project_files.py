@@ -18,6 +18,7 @@ DEMO_LANGUAGE = "fr"
 
 _SKELETON = "skeleton"
 _PROMPTS, _DATA, _ADAPTERS = Path("prompts"), Path("data"), Path("adapters")
+_VOCABULARY = _PROMPTS / VOCABULARY_FILE
 _TESTS = tuple(f"tests/suites/test_{question}.py" for question in ("benchmark", "autotune", "finetune"))
 _DATA_FILES = ("templates.yaml", "train.jsonl", "heldout.jsonl", "example.csv")
 _SUITES = {".yaml", ".yml", ".json", ".jsonl", ".csv"}
@@ -61,9 +62,8 @@ def starter_language(told: str) -> StarterLanguage:
         UsageError: it is no code of a language.
     """
     code = told.strip().replace("_", "-")
-    found = find_language(code)
-    if found and (found.code == DEMO_LANGUAGE or (starter_folder() / _PROMPTS / found.code).is_dir()):
-        return StarterLanguage(found.code, "" if found.code == DEMO_LANGUAGE else found.code)
+    if found := _with_examples(code):
+        return found
     if not _CODE.fullmatch(code):
         raise UsageError(
             f"--language {told!r:.40} is no code of a language; there are examples in {', '.join(_examples())}, and "
@@ -78,18 +78,32 @@ def project_language(target: Path, told: str | None, *, force: bool) -> StarterL
     Raises:
         UsageError: it is no code of a language, or, without `force`, another one than the vocabulary's: both would mix.
     """
-    vocabulary = target / _PROMPTS / VOCABULARY_FILE
-    named = _NAMED.search(vocabulary.read_bytes()) if vocabulary.is_file() else None
-    own = starter_language(named[1].decode()) if named else None
+    own = _own_language(target)
     if told is None:
         return own if own and own.folder else None
     chosen = starter_language(told)
-    if own and own.code != chosen.code and not force:
+    if own and own.code.casefold() != chosen.code.casefold() and not force:
         raise UsageError(
-            f"--language {told}: {vocabulary} is in '{own.code}', and the project would be in both; "
+            f"--language {told}: {target / _VOCABULARY} is in '{own.code}', and the project would be in both; "
             "leave --language out to add what is missing, or --force to replace the starter files"
         )
     return chosen
+
+
+def _own_language(target: Path) -> StarterLanguage | None:
+    """What the vocabulary says, which need not be right in all else."""
+    named = _NAMED.search(_read(target / _VOCABULARY) or b"")
+    if named is None:
+        return None
+    code = named[1].decode()
+    return _with_examples(code) or StarterLanguage(code, _SKELETON)
+
+
+def _with_examples(code: str) -> StarterLanguage | None:
+    found = find_language(code)
+    if found is None or found.code not in _examples():
+        return None
+    return StarterLanguage(found.code, "" if found.code == DEMO_LANGUAGE else found.code)
 
 
 def project_files(language: StarterLanguage | None, *, with_demo: bool) -> dict[Path, bytes]:

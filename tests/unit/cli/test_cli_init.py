@@ -153,6 +153,24 @@ def test_what_is_no_language_is_refused_with_what_there_is(project: Path, told: 
     assert not files_in(project)
 
 
+def test_a_vocabulary_in_a_language_without_examples_gets_no_french_ones(project: Path) -> None:
+    (project / "prompts").mkdir()
+    (project / "prompts/tools.yaml").write_text("language: Klingon\ntools: {a: [b]}\n")
+    assert llmbench("init").exit_code == 0
+    assert not (project / "data").exists()
+    assert "language: Klingon" in (project / "prompts/my_cases.yaml").read_text()
+
+
+@pytest.mark.parametrize("name", ["configs", "prompts", "prompts/tools.yaml/x", "configs/llmbench.yaml/x"])
+def test_what_stands_in_the_way_is_named(project: Path, name: str) -> None:
+    in_the_way = project / name
+    in_the_way.parent.mkdir(parents=True, exist_ok=True)
+    in_the_way.write_text("mine")
+    done = llmbench("init")
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    assert name.partition("/")[0] in done.stderr
+
+
 def test_two_languages_are_not_mixed(project: Path) -> None:
     llmbench("init", "--language", "en")
     (project / "prompts/voice_commands.yaml").unlink()
