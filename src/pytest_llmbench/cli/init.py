@@ -22,10 +22,10 @@ def init(
     with_demo: Annotated[bool, typer.Option("--with-demo", help="Copy the French demo adapter too.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there and differ.")] = False,
 ) -> None:
-    """Give a project the suites, settings, data and tests that it lacks.
+    """Give a project the starter files that it lacks.
 
-    They are yours to edit; what is there already is never overwritten without --force. Without --language a project
-    keeps its own, and a new one gets the French demo.
+    Suites, settings, data and tests, to edit; none that is there is overwritten without --force. Without --language a
+    project keeps its own, and a new one gets the French demo.
     """
     from pytest_llmbench.project_files import add_files, has_own_suites, project_files, project_language
 
