@@ -45,7 +45,7 @@ def test_what_names_no_language_is_asked_in_that_of_its_texts_which_is_told() ->
     made = _made(_written(ENGLISH))
     assert _exchanges(made) == {
         "What is Harbour?": ENGLISH["text"],
-        "How critical is Harbour?": "Criticality of Harbour: yes.",
+        "Is Harbour critical?": "Criticality of Harbour: yes.",
     }
     assert made.notes == ("asked in 'en', as the texts of source.jsonl read; --language says otherwise",)
     assert set(_exchanges(_made(_written(FRENCH)))) == {"Qu'est-ce que Port ?", "Port est-elle critique ?"}
