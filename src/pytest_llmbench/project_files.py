@@ -25,6 +25,7 @@ _SUITES = {".yaml", ".yml", ".json", ".jsonl", ".csv"}
 _NAMED = re.compile(rb"""^language:[ \t]*["']?([A-Za-z][A-Za-z_-]+)""", re.MULTILINE)
 _CODE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})*", re.IGNORECASE)
 _REPORTS = ("en", "fr")
+_COMMENTS = 32  # the column of the settings file that comments stand in
 
 _ADAPTERS_README = """\
 Adapters of this project, one folder each, such as `llmbench finetune data/example.csv --output adapters/mine` writes.
@@ -176,25 +177,23 @@ def _config(language: StarterLanguage | None) -> bytes:
     text = _content(CONFIG).decode()
     if language is None:
         return text.encode()
-    text = _with_setting(text, "language", language.code if language.code in _REPORTS else "en")
+    text = _with_setting(text, "output", "language", language.code if language.code in _REPORTS else "en")
     if language.is_skeleton:
-        for key, value in (
-            ("dataset", "data/mine_train.jsonl"),
-            ("heldout", "data/mine_test.jsonl"),
-            ("tools", "null"),
-        ):
-            text = _with_setting(text, key, value)
+        text = _with_setting(text, "finetune", "dataset", "data/mine_train.jsonl")
+        text = _with_setting(text, "finetune", "heldout", "data/mine_test.jsonl")
+        text = _with_setting(text, "finetune", "tools", "null")
     return text.encode()
 
 
-def _with_setting(text: str, key: str, value: str) -> str:
-    def in_its_column(line: re.Match[str]) -> str:
-        return (line[1] + value).ljust(len(line[0]))
-
-    changed, count = re.subn(rf"^(  {key}: +)\S.*?\s*(?= #|$)", in_its_column, text, flags=re.MULTILINE)
-    if count != 1:
-        raise NotReadyError(f"{CONFIG} of this installation names '{key}' {count} times; install pytest-llmbench again")
-    return changed
+def _with_setting(text: str, section: str, key: str, value: str) -> str:
+    """The settings file with another value, its comments where they were."""
+    head, start, rest = text.partition(f"\n{section}:\n")
+    body = re.split(r"^(?=\S)", rest, maxsplit=1, flags=re.MULTILINE)[0]
+    old = re.search(rf"^(  {key}: +)\S.*?\s*(?= #|$)", body, flags=re.MULTILINE)
+    if old is None:
+        raise NotReadyError(f"{CONFIG} of this installation has no '{section}.{key}'; install pytest-llmbench again")
+    changed = (old[1] + value).ljust(min(len(old[0]), _COMMENTS))
+    return head + start + body[: old.start()] + changed + body[old.end() :] + rest[len(body) :]
 
 
 def _in_language(content: bytes, language: StarterLanguage | None) -> bytes:
