@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from pytest_llmbench.cases import load_vocabulary
+from pytest_llmbench.documents import read_yaml
 from pytest_llmbench.errors import UsageError, located
 from pytest_llmbench.languages import (
     Language,
@@ -62,9 +63,15 @@ class RowLanguages:
     def writing(self, told: str | None, line: int | None = None) -> Writing:
         """How a model is asked for rows in that language. Raises UsageError as `phrasing` does."""
         if told not in self._writings:
-            own = self._own if self._own and "writing" in self._own.document.data else None
-            self._writings[told] = writing_of(own or self._language(told, line))
+            self._writings[told] = writing_of(self._own_writing or self._language(told, line))
         return self._writings[told]
+
+    @cached_property
+    def _own_writing(self) -> Language | None:
+        """The file that the order names, or, where it only has questions and noise, the one of its language."""
+        if self._own is None or "writing" in self._own.document.data:
+            return self._own
+        return find_language(self._own.code, self._known)
 
     def _language(self, told: str | None, line: int | None) -> Language:
         if self._order.language:
@@ -89,8 +96,6 @@ class RowLanguages:
         """The language of what names none."""
         source = self._order.source
         if self._origin in ("templates", "vocabulary"):
-            from pytest_llmbench.documents import read_yaml
-
             if told := told_language(read_yaml(source).data):
                 return self._named(told, f"{source}: ")
         elif told := recognised(self._texts(), self._known):

@@ -135,3 +135,16 @@ def test_a_model_is_asked_for_rows_in_their_language(server: FakeChatServer) -> 
     assert "You write training data in English." in told
     assert 'Here is an extract about "Harbour"' in told
     assert '{"question": "...", "answer": "..."}' in told
+
+
+@pytest.mark.parametrize("language", ["", "language: en\n"])
+def test_a_file_of_questions_alone_leaves_the_rest_to_its_language(server: FakeChatServer, language: str) -> None:
+    packaged = (Path(__file__).parents[3] / "configs/languages/en.yaml").read_text(encoding="utf-8")
+    questions = packaged[packaged.index("definition:") : packaged.index("# What a model is given")]
+    Path("mine.yaml").write_text(language + questions.replace("What is {title}?", "Huh, {title}?"), encoding="utf-8")
+    own = Path("mine.yaml")
+    assert "Huh, Port?" in _exchanges(_made(_written(FRENCH | {"language": "fr"}), phrasing=own))
+    source = _written(ENGLISH if not language else FRENCH)
+    _made(source, method="llm", phrasing=own, writer=Writer(server.url, Path("journal")))
+    told = [message["content"] for message in server.bodies[0]["messages"]]
+    assert "in English" in told[0]
