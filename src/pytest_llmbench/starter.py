@@ -12,8 +12,8 @@ _PACKAGE = Path(__file__).parent
 
 CONFIG = Path("configs/llmbench.yaml")
 """The settings file that applies where none is named."""
-_SUITES = tuple(f"tests/suites/test_{question}.py" for question in ("benchmark", "autotune", "finetune"))
-PROJECT = (str(CONFIG), "prompts/*.yaml", *_SUITES)
+SUITES = tuple(f"tests/suites/test_{question}.py" for question in ("benchmark", "autotune", "finetune"))
+PROJECT = (str(CONFIG), "prompts/*.yaml", *SUITES)
 """What `llmbench init` gives a project to edit. The model registry stays packaged, so that an upgrade brings models."""
 DEMO = ("adapters/**/*",)
 """The adapter that the default benchmark compares; without a copy the packaged one is used."""
