@@ -1,6 +1,6 @@
 """The fixtures that tests are written with: a case and its answers, a server's limits, a short training.
 
-`case` and `answers` are short names for `llmbench_case` and `llmbench_answers` where nobody has fixtures of these names.
+`case` and `answers` are short for `llmbench_case` and `llmbench_answers`, where nobody has fixtures of these names.
 """
 
 from __future__ import annotations

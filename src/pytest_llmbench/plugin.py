@@ -31,7 +31,7 @@ from pytest_llmbench.fixtures import (
 )
 from pytest_llmbench.gathering import RESULT, TOKEN, WORKER_OUTPUT, Gathering
 from pytest_llmbench.selection import SELECTION, Selection, is_ours, may_be_asked_for
-from pytest_llmbench.session import SESSION, BenchmarkSession
+from pytest_llmbench.session import SESSION, BenchmarkSession, ending
 from pytest_llmbench.starter import CONFIG, SUITES
 
 if TYPE_CHECKING:
@@ -135,6 +135,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if ours.cases_were_read:
         params = [item.callspec.params for item in session.items if hasattr(item, "callspec")]
         ours.plan(given.get("llmbench_case") for given in params)
+    markers = {selection.marker_of(item) for item in session.items}
+    with ending(session):
+        if "benchmark" in markers:
+            ours.check_written()
+        elif "finetune" in markers:
+            ours.check_base()
+        if "autotune" in markers:
+            session.config.stash[SELECTION].check_gate(ours.settings.load.require_users)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -198,7 +206,7 @@ def _quieten_asyncio(config: pytest.Config) -> None:
 
     pytest undoes this when all plugins are configured.
     """
-    if any((config.rootpath / file).is_file() for file in (CONFIG, *SUITES)):
+    if any((config.rootpath / file).is_file() for file in (str(CONFIG), *SUITES)):
         warnings.filterwarnings("ignore", 'The configuration option "asyncio_default_fixture_loop_scope" is unset')
 
 

@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from pytest_llmbench.errors import NotReadyError
+
 FIXTURES: Mapping[str, str] = {
     "llmbench_case": "benchmark",
     "llmbench_answers": "benchmark",
@@ -42,9 +44,7 @@ class Selection:
 
     def __init__(self, config: pytest.Config) -> None:
         worker: dict[str, Any] | None = getattr(config, "workerinput", None)
-        self.files_are_named = (
-            bool(worker[NAMED]) if worker else config.args_source is pytest.Config.ArgsSource.ARGS
-        )
+        self.files_are_named = bool(worker[NAMED]) if worker else config.args_source is pytest.Config.ArgsSource.ARGS
         self.seen: Counter[str] = Counter()
         self.left_out: Counter[str] = Counter()
         self.unrunnable: Counter[str] = Counter()
@@ -65,6 +65,14 @@ class Selection:
             gone = set(unasked)
             items[:] = [item for item in items if item not in gone]
         return unasked
+
+    def check_gate(self, required: int | None) -> None:
+        """Refuse to pass over what a gate is to be judged by. Raises NotReadyError where its items cannot run."""
+        if required is not None and self.unrunnable["autotune"]:
+            raise NotReadyError(
+                f"{required} users are required, and the items that count them need pytest-asyncio: "
+                f"{_installing('asyncio')}"
+            )
 
     def to_json(self) -> dict[str, dict[str, int]]:
         """As a worker of pytest-xdist hands it over."""

@@ -29,9 +29,14 @@ def config(
 ) -> None:
     """Show the settings that apply here, and check their file.
 
-    Printed as a settings file. Exit code 2 when a key or value is wrong.
+    Printed as a settings file. Exit code 2 when a key or value is wrong, or names a model, an adapter, a suite or a
+    metric that is not there.
     """
+    from pytest_llmbench.preflight import check_models, check_suites
+
     settings = chosen_settings(config, base=base, adapter=adapter, quantization=quantization, device=device)
+    check_models(settings)
+    check_suites(settings)
     applying = settings.model_dump(mode="json")
     if as_json:
         typer.echo(json.dumps(applying, ensure_ascii=False, indent=2))

@@ -103,8 +103,8 @@ def test_every_value_that_can_be_changed_has_its_option() -> None:
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        (("--lr", "0"), "--lr 0.0: input should be greater than 0"),
-        (("--lr", "inf"), "--lr inf: input should be a finite number"),
+        (("--lr", "0"), "--learning-rate 0.0: input should be greater than 0"),
+        (("--learning-rate", "inf"), "--learning-rate inf: input should be a finite number"),
         (("--epochs", "inf"), "--epochs inf: input should be a finite number"),
         (("--epochs", "1e300"), "--epochs 1e+300: input should be less than or equal to 1000000"),
         (("--targets", ""), "name layers, such as q_proj,v_proj, or take all-linear"),
