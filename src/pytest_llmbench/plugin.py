@@ -111,13 +111,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             metafunc.parametrize(FIXTURE, targets.values(), ids=targets, indirect=True)
 
 
-@pytest.hookimpl(tryfirst=True, specname="pytest_collection_modifyitems")
-def mark_by_fixture(items: list[pytest.Item]) -> None:
-    """Give every heavy test the marker of its kind, before `-m` has its say."""
-    for item in items:
-        marker = selection.marker_of(item)
-        if marker and not item.get_closest_marker(marker):
-            item.add_marker(marker)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Give a heavy test the marker of its kind, so that `-m` finds it."""
+    marker = selection.marker_of(item)
+    if marker and not item.get_closest_marker(marker):
+        item.add_marker(marker)
 
 
 @pytest.hookimpl(trylast=True)

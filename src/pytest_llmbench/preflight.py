@@ -104,16 +104,18 @@ def _note_adapters(settings: Settings, faults: Faults) -> None:
         try:
             check_folder(Path(choice).expanduser())
         except AdapterError as error:
-            faults.add(f"{error}{_meant(choice, present(settings.model.adapters_dir))}")
+            faults.add(f"{error}{_meant(choice, settings.model.adapters_dir)}")
 
 
 def _meant(choice: str, folder: Path) -> str:
     """The adapter that a path to nowhere may mean."""
-    others = {str(path): path.name for path in sorted(folder.glob("*")) if path.is_dir()}
-    if Path(choice).expanduser().exists() or not others:
+    if Path(choice).expanduser().exists():
         return ""
+    others = {str(path): path.name for path in sorted(folder.glob("*")) if path.is_dir()}
     meant = [path for path, name in others.items() if name == Path(choice).name]
-    return f"; did you mean '{meant[0]}'?" if meant else f"; {suggestion(choice, others)}"
+    if meant or not others:
+        return f"; did you mean '{meant[0]}'?" if meant else "; 'auto' takes the newest that fits, 'none' takes none"
+    return f"; {suggestion(choice, others)}"
 
 
 def _adding_metrics() -> Path | None:

@@ -74,7 +74,9 @@ def test_without_pytest_asyncio_it_is_told_what_to_install(limits: LimitsProject
     limits.write("pytest.ini", f"[pytest]\naddopts = {strict}\n")
     result = limits.run_alone(*SEARCHED, "-p", "no:asyncio", "-W", "error")
     result.assert_outcomes(skipped=3, deselected=1)
-    result.stdout.fnmatch_lines(["llmbench: 3 skipped without pytest-asyncio: pip install 'pytest-llmbench[[]autotune]'"])
+    result.stdout.fnmatch_lines(
+        ["llmbench: 3 skipped without pytest-asyncio: pip install 'pytest-llmbench[[]autotune]'"]
+    )
     assert "arning" not in result.stdout.str() + result.stderr.str()
     assert limits.asked() == []
 

@@ -55,7 +55,9 @@ def test_a_plain_run_puts_no_load_on_anything(limits: LimitsProject) -> None:
 
 
 def test_a_named_file_is_asked_for(limits: LimitsProject) -> None:
-    limits.base.run_plain("test_autotune.py", "-k", "history", "--llmbench-server", URL).assert_outcomes(passed=1, deselected=3)
+    limits.base.run_plain("test_autotune.py", "-k", "history", "--llmbench-server", URL).assert_outcomes(
+        passed=1, deselected=3
+    )
 
 
 def test_collecting_asks_nothing_and_writes_nothing(limits: LimitsProject) -> None:
@@ -90,5 +92,5 @@ async def test_two_answers_are_one_search(server_limits):
     assert first["value"] == second["value"] == 11
 """,
     )
-    limits.run("test_own.py", "--llmbench-server", URL).assert_outcomes(passed=1)
+    limits.base.run_plain("test_own.py", "--llmbench-server", URL).assert_outcomes(passed=1)
     assert [line[0] for line in limits.asked()] == ["users"]

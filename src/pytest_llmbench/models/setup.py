@@ -186,9 +186,13 @@ def _configuration(settings: Settings) -> Iterator[Check]:
 
 def _base(settings: Settings) -> Check:
     spec, revision = settings.model.base, settings.model.revision
+    location: Location | None = None
     try:
-        location, source = locate(spec), peek(spec, revision=revision)
+        location = locate(spec)
+        source = peek(spec, revision=revision)
     except LLMBenchError as error:
+        if location and location.lacks:
+            return _to_download(location)
         return Check("Configuration", "fail", str(error), "choose another base with model.base", error.exit_code)
     if source:
         detail = f"base {source.name} ({source.kind}, {source.weights_hash[:12]}), {settings.model.quantization}"

@@ -130,7 +130,9 @@ def test_query_answers_on_standard_output_and_the_same_when_streamed(project: Pa
 
 
 def test_query_shows_both_and_gives_programs_json(project: Path) -> None:
-    both = llmbench("query", ROWS[1][0], *pair(project), "--both", "--max-new-tokens", "6", "--temperature", "0", "--json")
+    both = llmbench(
+        "query", ROWS[1][0], *pair(project), "--both", "--max-new-tokens", "6", "--temperature", "0", "--json"
+    )
     document = json.loads(both.stdout)
     assert [answer["variant"] for answer in document["answers"]] == ["base", "finetuned"]
     assert all(answer["completion_tokens"] <= 6 for answer in document["answers"])
