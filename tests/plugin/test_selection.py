@@ -28,6 +28,13 @@ def test_a_whole_run_asks_both_variants_once_and_reports_every_case_in_the_order
     result.stdout.fnmatch_lines(["*= llmbench =*", "*base -> finetuned*", "*reports/benchmark.json"])
 
 
+def test_the_parts_of_the_time_add_up_to_the_whole(project: Project) -> None:
+    project.run()
+    timings = project.report()["metadata"]["timings"]
+    assert list(timings) == ["total_s", "load_s", "generation_s", "scoring_s", "other_s"]
+    assert sum(timings.values()) == pytest.approx(2 * timings["total_s"], abs=0.05)
+
+
 def test_categories_are_words_of_k(project: Project) -> None:
     project.run("-k", "sound and not mute").assert_outcomes(passed=2, deselected=4)
     assert sorted(project.asked()) == asked_once("sound/louder", "sound/deaf")

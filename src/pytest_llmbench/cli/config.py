@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -35,13 +38,16 @@ def config(
     from pytest_llmbench.preflight import check_models, check_suites
 
     settings = chosen_settings(config, base=base, adapter=adapter, quantization=quantization, device=device)
+    _show(settings.model_dump(mode="json"), settings_file(config), as_json=as_json)
     check_models(settings)
     check_suites(settings)
-    applying = settings.model_dump(mode="json")
+
+
+def _show(applying: Mapping[str, Any], file: Path | None, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(applying, ensure_ascii=False, indent=2))
         return
     import yaml
 
-    typer.echo(f"# options > environment > {settings_file(config) or 'no settings file'} > defaults")
+    typer.echo(f"# options > environment > {file or 'no settings file'} > defaults")
     typer.echo(yaml.safe_dump(applying, sort_keys=False, allow_unicode=True), nl=False)

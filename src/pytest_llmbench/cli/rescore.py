@@ -62,14 +62,16 @@ def rescore(
     else:
         name = save or f"rescored-{_NUMBER.sub('', stored.name)}"
         output = save_run(document, settings.output.report_dir, name, journal) / "run.json"
-    for line in summary_lines(document, {"run": output}, shutil.get_terminal_size().columns):
-        typer.echo(line)
-    for line in _scored_anew(document):
+    for line in (
+        *_scored_anew(document),
+        "",
+        *summary_lines(document, {"run": output}, shutil.get_terminal_size().columns),
+    ):
         typer.echo(line)
 
 
 def _scored_anew(document: Mapping[str, Any]) -> Iterator[str]:
-    """The mean of every metric that was scored anew, by variant; the table above shows the built-in ones."""
+    """The mean of every metric that was scored anew, by variant; the table below shows the built-in ones."""
     yield "scored anew, means:"
     for name in document["metadata"]["rescored"]["metrics"]:
         means = document["statistics"]["metrics"].get(name, {})

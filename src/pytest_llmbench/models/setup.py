@@ -58,7 +58,6 @@ def check_setup(settings: Settings) -> list[Check]:
         *_folders(settings),
         *_adapters(settings),
         *_configuration(settings),
-        *_expectations(settings),
     ]
 
 
@@ -181,6 +180,7 @@ def _configuration(settings: Settings) -> Iterator[Check]:
         yield Check("Configuration", "ok", f"asks the server {settings.server.url}; no local model is loaded")
     else:
         yield _base(settings)
+    yield from _expectations(settings)
     yield _writable("Configuration", cache_dir(), f"choose another with {CACHE_VARIABLE}")
 
 
@@ -204,6 +204,9 @@ def _expectations(settings: Settings) -> Iterator[Check]:
     """What the suites hold, and whether there is a metric for all that they expect."""
     from pytest_llmbench.preflight import check_suites
 
+    written = (*settings.benchmark.prompts, settings.benchmark.vocabulary)
+    if not all(present(Path(path)).exists() for path in written):
+        return  # told where folders are looked at
     try:
         count = check_suites(settings)
     except UsageError as error:
