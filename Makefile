@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .PHONY: benchmark autotune test lint format clean install
 
 benchmark: $(READY)
-	$(BIN)/pytest -m benchmark $(ARGS)
+	$(BIN)/pytest tests/suites -m benchmark $(ARGS)
 	@echo "The report: reports/benchmark.html (one page), and benchmark.txt, .md, .png, .json beside it"
 
 # The server takes a free port and says its address when it is ready; it ends with this recipe, whatever ends that.

@@ -7,6 +7,7 @@ import datetime
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from pytest_llmbench.cases import Case, Vocabulary, load_cases
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.generation.journal import CompletionCache, Journal
 from pytest_llmbench.generation.planner import Planner, Progress
+from pytest_llmbench.preflight import METRIC_ALIASES, check_expectations
 from pytest_llmbench.records import BASE, FINETUNED, CaseResult, Completion, Scores
 from pytest_llmbench.starter import present
 
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from pytest_llmbench.settings import Settings
 
 _log = logging.getLogger("pytest_llmbench")
-_ALIASES = {"tool": "tool_accuracy", "keyword": "keywords"}
 
 
 class ExpectationError(AssertionError):
@@ -83,7 +84,7 @@ class Answers:
             raise ExpectationError(self._explain([miss for miss in misses if miss]))
 
     def _miss(self, name: str, wanted: float, variant: str) -> str | None:
-        metric = _ALIASES.get(name, name)
+        metric = METRIC_ALIASES.get(name, name)
         score, at_most = self.scores[metric].get(variant), metric in self.lower_is_better
         if score is not None and (score <= wanted if at_most else score >= wanted):
             return None
@@ -125,12 +126,13 @@ class Benchmark:
         cache: CompletionCache | None,
         progress: Progress,
     ) -> None:
-        _check_expectations(cases, metrics)
+        check_expectations(cases, metrics.metrics)
         self._settings, self._metrics, self._cache = settings, metrics, cache
         self._lower_is_better = frozenset(
             name for name, metric in metrics.metrics.items() if not metric.higher_is_better
         )
         self.backend = backend
+        self.scoring_s = 0.0
         self._planner = Planner(
             backend,
             cases,
@@ -144,7 +146,10 @@ class Benchmark:
     def answers(self, case: Case) -> Answers:
         """Every variant's answer to the case, scored; the first case of a batch waits for the whole batch."""
         completions = self._planner.answers(case)
-        return Answers(case, completions, self._metrics.score(case, completions), self._lower_is_better)
+        started = time.monotonic()
+        scores = self._metrics.score(case, completions)
+        self.scoring_s += time.monotonic() - started
+        return Answers(case, completions, scores, self._lower_is_better)
 
     def metrics_described(self) -> dict[str, dict[str, Any]]:
         """What a reader of scores must know of each metric: which way is better, and the unit."""
@@ -167,17 +172,6 @@ class Benchmark:
             "seed": self._settings.generation.seed,
             "epoch": case.epoch,
         }
-
-
-def _check_expectations(cases: Sequence[Case], metrics: MetricRegistry) -> None:
-    """Refuse an `expect` that nothing can judge before a model is asked anything."""
-    for case in cases:
-        for name in case.expect:
-            if _ALIASES.get(name, name) not in metrics.metrics:
-                raise UsageError(
-                    f"{case.source}: {case.name} expects '{name}', which no metric that is switched on gives; "
-                    f"there are {', '.join(metrics.metrics) or 'none'}"
-                )
 
 
 def case_result(answers: Answers) -> CaseResult:

@@ -17,6 +17,7 @@ from pytest_llmbench.errors import UsageError, located
 MOST_FAULTS = 20
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]")  # what YAML refuses too
+_TAB_FOR_SPACES = re.compile(r"[ -]*\t")
 _JSON_BLANKS = re.compile(r"[ \t\n\r]*")
 _TAG = "tag:yaml.org,2002:"
 # JSON's scalars. YAML 1.1 would also turn `on`, `no`, `12:30`, `007` and dates into something that is not text.
@@ -285,7 +286,10 @@ def _read_yaml(path: Path, text: str) -> Document:
         line = min(error.problem_mark.line + 1, last) if error.problem_mark else 1
         began = f" (line {error.context_mark.line + 1})" if error.context_mark else ""
         context = f"{error.context}{began}, " if error.context else ""
-        raise UsageError(located(path, line, f"not valid YAML: {context}{error.problem}")) from error
+        fault = f"{context}{error.problem}"
+        if _TAB_FOR_SPACES.match(text.split("\n")[line - 1]):
+            fault = "a tab indents this line, and YAML takes only spaces there; put spaces in its place"
+        raise UsageError(located(path, line, f"not valid YAML: {fault}")) from error
     if node is None:
         return Document(path, None, _Spot(1, {}))
     builder = _YamlBuilder(path)

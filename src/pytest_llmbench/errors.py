@@ -32,6 +32,12 @@ class ModelError(NotReadyError):
     """A model that cannot be found, read or loaded."""
 
 
+class WrongModelError(ModelError):
+    """A base that goes by no such name, or is none: a slip of the user's, not of the environment's."""
+
+    exit_code = UsageError.exit_code
+
+
 class AdapterError(UsageError):
     """An adapter that is missing, half-written, of another base, or without effect."""
 

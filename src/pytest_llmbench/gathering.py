@@ -60,6 +60,15 @@ class Gathering:
             place = self._places[report.nodeid]
             self._results[place] = dataclasses.replace(self._results[place], outcome="failed")
 
+    @pytest.hookimpl(trylast=True)
+    def pytest_keyboard_interrupt(self) -> None:
+        """Show what ended the session without the names of pytest's and pytest-xdist's own exceptions before it."""
+        messages = [one["fault"]["message"] for one in self._processes if one.get("fault")]
+        message = str(self._session.ended_by or "") or next(filter(None, messages), "")
+        shown = getattr(self._config.pluginmanager.get_plugin(_REPORTER), "_keyboardinterrupt_memo", None)
+        if message and shown is not None:
+            shown.reprcrash.message = message
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write the reports and tell of the gate, before JUnit XML is written; a fault is said and is the exit code."""
@@ -121,10 +130,12 @@ class Gathering:
         first = asked[0]
         timings = {
             "total_s": round(time.monotonic() - self._started, 2),
-            "load_s": first["backend"].get("load_s", 0.0),
-            "answering_s": round(max(one["answering_s"] for one in asked), 2),
+            "load_s": round(max(one["load_s"] for one in asked), 2),
             "generation_s": round(max(one["tally"]["busy_s"] for one in asked), 2),
+            "scoring_s": round(max(one["scoring_s"] for one in asked), 2),
         }
+        parts = timings["load_s"] + timings["generation_s"] + timings["scoring_s"]
+        timings["other_s"] = round(max(0.0, timings["total_s"] - parts), 2)
         about = {
             **metadata(first["backend"], self._session.settings, self._session.vocabulary),
             "metrics": first["metrics"],

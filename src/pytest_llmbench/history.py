@@ -74,7 +74,7 @@ class SavedRun:
 def find_run(reference: str, report_dir: Path) -> SavedRun:
     """The run that a person means. The first of these that fits is taken:
 
-    1. `latest`, the saved run of the highest number
+    1. `latest`, the saved run of the highest number that is not scored anew from another one
     2. a number, `7` or `0007`
     3. a folder's name, `0007_accepted`
     4. seven or more digits of the hash of the commit that a saved run was made from
@@ -127,7 +127,7 @@ def _saved_as(reference: str, runs: Sequence[RunFolder], report_dir: Path) -> Ru
     if reference == LATEST:
         if not runs:
             raise MissingRunError(f"{LATEST}: {report_dir / 'runs'} holds no run yet; `pytest -m benchmark` saves one")
-        return runs[-1]
+        return _newest_measured(runs)
     numbered = [run for run in runs if reference.isdecimal() and run.number == int(reference)]
     if len(numbered) > 1:
         titles = ", ".join(run.title for run in numbered)
@@ -138,6 +138,12 @@ def _saved_as(reference: str, runs: Sequence[RunFolder], report_dir: Path) -> Ru
     by_commit = _newest_of(reference, runs) if _HASH.fullmatch(reference) else None
     name = "" if not reference or "/" in reference else safe_name(reference)  # ./accepted is a path
     return by_commit or next((run for run in reversed(runs) if run.name == name), None)
+
+
+def _newest_measured(runs: Sequence[RunFolder]) -> RunFolder:
+    """The newest run whose answers were asked for it; of scores anew over old answers, only where there is no other."""
+    heads = ((run, _readable_head(run)) for run in reversed(runs))
+    return next((run for run, head in heads if head is None or "rescored" not in head["metadata"]), runs[-1])
 
 
 def _newest_of(commit: str, runs: Sequence[RunFolder]) -> RunFolder | None:

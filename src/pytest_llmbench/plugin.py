@@ -9,34 +9,38 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+import warnings
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmbench import autotune_gathering, hookspecs, options
+from pytest_llmbench import autotune_gathering, hookspecs, options, selection
 from pytest_llmbench.autotune_session import AUTOTUNE, FIXTURE, AutotuneSession
 from pytest_llmbench.errors import LLMBenchError
 from pytest_llmbench.fixtures import (
     ANSWERS,
-    answers,
-    case,
+    SHORT_NAMES,
+    llmbench_answers,
     llmbench_backend,
+    llmbench_case,
     llmbench_cases,
     llmbench_settings,
     server_limits,
     short_training,
 )
 from pytest_llmbench.gathering import RESULT, TOKEN, WORKER_OUTPUT, Gathering
-from pytest_llmbench.session import SESSION, BenchmarkSession
+from pytest_llmbench.selection import SELECTION, Selection, is_ours, may_be_asked_for
+from pytest_llmbench.session import SESSION, BenchmarkSession, ending
+from pytest_llmbench.starter import CONFIG, SUITES
 
 if TYPE_CHECKING:
     from pytest_llmbench.cases import Case
 
 __all__ = [
-    "answers",
-    "case",
+    "llmbench_answers",
     "llmbench_backend",
+    "llmbench_case",
     "llmbench_cases",
     "llmbench_settings",
     "server_limits",
@@ -61,8 +65,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     options.add_options(parser)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers, and make the session's empty state."""
+    _quieten_asyncio(config)
     for name, meaning in _MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
     if not config.pluginmanager.hasplugin("asyncio"):  # else strict markers would hide what is missing
@@ -71,28 +77,52 @@ def pytest_configure(config: pytest.Config) -> None:
     token = worker[TOKEN] if worker else f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     config.stash[SESSION] = BenchmarkSession(config, token)
     config.stash[AUTOTUNE] = AutotuneSession(config, token)
+    config.stash[SELECTION] = Selection(config)
     if worker is None:
         config.pluginmanager.register(Gathering(config, token), "llmbench-gathering")
         config.pluginmanager.register(autotune_gathering.AutotuneGathering(config), "llmbench-autotune-gathering")
+        config.pluginmanager.register(_LeftOut(config), "llmbench-left-out")
     else:
         config.pluginmanager.register(_Worker(config), "llmbench-worker")
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make one item a case of every test that asks for `case`, and one a target of those that ask for `server_limits`.
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Add the short names of fixtures that no other plugin has; a `conftest.py` always goes before plugins."""
+    for name, plugin in SHORT_NAMES.items():
+        if not session._fixturemanager.getfixturedefs(name, session):  # noqa: SLF001  # there is no public way to ask
+            session.config.pluginmanager.register(plugin(), f"llmbench-fixture-{name}")
 
-    A single target leaves the names of items as they are.
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make one item a case of every test that asks for a case, and one a target of those that ask for `server_limits`.
+
+    Suites and settings of tests that nobody asked for are not read. A single target leaves the names of items alone.
     """
-    ours = metafunc.config.stash[SESSION]
-    if _is_ours(metafunc, "case"):
+    ours, test = metafunc.config.stash[SESSION], metafunc.definition
+    if _asks_for(test, "llmbench_case"):
         with _told_at_collection(ours):
             cases, epochs = ours.cases, ours.settings.generation.epochs
-        metafunc.parametrize("case", cases, ids=[_item_id(one, epochs) for one in cases], indirect=True)
-    if _is_ours(metafunc, FIXTURE):
+        metafunc.parametrize("llmbench_case", cases, ids=[_item_id(one, epochs) for one in cases], indirect=True)
+    if _asks_for(test, FIXTURE):
         with _told_at_collection(ours):
             targets = metafunc.config.stash[AUTOTUNE].targets
         if len(targets) > 1:
             metafunc.parametrize(FIXTURE, targets.values(), ids=targets, indirect=True)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Give a heavy test the marker of its kind, so that `-m` finds it."""
+    marker = selection.marker_of(item)
+    if marker and not item.get_closest_marker(marker):
+        item.add_marker(marker)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what nobody asked for."""
+    if unasked := config.stash[SELECTION].apply(items):
+        config.hook.pytest_deselected(items=unasked)
 
 
 @pytest.hookimpl(trylast=True)
@@ -101,7 +131,16 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     ours = session.config.stash[SESSION]
     session.config.stash[AUTOTUNE].plan(session.items)
     if ours.cases_were_read:
-        ours.plan(item.callspec.params.get("case") for item in session.items if hasattr(item, "callspec"))
+        params = [item.callspec.params for item in session.items if hasattr(item, "callspec")]
+        ours.plan(given.get("llmbench_case") for given in params)
+    markers = {selection.marker_of(item) for item in session.items}
+    with ending(session):
+        if "benchmark" in markers:
+            ours.check_written()
+        elif "finetune" in markers:
+            ours.check_base()
+        if "autotune" in markers:
+            session.config.stash[SELECTION].check_gate(ours.settings.load.require_users)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -127,12 +166,46 @@ class _Worker:
         """Hand over what this process knows of its model, and let go of it."""
         self._config.workeroutput[autotune_gathering.WORKER_OUTPUT] = self._config.stash[AUTOTUNE].close()
         self._config.workeroutput[WORKER_OUTPUT] = self._config.stash[SESSION].close()
+        self._config.workeroutput[selection.WORKER_OUTPUT] = self._config.stash[SELECTION].to_json()
 
 
-def _is_ours(metafunc: pytest.Metafunc, name: str) -> bool:
-    """Whether a test's fixture of that name is this plugin's; one of the user's own is none of our business."""
-    definitions = metafunc._arg2fixturedefs.get(name)  # noqa: SLF001  # pytest has no public way to ask whose it is
-    return definitions is not None and definitions[-1].func.__module__ == case.__module__
+class _LeftOut:
+    """In the process that people see: says which tests did not run, and how to run them."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._selection = config.stash[SELECTION]
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Let the workers of pytest-xdist decide as this process would."""
+        node.workerinput[selection.NAMED] = self._selection.files_are_named
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Keep what a worker left out; all of them leave out the same."""
+        if told := getattr(node, "workeroutput", {}).get(selection.WORKER_OUTPUT):
+            self._selection.take(told)
+
+    def pytest_terminal_summary(
+        self, terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
+    ) -> None:
+        """One line for each thing to know; none where there is nothing of ours."""
+        nothing = exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED
+        for line in selection.summary(self._selection, config, nothing_collected=nothing):
+            terminalreporter.write_line(line)
+
+
+def _asks_for(test: pytest.Function, fixture: str) -> bool:
+    return fixture in test.fixturenames and is_ours(test, fixture) and may_be_asked_for(test)
+
+
+def _quieten_asyncio(config: pytest.Config) -> None:
+    """In a project with our suites, pytest-asyncio's word about an option that they need not set.
+
+    pytest undoes this when all plugins are configured.
+    """
+    if any((config.rootpath / file).is_file() for file in (str(CONFIG), *SUITES)):
+        warnings.filterwarnings("ignore", 'The configuration option "asyncio_default_fixture_loop_scope" is unset')
 
 
 @contextlib.contextmanager

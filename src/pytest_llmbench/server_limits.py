@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from pytest_llmbench.autotune_session import AUTOTUNE, MARKER, AutotuneSession
-from pytest_llmbench.errors import NotReadyError
+from pytest_llmbench.autotune_session import AUTOTUNE, AutotuneSession
 from pytest_llmbench.session import ending
 
 if TYPE_CHECKING:
@@ -69,30 +67,6 @@ class ServerLimits:
 
 
 def limits_of(request: pytest.FixtureRequest) -> ServerLimits:
-    """What the fixture gives a test that was asked for. Others are skipped: nobody loads a server by the way.
-
-    Raises:
-        NotReadyError: there is nobody to run an asynchronous test.
-    """
-    item = request.node
-    if item.get_closest_marker(MARKER) and not _asked_for(item):
-        pytest.skip("puts load on a live server; ask for it with -m autotune")
-    _refuse_unrunnable(item)
+    """What the fixture gives a test."""
     session = request.config.stash[AUTOTUNE]
     return ServerLimits(session, getattr(request, "param", None), request.session)
-
-
-def _asked_for(item: pytest.Item) -> bool:
-    """Whether the command line names the marker, the file, or the item by a word of `-k`."""
-    options = item.config.option
-    folder = item.config.invocation_params.dir
-    named = {(folder / argument.partition("::")[0]).resolve() for argument in item.config.args}
-    words = set(re.findall(r"\w+", options.keyword)) - {"not", "and", "or"}
-    return MARKER in options.markexpr or item.path in named or any(word in item.name for word in words)
-
-
-def _refuse_unrunnable(item: pytest.Item) -> None:
-    manager = item.config.pluginmanager
-    if manager.hasplugin("asyncio") or item.get_closest_marker("anyio"):
-        return
-    raise NotReadyError(f"{item.nodeid} is asynchronous and nothing runs it; pip install pytest-asyncio")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llmbench import options
-from pytest_llmbench.errors import LLMBenchError, MissingRunError
+from pytest_llmbench.errors import LLMBenchError, MissingRunError, NotReadyError
 from pytest_llmbench.progress import Announcements, LiveLine, SessionProgress
 
 if TYPE_CHECKING:
@@ -39,10 +39,12 @@ def ending(session: pytest.Session) -> Iterator[None]:
     try:
         yield
     except LLMBenchError as error:
+        session.config.stash[SESSION].fault = session.config.stash[SESSION].ended_by = error
+        code = error.exit_code
         if hasattr(session.config, "workerinput"):
             session.shouldstop = str(error)  # how a worker of pytest-xdist tells its controller why it stops
-        session.config.stash[SESSION].fault = error
-        pytest.exit(str(error), returncode=error.exit_code)
+            code = NotReadyError.exit_code  # 2 would say that somebody typed Ctrl-C; the fault has its own code
+        pytest.exit(str(error), returncode=code)
 
 
 class BenchmarkSession:
@@ -57,7 +59,8 @@ class BenchmarkSession:
         self._benchmark: Benchmark | None = None
         self.planned: list[Case] = []
         self.fault: LLMBenchError | None = None
-        self._answering_s = 0.0
+        self.ended_by: LLMBenchError | None = None
+        self._loading_s = 0.0
 
     @property
     def cases_were_read(self) -> bool:
@@ -151,12 +154,28 @@ class BenchmarkSession:
         """Every variant's answer to the case, scored."""
         benchmark = self.benchmark
         self.progress.resumed()
-        started = time.monotonic()
         try:
             return benchmark.answers(case)
         finally:
-            self._answering_s += time.monotonic() - started
             self.progress.settled()
+
+    def check_written(self) -> None:
+        """Refuse a base, an adapter or an expectation that is not there, before anything is loaded.
+
+        Raises:
+            UsageError: one line for each fault.
+        """
+        from pytest_llmbench.preflight import check_expectations, check_models
+
+        if not self._config.hook.pytest_llmbench_backend.get_hookimpls():  # whoever answers there knows what it needs
+            check_models(self.settings)
+        check_expectations(self.planned, self.metrics().metrics)
+
+    def check_base(self) -> None:
+        """Refuse a base that goes by no such name. Raises UsageError."""
+        from pytest_llmbench.preflight import check_base
+
+        check_base(self.settings)
 
     def metrics(self) -> MetricRegistry:
         """What answers are scored by: the metrics that are switched on, and those that plugins add."""
@@ -168,7 +187,7 @@ class BenchmarkSession:
 
     def close(self) -> dict[str, Any]:
         """What the session's end needs to know of this process, as plain data; the model is let go of."""
-        fault = {"exit_code": self.fault.exit_code} if self.fault else None
+        fault = {"exit_code": self.fault.exit_code, "message": str(self.ended_by or "")} if self.fault else None
         if "announcements" in self.__dict__:
             _log.removeHandler(self.announcements)
         if self._benchmark is None:
@@ -180,7 +199,8 @@ class BenchmarkSession:
             "metrics": self._benchmark.metrics_described(),
             "folder": str(self.folder),
             "planned": len(self.planned),
-            "answering_s": self._answering_s,
+            "load_s": self._loading_s,
+            "scoring_s": self._benchmark.scoring_s,
             "tally": dataclasses.asdict(self.progress.tally),
             "announcements": self.announcements.messages,
         }
@@ -196,10 +216,12 @@ class BenchmarkSession:
         settings, registry = self.settings, self.metrics()
         self.announcements  # noqa: B018  # listening starts before loading does
         self.baseline  # noqa: B018  # one that is missing should be told before a model is loaded
+        started = time.monotonic()
         backend = self._config.hook.pytest_llmbench_backend(settings=settings)
         if backend is None:
             self.progress.say(_loading(settings))
             backend = open_backend(settings, self.planned)
+        self._loading_s = time.monotonic() - started
         cached = settings.generation.cache and not options.is_given(self._config, options.NO_CACHE)
         return Benchmark(
             settings,

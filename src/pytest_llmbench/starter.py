@@ -8,6 +8,8 @@ _PACKAGE = Path(__file__).parent
 
 CONFIG = Path("configs/llmbench.yaml")
 """The settings file that applies where none is named."""
+SUITES = tuple(f"tests/suites/test_{question}.py" for question in ("benchmark", "autotune", "finetune"))
+"""The tests that `llmbench init` gives a project, one a question."""
 
 
 def starter_folder() -> Path:

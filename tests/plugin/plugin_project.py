@@ -34,8 +34,8 @@ cases:
 import pytest
 
 @pytest.mark.benchmark
-def test_case(answers):
-    answers.check()
+def test_case(llmbench_answers):
+    llmbench_answers.check()
 """,
 }
 _LATE = (
@@ -85,12 +85,16 @@ class Project:
         self.backend(more=hook)
 
     def run(self, *options: str) -> pytest.RunResult:
-        """Run pytest in this process, in the order of the suites."""
+        """Run pytest in this process, in the order of the suites; the benchmark where the options have no `-m`."""
+        return self.run_plain(*(() if "-m" in options else ("-m", "benchmark")), *options)
+
+    def run_plain(self, *options: str) -> pytest.RunResult:
+        """Run pytest in this process with these options and no marker."""
         return self._pytester.runpytest_inprocess("-p", "no:randomly", *options, no_reraise_ctrlc=True)
 
     def run_shuffled(self, seed: str) -> pytest.RunResult:
-        """Run pytest in this process, in the order that pytest-randomly makes of the seed."""
-        return self._pytester.runpytest_inprocess("--randomly-seed", seed)
+        """Run the benchmark in this process, in the order that pytest-randomly makes of the seed."""
+        return self._pytester.runpytest_inprocess("-m", "benchmark", "--randomly-seed", seed)
 
     def run_alone(self, *options: str) -> pytest.RunResult:
         """Run pytest in a process of its own, with every plugin."""

@@ -72,15 +72,23 @@ def test_several_servers_are_told_and_none_is_taken(limits: LimitsProject) -> No
 @pytest.mark.parametrize("strict", ["", "--strict-markers"])
 def test_without_pytest_asyncio_it_is_told_what_to_install(limits: LimitsProject, strict: str) -> None:
     limits.write("pytest.ini", f"[pytest]\naddopts = {strict}\n")
-    result = limits.run(*SEARCHED, "-p", "no:asyncio")
-    assert_one_message(result, "*pip install pytest-asyncio*", 3)
-    result.stdout.no_fnmatch_line("*Unknown*")
+    result = limits.run_alone(*SEARCHED, "-p", "no:asyncio", "-W", "error")
+    result.assert_outcomes(skipped=3, deselected=1)
+    result.stdout.fnmatch_lines(
+        ["llmbench: 3 skipped without pytest-asyncio: pip install 'pytest-llmbench[[]autotune]'"]
+    )
+    assert "arning" not in result.stdout.str() + result.stderr.str()
     assert limits.asked() == []
+
+
+def test_a_required_number_of_users_is_not_passed_over_without_pytest_asyncio(limits: LimitsProject) -> None:
+    result = limits.run(*SEARCHED, "-p", "no:asyncio", "--llmbench-require-users", "5")
+    assert_one_message(result, "*5 users are required*pytest-llmbench[[]autotune]*", 3)
 
 
 def test_nobody_at_the_address_is_exit_code_3(limits: LimitsProject) -> None:
     (limits.path / "conftest.py").unlink()
-    assert_one_message(limits.run("-m", "autotune", "--llmbench-server", URL), f"*Exit: {URL}: *start the server*", 3)
+    assert_one_message(limits.run("-m", "autotune", "--llmbench-server", URL), f"! {URL}: *start the server* !", 3)
 
 
 def test_an_unknown_model_and_a_refused_key_are_exit_code_3(limits: LimitsProject, server: FakeChatServer) -> None:

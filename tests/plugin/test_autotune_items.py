@@ -42,20 +42,22 @@ def test_history_alone_does_not_ask_for_users(limits: LimitsProject) -> None:
 
 def test_users_come_first_in_any_order_of_items(limits: LimitsProject) -> None:
     tests = [f"test_autotune.py::{item}" for item in ("test_max_tokens", "test_max_history", ITEMS[0])]
-    limits.run(*tests, "--llmbench-server", URL).assert_outcomes(passed=3)
+    limits.base.run_plain(*tests, "--llmbench-server", URL).assert_outcomes(passed=3)
     assert [line[0] for line in limits.asked()] == ["users", "max_tokens", "history"]
 
 
 def test_a_plain_run_puts_no_load_on_anything(limits: LimitsProject) -> None:
     before = limits.files()
-    result = limits.run("-rs")
-    result.assert_outcomes(skipped=4)
-    result.stdout.fnmatch_lines(["SKIPPED *ask for it with -m autotune"])
+    result = limits.base.run_plain()
+    result.assert_outcomes(deselected=4)
+    result.stdout.fnmatch_lines(["llmbench: 4 tests need a model or a server, left out; run with -m autotune (4)*"])
     assert limits.files() == before
 
 
 def test_a_named_file_is_asked_for(limits: LimitsProject) -> None:
-    limits.run("test_autotune.py", "-k", "history", "--llmbench-server", URL).assert_outcomes(passed=1, deselected=3)
+    limits.base.run_plain("test_autotune.py", "-k", "history", "--llmbench-server", URL).assert_outcomes(
+        passed=1, deselected=3
+    )
 
 
 def test_collecting_asks_nothing_and_writes_nothing(limits: LimitsProject) -> None:
@@ -90,5 +92,5 @@ async def test_two_answers_are_one_search(server_limits):
     assert first["value"] == second["value"] == 11
 """,
     )
-    limits.run("test_own.py", "--llmbench-server", URL).assert_outcomes(passed=1)
+    limits.base.run_plain("test_own.py", "--llmbench-server", URL).assert_outcomes(passed=1)
     assert [line[0] for line in limits.asked()] == ["users"]

@@ -57,7 +57,7 @@ def test_a_case_of_the_users_own_is_left_alone(project: Project, own: str) -> No
     arguments = "case, other" if "several" in own else "case"
     project.write("test_suite.py", f"{OWN_CASE[own]}\ndef test_own({arguments}):\n    assert case in (1, 2)\n")
     before = project.files()
-    project.run().assert_outcomes(passed=2)
+    project.run_plain().assert_outcomes(passed=2)
     assert project.files() == before
 
 

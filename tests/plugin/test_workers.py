@@ -36,8 +36,9 @@ def test_a_worker_that_is_not_ready_ends_the_session_with_its_message_and_code(p
     )
     result = project.run("-n", "2")
     assert result.ret == 3
-    result.stdout.fnmatch_lines(["*no model here; get one*"])
+    result.stdout.fnmatch_lines(["!* no model here; get one !*"])
     result.stdout.no_fnmatch_line("*Traceback*")
+    result.stdout.no_fnmatch_line("*dsession*")
 
 
 def test_a_wrong_setting_is_told_by_workers_too(project: Project) -> None:

@@ -6,6 +6,6 @@ from pytest_llmbench.benchmark import Answers
 
 
 @pytest.mark.benchmark
-def test_case(answers: Answers) -> None:
+def test_case(llmbench_answers: Answers) -> None:
     """The case's `expect:` holds; without one, the answer is recorded and scored."""
-    answers.check()
+    llmbench_answers.check()

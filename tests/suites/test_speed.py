@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-pytest.importorskip("pytest_benchmark", reason="pip install pytest-benchmark to time generation")
-
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 

@@ -210,3 +210,18 @@ def test_faults_are_told_together_up_to_a_limit() -> None:
     lines = str(caught.value).splitlines()
     assert lines[0] == "a.yaml:1: wrong"
     assert lines[MOST_FAULTS:] == ["... and 3 more"]
+
+
+@pytest.mark.parametrize("text", ["a:\n\tb: 1\n", "a:\n  b: 1\n\tc: 2\n", "- x\n-\ty\n", "\ta: 1\n", "a: |\n\tx\n"])
+def test_a_tab_that_indents_is_called_a_tab(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "tab.yaml"
+    path.write_text(text)
+    line = text[: text.index("\t")].count("\n") + 1
+    with pytest.raises(UsageError, match=rf"tab\.yaml:{line}: .*a tab indents this line"):
+        read_yaml(path)
+
+
+def test_a_tab_elsewhere_is_no_fault(tmp_path: Path) -> None:
+    path = tmp_path / "tab.yaml"
+    path.write_text("a:\tb\nc: [1,\n\t2]\n")
+    assert read_yaml(path).data == {"a": "b", "c": [1, 2]}

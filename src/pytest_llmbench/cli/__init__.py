@@ -29,6 +29,7 @@ from pytest_llmbench.cli import (
     serve_demo,
     smoke,
 )
+from pytest_llmbench.cli.renamed_options import context_settings
 from pytest_llmbench.errors import EXIT_BY_SIGNAL, LLMBenchError
 
 __all__ = ["app", "main"]
@@ -73,7 +74,7 @@ for command in (
     serve_demo.serve_demo,
     config.config,
 ):
-    app.command()(command)
+    app.command(context_settings=context_settings(command.__name__.replace("_", "-")))(command)
 app.add_typer(dataset.dataset, name="dataset")
 app.add_typer(models.models, name="models")
 

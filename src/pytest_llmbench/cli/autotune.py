@@ -26,7 +26,7 @@ def autotune(  # noqa: PLR0913  # one argument an option
     server: Annotated[
         list[str] | None, typer.Option(metavar="URL", help="OpenAI-compatible server; repeatable, to compare.")
     ] = None,
-    model: Annotated[
+    server_model: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Its model; repeatable. The only one by default.")
     ] = None,
     questions: Annotated[
@@ -57,9 +57,9 @@ def autotune(  # noqa: PLR0913  # one argument an option
     seed: Annotated[Number, typer.Option(metavar="N", help="Order of prompts and pauses; 42.")] = None,
     require_users: Annotated[Number, typer.Option(metavar="N", help="Exit code 1 unless surely held.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the search that was stopped.")] = False,
-    out: Annotated[Number, typer.Option(metavar="FILE", help="configs/model_limits.json by default.")] = None,
+    output: Annotated[Number, typer.Option(metavar="FILE", help="configs/model_limits.json by default.")] = None,
     report_dir: Annotated[Number, typer.Option(metavar="DIR", help="Where reports go; reports.")] = None,
-    lang: Annotated[Literal["en", "fr"] | None, typer.Option(help="Language of the reports.")] = None,
+    language: Annotated[Literal["en", "fr"] | None, typer.Option(help="Language of the reports.")] = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -73,7 +73,7 @@ def autotune(  # noqa: PLR0913  # one argument an option
         raise UsageError("--strict allows no late answer at all, --quantile a share of them; give one")
     settings = chosen_settings(
         config,
-        **_targets(server or [], model or []),
+        **_targets(server or [], server_model or []),
         **{
             "load.latency": latency,
             "load.quantile": "strict" if strict else quantile,
@@ -93,9 +93,9 @@ def autotune(  # noqa: PLR0913  # one argument an option
             "load.processes": processes,
             "generation.seed": seed,
             "load.require_users": require_users,
-            "load.out": out,
+            "load.out": output,
             "output.report_dir": report_dir,
-            "output.language": lang,
+            "output.language": language,
         },
     )
     from pytest_llmbench.cli.autotune_run import run
@@ -111,12 +111,12 @@ def _targets(servers: list[str], models: list[str]) -> dict[str, str]:
     """
     pairs = max(len(servers), len(models))
     if pairs <= 1:
-        given = {"server.model": models[0]} if models else {}
-        return {**given, "server.url": servers[0], "load.targets": "[]"} if servers else given
+        given = {"server-model": models[0]} if models else {}
+        return {**given, "server": servers[0], "load.targets": "[]"} if servers else given
     if not servers:
-        raise UsageError("several --model need a --server, one for all or one for each")
+        raise UsageError("several --server-model need a --server, one for all or one for each")
     if len(servers) not in (1, pairs) or len(models) not in (0, 1, pairs):
-        raise UsageError(f"{len(servers)} --server and {len(models)} --model do not pair; give one, or as many")
+        raise UsageError(f"{len(servers)} --server and {len(models)} --server-model do not pair; give one, or as many")
     urls = servers * pairs if len(servers) == 1 else servers
     names: Sequence[str | None] = models * pairs if len(models) == 1 else models or [None] * pairs
     return {"load.targets": json.dumps([{"url": url, "model": name} for url, name in zip(urls, names, strict=True)])}

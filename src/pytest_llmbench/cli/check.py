@@ -26,7 +26,8 @@ def check(
     """Tell what is missing, and what to do about it.
 
     Looks at Python, PyTorch and GPUs, packages, folders, adapters and the base. Nothing is loaded, converted or
-    downloaded. Exit code 3 when something fails.
+    downloaded. Exit code 3 when something is
+    missing, 2 when what you wrote is wrong.
     """
     from pytest_llmbench.models.setup import check_setup
 

@@ -24,9 +24,7 @@ def compare_training(
     ] = None,
     system: Annotated[str, typer.Option(metavar="TEXT", help="System prompt of --ask, as in the training.")] = "",
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where --ask runs.")] = "auto",
-    language: Annotated[
-        Literal["en", "fr"], typer.Option("--language", "--lang", help="Language of table and picture.")
-    ] = "en",
+    language: Annotated[Literal["en", "fr"], typer.Option(help="Language of table and picture.")] = "en",
     as_json: Json = False,
 ) -> None:
     """Compare trainings side by side.

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -29,14 +32,22 @@ def config(
 ) -> None:
     """Show the settings that apply here, and check their file.
 
-    Printed as a settings file. Exit code 2 when a key or value is wrong.
+    Printed as a settings file. Exit code 2 when a key or value is wrong, or names a model, an adapter, a suite or a
+    metric that is not there.
     """
+    from pytest_llmbench.preflight import check_models, check_suites
+
     settings = chosen_settings(config, base=base, adapter=adapter, quantization=quantization, device=device)
-    applying = settings.model_dump(mode="json")
+    _show(settings.model_dump(mode="json"), settings_file(config), as_json=as_json)
+    check_models(settings)
+    check_suites(settings)
+
+
+def _show(applying: Mapping[str, Any], file: Path | None, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(applying, ensure_ascii=False, indent=2))
         return
     import yaml
 
-    typer.echo(f"# options > environment > {settings_file(config) or 'no settings file'} > defaults")
+    typer.echo(f"# options > environment > {file or 'no settings file'} > defaults")
     typer.echo(yaml.safe_dump(applying, sort_keys=False, allow_unicode=True), nl=False)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pytest_llmbench.cli.dataset_text import made_json, show_findings, show_made, show_split, split_json, verdict
+from pytest_llmbench.cli.renamed_options import context_settings
 from pytest_llmbench.cli.settings_options import Config, Json, chosen_settings
 from pytest_llmbench.errors import EXIT_BY_SIGNAL, UsageError
 
@@ -33,7 +34,7 @@ _DEFAULT_SHARES = "80/10/10"
 _DEFAULT_VOCABULARY = Path("prompts/tools.yaml")
 
 
-@dataset.command()
+@dataset.command(context_settings=context_settings("dataset generate"))
 def generate(  # noqa: PLR0913  # one argument an option
     source: Annotated[
         Path, typer.Argument(metavar="SOURCE", help="Chunks or rows (.jsonl, .csv, .json), templates or vocabulary.")
@@ -65,7 +66,9 @@ def generate(  # noqa: PLR0913  # one argument an option
     server: Annotated[
         str | None, typer.Option(metavar="URL", help="For llm: an OpenAI-compatible server; key in LLMBENCH_API_KEY.")
     ] = None,
-    model: Annotated[str | None, typer.Option(metavar="NAME", help="For llm: the served model.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--server-model", metavar="NAME", help="For llm: the served model.")
+    ] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="For llm: questions at a time.")] = 4,
     seed: Seed = 42,
     as_json: Json = False,
@@ -171,18 +174,20 @@ def split(
         show_split(sides, files, replaced)
 
 
-@dataset.command()
+@dataset.command(context_settings=context_settings("dataset check"))
 def check(
     file: File,
     *,
     model: Annotated[
-        str | None, typer.Option(metavar="SPEC", help="Count its tokens, look at its chat template.")
+        str | None, typer.Option("--base", metavar="SPEC", help="Count its tokens, look at its chat template.")
     ] = None,
     max_length: Annotated[
         int | None, typer.Option(min=8, help="Most tokens of a row; else those of the model's preset.")
     ] = None,
     config: Config = None,
-    suites: Annotated[Path | None, typer.Option(help="Suites that no row may come near; prompts/ if there.")] = None,
+    suites: Annotated[
+        Path | None, typer.Option("--prompts", help="Suites that no row may come near; prompts/ if there.")
+    ] = None,
     vocabulary: Vocabulary = _DEFAULT_VOCABULARY,
     strict: Annotated[
         bool,
@@ -230,11 +235,11 @@ def check(
         raise typer.Exit(_FAULTY)
 
 
-_NO_SUITE = "no suite was found, so the rows were compared with none; give the suites with --suites PATH"
+_NO_SUITE = "no suite was found, so the rows were compared with none; give the suites with --prompts PATH"
 
 
 def _limited(limit: Limit | None) -> str:
-    return f"at most {limit.tokens} tokens each ({limit.origin})" if limit else "of any length (--model, --max-length)"
+    return f"at most {limit.tokens} tokens each ({limit.origin})" if limit else "of any length (--base, --max-length)"
 
 
 def _there(paths: Iterable[Path]) -> list[Path]:

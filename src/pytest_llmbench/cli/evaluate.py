@@ -45,7 +45,7 @@ def evaluate(  # noqa: PLR0913  # one argument an option
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an evaluation that was stopped.")] = False,
     report_dir: Annotated[str | None, typer.Option(metavar="DIR", help="Where reports go; reports.")] = None,
-    lang: Annotated[Literal["en", "fr"] | None, typer.Option(help="Language of the reports.")] = None,
+    language: Annotated[Literal["en", "fr"] | None, typer.Option(help="Language of the reports.")] = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -70,7 +70,7 @@ def evaluate(  # noqa: PLR0913  # one argument an option
             "generation.temperature": temperature,
             "generation.do_sample": "false" if _is_zero(temperature) else None,
             "generation.max_new_tokens": max_new_tokens,
-            "output.language": lang,
+            "output.language": language,
             "benchmark.strict": "true" if strict else None,
         },
     )

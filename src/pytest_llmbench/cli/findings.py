@@ -12,11 +12,9 @@ import typer
 if TYPE_CHECKING:
     from pytest_llmbench.models.setup import Check
 
-_NOT_READY = 3
-
 
 def tell(found: Iterable[Check]) -> None:
-    """Show each finding as it comes, then the verdict; ends with exit code 3 when one fails."""
+    """Show each finding as it comes, then the verdict; ends with the exit code of what failed."""
     checks: list[Check] = []
     for check in found:
         _show(check, new_step=not checks or checks[-1].step != check.step)
@@ -26,7 +24,7 @@ def tell(found: Iterable[Check]) -> None:
 
 
 def tell_json(found: Iterable[Check]) -> None:
-    """Print `{"ready": …, "checks": [{"step", "status", "detail", "remedy"}, …]}`; ends as `tell` does."""
+    """Print `{"ready": …, "checks": [{"step", "status", "detail", "remedy", "exit_code"}, …]}`; ends as `tell` does."""
     checks = list(found)
     document = {"ready": not _failed(checks), "checks": [dataclasses.asdict(check) for check in checks]}
     typer.echo(json.dumps(document, ensure_ascii=False, indent=2))
@@ -55,5 +53,5 @@ def _failed(checks: Iterable[Check]) -> int:
 
 
 def _end(checks: Iterable[Check]) -> None:
-    if _failed(checks):
-        raise typer.Exit(_NOT_READY)
+    if codes := [check.exit_code for check in checks if check.status == "fail"]:
+        raise typer.Exit(min(codes))  # what the user wrote is to be mended before what is missing is looked for

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -46,7 +47,7 @@ def finetune(  # noqa: PLR0913  # one argument an option
     alpha: Annotated[int | None, typer.Option(min=1, help="The adapter is scaled by alpha / rank.")] = None,
     dropout: Annotated[float | None, typer.Option(min=0, max=0.9, help="Of the adapter's inputs.")] = None,
     targets: Annotated[str | None, typer.Option(metavar="A,B", help="Layers that get a LoRA, or all-linear.")] = None,
-    lr: Annotated[float | None, typer.Option(min=0, help="Highest learning rate.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=0, help="Highest learning rate.")] = None,
     warmup_share: Annotated[
         float | None, typer.Option(min=0, max=1, help="Of the steps, while the learning rate rises.")
     ] = None,
@@ -67,7 +68,7 @@ def finetune(  # noqa: PLR0913  # one argument an option
     template_arguments: TemplateArguments = None,
     system_role: SystemRole = None,
     config: Config = None,
-    suites: Annotated[
+    prompts: Annotated[
         list[Path] | None,
         typer.Option(help="Suites that no row may come near, may be given again; prompts/ if there."),
     ] = None,
@@ -97,7 +98,7 @@ def finetune(  # noqa: PLR0913  # one argument an option
         "alpha": alpha,
         "dropout": dropout,
         "targets": _targets(targets),
-        "learning_rate": lr,
+        "learning_rate": learning_rate,
         "warmup_share": warmup_share,
         "batch_size": batch_size,
         "gradient_accumulation": gradient_accumulation,
@@ -118,7 +119,7 @@ def finetune(  # noqa: PLR0913  # one argument an option
         template_arguments=form.template_arguments,
         system_role=form.system_role,
         changes={name: value for name, value in asked.items() if value is not None},
-        suites=tuple(suites or ([DEFAULT_SUITES] if DEFAULT_SUITES.is_dir() else [])),
+        suites=tuple(prompts or ([DEFAULT_SUITES] if DEFAULT_SUITES.is_dir() else [])),
         vocabulary=vocabulary if vocabulary.is_file() else None,
         overwrite=overwrite,
         resume=resume,
@@ -137,12 +138,20 @@ def finetune(  # noqa: PLR0913  # one argument an option
     if as_json:
         typer.echo(json.dumps(record, ensure_ascii=False, indent=2))
     else:
-        typer.echo(
-            f"{output}: loss {record['train_loss']:.3f}, token accuracy {record['token_accuracy']:.1%}, "
-            f"{record['trainable_share']:.2%} of the parameters trained in {record['duration_s']:.0f} s"
-        )
+        typer.echo(f"{output}: {_learnt(record)}")
         if record["validation"]:
             typer.echo(_validated(record["validation"]))
+        words = ["pytest", "-m", "benchmark", "--llmbench-base", base, "--llmbench-adapter", str(output)]
+        typer.echo(f"next, is it better than its base?  {shlex.join(words)}")
+
+
+def _learnt(record: Mapping[str, Any]) -> str:
+    """The loss of the last step, which is what was reached; the mean of all is in the record."""
+    steps = record["steps"]
+    loss, accuracy = (steps[-1]["loss"] if steps else record["train_loss"]), record["token_accuracy"]
+    first = f"loss {steps[0]['loss']:.3f} -> {loss:.3f}" if len(steps) > 1 else f"loss {loss:.3f}"
+    told = f"{first}, token accuracy {accuracy:.1%}" if accuracy is not None else first
+    return f"{told}, {record['trainable_share']:.2%} of the parameters trained in {record['duration_s']:.0f} s"
 
 
 def _validated(measured: Sequence[Mapping[str, Any]]) -> str:

@@ -27,7 +27,7 @@ def query(  # noqa: PLR0913  # one argument an option
     both: Annotated[bool, typer.Option("--both", help="The base's answer too.")] = False,
     system: Annotated[str | None, typer.Option(metavar="TEXT", help="System prompt.")] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Show the answer as it is made.")] = False,
-    max_tokens: Annotated[str | None, typer.Option(metavar="N", help="Longest answer; 128.")] = None,
+    max_new_tokens: Annotated[str | None, typer.Option(metavar="N", help="Longest answer; 128.")] = None,
     temperature: Annotated[str | None, typer.Option(metavar="X", help="0 is greedy; 0.7.")] = None,
     seed: Annotated[str | None, typer.Option(metavar="N", help="Of the sampling; 42.")] = None,
     server: Annotated[str | None, typer.Option(metavar="URL", help="Ask an OpenAI-compatible server instead.")] = None,
@@ -52,7 +52,7 @@ def query(  # noqa: PLR0913  # one argument an option
             "batch-size": "1",  # no looking for the best one
             "server-model": server_model,
             "server-adapter": server_adapter,
-            "generation.max_new_tokens": max_tokens,
+            "generation.max_new_tokens": max_new_tokens,
             "generation.temperature": temperature,
         },
     )
@@ -115,7 +115,7 @@ def _show(answer: Completion, *, live: bool) -> None:
     if answer.finish == "error":
         return
     speed = f", {answer.tokens_per_s:.0f} tokens/s" if answer.tokens_per_s else ""
-    cut = {"length": ", cut at --max-tokens", "timeout": ", out of time"}.get(answer.finish, "")
+    cut = {"length": ", cut at --max-new-tokens", "timeout": ", out of time"}.get(answer.finish, "")
     typer.echo(f"[{answer.completion_tokens} tokens in {answer.latency_s or 0:.1f} s{speed}{cut}]", err=True)
     if answer.only_reasoned:
         typer.echo(_THOUGHT_ONLY, err=True)

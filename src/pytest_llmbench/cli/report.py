@@ -23,7 +23,7 @@ _TREND_RUNS = 30
 def report(
     run: Run,
     *,
-    lang: Annotated[str | None, typer.Option(metavar="en|fr", help="Language; the run's own by default.")] = None,
+    language: Annotated[str | None, typer.Option(metavar="en|fr", help="Language; the run's own by default.")] = None,
     as_format: Annotated[Format, typer.Option("--format", help="What to make of it.")] = "text",
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write to this file instead.")] = None,
     report_dir: ReportDir = None,
@@ -36,7 +36,7 @@ def report(
 
     folder = reports_folder(report_dir)
     found = find_run(run, folder)
-    language = lang or _own_language(found.document)
+    language = language or _own_language(found.document)
     if as_format in _FILES:
         if output is None:
             raise UsageError(f"--format {as_format} makes a file; say where with --output")

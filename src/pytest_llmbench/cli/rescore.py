@@ -8,9 +8,10 @@ import json
 import re
 import shutil
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -61,8 +62,25 @@ def rescore(
     else:
         name = save or f"rescored-{_NUMBER.sub('', stored.name)}"
         output = save_run(document, settings.output.report_dir, name, journal) / "run.json"
-    for line in summary_lines(document, {"run": output}, shutil.get_terminal_size().columns):
+    for line in (
+        *_scored_anew(document),
+        "",
+        *summary_lines(document, {"run": output}, shutil.get_terminal_size().columns),
+    ):
         typer.echo(line)
+
+
+def _scored_anew(document: Mapping[str, Any]) -> Iterator[str]:
+    """The mean of every metric that was scored anew, by variant; the table below shows the built-in ones."""
+    yield "scored anew, means:"
+    for name in document["metadata"]["rescored"]["metrics"]:
+        means = document["statistics"]["metrics"].get(name, {})
+        values = [f"{variant} {_number(one['mean'])}" for variant, one in means.items()]
+        yield f"  {name}: {', '.join(values) or 'no score'}"
+
+
+def _number(value: float | None) -> str:
+    return "unscored" if value is None else f"{value:.3f}"
 
 
 def _as_list(paths: list[Path] | None) -> str | None:

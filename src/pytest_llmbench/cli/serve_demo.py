@@ -19,7 +19,7 @@ _QUESTION = '{"messages": [{"role": "user", "content": "monte le son"}], "max_to
 
 def serve_demo(
     *,
-    model: Annotated[str, typer.Option(metavar="SPEC", help="Registry alias or GGUF file.")] = "smollm2-135m",
+    base: Annotated[str, typer.Option(metavar="SPEC", help="Registry alias or GGUF file.")] = "smollm2-135m",
     adapter: Annotated[
         str, typer.Option(metavar="PATH|auto|none", help="LoRA folder or GGUF; auto takes the newest that fits.")
     ] = "auto",
@@ -34,7 +34,7 @@ def serve_demo(
     """
     from pytest_llmbench.serving.llamacpp import EmbeddedServer, served_model
 
-    served = served_model(model, adapter, present(Path("adapters")))
+    served = served_model(base, adapter, present(Path("adapters")))
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` ends it as cleanly as Ctrl-C
     try:
         with EmbeddedServer(served, port=port, slots=slots, context=context, threads=threads) as server:

@@ -66,4 +66,6 @@ def form_settings(file: Path | None, template_arguments: str | None, system_role
 
 
 def _flag(name: str) -> str:
+    if name == "load.out":
+        return "--output"
     return f"--{name.rpartition('.')[2].replace('_', '-')}"

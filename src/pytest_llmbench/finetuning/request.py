@@ -17,7 +17,6 @@ from pytest_llmbench.training.hyperparameters import Hyperparameters
 
 DEFAULT_SUITES = Path("prompts")
 
-_FLAGS = {"learning_rate": "lr"}
 _SWITCHES = ("overwrite", "resume", "force", "strict", "keep_checkpoints")
 _Count = Annotated[int, Field(ge=1)]
 _Name = Annotated[str, Field(min_length=1)]
@@ -115,13 +114,13 @@ class FinetuneRequest:
         if self.system_role != "system":
             words += ["--system-role", self.system_role]
         for suites in self.suites if tuple(self.suites) != (DEFAULT_SUITES,) else ():
-            words += ["--suites", str(suites)]
+            words += ["--prompts", str(suites)]
         words += [f"--{name.replace('_', '-')}" for name in _SWITCHES if getattr(self, name)]
         return shlex.join(words)
 
 
 def _option(name: str, value: Any) -> list[str]:
-    flag = _FLAGS.get(name, name).replace("_", "-")
+    flag = name.replace("_", "-")
     if isinstance(value, bool):
         return [f"--{flag}" if value else f"--no-{flag}"]
     if isinstance(value, (tuple, list)):

@@ -109,16 +109,7 @@ def read_adapter(path: Path) -> Adapter:
         AdapterError: no such folder, no configuration, weights that are missing, cut short or corrupt, or an adapter
             of a kind that cannot be compared with its base in one model (`adapter_kinds`).
     """
-    if not path.is_dir():
-        raise AdapterError(f"no such adapter folder: {path}")
-    if (path / "config.json").is_file() and not (path / CONFIG).is_file():
-        raise AdapterError(
-            f"{path} is a whole model and no adapter (merged, perhaps); give it as model.base in a run of its own"
-        )
-    config = _read_json(path / CONFIG)
-    weights = _weights(path)
-    if reason := why_unusable(config, _names_in(weights)):
-        raise AdapterError(f"adapter {path} cannot be compared with its base in one model: {reason}")
+    config, weights = check_folder(path)
     record = training_record(path)
     return Adapter(
         name=path.resolve().name,
@@ -135,6 +126,25 @@ def read_adapter(path: Path) -> Adapter:
         made_at=_made_at(record, weights),
         chat_template=_chat_template(path),
     )
+
+
+def check_folder(path: Path) -> tuple[dict[str, Any], Path]:
+    """The configuration and the weight file of an adapter folder that is whole; nothing is hashed.
+
+    Raises:
+        AdapterError: as `read_adapter`.
+    """
+    if not path.is_dir():
+        raise AdapterError(f"no such adapter folder: {path}")
+    if (path / "config.json").is_file() and not (path / CONFIG).is_file():
+        raise AdapterError(
+            f"{path} is a whole model and no adapter (merged, perhaps); give it as model.base in a run of its own"
+        )
+    config = _read_json(path / CONFIG)
+    weights = _weights(path)
+    if reason := why_unusable(config, _names_in(weights)):
+        raise AdapterError(f"adapter {path} cannot be compared with its base in one model: {reason}")
+    return config, weights
 
 
 def training_record(path: Path) -> dict[str, Any]:

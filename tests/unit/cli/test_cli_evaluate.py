@@ -38,7 +38,7 @@ def pair(project: Path, adapter: str = "adapter") -> list[str]:
 def test_evaluate_prints_the_tables_and_writes_the_reports(project: Path, tmp_path: Path) -> None:
     result = llmbench(
         "evaluate", project / "test.jsonl", *pair(project), "--chunks", project / "chunks.jsonl", "--batch-size", "4",
-        "--max-new-tokens", "6", "--general", project / "general.jsonl", "--report-dir", "here", "--lang", "fr",
+        "--max-new-tokens", "6", "--general", project / "general.jsonl", "--report-dir", "here", "--language", "fr",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "retrieval+finetuned" in result.stdout
@@ -122,7 +122,7 @@ def test_query_answers_on_standard_output_and_the_same_when_streamed(project: Pa
     assert typed.exit_code == 0, typed.output
     assert typed.stdout.strip()
     assert "tokens in" in typed.stderr
-    streamed = llmbench("query", ROWS[1][0], *pair(project), "--max-tokens", "6", "--stream")
+    streamed = llmbench("query", ROWS[1][0], *pair(project), "--max-new-tokens", "6", "--stream")
     assert streamed.stdout == typed.stdout
     refused = llmbench("query", "-", *pair(project))  # nothing on standard input
     assert refused.exit_code == 2
@@ -130,7 +130,9 @@ def test_query_answers_on_standard_output_and_the_same_when_streamed(project: Pa
 
 
 def test_query_shows_both_and_gives_programs_json(project: Path) -> None:
-    both = llmbench("query", ROWS[1][0], *pair(project), "--both", "--max-tokens", "6", "--temperature", "0", "--json")
+    both = llmbench(
+        "query", ROWS[1][0], *pair(project), "--both", "--max-new-tokens", "6", "--temperature", "0", "--json"
+    )
     document = json.loads(both.stdout)
     assert [answer["variant"] for answer in document["answers"]] == ["base", "finetuned"]
     assert all(answer["completion_tokens"] <= 6 for answer in document["answers"])

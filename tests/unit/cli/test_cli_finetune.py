@@ -85,14 +85,25 @@ def test_the_validation_loss_is_told_with_where_it_was_least(runs: Callable[...,
         {"step": step, "loss": loss, "token_accuracy": accuracy}
         for step, loss, accuracy in ((0, 3.0, 0.2), (8, 1.0, 0.7), (16, 1.25, 0.75))
     ]
-    record = {"train_loss": 0.5, "token_accuracy": 0.9, "trainable_share": 0.01, "duration_s": 9.0}
+    record = {"train_loss": 0.5, "token_accuracy": 0.9, "trainable_share": 0.01, "duration_s": 9.0, "steps": []}
     done = SimpleNamespace(record={**record, "validation": measured})
     runs(lambda _request, _watch: done)
-    told = llmbench("finetune", "rows.jsonl", "--output", "out", "--validation", "val.jsonl").stdout.splitlines()[-1]
+    told = llmbench("finetune", "rows.jsonl", "--output", "out", "--validation", "val.jsonl").stdout.splitlines()[-2]
     assert told == (
         "  validation: loss 3.000 -> 1.250, token accuracy 20.0% -> 75.0%; "
         "the loss was least after step 8 (1.000): fewer epochs would do"
     )
+
+
+def test_it_ends_with_the_loss_that_was_reached_and_the_next_command(runs: Callable[..., None]) -> None:
+    steps = [{"step": step, "loss": loss} for step, loss in ((5, 3.0), (10, 1.5), (15, 0.25))]
+    record = {"train_loss": 1.583, "token_accuracy": 0.9, "trainable_share": 0.01, "duration_s": 9.0, "steps": steps}
+    runs(lambda _request, _watch: SimpleNamespace(record={**record, "validation": []}))
+    told = llmbench("finetune", "rows.jsonl", "--output", "my adapter", "--base", "qwen").stdout.splitlines()
+    assert told == [
+        "my adapter: loss 3.000 -> 0.250, token accuracy 90.0%, 1.00% of the parameters trained in 9 s",
+        "next, is it better than its base?  pytest -m benchmark --llmbench-base qwen --llmbench-adapter 'my adapter'",
+    ]
 
 
 def test_every_value_that_can_be_changed_has_its_option() -> None:
@@ -103,8 +114,8 @@ def test_every_value_that_can_be_changed_has_its_option() -> None:
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        (("--lr", "0"), "--lr 0.0: input should be greater than 0"),
-        (("--lr", "inf"), "--lr inf: input should be a finite number"),
+        (("--lr", "0"), "--learning-rate 0.0: input should be greater than 0"),
+        (("--learning-rate", "inf"), "--learning-rate inf: input should be a finite number"),
         (("--epochs", "inf"), "--epochs inf: input should be a finite number"),
         (("--epochs", "1e300"), "--epochs 1e+300: input should be less than or equal to 1000000"),
         (("--targets", ""), "name layers, such as q_proj,v_proj, or take all-linear"),

@@ -53,7 +53,7 @@ def run_file(project: Path) -> Path:
 def test_a_run_is_told_in_its_own_language_or_the_one_asked_for(run_file: Path) -> None:
     document = read_document(run_file)
     assert llmbench("report", run_file).stdout == analysis(document, "fr")
-    assert llmbench("report", run_file, "--lang", "en").stdout == analysis(document, "en")
+    assert llmbench("report", run_file, "--language", "en").stdout == analysis(document, "en")
 
 
 def test_a_folder_stands_for_the_run_in_it(run_file: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_folder_stands_for_the_run_in_it(run_file: Path) -> None:
     assert llmbench("report", run_file.parent).stdout == whole
 
 
-@pytest.mark.parametrize("words", [["missing.json"], ["."], ["broken.json"], ["run.json", "--lang", "de"]])
+@pytest.mark.parametrize("words", [["missing.json"], ["."], ["broken.json"], ["run.json", "--language", "de"]])
 def test_what_cannot_be_told_is_one_line(project: Path, run_file: Path, words: list[str]) -> None:
     (project / "broken.json").write_text('{"schema_version": 1')
     os.link(run_file, project / "runs/run.json")
@@ -98,7 +98,7 @@ def test_json_is_the_document(run_file: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "start"),
     [
-        (["--format", "html", "--lang", "fr"], b"<!doctype html>"),
+        (["--format", "html", "--language", "fr"], b"<!doctype html>"),
         (["--format", "png"], b"\x89PNG"),
         (["--format", "differences"], b"\x89PNG"),
         (["--format", "trend"], b"\x89PNG"),

@@ -39,8 +39,16 @@ def test_the_result_is_a_run_of_its_own(project: Path) -> None:
     path = Path("reports/runs/0002_rescored-accepted/run.json")
     assert done.stdout.splitlines()[-1].split() == ["run", str(path)]
     assert "all" in done.stdout
+    assert "  length: base " in done.stdout
     assert read_document(path)["statistics"]["metrics"]["length"]["base"]["scored"] == 2
     assert find_run("1", Path("reports")).document["statistics"]["metrics"].keys() >= {"relevance"}
+
+
+def test_latest_stays_the_run_whose_answers_were_asked_for() -> None:
+    assert llmbench("rescore", "latest").exit_code == 0
+    assert llmbench("rescore", "latest", "--save", "again").exit_code == 0
+    assert find_run("latest", Path("reports")).name == "0001_accepted"
+    assert find_run("again", Path("reports")).document["metadata"]["rescored"]["run"] == "0001_accepted"
 
 
 def test_the_journal_goes_along_so_that_it_can_be_rescored_again() -> None:

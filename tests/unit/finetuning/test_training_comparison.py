@@ -165,7 +165,7 @@ def test_the_command_prints_the_table_for_people_and_programs(
     shown = capsys.readouterr().out
     assert "| Train loss" in shown
     assert "Not the same: base" in shown
-    app(["compare-training", *names, "--lang", "fr"], standalone_mode=False)
+    app(["compare-training", *names, "--language", "fr"], standalone_mode=False)
     assert "| Perte, moyenne" in capsys.readouterr().out
     app(["compare-training", *names, "--json"], standalone_mode=False)
     assert json.loads(capsys.readouterr().out)["adapters"] == ["tiny", "qwen"]

