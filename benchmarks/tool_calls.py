@@ -1,8 +1,8 @@
-"""Our verdicts on tool calls beside those of BFCL's published checker, on the same answers.
+r"""Our verdicts on tool calls beside those of BFCL's published checker, on the same answers.
 
 usage: python benchmarks/tool_calls.py --bfcl /path/to/python/with/bfcl-eval [--questions N]
 
-    python -m venv bfcl && bfcl/bin/pip install --no-deps bfcl-eval==2026.3.23 tree_sitter==0.21.3 \\
+    python -m venv bfcl && bfcl/bin/pip install --no-deps bfcl-eval==2026.3.23 tree_sitter==0.21.3 \
         tree-sitter-java==0.21.0 tree-sitter-javascript==0.21.4
 
 Each question of a category that needs no execution is answered right and wrong in every way below that applies to it.
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import itertools
 import json
 import subprocess
 from collections import Counter
@@ -53,7 +54,7 @@ def _whole(value: Any) -> Any:
     return [_whole(item) for item in value] if isinstance(value, list) else value
 
 
-def _written(value: Any, kind: str, language: str) -> Any:
+def _written(value: Any, kind: str, language: str) -> Any:  # noqa: PLR0911
     """A value as an answer in Java or JavaScript has it: a literal in a string."""
     if language == "python" or isinstance(value, str):
         return value
@@ -99,15 +100,15 @@ CHANGES: Mapping[str, Mapping[type, Change]] = {
     },
     "wrong type": {
         str: lambda _: 5,
-        bool: lambda value: str(value),
-        int: lambda value: str(value),
-        float: lambda value: str(value),
-        list: lambda value: json.dumps(value),
-        dict: lambda value: json.dumps(value),
+        bool: str,
+        int: str,
+        float: str,
+        list: json.dumps,
+        dict: json.dumps,
     },
-    "int for float": {float: lambda value: int(value)},
-    "float for int": {int: lambda value: float(value)},
-    "number for true": {bool: lambda value: int(value)},
+    "int for float": {float: int},
+    "float for int": {int: float},
+    "number for true": {bool: int},
     "string normalised": {str: lambda value: f" {value.upper().replace(' ', '_')}."},
     "text for quotes": {str: lambda value: value.replace("'", '"')},
     "list turned round": {list: lambda value: value[::-1]},
@@ -151,7 +152,10 @@ def _answers(row: Mapping[str, Any], language: str) -> Iterator[tuple[str, Calls
 def _changed(right: Calls) -> Iterator[tuple[str, Calls]]:
     for number, call in enumerate(right[:3]):
         for argument, value in call["arguments"].items():
-            yield "missing argument", _with(right, number, {k: v for k, v in call["arguments"].items() if k != argument})
+            yield (
+                "missing argument",
+                _with(right, number, {k: v for k, v in call["arguments"].items() if k != argument}),
+            )
             for what, changes in CHANGES.items():
                 if change := changes.get(type(value)):
                     yield what, _with(right, number, {**call["arguments"], argument: change(copy.deepcopy(value))})
@@ -193,7 +197,10 @@ def _compare(python: str, data: Path, category: str, questions: int) -> list[dic
         for what, answer in _answers(row, language)
     ]
     theirs = _theirs(python, jobs)
-    return [{**job, "ours": _ours(cases[job["id"]], job["answer"]), "theirs": told} for job, told in zip(jobs, theirs, strict=True)]
+    return [
+        {**job, "ours": _ours(cases[job["id"]], job["answer"]), "theirs": told}
+        for job, told in zip(jobs, theirs, strict=True)
+    ]
 
 
 def _theirs(python: str, jobs: Sequence[Mapping[str, Any]]) -> list[Any]:
@@ -208,6 +215,12 @@ def _theirs(python: str, jobs: Sequence[Mapping[str, Any]]) -> list[Any]:
     ]
     done = subprocess.run([python, JUDGE], input=json.dumps(asked), capture_output=True, text=True, check=True)
     return list(json.loads(done.stdout.splitlines()[-1]))
+
+
+def _by_order(python: str, job: Mapping[str, Any]) -> bool:
+    """Whether BFCL's checker, which says that order is nothing to it, accepts the same calls in another order."""
+    orders = [{**job, "answer": list(calls)} for calls in itertools.permutations(job["answer"])]
+    return True in _theirs(python, orders[:120])
 
 
 def _ours(case: Case, calls: Calls) -> bool:
@@ -239,7 +252,10 @@ def main() -> None:
     parser.add_argument("--bfcl", required=True, help="a Python that has bfcl-eval")
     parser.add_argument("--questions", type=int, default=10_000, help="of each category, at most")
     options = parser.parse_args()
-    told = [subprocess.run([options.bfcl, "-c", code], capture_output=True, text=True, check=True) for code in (WHERE, VERSION)]
+    told = [
+        subprocess.run([options.bfcl, "-c", code], capture_output=True, text=True, check=True)
+        for code in (WHERE, VERSION)
+    ]
     data, version = (one.stdout.strip() for one in told)
     judged = {name: _compare(options.bfcl, Path(data), name, options.questions) for name in CATEGORIES}
     every = [one for found in judged.values() for one in found]
@@ -250,16 +266,25 @@ def main() -> None:
         "bfcl_eval": version,
         "answers": len(every),
         "calls": sum(len(one["answer"]) for one in every),
-        "differences": [{key: one[key] for key in ("id", "what", "answer", "ours", "theirs")} for one in unlike],
+        "differences": [
+            {
+                **{key: one[key] for key in ("id", "what", "answer", "ours", "theirs")},
+                "accepted_in_another_order": _by_order(options.bfcl, one),
+            }
+            for one in unlike
+        ],
         "without_verdict": [{"category": name, "error": error, "answers": n} for (name, error), n in crashed.items()],
         "categories": {
             name: {"answers": len(found), "agree": sum(one["ours"] == one["theirs"] for one in found)}
             for name, found in judged.items()
         },
     }
+    explained = sum(one["accepted_in_another_order"] for one in result["differences"])
     summary = (
         f"{len(every)} answers with {result['calls']} calls, judged by us and by the checker of bfcl-eval {version}: "
-        f"{len(unlike)} differences; {sum(crashed.values())} answers on which BFCL's checker ends in an error."
+        f"{len(unlike)} differences, {explained} of them explained: BFCL's checker accepts the same calls in another "
+        "order, since it never takes back a call that it has given to an expected one. "
+        f"{sum(crashed.values())} answers on which it ends in an error."
     )
     save("tool_calls", result, f"{summary}\n\n{_table(judged)}\n\n{_ways(judged)}")
 

@@ -58,11 +58,12 @@ class _Call:
     arguments: str = ""
     id: str = ""
 
-    def is_other(self, name: str, told: str) -> bool:
-        """Whether a piece with this name and id belongs to another call."""
+    def is_other(self, name: str, told: str, *, placed: bool) -> bool:
+        """Whether a piece with this name and id, which tells its place or not, belongs to another call."""
         if told and self.id:
             return told != self.id
-        return bool(name and self.name) and (name != self.name or told != self.id) and isinstance(self.read, dict)
+        whole = isinstance(self.read, dict) and (bool(self.arguments.strip()) or not placed)
+        return bool(name and self.name) and whole
 
     @property
     def read(self) -> dict[str, Any] | str:
@@ -93,7 +94,7 @@ class ToolCalls:
             function = piece.get("function") or {}
             name, told = function.get("name") or "", piece.get("id") or ""
             call = self._open.get(key := place if piece.get("index") is None else piece["index"])
-            if call is None or call.is_other(name, told):
+            if call is None or call.is_other(name, told, placed=piece.get("index") is not None):
                 call = self._open[key] = _Call()
                 self._calls.append(call)
             call.id = call.id or told

@@ -112,8 +112,9 @@ def _typed(value: Any, allowed: Sequence[Any], outer: type, inner: type | None) 
     if type(value) is outer:
         if inner is None:
             return _Typed(right=True, variable=variable)
+        items: Any = value
         for one in allowed:
-            if type(one) is not list or all(_typed(item, one, inner, None).right for item in value):
+            if type(one) is not list or all(_typed(item, one, inner, None).right for item in items):
                 return _Typed(right=True, variable=variable)
         return _Typed(right=False)
     return _Typed(right=own is not None and type(value) is own, variable=True)
