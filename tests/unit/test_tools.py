@@ -77,11 +77,8 @@ def test_a_case_has_its_own_tools_or_the_vocabularys(tmp_path: Path) -> None:
     assert (own.tool_choice, shared.tool_choice) == ("lookup", "auto")
     assert own.calls is not None
     refund, lookup = own.calls.calls
-    assert (refund.arguments["order"], refund.arguments["tags"], refund.optional) == (
-        ["A", "B"],
-        [["x", "y"]],
-        {"tags"},
-    )
+    assert refund.arguments == {"order": ["A", "B"], "amount": [3], "tags": [["x", "y"]]}
+    assert refund.optional == frozenset({"tags"})
     assert refund.parameters == parameters_of(own.tools[0])
     assert lookup.arguments == {}
     assert shared.calls is not None

@@ -29,6 +29,18 @@ TOOLS = [
 PARIS = {"name": "get_weather", "arguments": {"city": "Paris"}}
 BACK = {"name": "refund", "arguments": {}}
 JSON = '{"name": "get_weather", "arguments": {"city": "Paris"}}'
+QWEN_CODER = (
+    "<tool_call>\n<function=get_weather>\n<parameter=city>\nParis\n</parameter>\n<parameter=days>\n3\n"
+    "</parameter>\n</function>\n</tool_call>"
+)
+GLM = (
+    "<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>12</arg_value>\n<arg_key>units</arg_key>\n"
+    '<arg_value>["C"]</arg_value>\n<arg_key>sun</arg_key><arg_value>True</arg_value></tool_call>'
+)
+DEEPSEEK = (
+    "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>get_weather\n```json\n"
+    '{"city": "Paris"}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>'
+)
 LLAMA = '{"name": "get_weather", "parameters": {"city": "Paris"}}'
 
 
@@ -38,13 +50,11 @@ LLAMA = '{"name": "get_weather", "parameters": {"city": "Paris"}}'
         (f"<tool_call>\n{JSON}\n</tool_call>", [PARIS]),
         (f'I look.\n<tool_call>{JSON}</tool_call>\n<tool_call>{{"name": "refund", "arguments": {{}}}}', [PARIS, BACK]),
         (
-            "<tool_call>\n<function=get_weather>\n<parameter=city>\nParis\n</parameter>\n<parameter=days>\n3\n"
-            "</parameter>\n</function>\n</tool_call>",
+            QWEN_CODER,
             [{"name": "get_weather", "arguments": {"city": "Paris", "days": 3}}],
         ),
         (
-            "<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>12</arg_value>\n<arg_key>units</arg_key>\n"
-            '<arg_value>["C"]</arg_value>\n<arg_key>sun</arg_key><arg_value>True</arg_value></tool_call>',
+            GLM,
             [{"name": "get_weather", "arguments": {"city": "12", "units": ["C"], "sun": True}}],
         ),
         (LLAMA, [PARIS]),
@@ -63,8 +73,7 @@ LLAMA = '{"name": "get_weather", "parameters": {"city": "Paris"}}'
             [PARIS],
         ),
         (
-            "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>get_weather\n```json\n"
-            '{"city": "Paris"}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>',
+            DEEPSEEK,
             [PARIS],
         ),
         ('<｜tool▁call▁begin｜>get_weather<｜tool▁sep｜>{"city": "Paris"}<｜tool▁call▁end｜>', [PARIS]),
