@@ -17,8 +17,10 @@ from pytest_llmbench.cases import Case, Vocabulary, load_cases
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.generation.journal import CompletionCache, Journal
 from pytest_llmbench.generation.planner import Planner, Progress
+from pytest_llmbench.generation.tools_left_out import tell_tools_left_out
+from pytest_llmbench.metrics.reasons import told_reason
 from pytest_llmbench.preflight import METRIC_ALIASES, check_expectations
-from pytest_llmbench.records import BASE, FINETUNED, CaseResult, Completion, Scores
+from pytest_llmbench.records import BASE, FINETUNED, CaseResult, Completion, Reasons, Scores
 from pytest_llmbench.starter import present
 
 if TYPE_CHECKING:
@@ -37,13 +39,15 @@ class ExpectationError(AssertionError):
 class Answers:
     """What every variant answered to one case, and the scores. `answers["base"]` is a `Completion`.
 
-    `lower_is_better` names the metrics, such as `latency_s`, whose `expect` is the most that is allowed.
+    `lower_is_better` names the metrics, such as `latency_s`, whose `expect` is the most that is allowed. `reasons` say
+    what is wrong with an answer, metric -> variant -> one object a fault.
     """
 
     case: Case
     completions: Mapping[str, Completion]
     scores: Scores
     lower_is_better: frozenset[str] = frozenset()
+    reasons: Reasons = dataclasses.field(default_factory=dict)
 
     def __getitem__(self, variant: str) -> Completion:
         return self.completions[variant]
@@ -95,11 +99,21 @@ class Answers:
         lines = [f"{self.case.name}: {'; '.join(misses)}", f"  prompt: {self.case.prompt}"]
         if self.case.tool:
             lines.append(f"  tool expected: {self.case.tool}")
+        if self.case.calls is not None:
+            lines.append(f"  calls expected: {json.dumps(self.case.calls.to_json(), ensure_ascii=False)}")
         for variant, completion in self.completions.items():
             lines.append(f"  {variant} answered: {completion.text!r} ({completion.finish})")
+            if completion.tool_calls:
+                lines.append(f"    calls: {json.dumps(completion.tool_calls, ensure_ascii=False)}")
             scores = [f"{name}={of[variant]:.3g}" for name, of in self.scores.items() if of.get(variant) is not None]
             lines.append(f"    scores: {', '.join(scores) or 'none'}")
+            lines += [f"    {name}: {told}" for name, told in self._told(variant)]
         return "\n".join([*lines, f"  written at {self.case.source}"])
+
+    def _told(self, variant: str) -> list[tuple[str, str]]:
+        """Each metric's reasons against a variant's answer, as sentences."""
+        found = ((name, reason) for name, of in self.reasons.items() for reason in of.get(variant, ()))
+        return [(name, told_reason(reason)) for name, reason in found]
 
 
 class Benchmark:
@@ -133,6 +147,7 @@ class Benchmark:
         )
         self.backend = backend
         self.scoring_s = 0.0
+        tell_tools_left_out(backend, cases)
         self._planner = Planner(
             backend,
             cases,
@@ -147,9 +162,9 @@ class Benchmark:
         """Every variant's answer to the case, scored; the first case of a batch waits for the whole batch."""
         completions = self._planner.answers(case)
         started = time.monotonic()
-        scores = self._metrics.score(case, completions)
+        scores, reasons = self._metrics.score(case, completions), self._metrics.reasons(case, completions)
         self.scoring_s += time.monotonic() - started
-        return Answers(case, completions, scores, self._lower_is_better)
+        return Answers(case, completions, scores, self._lower_is_better, reasons)
 
     def metrics_described(self) -> dict[str, dict[str, Any]]:
         """What a reader of scores must know of each metric: which way is better, and the unit."""
@@ -165,12 +180,14 @@ class Benchmark:
             self._cache.close()
 
     def _question(self, case: Case) -> Mapping[str, object]:
-        """What decides the answer besides who answers: the words, and the noise, which the case's name keys."""
+        """What decides the answer besides who answers: words, tools, and the noise, which the case's name keys."""
+        choice = case.tool_choice or self._settings.server.tool_choice if case.tools else None
         return {
             "case": case.name,
             "messages": [dict(message) for message in case.messages],
             "seed": self._settings.generation.seed,
             "epoch": case.epoch,
+            **({"tools": [dict(tool) for tool in case.tools], "tool_choice": choice} if case.tools else {}),
         }
 
 
@@ -187,9 +204,18 @@ def case_result(answers: Answers) -> CaseResult:
         reference=case.reference,
         completions={name: dataclasses.replace(done, embedding=None) for name, done in answers.completions.items()},
         scores=answers.scores,
-        messages_sha256=hashlib.sha256(json.dumps([dict(one) for one in case.messages]).encode()).hexdigest(),
+        messages_sha256=_asked_sha256(case),
+        calls=case.calls and case.calls.to_json(),
+        reasons=answers.reasons,
         timestamp=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
+
+
+def _asked_sha256(case: Case) -> str:
+    """Of all that the model is given: the messages alone where there are no tools, as it was before there were any."""
+    messages = [dict(one) for one in case.messages]
+    asked = {"messages": messages, "tools": case.tools, "tool_choice": case.tool_choice} if case.tools else messages
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 
 def open_backend(
@@ -210,7 +236,7 @@ def open_backend(
             _log.warning(
                 "%s: a server does not tell what its adapters were trained on; nothing is refused", strict_option
             )
-        return ServerBackend(settings)
+        return ServerBackend(settings, tools=next((case.tools for case in cases if case.tools), ()))
     return _open_local(settings, cases, strict_option if settings.benchmark.strict else None)
 
 

@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pytest_llmbench.documents import suggestion
+from pytest_llmbench.tool_checks import Fault, calls_fault, choice_fault, function_fault, tools_fault
 
-Fault = tuple[tuple[str | int, ...], str]
-"""Where, as a key path below the value that was checked, and what is wrong."""
 Checks = Mapping[str, Callable[[Any], Fault | None]]
 
 IDENTIFIER = re.compile(r"[A-Za-z0-9._-]+")
@@ -84,25 +83,50 @@ def _list(value: Any) -> Fault | None:
     return None if type(value) is list and value else ((), "must be a list of at least one case")
 
 
-def _mapping(value: Any) -> Fault | None:
+def _vocabulary_tools(value: Any) -> Fault | None:
+    if type(value) is list and value:
+        return tools_fault(value) if all(type(tool) is dict for tool in value) else ((), "must be a list of tools")
     return (
         None if type(value) is dict and value else ((), "must hold at least one tool, each with the list of its terms")
     )
 
 
-HEADING_CHECKS: Checks = {"category": identifier, "language": _text, "system": _text}
+def vocabulary_tool(name: Any, given: Any) -> Fault | None:
+    """A fault of one tool of a vocabulary: its terms, or a mapping of `terms`, `description` and `parameters`."""
+    if fault := identifier(name):
+        return fault
+    if type(given) is not dict:
+        return texts(given) if given else ((), "needs at least one term")
+    if not given:
+        return (), "needs terms, or a description and parameters"
+    terms = texts(given["terms"]) if "terms" in given else None
+    if terms:
+        return ("terms", *terms[0]), f"terms: {terms[1]}"
+    return function_fault({"name": str(name), **{key: value for key, value in given.items() if key != "terms"}})
+
+
+HEADING_CHECKS: Checks = {
+    "category": identifier,
+    "language": _text,
+    "system": _text,
+    "tools": tools_fault,
+    "tool_choice": choice_fault,
+}
 CASE_CHECKS: Checks = {
     "id": identifier,
     "prompt": _text,
     "messages": _messages,
     "keywords": texts,
     "tool": _text,
+    "tools": tools_fault,
+    "tool_choice": choice_fault,
+    "calls": calls_fault,
     "reference": _text,
     "expect": _expect,
 }
 ROW_CHECKS: Checks = {**CASE_CHECKS, **HEADING_CHECKS}
 SUITE_CHECKS: Checks = {**HEADING_CHECKS, "cases": _list, "$schema": _text}
-VOCABULARY_CHECKS: Checks = {"language": _text, "tools": _mapping}
+VOCABULARY_CHECKS: Checks = {"language": _text, "tools": _vocabulary_tools}
 
 
 def check(data: Mapping[str, Any], checks: Checks) -> list[Fault]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import io
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pytest_llmbench.bfcl import bfcl_rows, is_bfcl
 from pytest_llmbench.case_checks import (
     CASE_CHECKS,
     HEADING_CHECKS,
@@ -16,14 +17,14 @@ from pytest_llmbench.case_checks import (
     ROW_CHECKS,
     SUITE_CHECKS,
     VOCABULARY_CHECKS,
-    Fault,
     check,
-    identifier,
-    texts,
+    vocabulary_tool,
 )
 from pytest_llmbench.documents import Faults, parse_record, read_text, read_yaml, suggestion
 from pytest_llmbench.errors import UsageError, located
 from pytest_llmbench.tables import json_cell, read_table
+from pytest_llmbench.tool_checks import Fault, calls_fault, calls_faults
+from pytest_llmbench.tools import CHOICES, ExpectedCalls, Tool, as_openai, expected_calls, name_of
 
 VOCABULARY_FILE = "tools.yaml"
 """A file of this name in a folder of suites is the vocabulary, never a suite."""
@@ -31,11 +32,16 @@ VOCABULARY_FILE = "tools.yaml"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """The tools a case may be routed to, and the terms that tell of each."""
+    """The tools a case may be routed to, and the terms that tell of each, where it has any.
+
+    `schemas` are those of the tools that have a description or parameters: every case gives them to the model, unless
+    it brings `tools` of its own.
+    """
 
     tools: Mapping[str, tuple[str, ...]]
     language: str | None = None
     path: Path | None = None
+    schemas: tuple[Tool, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,7 +50,8 @@ class Case:
 
     `messages` is what the model is given: `{"role", "content"}` dictionaries, the system prompt first where there is
     one, the user's turn (`prompt`) last. `expect` maps a metric to `True` (the score must be 1) or to the least score.
-    `source` is the `file:line` where the case is written.
+    `tools` are given to the model, in OpenAI's form, with `tool_choice` where a server answers; `calls` are the calls
+    that are right, None where the case does not say. `source` is the `file:line` where the case is written.
     """
 
     category: str
@@ -58,6 +65,9 @@ class Case:
     language: str | None = None
     epoch: int = 0
     source: str = ""
+    tools: tuple[Tool, ...] = dataclasses.field(default=(), hash=False)
+    tool_choice: str | None = None
+    calls: ExpectedCalls | None = None
 
     @property
     def name(self) -> str:
@@ -71,6 +81,8 @@ _KEYWORD_SEPARATOR = re.compile(r"[;|]")
 def load_vocabulary(path: Path | str) -> Vocabulary:
     """Read the tools and their terms (`language: fr`, `tools: {volume_up: [son, volume]}`).
 
+    A tool may be a mapping of `terms`, `description` and `parameters`, and `tools` a list of tools in OpenAI's form.
+
     Raises:
         UsageError: the file is unreadable or wrong; one `file:line: ...` for each fault.
     """
@@ -82,13 +94,26 @@ def load_vocabulary(path: Path | str) -> Vocabulary:
     tools = data.get("tools")
     if "tools" not in data:
         faults.at(document.path, 1, "a vocabulary needs 'tools': a name for each tool, with the list of its terms")
-    for tool, terms in tools.items() if isinstance(tools, dict) else ():
-        fault = identifier(tool) or (texts(terms) if terms else ((), "needs at least one term"))
-        if fault:
+    for tool, given in tools.items() if isinstance(tools, dict) else ():
+        if fault := vocabulary_tool(tool, given):
             faults.at(document.path, document.line("tools", tool, *fault[0]), f"tool '{tool}': {fault[1]}")
     faults.raise_any()
+    return _vocabulary(data, document.path)
+
+
+def _vocabulary(data: Mapping[str, Any], path: Path) -> Vocabulary:
+    if isinstance(data["tools"], list):
+        schemas = tuple(as_openai(tool) for tool in data["tools"])
+        return Vocabulary({name_of(tool): () for tool in schemas}, data.get("language"), path, schemas)
+    functions = {name: given for name, given in data["tools"].items() if isinstance(given, dict)}
+    described = {
+        name: {key: value for key, value in given.items() if key != "terms"} for name, given in functions.items()
+    }
     return Vocabulary(
-        {tool: tuple(terms) for tool, terms in data["tools"].items()}, data.get("language"), document.path
+        {name: tuple(given.get("terms", ()) if name in functions else given) for name, given in data["tools"].items()},
+        data.get("language"),
+        path,
+        tuple(as_openai({"name": name, **given}) for name, given in described.items() if given),
     )
 
 
@@ -108,7 +133,7 @@ def load_cases(paths: Iterable[Path | str], vocabulary: Vocabulary | None = None
     for path in {path.resolve(): path for path in found}.values():
         file = _File(path, vocabulary, faults)
         try:
-            _READERS[path.suffix.lower()](file)
+            _reader(path)(file)
         except UsageError as error:
             faults.add(str(error))
         for category, line in file.categories.items():
@@ -158,16 +183,22 @@ class _File:
         self.checks = ROW_CHECKS
         self.heading: dict[str, Any] = {"category": path.stem} if IDENTIFIER.fullmatch(path.stem) else {}
         self._name = str(path)
-        self._tools = vocabulary.tools if vocabulary else None
+        self._vocabulary = vocabulary
         self._lines: dict[str, int] = {}
 
     def add(self, row: Mapping[str, Any], line: int) -> list[Fault]:
         """Take one case, or say what is wrong with it, by key path."""
         whole = {**self.heading, **row}
-        faults = check(row, self.checks) + self._check_whole(whole)
+        faults = check(row, self.checks)
+        tools, unknown = self._tools_of(whole) if not faults else ((), [])
+        faults += unknown + self._check_whole(whole, tools)
         if faults:
             return faults
-        case = _build(whole, f"{self._name}:{line}")
+        calls = expected_calls(whole.get("calls"), tools)
+        return self.take(dataclasses.replace(_build(whole, f"{self._name}:{line}"), tools=tools, calls=calls), line)
+
+    def take(self, case: Case, line: int) -> list[Fault]:
+        """Take a case that is whole, unless its name is taken."""
         name = case.name
         if name in self._lines:
             return [(("id",), f"the id '{case.id}' is already taken on line {self._lines[name]}")]
@@ -176,7 +207,7 @@ class _File:
         self.cases.append(case)
         return []
 
-    def _check_whole(self, row: Mapping[str, Any]) -> list[Fault]:
+    def _check_whole(self, row: Mapping[str, Any], tools: Sequence[Tool]) -> list[Fault]:
         faults: list[Fault] = []
         if "id" not in row:
             faults.append(((), "needs 'id'"))
@@ -184,14 +215,43 @@ class _File:
             faults.append(((), f"needs 'category', since the file's name '{self.path.stem}' cannot be one"))
         if ("prompt" in row) == ("messages" in row):
             faults.append(((), "needs either 'prompt' or 'messages'" + (", not both" if "prompt" in row else "")))
+        return faults + self._check_tools(row, tools)
+
+    def _check_tools(self, row: Mapping[str, Any], tools: Sequence[Tool]) -> list[Fault]:
+        """What is wrong with the names that the case expects, or wants called."""
+        named = [name_of(one) for one in tools]
+        faults = list(calls_faults(row.get("calls"), tools)) if calls_fault(row.get("calls", [])) is None else []
+        choice = row.get("tool_choice")
+        if isinstance(choice, str) and choice not in (*CHOICES, *named):
+            what = f"tool_choice: '{choice}' is unknown; {suggestion(choice, (*CHOICES, *named))}"
+            faults.append((("tool_choice",), what))
         tool = row.get("tool")
-        if type(tool) is not str:
+        if type(tool) is not str or tool in named:
             return faults
-        if self._tools is None:
+        if self._vocabulary is None:
             faults.append((("tool",), f"tool: '{tool}' cannot be checked without a vocabulary (benchmark.vocabulary)"))
-        elif tool not in self._tools:
-            faults.append((("tool",), f"tool: '{tool}' is unknown; {suggestion(tool, self._tools)}"))
+        elif tool not in self._vocabulary.tools:
+            known = dict.fromkeys([*named, *self._vocabulary.tools])
+            faults.append((("tool",), f"tool: '{tool}' is unknown; {suggestion(tool, known)}"))
         return faults
+
+    def _tools_of(self, row: Mapping[str, Any]) -> tuple[tuple[Tool, ...], list[Fault]]:
+        """The tools that the model is given with a case, its own or the vocabulary's, and what is wrong with them."""
+        schemas = self._vocabulary.schemas if self._vocabulary else ()
+        if "tools" not in row:
+            return schemas, []
+        by_name = {name_of(tool): tool for tool in schemas}
+        found: list[Tool] = []
+        faults: list[Fault] = []
+        for index, tool in enumerate(row["tools"]):
+            if not isinstance(tool, str):
+                found.append(as_openai(tool))
+            elif tool in by_name:
+                found.append(by_name[tool])
+            else:
+                near = suggestion(tool, by_name) if by_name else "the vocabulary has none with parameters"
+                faults.append((("tools", index), f"tools: '{tool}' is no tool of the vocabulary; {near}"))
+        return tuple(found), faults
 
 
 def _build(row: Mapping[str, Any], source: str) -> Case:
@@ -209,6 +269,7 @@ def _build(row: Mapping[str, Any], source: str) -> Case:
         expect=row.get("expect", {}),
         language=row.get("language"),
         source=source,
+        tool_choice=row.get("tool_choice"),
     )
 
 
@@ -275,9 +336,21 @@ def _csv_row(path: Path, line: int, cells: Mapping[str, str]) -> dict[str, Any]:
     row: dict[str, Any] = dict(cells)
     if "keywords" in row:
         row["keywords"] = [word.strip() for word in _KEYWORD_SEPARATOR.split(row["keywords"]) if word.strip()]
-    for key in row.keys() & {"messages", "expect"}:
+    for key in row.keys() & {"messages", "expect", "tools", "calls"}:
         row[key] = json_cell(row[key], path, line)
     return row
+
+
+def _read_bfcl(file: _File) -> None:
+    file.categories[str(file.heading["category"])] = 1
+    for line, row, tools, calls in bfcl_rows(file.path):
+        case = _build({**file.heading, **row}, f"{file.path}:{line}")
+        for _, message in file.take(dataclasses.replace(case, tools=tools, calls=calls, language="en"), line):
+            file.faults.at(file.path, line, message)
+
+
+def _reader(path: Path) -> Callable[[_File], None]:
+    return _read_bfcl if is_bfcl(path) else _READERS[path.suffix.lower()]
 
 
 _READERS: Mapping[str, Callable[[_File], None]] = {

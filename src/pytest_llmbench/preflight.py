@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.cases import Case
     from pytest_llmbench.settings import Settings
 
-METRIC_ALIASES = {"tool": "tool_accuracy", "keyword": "keywords"}
+METRIC_ALIASES = {"tool": "tool_accuracy", "keyword": "keywords", "calls": "call_accuracy"}
 """Short names that `expect` takes too."""
 
 _HOOK = "pytest_llmbench_metrics"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 BASE = "base"
@@ -14,6 +14,8 @@ SCHEMA_VERSION = 1
 Finish = Literal["stop", "length", "timeout", "error"]
 Scores = Mapping[str, Mapping[str, float | None]]
 """metric -> variant -> score; `None` is *unscored*, which is not zero."""
+Reasons = Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]
+"""metric -> variant -> what is wrong with the answer, one object a fault: its `reason`, and what tells more of it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -24,7 +26,9 @@ class Completion:
     started) to its last and first token. `embedding` is the base's mean last-layer hidden state over the answer,
     base64 of little-endian float32, or None where the backend has no hidden states. `error` is set when `finish` is
     "error"; such a completion is never cached. `text` is the answer alone; what the model thought before it is in
-    `reasoning`, None where it did not think.
+    `reasoning`, None where it did not think. `tool_calls` are the calls in it, `{"name", "arguments"}`, empty where it
+    makes none, None where nobody looked: the case gave no tools, and a server told of no call. Arguments that are no
+    JSON object are kept as text. `tools_left_out` says why the case's tools did not reach the model.
     """
 
     case: str
@@ -43,6 +47,8 @@ class Completion:
     error: str | None = None
     timestamp: str = ""
     reasoning: str | None = None
+    tool_calls: tuple[Mapping[str, Any], ...] | None = dataclasses.field(default=None, hash=False)
+    tools_left_out: str | None = None
 
     @property
     def only_reasoned(self) -> bool:
@@ -64,14 +70,19 @@ class Completion:
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """The inverse of `to_json`. Keys that this version does not know are left out."""
         known = {field.name for field in dataclasses.fields(cls)}
-        return cls(**{key: value for key, value in data.items() if key in known})
+        found = {key: value for key, value in data.items() if key in known}
+        if found.get("tool_calls") is not None:
+            found["tool_calls"] = tuple(found["tool_calls"])
+        return cls(**found)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CaseResult:
     """One case of one epoch: what was asked, what each variant answered, and how each answer scored.
 
-    `prompt` is the user's last message; `messages_sha256` is of all of them, the system prompt included.
+    `prompt` is the user's last message; `messages_sha256` is of all of them, the system prompt and the tools included.
+    `calls` are the tool calls that are right, as suites have them. `reasons` say what is wrong with answers: metric ->
+    variant -> one object a fault.
     """
 
     category: str
@@ -86,6 +97,8 @@ class CaseResult:
     outcome: str = "passed"
     timestamp: str = ""
     messages_sha256: str = ""
+    calls: Any = None
+    reasons: Reasons = dataclasses.field(default_factory=dict)
 
     @property
     def case(self) -> str:

@@ -16,12 +16,13 @@ from pytest_llmbench.errors import UsageError
 from pytest_llmbench.generation.journal import JOURNAL
 from pytest_llmbench.records import CaseResult, Completion, Run
 from pytest_llmbench.reports.document import build_document
+from pytest_llmbench.tools import name_of
 
 if TYPE_CHECKING:
     from pytest_llmbench.metrics import MetricRegistry
     from pytest_llmbench.settings import Settings
 
-_COSINE = "cosine_similarity"
+_COSINE, _CALLS = "cosine_similarity", "call_accuracy"
 _ANSWER_CHARS = 500
 _SHOWN = 5
 _log = logging.getLogger("pytest_llmbench")
@@ -130,10 +131,13 @@ def _journaled(journal: Path) -> Iterator[Completion]:
 
 def _scored(row: Mapping[str, Any], case: Case, stored: _Answers, metrics: MetricRegistry) -> CaseResult:
     completions = stored.of(row)
-    scores = metrics.score(case, completions)
+    scores, reasons = metrics.score(case, completions), metrics.reasons(case, completions)
     if scores.get(_COSINE) and any(_lacks_embedding(completion) for completion in completions.values()):
         stored.without_embedding += 1
         scores[_COSINE] = row["scores"].get(_COSINE, scores[_COSINE])
+    if case.calls is None and _CALLS in row["scores"]:  # the suites, and with them the tools' schemas, are gone
+        scores[_CALLS] = row["scores"][_CALLS]
+        reasons = {**reasons, **{name: of for name, of in row.get("reasons", {}).items() if name == _CALLS}}
     return CaseResult(
         category=row["category"],
         prompt_id=row["prompt_id"],
@@ -147,6 +151,8 @@ def _scored(row: Mapping[str, Any], case: Case, stored: _Answers, metrics: Metri
         outcome=row["outcome"],
         timestamp=row["timestamp"],
         messages_sha256=row.get("messages_sha256", ""),
+        calls=case.calls.to_json() if case.calls else row.get("calls"),
+        reasons={**{name: of for name, of in row.get("reasons", {}).items() if name not in scores}, **reasons},
     )
 
 
@@ -180,7 +186,11 @@ def _recorded(row: Mapping[str, Any]) -> Case:
 
 
 def _refuse_unknown_tools(cases: Sequence[Case], vocabulary: Vocabulary) -> None:
-    unknown = dict.fromkeys(case.tool for case in cases if case.tool is not None and case.tool not in vocabulary.tools)
+    unknown = dict.fromkeys(
+        case.tool
+        for case in cases
+        if case.tool is not None and case.tool not in (*vocabulary.tools, *map(name_of, case.tools))
+    )
     if unknown:
         raise UsageError(
             f"{vocabulary.path}: lacks tools that the run's cases expect ({_some(list(unknown))}); "

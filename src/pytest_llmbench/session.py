@@ -181,7 +181,7 @@ class BenchmarkSession:
         """What answers are scored by: the metrics that are switched on, and those that plugins add."""
         from pytest_llmbench.metrics import default_metrics
 
-        registry = default_metrics(self.settings.metrics, self.vocabulary)
+        registry = default_metrics(self.settings.metrics, self.vocabulary, self.cases)
         self._config.hook.pytest_llmbench_metrics(registry=registry)
         return registry
 

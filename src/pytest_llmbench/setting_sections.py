@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
 
+from pytest_llmbench.tools import CALL_FORMS
+
 _Auto = Literal["auto"]
 _Count = Annotated[int, Field(ge=1)]
 _Text = Annotated[str, Field(min_length=1)]
@@ -41,6 +43,7 @@ _NOT_THE_TEMPLATES = frozenset(
         "return_dict",
         "return_tensors",
         "tokenize",
+        "tools",
         "truncation",
     }
 )
@@ -140,6 +143,11 @@ class MetricsSettings(_Section):
     keywords: bool = Field(default=True, description="share of the case's keywords in the answer")
     relevance: bool = Field(default=True, description="terms of the vocabulary in the answer")
     tool_accuracy: bool = Field(default=True, description="whether the answer routes to the case's tool")
+    call_form: _Text = Field(
+        default="auto",
+        description="what names an answer's tool: auto, tool_calls, json, bracket, mention, or a regular expression",
+    )
+    call_accuracy: bool = Field(default=True, description="whether the answer makes the calls that the case expects")
     latency_s: bool = Field(default=True, description="seconds for the answer")
     tokens_per_s: bool = Field(default=True, description="tokens of the answer over its seconds")
     reference: tuple[ReferenceMetric, ...] = Field(
@@ -147,6 +155,20 @@ class MetricsSettings(_Section):
     )
     case_sensitive: bool = Field(default=False, description="tell Volume from volume")
     accent_sensitive: bool = Field(default=False, description="tell café from cafe")
+
+    @field_validator("call_form")
+    @classmethod
+    def _refuse_no_form(cls, form: str) -> str:
+        if form in CALL_FORMS:
+            return form
+        told = f"choose from {', '.join(CALL_FORMS)}, or give a regular expression with one group, which holds the tool"
+        try:
+            groups = re.compile(form).groups
+        except re.error as error:
+            raise ValueError(f"{form!r} is not a regular expression ({error}); {told}") from error
+        if groups != 1:
+            raise ValueError(f"{form!r} has {groups} groups; {told}")
+        return form
 
 
 with warnings.catch_warnings():
@@ -224,6 +246,9 @@ class ServerSettings(_Section):
     retries: int = Field(default=3, ge=0, description="after 429, 5xx or no connection; never after the first byte")
     headers: dict[str, str] = Field(default={}, repr=False, description="more headers of each request")
     stream: bool = Field(default=True, description="read answers as they are made")
+    tool_choice: _Text | None = Field(
+        default=None, description="for cases with tools: auto, required, none, or a tool's name; null leaves it out"
+    )
 
     @field_validator("adapter_body", "base_body")
     @classmethod

@@ -283,7 +283,7 @@ def test_jsonl_rows_default_to_the_files_name_and_the_line(tmp_path: Path) -> No
         ('{"prompt": "a", "prompt": "b"}', "1: not valid JSON: the key 'prompt' appears twice"),
         ('{"prompt": "a"}\n{"prompt": "b", "id": 1}', "2: the id '1' is already taken on line 1"),
         ('{"prompt": null}', "1: needs either 'prompt' or 'messages'"),
-        ('{"prompt": "a", "cases": []}', "1: unknown key 'cases'; choose from id, prompt,"),
+        ('{"prompt": "a", "cases": []}', "1: unknown key 'cases'; did you mean 'calls'?"),
     ],
 )
 def test_each_fault_of_a_jsonl_file_is_one_message_with_its_line(tmp_path: Path, content: str, told: str) -> None:
@@ -332,7 +332,7 @@ def test_keys_that_arrow_writes_as_null_are_left_out_of_messages_too(tmp_path: P
     [
         ("", "1: the file holds no case"),
         ("prompt,tool\n", "1: the file holds no case"),
-        ("\nprompt,tols\np,volume_up", "2: unknown column 'tols' in the header; did you mean 'tool'?"),
+        ("\nprompt,tols\np,volume_up", "2: unknown column 'tols' in the header; did you mean 'tools'?"),
         ("prompt,prompt\np,q", "1: the header names a column twice"),
         ("prompt,tool\n\np", "3: has 1 cells where the header has 2"),
         ('prompt,tool\n"a\nb",\nq,nope', "4: tool: 'nope' is unknown"),

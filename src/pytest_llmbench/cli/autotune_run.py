@@ -106,7 +106,8 @@ class _Search:
         from pytest_llmbench.starter import present
 
         vocabulary = load_vocabulary(present(Path(self.settings.benchmark.vocabulary)))
-        return chosen_cases(self.settings, vocabulary), default_metrics(self.settings.metrics, vocabulary)
+        cases = chosen_cases(self.settings, vocabulary)
+        return cases, default_metrics(self.settings.metrics, vocabulary, cases)
 
 
 def _report(found: FoundLimits, settings: Settings, *, as_json: bool) -> bool:

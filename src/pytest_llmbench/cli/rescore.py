@@ -95,7 +95,7 @@ def _judges(settings: Settings, vocabulary: Path | None, metrics_from: str | Non
 
     terms = load_vocabulary(vocabulary or present(Path(settings.benchmark.vocabulary)))
     cases = load_cases([present(Path(path)) for path in settings.benchmark.prompts], terms)
-    registry = default_metrics(settings.metrics, terms)
+    registry = default_metrics(settings.metrics, terms, cases)
     if metrics_from:
         module = _module(metrics_from)
         if not hasattr(module, _HOOK):

@@ -94,7 +94,7 @@ def evaluate(settings: Settings, request: EvaluationRequest, progress: Progress)
         LLMBenchError: the model, the adapter or the server cannot be used, or a package is missing.
     """
     asked = _read(request, settings)
-    metrics = evaluation_metrics(asked.test)
+    metrics = evaluation_metrics(asked.test, settings.metrics.call_form)
     settings = settings.model_copy(update={"metrics": settings.metrics.model_copy(update={"cosine_similarity": False})})
     with answers_folder(settings.output.report_dir, resume=request.resume) as folder:
         backend = open_backend(settings, asked.test, strict_option="--strict")
@@ -109,7 +109,7 @@ def evaluate(settings: Settings, request: EvaluationRequest, progress: Progress)
     return document
 
 
-def evaluation_metrics(cases: Iterable[Case]) -> MetricRegistry:
+def evaluation_metrics(cases: Iterable[Case], call_form: str = "auto") -> MetricRegistry:
     """Every metric of an answer against its reference, its form, and its route where the test set names tools.
 
     Raises:
@@ -118,7 +118,7 @@ def evaluation_metrics(cases: Iterable[Case]) -> MetricRegistry:
     registry = MetricRegistry()
     add_reference_metrics(registry, REFERENCE_METRICS, Spelling(accent_sensitive=True))
     if tools := sorted({case.tool for case in cases if case.tool}):
-        registry.add("tool_accuracy", tool_accuracy(tools))
+        registry.add("tool_accuracy", tool_accuracy(tools, call_form))
     return registry
 
 

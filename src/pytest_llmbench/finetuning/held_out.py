@@ -66,7 +66,11 @@ def cases_of(rows: Sequence[Mapping[str, Any]], path: Path) -> list[Case]:
 
 
 def compare_routing(
-    loaded: LoadedModel, generation: GenerationSettings, cases: Sequence[Case], alpha: float
+    loaded: LoadedModel,
+    generation: GenerationSettings,
+    cases: Sequence[Case],
+    alpha: float,
+    call_form: str = "auto",
 ) -> Routing:
     """Have base and fine-tune answer greedily, and judge whether the fine-tune routes better."""
     import numpy as np
@@ -74,7 +78,7 @@ def compare_routing(
     from pytest_llmbench.stats.verdicts import Hypothesis, judge
 
     backend = _greedy(loaded, generation, cases)
-    right = {variant: _right(backend, cases, variant) for variant in (BASE, FINETUNED)}
+    right = {variant: _right(backend, cases, variant, call_form) for variant in (BASE, FINETUNED)}
     gains = np.array([float(right[FINETUNED][case.name]) - float(right[BASE][case.name]) for case in cases])
     verdict = judge([Hypothesis(gains, np.arange(len(cases)), margin=0.0)], "improvement", alpha)[0]
     by_prompt = {variant: {case.prompt: right[variant][case.name] for case in cases} for variant in (BASE, FINETUNED)}
@@ -89,10 +93,10 @@ def _greedy(loaded: LoadedModel, generation: GenerationSettings, cases: Sequence
     return LocalBackend(loaded, generation.model_copy(update=greedy), {})
 
 
-def _right(backend: LocalBackend, cases: Sequence[Case], variant: str) -> dict[str, bool]:
+def _right(backend: LocalBackend, cases: Sequence[Case], variant: str, call_form: str) -> dict[str, bool]:
     from pytest_llmbench.metrics.routing import tool_finder
 
-    first_tool = tool_finder(dict.fromkeys(case.tool for case in cases if case.tool))
+    first_tool = tool_finder(dict.fromkeys(case.tool for case in cases if case.tool), call_form)
     expected = {case.name: case.tool for case in cases}
     size, right = backend.batch_size(), {}
     in_order = sorted(cases, key=backend.weight)

@@ -170,7 +170,10 @@ class TrainingProof:
     def held_out(self) -> Routing:
         """Greedy answers of base and fine-tune to the held-out rows, compared row by row."""
         cases = cases_of(self._heldout, self._chosen.heldout)
-        return compare_routing(self._reloaded, self._settings.generation, cases, self._settings.gate.alpha)
+        settings = self._settings
+        return compare_routing(
+            self._reloaded, settings.generation, cases, settings.gate.alpha, settings.metrics.call_form
+        )
 
     @functools.cached_property
     def _heldout(self) -> list[dict[str, Any]]:

@@ -38,8 +38,9 @@ _CONNECT_SHARE = 0.5  # of the time for a page: who has not connected by then is
 class Reply:
     """How one question ended.
 
-    `text` is the answer alone, `reasoning` what was thought before it. `tokens_counted` tells that `completion_tokens`
-    counts stream events, not usage; `left_open` that the server did not end the stream.
+    `text` is the answer alone, `reasoning` what was thought before it, `tool_calls` what the server took for calls.
+    `tokens_counted` tells that `completion_tokens` counts stream events, not usage; `left_open` that the server did not
+    end the stream.
     """
 
     text: str
@@ -53,6 +54,7 @@ class Reply:
     error: str | None = None
     reasoning: str | None = None
     left_open: bool = False
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
 
 
 class ChatClient:
@@ -177,4 +179,5 @@ def _reply(answer: Answer, ending: Ending, started: float) -> Reply:
         error=ending.error,
         reasoning=answer.reasoning,
         left_open=ending.left_open,
+        tool_calls=answer.calls.calls,
     )

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.models.system_role import fold_system
+from pytest_llmbench.tools import CHOICES
 
 if TYPE_CHECKING:
+    from pytest_llmbench.cases import Case
     from pytest_llmbench.settings import Settings
 
 _LIMITS = ("max_tokens", "max_completion_tokens")
@@ -15,7 +17,7 @@ _DECIDING = frozenset(
     (
         *("temperature", "top_p", "top_k", "min_p", "typical_p", "seed", "stop", "logit_bias", "response_format"),
         *("presence_penalty", "frequency_penalty", "repetition_penalty", "repeat_penalty"),
-        *("chat_template_kwargs", "reasoning_effort", *_LIMITS),
+        *("chat_template_kwargs", "reasoning_effort", "tools", "tool_choice", *_LIMITS),
     )
 )
 """Keys that decide an answer whoever gives it; others, such as `lora` or `adapter_id`, say who does."""
@@ -54,14 +56,24 @@ def request_body(
     return {key: value for key, value in body.items() if value is not None}
 
 
+def tool_keys(case: Case, tool_choice: str | None) -> dict[str, Any]:
+    """The keys that give a case's tools to the model; none where it has none. `tool_choice` is the settings'."""
+    if not case.tools:
+        return {}
+    choice: Any = case.tool_choice or tool_choice
+    if choice is not None and choice not in CHOICES:
+        choice = {"type": "function", "function": {"name": choice}}
+    return {"tools": [dict(tool) for tool in case.tools], "tool_choice": choice}
+
+
 def whole_body(standing: Mapping[str, Any]) -> dict[str, Any]:
     """The standing body for answers in one piece."""
     return {**standing, "stream": None if "stream" in standing and standing["stream"] is None else False}
 
 
-def probe_body(standing: Mapping[str, Any]) -> dict[str, Any]:
-    """A request for one token, with everything else as the questions have it."""
-    return request_body(with_token_limit(whole_body(standing), 1), _PROBE)
+def probe_body(standing: Mapping[str, Any], **keys: Any) -> dict[str, Any]:
+    """A request for one token, with everything else as the questions have it, and `keys` of its own."""
+    return request_body(with_token_limit(whole_body(standing), 1), _PROBE, **keys)
 
 
 def with_token_limit(standing: Mapping[str, Any], tokens: int, *, unless: str | None = None) -> dict[str, Any]:

@@ -124,8 +124,11 @@ class CompletionCache:
         return found
 
     def put(self, key: str, completion: Completion) -> None:
-        """Store one completion; an answer that failed or ran out of time is not worth remembering."""
-        if completion.finish in {"error", "timeout"}:
+        """Store one completion; an answer that failed or ran out of time is not worth remembering.
+
+        Nor is one that was given without the tools of its case: a server may know them when it is started again.
+        """
+        if completion.finish in {"error", "timeout"} or completion.tools_left_out:
             return
         with self._opened() as database:
             text = json.dumps(completion.to_json(), ensure_ascii=False)

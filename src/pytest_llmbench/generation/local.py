@@ -23,6 +23,7 @@ from pytest_llmbench.generation.text_pieces import TextPieces
 from pytest_llmbench.models.chat_templates import prompt_forms
 from pytest_llmbench.models.prompt_form import PromptError
 from pytest_llmbench.records import BASE, Completion
+from pytest_llmbench.tools import name_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +36,10 @@ _log = logging.getLogger("pytest_llmbench")
 _GPU_BATCH = 64
 _CALIBRATION_ROWS = 8
 _LOOKS = 3
+_NO_TOOLS = (
+    "the chat template writes no tools: the prompt is the same with and without them; take a base or an adapter whose "
+    "template knows tools"
+)
 _LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes")
 
 
@@ -53,6 +58,7 @@ class LocalBackend:
         self._sampling = Sampling(settings.temperature, settings.top_p, settings.do_sample)
         self._forms = prompt_forms(loaded)
         self._prompts: dict[tuple[str, int], list[int] | PromptError] = {}
+        self._left_out: dict[tuple[Any, ...], bool] = {}
         self._context = _context_length(loaded.model)
         self._most_tokens = settings.max_new_tokens + settings.max_reasoning_tokens
         self._prompt_limit = self._context - self._most_tokens
@@ -114,6 +120,16 @@ class LocalBackend:
             (_, row), *_ = self._decode([case], variant, lambda rows: pieces.take(rows[0].tokens))
         pieces.end(row.tokens)
         return self._completion(case, variant, row, 1)
+
+    def tools_left_out(self, case: Case, variant: str) -> str | None:
+        """Why the variant is not told of the case's tools; None where it is, or where there are none."""
+        if not case.tools:
+            return None
+        form = self._forms[variant]
+        key = id(form), *map(name_of, case.tools)
+        if key not in self._left_out:
+            self._left_out[key] = form.leaves_out(case.messages, case.tools)
+        return _NO_TOOLS if self._left_out[key] else None
 
     def losses(self, texts: Sequence[str], variant: str) -> list[TextLoss]:
         """How likely the variant finds each text, up to the length of its context."""
@@ -219,6 +235,8 @@ class LocalBackend:
             embedding=_packed(row.hidden_mean) if keeps_state else None,
             timestamp=_now(),
             reasoning=said.reasoning,
+            tool_calls=self._forms[variant].calls(row.tokens, row.prompt, case.tools) if case.tools else None,
+            tools_left_out=self.tools_left_out(case, variant),
         )
 
     def _refused(self, case: Case, variant: str, why: str) -> Completion:
@@ -247,7 +265,7 @@ class LocalBackend:
         key = case.name, id(form)
         if key not in self._prompts:
             try:
-                self._prompts[key] = form.prompt(case.messages)
+                self._prompts[key] = form.prompt(case.messages, case.tools)
             except PromptError as error:
                 self._prompts[key] = error
         return self._prompts[key]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -51,29 +52,68 @@ def whole_characters(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-class ToolCalls:
-    """The tool calls of an answer, whose pieces come one by one, each with the place of its call."""
+@dataclasses.dataclass(slots=True)
+class _Call:
+    name: str = ""
+    arguments: str = ""
+    id: str = ""
 
-    __slots__ = ("_calls",)
+    def is_other(self, name: str, told: str, *, placed: bool) -> bool:
+        """Whether a piece with this name and id, which tells its place or not, belongs to another call."""
+        if told and self.id:
+            return told != self.id
+        whole = isinstance(self.read, dict) and (bool(self.arguments.strip()) or not placed)
+        return bool(name and self.name) and whole
+
+    @property
+    def read(self) -> dict[str, Any] | str:
+        """The arguments as an object, or as their text where they are none."""
+        try:
+            value = json.loads(self.arguments.strip() or "{}", strict=False)
+        except (ValueError, RecursionError):  # JSON may be nested deeper than Python reads
+            value = None
+        return value if isinstance(value, dict) else whole_characters(self.arguments)
+
+
+class ToolCalls:
+    """The tool calls of an answer, whose pieces come one by one, each with the place of its call.
+
+    Servers that send each call whole often give them all the same place, or none: a piece with another id, or with a
+    name where the call of its place is complete, begins a new one.
+    """
+
+    __slots__ = ("_calls", "_open")
 
     def __init__(self) -> None:
-        self._calls: dict[int, list[str]] = {}
+        self._calls: list[_Call] = []
+        self._open: dict[int, _Call] = {}
 
     def add(self, pieces: Sequence[Mapping[str, Any]]) -> None:
         """Take in pieces of calls."""
         for place, piece in enumerate(pieces):
-            call = self._calls.setdefault(piece.get("index", place), ["", ""])
             function = piece.get("function") or {}
-            arguments = function.get("arguments") or ""
-            call[0] += function.get("name") or ""
-            call[1] += arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+            name, told = function.get("name") or "", piece.get("id") or ""
+            call = self._open.get(key := place if piece.get("index") is None else piece["index"])
+            if call is None or call.is_other(name, told, placed=piece.get("index") is not None):
+                call = self._open[key] = _Call()
+                self._calls.append(call)
+            call.id = call.id or told
+            call.name += "" if name == call.name else name
+            arguments = function.get("arguments")
+            if arguments is not None:
+                call.arguments += arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+
+    @property
+    def calls(self) -> tuple[dict[str, Any], ...]:
+        """Each call's name and arguments; those that are no JSON object are kept as text."""
+        return tuple({"name": whole_characters(call.name), "arguments": call.read} for call in self._calls)
 
     @property
     def text(self) -> str:
         """One JSON object a line, as models write calls themselves where no server takes them out of the text."""
         return "\n".join(
-            f'{{"name": {json.dumps(name, ensure_ascii=False)}, "arguments": {arguments.strip() or "{}"}}}'
-            for name, arguments in self._calls.values()
+            f'{{"name": {json.dumps(call.name, ensure_ascii=False)}, "arguments": {call.arguments.strip() or "{}"}}}'
+            for call in self._calls
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import datetime
 import hashlib
 import json
@@ -16,18 +17,21 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmbench.errors import ServerError
 from pytest_llmbench.generation.background_loop import BackgroundLoop
 from pytest_llmbench.generation.chat_client import ChatClient, Reply
-from pytest_llmbench.generation.chat_request import request_body, standing_body, unlike
+from pytest_llmbench.generation.chat_request import request_body, standing_body, tool_keys, unlike
 from pytest_llmbench.generation.engines import Engine, engine_behind
 from pytest_llmbench.generation.sampling import noise_key
 from pytest_llmbench.generation.served_models import Target, targets, with_loras, with_models
 from pytest_llmbench.generation.server_address import api_url, request_headers
 from pytest_llmbench.generation.server_pages import reach
+from pytest_llmbench.generation.server_tools import why_tools_left_out
+from pytest_llmbench.models.call_forms import read_calls
 from pytest_llmbench.records import BASE, Completion
 
 if TYPE_CHECKING:
     from pytest_llmbench.cases import Case
     from pytest_llmbench.generation.served_models import Lora
     from pytest_llmbench.settings import Settings
+    from pytest_llmbench.tools import Tool
 
 _LOG = logging.getLogger("pytest_llmbench")
 _OPEN_TIMEOUT_S = 10.0
@@ -41,14 +45,14 @@ class ServerBackend:
 
     The key comes from the environment (`LLMBENCH_API_KEY`) and goes nowhere but to the server. A llama.cpp server is
     told the scale of each of its LoRA adapters with every question: 0 where none is asked for, or with `as_started` the
-    one that it was started with.
+    one that it was started with. Where cases have `tools`, these find out whether the server gives them to its models.
 
     Raises:
         ServerError: nobody answers at the URL, the key is refused, or model or adapter are not served there.
         UsageError: the URL is none, or base and adapter would be the same request.
     """
 
-    def __init__(self, settings: Settings, *, as_started: bool = False) -> None:
+    def __init__(self, settings: Settings, *, as_started: bool = False, tools: Sequence[Tool] = ()) -> None:
         self._settings, self._server = settings, settings.server
         self._seed, self._system_role = settings.generation.seed, settings.model.system_role
         self._url = api_url(settings.server.url)
@@ -63,6 +67,7 @@ class ServerBackend:
         self._client = self._loop.run(self._connect(headers, settings.generation.timeout))
         try:
             self._loop.run(self._open(as_started=as_started))
+            self._left_out = self._loop.run(self._find_left_out(tools)) if tools else {}
         except BaseException:
             self.close()
             raise
@@ -119,6 +124,10 @@ class ServerBackend:
             ServerError: as `complete`.
         """
         return self._loop.run(self._ask(case, variant, told))
+
+    def tools_left_out(self, case: Case, variant: str) -> str | None:
+        """Why the server does not give the case's tools to the model; None where it does, or there are none."""
+        return self._left_out.get(variant) if case.tools else None
 
     def embed(self, pairs: Sequence[tuple[Case, Completion]]) -> list[Completion]:
         """The completions unchanged: a chat server shows no hidden states."""
@@ -187,6 +196,12 @@ class ServerBackend:
             _LOG.warning("%s does not list its LoRA adapters: that they are loaded was not checked", self._url)
         return target.extra
 
+    async def _find_left_out(self, tools: Sequence[Tool]) -> dict[str, str | None]:
+        return {
+            variant: await why_tools_left_out(self._client, {**self._standing[variant], "model": target.model}, tools)
+            for variant, target in self._targets.items()
+        }
+
     async def _ask_all(
         self, cases: Sequence[Case], variant: str, answers: queue.SimpleQueue[Completion | None]
     ) -> None:
@@ -216,11 +231,12 @@ class ServerBackend:
             system_role=self._system_role,
             model=target.model,
             seed=noise_key(self._seed, case.name, case.epoch) & _SEED_BITS,
+            **tool_keys(case, self._server.tool_choice),
         )
         async with self._slots:
             reply = await self._client.ask(body, told)
         self._note(reply)
-        return _completion(case, variant, reply)
+        return dataclasses.replace(_completion(case, variant, reply), tools_left_out=self.tools_left_out(case, variant))
 
     def _note(self, reply: Reply) -> None:
         if reply.fingerprint:
@@ -252,8 +268,16 @@ def _completion(case: Case, variant: str, reply: Reply) -> Completion:
         first_token_s=reply.first_token_s,
         error=reply.error,
         reasoning=reply.reasoning,
+        tool_calls=_calls(case, reply),
         timestamp=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
+
+
+def _calls(case: Case, reply: Reply) -> tuple[Mapping[str, Any], ...] | None:
+    """What the server took for calls, else what is written as calls in the text, for servers that take out none."""
+    if reply.tool_calls or not case.tools:
+        return reply.tool_calls or None
+    return read_calls(reply.text, case.tools)
 
 
 def _canonical(value: object) -> str:

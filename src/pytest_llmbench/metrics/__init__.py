@@ -7,25 +7,29 @@ had, as an answer cut by `max_new_tokens` is; leaving it out would favour the sl
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.metrics.keywords import keyword_share
 from pytest_llmbench.metrics.registry import Metric, MetricRegistry
 from pytest_llmbench.metrics.relevance import relevance
-from pytest_llmbench.metrics.routing import tool_accuracy
+from pytest_llmbench.metrics.routing import Route
 from pytest_llmbench.metrics.similarity import cosine_similarity
 from pytest_llmbench.metrics.text import Spelling
 from pytest_llmbench.metrics.timing import latency, tokens_per_s
 
 if TYPE_CHECKING:
-    from pytest_llmbench.cases import Vocabulary
+    from pytest_llmbench.cases import Case, Vocabulary
     from pytest_llmbench.settings import MetricsSettings
 
 __all__ = ["Metric", "MetricRegistry", "Spelling", "default_metrics"]
 
 
-def default_metrics(settings: MetricsSettings, vocabulary: Vocabulary) -> MetricRegistry:
-    """The built-in metrics that the settings leave on, in the order reports show them."""
+def default_metrics(settings: MetricsSettings, vocabulary: Vocabulary, cases: Iterable[Case] = ()) -> MetricRegistry:
+    """The built-in metrics that the settings leave on, in the order reports show them.
+
+    `call_accuracy` is among them where any of the `cases` says which calls are right.
+    """
     spelling = Spelling(settings.case_sensitive, settings.accent_sensitive)
     registry = MetricRegistry()
     if settings.keywords:
@@ -33,7 +37,10 @@ def default_metrics(settings: MetricsSettings, vocabulary: Vocabulary) -> Metric
     if settings.relevance:
         registry.add("relevance", relevance(vocabulary.tools, spelling))
     if settings.tool_accuracy:
-        registry.add("tool_accuracy", tool_accuracy(vocabulary.tools))
+        route = Route(vocabulary.tools, settings.call_form)
+        registry.add("tool_accuracy", route.accuracy, reasons=route.reasons)
+    if settings.call_accuracy and any(case.calls is not None for case in cases):
+        _add_call_accuracy(registry, spelling)
     if settings.cosine_similarity:
         registry.add("cosine_similarity", cosine_similarity, pair=True)
     if settings.reference:
@@ -45,3 +52,9 @@ def default_metrics(settings: MetricsSettings, vocabulary: Vocabulary) -> Metric
     if settings.tokens_per_s:
         registry.add("tokens_per_s", tokens_per_s, unit="tokens/s")
     return registry
+
+
+def _add_call_accuracy(registry: MetricRegistry, spelling: Spelling) -> None:
+    from pytest_llmbench.metrics.calls import call_accuracy, call_reasons
+
+    registry.add("call_accuracy", call_accuracy(spelling), reasons=call_reasons(spelling))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, SupportsFloat
@@ -19,17 +19,23 @@ if TYPE_CHECKING:
 Score = SupportsFloat | bool | None
 AnswerMetric = Callable[["Case", "Completion"], Score]
 PairMetric = Callable[["Case", "Completion", "Completion"], Score]
+Reasons = Callable[["Case", "Completion"], Sequence[Mapping[str, Any]]]
+"""What is wrong with an answer, each with a `reason` and whatever tells more of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A named scoring function. A `pair` metric takes `(case, base, completion)`, any other `(case, completion)`."""
+    """A named scoring function. A `pair` metric takes `(case, base, completion)`, any other `(case, completion)`.
+
+    `reasons`, where a metric has them, say why an answer has not the best score.
+    """
 
     name: str
     function: Callable[..., Score]
     pair: bool = False
     higher_is_better: bool = True
     unit: str | None = None
+    reasons: Reasons | None = None
 
 
 class MetricRegistry:
@@ -51,11 +57,13 @@ class MetricRegistry:
         pair: bool = False,
         higher_is_better: bool = True,
         unit: str | None = None,
+        reasons: Reasons | None = None,
     ) -> None:
         """Add a metric: `function(case, completion)`, or `function(case, base, completion)` for a pair.
 
         It returns a number, a boolean (1 or 0), or None for *unscored*, and is called only for answers that did not
-        fail. A pair metric is called for each variant but the base.
+        fail. A pair metric is called for each variant but the base. `reasons(case, completion)` may say what is wrong
+        with an answer: a list of `{"reason": ..., ...}`, shown beside it.
 
         Raises:
             UsageError: the name is empty or taken, or `function` cannot be called with these arguments.
@@ -65,7 +73,7 @@ class MetricRegistry:
         if name in self._metrics:
             raise UsageError(f"there is already a metric '{name}'; give yours another name, or switch that one off")
         _check_callable(name, function, ("case", "base", "completion") if pair else ("case", "completion"))
-        self._metrics[name] = Metric(name, function, pair, higher_is_better, unit)
+        self._metrics[name] = Metric(name, function, pair, higher_is_better, unit, reasons)
 
     def score(self, case: Case, completions: Mapping[str, Completion]) -> dict[str, dict[str, float | None]]:
         """Score each variant's completion: metric -> variant -> score, None where unscored.
@@ -75,6 +83,21 @@ class MetricRegistry:
             Exception: whatever a metric raised, with a note of the metric, case and variant.
         """
         return {metric.name: _score(metric, case, completions) for metric in self._metrics.values()}
+
+    def reasons(
+        self, case: Case, completions: Mapping[str, Completion]
+    ) -> dict[str, dict[str, list[Mapping[str, Any]]]]:
+        """What is wrong with each variant's completion, metric -> variant; only where something is."""
+        told = {
+            metric.name: {
+                variant: list(found)
+                for variant, completion in completions.items()
+                if _answered(completion) and (found := metric.reasons(case, completion))
+            }
+            for metric in self._metrics.values()
+            if metric.reasons is not None
+        }
+        return {name: found for name, found in told.items() if found}
 
 
 def _score(metric: Metric, case: Case, completions: Mapping[str, Completion]) -> dict[str, float | None]:

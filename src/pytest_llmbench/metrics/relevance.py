@@ -22,14 +22,14 @@ ENOUGH = 0.3
 def relevance(tools: Mapping[str, Sequence[str]], spelling: Spelling) -> AnswerMetric:
     """A metric, 0 to 1: relevance to the case's tool, or to the best matching tool when the case names none.
 
-    Unscored when the vocabulary is empty.
+    Unscored where no terms are known: the vocabulary is empty, or has none for the tool.
     """
     terms = {tool: tuple(dict.fromkeys(map(spelling.normalise, listed))) for tool, listed in tools.items()}
 
     def relevance_of(case: Case, completion: Completion) -> float | None:
-        judged = [terms[case.tool]] if case.tool is not None else list(terms.values())
+        judged = [terms.get(case.tool, ())] if case.tool is not None else list(terms.values())
         text = spelling.normalise(completion.text)
-        return max((_share(group, text) for group in judged), default=None)
+        return max((_share(group, text) for group in judged if group), default=None)
 
     return relevance_of
 

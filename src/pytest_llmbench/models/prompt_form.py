@@ -10,9 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from pytest_llmbench.errors import UsageError
+from pytest_llmbench.models.call_forms import Call, marked_calls, parsed_calls, read_calls
 from pytest_llmbench.models.reasoning import Split, open_mark, split_reasoning
 from pytest_llmbench.models.system_role import fold_system
 from pytest_llmbench.models.tokenizers import rules_hash, why_unreadable
+from pytest_llmbench.tools import Tool
 
 Messages = Sequence[Mapping[str, str]]
 
@@ -66,27 +68,50 @@ class PromptForm:
         begins = self.tokenizer.convert_ids_to_tokens(list(self.begins)) if self.begins else ()
         return "".join(f"{{{{ {token!r} }}}}" for token in begins) + self.template
 
-    def write(self, messages: Messages, *, answer_follows: bool) -> str:
+    def write(self, messages: Messages, *, answer_follows: bool, tools: Sequence[Tool] = ()) -> str:
         """The text of a conversation, with the beginning of the answer's turn where one follows.
 
         Raises:
             PromptError: the template refuses it; the message says why and what helps.
         """
         try:
-            return self._rendered(messages, answer_follows=answer_follows)
+            return self._rendered(messages, answer_follows=answer_follows, tools=tools)
         except _refusals() as error:
             told = f"the chat template refuses it: {error}"
             raise PromptError(told + self._way_out(messages, answer_follows=answer_follows)) from error
 
-    def prompt(self, messages: Messages) -> list[int]:
-        """The tokens of a conversation that is to be answered.
+    def prompt(self, messages: Messages, tools: Sequence[Tool] = ()) -> list[int]:
+        """The tokens of a conversation that is to be answered, with the tools that the template tells of.
 
         Raises:
             PromptError: as `write`, or the template leaves out what is said, or tokenizer or base cannot read the text.
         """
         for dropped in sorted(self._dropped & {message["role"] for message in messages}):
             raise PromptError(f"the chat template leaves out what the {dropped} says" + _WAYS_OUT.get(dropped, ""))
-        return [*self.begins, *self._tokens(self.write(messages, answer_follows=True))]
+        return [*self.begins, *self._tokens(self.write(messages, answer_follows=True, tools=tools))]
+
+    def leaves_out(self, messages: Messages, tools: Sequence[Tool]) -> bool:
+        """Whether the template writes the same with and without the tools: the model is not told of them."""
+        try:
+            with_tools, without = (self._rendered(messages, answer_follows=True, tools=given) for given in (tools, ()))
+        except _refusals():
+            return False  # such a prompt is an error of its own
+        return with_tools == without
+
+    def calls(
+        self, tokens: Sequence[int], prompt: Sequence[int] | None = None, tools: Sequence[Tool] = ()
+    ) -> tuple[Call, ...]:
+        """The tool calls in an answer: as the tokenizer's own response template reads them, or in models' known forms.
+
+        Arguments as for `answer`.
+        """
+        marked: str = self.tokenizer.decode(tokens, skip_special_tokens=False)
+        if getattr(self.tokenizer, "response_template", None) is not None:
+            prefix = self.tokenizer.decode(list(prompt or ()), skip_special_tokens=False)
+            if (found := parsed_calls(self.tokenizer, marked, prefix, tools)) is not None:
+                return found
+        said = split_reasoning(marked.strip(), opened=self._open_mark(prompt)).answer
+        return marked_calls(said, tools) or read_calls(self.answer(tokens, prompt).answer, tools)
 
     def example(self, row: Mapping[str, Any]) -> tuple[list[int], list[int]]:
         """The tokens of a training row, and those of its prompt alone, with which they begin.
@@ -265,7 +290,7 @@ class PromptForm:
             "the row or the template"
         )
 
-    def _rendered(self, messages: Messages, *, answer_follows: bool) -> str:
+    def _rendered(self, messages: Messages, *, answer_follows: bool, tools: Sequence[Tool] = ()) -> str:
         folded = fold_system(messages) if self.system_role == "user" else messages
         return str(
             self.tokenizer.apply_chat_template(
@@ -273,6 +298,7 @@ class PromptForm:
                 chat_template=self.template,
                 add_generation_prompt=answer_follows,
                 tokenize=False,
+                **({"tools": [dict(tool) for tool in tools]} if tools else {}),
                 **self.arguments,
             )
         )

@@ -30,7 +30,7 @@ _NO_MATTER = {"batch_size", "threads", "cache", "seed", "epochs"}
 class ComparableRow(TypedDict):
     """One case of one epoch. `scores` are metric -> variant -> score.
 
-    `prompt_sha` is the start of a SHA-256 over what is asked and expected: messages, keywords, tool and reference.
+    `prompt_sha` is the start of a SHA-256 over what is asked and expected: messages, keywords, tool, reference, calls.
     """
 
     case: str
@@ -142,7 +142,8 @@ def _metadata(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _row(row: Mapping[str, Any]) -> ComparableRow:
-    asked = json.dumps([row.get(key) or "" for key in _ASKED])
+    calls = [] if row.get("calls") is None else [row["calls"]]  # rows without any keep the hash of older baselines
+    asked = json.dumps([row.get(key) or "" for key in _ASKED] + calls)
     return {
         "case": row["case"],
         "category": row["category"],

@@ -23,6 +23,7 @@ from pytest_llmbench.models.quiet import quiet_libraries
 from pytest_llmbench.models.sources import Source
 from pytest_llmbench.records import Completion
 from pytest_llmbench.settings import GenerationSettings
+from pytest_llmbench.tools import as_openai
 
 CONTEXT = 64
 ENDS = list(range(58, 61))
@@ -341,3 +342,34 @@ def test_threads_and_batch_size_are_taken_as_given_or_measured(
     chosen = backend(loaded, batch_size="auto", threads="auto", timeout=10).describe()
     assert (chosen["threads"], chosen["batch_size"]) == (2, 32)
     assert torch.get_num_threads() == 2
+
+
+LISTS_TOOLS = "{% if tools %}{% for t in tools %}{{ t.function.name }} {% endfor %}{% endif %}" + TEMPLATE
+
+
+def with_tools(one: Case, *names: str) -> Case:
+    return dataclasses.replace(one, tools=tuple(as_openai({"name": name}) for name in names))
+
+
+def test_cases_with_different_tools_are_answered_in_one_batch(loaded: LoadedModel) -> None:
+    loaded.tokenizer.chat_template = LISTS_TOOLS
+    together = [with_tools(CASES[0], "w30"), with_tools(CASES[1], "w31", "w32"), CASES[2]]
+    answering = backend(loaded)
+    done = {one.case: one for one in answering.complete(together, "base")}
+    more = [done[one.name].prompt_tokens for one in together]
+    loaded.tokenizer.chat_template = TEMPLATE
+    without = {one.case: one for one in backend(loaded).complete(CASES[:3], "base")}
+    assert more == [
+        (without[one.name].prompt_tokens or 0) + extra for one, extra in zip(CASES, (1, 2, 0), strict=False)
+    ]
+    assert [done[one.name].tool_calls for one in together] == [(), (), None]
+    assert [done[one.name].tools_left_out for one in together] == [None] * 3
+
+
+def test_tools_that_the_template_drops_are_told_with_the_answer(loaded: LoadedModel) -> None:
+    asked = with_tools(CASES[0], "w30")
+    answering = backend(loaded)
+    (done,) = answering.complete([asked], "finetuned")
+    assert done.tools_left_out == answering.tools_left_out(asked, "finetuned")
+    assert str(done.tools_left_out).startswith("the chat template writes no tools")
+    assert answering.tools_left_out(CASES[0], "finetuned") is None

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pytest_llmbench.cases import Case
 from pytest_llmbench.metrics.keywords import found_keywords, keyword_share
 from pytest_llmbench.metrics.relevance import relevance
-from pytest_llmbench.metrics.routing import misrouting, tool_accuracy, tool_finder
+from pytest_llmbench.metrics.routing import Route, tool_accuracy, tool_finder
 from pytest_llmbench.metrics.similarity import cosine_similarity
 from pytest_llmbench.metrics.text import Spelling
 from pytest_llmbench.metrics.timing import latency, tokens_per_s
@@ -105,20 +105,20 @@ def test_a_tool_is_recognised_in_any_dress(text: str) -> None:
 def test_a_wrong_route_says_what_is_wrong(text: str, message: str) -> None:
     case = asked(tool="volume_up")
     assert tool_accuracy(TOOLS)(case, said(text)) is False
-    assert str(misrouting(case, text, tool_finder(TOOLS))) == message
+    assert str(Route(TOOLS).misrouting(case, said(text))) == message
 
 
 def test_a_right_route_has_nothing_to_explain() -> None:
-    assert misrouting(asked(tool="volume_up"), "volume_up", tool_finder(TOOLS)) is None
+    assert Route(TOOLS).misrouting(asked(tool="volume_up"), said("volume_up")) is None
 
 
 def test_routing_is_unscored_for_a_case_without_a_tool() -> None:
     assert tool_accuracy(TOOLS)(asked(), said("volume_up")) is None
-    assert misrouting(asked(), "volume_up", tool_finder(TOOLS)) is None
+    assert Route(TOOLS).misrouting(asked(), said("volume_up")) is None
 
 
 def test_a_tool_whose_name_starts_like_another_is_told_apart() -> None:
-    first_tool = tool_finder(["open", "open-file", "open_browser"])
+    first_tool = tool_finder(["open", "open-file", "open_browser"], "mention")
     assert [first_tool(text) for text in ("open-file a", "open_browser", "open: a", "re-open")] == [
         "open-file",
         "open_browser",

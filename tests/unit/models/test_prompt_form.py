@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from tokenizers.trainers import BpeTrainer
 
 from pytest_llmbench.models.prompt_form import PromptError, PromptForm
 from pytest_llmbench.models.reasoning import Split
+from pytest_llmbench.tools import as_openai
 
 _TURNS = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
 _OPENED = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
@@ -280,3 +282,53 @@ def test_no_special_token_and_no_mark_stays_in_an_answer(tokenizer: Any, said: s
     kept: Sequence[str] = [mark for mark in (*SPECIAL, "<think>") if mark in split.answer and mark not in said]
     assert kept == []
     assert split.closed
+
+
+WITH_TOOLS = (
+    "{% if tools %}{{ '<|im_start|>system\n' }}{% for t in tools %}{{ t | tojson }}{% endfor %}{% endif %}" + CHATML
+)
+TOOLS = [as_openai({"name": "louder", "parameters": {"type": "object", "properties": {"by": {"type": "integer"}}}})]
+CALL = '<tool_call>{"name": "louder", "arguments": {"by": 2}}</tool_call>'
+CALLED = ({"name": "louder", "arguments": {"by": 2}},)
+
+
+def test_tools_are_written_where_the_template_knows_them(tokenizer: Any) -> None:
+    knows, drops = form(tokenizer, WITH_TOOLS), form(tokenizer, CHATML)
+    assert '"name": "louder"' in tokenizer.decode(knows.prompt(QUESTION, TOOLS))
+    assert knows.prompt(QUESTION) == drops.prompt(QUESTION, TOOLS) == drops.prompt(QUESTION)
+    assert not knows.leaves_out(QUESTION, TOOLS)
+    assert drops.leaves_out(QUESTION, TOOLS)
+    refuses = form(tokenizer, "{% if tools %}{{ raise_exception('no tools') }}{% endif %}" + CHATML)
+    assert not refuses.leaves_out(QUESTION, TOOLS)  # its prompt is an error that says so
+    with pytest.raises(PromptError, match="no tools"):
+        refuses.prompt(QUESTION, TOOLS)
+
+
+@pytest.mark.parametrize("said", [CALL, f"<think>loud</think>\n\n{CALL}<|im_end|>", f"Gladly.\n{CALL}"])
+def test_calls_are_read_without_what_was_thought(tokenizer: Any, said: str) -> None:
+    assert form(tokenizer, WITH_TOOLS).calls(tokens(tokenizer, said), None, TOOLS) == CALLED
+    thought = f"<think>{CALL}</think>\n\nNo."
+    assert form(tokenizer, WITH_TOOLS).calls(tokens(tokenizer, thought), None, TOOLS) == ()
+
+
+def test_a_tokenizers_own_response_template_reads_its_calls(tokenizer: Any) -> None:
+    own = copy.deepcopy(tokenizer)
+    own.response_template = {
+        "version": 1,
+        "start_anchor": "assistant",
+        "fields": {
+            "content": {"content": "text"},
+            "tool_calls": {
+                "open_pattern": r"@@(?P<name>\w+)",
+                "close": "@@",
+                "content": "kv-lines",
+                "content_args": {"line_sep": ";", "kv_sep": "="},
+                "repeats": True,
+                "transform": {"type": "function", "function": {"name": "{name}", "arguments": "{content}"}},
+            },
+        },
+    }
+    prompt = tokens(own, "<|im_start|>assistant\n")
+    assert form(own, WITH_TOOLS).calls(tokens(own, "Oui. @@louder by=2@@"), prompt, TOOLS) == CALLED
+    assert form(own, WITH_TOOLS).calls(tokens(own, CALL), prompt, TOOLS) == CALLED  # a form of another model's
+    assert form(own, WITH_TOOLS).calls(tokens(own, "Oui."), prompt, TOOLS) == ()

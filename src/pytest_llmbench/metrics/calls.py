@@ -1,0 +1,183 @@
+"""Whether an answer makes the tool calls that its case expects, and what is wrong where it does not."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from pytest_llmbench.metrics.reasons import told_reason
+from pytest_llmbench.models.call_forms import read_calls
+from pytest_llmbench.tools import LEFT_OUT, ExpectedCall, ExpectedCalls, name_of
+
+if TYPE_CHECKING:
+    from pytest_llmbench.cases import Case
+    from pytest_llmbench.metrics.registry import AnswerMetric, Reasons
+    from pytest_llmbench.metrics.text import Spelling
+    from pytest_llmbench.records import Completion
+
+Reason = Literal[
+    "wrong tool",
+    "unknown tool",
+    "missing argument",
+    "unexpected argument",
+    "wrong type",
+    "wrong value",
+    "missing call",
+    "extra call",
+    "unreadable call",
+]
+Made = Mapping[str, Any]
+"""A call that an answer makes, `{"name", "arguments"}`; arguments that are text cannot be read."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CallFault:
+    """One thing that is wrong with an answer's calls.
+
+    `tool` is the tool that was called, or of a missing call the one that should have been. `expected` are the allowed
+    values or the tool's right name, `found` is what the answer has.
+    """
+
+    reason: Reason
+    tool: str
+    argument: str | None = None
+    expected: Any = None
+    found: Any = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The parts that say something."""
+        return {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
+
+    def __str__(self) -> str:
+        return told_reason(self.to_json())
+
+
+Judge = Callable[[ExpectedCall, Made], Sequence[CallFault]]
+"""What is wrong with one call held against one that is expected; nothing where it is right."""
+
+
+def call_accuracy(spelling: Spelling) -> AnswerMetric:
+    """A metric: whether the answer makes exactly the calls that its case expects, in any order.
+
+    Unscored for a case without `calls`, and where its tools did not reach the model.
+    """
+
+    def accuracy(case: Case, completion: Completion) -> bool | None:
+        if case.calls is None or completion.tools_left_out:
+            return None
+        return not call_faults(case, completion, spelling)
+
+    return accuracy
+
+
+def call_reasons(spelling: Spelling) -> Reasons:
+    """What is wrong with an answer's calls, for reports; why its tools did not reach the model, where they did not."""
+
+    def reasons(case: Case, completion: Completion) -> list[dict[str, Any]]:
+        if case.calls is not None and completion.tools_left_out:
+            return [{"reason": LEFT_OUT, "found": completion.tools_left_out}]
+        return [fault.to_json() for fault in call_faults(case, completion, spelling)]
+
+    return reasons
+
+
+def call_faults(case: Case, completion: Completion, spelling: Spelling) -> list[CallFault]:
+    """What is wrong with an answer's calls; nothing for a case that expects none in particular."""
+    if case.calls is None or completion.tools_left_out:
+        return []
+    known = frozenset(name_of(tool) for tool in case.tools)
+    return faults(case.calls, calls_made(case, completion), judge_of(case.calls, spelling), known)
+
+
+def calls_made(case: Case, completion: Completion) -> Sequence[Made]:
+    """The calls that were read when the answer came, or those that are written in its text."""
+    return read_calls(completion.text, case.tools) if completion.tool_calls is None else completion.tool_calls
+
+
+def judge_of(expected: ExpectedCalls, spelling: Spelling) -> Judge:
+    """By which rules single calls are judged."""
+    if expected.dialect == "json-schema":
+        from pytest_llmbench.metrics.schema_calls import schema_judge
+
+        return schema_judge(spelling)
+    from pytest_llmbench.metrics.bfcl_calls import bfcl_judge
+
+    return bfcl_judge(expected.dialect)
+
+
+def faults(
+    expected: ExpectedCalls, made: Sequence[Made], judge: Judge, known: frozenset[str] = frozenset()
+) -> list[CallFault]:
+    """What is wrong with the calls of an answer as a whole; `known` are the names of the tools, where they are known.
+
+    Calls are held against those that are expected so that as many as possible are right. What remains is compared by
+    its tool's name, to say what is wrong with it.
+    """
+    readable = [call for call in made if isinstance(call["arguments"], Mapping)]
+    if expected.anything:
+        return [] if readable else [CallFault("missing call", "")]
+    if not expected.calls:
+        counted = made if expected.dialect == "json-schema" else readable  # for BFCL, what cannot be read is no call
+        return [_extra(call) for call in counted]
+    found = [[judge(one, call) for call in made] for one in expected.calls]
+    pairs = _most_pairs([[not wrong for wrong in row] for row in found])
+    left = [index for index in range(len(expected.calls)) if index not in pairs]
+    over = [index for index in range(len(made)) if index not in pairs.values()]
+    return _told_apart(expected.calls, made, found, left, over, known)
+
+
+def _told_apart(
+    expected: Sequence[ExpectedCall],
+    made: Sequence[Made],
+    found: Sequence[Sequence[Sequence[CallFault]]],
+    left: list[int],
+    over: list[int],
+    known: frozenset[str],
+) -> list[CallFault]:
+    """The faults of calls that are not right: of the same tool first, then of another, then what has no counterpart."""
+    told: list[CallFault] = []
+    for index in list(left):
+        same = [at for at in over if made[at]["name"] == expected[index].name]
+        if same:
+            nearest = min(same, key=lambda at: len(found[index][at]))
+            told += found[index][nearest]
+            left.remove(index)
+            over.remove(nearest)
+    for index, at in zip(list(left), list(over), strict=False):
+        told.append(_wrong_tool(expected[index], made[at], known))
+        left.remove(index)
+        over.remove(at)
+    told += [CallFault("missing call", expected[index].name) for index in left]
+    return told + [_extra(made[at]) for at in over]
+
+
+def _wrong_tool(expected: ExpectedCall, call: Made, known: frozenset[str]) -> CallFault:
+    if not isinstance(call["arguments"], Mapping):
+        return CallFault("unreadable call", call["name"], expected=expected.name, found=call["arguments"])
+    reason: Reason = "unknown tool" if known and call["name"] not in known else "wrong tool"
+    return CallFault(reason, call["name"], expected=expected.name)
+
+
+def _extra(call: Made) -> CallFault:
+    if isinstance(call["arguments"], Mapping):
+        return CallFault("extra call", call["name"])
+    return CallFault("unreadable call", call["name"], found=call["arguments"])
+
+
+def _most_pairs(fits: Sequence[Sequence[bool]]) -> dict[int, int]:
+    """As many pairs (row, column) that fit as can be made, each row and each column once."""
+    row_of: dict[int, int] = {}
+
+    def place(row: int, tried: set[int]) -> bool:
+        for column, fit in enumerate(fits[row]):
+            if fit and column not in tried:
+                tried.add(column)
+                if column not in row_of or place(row_of[column], tried):
+                    row_of[column] = row
+                    return True
+        return False
+
+    for row in range(len(fits)):
+        place(row, set())
+    return {row: column for column, row in row_of.items()}

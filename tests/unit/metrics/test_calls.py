@@ -1,0 +1,149 @@
+"""The calls of an answer held against those that its case expects: what is right, and why what is not is not."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from pytest_llmbench.cases import Case
+from pytest_llmbench.metrics.calls import call_accuracy, call_faults, call_reasons
+from pytest_llmbench.metrics.text import Spelling
+from pytest_llmbench.records import Completion
+from pytest_llmbench.tools import as_openai, expected_calls
+
+REFUND = as_openai(
+    {
+        "name": "refund",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "order": {"type": "string"},
+                "amount": {"type": "number"},
+                "reason": {"enum": ["broken", "late"]},
+                "notify": {"type": "boolean", "default": True},
+                "items": {"type": "array", "items": {"type": "integer"}},
+                "to": {"type": "object", "properties": {"city": {"type": "string"}}},
+            },
+            "required": ["order"],
+        },
+    }
+)
+TOOLS = (REFUND, as_openai({"name": "track", "parameters": {"type": "object", "properties": {"order": {}}}}))
+LOOSE = Spelling()
+
+
+def case(calls: Any) -> Case:
+    messages = ({"role": "user", "content": "money back"},)
+    return Case("shop", "a", "money back", messages, tools=TOOLS, calls=expected_calls(calls, TOOLS))
+
+
+def answered(*calls: tuple[str, Any], text: str = "", left_out: str | None = None) -> Completion:
+    made = tuple({"name": name, "arguments": arguments} for name, arguments in calls)
+    return Completion("shop/a", 0, "base", text, "stop", tool_calls=made, tools_left_out=left_out)
+
+
+def told(calls: Any, *made: tuple[str, Any]) -> list[str]:
+    return [str(fault) for fault in call_faults(case(calls), answered(*made), LOOSE)]
+
+
+ONE = [{"name": "refund", "arguments": {"order": "A-17", "amount": [12.5, 13], "reason": ["late", None]}}]
+RIGHT = {"order": "A-17", "amount": 12.5}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (RIGHT, None),
+        ({**RIGHT, "amount": 13.0}, None),
+        ({**RIGHT, "order": "a-17"}, None),
+        ({**RIGHT, "reason": "late"}, None),
+        ({**RIGHT, "reason": None}, None),
+        ({**RIGHT, "notify": True}, None),
+        ({**RIGHT, "notify": False}, "unexpected argument refund.notify: False"),
+        ({**RIGHT, "colour": "red"}, "unexpected argument refund.colour: 'red'"),
+        ({"amount": 13}, "missing argument refund.order, expected 'A-17'"),
+        ({**RIGHT, "order": "A-18"}, "wrong value refund.order: 'A-18', expected 'A-17'"),
+        ({**RIGHT, "order": 17}, "wrong type refund.order: 17, expected 'A-17'"),
+        ({**RIGHT, "amount": "12.5"}, "wrong type refund.amount: '12.5', expected 12.5 or 13"),
+        ({**RIGHT, "amount": True}, "wrong type refund.amount: True, expected 12.5 or 13"),
+        ({**RIGHT, "reason": "Late"}, "wrong value refund.reason: 'Late', expected 'late'"),
+        ('{"order": ', "unreadable call refund: '{\"order\": '"),
+    ],
+)
+def test_one_call_is_judged_argument_by_argument(arguments: Any, fault: str | None) -> None:
+    assert told(ONE, ("refund", arguments)) == ([fault] if fault else [])
+
+
+@pytest.mark.parametrize(
+    ("given", "made", "right"),
+    [
+        ({"items": [[1, 2]]}, {"items": [1, 2]}, True),
+        ({"items": [[1, 2]]}, {"items": [2, 1]}, False),
+        ({"items": [[1, 2], []]}, {"items": []}, True),
+        ({"items": [[1, 2]]}, {"items": ["1", "2"]}, False),
+        ({"to": {"city": "Lyon"}}, {"to": {"city": "LYON"}}, True),
+        ({"to": {"city": "Lyon"}}, {"to": {"city": "Lyon", "zip": 1}}, False),
+        ({"notify": [True]}, {}, True),  # it is the default
+        ({"notify": [False]}, {}, False),
+        ({"notify": [True]}, {"notify": 1}, False),
+    ],
+)
+def test_lists_objects_and_defaults(given: dict[str, Any], made: dict[str, Any], right: bool) -> None:  # noqa: FBT001
+    expected = [{"name": "refund", "arguments": {"order": "1", **given}}]
+    assert (told(expected, ("refund", {"order": "1", **made})) == []) is right
+
+
+def test_a_call_of_a_tool_without_a_schema_is_typed_by_what_is_allowed() -> None:
+    expected = [{"name": "track", "arguments": {"order": [1, 2]}}]
+    assert told(expected, ("track", {"order": "1"})) == ["wrong type track.order: '1', expected 1 or 2"]
+    assert told(expected, ("track", {"order": 2.0})) == []
+
+
+@pytest.mark.parametrize(
+    ("expected", "made", "faults"),
+    [
+        ([], [], []),
+        ([], [("refund", {"order": "1"})], ["extra call refund"]),
+        ([], [("refund", '{"ord')], ["unreadable call refund: '{\"ord'"]),
+        ("any", [("track", {})], []),
+        ("any", [], ["missing call"]),
+        ("any", [("track", "{")], ["missing call"]),
+        (ONE, [], ["missing call refund"]),
+        (ONE, [("track", {})], ["wrong tool track, expected 'refund'"]),
+        (ONE, [("invented", {})], ["unknown tool invented, expected 'refund'"]),
+        (ONE, [("refund", RIGHT), ("refund", RIGHT)], ["extra call refund"]),
+        (ONE, [("track", {}), ("refund", RIGHT)], ["extra call track"]),
+    ],
+)
+def test_the_calls_of_an_answer_are_judged_together(expected: Any, made: list[Any], faults: list[str]) -> None:
+    assert told(expected, *made) == faults
+
+
+def test_parallel_calls_may_come_in_any_order_and_none_takes_anothers_place() -> None:
+    expected = [
+        {"name": "track", "arguments": {"order": ["1", "2"]}},
+        {"name": "track", "arguments": {"order": "1"}},
+        {"name": "refund", "arguments": {"order": "3"}},
+    ]
+    made = [("track", {"order": "1"}), ("track", {"order": "2"}), ("refund", {"order": "3"})]
+    assert all(told(expected, *order) == [] for order in itertools.permutations(made))
+    assert told(expected, made[0], made[2], made[2]) == ["wrong tool refund, expected 'track'"]
+
+
+def test_an_answer_whose_tools_were_left_out_is_unscored_with_that_reason() -> None:
+    lost = answered(left_out="the template writes no tools")
+    assert call_accuracy(LOOSE)(case([]), lost) is None
+    (reason,) = call_reasons(LOOSE)(case([]), lost)
+    assert reason == {"reason": "tools left out", "found": "the template writes no tools"}
+
+
+def test_calls_are_read_from_the_text_where_nobody_has_read_them() -> None:
+    text = '<tool_call>{"name": "refund", "arguments": {"order": "A-17", "amount": 13}}</tool_call>'
+    assert call_accuracy(LOOSE)(case(ONE), Completion("shop/a", 0, "base", text, "stop")) is True
+
+
+def test_a_case_that_expects_nothing_in_particular_is_unscored() -> None:
+    assert call_accuracy(LOOSE)(case(None), answered(("refund", {}))) is None
+    assert call_reasons(LOOSE)(case(None), answered(("refund", {}))) == []

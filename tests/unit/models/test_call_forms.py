@@ -1,0 +1,127 @@
+"""Tool calls are read in every form that models write, and prose is none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_llmbench.models.call_forms import read_calls
+from pytest_llmbench.tools import as_openai
+
+TOOLS = [
+    as_openai(
+        {
+            "name": "get_weather",
+            "parameters": {
+                "type": "object",
+                "properties": {
+                    "city": {"type": "string"},
+                    "days": {"type": "integer"},
+                    "units": {"type": "array"},
+                    "sun": {"type": "boolean"},
+                },
+            },
+        }
+    ),
+    as_openai({"name": "refund"}),
+]
+PARIS = {"name": "get_weather", "arguments": {"city": "Paris"}}
+BACK = {"name": "refund", "arguments": {}}
+JSON = '{"name": "get_weather", "arguments": {"city": "Paris"}}'
+QWEN_CODER = (
+    "<tool_call>\n<function=get_weather>\n<parameter=city>\nParis\n</parameter>\n<parameter=days>\n3\n"
+    "</parameter>\n</function>\n</tool_call>"
+)
+GLM = (
+    "<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>12</arg_value>\n<arg_key>units</arg_key>\n"
+    '<arg_value>["C"]</arg_value>\n<arg_key>sun</arg_key><arg_value>True</arg_value></tool_call>'
+)
+DEEPSEEK = (
+    "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>get_weather\n```json\n"
+    '{"city": "Paris"}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>'
+)
+LLAMA = '{"name": "get_weather", "parameters": {"city": "Paris"}}'
+
+
+@pytest.mark.parametrize(
+    ("text", "calls"),
+    [
+        (f"<tool_call>\n{JSON}\n</tool_call>", [PARIS]),
+        (f'I look.\n<tool_call>{JSON}</tool_call>\n<tool_call>{{"name": "refund", "arguments": {{}}}}', [PARIS, BACK]),
+        (
+            QWEN_CODER,
+            [{"name": "get_weather", "arguments": {"city": "Paris", "days": 3}}],
+        ),
+        (
+            GLM,
+            [{"name": "get_weather", "arguments": {"city": "12", "units": ["C"], "sun": True}}],
+        ),
+        (LLAMA, [PARIS]),
+        (f'<|python_tag|>{LLAMA}; {{"name": "refund", "parameters": {{}}}}<|eom_id|>', [PARIS, BACK]),
+        ('<|python_tag|>get_weather(city="Paris")', [PARIS]),
+        (f"[TOOL_CALLS] [{JSON}]", [PARIS]),
+        ('[TOOL_CALLS]get_weather[ARGS]{"city": "Paris"}[TOOL_CALLS]refund[CALL_ID]a1[ARGS]{}', [PARIS, BACK]),
+        ('[TOOL_CALLS]get_weather{"city": "Paris"}', [PARIS]),
+        (f"[{JSON}]", [PARIS]),
+        (f"```json\n{JSON}\n```", [PARIS]),
+        (f"{JSON}\n{JSON}", [PARIS, PARIS]),
+        (f"Sure, I call {JSON} now.", [PARIS]),
+        ('<function=get_weather>{"city": "Paris"}</function>', [PARIS]),
+        (
+            '{"type": "function", "function": {"name": "get_weather", "arguments": "{\\"city\\": \\"Paris\\"}"}}',
+            [PARIS],
+        ),
+        (
+            DEEPSEEK,
+            [PARIS],
+        ),
+        ('<｜tool▁call▁begin｜>get_weather<｜tool▁sep｜>{"city": "Paris"}<｜tool▁call▁end｜>', [PARIS]),
+        ('[get_weather(city="Paris"), refund()]', [PARIS, BACK]),
+        ('<|tool_call_start|>[get_weather(city="Paris")]<|tool_call_end|>', [PARIS]),
+        (f"<|tool_call|>[{JSON}]<|end_of_text|>", [PARIS]),
+        ('<|START_ACTION|>[{"tool_name": "get_weather", "parameters": {"city": "Paris"}}]<|END_ACTION|>', [PARIS]),
+        ('commentary to=functions.get_weather <|constrain|>json<|message|>{"city": "Paris"}<|call|>', [PARIS]),
+        ('functions.get_weather {"city": "Paris"}', [PARIS]),
+        ('{"name": "invented", "arguments": {}}', [{"name": "invented", "arguments": {}}]),
+    ],
+)
+def test_calls_are_read_in_every_form(text: str, calls: list[dict[str, Any]]) -> None:
+    assert list(read_calls(text, TOOLS)) == calls
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "I will send you a refund.",
+        "The weather is [1, 2] {3}.",
+        '{"answer": 4}',
+        '{"name": "Bob", "age": 3}',
+        "print(1)",
+        "refund(the money)",
+        "get_weather is a tool",
+        "```json\n[1, 2]\n```",
+        "{" * 3000,
+    ],
+)
+def test_what_only_looks_like_one_is_no_call(text: str) -> None:
+    assert read_calls(text, TOOLS) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ('<tool_call>{"name": "get_weather", "arguments": {"city": "Pa', "get_weather"),
+        ('{"name": "get_weather", "arguments": {"city": "Pa', "get_weather"),
+        ("<tool_call>{'name': 'get_weather'}</tool_call>", ""),
+        ('[TOOL_CALLS]get_weather[ARGS]{"city": ', "get_weather"),
+        ('<tool_call>{"name": "get_weather", "arguments": [1]}</tool_call>', "get_weather"),
+        ("<function=get_weather>city: Paris</function>", "get_weather"),
+    ],
+)
+def test_a_call_that_cannot_be_read_is_kept_with_its_text(text: str, name: str) -> None:
+    (call,) = read_calls(text, TOOLS)
+    assert call["name"] == name
+    assert isinstance(call["arguments"], str)
+    assert call["arguments"]
