@@ -191,6 +191,7 @@ def case_result(answers: Answers) -> CaseResult:
         keywords=case.keywords,
         tool=case.tool,
         reference=case.reference,
+        group=case.group,
         completions={name: dataclasses.replace(done, embedding=None) for name, done in answers.completions.items()},
         scores=answers.scores,
         messages_sha256=hashlib.sha256(json.dumps([dict(one) for one in case.messages]).encode()).hexdigest(),

@@ -72,6 +72,7 @@ class CaseResult:
     """One case of one epoch: what was asked, what each variant answered, and how each answer scored.
 
     `prompt` is the user's last message; `messages_sha256` is of all of them, the system prompt included.
+    Cases of one `group` depend on each other.
     """
 
     category: str
@@ -86,6 +87,7 @@ class CaseResult:
     outcome: str = "passed"
     timestamp: str = ""
     messages_sha256: str = ""
+    group: str | None = None
 
     @property
     def case(self) -> str:

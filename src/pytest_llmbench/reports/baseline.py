@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Required, TypedDict
 
 from pytest_llmbench import atomic
 from pytest_llmbench.records import SCHEMA_VERSION
@@ -18,6 +18,7 @@ from pytest_llmbench.reports.tables import columns, one_line
 from pytest_llmbench.reports.wording import words
 
 _SCORE_DIGITS = 6
+_CUT = {"error", "timeout", "length"}
 _HASH_CHARS = 16
 _FROM_METADATA = ("timestamp", "base_model", "device", "seed", "epochs", "variants", "vocabulary", "git", "python")
 _FROM_BACKEND = ("backend", "base_weights_sha256", "quantization", "dtype", "models")
@@ -27,17 +28,21 @@ _NO_MATTER = {"batch_size", "threads", "cache", "seed", "epochs"}
 """Generation settings that do not change an answer, or are recorded beside them."""
 
 
-class ComparableRow(TypedDict):
+class ComparableRow(TypedDict, total=False):
     """One case of one epoch. `scores` are metric -> variant -> score.
 
     `prompt_sha` is the start of a SHA-256 over what is asked and expected: messages, keywords, tool and reference.
+    Cases of one `group` depend on each other. `lost` are the variants whose answer failed, timed out or ended before it
+    was one; older baselines do not tell.
     """
 
-    case: str
-    category: str
-    epoch: int
-    prompt_sha: str
-    scores: Mapping[str, Mapping[str, float | None]]
+    case: Required[str]
+    category: Required[str]
+    epoch: Required[int]
+    prompt_sha: Required[str]
+    scores: Required[Mapping[str, Mapping[str, float | None]]]
+    group: str | None
+    lost: Sequence[str]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -143,15 +148,23 @@ def _metadata(run: Mapping[str, Any]) -> dict[str, Any]:
 
 def _row(row: Mapping[str, Any]) -> ComparableRow:
     asked = json.dumps([row.get(key) or "" for key in _ASKED])
-    return {
+    lost = [name for name, answer in (row.get("completions") or {}).items() if _is_lost(answer)]
+    reduced: ComparableRow = {
         "case": row["case"],
         "category": row["category"],
         "epoch": row["epoch"],
+        "group": row.get("group"),
         "prompt_sha": hashlib.sha256(asked.encode()).hexdigest()[:_HASH_CHARS],
         "scores": {
             metric: {variant: _rounded(score) for variant, score in of.items()} for metric, of in row["scores"].items()
         },
     }
+    return {**reduced, "lost": lost} if lost else reduced
+
+
+def _is_lost(answer: Mapping[str, Any]) -> bool:
+    """Whether there may be no answer to judge: it failed, was cut off, or never left its thinking."""
+    return answer["finish"] in _CUT or bool(answer.get("reasoning") and not answer["text"])
 
 
 def _rounded(score: float | None) -> float | None:

@@ -77,6 +77,7 @@ def _row(result: CaseResult, variants: Sequence[str], answer_chars: int) -> dict
         "epoch": result.epoch,
         "tool": _plain(result.tool),
         "reference": _plain(result.reference),
+        "group": _plain(result.group),
         "messages_sha256": result.messages_sha256,
         "outcome": result.outcome,
         "scores": scores,
