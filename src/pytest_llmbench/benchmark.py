@@ -194,9 +194,14 @@ def case_result(answers: Answers) -> CaseResult:
         group=case.group,
         completions={name: dataclasses.replace(done, embedding=None) for name, done in answers.completions.items()},
         scores=answers.scores,
-        messages_sha256=hashlib.sha256(json.dumps([dict(one) for one in case.messages]).encode()).hexdigest(),
+        messages_sha256=messages_sha256(case),
         timestamp=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
+
+
+def messages_sha256(case: Case) -> str:
+    """Of every message that is sent, the system prompt included."""
+    return hashlib.sha256(json.dumps([dict(one) for one in case.messages]).encode()).hexdigest()
 
 
 def open_backend(

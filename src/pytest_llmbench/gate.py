@@ -160,6 +160,13 @@ class _Question:
         changes, cases = self.scores.changes()
         return Hypothesis(self.of.sign * changes, cases, self.of.margin, self.weight)
 
+    def is_in_doubt(self, asked: Hypothesis, verdict: Verdict, kind: Kind) -> bool:
+        """Whether it is a category that may be lost."""
+        if self.category is None:
+            return False
+        before, after = self.scores.means()
+        return in_doubt(self.of.sign * change(before, after), asked, verdict, kind)
+
     def moved(self) -> list[dict[str, Any]]:
         """The cases that lost most, worst first."""
         before, after = self.scores.means()
@@ -172,24 +179,34 @@ class _Question:
         ]
 
 
+def namesakes(before: Sequence[str], after: Sequence[str]) -> list[_Pair]:
+    """Which variant of a run is held against which of the baseline; bases only where a side has no fine-tune."""
+    earlier, later = ([name for name in side if name != BASE] for side in (before, after))
+    if not later or not earlier:
+        return [(BASE, BASE)] if BASE in before and BASE in after else []
+    if len(earlier) == 1:
+        return [(earlier[0], name) for name in later]
+    return [(name, name) for name in later if name in earlier]
+
+
 def _namesakes(baseline: Comparable, run: Comparable) -> tuple[list[_Pair], list[dict[str, Any]]]:
     """Which variant of the run is held against which of the baseline, and notes on those that have no counterpart."""
+    pairs = namesakes(baseline.metadata["variants"], run.metadata["variants"])
     earlier, later = ([name for name in side.metadata["variants"] if name != BASE] for side in (baseline, run))
     if not later or not earlier:
-        both = BASE in baseline.metadata["variants"] and BASE in run.metadata["variants"]
         notes = []
         if later or earlier:
             notes = [noted("changed_model", f"noted_no_fine_tune_in_{'run' if earlier else 'baseline'}")]
-        return [(BASE, BASE)] if both else [], notes
+        return pairs, notes
     if len(earlier) == 1:
-        return [(earlier[0], name) for name in later], []
+        return pairs, []
     notes = [
         noted(kind, f"noted_variant_{kind}", variant=name)
         for kind, names, others in (("missing_in_baseline", later, earlier), ("missing_in_run", earlier, later))
         for name in names
         if name not in others
     ]
-    return [(name, name) for name in later if name in earlier], notes
+    return pairs, notes
 
 
 def _whole(
@@ -249,7 +266,7 @@ def _gate(
     hypotheses = [question.hypothesis() for question in questions]
     judged = judge(hypotheses, kind, alpha)
     verdicts = [
-        {**_described(question, verdict), "in_doubt": question.category is not None and in_doubt(asked, verdict, kind)}
+        {**_described(question, verdict), "in_doubt": question.is_in_doubt(asked, verdict, kind)}
         for question, asked, verdict in zip(questions, hypotheses, judged, strict=True)
     ]
     verdicts.sort(key=lambda verdict: verdict["category"] is not None)

@@ -24,6 +24,7 @@ _COMMIT_CHARS = 8
 _JUNIT_WIDTH = 120
 _TREND_RUNS = 30
 _REPORTER = "terminalreporter"
+_THIS_RUN = "this run"
 
 
 class Gathering:
@@ -101,7 +102,7 @@ class Gathering:
         whole = ended_by_itself and len(self._results) >= max(one["planned"] for one in asked)
         run = self._run(asked)
         if whole:
-            run = dataclasses.replace(run, gate=self._gate(run))
+            run = dataclasses.replace(run, gate=self._gate(run, folder))
         else:
             self._summary.append(_cut_short(folder))
         output = self._session.settings.output
@@ -135,7 +136,7 @@ class Gathering:
         }
         return Run(about, tuple(first["variants"]), tuple(self._in_order_of_suites()))
 
-    def _gate(self, run: Run) -> Mapping[str, Any] | None:
+    def _gate(self, run: Run, folder: Path) -> Mapping[str, Any] | None:
         settings = self._session.settings
         if settings.gate.kind == "off" and settings.gate.baseline is None:
             return None
@@ -143,7 +144,8 @@ class Gathering:
         from pytest_llmbench.reports import build_document
 
         document = build_document(run, answer_chars=settings.output.answer_chars)
-        return gate_of(document, "this run", settings.gate, self._session.baseline)
+        gate = gate_of(document, _THIS_RUN, settings.gate, self._session.baseline)
+        return self._session.confirmed(gate, set(self._results), _THIS_RUN, folder)
 
     def _tell_of_gate(self, session: pytest.Session, document: Mapping[str, Any]) -> None:
         from pytest_llmbench.gate_item import github_lines, report_gate, write_github_summary

@@ -28,7 +28,7 @@ from pytest_llmbench.fixtures import (
     short_training,
 )
 from pytest_llmbench.gathering import RESULT, TOKEN, WORKER_OUTPUT, Gathering
-from pytest_llmbench.session import SESSION, BenchmarkSession
+from pytest_llmbench.session import SESSION, BenchmarkSession, ending
 
 if TYPE_CHECKING:
     from pytest_llmbench.cases import Case
@@ -102,6 +102,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     session.config.stash[AUTOTUNE].plan(session.items)
     if ours.cases_were_read:
         ours.plan(item.callspec.params.get("case") for item in session.items if hasattr(item, "callspec"))
+        with ending(session):
+            ours.check_gate()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -28,9 +28,11 @@ def check(
     Looks at Python, PyTorch and GPUs, packages, folders, adapters and the base. Nothing is loaded, converted or
     downloaded. Exit code 3 when something fails.
     """
+    from pytest_llmbench.gate_check import refuse_unjudgeable
     from pytest_llmbench.models.setup import check_setup
 
     settings = chosen_settings(config, base=base, adapter=adapter, quantization=quantization, device=device)
+    refuse_unjudgeable(settings)
     found = check_setup(settings)
     if as_json:
         findings.tell_json(found)

@@ -31,7 +31,10 @@ def config(
 
     Printed as a settings file. Exit code 2 when a key or value is wrong.
     """
+    from pytest_llmbench.gate_check import refuse_unjudgeable
+
     settings = chosen_settings(config, base=base, adapter=adapter, quantization=quantization, device=device)
+    refuse_unjudgeable(settings)
     applying = settings.model_dump(mode="json")
     if as_json:
         typer.echo(json.dumps(applying, ensure_ascii=False, indent=2))

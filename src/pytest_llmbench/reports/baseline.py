@@ -24,6 +24,8 @@ _FROM_METADATA = ("timestamp", "base_model", "device", "seed", "epochs", "varian
 _FROM_BACKEND = ("backend", "base_weights_sha256", "quantization", "dtype", "models")
 _HARDWARE = ("platform", "cpu", "memory_bytes", "gpus")
 _ASKED = ("prompt", "messages_sha256", "keywords_expected", "tool", "reference")
+_ASKED_WITH = ("model", "generation", "server", "metrics")
+"""Sections of the settings with which the same model can be asked again."""
 _NO_MATTER = {"batch_size", "threads", "cache", "seed", "epochs"}
 """Generation settings that do not change an answer, or are recorded beside them."""
 
@@ -51,7 +53,8 @@ class Comparable:
 
     `metadata` has the same keys for both: name, timestamp, base_model, device, seed, epochs, variants, vocabulary, git,
     python, backend, base_weights_sha256, quantization, dtype, models (a server's), adapters (variant -> path and
-    weights_sha256), generation, spelling, metrics, versions, hardware; null or empty where the run did not say. Scores
+    weights_sha256), generation, spelling, metrics, asked (settings to ask the
+    same model again), versions, hardware; null or empty where the run did not say. Scores
     are rounded alike, so that a run and its own baseline are equal. `path` is where it was read, None if nowhere.
     `cached` are, by variant, a server's answers that the run took from the cache; a baseline does not tell.
     """
@@ -141,25 +144,31 @@ def _metadata(run: Mapping[str, Any]) -> dict[str, Any]:
         "generation": {key: value for key, value in generation.items() if key not in _NO_MATTER},
         "spelling": {key: scoring[key] for key in ("case_sensitive", "accent_sensitive") if key in scoring},
         "metrics": run.get("metrics") or {},
+        "asked": {key: settings[key] for key in _ASKED_WITH if key in settings},
         "versions": run.get("versions") or {},
         "hardware": {key: run[key] for key in _HARDWARE if key in run},
     }
 
 
 def _row(row: Mapping[str, Any]) -> ComparableRow:
-    asked = json.dumps([row.get(key) or "" for key in _ASKED])
     lost = [name for name, answer in (row.get("completions") or {}).items() if _is_lost(answer)]
     reduced: ComparableRow = {
         "case": row["case"],
         "category": row["category"],
         "epoch": row["epoch"],
         "group": row.get("group"),
-        "prompt_sha": hashlib.sha256(asked.encode()).hexdigest()[:_HASH_CHARS],
+        "prompt_sha": prompt_sha(row),
         "scores": {
             metric: {variant: _rounded(score) for variant, score in of.items()} for metric, of in row["scores"].items()
         },
     }
     return {**reduced, "lost": lost} if lost else reduced
+
+
+def prompt_sha(row: Mapping[str, Any]) -> str:
+    """The start of a SHA-256 over what a result's row says was asked and expected."""
+    asked = json.dumps([row.get(key) or "" for key in _ASKED])
+    return hashlib.sha256(asked.encode()).hexdigest()[:_HASH_CHARS]
 
 
 def _is_lost(answer: Mapping[str, Any]) -> bool:

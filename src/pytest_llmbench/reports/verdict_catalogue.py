@@ -88,7 +88,20 @@ ENGLISH = {
         " count as {worst}, the worst score, on the side that lost them: {cases}"
     ),
     "noted_no_baseline": "there is no baseline '{name}' yet: nothing was compared",
+    "noted_confirmed": (
+        "{metric} of {variant} went from {before} to {after}; both sides were asked again with fresh seeds, fell again,"
+        " and these verdicts are of those answers"
+    ),
+    "noted_unconfirmed": (
+        "{metric} of {variant} went from {before} to {after}; both sides were asked again with fresh seeds, which did"
+        " not confirm it, and these verdicts are of those answers"
+    ),
+    "noted_confirmation_failed": "it could not be confirmed with fresh answers, so the first ones decide: {error}",
     # titles of notes
+    "note_lost": "Lost answers",
+    "note_confirmed": "Confirmed",
+    "note_unconfirmed": "Not confirmed",
+    "note_confirmation_failed": "Confirmation failed",
     "note_missing_in_run": "Cases missing in this run",
     "note_missing_in_baseline": "Cases that the baseline lacks",
     "note_changed_prompt": "Changed prompts",
@@ -206,10 +219,13 @@ FRENCH = {
     # what a note says
     "noted_more": "{cases} et {count} de plus",
     "noted_missing_in_run": "{count} cas de la référence absents de cette exécution, et non comparés : {cases}",
+    "noted_missing_in_run_one": "1 cas de la référence absent de cette exécution, et non comparé : {cases}",
     "noted_missing_in_baseline": "{count} cas de cette exécution absents de la référence, et non comparés : {cases}",
+    "noted_missing_in_baseline_one": "1 cas de cette exécution absent de la référence, et non comparé : {cases}",
     "noted_variant_missing_in_run": "{variant} manque dans cette exécution et n'a pas été comparé",
     "noted_variant_missing_in_baseline": "{variant} manque dans la référence et n'a pas été comparé",
     "noted_changed_prompt": "{count} cas dont la demande ou l'attente a changé depuis, comparés malgré tout : {cases}",
+    "noted_changed_prompt_one": "1 cas dont la demande ou l'attente a changé depuis, comparé malgré tout : {cases}",
     "noted_changed_vocabulary": "le vocabulaire n'est pas celui de la référence : {changes}",
     "noted_changed_settings": "les réglages ne sont pas ceux de la référence : {changes}",
     "noted_changed_model": "le modèle n'est pas celui de la référence : {changes}",
@@ -226,7 +242,22 @@ FRENCH = {
         " après ; elles comptent {worst}, le pire score, du côté qui les a perdues : {cases}"
     ),
     "noted_no_baseline": "il n'y a pas encore de référence « {name} » : rien n'a été comparé",
+    "noted_confirmed": (
+        "{metric} de {variant} : de {before} à {after} ; les deux côtés ont répondu de nouveau, avec de nouvelles"
+        " graines, la baisse s'est répétée, et ces verdicts portent sur ces réponses"
+    ),
+    "noted_unconfirmed": (
+        "{metric} de {variant} : de {before} à {after} ; les deux côtés ont répondu de nouveau, avec de nouvelles"
+        " graines, ce qui ne l'a pas confirmé, et ces verdicts portent sur ces réponses"
+    ),
+    "noted_confirmation_failed": (
+        "la confirmation par de nouvelles réponses a échoué, les premières décident donc : {error}"
+    ),
     # titles of notes
+    "note_lost": "Réponses perdues",
+    "note_confirmed": "Confirmé",
+    "note_unconfirmed": "Non confirmé",
+    "note_confirmation_failed": "Confirmation impossible",
     "note_missing_in_run": "Cas absents de cette exécution",
     "note_missing_in_baseline": "Cas absents de la référence",
     "note_changed_prompt": "Demandes modifiées",
