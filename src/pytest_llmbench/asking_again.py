@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.benchmark import Benchmark, case_result, messages_sha256, metadata, open_backend
+from pytest_llmbench.benchmark import Benchmark, case_result, messages_sha256, metadata
 from pytest_llmbench.cases import Case, Vocabulary
 from pytest_llmbench.errors import AdapterError, UsageError
 from pytest_llmbench.records import Run
@@ -45,7 +45,7 @@ def is_greedy(generation: GenerationSettings) -> bool:
     return not generation.do_sample or generation.temperature == 0
 
 
-def ask_again(settings: Settings, questions: Questions, opened: Opener = open_backend) -> Run:
+def ask_again(settings: Settings, questions: Questions, opened: Opener) -> Run:
     """The answers of the settings' model to the questions, sampled with a seed of their own and not from the cache.
 
     Raises:
@@ -125,7 +125,7 @@ def _sha(case: Case) -> str:
     return prompt_sha({**asked, "keywords_expected": list(case.keywords), "reference": case.reference})
 
 
-def same_weights(about: Mapping[str, Any], name: str, opened: Opener = open_backend) -> Opener:
+def same_weights(about: Mapping[str, Any], name: str, opened: Opener) -> Opener:
     """Opens like `opened`, and refuses a base whose weights are not those of the run or baseline `name`."""
 
     def checked(settings: Settings) -> Backend:
@@ -134,8 +134,8 @@ def same_weights(about: Mapping[str, Any], name: str, opened: Opener = open_back
         if before is not None and before != now:
             backend.close()
             raise UsageError(
-                f"{settings.model.base} has other weights than when {name} was measured; set model.revision, or measure "
-                "the base anew with `pytest -m benchmark`"
+                f"{settings.model.base} has other weights than when {name} was measured; set model.revision, or "
+                "measure the base anew with `pytest -m benchmark`"
             )
         return backend
 
@@ -164,5 +164,5 @@ def _found_again(variant: str, about: Mapping[str, Any], name: str, settings: Se
             return str(place)
     seen = f"{there[0]} has other weights or another configuration by now" if there else f"{recorded} is not there"
     raise AdapterError(
-        f"{variant} of {name} cannot be asked again, as {seen}; keep the adapter as it was measured in a folder of its own"
+        f"{variant} of {name} cannot be asked again, as {seen}; keep what was measured in a folder of its own"
     )

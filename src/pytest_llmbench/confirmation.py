@@ -23,10 +23,14 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sides:
-    """Who is asked again: the session's model, opened as the session did, and the baseline's where there is one."""
+    """Who is asked again: the session's model, opened as the session did, and the baseline's where there is one.
+
+    `loaded` opens what settings name, whatever plugins answer in the session.
+    """
 
     settings: Settings
     opened: Opener
+    loaded: Opener
     baseline: Comparable | None
 
 
@@ -62,7 +66,7 @@ def _asked_again(sides: Sides, questions: Questions) -> tuple[dict[str, Any], Co
     known = {row["case"] for row in before.rows}
     shared = dataclasses.replace(questions, cases=[case for case in questions.cases if case.name in known])
     settings = settings_as_asked(before.metadata, before.name, sides.settings)
-    document = _document(settings, shared, "baseline-again", same_weights(before.metadata, before.name))
+    document = _document(settings, shared, "baseline-again", same_weights(before.metadata, before.name, sides.loaded))
     about = {**comparable(document, before.name).metadata, "git": before.metadata.get("git")}
     return run, dataclasses.replace(comparable(document, before.name), metadata=about, path=before.path)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_llmbench import options
-from pytest_llmbench.errors import LLMBenchError, NotReadyError
+from pytest_llmbench.errors import LLMBenchError, NotReadyError, UsageError
 from pytest_llmbench.records import CaseResult, Run
 from pytest_llmbench.session import SESSION
 
@@ -107,7 +107,8 @@ class Gathering:
             self._summary.append(_cut_short(folder))
         output = self._session.settings.output
         earlier = trend(output.report_dir, _TREND_RUNS) if output.html or output.png else []
-        reports = write_reports(run, output, run_dir=folder, earlier=earlier)
+        monitored = self._monitored(run, earlier) if output.png else None
+        reports = write_reports(run, output, run_dir=folder, earlier=earlier, monitored=monitored)
         paths = dict(reports.paths)
         if whole:
             paths["run"] = self._numbered(run, folder) / "run.json"
@@ -146,6 +147,26 @@ class Gathering:
         document = build_document(run, answer_chars=settings.output.answer_chars)
         gate = gate_of(document, _THIS_RUN, settings.gate, self._session.baseline)
         return self._session.confirmed(gate, set(self._results), _THIS_RUN, folder)
+
+    def _monitored(self, run: Run, earlier: list[dict[str, Any]]) -> Mapping[str, Any] | None:
+        """The drift of the trend's runs, and of this one, from the baseline; None where it cannot be told."""
+        baseline, settings = self._session.baseline, self._session.settings
+        if baseline is None or not earlier:
+            return None
+        from pytest_llmbench.history import comparable_since
+        from pytest_llmbench.monitoring import monitor
+        from pytest_llmbench.reports import build_document
+        from pytest_llmbench.reports.baseline import comparable
+        from pytest_llmbench.reports.writing import THIS_RUN
+
+        names = [point["name"] for point in earlier]
+        runs = comparable_since(baseline, settings.output.report_dir, names)
+        this = comparable(build_document(run, answer_chars=settings.output.answer_chars), THIS_RUN)
+        gate = settings.gate
+        try:
+            return monitor(baseline, [*runs, this], metrics=gate.metrics, margin=gate.margin, alpha=gate.alpha)
+        except UsageError:
+            return None  # the trend is drawn without: what hinders the comparison is said by the gate
 
     def _tell_of_gate(self, session: pytest.Session, document: Mapping[str, Any]) -> None:
         from pytest_llmbench.gate_item import github_lines, report_gate, write_github_summary

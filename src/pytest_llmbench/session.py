@@ -197,6 +197,7 @@ class BenchmarkSession:
         if not (gate["failed"] and self.settings.gate.confirm):
             return gate
         from pytest_llmbench.asking_again import Questions
+        from pytest_llmbench.benchmark import open_backend
         from pytest_llmbench.confirmation import Sides, confirmed, needs_confirmation
 
         if not needs_confirmation(gate, self.settings):
@@ -204,7 +205,7 @@ class BenchmarkSession:
         self.progress.say("the gate fails: asking both sides again, with fresh seeds")
         cases = [case for case in self.cases if (case.name, case.epoch) in places]
         questions = Questions(cases, self.registry, self.vocabulary, folder, self.progress)
-        return confirmed(gate, Sides(self.settings, self._opened, self.baseline), questions, name)
+        return confirmed(gate, Sides(self.settings, self._opened, open_backend, self.baseline), questions, name)
 
     def close(self) -> dict[str, Any]:
         """What the session's end needs to know of this process, as plain data; the model is let go of."""

@@ -84,4 +84,5 @@ def test_a_baseline_tells_which_answers_were_lost(make_run: Any) -> None:
     document = make_run(cases=3)
     for finish, row in zip(("stop", "timeout", "error"), document["results"], strict=True):
         row["completions"]["finetuned"]["finish"] = finish
+        row["scores"] = {"keywords": {"base": 1.0, "finetuned": None}}
     assert [row.get("lost", []) for row in baseline_of(document, "a")["results"]] == [[], ["finetuned"], ["finetuned"]]

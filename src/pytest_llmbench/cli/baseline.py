@@ -72,6 +72,7 @@ def _is_greedy(accepted: SavedRun) -> bool:
 def _asked_again(accepted: SavedRun, now: Settings, metrics_from: str | None) -> tuple[dict[str, Any], str]:
     """The document of the fresh answers, and the name of the run that they were saved as."""
     from pytest_llmbench.asking_again import ask_again, same_weights, settings_as_asked
+    from pytest_llmbench.benchmark import open_backend
     from pytest_llmbench.history import finish, new_folder
     from pytest_llmbench.reports import build_document, write_json
 
@@ -81,7 +82,7 @@ def _asked_again(accepted: SavedRun, now: Settings, metrics_from: str | None) ->
         settings = settings_as_asked(about, accepted.name, now)
         questions = _questions(accepted, settings, folder, metrics_from)
         typer.echo(f"{accepted.name}: asking its {len(questions.cases)} cases again, with a fresh seed", err=True)
-        answered = ask_again(settings, questions, same_weights(about, accepted.name))
+        answered = ask_again(settings, questions, same_weights(about, accepted.name, open_backend))
     except LLMBenchError as error:
         raise type(error)(f"{error}; {_INSTEAD}") from error
     document = build_document(answered, answer_chars=now.output.answer_chars)

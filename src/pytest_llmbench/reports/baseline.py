@@ -151,7 +151,9 @@ def _metadata(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _row(row: Mapping[str, Any]) -> ComparableRow:
-    lost = [name for name, answer in (row.get("completions") or {}).items() if _is_lost(answer)]
+    unscored = {variant for of in row["scores"].values() for variant, score in of.items() if score is None}
+    answers = row.get("completions") or {}
+    lost = [name for name, answer in answers.items() if name in unscored and _is_lost(answer)]
     reduced: ComparableRow = {
         "case": row["case"],
         "category": row["category"],

@@ -151,6 +151,8 @@ ENGLISH = {
     "trend_title": "Trend over the saved runs ({count})",
     "trend_mean": "Mean",
     "trend_runs": "Run, oldest first",
+    "trend_not_comparable": "other cases: not comparable",
+    "trend_drift": "since {baseline}, at every look",
     "trend_variants_left_out": "{shown} of {total} variants, the latest",
 }
 
@@ -307,5 +309,7 @@ FRENCH = {
     "trend_title": "Évolution sur les exécutions enregistrées ({count})",
     "trend_mean": "Moyenne",
     "trend_runs": "Exécution, de la plus ancienne à la plus récente",
+    "trend_not_comparable": "autres cas : non comparable",
+    "trend_drift": "depuis {baseline}, à chaque regard",
     "trend_variants_left_out": "{shown} variantes sur {total}, les plus récentes",
 }

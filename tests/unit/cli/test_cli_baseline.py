@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from command_line import llmbench
 
-from pytest_llmbench.asking_again import Questions, ask_again, same_weights
+from pytest_llmbench.asking_again import Questions, ask_again
 from pytest_llmbench.cases import load_cases, load_vocabulary
 from pytest_llmbench.cli.answer_count import AnswerCount
 from pytest_llmbench.history import find_run, save
@@ -105,9 +105,7 @@ def measured(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     questions = Questions(cases, registry, vocabulary, project / "first", AnswerCount())
     answered = ask_again(Settings(), questions, Echo)  # type: ignore[arg-type]
     save(build_document(answered, answer_chars=500), Path("reports"), "mine")
-    monkeypatch.setattr("pytest_llmbench.asking_again.open_backend", Echo)
-    monkeypatch.setattr(ask_again, "__defaults__", (Echo,))
-    monkeypatch.setattr(same_weights, "__defaults__", (Echo,))
+    monkeypatch.setattr("pytest_llmbench.benchmark.open_backend", Echo)
     return project
 
 
