@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from pytest_llmbench.lost_categories import in_doubt
 from pytest_llmbench.stats import Hypothesis, Outcome, judge
 from pytest_llmbench.stats.confidence_sequence import drifts
+from pytest_llmbench.stats.significance import p_below
 
 ALPHA, COMMITS, TRIES = 0.05, 50, 5
 CASES = (100, 300)
@@ -141,11 +142,17 @@ def _fails_again(random: Random, before: Floats, after: Floats) -> bool:
 
 
 def _p_worse(before: Floats, after: Floats) -> float:
-    return float(_verdict(*_counts((after - before)[:, 0]), 0.0).p_value)
+    better, worse, cases = _counts((after - before)[:, 0])
+    return 1.0 if worse <= better else _p_of_a_fall(better, worse, cases)
 
 
 def _counts(gains: Floats) -> tuple[int, int, int]:
     return int((gains > 0).sum()), int((gains < 0).sum()), len(gains)
+
+
+@functools.cache
+def _p_of_a_fall(better: int, worse: int, cases: int) -> float:
+    return float(p_below(_hypothesis(better, worse, cases, 0.0).differences).p_value)
 
 
 @functools.cache

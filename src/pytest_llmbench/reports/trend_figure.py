@@ -93,27 +93,37 @@ def _panel(axes: Axes, history: Sequence[Saved], variants: Sequence[str], metric
             continue
         colour, line = _look(place)
         axes.plot(range(len(values)), values, color=colour, linestyle=line, linewidth=1.4, zorder=2)
-        for outcome, (marker, scale) in _OUTCOMES.items():
-            for alike in (True, False):
-                own = [run for run, saved in enumerate(history) if saved["outcome"] == outcome]
-                own = [run for run in own if asked_alike(history[run], history[-1]) is alike]
-                filled = figure_style.INK if outcome == "fail" else colour
-                axes.scatter(
-                    own,
-                    [values[run] for run in own],
-                    s=size * scale,
-                    marker=marker,
-                    facecolor=filled if alike else "white",
-                    edgecolor="white" if alike else filled,
-                    linewidth=0.5 if alike else 1.2,
-                    zorder=3 + scale,
-                )
+        _mark(axes, history, values, colour, size)
     _set_span(axes)
     axes.yaxis.set_major_formatter(figure_style.ticks(say))
     axes.set_ylabel(say("trend_mean"), fontsize=9)
     axes.grid(color=figure_style.GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _mark(axes: Axes, history: Sequence[Saved], values: Sequence[float], colour: str, size: float) -> None:
+    """A shape an outcome; hollow where other cases were asked than in the last run."""
+    for outcome, (marker, scale) in _OUTCOMES.items():
+        filled = figure_style.INK if outcome == "fail" else colour
+        for alike in (True, False):
+            own = [
+                run
+                for run, saved in enumerate(history)
+                if saved["outcome"] == outcome and asked_alike(saved, history[-1]) is alike
+            ]
+            if not own:
+                continue
+            axes.scatter(
+                own,
+                [values[run] for run in own],
+                s=size * scale,
+                marker=marker,
+                facecolor=filled if alike else "white",
+                edgecolor="white" if alike else filled,
+                linewidth=0.5 if alike else 1.2,
+                zorder=3 + scale,
+            )
 
 
 def _drifts(
