@@ -189,7 +189,9 @@ class BenchmarkSession:
         self._config.hook.pytest_llmbench_metrics(registry=registry)
         return registry
 
-    def confirmed(self, gate: dict[str, Any], places: Collection[tuple[str, int]], name: str, folder: Path) -> Any:
+    def confirmed(
+        self, gate: dict[str, Any], places: Collection[tuple[str, int]], name: str, folder: Path
+    ) -> dict[str, Any]:
         """The gate, or that of both sides asked again where it fails and the settings want that confirmed.
 
         `places` are the cases and epochs that were judged; those that no suite holds are not asked again.

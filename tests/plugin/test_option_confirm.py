@@ -11,6 +11,7 @@ from plugin_project import Project
 CASES = [f"c{number}" for number in range(12)]
 GATE = ("--llmbench-no-cache", "--llmbench-gate=regression", "--llmbench-confirm")
 LOADED = """\
+import dataclasses
 from pathlib import Path
 
 import pytest_llmbench.benchmark
@@ -34,6 +35,13 @@ def opened(settings, cases=(), **_):
 
 
 pytest_llmbench.benchmark.open_backend = opened
+"""
+
+FORGETS = """
+
+    def complete(self, cases, variant):
+        for done in super().complete(cases, "base" if variant == "finetuned" else "finetuned"):
+            yield dataclasses.replace(done, variant=variant)
 """
 
 
@@ -67,27 +75,7 @@ def test_an_unlucky_seed_does_not_fail_the_session(moody: Project) -> None:
 
 
 def test_a_fall_that_comes_again_fails(moody: Project) -> None:
-    suite = moody.path / "unlucky"
-    suite.write_text("always")
-    result = moody.run(*GATE)
-    assert result.ret == pytest.ExitCode.OK  # the base knows as little
-    project_knows_base = moody.path / "conftest.py"
-    project_knows_base.write_text(LOADED.replace("super().__init__(", "self.fell = always; super().__init__("))
-    project_knows_base.write_text(
-        project_knows_base.read_text()
-        + """
-
-def complete(self, cases, variant):
-    import dataclasses
-    for done in Parrot.complete(self, cases, variant):
-        good = done.variant == "base"
-        text = next(case.prompt for case in cases if case.name == done.case) if good else "rien"
-        yield dataclasses.replace(done, text=text)
-
-
-Moody.complete = complete
-"""
-    )
+    moody.write("conftest.py", LOADED.replace('"adapters": {}}', '"adapters": {}}' + FORGETS))
     result = moody.run(*GATE)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert (gate(moody)["outcome"], gate(moody)["notes"][0]["kind"]) == ("fail", "confirmed")

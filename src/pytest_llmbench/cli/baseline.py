@@ -37,11 +37,11 @@ def baseline(
     config: Config = None,
     report_dir: ReportDir = None,
 ) -> None:
-    """Write a run's baseline, small enough to commit: scores and provenance, no prompts and no answers.
+    """Write a run's baseline, small enough to commit.
 
-    Its model is asked the same cases again, with a fresh seed, and saved as a run of its own: of several tries the
-    best is also the luckiest, and would let equal ones fail. Exit code 2 when the model, its adapter or the suites are
-    not as they were.
+    It holds scores and provenance, no prompts and no answers. Its model is asked the same cases again, with a fresh
+    seed, and saved as a run of its own: of several tries the best is also the luckiest, and would let equal ones fail.
+    Exit code 2 when the model, its adapter or the suites are not as they were.
     """
     from pytest_llmbench.history import find_run
     from pytest_llmbench.reports.baseline import write_baseline

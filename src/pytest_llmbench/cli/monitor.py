@@ -35,9 +35,9 @@ def monitor(  # noqa: PLR0913  # one argument an option
     report_dir: ReportDir = None,
     as_json: Json = False,
 ) -> None:
-    """Watch many runs against one baseline, with bounds that hold however often you look.
+    """Watch many runs against one baseline.
 
-    Exit code 2 when no run can be held against it.
+    The bounds hold however often you look. Exit code 2 when no run can be held against it.
     """
     from pytest_llmbench.history import find_run
     from pytest_llmbench.monitoring import monitor as watch

@@ -177,8 +177,10 @@ def _legend(
         if outcome in happened
     ]
     if not all(asked_alike(saved, history[-1]) for saved in history):
-        hollow = {"color": figure_style.INK, "markerfacecolor": "white", "markersize": 7}
-        marks.append(Line2D([], [], linestyle="", marker="o", label=say("trend_not_comparable"), **hollow))
+        ink, label = figure_style.INK, say("trend_not_comparable")
+        marks.append(
+            Line2D([], [], color=ink, linestyle="", marker="o", markerfacecolor="white", markersize=7, label=label)
+        )
     if monitored:
         label = say("trend_drift", baseline=shorten_middle(monitored["baseline"], _NAME_CELLS))
         lines.append(Line2D([], [], color=figure_style.INK, linewidth=6, alpha=0.15, label=label))

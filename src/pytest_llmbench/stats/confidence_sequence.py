@@ -16,6 +16,7 @@ variables by betting", Journal of the Royal Statistical Society B 86, 1-27.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-_HALVINGS = 40
 _EXPECTED = 0.15  # the variance of an answer for which the bounds are made narrowest: of 0.8 chances in a yes-or-no
 _ROUNDING = 1e-9
 
@@ -89,15 +89,14 @@ def _intrinsic(scores: Floats, total: Floats, known: int) -> float:
 
 def _radius(intrinsic: float, error: float, expected: float) -> float:
     """What a sum less its expectation exceeds, at any time, with chance `error` at most; narrowest about `expected`."""
+    from scipy import optimize
+
     wanted = -np.log(error)
     rho = expected / (2 * wanted + np.log1p(2 * wanted))  # Howard et al. 2021, proposition 3
-    low, high = 0.0, 1.0
+    high = 1.0
     while log_mixture(high, intrinsic, rho) < wanted:
         high *= 2
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if log_mixture(middle, intrinsic, rho) < wanted else (low, middle)
-    return high
+    return float(optimize.brentq(lambda total: log_mixture(total, intrinsic, rho) - wanted, 0.0, high, xtol=_ROUNDING))
 
 
 def log_mixture(total: float, intrinsic: float, rho: float) -> float:
@@ -108,9 +107,16 @@ def log_mixture(total: float, intrinsic: float, rho: float) -> float:
     from scipy import special
 
     shape = intrinsic + rho
-    prior = rho * np.log(rho) - special.gammaln(rho) - _log_lower_gamma(rho, rho)
+    prior = _log_prior(rho)
     mixed = special.gammaln(shape) + _log_lower_gamma(shape, total + shape) - shape * np.log(total + shape)
     return float(prior + mixed + total + intrinsic)
+
+
+@functools.lru_cache(maxsize=64)
+def _log_prior(rho: float) -> float:
+    from scipy import special
+
+    return float(rho * np.log(rho) - special.gammaln(rho) - _log_lower_gamma(rho, rho))
 
 
 def _log_lower_gamma(shape: float, at: float) -> float:
