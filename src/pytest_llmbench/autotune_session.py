@@ -154,7 +154,7 @@ class AutotuneSession:
             await self._search.__aexit__()
 
     def _scoring(self) -> tuple[Sequence[Case], MetricRegistry]:
-        return self._ours.cases, self._ours.metrics()
+        return self._ours.cases, self._ours.registry
 
     def _tell(self, text: str, stays: bool) -> None:  # noqa: FBT001  # what a line is, told by name where it is made
         self._last_line = text

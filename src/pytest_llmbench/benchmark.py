@@ -202,16 +202,17 @@ def case_result(answers: Answers) -> CaseResult:
         keywords=case.keywords,
         tool=case.tool,
         reference=case.reference,
+        group=case.group,
         completions={name: dataclasses.replace(done, embedding=None) for name, done in answers.completions.items()},
         scores=answers.scores,
-        messages_sha256=_asked_sha256(case),
+        messages_sha256=asked_sha256(case),
         calls=case.calls and case.calls.to_json(),
         reasons=answers.reasons,
         timestamp=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
 
 
-def _asked_sha256(case: Case) -> str:
+def asked_sha256(case: Case) -> str:
     """Of all that the model is given: the messages alone where there are no tools, as it was before there were any."""
     messages = [dict(one) for one in case.messages]
     asked = {"messages": messages, "tools": case.tools, "tool_choice": case.tool_choice} if case.tools else messages

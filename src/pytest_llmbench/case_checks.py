@@ -79,6 +79,10 @@ def _expect(value: Any) -> Fault | None:
     return None
 
 
+def _group(value: Any) -> Fault | None:
+    return None if type(value) is int else _text(value)
+
+
 def _list(value: Any) -> Fault | None:
     return None if type(value) is list and value else ((), "must be a list of at least one case")
 
@@ -123,6 +127,7 @@ CASE_CHECKS: Checks = {
     "calls": calls_fault,
     "reference": _text,
     "expect": _expect,
+    "group": _group,
 }
 ROW_CHECKS: Checks = {**CASE_CHECKS, **HEADING_CHECKS}
 SUITE_CHECKS: Checks = {**HEADING_CHECKS, "cases": _list, "$schema": _text}

@@ -51,7 +51,8 @@ class Case:
     `messages` is what the model is given: `{"role", "content"}` dictionaries, the system prompt first where there is
     one, the user's turn (`prompt`) last. `expect` maps a metric to `True` (the score must be 1) or to the least score.
     `tools` are given to the model, in OpenAI's form, with `tool_choice` where a server answers; `calls` are the calls
-    that are right, None where the case does not say. `source` is the `file:line` where the case is written.
+    that are right, None where the case does not say. Cases of one `group` (paraphrases, turns of one conversation)
+    count as one in verdicts. `source` is the `file:line` where the case is written.
     """
 
     category: str
@@ -62,6 +63,7 @@ class Case:
     tool: str | None = None
     reference: str | None = None
     expect: Mapping[str, float] = dataclasses.field(default_factory=dict, hash=False)
+    group: str | None = None
     language: str | None = None
     epoch: int = 0
     source: str = ""
@@ -267,6 +269,7 @@ def _build(row: Mapping[str, Any], source: str) -> Case:
         tool=row.get("tool"),
         reference=row.get("reference"),
         expect=row.get("expect", {}),
+        group=str(row["group"]) if "group" in row else None,
         language=row.get("language"),
         source=source,
         tool_choice=row.get("tool_choice"),

@@ -9,10 +9,10 @@ import numpy as np
 
 from pytest_llmbench.paired_scores import PairedScores
 from pytest_llmbench.reports.baseline import Comparable
+from pytest_llmbench.reports.gate_notes import noted
 
-_NAMED = 5
 _MODEL = ("base_model", "base_weights_sha256", "quantization", "dtype", "backend", "models")
-_ANSWERING = ("generation", "seed", "epochs")
+_ANSWERING = ("generation", "epochs")  # seeds are meant to differ
 _SHOWN = 40
 
 
@@ -21,27 +21,25 @@ def differences_between(baseline: Comparable, run: Comparable) -> list[dict[str,
     return [*_cases(baseline, run), *_surroundings(baseline.metadata, run.metadata)]
 
 
-def unscored(metric: str, variant: str, scores: PairedScores) -> Iterator[dict[str, Any]]:
+def unscored_alike(metric: str, variant: str, scores: PairedScores) -> Iterator[dict[str, Any]]:
     """A note on cases that one side scored and the other could not: they, or those epochs, are not compared alike."""
     uneven = scores.where(scores.on_one_side())
     if cases := sorted(uneven.cases.tolist()):
         before, after = (int((~np.isnan(side)).sum()) for side in (uneven.before, uneven.after))
-        counts = f"{before} answers before, {after} after"
-        yield _note("unscored", f"{metric} of {variant} is not scored alike ({counts}): {_named(cases)}", cases)
+        yield noted("unscored", "noted_unscored", cases, metric=metric, variant=variant, before=before, after=after)
 
 
 def _cases(baseline: Comparable, run: Comparable) -> Iterator[dict[str, Any]]:
     before, after = ({row["case"]: row["prompt_sha"] for row in side.rows} for side in (baseline, run))
-    for kind, gone, where in (
-        ("missing_in_run", before.keys() - after.keys(), "of the baseline not in this run"),
-        ("missing_in_baseline", after.keys() - before.keys(), "of this run not in the baseline"),
+    for kind, gone in (
+        ("missing_in_run", before.keys() - after.keys()),
+        ("missing_in_baseline", after.keys() - before.keys()),
     ):
         if gone:
-            yield _note(kind, f"{_count(gone)} {where}, and not compared: {_named(sorted(gone))}", sorted(gone))
+            yield noted(kind, f"noted_{kind}", sorted(gone))
     changed = sorted(case for case in before.keys() & after.keys() if before[case] != after[case])
     if changed:
-        message = f"{_count(changed)} whose prompt or expectation changed since, and compared all the same: "
-        yield _note("changed_prompt", message + _named(changed), changed)
+        yield noted("changed_prompt", "noted_changed_prompt", changed)
 
 
 def _surroundings(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -55,8 +53,7 @@ def _surroundings(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterat
     for kind, earlier, later in sections:
         changes = list(_changes(_flat(earlier), _flat(later)))
         if changes:
-            subject = kind.removeprefix("changed_")
-            yield _note(kind, f"other {subject} than the baseline's: {'; '.join(changes)}", [])
+            yield noted(kind, f"noted_{kind}", changes="; ".join(changes))
 
 
 def _part(metadata: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
@@ -89,16 +86,3 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[st
 def _shown(value: Any) -> str:
     text = str(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
-
-
-def _count(cases: Any) -> str:
-    return f"{len(cases)} case{'s' if len(cases) != 1 else ''}"
-
-
-def _named(cases: Sequence[str]) -> str:
-    more = f" and {len(cases) - _NAMED} more" if len(cases) > _NAMED else ""
-    return ", ".join(cases[:_NAMED]) + more
-
-
-def _note(kind: str, message: str, cases: Sequence[str]) -> dict[str, Any]:
-    return {"kind": kind, "message": message, "cases": list(cases)}

@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_llmbench.reports.baseline import Comparable, ComparableRow
 from pytest_llmbench.reports.cached_answers import CachedAnswers
+from pytest_llmbench.reports.gate_notes import noted
 from pytest_llmbench.reports.wording import words
 from pytest_llmbench.stats import Outcome
 
@@ -35,15 +36,16 @@ def judged_on_fresh_answers(judged: Judging, run: Comparable) -> dict[str, Any]:
     fresh = judged(_without(run, stale))
     if fresh["outcome"] == Outcome.PASS and all(cached.share <= _MOST for cached in stale.values()):
         return noted
-    reason = f"{_SAY('cached_alone')}. Without them: {fresh['reason']}"
+    because = {"kind": "cached_alone", "verdict": None, "others": 0}
+    reason = f"{_SAY('reason_cached_alone')}. Without them: {fresh['reason']}"
     notes = [*gate["notes"], *_notes("cached_alone", stale)]
-    return {**gate, "outcome": Outcome.INCONCLUSIVE.value, "reason": reason, "notes": notes}
+    return {**gate, "outcome": Outcome.INCONCLUSIVE.value, "reason": reason, "because": because, "notes": notes}
 
 
 def _notes(kind: str, stale: Mapping[str, CachedAnswers]) -> Iterator[dict[str, Any]]:
     for variant, cached in stale.items():
         cases = sorted({case for case, _ in cached.places})
-        yield {"kind": kind, "message": cached.told(variant, _SAY), "cases": cases}
+        yield noted(kind, "cached_answers", cases, **cached.data(variant))
 
 
 def _without(run: Comparable, stale: Mapping[str, CachedAnswers]) -> Comparable:

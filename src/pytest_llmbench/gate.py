@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pytest_llmbench.comparability import differences_between, unscored
+from pytest_llmbench.comparability import differences_between, unscored_alike
 from pytest_llmbench.fresh_answers import judged_on_fresh_answers
+from pytest_llmbench.lost_answers import counted_as_worst
+from pytest_llmbench.lost_categories import in_doubt
 from pytest_llmbench.paired_scores import CaseGrid, PairedScores, change
 from pytest_llmbench.records import BASE
 from pytest_llmbench.reports.baseline import Comparable, comparable
+from pytest_llmbench.reports.gate_notes import noted
+from pytest_llmbench.reports.gate_reasons import reason_of
+from pytest_llmbench.reports.wording import words
 from pytest_llmbench.stats import CONFIDENCE, Hypothesis, Kind, Outcome, Verdict, judge
 
 if TYPE_CHECKING:
@@ -24,7 +29,7 @@ DEFAULT_METRICS = ("relevance", "keywords", "tool_accuracy")
 
 _OVERALL_WEIGHT = 9.0  # against 1 for all categories of a metric together: those have few cases each
 _MOVED = 5
-_LEAST_P = 0.001
+_SAY = words("en")
 
 _Pair = tuple[str, str]
 """The variants whose answers are held against each other, before and after."""
@@ -39,12 +44,14 @@ def compare_runs(
     margins: Mapping[str, float] = {},
     metrics: Sequence[str] | None = None,
     categories: bool = True,
+    unscored: Literal["worst", "drop"] = "worst",
 ) -> dict[str, Any]:
     """The gate object of `run` held against `baseline`: each fine-tune against its namesake there.
 
     Where the baseline has one fine-tune only, each of the run's is held against that, whatever they are called; a run
-    without any is held base against base. `margins` maps a metric to its margin, 0 where it is silent. A gate that
-    passes only on a server's remembered answers is inconclusive, here and in `compare_with_base`.
+    without any is held base against base. `margins` maps a metric to its margin, 0 where it is silent. An answer that
+    one side lost counts as the worst score there, or, with `unscored` drop, its case is left out. A gate that passes
+    only on a server's remembered answers is inconclusive, here and in `compare_with_base`.
 
     Raises:
         UsageError: a score is beyond any that a metric gives.
@@ -56,9 +63,10 @@ def compare_runs(
     notes += differences_between(baseline, run)
 
     def judged(run: Comparable) -> dict[str, Any]:
-        measured = _measured(baseline, run, pairs, metrics or DEFAULT_METRICS, margins)
+        sides, lost = _whole((baseline, run), pairs, metrics or DEFAULT_METRICS, unscored)
+        measured = _measured(*sides, pairs, metrics or DEFAULT_METRICS, margins)
         questions = _questions(measured, categories=categories)
-        return _gate(questions, kind, alpha, about, [*notes, *_unscored(measured)])
+        return _gate(questions, kind, alpha, about, [*notes, *lost, *_unscored(measured)])
 
     return judged_on_fresh_answers(judged, run)
 
@@ -71,6 +79,7 @@ def compare_with_base(
     margins: Mapping[str, float] = {},
     metrics: Sequence[str] | None = None,
     categories: bool = True,
+    unscored: Literal["worst", "drop"] = "worst",
 ) -> dict[str, Any]:
     """The gate object of each fine-tune of `run` held against the base's answers in the same run.
 
@@ -81,8 +90,9 @@ def compare_with_base(
     pairs = [(BASE, variant) for variant in variants if variant != BASE and BASE in variants]
 
     def judged(run: Comparable) -> dict[str, Any]:
-        measured = _measured(run, run, pairs, metrics or DEFAULT_METRICS, margins)
-        return _gate(_questions(measured, categories=categories), kind, alpha, None, _unscored(measured))
+        sides, lost = _whole((run, run), pairs, metrics or DEFAULT_METRICS, unscored)
+        measured = _measured(*sides, pairs, metrics or DEFAULT_METRICS, margins)
+        return _gate(_questions(measured, categories=categories), kind, alpha, None, [*lost, *_unscored(measured)])
 
     return judged_on_fresh_answers(judged, run)
 
@@ -97,15 +107,17 @@ def gate_of(
     kind: Kind = "compare" if settings.kind == "off" else settings.kind
     run = comparable(document, name)
     if settings.baseline is not None and baseline is None:
-        message = f"there is no baseline {settings.baseline!r} yet: nothing was compared"
-        nothing = _gate([], kind, settings.alpha, None, [_note("no_baseline", message)])
-        return {**nothing, "failed": False, "reason": message}
+        note = noted("no_baseline", "noted_no_baseline", name=settings.baseline)
+        because = {"kind": "no_baseline", "verdict": None, "others": 0}
+        nothing = {**_gate([], kind, settings.alpha, None, [note]), "failed": False, "because": because}
+        return {**nothing, "reason": reason_of(nothing, _SAY, str)}
     asked: dict[str, Any] = {
         "kind": kind,
         "alpha": settings.alpha,
         "margins": {metric: settings.margins.get(metric, settings.margin) for metric in settings.metrics},
         "metrics": settings.metrics,
         "categories": settings.categories,
+        "unscored": settings.unscored,
     }
     gate = compare_runs(baseline, run, **asked) if baseline else compare_with_base(run, **asked)
     if kind != "compare" and gate["outcome"] == Outcome.INCONCLUSIVE:
@@ -148,6 +160,13 @@ class _Question:
         changes, cases = self.scores.changes()
         return Hypothesis(self.of.sign * changes, cases, self.of.margin, self.weight)
 
+    def is_in_doubt(self, asked: Hypothesis, verdict: Verdict, kind: Kind) -> bool:
+        """Whether it is a category that may be lost."""
+        if self.category is None:
+            return False
+        before, after = self.scores.means()
+        return in_doubt(self.of.sign * change(before, after), asked, verdict, kind)
+
     def moved(self) -> list[dict[str, Any]]:
         """The cases that lost most, worst first."""
         before, after = self.scores.means()
@@ -160,32 +179,40 @@ class _Question:
         ]
 
 
+def namesakes(before: Sequence[str], after: Sequence[str]) -> list[_Pair]:
+    """Which variant of a run is held against which of the baseline; bases only where a side has no fine-tune."""
+    earlier, later = ([name for name in side if name != BASE] for side in (before, after))
+    if not later or not earlier:
+        return [(BASE, BASE)] if BASE in before and BASE in after else []
+    if len(earlier) == 1:
+        return [(earlier[0], name) for name in later]
+    return [(name, name) for name in later if name in earlier]
+
+
 def _namesakes(baseline: Comparable, run: Comparable) -> tuple[list[_Pair], list[dict[str, Any]]]:
     """Which variant of the run is held against which of the baseline, and notes on those that have no counterpart."""
+    pairs = namesakes(baseline.metadata["variants"], run.metadata["variants"])
     earlier, later = ([name for name in side.metadata["variants"] if name != BASE] for side in (baseline, run))
     if not later or not earlier:
-        both = BASE in baseline.metadata["variants"] and BASE in run.metadata["variants"]
         notes = []
         if later or earlier:
-            side = "this run has no fine-tune" if earlier else "the baseline has no fine-tune"
-            notes = [_note("changed_model", f"{side}: the bases were compared")]
-        return [(BASE, BASE)] if both else [], notes
+            notes = [noted("changed_model", f"noted_no_fine_tune_in_{'run' if earlier else 'baseline'}")]
+        return pairs, notes
     if len(earlier) == 1:
-        return [(earlier[0], name) for name in later], []
+        return pairs, []
     notes = [
-        _note(kind, f"{name} is not in the {side}, and was not compared")
-        for kind, names, others, side in (
-            ("missing_in_baseline", later, earlier, "baseline"),
-            ("missing_in_run", earlier, later, "run"),
-        )
+        noted(kind, f"noted_variant_{kind}", variant=name)
+        for kind, names, others in (("missing_in_baseline", later, earlier), ("missing_in_run", earlier, later))
         for name in names
         if name not in others
     ]
-    return [(name, name) for name in later if name in earlier], notes
+    return pairs, notes
 
 
-def _note(kind: str, message: str) -> dict[str, Any]:
-    return {"kind": kind, "message": message, "cases": []}
+def _whole(
+    sides: tuple[Comparable, Comparable], pairs: Sequence[_Pair], metrics: Sequence[str], unscored: str
+) -> tuple[tuple[Comparable, Comparable], list[dict[str, Any]]]:
+    return counted_as_worst(sides, pairs, metrics) if unscored == "worst" else (sides, [])
 
 
 def _measured(
@@ -223,24 +250,28 @@ def _questions(measured: Sequence[_Measured], *, categories: bool) -> Iterator[_
 def _unscored(measured: Sequence[_Measured]) -> Iterator[dict[str, Any]]:
     """Notes on what is not compared since one side, or neither, has scores of it."""
     for metric in dict.fromkeys(one.metric for one in measured if not one.is_known):
-        yield _note("unscored", f"{metric} was not measured, and not compared: it is off, or has another name")
+        yield noted("unscored", "noted_unmeasured", metric=metric)
     for one in measured:
-        yield from unscored(one.metric, one.variant, one.scores)
+        yield from unscored_alike(one.metric, one.variant, one.scores)
 
 
 def _gate(
-    asked: Iterable[_Question],
+    asked_of: Iterable[_Question],
     kind: Kind,
     alpha: float,
     baseline: Mapping[str, Any] | None,
     notes: Iterable[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    questions = list(asked)
-    judged = judge([question.hypothesis() for question in questions], kind, alpha)
-    verdicts = [_described(question, verdict) for question, verdict in zip(questions, judged, strict=True)]
+    questions = list(asked_of)
+    hypotheses = [question.hypothesis() for question in questions]
+    judged = judge(hypotheses, kind, alpha)
+    verdicts = [
+        {**_described(question, verdict), "in_doubt": question.is_in_doubt(asked, verdict, kind)}
+        for question, asked, verdict in zip(questions, hypotheses, judged, strict=True)
+    ]
     verdicts.sort(key=lambda verdict: verdict["category"] is not None)
     outcome = _outcome(verdicts, kind)
-    return {
+    gate: dict[str, Any] = {
         "kind": kind,
         "against": "baseline" if baseline else "base",
         "baseline": baseline,
@@ -248,16 +279,23 @@ def _gate(
         "confidence": CONFIDENCE,
         "outcome": outcome.value,
         "failed": kind != "compare" and (outcome is Outcome.FAIL or not verdicts),  # comparing nothing guards nothing
-        "reason": _reason(verdicts, outcome, kind),
+        "reason": "",
+        "because": _because(verdicts, outcome, kind),
         "verdicts": verdicts,
         "notes": list(notes),
     }
+    return {**gate, "reason": reason_of(gate, _SAY, str)}
 
 
 def _outcome(verdicts: Sequence[Mapping[str, Any]], kind: Kind) -> Outcome:
-    """Any fail fails. Else overall verdicts decide: all must pass in a regression gate, one a variant in others."""
+    """Any fail fails. Else overall verdicts decide: all must pass in a regression gate, one a variant in others.
+
+    None passes over a category that is in doubt.
+    """
     if any(verdict["outcome"] == Outcome.FAIL for verdict in verdicts):
         return Outcome.FAIL
+    if any(verdict["in_doubt"] for verdict in verdicts):
+        return Outcome.INCONCLUSIVE
     passed: dict[str, list[bool]] = {}
     for verdict in verdicts:
         if verdict["category"] is None:
@@ -295,43 +333,24 @@ def _described(question: _Question, verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _reason(verdicts: Sequence[Mapping[str, Any]], outcome: Outcome, kind: Kind) -> str:
-    """One sentence: what decided, or why nothing could."""
+def _because(verdicts: Sequence[Mapping[str, Any]], outcome: Outcome, kind: Kind) -> dict[str, Any]:
+    """What decided, or why nothing could: a key of the reports' sentences, and the verdict that stands for it."""
     if not verdicts:
-        return "nothing could be compared: no metric of the gate is scored on both sides"
-    deciding = [verdict for verdict in verdicts if verdict["outcome"] == outcome]
-    first = min(deciding or verdicts, key=lambda verdict: (verdict["category"] is not None, verdict["p_adjusted"]))
-    fell = "" if kind == "regression" and outcome is Outcome.PASS else f"p {_p_value(first)}, "
-    told = (
-        f"{first['metric']} of {first['variant']}{_within(first)} went from {first['before']:.3f} to "
-        f"{first['after']:.3f} ({_interval(first)}{fell}{first['n']} cases)"
-    )
+        return {"kind": "nothing_compared", "verdict": None, "others": 0}
+    deciding = [index for index, verdict in enumerate(verdicts) if verdict["outcome"] == outcome]
+    first = min(deciding or range(len(verdicts)), key=lambda index: _order(verdicts[index]))
     if outcome is Outcome.FAIL:
-        others = f", and {len(deciding) - 1} more got worse" if len(deciding) > 1 else ""
-        return f"{told}{others}"
+        return {"kind": "worse", "verdict": first, "others": len(deciding) - 1}
     if outcome is Outcome.PASS:
         if not any(verdict["effect"] or verdict["low"] for verdict in verdicts):
-            return "no score changed in any case"
-        claim = "nothing got worse by more than its margin" if kind == "regression" else "better, and nothing worse"
-        return f"{claim}: {told}"
-    lack = {
-        "regression": "neither a regression nor its absence",
-        "improvement": "no improvement",
-        "compare": "no change",
-    }
-    return f"{lack[kind]} could be shown from these cases: {told}"
+            return {"kind": "unchanged", "verdict": None, "others": 0}
+        return {"kind": "not_worse" if kind == "regression" else "better", "verdict": first, "others": 0}
+    doubtful = [index for index, verdict in enumerate(verdicts) if verdict["in_doubt"]]
+    if doubtful:
+        first = min(doubtful, key=lambda index: _order(verdicts[index]))
+        return {"kind": "category_in_doubt", "verdict": first, "others": len(doubtful) - 1}
+    return {"kind": "not_shown", "verdict": first, "others": 0}
 
 
-def _p_value(verdict: Mapping[str, Any]) -> str:
-    p_value: float = verdict["p_adjusted"]
-    return "< 0.001" if p_value < _LEAST_P else f"= {p_value:.3f}"
-
-
-def _within(verdict: Mapping[str, Any]) -> str:
-    return f" in {verdict['category']}" if verdict["category"] else ""
-
-
-def _interval(verdict: Mapping[str, Any]) -> str:
-    if verdict["low"] is None:
-        return ""
-    return f"95% interval of the change {verdict['low']:+.3f} to {verdict['high']:+.3f}, "
+def _order(verdict: Mapping[str, Any]) -> tuple[bool, float, float]:
+    return verdict["category"] is not None, verdict["p_adjusted"], verdict["p_value"]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_llmbench import options
-from pytest_llmbench.errors import LLMBenchError, NotReadyError
+from pytest_llmbench.errors import LLMBenchError, NotReadyError, UsageError
 from pytest_llmbench.records import CaseResult, Run
 from pytest_llmbench.session import SESSION
 
@@ -24,6 +24,7 @@ _COMMIT_CHARS = 8
 _JUNIT_WIDTH = 120
 _TREND_RUNS = 30
 _REPORTER = "terminalreporter"
+_THIS_RUN = "this run"
 
 
 class Gathering:
@@ -110,12 +111,13 @@ class Gathering:
         whole = ended_by_itself and len(self._results) >= max(one["planned"] for one in asked)
         run = self._run(asked)
         if whole:
-            run = dataclasses.replace(run, gate=self._gate(run))
+            run = dataclasses.replace(run, gate=self._gate(run, folder))
         else:
             self._summary.append(_cut_short(folder))
         output = self._session.settings.output
         earlier = trend(output.report_dir, _TREND_RUNS) if output.html or output.png else []
-        reports = write_reports(run, output, run_dir=folder, earlier=earlier)
+        monitored = self._monitored(run, earlier) if output.png else None
+        reports = write_reports(run, output, run_dir=folder, earlier=earlier, monitored=monitored)
         paths = dict(reports.paths)
         if whole:
             paths["run"] = self._numbered(run, folder) / "run.json"
@@ -146,7 +148,7 @@ class Gathering:
         }
         return Run(about, tuple(first["variants"]), tuple(self._in_order_of_suites()))
 
-    def _gate(self, run: Run) -> Mapping[str, Any] | None:
+    def _gate(self, run: Run, folder: Path) -> Mapping[str, Any] | None:
         settings = self._session.settings
         if settings.gate.kind == "off" and settings.gate.baseline is None:
             return None
@@ -154,7 +156,28 @@ class Gathering:
         from pytest_llmbench.reports import build_document
 
         document = build_document(run, answer_chars=settings.output.answer_chars)
-        return gate_of(document, "this run", settings.gate, self._session.baseline)
+        gate = gate_of(document, _THIS_RUN, settings.gate, self._session.baseline)
+        return self._session.confirmed(gate, set(self._results), _THIS_RUN, folder)
+
+    def _monitored(self, run: Run, earlier: list[dict[str, Any]]) -> Mapping[str, Any] | None:
+        """The drift of the trend's runs, and of this one, from the baseline; None where it cannot be told."""
+        baseline, settings = self._session.baseline, self._session.settings
+        if baseline is None or not earlier:
+            return None
+        from pytest_llmbench.history import comparable_since
+        from pytest_llmbench.monitoring import monitor
+        from pytest_llmbench.reports import build_document
+        from pytest_llmbench.reports.baseline import comparable
+        from pytest_llmbench.reports.writing import THIS_RUN
+
+        names = [point["name"] for point in earlier]
+        runs = comparable_since(baseline, settings.output.report_dir, names)
+        this = comparable(build_document(run, answer_chars=settings.output.answer_chars), THIS_RUN)
+        gate = settings.gate
+        try:
+            return monitor(baseline, [*runs, this], metrics=gate.metrics, margin=gate.margin, alpha=gate.alpha)
+        except UsageError:
+            return None  # the trend is drawn without: what hinders the comparison is said by the gate
 
     def _tell_of_gate(self, session: pytest.Session, document: Mapping[str, Any]) -> None:
         from pytest_llmbench.gate_item import github_lines, report_gate, write_github_summary

@@ -7,7 +7,7 @@ import difflib
 import logging
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ __all__ = [
     "LATEST",
     "RunFolder",
     "SavedRun",
+    "comparable_since",
     "find_run",
     "finish",
     "new_folder",
@@ -121,6 +122,19 @@ def trend(report_dir: Path, limit: int, until: str | None = None) -> list[dict[s
         if head and (until is None or head["metadata"]["timestamp"] <= until):
             points.append(in_short(run.title, head))
     return points[::-1]
+
+
+def comparable_since(baseline: Comparable, report_dir: Path, names: Collection[str] | None = None) -> list[Comparable]:
+    """The saved runs, of those names where they are given, that were made after the baseline, oldest first.
+
+    One that cannot be read is left out with a warning.
+    """
+    found = []
+    for run in saved_runs(report_dir):
+        head = _readable_head(run) if names is None or run.title in names else None
+        if head and head["metadata"]["timestamp"] > baseline.metadata["timestamp"]:
+            found.append(comparable(read_saved(run.path), run.title, run.path))
+    return sorted(found, key=lambda run: str(run.metadata["timestamp"]))
 
 
 def _saved_as(reference: str, runs: Sequence[RunFolder], report_dir: Path) -> RunFolder | None:

@@ -59,6 +59,7 @@ PROMPTS = Option("prompts", "PATH", "suite file or folder (.yaml, .jsonl, .csv);
 SAVE = Option("save", "NAME", "name of the saved run", setting=False)
 RESUME = Option("resume", "RUN", "go on with the newest unfinished run, or with RUN", setting=False)
 STRICT = Option("strict", "", "refuse an adapter that was trained on what the cases ask, instead of announcing it")
+CONFIRM = Option("confirm", "", "before a gate fails the session, ask both sides again with fresh seeds")
 NO_CACHE = Option("no-cache", "", "ask every case anew instead of reusing stored completions", setting=False)
 
 
@@ -76,7 +77,7 @@ def add_options(parser: pytest.Parser) -> None:
     )
     parser.addini(COMPARE.dest, COMPARE.help, default=None)
     group.addoption(RESUME.flag, dest=RESUME.dest, metavar=RESUME.metavar, nargs="?", const="", help=RESUME.help)
-    for option in (NO_CACHE, STRICT):
+    for option in (NO_CACHE, STRICT, CONFIRM):
         group.addoption(option.flag, dest=option.dest, action="store_true", default=False, help=option.help)
         parser.addini(option.dest, option.help, type="bool", default=False)
 
@@ -102,10 +103,11 @@ def overrides(config: pytest.Config) -> Mapping[str, tuple[str, str]]:
     """What the command line, and the ini file where the environment is silent, say of settings, by option name."""
     single = (*(option for option in OPTIONS if option.setting), COMPARE)
     given = {option.name: value for option in single if (value := chosen(config, option))}
-    if config.getoption(STRICT.dest):
-        given[STRICT.name] = ("true", STRICT.flag)
-    elif config.getini(STRICT.dest) and STRICT.dest.upper() not in os.environ:
-        given[STRICT.name] = ("true", f"{config.inipath}: {STRICT.dest}")
+    for switch in (STRICT, CONFIRM):
+        if config.getoption(switch.dest):
+            given[switch.name] = ("true", switch.flag)
+        elif config.getini(switch.dest) and switch.dest.upper() not in os.environ:
+            given[switch.name] = ("true", f"{config.inipath}: {switch.dest}")
     for option in (ADAPTER, PROMPTS):
         values, origin = config.getoption(option.dest), option.flag
         if not values and option.dest.upper() not in os.environ:

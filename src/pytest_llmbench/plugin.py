@@ -137,6 +137,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     with ending(session):
         if "benchmark" in markers:
             ours.check_written()
+            ours.check_gate()
         elif "finetune" in markers:
             ours.check_base()
         if "autotune" in markers:

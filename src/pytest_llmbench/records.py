@@ -82,7 +82,7 @@ class CaseResult:
 
     `prompt` is the user's last message; `messages_sha256` is of all of them, the system prompt and the tools included.
     `calls` are the tool calls that are right, as suites have them. `reasons` say what is wrong with answers: metric ->
-    variant -> one object a fault.
+    variant -> one object a fault. Cases of one `group` depend on each other.
     """
 
     category: str
@@ -99,6 +99,7 @@ class CaseResult:
     messages_sha256: str = ""
     calls: Any = None
     reasons: Reasons = dataclasses.field(default_factory=dict)
+    group: str | None = None
 
     @property
     def case(self) -> str:

@@ -146,6 +146,7 @@ def _scored(row: Mapping[str, Any], case: Case, stored: _Answers, metrics: Metri
         keywords=case.keywords,
         tool=case.tool,
         reference=case.reference,
+        group=case.group,
         completions=completions,
         scores={**row["scores"], **scores},
         outcome=row["outcome"],
@@ -181,6 +182,7 @@ def _recorded(row: Mapping[str, Any]) -> Case:
         keywords=tuple(row["keywords_expected"]),
         tool=row["tool"],
         reference=row["reference"],
+        group=row.get("group"),
         source="the run's file",
     )
 

@@ -11,7 +11,7 @@ import functools
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from pytest_llmbench.progress import Announcements, LiveLine, SessionProgress
 if TYPE_CHECKING:
     from pytest_llmbench.benchmark import Answers, Benchmark
     from pytest_llmbench.cases import Case, Vocabulary
+    from pytest_llmbench.generation.backend import Backend
     from pytest_llmbench.metrics import MetricRegistry
     from pytest_llmbench.reports.baseline import Comparable
     from pytest_llmbench.settings import Settings
@@ -131,6 +132,27 @@ class BenchmarkSession:
             _log.warning("%s; gate.missing_baseline is warn: nothing is compared", error)
             return None
 
+    def check_gate(self) -> None:
+        """Refuse a gate that could judge nothing of what was selected.
+
+        Raises:
+            UsageError: a metric, the fine-tune or the baseline is not there, or has nothing in common with the cases.
+        """
+        if not self.planned:
+            return
+        from pytest_llmbench import gate_check
+
+        self.announcements  # noqa: B018  # listening starts before anything is said
+        settings = self.settings
+        gate_check.refuse_unjudgeable(settings, self.registry.metrics)
+        answered_by_plugins = self._config.hook.pytest_llmbench_backend.get_hookimpls()
+        if settings.gate.kind != "off" and settings.gate.baseline is None and not answered_by_plugins:
+            gate_check.refuse_missing_adapter(settings)
+        if self.baseline is not None:
+            gate_check.refuse_unmatched(settings, self.baseline, {case.name for case in self.planned})
+        if settings.gate.confirm and settings.gate.kind != "off":
+            gate_check.refuse_unconfirmable(settings, self.baseline)
+
     @functools.cached_property
     def folder(self) -> Path:
         """Where this run is journaled."""
@@ -169,7 +191,7 @@ class BenchmarkSession:
 
         if not self._config.hook.pytest_llmbench_backend.get_hookimpls():  # whoever answers there knows what it needs
             check_models(self.settings)
-        check_expectations(self.planned, self.metrics().metrics)
+        check_expectations(self.planned, self.registry.metrics)
 
     def check_base(self) -> None:
         """Refuse a base that goes by no such name. Raises UsageError."""
@@ -177,13 +199,34 @@ class BenchmarkSession:
 
         check_base(self.settings)
 
-    def metrics(self) -> MetricRegistry:
+    @functools.cached_property
+    def registry(self) -> MetricRegistry:
         """What answers are scored by: the metrics that are switched on, and those that plugins add."""
         from pytest_llmbench.metrics import default_metrics
 
         registry = default_metrics(self.settings.metrics, self.vocabulary, self.cases)
         self._config.hook.pytest_llmbench_metrics(registry=registry)
         return registry
+
+    def confirmed(
+        self, gate: dict[str, Any], places: Collection[tuple[str, int]], name: str, folder: Path
+    ) -> dict[str, Any]:
+        """The gate, or that of both sides asked again where it fails and the settings want that confirmed.
+
+        `places` are the cases and epochs that were judged; those that no suite holds are not asked again.
+        """
+        if not (gate["failed"] and self.settings.gate.confirm):
+            return gate
+        from pytest_llmbench.asking_again import Questions
+        from pytest_llmbench.benchmark import open_backend
+        from pytest_llmbench.confirmation import Sides, confirmed, needs_confirmation
+
+        if not needs_confirmation(gate, self.settings):
+            return gate
+        self.progress.say("the gate fails: asking both sides again, with fresh seeds")
+        cases = [case for case in self.cases if (case.name, case.epoch) in places]
+        questions = Questions(cases, self.registry, self.vocabulary, folder, self.progress)
+        return confirmed(gate, Sides(self.settings, self._opened, open_backend, self.baseline), questions, name)
 
     def close(self) -> dict[str, Any]:
         """What the session's end needs to know of this process, as plain data; the model is let go of."""
@@ -209,19 +252,18 @@ class BenchmarkSession:
         return described
 
     def _open(self) -> Benchmark:
-        from pytest_llmbench.benchmark import Benchmark, open_backend
+        from pytest_llmbench.benchmark import Benchmark
+        from pytest_llmbench.gate_check import refuse_base_alone
         from pytest_llmbench.generation.journal import CompletionCache
         from pytest_llmbench.models.cache import cache_dir
 
-        settings, registry = self.settings, self.metrics()
+        settings, registry = self.settings, self.registry
         self.announcements  # noqa: B018  # listening starts before loading does
         self.baseline  # noqa: B018  # one that is missing should be told before a model is loaded
         started = time.monotonic()
-        backend = self._config.hook.pytest_llmbench_backend(settings=settings)
-        if backend is None:
-            self.progress.say(_loading(settings))
-            backend = open_backend(settings, self.planned)
+        backend = self._opened(settings)
         self._loading_s = time.monotonic() - started
+        refuse_base_alone(settings, self.baseline, backend.variants)
         cached = settings.generation.cache and not options.is_given(self._config, options.NO_CACHE)
         return Benchmark(
             settings,
@@ -232,6 +274,16 @@ class BenchmarkSession:
             cache=CompletionCache(cache_dir() / "completions.sqlite") if cached else None,
             progress=self.progress,
         )
+
+    def _opened(self, settings: Settings) -> Backend:
+        """Who answers: a plugin's backend, else the model or server that the settings name."""
+        from pytest_llmbench.benchmark import open_backend
+
+        backend: Backend | None = self._config.hook.pytest_llmbench_backend(settings=settings)
+        if backend is None:
+            self.progress.say(_loading(settings))
+            backend = open_backend(settings, self.planned)
+        return backend
 
 
 def _loading(settings: Settings) -> str:

@@ -220,6 +220,10 @@ class GateSettings(_Section):
     inconclusive: Literal["auto", "pass", "fail"] = Field(
         default="auto", description="auto passes a regression gate and fails an improvement gate"
     )
+    unscored: Literal["worst", "drop"] = Field(
+        default="worst", description="what an answer counts that one side lost to an error or a time-out"
+    )
+    confirm: bool = Field(default=False, description="ask both sides again, with fresh seeds, before the session fails")
 
     @field_validator("kind", mode="before")
     @classmethod

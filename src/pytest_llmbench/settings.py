@@ -64,6 +64,7 @@ OPTIONS: Mapping[str, str] = {
     "compare": "gate.baseline",
     "margin": "gate.margin",
     "alpha": "gate.alpha",
+    "confirm": "gate.confirm",
     "max-users": "load.max_users",
     "latency": "load.latency",
     "quantile": "load.quantile",

@@ -127,6 +127,28 @@ def test_a_missing_baseline_ends_the_session_before_anything_is_asked_or_warns_w
     assert gate(project)["notes"][0]["kind"] == "no_baseline"
 
 
+@pytest.mark.parametrize(
+    ("gate_section", "told"),
+    [
+        ("{metrics: [keywrds]}", "'keywrds' is no metric; did you mean 'keywords'"),
+        ("{kind: regression, metrics: [latency_s], baseline: accepted}", "latency_s cannot be judged"),
+        ("{kind: regression, baseline: other.json}", "none of the 12 selected cases"),
+    ],
+)
+def test_a_gate_that_could_judge_nothing_ends_the_session_at_collection(
+    drilled: Project, gate_section: str, told: str
+) -> None:
+    run = next((drilled.path / "reports/runs").glob("0001_*/run.json"))
+    drilled.write("other.json", run.read_text().replace("drill/", "other/"))
+    off = "metrics: {latency_s: false}\n"
+    drilled.write("configs/llmbench.yaml", f"output: {{png: false}}\n{off}gate: {gate_section}\n")
+    asked = drilled.asked()
+    result = drilled.run("--llmbench-no-cache")
+    assert result.ret == 2
+    assert told in result.stdout.str() + result.stderr.str()
+    assert drilled.asked() == asked
+
+
 def test_a_run_cut_short_is_not_judged(drilled: Project) -> None:
     suite = drilled.path / "prompts/drill.yaml"
     suite.write_text(suite.read_text().replace("{id: c3,", "{id: c3, expect: {keywords: true},"))

@@ -212,6 +212,18 @@ def test_the_schema_knows_the_keys_that_the_loader_knows() -> None:
     assert SCHEMA["definitions"]["message"]["properties"]["role"]["enum"] == list(case_checks._ROLES)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.yaml", "category: a\ncases:\n  - {id: x, prompt: hi, group: lights}\n  - {id: y, prompt: ho, group: 7}\n"),
+        ("a.jsonl", '{"id": "x", "prompt": "hi", "group": "lights"}\n{"id": "y", "prompt": "ho", "group": 7}\n'),
+        ("a.csv", "id,prompt,group\nx,hi,lights\ny,ho,7\n"),
+    ],
+)
+def test_cases_may_belong_to_a_group(tmp_path: Path, name: str, content: str) -> None:
+    assert [case.group for case in load(write(tmp_path, name, content))] == ["lights", "7"]
+
+
 def test_all_faults_of_all_files_are_told_together(tmp_path: Path) -> None:
     write(tmp_path, "a.yaml", "category: a\ncases:\n  - id: x\n  - id: y z\n    prompt: ''\n")
     write(tmp_path, "b.yaml", "category: [")

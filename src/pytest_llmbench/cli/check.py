@@ -29,9 +29,11 @@ def check(
     downloaded. Exit code 3 when something is
     missing, 2 when what you wrote is wrong.
     """
+    from pytest_llmbench.gate_check import refuse_unjudgeable
     from pytest_llmbench.models.setup import check_setup
 
     settings = chosen_settings(config, base=base, adapter=adapter, quantization=quantization, device=device)
+    refuse_unjudgeable(settings)
     found = check_setup(settings)
     if as_json:
         findings.tell_json(found)

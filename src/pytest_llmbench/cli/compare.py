@@ -72,7 +72,14 @@ def _gate(
 
     margins = {metric: chosen.margins.get(metric, chosen.margin) for metric in metrics}
     return gate.compare_runs(
-        baseline, run, kind=kind, alpha=chosen.alpha, margins=margins, metrics=metrics, categories=chosen.categories
+        baseline,
+        run,
+        kind=kind,
+        alpha=chosen.alpha,
+        margins=margins,
+        metrics=metrics,
+        categories=chosen.categories,
+        unscored=chosen.unscored,
     )
 
 

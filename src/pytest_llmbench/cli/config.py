@@ -35,12 +35,14 @@ def config(
     Printed as a settings file. Exit code 2 when a key or value is wrong, or names a model, an adapter, a suite or a
     metric that is not there.
     """
+    from pytest_llmbench.gate_check import refuse_unjudgeable
     from pytest_llmbench.preflight import check_models, check_suites
 
     settings = chosen_settings(config, base=base, adapter=adapter, quantization=quantization, device=device)
     _show(settings.model_dump(mode="json"), settings_file(config), as_json=as_json)
     check_models(settings)
     check_suites(settings)
+    refuse_unjudgeable(settings)
 
 
 def _show(applying: Mapping[str, Any], file: Path | None, *, as_json: bool) -> None:

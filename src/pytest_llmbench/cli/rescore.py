@@ -20,19 +20,19 @@ from pytest_llmbench.cli.settings_options import Config, chosen_settings
 from pytest_llmbench.errors import UsageError
 
 if TYPE_CHECKING:
+    from pytest_llmbench.metrics import MetricRegistry
     from pytest_llmbench.rescoring import Judges
     from pytest_llmbench.settings import Settings
 
 _HOOK = "pytest_llmbench_metrics"
+METRICS_FROM_HELP = f"Adds metrics of your own: defines {_HOOK}(registry)."
 _NUMBER = re.compile(r"^\d{4,}_")
 
 
 def rescore(
     run: Run,
     *,
-    metrics_from: Annotated[
-        str | None, typer.Option(metavar="FILE.py|MODULE", help=f"Adds metrics of your own: defines {_HOOK}(registry).")
-    ] = None,
+    metrics_from: Annotated[str | None, typer.Option(metavar="FILE.py|MODULE", help=METRICS_FROM_HELP)] = None,
     prompts: Annotated[list[Path] | None, typer.Option(metavar="PATH", help="Suites; repeatable.")] = None,
     vocabulary: Annotated[Path | None, typer.Option(metavar="PATH", help="The tools and their terms.")] = None,
     config: Config = None,
@@ -97,11 +97,20 @@ def _judges(settings: Settings, vocabulary: Path | None, metrics_from: str | Non
     cases = load_cases([present(Path(path)) for path in settings.benchmark.prompts], terms)
     registry = default_metrics(settings.metrics, terms, cases)
     if metrics_from:
-        module = _module(metrics_from)
-        if not hasattr(module, _HOOK):
-            raise UsageError(f"--metrics-from {metrics_from}: it defines no {_HOOK}(registry)")
-        getattr(module, _HOOK)(registry=registry)
+        add_metrics_from(metrics_from, registry)
     return Judges(registry, cases, terms, settings, metrics_from)
+
+
+def add_metrics_from(name: str, registry: MetricRegistry) -> None:
+    """Add the metrics of a user's file or module.
+
+    Raises:
+        UsageError: there is no such file or module, or it adds no metrics.
+    """
+    module = _module(name)
+    if not hasattr(module, _HOOK):
+        raise UsageError(f"--metrics-from {name}: it defines no {_HOOK}(registry)")
+    getattr(module, _HOOK)(registry=registry)
 
 
 def _module(name: str) -> ModuleType:

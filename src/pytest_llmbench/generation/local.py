@@ -168,7 +168,11 @@ class LocalBackend:
             "base_model": loaded.source.spec,
             "base_weights_sha256": loaded.source.weights_hash,
             "adapters": {
-                name: {"path": _shown(adapter.path), "weights_sha256": adapter.weights_hash}
+                name: {
+                    "path": _shown(adapter.path),
+                    "weights_sha256": adapter.weights_hash,
+                    "config_sha256": adapter.config_hash,
+                }
                 for name, adapter in adapters.items()
             },
             "quantization": loaded.quantization,

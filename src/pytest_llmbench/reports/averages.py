@@ -64,7 +64,10 @@ def summarise(rows: Sequence[Row], variants: Sequence[str], applied: Mapping[str
 
 
 def in_short(title: str, head: Mapping[str, Any]) -> dict[str, Any]:
-    """A run as one point of a trend: `{"name", "timestamp", "variants": {variant: {metric: mean}}, "outcome"}`."""
+    """A run as one point of a trend: `{"name", "timestamp", "variants": {variant: {metric: mean}}, "outcome"}`, and `asked`.
+
+    Runs with the same `asked` asked and expected the same of the same cases.
+    """
     variants: dict[str, dict[str, float | None]] = {name: {} for name in head["metadata"]["variants"]}
     for metric, by_variant in head["statistics"]["metrics"].items():
         for variant, item in by_variant.items():
@@ -74,7 +77,20 @@ def in_short(title: str, head: Mapping[str, Any]) -> dict[str, Any]:
         "timestamp": head["metadata"]["timestamp"],
         "variants": variants,
         "outcome": (head["gate"] or {}).get("outcome"),
+        "asked": {
+            "sha256": head["metadata"].get("cases_sha256"),
+            "cases": {category: found["cases"] for category, found in head["by_category"].items()},
+        },
     }
+
+
+def asked_alike(point: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two points of a trend can be compared. Older runs tell how many cases a category had, and no more."""
+    one, two = point.get("asked"), other.get("asked")
+    if one is None or two is None:
+        return True
+    key = "cases" if None in (one["sha256"], two["sha256"]) else "sha256"
+    return bool(one[key] == two[key])
 
 
 def _metric(rows: Sequence[Row], metric: str, variant: str) -> dict[str, Any]:

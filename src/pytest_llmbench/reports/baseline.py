@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Required, TypedDict
 
 from pytest_llmbench import atomic
 from pytest_llmbench.records import SCHEMA_VERSION
@@ -18,26 +18,33 @@ from pytest_llmbench.reports.tables import columns, one_line
 from pytest_llmbench.reports.wording import words
 
 _SCORE_DIGITS = 6
+_CUT = {"error", "timeout", "length"}
 _HASH_CHARS = 16
 _FROM_METADATA = ("timestamp", "base_model", "device", "seed", "epochs", "variants", "vocabulary", "git", "python")
 _FROM_BACKEND = ("backend", "base_weights_sha256", "quantization", "dtype", "models")
 _HARDWARE = ("platform", "cpu", "memory_bytes", "gpus")
 _ASKED = ("prompt", "messages_sha256", "keywords_expected", "tool", "reference")
+_ASKED_WITH = ("model", "generation", "server", "metrics")
+"""Sections of the settings with which the same model can be asked again."""
 _NO_MATTER = {"batch_size", "threads", "cache", "seed", "epochs"}
 """Generation settings that do not change an answer, or are recorded beside them."""
 
 
-class ComparableRow(TypedDict):
+class ComparableRow(TypedDict, total=False):
     """One case of one epoch. `scores` are metric -> variant -> score.
 
     `prompt_sha` is the start of a SHA-256 over what is asked and expected: messages, keywords, tool, reference, calls.
+    Cases of one `group` depend on each other. `lost` are the variants whose answer failed, timed out or ended before it
+    was one; older baselines do not tell.
     """
 
-    case: str
-    category: str
-    epoch: int
-    prompt_sha: str
-    scores: Mapping[str, Mapping[str, float | None]]
+    case: Required[str]
+    category: Required[str]
+    epoch: Required[int]
+    prompt_sha: Required[str]
+    scores: Required[Mapping[str, Mapping[str, float | None]]]
+    group: str | None
+    lost: Sequence[str]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,7 +53,8 @@ class Comparable:
 
     `metadata` has the same keys for both: name, timestamp, base_model, device, seed, epochs, variants, vocabulary, git,
     python, backend, base_weights_sha256, quantization, dtype, models (a server's), adapters (variant -> path and
-    weights_sha256), generation, spelling, metrics, versions, hardware; null or empty where the run did not say. Scores
+    weights_sha256), generation, spelling, metrics, asked (settings to ask the
+    same model again), versions, hardware; null or empty where the run did not say. Scores
     are rounded alike, so that a run and its own baseline are equal. `path` is where it was read, None if nowhere.
     `cached` are, by variant, a server's answers that the run took from the cache; a baseline does not tell.
     """
@@ -136,23 +144,39 @@ def _metadata(run: Mapping[str, Any]) -> dict[str, Any]:
         "generation": {key: value for key, value in generation.items() if key not in _NO_MATTER},
         "spelling": {key: scoring[key] for key in ("case_sensitive", "accent_sensitive") if key in scoring},
         "metrics": run.get("metrics") or {},
+        "asked": {key: settings[key] for key in _ASKED_WITH if key in settings},
         "versions": run.get("versions") or {},
         "hardware": {key: run[key] for key in _HARDWARE if key in run},
     }
 
 
 def _row(row: Mapping[str, Any]) -> ComparableRow:
-    calls = [] if row.get("calls") is None else [row["calls"]]  # rows without any keep the hash of older baselines
-    asked = json.dumps([row.get(key) or "" for key in _ASKED] + calls)
-    return {
+    unscored = {variant for of in row["scores"].values() for variant, score in of.items() if score is None}
+    answers = row.get("completions") or {}
+    lost = [name for name, answer in answers.items() if name in unscored and _is_lost(answer)]
+    reduced: ComparableRow = {
         "case": row["case"],
         "category": row["category"],
         "epoch": row["epoch"],
-        "prompt_sha": hashlib.sha256(asked.encode()).hexdigest()[:_HASH_CHARS],
+        "group": row.get("group"),
+        "prompt_sha": prompt_sha(row),
         "scores": {
             metric: {variant: _rounded(score) for variant, score in of.items()} for metric, of in row["scores"].items()
         },
     }
+    return {**reduced, "lost": lost} if lost else reduced
+
+
+def prompt_sha(row: Mapping[str, Any]) -> str:
+    """The start of a SHA-256 over what a result's row says was asked and expected."""
+    calls = [] if row.get("calls") is None else [row["calls"]]  # rows without any keep the hash of older baselines
+    asked = json.dumps([row.get(key) or "" for key in _ASKED] + calls)
+    return hashlib.sha256(asked.encode()).hexdigest()[:_HASH_CHARS]
+
+
+def _is_lost(answer: Mapping[str, Any]) -> bool:
+    """Whether there may be no answer to judge: it failed, was cut off, or never left its thinking."""
+    return answer["finish"] in _CUT or bool(answer.get("reasoning") and not answer["text"])
 
 
 def _rounded(score: float | None) -> float | None:

@@ -26,7 +26,11 @@ class CachedAnswers:
 
     def told(self, variant: str, say: Words) -> str:
         """How many there are, since when, and what to do."""
-        return say("cached_answers", variant=variant, count=len(self.places), total=self.total, since=self.since)
+        return say("cached_answers", **self.data(variant))
+
+    def data(self, variant: str) -> dict[str, Any]:
+        """What that sentence is filled with."""
+        return {"variant": variant, "count": len(self.places), "total": self.total, "since": self.since}
 
 
 def cached_answers(document: Mapping[str, Any]) -> dict[str, CachedAnswers]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import math
 import re
@@ -11,6 +13,7 @@ from typing import Any
 
 from pytest_llmbench.records import SCHEMA_VERSION, CaseResult, Completion, Run
 from pytest_llmbench.reports.averages import compared, keywords_found, scored_pairs, summarise
+from pytest_llmbench.reports.baseline import prompt_sha
 
 log = logging.getLogger("pytest_llmbench")
 
@@ -29,7 +32,7 @@ def build_document(run: Run, *, answer_chars: int) -> dict[str, Any]:
     categories = dict.fromkeys(row["category"] for row in rows)
     return {
         "schema_version": SCHEMA_VERSION,
-        "metadata": _metadata(run),
+        "metadata": {**_metadata(run), "cases_sha256": _asked(rows)},
         "statistics": summarise(rows, run.variants, applied),
         "by_category": {
             category: summarise([row for row in rows if row["category"] == category], run.variants, applied)
@@ -38,6 +41,12 @@ def build_document(run: Run, *, answer_chars: int) -> dict[str, Any]:
         "gate": _plain(run.gate),
         "results": rows,
     }
+
+
+def _asked(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A hash over what was asked and expected, whatever the order: runs that share it can be compared."""
+    asked = sorted({(row["case"], prompt_sha(row)) for row in rows})
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 
 def _metadata(run: Run) -> dict[str, Any]:
@@ -79,6 +88,7 @@ def _row(result: CaseResult, variants: Sequence[str], answer_chars: int) -> dict
         "epoch": result.epoch,
         "tool": _plain(result.tool),
         "reference": _plain(result.reference),
+        "group": _plain(result.group),
         "messages_sha256": result.messages_sha256,
         "calls": _plain(result.calls),
         "reasons": _plain(result.reasons),

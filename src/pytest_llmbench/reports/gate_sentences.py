@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.reports.tables import shorten_middle
+from pytest_llmbench.reports.gate_reasons import reason_of, short
 from pytest_llmbench.reports.wording import UNSCORED, Words
 
 Gate = Mapping[str, Any]
@@ -16,7 +16,6 @@ Verdict = Mapping[str, Any]
 _LEAST_P = 0.001
 _LEAST_CASES = 2  # for an interval
 _COMMIT_CHARS = 8
-_NAME_CELLS = 60
 
 
 def heading(gate: Gate, say: Words) -> str:
@@ -46,11 +45,6 @@ def subject(verdict: Verdict, metric: str, say: Words) -> str:
     key = "gate_subject" if verdict["category"] is None else "gate_subject_category"
     names = {name: short(verdict[name] or "") for name in ("variant", "category")}
     return say(key, metric=short(metric), **names)
-
-
-def short(name: str) -> str:
-    """A name of the user's on one line, cut in the middle with plain dots where it is very long."""
-    return shorten_middle(name, _NAME_CELLS, "...")
 
 
 def evidence(verdict: Verdict, gate: Gate, metric: str, say: Words) -> str:
@@ -150,12 +144,16 @@ def deciding(gate: Gate) -> list[Verdict]:
 
 
 def reason(gate: Gate, language: str, say: Words) -> str:
-    """Why the gate came to its outcome. Its own reason is English; elsewhere the first deciding verdict stands for it."""
+    """Why the gate came to its outcome. An older file has no more than an English sentence, and its verdicts."""
     made = deciding(gate)
-    if language == "en" or not made:
+    if language == "en":
+        return str(gate["reason"])
+    if gate.get("because"):
+        return reason_of(gate, say, say.metric) + "."
+    if not made:
         return str(gate["reason"])
     if any(note["kind"] == "cached_alone" for note in gate["notes"]):
-        return say("cached_alone") + "."
+        return say("reason_cached_alone") + "."
     return evidence(made[0], gate, say.metric(made[0]["metric"]), say) + "."
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from pytest_llmbench.errors import NotReadyError
 from pytest_llmbench.reports import gate_sentences
+from pytest_llmbench.reports.gate_reasons import short
 from pytest_llmbench.reports.gate_sentences import Gate, Verdict
 from pytest_llmbench.reports.markdown import markdown
 from pytest_llmbench.reports.tables import shorten
@@ -83,7 +84,7 @@ def _evidence(verdict: Verdict, gate: Gate) -> str:
 
 def _moved(verdict: Verdict) -> list[str]:
     return [
-        f"{gate_sentences.short(case['case'])}: {_SAY.number(case['before'])} -> {_SAY.number(case['after'])}"
+        f"{short(case['case'])}: {_SAY.number(case['before'])} -> {_SAY.number(case['after'])}"
         for case in verdict["moved"]
     ]
 

@@ -8,6 +8,7 @@ from typing import Any
 from pytest_llmbench.records import BASE
 from pytest_llmbench.reports import gate_sentences
 from pytest_llmbench.reports.cautions import cautions
+from pytest_llmbench.reports.gate_notes import note_text
 from pytest_llmbench.reports.gate_sentences import Gate, Verdict
 from pytest_llmbench.reports.markdown_cases import case_block, first_rows
 from pytest_llmbench.reports.markdown_description import description
@@ -106,7 +107,7 @@ def _notes(gate: Gate, say: Words) -> str:
     shown = gate["notes"][:_MOST_NOTES]
     labels = [say.texts.get(f"note_{note['kind']}", note["kind"]) for note in shown]
     lines = [
-        "- " + _labelled(prose(label), prose(note["message"]), say) for label, note in zip(labels, shown, strict=True)
+        "- " + _labelled(prose(label), prose(note_text(note, say)), say) for label, note in zip(labels, shown, strict=True)
     ]
     body = "\n".join(lines) + left_out(len(gate["notes"]) - len(shown), say)
     return f"**{say('markdown_notes')}**\n\n{body}"

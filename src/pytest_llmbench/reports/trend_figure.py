@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_llmbench.reports import figure_style
+from pytest_llmbench.reports.averages import asked_alike
 from pytest_llmbench.reports.comparison import LEADING_METRICS
 from pytest_llmbench.reports.figures import COLOURS
 from pytest_llmbench.reports.tables import shorten_middle
@@ -39,12 +40,15 @@ _OUTCOMES: Mapping[str | None, tuple[str, float]] = {
 
 Saved = Mapping[str, Any]
 """`name`, `timestamp`, `variants` (variant -> metric -> mean) and `outcome` of a saved run."""
+Monitored = Mapping[str, Any]
+"""What `monitoring.monitor` found: the drift from a fixed baseline, run by run, with bounds that hold at every look."""
 
 
-def render(history: Sequence[Saved], path: Path, say: Words) -> None:
+def render(history: Sequence[Saved], path: Path, say: Words, monitored: Monitored | None = None) -> None:
     """Draw into `path` as PNG, 300 DPI: a panel a leading metric, a line a variant, a marker shape an outcome.
 
-    `history` is oldest first. Of more than six variants the six of the latest runs are drawn.
+    `history` is oldest first. Of more than six variants the six of the latest runs are drawn. Runs that asked other
+    cases than the last one are drawn hollow. `monitored` adds, round the baseline's mean, the bounds of the drift.
     """
     variants = _variants(history)
     shown = variants[:MOST_VARIANTS]
@@ -60,9 +64,10 @@ def render(history: Sequence[Saved], path: Path, say: Words) -> None:
             figure_style.nothing(panels[0], say("figure_nothing"))
         for axes, metric in zip(panels, metrics, strict=False):
             _panel(axes, history, shown, metric, say)
+            _drifts(axes, history, shown, metric, monitored)
         if metrics:
             _name_runs(panels[-1], history, say)
-            _legend(figure, history, shown, say)
+            _legend(figure, history, shown, say, monitored)
         figure.savefig(path, format="png", dpi=figure_style.DPI, metadata=figure_style.PNG_METADATA)
 
 
@@ -88,24 +93,53 @@ def _panel(axes: Axes, history: Sequence[Saved], variants: Sequence[str], metric
             continue
         colour, line = _look(place)
         axes.plot(range(len(values)), values, color=colour, linestyle=line, linewidth=1.4, zorder=2)
-        for outcome, (marker, scale) in _OUTCOMES.items():
-            own = [run for run, saved in enumerate(history) if saved["outcome"] == outcome]
-            axes.scatter(
-                own,
-                [values[run] for run in own],
-                s=size * scale,
-                marker=marker,
-                facecolor=figure_style.INK if outcome == "fail" else colour,
-                edgecolor="white",
-                linewidth=0.5,
-                zorder=3 + scale,
-            )
+        _mark(axes, history, values, colour, size)
     _set_span(axes)
     axes.yaxis.set_major_formatter(figure_style.ticks(say))
     axes.set_ylabel(say("trend_mean"), fontsize=9)
     axes.grid(color=figure_style.GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _mark(axes: Axes, history: Sequence[Saved], values: Sequence[float], colour: str, size: float) -> None:
+    """A shape an outcome; hollow where other cases were asked than in the last run."""
+    for outcome, (marker, scale) in _OUTCOMES.items():
+        filled = figure_style.INK if outcome == "fail" else colour
+        for alike in (True, False):
+            own = [
+                run
+                for run, saved in enumerate(history)
+                if saved["outcome"] == outcome and asked_alike(saved, history[-1]) is alike
+            ]
+            if not own:
+                continue
+            axes.scatter(
+                own,
+                [values[run] for run in own],
+                s=size * scale,
+                marker=marker,
+                facecolor=filled if alike else "white",
+                edgecolor="white" if alike else filled,
+                linewidth=0.5 if alike else 1.2,
+                zorder=3 + scale,
+            )
+
+
+def _drifts(
+    axes: Axes, history: Sequence[Saved], variants: Sequence[str], metric: str, monitored: Monitored | None
+) -> None:
+    """The baseline's mean as a line, and where the mean of all runs since lies: a band that holds at every look."""
+    places = {saved["name"]: place for place, saved in enumerate(history)}
+    for series in monitored["series"] if monitored else ():
+        if series["metric"] != metric or series["variant"] not in variants:
+            continue
+        colour, _ = _look(variants.index(series["variant"]))
+        points = [point for point in series["points"] if point["run"] in places]
+        at = [places[point["run"]] for point in points]
+        low, high = ([series["before"] + point[end] for point in points] for end in ("low", "high"))
+        axes.axhline(series["before"], color=colour, linewidth=0.8, linestyle=":", zorder=1)
+        axes.fill_between(at, low, high, color=colour, alpha=0.12, linewidth=0, zorder=0.5)
 
 
 def _look(place: int) -> tuple[str, LineStyle]:
@@ -128,7 +162,9 @@ def _name_runs(axes: Axes, history: Sequence[Saved], say: Words) -> None:
     axes.set_xlabel(say("trend_runs"), fontsize=9)
 
 
-def _legend(figure: Figure, history: Sequence[Saved], variants: Sequence[str], say: Words) -> None:
+def _legend(
+    figure: Figure, history: Sequence[Saved], variants: Sequence[str], say: Words, monitored: Monitored | None
+) -> None:
     """Lines at the left, markers at the right."""
     from matplotlib.lines import Line2D
 
@@ -140,6 +176,14 @@ def _legend(figure: Figure, history: Sequence[Saved], variants: Sequence[str], s
         for outcome, (marker, _) in _OUTCOMES.items()
         if outcome in happened
     ]
+    if not all(asked_alike(saved, history[-1]) for saved in history):
+        ink, label = figure_style.INK, say("trend_not_comparable")
+        marks.append(
+            Line2D([], [], color=ink, linestyle="", marker="o", markerfacecolor="white", markersize=7, label=label)
+        )
+    if monitored:
+        label = say("trend_drift", baseline=shorten_middle(monitored["baseline"], _NAME_CELLS))
+        lines.append(Line2D([], [], color=figure_style.INK, linewidth=6, alpha=0.15, label=label))
     left = figure.legend(handles=lines, loc="outside lower left", ncols=_LINE_COLUMNS, frameon=False)
     right = figure.legend(handles=marks, loc="outside lower right", ncols=len(_OUTCOMES), frameon=False)
     for text in [*left.get_texts(), *right.get_texts()]:

@@ -42,7 +42,66 @@ ENGLISH = {
     "gate_rise": "rise",
     "gate_moved": "moved most in {subject}",
     "gate_more": "and {count} more",
-    # notes
+    # why a gate came to its outcome
+    "reason_told": "{subject} went from {before} to {after} ({interval}{p}{cases} cases)",
+    "reason_interval": "95% interval of the change {low} to {high}, ",
+    "reason_p": "p {p}, ",
+    "reason_worse": "{told}",
+    "reason_worse_more": "{told}, and {count} more got worse",
+    "reason_unchanged": "no score changed in any case",
+    "reason_not_worse": "nothing got worse by more than its margin: {told}",
+    "reason_better": "better, and nothing worse: {told}",
+    "reason_category_in_doubt": "{category} may have got worse by more than its margin, on too few cases to tell: {told}",
+    "reason_category_in_doubt_more": "{told}; so may {count} more in the table",
+    "reason_not_shown_regression": "neither a regression nor its absence could be shown from these cases: {told}",
+    "reason_not_shown_improvement": "no improvement could be shown from these cases: {told}",
+    "reason_not_shown_compare": "no change could be shown from these cases: {told}",
+    "reason_nothing_compared": "nothing could be compared: no metric of the gate is scored on both sides",
+    "reason_no_baseline": "there is no baseline '{name}' yet: nothing was compared",
+    "reason_cached_alone": (
+        "it passes on remembered answers alone, which prove nothing of the model that the server has now; ask anew with"
+        " --llmbench-no-cache"
+    ),
+    # what a note says
+    "noted_more": "{cases} and {count} more",
+    "noted_missing_in_run": "{count} cases of the baseline not in this run, and not compared: {cases}",
+    "noted_missing_in_run_one": "1 case of the baseline not in this run, and not compared: {cases}",
+    "noted_missing_in_baseline": "{count} cases of this run not in the baseline, and not compared: {cases}",
+    "noted_missing_in_baseline_one": "1 case of this run not in the baseline, and not compared: {cases}",
+    "noted_variant_missing_in_run": "{variant} is not in the run, and was not compared",
+    "noted_variant_missing_in_baseline": "{variant} is not in the baseline, and was not compared",
+    "noted_changed_prompt": (
+        "{count} cases whose prompt or expectation changed since, and compared all the same: {cases}"
+    ),
+    "noted_changed_prompt_one": "1 case whose prompt or expectation changed since, and compared all the same: {cases}",
+    "noted_changed_vocabulary": "other vocabulary than the baseline's: {changes}",
+    "noted_changed_settings": "other settings than the baseline's: {changes}",
+    "noted_changed_model": "other model than the baseline's: {changes}",
+    "noted_changed_hardware": "other hardware than the baseline's: {changes}",
+    "noted_changed_libraries": "other libraries than the baseline's: {changes}",
+    "noted_no_fine_tune_in_run": "this run has no fine-tune: the bases were compared",
+    "noted_no_fine_tune_in_baseline": "the baseline has no fine-tune: the bases were compared",
+    "noted_unscored": "{metric} of {variant} is not scored alike ({before} answers before, {after} after): {cases}",
+    "noted_unmeasured": "{metric} was not measured, and not compared: it is off, or has another name",
+    "noted_lost": (
+        "{metric} of {variant}: answers were lost to errors and time-outs, {before} before and {after} after, and"
+        " count as {worst}, the worst score, on the side that lost them: {cases}"
+    ),
+    "noted_no_baseline": "there is no baseline '{name}' yet: nothing was compared",
+    "noted_confirmed": (
+        "{metric} of {variant} went from {before} to {after}; both sides were asked again with fresh seeds, fell again,"
+        " and these verdicts are of those answers"
+    ),
+    "noted_unconfirmed": (
+        "{metric} of {variant} went from {before} to {after}; both sides were asked again with fresh seeds, which did"
+        " not confirm it, and these verdicts are of those answers"
+    ),
+    "noted_confirmation_failed": "it could not be confirmed with fresh answers, so the first ones decide: {error}",
+    # titles of notes
+    "note_lost": "Lost answers",
+    "note_confirmed": "Confirmed",
+    "note_unconfirmed": "Not confirmed",
+    "note_confirmation_failed": "Confirmation failed",
     "note_missing_in_run": "Cases missing in this run",
     "note_missing_in_baseline": "Cases that the baseline lacks",
     "note_changed_prompt": "Changed prompts",
@@ -59,10 +118,6 @@ ENGLISH = {
         "{count} of {total} answers of {variant} come from the completion cache, the oldest of {since}: they are known "
         "by the model's name alone, and the server may have other weights behind it by now (--llmbench-no-cache asks "
         "anew)."
-    ),
-    "cached_alone": (
-        "it passes on remembered answers alone, which prove nothing of the model that the server has now; ask anew with"
-        " --llmbench-no-cache"
     ),
     # Markdown
     "markdown_verdict": "Verdict",
@@ -96,6 +151,8 @@ ENGLISH = {
     "trend_title": "Trend over the saved runs ({count})",
     "trend_mean": "Mean",
     "trend_runs": "Run, oldest first",
+    "trend_not_comparable": "other cases: not comparable",
+    "trend_drift": "since {baseline}, at every look",
     "trend_variants_left_out": "{shown} of {total} variants, the latest",
 }
 
@@ -139,7 +196,70 @@ FRENCH = {
     "gate_rise": "hausse",
     "gate_moved": "plus grands changements pour {subject}",
     "gate_more": "et {count} de plus",
-    # notes
+    # why a gate came to its outcome
+    "reason_told": "{subject} : de {before} à {after} ({interval}{p}{cases} cas)",
+    "reason_interval": "intervalle à 95 % du changement de {low} à {high}, ",
+    "reason_p": "p {p}, ",
+    "reason_worse": "baisse établie, {told}",
+    "reason_worse_more": "{told}, et {count} autres ont empiré",
+    "reason_unchanged": "aucun score n'a changé dans aucun cas",
+    "reason_not_worse": "rien n'a empiré au-delà de sa marge ; {told}",
+    "reason_better": "mieux, et rien de pire ; {told}",
+    "reason_category_in_doubt": (
+        "{category} a peut-être empiré au-delà de sa marge, avec trop peu de cas pour en juger ; {told}"
+    ),
+    "reason_category_in_doubt_more": "{told} ; {count} autres du tableau aussi",
+    "reason_not_shown_regression": "ces cas ne montrent ni une régression ni son absence ; {told}",
+    "reason_not_shown_improvement": "ces cas ne montrent aucune amélioration ; {told}",
+    "reason_not_shown_compare": "ces cas ne montrent aucun écart ; {told}",
+    "reason_nothing_compared": "rien n'a pu être comparé : aucune mesure du contrôle n'est notée des deux côtés",
+    "reason_no_baseline": "il n'y a pas encore de référence « {name} » : rien n'a été comparé",
+    "reason_cached_alone": (
+        "la réussite ne tient qu'à des réponses gardées en mémoire, qui ne prouvent rien du modèle que le serveur a "
+        "maintenant ; reposez les questions avec --llmbench-no-cache"
+    ),
+    # what a note says
+    "noted_more": "{cases} et {count} de plus",
+    "noted_missing_in_run": "{count} cas de la référence absents de cette exécution, et non comparés : {cases}",
+    "noted_missing_in_run_one": "1 cas de la référence absent de cette exécution, et non comparé : {cases}",
+    "noted_missing_in_baseline": "{count} cas de cette exécution absents de la référence, et non comparés : {cases}",
+    "noted_missing_in_baseline_one": "1 cas de cette exécution absent de la référence, et non comparé : {cases}",
+    "noted_variant_missing_in_run": "{variant} manque dans cette exécution et n'a pas été comparé",
+    "noted_variant_missing_in_baseline": "{variant} manque dans la référence et n'a pas été comparé",
+    "noted_changed_prompt": "{count} cas dont la demande ou l'attente a changé depuis, comparés malgré tout : {cases}",
+    "noted_changed_prompt_one": "1 cas dont la demande ou l'attente a changé depuis, comparé malgré tout : {cases}",
+    "noted_changed_vocabulary": "le vocabulaire n'est pas celui de la référence : {changes}",
+    "noted_changed_settings": "les réglages ne sont pas ceux de la référence : {changes}",
+    "noted_changed_model": "le modèle n'est pas celui de la référence : {changes}",
+    "noted_changed_hardware": "le matériel n'est pas celui de la référence : {changes}",
+    "noted_changed_libraries": "les bibliothèques ne sont pas celles de la référence : {changes}",
+    "noted_no_fine_tune_in_run": "cette exécution n'a pas de modèle affiné : les bases ont été comparées",
+    "noted_no_fine_tune_in_baseline": "la référence n'a pas de modèle affiné : les bases ont été comparées",
+    "noted_unscored": (
+        "{metric} de {variant} n'est pas noté pareillement ({before} réponses avant, {after} après) : {cases}"
+    ),
+    "noted_unmeasured": "{metric} n'a pas été mesuré, ni comparé : la mesure est coupée, ou porte un autre nom",
+    "noted_lost": (
+        "{metric} de {variant} : des réponses ont été perdues (erreurs, délais dépassés), {before} avant et {after}"
+        " après ; elles comptent {worst}, le pire score, du côté qui les a perdues : {cases}"
+    ),
+    "noted_no_baseline": "il n'y a pas encore de référence « {name} » : rien n'a été comparé",
+    "noted_confirmed": (
+        "{metric} de {variant} : de {before} à {after} ; les deux côtés ont répondu de nouveau, avec de nouvelles"
+        " graines, la baisse s'est répétée, et ces verdicts portent sur ces réponses"
+    ),
+    "noted_unconfirmed": (
+        "{metric} de {variant} : de {before} à {after} ; les deux côtés ont répondu de nouveau, avec de nouvelles"
+        " graines, ce qui ne l'a pas confirmé, et ces verdicts portent sur ces réponses"
+    ),
+    "noted_confirmation_failed": (
+        "la confirmation par de nouvelles réponses a échoué, les premières décident donc : {error}"
+    ),
+    # titles of notes
+    "note_lost": "Réponses perdues",
+    "note_confirmed": "Confirmé",
+    "note_unconfirmed": "Non confirmé",
+    "note_confirmation_failed": "Confirmation impossible",
     "note_missing_in_run": "Cas absents de cette exécution",
     "note_missing_in_baseline": "Cas absents de la référence",
     "note_changed_prompt": "Demandes modifiées",
@@ -156,10 +276,6 @@ FRENCH = {
         "{count} réponses sur {total} de {variant} viennent du cache, la plus ancienne du {since} : seul le nom du "
         "modèle les identifie, et le serveur peut avoir d'autres poids derrière ce nom aujourd'hui "
         "(--llmbench-no-cache les repose)."
-    ),
-    "cached_alone": (
-        "la réussite ne tient qu'à des réponses gardées en mémoire, qui ne prouvent rien du modèle que le serveur a "
-        "maintenant ; reposez les questions avec --llmbench-no-cache"
     ),
     # Markdown
     "markdown_verdict": "Verdict",
@@ -193,5 +309,7 @@ FRENCH = {
     "trend_title": "Évolution sur les exécutions enregistrées ({count})",
     "trend_mean": "Moyenne",
     "trend_runs": "Exécution, de la plus ancienne à la plus récente",
+    "trend_not_comparable": "autres cas : non comparable",
+    "trend_drift": "depuis {baseline}, à chaque regard",
     "trend_variants_left_out": "{shown} variantes sur {total}, les plus récentes",
 }

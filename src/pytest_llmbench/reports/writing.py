@@ -35,12 +35,18 @@ class Reports:
 
 
 def write_reports(
-    run: Run, output: OutputSettings, *, run_dir: Path | None = None, earlier: Sequence[Mapping[str, Any]] = ()
+    run: Run,
+    output: OutputSettings,
+    *,
+    run_dir: Path | None = None,
+    earlier: Sequence[Mapping[str, Any]] = (),
+    monitored: Mapping[str, Any] | None = None,
 ) -> Reports:
     """Write `run.json` into `run_dir`, then the latest reports into `output.report_dir`, those that are switched on.
 
     The latest reports appear together: when one cannot be written, all stay as they were before. `earlier` are the
     saved runs that the trend shows, in short (`history.trend`); the figure of it needs at least one.
+    `monitored` is what `monitoring.monitor` found of them and this run.
 
     Raises:
         NotReadyError: the disk is full or a folder cannot be written; the message names the file.
@@ -50,14 +56,17 @@ def write_reports(
         write_json(document, run_dir / "run.json")
     paths = {}
     with contextlib.ExitStack() as replaced_together:
-        for kind, (name, write) in _wanted(document, output, earlier).items():
+        for kind, (name, write) in _wanted(document, output, earlier, monitored).items():
             paths[kind] = output.report_dir / name
             write(replaced_together.enter_context(atomic.replacing(paths[kind])))
     return Reports(document, paths | ({"run": run_dir / "run.json"} if run_dir is not None else {}))
 
 
 def _wanted(
-    document: Mapping[str, Any], output: OutputSettings, earlier: Sequence[Mapping[str, Any]]
+    document: Mapping[str, Any],
+    output: OutputSettings,
+    earlier: Sequence[Mapping[str, Any]],
+    monitored: Mapping[str, Any] | None,
 ) -> dict[str, tuple[str, Callable[[Path], object]]]:
     """Kind of report to its file's name and what writes it."""
     language, say = output.language, words(output.language)
@@ -75,7 +84,7 @@ def _wanted(
         "trend": (
             output.png and earlier,
             "benchmark-trend.png",
-            lambda path: trend_figure.render(history, path, say),
+            lambda path: trend_figure.render(history, path, say, monitored),
         ),
         "json": (output.json, "benchmark.json", lambda path: _write(path, as_json(document))),
     }

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import llmbench
 
-from pytest_llmbench.history import find_run
+from pytest_llmbench.asking_again import Questions, ask_again
+from pytest_llmbench.cases import load_cases, load_vocabulary
+from pytest_llmbench.cli.answer_count import AnswerCount
+from pytest_llmbench.history import find_run, save
+from pytest_llmbench.metrics import default_metrics
+from pytest_llmbench.records import Completion
+from pytest_llmbench.reports import build_document
 from pytest_llmbench.reports.baseline import read_comparable
+from pytest_llmbench.settings import MetricsSettings, Settings
 
 SaveRun = Callable[..., Path]
 
@@ -23,7 +32,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save_run: SaveRun) 
 
 
 def test_a_saved_run_becomes_a_file_that_comparisons_read_alike() -> None:
-    done = llmbench("baseline", "accepted")
+    done = llmbench("baseline", "accepted", "--as-measured")
     assert done.exit_code == 0, done.output
     assert done.stdout.startswith("baselines/accepted.json: 2 results of 0001_accepted, ")
     written, run = read_comparable(Path("baselines/accepted.json")), find_run("1", Path("reports")).comparable
@@ -32,19 +41,99 @@ def test_a_saved_run_becomes_a_file_that_comparisons_read_alike() -> None:
 
 def test_where_it_is_written_and_read_can_be_chosen(project: Path) -> None:
     (project / "reports").rename("elsewhere")
-    assert llmbench("baseline", "1", "--output", "b/mine.json", "--report-dir", "elsewhere").exit_code == 0
+    assert (
+        llmbench("baseline", "1", "--as-measured", "--output", "b/mine.json", "--report-dir", "elsewhere").exit_code
+        == 0
+    )
     assert llmbench("baseline", "b/mine.json", "--output", "copy.json").exit_code == 0
     assert Path("copy.json").read_bytes() == Path("b/mine.json").read_bytes()
 
 
 def test_the_projects_own_report_folder_is_looked_into(project: Path) -> None:
     (project / "reports").rename("elsewhere")
-    assert llmbench("baseline", "1", LLMBENCH_REPORT_DIR="elsewhere").exit_code == 0
+    assert llmbench("baseline", "1", "--as-measured", LLMBENCH_REPORT_DIR="elsewhere").exit_code == 0
 
 
-@pytest.mark.parametrize("words", [["7"], ["."], ["1", "--output", "reports"]])
+@pytest.mark.parametrize("words", [["7"], ["."], ["1", "--as-measured", "--output", "reports"]])
 def test_what_cannot_be_written_is_one_line(words: list[str]) -> None:
     done = llmbench("baseline", *words)
     assert (done.exit_code in {2, 3}, done.stdout) == (True, "")
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+
+
+class Echo:
+    """Answers with its seed."""
+
+    variants = ("base", "finetuned")
+
+    def __init__(self, settings: Any) -> None:
+        self.settings = settings
+
+    def identity(self, variant: str) -> dict[str, str]:
+        return {"echo": variant}
+
+    def weight(self, _case: Any) -> int:
+        return 1
+
+    def batch_size(self) -> int:
+        return 2
+
+    def complete(self, cases: Any, variant: str) -> Any:
+        for case in cases:
+            yield Completion(case.name, case.epoch, variant, f"{self.settings.generation.seed}", "stop")
+
+    def embed(self, pairs: Any) -> Any:
+        return [completion for _, completion in pairs]
+
+    def describe(self) -> dict[str, Any]:
+        return {"backend": "transformers", "base_model": "echo", "device": "cpu", "adapters": {}}
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@pytest.fixture
+def measured(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One run whose cases the project's suite still has, of a model that is there."""
+    suite = "category: drill\ncases:\n  - {id: one, prompt: monte le son, keywords: [son]}\n"
+    (project / "prompts").mkdir()
+    (project / "prompts/drill.yaml").write_text(suite)
+    (project / "prompts/tools.yaml").write_text("tools: {volume_up: [son]}\n")
+    vocabulary = load_vocabulary("prompts/tools.yaml")
+    registry = default_metrics(MetricsSettings(), vocabulary)
+    cases = load_cases(["prompts/drill.yaml"], vocabulary)
+    questions = Questions(cases, registry, vocabulary, project / "first", AnswerCount())
+    answered = ask_again(Settings(), questions, Echo)  # type: ignore[arg-type]
+    save(build_document(answered, answer_chars=500), Path("reports"), "mine")
+    monkeypatch.setattr("pytest_llmbench.benchmark.open_backend", Echo)
+    return project
+
+
+def test_the_accepted_model_is_asked_again_with_a_fresh_seed(measured: Path) -> None:
+    done = llmbench("baseline", "mine")
+    assert done.exit_code == 0, done.output
+    before, again = find_run("mine", Path("reports")), find_run("mine-again", Path("reports"))
+    written = read_comparable(Path("baselines/accepted.json"))
+    assert written.name == again.name == "0003_mine-again"
+    assert written.metadata["seed"] == again.document["metadata"]["seed"] != before.document["metadata"]["seed"]
+
+
+def test_what_cannot_be_asked_as_it_was_is_refused_with_the_way_out(measured: Path) -> None:
+    suite = measured / "prompts/drill.yaml"
+    suite.write_text(suite.read_text().replace("monte le son", "baisse le son"))
+    done = llmbench("baseline", "mine")
+    assert done.exit_code == 2
+    assert "drill/one" in done.stderr
+    assert "--as-measured" in done.stderr
+    assert not Path("baselines").exists()
+
+
+def test_greedy_answers_are_taken_as_measured(project: Path, save_run: SaveRun) -> None:
+    run = save_run(Path("reports"), "greedy")
+    document = json.loads(run.read_text(encoding="utf-8"))
+    document["metadata"]["settings"]["generation"]["temperature"] = 0
+    run.write_text(json.dumps(document, indent=2), encoding="utf-8")
+    done = llmbench("baseline", "greedy")
+    assert done.exit_code == 0, done.output
+    assert "greedy" in done.stderr
+    assert read_comparable(Path("baselines/accepted.json")).name == "0002_greedy"

@@ -128,7 +128,7 @@ def test_the_reason_of_a_gate_is_in_the_readers_language() -> None:
     assert "relevance fell surely" not in Page(render_html(document, [], "fr")).words
     cached = {"kind": "cached_alone", "message": "some", "cases": []}
     told = Page(render_html({**document, "gate": document["gate"] | {"notes": [cached]}}, [], "fr")).words
-    assert LANGUAGES["fr"]["cached_alone"] in told
+    assert LANGUAGES["fr"]["reason_cached_alone"] in told
 
 
 def test_another_language_is_refused() -> None:

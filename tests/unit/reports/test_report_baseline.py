@@ -89,6 +89,15 @@ def test_a_case_that_asks_or_expects_something_else_is_known_by_its_hash(
     assert comparable(document, "a").rows[0]["prompt_sha"] != row["prompt_sha"]
 
 
+def test_the_group_of_a_case_is_kept_and_older_files_have_none(make_run: MakeRun, path: Path) -> None:
+    document = make_run(cases=2)
+    document["results"][0]["group"] = "lights"
+    assert [row.get("group") for row in comparable(document, "a").rows] == ["lights", None]
+    write_baseline(document, path, "a")
+    path.write_text(path.read_text(encoding="utf-8").replace('"group": null, ', ""), encoding="utf-8")
+    assert [row.get("group") for row in read_comparable(path).rows] == ["lights", None]
+
+
 def test_a_run_that_says_little_of_itself_has_a_baseline_too(path: Path) -> None:
     document = build_document(full_run(cases=1), answer_chars=500)
     for key in ("git", "versions", "settings", "cpu", "gpus"):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.collections import PathCollection
+from matplotlib.collections import PathCollection, PolyCollection
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -27,10 +27,10 @@ def saved(place: int, names: tuple[str, ...] = ("base", "finetuned"), **changed:
     return known | changed
 
 
-def drawn(history: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Figure:
+def drawn(history: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, monitored: Any = None) -> Figure:
     figures: list[Figure] = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
-    render(history, Path("unused.png"), words("en"))
+    render(history, Path("unused.png"), words("en"), monitored)
     return figures[0]
 
 
@@ -91,3 +91,27 @@ def test_the_file_is_a_300_dpi_png_drawn_without_pyplot(tmp_path: Path, monkeypa
     with Image.open(tmp_path / "x.png") as image:
         assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)
         assert image.size[0] == 14 * 300
+
+
+def test_a_run_of_other_cases_is_hollow_and_the_legend_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(sha: str | None, cases: int = 30) -> dict[str, Any]:
+        return {"sha256": sha, "cases": {"c": cases}}
+
+    alike = [asked("a"), asked("b"), asked(None), asked(None, 7), asked("a")]
+    history = [saved(place, outcome="pass", asked=own) for place, own in enumerate(alike)]
+    figure = drawn(history, monkeypatch)
+    filled, hollow = [item for item in figure.axes[0].collections if isinstance(item, PathCollection)][:2]
+    assert np.asarray(filled.get_offsets())[:, 0].tolist() == [0, 2, 4]
+    assert np.asarray(hollow.get_offsets())[:, 0].tolist() == [1, 3]
+    assert "other cases: not comparable" in texts_of(figure)
+    assert "other cases: not comparable" not in texts_of(drawn(history[4:], monkeypatch))
+
+
+def test_the_drift_from_a_fixed_baseline_is_a_band_round_its_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [{"run": f"{place:04}_run", "effect": 0.0, "low": -0.2, "high": 0.1} for place in (1, 2)]
+    series = {"variant": "finetuned", "metric": "relevance", "before": 0.5, "points": points}
+    figure = drawn([saved(place) for place in range(3)], monkeypatch, {"baseline": "accepted", "series": [series]})
+    (band,) = [item for item in figure.axes[0].collections if isinstance(item, PolyCollection)]
+    corners = np.asarray(band.get_paths()[0].vertices)
+    assert (corners.min(axis=0).tolist(), corners.max(axis=0).tolist()) == ([1, 0.3], [2, 0.6])
+    assert "since accepted, at every look" in texts_of(figure)

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pytest_llmbench.reports.gate_notes import note_text
 from pytest_llmbench.reports.gate_sentences import confidence, p_meaning, p_value, reason
 from pytest_llmbench.reports.html.pairing import unit
 from pytest_llmbench.reports.html.scale import Scale, symmetric
@@ -74,7 +75,7 @@ def gate_view(document: Mapping[str, Any], language: str, say: PageWords) -> Gat
         p_meaning=p_meaning(gate, say),
         facts=_facts(gate, say),
         groups=[_group(items, name, gate["kind"], say, higher=higher) for (name, higher), items in groups.items()],
-        notes=gate["notes"],
+        notes=[{**note, "message": note_text(note, say)} for note in gate["notes"]],
     )
 
 

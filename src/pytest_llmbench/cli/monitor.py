@@ -1,0 +1,84 @@
+"""`llmbench monitor`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from pytest_llmbench.cli.run_options import RUN_HELP, ReportDir
+from pytest_llmbench.cli.settings_options import Config, Json, chosen_settings
+from pytest_llmbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_llmbench.reports.baseline import Comparable
+
+_FAILED = 1
+_NEWEST = 6
+
+
+def monitor(  # noqa: PLR0913  # one argument an option
+    baseline: Annotated[str, typer.Argument(metavar="BASELINE", help=f"The fixed baseline. {RUN_HELP}")],
+    runs: Annotated[
+        list[str] | None, typer.Argument(metavar="RUN", help="The runs, oldest first; all saved since if none.")
+    ] = None,
+    *,
+    metrics: Annotated[str | None, typer.Option(metavar="A,B", help="Metrics; gate.metrics if none.")] = None,
+    margin: Annotated[str | None, typer.Option(metavar="X", help="A drift up to X does not count.")] = None,
+    alpha: Annotated[str | None, typer.Option(metavar="X", help="Chance of any false alarm, over all looks.")] = None,
+    fail_on: Annotated[Literal["regression"] | None, typer.Option(help="End with exit code 1 on an alarm.")] = None,
+    config: Config = None,
+    report_dir: ReportDir = None,
+    as_json: Json = False,
+) -> None:
+    """Watch many runs against one baseline.
+
+    The bounds hold however often you look. Exit code 2 when no run can be held against it.
+    """
+    from pytest_llmbench.history import find_run
+    from pytest_llmbench.monitoring import monitor as watch
+
+    given = {"margin": margin, "alpha": alpha, "report-dir": str(report_dir) if report_dir else None}
+    settings = chosen_settings(config, **given)
+    before = find_run(baseline, settings.output.report_dir).comparable
+    if runs:
+        later = [find_run(name, settings.output.report_dir).comparable for name in runs]
+    else:
+        later = _since(before, settings.output.report_dir)
+    names = tuple(name.strip() for name in metrics.split(",")) if metrics else settings.gate.metrics
+    found = watch(before, later, metrics=names, margin=settings.gate.margin, alpha=settings.gate.alpha)
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False, indent=2, allow_nan=False))
+    else:
+        typer.echo("\n".join(_lines(found)))
+    if fail_on and any(series["alarm"] for series in found["series"]):
+        raise typer.Exit(_FAILED)
+
+
+def _since(baseline: Comparable, report_dir: Path) -> list[Comparable]:
+    """Every run that was saved after the baseline was measured."""
+    from pytest_llmbench.history import comparable_since
+
+    if later := comparable_since(baseline, report_dir):
+        return later
+    raise UsageError(f"no run was saved since {baseline.name}; name the runs to watch")
+
+
+def _lines(found: Mapping[str, Any]) -> Iterator[str]:
+    for series in found["series"]:
+        alarm = series["alarm"]
+        said = f"WORSE since {alarm}" if alarm else "no drift for the worse is shown"
+        yield f"{series['metric']} of {series['variant']}, {series['cases']} cases: {said}"
+        for point in series["points"][-_NEWEST:]:
+            bounds = f"{point['low']:+.3f}..{point['high']:+.3f}"
+            yield f"  {point['run']}: {point['effect']:+.3f} on average since {found['baseline']} ({bounds})"
+    for run in found["runs"]:
+        if run["not_comparable"]:
+            yield f"left out, not comparable: {run['run']}: {run['not_comparable']}"
+    yield (
+        f"Each bound holds at every look; the chance of any false alarm, over all looks, is at most {found['alpha']:g}."
+    )

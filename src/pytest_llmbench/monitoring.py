@@ -1,0 +1,125 @@
+"""Many saved runs held against one fixed baseline, so that looking again and again makes no alarm of chance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from pytest_llmbench.errors import UsageError
+from pytest_llmbench.gate import namesakes
+from pytest_llmbench.lost_answers import counted_as_worst
+from pytest_llmbench.paired_scores import CaseGrid
+from pytest_llmbench.reports.baseline import Comparable
+from pytest_llmbench.stats.confidence_sequence import Drift, drifts
+
+
+def monitor(
+    baseline: Comparable,
+    runs: Sequence[Comparable],
+    *,
+    metrics: Sequence[str],
+    margin: float = 0.0,
+    alpha: float = 0.05,
+) -> dict[str, Any]:
+    """How far each variant's mean of each metric has drifted since the baseline, after each of the runs.
+
+    `runs` are in the order they were made. A run with other cases, prompts or epochs of a case missing is not
+    comparable, and left out with the reason. An alarm is raised where the upper bound of the drift for the better is
+    below minus the margin. The chance of any false alarm, however many runs are looked at, is at most alpha: each
+    metric of each variant has its equal part.
+
+    Raises:
+        UsageError: no run can be held against the baseline, or no metric's scores lie between 0 and 1.
+    """
+    reasons = [_why_not(baseline, run) for run in runs]
+    kept = [run for run, reason in zip(runs, reasons, strict=True) if reason is None]
+    if not kept:
+        raise UsageError(f"none of the {len(runs)} runs can be held against {baseline.name}: {next(iter(reasons), '')}")
+    pairs = namesakes(baseline.metadata["variants"], kept[0].metadata["variants"])
+    tables = {(pair, metric): _tables(baseline, kept, pair, metric) for pair in pairs for metric in metrics}
+    bounded = {key: table for key, table in tables.items() if table is not None}
+    if not bounded:
+        raise UsageError(
+            f"{', '.join(metrics)}: not scored in every case and between 0 and 1, which monitoring needs; choose others"
+        )
+    series = [
+        _series(pair[1], metric, tables, kept, margin, alpha / len(bounded))
+        for (pair, metric), tables in bounded.items()
+    ]
+    return {
+        "baseline": baseline.name,
+        "alpha": alpha,
+        "margin": margin,
+        "runs": [
+            {"run": run.name, "timestamp": run.metadata.get("timestamp"), "not_comparable": reason}
+            for run, reason in zip(runs, reasons, strict=True)
+        ],
+        "series": series,
+    }
+
+
+def _why_not(baseline: Comparable, run: Comparable) -> str | None:
+    before, after = ({row["case"]: row["prompt_sha"] for row in side.rows} for side in (baseline, run))
+    if missing := before.keys() - after.keys():
+        return f"{len(missing)} cases of the baseline are missing"
+    if changed := [case for case in before if before[case] != after[case]]:
+        return f"{len(changed)} cases ask or expect something else"
+    if not namesakes(baseline.metadata["variants"], run.metadata["variants"]):
+        return "no variant has a counterpart"
+    return None
+
+
+def _tables(
+    baseline: Comparable, runs: Sequence[Comparable], pair: tuple[str, str], metric: str
+) -> tuple[Any, list[Any], float] | None:
+    """The baseline's scores, those of each run, and the sign for the better; None where they are not all in [0, 1]."""
+    about = (runs[-1].metadata.get("metrics") or {}).get(metric, {})
+    before, after = None, []
+    for run in runs:
+        if pair[1] not in run.metadata["variants"]:
+            return None
+        sides, _ = counted_as_worst((baseline, run), [pair], [metric])
+        (scores,) = CaseGrid(*sides).scores([pair], [metric])
+        applies = np.flatnonzero(~np.isnan(scores.before).all(axis=1))
+        order = applies[np.argsort(scores.cases[applies])]
+        found = [_whole(side[order]) for side in (scores.before, scores.after)]
+        if found[0] is None or found[1] is None:
+            return None
+        before = found[0] if before is None else before
+        after.append(found[1])
+    return before, after, 1.0 if about.get("higher_is_better", True) else -1.0
+
+
+def _whole(scores: Any) -> Any:
+    """Without the epochs that this side does not have; None where a score is missing or beyond 0 and 1."""
+    asked = scores[:, ~np.isnan(scores).all(axis=0)]
+    return asked if asked.size and ((asked >= 0) & (asked <= 1)).all() else None
+
+
+def _series(
+    variant: str,
+    metric: str,
+    tables: tuple[Any, list[Any], float],
+    runs: Sequence[Comparable],
+    margin: float,
+    error: float,
+) -> dict[str, Any]:
+    before, after, sign = tables
+    found = list(drifts(before, after, error))
+    better = [drift.high if sign > 0 else -drift.low for drift in found]
+    alarm = next((run.name for run, bound in zip(runs, better, strict=True) if bound < -margin), None)
+    return {
+        "variant": variant,
+        "metric": metric,
+        "cases": len(before),
+        "before": float(before.mean()),
+        "alarm": alarm,
+        "points": list(_points(found, runs)),
+    }
+
+
+def _points(found: Sequence[Drift], runs: Sequence[Comparable]) -> Iterator[dict[str, Any]]:
+    for drift, run in zip(found, runs, strict=True):
+        yield {"run": run.name, "effect": drift.effect, "low": drift.low, "high": drift.high}

@@ -1,0 +1,46 @@
+"""`llmbench monitor`: many saved runs against one baseline."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import llmbench
+
+from pytest_llmbench.history import save
+
+MakeRun = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_run: MakeRun) -> Path:
+    """The current folder, with an accepted run, ten that forgot everything, and one of fewer cases."""
+    monkeypatch.chdir(tmp_path)
+    for day in range(12):
+        document = make_run(timestamp=f"2026-03-{day + 1:02}T10:00:00+00:00", cases=5 if day == 11 else None)
+        for row in document["results"]:
+            row["scores"]["keywords"] = {"finetuned": 0.0 if day else 1.0}
+        save(document, Path("reports"), "accepted" if day == 0 else f"day-{day}")
+    return tmp_path
+
+
+def test_the_runs_since_are_watched_and_an_alarm_fails_on_demand() -> None:
+    done = llmbench("monitor", "accepted", "--metrics", "keywords", "--fail-on", "regression")
+    assert done.exit_code == 1, done.output
+    assert "keywords of finetuned, 30 cases: WORSE since 00" in done.stdout
+    assert "not comparable: 0012_day-11: 25 cases of the baseline are missing" in done.stdout
+
+
+def test_programs_read_it_and_the_runs_can_be_named() -> None:
+    found = json.loads(llmbench("monitor", "1", "2", "3", "--metrics", "keywords", "--json").stdout)
+    assert [point["run"] for point in found["series"][0]["points"]] == ["0002_day-1", "0003_day-2"]
+    assert (found["baseline"], found["alpha"]) == ("0001_accepted", 0.05)
+
+
+def test_nothing_to_watch_is_one_line() -> None:
+    done = llmbench("monitor", "12")
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    assert "no run was saved since" in done.stderr
