@@ -145,8 +145,7 @@ class _Question:
     scores: PairedScores
 
     def hypothesis(self) -> Hypothesis:
-        changes, cases = self.scores.changes()
-        return Hypothesis(self.of.sign * changes, cases, self.of.margin, self.weight)
+        return self.scores.hypothesis(self.of.sign, self.of.margin, self.weight)
 
     def moved(self) -> list[dict[str, Any]]:
         """The cases that lost most, worst first."""
@@ -267,7 +266,7 @@ def _outcome(verdicts: Sequence[Mapping[str, Any]], kind: Kind) -> Outcome:
 
 
 def _described(question: _Question, verdict: Verdict) -> dict[str, Any]:
-    of, sign, (before, after) = question.of, question.of.sign, question.scores.means()
+    of, sign = question.of, question.of.sign
     low, high = verdict.low, verdict.high
     if low is not None and high is not None:
         low, high = sorted((sign * low, sign * high))
@@ -283,12 +282,16 @@ def _described(question: _Question, verdict: Verdict) -> dict[str, Any]:
         "p_adjusted": verdict.p_adjusted,
         "margin": of.margin,
         "higher_is_better": of.higher_is_better,
-        "before": float(before.mean()),
-        "after": float(after.mean()),
+        "before": sign * verdict.before,
+        "after": sign * verdict.after,
         "n": verdict.n,
+        "units": verdict.units,
+        "changed": verdict.changed,
         "epochs": int(verdict.epochs) if verdict.epochs.is_integer() else round(verdict.epochs, 2),
+        "not_ruled_out": verdict.not_ruled_out,
         "detectable": verdict.detectable,
         "needed_cases": verdict.needed_cases,
+        "needed_cases_range": verdict.needed_cases_range and list(verdict.needed_cases_range),
         "needed_epochs": verdict.needed_epochs,
         "method": verdict.method,
         "moved": question.moved(),
@@ -310,8 +313,8 @@ def _reason(verdicts: Sequence[Mapping[str, Any]], outcome: Outcome, kind: Kind)
         others = f", and {len(deciding) - 1} more got worse" if len(deciding) > 1 else ""
         return f"{told}{others}"
     if outcome is Outcome.PASS:
-        if not any(verdict["effect"] or verdict["low"] for verdict in verdicts):
-            return "no score changed in any case"
+        if not any(verdict["changed"] for verdict in verdicts):
+            return f"no score changed in any case{_left_open(first)}"
         claim = "nothing got worse by more than its margin" if kind == "regression" else "better, and nothing worse"
         return f"{claim}: {told}"
     lack = {
@@ -319,7 +322,18 @@ def _reason(verdicts: Sequence[Mapping[str, Any]], outcome: Outcome, kind: Kind)
         "improvement": "no improvement",
         "compare": "no change",
     }
-    return f"{lack[kind]} could be shown from these cases: {told}"
+    left = _left_open(first) if first["margin"] else ""
+    return f"{lack[kind]} could be shown from these cases: {told}{left}"
+
+
+def _left_open(verdict: Mapping[str, Any]) -> str:
+    """Which fall so many cases do not rule out; of a score from 0 to 1, where nothing changed, how many may lose it."""
+    fall = verdict["not_ruled_out"]
+    if fall is None:
+        return ""
+    if not verdict["changed"] and 0 <= verdict["before"] <= 1:
+        return f"; with {verdict['units']} cases, a loss in up to {fall:.1%} of such is not ruled out"
+    return f"; a fall by up to {fall:.3g} is not ruled out"
 
 
 def _p_value(verdict: Mapping[str, Any]) -> str:
