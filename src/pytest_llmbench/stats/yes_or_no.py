@@ -26,9 +26,9 @@ _UNLIKELY = 1e-14
 _SHARES = np.concatenate(  # of differing pairs: the greatest chance may lie close to either end
     [np.geomspace(1e-4, 0.05, 50), np.linspace(0.055, 0.97, 170), 1 - np.geomspace(0.03, 3e-4, 50), [1.0]]
 )
-_NUISANCE = np.concatenate([[0.0], np.geomspace(1e-4, 0.05, 16), np.linspace(0.07, 1.0, 28)])
-_NEAR = 9  # points on either side of the greatest that was found
-_ENDS = 1e-4  # of a whole: how closely an interval's end is known
+_NUISANCE = np.concatenate([[0.0], np.geomspace(2e-4, 0.05, 12), np.linspace(0.07, 1.0, 20)])
+_NEAR = 6  # points on either side of the greatest that was found
+_ENDS = 3e-4  # of a whole: how closely an interval's end is known
 
 
 class Counts(NamedTuple):
@@ -66,6 +66,11 @@ def end_below(counts: Counts, level: float, border: float) -> float:
     """
     effect = counts.effect
     low, high = -1.0, effect
+    if counts.cases > EXACT_CASES:
+        low = _score_end(counts, level)
+        if -1 < border < effect:  # no change is judged by another statistic
+            low = max(low, border + _ENDS) if p_above(counts, border) <= level else min(low, border)
+        return low
     if -1 < border < effect:
         low, high = (border, effect) if p_above(counts, border) <= level else (-1.0, border)
     if low == -1 and counts.worse == counts.cases:
@@ -76,7 +81,7 @@ def end_below(counts: Counts, level: float, border: float) -> float:
 def _crossing(counts: Counts, level: float, low: float, high: float) -> float:
     """Where the p-value rises to the level, between a rejected `low` and a `high` that is not."""
     guess = _score_end(counts, level)
-    for near in (guess - 0.02, guess + 0.005, guess - 0.005):
+    for near in (guess - 0.004, guess + 0.004, guess - 0.03):
         if low < near < high:
             low, high = (near, high) if p_above(counts, near) <= level else (low, near)
     while high - low > _ENDS:
@@ -144,12 +149,12 @@ def _least_better(counts: Counts, null: float) -> Integers:
 
 def _tails(least: Integers, cases: int, null: float, nuisance: Floats) -> Floats:
     """The chance of an outcome at or beyond `least`, for each value of the nuisance."""
-    from scipy import special, stats
+    from scipy import special
 
     share_worse = (nuisance + max(0.0, -null))[:, None]
     share_better = share_worse + null
     worse = np.arange(cases + 1)
-    chance = stats.binom.pmf(worse, cases, share_worse)
+    chance = _binomial(cases, share_worse)
     rows, columns = np.nonzero(chance > _UNLIKELY)
     at_least, left = least[columns], cases - worse[columns]
     among = np.clip(share_better[rows, 0] / np.maximum(1 - share_worse[rows, 0], _UNLIKELY), 0, 1)
@@ -158,6 +163,23 @@ def _tails(least: Integers, cases: int, null: float, nuisance: Floats) -> Floats
     some = (at_least > 0) & (at_least <= left)
     inner[some] = special.betainc(at_least[some], left[some] - at_least[some] + 1, among[some])
     return np.bincount(rows, chance[rows, columns] * inner, len(nuisance))
+
+
+def _binomial(cases: int, shares: Floats) -> Floats:
+    """The chance of each number of cases, for shares in rows: scipy's own checks take longer than this."""
+    from scipy import special
+
+    counts = np.arange(cases + 1)
+    logs = special.xlogy(counts, shares) + special.xlog1py(cases - counts, -shares) + _log_ways(cases)
+    return np.exp(logs)  # type: ignore[no-any-return]
+
+
+@functools.lru_cache(maxsize=64)
+def _log_ways(cases: int) -> Floats:
+    from scipy import special
+
+    counts = np.arange(cases + 1)
+    return special.gammaln(cases + 1) - special.gammaln(counts + 1) - special.gammaln(cases - counts + 1)  # type: ignore[no-any-return]
 
 
 @functools.lru_cache(maxsize=_CACHED)
@@ -173,7 +195,7 @@ def _no_change(better: int, worse: int, cases: int) -> float:
     chances = _share_chances(cases) @ tails
     top = int(chances.argmax())
     around = np.linspace(_SHARES[max(top - 1, 0)], _SHARES[min(top + 1, len(_SHARES) - 1)], 2 * _NEAR)
-    near = stats.binom.pmf(np.arange(cases + 1), cases, around[:, None]) @ tails
+    near = _binomial(cases, around[:, None]) @ tails
     return float(min(1.0, max(chances[top], near.max())))
 
 
