@@ -99,7 +99,9 @@ class CaseGrid:
             UsageError: a score is no number, or beyond any that a metric gives.
         """
         before, after = (self._tables(side, [pair[side] for pair in pairs], metrics) for side in (0, 1))
-        return [PairedScores(self._cases, self._groups, self._common, *sides) for sides in zip(before, after, strict=True)]
+        return [
+            PairedScores(self._cases, self._groups, self._common, *sides) for sides in zip(before, after, strict=True)
+        ]
 
     def knows(self, metric: str) -> bool:
         """Whether any answer of either run was judged by this metric, scored or not."""
@@ -131,7 +133,9 @@ def _groups(categories: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) ->
     named = {row["case"]: row["group"] for row in rows if row.get("group") is not None and row["case"] in categories}
     if not named:
         return None
-    keys = [(category, named[case]) if case in named else (category, None, case) for case, category in categories.items()]
+    keys = [
+        (category, named[case]) if case in named else (category, None, case) for case, category in categories.items()
+    ]
     numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     return np.array([numbers[key] for key in keys])
 

@@ -26,7 +26,7 @@ _STEPS = 120  # of the widest law, at most, on a lattice
 _OFF_LATTICE = 1e-5  # of the widest law, a step: scores have six digits
 _LEAST_UNITS_ON_LATTICE = 5
 _CERTAIN = 1e-6
-_HALVINGS = 60
+_HALVINGS = 30
 _DOUBLINGS = 60
 
 

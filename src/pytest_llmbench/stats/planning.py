@@ -92,7 +92,8 @@ def _least_cases(alpha: float) -> int:
 
 def _quantiles(alpha: float, freedom: float | None) -> float:
     """The sum of the quantiles of level and power, of Student's t where the freedom is known."""
-    from scipy import stats
+    from scipy import special
 
-    law = stats.norm if freedom is None else stats.t(freedom)
-    return float(law.ppf(1 - alpha) + law.ppf(POWER))
+    if freedom is None:
+        return float(special.ndtri(1 - alpha) + special.ndtri(POWER))
+    return float(special.stdtrit(freedom, 1 - alpha) + special.stdtrit(freedom, POWER))

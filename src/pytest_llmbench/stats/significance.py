@@ -84,7 +84,9 @@ def p_above(changes: Changes | Floats, null: float = 0.0) -> Test:
         raise ValueError("differences must be finite, and at least one")
     if counted := changes.counts(null):
         counts, size = counted
-        exact = "exact and unconditional" if counts.cases <= yes_or_no.EXACT_CASES else "exact" if null == 0 else "normal"
+        exact = (
+            "exact and unconditional" if counts.cases <= yes_or_no.EXACT_CASES else "exact" if null == 0 else "normal"
+        )
         name = "McNemar test" if null == 0 else "Tango's score test"
         return Test(yes_or_no.p_above(counts, null / size), f"{name}, {exact}")
     found = max(_permuted(changes, null), Test(_student(changes.values - null), "t test, corrected for skewness"))
@@ -150,10 +152,10 @@ def _with_uneven(laws: Laws, lines: NDArray[np.int64], dealt: Laws) -> Laws:
 
 def _student(shifted: Floats) -> float:
     """The smaller of Student's statistic and the one with the skewness taken out decides."""
-    from scipy import stats
+    from scipy import special
 
     found = moments(shifted)
     if found is None:  # one case, or all alike: others can tell
         return 0.0
     statistic = found.mean / found.error
-    return float(stats.t.sf(min(statistic, bent(statistic, found.bend)), len(shifted) - 1))
+    return float(special.stdtr(len(shifted) - 1, -min(statistic, bent(statistic, found.bend))))

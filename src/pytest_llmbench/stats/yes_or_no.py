@@ -102,12 +102,12 @@ def _score_end(counts: Counts, level: float) -> float:
 
 
 def _of_many(counts: Counts, null: float) -> float:
-    from scipy import stats
+    from scipy import special, stats
 
     if null == 0:
         moved = counts.better + counts.worse
         return float(stats.binom.sf(counts.better - 1, moved, 0.5))
-    return float(stats.norm.sf(_score(*counts, null)))
+    return float(special.ndtr(-_score(*counts, null)))
 
 
 def _score(better: int | Integers, worse: int | Integers, cases: int, null: float) -> Floats:

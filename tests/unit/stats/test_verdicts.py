@@ -216,7 +216,9 @@ def test_more_answers_on_one_side_are_no_alarm_and_add_power() -> None:
     random, found = np.random.default_rng(12), {True: [], False: []}  # type: ignore[var-annotated]
     for _ in range(120):
         chance = random.beta(0.7, 0.5, (30, 1))
-        five, same, worse = (random.random((30, n)) < np.clip(chance - fall, 0, 1) for n, fall in ((5, 0), (1, 0), (1, 0.3)))
+        five, same, worse = (
+            random.random((30, n)) < np.clip(chance - fall, 0, 1) for n, fall in ((5, 0), (1, 0), (1, 0.3))
+        )
         for fell, after in ((False, same), (True, worse)):
             found[fell].append(one(Hypothesis(table(five), table(after), 0.0), "regression").outcome == FAIL)
     assert np.mean(found[False]) <= 0.07
