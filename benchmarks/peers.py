@@ -1,4 +1,4 @@
-"""The load generators this project is measured against, in throw-away environments."""
+"""The tools this project is measured against, in throw-away environments."""
 
 from __future__ import annotations
 
@@ -32,6 +32,25 @@ def program(peer: str, folder: Path) -> Path:
             raise NotInstalledError(f"pip install {peer} failed: {ran.stderr.strip()[-300:]}")
         print(f"installed {peer}", file=sys.stderr)
     return command
+
+
+def environment(name: str, versions: Mapping[str, str], folder: Path) -> Path:
+    """The interpreter of an environment below `folder` that has these packages, made unless it is there already.
+
+    Raises:
+        NotInstalledError: pip refuses.
+    """
+    home = folder / name
+    python = home / "bin" / "python"
+    if not python.exists():
+        venv.create(home, with_pip=True)
+        wanted = [f"{package}=={version}" for package, version in versions.items()]
+        ran = subprocess.run(
+            [python, "-m", "pip", "install", "--quiet", *wanted], capture_output=True, text=True, check=False
+        )
+        if ran.returncode:
+            raise NotInstalledError(f"pip install {' '.join(wanted)} failed: {ran.stderr.strip()[-300:]}")
+    return python
 
 
 def byte_tokenizer(folder: Path) -> Path:

@@ -1,10 +1,12 @@
 """How far verdicts can be trusted: false alarms, power and coverage, by simulation over the real statistics code.
 
-usage: python benchmarks/verdicts.py [--gates 2000] [--real 20]
+usage: python benchmarks/verdicts.py [--gates 2000] [--real 20] [--peers FOLDER]
 
-Simulated models answer through `compare_runs`, as real runs do. `--real N` adds N runs of the embedded model with
-different seeds, each gated against the one before, and one gate on the demo adapter with half of its weights zeroed.
-The peer is the two-sample z test of lm-evaluation-harness's `scripts/model_comparator.py`, on the same scores.
+Simulated models answer through `compare_runs`, as real runs do. The lines of an audit (`verdict_lines.py`) are asked of this
+source and of the one before its findings were mended. `--real N` adds N runs of the embedded model with different seeds,
+each gated against the one before, and one gate on the demo adapter with half of its weights zeroed. The peers are the
+two-sample z test of lm-evaluation-harness's `scripts/model_comparator.py`, evalsig and evalstats, on the same scores;
+`--peers` keeps the environment of the latter two.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,17 +27,24 @@ from typing import Any
 import numpy as np
 from measuring import machine, save
 from numpy.typing import NDArray
+from peers import environment
 from scipy import stats
+from verdict_lines import least_worse
 
 from pytest_llmbench.gate import compare_runs
 from pytest_llmbench.reports.baseline import Comparable
-from pytest_llmbench.stats import mean_interval
+from pytest_llmbench.stats.change_intervals import change_interval
+from pytest_llmbench.stats.significance import Changes
 
 ROOT = Path(__file__).resolve().parents[1]
 METRICS = ("relevance", "keywords", "tool_accuracy")
 CATEGORIES = ("voice_commands", "voice_corrections", "tool_routing")
 ALPHA = 0.05
-SIZES = (10, 20, 30, 50, 100, 200, 500, 1000)
+SIZES = (10, 20, 30, 50, 100, 200, 1000)
+EARLIER = "f6292ed"  # the source that was audited
+VERDICT_PEERS = {"evalsig": "0.1.2", "evalstats": "0.3.3"}
+PEER_SIZES = (30, 100)
+PEER_FALLS = ((0, 0.1), (0.02, 0.1), (0.1, 0.1), (0.1, 0.15), (0.1, 0.2))
 
 Floats = NDArray[np.float64]
 Random = np.random.Generator
@@ -59,9 +68,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gates", type=int, default=2000)
     parser.add_argument("--real", type=int, default=0)
+    parser.add_argument("--peers", type=Path)
     chosen = parser.parse_args()
     result: dict[str, Any] = {"machine": machine(), "gates": chosen.gates, "alpha": ALPHA}
     for name, measure in (
+        ("audit", lambda: audit(chosen.gates)),
+        ("peers", lambda: peers(chosen.peers)),
         ("false alarms", lambda: false_alarms(chosen.gates)),
         ("power", lambda: power(chosen.gates)),
         ("against model_comparator", lambda: against_model_comparator(chosen.gates)),
@@ -72,6 +84,60 @@ def main() -> None:
         result[name] = measure()
         print(name, json.dumps(result[name], indent=1), flush=True)
     save("verdicts", result, _table(result))
+
+
+def audit(gates: int) -> dict[str, Any]:
+    """Each line before and after, by the same script: only the source that it imports differs."""
+    with tempfile.TemporaryDirectory() as folder:
+        earlier = Path(folder) / "earlier"
+        earlier.mkdir()
+        packed = subprocess.run(["git", "archive", EARLIER, "src"], cwd=ROOT, capture_output=True, check=True).stdout
+        subprocess.run(["tar", "-x", "-C", earlier], input=packed, check=True)
+        outputs = {name: Path(folder) / f"{name}.json" for name in ("before", "after")}
+        sources = {"before": earlier / "src", "after": ROOT / "src"}
+        running = [
+            subprocess.Popen(
+                [sys.executable, ROOT / "benchmarks/verdict_lines.py", outputs[name], f"--gates={gates}"],
+                env={**os.environ, "PYTHONPATH": str(sources[name])},
+            )
+            for name in outputs
+        ]
+        if any(process.wait() for process in running):
+            raise RuntimeError("an audit ended with an error, see above")
+        return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in outputs.items()}
+
+
+def peers(kept: Path | None) -> list[dict[str, Any]]:
+    """False alarms (greatest, whatever share differs) and power, exactly, of yes-or-no scores asked once."""
+    with tempfile.TemporaryDirectory() as folder:
+        python = environment("verdict-peers", VERDICT_PEERS, kept or Path(folder))
+        output = Path(folder) / "peers.json"
+        script = ROOT / "benchmarks/contestants/verdict_peers.py"
+        subprocess.run([python, script, output, *map(str, PEER_SIZES)], check=True, stdout=subprocess.DEVNULL)
+        least = json.loads(output.read_text(encoding="utf-8"))
+    least["ours"] = {
+        str(cases): [least_worse(cases, moved, ALPHA) for moved in range(1, min(cases, 60) + 1)] for cases in PEER_SIZES
+    }
+    found = []
+    for cases in PEER_SIZES:
+        for tool in ("ours", *VERDICT_PEERS):
+            told = np.array(least[tool][str(cases)])
+            row: dict[str, Any] = {"cases": cases, "tool": tool}
+            shares = np.linspace(0.002, 0.4, 200).tolist()
+            row["false alarms at most"] = max(_chance(told, cases, share / 2, share / 2) for share in shares)
+            row |= {
+                f"{churn:.0%} + {fall:.0%}": _chance(told, cases, churn / 2, churn / 2 + fall)
+                for churn, fall in PEER_FALLS
+            }
+            found.append(row)
+    return found
+
+
+def _chance(least: NDArray[np.int64], cases: int, better: float, worse: float) -> float:
+    moved = np.arange(1, len(least) + 1)
+    return float(
+        stats.binom.pmf(moved, cases, better + worse) @ stats.binom.sf(least - 1, moved, worse / (better + worse))
+    )
 
 
 def false_alarms(gates: int) -> list[dict[str, Any]]:
@@ -139,11 +205,15 @@ def coverage(repetitions: int) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"scores": name}
         for cases in SIZES:
             random = np.random.default_rng(4)
-            held = 0
+            held = none = 0
             for _ in range(repetitions):
-                interval = mean_interval(draw(random, cases))
+                differences = draw(random, cases)
+                scale = 1.0 if np.abs(differences).max() <= 1 and "heavy" not in name else None
+                interval = change_interval(Changes(differences, scale))
+                none += interval is None
                 held += interval is not None and interval[0] <= truth <= interval[1]
             row[str(cases)] = held / repetitions
+            row["none from 30"] = row.get("none from 30", 0) + none * (cases >= 30)
         found.append(row)
     return found
 
@@ -295,6 +365,8 @@ def _gains(share: float) -> tuple[Callable[[Random, int], Floats], float]:
 
 
 _DIFFERENCES: Mapping[str, tuple[Callable[[Random, int], Floats], float]] = {
+    "yes-or-no, 5 in 100 lost": (lambda random, n: -(random.random(n) < 0.05).astype(float), -0.05),
+    "yes-or-no, 1 in 100 lost": (lambda random, n: -(random.random(n) < 0.01).astype(float), -0.01),
     "yes-or-no 0.80 to 0.65": _yes_no_pair(0.80, 0.65, 0.0),
     "yes-or-no 0.80 to 0.80, alike": _yes_no_pair(0.80, 0.80, 0.5),
     "yes-or-no 0.90 to 0.95": _yes_no_pair(0.90, 0.95, 0.0),
@@ -313,13 +385,50 @@ _DIFFERENCES: Mapping[str, tuple[Callable[[Random, int], Floats], float]] = {
 }
 
 
+def _audited(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    titles = {
+        "margin": "Passes of a margin of 5 points, exact",
+        "detectable": "The true power of the fall called detectable, exact",
+        "power, yes-or-no": "Power and size of yes-or-no scores, exact: churn + fall",
+        "unequal epochs": "Unequal epochs",
+        "power, shares": "Scores on a lattice, 30 cases",
+        "groups": "Ten templates of ten paraphrases",
+        "families": "Many questions at once",
+    }
+    yield "\n# The audit, before -> after"
+    for name, title in titles.items():
+        yield f"\n## {title}\n"
+        yield from _grid(
+            [
+                {key: value if value == new.get(key) else (value, new.get(key)) for key, value in old.items()}
+                for old, new in zip(before[name], after[name], strict=True)
+            ]
+        )
+
+
+def _grid(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield f"| {' | '.join(rows[0])} |"
+    yield f"|{'---|' * len(rows[0])}"
+    for row in rows:
+        yield f"| {' | '.join(' -> '.join(map(_cell, value if isinstance(value, tuple) else (value,))) for value in row.values())} |"
+
+
+def _cell(value: Any) -> str:
+    return "-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
 def _table(result: Mapping[str, Any]) -> str:
     return "\n".join(_lines(result))
 
 
 def _lines(result: Mapping[str, Any]) -> Iterator[str]:
     yield f"{result['gates']} simulated gates a line, alpha {ALPHA}; everything through the shipped statistics.\n"
-    yield "## False alarms: two samples of the same model\n\n| design | regression | improvement |\n|---|---|---|"
+    yield from _audited(result["audit"]["before"], result["audit"]["after"])
+    yield "\n## Peers: yes-or-no scores asked once, alpha 0.05, exact\n"
+    yield "Columns are chances to call a regression: of none, at the share of differing cases where that is greatest; and"
+    yield "where so many cases change either way, and so many more are lost.\n"
+    yield from _grid(result["peers"])
+    yield "\n## False alarms: two samples of the same model\n\n| design | regression | improvement |\n|---|---|---|"
     for row in result["false alarms"]:
         yield f"| {row['design']} | {row['regression']:.2%} | {row['improvement']:.2%} |"
     yield "\n## Power: a drop from 0.80 to 0.65, independent errors\n\n| design | caught |\n|---|---|"
@@ -331,10 +440,8 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
     for row in result["against model_comparator"]:
         theirs = f"{row['model_comparator']:.2%} | {row['model_comparator, one-sided']:.2%}"
         yield f"| {row['shared']} | {row['drop']} | {row['ours']:.2%} | {theirs} |"
-    yield f"\n## Coverage of the 95 % interval, by number of cases\n\n| scores | {' | '.join(map(str, SIZES))} |"
-    yield f"|---|{'---|' * len(SIZES)}"
-    for row in result["coverage"]:
-        yield f"| {row['scores']} | {' | '.join(f'{row[str(size)]:.1%}' for size in SIZES)} |"
+    yield "\n## Coverage of the 95 % interval, by number of cases\n"
+    yield from _grid(result["coverage"])
     yield "\n## Speed\n\n| what | measured |\n|---|---|"
     for name, seconds in result["speed"].items():
         yield f"| {name} | {seconds:.2f} |"

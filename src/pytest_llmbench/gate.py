@@ -157,8 +157,7 @@ class _Question:
     scores: PairedScores
 
     def hypothesis(self) -> Hypothesis:
-        changes, cases = self.scores.changes()
-        return Hypothesis(self.of.sign * changes, cases, self.of.margin, self.weight)
+        return self.scores.hypothesis(self.of.sign, self.of.margin, self.weight)
 
     def is_in_doubt(self, asked: Hypothesis, verdict: Verdict, kind: Kind) -> bool:
         """Whether it is a category that may be lost."""
@@ -305,7 +304,7 @@ def _outcome(verdicts: Sequence[Mapping[str, Any]], kind: Kind) -> Outcome:
 
 
 def _described(question: _Question, verdict: Verdict) -> dict[str, Any]:
-    of, sign, (before, after) = question.of, question.of.sign, question.scores.means()
+    of, sign = question.of, question.of.sign
     low, high = verdict.low, verdict.high
     if low is not None and high is not None:
         low, high = sorted((sign * low, sign * high))
@@ -321,12 +320,16 @@ def _described(question: _Question, verdict: Verdict) -> dict[str, Any]:
         "p_adjusted": verdict.p_adjusted,
         "margin": of.margin,
         "higher_is_better": of.higher_is_better,
-        "before": float(before.mean()),
-        "after": float(after.mean()),
+        "before": sign * verdict.before,
+        "after": sign * verdict.after,
         "n": verdict.n,
+        "units": verdict.units,
+        "changed": verdict.changed,
         "epochs": int(verdict.epochs) if verdict.epochs.is_integer() else round(verdict.epochs, 2),
+        "not_ruled_out": verdict.not_ruled_out,
         "detectable": verdict.detectable,
         "needed_cases": verdict.needed_cases,
+        "needed_cases_range": verdict.needed_cases_range and list(verdict.needed_cases_range),
         "needed_epochs": verdict.needed_epochs,
         "method": verdict.method,
         "moved": question.moved(),
@@ -342,8 +345,8 @@ def _because(verdicts: Sequence[Mapping[str, Any]], outcome: Outcome, kind: Kind
     if outcome is Outcome.FAIL:
         return {"kind": "worse", "verdict": first, "others": len(deciding) - 1}
     if outcome is Outcome.PASS:
-        if not any(verdict["effect"] or verdict["low"] for verdict in verdicts):
-            return {"kind": "unchanged", "verdict": None, "others": 0}
+        if not any(verdict["changed"] for verdict in verdicts):
+            return {"kind": "unchanged", "verdict": first, "others": 0}
         return {"kind": "not_worse" if kind == "regression" else "better", "verdict": first, "others": 0}
     doubtful = [index for index, verdict in enumerate(verdicts) if verdict["in_doubt"]]
     if doubtful:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.reports.baseline import Comparable
+from pytest_llmbench.stats import Answers, Hypothesis
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,17 +25,20 @@ _MOST = 1e100  # the squares of greater ones cannot be summed
 class PairedScores:
     """The scores of the same cases before and after, (cases, epochs) each, NaN where unscored.
 
-    `common` says which epochs both runs have.
+    `common` says which epochs both runs have, `groups` to which group (0, 1, …) each case belongs: None where each
+    stands for itself.
     """
 
     cases: NDArray[np.object_]
+    groups: NDArray[np.int64] | None
     common: NDArray[np.bool_]
     before: Floats
     after: Floats
 
     def where(self, chosen: NDArray[np.bool_]) -> PairedScores:
         """Those of some cases only."""
-        return PairedScores(self.cases[chosen], self.common, self.before[chosen], self.after[chosen])
+        groups = None if self.groups is None else np.unique(self.groups[chosen], return_inverse=True)[1]
+        return PairedScores(self.cases[chosen], groups, self.common, self.before[chosen], self.after[chosen])
 
     def on_both_sides(self) -> NDArray[np.bool_]:
         """Which cases have a score on either side."""
@@ -52,17 +56,13 @@ class PairedScores:
         """Each case's mean over its epochs, before and after; for cases that are scored on both sides."""
         return np.nanmean(self.before, axis=1), np.nanmean(self.after, axis=1)
 
-    def changes(self) -> tuple[Floats, NDArray[np.int64]]:
-        """After minus before, one an answer, and to which case each belongs; for cases scored on both sides.
+    def hypothesis(self, sign: float, margin: float, weight: float) -> Hypothesis:
+        """Whether they got worse or better, with all answers of either side; for cases scored on both.
 
-        Epochs are paired where both sides have the same; else the means over the epochs are.
+        `sign` is -1 for a metric of which less is better.
         """
-        changes = change(self.before, self.after)
-        unequal = _in_any_epoch(_scored(self.before) ^ _scored(self.after))
-        changes[unequal] = np.nan
-        changes[unequal, 0] = change(*self.where(unequal).means())
-        paired = _scored(changes)
-        return changes[paired], np.nonzero(paired)[0]
+        sides = (Answers.of_table(sign * side) for side in (self.before, self.after))
+        return Hypothesis(*sides, margin, weight, self.groups)
 
 
 class CaseGrid:
@@ -77,6 +77,7 @@ class CaseGrid:
         categories = {row["case"]: row["category"] for row in after.rows if row["case"] in earlier}
         self._cases = np.array(list(categories), dtype=object)
         self.categories = np.array(list(categories.values()), dtype=object)
+        self._groups = _groups(categories, [*before.rows, *after.rows])
         lines = {case: line for line, case in enumerate(categories)}
         numbers = sorted({*epochs[0], *epochs[1]})
         columns = {epoch: column for column, epoch in enumerate(numbers)}
@@ -98,7 +99,9 @@ class CaseGrid:
             UsageError: a score is no number, or beyond any that a metric gives.
         """
         before, after = (self._tables(side, [pair[side] for pair in pairs], metrics) for side in (0, 1))
-        return [PairedScores(self._cases, self._common, *sides) for sides in zip(before, after, strict=True)]
+        return [
+            PairedScores(self._cases, self._groups, self._common, *sides) for sides in zip(before, after, strict=True)
+        ]
 
     def knows(self, metric: str) -> bool:
         """Whether any answer of either run was judged by this metric, scored or not."""
@@ -123,6 +126,18 @@ def change(before: Any, after: Any) -> Any:
     found = after - before
     found[np.abs(found) <= _ROUNDING * np.maximum(np.abs(before), np.abs(after))] = 0
     return found
+
+
+def _groups(categories: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> NDArray[np.int64] | None:
+    """To which group each case belongs, a group being of one category; a case without is one of its own."""
+    named = {row["case"]: row["group"] for row in rows if row.get("group") is not None and row["case"] in categories}
+    if not named:
+        return None
+    keys = [
+        (category, named[case]) if case in named else (category, None, case) for case, category in categories.items()
+    ]
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return np.array([numbers[key] for key in keys])
 
 
 def _scored(scores: Floats) -> NDArray[np.bool_]:

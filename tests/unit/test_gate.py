@@ -60,10 +60,24 @@ def test_a_fall_fails_and_names_what_moved_most_worst_first() -> None:
 
 
 def test_the_same_answers_pass_however_few() -> None:
-    for scores in ([0.3], GOOD, SOMETIMES):
+    for scores, left in (
+        ([0.3], ""),
+        (GOOD, "; with 30 cases, a loss in up to 9.5% of such is not ruled out"),
+        (SOMETIMES, "; with 30 cases, a loss in up to 9.5% of such is not ruled out"),
+    ):
         gate = regression(compared(scores), compared(scores))
         assert (gate["outcome"], gate["failed"], gate["notes"]) == ("pass", False, [])
-        assert gate["reason"] == "no score changed in any case"
+        assert gate["reason"] == f"no score changed in any case{left}"
+
+
+@pytest.mark.parametrize(("cases", "outcome"), [(5, "inconclusive"), (58, "inconclusive"), (59, "pass")])
+def test_that_nothing_changed_rules_no_margin_out_with_few_cases(cases: int, outcome: str) -> None:
+    run = compared([0.9] * cases)
+    gate = regression(run, run, margins={"relevance": 0.05})
+    assert (gate["outcome"], gate["failed"]) == (outcome, False)
+    assert (overall(gate)["not_ruled_out"] < 0.05) == (outcome == "pass")
+    assert "is not ruled out" in gate["reason"]
+    assert overall(gate)["needed_cases"] == (None if outcome == "pass" else 59)
 
 
 def test_a_metric_of_which_less_is_better_fails_when_it_rises_and_keeps_its_sign() -> None:

@@ -174,7 +174,7 @@ def _compared(
 
     pairs = list(itertools.product((at for at in scores if at != in_use), quality))
     asked = [_hypothesis(scores[in_use][name], scores[at][name], _sign(metrics, name)) for at, name in pairs]
-    known = [(pair, hypothesis) for pair, hypothesis in zip(pairs, asked, strict=True) if len(hypothesis.cases)]
+    known = [(pair, hypothesis) for pair, hypothesis in zip(pairs, asked, strict=True) if hypothesis is not None]
     verdicts = judge([hypothesis for _, hypothesis in known], "compare", _ALPHA) if known else []
     words = {Outcome.PASS: "better", Outcome.FAIL: "worse", Outcome.INCONCLUSIVE: "no difference shown"}
     found: dict[float, dict[str, Against]] = {}
@@ -186,14 +186,14 @@ def _compared(
 
 
 def _hypothesis(before: Floats, after: Floats, sign: int) -> Any:
-    """The question whether a metric moved, one difference a case: the mean over its epochs."""
+    """The question whether a metric moved, over the cases that both scored; None where there is none."""
     import numpy as np
 
-    from pytest_llmbench.stats.verdicts import Hypothesis
+    from pytest_llmbench.stats import Answers, Hypothesis
 
     both = ~np.isnan(before).all(axis=1) & ~np.isnan(after).all(axis=1)
-    differences = sign * (np.nanmean(after[both], axis=1) - np.nanmean(before[both], axis=1))
-    return Hypothesis(differences, np.arange(len(differences)), margin=0.0)
+    sides = (Answers.of_table(sign * side[both]) for side in (before, after))
+    return Hypothesis(*sides, margin=0.0) if both.any() else None
 
 
 def _sign(metrics: MetricRegistry, name: str) -> int:

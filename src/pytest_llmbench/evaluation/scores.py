@@ -24,7 +24,6 @@ RETRIEVAL = "retrieval"
 
 OUTCOMES = {Outcome.PASS: "better", Outcome.FAIL: "worse", Outcome.INCONCLUSIVE: "no difference shown"}
 
-_ROUNDING = 1e-9
 
 Table = Mapping[str, Mapping[str, Sequence[float | None]]]
 """metric -> variant -> one score for each question, None where unscored."""
@@ -113,13 +112,8 @@ def perplexities(losses: Mapping[str, Sequence[TextLoss]], alpha: float) -> dict
     """
     losses = {variant: _per_token_of(losses[BASE], of) for variant, of in losses.items()}
     tuned = [variant for variant in losses if variant != BASE]
-    rises = {
-        variant: np.array(
-            [after.mean - before.mean for before, after in zip(losses[BASE], losses[variant], strict=True)]
-        )
-        for variant in tuned
-    }
-    asked = [Hypothesis(-rises[variant], np.arange(len(rises[variant])), margin=0.0) for variant in tuned]
+    means = {variant: np.array([one.mean for one in of]) for variant, of in losses.items()}
+    asked = [Hypothesis.once(-means[BASE], -means[variant]) for variant in tuned]
     verdicts = dict(zip(tuned, judge(asked, "compare", alpha) if asked else [], strict=True))
     return {variant: _perplexity(of, verdicts.get(variant)) for variant, of in losses.items()}
 
@@ -146,11 +140,8 @@ def _hypothesis(
     by_variant: Mapping[str, Sequence[float | None]], variant: str, against: str, sign: int
 ) -> Hypothesis | None:
     pairs = zip(by_variant.get(variant, ()), by_variant.get(against, ()), strict=True)
-    changes = np.array([after - before for after, before in pairs if after is not None and before is not None])
-    if not len(changes):
-        return None
-    changes[np.abs(changes) <= _ROUNDING] = 0
-    return Hypothesis(sign * changes, np.arange(len(changes)), margin=0.0)
+    known = np.array([pair for pair in pairs if None not in pair], dtype=np.float64).reshape(-1, 2)
+    return Hypothesis.once(sign * known[:, 1], sign * known[:, 0]) if len(known) else None
 
 
 def _comparison(variant: str, against: str, metric: str, verdict: Verdict) -> Comparison:

@@ -79,8 +79,8 @@ def compare_routing(
 
     backend = _greedy(loaded, generation, cases)
     right = {variant: _right(backend, cases, variant, call_form) for variant in (BASE, FINETUNED)}
-    gains = np.array([float(right[FINETUNED][case.name]) - float(right[BASE][case.name]) for case in cases])
-    verdict = judge([Hypothesis(gains, np.arange(len(cases)), margin=0.0)], "improvement", alpha)[0]
+    before, after = (np.array([float(right[name][case.name]) for case in cases]) for name in (BASE, FINETUNED))
+    verdict = judge([Hypothesis.once(before, after)], "improvement", alpha)[0]
     by_prompt = {variant: {case.prompt: right[variant][case.name] for case in cases} for variant in (BASE, FINETUNED)}
     return Routing(by_prompt[BASE], by_prompt[FINETUNED], verdict.outcome.value, verdict.effect, verdict.p_value)
 

@@ -22,8 +22,21 @@ def reason_of(gate: Mapping[str, Any], say: Words, named: Callable[[str], str]) 
     key = f"reason_{because['kind']}"
     if because["kind"] == "not_shown":
         key += f"_{gate['kind']}"
-    said = say(key, told=told, category=short(verdict["category"] or ""))
+    said = say(key, told=told, category=short(verdict["category"] or ""), left_open=_left_open(verdict, say))
     return say(f"reason_{because['kind']}_more", told=said, count=others) if others else said
+
+
+def _left_open(verdict: Mapping[str, Any], say: Words) -> str:
+    """Which fall so many cases do not rule out; of a score from 0 to 1, where nothing changed, how many may lose it.
+
+    Gates stored before that was known say nothing.
+    """
+    fall = verdict.get("not_ruled_out")
+    if fall is None:
+        return ""
+    if not verdict["changed"] and 0 <= verdict["before"] <= 1:
+        return say("reason_left_open_unchanged", cases=verdict["units"], share=say.percent(fall))
+    return say("reason_left_open", fall=say.number(fall)) if verdict["margin"] else ""
 
 
 def short(name: str) -> str:

@@ -1,12 +1,26 @@
 """Statistics of paired scores: an interval, a one-sided test, a correction for many, and what more data would settle.
 
-All of it works on one array of differences, one number a case: the mean over the case's epochs of (after - before).
-Cases are the unit that was sampled, so repeating a case makes its difference more precise and adds no case. How
-many users a server holds is another matter: `stats.capacity`.
+Both sides' answers to the same cases come in; what is tested is one change a unit: the mean after less the mean before of
+a case, or of a group of cases that are alike. Units are what was sampled, so repeating a case makes its change more
+precise and adds no unit. How many users a server holds is another matter: `stats.capacity`.
 """
 
+from pytest_llmbench.stats.answers import Answers
+from pytest_llmbench.stats.change_intervals import change_interval
 from pytest_llmbench.stats.families import holm
 from pytest_llmbench.stats.intervals import CONFIDENCE, mean_interval
-from pytest_llmbench.stats.verdicts import Hypothesis, Kind, Outcome, Verdict, judge
+from pytest_llmbench.stats.settling import Kind
+from pytest_llmbench.stats.verdicts import Hypothesis, Outcome, Verdict, judge
 
-__all__ = ["CONFIDENCE", "Hypothesis", "Kind", "Outcome", "Verdict", "holm", "judge", "mean_interval"]
+__all__ = [
+    "CONFIDENCE",
+    "Answers",
+    "Hypothesis",
+    "Kind",
+    "Outcome",
+    "Verdict",
+    "change_interval",
+    "holm",
+    "judge",
+    "mean_interval",
+]

@@ -27,12 +27,12 @@ def mean_interval(differences: Floats, confidence: float = CONFIDENCE) -> tuple[
     few cases have, does not break down on yes-or-no scores with few changes as that does, and costs nothing:
     `benchmarks/verdicts.py` measures its coverage.
     """
-    from scipy import stats
+    from scipy import special
 
     found = moments(differences)
     if found is None:
         return None
-    quantile = float(stats.t.ppf((1 + confidence) / 2, len(differences) - 1))
+    quantile = float(special.stdtrit(len(differences) - 1, (1 + confidence) / 2))
     most = quantile * (1 + 2 * _MOST_WIDENING)
     below = min(most, max(quantile, _unbent(quantile, found.bend)))
     above = min(most, max(quantile, -_unbent(-quantile, found.bend)))

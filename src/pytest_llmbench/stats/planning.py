@@ -4,14 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-import numpy as np
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
 
 POWER = 0.8
 """The chance of finding an effect that is called findable."""
@@ -21,45 +13,66 @@ _MOST_EPOCHS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How differences vary: the variance of case means, and the part of it that repeating a case would shrink.
+    """How changes vary: the variance of units' means, and the part of it that repeating a case would shrink.
 
     `within` is the variance of one epoch around its case's mean, None where each case was asked once. `epochs` is the
-    mean number of epochs of a case.
+    mean number of epochs of a case. Of yes-or-no scores `unit` is what a yes counts, `squares` the sum of the squared
+    changes, and `answers` how many of one side a unit has.
     """
 
     cases: int
     variance: float
     within: float | None
     epochs: float
+    unit: float | None = None
+    squares: float = 0.0
+    answers: float = 1.0
+
+    def churn(self, unit: float) -> float:
+        """The mean squared change of a yes-or-no score, as if one answer more had changed: none seen is not none."""
+        return (self.squares / unit**2 + 1 / self.answers) / (self.cases + 1)
 
 
-def spread(differences: Floats, cases: NDArray[np.int64]) -> Spread:
-    """The spread of differences, one an answer, whose `cases` says to which case (0, 1, …) each belongs."""
-    counts = np.bincount(cases)
-    means = np.bincount(cases, differences) / counts
-    variance = float(means.var(ddof=1)) if len(means) > 1 else math.nan
-    freedom = len(differences) - len(means)
-    within = float(((differences - means[cases]) ** 2).sum() / freedom) if freedom else None
-    return Spread(len(means), variance, within, len(differences) / len(means))
+def detectable_effect(spread: Spread, alpha: float, margin: float = 0.0) -> float | None:
+    """The smallest effect, margin included, that a one-sided test finds with 80 % power.
 
-
-def detectable_effect(spread: Spread, alpha: float) -> float | None:
-    """The smallest effect that a one-sided test finds with 80 % power; None where unknown, or for so few cases none."""
-    if spread.cases < max(2, _least_cases(alpha)) or not spread.variance > 0:  # one case has no variance
+    None where unknown, or for so few cases none. A fall of yes-or-no scores by D adds D to the share of cases that
+    change, and so to the variance: it is not that of two equal fine-tunes.
+    """
+    if spread.cases < max(2, _least_cases(alpha)):  # one case has no variance
         return None
-    return _quantiles(alpha, spread.cases - 1) * math.sqrt(spread.variance / spread.cases)
+    quantiles = _quantiles(alpha, spread.cases - 1)
+    if spread.unit is None:
+        return margin + quantiles * math.sqrt(spread.variance / spread.cases) if spread.variance > 0 else None
+    k, border = quantiles**2 / spread.cases, margin / spread.unit
+    half = border + k / (2 * spread.answers)
+    rest = (1 + k) * (border**2 - k * spread.churn(spread.unit))
+    return spread.unit * min(1.0, (half + math.sqrt(half**2 - rest)) / (1 + k)) if half**2 >= rest else None
 
 
 def cases_needed(spread: Spread, effect: float, alpha: float) -> int | None:
     """How many cases would show an effect of this size with 80 % power; None where a million would not."""
-    if not spread.variance > 0 or not effect:
+    variance = spread.variance
+    if not variance > 0 or not effect:
         return None
-    roughly = spread.variance * (_quantiles(alpha, None) / effect) ** 2
+    roughly = variance * (_quantiles(alpha, None) / effect) ** 2
     if roughly > _MOST_CASES:
         return None
     least = _least_cases(alpha)
-    needed = spread.variance * (_quantiles(alpha, max(least, roughly) - 1) / effect) ** 2
+    needed = variance * (_quantiles(alpha, max(least, roughly) - 1) / effect) ** 2
     return max(spread.cases + 1, least, math.ceil(needed))
+
+
+def cases_to_see(effect: float, margin: float, scale: float, alpha: float) -> int | None:
+    """How many cases must be looked at, that a loss of more than the margin in what was not seen is ruled out.
+
+    None where a million would not do.
+    """
+    ratio = (scale - margin) / (scale + effect)
+    if ratio >= 1:
+        return None
+    needed = math.log(alpha) / math.log(ratio) if ratio > 0 else 1.0
+    return math.ceil(needed) if needed <= _MOST_CASES else None
 
 
 def epochs_needed(spread: Spread, effect: float, alpha: float) -> int | None:
@@ -79,7 +92,8 @@ def _least_cases(alpha: float) -> int:
 
 def _quantiles(alpha: float, freedom: float | None) -> float:
     """The sum of the quantiles of level and power, of Student's t where the freedom is known."""
-    from scipy import stats
+    from scipy import special
 
-    law = stats.norm if freedom is None else stats.t(freedom)
-    return float(law.ppf(1 - alpha) + law.ppf(POWER))
+    if freedom is None:
+        return float(special.ndtri(1 - alpha) + special.ndtri(POWER))
+    return float(special.stdtrit(freedom, 1 - alpha) + special.stdtrit(freedom, POWER))

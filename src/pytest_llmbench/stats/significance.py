@@ -1,33 +1,30 @@
-"""One-sided tests of the mean paired difference that need no distribution: sign flips, and McNemar's for yes-or-no.
+"""One-sided tests of the mean paired change that need no distribution, and what they must agree with.
 
-Under "nothing changed" both sides of a pair are exchangeable, so every sign pattern of the differences is equally
-likely. That makes the sign-flip test exact for any metric, any spread and few cases, and for yes-or-no scores it is
-the exact McNemar test. That one is conservative; where each case was asked once, its unconditional version is used.
+Under "nothing changed" both sides of a pair are exchangeable: `stats.permutation` counts what else could have been. For
+yes-or-no scores, asked once, there is an exact unconditional test at any margin: `stats.yes_or_no`.
 """
 
 from __future__ import annotations
 
-import functools
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from pytest_llmbench.stats import yes_or_no
 from pytest_llmbench.stats.intervals import bent, moments
+from pytest_llmbench.stats.permutation import Laws, either_sign, tail
+from pytest_llmbench.stats.yes_or_no import Counts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
 
-_ENUMERATED = 14  # 2**14 patterns take less time than the random ones
-_FLIPS = 9_999
 _MANY = 1_000  # from here on the mean is normal enough
-_UNCONDITIONAL = 500
-_SHARES = np.concatenate([np.linspace(0.001, 0.05, 30), np.linspace(0.06, 1.0, 48)])  # of differing pairs
-_SEED = 20_250_101  # the same data gives the same p-value
-_TINY = 1e-12  # of the greatest difference: the rest is rounding
-_CERTAIN = 1e-6
-_HALVINGS = 100
+_TINY = 1e-9  # of the greatest change: scores have fewer digits
+_ALIKE = 1e-5  # of a change: thirds have six digits
 
 
 class Test(NamedTuple):
@@ -37,119 +34,128 @@ class Test(NamedTuple):
     method: str
 
 
-def p_above(differences: Floats, null: float = 0.0) -> Test:
-    """The p-value of "the mean difference is at most `null`" against "it is above"; 1 where nothing differs.
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The change of each unit, and what a test of their mean may know of it.
 
-    The larger of two. The sign-flip test is exact where nothing changed but chance. It takes a few great gains against
-    many small losses, whose mean is zero, for a change; Student's test with Hall's correction for skewness does not.
+    `scale` is the most that one unit can change, None where a score has no bounds. `uneven` has the lines of units
+    that were asked more often on one side, and their laws where nothing changed.
+    """
 
-    Args:
-        differences: (cases,) mean difference of each case.
-        null: the mean difference on the border of the hypothesis.
+    values: Floats
+    scale: float | None = None
+    uneven: tuple[NDArray[np.int64], Laws] | None = None
+
+    def mirrored(self) -> Changes:
+        """Better and worse exchanged."""
+        uneven = self.uneven and (self.uneven[0], self.uneven[1].mirrored())
+        return Changes(-self.values, self.scale, uneven)
+
+    def counts(self, null: float) -> tuple[Counts, float] | None:
+        """How many got better and worse, and the size of a change: None where there is more than one size.
+
+        At a border other than 0 that size must be the most there can be: of others, greater ones may be unseen.
+        """
+        if self.uneven is not None or (null != 0 and self.scale is None):
+            return None
+        sizes = np.abs(self.values)
+        size = float(sizes.max()) if null == 0 else float(self.scale or 0)
+        moved = sizes > _TINY * size
+        if size == 0 or (np.abs(sizes[moved] - size) > _ALIKE * size).any():
+            return None
+        better = int((self.values[moved] > 0).sum())
+        return Counts(better, int(moved.sum()) - better, len(self.values)), size
+
+
+def p_above(changes: Changes | Floats, null: float = 0.0) -> Test:
+    """The p-value of "the mean change is at most `null`" against "it is above"; 1 where nothing differs from it.
+
+    Yes-or-no scores have a test of their own. For others it is the largest of: the permutation test, which is exact
+    where nothing changed but chance; Student's test with Hall's correction for skewness, as the former takes a few great
+    gains against many small losses, whose mean is zero, for a change; and at a margin, below 0, the chance that great
+    losses were not met with at all (`p_unseen`).
 
     Raises:
-        ValueError: there is no difference at all, or one is not finite.
+        ValueError: there is no change at all, or one is not finite.
     """
-    if not len(differences) or not np.isfinite(differences).all():
+    if not isinstance(changes, Changes):
+        changes = Changes(changes)
+    if not len(changes.values) or not np.isfinite(changes.values).all():
         raise ValueError("differences must be finite, and at least one")
-    shifted = differences - null
-    moved = shifted[np.abs(shifted) > _TINY * max(np.abs(differences).max(), abs(null))]
-    if not len(moved):
-        return Test(1.0, "nothing differs")
-    if null == 0 and _is_binary(moved):
-        flips = _mcnemar(int((moved > 0).sum()), len(moved), len(differences))
-    elif len(moved) <= _ENUMERATED:
-        flips = Test(_all_flips(moved), "sign-flip test, exact")
-    elif len(moved) <= _MANY:
-        flips = Test(_random_flips(moved), f"sign-flip test, {_FLIPS:,} random patterns")
-    else:
-        flips = Test(0.0, "")
-    return max(flips, Test(_student(shifted), "t test, corrected for skewness"))
+    if counted := changes.counts(null):
+        counts, size = counted
+        exact = (
+            "exact and unconditional" if counts.cases <= yes_or_no.EXACT_CASES else "exact" if null == 0 else "normal"
+        )
+        name = "McNemar test" if null == 0 else "Tango's score test"
+        return Test(yes_or_no.p_above(counts, null / size), f"{name}, {exact}")
+    found = max(_permuted(changes, null), Test(_student(changes.values - null), "t test, corrected for skewness"))
+    if null == 0 or changes.scale is None or (null > 0 and moments(changes.values) is not None):
+        return found
+    return max(found, Test(p_unseen(changes, null), "binomial bound on losses not seen"))
 
 
-def p_below(differences: Floats, null: float = 0.0) -> Test:
-    """The p-value of "the mean difference is at least `null`" against "it is below"."""
-    return p_above(-differences, -null)
+def p_below(changes: Changes | Floats, null: float = 0.0) -> Test:
+    """The p-value of "the mean change is at least `null`" against "it is below".
 
-
-def _is_binary(moved: Floats) -> bool:
-    return bool((np.abs(np.abs(moved) - 1.0) <= _TINY).all())
-
-
-def _all_flips(moved: Floats) -> float:
-    sums = np.zeros(1)
-    for value in np.abs(moved):
-        sums = np.concatenate([sums + value, sums - value])
-    return float((sums >= moved.sum() - _slack(moved)).mean())
-
-
-def _random_flips(moved: Floats) -> float:
-    """Patterns are drawn near the one that was seen, each weighed by how much likelier that made it (Harrison 2012).
-
-    So a p-value of one in a million is known as well as one of 0.05: Holm's correction over many categories asks for
-    such. The pattern that was seen counts as one of those drawn. Sizes are sorted: the order of the cases is no matter.
+    That a fall was seen is no matter of what was not: the bound on what is unseen is of passing alone.
     """
-    sizes, seen = np.sort(np.abs(moved)), float(moved.sum())
-    lean = _lean(sizes, seen)
-    draws = np.random.default_rng(_SEED)
-    better = draws.random((_FLIPS, len(sizes))) < 1 / (1 + np.exp(-2 * lean * sizes))
-    sums = 2 * (better @ sizes) - sizes.sum()
-    extreme = np.append(sums[sums >= seen - _slack(moved)], seen)
-    log_weights = np.logaddexp(lean * sizes, -lean * sizes).sum() - len(sizes) * np.log(2) - lean * extreme
-    return float(np.exp(np.minimum(log_weights, 0)).sum()) / (1 + _FLIPS)
+    if not isinstance(changes, Changes):
+        changes = Changes(changes)
+    mirrored = changes.mirrored()
+    if null != 0 and mirrored.counts(-null) is None:
+        mirrored = Changes(mirrored.values, None, mirrored.uneven)
+    return p_above(mirrored, -null)
 
 
-def _lean(sizes: Floats, seen: float) -> float:
-    """How strongly signs lean to plus, for sums of `seen` on average: the exponent of their odds, a unit of size.
+def p_unseen(changes: Changes, null: float) -> float:
+    """The chance that n cases met with none of the greatest losses, were these so frequent that the mean is `null`.
 
-    0, which is even odds, where the sum that was seen is not positive.
+    The rest of the cases are taken to be as those that were seen: ((1 - margin) / (1 + mean change))**n of scores up to
+    1, and (1 - margin)**n where nothing changed. The variance of what was seen says nothing of this.
     """
-    aim = min(seen, (1 - _CERTAIN) * float(sizes.sum()))  # no odds make every sign a plus
-    low, high = 0.0, 20 / float(sizes[0])
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if float(sizes @ np.tanh(middle * sizes)) < aim else (low, middle)
-    return low
+    scale, mean = float(changes.scale or 0), float(changes.values.mean())
+    if mean <= null:
+        return 1.0
+    return float(((scale + null) / (scale + mean)) ** len(changes.values)) if null > -scale else 0.0
 
 
-def _slack(moved: Floats) -> float:
-    """Sums of the same numbers in another order differ by rounding; a tie must stay one."""
-    return _TINY * float(np.abs(moved).sum())
+def seen_end(changes: Changes, level: float) -> float:
+    """The mean change down to which `p_unseen` exceeds the level."""
+    scale, mean = float(changes.scale or 0), float(changes.values.mean())
+    return (scale + mean) * math.exp(math.log(level) / len(changes.values)) - scale
+
+
+def _permuted(changes: Changes, null: float) -> Test:
+    shifted = changes.values - null
+    moved = np.abs(shifted) > _TINY * max(np.abs(changes.values).max(), abs(null))
+    shifted = np.where(moved, shifted, 0)
+    laws, free = either_sign(shifted), moved
+    if changes.uneven is not None:
+        laws = _with_uneven(laws, *changes.uneven)
+        free = np.ptp(laws.values, axis=1) > 0
+    if free.sum() > _MANY:
+        return Test(0.0, "")
+    if not free.any():
+        return Test(0.0, "") if moved.any() else Test(1.0, "nothing differs")
+    return Test(*tail(Laws(laws.values[free], laws.chances[free]), float(shifted.sum())))
+
+
+def _with_uneven(laws: Laws, lines: NDArray[np.int64], dealt: Laws) -> Laws:
+    """The laws of all units, those that were dealt anew in the place of either sign."""
+    missing = max(0, dealt.values.shape[1] - laws.values.shape[1])
+    values = np.pad(laws.values, ((0, 0), (0, missing)), "edge")
+    chances = np.pad(laws.chances, ((0, 0), (0, missing)))
+    values[lines], chances[lines] = dealt
+    return Laws(values, chances)
 
 
 def _student(shifted: Floats) -> float:
     """The smaller of Student's statistic and the one with the skewness taken out decides."""
-    from scipy import stats
+    from scipy import special
 
     found = moments(shifted)
-    if found is None:  # one case, or all alike: sign flips alone can tell
+    if found is None:  # one case, or all alike: others can tell
         return 0.0
     statistic = found.mean / found.error
-    return float(stats.t.sf(min(statistic, bent(statistic, found.bend)), len(shifted) - 1))
-
-
-@functools.lru_cache(maxsize=256)
-def _mcnemar(better: int, moved: int, cases: int) -> Test:
-    """McNemar's test, exact: unconditional (Suissa and Shuster 1991, outcomes ordered by mid-p) up to some 500 cases.
-
-    The probability, under "better is as likely as worse", of an outcome at least as extreme, at the share of differing
-    pairs where that is greatest. It uses the data better than the conditional test, whose level is well under alpha;
-    with many cases the two come to the same.
-    """
-    from scipy import stats
-
-    if cases > _UNCONDITIONAL:
-        return Test(float(stats.binom.sf(better - 1, moved, 0.5)), "McNemar test, exact")
-    observed = float(_mid_p(np.array(better), np.array(moved)))
-    counts = np.arange(1, cases + 1)
-    splits = np.arange(cases + 1)[:, None]
-    extreme = _mid_p(splits, counts) <= observed * (1 + 1e-9)
-    tails = np.where(extreme & (splits <= counts), stats.binom.pmf(splits, counts, 0.5), 0.0).sum(axis=0)
-    chances = stats.binom.pmf(counts, cases, _SHARES[:, None]) @ tails
-    return Test(float(min(1.0, chances.max())), "McNemar test, exact and unconditional")
-
-
-def _mid_p(better: NDArray[np.int64], moved: NDArray[np.int64]) -> Floats:
-    from scipy import stats
-
-    return stats.binom.sf(better, moved, 0.5) + 0.5 * stats.binom.pmf(better, moved, 0.5)  # type: ignore[no-any-return]
+    return float(special.stdtr(len(shifted) - 1, -min(statistic, bent(statistic, found.bend))))

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmbench.stats.planning import Spread, cases_needed, detectable_effect, epochs_needed, spread
+from pytest_llmbench.stats.answers import Answers, paired
+from pytest_llmbench.stats.planning import Spread, cases_needed, cases_to_see, detectable_effect, epochs_needed
 from pytest_llmbench.stats.significance import p_below
 
 
@@ -16,10 +17,16 @@ def once(cases: int, variance: float = 0.25) -> Spread:
 
 
 def test_spread_tells_what_differs_between_cases_from_what_repeating_shrinks() -> None:
-    found = spread(np.array([0.0, 1.0, 1.0, 1.0, 0.0, 0.0]), np.array([0, 0, 1, 1, 2, 2]))
-    assert (found.cases, found.variance, found.epochs) == (3, 0.25, 2.0)
+    after = Answers(np.array([0.0, 1.0, 1.0, 1.0, 0.0, 0.0]), np.array([0, 0, 1, 1, 2, 2]))
+    before = Answers(np.zeros(6), after.cases)
+    found = paired(before, after).spread
+    assert (found.cases, found.variance, found.epochs, found.unit) == (3, 0.25, 2.0, 1.0)
     assert found.within == pytest.approx(0.5 / 3)
-    assert spread(np.array([0.0, 1.0]), np.array([0, 1])) == Spread(2, 0.5, None, 1.0)
+    uneven = paired(Answers.once(np.zeros(3)), after).spread
+    assert uneven.within == pytest.approx(2 * 0.5 / 3)  # of either side as much
+    assert uneven.epochs == pytest.approx(4 / 3)  # 1 and 2 epochs are as good as 4/3 on both sides
+    once_each = paired(Answers.once(np.zeros(2)), Answers.once(np.array([0.0, 0.3]))).spread
+    assert (once_each.cases, once_each.within, once_each.epochs) == (2, None, 1.0)
 
 
 @pytest.mark.parametrize(("effect", "alpha"), [(0.25, 0.05), (0.5, 0.05), (0.25, 0.015)])
@@ -91,3 +98,23 @@ def test_four_cases_can_show_nothing_however_great_it_is() -> None:
     assert detectable_effect(once(4), 0.05) is None
     assert cases_needed(once(4), 10.0, 0.05) == 5
     assert epochs_needed(Spread(4, 0.25, 0.25, 1), 10.0, 0.05) is None
+
+
+@pytest.mark.parametrize(("cases", "churn"), [(30, 0.02), (60, 0.1)])
+def test_a_fall_of_yes_or_no_scores_that_is_called_detectable_is_found_four_times_in_five(
+    cases: int, churn: float
+) -> None:
+    found = Spread(cases, churn, None, 1.0, unit=1.0, squares=churn * cases)
+    fall = detectable_effect(found, 0.05)
+    assert fall is not None
+    random = np.random.default_rng(13)
+    shares = [churn / 2, churn / 2 + fall, 1 - churn - fall]
+    p_values = [p_below(random.choice([1.0, -1.0, 0.0], cases, p=shares)).p_value for _ in range(400)]
+    assert np.mean(np.array(p_values) <= 0.05) == pytest.approx(0.8, abs=0.08)
+
+
+def test_so_many_cases_without_a_loss_rule_one_out() -> None:
+    assert cases_to_see(0.0, 0.05, 1.0, 0.05) == 59
+    assert cases_to_see(0.0, 5, 100.0, 0.05) == 59
+    assert cases_to_see(-0.05, 0.05, 1.0, 0.05) is None
+    assert cases_to_see(0.0, 1e-9, 1.0, 0.05) is None

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_llmbench.stats import Hypothesis, Kind, Outcome, Verdict, judge
+from pytest_llmbench.stats import Answers, Hypothesis, Kind, Outcome, Verdict, judge
 
 KINDS = get_args(Kind)
 FAIL, PASS, OPEN = Outcome.FAIL, Outcome.PASS, Outcome.INCONCLUSIVE
 
 
 def asked(differences: list[float] | np.ndarray, margin: float = 0.0, weight: float = 1.0) -> Hypothesis:
-    """Each case asked once."""
+    """Each case asked once; scores of which nothing is known but how they changed."""
     found = np.array(differences, dtype=float)
-    return Hypothesis(found, np.arange(len(found)), margin, weight)
+    far = 4 * max(1.0, np.abs(found[np.isfinite(found)]).max())  # neither from 0 to 1 nor of two values
+    before = np.where(np.arange(len(found)) % 2, -far, far) if len(found) > 1 else np.array([far])
+    with np.errstate(invalid="ignore"):
+        return Hypothesis.once(before, before + found, margin, weight)
+
+
+def table(scores: Any) -> Answers:
+    return Answers.of_table(np.array(scores, dtype=float))
 
 
 def about(mean: float, cases: int = 40) -> np.ndarray:
@@ -62,10 +69,13 @@ def test_each_kind_of_gate_has_its_own_idea_of_passing(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_all_ties_are_no_regression_and_no_improvement(kind: Kind) -> None:
-    verdict = one(asked([0.0] * 30), kind)
+    verdict = one(Hypothesis.once(np.ones(30), np.ones(30)), kind)
     assert verdict.outcome == (PASS if kind == "regression" else OPEN)
-    assert (verdict.effect, verdict.low, verdict.high, verdict.p_adjusted) == (0, None, None, 1)
-    assert (verdict.detectable, verdict.needed_cases, verdict.needed_epochs) == (None, None, None)
+    assert (verdict.effect, verdict.changed, verdict.p_adjusted) == (0, 0, 1)
+    assert (verdict.needed_cases, verdict.needed_cases_range, verdict.needed_epochs) == (None, None, None)
+    assert verdict.high == pytest.approx(-verdict.low if verdict.low else None)
+    assert verdict.not_ruled_out == (pytest.approx(0.095, abs=1e-3) if kind == "regression" else None)
+    assert verdict.detectable == pytest.approx(0.2, abs=0.03)  # not "unknown", as nothing varied
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -90,8 +100,9 @@ def test_nothing_asked_is_nothing_answered() -> None:
 @given(st.lists(st.integers(-3, 3), min_size=2, max_size=20), st.integers(2, 5), st.sampled_from(KINDS))
 def test_asking_again_and_hearing_the_same_adds_no_evidence(thirds: list[int], epochs: int, kind: Kind) -> None:
     differences = np.array(thirds) / 3
-    first = one(asked(differences), kind)
-    again = one(Hypothesis(np.repeat(differences, epochs), np.repeat(np.arange(len(thirds)), epochs), 0.0), kind)
+    first = one(Hypothesis.once(0 * differences, differences), kind)
+    repeated = np.repeat(differences[:, None], epochs, axis=1)
+    again = one(Hypothesis(table(0 * repeated), table(repeated), 0.0), kind)
     assert again.needed_epochs is None
     assert (again.outcome, again.n, again.epochs) == (first.outcome, first.n, epochs)
     assert again.p_value == pytest.approx(first.p_value)
@@ -100,8 +111,8 @@ def test_asking_again_and_hearing_the_same_adds_no_evidence(thirds: list[int], e
 
 
 def test_epochs_that_cancel_out_leave_a_case_unchanged() -> None:
-    epochs = np.tile([0.1, 0.2, -0.3], 30)  # whose sum is 5e-17
-    verdict = one(Hypothesis(epochs, np.repeat(np.arange(30), 3), 0.0), "regression")
+    epochs = np.tile([0.1, 0.2, -0.3], (30, 1))  # whose sum is 5e-17
+    verdict = one(Hypothesis(table(0 * epochs), table(epochs), 0.0), "regression")
     assert (verdict.outcome, verdict.effect, verdict.p_value) == (PASS, 0, 1)
 
 
@@ -161,8 +172,91 @@ def test_showing_that_nothing_fell_takes_the_whole_of_alpha() -> None:
 @pytest.mark.parametrize("unit", [1e-90, 1e6, 1e99])
 @pytest.mark.parametrize("kind", KINDS)
 def test_great_and_small_units_come_to_the_same(unit: float, kind: Kind) -> None:
-    plain, scaled = (one(asked(about(-0.03) * of, 0.01 * of), kind) for of in (1.0, unit))
+    before = np.linspace(-3, 3, 40)
+    plain, scaled = (
+        one(Hypothesis.once(before * of, (before + about(-0.03)) * of, 0.01 * of), kind) for of in (1.0, unit)
+    )
     assert scaled.outcome == plain.outcome
     assert scaled.p_value == pytest.approx(plain.p_value)
     assert scaled.needed_cases == plain.needed_cases
     assert scaled.detectable == pytest.approx(plain.detectable * unit if plain.detectable else None)
+
+
+@pytest.mark.parametrize("cases", [5, 10, 20, 30, 50])
+def test_where_one_in_twenty_may_have_lost_a_margin_of_that_is_not_passed(cases: int) -> None:
+    verdict = one(Hypothesis.once(np.ones(cases), np.ones(cases), 0.05), "regression")
+    assert verdict.outcome == OPEN
+    assert verdict.not_ruled_out == pytest.approx(1 - 0.05 ** (1 / cases), abs=1e-3)
+    assert verdict.needed_cases == 59
+
+
+answers = st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=2, max_size=40)
+right_or_wrong = st.lists(st.sampled_from([0.0, 1.0]), min_size=2, max_size=40)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.one_of(answers, right_or_wrong), st.data(), st.sampled_from([0.0, 0.05, 0.2]), st.sampled_from([0.05, 0.025]))
+def test_what_is_not_ruled_out_and_the_verdict_agree(
+    before: list[float], data: st.DataObject, margin: float, alpha: float
+) -> None:
+    after = [data.draw(st.sampled_from([score, score, *before])) for score in before]
+    verdict = one(Hypothesis.once(np.array(before), np.array(after), margin), "regression", alpha)
+    assert verdict.low is not None
+    assert verdict.high is not None
+    assert -1 <= verdict.low <= verdict.effect <= verdict.high <= 1
+    assert verdict.not_ruled_out is not None
+    if margin:
+        assert (verdict.not_ruled_out < margin) == (verdict.outcome == PASS)
+    if alpha == 0.025:  # what each end of a 95 % interval leaves
+        assert (verdict.high < -margin) == (verdict.outcome == FAIL)
+        assert not margin or (verdict.low > -margin) == (verdict.outcome == PASS)
+
+
+def test_more_answers_on_one_side_are_no_alarm_and_add_power() -> None:
+    random, found = np.random.default_rng(12), {True: [], False: []}  # type: ignore[var-annotated]
+    for _ in range(120):
+        chance = random.beta(0.7, 0.5, (30, 1))
+        five, same, worse = (
+            random.random((30, n)) < np.clip(chance - fall, 0, 1) for n, fall in ((5, 0), (1, 0), (1, 0.3))
+        )
+        for fell, after in ((False, same), (True, worse)):
+            found[fell].append(one(Hypothesis(table(five), table(after), 0.0), "regression").outcome == FAIL)
+    assert np.mean(found[False]) <= 0.07
+    assert np.mean(found[True]) >= 0.6
+
+
+def test_an_answer_that_one_side_lacks_leaves_the_others_of_its_case() -> None:
+    scores = np.tile([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]], (15, 1))
+    holes = scores.copy()
+    holes[0, 2] = np.nan
+    whole, holed = (one(Hypothesis(table(scores), table(after), 0.0), "regression") for after in (scores, holes))
+    assert (whole.epochs, whole.outcome) == (3, PASS)
+    assert holed.epochs == pytest.approx(3 - 1 / 30)
+    assert holed.outcome != FAIL
+
+
+@pytest.mark.parametrize("groups", [None, np.repeat(np.arange(10), 10)])
+def test_paraphrases_of_one_template_count_as_one(groups: np.ndarray | None) -> None:
+    before = np.ones(100)
+    after = np.where(np.arange(100) < 10, 0.0, 1.0)  # one template of ten
+    verdict = one(dataclasses.replace(Hypothesis.once(before, after), groups=groups), "regression")
+    assert (verdict.n, verdict.units, verdict.effect) == (100, 100 if groups is None else 10, pytest.approx(-0.1))
+    assert verdict.outcome == (FAIL if groups is None else OPEN)
+
+
+def test_cases_that_would_settle_it_are_a_range_that_is_open_where_nothing_would() -> None:
+    before = np.repeat([1.0, 0.0], [24, 16])
+    after = before.copy()
+    after[:4], after[24:26] = 0, 1
+    verdict = one(Hypothesis.once(before, after, 0.02), "regression")
+    assert verdict.needed_cases_range is not None
+    least, most = verdict.needed_cases_range
+    assert verdict.needed_cases is not None
+    assert 40 < least <= verdict.needed_cases
+    assert most is None or most >= verdict.needed_cases
+
+
+@pytest.mark.parametrize("wrong", [([1.0, 1.0], [1.0]), ([], [])])
+def test_sides_of_other_cases_are_refused(wrong: tuple[list[float], list[float]]) -> None:
+    with pytest.raises(ValueError, match="the same cases"):
+        judge([Hypothesis.once(*map(np.array, wrong))], "regression", 0.05)
