@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -35,7 +36,7 @@ def report(
     from pytest_llmbench.history import find_run
 
     folder = reports_folder(report_dir)
-    found = find_run(run, folder)
+    found = _judged(find_run(run, folder))
     language = lang or _own_language(found.document)
     if as_format in _FILES:
         if output is None:
@@ -51,6 +52,13 @@ def report(
 
     write_text(output, text)
     typer.echo(output)
+
+
+def _judged(run: SavedRun) -> SavedRun:
+    """The run with the comparison that older ones lack; a baseline has no answers of a base to compare."""
+    from pytest_llmbench.base_comparison import with_comparison
+
+    return run if run.is_baseline else dataclasses.replace(run, document=with_comparison(run.document))
 
 
 def _own_language(document: Mapping[str, Any]) -> str:
