@@ -15,8 +15,8 @@ from pytest_llmbench.errors import UsageError
 if TYPE_CHECKING:
     from pytest_llmbench.history import SavedRun
 
-Format = Literal["text", "json", "html", "markdown", "png", "differences", "trend"]
-_FILES = {"html", "png", "differences", "trend"}
+Format = Literal["text", "json", "html", "markdown", "png", "differences", "routing", "trend"]
+_FILES = {"html", "png", "differences", "routing", "trend"}
 
 _TREND_RUNS = 30
 
@@ -85,7 +85,7 @@ def _text(as_format: Format, run: SavedRun, language: str) -> str:
 def _write_file(as_format: Format, run: SavedRun, path: Path, language: str, report_dir: Path) -> None:
     from pytest_llmbench.atomic import replacing
     from pytest_llmbench.history import trend
-    from pytest_llmbench.reports import difference_figure, figures, trend_figure
+    from pytest_llmbench.reports import difference_figure, figures, routing_figure, trend_figure
     from pytest_llmbench.reports.html import write_html
     from pytest_llmbench.reports.wording import words
 
@@ -99,7 +99,9 @@ def _write_file(as_format: Format, run: SavedRun, path: Path, language: str, rep
         if as_format == "trend":
             trend_figure.render(history, temporary, say)
         else:
-            (figures if as_format == "png" else difference_figure).render(document, temporary, say)
+            {"png": figures, "differences": difference_figure, "routing": routing_figure}[as_format].render(
+                document, temporary, say
+            )
 
 
 def _refuse_baseline(as_format: Format, run: SavedRun) -> None:

@@ -69,10 +69,16 @@ def misrouting(case: Case, text: str, first_tool: ToolFinder) -> Misrouting | No
         return None
     if named is not None:
         return Misrouting("wrong tool", case.tool, named)
-    unknown = _CALL.search(_plain(text)) or _IDENTIFIER.search(_plain(text))
+    unknown = named_unknown(text)
     if unknown is None:
         return Misrouting("no tool named", case.tool)
-    return Misrouting("unknown tool", case.tool, unknown[unknown.re.groups])
+    return Misrouting("unknown tool", case.tool, unknown)
+
+
+def named_unknown(text: str) -> str | None:
+    """What looks like a tool in a text that names none of those that are known; None where nothing does."""
+    found = _CALL.search(_plain(text)) or _IDENTIFIER.search(_plain(text))
+    return found[found.re.groups] if found else None
 
 
 def _plain(text: str) -> str:

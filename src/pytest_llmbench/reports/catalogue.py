@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_llmbench.reports import judgement_catalogue, verdict_catalogue
+from pytest_llmbench.reports import judgement_catalogue, routing_catalogue, verdict_catalogue
 
 ENGLISH = {
     "decimal_mark": ".",
@@ -302,6 +302,6 @@ FRENCH = {
 }
 
 LANGUAGES = {
-    "en": ENGLISH | verdict_catalogue.ENGLISH | judgement_catalogue.ENGLISH,
-    "fr": FRENCH | verdict_catalogue.FRENCH | judgement_catalogue.FRENCH,
+    "en": ENGLISH | verdict_catalogue.ENGLISH | judgement_catalogue.ENGLISH | routing_catalogue.ENGLISH,
+    "fr": FRENCH | verdict_catalogue.FRENCH | judgement_catalogue.FRENCH | routing_catalogue.FRENCH,
 }

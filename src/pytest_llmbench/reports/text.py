@@ -11,6 +11,8 @@ from pytest_llmbench.reports.comparison import adapters
 from pytest_llmbench.reports.judgement import opening
 from pytest_llmbench.reports.rankings import rankings
 from pytest_llmbench.reports.recommendations import recommendations
+from pytest_llmbench.reports.routing import is_routed
+from pytest_llmbench.reports.routing_text import routing_lines
 from pytest_llmbench.reports.tables import WIDTH, aligned, one_line, wrapped
 from pytest_llmbench.reports.wording import Words, words
 
@@ -38,6 +40,8 @@ def _sections(document: Mapping[str, Any], say: Words) -> Iterator[tuple[str, Se
     yield say("by_category"), score_tables.by_category(document, say)
     for variant in adapters(document):
         yield from rankings(document, variant, say)
+    if is_routed(document):
+        yield say("routing"), routing_lines(document, say)
     yield say("timing"), score_tables.timing(document, say)
     yield say("cases"), score_tables.every_case(document, say)
     yield say("soundness"), _provenance(document, say)
