@@ -22,7 +22,7 @@ def base_comparison(document: Mapping[str, Any]) -> dict[str, Any] | None:
     variants, gate = document["metadata"]["variants"], document["gate"]
     if BASE not in variants or len(variants) == 1:
         return None
-    from pytest_llmbench.gate import compare_with_base
+    from pytest_llmbench.gate import DEFAULT_METRICS, compare_with_base
     from pytest_llmbench.reports.baseline import comparable
     from pytest_llmbench.reports.judgement import tells_better
 
@@ -30,11 +30,12 @@ def base_comparison(document: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
 
     settings = (document["metadata"].get("settings") or {}).get("gate") or {}
+    wanted, measured = settings.get("metrics") or DEFAULT_METRICS, document["statistics"]["metrics"]
     return compare_with_base(
         comparable(document, _NAME),
         kind="compare",
         alpha=settings.get("alpha", 0.05),
-        metrics=settings.get("metrics"),
+        metrics=[name for name in wanted if name in measured],
         categories=settings.get("categories", True),
     )
 

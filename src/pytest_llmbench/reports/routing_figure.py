@@ -40,7 +40,7 @@ def render(document: Mapping[str, Any], path: Path, say: Words) -> None:
         for part, matrix in zip(parts, found.shown, strict=True):
             _panel(part.subplots(), matrix, found, say)
         if found.left_out:
-            text = say("routing_folded", shown=columns, left_out=found.left_out)
+            text = say("routing_folded", shown=found.tools, left_out=found.left_out)
             figure.supxlabel(text, fontsize=8, parse_math=False)
         figure.savefig(path, format="png", dpi=figure_style.DPI, metadata=figure_style.PNG_METADATA)
 
@@ -58,7 +58,7 @@ def _panel(axes: Axes, matrix: Matrix, found: Matrices, say: Words) -> None:
     for down, row in enumerate(matrix.cells):
         for across, cell in enumerate(row):
             ink = "white" if cell.share >= _DARK_FROM else figure_style.INK
-            axes.text(across, down, cell.text, ha="center", va="center", fontsize=8, color=ink)
+            axes.text(across, down, cell.text.replace(" + ", "\n+"), ha="center", va="center", fontsize=8, color=ink)
     _label(axes, matrix, found, say)
     routing, name = matrix.routing, shorten_middle(matrix.routing.variant, _LABEL_CELLS)
     numbers = {"right": routing.right, "total": routing.total, "f1": say.number(routing.macro_f1)}

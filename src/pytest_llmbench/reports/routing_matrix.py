@@ -49,9 +49,10 @@ class Matrix:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Matrices:
-    """The variants' matrices, all with the same rows and columns; `left_out` tools are folded into one of each."""
+    """The variants' matrices, all with the same rows and columns; `tools` have their own, `left_out` are folded into one of each."""
 
     shown: Sequence[Matrix]
+    tools: int
     left_out: int
 
     def label(self, tool: str, say: Words) -> str:
@@ -71,7 +72,7 @@ def matrices(routings: Sequence[Routing], most: int = MOST_TOOLS) -> Matrices:
     left_out = len(tools) - len(kept)
     names = [label for label in tools if label in kept] + ([_OTHERS] if left_out else [])
     columns = [*names, *(label for label in labels if label in {NO_TOOL, UNKNOWN})]
-    return Matrices([_matrix(one, place, columns) for one in routings], left_out)
+    return Matrices([_matrix(one, place, columns) for one in routings], len(kept), left_out)
 
 
 def _most_confused(routings: Sequence[Routing], tools: Sequence[str], most: int) -> list[str]:

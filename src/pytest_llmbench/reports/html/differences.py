@@ -17,7 +17,7 @@ from pytest_llmbench.reports.html.pairing import (
     metrics_in_order,
     verdicts_against_base,
 )
-from pytest_llmbench.reports.html.scale import Scale, symmetric
+from pytest_llmbench.reports.html.scale import Scale, farthest, symmetric
 from pytest_llmbench.reports.wording import Words
 
 MOST_PLOTS = 12
@@ -81,7 +81,7 @@ def _plot(
     return DifferencePlot(
         label=label,
         adapter=adapter,
-        scale=symmetric([*values, low, high]),
+        scale=symmetric([*values, low, high], most=farthest(map(abs, values))),
         steps=len(drawn),
         rising=_steps([max(value, 0.0) for value in drawn]),
         falling=_steps([min(value, 0.0) for value in drawn]),

@@ -16,6 +16,7 @@ from pytest_llmbench.reports.html.cases import case_data
 from pytest_llmbench.reports.html.differences import difference_plots
 from pytest_llmbench.reports.html.facts import headline_facts, provenance_groups
 from pytest_llmbench.reports.html.pairing import verdicts_against_base
+from pytest_llmbench.reports.html.routing import routing_view
 from pytest_llmbench.reports.html.scores import answer_rows, metric_cards
 from pytest_llmbench.reports.html.trend import trend
 from pytest_llmbench.reports.html.verdict import gate_views
@@ -81,6 +82,7 @@ def render_html(document: Mapping[str, Any], history: Sequence[Mapping[str, Any]
         facts=headline_facts(document, say),
         cards=metric_cards(document, say),
         plots=difference_plots(document, say),
+        routing=routing_view(document, say),
         trend=runs,
         answers=answer_rows(document, say),
         provenance=provenance_groups(document, say),

@@ -20,7 +20,7 @@ from pytest_llmbench.reports.html.pairing import (
     unit,
     verdicts_against_base,
 )
-from pytest_llmbench.reports.html.scale import Scale, scale_over, symmetric
+from pytest_llmbench.reports.html.scale import Scale, farthest, scale_over, symmetric
 from pytest_llmbench.reports.html.words import PageWords
 
 
@@ -96,7 +96,8 @@ def _card(document: Mapping[str, Any], metric: str, verdicts: Verdicts, say: Pag
         rows=rows,
         scale=scale_over(value for one in rows for value in one.means.values()),
         difference_scale=symmetric(
-            value for one in rows for item in one.differences for value in (item.value, item.low, item.high)
+            (value for one in rows for item in one.differences for value in (item.value, item.low, item.high)),
+            most=farthest(value for one in rows for value in one.means.values()),
         ),
         unscored={name: counts["unscored"] for name, counts in applied.items() if counts["unscored"]},
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from pytest_llmbench.reports.gate_sentences import confidence, outcome_word, p_meaning, p_value, reason
 from pytest_llmbench.reports.html.pairing import unit
-from pytest_llmbench.reports.html.scale import Scale, symmetric
+from pytest_llmbench.reports.html.scale import Scale, farthest, symmetric
 from pytest_llmbench.reports.html.words import PageWords
 from pytest_llmbench.reports.judgement import beside_the_gate, cut_short, verdict_sentences
 from pytest_llmbench.reports.silent_categories import silence, telling
@@ -87,7 +87,7 @@ def _view(gate: Mapping[str, Any], lines: Sequence[str], document: Mapping[str, 
         groups.setdefault((unit(document, item["metric"]), item["higher_is_better"]), []).append(item)
     return GateView(
         outcome=gate["outcome"],
-        title=say("colon", name=say("verdicts"), value=say(f"against_{gate['against']}")),
+        title=say("colon", name=say("verdicts"), value=say(f"verdicts_{gate['against']}")),
         stamp=say("colon", name=say("kind_" + gate["kind"]), value=_word(gate["outcome"], gate, say)),
         consequence=_consequence(gate, say),
         lines=lines,
@@ -129,7 +129,8 @@ def _group(
 ) -> VerdictGroup:
     thresholds = {id(item): _threshold(item, gate["kind"]) for item in items}
     reach = [item[key] for item in items for key in ("effect", "low", "high")]
-    scale = symmetric([*reach, *thresholds.values()])
+    most = farthest(item[key] for item in items for key in ("before", "after"))
+    scale = symmetric([*reach, *thresholds.values()], most=most)
     rows = [_row(item, _word(item["outcome"], gate, say), scale, thresholds[id(item)], say) for item in items]
     return VerdictGroup(name, higher, scale, rows)
 

@@ -21,6 +21,7 @@ ENGLISH = {
     "nav_label": "Sections",
     "nav_verdict": "Verdict",
     "nav_categories": "Categories",
+    "nav_routing": "Routing",
     "nav_differences": "Differences",
     "nav_cases": "Cases",
     "nav_trend": "Trend",
@@ -55,6 +56,8 @@ ENGLISH = {
     "gate_alpha": "Alpha",
     "gate_confidence": "Confidence",
     "verdicts": "Verdicts",
+    "verdicts_base": "each fine-tune against its base",
+    "verdicts_baseline": "this run against the baseline",
     "verdicts_caption": (
         "Effects are paired means of the same cases, after minus before. The bar is the interval, the mark the effect;"
         " a dashed line is the margin. Smallest detectable: the effect that this many cases find with 80% power."
@@ -195,6 +198,7 @@ FRENCH = {
     "nav_label": "Sections",
     "nav_verdict": "Verdict",
     "nav_categories": "Catégories",
+    "nav_routing": "Outils",
     "nav_differences": "Différences",
     "nav_cases": "Cas",
     "nav_trend": "Évolution",
@@ -229,6 +233,8 @@ FRENCH = {
     "gate_alpha": "Alpha",
     "gate_confidence": "Confiance",
     "verdicts": "Verdicts",
+    "verdicts_base": "chaque fine-tuning par rapport à sa base",
+    "verdicts_baseline": "cette exécution par rapport à la référence",
     "verdicts_caption": (
         "Les effets sont des moyennes appariées sur les mêmes cas, après moins avant. La barre est l'intervalle, la"
         " marque l'effet ; le trait pointillé est la marge. Plus petit décelable : l'effet que ce nombre de cas trouve"
