@@ -12,7 +12,7 @@ from pytest_llmbench.reports import figure_style
 from pytest_llmbench.reports.averages import mean
 from pytest_llmbench.reports.comparison import LEADING_METRICS, adapters, higher_is_better
 from pytest_llmbench.reports.gate_sentences import Gate
-from pytest_llmbench.reports.judgement import against_base
+from pytest_llmbench.reports.judgement import paired_with_base
 from pytest_llmbench.reports.tables import shorten_middle
 from pytest_llmbench.reports.wording import Words
 
@@ -89,7 +89,7 @@ def _why_empty(document: Mapping[str, Any], say: Words) -> str:
 
 
 def _panels(document: Mapping[str, Any], variant: str) -> list[Differences]:
-    named = list(_verdicts(document["gate"] or against_base(document), variant)) or list(LEADING_METRICS)
+    named = list(_verdicts(document["gate"] or paired_with_base(document), variant)) or list(LEADING_METRICS)
     found = [
         differences(document, variant, metric, higher_is_better=higher_is_better(document, metric)) for metric in named
     ]
@@ -124,7 +124,7 @@ def _interval(document: Mapping[str, Any], variant: str, found: Differences) -> 
 
     from pytest_llmbench.stats import mean_interval
 
-    verdict = _verdicts(against_base(document), variant).get(found.metric)
+    verdict = _verdicts(paired_with_base(document), variant).get(found.metric)
     if verdict is not None and verdict["low"] is not None:
         return verdict["low"], verdict["high"]
     return mean_interval(np.asarray(found.values)) if len(found.values) >= _LEAST_FOR_INTERVAL else None

@@ -20,6 +20,12 @@ def against_base(document: Mapping[str, Any]) -> Gate | None:
     return gate if gate is not None and tells_better(gate) else document.get("comparison")
 
 
+def paired_with_base(document: Mapping[str, Any]) -> Gate | None:
+    """Whatever has intervals of fine-tune minus base: a regression gate on these pairs too."""
+    gate: Gate | None = document["gate"]
+    return gate if gate is not None and gate["against"] == BASE else document.get("comparison")
+
+
 def tells_better(gate: Gate) -> bool:
     """Whether its pass means better than the base; a regression gate's means not worse."""
     return bool(gate["against"] == BASE and gate["kind"] != "regression")

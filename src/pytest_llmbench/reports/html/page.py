@@ -21,7 +21,7 @@ from pytest_llmbench.reports.html.scores import answer_rows, metric_cards
 from pytest_llmbench.reports.html.trend import trend
 from pytest_llmbench.reports.html.verdict import gate_views
 from pytest_llmbench.reports.html.words import PageWords, page_words
-from pytest_llmbench.reports.judgement import SYMBOLS, against_base, cut_short, opening
+from pytest_llmbench.reports.judgement import SYMBOLS, cut_short, opening, paired_with_base
 from pytest_llmbench.reports.phases import phases
 from pytest_llmbench.reports.recommendations import recommendations
 from pytest_llmbench.reports.score_remarks import about_scores, batched_speed, cosine_meanings
@@ -96,7 +96,7 @@ def render_html(document: Mapping[str, Any], history: Sequence[Mapping[str, Any]
 
 def _confidence(document: Mapping[str, Any], say: PageWords) -> str | None:
     """That of the intervals of adapter minus base; None where there are none."""
-    gate = against_base(document)
+    gate = paired_with_base(document)
     return confidence(gate, say) if gate is not None and verdicts_against_base(document) else None
 
 

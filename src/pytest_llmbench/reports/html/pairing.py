@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_llmbench.reports.averages import mean
 from pytest_llmbench.reports.comparison import LEADING_METRICS, compare, compared_metrics
-from pytest_llmbench.reports.judgement import against_base
+from pytest_llmbench.reports.judgement import paired_with_base
 
 Verdicts = Mapping[tuple[str, str, str | None], Mapping[str, Any]]
 """(variant, metric, category or None) -> the gate's verdict on adapter minus base."""
@@ -43,7 +43,7 @@ def case_differences(document: Mapping[str, Any], metric: str, adapter: str) -> 
 
 def verdicts_against_base(document: Mapping[str, Any]) -> Verdicts:
     """The verdicts on adapters against their own base; those against a baseline are of other pairs."""
-    gate = against_base(document)
+    gate = paired_with_base(document)
     return {(item["variant"], item["metric"], item["category"]): item for item in gate["verdicts"]} if gate else {}
 
 

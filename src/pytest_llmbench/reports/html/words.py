@@ -184,6 +184,7 @@ ENGLISH = {
     "prov_machine": "Machine",
     "prov_notes": "Announced during the run",
     "prov_other": "Other",
+    "prov_settings": "Settings",
 }
 
 FRENCH = {
@@ -376,6 +377,7 @@ FRENCH = {
     "prov_machine": "Machine",
     "prov_notes": "Annoncé pendant l'exécution",
     "prov_other": "Autres",
+    "prov_settings": "Réglages",
 }
 
 _LANGUAGES = {"en": ENGLISH, "fr": FRENCH}
