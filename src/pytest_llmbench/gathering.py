@@ -154,8 +154,13 @@ class Gathering:
         return gate_of(document, "this run", settings, self._session.baseline)
 
     def _tell_of_gate(self, session: pytest.Session, document: Mapping[str, Any]) -> None:
-        from pytest_llmbench.gate_item import github_lines, report_gate, write_github_summary
+        from pytest_llmbench.gate_item import github_lines, github_notices, report_gate, write_github_summary
+        from pytest_llmbench.reports.judgement import opening
+        from pytest_llmbench.reports.wording import words
+        from pytest_llmbench.suite_properties import record_verdict
 
+        record_verdict(self._config, opening(document, words("en")))
+        self._summary += github_notices(document)
         if gate := document["gate"]:
             from pytest_llmbench.reports.gate_text import gate_lines
 

@@ -93,7 +93,8 @@ ENGLISH = {
         "Only {variant} answered: there is nothing to compare. Run with a base and an adapter for a verdict."
     ),
     "thresholds": (
-        "Grades of a proved improvement by its relative size: effective above 10%, moderate from 5% to 10%, insufficient"
+        "Grades of a proved improvement by its relative size: effective above 10%, moderate from 5% to 10%,"
+        " insufficient"
         " below 5%."
     ),
     "weakest": (
@@ -217,7 +218,8 @@ FRENCH = {
     "no_improvements": "Aucun cas ne s'améliore.",
     "no_weaknesses": "Aucune : tous les cas ont une réponse entièrement juste.",
     "weakness_meaning": (
-        "{shown} des {total} cas sans réponse entièrement juste : d'abord ceux sans réponse et les faux, par leur score le"
+        "{shown} des {total} cas sans réponse entièrement juste : d'abord ceux sans réponse et les faux, par leur"
+        " score le"
         " plus bas."
     ),
     "category_note": (

@@ -157,7 +157,7 @@ def _panel(part: SubFigure, found: Differences, interval: tuple[float, float] | 
 
 
 def _reach(values: Sequence[float], interval: tuple[float, float] | None) -> tuple[float, float]:
-    """The axis: to where differences of scores between 0 and 1 can reach on each side that has any, else to the data."""
+    """The axis: as far as differences of shares can reach, on each side that has any; else as far as the data."""
     low, high = min([*values, *(interval or ()), 0.0]), max([*values, *(interval or ()), 0.0])
     if max(map(abs, values), default=0.0) <= 1:
         low, high = (-1.0 if low < 0 else 0.0), (1.0 if high > 0 else 0.0)

@@ -23,7 +23,7 @@ _LABEL_CELLS = 32
 
 
 def summary_text(document: Mapping[str, Any], say: Words) -> str:
-    """Model, counts, the mean of each metric for each variant, and each adapter's change, and the answers that were cut."""
+    """Model, counts, the mean of each metric a variant, each adapter's change, and the answers that were cut."""
     blocks = [_facts(document, say), _means(document, say), *_gains(document, say), _notes(document, say)]
     return "\n\n".join("\n".join(block) for block in blocks if block)
 

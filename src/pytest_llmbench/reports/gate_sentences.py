@@ -150,7 +150,7 @@ def deciding(gate: Gate) -> list[Verdict]:
 
 
 def reason(gate: Gate, language: str, say: Words) -> str:
-    """Why the gate came to its outcome. Its own reason is English; elsewhere the first deciding verdict stands for it."""
+    """Why the gate came to its outcome. Its own reason is English; else the first deciding verdict stands for it."""
     made = deciding(gate)
     if language == "en" or not made:
         return str(gate["reason"])

@@ -20,18 +20,21 @@ ENGLISH = {
     "silent_metric": "{metric} in {count} of {total}",
     # beside the scores
     "cut_length": (
-        "{count} of {total} answers of {variant} were cut at the token limit: their scores judge the beginning alone, and"
+        "{count} of {total} answers of {variant} were cut at the token limit: their scores judge the beginning"
+        " alone, and"
         " are lower for it (generation.max_new_tokens)."
     ),
     "cut_timeout": (
-        "{count} of {total} answers of {variant} ran out of time: their scores judge what there was by then, and are lower"
+        "{count} of {total} answers of {variant} ran out of time: their scores judge what there was by then, and"
+        " are lower"
         " for it (generation.timeout)."
     ),
     "relevance_saturates": (
         "Relevance is full from 30% of a tool's terms on: one of three is enough, and more makes no difference."
     ),
     "batched_speed": (
-        "Latency and tokens per second are no comparison here: answers shared batches of up to {batch}, where a short one"
+        "Latency and tokens per second are no comparison here: answers shared batches of up to {batch}, where a"
+        " short one"
         " waits for the long ones beside it. Ask one at a time for that (--llmbench-batch-size 1)."
     ),
     "cosine_similar": (
@@ -68,16 +71,15 @@ FRENCH = {
     "verdict_title": "Verdict",
     "no_verdict": "PAS DE VERDICT",
     "cut_short": "INTERROMPUE : {results} résultats sur {planned}. Une partie d'exécution n'a pas de verdict.",
-    "cut_by_limit": (
-        "LIMITÉE aux premiers cas ({cases}, benchmark.limit). Une partie des cas n'a pas de verdict."
-    ),
+    "cut_by_limit": ("LIMITÉE aux premiers cas ({cases}, benchmark.limit). Une partie des cas n'a pas de verdict."),
     "nothing_judged": "PAS DE VERDICT : aucune métrique qui juge n'est notée à la fois pour la base et un fine-tuning.",
     "not_compared": "PAS DE VERDICT : ce document n'a pas été comparé à sa base.",
     "others_pass": "Mieux aussi : {metrics}.",
     "others_fail": "Moins bien : {metrics}.",
     "others_inconclusive": "Aucun écart établi : {metrics}.",
     "silent_categories": (
-        "Catégorie par catégorie, rien n'est établi pour {count} questions sur {total} : {metrics}. Elles ont trop peu de"
+        "Catégorie par catégorie, rien n'est établi pour {count} questions sur {total} : {metrics}. Elles ont trop"
+        " peu de"
         " cas, ou ont trop peu changé."
     ),
     "silent_metric": "{metric} dans {count} sur {total}",
@@ -98,15 +100,18 @@ FRENCH = {
         " où une réponse courte attend les longues. Posez une question à la fois pour cela (--llmbench-batch-size 1)."
     ),
     "cosine_similar": (
-        "Similarité cosinus moyenne de {variant} avec la base {value}, entre réponses à des cas différents {unrelated} :"
+        "Similarité cosinus moyenne de {variant} avec la base {value}, entre réponses à des cas différents"
+        " {unrelated} :"
         " peu de changement."
     ),
     "cosine_adapted": (
-        "Similarité cosinus moyenne de {variant} avec la base {value}, entre réponses à des cas différents {unrelated} :"
+        "Similarité cosinus moyenne de {variant} avec la base {value}, entre réponses à des cas différents"
+        " {unrelated} :"
         " adaptation visible."
     ),
     "cosine_different": (
-        "Similarité cosinus moyenne de {variant} avec la base {value}, entre réponses à des cas différents {unrelated} :"
+        "Similarité cosinus moyenne de {variant} avec la base {value}, entre réponses à des cas différents"
+        " {unrelated} :"
         " à peine plus proche de la réponse de la base que de celle à une autre demande."
     ),
     "judged_above": (

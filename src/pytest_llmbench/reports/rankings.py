@@ -81,4 +81,3 @@ def _scores(row: Row, pair: tuple[str, str], ranked_by: str | None, say: Words) 
         values = [say.number(by_variant[variant]) for variant in pair if variant in by_variant]
         if values and metric not in {ranked_by, *SPEED_METRICS}:
             yield f"{say.metric(metric)} {' -> '.join(values)}"
-

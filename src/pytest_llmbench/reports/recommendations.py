@@ -60,7 +60,9 @@ def change_line(document: Mapping[str, Any], variant: str, say: Words) -> str:
         "gain": gain_text(comparison, say),
         "count": len(comparison.changes),
     }
-    return say("gain", **numbers) if graded is None else say("graded", grade=f"{graded.symbol} {say(graded)}", **numbers)
+    return (
+        say("gain", **numbers) if graded is None else say("graded", grade=f"{graded.symbol} {say(graded)}", **numbers)
+    )
 
 
 def gain_text(comparison: Comparison, say: Words) -> str:

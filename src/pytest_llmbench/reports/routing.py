@@ -82,9 +82,7 @@ def routings(document: Mapping[str, Any]) -> list[Routing]:
     """
     pairs = {variant: _pairs(document, variant) for variant in document["metadata"]["variants"]}
     labels = _labels([pair for found in pairs.values() for pair in found])
-    return [
-        _routing(variant, found, labels, _unscored(document, variant)) for variant, found in pairs.items() if found
-    ]
+    return [_routing(variant, found, labels, _unscored(document, variant)) for variant, found in pairs.items() if found]
 
 
 def unavailable(document: Mapping[str, Any]) -> str | None:

@@ -1,4 +1,4 @@
-"""The figure of routing: a confusion matrix a variant, base beside fine-tunes, with each tool's F1 at the end of its row."""
+"""The figure of routing: a confusion matrix a variant, base beside fine-tunes, each row with the tool's F1."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Matrix:
-    """One variant's matrix: rows that were expected at least once, columns that were named at least once or expected."""
+    """One variant's matrix: a row a tool that was expected, a column a tool that was expected or named."""
 
     routing: Routing
     rows: Sequence[str]
@@ -49,7 +49,7 @@ class Matrix:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Matrices:
-    """The variants' matrices, all with the same rows and columns; `tools` have their own, `left_out` are folded into one of each."""
+    """The variants' matrices, all with the same columns: `tools` have one each, `left_out` share one."""
 
     shown: Sequence[Matrix]
     tools: int

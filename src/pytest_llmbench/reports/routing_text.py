@@ -20,7 +20,10 @@ def routing_lines(document: Mapping[str, Any], say: Words) -> list[str]:
     if missing := unavailable(document):
         return wrapped([missing])
     found = routings(document)
-    header = [["", "", *(shorten_middle(one.variant, _VARIANT_CELLS) for one in found for _ in _RATES)], header_of(found, say)]
+    header = [
+        ["", "", *(shorten_middle(one.variant, _VARIANT_CELLS) for one in found for _ in _RATES)],
+        header_of(found, say),
+    ]
     rows = [[shorten_middle(cells[0], _TOOL_CELLS), *cells[1:]] for cells in rate_rows(found, say)]
     confusions = [line for one in found for line in confusion_lines(one, say)]
     return [*wrapped(summaries(found, say)), *boxed(header, rows), *wrapped([say("routing_note"), *confusions])]

@@ -36,7 +36,7 @@ def batched_speed(document: Mapping[str, Any], say: Words) -> Iterator[str]:
 
 
 def calibrated_cosine(document: Mapping[str, Any], variant: str) -> tuple[float, float, float] | None:
-    """The mean cosine similarity to the base, that between answers to different cases, and the first on a scale of both.
+    """The mean cosine similarity to the base, that of answers to different cases, and the first on a scale of both.
 
     On that scale 0 is as unlike as answers to different questions are, and 1 is the same answer: hidden states of
     unrelated texts are often alike at 0.9. None where the run did not measure it.

@@ -8,8 +8,8 @@ from typing import Any
 
 from pytest_llmbench.reports.averages import Row, compared, mean
 from pytest_llmbench.reports.comparison import average, compared_metrics, relative
-from pytest_llmbench.reports.score_remarks import about_scores, batched_speed, cosine_meanings
 from pytest_llmbench.reports.phases import phases
+from pytest_llmbench.reports.score_remarks import about_scores, batched_speed, cosine_meanings
 from pytest_llmbench.reports.tables import aligned, boxed, shorten_middle, wrapped
 from pytest_llmbench.reports.wording import Words
 

@@ -59,7 +59,7 @@ def _metadata(document: Mapping[str, Any], say: Words) -> list[str]:
 
 
 def _provenance(document: Mapping[str, Any], say: Words) -> list[str]:
-    """What the run recorded about itself, whatever the backend and the plugins put there; of settings the unusual ones."""
+    """What the run recorded about itself, whatever backend and plugins put there; of settings the unusual ones."""
     facts = {key: value for key, value in document["metadata"].items() if key not in _SHOWN_ELSEWHERE}
     lines = aligned([(key, _value(value, say)) for key, value in _flat(facts)]) or [say("unknown")]
     if "settings" not in document["metadata"]:

@@ -13,7 +13,7 @@ _SHIFTS = 7
 
 
 def cosine_between_cases(run: Run) -> dict[str, dict[str, Any]]:
-    """By adapter: the mean cosine similarity of its answers to the base's answers to other cases, and of how many pairs.
+    """By adapter: the mean cosine similarity of its answers to the base's answers to other cases, and how many pairs.
 
     Nothing for a variant that has no two such answers with embeddings, and for a run that does not score similarity.
     """

@@ -117,7 +117,9 @@ def test_the_page_has_the_same_words_in_both_languages_and_shadows_no_shared_one
 def test_a_run_without_a_gate_opens_with_the_comparison_to_its_base(language: str) -> None:
     read = with_comparison({**read_document(EXAMPLE), "gate": None})
     shown = Page(render_html(read, [], language))
-    verdict, praise = {"en": ("Comparison: Better", "EFFECTIVE"), "fr": ("Comparaison : Meilleur", "EFFICACE")}[language]
+    verdict, praise = {"en": ("Comparison: Better", "EFFECTIVE"), "fr": ("Comparaison : Meilleur", "EFFICACE")}[
+        language
+    ]
     assert shown.words.index(verdict) < shown.words.index(praise)
     assert str(read["metadata"]["backend"]["base_weights_sha256"]) in shown.words
     assert [row["case"] for row in shown.data["rows"]] == [row["case"] for row in read["results"]]

@@ -19,7 +19,9 @@ from pytest_llmbench.reports.wording import words
 def routed(number: int, expected: str, *named: str | None) -> CaseResult:
     """A case that expects a tool, and the tool that the base and the fine-tune name; None for no answer."""
     name, pair = f"a/{number}", dict(zip(("base", "finetuned"), named, strict=True))
-    some = result(name, {"tool_accuracy": {v: None if one is None else float(one == expected) for v, one in pair.items()}})
+    some = result(
+        name, {"tool_accuracy": {v: None if one is None else float(one == expected) for v, one in pair.items()}}
+    )
     fields = {key: getattr(some, key) for key in CaseResult.__slots__}
     answers = {v: completion(name, v, f"[{one}]" if one else "rien") for v, one in pair.items()}
     return CaseResult(**{**fields, "tool": expected, "completions": answers})
@@ -56,7 +58,9 @@ def test_a_tool_that_no_answer_names_has_no_precision() -> None:
 
 
 def test_a_tool_of_the_vocabulary_that_no_case_expects_has_a_column_of_its_own() -> None:
-    some = document(routed(1, "play_music", "set_timer", "play_music"), vocabulary={"names": ["play_music", "set_timer"]})
+    some = document(
+        routed(1, "play_music", "set_timer", "play_music"), vocabulary={"names": ["play_music", "set_timer"]}
+    )
     assert routings(some)[0].labels == ["play_music", "set_timer"]
 
 

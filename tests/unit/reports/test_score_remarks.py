@@ -10,13 +10,15 @@ from report_runs import result, run
 
 from pytest_llmbench.records import CaseResult
 from pytest_llmbench.reports import analysis, build_document
-from pytest_llmbench.reports.wording import words
 from pytest_llmbench.reports.score_remarks import cosine_meanings, cut_answers
+from pytest_llmbench.reports.wording import words
 
 
 def embedded(name: str, base: tuple[float, float], tuned: tuple[float, float], cosine: float) -> CaseResult:
     """A case whose two answers lie in these directions."""
-    some = result(name, {"cosine_similarity": {"finetuned": cosine}}, texts={"base": f"b {name}", "finetuned": f"f {name}"})
+    some = result(
+        name, {"cosine_similarity": {"finetuned": cosine}}, texts={"base": f"b {name}", "finetuned": f"f {name}"}
+    )
     vectors = {"base": base, "finetuned": tuned}
     answers = {
         variant: dataclasses.replace(answer, embedding=base64.b64encode(struct.pack("<2f", *vectors[variant])).decode())

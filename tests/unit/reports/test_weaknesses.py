@@ -45,7 +45,9 @@ def test_no_answer_comes_first_and_a_case_is_named_once() -> None:
     failed = Completion(case="a/none", epoch=0, variant="finetuned", text="", finish="error", error="closed")
     some = result("a/none", {}, texts={"base": "x"})
     without = CaseResult(**{**_fields(some), "completions": {**some.completions, "finetuned": failed}})
-    twice = [result("a/0", {"relevance": {"base": 0.0, "finetuned": value}}, epoch=n) for n, value in ((0, 0.5), (1, 0))]
+    twice = [
+        result("a/0", {"relevance": {"base": 0.0, "finetuned": value}}, epoch=n) for n, value in ((0, 0.5), (1, 0))
+    ]
     assert names(*twice, without) == ["none", "0"]
 
 

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.reports.averages import mean
-from pytest_llmbench.reports.comparison import LEADING_METRICS, adapters
-from pytest_llmbench.reports.comparison import higher_is_better
+from pytest_llmbench.reports.comparison import LEADING_METRICS, adapters, higher_is_better
 from pytest_llmbench.reports.html.pairing import (
     Verdicts,
     case_differences,

@@ -58,7 +58,9 @@ def provenance_groups(document: Mapping[str, Any], say: PageWords) -> list[FactG
     notes = [(str(number), text) for number, text in enumerate(metadata.get(_NOTES, ()), 1)]
     groups += [FactGroup(say("prov_notes"), notes), FactGroup(say("prov_other"), _facts(metadata, others, say))]
     changed = changed_settings(metadata.get("settings") or {})
-    groups.append(FactGroup(say("settings_changed"), [(key, _value(value, key, say)) for key, value in changed.items()]))
+    groups.append(
+        FactGroup(say("settings_changed"), [(key, _value(value, key, say)) for key, value in changed.items()])
+    )
     return [group for group in groups if group.facts]
 
 

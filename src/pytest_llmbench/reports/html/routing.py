@@ -19,7 +19,7 @@ _SHADES = 76
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MatrixView:
-    """One variant's matrix: column names, then a name and cells a row; a cell is its text, class and depth in percent."""
+    """One variant's matrix: column names, then a name and cells a row: text, class and depth in percent each."""
 
     variant: str
     columns: Sequence[str]

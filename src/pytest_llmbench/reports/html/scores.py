@@ -10,8 +10,7 @@ from typing import Any
 
 from pytest_llmbench.records import BASE
 from pytest_llmbench.reports.averages import mean
-from pytest_llmbench.reports.comparison import LEADING_METRICS, adapters, average
-from pytest_llmbench.reports.comparison import higher_is_better
+from pytest_llmbench.reports.comparison import LEADING_METRICS, adapters, average, higher_is_better
 from pytest_llmbench.reports.html.pairing import (
     Verdicts,
     case_differences,

@@ -102,7 +102,8 @@ ENGLISH = {
     # differences
     "differences": "Per-case differences",
     "differences_caption": (
-        "One step a case, adapter minus base, sorted. The dashed line is the mean, the band its interval where there is one."
+        "One step a case, adapter minus base, sorted. The dashed line is the mean, the band its interval where"
+        " there is one."
     ),
     "differences_none": "Nothing to draw: no case is scored for both the base and an adapter.",
     "differences_left_out": "{count} more plots are left out; the table below has every case.",
