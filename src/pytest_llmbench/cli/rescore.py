@@ -57,7 +57,7 @@ def rescore(
         raise UsageError(f"{run}: a baseline holds no answers; give the run that it was made from")
     journal = journal_of(stored.path)
     document = score_anew(stored.document, stored.name, journal, _judges(settings, vocabulary, metrics_from))
-    document = with_comparison(document)
+    document = dict(with_comparison(document))
     if output:
         write_json(document, output)
     else:

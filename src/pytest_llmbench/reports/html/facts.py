@@ -21,10 +21,11 @@ _COMMIT_CHARS = 12
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FactGroup:
-    """Recorded facts under one heading."""
+    """Recorded facts under one heading; `folded` ones are opened by the reader."""
 
     title: str
     facts: Sequence[tuple[str, str]]
+    folded: bool = False
 
 
 def headline_facts(document: Mapping[str, Any], say: PageWords) -> list[tuple[str, str]]:
