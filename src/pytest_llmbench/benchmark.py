@@ -302,6 +302,7 @@ def metadata(backend: Mapping[str, Any], settings: Settings, vocabulary: Vocabul
         "vocabulary": {
             "path": str(vocabulary.path),
             "tools": len(vocabulary.tools),
+            "names": list(vocabulary.tools),
             "sha256": hashlib.sha256(json.dumps(dict(vocabulary.tools), sort_keys=True).encode()).hexdigest(),
         },
         "settings": settings.model_dump(mode="json"),

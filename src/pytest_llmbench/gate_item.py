@@ -38,6 +38,13 @@ def github_lines(gate: Mapping[str, Any]) -> list[str]:
     return annotations(gate) if os.environ.get("GITHUB_ACTIONS") == "true" else []
 
 
+def github_notices(document: Mapping[str, Any]) -> list[str]:
+    """The same of what a run without a gate says of its base, or beside its gate; none elsewhere."""
+    from pytest_llmbench.reports.github import notices
+
+    return notices(document) if os.environ.get("GITHUB_ACTIONS") == "true" else []
+
+
 def write_github_summary(document: Mapping[str, Any], language: str) -> None:
     """Append the Markdown report to the job's summary, where a GitHub job asks for one.
 

@@ -86,8 +86,8 @@ class Gathering:
             self.pytest_terminal_summary(reporter)  # with this code, which is also its own, pytest shows no summary
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """The table, the paths, how to go on with what was cut short, and the gate."""
-        for title, lines in (("llmbench", self._summary), ("llmbench gate", self._gate_lines)):
+        """The gate, the table, the paths, and how to go on with what was cut short."""
+        for title, lines in (("llmbench gate", self._gate_lines), ("llmbench", self._summary)):
             if lines:
                 terminalreporter.section(title)
                 for line in lines:
@@ -109,10 +109,9 @@ class Gathering:
                 self._summary.append(_cut_short(folder))
             return
         whole = ended_by_itself and len(self._results) >= max(one["planned"] for one in asked)
-        run = self._run(asked)
-        if whole:
-            run = dataclasses.replace(run, gate=self._gate(run, folder))
-        else:
+        planned = max(one["planned"] for one in asked)
+        run = self._judged(self._run(asked, None if whole else planned), folder, whole=whole)
+        if not whole:
             self._summary.append(_cut_short(folder))
         output = self._session.settings.output
         earlier = trend(output.report_dir, _TREND_RUNS) if output.html or output.png else []
@@ -125,7 +124,8 @@ class Gathering:
         self._summary += summary_lines(reports.document, paths, self._width())
         self._config.hook.pytest_llmbench_report(run=run, report_dir=Path(self._session.settings.output.report_dir))
 
-    def _run(self, asked: list[Mapping[str, Any]]) -> Run:
+    def _run(self, asked: list[Mapping[str, Any]], planned: int | None) -> Run:
+        """The run as data; `planned` is how many results there should have been, where some are missing."""
         from pytest_llmbench.benchmark import metadata
         from pytest_llmbench.reports import provenance
 
@@ -144,19 +144,27 @@ class Gathering:
             **provenance(answered_here=first["backend"].get("backend") != "server"),
             "timings": timings,
             "processes": len(asked),
+            **({} if planned is None else {"cut_short": {"results": len(self._results), "planned": planned}}),
             "announcements": list(dict.fromkeys(message for one in asked for message in one["announcements"])),
         }
         return Run(about, tuple(first["variants"]), tuple(self._in_order_of_suites()))
 
-    def _gate(self, run: Run, folder: Path) -> Mapping[str, Any] | None:
-        settings = self._session.settings
-        if settings.gate.kind == "off" and settings.gate.baseline is None:
-            return None
-        from pytest_llmbench.gate import gate_of
+    def _judged(self, run: Run, folder: Path, *, whole: bool) -> Run:
+        """The run with its gate, if it is whole and one is wanted, and with the comparison of each fine-tune's base."""
+        from pytest_llmbench.base_comparison import base_comparison
         from pytest_llmbench.reports import build_document
 
-        document = build_document(run, answer_chars=settings.output.answer_chars)
-        gate = gate_of(document, _THIS_RUN, settings.gate, self._session.baseline)
+        document = build_document(run, answer_chars=self._session.settings.output.answer_chars)
+        gate = self._gate(document, folder) if whole else None
+        return dataclasses.replace(run, gate=gate, comparison=base_comparison({**document, "gate": gate}))
+
+    def _gate(self, document: Mapping[str, Any], folder: Path) -> Mapping[str, Any] | None:
+        settings = self._session.settings.gate
+        if settings.kind == "off" and settings.baseline is None:
+            return None
+        from pytest_llmbench.gate import gate_of
+
+        gate = gate_of(document, _THIS_RUN, settings, self._session.baseline)
         return self._session.confirmed(gate, set(self._results), _THIS_RUN, folder)
 
     def _monitored(self, run: Run, earlier: list[dict[str, Any]]) -> Mapping[str, Any] | None:
@@ -180,8 +188,13 @@ class Gathering:
             return None  # the trend is drawn without: what hinders the comparison is said by the gate
 
     def _tell_of_gate(self, session: pytest.Session, document: Mapping[str, Any]) -> None:
-        from pytest_llmbench.gate_item import github_lines, report_gate, write_github_summary
+        from pytest_llmbench.gate_item import github_lines, github_notices, report_gate, write_github_summary
+        from pytest_llmbench.reports.judgement import opening
+        from pytest_llmbench.reports.wording import words
+        from pytest_llmbench.suite_properties import record_verdict
 
+        record_verdict(self._config, opening(document, words("en")))
+        self._summary += github_notices(document)
         if gate := document["gate"]:
             from pytest_llmbench.reports.gate_text import gate_lines
 

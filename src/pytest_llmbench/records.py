@@ -123,9 +123,13 @@ class CaseResult:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Run:
-    """Everything one session measured. `variants` starts with the base when there is one."""
+    """Everything one session measured. `variants` starts with the base when there is one.
+
+    `comparison` holds each fine-tune against the base, in a gate's shape, where the gate does not.
+    """
 
     metadata: Mapping[str, Any]
     variants: tuple[str, ...]
     results: tuple[CaseResult, ...]
     gate: Mapping[str, Any] | None = None
+    comparison: Mapping[str, Any] | None = None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from report_pages import HOSTILE, failing_gate, large_document, saved_runs
 
+from pytest_llmbench.base_comparison import with_comparison
 from pytest_llmbench.reports import read_document
 from pytest_llmbench.reports.html import write_html
 
@@ -302,3 +303,34 @@ def test_the_top_of_the_page_needs_no_script(chrome: Chrome, opened: Open) -> No
         chrome.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
     for part in ("Regression gate: Fail", "-0.200 to -0.050", "voice_commands", "needs JavaScript", "Provenance"):
         assert part in shown
+
+
+OUTSIDE = """
+const clipped = (one) => {
+  for (; one && one !== document.body; one = one.parentElement)
+    if (getComputedStyle(one).overflowX !== "visible") return true;
+  return false;
+};
+document.querySelectorAll("details").forEach((one) => { one.open = true; });
+document.querySelectorAll(".opener").forEach((one, place) => { if (place < 3) one.click(); });
+return [...document.querySelectorAll("main *")].filter((one) => {
+  if (one.ownerSVGElement || clipped(one.parentElement)) return false;
+  const card = one.parentElement.closest(".card, .verdict, .notes, .labelled, .answer");
+  const inner = one.getBoundingClientRect();
+  const outer = card ? card.getBoundingClientRect() : { left: 0, right: innerWidth };
+  return inner.width && (inner.right > outer.right + 1 || inner.left < outer.left - 1);
+}).map((one) => one.outerHTML.slice(0, 120));
+"""
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_on_a_phone_nothing_is_out_of_its_card(chrome: Chrome, opened: Open, language: str) -> None:
+    document = {**large_document(40), "gate": failing_gate()}
+    phone = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": False}
+    chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    try:
+        opened(dict(with_comparison(document)), language=language, history=4)
+        assert chrome.execute_script(OUTSIDE) == []
+        assert chrome.execute_script("return document.documentElement.scrollWidth - innerWidth") <= 0
+    finally:
+        chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

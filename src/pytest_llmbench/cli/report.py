@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,8 +15,8 @@ from pytest_llmbench.errors import UsageError
 if TYPE_CHECKING:
     from pytest_llmbench.history import SavedRun
 
-Format = Literal["text", "json", "html", "markdown", "png", "differences", "trend"]
-_FILES = {"html", "png", "differences", "trend"}
+Format = Literal["text", "json", "html", "markdown", "png", "differences", "routing", "trend"]
+_FILES = {"html", "png", "differences", "routing", "trend"}
 
 _TREND_RUNS = 30
 
@@ -35,7 +36,7 @@ def report(
     from pytest_llmbench.history import find_run
 
     folder = reports_folder(report_dir)
-    found = find_run(run, folder)
+    found = _judged(find_run(run, folder))
     language = language or _own_language(found.document)
     if as_format in _FILES:
         if output is None:
@@ -51,6 +52,13 @@ def report(
 
     write_text(output, text)
     typer.echo(output)
+
+
+def _judged(run: SavedRun) -> SavedRun:
+    """The run with the comparison that older ones lack; a baseline has no answers of a base to compare."""
+    from pytest_llmbench.base_comparison import with_comparison
+
+    return run if run.is_baseline else dataclasses.replace(run, document=with_comparison(run.document))
 
 
 def _own_language(document: Mapping[str, Any]) -> str:
@@ -77,7 +85,7 @@ def _text(as_format: Format, run: SavedRun, language: str) -> str:
 def _write_file(as_format: Format, run: SavedRun, path: Path, language: str, report_dir: Path) -> None:
     from pytest_llmbench.atomic import replacing
     from pytest_llmbench.history import trend
-    from pytest_llmbench.reports import difference_figure, figures, trend_figure
+    from pytest_llmbench.reports import difference_figure, figures, routing_figure, trend_figure
     from pytest_llmbench.reports.html import write_html
     from pytest_llmbench.reports.wording import words
 
@@ -91,7 +99,9 @@ def _write_file(as_format: Format, run: SavedRun, path: Path, language: str, rep
         if as_format == "trend":
             trend_figure.render(history, temporary, say)
         else:
-            (figures if as_format == "png" else difference_figure).render(document, temporary, say)
+            {"png": figures, "differences": difference_figure, "routing": routing_figure}[as_format].render(
+                document, temporary, say
+            )
 
 
 def _refuse_baseline(as_format: Format, run: SavedRun) -> None:

@@ -44,6 +44,7 @@ def rescore(
 
     Metrics that are not scored anew keep their scores. The result is saved as a run of its own.
     """
+    from pytest_llmbench.base_comparison import with_comparison
     from pytest_llmbench.history import find_run
     from pytest_llmbench.history import save as save_run
     from pytest_llmbench.reports import summary_lines, write_json
@@ -57,6 +58,7 @@ def rescore(
         raise UsageError(f"{run}: a baseline holds no answers; give the run that it was made from")
     journal = journal_of(stored.path)
     document = score_anew(stored.document, stored.name, journal, _judges(settings, vocabulary, metrics_from))
+    document = dict(with_comparison(document))
     if output:
         write_json(document, output)
     else:

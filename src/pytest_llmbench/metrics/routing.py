@@ -138,7 +138,7 @@ class Route:
             return None
         if named in self._known(case):
             return Misrouting("wrong tool", case.tool, named)
-        unknown = named or (None if self._called(completion) is not None else _unknown(completion.text))
+        unknown = named or (None if self._called(completion) is not None else named_unknown(completion.text))
         return Misrouting("unknown tool" if unknown else "no tool named", case.tool, unknown)
 
     def _named(self, case: Case, completion: Completion) -> str | None:
@@ -165,7 +165,8 @@ def tool_accuracy(tools: Iterable[str], form: str = "auto") -> AnswerMetric:
     return Route(tools, form).accuracy
 
 
-def _unknown(text: str) -> str | None:
+def named_unknown(text: str) -> str | None:
+    """What looks like a tool in a text that names none of those that are known; None where nothing does."""
     found = _CALL.search(_plain(text)) or _IDENTIFIER.search(_plain(text))
     return found[found.re.groups] if found else None
 

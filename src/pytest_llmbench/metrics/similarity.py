@@ -14,20 +14,26 @@ if TYPE_CHECKING:
 
 
 def cosine_similarity(_case: Case, base: Completion, completion: Completion) -> float | None:
-    """A pair metric, -1 to 1; exactly 1 for equal texts.
+    """A pair metric: `similarity` of the two answers to a case."""
+    return similarity(base, completion)
 
-    Unscored when an answer has no embedding (a server gives none) or a zero one, whose direction is undefined.
+
+def similarity(first: Completion, second: Completion) -> float | None:
+    """The cosine of two answers' embeddings, -1 to 1; exactly 1 for equal texts.
+
+    None, which is unscored, when an answer has no embedding (a server gives none) or a zero one, whose direction is
+    undefined.
     """
-    if base.embedding is None or completion.embedding is None:
+    if first.embedding is None or second.embedding is None:
         return None
-    if base.text == completion.text:
+    if first.text == second.text:
         return 1.0
-    first, second = _vector(base.embedding), _vector(completion.embedding)
-    if not first.any() or not second.any():
+    one, other = _vector(first.embedding), _vector(second.embedding)
+    if not one.any() or not other.any():
         return None
     from scipy.spatial.distance import cosine  # scikit-learn's takes over a second to import
 
-    return min(1.0, max(-1.0, 1.0 - float(cosine(first, second))))
+    return min(1.0, max(-1.0, 1.0 - float(cosine(one, other))))
 
 
 def _vector(embedding: str) -> NDArray[np.float64]:

@@ -64,7 +64,7 @@ def summarise(rows: Sequence[Row], variants: Sequence[str], applied: Mapping[str
 
 
 def in_short(title: str, head: Mapping[str, Any]) -> dict[str, Any]:
-    """A run as one point of a trend: `{"name", "timestamp", "variants": {variant: {metric: mean}}, "outcome"}`, and `asked`.
+    """A run as one point of a trend: its name, timestamp, outcome, and `variants` as variant -> metric -> mean.
 
     Runs with the same `asked` asked and expected the same of the same cases.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_llmbench.reports import verdict_catalogue
+from pytest_llmbench.reports import judgement_catalogue, routing_catalogue, verdict_catalogue
 
 ENGLISH = {
     "decimal_mark": ".",
@@ -18,7 +18,6 @@ ENGLISH = {
     "metric_cosine_similarity": "Cosine similarity to base",
     "metric_latency_s": "Latency (s)",
     "metric_tokens_per_s": "Tokens per second",
-    "keyword_count": "Keywords found (count)",
     # sections
     "title": "LLM BENCHMARK ANALYSIS",
     "metadata": "Metadata",
@@ -69,17 +68,15 @@ ENGLISH = {
     # remarks
     "unscored_note": "Unscored results are left out of every mean; '-' means that nothing was scored.",
     "unscored": "Unscored: {metric} of {variant}, {unscored} of {total}.",
-    "cosine_similar": (
-        "Mean cosine similarity of {variant} {value}: the answers are similar, little has changed (above 0.8)."
-    ),
-    "cosine_adapted": "Mean cosine similarity of {variant} {value}: a visible adaptation (0.5 to 0.8).",
-    "cosine_different": "Mean cosine similarity of {variant} {value}: the answers are very different (below 0.5).",
     "ranked_by": "Ranked by the difference in: {metric}.",
     "no_improvements": "No case improved.",
-    "no_weaknesses": "Every case improved.",
-    "weakness_meaning": "First what got worse, then what did not improve, lowest score first.",
+    "no_weaknesses": "None: every case is answered in full.",
+    "weakness_meaning": (
+        "{shown} of {total} cases that are not answered in full: those without an answer and wrong ones first, by their"
+        " lowest score."
+    ),
     "category_note": (
-        "Rel. is mean relevance, Keywords the mean number found, Tool the tool accuracy, Cosine the similarity to the"
+        "Rel. is mean relevance, Keywords the mean share found, Tool the tool accuracy, Cosine the similarity to the"
         " base's answers."
     ),
     "timing_note": "Latency runs from the start of an answer's batch to its last token; cached answers keep their own.",
@@ -87,7 +84,7 @@ ENGLISH = {
     "effective": "Fine-tuning EFFECTIVE",
     "moderate": "Fine-tuning MODERATE",
     "insufficient": "Fine-tuning INSUFFICIENT",
-    "verdict": "{grade} for {variant}: {metric} {base} -> {tuned}, {gain} (paired results: {count}).",
+    "graded": "{grade} for {variant}: {metric} {base} -> {tuned}, {gain} (paired results: {count}).",
     "gain_relative": "{value} relative",
     "gain_points": "{value} points of 100, as a mean of zero in the base has no relative improvement",
     "tally": "Results: {better} improved, {same} unchanged, {worse} worse.",
@@ -96,7 +93,9 @@ ENGLISH = {
         "Only {variant} answered: there is nothing to compare. Run with a base and an adapter for a verdict."
     ),
     "thresholds": (
-        "Grades by relative improvement: effective above 10%, moderate from 5% to 10%, insufficient below 5%."
+        "Grades of a proved improvement by its relative size: effective above 10%, moderate from 5% to 10%,"
+        " insufficient"
+        " below 5%."
     ),
     "weakest": (
         "Weakest category of {variant}: {category} ({metric} {value}). Focus there: more and closer training examples."
@@ -134,25 +133,14 @@ ENGLISH = {
         "The answers of {variant} barely differ from the base's. Check that the training learned: loss, learning "
         "rate, steps."
     ),
-    "many_at_limit": (
-        "{share} of the answers of {variant} end at the token limit. Raise generation.max_new_tokens to score whole "
-        "answers."
-    ),
-    "timed_out": (
-        "Answers of {variant} that timed out: {count}. Their scores are low for that reason."
-    ),
     "description_only": (
         "These numbers describe the cases of this run ({count}) and nothing more. They are not a test of "
         "significance: with other cases of the same kind the difference could be smaller, or the other way round."
-    ),
-    "few_cases": (
-        "With fewer than {least} cases a few answers decide the mean. Add cases before you trust a small difference."
     ),
     # figure
     "figure_relevance": "{metric} by category",
     "figure_keywords": "Keywords found by category",
     "figure_mean_score": "Mean score",
-    "figure_mean_count": "Mean number of keywords found",
     "figure_distribution": "Distribution of scores: {metric}",
     "figure_score": "Score",
     "figure_count": "Number of results",
@@ -160,7 +148,6 @@ ENGLISH = {
     "figure_some": " ({shown} of {total}, greatest change)",
     "figure_nothing": "Nothing scored",
     "figure_gain": "{metric}: {gain}",
-    "figure_note": "A description of this run's cases ({count}), not a test of significance.",
 }
 
 FRENCH = {
@@ -177,7 +164,6 @@ FRENCH = {
     "metric_cosine_similarity": "Similarité cosinus avec la base",
     "metric_latency_s": "Latence (s)",
     "metric_tokens_per_s": "Jetons par seconde",
-    "keyword_count": "Mots-clés trouvés (nombre)",
     # sections
     "title": "ANALYSE DU BENCHMARK LLM",
     "metadata": "Métadonnées",
@@ -228,17 +214,16 @@ FRENCH = {
     # remarks
     "unscored_note": "Les résultats non notés n'entrent dans aucune moyenne ; « - » : rien n'a été noté.",
     "unscored": "Non notés : {metric} de {variant}, {unscored} sur {total}.",
-    "cosine_similar": (
-        "Similarité cosinus moyenne de {variant} {value} : réponses similaires, peu de changement (plus de 0,8)."
-    ),
-    "cosine_adapted": "Similarité cosinus moyenne de {variant} {value} : adaptation visible (0,5 à 0,8).",
-    "cosine_different": "Similarité cosinus moyenne de {variant} {value} : réponses très différentes (moins de 0,5).",
     "ranked_by": "Classement par la différence de : {metric}.",
     "no_improvements": "Aucun cas ne s'améliore.",
-    "no_weaknesses": "Tous les cas s'améliorent.",
-    "weakness_meaning": "D'abord ce qui se dégrade, puis ce qui ne s'améliore pas, du score le plus bas au plus haut.",
+    "no_weaknesses": "Aucune : tous les cas ont une réponse entièrement juste.",
+    "weakness_meaning": (
+        "{shown} des {total} cas sans réponse entièrement juste : d'abord ceux sans réponse et les faux, par leur"
+        " score le"
+        " plus bas."
+    ),
     "category_note": (
-        "Pert. : pertinence moyenne ; Mots-clés : nombre moyen trouvé ; Outil : part des bons outils ; Cosinus : "
+        "Pert. : pertinence moyenne ; Mots-clés : part moyenne trouvée ; Outil : part des bons outils ; Cosinus : "
         "similarité avec les réponses de la base."
     ),
     "timing_note": (
@@ -248,7 +233,7 @@ FRENCH = {
     "effective": "Fine-tuning EFFICACE",
     "moderate": "Fine-tuning MODÉRÉ",
     "insufficient": "Fine-tuning INSUFFISANT",
-    "verdict": "{grade} pour {variant} : {metric} {base} -> {tuned}, {gain} (résultats appariés : {count}).",
+    "graded": "{grade} pour {variant} : {metric} {base} -> {tuned}, {gain} (résultats appariés : {count}).",
     "gain_relative": "{value} en relatif",
     "gain_points": "{value} points sur 100, car une moyenne nulle de la base n'a pas d'amélioration relative",
     "tally": "Résultats : {better} en hausse, {same} inchangés, {worse} en baisse.",
@@ -259,7 +244,8 @@ FRENCH = {
         "Seule la variante {variant} a répondu : rien à comparer. Lancez une base et un adaptateur pour un verdict."
     ),
     "thresholds": (
-        "Seuils d'amélioration relative : efficace au-delà de 10 %, modéré de 5 à 10 %, insuffisant en dessous de 5 %."
+        "Seuils d'une amélioration établie, en relatif : efficace au-delà de 10 %, modéré de 5 à 10 %, insuffisant en"
+        " dessous de 5 %."
     ),
     "weakest": (
         "Catégorie la plus faible de {variant} : {category} ({metric} {value}). À travailler en premier : des "
@@ -300,26 +286,14 @@ FRENCH = {
         "Les réponses de {variant} diffèrent à peine de celles de la base. Vérifiez que l'entraînement a appris : "
         "perte, taux d'apprentissage, nombre de pas."
     ),
-    "many_at_limit": (
-        "{share} des réponses de {variant} s'arrêtent à la limite de jetons. Augmentez generation.max_new_tokens pour"
-        " noter des réponses entières."
-    ),
-    "timed_out": (
-        "Réponses de {variant} hors délai : {count}. Leurs scores sont bas pour cette raison."
-    ),
     "description_only": (
         "Ces chiffres décrivent les cas de cette exécution ({count}) et rien de plus. Ce n'est pas un test de "
         "significativité : avec d'autres cas du même genre, la différence pourrait être plus faible, ou inverse."
-    ),
-    "few_cases": (
-        "Avec moins de {least} cas, quelques réponses décident de la moyenne. Ajoutez des cas avant de croire une "
-        "petite différence."
     ),
     # figure
     "figure_relevance": "{metric} par catégorie",
     "figure_keywords": "Mots-clés trouvés par catégorie",
     "figure_mean_score": "Score moyen",
-    "figure_mean_count": "Nombre moyen de mots-clés trouvés",
     "figure_distribution": "Distribution des scores : {metric}",
     "figure_score": "Score",
     "figure_count": "Nombre de résultats",
@@ -327,7 +301,9 @@ FRENCH = {
     "figure_some": " ({shown} sur {total}, plus grand changement)",
     "figure_nothing": "Rien n'a été noté",
     "figure_gain": "{metric} : {gain}",
-    "figure_note": "Une description des cas ({count}), pas un test de significativité.",
 }
 
-LANGUAGES = {"en": ENGLISH | verdict_catalogue.ENGLISH, "fr": FRENCH | verdict_catalogue.FRENCH}
+LANGUAGES = {
+    "en": ENGLISH | verdict_catalogue.ENGLISH | judgement_catalogue.ENGLISH | routing_catalogue.ENGLISH,
+    "fr": FRENCH | verdict_catalogue.FRENCH | judgement_catalogue.FRENCH | routing_catalogue.FRENCH,
+}

@@ -19,12 +19,14 @@ MODERATE_FROM = 0.05
 LEADING_METRICS = ("relevance", "keywords", "tool_accuracy")
 """What a comparison is judged on: the first of these that has scores."""
 
+SPEED_METRICS = ("latency_s", "tokens_per_s")
+
 _LOWER_IS_BETTER = frozenset({"latency_s"})
 _ROUNDING = 9  # (0.66 - 0.60) / 0.60 is 10 %, not a hair above
 
 
-class Verdict(enum.StrEnum):
-    """The reference's three grades of an improvement."""
+class Grade(enum.StrEnum):
+    """The reference's three grades of an improvement's size; whether there is one is the verdict's to say."""
 
     EFFECTIVE = "effective"
     MODERATE = "moderate"
@@ -83,24 +85,24 @@ class Comparison:
         return self.base_mean == 0
 
     @property
-    def verdict(self) -> Verdict | None:
+    def grade(self) -> Grade | None:
         """The grade of `gain`: above 10 % effective, from 5 % moderate, else insufficient; None without pairs."""
         if self.gain is None:
             return None
         gain = round(self.gain, _ROUNDING)
         if gain > EFFECTIVE_ABOVE:
-            return Verdict.EFFECTIVE
-        return Verdict.MODERATE if gain >= MODERATE_FROM else Verdict.INSUFFICIENT
+            return Grade.EFFECTIVE
+        return Grade.MODERATE if gain >= MODERATE_FROM else Grade.INSUFFICIENT
 
     def improvements(self, count: int) -> list[Change]:
         """The greatest gains, greatest first."""
         gained = [change for change in self.changes if change.difference > 0]
         return sorted(gained, key=lambda change: (-change.difference, -change.tuned))[:count]
 
-    def weaknesses(self, count: int) -> list[Change]:
-        """The greatest losses, then what did not improve, lowest score first."""
-        others = [change for change in self.changes if change.difference <= 0]
-        return sorted(others, key=lambda change: (change.difference, change.tuned))[:count]
+    def losses(self, count: int) -> list[Change]:
+        """The greatest losses, greatest first."""
+        lost = [change for change in self.changes if change.difference < 0]
+        return sorted(lost, key=lambda change: (change.difference, change.tuned))[:count]
 
     def within(self, category: str) -> Comparison:
         """The same comparison over one category."""
@@ -149,6 +151,21 @@ def compare(document: Mapping[str, Any], tuned: str, metric: str | None = None) 
         if scores.get(BASE) is not None and scores.get(tuned) is not None
     ]
     return Comparison(metric, BASE, tuned, tuple(changes))
+
+
+def largest_batch(document: Mapping[str, Any]) -> int:
+    """Answers in the fullest batch of the run; 1 where each was asked alone."""
+    answers = (answer for row in document["results"] for answer in row["completions"].values())
+    return max((answer["batch_size"] for answer in answers), default=1)
+
+
+def compared_metrics(document: Mapping[str, Any]) -> list[str]:
+    """The metrics by which variants may be held against each other.
+
+    Without speed where answers shared batches: a short answer then waits for the long ones beside it.
+    """
+    hidden = SPEED_METRICS if largest_batch(document) > 1 else ()
+    return [metric for metric in document["statistics"]["metrics"] if metric not in hidden]
 
 
 def average(statistics: Mapping[str, Any], metric: str, variant: str) -> float | None:

@@ -11,6 +11,8 @@ from pytest_llmbench.records import BASE
 from pytest_llmbench.reports import figure_style
 from pytest_llmbench.reports.averages import mean
 from pytest_llmbench.reports.comparison import LEADING_METRICS, adapters, higher_is_better
+from pytest_llmbench.reports.gate_sentences import Gate
+from pytest_llmbench.reports.judgement import paired_with_base
 from pytest_llmbench.reports.tables import shorten_middle
 from pytest_llmbench.reports.wording import Words
 
@@ -87,19 +89,18 @@ def _why_empty(document: Mapping[str, Any], say: Words) -> str:
 
 
 def _panels(document: Mapping[str, Any], variant: str) -> list[Differences]:
-    named = list(_verdicts(document, variant)) or list(LEADING_METRICS)
+    named = list(_verdicts(document["gate"] or paired_with_base(document), variant)) or list(LEADING_METRICS)
     found = [
         differences(document, variant, metric, higher_is_better=higher_is_better(document, metric)) for metric in named
     ]
     return [one for one in found if one.changes][:_MOST_PANELS]
 
 
-def _verdicts(document: Mapping[str, Any], variant: str) -> dict[str, Mapping[str, Any]]:
+def _verdicts(gate: Gate | None, variant: str) -> dict[str, Mapping[str, Any]]:
     """The overall verdicts on this adapter by metric, whatever they are against."""
-    gate = document["gate"] or {"verdicts": []}
     return {
         verdict["metric"]: verdict
-        for verdict in gate["verdicts"]
+        for verdict in (gate["verdicts"] if gate else ())
         if verdict["variant"] == variant and verdict["category"] is None
     }
 
@@ -118,13 +119,13 @@ def differences(document: Mapping[str, Any], variant: str, metric: str, *, highe
 
 
 def _interval(document: Mapping[str, Any], variant: str, found: Differences) -> tuple[float, float] | None:
-    """The gate's own interval where it judged the same pairs, else computed over the cases."""
+    """The interval of the verdict on these pairs, else one computed over the cases."""
     import numpy as np
 
     from pytest_llmbench.stats import mean_interval
 
-    gate, verdict = document["gate"], _verdicts(document, variant).get(found.metric)
-    if verdict is not None and gate["against"] == "base" and verdict["low"] is not None:
+    verdict = _verdicts(paired_with_base(document), variant).get(found.metric)
+    if verdict is not None and verdict["low"] is not None:
         return verdict["low"], verdict["high"]
     return mean_interval(np.asarray(found.values)) if len(found.values) >= _LEAST_FOR_INTERVAL else None
 
@@ -151,10 +152,17 @@ def _panel(part: SubFigure, found: Differences, interval: tuple[float, float] | 
         axes.grid(axis="x", color=figure_style.GRID, linewidth=0.8)
         axes.set_axisbelow(True)
         axes.spines[["top", "right", "left"]].set_visible(False)
-    low, high = min([*found.values, *(interval or ()), 0.0]), max([*found.values, *(interval or ()), 0.0])
-    margin = 0.06 * (high - low) or 0.5
-    below.set_xlim(low - margin, high + margin)
+    below.set_xlim(*_reach(found.values, interval))
     below.xaxis.set_major_formatter(figure_style.ticks(say))
+
+
+def _reach(values: Sequence[float], interval: tuple[float, float] | None) -> tuple[float, float]:
+    """The axis: as far as differences of shares can reach, on each side that has any; else as far as the data."""
+    low, high = min([*values, *(interval or ()), 0.0]), max([*values, *(interval or ()), 0.0])
+    if max(map(abs, values), default=0.0) <= 1:
+        low, high = (-1.0 if low < 0 else 0.0), (1.0 if high > 0 else 0.0)
+    margin = 0.06 * (high - low) or 0.5
+    return low - margin, high + margin
 
 
 def _draw_cases(axes: Axes, found: Differences, say: Words) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from pytest_llmbench.records import SCHEMA_VERSION, CaseResult, Completion, Run
 from pytest_llmbench.reports.averages import compared, keywords_found, scored_pairs, summarise
 from pytest_llmbench.reports.baseline import prompt_sha
+from pytest_llmbench.reports.unrelated_answers import cosine_between_cases
 
 log = logging.getLogger("pytest_llmbench")
 
@@ -39,6 +40,7 @@ def build_document(run: Run, *, answer_chars: int) -> dict[str, Any]:
             for category in categories
         },
         "gate": _plain(run.gate),
+        "comparison": _plain(run.comparison),
         "results": rows,
     }
 
@@ -52,7 +54,13 @@ def _asked(rows: Sequence[Mapping[str, Any]]) -> str:
 def _metadata(run: Run) -> dict[str, Any]:
     reference: dict[str, Any] = {"base_model": None, "lora_adapter": None, "device": None, "timestamp": ""}
     found = _plain(_without_secrets(run.metadata))
-    return {**reference, **found, "variants": list(run.variants)}
+    measured = cosine_between_cases(run)
+    return {
+        **reference,
+        **found,
+        **({"cosine_between_cases": measured} if measured else {}),
+        "variants": list(run.variants),
+    }
 
 
 def _row(result: CaseResult, variants: Sequence[str], answer_chars: int) -> dict[str, Any]:

@@ -6,9 +6,9 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pytest_llmbench.reports.averages import keywords_found, mean
-from pytest_llmbench.reports.comparison import adapters, average, compare
-from pytest_llmbench.reports.recommendations import gain_text
+from pytest_llmbench.reports.comparison import adapters, average, compared_metrics
+from pytest_llmbench.reports.recommendations import change_line
+from pytest_llmbench.reports.score_remarks import cut_answers
 from pytest_llmbench.reports.score_tables import counts_text
 from pytest_llmbench.reports.tables import aligned, columns, shorten, shorten_middle
 from pytest_llmbench.reports.wording import Words
@@ -16,15 +16,15 @@ from pytest_llmbench.reports.wording import Words
 WIDTH = 66
 _MOST_METRICS = 9
 _MOST_VARIANTS = 3
-_MOST_GRADES = 2
+_MOST_GAINS = 2
 _FACT_CELLS = 46
 _NAME_CELLS = 12
 _LABEL_CELLS = 32
 
 
 def summary_text(document: Mapping[str, Any], say: Words) -> str:
-    """Model, counts, the mean of each metric for each variant, and each adapter's grade."""
-    blocks = [_facts(document, say), _means(document, say), *_grades(document, say), _note(document, say)]
+    """Model, counts, the mean of each metric a variant, each adapter's change, and the answers that were cut."""
+    blocks = [_facts(document, say), _means(document, say), *_gains(document, say), _notes(document, say)]
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
@@ -38,28 +38,20 @@ def _facts(document: Mapping[str, Any], say: Words) -> list[str]:
 def _means(document: Mapping[str, Any], say: Words) -> list[str]:
     totals, names = document["statistics"], document["metadata"]["variants"][:_MOST_VARIANTS]
     rows = [["", *(shorten_middle(name, _NAME_CELLS) for name in names)]]
-    for metric in list(totals["metrics"])[:_MOST_METRICS]:
+    for metric in compared_metrics(document)[:_MOST_METRICS]:
         means = [average(totals, metric, name) for name in names]
         rows.append([shorten(say.metric(metric), _LABEL_CELLS), *map(say.number, means)])
-        if metric == "keywords":
-            found = [mean(keywords_found(row, name) for row in document["results"]) for name in names]
-            rows.append([say("keyword_count"), *map(say.number, found)])
     return ["  ".join(cells) for cells in columns(rows)] if len(rows) > 1 else [say("figure_nothing")]
 
 
-def _grades(document: Mapping[str, Any], say: Words) -> Iterator[list[str]]:
-    for variant in adapters(document)[:_MOST_GRADES]:
-        comparison = compare(document, variant)
-        if comparison is None or comparison.verdict is None:
-            yield _wrapped(say("no_pairs", variant=shorten_middle(variant, _NAME_CELLS)))
-            continue
-        grade = f"{comparison.verdict.symbol} {say(comparison.verdict)} ({shorten_middle(variant, _NAME_CELLS)})"
-        gain = say("figure_gain", metric=say.metric(comparison.metric), gain=gain_text(comparison, say))
-        yield [grade, *_wrapped(gain)]
+def _gains(document: Mapping[str, Any], say: Words) -> Iterator[list[str]]:
+    for variant in adapters(document)[:_MOST_GAINS]:
+        yield _wrapped(change_line(document, variant, say))
 
 
-def _note(document: Mapping[str, Any], say: Words) -> list[str]:
-    return _wrapped(say("figure_note", count=document["statistics"]["cases"]))
+def _notes(document: Mapping[str, Any], say: Words) -> list[str]:
+    """What depresses the scores, first of all."""
+    return [line for sentence in [*cut_answers(document, say)][:_MOST_GAINS] for line in _wrapped(sentence)]
 
 
 def _wrapped(sentence: str) -> list[str]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_llmbench import atomic
-from pytest_llmbench.reports.averages import keywords_found, mean
 from pytest_llmbench.reports.comparison import LEADING_METRICS, average
 from pytest_llmbench.reports.figure_summary import summary_text
+from pytest_llmbench.reports.judgement import opening
 from pytest_llmbench.reports.tables import shorten_middle
 from pytest_llmbench.reports.wording import Words, words
 
@@ -24,6 +25,9 @@ _BINS = 10
 _ROUNDING = 9
 _LABEL_CELLS = 28
 _VALUES_FIT_BARS = 30
+_ROOM_FOR_NUMBERS = 0.12
+_TITLE_CHARACTERS = 130
+_MOST_SENTENCES = 3
 
 # Okabe and Ito's colours, in an order whose neighbours differ in lightness too; hatches tell them apart without colour.
 COLOURS = ("#E69F00", "#0072B2", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
@@ -60,11 +64,18 @@ def render(document: Mapping[str, Any], path: Path, say: Words) -> None:
         warnings.filterwarnings("ignore", message="Glyph ")
         figure = Figure(figsize=SIZE_INCHES, dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.12))
         FigureCanvasAgg(figure)
+        figure.suptitle(_verdict(document, say), fontsize=12, fontweight="bold", parse_math=False)
         panels = (_relevance, _keywords, _distribution, _summary)
         # Subfigures, so that the long labels of one panel take no width from another.
         for panel, part in zip(panels, figure.subfigures(2, 2, squeeze=False).flat, strict=True):
             panel(part.subplots(), document, say)
         figure.savefig(path, format="png", dpi=DPI, metadata={"Software": "pytest-llmbench"})
+
+
+def _verdict(document: Mapping[str, Any], say: Words) -> str:
+    """The first lines of every report, above the panels."""
+    lines = opening(document, say)[:_MOST_SENTENCES]
+    return "\n".join(line for sentence in lines for line in textwrap.wrap(sentence, _TITLE_CHARACTERS))
 
 
 def _relevance(axes: Axes, document: Mapping[str, Any], say: Words) -> None:
@@ -77,15 +88,11 @@ def _relevance(axes: Axes, document: Mapping[str, Any], say: Words) -> None:
 
 
 def _keywords(axes: Axes, document: Mapping[str, Any], say: Words) -> None:
-    rows = document["results"]
     means = {
-        variant: {
-            name: mean(keywords_found(row, variant) for row in rows if row["category"] == name)
-            for name in document["by_category"]
-        }
+        variant: {name: average(block, "keywords", variant) for name, block in document["by_category"].items()}
         for variant in document["metadata"]["variants"]
     }
-    _bars(axes, means, say("figure_keywords"), say("figure_mean_count"), say)
+    _bars(axes, means, say("figure_keywords"), say("figure_mean_score"), say)
 
 
 def figure_metric(document: Mapping[str, Any]) -> str:
@@ -121,9 +128,18 @@ def _bars(axes: Axes, means: Means, title: str, unit: str, say: Words) -> None:
             axes.bar_label(bars, [say.number(value) for value in values], padding=3, fontsize=8, color=_INK)
     axes.set_yticks(range(len(shown)), [shorten_middle(name, _LABEL_CELLS) for name in shown], parse_math=False)
     axes.set_ylim(len(shown) - 0.4, -0.6)
-    axes.set_xlim(0, max([*known, 0.0]) * 1.18 or 1.0)
+    _reach(axes, known)
     axes.xaxis.set_major_formatter(_ticks(say))
     _dress(axes, unit, "x")
+
+
+def _reach(axes: Axes, known: Sequence[float]) -> None:
+    """The axis ends where scores do; the numbers beside the bars stand past its last tick."""
+    low, high = min([0.0, *known]), max([1.0, *known])
+    axes.set_xlim(low, high + _ROOM_FOR_NUMBERS * (high - low))
+    if high <= 1:
+        axes.set_xticks([tick for tick in (-1.0, -0.5, 0.0, 0.2, 0.4, 0.6, 0.8, 1.0) if tick >= low])
+        axes.spines["bottom"].set_bounds(low, high)
 
 
 def _most_changed(means: Means, names: Sequence[str]) -> list[str]:

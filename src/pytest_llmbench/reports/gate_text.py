@@ -9,6 +9,7 @@ from rich.cells import cell_len, chop_cells, set_cell_size
 
 from pytest_llmbench.reports import gate_sentences
 from pytest_llmbench.reports.gate_sentences import Gate, Verdict
+from pytest_llmbench.reports.silent_categories import silence, telling
 from pytest_llmbench.reports.tables import columns, one_line, shorten_middle
 from pytest_llmbench.reports.wording import UNSCORED, words
 
@@ -41,7 +42,7 @@ def gate_lines(gate: Mapping[str, Any], width: int) -> list[str]:
 
 def _tables(gate: Gate, width: int) -> Iterator[list[str]]:
     """One table a variant; where even shortened names leave no room for its columns, two lines a verdict."""
-    unsettled = gate_sentences.open_categories(gate)
+    unsettled = telling(gate_sentences.open_categories(gate), gate)
     shown = gate_sentences.overall(gate) + unsettled[:_MOST_CATEGORIES]
     for variant in gate_sentences.variants(shown):
         own = _by_metric([verdict for verdict in shown if verdict["variant"] == variant])
@@ -49,7 +50,8 @@ def _tables(gate: Gate, width: int) -> Iterator[list[str]]:
     if shown:
         more = len(unsettled) - _MOST_CATEGORIES
         left_out = [f"{more} more failed or inconclusive categories are in the report"] if more > 0 else []
-        yield _sentences([*left_out, gate_sentences.p_meaning(gate, _SAY)], width)
+        quiet = silence(gate, _SAY)
+        yield _sentences([*left_out, *([quiet] if quiet else []), gate_sentences.p_meaning(gate, _SAY)], width)
 
 
 def _by_metric(verdicts: Sequence[Verdict]) -> list[Verdict]:

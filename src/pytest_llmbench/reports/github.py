@@ -9,6 +9,7 @@ from pytest_llmbench.errors import NotReadyError
 from pytest_llmbench.reports import gate_sentences
 from pytest_llmbench.reports.gate_reasons import short
 from pytest_llmbench.reports.gate_sentences import Gate, Verdict
+from pytest_llmbench.reports.judgement import beside_the_gate, verdict_sentences
 from pytest_llmbench.reports.markdown import markdown
 from pytest_llmbench.reports.tables import shorten
 from pytest_llmbench.reports.wording import words
@@ -44,6 +45,12 @@ def annotations(gate: Mapping[str, Any]) -> list[str]:
         return _commands("warning", [*told, *doubts, *notes])
     errors = told or [(gate_sentences.heading(gate, _SAY), [gate["reason"]])]
     return [*_commands("error", errors), *_commands("warning", [*doubts, *notes])]
+
+
+def notices(document: Mapping[str, Any]) -> list[str]:
+    """Workflow commands for the comparison with the base that the gate did not make: a notice with its sentences."""
+    sentences = verdict_sentences(document, _SAY) if beside_the_gate(document) else []
+    return _commands("notice", [(sentences[0].partition(":")[0], sentences)]) if sentences else []
 
 
 def write_summary(document: Mapping[str, Any], path: Path, language: str) -> None:

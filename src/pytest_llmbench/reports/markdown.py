@@ -8,12 +8,16 @@ from typing import Any
 from pytest_llmbench.records import BASE
 from pytest_llmbench.reports import gate_sentences
 from pytest_llmbench.reports.cautions import cautions
+from pytest_llmbench.reports.changed_settings import changed_settings
 from pytest_llmbench.reports.gate_notes import note_text
 from pytest_llmbench.reports.gate_sentences import Gate, Verdict
+from pytest_llmbench.reports.judgement import cut_short, opening
 from pytest_llmbench.reports.markdown_cases import case_block, first_rows
 from pytest_llmbench.reports.markdown_description import description
 from pytest_llmbench.reports.markdown_text import code, details, left_out, prose, table, within_limit
+from pytest_llmbench.reports.score_remarks import about_scores
 from pytest_llmbench.reports.score_tables import counts_text
+from pytest_llmbench.reports.silent_categories import silence, telling
 from pytest_llmbench.reports.wording import UNSCORED, Words, words
 
 SYMBOLS = {"pass": "✅", "fail": "❌", "inconclusive": "❔"}
@@ -23,40 +27,55 @@ _MOST_CATEGORIES = 60
 _MOST_SENTENCES = 6
 _MOST_NOTES = 15
 _MOST_MOVED = 4  # verdicts whose cases are shown
+_SETTINGS_CELLS = 600
 _FACTS = ("base_model", "lora_adapter", "device", "timestamp")
 
 
 def markdown(document: Mapping[str, Any], language: str) -> str:
     """The run's outcome, verdicts, categories, cases that moved most, notes and provenance.
 
-    Under 60,000 characters whatever the run holds. A run without a gate is described, not judged.
+    Under 60,000 characters whatever the run holds. A run with nothing to compare is described, not judged.
 
     Raises:
         UsageError: the language is unknown.
     """
     say = words(language)
-    gate = document["gate"]
-    body = description(document, say) if gate is None else _judged(document, gate, language, say)
+    gate = document["gate"] or document.get("comparison")
+    body = description(document, say) if gate is None else _judged(document, gate, say)
     return within_limit([*body, _provenance(document, say)], say)
 
 
-def _judged(document: Mapping[str, Any], gate: Gate, language: str, say: Words) -> Iterator[str]:
-    yield f"### {SYMBOLS[gate['outcome']]} {prose(gate_sentences.heading(gate, say))}"
-    yield prose(gate_sentences.reason(gate, language, say))
-    yield "\n".join(f"- {prose(line)}" for line in cautions(document, say))
+def _judged(document: Mapping[str, Any], gate: Gate, say: Words) -> Iterator[str]:
+    part = cut_short(document, say)
+    if gate is document["gate"] or part is None:
+        yield f"### {SYMBOLS[gate['outcome']]} {prose(gate_sentences.heading(gate, say))}"
+    else:
+        yield f"### {prose(say('gate_labelled', label=say('no_verdict'), text=_against_base(say)))}"
+    lines = opening(document, say)
+    yield "\n".join(f"- {prose(line)}" for line in (lines[1:] if document["gate"] else lines))
+    yield "\n".join(f"- {prose(line)}" for line in [*about_scores(document, say), *cautions(document, say)])
+    judged = part is None or gate is document["gate"]
     overall = gate_sentences.overall(gate)
     if overall:
         rows = overall[:_MOST_VERDICTS]
-        yield _verdict_table(rows, gate, say) + left_out(len(overall) - len(rows), say)
+        yield _verdict_table(rows, gate, say, judged=judged) + left_out(len(overall) - len(rows), say)
         yield prose(gate_sentences.p_meaning(gate, say))
+    if not judged:
+        return
     yield _settling(gate, say)
     yield _notes(gate, say)
     yield _categories(gate, say)
+    yield prose(silence(gate, say) or "")
     yield from _moved(document, gate, say)
 
 
-def _verdict_table(verdicts: Sequence[Verdict], gate: Gate, say: Words) -> str:
-    return table(_header(gate, say), [_row(verdict, say) for verdict in verdicts], names=3)
+def _against_base(say: Words) -> str:
+    return say("gate_compare", against=say("gate_against_base"))
+
+
+def _verdict_table(verdicts: Sequence[Verdict], gate: Gate, say: Words, *, judged: bool) -> str:
+    rows = [_row(verdict, gate, say) for verdict in verdicts]
+    return table(_header(gate, say), rows if judged else [[UNSCORED, *row[1:]] for row in rows], names=3)
 
 
 def _header(gate: Gate, say: Words) -> list[str]:
@@ -64,9 +83,9 @@ def _header(gate: Gate, say: Words) -> list[str]:
     return [*titles, say("markdown_interval", percent=gate_sentences.confidence(gate, say)), "p", "n"]
 
 
-def _row(verdict: Verdict, say: Words) -> list[str]:
+def _row(verdict: Verdict, gate: Gate, say: Words) -> list[str]:
     return [
-        _outcome(verdict, say),
+        _outcome(verdict, gate, say),
         code(verdict["variant"]),
         prose(say.metric(verdict["metric"])),
         f"{say.number(verdict['before'])} → {say.number(verdict['after'])}",
@@ -77,8 +96,8 @@ def _row(verdict: Verdict, say: Words) -> list[str]:
     ]
 
 
-def _outcome(verdict: Verdict, say: Words) -> str:
-    return f"{SYMBOLS[verdict['outcome']]} {say('gate_' + verdict['outcome']).lower()}"
+def _outcome(verdict: Verdict, gate: Gate, say: Words) -> str:
+    return f"{SYMBOLS[verdict['outcome']]} {gate_sentences.outcome_word(verdict['outcome'], gate, say).lower()}"
 
 
 def _interval(verdict: Verdict, say: Words) -> str:
@@ -107,7 +126,8 @@ def _notes(gate: Gate, say: Words) -> str:
     shown = gate["notes"][:_MOST_NOTES]
     labels = [say.texts.get(f"note_{note['kind']}", note["kind"]) for note in shown]
     lines = [
-        "- " + _labelled(prose(label), prose(note_text(note, say)), say) for label, note in zip(labels, shown, strict=True)
+        "- " + _labelled(prose(label), prose(note_text(note, say)), say)
+        for label, note in zip(labels, shown, strict=True)
     ]
     body = "\n".join(lines) + left_out(len(gate["notes"]) - len(shown), say)
     return f"**{say('markdown_notes')}**\n\n{body}"
@@ -116,11 +136,11 @@ def _notes(gate: Gate, say: Words) -> str:
 def _categories(gate: Gate, say: Words) -> str:
     unsettled = gate_sentences.open_categories(gate)
     passed = [one for one in gate["verdicts"] if one["category"] is not None and one["outcome"] == "pass"]
-    found = [*unsettled, *passed]
+    found = telling([*unsettled, *passed], gate)
     if not found:
         return ""
     shown = found[:_MOST_CATEGORIES]
-    rows = [[code(one["category"]), *_row(one, say)] for one in shown]
+    rows = [[code(one["category"]), *_row(one, gate, say)] for one in shown]
     body = table([say("category"), *_header(gate, say)], rows, names=4)
     counts = ", ".join(
         f"{SYMBOLS[outcome]} {number}"
@@ -152,6 +172,9 @@ def _provenance(document: Mapping[str, Any], say: Words) -> str:
         facts.append((say("markdown_commit"), code(git["commit"] or say("unknown")) + dirty))
     if engine := (metadata.get("backend") or {}).get("engine"):
         facts.append((say("markdown_engine"), code(str(engine), 80)))
+    if changed := changed_settings(metadata.get("settings") or {}):
+        told = ", ".join(f"{key}: {value}" for key, value in changed.items())
+        facts.append((say("settings_changed"), code(told, _SETTINGS_CELLS)))
     if metadata.get("seed") is not None:
         facts.append((say("markdown_seed"), code(str(metadata["seed"]))))
     if versions := metadata.get("versions"):

@@ -1,4 +1,4 @@
-"""A run without a gate in Markdown: what the comparison with the base describes, and that it tests nothing."""
+"""A run that was not judged, in Markdown: what it describes, and that it tests nothing."""
 
 from __future__ import annotations
 
@@ -7,10 +7,19 @@ from typing import Any
 
 from pytest_llmbench.reports.averages import compared
 from pytest_llmbench.reports.cautions import cautions
-from pytest_llmbench.reports.comparison import Change, Comparison, adapters, average, compare, leading_metric
+from pytest_llmbench.reports.comparison import (
+    Change,
+    Comparison,
+    adapters,
+    average,
+    compare,
+    compared_metrics,
+    leading_metric,
+)
+from pytest_llmbench.reports.judgement import opening
 from pytest_llmbench.reports.markdown_cases import case_block
 from pytest_llmbench.reports.markdown_text import code, details, left_out, prose, table
-from pytest_llmbench.reports.recommendations import verdict_line
+from pytest_llmbench.reports.score_remarks import about_scores
 from pytest_llmbench.reports.wording import Words
 
 _MOST_VARIANTS = 8
@@ -20,12 +29,12 @@ _MOVED = 3
 
 
 def description(document: Mapping[str, Any], say: Words) -> Iterator[str]:
-    """The grades, the means, the categories, and where each adapter gained and lost most."""
+    """What can be said first, the means, the categories, and where each adapter gained and lost most."""
     shown = adapters(document)[:_MOST_VARIANTS]
     model = document["metadata"]["base_model"] or say("unknown")
     yield f"### {prose(say('markdown_description', model=model))}"
-    yield "\n".join(f"- {_graded(document, variant, say)}" for variant in shown)
-    yield "\n".join(f"- {prose(line)}" for line in cautions(document, say))
+    told = [*opening(document, say), *about_scores(document, say), *cautions(document, say)]
+    yield "\n".join(f"- {prose(line)}" for line in told)
     yield _means(document, say)
     yield prose(say("description_only", count=document["statistics"]["cases"]))
     for variant in shown or document["metadata"]["variants"][:1]:
@@ -36,18 +45,12 @@ def description(document: Mapping[str, Any], say: Words) -> Iterator[str]:
             yield _moved(comparison, say)
 
 
-def _graded(document: Mapping[str, Any], variant: str, say: Words) -> str:
-    comparison = compare(document, variant)
-    mark = f"{comparison.verdict.symbol} " if comparison and comparison.verdict else ""
-    return mark + prose(verdict_line(document, variant, say))
-
-
 def _means(document: Mapping[str, Any], say: Words) -> str:
     totals, names = document["statistics"], document["metadata"]["variants"][: _MOST_VARIANTS + 1]
     base, tuned = compared(names)
     paired = base is not None and tuned is not None
     rows = []
-    for metric in list(totals["metrics"])[:_MOST_METRICS]:
+    for metric in compared_metrics(document)[:_MOST_METRICS]:
         means = {name: average(totals, metric, name) for name in names}
         rows.append([prose(say.metric(metric)), *map(say.number, means.values())])
         if paired:
@@ -81,8 +84,7 @@ def _categories(document: Mapping[str, Any], variant: str, say: Words) -> str:
 
 
 def _moved(comparison: Comparison, say: Words) -> str:
-    losses = [change for change in comparison.weaknesses(_MOVED) if change.difference < 0]
-    changes = [*comparison.improvements(_MOVED), *losses]
+    changes = [*comparison.improvements(_MOVED), *comparison.losses(_MOVED)]
 
     def block(change: Change) -> str:
         pair = (comparison.base, comparison.tuned)

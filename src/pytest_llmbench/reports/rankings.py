@@ -5,47 +5,68 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.reports.averages import keywords_found
-from pytest_llmbench.reports.comparison import Change, Comparison, compare
+from pytest_llmbench.records import BASE
+from pytest_llmbench.reports.averages import Row
+from pytest_llmbench.reports.comparison import SPEED_METRICS, Comparison, compare
 from pytest_llmbench.reports.score_tables import case_name
 from pytest_llmbench.reports.tables import aligned, shorten
+from pytest_llmbench.reports.weaknesses import weaknesses
 from pytest_llmbench.reports.wording import UNSCORED, Words
 
 TOP = 5
 _TEXT_CELLS = 80
 _CASE_CELLS = 48
-_SPEED = ("latency_s", "tokens_per_s")
 
 
 def rankings(document: Mapping[str, Any], variant: str, say: Words) -> Iterator[tuple[str, list[str]]]:
     """Two titled sections for one adapter: its greatest improvements, its greatest weaknesses."""
-    comparison = compare(document, variant)
+    yield say("improvements", count=TOP, variant=variant), _improvements(compare(document, variant), variant, say)
+    yield say("weaknesses", count=TOP, variant=variant), _weaknesses(document, variant, say)
+
+
+def _improvements(comparison: Comparison | None, variant: str, say: Words) -> list[str]:
     if comparison is None or not comparison.changes:
-        nothing = [say("no_pairs", variant=variant)]
-        yield say("improvements", count=TOP, variant=variant), nothing
-        yield say("weaknesses", count=TOP, variant=variant), nothing
-        return
-    ranked_by = say("ranked_by", metric=say.metric(comparison.metric))
-    gains = _ranked(comparison.improvements(TOP), comparison, say) or [say("no_improvements")]
-    yield say("improvements", count=TOP, variant=variant), [ranked_by, *gains]
-    losses = _ranked(comparison.weaknesses(TOP), comparison, say) or [say("no_weaknesses")]
-    yield say("weaknesses", count=TOP, variant=variant), [ranked_by, say("weakness_meaning"), *losses]
+        return [say("no_pairs", variant=variant)]
+    shown = [(change.row, comparison.metric) for change in comparison.improvements(TOP)]
+    ranked = say("ranked_by", metric=say.metric(comparison.metric))
+    return [ranked, *(_numbered(shown, variant, say) or [say("no_improvements")])]
 
 
-def _ranked(changes: Sequence[Change], comparison: Comparison, say: Words) -> list[str]:
-    return [line for place, change in enumerate(changes, start=1) for line in _block(place, change, comparison, say)]
+def _weaknesses(document: Mapping[str, Any], variant: str, say: Words) -> list[str]:
+    found = weaknesses(document, variant)
+    if not found:
+        return [say("no_weaknesses")]
+    shown = [(weak.row, weak.worst) for weak in found[:TOP]]
+    told = say("weakness_meaning", shown=len(shown), total=len(found))
+    return [told, *_numbered(shown, variant, say)]
 
 
-def _block(place: int, change: Change, comparison: Comparison, say: Words) -> list[str]:
-    row, pair = change.row, (comparison.base, comparison.tuned)
-    scores = f"{say.number(change.base)} -> {say.number(change.tuned)} ({say.number(change.difference, signed=True)})"
+def _numbered(shown: Sequence[tuple[Row, str | None]], variant: str, say: Words) -> list[str]:
+    return [
+        line
+        for place, (row, metric) in enumerate(shown, start=1)
+        for line in _block(place, row, metric, (BASE, variant), say)
+    ]
+
+
+def _block(place: int, row: Row, metric: str | None, pair: tuple[str, str], say: Words) -> list[str]:
     shown = [
         (say("prompt"), shorten(row["prompt"], _TEXT_CELLS)),
         *((variant, _answer(row["completions"].get(variant))) for variant in pair),
-        (say("scores"), ", ".join(_scores(row, pair, comparison.metric, say)) or UNSCORED),
+        (say("scores"), ", ".join(_scores(row, pair, metric, say)) or UNSCORED),
     ]
-    head = f"{place:>2}. {case_name(row, _CASE_CELLS)}   {say.metric(comparison.metric)} {scores}"
+    head = f"{place:>2}. {case_name(row, _CASE_CELLS)}{_change(row, metric, pair, say)}"
     return [head, *(f"    {line}" for line in aligned(shown))]
+
+
+def _change(row: Row, metric: str | None, pair: tuple[str, str], say: Words) -> str:
+    """`   Relevance 0.000 -> 1.000 (+1.000)`; nothing for an answer without scores."""
+    if metric is None:
+        return ""
+    before, after = (row["scores"][metric].get(variant) for variant in pair)
+    difference = None if before is None or after is None else after - before
+    change = f" ({say.number(difference, signed=True)})" if difference is not None else ""
+    return f"   {say.metric(metric)} {say.number(before)} -> {say.number(after)}{change}"
 
 
 def _answer(completion: Mapping[str, Any] | None) -> str:
@@ -54,16 +75,9 @@ def _answer(completion: Mapping[str, Any] | None) -> str:
     return shorten(completion["error"] or completion["text"], _TEXT_CELLS) or '""'
 
 
-def _scores(row: Mapping[str, Any], pair: tuple[str, str], ranked_by: str, say: Words) -> Iterator[str]:
-    """The other metrics of both variants, without speed; keywords as found/expected."""
+def _scores(row: Row, pair: tuple[str, str], ranked_by: str | None, say: Words) -> Iterator[str]:
+    """The other metrics of both variants, without speed."""
     for metric, by_variant in row["scores"].items():
-        if metric in {ranked_by, *_SPEED}:
-            continue
-        found = [keywords_found(row, variant) if metric == "keywords" else None for variant in pair]
-        if None not in found:
-            values = [f"{count}/{len(row['keywords_expected'])}" for count in found]
-        else:
-            values = [say.number(by_variant[variant]) for variant in pair if variant in by_variant]
-        if values:
-            label = say("short_keywords") if metric == "keywords" else say.metric(metric)
-            yield f"{label} {' -> '.join(values)}"
+        values = [say.number(by_variant[variant]) for variant in pair if variant in by_variant]
+        if values and metric not in {ranked_by, *SPEED_METRICS}:
+            yield f"{say.metric(metric)} {' -> '.join(values)}"

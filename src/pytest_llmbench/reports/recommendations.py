@@ -5,59 +5,64 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pytest_llmbench.records import BASE
 from pytest_llmbench.reports.cautions import cautions
 from pytest_llmbench.reports.comparison import (
     Comparison,
+    Grade,
     adapters,
-    average,
     compare,
     leading_metric,
     weakest_category,
 )
+from pytest_llmbench.reports.judgement import against_base, is_proved
+from pytest_llmbench.reports.score_remarks import calibrated_cosine
 from pytest_llmbench.reports.wording import Words
 
-FEW_CASES = 100
-_BARELY_DIFFERS_ABOVE = 0.95
-_MANY_AT_LIMIT = 0.2
+_BARELY_DIFFERS = 0.95
 
 
 def recommendations(document: Mapping[str, Any], say: Words) -> list[str]:
-    """Verdicts by the reference's thresholds, what to work on, what to beware of, and how far the numbers carry."""
+    """How large the changes are, what to work on, what to beware of, and how far the numbers carry."""
     lines: list[str] = []
     compared = adapters(document)
     for variant in compared:
-        lines += [_marked_verdict(document, variant, say), *_advice(document, variant, say), ""]
+        lines += [change_line(document, variant, say), *_advice(document, variant, say), ""]
     for variant in document["metadata"]["variants"] if not compared else ():
         lines += [say("one_variant", variant=variant), *_weakest(document, variant, say), ""]
     if warned := cautions(document, say):
         lines += [*warned, ""]
-    lines += [say("thresholds")] if compared else []
-    cases = document["statistics"]["cases"]
-    lines.append(say("description_only", count=cases))
-    return [*lines, say("few_cases", least=FEW_CASES)] if cases < FEW_CASES else lines
+    if any(grade(document, variant) for variant in compared):
+        lines.append(say("thresholds"))
+    if against_base(document) is not None:
+        return [*lines, say("judged_above")]
+    return [*lines, say("description_only", count=document["statistics"]["cases"])]
 
 
-def verdict_line(document: Mapping[str, Any], variant: str, say: Words) -> str:
-    """The adapter's grade with the means, the gain and the count it rests on."""
+def grade(document: Mapping[str, Any], variant: str) -> Grade | None:
+    """The reference's grade of a change that the run proves; None for any other."""
     comparison = compare(document, variant)
-    if comparison is None or comparison.verdict is None:
+    if comparison is None or not is_proved(document, variant, comparison.metric):
+        return None
+    return comparison.grade
+
+
+def change_line(document: Mapping[str, Any], variant: str, say: Words) -> str:
+    """The adapter's means beside the base's, the gain and the count it rests on; with its grade where it has one."""
+    comparison, graded = compare(document, variant), grade(document, variant)
+    if comparison is None or comparison.gain is None:
         return say("no_pairs", variant=variant)
-    return say(
-        "verdict",
-        grade=say(comparison.verdict),
-        variant=variant,
-        metric=say.metric(comparison.metric),
-        base=say.number(comparison.base_mean),
-        tuned=say.number(comparison.tuned_mean),
-        gain=gain_text(comparison, say),
-        count=len(comparison.changes),
+    numbers = {
+        "variant": variant,
+        "metric": say.metric(comparison.metric),
+        "base": say.number(comparison.base_mean),
+        "tuned": say.number(comparison.tuned_mean),
+        "gain": gain_text(comparison, say),
+        "count": len(comparison.changes),
+    }
+    return (
+        say("gain", **numbers) if graded is None else say("graded", grade=f"{graded.symbol} {say(graded)}", **numbers)
     )
-
-
-def _marked_verdict(document: Mapping[str, Any], variant: str, say: Words) -> str:
-    comparison = compare(document, variant)
-    mark = f"{comparison.verdict.symbol} " if comparison and comparison.verdict else ""
-    return mark + verdict_line(document, variant, say)
 
 
 def gain_text(comparison: Comparison, say: Words) -> str:
@@ -74,10 +79,8 @@ def _advice(document: Mapping[str, Any], variant: str, say: Words) -> Iterator[s
         yield say("tally", better=better, same=same, worse=worse)
     yield from _weakest(document, variant, say)
     yield from _worse_categories(document, comparison, say)
-    cosine = average(document["statistics"], "cosine_similarity", variant)
-    if cosine is not None and cosine > _BARELY_DIFFERS_ABOVE:
+    if _barely_differs(document, variant):
         yield say("barely_differs", variant=variant)
-    yield from _answer_faults(document["statistics"]["answers"][variant], variant, say)
 
 
 def _weakest(document: Mapping[str, Any], variant: str, say: Words) -> Iterator[str]:
@@ -100,8 +103,11 @@ def _worse_categories(document: Mapping[str, Any], comparison: Comparison | None
         yield say("worse_categories", variant=comparison.tuned, categories=", ".join(worse))
 
 
-def _answer_faults(answers: Mapping[str, int], variant: str, say: Words) -> Iterator[str]:
-    if answers["total"] and answers["length"] / answers["total"] >= _MANY_AT_LIMIT:
-        yield say("many_at_limit", variant=variant, share=say.percent(answers["length"] / answers["total"]))
-    if answers["timeout"]:
-        yield say("timed_out", variant=variant, count=answers["timeout"])
+def _barely_differs(document: Mapping[str, Any], variant: str) -> bool:
+    """Nearly every answer is the base's, word for word or in what it means."""
+    pairs = [row["completions"] for row in document["results"] if {BASE, variant} <= row["completions"].keys()]
+    texts = [(pair[BASE]["text"], pair[variant]["text"]) for pair in pairs if not pair[variant]["error"]]
+    equal = sum(base == tuned for base, tuned in texts)
+    calibrated = calibrated_cosine(document, variant)
+    alike = calibrated is not None and calibrated[-1] > _BARELY_DIFFERS
+    return alike or (bool(texts) and equal / len(texts) > _BARELY_DIFFERS)

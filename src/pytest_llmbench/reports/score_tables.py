@@ -6,8 +6,10 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.reports.averages import Row, compared, keywords_found, mean
-from pytest_llmbench.reports.comparison import adapters, average, relative
+from pytest_llmbench.reports.averages import Row, compared, mean
+from pytest_llmbench.reports.comparison import average, compared_metrics, relative
+from pytest_llmbench.reports.phases import phases
+from pytest_llmbench.reports.score_remarks import about_scores, batched_speed, cosine_meanings
 from pytest_llmbench.reports.tables import aligned, boxed, shorten_middle, wrapped
 from pytest_llmbench.reports.wording import Words
 
@@ -20,8 +22,6 @@ _SHORT_TITLES = {
     "tool_accuracy": "short_tool",
     "cosine_similarity": "short_cosine",
 }
-_SIMILAR_ABOVE = 0.8
-_ADAPTED_FROM = 0.5
 
 Column = tuple[str, str]
 """A metric and the variant that it scored."""
@@ -38,13 +38,11 @@ def overall(document: Mapping[str, Any], say: Words) -> list[str]:
     totals, names = document["statistics"], document["metadata"]["variants"]
     change_titles = [say("difference"), say("relative")] if None not in compared(names) else []
     rows = []
-    for metric, by_variant in totals["metrics"].items():
-        counts = dict.fromkeys(f"{item['scored']}/{item['scored'] + item['unscored']}" for item in by_variant.values())
+    for metric in compared_metrics(document):
+        items = totals["metrics"][metric].values()
+        counts = dict.fromkeys(f"{item['scored']}/{item['scored'] + item['unscored']}" for item in items)
         means = {name: average(totals, metric, name) for name in names}
         rows.append([say.metric(metric), *_means_and_change(means, say), ", ".join(counts)])
-        if metric == "keywords":
-            found = {name: mean(keywords_found(row, name) for row in document["results"]) for name in names}
-            rows.append([say("keyword_count"), *_means_and_change(found, say), ", ".join(counts)])
     header = [say("metric"), *(shorten_middle(name, _VARIANT_CELLS) for name in names), *change_titles, say("scored")]
     return [*boxed([header], rows), *wrapped(_remarks(document, say))]
 
@@ -62,32 +60,23 @@ def _change(base: float | None, tuned: float | None, say: Words) -> list[str]:
 
 def _remarks(document: Mapping[str, Any], say: Words) -> Iterator[str]:
     totals = document["statistics"]
+    yield from about_scores(document, say)
     yield say("unscored_note")
     for metric, by_variant in totals["metrics"].items():
         for variant, item in by_variant.items():
             if item["unscored"]:
                 counts = {"unscored": item["unscored"], "total": item["scored"] + item["unscored"]}
                 yield say("unscored", metric=say.metric(metric), variant=variant, **counts)
-    for variant in adapters(document):
-        cosine = average(totals, "cosine_similarity", variant)
-        if cosine is not None:
-            yield say(_cosine_meaning(cosine), variant=variant, value=say.number(cosine))
-
-
-def _cosine_meaning(cosine: float) -> str:
-    """The reference's reading of the mean similarity between the two answers."""
-    if cosine > _SIMILAR_ABOVE:
-        return "cosine_similar"
-    return "cosine_adapted" if cosine >= _ADAPTED_FROM else "cosine_different"
+    yield from cosine_meanings(document, say)
 
 
 def by_category(document: Mapping[str, Any], say: Words) -> list[str]:
     """One row a category and one over all: means of the main metrics, and the relative change of relevance."""
-    columns, results = _columns(document), document["results"]
+    columns = _columns(document)
     compared_names = [name or "" for name in compared(document["metadata"]["variants"])]
 
-    def line(name: str, block: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
-        cells = [say.number(_mean(block, rows, column)) for column in columns]
+    def line(name: str, block: Mapping[str, Any]) -> list[str]:
+        cells = [say.number(average(block, *column)) for column in columns]
         change = relative(*(average(block, "relevance", variant) for variant in compared_names))
         return [
             shorten_middle(name, _CATEGORY_CELLS),
@@ -96,24 +85,18 @@ def by_category(document: Mapping[str, Any], say: Words) -> list[str]:
             say.percent(change, signed=True),
         ]
 
-    lines = [
-        line(category, block, [row for row in results if row["category"] == category])
-        for category, block in document["by_category"].items()
-    ]
-    total = line(say("all"), document["statistics"], results)
+    lines = [line(category, block) for category, block in document["by_category"].items()]
+    total = line(say("all"), document["statistics"])
     header = _header([say("category"), say("results")], columns, say("short_relevance"), say)
     header[1][-1] = say("short_change")
     return [*boxed(header, lines, [total]), *wrapped([say("category_note")])]
 
 
 def every_case(document: Mapping[str, Any], say: Words) -> list[str]:
-    """One row a result, keywords as found/expected."""
+    """One row a result."""
     columns = _columns(document)
 
     def cell(row: Row, metric: str, variant: str) -> str:
-        found = keywords_found(row, variant) if metric == "keywords" else None
-        if found is not None:
-            return f"{found}/{len(row['keywords_expected'])}"
         return say.number(row["scores"].get(metric, {}).get(variant))
 
     rows = [
@@ -140,13 +123,6 @@ def _header(first: Sequence[str], columns: Sequence[Column], last: str, say: Wor
     return [[*first, *metrics, last], [*("" for _ in first), *variants, ""]]
 
 
-def _mean(block: Mapping[str, Any], rows: Sequence[Row], column: Column) -> float | None:
-    metric, variant = column
-    if metric == "keywords":
-        return mean(keywords_found(row, variant) for row in rows)
-    return average(block, metric, variant)
-
-
 def timing(document: Mapping[str, Any], say: Words) -> list[str]:
     """How long each variant's answers took and how they ended, then the phases of the run."""
     rows = [
@@ -155,11 +131,10 @@ def timing(document: Mapping[str, Any], say: Words) -> list[str]:
     ]
     titles = ["variant", "answers", "cached", "latency_median", "latency_max", "speed", "tokens"]
     header = [say(key) for key in (*titles, "at_limit", "timeouts", "errors")]
-    phases = document["metadata"].get("timings", {})
     return [
         *boxed([header], rows),
-        *wrapped([say("timing_note")]),
-        *aligned([(name, say.number(seconds)) for name, seconds in phases.items()]),
+        *wrapped([say("timing_note"), *batched_speed(document, say)]),
+        *aligned([(name, say.number(seconds)) for name, seconds in phases(document, say)]),
     ]
 
 

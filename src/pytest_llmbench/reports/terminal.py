@@ -10,12 +10,12 @@ from typing import Any
 from rich.cells import cell_len
 
 from pytest_llmbench.records import BASE
-from pytest_llmbench.reports.averages import keywords_found, mean
 from pytest_llmbench.reports.cautions import about_answers
 from pytest_llmbench.reports.comparison import adapters, average
-from pytest_llmbench.reports.recommendations import verdict_line
+from pytest_llmbench.reports.judgement import beside_the_gate, cut_short, verdict_sentences
+from pytest_llmbench.reports.score_remarks import cut_answers
 from pytest_llmbench.reports.tables import columns, one_line, shorten_middle
-from pytest_llmbench.reports.wording import UNSCORED, words
+from pytest_llmbench.reports.wording import UNSCORED, Words, words
 
 _TITLES = {"relevance": "relevance", "keywords": "keywords", "tool_accuracy": "tool", "cosine_similarity": "cosine"}
 _GAP = "  "
@@ -23,29 +23,37 @@ _LEAST_NAME_CELLS = 8
 
 
 def summary_lines(document: Mapping[str, Any], paths: Mapping[str, Path], width: int) -> list[str]:
-    """Scores by category and overall, the verdicts, what the answers took, and where the reports are.
+    """The verdict against the base, scores by category and overall, what the answers took, and where the reports are.
 
     One table an adapter, base and adapter side by side; one table a variant where there is no base. `paths` maps a
     kind of report to its file.
     """
+    say, variants = words("en"), document["metadata"]["variants"]
     pairs: list[tuple[str, ...]] = [(BASE, variant) for variant in adapters(document)]
-    lines: list[str] = []
-    for shown in pairs or [(variant,) for variant in document["metadata"]["variants"]]:
+    lines = [line for text in _first(document, say) for line in textwrap.wrap(text, width)]
+    lines += [""] if lines else []
+    for shown in pairs or [(variant,) for variant in variants]:
         lines += [one_line(" -> ".join(shown)), *_table(document, shown, width), ""]
-    say = words("en")
-    sentences = [verdict_line(document, variant, say) for _, variant in pairs]
-    sentences += [*about_answers(document, say), *_unscored(document), *_effort(document)]
+    sentences = [*cut_answers(document, say), *about_answers(document, say), *_unscored(document), *_effort(document)]
     lines += [line for text in sentences for line in textwrap.wrap(text, width)]
     label = max((len(kind) for kind in paths), default=0)
     return [*lines, *(f"{kind:<{label}}{_GAP}{path}" for kind, path in paths.items())]
 
 
+def _first(document: Mapping[str, Any], say: Words) -> list[str]:
+    """The comparison with the base, where the gate, which has a section of its own, has not told it."""
+    if document["gate"] is None or beside_the_gate(document):
+        return verdict_sentences(document, say)
+    part = cut_short(document, say)
+    return [part] if part else []
+
+
 def _table(document: Mapping[str, Any], variants: Sequence[str], width: int) -> list[str]:
     metrics = [name for name in _TITLES if name in document["statistics"]["metrics"]]
     rows = [["category", "n", *(_TITLES[metric] for metric in metrics)]]
-    blocks = [(name, name, block) for name, block in document["by_category"].items()]
-    for title, category, block in [*blocks, ("all", None, document["statistics"])]:
-        cells = [_cell(document, category, block, metric, variants) for metric in metrics]
+    blocks = list(document["by_category"].items())
+    for title, block in [*blocks, ("all", document["statistics"])]:
+        cells = [_cell(block, metric, variants) for metric in metrics]
         rows.append([title, str(block["total_tests"]), *cells])
     return [_GAP.join(cells).rstrip() for cells in columns(_fitting(rows, width))]
 
@@ -63,18 +71,10 @@ def _fitting(rows: Sequence[Sequence[str]], width: int) -> list[list[str]]:
     return [[shorten_middle(row[0], max(left_for_name(), _LEAST_NAME_CELLS), "..."), *row[1:kept]] for row in rows]
 
 
-def _cell(
-    document: Mapping[str, Any], category: str | None, block: Mapping[str, Any], metric: str, variants: Sequence[str]
-) -> str:
-    """`0.220 -> 0.467`; keywords are the mean number found, and a metric of pairs has one value."""
-    rows = [row for row in document["results"] if category is None or row["category"] == category]
-    values = [
-        mean(keywords_found(row, variant) for row in rows) if metric == "keywords" else average(block, metric, variant)
-        for variant in variants
-        if variant in document["statistics"]["metrics"][metric]
-    ]
-    say = words("en")
-    return " -> ".join(map(say.number, values)) or UNSCORED
+def _cell(block: Mapping[str, Any], metric: str, variants: Sequence[str]) -> str:
+    """`0.220 -> 0.467`; a metric of pairs has one value."""
+    values = [average(block, metric, variant) for variant in variants if variant in block["metrics"].get(metric, {})]
+    return " -> ".join(map(words("en").number, values)) or UNSCORED
 
 
 def _unscored(document: Mapping[str, Any]) -> Iterator[str]:

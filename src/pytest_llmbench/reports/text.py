@@ -6,14 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.reports import score_tables
+from pytest_llmbench.reports.changed_settings import changed_settings
 from pytest_llmbench.reports.comparison import adapters
+from pytest_llmbench.reports.judgement import opening
 from pytest_llmbench.reports.rankings import rankings
 from pytest_llmbench.reports.recommendations import recommendations
+from pytest_llmbench.reports.routing import is_routed
+from pytest_llmbench.reports.routing_text import routing_lines
 from pytest_llmbench.reports.tables import WIDTH, aligned, one_line, wrapped
 from pytest_llmbench.reports.wording import Words, words
 
 _HEADLINE = ("base_model", "lora_adapter", "device", "timestamp")
-_SHOWN_ELSEWHERE = {*_HEADLINE, "variants", "timings"}
+_SHOWN_ELSEWHERE = {*_HEADLINE, "variants", "timings", "metrics", "settings"}
 
 
 def analysis(document: Mapping[str, Any], language: str) -> str:
@@ -30,11 +34,14 @@ def analysis(document: Mapping[str, Any], language: str) -> str:
 
 
 def _sections(document: Mapping[str, Any], say: Words) -> Iterator[tuple[str, Sequence[str]]]:
+    yield say("verdict_title"), wrapped(opening(document, say))
     yield say("metadata"), _metadata(document, say)
     yield say("statistics"), score_tables.overall(document, say)
     yield say("by_category"), score_tables.by_category(document, say)
     for variant in adapters(document):
         yield from rankings(document, variant, say)
+    if is_routed(document):
+        yield say("routing"), routing_lines(document, say)
     yield say("timing"), score_tables.timing(document, say)
     yield say("cases"), score_tables.every_case(document, say)
     yield say("soundness"), _provenance(document, say)
@@ -52,10 +59,14 @@ def _metadata(document: Mapping[str, Any], say: Words) -> list[str]:
 
 
 def _provenance(document: Mapping[str, Any], say: Words) -> list[str]:
-    """Everything else that the run recorded about itself, whatever the backend and the plugins put there."""
+    """What the run recorded about itself, whatever backend and plugins put there; of settings the unusual ones."""
     facts = {key: value for key, value in document["metadata"].items() if key not in _SHOWN_ELSEWHERE}
-    facts |= {"settings": facts.pop("settings", {})}  # the longest part comes last
-    return aligned([(key, _value(value, say)) for key, value in _flat(facts)]) or [say("unknown")]
+    lines = aligned([(key, _value(value, say)) for key, value in _flat(facts)]) or [say("unknown")]
+    if "settings" not in document["metadata"]:
+        return lines
+    changed = changed_settings(document["metadata"]["settings"])
+    told = aligned([(key, _value(value, say)) for key, value in changed.items()]) or [say("settings_default")]
+    return [*lines, "", say("settings_changed"), *told]
 
 
 def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -53,9 +53,13 @@ ENGLISH = {
     "reason_left_open_unchanged": "; with {cases} cases, a loss in up to {share} of such is not ruled out",
     "reason_not_worse": "nothing got worse by more than its margin: {told}",
     "reason_better": "better, and nothing worse: {told}",
-    "reason_category_in_doubt": "{category} may have got worse by more than its margin, on too few cases to tell: {told}",
+    "reason_category_in_doubt": (
+        "{category} may have got worse by more than its margin, on too few cases to tell: {told}"
+    ),
     "reason_category_in_doubt_more": "{told}; so may {count} more in the table",
-    "reason_not_shown_regression": "neither a regression nor its absence could be shown from these cases: {told}{left_open}",
+    "reason_not_shown_regression": (
+        "neither a regression nor its absence could be shown from these cases: {told}{left_open}"
+    ),
     "reason_not_shown_improvement": "no improvement could be shown from these cases: {told}{left_open}",
     "reason_not_shown_compare": "no change could be shown from these cases: {told}{left_open}",
     "reason_nothing_compared": "nothing could be compared: no metric of the gate is scored on both sides",

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench import atomic
 from pytest_llmbench.records import Run
-from pytest_llmbench.reports import difference_figure, figures, trend_figure
+from pytest_llmbench.reports import difference_figure, figures, routing_figure, trend_figure
 from pytest_llmbench.reports.averages import in_short
 from pytest_llmbench.reports.comparison import adapters
 from pytest_llmbench.reports.document import build_document
 from pytest_llmbench.reports.html import render_html
 from pytest_llmbench.reports.markdown import markdown
+from pytest_llmbench.reports.routing import is_routed, unavailable
 from pytest_llmbench.reports.storage import as_json, write_json
 from pytest_llmbench.reports.text import analysis
 from pytest_llmbench.reports.wording import words
@@ -80,6 +81,11 @@ def _wanted(
             output.png and adapters(document),
             "benchmark-differences.png",
             lambda path: difference_figure.render(document, path, say),
+        ),
+        "routing": (
+            output.png and is_routed(document) and unavailable(document) is None,
+            "benchmark-routing.png",
+            lambda path: routing_figure.render(document, path, say),
         ),
         "trend": (
             output.png and earlier,

@@ -8,10 +8,10 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
+from pytest_llmbench.autotune.trial_summary import summary
 from pytest_llmbench.load.observing import observation
 from pytest_llmbench.load.records import SLO, Request, Trial
 from pytest_llmbench.stats.capacity import CapacityFit, Observation
-from pytest_llmbench.autotune.trial_summary import summary
 
 Json = dict[str, Any]
 UNITS = {"users": "users", "rate": "requests/s", "history": "messages", "max_tokens": "tokens"}

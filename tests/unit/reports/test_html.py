@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_runs import full_run, relevance, result, run
 
+from pytest_llmbench.base_comparison import with_comparison
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.records import Run
 from pytest_llmbench.reports import build_document, read_document
@@ -113,13 +114,30 @@ def test_the_page_has_the_same_words_in_both_languages_and_shadows_no_shared_one
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_the_real_run_becomes_a_page_that_says_that_no_gate_was_asked_for(language: str) -> None:
-    read = {**read_document(EXAMPLE), "gate": None}
+def test_a_run_without_a_gate_opens_with_the_comparison_to_its_base(language: str) -> None:
+    read = with_comparison({**read_document(EXAMPLE), "gate": None})
     shown = Page(render_html(read, [], language))
-    assert {"en": "No gate was asked for", "fr": "Aucun contrôle n'a été demandé"}[language] in shown.words
-    assert {"en": "EFFECTIVE", "fr": "EFFICACE"}[language] in shown.words
+    verdict, praise = {"en": ("Comparison: Better", "EFFECTIVE"), "fr": ("Comparaison : Meilleur", "EFFICACE")}[
+        language
+    ]
+    assert shown.words.index(verdict) < shown.words.index(praise)
     assert str(read["metadata"]["backend"]["base_weights_sha256"]) in shown.words
     assert [row["case"] for row in shown.data["rows"]] == [row["case"] for row in read["results"]]
+
+
+def test_a_regression_gate_is_followed_by_the_comparison_with_the_base() -> None:
+    read = with_comparison({**read_document(EXAMPLE), "gate": gate() | {"against": "baseline"}})
+    words = Page(render_html(read, [], "en")).words
+    assert words.index("Regression gate: Fail") < words.index("Comparison: Better")
+
+
+def test_a_part_of_a_run_has_no_verdict_on_the_page() -> None:
+    read = dict(read_document(EXAMPLE))
+    part = {**read, "gate": None, "metadata": {**read["metadata"], "cut_short": {"results": 30, "planned": 60}}}
+    shown = Page(render_html(with_comparison(part), [], "en")).words
+    assert "Comparison: No verdict CUT SHORT: 30 of 60 results." in shown
+    assert "Better" not in shown
+    assert "EFFECTIVE" not in shown
 
 
 def test_the_reason_of_a_gate_is_in_the_readers_language() -> None:

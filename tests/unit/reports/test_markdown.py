@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from report_runs import full_run, relevance, result, run
 
+from pytest_llmbench.base_comparison import with_comparison
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.records import Run
 from pytest_llmbench.reports.markdown import markdown
@@ -155,10 +156,25 @@ def test_a_run_without_a_gate_is_described_not_judged(some_run: Run, language: s
     )
 
 
-def test_a_description_grades_each_adapter_and_shows_gains_and_losses() -> None:
-    text = markdown(judged(None, run(relevance("a/up", 0.0, 1.0), relevance("a/down", 0.5, 0.0))), "en")
-    assert "- ✓ Fine-tuning EFFECTIVE for finetuned" in text
-    assert text.index("<code>a/up</code> 0.000 → 1.000") < text.index("<code>a/down</code> 0.500 → 0.000")
+def test_a_run_without_a_gate_opens_with_the_comparison_to_its_base() -> None:
+    better = run(*(relevance(f"a/{place}", 0.1, 0.9) for place in range(30)))
+    text = markdown(with_comparison(judged(None, better)), "en")
+    assert text.startswith("### ✅ BETTER: comparison with each adapter's own base\n\n- BETTER: Relevance of finetuned")
+
+
+def test_a_part_of_a_run_has_no_verdict() -> None:
+    part = run(*(relevance(f"a/{place}", 0.1, 0.9) for place in range(30)), cut_short={"results": 30, "planned": 60})
+    text = markdown(with_comparison(judged(None, part)), "en")
+    assert text.startswith("### NO VERDICT: comparison")
+    assert not re.search("[✅❌❔]|better", text)
+
+
+def test_categories_that_show_nothing_are_one_sentence() -> None:
+    names = [f"c{place}" for place in range(13)]
+    rows = [relevance(f"{name}/{place}", 0.5, 0.5 + (-1) ** place / 10) for name in names for place in range(4)]
+    text = markdown(with_comparison(judged(None, run(*rows))), "en")
+    assert "nothing is shown for 13 of 13 questions" in text
+    assert "<code>c0</code>" not in text
 
 
 @pytest.mark.parametrize("gated", [True, False])

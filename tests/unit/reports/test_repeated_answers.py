@@ -61,8 +61,9 @@ def test_every_report_tells_it_of_the_variant_that_repeats_itself_in_both_langua
 
 
 def test_what_requests_to_a_server_say_of_temperature_wins() -> None:
-    assert "0.9" in next(line for line in markdown(document(settings=GREEDY, backend=sent(0.9)), "en").split("\n")
-                         if EN in line)
+    assert "0.9" in next(
+        line for line in markdown(document(settings=GREEDY, backend=sent(0.9)), "en").split("\n") if EN in line
+    )
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from report_runs import full_run, relevance, result, run
 
+from pytest_llmbench.base_comparison import with_comparison
 from pytest_llmbench.records import Run
 from pytest_llmbench.reports import build_document, draw
 from pytest_llmbench.reports.figures import _edges, _most_changed
@@ -19,7 +20,7 @@ NOTHING = run(result("a/1", {"relevance": {"base": None, "finetuned": None}}))
 
 
 def document(some_run: Run) -> dict[str, Any]:
-    return build_document(some_run, answer_chars=500)
+    return dict(with_comparison(build_document(some_run, answer_chars=500)))
 
 
 def texts_of(some_run: Run, path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -71,10 +72,10 @@ def test_panels_without_scores_say_so(tmp_path: Path, monkeypatch: pytest.Monkey
     assert texts_of(NOTHING, tmp_path / "figure.png", monkeypatch).count("Nothing scored") == 3
 
 
-def test_the_summary_panel_has_the_verdict_and_the_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    summary = next(text for text in texts_of(full_run(), tmp_path / "figure.png", monkeypatch) if "Device" in text)
-    assert "✓ Fine-tuning EFFECTIVE" in summary
-    assert "cases (30), not a test of significance" in " ".join(summary.split())
+def test_the_verdict_stands_above_the_panels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    title = next(text for text in texts_of(full_run(), tmp_path / "figure.png", monkeypatch) if "BETTER" in text)
+    assert title.startswith("BETTER: Relevance of finetuned: ")
+    assert "95% interval" in title
 
 
 def test_too_many_categories_keep_those_that_changed_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

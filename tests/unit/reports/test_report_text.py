@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import string
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from report_runs import full_run, relevance, result, run
 from rich.cells import cell_len
 
+from pytest_llmbench.base_comparison import with_comparison
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.records import Run
 from pytest_llmbench.reports import analysis, build_document, read_document, write_json
@@ -17,7 +19,7 @@ from pytest_llmbench.reports.tables import boxed, shorten, shorten_middle
 
 
 def document(some_run: Run) -> dict[str, Any]:
-    return build_document(some_run, answer_chars=500)
+    return dict(with_comparison(build_document(some_run, answer_chars=500)))
 
 
 def placeholders(text: str) -> set[str | None]:
@@ -52,11 +54,36 @@ def test_a_document_from_disk_gives_the_same_text(tmp_path: Path) -> None:
     [
         (0.5, 0.6, "✓ Fine-tuning EFFICACE"),
         (0.5, 0.53, "~ Fine-tuning MODÉRÉ"),
-        (0.5, 0.5, "✗ Fine-tuning INSUFFISANT"),
+        (0.5, 0.51, "✗ Fine-tuning INSUFFISANT"),
     ],
 )
-def test_the_grade_is_written_with_its_mark(base: float, tuned: float, words: str) -> None:
-    assert words in analysis(document(run(relevance("a/1", base, tuned))), "fr")
+def test_the_grade_of_a_proved_gain_is_written_with_its_mark(base: float, tuned: float, words: str) -> None:
+    proved = run(*(relevance(f"a/{place}", base + place / 1000, tuned + place / 900) for place in range(30)))
+    text = analysis(document(proved), "fr")
+    assert words in text
+    assert text.index("MEILLEUR : Pertinence de finetuned") < text.index("Métadonnées") < text.index(words)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"cut_short": {"results": 30, "planned": 60}},
+        {"settings": {"benchmark": {"limit": 30}}},
+    ],
+    ids=["interrupted", "limited"],
+)
+def test_a_part_of_a_run_has_its_interval_and_no_word_of_praise(language: str, changed: dict[str, Any]) -> None:
+    some = document(run(*(relevance(f"a/{place}", 0.1, 0.9) for place in range(30)), **changed))
+    first = analysis(some, language).split("\n\n")[1]
+    assert {"en": "NO VERDICT: Relevance", "fr": "PAS DE VERDICT : Pertinence"}[language] in first
+    assert not re.search("BETTER|MEILLEUR|EFFECTIVE|EFFICACE", analysis(some, language))
+
+
+def test_a_great_gain_of_few_cases_is_not_praised() -> None:
+    text = analysis(document(run(relevance("a/1", 0.1, 0.9), relevance("a/2", 0.5, 0.5))), "en")
+    assert "NO CHANGE SHOWN: Relevance of finetuned" in text
+    assert not re.search("EFFECTIVE|MODERATE|BETTER", text)
 
 
 def test_a_base_of_zero_is_judged_in_points_and_says_so() -> None:
@@ -65,7 +92,8 @@ def test_a_base_of_zero_is_judged_in_points_and_says_so() -> None:
 
 def test_the_text_says_what_it_is_not_and_how_many_cases_it_rests_on() -> None:
     text = " ".join(analysis(document(full_run()), "en").split())
-    assert "describe the cases of this run (30) and nothing more. They are not a test of significance" in text
+    assert "n = 30)" in text
+    assert "the tables describe these cases" in text
 
 
 def test_unscored_results_are_counted_in_words() -> None:
@@ -83,11 +111,11 @@ def test_a_single_variant_is_described_without_a_verdict() -> None:
 def test_several_adapters_each_have_rankings_and_a_verdict() -> None:
     text = analysis(document(full_run(variants=("base", "v1", "v2"))), "en")
     assert all(f"Top 5 improvements: base -> {name}" in text for name in ("v1", "v2"))
-    assert all(f"EFFECTIVE for {name}" in text for name in ("v1", "v2"))
+    assert all(f"BETTER: Relevance of {name}" in " ".join(text.split()) for name in ("v1", "v2"))
 
 
 def test_a_run_without_any_result_is_still_readable() -> None:
-    assert "No verdict for finetuned" in analysis(document(run()), "en")
+    assert "NO VERDICT" in analysis(document(run()), "en")
 
 
 def test_what_the_run_recorded_about_itself_is_listed_whatever_its_shape() -> None:
@@ -101,11 +129,24 @@ def test_what_the_run_recorded_about_itself_is_listed_whatever_its_shape() -> No
         "gpus": "name A GPU, memory_bytes 1",
         "sizes": "none",
         "seed": "not recorded",
-        "settings.generation.top_p": "0.9",
     }.items():
         assert any(line.split(" : ") == [name.ljust(len(line.split(" : ")[0])), value] for line in text.splitlines()), (
             name
         )
+
+
+def test_only_settings_that_differ_from_their_defaults_are_listed() -> None:
+    chosen = {"generation": {"temperature": 0.7, "top_p": 0.5, "gone": 1}}
+    text = analysis(document(run(settings=chosen)), "en")
+    assert "generation.top_p" in text
+    assert "generation.gone" in text
+    assert "generation.temperature" not in text
+
+
+def test_what_no_phase_accounts_for_is_told() -> None:
+    timings = {"total_s": 10.0, "load_s": 3.0, "answering_s": 5.0, "generation_s": 4.0}
+    [rest] = [line for line in analysis(document(run(timings=timings)), "en").splitlines() if "the rest" in line]
+    assert rest.endswith(": 2.000")
 
 
 def test_an_answer_cannot_control_the_terminal() -> None:
@@ -129,7 +170,7 @@ def test_an_unknown_language_names_the_known_ones() -> None:
 def test_tables_stay_aligned_with_accents_and_wide_characters() -> None:
     text = analysis(document(full_run(("été", "e\u0301te\u0301", "日本語の音声コマンド", "long-" * 20), 2)), "fr")
     tables = [list(group) for boxes, group in itertools.groupby(text.splitlines(), _is_box) if boxes]
-    assert len(tables) == 4
+    assert len(tables) == 5
     for table in tables:
         assert len({cell_len(line) for line in table}) == 1
 

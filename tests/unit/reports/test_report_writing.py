@@ -40,6 +40,7 @@ def test_all_reports_and_the_run_file_are_written(tmp_path: Path) -> None:
         "markdown": "benchmark.md",
         "png": "benchmark.png",
         "differences": "benchmark-differences.png",
+        "routing": "benchmark-routing.png",
         "json": "benchmark.json",
         "run": "runs/0001_first/run.json",
     }

@@ -30,17 +30,20 @@ _EN = {
     "corpus_of": "{variant} BLEU {bleu}, chrF {chrf}",
     "finishes": "Answers cut off or failed: {found}",
     "none_cut": "Every answer ended by itself.",
-    "left_open": "The server left {count} streams open after the end of their answers: each answer is timed to its end, "
+    "left_open": "The server left {count} streams open after the end of their answers: each answer is timed to its"
+    " end, "
     "and a connection was lost with each stream.",
     "contaminated": "{variant} was trained on what it is asked here: {near} rows of {dataset} come near to the "
     "questions. There its scores measure memory; take another test set.",
     "other_form": "{variant} reads its prompts through another chat template than the base: part of the difference "
     "may be the form of the prompt.",
     "answers_failed": "{count} of {total} answers of {variant} failed and have no score. The first reason: {reason}",
-    "only_thought": "{variant} spent the whole budget of each of its {total} answers on thinking: they count as empty, and its "
+    "only_thought": "{variant} spent the whole budget of each of its {total} answers on thinking: they count as"
+    " empty, and its "
     "scores say nothing of what it knows. Give thinking tokens of its own (generation.max_reasoning_tokens), or "
     "switch it off (model.template_arguments, enable_thinking: false).",
-    "some_only_thought": "{count} of {total} answers of {variant} ended before its thinking did: they count as empty. Give thinking "
+    "some_only_thought": "{count} of {total} answers of {variant} ended before its thinking did: they count as"
+    " empty. Give thinking "
     "tokens of its own (generation.max_reasoning_tokens), or switch it off (model.template_arguments, "
     "enable_thinking: false).",
     "forgetting": "Forgetting: general knowledge before and after",
@@ -93,10 +96,12 @@ _FR = {
     "other_form": "{variant} lit ses demandes à travers un autre modèle de conversation que la base : une part "
     "de l'écart peut venir de la forme de la demande.",
     "answers_failed": "{count} des {total} réponses de {variant} ont échoué, sans score. La première raison : {reason}",
-    "only_thought": "{variant} a passé tout le budget de chacune de ses {total} réponses à réfléchir : elles comptent comme "
+    "only_thought": "{variant} a passé tout le budget de chacune de ses {total} réponses à réfléchir : elles"
+    " comptent comme "
     "vides, et ses scores ne disent rien de ce que le modèle sait. Donnez des jetons propres à la réflexion "
     "(generation.max_reasoning_tokens), ou coupez-la (model.template_arguments, enable_thinking: false).",
-    "some_only_thought": "{count} des {total} réponses de {variant} se sont arrêtées avant la fin de la réflexion : elles comptent "
+    "some_only_thought": "{count} des {total} réponses de {variant} se sont arrêtées avant la fin de la réflexion"
+    " : elles comptent "
     "comme vides. Donnez des jetons propres à la réflexion (generation.max_reasoning_tokens), ou coupez-la "
     "(model.template_arguments, enable_thinking: false).",
     "forgetting": "Oubli : connaissances générales avant et après",

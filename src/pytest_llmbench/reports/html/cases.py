@@ -7,8 +7,7 @@ from typing import Any
 
 from pytest_llmbench.records import BASE
 from pytest_llmbench.reports.averages import Row
-from pytest_llmbench.reports.comparison import adapters, leading_metric
-from pytest_llmbench.reports.comparison import higher_is_better
+from pytest_llmbench.reports.comparison import adapters, higher_is_better, leading_metric
 from pytest_llmbench.reports.html.pairing import metrics_in_order
 from pytest_llmbench.reports.html.words import script_texts
 from pytest_llmbench.reports.wording import Words

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.reports.averages import mean
-from pytest_llmbench.reports.comparison import LEADING_METRICS, adapters
-from pytest_llmbench.reports.comparison import higher_is_better
+from pytest_llmbench.reports.comparison import LEADING_METRICS, adapters, higher_is_better
 from pytest_llmbench.reports.html.pairing import (
     Verdicts,
     case_differences,
@@ -17,7 +16,7 @@ from pytest_llmbench.reports.html.pairing import (
     metrics_in_order,
     verdicts_against_base,
 )
-from pytest_llmbench.reports.html.scale import Scale, symmetric
+from pytest_llmbench.reports.html.scale import Scale, farthest, symmetric
 from pytest_llmbench.reports.wording import Words
 
 MOST_PLOTS = 12
@@ -81,7 +80,7 @@ def _plot(
     return DifferencePlot(
         label=label,
         adapter=adapter,
-        scale=symmetric([*values, low, high]),
+        scale=symmetric([*values, low, high], most=farthest(map(abs, values))),
         steps=len(drawn),
         rising=_steps([max(value, 0.0) for value in drawn]),
         falling=_steps([min(value, 0.0) for value in drawn]),

@@ -6,14 +6,15 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pytest_llmbench.reports.changed_settings import changed_settings
 from pytest_llmbench.reports.html.words import PageWords
 
-_RUN = ("timestamp", "variants", "seed", "epochs", "processes", "timings")
+_RUN = ("timestamp", "variants", "seed", "epochs", "processes", "cut_short")
 _MODEL = ("base_model", "lora_adapter", "backend", "quantization", "weights_hash", "soundness", "vocabulary")
 _CODE = ("git", "versions", "python")
 _MACHINE = ("device", "platform", "cpu", "memory_bytes", "gpus")
 _NOTES = "announcements"
-_FOLDED = ("metrics", "settings")
+_ELSEWHERE = ("metrics", "settings", "timings", "cosine_between_cases")
 _GIB = 2**30
 _COMMIT_CHARS = 12
 
@@ -49,15 +50,18 @@ def headline_facts(document: Mapping[str, Any], say: PageWords) -> list[tuple[st
 
 
 def provenance_groups(document: Mapping[str, Any], say: PageWords) -> list[FactGroup]:
-    """Everything that the run recorded, whatever the backend and the plugins put there; the settings come last."""
+    """What the run recorded, whatever the backend and the plugins put there; last the settings that are unusual."""
     metadata = document["metadata"]
     sorted_keys = {"prov_run": _RUN, "prov_model": _MODEL, "prov_code": _CODE, "prov_machine": _MACHINE}
-    placed = {key for keys in sorted_keys.values() for key in keys} | {_NOTES, *_FOLDED}
+    placed = {key for keys in sorted_keys.values() for key in keys} | {_NOTES, *_ELSEWHERE}
     groups = [FactGroup(say(title), _facts(metadata, keys, say)) for title, keys in sorted_keys.items()]
     others = [key for key in metadata if key not in placed]
     notes = [(str(number), text) for number, text in enumerate(metadata.get(_NOTES, ()), 1)]
     groups += [FactGroup(say("prov_notes"), notes), FactGroup(say("prov_other"), _facts(metadata, others, say))]
-    groups.append(FactGroup(say("prov_settings"), _facts(metadata, _FOLDED, say), folded=True))
+    changed = changed_settings(metadata.get("settings") or {})
+    groups.append(
+        FactGroup(say("settings_changed"), [(key, _value(value, key, say)) for key, value in changed.items()])
+    )
     return [group for group in groups if group.facts]
 
 

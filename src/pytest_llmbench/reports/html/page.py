@@ -11,15 +11,20 @@ from typing import Any
 from pytest_llmbench import atomic
 from pytest_llmbench.records import BASE
 from pytest_llmbench.reports.comparison import adapters
+from pytest_llmbench.reports.gate_sentences import confidence
 from pytest_llmbench.reports.html.cases import case_data
 from pytest_llmbench.reports.html.differences import difference_plots
 from pytest_llmbench.reports.html.facts import headline_facts, provenance_groups
 from pytest_llmbench.reports.html.pairing import verdicts_against_base
+from pytest_llmbench.reports.html.routing import routing_view
 from pytest_llmbench.reports.html.scores import answer_rows, metric_cards
 from pytest_llmbench.reports.html.trend import trend
-from pytest_llmbench.reports.html.verdict import SYMBOLS, gate_view
+from pytest_llmbench.reports.html.verdict import gate_views
 from pytest_llmbench.reports.html.words import PageWords, page_words
-from pytest_llmbench.reports.recommendations import recommendations, verdict_line
+from pytest_llmbench.reports.judgement import SYMBOLS, cut_short, opening, paired_with_base
+from pytest_llmbench.reports.phases import phases
+from pytest_llmbench.reports.recommendations import recommendations
+from pytest_llmbench.reports.score_remarks import about_scores, batched_speed, cosine_meanings
 
 _ASSETS = ("reports", "html", "assets")
 SIGNS = {"better": "▲", "same": "=", "worse": "▼"}
@@ -49,8 +54,7 @@ def render_html(document: Mapping[str, Any], history: Sequence[Mapping[str, Any]
     import jinja2
 
     say = page_words(language)
-    advice = [line for line in recommendations(document, say) if line]
-    gate, runs = gate_view(document, language, say), trend(document, history, say)
+    views, runs = gate_views(document, language, say), trend(document, history, say)
     variants = document["metadata"]["variants"]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pytest_llmbench", "/".join(_ASSETS)),
@@ -66,14 +70,19 @@ def render_html(document: Mapping[str, Any], history: Sequence[Mapping[str, Any]
         looks=_looks(runs.variants if runs else variants),
         symbols=SYMBOLS,
         signs=SIGNS,
-        gate=gate,
+        views=views,
+        opening=opening(document, say),
+        part=cut_short(document, say),
         compared=bool(adapters(document)),
-        intervals=bool(verdicts_against_base(document)),
-        grades=_grades(document, advice, say),
-        advice=advice,
+        confidence=_confidence(document, say),
+        advice=[line for line in recommendations(document, say) if line],
+        beside_scores=[*about_scores(document, say), *cosine_meanings(document, say)],
+        beside_speed=list(batched_speed(document, say)),
+        phases=list(phases(document, say)),
         facts=headline_facts(document, say),
         cards=metric_cards(document, say),
         plots=difference_plots(document, say),
+        routing=routing_view(document, say),
         trend=runs,
         answers=answer_rows(document, say),
         provenance=provenance_groups(document, say),
@@ -85,10 +94,10 @@ def render_html(document: Mapping[str, Any], history: Sequence[Mapping[str, Any]
     return page.encode("utf-8", "replace").decode("utf-8")  # a hand-edited run may hold lone surrogates
 
 
-def _grades(document: Mapping[str, Any], advice: Sequence[str], say: PageWords) -> list[str]:
-    """The lines of the advice that grade an adapter; the first line where nothing is compared."""
-    verdicts = tuple(verdict_line(document, name, say) for name in adapters(document))
-    return [line for line in advice if verdicts and line.endswith(verdicts)] or list(advice[:1])
+def _confidence(document: Mapping[str, Any], say: PageWords) -> str | None:
+    """That of the intervals of adapter minus base; None where there are none."""
+    gate = paired_with_base(document)
+    return confidence(gate, say) if gate is not None and verdicts_against_base(document) else None
 
 
 def _heading(variants: Sequence[str], say: PageWords) -> str:

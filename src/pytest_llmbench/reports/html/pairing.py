@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_llmbench.records import BASE
 from pytest_llmbench.reports.averages import mean
-from pytest_llmbench.reports.comparison import LEADING_METRICS, compare
+from pytest_llmbench.reports.comparison import LEADING_METRICS, compare, compared_metrics
+from pytest_llmbench.reports.judgement import paired_with_base
 
 Verdicts = Mapping[tuple[str, str, str | None], Mapping[str, Any]]
 """(variant, metric, category or None) -> the gate's verdict on adapter minus base."""
@@ -42,16 +42,14 @@ def case_differences(document: Mapping[str, Any], metric: str, adapter: str) -> 
 
 
 def verdicts_against_base(document: Mapping[str, Any]) -> Verdicts:
-    """The gate's verdicts where it held adapters against their own base; against a baseline they are of other pairs."""
-    gate = document["gate"]
-    if gate is None or gate["against"] != BASE:
-        return {}
-    return {(item["variant"], item["metric"], item["category"]): item for item in gate["verdicts"]}
+    """The verdicts on adapters against their own base; those against a baseline are of other pairs."""
+    gate = paired_with_base(document)
+    return {(item["variant"], item["metric"], item["category"]): item for item in gate["verdicts"]} if gate else {}
 
 
 def metrics_in_order(document: Mapping[str, Any]) -> list[str]:
-    """The metrics that judge first, then the others as the run has them."""
-    found = document["statistics"]["metrics"]
+    """The metrics that judge first, then the others that variants may be compared by, as the run has them."""
+    found = compared_metrics(document)
     return [
         *(name for name in LEADING_METRICS if name in found),
         *(name for name in found if name not in LEADING_METRICS),

@@ -36,6 +36,11 @@ class Scale:
         return [round(place * self.step, _ROUNDING) for place in range(first, math.floor(last) + 1)]
 
 
+def farthest(scores: Iterable[float | None]) -> float | None:
+    """How far a difference between such scores can reach: 1 where all are shares, None where any is not."""
+    return 1.0 if all(score is None or 0 <= score <= 1 for score in scores) else None
+
+
 def scale_over(values: Iterable[float | None]) -> Scale:
     """An axis that holds zero and every value, widened to whole ticks; shares of one always get 0 to 1."""
     known = [value for value in values if value is not None and math.isfinite(value)]
@@ -50,11 +55,13 @@ def scale_over(values: Iterable[float | None]) -> Scale:
     )
 
 
-def symmetric(values: Iterable[float | None]) -> Scale:
-    """An axis around zero as wide on both sides, so that a bar's side tells its sign."""
+def symmetric(values: Iterable[float | None], *, most: float | None = None) -> Scale:
+    """An axis around zero as wide on both sides, so that a bar's side tells its sign; never beyond `most`."""
     reach = max((abs(value) for value in values if value is not None and math.isfinite(value)), default=0.0) or 1.0
+    reach = reach if most is None else min(reach, most)
     step = _round_step(2 * reach / _MOST_TICKS)
     edge = math.ceil(round(reach / step, _ROUNDING)) * step
+    edge = edge if most is None else min(edge, most)
     return Scale(low=-edge, high=edge, step=step)
 
 

@@ -10,8 +10,7 @@ from typing import Any
 
 from pytest_llmbench.records import BASE
 from pytest_llmbench.reports.averages import mean
-from pytest_llmbench.reports.comparison import LEADING_METRICS, adapters, average
-from pytest_llmbench.reports.comparison import higher_is_better
+from pytest_llmbench.reports.comparison import LEADING_METRICS, adapters, average, higher_is_better
 from pytest_llmbench.reports.html.pairing import (
     Verdicts,
     case_differences,
@@ -20,7 +19,7 @@ from pytest_llmbench.reports.html.pairing import (
     unit,
     verdicts_against_base,
 )
-from pytest_llmbench.reports.html.scale import Scale, scale_over, symmetric
+from pytest_llmbench.reports.html.scale import Scale, farthest, scale_over, symmetric
 from pytest_llmbench.reports.html.words import PageWords
 
 
@@ -96,7 +95,8 @@ def _card(document: Mapping[str, Any], metric: str, verdicts: Verdicts, say: Pag
         rows=rows,
         scale=scale_over(value for one in rows for value in one.means.values()),
         difference_scale=symmetric(
-            value for one in rows for item in one.differences for value in (item.value, item.low, item.high)
+            (value for one in rows for item in one.differences for value in (item.value, item.low, item.high)),
+            most=farthest(value for one in rows for value in one.means.values()),
         ),
         unscored={name: counts["unscored"] for name, counts in applied.items() if counts["unscored"]},
     )

@@ -1,4 +1,4 @@
-"""The gate's answer as the top of the page shows it."""
+"""The gate's answer, and the comparison with the base, as the top of the page shows them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.reports.gate_notes import note_text
-from pytest_llmbench.reports.gate_sentences import confidence, p_meaning, p_value, reason
+from pytest_llmbench.reports.gate_sentences import confidence, outcome_word, p_meaning, p_value, reason
 from pytest_llmbench.reports.html.pairing import unit
-from pytest_llmbench.reports.html.scale import Scale, symmetric
+from pytest_llmbench.reports.html.scale import Scale, farthest, symmetric
 from pytest_llmbench.reports.html.words import PageWords
+from pytest_llmbench.reports.judgement import beside_the_gate, cut_short, verdict_sentences
+from pytest_llmbench.reports.silent_categories import silence, telling
 from pytest_llmbench.reports.wording import UNSCORED
-
-SYMBOLS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -21,6 +21,7 @@ class VerdictRow:
     """One verdict: its texts by column, and where its interval lies on the group's axis, in percent."""
 
     outcome: str
+    word: str
     variant: str
     metric: str
     category: str | None
@@ -45,12 +46,14 @@ class VerdictGroup:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class GateView:
-    """What the page says of a gate."""
+    """What the page says of a gate, or of the comparison with the base. `outcome` is none where it has no verdict."""
 
     outcome: str
-    kind: str
-    failed: bool
-    reason: str
+    title: str
+    stamp: str
+    consequence: str
+    lines: Sequence[str]
+    silence: str | None
     confidence: str
     p_meaning: str
     facts: Sequence[tuple[str, str]]
@@ -58,25 +61,55 @@ class GateView:
     notes: Sequence[Mapping[str, Any]]
 
 
-def gate_view(document: Mapping[str, Any], language: str, say: PageWords) -> GateView | None:
-    """The gate of the document in the reader's words; None where no gate was asked for."""
-    gate = document["gate"]
-    if gate is None:
-        return None
+def gate_views(document: Mapping[str, Any], language: str, say: PageWords) -> list[GateView]:
+    """The gate of the document in the reader's words, then the comparison with the base that it did not make."""
+    gate, beside = document["gate"], beside_the_gate(document)
+    views = [] if gate is None else [_view(gate, [reason(gate, language, say)], document, say)]
+    if beside is not None:
+        view = _view(beside, verdict_sentences(document, say), document, say)
+        views.append(_unjudged(view, say) if cut_short(document, say) else view)
+    return views
+
+
+def _unjudged(view: GateView, say: PageWords) -> GateView:
+    """The same evidence without a word of judgement: it is of a part of a run."""
+    word = say("no_verdict").capitalize()
+    groups = [
+        dataclasses.replace(group, rows=[dataclasses.replace(row, outcome="none", word=word) for row in group.rows])
+        for group in view.groups
+    ]
+    stamp = say("colon", name=say("kind_compare"), value=word)
+    return dataclasses.replace(view, outcome="none", stamp=stamp, groups=groups)
+
+
+def _view(gate: Mapping[str, Any], lines: Sequence[str], document: Mapping[str, Any], say: PageWords) -> GateView:
     groups: dict[tuple[str | None, bool], list[Mapping[str, Any]]] = {}
-    for item in gate["verdicts"]:
+    for item in telling(gate["verdicts"], gate):
         groups.setdefault((unit(document, item["metric"]), item["higher_is_better"]), []).append(item)
     return GateView(
         outcome=gate["outcome"],
-        kind=gate["kind"],
-        failed=gate["failed"],
-        reason=reason(gate, language, say),
+        title=say("colon", name=say("verdicts"), value=say(f"verdicts_{gate['against']}")),
+        stamp=say("colon", name=say("kind_" + gate["kind"]), value=_word(gate["outcome"], gate, say)),
+        consequence=_consequence(gate, say),
+        lines=lines,
+        silence=silence(gate, say),
         confidence=confidence(gate, say),
         p_meaning=p_meaning(gate, say),
         facts=_facts(gate, say),
-        groups=[_group(items, name, gate["kind"], say, higher=higher) for (name, higher), items in groups.items()],
+        groups=[_group(items, name, gate, say, higher=higher) for (name, higher), items in groups.items()],
         notes=[{**note, "message": note_text(note, say)} for note in gate["notes"]],
     )
+
+
+def _word(outcome: str, gate: Mapping[str, Any], say: PageWords) -> str:
+    """`Pass` and the like; a comparison tells better from worse instead."""
+    return outcome_word(outcome, gate, say).capitalize()
+
+
+def _consequence(gate: Mapping[str, Any], say: PageWords) -> str:
+    if gate["failed"]:
+        return say("fails_session")
+    return say("gates_nothing") if gate["outcome"] != "pass" or gate["kind"] == "compare" else ""
 
 
 def _facts(gate: Mapping[str, Any], say: PageWords) -> list[tuple[str, str]]:
@@ -93,12 +126,13 @@ def _facts(gate: Mapping[str, Any], say: PageWords) -> list[tuple[str, str]]:
 
 
 def _group(
-    items: Sequence[Mapping[str, Any]], name: str | None, kind: str, say: PageWords, *, higher: bool
+    items: Sequence[Mapping[str, Any]], name: str | None, gate: Mapping[str, Any], say: PageWords, *, higher: bool
 ) -> VerdictGroup:
-    thresholds = {id(item): _threshold(item, kind) for item in items}
+    thresholds = {id(item): _threshold(item, gate["kind"]) for item in items}
     reach = [item[key] for item in items for key in ("effect", "low", "high")]
-    scale = symmetric([*reach, *thresholds.values()])
-    rows = [_row(item, scale, thresholds[id(item)], say) for item in items]
+    most = farthest(item[key] for item in items for key in ("before", "after"))
+    scale = symmetric([*reach, *thresholds.values()], most=most)
+    rows = [_row(item, _word(item["outcome"], gate, say), scale, thresholds[id(item)], say) for item in items]
     return VerdictGroup(name, higher, scale, rows)
 
 
@@ -110,9 +144,10 @@ def _threshold(item: Mapping[str, Any], kind: str) -> float | None:
     return float(wanted if item["higher_is_better"] else -wanted)
 
 
-def _row(item: Mapping[str, Any], scale: Scale, threshold: float | None, say: PageWords) -> VerdictRow:
+def _row(item: Mapping[str, Any], word: str, scale: Scale, threshold: float | None, say: PageWords) -> VerdictRow:
     return VerdictRow(
         outcome=item["outcome"],
+        word=word,
         variant=item["variant"],
         metric=say.metric(item["metric"]),
         category=item["category"],

@@ -21,6 +21,7 @@ ENGLISH = {
     "nav_label": "Sections",
     "nav_verdict": "Verdict",
     "nav_categories": "Categories",
+    "nav_routing": "Routing",
     "nav_differences": "Differences",
     "nav_cases": "Cases",
     "nav_trend": "Trend",
@@ -46,8 +47,7 @@ ENGLISH = {
     "kind_compare": "Comparison",
     "gates_nothing": "This fails no session: it was only compared, or set to warn.",
     "fails_session": "The session ends with exit code 1.",
-    "no_gate": "No gate was asked for",
-    "no_gate_text": "What follows describes this run. For a verdict with its evidence, run with {option}.",
+    "nothing_compared": "Nothing to compare",
     "gate_against": "Held against",
     "against_baseline": "the same variant in the baseline run",
     "against_base": "its own base in this run",
@@ -56,6 +56,8 @@ ENGLISH = {
     "gate_alpha": "Alpha",
     "gate_confidence": "Confidence",
     "verdicts": "Verdicts",
+    "verdicts_base": "each fine-tune against its base",
+    "verdicts_baseline": "this run against the baseline",
     "verdicts_caption": (
         "Effects are paired means of the same cases, after minus before. The bar is the interval, the mark the effect;"
         " a dashed line is the margin. Smallest detectable: the effect that this many cases find with 80% power."
@@ -86,8 +88,8 @@ ENGLISH = {
         "Means by category. Differences are paired: only cases that are scored for both count, epochs of a case"
         " averaged first."
     ),
-    "interval_shown": "Bars are the gate's {confidence} intervals of adapter minus base.",
-    "interval_absent": "No interval is drawn: this run has no gate that held the adapter against its base.",
+    "interval_shown": "Bars are the {confidence} intervals of adapter minus base.",
+    "interval_absent": "No interval is drawn: no metric of the comparison is scored for both.",
     "more_metrics": "Other metrics",
     "axis_mean": "Mean",
     "axis_difference": "Difference",
@@ -100,8 +102,8 @@ ENGLISH = {
     # differences
     "differences": "Per-case differences",
     "differences_caption": (
-        "One step a case, adapter minus base, sorted. The dashed line is the mean, the band its interval where the"
-        " gate measured one."
+        "One step a case, adapter minus base, sorted. The dashed line is the mean, the band its interval where"
+        " there is one."
     ),
     "differences_none": "Nothing to draw: no case is scored for both the base and an adapter.",
     "differences_left_out": "{count} more plots are left out; the table below has every case.",
@@ -175,6 +177,7 @@ ENGLISH = {
     # answers
     "answers_title": "Answers and timing",
     "latency_95": "95% (s)",
+    "phases": "Where the time went",
     # provenance
     "prov_run": "Run",
     "prov_model": "Models",
@@ -197,6 +200,7 @@ FRENCH = {
     "nav_label": "Sections",
     "nav_verdict": "Verdict",
     "nav_categories": "Catégories",
+    "nav_routing": "Outils",
     "nav_differences": "Différences",
     "nav_cases": "Cas",
     "nav_trend": "Évolution",
@@ -222,8 +226,7 @@ FRENCH = {
     "kind_compare": "Comparaison",
     "gates_nothing": "Ceci ne fait échouer aucune session : simple comparaison, ou réglée pour avertir.",
     "fails_session": "La session se termine avec le code de sortie 1.",
-    "no_gate": "Aucun contrôle n'a été demandé",
-    "no_gate_text": "Ce qui suit décrit cette exécution. Pour un verdict étayé, lancez avec {option}.",
+    "nothing_compared": "Rien à comparer",
     "gate_against": "Comparé à",
     "against_baseline": "la même variante dans l'exécution de référence",
     "against_base": "sa propre base dans cette exécution",
@@ -232,6 +235,8 @@ FRENCH = {
     "gate_alpha": "Alpha",
     "gate_confidence": "Confiance",
     "verdicts": "Verdicts",
+    "verdicts_base": "chaque fine-tuning par rapport à sa base",
+    "verdicts_baseline": "cette exécution par rapport à la référence",
     "verdicts_caption": (
         "Les effets sont des moyennes appariées sur les mêmes cas, après moins avant. La barre est l'intervalle, la"
         " marque l'effet ; le trait pointillé est la marge. Plus petit décelable : l'effet que ce nombre de cas trouve"
@@ -263,8 +268,8 @@ FRENCH = {
         "Moyennes par catégorie. Les différences sont appariées : seuls comptent les cas notés des deux côtés, les"
         " répétitions d'un cas étant d'abord moyennées."
     ),
-    "interval_shown": "Les barres sont les intervalles du contrôle ({confidence}) de l'adaptateur moins la base.",
-    "interval_absent": "Aucun intervalle : cette exécution n'a pas de contrôle qui compare l'adaptateur à sa base.",
+    "interval_shown": "Les barres sont les intervalles ({confidence}) de l'adaptateur moins la base.",
+    "interval_absent": "Aucun intervalle : aucune métrique de la comparaison n'est notée des deux côtés.",
     "more_metrics": "Autres métriques",
     "axis_mean": "Moyenne",
     "axis_difference": "Différence",
@@ -278,7 +283,7 @@ FRENCH = {
     "differences": "Différences cas par cas",
     "differences_caption": (
         "Une marche par cas, adaptateur moins base, triées. Le trait pointillé est la moyenne, la bande son intervalle"
-        " quand le contrôle l'a mesuré."
+        " quand il y en a un."
     ),
     "differences_none": "Rien à tracer : aucun cas n'est noté à la fois pour la base et pour un adaptateur.",
     "differences_left_out": "{count} graphiques de plus sont omis ; le tableau ci-dessous a tous les cas.",
@@ -365,6 +370,7 @@ FRENCH = {
     # answers
     "answers_title": "Réponses et temps",
     "latency_95": "95 % (s)",
+    "phases": "Où le temps est passé",
     # provenance
     "prov_run": "Exécution",
     "prov_model": "Modèles",

@@ -30,7 +30,7 @@ def other_findings(target: Target) -> list[Finding]:
 
 
 def answer(finding: Finding, say: ServingWords) -> str:
-    """`8 users (95 % sure: 7 to 9) keep 95 % of answers under 3.0 s`; `8 users or more ...` where no more were tried."""
+    """`8 users (95 % sure: 7 to 9) keep 95 % of answers below 3 s`; `8 users or more ...` where no more was tried."""
     key, value = "answer", finding["value"]
     if not finding["held"]:
         key, value = "answer_none", _lowest(finding)

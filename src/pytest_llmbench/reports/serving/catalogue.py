@@ -238,8 +238,10 @@ FRENCH = {
     "resumed": "{count} de ces essais viennent d'une session antérieure qui a été reprise.",
     "resumed_one": "{count} de ces essais vient d'une session antérieure qui a été reprise.",
     "stood_still": (
-        "{count} sur {all} ne comptent pas : le générateur de charge lui-même est resté figé jusqu'à {longest} (machine "
-        "ou conteneur en pause, CPU occupé), si bien que les réponses n'ont pas été vues à leur arrivée. De tels essais "
+        "{count} sur {all} ne comptent pas : le générateur de charge lui-même est resté figé jusqu'à {longest}"
+        " (machine "
+        "ou conteneur en pause, CPU occupé), si bien que les réponses n'ont pas été vues à leur arrivée. De tels"
+        " essais "
         "sont refaits."
     ),
     "arrivals_staggered": "arrivées réparties sur un cycle",
@@ -254,7 +256,9 @@ FRENCH = {
         "l'ignore (les réglages de génération de son modèle n'échantillonnent peut-être pas), ou répond d'un cache."
     ),
     "no_best_temperature": "Température : aucune ne se détache. {reason}",
-    "left_open": "{count} flux sont restés ouverts après la fin de leur réponse ; c'est cette fin qui est chronométrée.",
+    "left_open": (
+        "{count} flux sont restés ouverts après la fin de leur réponse ; c'est cette fin qui est chronométrée."
+    ),
     "left_open_one": "{count} flux est resté ouvert après la fin de sa réponse ; c'est cette fin qui est chronométrée.",
     "tokens_cut": "{share} des réponses s'arrêtent à la limite de {count} jetons.",
     "report_title": "LIMITES D'UN SERVEUR EN SERVICE",
@@ -279,7 +283,8 @@ FRENCH = {
     "trials": "Essais",
     "trials_caption": (
         "Dans l'ordre où ils ont été menés. Bon : dans la limite et sans erreur. Les essais invalides ne "
-        "comptent pas dans l'estimation. Les latences sont celles de toutes les réponses sauf les échecs dans la limite ;"
+        "comptent pas dans l'estimation. Les latences sont celles de toutes les réponses sauf les échecs dans la"
+        " limite ;"
         " une réponse coupée ou échouée plus tard compte avec le temps déjà écoulé, le moins qu'elle aurait pris."
     ),
     "limit_interval": "{low} à {high}",

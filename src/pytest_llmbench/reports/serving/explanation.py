@@ -77,7 +77,9 @@ def _of_the_late(finding: Finding, scene: Scene, evidence: dict[str, Any]) -> tu
 
 def _without_a_broken_trial(finding: Finding) -> tuple[Cause, dict[str, Any]]:
     """Nothing broke the promise: the search ended first, or the client did."""
-    faults = [trial for trial in finding["trials"] if trial["verdict"] == "invalid" and trial["reason"].startswith(BOTTLENECK)]
+    faults = [
+        trial for trial in finding["trials"] if trial["verdict"] == "invalid" and trial["reason"].startswith(BOTTLENECK)
+    ]
     if faults:
         worst = max(faults, key=lambda trial: trial["client_cpu"])
         return "client", {

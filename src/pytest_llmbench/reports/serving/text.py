@@ -96,7 +96,15 @@ def _trials(finding: Finding, say: ServingWords) -> list[str]:
     table = boxed([header], [[row[place] for place in places] for row in rows])
     reasons = [f"{place}. {one_line(trial['reason'])}" for place, trial in enumerate(finding["trials"], 1)]
     errors = [f"{count} x {one_line(error)}" for error, count in trial_errors([finding]).items()]
-    lines = [*table, *wrapped([say("trials_caption")]), "", *wrapped(reasons), "", say("errors_title"), *wrapped(errors or [say("errors_none")])]
+    lines = [
+        *table,
+        *wrapped([say("trials_caption")]),
+        "",
+        *wrapped(reasons),
+        "",
+        say("errors_title"),
+        *wrapped(errors or [say("errors_none")]),
+    ]
     notes = wrapped(map(one_line, finding["notes"]))
     return [*lines, "", say("noted"), *notes] if notes else lines
 

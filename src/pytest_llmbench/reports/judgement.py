@@ -1,0 +1,130 @@
+"""What a report says first: each fine-tune against its base, with the interval that the word rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pytest_llmbench.records import BASE
+from pytest_llmbench.reports import gate_sentences
+from pytest_llmbench.reports.comparison import LEADING_METRICS, adapters
+from pytest_llmbench.reports.gate_sentences import Gate, Verdict
+from pytest_llmbench.reports.wording import Words
+
+SYMBOLS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
+
+
+def against_base(document: Mapping[str, Any]) -> Gate | None:
+    """What holds each fine-tune against its base: the run's gate where it does, else the comparison beside it."""
+    gate: Gate | None = document["gate"]
+    return gate if gate is not None and tells_better(gate) else document.get("comparison")
+
+
+def paired_with_base(document: Mapping[str, Any]) -> Gate | None:
+    """Whatever has intervals of fine-tune minus base: a regression gate on these pairs too."""
+    gate: Gate | None = document["gate"]
+    return gate if gate is not None and gate["against"] == BASE else document.get("comparison")
+
+
+def tells_better(gate: Gate) -> bool:
+    """Whether its pass means better than the base; a regression gate's means not worse."""
+    return bool(gate["against"] == BASE and gate["kind"] != "regression")
+
+
+def beside_the_gate(document: Mapping[str, Any]) -> Gate | None:
+    """The comparison with the base where the run's gate, if it has one, judged something else."""
+    found = against_base(document)
+    return None if found is document["gate"] else found
+
+
+def cut_short(document: Mapping[str, Any], say: Words) -> str | None:
+    """Why a run is only part of what it was to be: ended early, or limited to the first cases. None for a whole one."""
+    metadata = document["metadata"]
+    if ended := metadata.get("cut_short"):
+        return say("cut_short", results=ended["results"], planned=ended["planned"])
+    return say("cut_by_limit", cases=document["statistics"]["cases"]) if _limited(document) else None
+
+
+def outcome_of(gate: Gate, variant: str) -> str:
+    """One fine-tune's outcome: any fail fails it, one overall pass makes it better, else nothing is shown."""
+    own = _own(gate, variant)
+    if len(gate_sentences.variants(gate["verdicts"])) == 1:
+        return str(gate["outcome"])
+    if any(one["outcome"] == "fail" for one in own):
+        return "fail"
+    passed = any(one["outcome"] == "pass" and one["category"] is None for one in own)
+    return "pass" if passed else "inconclusive"
+
+
+def is_proved(document: Mapping[str, Any], variant: str, metric: str) -> bool:
+    """Whether a whole run shows `variant` better than the base, and so in `metric`: only then may it be praised."""
+    gate = against_base(document)
+    if gate is None or document["metadata"].get("cut_short") or _limited(document):
+        return False
+    if outcome_of(gate, variant) != "pass":
+        return False
+    own = [one for one in _own(gate, variant) if one["metric"] == metric and one["category"] is None]
+    return any(one["outcome"] == "pass" for one in own)
+
+
+def verdict_sentences(document: Mapping[str, Any], say: Words) -> list[str]:
+    """A sentence a fine-tune: better, worse or no change shown, and its evidence; of a part of a run, no such word."""
+    gate = against_base(document)
+    if gate is None:
+        return []
+    part = cut_short(document, say)
+    lines = [part] if part else []
+    for variant in gate_sentences.variants(gate["verdicts"]):
+        lines += _sentences(gate, variant, say, judged=part is None)
+    return lines if gate["verdicts"] else [*lines, say("nothing_judged")]
+
+
+def opening(document: Mapping[str, Any], say: Words) -> list[str]:
+    """The first lines of a report: what the gate came to and why, then the comparison that it did not make."""
+    gate, part = document["gate"], cut_short(document, say)
+    if gate is None:
+        return verdict_sentences(document, say) or [*([part] if part else []), *_uncompared(document, say)]
+    told = [gate_sentences.heading(gate, say), gate_sentences.reason(gate, say.texts["language"], say)]
+    beside = verdict_sentences(document, say) if beside_the_gate(document) else [part] if part else []
+    return [*told, *beside]
+
+
+def _uncompared(document: Mapping[str, Any], say: Words) -> list[str]:
+    if adapters(document):
+        return [say("not_compared")]
+    return [say("one_variant", variant=name) for name in document["metadata"]["variants"]]
+
+
+def _sentences(gate: Gate, variant: str, say: Words, *, judged: bool) -> Iterator[str]:
+    outcome = outcome_of(gate, variant)
+    leading = _deciding(_own(gate, variant), outcome)
+    told = gate_sentences.evidence(leading, gate, say.metric(leading["metric"]), say)
+    word = say(f"gate_compare_{outcome}") if judged else say("no_verdict")
+    yield say("gate_labelled", label=word, text=told)
+    if judged:
+        yield from _others(gate, variant, leading, say)
+
+
+def _others(gate: Gate, variant: str, leading: Verdict, say: Words) -> Iterator[str]:
+    """The other questions over all categories by their answer, names only."""
+    overall = [one for one in _own(gate, variant) if one["category"] is None and one is not leading]
+    for key in ("pass", "fail", "inconclusive"):
+        names = [say.metric(one["metric"]) for one in overall if one["outcome"] == key]
+        if names:
+            yield say(f"others_{key}", metrics=", ".join(names))
+
+
+def _deciding(own: Sequence[Verdict], outcome: str) -> Verdict:
+    """The verdict that made the outcome: overall before category, then by the order in which metrics lead."""
+    made = [one for one in own if one["outcome"] == outcome] or list(own)
+    order = {name: place for place, name in enumerate(LEADING_METRICS)}
+    return min(made, key=lambda one: (one["category"] is not None, order.get(one["metric"], len(order))))
+
+
+def _own(gate: Gate, variant: str) -> list[Verdict]:
+    return [one for one in gate["verdicts"] if one["variant"] == variant]
+
+
+def _limited(document: Mapping[str, Any]) -> bool:
+    limit = ((document["metadata"].get("settings") or {}).get("benchmark") or {}).get("limit")
+    return limit is not None and document["statistics"]["cases"] >= limit

@@ -1,0 +1,168 @@
+"""Which tool each answer names beside the one that was expected: the confusion matrix, and its rates a tool.
+
+Counts and rates are scikit-learn's, which is imported here, when a report is drawn, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pytest_llmbench.errors import NotReadyError
+from pytest_llmbench.extras import required
+from pytest_llmbench.metrics.routing import ToolFinder, named_unknown, tool_finder
+from pytest_llmbench.reports.averages import Row
+
+METRIC = "tool_accuracy"
+NO_TOOL, UNKNOWN = "", "?"
+"""Labels that no tool can have: the answer names none, or one that is not in the vocabulary."""
+
+Pair = tuple[str, str]
+"""The tool that was expected, and the one that was named."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ToolRates:
+    """One expected tool: precision is None where no answer named it, F1 where nothing was right or wrong about it."""
+
+    tool: str
+    support: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Routing:
+    """One variant's routing. `counts[row][column]` is over `labels`, expected by named; `unscored` have no answer."""
+
+    variant: str
+    labels: Sequence[str]
+    counts: Sequence[Sequence[int]]
+    rates: Sequence[ToolRates]
+    macro_f1: float | None
+    unscored: int
+
+    @property
+    def total(self) -> int:
+        """Answers that were judged."""
+        return sum(map(sum, self.counts))
+
+    @property
+    def right(self) -> int:
+        """Answers that named the expected tool."""
+        return sum(self.counts[place][place] for place in range(len(self.labels)))
+
+    def confusions(self) -> list[tuple[Pair, int]]:
+        """Which tool was named for which other one, and how often: most often first."""
+        found = Counter(
+            {
+                (expected, named): count
+                for expected, row in zip(self.labels, self.counts, strict=True)
+                for named, count in zip(self.labels, row, strict=True)
+                if count and expected != named
+            }
+        )
+        return found.most_common()
+
+
+def is_routed(document: Mapping[str, Any]) -> bool:
+    """Whether the run has answers whose tool was judged."""
+    judged = document["statistics"]["metrics"].get(METRIC, {})
+    return any(item["scored"] for item in judged.values())
+
+
+def routings(document: Mapping[str, Any]) -> list[Routing]:
+    """Each variant's routing, all over the same labels: expected tools, then others that were named.
+
+    Raises:
+        NotReadyError: scikit-learn is not installed; the message says what installs it.
+    """
+    pairs = {variant: _pairs(document, variant) for variant in document["metadata"]["variants"]}
+    labels = _labels([pair for found in pairs.values() for pair in found])
+    return [_routing(variant, found, labels, _unscored(document, variant)) for variant, found in pairs.items() if found]
+
+
+def unavailable(document: Mapping[str, Any]) -> str | None:
+    """Why the routing of a run that has some cannot be counted: what to install. None where it can."""
+    try:
+        required("sklearn.metrics")
+    except NotReadyError as error:
+        return str(error) if is_routed(document) else None
+    return None
+
+
+def named_tool(answer: Mapping[str, Any], finder: ToolFinder) -> str:
+    """The tool that an answer of a run document names: the one place that reads it."""
+    found = finder(answer["text"])
+    if found is not None:
+        return found
+    return UNKNOWN if named_unknown(answer["text"]) else NO_TOOL
+
+
+def _pairs(document: Mapping[str, Any], variant: str) -> list[Pair]:
+    finder = tool_finder(_tools(document))
+    judged = [row for row in document["results"] if _score(row, variant) is not None]
+    return [_pair(row, variant, finder) for row in judged]
+
+
+def _pair(row: Row, variant: str, finder: ToolFinder) -> Pair:
+    """The metric has the last word: it saw the whole answer, its calls, and the vocabulary of its time."""
+    expected = row["tool"] or NO_TOOL
+    if _score(row, variant) == 1:
+        return expected, expected
+    if wrong := ((row.get("reasons") or {}).get(METRIC) or {}).get(variant):
+        return expected, _told(wrong[0])
+    named = named_tool(row["completions"][variant], finder) if variant in row["completions"] else NO_TOOL
+    return expected, UNKNOWN if named == expected else named
+
+
+def _told(wrong: Mapping[str, Any]) -> str:
+    """The label of what the metric found wrong."""
+    if wrong["reason"] == "wrong tool":
+        return str(wrong["tool"])
+    return UNKNOWN if "tool" in wrong else NO_TOOL
+
+
+def _score(row: Row, variant: str) -> float | None:
+    value: float | None = row["scores"].get(METRIC, {}).get(variant)
+    return value
+
+
+def _unscored(document: Mapping[str, Any], variant: str) -> int:
+    rows = [row for row in document["results"] if row["tool"] is not None]
+    return sum(_score(row, variant) is None for row in rows)
+
+
+def _tools(document: Mapping[str, Any]) -> list[str]:
+    """The vocabulary that the run recorded; older runs tell only the tools that they expected."""
+    recorded = (document["metadata"].get("vocabulary") or {}).get("names") or ()
+    return list(dict.fromkeys([*recorded, *(row["tool"] for row in document["results"] if row["tool"])]))
+
+
+def _labels(pairs: Sequence[Pair]) -> list[str]:
+    """Expected tools as the suites have them, then tools that were only named, then no tool and unknown ones."""
+    expected = dict.fromkeys(tool for tool, _ in pairs if tool not in {NO_TOOL, UNKNOWN})
+    named = dict.fromkeys(tool for _, tool in pairs if tool not in {NO_TOOL, UNKNOWN})
+    present = {label for pair in pairs for label in pair}
+    return [*dict.fromkeys([*expected, *named]), *(label for label in (NO_TOOL, UNKNOWN) if label in present)]
+
+
+def _routing(variant: str, pairs: Sequence[Pair], labels: Sequence[str], unscored: int) -> Routing:
+    metrics = required("sklearn.metrics")
+    expected, named = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    counts = metrics.confusion_matrix(expected, named, labels=labels).tolist()
+    scores = metrics.precision_recall_fscore_support(expected, named, labels=labels, zero_division=float("nan"))
+    rates = [
+        ToolRates(tool, int(support), _known(precision), _known(recall), _known(f1))
+        for tool, precision, recall, f1, support in zip(labels, *scores, strict=True)
+        if support
+    ]
+    known = [rate.f1 for rate in rates if rate.f1 is not None]
+    return Routing(variant, labels, counts, rates, sum(known) / len(known) if known else None, unscored)
+
+
+def _known(value: float) -> float | None:
+    return None if value != value else float(value)  # noqa: PLR0124  NaN is what scikit-learn calls undefined

@@ -1,0 +1,65 @@
+"""What is to be known beside the scores: which answers were cut, what a score saturates at, what similarity means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pytest_llmbench.reports.comparison import SPEED_METRICS, adapters, average, largest_batch
+from pytest_llmbench.reports.wording import Words
+
+_SIMILAR_ABOVE = 0.8
+_ADAPTED_FROM = 0.5
+
+
+def about_scores(document: Mapping[str, Any], say: Words) -> Iterator[str]:
+    """Sentences that belong beside every table of means."""
+    yield from cut_answers(document, say)
+    if "relevance" in document["statistics"]["metrics"]:
+        yield say("relevance_saturates")
+    yield from batched_speed(document, say)
+
+
+def cut_answers(document: Mapping[str, Any], say: Words) -> Iterator[str]:
+    """Which answers ended at the token limit or ran out of time: scores judge what there is of them."""
+    for variant, counts in document["statistics"]["answers"].items():
+        for finish in ("length", "timeout"):
+            if counts[finish]:
+                yield say(f"cut_{finish}", variant=variant, count=counts[finish], total=counts["total"])
+
+
+def batched_speed(document: Mapping[str, Any], say: Words) -> Iterator[str]:
+    """Why speeds are not held against each other, where answers shared batches."""
+    batch, applied = largest_batch(document), document["statistics"]["metrics"]
+    if batch > 1 and any(metric in applied for metric in SPEED_METRICS):
+        yield say("batched_speed", batch=batch)
+
+
+def calibrated_cosine(document: Mapping[str, Any], variant: str) -> tuple[float, float, float] | None:
+    """The mean cosine similarity to the base, that of answers to different cases, and the first on a scale of both.
+
+    On that scale 0 is as unlike as answers to different questions are, and 1 is the same answer: hidden states of
+    unrelated texts are often alike at 0.9. None where the run did not measure it.
+    """
+    cosine = average(document["statistics"], "cosine_similarity", variant)
+    unrelated = (document["metadata"].get("cosine_between_cases") or {}).get(variant)
+    if cosine is None or unrelated is None or unrelated["mean"] >= 1:
+        return None
+    return cosine, unrelated["mean"], (cosine - unrelated["mean"]) / (1 - unrelated["mean"])
+
+
+def cosine_meanings(document: Mapping[str, Any], say: Words) -> Iterator[str]:
+    """How far each adapter's answers are from the base's, measured against answers to different cases of the run."""
+    for variant in adapters(document):
+        found = calibrated_cosine(document, variant)
+        if found is not None:
+            cosine, unrelated, place = found
+            numbers = {"value": say.number(cosine), "unrelated": say.number(unrelated)}
+            yield say(_meaning(place), variant=variant, **numbers)
+
+
+def _meaning(place: float) -> str:
+    """The reference's thresholds, on the scale from unrelated answers to equal ones."""
+    if place > _SIMILAR_ABOVE:
+        return "cosine_similar"
+    return "cosine_adapted" if place >= _ADAPTED_FROM else "cosine_different"

@@ -1,0 +1,61 @@
+"""The cases that a variant answers badly: wrong ones before those that lack something, none that is right."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from pytest_llmbench.records import BASE
+from pytest_llmbench.reports.averages import Row, mean
+from pytest_llmbench.reports.comparison import LEADING_METRICS
+
+_FULL = 1.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Weakness:
+    """One case's worst answer. `scores` are of the metrics that judge, `loss` what the answer lost to the base's."""
+
+    row: Row
+    scores: Mapping[str, float]
+    failed: bool
+    loss: float
+
+    @property
+    def worst(self) -> str | None:
+        """The metric with the lowest score, the first that leads among equals; None for an answer that has none."""
+        return min(self.scores, key=lambda metric: self.scores[metric], default=None)
+
+    @property
+    def rank(self) -> tuple[float | bool, ...]:
+        """What sorts the weakest first: no answer, the lowest score, the wrong tool, the mean, the greatest loss."""
+        lowest = min(self.scores.values(), default=0.0)
+        tool = self.scores.get("tool_accuracy", _FULL)
+        return not self.failed, lowest, tool, mean(self.scores.values()) or 0.0, -self.loss
+
+
+def weaknesses(document: Mapping[str, Any], variant: str) -> list[Weakness]:
+    """Every case that `variant` did not answer in full, the weakest first, each once with its weakest answer.
+
+    A case is answered in full when every metric that leads and scored it gives 1, and its item did not fail. One that
+    nothing judged is not among them, unless there was no answer.
+    """
+    found: dict[str, Weakness] = {}
+    for row in document["results"]:
+        weak = _weakness(row, variant)
+        if weak is not None and (row["case"] not in found or weak.rank < found[row["case"]].rank):
+            found[row["case"]] = weak
+    return sorted(found.values(), key=lambda weak: weak.rank)
+
+
+def _weakness(row: Row, variant: str) -> Weakness | None:
+    answer = row["completions"].get(variant)
+    known = {metric: row["scores"].get(metric, {}).get(variant) for metric in LEADING_METRICS}
+    scores = {metric: value for metric, value in known.items() if value is not None}
+    failed = answer is not None and (answer["finish"] == "error" or (not scores and answer["finish"] == "timeout"))
+    if not failed and row["outcome"] != "failed" and all(value >= _FULL for value in scores.values()):
+        return None
+    before = [row["scores"][metric].get(BASE) for metric in scores]
+    losses = [old - new for old, new in zip(before, scores.values(), strict=True) if old is not None]
+    return Weakness(row, scores, failed, mean(losses) or 0.0)

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report_runs import completion, result, run
+
+from pytest_llmbench.errors import NotReadyError
+from pytest_llmbench.records import CaseResult
+from pytest_llmbench.reports import analysis, build_document, routing_figure
+from pytest_llmbench.reports.html import render_html
+from pytest_llmbench.reports.routing import NO_TOOL, UNKNOWN, routings
+from pytest_llmbench.reports.routing_matrix import matrices
+from pytest_llmbench.reports.wording import words
+
+
+def routed(number: int, expected: str, *named: str | None) -> CaseResult:
+    """A case that expects a tool, and the tool that the base and the fine-tune name; None for no answer."""
+    name, pair = f"a/{number}", dict(zip(("base", "finetuned"), named, strict=True))
+    some = result(
+        name, {"tool_accuracy": {v: None if one is None else float(one == expected) for v, one in pair.items()}}
+    )
+    fields = {key: getattr(some, key) for key in CaseResult.__slots__}
+    answers = {v: completion(name, v, f"[{one}]" if one else "rien") for v, one in pair.items()}
+    return CaseResult(**{**fields, "tool": expected, "completions": answers})
+
+
+def document(*results: CaseResult, **metadata: Any) -> dict[str, Any]:
+    return build_document(run(*results, **metadata), answer_chars=50)
+
+
+FEW = (
+    routed(1, "play_music", "play_music", "play_music"),
+    routed(2, "play_music", "", "stop_music"),
+    routed(3, "stop_music", "made_up_tool", "stop_music"),
+    routed(4, "stop_music", "", None),
+)
+
+
+def test_tools_that_are_named_none_and_unknown_ones_have_columns() -> None:
+    base, tuned = routings(document(*FEW))
+    assert base.labels == tuned.labels == ["play_music", "stop_music", NO_TOOL, UNKNOWN]
+    assert base.counts == [[1, 0, 1, 0], [0, 0, 1, 1], [0] * 4, [0] * 4]
+    assert tuned.counts == [[1, 1, 0, 0], [0, 1, 0, 0], [0] * 4, [0] * 4]
+    assert (tuned.right, tuned.total, tuned.unscored) == (2, 3, 1)
+    assert tuned.confusions() == [(("play_music", "stop_music"), 1)]
+
+
+def test_a_tool_that_no_answer_names_has_no_precision() -> None:
+    base, tuned = routings(document(*FEW))
+    assert [(rate.tool, rate.precision, rate.recall) for rate in base.rates] == [
+        ("play_music", 1.0, 0.5),
+        ("stop_music", None, 0.0),
+    ]
+    assert [(rate.precision, rate.recall, rate.support) for rate in tuned.rates] == [(1.0, 0.5, 2), (0.5, 1.0, 1)]
+
+
+def test_a_tool_of_the_vocabulary_that_no_case_expects_has_a_column_of_its_own() -> None:
+    some = document(
+        routed(1, "play_music", "set_timer", "play_music"), vocabulary={"names": ["play_music", "set_timer"]}
+    )
+    assert routings(some)[0].labels == ["play_music", "set_timer"]
+
+
+def test_of_many_tools_the_most_confused_are_named_and_nothing_is_lost() -> None:
+    tools = [f"tool_{place:02}" for place in range(50)]
+    right = [routed(place, tool, "", tool) for place, tool in enumerate(tools)]
+    wrong = [routed(100 + place, "tool_40", "", "tool_41") for place in range(3)]
+    found = routings(document(*right, *wrong))
+    folded = matrices(found, most=4)
+    assert folded.left_out == 46
+    assert {"tool_40", "tool_41"} <= set(folded.shown[1].columns)
+    assert sum(cell.count for row in folded.shown[1].cells for cell in row) == found[1].total == 53
+    assert sum(cell.right for row in folded.shown[1].cells for cell in row) == 50
+
+
+@pytest.mark.parametrize(("language", "words_"), [("en", "no tool"), ("fr", "aucun outil")])
+def test_text_and_page_show_it_in_the_readers_language(language: str, words_: str) -> None:
+    some = document(*FEW)
+    assert words_ in analysis(some, language)
+    assert words_ in render_html(some, [], language)
+
+
+def test_the_figure_is_drawn_for_a_few_tools_and_for_many(tmp_path: Path) -> None:
+    many = [routed(place, f"a_tool_with_a_long_name_{place}", "", "") for place in range(40)]
+    for place, cases in enumerate((FEW, many)):
+        routing_figure.render(document(*cases), tmp_path / f"{place}.png", words("fr"))
+        assert (tmp_path / f"{place}.png").stat().st_size > 10_000
+
+
+def test_without_scikit_learn_the_reports_say_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.import_module
+
+    def missing(name: str, package: str | None = None) -> Any:
+        if name.startswith("sklearn"):
+            raise ImportError(name)
+        return real(name, package)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    some = document(*FEW)
+    for shown in (analysis(some, "en"), render_html(some, [], "en").replace("&#39;", "'")):
+        assert "scikit-learn is not installed; pip install 'pytest-llmbench[evaluate]'" in shown
+    with pytest.raises(NotReadyError, match="scikit-learn"):
+        routings(some)

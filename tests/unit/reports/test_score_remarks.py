@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import base64
+import dataclasses
+import struct
+from typing import Any
+
+import pytest
+from report_runs import result, run
+
+from pytest_llmbench.records import CaseResult
+from pytest_llmbench.reports import analysis, build_document
+from pytest_llmbench.reports.score_remarks import cosine_meanings, cut_answers
+from pytest_llmbench.reports.wording import words
+
+
+def embedded(name: str, base: tuple[float, float], tuned: tuple[float, float], cosine: float) -> CaseResult:
+    """A case whose two answers lie in these directions."""
+    some = result(
+        name, {"cosine_similarity": {"finetuned": cosine}}, texts={"base": f"b {name}", "finetuned": f"f {name}"}
+    )
+    vectors = {"base": base, "finetuned": tuned}
+    answers = {
+        variant: dataclasses.replace(answer, embedding=base64.b64encode(struct.pack("<2f", *vectors[variant])).decode())
+        for variant, answer in some.completions.items()
+    }
+    return dataclasses.replace(some, prompt=name, completions=answers)
+
+
+def changed_answers(**changed: Any) -> dict[str, Any]:
+    some = result("a/1", {"relevance": {"base": 0.1, "finetuned": 0.9}, "latency_s": {"base": 2.0, "finetuned": 1.0}})
+    answers = {name: dataclasses.replace(answer, **changed) for name, answer in some.completions.items()}
+    return build_document(run(dataclasses.replace(some, completions=answers)), answer_chars=50)
+
+
+def test_similarity_counts_from_that_of_answers_to_different_cases() -> None:
+    alike = [embedded(f"a/{place}", (1, 0.1 * place), (1, 0.1 * place + 0.05), 0.99) for place in range(4)]
+    [sentence] = cosine_meanings(build_document(run(*alike), answer_chars=50), words("en"))
+    assert "to the base 0.990, of answers to different cases 0.9" in sentence
+    assert "hardly nearer" in sentence or "visible adaptation" in sentence
+    apart = [embedded(f"a/{place}", vector, vector, 0.99) for place, vector in enumerate([(1, 0), (0, 1), (-1, 0)])]
+    [sentence] = cosine_meanings(build_document(run(*apart), answer_chars=50), words("en"))
+    assert "little has changed" in sentence
+
+
+def test_a_run_that_did_not_measure_different_cases_has_no_sentence_on_similarity() -> None:
+    some = build_document(run(result("a/1", {"cosine_similarity": {"finetuned": 0.886}})), answer_chars=50)
+    assert list(cosine_meanings(some, words("en"))) == []
+
+
+@pytest.mark.parametrize("finish", ["length", "timeout"])
+def test_cut_answers_are_told_beside_the_scores(finish: str) -> None:
+    some = changed_answers(finish=finish)
+    told = list(cut_answers(some, words("en")))
+    assert [sentence[:21] for sentence in told] == ["1 of 1 answers of bas", "1 of 1 answers of fin"]
+    overall = analysis(some, "en").split("By category")[0]
+    assert told[0] in " ".join(overall.split())
+
+
+def test_speed_of_answers_that_shared_a_batch_is_no_row_of_the_comparison() -> None:
+    alone, shared = (analysis(changed_answers(batch_size=size), "en").split("By category")[0] for size in (1, 8))
+    assert "Latency (s)" in alone
+    assert "Latency (s)" not in shared
+    assert "shared batches of up to 8" in " ".join(shared.split())
