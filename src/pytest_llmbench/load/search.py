@@ -26,7 +26,7 @@ _PORTIONS = 12  # trials that the budget makes
 _TRIALS_NEAR = 4  # around the edge, before an estimate is believed
 _VICINITY = 0.15
 _ROOM = 0.05  # of the capacity, at least one user: the error that is taken for none
-_OF_ANY_SHAPE = 0.8  # the probability of being as near when the curve may fall in any way
+_OF_ANY_SHAPE = 0.65  # the probability of being as near when the curve may fall in any way
 _MOST_INVALID = 3
 
 RunTrial = Callable[[int, int], Awaitable[Observation | InvalidTrial]]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _LOOK = 24  # answers that the information of a level is counted for
 _NOTHING = 1e-7  # curves this much less likely than the likeliest are left out of what follows
-_ANY_FALL = 1 / 3  # of the probability goes to curves of any shape
+_ANY_FALL = 0.4  # of the probability goes to curves of any shape
 _CLOSE_TO_ONE = 0.9  # beyond this correlation within a trial its answers count as one
 
 
@@ -112,6 +112,34 @@ class Capacity:
             curve=tuple(point for point in self.curve if point.level <= last),
             more=self.more or self.users > last or self.users == highest,
             unbounded=self.unbounded or self.high > last or self.high == highest,
+        )
+
+    def at_most(self, limit: int) -> Capacity:
+        """The same where it is known that no more than `limit` can be held."""
+        if limit >= len(self.chances) - 1 or not sum(self.chances[limit + 1 :]):
+            return self
+        chances = (*self.chances[:limit], sum(self.chances[limit:]), *[0.0] * (len(self.chances) - 1 - limit))
+        return self._of(chances, bounded=True)
+
+    def perhaps(self, lowest: int, highest: int, chance: float) -> Capacity:
+        """The same where with probability `chance` it is anything from `lowest` to `highest`."""
+        first, last = min(lowest, self.users), min(max(highest, self.users), len(self.chances) - 1)
+        chances = [(1 - chance) * one for one in self.chances]
+        for step in range(first, last + 1):
+            chances[step] += chance / (last - first + 1)
+        return self._of(chances, bounded=False)
+
+    def _of(self, chances: Sequence[float], *, bounded: bool) -> Capacity:
+        low, users, high = _quantiles(np.array(chances), ((1 - CONFIDENCE) / 2, 0.5, (1 + CONFIDENCE) / 2))
+        more, unbounded = self.more and users == self.users, self.unbounded and high == self.high
+        return replace(
+            self,
+            users=users,
+            low=low,
+            high=high,
+            chances=tuple(chances),
+            more=more and not bounded,
+            unbounded=unbounded and not bounded,
         )
 
     def chance_within(self, room: int) -> float:
