@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
+from pytest_llmbench.autotune import served_rate
 from pytest_llmbench.autotune.capacity_gate import SURE
 from pytest_llmbench.autotune.trial_summary import TrialEntry
 
@@ -14,10 +15,10 @@ if TYPE_CHECKING:
     from pytest_llmbench.autotune.questions import Name, Question, Unit
     from pytest_llmbench.load.records import SLO
     from pytest_llmbench.load.search import Found
+    from pytest_llmbench.stats.capacity import Capacity
 
 _SURE = 0.0005  # chances up to this are left out
 _FEW = 0.02
-_LASTING_SPANS = 20
 
 
 class CurveEntry(TypedDict):
@@ -84,6 +85,9 @@ def finding(
     `required` is the least step that is asked for, `resumed` the trials of before, `spent` requests besides its trials.
     """
     capacity, trials = found.capacity, [cast("TrialEntry", dict(trial.detail)) for trial in found.kept]
+    too_short_s = None
+    if question.name == "rate":
+        capacity, too_short_s = served_rate.believable(capacity, question, trials, slo)
     chances: defaultdict[float, float] = defaultdict(float)
     for step, chance in enumerate(capacity.chances):
         chances[question.level(step)] += chance
@@ -92,9 +96,9 @@ def finding(
         "unit": question.unit,
         "value": question.level(capacity.users),
         "low": question.level(capacity.low),
-        "high": question.level(capacity.high),
+        "high": _high(capacity, question, found.tried),
         "held": capacity.users > 0,
-        "decided": found.decided,
+        "decided": found.decided and too_short_s is None,
         "highest": question.highest,
         "highest_tried": question.level(found.tried),
         "capped": capacity.more,
@@ -124,9 +128,14 @@ def finding(
         "notes": [],
     }
     made["cut_off_at_value"] = _nearest(made["cut_off"] or (), made["value"])
-    made["decided"] = made["decided"] and _lasted_too_short(made) is None
-    made["notes"] = list(_notes(made))
+    made["notes"] = list(_notes(made, too_short_s))
     return made
+
+
+def _high(capacity: Capacity, question: Question, tried: int) -> float:
+    """The upper end: of rates, which lie between the steps too, the next step, but nothing that was not tried."""
+    step = capacity.high + (question.name == "rate" and capacity.high > 0)
+    return question.level(min(step, max(tried, capacity.high)))
 
 
 def _chance_of(required: int, found: Found) -> float | None:
@@ -156,8 +165,8 @@ def _nearest(cut: Sequence[CutOff], value: float) -> float | None:
     return min(cut, key=lambda one: abs(one["level"] - value))["share"] if cut else None
 
 
-def _notes(made: Finding) -> Iterator[str]:
-    """What a reader of the number must know besides it."""
+def _notes(made: Finding, too_short_s: float | None) -> Iterator[str]:
+    """What a reader of the number must know besides it. Trials of a rate may have lasted `too_short_s`."""
     valid = [trial for trial in made["trials"] if trial["verdict"] != "invalid"]
     if not made["held"]:
         yield from _why_nothing(made, valid)
@@ -172,9 +181,9 @@ def _notes(made: Finding) -> Iterator[str]:
     if not made["decided"]:
         yield f"not decided after {made['sent']} requests; more load.budget narrows it down"
     yield from _about_lengths(made)
-    if lasted_s := _lasted_too_short(made):
+    if too_short_s is not None:
         yield (
-            f"trials lasted {lasted_s:.0f} s at most: a queue that grows more slowly is not seen, and the true rate "
+            f"trials lasted {too_short_s:.0f} s at most: a queue that grows more slowly is not seen, and the true rate "
             "may be lower; more load.budget makes them longer"
         )
     if any(trial["tokens_counted"] for trial in valid):
@@ -206,14 +215,6 @@ def _about_lengths(made: Finding) -> Iterator[str]:
             f"answers hardly ever reach {complete:g} tokens ({longest['share']:.0%} are cut off at "
             f"{longest['level']:g}): longer limits change nothing"
         )
-
-
-def _lasted_too_short(made: Finding) -> float | None:
-    """The longest trial at a rate from the found one up, in seconds, where no such trial lets a slow queue show."""
-    valid = [trial for trial in made["trials"] if trial["verdict"] != "invalid"]
-    near = [trial["duration_s"] for trial in valid if trial["level"] >= made["value"] > 0]
-    enough_s = _LASTING_SPANS * made["slo"]["limit_s"]
-    return max(near) if made["question"] == "rate" and near and max(near) < enough_s else None
 
 
 def _counted(level: float, made: Finding) -> str:

@@ -32,7 +32,7 @@ _EDGE = 32  # steps up to the rate that was too much, so that a step is 3 % of i
 _RISE = 1.5  # up to which multiple of that rate is searched
 _RANGE = 1024  # times the lowest rate tried is the highest
 _RATE_WARM_UP = 3  # limits that are not judged when people come at a rate
-_RATE_SPANS = (3, 20, 40)  # limits that are judged: in a short look; in a trial, least and most
+_RATE_SPANS = (3, 20, 120)  # limits that are judged: in a short look; in a trial, least and most
 _RATE_TRIALS = 8  # that the budget should allow for, near the edge
 
 

@@ -18,6 +18,7 @@ Percentiles = dict[str, float]
 Row = tuple[int, float, float | None, float, int, int | None]
 """(user, started_s, first_token_s, ended_s, good as 0 or 1, tokens), times on the trial's clock."""
 
+_ENOUGH_SERVED = 20  # answers, for a rate
 _LATENCY = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "max": 1.0}
 _GAP = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
@@ -29,7 +30,7 @@ class TrialEntry(TypedDict):
     or failed later counts with the time it had by then, which is the least that it would have taken. All else is of
     the `completed` ones alone: `cut_off` is the share that the token limit ended, `decode_tokens_per_s` the median of
     tokens after the first one, by the time they took. `left_open` counts the answers after whose end the server kept
-    the stream open.
+    the stream open. `served_per_s` is at which rate judged answers came to their end, None where too few did.
     """
 
     level: float
@@ -61,6 +62,7 @@ class TrialEntry(TypedDict):
     requests: list[Row]
     requests_thinned: bool
     left_open: int
+    served_per_s: float | None
 
 
 def summary(
@@ -100,6 +102,7 @@ def summary(
         "requests": [_row(request, slo) for request in thinned(asked)],
         "requests_thinned": len(asked) > MOST_ROWS,
         "left_open": sum(request.left_open for request in asked),
+        "served_per_s": _served_per_s([request.ended_s for request in finished]),
     }
 
 
@@ -140,6 +143,11 @@ def _decode_rates(requests: Iterable[Request]) -> Iterable[float]:
         starts = [at for at in (request.first_reasoning_s, request.first_token_s) if at is not None]
         if starts and request.tokens and request.tokens > 1 and request.ended_s > min(starts):
             yield (request.tokens - 1) / (request.ended_s - min(starts))
+
+
+def _served_per_s(ends_s: Sequence[float]) -> float | None:
+    span_s = max(ends_s) - min(ends_s) if len(ends_s) >= _ENOUGH_SERVED else 0.0
+    return round((len(ends_s) - 1) / span_s, 4) if span_s else None
 
 
 def _percentiles(values: Sequence[float], wanted: Mapping[str, float]) -> Percentiles | None:

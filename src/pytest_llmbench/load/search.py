@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.errors import NotReadyError
 from pytest_llmbench.load.search_journal import InvalidTrial, SearchJournal
 from pytest_llmbench.stats.capacity import Capacity, CapacityFit, Observation
+from pytest_llmbench.stats.contradictions import Contradiction, contradiction
 
 _DOUBLED_UP_TO = 8  # from here on the gallop is slower: twice the users of a full server drown it
 _STRIDE = 1.5
@@ -25,6 +26,7 @@ _PORTIONS = 12  # trials that the budget makes
 _TRIALS_NEAR = 4  # around the edge, before an estimate is believed
 _VICINITY = 0.15
 _ROOM = 0.05  # of the capacity, at least one user: the error that is taken for none
+_OF_ANY_SHAPE = 0.65  # the probability of being as near when the curve may fall in any way
 _MOST_INVALID = 3
 
 RunTrial = Callable[[int, int], Awaitable[Observation | InvalidTrial]]
@@ -90,7 +92,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The result: `decided` where the confidence was reached, not only the budget spent.
+    """The result: `decided` where the confidence was reached, not only the budget spent, and no trial contradicts it.
 
     `capacity` claims nothing above the highest level of a valid trial. `trials` are the valid ones, `invalid` the
     others; `kept` are both as they were made.
@@ -100,9 +102,12 @@ class Found:
     decided: bool
     sent: int
     kept: tuple[Observation | InvalidTrial, ...]
+    contradiction: Contradiction | None = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "capacity", self.capacity.up_to(self.tried))
+        object.__setattr__(self, "contradiction", contradiction(self.trials))
+        object.__setattr__(self, "decided", self.decided and self.contradiction is None)
 
     @property
     def tried(self) -> int:
@@ -143,7 +148,7 @@ async def find_capacity(
     """
     kept = journal if isinstance(journal, SearchJournal) else open_journal(journal, plan, identity or {})
     fit = CapacityFit(kept.observations, plan.share, plan.highest)
-    while not (decided := _is_decided(fit.capacity(), kept.observations, plan)):
+    while not (decided := _is_decided(fit, kept.observations, plan)):
         level, wanted = _next_trial(fit, kept.observations, plan)
         messages = min(wanted, plan.affordable(level, plan.budget - kept.sent, kept.observations))
         if messages < plan.messages[0]:
@@ -184,7 +189,7 @@ def open_journal(path: Path | None, plan: Plan, identity: Mapping[str, Any]) -> 
 
 def _next_trial(fit: CapacityFit, seen: Sequence[Observation], plan: Plan) -> tuple[int, int]:
     """The level and the messages of each user: short looks on the way up, then thorough ones where they tell most."""
-    capacity, tested = fit.capacity(), _tested(seen)
+    capacity, tested = fit.by_shape(), _tested(seen)
     reach = min(plan.highest, _reach(tested))
     least, most = plan.messages
     if tested < plan.highest and capacity.chance_of(tested + 1) > 1 / 2:
@@ -205,12 +210,15 @@ def _reach(tested: int) -> int:
     return max(1, 2 * tested if tested < _DOUBLED_UP_TO else math.ceil(tested * _STRIDE))
 
 
-def _is_decided(capacity: Capacity, seen: Sequence[Observation], plan: Plan) -> bool:
-    """Sure enough, and from several trials around the edge, on both sides of it."""
+def _is_decided(fit: CapacityFit, seen: Sequence[Observation], plan: Plan) -> bool:
+    """Sure enough, from several trials around the edge, on both sides of it, and not by the shape of curves alone."""
+    capacity = fit.by_shape()
     room = max(1, math.floor(_ROOM * capacity.users))
     near = [one.level for one in seen if abs(one.level - capacity.users) <= max(1, _VICINITY * capacity.users)]
     both_sides = capacity.users == plan.highest or max(near, default=0) > capacity.users
-    return both_sides and len(near) >= _TRIALS_NEAR and capacity.chance_within(room) >= plan.confidence
+    if not both_sides or len(near) < _TRIALS_NEAR or capacity.chance_within(room) < plan.confidence:
+        return False
+    return fit.capacity().chance_within(room) >= _OF_ANY_SHAPE
 
 
 def _found(fit: CapacityFit, kept: SearchJournal, *, decided: bool) -> Found:

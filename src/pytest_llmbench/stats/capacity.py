@@ -2,7 +2,9 @@
 
 Each trial says how many of its answers were good at its level. The posterior over the curves of `falling_curves` is
 computed on their grid (Watson 2017, "QUEST+"), so nothing is iterated, nothing diverges, and the capacity comes with
-its whole distribution. Answers of one trial are alike: late ones come together when a queue builds up, and one user's
+its whole distribution. No family of curves holds every server; a share of the probability therefore goes to what any
+falling curve allows (`any_fall`), which is the same where trials are clear and far wider where only the shape of the
+curves made them so. Answers of one trial are alike: late ones come together when a queue builds up, and one user's
 answers share a history. Trials are therefore beta-binomial; how much wider than binomial is part of the fit.
 """
 
@@ -10,11 +12,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pytest_llmbench.stats import any_fall
 from pytest_llmbench.stats.falling_curves import EFFECTS, SHARES, falling_curves
 from pytest_llmbench.stats.intervals import CONFIDENCE
 
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     Indices = NDArray[np.int32]
 
 _LOOK = 24  # answers that the information of a level is counted for
+_NOTHING = 1e-7  # curves this much less likely than the likeliest are left out of what follows
+_ANY_FALL = 0.4  # of the probability goes to curves of any shape
 _CLOSE_TO_ONE = 0.9  # beyond this correlation within a trial its answers count as one
 
 
@@ -109,6 +114,34 @@ class Capacity:
             unbounded=self.unbounded or self.high > last or self.high == highest,
         )
 
+    def at_most(self, limit: int) -> Capacity:
+        """The same where it is known that no more than `limit` can be held."""
+        if limit >= len(self.chances) - 1 or not sum(self.chances[limit + 1 :]):
+            return self
+        chances = (*self.chances[:limit], sum(self.chances[limit:]), *[0.0] * (len(self.chances) - 1 - limit))
+        return self._of(chances, bounded=True)
+
+    def perhaps(self, lowest: int, highest: int, chance: float) -> Capacity:
+        """The same where with probability `chance` it is anything from `lowest` to `highest`."""
+        first, last = min(lowest, self.users), min(max(highest, self.users), len(self.chances) - 1)
+        chances = [(1 - chance) * one for one in self.chances]
+        for step in range(first, last + 1):
+            chances[step] += chance / (last - first + 1)
+        return self._of(chances, bounded=False)
+
+    def _of(self, chances: Sequence[float], *, bounded: bool) -> Capacity:
+        low, users, high = _quantiles(np.array(chances), ((1 - CONFIDENCE) / 2, 0.5, (1 + CONFIDENCE) / 2))
+        more, unbounded = self.more and users == self.users, self.unbounded and high == self.high
+        return replace(
+            self,
+            users=users,
+            low=low,
+            high=high,
+            chances=tuple(chances),
+            more=more and not bounded,
+            unbounded=unbounded and not bounded,
+        )
+
     def chance_within(self, room: int) -> float:
         """The probability that the true capacity is at most `room` users away from the estimate."""
         return sum(self.chances[max(0, self.users - room) : self.users + room + 1])
@@ -127,27 +160,39 @@ class CapacityFit:
 
     def __init__(self, observations: Sequence[Observation], share: float, highest: int) -> None:
         self._share, self._highest = share, highest
-        self._weights = _posterior(observations, share, highest)
-        self._chances = _masses(_capacities(share, highest), self._weights, highest + 1)
+        weights = _posterior(observations, share, highest)
+        self._curves = np.flatnonzero(weights > _NOTHING * weights.max())
+        self._weights = weights[self._curves] / weights[self._curves].sum()
+        self._capacities = _capacities(share, highest)[self._curves]
+        self._chances = _masses(self._capacities, self._weights, highest + 1)
+        self._observations = observations
 
     def capacity(self, levels: Iterable[int] = ()) -> Capacity:
         """The estimate, with the curve at `levels`."""
-        low, users, high = _quantiles(self._chances, ((1 - CONFIDENCE) / 2, 0.5, (1 + CONFIDENCE) / 2))
-        lapse = float(self._weights @ falling_curves(self._share, self._highest).lapse)
+        free = any_fall.chances(self._observations, self._share, self._highest, likeness(self._observations))
+        return self._capacity((1 - _ANY_FALL) * self._chances + _ANY_FALL * free, levels)
+
+    def by_shape(self) -> Capacity:
+        """The estimate if the shape of the curves is right: sharper, and what tells where to look next."""
+        return self._capacity(self._chances)
+
+    def _capacity(self, chances: Floats, levels: Iterable[int] = ()) -> Capacity:
+        low, users, high = _quantiles(chances, ((1 - CONFIDENCE) / 2, 0.5, (1 + CONFIDENCE) / 2))
+        lapse = float(self._weights @ falling_curves(self._share, self._highest).lapse[self._curves])
         curve = tuple(self._point(level) for level in levels)
-        return Capacity(users, low, high, tuple(self._chances.tolist()), lapse, curve)
+        return Capacity(users, low, high, tuple(chances.tolist()), lapse, curve)
 
     def information(self, level: int) -> float:
         """Bits about the capacity that one more answer at this level is expected to give (Lindley 1956)."""
-        cells = _cells(self._share, self._highest, level)
-        rows, capacities = cells // len(EFFECTS), _capacities(self._share, self._highest)
-        joint = _masses(capacities * len(SHARES) + rows, self._weights, (self._highest + 1) * len(SHARES))
+        cells = _cells(self._share, self._highest, level)[self._curves]
+        places = self._capacities * len(SHARES) + cells // len(EFFECTS)
+        joint = _masses(places, self._weights, (self._highest + 1) * len(SHARES))
         outcomes = joint.reshape(self._highest + 1, len(SHARES)) @ _looks()
         effect = float(self._weights @ EFFECTS[cells % len(EFFECTS)])
         return (_entropy(outcomes.sum(axis=0)) + _entropy(self._chances) - _entropy(outcomes)) / _LOOK / effect
 
     def _point(self, level: int) -> CurvePoint:
-        rows = _cells(self._share, self._highest, level) // len(EFFECTS)
+        rows = _cells(self._share, self._highest, level)[self._curves] // len(EFFECTS)
         mass = _masses(rows, self._weights, len(SHARES))
         low, high = _quantiles(mass, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
         return CurvePoint(level, float(mass @ SHARES), float(SHARES[low]), float(SHARES[high]))

@@ -1,0 +1,72 @@
+"""How far a rate that a search found can be believed: never above what was served, and only as far as trials lasted.
+
+People who come at random wait for nobody, so close to what the server can do a queue grows slowly: trials end before it
+shows, and the rate looks held. Heavy traffic theory tells how long that takes and where it would end (Kingman 1962;
+Whitt 1989, "Planning queueing simulations", for the time): with `served` requests a second at most, and times of
+service no more irregular than exponential ones, waits exceed t seconds with probability exp(-(served - rate) * t).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pytest_llmbench.autotune.trial_summary import TrialEntry
+
+if TYPE_CHECKING:
+    from pytest_llmbench.autotune.questions import Question
+    from pytest_llmbench.load.records import SLO
+    from pytest_llmbench.stats.capacity import Capacity
+
+_RELAXATIONS = 10  # that a trial must last for its queue to be as long as it ever is
+_LASTING_SPANS = 20  # limits, likewise
+_LEAST_ROOM = 0.1  # of the limit, for waiting
+_ROUNDING = 1e-6
+_NOT_SEEN = 0.5  # probability that the queue of a rate that looks held was still growing
+
+
+def believable(
+    capacity: Capacity, question: Question, trials: Sequence[TrialEntry], slo: SLO
+) -> tuple[Capacity, float | None]:
+    """The capacity without what was not served, and how long trials lasted, in seconds, where that was too short.
+
+    There its lower end is what the theory warrants.
+    """
+    valid = [trial for trial in trials if trial["verdict"] != "invalid"]
+    served = served_most(valid)
+    lost = [trial["level"] for trial in valid if trial["good"] < slo.quantile * trial["total"]]
+    if lost and served:
+        capacity = capacity.at_most(_step(question, served))
+    rate = question.level(capacity.users)
+    most = min((level for level in lost if level > rate), default=served or 0.0)
+    lasted_s = max((trial["duration_s"] for trial in valid if trial["level"] >= rate), default=math.inf)
+    enough_s = max(_LASTING_SPANS * slo.limit_s, _RELAXATIONS * _relaxation_s(rate, most) if lost else 0.0)
+    if not rate or lasted_s >= enough_s:
+        return capacity, None
+    warranted = min(served or most, most) - math.log(1 / (1 - slo.quantile)) / _room_s(valid, slo)
+    return capacity.perhaps(_step(question, warranted), _step(question, most), _NOT_SEEN), lasted_s
+
+
+def served_most(valid: Sequence[TrialEntry]) -> float | None:
+    """The most requests a second that came and were served; None where too few were to tell."""
+    known = [min(trial["level"], rate) for trial in valid if (rate := trial.get("served_per_s"))]
+    return max(known, default=None)
+
+
+def _step(question: Question, rate: float) -> int:
+    """The highest step whose rate is no more than this one."""
+    return max(0, math.floor((rate - question.offset) / question.scale + _ROUNDING))
+
+
+def _relaxation_s(rate: float, served: float) -> float:
+    """How long a queue takes to forget that it was empty once."""
+    room = 1 - math.sqrt(min(1.0, rate / served)) if served else 0.0
+    return 1 / (served * room**2) if room else math.inf
+
+
+def _room_s(valid: Sequence[TrialEntry], slo: SLO) -> float:
+    """The seconds that an answer may wait: what its promise leaves above the latency where it is least."""
+    kind = "latency_s" if slo.latency == "total" else "first_token_s"
+    usual = [found["p50"] for trial in valid if (found := trial[kind]) is not None]
+    return max(slo.limit_s - min(usual, default=0.0), _LEAST_ROOM * slo.limit_s)
