@@ -1,0 +1,194 @@
+"""Every code block of the README and the documentation, run in order in a project that `llmbench init` made.
+
+The commands are those of the page, word for word, but for a server's port and a base that would be downloaded. The project
+is small, so that a page takes seconds: a tiny model and adapter in the place of the default ones, a few rows, a server that
+answers at once. A block that no rule below runs or reads fails its page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from aiohttp import web
+from fake_chat_server import FakeChatServer, well
+from markdown_it import MarkdownIt
+from tiny_models import save_adapter
+from tiny_training import rows, save_tiny_model, write_rows
+
+from pytest_llmbench.cases import load_cases, load_vocabulary
+from pytest_llmbench.models.registry import load_registry
+from pytest_llmbench.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+ELSEWHERE = ("make ", "pip install ", "accelerate launch ")
+"""What other tests run: CI itself, the recipes, and the training in several processes."""
+LIGHT = {
+    "GENERATION__MAX_NEW_TOKENS": "4",
+    "FINETUNE__BATCH_SIZE": "8",
+    "FINETUNE__LEARNING_RATE": "0.02",
+    "FINETUNE__MAX_LENGTH": "64",
+    "FINETUNE__STEPS": "16",
+    "FINETUNE__TOOLS": "null",
+    "LOAD__BUDGET": "60",
+    "LOAD__COOLDOWN": "0",
+    "LOAD__MAX_HISTORY": "2",
+    "LOAD__MAX_TOKENS": "16",
+    "LOAD__MAX_USERS": "2",
+    "LOAD__PROCESSES": "1",
+    "LOAD__TEMPERATURES": "[0.0, 0.7]",
+    "MODEL__DEVICE": "cpu",
+    "MODEL__QUANTIZATION": "none",
+}
+
+
+@dataclass(frozen=True)
+class Block:
+    """One code block of a page."""
+
+    where: str
+    language: str
+    text: str
+
+    @property
+    def commands(self) -> list[str]:
+        """What a reader would type, continued lines joined."""
+        return [line[2:] for line in self.text.replace("\\\n", " ").splitlines() if line.startswith("$ ")]
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project that `llmbench init` made, and the servers that a page speaks of, by the port that it names."""
+
+    path: Path
+    base: Path
+    servers: Mapping[str, FakeChatServer]
+
+    def run(self, command: str, where: str) -> None:
+        """Run a command as a reader would, and expect that it ends well."""
+        for port, server in self.servers.items():
+            command = command.replace(f"http://127.0.0.1:{port}", server.url)
+        command = command.replace("--base qwen2.5:1.5b", f"--base {self.base}")
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=self.path, env=self._environment(), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{where}: {command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+
+    def write(self, name: str, text: str) -> None:
+        """Write one file of the project."""
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+    def _environment(self) -> dict[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("LLMBENCH_")}
+        light = {f"LLMBENCH_{name}": value for name, value in LIGHT.items()}
+        return {
+            **inherited,
+            **light,
+            **{
+                f"GIT_{who}_{what}": "reader@example.org"
+                for who in ("AUTHOR", "COMMITTER")
+                for what in ("NAME", "EMAIL")
+            },
+            "LLMBENCH_MODEL__BASE": str(self.base),
+            "LLMBENCH_CACHE_DIR": str(self.path / "cache"),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "STAGING": f"{self.servers['8080'].url}/v1",
+        }
+
+
+async def unhurried(server: FakeChatServer, request: web.Request) -> web.StreamResponse:
+    """A proper answer after a moment: one that comes at once lets a search spend its requests on the warm-up."""
+    await asyncio.sleep(0.1)
+    return await well("monte son")(server, request)
+
+
+@pytest.fixture(scope="module")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("base") / "tiny")
+
+
+@pytest.fixture
+def project(tmp_path: Path, tiny_base: Path) -> Iterator[Project]:
+    several = FakeChatServer(unhurried, models=("base", "finetuned", "my-lora", "qwen"))
+    single = FakeChatServer(unhurried, models=("base",))
+    made = Project(tmp_path / "project", tiny_base, {"8000": several, "8080": single})
+    made.path.mkdir()
+    made.run("llmbench init && git init --quiet", "init")
+    save_adapter(tiny_base, made.path / "adapters/first", init_lora_weights=False)
+    write_rows(made.path / "data/train.jsonl", rows(80))
+    write_rows(made.path / "data/heldout.jsonl", rows(20))
+    yield made
+    several.close()
+    single.close()
+
+
+def blocks(page: Path) -> list[Block]:
+    tokens = MarkdownIt().parse(page.read_text(encoding="utf-8"))
+    name = page.relative_to(ROOT)
+    return [
+        Block(f"{name}:{(token.map or [0])[0] + 1}", token.info, token.content)
+        for token in tokens
+        if token.type == "fence"
+    ]
+
+
+def run_commands(block: Block, project: Project) -> None:
+    assert block.commands, f"{block.where}: a console block without a command"
+    for command in block.commands:
+        if not command.startswith(ELSEWHERE):
+            project.run(command, block.where)
+
+
+def run_python(block: Block, project: Project) -> None:
+    """A test is run, a hook is called by the run that it changes, and anything else is a script."""
+    if "def test_" in block.text:
+        project.write("test_of_the_page.py", block.text)
+        question = "autotune" if "mark.autotune" in block.text else "benchmark"
+        server = f"--llmbench-server {project.servers['8080'].url}/v1" if question == "autotune" else ""
+        project.run(f"pytest -m {question} test_of_the_page.py {server}", block.where)
+    elif "def pytest_llmbench_" in block.text:
+        project.write("conftest.py", block.text)
+        trained = "finetune -k loss" if "trainer" in block.text else "benchmark"
+        project.run(f"pytest -m {trained}", block.where)
+    else:
+        project.write("script_of_the_page.py", block.text)
+        project.run("python script_of_the_page.py", block.where)
+
+
+def read_yaml(block: Block, project: Project) -> None:
+    content = yaml.safe_load(block.text)
+    if "cases" in content:
+        project.write("suite_of_the_page.yaml", block.text)
+        vocabulary = load_vocabulary(project.path / "prompts/tools.yaml")
+        assert load_cases([project.path / "suite_of_the_page.yaml"], vocabulary)
+    elif "models" in content:
+        project.write("models_of_the_page.yaml", block.text)
+        assert load_registry(project.path / "models_of_the_page.yaml")
+    elif not content.keys() & {"jobs", "stages"}:  # the recipes have a test of their own
+        Settings.model_validate(content)
+
+
+RULES: dict[str, Callable[[Block, Project], None]] = {
+    "console": run_commands,
+    "python": run_python,
+    "yaml": read_yaml,
+    "text": lambda _block, _project: None,  # what something prints
+}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_block_of_a_page_runs_as_printed(page: Path, project: Project) -> None:
+    found = blocks(page)
+    assert all(block.language in RULES for block in found), [block.where for block in found]
+    for block in found:
+        RULES[block.language](block, project)
