@@ -1,4 +1,4 @@
-"""The answers of both sides, and the changes of the units that were sampled: cases, or groups of cases that are alike."""
+"""The answers of both sides, and the changes of the units that were sampled: cases, or groups of cases."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Exact tests and intervals of paired yes-or-no scores: so many cases got better, so many worse, of so many.
 
-The share that differs is a nuisance: p-values are the greatest over all it may be, so that no assumption about it, and no
-large number of cases, is needed. Outcomes are ordered by the score statistic of Tango (1998); where the border is 0 by
-McNemar's mid-p, then anew by the chance of that at the share that was seen, before maximising ("E+M", Lloyd 2008).
+The share that differs is a nuisance: p-values are the greatest over all it may be, so that no assumption about it, and
+no large number of cases, is needed. Outcomes are ordered by the score statistic of Tango (1998); where the border is 0
+by McNemar's mid-p, then anew by the chance of that at the share that was seen, before maximising ("E+M", Lloyd 2008).
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ def _log_ways(cases: int) -> Floats:
 
 @functools.lru_cache(maxsize=_CACHED)
 def _no_change(better: int, worse: int, cases: int) -> float:
-    """McNemar's test by E+M: "better is as likely as worse", at the share of differing pairs where that is likeliest."""
+    """McNemar's test by E+M: "better is as likely as worse", at the least favourable share of differing pairs."""
     from scipy import stats
 
     moved = better + worse

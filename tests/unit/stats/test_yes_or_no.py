@@ -1,4 +1,4 @@
-"""Exact tests of yes-or-no scores: against enumeration, against published values, and never more often wrong than alpha."""
+"""Exact tests of yes-or-no scores: against enumeration and published values, and never more often wrong than alpha."""
 
 from __future__ import annotations
 
