@@ -162,7 +162,7 @@ def _tails(least: Integers, cases: int, null: float, nuisance: Floats) -> Floats
     inner[at_least <= 0] = 1
     some = (at_least > 0) & (at_least <= left)
     inner[some] = special.betainc(at_least[some], left[some] - at_least[some] + 1, among[some])
-    return np.bincount(rows, chance[rows, columns] * inner, len(nuisance))
+    return np.asarray(np.bincount(rows, chance[rows, columns] * inner, len(nuisance)), dtype=np.float64)
 
 
 def _binomial(cases: int, shares: Floats) -> Floats:
