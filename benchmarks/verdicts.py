@@ -4,9 +4,9 @@ usage: python benchmarks/verdicts.py [--gates 2000] [--real 20] [--peers FOLDER]
 
 Simulated models answer through `compare_runs`, as real runs do. The lines of an audit (`verdict_lines.py`) are asked of
 this source and of the one before its findings were mended. `--real N` adds N runs of the embedded model with other
-seeds, each gated against the one before, and one gate on the demo adapter with half of its weights zeroed. The peers are
-the two-sample z test of lm-evaluation-harness's `scripts/model_comparator.py`, evalsig and evalstats, on the same scores;
-`--peers` keeps the environment of the latter two.
+seeds, each gated against the one before, and one gate on the demo adapter with half of its weights zeroed. The peers
+are the two-sample z test of lm-evaluation-harness's `scripts/model_comparator.py`, evalsig and evalstats, on the same
+scores; `--peers` keeps the environment of the latter two.
 """
 
 from __future__ import annotations
