@@ -333,7 +333,8 @@ def _left_open(verdict: Mapping[str, Any]) -> str:
         return ""
     if not verdict["changed"] and 0 <= verdict["before"] <= 1:
         return f"; with {verdict['units']} cases, a loss in up to {fall:.1%} of such is not ruled out"
-    return f"; a fall by up to {fall:.3g} is not ruled out"
+    direction = "fall" if verdict["higher_is_better"] else "rise"
+    return f"; a {direction} by up to {fall:.3g} is not ruled out"
 
 
 def _p_value(verdict: Mapping[str, Any]) -> str:

@@ -156,7 +156,16 @@ def reason(gate: Gate, language: str, say: Words) -> str:
         return str(gate["reason"])
     if any(note["kind"] == "cached_alone" for note in gate["notes"]):
         return say("cached_alone") + "."
-    return evidence(made[0], gate, say.metric(made[0]["metric"]), say) + "."
+    return evidence(made[0], gate, say.metric(made[0]["metric"]), say) + _left_open(made[0], say) + "."
+
+
+def _left_open(verdict: Verdict, say: Words) -> str:
+    """Which fall is not ruled out, where nothing changed or a margin was asked about; older runs do not know."""
+    left = verdict.get("not_ruled_out")
+    if left is None or verdict["outcome"] == "fail" or (verdict["changed"] and not verdict["margin"]):
+        return ""
+    direction = say("gate_drop" if verdict["higher_is_better"] else "gate_rise")
+    return say("gate_not_ruled_out", direction=direction, size=say.number(left))
 
 
 def variants(verdicts: Sequence[Verdict]) -> list[str]:
