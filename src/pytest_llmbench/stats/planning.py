@@ -29,7 +29,7 @@ class Spread:
     answers: float = 1.0
 
     def churn(self, unit: float) -> float:
-        """The mean squared change of a yes-or-no score, as if a quarter of an answer more had: few seen are not none."""
+        """The mean squared change of a yes-or-no score, as if a quarter of an answer more had changed."""
         return (self.squares / unit**2 + 0.25 / self.answers) / (self.cases + 1)
 
 
