@@ -2,11 +2,11 @@
 
 usage: python benchmarks/verdicts.py [--gates 2000] [--real 20] [--peers FOLDER]
 
-Simulated models answer through `compare_runs`, as real runs do. The lines of an audit (`verdict_lines.py`) are asked of this
-source and of the one before its findings were mended. `--real N` adds N runs of the embedded model with different seeds,
-each gated against the one before, and one gate on the demo adapter with half of its weights zeroed. The peers are the
-two-sample z test of lm-evaluation-harness's `scripts/model_comparator.py`, evalsig and evalstats, on the same scores;
-`--peers` keeps the environment of the latter two.
+Simulated models answer through `compare_runs`, as real runs do. The lines of an audit (`verdict_lines.py`) are asked of
+this source and of the one before its findings were mended. `--real N` adds N runs of the embedded model with other
+seeds, each gated against the one before, and one gate on the demo adapter with half of its weights zeroed. The peers
+are the two-sample z test of lm-evaluation-harness's `scripts/model_comparator.py`, evalsig and evalstats, on the same
+scores; `--peers` keeps the environment of the latter two.
 """
 
 from __future__ import annotations
@@ -203,6 +203,7 @@ def coverage(repetitions: int) -> list[dict[str, Any]]:
     found = []
     for name, (draw, truth) in _DIFFERENCES.items():
         row: dict[str, Any] = {"scores": name}
+        missing = 0
         for cases in SIZES:
             random = np.random.default_rng(4)
             held = none = 0
@@ -213,7 +214,8 @@ def coverage(repetitions: int) -> list[dict[str, Any]]:
                 none += interval is None
                 held += interval is not None and interval[0] <= truth <= interval[1]
             row[str(cases)] = held / repetitions
-            row["none from 30"] = row.get("none from 30", 0) + none * (cases >= 30)
+            missing += none * (cases >= 30)
+        row["without an interval, from 30 cases"] = missing
         found.append(row)
     return found
 
@@ -410,7 +412,8 @@ def _grid(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield f"| {' | '.join(rows[0])} |"
     yield f"|{'---|' * len(rows[0])}"
     for row in rows:
-        yield f"| {' | '.join(' -> '.join(map(_cell, value if isinstance(value, tuple) else (value,))) for value in row.values())} |"
+        cells = (map(_cell, value if isinstance(value, tuple) else (value,)) for value in row.values())
+        yield f"| {' | '.join(map(' -> '.join, cells))} |"
 
 
 def _cell(value: Any) -> str:
@@ -425,8 +428,8 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
     yield f"{result['gates']} simulated gates a line, alpha {ALPHA}; everything through the shipped statistics.\n"
     yield from _audited(result["audit"]["before"], result["audit"]["after"])
     yield "\n## Peers: yes-or-no scores asked once, alpha 0.05, exact\n"
-    yield "Columns are chances to call a regression: of none, at the share of differing cases where that is greatest; and"
-    yield "where so many cases change either way, and so many more are lost.\n"
+    yield "Columns are chances to call a regression: of none, at the share of differing cases where that is greatest;"
+    yield "and where so many cases change either way, and so many more are lost.\n"
     yield from _grid(result["peers"])
     yield "\n## False alarms: two samples of the same model\n\n| design | regression | improvement |\n|---|---|---|"
     for row in result["false alarms"]:

@@ -2,8 +2,9 @@
 
 usage: verdict_peers.py OUTPUT.json CASES...    (evalsig, evalstats and pandas installed)
 
-For each number of cases that moved at all, the least that must have become worse; one more than there are where none is
-enough. evalsig is asked as its own gate asks (one-sided), evalstats as its `compare_models` answers (two-sided, McNemar).
+For each number of cases that moved at all, the least that must have become worse; one more than there are where none
+is enough. evalsig is asked as its own gate asks (one-sided), evalstats as `compare_models` answers (two-sided,
+McNemar).
 """
 
 from __future__ import annotations

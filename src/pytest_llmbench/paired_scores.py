@@ -61,8 +61,8 @@ class PairedScores:
 
         `sign` is -1 for a metric of which less is better.
         """
-        sides = (Answers.of_table(sign * side) for side in (self.before, self.after))
-        return Hypothesis(*sides, margin, weight, self.groups)
+        before, after = (Answers.of_table(sign * side) for side in (self.before, self.after))
+        return Hypothesis(before, after, margin, weight, self.groups)
 
 
 class CaseGrid:

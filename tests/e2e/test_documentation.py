@@ -1,8 +1,8 @@
 """Every code block of the README and the documentation, run in order in a project that `llmbench init` made.
 
-The commands are those of the page, word for word, but for a server's port and a base that would be downloaded. The project
-is small, so that a page takes seconds: a tiny model and adapter in the place of the default ones, a few rows, a server that
-answers at once. A block that no rule below runs or reads fails its page.
+The commands are those of the page, word for word, but for a server's port and a base that would be downloaded. The
+project is small, so that a page takes seconds: a tiny model and adapter in the place of the default ones, a few rows, a
+server that answers soon. A block that no rule below runs or reads fails its page.
 """
 
 from __future__ import annotations

@@ -192,8 +192,8 @@ def _hypothesis(before: Floats, after: Floats, sign: int) -> Any:
     from pytest_llmbench.stats import Answers, Hypothesis
 
     both = ~np.isnan(before).all(axis=1) & ~np.isnan(after).all(axis=1)
-    sides = (Answers.of_table(sign * side[both]) for side in (before, after))
-    return Hypothesis(*sides, margin=0.0) if both.any() else None
+    known = Answers.of_table(sign * before[both]), Answers.of_table(sign * after[both])
+    return Hypothesis(known[0], known[1], margin=0.0) if both.any() else None
 
 
 def _sign(metrics: MetricRegistry, name: str) -> int:

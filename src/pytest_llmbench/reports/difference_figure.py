@@ -122,12 +122,12 @@ def _interval(document: Mapping[str, Any], variant: str, found: Differences) -> 
     """The interval of the verdict on these pairs, else one computed over the cases."""
     import numpy as np
 
-    from pytest_llmbench.stats import mean_interval
+    from pytest_llmbench.stats import change_interval
 
     verdict = _verdicts(paired_with_base(document), variant).get(found.metric)
     if verdict is not None and verdict["low"] is not None:
         return verdict["low"], verdict["high"]
-    return mean_interval(np.asarray(found.values)) if len(found.values) >= _LEAST_FOR_INTERVAL else None
+    return change_interval(np.asarray(found.values)) if len(found.values) >= _LEAST_FOR_INTERVAL else None
 
 
 def _panel(part: SubFigure, found: Differences, interval: tuple[float, float] | None, say: Words) -> None:

@@ -36,7 +36,10 @@ def _left_open(verdict: Mapping[str, Any], say: Words) -> str:
         return ""
     if not verdict["changed"] and 0 <= verdict["before"] <= 1:
         return say("reason_left_open_unchanged", cases=verdict["units"], share=say.percent(fall))
-    return say("reason_left_open", fall=say.number(fall)) if verdict["margin"] else ""
+    if not verdict["margin"]:
+        return ""
+    direction = say("gate_drop" if verdict["higher_is_better"] else "gate_rise")
+    return say("gate_not_ruled_out", direction=direction, size=say.number(fall))
 
 
 def short(name: str) -> str:

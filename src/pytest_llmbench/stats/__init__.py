@@ -1,7 +1,7 @@
 """Statistics of paired scores: an interval, a one-sided test, a correction for many, and what more data would settle.
 
-Both sides' answers to the same cases come in; what is tested is one change a unit: the mean after less the mean before of
-a case, or of a group of cases that are alike. Units are what was sampled, so repeating a case makes its change more
+Both sides' answers to the same cases come in; what is tested is one change a unit: the mean after less the mean before
+of a case, or of a group of cases that are alike. Units are what was sampled, so repeating a case makes its change more
 precise and adds no unit. How many users a server holds is another matter: `stats.capacity`.
 """
 

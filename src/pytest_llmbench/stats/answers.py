@@ -1,4 +1,4 @@
-"""The answers of both sides, and the changes of the units that were sampled: cases, or groups of cases that are alike."""
+"""The answers of both sides, and the changes of the units that were sampled: cases, or groups of cases."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def paired(before: Answers, after: Answers, groups: Integers | None = None) -> P
     greatest = max(float(np.abs(side.values).max()) for side in (before, after))
     changes = sides[1] - sides[0]
     changes[np.abs(changes) <= np.maximum(_ROUNDING * np.maximum(*map(np.abs, sides)), _TINY * greatest)] = 0
-    uneven = _uneven(before, after, changes) if (counts[0] != counts[1]).any() else None
+    uneven = _uneven(before, after) if (counts[0] != counts[1]).any() else None
     if groups is not None:
         sides = _group_means(sides[0], groups), _group_means(sides[1], groups)
         changes, uneven = _group_means(changes, groups), _of_groups(uneven, groups)
@@ -109,11 +109,19 @@ def _scale(values: Floats) -> tuple[float | None, bool]:
     return (1.0 if greatest <= 1 else None), False
 
 
-def _uneven(before: Answers, after: Answers, changes: Floats) -> tuple[Integers, Laws] | None:
-    """The cases that were asked more often on one side, and what their changes may be where nothing changed."""
+def _uneven(before: Answers, after: Answers) -> tuple[Integers, Laws] | None:
+    """The cases that were asked more often on one side, and what their changes may be where nothing changed.
+
+    Those of which all answers are the same are left out: however they are dealt, nothing changes. None where there are
+    no others, or so many that the mean is normal enough.
+    """
     counts = before.counts(), after.counts()
-    lines = np.nonzero(counts[0] != counts[1])[0]
-    if np.count_nonzero(changes) > _MOST_UNEVEN:
+    least, most = np.full(len(counts[0]), np.inf), np.full(len(counts[0]), -np.inf)
+    for side in (before, after):
+        np.minimum.at(least, side.cases, side.values)
+        np.maximum.at(most, side.cases, side.values)
+    lines = np.nonzero((counts[0] != counts[1]) & (least < most))[0]
+    if not 0 < len(lines) <= _MOST_UNEVEN:
         return None
     orders = [np.argsort(side.cases, kind="stable") for side in (before, after)]
     ends = [np.concatenate([[0], count.cumsum()]) for count in counts]

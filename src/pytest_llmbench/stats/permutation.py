@@ -1,7 +1,7 @@
 """The chance of a sum as great as was seen where each unit's change may as well have been another of its law.
 
-A law is what one unit's change can be where nothing changed: either sign of what it was, or, where a case was asked more
-often on one side, every way to deal its answers to the two sides.
+A law is what one unit's change can be where nothing changed: either sign of what it was, or, where a case was asked
+more often on one side, every way to deal its answers to the two sides.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _all_signs(sizes: Floats, seen: float) -> float:
 
 
 def _steps(laws: Laws) -> tuple[NDArray[np.int64], float] | None:
-    """How many steps of the lattice each value is above its unit's least, and a step's size; None where there is none."""
+    """How many steps of a lattice each value is above its unit's least, and a step's size; None where there is none."""
     above = laws.values - laws.values[:, :1]
     above[laws.chances == 0] = 0
     distinct = np.unique(np.round(above / above.max(), 7))
@@ -107,7 +107,7 @@ def _steps(laws: Laws) -> tuple[NDArray[np.int64], float] | None:
 
 
 def _on_lattice(laws: Laws, steps: NDArray[np.int64], size: float, seen: float) -> float:
-    """The exact distribution of the sum, tilted so that what was seen is its middle: its far tails keep their digits."""
+    """The exact distribution of the sum, tilted to have its middle at what was seen: far tails keep their digits."""
     least = float(laws.values[:, 0].sum())
     sought = (seen - least) / size
     lean = _lean(laws, seen)
@@ -151,7 +151,7 @@ def _drawn(laws: Laws, seen: float) -> float:
 
 
 def _lean(laws: Laws, seen: float) -> float:
-    """How strongly values lean to the great ones, for sums of `seen` on average: an exponent; 0 for no more than that."""
+    """How strongly values lean to the great ones, for sums of `seen` on average: an exponent, 0 for no lean."""
     greatest = float(np.where(laws.chances > 0, laws.values, -np.inf).max(axis=1).sum())
     middle = float((laws.values * laws.chances).sum())
     aim = middle + min(seen - middle, (1 - _CERTAIN) * (greatest - middle))  # none makes every one the greatest

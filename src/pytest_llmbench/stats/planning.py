@@ -29,8 +29,8 @@ class Spread:
     answers: float = 1.0
 
     def churn(self, unit: float) -> float:
-        """The mean squared change of a yes-or-no score, as if one answer more had changed: none seen is not none."""
-        return (self.squares / unit**2 + 1 / self.answers) / (self.cases + 1)
+        """The mean squared change of a yes-or-no score, as if a quarter of an answer more had changed."""
+        return (self.squares / unit**2 + 0.25 / self.answers) / (self.cases + 1)
 
 
 def detectable_effect(spread: Spread, alpha: float, margin: float = 0.0) -> float | None:

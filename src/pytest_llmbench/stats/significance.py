@@ -71,9 +71,9 @@ def p_above(changes: Changes | Floats, null: float = 0.0) -> Test:
     """The p-value of "the mean change is at most `null`" against "it is above"; 1 where nothing differs from it.
 
     Yes-or-no scores have a test of their own. For others it is the largest of: the permutation test, which is exact
-    where nothing changed but chance; Student's test with Hall's correction for skewness, as the former takes a few great
-    gains against many small losses, whose mean is zero, for a change; and at a margin, below 0, the chance that great
-    losses were not met with at all (`p_unseen`).
+    where nothing changed but chance; Student's test with Hall's correction for skewness, as the former takes a few
+    great gains against many small losses, whose mean is zero, for a change; and at a margin, below 0, the chance that
+    great losses were not met with at all (`p_unseen`).
 
     Raises:
         ValueError: there is no change at all, or one is not finite.

@@ -1,8 +1,8 @@
 """Exact tests and intervals of paired yes-or-no scores: so many cases got better, so many worse, of so many.
 
-The share that differs is a nuisance: p-values are the greatest over all it may be, so that no assumption about it, and no
-large number of cases, is needed. Outcomes are ordered by the score statistic of Tango (1998); where the border is 0 by
-McNemar's mid-p, then anew by the chance of that at the share that was seen, before maximising ("E+M", Lloyd 2008).
+The share that differs is a nuisance: p-values are the greatest over all it may be, so that no assumption about it, and
+no large number of cases, is needed. Outcomes are ordered by the score statistic of Tango (1998); where the border is 0
+by McNemar's mid-p, then anew by the chance of that at the share that was seen, before maximising ("E+M", Lloyd 2008).
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ _SHARES = np.concatenate(  # of differing pairs: the greatest chance may lie clo
 )
 _NUISANCE = np.concatenate([[0.0], np.geomspace(2e-4, 0.05, 12), np.linspace(0.07, 1.0, 20)])
 _NEAR = 6  # points on either side of the greatest that was found
-_ENDS = 3e-4  # of a whole: how closely an interval's end is known
+_ENDS = 3e-4  # of a whole: how closely an exact interval's end is known
+_SCORE_ENDS = 1e-8
 
 
 class Counts(NamedTuple):
@@ -69,7 +70,7 @@ def end_below(counts: Counts, level: float, border: float) -> float:
     if counts.cases > EXACT_CASES:
         low = _score_end(counts, level)
         if -1 < border < effect:  # no change is judged by another statistic
-            low = max(low, border + _ENDS) if p_above(counts, border) <= level else min(low, border)
+            low = max(low, float(np.nextafter(border, 1))) if p_above(counts, border) <= level else min(low, border)
         return low
     if -1 < border < effect:
         low, high = (border, effect) if p_above(counts, border) <= level else (-1.0, border)
@@ -95,7 +96,7 @@ def _score_end(counts: Counts, level: float) -> float:
     from scipy import special
 
     quantile, low, high = float(special.ndtri(1 - level)), -1.0, counts.effect
-    while high - low > _ENDS:
+    while high - low > _SCORE_ENDS:
         middle = (low + high) / 2
         low, high = (middle, high) if float(_score(*counts, middle)) > quantile else (low, middle)
     return (low + high) / 2
@@ -162,7 +163,7 @@ def _tails(least: Integers, cases: int, null: float, nuisance: Floats) -> Floats
     inner[at_least <= 0] = 1
     some = (at_least > 0) & (at_least <= left)
     inner[some] = special.betainc(at_least[some], left[some] - at_least[some] + 1, among[some])
-    return np.bincount(rows, chance[rows, columns] * inner, len(nuisance))
+    return np.asarray(np.bincount(rows, chance[rows, columns] * inner, len(nuisance)), dtype=np.float64)
 
 
 def _binomial(cases: int, shares: Floats) -> Floats:
@@ -184,7 +185,7 @@ def _log_ways(cases: int) -> Floats:
 
 @functools.lru_cache(maxsize=_CACHED)
 def _no_change(better: int, worse: int, cases: int) -> float:
-    """McNemar's test by E+M: "better is as likely as worse", at the share of differing pairs where that is likeliest."""
+    """McNemar's test by E+M: "better is as likely as worse", at the least favourable share of differing pairs."""
     from scipy import stats
 
     moved = better + worse

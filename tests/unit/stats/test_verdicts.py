@@ -75,7 +75,7 @@ def test_all_ties_are_no_regression_and_no_improvement(kind: Kind) -> None:
     assert (verdict.needed_cases, verdict.needed_cases_range, verdict.needed_epochs) == (None, None, None)
     assert verdict.high == pytest.approx(-verdict.low if verdict.low else None)
     assert verdict.not_ruled_out == (pytest.approx(0.095, abs=1e-3) if kind == "regression" else None)
-    assert verdict.detectable == pytest.approx(0.2, abs=0.03)  # not "unknown", as nothing varied
+    assert verdict.detectable == pytest.approx(0.2, abs=0.05)  # not "unknown", as nothing varied
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -240,7 +240,8 @@ def test_paraphrases_of_one_template_count_as_one(groups: np.ndarray | None) -> 
     before = np.ones(100)
     after = np.where(np.arange(100) < 10, 0.0, 1.0)  # one template of ten
     verdict = one(dataclasses.replace(Hypothesis.once(before, after), groups=groups), "regression")
-    assert (verdict.n, verdict.units, verdict.effect) == (100, 100 if groups is None else 10, pytest.approx(-0.1))
+    assert (verdict.n, verdict.units) == (100, 100 if groups is None else 10)
+    assert verdict.effect == pytest.approx(-0.1)
     assert verdict.outcome == (FAIL if groups is None else OPEN)
 
 
@@ -258,5 +259,6 @@ def test_cases_that_would_settle_it_are_a_range_that_is_open_where_nothing_would
 
 @pytest.mark.parametrize("wrong", [([1.0, 1.0], [1.0]), ([], [])])
 def test_sides_of_other_cases_are_refused(wrong: tuple[list[float], list[float]]) -> None:
+    before, after = map(np.array, wrong)
     with pytest.raises(ValueError, match="the same cases"):
-        judge([Hypothesis.once(*map(np.array, wrong))], "regression", 0.05)
+        judge([Hypothesis.once(before, after)], "regression", 0.05)
