@@ -1,4 +1,4 @@
-"""Capacity searches on curves that are given, not simulated: how often the interval holds the truth, and what they cost.
+"""Capacity searches on curves that are given, not simulated: how often the interval holds the truth, and the cost.
 
 usage: python benchmarks/known_curves.py [--repeats 100] [--rates 40] [--before COMMIT] [--dry]
 
@@ -59,7 +59,7 @@ def shapes() -> list[Shape]:
         Shape("cliff at 40", _stepped((40, 0.995), 0.6)),
         Shape("cliff at 16, stalls 2 %", _stepped((16, 0.98), 0.7)),
         Shape("dip to 0.92 at 8 and 9", lambda level: 0.92 if level in (8, 9) else 0.99 if level <= 20 else 0.6),
-        Shape("dip to 0.85 at 12", lambda level: 0.85 if level == 12 else 0.99 if level <= 24 else 0.6),  # noqa: PLR2004
+        Shape("dip to 0.85 at 12", lambda level: 0.85 if level == 12 else 0.99 if level <= 24 else 0.6),
         Shape("sawtooth 0.985, 0.955", lambda level: (0.955 if level % 4 else 0.985) if level <= 24 else 0.7),
         Shape("sawtooth on a slope", lambda level: max(0.0, 1.0 - 0.002 * level - (0.015 if level % 4 else 0))),
     ]
@@ -203,11 +203,15 @@ def main() -> None:
 
 def _table(result: dict[str, Any]) -> str:
     costs = {row["shape"]: row["requests"] for row in result["cliffs before"]}
-    lines = [
+    about = (
         f"{result['repeats']} searches a line of at most {BUDGET:,} requests for a share of {SHARE}. Covered: the 95 % "
-        "interval holds the truth, or meets its range. Surely above: more than the truth is held with 0.95 or more.",
+        "interval holds the truth, or meets its range. Surely above: more than the truth is held with a probability of "
+        f"0.95 or more. Of before: requests over those of {result['before']}."
+    )
+    lines = [
+        about,
         "",
-        "| curve | true | median found | covered | surely above | decided | told as contradicting | requests | of before |",
+        "| curve | true | median found | covered | surely above | decided | contradiction told | requests | of before |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in result["shapes"]:
@@ -219,8 +223,7 @@ def _table(result: dict[str, Any]) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",
-        f"Requests a second, {result['rates repeats']} searches a line. Above served: the value is more than the server "
-        "can do at all.",
+        f"Requests a second, {result['rates repeats']} searches a line. Above served: the value is more than it can do.",
         "",
         "| server | can do | true | median found | covered | above served | decided | requests |",
         "|---|---|---|---|---|---|---|---|",

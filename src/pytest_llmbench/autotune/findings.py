@@ -205,7 +205,7 @@ def _notes(made: Finding, too_short_s: float | None) -> Iterator[str]:
         yield (
             f"trials contradict each other: {odd['good']} of {odd['total']} answers kept the promise in one at "
             f"{_counted(odd['level'], made)}, {odd['others_good']} of {odd['others_total']} in the others up to "
-            f"{_counted(odd['others_up_to'], made)}; something disturbed it, so search again when nothing else is at work"
+            f"{_counted(odd['others_up_to'], made)}; something disturbed it: search again when nothing else is at work"
         )
     if made["unbounded"] and not made["decided"] and made["highest_tried"] < made["highest"]:
         yield f"the budget ended the search at {_counted(made['highest_tried'], made)}: nothing above was tried"

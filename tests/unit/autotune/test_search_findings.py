@@ -119,7 +119,7 @@ def test_rates_from_short_trials_are_told_so() -> None:
     short = found(question, *trials)
     assert "more slowly is not seen" in " ".join(short["notes"])
     assert not short["decided"]
-    longer = [one | {"duration_s": 60.0} for one in trials]
+    longer = [one | {"duration_s": 900.0} for one in trials]
     lasting = found(question, *longer)
     assert "more slowly is not seen" not in " ".join(lasting["notes"])
     assert lasting["decided"]
