@@ -17,6 +17,7 @@ benchmark: $(READY)
 
 # The server takes a free port and says its address when it is ready; it ends with this recipe, whatever ends that.
 autotune: $(READY)
+	@echo "Four searches on a demo server, about a minute each: under five minutes in all"
 	@said=$$(mktemp); $(BIN)/llmbench serve-demo --port 0 >"$$said" & server=$$!; \
 	trap 'kill $$server 2>/dev/null; wait $$server; rm -f "$$said"' EXIT; trap 'exit 130' INT TERM; \
 	until url=$$(sed -n '1s/ .*//p' "$$said") && [ -n "$$url" ]; do kill -0 $$server 2>/dev/null || exit 3; sleep 0.2; done; \

@@ -7,8 +7,10 @@ import functools
 import heapq
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pytest_llmbench.autotune import questions
 from pytest_llmbench.autotune.findings import Finding, finding
@@ -22,6 +24,8 @@ from pytest_llmbench.load.search_journal import InvalidTrial
 from pytest_llmbench.load.trial import TrialLimits
 from pytest_llmbench.settings import LoadSettings, Settings
 from pytest_llmbench.stats.capacity import Observation
+
+Floats = NDArray[np.float64]
 
 FIRST_RATE = 16  # of the 1024 steps to the highest one, as in `autotune/server.py`
 _EVERY = 8
@@ -58,7 +62,7 @@ def servers() -> list[OpenServer]:
     ]
 
 
-def served(server: OpenServer, rate: float, count: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def served(server: OpenServer, rate: float, count: int, random: np.random.Generator) -> tuple[Floats, Floats]:
     """(requests,) when they came, and when they were answered, first come first served from an empty server."""
     sigma = math.sqrt(math.log1p(server.noise**2))
     came = np.cumsum(random.exponential(1 / rate, count))
@@ -135,7 +139,7 @@ def _trial(server: OpenServer, question: Question, step: int, requests: int, ran
     return Trial(rate, rows, "undecided", "", over_s, 0.0, 0.0, 0.0, max(sent, judged))
 
 
-def _judged(good: np.ndarray, slo: SLO) -> int:
+def _judged(good: NDArray[np.bool_], slo: SLO) -> int:
     block = 8
     for count in range(FEWEST_ANSWERS, len(good), _EVERY):
         some = good[:count].tolist()
@@ -147,4 +151,5 @@ def _judged(good: np.ndarray, slo: SLO) -> int:
 
 
 def _request(user: int, at: float, end: float, *, done: bool) -> Request:
-    return Request(user, 0, at, None, at, end, 8, False, "stop" if done else "aborted", None, 8)
+    finish: Literal["stop", "aborted"] = "stop" if done else "aborted"
+    return Request(user, 0, at, None, at, end, 8, tokens_counted=False, finish=finish, error=None, prompt_tokens=8)

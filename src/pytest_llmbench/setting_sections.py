@@ -317,6 +317,9 @@ class LoadSettings(_Section):
         default=None, description="held while history and answer length are searched; null is what the server holds"
     )
     budget: Annotated[int, Field(ge=30)] = Field(default=2000, description="requests that one search may send")
+    time_limit: float | None = Field(
+        default=None, gt=0, description="seconds after which a search begins no further trial; null for no limit"
+    )
     confidence: float = Field(default=0.98, gt=0.5, lt=1, description="sureness at which a search stops early")
     processes: _Auto | _Count = Field(default="auto", description="of the load generator; auto adds what it needs")
     scrape: bool = Field(default=True, description="read the server's /metrics and the GPUs during trials")

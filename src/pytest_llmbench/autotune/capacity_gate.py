@@ -22,9 +22,9 @@ class Requirement:
 def judge(finding: Mapping[str, Any], required: int, inconclusive: Literal["auto", "pass", "fail"]) -> Requirement:
     """Hold the finding on users against a number that must be surely held.
 
-    The requirement is met when the probability that the capacity is that much is at least 0.95, and missed when it is
-    at most 0.05. Between the two it fails too, unless `inconclusive` is `pass`; and so it does where nobody tried so
-    many, however well those do who were tried.
+    The requirement is met when the search was decided and the probability that the capacity is that much is at least
+    0.95, and missed when it is at most 0.05. Between the two it fails too, unless `inconclusive` is `pass`; and so it
+    does where nobody tried so many, however well those do who were tried.
     """
     tried = finding.get("highest_tried", required)
     if finding["chance_required"] is None and tried < required:
@@ -32,10 +32,13 @@ def judge(finding: Mapping[str, Any], required: int, inconclusive: Literal["auto
         return Requirement("unsure", inconclusive != "pass", f"{_found(finding)}; {against}: {_TODO['unsure']}")
     chance = float(finding["chance_required"] or 0.0)
     outcome: Literal["met", "missed", "unsure"] = (
-        "met" if chance >= SURE else "missed" if chance <= 1 - SURE else "unsure"
+        "missed" if chance <= 1 - SURE else "met" if chance >= SURE and finding["decided"] else "unsure"
     )
+    against = _against(required, chance)
+    if outcome == "unsure" and chance >= SURE:
+        against += ", but the search was not decided"
     failed = outcome == "missed" or (outcome == "unsure" and inconclusive != "pass")
-    return Requirement(outcome, failed, f"{_found(finding)}; {_against(required, chance)}: {_TODO[outcome]}")
+    return Requirement(outcome, failed, f"{_found(finding)}; {against}: {_TODO[outcome]}")
 
 
 _TODO = {

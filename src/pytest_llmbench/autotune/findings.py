@@ -38,6 +38,17 @@ class CutOff(TypedDict):
     answers: int
 
 
+class Contradiction(TypedDict):
+    """A trial that had it clearly worse than the others from its level up to another one."""
+
+    level: float
+    good: int
+    total: int
+    others_up_to: float
+    others_good: int
+    others_total: int
+
+
 class Finding(TypedDict):
     """The answer to one question about a server.
 
@@ -71,6 +82,7 @@ class Finding(TypedDict):
     cut_off: list[CutOff] | None
     cut_off_at_value: float | None
     trials: list[TrialEntry]
+    contradiction: Contradiction | None
     sent: int
     duration_s: float
     resumed_trials: int
@@ -122,6 +134,7 @@ def finding(
         "cut_off": cut_offs(trials) if question.name == "max_tokens" else None,
         "cut_off_at_value": None,
         "trials": trials,
+        "contradiction": _contradiction(question, found),
         "sent": found.sent + spent,
         "duration_s": round(max((one["started_s"] + one["duration_s"] for one in trials), default=0.0), 3),
         "resumed_trials": resumed,
@@ -130,6 +143,18 @@ def finding(
     made["cut_off_at_value"] = _nearest(made["cut_off"] or (), made["value"])
     made["notes"] = list(_notes(made, too_short_s))
     return made
+
+
+def _contradiction(question: Question, found: Found) -> Contradiction | None:
+    seen = found.contradiction
+    return seen and {
+        "level": question.level(seen.worse.level),
+        "good": seen.worse.good,
+        "total": seen.worse.total,
+        "others_up_to": question.level(seen.level),
+        "others_good": seen.good,
+        "others_total": seen.total,
+    }
 
 
 def _high(capacity: Capacity, question: Question, tried: int) -> float:
@@ -176,9 +201,15 @@ def _notes(made: Finding, too_short_s: float | None) -> Iterator[str]:
             yield f"above it answers fail rather than come late, most often with {failed.most_common(1)[0][0]}"
     if invalid := len(made["trials"]) - len(valid):
         yield f"{invalid} of {len(made['trials'])} trials were invalid and count for nothing"
+    if odd := made["contradiction"]:
+        yield (
+            f"trials contradict each other: {odd['good']} of {odd['total']} answers kept the promise in one at "
+            f"{_counted(odd['level'], made)}, {odd['others_good']} of {odd['others_total']} in the others up to "
+            f"{_counted(odd['others_up_to'], made)}; something disturbed it: search again when nothing else is at work"
+        )
     if made["unbounded"] and not made["decided"] and made["highest_tried"] < made["highest"]:
         yield f"the budget ended the search at {_counted(made['highest_tried'], made)}: nothing above was tried"
-    if not made["decided"]:
+    if not made["decided"] and not made["contradiction"]:
         yield f"not decided after {made['sent']} requests; more load.budget narrows it down"
     yield from _about_lengths(made)
     if too_short_s is not None:

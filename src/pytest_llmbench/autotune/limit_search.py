@@ -76,10 +76,19 @@ class LimitSearch:
             "max_tokens": server.max_tokens,
             "temperature": functools.partial(self._temperature, server),
         }
+        self._announce(target, question)
         finding: Mapping[str, Any] = await searches[question]()
         about = {key: value for key, value in server.document.items() if key != "findings"}
         self._found.add(FoundLimit(target.url, target.model, question, finding, about))
         return finding
+
+    def _announce(self, target: Target, question: Question) -> None:
+        """Say what it may take, before it does."""
+        load, line = self.settings.load, f"{question} | begins"
+        if question != "temperature":
+            line += f": {load.budget} requests at most"
+            line += f", about {load.time_limit:g} s" if load.time_limit else ""
+        self._say(target.model or target.url, line, stays=True)
 
     async def _server(self, target: Target) -> ServerUnderTest:
         """Opened once. Who is held while other limits are searched may have been found by another process."""

@@ -154,7 +154,7 @@ def _plan(settings: Settings, highest: int, held: int | None = None) -> Plan:
     if strict or load.arrivals == "burst":
         least = most = load.messages
     share = 0.5 if load.quantile == "strict" else load.quantile
-    return Plan(share, highest, load.budget, (least, most), load.confidence, held)
+    return Plan(share, highest, load.budget, (least, most), load.confidence, held, load.time_limit)
 
 
 def _with_history(load: LoadTest, level: float) -> None:

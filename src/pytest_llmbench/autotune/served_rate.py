@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 _RELAXATIONS = 10  # that a trial must last for its queue to be as long as it ever is
 _LASTING_SPANS = 20  # limits, likewise
 _LEAST_ROOM = 0.1  # of the limit, for waiting
+_STRICT = 0.01  # late answers that a promise of none is taken for
 _ROUNDING = 1e-6
+_SURELY = 3.0  # standard deviations of a number of arrivals
 _NOT_SEEN = 0.5  # probability that the queue of a rate that looks held was still growing
 
 
@@ -39,12 +41,12 @@ def believable(
     if lost and served:
         capacity = capacity.at_most(_step(question, served))
     rate = question.level(capacity.users)
-    most = min((level for level in lost if level > rate), default=served or 0.0)
+    most = min(min((level for level in lost if level > rate), default=served or 0.0), _saturated(valid))
     lasted_s = max((trial["duration_s"] for trial in valid if trial["level"] >= rate), default=math.inf)
     enough_s = max(_LASTING_SPANS * slo.limit_s, _RELAXATIONS * _relaxation_s(rate, most) if lost else 0.0)
     if not rate or lasted_s >= enough_s:
         return capacity, None
-    warranted = min(served or most, most) - math.log(1 / (1 - slo.quantile)) / _room_s(valid, slo)
+    warranted = min(served or most, most) - _many_waits(slo) / _room_s(valid, slo)
     return capacity.perhaps(_step(question, warranted), _step(question, most), _NOT_SEEN), lasted_s
 
 
@@ -52,6 +54,18 @@ def served_most(valid: Sequence[TrialEntry]) -> float | None:
     """The most requests a second that came and were served; None where too few were to tell."""
     known = [min(trial["level"], rate) for trial in valid if (rate := trial.get("served_per_s"))]
     return max(known, default=None)
+
+
+def _saturated(valid: Sequence[TrialEntry]) -> float:
+    """The most requests a second that were served where clearly more came; infinite where nowhere."""
+    known = [(trial["level"], rate, trial["completed"]) for trial in valid if (rate := trial.get("served_per_s"))]
+    full = [rate for level, rate, count in known if level > rate * (1 + _SURELY / math.sqrt(count))]
+    return max(full, default=math.inf)
+
+
+def _many_waits(slo: SLO) -> float:
+    """How many times its mean a wait may be at least for the share of the promise to be shorter."""
+    return -math.log(max(1 - slo.quantile, _STRICT))
 
 
 def _step(question: Question, rate: float) -> int:

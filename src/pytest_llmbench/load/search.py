@@ -9,6 +9,7 @@ that was killed goes on from there.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,7 @@ _PORTIONS = 12  # trials that the budget makes
 _TRIALS_NEAR = 4  # around the edge, before an estimate is believed
 _VICINITY = 0.15
 _ROOM = 0.05  # of the capacity, at least one user: the error that is taken for none
-_OF_ANY_SHAPE = 0.65  # the probability of being as near when the curve may fall in any way
+_OF_ANY_SHAPE = 0.57  # the probability of being as near when the curve may fall in any way
 _MOST_INVALID = 3
 
 RunTrial = Callable[[int, int], Awaitable[Observation | InvalidTrial]]
@@ -45,6 +46,7 @@ class Plan:
             and for bursts, whose truth depends on it.
         confidence: the probability of being right, within one level or 5 %, at which the search stops early.
         users: how many there are at every level, where levels are something else; None where the level is their number.
+        seconds: after which no further trial begins; None for no limit.
         warm_up: messages that each user is taken to send before a trial counts.
 
     Raises:
@@ -57,6 +59,7 @@ class Plan:
     messages: tuple[int, int] = (3, 10)
     confidence: float = 0.98
     users: int | None = None
+    seconds: float | None = None
     warm_up: float = 1.0
 
     def __post_init__(self) -> None:
@@ -147,11 +150,11 @@ async def find_capacity(
         NotReadyError: no trial was valid, or several in a row were not, or the disk refuses.
     """
     kept = journal if isinstance(journal, SearchJournal) else open_journal(journal, plan, identity or {})
-    fit = CapacityFit(kept.observations, plan.share, plan.highest)
+    fit, ends = CapacityFit(kept.observations, plan.share, plan.highest), _ends(plan)
     while not (decided := _is_decided(fit, kept.observations, plan)):
         level, wanted = _next_trial(fit, kept.observations, plan)
         messages = min(wanted, plan.affordable(level, plan.budget - kept.sent, kept.observations))
-        if messages < plan.messages[0]:
+        if messages < plan.messages[0] or time.monotonic() > ends:
             break
         kept.add(await run_trial(level, messages * plan.users_at(level)))
         _refuse_invalid(kept.trials)
@@ -198,6 +201,11 @@ def _next_trial(fit: CapacityFit, seen: Sequence[Observation], plan: Plan) -> tu
     step = max(1, math.ceil((last - first + 1) / _CANDIDATES))
     level = max(range(first, last + 1, step), key=fit.information)
     return level, min(most, max(least, math.ceil(plan.budget / _PORTIONS / plan.users_at(level))))
+
+
+def _ends(plan: Plan) -> float:
+    """The moment after which no trial begins."""
+    return math.inf if plan.seconds is None else time.monotonic() + plan.seconds
 
 
 def _tested(seen: Sequence[Observation]) -> int:

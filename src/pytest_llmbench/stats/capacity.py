@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _LOOK = 24  # answers that the information of a level is counted for
 _NOTHING = 1e-7  # curves this much less likely than the likeliest are left out of what follows
-_ANY_FALL = 0.4  # of the probability goes to curves of any shape
+_ANY_FALL = 0.5  # of the probability goes to curves of any shape
 _CLOSE_TO_ONE = 0.9  # beyond this correlation within a trial its answers count as one
 
 

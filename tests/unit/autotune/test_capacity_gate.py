@@ -10,7 +10,7 @@ from pytest_llmbench.autotune.capacity_gate import judge
 
 
 def finding(chance: float | None, **changed: Any) -> dict[str, Any]:
-    return {"value": 8, "low": 6, "high": 11, "capped": False, "chance_required": chance, **changed}
+    return {"value": 8, "low": 6, "high": 11, "capped": False, "chance_required": chance, "decided": True, **changed}
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,13 @@ def test_it_takes_a_probability_of_095_and_only_what_lies_between_may_be_let_pas
 ) -> None:
     verdict = judge(finding(chance), 12, inconclusive)
     assert (verdict.outcome, "fails" if verdict.failed else "passes") == (outcome, ends)
+
+
+def test_nothing_is_met_by_a_search_that_was_not_decided() -> None:
+    verdict = judge(finding(0.99, decided=False), 5, "auto")
+    assert (verdict.outcome, verdict.failed) == ("unsure", True)
+    assert "but the search was not decided" in verdict.message
+    assert judge(finding(0.01, decided=False), 5, "pass").outcome == "missed"
 
 
 @pytest.mark.parametrize(("inconclusive", "ends"), [("auto", "fails"), ("pass", "passes")])

@@ -19,6 +19,7 @@ SETTINGS = Settings(load=LoadSettings(max_users=12, max_tokens=32, max_history=1
 
 def entry(level: float, good: int, total: int, **changed: Any) -> dict[str, Any]:
     entry = {"level": level, "verdict": "undecided", "good": good, "total": total, "errors": {}, "cut_off": 0.0}
+    entry |= {"latency_s": {"p50": 0.5}, "first_token_s": None, "completed": total}
     return entry | {"started_s": 0.0, "duration_s": 9.0, "tokens_counted": False, **changed}
 
 
@@ -119,7 +120,39 @@ def test_rates_from_short_trials_are_told_so() -> None:
     short = found(question, *trials)
     assert "more slowly is not seen" in " ".join(short["notes"])
     assert not short["decided"]
-    longer = [one | {"duration_s": 60.0} for one in trials]
+    longer = [one | {"duration_s": 1e5} for one in trials]
     lasting = found(question, *longer)
     assert "more slowly is not seen" not in " ".join(lasting["notes"])
     assert lasting["decided"]
+
+
+def test_a_rate_is_never_above_what_was_served_and_its_interval_reaches_the_first_that_was_lost() -> None:
+    question = rate(SETTINGS, 6.4)
+    good = [entry(question.level(step), 200, 200, served_per_s=question.level(step) - 0.3) for step in (24, 32, 34)]
+    lost = entry(question.level(40), 20, 200, served_per_s=6.6)
+    made = found(question, *good, *good, lost, lost, decided=False)
+    assert made["value"] <= 6.6
+    assert made["low"] < 6.0  # a queue may have been growing still
+    assert made["value"] < made["high"] <= made["highest_tried"]
+
+
+def test_a_strict_promise_has_a_rate_too() -> None:
+    question = rate(SETTINGS, 3.2)
+    trials = (entry(question.level(20), 200, 200, served_per_s=1.9), entry(question.level(24), 0, 200))
+    kept = tuple(
+        Observation(step, int(step == 20), 1, (), 200, one) for step, one in zip((20, 24), trials, strict=True)
+    )
+    capacity = CapacityFit(kept, 0.5, question.plan.highest).capacity()
+    made = finding(question, Found(capacity, False, 400, kept), SLO(1.0, 2.0), required=None, resumed=0)  # noqa: FBT003
+    assert 0 <= made["low"] <= made["value"] <= made["high"]
+
+
+def test_trials_that_contradict_each_other_are_told_with_their_counts() -> None:
+    trials = [entry(4, 100, 100), entry(4, 20, 100), entry(5, 99, 100), entry(6, 0, 100)]
+    made = found(users(SETTINGS), *trials)
+    assert made["contradiction"] is not None
+    assert (made["contradiction"]["good"], made["contradiction"]["others_good"]) == (20, 199)
+    assert not made["decided"]
+    assert made["notes"][0].startswith(
+        "trials contradict each other: 20 of 100 answers kept the promise in one at 4 users"
+    )

@@ -85,7 +85,8 @@ def test_pauses_of_the_whole_server_are_not_taken_for_independent_answers() -> N
 def test_a_capacity_beyond_the_levels_tried_is_told_as_their_end(capacity: int, users: int) -> None:
     found = search(Server(capacity).run, Plan(share=0.9, highest=12, budget=3000))
     assert found.decided
-    assert (found.capacity.users, found.capacity.low, found.capacity.high) == (users, users, users)
+    assert (found.capacity.users, found.capacity.high) == (users, users)
+    assert found.capacity.chance_of(users) > 0.5
 
 
 def test_levels_near_the_edge_are_repeated() -> None:
@@ -191,6 +192,46 @@ def test_a_search_whose_trials_are_all_invalid_stops_without_a_capacity() -> Non
 def test_a_budget_too_small_for_one_trial_gives_no_capacity() -> None:
     with pytest.raises(NotReadyError, match="no trial was valid"):
         search(Server(8).run, Plan(budget=2))
+
+
+def test_a_plateau_just_below_the_promise_is_never_surely_held() -> None:
+    """Ten users keep it, up to thirty nearly do: no amount of trials at its far end may prove that these are held."""
+    plateau = Server(10)
+    plateau.share = lambda level: 0.99 if level <= 10 else 0.88 if level <= 30 else 0.4  # type: ignore[method-assign]
+    found = search(plateau.run, Plan(share=0.9, highest=50, budget=2000))
+    assert found.capacity.low <= 10
+    assert found.capacity.chance_of(11) < 0.95
+    assert not found.decided
+
+
+def test_a_disturbance_in_mid_search_is_told_and_decides_nothing() -> None:
+    server = Server(17)
+    quiet = search(server.run)
+
+    async def disturbed(level: int, requests: int) -> Observation | InvalidTrial:
+        seen = await again.run(level, requests)
+        disturbing = level <= 17 < max(again.asked)
+        if not disturbing or sum(one <= 17 for one in again.asked[again.asked.index(max(again.asked)) :]) != 1:
+            return seen
+        groups = tuple((total // 3, total) for _, total in seen.groups)  # type: ignore[union-attr]
+        return Observation(level, sum(good for good, _ in groups), requests, groups, requests + level)
+
+    again = Server(17)
+    found = search(disturbed)
+    assert quiet.contradiction is None
+    assert found.contradiction is not None
+    assert found.contradiction.worse.good < found.contradiction.worse.total / 2
+    assert not found.decided
+
+
+def test_no_trial_begins_when_the_time_is_over() -> None:
+    async def run(level: int, requests: int) -> Observation | InvalidTrial:
+        await asyncio.sleep(0.02)
+        return await Server(17).run(level, requests)
+
+    found = search(run, Plan(share=0.9, seconds=0.01, budget=2000))
+    assert len(found.trials) == 1
+    assert not found.decided
 
 
 def test_strict_trials_cost_their_messages_and_count_as_one() -> None:

@@ -68,6 +68,7 @@ def finding(
             dict(summary(trial, slo, level=step * scale, started_s=at))
             for trial, step, at in zip(trials, steps, began, strict=False)
         ],
+        "contradiction": None,
         "sent": sum(trial.sent for trial in trials),
         "duration_s": round(sum(trial.duration_s + 0.5 for trial in trials), 2),
         "resumed_trials": 0,

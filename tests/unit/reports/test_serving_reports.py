@@ -147,6 +147,21 @@ def test_streams_that_a_server_left_open_are_told(language: str, sentence: str) 
     assert sentence not in analysis(users_document(), language)
 
 
+@pytest.mark.parametrize(
+    ("language", "sentence"),
+    [
+        ("en", "trials contradict each other. In one at 8 users, 10 of 24 answers"),
+        ("fr", "des essais se contredisent. Dans l'un, à 8 utilisateurs, 10 réponses sur 24"),
+    ],
+)
+def test_trials_that_contradict_each_other_are_told(language: str, sentence: str) -> None:
+    odd = {"level": 8, "good": 10, "total": 24, "others_up_to": 12, "others_good": 118, "others_total": 120}
+    found = users_finding(contradiction=odd, decided=False)
+    document = build_document([target(findings={"users": found})], Settings(), COMMAND)
+    jsonschema.validate(document, serving_schema())
+    assert sentence in " ".join(analysis(document, language).split())
+
+
 def test_how_sure_the_required_users_are_is_told() -> None:
     settings = Settings.model_validate({"load": {"require_users": 8}})
     document = build_document([target(findings={"users": users_finding(chance_required=0.992)})], settings, COMMAND)

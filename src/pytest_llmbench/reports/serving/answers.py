@@ -71,7 +71,9 @@ def remarks(finding: Finding, say: ServingWords, required: int | None = None) ->
     """What must be known beside the answer."""
     if finding["slo"]["quantile"] >= 1:
         yield say("strict_means")
-    if not finding["decided"]:
+    if odd := finding.get("contradiction"):
+        yield say("contradiction", **_odd(odd, finding, say))
+    elif not finding["decided"]:
         yield say("undecided", sent=say.many("requests_count", finding["sent"]))
     if required is not None and finding["question"] == "users":
         yield from _required(finding, say, required)
@@ -83,6 +85,13 @@ def remarks(finding: Finding, say: ServingWords, required: int | None = None) ->
     if finding["resumed_trials"]:
         yield say.many("resumed", finding["resumed_trials"])
     yield from _stood_still(finding, say)
+
+
+def _odd(odd: Mapping[str, Any], finding: Finding, say: ServingWords) -> dict[str, str]:
+    """The numbers of trials that contradict each other."""
+    counts = {name: say.count(odd[name]) for name in ("good", "total", "others_good", "others_total")}
+    ends = {name: say.amount(finding["question"], odd[name]) for name in ("level", "others_up_to")}
+    return {**counts, **ends}
 
 
 def _required(finding: Finding, say: ServingWords, required: int) -> Iterator[str]:

@@ -50,6 +50,11 @@ ENGLISH = {
     "answer_none_one": "Not even {value} keeps {slo} (95 % sure: {interval})",
     "with_users_held": "{answer}, {held}",
     "undecided": "Not decided: {sent} were spent before the estimate was sure. A larger load.budget narrows it.",
+    "contradiction": (
+        "Not decided: trials contradict each other. In one at {level}, {good} of {total} answers kept the promise, in the "
+        "others up to {others_up_to} {others_good} of {others_total}. Something disturbed the server or the way to it "
+        "meanwhile: search again when nothing else is at work."
+    ),
     "required_met": "Required: {required}. They are held with a probability of {chance}.",
     "required_untried": "Required: {required}. No more than {tried} were tried, so whether they are held is not known.",
     "requests_count": "{count} requests",
@@ -226,6 +231,11 @@ FRENCH = {
     "answer_none_one": "Même {value} ne tient pas {slo} (sûr à 95 % : {interval})",
     "with_users_held": "{answer}, {held}",
     "undecided": ("Indécis après {sent} : l'estimation n'est pas encore sûre. Un load.budget plus grand la resserre."),
+    "contradiction": (
+        "Indécis : des essais se contredisent. Dans l'un, à {level}, {good} réponses sur {total} ont tenu la promesse ; "
+        "dans les autres, jusqu'à {others_up_to}, {others_good} sur {others_total}. Quelque chose a perturbé le serveur "
+        "ou le chemin jusqu'à lui : relancez la recherche quand rien d'autre n'est à l'œuvre."
+    ),
     "required_met": "Exigé : {required}. La probabilité qu'ils soient tenus est de {chance}.",
     "required_untried": (
         "Exigé : {required}. Il n'a pas été essayé plus que {tried} : on ne sait donc pas s'ils sont tenus."
