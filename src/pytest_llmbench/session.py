@@ -239,7 +239,7 @@ class BenchmarkSession:
 
         settings, registry = self.settings, self.registry
         self.announcements  # noqa: B018  # listening starts before loading does
-        self.baseline  # noqa: B018  # one that is missing should be told before a model is loaded
+        self.check_gate()  # a worker of pytest-xdist has not done it yet
         backend = self._opened(settings)
         refuse_base_alone(settings, self.baseline, backend.variants)
         cached = settings.generation.cache and not options.is_given(self._config, options.NO_CACHE)

@@ -51,3 +51,18 @@ def test_secrets_of_the_file_are_not_shown(project: Path) -> None:
     shown = llmbench("config", "--config", "mine.yaml").stdout
     assert "X-Key" in shown
     assert "hush" not in shown
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ("gate: {metrics: [relevence]}", "did you mean 'relevance'"),
+        ("gate: {kind: regression}\nmodel: {adapter: none}", "there is no fine-tune"),
+    ],
+)
+def test_a_gate_that_could_judge_nothing_is_refused(project: Path, settings: str, told: str) -> None:
+    (project / "mine.yaml").write_text(settings)
+    for command in ("config", "check"):
+        done = llmbench(command, "--config", "mine.yaml")
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert told in done.stderr
