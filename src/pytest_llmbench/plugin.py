@@ -137,7 +137,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     with ending(session):
         if "benchmark" in markers:
             ours.check_written()
-            ours.check_gate()
+            if not hasattr(session.config, "workerinput"):  # pytest-xdist starts others in place of one that ends here
+                ours.check_gate()
         elif "finetune" in markers:
             ours.check_base()
         if "autotune" in markers:

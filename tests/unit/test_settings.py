@@ -116,6 +116,7 @@ def test_every_option_has_its_variable_in_the_environment(option: str) -> None:
         "alpha": "0.1",
         "quantile": "strict",
         "strict": "true",
+        "confirm": "true",
     }
     raw = odd.get(option, "7")
     given_by_name = load_settings(None, {option: (raw, "--option")}, {})

@@ -39,10 +39,10 @@ def config(
     from pytest_llmbench.preflight import check_models, check_suites
 
     settings = chosen_settings(config, base=base, adapter=adapter, quantization=quantization, device=device)
+    refuse_unjudgeable(settings)
     _show(settings.model_dump(mode="json"), settings_file(config), as_json=as_json)
     check_models(settings)
     check_suites(settings)
-    refuse_unjudgeable(settings)
 
 
 def _show(applying: Mapping[str, Any], file: Path | None, *, as_json: bool) -> None:

@@ -137,7 +137,8 @@ def _drifts(
         colour, _ = _look(variants.index(series["variant"]))
         points = [point for point in series["points"] if point["run"] in places]
         at = [places[point["run"]] for point in points]
-        low, high = ([series["before"] + point[end] for point in points] for end in ("low", "high"))
+        low = [max(0.0, series["before"] + point["low"]) for point in points]
+        high = [min(1.0, series["before"] + point["high"]) for point in points]
         axes.axhline(series["before"], color=colour, linewidth=0.8, linestyle=":", zorder=1)
         axes.fill_between(at, low, high, color=colour, alpha=0.12, linewidth=0, zorder=0.5)
 

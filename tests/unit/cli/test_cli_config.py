@@ -77,3 +77,18 @@ def test_metrics_of_a_conftest_are_left_to_pytest(project: Path) -> None:
     (project / "mine.yaml").write_text("benchmark: {prompts: [suite.yaml]}\n")
     (project / "conftest.py").write_text("def pytest_llmbench_metrics(registry): ...\n")
     assert llmbench("config", "--config", "mine.yaml").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ("gate: {metrics: [relevence]}", "did you mean 'relevance'"),
+        ("gate: {kind: regression}\nmodel: {adapter: none}", "there is no fine-tune"),
+    ],
+)
+def test_a_gate_that_could_judge_nothing_is_refused(project: Path, settings: str, told: str) -> None:
+    (project / "mine.yaml").write_text(settings)
+    for command in ("config", "check"):
+        done = llmbench(command, "--config", "mine.yaml")
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert told in done.stderr
