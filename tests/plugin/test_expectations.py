@@ -43,5 +43,5 @@ def test_an_expectation_that_nothing_judges_is_refused_before_anything_is_asked(
     project.write("strict.yaml", f"category: strict\ncases:\n  - {{id: a, prompt: x, expect: {{{expected}: true}}}}\n")
     result = project.run("--llmbench-prompts", "strict.yaml")
     assert result.ret == 2
-    result.stdout.fnmatch_lines([f"*strict.yaml:3: strict/a expects '{expected}', *there are keywords, *"])
+    result.stdout.fnmatch_lines([f"*strict.yaml:3: strict/a expects '{expected}', *choose from keywords, *"])
     assert project.asked() == []

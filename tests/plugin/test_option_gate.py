@@ -98,7 +98,7 @@ def test_improvement_must_be_shown(drilled: Project) -> None:
 
 def test_workers_share_one_gate(drilled: Project) -> None:
     drilled.backend(FORGETS)
-    result = drilled.run_alone(*GATE, "-n2")
+    result = drilled.run_alone("-m", "benchmark", *GATE, "-n2")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(passed=12, failed=1)
 

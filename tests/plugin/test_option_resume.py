@@ -17,7 +17,7 @@ def interrupt(count):
 
 def test_a_killed_run_resumes_without_asking_twice(project: Project) -> None:
     project.backend(KILL)
-    assert project.run_alone("--llmbench-no-cache", "-p", "no:randomly").ret == -signal.SIGKILL
+    assert project.run_alone("-m", "benchmark", "--llmbench-no-cache", "-p", "no:randomly").ret == -signal.SIGKILL
     assert len(project.asked()) == 5
     assert project.runs() == ["unfinished"]
     project.backend()

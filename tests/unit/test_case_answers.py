@@ -166,7 +166,7 @@ def test_the_job_runs_without_pytest_and_its_record_is_whole_but_for_embeddings(
 
 def test_an_expectation_that_no_metric_judges_is_refused_when_the_job_is_made(tmp_path: Path) -> None:
     expecting = dataclasses.replace(CASE, expect={"politeness": True})
-    with pytest.raises(UsageError, match=r"s\.yaml:3: lights/lamp expects 'politeness'.*there are length"):
+    with pytest.raises(UsageError, match=r"s\.yaml:3: lights/lamp expects 'politeness'.*choose from length"):
         benchmark(tmp_path, [expecting], Echo())
 
 

