@@ -105,8 +105,8 @@ def _subjects(order: Order, origin: Origin, progress: Progress) -> Iterator[Sequ
             with spooled(numbered.row for numbered in stream_rows(order.source, progress)) as rows:
                 yield Computed(len(rows), lambda place: _rephrasing(rows[place]))
         case "templates" | "vocabulary":
-            tools = load_vocabulary(order.source if origin == "vocabulary" else order.vocabulary).tools
-            yield [(functools.partial(about_tool, tool, terms), plain) for tool, terms in tools.items()]
+            words = load_vocabulary(order.source if origin == "vocabulary" else order.vocabulary)
+            yield [(functools.partial(about_tool, tool, words.about(tool)), plain) for tool in words.tools]
 
 
 def _rephrasing(row: dict[str, Any]) -> Subject:
