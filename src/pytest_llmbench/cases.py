@@ -43,6 +43,11 @@ class Vocabulary:
     path: Path | None = None
     schemas: tuple[Tool, ...] = ()
 
+    def about(self, tool: str) -> Sequence[str]:
+        """What tells of a tool: its terms, or where it has none, its description."""
+        described = (one["function"].get("description") for one in self.schemas if name_of(one) == tool)
+        return self.tools[tool] or [told for told in described if told]
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Case:

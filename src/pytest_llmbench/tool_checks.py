@@ -7,7 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.documents import suggestion
-from pytest_llmbench.tools import ANY_CALL, CHOICES, Tool, allowed_values, as_openai, name_of, parameters_of
+from pytest_llmbench.tools import (
+    ANY_CALL,
+    CHOICES,
+    Tool,
+    allowed_values,
+    argument_schema,
+    as_openai,
+    name_of,
+    parameters_of,
+)
 
 Fault = tuple[tuple[str | int, ...], str]
 """Where, as a key path below the value that was checked, and what is wrong."""
@@ -88,7 +97,7 @@ def _argument_faults(arguments: Mapping[str, Any], parameters: Mapping[str, Any]
     for name, given in arguments.items():
         if closed and name not in properties:
             yield (name,), f"the tool has no argument '{name}'; {suggestion(str(name), properties)}"
-        elif fault := _values_fault(given, properties.get(name, {})):
+        elif fault := _values_fault(given, argument_schema(parameters, name)):
             yield (name,), f"{name}: {fault}"
     for name in parameters.get("required", ()):
         if name not in arguments:
@@ -99,11 +108,10 @@ def _values_fault(given: Any, schema: Mapping[str, Any]) -> str | None:
     from jsonschema import Draft202012Validator
 
     validator = Draft202012Validator(schema)
-    values, _ = allowed_values(given)
-    if schema.get("type") == "array" and not all(isinstance(value, list) for value in values):
-        return "it is an array, and a list here holds the values that are allowed: write [[a, b]] for the array [a, b]"
-    for value in values:
+    for value in allowed_values(given)[0]:
         if error := next(validator.iter_errors(value), None):
+            if isinstance(given, list) and validator.is_valid(given):
+                return "a list here holds the values that are allowed: write [[a, b]] for the array [a, b]"
             return f"{error.message:.120}, says the tool's schema"
     return None
 
@@ -129,5 +137,31 @@ def _schema_fault(schema: Any) -> Fault | None:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:
         return tuple(error.path), f"not a JSON schema: {error.message:.120}"
+    if (broken := next(_lost_references(schema, schema), None)) is not None:
+        return (), f"refers to '{broken}', which it does not hold"
     unknown = [name for name in schema.get("required", ()) if name not in schema.get("properties", {})]
     return (("required",), f"requires '{unknown[0]}', which is none of its properties") if unknown else None
+
+
+def _lost_references(part: Any, schema: Mapping[str, Any]) -> Iterator[str]:
+    """The references in a part of a schema that lead nowhere in it; what lies elsewhere is not fetched."""
+    if isinstance(part, list):
+        for item in part:
+            yield from _lost_references(item, schema)
+    elif isinstance(part, dict):
+        reference = part.get("$ref")
+        if isinstance(reference, str) and not _is_held(reference, schema):
+            yield reference
+        for item in part.values():
+            yield from _lost_references(item, schema)
+
+
+def _is_held(reference: str, schema: Any) -> bool:
+    if not reference.startswith("#/"):
+        return False
+    for step in reference[2:].split("/"):
+        name = step.replace("~1", "/").replace("~0", "~")
+        if not isinstance(schema, dict) or name not in schema:
+            return False
+        schema = schema[name]
+    return True

@@ -24,6 +24,7 @@ CALL_FORMS = ("auto", "tool_calls", "json", "bracket", "mention")
 LEFT_OUT = "tools left out"
 """The reason of what is unscored since the tools did not reach the model."""
 
+_DEFINITIONS = ("$defs", "definitions")
 _NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
 
 
@@ -81,6 +82,14 @@ def parameters_of(tool: Tool) -> Mapping[str, Any]:
     """The JSON schema of the tool's arguments."""
     parameters: Mapping[str, Any] = tool["function"]["parameters"]
     return parameters
+
+
+def argument_schema(parameters: Mapping[str, Any], argument: str) -> Mapping[str, Any]:
+    """The schema of one argument, with the definitions that it may refer to; empty where the tool tells of none."""
+    schema = parameters.get("properties", {}).get(argument)
+    if not isinstance(schema, Mapping) or not schema:
+        return {}
+    return {**{key: parameters[key] for key in _DEFINITIONS if key in parameters}, **schema}
 
 
 def allowed_values(given: Any) -> tuple[list[Any], bool]:

@@ -129,6 +129,10 @@ CASE = "category: a\ncases:\n  - id: x\n    prompt: p\n    "
             "5: tools: tool 1: parameters: not a JSON",
         ),
         ("tools: [{name: a, parameters: {required: [b]}}]", "5: tools: tool 1: parameters: requires 'b'"),
+        (
+            "tools: [{name: a, parameters: {properties: {b: {$ref: '#/$defs/c'}}}}]",
+            "5: tools: tool 1: parameters: refers to '#/$defs/c', which it does not hold",
+        ),
         ("tools: [{type: tool, function: {name: a}}]", "5: tools: tool 1: must be {type: function"),
         ("tool_choice: always", "5: tool_choice: 'always' is unknown; choose from auto, required, none, refund, track"),
         ("tool_choice: [a]", "5: tool_choice: must be one of auto"),
@@ -142,7 +146,10 @@ CASE = "category: a\ncases:\n  - id: x\n    prompt: p\n    "
         ),
         ("calls: [{name: refund, arguments: {order: 17}}]", "5: calls: call 1, refund: order: 17 is not of type"),
         ("calls: [{name: refund}]", "5: calls: call 1, refund: the tool requires the argument 'order'"),
-        ("calls: [{name: refund, arguments: {order: a, tags: [x]}}]", "5: calls: call 1, refund: tags: it is an array"),
+        (
+            "calls: [{name: refund, arguments: {order: a, tags: [x]}}]",
+            "5: calls: call 1, refund: tags: a list here holds",
+        ),
     ],
 )
 def test_what_no_answer_could_reach_is_refused_with_its_line(tmp_path: Path, line: str, told: str) -> None:

@@ -117,9 +117,9 @@ def _subjects(order: Order, origin: Origin, languages: RowLanguages, progress: P
             with spooled(_rows(order, languages, progress)) as rows:
                 yield Computed(len(rows), lambda place: _rephrasing(rows[place], languages))
         case "templates" | "vocabulary":
-            tools = load_vocabulary(order.source if origin == "vocabulary" else present(order.vocabulary)).tools
+            words = load_vocabulary(order.source if origin == "vocabulary" else present(order.vocabulary))
             about_tool = languages.writing(None).about_tool
-            yield [(functools.partial(about_tool, tool, terms), plain) for tool, terms in tools.items()]
+            yield [(functools.partial(about_tool, tool, words.about(tool)), plain) for tool in words.tools]
 
 
 def _chunks(order: Order, languages: RowLanguages, progress: Progress) -> Iterator[tuple[str | None, str, str | None]]:

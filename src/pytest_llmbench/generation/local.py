@@ -126,7 +126,7 @@ class LocalBackend:
         if not case.tools:
             return None
         form = self._forms[variant]
-        key = id(form), *map(name_of, case.tools)
+        key = id(form), *(message["role"] for message in case.messages), *map(name_of, case.tools)
         if key not in self._left_out:
             self._left_out[key] = form.leaves_out(case.messages, case.tools)
         return _NO_TOOLS if self._left_out[key] else None

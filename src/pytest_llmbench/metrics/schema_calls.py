@@ -6,8 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.metrics.calls import CallFault, Judge, Made
+from pytest_llmbench.tools import argument_schema
 
 if TYPE_CHECKING:
+    from jsonschema import ValidationError
+
     from pytest_llmbench.metrics.text import Spelling
     from pytest_llmbench.tools import ExpectedCall
 
@@ -34,10 +37,9 @@ def schema_judge(spelling: Spelling) -> Judge:
             return [CallFault("wrong tool", name, expected=expected.name)]
         if not isinstance(arguments, Mapping):
             return [CallFault("unreadable call", name, found=arguments)]
-        properties = (expected.parameters or {}).get("properties", {})
-        found = list(_missing(expected, arguments, properties))
+        found = list(_missing(expected, arguments))
         for argument, value in arguments.items():
-            schema = properties.get(argument, {})
+            schema = argument_schema(expected.parameters or {}, argument)
             if argument not in expected.arguments:
                 if not _is_default(value, schema):
                     found.append(CallFault("unexpected argument", name, argument, found=value))
@@ -48,13 +50,11 @@ def schema_judge(spelling: Spelling) -> Judge:
     return judge
 
 
-def _missing(
-    expected: ExpectedCall, arguments: Mapping[str, Any], properties: Mapping[str, Any]
-) -> Iterator[CallFault]:
+def _missing(expected: ExpectedCall, arguments: Mapping[str, Any]) -> Iterator[CallFault]:
     for argument, allowed in expected.arguments.items():
         if argument in arguments or argument in expected.optional:
             continue
-        schema = properties.get(argument, {})
+        schema = argument_schema(expected.parameters or {}, argument)
         if "default" not in schema or schema["default"] not in allowed:
             yield CallFault("missing argument", expected.name, argument, list(allowed))
 
@@ -78,10 +78,17 @@ def _fault(
 
         errors = list(Draft202012Validator(schema).iter_errors(value))
         if errors:
-            return "wrong type" if any(error.validator == "type" for error in errors) else "wrong value"
+            return "wrong type" if any(map(_is_of_type, errors)) else "wrong value"
     elif _kind(value) not in {_kind(one) for one in allowed}:
         return "wrong type"
     return None if any(_equal(value, one, spelling) for one in allowed) else "wrong value"
+
+
+def _is_of_type(error: ValidationError) -> bool:
+    """Whether it is the type that is wrong: by each choice of a union, where the schema has one."""
+    if error.context:
+        return all(map(_is_of_type, error.context))
+    return error.validator == "type"
 
 
 def _kind(value: Any) -> str:

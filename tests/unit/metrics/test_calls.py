@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from typing import Any
 
@@ -93,6 +94,21 @@ def test_one_call_is_judged_argument_by_argument(arguments: Any, fault: str | No
 def test_lists_objects_and_defaults(given: dict[str, Any], made: dict[str, Any], right: bool) -> None:  # noqa: FBT001
     expected = [{"name": "refund", "arguments": {"order": "1", **given}}]
     assert (told(expected, ("refund", {"order": "1", **made})) == []) is right
+
+
+def test_definitions_and_unions_as_pydantic_writes_them() -> None:
+    place = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    properties = {"to": {"$ref": "#/$defs/Place"}, "days": {"anyOf": [{"type": "integer"}, {"type": "null"}]}}
+    ship = as_openai({"name": "ship", "parameters": {"properties": properties, "$defs": {"Place": place}}})
+    calls = expected_calls([{"name": "ship", "arguments": {"to": {"city": "Lyon"}, "days": [2, None]}}], [ship])
+    asked = dataclasses.replace(case([]), tools=(ship,), calls=calls)
+
+    def reasons(**arguments: Any) -> list[str]:
+        return [fault.reason for fault in call_faults(asked, answered(("ship", arguments)), LOOSE)]
+
+    assert reasons(to={"city": "lyon"}, days=2) == reasons(to={"city": "Lyon"}, days=None) == []
+    assert reasons(to={"city": 5}, days="2") == ["wrong type", "wrong type"]
+    assert reasons(to={}, days=3) == ["wrong value", "wrong value"]
 
 
 def test_a_call_of_a_tool_without_a_schema_is_typed_by_what_is_allowed() -> None:
