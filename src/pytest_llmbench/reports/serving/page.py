@@ -125,7 +125,9 @@ def _tone(finding: Finding) -> str:
     chance = finding["chance_required"]
     if not finding["held"] or (chance is not None and chance < 1 - _SURE):
         return "fail"
-    return "pass" if (finding["decided"] if chance is None else chance >= _SURE and finding["decided"]) else "inconclusive"
+    return (
+        "pass" if (finding["decided"] if chance is None else chance >= _SURE and finding["decided"]) else "inconclusive"
+    )
 
 
 def _trials(finding: Finding, say: ServingWords) -> dict[str, Any]:
