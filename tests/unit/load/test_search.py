@@ -205,23 +205,14 @@ def test_a_plateau_just_below_the_promise_is_never_surely_held() -> None:
 
 
 def test_a_disturbance_in_mid_search_is_told_and_decides_nothing() -> None:
-    server = Server(17)
-    quiet = search(server.run)
-
-    async def disturbed(level: int, requests: int) -> Observation | InvalidTrial:
-        seen = await again.run(level, requests)
-        disturbing = level <= 17 < max(again.asked)
-        if not disturbing or sum(one <= 17 for one in again.asked[again.asked.index(max(again.asked)) :]) != 1:
-            return seen
-        groups = tuple((total // 3, total) for _, total in seen.groups)  # type: ignore[union-attr]
-        return Observation(level, sum(good for good, _ in groups), requests, groups, requests + level)
-
-    again = Server(17)
-    found = search(disturbed)
-    assert quiet.contradiction is None
-    assert found.contradiction is not None
-    assert found.contradiction.worse.good < found.contradiction.worse.total / 2
-    assert not found.decided
+    quiet = search(Server(17).run)
+    low = next(trial for trial in quiet.trials if trial.level == 8)
+    stalled = Observation(8, low.total // 3, low.total, tuple((total // 3, total) for _, total in low.groups), low.sent)
+    disturbed = Found(quiet.capacity, True, quiet.sent + stalled.sent, (*quiet.kept, stalled))  # noqa: FBT003
+    assert (quiet.decided, quiet.contradiction) == (True, None)
+    assert disturbed.contradiction is not None
+    assert disturbed.contradiction.worse is stalled
+    assert not disturbed.decided
 
 
 def test_no_trial_begins_when_the_time_is_over() -> None:
