@@ -147,7 +147,9 @@ def finding(
 
 def _contradiction(question: Question, found: Found) -> Contradiction | None:
     seen = found.contradiction
-    return seen and {
+    if seen is None:
+        return None
+    return {
         "level": question.level(seen.worse.level),
         "good": seen.worse.good,
         "total": seen.worse.total,

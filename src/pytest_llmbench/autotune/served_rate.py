@@ -81,6 +81,6 @@ def _relaxation_s(rate: float, served: float) -> float:
 
 def _room_s(valid: Sequence[TrialEntry], slo: SLO) -> float:
     """The seconds that an answer may wait: what its promise leaves above the latency where it is least."""
-    kind = "latency_s" if slo.latency == "total" else "first_token_s"
-    usual = [found["p50"] for trial in valid if (found := trial[kind]) is not None]
+    known = [trial["latency_s"] if slo.latency == "total" else trial["first_token_s"] for trial in valid]
+    usual = [found["p50"] for found in known if found is not None]
     return max(slo.limit_s - min(usual, default=0.0), _LEAST_ROOM * slo.limit_s)

@@ -31,7 +31,7 @@ class Contradiction:
 
 def contradiction(trials: Sequence[Observation]) -> Contradiction | None:
     """The clearest one, if there is any (Fisher's exact test, answers of users who are alike count as fewer)."""
-    alike, clearest = likeness(trials), (_BY_CHANCE, None)
+    alike, least, clearest = likeness(trials), _BY_CHANCE, None
     for place, trial in enumerate(trials):
         rest = sorted((one for other, one in enumerate(trials) if other != place), key=lambda one: one.level)
         good = total = 0
@@ -40,9 +40,9 @@ def contradiction(trials: Sequence[Observation]) -> Contradiction | None:
                 continue
             good, total = good + one.good, total + one.total
             chance = _chance(trial.good / alike, trial.total / alike, good / alike, total / alike)
-            if chance < clearest[0]:
-                clearest = chance, Contradiction(trial, one.level, good, total)
-    return clearest[1]
+            if chance < least:
+                least, clearest = chance, Contradiction(trial, one.level, good, total)
+    return clearest
 
 
 def _chance(good: float, total: float, others_good: float, others_total: float) -> float:
