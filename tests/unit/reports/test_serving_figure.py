@@ -76,7 +76,7 @@ def test_several_targets_are_drawn_side_by_side(drawn: Draw) -> None:
         "llama-3.1-8b-instruct",
         "smollm2-135m",
     ]
-    assert [text.get_text() for text in limits.texts] == ["11", "2", "10+"]
+    assert [text.get_text() for text in limits.texts] == ["12", "2", "10+"]
     assert len(curves.get_legend_handles_labels()[1]) == 3
 
 
