@@ -80,7 +80,10 @@ def test_the_answer_goes_to_standard_output_and_the_trials_to_standard_error(pro
     done = llmbench("autotune", "--server", URL, "--model", "small")
     assert done.exit_code == 0
     assert done.stdout.startswith("12 users")
-    assert done.stderr == "users | begins: 2000 requests at most\nusers | at 8: held, 24 of 24 | 12 users (9 to 12) | 1976 left\n"
+    assert (
+        done.stderr
+        == "users | begins: 2000 requests at most\nusers | at 8: held, 24 of 24 | 12 users (9 to 12) | 1976 left\n"
+    )
     assert ServerDouble.asked == [("users", URL, "small")]
     assert json.loads((project / "configs/model_limits.json").read_text())["max_concurrent_users"] == 12
     assert (project / "reports/autotune.html").is_file()
