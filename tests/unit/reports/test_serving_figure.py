@@ -58,7 +58,7 @@ def test_one_target_has_curve_latencies_timeline_and_a_panel_for_each_other_ques
         "",
         "Requests per second: 3 requests/s",
         "History: 6 messages of history",
-        "Answer length: 78 tokens an answer",
+        "Answer length: 76 tokens an answer",
         "Quality by temperature",
     ]
 
