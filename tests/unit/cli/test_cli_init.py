@@ -16,7 +16,7 @@ from pytest_llmbench.cases import load_cases, load_vocabulary
 from pytest_llmbench.settings import Settings, load_settings
 from pytest_llmbench.training.rows import read_rows
 
-DATA = {"data/example.csv", "data/heldout.jsonl", "data/templates.yaml", "data/train.jsonl"}
+DATA = {"data/chunks.jsonl", "data/example.csv", "data/heldout.jsonl", "data/templates.yaml", "data/train.jsonl"}
 FILES = DATA | {
     "configs/llmbench.yaml",
     "prompts/tool_routing.yaml",
