@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_llmbench.reports import judgement_catalogue, routing_catalogue, verdict_catalogue
+from pytest_llmbench.reports import calls_catalogue, judgement_catalogue, routing_catalogue, verdict_catalogue
 
 ENGLISH = {
     "decimal_mark": ".",
@@ -15,6 +15,7 @@ ENGLISH = {
     "metric_relevance": "Relevance",
     "metric_keywords": "Keywords found (share)",
     "metric_tool_accuracy": "Tool accuracy",
+    "metric_call_accuracy": "Call accuracy",
     "metric_cosine_similarity": "Cosine similarity to base",
     "metric_latency_s": "Latency (s)",
     "metric_tokens_per_s": "Tokens per second",
@@ -50,6 +51,7 @@ ENGLISH = {
     "short_relevance": "Rel.",
     "short_keywords": "Keywords",
     "short_tool": "Tool",
+    "short_calls": "Calls",
     "short_cosine": "Cosine",
     "short_change": "change",
     "outcome": "Outcome",
@@ -161,6 +163,7 @@ FRENCH = {
     "metric_relevance": "Pertinence",
     "metric_keywords": "Mots-clés trouvés (part)",
     "metric_tool_accuracy": "Choix du bon outil",
+    "metric_call_accuracy": "Appels justes",
     "metric_cosine_similarity": "Similarité cosinus avec la base",
     "metric_latency_s": "Latence (s)",
     "metric_tokens_per_s": "Jetons par seconde",
@@ -196,6 +199,7 @@ FRENCH = {
     "short_relevance": "Pert.",
     "short_keywords": "Mots-clés",
     "short_tool": "Outil",
+    "short_calls": "Appels",
     "short_cosine": "Cosinus",
     "short_change": "évolution",
     "outcome": "Issue",
@@ -304,6 +308,14 @@ FRENCH = {
 }
 
 LANGUAGES = {
-    "en": ENGLISH | verdict_catalogue.ENGLISH | judgement_catalogue.ENGLISH | routing_catalogue.ENGLISH,
-    "fr": FRENCH | verdict_catalogue.FRENCH | judgement_catalogue.FRENCH | routing_catalogue.FRENCH,
+    "en": ENGLISH
+    | verdict_catalogue.ENGLISH
+    | judgement_catalogue.ENGLISH
+    | routing_catalogue.ENGLISH
+    | calls_catalogue.ENGLISH,
+    "fr": FRENCH
+    | verdict_catalogue.FRENCH
+    | judgement_catalogue.FRENCH
+    | routing_catalogue.FRENCH
+    | calls_catalogue.FRENCH,
 }

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.reports.averages import Row
+from pytest_llmbench.reports.call_faults import calls_made, expected_calls, faults
 from pytest_llmbench.reports.markdown_text import code, prose
 from pytest_llmbench.reports.wording import Words
 
@@ -21,12 +22,24 @@ def case_block(name: str, scores: tuple[float, float], row: Row | None, variants
     change = f"{say.number(before)} → {say.number(after)} ({say.number(after - before, signed=True)})"
     lines = [f"- {code(name)} {change}"]
     if row is not None:
-        said = {say("prompt"): code(row["prompt"], _ANSWER_CELLS)}
-        for variant in variants:
-            title = prose(say("markdown_answer", variant=variant))
-            said[title] = _answer(row["completions"].get(variant), say)
-        lines += [f"  - {say('gate_labelled', label=label, text=text)}" for label, text in said.items()]
+        said = _said(row, variants, say)
+        lines += [f"  - {say('gate_labelled', label=prose(label), text=text)}" for label, text in said]
     return "\n".join(lines)
+
+
+def _said(row: Row, variants: Sequence[str], say: Words) -> Iterator[tuple[str, str]]:
+    yield say("prompt"), code(row["prompt"], _ANSWER_CELLS)
+    expected = expected_calls(row, say)
+    if expected is not None:
+        yield say("calls_expected"), code("; ".join(expected), _ANSWER_CELLS)
+    for variant in variants:
+        completion = row["completions"].get(variant)
+        yield say("markdown_answer", variant=variant), _answer(completion, say)
+        made, wrong = calls_made(completion, say), faults(row, variant, say)
+        if made is not None:
+            yield say("calls_made", variant=variant), code("; ".join(made), _ANSWER_CELLS)
+        if wrong:
+            yield say("calls_wrong", variant=variant), prose("; ".join(wrong))
 
 
 def first_rows(document: Mapping[str, Any]) -> dict[str, Row]:

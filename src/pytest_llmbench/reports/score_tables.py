@@ -20,6 +20,7 @@ _SHORT_TITLES = {
     "relevance": "short_relevance",
     "keywords": "short_keywords",
     "tool_accuracy": "short_tool",
+    "call_accuracy": "short_calls",
     "cosine_similarity": "short_cosine",
 }
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pytest_llmbench.reports.case_counts import count, needed_text
 from pytest_llmbench.reports.gate_notes import note_text
 from pytest_llmbench.reports.gate_sentences import confidence, outcome_word, p_meaning, p_value, reason
 from pytest_llmbench.reports.html.pairing import unit
@@ -36,10 +37,14 @@ class VerdictRow:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class VerdictGroup:
-    """Verdicts that share an axis because they share a unit and a direction."""
+    """Verdicts that share an axis because they share a unit and a direction.
+
+    `left_open` says whether they tell of losses that they do not rule out, as those of a regression gate do.
+    """
 
     unit: str | None
     higher_is_better: bool
+    left_open: bool
     scale: Scale
     rows: Sequence[VerdictRow]
 
@@ -133,7 +138,7 @@ def _group(
     most = farthest(item[key] for item in items for key in ("before", "after"))
     scale = symmetric([*reach, *thresholds.values()], most=most)
     rows = [_row(item, _word(item["outcome"], gate, say), scale, thresholds[id(item)], say) for item in items]
-    return VerdictGroup(name, higher, scale, rows)
+    return VerdictGroup(name, higher, any(item.get("not_ruled_out") is not None for item in items), scale, rows)
 
 
 def _threshold(item: Mapping[str, Any], kind: str) -> float | None:
@@ -158,7 +163,8 @@ def _row(item: Mapping[str, Any], word: str, scale: Scale, threshold: float | No
             "interval": _interval(item, say),
             "p": p_value(item, say),
             "p_raw": say.number(item["p_value"]),
-            "n": say.count(item["n"]) + (f" × {item['epochs']}" if item["epochs"] > 1 else ""),
+            "n": count(item, say, " × "),
+            "left_open": say.number(item.get("not_ruled_out")),
             "detectable": say.number(item["detectable"]),
             "needed": _needed(item, say),
         },
@@ -178,9 +184,6 @@ def _interval(item: Mapping[str, Any], say: PageWords) -> str:
 
 
 def _needed(item: Mapping[str, Any], say: PageWords) -> str:
-    ways = [
-        say(key, count=say.count(item[field]))
-        for field, key in (("needed_cases", "needed_cases"), ("needed_epochs", "needed_epochs"))
-        if item[field] is not None
-    ]
-    return say("or").join(ways) or UNSCORED
+    epochs = item["needed_epochs"]
+    ways = [needed_text(item, say), say("needed_epochs", count=say.count(epochs)) if epochs is not None else None]
+    return say("or").join(filter(None, ways)) or UNSCORED

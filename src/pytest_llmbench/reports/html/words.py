@@ -73,8 +73,8 @@ ENGLISH = {
     "p_title": "unadjusted p: {value}; {method}",
     "pairs": "Cases",
     "detectable": "Smallest detectable",
+    "loss_left_open": "Loss not ruled out",
     "needed": "Would settle it",
-    "needed_cases": "{count} cases",
     "needed_epochs": "{count} epochs",
     "moved": "Moved most:",
     "no_verdicts": "The gate had nothing to judge.",
@@ -150,6 +150,8 @@ ENGLISH = {
     "js_tool": "Tool",
     "js_keywords": "Keywords",
     "js_reference": "Reference",
+    "js_calls": "Calls",
+    "js_faults": "What is wrong",
     "js_scores": "Scores",
     "js_unscored": "-",
     "js_empty": "(empty answer)",
@@ -171,6 +173,7 @@ ENGLISH = {
     # trend
     "trend": "Trend over saved runs",
     "trend_caption": "Means of every saved run, oldest first. Marks under the axis are the gates' outcomes.",
+    "trend_faded": "Faded marks, with ≠ under them, are runs that asked other cases than this one: not comparable with it.",
     "trend_none": "No other run is saved yet. Save this one with {option}, and the next report shows the trend.",
     "trend_table": "The same as a table",
     "trend_run": "Run",
@@ -253,8 +256,8 @@ FRENCH = {
     "p_title": "p non ajusté : {value} ; {method}",
     "pairs": "Cas",
     "detectable": "Plus petit décelable",
+    "loss_left_open": "Perte non exclue",
     "needed": "Trancherait",
-    "needed_cases": "{count} cas",
     "needed_epochs": "{count} répétitions",
     "moved": "Ont le plus bougé :",
     "no_verdicts": "Le contrôle n'avait rien à juger.",
@@ -334,6 +337,8 @@ FRENCH = {
     "js_tool": "Outil",
     "js_keywords": "Mots-clés",
     "js_reference": "Référence",
+    "js_calls": "Appels",
+    "js_faults": "Ce qui est faux",
     "js_scores": "Scores",
     "js_unscored": "-",
     "js_empty": "(réponse vide)",
@@ -361,6 +366,9 @@ FRENCH = {
     "trend_caption": (
         "Moyennes de chaque exécution enregistrée, de la plus ancienne à la plus récente. Sous l'axe : l'issue du"
         " contrôle."
+    ),
+    "trend_faded": (
+        "Les marques pâles, avec ≠ en dessous, sont des exécutions qui posaient d'autres cas que celle-ci : non comparables."
     ),
     "trend_none": (
         "Aucune autre exécution enregistrée. Enregistrez celle-ci avec {option} : le prochain rapport aura l'évolution."

@@ -84,11 +84,11 @@ function labelled(label, ...content) {
 }
 
 function expected(row, say) {
-  const facts = [["tool", row.tool], ["keywords", row.keywords.join(", ")], ["reference", row.reference]].filter(([, value]) => value);
+  const facts = [["tool", row.tool], ["keywords", row.keywords.join(", ")], ["reference", row.reference], ["calls", row.calls?.join("\n")]].filter(([, value]) => value);
   if (!facts.length) return null;
   const list = element("dl", { class: "facts" });
   for (const [key, value] of facts)
-    list.append(element("div", {}, element("dt", {}, say.text(key)), element("dd", { dir: "auto" }, value)));
+    list.append(element("div", {}, element("dt", {}, say.text(key)), element("dd", { dir: "auto", class: key === "calls" ? "text code" : null }, value)));
   return labelled(say.text("expected"), list);
 }
 
@@ -126,8 +126,14 @@ function answerCard(variant, look, answer, pieces, say) {
   const text = element("p", { class: "text answer-text", dir: "auto", tabindex: "0", "aria-label": variant });
   if (answer.text) text.append(...(pieces ?? [[answer.text, false]]).map((piece) => markedPiece(piece, look)));
   else text.append(element("span", { class: "remark" }, say.text("empty")));
-  card.append(text, element("p", { class: "remark" }, answerFacts(answer, say).join(" · ")));
+  card.append(text, ...answerCalls(answer, say), element("p", { class: "remark" }, answerFacts(answer, say).join(" · ")));
   return card;
+}
+
+/** The calls that the answer makes, and what is wrong with it. */
+function answerCalls(answer, say) {
+  const list = (key, lines, look) => labelled(say.text(key), element("ul", { class: look }, ...lines.map((line) => element("li", { dir: "auto" }, line))));
+  return [answer.calls ? list("calls", answer.calls, "calls code") : null, answer.faults.length ? list("faults", answer.faults, "calls") : null].filter(Boolean);
 }
 
 function markedPiece([text, changed], look) {
