@@ -43,7 +43,7 @@ def calls_made(completion: Mapping[str, Any] | None, say: Words) -> list[str] | 
 
 
 def faults(row: Row, variant: str, say: Words) -> list[str]:
-    """What metrics found wrong with a variant's answer; those of its calls say what that of its tool would say again."""
+    """What metrics found wrong with a variant's answer; of its calls and its tool, which say the same, the former."""
     told = row.get("reasons") or {}
     first = next((metric for metric in _TOOL_METRICS if told.get(metric, {}).get(variant)), None)
     shown = [metric for metric in told if metric not in _TOOL_METRICS or metric == first]

@@ -24,6 +24,10 @@ ENGLISH = {
         "The tools of {count} of {total} answers of {variant} did not reach the model, so that their calls are"
         " unscored: {reason}"
     ),
+    "category_note_calls": (
+        "Rel. is mean relevance, Keywords the mean share found, Tool the tool accuracy, Calls the share of answers that"
+        " make the expected calls, Cosine the similarity to the base's answers."
+    ),
     # what is wrong
     "fault_wrong_tool": "wrong tool",
     "fault_unknown_tool": "unknown tool",
@@ -56,12 +60,16 @@ FRENCH = {
     "calls_summary_faults": "{variant} : {right} réponses sur {total} font les appels attendus. Fautes : {faults}.",
     "calls_counted": "{fault} {count}",
     "calls_note": (
-        "Les appels sont justes quand les outils, les arguments et leurs valeurs sont ceux attendus, dans n'importe quel"
-        " ordre. Une réponse peut avoir plusieurs fautes."
+        "Les appels sont justes quand les outils, les arguments et leurs valeurs sont ceux attendus, dans n'importe"
+        " quel ordre. Une réponse peut avoir plusieurs fautes."
     ),
     "calls_left_out": (
         "Les outils de {count} des {total} réponses de {variant} ne sont pas parvenus au modèle, leurs appels ne sont"
         " donc pas notés : {reason}"
+    ),
+    "category_note_calls": (
+        "Pert. : pertinence moyenne ; Mots-clés : part moyenne trouvée ; Outil : part des bons outils ; Appels : part"
+        " des réponses qui font les appels attendus ; Cosinus : similarité avec les réponses de la base."
     ),
     # what is wrong
     "fault_wrong_tool": "mauvais outil",

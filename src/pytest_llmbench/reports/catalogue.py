@@ -19,6 +19,12 @@ ENGLISH = {
     "metric_cosine_similarity": "Cosine similarity to base",
     "metric_latency_s": "Latency (s)",
     "metric_tokens_per_s": "Tokens per second",
+    # outcomes of items
+    "item_passed": "passed",
+    "item_failed": "failed",
+    "item_skipped": "skipped",
+    "item_xfailed": "xfailed",
+    "item_xpassed": "xpassed",
     # sections
     "title": "LLM BENCHMARK ANALYSIS",
     "metadata": "Metadata",
@@ -167,6 +173,12 @@ FRENCH = {
     "metric_cosine_similarity": "Similarité cosinus avec la base",
     "metric_latency_s": "Latence (s)",
     "metric_tokens_per_s": "Jetons par seconde",
+    # outcomes of items
+    "item_passed": "réussi",
+    "item_failed": "échoué",
+    "item_skipped": "ignoré",
+    "item_xfailed": "échec attendu",
+    "item_xpassed": "réussite inattendue",
     # sections
     "title": "ANALYSE DU BENCHMARK LLM",
     "metadata": "Métadonnées",

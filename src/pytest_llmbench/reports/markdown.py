@@ -13,7 +13,7 @@ from pytest_llmbench.reports.changed_settings import changed_settings
 from pytest_llmbench.reports.gate_notes import note_text
 from pytest_llmbench.reports.gate_sentences import Gate, Verdict
 from pytest_llmbench.reports.judgement import cut_short, opening
-from pytest_llmbench.reports.markdown_cases import case_block, first_rows
+from pytest_llmbench.reports.markdown_cases import case_block, telling_rows
 from pytest_llmbench.reports.markdown_description import description
 from pytest_llmbench.reports.markdown_routing import routing_parts
 from pytest_llmbench.reports.markdown_text import code, details, left_out, prose, table, within_limit
@@ -154,9 +154,9 @@ def _categories(gate: Gate, say: Words) -> str:
 
 def _moved(document: Mapping[str, Any], gate: Gate, say: Words) -> Iterator[str]:
     """One part a verdict. Against a baseline the run holds only its own answers."""
-    rows = first_rows(document)
     telling = [verdict for verdict in gate_sentences.deciding(gate) if verdict["moved"]]
     for verdict in telling[:_MOST_MOVED]:
+        rows = telling_rows(document, verdict)
         shown = [*([BASE] if gate["against"] == "base" else []), verdict["variant"]]
         blocks = [
             case_block(case["case"], (case["before"], case["after"]), rows.get(case["case"]), shown, say)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -42,9 +43,20 @@ def _said(row: Row, variants: Sequence[str], say: Words) -> Iterator[tuple[str, 
             yield say("calls_wrong", variant=variant), prose("; ".join(wrong))
 
 
-def first_rows(document: Mapping[str, Any]) -> dict[str, Row]:
-    """Each case's first result: an answer of its first epoch stands for all."""
-    return {row["case"]: row for row in reversed(document["results"])}
+def telling_rows(document: Mapping[str, Any], verdict: Mapping[str, Any]) -> dict[str, Row]:
+    """Each case's result that a verdict's variant did worst in by its metric, the first of equals."""
+    sign = 1 if verdict["higher_is_better"] else -1
+
+    def score(row: Row) -> float:
+        value = row["scores"].get(verdict["metric"], {}).get(verdict["variant"])
+        return -math.inf if value is None else sign * value
+
+    found: dict[str, Row] = {}
+    for row in document["results"]:
+        known = found.setdefault(row["case"], row)
+        if score(row) < score(known):
+            found[row["case"]] = row
+    return found
 
 
 def _answer(completion: Mapping[str, Any] | None, say: Words) -> str:

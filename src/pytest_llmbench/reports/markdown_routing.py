@@ -13,6 +13,7 @@ from pytest_llmbench.reports.wording import Words
 
 _MOST_VARIANTS = 4
 _MOST_TOOLS = 12
+_MOST_CONFUSIONS = 5
 
 
 def routing_parts(document: Mapping[str, Any], say: Words) -> Iterator[str]:
@@ -27,7 +28,7 @@ def routing_parts(document: Mapping[str, Any], say: Words) -> Iterator[str]:
 
 def _routing(found: Sequence[Routing], say: Words) -> str:
     shown = [*found[: _MOST_VARIANTS - 1], *found[_MOST_VARIANTS - 1 :][-1:]]
-    confusions = [line for one in shown for line in confusion_lines(one, say)]
+    confusions = [line for one in shown for line in confusion_lines(one, say, _MOST_CONFUSIONS)]
     parts = [_listed(summaries(found, say)), _rates(shown, say), prose(say("routing_note")), _listed(confusions)]
     return "\n\n".join(parts)
 

@@ -91,8 +91,8 @@ def _answer(completion: Mapping[str, Any] | None) -> str:
 
 
 def _scores(row: Row, pair: tuple[str, str], ranked_by: str | None, say: Words) -> Iterator[str]:
-    """The other metrics of both variants, without speed."""
+    """The other metrics that scored either variant, without speed."""
     for metric, by_variant in row["scores"].items():
-        values = [say.number(by_variant[variant]) for variant in pair if variant in by_variant]
-        if values and metric not in {ranked_by, *SPEED_METRICS}:
-            yield f"{say.metric(metric)} {' -> '.join(values)}"
+        values = [by_variant[variant] for variant in pair if variant in by_variant]
+        if metric not in {ranked_by, *SPEED_METRICS} and any(value is not None for value in values):
+            yield f"{say.metric(metric)} {' -> '.join(map(say.number, values))}"

@@ -136,7 +136,7 @@ def _judge(row: Row) -> str:
 
 
 def _told(wrong: Sequence[Mapping[str, Any]], expected: str) -> str:
-    """The label of what the metric found wrong. Beside a call of the right tool, others and their arguments are none."""
+    """The label of what the metric found wrong. Beside a call of the right tool, others do not matter."""
     kinds = {fault["reason"] for fault in wrong}
     if "unknown tool" in kinds:
         return UNKNOWN

@@ -82,7 +82,8 @@ def _fitting(rows: Sequence[Sequence[str]], width: int) -> list[list[str]]:
 def _cell(block: Mapping[str, Any], metric: str, variants: Sequence[str]) -> str:
     """`0.220 -> 0.467`; a metric of pairs has one value."""
     values = [average(block, metric, variant) for variant in variants if variant in block["metrics"].get(metric, {})]
-    return " -> ".join(map(words("en").number, values)) or UNSCORED
+    known = values if any(value is not None for value in values) else []
+    return " -> ".join(map(words("en").number, known)) or UNSCORED
 
 
 def _unscored(document: Mapping[str, Any]) -> Iterator[str]:

@@ -53,7 +53,7 @@ def _sections(document: Mapping[str, Any], say: Words) -> Iterator[tuple[str, Se
 
 def _metadata(document: Mapping[str, Any], say: Words) -> list[str]:
     metadata, totals = document["metadata"], document["statistics"]
-    outcomes = ", ".join(f"{count} {name}" for name, count in totals["outcomes"].items())
+    outcomes = ", ".join(f"{count} {say.outcome(name)}" for name, count in totals["outcomes"].items())
     facts = {key: metadata[key] for key in (*_HEADLINE, "variants")} | {
         "counts": score_tables.counts_text(document, say),
         "outcomes": outcomes,

@@ -29,6 +29,7 @@ def case_data(document: Mapping[str, Any], say: Words) -> dict[str, Any]:
         "leading": next((name for one in against if (name := leading_metric(document, one))), None),
         "decimal": say("decimal_mark"),
         "words": script_texts(say),
+        "outcomes": {name: say.outcome(name) for name in document["statistics"]["outcomes"]},
         "rows": [_row(row, metrics, variants, say) for row in document["results"]],
     }
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.reports.case_counts import count, needed_text
+from pytest_llmbench.reports.case_counts import groups_text, needed_range, units_text
 from pytest_llmbench.reports.gate_notes import note_text
 from pytest_llmbench.reports.gate_sentences import confidence, outcome_word, p_meaning, p_value, reason
 from pytest_llmbench.reports.html.pairing import unit
@@ -26,7 +26,7 @@ class VerdictRow:
     variant: str
     metric: str
     category: str | None
-    texts: Mapping[str, str]
+    texts: Mapping[str, str | None]
     moved: Sequence[Mapping[str, Any]]
     effect: float
     low: float | None
@@ -37,14 +37,10 @@ class VerdictRow:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class VerdictGroup:
-    """Verdicts that share an axis because they share a unit and a direction.
-
-    `left_open` says whether they tell of losses that they do not rule out, as those of a regression gate do.
-    """
+    """Verdicts that share an axis because they share a unit and a direction."""
 
     unit: str | None
     higher_is_better: bool
-    left_open: bool
     scale: Scale
     rows: Sequence[VerdictRow]
 
@@ -138,7 +134,7 @@ def _group(
     most = farthest(item[key] for item in items for key in ("before", "after"))
     scale = symmetric([*reach, *thresholds.values()], most=most)
     rows = [_row(item, _word(item["outcome"], gate, say), scale, thresholds[id(item)], say) for item in items]
-    return VerdictGroup(name, higher, any(item.get("not_ruled_out") is not None for item in items), scale, rows)
+    return VerdictGroup(name, higher, scale, rows)
 
 
 def _threshold(item: Mapping[str, Any], kind: str) -> float | None:
@@ -163,10 +159,12 @@ def _row(item: Mapping[str, Any], word: str, scale: Scale, threshold: float | No
             "interval": _interval(item, say),
             "p": p_value(item, say),
             "p_raw": say.number(item["p_value"]),
-            "n": count(item, say, " × "),
-            "left_open": say.number(item.get("not_ruled_out")),
+            "n": say.count(item["n"]) + (f" × {item['epochs']}" if item["epochs"] > 1 else ""),
+            "groups": groups_text(item, say),
+            "left_open": _left_open(item, say),
             "detectable": say.number(item["detectable"]),
             "needed": _needed(item, say),
+            "needed_range": needed_range(item, say, say.count),
         },
         moved=item["moved"],
         effect=scale.at(item["effect"]),
@@ -184,6 +182,14 @@ def _interval(item: Mapping[str, Any], say: PageWords) -> str:
 
 
 def _needed(item: Mapping[str, Any], say: PageWords) -> str:
-    epochs = item["needed_epochs"]
-    ways = [needed_text(item, say), say("needed_epochs", count=say.count(epochs)) if epochs is not None else None]
+    cases, epochs = item["needed_cases"], item["needed_epochs"]
+    ways = [
+        None if cases is None else units_text(item, say.count(cases), say),
+        None if epochs is None else say("needed_epochs", count=say.count(epochs)),
+    ]
     return say("or").join(filter(None, ways)) or UNSCORED
+
+
+def _left_open(item: Mapping[str, Any], say: PageWords) -> str | None:
+    fall = item.get("not_ruled_out")
+    return None if fall is None else say("loss_left_open", size=say.number(fall))
