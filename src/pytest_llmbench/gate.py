@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
     from pytest_llmbench.settings import GateSettings
 
-DEFAULT_METRICS = ("relevance", "keywords", "tool_accuracy")
+DEFAULT_METRICS = ("relevance", "keywords", "tool_accuracy", "call_accuracy")
+_WHERE_ASKED = {"call_accuracy"}
+"""Metrics that exist only where cases ask for them: by default, nobody misses them elsewhere."""
 
 _OVERALL_WEIGHT = 9.0  # against 1 for all categories of a metric together: those have few cases each
 _MOVED = 5
@@ -248,7 +250,9 @@ def _questions(measured: Sequence[_Measured], *, categories: bool) -> Iterator[_
 
 def _unscored(measured: Sequence[_Measured]) -> Iterator[dict[str, Any]]:
     """Notes on what is not compared since one side, or neither, has scores of it."""
-    for metric in dict.fromkeys(one.metric for one in measured if not one.is_known):
+    asked = tuple(dict.fromkeys(one.metric for one in measured))
+    expected = {*asked} - (_WHERE_ASKED if asked == DEFAULT_METRICS else set())
+    for metric in dict.fromkeys(one.metric for one in measured if not one.is_known and one.metric in expected):
         yield noted("unscored", "noted_unmeasured", metric=metric)
     for one in measured:
         yield from unscored_alike(one.metric, one.variant, one.scores)

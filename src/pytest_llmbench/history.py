@@ -112,14 +112,15 @@ def trend(report_dir: Path, limit: int, until: str | None = None) -> list[dict[s
     """The newest runs in short, at most `limit`, oldest first; with `until`, of those made up to this timestamp.
 
     Each is `{"name", "timestamp", "variants": {variant: {metric: mean}}, "outcome"}`; the outcome is the gate's, None
-    where there was none. A run that cannot be read is left out with a warning.
+    where there was none. A run that cannot be read is left out with a warning; answers of another run that were scored
+    anew are left out too, being no run of their own.
     """
     points: list[dict[str, Any]] = []
     for run in reversed(saved_runs(report_dir)):
         if len(points) == limit:
             break
         head = _readable_head(run)
-        if head and (until is None or head["metadata"]["timestamp"] <= until):
+        if head and not _is_rescored(head) and (until is None or head["metadata"]["timestamp"] <= until):
             points.append(in_short(run.title, head))
     return points[::-1]
 
@@ -127,12 +128,12 @@ def trend(report_dir: Path, limit: int, until: str | None = None) -> list[dict[s
 def comparable_since(baseline: Comparable, report_dir: Path, names: Collection[str] | None = None) -> list[Comparable]:
     """The saved runs, of those names where they are given, that were made after the baseline, oldest first.
 
-    One that cannot be read is left out with a warning.
+    One that cannot be read is left out with a warning; answers of another run that were scored anew are left out too.
     """
     found = []
     for run in saved_runs(report_dir):
         head = _readable_head(run) if names is None or run.title in names else None
-        if head and head["metadata"]["timestamp"] > baseline.metadata["timestamp"]:
+        if head and not _is_rescored(head) and head["metadata"]["timestamp"] > baseline.metadata["timestamp"]:
             found.append(comparable(read_saved(run.path), run.title, run.path))
     return sorted(found, key=lambda run: str(run.metadata["timestamp"]))
 
@@ -157,7 +158,11 @@ def _saved_as(reference: str, runs: Sequence[RunFolder], report_dir: Path) -> Ru
 def _newest_measured(runs: Sequence[RunFolder]) -> RunFolder:
     """The newest run whose answers were asked for it; of scores anew over old answers, only where there is no other."""
     heads = ((run, _readable_head(run)) for run in reversed(runs))
-    return next((run for run, head in heads if head is None or "rescored" not in head["metadata"]), runs[-1])
+    return next((run for run, head in heads if head is None or not _is_rescored(head)), runs[-1])
+
+
+def _is_rescored(head: Mapping[str, Any]) -> bool:
+    return "rescored" in head["metadata"]
 
 
 def _newest_of(commit: str, runs: Sequence[RunFolder]) -> RunFolder | None:

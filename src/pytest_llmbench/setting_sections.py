@@ -210,7 +210,9 @@ class GateSettings(_Section):
     kind: Literal["off", "regression", "improvement"] = Field(default="off", description="what makes a session fail")
     baseline: _Text | None = Field(default=None, description="run that is compared with; null is each adapter's base")
     metrics: tuple[_Text, ...] = Field(
-        default=("relevance", "keywords", "tool_accuracy"), min_length=1, description="metrics that gate"
+        default=("relevance", "keywords", "tool_accuracy", "call_accuracy"),
+        min_length=1,
+        description="metrics that gate",
     )
     margin: float = Field(default=0.0, ge=0, description="a change up to this does not count")
     margins: dict[str, float] = Field(default={}, description="margins of single metrics")

@@ -142,7 +142,9 @@ def _metadata(run: Mapping[str, Any]) -> dict[str, Any]:
         **{key: backend.get(key) for key in _FROM_BACKEND},
         "adapters": backend.get("adapters") or {},
         "generation": {key: value for key, value in generation.items() if key not in _NO_MATTER},
-        "spelling": {key: scoring[key] for key in ("case_sensitive", "accent_sensitive") if key in scoring},
+        "spelling": {
+            key: scoring[key] for key in ("case_sensitive", "accent_sensitive", "call_form") if key in scoring
+        },
         "metrics": run.get("metrics") or {},
         "asked": {key: settings[key] for key in _ASKED_WITH if key in settings},
         "versions": run.get("versions") or {},

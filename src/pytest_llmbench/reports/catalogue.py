@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_llmbench.reports import judgement_catalogue, routing_catalogue, verdict_catalogue
+from pytest_llmbench.reports import calls_catalogue, judgement_catalogue, routing_catalogue, verdict_catalogue
 
 ENGLISH = {
     "decimal_mark": ".",
@@ -15,9 +15,16 @@ ENGLISH = {
     "metric_relevance": "Relevance",
     "metric_keywords": "Keywords found (share)",
     "metric_tool_accuracy": "Tool accuracy",
+    "metric_call_accuracy": "Call accuracy",
     "metric_cosine_similarity": "Cosine similarity to base",
     "metric_latency_s": "Latency (s)",
     "metric_tokens_per_s": "Tokens per second",
+    # outcomes of items
+    "item_passed": "passed",
+    "item_failed": "failed",
+    "item_skipped": "skipped",
+    "item_xfailed": "xfailed",
+    "item_xpassed": "xpassed",
     # sections
     "title": "LLM BENCHMARK ANALYSIS",
     "metadata": "Metadata",
@@ -50,6 +57,7 @@ ENGLISH = {
     "short_relevance": "Rel.",
     "short_keywords": "Keywords",
     "short_tool": "Tool",
+    "short_calls": "Calls",
     "short_cosine": "Cosine",
     "short_change": "change",
     "outcome": "Outcome",
@@ -161,9 +169,16 @@ FRENCH = {
     "metric_relevance": "Pertinence",
     "metric_keywords": "Mots-clés trouvés (part)",
     "metric_tool_accuracy": "Choix du bon outil",
+    "metric_call_accuracy": "Appels justes",
     "metric_cosine_similarity": "Similarité cosinus avec la base",
     "metric_latency_s": "Latence (s)",
     "metric_tokens_per_s": "Jetons par seconde",
+    # outcomes of items
+    "item_passed": "réussi",
+    "item_failed": "échoué",
+    "item_skipped": "ignoré",
+    "item_xfailed": "échec attendu",
+    "item_xpassed": "réussite inattendue",
     # sections
     "title": "ANALYSE DU BENCHMARK LLM",
     "metadata": "Métadonnées",
@@ -196,6 +211,7 @@ FRENCH = {
     "short_relevance": "Pert.",
     "short_keywords": "Mots-clés",
     "short_tool": "Outil",
+    "short_calls": "Appels",
     "short_cosine": "Cosinus",
     "short_change": "évolution",
     "outcome": "Issue",
@@ -304,6 +320,14 @@ FRENCH = {
 }
 
 LANGUAGES = {
-    "en": ENGLISH | verdict_catalogue.ENGLISH | judgement_catalogue.ENGLISH | routing_catalogue.ENGLISH,
-    "fr": FRENCH | verdict_catalogue.FRENCH | judgement_catalogue.FRENCH | routing_catalogue.FRENCH,
+    "en": ENGLISH
+    | verdict_catalogue.ENGLISH
+    | judgement_catalogue.ENGLISH
+    | routing_catalogue.ENGLISH
+    | calls_catalogue.ENGLISH,
+    "fr": FRENCH
+    | verdict_catalogue.FRENCH
+    | judgement_catalogue.FRENCH
+    | routing_catalogue.FRENCH
+    | calls_catalogue.FRENCH,
 }

@@ -16,7 +16,7 @@ from pytest_llmbench.reports.averages import Row, mean
 
 EFFECTIVE_ABOVE = 0.10
 MODERATE_FROM = 0.05
-LEADING_METRICS = ("relevance", "keywords", "tool_accuracy")
+LEADING_METRICS = ("relevance", "keywords", "tool_accuracy", "call_accuracy")
 """What a comparison is judged on: the first of these that has scores."""
 
 SPEED_METRICS = ("latency_s", "tokens_per_s")

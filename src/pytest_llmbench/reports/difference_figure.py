@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmbench.records import BASE
 from pytest_llmbench.reports import figure_style
 from pytest_llmbench.reports.averages import mean
+from pytest_llmbench.reports.case_counts import count
 from pytest_llmbench.reports.comparison import LEADING_METRICS, adapters, higher_is_better
 from pytest_llmbench.reports.gate_sentences import Gate
 from pytest_llmbench.reports.judgement import paired_with_base
@@ -78,7 +79,8 @@ def render(document: Mapping[str, Any], path: Path, say: Words, variant: str | N
             figure.suptitle(heading, fontsize=14, fontweight="bold", parse_math=False)
             parts = figure.subfigures(1, len(panels), squeeze=False).flat
             for part, found in zip(parts, panels, strict=True):
-                _panel(part, found, _interval(document, variant, found), say)
+                counted = _counted(document, variant, found, say)
+                _panel(part, found, _interval(document, variant, found), counted, say)
         figure.savefig(path, format="png", dpi=figure_style.DPI, metadata=figure_style.PNG_METADATA)
 
 
@@ -130,7 +132,7 @@ def _interval(document: Mapping[str, Any], variant: str, found: Differences) -> 
     return change_interval(np.asarray(found.values)) if len(found.values) >= _LEAST_FOR_INTERVAL else None
 
 
-def _panel(part: SubFigure, found: Differences, interval: tuple[float, float] | None, say: Words) -> None:
+def _panel(part: SubFigure, found: Differences, interval: tuple[float, float] | None, counted: str, say: Words) -> None:
     """Cases above, and below them on the same axis the mean: it lies over no case whatever their number."""
     cases, below = part.subplots(2, 1, sharex=True, height_ratios=(8, 1))
     tally, unscored = say("difference_tally", **found.tally()), say("difference_unscored", count=found.unscored)
@@ -146,7 +148,7 @@ def _panel(part: SubFigure, found: Differences, interval: tuple[float, float] | 
     )
     _draw_cases(cases, found, say)
     _draw_mean(below, found, interval, say)
-    part.supxlabel(_mean_text(found, interval, say), fontsize=9)
+    part.supxlabel(_mean_text(found, interval, counted, say), fontsize=9)
     for axes in (cases, below):
         axes.axvline(0, color=figure_style.INK, linewidth=1.0, zorder=1)
         axes.grid(axis="x", color=figure_style.GRID, linewidth=0.8)
@@ -238,8 +240,14 @@ def _draw_mean(axes: Axes, found: Differences, interval: tuple[float, float] | N
     axes.set_xlabel(say("difference_axis"), fontsize=9)
 
 
-def _mean_text(found: Differences, interval: tuple[float, float] | None, say: Words) -> str:
-    middle, cases = say.number(mean(found.values), signed=True), len(found.values)
+def _counted(document: Mapping[str, Any], variant: str, found: Differences, say: Words) -> str:
+    """How many cases the interval rests on, and in how many groups, as the verdict on these pairs has it."""
+    verdict = _verdicts(paired_with_base(document), variant).get(found.metric)
+    return count(verdict, say) if verdict and verdict["n"] == len(found.values) else str(len(found.values))
+
+
+def _mean_text(found: Differences, interval: tuple[float, float] | None, cases: str, say: Words) -> str:
+    middle = say.number(mean(found.values), signed=True)
     if interval is None:
         return say("difference_no_interval", mean=middle, cases=cases)
     low, high = (say.number(end, signed=True) for end in interval)

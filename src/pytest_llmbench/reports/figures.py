@@ -28,6 +28,8 @@ _VALUES_FIT_BARS = 30
 _ROOM_FOR_NUMBERS = 0.12
 _TITLE_CHARACTERS = 130
 _MOST_SENTENCES = 3
+_SUMMARY_FONT = 9.5  # points; smaller where there are more lines than fit
+_SUMMARY_LINES = 17
 
 # Okabe and Ito's colours, in an order whose neighbours differ in lightness too; hatches tell them apart without colour.
 COLOURS = ("#E69F00", "#0072B2", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
@@ -194,15 +196,16 @@ def _edges(scores: Iterable[Sequence[float]]) -> list[float]:
 def _summary(axes: Axes, document: Mapping[str, Any], say: Words) -> None:
     _title(axes, say("figure_summary"))
     axes.set_axis_off()
+    text = summary_text(document, say)
     box = {"boxstyle": "round,pad=0.8", "facecolor": "#F5F5F5", "edgecolor": "#888888"}
     axes.text(
         0.03,
         0.94,
-        summary_text(document, say),
+        text,
         transform=axes.transAxes,
         va="top",
         fontfamily="DejaVu Sans Mono",
-        fontsize=9.5,
+        fontsize=_SUMMARY_FONT * min(1.0, _SUMMARY_LINES / (text.count("\n") + 1)),
         linespacing=1.45,
         bbox=box,
         parse_math=False,

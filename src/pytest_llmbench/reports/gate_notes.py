@@ -26,7 +26,10 @@ def note_text(note: Note, say: Words) -> str:
         return str(note["message"])
     if len(cases) == 1 and f"{key}_one" in say.texts:
         key += "_one"
-    return say(key, **{"count": len(cases), "cases": _named(cases, say), **note["data"]})
+    data = note["data"]
+    if "metric" in data and say.texts["language"] != "en":  # English has the names of the terminal
+        data = {**data, "metric": say.metric(data["metric"])}
+    return say(key, **{"count": len(cases), "cases": _named(cases, say), **data})
 
 
 def _named(cases: Sequence[str], say: Words) -> str:

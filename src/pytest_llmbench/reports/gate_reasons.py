@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pytest_llmbench.reports.case_counts import cases_text, units_text
 from pytest_llmbench.reports.tables import shorten_middle
 from pytest_llmbench.reports.wording import Words
 
@@ -32,11 +33,16 @@ def _left_open(verdict: Mapping[str, Any], say: Words) -> str:
     Gates stored before that was known say nothing.
     """
     fall = verdict.get("not_ruled_out")
+    if fall is not None and not verdict["changed"] and 0 <= verdict["before"] <= 1:
+        cases = units_text(verdict, verdict["units"], say)
+        return say("reason_left_open_unchanged", cases=cases, share=say.percent(fall))
+    return not_ruled_out(verdict, say) if verdict["margin"] else ""
+
+
+def not_ruled_out(verdict: Mapping[str, Any], say: Words) -> str:
+    """The greatest fall that the cases do not rule out, to stand behind another sentence; nothing where unknown."""
+    fall = verdict.get("not_ruled_out")
     if fall is None:
-        return ""
-    if not verdict["changed"] and 0 <= verdict["before"] <= 1:
-        return say("reason_left_open_unchanged", cases=verdict["units"], share=say.percent(fall))
-    if not verdict["margin"]:
         return ""
     direction = say("gate_drop" if verdict["higher_is_better"] else "gate_rise")
     return say("gate_not_ruled_out", direction=direction, size=say.number(fall))
@@ -64,7 +70,7 @@ def _told(verdict: Mapping[str, Any], say: Words, metric: str, *, with_p: bool) 
         after=say.number(verdict["after"]),
         interval=interval,
         p=say("reason_p", p=_p_value(verdict, say)) if with_p else "",
-        cases=verdict["n"],
+        cases=cases_text(verdict, say),
     )
 
 

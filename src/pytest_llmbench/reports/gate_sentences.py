@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.reports.gate_reasons import reason_of, short
+from pytest_llmbench.reports.case_counts import count, needed_text
+from pytest_llmbench.reports.gate_reasons import not_ruled_out, reason_of, short
 from pytest_llmbench.reports.wording import UNSCORED, Words
 
 Gate = Mapping[str, Any]
@@ -62,18 +63,19 @@ def evidence(verdict: Verdict, gate: Gate, metric: str, say: Words) -> str:
         effect=say.number(verdict["effect"], signed=True),
         interval=interval,
         p=p.replace("<", "< ") if p.startswith("<") else f"= {p}",
-        cases=count(verdict),
+        cases=count(verdict, say),
     )
 
 
 def settling(verdict: Verdict, gate: Gate, say: Words) -> str:
-    """What would settle an inconclusive verdict, and what its cases could have shown."""
+    """What would settle an inconclusive verdict, what its cases could have shown, and what they do not rule out."""
     remedy, power = _remedy(verdict, say), _power(verdict, gate, say)
-    return say("gate_and", text=remedy, more=power) if power else remedy
+    told = say("gate_and", text=remedy, more=power) if power else remedy
+    return told + not_ruled_out(verdict, say)
 
 
 def _remedy(verdict: Verdict, say: Words) -> str:
-    cases, epochs = verdict["needed_cases"], verdict["needed_epochs"]
+    cases, epochs = needed_text(verdict, say), verdict["needed_epochs"]
     if cases is not None and epochs is not None:
         return say("gate_settled_by_both", cases=cases, epochs=epochs)
     if cases is not None:
@@ -112,11 +114,6 @@ def p_value(verdict: Verdict, say: Words) -> str:
     if p is None:
         return UNSCORED
     return f"<{say.number(_LEAST_P)}" if p < _LEAST_P else say.number(p)
-
-
-def count(verdict: Verdict) -> str:
-    """`30`, or `30x3` where each case was asked three times."""
-    return f"{verdict['n']}x{verdict['epochs']}" if verdict["epochs"] > 1 else str(verdict["n"])
 
 
 def overall(gate: Gate) -> list[Verdict]:

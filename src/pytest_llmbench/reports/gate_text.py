@@ -8,6 +8,7 @@ from typing import Any
 from rich.cells import cell_len, chop_cells, set_cell_size
 
 from pytest_llmbench.reports import gate_sentences
+from pytest_llmbench.reports.case_counts import count
 from pytest_llmbench.reports.gate_sentences import Gate, Verdict
 from pytest_llmbench.reports.silent_categories import silence, telling
 from pytest_llmbench.reports.tables import columns, one_line, shorten_middle
@@ -91,7 +92,7 @@ def _cells(verdict: Verdict, gate: Gate) -> list[str]:
         _SAY.number(verdict["effect"], signed=True),
         _interval(verdict),
         gate_sentences.p_value(verdict, _SAY),
-        gate_sentences.count(verdict),
+        count(verdict, _SAY),
         _outcome(verdict, gate),
     ]
 

@@ -7,13 +7,15 @@ from typing import Any
 
 from pytest_llmbench.records import BASE
 from pytest_llmbench.reports import gate_sentences
+from pytest_llmbench.reports.case_counts import count
 from pytest_llmbench.reports.cautions import cautions
 from pytest_llmbench.reports.changed_settings import changed_settings
 from pytest_llmbench.reports.gate_notes import note_text
 from pytest_llmbench.reports.gate_sentences import Gate, Verdict
 from pytest_llmbench.reports.judgement import cut_short, opening
-from pytest_llmbench.reports.markdown_cases import case_block, first_rows
+from pytest_llmbench.reports.markdown_cases import case_block, telling_rows
 from pytest_llmbench.reports.markdown_description import description
+from pytest_llmbench.reports.markdown_routing import routing_parts
 from pytest_llmbench.reports.markdown_text import code, details, left_out, prose, table, within_limit
 from pytest_llmbench.reports.score_remarks import about_scores
 from pytest_llmbench.reports.score_tables import counts_text
@@ -42,7 +44,7 @@ def markdown(document: Mapping[str, Any], language: str) -> str:
     say = words(language)
     gate = document["gate"] or document.get("comparison")
     body = description(document, say) if gate is None else _judged(document, gate, say)
-    return within_limit([*body, _provenance(document, say)], say)
+    return within_limit([*body, *routing_parts(document, say), _provenance(document, say)], say)
 
 
 def _judged(document: Mapping[str, Any], gate: Gate, say: Words) -> Iterator[str]:
@@ -92,7 +94,7 @@ def _row(verdict: Verdict, gate: Gate, say: Words) -> list[str]:
         say.number(verdict["effect"], signed=True),
         _interval(verdict, say),
         prose(gate_sentences.p_value(verdict, say)),
-        gate_sentences.count(verdict),
+        count(verdict, say),
     ]
 
 
@@ -152,9 +154,9 @@ def _categories(gate: Gate, say: Words) -> str:
 
 def _moved(document: Mapping[str, Any], gate: Gate, say: Words) -> Iterator[str]:
     """One part a verdict. Against a baseline the run holds only its own answers."""
-    rows = first_rows(document)
     telling = [verdict for verdict in gate_sentences.deciding(gate) if verdict["moved"]]
     for verdict in telling[:_MOST_MOVED]:
+        rows = telling_rows(document, verdict)
         shown = [*([BASE] if gate["against"] == "base" else []), verdict["variant"]]
         blocks = [
             case_block(case["case"], (case["before"], case["after"]), rows.get(case["case"]), shown, say)

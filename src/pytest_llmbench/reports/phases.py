@@ -8,22 +8,18 @@ from typing import Any
 from pytest_llmbench.reports.wording import Words
 
 _TOTAL = "total_s"
-_WITHIN = {"generation_s": "answering_s"}
-"""A phase that is part of another one: it is shown, and not counted twice."""
+_NOT_PARTS = {_TOTAL, "other_s", "answering_s"}
+"""The rest is counted here; runs that tell of `answering_s` count generation in it."""
 
 
 def phases(document: Mapping[str, Any], say: Words) -> Iterator[tuple[str, float | None]]:
-    """Seconds by phase in the reader's words: the total, its parts, parts of parts, and the rest."""
+    """Seconds by phase in the reader's words: the total, its parts, and the rest, so that the parts add up to it."""
     timings: Mapping[str, float | None] = document["metadata"].get("timings") or {}
-    total, counted = timings.get(_TOTAL), 0.0
-    if _TOTAL in timings:
+    total = timings.get(_TOTAL)
+    parts = {name: seconds for name, seconds in timings.items() if name not in _NOT_PARTS}
+    if total is not None:
         yield say("phase_total_s"), total
-    for name, seconds in timings.items():
-        if name == _TOTAL:
-            continue
-        inside = _WITHIN.get(name) in timings
-        counted += 0.0 if inside else seconds or 0.0
-        label = say.texts.get(f"phase_{name}", name.removesuffix("_s"))
-        yield (f"    {label}" if inside else f"  {label}"), seconds
-    if total is not None and len(timings) > 1:
-        yield f"  {say('phase_rest')}", max(total - counted, 0.0)
+    for name, seconds in parts.items():
+        yield f"  {say.texts.get(f'phase_{name}', name.removesuffix('_s'))}", seconds
+    if total is not None and parts:
+        yield f"  {say('phase_other_s')}", max(total - sum(filter(None, parts.values())), 0.0)

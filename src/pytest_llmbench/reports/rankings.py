@@ -7,6 +7,7 @@ from typing import Any
 
 from pytest_llmbench.records import BASE
 from pytest_llmbench.reports.averages import Row
+from pytest_llmbench.reports.call_faults import calls_made, expected_calls, faults
 from pytest_llmbench.reports.comparison import SPEED_METRICS, Comparison, compare
 from pytest_llmbench.reports.score_tables import case_name
 from pytest_llmbench.reports.tables import aligned, shorten
@@ -53,10 +54,24 @@ def _block(place: int, row: Row, metric: str | None, pair: tuple[str, str], say:
     shown = [
         (say("prompt"), shorten(row["prompt"], _TEXT_CELLS)),
         *((variant, _answer(row["completions"].get(variant))) for variant in pair),
+        *_calls(row, pair, say),
         (say("scores"), ", ".join(_scores(row, pair, metric, say)) or UNSCORED),
     ]
     head = f"{place:>2}. {case_name(row, _CASE_CELLS)}{_change(row, metric, pair, say)}"
     return [head, *(f"    {line}" for line in aligned(shown))]
+
+
+def _calls(row: Row, pair: tuple[str, str], say: Words) -> Iterator[tuple[str, str]]:
+    """What should have been called, what was, and what is wrong with it; nothing for a case without tools."""
+    expected = expected_calls(row, say)
+    if expected is not None:
+        yield say("calls_expected"), shorten("; ".join(expected), _TEXT_CELLS)
+    for variant in pair:
+        made = calls_made(row["completions"].get(variant), say)
+        if made is not None:
+            yield say("calls_made", variant=variant), shorten("; ".join(made), _TEXT_CELLS)
+        if wrong := faults(row, variant, say):
+            yield say("calls_wrong", variant=variant), shorten("; ".join(wrong), _TEXT_CELLS)
 
 
 def _change(row: Row, metric: str | None, pair: tuple[str, str], say: Words) -> str:
@@ -76,8 +91,8 @@ def _answer(completion: Mapping[str, Any] | None) -> str:
 
 
 def _scores(row: Row, pair: tuple[str, str], ranked_by: str | None, say: Words) -> Iterator[str]:
-    """The other metrics of both variants, without speed."""
+    """The other metrics that scored either variant, without speed."""
     for metric, by_variant in row["scores"].items():
-        values = [say.number(by_variant[variant]) for variant in pair if variant in by_variant]
-        if values and metric not in {ranked_by, *SPEED_METRICS}:
-            yield f"{say.metric(metric)} {' -> '.join(values)}"
+        values = [by_variant[variant] for variant in pair if variant in by_variant]
+        if metric not in {ranked_by, *SPEED_METRICS} and any(value is not None for value in values):
+            yield f"{say.metric(metric)} {' -> '.join(map(say.number, values))}"

@@ -15,9 +15,12 @@ from pytest_llmbench.extras import required
 from pytest_llmbench.metrics.routing import ToolFinder, named_unknown, tool_finder
 from pytest_llmbench.reports.averages import Row
 
-METRIC = "tool_accuracy"
+METRIC, CALLS = "tool_accuracy", "call_accuracy"
 NO_TOOL, UNKNOWN = "", "?"
 """Labels that no tool can have: the answer names none, or one that is not in the vocabulary."""
+
+_INSTEAD = {"wrong tool", "unreadable call"}
+"""Reasons that, where they say which tool was expected, tell of another one."""
 
 Pair = tuple[str, str]
 """The tool that was expected, and the one that was named."""
@@ -70,8 +73,8 @@ class Routing:
 
 def is_routed(document: Mapping[str, Any]) -> bool:
     """Whether the run has answers whose tool was judged."""
-    judged = document["statistics"]["metrics"].get(METRIC, {})
-    return any(item["scored"] for item in judged.values())
+    variants = document["metadata"]["variants"]
+    return any(_judged(row, variant) for row in document["results"] for variant in variants)
 
 
 def routings(document: Mapping[str, Any]) -> list[Routing]:
@@ -104,36 +107,59 @@ def named_tool(answer: Mapping[str, Any], finder: ToolFinder) -> str:
 
 def _pairs(document: Mapping[str, Any], variant: str) -> list[Pair]:
     finder = tool_finder(_tools(document))
-    judged = [row for row in document["results"] if _score(row, variant) is not None]
-    return [_pair(row, variant, finder) for row in judged]
+    return [_pair(row, variant, finder) for row in document["results"] if _judged(row, variant)]
 
 
 def _pair(row: Row, variant: str, finder: ToolFinder) -> Pair:
     """The metric has the last word: it saw the whole answer, its calls, and the vocabulary of its time."""
-    expected = row["tool"] or NO_TOOL
-    if _score(row, variant) == 1:
+    expected, metric = _expected(row) or NO_TOOL, _judge(row)
+    if _score(row, metric, variant) == 1:
         return expected, expected
-    if wrong := ((row.get("reasons") or {}).get(METRIC) or {}).get(variant):
-        return expected, _told(wrong[0])
+    if wrong := ((row.get("reasons") or {}).get(metric) or {}).get(variant):
+        return expected, _told(wrong, expected)
     named = named_tool(row["completions"][variant], finder) if variant in row["completions"] else NO_TOOL
     return expected, UNKNOWN if named == expected else named
 
 
-def _told(wrong: Mapping[str, Any]) -> str:
-    """The label of what the metric found wrong."""
-    if wrong["reason"] == "wrong tool":
-        return str(wrong["tool"])
-    return UNKNOWN if "tool" in wrong else NO_TOOL
+def _expected(row: Row) -> str | None:
+    """The one tool of a case, `NO_TOOL` where none is right; None where the case does not say, or wants several."""
+    calls = row.get("calls")
+    if row["tool"] is not None or not isinstance(calls, list) or len(calls) > 1:
+        tool: str | None = row["tool"]
+        return tool
+    return str(calls[0]["name"]) if calls else NO_TOOL
 
 
-def _score(row: Row, variant: str) -> float | None:
-    value: float | None = row["scores"].get(METRIC, {}).get(variant)
+def _judge(row: Row) -> str:
+    """The metric that tells where the case's answers route: of a case with calls alone, the one that judges those."""
+    return METRIC if row["tool"] is not None else CALLS
+
+
+def _told(wrong: Sequence[Mapping[str, Any]], expected: str) -> str:
+    """The label of what the metric found wrong. Beside a call of the right tool, others do not matter."""
+    kinds = {fault["reason"] for fault in wrong}
+    if "unknown tool" in kinds:
+        return UNKNOWN
+    instead = [fault["tool"] for fault in wrong if fault["reason"] in _INSTEAD and "expected" in fault]
+    if instead:
+        return str(instead[0])
+    if kinds & {"no tool named", "missing call"}:
+        return NO_TOOL
+    return expected or str(wrong[0]["tool"])
+
+
+def _judged(row: Row, variant: str) -> bool:
+    return _expected(row) is not None and _score(row, _judge(row), variant) is not None
+
+
+def _score(row: Row, metric: str, variant: str) -> float | None:
+    value: float | None = row["scores"].get(metric, {}).get(variant)
     return value
 
 
 def _unscored(document: Mapping[str, Any], variant: str) -> int:
-    rows = [row for row in document["results"] if row["tool"] is not None]
-    return sum(_score(row, variant) is None for row in rows)
+    rows = [row for row in document["results"] if _expected(row) is not None]
+    return sum(not _judged(row, variant) for row in rows)
 
 
 def _tools(document: Mapping[str, Any]) -> list[str]:

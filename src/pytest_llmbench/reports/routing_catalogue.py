@@ -15,6 +15,10 @@ ENGLISH = {
     "routing_expected": "expected",
     "routing_named": "named in the answer",
     "routing_summary": "{variant}: {right} of {total} answers name the expected tool; mean F1 over the tools {f1}.",
+    "routing_summary_none": (
+        "{variant}: {right} of {total} answers name the expected tool, or none where none is right; mean F1 over the"
+        " tools {f1}."
+    ),
     "routing_title": "{variant}: {right} of {total} right, mean F1 {f1}",
     "routing_unscored": "{count} answers of {variant} could not be judged and are left out.",
     "routing_confusions": "Named instead, by {variant}:",
@@ -46,6 +50,10 @@ FRENCH = {
     "routing_named": "nommé dans la réponse",
     "routing_summary": (
         "{variant} : {right} réponses sur {total} nomment l'outil attendu ; F1 moyen sur les outils {f1}."
+    ),
+    "routing_summary_none": (
+        "{variant} : {right} réponses sur {total} nomment l'outil attendu, ou aucun quand aucun n'est juste ; F1 moyen"
+        " sur les outils {f1}."
     ),
     "routing_title": "{variant} : {right} sur {total}, F1 moyen {f1}",
     "routing_unscored": "{count} réponses de {variant} n'ont pas pu être jugées et sont écartées.",

@@ -33,7 +33,8 @@ def summaries(found: Sequence[Routing], say: Words) -> Iterator[str]:
     """A sentence a variant, and one more where answers could not be judged."""
     for one in found:
         numbers = {"right": one.right, "total": one.total, "f1": say.number(one.macro_f1)}
-        yield say("routing_summary", variant=one.variant, **numbers)
+        is_none_right = any(rate.tool == NO_TOOL for rate in one.rates)
+        yield say("routing_summary_none" if is_none_right else "routing_summary", variant=one.variant, **numbers)
         if one.unscored:
             yield say("routing_unscored", variant=one.variant, count=one.unscored)
 
@@ -66,18 +67,18 @@ def _values(rate: Any) -> list[float | None]:
     return [rate.precision, rate.recall, rate.f1] if rate else [None] * len(_RATES)
 
 
-def confusion_lines(one: Routing, say: Words) -> Iterator[str]:
+def confusion_lines(one: Routing, say: Words, most: int = MOST_CONFUSIONS) -> Iterator[str]:
     """What the variant named instead of what it should have, most often first."""
     found = one.confusions()
     if not found:
         yield say("routing_no_confusions", variant=one.variant)
         return
     yield say("routing_confusions", variant=one.variant)
-    for (expected, named), count in found[:MOST_CONFUSIONS]:
+    for (expected, named), count in found[:most]:
         names = {"expected": tool_name(expected, say), "named": tool_name(named, say)}
         yield "  " + say("routing_confusion", count=count, **names)
-    if len(found) > MOST_CONFUSIONS:
-        yield "  " + say("routing_more", count=len(found) - MOST_CONFUSIONS)
+    if len(found) > most:
+        yield "  " + say("routing_more", count=len(found) - most)
 
 
 def tool_name(tool: str, say: Words) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pytest_llmbench.reports.call_faults import tools_left_out
 from pytest_llmbench.reports.comparison import SPEED_METRICS, adapters, average, largest_batch
 from pytest_llmbench.reports.wording import Words
 
@@ -15,6 +16,7 @@ _ADAPTED_FROM = 0.5
 def about_scores(document: Mapping[str, Any], say: Words) -> Iterator[str]:
     """Sentences that belong beside every table of means."""
     yield from cut_answers(document, say)
+    yield from tools_left_out(document, say)
     if "relevance" in document["statistics"]["metrics"]:
         yield say("relevance_saturates")
     yield from batched_speed(document, say)

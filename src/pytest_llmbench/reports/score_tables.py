@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.reports.averages import Row, compared, mean
+from pytest_llmbench.reports.call_faults import METRIC as CALLS
 from pytest_llmbench.reports.comparison import average, compared_metrics, relative
 from pytest_llmbench.reports.phases import phases
 from pytest_llmbench.reports.score_remarks import about_scores, batched_speed, cosine_meanings
@@ -20,6 +21,7 @@ _SHORT_TITLES = {
     "relevance": "short_relevance",
     "keywords": "short_keywords",
     "tool_accuracy": "short_tool",
+    "call_accuracy": "short_calls",
     "cosine_similarity": "short_cosine",
 }
 
@@ -89,7 +91,8 @@ def by_category(document: Mapping[str, Any], say: Words) -> list[str]:
     total = line(say("all"), document["statistics"])
     header = _header([say("category"), say("results")], columns, say("short_relevance"), say)
     header[1][-1] = say("short_change")
-    return [*boxed(header, lines, [total]), *wrapped([say("category_note")])]
+    note = say("category_note_calls" if any(metric == CALLS for metric, _ in columns) else "category_note")
+    return [*boxed(header, lines, [total]), *wrapped([note])]
 
 
 def every_case(document: Mapping[str, Any], say: Words) -> list[str]:
@@ -100,7 +103,7 @@ def every_case(document: Mapping[str, Any], say: Words) -> list[str]:
         return say.number(row["scores"].get(metric, {}).get(variant))
 
     rows = [
-        [case_name(row, _CASE_CELLS), *(cell(row, *column) for column in columns), row["outcome"]]
+        [case_name(row, _CASE_CELLS), *(cell(row, *column) for column in columns), say.outcome(row["outcome"])]
         for row in document["results"]
     ]
     return boxed(_header([say("case")], columns, say("outcome"), say), rows)

@@ -10,6 +10,7 @@ from typing import Any
 from rich.cells import cell_len
 
 from pytest_llmbench.records import BASE
+from pytest_llmbench.reports.call_faults import tools_left_out
 from pytest_llmbench.reports.cautions import about_answers
 from pytest_llmbench.reports.comparison import adapters, average
 from pytest_llmbench.reports.judgement import beside_the_gate, cut_short, verdict_sentences
@@ -17,7 +18,13 @@ from pytest_llmbench.reports.score_remarks import cut_answers
 from pytest_llmbench.reports.tables import columns, one_line, shorten_middle
 from pytest_llmbench.reports.wording import UNSCORED, Words, words
 
-_TITLES = {"relevance": "relevance", "keywords": "keywords", "tool_accuracy": "tool", "cosine_similarity": "cosine"}
+_TITLES = {
+    "relevance": "relevance",
+    "keywords": "keywords",
+    "tool_accuracy": "tool",
+    "call_accuracy": "calls",
+    "cosine_similarity": "cosine",
+}
 _GAP = "  "
 _LEAST_NAME_CELLS = 8
 
@@ -34,7 +41,8 @@ def summary_lines(document: Mapping[str, Any], paths: Mapping[str, Path], width:
     lines += [""] if lines else []
     for shown in pairs or [(variant,) for variant in variants]:
         lines += [one_line(" -> ".join(shown)), *_table(document, shown, width), ""]
-    sentences = [*cut_answers(document, say), *about_answers(document, say), *_unscored(document), *_effort(document)]
+    remarks = [*cut_answers(document, say), *tools_left_out(document, say), *about_answers(document, say)]
+    sentences = [*remarks, *_unscored(document), *_effort(document)]
     lines += [line for text in sentences for line in textwrap.wrap(text, width)]
     label = max((len(kind) for kind in paths), default=0)
     return [*lines, *(f"{kind:<{label}}{_GAP}{path}" for kind, path in paths.items())]
@@ -74,7 +82,8 @@ def _fitting(rows: Sequence[Sequence[str]], width: int) -> list[list[str]]:
 def _cell(block: Mapping[str, Any], metric: str, variants: Sequence[str]) -> str:
     """`0.220 -> 0.467`; a metric of pairs has one value."""
     values = [average(block, metric, variant) for variant in variants if variant in block["metrics"].get(metric, {})]
-    return " -> ".join(map(words("en").number, values)) or UNSCORED
+    known = values if any(value is not None for value in values) else []
+    return " -> ".join(map(words("en").number, known)) or UNSCORED
 
 
 def _unscored(document: Mapping[str, Any]) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.reports import score_tables
+from pytest_llmbench.reports.call_faults import call_summaries, has_calls
 from pytest_llmbench.reports.changed_settings import changed_settings
 from pytest_llmbench.reports.comparison import adapters
 from pytest_llmbench.reports.judgement import opening
@@ -42,6 +43,8 @@ def _sections(document: Mapping[str, Any], say: Words) -> Iterator[tuple[str, Se
         yield from rankings(document, variant, say)
     if is_routed(document):
         yield say("routing"), routing_lines(document, say)
+    if has_calls(document):
+        yield say("calls_title"), wrapped([*call_summaries(document, say), say("calls_note")])
     yield say("timing"), score_tables.timing(document, say)
     yield say("cases"), score_tables.every_case(document, say)
     yield say("soundness"), _provenance(document, say)
@@ -50,7 +53,7 @@ def _sections(document: Mapping[str, Any], say: Words) -> Iterator[tuple[str, Se
 
 def _metadata(document: Mapping[str, Any], say: Words) -> list[str]:
     metadata, totals = document["metadata"], document["statistics"]
-    outcomes = ", ".join(f"{count} {name}" for name, count in totals["outcomes"].items())
+    outcomes = ", ".join(f"{count} {say.outcome(name)}" for name, count in totals["outcomes"].items())
     facts = {key: metadata[key] for key in (*_HEADLINE, "variants")} | {
         "counts": score_tables.counts_text(document, say),
         "outcomes": outcomes,

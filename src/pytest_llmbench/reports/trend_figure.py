@@ -92,7 +92,8 @@ def _panel(axes: Axes, history: Sequence[Saved], variants: Sequence[str], metric
         if not values:
             continue
         colour, line = _look(place)
-        axes.plot(range(len(values)), values, color=colour, linestyle=line, linewidth=1.4, zorder=2)
+        for run in _comparable_spans(history):
+            axes.plot(run, [values[at] for at in run], color=colour, linestyle=line, linewidth=1.4, zorder=2)
         _mark(axes, history, values, colour, size)
     _set_span(axes)
     axes.yaxis.set_major_formatter(figure_style.ticks(say))
@@ -100,6 +101,17 @@ def _panel(axes: Axes, history: Sequence[Saved], variants: Sequence[str], metric
     axes.grid(color=figure_style.GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _comparable_spans(history: Sequence[Saved]) -> list[list[int]]:
+    """Neighbouring runs that asked the same cases, by their places: no line leads from one span to the next."""
+    spans: list[list[int]] = []
+    for place, saved in enumerate(history):
+        if place and asked_alike(history[place - 1], saved):
+            spans[-1].append(place)
+        else:
+            spans.append([place])
+    return spans
 
 
 def _mark(axes: Axes, history: Sequence[Saved], values: Sequence[float], colour: str, size: float) -> None:
@@ -118,7 +130,7 @@ def _mark(axes: Axes, history: Sequence[Saved], values: Sequence[float], colour:
                 own,
                 [values[run] for run in own],
                 s=size * scale,
-                marker=marker,
+                marker=marker if alike or outcome else "o",  # a hollow point would be none
                 facecolor=filled if alike else "white",
                 edgecolor="white" if alike else filled,
                 linewidth=0.5 if alike else 1.2,

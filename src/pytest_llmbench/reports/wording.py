@@ -26,6 +26,10 @@ class Words:
         """The metric's label; a metric of the user's own keeps its name."""
         return self.texts.get(f"metric_{name}", name)
 
+    def outcome(self, name: str) -> str:
+        """What became of an item, in the reader's words."""
+        return self.texts.get(f"item_{name}", name)
+
     def number(self, value: float | None, *, signed: bool = False) -> str:
         """Three decimals, one from 100 up; a dash for what is unscored."""
         if value is None:

@@ -144,7 +144,7 @@ def test_only_settings_that_differ_from_their_defaults_are_listed() -> None:
 
 
 def test_what_no_phase_accounts_for_is_told() -> None:
-    timings = {"total_s": 10.0, "load_s": 3.0, "answering_s": 5.0, "generation_s": 4.0}
+    timings = {"total_s": 10.0, "load_s": 3.0, "generation_s": 4.0, "scoring_s": 1.0, "other_s": 2.0}
     [rest] = [line for line in analysis(document(run(timings=timings)), "en").splitlines() if "the rest" in line]
     assert rest.endswith(": 2.000")
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from pytest_llmbench.records import BASE
 from pytest_llmbench.reports.averages import Row
+from pytest_llmbench.reports.call_faults import calls_made, expected_calls, faults
 from pytest_llmbench.reports.comparison import adapters, higher_is_better, leading_metric
 from pytest_llmbench.reports.html.pairing import metrics_in_order
 from pytest_llmbench.reports.html.words import script_texts
@@ -28,11 +29,12 @@ def case_data(document: Mapping[str, Any], say: Words) -> dict[str, Any]:
         "leading": next((name for one in against if (name := leading_metric(document, one))), None),
         "decimal": say("decimal_mark"),
         "words": script_texts(say),
-        "rows": [_row(row, metrics, variants) for row in document["results"]],
+        "outcomes": {name: say.outcome(name) for name in document["statistics"]["outcomes"]},
+        "rows": [_row(row, metrics, variants, say) for row in document["results"]],
     }
 
 
-def _row(row: Row, metrics: Sequence[str], variants: Sequence[str]) -> dict[str, Any]:
+def _row(row: Row, metrics: Sequence[str], variants: Sequence[str], say: Words) -> dict[str, Any]:
     return {
         "case": row["case"],
         "id": row["prompt_id"],
@@ -42,18 +44,21 @@ def _row(row: Row, metrics: Sequence[str], variants: Sequence[str]) -> dict[str,
         "tool": row["tool"],
         "keywords": row["keywords_expected"],
         "reference": row["reference"],
+        "calls": expected_calls(row, say),
         "outcome": row["outcome"],
         "scores": [[_short(row["scores"].get(metric, {}).get(name)) for name in variants] for metric in metrics],
-        "answers": [_answer(row["completions"].get(name)) for name in variants],
+        "answers": [_answer(row, name, say) for name in variants],
     }
 
 
-def _answer(completion: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _answer(row: Row, variant: str, say: Words) -> dict[str, Any] | None:
+    completion = row["completions"].get(variant)
     if completion is None:
         return None
     kept = {key: completion[key] for key in ("text", "finish", "error", "cached", "latency_s", "completion_tokens")}
     kept["latency_s"] = _short(kept["latency_s"])
     kept["reasoning"] = completion.get("reasoning")  # older documents do not tell
+    kept["calls"], kept["faults"] = calls_made(completion, say), faults(row, variant, say)
     return kept | {"cut": completion["text_cut"], "prompt_cut": completion["prompt_truncated"]}
 
 

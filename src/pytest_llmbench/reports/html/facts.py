@@ -39,7 +39,10 @@ def headline_facts(document: Mapping[str, Any], say: PageWords) -> list[tuple[st
         (say("fact_cases"), say.count(totals["cases"])),
         (say("fact_categories"), say.count(len(document["by_category"]))),
         (say("fact_epochs"), metadata.get("epochs") if totals["total_tests"] != totals["cases"] else None),
-        (say("outcomes"), ", ".join(f"{say.count(count)} {name}" for name, count in totals["outcomes"].items())),
+        (
+            say("outcomes"),
+            ", ".join(f"{say.count(count)} {say.outcome(name)}" for name, count in totals["outcomes"].items()),
+        ),
         (say("device"), metadata["device"]),
         (say("fact_engine"), (metadata.get("backend") or {}).get("engine")),
         (say("fact_duration"), None if seconds is None else say("seconds", value=say.tick(round(seconds, 1)))),

@@ -10,6 +10,7 @@ from typing import Any
 
 from pytest_llmbench import atomic
 from pytest_llmbench.records import BASE
+from pytest_llmbench.reports.call_faults import call_summaries
 from pytest_llmbench.reports.comparison import adapters
 from pytest_llmbench.reports.gate_sentences import confidence
 from pytest_llmbench.reports.html.cases import case_data
@@ -83,6 +84,7 @@ def render_html(document: Mapping[str, Any], history: Sequence[Mapping[str, Any]
         cards=metric_cards(document, say),
         plots=difference_plots(document, say),
         routing=routing_view(document, say),
+        calls=list(call_summaries(document, say)),
         trend=runs,
         answers=answer_rows(document, say),
         provenance=provenance_groups(document, say),

@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.reports.comparison import LEADING_METRICS, average
+from pytest_llmbench.reports.averages import asked_alike, in_short
+from pytest_llmbench.reports.comparison import LEADING_METRICS
 from pytest_llmbench.reports.html.scale import Scale, scale_over
 from pytest_llmbench.reports.wording import Words
 
@@ -18,13 +19,17 @@ _NUMBER = re.compile(r"\d+(?=_)")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TrendRun:
-    """One run: where it stands on the time axis in percent, its short label where there is room for one."""
+    """One run: where it stands on the time axis in percent, its short label where there is room for one.
+
+    `alike` says whether it asked the same cases as the last one: only then can their means be compared.
+    """
 
     name: str
     label: str
     timestamp: str
     outcome: str | None
     x: float
+    alike: bool
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,8 +52,9 @@ class TrendChart:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Trend:
-    """All charts over the same runs."""
+    """All charts over the same runs. `note` says what marks the runs that cannot be compared, where there are some."""
 
+    note: str | None
     runs: Sequence[TrendRun]
     variants: Sequence[str]
     charts: Sequence[TrendChart]
@@ -71,7 +77,9 @@ def trend(document: Mapping[str, Any], history: Sequence[Mapping[str, Any]], say
     ]
     places = [round(100 * (place + 0.5) / len(runs), _ROUNDING) for place in range(len(runs))]
     charts = [_chart(runs, places, variants, metric, say) for metric in metrics]
-    return Trend(_labelled(runs, places), variants, [chart for chart in charts if any(map(_moves, chart.lines))])
+    shown = _labelled(runs, places)
+    note = None if all(run.alike for run in shown) else say("trend_faded")
+    return Trend(note, shown, variants, [chart for chart in charts if any(map(_moves, chart.lines))])
 
 
 def _moves(line: TrendLine) -> bool:
@@ -80,16 +88,7 @@ def _moves(line: TrendLine) -> bool:
 
 
 def _this_run(document: Mapping[str, Any], say: Words) -> Mapping[str, Any]:
-    totals, gate = document["statistics"], document["gate"]
-    variants = document["metadata"]["variants"]
-    means = {name: {metric: average(totals, metric, name) for metric in totals["metrics"]} for name in variants}
-    outcome = None if gate is None else gate["outcome"]
-    return {
-        "name": say("this_run"),
-        "timestamp": document["metadata"]["timestamp"],
-        "variants": means,
-        "outcome": outcome,
-    }
+    return in_short(say("this_run"), document)
 
 
 def _labelled(runs: Sequence[Mapping[str, Any]], places: Sequence[float]) -> list[TrendRun]:
@@ -102,6 +101,7 @@ def _labelled(runs: Sequence[Mapping[str, Any]], places: Sequence[float]) -> lis
             timestamp=run["timestamp"],
             outcome=run["outcome"],
             x=x,
+            alike=asked_alike(run, runs[-1]),
         )
         for place, (run, x) in enumerate(zip(runs, places, strict=True))
     ]
@@ -118,16 +118,18 @@ def _chart(
     values = {name: [run["variants"].get(name, {}).get(metric) for run in runs] for name in variants}
     known = {name: series for name, series in values.items() if any(value is not None for value in series)}
     scale = scale_over(value for series in known.values() for value in series)
-    lines = [TrendLine(name, series, _segments(series, places, scale)) for name, series in known.items()]
+    lines = [TrendLine(name, series, _segments(runs, series, places, scale)) for name, series in known.items()]
     return TrendChart(say.metric(metric), scale, lines)
 
 
-def _segments(values: Sequence[float | None], places: Sequence[float], scale: Scale) -> list[str]:
-    """A gap stays a gap: a run that lacks the variant is not bridged."""
+def _segments(
+    runs: Sequence[Mapping[str, Any]], values: Sequence[float | None], places: Sequence[float], scale: Scale
+) -> list[str]:
+    """A gap stays a gap: no line leads over a run that lacks the variant, or between runs that asked other cases."""
     segments: list[list[str]] = [[]]
-    for value, x in zip(values, places, strict=True):
-        if value is None:
+    for place, (value, x) in enumerate(zip(values, places, strict=True)):
+        if value is None or (place and not asked_alike(runs[place - 1], runs[place])):
             segments.append([])
-        else:
+        if value is not None:
             segments[-1].append(f"{x},{scale.from_top(value)}")
     return [" ".join(points) for points in segments if len(points) > 1]

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pytest_llmbench.reports.case_counts import groups_text, needed_range, units_text
 from pytest_llmbench.reports.gate_notes import note_text
 from pytest_llmbench.reports.gate_sentences import confidence, outcome_word, p_meaning, p_value, reason
 from pytest_llmbench.reports.html.pairing import unit
@@ -25,7 +26,7 @@ class VerdictRow:
     variant: str
     metric: str
     category: str | None
-    texts: Mapping[str, str]
+    texts: Mapping[str, str | None]
     moved: Sequence[Mapping[str, Any]]
     effect: float
     low: float | None
@@ -159,8 +160,11 @@ def _row(item: Mapping[str, Any], word: str, scale: Scale, threshold: float | No
             "p": p_value(item, say),
             "p_raw": say.number(item["p_value"]),
             "n": say.count(item["n"]) + (f" × {item['epochs']}" if item["epochs"] > 1 else ""),
+            "groups": groups_text(item, say),
+            "left_open": _left_open(item, say),
             "detectable": say.number(item["detectable"]),
             "needed": _needed(item, say),
+            "needed_range": needed_range(item, say, say.count),
         },
         moved=item["moved"],
         effect=scale.at(item["effect"]),
@@ -178,9 +182,14 @@ def _interval(item: Mapping[str, Any], say: PageWords) -> str:
 
 
 def _needed(item: Mapping[str, Any], say: PageWords) -> str:
+    cases, epochs = item["needed_cases"], item["needed_epochs"]
     ways = [
-        say(key, count=say.count(item[field]))
-        for field, key in (("needed_cases", "needed_cases"), ("needed_epochs", "needed_epochs"))
-        if item[field] is not None
+        None if cases is None else units_text(item, say.count(cases), say),
+        None if epochs is None else say("needed_epochs", count=say.count(epochs)),
     ]
-    return say("or").join(ways) or UNSCORED
+    return say("or").join(filter(None, ways)) or UNSCORED
+
+
+def _left_open(item: Mapping[str, Any], say: PageWords) -> str | None:
+    fall = item.get("not_ruled_out")
+    return None if fall is None else say("loss_left_open", size=say.number(fall))

@@ -60,7 +60,8 @@ ENGLISH = {
     "verdicts_baseline": "this run against the baseline",
     "verdicts_caption": (
         "Effects are paired means of the same cases, after minus before. The bar is the interval, the mark the effect;"
-        " a dashed line is the margin. Smallest detectable: the effect that this many cases find with 80% power."
+        " a dashed line is the margin. Not ruled out: the greatest loss that these cases still allow. Smallest"
+        " detectable: the effect that this many cases find with 80% power."
     ),
     "verdict_column": "Verdict",
     "before": "Before",
@@ -73,8 +74,8 @@ ENGLISH = {
     "p_title": "unadjusted p: {value}; {method}",
     "pairs": "Cases",
     "detectable": "Smallest detectable",
+    "loss_left_open": "not ruled out: {size}",
     "needed": "Would settle it",
-    "needed_cases": "{count} cases",
     "needed_epochs": "{count} epochs",
     "moved": "Moved most:",
     "no_verdicts": "The gate had nothing to judge.",
@@ -150,6 +151,8 @@ ENGLISH = {
     "js_tool": "Tool",
     "js_keywords": "Keywords",
     "js_reference": "Reference",
+    "js_calls": "Calls",
+    "js_faults": "What is wrong",
     "js_scores": "Scores",
     "js_unscored": "-",
     "js_empty": "(empty answer)",
@@ -161,6 +164,7 @@ ENGLISH = {
     "js_prompt_cut": "The prompt was truncated to fit the model.",
     "js_legend": "Struck through: only in base. Underlined: only in the adapter's answer.",
     "js_identical": "Both answers are the same, word for word.",
+    "js_other_calls": "Both answers have the same words, and make other calls.",
     "js_too_long": "Too long to mark the words that differ.",
     "js_theme_auto": "automatic",
     "js_theme_light": "light",
@@ -171,6 +175,7 @@ ENGLISH = {
     # trend
     "trend": "Trend over saved runs",
     "trend_caption": "Means of every saved run, oldest first. Marks under the axis are the gates' outcomes.",
+    "trend_faded": "Faded marks, with ≠ under them, are runs that asked other cases than this one: not comparable.",
     "trend_none": "No other run is saved yet. Save this one with {option}, and the next report shows the trend.",
     "trend_table": "The same as a table",
     "trend_run": "Run",
@@ -239,8 +244,8 @@ FRENCH = {
     "verdicts_baseline": "cette exécution par rapport à la référence",
     "verdicts_caption": (
         "Les effets sont des moyennes appariées sur les mêmes cas, après moins avant. La barre est l'intervalle, la"
-        " marque l'effet ; le trait pointillé est la marge. Plus petit décelable : l'effet que ce nombre de cas trouve"
-        " avec une puissance de 80 %."
+        " marque l'effet ; le trait pointillé est la marge. Non exclue : la plus grande perte que ces cas permettent"
+        " encore. Plus petit décelable : l'effet que ce nombre de cas trouve avec une puissance de 80 %."
     ),
     "verdict_column": "Verdict",
     "before": "Avant",
@@ -253,8 +258,8 @@ FRENCH = {
     "p_title": "p non ajusté : {value} ; {method}",
     "pairs": "Cas",
     "detectable": "Plus petit décelable",
+    "loss_left_open": "non exclue : {size}",
     "needed": "Trancherait",
-    "needed_cases": "{count} cas",
     "needed_epochs": "{count} répétitions",
     "moved": "Ont le plus bougé :",
     "no_verdicts": "Le contrôle n'avait rien à juger.",
@@ -334,6 +339,8 @@ FRENCH = {
     "js_tool": "Outil",
     "js_keywords": "Mots-clés",
     "js_reference": "Référence",
+    "js_calls": "Appels",
+    "js_faults": "Ce qui est faux",
     "js_scores": "Scores",
     "js_unscored": "-",
     "js_empty": "(réponse vide)",
@@ -345,6 +352,7 @@ FRENCH = {
     "js_prompt_cut": "La demande a été tronquée pour tenir dans le modèle.",
     "js_legend": "Barré : seulement dans la base. Souligné : seulement dans la réponse de l'adaptateur.",
     "js_identical": "Les deux réponses sont les mêmes, mot pour mot.",
+    "js_other_calls": "Les deux réponses ont les mêmes mots, et font d'autres appels.",
     "js_too_long": "Trop long pour marquer les mots qui diffèrent.",
     "js_theme_auto": "automatique",
     "js_theme_light": "clair",
@@ -361,6 +369,9 @@ FRENCH = {
     "trend_caption": (
         "Moyennes de chaque exécution enregistrée, de la plus ancienne à la plus récente. Sous l'axe : l'issue du"
         " contrôle."
+    ),
+    "trend_faded": (
+        "Les marques pâles, avec ≠ en dessous, sont des exécutions aux autres cas que celle-ci : non comparables."
     ),
     "trend_none": (
         "Aucune autre exécution enregistrée. Enregistrez celle-ci avec {option} : le prochain rapport aura l'évolution."

@@ -12,6 +12,7 @@ function speaker(data) {
   const fill = (key, values = {}) => data.words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
   return {
     text: fill,
+    outcome: (name) => data.outcomes[name] ?? name,
     count: (number) => String(number).replace(/\B(?=(\d{3})+$)/g, data.words.thousands),
     number(value, signed = false) {
       if (value === null) return data.words.unscored;
@@ -46,12 +47,12 @@ function resultLine(row, index, view, say) {
   for (const score of view.scores(row)) line.append(element("td", { class: "number" }, say.number(score)));
   if (view.comparable) line.append(differenceCell(view.difference(row), view, say));
   line.append(element("td", { class: "number" }, say.number(view.latency(row))));
-  line.append(element("td", {}, outcomeBadge(row.outcome), ...troubles(row, say)));
+  line.append(element("td", {}, outcomeBadge(row.outcome, say), ...troubles(row, say)));
   return line;
 }
 
-function outcomeBadge(outcome) {
-  return element("span", { class: `badge ${outcome === "passed" ? "good" : outcome === "failed" ? "bad" : ""}` }, outcome);
+function outcomeBadge(outcome, say) {
+  return element("span", { class: `badge ${outcome === "passed" ? "good" : outcome === "failed" ? "bad" : ""}` }, say.outcome(outcome));
 }
 
 function troubles(row, say) {
@@ -84,11 +85,11 @@ function labelled(label, ...content) {
 }
 
 function expected(row, say) {
-  const facts = [["tool", row.tool], ["keywords", row.keywords.join(", ")], ["reference", row.reference]].filter(([, value]) => value);
+  const facts = [["tool", row.tool], ["keywords", row.keywords.join(", ")], ["reference", row.reference], ["calls", row.calls?.join("\n")]].filter(([, value]) => value);
   if (!facts.length) return null;
   const list = element("dl", { class: "facts" });
   for (const [key, value] of facts)
-    list.append(element("div", {}, element("dt", {}, say.text(key)), element("dd", { dir: "auto" }, value)));
+    list.append(element("div", {}, element("dt", {}, say.text(key)), element("dd", { dir: "auto", class: key === "calls" ? "text code" : null }, value)));
   return labelled(say.text("expected"), list);
 }
 
@@ -102,12 +103,13 @@ function answerCards(row, view, say) {
     const pieces = place === view.base ? chosen?.before : difference?.after;
     return answerCard(variant, view.look(place), row.answers[place], pieces, say);
   });
-  return compared ? [element("div", { class: "answers" }, ...cards), legend(base.text, row.answers[view.adapter].text, chosen, say)]
+  return compared ? [element("div", { class: "answers" }, ...cards), legend(base, row.answers[view.adapter], chosen, say)]
     : [element("div", { class: "answers" }, ...cards)];
 }
 
 function legend(before, after, difference, say) {
-  const key = before === after ? "identical" : difference === null ? "too_long" : "legend";
+  const same = String(before.calls) === String(after.calls) ? "identical" : "other_calls";
+  const key = before.text === after.text ? same : difference === null ? "too_long" : "legend";
   return element("p", { class: "remark" }, say.text(key));
 }
 
@@ -126,8 +128,14 @@ function answerCard(variant, look, answer, pieces, say) {
   const text = element("p", { class: "text answer-text", dir: "auto", tabindex: "0", "aria-label": variant });
   if (answer.text) text.append(...(pieces ?? [[answer.text, false]]).map((piece) => markedPiece(piece, look)));
   else text.append(element("span", { class: "remark" }, say.text("empty")));
-  card.append(text, element("p", { class: "remark" }, answerFacts(answer, say).join(" · ")));
+  card.append(text, ...answerCalls(answer, say), element("p", { class: "remark" }, answerFacts(answer, say).join(" · ")));
   return card;
+}
+
+/** The calls that the answer makes, and what is wrong with it. */
+function answerCalls(answer, say) {
+  const list = (key, lines, look) => labelled(say.text(key), element("ul", { class: look }, ...lines.map((line) => element("li", { dir: "auto" }, line))));
+  return [answer.calls ? list("calls", answer.calls, "calls code") : null, answer.faults.length ? list("faults", answer.faults, "calls") : null].filter(Boolean);
 }
 
 function markedPiece([text, changed], look) {

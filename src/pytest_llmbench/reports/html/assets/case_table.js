@@ -154,7 +154,7 @@ function startCases(data, language) {
       adapter, metric,
       filter("category", distinct((row) => [row.category])),
       view.comparable ? filter("change", ["better", "same", "worse", "unpaired"], say.text) : null,
-      filter("outcome", distinct((row) => [row.outcome]).sort()),
+      filter("outcome", distinct((row) => [row.outcome]).sort(), say.outcome),
       filter("finish", ENDINGS.filter((finish) => finishes.has(finish)), (finish) => say.text("finish_" + finish)),
     ].filter(Boolean);
   }

@@ -6,8 +6,8 @@ function folded(text) {
 }
 
 function haystack(row) {
-  const answers = row.answers.filter(Boolean).flatMap((answer) => [answer.text, answer.error ?? ""]);
-  return folded([row.case, row.prompt, row.tool ?? "", ...row.keywords, row.reference ?? "", ...answers].join("\n"));
+  const answers = row.answers.filter(Boolean).flatMap((answer) => [answer.text, answer.error ?? "", ...(answer.calls ?? []), ...answer.faults]);
+  return folded([row.case, row.prompt, row.tool ?? "", ...row.keywords, row.reference ?? "", ...(row.calls ?? []), ...answers].join("\n"));
 }
 
 /** What the table shows of a row for the chosen metric and adapter. Variants are places in the run's list. */

@@ -1,0 +1,128 @@
+"""The tool calls of a run's answers, what is expected of them, and what is wrong with them, in the reader's words."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pytest_llmbench.reports.averages import Row
+from pytest_llmbench.reports.wording import Words
+from pytest_llmbench.tools import ANY_CALL, LEFT_OUT
+
+METRIC = "call_accuracy"
+_TOOL_METRICS = (METRIC, "tool_accuracy")
+_VALUE_CHARS = 60
+_MOST_REASON_CHARS = 200
+_MOST_VALUES = 4
+
+
+def has_calls(document: Mapping[str, Any]) -> bool:
+    """Whether the run has answers whose calls were judged."""
+    judged = document["statistics"]["metrics"].get(METRIC, {})
+    return any(item["scored"] for item in judged.values())
+
+
+def expected_calls(row: Row, say: Words) -> list[str] | None:
+    """The calls that are right, one text each: `refund(order="A" or "B")`. None for a case that does not say."""
+    calls = row.get("calls")
+    if calls is None:
+        return None
+    if calls == ANY_CALL:
+        return [say("calls_any")]
+    return [_call(call["name"], call["arguments"], say, allowed=True) for call in calls] or [say("calls_none")]
+
+
+def calls_made(completion: Mapping[str, Any] | None, say: Words) -> list[str] | None:
+    """The calls of an answer, one text each. None where nobody looked for any."""
+    calls = (completion or {}).get("tool_calls")
+    if calls is None:
+        return None
+    return [_made(call, say) for call in calls] or [say("calls_none")]
+
+
+def faults(row: Row, variant: str, say: Words) -> list[str]:
+    """What metrics found wrong with a variant's answer; of its calls and its tool, which say the same, the former."""
+    told = row.get("reasons") or {}
+    first = next((metric for metric in _TOOL_METRICS if told.get(metric, {}).get(variant)), None)
+    shown = [metric for metric in told if metric not in _TOOL_METRICS or metric == first]
+    return [fault_text(fault, say) for metric in shown for fault in told[metric].get(variant, ())]
+
+
+def fault_text(fault: Mapping[str, Any], say: Words) -> str:
+    """`wrong value refund.order: "D", expected "A" or "B"`; a reason that this version does not know keeps its name."""
+    text = fault_name(fault["reason"], say)
+    if place := ".".join(str(fault[key]) for key in ("tool", "argument") if fault.get(key)):
+        text = say("fault_at", fault=text, place=place)
+    if "found" in fault:
+        found = fault["found"]
+        told = str(found) if fault["reason"] == LEFT_OUT else _value(found)
+        text = say("fault_found", fault=text, found=told[:_MOST_REASON_CHARS])
+    if "expected" in fault:
+        text = say("fault_instead", fault=text, expected=_instead(fault, say))
+    return text
+
+
+def fault_name(reason: str, say: Words) -> str:
+    """The reason in the reader's words."""
+    return say.texts.get(f"fault_{reason.replace(' ', '_')}", reason)
+
+
+def call_summaries(document: Mapping[str, Any], say: Words) -> Iterator[str]:
+    """A sentence a variant: how many answers make the expected calls, and how often each fault was found."""
+    for variant in document["metadata"]["variants"]:
+        scores = [row["scores"].get(METRIC, {}).get(variant) for row in document["results"]]
+        judged = [score for score in scores if score is not None]
+        if not judged:
+            continue
+        counted = _counted(document["results"], variant)
+        told = [say("calls_counted", fault=fault_name(reason, say), count=count) for reason, count in counted]
+        numbers = {"variant": variant, "right": sum(score == 1 for score in judged), "total": len(judged)}
+        yield say("calls_summary_faults" if told else "calls_summary", faults=", ".join(told), **numbers)
+
+
+def tools_left_out(document: Mapping[str, Any], say: Words) -> Iterator[str]:
+    """Which answers were given without the tools of their cases, and why: their calls are unscored, not wrong."""
+    for variant in document["metadata"]["variants"]:
+        answers = [row["completions"][variant] for row in document["results"] if variant in row["completions"]]
+        reasons = [answer["tools_left_out"] for answer in answers if answer.get("tools_left_out")]
+        if reasons:
+            yield say("calls_left_out", variant=variant, count=len(reasons), total=len(answers), reason=reasons[0])
+
+
+def _counted(rows: Sequence[Row], variant: str) -> list[tuple[str, int]]:
+    found = [(row.get("reasons") or {}).get(METRIC, {}).get(variant, ()) for row in rows]
+    return Counter(fault["reason"] for told in found for fault in told if fault["reason"] != LEFT_OUT).most_common()
+
+
+def _instead(fault: Mapping[str, Any], say: Words) -> str:
+    expected = fault["expected"]
+    if "argument" in fault:
+        return _one_of(expected if isinstance(expected, list) else [expected], say)
+    return str(expected)  # a tool's name
+
+
+def _made(call: Mapping[str, Any], say: Words) -> str:
+    arguments = call["arguments"]
+    if isinstance(arguments, Mapping):
+        return _call(call["name"], arguments, say, allowed=False)
+    return say("calls_unreadable", tool=call["name"], text=_value(arguments))
+
+
+def _call(name: str, arguments: Mapping[str, Any], say: Words, *, allowed: bool) -> str:
+    told = [f"{key}={_one_of(value, say) if allowed else _value(value)}" for key, value in arguments.items()]
+    return f"{name}({', '.join(told)})"
+
+
+def _one_of(values: Sequence[Any], say: Words) -> str:
+    """Allowed values; null among them says that the argument may be left out."""
+    told = [say("calls_optional") if value is None else _value(value) for value in values[:_MOST_VALUES]]
+    text = say("calls_or").join(told)
+    more = len(values) - len(told)
+    return say("calls_more", text=text, count=more) if more > 0 else text
+
+
+def _value(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _VALUE_CHARS else f"{text[: _VALUE_CHARS - 1]}…"
