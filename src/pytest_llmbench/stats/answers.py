@@ -165,7 +165,8 @@ def _spread(
     answers = min(len(before.values), len(after.values)) / len(changes)
     if groups is not None:
         within = None  # how many cases a group has is no matter of epochs
-    return Spread(len(changes), variance, within, epochs, yes_or_no, float((changes**2).sum()), answers)
+    once = len(before.values) == len(after.values) == len(changes)
+    return Spread(len(changes), variance, within, epochs, yes_or_no, float((changes**2).sum()), answers, once)
 
 
 def _within(before: Answers, after: Answers) -> tuple[float | None, float]:
