@@ -133,8 +133,10 @@ def _uneven(before: Answers, after: Answers) -> tuple[Integers, Laws] | None:
         ]
         dealt.append(_dealt(*answers))
     width = max(len(values) for values, _ in dealt)
-    values = np.stack([np.pad(values, (0, width - len(values)), "edge") for values, _ in dealt])
-    chances = np.stack([np.pad(chances, (0, width - len(chances))) for _, chances in dealt])
+    values, chances = np.empty((len(dealt), width)), np.zeros((len(dealt), width))
+    for line, (some, likely) in enumerate(dealt):
+        values[line, : len(some)], values[line, len(some) :] = some, some[-1]
+        chances[line, : len(some)] = likely
     return lines, Laws(values, chances)
 
 
