@@ -286,13 +286,15 @@ def _read_suite(file: _File) -> None:
     data = document.data
     if type(data) is not dict:
         raise UsageError(located(file.path, 1, "a suite is a mapping with the keys 'category' and 'cases'"))
-    for where, message in check(data, SUITE_CHECKS):
+    faults = check(data, SUITE_CHECKS)
+    for where, message in faults:
         file.faults.at(file.path, document.line(*where), message)
     for key in ("category", "cases"):
         if key not in data:
             file.faults.at(file.path, 1, f"the suite needs '{key}'")
     file.checks = CASE_CHECKS
-    file.heading = {"category": file.path.stem, **{key: data[key] for key in HEADING_CHECKS if key in data}}
+    right = (data.keys() & HEADING_CHECKS) - {where[0] for where, _ in faults}  # what is wrong is told once
+    file.heading = {"category": file.path.stem, **{key: data[key] for key in HEADING_CHECKS if key in right}}
     file.categories[str(file.heading["category"])] = document.line("category")
     cases = data.get("cases")
     for index, row in enumerate(cases if type(cases) is list else ()):

@@ -31,14 +31,16 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ELSEWHERE = ("make ", "pip install ", "accelerate launch ")
 """What other tests run: CI itself, the recipes, and the training in several processes."""
+VERDICT = "test_of_the_page.py --llmbench-server"
 LIGHT = {
+    "BENCHMARK__LIMIT": "3",
     "GENERATION__MAX_NEW_TOKENS": "4",
     "FINETUNE__BATCH_SIZE": "8",
     "FINETUNE__LEARNING_RATE": "0.02",
     "FINETUNE__MAX_LENGTH": "64",
     "FINETUNE__STEPS": "16",
     "FINETUNE__TOOLS": "null",
-    "LOAD__BUDGET": "60",
+    "LOAD__BUDGET": "30",
     "LOAD__COOLDOWN": "0",
     "LOAD__MAX_HISTORY": "2",
     "LOAD__MAX_TOKENS": "16",
@@ -80,7 +82,8 @@ class Project:
         done = subprocess.run(
             ["bash", "-c", command], cwd=self.path, env=self._environment(), capture_output=True, text=True, check=False
         )
-        assert done.returncode == 0, f"{where}: {command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        well = {0, 1} if "require-users" in command or VERDICT in command else {0}  # "not held" is an answer too
+        assert done.returncode in well, f"{where}: {command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
 
     def write(self, name: str, text: str) -> None:
         """Write one file of the project."""
@@ -108,7 +111,7 @@ class Project:
 
 async def unhurried(server: FakeChatServer, request: web.Request) -> web.StreamResponse:
     """A proper answer after a moment: one that comes at once lets a search spend its requests on the warm-up."""
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.05)
     return await well("monte son")(server, request)
 
 

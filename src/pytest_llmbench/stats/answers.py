@@ -133,8 +133,10 @@ def _uneven(before: Answers, after: Answers) -> tuple[Integers, Laws] | None:
         ]
         dealt.append(_dealt(*answers))
     width = max(len(values) for values, _ in dealt)
-    values = np.stack([np.pad(values, (0, width - len(values)), "edge") for values, _ in dealt])
-    chances = np.stack([np.pad(chances, (0, width - len(chances))) for _, chances in dealt])
+    values, chances = np.empty((len(dealt), width)), np.zeros((len(dealt), width))
+    for line, (some, likely) in enumerate(dealt):
+        values[line, : len(some)], values[line, len(some) :] = some, some[-1]
+        chances[line, : len(some)] = likely
     return lines, Laws(values, chances)
 
 
@@ -165,7 +167,8 @@ def _spread(
     answers = min(len(before.values), len(after.values)) / len(changes)
     if groups is not None:
         within = None  # how many cases a group has is no matter of epochs
-    return Spread(len(changes), variance, within, epochs, yes_or_no, float((changes**2).sum()), answers)
+    once = len(before.values) == len(after.values) == len(changes)
+    return Spread(len(changes), variance, within, epochs, yes_or_no, float((changes**2).sum()), answers, once)
 
 
 def _within(before: Answers, after: Answers) -> tuple[float | None, float]:

@@ -26,7 +26,7 @@ _STEPS = 120  # of the widest law, at most, on a lattice
 _OFF_LATTICE = 1e-5  # of the widest law, a step: scores have six digits
 _LEAST_UNITS_ON_LATTICE = 5
 _CERTAIN = 1e-6
-_HALVINGS = 30
+_HALVINGS = 12  # near the right lean is as good
 _DOUBLINGS = 60
 
 
@@ -68,17 +68,21 @@ def dealt_anew(before: Floats, after: Floats) -> tuple[Floats, Floats]:
     return values, counts / counts.sum()
 
 
-def tail(laws: Laws, seen: float) -> Tail:
-    """The chance of a sum of at least `seen`.
+def tail(laws: Laws, seen: float, units: int) -> Tail:
+    """The chance of a sum of at least `seen`, where so many of all `units` can move.
 
-    On a lattice, as shares of a few keywords are, it is exact and counts half of the sums that tie ("mid-p", Lancaster
-    1961), where at least five units can move. Else patterns of up to 14 signs are all looked at, others are drawn.
+    On a lattice, as shares of a few keywords are, where at least five units can move, it is exact. It then counts half
+    of the sums that tie ("mid-p", Lancaster 1961) if how many move is a matter of chance, with a standard deviation of
+    at least one: that evens out what half a tie errs with some numbers. Where all move always, nothing would. Off a
+    lattice patterns of up to 14 signs are all looked at, others are drawn.
     """
+    half_ties = len(laws.values) * (units - len(laws.values)) >= units
     order = np.lexsort((*laws.values.T, *laws.chances.T))  # the order of cases is no matter
     laws = Laws(laws.values[order], laws.chances[order])
     steps = _steps(laws)
     if steps is not None and len(laws.values) >= _LEAST_UNITS_ON_LATTICE:
-        return Tail(_on_lattice(laws, *steps, seen), "permutation test, exact, mid-p")
+        found = _on_lattice(laws, *steps, seen, 0.5 if half_ties else 1.0)
+        return Tail(found, "permutation test, exact, mid-p" if half_ties else "permutation test, exact")
     if laws.values.shape[1] == 2 and len(laws.values) <= _ENUMERATED:  # noqa: PLR2004  # either sign
         return Tail(_all_signs(laws.values[:, 1], seen), "sign-flip test, exact")
     return Tail(_drawn(laws, seen), f"permutation test, {DRAWS:,} random patterns")
@@ -106,7 +110,7 @@ def _steps(laws: Laws) -> tuple[NDArray[np.int64], float] | None:
     return np.round(above / size).astype(np.int64), float(size)
 
 
-def _on_lattice(laws: Laws, steps: NDArray[np.int64], size: float, seen: float) -> float:
+def _on_lattice(laws: Laws, steps: NDArray[np.int64], size: float, seen: float, of_ties: float) -> float:
     """The exact distribution of the sum, tilted to have its middle at what was seen: far tails keep their digits."""
     least = float(laws.values[:, 0].sum())
     sought = (seen - least) / size
@@ -124,7 +128,7 @@ def _on_lattice(laws: Laws, steps: NDArray[np.int64], size: float, seen: float) 
     places = np.arange(length)
     weights = np.exp(np.minimum(_log_weight(laws, lean) - lean * (least + places * size), 700))
     as_great = (sums * weights)[round(sought) :]
-    return float(min(1.0, as_great.sum() - 0.5 * as_great[0]))
+    return float(min(1.0, as_great.sum() - (1 - of_ties) * as_great[0]))
 
 
 def _drawn(laws: Laws, seen: float) -> float:

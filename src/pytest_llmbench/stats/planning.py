@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from pytest_llmbench.stats.exact_power import least_found
+from pytest_llmbench.stats.yes_or_no import EXACT_CASES
+
 POWER = 0.8
 """The chance of finding an effect that is called findable."""
 _MOST_CASES = 1_000_000
@@ -17,7 +20,7 @@ class Spread:
 
     `within` is the variance of one epoch around its case's mean, None where each case was asked once. `epochs` is the
     mean number of epochs of a case. Of yes-or-no scores `unit` is what a yes counts, `squares` the sum of the squared
-    changes, and `answers` how many of one side a unit has.
+    changes, and `answers` how many of one side a unit has; `once` says that each unit is one answer on both sides.
     """
 
     cases: int
@@ -27,20 +30,25 @@ class Spread:
     unit: float | None = None
     squares: float = 0.0
     answers: float = 1.0
+    once: bool = False
 
     def churn(self, unit: float) -> float:
-        """The mean squared change of a yes-or-no score, as if a quarter of an answer more had changed."""
-        return (self.squares / unit**2 + 0.25 / self.answers) / (self.cases + 1)
+        """The mean squared change of a yes-or-no score, as if half an answer more had changed (Jeffreys)."""
+        return (self.squares / unit**2 + 0.5 / self.answers) / (self.cases + 1)
 
 
 def detectable_effect(spread: Spread, alpha: float, margin: float = 0.0) -> float | None:
     """The smallest effect, margin included, that a one-sided test finds with 80 % power.
 
     None where unknown, or for so few cases none. A fall of yes-or-no scores by D adds D to the share of cases that
-    change, and so to the variance: it is not that of two equal fine-tunes.
+    change, and so to the variance: it is not that of two equal fine-tunes. Of those that were asked once the power is
+    that of the exact test.
     """
     if spread.cases < max(2, _least_cases(alpha)):  # one case has no variance
         return None
+    if spread.unit is not None and spread.once and spread.cases <= EXACT_CASES:
+        found = least_found(spread.cases, spread.churn(spread.unit), alpha, margin / spread.unit, POWER)
+        return None if found is None else spread.unit * found
     quantiles = _quantiles(alpha, spread.cases - 1)
     if spread.unit is None:
         return margin + quantiles * math.sqrt(spread.variance / spread.cases) if spread.variance > 0 else None

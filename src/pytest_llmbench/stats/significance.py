@@ -138,7 +138,7 @@ def _permuted(changes: Changes, null: float) -> Test:
         return Test(0.0, "")
     if not free.any():
         return Test(0.0, "") if moved.any() else Test(1.0, "nothing differs")
-    return Test(*tail(Laws(laws.values[free], laws.chances[free]), float(shifted.sum())))
+    return Test(*tail(Laws(laws.values[free], laws.chances[free]), float(shifted.sum()), len(shifted)))
 
 
 def _with_uneven(laws: Laws, lines: NDArray[np.int64], dealt: Laws) -> Laws:

@@ -19,7 +19,7 @@ SETTINGS = Settings(load=LoadSettings(max_users=12, max_tokens=32, max_history=1
 
 def entry(level: float, good: int, total: int, **changed: Any) -> dict[str, Any]:
     entry = {"level": level, "verdict": "undecided", "good": good, "total": total, "errors": {}, "cut_off": 0.0}
-    entry |= {"latency_s": {"p50": 0.5}, "first_token_s": None, "completed": total}
+    entry |= {"latency_s": {"p50": 0.5}, "first_token_s": None}
     return entry | {"started_s": 0.0, "duration_s": 9.0, "tokens_counted": False, **changed}
 
 
@@ -128,8 +128,11 @@ def test_rates_from_short_trials_are_told_so() -> None:
 
 def test_a_rate_is_never_above_what_was_served_and_its_interval_reaches_the_first_that_was_lost() -> None:
     question = rate(SETTINGS, 6.4)
-    good = [entry(question.level(step), 200, 200, served_per_s=question.level(step) - 0.3) for step in (24, 32, 34)]
-    lost = entry(question.level(40), 20, 200, served_per_s=6.6)
+    good = [
+        entry(question.level(step), 200, 200, completed=200, served_per_s=question.level(step) - 0.3)
+        for step in (24, 32, 34)
+    ]
+    lost = entry(question.level(40), 20, 200, completed=20, served_per_s=6.6)
     made = found(question, *good, *good, lost, lost, decided=False)
     assert made["value"] <= 6.6
     assert made["low"] < 6.0  # a queue may have been growing still
@@ -138,7 +141,7 @@ def test_a_rate_is_never_above_what_was_served_and_its_interval_reaches_the_firs
 
 def test_a_strict_promise_has_a_rate_too() -> None:
     question = rate(SETTINGS, 3.2)
-    trials = (entry(question.level(20), 200, 200, served_per_s=1.9), entry(question.level(24), 0, 200))
+    trials = (entry(question.level(20), 200, 200, completed=200, served_per_s=1.9), entry(question.level(24), 0, 200))
     kept = tuple(
         Observation(step, int(step == 20), 1, (), 200, one) for step, one in zip((20, 24), trials, strict=True)
     )

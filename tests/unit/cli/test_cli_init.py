@@ -16,7 +16,7 @@ from pytest_llmbench.cases import load_cases, load_vocabulary
 from pytest_llmbench.settings import Settings, load_settings
 from pytest_llmbench.training.rows import read_rows
 
-DATA = {"data/example.csv", "data/heldout.jsonl", "data/templates.yaml", "data/train.jsonl"}
+DATA = {"data/chunks.jsonl", "data/example.csv", "data/heldout.jsonl", "data/templates.yaml", "data/train.jsonl"}
 FILES = DATA | {
     "configs/llmbench.yaml",
     "prompts/tool_routing.yaml",
@@ -96,7 +96,7 @@ def test_a_second_time_adds_nothing_and_says_so(project: Path) -> None:
     llmbench("init", "--language", "en")
     before = {name: (project / name).stat().st_mtime_ns for name in files_in(project)}
     done = llmbench("init")
-    assert done.stdout.startswith("nothing to add: the 13 starter files are here")
+    assert done.stdout.startswith("nothing to add: the 14 starter files are here")
     assert {name: (project / name).stat().st_mtime_ns for name in files_in(project)} == before
 
 

@@ -43,7 +43,7 @@ def test_sign_flips_agree_with_scipy(seed: int) -> None:
     theirs = stats.permutation_test(
         (changes,), np.mean, permutation_type="samples", alternative="greater", n_resamples=np.inf
     )
-    found = tail(either_sign(changes), changes.sum())
+    found = tail(either_sign(changes), changes.sum(), len(changes))
     assert found.p_value == pytest.approx(theirs.pvalue)
     assert found.method == "sign-flip test, exact"
 
@@ -52,9 +52,17 @@ def test_sign_flips_agree_with_scipy(seed: int) -> None:
 def test_on_a_lattice_half_of_the_ties_count(steps: list[int], unit: float) -> None:
     changes = np.round(np.array(steps) * unit, 6)
     above, tied = enumerated(either_sign(np.array(steps)), sum(steps))
-    found = tail(either_sign(changes), changes.sum())
+    found = tail(either_sign(changes), changes.sum(), 2 * len(changes))
     assert found.p_value == pytest.approx(above + tied / 2, rel=1e-4)
     assert found.method == "permutation test, exact, mid-p"
+
+
+@given(st.lists(st.sampled_from([-2, -1, 1, 2, 3]), min_size=5, max_size=9), st.integers(0, 1))
+def test_all_of_the_ties_count_where_nearly_all_units_move(steps: list[int], unmoved: int) -> None:
+    above, tied = enumerated(either_sign(np.array(steps)), sum(steps))
+    found = tail(either_sign(np.array(steps) / 4), sum(steps) / 4, len(steps) + unmoved)
+    assert found.p_value == pytest.approx(above + tied)
+    assert found.method == "permutation test, exact"
 
 
 @pytest.mark.parametrize("shift", [-0.3, 0.0, 0.4, 1.0, 3.0])
@@ -70,7 +78,7 @@ def test_far_tails_are_known_as_well_as_near_ones(better: int) -> None:
     laws, seen = either_sign(0.3 * signs), float(0.3 * signs.sum())
     beyond, tied = stats.binom.sf(better, 400, 0.5), stats.binom.pmf(better, 400, 0.5)
     assert permutation._drawn(laws, seen) == pytest.approx(beyond + tied, rel=0.08)
-    assert tail(laws, seen).p_value == pytest.approx(beyond + tied / 2, rel=1e-6)
+    assert tail(laws, seen, 500).p_value == pytest.approx(beyond + tied / 2, rel=1e-6)
 
 
 @given(st.lists(st.integers(0, 1), min_size=2, max_size=7), st.data())
@@ -91,7 +99,7 @@ def test_unequal_numbers_of_answers_are_those_of_brute_force(unit: float) -> Non
     laws = Laws(*(np.stack(side) for side in zip(*dealt, strict=True)))
     seen = float(laws.values[:, 0].sum())
     above, tied = enumerated(laws, seen)
-    found = tail(laws, seen)
+    found = tail(laws, seen, 10)
     assert found.p_value == pytest.approx(above + tied * (0.5 if unit == 1 else 1), rel=0.05)
 
 
