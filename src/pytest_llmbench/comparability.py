@@ -45,7 +45,7 @@ def _cases(baseline: Comparable, run: Comparable) -> Iterator[dict[str, Any]]:
 def _surroundings(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     sections = (
         ("changed_vocabulary", _terms(before), _terms(after)),
-        ("changed_settings", _part(before, (*_ANSWERING, "spelling")), _part(after, (*_ANSWERING, "spelling"))),
+        ("changed_settings", _settings(before), _settings(after)),
         ("changed_model", _part(before, _MODEL), _part(after, _MODEL)),
         ("changed_hardware", _part(before, ("hardware", "device")), _part(after, ("hardware", "device"))),
         ("changed_libraries", _part(before, ("versions", "python")), _part(after, ("versions", "python"))),
@@ -58,6 +58,11 @@ def _surroundings(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterat
 
 def _part(metadata: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
     return {key: metadata.get(key) for key in keys}
+
+
+def _settings(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What answers and scores depend on, by the names that it has in the settings."""
+    return {**_part(metadata, _ANSWERING), "metrics": metadata.get("spelling")}
 
 
 def _terms(metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -74,15 +74,19 @@ def _why_not(baseline: Comparable, run: Comparable) -> str | None:
 def _tables(
     baseline: Comparable, runs: Sequence[Comparable], pair: tuple[str, str], metric: str
 ) -> tuple[Any, list[Any], float] | None:
-    """The baseline's scores, those of each run, and the sign for the better; None where they are not all in [0, 1]."""
+    """The baseline's scores, those of each run, and the sign for the better; None where they are not all in [0, 1].
+
+    Of the cases that the baseline scored: every run is held against the same ones.
+    """
     about = (runs[-1].metadata.get("metrics") or {}).get(metric, {})
+    asked = [row["case"] for row in baseline.rows if row["scores"].get(metric, {}).get(pair[0]) is not None]
     before, after = None, []
     for run in runs:
         if pair[1] not in run.metadata["variants"]:
             return None
         sides, _ = counted_as_worst((baseline, run), [pair], [metric])
         (scores,) = CaseGrid(*sides).scores([pair], [metric])
-        applies = np.flatnonzero(~np.isnan(scores.before).all(axis=1))
+        applies = np.flatnonzero(np.isin(scores.cases, asked))
         order = applies[np.argsort(scores.cases[applies])]
         found = [_whole(side[order]) for side in (scores.before, scores.after)]
         if found[0] is None or found[1] is None:

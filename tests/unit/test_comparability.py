@@ -15,7 +15,7 @@ from pytest_llmbench.reports.baseline import Comparable, comparable
 KNOWN: dict[str, Any] = {
     "vocabulary": {"path": "prompts/tools.yaml", "sha256": "aaaa"},
     "generation": {"temperature": 0.7, "top_p": 0.9},
-    "spelling": {"case_sensitive": False},
+    "spelling": {"case_sensitive": False, "call_form": "auto"},
     "seed": 42,
     "epochs": 1,
     "base_model": "smollm2-135m",
@@ -43,7 +43,12 @@ def test_two_runs_of_the_same_have_nothing_to_tell() -> None:
         ({"vocabulary": {"path": "prompts/tools.yaml", "sha256": "bbbb"}}, "changed_vocabulary", "sha256 aaaa -> bbbb"),
         ({"generation": {"temperature": 0.2, "top_p": 0.9}}, "changed_settings", "generation.temperature 0.7 -> 0.2"),
         ({"epochs": 3}, "changed_settings", "epochs 1 -> 3"),
-        ({"spelling": {"case_sensitive": True}}, "changed_settings", "spelling.case_sensitive False -> True"),
+        ({"spelling": {"case_sensitive": True}}, "changed_settings", "metrics.case_sensitive False -> True"),
+        (
+            {"spelling": {"case_sensitive": False, "call_form": "json"}},
+            "changed_settings",
+            "metrics.call_form auto -> json",
+        ),
         ({"quantization": "none"}, "changed_model", "quantization nf4 -> none"),
         ({"base_weights_sha256": "2a2a"}, "changed_model", "base_weights_sha256 1f0c -> 2a2a"),
         ({"hardware": {"cpu": {"model": "B", "cores": 8}}}, "changed_hardware", "hardware.cpu.model A CPU -> B"),

@@ -167,6 +167,16 @@ def test_a_metric_that_no_run_has_is_told_of_and_alone_fails_the_gate() -> None:
     assert gate["reason"].startswith("nothing could be compared")
 
 
+def test_calls_gate_by_default_where_they_are_judged_and_nobody_misses_them_elsewhere() -> None:
+    usual = {"relevance": GOOD, "keywords": GOOD, "tool_accuracy": GOOD}
+    before, after = compared(usual | {"call_accuracy": [1.0] * 30}), compared(usual | {"call_accuracy": [0.0] * 30})
+    gate = regression(before, after, metrics=None)
+    assert overall(gate, "call_accuracy")["outcome"] == gate["outcome"] == "fail"
+    assert regression(compared(usual), compared(usual), metrics=GateSettings().metrics)["notes"] == []
+    asked_for = regression(compared(usual), compared(usual), metrics=["relevance", "call_accuracy"])
+    assert "call_accuracy was not measured" in asked_for["notes"][0]["message"]
+
+
 def test_a_metric_that_applies_to_no_case_is_nothing_to_tell_of() -> None:
     run = compared({"relevance": GOOD, "tool_accuracy": [None] * 30})
     assert regression(run, run, metrics=["relevance", "tool_accuracy"])["notes"] == []

@@ -13,7 +13,7 @@ import pytest
 from pytest_llmbench.errors import MissingRunError, NotReadyError, UsageError
 from pytest_llmbench.gate import compare_with_base
 from pytest_llmbench.generation.journal import JOURNAL
-from pytest_llmbench.history import find_run, finish, new_folder, save, saved_runs, trend, unfinished
+from pytest_llmbench.history import comparable_since, find_run, finish, new_folder, save, saved_runs, trend, unfinished
 from pytest_llmbench.reports.baseline import comparable, write_baseline
 
 MakeRun = Callable[..., dict[str, Any]]
@@ -342,6 +342,17 @@ def test_the_trend_tells_the_newest_runs_oldest_first(tmp_path: Path, make_run: 
     assert {name: of["relevance"] for name, of in points[0]["variants"].items()} == {
         name: item["mean"] for name, item in means.items()
     }
+
+
+def test_answers_that_were_scored_anew_are_no_run_of_the_trend(tmp_path: Path, make_run: MakeRun) -> None:
+    save(make_run(timestamp="2026-02-10T10:00:00+00:00"), tmp_path, "accepted")
+    later, again = make_run(timestamp="2026-02-11T10:00:00+00:00"), make_run(timestamp="2026-02-11T10:00:00+00:00")
+    again["metadata"]["rescored"] = {"run": "0002_later", "timestamp": "", "metrics": [], "metrics_from": "settings"}
+    save(later, tmp_path, "later")
+    save(again, tmp_path, "rescored-later")
+    assert [point["name"] for point in trend(tmp_path, 10)] == ["0001_accepted", "0002_later"]
+    since = comparable_since(find_run("accepted", tmp_path).comparable, tmp_path)
+    assert [run.name for run in since] == ["0002_later"]
 
 
 def test_a_run_that_cannot_be_read_is_left_out_of_the_trend_aloud(

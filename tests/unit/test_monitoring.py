@@ -50,3 +50,15 @@ def test_scores_of_another_scale_are_refused() -> None:
         watched(compared(run), baseline=compared(seconds), metrics=["latency_s"])
     found = watched(compared(run), baseline=compared(seconds), metrics=["relevance", "latency_s"])
     assert [series["metric"] for series in found["series"]] == ["relevance"]
+
+
+def test_runs_that_lost_other_answers_are_held_against_the_same_cases() -> None:
+    lost_one: Any = [None, *[1.0] * 59]
+    baseline, one, other = (
+        compared(scores, name=name)
+        for name, scores in (("accepted", lost_one), ("scored it", [1.0] * 60), ("lost it too", lost_one))
+    )
+    for run in (baseline, other):
+        run.rows[0]["lost"] = ["base", "finetuned"]
+    (series,) = watched(one, other, baseline=baseline)["series"]
+    assert (series["cases"], len(series["points"]), series["alarm"]) == (59, 2, None)

@@ -93,6 +93,18 @@ def asked_alike(point: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return bool(one[key] == two[key])
 
 
+def comparable_lines(points: Sequence[Mapping[str, Any]]) -> list[list[int]]:
+    """The places of points that can be compared, one list a line of a trend: it leads over others between them."""
+    lines: list[list[int]] = []
+    for place, point in enumerate(points):
+        own = next((line for line in lines if asked_alike(points[line[-1]], point)), None)
+        if own is None:
+            lines.append([place])
+        else:
+            own.append(place)
+    return lines
+
+
 def _metric(rows: Sequence[Row], metric: str, variant: str) -> dict[str, Any]:
     values = [row["scores"].get(metric, {}).get(variant) for row in rows]
     scored = sum(value is not None for value in values)

@@ -179,10 +179,9 @@ def _labels(pairs: Sequence[Pair]) -> list[str]:
 def _routing(variant: str, pairs: Sequence[Pair], labels: Sequence[str], unscored: int) -> Routing:
     metrics = required("sklearn.metrics")
     expected, named = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    counts = [[len(pairs)]]  # of a single label scikit-learn would warn, though it is told which
     if len(labels) > 1:
         counts = metrics.confusion_matrix(expected, named, labels=labels).tolist()
-    else:  # of a single label scikit-learn warns, though it was told which
-        counts = [[len(pairs)]]
     scores = metrics.precision_recall_fscore_support(expected, named, labels=labels, zero_division=float("nan"))
     rates = [
         ToolRates(tool, int(support), _known(precision), _known(recall), _known(f1))

@@ -10,7 +10,6 @@ from typing import Any
 from rich.cells import cell_len
 
 from pytest_llmbench.records import BASE
-from pytest_llmbench.reports.call_faults import tools_left_out
 from pytest_llmbench.reports.cautions import about_answers
 from pytest_llmbench.reports.comparison import adapters, average
 from pytest_llmbench.reports.judgement import beside_the_gate, cut_short, verdict_sentences
@@ -41,8 +40,7 @@ def summary_lines(document: Mapping[str, Any], paths: Mapping[str, Path], width:
     lines += [""] if lines else []
     for shown in pairs or [(variant,) for variant in variants]:
         lines += [one_line(" -> ".join(shown)), *_table(document, shown, width), ""]
-    remarks = [*cut_answers(document, say), *tools_left_out(document, say), *about_answers(document, say)]
-    sentences = [*remarks, *_unscored(document), *_effort(document)]
+    sentences = [*cut_answers(document, say), *about_answers(document, say), *_unscored(document), *_effort(document)]
     lines += [line for text in sentences for line in textwrap.wrap(text, width)]
     label = max((len(kind) for kind in paths), default=0)
     return [*lines, *(f"{kind:<{label}}{_GAP}{path}" for kind, path in paths.items())]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_llmbench.reports import figure_style
-from pytest_llmbench.reports.averages import asked_alike
+from pytest_llmbench.reports.averages import asked_alike, comparable_lines
 from pytest_llmbench.reports.comparison import LEADING_METRICS
 from pytest_llmbench.reports.figures import COLOURS
 from pytest_llmbench.reports.tables import shorten_middle
@@ -34,7 +34,7 @@ _OUTCOMES: Mapping[str | None, tuple[str, float]] = {
     "pass": ("o", 1.0),
     "inconclusive": ("D", 1.0),
     "fail": ("X", 2.2),
-    None: (".", 0.8),
+    None: (".", 1.6),
 }
 """Marker and relative size; None is a run without a gate. Failures are dark on every line."""
 
@@ -92,8 +92,8 @@ def _panel(axes: Axes, history: Sequence[Saved], variants: Sequence[str], metric
         if not values:
             continue
         colour, line = _look(place)
-        for run in _comparable_spans(history):
-            axes.plot(run, [values[at] for at in run], color=colour, linestyle=line, linewidth=1.4, zorder=2)
+        for runs in comparable_lines(history):
+            axes.plot(runs, [values[run] for run in runs], color=colour, linestyle=line, linewidth=1.4, zorder=2)
         _mark(axes, history, values, colour, size)
     _set_span(axes)
     axes.yaxis.set_major_formatter(figure_style.ticks(say))
@@ -101,17 +101,6 @@ def _panel(axes: Axes, history: Sequence[Saved], variants: Sequence[str], metric
     axes.grid(color=figure_style.GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def _comparable_spans(history: Sequence[Saved]) -> list[list[int]]:
-    """Neighbouring runs that asked the same cases, by their places: no line leads from one span to the next."""
-    spans: list[list[int]] = []
-    for place, saved in enumerate(history):
-        if place and asked_alike(history[place - 1], saved):
-            spans[-1].append(place)
-        else:
-            spans.append([place])
-    return spans
 
 
 def _mark(axes: Axes, history: Sequence[Saved], values: Sequence[float], colour: str, size: float) -> None:

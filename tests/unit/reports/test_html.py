@@ -16,6 +16,7 @@ from pytest_llmbench.base_comparison import with_comparison
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.records import Run
 from pytest_llmbench.reports import build_document, read_document
+from pytest_llmbench.reports.averages import in_short
 from pytest_llmbench.reports.catalogue import LANGUAGES
 from pytest_llmbench.reports.html import render_html, write_html
 from pytest_llmbench.reports.html.scale import scale_over, symmetric
@@ -263,6 +264,22 @@ def test_the_trend_has_every_saved_run_and_this_one_once() -> None:
     assert "0001_x" in shown.words
     assert "0003_x" not in shown.words
     assert len([1 for tag, attrs in shown.elements if tag == "polyline"]) == 2
+
+
+def test_the_trend_marks_runs_that_asked_other_cases_and_leads_its_lines_past_them() -> None:
+    this, other, same = (
+        document(run(relevance(name, 0.2, 0.4), timestamp=f"2026-02-1{day}T10:00:00+00:00"))
+        for day, name in ((9, "a/1"), (8, "a/2"), (7, "a/1"))
+    )
+    history = [in_short("0001_same", same), in_short("0002_other", other)]
+    shown = Page(render_html(this, history, "en"))
+    assert ENGLISH["trend_faded"] in shown.words
+    assert "0002_other other cases: not comparable" in shown.words
+    lines = [str(attrs["points"]) for tag, attrs in shown.elements if tag == "polyline"]
+    assert [len(points.split()) for points in lines] == [2, 2]  # base and fine-tune, the first run and the last
+    faded = [attrs for tag, attrs in shown.elements if tag == "svg" and "faded" in str(attrs.get("class"))]
+    assert len(faded) == 2
+    assert ENGLISH["trend_faded"] not in Page(render_html(this, history[:1], "en")).words
 
 
 def test_one_run_alone_has_no_trend() -> None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.reports.averages import asked_alike, in_short
+from pytest_llmbench.reports.averages import asked_alike, comparable_lines, in_short
 from pytest_llmbench.reports.comparison import LEADING_METRICS
 from pytest_llmbench.reports.html.scale import Scale, scale_over
 from pytest_llmbench.reports.wording import Words
@@ -125,11 +125,14 @@ def _chart(
 def _segments(
     runs: Sequence[Mapping[str, Any]], values: Sequence[float | None], places: Sequence[float], scale: Scale
 ) -> list[str]:
-    """A gap stays a gap: no line leads over a run that lacks the variant, or between runs that asked other cases."""
-    segments: list[list[str]] = [[]]
-    for place, (value, x) in enumerate(zip(values, places, strict=True)):
-        if value is None or (place and not asked_alike(runs[place - 1], runs[place])):
-            segments.append([])
-        if value is not None:
-            segments[-1].append(f"{x},{scale.from_top(value)}")
+    """A gap stays a gap: no line leads over a run that lacks the variant, nor between runs that asked other cases."""
+    segments: list[list[str]] = []
+    for line in comparable_lines(runs):
+        segments.append([])
+        for place in line:
+            value = values[place]
+            if value is None:
+                segments.append([])
+            else:
+                segments[-1].append(f"{places[place]},{scale.from_top(value)}")
     return [" ".join(points) for points in segments if len(points) > 1]
