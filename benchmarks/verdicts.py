@@ -1,12 +1,14 @@
 """How far verdicts can be trusted: false alarms, power and coverage, by simulation over the real statistics code.
 
-usage: python benchmarks/verdicts.py [--gates 2000] [--real 20] [--peers FOLDER]
+usage: python benchmarks/verdicts.py [--gates 2000] [--real 20] [--peers FOLDER] [--lines FOLDER]
 
 Simulated models answer through `compare_runs`, as real runs do. The lines of an audit (`verdict_lines.py`) are asked of
-this source and of the one before its findings were mended. `--real N` adds N runs of the embedded model with other
-seeds, each gated against the one before, and one gate on the demo adapter with half of its weights zeroed. The peers
-are the two-sample z test of lm-evaluation-harness's `scripts/model_comparator.py`, evalsig and evalstats, on the same
-scores; `--peers` keeps the environment of the latter two.
+this source and of the one before its findings were mended; `--lines` keeps their answers, `before.json` and
+`after.json`, and does not ask again what is there. `--real N` adds N runs of the embedded model with other seeds, each
+gated against the one before, and one gate on the demo adapter with half of its weights zeroed. The peers are the
+two-sample z test of lm-evaluation-harness's `scripts/model_comparator.py`, evalsig and evalstats, on the same scores;
+`--peers` keeps the environment of the latter two. The first is a script of its repository that no release has (the
+wheel of 0.4.13 has no `scripts/`), so its formula is written out here.
 """
 
 from __future__ import annotations
@@ -34,13 +36,13 @@ from verdict_lines import least_worse
 from pytest_llmbench.gate import compare_runs
 from pytest_llmbench.reports.baseline import Comparable
 from pytest_llmbench.stats.change_intervals import change_interval
-from pytest_llmbench.stats.significance import Changes
+from pytest_llmbench.stats.significance import Changes, p_below
 
 ROOT = Path(__file__).resolve().parents[1]
 METRICS = ("relevance", "keywords", "tool_accuracy")
 CATEGORIES = ("voice_commands", "voice_corrections", "tool_routing")
 ALPHA = 0.05
-SIZES = (10, 20, 30, 50, 100, 200, 1000)
+SIZES = (10, 30, 50, 100, 1000)
 EARLIER = "f6292ed"  # the source that was audited
 VERDICT_PEERS = {"evalsig": "0.1.2", "evalstats": "0.3.3"}
 PEER_SIZES = (30, 100)
@@ -69,10 +71,11 @@ def main() -> None:
     parser.add_argument("--gates", type=int, default=2000)
     parser.add_argument("--real", type=int, default=0)
     parser.add_argument("--peers", type=Path)
+    parser.add_argument("--lines", type=Path)
     chosen = parser.parse_args()
     result: dict[str, Any] = {"machine": machine(), "gates": chosen.gates, "alpha": ALPHA}
     for name, measure in (
-        ("audit", lambda: audit(chosen.gates)),
+        ("audit", lambda: audit(chosen.gates, chosen.lines)),
         ("peers", lambda: peers(chosen.peers)),
         ("false alarms", lambda: false_alarms(chosen.gates)),
         ("power", lambda: power(chosen.gates)),
@@ -86,25 +89,24 @@ def main() -> None:
     save("verdicts", result, _table(result))
 
 
-def audit(gates: int) -> dict[str, Any]:
+def audit(gates: int, kept: Path | None) -> dict[str, Any]:
     """Each line before and after, by the same script: only the source that it imports differs."""
     with tempfile.TemporaryDirectory() as folder:
         earlier = Path(folder) / "earlier"
         earlier.mkdir()
         packed = subprocess.run(["git", "archive", EARLIER, "src"], cwd=ROOT, capture_output=True, check=True).stdout
         subprocess.run(["tar", "-x", "-C", earlier], input=packed, check=True)
-        outputs = {name: Path(folder) / f"{name}.json" for name in ("before", "after")}
-        sources = {"before": earlier / "src", "after": ROOT / "src"}
-        running = [
-            subprocess.Popen(
-                [sys.executable, ROOT / "benchmarks/verdict_lines.py", outputs[name], f"--gates={gates}"],
-                env={**os.environ, "PYTHONPATH": str(sources[name])},
-            )
-            for name in outputs
-        ]
-        if any(process.wait() for process in running):
-            raise RuntimeError("an audit ended with an error, see above")
-        return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in outputs.items()}
+        found = {}
+        for name, source in (("before", earlier / "src"), ("after", ROOT / "src")):
+            output = (kept or Path(folder)) / f"{name}.json"
+            if not output.exists():
+                subprocess.run(
+                    [sys.executable, ROOT / "benchmarks/verdict_lines.py", output, f"--gates={gates}"],
+                    env={**os.environ, "PYTHONPATH": str(source)},
+                    check=True,
+                )
+            found[name] = json.loads(output.read_text(encoding="utf-8"))
+        return found
 
 
 def peers(kept: Path | None) -> list[dict[str, Any]]:
@@ -142,7 +144,7 @@ def _chance(least: NDArray[np.int64], cases: int, better: float, worse: float) -
 
 def false_alarms(gates: int) -> list[dict[str, Any]]:
     """Two samples of one model: how often a gate fails, and how often an improvement is claimed."""
-    designs = [Design(30), Design(30, 3), Design(30, 1, 3, 3), Design(30, 3, 3, 3), Design(300, 1, 3, 3)]
+    designs = [Design(30), Design(30, 3), Design(30, 1, 3, 3)]
     found = []
     for design in designs:
         random = np.random.default_rng(1)
@@ -158,7 +160,7 @@ def false_alarms(gates: int) -> list[dict[str, Any]]:
 def power(gates: int) -> list[dict[str, Any]]:
     """A planted drop of 15 points, 0.80 to 0.65, of a yes-or-no metric with independent errors."""
     found = []
-    for design in (Design(200), Design(200, 1, 1, 3), Design(200, 1, 3, 3), Design(30), Design(30, 3)):
+    for design in (Design(200), Design(200, 1, 1, 3), Design(30), Design(30, 3)):
         random = np.random.default_rng(2)
         caught = 0
         for _ in range(gates):
@@ -174,15 +176,15 @@ def against_model_comparator(gates: int) -> list[dict[str, Any]]:
     `shared` is how alike the two models find the cases: at 0 errors are independent, at 1 each case is always right or
     always wrong but for the drop. Its test takes the two samples for independent.
     """
-    design, found = Design(200), []
+    cases, found = 200, []
     for shared in (0.0, 0.5, 0.9):
         for drop in (0.0, 0.10):
             random = np.random.default_rng(3)
             ours = two_sided = one_sided = 0
             for _ in range(gates):
-                difficulty = random.random(design.cases)
+                difficulty = random.random(cases)
                 scores = [_answered(random, difficulty, shared, 0.80 - lost) for lost in (0.0, drop)]
-                ours += _gate(*map(_yes_or_no, scores), design, "regression")["outcome"] == "fail"
+                ours += p_below(scores[1] - scores[0]).p_value <= ALPHA
                 p_worse = _model_comparator(*scores)
                 two_sided += 2 * p_worse < ALPHA
                 one_sided += p_worse < ALPHA
@@ -323,20 +325,6 @@ def _run(random: Random, design: Design, chances: Floats) -> Comparable:
     return Comparable("simulated", {"variants": ["base", "finetuned"]}, rows)  # type: ignore[arg-type]
 
 
-def _yes_or_no(scores: Floats) -> Comparable:
-    rows = [
-        {
-            "case": f"c{case}",
-            "category": "one",
-            "epoch": 0,
-            "prompt_sha": "",
-            "scores": {"tool_accuracy": {"finetuned": score}},
-        }
-        for case, score in enumerate(scores.tolist())
-    ]
-    return Comparable("simulated", {"variants": ["base", "finetuned"]}, rows)  # type: ignore[arg-type]
-
-
 def _gate(before: Comparable, after: Comparable, design: Design, kind: Any) -> dict[str, Any]:
     metrics = ("tool_accuracy", "keywords", "relevance")[: design.metrics]
     return compare_runs(before, after, kind=kind, alpha=ALPHA, metrics=metrics)
@@ -390,12 +378,12 @@ _DIFFERENCES: Mapping[str, tuple[Callable[[Random, int], Floats], float]] = {
 def _audited(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
     titles = {
         "margin": "Passes of a margin of 5 points, exact",
-        "detectable": "The true power of the fall called detectable, exact",
+        "detectable": "The true power of the fall called detectable, exact: as expected, and over what may be seen",
         "power, yes-or-no": "Power and size of yes-or-no scores, exact: churn + fall",
         "unequal epochs": "Unequal epochs",
         "power, shares": "Scores on a lattice, 30 cases",
         "groups": "Ten templates of ten paraphrases",
-        "families": "Many questions at once",
+        "families": "Many questions at once: any false fail",
     }
     yield "\n# The audit, before -> after"
     for name, title in titles.items():
