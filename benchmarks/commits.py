@@ -29,7 +29,7 @@ from pytest_llmbench.stats.confidence_sequence import drifts
 from pytest_llmbench.stats.significance import p_below
 
 ALPHA, COMMITS, TRIES = 0.05, 50, 5
-CASES = (100,)
+CASES = (100, 300)
 FALL = 0.15
 WATCHED = 20
 
@@ -163,14 +163,18 @@ def _counts(gains: Floats) -> tuple[int, int, int]:
 
 @functools.cache
 def _p_of_a_fall(better: int, worse: int, cases: int) -> float:
-    return float(p_below(_hypothesis(better, worse, cases, 0.0).differences).p_value)
+    return float(p_below(_gains(better, worse, cases)).p_value)
 
 
 @functools.cache
 def _hypothesis(better: int, worse: int, cases: int, margin: float) -> Hypothesis:
     """Yes-or-no scores, asked once: the counts are all there is to know."""
-    gains = np.concatenate([np.ones(better), -np.ones(worse), np.zeros(cases - better - worse)])
-    return Hypothesis(gains, np.arange(cases), margin)
+    gains = _gains(better, worse, cases)
+    return Hypothesis.once((gains < 0).astype(float), (gains > 0).astype(float), margin)
+
+
+def _gains(better: int, worse: int, cases: int) -> Floats:
+    return np.repeat([1.0, -1.0, 0.0], [better, worse, cases - better - worse])
 
 
 @functools.cache
@@ -181,7 +185,7 @@ def _verdict(better: int, worse: int, cases: int, margin: float) -> Any:
 @functools.cache
 def _in_doubt(better: int, worse: int, cases: int, margin: float) -> bool:
     hypothesis, verdict = (make(better, worse, cases, margin) for make in (_hypothesis, _verdict))
-    return in_doubt(hypothesis.differences, hypothesis, verdict, "regression")
+    return in_doubt(_gains(better, worse, cases), hypothesis, verdict, "regression")
 
 
 def _lines(result: Mapping[str, Any]) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,11 +71,12 @@ class CaseGrid:
 
     def __init__(self, before: Comparable, after: Comparable) -> None:
         self._runs = (before, after)
-        names = [[row["case"] for row in run.rows] for run in self._runs]
-        epochs = [[row["epoch"] for row in run.rows] for run in self._runs]
-        self._scores = [[row["scores"] for row in run.rows] for run in self._runs]
+        names, epochs, self._scores = (
+            [list(map(itemgetter(key), run.rows)) for run in self._runs] for key in ("case", "epoch", "scores")
+        )
         earlier = set(names[0])
-        categories = {row["case"]: row["category"] for row in after.rows if row["case"] in earlier}
+        of_cases = dict(zip(names[1], map(itemgetter("category"), after.rows), strict=True))
+        categories = {case: category for case, category in of_cases.items() if case in earlier}
         self._cases = np.array(list(categories), dtype=object)
         self.categories = np.array(list(categories.values()), dtype=object)
         self._groups = _groups(categories, [*before.rows, *after.rows])
@@ -130,7 +132,14 @@ def change(before: Any, after: Any) -> Any:
 
 def _groups(categories: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> NDArray[np.int64] | None:
     """To which group each case belongs, a group being of one category; a case without is one of its own."""
-    named = {row["case"]: row["group"] for row in rows if row.get("group") is not None and row["case"] in categories}
+    told = [row.get("group") for row in rows]
+    if told.count(None) == len(told):
+        return None
+    named = {
+        row["case"]: group
+        for row, group in zip(rows, told, strict=True)
+        if group is not None and row["case"] in categories
+    }
     if not named:
         return None
     keys = [

@@ -53,7 +53,7 @@ def least_shown(cases: int, level: float) -> Integers:
     def region(outcomes: int) -> Integers:
         least = surely.copy()
         np.minimum.at(least, moved[:outcomes], better[:outcomes])
-        return least
+        return np.asarray(least)
 
     last_of_tied = np.nonzero(np.append(estimated[1:] > estimated[:-1] * (1 + _TIE), True))[0] + 1
     ends = [0, *last_of_tied.tolist()]

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 DRAWS = 9_999
+_FEW_DRAWS = 999  # where less than the middle was seen: nothing is shown by that
 _ENUMERATED = 14  # 2**14 patterns take less time than the random ones
 _DEALS = 1_000  # ways of dealing that are listed; of more, as many are drawn
 _SEED = 20_250_101  # the same data gives the same p-value
 _TINY = 1e-12  # of the greatest: the rest is rounding
 _STEPS = 120  # of the widest law, at most, on a lattice
 _OFF_LATTICE = 1e-5  # of the widest law, a step: scores have six digits
+_ROUNDED = 0.1  # of a step: what six digits of many scores sum up to
 _LEAST_UNITS_ON_LATTICE = 5
 _CERTAIN = 1e-6
 _HALVINGS = 12  # near the right lean is as good
@@ -85,7 +87,8 @@ def tail(laws: Laws, seen: float, units: int) -> Tail:
         return Tail(found, "permutation test, exact, mid-p" if half_ties else "permutation test, exact")
     if laws.values.shape[1] == 2 and len(laws.values) <= _ENUMERATED:  # noqa: PLR2004  # either sign
         return Tail(_all_signs(laws.values[:, 1], seen), "sign-flip test, exact")
-    return Tail(_drawn(laws, seen), f"permutation test, {DRAWS:,} random patterns")
+    draws = DRAWS if seen > float((laws.values * laws.chances).sum()) else _FEW_DRAWS
+    return Tail(_drawn(laws, seen, draws), f"permutation test, {draws:,} random patterns")
 
 
 def _all_signs(sizes: Floats, seen: float) -> float:
@@ -127,11 +130,13 @@ def _on_lattice(laws: Laws, steps: NDArray[np.int64], size: float, seen: float, 
     sums = np.maximum(np.fft.irfft(transform, length), 0)
     places = np.arange(length)
     weights = np.exp(np.minimum(_log_weight(laws, lean) - lean * (least + places * size), 700))
-    as_great = (sums * weights)[round(sought) :]
-    return float(min(1.0, as_great.sum() - (1 - of_ties) * as_great[0]))
+    place = min(math.ceil(sought - _ROUNDED), length - 1)  # at a margin what was seen may lie beyond all of them
+    as_great = (sums * weights)[place:]
+    tied = as_great[0] if abs(place - sought) <= _ROUNDED else 0.0
+    return float(min(1.0, as_great.sum() - (1 - of_ties) * tied))
 
 
-def _drawn(laws: Laws, seen: float) -> float:
+def _drawn(laws: Laws, seen: float, count: int = DRAWS) -> float:
     """Patterns are drawn near the one that was seen, each weighed by how much likelier that made it (Harrison 2012).
 
     So a p-value of one in a million is known as well as one of 0.05: Holm's correction over many categories asks for
@@ -140,18 +145,18 @@ def _drawn(laws: Laws, seen: float) -> float:
     lean = _lean(laws, seen)
     chances = _tilted(laws, lean).chances
     draws = np.random.default_rng(_SEED)
-    uniform = draws.random((DRAWS, len(laws.values)))
+    uniform = draws.random((count, len(laws.values)))
     if laws.values.shape[1] == 2:  # noqa: PLR2004  # either sign: nine thousand sums are one product
         sizes = laws.values[:, 1]
         sums = 2 * ((uniform < chances[:, 1]) @ sizes) - sizes.sum()
     else:
-        sums = np.zeros(DRAWS)
+        sums = np.zeros(count)
         for line, (values, bounds) in enumerate(zip(laws.values, chances.cumsum(axis=1), strict=True)):
             sums += values[np.minimum(bounds.searchsorted(uniform[:, line] * bounds[-1]), len(values) - 1)]
     slack = _TINY * float(np.abs(laws.values).max(axis=1).sum())
     extreme = np.append(sums[sums >= seen - slack], seen)
     log_weights = _log_weight(laws, lean) - lean * extreme
-    return float(np.exp(np.minimum(log_weights, 0)).sum()) / (1 + DRAWS)
+    return float(np.exp(np.minimum(log_weights, 0)).sum()) / (1 + count)
 
 
 def _lean(laws: Laws, seen: float) -> float:

@@ -104,7 +104,7 @@ def test_four_cases_can_show_nothing_however_great_it_is() -> None:
 def test_a_fall_of_yes_or_no_scores_that_is_called_detectable_is_found_four_times_in_five(
     cases: int, churn: float
 ) -> None:
-    found = Spread(cases, churn, None, 1.0, unit=1.0, squares=churn * cases)
+    found = Spread(cases, churn, None, 1.0, unit=1.0, squares=churn * cases, once=True)
     fall = detectable_effect(found, 0.05)
     assert fall is not None
     random = np.random.default_rng(13)
