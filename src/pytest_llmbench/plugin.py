@@ -113,7 +113,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Give a heavy test the marker of its kind, so that `-m` finds it."""
-    marker = selection.marker_of(item)
+    marker = item.config.stash[SELECTION].see(item)
     if marker and not item.get_closest_marker(marker):
         item.add_marker(marker)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.documents import Faults, suggestion
-from pytest_llmbench.errors import AdapterError, NotReadyError, WrongModelError
+from pytest_llmbench.errors import AdapterError, NotReadyError, UsageError, WrongModelError
 from pytest_llmbench.starter import present
 
 if TYPE_CHECKING:
@@ -23,13 +23,17 @@ _log = logging.getLogger("pytest_llmbench")
 
 
 def check_models(settings: Settings) -> None:
-    """Refuse a base and adapters that are not there; what a server answers with is its own business.
+    """Refuse a base and adapters that are not there, or a server's address that is none.
+
+    What a server answers with is its own business.
 
     Raises:
         UsageError: one line for each of them.
     """
     faults = Faults()
-    if not settings.server.url:
+    if settings.server.url:
+        _note_address(settings, faults)
+    else:
         _note_base(settings, faults)
         _note_adapters(settings, faults)
     faults.raise_any()
@@ -84,6 +88,15 @@ def check_suites(settings: Settings) -> int:
         return len(cases)
     check_expectations(cases, metrics)
     return len(cases)
+
+
+def _note_address(settings: Settings, faults: Faults) -> None:
+    from pytest_llmbench.generation.server_address import api_url
+
+    try:
+        api_url(settings.server.url)
+    except UsageError as error:
+        faults.add(str(error))
 
 
 def _note_base(settings: Settings, faults: Faults) -> None:

@@ -54,7 +54,6 @@ class Selection:
         unasked = []
         for item in items:
             if marker := marker_of(item):
-                self.seen[marker] += 1
                 if not is_asked_for(item):
                     self.left_out[marker] += 1
                     unasked.append(item)
@@ -65,6 +64,13 @@ class Selection:
             gone = set(unasked)
             items[:] = [item for item in items if item not in gone]
         return unasked
+
+    def see(self, item: pytest.Item) -> str | None:
+        """Count a test that was collected, whatever leaves it out afterwards; its marker where it is one of ours."""
+        marker = marker_of(item)
+        if marker:
+            self.seen[marker] += 1
+        return marker
 
     def check_gate(self, required: int | None) -> None:
         """Refuse to pass over what a gate is to be judged by. Raises NotReadyError where its items cannot run."""

@@ -254,12 +254,13 @@ class BenchmarkSession:
     def _open(self) -> Benchmark:
         from pytest_llmbench.benchmark import Benchmark
         from pytest_llmbench.gate_check import refuse_base_alone
-        from pytest_llmbench.generation.journal import CompletionCache
+        from pytest_llmbench.generation.journal import CompletionCache, refuse_unwritable
         from pytest_llmbench.models.cache import cache_dir
 
         settings, registry = self.settings, self.registry
         self.announcements  # noqa: B018  # listening starts before loading does
         self.check_gate()  # a worker of pytest-xdist has not done it yet
+        refuse_unwritable(self.folder)
         started = time.monotonic()
         backend = self._opened(settings)
         self._loading_s = time.monotonic() - started

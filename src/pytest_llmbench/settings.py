@@ -75,6 +75,7 @@ OPTIONS: Mapping[str, str] = {
 RESERVED = frozenset({"LLMBENCH_API_KEY", "LLMBENCH_CACHE_DIR", "LLMBENCH_CONFIG", "LLMBENCH_SAVE"})
 """Variables of the environment that are no settings."""
 
+_AS_TEXT = {"[": 'written as a,b or as ["a", "b"]', "{": 'written as {"key": value}'}
 _KEYS: Mapping[str, type[BaseModel]] = {
     f"{name}.{key}": section
     for name, field in Settings.model_fields.items()
@@ -112,6 +113,8 @@ def load_settings(
         section, key = dotted.split(".")
         try:
             changes.setdefault(section, {})[key] = _from_text(dotted, raw)
+        except json.JSONDecodeError:
+            faults.add(f"{origin}: {_wrong(dotted, raw, ValueError())}, {_AS_TEXT[raw.strip()[0]]}")
         except ValueError as error:
             faults.add(f"{origin}: {_wrong(dotted, raw, error)}")
     faults.raise_any()

@@ -97,6 +97,7 @@ def test_a_full_disk_is_one_message_and_every_answer_stays_in_the_journal(projec
 
 def test_a_report_folder_that_is_a_file_is_one_message(project: Project) -> None:
     project.write("taken", "")
+    project.write("conftest.py", "def pytest_llmbench_backend(settings):\n    1 / 0  # nothing is loaded for this\n")
     assert_one_message(project.run("--llmbench-report-dir", "taken"), "*cannot write taken/*--llmbench-report-dir*", 3)
 
 

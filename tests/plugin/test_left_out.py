@@ -90,6 +90,13 @@ def test_a_marker_of_pytest_benchmark_is_the_users(project: Project) -> None:
     result.stdout.no_fnmatch_line("llmbench:*")
 
 
+def test_a_suite_that_k_leaves_out_is_not_called_uncollected(project: Project) -> None:
+    project.write("tests/suites/test_benchmark.py", "def test_model(llmbench_backend):\n    pass\n")
+    result = project.run_plain("-m", "benchmark", "-k", "no_such_word")
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    result.stdout.no_fnmatch_line("*was not collected*")
+
+
 def test_before_init_the_marker_points_to_init(project: Project) -> None:
     (project.path / "test_suite.py").unlink()
     result = project.run_plain("-m", "benchmark")

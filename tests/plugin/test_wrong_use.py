@@ -10,6 +10,7 @@ NO_BACKEND = "def pytest_llmbench_metrics(registry):\n    registry.add('brevity'
 WRONG = {
     ("--llmbench-base", "smolm2-135m"): "*unknown model 'smolm2-135m'; did you mean 'smollm2-135m'*",
     ("--llmbench-adapter", "elsewhere/mine"): "*no such adapter folder: elsewhere/mine; did you mean 'adapters/mine'*",
+    ("--llmbench-server", "localhost:8000"): "*'localhost:8000' is no URL; write one like http*",
     ("--llmbench-adapter", "nowhere"): "*no such adapter folder: nowhere; choose from adapters/mine*",
 }
 

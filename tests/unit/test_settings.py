@@ -205,7 +205,13 @@ def test_faults_of_file_environment_and_options_are_told_together(tmp_path: Path
         ),
         (
             {"LLMBENCH_SERVER__BASE_BODY": "{lora"},
-            'LLMBENCH_SERVER__BASE_BODY: server.base_body: "{lora" is not valid; give a mapping or null',
+            ('LLMBENCH_SERVER__BASE_BODY: server.base_body: "{lora" is not valid; give a mapping or null, '
+            'written as {"key": value}'),
+        ),
+        (
+            {"LLMBENCH_GATE__METRICS": "[keywords]"},
+            ('LLMBENCH_GATE__METRICS: gate.metrics: "[keywords]" is not valid; give a list of at least one text, '
+            'written as a,b or as ["a", "b"]'),
         ),
         (
             {"LLMBENCH_SEED": "1", "LLMBENCH_GENERATION__SEED": "1"},

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import sqlite3
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,20 @@ def _cannot_write(path: Path, error: OSError) -> NotReadyError:
         f"cannot write {path}: {error.strerror}; free some space, then go on with --llmbench-resume, "
         "or choose another folder with --llmbench-report-dir"
     )
+
+
+def refuse_unwritable(folder: Path) -> None:
+    """Find out whether a folder can be made and written in, and leave nothing behind.
+
+    Raises:
+        NotReadyError: it cannot.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryDirectory(dir=there):
+            pass
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
 
 
 def _write_whole(descriptor: int, data: bytes) -> None:
