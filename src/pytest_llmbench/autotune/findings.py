@@ -83,6 +83,7 @@ class Finding(TypedDict):
     cut_off_at_value: float | None
     trials: list[TrialEntry]
     contradiction: Contradiction | None
+    any_fall: bool
     sent: int
     duration_s: float
     resumed_trials: int
@@ -135,6 +136,7 @@ def finding(
         "cut_off_at_value": None,
         "trials": trials,
         "contradiction": _contradiction(question, found),
+        "any_fall": not capacity.by_shape,
         "sent": found.sent + spent,
         "duration_s": round(max((one["started_s"] + one["duration_s"] for one in trials), default=0.0), 3),
         "resumed_trials": resumed,
@@ -209,6 +211,8 @@ def _notes(made: Finding, too_short_s: float | None) -> Iterator[str]:
             f"{_counted(odd['level'], made)}, {odd['others_good']} of {odd['others_total']} in the others up to "
             f"{_counted(odd['others_up_to'], made)}; something disturbed it: search again when nothing else is at work"
         )
+    if made["any_fall"]:
+        yield "the answers do not speak for the fitted curve: the interval is what any falling curve allows"
     if made["unbounded"] and not made["decided"] and made["highest_tried"] < made["highest"]:
         yield f"the budget ended the search at {_counted(made['highest_tried'], made)}: nothing above was tried"
     if not made["decided"] and not made["contradiction"]:

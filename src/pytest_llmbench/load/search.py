@@ -46,7 +46,7 @@ class Plan:
             and for bursts, whose truth depends on it.
         confidence: the probability of being right, within one level or 5 %, at which the search stops early.
         users: how many there are at every level, where levels are something else; None where the level is their number.
-        seconds: after which no further trial begins; None for no limit.
+        seconds: after which no further trial begins, but the first; None for no limit.
         warm_up: messages that each user is taken to send before a trial counts.
 
     Raises:
@@ -154,7 +154,7 @@ async def find_capacity(
     while not (decided := _is_decided(fit.capacity(), kept.observations, plan)):
         level, wanted = _next_trial(fit, kept.observations, plan)
         messages = min(wanted, plan.affordable(level, plan.budget - kept.sent, kept.observations))
-        if messages < plan.messages[0] or time.monotonic() > ends:
+        if messages < plan.messages[0] or (kept.observations and time.monotonic() > ends):
             break
         kept.add(await run_trial(level, messages * plan.users_at(level)))
         _refuse_invalid(kept.trials)
@@ -197,7 +197,8 @@ def _next_trial(fit: CapacityFit, seen: Sequence[Observation], plan: Plan) -> tu
     least, most = plan.messages
     if tested < plan.highest and capacity.chance_of(tested + 1) > 1 / 2:
         return reach, least
-    if not fit.believed and _is_decided(capacity, seen, plan):
+    late = sum(one.cost for one in seen) > plan.budget / 2
+    if not fit.believed and (late or _is_decided(capacity, seen, plan)):
         return _unclear(fit.capacity(), seen, reach), most
     first, last = max(1, capacity.low), min(reach, capacity.high + 1)
     step = max(1, math.ceil((last - first + 1) / _CANDIDATES))
@@ -210,7 +211,8 @@ def _unclear(capacity: Capacity, seen: Sequence[Observation], reach: int) -> int
     answers = collections.Counter[int]()
     for one in seen:
         answers[one.level] += one.total
-    near = {min(reach, max(1, level)) for level in (capacity.low + 1, capacity.users, capacity.users + 1)}
+    between = (capacity.low + 1 + capacity.users) // 2
+    near = {min(reach, max(1, level)) for level in (between, capacity.users, capacity.users + 1)}
     return min(sorted(near), key=lambda level: answers[level])
 
 

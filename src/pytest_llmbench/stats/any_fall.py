@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _TINY = 1e-9
 _LEAST_SHARE = 0.01  # of good answers, in the variance that chance explains
 _HALF_AN_ANSWER = 0.5
+_SHARPER = 1.2  # power of Chernoff's bound, which is never reached
 
 
 def isotonic(good: Sequence[float], total: Sequence[float]) -> list[float]:
@@ -42,8 +43,8 @@ def chances(trials: Sequence[Observation], share: float, highest: int, alike: fl
     """The confidence in each capacity from 0 to `highest`; what lies above the highest level tried is at the last.
 
     A confidence distribution: that the capacity is at most n has half the p-value of n below the likeliest levels, that
-    it is at least n half of it above them. The p-value is Chernoff's bound, the likelihood ratio itself, which holds
-    for few answers too. So many answers count as one as users are `alike`, or as trials scatter
+    it is at least n half of it above them. The p-value is close to Chernoff's bound, the likelihood ratio itself, which
+    holds for few answers too. So many answers count as one as users are `alike`, or as trials scatter
     around the best falling curve, whichever is more.
     """
     if not trials:
@@ -54,7 +55,7 @@ def chances(trials: Sequence[Observation], share: float, highest: int, alike: fl
     ratios = _ratios([good[one] / effect for one in levels], [total[one] / effect for one in levels], share)
     likely = ratios[np.searchsorted(levels, np.arange(highest + 1), side="right")]
     best = np.flatnonzero(likely == likely.min())
-    half = np.exp(-likely) / 2
+    half = np.exp(-_SHARPER * likely) / 2
     at_most = np.maximum.accumulate(half)
     more = np.append(np.maximum.accumulate(half[::-1])[::-1][1:], 0.0)
     first, last = best[0], best[-1]
