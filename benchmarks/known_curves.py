@@ -185,7 +185,7 @@ def main() -> None:
     """Search, then write `results/known_curves.json` and a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=100)
-    parser.add_argument("--rates", type=int, default=40, help="searches of each open-loop server")
+    parser.add_argument("--rates", type=int, default=40, help="searches of each open-loop server, 0 for none")
     parser.add_argument("--before", default=BEFORE, help="commit whose search is run on the cliffs too")
     parser.add_argument("--processes", type=int, help="as many searches at a time; as many as cores if not given")
     parser.add_argument("--dry", action="store_true", help="show the table, write nothing")
@@ -197,7 +197,7 @@ def main() -> None:
     result = {"repeats": chosen.repeats, "before": chosen.before, "rates repeats": chosen.rates}
     result["cliffs before"] = before(chosen.before, chosen.repeats, chosen.processes)
     result["shapes"] = measured(chosen.repeats, processes=chosen.processes)
-    result["rates"] = rates(chosen.rates, chosen.processes)
+    result["rates"] = rates(chosen.rates, chosen.processes) if chosen.rates else []
     from measuring import machine, save
 
     result["machine"] = machine()
@@ -224,6 +224,8 @@ def _table(result: dict[str, Any]) -> str:
         shares = [f"{row[key]:.0%}" for key in ("covered", "sure above", "decided", "told")]
         cells = [row["shape"], true, f"{row['median']:g}", *shares, f"{row['requests']:.0f}", cost]
         lines.append(f"| {' | '.join(cells)} |")
+    if not result["rates"]:
+        return "\n".join(lines)
     lines += [
         "",
         f"Requests a second, {result['rates repeats']} searches a line. Above served: more than it can do.",

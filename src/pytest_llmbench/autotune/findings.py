@@ -109,7 +109,7 @@ def finding(
         "unit": question.unit,
         "value": question.level(capacity.users),
         "low": question.level(capacity.low),
-        "high": _high(capacity, question, found.tried),
+        "high": _high(capacity, question, found, trials),
         "held": capacity.users > 0,
         "decided": found.decided and too_short_s is None,
         "highest": question.highest,
@@ -161,10 +161,14 @@ def _contradiction(question: Question, found: Found) -> Contradiction | None:
     }
 
 
-def _high(capacity: Capacity, question: Question, tried: int) -> float:
-    """The upper end: of rates, which lie between the steps too, the next step, but nothing that was not tried."""
-    step = capacity.high + (question.name == "rate" and capacity.high > 0)
-    return question.level(min(step, max(tried, capacity.high)))
+def _high(capacity: Capacity, question: Question, found: Found, trials: Sequence[TrialEntry]) -> float:
+    """The upper end. Of rates it is what the server can do, where that was seen: they lie between the steps too."""
+    high = question.level(capacity.high)
+    if question.name != "rate" or not capacity.high:
+        return high
+    able = served_rate.most_of_all([trial for trial in trials if trial["verdict"] != "invalid"])
+    highest = question.level(found.tried)
+    return min(highest, max(able, question.level(capacity.users))) if able else highest
 
 
 def _chance_of(required: int, found: Found) -> float | None:

@@ -28,6 +28,7 @@ _PORTIONS = 12  # trials that the budget makes
 _TRIALS_NEAR = 4  # around the edge, before an estimate is believed
 _VICINITY = 0.15
 _ROOM = 0.05  # of the capacity, at least one user: the error that is taken for none
+_LATE = 0.6  # of the budget: what is left is for levels whose answers do not yet speak for the fitted curve
 _MOST_INVALID = 3
 
 RunTrial = Callable[[int, int], Awaitable[Observation | InvalidTrial]]
@@ -197,7 +198,7 @@ def _next_trial(fit: CapacityFit, seen: Sequence[Observation], plan: Plan) -> tu
     least, most = plan.messages
     if tested < plan.highest and capacity.chance_of(tested + 1) > 1 / 2:
         return reach, least
-    late = sum(one.cost for one in seen) > plan.budget / 2
+    late = sum(one.cost for one in seen) > _LATE * plan.budget
     if not fit.believed and (late or _is_decided(capacity, seen, plan)):
         return _unclear(fit.capacity(), seen, reach), most
     first, last = max(1, capacity.low), min(reach, capacity.high + 1)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _LOOK = 24  # answers that the information of a level is counted for
 _NOTHING = 1e-7  # curves this much less likely than the likeliest are left out of what follows
-_SPOKEN_FOR = 0.85  # the confidence, whatever the shape, in each end of an interval that is believed
+_SPOKEN_FOR = 0.75  # the confidence, whatever the shape, in each end of an interval that is believed
 _CONTRADICTED = 0.1  # the confidence in the estimate below which answers contradict it: a one-sided test at 4 %
 _CLOSE_TO_ONE = 0.9  # beyond this correlation within a trial its answers count as one
 
