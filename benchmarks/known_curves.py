@@ -1,6 +1,6 @@
 """Capacity searches on curves that are given, not simulated: how often the interval holds the truth, and the cost.
 
-usage: python benchmarks/known_curves.py [--repeats 100] [--rates 40] [--before COMMIT] [--dry]
+usage: python benchmarks/known_curves.py [--repeats 100] [--rates 40] [--before COMMIT] [--processes N] [--dry]
 
 Answers are good by chance with the share that the curve has at a level. Where it is not falling (dips, a sawtooth) the
 truth is a range: from the last level below the first that is lost, to the last that is held. Cliffs are searched with
@@ -91,7 +91,7 @@ def one_search(task: tuple[str, int]) -> dict[str, Any]:
     """The search of this number on the shape of this name."""
     name, repeat = task
     shape = next(one for one in shapes() if one.name == name)
-    random, (first, last) = np.random.default_rng([5, repeat]), shape.truth
+    random, (first, last) = np.random.default_rng([11, repeat]), shape.truth
 
     async def run(level: int, requests: int) -> Observation:
         messages = -(-requests // level)
@@ -111,12 +111,12 @@ def one_search(task: tuple[str, int]) -> dict[str, Any]:
     }
 
 
-def measured(repeats: int, only: str = "") -> list[dict[str, Any]]:
+def measured(repeats: int, only: str = "", processes: int | None = None) -> list[dict[str, Any]]:
     """One row a shape."""
     chosen = [shape for shape in shapes() if only in shape.name]
     tasks = [(shape.name, repeat) for shape in chosen for repeat in range(repeats)]
     rows = []
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
+    with ProcessPoolExecutor(processes) as pool:
         found = pool.map(one_search, tasks, chunksize=4)
         for shape in chosen:
             rows.append(_row(shape, list(itertools.islice(found, repeats))))
@@ -131,13 +131,14 @@ def _row(shape: Shape, outcomes: list[dict[str, Any]]) -> dict[str, Any]:
     return row
 
 
-def before(commit: str, repeats: int) -> list[dict[str, Any]]:
+def before(commit: str, repeats: int, processes: int | None) -> list[dict[str, Any]]:
     """The rows of cliffs, searched with the code of that commit."""
     root = Path(__file__).resolve().parent.parent
     with tempfile.TemporaryDirectory() as folder:
         archive = subprocess.run(["git", "archive", commit, "src"], cwd=root, check=True, capture_output=True)
         subprocess.run(["tar", "x", "-C", folder], input=archive.stdout, check=True)
         command = [sys.executable, __file__, "--child", "--repeats", str(repeats)]
+        command += ["--processes", str(processes)] if processes else []
         environment = {**os.environ, "PYTHONPATH": f"{folder}/src"}
         done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     rows: list[dict[str, Any]] = json.loads(done.stdout)
@@ -151,7 +152,7 @@ def one_rate(task: tuple[int, int]) -> dict[str, Any]:
     place, repeat = task
     server = open_loop.servers()[place]
     true = open_loop.true_rate(server.slots, server.service_s, server.noise, server.slo)
-    found = open_loop.search(server, np.random.default_rng([6, repeat]))
+    found = open_loop.search(server, np.random.default_rng([12, repeat]))
     return {
         "true": true,
         "value": found["value"],
@@ -162,13 +163,13 @@ def one_rate(task: tuple[int, int]) -> dict[str, Any]:
     }
 
 
-def rates(repeats: int) -> list[dict[str, Any]]:
+def rates(repeats: int, processes: int | None) -> list[dict[str, Any]]:
     """One row an open-loop server."""
     import open_loop
 
     servers = open_loop.servers()
     tasks = [(place, repeat) for place in range(len(servers)) for repeat in range(repeats)]
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
+    with ProcessPoolExecutor(processes) as pool:
         found = list(pool.map(one_rate, tasks, chunksize=repeats))
     rows = []
     for place, server in enumerate(servers):
@@ -184,17 +185,19 @@ def main() -> None:
     """Search, then write `results/known_curves.json` and a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=100)
-    parser.add_argument("--rates", type=int, default=40, help="searches of each open-loop server")
+    parser.add_argument("--rates", type=int, default=40, help="searches of each open-loop server, 0 for none")
     parser.add_argument("--before", default=BEFORE, help="commit whose search is run on the cliffs too")
+    parser.add_argument("--processes", type=int, help="as many searches at a time; as many as cores if not given")
     parser.add_argument("--dry", action="store_true", help="show the table, write nothing")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.child:
-        print(json.dumps(measured(chosen.repeats, _CLIFF)))
+        print(json.dumps(measured(chosen.repeats, _CLIFF, chosen.processes)))
         return
     result = {"repeats": chosen.repeats, "before": chosen.before, "rates repeats": chosen.rates}
-    result["cliffs before"] = before(chosen.before, chosen.repeats)
-    result["shapes"], result["rates"] = measured(chosen.repeats), rates(chosen.rates)
+    result["cliffs before"] = before(chosen.before, chosen.repeats, chosen.processes)
+    result["shapes"] = measured(chosen.repeats, processes=chosen.processes)
+    result["rates"] = rates(chosen.rates, chosen.processes) if chosen.rates else []
     from measuring import machine, save
 
     result["machine"] = machine()
@@ -221,6 +224,8 @@ def _table(result: dict[str, Any]) -> str:
         shares = [f"{row[key]:.0%}" for key in ("covered", "sure above", "decided", "told")]
         cells = [row["shape"], true, f"{row['median']:g}", *shares, f"{row['requests']:.0f}", cost]
         lines.append(f"| {' | '.join(cells)} |")
+    if not result["rates"]:
+        return "\n".join(lines)
     lines += [
         "",
         f"Requests a second, {result['rates repeats']} searches a line. Above served: more than it can do.",

@@ -83,6 +83,7 @@ class Finding(TypedDict):
     cut_off_at_value: float | None
     trials: list[TrialEntry]
     contradiction: Contradiction | None
+    any_fall: bool
     sent: int
     duration_s: float
     resumed_trials: int
@@ -108,7 +109,7 @@ def finding(
         "unit": question.unit,
         "value": question.level(capacity.users),
         "low": question.level(capacity.low),
-        "high": _high(capacity, question, found.tried),
+        "high": _high(capacity, question, found, trials),
         "held": capacity.users > 0,
         "decided": found.decided and too_short_s is None,
         "highest": question.highest,
@@ -135,6 +136,7 @@ def finding(
         "cut_off_at_value": None,
         "trials": trials,
         "contradiction": _contradiction(question, found),
+        "any_fall": not capacity.by_shape,
         "sent": found.sent + spent,
         "duration_s": round(max((one["started_s"] + one["duration_s"] for one in trials), default=0.0), 3),
         "resumed_trials": resumed,
@@ -159,10 +161,14 @@ def _contradiction(question: Question, found: Found) -> Contradiction | None:
     }
 
 
-def _high(capacity: Capacity, question: Question, tried: int) -> float:
-    """The upper end: of rates, which lie between the steps too, the next step, but nothing that was not tried."""
-    step = capacity.high + (question.name == "rate" and capacity.high > 0)
-    return question.level(min(step, max(tried, capacity.high)))
+def _high(capacity: Capacity, question: Question, found: Found, trials: Sequence[TrialEntry]) -> float:
+    """The upper end. Of rates it is what the server can do, where that was seen: they lie between the steps too."""
+    high = question.level(capacity.high)
+    if question.name != "rate" or not capacity.high:
+        return high
+    able = served_rate.most_of_all([trial for trial in trials if trial["verdict"] != "invalid"])
+    highest = question.level(found.tried)
+    return min(highest, max(able, question.level(capacity.users))) if able else highest
 
 
 def _chance_of(required: int, found: Found) -> float | None:
@@ -209,6 +215,8 @@ def _notes(made: Finding, too_short_s: float | None) -> Iterator[str]:
             f"{_counted(odd['level'], made)}, {odd['others_good']} of {odd['others_total']} in the others up to "
             f"{_counted(odd['others_up_to'], made)}; something disturbed it: search again when nothing else is at work"
         )
+    if made["any_fall"]:
+        yield "the answers do not speak for the fitted curve: the interval is what any falling curve allows"
     if made["unbounded"] and not made["decided"] and made["highest_tried"] < made["highest"]:
         yield f"the budget ended the search at {_counted(made['highest_tried'], made)}: nothing above was tried"
     if not made["decided"] and not made["contradiction"]:

@@ -25,6 +25,7 @@ _LEAST_ROOM = 0.1  # of the limit, for waiting
 _STRICT = 0.01  # late answers that a promise of none is taken for
 _ROUNDING = 1e-6
 _SURELY = 3.0  # standard deviations of a number of arrivals
+_HIDDEN = 1.96  # likewise, at the upper end of an interval
 _NOT_SEEN = 0.5  # probability that the queue of a rate that looks held was still growing
 
 
@@ -54,6 +55,17 @@ def served_most(valid: Sequence[TrialEntry]) -> float | None:
     """The most requests a second that came and were served; None where too few were to tell."""
     known = [min(trial["level"], rate) for trial in valid if (rate := trial.get("served_per_s"))]
     return max(known, default=None)
+
+
+def most_of_all(valid: Sequence[TrialEntry]) -> float | None:
+    """The upper end of what the server can do: the most that it served, and as much more as chance may have hidden."""
+    known = [
+        (min(trial["level"], rate), trial["completed"]) for trial in valid if (rate := trial.get("served_per_s"))
+    ]
+    if not known:
+        return None
+    rate, count = max(known)
+    return rate * (1 + _HIDDEN / math.sqrt(count))
 
 
 def _saturated(valid: Sequence[TrialEntry]) -> float:

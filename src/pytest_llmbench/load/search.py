@@ -8,6 +8,7 @@ that was killed goes on from there.
 
 from __future__ import annotations
 
+import collections
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -27,7 +28,7 @@ _PORTIONS = 12  # trials that the budget makes
 _TRIALS_NEAR = 4  # around the edge, before an estimate is believed
 _VICINITY = 0.15
 _ROOM = 0.05  # of the capacity, at least one user: the error that is taken for none
-_OF_ANY_SHAPE = 0.57  # the probability of being as near when the curve may fall in any way
+_LATE = 0.6  # of the budget: what is left is for levels whose answers do not yet speak for the fitted curve
 _MOST_INVALID = 3
 
 RunTrial = Callable[[int, int], Awaitable[Observation | InvalidTrial]]
@@ -46,7 +47,7 @@ class Plan:
             and for bursts, whose truth depends on it.
         confidence: the probability of being right, within one level or 5 %, at which the search stops early.
         users: how many there are at every level, where levels are something else; None where the level is their number.
-        seconds: after which no further trial begins; None for no limit.
+        seconds: after which no further trial begins, but the first; None for no limit.
         warm_up: messages that each user is taken to send before a trial counts.
 
     Raises:
@@ -151,10 +152,10 @@ async def find_capacity(
     """
     kept = journal if isinstance(journal, SearchJournal) else open_journal(journal, plan, identity or {})
     fit, ends = CapacityFit(kept.observations, plan.share, plan.highest), _ends(plan)
-    while not (decided := _is_decided(fit, kept.observations, plan)):
+    while not (decided := _is_decided(fit.capacity(), kept.observations, plan)):
         level, wanted = _next_trial(fit, kept.observations, plan)
         messages = min(wanted, plan.affordable(level, plan.budget - kept.sent, kept.observations))
-        if messages < plan.messages[0] or time.monotonic() > ends:
+        if messages < plan.messages[0] or (kept.observations and time.monotonic() > ends):
             break
         kept.add(await run_trial(level, messages * plan.users_at(level)))
         _refuse_invalid(kept.trials)
@@ -197,10 +198,23 @@ def _next_trial(fit: CapacityFit, seen: Sequence[Observation], plan: Plan) -> tu
     least, most = plan.messages
     if tested < plan.highest and capacity.chance_of(tested + 1) > 1 / 2:
         return reach, least
+    late = sum(one.cost for one in seen) > _LATE * plan.budget
+    if not fit.believed and (late or _is_decided(capacity, seen, plan)):
+        return _unclear(fit.capacity(), seen, reach), most
     first, last = max(1, capacity.low), min(reach, capacity.high + 1)
     step = max(1, math.ceil((last - first + 1) / _CANDIDATES))
     level = max(range(first, last + 1, step), key=fit.information)
     return level, min(most, max(least, math.ceil(plan.budget / _PORTIONS / plan.users_at(level))))
+
+
+def _unclear(capacity: Capacity, seen: Sequence[Observation], reach: int) -> int:
+    """Where it tells most when the curve may fall in any way: around the edge, where fewest answers are known."""
+    answers = collections.Counter[int]()
+    for one in seen:
+        answers[one.level] += one.total
+    between = (capacity.low + 1 + capacity.users) // 2
+    near = {min(reach, max(1, level)) for level in (between, capacity.users, capacity.users + 1)}
+    return min(sorted(near), key=lambda level: answers[level])
 
 
 def _ends(plan: Plan) -> float:
@@ -218,15 +232,12 @@ def _reach(tested: int) -> int:
     return max(1, 2 * tested if tested < _DOUBLED_UP_TO else math.ceil(tested * _STRIDE))
 
 
-def _is_decided(fit: CapacityFit, seen: Sequence[Observation], plan: Plan) -> bool:
-    """Sure enough, from several trials around the edge, on both sides of it, and not by the shape of curves alone."""
-    capacity = fit.by_shape()
+def _is_decided(capacity: Capacity, seen: Sequence[Observation], plan: Plan) -> bool:
+    """Sure enough, and from several trials around the edge, on both sides of it."""
     room = max(1, math.floor(_ROOM * capacity.users))
     near = [one.level for one in seen if abs(one.level - capacity.users) <= max(1, _VICINITY * capacity.users)]
     both_sides = capacity.users == plan.highest or max(near, default=0) > capacity.users
-    if not both_sides or len(near) < _TRIALS_NEAR or capacity.chance_within(room) < plan.confidence:
-        return False
-    return fit.capacity().chance_within(room) >= _OF_ANY_SHAPE
+    return both_sides and len(near) >= _TRIALS_NEAR and capacity.chance_within(room) >= plan.confidence
 
 
 def _found(fit: CapacityFit, kept: SearchJournal, *, decided: bool) -> Found:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _TINY = 1e-9
 _LEAST_SHARE = 0.01  # of good answers, in the variance that chance explains
 _HALF_AN_ANSWER = 0.5
+_SHARPER = 1.2  # power of Chernoff's bound, which is never reached
 
 
 def isotonic(good: Sequence[float], total: Sequence[float]) -> list[float]:
@@ -39,10 +40,12 @@ def isotonic(good: Sequence[float], total: Sequence[float]) -> list[float]:
 
 
 def chances(trials: Sequence[Observation], share: float, highest: int, alike: float) -> Floats:
-    """The probability of each capacity from 0 to `highest`, all up to the highest level tried alike before.
+    """The confidence in each capacity from 0 to `highest`; what lies above the highest level tried is at the last.
 
-    What lies above the highest level that was tried counts as one more. So many answers count as one as users are
-    `alike`, or as trials scatter around the best falling curve, whichever is more.
+    A confidence distribution: that the capacity is at most n has half the p-value of n below the likeliest levels, that
+    it is at least n half of it above them. The p-value is close to Chernoff's bound, the likelihood ratio itself, which
+    holds for few answers too. So many answers count as one as users are `alike`, or as trials scatter
+    around the best falling curve, whichever is more.
     """
     if not trials:
         return np.full(highest + 1, 1 / (highest + 1))
@@ -50,9 +53,16 @@ def chances(trials: Sequence[Observation], share: float, highest: int, alike: fl
     effect = max(alike, _scatter(trials, good, total))
     levels = sorted(total)
     ratios = _ratios([good[one] / effect for one in levels], [total[one] / effect for one in levels], share)
-    weights = np.exp(-ratios)[np.searchsorted(levels, np.arange(highest + 1), side="right")]
-    weights[levels[-1] + 1 :] /= max(1, highest - levels[-1])
-    return weights / weights.sum()  # type: ignore[no-any-return]
+    likely = ratios[np.searchsorted(levels, np.arange(highest + 1), side="right")]
+    best = np.flatnonzero(likely == likely.min())
+    half = np.exp(-_SHARPER * likely) / 2
+    at_most = np.maximum.accumulate(half)
+    more = np.append(np.maximum.accumulate(half[::-1])[::-1][1:], 0.0)
+    first, last = best[0], best[-1]
+    before = at_most[first - 1] if first else 0.0
+    at_most[last:] = 1 - more[last:]
+    at_most[first : last + 1] = np.linspace(before, 1 - more[last], last - first + 2)[1:]
+    return np.diff(at_most, prepend=0.0)
 
 
 def _pooled(trials: Sequence[Observation]) -> tuple[dict[int, int], dict[int, int]]:

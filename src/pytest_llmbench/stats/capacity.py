@@ -2,10 +2,11 @@
 
 Each trial says how many of its answers were good at its level. The posterior over the curves of `falling_curves` is
 computed on their grid (Watson 2017, "QUEST+"), so nothing is iterated, nothing diverges, and the capacity comes with
-its whole distribution. No family of curves holds every server; a share of the probability therefore goes to what any
-falling curve allows (`any_fall`), which is the same where trials are clear and far wider where only the shape of the
-curves made them so. Answers of one trial are alike: late ones come together when a queue builds up, and one user's
+its whole distribution. Answers of one trial are alike: late ones come together when a queue builds up, and one user's
 answers share a history. Trials are therefore beta-binomial; how much wider than binomial is part of the fit.
+
+No family of curves holds every server. The fit is believed only where the answers themselves, without any shape, speak
+for what it calls held and broken; else the estimate is that of any falling curve (`any_fall`).
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
 _LOOK = 24  # answers that the information of a level is counted for
 _NOTHING = 1e-7  # curves this much less likely than the likeliest are left out of what follows
-_ANY_FALL = 0.5  # of the probability goes to curves of any shape
+_SPOKEN_FOR = 0.75  # the confidence, whatever the shape, in each end of an interval that is believed
+_CONTRADICTED = 0.1  # the confidence in the estimate below which answers contradict it: a one-sided test at 4 %
 _CLOSE_TO_ONE = 0.9  # beyond this correlation within a trial its answers count as one
 
 
@@ -83,7 +85,8 @@ class Capacity:
     `users` is the posterior median, `low` and `high` hold it with 95 %. A value equal to the highest level means "that
     or more", 0 that not even one user is served well. `chances[n]` is the probability that the capacity is n; `lapse`
     the share of answers late at any load. `more` tells that `users` stands for that or more, `unbounded` that `high`
-    does: see `up_to`.
+    does: see `up_to`. `by_shape` is False where answers did not speak for the shape of the curves: all of it but `lapse`
+    and `curve` is then what any falling curve allows.
     """
 
     users: int
@@ -94,6 +97,7 @@ class Capacity:
     curve: tuple[CurvePoint, ...] = ()
     more: bool = False
     unbounded: bool = False
+    by_shape: bool = True
 
     def up_to(self, tried: int) -> Capacity:
         """The same for people to read: without a number above the highest level that was tried.
@@ -103,12 +107,12 @@ class Capacity:
         """
         highest = len(self.chances) - 1
         last = min(tried, highest)
-        return Capacity(
+        return replace(
+            self,
             users=min(self.users, last),
             low=min(self.low, last),
             high=min(self.high, last),
             chances=(*self.chances[:last], sum(self.chances[last:]), *[0.0] * (highest - last)),
-            lapse=self.lapse,
             curve=tuple(point for point in self.curve if point.level <= last),
             more=self.more or self.users > last or self.users == highest,
             unbounded=self.unbounded or self.high > last or self.high == highest,
@@ -169,18 +173,31 @@ class CapacityFit:
 
     def capacity(self, levels: Iterable[int] = ()) -> Capacity:
         """The estimate, with the curve at `levels`."""
-        free = any_fall.chances(self._observations, self._share, self._highest, likeness(self._observations))
-        return self._capacity((1 - _ANY_FALL) * self._chances + _ANY_FALL * free, levels)
+        seen = self.by_shape() if self.believed else self._free
+        curve = tuple(self._point(level) for level in levels)
+        return replace(seen, curve=curve, by_shape=self.believed)
+
+    @functools.cached_property
+    def believed(self) -> bool:
+        """Whether the answers speak for the interval of the fit, and none against its estimate, whatever the shape."""
+        seen, free = self.by_shape(), self._free
+        least = min(free.chance_of(seen.users), 1 - free.chance_of(seen.users + 1))
+        ends = min(free.chance_of(seen.low), 1 - free.chance_of(seen.high + 1))
+        return ends >= _SPOKEN_FOR and least >= _CONTRADICTED
+
+    @functools.cached_property
+    def _free(self) -> Capacity:
+        alike = likeness(self._observations)
+        return self._capacity(any_fall.chances(self._observations, self._share, self._highest, alike))
 
     def by_shape(self) -> Capacity:
         """The estimate if the shape of the curves is right: sharper, and what tells where to look next."""
         return self._capacity(self._chances)
 
-    def _capacity(self, chances: Floats, levels: Iterable[int] = ()) -> Capacity:
+    def _capacity(self, chances: Floats) -> Capacity:
         low, users, high = _quantiles(chances, ((1 - CONFIDENCE) / 2, 0.5, (1 + CONFIDENCE) / 2))
         lapse = float(self._weights @ falling_curves(self._share, self._highest).lapse[self._curves])
-        curve = tuple(self._point(level) for level in levels)
-        return Capacity(users, low, high, tuple(chances.tolist()), lapse, curve)
+        return Capacity(users, low, high, tuple(chances.tolist()), lapse)
 
     def information(self, level: int) -> float:
         """Bits about the capacity that one more answer at this level is expected to give (Lindley 1956)."""

@@ -28,6 +28,7 @@ _RATIO = 1.0125  # and beyond, in proportion
 _BEYOND = 1.6  # times the highest level: a crossing out of sight still shapes the curve in sight
 _STEEPNESS = np.geomspace(3.0, 400.0, 11)  # of the logistic fall, over a rise of the level by the crossing
 _POWERS = np.geomspace(0.02, 200.0, 12)  # the least loses 1.4 % of the answers where the load doubles
+_FLAT, _RARELY_FLAT = 0.2, 0.1  # so little of the probability do flatter powers get: servers mostly fall steeply
 _LAPSES = np.array([0.004, 0.05, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9])  # of the share that may come late
 _HOPELESS_LAPSES = np.array([1.1, 1.35, 1.8, 2.6, 4.0, 8.0])  # likewise: even one user would not be served
 _WORST_LAPSE = 0.98
@@ -92,6 +93,8 @@ def falling_curves(share: float, highest: int) -> Curves:
     weights = ((1 - _HOPELESS) / 2, _HOPELESS, (1 - _HOPELESS) / 2)
     threshold, steepness, position, lapse, kind = (np.concatenate(column) for column in zip(*parts, strict=True))
     prior = np.repeat([weight / size for weight, size in zip(weights, sizes, strict=True)], sizes)
+    prior[sizes[0] + sizes[1] :][parts[2][1] < _FLAT] *= _RARELY_FLAT
+    prior /= prior.sum()
     return Curves(sizes[0] + sizes[1], threshold, steepness, position, lapse, kind.astype(np.intp), prior)
 
 

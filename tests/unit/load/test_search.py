@@ -85,8 +85,7 @@ def test_pauses_of_the_whole_server_are_not_taken_for_independent_answers() -> N
 def test_a_capacity_beyond_the_levels_tried_is_told_as_their_end(capacity: int, users: int) -> None:
     found = search(Server(capacity).run, Plan(share=0.9, highest=12, budget=3000))
     assert found.decided
-    assert (found.capacity.users, found.capacity.high) == (users, users)
-    assert found.capacity.chance_of(users) > 0.5
+    assert (found.capacity.users, found.capacity.low, found.capacity.high) == (users, users, users)
 
 
 def test_levels_near_the_edge_are_repeated() -> None:
@@ -220,7 +219,7 @@ def test_no_trial_begins_when_the_time_is_over() -> None:
         await asyncio.sleep(0.02)
         return await Server(17).run(level, requests)
 
-    found = search(run, Plan(share=0.9, seconds=0.01, budget=2000))
+    found = search(run, Plan(share=0.9, seconds=0.0, budget=2000))
     assert len(found.trials) == 1
     assert not found.decided
 

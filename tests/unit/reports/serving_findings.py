@@ -69,6 +69,7 @@ def finding(
             for trial, step, at in zip(trials, steps, began, strict=False)
         ],
         "contradiction": None,
+        "any_fall": False,
         "sent": sum(trial.sent for trial in trials),
         "duration_s": round(sum(trial.duration_s + 0.5 for trial in trials), 2),
         "resumed_trials": 0,

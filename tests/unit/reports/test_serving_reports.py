@@ -103,7 +103,7 @@ def test_keys_and_logins_are_in_no_report() -> None:
 
 def test_the_terminal_says_the_answer_first_then_why_then_what_to_try() -> None:
     lines = summary_lines(full_document(), 100, {"html": Path("reports/autotune.html")})
-    assert lines[0] == "12 users (95 % sure: 10 to 17) keep 95 % of answers under 3.0 s"
+    assert lines[0] == "11 users (95 % sure: 10 to 17) keep 95 % of answers under 3.0 s"
     heads = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
     assert heads == ["Why the limit is here:", "What to try next:", "Other questions:"]
     assert lines[-1] == "html : reports/autotune.html"
@@ -118,16 +118,16 @@ def test_the_terminal_is_no_wider_than_it_is(width: int) -> None:
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
-        ({"capped": True}, "12 users or more keep 95 % of answers under 3.0 s; no more were tried"),
+        ({"capped": True}, "11 users or more keep 95 % of answers under 3.0 s; no more were tried"),
         ({"held": False, "value": 0}, "Not even 1 user keeps 95 % of answers under 3.0 s (95 % sure: 10 to 17)"),
         ({"value": 1}, "1 user (95 % sure: 10 to 17) keeps 95 % of answers under 3.0 s"),
         (
             {"slo": {"quantile": 1.0, "limit_s": 3.0, "latency": "total"}},
-            "12 users (95 % sure: 10 to 17) keep every answer under 3.0 s",
+            "11 users (95 % sure: 10 to 17) keep every answer under 3.0 s",
         ),
         (
             {"slo": {"quantile": 0.9, "limit_s": 0.25, "latency": "first_token"}},
-            "12 users (95 % sure: 10 to 17) keep 90 % of first tokens under 0.25 s",
+            "11 users (95 % sure: 10 to 17) keep 90 % of first tokens under 0.25 s",
         ),
     ],
 )
@@ -192,7 +192,7 @@ def test_the_page_is_one_file_that_runs_nothing_it_was_sent(make: Any, language:
 def test_the_page_shows_answer_cause_and_advice_and_each_trial() -> None:
     document = full_document()
     page = Page(render_html(document, "en"))
-    assert page.says("12 users (95 % sure: 10 to 17) keep 95 % of answers under 3.0 s")
+    assert page.says("11 users (95 % sure: 10 to 17) keep 95 % of answers under 3.0 s")
     assert page.says("Queueing for slots")
     assert page.says("More parallel slots")
     trials = sum(len(finding["trials"]) for finding in document["targets"][0]["findings"].values())

@@ -75,6 +75,8 @@ def remarks(finding: Finding, say: ServingWords, required: int | None = None) ->
         yield say("contradiction", **_odd(odd, finding, say))
     elif not finding["decided"]:
         yield say("undecided", sent=say.many("requests_count", finding["sent"]))
+    if finding.get("any_fall"):
+        yield say("any_fall")
     if required is not None and finding["question"] == "users":
         yield from _required(finding, say, required)
     if finding["cut_off_at_value"] is not None:
