@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pytest_llmbench.cli.settings_options import Config, Json, SystemRole, TemplateArguments, form_settings
+from pytest_llmbench.cli.settings_options import (
+    Base,
+    Config,
+    Device,
+    Json,
+    SystemRole,
+    TemplateArguments,
+    form_settings,
+)
 from pytest_llmbench.errors import EXIT_BY_SIGNAL
 
 if TYPE_CHECKING:
@@ -29,7 +37,7 @@ def finetune(  # noqa: PLR0913  # one argument an option
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Rows: .jsonl, .csv or .json, of any form.")],
     *,
     output: Annotated[Path, typer.Option(metavar="DIR", help="The adapter's folder.")],
-    base: Annotated[str, typer.Option(metavar="SPEC", help="Registry alias, hub id, folder or GGUF.")] = "smollm2-135m",
+    base: Base = None,
     preset: Annotated[
         Literal["chat", "completion", "classification"] | None,
         typer.Option(help="The registry's settings for this task; the options below change single ones."),
@@ -64,7 +72,7 @@ def finetune(  # noqa: PLR0913  # one argument an option
     save_steps: Annotated[
         int | None, typer.Option(min=1, help="Steps between checkpoints; one every five minutes when not given.")
     ] = None,
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where it runs.")] = "auto",
+    device: Device = None,
     template_arguments: TemplateArguments = None,
     system_role: SystemRole = None,
     config: Config = None,
@@ -108,14 +116,14 @@ def finetune(  # noqa: PLR0913  # one argument an option
         "save_steps": save_steps,
     }
     vocabulary = Path("prompts/tools.yaml")
-    form = form_settings(config, template_arguments, system_role)
+    form = form_settings(config, template_arguments, system_role, base=base, device=device)
     request = FinetuneRequest(
         dataset,
         output,
-        base,
+        form.base,
         validation=validation,
         task=preset,
-        device=device,
+        device=form.device,
         template_arguments=form.template_arguments,
         system_role=form.system_role,
         changes={name: value for name, value in asked.items() if value is not None},
@@ -141,7 +149,7 @@ def finetune(  # noqa: PLR0913  # one argument an option
         typer.echo(f"{output}: {_learnt(record)}")
         if record["validation"]:
             typer.echo(_validated(record["validation"]))
-        words = ["pytest", "-m", "benchmark", "--llmbench-base", base, "--llmbench-adapter", str(output)]
+        words = ["pytest", "-m", "benchmark", "--llmbench-base", form.base, "--llmbench-adapter", str(output)]
         typer.echo(f"next, is it better than its base?  {shlex.join(words)}")
 
 

@@ -55,14 +55,16 @@ def chosen_settings(file: Path | None, **options: str | None) -> Settings:
     return load_settings(settings_file(file), overrides, os.environ)
 
 
-def form_settings(file: Path | None, template_arguments: str | None, system_role: str | None) -> ModelSettings:
-    """The model settings, for how prompts are written: trained with and asked alike.
+def form_settings(
+    file: Path | None, template_arguments: str | None, system_role: str | None, **options: str | None
+) -> ModelSettings:
+    """The model settings, so that what is trained is what will be asked: the base, and how prompts are written.
 
     Raises:
         UsageError: as `chosen_settings`.
     """
     asked = {"model.template_arguments": template_arguments, "model.system_role": system_role}
-    return chosen_settings(file, **asked).model
+    return chosen_settings(file, **asked, **options).model
 
 
 def _flag(name: str) -> str:
