@@ -206,7 +206,7 @@ def _quieten_asyncio(config: pytest.Config) -> None:
 
     pytest undoes this when all plugins are configured.
     """
-    if any((config.rootpath / file).is_file() for file in (str(CONFIG), *SUITES)):
+    if any((config.invocation_params.dir / file).is_file() for file in (str(CONFIG), *SUITES)):
         warnings.filterwarnings("ignore", 'The configuration option "asyncio_default_fixture_loop_scope" is unset')
 
 

@@ -199,6 +199,6 @@ def _how_to_begin(marker: str, config: pytest.Config) -> str:
     from pytest_llmbench.starter import SUITES
 
     suite = next(Path(path) for path in SUITES if marker in path)
-    if (config.rootpath / suite).is_file():
+    if (config.invocation_params.dir / suite).is_file():
         return f"llmbench: {suite} was not collected; name its folder: pytest -m {marker} {suite.parent}"
     return f"llmbench: no test here is one of '{marker}'; `llmbench init` writes {suite}, then: pytest -m {marker}"

@@ -49,6 +49,15 @@ def test_a_wrong_setting_is_told_by_workers_too(project: Project) -> None:
     assert project.asked() == []
 
 
+def test_a_refused_gate_is_one_message_of_workers_too(project: Project) -> None:
+    project.write("configs/llmbench.yaml", "gate: {metrics: [keywrds]}\n")
+    result = project.run("-n", "2")
+    assert result.ret == 2
+    result.stdout.fnmatch_lines(["!* gate.metrics: 'keywrds' is no metric; did you mean 'keywords'? !*"])
+    result.stdout.no_fnmatch_line("*crashed*")
+    assert project.asked() == []
+
+
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_a_failed_item_is_failed_in_the_report_whoever_ran_it(project: Project, workers: str) -> None:
     project.expect_the_impossible("sound/mute")
