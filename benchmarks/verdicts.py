@@ -458,7 +458,7 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
     for name, seconds in result["speed"].items():
         yield f"| {name} | {seconds:.2f} |"
     if real := result["real model"]:
-        yield f"\n## The embedded model, {real['date']}: {real['runs']} runs with other seeds, gated one against the next\n"
+        yield f"\n## The embedded model, {real['date']}: {real['runs']} runs of other seeds, each against the last\n"
         yield f"Outcomes: {json.dumps(real['outcomes'])}. With every second weight of the demo adapter set to zero: "
         yield f"{real['half of the adapter zeroed']['outcome']} ({real['half of the adapter zeroed']['reason']})."
 
