@@ -59,9 +59,7 @@ def served_most(valid: Sequence[TrialEntry]) -> float | None:
 
 def most_of_all(valid: Sequence[TrialEntry]) -> float | None:
     """The upper end of what the server can do: the most that it served, and as much more as chance may have hidden."""
-    known = [
-        (min(trial["level"], rate), trial["completed"]) for trial in valid if (rate := trial.get("served_per_s"))
-    ]
+    known = [(min(trial["level"], rate), trial["completed"]) for trial in valid if (rate := trial.get("served_per_s"))]
     if not known:
         return None
     rate, count = max(known)
