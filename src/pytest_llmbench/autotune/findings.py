@@ -209,14 +209,7 @@ def _notes(made: Finding, too_short_s: float | None) -> Iterator[str]:
             yield f"above it answers fail rather than come late, most often with {failed.most_common(1)[0][0]}"
     if invalid := len(made["trials"]) - len(valid):
         yield f"{invalid} of {len(made['trials'])} trials were invalid and count for nothing"
-    if odd := made["contradiction"]:
-        yield (
-            f"trials contradict each other: {odd['good']} of {odd['total']} answers kept the promise in one at "
-            f"{_counted(odd['level'], made)}, {odd['others_good']} of {odd['others_total']} in the others up to "
-            f"{_counted(odd['others_up_to'], made)}; something disturbed it: search again when nothing else is at work"
-        )
-    if made["any_fall"]:
-        yield "the answers do not speak for the fitted curve: the interval is what any falling curve allows"
+    yield from _about_the_fit(made)
     if made["unbounded"] and not made["decided"] and made["highest_tried"] < made["highest"]:
         yield f"the budget ended the search at {_counted(made['highest_tried'], made)}: nothing above was tried"
     if not made["decided"] and not made["contradiction"]:
@@ -243,6 +236,17 @@ def _why_nothing(made: Finding, valid: Sequence[TrialEntry]) -> Iterator[str]:
     else:
         limit_s = made["slo"]["limit_s"]
         yield f"nothing is held: {where}{good} of {total} answers came within {limit_s:g} s"
+
+
+def _about_the_fit(made: Finding) -> Iterator[str]:
+    if odd := made["contradiction"]:
+        yield (
+            f"trials contradict each other: {odd['good']} of {odd['total']} answers kept the promise in one at "
+            f"{_counted(odd['level'], made)}, {odd['others_good']} of {odd['others_total']} in the others up to "
+            f"{_counted(odd['others_up_to'], made)}; something disturbed it: search again when nothing else is at work"
+        )
+    if made["any_fall"]:
+        yield "the answers do not speak for the fitted curve: the interval is what any falling curve allows"
 
 
 def _about_lengths(made: Finding) -> Iterator[str]:

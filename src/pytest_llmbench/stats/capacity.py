@@ -85,7 +85,7 @@ class Capacity:
     `users` is the posterior median, `low` and `high` hold it with 95 %. A value equal to the highest level means "that
     or more", 0 that not even one user is served well. `chances[n]` is the probability that the capacity is n; `lapse`
     the share of answers late at any load. `more` tells that `users` stands for that or more, `unbounded` that `high`
-    does: see `up_to`. `by_shape` is False where answers did not speak for the shape of the curves: all of it but `lapse`
+    does: see `up_to`. `by_shape` is False where answers did not speak for the curves: all but `lapse`
     and `curve` is then what any falling curve allows.
     """
 

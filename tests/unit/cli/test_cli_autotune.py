@@ -47,7 +47,7 @@ class ServerDouble:
 
         async def answer() -> Any:
             self.asked.append((question, self.target.url, self.target.model))
-            self._tell(Look("users", "it", 8.0, "users", "held, 24 of 24", "12 users (9 to 12)", 24, 1976))
+            self._tell(Look("users", "it", 8.0, "users", "held, 24 of 24", "11 users (9 to 12)", 24, 1976))
             if question == "tokens":
                 raise ServerError("it went away; start it again")
             if question == "history":
@@ -79,19 +79,19 @@ def searched(*words: str) -> dict[str, Any]:
 def test_the_answer_goes_to_standard_output_and_the_trials_to_standard_error(project: Path) -> None:
     done = llmbench("autotune", "--server", URL, "--model", "small")
     assert done.exit_code == 0
-    assert done.stdout.startswith("12 users")
+    assert done.stdout.startswith("11 users")
     assert (
         done.stderr
-        == "users | begins: 2000 requests at most\nusers | at 8: held, 24 of 24 | 12 users (9 to 12) | 1976 left\n"
+        == "users | begins: 2000 requests at most\nusers | at 8: held, 24 of 24 | 11 users (9 to 12) | 1976 left\n"
     )
     assert ServerDouble.asked == [("users", URL, "small")]
-    assert json.loads((project / "configs/model_limits.json").read_text())["max_concurrent_users"] == 12
+    assert json.loads((project / "configs/model_limits.json").read_text())["max_concurrent_users"] == 11
     assert (project / "reports/autotune.html").is_file()
 
 
 def test_json_is_the_report_with_its_paths() -> None:
     document = searched()
-    assert document["targets"][0]["findings"]["users"]["value"] == 12
+    assert document["targets"][0]["findings"]["users"]["value"] == 11
     assert document["paths"]["limits"] == "configs/model_limits.json"
     assert document["requirements"] == {}
 
@@ -164,14 +164,14 @@ def test_a_server_on_the_command_line_takes_the_place_of_targets_in_the_file(pro
 def test_what_is_required_and_not_surely_held_is_exit_code_1() -> None:
     done = llmbench("autotune", "--server", URL, "--require-users", "11")
     assert done.exit_code == 1
-    assert "FAIL: the-only-one: the server holds 12 users" in done.stderr
-    assert "12 users" in done.stdout
+    assert "FAIL: the-only-one: the server holds 11 users" in done.stderr
+    assert "11 users" in done.stdout
 
 
 def test_a_lost_server_leaves_what_was_found(project: Path) -> None:
     done = llmbench("autotune", "--server", URL, "--questions", "users,max_tokens")
     assert done.exit_code == 3
-    assert done.stdout.startswith("12 users")
+    assert done.stdout.startswith("11 users")
     assert done.stderr.endswith("error: it went away; start it again\n")
     assert (project / "configs/model_limits.json").is_file()
 
@@ -179,7 +179,7 @@ def test_a_lost_server_leaves_what_was_found(project: Path) -> None:
 def test_ctrl_c_leaves_what_was_found_and_says_how_to_go_on() -> None:
     done = llmbench("autotune", "--server", URL, "--questions", "users,history")
     assert done.exit_code == 130
-    assert done.stdout.startswith("12 users")
+    assert done.stdout.startswith("11 users")
     assert "stopped in mid-search: history | at 2: begins" in done.stderr
     assert "--resume" in done.stderr
 
@@ -209,7 +209,7 @@ def test_without_a_server_the_usual_ports_are_looked_at(monkeypatch: pytest.Monk
 
 def test_french_is_spoken_on_request() -> None:
     done = llmbench("autotune", "--server", URL, "--language", "fr")
-    assert done.stdout.startswith("12 utilisateurs")
+    assert done.stdout.startswith("11 utilisateurs")
 
 
 def test_its_help_imports_nothing_heavy() -> None:

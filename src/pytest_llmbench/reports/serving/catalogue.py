@@ -51,13 +51,13 @@ ENGLISH = {
     "with_users_held": "{answer}, {held}",
     "undecided": "Not decided: {sent} were spent before the estimate was sure. A larger load.budget narrows it.",
     "any_fall": (
-        "The answers do not speak for the fitted curve, as where the share stays close to the promise over many levels: the "
-        "value and its interval are what any falling curve allows."
+        "The answers do not speak for the fitted curve, as where the share stays close to the promise over many "
+        "levels: the value and its interval are what any falling curve allows."
     ),
     "contradiction": (
-        "Not decided: trials contradict each other. In one at {level}, {good} of {total} answers kept the promise, in the "
-        "others up to {others_up_to} {others_good} of {others_total}. Something disturbed the server or the way to it "
-        "meanwhile: search again when nothing else is at work."
+        "Not decided: trials contradict each other. In one at {level}, {good} of {total} answers kept the promise, in "
+        "the others up to {others_up_to} {others_good} of {others_total}. Something disturbed the server or the way to "
+        "it meanwhile: search again when nothing else is at work."
     ),
     "required_met": "Required: {required}. They are held with a probability of {chance}.",
     "required_untried": "Required: {required}. No more than {tried} were tried, so whether they are held is not known.",
@@ -236,13 +236,13 @@ FRENCH = {
     "with_users_held": "{answer}, {held}",
     "undecided": ("Indécis après {sent} : l'estimation n'est pas encore sûre. Un load.budget plus grand la resserre."),
     "any_fall": (
-        "Les réponses ne confirment pas la courbe ajustée, comme lorsque la part reste proche de la promesse sur de "
-        "nombreux niveaux : la valeur et son intervalle sont ce que permet n'importe quelle courbe décroissante."
+        "Les réponses ne confirment pas la courbe ajustée, comme lorsque la part reste proche de la promesse sur "
+        "de nombreux niveaux : la valeur et son intervalle sont ce que permet n'importe quelle courbe décroissante."
     ),
     "contradiction": (
-        "Indécis : des essais se contredisent. Dans l'un, à {level}, {good} réponses sur {total} ont tenu la promesse ; "
-        "dans les autres, jusqu'à {others_up_to}, {others_good} sur {others_total}. Quelque chose a perturbé le serveur "
-        "ou le chemin jusqu'à lui : relancez la recherche quand rien d'autre n'est à l'œuvre."
+        "Indécis : des essais se contredisent. Dans l'un, à {level}, {good} réponses sur {total} ont tenu la promesse "
+        "; dans les autres, jusqu'à {others_up_to}, {others_good} sur {others_total}. Quelque chose a perturbé le "
+        "serveur ou le chemin jusqu'à lui : relancez la recherche quand rien d'autre n'est à l'œuvre."
     ),
     "required_met": "Exigé : {required}. La probabilité qu'ils soient tenus est de {chance}.",
     "required_untried": (
