@@ -115,6 +115,7 @@ def _steps(laws: Laws) -> tuple[NDArray[np.int64], float] | None:
 
 def _on_lattice(laws: Laws, steps: NDArray[np.int64], size: float, seen: float, of_ties: float) -> float:
     """The exact distribution of the sum, tilted to have its middle at what was seen: far tails keep their digits."""
+    laws = Laws(laws.values[:, :1] + steps * size, laws.chances)  # without what six digits round
     least = float(laws.values[:, 0].sum())
     sought = (seen - least) / size
     lean = _lean(laws, seen)

@@ -109,3 +109,9 @@ def test_sign_flips_are_surer_when_one_change_grows(changes: np.ndarray, place: 
     grown[place % len(grown)] += round(rise, 3)
     before, after = (permutation._all_signs(np.abs(one), one.sum()) for one in (changes, grown))
     assert after <= before + 1e-12
+
+
+def test_what_lies_beyond_all_patterns_is_as_likely_as_the_last_one() -> None:
+    laws = either_sign(np.full(6, 0.5))  # at a margin what was seen is shifted
+    assert tail(laws, 3.3, 6).p_value == pytest.approx(1 / 64)
+    assert tail(laws, 1.7, 12).p_value == pytest.approx(7 / 64)  # between two sums there is no tie
