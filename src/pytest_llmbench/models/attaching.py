@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import pickle
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +12,7 @@ from pytest_llmbench.models.adapter_kinds import AS_MODELS
 from pytest_llmbench.models.adapters import Adapter
 from pytest_llmbench.models.failures import needs_local_extra
 from pytest_llmbench.models.loaded import LoadedModel, peft_name
-from pytest_llmbench.models.quiet import quiet_libraries
+from pytest_llmbench.models.quiet import import_bitsandbytes, quiet_libraries
 from pytest_llmbench.models.soundness import fingerprint
 from pytest_llmbench.records import BASE
 
@@ -31,9 +32,11 @@ def attach(loaded: LoadedModel, adapters: Mapping[str, Adapter]) -> None:
         raise ValueError("attach all adapters at once, before the first answer, and name none of them 'base'")
     if not adapters:
         return
-    before = fingerprint(loaded.model)
     loaded.adapters = dict(adapters)
     with quiet_libraries():
+        if importlib.util.find_spec("bitsandbytes"):
+            import_bitsandbytes()
+        before = fingerprint(loaded.model)
         for variant, adapter in adapters.items():
             _load(loaded, peft_name(loaded, variant), adapter)
             if fingerprint(loaded.model) != before:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from pytest_llmbench.models.hashing import weight_files
 from pytest_llmbench.models.loaded import LoadedModel
 from pytest_llmbench.models.memory import GIB, estimate_weights, footprint
 from pytest_llmbench.models.memory_estimate import weights_by_class
-from pytest_llmbench.models.quiet import quiet_libraries
+from pytest_llmbench.models.quiet import import_bitsandbytes, quiet_libraries
 from pytest_llmbench.models.sources import Source
 from pytest_llmbench.models.threads import fastest_threads
 from pytest_llmbench.models.tokenizers import load_tokenizer
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 _TOLERATED_EXCESS = 1.15
 _PACKED_ROWS = 32  # the shapes that bitsandbytes' AVX512-BF16 kernel asserts
 _BLOCK = 64
-_NO_COMPILER = "TORCHDYNAMO_DISABLE"
 _BYTES_OF_FLOAT32, _BYTES_OF_HALF = 4, 2
 
 logger = logging.getLogger("pytest_llmbench")
@@ -179,7 +177,7 @@ def _model(source: Source, settings: ModelSettings, config: Any, *, quantization
     with contextlib.ExitStack() as stack:
         options: dict[str, Any] = {}
         if quantization in {"nf4", "int8"}:
-            _import_bitsandbytes()
+            import_bitsandbytes()
             options["quantization_config"] = quantization_config(settings)
             stack.enter_context(_experts_too(quantization))
             if device == "cpu":
@@ -200,19 +198,6 @@ def _model(source: Source, settings: ModelSettings, config: Any, *, quantization
         )
     _spare_odd_shapes(model)
     return model
-
-
-def _import_bitsandbytes() -> None:
-    """Import it without PyTorch's compiler, which it asks for where no compiled function would be called: 0.9 s."""
-    disabled = os.environ.get(_NO_COMPILER)
-    os.environ[_NO_COMPILER] = "1"
-    try:
-        import bitsandbytes  # noqa: F401
-    finally:
-        if disabled is None:
-            del os.environ[_NO_COMPILER]
-        else:
-            os.environ[_NO_COMPILER] = disabled
 
 
 def quantization_config(settings: ModelSettings) -> Any:

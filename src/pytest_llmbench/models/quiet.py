@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import warnings
 from collections.abc import Iterator
+
+_NO_COMPILER = "TORCHDYNAMO_DISABLE"
 
 
 @contextlib.contextmanager
@@ -31,3 +34,22 @@ def quiet_libraries() -> Iterator[None]:
         transformers_logging.set_verbosity(verbosity)
         if bars:
             transformers_logging.enable_progress_bar()
+
+
+def import_bitsandbytes() -> None:
+    """Import it without PyTorch's compiler, before PEFT imports it with.
+
+    It asks for the compiler where no compiled function would be called: 0.9 s, and warnings of TorchScript's end.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    disabled = os.environ.get(_NO_COMPILER)
+    os.environ[_NO_COMPILER] = "1"
+    try:
+        import bitsandbytes  # noqa: F401
+    finally:
+        if disabled is None:
+            del os.environ[_NO_COMPILER]
+        else:
+            os.environ[_NO_COMPILER] = disabled
