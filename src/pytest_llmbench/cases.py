@@ -227,7 +227,9 @@ class _File:
     def _check_tools(self, row: Mapping[str, Any], tools: Sequence[Tool]) -> list[Fault]:
         """What is wrong with the names that the case expects, or wants called."""
         named = [name_of(one) for one in tools]
-        faults = list(calls_faults(row.get("calls"), tools)) if calls_fault(row.get("calls", [])) is None else []
+        faults: list[Fault] = []
+        if calls_fault(row.get("calls", [])) is None:
+            faults += calls_faults(row.get("calls"), tools) if tools else self._unknown_calls(row.get("calls"))
         choice = row.get("tool_choice")
         if isinstance(choice, str) and choice not in (*CHOICES, *named):
             what = f"tool_choice: '{choice}' is unknown; {suggestion(choice, (*CHOICES, *named))}"
@@ -241,6 +243,16 @@ class _File:
             known = dict.fromkeys([*named, *self._vocabulary.tools])
             faults.append((("tool",), f"tool: '{tool}' is unknown; {suggestion(tool, known)}"))
         return faults
+
+    def _unknown_calls(self, calls: Any) -> list[Fault]:
+        """Calls of a model that is given no tools, and has learnt those of the vocabulary."""
+        known = self._vocabulary.tools if self._vocabulary else {}
+        told = "calls: call {}: {!r} is no tool of the case or the vocabulary; {}"
+        return [
+            (("calls", index, "name"), told.format(index + 1, call["name"], suggestion(call["name"], known)))
+            for index, call in enumerate(calls if isinstance(calls, list) and known else ())
+            if call["name"] not in known
+        ]
 
     def _tools_of(self, row: Mapping[str, Any]) -> tuple[tuple[Tool, ...], list[Fault]]:
         """The tools that the model is given with a case, its own or the vocabulary's, and what is wrong with them."""

@@ -117,7 +117,9 @@ def _records(path: Path, reader: Any, above: int) -> Iterator[tuple[int, list[st
 def _by_name(path: Path, line: int, columns: list[str], cells: list[str]) -> dict[str, str]:
     """The cells that are not blank. What stands under no name is blank or counts the rows, as the index of pandas."""
     if any(columns[len(cells) :]) or any(cell.strip() for cell in cells[len(columns) :]):
-        raise UsageError(located(path, line, f"has {len(cells)} cells where the header has {len(columns)}"))
+        raise UsageError(
+            located(path, line, f"has {len(cells)} cell{'s' * (len(cells) != 1)} where the header has {len(columns)}")
+        )
     row: dict[str, str] = {}
     for place, (name, cell) in enumerate(zip(columns, cells, strict=False)):
         if not cell or cell.isspace():

@@ -346,7 +346,7 @@ def test_keys_that_arrow_writes_as_null_are_left_out_of_messages_too(tmp_path: P
         ("prompt,tool\n", "1: the file holds no case"),
         ("\nprompt,tols\np,volume_up", "2: unknown column 'tols' in the header; did you mean 'tools'?"),
         ("prompt,prompt\np,q", "1: the header names a column twice"),
-        ("prompt,tool\n\np", "3: has 1 cells where the header has 2"),
+        ("prompt,tool\n\np", "3: has 1 cell where the header has 2"),
         ('prompt,tool\n"a\nb",\nq,nope', "4: tool: 'nope' is unknown"),
         ('prompt,tool\np,\n"never closed,\nq,\n', "3: not valid CSV: unexpected end of data"),
         ("prompt,expect\np,{tool: true}", "2: not valid JSON"),

@@ -70,7 +70,7 @@ def test_a_cell_may_be_as_long_as_a_line_of_json_and_pythons_own_limit_stays() -
     [
         ("sep=:\nprompt:completion\n", r"t\.csv:1: the line says that ':' parts the cells; they are parted by , ; |"),
         ("prompt,completion\na,b,c\n", "t.csv:2: has 3 cells where the header has 2"),
-        ("prompt,completion\na\n", "t.csv:2: has 1 cells where the header has 2"),
+        ("prompt,completion\na\n", "t.csv:2: has 1 cell where the header has 2"),
         ("prompt,,completion\na,lost,b\n", r"t\.csv:2: cell 2 \('lost'\) stands in a column without a name"),
         ("prompt, prompt\na,b\n", "t.csv:1: the header names a column twice"),
     ],

@@ -141,6 +141,10 @@ CASE = "category: a\ncases:\n  - id: x\n    prompt: p\n    "
         ("calls: [{name: refund, args: {}}]", "5: calls: call 1: unknown key 'args'; did you mean 'arguments'?"),
         ("calls: [{name: refnd}]", "5: calls: call 1: 'refnd' is no tool of this case; did you mean 'refund'?"),
         (
+            "tools: []\n    calls: [{name: refnd}]",
+            "6: calls: call 1: 'refnd' is no tool of the case or the vocabulary; did you mean 'refund'?",
+        ),
+        (
             "calls: [{name: refund, arguments: {order: a, amont: 1}}]",
             "5: calls: call 1, refund: the tool has no argument",
         ),
