@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pytest_llmbench.records import BASE
 from pytest_llmbench.reports import score_tables
 from pytest_llmbench.reports.call_faults import call_summaries, has_calls
 from pytest_llmbench.reports.changed_settings import changed_settings
@@ -58,6 +59,8 @@ def _metadata(document: Mapping[str, Any], say: Words) -> list[str]:
         "counts": score_tables.counts_text(document, say),
         "outcomes": outcomes,
     }
+    if metadata["variants"] == [BASE]:
+        facts["lora_adapter"] = []  # none answered, which is not to be unknown
     return aligned([(say(key), _value(value, say)) for key, value in facts.items()])
 
 

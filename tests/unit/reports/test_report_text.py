@@ -105,6 +105,7 @@ def test_a_single_variant_is_described_without_a_verdict() -> None:
     text = analysis(document(full_run(variants=("base",))), "en")
     assert "Only base answered" in text
     assert "Weakest category of base" in text
+    assert re.search(r"LoRA adapter *: none", text)
     assert "EFFECTIVE" not in text
 
 
