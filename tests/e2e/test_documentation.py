@@ -42,13 +42,12 @@ LIGHT = {
     "FINETUNE__MAX_LENGTH": "64",
     "FINETUNE__STEPS": "16",
     "FINETUNE__TOOLS": "null",
-    "LOAD__BUDGET": "30",
+    "LOAD__BUDGET": "60",
     "LOAD__COOLDOWN": "0",
     "LOAD__MAX_HISTORY": "2",
     "LOAD__MAX_TOKENS": "16",
     "LOAD__MAX_USERS": "2",
     "LOAD__PROCESSES": "1",
-    "LOAD__TIME_LIMIT": "5",
     "LOAD__TEMPERATURES": "[0.0, 0.7]",
     "MODEL__DEVICE": "cpu",
     "MODEL__QUANTIZATION": "none",
@@ -190,6 +189,9 @@ def read_yaml(block: Block, project: Project) -> None:
         project.write("suite_of_the_page.yaml", block.text)
         vocabulary = load_vocabulary(project.path / "prompts/tools.yaml")
         assert load_cases([project.path / "suite_of_the_page.yaml"], vocabulary)
+    elif "tools" in content:
+        project.write("prompts/tools.yaml", block.text)
+        assert load_vocabulary(project.path / "prompts/tools.yaml").tools
     elif "models" in content:
         project.write("models_of_the_page.yaml", block.text)
         assert load_registry(project.path / "models_of_the_page.yaml")

@@ -53,7 +53,7 @@ class LimitsProject:
         from serving_findings import users_finding
 
         chances = {"5": 0.999, "11": 0.6, "30": 0.0}
-        self.write("finding.json", json.dumps({**users_finding(), "chances_at_least": chances}))
+        self.write("finding.json", json.dumps({**users_finding(), "chances_at_least": chances, "decided": True}))
 
     def double(self, more: str = "") -> None:
         """Let the stand-in answer; `more` is what else the `conftest.py` holds."""

@@ -70,8 +70,12 @@ def test_a_line_stays_for_each_trial_where_there_is_no_terminal(limits: LimitsPr
     result = limits.run(*SEARCHED)
     lines = [line for line in result.outlines if line.startswith("llmbench: ")]
     assert lines == [
-        f"llmbench: {question} | at 8: held, 24 of 24 | 11 users (9 to 12) | 1976 left"
+        f"llmbench: {question} | {told}"
         for question in ("users", "history", "max_tokens")
+        for told in (
+            "begins: 2000 requests at most",
+            "at 8: held, 24 of 24 | 11 users (9 to 12) | 1976 left",
+        )
     ]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from plugin_project import CASES, Project, asked_once
 
@@ -90,7 +92,8 @@ def test_a_marker_of_pytest_benchmark_is_the_users(project: Project) -> None:
     result.stdout.no_fnmatch_line("llmbench:*")
 
 
-def test_a_suite_that_k_leaves_out_is_not_called_uncollected(project: Project) -> None:
+def test_a_suite_that_k_leaves_out_is_not_called_uncollected(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "test_benchmark", raising=False)  # this session may have collected the original
     project.write("tests/suites/test_benchmark.py", "def test_model(llmbench_backend):\n    pass\n")
     result = project.run_plain("-m", "benchmark", "-k", "no_such_word")
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED

@@ -33,6 +33,7 @@ def proof_of(tiny_base: Path, tmp_path: Path) -> Make:
     settings = Settings.model_validate(
         {
             "model": {"base": str(tiny_base), "quantization": "none", "device": "cpu"},
+            "metrics": {"call_form": "mention"},  # the tools of so few words are verbs
             "output": {"report_dir": tmp_path / "reports"},
             "finetune": {
                 "dataset": write_rows(tmp_path / "train.jsonl", rows(80)),

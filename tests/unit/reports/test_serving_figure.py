@@ -56,9 +56,9 @@ def test_one_target_has_curve_latencies_timeline_and_a_panel_for_each_other_ques
         "Latency by level",
         "The whole search: requests and load",
         "",
-        "Requests per second: 3 requests/s",
+        "Requests per second: 2.75 requests/s",
         "History: 6 messages of history",
-        "Answer length: 76 tokens an answer",
+        "Answer length: 78 tokens an answer",
         "Quality by temperature",
     ]
 
@@ -76,7 +76,7 @@ def test_several_targets_are_drawn_side_by_side(drawn: Draw) -> None:
         "llama-3.1-8b-instruct",
         "smollm2-135m",
     ]
-    assert [text.get_text() for text in limits.texts] == ["12", "2", "10+"]
+    assert [text.get_text() for text in limits.texts] == ["11", "2", "10+"]
     assert len(curves.get_legend_handles_labels()[1]) == 3
 
 
