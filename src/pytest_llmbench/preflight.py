@@ -82,7 +82,7 @@ def check_suites(settings: Settings) -> int:
         _log.warning("%s adds metrics: `pytest --collect-only -m benchmark` checks what cases expect", adding)
         return len(cases)
     try:
-        metrics = default_metrics(settings.metrics, vocabulary).metrics
+        metrics = default_metrics(settings.metrics, vocabulary, cases).metrics
     except NotReadyError as error:
         _log.warning("what cases expect is not checked: %s", error)
         return len(cases)

@@ -99,7 +99,7 @@ def _questions(accepted: SavedRun, settings: Settings, folder: Path, metrics_fro
     vocabulary = load_vocabulary(present(Path(settings.benchmark.vocabulary)))
     suites = load_cases([present(Path(path)) for path in settings.benchmark.prompts], vocabulary)
     cases = cases_as_asked(accepted.comparable.rows, accepted.name, suites)
-    registry = default_metrics(settings.metrics, vocabulary)
+    registry = default_metrics(settings.metrics, vocabulary, cases)
     if metrics_from:
         add_metrics_from(metrics_from, registry)
     measured = accepted.document["metadata"].get("metrics") or {}

@@ -72,6 +72,14 @@ def test_what_is_named_and_not_there_is_exit_code_2(project: Path, command: str,
     assert fnmatch.fnmatch(done.output, f"*{message}*")
 
 
+def test_calls_may_be_expected_where_cases_have_them(project: Path) -> None:
+    case = "{id: one, prompt: a, tools: [{name: refund}], calls: [{name: refund}], expect: {calls: true}}"
+    (project / "suite.yaml").write_text(f"category: mine\ncases: [{case}]\n")
+    (project / "mine.yaml").write_text("benchmark: {prompts: [suite.yaml]}\n")
+    done = llmbench("config", "--config", "mine.yaml")
+    assert done.exit_code == 0, done.output
+
+
 def test_metrics_of_a_conftest_are_left_to_pytest(project: Path) -> None:
     (project / "suite.yaml").write_text("category: mine\ncases: [{id: one, prompt: a, expect: {brevity: 1}}]\n")
     (project / "mine.yaml").write_text("benchmark: {prompts: [suite.yaml]}\n")
