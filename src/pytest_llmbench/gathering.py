@@ -100,7 +100,7 @@ class Gathering:
                 self._summary.append(_cut_short(self._session.folder))
             return
         from pytest_llmbench.history import trend
-        from pytest_llmbench.reports import summary_lines, write_reports
+        from pytest_llmbench.reports import build_document, summary_lines, write_reports
 
         self._summary += dict.fromkeys(f"note: {message}" for one in asked for message in one["announcements"])
         folder = Path(asked[0]["folder"])
@@ -110,12 +110,14 @@ class Gathering:
             return
         whole = ended_by_itself and len(self._results) >= max(one["planned"] for one in asked)
         planned = max(one["planned"] for one in asked)
-        run = self._judged(self._run(asked, None if whole else planned), folder, whole=whole)
+        run = self._run(asked, None if whole else planned)
+        document = build_document(run, answer_chars=self._session.settings.output.answer_chars)
+        run = self._judged(run, document, folder, whole=whole)
         if not whole:
             self._summary.append(_cut_short(folder))
         output = self._session.settings.output
         earlier = trend(output.report_dir, _TREND_RUNS) if output.html or output.png else []
-        monitored = self._monitored(run, earlier) if output.png else None
+        monitored = self._monitored(document, earlier) if output.png else None
         reports = write_reports(run, output, run_dir=folder, earlier=earlier, monitored=monitored)
         paths = dict(reports.paths)
         if whole:
@@ -149,12 +151,10 @@ class Gathering:
         }
         return Run(about, tuple(first["variants"]), tuple(self._in_order_of_suites()))
 
-    def _judged(self, run: Run, folder: Path, *, whole: bool) -> Run:
+    def _judged(self, run: Run, document: Mapping[str, Any], folder: Path, *, whole: bool) -> Run:
         """The run with its gate, if it is whole and one is wanted, and with the comparison of each fine-tune's base."""
         from pytest_llmbench.base_comparison import base_comparison
-        from pytest_llmbench.reports import build_document
 
-        document = build_document(run, answer_chars=self._session.settings.output.answer_chars)
         gate = self._gate(document, folder) if whole else None
         return dataclasses.replace(run, gate=gate, comparison=base_comparison({**document, "gate": gate}))
 
@@ -167,20 +167,19 @@ class Gathering:
         gate = gate_of(document, _THIS_RUN, settings, self._session.baseline)
         return self._session.confirmed(gate, set(self._results), _THIS_RUN, folder)
 
-    def _monitored(self, run: Run, earlier: list[dict[str, Any]]) -> Mapping[str, Any] | None:
+    def _monitored(self, document: Mapping[str, Any], earlier: list[dict[str, Any]]) -> Mapping[str, Any] | None:
         """The drift of the trend's runs, and of this one, from the baseline; None where it cannot be told."""
         baseline, settings = self._session.baseline, self._session.settings
         if baseline is None or not earlier:
             return None
         from pytest_llmbench.history import comparable_since
         from pytest_llmbench.monitoring import monitor
-        from pytest_llmbench.reports import build_document
         from pytest_llmbench.reports.baseline import comparable
         from pytest_llmbench.reports.writing import THIS_RUN
 
         names = [point["name"] for point in earlier]
         runs = comparable_since(baseline, settings.output.report_dir, names)
-        this = comparable(build_document(run, answer_chars=settings.output.answer_chars), THIS_RUN)
+        this = comparable(document, THIS_RUN)
         gate = settings.gate
         try:
             return monitor(baseline, [*runs, this], metrics=gate.metrics, margin=gate.margin, alpha=gate.alpha)

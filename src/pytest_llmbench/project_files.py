@@ -11,7 +11,7 @@ from pytest_llmbench.atomic import replacing
 from pytest_llmbench.cases import VOCABULARY_FILE
 from pytest_llmbench.errors import NotReadyError, UsageError
 from pytest_llmbench.languages import find_language
-from pytest_llmbench.starter import CONFIG, starter_folder
+from pytest_llmbench.starter import CONFIG, SUITES, starter_folder
 
 DEMO_LANGUAGE = "fr"
 """The language of the demo adapter and of the starter files that are in no folder of a language."""
@@ -19,7 +19,6 @@ DEMO_LANGUAGE = "fr"
 _SKELETON = "skeleton"
 _PROMPTS, _DATA, _ADAPTERS = Path("prompts"), Path("data"), Path("adapters")
 _VOCABULARY = _PROMPTS / VOCABULARY_FILE
-_TESTS = tuple(f"tests/suites/test_{question}.py" for question in ("benchmark", "autotune", "finetune"))
 _DATA_FILES = ("templates.yaml", "train.jsonl", "heldout.jsonl", "example.csv", "chunks.jsonl")
 _SUITES = {".yaml", ".yml", ".json", ".jsonl", ".csv"}
 _NAMED = re.compile(rb"""^language:[ \t]*["']?([A-Za-z][A-Za-z_-]+)""", re.MULTILINE)
@@ -119,7 +118,7 @@ def project_files(language: StarterLanguage | None, *, with_demo: bool) -> dict[
         files[_PROMPTS / path.name] = _in_language(path.read_bytes(), language)
     if not (language and language.is_skeleton):
         files |= {_DATA / name: _content(_DATA / folder / name) for name in _DATA_FILES}
-    files |= {Path(name): _content(Path(name)) for name in _TESTS}
+    files |= {Path(name): _content(Path(name)) for name in SUITES}
     if with_demo:
         files |= {path.relative_to(starter_folder()): path.read_bytes() for path in _matching("adapters/**/*")}
     elif folder:

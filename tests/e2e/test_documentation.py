@@ -32,15 +32,17 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ELSEWHERE = ("make ", "pip install ", "accelerate launch ")
 """What other tests run: CI itself, the recipes, and the training in several processes."""
-VERDICTS = ("--llmbench-require-users", "test_of_the_page.py --llmbench-server", "pytest -m finetune")
-"""What may end with 1: that so small a server or training does not reach its mark is an answer too."""
+VERDICTS = ("--llmbench-require-users", "test_of_the_page.py --llmbench-server")
+"""What may end with 1: that so small a server does not reach its mark is an answer too."""
 LIGHT = {
     "BENCHMARK__LIMIT": "3",
     "GENERATION__MAX_NEW_TOKENS": "4",
     "FINETUNE__BATCH_SIZE": "8",
     "FINETUNE__LEARNING_RATE": "0.02",
     "FINETUNE__MAX_LENGTH": "64",
-    "FINETUNE__STEPS": "16",
+    "FINETUNE__LOSS_FALL": "0.8",
+    "FINETUNE__MEMORY_MARGIN": "1000",  # what PyTorch itself takes is more than so small a model
+    "FINETUNE__STEPS": "48",
     "FINETUNE__TOOLS": "null",
     "LOAD__BUDGET": "60",
     "LOAD__COOLDOWN": "0",
@@ -49,6 +51,7 @@ LIGHT = {
     "LOAD__MAX_USERS": "2",
     "LOAD__PROCESSES": "1",
     "LOAD__TEMPERATURES": "[0.0, 0.7]",
+    "METRICS__CALL_FORM": "mention",  # the tools of so few words are verbs
     "MODEL__DEVICE": "cpu",
     "MODEL__QUANTIZATION": "none",
 }
