@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -34,6 +35,7 @@ ELSEWHERE = ("make ", "pip install ", "accelerate launch ")
 """What other tests run: CI itself, the recipes, and the training in several processes."""
 VERDICTS = ("--llmbench-require-users", "test_of_the_page.py --llmbench-server")
 """What may end with 1: that so small a server does not reach its mark is an answer too."""
+BASE = "tiny"
 LIGHT = {
     "BENCHMARK__LIMIT": "3",
     "GENERATION__MAX_NEW_TOKENS": "4",
@@ -77,14 +79,13 @@ class Project:
     """A project that `llmbench init` made, and the servers that a page speaks of, by the port that it names."""
 
     path: Path
-    base: Path
     servers: Mapping[str, FakeChatServer]
 
     def run(self, command: str, where: str) -> None:
         """Run a command as a reader would, and expect that it ends well."""
         for port, server in self.servers.items():
             command = command.replace(f"http://127.0.0.1:{port}", server.url)
-        command = command.replace("--base qwen2.5:1.5b", f"--base {self.base}")
+        command = command.replace("--base qwen2.5:1.5b", f"--base {BASE}")
         done = subprocess.run(
             ["bash", "-ec", command],
             cwd=self.path,
@@ -113,7 +114,7 @@ class Project:
                 for who in ("AUTHOR", "COMMITTER")
                 for what in ("NAME", "EMAIL")
             },
-            "LLMBENCH_MODEL__BASE": str(self.base),
+            "LLMBENCH_MODEL__BASE": BASE,
             "LLMBENCH_CACHE_DIR": str(self.path / "cache"),
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "STAGING": f"{self.servers['8080'].url}/v1",
@@ -135,10 +136,11 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def project(tmp_path: Path, tiny_base: Path) -> Iterator[Project]:
     several = FakeChatServer(unhurried, models=("base", "finetuned", "my-lora", "qwen"))
     single = FakeChatServer(unhurried, models=("base",))
-    made = Project(tmp_path / "project", tiny_base, {"8000": several, "8080": single})
-    made.path.mkdir()
+    made = Project(tmp_path / "project", {"8000": several, "8080": single})
+    for folder in (made.path, tmp_path / "assistant"):  # a page begins a second project
+        shutil.copytree(tiny_base, folder / BASE)  # by a name, for an adapter's record has no more of it
     made.run("llmbench init && git init --quiet", "init")
-    save_adapter(tiny_base, made.path / "adapters/first", init_lora_weights=False)
+    save_adapter(made.path / BASE, made.path / "adapters/first", init_lora_weights=False)
     write_rows(made.path / "data/train.jsonl", rows(80))
     write_rows(made.path / "data/heldout.jsonl", rows(20))
     yield made
