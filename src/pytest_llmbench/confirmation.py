@@ -34,9 +34,9 @@ class Sides:
     baseline: Comparable | None
 
 
-def needs_confirmation(gate: Mapping[str, Any], settings: Settings) -> bool:
-    """Whether the gate fails the session for a fall that it has shown, and is to be confirmed first."""
-    return bool(settings.gate.confirm and gate["failed"] and gate["outcome"] == Outcome.FAIL)
+def needs_confirmation(gate: Mapping[str, Any]) -> bool:
+    """Whether the gate fails the session for a fall that it has shown."""
+    return bool(gate["failed"] and gate["outcome"] == Outcome.FAIL)
 
 
 def confirmed(gate: Mapping[str, Any], sides: Sides, questions: Questions, name: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from pytest_llmbench.errors import UsageError
 from pytest_llmbench.gate import namesakes
 from pytest_llmbench.lost_answers import counted_as_worst
-from pytest_llmbench.paired_scores import CaseGrid
+from pytest_llmbench.paired_scores import CaseGrid, PairedScores
 from pytest_llmbench.reports.baseline import Comparable
 from pytest_llmbench.stats.confidence_sequence import Drift, drifts
 
@@ -38,15 +38,14 @@ def monitor(
     if not kept:
         raise UsageError(f"none of the {len(runs)} runs can be held against {baseline.name}: {next(iter(reasons), '')}")
     pairs = namesakes(baseline.metadata["variants"], kept[0].metadata["variants"])
-    tables = {(pair, metric): _tables(baseline, kept, pair, metric) for pair in pairs for metric in metrics}
+    tables = _tables(baseline, kept, pairs, metrics)
     bounded = {key: table for key, table in tables.items() if table is not None}
     if not bounded:
         raise UsageError(
             f"{', '.join(metrics)}: not scored in every case and between 0 and 1, which monitoring needs; choose others"
         )
     series = [
-        _series(pair[1], metric, tables, kept, margin, alpha / len(bounded))
-        for (pair, metric), tables in bounded.items()
+        _series(pair[1], metric, table, kept, margin, alpha / len(bounded)) for (pair, metric), table in bounded.items()
     ]
     return {
         "baseline": baseline.name,
@@ -71,29 +70,46 @@ def _why_not(baseline: Comparable, run: Comparable) -> str | None:
     return None
 
 
-def _tables(
-    baseline: Comparable, runs: Sequence[Comparable], pair: tuple[str, str], metric: str
-) -> tuple[Any, list[Any], float] | None:
-    """The baseline's scores, those of each run, and the sign for the better; None where they are not all in [0, 1].
+_Key = tuple[tuple[str, str], str]
+"""The variants before and after, and the metric."""
+_Table = tuple[Any, list[Any], float]
+"""The baseline's scores, those of each run, and the sign for the better."""
 
-    Of the cases that the baseline scored: every run is held against the same ones.
-    """
+
+def _tables(
+    baseline: Comparable, runs: Sequence[Comparable], pairs: Sequence[tuple[str, str]], metrics: Sequence[str]
+) -> dict[_Key, _Table | None]:
+    """A table for each pair and metric; None where scores are not all in [0, 1], or a run lacks the variant."""
+    keys = [(pair, metric) for pair in pairs for metric in metrics]
+    scored = [_scores(baseline, run, pairs, metrics) for run in runs]
+    return {key: _table(baseline, runs, key, [one[place] for one in scored]) for place, key in enumerate(keys)}
+
+
+def _scores(
+    baseline: Comparable, run: Comparable, pairs: Sequence[tuple[str, str]], metrics: Sequence[str]
+) -> list[PairedScores]:
+    sides, _ = counted_as_worst((baseline, run), pairs, metrics)
+    return list(CaseGrid(*sides).scores(pairs, metrics))
+
+
+def _table(
+    baseline: Comparable, runs: Sequence[Comparable], key: _Key, scored: Sequence[PairedScores]
+) -> _Table | None:
+    """Of the cases that the baseline scored: every run is held against the same ones."""
+    pair, metric = key
+    if any(pair[1] not in run.metadata["variants"] for run in runs):
+        return None
     about = (runs[-1].metadata.get("metrics") or {}).get(metric, {})
     asked = [row["case"] for row in baseline.rows if row["scores"].get(metric, {}).get(pair[0]) is not None]
-    before, after = None, []
-    for run in runs:
-        if pair[1] not in run.metadata["variants"]:
-            return None
-        sides, _ = counted_as_worst((baseline, run), [pair], [metric])
-        (scores,) = CaseGrid(*sides).scores([pair], [metric])
+    before, after = [], []
+    for scores in scored:
         applies = np.flatnonzero(np.isin(scores.cases, asked))
         order = applies[np.argsort(scores.cases[applies])]
-        found = [_whole(side[order]) for side in (scores.before, scores.after)]
-        if found[0] is None or found[1] is None:
-            return None
-        before = found[0] if before is None else before
-        after.append(found[1])
-    return before, after, 1.0 if about.get("higher_is_better", True) else -1.0
+        before.append(_whole(scores.before[order]))
+        after.append(_whole(scores.after[order]))
+    if any(found is None for found in (*before, *after)):
+        return None
+    return before[0], after, 1.0 if about.get("higher_is_better", True) else -1.0
 
 
 def _whole(scores: Any) -> Any:
@@ -105,12 +121,12 @@ def _whole(scores: Any) -> Any:
 def _series(
     variant: str,
     metric: str,
-    tables: tuple[Any, list[Any], float],
+    table: _Table,
     runs: Sequence[Comparable],
     margin: float,
     error: float,
 ) -> dict[str, Any]:
-    before, after, sign = tables
+    before, after, sign = table
     found = list(drifts(before, after, error))
     better = [drift.high if sign > 0 else -drift.low for drift in found]
     alarm = next((run.name for run, bound in zip(runs, better, strict=True) if bound < -margin), None)

@@ -215,13 +215,13 @@ class BenchmarkSession:
 
         `places` are the cases and epochs that were judged; those that no suite holds are not asked again.
         """
-        if not (gate["failed"] and self.settings.gate.confirm):
+        if not self.settings.gate.confirm:
             return gate
         from pytest_llmbench.asking_again import Questions
         from pytest_llmbench.benchmark import open_backend
         from pytest_llmbench.confirmation import Sides, confirmed, needs_confirmation
 
-        if not needs_confirmation(gate, self.settings):
+        if not needs_confirmation(gate):
             return gate
         self.progress.say("the gate fails: asking both sides again, with fresh seeds")
         cases = [case for case in self.cases if (case.name, case.epoch) in places]

@@ -23,6 +23,10 @@ def compare_training(
         list[str] | None, typer.Option(metavar="QUESTION", help="Let every adapter answer it; repeatable.")
     ] = None,
     system: Annotated[str, typer.Option(metavar="TEXT", help="System prompt of --ask, as in the training.")] = "",
+    base: Annotated[
+        str | None,
+        typer.Option(metavar="SPEC", help="Of --ask, where the folder trained on is elsewhere now."),
+    ] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where --ask runs.")] = "auto",
     language: Annotated[Literal["en", "fr"], typer.Option(help="Language of table and picture.")] = "en",
     as_json: Json = False,
@@ -39,7 +43,7 @@ def compare_training(
     if png is not None:
         draw_comparison(trainings, png, language)
         typer.echo(png, err=True)
-    told = answers(trainings, ask, system=system, device=device) if ask else []
+    told = answers(trainings, ask, base=base, system=system, device=device) if ask else []
     if as_json:
         document = {
             "adapters": [training.name for training in trainings],

@@ -195,14 +195,15 @@ def answers(
     trainings: Sequence[Trained],
     questions: Sequence[str],
     *,
+    base: str | None = None,
     system: str = "",
     device: Literal["auto", "cpu", "cuda"] = "auto",
     max_new_tokens: int = 128,
 ) -> list[list[str]]:
     """What each adapter answers to each question, greedily; one model is in memory at a time.
 
-    The base is the one that the record names, and the adapter is refused on another. Give the `system` prompt that the
-    adapters were trained with.
+    The base is `base`, else the one that the record names; the adapter is refused on another. Give the `system` prompt
+    that the adapters were trained with.
 
     Raises:
         ModelError: a base cannot be found or loaded.
@@ -213,10 +214,10 @@ def answers(
         Case("questions", str(number), question, (*first, {"role": "user", "content": question}))
         for number, question in enumerate(questions)
     ]
-    return [_answers(training, cases, device, max_new_tokens) for training in trainings]
+    return [_answers(training, cases, base, device, max_new_tokens) for training in trainings]
 
 
-def _answers(training: Trained, cases: Sequence[Case], device: str, max_new_tokens: int) -> list[str]:
+def _answers(training: Trained, cases: Sequence[Case], base: str | None, device: str, max_new_tokens: int) -> list[str]:
     from pytest_llmbench.benchmark import open_backend
     from pytest_llmbench.records import FINETUNED
     from pytest_llmbench.settings import Settings
@@ -225,7 +226,7 @@ def _answers(training: Trained, cases: Sequence[Case], device: str, max_new_toke
     settings = Settings.model_validate(
         {
             "model": {
-                "base": record["base_spec"],
+                "base": base or record["base_spec"],
                 "adapter": str(training.folder),
                 "quantization": record.get("quantization", "nf4"),
                 "device": device,

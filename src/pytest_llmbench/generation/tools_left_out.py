@@ -25,9 +25,9 @@ class KnowsTools(Protocol):
 
 def tell_tools_left_out(backend: Backend, cases: Sequence[Case]) -> None:
     """Announce for which cases a variant is not told of the tools, and why: their calls stay unscored."""
-    with_tools = [case for case in cases if case.tools and case.epoch == 0]
     if not isinstance(backend, KnowsTools):
         return
+    with_tools = [case for case in cases if case.tools and case.epoch == 0]
     for variant in backend.variants:
         lost = [why for case in with_tools if (why := backend.tools_left_out(case, variant))]
         if lost:

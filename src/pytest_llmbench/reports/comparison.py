@@ -127,6 +127,12 @@ def adapters(document: Mapping[str, Any]) -> list[str]:
     return [name for name in variants if name != BASE] if BASE in variants else []
 
 
+def told_metadata(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The metadata as people read it: a base that answered alone had no adapter, which is not to be unknown."""
+    metadata: Mapping[str, Any] = document["metadata"]
+    return {**metadata, "lora_adapter": []} if list(metadata["variants"]) == [BASE] else metadata
+
+
 def leading_metric(document: Mapping[str, Any], variant: str) -> str | None:
     """The metric that judges `variant`, or None where none of them is scored."""
     metrics = document["statistics"]["metrics"]

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.records import BASE
 from pytest_llmbench.reports import score_tables
 from pytest_llmbench.reports.call_faults import call_summaries, has_calls
 from pytest_llmbench.reports.changed_settings import changed_settings
-from pytest_llmbench.reports.comparison import adapters
+from pytest_llmbench.reports.comparison import adapters, told_metadata
 from pytest_llmbench.reports.judgement import opening
 from pytest_llmbench.reports.rankings import rankings
 from pytest_llmbench.reports.recommendations import recommendations
@@ -53,14 +52,12 @@ def _sections(document: Mapping[str, Any], say: Words) -> Iterator[tuple[str, Se
 
 
 def _metadata(document: Mapping[str, Any], say: Words) -> list[str]:
-    metadata, totals = document["metadata"], document["statistics"]
+    metadata, totals = told_metadata(document), document["statistics"]
     outcomes = ", ".join(f"{count} {say.outcome(name)}" for name, count in totals["outcomes"].items())
     facts = {key: metadata[key] for key in (*_HEADLINE, "variants")} | {
         "counts": score_tables.counts_text(document, say),
         "outcomes": outcomes,
     }
-    if metadata["variants"] == [BASE]:
-        facts["lora_adapter"] = []  # none answered, which is not to be unknown
     return aligned([(say(key), _value(value, say)) for key, value in facts.items()])
 
 

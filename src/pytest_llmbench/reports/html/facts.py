@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.reports.changed_settings import changed_settings
+from pytest_llmbench.reports.comparison import told_metadata
 from pytest_llmbench.reports.html.words import PageWords
 
 _RUN = ("timestamp", "variants", "seed", "epochs", "processes", "cut_short")
@@ -54,7 +55,7 @@ def headline_facts(document: Mapping[str, Any], say: PageWords) -> list[tuple[st
 
 def provenance_groups(document: Mapping[str, Any], say: PageWords) -> list[FactGroup]:
     """What the run recorded, whatever the backend and the plugins put there; last the settings that are unusual."""
-    metadata = document["metadata"]
+    metadata = told_metadata(document)
     sorted_keys = {"prov_run": _RUN, "prov_model": _MODEL, "prov_code": _CODE, "prov_machine": _MACHINE}
     placed = {key for keys in sorted_keys.values() for key in keys} | {_NOTES, *_ELSEWHERE}
     groups = [FactGroup(say(title), _facts(metadata, keys, say)) for title, keys in sorted_keys.items()]
