@@ -24,11 +24,6 @@ class Cell:
     share: float
 
     @property
-    def is_right(self) -> bool:
-        """Whether all of them named what was expected."""
-        return self.count > 0 and self.right == self.count
-
-    @property
     def text(self) -> str:
         """The count; of a cell that holds right and wrong ones, both."""
         if not self.count:
