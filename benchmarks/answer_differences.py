@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pytest_llmbench.cases import Case
+from pytest_llmbench.cases.suites import Case
+from pytest_llmbench.core.records import Completion
 from pytest_llmbench.models.loaded import LoadedModel
-from pytest_llmbench.records import Completion
 
 TIE = 0.02
 """Nats in which fp32 sums in another order, or a key-value cache in 16 bits, may differ."""

@@ -27,8 +27,8 @@ from loaded_servers import MOST_DRAWN, Scenario, drawn, roughly, scenarios
 from measuring import machine, save
 from queueing import Answers, Promise, Random, long_run_share, simulate, warm_up
 
-from pytest_llmbench.load.deciding import FEWEST_ANSWERS, decision, design_effect
 from pytest_llmbench.load.search import Found, Plan, find_capacity
+from pytest_llmbench.load.sequential_test import FEWEST_ANSWERS, decision, design_effect
 from pytest_llmbench.load.trial import TrialLimits
 from pytest_llmbench.stats.capacity import Observation
 

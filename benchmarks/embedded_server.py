@@ -15,8 +15,8 @@ from typing import Any
 from measuring import machine, save
 
 from pytest_llmbench.autotune.server import ServerUnderTest, Target
-from pytest_llmbench.serving.llamacpp import EmbeddedServer, served_model
-from pytest_llmbench.settings import Settings, load_settings
+from pytest_llmbench.core.settings import Settings, load_settings
+from pytest_llmbench.generation.embedded.llamacpp import EmbeddedServer, served_model
 
 HOME = Path(__file__).parents[1]
 SLOTS = 4

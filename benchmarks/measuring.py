@@ -15,7 +15,7 @@ RESULTS = Path(__file__).parent / "results"
 
 def machine() -> dict[str, Any]:
     """The machine and the versions, for whoever compares figures."""
-    from pytest_llmbench.reports import provenance
+    from pytest_llmbench.core.provenance import provenance
 
     known = provenance()
     return {

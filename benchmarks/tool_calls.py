@@ -24,10 +24,10 @@ from typing import Any
 
 from measuring import machine, save
 
-from pytest_llmbench.cases import Case, load_cases
+from pytest_llmbench.cases.suites import Case, load_cases
+from pytest_llmbench.core.records import Completion
 from pytest_llmbench.metrics.calls import call_accuracy
 from pytest_llmbench.metrics.text import Spelling
-from pytest_llmbench.records import Completion
 
 CATEGORIES = (
     *("simple_python", "simple_java", "simple_javascript", "multiple", "parallel", "parallel_multiple", "irrelevance"),

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from pytest_llmbench.gate import compare_runs
-from pytest_llmbench.reports.baseline import Comparable
+from pytest_llmbench.runs.baseline import Comparable
+from pytest_llmbench.runs.gate import compare_runs
 from pytest_llmbench.stats.significance import p_above, p_below
 
 try:

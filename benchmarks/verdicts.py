@@ -34,8 +34,8 @@ from peers import environment
 from scipy import stats
 from verdict_lines import least_worse
 
-from pytest_llmbench.gate import compare_runs
-from pytest_llmbench.reports.baseline import Comparable
+from pytest_llmbench.runs.baseline import Comparable
+from pytest_llmbench.runs.gate import compare_runs
 from pytest_llmbench.stats.change_intervals import change_interval
 from pytest_llmbench.stats.significance import Changes, p_below
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from memory_training import load, rows, train
 
-from pytest_llmbench.training import sft
+from pytest_llmbench.finetune import sft
 
 
 def main() -> None:

@@ -15,10 +15,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from pathlib import Path  # noqa: E402
 
-from pytest_llmbench.finetuning import finetune as tool  # noqa: E402
-from pytest_llmbench.finetuning.request import FinetuneRequest  # noqa: E402
-from pytest_llmbench.training.course import Moment  # noqa: E402
-from pytest_llmbench.training.sft import Watch  # noqa: E402
+from pytest_llmbench.finetune import finetune as tool  # noqa: E402
+from pytest_llmbench.finetune.request import FinetuneRequest  # noqa: E402
+from pytest_llmbench.finetune.sft import Watch  # noqa: E402
+from pytest_llmbench.finetune.training_log import Moment  # noqa: E402
 
 model_path, dataset, steps, batch_size, threads = sys.argv[1:]
 times: dict[str, float] = {}

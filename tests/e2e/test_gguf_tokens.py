@@ -10,14 +10,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from tiny_ggufs import byte_level_gguf, sentencepiece_gguf
+from support.tiny_ggufs import byte_level_gguf, sentencepiece_gguf
 from transformers import AutoTokenizer
 
-from pytest_llmbench.documents import read_yaml
+from pytest_llmbench.core.documents import read_yaml
+from pytest_llmbench.generation.embedded.llamacpp import EmbeddedServer, ServedModel, served_model
 from pytest_llmbench.models import gguf_tokenizers
 from pytest_llmbench.models.gguf_tokenizers import load_gguf_tokenizer
 from pytest_llmbench.models.sources import resolve
-from pytest_llmbench.serving.llamacpp import EmbeddedServer, ServedModel, served_model
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("xllamacpp") is None, reason="needs the package xllamacpp")
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from report_pages import HOSTILE, failing_gate, large_document, saved_runs
+from support.report_pages import HOSTILE, failing_gate, large_document, saved_runs
 
-from pytest_llmbench.base_comparison import with_comparison
-from pytest_llmbench.reports import read_document
 from pytest_llmbench.reports.html import write_html
+from pytest_llmbench.runs.base_comparison import with_comparison
+from pytest_llmbench.runs.storage import read_document
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from model_families import make_gemma, make_qwen2_base, make_qwen3
+from support.model_families import make_gemma, make_qwen2_base, make_qwen3
 
-from pytest_llmbench.evaluation.evaluate import EvaluationRequest, evaluate
-from pytest_llmbench.finetuning.finetune import finetune
-from pytest_llmbench.finetuning.request import FinetuneRequest
-from pytest_llmbench.settings import Settings
+from pytest_llmbench.benchmark.evaluation.evaluate import EvaluationRequest, evaluate
+from pytest_llmbench.core.settings import Settings
+from pytest_llmbench.finetune.finetune import finetune
+from pytest_llmbench.finetune.request import FinetuneRequest
 
 LEARNT = {
     "monte le son": "Je monte le volume.",

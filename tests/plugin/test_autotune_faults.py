@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from fake_chat_server import FakeChatServer, well
-from limits_project import SEARCHED, URL, LimitsProject
+from support.fake_chat_server import FakeChatServer, well
+from support.limits_project import SEARCHED, URL, LimitsProject
 
 FOUND = """\
 import pytest_llmbench.load.discovery as discovery
@@ -117,7 +117,7 @@ class ServerDouble(ServerDouble):
     async def max_history(self):
         raise ServerError("it went away; start it again")
 
-from server_double import ServerError
+from support.server_double import ServerError
 """
     )
     assert_one_message(limits.run(*SEARCHED), "*it went away; start it again*", 3)

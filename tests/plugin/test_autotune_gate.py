@@ -5,7 +5,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 
 import pytest
-from limits_project import URL, LimitsProject
+from support.limits_project import URL, LimitsProject
 
 USERS = ("-m", "autotune", "-k", "users", "--llmbench-server", URL, "--llmbench-require-users")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from limits_project import ITEMS, SEARCHED, URL, LimitsProject
+from support.limits_project import ITEMS, SEARCHED, URL, LimitsProject
 
 
 def test_the_four_questions_are_items_with_plain_names(limits: LimitsProject) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from limits_project import LimitsProject
+from support.limits_project import LimitsProject
 
 TWO = [{"url": "http://127.0.0.1:9/v1", "model": "small"}, {"url": "http://127.0.0.1:9/v1", "model": "large"}]
 USERS = ("-m", "autotune", "-k", "users")

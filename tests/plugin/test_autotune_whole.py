@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from fake_chat_server import FakeChatServer, well
-from limits_project import LimitsProject
+from support.fake_chat_server import FakeChatServer, well
+from support.limits_project import LimitsProject
 
 ANY_CLIENT = """\
 import functools

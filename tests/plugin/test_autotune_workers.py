@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from limits_project import SEARCHED, LimitsProject
+from support.limits_project import SEARCHED, LimitsProject
 
 
 def test_workers_ask_one_after_the_other_users_first_and_make_one_report(limits: LimitsProject) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from plugin_project import Project
+from support.plugin_project import Project
 
 SUITE = """\
 category: strict
@@ -31,7 +31,7 @@ def test_a_bad_answer_fails_with_prompt_answers_and_scores_and_nothing_of_the_pl
             "E  *strict/unscored: keywords of finetuned is unscored, expected at least 0.1",
         ]
     )
-    result.stdout.no_fnmatch_line("*benchmark.py*")
+    result.stdout.no_fnmatch_line("*benchmark/main_job.py*")
     assert [row["outcome"] for row in project.report()["results"]] == ["passed", "failed", "failed"]
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-from plugin_project import CASES, CUT_SHORT, Project, asked_once
+from support.plugin_project import CASES, CUT_SHORT, Project, asked_once, assert_one_message
 
 LOST = """\
-from pytest_llmbench.errors import NotReadyError
+from pytest_llmbench.core.errors import NotReadyError
 
 def lose(count):
     if count == 5:
@@ -37,18 +36,10 @@ def pytest_unconfigure():
 """
 
 
-def assert_one_message(result: pytest.RunResult, message: str, exit_code: int) -> None:
-    assert result.ret == exit_code
-    result.stdout.fnmatch_lines([message])
-    result.stdout.no_fnmatch_line("*Traceback*")
-    result.stdout.no_fnmatch_line("*_pytest.outcomes*")
-    result.stdout.no_fnmatch_line("*INTERNALERROR*")
-
-
 def test_a_backend_that_cannot_be_opened_is_exit_code_3(project: Project) -> None:
     project.write(
         "conftest.py",
-        "from pytest_llmbench.errors import NotReadyError\n"
+        "from pytest_llmbench.core.errors import NotReadyError\n"
         "def pytest_llmbench_backend(settings):\n    raise NotReadyError('no model here; get one')\n",
     )
     assert_one_message(project.run(), "!* no model here; get one !*", 3)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny_training import rows, save_tiny_model, write_rows
+from support.tiny_training import rows, save_tiny_model, write_rows
 
 SUITE = Path(__file__).parents[1] / "suites" / "test_finetune.py"
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 
-from plugin_project import Project
+from support.plugin_project import Project
 
 
 def test_junit_xml_counts_cases_and_carries_the_explanation_of_a_failure(project: Project) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-from plugin_project import CASES, Project, asked_once
+from support.plugin_project import CASES, Project, asked_once
 
 FIXTURES = {
     "llmbench_case": "benchmark",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from pytest_llmbench.progress import LiveLine
+from pytest_llmbench.plugin.progress import LiveLine
 
 
 class Terminal:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from plugin_project import Project
+from support.plugin_project import Project
 
 INI = "[pytest]\nasyncio_default_fixture_loop_scope = function\n"
 SUITE = "\n".join(f"  - {{id: c{number}, prompt: monte le son, keywords: [son]}}" for number in range(12))
 BACKEND = """\
 from pathlib import Path
 
-from parrot import Parrot
+from support.parrot import Parrot
 
 
 class Several(Parrot):

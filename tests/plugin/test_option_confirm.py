@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from plugin_project import Project
+from support.plugin_project import Project
 
 CASES = [f"c{number}" for number in range(12)]
 GATE = ("--llmbench-no-cache", "--llmbench-gate=regression", "--llmbench-confirm")
@@ -14,8 +14,8 @@ LOADED = """\
 import dataclasses
 from pathlib import Path
 
-import pytest_llmbench.benchmark
-from parrot import Parrot
+import pytest_llmbench.benchmark.main_job
+from support.parrot import Parrot
 
 
 class Moody(Parrot):
@@ -34,7 +34,7 @@ def opened(settings, cases=(), **_):
     return Moody(settings.generation.seed)
 
 
-pytest_llmbench.benchmark.open_backend = opened
+pytest_llmbench.benchmark.main_job.open_backend = opened
 """
 
 FORGETS = """
@@ -48,9 +48,11 @@ FORGETS = """
 @pytest.fixture
 def moody(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     """Twelve cases, a model that may be unlucky with a seed, and a first run saved as `accepted`."""
-    import pytest_llmbench.benchmark
+    import pytest_llmbench.benchmark.main_job
 
-    monkeypatch.setattr(pytest_llmbench.benchmark, "open_backend", pytest_llmbench.benchmark.open_backend)
+    monkeypatch.setattr(
+        pytest_llmbench.benchmark.main_job, "open_backend", pytest_llmbench.benchmark.main_job.open_backend
+    )
     for name in ("lights", "sound"):
         (project.path / f"prompts/{name}.yaml").unlink()
     cases = "\n".join(f"  - {{id: {case}, prompt: monte le son {case}, keywords: [son]}}" for case in CASES)

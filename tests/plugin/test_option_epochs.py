@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from plugin_project import Project
+from support.plugin_project import Project
 
 
 def test_epochs_repeat_each_case_as_items_of_their_own(project: Project) -> None:

@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 from typing import Any
 
 import pytest
-from plugin_project import Project
+from support.plugin_project import Project
 
 CASES = [f"c{number}" for number in range(12)]
 FORGETS = "knows=lambda case: int(case.id[1:]) >= 8"

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from plugin_project import CASES, Project
+from support.plugin_project import CASES, Project
 
 
 def test_limit_takes_the_first_cases_and_repeats_them_whole(project: Project) -> None:

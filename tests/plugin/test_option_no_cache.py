@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from plugin_project import Project
+from support.plugin_project import Project
 
 
 def test_a_second_run_asks_nothing_and_says_so(project: Project) -> None:

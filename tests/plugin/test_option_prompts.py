@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from plugin_project import Project
+from support.plugin_project import Project
 
 SUITES = {
     "more.yaml": "category: more\ncases:\n  - {id: one, prompt: un}\n",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 import pytest
-from plugin_project import CASES, CUT_SHORT, Project, asked_once
+from support.plugin_project import CASES, CUT_SHORT, Project, asked_once
 
 KILL = "before_answer=lambda count: count == 5 and os.kill(os.getpid(), 9)"
 CTRL_C = """\

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
-from ci_jobs import Job, Machine, github, gitlab
 from packaging.requirements import Requirement
-from plugin_project import Project
+from support.ci_jobs import Job, Machine, github, gitlab
+from support.plugin_project import Project
 
 REPOSITORY = Path(__file__).parents[2]
 RECIPES = {name: REPOSITORY / f"docs/recipes/{name}.yml" for name in ("github-actions", "gitlab-ci")}
@@ -22,7 +22,7 @@ GATE = "gate[regression]"
 BACKEND = """\
 from pathlib import Path
 
-from parrot import Parrot
+from support.parrot import Parrot
 
 KNOWN = Path("adapters/commands/known.txt").read_text().split()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from plugin_project import CASES, Project, asked_once
+from support.plugin_project import CASES, Project, asked_once
 
 
 def test_each_case_is_an_item_named_by_category_and_id(project: Project) -> None:

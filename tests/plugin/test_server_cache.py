@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 from aiohttp import web
-from fake_chat_server import DONE, FakeChatServer, chunk, started
-from plugin_project import Project
+from support.fake_chat_server import DONE, FakeChatServer, chunk, started
+from support.plugin_project import Project
 
 
 async def answer(server: FakeChatServer, request: web.Request) -> web.StreamResponse:

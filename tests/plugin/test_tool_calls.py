@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 from aiohttp import web
-from fake_chat_server import DONE, FakeChatServer, chunk, delta, event, started, whole
-from plugin_project import Project
+from support.fake_chat_server import DONE, FakeChatServer, chunk, delta, event, started, whole
+from support.plugin_project import Project
 
 TOOLS = """\
 tools:

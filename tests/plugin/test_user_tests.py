@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from plugin_project import Project
+from support.plugin_project import Project
 
 
 def test_a_test_of_five_lines_sees_both_answers_and_the_settings(project: Project) -> None:
@@ -42,7 +42,7 @@ def test_a_fine_tune_that_was_not_compared_is_one_message(project: Project) -> N
     project.write("test_suite.py", "def test_tuned(answers):\n    answers.finetuned\n")
     result = project.run("-k", "mute")
     result.stdout.fnmatch_lines([">*answers.finetuned", "E*there is no fine-tuned answer: *--llmbench-adapter*"])
-    result.stdout.no_fnmatch_line("*benchmark.py*")
+    result.stdout.no_fnmatch_line("*benchmark/main_job.py*")
 
 
 OWN_CASE = {
@@ -66,7 +66,7 @@ def test_a_case_that_the_user_builds_is_answered_and_reported(project: Project) 
         "test_suite.py",
         """\
 import pytest
-from pytest_llmbench.cases import Case
+from pytest_llmbench.cases.suites import Case
 
 @pytest.fixture
 def case():

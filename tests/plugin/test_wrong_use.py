@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from plugin_project import Project
-from test_faults import assert_one_message
+from support.plugin_project import Project, assert_one_message
 
 NO_BACKEND = "def pytest_llmbench_metrics(registry):\n    registry.add('brevity', lambda case, completion: 1)\n"
 WRONG = {

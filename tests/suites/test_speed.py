@@ -9,7 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
-    from pytest_llmbench.cases import Case
+    from pytest_llmbench.cases.suites import Case
     from pytest_llmbench.generation.backend import Backend
 
 CASES = 8

@@ -9,17 +9,27 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
-from pytest_llmbench.errors import LLMBenchError, NotReadyError, UsageError
+from pytest_llmbench.core.errors import LLMBenchError, NotReadyError, UsageError
 
 if TYPE_CHECKING:
     from pytest_llmbench.autotune.server import Target
-    from pytest_llmbench.reports.serving import TargetReport
 
 _LOOK_EVERY_S = 0.2
 TEMPERATURE = "temperature"
 """The question that is no search: its answer is a `TemperatureGrid`."""
+
+
+class TargetReport(TypedDict):
+    """One server, or one model of it: what was asked (question -> Finding), and the quality by temperature."""
+
+    name: str
+    url: str
+    model_name: str | None
+    engine: str | None
+    findings: Mapping[str, Mapping[str, Any]]
+    temperature: NotRequired[Mapping[str, Any] | None]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

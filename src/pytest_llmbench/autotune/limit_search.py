@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from pytest_llmbench.autotune.found_limits import FoundLimit, FoundLimits
-from pytest_llmbench.errors import LLMBenchError
+from pytest_llmbench.core.errors import LLMBenchError
 
 if TYPE_CHECKING:
     from pytest_llmbench.autotune.server import Finding, Look, ServerUnderTest, Target
-    from pytest_llmbench.cases import Case
+    from pytest_llmbench.cases.suites import Case
+    from pytest_llmbench.core.settings import Settings
     from pytest_llmbench.metrics import MetricRegistry
-    from pytest_llmbench.settings import Settings
 
 Question = Literal["users", "rate", "history", "max_tokens", "temperature"]
 Tell = Callable[[str, bool], None]

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_llmbench.atomic import write_text
-from pytest_llmbench.documents import read_yaml
-from pytest_llmbench.errors import UsageError
+from pytest_llmbench.core.documents import read_yaml
+from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.files import write_text
 
 _TYPICAL = "p50"
 _OPEN = "poisson"

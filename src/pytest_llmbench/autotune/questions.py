@@ -11,14 +11,14 @@ import math
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Literal
 
-from pytest_llmbench.generation.chat_request import with_token_limit
+from pytest_llmbench.generation.client.chat_request import with_token_limit
 from pytest_llmbench.load.records import SLO
 from pytest_llmbench.load.search import Plan
 from pytest_llmbench.load.users import Habits
 
 if TYPE_CHECKING:
+    from pytest_llmbench.core.settings import LoadSettings, Settings
     from pytest_llmbench.load.trial import LoadTest
-    from pytest_llmbench.settings import LoadSettings, Settings
     from pytest_llmbench.stats.capacity import Observation
 
 Name = Literal["users", "rate", "history", "max_tokens"]

@@ -20,21 +20,21 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pytest_llmbench.autotune import model_limits, questions
 from pytest_llmbench.autotune.findings import Finding, finding
-from pytest_llmbench.autotune.looks import Look, Onlooker
+from pytest_llmbench.autotune.progress_events import Look, Onlooker
 from pytest_llmbench.autotune.questions import Question
 from pytest_llmbench.autotune.targets import Target, chat_server, talks, targets_of
 from pytest_llmbench.autotune.trial_summary import TrialEntry
 from pytest_llmbench.autotune.trials import RESUMING, SearchTrials
-from pytest_llmbench.errors import ServerError
-from pytest_llmbench.generation.chat_client import ChatClient
-from pytest_llmbench.generation.chat_request import request_body, whole_body
+from pytest_llmbench.core.errors import ServerError
+from pytest_llmbench.generation.client.chat_client import ChatClient
+from pytest_llmbench.generation.client.chat_request import request_body, whole_body
 from pytest_llmbench.load.conversations import Conversation, Conversations
 from pytest_llmbench.load.search import find_capacity, find_lost, open_journal
 from pytest_llmbench.load.search_journal import SearchJournal, claimed, discard
 from pytest_llmbench.load.trial import LoadTest, TrialLimits
 
 if TYPE_CHECKING:
-    from pytest_llmbench.settings import Settings
+    from pytest_llmbench.core.settings import Settings
     from pytest_llmbench.stats.capacity import Observation
 
 __all__ = ["Finding", "Look", "ServerUnderTest", "Target", "TrialEntry", "targets_of"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from pytest_llmbench.errors import NotReadyError, UsageError
+from pytest_llmbench.core.errors import NotReadyError, UsageError
 
 if TYPE_CHECKING:
+    from pytest_llmbench.core.settings import Settings
     from pytest_llmbench.load.discovery import FoundServer
-    from pytest_llmbench.settings import Settings
 
 _LOG = logging.getLogger("pytest_llmbench")
 _NAME_IT = "name it with --server URL (in pytest --llmbench-server URL)"

@@ -6,13 +6,13 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_llmbench.errors import UsageError
-from pytest_llmbench.generation.chat_request import standing_body
+from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.generation.client.chat_request import standing_body
 from pytest_llmbench.load.client import ChatServer
 from pytest_llmbench.load.conversations import Conversation, conversations_of, load_conversations
 
 if TYPE_CHECKING:
-    from pytest_llmbench.settings import Settings
+    from pytest_llmbench.core.settings import Settings
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,9 +64,9 @@ def talks(settings: Settings) -> list[Conversation]:
     Raises:
         UsageError: a file is missing or wrong.
     """
-    from pytest_llmbench.benchmark import chosen_cases
-    from pytest_llmbench.cases import load_vocabulary
-    from pytest_llmbench.starter import present
+    from pytest_llmbench.benchmark.main_job import chosen_cases
+    from pytest_llmbench.cases.suites import load_vocabulary
+    from pytest_llmbench.core.starter import present
 
     if settings.load.conversations is not None:
         return load_conversations(settings.load.conversations)

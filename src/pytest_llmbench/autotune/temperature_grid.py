@@ -9,17 +9,17 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from pytest_llmbench.errors import ServerError, UsageError
-from pytest_llmbench.records import BASE
+from pytest_llmbench.core.errors import ServerError, UsageError
+from pytest_llmbench.core.records import BASE
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pytest_llmbench.cases import Case
+    from pytest_llmbench.cases.suites import Case
+    from pytest_llmbench.core.records import Completion
+    from pytest_llmbench.core.settings import Settings
     from pytest_llmbench.metrics import MetricRegistry
-    from pytest_llmbench.records import Completion
-    from pytest_llmbench.settings import Settings
 
     Floats = NDArray[np.float64]
 
@@ -132,7 +132,7 @@ def _at(settings: Settings, temperature: float) -> Settings:
 
 
 def _ask(settings: Settings, cases: Sequence[Case], told: Callable[[int], None]) -> dict[tuple[str, int], Completion]:
-    from pytest_llmbench.generation.server import ServerBackend
+    from pytest_llmbench.generation.client.backend import ServerBackend
 
     backend = ServerBackend(settings, as_started=True)
     try:

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.autotune.trial_summary import summary
-from pytest_llmbench.errors import ServerError
+from pytest_llmbench.core.errors import ServerError
 from pytest_llmbench.load.observing import observation
 from pytest_llmbench.load.records import SLO, Trial
 from pytest_llmbench.load.search_journal import InvalidTrial, SearchJournal
@@ -17,10 +17,10 @@ from pytest_llmbench.load.server_metrics import ServerWatch, WatchSummary
 from pytest_llmbench.stats.capacity import Observation
 
 if TYPE_CHECKING:
-    from pytest_llmbench.autotune.looks import Onlooker
+    from pytest_llmbench.autotune.progress_events import Onlooker
     from pytest_llmbench.autotune.questions import Question
     from pytest_llmbench.load.conversations import Conversations
-    from pytest_llmbench.load.presence import Presence
+    from pytest_llmbench.load.health_check import Presence
     from pytest_llmbench.load.search import RunTrial
     from pytest_llmbench.load.trial import LoadTest
 

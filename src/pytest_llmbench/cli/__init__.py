@@ -31,7 +31,7 @@ from pytest_llmbench.cli import (
     smoke,
 )
 from pytest_llmbench.cli.renamed_options import context_settings
-from pytest_llmbench.errors import EXIT_BY_SIGNAL, LLMBenchError
+from pytest_llmbench.core.errors import EXIT_BY_SIGNAL, LLMBenchError
 
 __all__ = ["app", "main"]
 

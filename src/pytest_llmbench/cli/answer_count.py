@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from pytest_llmbench.records import Completion
+from pytest_llmbench.core.records import Completion
 
 _RENEW_EVERY_S = 0.2
 _PLAIN_EVERY_S = 10.0

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pytest_llmbench.cli.settings_options import Config, Json, chosen_settings
-from pytest_llmbench.errors import UsageError
+from pytest_llmbench.core.errors import UsageError
 
 if TYPE_CHECKING:
     from pytest_llmbench.autotune.limit_search import Question
-    from pytest_llmbench.settings import Settings
+    from pytest_llmbench.core.settings import Settings
 
 QUESTIONS: tuple[Question, ...] = ("users", "rate", "history", "max_tokens", "temperature")
 """What can be asked, in the order in which one answer gives to the next."""

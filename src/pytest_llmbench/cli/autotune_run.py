@@ -20,16 +20,16 @@ from rich.text import Text
 
 from pytest_llmbench.autotune.capacity_gate import Requirement, judge
 from pytest_llmbench.autotune.found_limits import FoundLimits
-from pytest_llmbench.autotune.limit_reports import LimitReports, write_limits
 from pytest_llmbench.autotune.limit_search import LimitSearch, Question
 from pytest_llmbench.autotune.server import targets_of
 from pytest_llmbench.autotune.server_choice import with_server
+from pytest_llmbench.reports.limit_reports import LimitReports, write_limits
 from pytest_llmbench.reports.serving import summary_lines
 
 if TYPE_CHECKING:
-    from pytest_llmbench.cases import Case
+    from pytest_llmbench.cases.suites import Case
+    from pytest_llmbench.core.settings import Settings
     from pytest_llmbench.metrics import MetricRegistry
-    from pytest_llmbench.settings import Settings
 
 _FAILED = 1
 _WIDEST = 110
@@ -100,10 +100,10 @@ class _Search:
                     await search.ask(target, question)
 
     def _scoring(self) -> tuple[Sequence[Case], MetricRegistry]:
-        from pytest_llmbench.benchmark import chosen_cases
-        from pytest_llmbench.cases import load_vocabulary
+        from pytest_llmbench.benchmark.main_job import chosen_cases
+        from pytest_llmbench.cases.suites import load_vocabulary
+        from pytest_llmbench.core.starter import present
         from pytest_llmbench.metrics import default_metrics
-        from pytest_llmbench.starter import present
 
         vocabulary = load_vocabulary(present(Path(self.settings.benchmark.vocabulary)))
         cases = chosen_cases(self.settings, vocabulary)

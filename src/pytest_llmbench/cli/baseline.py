@@ -13,12 +13,12 @@ from pytest_llmbench.cli.answer_count import AnswerCount
 from pytest_llmbench.cli.rescore import METRICS_FROM_HELP, add_metrics_from
 from pytest_llmbench.cli.run_options import ReportDir, Run
 from pytest_llmbench.cli.settings_options import Config, chosen_settings
-from pytest_llmbench.errors import LLMBenchError, UsageError
+from pytest_llmbench.core.errors import LLMBenchError, UsageError
 
 if TYPE_CHECKING:
-    from pytest_llmbench.asking_again import Questions
-    from pytest_llmbench.history import SavedRun
-    from pytest_llmbench.settings import Settings
+    from pytest_llmbench.benchmark.asking_again import Questions
+    from pytest_llmbench.core.settings import Settings
+    from pytest_llmbench.runs.history import SavedRun
 
 _NUMBER = re.compile(r"^\d{4,}_")
 _INSTEAD = "or take the answers that were judged: --as-measured"
@@ -43,8 +43,8 @@ def baseline(
     seed, and saved as a run of its own: of several tries the best is also the luckiest, and would let equal ones fail.
     Exit code 2 when the model, its adapter or the suites are not as they were.
     """
-    from pytest_llmbench.history import find_run
-    from pytest_llmbench.reports.baseline import write_baseline
+    from pytest_llmbench.runs.baseline import write_baseline
+    from pytest_llmbench.runs.history import find_run
 
     settings = chosen_settings(config, **{"report-dir": str(report_dir) if report_dir else None})
     accepted = find_run(run, settings.output.report_dir)
@@ -61,8 +61,8 @@ def baseline(
 
 
 def _is_greedy(accepted: SavedRun) -> bool:
-    from pytest_llmbench.asking_again import is_greedy
-    from pytest_llmbench.settings import GenerationSettings
+    from pytest_llmbench.benchmark.asking_again import is_greedy
+    from pytest_llmbench.core.settings import GenerationSettings
 
     asked = (accepted.document["metadata"].get("settings") or {}).get("generation") or {}
     known = {key: asked[key] for key in ("temperature", "do_sample") if key in asked}
@@ -71,10 +71,11 @@ def _is_greedy(accepted: SavedRun) -> bool:
 
 def _asked_again(accepted: SavedRun, now: Settings, metrics_from: str | None) -> tuple[dict[str, Any], str]:
     """The document of the fresh answers, and the name of the run that they were saved as."""
-    from pytest_llmbench.asking_again import ask_again, same_weights, settings_as_asked
-    from pytest_llmbench.benchmark import open_backend
-    from pytest_llmbench.history import finish, new_folder
-    from pytest_llmbench.reports import build_document, write_json
+    from pytest_llmbench.benchmark.asking_again import ask_again, same_weights, settings_as_asked
+    from pytest_llmbench.benchmark.main_job import open_backend
+    from pytest_llmbench.runs.document import build_document
+    from pytest_llmbench.runs.history import finish, new_folder
+    from pytest_llmbench.runs.storage import write_json
 
     about = accepted.comparable.metadata
     folder = new_folder(now.output.report_dir, f"{time.strftime('%Y%m%d-%H%M%S')}-baseline")
@@ -91,10 +92,10 @@ def _asked_again(accepted: SavedRun, now: Settings, metrics_from: str | None) ->
 
 
 def _questions(accepted: SavedRun, settings: Settings, folder: Path, metrics_from: str | None) -> Questions:
-    from pytest_llmbench.asking_again import Questions, cases_as_asked
-    from pytest_llmbench.cases import load_cases, load_vocabulary
+    from pytest_llmbench.benchmark.asking_again import Questions, cases_as_asked
+    from pytest_llmbench.cases.suites import load_cases, load_vocabulary
+    from pytest_llmbench.core.starter import present
     from pytest_llmbench.metrics import default_metrics
-    from pytest_llmbench.starter import present
 
     vocabulary = load_vocabulary(present(Path(settings.benchmark.vocabulary)))
     suites = load_cases([present(Path(path)) for path in settings.benchmark.prompts], vocabulary)

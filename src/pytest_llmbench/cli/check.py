@@ -29,8 +29,8 @@ def check(
     downloaded. Exit code 3 when something is
     missing, 2 when what you wrote is wrong.
     """
-    from pytest_llmbench.gate_check import refuse_unjudgeable
-    from pytest_llmbench.models.setup import check_setup
+    from pytest_llmbench.benchmark.environment import check_setup
+    from pytest_llmbench.benchmark.gate_check import refuse_unjudgeable
 
     settings = chosen_settings(config, base=base, adapter=adapter, quantization=quantization, device=device)
     refuse_unjudgeable(settings)

@@ -11,11 +11,11 @@ import typer
 
 from pytest_llmbench.cli.run_options import RUN_HELP, ReportDir
 from pytest_llmbench.cli.settings_options import Config, Json, chosen_settings
-from pytest_llmbench.errors import UsageError
+from pytest_llmbench.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from pytest_llmbench.reports.baseline import Comparable
-    from pytest_llmbench.settings import GateSettings
+    from pytest_llmbench.core.settings import GateSettings
+    from pytest_llmbench.runs.baseline import Comparable
 
 _FAILED = 1
 _WIDEST, _NARROWEST = 110, 60
@@ -43,7 +43,7 @@ def compare(  # noqa: PLR0913  # one argument an option
     Tells effect, interval and p-value of each metric, and the cases that moved most. Exit code 2 when a run cannot be
     found or read.
     """
-    from pytest_llmbench.history import find_run
+    from pytest_llmbench.runs.history import find_run
 
     settings = chosen_settings(
         config, margin=margin, alpha=alpha, **{"report-dir": str(report_dir) if report_dir else None}
@@ -68,7 +68,7 @@ def _gate(
     metrics: tuple[str, ...],
     chosen: GateSettings,
 ) -> dict[str, Any]:
-    from pytest_llmbench import gate
+    from pytest_llmbench.runs import gate
 
     margins = {metric: chosen.margins.get(metric, chosen.margin) for metric in metrics}
     return gate.compare_runs(

@@ -12,7 +12,7 @@ import typer
 from pytest_llmbench.cli.settings_options import Json
 
 if TYPE_CHECKING:
-    from pytest_llmbench.finetuning.comparison import Line, Trained
+    from pytest_llmbench.finetune.comparison import Line, Trained
 
 
 def compare_training(
@@ -35,8 +35,8 @@ def compare_training(
 
     Duration, loss, accuracy and speed in one table, their curves, and answers to the same questions.
     """
-    from pytest_llmbench.finetuning.comparison import answers, notes, read_trainings, table
-    from pytest_llmbench.finetuning.comparison_chart import draw_comparison
+    from pytest_llmbench.finetune.comparison import answers, notes, read_trainings, table
+    from pytest_llmbench.reports.charts.training_comparison import draw_comparison
 
     trainings = read_trainings(adapters)
     lines, warnings = table(trainings, language), notes(trainings, language)

@@ -35,8 +35,8 @@ def config(
     Printed as a settings file. Exit code 2 when a key or value is wrong, or names a model, an adapter, a suite or a
     metric that is not there.
     """
-    from pytest_llmbench.gate_check import refuse_unjudgeable
-    from pytest_llmbench.preflight import check_models, check_suites
+    from pytest_llmbench.benchmark.gate_check import refuse_unjudgeable
+    from pytest_llmbench.benchmark.preflight import check_models, check_suites
 
     settings = chosen_settings(config, base=base, adapter=adapter, quantization=quantization, device=device)
     refuse_unjudgeable(settings)

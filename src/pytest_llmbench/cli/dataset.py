@@ -15,10 +15,10 @@ import typer
 from pytest_llmbench.cli.dataset_text import made_json, show_findings, show_made, show_split, split_json, verdict
 from pytest_llmbench.cli.renamed_options import context_settings
 from pytest_llmbench.cli.settings_options import Config, Json, chosen_settings
-from pytest_llmbench.errors import EXIT_BY_SIGNAL, UsageError
+from pytest_llmbench.core.errors import EXIT_BY_SIGNAL, UsageError
 
 if TYPE_CHECKING:
-    from pytest_llmbench.cases import Case
+    from pytest_llmbench.cases.suites import Case
     from pytest_llmbench.datasets.files import Limit
     from pytest_llmbench.datasets.progress import OnProgress
 
@@ -83,7 +83,7 @@ def generate(  # noqa: PLR0913  # one argument an option
     from pytest_llmbench.datasets.making import Order, Writer, make
     from pytest_llmbench.datasets.outputs import refuse_same_files, side_paths
     from pytest_llmbench.datasets.progress import counted
-    from pytest_llmbench.training.splitting import parse_shares, split_rows
+    from pytest_llmbench.datasets.splitting import parse_shares, split_rows
 
     parts = parse_shares(shares)
     key = os.environ.get("LLMBENCH_API_KEY", "")
@@ -160,7 +160,7 @@ def split(
     from pytest_llmbench.datasets.files import split_file
     from pytest_llmbench.datasets.outputs import side_paths
     from pytest_llmbench.datasets.progress import reading
-    from pytest_llmbench.training.splitting import parse_shares
+    from pytest_llmbench.datasets.splitting import parse_shares
 
     parts = parse_shares(shares)
     replaced = _there(side_paths(output or file, parts).values())
@@ -200,7 +200,7 @@ def check(
     """Look for duplicates, over-long rows, a template that does not fit, and rows that the suites ask."""
     from pytest_llmbench.datasets.files import check
     from pytest_llmbench.datasets.progress import reading
-    from pytest_llmbench.training.template_checks import Finding
+    from pytest_llmbench.datasets.template_checks import Finding
 
     form = chosen_settings(config).model
     cases = _cases(suites, vocabulary)
@@ -249,8 +249,8 @@ def _there(paths: Iterable[Path]) -> list[Path]:
 
 def _cases(suites: Path | None, vocabulary: Path) -> Sequence[Case]:
     """The cases of the given suites; of the project's own when there are any and none were given."""
-    from pytest_llmbench.cases import load_cases, load_vocabulary
-    from pytest_llmbench.starter import present
+    from pytest_llmbench.cases.suites import load_cases, load_vocabulary
+    from pytest_llmbench.core.starter import present
 
     if suites is None and not Path("prompts").is_dir():
         return ()

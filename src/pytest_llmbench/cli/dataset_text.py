@@ -10,8 +10,8 @@ import typer
 
 if TYPE_CHECKING:
     from pytest_llmbench.datasets.making import Made
-    from pytest_llmbench.training.splitting import Split
-    from pytest_llmbench.training.template_checks import Finding
+    from pytest_llmbench.datasets.splitting import Split
+    from pytest_llmbench.datasets.template_checks import Finding
 
 _SYMBOLS = {"error": "✗", "warning": "⚠", "note": "·"}
 _OVERFULL = 0.05  # share of the rows that a side may differ from what was asked, before it is told
@@ -19,7 +19,7 @@ _OVERFULL = 0.05  # share of the rows that a side may differ from what was asked
 
 def split_json(sides: Split, files: Mapping[str, Path]) -> dict[str, object]:
     """A split as `--json` prints it."""
-    from pytest_llmbench.training.splitting import SIDES
+    from pytest_llmbench.datasets.splitting import SIDES
 
     sizes = dict(zip(SIDES, sides.sizes, strict=True))
     return {
@@ -73,7 +73,7 @@ def _show_file(path: Path, rows: str, replaced: Collection[Path]) -> None:
 
 def show_split(sides: Split, files: Mapping[str, Path], replaced: Collection[Path]) -> None:
     """The sides' files and sizes, and how far to trust them."""
-    from pytest_llmbench.training.splitting import SIDES
+    from pytest_llmbench.datasets.splitting import SIDES
 
     sizes = dict(zip(SIDES, sides.sizes, strict=True))
     total = sum(sides.sizes)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from pytest_llmbench.cli.settings_options import Adapter, Base, Config, Device, Json, Quantization, chosen_settings
-from pytest_llmbench.errors import UsageError
+from pytest_llmbench.core.errors import UsageError
 
 _NO_GENERAL = "none"
 
@@ -74,12 +74,12 @@ def evaluate(  # noqa: PLR0913  # one argument an option
             "benchmark.strict": "true" if strict else None,
         },
     )
+    from pytest_llmbench.benchmark.evaluation.evaluate import EvaluationRequest
+    from pytest_llmbench.benchmark.evaluation.evaluate import evaluate as run
+    from pytest_llmbench.benchmark.evaluation.questions import GENERAL_FILE
     from pytest_llmbench.cli.answer_count import AnswerCount
-    from pytest_llmbench.evaluation.evaluate import EvaluationRequest
-    from pytest_llmbench.evaluation.evaluate import evaluate as run
-    from pytest_llmbench.evaluation.questions import GENERAL_FILE
     from pytest_llmbench.reports.evaluation import evaluation_words, terminal_lines, write_evaluation
-    from pytest_llmbench.reports.storage import as_json as document_text
+    from pytest_llmbench.runs.storage import as_json as document_text
 
     if context_prompt is not None and chunks is None:
         raise UsageError("--context-prompt is for retrieval; give --chunks too")

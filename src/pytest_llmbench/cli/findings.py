@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from pytest_llmbench.models.setup import Check
+    from pytest_llmbench.benchmark.environment import Check
 
 
 def tell(found: Iterable[Check]) -> None:
@@ -32,7 +32,7 @@ def tell_json(found: Iterable[Check]) -> None:
 
 
 def _show(check: Check, *, new_step: bool) -> None:
-    from pytest_llmbench.models.setup import STEPS, SYMBOLS
+    from pytest_llmbench.benchmark.environment import STEPS, SYMBOLS
 
     width = max(map(len, STEPS))
     gap = "\n" + " " * (width + 4)

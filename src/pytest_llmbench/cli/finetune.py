@@ -24,10 +24,10 @@ from pytest_llmbench.cli.settings_options import (
     TemplateArguments,
     form_settings,
 )
-from pytest_llmbench.errors import EXIT_BY_SIGNAL
+from pytest_llmbench.core.errors import EXIT_BY_SIGNAL
 
 if TYPE_CHECKING:
-    from pytest_llmbench.training.course import Moment
+    from pytest_llmbench.finetune.training_log import Moment
 
 _MIB = 2**20
 _PLAIN_EVERY_S = 5.0
@@ -94,9 +94,9 @@ def finetune(  # noqa: PLR0913  # one argument an option
     The adapter's folder appears when the training is over and complete. Until then DIR.checkpoints holds the newest
     checkpoints; Ctrl-C writes one more, and --resume goes on from there.
     """
-    from pytest_llmbench.finetuning.finetune import finetune as run
-    from pytest_llmbench.finetuning.request import DEFAULT_SUITES, FinetuneRequest
-    from pytest_llmbench.training.sft import TrainingStopped, Watch
+    from pytest_llmbench.finetune.finetune import finetune as run
+    from pytest_llmbench.finetune.request import DEFAULT_SUITES, FinetuneRequest
+    from pytest_llmbench.finetune.sft import TrainingStopped, Watch
 
     asked: dict[str, Any] = {
         "quantization": quantization,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from pytest_llmbench.project_files import Added, StarterLanguage
+    from pytest_llmbench.cli.project_files import Added, StarterLanguage
 
 
 def init(
@@ -27,7 +27,7 @@ def init(
     Suites, settings, data and tests, to edit; none that is there is overwritten without --force. Without --language a
     project keeps its own, and a new one gets the French demo.
     """
-    from pytest_llmbench.project_files import add_files, has_own_suites, project_files, project_language
+    from pytest_llmbench.cli.project_files import add_files, has_own_suites, project_files, project_language
 
     chosen = project_language(folder, language, force=force)
     files = project_files(chosen, with_demo=with_demo)

@@ -38,7 +38,7 @@ def recommend(
     """
     if context.invoked_subcommand is not None:
         return
-    from pytest_llmbench.models.hardware import Hardware, detect
+    from pytest_llmbench.models.memory.hardware import Hardware, detect
     from pytest_llmbench.models.recommendation import recommend as recommend_for
     from pytest_llmbench.models.registry import load_registry
 
@@ -121,7 +121,7 @@ def _stars(rating: int | None) -> str:
 
 
 def _gb(size: float) -> str:
-    from pytest_llmbench.models.memory_estimate import in_gb
+    from pytest_llmbench.models.memory.estimate import in_gb
 
     return in_gb(size)
 

@@ -14,8 +14,8 @@ import typer
 from pytest_llmbench.cli.settings_options import Json
 
 if TYPE_CHECKING:
-    from pytest_llmbench.models.architecture import Architecture
-    from pytest_llmbench.models.memory_estimate import MemoryEstimate
+    from pytest_llmbench.models.memory.architecture import Architecture
+    from pytest_llmbench.models.memory.estimate import MemoryEstimate
     from pytest_llmbench.models.registry import Preset
 
 logger = logging.getLogger("pytest_llmbench")
@@ -42,9 +42,9 @@ def estimate(  # noqa: PLR0913  # one argument an option
     as_json: Json = False,
 ) -> None:
     """Tell what memory training or answering takes, by part. Nothing is downloaded or loaded."""
-    from pytest_llmbench.models.fitting import plan_of
-    from pytest_llmbench.models.hardware import detect
-    from pytest_llmbench.models.memory_estimate import estimate_inference, estimate_training
+    from pytest_llmbench.models.memory.estimate import estimate_inference, estimate_training
+    from pytest_llmbench.models.memory.fitting import plan_of
+    from pytest_llmbench.models.memory.hardware import detect
 
     known = _known(spec, task)
     architecture, preset = known.architecture, known.preset
@@ -84,7 +84,7 @@ class _Known:
 
     def check_context(self, spec: str, tokens: int) -> None:
         """Raises UsageError where a longer row would break the model; where it would but read it badly, warns."""
-        from pytest_llmbench.errors import UsageError
+        from pytest_llmbench.core.errors import UsageError
 
         if self.context is None or tokens <= self.context:
             return
@@ -100,9 +100,9 @@ def _known(spec: str, task: Literal["chat", "completion", "classification"] | No
     Raises:
         ModelError: nothing goes by that name, or its architecture cannot be known offline.
     """
-    from pytest_llmbench.documents import read_yaml
-    from pytest_llmbench.errors import ModelError
-    from pytest_llmbench.models.fitting import known_architecture
+    from pytest_llmbench.core.documents import read_yaml
+    from pytest_llmbench.core.errors import ModelError
+    from pytest_llmbench.models.memory.fitting import known_architecture
     from pytest_llmbench.models.registry import Preset, load_registry
     from pytest_llmbench.models.sources import locate
 
@@ -120,7 +120,7 @@ def _known(spec: str, task: Literal["chat", "completion", "classification"] | No
 
 
 def _tell_estimate(what: str, plan: Any, found: MemoryEstimate, *, as_json: bool) -> None:
-    from pytest_llmbench.models.fitting import describe
+    from pytest_llmbench.models.memory.fitting import describe
 
     if as_json:
         document = {"plan": dataclasses.asdict(plan), "parts_bytes": dict(found.parts), "total_bytes": found.total}

@@ -10,12 +10,12 @@ import typer
 
 from pytest_llmbench.cli.run_options import RUN_HELP, ReportDir
 from pytest_llmbench.cli.settings_options import Config, Json, chosen_settings
-from pytest_llmbench.errors import UsageError
+from pytest_llmbench.core.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_llmbench.reports.baseline import Comparable
+    from pytest_llmbench.runs.baseline import Comparable
 
 _FAILED = 1
 _NEWEST = 6
@@ -39,8 +39,8 @@ def monitor(  # noqa: PLR0913  # one argument an option
 
     The bounds hold however often you look. Exit code 2 when no run can be held against it.
     """
-    from pytest_llmbench.history import find_run
-    from pytest_llmbench.monitoring import monitor as watch
+    from pytest_llmbench.runs.history import find_run
+    from pytest_llmbench.runs.monitoring import monitor as watch
 
     given = {"margin": margin, "alpha": alpha, "report-dir": str(report_dir) if report_dir else None}
     settings = chosen_settings(config, **given)
@@ -61,7 +61,7 @@ def monitor(  # noqa: PLR0913  # one argument an option
 
 def _since(baseline: Comparable, report_dir: Path) -> list[Comparable]:
     """Every run that was saved after the baseline was measured."""
-    from pytest_llmbench.history import comparable_since
+    from pytest_llmbench.runs.history import comparable_since
 
     if later := comparable_since(baseline, report_dir):
         return later

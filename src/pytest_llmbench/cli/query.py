@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pytest_llmbench.cli.settings_options import Adapter, Base, Config, Device, Json, Quantization, chosen_settings
-from pytest_llmbench.errors import NotReadyError
+from pytest_llmbench.core.errors import NotReadyError
 
 if TYPE_CHECKING:
-    from pytest_llmbench.records import Completion
+    from pytest_llmbench.core.records import Completion
 
 _STDIN = "-"
 
@@ -56,9 +56,9 @@ def query(  # noqa: PLR0913  # one argument an option
             "generation.temperature": temperature,
         },
     )
-    from pytest_llmbench.benchmark import open_backend
-    from pytest_llmbench.querying import answering, ask
-    from pytest_llmbench.querying import question as case_of
+    from pytest_llmbench.benchmark.main_job import open_backend
+    from pytest_llmbench.benchmark.query import answering, ask
+    from pytest_llmbench.benchmark.query import question as case_of
 
     case = case_of(sys.stdin.read() if question == _STDIN else question, system)
     live = stream and not as_json

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from pytest_llmbench.cli.run_options import ReportDir, Run, reports_folder
-from pytest_llmbench.errors import UsageError
+from pytest_llmbench.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from pytest_llmbench.history import SavedRun
+    from pytest_llmbench.runs.history import SavedRun
 
 Format = Literal["text", "json", "html", "markdown", "png", "differences", "routing", "trend"]
 _FILES = {"html", "png", "differences", "routing", "trend"}
@@ -33,7 +33,7 @@ def report(
 
     A baseline holds no answers: its scores are shown as text or JSON only.
     """
-    from pytest_llmbench.history import find_run
+    from pytest_llmbench.runs.history import find_run
 
     folder = reports_folder(report_dir)
     found = _judged(find_run(run, folder))
@@ -48,7 +48,7 @@ def report(
     if output is None:
         typer.echo(text, nl=False)
         return
-    from pytest_llmbench.atomic import write_text
+    from pytest_llmbench.core.files import write_text
 
     write_text(output, text)
     typer.echo(output)
@@ -56,7 +56,7 @@ def report(
 
 def _judged(run: SavedRun) -> SavedRun:
     """The run with the comparison that older ones lack; a baseline has no answers of a base to compare."""
-    from pytest_llmbench.base_comparison import with_comparison
+    from pytest_llmbench.runs.base_comparison import with_comparison
 
     return run if run.is_baseline else dataclasses.replace(run, document=with_comparison(run.document))
 
@@ -68,7 +68,7 @@ def _own_language(document: Mapping[str, Any]) -> str:
 
 def _text(as_format: Format, run: SavedRun, language: str) -> str:
     from pytest_llmbench.reports import analysis
-    from pytest_llmbench.reports.storage import as_json
+    from pytest_llmbench.runs.storage import as_json
 
     if as_format == "json":
         return as_json(run.document)
@@ -83,11 +83,11 @@ def _text(as_format: Format, run: SavedRun, language: str) -> str:
 
 
 def _write_file(as_format: Format, run: SavedRun, path: Path, language: str, report_dir: Path) -> None:
-    from pytest_llmbench.atomic import replacing
-    from pytest_llmbench.history import trend
+    from pytest_llmbench.core.files import replacing
+    from pytest_llmbench.core.wording import words
     from pytest_llmbench.reports import difference_figure, figures, routing_figure, trend_figure
     from pytest_llmbench.reports.html import write_html
-    from pytest_llmbench.reports.wording import words
+    from pytest_llmbench.runs.history import trend
 
     _refuse_baseline(as_format, run)
     document, say = run.document, words(language)
@@ -113,7 +113,7 @@ def _refuse_baseline(as_format: Format, run: SavedRun) -> None:
 
 
 def _baseline_text(run: SavedRun) -> str:
-    from pytest_llmbench.reports.baseline import baseline_lines
+    from pytest_llmbench.runs.baseline import baseline_lines
 
     metadata = run.document["metadata"]
     heading = (

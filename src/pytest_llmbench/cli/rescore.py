@@ -17,12 +17,12 @@ import typer
 
 from pytest_llmbench.cli.run_options import ReportDir, Run
 from pytest_llmbench.cli.settings_options import Config, chosen_settings
-from pytest_llmbench.errors import UsageError
+from pytest_llmbench.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from pytest_llmbench.core.settings import Settings
     from pytest_llmbench.metrics import MetricRegistry
-    from pytest_llmbench.rescoring import Judges
-    from pytest_llmbench.settings import Settings
+    from pytest_llmbench.runs.rescoring import Judges
 
 _HOOK = "pytest_llmbench_metrics"
 METRICS_FROM_HELP = f"Adds metrics of your own: defines {_HOOK}(registry)."
@@ -44,12 +44,13 @@ def rescore(
 
     Metrics that are not scored anew keep their scores. The result is saved as a run of its own.
     """
-    from pytest_llmbench.base_comparison import with_comparison
-    from pytest_llmbench.history import find_run
-    from pytest_llmbench.history import save as save_run
-    from pytest_llmbench.reports import summary_lines, write_json
-    from pytest_llmbench.rescoring import journal_of
-    from pytest_llmbench.rescoring import rescore as score_anew
+    from pytest_llmbench.reports import summary_lines
+    from pytest_llmbench.runs.base_comparison import with_comparison
+    from pytest_llmbench.runs.history import find_run
+    from pytest_llmbench.runs.history import save as save_run
+    from pytest_llmbench.runs.rescoring import journal_of
+    from pytest_llmbench.runs.rescoring import rescore as score_anew
+    from pytest_llmbench.runs.storage import write_json
 
     given = {"report-dir": str(report_dir) if report_dir else None, "prompts": _as_list(prompts)}
     settings = chosen_settings(config, **given)
@@ -90,10 +91,10 @@ def _as_list(paths: list[Path] | None) -> str | None:
 
 
 def _judges(settings: Settings, vocabulary: Path | None, metrics_from: str | None) -> Judges:
-    from pytest_llmbench.cases import load_cases, load_vocabulary
+    from pytest_llmbench.cases.suites import load_cases, load_vocabulary
+    from pytest_llmbench.core.starter import present
     from pytest_llmbench.metrics import default_metrics
-    from pytest_llmbench.rescoring import Judges
-    from pytest_llmbench.starter import present
+    from pytest_llmbench.runs.rescoring import Judges
 
     terms = load_vocabulary(vocabulary or present(Path(settings.benchmark.vocabulary)))
     cases = load_cases([present(Path(path)) for path in settings.benchmark.prompts], terms)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pytest_llmbench.errors import NotReadyError
-from pytest_llmbench.starter import present
+from pytest_llmbench.core.errors import NotReadyError
+from pytest_llmbench.core.starter import present
 
 if TYPE_CHECKING:
-    from pytest_llmbench.serving.llamacpp import EmbeddedServer
+    from pytest_llmbench.generation.embedded.llamacpp import EmbeddedServer
 
 _QUESTION = '{"messages": [{"role": "user", "content": "monte le son"}], "max_tokens": 32, "temperature": 0}'
 
@@ -32,7 +32,7 @@ def serve_demo(
 
     A real llama.cpp server on this machine only, until Ctrl-C.
     """
-    from pytest_llmbench.serving.llamacpp import EmbeddedServer, served_model
+    from pytest_llmbench.generation.embedded.llamacpp import EmbeddedServer, served_model
 
     served = served_model(base, adapter, present(Path("adapters")))
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` ends it as cleanly as Ctrl-C

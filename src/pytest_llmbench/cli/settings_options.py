@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pytest_llmbench.starter import CONFIG
+from pytest_llmbench.core.starter import CONFIG
 
 if TYPE_CHECKING:
-    from pytest_llmbench.setting_sections import ModelSettings
-    from pytest_llmbench.settings import Settings
+    from pytest_llmbench.core.setting_sections import ModelSettings
+    from pytest_llmbench.core.settings import Settings
 
 Config = Annotated[
     Path | None,
@@ -49,7 +49,7 @@ def chosen_settings(file: Path | None, **options: str | None) -> Settings:
     Raises:
         UsageError: a wrong key or value, anywhere; the message says where and what is valid.
     """
-    from pytest_llmbench.settings import load_settings
+    from pytest_llmbench.core.settings import load_settings
 
     overrides = {name: (value, _flag(name)) for name, value in options.items() if value is not None}
     return load_settings(settings_file(file), overrides, os.environ)

@@ -20,7 +20,7 @@ from pytest_llmbench.cli.settings_options import (
 )
 
 if TYPE_CHECKING:
-    from pytest_llmbench.models.setup import Check
+    from pytest_llmbench.benchmark.environment import Check
 
 
 def smoke(
@@ -36,7 +36,7 @@ def smoke(
 
     Takes under a minute on the embedded model. Exit code 3 when a step fails.
     """
-    from pytest_llmbench.models.smoke import smoke as steps
+    from pytest_llmbench.benchmark.smoke import smoke as steps
 
     settings = chosen_settings(config, base=base, adapter=adapter, quantization=quantization, device=device)
     if as_json:
@@ -47,7 +47,7 @@ def smoke(
 
 def _naming_the_next(found: Iterator[Check]) -> Iterator[Check]:
     """On a terminal, show which step is under way until its result takes the line."""
-    from pytest_llmbench.models.smoke import STEPS
+    from pytest_llmbench.benchmark.smoke import STEPS
 
     done: set[str] = set()
     _name(STEPS[0])

@@ -12,19 +12,19 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.cases import load_vocabulary
+from pytest_llmbench.cases.suites import load_vocabulary
+from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.languages import told_language
+from pytest_llmbench.core.starter import present
+from pytest_llmbench.datasets.chunks import read_chunks
+from pytest_llmbench.datasets.disk_sequence import Computed, shuffled, spooled
+from pytest_llmbench.datasets.llm_prompts import Assignment, again, read_answer
+from pytest_llmbench.datasets.llm_writers import AnswerJournal
+from pytest_llmbench.datasets.overlap import bare
 from pytest_llmbench.datasets.progress import OnProgress, reading
-from pytest_llmbench.errors import UsageError
-from pytest_llmbench.languages import told_language
-from pytest_llmbench.starter import present
-from pytest_llmbench.training.asking import Assignment, again, read_answer
-from pytest_llmbench.training.chunks import read_chunks
-from pytest_llmbench.training.overlap import bare
-from pytest_llmbench.training.record_files import Progress
-from pytest_llmbench.training.row_forms import answer_text, new_row
-from pytest_llmbench.training.rows import stream_rows
-from pytest_llmbench.training.spool import Computed, shuffled, spooled
-from pytest_llmbench.training.writers import AnswerJournal
+from pytest_llmbench.datasets.record_files import Progress
+from pytest_llmbench.datasets.row_formats import answer_text, new_row
+from pytest_llmbench.datasets.rows import stream_rows
 
 if TYPE_CHECKING:
     from pytest_llmbench.datasets.making import Order
@@ -49,7 +49,7 @@ def write(
         ServerError: the server is gone; its answers so far are in the journal.
         NotReadyError: the temporary folder is full.
     """
-    from pytest_llmbench.training.writers import ask_all
+    from pytest_llmbench.datasets.llm_writers import ask_all
 
     writer = order.writer
     if writer is None:

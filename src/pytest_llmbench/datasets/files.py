@@ -12,16 +12,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 
-from pytest_llmbench.atomic import replacing
-from pytest_llmbench.cases import Case
+from pytest_llmbench.cases.suites import Case
+from pytest_llmbench.core.files import replacing
+from pytest_llmbench.datasets.checking import DatasetCheck
+from pytest_llmbench.datasets.contamination import Match, contamination
 from pytest_llmbench.datasets.outputs import refuse_same_files, side_paths
-from pytest_llmbench.training.checking import DatasetCheck
-from pytest_llmbench.training.contamination import Match, contamination
-from pytest_llmbench.training.record_files import Progress, no_progress
-from pytest_llmbench.training.rows import stream_rows
-from pytest_llmbench.training.splitting import SHARES, SIDES, Split, split_rows
-from pytest_llmbench.training.summary import Summary, summarise
-from pytest_llmbench.training.template_checks import NO_TEMPLATE, Finding
+from pytest_llmbench.datasets.record_files import Progress, no_progress
+from pytest_llmbench.datasets.rows import stream_rows
+from pytest_llmbench.datasets.splitting import SHARES, SIDES, Split, split_rows
+from pytest_llmbench.datasets.summary import Summary, summarise
+from pytest_llmbench.datasets.template_checks import NO_TEMPLATE, Finding
 
 if TYPE_CHECKING:
     from pytest_llmbench.models.prompt_form import PromptForm
@@ -165,7 +165,7 @@ def _base_of(spec: str, arguments: Mapping[str, Any], system_role: Literal["syst
         NotReadyError: a package is missing.
     """
     from pytest_llmbench.models.chat_templates import base_form
-    from pytest_llmbench.models.failures import explained, needs_local_extra
+    from pytest_llmbench.models.loading_errors import explained, needs_local_extra
     from pytest_llmbench.models.quiet import quiet_libraries
     from pytest_llmbench.models.registry import load_registry
     from pytest_llmbench.models.sources import resolve

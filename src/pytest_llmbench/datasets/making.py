@@ -10,24 +10,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pytest_llmbench.cases import Case, load_vocabulary
+from pytest_llmbench.cases.suites import Case, load_vocabulary
+from pytest_llmbench.core.documents import read_yaml
+from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.languages import told_language
+from pytest_llmbench.core.starter import present
+from pytest_llmbench.datasets.augmentation import Refusal, Source, draw, fact_source, row_source
 from pytest_llmbench.datasets.by_model import write
+from pytest_llmbench.datasets.chunks import Fact, facts_of, is_chunk, read_chunks
+from pytest_llmbench.datasets.contamination import CaseTexts, contamination
+from pytest_llmbench.datasets.disk_sequence import Computed, KnownTexts, spooled
+from pytest_llmbench.datasets.from_templates import KINDS, generate, reserved_prompts
+from pytest_llmbench.datasets.overlap import bare
 from pytest_llmbench.datasets.progress import OnProgress, reading
+from pytest_llmbench.datasets.record_files import Progress, read_records
+from pytest_llmbench.datasets.row_formats import user_text
 from pytest_llmbench.datasets.row_languages import Origin, RowLanguages
-from pytest_llmbench.documents import read_yaml
-from pytest_llmbench.errors import UsageError
-from pytest_llmbench.languages import told_language
-from pytest_llmbench.starter import present
-from pytest_llmbench.training.chunks import Fact, facts_of, is_chunk, read_chunks
-from pytest_llmbench.training.contamination import CaseTexts, contamination
-from pytest_llmbench.training.dataset import KINDS, generate, reserved_prompts
-from pytest_llmbench.training.drafts import Refusal, Source, draw, fact_source, row_source
-from pytest_llmbench.training.overlap import bare
-from pytest_llmbench.training.record_files import Progress, read_records
-from pytest_llmbench.training.row_forms import user_text
-from pytest_llmbench.training.rows import stream_rows
-from pytest_llmbench.training.spool import Computed, KnownTexts, spooled
-from pytest_llmbench.training.templates import load_templates
+from pytest_llmbench.datasets.rows import stream_rows
+from pytest_llmbench.datasets.templates import load_templates
 
 Method = Literal["simple", "augmented", "llm"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_llmbench.errors import UsageError
-from pytest_llmbench.training.splitting import SIDES
+from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.datasets.splitting import SIDES
 
 
 def side_paths(output: Path, shares: Sequence[int]) -> dict[str, Path]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from pytest_llmbench.training.record_files import Progress
+from pytest_llmbench.datasets.record_files import Progress
 
 OnProgress = Callable[[str, int, int | None], None]
 """Told now and then what is being done, how much of it is done, and of how much, where that is known."""

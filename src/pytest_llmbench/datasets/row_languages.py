@@ -6,10 +6,10 @@ import itertools
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-from pytest_llmbench.cases import load_vocabulary
-from pytest_llmbench.documents import read_yaml
-from pytest_llmbench.errors import UsageError, located
-from pytest_llmbench.languages import (
+from pytest_llmbench.cases.suites import load_vocabulary
+from pytest_llmbench.core.documents import read_yaml
+from pytest_llmbench.core.errors import UsageError, located
+from pytest_llmbench.core.languages import (
     Language,
     find_language,
     languages,
@@ -18,11 +18,11 @@ from pytest_llmbench.languages import (
     recognised,
     told_language,
 )
-from pytest_llmbench.training.asking import Writing, writing_of
-from pytest_llmbench.training.chunks import read_chunks
-from pytest_llmbench.training.phrasing import Phrasing, phrasing_of
-from pytest_llmbench.training.row_forms import answer_text, user_text
-from pytest_llmbench.training.rows import stream_rows
+from pytest_llmbench.datasets.chunks import read_chunks
+from pytest_llmbench.datasets.llm_prompts import Writing, writing_of
+from pytest_llmbench.datasets.phrasing import Phrasing, phrasing_of
+from pytest_llmbench.datasets.row_formats import answer_text, user_text
+from pytest_llmbench.datasets.rows import stream_rows
 
 if TYPE_CHECKING:
     from pytest_llmbench.datasets.making import Order

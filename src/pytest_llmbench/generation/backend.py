@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from pytest_llmbench.cases import Case
-from pytest_llmbench.records import Completion
+from pytest_llmbench.cases.suites import Case
+from pytest_llmbench.core.records import Completion
 
 
 class OutOfMemoryError(RuntimeError):

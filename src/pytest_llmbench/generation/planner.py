@@ -17,11 +17,11 @@ from typing import Protocol
 
 from filelock import Timeout
 
-from pytest_llmbench.cases import Case
-from pytest_llmbench.errors import UsageError
+from pytest_llmbench.cases.suites import Case
+from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.records import Completion
 from pytest_llmbench.generation.backend import Backend, OutOfMemoryError
-from pytest_llmbench.generation.journal import CompletionCache, Journal, content_key
-from pytest_llmbench.records import Completion
+from pytest_llmbench.generation.completion_store import CompletionCache, Journal, content_key
 
 _log = logging.getLogger("pytest_llmbench")
 

@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING, Any, Self
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from pytest_llmbench.errors import ServerError
-from pytest_llmbench.generation.chat_answer import Answer
-from pytest_llmbench.generation.chat_exchange import Wire, noting_reuse
-from pytest_llmbench.generation.chat_request import request_body
-from pytest_llmbench.generation.server_address import api_url, chat_url, request_headers
+from pytest_llmbench.core.errors import ServerError
+from pytest_llmbench.generation.client.chat_answer import Answer
+from pytest_llmbench.generation.client.chat_exchange import Wire, noting_reuse
+from pytest_llmbench.generation.client.chat_request import request_body
+from pytest_llmbench.generation.client.server_address import api_url, chat_url, request_headers
 from pytest_llmbench.load.records import Request
 
 if TYPE_CHECKING:
     import socket
     import ssl
 
-    from pytest_llmbench.generation.answer_judge import Ending
+    from pytest_llmbench.generation.client.answer_judge import Ending
     from pytest_llmbench.load.records import Finish
 
 _LONGEST_RETRY_AFTER_S = 30.0

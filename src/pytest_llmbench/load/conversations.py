@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_llmbench.cases import Case
-from pytest_llmbench.documents import Faults, parse_json, read_text
-from pytest_llmbench.errors import UsageError
+from pytest_llmbench.cases.suites import Case
+from pytest_llmbench.core.documents import Faults, parse_json, read_text
+from pytest_llmbench.core.errors import UsageError
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

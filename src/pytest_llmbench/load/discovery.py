@@ -10,8 +10,8 @@ from typing import Any
 
 import aiohttp
 
-from pytest_llmbench.generation.engines import engine_name
-from pytest_llmbench.generation.served_models import listed_models
+from pytest_llmbench.generation.client.engines import engine_name
+from pytest_llmbench.generation.client.served_models import listed_models
 
 USUAL: Mapping[int, str] = {
     8000: "vLLM",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from pytest_llmbench.load.judging import Judgement
 from pytest_llmbench.load.records import BOTTLENECK, SLO, STOOD_STILL
+from pytest_llmbench.load.slo import Judgement
 from pytest_llmbench.load.trial_limits import TrialLimits
 
 _LAG_SHARE, _LEAST_LAG_S = 0.01, 0.01

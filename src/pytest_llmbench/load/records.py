@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from typing import Literal
 
-from pytest_llmbench.errors import UsageError
+from pytest_llmbench.core.errors import UsageError
 
 Finish = Literal["stop", "length", "error", "aborted"]
 Verdict = Literal["held", "broken", "undecided", "invalid"]

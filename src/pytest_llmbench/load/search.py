@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pytest_llmbench.errors import NotReadyError
+from pytest_llmbench.core.errors import NotReadyError
 from pytest_llmbench.load.search_journal import InvalidTrial, SearchJournal
 from pytest_llmbench.stats.capacity import Capacity, CapacityFit, Observation
 from pytest_llmbench.stats.contradictions import Contradiction, contradiction

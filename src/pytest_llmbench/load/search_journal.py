@@ -12,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from pytest_llmbench.errors import NotReadyError, UsageError, located
+from pytest_llmbench.core.errors import NotReadyError, UsageError, located
 from pytest_llmbench.stats.capacity import Observation
 
 

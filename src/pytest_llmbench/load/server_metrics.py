@@ -12,11 +12,11 @@ import urllib.parse
 from collections.abc import Iterable
 from typing import Self, TypedDict
 
-from pytest_llmbench.errors import ServerError
-from pytest_llmbench.generation.chat_client import ChatClient
-from pytest_llmbench.generation.server_address import engine_url
+from pytest_llmbench.core.errors import ServerError
+from pytest_llmbench.generation.client.chat_client import ChatClient
+from pytest_llmbench.generation.client.server_address import engine_url
 from pytest_llmbench.load.client import ChatServer
-from pytest_llmbench.load.gpus import GpuReading, Gpus
+from pytest_llmbench.load.gpu_monitor import GpuReading, Gpus
 from pytest_llmbench.load.prometheus import Reading, read_page
 
 _LOG = logging.getLogger("pytest_llmbench")

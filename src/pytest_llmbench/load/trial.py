@@ -11,23 +11,23 @@ import time
 from collections.abc import Callable
 from typing import Literal, Self
 
-from pytest_llmbench.errors import UsageError
-from pytest_llmbench.generation.chat_client import ChatClient
-from pytest_llmbench.generation.engines import Engine, engine_behind
-from pytest_llmbench.generation.served_models import Target, with_loras, with_models
-from pytest_llmbench.generation.server_pages import reach
+from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.records import BASE
+from pytest_llmbench.generation.client.chat_client import ChatClient
+from pytest_llmbench.generation.client.engines import Engine, engine_behind
+from pytest_llmbench.generation.client.served_models import Target, with_loras, with_models
+from pytest_llmbench.generation.client.server_pages import reach
 from pytest_llmbench.load.client import AddressBook, ChatServer, UserConnection
+from pytest_llmbench.load.client_overhead import WatchedCrowd, allow_open_files, meanwhile
 from pytest_llmbench.load.conversations import Conversations
-from pytest_llmbench.load.draining import IdleWatch
-from pytest_llmbench.load.judging import Judge, Judgement
+from pytest_llmbench.load.health_check import Presence
+from pytest_llmbench.load.idle_wait import IdleWatch
 from pytest_llmbench.load.own_fault import Allowed
-from pytest_llmbench.load.own_load import WatchedCrowd, allow_open_files, meanwhile
-from pytest_llmbench.load.presence import Presence
-from pytest_llmbench.load.processes import LivingCrowd, WorkerProcesses, usable_cores
 from pytest_llmbench.load.records import BOTTLENECK, SLO, Trial
+from pytest_llmbench.load.slo import Judge, Judgement
 from pytest_llmbench.load.trial_limits import Ends, TrialLimits
 from pytest_llmbench.load.users import Crowd, Habits
-from pytest_llmbench.records import BASE
+from pytest_llmbench.load.workers import LivingCrowd, WorkerProcesses, usable_cores
 
 __all__ = ["LoadTest", "TrialLimits"]
 

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from typing import Any, Literal
 
-from pytest_llmbench.errors import ServerError, UsageError
+from pytest_llmbench.core.errors import ServerError, UsageError
 from pytest_llmbench.load.client import Call, UserConnection
 from pytest_llmbench.load.conversations import Conversation, Conversations
 

@@ -19,12 +19,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pytest_llmbench.load.client import AddressBook, Call, ChatServer, UserConnection
-from pytest_llmbench.load.own_load import WatchedCrowd, allow_open_files, meanwhile
+from pytest_llmbench.load.client_overhead import WatchedCrowd, allow_open_files, meanwhile
 from pytest_llmbench.load.users import Crowd, Habits, Share
 
 if TYPE_CHECKING:
-    from pytest_llmbench.errors import ServerError
-    from pytest_llmbench.generation.chat_answer import Answer
+    from pytest_llmbench.core.errors import ServerError
+    from pytest_llmbench.generation.client.chat_answer import Answer
     from pytest_llmbench.load.conversations import Conversations
     from pytest_llmbench.load.records import Finish
 

@@ -19,8 +19,8 @@ from pytest_llmbench.metrics.text import Spelling
 from pytest_llmbench.metrics.timing import latency, tokens_per_s
 
 if TYPE_CHECKING:
-    from pytest_llmbench.cases import Case, Vocabulary
-    from pytest_llmbench.settings import MetricsSettings
+    from pytest_llmbench.cases.suites import Case, Vocabulary
+    from pytest_llmbench.core.settings import MetricsSettings
 
 __all__ = ["Metric", "MetricRegistry", "Spelling", "default_metrics"]
 

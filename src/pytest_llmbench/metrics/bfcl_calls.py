@@ -15,7 +15,7 @@ from pytest_llmbench.metrics.calls import CallFault, Judge, Made, Reason
 from pytest_llmbench.metrics.literals import java_value, javascript_value
 
 if TYPE_CHECKING:
-    from pytest_llmbench.tools import Dialect, ExpectedCall
+    from pytest_llmbench.cases.tools import Dialect, ExpectedCall
 
 _IGNORED = re.compile(r"[ ,./\-_*^]")
 _OPTIONAL = ""

@@ -6,15 +6,15 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from pytest_llmbench.cases.tools import LEFT_OUT, ExpectedCall, ExpectedCalls, name_of
 from pytest_llmbench.metrics.reasons import told_reason
 from pytest_llmbench.models.call_forms import read_calls
-from pytest_llmbench.tools import LEFT_OUT, ExpectedCall, ExpectedCalls, name_of
 
 if TYPE_CHECKING:
-    from pytest_llmbench.cases import Case
+    from pytest_llmbench.cases.suites import Case
+    from pytest_llmbench.core.records import Completion
     from pytest_llmbench.metrics.registry import AnswerMetric, Reasons
     from pytest_llmbench.metrics.text import Spelling
-    from pytest_llmbench.records import Completion
 
 Reason = Literal[
     "wrong tool",

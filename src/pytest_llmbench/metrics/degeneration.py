@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from pytest_llmbench.metrics.text import Spelling
 
 if TYPE_CHECKING:
-    from pytest_llmbench.cases import Case
-    from pytest_llmbench.records import Completion
+    from pytest_llmbench.cases.suites import Case
+    from pytest_llmbench.core.records import Completion
 
 _N = 4
 _WORD = re.compile(r"\w+")

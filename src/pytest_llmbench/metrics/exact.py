@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from pytest_llmbench.metrics.text import Spelling
 
 if TYPE_CHECKING:
-    from pytest_llmbench.cases import Case
+    from pytest_llmbench.cases.suites import Case
+    from pytest_llmbench.core.records import Completion
     from pytest_llmbench.metrics.registry import AnswerMetric
-    from pytest_llmbench.records import Completion
 
 _EDGES = " .!?…;,:\"'«»"
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypedDict
 
-from pytest_llmbench.extras import required
+from pytest_llmbench.core.extras import required
 
 if TYPE_CHECKING:
-    from pytest_llmbench.cases import Case
+    from pytest_llmbench.cases.suites import Case
+    from pytest_llmbench.core.records import Completion
     from pytest_llmbench.metrics.registry import AnswerMetric
-    from pytest_llmbench.records import Completion
 
 _OF_ONE = 100.0
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
-from pytest_llmbench.errors import UsageError
-from pytest_llmbench.records import BASE
+from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.records import BASE
 
 if TYPE_CHECKING:
-    from pytest_llmbench.cases import Case
-    from pytest_llmbench.records import Completion
+    from pytest_llmbench.cases.suites import Case
+    from pytest_llmbench.core.records import Completion
 
 Score = SupportsFloat | bool | None
 AnswerMetric = Callable[["Case", "Completion"], Score]

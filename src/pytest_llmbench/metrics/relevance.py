@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from pytest_llmbench.metrics.text import Spelling, found
 
 if TYPE_CHECKING:
-    from pytest_llmbench.cases import Case
+    from pytest_llmbench.cases.suites import Case
+    from pytest_llmbench.core.records import Completion
     from pytest_llmbench.metrics.registry import AnswerMetric
-    from pytest_llmbench.records import Completion
 
 ENOUGH = 0.3
 """The share of a tool's terms that makes an answer fully relevant (the reference's constant)."""

@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from pytest_llmbench.extras import required
+from pytest_llmbench.core.extras import required
 from pytest_llmbench.metrics.text import Spelling
 
 if TYPE_CHECKING:
-    from pytest_llmbench.cases import Case
+    from pytest_llmbench.cases.suites import Case
+    from pytest_llmbench.core.records import Completion
     from pytest_llmbench.metrics.registry import AnswerMetric
-    from pytest_llmbench.records import Completion
 
 _ELIDED = "l|d|j|m|t|s|n|c|qu|jusqu|lorsqu|puisqu|quoiqu"
 _WORD = re.compile(rf"\b(?:{_ELIDED})'|[^\W_]+(?:'[^\W_]+)*")

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from pytest_llmbench.cases.tools import LEFT_OUT, name_of
 from pytest_llmbench.models.call_forms import marked_calls, read_calls
-from pytest_llmbench.tools import LEFT_OUT, name_of
 
 if TYPE_CHECKING:
-    from pytest_llmbench.cases import Case
+    from pytest_llmbench.cases.suites import Case
+    from pytest_llmbench.core.records import Completion
     from pytest_llmbench.metrics.registry import AnswerMetric
-    from pytest_llmbench.records import Completion
 
 _WHOLE_WORD = r"(?<!\w)(?<!\w-)(?:{})(?!\w)(?!-\w)"
 _KEYS = "tool|tool_name|name|function|action|recipient_name"

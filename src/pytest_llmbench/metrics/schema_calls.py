@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmbench.cases.tools import argument_schema
 from pytest_llmbench.metrics.calls import CallFault, Judge, Made
-from pytest_llmbench.tools import argument_schema
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError
 
+    from pytest_llmbench.cases.tools import ExpectedCall
     from pytest_llmbench.metrics.text import Spelling
-    from pytest_llmbench.tools import ExpectedCall
 
 _KINDS: Sequence[tuple[type | tuple[type, ...], str]] = (
     (bool, "boolean"),

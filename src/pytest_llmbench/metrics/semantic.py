@@ -13,15 +13,15 @@ import functools
 import re
 from typing import TYPE_CHECKING
 
-from pytest_llmbench.extras import sentence_encoder
+from pytest_llmbench.core.extras import sentence_encoder
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pytest_llmbench.cases import Case
+    from pytest_llmbench.cases.suites import Case
+    from pytest_llmbench.core.records import Completion
     from pytest_llmbench.metrics.registry import AnswerMetric
-    from pytest_llmbench.records import Completion
 
 _SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|\n+")
 _REMEMBERED = 4096

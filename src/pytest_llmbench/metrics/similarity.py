@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pytest_llmbench.cases import Case
-    from pytest_llmbench.records import Completion
+    from pytest_llmbench.cases.suites import Case
+    from pytest_llmbench.core.records import Completion
 
 
 def cosine_similarity(_case: Case, base: Completion, completion: Completion) -> float | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_llmbench.cases import Case
-    from pytest_llmbench.records import Completion
+    from pytest_llmbench.cases.suites import Case
+    from pytest_llmbench.core.records import Completion
 
 
 def latency(_case: Case, completion: Completion) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pytest_llmbench.errors import AdapterError
+from pytest_llmbench.core.errors import AdapterError
 from pytest_llmbench.models.adapters import Adapter
 from pytest_llmbench.models.quiet import quiet_libraries
 

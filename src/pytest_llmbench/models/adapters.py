@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_llmbench.errors import AdapterError
+from pytest_llmbench.core.errors import AdapterError
+from pytest_llmbench.core.records import BASE, FINETUNED
 from pytest_llmbench.models.adapter_kinds import why_unusable
 from pytest_llmbench.models.hashing import file_hash
 from pytest_llmbench.models.sources import Source
-from pytest_llmbench.records import BASE, FINETUNED
 
 TRAINING_RECORD = "llmbench_training.json"
 """Written beside an adapter by its training: `base_weights_hash`, `base_name`, `finished_at` (ISO 8601) and more."""

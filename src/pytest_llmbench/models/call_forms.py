@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.tools import Tool, name_of, parameters_of
+from pytest_llmbench.cases.tools import Tool, name_of, parameters_of
 
 Call = Mapping[str, Any]
 """`{"name", "arguments"}`; arguments that are no JSON object are kept as their text: the call cannot be read."""

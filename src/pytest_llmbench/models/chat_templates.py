@@ -15,11 +15,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pytest_llmbench.errors import AdapterError
+from pytest_llmbench.core.errors import AdapterError
+from pytest_llmbench.core.records import BASE
 from pytest_llmbench.models.adapter_tokenizer import adapter_tokenizer
 from pytest_llmbench.models.adapters import Adapter, training_record
 from pytest_llmbench.models.prompt_form import PromptError, PromptForm
-from pytest_llmbench.records import BASE
 
 if TYPE_CHECKING:
     from pytest_llmbench.models.loaded import LoadedModel

@@ -10,8 +10,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from pytest_llmbench.errors import ModelError, NotReadyError
-from pytest_llmbench.models.cache import cache_dir
+from pytest_llmbench.core.cache_folder import cache_dir
+from pytest_llmbench.core.errors import ModelError, NotReadyError
 from pytest_llmbench.models.hashing import file_hash
 
 CONVERTER_VERSION = 2

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.errors import ModelError
+from pytest_llmbench.core.errors import ModelError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -86,7 +86,7 @@ def cut_named(name: str | None, gguf: Path) -> Cut:
 
 @functools.cache
 def _cuts() -> Mapping[str, Cut]:
-    from pytest_llmbench.documents import read_yaml
+    from pytest_llmbench.core.documents import read_yaml
 
     entries = read_yaml(_CUTS).data
     return {name: _cut(entry) for entry in entries for name in entry["names"]}

@@ -8,9 +8,9 @@ import logging
 import re
 from pathlib import Path
 
-from pytest_llmbench.atomic import write_text
-from pytest_llmbench.errors import ModelError, NotReadyError
-from pytest_llmbench.models.cache import cache_dir
+from pytest_llmbench.core.cache_folder import cache_dir
+from pytest_llmbench.core.errors import ModelError, NotReadyError
+from pytest_llmbench.core.files import write_text
 
 logger = logging.getLogger("pytest_llmbench")
 

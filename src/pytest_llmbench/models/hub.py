@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pytest_llmbench.errors import ModelError, NotReadyError
+from pytest_llmbench.core.errors import ModelError, NotReadyError
 from pytest_llmbench.models.hashing import weight_files
 
 _CONFIGURATION = ["*.json", "*.txt", "*.model", "*.jinja", "*.py", "*.tiktoken"]

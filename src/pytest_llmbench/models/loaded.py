@@ -7,9 +7,9 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
+from pytest_llmbench.core.records import BASE
 from pytest_llmbench.models.adapters import Adapter
 from pytest_llmbench.models.sources import Source
-from pytest_llmbench.records import BASE
 
 
 @dataclasses.dataclass(slots=True)

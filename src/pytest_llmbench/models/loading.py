@@ -8,13 +8,13 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.errors import ModelError, NotReadyError
-from pytest_llmbench.models.architecture import read_architecture
-from pytest_llmbench.models.failures import explained, needs_local_extra
+from pytest_llmbench.core.errors import ModelError, NotReadyError
 from pytest_llmbench.models.hashing import weight_files
 from pytest_llmbench.models.loaded import LoadedModel
-from pytest_llmbench.models.memory import GIB, estimate_weights, footprint
-from pytest_llmbench.models.memory_estimate import weights_by_class
+from pytest_llmbench.models.loading_errors import explained, needs_local_extra
+from pytest_llmbench.models.memory.architecture import read_architecture
+from pytest_llmbench.models.memory.estimate import weights_by_class
+from pytest_llmbench.models.memory.weights import GIB, estimate_weights, footprint
 from pytest_llmbench.models.quiet import import_bitsandbytes, quiet_libraries
 from pytest_llmbench.models.sources import Source
 from pytest_llmbench.models.threads import fastest_threads
@@ -23,7 +23,7 @@ from pytest_llmbench.models.tokenizers import load_tokenizer
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_llmbench.settings import ModelSettings
+    from pytest_llmbench.core.settings import ModelSettings
 
 _TOLERATED_EXCESS = 1.15
 _PACKED_ROWS = 32  # the shapes that bitsandbytes' AVX512-BF16 kernel asserts
@@ -220,7 +220,7 @@ def quantization_config(settings: ModelSettings) -> Any:
 def _experts_too(quantization: str) -> contextlib.AbstractContextManager[None]:
     if quantization != "nf4":
         return contextlib.nullcontext()
-    from pytest_llmbench.models.experts import quantizing_experts
+    from pytest_llmbench.models.moe_quantization import quantizing_experts
 
     return quantizing_experts()
 

@@ -9,12 +9,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from pytest_llmbench.errors import UsageError
+from pytest_llmbench.cases.tools import Tool
+from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.models.call_forms import Call, marked_calls, parsed_calls, read_calls
 from pytest_llmbench.models.reasoning import Split, open_mark, split_reasoning
 from pytest_llmbench.models.system_role import fold_system
 from pytest_llmbench.models.tokenizers import rules_hash, why_unreadable
-from pytest_llmbench.tools import Tool
 
 Messages = Sequence[Mapping[str, str]]
 

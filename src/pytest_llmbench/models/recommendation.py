@@ -6,18 +6,18 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
-from pytest_llmbench.errors import ModelError
-from pytest_llmbench.models.architecture import Architecture, read_architecture
-from pytest_llmbench.models.fitting import describe, in_gb_down, plan_of, what_would_fit
-from pytest_llmbench.models.hardware import Hardware
-from pytest_llmbench.models.memory import GIB
-from pytest_llmbench.models.memory_estimate import (
+from pytest_llmbench.core.errors import ModelError
+from pytest_llmbench.models.memory.architecture import Architecture, read_architecture
+from pytest_llmbench.models.memory.estimate import (
     TrainingPlan,
     estimate_inference,
     estimate_training,
     in_gb,
     largest_batch,
 )
+from pytest_llmbench.models.memory.fitting import describe, in_gb_down, plan_of, what_would_fit
+from pytest_llmbench.models.memory.hardware import Hardware
+from pytest_llmbench.models.memory.weights import GIB
 from pytest_llmbench.models.registry import ModelEntry, Preset, Task
 
 Verdict = Literal["recommended", "fits", "refused"]

@@ -10,8 +10,8 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from pytest_llmbench.documents import suggestion
-from pytest_llmbench.errors import NotReadyError, WrongModelError
+from pytest_llmbench.core.documents import suggestion
+from pytest_llmbench.core.errors import NotReadyError, WrongModelError
 from pytest_llmbench.models import hub
 from pytest_llmbench.models.conversion import convert, converted_folder
 from pytest_llmbench.models.hashing import file_hash, weights_hash

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from pytest_llmbench.errors import ModelError
+from pytest_llmbench.core.errors import ModelError
 from pytest_llmbench.models.sources import Source
 
 _FIRST_RULE = '"added_tokens"'  # in a tokenizer's JSON

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.reports.averages import Row
-from pytest_llmbench.reports.wording import Words
-from pytest_llmbench.tools import ANY_CALL, LEFT_OUT
+from pytest_llmbench.cases.tools import ANY_CALL, LEFT_OUT
+from pytest_llmbench.core.wording import Words
+from pytest_llmbench.runs.averages import Row
 
 METRIC = "call_accuracy"
 _TOOL_METRICS = (METRIC, "tool_accuracy")

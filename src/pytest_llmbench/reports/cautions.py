@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.records import BASE
-from pytest_llmbench.reports.cached_answers import cached_answers
+from pytest_llmbench.core.records import BASE
+from pytest_llmbench.core.wording import Words
 from pytest_llmbench.reports.repeated_answers import repeated_answers
-from pytest_llmbench.reports.wording import Words
+from pytest_llmbench.runs.cached_answers import cached_answers
 
 
 def cautions(document: Mapping[str, Any], say: Words) -> list[str]:

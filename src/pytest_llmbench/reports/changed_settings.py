@@ -11,7 +11,7 @@ def changed_settings(recorded: Mapping[str, Any]) -> dict[str, Any]:
 
     A setting that there is no more has no default, and is among them.
     """
-    from pytest_llmbench.settings import Settings
+    from pytest_llmbench.core.settings import Settings
 
     usual = Settings().model_dump(mode="json")
     return {

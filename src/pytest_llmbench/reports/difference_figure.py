@@ -7,15 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.records import BASE
+from pytest_llmbench.core.records import BASE
+from pytest_llmbench.core.text_cells import shorten_middle
+from pytest_llmbench.core.wording import Words
 from pytest_llmbench.reports import figure_style
-from pytest_llmbench.reports.averages import mean
-from pytest_llmbench.reports.case_counts import count
-from pytest_llmbench.reports.comparison import LEADING_METRICS, adapters, higher_is_better
 from pytest_llmbench.reports.gate_sentences import Gate
 from pytest_llmbench.reports.judgement import paired_with_base
-from pytest_llmbench.reports.tables import shorten_middle
-from pytest_llmbench.reports.wording import Words
+from pytest_llmbench.runs.averages import mean
+from pytest_llmbench.runs.case_counts import count
+from pytest_llmbench.runs.comparison import LEADING_METRICS, adapters, higher_is_better
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

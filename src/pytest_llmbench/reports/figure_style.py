@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from pytest_llmbench.reports.wording import Words
+from pytest_llmbench.core.wording import Words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,12 +6,13 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pytest_llmbench.reports.comparison import adapters, average, compared_metrics
+from pytest_llmbench.core.text_cells import columns, shorten, shorten_middle
+from pytest_llmbench.core.wording import Words
 from pytest_llmbench.reports.recommendations import change_line
 from pytest_llmbench.reports.score_remarks import cut_answers
 from pytest_llmbench.reports.score_tables import counts_text
-from pytest_llmbench.reports.tables import aligned, columns, shorten, shorten_middle
-from pytest_llmbench.reports.wording import Words
+from pytest_llmbench.reports.tables import aligned
+from pytest_llmbench.runs.comparison import adapters, average, compared_metrics
 
 WIDTH = 66
 _MOST_METRICS = 9

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pytest_llmbench import atomic
-from pytest_llmbench.reports.comparison import LEADING_METRICS, average
+from pytest_llmbench.core import files
+from pytest_llmbench.core.text_cells import shorten_middle
+from pytest_llmbench.core.wording import Words, words
 from pytest_llmbench.reports.figure_summary import summary_text
 from pytest_llmbench.reports.judgement import opening
-from pytest_llmbench.reports.tables import shorten_middle
-from pytest_llmbench.reports.wording import Words, words
+from pytest_llmbench.runs.comparison import LEADING_METRICS, average
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,7 +48,7 @@ def draw(document: Mapping[str, Any], path: Path, language: str) -> None:
         UsageError: the language is unknown.
     """
     say = words(language)
-    with atomic.replacing(path) as temporary:
+    with files.replacing(path) as temporary:
         render(document, temporary, say)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.reports.case_counts import count, needed_text
-from pytest_llmbench.reports.gate_reasons import not_ruled_out, reason_of, short
-from pytest_llmbench.reports.wording import UNSCORED, Words
+from pytest_llmbench.core.wording import UNSCORED, Words
+from pytest_llmbench.runs.case_counts import count, needed_text
+from pytest_llmbench.runs.gate_reasons import not_ruled_out, reason_of, short
 
 Gate = Mapping[str, Any]
 """The `gate` object of a run document."""

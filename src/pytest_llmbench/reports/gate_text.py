@@ -7,12 +7,12 @@ from typing import Any
 
 from rich.cells import cell_len, chop_cells, set_cell_size
 
+from pytest_llmbench.core.text_cells import columns, one_line, shorten_middle
+from pytest_llmbench.core.wording import UNSCORED, words
 from pytest_llmbench.reports import gate_sentences
-from pytest_llmbench.reports.case_counts import count
 from pytest_llmbench.reports.gate_sentences import Gate, Verdict
 from pytest_llmbench.reports.silent_categories import silence, telling
-from pytest_llmbench.reports.tables import columns, one_line, shorten_middle
-from pytest_llmbench.reports.wording import UNSCORED, words
+from pytest_llmbench.runs.case_counts import count
 
 _SAY = words("en")
 _GAP = "  "

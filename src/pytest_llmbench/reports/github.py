@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_llmbench.errors import NotReadyError
+from pytest_llmbench.core.errors import NotReadyError
+from pytest_llmbench.core.text_cells import shorten
+from pytest_llmbench.core.wording import words
 from pytest_llmbench.reports import gate_sentences
-from pytest_llmbench.reports.gate_reasons import short
 from pytest_llmbench.reports.gate_sentences import Gate, Verdict
 from pytest_llmbench.reports.judgement import beside_the_gate, verdict_sentences
 from pytest_llmbench.reports.markdown import markdown
-from pytest_llmbench.reports.tables import shorten
-from pytest_llmbench.reports.wording import words
+from pytest_llmbench.runs.gate_reasons import short
 
 log = logging.getLogger("pytest_llmbench")
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.records import BASE
+from pytest_llmbench.core.records import BASE
+from pytest_llmbench.core.wording import Words
 from pytest_llmbench.reports import gate_sentences
-from pytest_llmbench.reports.comparison import LEADING_METRICS, adapters
 from pytest_llmbench.reports.gate_sentences import Gate, Verdict
-from pytest_llmbench.reports.wording import Words
+from pytest_llmbench.runs.base_comparison import tells_better
+from pytest_llmbench.runs.comparison import LEADING_METRICS, adapters
 
 SYMBOLS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
 
@@ -24,11 +25,6 @@ def paired_with_base(document: Mapping[str, Any]) -> Gate | None:
     """Whatever has intervals of fine-tune minus base: a regression gate on these pairs too."""
     gate: Gate | None = document["gate"]
     return gate if gate is not None and gate["against"] == BASE else document.get("comparison")
-
-
-def tells_better(gate: Gate) -> bool:
-    """Whether its pass means better than the base; a regression gate's means not worse."""
-    return bool(gate["against"] == BASE and gate["kind"] != "regression")
 
 
 def beside_the_gate(document: Mapping[str, Any]) -> Gate | None:

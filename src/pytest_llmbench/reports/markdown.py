@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.records import BASE
+from pytest_llmbench.core.records import BASE
+from pytest_llmbench.core.wording import UNSCORED, Words, words
 from pytest_llmbench.reports import gate_sentences
-from pytest_llmbench.reports.case_counts import count
 from pytest_llmbench.reports.cautions import cautions
 from pytest_llmbench.reports.changed_settings import changed_settings
-from pytest_llmbench.reports.gate_notes import note_text
 from pytest_llmbench.reports.gate_sentences import Gate, Verdict
 from pytest_llmbench.reports.judgement import cut_short, opening
 from pytest_llmbench.reports.markdown_cases import case_block, telling_rows
@@ -20,7 +19,8 @@ from pytest_llmbench.reports.markdown_text import code, details, left_out, prose
 from pytest_llmbench.reports.score_remarks import about_scores
 from pytest_llmbench.reports.score_tables import counts_text
 from pytest_llmbench.reports.silent_categories import silence, telling
-from pytest_llmbench.reports.wording import UNSCORED, Words, words
+from pytest_llmbench.runs.case_counts import count
+from pytest_llmbench.runs.gate_notes import note_text
 
 SYMBOLS = {"pass": "✅", "fail": "❌", "inconclusive": "❔"}
 

@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.reports.averages import Row
+from pytest_llmbench.core.wording import Words
 from pytest_llmbench.reports.call_faults import calls_made, expected_calls, faults
 from pytest_llmbench.reports.markdown_text import code, prose
-from pytest_llmbench.reports.wording import Words
+from pytest_llmbench.runs.averages import Row
 
 _ANSWER_CELLS = 160
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pytest_llmbench.reports.averages import compared
+from pytest_llmbench.core.wording import Words
 from pytest_llmbench.reports.cautions import cautions
-from pytest_llmbench.reports.comparison import (
+from pytest_llmbench.reports.judgement import opening
+from pytest_llmbench.reports.markdown_cases import case_block
+from pytest_llmbench.reports.markdown_text import code, details, left_out, prose, table
+from pytest_llmbench.reports.score_remarks import about_scores
+from pytest_llmbench.runs.averages import compared
+from pytest_llmbench.runs.comparison import (
     Change,
     Comparison,
     adapters,
@@ -16,11 +21,6 @@ from pytest_llmbench.reports.comparison import (
     compared_metrics,
     leading_metric,
 )
-from pytest_llmbench.reports.judgement import opening
-from pytest_llmbench.reports.markdown_cases import case_block
-from pytest_llmbench.reports.markdown_text import code, details, left_out, prose, table
-from pytest_llmbench.reports.score_remarks import about_scores
-from pytest_llmbench.reports.wording import Words
 
 _MOST_VARIANTS = 8
 _MOST_METRICS = 20

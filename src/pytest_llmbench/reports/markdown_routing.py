@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pytest_llmbench.core.wording import Words
 from pytest_llmbench.reports.call_faults import call_summaries, has_calls
 from pytest_llmbench.reports.markdown_text import code, details, left_out, prose, table
 from pytest_llmbench.reports.routing import NO_TOOL, UNKNOWN, Routing, is_routed, routings, unavailable
 from pytest_llmbench.reports.routing_text import confusion_lines, header_of, rate_rows, summaries, tool_name
-from pytest_llmbench.reports.wording import Words
 
 _MOST_VARIANTS = 4
 _MOST_TOOLS = 12

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from pytest_llmbench.reports.tables import one_line, shorten
-from pytest_llmbench.reports.wording import Words
+from pytest_llmbench.core.text_cells import one_line, shorten
+from pytest_llmbench.core.wording import Words
 
 MOST_CHARACTERS = 59_000
 """GitHub takes comments of 65,536 characters."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pytest_llmbench.reports.wording import Words
+from pytest_llmbench.core.wording import Words
 
 _TOTAL = "total_s"
 _NOT_PARTS = {_TOTAL, "other_s", "answering_s"}

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.records import BASE
-from pytest_llmbench.reports.averages import Row
+from pytest_llmbench.core.records import BASE
+from pytest_llmbench.core.text_cells import shorten
+from pytest_llmbench.core.wording import UNSCORED, Words
 from pytest_llmbench.reports.call_faults import calls_made, expected_calls, faults
-from pytest_llmbench.reports.comparison import SPEED_METRICS, Comparison, compare
 from pytest_llmbench.reports.score_tables import case_name
-from pytest_llmbench.reports.tables import aligned, shorten
+from pytest_llmbench.reports.tables import aligned
 from pytest_llmbench.reports.weaknesses import weaknesses
-from pytest_llmbench.reports.wording import UNSCORED, Words
+from pytest_llmbench.runs.averages import Row
+from pytest_llmbench.runs.comparison import SPEED_METRICS, Comparison, compare
 
 TOP = 5
 _TEXT_CELLS = 80

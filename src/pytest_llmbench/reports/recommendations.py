@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pytest_llmbench.records import BASE
+from pytest_llmbench.core.records import BASE
+from pytest_llmbench.core.wording import Words
 from pytest_llmbench.reports.cautions import cautions
-from pytest_llmbench.reports.comparison import (
+from pytest_llmbench.reports.judgement import against_base, is_proved
+from pytest_llmbench.reports.score_remarks import calibrated_cosine
+from pytest_llmbench.runs.comparison import (
     Comparison,
     Grade,
     adapters,
@@ -15,9 +18,6 @@ from pytest_llmbench.reports.comparison import (
     leading_metric,
     weakest_category,
 )
-from pytest_llmbench.reports.judgement import against_base, is_proved
-from pytest_llmbench.reports.score_remarks import calibrated_cosine
-from pytest_llmbench.reports.wording import Words
 
 _BARELY_DIFFERS = 0.95
 

@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.errors import NotReadyError
-from pytest_llmbench.extras import required
+from pytest_llmbench.core.errors import NotReadyError
+from pytest_llmbench.core.extras import required
 from pytest_llmbench.metrics.routing import ToolFinder, named_unknown, tool_finder
-from pytest_llmbench.reports.averages import Row
+from pytest_llmbench.runs.averages import Row
 
 METRIC, CALLS = "tool_accuracy", "call_accuracy"
 NO_TOOL, UNKNOWN = "", "?"

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmbench.core.text_cells import shorten_middle
+from pytest_llmbench.core.wording import Words
 from pytest_llmbench.reports import figure_style
 from pytest_llmbench.reports.routing import routings
 from pytest_llmbench.reports.routing_matrix import Cell, Matrices, Matrix, matrices
-from pytest_llmbench.reports.tables import shorten_middle
-from pytest_llmbench.reports.wording import Words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

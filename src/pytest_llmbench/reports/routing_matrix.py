@@ -6,9 +6,9 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from pytest_llmbench.records import BASE
+from pytest_llmbench.core.records import BASE
+from pytest_llmbench.core.wording import Words
 from pytest_llmbench.reports.routing import NO_TOOL, UNKNOWN, Routing
-from pytest_llmbench.reports.wording import Words
 
 MOST_TOOLS = 16
 _OTHERS = "*"  # no tool can be called so

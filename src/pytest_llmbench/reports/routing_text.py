@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pytest_llmbench.core.text_cells import shorten_middle
+from pytest_llmbench.core.wording import Words
 from pytest_llmbench.reports.routing import NO_TOOL, UNKNOWN, Routing, routings, unavailable
-from pytest_llmbench.reports.tables import boxed, shorten_middle, wrapped
-from pytest_llmbench.reports.wording import Words
+from pytest_llmbench.reports.tables import boxed, wrapped
 
 MOST_CONFUSIONS = 10
 _TOOL_CELLS = 28

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pytest_llmbench.core.wording import Words
 from pytest_llmbench.reports.call_faults import tools_left_out
-from pytest_llmbench.reports.comparison import SPEED_METRICS, adapters, average, largest_batch
-from pytest_llmbench.reports.wording import Words
+from pytest_llmbench.runs.comparison import SPEED_METRICS, adapters, average, largest_batch
 
 _SIMILAR_ABOVE = 0.8
 _ADAPTED_FROM = 0.5

@@ -6,13 +6,14 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.reports.averages import Row, compared, mean
+from pytest_llmbench.core.text_cells import shorten_middle
+from pytest_llmbench.core.wording import Words
 from pytest_llmbench.reports.call_faults import METRIC as CALLS
-from pytest_llmbench.reports.comparison import average, compared_metrics, relative
 from pytest_llmbench.reports.phases import phases
 from pytest_llmbench.reports.score_remarks import about_scores, batched_speed, cosine_meanings
-from pytest_llmbench.reports.tables import aligned, boxed, shorten_middle, wrapped
-from pytest_llmbench.reports.wording import Words
+from pytest_llmbench.reports.tables import aligned, boxed, wrapped
+from pytest_llmbench.runs.averages import Row, compared, mean
+from pytest_llmbench.runs.comparison import average, compared_metrics, relative
 
 _CASE_CELLS = 30
 _CATEGORY_CELLS = 28

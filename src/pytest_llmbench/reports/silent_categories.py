@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from pytest_llmbench.core.wording import Words
 from pytest_llmbench.reports.gate_sentences import Gate, Verdict
-from pytest_llmbench.reports.wording import Words
 
 
 def is_silent(verdict: Verdict, gate: Gate) -> bool:

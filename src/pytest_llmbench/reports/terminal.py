@@ -9,13 +9,13 @@ from typing import Any
 
 from rich.cells import cell_len
 
-from pytest_llmbench.records import BASE
+from pytest_llmbench.core.records import BASE
+from pytest_llmbench.core.text_cells import columns, one_line, shorten_middle
+from pytest_llmbench.core.wording import UNSCORED, Words, words
 from pytest_llmbench.reports.cautions import about_answers
-from pytest_llmbench.reports.comparison import adapters, average
 from pytest_llmbench.reports.judgement import beside_the_gate, cut_short, verdict_sentences
 from pytest_llmbench.reports.score_remarks import cut_answers
-from pytest_llmbench.reports.tables import columns, one_line, shorten_middle
-from pytest_llmbench.reports.wording import UNSCORED, Words, words
+from pytest_llmbench.runs.comparison import adapters, average
 
 _TITLES = {
     "relevance": "relevance",

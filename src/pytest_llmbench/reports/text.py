@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pytest_llmbench.core.text_cells import one_line
+from pytest_llmbench.core.wording import Words, words
 from pytest_llmbench.reports import score_tables
 from pytest_llmbench.reports.call_faults import call_summaries, has_calls
 from pytest_llmbench.reports.changed_settings import changed_settings
-from pytest_llmbench.reports.comparison import adapters, told_metadata
 from pytest_llmbench.reports.judgement import opening
 from pytest_llmbench.reports.rankings import rankings
 from pytest_llmbench.reports.recommendations import recommendations
 from pytest_llmbench.reports.routing import is_routed
 from pytest_llmbench.reports.routing_text import routing_lines
-from pytest_llmbench.reports.tables import WIDTH, aligned, one_line, wrapped
-from pytest_llmbench.reports.wording import Words, words
+from pytest_llmbench.reports.tables import WIDTH, aligned, wrapped
+from pytest_llmbench.runs.comparison import adapters, told_metadata
 
 _HEADLINE = ("base_model", "lora_adapter", "device", "timestamp")
 _SHOWN_ELSEWHERE = {*_HEADLINE, "variants", "timings", "metrics", "settings"}

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pytest_llmbench.core.text_cells import shorten_middle
+from pytest_llmbench.core.wording import Words
 from pytest_llmbench.reports import figure_style
-from pytest_llmbench.reports.averages import asked_alike, comparable_lines
-from pytest_llmbench.reports.comparison import LEADING_METRICS
 from pytest_llmbench.reports.figures import COLOURS
-from pytest_llmbench.reports.tables import shorten_middle
-from pytest_llmbench.reports.wording import Words
+from pytest_llmbench.runs.averages import asked_alike, comparable_lines
+from pytest_llmbench.runs.comparison import LEADING_METRICS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_llmbench.records import BASE
-from pytest_llmbench.reports.averages import Row, mean
-from pytest_llmbench.reports.comparison import LEADING_METRICS
+from pytest_llmbench.core.records import BASE
+from pytest_llmbench.runs.averages import Row, mean
+from pytest_llmbench.runs.comparison import LEADING_METRICS
 
 _FULL = 1.0
 

@@ -8,21 +8,21 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench import atomic
-from pytest_llmbench.records import Run
+from pytest_llmbench.core.files import replacing
+from pytest_llmbench.core.records import Run
+from pytest_llmbench.core.wording import words
 from pytest_llmbench.reports import difference_figure, figures, routing_figure, trend_figure
-from pytest_llmbench.reports.averages import in_short
-from pytest_llmbench.reports.comparison import adapters
-from pytest_llmbench.reports.document import build_document
 from pytest_llmbench.reports.html import render_html
 from pytest_llmbench.reports.markdown import markdown
 from pytest_llmbench.reports.routing import is_routed, unavailable
-from pytest_llmbench.reports.storage import as_json, write_json
 from pytest_llmbench.reports.text import analysis
-from pytest_llmbench.reports.wording import words
+from pytest_llmbench.runs.averages import in_short
+from pytest_llmbench.runs.comparison import adapters
+from pytest_llmbench.runs.document import build_document
+from pytest_llmbench.runs.storage import as_json, write_json
 
 if TYPE_CHECKING:
-    from pytest_llmbench.settings import OutputSettings
+    from pytest_llmbench.core.settings import OutputSettings
 
 THIS_RUN = "this run"
 
@@ -59,7 +59,7 @@ def write_reports(
     with contextlib.ExitStack() as replaced_together:
         for kind, (name, write) in _wanted(document, output, earlier, monitored).items():
             paths[kind] = output.report_dir / name
-            write(replaced_together.enter_context(atomic.replacing(paths[kind])))
+            write(replaced_together.enter_context(replacing(paths[kind])))
     return Reports(document, paths | ({"run": run_dir / "run.json"} if run_dir is not None else {}))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pytest_llmbench.stats.permutation import Laws, dealt_anew
-from pytest_llmbench.stats.planning import Spread
+from pytest_llmbench.stats.power import Spread
 from pytest_llmbench.stats.significance import Changes
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_llmbench.stats import any_fall
-from pytest_llmbench.stats.falling_curves import EFFECTS, SHARES, falling_curves
 from pytest_llmbench.stats.intervals import CONFIDENCE
+from pytest_llmbench.stats.monotone_fit import EFFECTS, SHARES, falling_curves
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from pytest_llmbench.stats.planning import Spread, cases_needed, cases_to_see, epochs_needed
+from pytest_llmbench.stats.power import Spread, cases_needed, cases_to_see, epochs_needed
 
 Kind = Literal["regression", "improvement", "compare"]
 

@@ -12,7 +12,7 @@ import pytest
 
 from pytest_llmbench.autotune.found_limits import FoundLimit, FoundLimits
 from pytest_llmbench.autotune.server import Target
-from pytest_llmbench.errors import NotReadyError, ServerError
+from pytest_llmbench.core.errors import NotReadyError, ServerError
 
 URL = "http://127.0.0.1:9/v1"
 

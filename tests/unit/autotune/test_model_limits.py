@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pytest_llmbench.autotune import model_limits
-from pytest_llmbench.errors import UsageError
+from pytest_llmbench.core.errors import UsageError
 
 METADATA = {"versions": {"pytest-llmbench": "1"}, "command": "llmbench autotune"}
 

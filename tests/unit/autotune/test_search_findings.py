@@ -8,10 +8,10 @@ import pytest
 
 from pytest_llmbench.autotune.findings import Finding, cut_offs, finding
 from pytest_llmbench.autotune.questions import Question, history, max_tokens, rate, users
+from pytest_llmbench.core.settings import LoadSettings, Settings
 from pytest_llmbench.load.records import SLO
 from pytest_llmbench.load.search import Found
 from pytest_llmbench.load.search_journal import InvalidTrial
-from pytest_llmbench.settings import LoadSettings, Settings
 from pytest_llmbench.stats.capacity import CapacityFit, Observation
 
 SETTINGS = Settings(load=LoadSettings(max_users=12, max_tokens=32, max_history=10, latency=2.0))

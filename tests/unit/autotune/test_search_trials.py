@@ -10,20 +10,20 @@ from typing import Any, cast
 import pytest
 
 from pytest_llmbench.autotune import trials
-from pytest_llmbench.autotune.looks import Onlooker
+from pytest_llmbench.autotune.progress_events import Onlooker
 from pytest_llmbench.autotune.questions import Question, max_tokens, users
 from pytest_llmbench.autotune.trials import SearchTrials
-from pytest_llmbench.errors import ServerError
-from pytest_llmbench.generation.refusals import Sent
-from pytest_llmbench.generation.server_pages import Page
+from pytest_llmbench.core.errors import ServerError
+from pytest_llmbench.core.settings import Settings
+from pytest_llmbench.generation.client.refusals import Sent
+from pytest_llmbench.generation.client.server_pages import Page
 from pytest_llmbench.load.client import ChatServer
 from pytest_llmbench.load.conversations import Conversation, Conversations
-from pytest_llmbench.load.presence import Presence
+from pytest_llmbench.load.health_check import Presence
 from pytest_llmbench.load.records import SLO, Request, Trial
 from pytest_llmbench.load.search_journal import InvalidTrial, SearchJournal
 from pytest_llmbench.load.trial import TrialLimits
 from pytest_llmbench.load.users import Habits
-from pytest_llmbench.settings import Settings
 from pytest_llmbench.stats.capacity import Observation
 
 GOOD = Request(0, 0, 0.0, None, 0.1, 0.2, 3, False, "stop", None, 5)  # noqa: FBT003
@@ -76,7 +76,7 @@ def run(made_up: MadeUp, *asked: tuple[Question, int]) -> list[Observation | Inv
 
 
 def test_answers_cut_by_a_dying_server_are_no_late_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pytest_llmbench.load.presence._PAUSE_S", 0.0)
+    monkeypatch.setattr("pytest_llmbench.load.health_check._PAUSE_S", 0.0)
     dying = trial(*[CUT] * 12, idle_after_s=None, verdict="broken")
     [seen] = run(MadeUp([dying], there=[False, False, True]))
     assert isinstance(seen, InvalidTrial)

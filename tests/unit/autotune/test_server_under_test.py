@@ -12,16 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from calibrated_engine import Calibration
-from calibrated_server import CalibratedServer, Serve, calibrated_servers
+from support.calibrated_engine import Calibration
+from support.calibrated_server import CalibratedServer, Serve, calibrated_servers
 
 from pytest_llmbench.autotune import trials
 from pytest_llmbench.autotune.server import Finding, Look, ServerUnderTest, Target, targets_of
-from pytest_llmbench.errors import LLMBenchError, NotReadyError, ServerError, UsageError
-from pytest_llmbench.load import users
-from pytest_llmbench.load.search_journal import claimed
-from pytest_llmbench.load.trial import TrialLimits
-from pytest_llmbench.settings import (
+from pytest_llmbench.core.errors import LLMBenchError, NotReadyError, ServerError, UsageError
+from pytest_llmbench.core.settings import (
     BenchmarkSettings,
     GenerationSettings,
     LoadSettings,
@@ -29,6 +26,9 @@ from pytest_llmbench.settings import (
     Settings,
     TargetSettings,
 )
+from pytest_llmbench.load import users
+from pytest_llmbench.load.search_journal import claimed
+from pytest_llmbench.load.trial import TrialLimits
 
 ANY_CLIENT = TrialLimits(max_loop_lag_s=9.0, max_client_cpu=9.0, drain_s=10.0)
 ONE_SLOT = Calibration(slots=1, decode_tokens_per_s=100.0, prefill_tokens_per_s=5000.0, full_speed=1)

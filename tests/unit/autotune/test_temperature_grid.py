@@ -8,15 +8,15 @@ from collections.abc import Iterator
 
 import pytest
 from aiohttp import web
-from fake_chat_server import DONE, FakeChatServer, chunk, refusing, started
+from support.fake_chat_server import DONE, FakeChatServer, chunk, refusing, started
 
 from pytest_llmbench.autotune.temperature_grid import temperature_grid
-from pytest_llmbench.cases import Case, Vocabulary
-from pytest_llmbench.errors import ServerError, UsageError
+from pytest_llmbench.cases.suites import Case, Vocabulary
+from pytest_llmbench.core.errors import ServerError, UsageError
+from pytest_llmbench.core.settings import MetricsSettings, Settings, load_settings
 from pytest_llmbench.metrics import default_metrics
 from pytest_llmbench.reports.serving.answers import temperature_answer
 from pytest_llmbench.reports.serving.words import serving_words
-from pytest_llmbench.settings import MetricsSettings, Settings, load_settings
 
 VOCABULARY = Vocabulary({"volume_up": ("son", "volume")})
 METRICS = default_metrics(MetricsSettings(), VOCABULARY)

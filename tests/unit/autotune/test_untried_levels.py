@@ -15,11 +15,11 @@ from pytest_llmbench.autotune import model_limits
 from pytest_llmbench.autotune.findings import Finding, finding
 from pytest_llmbench.autotune.questions import Question, history, max_tokens, rate, users
 from pytest_llmbench.autotune.trial_summary import summary
+from pytest_llmbench.core.settings import LoadSettings, Settings
 from pytest_llmbench.load.records import SLO, Trial
 from pytest_llmbench.load.search import Found
 from pytest_llmbench.load.search_journal import InvalidTrial
 from pytest_llmbench.reports.serving import explain, summary_lines
-from pytest_llmbench.settings import LoadSettings, Settings
 from pytest_llmbench.stats.capacity import CapacityFit, Observation
 
 SETTINGS = Settings(load=LoadSettings(max_users=40, max_tokens=64, max_history=12, require_users=9))

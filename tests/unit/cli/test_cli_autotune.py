@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from command_line import llmbench
-from serving_findings import users_finding
+from support.command_line import llmbench
+from support.serving_findings import users_finding
 
 from pytest_llmbench.autotune import server as under_test
-from pytest_llmbench.autotune.looks import Look
-from pytest_llmbench.errors import ServerError
+from pytest_llmbench.autotune.progress_events import Look
+from pytest_llmbench.core.errors import ServerError
 from pytest_llmbench.load import discovery
 
 URL = "http://127.0.0.1:9/v1"

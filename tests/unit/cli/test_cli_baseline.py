@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import llmbench
+from support.command_line import llmbench
 
-from pytest_llmbench.asking_again import Questions, ask_again
-from pytest_llmbench.cases import load_cases, load_vocabulary
+from pytest_llmbench.benchmark.asking_again import Questions, ask_again
+from pytest_llmbench.cases.suites import load_cases, load_vocabulary
 from pytest_llmbench.cli.answer_count import AnswerCount
-from pytest_llmbench.history import find_run, save
+from pytest_llmbench.core.records import Completion
+from pytest_llmbench.core.settings import MetricsSettings, Settings
 from pytest_llmbench.metrics import default_metrics
-from pytest_llmbench.records import Completion
-from pytest_llmbench.reports import build_document
-from pytest_llmbench.reports.baseline import read_comparable
-from pytest_llmbench.settings import MetricsSettings, Settings
+from pytest_llmbench.runs.baseline import read_comparable
+from pytest_llmbench.runs.document import build_document
+from pytest_llmbench.runs.history import find_run, save
 
 SaveRun = Callable[..., Path]
 
@@ -105,7 +105,7 @@ def measured(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     questions = Questions(cases, registry, vocabulary, project / "first", AnswerCount())
     answered = ask_again(Settings(), questions, Echo)  # type: ignore[arg-type]
     save(build_document(answered, answer_chars=500), Path("reports"), "mine")
-    monkeypatch.setattr("pytest_llmbench.benchmark.open_backend", Echo)
+    monkeypatch.setattr("pytest_llmbench.benchmark.main_job.open_backend", Echo)
     return project
 
 

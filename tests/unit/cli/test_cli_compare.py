@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import llmbench
+from support.command_line import llmbench
 
-from pytest_llmbench.history import save
-from pytest_llmbench.reports.baseline import write_baseline
+from pytest_llmbench.runs.baseline import write_baseline
+from pytest_llmbench.runs.history import save
 
 MakeRun = Callable[..., dict[str, Any]]
 REPORTS = Path("reports")

@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 
 import pytest
-from command_line import llmbench
+from support.command_line import llmbench
 
-from pytest_llmbench.settings import Settings, load_settings
+from pytest_llmbench.core.settings import Settings, load_settings
 
 
 @pytest.fixture(autouse=True)

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import llmbench
+from support.command_line import llmbench
 
-from pytest_llmbench.training.row_forms import new_row
+from pytest_llmbench.datasets.row_formats import new_row
 
 ROOT = Path(__file__).parents[3]
 SUITE = "category: c\ncases:\n  - {id: a, prompt: monte le son de la télé}\n"

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import llmbench
+from support.command_line import llmbench
 
 from pytest_llmbench import __version__
+from pytest_llmbench.benchmark import environment
 from pytest_llmbench.cli import settings_options
-from pytest_llmbench.models import setup
 
 HEAVY = ("torch", "transformers", "matplotlib", "pydantic", "aiohttp", "rich", "yaml", "numpy", "pytest")
 
@@ -68,7 +68,7 @@ def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(setup, "check_setup", interrupted)
+    monkeypatch.setattr(environment, "check_setup", interrupted)
     done = llmbench("check")
     assert (done.exit_code, done.stdout, done.stderr) == (130, "", "interrupted\n")
 
@@ -77,12 +77,12 @@ def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) ->
     def faulty(*_: object, **__: object) -> None:
         raise RuntimeError("ours")
 
-    monkeypatch.setattr(setup, "check_setup", faulty)
+    monkeypatch.setattr(environment, "check_setup", faulty)
     assert isinstance(llmbench("check").exception, RuntimeError)
 
 
 def test_options_that_are_shared_are_settings() -> None:
-    from pytest_llmbench.settings import OPTIONS
+    from pytest_llmbench.core.settings import OPTIONS
 
     assert {"base", "adapter", "quantization", "device"} <= OPTIONS.keys()
     given = settings_options.chosen_settings(None, base="mine").model

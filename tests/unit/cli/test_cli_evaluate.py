@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import llmbench
-from evaluation_project import ROWS, make_project, write
+from support.command_line import llmbench
+from support.evaluation_project import ROWS, make_project, write
 from typer.testing import Result
 
 _PLAIN = ("--quantization", "none", "--device", "cpu")

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from command_line import llmbench
+from support.command_line import llmbench
 
+from pytest_llmbench.benchmark import environment, smoke
+from pytest_llmbench.benchmark.environment import Check
 from pytest_llmbench.cli import findings
-from pytest_llmbench.models import setup, smoke
-from pytest_llmbench.models.setup import Check
-from pytest_llmbench.settings import Settings
+from pytest_llmbench.core.settings import Settings
 
 FINE = Check("Python", "ok", "3.12.1")
 WARNED = Check("PyTorch", "warn", "no GPU", "nothing to do")
@@ -24,7 +24,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Makes both commands find these."""
 
     def find(*checks: Check) -> None:
-        monkeypatch.setattr(setup, "check_setup", lambda _: list(checks))
+        monkeypatch.setattr(environment, "check_setup", lambda _: list(checks))
         monkeypatch.setattr(smoke, "smoke", lambda _: iter(checks))
 
     return find
@@ -87,7 +87,7 @@ def test_options_reach_what_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
         given.append(settings)
         return [FINE]
 
-    monkeypatch.setattr(setup, "check_setup", check_setup)
+    monkeypatch.setattr(environment, "check_setup", check_setup)
     llmbench("check", "--base", "org/model", "--adapter", "none", "--quantization", "int8", "--device", "cpu")
     model = given[0].model
     assert (model.base, model.adapter, model.quantization, model.device) == ("org/model", "none", "int8", "cpu")
@@ -96,7 +96,7 @@ def test_options_reach_what_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_all_six_checks_of_a_real_machine_are_shown(tmp_path: Path) -> None:
     done = llmbench("check", "--base", "no-such-model", "--json", LLMBENCH_CACHE_DIR=str(tmp_path))
     document = json.loads(done.stdout)
-    assert list(dict.fromkeys(check["step"] for check in document["checks"])) == [*setup.STEPS]
+    assert list(dict.fromkeys(check["step"] for check in document["checks"])) == [*environment.STEPS]
     assert (document["ready"], done.exit_code) == (False, 2)
 
 

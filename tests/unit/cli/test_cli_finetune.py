@@ -13,11 +13,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from command_line import llmbench
+from support.command_line import llmbench
 
-from pytest_llmbench.errors import UsageError
-from pytest_llmbench.finetuning.request import FinetuneRequest
-from pytest_llmbench.training.sft import TrainingStopped, Watch
+from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.finetune.request import FinetuneRequest
+from pytest_llmbench.finetune.sft import TrainingStopped, Watch
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], None]:
     """Has another function run in the place of a training."""
-    return lambda instead: monkeypatch.setattr("pytest_llmbench.finetuning.finetune.finetune", instead)
+    return lambda instead: monkeypatch.setattr("pytest_llmbench.finetune.finetune.finetune", instead)
 
 
 EVERY_CHANGE = {

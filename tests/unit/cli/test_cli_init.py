@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import llmbench
+from support.command_line import llmbench
 
-from pytest_llmbench import starter
-from pytest_llmbench.cases import load_cases, load_vocabulary
-from pytest_llmbench.settings import Settings, load_settings
-from pytest_llmbench.training.rows import read_rows
+from pytest_llmbench.cases.suites import load_cases, load_vocabulary
+from pytest_llmbench.core import starter
+from pytest_llmbench.core.settings import Settings, load_settings
+from pytest_llmbench.datasets.rows import read_rows
 
 DATA = {"data/chunks.jsonl", "data/example.csv", "data/heldout.jsonl", "data/templates.yaml", "data/train.jsonl"}
 FILES = DATA | {

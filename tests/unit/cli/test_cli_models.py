@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import llmbench
+from support.command_line import llmbench
 
-from pytest_llmbench.models.hardware import Hardware
-from pytest_llmbench.models.memory import GIB
+from pytest_llmbench.models.memory.hardware import Hardware
+from pytest_llmbench.models.memory.weights import GIB
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def test_programs_read_the_references_fields_with_verdict_and_reason() -> None:
 
 
 def test_without_a_figure_the_hardware_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pytest_llmbench.models.hardware.detect", lambda: Hardware("cuda", "Test Card", 2 * GIB))
+    monkeypatch.setattr("pytest_llmbench.models.memory.hardware.detect", lambda: Hardware("cuda", "Test Card", 2 * GIB))
     assert "Test Card (2.0 GB)" in llmbench("models").stdout
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import llmbench
+from support.command_line import llmbench
 
-from pytest_llmbench.history import save
+from pytest_llmbench.runs.history import save
 
 MakeRun = Callable[..., dict[str, Any]]
 

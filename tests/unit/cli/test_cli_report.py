@@ -10,12 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command_line import llmbench
+from support.command_line import llmbench
 
-from pytest_llmbench.records import CaseResult, Completion, Run
-from pytest_llmbench.reports import analysis, build_document, read_document, write_json
-from pytest_llmbench.reports.baseline import write_baseline
-from pytest_llmbench.settings import Settings
+from pytest_llmbench.core.records import CaseResult, Completion, Run
+from pytest_llmbench.core.settings import Settings
+from pytest_llmbench.reports import analysis
+from pytest_llmbench.runs.baseline import write_baseline
+from pytest_llmbench.runs.document import build_document
+from pytest_llmbench.runs.storage import read_document, write_json
 
 
 @pytest.fixture(autouse=True)

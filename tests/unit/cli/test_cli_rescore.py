@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import llmbench
+from support.command_line import llmbench
 
-from pytest_llmbench.generation.journal import JOURNAL
-from pytest_llmbench.history import find_run
-from pytest_llmbench.reports import read_document
-from pytest_llmbench.reports.baseline import write_baseline
+from pytest_llmbench.generation.completion_store import JOURNAL
+from pytest_llmbench.runs.baseline import write_baseline
+from pytest_llmbench.runs.history import find_run
+from pytest_llmbench.runs.storage import read_document
 
 MakeRun = Callable[..., dict[str, Any]]
 SaveRun = Callable[..., Path]

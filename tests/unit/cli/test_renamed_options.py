@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from command_line import llmbench
+from support.command_line import llmbench
 from typer.main import get_command
 
 from pytest_llmbench.cli import app, renamed_options

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fake_chat_server import Behaviour, FakeChatServer, refusing, whole
+from support.fake_chat_server import Behaviour, FakeChatServer, refusing, whole
 
-from pytest_llmbench.cases import Case
+from pytest_llmbench.cases.suites import Case
+from pytest_llmbench.core.errors import ServerError, UsageError
 from pytest_llmbench.datasets.making import Made, Method, Order, Writer, make
-from pytest_llmbench.errors import ServerError, UsageError
 
 ROOT = Path(__file__).parents[3]
 VOCABULARY = ROOT / "prompts/tools.yaml"

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmbench.cases import Case
+from pytest_llmbench.cases.suites import Case
+from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.datasets import files as datasets
-from pytest_llmbench.errors import UsageError
+from pytest_llmbench.datasets import near_duplicates
+from pytest_llmbench.datasets.row_formats import new_row
+from pytest_llmbench.datasets.rows import read_rows
 from pytest_llmbench.models.sources import Source
-from pytest_llmbench.training import near
-from pytest_llmbench.training.row_forms import new_row
-from pytest_llmbench.training.rows import read_rows
 
 MEGABYTE = 2**20
 
@@ -44,8 +44,8 @@ def dataset(tmp_path: Path) -> Path:
 def test_a_large_file_is_worked_on_with_little_memory(
     dataset: Path, work: Callable[[Path], object], exact_texts: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(near, "EXACT_TEXTS", exact_texts)
-    monkeypatch.setattr(near, "_BLOCK", 128)
+    monkeypatch.setattr(near_duplicates, "EXACT_TEXTS", exact_texts)
+    monkeypatch.setattr(near_duplicates, "_BLOCK", 128)
     monkeypatch.setattr(datasets, "_ROWS_AT_ONCE", 64)
     work(_written(dataset.with_name("small.jsonl"), ["a b", "c d", "e f"]))  # imports are not the file's
     tracemalloc.start()

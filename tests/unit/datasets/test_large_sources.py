@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_chat_server import FakeChatServer, whole
+from support.fake_chat_server import FakeChatServer, whole
 
 from pytest_llmbench.datasets.files import write_rows, write_sides
 from pytest_llmbench.datasets.making import Method, Order, Writer, make
-from pytest_llmbench.training.row_forms import new_row
-from pytest_llmbench.training.splitting import split_rows
+from pytest_llmbench.datasets.row_formats import new_row
+from pytest_llmbench.datasets.splitting import split_rows
 
 MEGABYTE = 2**20
 ROWS = 1200

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from pytest_llmbench.cases import Case
-from pytest_llmbench.errors import UsageError
+from pytest_llmbench.cases.suites import Case
+from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.records import Completion
 from pytest_llmbench.generation.backend import OutOfMemoryError
-from pytest_llmbench.generation.journal import CompletionCache, Journal
+from pytest_llmbench.generation.completion_store import CompletionCache, Journal
 from pytest_llmbench.generation.planner import Planner
-from pytest_llmbench.records import Completion
 
 
 def case(number: int, epoch: int = 0) -> Case:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 
 import pytest
-from calibrated_engine import Calibration, Engine
-from calibrated_truth import Simulation, good_share
+from support.calibrated_engine import Calibration, Engine
+from support.calibrated_truth import Simulation, good_share
 
 from pytest_llmbench.load.users import Habits
 

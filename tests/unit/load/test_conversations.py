@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmbench.cases import Case
-from pytest_llmbench.errors import UsageError
+from pytest_llmbench.cases.suites import Case
+from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.load.conversations import Conversation, Conversations, conversations_of, load_conversations
 
 turns = st.lists(st.text("abc", min_size=1), min_size=1, max_size=3).map(tuple)

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from calibrated_engine import Calibration
-from calibrated_server import CalibratedServer, Fault, Serve, calibrated_servers
+from support.calibrated_engine import Calibration
+from support.calibrated_server import CalibratedServer, Fault, Serve, calibrated_servers
 
-from pytest_llmbench.errors import ServerError
+from pytest_llmbench.core.errors import ServerError
 from pytest_llmbench.load.client import AddressBook, Call, ChatServer, UserConnection
 
 

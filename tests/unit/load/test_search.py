@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pytest_llmbench.errors import NotReadyError, ServerError, UsageError
+from pytest_llmbench.core.errors import NotReadyError, ServerError, UsageError
 from pytest_llmbench.load.search import Found, Plan, Progress, RunTrial, find_capacity, find_lost, open_journal
 from pytest_llmbench.load.search_journal import InvalidTrial, claimed, discard
 from pytest_llmbench.stats.capacity import Observation

@@ -5,12 +5,12 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from calibrated_server import Serve, calibrated_servers
-from test_gpus import nvml
+from support.calibrated_server import Serve, calibrated_servers
+from support.nvml import nvml
 
-from pytest_llmbench.generation.chat_client import ChatClient
+from pytest_llmbench.generation.client.chat_client import ChatClient
 from pytest_llmbench.load.client import ChatServer
-from pytest_llmbench.load.gpus import GpuReading
+from pytest_llmbench.load.gpu_monitor import GpuReading
 from pytest_llmbench.load.prometheus import Reading
 from pytest_llmbench.load.server_metrics import ServerWatch, WatchSummary, gpu_summary, server_summary
 

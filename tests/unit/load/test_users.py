@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from calibrated_engine import Calibration
-from calibrated_server import CalibratedServer, Serve, calibrated_servers
+from support.calibrated_engine import Calibration
+from support.calibrated_server import CalibratedServer, Serve, calibrated_servers
 
-from pytest_llmbench.errors import UsageError
+from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.load.client import AddressBook, Call, ChatServer, UserConnection
 from pytest_llmbench.load.conversations import Conversation, Conversations
 from pytest_llmbench.load.users import Crowd, Habits

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_llmbench.cases import Case
+from pytest_llmbench.cases.suites import Case
+from pytest_llmbench.cases.tools import as_openai
+from pytest_llmbench.core.records import Completion
 from pytest_llmbench.metrics.routing import Route, tool_finder
-from pytest_llmbench.records import Completion
-from pytest_llmbench.tools import as_openai
 
 TOOLS = ("refund", "open", "track_order", "getWeather", "check-in")
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from pytest_llmbench.cases import Case
+from pytest_llmbench.cases.suites import Case
+from pytest_llmbench.cases.tools import as_openai, expected_calls
+from pytest_llmbench.core.records import Completion
 from pytest_llmbench.metrics.calls import call_accuracy, call_faults, call_reasons
 from pytest_llmbench.metrics.text import Spelling
-from pytest_llmbench.records import Completion
-from pytest_llmbench.tools import as_openai, expected_calls
 
 REFUND = as_openai(
     {

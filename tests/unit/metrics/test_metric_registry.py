@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pytest_llmbench.cases import Case, Vocabulary
-from pytest_llmbench.errors import UsageError
+from pytest_llmbench.cases.suites import Case, Vocabulary
+from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.records import BASE, FINETUNED, Completion, Finish
+from pytest_llmbench.core.settings import MetricsSettings
 from pytest_llmbench.metrics import MetricRegistry, default_metrics
-from pytest_llmbench.records import BASE, FINETUNED, Completion, Finish
-from pytest_llmbench.settings import MetricsSettings
 
 CASE = Case("voice", "chrome", "ouvre chrome", ({"role": "user", "content": "ouvre chrome"},))
 

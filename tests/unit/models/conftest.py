@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_models import save, save_adapter, tiny_llama
+from support.tiny_models import save, save_adapter, tiny_llama
 
+from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.models.sources import Source, resolve
-from pytest_llmbench.settings import Settings
 
 
 @pytest.fixture(autouse=True)

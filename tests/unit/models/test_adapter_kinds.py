@@ -18,17 +18,17 @@ from peft import (
     TrainableTokensConfig,
     get_peft_model,
 )
-from tiny_models import save, tiny_llama
+from support.tiny_models import save, tiny_llama
 from transformers import AutoModelForCausalLM
 
-from pytest_llmbench.errors import AdapterError
+from pytest_llmbench.core.errors import AdapterError
+from pytest_llmbench.core.settings import Settings
+from pytest_llmbench.models.adapter_loading import attach
 from pytest_llmbench.models.adapters import read_adapter
-from pytest_llmbench.models.attaching import attach
 from pytest_llmbench.models.loading import load_base
 from pytest_llmbench.models.quiet import quiet_libraries
-from pytest_llmbench.models.soundness import prove_sound
 from pytest_llmbench.models.sources import resolve
-from pytest_llmbench.settings import Settings
+from pytest_llmbench.models.verification import prove_sound
 
 TASK = "CAUSAL_LM"
 

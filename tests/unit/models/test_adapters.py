@@ -5,9 +5,9 @@ import os
 from pathlib import Path
 
 import pytest
-from tiny_models import safetensors_bytes, write_adapter
+from support.tiny_models import safetensors_bytes, write_adapter
 
-from pytest_llmbench.errors import AdapterError
+from pytest_llmbench.core.errors import AdapterError
 from pytest_llmbench.models.adapters import find_adapter, find_adapters, read_adapter
 from pytest_llmbench.models.sources import Source
 

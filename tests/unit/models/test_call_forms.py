@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from pytest_llmbench.cases.tools import as_openai
 from pytest_llmbench.models.call_forms import read_calls
-from pytest_llmbench.tools import as_openai
 
 TOOLS = [
     as_openai(

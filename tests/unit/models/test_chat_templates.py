@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_decoders import VOCABULARY, word_tokenizer
-from tiny_models import write_adapter
+from support.tiny_decoders import VOCABULARY, word_tokenizer
+from support.tiny_models import write_adapter
 from tokenizers.normalizers import Prepend
 from tokenizers.processors import TemplateProcessing
 
-from pytest_llmbench.errors import AdapterError
+from pytest_llmbench.core.errors import AdapterError
 from pytest_llmbench.models.adapters import Adapter, read_adapter
 from pytest_llmbench.models.chat_templates import base_form, prompt_forms
 from pytest_llmbench.models.loaded import LoadedModel

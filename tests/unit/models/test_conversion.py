@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmbench.errors import NotReadyError
+from pytest_llmbench.core.errors import NotReadyError
 from pytest_llmbench.models import conversion
 from pytest_llmbench.models.conversion import convert, converted_folder
 

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_ggufs import WHOLE, byte_level_gguf, sentencepiece_gguf
+from support.tiny_ggufs import WHOLE, byte_level_gguf, sentencepiece_gguf
 from tokenizers import Regex, pre_tokenizers
 from transformers import AutoTokenizer
 
-from pytest_llmbench.errors import ModelError
+from pytest_llmbench.core.errors import ModelError
 from pytest_llmbench.models.conversion import convert
 from pytest_llmbench.models.gguf_tokenizers import cut_named, load_gguf_tokenizer
 

@@ -7,9 +7,9 @@ from typing import Any
 import huggingface_hub
 import pytest
 from huggingface_hub import constants, errors
-from tiny_models import safetensors_bytes
+from support.tiny_models import safetensors_bytes
 
-from pytest_llmbench.errors import ModelError
+from pytest_llmbench.core.errors import ModelError
 from pytest_llmbench.models import hub
 from pytest_llmbench.models.hashing import file_hash
 from pytest_llmbench.models.sources import resolve

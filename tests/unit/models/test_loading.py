@@ -10,13 +10,13 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from tiny_models import save, tiny_llama
+from support.tiny_models import save, tiny_llama
 
-from pytest_llmbench.errors import ModelError, NotReadyError
+from pytest_llmbench.core.errors import ModelError, NotReadyError
+from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.models.loading import choose_device, load_base
 from pytest_llmbench.models.quiet import quiet_libraries
 from pytest_llmbench.models.sources import Source, resolve
-from pytest_llmbench.settings import Settings
 
 Build = Callable[..., Settings]
 
@@ -171,7 +171,7 @@ def test_a_model_that_takes_more_than_estimated_is_announced(
 def test_loading_leaves_the_compiler_to_the_users_own_code(tiny_folder: Path) -> None:
     code = (
         "import os, sys; from pytest_llmbench.models.loading import load_base; "
-        "from pytest_llmbench.models.sources import resolve; from pytest_llmbench.settings import ModelSettings; "
+        "from pytest_llmbench.models.sources import resolve; from pytest_llmbench.core.settings import ModelSettings; "
         f"load_base(resolve({str(tiny_folder)!r}), ModelSettings(base={str(tiny_folder)!r}, device='cpu')); "
         "print('torch._inductor.compile_fx' in sys.modules, os.environ.get('TORCHDYNAMO_DISABLE'))"
     )

@@ -14,9 +14,9 @@ from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
+from pytest_llmbench.cases.tools import as_openai
 from pytest_llmbench.models.prompt_form import PromptError, PromptForm
 from pytest_llmbench.models.reasoning import Split
-from pytest_llmbench.tools import as_openai
 
 _TURNS = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
 _OPENED = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_llmbench.models.hardware import Hardware, detect
-from pytest_llmbench.models.memory import GIB, GpuMemory
+from pytest_llmbench.models.memory.hardware import Hardware, detect
+from pytest_llmbench.models.memory.weights import GIB, GpuMemory
 from pytest_llmbench.models.recommendation import Choice, recommend
 from pytest_llmbench.models.registry import Registry, Task, load_registry
 
@@ -94,7 +94,7 @@ def test_the_largest_gpu_is_taken_else_the_memory_of_the_cpu(monkeypatch: pytest
     monkeypatch.setitem(__import__("sys").modules, "pynvml", None)
     monkeypatch.setattr(Path, "glob", lambda *_: iter([Path("/dev/nvidia0")]))
     found = [GpuMemory(0, "small", 0, 0, 4 * GIB), GpuMemory(1, "large", 0, 0, 8 * GIB)]
-    monkeypatch.setattr("pytest_llmbench.models.memory.gpu_memory", lambda: found)
+    monkeypatch.setattr("pytest_llmbench.models.memory.weights.gpu_memory", lambda: found)
     assert detect() == Hardware("cuda", "large", 8 * GIB)
     found.clear()
     assert detect().device == "cpu"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmbench.errors import UsageError
+from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.models.registry import TASKS, Preset, load_registry
 
 REFERENCE = {  # batch size, learning rate, VRAM, quality, speed

@@ -6,9 +6,9 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from tiny_models import safetensors_bytes
+from support.tiny_models import safetensors_bytes
 
-from pytest_llmbench.errors import ModelError
+from pytest_llmbench.core.errors import ModelError
 from pytest_llmbench.models import hub, sources
 from pytest_llmbench.models.conversion import converted_folder
 from pytest_llmbench.models.sources import locate, peek, resolve

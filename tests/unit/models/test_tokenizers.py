@@ -5,17 +5,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny_models import WORDS, save, tiny_llama
+from support.tiny_models import WORDS, save, tiny_llama
 from transformers import AutoTokenizer
 
+from pytest_llmbench.core.errors import ModelError
+from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.datasets.files import check
-from pytest_llmbench.errors import ModelError
-from pytest_llmbench.finetuning.finetune import finetune
-from pytest_llmbench.finetuning.request import FinetuneRequest
+from pytest_llmbench.finetune.finetune import finetune
+from pytest_llmbench.finetune.request import FinetuneRequest
 from pytest_llmbench.models.loading import load_base, read_config
 from pytest_llmbench.models.sources import resolve
 from pytest_llmbench.models.tokenizers import embedding_rows, load_tokenizer, why_unreadable
-from pytest_llmbench.settings import Settings
 
 ROWS = len(WORDS)
 

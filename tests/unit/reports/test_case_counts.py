@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from gates import verdict
+from support.gates import verdict
 
-from pytest_llmbench.reports.case_counts import cases_text, count, needed_text
+from pytest_llmbench.core.wording import words
 from pytest_llmbench.reports.gate_sentences import settling
-from pytest_llmbench.reports.wording import words
+from pytest_llmbench.runs.case_counts import cases_text, count, needed_text
 
 GATE = {"kind": "regression"}
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from pytest_llmbench.core.wording import words
 from pytest_llmbench.reports.cautions import cautions
 from pytest_llmbench.reports.evaluation.words import evaluation_words
-from pytest_llmbench.reports.wording import words
 
 
 def document(*answers: dict[str, tuple[str, str | None]]) -> dict[str, Any]:

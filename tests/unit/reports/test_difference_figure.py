@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gates import gate, judged, verdict
 from matplotlib.figure import Figure
 from PIL import Image
-from report_runs import full_run, relevance, result, run
+from support.gates import gate, judged, verdict
+from support.report_runs import full_run, relevance, result, run
 
-from pytest_llmbench.records import Run
+from pytest_llmbench.core.records import Run
+from pytest_llmbench.core.wording import words
 from pytest_llmbench.reports.difference_figure import differences, render
-from pytest_llmbench.reports.wording import words
 
 
 def drawn(document: dict[str, Any], path: Path, monkeypatch: pytest.MonkeyPatch, variant: str | None = None) -> Figure:

@@ -3,10 +3,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from gates import gate, note, verdict
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from support.gates import gate, note, verdict
 
 from pytest_llmbench.reports.gate_text import gate_lines
 

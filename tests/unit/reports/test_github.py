@@ -3,11 +3,11 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from gates import gate, judged, note, verdict
 from hypothesis import given
 from hypothesis import strategies as st
+from support.gates import gate, judged, note, verdict
 
-from pytest_llmbench.errors import NotReadyError
+from pytest_llmbench.core.errors import NotReadyError
 from pytest_llmbench.reports.github import MOST_ANNOTATIONS, SUMMARY_BYTES, annotations, write_summary
 from pytest_llmbench.reports.markdown import markdown
 

@@ -10,17 +10,18 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_runs import full_run, relevance, result, run
+from support.report_runs import full_run, relevance, result, run
 
-from pytest_llmbench.base_comparison import with_comparison
-from pytest_llmbench.errors import UsageError
-from pytest_llmbench.records import Run
-from pytest_llmbench.reports import build_document, read_document
-from pytest_llmbench.reports.averages import in_short
-from pytest_llmbench.reports.catalogue import LANGUAGES
+from pytest_llmbench.core.catalogue import LANGUAGES
+from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.records import Run
 from pytest_llmbench.reports.html import render_html, write_html
 from pytest_llmbench.reports.html.scale import scale_over, symmetric
 from pytest_llmbench.reports.html.words import ENGLISH, FRENCH
+from pytest_llmbench.runs.averages import in_short
+from pytest_llmbench.runs.base_comparison import with_comparison
+from pytest_llmbench.runs.document import build_document
+from pytest_llmbench.runs.storage import read_document
 
 EXAMPLE = Path(__file__).parents[3] / "reports" / "example" / "benchmark.json"
 HOSTILE = "</script><script>alert(1)</script><!-- <b onclick='x()'> \u202e {{ 7 * 7 }} 👩‍👩‍👧 & \ud800"

@@ -5,16 +5,16 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from gates import gate, judged, note, verdict
 from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-from report_runs import full_run, relevance, result, run
+from support.gates import gate, judged, note, verdict
+from support.report_runs import full_run, relevance, result, run
 
-from pytest_llmbench.base_comparison import with_comparison
-from pytest_llmbench.errors import UsageError
-from pytest_llmbench.records import Run
+from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.records import Run
 from pytest_llmbench.reports.markdown import markdown
+from pytest_llmbench.runs.base_comparison import with_comparison
 
 HOSTILE = [
     "a | b\n\n# head\n",

@@ -8,12 +8,13 @@ import matplotlib as mpl
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
-from report_runs import full_run, relevance, result, run
+from support.report_runs import full_run, relevance, result, run
 
-from pytest_llmbench.base_comparison import with_comparison
-from pytest_llmbench.records import Run
-from pytest_llmbench.reports import build_document, draw
+from pytest_llmbench.core.records import Run
+from pytest_llmbench.reports import draw
 from pytest_llmbench.reports.figures import _edges, _most_changed
+from pytest_llmbench.runs.base_comparison import with_comparison
+from pytest_llmbench.runs.document import build_document
 
 LONG = [f"une catégorie au nom vraiment très long {number:02}" for number in range(11)]
 NOTHING = run(result("a/1", {"relevance": {"base": None, "finetuned": None}}))

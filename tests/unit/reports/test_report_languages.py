@@ -9,18 +9,19 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from report_runs import completion, full_run, run
-from tool_runs import shop_run
+from support.report_runs import completion, full_run, run
+from support.tool_runs import shop_run
 
-from pytest_llmbench.base_comparison import with_comparison
-from pytest_llmbench.gate import compare_runs
-from pytest_llmbench.reports import analysis, build_document
-from pytest_llmbench.reports.averages import in_short
-from pytest_llmbench.reports.baseline import comparable
-from pytest_llmbench.reports.catalogue import LANGUAGES
+from pytest_llmbench.core.catalogue import LANGUAGES
+from pytest_llmbench.reports import analysis
 from pytest_llmbench.reports.html import render_html
 from pytest_llmbench.reports.html import words as page
 from pytest_llmbench.reports.markdown import markdown
+from pytest_llmbench.runs.averages import in_short
+from pytest_llmbench.runs.base_comparison import with_comparison
+from pytest_llmbench.runs.baseline import comparable
+from pytest_llmbench.runs.document import build_document
+from pytest_llmbench.runs.gate import compare_runs
 
 _TELLING = 12  # characters of a sentence's longest fixed part: shorter ones are words that both languages may have
 _PAGE = {"en": page.ENGLISH, "fr": page.FRENCH}

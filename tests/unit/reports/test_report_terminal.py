@@ -3,10 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from report_runs import full_run, relevance, run
+from support.report_runs import full_run, relevance, run
 
-from pytest_llmbench.records import Run
-from pytest_llmbench.reports import build_document, summary_lines
+from pytest_llmbench.core.records import Run
+from pytest_llmbench.reports import summary_lines
+from pytest_llmbench.runs.document import build_document
 
 PATHS = {"text": Path("reports/benchmark.txt"), "json": Path("reports/benchmark.json")}
 

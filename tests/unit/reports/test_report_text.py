@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_runs import full_run, relevance, result, run
 from rich.cells import cell_len
+from support.report_runs import full_run, relevance, result, run
 
-from pytest_llmbench.base_comparison import with_comparison
-from pytest_llmbench.errors import UsageError
-from pytest_llmbench.records import Run
-from pytest_llmbench.reports import analysis, build_document, read_document, write_json
-from pytest_llmbench.reports.catalogue import LANGUAGES
-from pytest_llmbench.reports.tables import boxed, shorten, shorten_middle
+from pytest_llmbench.core.catalogue import LANGUAGES
+from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.records import Run
+from pytest_llmbench.core.text_cells import shorten, shorten_middle
+from pytest_llmbench.reports import analysis
+from pytest_llmbench.reports.tables import boxed
+from pytest_llmbench.runs.base_comparison import with_comparison
+from pytest_llmbench.runs.document import build_document
+from pytest_llmbench.runs.storage import read_document, write_json
 
 
 def document(some_run: Run) -> dict[str, Any]:

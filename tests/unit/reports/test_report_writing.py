@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from report_runs import full_run
+from support.report_runs import full_run
 
-from pytest_llmbench.errors import NotReadyError
-from pytest_llmbench.reports import read_document, write_reports
-from pytest_llmbench.reports.averages import in_short
-from pytest_llmbench.settings import OutputSettings
+from pytest_llmbench.core.errors import NotReadyError
+from pytest_llmbench.core.settings import OutputSettings
+from pytest_llmbench.reports import write_reports
+from pytest_llmbench.runs.averages import in_short
+from pytest_llmbench.runs.storage import read_document
 
 
 @contextmanager

@@ -5,15 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_runs import completion, result, run
+from support.report_runs import completion, result, run
 
-from pytest_llmbench.errors import NotReadyError
-from pytest_llmbench.records import CaseResult
-from pytest_llmbench.reports import analysis, build_document, routing_figure
+from pytest_llmbench.core.errors import NotReadyError
+from pytest_llmbench.core.records import CaseResult
+from pytest_llmbench.core.wording import words
+from pytest_llmbench.reports import analysis, routing_figure
 from pytest_llmbench.reports.html import render_html
 from pytest_llmbench.reports.routing import NO_TOOL, UNKNOWN, routings
 from pytest_llmbench.reports.routing_matrix import matrices
-from pytest_llmbench.reports.wording import words
+from pytest_llmbench.runs.document import build_document
 
 
 def routed(number: int, expected: str, *named: str | None) -> CaseResult:

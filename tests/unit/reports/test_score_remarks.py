@@ -6,12 +6,13 @@ import struct
 from typing import Any
 
 import pytest
-from report_runs import result, run
+from support.report_runs import result, run
 
-from pytest_llmbench.records import CaseResult
-from pytest_llmbench.reports import analysis, build_document
+from pytest_llmbench.core.records import CaseResult
+from pytest_llmbench.core.wording import words
+from pytest_llmbench.reports import analysis
 from pytest_llmbench.reports.score_remarks import cosine_meanings, cut_answers
-from pytest_llmbench.reports.wording import words
+from pytest_llmbench.runs.document import build_document
 
 
 def embedded(name: str, base: tuple[float, float], tuned: tuple[float, float], cosine: float) -> CaseResult:

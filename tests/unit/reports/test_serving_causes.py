@@ -7,16 +7,16 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from calibrated_engine import Calibration
-from calibrated_server import CalibratedServer, Serve, calibrated_servers
-from serving_findings import finding
+from support.calibrated_engine import Calibration
+from support.calibrated_server import CalibratedServer, Serve, calibrated_servers
+from support.serving_findings import finding
 
 from pytest_llmbench.load.client import ChatServer
 from pytest_llmbench.load.conversations import Conversation, Conversations
 from pytest_llmbench.load.records import SLO
 from pytest_llmbench.load.trial import LoadTest, TrialLimits
 from pytest_llmbench.load.users import Habits
-from pytest_llmbench.reports.serving.explanation import explain
+from pytest_llmbench.reports.serving.explanation_words import explain
 
 LONG = " ".join(["mot"] * 100)
 ANY_CLIENT = {"max_loop_lag_s": 9.0, "max_client_cpu": 9.0}  # the machine that tests run on is seldom free

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from serving_documents import history_finding, tokens_finding
-from serving_findings import LEVELS, finding, queued_trial, users_finding
+from support.serving_documents import history_finding, tokens_finding
+from support.serving_findings import LEVELS, finding, queued_trial, users_finding
 
 from pytest_llmbench.load.records import SLO, Request, Trial
 from pytest_llmbench.reports.serving import explain

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from serving_documents import COMMAND, full_document, grid, several_document, target, users_document
-from serving_findings import users_finding
+from support.serving_documents import COMMAND, full_document, grid, several_document, target, users_document
+from support.serving_findings import users_finding
 
+from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.load.records import SLO
 from pytest_llmbench.reports.serving import build_document
 from pytest_llmbench.reports.serving.figure import render
 from pytest_llmbench.reports.serving.series import dots, latencies
-from pytest_llmbench.settings import Settings
 
 Draw = Callable[..., Figure]
 

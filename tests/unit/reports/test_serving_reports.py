@@ -7,10 +7,19 @@ from typing import Any
 
 import jsonschema
 import pytest
-from serving_documents import COMMAND, HOSTILE, full_document, full_target, several_document, target, users_document
-from serving_findings import users_finding
+from support.serving_documents import (
+    COMMAND,
+    HOSTILE,
+    full_document,
+    full_target,
+    several_document,
+    target,
+    users_document,
+)
+from support.serving_findings import users_finding
 
-from pytest_llmbench.errors import NotReadyError, UsageError
+from pytest_llmbench.core.errors import NotReadyError, UsageError
+from pytest_llmbench.core.settings import OutputSettings, Settings
 from pytest_llmbench.load.records import SLO
 from pytest_llmbench.reports.serving import (
     build_document,
@@ -21,7 +30,6 @@ from pytest_llmbench.reports.serving import (
 )
 from pytest_llmbench.reports.serving.page import render_html
 from pytest_llmbench.reports.serving.text import analysis
-from pytest_llmbench.settings import OutputSettings, Settings
 
 
 def hostile_document() -> dict[str, Any]:

@@ -4,13 +4,13 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from report_runs import relevance, result, run
+from support.report_runs import relevance, result, run
 
-from pytest_llmbench.records import CaseResult, Completion
-from pytest_llmbench.reports import build_document
+from pytest_llmbench.core.records import CaseResult, Completion
+from pytest_llmbench.core.wording import words
 from pytest_llmbench.reports.rankings import rankings
 from pytest_llmbench.reports.weaknesses import weaknesses
-from pytest_llmbench.reports.wording import words
+from pytest_llmbench.runs.document import build_document
 
 SHARES = st.one_of(st.none(), st.sampled_from([0.0, 0.25, 0.5, 1.0]))
 

@@ -10,15 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pytest_llmbench import atomic
+from pytest_llmbench.core import files
 from pytest_llmbench.reports.evaluation.figure import render
 from pytest_llmbench.reports.evaluation.markdown import page
 from pytest_llmbench.reports.evaluation.text import terminal_lines
 from pytest_llmbench.reports.evaluation.words import evaluation_words
-from pytest_llmbench.reports.storage import as_json
+from pytest_llmbench.runs.storage import as_json
 
 if TYPE_CHECKING:
-    from pytest_llmbench.settings import OutputSettings
+    from pytest_llmbench.core.settings import OutputSettings
 
 __all__ = ["evaluation_schema", "evaluation_words", "terminal_lines", "write_evaluation"]
 
@@ -37,7 +37,7 @@ def write_evaluation(document: Mapping[str, Any], output: OutputSettings) -> dic
         kind: output.report_dir / f"{NAME}.{'md' if kind == 'markdown' else kind}" for kind, on in wanted.items() if on
     }
     with contextlib.ExitStack() as replaced_together:
-        temporary = {kind: replaced_together.enter_context(atomic.replacing(path)) for kind, path in paths.items()}
+        temporary = {kind: replaced_together.enter_context(files.replacing(path)) for kind, path in paths.items()}
         if path := temporary.get("json"):
             path.write_text(as_json(document), encoding="utf-8")
         if path := temporary.get("markdown"):

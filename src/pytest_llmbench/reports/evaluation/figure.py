@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmbench.core.wording import Words
 from pytest_llmbench.reports import figure_style
 from pytest_llmbench.reports.evaluation.findings import Document
-from pytest_llmbench.reports.wording import Words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

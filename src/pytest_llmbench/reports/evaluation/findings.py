@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pytest_llmbench.core.wording import UNSCORED, Words
 from pytest_llmbench.reports.cautions import cautions
-from pytest_llmbench.reports.wording import UNSCORED, Words
 
 Document = Mapping[str, Any]
 Rows = list[list[str]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pytest_llmbench.core.wording import Words
 from pytest_llmbench.reports.evaluation.findings import (
     Document,
     Rows,
@@ -16,7 +17,6 @@ from pytest_llmbench.reports.evaluation.findings import (
     side_by_side,
 )
 from pytest_llmbench.reports.markdown_text import code, prose, table
-from pytest_llmbench.reports.wording import Words
 
 _ANSWER_CELLS = 400
 

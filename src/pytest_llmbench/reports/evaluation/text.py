@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pytest_llmbench.core.text_cells import columns, shorten
+from pytest_llmbench.core.wording import Words
 from pytest_llmbench.reports.evaluation.findings import (
     Document,
     comparison_rows,
@@ -13,8 +15,7 @@ from pytest_llmbench.reports.evaluation.findings import (
     score_rows,
     side_by_side,
 )
-from pytest_llmbench.reports.tables import boxed, columns, shorten, wrapped
-from pytest_llmbench.reports.wording import Words
+from pytest_llmbench.reports.tables import boxed, wrapped
 
 _ANSWER_CELLS = 84
 

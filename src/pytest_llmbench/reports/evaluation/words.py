@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pytest_llmbench.errors import UsageError
-from pytest_llmbench.reports.wording import Words
+from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.wording import Words
 
 _EN = {
     "decimal_mark": ".",

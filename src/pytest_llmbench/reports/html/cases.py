@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.records import BASE
-from pytest_llmbench.reports.averages import Row
+from pytest_llmbench.core.records import BASE
+from pytest_llmbench.core.wording import Words
 from pytest_llmbench.reports.call_faults import calls_made, expected_calls, faults
-from pytest_llmbench.reports.comparison import adapters, higher_is_better, leading_metric
 from pytest_llmbench.reports.html.pairing import metrics_in_order
 from pytest_llmbench.reports.html.words import script_texts
-from pytest_llmbench.reports.wording import Words
+from pytest_llmbench.runs.averages import Row
+from pytest_llmbench.runs.comparison import adapters, higher_is_better, leading_metric
 
 _SIGNIFICANT_DIGITS = 6
 

@@ -7,8 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.reports.averages import mean
-from pytest_llmbench.reports.comparison import LEADING_METRICS, adapters, higher_is_better
+from pytest_llmbench.core.wording import Words
 from pytest_llmbench.reports.html.pairing import (
     Verdicts,
     case_differences,
@@ -17,7 +16,8 @@ from pytest_llmbench.reports.html.pairing import (
     verdicts_against_base,
 )
 from pytest_llmbench.reports.html.scale import Scale, farthest, symmetric
-from pytest_llmbench.reports.wording import Words
+from pytest_llmbench.runs.averages import mean
+from pytest_llmbench.runs.comparison import LEADING_METRICS, adapters, higher_is_better
 
 MOST_PLOTS = 12
 _MOST_STEPS = 400  # more than a plot has pixels; beyond, every k-th of the sorted cases is drawn

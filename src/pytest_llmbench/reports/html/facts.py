@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.reports.changed_settings import changed_settings
-from pytest_llmbench.reports.comparison import told_metadata
 from pytest_llmbench.reports.html.words import PageWords
+from pytest_llmbench.runs.comparison import told_metadata
 
 _RUN = ("timestamp", "variants", "seed", "epochs", "processes", "cut_short")
 _MODEL = ("base_model", "lora_adapter", "backend", "quantization", "weights_hash", "soundness", "vocabulary")

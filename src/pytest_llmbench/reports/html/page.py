@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_llmbench import atomic
-from pytest_llmbench.records import BASE
+from pytest_llmbench.core import files
+from pytest_llmbench.core.records import BASE
 from pytest_llmbench.reports.call_faults import call_summaries
-from pytest_llmbench.reports.comparison import adapters
 from pytest_llmbench.reports.gate_sentences import confidence
 from pytest_llmbench.reports.html.cases import case_data
 from pytest_llmbench.reports.html.differences import difference_plots
@@ -26,6 +25,7 @@ from pytest_llmbench.reports.judgement import SYMBOLS, cut_short, opening, paire
 from pytest_llmbench.reports.phases import phases
 from pytest_llmbench.reports.recommendations import recommendations
 from pytest_llmbench.reports.score_remarks import about_scores, batched_speed, cosine_meanings
+from pytest_llmbench.runs.comparison import adapters
 
 _ASSETS = ("reports", "html", "assets")
 SIGNS = {"better": "▲", "same": "=", "worse": "▼"}
@@ -40,7 +40,7 @@ def write_html(document: Mapping[str, Any], history: Sequence[Mapping[str, Any]]
         NotReadyError: the disk is full or the folder cannot be written.
         UsageError: the language is unknown.
     """
-    atomic.write_text(path, render_html(document, history, language))
+    files.write_text(path, render_html(document, history, language))
 
 
 def render_html(document: Mapping[str, Any], history: Sequence[Mapping[str, Any]], language: str) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_llmbench.reports.averages import mean
-from pytest_llmbench.reports.comparison import LEADING_METRICS, compare, compared_metrics
 from pytest_llmbench.reports.judgement import paired_with_base
+from pytest_llmbench.runs.averages import mean
+from pytest_llmbench.runs.comparison import LEADING_METRICS, compare, compared_metrics
 
 Verdicts = Mapping[tuple[str, str, str | None], Mapping[str, Any]]
 """(variant, metric, category or None) -> the gate's verdict on adapter minus base."""

@@ -8,9 +8,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.records import BASE
-from pytest_llmbench.reports.averages import mean
-from pytest_llmbench.reports.comparison import LEADING_METRICS, adapters, average, higher_is_better
+from pytest_llmbench.core.records import BASE
 from pytest_llmbench.reports.html.pairing import (
     Verdicts,
     case_differences,
@@ -21,6 +19,8 @@ from pytest_llmbench.reports.html.pairing import (
 )
 from pytest_llmbench.reports.html.scale import Scale, farthest, scale_over, symmetric
 from pytest_llmbench.reports.html.words import PageWords
+from pytest_llmbench.runs.averages import mean
+from pytest_llmbench.runs.comparison import LEADING_METRICS, adapters, average, higher_is_better
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

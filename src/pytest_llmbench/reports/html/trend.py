@@ -7,10 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.reports.averages import asked_alike, comparable_lines, in_short
-from pytest_llmbench.reports.comparison import LEADING_METRICS
+from pytest_llmbench.core.wording import Words
 from pytest_llmbench.reports.html.scale import Scale, scale_over
-from pytest_llmbench.reports.wording import Words
+from pytest_llmbench.runs.averages import asked_alike, comparable_lines, in_short
+from pytest_llmbench.runs.comparison import LEADING_METRICS
 
 _MOST_LABELS = 8
 _ROUNDING = 2

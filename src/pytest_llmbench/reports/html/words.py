@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from pytest_llmbench.reports.wording import Words, words
+from pytest_llmbench.core.wording import Words, words
 
 _SCRIPT = "js_"
 """Keys that the page's script shows start with this."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pytest_llmbench.autotune.diagnosis.phases import Asked, Finding
 from pytest_llmbench.load.records import STOOD_STILL
-from pytest_llmbench.reports.serving.phases import Asked, Finding
 from pytest_llmbench.reports.serving.words import QUESTIONS, ServingWords, slo_text
 
 Target = Mapping[str, Any]

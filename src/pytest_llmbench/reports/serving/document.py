@@ -9,33 +9,23 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from pytest_llmbench.documents import read_yaml
-from pytest_llmbench.errors import UsageError, located
-from pytest_llmbench.reports.document import HIDDEN
-from pytest_llmbench.reports.provenance import provenance
-from pytest_llmbench.reports.serving.explanation import explain
+from pytest_llmbench.core.documents import read_yaml
+from pytest_llmbench.core.errors import UsageError, located
+from pytest_llmbench.core.provenance import provenance
+from pytest_llmbench.reports.serving.explanation_words import explain
 from pytest_llmbench.reports.serving.words import QUESTIONS
+from pytest_llmbench.runs.document import HIDDEN
 
 if TYPE_CHECKING:
-    from pytest_llmbench.settings import Settings
+    from pytest_llmbench.autotune.found_limits import TargetReport
+    from pytest_llmbench.core.settings import Settings
 
 SCHEMA_VERSION = 1
 _SECTIONS = ("load", "generation", "server")
 _MACHINE = ("python", "platform", "cpu", "memory_bytes", "gpus")
 _LOGIN_IN_URL = re.compile(r"(?<=//)[^/@\s]+@")
-
-
-class TargetReport(TypedDict):
-    """One server, or one model of it: what was asked (question -> Finding), and the quality by temperature."""
-
-    name: str
-    url: str
-    model_name: str | None
-    engine: str | None
-    findings: Mapping[str, Mapping[str, Any]]
-    temperature: NotRequired[Mapping[str, Any] | None]
 
 
 def build_document(targets: Sequence[TargetReport], settings: Settings, command: str) -> dict[str, Any]:

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pytest_llmbench.autotune.diagnosis.phases import Finding, Trial
 from pytest_llmbench.reports.html.scale import Scale, scale_over
-from pytest_llmbench.reports.serving.phases import Finding, Trial
 from pytest_llmbench.reports.serving.series import (
     PERCENTILES,
     dots,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pytest_llmbench.autotune.diagnosis.explanation import diagnose
 from pytest_llmbench.reports.serving.words import ServingWords, serving_words
 
 Evidence = Mapping[str, Any]
@@ -27,6 +28,17 @@ _FOR_HISTORY = {
     "prefill": ("cap_history", "prefix_cache", "faster"),
     "alone": ("cap_history", "prefix_cache", "faster"),
 }
+
+
+def explain(finding: Mapping[str, Any]) -> dict[str, Any]:
+    """The cause of this limit: {"cause", "evidence", "sentences": {en, fr}, "try": {en, fr}}, ready for JSON."""
+    cause, evidence = diagnose(finding)
+    return {
+        "cause": cause,
+        "evidence": evidence,
+        "sentences": {language: sentences(cause, finding, evidence, language) for language in ("en", "fr")},
+        "try": {language: to_try(cause, finding, evidence, language) for language in ("en", "fr")},
+    }
 
 
 def sentences(cause: str, finding: Mapping[str, Any], evidence: Evidence, language: str) -> list[str]:

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmbench.core.text_cells import shorten_middle
 from pytest_llmbench.reports import figure_style
 from pytest_llmbench.reports.serving import panels
 from pytest_llmbench.reports.serving.answers import Target, answer, main_finding, other_findings
 from pytest_llmbench.reports.serving.series import shares_of_one
 from pytest_llmbench.reports.serving.words import QUESTIONS, ServingWords, serving_words
-from pytest_llmbench.reports.tables import shorten_middle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

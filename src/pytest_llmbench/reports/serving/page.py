@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pytest_llmbench.autotune.diagnosis.phases import Finding
 from pytest_llmbench.reports.html.facts import FactGroup
 from pytest_llmbench.reports.html.words import script_texts
 from pytest_llmbench.reports.serving import drawings
@@ -25,7 +26,6 @@ from pytest_llmbench.reports.serving.answers import (
     value_text,
 )
 from pytest_llmbench.reports.serving.facts import facts_of, target_facts
-from pytest_llmbench.reports.serving.phases import Finding
 from pytest_llmbench.reports.serving.trial_rows import COLUMNS, trial_row
 from pytest_llmbench.reports.serving.words import ServingWords, serving_words
 

@@ -6,10 +6,11 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from pytest_llmbench.autotune.diagnosis.phases import Finding
+from pytest_llmbench.core.text_cells import shorten_middle
 from pytest_llmbench.reports import figure_style
 from pytest_llmbench.reports.figures import COLOURS
 from pytest_llmbench.reports.serving.answers import Target, answer, number_text, value_text
-from pytest_llmbench.reports.serving.phases import Finding
 from pytest_llmbench.reports.serving.series import (
     OUTCOMES,
     PERCENTILES,
@@ -22,7 +23,6 @@ from pytest_llmbench.reports.serving.series import (
     tried,
 )
 from pytest_llmbench.reports.serving.words import ServingWords
-from pytest_llmbench.reports.tables import shorten_middle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_llmbench.autotune.diagnosis.phases import Asked, Finding, Trial, asked, valid_trials
 from pytest_llmbench.reports.serving.answers import outcome
-from pytest_llmbench.reports.serving.phases import Asked, Finding, Trial, asked, valid_trials
 
 PERCENTILES = (50, 90, 95, 99)
 OUTCOMES = ("good", "late", "failed")

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pytest_llmbench.core.text_cells import one_line
 from pytest_llmbench.reports.serving.answers import (
     Target,
     answer,
@@ -17,7 +18,7 @@ from pytest_llmbench.reports.serving.answers import (
     temperature_answer,
 )
 from pytest_llmbench.reports.serving.words import ServingWords, serving_words
-from pytest_llmbench.reports.tables import aligned, one_line
+from pytest_llmbench.reports.tables import aligned
 
 _MOST_ADVICE = 3
 _MOST_REASONS = 3

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pytest_llmbench.autotune.diagnosis.phases import Finding
+from pytest_llmbench.core.text_cells import one_line
 from pytest_llmbench.reports.serving.answers import (
     Target,
     answer,
@@ -19,10 +21,9 @@ from pytest_llmbench.reports.serving.answers import (
     value_text,
 )
 from pytest_llmbench.reports.serving.facts import document_facts, target_facts
-from pytest_llmbench.reports.serving.phases import Finding
 from pytest_llmbench.reports.serving.trial_rows import COLUMNS, trial_row
 from pytest_llmbench.reports.serving.words import ServingWords, serving_words
-from pytest_llmbench.reports.tables import WIDTH, aligned, boxed, one_line, wrapped
+from pytest_llmbench.reports.tables import WIDTH, aligned, boxed, wrapped
 
 _IN_TEXT = ("level", "verdict", "good", "share", "p50", "p95", "p99", "first", "gap", "lag", "cpu")
 

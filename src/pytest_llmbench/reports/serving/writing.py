@@ -7,15 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench import atomic
-from pytest_llmbench.reports.serving.document import TargetReport, build_document
+from pytest_llmbench.autotune.found_limits import TargetReport
+from pytest_llmbench.core import files
+from pytest_llmbench.reports.serving.document import build_document
 from pytest_llmbench.reports.serving.figure import render
 from pytest_llmbench.reports.serving.page import render_html
 from pytest_llmbench.reports.serving.text import analysis
-from pytest_llmbench.reports.storage import as_json
+from pytest_llmbench.runs.storage import as_json
 
 if TYPE_CHECKING:
-    from pytest_llmbench.settings import Settings
+    from pytest_llmbench.core.settings import Settings
 
 NAME = "autotune"
 
@@ -39,7 +40,7 @@ def write_document(document: Mapping[str, Any], settings: Settings, report_dir: 
     with contextlib.ExitStack() as replaced_together:
         for kind, (suffix, write) in _wanted(document, settings).items():
             paths[kind] = report_dir / f"{NAME}.{suffix}"
-            write(replaced_together.enter_context(atomic.replacing(paths[kind])))
+            write(replaced_together.enter_context(files.replacing(paths[kind])))
     return paths
 
 

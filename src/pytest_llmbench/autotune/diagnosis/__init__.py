@@ -1,0 +1,1 @@
+"""Why a server's limit is where it is."""

@@ -1,0 +1,1 @@
+"""The main job and what belongs to it: each case answered by a base and its fine-tunes, compared, and evaluated."""

@@ -1,0 +1,170 @@
+"""A measured model asked the same cases again with a fresh seed: no verdict should rest on the luck of one sampling."""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmbench.benchmark.main_job import Benchmark, asked_sha256, case_result
+from pytest_llmbench.cases.suites import Case, Vocabulary
+from pytest_llmbench.core.errors import AdapterError, UsageError
+from pytest_llmbench.core.provenance import provenance
+from pytest_llmbench.core.records import Run
+from pytest_llmbench.runs.baseline import ComparableRow, prompt_sha
+from pytest_llmbench.runs.metadata import metadata
+
+if TYPE_CHECKING:
+    from pytest_llmbench.core.settings import GenerationSettings, Settings
+    from pytest_llmbench.generation.backend import Backend
+    from pytest_llmbench.generation.planner import Progress
+    from pytest_llmbench.metrics import MetricRegistry
+
+_SEEDS = 2**31
+_ANSWERING = ("transformers", "server")
+_AS_ASKED = ("model", "generation", "server", "metrics")
+
+Opener = Callable[["Settings"], "Backend"]
+"""Loads the model, or reaches the server, that settings name."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Questions:
+    """What is asked, by what it is scored, and where the answers are journaled."""
+
+    cases: Sequence[Case]
+    registry: MetricRegistry
+    vocabulary: Vocabulary
+    folder: Path
+    progress: Progress
+
+
+def is_greedy(generation: GenerationSettings) -> bool:
+    """Whether answers have no randomness that another seed would change."""
+    return not generation.do_sample or generation.temperature == 0
+
+
+def ask_again(settings: Settings, questions: Questions, opened: Opener) -> Run:
+    """The answers of the settings' model to the questions, sampled with a seed of their own and not from the cache.
+
+    Raises:
+        LLMBenchError: the model cannot be loaded, the server not be reached.
+    """
+    generation = settings.generation.model_copy(update={"seed": secrets.randbelow(_SEEDS), "cache": False})
+    fresh = settings.model_copy(update={"generation": generation})
+    benchmark = Benchmark(
+        fresh,
+        opened(fresh),
+        questions.cases,
+        questions.registry,
+        folder=questions.folder,
+        cache=None,
+        progress=questions.progress,
+    )
+    try:
+        results = tuple(case_result(benchmark.answers(case)) for case in questions.cases)
+        backend = benchmark.backend.describe()
+        about = {
+            **metadata(backend, fresh, questions.vocabulary),
+            "metrics": benchmark.metrics_described(),
+            **provenance(answered_here=backend.get("backend") != "server"),
+        }
+        return Run(about, benchmark.backend.variants, results)
+    finally:
+        benchmark.close()
+
+
+def settings_as_asked(about: Mapping[str, Any], name: str, now: Settings) -> Settings:
+    """The settings that the run or baseline `name` was asked with, its adapters found again; other settings as `now`.
+
+    `about` is its metadata as a `Comparable` has it. Headers of requests, which no file holds, are those of `now`.
+
+    Raises:
+        UsageError: it does not say how it was asked, its answers came from a plugin, or an adapter is gone or changed.
+    """
+    from pydantic import ValidationError
+
+    if about.get("backend") not in _ANSWERING:
+        raise UsageError(f"{name} was answered by a plugin's backend, which cannot be asked again from here")
+    asked = about.get("asked") or {}
+    if not asked:
+        raise UsageError(f"{name} does not say how its model was asked; make it again with this version")
+    sections = {key: type(getattr(now, key)) for key in _AS_ASKED if key in asked}
+    try:
+        found = {key: section.model_validate(asked[key]) for key, section in sections.items()}
+    except ValidationError as error:
+        raise UsageError(f"{name} was asked with settings that this version does not know: {error}") from error
+    if "server" in found:
+        found["server"] = found["server"].model_copy(update={"headers": now.server.headers})
+    settings = now.model_copy(update=found)
+    if about["backend"] == "server":
+        return settings
+    adapters = _adapters(about.get("adapters") or {}, name, settings)
+    return settings.model_copy(update={"model": settings.model.model_copy(update={"adapter": adapters})})
+
+
+def cases_as_asked(rows: Sequence[ComparableRow], name: str, suites: Sequence[Case]) -> list[Case]:
+    """The cases of a run's rows, as the suites have them, one for each epoch.
+
+    Raises:
+        UsageError: the suites lack a case, or ask or expect something else.
+    """
+    known = {case.name: case for case in suites}
+    unlike = [row["case"] for row in rows if row["case"] not in known or row["prompt_sha"] != _sha(known[row["case"]])]
+    if unlike:
+        raise UsageError(
+            f"{len(dict.fromkeys(unlike))} cases of {name} are not in the suites as they were asked, the first being "
+            f"{unlike[0]}; measure the model on the new suites with `pytest -m benchmark --llmbench-save NAME`"
+        )
+    return [dataclasses.replace(known[row["case"]], epoch=row["epoch"]) for row in rows]
+
+
+def _sha(case: Case) -> str:
+    asked = {"prompt": case.prompt, "messages_sha256": asked_sha256(case), "tool": case.tool}
+    expected = {"reference": case.reference, "calls": case.calls and case.calls.to_json()}
+    return prompt_sha({**asked, **expected, "keywords_expected": list(case.keywords)})
+
+
+def same_weights(about: Mapping[str, Any], name: str, opened: Opener) -> Opener:
+    """Opens like `opened`, and refuses a base whose weights are not those of the run or baseline `name`."""
+
+    def checked(settings: Settings) -> Backend:
+        backend = opened(settings)
+        before, now = about.get("base_weights_sha256"), backend.describe().get("base_weights_sha256")
+        if before is not None and before != now:
+            backend.close()
+            raise UsageError(
+                f"{settings.model.base} has other weights than when {name} was measured; set model.revision, or "
+                "measure the base anew with `pytest -m benchmark`"
+            )
+        return backend
+
+    return checked
+
+
+def _adapters(recorded: Mapping[str, Mapping[str, Any]], name: str, settings: Settings) -> str | tuple[str, ...]:
+    if not recorded:
+        return "none"
+    paths = tuple(_found_again(variant, about, name, settings) for variant, about in recorded.items())
+    return paths[0] if len(paths) == 1 else paths
+
+
+def _found_again(variant: str, about: Mapping[str, Any], name: str, settings: Settings) -> str:
+    """The folder of an adapter, where it was or under the folder of adapters here, its files unchanged."""
+    from pytest_llmbench.core.starter import present
+    from pytest_llmbench.models.adapters import read_adapter
+
+    recorded = Path(str(about.get("path")))
+    places = dict.fromkeys([recorded.expanduser(), present(settings.model.adapters_dir) / recorded.name])
+    there = [place for place in places if place.is_dir()]
+    for place in there:
+        adapter = read_adapter(place)
+        known = {"weights_sha256": adapter.weights_hash, "config_sha256": adapter.config_hash}
+        if all(about.get(key) in (None, value) for key, value in known.items()):
+            return str(place)
+    seen = f"{there[0]} has other weights or another configuration by now" if there else f"{recorded} is not there"
+    raise AdapterError(
+        f"{variant} of {name} cannot be asked again, as {seen}; keep what was measured in a folder of its own"
+    )

@@ -1,0 +1,128 @@
+"""What an evaluation asks: the rows of a test set, the same with passages to read, and questions of general knowledge.
+
+Each becomes a case, so that they are answered in the same batches, by the same planner, as the main job's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_llmbench.benchmark.evaluation.retrieval import Passage
+from pytest_llmbench.cases.suites import Case
+from pytest_llmbench.core.errors import UsageError, located
+from pytest_llmbench.core.languages import told_language
+from pytest_llmbench.datasets.record_files import read_records
+from pytest_llmbench.datasets.row_formats import answer_text
+from pytest_llmbench.datasets.rows import NumberedRow, stream_rows
+from pytest_llmbench.models.reasoning import split_reasoning
+
+TEST, RETRIEVAL, GENERAL = "test", "retrieval", "general"
+"""The categories of the cases."""
+
+WORDLESS = "{passages}\n\n{question}"
+"""What the retrieval variants are asked in a language that there are no words for."""
+
+PLACES = ("passages", "question")
+"""What stands in the text that the retrieval variants are asked."""
+
+GENERAL_FILE = Path("data/general.jsonl")
+
+_PASSAGE_CHARS = 1200  # so that a few passages and the question fit a context of 2,048 tokens
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class General:
+    """What a base could do before: `texts` it found likely, and `questions` that it answered."""
+
+    texts: tuple[str, ...]
+    questions: tuple[Case, ...]
+
+
+def read_test_set(path: Path, limit: int | None, seed: int) -> list[Case]:
+    """A case for each row of a dataset in any form; at most `limit`, drawn with `seed`, in the file's order.
+
+    The last user turn is the question, the assistant's answer to it the reference, without what it thinks before.
+
+    Raises:
+        UsageError: the file is unreadable, or a row is wrong; with its line.
+    """
+    rows = list(stream_rows(path))
+    if limit is not None and limit < len(rows):
+        rows = [rows[place] for place in sorted(random.Random(seed).sample(range(len(rows)), limit))]  # noqa: S311
+    return [_case(path, numbered) for numbered in rows]
+
+
+def with_passages(case: Case, passages: Sequence[Passage], template: str) -> Case:
+    """The same question, to be answered from the passages."""
+    shown = "\n\n".join(f"[{number}] {_cut(passage.text)}" for number, passage in enumerate(passages, start=1))
+    content = template.replace("{passages}", shown or "-").replace("{question}", case.prompt)
+    messages = (*case.messages[:-1], {**case.messages[-1], "content": content})
+    return dataclasses.replace(case, category=RETRIEVAL, prompt=content, messages=messages)
+
+
+def check_template(template: str) -> None:
+    """Raise UsageError unless the passages and the question have their places in the template."""
+    if missing := [f"{{{place}}}" for place in PLACES if f"{{{place}}}" not in template]:
+        raise UsageError(f"--context-prompt has no {missing[0]}; it needs both {{passages}} and {{question}}")
+
+
+def read_general(path: Path, only: Collection[str] = ()) -> General:
+    """Rows with a `text`, for perplexity, or with a `question`, to be answered.
+
+    Where `only` names languages, rows of another one are left out, as long as a text is left.
+
+    Raises:
+        UsageError: the file is unreadable, a row has neither, or there is no text at all.
+    """
+    rows = list(read_records(path))
+    for line, record in rows:
+        if not isinstance(record, dict) or not (_said(record.get("text")) or _said(record.get("question"))):
+            raise UsageError(located(path, line, "a row has a 'text' for perplexity, or a 'question' to be answered"))
+    found = _general(path, [(line, row) for line, row in rows if not only or told_language(row) in (None, *only)])
+    found = found if found.texts else _general(path, rows)
+    if not found.texts:
+        raise UsageError(f"{path}: there is no row with a 'text', so no perplexity can be told")
+    return found
+
+
+def _general(path: Path, rows: Iterable[tuple[int, Mapping[str, Any]]]) -> General:
+    texts, questions = [], []
+    for line, row in rows:
+        if _said(row.get("text")):
+            texts.append(row["text"])
+        else:
+            questions.append(_general_case(path, line, row))
+    return General(tuple(texts), tuple(questions))
+
+
+def _case(path: Path, numbered: NumberedRow) -> Case:
+    row = numbered.row
+    tool = row.get("tool")
+    return Case(
+        TEST,
+        str(numbered.line),
+        row["prompt"][-1]["content"],
+        tuple(row["prompt"]),
+        tool=tool if isinstance(tool, str) else None,
+        reference=split_reasoning(answer_text(row)).answer,
+        language=told_language(row),
+        source=f"{path}:{numbered.line}",
+    )
+
+
+def _general_case(path: Path, line: int, record: Mapping[str, Any]) -> Case:
+    question = record["question"]
+    message = {"role": "user", "content": question}
+    return Case(GENERAL, str(line), question, (message,), language=record.get("language"), source=f"{path}:{line}")
+
+
+def _said(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _PASSAGE_CHARS else text[:_PASSAGE_CHARS].rsplit(" ", 1)[0] + " …"

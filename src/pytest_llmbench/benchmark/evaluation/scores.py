@@ -1,0 +1,159 @@
+"""From the scores of an evaluation's answers to means, paired comparisons and verdicts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypedDict
+
+import numpy as np
+
+from pytest_llmbench.core.records import BASE
+from pytest_llmbench.stats.intervals import mean_interval
+from pytest_llmbench.stats.verdicts import Hypothesis, Outcome, Verdict, judge
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pytest_llmbench.generation.local.perplexity import TextLoss
+
+    Floats = NDArray[np.float64]
+
+RETRIEVAL = "retrieval"
+"""The base with passages to read; with an adapter it is `retrieval+` the adapter's variant."""
+
+OUTCOMES = {Outcome.PASS: "better", Outcome.FAIL: "worse", Outcome.INCONCLUSIVE: "no difference shown"}
+
+
+Table = Mapping[str, Mapping[str, Sequence[float | None]]]
+"""metric -> variant -> one score for each question, None where unscored."""
+
+
+class Mean(TypedDict):
+    """A mean over the questions that are scored, with its 95 % interval where they are not all alike."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    count: int
+
+
+class Comparison(TypedDict):
+    """One variant against another in one metric, question by question. A positive effect is better."""
+
+    variant: str
+    against: str
+    metric: str
+    effect: float
+    low: float | None
+    high: float | None
+    p_adjusted: float
+    n: int
+    outcome: str
+    needed_cases: int | None
+
+
+class Perplexity(TypedDict):
+    """A variant's perplexity of general texts; `ratio` to the base's is above 1 where it forgot."""
+
+    perplexity: float
+    ratio: float | None
+    low: float | None
+    high: float | None
+    outcome: str | None
+
+
+def means(table: Table) -> dict[str, dict[str, Mean]]:
+    """Variant -> metric -> mean; metrics that were never scored are left out."""
+    found: dict[str, dict[str, Mean]] = {}
+    for metric, by_variant in table.items():
+        for variant, scores in by_variant.items():
+            known = np.array([score for score in scores if score is not None], dtype=np.float64)
+            if len(known):
+                low, high = mean_interval(known) or (None, None)
+                found.setdefault(variant, {})[metric] = Mean(
+                    mean=float(known.mean()), low=low, high=high, count=len(known)
+                )
+    return found
+
+
+def compared(variants: Sequence[str]) -> list[tuple[str, str]]:
+    """What is held against what: every variant against the base, and each fine-tune against retrieval."""
+    pairs = [(variant, BASE) for variant in variants if variant != BASE]
+    if RETRIEVAL in variants:
+        tuned = [variant for variant in variants if variant != BASE and not variant.startswith(RETRIEVAL)]
+        pairs += [(variant, RETRIEVAL) for variant in tuned]
+    return pairs
+
+
+def comparisons(
+    table: Table, pairs: Iterable[tuple[str, str]], lower_is_better: frozenset[str], alpha: float
+) -> list[Comparison]:
+    """A verdict for each pair and metric; one family, so that any false one has at most chance alpha (Holm)."""
+    asked = [
+        (variant, against, metric, hypothesis)
+        for variant, against in pairs
+        for metric in table
+        if (hypothesis := _hypothesis(table[metric], variant, against, -1 if metric in lower_is_better else 1))
+    ]
+    verdicts = judge([hypothesis for *_, hypothesis in asked], "compare", alpha) if asked else []
+    return [
+        _comparison(variant, against, metric, verdict)
+        for (variant, against, metric, _), verdict in zip(asked, verdicts, strict=True)
+    ]
+
+
+def perplexities(losses: Mapping[str, Sequence[TextLoss]], alpha: float) -> dict[str, Perplexity]:
+    """Each variant's perplexity over all texts, and the fine-tunes' ratios to the base's.
+
+    The ratio is the exponential of the mean over the texts of the change of a token's loss, so that every text counts
+    alike and the interval is a paired one. The tokens are the base's, whatever a fine-tune's own tokenizer makes of the
+    texts: cutting them into more pieces makes none of them likelier.
+    """
+    losses = {variant: _per_token_of(losses[BASE], of) for variant, of in losses.items()}
+    tuned = [variant for variant in losses if variant != BASE]
+    means = {variant: np.array([one.mean for one in of]) for variant, of in losses.items()}
+    asked = [Hypothesis.once(-means[BASE], -means[variant]) for variant in tuned]
+    verdicts = dict(zip(tuned, judge(asked, "compare", alpha) if asked else [], strict=True))
+    return {variant: _perplexity(of, verdicts.get(variant)) for variant, of in losses.items()}
+
+
+def _per_token_of(base: Sequence[TextLoss], losses: Sequence[TextLoss]) -> list[TextLoss]:
+    return [dataclasses.replace(one, tokens=own.tokens) for own, one in zip(base, losses, strict=True)]
+
+
+def _perplexity(losses: Sequence[TextLoss], verdict: Verdict | None) -> Perplexity:
+    perplexity = float(np.exp(sum(one.nats for one in losses) / sum(one.tokens for one in losses)))
+    if verdict is None:
+        return Perplexity(perplexity=perplexity, ratio=None, low=None, high=None, outcome=None)
+    low, high = verdict.low, verdict.high
+    return Perplexity(
+        perplexity=perplexity,
+        ratio=float(np.exp(-verdict.effect)),
+        low=None if high is None else float(np.exp(-high)),
+        high=None if low is None else float(np.exp(-low)),
+        outcome=OUTCOMES[verdict.outcome],
+    )
+
+
+def _hypothesis(
+    by_variant: Mapping[str, Sequence[float | None]], variant: str, against: str, sign: int
+) -> Hypothesis | None:
+    pairs = zip(by_variant.get(variant, ()), by_variant.get(against, ()), strict=True)
+    known = np.array([pair for pair in pairs if None not in pair], dtype=np.float64).reshape(-1, 2)
+    return Hypothesis.once(sign * known[:, 1], sign * known[:, 0]) if len(known) else None
+
+
+def _comparison(variant: str, against: str, metric: str, verdict: Verdict) -> Comparison:
+    return Comparison(
+        variant=variant,
+        against=against,
+        metric=metric,
+        effect=verdict.effect,
+        low=verdict.low,
+        high=verdict.high,
+        p_adjusted=verdict.p_adjusted,
+        n=verdict.n,
+        outcome=OUTCOMES[verdict.outcome],
+        needed_cases=verdict.needed_cases,
+    )

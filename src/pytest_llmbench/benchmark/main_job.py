@@ -1,0 +1,287 @@
+"""The main job: each case answered by the base and by its fine-tune, and both answers scored."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmbench.benchmark.preflight import METRIC_ALIASES, check_expectations
+from pytest_llmbench.cases.suites import Case, Vocabulary, load_cases
+from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.records import BASE, FINETUNED, CaseResult, Completion, Reasons, Scores
+from pytest_llmbench.core.starter import present
+from pytest_llmbench.generation.completion_store import CompletionCache, Journal
+from pytest_llmbench.generation.dropped_tools import tell_tools_left_out
+from pytest_llmbench.generation.planner import Planner, Progress
+from pytest_llmbench.metrics.reasons import told_reason
+
+if TYPE_CHECKING:
+    from pytest_llmbench.core.settings import Settings
+    from pytest_llmbench.generation.backend import Backend
+    from pytest_llmbench.metrics import MetricRegistry
+
+_log = logging.getLogger("pytest_llmbench")
+
+
+class ExpectationError(AssertionError):
+    """An answer that does not reach what its case expects."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What every variant answered to one case, and the scores. `answers["base"]` is a `Completion`.
+
+    `lower_is_better` names the metrics, such as `latency_s`, whose `expect` is the most that is allowed. `reasons` say
+    what is wrong with an answer, metric -> variant -> one object a fault.
+    """
+
+    case: Case
+    completions: Mapping[str, Completion]
+    scores: Scores
+    lower_is_better: frozenset[str] = frozenset()
+    reasons: Reasons = dataclasses.field(default_factory=dict)
+
+    def __getitem__(self, variant: str) -> Completion:
+        return self.completions[variant]
+
+    @property
+    def base(self) -> Completion:
+        """The base's completion."""
+        return self.completions[BASE]
+
+    @property
+    def finetuned(self) -> Completion:
+        """The fine-tune's completion. Raises UsageError when no adapter was compared, or several were."""
+        __tracebackhide__ = True
+        if FINETUNED not in self.completions:
+            if len(self.completions) > 1:
+                raise UsageError(
+                    f"several adapters answered: write answers[name], one of {', '.join(self.completions)}"
+                )
+            raise UsageError(
+                "there is no fine-tuned answer: no adapter was given (--llmbench-adapter) or none was found"
+            )
+        return self.completions[FINETUNED]
+
+    def check(self) -> None:
+        """Hold what is judged, every fine-tune's answer or else the base's, against the case's `expect`.
+
+        Raises:
+            ExpectationError: a score is not what was expected, or a variant could not answer at all.
+        """
+        __tracebackhide__ = True
+        failed = [completion for completion in self.completions.values() if completion.finish == "error"]
+        if failed:
+            reasons = "\n".join(f"  {completion.variant}: {completion.error}" for completion in failed)
+            raise ExpectationError(f"{self.case.name}: no answer\n{reasons}")
+        judged = [variant for variant in self.completions if variant != BASE] or list(self.completions)
+        misses = [self._miss(name, wanted, one) for name, wanted in self.case.expect.items() for one in judged]
+        if any(misses):
+            raise ExpectationError(self._explain([miss for miss in misses if miss]))
+
+    def _miss(self, name: str, wanted: float, variant: str) -> str | None:
+        metric = METRIC_ALIASES.get(name, name)
+        score, at_most = self.scores[metric].get(variant), metric in self.lower_is_better
+        if score is not None and (score <= wanted if at_most else score >= wanted):
+            return None
+        found = "unscored" if score is None else f"{score:.3g}"
+        return f"{metric} of {variant} is {found}, expected at {'most' if at_most else 'least'} {float(wanted):.3g}"
+
+    def _explain(self, misses: Sequence[str]) -> str:
+        lines = [f"{self.case.name}: {'; '.join(misses)}", f"  prompt: {self.case.prompt}"]
+        if self.case.tool:
+            lines.append(f"  tool expected: {self.case.tool}")
+        if self.case.calls is not None:
+            lines.append(f"  calls expected: {json.dumps(self.case.calls.to_json(), ensure_ascii=False)}")
+        for variant, completion in self.completions.items():
+            lines.append(f"  {variant} answered: {completion.text!r} ({completion.finish})")
+            if completion.tool_calls:
+                lines.append(f"    calls: {json.dumps(completion.tool_calls, ensure_ascii=False)}")
+            scores = [f"{name}={of[variant]:.3g}" for name, of in self.scores.items() if of.get(variant) is not None]
+            lines.append(f"    scores: {', '.join(scores) or 'none'}")
+            lines += [f"    {name}: {told}" for name, told in self._told(variant)]
+        return "\n".join([*lines, f"  written at {self.case.source}"])
+
+    def _told(self, variant: str) -> list[tuple[str, str]]:
+        """Each metric's reasons against a variant's answer, as sentences."""
+        found = ((name, reason) for name, of in self.reasons.items() for reason in of.get(variant, ()))
+        return [(name, told_reason(reason)) for name, reason in found]
+
+
+class Benchmark:
+    """One session's questions and answers.
+
+    Args:
+        settings: the session's settings.
+        backend: who answers.
+        cases: every selected case; the planner batches over them.
+        metrics: how answers are scored.
+        folder: where the journal of this run is kept.
+        cache: where answers of earlier runs are looked up, or None.
+        progress: told of every completion.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        backend: Backend,
+        cases: Sequence[Case],
+        metrics: MetricRegistry,
+        *,
+        folder: Path,
+        cache: CompletionCache | None,
+        progress: Progress,
+    ) -> None:
+        check_expectations(cases, metrics.metrics)
+        self._settings, self._metrics, self._cache = settings, metrics, cache
+        self._lower_is_better = frozenset(
+            name for name, metric in metrics.metrics.items() if not metric.higher_is_better
+        )
+        self.backend = backend
+        self.scoring_s = 0.0
+        tell_tools_left_out(backend, cases)
+        self._planner = Planner(
+            backend,
+            cases,
+            Journal(folder),
+            cache,
+            question=self._question,
+            embed=settings.metrics.cosine_similarity and len(backend.variants) > 1,
+            progress=progress,
+        )
+
+    def answers(self, case: Case) -> Answers:
+        """Every variant's answer to the case, scored; the first case of a batch waits for the whole batch."""
+        completions = self._planner.answers(case)
+        started = time.monotonic()
+        scores, reasons = self._metrics.score(case, completions), self._metrics.reasons(case, completions)
+        self.scoring_s += time.monotonic() - started
+        return Answers(case, completions, scores, self._lower_is_better, reasons)
+
+    def metrics_described(self) -> dict[str, dict[str, Any]]:
+        """What a reader of scores must know of each metric: which way is better, and the unit."""
+        return {
+            name: {"higher_is_better": metric.higher_is_better, "unit": metric.unit}
+            for name, metric in self._metrics.metrics.items()
+        }
+
+    def close(self) -> None:
+        """Free the model and close the cache."""
+        self.backend.close()
+        if self._cache is not None:
+            self._cache.close()
+
+    def _question(self, case: Case) -> Mapping[str, object]:
+        """What decides the answer besides who answers: words, tools, and the noise, which the case's name keys."""
+        choice = case.tool_choice or self._settings.server.tool_choice if case.tools else None
+        return {
+            "case": case.name,
+            "messages": [dict(message) for message in case.messages],
+            "seed": self._settings.generation.seed,
+            "epoch": case.epoch,
+            **({"tools": [dict(tool) for tool in case.tools], "tool_choice": choice} if case.tools else {}),
+        }
+
+
+def case_result(answers: Answers) -> CaseResult:
+    """The record of one case; embeddings have served their metric and are left to the journal."""
+    case = answers.case
+    return CaseResult(
+        category=case.category,
+        prompt_id=case.id,
+        epoch=case.epoch,
+        prompt=case.prompt,
+        keywords=case.keywords,
+        tool=case.tool,
+        reference=case.reference,
+        group=case.group,
+        completions={name: dataclasses.replace(done, embedding=None) for name, done in answers.completions.items()},
+        scores=answers.scores,
+        messages_sha256=asked_sha256(case),
+        calls=case.calls and case.calls.to_json(),
+        reasons=answers.reasons,
+        timestamp=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
+
+
+def asked_sha256(case: Case) -> str:
+    """Of all that the model is given: the messages alone where there are no tools, as it was before there were any."""
+    messages = [dict(one) for one in case.messages]
+    asked = {"messages": messages, "tools": case.tools, "tool_choice": case.tool_choice} if case.tools else messages
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+
+
+def open_backend(
+    settings: Settings, cases: Sequence[Case] = (), *, strict_option: str = "--llmbench-strict"
+) -> Backend:
+    """Load the pair, or reach the server, that the settings name, and prove it sound.
+
+    Adapters that were trained on the `cases` are announced, with `benchmark.strict` refused, before the base is loaded.
+    `strict_option` is what the command that the user typed calls that setting.
+
+    Raises:
+        LLMBenchError: the model, adapter or server cannot be used; the message says what to do.
+    """
+    if settings.server.url:
+        from pytest_llmbench.generation.client.backend import ServerBackend
+
+        if settings.benchmark.strict and cases:
+            _log.warning(
+                "%s: a server does not tell what its adapters were trained on; nothing is refused", strict_option
+            )
+        return ServerBackend(settings, tools=next((case.tools for case in cases if case.tools), ()))
+    return _open_local(settings, cases, strict_option if settings.benchmark.strict else None)
+
+
+def _open_local(settings: Settings, cases: Sequence[Case], refused_by: str | None) -> Backend:
+    from pytest_llmbench.benchmark.contamination import check_training_rows
+    from pytest_llmbench.generation.local.backend import LocalBackend
+    from pytest_llmbench.models.adapter_loading import attach
+    from pytest_llmbench.models.adapters import find_adapters
+    from pytest_llmbench.models.loading import load_base
+    from pytest_llmbench.models.sources import resolve
+    from pytest_llmbench.models.verification import prove_sound
+
+    source = resolve(settings.model.base, revision=settings.model.revision)
+    adapters = find_adapters(
+        settings.model.adapters, present(settings.model.adapters_dir), source, verify=settings.model.verify_adapter
+    )
+    overlap = check_training_rows(adapters, cases, refused_by=refused_by) if cases else {}
+    loaded = load_base(source, settings.model)
+    attach(loaded, adapters)
+    soundness = dataclasses.asdict(prove_sound(loaded)) if adapters else None
+    return LocalBackend(loaded, settings.generation, {"soundness": soundness, "training_rows": overlap})
+
+
+def chosen_cases(settings: Settings, vocabulary: Vocabulary) -> list[Case]:
+    """The cases of the settings' suites that the settings select; starter suites where the project has none.
+
+    Raises:
+        UsageError: a suite is wrong, or a wanted category has no case.
+    """
+    return select(load_cases([present(Path(path)) for path in settings.benchmark.prompts], vocabulary), settings)
+
+
+def select(cases: Sequence[Case], settings: Settings) -> list[Case]:
+    """The cases of the wanted categories, at most `limit`, repeated for each epoch.
+
+    Raises:
+        UsageError: a wanted category has no case.
+    """
+    wanted = settings.benchmark.categories
+    known = dict.fromkeys(case.category for case in cases)
+    if unknown := [category for category in wanted or () if category not in known]:
+        raise UsageError(f"benchmark.categories: no suite is called {unknown[0]!r}; there are {', '.join(known)}")
+    chosen = [case for case in cases if wanted is None or case.category in wanted][: settings.benchmark.limit]
+    epochs = settings.generation.epochs
+    if epochs == 1:
+        return chosen
+    return [dataclasses.replace(case, epoch=epoch) for case in chosen for epoch in range(epochs)]

@@ -1,0 +1,58 @@
+"""One question, answered by the local pair or a live server, as it is being made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from pytest_llmbench.cases.suites import Case
+from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.records import BASE, Completion
+
+if TYPE_CHECKING:
+    from pytest_llmbench.generation.backend import Backend
+
+Heard = Callable[[str], None]
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """A backend that hands on an answer piece by piece."""
+
+    def stream(self, case: Case, variant: str, told: Heard) -> Completion:
+        """Answer one case; `told` hears each piece of the text."""
+        ...
+
+
+def question(text: str, system: str | None) -> Case:
+    """A case that asks one question.
+
+    Raises:
+        UsageError: the question is empty.
+    """
+    if not text.strip():
+        raise UsageError("the question is empty; write it as the argument, or give - and write it on standard input")
+    turns = [{"role": "system", "content": system}] if system else []
+    turns.append({"role": "user", "content": text.strip()})
+    return Case("query", "question", text.strip(), tuple(turns), source="the question")
+
+
+def answering(backend: Backend, *, both: bool) -> tuple[str, ...]:
+    """Who answers: the fine-tunes, or the base where there is none; everybody with `both`.
+
+    Raises:
+        UsageError: both were asked for, and there is only the base.
+    """
+    tuned = tuple(variant for variant in backend.variants if variant != BASE)
+    if both and not tuned:
+        raise UsageError("--both needs a fine-tune beside the base; give --adapter, or --server-adapter")
+    return backend.variants if both else tuned or backend.variants
+
+
+def ask(backend: Backend, case: Case, variant: str, told: Heard) -> Completion:
+    """One variant's answer, told piece by piece where the backend can, else at once."""
+    if isinstance(backend, Streaming):
+        return backend.stream(case, variant, told)
+    completion = next(iter(backend.complete([case], variant)))
+    told(completion.text)
+    return completion

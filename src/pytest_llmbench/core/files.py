@@ -1,0 +1,47 @@
+"""Replacing files so that a reader sees the old content or the new one, never a part."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from pytest_llmbench.core.errors import NotReadyError
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it takes `path`'s place, on any failure it is removed.
+
+    Raises:
+        NotReadyError: the disk is full, or the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, atomically. Raises NotReadyError when the disk refuses."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def cannot_write(path: Path, error: OSError) -> NotReadyError:
+    """The error that tells which file or folder could not be written, and why."""
+    reason = os.strerror(error.errno) if error.errno else error  # libraries put their own words into strerror
+    return NotReadyError(f"cannot write {path}: {reason}; free some space or choose another folder")

@@ -1,0 +1,369 @@
+"""Every setting by section: its default, its limits and what it is for."""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
+
+CALL_FORMS = ("auto", "tool_calls", "json", "bracket", "mention")
+"""What may name an answer's tool, `metrics.call_form`; a regular expression with one group may do so too."""
+
+_Auto = Literal["auto"]
+_Count = Annotated[int, Field(ge=1)]
+_Text = Annotated[str, Field(min_length=1)]
+_SECRET = re.compile(r"(?:^|_)(?:api_?key|secret|password|authorization|(?:access|auth|bearer)_token)$", re.IGNORECASE)
+ReferenceMetric = Literal[
+    "bleu",
+    "chrf",
+    "rouge_1",
+    "rouge_2",
+    "rouge_l",
+    "semantic_similarity",
+    "exact_match",
+    "repetition",
+    "runaway_dialogue",
+]
+
+
+_NOT_THE_TEMPLATES = frozenset(
+    {
+        "add_generation_prompt",
+        "chat_template",
+        "continue_final_message",
+        "conversation",
+        "max_length",
+        "messages",
+        "padding",
+        "return_assistant_tokens_mask",
+        "return_dict",
+        "return_tensors",
+        "tokenize",
+        "tools",
+        "truncation",
+    }
+)
+"""What transformers takes beside a template's own arguments."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ModelSettings(_Section):
+    """What is compared, and how it is loaded."""
+
+    base: _Text = Field(default="smollm2-135m", description="registry alias, hub id, local folder or GGUF file")
+    adapter: _Text | tuple[_Text, ...] = Field(
+        default="auto", description="LoRA folder; auto takes the newest that fits; none asks the base only"
+    )
+    adapters_dir: Path = Field(default=Path("adapters"), description="folder in which auto looks")
+    quantization: Literal["nf4", "int8", "none"] = Field(default="nf4", description="how the base's weights are stored")
+    double_quant: bool = Field(default=True, description="quantize the scales of nf4 too")
+    compute_dtype: Literal["bfloat16", "float16", "float32"] = Field(
+        default="bfloat16", description="what is computed in"
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto takes a GPU where there is one")
+    device_map: _Text | dict[str, int | str] = Field(
+        default="auto", description="how layers are laid over several GPUs"
+    )
+    revision: _Text | None = Field(default=None, description="branch, tag or commit of a hub model")
+    trust_remote_code: bool = Field(default=False, description="run code that comes with the model")
+    verify_adapter: bool = Field(default=True, description="refuse an adapter that was made for another base")
+    template_arguments: dict[_Text, Any] = Field(
+        default_factory=dict, description="for the chat template, such as enable_thinking: false"
+    )
+    system_role: Literal["system", "user"] = Field(
+        default="system", description="user puts a system prompt into the first user turn, for templates without one"
+    )
+
+    @field_validator("adapter")
+    @classmethod
+    def _refuse_odd_lists(cls, adapter: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if isinstance(adapter, str):
+            return adapter
+        if not adapter or len(set(adapter)) < len(adapter) or ("none" in adapter and len(adapter) > 1):
+            raise ValueError("name each adapter once, and 'none' only alone")
+        return adapter[0] if len(adapter) == 1 else adapter
+
+    @field_validator("template_arguments")
+    @classmethod
+    def _refuse_what_is_not_the_templates(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        if taken := sorted(_NOT_THE_TEMPLATES & arguments.keys()):
+            raise ValueError(f"{taken[0]} is set by llmbench itself; give arguments of the chat template only")
+        return arguments
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """What `adapter` names, one or several."""
+        return (self.adapter,) if isinstance(self.adapter, str) else self.adapter
+
+
+class GenerationSettings(_Section):
+    """How answers are made."""
+
+    max_new_tokens: _Count = Field(default=128, description="the most tokens of an answer")
+    max_reasoning_tokens: int = Field(
+        default=0, ge=0, description="so many more for what a model thinks before its answer"
+    )
+    temperature: float = Field(default=0.7, ge=0, description="0 is greedy")
+    top_p: float = Field(default=0.9, gt=0, le=1, description="nucleus sampling")
+    do_sample: bool = Field(default=True, description="false is greedy")
+    seed: int = Field(default=42, ge=0, description="of the sampling noise, which belongs to the case")
+    batch_size: _Auto | _Count = Field(default="auto", description="prompts answered at once")
+    epochs: _Count = Field(default=1, description="how often every case is asked")
+    timeout: float = Field(default=30.0, gt=0, description="seconds for an answer")
+    threads: _Auto | _Count = Field(default="auto", description="CPU threads; auto measures for a second")
+    long_prompt: Literal["error", "truncate"] = Field(
+        default="error", description="when a prompt does not fit the context"
+    )
+    cache: bool = Field(default=True, description="reuse stored answers to unchanged questions")
+
+
+class BenchmarkSettings(_Section):
+    """What is asked."""
+
+    prompts: tuple[Path, ...] = Field(
+        default=(Path("prompts"),), min_length=1, description="suites and folders of suites"
+    )
+    vocabulary: Path = Field(default=Path("prompts/tools.yaml"), description="the tools and their terms")
+    categories: tuple[_Text, ...] | None = Field(default=None, description="only these categories; null is all")
+    limit: _Count | None = Field(default=None, description="only the first cases; null is all")
+    strict: bool = Field(default=False, description="refuse an adapter that was trained on what the cases ask")
+
+
+class MetricsSettings(_Section):
+    """What is measured. Each metric can be switched off."""
+
+    cosine_similarity: bool = Field(default=True, description="how near the two answers are in meaning")
+    keywords: bool = Field(default=True, description="share of the case's keywords in the answer")
+    relevance: bool = Field(default=True, description="terms of the vocabulary in the answer")
+    tool_accuracy: bool = Field(default=True, description="whether the answer routes to the case's tool")
+    call_form: _Text = Field(
+        default="auto",
+        description="what names an answer's tool: auto, tool_calls, json, bracket, mention, or a regular expression",
+    )
+    call_accuracy: bool = Field(default=True, description="whether the answer makes the calls that the case expects")
+    latency_s: bool = Field(default=True, description="seconds for the answer")
+    tokens_per_s: bool = Field(default=True, description="tokens of the answer over its seconds")
+    reference: tuple[ReferenceMetric, ...] = Field(
+        default=(), description="more metrics, against a case's reference or of an answer's form"
+    )
+    case_sensitive: bool = Field(default=False, description="tell Volume from volume")
+    accent_sensitive: bool = Field(default=False, description="tell café from cafe")
+
+    @field_validator("call_form")
+    @classmethod
+    def _refuse_no_form(cls, form: str) -> str:
+        if form in CALL_FORMS:
+            return form
+        told = f"choose from {', '.join(CALL_FORMS)}, or give a regular expression with one group, which holds the tool"
+        try:
+            groups = re.compile(form).groups
+        except re.error as error:
+            raise ValueError(f"{form!r} is not a regular expression ({error}); {told}") from error
+        if groups != 1:
+            raise ValueError(f"{form!r} has {groups} groups; {told}")
+        return form
+
+
+with warnings.catch_warnings():
+    # `output.json` is the key that people write; pydantic warns since it hides a method that it has deprecated itself
+    warnings.filterwarnings("ignore", message='Field name "json"', category=UserWarning)
+
+    class OutputSettings(_Section):
+        """What is written, and where."""
+
+        report_dir: Path = Field(default=Path("reports"), description="folder of reports and runs")
+        json: bool = Field(default=True, description="write benchmark.json, autotune.json")  # type: ignore[assignment]
+        png: bool = Field(
+            default=True,
+            description="write benchmark.png, autotune.png, and the figures of differences and of the trend",
+        )
+        text: bool = Field(default=True, description="write the text analysis")
+        html: bool = Field(default=True, description="write benchmark.html, autotune.html")
+        markdown: bool = Field(default=True, description="write benchmark.md, for a pull request's comment")
+        language: Literal["en", "fr"] = Field(default="en", description="of reports")
+        answer_chars: _Count = Field(
+            default=500, description="answers are cut to this in the report, never in the journal"
+        )
+
+
+class LoggingSettings(_Section):
+    """What is shown while it works."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
+        default="WARNING", description="least level shown"
+    )
+    progress: bool = Field(default=True, description="answers done, tokens/s, time left")
+    show_gpu: bool = Field(default=True, description="memory of each GPU")
+    show_timings: bool = Field(default=True, description="seconds of each answer")
+
+
+class GateSettings(_Section):
+    """What a session is held against, and when it fails."""
+
+    kind: Literal["off", "regression", "improvement"] = Field(default="off", description="what makes a session fail")
+    baseline: _Text | None = Field(default=None, description="run that is compared with; null is each adapter's base")
+    metrics: tuple[_Text, ...] = Field(
+        default=("relevance", "keywords", "tool_accuracy", "call_accuracy"),
+        min_length=1,
+        description="metrics that gate",
+    )
+    margin: float = Field(default=0.0, ge=0, description="a change up to this does not count")
+    margins: dict[str, float] = Field(default={}, description="margins of single metrics")
+    alpha: float = Field(default=0.05, gt=0, lt=0.5, description="chance of a false alarm, in the whole gate")
+    categories: bool = Field(default=True, description="look for a regression in each category too")
+    missing_baseline: Literal["fail", "warn"] = Field(default="fail", description="when the baseline is not there")
+    inconclusive: Literal["auto", "pass", "fail"] = Field(
+        default="auto", description="auto passes a regression gate and fails an improvement gate"
+    )
+    unscored: Literal["worst", "drop"] = Field(
+        default="worst", description="what an answer counts that one side lost to an error or a time-out"
+    )
+    confirm: bool = Field(default=False, description="ask both sides again, with fresh seeds, before the session fails")
+
+    @field_validator("kind", mode="before")
+    @classmethod
+    def _read_off(cls, kind: object) -> object:
+        return "off" if kind is False else kind  # YAML takes a bare `off` for a boolean
+
+    @field_validator("margins")
+    @classmethod
+    def _refuse_negative(cls, margins: dict[str, float]) -> dict[str, float]:
+        if any(not 0 <= margin < math.inf for margin in margins.values()):
+            raise ValueError("give numbers from 0, such as {relevance: 0.05}")
+        return margins
+
+
+class ServerSettings(_Section):
+    """A live OpenAI-compatible server that is asked instead of a local model, when `url` is set."""
+
+    url: _Text | None = Field(default=None, description="such as http://127.0.0.1:8000/v1; null asks a local model")
+    model: _Text | None = Field(default=None, description="the server's name for the base")
+    adapter: _Text | None = Field(default=None, description="the server's name for the fine-tune")
+    adapter_body: dict[str, Any] | None = Field(default=None, description="merged into requests to the fine-tune")
+    base_body: dict[str, Any] | None = Field(default=None, description="merged into requests to the base")
+    concurrency: _Count = Field(default=8, description="requests under way at once")
+    retries: int = Field(default=3, ge=0, description="after 429, 5xx or no connection; never after the first byte")
+    headers: dict[str, str] = Field(default={}, repr=False, description="more headers of each request")
+    stream: bool = Field(default=True, description="read answers as they are made")
+    tool_choice: _Text | None = Field(
+        default=None, description="for cases with tools: auto, required, none, or a tool's name; null leaves it out"
+    )
+
+    @field_validator("adapter_body", "base_body")
+    @classmethod
+    def _refuse_secret(cls, body: dict[str, Any] | None) -> dict[str, Any] | None:
+        if name := _secret_in(body or {}):
+            raise ValueError(f"{name} would be shown by reports; put a key in LLMBENCH_API_KEY or server.headers")
+        return body
+
+    @field_validator("headers")
+    @classmethod
+    def _refuse_key(cls, headers: dict[str, str]) -> dict[str, str]:
+        if any(name.strip().lower() == "authorization" for name in headers):
+            raise ValueError("a key has no place in settings, which reports show; put it in LLMBENCH_API_KEY")
+        return headers
+
+    @field_serializer("headers")
+    def _mask(self, headers: dict[str, str]) -> dict[str, str]:
+        return dict.fromkeys(headers, "***")
+
+
+def _secret_in(body: Mapping[str, Any]) -> str | None:
+    """The first key of a body, or inside it, that holds a secret."""
+    for name, value in body.items():
+        if _SECRET.search(name.replace("-", "_")):
+            return name
+        if isinstance(value, dict) and (found := _secret_in(value)):
+            return found
+    return None
+
+
+class TargetSettings(_Section):
+    """One of several servers or models that a report compares."""
+
+    url: _Text = Field(description="such as http://127.0.0.1:8000/v1")
+    model: _Text | None = Field(default=None, description="the server's name for it; null is the only one served")
+
+
+class LoadSettings(_Section):
+    """How simulated people use a live server, what they are promised, and what a search for the limits may cost."""
+
+    arrivals: Literal["staggered", "burst"] = Field(
+        default="staggered", description="people spread over a cycle of theirs, or all at once"
+    )
+    messages: _Count = Field(default=3, description="messages of a conversation")
+    history: int = Field(default=4, ge=0, description="earlier messages sent along, answers included")
+    cooldown: float = Field(default=10.0, ge=0, description="seconds between an answer and the next message")
+    jitter: float = Field(default=0.2, ge=0, le=1, description="share by which a cooldown varies")
+    conversations: Path | None = Field(default=None, description="JSONL of chats; null takes the suites' prompts")
+    latency: float = Field(default=3.0, gt=0, description="seconds that an answer may take")
+    quantile: Literal["strict"] | Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.95, description="share of answers within that; strict allows none above it"
+    )
+    measured: Literal["total", "first_token"] = Field(default="total", description="what the limit is for")
+    max_users: _Count = Field(default=50, description="the most users tried")
+    max_rate: float = Field(default=50.0, gt=0, description="the most requests a second tried")
+    max_history: int = Field(default=16, ge=2, description="the longest history tried, in messages")
+    max_tokens: Annotated[int, Field(ge=16)] = Field(default=512, description="the longest answers tried")
+    temperatures: tuple[Annotated[float, Field(ge=0)], ...] = Field(
+        default=(0.0, 0.3, 0.7, 1.0), min_length=2, description="temperatures whose answers are scored"
+    )
+    users: _Count | None = Field(
+        default=None, description="held while history and answer length are searched; null is what the server holds"
+    )
+    budget: Annotated[int, Field(ge=30)] = Field(default=2000, description="requests that one search may send")
+    time_limit: float | None = Field(
+        default=None, gt=0, description="seconds after which a search begins no further trial; null for no limit"
+    )
+    confidence: float = Field(default=0.98, gt=0.5, lt=1, description="sureness at which a search stops early")
+    processes: _Auto | _Count = Field(default="auto", description="of the load generator; auto adds what it needs")
+    scrape: bool = Field(default=True, description="read the server's /metrics and the GPUs during trials")
+    require_users: _Count | None = Field(default=None, description="fail unless so many users are surely held")
+    out: Path = Field(default=Path("configs/model_limits.json"), description="file of the limits found")
+    targets: tuple[TargetSettings, ...] = Field(default=(), description="several servers or models, in one report")
+
+
+class FinetuneSettings(_Section):
+    """The short training of `pytest -m finetune`, and what it must reach. Base and quantization are the model's."""
+
+    dataset: Path = Field(default=Path("data/train.jsonl"), description="rows that are trained on")
+    heldout: Path = Field(default=Path("data/heldout.jsonl"), description="rows that base and fine-tune answer")
+    tools: tuple[_Text, ...] | None = Field(
+        default=("volume_up", "volume_down", "get_weather", "set_timer", "play_music", "open_app"),
+        description="only rows of these tools, so that few steps teach them; null takes all rows",
+    )
+    steps: Annotated[int, Field(ge=4)] = Field(default=72, description="of the training")
+    batch_size: _Count = Field(default=4, description="rows of a step")
+    learning_rate: float = Field(default=2e-3, gt=0, description="the highest")
+    max_length: Annotated[int, Field(ge=8)] = Field(default=256, description="most tokens of a row")
+    loss_fall: float = Field(default=0.5, gt=0, lt=1, description="share by which the loss must fall")
+    logit_difference: float = Field(
+        default=0.05, gt=0, description="largest difference after reloading, as a share of the logits' spread"
+    )
+    memory_margin: float = Field(default=0.15, ge=0, description="share by which memory may exceed the estimate")
+    metric_margin: float = Field(
+        default=0.1, ge=0, description="share by which a training metric may be worse than in a compared training"
+    )
+
+
+class Settings(_Section):
+    """Everything that can be set, by section. `model_dump(mode="json")` is safe to publish."""
+
+    model: ModelSettings = ModelSettings()
+    generation: GenerationSettings = GenerationSettings()
+    benchmark: BenchmarkSettings = BenchmarkSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    output: OutputSettings = OutputSettings()
+    logging: LoggingSettings = LoggingSettings()
+    server: ServerSettings = ServerSettings()
+    gate: GateSettings = GateSettings()
+    load: LoadSettings = LoadSettings()
+    finetune: FinetuneSettings = FinetuneSettings()

@@ -1,0 +1,250 @@
+"""Who decides a setting: options over the environment over the settings file over the defaults."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from pytest_llmbench.core.documents import Document, Faults, read_yaml, suggestion
+from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.setting_sections import (
+    BenchmarkSettings,
+    FinetuneSettings,
+    GateSettings,
+    GenerationSettings,
+    LoadSettings,
+    LoggingSettings,
+    MetricsSettings,
+    ModelSettings,
+    OutputSettings,
+    ServerSettings,
+    Settings,
+    TargetSettings,
+)
+
+__all__ = [
+    "OPTIONS",
+    "RESERVED",
+    "BenchmarkSettings",
+    "FinetuneSettings",
+    "GateSettings",
+    "GenerationSettings",
+    "LoadSettings",
+    "LoggingSettings",
+    "MetricsSettings",
+    "ModelSettings",
+    "OutputSettings",
+    "ServerSettings",
+    "Settings",
+    "TargetSettings",
+    "load_settings",
+]
+
+OPTIONS: Mapping[str, str] = {
+    "base": "model.base",
+    "adapter": "model.adapter",
+    "quantization": "model.quantization",
+    "device": "model.device",
+    "prompts": "benchmark.prompts",
+    "batch-size": "generation.batch_size",
+    "epochs": "generation.epochs",
+    "seed": "generation.seed",
+    "limit": "benchmark.limit",
+    "strict": "benchmark.strict",
+    "server": "server.url",
+    "server-model": "server.model",
+    "server-adapter": "server.adapter",
+    "report-dir": "output.report_dir",
+    "gate": "gate.kind",
+    "compare": "gate.baseline",
+    "margin": "gate.margin",
+    "alpha": "gate.alpha",
+    "confirm": "gate.confirm",
+    "max-users": "load.max_users",
+    "latency": "load.latency",
+    "quantile": "load.quantile",
+    "require-users": "load.require_users",
+}
+"""Option name to the setting it gives."""
+
+RESERVED = frozenset({"LLMBENCH_API_KEY", "LLMBENCH_CACHE_DIR", "LLMBENCH_CONFIG", "LLMBENCH_SAVE"})
+"""Variables of the environment that are no settings."""
+
+_AS_TEXT = {"[": 'written as a,b or as ["a", "b"]', "{": 'written as {"key": value}'}
+_KEYS: Mapping[str, type[BaseModel]] = {
+    f"{name}.{key}": section
+    for name, field in Settings.model_fields.items()
+    if isinstance(section := field.annotation, type) and issubclass(section, BaseModel)
+    for key in section.model_fields
+}
+_VARIABLES: Mapping[str, str] = {
+    **{f"LLMBENCH_{option.upper().replace('-', '_')}": key for option, key in OPTIONS.items()},
+    **{f"LLMBENCH_{key.upper().replace('.', '__')}": key for key in _KEYS},
+}
+
+
+def load_settings(
+    path: Path | None,
+    overrides: Mapping[str, tuple[str, str]] = {},
+    environ: Mapping[str, str] = os.environ,
+) -> Settings:
+    """The settings: `overrides` over the environment's `LLMBENCH_*` over the file at `path` over the defaults.
+
+    An override is an option's name or a dotted key with the text that was given and where, such as
+    `{"epochs": ("3", "--llmbench-epochs")}`. Lists are given as `a,b` or as JSON, mappings as JSON, nothing as `none`.
+    An empty variable of the environment counts as not set. Relative paths stay relative to the current directory.
+
+    Raises:
+        UsageError: unknown keys, wrong values or an unreadable file; one line for each fault: where, and what to do.
+    """
+    faults = Faults()
+    settings = _from_file(read_yaml(path), faults) if path else Settings()
+    given = {**_from_environment(environ, faults), **{OPTIONS.get(key, key): raw for key, raw in overrides.items()}}
+    changes: dict[str, dict[str, Any]] = {}
+    for dotted, (raw, origin) in given.items():
+        if dotted not in _KEYS:
+            faults.add(f"{origin}: unknown setting '{dotted}'; {suggestion(dotted, _KEYS)}")
+            continue
+        section, key = dotted.split(".")
+        try:
+            changes.setdefault(section, {})[key] = _from_text(dotted, raw)
+        except json.JSONDecodeError:
+            faults.add(f"{origin}: {_wrong(dotted, raw, ValueError())}, {_AS_TEXT[raw.strip()[0]]}")
+        except ValueError as error:
+            faults.add(f"{origin}: {_wrong(dotted, raw, error)}")
+    faults.raise_any()
+    sections = {name: getattr(settings, name).model_copy(update=update) for name, update in changes.items()}
+    return settings.model_copy(update=sections)
+
+
+def _from_environment(environ: Mapping[str, str], faults: Faults) -> dict[str, tuple[str, str]]:
+    found: dict[str, tuple[str, str]] = {}
+    for variable, raw in sorted(environ.items()):
+        if not variable.startswith("LLMBENCH_") or variable in RESERVED or not raw.strip():
+            continue
+        key = _VARIABLES.get(variable)
+        if key is None:
+            names = _VARIABLES if "__" in variable else [name for name in _VARIABLES if "__" not in name]
+            faults.add(f"{variable}: unknown variable of the environment; {suggestion(variable, names)}")
+        elif key in found:
+            faults.add(f"{variable}: {key} is also given by {found[key][1]}; keep one of them")
+        else:
+            found[key] = raw, variable
+    return found
+
+
+def _from_text(dotted: str, raw: str) -> Any:
+    """The value that a text from outside means. Raises ValueError when it means none."""
+    kinds = {part.get("type") for part in _alternatives(_schema(dotted))}
+    text = raw.strip()
+    value: Any = text
+    if "null" in kinds and text.lower() in ("none", "null"):
+        value = None
+    elif ("object" in kinds and text.startswith("{")) or ("array" in kinds and text.startswith("[")):
+        value = json.loads(text)
+    elif "array" in kinds and "string" not in kinds:
+        value = [part.strip() for part in text.split(",") if part.strip()]
+    key = dotted.partition(".")[2]
+    return getattr(_KEYS[dotted].model_validate({key: value}), key)
+
+
+def _from_file(document: Document, faults: Faults) -> Settings:
+    data = {} if document.data is None else document.data
+    if not isinstance(data, dict):
+        sections = ", ".join(Settings.model_fields)
+        raise UsageError(f"{document.path}:1: a settings file is a mapping of the sections {sections}")
+    data = {section: {} if values is None else values for section, values in data.items()}
+    try:
+        return Settings.model_validate_json(json.dumps(data), strict=True)
+    except ValidationError as error:
+        for line, message in sorted(set(_file_faults(document, data, error))):
+            faults.at(document.path, line, message)
+        return Settings()
+
+
+def _file_faults(document: Document, data: Mapping[str, Any], error: ValidationError) -> Iterator[tuple[int, str]]:
+    for item in error.errors(include_url=False):
+        where = item["loc"]
+        section, *keys = map(str, where[:2])
+        if item["type"] == "extra_forbidden" and len(where) <= 2:  # noqa: PLR2004  # section and key
+            message = _unknown(section, *keys)
+        elif not keys:
+            message = f"{section}: is a section; write its keys below it: {', '.join(_keys_of(section))}"
+        else:
+            message = _wrong(f"{section}.{keys[0]}", data[section][keys[0]], error)
+        yield document.line(*where), message
+
+
+def _unknown(section: str, key: str = "") -> str:
+    name = key or section
+    home = next((dotted for dotted in _KEYS if dotted.partition(".")[2] == name), None)
+    known = suggestion(name, _keys_of(section) if key else Settings.model_fields)
+    if home and "did you mean" not in known:
+        known = f"it belongs in the section '{home.partition('.')[0]}'"
+    return f"unknown key '{key}' in '{section}'; {known}" if key else f"unknown section '{section}'; {known}"
+
+
+def _keys_of(section: str) -> list[str]:
+    return [dotted.partition(".")[2] for dotted in _KEYS if dotted.startswith(f"{section}.")]
+
+
+def _wrong(dotted: str, value: Any, error: ValueError) -> str:
+    """What is wrong with a value: what its own check says, or what would have been right."""
+    for item in error.errors() if isinstance(error, ValidationError) else ():
+        if item["type"] == "value_error" and dotted.endswith(f".{item['loc'][-1]}"):
+            return f"{dotted}: {item['ctx']['error']}"
+    key = dotted.partition(".")[2]
+    shown = f"{_printable(value):.60}" if _KEYS[dotted].model_fields[key].repr else "its value"
+    return f"{dotted}: {shown} is not valid; give {' or '.join(map(_phrase, _alternatives(_schema(dotted))))}"
+
+
+def _printable(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if text.isprintable() else json.dumps(value)
+
+
+def _schema(dotted: str) -> Mapping[str, Any]:
+    section = _KEYS[dotted]
+    schema: Mapping[str, Any] = section.model_json_schema()["properties"][dotted.partition(".")[2]]
+    return schema
+
+
+def _alternatives(schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    found: list[Mapping[str, Any]] = schema.get("anyOf", [schema])
+    return found
+
+
+def _phrase(schema: Mapping[str, Any]) -> str:
+    """A JSON Schema in words: `a number above 0 and up to 1`."""
+    if "enum" in schema:
+        return f"one of {', '.join(schema['enum'])}"
+    if "const" in schema:
+        return f"{schema['const']}"
+    words = {
+        "boolean": "true or false",
+        "integer": "a whole number",
+        "number": "a number",
+        "string": "a path" if schema.get("format") == "path" else "a text",
+        "array": _listed(schema),
+        "object": "a mapping",
+        "null": "null",
+    }
+    limits = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "up to", "exclusiveMaximum": "below"}
+    bounds = [f"{word} {schema[name]:g}" for name, word in limits.items() if name in schema]
+    return " ".join([words[schema["type"]], " and ".join(bounds)]).strip()
+
+
+def _listed(schema: Mapping[str, Any]) -> str:
+    items = schema.get("items", {}) if schema.get("type") == "array" else {}
+    if "enum" in items:
+        return f"a list of {', '.join(items['enum'])}"
+    what = {"number": "number", "integer": "number"}.get(
+        items.get("type", "string"), "mapping" if "$ref" in items else "text"
+    )
+    least = {1: f"at least one {what}", 2: f"at least two {what}s"}
+    return f"a list of {least.get(schema.get('minItems', 0), f'{what}s')}"

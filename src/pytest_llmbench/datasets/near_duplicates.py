@@ -1,0 +1,166 @@
+"""Which texts are nearly the same, of ten or of ten million, with bounded memory.
+
+Texts are compared bare (`overlap.bare`) by rapidfuzz's ratio, `overlap.NEAR` or more being near. Up to EXACT_TEXTS
+different ones every pair is looked at. Beyond, only neighbours in three orders are: from their beginnings, from their
+ends, and with their words sorted. Most near texts stand side by side in one of them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+import tempfile
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, Self
+
+from pytest_llmbench.core.errors import NotReadyError
+from pytest_llmbench.datasets.overlap import NEAR, bare
+
+EXACT_TEXTS = 12_000
+COMPARED = 128
+"""Characters. Of a longer text its beginning and its end are compared, half of them each."""
+
+_BLOCK = 512  # texts compared with each other in one call
+_NEIGHBOURS = 32  # a text is compared with so many before it at least
+_WINDOW = 96
+_ORDERS = ("head", "tail", "words")
+_BELOW_NEAR = 100 * NEAR - 1  # rapidfuzz may miss a pair that is just as near as its cutoff
+
+
+class NearPair(NamedTuple):
+    """Two texts by their numbers in the order they were added; `similarity` is 0 to 1."""
+
+    first: int
+    second: int
+    similarity: float
+
+
+class NearTexts:
+    """Collects texts on disk and then tells which are near. Use it as a context manager: the disk is given back.
+
+    Memory is about 20 bytes a text.
+
+    Raises:
+        NotReadyError: the temporary folder is full.
+    """
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="llmbench-")
+        self._database = sqlite3.connect(f"{self._folder.name}/texts.sqlite")
+        self._database.execute("PRAGMA journal_mode=OFF")
+        self._database.execute("PRAGMA synchronous=OFF")
+        self._database.execute("CREATE TABLE texts (number INTEGER PRIMARY KEY, head TEXT, tail TEXT, words TEXT)")
+        self.count = 0
+        self._different: int | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._database.close()
+        self._folder.cleanup()
+
+    def add(self, texts: Iterable[str]) -> None:
+        """Add texts, numbered from 0 in the order they come."""
+        self._different = None
+        try:
+            self._database.executemany("INSERT INTO texts VALUES (?, ?, ?, ?)", map(self._row, texts))
+        except sqlite3.Error as error:
+            raise NotReadyError(f"cannot compare the texts in {self._folder.name} ({error}); set TMPDIR") from error
+
+    def _row(self, text: str) -> tuple[int, str, str, str]:
+        head = _compared(bare(text))
+        self.count += 1
+        return self.count - 1, head, head[::-1], " ".join(sorted(head.split()))
+
+    @property
+    def exact(self) -> bool:
+        """Whether every pair is looked at."""
+        if self._different is None:
+            self._different = self._database.execute("SELECT count(DISTINCT head) FROM texts").fetchone()[0]
+        return self._different <= EXACT_TEXTS
+
+    def pairs(self) -> Iterator[NearPair]:
+        """Pairs of near texts: of equal ones each with the first of them, of the others each pair of first ones once.
+
+        Texts of no letter or digit are near to none but each other.
+        """
+        yield from self._equal()
+        if self.exact:
+            yield from _all_pairs(self._firsts("length(head), head"))
+        else:
+            for order in _ORDERS:
+                yield from _neighbours(self._firsts(f"{order}, number"))
+
+    def clusters(self) -> array[int]:
+        """For each text the least number of its cluster: texts that a chain of near pairs leads to."""
+        parents = array("L", range(self.count))
+        for pair in self.pairs():
+            first, second = sorted((_root(parents, pair.first), _root(parents, pair.second)))
+            parents[second] = first
+        for number in range(self.count):
+            parents[number] = _root(parents, number)
+        return parents
+
+    def _equal(self) -> Iterator[NearPair]:
+        rows = self._database.execute("SELECT head, number FROM texts ORDER BY head, number")
+        first: tuple[str, int] | None = None
+        for head, number in rows:
+            if first and head == first[0]:
+                yield NearPair(first[1], number, 1.0)
+            else:
+                first = head, number
+
+    def _firsts(self, order: str) -> Iterator[tuple[int, str]]:
+        query = f"SELECT min(number) AS number, head, tail, words FROM texts GROUP BY head ORDER BY {order}"  # noqa: S608 - of _ORDERS
+        return ((number, head) for number, head, _, _ in self._database.execute(query))
+
+
+def similarities(texts: Sequence[str], others: Sequence[str]) -> Iterator[NearPair]:
+    """The near pairs of a bare text of each list, by their places. Memory is bounded by the length of `others`."""
+    import numpy as np
+    from rapidfuzz import fuzz, process
+
+    for start in range(0, len(texts), _BLOCK):
+        block = texts[start : start + _BLOCK]
+        scores = process.cdist(block, others, scorer=fuzz.ratio, score_cutoff=_BELOW_NEAR, dtype=np.float32, workers=-1)
+        rows, columns = np.nonzero(scores >= 100 * NEAR)
+        for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
+            yield NearPair(start + row, column, float(scores[row, column]) / 100)
+
+
+def _compared(text: str) -> str:
+    return text if len(text) <= COMPARED else text[: COMPARED // 2] + text[-COMPARED // 2 :]
+
+
+def _all_pairs(texts: Iterable[tuple[int, str]]) -> Iterator[NearPair]:
+    """All near pairs of texts that come by length: a text is compared with those it is not too short for."""
+    numbered = [(number, text) for number, text in texts if text]
+    for start in range(0, len(numbered), _BLOCK):
+        block = numbered[start : start + _BLOCK]
+        longest = len(block[-1][1]) * (2 - NEAR) / NEAR  # a longer one has too many characters of its own
+        end = next((at for at in range(start, len(numbered)) if len(numbered[at][1]) > longest), len(numbered))
+        for pair in similarities([text for _, text in block], [text for _, text in numbered[start:end]]):
+            if pair.first < pair.second:
+                yield NearPair(block[pair.first][0], numbered[start + pair.second][0], pair.similarity)
+
+
+def _neighbours(texts: Iterator[tuple[int, str]]) -> Iterator[NearPair]:
+    """Near pairs of texts that stand in one window."""
+    window: list[tuple[int, str]] = []
+    while fresh := list(itertools.islice(texts, _WINDOW - len(window))):
+        known = len(window)
+        window += [(number, text) for number, text in fresh if text]
+        compared = [text for _, text in window]
+        for pair in similarities(compared, compared):
+            if pair.first < pair.second >= known:
+                yield NearPair(window[pair.first][0], window[pair.second][0], pair.similarity)
+        window = window[-_NEIGHBOURS:]
+
+
+def _root(parents: array[int], number: int) -> int:
+    while parents[number] != number:
+        parents[number] = parents[parents[number]]
+        number = parents[number]
+    return number

@@ -1,0 +1,84 @@
+"""Reading training rows of any form into the one that training takes: TRL's conversational prompt-completion form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pytest_llmbench.core.documents import MOST_FAULTS, Faults
+from pytest_llmbench.core.errors import UsageError, located
+from pytest_llmbench.datasets.messages import FormError
+from pytest_llmbench.datasets.record_files import Progress, no_progress, read_records
+from pytest_llmbench.datasets.row_formats import form_of, to_row
+
+FEWEST_ROWS = 2
+"""One row can be neither split nor told from what it teaches by heart."""
+
+
+class NumberedRow(NamedTuple):
+    """A row with the line it starts on and the form it was written in."""
+
+    line: int
+    form: str
+    row: dict[str, Any]
+
+
+def read_rows(path: Path | str) -> list[dict[str, Any]]:
+    """The rows of a dataset, each with a `prompt` and a `completion`: lists of `{"role", "content"}` messages.
+
+    Raises:
+        UsageError: as `stream_rows`.
+    """
+    return [numbered.row for numbered in stream_rows(path)]
+
+
+def stream_rows(path: Path | str, progress: Progress = no_progress) -> Iterator[NumberedRow]:
+    """The rows of a `.jsonl`, `.csv` or `.json` dataset one by one; `row_forms.FORMS` are read, one form a file.
+
+    Raises:
+        UsageError: the file is unreadable, has fewer than two rows, or a row is wrong or of another form than the
+            first; one `file:line: ...` for each of the first faults. Good rows may have been yielded before.
+    """
+    reader = _Reader(Path(path))
+    for line, record in read_records(path, reader.faults, progress):
+        if numbered := reader.take(line, record):
+            yield numbered
+    reader.end()
+
+
+class _Reader:
+    def __init__(self, path: Path) -> None:
+        self.faults = Faults()
+        self._path = path
+        self._first: tuple[str, int] | None = None
+        self._good = self._wrong = self._last = 0
+
+    def take(self, line: int, record: Any) -> NumberedRow | None:
+        self._last = line
+        try:
+            form = self._form(line, record)
+            row = to_row(record, form)
+        except FormError as error:
+            self.faults.at(self._path, line, str(error))
+            self._wrong += 1
+            if self._wrong == MOST_FAULTS:  # a wrong file of a gigabyte need not be read to its end
+                self.faults.raise_any()
+            return None
+        self._good += 1
+        return NumberedRow(line, form, row)
+
+    def _form(self, line: int, record: Any) -> str:
+        form = form_of(record)
+        first_form, first_line = self._first = self._first or (form, line)
+        if form != first_form:
+            what = f"has the form '{form}' where line {first_line} began with '{first_form}'"
+            raise FormError(f"{what}; give each form a file of its own")
+        return form
+
+    def end(self) -> None:
+        self.faults.raise_any()
+        if not self._good:
+            raise UsageError(f"{self._path}: the file holds no row to learn from")
+        if self._good < FEWEST_ROWS:
+            raise UsageError(located(self._path, self._last, "this is the only row; a dataset needs at least two"))

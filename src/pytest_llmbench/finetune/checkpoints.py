@@ -1,0 +1,107 @@
+"""Checkpoints that are whole or not there, and the newest of them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import json
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_llmbench.core.errors import NotReadyError
+from pytest_llmbench.core.files import write_text
+from pytest_llmbench.finetune.sessions import Session
+
+_STATE = "llmbench_checkpoint.json"
+_PREFIX = "checkpoint-"
+# what tokenizers and safetensors (Rust) and PyTorch's writer of zip files say
+_FULL = re.compile(
+    r"No space left on device|Disk quota exceeded|os error (28|122)\b|inline_container\.cc.*unexpected pos"
+)
+_NOTHING = 2**20  # bytes
+
+
+@contextlib.contextmanager
+def whole_checkpoint(folder: Path) -> Iterator[None]:
+    """What the block writes to `folder` counts as a checkpoint once the block has ended well; else it is removed.
+
+    The sizes of its files are written last: a folder without them was cut short.
+
+    Raises:
+        NotReadyError: it could not be written; earlier checkpoints are untouched.
+    """
+    try:
+        yield
+        _write_state(folder, ())
+    except Exception as error:  # tokenizers raises nothing narrower on a full disk
+        reason = why_not_written(error, folder.parent)
+        if reason is None:
+            raise
+        earlier = newest_checkpoint(folder.parent)
+        kept = f"; {earlier.name} is whole: free some space and go on with --resume" if earlier else "; free some space"
+        raise NotReadyError(f"cannot write the checkpoint {folder}: {reason}{kept}") from error
+    finally:
+        if not _is_whole(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def why_not_written(error: Exception, folder: Path) -> str | None:
+    """What kept a file from being written into `folder`; None when the error is of another kind."""
+    import safetensors
+
+    known = isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
+    if known or _FULL.search(str(error)) or shutil.disk_usage(folder).free < _NOTHING:
+        return "the disk is full"
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return str(error).partition("\n")[0] if isinstance(error, safetensors.SafetensorError) else None
+
+
+def note_sessions(checkpoint: Path, sessions: Sequence[Session]) -> None:
+    """Write down in a checkpoint what the training took until then. Raises NotReadyError when the disk refuses."""
+    _write_state(checkpoint, sessions)
+
+
+def sessions_of(checkpoint: Path) -> tuple[Session, ...]:
+    """The sessions that led to a whole checkpoint."""
+    return tuple(Session(**session) for session in _state(checkpoint).get("sessions", ()))
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint of the most steps that is whole, or None."""
+    found = [
+        path for path in folder.glob(f"{_PREFIX}*") if path.name.removeprefix(_PREFIX).isdigit() and _is_whole(path)
+    ]
+    return max(found, key=step_of, default=None)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The steps that were done when it was written."""
+    return int(checkpoint.name.removeprefix(_PREFIX))
+
+
+def _is_whole(folder: Path) -> bool:
+    recorded = _state(folder).get("sizes")
+    return bool(recorded) and recorded == _sizes(folder)
+
+
+def _write_state(folder: Path, sessions: Sequence[Session]) -> None:
+    state = {"sizes": _sizes(folder), "sessions": [dataclasses.asdict(session) for session in sessions]}
+    write_text(folder / _STATE, json.dumps(state))
+
+
+def _state(folder: Path) -> dict[str, Any]:
+    try:
+        state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return state if isinstance(state, dict) else {}
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Of all files but its own state, and what was to become that."""
+    return {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if _STATE not in path.name}

@@ -1,0 +1,315 @@
+"""From a training set and a base to an adapter folder that says how it was made."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.util
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmbench.core.errors import ModelError, NotReadyError, UsageError
+from pytest_llmbench.finetune.adapter_folder import (
+    begin_anew,
+    check_output,
+    checkpoint_to_resume,
+    checkpoints_of,
+    refuse_another_training,
+    training_folder,
+)
+from pytest_llmbench.finetune.chat_form import agree_on_template
+from pytest_llmbench.finetune.fitting_check import expected_memory
+from pytest_llmbench.finetune.record import outcome, save_adapter
+from pytest_llmbench.finetune.request import FinetuneRequest
+from pytest_llmbench.finetune.sft import Hyperparameters, Training, TrainingStopped, Watch, train
+from pytest_llmbench.finetune.tokenized import form_hash
+from pytest_llmbench.finetune.training_rows import DatasetFile, read_files
+from pytest_llmbench.models.memory.fitting import known_architecture
+from pytest_llmbench.models.registry import ModelEntry, Preset, load_registry
+
+if TYPE_CHECKING:
+    from pytest_llmbench.models.loaded import LoadedModel
+    from pytest_llmbench.models.prompt_form import PromptForm
+    from pytest_llmbench.models.sources import Source
+
+_ROWS, _VALIDATION = "rows", "validation"  # their tokens, in the folder of the checkpoints
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finetuned:
+    """A training that went through: its record, and what it was made with. `estimate` is in bytes, None if unknown."""
+
+    record: Mapping[str, Any]
+    training: Training
+    form: PromptForm
+    footprint: int
+    estimate: int | None
+
+
+def finetune(request: FinetuneRequest, watch: Watch | None = None) -> Finetuned:
+    """Train a LoRA adapter on the request's rows and write its folder, whole or not at all.
+
+    The folder holds `adapter_config.json`, `adapter_model.safetensors` (half precision), `llmbench_training.json` (the
+    record: base and data hashes, versions, seed, hyper-parameters, course and outcome of the training) and a README.
+    Until then `<output>.checkpoints` holds the newest two checkpoints. Of several processes the first one writes.
+
+    Raises:
+        UsageError: the rows or options are wrong, the output folder is taken or in use, or nothing can be resumed.
+        ModelError: the base cannot be found or loaded, or is gated.
+        NotReadyError: a package is missing, the training does not fit into memory, or the disk is full.
+        TrainingStopped: `watch.stop` said so; a checkpoint was written.
+    """
+    _check_packages()
+    watch = watch or Watch()
+    preset, hyperparameters = request.settled()
+    check_output(request.output, overwrite=request.overwrite or request.resume or not _writes())
+    entry = load_registry().find(request.base)
+    _refuse_gated(entry)
+    with _folder_of_checkpoints(request) as checkpoints:
+        resume_from = checkpoint_to_resume(checkpoints, resume=request.resume, overwrite=_overwrites(request))
+        files = _files(request, watch)
+        if entry and entry.architecture:
+            _check_targets(request.base, preset)
+        expected_memory(request.base, preset, request.device, force=request.force)
+        source = _resolve(request)
+        _check_targets(request.base, preset, source.path)
+        form = _form(request, source, files, may_be_plain=entry is not None and not entry.chat_template)
+        identity = _identity(files, source, form_hash(form), preset, hyperparameters)
+        if resume_from is not None:
+            refuse_another_training(resume_from, identity)
+        rows = {
+            name: file.tokenized(
+                form,
+                hyperparameters.max_length,
+                kept=checkpoints / name,
+                hashed=identity["tokenizer"],
+                watch=watch,
+            )
+            for name, file in files.items()
+        }
+        estimate = expected_memory(
+            request.base,
+            preset.model_copy(update={"max_length": max(part.longest for part in rows.values())}),
+            request.device,
+            folder=source.path,
+            answer_tokens=max(part.longest_answer for part in rows.values()),
+            force=request.force,
+        )
+        if resume_from is None and _writes():
+            begin_anew(checkpoints, identity)
+        loaded = _load(request, source, preset)
+        with _quiet(), _told_how_to_go_on(request):
+            training = train(
+                loaded.model,
+                form.tokenizer,
+                rows[_ROWS].examples,
+                hyperparameters,
+                validation=rows[_VALIDATION].examples if _VALIDATION in rows else None,
+                work_folder=checkpoints,
+                resume_from=resume_from,
+                watch=watch,
+            )
+            record = _record(request, source, preset, training, files, estimate) | _recorded(form)
+            if _writes():
+                save_adapter(training, record, form, request.output)
+                _clear(checkpoints, keep=request.keep_checkpoints)
+    return Finetuned(record, training, form, loaded.footprint, estimate)
+
+
+def _writes() -> bool:
+    """Whether this is the process that writes, of those that `accelerate launch` has started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _check_packages() -> None:
+    for package in ("trl", "datasets"):
+        if importlib.util.find_spec(package) is None:
+            raise NotReadyError(f"{package} is not installed; pip install 'pytest-llmbench[train]'")
+
+
+def _files(request: FinetuneRequest, watch: Watch) -> dict[str, DatasetFile]:
+    """The datasets, read through; of several processes the first one tells what is to be told of them."""
+    rows, validation = read_files(request, watch, tells=_writes())
+    return {_ROWS: rows, **({_VALIDATION: validation} if validation else {})}
+
+
+def _check_targets(base: str, preset: Preset, folder: str | None = None) -> None:
+    """See that the base has them, where its shapes are known; the trainer looks at those of any other base."""
+    architecture = None if preset.targets == "all-linear" else known_architecture(base, folder)
+    try:
+        if architecture:
+            architecture.targeted(preset.targets)
+    except ModelError as error:
+        raise UsageError(f"--targets: {error}") from error
+
+
+def _refuse_gated(entry: ModelEntry | None) -> None:
+    """Say at once what a gated model asks for, when it is neither here nor can be fetched."""
+    if entry is None or not entry.gated:
+        return
+    import huggingface_hub
+
+    from pytest_llmbench.models.hub import cached
+
+    if huggingface_hub.get_token() is None and cached(entry.hub, None) is None:
+        raise ModelError(
+            f"{entry.hub} is gated: accept its licence on https://huggingface.co/{entry.hub}, "
+            "then log in (`hf auth login`) or set HF_TOKEN; `llmbench models` lists models that are not gated"
+        )
+
+
+@contextlib.contextmanager
+def _folder_of_checkpoints(request: FinetuneRequest) -> Iterator[Path]:
+    if _writes():
+        with training_folder(request.output) as folder:
+            yield folder
+    else:
+        yield checkpoints_of(request.output)
+
+
+def _resolve(request: FinetuneRequest) -> Source:
+    from pytest_llmbench.models.sources import resolve
+
+    return resolve(request.base)
+
+
+def _form(
+    request: FinetuneRequest, source: Source, files: Mapping[str, DatasetFile], *, may_be_plain: bool
+) -> PromptForm:
+    """The form that rows are written in, looked at before the base's weights are loaded."""
+    from transformers import AutoConfig
+
+    from pytest_llmbench.models.chat_templates import base_form
+    from pytest_llmbench.models.loading_errors import explained
+    from pytest_llmbench.models.tokenizers import embedding_rows, load_tokenizer
+
+    with _quiet(), explained(source):
+        tokenizer, rows = load_tokenizer(source), embedding_rows(AutoConfig.from_pretrained(source.path))
+    form = base_form(tokenizer, request.template_arguments, request.system_role, rows)
+    agree_on_template(form, {role for file in files.values() for role in file.roles}, may_be_plain=may_be_plain)
+    return form
+
+
+def _recorded(form: PromptForm) -> dict[str, Any]:
+    return {
+        "template": "base" if form.origin else "plain",
+        "template_arguments": dict(form.arguments),
+        "system_role": form.system_role,
+    }
+
+
+def _identity(
+    files: Mapping[str, DatasetFile], source: Source, tokenizer: str, preset: Preset, hyperparameters: Hyperparameters
+) -> dict[str, Any]:
+    """What makes two trainings the same one, so that the one can go on with the other's checkpoint."""
+    return {
+        "base": source.weights_hash,
+        "tokenizer": tokenizer,
+        "dataset": files[_ROWS].sha256,
+        **({_VALIDATION: files[_VALIDATION].sha256} if _VALIDATION in files else {}),
+        "quantization": preset.quantization,
+        **{key: value for key, value in dataclasses.asdict(hyperparameters).items() if key != "save_steps"},
+    }
+
+
+def _overwrites(request: FinetuneRequest) -> bool:
+    """Whether checkpoints that are there may go; those of the first process are no matter for the others."""
+    return request.overwrite or not _writes()
+
+
+def _load(request: FinetuneRequest, source: Source, preset: Preset) -> LoadedModel:
+    from pytest_llmbench.core.settings import ModelSettings
+    from pytest_llmbench.models.loading import load_base
+
+    place: str | dict[str, int | str] = "auto"
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # each process has a copy of the base on its own GPU
+        place = {"": int(os.environ.get("LOCAL_RANK", "0"))}
+    loaded = load_base(
+        source,
+        ModelSettings(
+            base=request.base,
+            quantization=preset.quantization,
+            device=request.device,
+            device_map=place,
+            template_arguments=dict(request.template_arguments),
+            system_role=request.system_role,
+        ),
+    )
+    if loaded.device == "cpu":
+        _choose_threads(loaded.model.config.hidden_size)
+    return loaded
+
+
+def _choose_threads(width: int) -> None:
+    """Set PyTorch's threads to the number that multiplies fastest: on busy shared cores two can be slower than one."""
+    import torch
+
+    from pytest_llmbench.generation.local.calibration import step_seconds
+
+    activations, weights = torch.rand(512, width), torch.rand(width, 4 * width)
+
+    def step() -> None:
+        for _ in range(4):
+            torch.mm(torch.mm(activations, weights), weights.T).relu_()
+
+    seconds = step_seconds(step, torch.set_num_threads)
+    torch.set_num_threads(min(seconds, key=lambda threads: seconds[threads]))
+
+
+@contextlib.contextmanager
+def _told_how_to_go_on(request: FinetuneRequest) -> Iterator[None]:
+    try:
+        yield
+    except TrainingStopped as stopped:
+        raise TrainingStopped(f"{stopped}: {request.going_on().command()}") from stopped
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    import datasets
+
+    from pytest_llmbench.models.quiet import quiet_libraries
+
+    shown = datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        with quiet_libraries():
+            yield
+    finally:
+        if not shown:
+            datasets.enable_progress_bars()
+
+
+def _clear(checkpoints: Path, *, keep: bool) -> None:
+    import shutil
+
+    for checkpoint in () if keep else checkpoints.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def _shareable(spec: str, source: Source) -> str:
+    """The base's name without a path of this machine: an alias or hub id as given, a file or folder by its name."""
+    return source.name if Path(spec).exists() else spec
+
+
+def _record(
+    request: FinetuneRequest,
+    source: Source,
+    preset: Preset,
+    training: Training,
+    files: Mapping[str, DatasetFile],
+    estimate: int | None,
+) -> dict[str, Any]:
+    return {
+        "base_weights_hash": source.weights_hash,
+        "base_name": source.name,
+        "base_spec": _shareable(request.base, source),
+        "command": request.anew().command(),
+        "dataset": files[_ROWS].recorded(),
+        **({"validation_dataset": files[_VALIDATION].recorded()} if _VALIDATION in files else {}),
+        "quantization": preset.quantization,
+        "task": request.task,
+        **outcome(training, estimate),
+    }

@@ -1,0 +1,108 @@
+"""Short trainings that were kept, as numbered files in `reports/trainings/`, and whether a new one is worse."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_llmbench.core.documents import read_text
+from pytest_llmbench.core.errors import MissingRunError, UsageError
+from pytest_llmbench.core.files import write_text
+
+_FOLDER = "trainings"
+_NUMBERED = re.compile(r"(\d{4,})(?:_(.+))?\.json")
+_MUST_BE_EQUAL = {
+    "base_weights_hash": "base",
+    "dataset": "dataset",
+    "hyperparameters": "settings",
+    "quantization": "quantization",
+}
+
+logger = logging.getLogger("pytest_llmbench")
+
+
+def save_training(report_dir: Path, document: Mapping[str, Any], name: str = "") -> Path:
+    """Keep a training under the next number."""
+    folder = report_dir / _FOLDER
+    number = max(
+        (int(found[1]) for path in folder.glob("*.json") if (found := _NUMBERED.fullmatch(path.name))), default=0
+    )
+    safe = re.sub(r"[^\w.-]+", "-", name)
+    path = folder / f"{number + 1:04d}{f'_{safe}' if safe else ''}.json"
+    write_text(path, json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+    return path
+
+
+def find_training(report_dir: Path, wanted: str) -> dict[str, Any]:
+    """The kept training of that number, name or path; `latest` is the newest.
+
+    Raises:
+        MissingRunError: there is none; the message names those there are.
+        UsageError: the file is no training.
+    """
+    kept = [
+        (path, found)
+        for path in sorted((report_dir / _FOLDER).glob("*.json"))
+        if (found := _NUMBERED.fullmatch(path.name))
+    ]
+    if wanted == "latest":
+        matching = [path for path, _ in kept]
+    elif Path(wanted).is_file():
+        matching = [Path(wanted)]
+    else:
+        matching = [
+            path
+            for path, found in kept
+            if wanted in (found[2], path.stem) or (wanted.isdigit() and int(wanted) == int(found[1]))
+        ]
+    if not matching:
+        there = ", ".join(path.stem for path, _ in kept) or "none"
+        raise MissingRunError(f"no training {wanted!r} in {report_dir / _FOLDER}; there are: {there}")
+    path = matching[-1]
+    try:
+        document = json.loads(read_text(path))
+    except ValueError as error:
+        raise UsageError(f"{path}: not valid JSON ({error})") from error
+    if not isinstance(document, dict) or "train_loss" not in document:
+        raise UsageError(f"{path}: not a kept training")
+    return document
+
+
+def worse_than(before: Mapping[str, Any], now: Mapping[str, Any], *, margin: float, alpha: float) -> list[str]:
+    """Which metrics are worse: loss and accuracy by more than a share of `margin`, held-out routing beyond chance."""
+    if others := [word for key, word in _MUST_BE_EQUAL.items() if before.get(key) != now.get(key)]:
+        logger.warning("the compared training had another %s: its metrics may differ for that", ", ".join(others))
+    faults = []
+    if now["train_loss"] > before["train_loss"] * (1 + margin):
+        faults.append(
+            f"train loss {now['train_loss']:.3f} was {before['train_loss']:.3f}: worse by more than {margin:.0%}"
+        )
+    for key, name in (("token_accuracy", "token accuracy"),):
+        if now[key] < before[key] * (1 - margin):
+            faults.append(f"{name} {now[key]:.1%} was {before[key]:.1%}: worse by more than {margin:.0%}")
+    return faults + _worse_routing(before.get("held_out", {}), now["held_out"], alpha)
+
+
+def _worse_routing(before: Mapping[str, bool], now: Mapping[str, bool], alpha: float) -> list[str]:
+    """Compared prompt by prompt, over those that both were asked."""
+    import numpy as np
+
+    from pytest_llmbench.stats.significance import p_below
+
+    both = [prompt for prompt in now if prompt in before]
+    if not both:
+        return []
+    gains = np.array([float(now[prompt]) - float(before[prompt]) for prompt in both])
+    if not gains.any() or (test := p_below(gains)).p_value > alpha:
+        return []
+    right = [sum(answers[prompt] for prompt in both) for answers in (before, now)]
+    return [
+        (
+            f"held-out routing {right[1]} of {len(both)} was {right[0]}: worse beyond chance (p {test.p_value:.3f}, "
+            f"{test.method})"
+        )
+    ]

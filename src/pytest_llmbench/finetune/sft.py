@@ -1,0 +1,261 @@
+"""Supervised fine-tuning of a LoRA adapter: TRL's trainer with the settings that hold on CPUs and GPUs alike."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmbench.core.errors import LLMBenchError, NotReadyError, UsageError
+from pytest_llmbench.finetune.checkpoints import newest_checkpoint, sessions_of, step_of
+from pytest_llmbench.finetune.hyperparameters import Hyperparameters
+from pytest_llmbench.finetune.peak_memory import PeakMemory, held
+from pytest_llmbench.finetune.sessions import Session, SessionTally
+from pytest_llmbench.finetune.trainer import new_trainer, trainer_class
+from pytest_llmbench.finetune.training_log import (
+    GradientPeaks,
+    Moment,
+    Step,
+    Validation,
+    course_listener,
+    is_unmeasured,
+    lora_parameters,
+    steps_of,
+    validations_of,
+)
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+__all__ = ["Hyperparameters", "Training", "TrainingStopped", "Watch", "train"]
+
+_FEW_BUFFERS = {"LRU_CACHE_CAPACITY": "1", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"}
+"""Else PyTorch and oneDNN keep what they made ready for every width of a batch, some 10 MB each."""
+
+logger = logging.getLogger("pytest_llmbench")
+
+
+class TrainingStopped(LLMBenchError):  # noqa: N818  # it is no error to stop
+    """Somebody stopped the training; a checkpoint was written first."""
+
+    exit_code = 130
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Watch:
+    """Who looks on. `on_moment` is told of logged steps; the training ends after a step when `stop` says so.
+
+    `prepare` gets the trainer before it starts, and may change it. `on_reading` is told, while a dataset is gone
+    through, what is done with it and how many of its bytes are.
+    """
+
+    on_reading: Callable[[str, int, int | None], None] = lambda _what, _done, _of: None
+    on_moment: Callable[[Moment], None] = lambda _moment: None
+    stop: Callable[[], bool] = lambda: False
+    prepare: Callable[[Any], None] = lambda _trainer: None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Training:
+    """What a training gave: the model with its adapter, and how it went. `precision` is what was computed in.
+
+    `hyperparameters` are those it went through with. The last of the `sessions` is this one, and of it are `gradients`,
+    the largest |gradient| of each LoRA matrix, 0 for a frozen one; `peak_memory`, in bytes, above what was held at the
+    start; and `first_batch`, what the model was first given.
+    """
+
+    model: Any
+    hyperparameters: Hyperparameters
+    sessions: tuple[Session, ...]
+    train_loss: float
+    steps: tuple[Step, ...]
+    validations: tuple[Validation, ...]
+    trainable_parameters: int
+    parameters: int
+    precision: str
+    gradients: Mapping[str, float]
+    peak_memory: int
+    first_batch: Mapping[str, Any]
+
+    @property
+    def seconds(self) -> float:
+        """Of all sessions."""
+        return sum(session.seconds for session in self.sessions)
+
+    @property
+    def samples(self) -> int:
+        """Rows that were seen in all sessions."""
+        return sum(session.samples for session in self.sessions)
+
+    @property
+    def resumed_at(self) -> int:
+        """The step that this session began at."""
+        return self.sessions[-1].from_step
+
+
+def train(
+    model: Any,
+    tokenizer: Any,
+    examples: Dataset,
+    hyperparameters: Hyperparameters,
+    *,
+    validation: Dataset | None = None,
+    work_folder: Path,
+    resume_from: Path | None = None,
+    watch: Watch | None = None,
+) -> Training:
+    """Lay a LoRA over layers of `model` and train it; the loss is on the labelled tokens alone.
+
+    `examples` are those of `training.tokenized`; the loss on those of `validation` is measured before the training and
+    after each pass. Checkpoints go to `work_folder`. The longest rows come first: when they do not fit into memory, the
+    batch is halved and twice as many make up a step. The model must not have answered anything yet: it would go on
+    without gradients where bitsandbytes has repacked its weights. It cannot be used as the plain base afterwards.
+
+    Raises:
+        UsageError: the model has no layers of the names in `targets`.
+        NotReadyError: not even one row fits into memory, or a checkpoint cannot be written.
+        TrainingStopped: `watch.stop` said so.
+    """
+    _check_targets(model, hyperparameters.targets)
+    watch = watch or Watch()
+    tally = SessionTally(sessions_of(resume_from) if resume_from else (), len(examples))
+    fitting, peaks = hyperparameters, GradientPeaks()
+    if model.device.type == "cpu":
+        for name, value in _FEW_BUFFERS.items():
+            os.environ.setdefault(name, value)
+    trainer_class(model.device.type)  # what its import takes is not the training's memory
+    with PeakMemory(str(model.device)) as memory:
+        while True:
+            trainer = _trainer(model, tokenizer, (examples, validation), fitting, work_folder, watch, peaks, tally)
+            trainer.args.eval_on_start = validation is not None and (resume_from is None or is_unmeasured(resume_from))
+            try:
+                outcome = trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+                break
+            except (MemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                fitting = _smaller(fitting, trainer.state.global_step - (step_of(resume_from) if resume_from else 0))
+            model = trainer.model
+            model.zero_grad(set_to_none=True)
+            del trainer
+            _free(model)
+    if watch.stop() and trainer.state.global_step < trainer.state.max_steps:
+        raise _stopped(trainer)
+    return _training(trainer, outcome, fitting, peaks, tally.sessions(trainer.state), memory.bytes)
+
+
+def _check_targets(model: Any, targets: str | tuple[str, ...]) -> None:
+    """See that each name is that of a layer: PEFT passes over those that are not, if only one is."""
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    if isinstance(targets, str):
+        return
+    layers = [name for name, module in model.named_modules() if isinstance(module, (nn.Linear, nn.Embedding, Conv1D))]
+    unknown = [target for target in targets if not any(f".{name}".endswith(f".{target}") for name in layers)]
+    if unknown:
+        known = sorted({name.rpartition(".")[2] for name in layers})
+        raise UsageError(
+            f"--targets: no linear layer is called {', '.join(map(repr, unknown))}; LoRA targets are {', '.join(known)}"
+        )
+
+
+def _trainer(  # what a trainer is made of
+    model: Any,
+    tokenizer: Any,
+    datasets: tuple[Dataset, Dataset | None],
+    chosen: Hyperparameters,
+    work_folder: Path,
+    watch: Watch,
+    peaks: GradientPeaks,
+    tally: SessionTally,
+) -> Any:
+    device = model.device.type
+    listener = course_listener(
+        watch.on_moment,
+        watch.stop,
+        peaks,
+        tally,
+        save_steps=chosen.save_steps,
+        validates=datasets[1] is not None,
+        memory=lambda: held(device),
+    )
+    trainer = new_trainer(model, tokenizer, *datasets, chosen, work_folder, listener)
+    watch.prepare(trainer)
+    if not any(parameter.requires_grad for _, parameter in lora_parameters(trainer.model)):
+        raise NotReadyError("every LoRA matrix is frozen: there is nothing to train")
+    return trainer
+
+
+def _smaller(chosen: Hyperparameters, steps_done: int) -> Hyperparameters:
+    """Half the batch after too little memory at the first step, which has the longest rows."""
+    if chosen.batch_size == 1 or steps_done:
+        when = f"after {steps_done} steps" if steps_done else "with one row at once"
+        raise NotReadyError(
+            f"out of memory {when}, at {chosen.batch_size} rows of up to {chosen.max_length} tokens; choose a smaller "
+            "--batch-size, --gradient-checkpointing, a shorter --max-length or a smaller model"
+        )
+    half = chosen.with_half_batch()
+    logger.warning(
+        "%d rows at once do not fit into memory; going on with %d and gradient accumulation %d",
+        chosen.batch_size,
+        half.batch_size,
+        half.gradient_accumulation,
+    )
+    return half
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    import torch
+
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "allocate memory" in str(error)
+
+
+def _free(model: Any) -> None:
+    import torch
+
+    gc.collect()
+    if model.device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def _stopped(trainer: Any) -> TrainingStopped:
+    newest = newest_checkpoint(Path(trainer.args.output_dir))
+    where = f"; {newest} is the checkpoint to go on from" if newest else ""
+    return TrainingStopped(f"stopped at step {trainer.state.global_step} of {trainer.state.max_steps}{where}")
+
+
+def _training(
+    trainer: Any,
+    outcome: Any,
+    fitting: Hyperparameters,
+    peaks: GradientPeaks,
+    sessions: tuple[Session, ...],
+    memory: int,
+) -> Training:
+    trainable, total = trainer.model.get_nb_trainable_parameters()
+    steps = steps_of(trainer.state.log_history, trainer.state.max_steps)
+    return Training(
+        model=trainer.model,
+        hyperparameters=fitting,
+        sessions=sessions,
+        train_loss=_mean_loss(steps) if steps else outcome.training_loss,
+        steps=steps,
+        validations=validations_of(trainer.state.log_history),
+        trainable_parameters=trainable,
+        parameters=total,
+        precision="bfloat16" if trainer.args.bf16 else "float32",
+        gradients=peaks.of(trainer.model),
+        peak_memory=memory,
+        first_batch=trainer.first_batch or {},
+    )
+
+
+def _mean_loss(steps: Sequence[Step]) -> float:
+    """Over all steps: what was logged is the mean since the log before, and these are not equally far apart."""
+    widths = [step.step - before for step, before in zip(steps, (0, *(step.step for step in steps)), strict=False)]
+    return sum(step.loss * width for step, width in zip(steps, widths, strict=True)) / sum(widths)

@@ -1,0 +1,66 @@
+"""Whether a training's steps learn: its loss falls and stays down, and every LoRA matrix has gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+from pytest_llmbench.finetune.training_log import Step
+
+_END = 8  # an end of the curve is this part of it
+_BLOWN = 1.5
+_RISEN = 1.1
+_NAMED = 5
+_VANISHED = 1e-10
+
+
+def loss_faults(steps: Sequence[Step], *, least_fall: float, learning_rate: float) -> list[str]:
+    """What is wrong with the course of the loss: not a number, blown up, or not fallen by the share asked for.
+
+    The end is the mean of the last eighth of the steps; blown up is 1.5 times the first step's loss.
+    """
+    if not steps:
+        return ["no step was logged"]
+    if fault := _hopeless(steps, learning_rate):
+        return [fault]
+    size = max(1, len(steps) // _END)
+    start, last = steps[0].loss, fmean(step.loss for step in steps[-size:])
+    first = fmean(step.loss for step in steps[:size])
+    worst, fall = max(steps, key=lambda step: step.loss), 1 - last / max(first, start)
+    rose = f"the loss rose from {start:.2f} to {worst.loss:.2f} at step {worst.step}"
+    too_high = f"the learning rate of {learning_rate:g} is too high"
+    if worst.loss > _BLOWN * start:
+        return [f"{rose}: {too_high}"]
+    if fall >= least_fall:
+        return []
+    fell = f"the loss fell by {fall:.0%}, from {max(first, start):.2f} to {last:.2f}, less than {least_fall:.0%}"
+    if worst.loss > _RISEN * start:
+        return [f"{fell}, and {rose}: {too_high}"]
+    return [f"{fell}: it learns too little (learning rate {learning_rate:g}, {steps[-1].of} steps)"]
+
+
+def _hopeless(steps: Sequence[Step], learning_rate: float) -> str | None:
+    """What makes the course of the loss say nothing: no rate to learn at, or a loss that is no number."""
+    if all(step.learning_rate == 0 for step in steps):
+        return "the learning rate is 0 at every step: nothing is learnt"
+    broken = next((step for step in steps if not math.isfinite(step.loss)), None)
+    if broken is None:
+        return None
+    return f"the loss is {broken.loss} at step {broken.step}: the learning rate of {learning_rate:g} is too high"
+
+
+def gradient_faults(peaks: Mapping[str, float]) -> list[str]:
+    """The LoRA matrices without a gradient, or with one that vanishes, named."""
+    if not peaks:
+        return ["the model has no LoRA matrix"]
+    faults = []
+    for what, names in (
+        ("are frozen: no gradient came", [name for name, peak in peaks.items() if peak == 0]),
+        ("have a vanishing gradient", [name for name, peak in peaks.items() if 0 < peak < _VANISHED]),
+        ("have a gradient that is not a number", [name for name, peak in peaks.items() if not math.isfinite(peak)]),
+    ):
+        if names:
+            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            faults.append(f"{len(names)} of {len(peaks)} LoRA matrices {what}: {', '.join(names[:_NAMED])}{more}")
+    return faults

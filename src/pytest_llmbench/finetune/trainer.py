@@ -1,0 +1,198 @@
+"""TRL's trainer with rows in an order that can be resumed, checkpoints that are whole, and its first batch kept."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmbench.finetune.answer_loss import answer_trainer
+from pytest_llmbench.finetune.checkpoints import whole_checkpoint
+from pytest_llmbench.finetune.hyperparameters import Hyperparameters
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from torch import Tensor
+
+_LOGGED = 200  # steps of the curve, about
+_PADDED_TO = 8  # oneDNN makes ready some 17 MB anew for every width of a batch
+_ROWS_AT_ONCE = 10_000
+_KEPT = ("input_ids", "labels", "attention_mask")
+_REPACKS = "support_avx512bf16_for_cpu"
+
+
+class LongestFirst:
+    """Row numbers in a random order, but the longest rows in the first step, so that too little memory shows at once.
+
+    Rows of near length are not kept together: with few templates they are rows of one kind, and the last kind of a pass
+    is then the answer to everything. The order depends on seed and epoch alone: a resumed training sees the rows that
+    an uninterrupted one would.
+    """
+
+    def __init__(self, lengths: Tensor, rows_a_step: int, seed: int) -> None:
+        self._lengths, self._rows_a_step, self._seed = lengths, rows_a_step, seed
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called before each pass over the rows."""
+        self._epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        import torch
+
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(self._seed + self._epoch))
+        longest = torch.argsort(self._lengths[order], descending=True, stable=True)[: self._rows_a_step]
+        others = torch.ones(len(self), dtype=torch.bool)
+        others[longest] = False
+        for rows in (order[longest], order[others]):
+            for start in range(0, len(rows), _ROWS_AT_ONCE):  # a list of millions would weigh as much as a model
+                yield from rows[start : start + _ROWS_AT_ONCE].tolist()
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+
+def row_lengths(examples: Dataset) -> Tensor:
+    """The tokens of each example, counted without bringing them into memory."""
+    import numpy as np
+    import pyarrow.compute as pc
+    import torch
+
+    tables = examples.select_columns("input_ids").with_format("arrow").iter(_ROWS_AT_ONCE)
+    return torch.from_numpy(np.concatenate([pc.list_value_length(table["input_ids"]).to_numpy() for table in tables]))
+
+
+@contextlib.contextmanager
+def weights_as_they_are(model: Any) -> Iterator[None]:
+    """Keep bitsandbytes from repacking 4-bit weights on CPUs with AVX512-BF16: later gradients would be wrong."""
+    layers = [module for module in model.modules() if getattr(module, _REPACKS, False)]
+    for layer in layers:
+        setattr(layer, _REPACKS, False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            setattr(layer, _REPACKS, True)
+
+
+@functools.cache
+def trainer_class(device: str) -> Any:
+    """The class for this kind of device. Made late: importing TRL takes 8 s."""
+    from trl import SFTTrainer
+
+    kind = answer_trainer() if device == "cpu" else SFTTrainer
+
+    class Trainer(kind):  # type: ignore[misc,valid-type]
+        first_batch: dict[str, Any] | None = None
+
+        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+            rows = self.train_dataset if train_dataset is None else train_dataset
+            rows_a_step = (
+                self.args.train_batch_size * self.args.gradient_accumulation_steps * self.accelerator.num_processes
+            )
+            return LongestFirst(row_lengths(rows), rows_a_step, self.args.seed)
+
+        def training_step(self, model: Any, inputs: Any, *rest: Any, **options: Any) -> Any:
+            if self.first_batch is None:
+                self.first_batch = {key: inputs[key].detach().cpu().clone() for key in _KEPT if key in inputs}
+            return super().training_step(model, inputs, *rest, **options)
+
+        def evaluation_loop(self, *of: Any, **options: Any) -> Any:
+            with weights_as_they_are(self.model):  # the training goes on afterwards
+                return super().evaluation_loop(*of, **options)
+
+        def _save_checkpoint(self, model: Any, trial: Any) -> None:
+            if not self.args.should_save:  # another process writes
+                super()._save_checkpoint(model, trial)
+                return
+            with whole_checkpoint(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"):
+                super()._save_checkpoint(model, trial)
+
+    return Trainer
+
+
+def new_trainer(
+    model: Any,
+    tokenizer: Any,
+    examples: Dataset,
+    validation: Dataset | None,
+    chosen: Hyperparameters,
+    work_folder: Path,
+    listener: Any,
+) -> Any:
+    """A trainer of a LoRA over `model`, or of the one that it has already, which tells `listener` how it goes."""
+    from peft import PeftModel
+    from transformers import PrinterCallback
+
+    device = model.device.type
+    trainer = trainer_class(device)(
+        model=model,
+        args=_settings(chosen, device, work_folder, len(examples)),
+        train_dataset=examples,
+        eval_dataset=validation,
+        processing_class=tokenizer,
+        peft_config=None if isinstance(model, PeftModel) else _lora(chosen),
+        callbacks=[listener],
+    )
+    trainer.remove_callback(PrinterCallback)
+    for parameter in trainer.model.parameters():
+        if parameter.requires_grad:  # TRL trains over a quantized base in bfloat16, which rounds small steps away
+            parameter.data = parameter.data.float()
+    return trainer
+
+
+def _settings(chosen: Hyperparameters, device: str, work_folder: Path, rows: int) -> Any:
+    from trl import SFTConfig
+
+    steps = chosen.steps or math.ceil(rows * chosen.epochs / (chosen.batch_size * chosen.gradient_accumulation))
+    return SFTConfig(
+        output_dir=str(work_folder),
+        num_train_epochs=chosen.epochs,
+        max_steps=chosen.steps or -1,
+        per_device_train_batch_size=chosen.batch_size,
+        per_device_eval_batch_size=chosen.batch_size,
+        prediction_loss_only=True,
+        gradient_accumulation_steps=chosen.gradient_accumulation,
+        learning_rate=chosen.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=chosen.warmup_share,
+        max_length=chosen.max_length,
+        pad_to_multiple_of=_PADDED_TO if device == "cpu" else None,
+        dataset_kwargs={"skip_prepare_dataset": True},  # the examples have their labels
+        seed=chosen.seed,
+        use_cpu=device == "cpu",
+        bf16=has_bfloat16(device),
+        gradient_checkpointing=chosen.gradient_checkpointing,
+        logging_steps=max(1, steps // _LOGGED),
+        save_strategy="no",  # the listener says when, and when to validate
+        save_total_limit=2,
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=device == "cuda",
+        ddp_find_unused_parameters=False,
+    )
+
+
+def has_bfloat16(device: str) -> bool:
+    """Whether computing in bfloat16 is faster than in float32; on CPUs without the instructions it is slower."""
+    import torch
+
+    if device == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported())  # noqa: SLF001  # its public form came with PyTorch 2.10
+    return bool(torch.cuda.is_bf16_supported())
+
+
+def _lora(chosen: Hyperparameters) -> Any:
+    from peft import LoraConfig
+
+    targets = chosen.targets
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        target_modules=targets if isinstance(targets, str) else list(targets),
+        r=chosen.rank,
+        lora_alpha=chosen.alpha,
+        lora_dropout=chosen.dropout,
+    )

@@ -1,0 +1,168 @@
+"""What a server's refusal means: whether to ask again, whether anything more can be asked, and what to change."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import urllib.parse
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import aiohttp
+
+from pytest_llmbench.generation.client.retry_waits import retry_after_s
+
+_FAULT = 500
+_PASSING = (408, 409, 425, 429, 499)
+_NEVER_PASSING = (501, 505)
+_OF_THE_SERVER = (401, 402, 403, 404, 405, 407, 410, *_NEVER_PASSING)
+_LOADING = (502, 503, 504)
+_REDIRECTS = range(300, 400)
+
+_REFUSED_KEY = re.compile(
+    r"unsupported|not supported|does not support|unknown|unrecogni[sz]ed|unexpected|not permitted|not allowed|"
+    r"not accepted|not available|extra|forbidden|deprecated|removed|disabled|instead|use max_completion_tokens"
+)
+_TOO_MUCH = re.compile(r"too (?:large|long|high|big)|exceed|context length|at most|less than|greater than")
+_KEY_REFUSED = re.compile(
+    r"no connected db|"  # what LiteLLM without a database says to every key that is not its own
+    r"(?:invalid|incorrect|missing|expired|wrong|no|provide|valid) (?:\w+ ){0,3}api[ _-]?key|"
+    r"api[ _-]?key (?:\w+ ){0,3}(?:invalid|not valid|incorrect|missing|expired|required|not found)|"
+    r"authentication (?:failed|error|required)|unauthori[sz]ed"
+)
+_MODEL_REFUSED = re.compile(
+    r"(?:invalid|unknown|no such|unrecogni[sz]ed) model\b|"
+    r"\bmodel\b[^.]*\b(?:not found|not exist|not served|not loaded)\b"
+)
+_SAYS_NOTHING = ("internal server error", "no reason given")
+_SYSTEM_ROLE = re.compile(r"system (?:role|message|prompt|instruction)|role[^.]*system|system[^.]*role|must alternate")
+_SET_KEY = "set the server's key in LLMBENCH_API_KEY"
+_CHECK_KEY = "and if it wants a key, set LLMBENCH_API_KEY"
+_CHECK_MODEL = "check the model's name (--llmbench-server-model)"
+_BOTH = ", and server.adapter_body to the same"
+_OWN_SETTINGS: Mapping[str, str] = {
+    "chat_template_kwargs": (
+        f"empty model.template_arguments, or set server.base_body: {{chat_template_kwargs: null}}{_BOTH}"
+    ),
+    "stream": "set server.stream: false",
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sent:
+    """What was asked: the method, the page, and the keys of the body with their values."""
+
+    method: str
+    url: str
+    body: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.url}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Refusal:
+    """A status other than success. `wait_s` is how long the server asks not to be asked again.
+
+    What it is about: "passing" may be over when it is asked again; "question" is this question alone; with "server" no
+    other question would fare better.
+    """
+
+    reason: str
+    about: Literal["passing", "question", "server"]
+    advice: str = ""
+    wait_s: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.reason}; {self.advice}" if self.advice else self.reason
+
+
+def refusal(status: int, reason: str, sent: Sent, headers: Mapping[str, str]) -> Refusal:
+    """What a status means. `headers` are those of the answer."""
+    told = f"HTTP {status}: {reason}"
+    if status in _REDIRECTS:
+        return Refusal(told, "server", _about_redirect(sent, headers.get("Location")))
+    if status in _OF_THE_SERVER:
+        return Refusal(told, "server", _about_server(status, sent))
+    if status in _PASSING or status >= _FAULT:
+        return Refusal(told, "passing", _about_fault(status, reason), retry_after_s(headers.get("Retry-After")))
+    if advice := about_question(reason, sent.body):
+        return Refusal(told, "question", advice)
+    everywhere = _about_all_questions(reason)
+    return Refusal(told, "server" if everywhere else "question", everywhere)
+
+
+def about_question(reason: str, body: Mapping[str, Any]) -> str:
+    """Which setting to change so that the server takes the question; empty where its reason does not tell."""
+    text = reason.casefold()
+    roles = {message["role"] for message in body.get("messages", ())}
+    if "system" in roles and _SYSTEM_ROLE.search(text):
+        return "set model.system_role: user, which puts the system prompt into the first user turn"
+    named = [key for key in body if key not in ("messages", "model") and re.search(rf"\b{re.escape(key)}\b", text)]
+    if not named or not _REFUSED_KEY.search(text) or _TOO_MUCH.search(text):
+        return ""
+    key = min(named, key=text.index)
+    if key == "max_tokens":
+        return f"set server.base_body: {{max_tokens: null, max_completion_tokens: {body[key]}}}{_BOTH}"
+    return _OWN_SETTINGS.get(key, f"set server.base_body: {{{key}: null}}{_BOTH}")
+
+
+class NoConnection(NamedTuple):
+    """Why no connection came about, and what to do."""
+
+    reason: str
+    advice: str
+
+
+def unreachable(error: aiohttp.ClientError) -> NoConnection | None:
+    """What an error says of a connection that was never made; None where one was."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        todo = "name the file of the authority that signed it in the environment variable SSL_CERT_FILE"
+        return NoConnection(f"no connection: its certificate is not trusted ({error.certificate_error})", todo)
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return NoConnection(f"no connection: {error}", "write http:// in --llmbench-server if it does not speak TLS")
+    if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
+        return NoConnection(f"no connection: {error}", "start the server, or correct --llmbench-server")
+    return None
+
+
+def _about_redirect(sent: Sent, location: str | None) -> str:
+    if not location:
+        return "it redirects without saying where; check --llmbench-server"
+    target = _without_secrets(urllib.parse.urljoin(sent.url, location), urllib.parse.urlsplit(sent.url).query)
+    root = re.sub(r"/(?:chat/completions|models)/?(?=\?|$)", "", target)
+    return f"it redirects to {target}, where nothing was sent; if that is the server, set server.url: {root}"
+
+
+def _without_secrets(url: str, known_query: str) -> str:
+    """The URL without a login, or a query that was not asked: pages to log in get tokens there."""
+    parts = urllib.parse.urlsplit(url)
+    query = parts.query if parts.query == known_query else ""
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query=query, fragment="").geturl()
+
+
+def _about_fault(status: int, reason: str) -> str:
+    if status in _LOADING:
+        return "it may still be loading its model; try again when it is ready"
+    if reason.casefold().strip() in _SAYS_NOTHING:  # a model or a key that is not known ends so in some servers
+        return f"its log tells why; {_CHECK_MODEL}, {_CHECK_KEY}"
+    return ""
+
+
+def _about_all_questions(reason: str) -> str:
+    """What to change where a status that is of this question tells of what every question carries; else empty."""
+    text = reason.casefold()
+    if _KEY_REFUSED.search(text):
+        return _SET_KEY
+    return _CHECK_MODEL if _MODEL_REFUSED.search(text) else ""
+
+
+def _about_server(status: int, sent: Sent) -> str:
+    if status in (401, 403):
+        return _SET_KEY
+    if status in (404, 410):
+        given = "" if re.search(r"/v\d", sent.url) else "; a path is used as it is given, and many APIs' ends in /v1"
+        return f"check --llmbench-server and --llmbench-server-model: asked was {sent}{given}"
+    if status in (405, 501):
+        return f"check --llmbench-server: {sent.url} takes no questions"
+    return "the server's operator can tell why"

@@ -1,0 +1,189 @@
+"""Completions on disk: the journal of a run, written as answers arrive, and the cache that outlives runs."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from pytest_llmbench.core.errors import NotReadyError
+from pytest_llmbench.core.records import Completion
+
+JOURNAL = "completions.jsonl"
+
+
+def content_key(identity: Mapping[str, str], question: Mapping[str, Any]) -> str:
+    """One key for all that decides an answer: who answers, with what settings and versions, to what, on which noise."""
+    canonical = json.dumps({"by": identity, "to": question}, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+class Journal:
+    """The completions of one run, one JSON line each, appended and flushed as they arrive.
+
+    Several processes may append to one journal (pytest-xdist); `refresh` brings in what the others wrote. A later line
+    of the same key replaces an earlier one. A line cut off by a crash is ignored, and so is a failed answer of before
+    this journal was opened: a resumed run asks for it again.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._path = folder / JOURNAL
+        self._read_to = 0
+        self._torn = False
+        self._known: dict[str, Completion] = {}
+        self.refresh()
+        self._known = {key: completion for key, completion in self._known.items() if completion.finish != "error"}
+
+    def get(self, key: str) -> Completion | None:
+        """The completion of this key, as far as this process has read or written."""
+        return self._known.get(key)
+
+    def add(self, key: str, completion: Completion) -> None:
+        """Append one completion. Raises NotReadyError when the disk refuses."""
+        line = json.dumps({"key": key, **completion.to_json()}, ensure_ascii=False) + "\n"
+        if self._torn:  # a killed process left half a line: end it, so that it spoils only itself
+            line, self._torn = "\n" + line, False
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                _write_whole(descriptor, line.encode())
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise _cannot_write(self._path, error) from error
+        self._known[key] = completion
+
+    @contextlib.contextmanager
+    def claimed(self, part: str, *, blocking: bool) -> Iterator[None]:
+        """Inside the block no other process works on this part of the run.
+
+        Raises:
+            Timeout: another process has it, and `blocking` is off.
+            NotReadyError: the disk refuses.
+        """
+        lock = FileLock(self.folder / f"{part}.lock", blocking=blocking)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout:
+            raise
+        except OSError as error:
+            raise _cannot_write(self.folder, error) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def refresh(self) -> None:
+        """Read the lines that were added since the last look, by whatever process."""
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._read_to)
+            for line in file:
+                self._torn = not line.endswith(b"\n")
+                if self._torn:
+                    break
+                self._read_to += len(line)
+                self._keep(line)
+
+    def _keep(self, line: bytes) -> None:
+        try:
+            data = json.loads(line)
+            self._known[data.pop("key")] = Completion.from_json(data)
+        except (ValueError, KeyError, TypeError):
+            return  # the torn line of a killed process: its answer is asked again
+
+
+class CompletionCache:
+    """Completions of all runs by content key, in one SQLite file that several processes may share."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._database: sqlite3.Connection | None = None
+
+    def get(self, keys: Iterable[str]) -> dict[str, Completion]:
+        """The stored completions among `keys`, marked as cached. Raises NotReadyError for an unreadable cache."""
+        if not self.path.exists():
+            return {}
+        found: dict[str, Completion] = {}
+        with self._opened() as database:
+            for key in keys:
+                row = database.execute("SELECT completion FROM completions WHERE key = ?", (key,)).fetchone()
+                if row:
+                    found[key] = Completion.from_json({**json.loads(row[0]), "cached": True})
+        return found
+
+    def put(self, key: str, completion: Completion) -> None:
+        """Store one completion; an answer that failed or ran out of time is not worth remembering.
+
+        Nor is one that was given without the tools of its case: a server may know them when it is started again.
+        """
+        if completion.finish in {"error", "timeout"} or completion.tools_left_out:
+            return
+        with self._opened() as database:
+            text = json.dumps(completion.to_json(), ensure_ascii=False)
+            database.execute("INSERT OR REPLACE INTO completions VALUES (?, ?)", (key, text))
+            database.commit()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        try:
+            if self._database is None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                # SQLite does not wait when two processes switch a new file to WAL at once
+                with FileLock(self.path.with_suffix(".lock")):
+                    self._database = sqlite3.connect(self.path, timeout=60)
+                    self._database.execute("PRAGMA journal_mode=WAL")
+                    self._database.execute("PRAGMA synchronous=NORMAL")
+                    self._database.execute(
+                        "CREATE TABLE IF NOT EXISTS completions (key TEXT PRIMARY KEY, completion TEXT NOT NULL)"
+                    )
+            yield self._database
+        except (sqlite3.Error, OSError, json.JSONDecodeError) as error:
+            raise NotReadyError(
+                f"the completion cache {self.path} cannot be used ({error}); delete it, or pass --llmbench-no-cache"
+            ) from error
+
+
+def _cannot_write(path: Path, error: OSError) -> NotReadyError:
+    return NotReadyError(
+        f"cannot write {path}: {error.strerror}; free some space, then go on with --llmbench-resume, "
+        "or choose another folder with --llmbench-report-dir"
+    )
+
+
+def refuse_unwritable(folder: Path) -> None:
+    """Find out whether a folder can be made and written in, and leave nothing behind.
+
+    Raises:
+        NotReadyError: it cannot.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryDirectory(dir=there):
+            pass
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+
+
+def _write_whole(descriptor: int, data: bytes) -> None:
+    """One write for one line, so that lines of several processes do not mix; a second only after a partial one."""
+    while data:
+        data = data[os.write(descriptor, data) :]

@@ -1,0 +1,50 @@
+"""The process that is the server: reads its orders as one line of JSON, says its address, serves until stdin ends.
+
+Run as `python -m pytest_llmbench.generation.embedded.llamacpp_process`. Standard input ends when the parent ends,
+however it does, so no server is ever left behind.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+_ERRORS_ONLY = 1
+_HTTP_THREADS = 256
+"""A waiting question holds a thread of the server, and so does a look at /metrics: fewer would queue unseen."""
+
+
+def serve(orders: dict[str, Any]) -> None:
+    """Load the model, print `{"url": ...}`, and serve.
+
+    Raises:
+        RuntimeError: llama.cpp could not start; it has said why on standard error.
+    """
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = orders["model"]
+    params.model_alias = {orders["name"]}
+    params.port = orders["port"]
+    params.n_parallel = orders["slots"]
+    params.n_ctx = orders["slots"] * orders["context"]
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = orders["threads"]
+    params.n_threads_http = _HTTP_THREADS
+    params.endpoint_metrics = True
+    params.cache_ram_mib = 0  # it gives one adapter's prompts to another (llama.cpp issue 26207)
+    params.ui = False
+    params.verbosity = _ERRORS_ONLY
+    if orders["lora"]:
+        params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(orders["lora"], 1.0)]
+    server = xllamacpp.Server(params)
+    sys.stdout.write(json.dumps({"url": server.listening_address}) + "\n")
+    sys.stdout.flush()
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    try:
+        serve(json.loads(sys.stdin.readline()))
+    except RuntimeError as error:
+        sys.exit(str(error))

@@ -1,0 +1,300 @@
+"""More processes for the load generator, where one event loop is not enough: each has a share of the users.
+
+They are plain child processes, not forks, and import nothing but the client. The judge stays here: it sees the calls of
+all processes as if they were made in this one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+import logging
+import math
+import os
+import pickle
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol, cast
+
+from pytest_llmbench.core.errors import NotReadyError, ServerError
+from pytest_llmbench.generation.client.chat_answer import Answer
+from pytest_llmbench.load.client import Call, ChatServer
+from pytest_llmbench.load.users import Habits, Share
+from pytest_llmbench.load.worker import HEADER, Closing, Live, Meet, Report, Stop, pack
+
+if TYPE_CHECKING:
+    from pytest_llmbench.load.conversations import Conversations
+
+_LOG = logging.getLogger("pytest_llmbench")
+_START_UP_S = 60.0
+_STOP_S = 10.0
+_LEAD_S = 0.02
+"""From the order to begin until the common beginning: every process has read it by then."""
+
+_PROGRAM = """import signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
+sys.path[:] = {path!r}
+from pytest_llmbench.load.worker import work
+work()
+"""
+
+
+class LivingCrowd(Protocol):
+    """The users of a trial, wherever they live. `stopped` says why they stopped by themselves.
+
+    `lag_s` and `cpu` are known at the end, `standstill_s`, the longest that nothing was noticed, all the time.
+    """
+
+    stopped: str
+    processes: int
+    lag_s: float
+    cpu: float
+
+    @property
+    def standstill_s(self) -> float:
+        """In seconds."""
+
+    @property
+    def calls(self) -> list[Call]:
+        """What was asked, in the order of asking."""
+
+    @property
+    def fatal(self) -> ServerError | None:
+        """Why asking more is no use."""
+
+    @property
+    def gone(self) -> str | None:
+        """Why no connection could be made."""
+
+    @property
+    def known_until(self) -> float:
+        """Up to when `calls` is the whole truth, in monotonic seconds."""
+
+    async def live(self, level: float) -> None:
+        """Keep the level up until cancelled."""
+
+
+class WorkerProcesses:
+    """So many processes, each with conversations of its own. Made by `started`, ended by `close`."""
+
+    def __init__(self, workers: Sequence[Worker], conversations: Conversations) -> None:
+        self._workers = workers
+        self._conversations = conversations
+
+    @classmethod
+    async def started(cls, count: int, conversations: Conversations) -> WorkerProcesses:
+        """Start them; they stay for all trials.
+
+        Raises:
+            NotReadyError: the system does not let it.
+        """
+        workers: list[Worker] = []
+        try:
+            for part in conversations.split(count):
+                workers.append(await Worker.started(part))  # noqa: PERF401  # those started so far must be known
+            async with asyncio.timeout(_START_UP_S):
+                for worker in workers:
+                    await worker.report()
+        except (OSError, EOFError) as error:  # a timeout is an OSError
+            await _close(workers)
+            why = f"a process of the load generator did not start ({error or 'no word of it'})"
+            raise NotReadyError(f"{why}; set load.processes to 1") from error
+        except BaseException:
+            await _close(workers)
+            raise
+        return cls(workers, conversations)
+
+    def usable_with(self, conversations: Conversations) -> bool:
+        """Whether all of them are alive and were given these conversations."""
+        return self._conversations is conversations and all(worker.alive for worker in self._workers)
+
+    def crowd(self, server: ChatServer, habits: Habits, cycle_s: float) -> SharedCrowd:
+        """The users of one trial."""
+        return SharedCrowd(self._workers, self._conversations, server, habits, cycle_s)
+
+    async def close(self) -> None:
+        """End them."""
+        await _close(self._workers)
+
+
+class SharedCrowd:
+    """A crowd whose users are divided over processes, as `LivingCrowd` has it."""
+
+    def __init__(
+        self,
+        workers: Sequence[Worker],
+        conversations: Conversations,
+        server: ChatServer,
+        habits: Habits,
+        cycle_s: float,
+    ) -> None:
+        self.stopped = "the simulated users stopped"
+        self.processes = len(workers)
+        self.lag_s = self.cpu = self.standstill_s = 0.0
+        self.calls: list[Call] = []
+        self.fatal: ServerError | None = None
+        self.gone: str | None = None
+        self._workers = workers
+        self._conversations = conversations
+        self._server, self._habits, self._cycle_s = server, habits, cycle_s
+        self._of: list[list[Call]] = []
+        self._known: list[float] = []
+        self._gathered: list[int] = []
+        self._met = 0
+        self._ahead: list[tuple[float, int, int, Call]] = []
+
+    @property
+    def known_until(self) -> float:
+        """The moment up to which all processes have reported."""
+        return min(self._known, default=time.monotonic())
+
+    async def live(self, level: float) -> None:
+        """Keep the level up until cancelled; ends by itself only when a process is lost."""
+        everybody = self._habits.arrivals == "poisson" or level >= len(self._workers)
+        self._workers = self._workers if everybody else self._workers[: int(level)]
+        self.processes = count = len(self._workers)
+        starts_at = time.monotonic() + _LEAD_S
+        self._of, self._known, self._gathered = [[] for _ in range(count)], [starts_at] * count, [0] * count
+        for place, worker in enumerate(self._workers):
+            worker.send(self._order(level, Share(place, count), starts_at))
+        followers = [asyncio.create_task(self._follow(place)) for place in range(count)]
+        try:
+            await asyncio.wait(followers, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await self._stop(followers)
+        for follower in followers:
+            follower.result()
+
+    def _order(self, level: float, share: Share, starts_at: float) -> Live:
+        past = self._conversations.past
+        return Live(self._server, self._habits, past, level, self._cycle_s, share, starts_at)
+
+    async def _stop(self, followers: Sequence[asyncio.Task[None]]) -> None:
+        for worker in self._workers:
+            worker.send(Stop())
+        await asyncio.wait(followers, timeout=_STOP_S)
+        for worker, follower in zip(self._workers, followers, strict=True):
+            if not follower.done():  # it did not even say goodbye
+                self.standstill_s = max(self.standstill_s, time.monotonic() - self.known_until)
+                follower.cancel()
+                worker.kill()
+        self._release(math.inf)
+
+    async def _follow(self, place: int) -> None:
+        """Take in what one process reports, until its closing."""
+        worker = self._workers[place]
+        while True:
+            try:
+                report = await worker.report()
+            except EOFError:
+                self.stopped = f"process {place + 1} of {self.processes} of the load generator died"
+                _LOG.warning("%s; the next trial starts new ones", self.stopped)
+                return
+            self._take(place, report)
+            if report.closing:
+                self._close(place, report.closing)
+                return
+
+    def _take(self, place: int, report: Report) -> None:
+        calls = self._of[place]
+        for user, message, started in report.begun:
+            call = Call(user, message)
+            call.started = started
+            heapq.heappush(self._ahead, (started, place, len(calls), call))
+            calls.append(call)
+        for number, at in report.first_tokens.items():
+            calls[number].answer = Answer(token_times=[at], first_visible_at=at)
+        for number, at in report.whole.items():
+            calls[number].answer.ended_at = at
+        for number, end in report.ended.items():
+            calls[number].answer = end.answer
+            calls[number].end(end.finish, end.error, end.at)
+        self.fatal, self.gone = self.fatal or report.fatal, report.gone or self.gone
+        self._known[place], self._gathered[place] = report.known_until, report.gathered
+        self.standstill_s = max(self.standstill_s, report.standstill_s)
+        self._release(self.known_until)
+        if min(self._gathered) > self._met:
+            self._meet()
+
+    def _release(self, until: float) -> None:
+        """Let those calls be seen that no other can come before."""
+        while self._ahead and self._ahead[0][0] <= until:
+            self.calls.append(heapq.heappop(self._ahead)[-1])
+
+    def _meet(self) -> None:
+        self._met += 1
+        for worker in self._workers:
+            worker.send(Meet(time.monotonic() + _LEAD_S))
+
+    def _close(self, place: int, closing: Closing) -> None:
+        for number, answer in closing.unfinished.items():
+            self._of[place][number].answer = answer
+        self.lag_s, self.cpu = max(self.lag_s, closing.lag_s), max(self.cpu, closing.cpu)
+        self._conversations.rounds = max(self._conversations.rounds, closing.rounds)
+
+
+class Worker:
+    """One process, as this one sees it."""
+
+    def __init__(
+        self, process: asyncio.subprocess.Process, orders: asyncio.StreamWriter, reports: asyncio.StreamReader
+    ) -> None:
+        self._process, self._orders, self._reports = process, orders, reports
+
+    @classmethod
+    async def started(cls, conversations: Conversations) -> Worker:
+        """Start it. Its first report says that it is ready."""
+        program = _PROGRAM.format(path=sys.path)
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdin=pipe, stdout=pipe)
+        if process.stdin is None or process.stdout is None:
+            raise OSError("it has no pipes")
+        worker = cls(process, process.stdin, process.stdout)
+        worker.send(conversations)
+        return worker
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process.returncode is None and not self._reports.at_eof()
+
+    def send(self, order: object) -> None:
+        """Give an order; a process that is gone does not get it, which its reports tell."""
+        with contextlib.suppress(OSError):
+            self._orders.write(pack(order))
+
+    async def report(self) -> Report:
+        """What it tells next.
+
+        Raises:
+            EOFError: it is gone.
+        """
+        size = HEADER.unpack(await self._reports.readexactly(HEADER.size))[0]
+        frame = await self._reports.readexactly(size)
+        return cast("Report", pickle.loads(frame))  # noqa: S301  # from this process's own child
+
+    def kill(self) -> None:
+        """End it at once."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
+    async def close(self) -> None:
+        """Let it end, and see that it does."""
+        self._orders.close()
+        try:
+            async with asyncio.timeout(_STOP_S):
+                await self._process.wait()
+        except TimeoutError:
+            self.kill()
+            await self._process.wait()
+
+
+async def _close(workers: Sequence[Worker]) -> None:
+    await asyncio.gather(*(worker.close() for worker in workers))
+
+
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

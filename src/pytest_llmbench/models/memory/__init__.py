@@ -1,0 +1,1 @@
+"""How much memory a model takes, read from its shapes alone."""

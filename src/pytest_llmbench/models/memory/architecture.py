@@ -1,0 +1,191 @@
+"""The shapes of a model's matrices, read from the fields of its `config.json`: enough to count memory without torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from pytest_llmbench.core.errors import ModelError
+
+Layout = Literal["gated", "gpt2", "phi"]
+
+_LAYOUTS: Mapping[str, Layout] = {
+    **dict.fromkeys(("llama", "mistral", "mixtral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "smollm3"), "gated"),
+    "gpt2": "gpt2",
+    "phi": "phi",
+}
+_OTHER_NAMES = {  # what GPT-2 calls them
+    "hidden_size": "n_embd",
+    "num_hidden_layers": "n_layer",
+    "num_attention_heads": "n_head",
+    "max_position_embeddings": "n_positions",
+    "intermediate_size": "n_inner",
+}
+_NAMES = {  # the linear layers of each layout, as LoRA targets call them
+    "gated": ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
+    "phi": ("q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2"),
+    "gpt2": ("c_attn", "c_proj", "c_fc"),
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Matrix:
+    """A linear layer that every transformer layer has once. `source` names the activation that it reads."""
+
+    name: str
+    inputs: int
+    outputs: int
+    source: Literal["attention input", "attention output", "mlp input", "mlp hidden"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Architecture:
+    """The sizes that memory depends on. `queries` and `keys` are the widths of a token's queries and keys.
+
+    `positions` are those that have an embedding of their own, as in GPT-2.
+    `feed_forward` is the width inside the MLP, of one expert where there are `experts`.
+    """
+
+    layout: Layout
+    layers: int
+    hidden: int
+    heads: int
+    queries: int
+    keys: int
+    feed_forward: int
+    vocabulary: int
+    positions: int
+    tied: bool
+    experts: int = 0
+    active_experts: int = 0
+    attention_bias: bool = False
+    query_norm: bool = False
+    attention_dropout: float = 0.0
+    residual_dropout: float = 0.0
+
+    @property
+    def matrices(self) -> tuple[Matrix, ...]:
+        """The linear layers of one transformer layer; experts are not among them."""
+        return tuple(self._attention()) + (() if self.experts else tuple(self._mlp()))
+
+    def _attention(self) -> Iterator[Matrix]:
+        if self.layout == "gpt2":
+            yield Matrix("c_attn", self.hidden, 3 * self.hidden, "attention input")
+            yield Matrix("c_proj", self.hidden, self.hidden, "attention output")
+            return
+        yield Matrix("q_proj", self.hidden, self.queries, "attention input")
+        yield Matrix("k_proj", self.hidden, self.keys, "attention input")
+        yield Matrix("v_proj", self.hidden, self.keys, "attention input")
+        output = "dense" if self.layout == "phi" else "o_proj"
+        yield Matrix(output, self.queries, self.hidden, "attention output")
+
+    def _mlp(self) -> Iterator[Matrix]:
+        match self.layout:
+            case "gated":
+                yield Matrix("gate_proj", self.hidden, self.feed_forward, "mlp input")
+                yield Matrix("up_proj", self.hidden, self.feed_forward, "mlp input")
+                yield Matrix("down_proj", self.feed_forward, self.hidden, "mlp hidden")
+            case "gpt2":
+                yield Matrix("c_fc", self.hidden, self.feed_forward, "mlp input")
+                yield Matrix("c_proj", self.feed_forward, self.hidden, "mlp hidden")
+            case "phi":  # attention and MLP read the same activation, side by side
+                yield Matrix("fc1", self.hidden, self.feed_forward, "attention input")
+                yield Matrix("fc2", self.feed_forward, self.hidden, "mlp hidden")
+
+    def targeted(self, targets: str | tuple[str, ...]) -> tuple[Matrix, ...]:
+        """The matrices that LoRA targets name; `all-linear` means all.
+
+        Raises:
+            ModelError: a target is no linear layer of this architecture.
+        """
+        if targets == "all-linear":
+            return self.matrices
+        known = {matrix.name for matrix in self.matrices}
+        if wrong := [target for target in targets if target not in _NAMES[self.layout]]:
+            raise ModelError(f"no linear layer is called {wrong[0]!r}; LoRA targets are {', '.join(sorted(known))}")
+        return tuple(matrix for matrix in self.matrices if matrix.name in targets)
+
+    @property
+    def linear_parameters(self) -> int:
+        """Weights of the linear layers, experts and the output layer left out."""
+        return self.layers * sum(matrix.inputs * matrix.outputs for matrix in self.matrices)
+
+    @property
+    def expert_parameters(self) -> int:
+        """Weights of all experts of all layers."""
+        return self.layers * self.experts * 3 * self.hidden * self.feed_forward
+
+    @property
+    def output_parameters(self) -> int:
+        """Weights of the projection to the vocabulary, which a tied model shares with its embedding."""
+        return self.vocabulary * self.hidden
+
+    @property
+    def embedding_parameters(self) -> int:
+        """Weights of embeddings and output layer."""
+        return self.output_parameters * (1 if self.tied else 2) + self.positions * self.hidden
+
+    @property
+    def other_parameters(self) -> int:
+        """Norms, biases and routers."""
+        outputs = sum(matrix.outputs for matrix in self.matrices)
+        match self.layout:
+            case "gated":
+                biases = self.queries + 2 * self.keys if self.attention_bias else 0
+                norms = 2 * self.hidden + (2 * self.queries // self.heads if self.query_norm else 0)
+                return self.layers * (biases + norms + self.experts * self.hidden) + self.hidden
+            case "gpt2":
+                return self.layers * (outputs + 4 * self.hidden) + 2 * self.hidden
+            case "phi":
+                return self.layers * (outputs + 2 * self.hidden) + 2 * self.hidden + self.vocabulary
+
+    @property
+    def parameters(self) -> int:
+        """All of them."""
+        return self.linear_parameters + self.expert_parameters + self.embedding_parameters + self.other_parameters
+
+
+def read_architecture(fields: Mapping[str, Any], name: str) -> Architecture:
+    """The architecture that the fields of a `config.json` describe; `name` says in errors which model it is.
+
+    Raises:
+        ModelError: a kind of model whose memory is not known by its fields, or a field is missing.
+    """
+    kind = fields.get("model_type")
+    layout = _LAYOUTS.get(str(kind))
+    if layout is None:
+        raise ModelError(f"{name}: memory of the architecture {kind!r} is not known; known are {', '.join(_LAYOUTS)}")
+    hidden, heads = _number(fields, "hidden_size", name), _number(fields, "num_attention_heads", name)
+    head_size = int(fields.get("head_dim") or hidden // heads)
+    experts = int(fields.get("num_experts") or fields.get("num_local_experts") or 0)
+    inside = "moe_intermediate_size" if experts and "moe_intermediate_size" in fields else "intermediate_size"
+    return Architecture(
+        layout=layout,
+        layers=_number(fields, "num_hidden_layers", name),
+        hidden=hidden,
+        heads=heads,
+        queries=heads * head_size,
+        keys=int(fields.get("num_key_value_heads") or heads) * head_size,
+        feed_forward=4 * hidden if layout == "gpt2" and not _field(fields, inside) else _number(fields, inside, name),
+        vocabulary=_number(fields, "vocab_size", name),
+        positions=_number(fields, "max_position_embeddings", name) if layout == "gpt2" else 0,
+        tied=bool(fields.get("tie_word_embeddings", layout == "gpt2")),
+        experts=experts,
+        active_experts=int(fields.get("num_experts_per_tok") or 0),
+        attention_bias=bool(fields.get("attention_bias", kind in {"qwen2", "qwen2_moe"})),
+        query_norm=kind in {"qwen3", "qwen3_moe"},
+        attention_dropout=float(fields.get("attn_pdrop", 0.1 if layout == "gpt2" else 0.0)),
+        residual_dropout=float(fields.get("resid_pdrop", 0.1 if layout == "gpt2" else 0.0)),
+    )
+
+
+def _field(fields: Mapping[str, Any], name: str) -> Any:
+    return fields.get(name) or fields.get(_OTHER_NAMES.get(name, name))
+
+
+def _number(fields: Mapping[str, Any], name: str, model: str) -> int:
+    value = _field(fields, name)
+    if type(value) is not int or value < 1:
+        raise ModelError(f"{model}: its architecture needs {name}, a whole number above 0, not {value!r}")
+    return value

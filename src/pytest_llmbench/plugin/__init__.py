@@ -1,0 +1,223 @@
+"""The pytest plugin: cases become items, items get their answers, and the session ends with a report.
+
+Free when unused: what this module imports at the top knows nothing of models, and no hook does anything before an item
+asks for a case.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+import warnings
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_llmbench.core.errors import LLMBenchError
+from pytest_llmbench.core.starter import CONFIG, SUITES
+from pytest_llmbench.plugin import autotune_report_writer, hookspecs, options, selection
+from pytest_llmbench.plugin.autotune_session import AUTOTUNE, FIXTURE, AutotuneSession
+from pytest_llmbench.plugin.fixtures import (
+    ANSWERS,
+    SHORT_NAMES,
+    llmbench_answers,
+    llmbench_backend,
+    llmbench_case,
+    llmbench_cases,
+    llmbench_settings,
+    server_limits,
+    short_training,
+)
+from pytest_llmbench.plugin.report_writer import RESULT, TOKEN, WORKER_OUTPUT, Gathering
+from pytest_llmbench.plugin.selection import SELECTION, Selection, is_ours, may_be_asked_for
+from pytest_llmbench.plugin.session import SESSION, BenchmarkSession, ending
+
+if TYPE_CHECKING:
+    from pytest_llmbench.cases.suites import Case
+
+__all__ = [
+    "llmbench_answers",
+    "llmbench_backend",
+    "llmbench_case",
+    "llmbench_cases",
+    "llmbench_settings",
+    "server_limits",
+    "short_training",
+]
+
+_MARKERS = {
+    "benchmark": "answers of a base model and its fine-tune on the suites' cases (pytest-llmbench)",
+    "autotune": "how many users a live server holds (pytest-llmbench)",
+    "context": "which context length and server settings to run (pytest-llmbench)",
+    "finetune": "whether training still learns (pytest-llmbench)",
+}
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Declare the hooks that others may implement."""
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options."""
+    options.add_options(parser)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the markers, and make the session's empty state."""
+    _quieten_asyncio(config)
+    for name, meaning in _MARKERS.items():
+        config.addinivalue_line("markers", f"{name}: {meaning}")
+    if not config.pluginmanager.hasplugin("asyncio"):  # else strict markers would hide what is missing
+        config.addinivalue_line("markers", "asyncio: an asynchronous test, which needs pytest-asyncio")
+    worker: dict[str, str] | None = getattr(config, "workerinput", None)
+    token = worker[TOKEN] if worker else f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    config.stash[SESSION] = BenchmarkSession(config, token)
+    config.stash[AUTOTUNE] = AutotuneSession(config, token)
+    config.stash[SELECTION] = Selection(config)
+    if worker is None:
+        config.pluginmanager.register(Gathering(config, token), "llmbench-gathering")
+        config.pluginmanager.register(autotune_report_writer.AutotuneGathering(config), "llmbench-autotune-gathering")
+        config.pluginmanager.register(_LeftOut(config), "llmbench-left-out")
+    else:
+        config.pluginmanager.register(_Worker(config), "llmbench-worker")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Add the short names of fixtures that no other plugin has; a `conftest.py` always goes before plugins."""
+    for name, plugin in SHORT_NAMES.items():
+        if not session._fixturemanager.getfixturedefs(name, session):  # noqa: SLF001  # there is no public way to ask
+            session.config.pluginmanager.register(plugin(), f"llmbench-fixture-{name}")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make one item a case of every test that asks for a case, and one a target of those that ask for `server_limits`.
+
+    Suites and settings of tests that nobody asked for are not read. A single target leaves the names of items alone.
+    """
+    ours, test = metafunc.config.stash[SESSION], metafunc.definition
+    if _asks_for(test, "llmbench_case"):
+        with _told_at_collection(ours):
+            cases, epochs = ours.cases, ours.settings.generation.epochs
+        metafunc.parametrize("llmbench_case", cases, ids=[_item_id(one, epochs) for one in cases], indirect=True)
+    if _asks_for(test, FIXTURE):
+        with _told_at_collection(ours):
+            targets = metafunc.config.stash[AUTOTUNE].targets
+        if len(targets) > 1:
+            metafunc.parametrize(FIXTURE, targets.values(), ids=targets, indirect=True)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Give a heavy test the marker of its kind, so that `-m` finds it."""
+    marker = item.config.stash[SELECTION].see(item)
+    if marker and not item.get_closest_marker(marker):
+        item.add_marker(marker)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what nobody asked for."""
+    if unasked := config.stash[SELECTION].apply(items):
+        config.hook.pytest_deselected(items=unasked)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Tell the planner which cases were selected, after `-k`, `-m`, `--lf` and all others had their say."""
+    ours = session.config.stash[SESSION]
+    session.config.stash[AUTOTUNE].plan(session.items)
+    if ours.cases_were_read:
+        params = [item.callspec.params for item in session.items if hasattr(item, "callspec")]
+        ours.plan(given.get("llmbench_case") for given in params)
+    markers = {selection.marker_of(item) for item in session.items}
+    with ending(session):
+        if "benchmark" in markers:
+            ours.check_written()
+            if not hasattr(session.config, "workerinput"):  # pytest-xdist starts others in place of one that ends here
+                ours.check_gate()
+        elif "finetune" in markers:
+            ours.check_base()
+        if "autotune" in markers:
+            session.config.stash[SELECTION].check_gate(ours.settings.load.require_users)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Send the case's record along with the item's report, from whatever process it ran in."""
+    report = yield
+    given = item.stash.get(ANSWERS, None)
+    if given is not None and report.when == "call":
+        from pytest_llmbench.benchmark.main_job import case_result
+
+        setattr(report, RESULT, case_result(given).to_json())
+    return report
+
+
+class _Worker:
+    """In a process of pytest-xdist: tells the controller what this one did."""
+
+    def __init__(self, config: Any) -> None:
+        self._config = config
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self) -> None:
+        """Hand over what this process knows of its model, and let go of it."""
+        self._config.workeroutput[autotune_report_writer.WORKER_OUTPUT] = self._config.stash[AUTOTUNE].close()
+        self._config.workeroutput[WORKER_OUTPUT] = self._config.stash[SESSION].close()
+        self._config.workeroutput[selection.WORKER_OUTPUT] = self._config.stash[SELECTION].to_json()
+
+
+class _LeftOut:
+    """In the process that people see: says which tests did not run, and how to run them."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._selection = config.stash[SELECTION]
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Let the workers of pytest-xdist decide as this process would."""
+        node.workerinput[selection.NAMED] = self._selection.files_are_named
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Keep what a worker left out; all of them leave out the same."""
+        if told := getattr(node, "workeroutput", {}).get(selection.WORKER_OUTPUT):
+            self._selection.take(told)
+
+    def pytest_terminal_summary(
+        self, terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
+    ) -> None:
+        """One line for each thing to know; none where there is nothing of ours."""
+        nothing = exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED
+        for line in selection.summary(self._selection, config, nothing_collected=nothing):
+            terminalreporter.write_line(line)
+
+
+def _asks_for(test: pytest.Function, fixture: str) -> bool:
+    return fixture in test.fixturenames and is_ours(test, fixture) and may_be_asked_for(test)
+
+
+def _quieten_asyncio(config: pytest.Config) -> None:
+    """In a project with our suites, pytest-asyncio's word about an option that they need not set.
+
+    pytest undoes this when all plugins are configured.
+    """
+    if any((config.invocation_params.dir / file).is_file() for file in (str(CONFIG), *SUITES)):
+        warnings.filterwarnings("ignore", 'The configuration option "asyncio_default_fixture_loop_scope" is unset')
+
+
+@contextlib.contextmanager
+def _told_at_collection(ours: BenchmarkSession) -> Iterator[None]:
+    try:
+        yield
+    except LLMBenchError as error:
+        ours.fault = error  # pytest-xdist would end with 1, whatever the error's code is
+        raise pytest.Collector.CollectError(str(error)) from error  # how pytest shows one message and no traceback
+
+
+def _item_id(one: Case, epochs: int) -> str:
+    return f"{one.name}#{one.epoch}" if epochs > 1 else one.name

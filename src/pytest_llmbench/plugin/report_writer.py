@@ -1,0 +1,228 @@
+"""The end of a session, in the process that people see: records from every process become one run and its reports."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_llmbench.core.errors import LLMBenchError, NotReadyError, UsageError
+from pytest_llmbench.core.records import CaseResult, Run
+from pytest_llmbench.plugin import options
+from pytest_llmbench.plugin.session import SESSION
+
+RESULT = "llmbench_result"
+"""The attribute of a test report that carries its case's record."""
+TOKEN = "llmbench_token"  # noqa: S105  # names a run's folder, no secret
+WORKER_OUTPUT = "llmbench"
+
+_COMMIT_CHARS = 8
+_JUNIT_WIDTH = 120
+_TREND_RUNS = 30
+_REPORTER = "terminalreporter"
+_THIS_RUN = "this run"
+
+
+class Gathering:
+    """Takes in what test reports and worker processes bring, and ends the session with a report."""
+
+    def __init__(self, config: pytest.Config, token: str) -> None:
+        self._config, self._token = config, token
+        self._session = config.stash[SESSION]
+        self._results: dict[tuple[str, int], CaseResult] = {}
+        self._places: dict[str, tuple[str, int]] = {}
+        self._processes: list[Mapping[str, Any]] = []
+        self._started = time.monotonic()
+        self._summary: list[str] = []
+        self._gate_lines: list[str] = []
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Let every worker of pytest-xdist journal into one folder; it is made with the first answer."""
+        node.workerinput[TOKEN] = self._token
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Keep what a worker says of its model and its answers; a crashed one says nothing."""
+        if described := getattr(node, "workeroutput", {}).get(WORKER_OUTPUT):
+            self._processes.append(described)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep the record that a report carries; a failure in any phase of any test of the case fails the case."""
+        if data := getattr(report, RESULT, None):
+            result = CaseResult.from_json(data)
+            place = self._places[report.nodeid] = (result.case, result.epoch)
+            self._results.setdefault(place, result)
+        if report.failed and report.nodeid in self._places:
+            place = self._places[report.nodeid]
+            self._results[place] = dataclasses.replace(self._results[place], outcome="failed")
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_keyboard_interrupt(self) -> None:
+        """Show what ended the session without the names of pytest's and pytest-xdist's own exceptions before it."""
+        messages = [one["fault"]["message"] for one in self._processes if one.get("fault")]
+        message = str(self._session.ended_by or "") or next(filter(None, messages), "")
+        shown = getattr(self._config.pluginmanager.get_plugin(_REPORTER), "_keyboardinterrupt_memo", None)
+        if message and shown is not None:
+            shown.reprcrash.message = message
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Write the reports and tell of the gate, before JUnit XML is written; a fault is said and is the exit code."""
+        if described := self._session.close():
+            self._processes.append(described)
+        for fault in [one["fault"] for one in self._processes if one.get("fault")][:1]:
+            session.exitstatus = fault["exit_code"]
+        try:
+            self._report(session, ended_by_itself=exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED})
+        except LLMBenchError as error:
+            self._summary.append(f"ERROR: {error}")
+            session.exitstatus = error.exit_code
+        if exitstatus == NotReadyError.exit_code and (reporter := self._config.pluginmanager.get_plugin(_REPORTER)):
+            self.pytest_terminal_summary(reporter)  # with this code, which is also its own, pytest shows no summary
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """The gate, the table, the paths, and how to go on with what was cut short."""
+        for title, lines in (("llmbench gate", self._gate_lines), ("llmbench", self._summary)):
+            if lines:
+                terminalreporter.section(title)
+                for line in lines:
+                    terminalreporter.write_line(line)
+
+    def _report(self, session: pytest.Session, *, ended_by_itself: bool) -> None:
+        asked = [one for one in self._processes if one.get("backend")]
+        if not asked:
+            if self._results:  # every worker crashed
+                self._summary.append(_cut_short(self._session.folder))
+            return
+        from pytest_llmbench.reports import summary_lines, write_reports
+        from pytest_llmbench.runs.document import build_document
+        from pytest_llmbench.runs.history import trend
+
+        self._summary += dict.fromkeys(f"note: {message}" for one in asked for message in one["announcements"])
+        folder = Path(asked[0]["folder"])
+        if not self._results:
+            if folder.exists():
+                self._summary.append(_cut_short(folder))
+            return
+        whole = ended_by_itself and len(self._results) >= max(one["planned"] for one in asked)
+        planned = max(one["planned"] for one in asked)
+        run = self._run(asked, None if whole else planned)
+        document = build_document(run, answer_chars=self._session.settings.output.answer_chars)
+        run = self._judged(run, document, folder, whole=whole)
+        if not whole:
+            self._summary.append(_cut_short(folder))
+        output = self._session.settings.output
+        earlier = trend(output.report_dir, _TREND_RUNS) if output.html or output.png else []
+        monitored = self._monitored(document, earlier) if output.png else None
+        reports = write_reports(run, output, run_dir=folder, earlier=earlier, monitored=monitored)
+        paths = dict(reports.paths)
+        if whole:
+            paths["run"] = self._numbered(run, folder) / "run.json"
+        self._tell_of_gate(session, reports.document)
+        self._summary += summary_lines(reports.document, paths, self._width())
+        self._config.hook.pytest_llmbench_report(run=run, report_dir=Path(self._session.settings.output.report_dir))
+
+    def _run(self, asked: list[Mapping[str, Any]], planned: int | None) -> Run:
+        """The run as data; `planned` is how many results there should have been, where some are missing."""
+        from pytest_llmbench.core.provenance import provenance
+        from pytest_llmbench.runs.metadata import metadata
+
+        first = asked[0]
+        timings = {
+            "total_s": round(time.monotonic() - self._started, 2),
+            "load_s": round(max(one["load_s"] for one in asked), 2),
+            "generation_s": round(max(one["tally"]["busy_s"] for one in asked), 2),
+            "scoring_s": round(max(one["scoring_s"] for one in asked), 2),
+        }
+        parts = timings["load_s"] + timings["generation_s"] + timings["scoring_s"]
+        timings["other_s"] = round(max(0.0, timings["total_s"] - parts), 2)
+        about = {
+            **metadata(first["backend"], self._session.settings, self._session.vocabulary),
+            "metrics": first["metrics"],
+            **provenance(answered_here=first["backend"].get("backend") != "server"),
+            "timings": timings,
+            "processes": len(asked),
+            **({} if planned is None else {"cut_short": {"results": len(self._results), "planned": planned}}),
+            "announcements": list(dict.fromkeys(message for one in asked for message in one["announcements"])),
+        }
+        return Run(about, tuple(first["variants"]), tuple(self._in_order_of_suites()))
+
+    def _judged(self, run: Run, document: Mapping[str, Any], folder: Path, *, whole: bool) -> Run:
+        """The run with its gate, if it is whole and one is wanted, and with the comparison of each fine-tune's base."""
+        from pytest_llmbench.runs.base_comparison import base_comparison
+
+        gate = self._gate(document, folder) if whole else None
+        return dataclasses.replace(run, gate=gate, comparison=base_comparison({**document, "gate": gate}))
+
+    def _gate(self, document: Mapping[str, Any], folder: Path) -> Mapping[str, Any] | None:
+        settings = self._session.settings.gate
+        if settings.kind == "off" and settings.baseline is None:
+            return None
+        from pytest_llmbench.runs.gate import gate_of
+
+        gate = gate_of(document, _THIS_RUN, settings, self._session.baseline)
+        return self._session.confirmed(gate, set(self._results), _THIS_RUN, folder)
+
+    def _monitored(self, document: Mapping[str, Any], earlier: list[dict[str, Any]]) -> Mapping[str, Any] | None:
+        """The drift of the trend's runs, and of this one, from the baseline; None where it cannot be told."""
+        baseline, settings = self._session.baseline, self._session.settings
+        if baseline is None or not earlier:
+            return None
+        from pytest_llmbench.reports.writing import THIS_RUN
+        from pytest_llmbench.runs.baseline import comparable
+        from pytest_llmbench.runs.history import comparable_since
+        from pytest_llmbench.runs.monitoring import monitor
+
+        names = [point["name"] for point in earlier]
+        runs = comparable_since(baseline, settings.output.report_dir, names)
+        this = comparable(document, THIS_RUN)
+        gate = settings.gate
+        try:
+            return monitor(baseline, [*runs, this], metrics=gate.metrics, margin=gate.margin, alpha=gate.alpha)
+        except UsageError:
+            return None  # the trend is drawn without: what hinders the comparison is said by the gate
+
+    def _tell_of_gate(self, session: pytest.Session, document: Mapping[str, Any]) -> None:
+        from pytest_llmbench.core.wording import words
+        from pytest_llmbench.plugin.gate_item import github_lines, github_notices, report_gate, write_github_summary
+        from pytest_llmbench.plugin.suite_properties import record_verdict
+        from pytest_llmbench.reports.judgement import opening
+
+        record_verdict(self._config, opening(document, words("en")))
+        self._summary += github_notices(document)
+        if gate := document["gate"]:
+            from pytest_llmbench.reports.gate_text import gate_lines
+
+            self._gate_lines = [*gate_lines(gate, self._width()), *github_lines(gate)]
+            if gate["kind"] != "compare":
+                report_gate(session, gate, gate_lines(gate, _JUNIT_WIDTH))
+        elif self._session.settings.gate.kind != "off":
+            self._gate_lines = ["the run was cut short: the gate has judged nothing"]
+        write_github_summary(document, self._session.settings.output.language)
+
+    def _in_order_of_suites(self) -> list[CaseResult]:
+        """A case that no suite holds, since a user's own fixture made it, comes last."""
+        position = {case.name: index for index, case in enumerate(self._session.cases)}
+        return sorted(
+            self._results.values(),
+            key=lambda result: (position.get(result.case, len(position)), result.case, result.epoch),
+        )
+
+    def _numbered(self, run: Run, folder: Path) -> Path:
+        from pytest_llmbench.runs.history import finish
+
+        saved = options.chosen(self._config, options.SAVE)
+        commit = (run.metadata.get("git") or {}).get("commit")
+        return finish(folder, saved[0] if saved else str(commit or "run")[:_COMMIT_CHARS])
+
+    def _width(self) -> int:
+        return int(self._config.get_terminal_writer().fullwidth)
+
+
+def _cut_short(folder: Path) -> str:
+    return f"cut short: every answer so far is in {folder}; go on with --llmbench-resume"

@@ -1,0 +1,1 @@
+"""Drawings, each made once."""

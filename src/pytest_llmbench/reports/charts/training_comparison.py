@@ -1,0 +1,101 @@
+"""The comparison of trainings as one picture: their curves, and the table of their figures below."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_llmbench.finetune.comparison import Language, Trained, notes, table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_DASHES = ("-", "--", ":", "-.")
+_MARKERS = "os^Dvx"
+_MARKED = 12  # markers on each curve
+_ROW = 0.26  # inches
+_CELL = 26  # characters
+_WORDS = {
+    "title": {"en": "Training loss", "fr": "Perte d'entraînement"},
+    "step": {"en": "step", "fr": "pas"},
+    "loss": {"en": "loss (nats a token)", "fr": "perte (nats par token)"},
+    "validation": {"en": "validation", "fr": "validation"},
+    "best": {"en": "best", "fr": "meilleur"},
+}
+
+
+def draw_comparison(trainings: Sequence[Trained], path: Path, language: Language = "en") -> None:
+    """Write a PNG of each training's loss over its steps, with the figures and what limits them below."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from pytest_llmbench.core.files import replacing
+
+    below = [part for note in notes(trainings, language) for part in textwrap.wrap(note, 110)]
+    heights = (4.2, _ROW * (len(table(trainings, language)) + 1 + len(below)))
+    figure = Figure(figsize=(max(9.0, 2.6 * (len(trainings) + 2)), sum(heights) + 0.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    curves, figures = figure.subplots(2, 1, height_ratios=heights)
+    _draw_curves(curves, trainings, language)
+    _draw_table(figures, trainings, language)
+    if below:
+        figure.supxlabel("\n".join(below), fontsize=9)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
+
+
+def _draw_curves(axes: Axes, trainings: Sequence[Trained], language: Language) -> None:
+    """Equal curves both stay to be seen: they differ in dashes, width and where their markers stand."""
+    for number, training in enumerate(trainings):
+        steps = training.record.get("steps", [])
+        apart = max(1, len(steps) // _MARKED)
+        (drawn,) = axes.plot(
+            [step["step"] for step in steps],
+            [step["loss"] for step in steps],
+            label=training.name,
+            linestyle=_DASHES[number % len(_DASHES)],
+            linewidth=2.6 if number == 0 else 1.6,
+            marker=_MARKERS[number % len(_MARKERS)],
+            markersize=5,
+            markevery=(number * apart // len(trainings), apart),
+        )
+        if measured := training.record.get("validation"):
+            axes.plot(
+                [one["step"] for one in measured],
+                [one["loss"] for one in measured],
+                label=f"{training.name}, {_WORDS['validation'][language]}",
+                color=drawn.get_color(),
+                linestyle=(0, (1, 3)),
+                marker=_MARKERS[number % len(_MARKERS)],
+                markersize=9,
+                markerfacecolor="none",
+            )
+    axes.set_title(_WORDS["title"][language])
+    axes.set_xlabel(_WORDS["step"][language])
+    axes.set_ylabel(_WORDS["loss"][language])
+    axes.set_ylim(bottom=0)
+    axes.grid(visible=True, alpha=0.3)
+    axes.legend()
+
+
+def _draw_table(axes: Axes, trainings: Sequence[Trained], language: Language) -> None:
+    """The figures, with the best of each in bold."""
+    from matplotlib.transforms import Bbox
+
+    axes.set_axis_off()
+    names = [training.name for training in trainings]
+    lines = table(trainings, language)
+    rows = [("", *names, _WORDS["best"][language]), *((line.title, *line.values, line.best) for line in lines)]
+    drawn = axes.table([[title, *map(_short, texts)] for title, *texts in rows], cellLoc="left", bbox=Bbox.unit())
+    drawn.auto_set_font_size(value=False)
+    drawn.set_fontsize(9)
+    for (row, column), cell in drawn.get_celld().items():
+        cell.set_edgecolor("0.85")
+        if row == 0 or (0 < column <= len(names) and lines[row - 1].best == names[column - 1]):
+            cell.get_text().set_fontweight("bold")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _CELL else f"{text[: _CELL - 1]}…"

@@ -1,0 +1,1 @@
+"""What a session leaves: run folders and documents, baselines, comparisons, gates."""

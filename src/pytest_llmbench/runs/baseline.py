@@ -1,0 +1,185 @@
+"""Baselines: a run cut down to what a comparison needs, small enough to commit and readable as a diff."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Required, TypedDict
+
+from pytest_llmbench.core import files
+from pytest_llmbench.core.records import SCHEMA_VERSION
+from pytest_llmbench.core.text_cells import columns, one_line
+from pytest_llmbench.core.wording import words
+from pytest_llmbench.runs.averages import mean
+from pytest_llmbench.runs.cached_answers import CachedAnswers, cached_answers
+from pytest_llmbench.runs.storage import BASELINE, is_baseline, read_saved
+
+_SCORE_DIGITS = 6
+_CUT = {"error", "timeout", "length"}
+_HASH_CHARS = 16
+_FROM_METADATA = ("timestamp", "base_model", "device", "seed", "epochs", "variants", "vocabulary", "git", "python")
+_FROM_BACKEND = ("backend", "base_weights_sha256", "quantization", "dtype", "models")
+_HARDWARE = ("platform", "cpu", "memory_bytes", "gpus")
+_ASKED = ("prompt", "messages_sha256", "keywords_expected", "tool", "reference")
+_ASKED_WITH = ("model", "generation", "server", "metrics")
+"""Sections of the settings with which the same model can be asked again."""
+_NO_MATTER = {"batch_size", "threads", "cache", "seed", "epochs"}
+"""Generation settings that do not change an answer, or are recorded beside them."""
+
+
+class ComparableRow(TypedDict, total=False):
+    """One case of one epoch. `scores` are metric -> variant -> score.
+
+    `prompt_sha` is the start of a SHA-256 over what is asked and expected: messages, keywords, tool, reference, calls.
+    Cases of one `group` depend on each other. `lost` are the variants whose answer failed, timed out or ended before it
+    was one; older baselines do not tell.
+    """
+
+    case: Required[str]
+    category: Required[str]
+    epoch: Required[int]
+    prompt_sha: Required[str]
+    scores: Required[Mapping[str, Mapping[str, float | None]]]
+    group: str | None
+    lost: Sequence[str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Comparable:
+    """A run or a baseline in the one shape that comparisons read.
+
+    `metadata` has the same keys for both: name, timestamp, base_model, device, seed, epochs, variants, vocabulary, git,
+    python, backend, base_weights_sha256, quantization, dtype, models (a server's), adapters (variant -> path and
+    weights_sha256), generation, spelling, metrics, asked (settings to ask the
+    same model again), versions, hardware; null or empty where the run did not say. Scores
+    are rounded alike, so that a run and its own baseline are equal. `path` is where it was read, None if nowhere.
+    `cached` are, by variant, a server's answers that the run took from the cache; a baseline does not tell.
+    """
+
+    name: str
+    metadata: Mapping[str, Any]
+    rows: Sequence[ComparableRow]
+    path: str | None = None
+    cached: Mapping[str, CachedAnswers] = dataclasses.field(default_factory=dict)
+
+    def only(self, variant: str) -> Comparable:
+        """The same with the scores of one variant alone."""
+        rows: list[ComparableRow] = [
+            {
+                **row,
+                "scores": {metric: {variant: of[variant]} for metric, of in row["scores"].items() if variant in of},
+            }
+            for row in self.rows
+        ]
+        return dataclasses.replace(self, metadata={**self.metadata, "variants": [variant]}, rows=rows)
+
+
+def read_comparable(path: Path, name: str | None = None) -> Comparable:
+    """Read a run file or a baseline file. A run is called `name`, or as its path; a baseline carries its name.
+
+    Raises:
+        UsageError: it cannot be read, is neither, or was cut off or edited.
+    """
+    return comparable(read_saved(path), name or path.as_posix(), path)
+
+
+def comparable(document: Mapping[str, Any], name: str, path: Path | None = None) -> Comparable:
+    """A run document or a baseline document in the shape that comparisons read."""
+    reduced = document if is_baseline(document) else baseline_of(document, name)
+    metadata = reduced["metadata"]
+    cached = {} if reduced is document else cached_answers(document)
+    return Comparable(metadata["name"], metadata, reduced["results"], path.as_posix() if path else None, cached)
+
+
+def baseline_of(document: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The baseline of a run document: no prompts, no answers, scores to six significant digits."""
+    return {
+        "kind": BASELINE,
+        "schema_version": SCHEMA_VERSION,
+        "metadata": {"name": name, **_metadata(document["metadata"])},
+        "results": [_row(row) for row in document["results"]],
+    }
+
+
+def write_baseline(document: Mapping[str, Any], path: Path, name: str) -> None:
+    """Write the baseline of a run document (or a baseline as it is), one result a line.
+
+    Raises:
+        NotReadyError: the disk is full or the folder cannot be written; what was at `path` stays whole.
+    """
+    baseline = document if is_baseline(document) else baseline_of(document, name)
+    head = json.dumps({**baseline, "results": []}, ensure_ascii=False, indent=2, allow_nan=False)
+    rows = ",\n".join(f"    {json.dumps(row, ensure_ascii=False, allow_nan=False)}" for row in baseline["results"])
+    opening = head.removesuffix("[]\n}")
+    files.write_text(path, f"{opening}[\n{rows}\n  ]\n}}\n" if rows else f"{head}\n")
+
+
+def baseline_lines(document: Mapping[str, Any]) -> list[str]:
+    """What a baseline can show: each variant's mean scores by category and overall."""
+    say, lines = words("en"), []
+    for variant in document["metadata"]["variants"]:
+        scored = dict.fromkeys(metric for row in document["results"] for metric in row["scores"])
+        metrics = [
+            name for name in scored if any(variant in row["scores"].get(name, {}) for row in document["results"])
+        ]
+        table = [["category", "n", *metrics]]
+        for category in [*dict.fromkeys(row["category"] for row in document["results"]), None]:
+            rows = [row for row in document["results"] if category in {None, row["category"]}]
+            means = [mean(row["scores"].get(name, {}).get(variant) for row in rows) for name in metrics]
+            table.append([category or "all", str(len(rows)), *map(say.number, means)])
+        lines += [one_line(variant), *("  ".join(cells).rstrip() for cells in columns(table)), ""]
+    return lines[:-1]
+
+
+def _metadata(run: Mapping[str, Any]) -> dict[str, Any]:
+    backend, settings = run.get("backend") or {}, run.get("settings") or {}
+    generation, scoring = settings.get("generation") or {}, settings.get("metrics") or {}
+    return {
+        **{key: run.get(key) for key in _FROM_METADATA},
+        **{key: backend.get(key) for key in _FROM_BACKEND},
+        "adapters": backend.get("adapters") or {},
+        "generation": {key: value for key, value in generation.items() if key not in _NO_MATTER},
+        "spelling": {
+            key: scoring[key] for key in ("case_sensitive", "accent_sensitive", "call_form") if key in scoring
+        },
+        "metrics": run.get("metrics") or {},
+        "asked": {key: settings[key] for key in _ASKED_WITH if key in settings},
+        "versions": run.get("versions") or {},
+        "hardware": {key: run[key] for key in _HARDWARE if key in run},
+    }
+
+
+def _row(row: Mapping[str, Any]) -> ComparableRow:
+    unscored = {variant for of in row["scores"].values() for variant, score in of.items() if score is None}
+    answers = row.get("completions") or {}
+    lost = [name for name, answer in answers.items() if name in unscored and _is_lost(answer)]
+    reduced: ComparableRow = {
+        "case": row["case"],
+        "category": row["category"],
+        "epoch": row["epoch"],
+        "group": row.get("group"),
+        "prompt_sha": prompt_sha(row),
+        "scores": {
+            metric: {variant: _rounded(score) for variant, score in of.items()} for metric, of in row["scores"].items()
+        },
+    }
+    return {**reduced, "lost": lost} if lost else reduced
+
+
+def prompt_sha(row: Mapping[str, Any]) -> str:
+    """The start of a SHA-256 over what a result's row says was asked and expected."""
+    calls = [] if row.get("calls") is None else [row["calls"]]  # rows without any keep the hash of older baselines
+    asked = json.dumps([row.get(key) or "" for key in _ASKED] + calls)
+    return hashlib.sha256(asked.encode()).hexdigest()[:_HASH_CHARS]
+
+
+def _is_lost(answer: Mapping[str, Any]) -> bool:
+    """Whether there may be no answer to judge: it failed, was cut off, or never left its thinking."""
+    return answer["finish"] in _CUT or bool(answer.get("reasoning") and not answer["text"])
+
+
+def _rounded(score: float | None) -> float | None:
+    return None if score is None else float(f"{score:.{_SCORE_DIGITS}g}")

@@ -1,0 +1,62 @@
+"""Answers that a run did not ask for but found in the completion cache, where only a server's names vouch for them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from pytest_llmbench.core.wording import Words
+
+_SERVER = "server"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CachedAnswers:
+    """Those of one variant, by (case, epoch), out of `total` answers; `since` is when the oldest was made."""
+
+    places: frozenset[tuple[str, int]]
+    total: int
+    since: str
+
+    @property
+    def share(self) -> float:
+        """Of all the variant's answers."""
+        return len(self.places) / self.total
+
+    def told(self, variant: str, say: Words) -> str:
+        """How many there are, since when, and what to do."""
+        return say("cached_answers", **self.data(variant))
+
+    def data(self, variant: str) -> dict[str, Any]:
+        """What that sentence is filled with."""
+        return {"variant": variant, "count": len(self.places), "total": self.total, "since": self.since}
+
+
+def cached_answers(document: Mapping[str, Any]) -> dict[str, CachedAnswers]:
+    """What each variant of a run document was not asked; nothing where the hash of the model is part of the key.
+
+    A server tells no such hash: its weights may have changed behind the same name. Answers of a run that was resumed
+    are its own, and not among them.
+    """
+    backend = document["metadata"].get("backend")
+    if not isinstance(backend, Mapping) or backend.get("backend") != _SERVER:
+        return {}
+    found = {variant: _of(document, variant) for variant in document["metadata"].get("variants") or ()}
+    return {variant: cached for variant, cached in found.items() if cached.places}
+
+
+def _of(document: Mapping[str, Any], variant: str) -> CachedAnswers:
+    answers = [(row, row["completions"][variant]) for row in document["results"] if variant in _completions(row)]
+    cached = [(row, answer) for row, answer in answers if answer.get("cached")]
+    return CachedAnswers(
+        places=frozenset((row["case"], row["epoch"]) for row, _ in cached),
+        total=len(answers),
+        since=min((answer["timestamp"] for _, answer in cached if answer.get("timestamp")), default="?"),
+    )
+
+
+def _completions(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An evaluation's rows have none: it remembers no answers."""
+    found: Mapping[str, Any] = row.get("completions") or {}
+    return found

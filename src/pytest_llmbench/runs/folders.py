@@ -1,0 +1,115 @@
+"""Run folders: `unfinished-*` while a run is under way, `NNNN_name` once it is whole."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from pytest_llmbench.core.errors import NotReadyError, UsageError
+from pytest_llmbench.generation.completion_store import JOURNAL
+from pytest_llmbench.runs.storage import write_json
+
+RUN_FILE = "run.json"
+NUMBERED = re.compile(r"(\d{4,})_(.+)")
+"""The name of a whole run's folder."""
+
+_PREFIX = "unfinished-"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RunFolder:
+    """A whole run on disk, unread: its number, the name it was saved under, and its file."""
+
+    number: int
+    name: str
+    path: Path
+
+    @property
+    def title(self) -> str:
+        """Number and name, as its folder is called: `0007_accepted`."""
+        return self.path.parent.name
+
+
+def new_folder(report_dir: Path, token: str) -> Path:
+    """Where a new run is journaled until it is whole. Nothing is made on disk yet."""
+    return report_dir / "runs" / f"{_PREFIX}{token}"
+
+
+def unfinished(report_dir: Path, wanted: str | None = None) -> Path | None:
+    """The folder of the run to go on with: the newest unfinished one, or the one that is named.
+
+    Raises:
+        UsageError: the named one does not exist, or is finished.
+    """
+    if wanted:
+        for folder in (Path(wanted), report_dir / "runs" / wanted):
+            if (folder / JOURNAL).is_file() and not NUMBERED.match(folder.name):
+                return folder
+        known = ", ".join(folder.name for folder in _unfinished(report_dir)) or "none"
+        raise UsageError(f"--llmbench-resume: no unfinished run {wanted!r}; unfinished in {report_dir}/runs: {known}")
+    return next(reversed(_unfinished(report_dir)), None)
+
+
+def finish(folder: Path, name: str) -> Path:
+    """Give a whole run its number, in one step: two sessions that end together get two numbers.
+
+    Raises:
+        NotReadyError: the folder cannot be renamed.
+    """
+    runs = folder.parent
+    for lock in folder.glob("*.lock"):
+        lock.unlink()
+    with FileLock(runs / ".lock"):
+        number = 1 + max((int(match[1]) for path in runs.iterdir() if (match := NUMBERED.match(path.name))), default=0)
+        try:
+            return folder.rename(runs / f"{number:04}_{safe_name(name)}")
+        except OSError as error:
+            raise NotReadyError(f"cannot rename {folder}: {error.strerror}; it is whole and readable there") from error
+
+
+def save(document: Mapping[str, Any], report_dir: Path, name: str, journal: Path | None = None) -> Path:
+    """Save a run document, and a copy of the journal that holds its answers, as the next numbered run.
+
+    Raises:
+        NotReadyError: the disk is full or the folder cannot be written; no part of the run is left then.
+    """
+    runs = report_dir / "runs"
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=".saving-", dir=runs))
+    except OSError as error:
+        raise NotReadyError(f"cannot write {runs}: {error.strerror}; choose another folder") from error
+    try:
+        folder.chmod(0o755)
+        write_json(document, folder / RUN_FILE)
+        if journal is not None:
+            shutil.copyfile(journal, folder / JOURNAL)
+        return finish(folder, name)
+    except OSError as error:
+        raise NotReadyError(f"cannot write {folder}: {error.strerror}; free some space") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # it is gone already when the run was saved
+
+
+def saved_runs(report_dir: Path) -> list[RunFolder]:
+    """Every whole run, oldest first. No file is read."""
+    found = ((folder, NUMBERED.fullmatch(folder.name)) for folder in (report_dir / "runs").glob("*"))
+    runs = [RunFolder(int(match[1]), match[2], folder / RUN_FILE) for folder, match in found if match]
+    return sorted((run for run in runs if run.path.is_file()), key=lambda run: (run.number, run.name))
+
+
+def safe_name(name: str) -> str:
+    """The name as a folder can carry it."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run"
+
+
+def _unfinished(report_dir: Path) -> list[Path]:
+    folders = [path.parent for path in (report_dir / "runs").glob(f"{_PREFIX}*/{JOURNAL}")]
+    return sorted(folders, key=lambda folder: (folder / JOURNAL).stat().st_mtime)

@@ -1,0 +1,363 @@
+"""The gate: one run held against a baseline, or each fine-tune against its base, case by case."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from pytest_llmbench.core.records import BASE
+from pytest_llmbench.core.wording import words
+from pytest_llmbench.runs.baseline import Comparable, comparable
+from pytest_llmbench.runs.comparability import differences_between, unscored_alike
+from pytest_llmbench.runs.fresh_answers import judged_on_fresh_answers
+from pytest_llmbench.runs.gate_notes import noted
+from pytest_llmbench.runs.gate_reasons import reason_of
+from pytest_llmbench.runs.lost_answers import counted_as_worst
+from pytest_llmbench.runs.lost_categories import in_doubt
+from pytest_llmbench.runs.paired_scores import CaseGrid, PairedScores, change
+from pytest_llmbench.stats import CONFIDENCE, Hypothesis, Kind, Outcome, Verdict, judge
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pytest_llmbench.core.settings import GateSettings
+
+DEFAULT_METRICS = ("relevance", "keywords", "tool_accuracy", "call_accuracy")
+_WHERE_ASKED = {"call_accuracy"}
+"""Metrics that exist only where cases ask for them: by default, nobody misses them elsewhere."""
+
+_OVERALL_WEIGHT = 9.0  # against 1 for all categories of a metric together: those have few cases each
+_MOVED = 5
+_SAY = words("en")
+
+_Pair = tuple[str, str]
+"""The variants whose answers are held against each other, before and after."""
+
+
+def compare_runs(
+    baseline: Comparable,
+    run: Comparable,
+    *,
+    kind: Kind,
+    alpha: float = 0.05,
+    margins: Mapping[str, float] = {},
+    metrics: Sequence[str] | None = None,
+    categories: bool = True,
+    unscored: Literal["worst", "drop"] = "worst",
+) -> dict[str, Any]:
+    """The gate object of `run` held against `baseline`: each fine-tune against its namesake there.
+
+    Where the baseline has one fine-tune only, each of the run's is held against that, whatever they are called; a run
+    without any is held base against base. `margins` maps a metric to its margin, 0 where it is silent. An answer that
+    one side lost counts as the worst score there, or, with `unscored` drop, its case is left out. A gate that passes
+    only on a server's remembered answers is inconclusive, here and in `compare_with_base`.
+
+    Raises:
+        UsageError: a score is beyond any that a metric gives.
+    """
+    commit = (baseline.metadata.get("git") or {}).get("commit")
+    timestamp = baseline.metadata.get("timestamp")
+    about = {"name": baseline.name, "path": baseline.path, "commit": commit, "timestamp": timestamp}
+    pairs, notes = _namesakes(baseline, run)
+    notes += differences_between(baseline, run)
+
+    def judged(run: Comparable) -> dict[str, Any]:
+        sides, lost = _whole((baseline, run), pairs, metrics or DEFAULT_METRICS, unscored)
+        measured = _measured(*sides, pairs, metrics or DEFAULT_METRICS, margins)
+        questions = _questions(measured, categories=categories)
+        return _gate(questions, kind, alpha, about, [*notes, *lost, *_unscored(measured)])
+
+    return judged_on_fresh_answers(judged, run)
+
+
+def compare_with_base(
+    run: Comparable,
+    *,
+    kind: Kind,
+    alpha: float = 0.05,
+    margins: Mapping[str, float] = {},
+    metrics: Sequence[str] | None = None,
+    categories: bool = True,
+    unscored: Literal["worst", "drop"] = "worst",
+) -> dict[str, Any]:
+    """The gate object of each fine-tune of `run` held against the base's answers in the same run.
+
+    Raises:
+        UsageError: a score is beyond any that a metric gives.
+    """
+    variants = run.metadata["variants"]
+    pairs = [(BASE, variant) for variant in variants if variant != BASE and BASE in variants]
+
+    def judged(run: Comparable) -> dict[str, Any]:
+        sides, lost = _whole((run, run), pairs, metrics or DEFAULT_METRICS, unscored)
+        measured = _measured(*sides, pairs, metrics or DEFAULT_METRICS, margins)
+        return _gate(_questions(measured, categories=categories), kind, alpha, None, [*lost, *_unscored(measured)])
+
+    return judged_on_fresh_answers(judged, run)
+
+
+def gate_of(
+    document: Mapping[str, Any], name: str, settings: GateSettings, baseline: Comparable | None
+) -> dict[str, Any]:
+    """The gate object that the settings ask for, of a run document called `name`.
+
+    `baseline` is the run that `settings.baseline` means, None where it is missing and that may be.
+    """
+    kind: Kind = "compare" if settings.kind == "off" else settings.kind
+    run = comparable(document, name)
+    if settings.baseline is not None and baseline is None:
+        note = noted("no_baseline", "noted_no_baseline", name=settings.baseline)
+        because = {"kind": "no_baseline", "verdict": None, "others": 0}
+        nothing = {**_gate([], kind, settings.alpha, None, [note]), "failed": False, "because": because}
+        return {**nothing, "reason": reason_of(nothing, _SAY, str)}
+    asked: dict[str, Any] = {
+        "kind": kind,
+        "alpha": settings.alpha,
+        "margins": {metric: settings.margins.get(metric, settings.margin) for metric in settings.metrics},
+        "metrics": settings.metrics,
+        "categories": settings.categories,
+        "unscored": settings.unscored,
+    }
+    gate = compare_runs(baseline, run, **asked) if baseline else compare_with_base(run, **asked)
+    if kind != "compare" and gate["outcome"] == Outcome.INCONCLUSIVE:
+        strict = settings.inconclusive == "fail" or (settings.inconclusive == "auto" and kind == "improvement")
+        gate["failed"] |= strict
+    return gate
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """One metric of one variant, over all cases that both runs have. `categories` has one name a case.
+
+    `is_known` says whether the metric judged any answer, if only to leave it unscored.
+    """
+
+    variant: str
+    metric: str
+    higher_is_better: bool
+    margin: float
+    categories: NDArray[np.object_]
+    scores: PairedScores
+    is_known: bool
+
+    @property
+    def sign(self) -> float:
+        """What makes a change for the better positive."""
+        return 1.0 if self.higher_is_better else -1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """One metric of one variant, over the scored cases, or those of one category."""
+
+    of: _Measured
+    category: str | None
+    weight: float
+    scores: PairedScores
+
+    def hypothesis(self) -> Hypothesis:
+        return self.scores.hypothesis(self.of.sign, self.of.margin, self.weight)
+
+    def is_in_doubt(self, asked: Hypothesis, verdict: Verdict, kind: Kind) -> bool:
+        """Whether it is a category that may be lost."""
+        if self.category is None:
+            return False
+        before, after = self.scores.means()
+        return in_doubt(self.of.sign * change(before, after), asked, verdict, kind)
+
+    def moved(self) -> list[dict[str, Any]]:
+        """The cases that lost most, worst first."""
+        before, after = self.scores.means()
+        gains = self.of.sign * change(before, after)
+        worst = np.argsort(gains, kind="stable")[:_MOVED]
+        return [
+            {"case": self.scores.cases[line], "before": float(before[line]), "after": float(after[line])}
+            for line in worst
+            if gains[line] < 0
+        ]
+
+
+def namesakes(before: Sequence[str], after: Sequence[str]) -> list[_Pair]:
+    """Which variant of a run is held against which of the baseline; bases only where a side has no fine-tune."""
+    earlier, later = ([name for name in side if name != BASE] for side in (before, after))
+    if not later or not earlier:
+        return [(BASE, BASE)] if BASE in before and BASE in after else []
+    if len(earlier) == 1:
+        return [(earlier[0], name) for name in later]
+    return [(name, name) for name in later if name in earlier]
+
+
+def _namesakes(baseline: Comparable, run: Comparable) -> tuple[list[_Pair], list[dict[str, Any]]]:
+    """Which variant of the run is held against which of the baseline, and notes on those that have no counterpart."""
+    pairs = namesakes(baseline.metadata["variants"], run.metadata["variants"])
+    earlier, later = ([name for name in side.metadata["variants"] if name != BASE] for side in (baseline, run))
+    if not later or not earlier:
+        notes = []
+        if later or earlier:
+            notes = [noted("changed_model", f"noted_no_fine_tune_in_{'run' if earlier else 'baseline'}")]
+        return pairs, notes
+    if len(earlier) == 1:
+        return pairs, []
+    notes = [
+        noted(kind, f"noted_variant_{kind}", variant=name)
+        for kind, names, others in (("missing_in_baseline", later, earlier), ("missing_in_run", earlier, later))
+        for name in names
+        if name not in others
+    ]
+    return pairs, notes
+
+
+def _whole(
+    sides: tuple[Comparable, Comparable], pairs: Sequence[_Pair], metrics: Sequence[str], unscored: str
+) -> tuple[tuple[Comparable, Comparable], list[dict[str, Any]]]:
+    return counted_as_worst(sides, pairs, metrics) if unscored == "worst" else (sides, [])
+
+
+def _measured(
+    before: Comparable, after: Comparable, pairs: Sequence[_Pair], metrics: Sequence[str], margins: Mapping[str, float]
+) -> list[_Measured]:
+    described, grid = after.metadata.get("metrics") or {}, CaseGrid(before, after)
+    wanted = [(variant, metric) for _, variant in pairs for metric in metrics]
+    return [
+        _Measured(
+            variant,
+            metric,
+            described.get(metric, {}).get("higher_is_better", True),
+            margins.get(metric, 0.0),
+            grid.categories,
+            scores,
+            grid.knows(metric),
+        )
+        for (variant, metric), scores in zip(wanted, grid.scores(pairs, metrics), strict=True)
+    ]
+
+
+def _questions(measured: Sequence[_Measured], *, categories: bool) -> Iterator[_Question]:
+    """Every metric of every variant overall, then by category where there are several."""
+    for one in measured:
+        shared = one.scores.on_both_sides()
+        if not shared.any():
+            continue
+        yield _Question(one, None, _OVERALL_WEIGHT, one.scores.where(shared))
+        names = list(dict.fromkeys(one.categories[shared]))
+        if categories and len(names) > 1:  # the only category is the whole
+            for name in names:
+                yield _Question(one, name, 1 / len(names), one.scores.where(shared & (one.categories == name)))
+
+
+def _unscored(measured: Sequence[_Measured]) -> Iterator[dict[str, Any]]:
+    """Notes on what is not compared since one side, or neither, has scores of it."""
+    asked = tuple(dict.fromkeys(one.metric for one in measured))
+    expected = {*asked} - (_WHERE_ASKED if asked == DEFAULT_METRICS else set())
+    for metric in dict.fromkeys(one.metric for one in measured if not one.is_known and one.metric in expected):
+        yield noted("unscored", "noted_unmeasured", metric=metric)
+    for one in measured:
+        yield from unscored_alike(one.metric, one.variant, one.scores)
+
+
+def _gate(
+    asked_of: Iterable[_Question],
+    kind: Kind,
+    alpha: float,
+    baseline: Mapping[str, Any] | None,
+    notes: Iterable[Mapping[str, Any]],
+) -> dict[str, Any]:
+    questions = list(asked_of)
+    hypotheses = [question.hypothesis() for question in questions]
+    judged = judge(hypotheses, kind, alpha)
+    verdicts = [
+        {**_described(question, verdict), "in_doubt": question.is_in_doubt(asked, verdict, kind)}
+        for question, asked, verdict in zip(questions, hypotheses, judged, strict=True)
+    ]
+    verdicts.sort(key=lambda verdict: verdict["category"] is not None)
+    outcome = _outcome(verdicts, kind)
+    gate: dict[str, Any] = {
+        "kind": kind,
+        "against": "baseline" if baseline else "base",
+        "baseline": baseline,
+        "alpha": alpha,
+        "confidence": CONFIDENCE,
+        "outcome": outcome.value,
+        "failed": kind != "compare" and (outcome is Outcome.FAIL or not verdicts),  # comparing nothing guards nothing
+        "reason": "",
+        "because": _because(verdicts, outcome, kind),
+        "verdicts": verdicts,
+        "notes": list(notes),
+    }
+    return {**gate, "reason": reason_of(gate, _SAY, str)}
+
+
+def _outcome(verdicts: Sequence[Mapping[str, Any]], kind: Kind) -> Outcome:
+    """Any fail fails. Else overall verdicts decide: all must pass in a regression gate, one a variant in others.
+
+    None passes over a category that is in doubt.
+    """
+    if any(verdict["outcome"] == Outcome.FAIL for verdict in verdicts):
+        return Outcome.FAIL
+    if any(verdict["in_doubt"] for verdict in verdicts):
+        return Outcome.INCONCLUSIVE
+    passed: dict[str, list[bool]] = {}
+    for verdict in verdicts:
+        if verdict["category"] is None:
+            passed.setdefault(verdict["variant"], []).append(verdict["outcome"] == Outcome.PASS)
+    enough = all if kind == "regression" else any
+    return Outcome.PASS if passed and all(map(enough, passed.values())) else Outcome.INCONCLUSIVE
+
+
+def _described(question: _Question, verdict: Verdict) -> dict[str, Any]:
+    of, sign = question.of, question.of.sign
+    low, high = verdict.low, verdict.high
+    if low is not None and high is not None:
+        low, high = sorted((sign * low, sign * high))
+    return {
+        "variant": of.variant,
+        "metric": of.metric,
+        "category": question.category,
+        "outcome": verdict.outcome.value,
+        "effect": sign * verdict.effect,
+        "low": low,
+        "high": high,
+        "p_value": verdict.p_value,
+        "p_adjusted": verdict.p_adjusted,
+        "margin": of.margin,
+        "higher_is_better": of.higher_is_better,
+        "before": sign * verdict.before,
+        "after": sign * verdict.after,
+        "n": verdict.n,
+        "units": verdict.units,
+        "changed": verdict.changed,
+        "epochs": int(verdict.epochs) if verdict.epochs.is_integer() else round(verdict.epochs, 2),
+        "not_ruled_out": verdict.not_ruled_out,
+        "detectable": verdict.detectable,
+        "needed_cases": verdict.needed_cases,
+        "needed_cases_range": verdict.needed_cases_range and list(verdict.needed_cases_range),
+        "needed_epochs": verdict.needed_epochs,
+        "method": verdict.method,
+        "moved": question.moved(),
+    }
+
+
+def _because(verdicts: Sequence[Mapping[str, Any]], outcome: Outcome, kind: Kind) -> dict[str, Any]:
+    """What decided, or why nothing could: a key of the reports' sentences, and the verdict that stands for it."""
+    if not verdicts:
+        return {"kind": "nothing_compared", "verdict": None, "others": 0}
+    deciding = [index for index, verdict in enumerate(verdicts) if verdict["outcome"] == outcome]
+    first = min(deciding or range(len(verdicts)), key=lambda index: _order(verdicts[index]))
+    if outcome is Outcome.FAIL:
+        return {"kind": "worse", "verdict": first, "others": len(deciding) - 1}
+    if outcome is Outcome.PASS:
+        if not any(verdict["changed"] for verdict in verdicts):
+            return {"kind": "unchanged", "verdict": first, "others": 0}
+        return {"kind": "not_worse" if kind == "regression" else "better", "verdict": first, "others": 0}
+    doubtful = [index for index, verdict in enumerate(verdicts) if verdict["in_doubt"]]
+    if doubtful:
+        first = min(doubtful, key=lambda index: _order(verdicts[index]))
+        return {"kind": "category_in_doubt", "verdict": first, "others": len(doubtful) - 1}
+    return {"kind": "not_shown", "verdict": first, "others": 0}
+
+
+def _order(verdict: Mapping[str, Any]) -> tuple[bool, float, float]:
+    return verdict["category"] is not None, verdict["p_adjusted"], verdict["p_value"]

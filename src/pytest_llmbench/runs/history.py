@@ -1,0 +1,240 @@
+"""Saved runs, found by what a person calls them, and in short, one after the other."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import logging
+import os
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_llmbench.core.errors import MissingRunError, UsageError
+from pytest_llmbench.core.git import commit_of, committed_file, is_repository
+from pytest_llmbench.generation.completion_store import JOURNAL
+from pytest_llmbench.runs.averages import in_short
+from pytest_llmbench.runs.baseline import Comparable, comparable
+from pytest_llmbench.runs.folders import (
+    NUMBERED,
+    RUN_FILE,
+    RunFolder,
+    finish,
+    new_folder,
+    safe_name,
+    save,
+    saved_runs,
+    unfinished,
+)
+from pytest_llmbench.runs.storage import checked, is_baseline, read_head, read_saved
+
+__all__ = [
+    "LATEST",
+    "RunFolder",
+    "SavedRun",
+    "comparable_since",
+    "find_run",
+    "finish",
+    "new_folder",
+    "save",
+    "saved_runs",
+    "trend",
+    "unfinished",
+]
+
+LATEST = "latest"
+"""What the newest saved run is called."""
+
+_FILES = (RUN_FILE, "benchmark.json")
+_HASH = re.compile(r"[0-9a-f]{7,40}")
+_SHOWN = 10
+_NEAR = 3
+_log = logging.getLogger("pytest_llmbench")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SavedRun:
+    """A run or a baseline that was read and checked. `path` is its file, None where it came out of git."""
+
+    name: str
+    path: Path | None
+    document: Mapping[str, Any]
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it is a baseline, which holds scores but no answers."""
+        return is_baseline(self.document)
+
+    @property
+    def comparable(self) -> Comparable:
+        """What comparisons read of it."""
+        return comparable(self.document, self.name, self.path)
+
+
+def find_run(reference: str, report_dir: Path) -> SavedRun:
+    """The run that a person means. The first of these that fits is taken:
+
+    1. `latest`, the saved run of the highest number that is not scored anew from another one
+    2. a number, `7` or `0007`
+    3. a folder's name, `0007_accepted`
+    4. seven or more digits of the hash of the commit that a saved run was made from
+    5. a name, `accepted`: the newest run that was saved under it
+    6. a path: a run.json, a benchmark.json or a baseline file, or a folder that holds one
+    7. what git calls a commit (branch, tag, `HEAD~1`): the newest run that was made from it
+    8. `REF:PATH`: a run file or a baseline as committed at that git reference
+
+    Of a commit's runs, those from a dirty working copy are taken only where there is no other, with a warning.
+
+    Raises:
+        MissingRunError: nothing fits.
+        UsageError: two runs fit, or the file is not one that can be read.
+    """
+    runs = saved_runs(report_dir)
+    if folder := _saved_as(reference, runs, report_dir):
+        return SavedRun(folder.title, folder.path, read_saved(folder.path))
+    if os.path.exists(reference):  # noqa: PTH110  # Path.exists raises where the text cannot be a path
+        return _at(Path(reference))
+    if commit := commit_of(reference):
+        if folder := _newest_of(commit, runs):
+            return SavedRun(folder.title, folder.path, read_saved(folder.path))
+        raise MissingRunError(
+            f"{reference} is commit {commit[:12]}, and none of {_listing(report_dir, runs)} was made from it"
+        )
+    place, colon, file = reference.partition(":")
+    if place and colon and file:
+        document = checked(committed_file(place, file), reference)
+        return SavedRun(document["metadata"]["name"] if is_baseline(document) else reference, None, document)
+    raise MissingRunError(_unknown(reference, report_dir, runs))
+
+
+def trend(report_dir: Path, limit: int, until: str | None = None) -> list[dict[str, Any]]:
+    """The newest runs in short, at most `limit`, oldest first; with `until`, of those made up to this timestamp.
+
+    Each is `{"name", "timestamp", "variants": {variant: {metric: mean}}, "outcome"}`; the outcome is the gate's, None
+    where there was none. A run that cannot be read is left out with a warning; answers of another run that were scored
+    anew are left out too, being no run of their own.
+    """
+    points: list[dict[str, Any]] = []
+    for run in reversed(saved_runs(report_dir)):
+        if len(points) == limit:
+            break
+        head = _readable_head(run)
+        if head and not _is_rescored(head) and (until is None or head["metadata"]["timestamp"] <= until):
+            points.append(in_short(run.title, head))
+    return points[::-1]
+
+
+def comparable_since(baseline: Comparable, report_dir: Path, names: Collection[str] | None = None) -> list[Comparable]:
+    """The saved runs, of those names where they are given, that were made after the baseline, oldest first.
+
+    One that cannot be read is left out with a warning; answers of another run that were scored anew are left out too.
+    """
+    found = []
+    for run in saved_runs(report_dir):
+        head = _readable_head(run) if names is None or run.title in names else None
+        if head and not _is_rescored(head) and head["metadata"]["timestamp"] > baseline.metadata["timestamp"]:
+            found.append(comparable(read_saved(run.path), run.title, run.path))
+    return sorted(found, key=lambda run: str(run.metadata["timestamp"]))
+
+
+def _saved_as(reference: str, runs: Sequence[RunFolder], report_dir: Path) -> RunFolder | None:
+    if reference == LATEST:
+        if not runs:
+            raise MissingRunError(f"{LATEST}: {report_dir / 'runs'} holds no run yet; `pytest -m benchmark` saves one")
+        return _newest_measured(runs)
+    numbered = [run for run in runs if reference.isdecimal() and run.number == int(reference)]
+    if len(numbered) > 1:
+        titles = ", ".join(run.title for run in numbered)
+        raise UsageError(f"{reference} is the number of {len(numbered)} runs: {titles}; give the whole name of one")
+    titled = [run for run in runs if run.title == reference]
+    if found := [*numbered, *titled]:
+        return found[0]
+    by_commit = _newest_of(reference, runs) if _HASH.fullmatch(reference) else None
+    name = "" if not reference or "/" in reference else safe_name(reference)  # ./accepted is a path
+    return by_commit or next((run for run in reversed(runs) if run.name == name), None)
+
+
+def _newest_measured(runs: Sequence[RunFolder]) -> RunFolder:
+    """The newest run whose answers were asked for it; of scores anew over old answers, only where there is no other."""
+    heads = ((run, _readable_head(run)) for run in reversed(runs))
+    return next((run for run, head in heads if head is None or not _is_rescored(head)), runs[-1])
+
+
+def _is_rescored(head: Mapping[str, Any]) -> bool:
+    return "rescored" in head["metadata"]
+
+
+def _newest_of(commit: str, runs: Sequence[RunFolder]) -> RunFolder | None:
+    """The newest run that was made from the commit of this (shortened) hash, from a clean working copy if there is one.
+
+    Raises:
+        UsageError: the hash is short for several commits.
+    """
+    heads = [(run, head) for run in reversed(runs) if (head := _readable_head(run))]
+    made_from = [(run, head["metadata"].get("git") or {}) for run, head in heads]
+    fitting = [(run, git) for run, git in made_from if (git.get("commit") or "").startswith(commit)]
+    commits = {git["commit"] for _, git in fitting}
+    if len(commits) > 1:
+        raise UsageError(f"{commit} is short for {len(commits)} commits of saved runs: {', '.join(sorted(commits))}")
+    clean = [run for run, git in fitting if not git["dirty"]]
+    if fitting and not clean:
+        _log.warning(
+            "%s was made from commit %s with uncommitted changes; no run was made from the commit itself",
+            fitting[0][0].title,
+            commit[:12],
+        )
+    return next(iter([*clean, *(run for run, _ in fitting)]), None)
+
+
+def _readable_head(run: RunFolder) -> Mapping[str, Any] | None:
+    try:
+        return read_head(run.path)
+    except UsageError as error:
+        _log.warning("left out: %s", error)
+        return None
+
+
+def _at(path: Path) -> SavedRun:
+    file = _file_in(path) if path.is_dir() else path
+    document = read_saved(file)
+    title = file.resolve().parent.name
+    name = title if file.name == RUN_FILE and NUMBERED.fullmatch(title) else file.as_posix()
+    return SavedRun(document["metadata"]["name"] if is_baseline(document) else name, file, document)
+
+
+def _file_in(folder: Path) -> Path:
+    """The run or baseline file that a folder stands for. Raises UsageError when it holds none, or cannot tell which."""
+    if found := next((folder / name for name in _FILES if (folder / name).is_file()), None):
+        return found
+    if (folder / JOURNAL).is_file():
+        raise UsageError(f"{folder}: this run was cut short; finish it with --llmbench-resume")
+    others = sorted(folder.glob("*.json"))
+    if len(others) == 1:
+        return others[0]
+    if others:
+        raise UsageError(
+            f"{folder}: holds {len(others)} files ({_some(path.name for path in others)}); name one of them"
+        )
+    raise MissingRunError(
+        f"{folder}: neither {' nor '.join(_FILES)} is in it; give a run's file, or the folder it is in"
+    )
+
+
+def _unknown(reference: str, report_dir: Path, runs: Sequence[RunFolder]) -> str:
+    names = dict.fromkeys(name for run in reversed(runs) for name in (run.name, run.title))
+    near = difflib.get_close_matches(reference, names, n=_NEAR)
+    git = "git reference" if is_repository() else "git reference (this is not a git repository)"
+    meant = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+    return f"no run {reference!r}: it is neither one of {_listing(report_dir, runs)}, nor a file, nor a {git}{meant}"
+
+
+def _listing(report_dir: Path, runs: Sequence[RunFolder]) -> str:
+    listed = _some(run.title for run in reversed(runs)) or "none yet"
+    return f"the runs in {report_dir / 'runs'} ({listed})"
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = list(names)
+    rest = len(listed) - _SHOWN
+    return ", ".join([*listed[:_SHOWN], *([f"and {rest} more"] if rest > 0 else [])])

@@ -1,0 +1,98 @@
+"""Answers that one side lost, to an error or a time-out: they count as the worst score there, or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from pytest_llmbench.runs.baseline import Comparable, ComparableRow
+from pytest_llmbench.runs.gate_notes import noted
+
+Pairs = Sequence[tuple[str, str]]
+"""The variants whose answers are held against each other, before and after."""
+
+_Runs = tuple[Comparable, Comparable]
+_Filled = dict[tuple[str, str, int, str], float]
+"""The worst score of a metric, by case and epoch, for a variant that lost its answer."""
+
+
+def counted_as_worst(runs: _Runs, pairs: Pairs, metrics: Sequence[str]) -> tuple[_Runs, list[dict[str, Any]]]:
+    """Both runs with the worst score where one side lost an answer and the other has one to the same case, and notes.
+
+    Where both lost it nothing is known, and nothing is counted. The worst score is 0 where scores are never negative
+    and more is better, 1 where scores lie between 0 and 1 and less is better, else the worst that either run has.
+    """
+    if not any(row.get("lost") for run in runs for row in run.rows):
+        return runs, []
+    filled: tuple[_Filled, _Filled] = ({}, {})
+    notes = [note for metric in metrics for note in _fill(filled, runs, pairs, metric)]
+    return (_with(runs[0], filled[0]), _with(runs[1], filled[1])), notes
+
+
+def _fill(filled: tuple[_Filled, _Filled], runs: _Runs, pairs: Pairs, metric: str) -> Iterator[dict[str, Any]]:
+    worst = _worst(runs, metric)
+    if worst is None:
+        return
+    scored = [{side: _scored(runs[side], pair[side], metric) for side in (0, 1)} for pair in pairs]
+    for pair, known in zip(pairs, scored, strict=True):
+        gone: tuple[list[str], list[str]] = ([], [])
+        for side in (0, 1):
+            for row in _lost(runs[side], pair[side], metric):
+                if row["case"] in known[1 - side]:
+                    filled[side][metric, row["case"], row["epoch"], pair[side]] = worst
+                    gone[side].append(row["case"])
+        if any(gone):
+            counts = {"before": len(gone[0]), "after": len(gone[1]), "worst": f"{worst:g}"}
+            cases = sorted({*gone[0], *gone[1]})
+            yield noted("lost", "noted_lost", cases, metric=metric, variant=pair[1], **counts)
+
+
+def _lost(run: Comparable, variant: str, metric: str) -> Iterable[ComparableRow]:
+    """Rows whose metric judged the variant, and found no answer to judge."""
+    return (
+        row
+        for row in run.rows
+        if variant in (row.get("lost") or ()) and row["scores"].get(metric, {}).get(variant, math.nan) is None
+    )
+
+
+def _scored(run: Comparable, variant: str, metric: str) -> set[str]:
+    return {row["case"] for row in run.rows if row["scores"].get(metric, {}).get(variant) is not None}
+
+
+def _worst(runs: _Runs, metric: str) -> float | None:
+    """None where no answer is scored."""
+    seen = [
+        score
+        for run in runs
+        for row in run.rows
+        for score in row["scores"].get(metric, {}).values()
+        if score is not None
+    ]
+    if not seen:
+        return None
+    about = (runs[1].metadata.get("metrics") or {}).get(metric, {})
+    if about.get("higher_is_better", True):
+        return min(0.0, *seen)
+    return max(1.0, *seen) if about.get("unit") is None and max(seen) <= 1 else max(seen)
+
+
+def _with(run: Comparable, filled: Mapping[tuple[str, str, int, str], float]) -> Comparable:
+    if not filled:
+        return run
+    places: dict[tuple[str, int], list[tuple[str, str, float]]] = {}
+    for (metric, case, epoch, variant), worst in filled.items():
+        places.setdefault((case, epoch), []).append((metric, variant, worst))
+    rows = [_filled_in(row, places.get((row["case"], row["epoch"]), ())) for row in run.rows]
+    return dataclasses.replace(run, rows=rows)
+
+
+def _filled_in(row: ComparableRow, worst: Sequence[tuple[str, str, float]]) -> ComparableRow:
+    if not worst:
+        return row
+    scores = {metric: dict(by_variant) for metric, by_variant in row["scores"].items()}
+    for metric, variant, score in worst:
+        scores[metric][variant] = score
+    return {**row, "scores": scores}

@@ -1,0 +1,245 @@
+"""New scores over stored answers: the metrics of today on a run of yesterday, with no model loaded."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmbench.cases.suites import Case, Vocabulary
+from pytest_llmbench.cases.tools import name_of
+from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.records import CaseResult, Completion, Run
+from pytest_llmbench.generation.completion_store import JOURNAL
+from pytest_llmbench.runs.document import build_document
+from pytest_llmbench.runs.metadata import metadata
+
+if TYPE_CHECKING:
+    from pytest_llmbench.core.settings import Settings
+    from pytest_llmbench.metrics import MetricRegistry
+
+_COSINE, _CALLS = "cosine_similarity", "call_accuracy"
+_ANSWER_CHARS = 500
+_SHOWN = 5
+_log = logging.getLogger("pytest_llmbench")
+
+_Place = tuple[str, int, str]
+"""Case, epoch and variant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judges:
+    """What answers are scored with: metrics, the cases as the suites have them now, and the terms of tools.
+
+    `metrics_from` says where metrics other than the built-in ones came from.
+    """
+
+    metrics: MetricRegistry
+    cases: Sequence[Case]
+    vocabulary: Vocabulary
+    settings: Settings
+    metrics_from: str | None = None
+
+
+def rescore(document: Mapping[str, Any], name: str, journal: Path | None, judges: Judges) -> dict[str, Any]:
+    """The document of the run `name` with every metric of `judges` scored anew, and the scores of other metrics kept.
+
+    `journal` holds the whole answers and their embeddings; without it the answers of the document, which may be cut,
+    are scored, and that is announced. So is every case that the suites do not have any more as it was asked: it is
+    judged by what the run recorded of it. The gate's verdict is left out, since it was on the old scores.
+
+    Raises:
+        UsageError: a case's tool is not in the vocabulary, or a metric returned something that is not a score.
+    """
+    rows: Sequence[Mapping[str, Any]] = document["results"]
+    stored = _Answers(rows, journal)
+    known = _matched(rows, judges.cases)
+    cases = [replace(known.get(row["case"]) or _recorded(row), epoch=row["epoch"]) for row in rows]
+    _refuse_unknown_tools(cases, judges.vocabulary)
+    results = tuple(_scored(row, case, stored, judges.metrics) for row, case in zip(rows, cases, strict=True))
+    stored.announce()
+    about = _metadata(document["metadata"], name, judges)
+    run = Run(about, tuple(document["metadata"]["variants"]), results)
+    return _still_cut(build_document(run, answer_chars=_answer_chars(document)), rows, stored)
+
+
+class _Answers:
+    """The answers of a run, whole from its journal where that has them, and what was missing there."""
+
+    def __init__(self, rows: Sequence[Mapping[str, Any]], journal: Path | None) -> None:
+        self._known = {
+            (row["case"], row["epoch"], variant): answer
+            for row in rows
+            for variant, answer in row["completions"].items()
+        }
+        self._journaled = dict(self._of_this_run(journal)) if journal else {}
+        self._cut = 0
+        self.without_embedding = 0
+
+    def of(self, row: Mapping[str, Any]) -> dict[str, Completion]:
+        """Every variant's completion of a row."""
+        return {variant: self._one(row, variant, answer) for variant, answer in row["completions"].items()}
+
+    def is_whole(self, row: Mapping[str, Any], variant: str) -> bool:
+        """Whether the answer came from the journal."""
+        return (row["case"], row["epoch"], variant) in self._journaled
+
+    def announce(self) -> None:
+        """Say what could only be scored in part."""
+        if self._cut:
+            _log.warning(
+                "%d answers are cut in the run's file and not in a journal: scored as far as they go", self._cut
+            )
+        if self.without_embedding:
+            _log.warning(
+                "%d results have no stored embeddings: their %s keeps its old score, or is unscored where it had none",
+                self.without_embedding,
+                _COSINE,
+            )
+
+    def _one(self, row: Mapping[str, Any], variant: str, answer: Mapping[str, Any]) -> Completion:
+        if found := self._journaled.get((row["case"], row["epoch"], variant)):
+            return found
+        self._cut += answer["text_cut"]
+        return Completion.from_json({**answer, "case": row["case"], "epoch": row["epoch"], "variant": variant})
+
+    def _of_this_run(self, journal: Path) -> Iterator[tuple[_Place, Completion]]:
+        """The journal's answers that the run ended with: one that was resumed with other settings holds others too."""
+        for completion in _journaled(journal):
+            place = (completion.case, completion.epoch, completion.variant)
+            if place in self._known and _is_whole_of(completion, self._known[place]):
+                yield place, completion
+
+
+def _is_whole_of(completion: Completion, answer: Mapping[str, Any]) -> bool:
+    text = completion.text[: len(answer["text"])] if answer["text_cut"] else completion.text
+    return (text, completion.finish) == (answer["text"], answer["finish"])
+
+
+def _journaled(journal: Path) -> Iterator[Completion]:
+    with journal.open("rb") as file:
+        for line in file:
+            try:
+                yield Completion.from_json(json.loads(line))
+            except (ValueError, TypeError, AttributeError):
+                continue  # the torn line of a killed process: the answer was asked again
+
+
+def _scored(row: Mapping[str, Any], case: Case, stored: _Answers, metrics: MetricRegistry) -> CaseResult:
+    completions = stored.of(row)
+    scores, reasons = metrics.score(case, completions), metrics.reasons(case, completions)
+    if scores.get(_COSINE) and any(_lacks_embedding(completion) for completion in completions.values()):
+        stored.without_embedding += 1
+        scores[_COSINE] = row["scores"].get(_COSINE, scores[_COSINE])
+    if case.calls is None and _CALLS in row["scores"]:  # the suites, and with them the tools' schemas, are gone
+        scores[_CALLS] = row["scores"][_CALLS]
+        reasons = {**reasons, **{name: of for name, of in row.get("reasons", {}).items() if name == _CALLS}}
+    return CaseResult(
+        category=row["category"],
+        prompt_id=row["prompt_id"],
+        epoch=row["epoch"],
+        prompt=row["prompt"],
+        keywords=case.keywords,
+        tool=case.tool,
+        reference=case.reference,
+        group=case.group,
+        completions=completions,
+        scores={**row["scores"], **scores},
+        outcome=row["outcome"],
+        timestamp=row["timestamp"],
+        messages_sha256=row.get("messages_sha256", ""),
+        calls=case.calls.to_json() if case.calls else row.get("calls"),
+        reasons={**{name: of for name, of in row.get("reasons", {}).items() if name not in scores}, **reasons},
+    )
+
+
+def _lacks_embedding(completion: Completion) -> bool:
+    return completion.embedding is None and completion.text != ""
+
+
+def _matched(rows: Sequence[Mapping[str, Any]], cases: Sequence[Case]) -> dict[str, Case]:
+    """The cases that are still as they were asked; the others are announced."""
+    prompts = {row["case"]: row["prompt"] for row in rows}
+    now = {case.name: case for case in cases}
+    gone = [name for name in prompts if name not in now]
+    changed = [name for name in prompts if name in now and now[name].prompt != prompts[name]]
+    for names, what in ((gone, "are in no suite any more"), (changed, "have another prompt now")):
+        if names:
+            _log.warning("%d cases %s and are judged as the run recorded them: %s", len(names), what, _some(names))
+    return {name: case for name, case in now.items() if prompts.get(name) == case.prompt}
+
+
+def _recorded(row: Mapping[str, Any]) -> Case:
+    return Case(
+        category=row["category"],
+        id=row["prompt_id"],
+        prompt=row["prompt"],
+        messages=({"role": "user", "content": row["prompt"]},),
+        keywords=tuple(row["keywords_expected"]),
+        tool=row["tool"],
+        reference=row["reference"],
+        group=row.get("group"),
+        source="the run's file",
+    )
+
+
+def _refuse_unknown_tools(cases: Sequence[Case], vocabulary: Vocabulary) -> None:
+    unknown = dict.fromkeys(
+        case.tool
+        for case in cases
+        if case.tool is not None and case.tool not in (*vocabulary.tools, *map(name_of, case.tools))
+    )
+    if unknown:
+        raise UsageError(
+            f"{vocabulary.path}: lacks tools that the run's cases expect ({_some(list(unknown))}); "
+            "give the vocabulary that has them with --vocabulary"
+        )
+
+
+def _metadata(old: Mapping[str, Any], name: str, judges: Judges) -> dict[str, Any]:
+    """The run's own metadata, with what its scores now rest on."""
+    now = metadata({}, judges.settings, judges.vocabulary)
+    described = {
+        metric.name: {"higher_is_better": metric.higher_is_better, "unit": metric.unit}
+        for metric in judges.metrics.metrics.values()
+    }
+    return {
+        **old,
+        "vocabulary": now["vocabulary"],
+        "settings": {**old.get("settings", {}), "metrics": now["settings"]["metrics"]},
+        "metrics": {**old.get("metrics", {}), **described},
+        "rescored": {
+            "run": name,
+            "timestamp": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "metrics": list(described),
+            "metrics_from": judges.metrics_from,
+        },
+    }
+
+
+def _still_cut(document: dict[str, Any], rows: Sequence[Mapping[str, Any]], stored: _Answers) -> dict[str, Any]:
+    """Mark the answers that were cut before, and of which no more is known."""
+    for new, old in zip(document["results"], rows, strict=True):
+        for variant, answer in new["completions"].items():
+            answer["text_cut"] |= old["completions"][variant]["text_cut"] and not stored.is_whole(old, variant)
+    return document
+
+
+def _answer_chars(document: Mapping[str, Any]) -> int:
+    chars: int = document["metadata"].get("settings", {}).get("output", {}).get("answer_chars", _ANSWER_CHARS)
+    return chars
+
+
+def _some(names: Sequence[str]) -> str:
+    rest = len(names) - _SHOWN
+    return ", ".join([*names[:_SHOWN], *([f"and {rest} more"] if rest > 0 else [])])
+
+
+def journal_of(run_file: Path | None) -> Path | None:
+    """The journal beside a run's file, None where there is none."""
+    beside = run_file.parent / JOURNAL if run_file else None
+    return beside if beside and beside.is_file() else None

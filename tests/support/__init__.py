@@ -1,0 +1,1 @@
+"""What tests share: doubles of servers and models, projects, runs and documents."""

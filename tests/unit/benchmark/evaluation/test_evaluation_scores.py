@@ -1,0 +1,62 @@
+"""Means, comparisons and perplexity from scores alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_llmbench.benchmark.evaluation.scores import compared, comparisons, means, perplexities
+from pytest_llmbench.generation.local.perplexity import TextLoss
+
+
+def test_unscored_questions_are_left_out_of_mean_and_pairs() -> None:
+    table = {"chrf": {"base": [0.2, None, 0.4], "finetuned": [0.3, 0.9, None]}}
+    assert means(table)["base"]["chrf"]["count"] == 2
+    (found,) = comparisons(table, [("finetuned", "base")], frozenset(), 0.05)
+    assert found["n"] == 1
+    assert found["effect"] == pytest.approx(0.1)
+
+
+def test_where_less_is_better_a_fall_is_a_positive_effect() -> None:
+    table = {"repetition": {"base": [0.5] * 12, "finetuned": [0.1] * 12}}
+    (found,) = comparisons(table, [("finetuned", "base")], frozenset({"repetition"}), 0.05)
+    assert found["effect"] == pytest.approx(0.4)
+    assert found["outcome"] == "better"
+
+
+def test_the_same_scores_show_no_difference_and_many_comparisons_share_the_error() -> None:
+    better = [0.0, 1.0] * 4
+    table = {
+        f"metric_{number}": {"base": [0.0] * 8, "finetuned": better if number == 0 else [0.0] * 8}
+        for number in range(9)
+    }
+    found = comparisons(table, [("finetuned", "base")], frozenset(), 0.05)
+    assert {one["outcome"] for one in found} == {"no difference shown"}
+    assert found[0]["p_adjusted"] > 0.1
+
+
+def test_fine_tunes_are_held_against_retrieval_and_retrieval_with_one_only_against_the_base() -> None:
+    assert compared(["base", "a", "b", "retrieval", "retrieval+a"]) == [
+        ("a", "base"),
+        ("b", "base"),
+        ("retrieval", "base"),
+        ("retrieval+a", "base"),
+        ("a", "retrieval"),
+        ("b", "retrieval"),
+    ]
+
+
+def test_a_loss_that_rises_everywhere_is_a_ratio_above_one_and_worse() -> None:
+    base = [TextLoss(20.0 + number, 10) for number in range(12)]
+    tuned = [TextLoss(one.nats + 1 + number % 3 * 0.1, 10) for number, one in enumerate(base)]
+    found = perplexities({"base": base, "finetuned": tuned}, 0.05)["finetuned"]
+    assert found["ratio"] == pytest.approx(2.718281828**0.11)
+    assert (found["low"] or 9) < (found["ratio"] or 0) < (found["high"] or 0)
+    assert found["outcome"] == "worse"
+
+
+def test_a_tokenizer_that_cuts_texts_into_more_pieces_makes_none_likelier() -> None:
+    base = [TextLoss(20.0 + number, 10) for number in range(12)]
+    finer = [TextLoss(one.nats, 20) for one in base]
+    found = perplexities({"base": base, "finetuned": finer}, 0.05)
+    assert found["finetuned"]["ratio"] == pytest.approx(1.0)
+    assert found["finetuned"]["perplexity"] == pytest.approx(found["base"]["perplexity"])

@@ -1,0 +1,71 @@
+"""One question, its answer streamed: the same words as when it comes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from aiohttp import web
+from support.evaluation_project import make_project, settings_for
+from support.fake_chat_server import DONE, FakeChatServer, chunk, started
+
+from pytest_llmbench.benchmark.main_job import open_backend
+from pytest_llmbench.benchmark.query import answering, ask, question
+from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.settings import load_settings
+from pytest_llmbench.generation.backend import Backend
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+    usual = torch.get_num_threads()
+    project = make_project(tmp_path_factory.mktemp("project"))
+    backend = open_backend(settings_for(project, project))
+    yield backend
+    backend.close()
+    torch.set_num_threads(usual)
+
+
+@pytest.mark.parametrize("variant", ["base", "finetuned"])
+def test_a_streamed_answer_is_the_one_that_comes_at_once(local: Backend, variant: str) -> None:
+    case = question("monte le son", None)
+    heard: list[str] = []
+    streamed = ask(local, case, variant, heard.append)
+    (whole,) = local.complete([case], variant)
+    assert "".join(heard) == streamed.text == whole.text
+    assert len(heard) > 1
+    assert streamed.completion_tokens == whole.completion_tokens
+
+
+def test_the_fine_tune_answers_and_with_both_the_base_first(local: Backend) -> None:
+    assert answering(local, both=False) == ("finetuned",)
+    assert answering(local, both=True) == ("base", "finetuned")
+
+
+def test_a_server_is_heard_while_it_writes() -> None:
+    async def writing(_server: FakeChatServer, request: web.Request) -> web.StreamResponse:
+        response = await started(request)
+        for word in ("Je ", "monte ", "le son."):
+            await response.write(chunk(word))
+        await response.write(chunk(finish="stop") + DONE)
+        return response
+
+    server = FakeChatServer(writing)
+    backend = open_backend(load_settings(None, {"server": (server.url, "--test")}, {}))
+    try:
+        heard: list[str] = []
+        answer = ask(backend, question("plus fort", "Tu es JARVIS."), "base", heard.append)
+        assert heard == ["Je ", "monte ", "le son."]
+        assert answer.text == "Je monte le son."
+        assert [turn["role"] for turn in server.bodies[-1]["messages"]] == ["system", "user"]
+        with pytest.raises(UsageError, match="--both needs a fine-tune"):
+            answering(backend, both=True)
+    finally:
+        backend.close()
+        server.close()
+
+
+def test_an_empty_question_is_refused() -> None:
+    with pytest.raises(UsageError, match="the question is empty"):
+        question(" \n", None)

@@ -1,0 +1,144 @@
+"""The forms that other tools write rows in: read, or refused with what to do about it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import Dataset
+
+from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.datasets.row_formats import new_row
+from pytest_llmbench.datasets.rows import read_rows
+
+ASKED, SAID = {"role": "user", "content": "monte"}, {"role": "assistant", "content": "Oui."}
+ROW = new_row("monte", "Oui.")
+
+
+def _read(tmp_path: Path, record: Any) -> dict[str, Any]:
+    lines, whole = tmp_path / "rows.jsonl", tmp_path / "rows.json"
+    lines.write_text(f"{json.dumps(record)}\n" * 2, encoding="utf-8")
+    whole.write_text(json.dumps([record] * 2), encoding="utf-8")
+    first, *others = [*read_rows(lines), *read_rows(whole)]
+    assert others == [first] * 3
+    return first
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"messages": None, "instruction": "monte", "input": None, "output": "Oui.", "system": None},
+        {"instruction": "monte", "input": float("nan"), "output": "Oui."},
+        {"messages": [{**ASKED, "tool_calls": None, "name": None}, {**SAID, "tool_calls": [], "refusal": None}]},
+        {"messages": [{**ASKED, "name": "Jo", "id": 3, "redacted": False}, {**SAID, "weight": 1}]},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "monte"}]}, SAID]},
+        {"messages": [ASKED, SAID], "prompt": "monte"},
+        {"conversations": [{"from": "human", "value": "monte"}, {"from": "gpt", "value": "Oui.", "text": None}]},
+        {"conversations": [{"from": "user", "value": "monte"}, {"from": "chatgpt", "value": "Oui."}], "system": ""},
+        {"conversations": [ASKED, SAID], "messages": None},
+        {"prompt": "monte", "completion": "Oui.", "tools": []},
+    ],
+)
+def test_a_row_of_another_tool_is_the_same_row(tmp_path: Path, record: dict[str, Any]) -> None:
+    assert _read(tmp_path, record) == ROW
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"conversations": [{"from": "system", "value": "Bref."}, {"from": "human", "value": "monte"}, SAID]},
+        {"conversations": [{"from": "human", "value": "monte"}, {"from": "bard", "value": "Oui."}], "system": "Bref."},
+        {"messages": [ASKED, SAID], "system": "Bref."},
+        {"prompt": [ASKED], "completion": [SAID], "system": "Bref."},
+    ],
+)
+def test_a_system_prompt_beside_the_messages_is_asked(tmp_path: Path, record: dict[str, Any]) -> None:
+    assert _read(tmp_path, record) == new_row("monte", "Oui.", "Bref.")
+
+
+def test_the_history_of_an_instruction_is_asked_before_it(tmp_path: Path) -> None:
+    record = {"instruction": "monte", "output": "Oui.", "history": [["Salut", "Bonjour"]], "system": "Bref."}
+    said = [(message["role"], message["content"]) for message in _read(tmp_path, record)["prompt"]]
+    assert said == [("system", "Bref."), ("user", "Salut"), ("assistant", "Bonjour"), ("user", "monte")]
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"text": "monte"}, "'text' alone does not say what is asked"),
+        ({"question": "q", "answer": "a"}, "rename 'question' to 'prompt' and 'answer' to 'completion'"),
+        ({"query": "q", "response": "a"}, r"rename_columns\(\{'query': 'prompt', 'response': 'completion'\}\)"),
+        (
+            {"instruction": "q", "context": "", "response": "a"},
+            "no 'output'; rename 'response' to 'output'",
+        ),
+        ({"prompt": "q", "response": "a"}, "the row has no 'completion'; rename 'response' to 'completion'"),
+        ({"prompt": "q", "chosen": "a", "rejected": "b"}, "these are preferences.*leave 'rejected' out"),
+        ({"conversation": [ASKED, SAID]}, "rename 'conversation' to 'conversations'"),
+        ({"Prompt": "q", "Completion": "a"}, "write 'prompt' for 'Prompt'"),
+        ({"messages": [ASKED, {**SAID, "tool_calls": [{}]}]}, "message 2 has 'tool_calls' beside its 'role'"),
+        ({"messages": [ASKED, {**SAID, "reasoning_content": "Hm."}]}, "'reasoning_content'.*neither asked nor learnt"),
+        ({"messages": [ASKED, {**SAID, "train": False}]}, "message 2 has 'train'"),
+        ({"messages": [ASKED, {**SAID, "content": None}]}, "message 2 must have a 'role' and a 'content'"),
+        ({"messages": [ASKED, SAID], "tools": [{"name": "f"}]}, "the row has 'tools', which would not be learnt"),
+        ({"messages": [{"role": "system", "content": "a"}, ASKED, SAID], "system": "b"}, "'system' is not the system"),
+        ({"messages": [ASKED, SAID], "prompt": "other"}, "keys of two forms"),
+        ({"conversations": [{"from": "gpt", "value": "x"}]}, "message 1 is the assistant's where the user's is due"),
+        ({"conversations": [{"from": "tool", "value": "x"}]}, "message 1 has the unknown role 'tool'"),
+        ({"instruction": "q", "output": "a", "history": ["x"]}, "'history' must be a list of pairs"),
+    ],
+)
+def test_what_cannot_be_learnt_as_it_is_says_how_to_convert_it(
+    tmp_path: Path, record: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=rf"rows\.jsonl:1: .*{message}"):
+        _read(tmp_path, record)
+
+
+def _written_by_datasets(tmp_path: Path, rows: list[dict[str, Any]], how: str) -> Path:
+    made = Dataset.from_list(rows)
+    path = tmp_path / f"rows.{how.rpartition(' ')[2]}"
+    match how:
+        case "to_json jsonl":
+            made.to_json(path)
+        case "to_json json":
+            made.to_json(path)
+        case "to_json, a list json":
+            made.to_json(path, lines=False, orient="records")
+        case "to_csv csv":
+            made.to_csv(path)
+        case "pandas csv":
+            made.to_pandas().to_csv(path)
+        case "pandas, semicolons csv":
+            made.to_pandas().to_csv(path, sep=";", encoding="utf-8-sig")
+    return path
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["to_json jsonl", "to_json json", "to_json, a list json", "to_csv csv", "pandas csv", "pandas, semicolons csv"],
+)
+def test_what_datasets_and_pandas_write_is_read(tmp_path: Path, how: str) -> None:
+    rows = [
+        {"instruction": 'l\'été\n"1"; 2, 3', "input": None, "output": "é", "system": "s"},
+        {"instruction": "ouvre", "input": "la porte", "output": "Oui.", "system": None},
+    ]
+    assert read_rows(_written_by_datasets(tmp_path, rows, how)) == [
+        new_row('l\'été\n"1"; 2, 3', "é", "s"),
+        new_row("ouvre\n\nla porte", "Oui."),
+    ]
+
+
+@pytest.mark.parametrize("key", ["messages", "conversations"])
+def test_messages_come_through_json_and_are_refused_as_python_text(tmp_path: Path, key: str) -> None:
+    rows = [{key: [{**ASKED, "name": "Jo"}, SAID]}] * 2
+    assert read_rows(_written_by_datasets(tmp_path, rows, "to_json jsonl")) == [ROW] * 2
+    with pytest.raises(UsageError, match=r"rows\.csv:2: a list of messages written as Python text.*use to_js"):
+        read_rows(_written_by_datasets(tmp_path, rows, "to_csv csv"))
+
+
+def test_messages_in_the_cells_of_a_table_are_messages(tmp_path: Path) -> None:
+    rows = [{"prompt": json.dumps([ASKED]), "completion": json.dumps([SAID])}] * 2
+    assert read_rows(_written_by_datasets(tmp_path, rows, "pandas csv")) == [ROW] * 2

@@ -1,0 +1,98 @@
+"""Near questions stay on one side, and the sides have the sizes that were asked for."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rapidfuzz import fuzz
+
+from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.datasets import near_duplicates
+from pytest_llmbench.datasets.near_duplicates import NearTexts
+from pytest_llmbench.datasets.overlap import NEAR, bare
+from pytest_llmbench.datasets.row_formats import new_row
+from pytest_llmbench.datasets.splitting import parse_shares, split_clusters, split_rows
+
+WORDS = ("monte", "baisse", "le", "son", "volume", "ouvre", "ferme", "chrome", "la", "lumière", "météo", "demain")
+QUESTIONS = st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=5).map(" ".join), min_size=3, max_size=40)
+
+
+@given(QUESTIONS, st.integers(0, 3))
+@settings(max_examples=60)
+def test_no_near_duplicates_stand_on_different_sides(questions: list[str], seed: int) -> None:
+    rows = [new_row(question, "Oui.") for question in questions]
+    try:
+        split = split_rows(rows, seed=seed)
+    except UsageError:  # of questions that are all alike
+        return
+    for (one, first), (other, second) in itertools.combinations(zip(map(bare, questions), split.sides, strict=True), 2):
+        assert first == second or fuzz.ratio(one, other) < 100 * NEAR
+    assert split.exact
+
+
+@given(st.integers(10, 400), st.integers(0, 5))
+def test_the_sizes_are_those_asked_for_when_no_rows_are_alike(rows: int, seed: int) -> None:
+    split = split_clusters(range(rows), (80, 10, 10), seed=seed)
+    assert split.sizes == split.targets
+    assert sum(split.sizes) == rows
+    assert all(abs(size - rows * share / 100) <= 1 for size, share in zip(split.sizes, (80, 10, 10), strict=True))
+
+
+@given(st.lists(st.integers(1, 12), min_size=10, max_size=60), st.integers(0, 5))
+def test_the_sizes_miss_the_shares_by_less_than_the_largest_group(groups: list[int], seed: int) -> None:
+    clusters = [number for number, size in enumerate(groups) for _ in range(size)]
+    split = split_clusters(clusters, (80, 10, 10), seed=seed)
+    for size, target in zip(split.sizes, split.targets, strict=True):
+        assert size > 0
+        assert abs(size - target) <= 2 * max(groups)
+
+
+def test_the_same_seed_splits_alike_and_another_does_not() -> None:
+    assert split_clusters(range(100), (80, 10, 10), seed=1) == split_clusters(range(100), (80, 10, 10), seed=1)
+    assert (
+        split_clusters(range(100), (80, 10, 10), seed=1).sides != split_clusters(range(100), (80, 10, 10), seed=2).sides
+    )
+
+
+def test_a_side_without_a_share_gets_nothing() -> None:
+    assert split_clusters(range(10), (80, 0, 20), seed=1).sizes == (8, 0, 2)
+
+
+def test_rows_that_are_all_alike_cannot_be_split() -> None:
+    with pytest.raises(UsageError, match="5 rows fall into 1 groups of near questions, too few for 3 sides"):
+        split_rows([new_row("monte le son", "Oui.")] * 5)
+
+
+@pytest.mark.parametrize("text", ["80/20", "80/10/5", "a/b/c", "-10/100/10", "0/50/50", ""])
+def test_wrong_shares_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=re.escape("such as 80/10/10")):
+        parse_shares(text)
+
+
+def test_of_many_texts_neighbours_are_found_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(1)
+    texts = [" ".join(rng.choices(WORDS, k=3)) + f" {rng.randrange(10**9)} {rng.randrange(10**9)}" for _ in range(500)]
+    planted = [text[:-1] + "x" for text in texts[:50]] + [text[1:] for text in texts[50:100]]
+    monkeypatch.setattr(near_duplicates, "EXACT_TEXTS", 10)
+    with NearTexts() as compared:
+        compared.add(texts + planted)
+        clusters = compared.clusters()
+        assert not compared.exact
+    assert [clusters[500 + place] for place in range(100)] == list(range(100))
+
+
+def test_texts_of_one_length_that_are_just_near_enough_are_found() -> None:
+    with NearTexts() as compared:
+        compared.add(["abcdefghij", "abcdefghzz", "abcdefgzzz"])
+        assert [(pair.first, pair.second) for pair in compared.pairs()] == [(0, 1), (1, 2)]
+
+
+def test_two_texts_of_no_letters_are_one_and_near_to_nothing_else() -> None:
+    with NearTexts() as compared:
+        compared.add(["?!", "...", "a"])
+        assert list(compared.clusters()) == [0, 0, 2]

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.figure import Figure
+
+from pytest_llmbench.cases.suites import Case
+from pytest_llmbench.cli import app
+from pytest_llmbench.core.errors import MissingRunError, UsageError
+from pytest_llmbench.core.records import Completion
+from pytest_llmbench.core.settings import Settings
+from pytest_llmbench.finetune.comparison import answers, notes, read_trainings, table
+from pytest_llmbench.finetune.history import find_training, save_training, worse_than
+from pytest_llmbench.reports.charts.training_comparison import draw_comparison
+
+RECORD: dict[str, Any] = {
+    "base_spec": "tinyllama",
+    "base_weights_hash": "a",
+    "dataset": {"name": "test.jsonl", "sha256": "d", "rows": 10},
+    "duration_s": 144.0,
+    "train_loss": 2.266,
+    "token_accuracy": 0.610,
+    "entropy": 2.012,
+    "tokens": 700,
+    "samples_per_s": 0.07,
+    "trainable_parameters": 12_600_000,
+    "trainable_share": 0.0113,
+    "steps": [{"step": 1, "loss": 3.0}, {"step": 2, "loss": 2.0}],
+}
+OTHER = {**RECORD, "base_spec": "qwen2.5:1.5b", "base_weights_hash": "b", "duration_s": 78.0, "train_loss": 3.652}
+KEPT = {**RECORD, "quantization": "nf4", "hyperparameters": {}, "held_out": {str(n): True for n in range(20)}}
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[Path]:
+    made = []
+    for name, record in (("tiny", RECORD), ("qwen", OTHER)):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "llmbench_training.json").write_text(json.dumps(record), encoding="utf-8")
+        made.append(folder)
+    return made
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that are saved."""
+    saved: list[Figure] = []
+    save = Figure.savefig
+
+    def kept(self: Figure, *args: Any, **options: Any) -> None:
+        saved.append(self)
+        save(self, *args, **options)
+
+    monkeypatch.setattr(Figure, "savefig", kept)
+    return saved
+
+
+def test_trainings_stand_side_by_side_with_the_best_of_each_figure(folders: list[Path]) -> None:
+    lines = {line.title: (*line.values, line.best) for line in table(read_trainings(folders))}
+    assert lines["Duration"] == ("2 min 24 s", "1 min 18 s", "qwen")
+    assert lines["Train loss, mean"] == ("2.266", "3.652", "tiny")
+    assert lines["Train loss, last"] == ("2.000", "2.000", "-")
+    assert lines["Trainable"] == ("12.6M (1.13%)", "12.6M (1.13%)", "-")
+    assert lines["Samples/s"][-1] == "-"
+
+
+def test_validation_losses_are_compared_and_drawn_where_there_are_any(
+    folders: list[Path], tmp_path: Path, drawn: list[Figure]
+) -> None:
+    assert not any("alidation" in line.title for line in table(read_trainings(folders)))
+    for folder, last in zip(folders, (0.9, 1.1), strict=True):
+        measured = [{"step": 0, "loss": 3.0, "token_accuracy": 0.2}, {"step": 2, "loss": last, "token_accuracy": 0.6}]
+        record = {**RECORD, "validation": measured, "validation_dataset": {"sha256": folder.name}}
+        (folder / "llmbench_training.json").write_text(json.dumps(record), encoding="utf-8")
+    trainings = read_trainings(folders)
+    lines = {line.title: (*line.values, line.best) for line in table(trainings)}
+    assert lines["Validation loss"] == ("3.000 → 0.900", "3.000 → 1.100", "tiny")
+    assert "validation set" in notes(trainings)[0]
+    draw_comparison(trainings, tmp_path / "curves.png")
+    assert [line.get_label() for line in drawn[0].axes[0].lines] == [
+        "tiny",
+        "tiny, validation",
+        "qwen",
+        "qwen, validation",
+    ]
+
+
+def test_the_table_speaks_french(folders: list[Path]) -> None:
+    trainings = read_trainings(folders)
+    assert [line.title for line in table(trainings, "fr")][3:5] == ["Durée", "Perte, moyenne"]
+    assert notes(trainings, "fr")[0].startswith("Pas identiques : base. Perte")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"steps": [{"step": 1, "of": 9, "loss": 3.0}]}, "Not the same: steps."),
+        ({"hyperparameters": {"max_length": 64}, "quantization": "none"}, "Not the same: max_length, quantization."),
+        ({"dataset": {"name": "test.jsonl", "sha256": "e", "rows": 10}}, "Not the same: dataset."),
+        ({"resumed_at_step": 4, "duration_s": 1.0}, "samples/s leave them out: qwen."),
+    ],
+)
+def test_what_limits_a_comparison_is_said(folders: list[Path], changes: dict[str, Any], told: str) -> None:
+    own = {"hyperparameters": {"max_length": 256}, "quantization": "nf4"}
+    for folder, record in zip(folders, ({**RECORD, **own}, {**RECORD, **own, **changes}), strict=True):
+        (folder / "llmbench_training.json").write_text(json.dumps(record), encoding="utf-8")
+    trainings = read_trainings(folders)
+    (note,) = notes(trainings)
+    assert told in note
+    if "resumed_at_step" in changes:  # the shorter time is of a part only
+        assert {line.title: line.best for line in table(trainings)}["Duration"] == "-"
+
+
+def test_a_resumed_training_with_all_its_sessions_is_compared_without_reserve(folders: list[Path]) -> None:
+    resumed = {**RECORD, "resumed_at_step": 4, "sessions": [{"from_step": 0}, {"from_step": 4}]}
+    for folder, record in zip(folders, (RECORD, resumed), strict=True):
+        (folder / "llmbench_training.json").write_text(json.dumps(record), encoding="utf-8")
+    assert notes(read_trainings(folders)) == []
+
+
+def test_equal_curves_both_stay_to_be_seen_above_the_table(
+    folders: list[Path], tmp_path: Path, drawn: list[Figure]
+) -> None:
+    draw_comparison(read_trainings(folders), tmp_path / "curves.png", "fr")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    curves, figures = drawn[0].axes
+    assert curves.get_title() == "Perte d'entraînement"
+    assert len({(line.get_linestyle(), line.get_marker()) for line in curves.lines}) == 2
+    assert figures.tables[0][4, 2].get_text().get_text() == "1 min 18 s"
+
+
+def test_adapters_are_asked_with_their_system_prompt_on_the_chosen_device(
+    folders: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    class Echo:
+        def __init__(self, settings: Settings) -> None:
+            asked.append((settings.model.base, settings.model.device))
+
+        def complete(self, cases: list[Case], variant: str) -> Iterator[Completion]:
+            for case in cases:
+                told = " / ".join(message["content"] for message in case.messages)
+                yield Completion(case.name, case.epoch, variant, told, "stop")
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr("pytest_llmbench.benchmark.main_job.open_backend", Echo)
+    told = answers(read_trainings(folders), ["Qui es-tu ?"], system="Tu es Jarvis.", device="cpu")
+    assert told == [["Tu es Jarvis. / Qui es-tu ?"]] * 2
+    assert asked == [("tinyllama", "cpu"), ("qwen2.5:1.5b", "cpu")]
+
+
+def test_the_command_prints_the_table_for_people_and_programs(
+    folders: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [str(folder) for folder in folders]
+    app(["compare-training", *names], standalone_mode=False)
+    shown = capsys.readouterr().out
+    assert "| Train loss" in shown
+    assert "Not the same: base" in shown
+    app(["compare-training", *names, "--language", "fr"], standalone_mode=False)
+    assert "| Perte, moyenne" in capsys.readouterr().out
+    app(["compare-training", *names, "--json"], standalone_mode=False)
+    assert json.loads(capsys.readouterr().out)["adapters"] == ["tiny", "qwen"]
+
+
+def test_one_training_cannot_be_compared(folders: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="two adapter folders"):
+        read_trainings([folders[0], folders[0]])
+    with pytest.raises(UsageError, match=r"has no llmbench_training\.json"):
+        read_trainings([folders[0], tmp_path])
+
+
+def test_a_kept_training_is_found_by_number_name_and_as_the_latest(tmp_path: Path) -> None:
+    save_training(tmp_path, KEPT, "first one")
+    path = save_training(tmp_path, {**KEPT, "train_loss": 1.0})
+    assert path.name == "0002.json"
+    assert find_training(tmp_path, "latest")["train_loss"] == 1.0
+    assert find_training(tmp_path, "1") == find_training(tmp_path, "first-one")
+    with pytest.raises(MissingRunError, match="there are: 0001_first-one, 0002"):
+        find_training(tmp_path, "third")
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"train_loss": 2.6}, "train loss 2.600 was 2.266: worse by more than 10%"),
+        ({"token_accuracy": 0.5}, "token accuracy 50.0% was 61.0%: worse by more than 10%"),
+        ({"held_out": {str(n): n > 9 for n in range(20)}}, "held-out routing 10 of 20 was 20: worse beyond chance"),
+    ],
+)
+def test_a_worse_metric_is_told(change: dict[str, Any], fault: str) -> None:
+    (told,) = worse_than(KEPT, {**KEPT, **change}, margin=0.1, alpha=0.05)
+    assert told.startswith(fault)
+
+
+def test_a_change_within_the_margin_is_fine() -> None:
+    close = {**KEPT, "train_loss": 2.4, "held_out": {**KEPT["held_out"], "0": False}}
+    assert worse_than(KEPT, close, margin=0.1, alpha=0.05) == []

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_llmbench.core.errors import ServerError, UsageError
+from pytest_llmbench.core.records import BASE, FINETUNED
+from pytest_llmbench.core.settings import ServerSettings
+from pytest_llmbench.generation.client.served_models import Target, listed_models, targets, with_models
+
+URL = "http://host/v1"
+
+
+def planned(**server: Any) -> dict[str, Target]:
+    return targets(ServerSettings.model_validate(server))
+
+
+def lora(scale: float) -> dict[str, Any]:
+    return {"lora": [{"id": 0, "scale": scale}]}
+
+
+def sent(scale: float) -> dict[str, Any]:
+    """What goes out: no prompt that another adapter has read may be answered from."""
+    return {**lora(scale), "cache_prompt": False}
+
+
+def test_without_an_adapter_only_the_base_answers() -> None:
+    assert planned(base_body={"top_k": 0}) == {BASE: Target(None, {"top_k": 0})}
+
+
+def test_an_adapter_may_be_a_model_name() -> None:
+    assert planned(model="qwen", adapter="jarvis") == {BASE: Target("qwen", {}), FINETUNED: Target("jarvis", {})}
+
+
+@pytest.mark.parametrize(("short", "scale"), [("lora:0", 1.0), ("lora:0=0.5", 0.5)])
+def test_the_lora_short_hand_turns_the_adapter_off_for_the_base(short: str, scale: float) -> None:
+    assert planned(adapter=short) == {BASE: Target(None, sent(0.0)), FINETUNED: Target(None, sent(scale))}
+
+
+def test_an_adapter_body_with_a_lora_turns_it_off_for_the_base_too() -> None:
+    assert planned(adapter_body=lora(1.0))[BASE] == Target(None, sent(0.0))
+
+
+def test_explicit_bodies_win_over_the_short_hand() -> None:
+    both = planned(adapter="lora:0", base_body=lora(0.1), adapter_body=lora(0.7))
+    assert both == {BASE: Target(None, sent(0.1)), FINETUNED: Target(None, sent(0.7))}
+
+
+def test_two_equal_variants_are_refused() -> None:
+    with pytest.raises(UsageError, match="are the same request"):
+        planned(model="qwen", adapter="qwen")
+
+
+def test_only_what_lasts_of_a_listed_model_identifies_it() -> None:
+    entry = {"id": "qwen", "created": 1, "permission": [{"id": "x"}], "meta": {"size": 2}, "aliases": ["q"]}
+    listed = listed_models({"data": [entry]})
+    assert listed == {key: {"id": "qwen", "meta": {"size": 2}} for key in ("qwen", "q")}
+
+
+@pytest.mark.parametrize("body", [None, [], {}, {"data": None}, {"data": [None, {"id": 3}]}])
+def test_an_unreadable_list_is_empty(body: object) -> None:
+    assert listed_models(body) == {}
+
+
+@pytest.mark.parametrize(
+    ("entries", "server"),
+    [
+        ([{"id": "qwen"}], {}),
+        ([{"id": "qwen"}], {"adapter": "lora:0"}),
+        (
+            [{"id": "qwen"}, {"id": "jarvis", "parent": "qwen"}, {"id": "other", "parent": "qwen"}],
+            {"adapter": "jarvis"},
+        ),
+        ([{"id": "qwen"}, {"id": "jarvis"}], {"adapter": "jarvis"}),
+    ],
+)
+def test_the_only_base_that_is_served_is_the_default(entries: list[dict[str, Any]], server: dict[str, Any]) -> None:
+    filled = with_models(planned(**server), listed_models({"data": entries}), URL, all_listed=True)
+    assert filled[BASE].model == "qwen"
+    assert {target.model for target in filled.values()} <= {"qwen", "jarvis"}
+
+
+@pytest.mark.parametrize(
+    ("entries", "server", "message"),
+    [
+        ([{"id": "a"}, {"id": "b"}], {}, 'serves "a", "b"; name the one'),
+        ([], {}, "does not list its models; name the one"),
+        ([{"id": "a"}], {"model": "b"}, "has no model 'b' for 'base'; it serves \"a\""),
+        ([{"id": "a"}], {"adapter": "b"}, "has no model 'b' for 'finetuned'"),
+    ],
+)
+def test_a_model_that_is_not_served_is_an_error_with_the_choices(
+    entries: list[dict[str, Any]], server: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ServerError, match=message):
+        with_models(planned(**server), listed_models({"data": entries}), URL, all_listed=True)
+
+
+def test_a_name_is_asked_for_all_the_same_where_the_list_may_be_another(caplog: pytest.LogCaptureFixture) -> None:
+    listed = listed_models({"data": [{"id": "org/other"}]})
+    filled = with_models(planned(model="/models/mine", adapter="jarvis"), listed, URL, all_listed=False)
+    assert [target.model for target in filled.values()] == ["/models/mine", "jarvis"]
+    assert "does not list '/models/mine', only \"org/other\"; it is asked all the same" in caplog.text

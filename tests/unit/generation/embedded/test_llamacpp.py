@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import importlib.util
+import socket
+from collections import namedtuple
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pytest_llmbench.core.errors import AdapterError, ModelError, NotReadyError, UsageError
+from pytest_llmbench.generation.embedded.llamacpp import EmbeddedServer, ServedModel, served_model
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> ServedModel:
+    gguf = tmp_path / "tiny.gguf"
+    gguf.write_bytes(b"GGUF")
+    return ServedModel(gguf, "tiny")
+
+
+@pytest.fixture
+def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+
+
+def test_without_xllamacpp_it_says_what_to_install(model: ServedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(NotReadyError, match=r"pip install 'pytest-llmbench\[serve\]'"), EmbeddedServer(model):
+        pass
+
+
+@pytest.mark.usefixtures("_installed")
+def test_a_port_that_is_taken_is_told_before_a_model_is_loaded(model: ServedModel) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(NotReadyError, match=f"port {port} of .* choose another"), EmbeddedServer(model, port=port):
+            pass
+
+
+@pytest.mark.usefixtures("_installed")
+def test_a_model_larger_than_the_free_memory_is_not_started(
+    model: ServedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = namedtuple("memory", "available")  # noqa: PYI024  # as psutil gives it
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory(3))
+    with pytest.raises(NotReadyError, match=r"tiny\.gguf needs 0\.0 GiB of memory"), EmbeddedServer(model):
+        pass
+
+
+@pytest.mark.parametrize(("option", "value"), [("slots", 0), ("context", 1), ("port", -1)])
+def test_a_number_out_of_range_is_refused(model: ServedModel, option: str, value: int) -> None:
+    with pytest.raises(UsageError, match=f"{option} must be at least"):
+        EmbeddedServer(model, **{option: value})
+
+
+def test_a_model_that_is_no_gguf_cannot_be_served() -> None:
+    with pytest.raises(ModelError, match=r"org/model is not here as a GGUF file, .* give a \.gguf file"):
+        served_model("org/model")
+
+
+def test_a_gguf_file_goes_by_its_name_and_may_have_a_lora_in_gguf(model: ServedModel, tmp_path: Path) -> None:
+    lora = tmp_path / "mine.gguf"
+    lora.write_bytes(b"GGUF")
+    assert served_model(str(model.gguf)) == model
+    assert served_model(str(model.gguf), str(lora)) == ServedModel(model.gguf, "tiny", lora, "mine")
+    with pytest.raises(AdapterError, match=r"no such file: .*missing\.gguf"):
+        served_model(str(model.gguf), str(tmp_path / "missing.gguf"))

@@ -1,0 +1,64 @@
+"""Many runs against one fixed baseline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from support.comparables import compared
+
+from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.runs.monitoring import monitor
+
+GOOD = [[1.0] * 5] * 60
+BAD = [*[[1.0]] * 20, *[[0.0]] * 40]
+
+
+def watched(*runs: Any, baseline: Any = None, metrics: Any = ("relevance",)) -> dict[str, Any]:
+    return monitor(baseline or compared(GOOD, name="accepted"), runs, metrics=metrics)
+
+
+def test_a_drift_for_the_worse_is_dated_and_a_steady_model_raises_no_alarm() -> None:
+    steady = [compared([[1.0]] * 60, name=f"{place}") for place in range(3)]
+    worse = [compared(BAD, name=f"{place}") for place in range(3, 12)]
+    (series,) = watched(*steady)["series"]
+    assert (series["alarm"], series["cases"], len(series["points"])) == (None, 60, 3)
+    (series,) = watched(*steady, *worse)["series"]
+    assert series["alarm"] in {run.name for run in worse}
+    assert all(point["low"] <= point["effect"] <= point["high"] for point in series["points"])
+
+
+def test_less_is_better_turns_the_alarm_round() -> None:
+    less = {"relevance": {"higher_is_better": False}}
+    rising = [compared([[1.0]] * 60, name=f"{place}", metrics=less) for place in range(12)]
+    (series,) = watched(*rising, baseline=compared([[0.0] * 5] * 60, metrics=less))["series"]
+    assert series["alarm"] is not None
+
+
+def test_a_run_of_other_cases_is_left_out_with_the_reason() -> None:
+    found = watched(compared([[1.0]] * 60, name="whole"), compared([[1.0]] * 50, name="part"))
+    assert [run["not_comparable"] for run in found["runs"]] == [None, "10 cases of the baseline are missing"]
+    assert [point["run"] for point in found["series"][0]["points"]] == ["whole"]
+    with pytest.raises(UsageError, match="none of the 1 runs"):
+        watched(compared([[1.0]] * 50))
+
+
+def test_scores_of_another_scale_are_refused() -> None:
+    seconds = {"relevance": GOOD, "latency_s": [[3.0] * 5] * 60}
+    run = {"relevance": [[1.0]] * 60, "latency_s": [[3.0]] * 60}
+    with pytest.raises(UsageError, match="latency_s"):
+        watched(compared(run), baseline=compared(seconds), metrics=["latency_s"])
+    found = watched(compared(run), baseline=compared(seconds), metrics=["relevance", "latency_s"])
+    assert [series["metric"] for series in found["series"]] == ["relevance"]
+
+
+def test_runs_that_lost_other_answers_are_held_against_the_same_cases() -> None:
+    lost_one: Any = [None, *[1.0] * 59]
+    baseline, one, other = (
+        compared(scores, name=name)
+        for name, scores in (("accepted", lost_one), ("scored it", [1.0] * 60), ("lost it too", lost_one))
+    )
+    for run in (baseline, other):
+        run.rows[0]["lost"] = ["base", "finetuned"]
+    (series,) = watched(one, other, baseline=baseline)["series"]
+    assert (series["cases"], len(series["points"]), series["alarm"]) == (59, 2, None)

@@ -1,0 +1,120 @@
+"""What so many cases could have found, and how many would settle it: consistent with each other and with simulation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_llmbench.stats.answers import Answers, paired
+from pytest_llmbench.stats.power import Spread, cases_needed, cases_to_see, detectable_effect, epochs_needed
+from pytest_llmbench.stats.significance import p_below
+
+
+def once(cases: int, variance: float = 0.25) -> Spread:
+    return Spread(cases, variance, None, 1)
+
+
+def test_spread_tells_what_differs_between_cases_from_what_repeating_shrinks() -> None:
+    after = Answers(np.array([0.0, 1.0, 1.0, 1.0, 0.0, 0.0]), np.array([0, 0, 1, 1, 2, 2]))
+    before = Answers(np.zeros(6), after.cases)
+    found = paired(before, after).spread
+    assert (found.cases, found.variance, found.epochs, found.unit) == (3, 0.25, 2.0, 1.0)
+    assert found.within == pytest.approx(0.5 / 3)
+    uneven = paired(Answers.once(np.zeros(3)), after).spread
+    assert uneven.within == pytest.approx(2 * 0.5 / 3)  # of either side as much
+    assert uneven.epochs == pytest.approx(4 / 3)  # 1 and 2 epochs are as good as 4/3 on both sides
+    once_each = paired(Answers.once(np.zeros(2)), Answers.once(np.array([0.0, 0.3]))).spread
+    assert (once_each.cases, once_each.within, once_each.epochs) == (2, None, 1.0)
+
+
+@pytest.mark.parametrize(("effect", "alpha"), [(0.25, 0.05), (0.5, 0.05), (0.25, 0.015)])
+def test_so_many_cases_as_are_needed_find_it_four_times_in_five(effect: float, alpha: float) -> None:
+    needed = cases_needed(once(5), effect, alpha)
+    assert needed is not None
+    random = np.random.default_rng(8)
+    found = [p_below(random.normal(-effect, 0.5, needed)).p_value <= alpha for _ in range(300)]
+    assert np.mean(found) == pytest.approx(0.8, abs=0.07)
+
+
+@pytest.mark.parametrize("cases", [10, 25])
+def test_an_effect_that_is_called_detectable_is_found_four_times_in_five(cases: int) -> None:
+    effect = detectable_effect(once(cases), 0.05)
+    assert effect is not None
+    random = np.random.default_rng(9)
+    found = [p_below(random.normal(-effect, 0.5, cases)).p_value <= 0.05 for _ in range(300)]
+    assert np.mean(found) == pytest.approx(0.8, abs=0.07)
+
+
+def test_so_many_epochs_as_are_needed_find_it_four_times_in_five() -> None:
+    # cases differ with variance 0.01, epochs of one with 0.25
+    needed = epochs_needed(Spread(40, 0.01 + 0.25, 0.25, 1), 0.08, 0.05)
+    assert needed is not None
+    assert needed > 1
+    random = np.random.default_rng(10)
+    found = [
+        p_below(random.normal(-0.08, 0.1, 40) + random.normal(0, 0.5, (needed, 40)).mean(axis=0)).p_value <= 0.05
+        for _ in range(300)
+    ]
+    assert np.mean(found) == pytest.approx(0.8, abs=0.07)
+
+
+@given(st.integers(5, 2000), st.floats(1e-4, 10), st.floats(0.001, 0.05))
+def test_what_is_detectable_needs_about_the_cases_at_hand(cases: int, variance: float, alpha: float) -> None:
+    effect = detectable_effect(once(cases, variance), alpha)
+    if effect is None:
+        assert 2.0**-cases > alpha
+        return
+    needed = cases_needed(once(cases, variance), effect, alpha)
+    assert needed is not None
+    assert cases <= needed <= 1.3 * cases + 2
+    assert detectable_effect(once(4 * cases, variance), alpha) == pytest.approx(effect / 2, rel=0.35)
+
+
+@given(st.floats(0.01, 1), st.floats(0.01, 1))
+def test_a_smaller_effect_needs_more(effect: float, other: float) -> None:
+    small, great = sorted((effect, other))
+    few, many = (cases_needed(once(5), each, 0.05) for each in (great, small))
+    assert few is not None
+    assert many is not None
+    assert few <= many
+
+
+def test_where_nothing_can_be_said_nothing_is() -> None:
+    alike, one = once(30, 0.0), once(1, float("nan"))
+    assert [detectable_effect(found, 0.05) for found in (alike, one)] == [None, None]
+    assert [cases_needed(found, 0.1, 0.05) for found in (alike, one)] == [None, None]
+    assert cases_needed(once(30), 0.0, 0.05) is None
+    assert cases_needed(once(30), 1e-6, 0.05) is None
+    assert epochs_needed(once(30), 0.1, 0.05) is None
+    # the cases themselves differ too much, or epochs not at all
+    assert epochs_needed(Spread(30, 0.25, 0.01, 2), 0.01, 0.05) is None
+    assert epochs_needed(Spread(30, 0.01, 0.0, 3), 0.2, 0.05) is None
+
+
+def test_four_cases_can_show_nothing_however_great_it_is() -> None:
+    assert p_below(np.full(4, -1.0)).p_value > 0.05
+    assert detectable_effect(once(4), 0.05) is None
+    assert cases_needed(once(4), 10.0, 0.05) == 5
+    assert epochs_needed(Spread(4, 0.25, 0.25, 1), 10.0, 0.05) is None
+
+
+@pytest.mark.parametrize(("cases", "churn"), [(30, 0.02), (60, 0.1)])
+def test_a_fall_of_yes_or_no_scores_that_is_called_detectable_is_found_four_times_in_five(
+    cases: int, churn: float
+) -> None:
+    found = Spread(cases, churn, None, 1.0, unit=1.0, squares=churn * cases, once=True)
+    fall = detectable_effect(found, 0.05)
+    assert fall is not None
+    random = np.random.default_rng(13)
+    shares = [churn / 2, churn / 2 + fall, 1 - churn - fall]
+    p_values = [p_below(random.choice([1.0, -1.0, 0.0], cases, p=shares)).p_value for _ in range(400)]
+    assert np.mean(np.array(p_values) <= 0.05) == pytest.approx(0.8, abs=0.08)
+
+
+def test_so_many_cases_without_a_loss_rule_one_out() -> None:
+    assert cases_to_see(0.0, 0.05, 1.0, 0.05) == 59
+    assert cases_to_see(0.0, 5, 100.0, 0.05) == 59
+    assert cases_to_see(-0.05, 0.05, 1.0, 0.05) is None
+    assert cases_to_see(0.0, 1e-9, 1.0, 0.05) is None
