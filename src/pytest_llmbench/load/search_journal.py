@@ -13,7 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from pytest_llmbench.core.errors import NotReadyError, UsageError, located
-from pytest_llmbench.stats.capacity import Observation
+from pytest_llmbench.stats.observation import Observation
 
 
 @dataclass(frozen=True, slots=True)
