@@ -1,4 +1,4 @@
-"""What is wrong with what a person wrote, found before anything is loaded or asked: base, adapters, expectations."""
+"""Refuses wrong settings before anything is loaded or asked: base, adapters, the server's address, expectations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What memory a training will take where it is to run, refused before anything is loaded when there is too little."""
+"""Before a training: the memory that it will take; refused when it will not fit."""
 
 from __future__ import annotations
 

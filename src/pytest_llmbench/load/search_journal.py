@@ -1,4 +1,4 @@
-"""The trials of a search on disk, so that a killed one goes on where it stopped."""
+"""The trials of a search on disk, so that a killed search resumes where it stopped."""
 
 from __future__ import annotations
 
