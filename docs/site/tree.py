@@ -8,10 +8,9 @@ from __future__ import annotations
 import argparse
 import ast
 import itertools
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-
-import tomllib
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "pytest_llmbench"
@@ -39,10 +38,10 @@ def rooms() -> list[str]:
 
 def tree() -> str:
     """Every room with its files, in Markdown."""
-    parts = ["".join(_lines(PACKAGE, nested=False))]
-    for name in [*rooms(), "schemas"]:
-        parts.append(f"### {name}/\n\n{_room(name)}{''.join(_lines(PACKAGE / name, nested=True))}")
-    return "\n".join(parts)
+    named = (
+        f"### {name}/\n\n{_room(name)}{''.join(_lines(PACKAGE / name, nested=True))}" for name in [*rooms(), "schemas"]
+    )
+    return "\n".join(["".join(_lines(PACKAGE, nested=False)), *named])
 
 
 def with_tree(page: str) -> str:
