@@ -21,6 +21,13 @@ from pytest_llmbench.core.settings import OPTIONS, Settings
 from pytest_llmbench.plugin import fixtures, hookspecs
 from pytest_llmbench.plugin.options import add_options
 
+_SETTINGS = (
+    "In `configs/llmbench.yaml`, section by section, or in the environment: `LLMBENCH_GATE__MARGIN` is `gate.margin`. "
+    "The command line wins over the environment, which wins over the file."
+)
+_OPTIONS = "Each is an ini name too, with `_` for `-` (`llmbench_epochs`), and a variable of the environment "
+    "(`LLMBENCH_EPOCHS`)."
+
 
 def pages() -> Mapping[str, str]:
     """Markdown by the page's path."""
@@ -29,10 +36,7 @@ def pages() -> Mapping[str, str]:
 
 def _settings() -> str:
     flags = {setting: f"--llmbench-{option}" for option, setting in OPTIONS.items()}
-    parts = [
-        "# Settings\n\nIn `configs/llmbench.yaml`, section by section, or in the environment: `LLMBENCH_GATE__MARGIN` is "
-        "`gate.margin`. The command line wins over the environment, which wins over the file.\n"
-    ]
+    parts = [f"# Settings\n\n{_SETTINGS}\n"]
     for name, field in Settings.model_fields.items():
         section = field.annotation
         if not (isinstance(section, type) and issubclass(section, BaseModel)):
@@ -69,20 +73,11 @@ def _options() -> str:
     parser = Parser(_ispytest=True)
     add_options(parser)
     rows = [
-        f"| `{_cell(' '.join([name, option.attrs().get('metavar') or '']))}` | {_cell(option.attrs().get('help', ''))} |"
+        f"| `{_cell(' '.join([name, said.get('metavar') or '']))}` | {_cell(said.get('help', ''))} |"
         for option in parser.getgroup("llmbench").options
-        for name in option.names()
+        for name, said in ((name, option.attrs()) for name in option.names())
     ]
-    return "\n".join(
-        [
-            "# Options of pytest\n",
-            "Each is an ini name too, with `_` for `-` (`llmbench_epochs`), and a variable of the environment "
-            "(`LLMBENCH_EPOCHS`).\n",
-            "| option | |",
-            "| --- | --- |",
-            *rows,
-        ]
-    )
+    return "\n".join([f"# Options of pytest\n\n{_OPTIONS}\n\n| option | |\n| --- | --- |", *rows])
 
 
 def _commands() -> str:

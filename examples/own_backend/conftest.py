@@ -45,4 +45,6 @@ class Releases:
 
 
 def pytest_llmbench_backend(settings: Settings) -> Backend | None:
+    if settings.server.url:  # `--llmbench-server` asks a server all the same
+        return None
     return Releases()

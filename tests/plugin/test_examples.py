@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import json
 import os
 import re
+import shlex
 import shutil
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,52 +15,46 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from support.command_line import llmbench
 from support.fake_chat_server import FakeChatServer, well
+from support.limits_project import LimitsProject
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 IGNORANT = "I have no idea what you are talking about."
 
 
+PORT = "http://127.0.0.1:8000"
+
+
 class Example:
     """A copy of one example, and the server that its page speaks of."""
 
-    def __init__(self, name: str, folder: Path, server: FakeChatServer) -> None:
-        self.path = shutil.copytree(EXAMPLES / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        self.server = server
+    def __init__(self, name: str, pytester: pytest.Pytester, server: FakeChatServer) -> None:
+        self.path, self.server, self._pytester = pytester.path, server, pytester
+        left = shutil.ignore_patterns("__pycache__", ".pytest_cache", "cache", "reports")
+        shutil.copytree(EXAMPLES / name, self.path, dirs_exist_ok=True, ignore=left)
         page = (self.path / "README.md").read_text(encoding="utf-8")
         self.commands = re.findall(r"^\$ (.+)$", page, re.MULTILINE)
-        settings = self.path / "configs/llmbench.yaml"
-        if settings.exists():
+        for settings in self.path.glob("configs/*.yaml"):
             settings.write_text(settings.read_text(encoding="utf-8").replace(PORT, server.url), encoding="utf-8")
 
-    def run(self, command: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        """Run one command as the page has it; each setting is one of the environment."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("LLMBENCH_")}
-        own = {
-            "LLMBENCH_CACHE_DIR": str(self.path / "cache"),
-            "LLMBENCH_OUTPUT__PNG": "false",
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        }
-        light = {f"LLMBENCH_{name}": value for name, value in settings.items()}
-        return subprocess.run(
-            ["bash", "-ec", command.replace(PORT, self.server.url)],
-            cwd=self.path,
-            env={**inherited, **own, **light},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    def run(self, command: str) -> tuple[int, str]:
+        """Run one command of the page in this process: its exit code and what it printed."""
+        program, *words = shlex.split(command.replace(PORT, self.server.url))
+        if program == "pytest":
+            done = self._pytester.runpytest_inprocess("-p", "no:randomly", *words, no_reraise_ctrlc=True)
+            return int(done.ret), str(done.stdout) + str(done.stderr)
+        assert program == "llmbench"
+        told = llmbench(*words)
+        return told.exit_code, told.output
 
-    def run_all(self, **settings: str) -> str:
+    def run_all(self) -> str:
         """Run all commands in order; each ends well."""
         assert self.commands
-        done = [self.run(command, **settings) for command in self.commands]
-        assert all(one.returncode == 0 for one in done), "\n".join(one.stdout + one.stderr for one in done)
-        return "\n".join(one.stdout for one in done)
-
-    def asked_of_the_server(self) -> dict[str, str]:
-        """The settings by which the server answers instead of the embedded model."""
-        return {"SERVER__URL": f"{self.server.url}/v1", "SERVER__MODEL": "base", "SERVER__ADAPTER": "finetuned"}
+        done = [self.run(command) for command in self.commands]
+        printed = "\n".join(printed for _, printed in done)
+        assert [code for code, _ in done] == [0] * len(done), printed
+        return printed
 
     def results(self) -> list[dict[str, Any]]:
         """The cases of the JSON report."""
@@ -78,9 +70,6 @@ class Example:
         return " ".join(failure.get("message") or "" for failure in failures)
 
 
-PORT = "http://127.0.0.1:8000"
-
-
 async def knowing(server: FakeChatServer, request: web.Request) -> web.StreamResponse:
     """The fine-tune repeats what was asked, the base has no idea."""
     body = server.bodies[-1]
@@ -88,37 +77,57 @@ async def knowing(server: FakeChatServer, request: web.Request) -> web.StreamRes
     return await well(text)(server, request)
 
 
-async def soon(server: FakeChatServer, request: web.Request) -> web.StreamResponse:
-    """An answer after a moment."""
-    await asyncio.sleep(0.05)
-    return await well("yes")(server, request)
+@pytest.fixture
+def server() -> Iterator[FakeChatServer]:
+    made = FakeChatServer(knowing, models=("base", "finetuned"))
+    yield made
+    made.close()
 
 
 @pytest.fixture
-def example(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Example]:
-    server = FakeChatServer(knowing, models=("base", "finetuned"))
-    yield Example(request.param, tmp_path, server)
-    server.close()
+def example(
+    request: pytest.FixtureRequest,
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    server: FakeChatServer,
+    _imported_once: None,
+) -> Example:
+    """The example that a test names, with nothing inherited from the environment."""
+    for variable in [name for name in os.environ if name.startswith("LLMBENCH_")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("LLMBENCH_CACHE_DIR", str(pytester.path / "cache"))
+    monkeypatch.setenv("LLMBENCH_OUTPUT__PNG", "false")
+    return Example(request.param, pytester, server)
+
+
+@pytest.fixture
+def _asked_of_the_server(monkeypatch: pytest.MonkeyPatch, example: Example) -> None:
+    """The server answers in the place of the embedded model, which takes longer."""
+    monkeypatch.setenv("LLMBENCH_SERVER__URL", f"{example.server.url}/v1")
+    monkeypatch.setenv("LLMBENCH_SERVER__MODEL", "base")
+    monkeypatch.setenv("LLMBENCH_SERVER__ADAPTER", "finetuned")
 
 
 def example_of(name: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("example", [name], indirect=True)
 
 
+@pytest.mark.usefixtures("_asked_of_the_server")
 @example_of("own_metric")
 def test_metrics_of_the_project_are_scored_and_expected(example: Example) -> None:
-    assert "2 passed" in example.run_all(**example.asked_of_the_server())
+    assert "2 passed" in example.run_all()
     lights = next(row for row in example.results() if row["prompt_id"] == "lights")
     assert lights["scores"]["brevity"] == {"base": 1.0, "finetuned": 1.0}
     assert lights["scores"]["saved_words"] == {"finetuned": len(IGNORANT.split()) - 5}
 
 
+@pytest.mark.usefixtures("_asked_of_the_server")
 @example_of("own_metric")
 def test_an_answer_that_is_too_long_fails_its_case(example: Example) -> None:
     example.server.behaviours[:] = [well("word " * 30)]
-    done = example.run(*example.commands, **example.asked_of_the_server())
-    assert done.returncode == pytest.ExitCode.TESTS_FAILED
-    assert "1 failed, 1 passed" in done.stdout
+    code, printed = example.run(*example.commands)
+    assert code == pytest.ExitCode.TESTS_FAILED
+    assert "1 failed, 1 passed" in printed
 
 
 @example_of("own_backend")
@@ -130,9 +139,10 @@ def test_two_releases_of_a_program_are_compared(example: Example) -> None:
     assert not example.server.bodies
 
 
+@pytest.mark.usefixtures("_asked_of_the_server")
 @example_of("own_report")
 def test_a_report_of_the_project_has_every_score(example: Example) -> None:
-    example.run_all(**example.asked_of_the_server())
+    example.run_all()
     with (example.path / "reports/scores.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     keywords = [row for row in rows if row["metric"] == "keywords"]
@@ -146,16 +156,23 @@ def test_the_gate_passes_the_accepted_fine_tune_and_stops_a_forgetful_one(exampl
     example.run_all()
     assert example.failure() == ""
     example.server.behaviours[:] = [well(IGNORANT)]
-    done = example.run(f"{example.commands[-1]} --llmbench-no-cache")
-    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
+    code, printed = example.run(f"{example.commands[-1]} --llmbench-no-cache")
+    assert code == pytest.ExitCode.TESTS_FAILED, printed
     assert "keywords" in example.failure()
 
 
 @example_of("capacity_gate")
-def test_the_gate_passes_what_a_server_holds_and_stops_what_it_does_not(example: Example) -> None:
-    example.server.behaviours[:] = [soon]
-    example.run_all(LOAD__COOLDOWN="0", LOAD__MAX_USERS="2", LOAD__PROCESSES="1")
+def test_the_gate_passes_what_a_server_holds_and_stops_what_it_does_not(
+    limits: LimitsProject, example: Example
+) -> None:
+    (limits.path / "test_autotune.py").unlink()
+    finding = json.loads((limits.path / "finding.json").read_text())
+    limits.write("finding.json", json.dumps({**finding, "chances_at_least": {"2": 0.999, "20": 0.0}}))
+    example.run_all()
     assert example.failure() == ""
+    code, printed = example.run(example.commands[0].replace("users 2", "users 20"))
+    assert code == pytest.ExitCode.TESTS_FAILED, printed
+    assert "20 are required" in example.failure()
 
 
 def test_every_example_is_listed_and_run() -> None:
