@@ -25,8 +25,10 @@ _SETTINGS = (
     "In `configs/llmbench.yaml`, section by section, or in the environment: `LLMBENCH_GATE__MARGIN` is `gate.margin`. "
     "The command line wins over the environment, which wins over the file."
 )
-_OPTIONS = "Each is an ini name too, with `_` for `-` (`llmbench_epochs`), and a variable of the environment "
+_OPTIONS = (
+    "Each is an ini name too, with `_` for `-` (`llmbench_epochs`), and a variable of the environment "
     "(`LLMBENCH_EPOCHS`)."
+)
 
 
 def pages() -> Mapping[str, str]:
