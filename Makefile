@@ -9,7 +9,7 @@ ARGS ?=
 export HF_HUB_OFFLINE ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: benchmark autotune test lint format clean install
+.PHONY: benchmark autotune test lint format docs docs-tree matrix changelog clean install
 
 benchmark: $(READY)
 	$(BIN)/pytest tests/suites -m benchmark $(ARGS)
@@ -30,11 +30,25 @@ test: lint
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(READY)
+	$(BIN)/mkdocs build --strict --quiet --site-dir build/site
+	@echo "The documentation: build/site/index.html"
+
+docs-tree: $(READY)
+	$(BIN)/python docs/site/tree.py
+
+matrix: $(READY)
+	$(BIN)/nox $(ARGS)
+
+changelog: $(READY)
+	$(BIN)/towncrier build --draft --version next
 
 install: $(READY)
 
@@ -47,5 +61,5 @@ $(READY): pyproject.toml constraints.txt
 	@touch $(READY)
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks build dist reports/runs reports/benchmark*
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks .coverage* .nox build dist reports/runs reports/benchmark*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -30,7 +30,7 @@ from queueing import Answers, Promise, Random, long_run_share, simulate, warm_up
 from pytest_llmbench.load.search import Found, Plan, find_capacity
 from pytest_llmbench.load.sequential_test import FEWEST_ANSWERS, decision, design_effect
 from pytest_llmbench.load.trial import TrialLimits
-from pytest_llmbench.stats.capacity import Observation
+from pytest_llmbench.stats.observation import Observation
 
 HIGHEST = 50
 LOOK = 3  # messages of a user, in the reference's scripts

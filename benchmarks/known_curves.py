@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from pytest_llmbench.load.search import Plan, find_capacity
-from pytest_llmbench.stats.capacity import Observation
+from pytest_llmbench.stats.observation import Observation
 
 SHARE, BUDGET, SURE = 0.95, 2000, 0.95
 BEFORE = "f6292ed"

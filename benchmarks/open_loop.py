@@ -23,7 +23,7 @@ from pytest_llmbench.load.search import RunTrial, find_capacity, find_lost, open
 from pytest_llmbench.load.search_journal import InvalidTrial
 from pytest_llmbench.load.sequential_test import FEWEST_ANSWERS, decision, design_effect
 from pytest_llmbench.load.trial import TrialLimits
-from pytest_llmbench.stats.capacity import Observation
+from pytest_llmbench.stats.observation import Observation
 
 Floats = NDArray[np.float64]
 

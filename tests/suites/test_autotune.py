@@ -2,7 +2,7 @@
 
 import pytest
 
-from pytest_llmbench.plugin.server_limits import ServerLimits
+from pytest_llmbench.api import ServerLimits
 
 pytestmark = [pytest.mark.autotune, pytest.mark.asyncio]
 

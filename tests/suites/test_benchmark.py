@@ -2,7 +2,7 @@
 
 import pytest
 
-from pytest_llmbench.benchmark.main_job import Answers
+from pytest_llmbench.api import Answers
 
 
 @pytest.mark.benchmark

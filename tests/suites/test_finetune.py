@@ -2,7 +2,7 @@
 
 import pytest
 
-from pytest_llmbench.plugin.finetune_session import ShortTraining
+from pytest_llmbench.api import ShortTraining
 
 pytestmark = pytest.mark.finetune
 

@@ -9,8 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
-    from pytest_llmbench.cases.suites import Case
-    from pytest_llmbench.generation.backend import Backend
+    from pytest_llmbench.api import Backend, Case
 
 CASES = 8
 

@@ -11,7 +11,8 @@ from typing import Any
 from pytest_llmbench.autotune.trial_summary import summary
 from pytest_llmbench.load.observing import observation
 from pytest_llmbench.load.records import SLO, Request, Trial
-from pytest_llmbench.stats.capacity import CapacityFit, Observation
+from pytest_llmbench.stats.capacity import CapacityFit
+from pytest_llmbench.stats.observation import Observation
 
 Json = dict[str, Any]
 UNITS = {"users": "users", "rate": "requests/s", "history": "messages", "max_tokens": "tokens"}

@@ -19,7 +19,7 @@ from pytest_llmbench.load.users import Habits
 if TYPE_CHECKING:
     from pytest_llmbench.core.settings import LoadSettings, Settings
     from pytest_llmbench.load.trial import LoadTest
-    from pytest_llmbench.stats.capacity import Observation
+    from pytest_llmbench.stats.observation import Observation
 
 Name = Literal["users", "rate", "history", "max_tokens"]
 Unit = Literal["users", "requests/s", "messages", "tokens"]

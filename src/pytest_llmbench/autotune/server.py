@@ -35,7 +35,7 @@ from pytest_llmbench.load.trial import LoadTest, TrialLimits
 
 if TYPE_CHECKING:
     from pytest_llmbench.core.settings import Settings
-    from pytest_llmbench.stats.capacity import Observation
+    from pytest_llmbench.stats.observation import Observation
 
 __all__ = ["Finding", "Look", "ServerUnderTest", "Target", "TrialEntry", "targets_of"]
 

@@ -64,7 +64,7 @@ def talks(settings: Settings) -> list[Conversation]:
     Raises:
         UsageError: a file is missing or wrong.
     """
-    from pytest_llmbench.benchmark.main_job import chosen_cases
+    from pytest_llmbench.cases.selection import chosen_cases
     from pytest_llmbench.cases.suites import load_vocabulary
     from pytest_llmbench.core.starter import present
 

@@ -14,7 +14,7 @@ from pytest_llmbench.load.observing import observation
 from pytest_llmbench.load.records import SLO, Trial
 from pytest_llmbench.load.search_journal import InvalidTrial, SearchJournal
 from pytest_llmbench.load.server_metrics import ServerWatch, WatchSummary
-from pytest_llmbench.stats.capacity import Observation
+from pytest_llmbench.stats.observation import Observation
 
 if TYPE_CHECKING:
     from pytest_llmbench.autotune.progress_events import Onlooker

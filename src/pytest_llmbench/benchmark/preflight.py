@@ -1,4 +1,4 @@
-"""What is wrong with what a person wrote, found before anything is loaded or asked: base, adapters, expectations."""
+"""Refuses wrong settings before anything is loaded or asked: base, adapters, the server's address, expectations."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def check_suites(settings: Settings) -> int:
     Raises:
         UsageError: a suite is wrong, or expects what no metric gives; one line for each fault.
     """
-    from pytest_llmbench.benchmark.main_job import chosen_cases
+    from pytest_llmbench.cases.selection import chosen_cases
     from pytest_llmbench.cases.suites import load_vocabulary
     from pytest_llmbench.metrics import default_metrics
 

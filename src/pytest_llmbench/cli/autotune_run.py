@@ -100,7 +100,7 @@ class _Search:
                     await search.ask(target, question)
 
     def _scoring(self) -> tuple[Sequence[Case], MetricRegistry]:
-        from pytest_llmbench.benchmark.main_job import chosen_cases
+        from pytest_llmbench.cases.selection import chosen_cases
         from pytest_llmbench.cases.suites import load_vocabulary
         from pytest_llmbench.core.starter import present
         from pytest_llmbench.metrics import default_metrics

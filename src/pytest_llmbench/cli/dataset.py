@@ -80,7 +80,8 @@ def generate(  # noqa: PLR0913  # one argument an option
     Files that were made before are replaced; SOURCE and whatever else is read never is.
     """
     from pytest_llmbench.datasets.files import write_rows, write_sides
-    from pytest_llmbench.datasets.making import Order, Writer, make
+    from pytest_llmbench.datasets.making import make
+    from pytest_llmbench.datasets.order import Order, Writer
     from pytest_llmbench.datasets.outputs import refuse_same_files, side_paths
     from pytest_llmbench.datasets.progress import counted
     from pytest_llmbench.datasets.splitting import parse_shares, split_rows

@@ -42,8 +42,8 @@ def estimate(  # noqa: PLR0913  # one argument an option
     as_json: Json = False,
 ) -> None:
     """Tell what memory training or answering takes, by part. Nothing is downloaded or loaded."""
+    from pytest_llmbench.models.fitting import plan_of
     from pytest_llmbench.models.memory.estimate import estimate_inference, estimate_training
-    from pytest_llmbench.models.memory.fitting import plan_of
     from pytest_llmbench.models.memory.hardware import detect
 
     known = _known(spec, task)
@@ -102,7 +102,7 @@ def _known(spec: str, task: Literal["chat", "completion", "classification"] | No
     """
     from pytest_llmbench.core.documents import read_yaml
     from pytest_llmbench.core.errors import ModelError
-    from pytest_llmbench.models.memory.fitting import known_architecture
+    from pytest_llmbench.models.fitting import known_architecture
     from pytest_llmbench.models.registry import Preset, load_registry
     from pytest_llmbench.models.sources import locate
 
@@ -120,7 +120,7 @@ def _known(spec: str, task: Literal["chat", "completion", "classification"] | No
 
 
 def _tell_estimate(what: str, plan: Any, found: MemoryEstimate, *, as_json: bool) -> None:
-    from pytest_llmbench.models.memory.fitting import describe
+    from pytest_llmbench.models.fitting import describe
 
     if as_json:
         document = {"plan": dataclasses.asdict(plan), "parts_bytes": dict(found.parts), "total_bytes": found.total}

@@ -1,4 +1,4 @@
-"""What can go wrong, as one sentence each: every error names what is wrong, where, and what to do."""
+"""The errors that a user may read, and the exit code of each: 1 a verdict failed, 2 wrong use, 3 not ready."""
 
 from __future__ import annotations
 

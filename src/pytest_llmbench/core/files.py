@@ -1,4 +1,4 @@
-"""Replacing files so that a reader sees the old content or the new one, never a part."""
+"""Atomic writing of files: a reader sees the old content or the new one, never a part."""
 
 from __future__ import annotations
 

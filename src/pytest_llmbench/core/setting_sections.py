@@ -1,4 +1,4 @@
-"""Every setting by section: its default, its limits and what it is for."""
+"""Every setting by section (`gate.margin`, `server.url`): its default, its limits and what it is for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sentences and numbers in the reader's language."""
+"""Sentences and numbers in the reader's language, English or French."""
 
 from __future__ import annotations
 

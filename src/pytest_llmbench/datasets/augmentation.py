@@ -1,4 +1,4 @@
-"""From facts to rows: the plain question alone (`simple`), or asked in other words and misheard too (`augmented`)."""
+"""From facts to rows: the plain question alone (`simple`), or paraphrased and misheard too (`augmented`)."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from pytest_llmbench.datasets.row_formats import answer_text, new_row
 from pytest_llmbench.datasets.rows import stream_rows
 
 if TYPE_CHECKING:
-    from pytest_llmbench.datasets.making import Order
+    from pytest_llmbench.datasets.order import Order
     from pytest_llmbench.datasets.row_languages import Origin, RowLanguages
 
 _ROWS_A_TIME = 5  # without a count

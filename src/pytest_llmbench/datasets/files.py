@@ -95,7 +95,7 @@ def check(
 
 
 def contaminated(path: Path, cases: Sequence[Case]) -> list[Match]:
-    """The rows of a dataset file that come near to a case; see `training.contamination`.
+    """The rows of a dataset file that come near to a case; see `datasets.contamination`.
 
     Raises:
         UsageError: the dataset is wrong.

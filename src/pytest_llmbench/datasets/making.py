@@ -21,6 +21,7 @@ from pytest_llmbench.datasets.chunks import Fact, facts_of, is_chunk, read_chunk
 from pytest_llmbench.datasets.contamination import CaseTexts, contamination
 from pytest_llmbench.datasets.disk_sequence import Computed, KnownTexts, spooled
 from pytest_llmbench.datasets.from_templates import KINDS, generate, reserved_prompts
+from pytest_llmbench.datasets.order import Order
 from pytest_llmbench.datasets.overlap import bare
 from pytest_llmbench.datasets.progress import OnProgress, reading
 from pytest_llmbench.datasets.record_files import Progress, read_records
@@ -29,40 +30,7 @@ from pytest_llmbench.datasets.row_languages import Origin, RowLanguages
 from pytest_llmbench.datasets.rows import stream_rows
 from pytest_llmbench.datasets.templates import load_templates
 
-Method = Literal["simple", "augmented", "llm"]
-
 _YAML = {".yaml", ".yml"}
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Writer:
-    """The server that writes rows for `llm`. The journal keeps its answers, so that a stopped run goes on."""
-
-    url: str
-    journal: Path
-    model: str | None = None
-    key: str = ""
-    concurrency: int = 4
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Order:
-    """What is to be made. `count` None makes all the rows that the source holds. No row comes near to a case.
-
-    `language` and `phrasing` (a language file) hold for all rows; where both are None, rows tell their language.
-    """
-
-    source: Path
-    method: Method
-    language: str | None = None
-    phrasing: Path | None = None
-    cases: Sequence[Case] = ()
-    vocabulary: Path = Path("prompts/tools.yaml")
-    count: int | None = None
-    rows_of_a_kind: int = 36
-    system: str | None = None
-    seed: int = 42
-    writer: Writer | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from pytest_llmbench.datasets.row_formats import answer_text, user_text
 from pytest_llmbench.datasets.rows import stream_rows
 
 if TYPE_CHECKING:
-    from pytest_llmbench.datasets.making import Order
+    from pytest_llmbench.datasets.order import Order
 
 Origin = Literal["chunks", "rows", "templates", "vocabulary"]
 

@@ -1,4 +1,4 @@
-"""Whether what the model was given is what should be learnt: each answer's own tokens, and nothing of the prompts."""
+"""Checks the labels of a batch: the prompt is masked in the loss, and each answer's own tokens count."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from pytest_llmbench.finetune.request import FinetuneRequest
 from pytest_llmbench.finetune.sft import Hyperparameters, Training, TrainingStopped, Watch, train
 from pytest_llmbench.finetune.tokenized import form_hash
 from pytest_llmbench.finetune.training_rows import DatasetFile, read_files
-from pytest_llmbench.models.memory.fitting import known_architecture
+from pytest_llmbench.models.fitting import known_architecture
 from pytest_llmbench.models.registry import ModelEntry, Preset, load_registry
 
 if TYPE_CHECKING:

@@ -1,13 +1,13 @@
-"""What memory a training will take where it is to run, refused before anything is loaded when there is too little."""
+"""Before a training: the memory that it will take; refused when it will not fit."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from pytest_llmbench.core.errors import NotReadyError
+from pytest_llmbench.models.fitting import known_architecture, plan_of, refuse_unfit
 from pytest_llmbench.models.memory.allocator import spare_memory_if_tight
 from pytest_llmbench.models.memory.estimate import estimate_training
-from pytest_llmbench.models.memory.fitting import known_architecture, plan_of, refuse_unfit
 from pytest_llmbench.models.memory.hardware import Hardware, detect
 from pytest_llmbench.models.registry import Preset
 

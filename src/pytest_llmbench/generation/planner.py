@@ -1,4 +1,4 @@
-"""From items that ask one by one to batches that a model is fast at.
+"""Groups the cases that items ask for one by one into batches of near length; halves them when memory runs out.
 
 The planner knows every case that was selected. It cuts them into batches of near length once; the first item that asks
 for its answer has its whole batch answered, its neighbours find theirs ready. So `-x` costs at most one batch too many,

@@ -12,8 +12,8 @@ from typing import Any
 from pytest_llmbench.core.errors import ServerError
 from pytest_llmbench.generation.client.chat_client import ChatClient
 from pytest_llmbench.generation.client.chat_request import probe_body
+from pytest_llmbench.generation.client.page import Page
 from pytest_llmbench.generation.client.server_address import chat_url, engine_url
-from pytest_llmbench.generation.client.server_pages import Page
 from pytest_llmbench.load.prometheus import read_page
 
 _LOG = logging.getLogger("pytest_llmbench")

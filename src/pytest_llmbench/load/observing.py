@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_llmbench.load.records import SLO, Trial
 from pytest_llmbench.load.search_journal import InvalidTrial
-from pytest_llmbench.stats.capacity import Observation
+from pytest_llmbench.stats.observation import Observation
 
 
 def observation(

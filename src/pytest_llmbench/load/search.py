@@ -18,8 +18,9 @@ from typing import Any
 
 from pytest_llmbench.core.errors import NotReadyError
 from pytest_llmbench.load.search_journal import InvalidTrial, SearchJournal
-from pytest_llmbench.stats.capacity import Capacity, CapacityFit, Observation
+from pytest_llmbench.stats.capacity import Capacity, CapacityFit
 from pytest_llmbench.stats.contradictions import Contradiction, contradiction
+from pytest_llmbench.stats.observation import Observation
 
 _DOUBLED_UP_TO = 8  # from here on the gallop is slower: twice the users of a full server drown it
 _STRIDE = 1.5

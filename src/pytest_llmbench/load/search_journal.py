@@ -1,4 +1,4 @@
-"""The trials of a search on disk, so that a killed one goes on where it stopped."""
+"""The trials of a search on disk, so that a killed search resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from pytest_llmbench.core.errors import NotReadyError, UsageError, located
 from pytest_llmbench.core.journal import Journal
 from pytest_llmbench.core.locks import locked
-from pytest_llmbench.stats.capacity import Observation
+from pytest_llmbench.stats.observation import Observation
 
 
 @dataclass(frozen=True, slots=True)

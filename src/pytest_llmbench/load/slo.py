@@ -1,4 +1,4 @@
-"""Holding the calls of a trial against the promise while they come, in the order they were asked."""
+"""Judges the calls of a trial by the latency promise (SLO) while they come, in the order they were asked."""
 
 from __future__ import annotations
 

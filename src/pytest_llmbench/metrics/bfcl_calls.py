@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_llmbench.metrics.calls import CallFault, Judge, Made, Reason
+from pytest_llmbench.metrics.call_faults import CallFault, Judge, Made, Reason
 from pytest_llmbench.metrics.literals import java_value, javascript_value
 
 if TYPE_CHECKING:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.cases.tools import LEFT_OUT, ExpectedCall, ExpectedCalls, name_of
-from pytest_llmbench.metrics.reasons import told_reason
+from pytest_llmbench.metrics.bfcl_calls import bfcl_judge
+from pytest_llmbench.metrics.call_faults import CallFault, Judge, Made, Reason
+from pytest_llmbench.metrics.schema_calls import schema_judge
 from pytest_llmbench.models.call_forms import read_calls
 
 if TYPE_CHECKING:
@@ -15,46 +16,6 @@ if TYPE_CHECKING:
     from pytest_llmbench.core.records import Completion
     from pytest_llmbench.metrics.registry import AnswerMetric, Reasons
     from pytest_llmbench.metrics.text import Spelling
-
-Reason = Literal[
-    "wrong tool",
-    "unknown tool",
-    "missing argument",
-    "unexpected argument",
-    "wrong type",
-    "wrong value",
-    "missing call",
-    "extra call",
-    "unreadable call",
-]
-Made = Mapping[str, Any]
-"""A call that an answer makes, `{"name", "arguments"}`; arguments that are text cannot be read."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class CallFault:
-    """One thing that is wrong with an answer's calls.
-
-    `tool` is the tool that was called, or of a missing call the one that should have been. `expected` are the allowed
-    values or the tool's right name, `found` is what the answer has.
-    """
-
-    reason: Reason
-    tool: str
-    argument: str | None = None
-    expected: Any = None
-    found: Any = None
-
-    def to_json(self) -> dict[str, Any]:
-        """The parts that say something."""
-        return {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
-
-    def __str__(self) -> str:
-        return told_reason(self.to_json())
-
-
-Judge = Callable[[ExpectedCall, Made], Sequence[CallFault]]
-"""What is wrong with one call held against one that is expected; nothing where it is right."""
 
 
 def call_accuracy(spelling: Spelling) -> AnswerMetric:
@@ -98,11 +59,7 @@ def calls_made(case: Case, completion: Completion) -> Sequence[Made]:
 def judge_of(expected: ExpectedCalls, spelling: Spelling) -> Judge:
     """By which rules single calls are judged."""
     if expected.dialect == "json-schema":
-        from pytest_llmbench.metrics.schema_calls import schema_judge
-
         return schema_judge(spelling)
-    from pytest_llmbench.metrics.bfcl_calls import bfcl_judge
-
     return bfcl_judge(expected.dialect)
 
 

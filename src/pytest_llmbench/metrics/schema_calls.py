@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.cases.tools import argument_schema
-from pytest_llmbench.metrics.calls import CallFault, Judge, Made
+from pytest_llmbench.metrics.call_faults import CallFault, Judge, Made
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError

@@ -1,4 +1,4 @@
-"""Adapter folders: which one is meant, whether it is whole, and whether it was made for this base."""
+"""Adapter folders: which one `auto` means, whether it is whole, and whether it was made for this base."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
 from pytest_llmbench.core.errors import ModelError
+from pytest_llmbench.models.fitting import describe, in_gb_down, plan_of, what_would_fit
 from pytest_llmbench.models.memory.architecture import Architecture, read_architecture
 from pytest_llmbench.models.memory.estimate import (
     TrainingPlan,
@@ -15,7 +16,6 @@ from pytest_llmbench.models.memory.estimate import (
     in_gb,
     largest_batch,
 )
-from pytest_llmbench.models.memory.fitting import describe, in_gb_down, plan_of, what_would_fit
 from pytest_llmbench.models.memory.hardware import Hardware
 from pytest_llmbench.models.memory.weights import GIB
 from pytest_llmbench.models.registry import ModelEntry, Preset, Task

@@ -1,4 +1,4 @@
-"""Proof that a pair is what it claims: the base answers as the raw base, and each adapter changes something."""
+"""Checks a loaded pair: the base answers as the raw base, and each LoRA adapter changes something."""
 
 from __future__ import annotations
 

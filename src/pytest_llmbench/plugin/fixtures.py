@@ -112,4 +112,4 @@ def _no_case(given: object, fixture: str, request: pytest.FixtureRequest) -> str
     )
     if fixture == "case":
         return f"{message}\nwrite llmbench_case and llmbench_answers, names that nobody else has"
-    return f"{message}\ngive it another name, or let it return a pytest_llmbench.cases.suites.Case"
+    return f"{message}\ngive it another name, or let it return a pytest_llmbench.api.Case"

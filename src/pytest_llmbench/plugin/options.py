@@ -1,4 +1,4 @@
-"""The plugin's options, and where each takes its value from: command line, then ini file."""
+"""The plugin's `--llmbench-*` options, and where each takes its value from: command line, then ini file."""
 
 from __future__ import annotations
 

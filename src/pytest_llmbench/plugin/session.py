@@ -95,7 +95,7 @@ class BenchmarkSession:
     @functools.cached_property
     def cases(self) -> list[Case]:
         """Every case of the suites, before pytest selects among them."""
-        from pytest_llmbench.benchmark.main_job import chosen_cases
+        from pytest_llmbench.cases.selection import chosen_cases
 
         return chosen_cases(self.settings, self.vocabulary)
 

@@ -1,4 +1,4 @@
-"""Run folders: `unfinished-*` while a run is under way, `NNNN_name` once it is whole."""
+"""Run folders: `unfinished-*` while a run is under way, numbered `NNNN_name` once it is whole."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pytest_llmbench.stats.capacity import Observation
+    from pytest_llmbench.stats.observation import Observation
 
     Floats = NDArray[np.float64]
 

@@ -1,4 +1,4 @@
-"""The chances of counts."""
+"""Binomial probabilities."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ for what it calls held and broken; else the estimate is that of any falling curv
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,7 @@ import numpy as np
 from pytest_llmbench.stats import any_fall
 from pytest_llmbench.stats.intervals import CONFIDENCE
 from pytest_llmbench.stats.monotone_fit import EFFECTS, SHARES, falling_curves
+from pytest_llmbench.stats.observation import Observation
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,39 +34,6 @@ _NOTHING = 1e-7  # curves this much less likely than the likeliest are left out 
 _SPOKEN_FOR = 0.75  # the confidence, whatever the shape, in each end of an interval that is believed
 _CONTRADICTED = 0.1  # the confidence in the estimate below which answers contradict it: a one-sided test at 4 %
 _CLOSE_TO_ONE = 0.9  # beyond this correlation within a trial its answers count as one
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """One valid trial: of `total` answers at `level`, `good` kept the limit. `groups` has (good, total) of each user.
-
-    For the strict preset, where a whole trial passes or fails, a trial is one answer. `sent` counts all requests it
-    cost, warm-up included; 0 means `total`. `detail` is whatever else is kept with it, and tells the fit nothing.
-
-    Raises:
-        ValueError: no such counts are possible.
-    """
-
-    level: int
-    good: int
-    total: int
-    groups: tuple[tuple[int, int], ...] = ()
-    sent: int = 0
-    detail: Mapping[str, Any] = field(default_factory=dict, compare=False)
-
-    def __post_init__(self) -> None:
-        if self.level < 1 or not 0 <= self.good <= self.total or self.total < 1:
-            raise ValueError(f"{self.good} good of {self.total} answers at level {self.level}")
-
-    @property
-    def judged(self) -> int:
-        """Answers that its groups hold; 0 where it has none."""
-        return sum(total for _, total in self.groups)
-
-    @property
-    def cost(self) -> int:
-        """Requests that the server was sent for it."""
-        return self.sent or self.total
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pytest_llmbench.stats.capacity import likeness
 
 if TYPE_CHECKING:
-    from pytest_llmbench.stats.capacity import Observation
+    from pytest_llmbench.stats.observation import Observation
 
 _BY_CHANCE = 1e-6
 """Below this probability chance is ruled out: trials at the edge differ widely by how a queue happens to begin."""

@@ -1,4 +1,4 @@
-"""Many hypotheses at once."""
+"""The correction for many hypotheses at once: Holm's."""
 
 from __future__ import annotations
 

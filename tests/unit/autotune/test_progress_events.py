@@ -6,7 +6,8 @@ from pytest_llmbench.autotune.progress_events import Look, Onlooker
 from pytest_llmbench.autotune.questions import history
 from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.load.search import Progress
-from pytest_llmbench.stats.capacity import Capacity, Observation
+from pytest_llmbench.stats.capacity import Capacity
+from pytest_llmbench.stats.observation import Observation
 
 
 @pytest.fixture

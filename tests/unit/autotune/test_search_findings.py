@@ -12,7 +12,8 @@ from pytest_llmbench.core.settings import LoadSettings, Settings
 from pytest_llmbench.load.records import SLO
 from pytest_llmbench.load.search import Found
 from pytest_llmbench.load.search_journal import InvalidTrial
-from pytest_llmbench.stats.capacity import CapacityFit, Observation
+from pytest_llmbench.stats.capacity import CapacityFit
+from pytest_llmbench.stats.observation import Observation
 
 SETTINGS = Settings(load=LoadSettings(max_users=12, max_tokens=32, max_history=10, latency=2.0))
 

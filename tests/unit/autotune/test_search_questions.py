@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from pytest_llmbench.autotune.questions import history, max_tokens, rate, rate_range, rescaled, users
 from pytest_llmbench.core.settings import LoadSettings, Settings
-from pytest_llmbench.stats.capacity import Observation
+from pytest_llmbench.stats.observation import Observation
 
 
 def settings(**load: object) -> Settings:

@@ -15,8 +15,8 @@ from pytest_llmbench.autotune.questions import Question, max_tokens, users
 from pytest_llmbench.autotune.trials import SearchTrials
 from pytest_llmbench.core.errors import ServerError
 from pytest_llmbench.core.settings import Settings
+from pytest_llmbench.generation.client.page import Page
 from pytest_llmbench.generation.client.refusals import Sent
-from pytest_llmbench.generation.client.server_pages import Page
 from pytest_llmbench.load.client import ChatServer
 from pytest_llmbench.load.conversations import Conversation, Conversations
 from pytest_llmbench.load.health_check import Presence
@@ -24,7 +24,7 @@ from pytest_llmbench.load.records import SLO, Request, Trial
 from pytest_llmbench.load.search_journal import InvalidTrial, SearchJournal
 from pytest_llmbench.load.trial import TrialLimits
 from pytest_llmbench.load.users import Habits
-from pytest_llmbench.stats.capacity import Observation
+from pytest_llmbench.stats.observation import Observation
 
 GOOD = Request(0, 0, 0.0, None, 0.1, 0.2, 3, False, "stop", None, 5)  # noqa: FBT003
 CUT = dataclasses.replace(GOOD, finish="error", error="the server closed the connection in mid-answer")

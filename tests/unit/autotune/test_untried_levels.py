@@ -20,7 +20,8 @@ from pytest_llmbench.load.records import SLO, Trial
 from pytest_llmbench.load.search import Found
 from pytest_llmbench.load.search_journal import InvalidTrial
 from pytest_llmbench.reports.serving import explain, summary_lines
-from pytest_llmbench.stats.capacity import CapacityFit, Observation
+from pytest_llmbench.stats.capacity import CapacityFit
+from pytest_llmbench.stats.observation import Observation
 
 SETTINGS = Settings(load=LoadSettings(max_users=40, max_tokens=64, max_history=12, require_users=9))
 QUESTIONS = (users(SETTINGS), rate(SETTINGS, 3.2), history(SETTINGS, 2), max_tokens(SETTINGS, 2))

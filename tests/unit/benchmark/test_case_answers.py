@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from pytest_llmbench.benchmark.main_job import Answers, Benchmark, ExpectationError, case_result, select
+from pytest_llmbench.benchmark.main_job import Answers, Benchmark, ExpectationError, case_result
+from pytest_llmbench.cases.selection import select
 from pytest_llmbench.cases.suites import Case, Vocabulary
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.records import CaseResult, Completion

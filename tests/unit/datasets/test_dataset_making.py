@@ -12,7 +12,8 @@ from support.fake_chat_server import Behaviour, FakeChatServer, refusing, whole
 
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.errors import ServerError, UsageError
-from pytest_llmbench.datasets.making import Made, Method, Order, Writer, make
+from pytest_llmbench.datasets.making import Made, make
+from pytest_llmbench.datasets.order import Method, Order, Writer
 
 ROOT = Path(__file__).parents[3]
 VOCABULARY = ROOT / "prompts/tools.yaml"

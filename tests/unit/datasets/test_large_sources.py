@@ -13,7 +13,8 @@ import pytest
 from support.fake_chat_server import FakeChatServer, whole
 
 from pytest_llmbench.datasets.files import write_rows, write_sides
-from pytest_llmbench.datasets.making import Method, Order, Writer, make
+from pytest_llmbench.datasets.making import make
+from pytest_llmbench.datasets.order import Method, Order, Writer
 from pytest_llmbench.datasets.row_formats import new_row
 from pytest_llmbench.datasets.splitting import split_rows
 

@@ -13,7 +13,8 @@ import pytest
 from support.fake_chat_server import FakeChatServer, whole
 
 from pytest_llmbench.core.errors import UsageError
-from pytest_llmbench.datasets.making import Made, Order, Writer, make
+from pytest_llmbench.datasets.making import Made, make
+from pytest_llmbench.datasets.order import Order, Writer
 
 ENGLISH = {"title": "Harbour", "text": "This is the tool that plans the berths of the port.", "critical": True}
 FRENCH = {"title": "Port", "text": "C'est l'outil qui planifie les quais du port.", "critique": False}

@@ -8,7 +8,7 @@ from pytest_llmbench.load.client import Call
 from pytest_llmbench.load.observing import observation
 from pytest_llmbench.load.records import SLO, Trial, Verdict
 from pytest_llmbench.load.search_journal import InvalidTrial
-from pytest_llmbench.stats.capacity import Observation
+from pytest_llmbench.stats.observation import Observation
 
 
 def trial(verdict: Verdict) -> Trial:

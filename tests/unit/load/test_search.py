@@ -14,7 +14,7 @@ import pytest
 from pytest_llmbench.core.errors import NotReadyError, ServerError, UsageError
 from pytest_llmbench.load.search import Found, Plan, Progress, RunTrial, find_capacity, find_lost, open_journal
 from pytest_llmbench.load.search_journal import InvalidTrial, claimed, discard
-from pytest_llmbench.stats.capacity import Observation
+from pytest_llmbench.stats.observation import Observation
 
 PLAN = Plan(share=0.9, highest=50, budget=1500)
 

@@ -7,7 +7,7 @@ from support.report_runs import run
 from support.tool_runs import called, shop_run
 
 from pytest_llmbench.core.wording import words
-from pytest_llmbench.metrics.calls import CallFault
+from pytest_llmbench.metrics.call_faults import CallFault
 from pytest_llmbench.reports import analysis
 from pytest_llmbench.reports.call_faults import call_summaries, fault_text, faults
 from pytest_llmbench.reports.html import render_html

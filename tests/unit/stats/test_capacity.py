@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_llmbench.stats.capacity import CapacityFit, Observation, likeness
+from pytest_llmbench.stats.capacity import CapacityFit, likeness
+from pytest_llmbench.stats.observation import Observation
 
 LEVELS = (1, 2, 4, 8, 12, 15, 16, 17, 18, 20)
 

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_llmbench.stats.capacity import Observation
 from pytest_llmbench.stats.contradictions import contradiction
+from pytest_llmbench.stats.observation import Observation
 
 
 def test_a_level_that_was_bad_once_contradicts_what_more_users_had() -> None:

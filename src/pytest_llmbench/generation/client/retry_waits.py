@@ -1,4 +1,4 @@
-"""How long to wait before asking a server again."""
+"""HTTP retries: how long to wait before a server is asked again."""
 
 from __future__ import annotations
 

@@ -3,45 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.errors import ServerError
+from pytest_llmbench.generation.client.page import Page
 from pytest_llmbench.generation.client.served_models import Lora, listed_models, loaded_loras
 from pytest_llmbench.generation.client.server_address import engine_url, page_url, versioned
 
 if TYPE_CHECKING:
     from pytest_llmbench.generation.client.chat_client import ChatClient
-    from pytest_llmbench.generation.client.refusals import Refusal, Sent
 
 _LOG = logging.getLogger("pytest_llmbench")
 _NOT_FOUND = 404
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Page:
-    """A page as it was answered; `status` is 0 where no answer came. `refused` says why there is none.
-
-    `software` is what the server says of itself in its `Server` header.
-    """
-
-    sent: Sent
-    status: int
-    text: str
-    software: str | None = None
-    refused: Refusal | None = None
-
-    @property
-    def data(self) -> Any:
-        """The JSON of a page that was given, None when it is none."""
-        if self.refused:
-            return None
-        try:
-            return json.loads(self.text)
-        except ValueError:
-            return None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

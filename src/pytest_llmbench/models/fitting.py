@@ -1,4 +1,4 @@
-"""Refusing a training that will not fit before anything is loaded, with what would fit."""
+"""The sentence that refuses a training which is too large for the hardware, and what would fit instead."""
 
 from __future__ import annotations
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from pytest_llmbench.core.errors import NotReadyError
+from pytest_llmbench.models.fitting import describe, known_architecture, plan_of, refuse_unfit, what_would_fit
 from pytest_llmbench.models.memory.allocator import return_freed_memory, spare_memory_if_tight
 from pytest_llmbench.models.memory.architecture import Architecture, read_architecture
 from pytest_llmbench.models.memory.estimate import MemoryEstimate, TrainingPlan, estimate_training
-from pytest_llmbench.models.memory.fitting import describe, known_architecture, plan_of, refuse_unfit, what_would_fit
 from pytest_llmbench.models.memory.hardware import Hardware
 from pytest_llmbench.models.registry import load_registry
 
