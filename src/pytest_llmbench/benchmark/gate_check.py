@@ -6,7 +6,7 @@ import logging
 from collections.abc import Collection
 from typing import TYPE_CHECKING, get_args
 
-from pytest_llmbench.core.documents import Faults, suggestion
+from pytest_llmbench.core.documents import Faults, nearest, suggestion
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.records import BASE
 from pytest_llmbench.core.setting_sections import GateSettings, MetricsSettings, ReferenceMetric
@@ -119,9 +119,8 @@ def _check_name(where: str, name: str, measured: Collection[str] | None, faults:
     known = BUILT_IN if measured is None else BUILT_IN | {*measured}
     if name in known:
         return
-    meant = suggestion(name, sorted(known))
-    if measured is not None or "did you mean" in meant:
-        faults.add(f"{where} is no metric; {meant}")
+    if measured is not None or nearest(name, sorted(known)):
+        faults.add(f"{where} is no metric; {suggestion(name, sorted(known))}")
     else:
         _log.warning("%s is no built-in metric; a plugin or conftest.py must add it", where)
 

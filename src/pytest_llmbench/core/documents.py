@@ -76,11 +76,18 @@ class Document:
 
 def suggestion(word: str, choices: Iterable[str]) -> str:
     """The end of a message about a wrong name: the nearest right one, or all of them when none is near."""
+    known = tuple(choices)
+    near = nearest(word, known)
+    return f"did you mean '{near}'?" if near else f"choose from {', '.join(known)}"
+
+
+def nearest(word: str, choices: Iterable[str]) -> str | None:
+    """The right name that was probably meant; None when none is near."""
     import difflib
 
     folded = {choice.casefold(): choice for choice in choices}
     near = difflib.get_close_matches(word.casefold(), folded, n=1)
-    return f"did you mean '{folded[near[0]]}'?" if near else f"choose from {', '.join(folded.values())}"
+    return folded[near[0]] if near else None
 
 
 def read_text(path: Path | str) -> str:

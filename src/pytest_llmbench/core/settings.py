@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from pytest_llmbench.core.documents import Document, Faults, read_yaml, suggestion
+from pytest_llmbench.core.documents import Document, Faults, nearest, read_yaml, suggestion
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.setting_sections import (
     BenchmarkSettings,
@@ -183,9 +183,9 @@ def _file_faults(document: Document, data: Mapping[str, Any], error: ValidationE
 def _unknown(section: str, key: str = "") -> str:
     name = key or section
     home = next((dotted for dotted in _KEYS if dotted.partition(".")[2] == name), None)
-    known = suggestion(name, _keys_of(section) if key else Settings.model_fields)
-    if home and "did you mean" not in known:
-        known = f"it belongs in the section '{home.partition('.')[0]}'"
+    names = _keys_of(section) if key else Settings.model_fields
+    elsewhere = home and not nearest(name, names)
+    known = f"it belongs in the section '{home.partition('.')[0]}'" if home and elsewhere else suggestion(name, names)
     return f"unknown key '{key}' in '{section}'; {known}" if key else f"unknown section '{section}'; {known}"
 
 
