@@ -29,8 +29,7 @@ _LOG = logging.getLogger("pytest_llmbench")
 _AWAY_S = 60.0
 _MOST_RETURNS = 5
 _TOO_LARGE = (400, 413, 422)
-RESUMING = "resuming (--resume, with pytest --llmbench-resume)"
-_KEPT = f"what was tried is kept; start the server again, and {RESUMING} goes on"
+_KEPT = "what was tried is kept; start the server again, and resuming goes on"
 
 
 class SearchTrials:
@@ -98,11 +97,13 @@ class SearchTrials:
         url = self._server.url
         if self._returns > _MOST_RETURNS:
             level = f"{trial.detail['level']:g}"
-            raise ServerError(f"{url}: went away {self._returns} times, the last time at level {level}; {_KEPT}")
+            raise ServerError(
+                f"{url}: went away {self._returns} times, the last time at level {level}; {_KEPT}", names=("resume",)
+            )
         _LOG.warning("%s: %s; its return is waited for, %g s at most", url, trial.reason, _AWAY_S)
         watch.say("waiting for the server to come back")
         if not await self._presence.returned(_AWAY_S):
-            raise ServerError(f"{url}: gone, and not back after {_AWAY_S:g} s; {_KEPT}")
+            raise ServerError(f"{url}: gone, and not back after {_AWAY_S:g} s; {_KEPT}", names=("resume",))
         return dataclasses.replace(trial, mended=True)
 
 

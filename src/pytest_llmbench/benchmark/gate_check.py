@@ -45,7 +45,7 @@ def refuse_unjudgeable(settings: Settings, measured: Collection[str] | None = No
     if measured is not None:
         _refuse_unmeasured(settings, measured)
     if settings.gate.kind != "off" and settings.gate.baseline is None and _asks_the_base_alone(settings):
-        raise UsageError(no_fine_tune(settings.gate.kind))
+        raise UsageError(no_fine_tune(settings.gate.kind), names=WHAT_TO_COMPARE)
 
 
 def refuse_unmatched(settings: Settings, baseline: Comparable, cases: Collection[str]) -> None:
@@ -78,7 +78,7 @@ def refuse_base_alone(settings: Settings, baseline: Comparable | None, variants:
 
     gate = settings.gate
     if gate.kind != "off" and gate.baseline is None and not {*variants} - {BASE}:
-        raise UsageError(no_fine_tune(gate.kind))
+        raise UsageError(no_fine_tune(gate.kind), names=WHAT_TO_COMPARE)
     if baseline is not None and not namesakes(baseline.metadata["variants"], [*variants]):
         theirs = ", ".join(baseline.metadata["variants"])
         raise UsageError(
@@ -97,21 +97,26 @@ def refuse_unconfirmable(settings: Settings, baseline: Comparable | None) -> Non
 
     if is_greedy(settings.generation):
         raise UsageError(
-            "gate.confirm: the answers are greedy, so that a fresh seed would repeat them; leave out "
-            "--llmbench-confirm, or sample (generation.do_sample, generation.temperature)"
+            "gate.confirm: the answers are greedy, so that a fresh seed would repeat them; leave it "
+            "out, or sample (generation.do_sample, generation.temperature)",
+            names=("gate.confirm",),
         )
     if baseline is not None:
         try:
             settings_as_asked(baseline.metadata, baseline.name, settings)
         except UsageError as error:
-            raise UsageError(f"gate.confirm: {error}; or leave out --llmbench-confirm") from error
+            raise UsageError(f"gate.confirm: {error}; or leave it out", names=("gate.confirm",)) from error
+
+
+WHAT_TO_COMPARE = ("model.adapter", "server.adapter", "gate.baseline")
+"""Settings that give a gate something to judge."""
 
 
 def no_fine_tune(kind: str) -> str:
     """Why a gate of that kind has nothing to judge, and what to do."""
     return (
         f"gate.kind: {kind} holds each fine-tune against its base, and there is no fine-tune; give one "
-        "(--llmbench-adapter, or --llmbench-server-adapter), or a run to compare with (--llmbench-compare)"
+        "(model.adapter, or server.adapter), or a run to compare with (gate.baseline)"
     )
 
 
@@ -151,4 +156,4 @@ def refuse_missing_adapter(settings: Settings) -> None:
     folder = present(settings.model.adapters_dir)
     auto = not settings.server.url and settings.model.adapters == ("auto",)
     if auto and not any(folder.glob("*/adapter_config.json")):
-        raise UsageError(f"{folder} holds no adapter, and {no_fine_tune(settings.gate.kind)}")
+        raise UsageError(f"{folder} holds no adapter, and {no_fine_tune(settings.gate.kind)}", names=WHAT_TO_COMPARE)

@@ -43,12 +43,12 @@ class Faults:
         """Note a fault at `path:line`."""
         self.add(located(path, line, message))
 
-    def raise_any(self) -> None:
-        """Raise a UsageError with the first faults and the count of the rest, if there is any."""
+    def raise_any(self, names: tuple[str, ...] = ()) -> None:
+        """Raise a UsageError with the first faults and the count of the rest, if there is any; `names` are its own."""
         if not self._lines:
             return
         shown, rest = self._lines[:MOST_FAULTS], len(self._lines) - MOST_FAULTS
-        raise UsageError("\n".join([*shown, *([f"... and {rest} more"] if rest > 0 else [])]))
+        raise UsageError("\n".join([*shown, *([f"... and {rest} more"] if rest > 0 else [])]), names=names)
 
 
 class _Spot(NamedTuple):

@@ -90,6 +90,11 @@ def error_of(code: str, message: str, names: tuple[str, ...] = ()) -> LLMBenchEr
     return _KINDS.get(code, NotReadyError)(message, names=names)
 
 
+def naming(*names: str) -> dict[str, tuple[str, ...]]:
+    """What a warning carries as `extra`, so that faces tell by which options the settings that it names are given."""
+    return {"names": names}
+
+
 def located(path: Path | str, line: int | None, message: str) -> str:
     """`file:line: message`, the form that editors and terminals turn into a link."""
     return f"{path}:{line}: {message}" if line else f"{path}: {message}"

@@ -96,7 +96,7 @@ def load_settings(
     """The settings: `overrides` over the environment's `LLMBENCH_*` over the file at `path` over the defaults.
 
     An override is an option's name or a dotted key with the text that was given and where, such as
-    `{"epochs": ("3", "--llmbench-epochs")}`. Lists are given as `a,b` or as JSON, mappings as JSON, nothing as `none`.
+    `{"epochs": ("3", "the command line")}`. Lists are given as `a,b` or as JSON, mappings as JSON, nothing as `none`.
     An empty variable of the environment counts as not set. Relative paths stay relative to the current directory.
 
     Raises:

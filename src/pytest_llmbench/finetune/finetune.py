@@ -142,7 +142,7 @@ def _check_targets(base: str, preset: Preset, folder: str | None = None) -> None
         if architecture:
             architecture.targeted(preset.targets)
     except ModelError as error:
-        raise UsageError(f"--targets: {error}") from error
+        raise UsageError(f"targets: {error}", names=("targets",)) from error
 
 
 def _refuse_gated(entry: ModelEntry | None) -> None:

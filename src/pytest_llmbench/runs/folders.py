@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from pytest_llmbench.core.errors import NotReadyError, UsageError
+from pytest_llmbench.core.locks import locked
 from pytest_llmbench.generation.completion_store import JOURNAL
 from pytest_llmbench.runs.storage import write_json
 
@@ -53,7 +52,8 @@ def unfinished(report_dir: Path, wanted: str | None = None) -> Path | None:
             if (folder / JOURNAL).is_file() and not NUMBERED.match(folder.name):
                 return folder
         known = ", ".join(folder.name for folder in _unfinished(report_dir)) or "none"
-        raise UsageError(f"--llmbench-resume: no unfinished run {wanted!r}; unfinished in {report_dir}/runs: {known}")
+        told = f"nothing to resume: no unfinished run {wanted!r}; unfinished in {report_dir}/runs: {known}"
+        raise UsageError(told, names=("resume",))
     return next(reversed(_unfinished(report_dir)), None)
 
 
@@ -66,7 +66,7 @@ def finish(folder: Path, name: str) -> Path:
     runs = folder.parent
     for lock in folder.glob("*.lock"):
         lock.unlink()
-    with FileLock(runs / ".lock"):
+    with locked(runs / ".lock"):
         number = 1 + max((int(match[1]) for path in runs.iterdir() if (match := NUMBERED.match(path.name))), default=0)
         try:
             return folder.rename(runs / f"{number:04}_{safe_name(name)}")

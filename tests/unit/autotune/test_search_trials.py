@@ -28,7 +28,9 @@ from pytest_llmbench.load.users import Habits
 from pytest_llmbench.stats.capacity import Observation
 
 GOOD = Request(0, 0, 0.0, None, 0.1, 0.2, 3, False, "stop", None, 5)  # noqa: FBT003
-CUT = dataclasses.replace(GOOD, finish="error", error="the server closed the connection in mid-answer")
+CUT = dataclasses.replace(
+    GOOD, finish="error", error="the server closed the connection in mid-answer", failure="closed"
+)
 USERS = users(Settings())
 TOKENS = max_tokens(Settings(), 3)
 

@@ -13,6 +13,7 @@ OF_OTHERS = {
     "core/csv_files.py",  # Python's csv module has one exception for all that it refuses
     "finetune/sft.py",  # torch tells that memory is lacking by a plain RuntimeError on the CPU
     "generation/local/backend.py",  # the same
+    "finetune/checkpoints.py",  # tokenizers and safetensors name a full disk in words alone
     "models/loading_errors.py",  # transformers has no type for an architecture that it does not know
 }
 """Files that read the messages of other libraries, which tell no other way."""
