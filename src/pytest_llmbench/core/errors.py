@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -93,6 +94,15 @@ def error_of(code: str, message: str, names: tuple[str, ...] = ()) -> LLMBenchEr
 def naming(*names: str) -> dict[str, tuple[str, ...]]:
     """What a warning carries as `extra`, so that faces tell by which options the settings that it names are given."""
     return {"names": names}
+
+
+def with_flags(message: str, names: Iterable[str], flag: Callable[[str], str | None]) -> str:
+    """A message as a face tells it, with the options by which the settings and arguments that it names are given.
+
+    `flag` tells the option for a name, None where the face has none.
+    """
+    flags = dict.fromkeys(filter(None, map(flag, names)))
+    return f"{message} ({', '.join(flags)})" if flags else message
 
 
 def located(path: Path | str, line: int | None, message: str) -> str:

@@ -18,7 +18,8 @@ class InUseError(UsageError):
 def locked(path: Path, *, in_use: str | None = None, names: tuple[str, ...] = ()) -> Iterator[None]:
     """Hold the lock file `path` while the block runs; its folder is made.
 
-    Where another process holds it, that is refused with the message `in_use`, or waited for when there is none. `names` are those of the error.
+    Where another process holds it, that is refused with the message `in_use` and its `names`, or waited for when there
+    is none.
 
     Raises:
         InUseError: `in_use`.

@@ -65,24 +65,26 @@ class ModelSettings(_Section):
 
     base: _Text = Field(
         default="smollm2-135m",
-        description="alias of configs/models.yaml, hub id, local folder or GGUF file",
+        description="base model: registry alias, hub id, local folder or GGUF file",
         json_schema_extra=_shown("base", "SPEC"),
     )
     adapter: _Text | tuple[_Text, ...] = Field(
         default="auto",
-        description="LoRA folder, or a list of several; auto: the newest that fits the base; none: the base only",
+        description="LoRA folder, or several; auto: the newest that fits the base; none: the base alone",
         json_schema_extra=_shown("adapter", "PATH|auto|none"),
     )
-    adapters_dir: Path = Field(default=Path("adapters"), description="where auto looks")
+    adapters_dir: Path = Field(default=Path("adapters"), description="folder in which auto looks for adapters")
     quantization: Literal["nf4", "int8", "none"] = Field(
-        default="nf4", description="nf4 (4 bits), int8 or none", json_schema_extra=_shown("quantization")
+        default="nf4",
+        description="how the base is loaded: nf4 (4 bits), int8 or none",
+        json_schema_extra=_shown("quantization"),
     )
     double_quant: bool = Field(default=True, description="quantize the scales of nf4 too: 0.4 bits a parameter less")
     compute_dtype: Literal["bfloat16", "float16", "float32"] = Field(
         default="bfloat16", description="bfloat16, float16 or float32; an unquantized model on the CPU uses float32"
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
-        default="auto", description="auto (a GPU where there is one), cpu or cuda", json_schema_extra=_shown("device")
+        default="auto", description="where it runs; auto: a GPU where there is one", json_schema_extra=_shown("device")
     )
     device_map: _Text | dict[str, int | str] = Field(
         default="auto", description="how layers are laid over several GPUs; also a mapping of module to device"
@@ -131,13 +133,13 @@ class GenerationSettings(_Section):
     max_reasoning_tokens: int = Field(
         default=0, ge=0, description="so many more for what a model thinks before its answer"
     )
-    temperature: float = Field(default=0.7, ge=0, description="0 is greedy")
+    temperature: float = Field(default=0.7, ge=0, description="of sampling; 0 is greedy")
     top_p: float = Field(default=0.9, gt=0, le=1, description="nucleus sampling: above 0, up to 1")
     do_sample: bool = Field(default=True, description="false is greedy")
     seed: int = Field(
         default=42,
         ge=0,
-        description="sampling noise belongs to seed, case, epoch and step, not to the batch",
+        description="seed of the sampling noise, which belongs to case, epoch and step, not to the batch",
         json_schema_extra=_shown("seed"),
     )
     batch_size: _Auto | _Count = Field(
@@ -165,14 +167,14 @@ class BenchmarkSettings(_Section):
     )
     vocabulary: Path = Field(default=Path("prompts/tools.yaml"), description="the tools and their terms")
     categories: tuple[_Text, ...] | None = Field(
-        default=None, description="only these, such as [tool_routing]; null: all"
+        default=None, description="only these categories, such as [tool_routing]; null: all"
     )
     limit: _Count | None = Field(
-        default=None, description="only the first cases; null: all", json_schema_extra=_shown("limit")
+        default=None, description="only the first so many cases; null: all", json_schema_extra=_shown("limit")
     )
     strict: bool = Field(
         default=False,
-        description="refuse an adapter that was trained on what the cases ask",
+        description="refuse an adapter that was trained on what the cases ask, instead of announcing it",
         json_schema_extra=_shown("strict"),
     )
 
@@ -195,7 +197,9 @@ class MetricsSettings(_Section):
     tokens_per_s: bool = Field(default=True, description="tokens of the answer over its seconds")
     reference: tuple[ReferenceMetric, ...] = Field(
         default=(),
-        description="more: bleu, chrf, rouge_1, rouge_2, rouge_l, semantic_similarity, exact_match (against a case's reference), repetition, runaway_dialogue; docs/evaluate.md says what they mean",
+        description="more metrics: bleu, chrf, rouge_1, rouge_2, rouge_l, semantic_similarity, exact_match "
+        "(against a case's reference), repetition, runaway_dialogue; docs/evaluate.md says what "
+        "they mean",
     )
     case_sensitive: bool = Field(default=False, description="true tells Volume from volume")
     accent_sensitive: bool = Field(default=False, description="true tells café from cafe")
@@ -227,15 +231,15 @@ with warnings.catch_warnings():
             description="folder of reports and runs",
             json_schema_extra=_shown("report-dir", "DIR"),
         )
-        json: bool = Field(default=True, description="benchmark.json, autotune.json")  # type: ignore[assignment]
+        json: bool = Field(default=True, description="write benchmark.json, autotune.json")  # type: ignore[assignment]
         png: bool = Field(
             default=True,
-            description="benchmark.png and figures of differences and trend, autotune.png",
+            description="write benchmark.png, the figures of differences and of the trend, and autotune.png",
         )
-        text: bool = Field(default=True, description="the text analysis")
-        html: bool = Field(default=True, description="benchmark.html and autotune.html, one file each to share")
-        markdown: bool = Field(default=True, description="benchmark.md, for a pull request's comment")
-        language: Literal["en", "fr"] = Field(default="en", description="of reports: en or fr")
+        text: bool = Field(default=True, description="write the text analysis")
+        html: bool = Field(default=True, description="write benchmark.html and autotune.html, one file each to share")
+        markdown: bool = Field(default=True, description="write benchmark.md, for a pull request's comment")
+        language: Literal["en", "fr"] = Field(default="en", description="language of the reports: en or fr")
         answer_chars: _Count = Field(
             default=500, description="answers are cut to this in the report; the journal keeps all of them"
         )
@@ -245,11 +249,14 @@ class LoggingSettings(_Section):
     """What is shown while it works."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
-        default="WARNING", description="DEBUG, INFO, WARNING, ERROR or CRITICAL"
+        default="WARNING", description="least level of messages shown: DEBUG, INFO, WARNING, ERROR or CRITICAL"
     )
     progress: bool = Field(default=True, description="answers done, tokens/s, time left")
     show_gpu: bool = Field(default=True, description="memory of each GPU")
-    show_timings: bool = Field(default=True, description="seconds of each answer")
+    show_timings: bool = Field(
+        default=True,
+        description="seconds of each answer: the latest in the progress line, and under that of `llmbench query`",
+    )
 
 
 class GateSettings(_Section):
@@ -257,12 +264,13 @@ class GateSettings(_Section):
 
     kind: Literal["off", "regression", "improvement"] = Field(
         default="off",
-        description="regression: worse than the baseline; improvement: must be better than its base",
+        description="what makes the session fail: regression, worse than the baseline; improvement, not "
+        "better than its base",
         json_schema_extra=_shown("gate"),
     )
     baseline: _Text | None = Field(
         default=None,
-        description="number, name, path or git ref of the run to compare with; null: each adapter with its base",
+        description="run to compare with: number, name, path or git ref; null: each adapter with its base",
         json_schema_extra=_shown("compare", "RUN"),
     )
     metrics: tuple[_Text, ...] = Field(
@@ -276,7 +284,7 @@ class GateSettings(_Section):
         description="a change up to this does not count, in the metric's own unit",
         json_schema_extra=_shown("margin"),
     )
-    margins: dict[str, float] = Field(default={}, description="of single metrics, such as {relevance: 0.05}")
+    margins: dict[str, float] = Field(default={}, description="margins of single metrics, such as {relevance: 0.05}")
     alpha: float = Field(
         default=0.05,
         gt=0,
@@ -292,11 +300,11 @@ class GateSettings(_Section):
         default="auto", description="pass or fail; auto passes a regression gate and fails an improvement gate"
     )
     unscored: Literal["worst", "drop"] = Field(
-        default="worst", description="or drop: what an answer counts that one side lost to an error or a time-out"
+        default="worst", description="worst or drop: what an answer counts that one side lost to an error or a time-out"
     )
     confirm: bool = Field(
         default=False,
-        description="true asks both sides again, with fresh seeds, before the session fails",
+        description="ask both sides again, with fresh seeds, before the session fails",
         json_schema_extra=_shown("confirm"),
     )
 
@@ -317,14 +325,16 @@ class ServerSettings(_Section):
     """A live OpenAI-compatible server that is asked instead of a local model, when `url` is set."""
 
     url: _Text | None = Field(
-        default=None, description="such as http://127.0.0.1:8000/v1", json_schema_extra=_shown("server", "URL")
+        default=None,
+        description="OpenAI-compatible server to ask, such as http://127.0.0.1:8000/v1; null: a local model",
+        json_schema_extra=_shown("server", "URL"),
     )
     model: _Text | None = Field(
         default=None, description="the server's name for the base", json_schema_extra=_shown("server-model", "NAME")
     )
     adapter: _Text | None = Field(
         default=None,
-        description="its name for the fine-tune; lora:0 picks adapter 0 of a llama.cpp server",
+        description="the server's name for the fine-tune; lora:0 picks adapter 0 of a llama.cpp server",
         json_schema_extra=_shown("server-adapter", "NAME"),
     )
     adapter_body: dict[str, Any] | None = Field(
@@ -383,7 +393,9 @@ class LoadSettings(_Section):
     arrivals: Literal["staggered", "burst"] = Field(
         default="staggered", description="people spread over a cycle of theirs; burst: all at once"
     )
-    messages: _Count = Field(default=3, description="of a conversation, after which the same person begins another")
+    messages: _Count = Field(
+        default=3, description="messages of a conversation, after which the same person begins another"
+    )
     history: int = Field(default=4, ge=0, description="earlier messages sent along, answers included")
     cooldown: float = Field(
         default=10.0,
@@ -398,14 +410,19 @@ class LoadSettings(_Section):
         json_schema_extra=_shown(metavar="FILE"),
     )
     latency: float = Field(
-        default=3.0, gt=0, description="seconds that an answer may take", json_schema_extra=_shown("latency", "S")
+        default=3.0,
+        gt=0,
+        description="seconds that an answer may take under load",
+        json_schema_extra=_shown("latency", "S"),
     )
     quantile: Literal["strict"] | Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.95,
-        description="share of answers within that; strict: no answer above it",
-        json_schema_extra=_shown("quantile"),
+        description="share of answers that must come within the latency; strict: all of them",
+        json_schema_extra=_shown("quantile", "X|strict"),
     )
-    measured: Literal["total", "first_token"] = Field(default="total", description="the whole answer, or first_token")
+    measured: Literal["total", "first_token"] = Field(
+        default="total", description="what the latency is of: total, the whole answer, or first_token"
+    )
     max_users: _Count = Field(default=50, description="the most users tried", json_schema_extra=_shown("max-users"))
     max_rate: float = Field(
         default=50.0, gt=0, description="the most requests a second tried", json_schema_extra=_shown(metavar="N")
@@ -413,10 +430,10 @@ class LoadSettings(_Section):
     max_history: int = Field(default=16, ge=2, description="the longest history tried, in messages")
     max_tokens: Annotated[int, Field(ge=16)] = Field(default=512, description="the longest answers tried")
     temperatures: tuple[Annotated[float, Field(ge=0)], ...] = Field(
-        default=(0.0, 0.3, 0.7, 1.0), min_length=2, description="whose answers are scored"
+        default=(0.0, 0.3, 0.7, 1.0), min_length=2, description="temperatures whose answers are scored"
     )
     users: _Count | None = Field(
-        default=None, description="held while history and answer length are searched; null: what the server holds"
+        default=None, description="users held while history and answer length are searched; null: what the server holds"
     )
     budget: Annotated[int, Field(ge=30)] = Field(default=2000, description="requests that one search may send")
     time_limit: float | None = Field(
@@ -427,7 +444,8 @@ class LoadSettings(_Section):
     )
     confidence: float = Field(default=0.98, gt=0.5, lt=1, description="sureness at which a search stops early")
     processes: _Auto | _Count = Field(
-        default="auto", description="of the load generator: a number, or auto (more when one is the bottleneck)"
+        default="auto",
+        description="processes of the load generator: a number, or auto (more when one is the bottleneck)",
     )
     scrape: bool = Field(default=True, description="read the server's /metrics and the GPUs during trials")
     require_users: _Count | None = Field(
@@ -439,7 +457,8 @@ class LoadSettings(_Section):
         json_schema_extra=_shown(metavar="FILE"),
     )
     targets: tuple[TargetSettings, ...] = Field(
-        default=(), description="several in one report: [{url: http://127.0.0.1:8000/v1, model: a}, ...]"
+        default=(),
+        description="several servers or models in one report: [{url: http://127.0.0.1:8000/v1, model: a}, ...]",
     )
 
 
@@ -450,15 +469,17 @@ class FinetuneSettings(_Section):
     heldout: Path = Field(default=Path("data/heldout.jsonl"), description="rows that base and fine-tune answer")
     tools: tuple[_Text, ...] | None = Field(
         default=("volume_up", "volume_down", "get_weather", "set_timer", "play_music", "open_app"),
-        description="only their rows; null: all rows",
+        description="only rows of these tools, so that few steps teach them; null: all rows",
     )
-    steps: Annotated[int, Field(ge=4)] = Field(default=72, description="of the training")
+    steps: Annotated[int, Field(ge=4)] = Field(default=72, description="steps of the training")
     batch_size: _Count = Field(default=4, description="rows of a step")
-    learning_rate: float = Field(default=2e-3, gt=0, description="the highest")
+    learning_rate: float = Field(default=2e-3, gt=0, description="the highest learning rate")
     max_length: Annotated[int, Field(ge=8)] = Field(default=256, description="most tokens of a row")
     loss_fall: float = Field(default=0.5, gt=0, lt=1, description="share by which the loss must fall")
     logit_difference: float = Field(
-        default=0.05, gt=0, description="largest after reloading the adapter, as a share of the logits' spread"
+        default=0.05,
+        gt=0,
+        description="largest difference after reloading the adapter, as a share of the logits' spread",
     )
     memory_margin: float = Field(default=0.15, ge=0, description="share by which memory may exceed the estimate")
     metric_margin: float = Field(

@@ -26,6 +26,7 @@ from pytest_llmbench.core.setting_sections import (
     Settings,
     TargetSettings,
 )
+from pytest_llmbench.core.setting_table import SETTINGS
 
 __all__ = [
     "OPTIONS",
@@ -45,31 +46,7 @@ __all__ = [
     "load_settings",
 ]
 
-OPTIONS: Mapping[str, str] = {
-    "base": "model.base",
-    "adapter": "model.adapter",
-    "quantization": "model.quantization",
-    "device": "model.device",
-    "prompts": "benchmark.prompts",
-    "batch-size": "generation.batch_size",
-    "epochs": "generation.epochs",
-    "seed": "generation.seed",
-    "limit": "benchmark.limit",
-    "strict": "benchmark.strict",
-    "server": "server.url",
-    "server-model": "server.model",
-    "server-adapter": "server.adapter",
-    "report-dir": "output.report_dir",
-    "gate": "gate.kind",
-    "compare": "gate.baseline",
-    "margin": "gate.margin",
-    "alpha": "gate.alpha",
-    "confirm": "gate.confirm",
-    "max-users": "load.max_users",
-    "latency": "load.latency",
-    "quantile": "load.quantile",
-    "require-users": "load.require_users",
-}
+OPTIONS: Mapping[str, str] = {shown.option: key for key, shown in SETTINGS.items() if shown.option}
 """Option name to the setting it gives."""
 
 RESERVED = frozenset({"LLMBENCH_API_KEY", "LLMBENCH_CACHE_DIR", "LLMBENCH_CONFIG", "LLMBENCH_SAVE"})

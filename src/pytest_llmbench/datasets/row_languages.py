@@ -107,7 +107,7 @@ class RowLanguages:
             return self._named(told, f"{vocabulary}: ")
         known = ", ".join(self._known)
         raise UsageError(
-            f"{source}: nothing says in which language to ask; give the language ({known}), or a language file as phrasing",
+            f"{source}: nothing says in which language to ask; give the language ({known}), or a file as phrasing",
             names=("language", "phrasing"),
         )
 

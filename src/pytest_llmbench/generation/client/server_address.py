@@ -27,8 +27,8 @@ def api_url(url: str | None) -> str:
     parts = _parsed(url)
     if parts.username or parts.password or any(_SECRET.search(name) for name, _ in _query(parts)):
         raise UsageError(
-            "server.url holds a user, password or key, which reports would show; put the key in LLMBENCH_API_KEY, or in "
-            "server.headers",
+            "server.url holds a user, password or key, which reports would show; put the key in LLMBENCH_API_KEY, "
+            "or in server.headers",
             names=("server.url",),
         )
     path = re.sub("/+", "/", parts.path).rstrip("/")
