@@ -239,8 +239,8 @@ SETTINGS: Mapping[str, SettingHelp] = {
         None,
         "A,B",
         "[]",
-        "more metrics: bleu, chrf, rouge_1, rouge_2, rouge_l, semantic_similarity, exact_match (against a "
-        "case's reference), repetition, runaway_dialogue; docs/evaluate.md says what they mean",
+        "more metrics: bleu, chrf, rouge_1, rouge_2, rouge_l, semantic_similarity, exact_match (against a case's "
+        "reference), repetition, runaway_dialogue; docs/evaluate.md says what they mean",
     ),
     "metrics.case_sensitive": SettingHelp(
         None,
