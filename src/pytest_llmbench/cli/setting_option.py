@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand
 from typer.models import OptionInfo
 
-from pytest_llmbench.core.errors import LLMBenchError, with_flags
+from pytest_llmbench.core.errors import LLMBenchError, named_in, with_flags
 from pytest_llmbench.core.setting_table import SETTINGS
 
 
@@ -82,7 +82,7 @@ class _Warnings(logging.Handler):
     """What the engines announce, on standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        typer.echo(with_flags(record.getMessage(), getattr(record, "names", ()), flag), err=True)
+        typer.echo(with_flags(record.getMessage(), named_in(record), flag), err=True)
 
 
 _LOGGER = logging.getLogger("pytest_llmbench")

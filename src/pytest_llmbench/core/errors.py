@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import ClassVar, Self
@@ -94,6 +95,13 @@ def error_of(code: str, message: str, names: tuple[str, ...] = ()) -> LLMBenchEr
 def naming(*names: str) -> dict[str, tuple[str, ...]]:
     """What a warning carries as `extra`, so that faces tell by which options the settings that it names are given."""
     return {"names": names}
+
+
+def named_in(record: logging.LogRecord) -> tuple[str, ...]:
+    """The settings and arguments that a warning names, itself or in an error that it quotes."""
+    quoted = record.args if isinstance(record.args, tuple) else ()
+    errors = [name for one in quoted if isinstance(one, LLMBenchError) for name in one.names]
+    return (*getattr(record, "names", ()), *errors)
 
 
 def with_flags(message: str, names: Iterable[str], flag: Callable[[str], str | None]) -> str:

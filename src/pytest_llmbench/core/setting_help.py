@@ -19,4 +19,4 @@ class SettingHelp(NamedTuple):
     def help(self, *, default: bool = True) -> str:
         """The description, with the default unless that is no value, or a switch that is off."""
         shown = default and self.metavar and self.default != "null"
-        return f"{self.description} (default: {self.default})" if shown else self.description
+        return f"{self.description} (default: {self.default.strip('"')})" if shown else self.description
