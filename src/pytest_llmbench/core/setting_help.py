@@ -18,5 +18,5 @@ class SettingHelp(NamedTuple):
 
     def help(self, *, default: bool = True) -> str:
         """The description, with the default unless that is no value, or a switch that is off."""
-        shown = default and self.metavar and self.default != "null"
-        return f"{self.description} (default: {self.default.strip('"')})" if shown else self.description
+        shown, value = default and self.metavar and self.default != "null", self.default.strip('"')
+        return f"{self.description} (default: {value})" if shown else self.description
