@@ -216,12 +216,15 @@ def check(
             max_length=max_length,
             progress=progress,
         )
+    limit = checked.limit
+    if limit and limit.origin == "max_length":
+        limit = dataclasses.replace(limit, origin="--max-length")
     findings = [*([] if cases else [Finding("warning", "contamination", _NO_SUITE)]), *checked.findings]
     if as_json:
         document = {
             "rows": checked.rows,
             "cases": len(cases),
-            "max_length": checked.limit and dataclasses.asdict(checked.limit),
+            "max_length": limit and dataclasses.asdict(limit),
             "findings": [dataclasses.asdict(finding) for finding in findings],
             "contaminated": [dataclasses.asdict(match) for match in checked.contaminated],
         }
@@ -229,7 +232,7 @@ def check(
     else:
         show_findings(findings)
         against = f"against {len(cases)} cases" if cases else "against no suite"
-        typer.echo(f"{file}: {checked.rows} rows, {against}, {_limited(checked.limit)}; {verdict(findings)}")
+        typer.echo(f"{file}: {checked.rows} rows, {against}, {_limited(limit)}; {verdict(findings)}")
     if strict and not cases:
         raise UsageError(f"--strict: {_NO_SUITE}")
     if strict and any(finding.severity == "error" or finding.check == "length" for finding in findings):

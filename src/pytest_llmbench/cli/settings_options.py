@@ -12,7 +12,6 @@ from pytest_llmbench.cli.setting_option import SettingOption, flag, show_from
 from pytest_llmbench.core.starter import CONFIG
 
 if TYPE_CHECKING:
-    from pytest_llmbench.core.setting_sections import ModelSettings
     from pytest_llmbench.core.settings import Settings
 
 Config = Annotated[
@@ -56,15 +55,3 @@ def chosen_settings(file: Path | None, **options: str | None) -> Settings:
     settings = load_settings(settings_file(file), overrides, os.environ)
     show_from(settings.logging.level)
     return settings
-
-
-def form_settings(
-    file: Path | None, template_arguments: str | None, system_role: str | None, **options: str | None
-) -> ModelSettings:
-    """The model settings, so that what is trained is what will be asked: the base, and how prompts are written.
-
-    Raises:
-        UsageError: as `chosen_settings`.
-    """
-    asked = {"model.template_arguments": template_arguments, "model.system_role": system_role}
-    return chosen_settings(file, **asked, **options).model

@@ -166,7 +166,7 @@ def test_a_server_that_drops_new_connections_too_has_failed(serve: Serve) -> Non
     ("status", "todo"),
     [
         (401, "LLMBENCH_API_KEY"),
-        (404, "check --llmbench-server and --llmbench-server-model"),
+        (404, "check server.url and server.model"),
         (400, "mend the request"),
     ],
 )
