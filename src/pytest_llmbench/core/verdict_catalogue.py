@@ -129,8 +129,8 @@ ENGLISH = {
     "note_no_baseline": "No baseline",
     "cached_answers": (
         "{count} of {total} answers of {variant} come from the completion cache, the oldest of {since}: they are known "
-        "by the model's name alone, and the server may have other weights behind it by now (generation.cache: false asks "
-        "anew)."
+        "by the model's name alone, and the server may have other weights behind it by now (generation.cache: false "
+        "asks anew)."
     ),
     # Markdown
     "markdown_verdict": "Verdict",
