@@ -18,6 +18,7 @@ from pytest_llmbench.autotune.questions import Question
 from pytest_llmbench.autotune.trial_summary import summary
 from pytest_llmbench.core.settings import LoadSettings, Settings
 from pytest_llmbench.load.observing import observation
+from pytest_llmbench.load.reasons import Reason
 from pytest_llmbench.load.records import SLO, Request, Trial
 from pytest_llmbench.load.search import RunTrial, find_capacity, find_lost, open_journal
 from pytest_llmbench.load.search_journal import InvalidTrial
@@ -136,7 +137,7 @@ def _trial(server: OpenServer, question: Question, step: int, requests: int, ran
         for user, (at, end) in enumerate(zip(came[:judged].tolist(), ends[:judged].tolist(), strict=True))
     )
     sent = before + int(np.searchsorted(came, over_s))
-    return Trial(rate, rows, "undecided", "", over_s, 0.0, 0.0, 0.0, max(sent, judged))
+    return Trial(rate, rows, "undecided", Reason("time_over"), over_s, 0.0, 0.0, 0.0, max(sent, judged))
 
 
 def _judged(good: NDArray[np.bool_], slo: SLO) -> int:

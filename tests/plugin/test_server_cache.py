@@ -38,7 +38,7 @@ def test_no_gate_passes_on_what_was_remembered(project: Project, server: FakeCha
     report = ET.parse(project.path / "junit.xml")  # noqa: S314  # written by pytest
     told = {one.get("name"): one.get("value") for one in report.iter("property")}
     assert told["outcome"] == "inconclusive"
-    assert "--llmbench-no-cache" in str(told["reason"])
+    assert "generation.cache: false" in str(told["reason"])
     fresh = project.run(*asked, "--llmbench-no-cache")
     assert project.report()["gate"]["outcome"] == "pass"
     fresh.stdout.no_fnmatch_line("*completion cache*")

@@ -10,6 +10,7 @@ from typing import Any
 
 from pytest_llmbench.autotune.trial_summary import summary
 from pytest_llmbench.load.observing import observation
+from pytest_llmbench.load.reasons import Reason
 from pytest_llmbench.load.records import SLO, Request, Trial
 from pytest_llmbench.stats.capacity import CapacityFit
 from pytest_llmbench.stats.observation import Observation
@@ -118,12 +119,13 @@ def queued_trial(  # noqa: PLR0913  # all by name, and all with a default
         if good < slo.quantile - 0.1
         else "undecided"
     )
-    reason = f"{good:.0%} of {len(requests)} answers came within {slo.limit_s:g} s"
+    counted = {"good": sum(map(slo.good, requests)), "judged": len(requests), "limit_s": slo.limit_s}
+    why = Reason("not_sure", {**counted, "quantile": slo.quantile})
     ended = max(request.ended_s for request in requests)
     known = {
         "requests": tuple(requests),
         "verdict": verdict,
-        "reason": reason,
+        "why": why,
         "sent": len(requests) + level,
         **changed,
     }

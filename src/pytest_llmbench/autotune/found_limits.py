@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
-from pytest_llmbench.core.errors import LLMBenchError, NotReadyError, UsageError
+from pytest_llmbench.core.errors import LLMBenchError, error_of
 from pytest_llmbench.core.journal import Journal
 from pytest_llmbench.core.locks import InUseError, locked
 
@@ -65,7 +65,7 @@ class FoundLimits:
 
     def give_up(self, error: LLMBenchError) -> None:
         """Note that the servers cannot be asked any more, so that no other process tries."""
-        self._lines.append({"fault": str(error), "exit_code": error.exit_code})
+        self._lines.append({"fault": str(error), "code": error.code, "names": error.names})
 
     def all(self) -> list[FoundLimit]:
         """In the order they were found, by whatever process."""
@@ -114,8 +114,7 @@ class FoundLimits:
     def _refuse_given_up(self) -> None:
         for line in self._all_lines():
             if "fault" in line:
-                kind = UsageError if line["exit_code"] == UsageError.exit_code else NotReadyError
-                raise kind(line["fault"])
+                raise error_of(line["code"], line["fault"], tuple(line["names"]))
 
     def _all_lines(self) -> list[dict[str, Any]]:
         self._read += map(json.loads, self._lines.unread())

@@ -22,8 +22,6 @@ Tell = Callable[[str, bool], None]
 Scoring = Callable[[], "tuple[Sequence[Case], MetricRegistry]"]
 """What temperatures are judged by; called when it is asked for."""
 
-_VERDICTS = ("held", "broken", "undecided", "invalid")
-
 
 class LimitSearch:
     """Asks each question about each target once; every answer is kept in `found`. An async context manager.
@@ -110,9 +108,8 @@ class LimitSearch:
         return await temperature_grid(settings, cases, metrics, functools.partial(self._graded, server.model))
 
     def _look(self, look: Look) -> None:
-        over = look.verdict.partition(",")[0] in _VERDICTS
         parts = [look.question, f"at {look.level:.4g}: {look.verdict}", look.estimate, f"{look.left} left"]
-        self._say(look.target, " | ".join(part for part in parts if part), stays=over)
+        self._say(look.target, " | ".join(part for part in parts if part), stays=look.over)
 
     def _graded(self, target: str, temperature: float, done: int, wanted: int) -> None:
         line = f"temperature | at {temperature:g}: {done} of {wanted} answers"

@@ -19,7 +19,8 @@ class Look:
     """How a search stands, told at most 5 times a second while answers are judged, and after each trial.
 
     `verdict` is "held so far, 17 of 18" while a trial runs, then the trial's; `estimate` "8 users (6 to 11)", with
-    a plus where it may be more, or "" before the first trial. `sent` and `left` are requests.
+    a plus where it may be more, or "" before the first trial. `sent` and `left` are requests. `over` tells of a
+    trial's end.
     """
 
     question: str
@@ -30,6 +31,7 @@ class Look:
     estimate: str
     sent: int
     left: int
+    over: bool = False
 
 
 class Onlooker:
@@ -62,11 +64,11 @@ class Onlooker:
         users, low, high = (f"{level(step):.4g}" for step in (capacity.users, capacity.low, capacity.high))
         more, beyond = ("+" if is_open else "" for is_open in (capacity.more, capacity.unbounded))
         self._estimate = f"{users}{more} {self._question.unit} ({low} to {high}{beyond})"
-        self.say(f"{detail['verdict']}, {detail['good']} of {detail['total']}")
+        self.say(f"{detail['verdict']}, {detail['good']} of {detail['total']}", over=True)
 
-    def say(self, verdict: str, meanwhile: int = 0) -> None:
-        """Tell it; `meanwhile` requests were judged since the last trial."""
+    def say(self, verdict: str, meanwhile: int = 0, *, over: bool = False) -> None:
+        """Tell it; `meanwhile` requests were judged since the last trial, `over` when it ends one."""
         question, sent = self._question, self._sent + meanwhile
         left = max(0, question.plan.budget - sent)
-        look = Look(question.name, self._target, self._level, question.unit, verdict, self._estimate, sent, left)
-        self._tell(look)
+        names = question.name, self._target, self._level, question.unit
+        self._tell(Look(*names, verdict, self._estimate, sent, left, over))

@@ -24,8 +24,8 @@ from pytest_llmbench.autotune.progress_events import Look, Onlooker
 from pytest_llmbench.autotune.questions import Question
 from pytest_llmbench.autotune.targets import Target, chat_server, talks, targets_of
 from pytest_llmbench.autotune.trial_summary import TrialEntry
-from pytest_llmbench.autotune.trials import RESUMING, SearchTrials
-from pytest_llmbench.core.errors import ServerError
+from pytest_llmbench.autotune.trials import SearchTrials
+from pytest_llmbench.core.errors import ServerError, naming
 from pytest_llmbench.generation.client.chat_client import ChatClient
 from pytest_llmbench.generation.client.chat_request import request_body, whole_body
 from pytest_llmbench.load.conversations import Conversation, Conversations
@@ -176,9 +176,8 @@ class ServerUnderTest:
         path = self._folder / f"{slug}-{name}.jsonl"
         with claimed(path):
             if not self._resume and (lost := discard(path)):
-                _LOG.warning(
-                    "%s: %d trials of a stopped search are dropped; %s would have gone on", path, lost, RESUMING
-                )
+                told = "%s: %d trials of a stopped search are dropped; resuming would have gone on"
+                _LOG.warning(told, path, lost, extra=naming("resume"))
             journal = open_journal(path, question.plan, self._identity(question))
             if journal.resumed:
                 _LOG.warning("%s: going on after %d trials", path, journal.resumed)

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from pytest_llmbench.load.discovery import FoundServer
 
 _LOG = logging.getLogger("pytest_llmbench")
-_NAME_IT = "name it with --server URL (in pytest --llmbench-server URL)"
+_URL = "server.url"
+_NAME_IT = f"name it with {_URL}"
 
 
 async def with_server(settings: Settings) -> Settings:
@@ -28,9 +29,11 @@ async def with_server(settings: Settings) -> Settings:
 
     found = await find_servers()
     if not found:
-        raise NotReadyError(f"no server to test: none answers on the {_looked_at()}; start it, or {_NAME_IT}")
+        raise NotReadyError(
+            f"no server to test: none answers on the {_looked_at()}; start it, or {_NAME_IT}", names=(_URL,)
+        )
     if len(found) > 1:
-        raise UsageError(f"several servers answer: {'; '.join(map(_described, found))}; {_NAME_IT}")
+        raise UsageError(f"several servers answer: {'; '.join(map(_described, found))}; {_NAME_IT}", names=(_URL,))
     _LOG.warning("no server was named: testing %s", _described(found[0]))
     return settings.model_copy(update={"server": settings.server.model_copy(update={"url": found[0].url})})
 

@@ -35,7 +35,7 @@ def targets_of(settings: Settings) -> tuple[Target, ...]:
     if found:
         return found
     if settings.server.url is None:
-        raise UsageError("no server to test; name it with --llmbench-server URL, or server.url in the settings")
+        raise UsageError("no server to test; name it with server.url", names=("server.url",))
     return (Target(settings.server.url, settings.server.model),)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
+from pytest_llmbench.load.reasons import Code
 from pytest_llmbench.load.records import SLO, Request, Trial, Verdict
 from pytest_llmbench.load.server_metrics import GpuSummary, ServerSummary, WatchSummary
 
@@ -27,6 +28,8 @@ _GAP = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 class TrialEntry(TypedDict):
     """One trial of a finding. `started_s` counts from the beginning of the search.
 
+    `reason` says in English what `code` and its `values` tell programs; trials of older journals have the text alone.
+
     `latency_s` and `first_token_s` are of the judged answers but those that failed within the limit: what was cut off
     or failed later counts with the time it had by then, which is the least that it would have taken. All else is of
     the `completed` ones alone: `cut_off` is the share that the token limit ended, `decode_tokens_per_s` the median of
@@ -37,6 +40,8 @@ class TrialEntry(TypedDict):
     level: float
     verdict: Verdict
     reason: str
+    code: NotRequired[Code]
+    values: NotRequired[Mapping[str, Any]]
     good: int
     total: int
     completed: int
@@ -77,6 +82,8 @@ def summary(
         "level": level,
         "verdict": trial.verdict,
         "reason": trial.reason,
+        "code": trial.why.code,
+        "values": dict(trial.why.values),
         "good": sum(slo.good(request) for request in asked),
         "total": len(asked),
         "completed": len(finished),

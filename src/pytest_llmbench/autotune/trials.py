@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import re
 import time
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.autotune.trial_summary import summary
 from pytest_llmbench.core.errors import ServerError
+from pytest_llmbench.generation.client.answer_judge import DROPPED
 from pytest_llmbench.load.observing import observation
+from pytest_llmbench.load.reasons import Reason
 from pytest_llmbench.load.records import SLO, Trial
 from pytest_llmbench.load.search_journal import InvalidTrial, SearchJournal
 from pytest_llmbench.load.server_metrics import ServerWatch, WatchSummary
@@ -27,10 +28,8 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("pytest_llmbench")
 _AWAY_S = 60.0
 _MOST_RETURNS = 5
-_GONE = ("the server is gone", "no connection", "the server closed the connection")
-_TOO_LARGE = re.compile(r"HTTP (400|413|422)\b")
-RESUMING = "resuming (--resume, with pytest --llmbench-resume)"
-_KEPT = f"what was tried is kept; start the server again, and {RESUMING} goes on"
+_TOO_LARGE = (400, 413, 422)
+_KEPT = "what was tried is kept; start the server again, and resuming goes on"
 
 
 class SearchTrials:
@@ -62,9 +61,9 @@ class SearchTrials:
             try:
                 trial, watched = await self._watched_trial(question.held or level, requests)
             except ServerError as error:
-                if question.held is None or step == 1 or not _TOO_LARGE.search(str(error)):
+                if question.held is None or step == 1 or error.status not in _TOO_LARGE:
                     raise
-                return _refused(str(error), question, step, requests, started_s)
+                return _refused(error, question, step, requests, started_s)
             entry = summary(trial, self._load.slo, level=level, started_s=started_s, watched=watched)
             seen = observation(trial, self._load.slo, step, entry)
             return await self._mended(seen, watch) if isinstance(seen, InvalidTrial) else seen
@@ -92,17 +91,19 @@ class SearchTrials:
         Raises:
             ServerError: it stays away, or goes away again and again.
         """
-        if not trial.reason.startswith(_GONE) and await self._presence.answers():
+        if trial.code != "server_gone" and await self._presence.answers():
             return trial
         self._returns += 1
         url = self._server.url
         if self._returns > _MOST_RETURNS:
             level = f"{trial.detail['level']:g}"
-            raise ServerError(f"{url}: went away {self._returns} times, the last time at level {level}; {_KEPT}")
+            raise ServerError(
+                f"{url}: went away {self._returns} times, the last time at level {level}; {_KEPT}", names=("resume",)
+            )
         _LOG.warning("%s: %s; its return is waited for, %g s at most", url, trial.reason, _AWAY_S)
         watch.say("waiting for the server to come back")
         if not await self._presence.returned(_AWAY_S):
-            raise ServerError(f"{url}: gone, and not back after {_AWAY_S:g} s; {_KEPT}")
+            raise ServerError(f"{url}: gone, and not back after {_AWAY_S:g} s; {_KEPT}", names=("resume",))
         return dataclasses.replace(trial, mended=True)
 
 
@@ -111,17 +112,18 @@ def _elapsed_s(journal: SearchJournal) -> float:
     return max((trial.detail["started_s"] + trial.detail["duration_s"] for trial in journal.trials), default=0.0)
 
 
-def _refused(reason: str, question: Question, step: int, requests: int, started_s: float) -> Observation:
+def _refused(error: ServerError, question: Question, step: int, requests: int, started_s: float) -> Observation:
     """A level whose requests the server refuses as too large, at any load: all of the trial's would have failed."""
-    trial = Trial(question.level(step), (), "broken", reason, 0.0, 0.0, 0.0, sent=question.held or 1)
+    why = Reason("refused", {"error": str(error)})
+    trial = Trial(question.level(step), (), "broken", why, 0.0, 0.0, 0.0, sent=question.held or 1)
     entry = summary(trial, SLO(), level=trial.level, started_s=started_s)
-    entry["total"], entry["errors"] = requests, {reason: requests}
+    entry["total"], entry["errors"] = requests, {str(error): requests}
     return Observation(step, 0, requests, (), trial.sent, entry)
 
 
 def _trustworthy(trial: Trial) -> Trial:
     """The trial, invalid where connections broke and the server was not there at its end: it died, it was not late."""
-    broken = [request.error for request in trial.requests if request.error and request.error.startswith(_GONE)]
+    broken = [request.error for request in trial.requests if request.failure in DROPPED]
     if trial.verdict == "invalid" or trial.idle_after_s is not None or not broken:
         return trial
-    return dataclasses.replace(trial, verdict="invalid", reason=f"the server is gone: {broken[-1]}")
+    return dataclasses.replace(trial, verdict="invalid", why=Reason("server_gone", {"error": broken[-1]}))

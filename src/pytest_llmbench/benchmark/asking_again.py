@@ -116,7 +116,8 @@ def cases_as_asked(rows: Sequence[ComparableRow], name: str, suites: Sequence[Ca
     if unlike:
         raise UsageError(
             f"{len(dict.fromkeys(unlike))} cases of {name} are not in the suites as they were asked, the first being "
-            f"{unlike[0]}; measure the model on the new suites with `pytest -m benchmark --llmbench-save NAME`"
+            f"{unlike[0]}; measure the model on the new suites, and save that run",
+            names=("save",),
         )
     return [dataclasses.replace(known[row["case"]], epoch=row["epoch"]) for row in rows]
 

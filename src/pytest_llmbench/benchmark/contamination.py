@@ -28,12 +28,8 @@ _VERSION = 3  # of what is kept
 _log = logging.getLogger("pytest_llmbench")
 
 
-def check_training_rows(
-    adapters: Mapping[str, Adapter], cases: Sequence[Case], *, refused_by: str | None
-) -> dict[str, Any]:
-    """Announce adapters whose training rows come near to the cases, and tell what was found.
-
-    `refused_by` is the option of the user's that refuses them instead, None where none was given.
+def check_training_rows(adapters: Mapping[str, Adapter], cases: Sequence[Case], *, strict: bool) -> dict[str, Any]:
+    """Announce adapters whose training rows come near to the cases, or refuse them when `strict`; tell what was found.
 
     For each adapter: its `dataset`, and `rows_near_cases`, None where the rows could not be read: their file, known by
     name and SHA-256 from the training's record, is looked for in `data`, in the adapter's folder and beside it.
@@ -44,12 +40,13 @@ def check_training_rows(
     found = {name: _overlap(Path(adapter.path), cases) for name, adapter in adapters.items()}
     for name, overlap in found.items():
         if told := overlap.pop("sentence", None):
-            if refused_by:
+            if strict:
                 raise UsageError(
-                    f"adapter {name}: {told}; train it on other rows, or leave {refused_by} (benchmark.strict) out"
+                    f"adapter {name}: {told}; train it on other rows, or leave benchmark.strict out",
+                    names=("benchmark.strict",),
                 )
             _log.warning("adapter %s: %s", name, told)
-        elif refused_by and overlap["rows_near_cases"] is None:
+        elif strict and overlap["rows_near_cases"] is None:
             _log.warning(
                 "adapter %s: its training rows (%s) were not found, so they are not held against the cases",
                 name,

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Collection
 from typing import TYPE_CHECKING, get_args
 
-from pytest_llmbench.core.documents import Faults, suggestion
+from pytest_llmbench.core.documents import Faults, nearest, suggestion
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.records import BASE
 from pytest_llmbench.core.setting_sections import GateSettings, MetricsSettings, ReferenceMetric
@@ -45,7 +45,7 @@ def refuse_unjudgeable(settings: Settings, measured: Collection[str] | None = No
     if measured is not None:
         _refuse_unmeasured(settings, measured)
     if settings.gate.kind != "off" and settings.gate.baseline is None and _asks_the_base_alone(settings):
-        raise UsageError(no_fine_tune(settings.gate.kind))
+        raise UsageError(no_fine_tune(settings.gate.kind), names=WHAT_TO_COMPARE)
 
 
 def refuse_unmatched(settings: Settings, baseline: Comparable, cases: Collection[str]) -> None:
@@ -78,7 +78,7 @@ def refuse_base_alone(settings: Settings, baseline: Comparable | None, variants:
 
     gate = settings.gate
     if gate.kind != "off" and gate.baseline is None and not {*variants} - {BASE}:
-        raise UsageError(no_fine_tune(gate.kind))
+        raise UsageError(no_fine_tune(gate.kind), names=WHAT_TO_COMPARE)
     if baseline is not None and not namesakes(baseline.metadata["variants"], [*variants]):
         theirs = ", ".join(baseline.metadata["variants"])
         raise UsageError(
@@ -97,21 +97,26 @@ def refuse_unconfirmable(settings: Settings, baseline: Comparable | None) -> Non
 
     if is_greedy(settings.generation):
         raise UsageError(
-            "gate.confirm: the answers are greedy, so that a fresh seed would repeat them; leave out "
-            "--llmbench-confirm, or sample (generation.do_sample, generation.temperature)"
+            "gate.confirm: the answers are greedy, so that a fresh seed would repeat them; leave it "
+            "out, or sample (generation.do_sample, generation.temperature)",
+            names=("gate.confirm",),
         )
     if baseline is not None:
         try:
             settings_as_asked(baseline.metadata, baseline.name, settings)
         except UsageError as error:
-            raise UsageError(f"gate.confirm: {error}; or leave out --llmbench-confirm") from error
+            raise UsageError(f"gate.confirm: {error}; or leave it out", names=("gate.confirm",)) from error
+
+
+WHAT_TO_COMPARE = ("model.adapter", "server.adapter", "gate.baseline")
+"""Settings that give a gate something to judge."""
 
 
 def no_fine_tune(kind: str) -> str:
     """Why a gate of that kind has nothing to judge, and what to do."""
     return (
         f"gate.kind: {kind} holds each fine-tune against its base, and there is no fine-tune; give one "
-        "(--llmbench-adapter, or --llmbench-server-adapter), or a run to compare with (--llmbench-compare)"
+        "(model.adapter, or server.adapter), or a run to compare with (gate.baseline)"
     )
 
 
@@ -119,9 +124,8 @@ def _check_name(where: str, name: str, measured: Collection[str] | None, faults:
     known = BUILT_IN if measured is None else BUILT_IN | {*measured}
     if name in known:
         return
-    meant = suggestion(name, sorted(known))
-    if measured is not None or "did you mean" in meant:
-        faults.add(f"{where} is no metric; {meant}")
+    if measured is not None or nearest(name, sorted(known)):
+        faults.add(f"{where} is no metric; {suggestion(name, sorted(known))}")
     else:
         _log.warning("%s is no built-in metric; a plugin or conftest.py must add it", where)
 
@@ -152,4 +156,4 @@ def refuse_missing_adapter(settings: Settings) -> None:
     folder = present(settings.model.adapters_dir)
     auto = not settings.server.url and settings.model.adapters == ("auto",)
     if auto and not any(folder.glob("*/adapter_config.json")):
-        raise UsageError(f"{folder} holds no adapter, and {no_fine_tune(settings.gate.kind)}")
+        raise UsageError(f"{folder} holds no adapter, and {no_fine_tune(settings.gate.kind)}", names=WHAT_TO_COMPARE)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.benchmark.preflight import METRIC_ALIASES, check_expectations
 from pytest_llmbench.cases.suites import Case
-from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.errors import UsageError, naming
 from pytest_llmbench.core.records import BASE, FINETUNED, CaseResult, Completion, Reasons, Scores
 from pytest_llmbench.core.starter import present
 from pytest_llmbench.generation.completion_store import CompletionCache, CompletionJournal
@@ -67,7 +67,8 @@ class Answers:
                     f"several adapters answered: write answers[name], one of {', '.join(self.completions)}"
                 )
             raise UsageError(
-                "there is no fine-tuned answer: no adapter was given (--llmbench-adapter) or none was found"
+                "there is no fine-tuned answer: no adapter was given (model.adapter) or none was found",
+                names=("model.adapter",),
             )
         return self.completions[FINETUNED]
 
@@ -219,13 +220,10 @@ def asked_sha256(case: Case) -> str:
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 
-def open_backend(
-    settings: Settings, cases: Sequence[Case] = (), *, strict_option: str = "--llmbench-strict"
-) -> Backend:
+def open_backend(settings: Settings, cases: Sequence[Case] = ()) -> Backend:
     """Load the pair, or reach the server, that the settings name, and prove it sound.
 
     Adapters that were trained on the `cases` are announced, with `benchmark.strict` refused, before the base is loaded.
-    `strict_option` is what the command that the user typed calls that setting.
 
     Raises:
         LLMBenchError: the model, adapter or server cannot be used; the message says what to do.
@@ -234,14 +232,13 @@ def open_backend(
         from pytest_llmbench.generation.client.backend import ServerBackend
 
         if settings.benchmark.strict and cases:
-            _log.warning(
-                "%s: a server does not tell what its adapters were trained on; nothing is refused", strict_option
-            )
+            told = "benchmark.strict: a server does not tell what its adapters were trained on; nothing is refused"
+            _log.warning(told, extra=naming("benchmark.strict"))
         return ServerBackend(settings, tools=next((case.tools for case in cases if case.tools), ()))
-    return _open_local(settings, cases, strict_option if settings.benchmark.strict else None)
+    return _open_local(settings, cases)
 
 
-def _open_local(settings: Settings, cases: Sequence[Case], refused_by: str | None) -> Backend:
+def _open_local(settings: Settings, cases: Sequence[Case]) -> Backend:
     from pytest_llmbench.benchmark.contamination import check_training_rows
     from pytest_llmbench.generation.local.backend import LocalBackend
     from pytest_llmbench.models.adapter_loading import attach
@@ -254,7 +251,7 @@ def _open_local(settings: Settings, cases: Sequence[Case], refused_by: str | Non
     adapters = find_adapters(
         settings.model.adapters, present(settings.model.adapters_dir), source, verify=settings.model.verify_adapter
     )
-    overlap = check_training_rows(adapters, cases, refused_by=refused_by) if cases else {}
+    overlap = check_training_rows(adapters, cases, strict=settings.benchmark.strict) if cases else {}
     loaded = load_base(source, settings.model)
     attach(loaded, adapters)
     soundness = dataclasses.asdict(prove_sound(loaded)) if adapters else None

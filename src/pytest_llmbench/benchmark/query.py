@@ -45,7 +45,8 @@ def answering(backend: Backend, *, both: bool) -> tuple[str, ...]:
     """
     tuned = tuple(variant for variant in backend.variants if variant != BASE)
     if both and not tuned:
-        raise UsageError("--both needs a fine-tune beside the base; give --adapter, or --server-adapter")
+        told = "two answers need a fine-tune beside the base; give model.adapter, or server.adapter"
+        raise UsageError(told, names=("both", "model.adapter", "server.adapter"))
     return backend.variants if both else tuned or backend.variants
 
 

@@ -31,6 +31,7 @@ from pytest_llmbench.cli import (
     smoke,
 )
 from pytest_llmbench.cli.renamed_options import context_settings
+from pytest_llmbench.cli.setting_option import Command
 from pytest_llmbench.core.errors import EXIT_BY_SIGNAL, LLMBenchError
 
 __all__ = ["app", "main"]
@@ -76,7 +77,7 @@ for command in (
     serve_demo.serve_demo,
     config.config,
 ):
-    app.command(context_settings=context_settings(command.__name__.replace("_", "-")))(command)
+    app.command(cls=Command, context_settings=context_settings(command.__name__.replace("_", "-")))(command)
 app.add_typer(dataset.dataset, name="dataset")
 app.add_typer(models.models, name="models")
 

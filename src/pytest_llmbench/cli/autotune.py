@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pytest_llmbench.cli.settings_options import Config, Json, chosen_settings
+from pytest_llmbench.cli.setting_option import SettingOption
+from pytest_llmbench.cli.settings_options import Config, Json, Language, MaxNewTokens, ReportDir, chosen_settings
 from pytest_llmbench.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,43 +24,35 @@ Number = str | None  # checked where settings are, whose messages name the optio
 
 def autotune(  # noqa: PLR0913  # one argument an option
     *,
-    server: Annotated[
-        list[str] | None, typer.Option(metavar="URL", help="OpenAI-compatible server; repeatable, to compare.")
-    ] = None,
-    server_model: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Its model; repeatable. The only one by default.")
-    ] = None,
+    server: Annotated[list[str] | None, SettingOption("server.url", more="; repeatable, to compare")] = None,
+    server_model: Annotated[list[str] | None, SettingOption("server.model", more="; repeatable")] = None,
     questions: Annotated[
         str, typer.Option(metavar="A,B", help=f"What is searched: {','.join(QUESTIONS)}.")
     ] = QUESTIONS[0],
     rate: Annotated[bool, typer.Option("--rate", help="Search requests a second too.")] = False,
-    latency: Annotated[Number, typer.Option(metavar="S", help="Seconds that an answer may take; 3.0.")] = None,
-    quantile: Annotated[Number, typer.Option(metavar="X", help="Share of answers within that; 0.95.")] = None,
+    latency: Annotated[Number, SettingOption("load.latency")] = None,
+    quantile: Annotated[Number, SettingOption("load.quantile")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Allow no answer above it.")] = False,
-    measured: Annotated[
-        Literal["total", "first_token"] | None, typer.Option(help="What the limit is for; the whole answer.")
-    ] = None,
-    arrivals: Annotated[
-        Literal["staggered", "burst"] | None, typer.Option(help="Users spread over a cycle, or all at once.")
-    ] = None,
-    messages: Annotated[Number, typer.Option(metavar="N", help="Messages of a conversation; 3.")] = None,
-    history: Annotated[Number, typer.Option(metavar="N", help="Earlier messages sent along; 4.")] = None,
-    cooldown: Annotated[Number, typer.Option(metavar="S", help="Seconds before the next message; 10.")] = None,
-    conversations: Annotated[Number, typer.Option(metavar="FILE", help="JSONL of chats; the suites.")] = None,
-    max_new_tokens: Annotated[Number, typer.Option(metavar="N", help="Longest answer; 128.")] = None,
-    max_users: Annotated[Number, typer.Option(metavar="N", help="The most users tried; 50.")] = None,
-    max_history: Annotated[Number, typer.Option(metavar="N", help="The longest history tried; 16.")] = None,
-    max_tokens: Annotated[Number, typer.Option(metavar="N", help="The longest answers tried; 512.")] = None,
-    max_rate: Annotated[Number, typer.Option(metavar="N", help="The most requests/s tried; 50.")] = None,
-    users: Annotated[Number, typer.Option(metavar="N", help="Held for history and max_tokens; what was found.")] = None,
-    budget: Annotated[Number, typer.Option(metavar="N", help="Requests that a search may send; 2000.")] = None,
-    processes: Annotated[Number, typer.Option(metavar="auto|N", help="Of the load generator.")] = None,
-    seed: Annotated[Number, typer.Option(metavar="N", help="Order of prompts and pauses; 42.")] = None,
-    require_users: Annotated[Number, typer.Option(metavar="N", help="Exit code 1 unless surely held.")] = None,
+    measured: Annotated[Literal["total", "first_token"] | None, SettingOption("load.measured", choices=True)] = None,
+    arrivals: Annotated[Literal["staggered", "burst"] | None, SettingOption("load.arrivals", choices=True)] = None,
+    messages: Annotated[Number, SettingOption("load.messages")] = None,
+    history: Annotated[Number, SettingOption("load.history")] = None,
+    cooldown: Annotated[Number, SettingOption("load.cooldown")] = None,
+    conversations: Annotated[Number, SettingOption("load.conversations")] = None,
+    max_new_tokens: MaxNewTokens = None,
+    max_users: Annotated[Number, SettingOption("load.max_users")] = None,
+    max_history: Annotated[Number, SettingOption("load.max_history")] = None,
+    max_tokens: Annotated[Number, SettingOption("load.max_tokens")] = None,
+    max_rate: Annotated[Number, SettingOption("load.max_rate")] = None,
+    users: Annotated[Number, SettingOption("load.users")] = None,
+    budget: Annotated[Number, SettingOption("load.budget")] = None,
+    processes: Annotated[Number, SettingOption("load.processes")] = None,
+    seed: Annotated[Number, SettingOption("generation.seed", more="; and of prompts and pauses")] = None,
+    require_users: Annotated[Number, SettingOption("load.require_users", more=", with exit code 1")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the search that was stopped.")] = False,
-    output: Annotated[Number, typer.Option(metavar="FILE", help="configs/model_limits.json by default.")] = None,
-    report_dir: Annotated[Number, typer.Option(metavar="DIR", help="Where reports go; reports.")] = None,
-    language: Annotated[Literal["en", "fr"] | None, typer.Option(help="Language of the reports.")] = None,
+    output: Annotated[Number, SettingOption("load.out", "--output")] = None,
+    report_dir: ReportDir = None,
+    language: Language = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:

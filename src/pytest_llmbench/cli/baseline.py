@@ -85,7 +85,7 @@ def _asked_again(accepted: SavedRun, now: Settings, metrics_from: str | None) ->
         typer.echo(f"{accepted.name}: asking its {len(questions.cases)} cases again, with a fresh seed", err=True)
         answered = ask_again(settings, questions, same_weights(about, accepted.name, open_backend))
     except LLMBenchError as error:
-        raise type(error)(f"{error}; {_INSTEAD}") from error
+        raise error.saying(f"{error}; {_INSTEAD}") from error
     document = build_document(answered, answer_chars=now.output.answer_chars)
     write_json(document, folder / "run.json")
     return document, finish(folder, f"{_NUMBER.sub('', accepted.name)}-again").name

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from pytest_llmbench.cli.run_options import RUN_HELP, ReportDir
+from pytest_llmbench.cli.setting_option import SettingOption
 from pytest_llmbench.cli.settings_options import Config, Json, chosen_settings
 from pytest_llmbench.core.errors import UsageError
 
@@ -25,12 +26,10 @@ def compare(  # noqa: PLR0913  # one argument an option
     baseline: Annotated[str, typer.Argument(metavar="BASELINE", help=f"What runs are held against. {RUN_HELP}")],
     runs: Annotated[list[str], typer.Argument(metavar="RUN", help="The runs, named in the same ways.")],
     *,
-    metrics: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Metrics to compare; gate.metrics if none.")
-    ] = None,
+    metrics: Annotated[str | None, SettingOption("gate.metrics")] = None,
     variant: Annotated[str | None, typer.Option(metavar="NAME", help="Compare this variant only.")] = None,
-    margin: Annotated[str | None, typer.Option(metavar="X", help="A change up to X does not count.")] = None,
-    alpha: Annotated[str | None, typer.Option(metavar="X", help="Chance of a false alarm in a comparison.")] = None,
+    margin: Annotated[str | None, SettingOption("gate.margin")] = None,
+    alpha: Annotated[str | None, SettingOption("gate.alpha")] = None,
     fail_on: Annotated[
         Literal["regression"] | None, typer.Option(help="End with exit code 1 when a run is worse.")
     ] = None,

@@ -14,6 +14,7 @@ import typer
 
 from pytest_llmbench.cli.dataset_text import made_json, show_findings, show_made, show_split, split_json, verdict
 from pytest_llmbench.cli.renamed_options import context_settings
+from pytest_llmbench.cli.setting_option import Command, SettingOption
 from pytest_llmbench.cli.settings_options import Config, Json, chosen_settings
 from pytest_llmbench.core.errors import EXIT_BY_SIGNAL, UsageError
 
@@ -29,12 +30,12 @@ _FAULTY = 1
 File = Annotated[Path, typer.Argument(metavar="FILE", help="Rows: .jsonl, .csv or .json.")]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed makes the same files.")]
 Shares = Annotated[str, typer.Option(metavar="TRAIN/VAL/TEST", help="Percentages of the sides.")]
-Vocabulary = Annotated[Path, typer.Option(help="The tools.")]
+Vocabulary = Annotated[Path, SettingOption("benchmark.vocabulary", default=False)]
 _DEFAULT_SHARES = "80/10/10"
 _DEFAULT_VOCABULARY = Path("prompts/tools.yaml")
 
 
-@dataset.command(context_settings=context_settings("dataset generate"))
+@dataset.command(cls=Command, context_settings=context_settings("dataset generate"))
 def generate(  # noqa: PLR0913  # one argument an option
     source: Annotated[
         Path, typer.Argument(metavar="SOURCE", help="Chunks or rows (.jsonl, .csv, .json), templates or vocabulary.")
@@ -64,10 +65,10 @@ def generate(  # noqa: PLR0913  # one argument an option
         str | None, typer.Option(metavar="CODE", help="How rows are asked: en, fr; else as they say or read.")
     ] = None,
     server: Annotated[
-        str | None, typer.Option(metavar="URL", help="For llm: an OpenAI-compatible server; key in LLMBENCH_API_KEY.")
+        str | None, SettingOption("server.url", default=False, more=", for llm (key in LLMBENCH_API_KEY)")
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--server-model", metavar="NAME", help="For llm: the served model.")
+        str | None, SettingOption("server.model", "--server-model", default=False, more=", for llm")
     ] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="For llm: questions at a time.")] = 4,
     seed: Seed = 42,
@@ -127,7 +128,7 @@ def generate(  # noqa: PLR0913  # one argument an option
         show_made(made, sides, files, heldout, replaced)
 
 
-@dataset.command()
+@dataset.command(cls=Command)
 def validate(file: File, *, as_json: Json = False) -> None:
     """Read a dataset of any form and size, and tell what it holds; wrong rows end with exit code 2 and their lines."""
     from pytest_llmbench.datasets.files import validate
@@ -148,7 +149,7 @@ def validate(file: File, *, as_json: Json = False) -> None:
         typer.echo("  also      " + ", ".join(f"{key} {rows}" for key, rows in sorted(summary.extra_keys.items())))
 
 
-@dataset.command()
+@dataset.command(cls=Command)
 def split(
     file: File,
     *,
@@ -175,7 +176,7 @@ def split(
         show_split(sides, files, replaced)
 
 
-@dataset.command(context_settings=context_settings("dataset check"))
+@dataset.command(cls=Command, context_settings=context_settings("dataset check"))
 def check(
     file: File,
     *,
@@ -216,12 +217,15 @@ def check(
             max_length=max_length,
             progress=progress,
         )
+    limit = checked.limit
+    if limit and limit.origin == "max_length":
+        limit = dataclasses.replace(limit, origin="--max-length")
     findings = [*([] if cases else [Finding("warning", "contamination", _NO_SUITE)]), *checked.findings]
     if as_json:
         document = {
             "rows": checked.rows,
             "cases": len(cases),
-            "max_length": checked.limit and dataclasses.asdict(checked.limit),
+            "max_length": limit and dataclasses.asdict(limit),
             "findings": [dataclasses.asdict(finding) for finding in findings],
             "contaminated": [dataclasses.asdict(match) for match in checked.contaminated],
         }
@@ -229,7 +233,7 @@ def check(
     else:
         show_findings(findings)
         against = f"against {len(cases)} cases" if cases else "against no suite"
-        typer.echo(f"{file}: {checked.rows} rows, {against}, {_limited(checked.limit)}; {verdict(findings)}")
+        typer.echo(f"{file}: {checked.rows} rows, {against}, {_limited(limit)}; {verdict(findings)}")
     if strict and not cases:
         raise UsageError(f"--strict: {_NO_SUITE}")
     if strict and any(finding.severity == "error" or finding.check == "length" for finding in findings):

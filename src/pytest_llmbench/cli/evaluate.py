@@ -7,7 +7,22 @@ from typing import Annotated, Literal
 
 import typer
 
-from pytest_llmbench.cli.settings_options import Adapter, Base, Config, Device, Json, Quantization, chosen_settings
+from pytest_llmbench.cli.setting_option import SettingOption
+from pytest_llmbench.cli.settings_options import (
+    Adapter,
+    Base,
+    Config,
+    Device,
+    Json,
+    Language,
+    MaxNewTokens,
+    Quantization,
+    ReportDir,
+    Server,
+    ServerAdapter,
+    ServerModel,
+    chosen_settings,
+)
 from pytest_llmbench.core.errors import UsageError
 
 _NO_GENERAL = "none"
@@ -33,19 +48,17 @@ def evaluate(  # noqa: PLR0913  # one argument an option
     general: Annotated[
         str | None, typer.Option(metavar="FILE|none", help="Texts and questions of the forgetting check.")
     ] = None,
-    temperature: Annotated[str, typer.Option(metavar="X", help="0 is greedy.")] = "0",
-    max_new_tokens: Annotated[str | None, typer.Option(metavar="N", help="Longest answer; 128.")] = None,
-    batch_size: Annotated[str | None, typer.Option(metavar="auto|N", help="Questions answered at once.")] = None,
-    seed: Annotated[str | None, typer.Option(metavar="N", help="Of sampling, and of what --limit draws.")] = None,
-    server: Annotated[str | None, typer.Option(metavar="URL", help="Ask an OpenAI-compatible server instead.")] = None,
-    server_model: Annotated[str | None, typer.Option(metavar="NAME", help="Its name for the base.")] = None,
-    server_adapter: Annotated[str | None, typer.Option(metavar="NAME", help="Its name for the fine-tune.")] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse an adapter whose training rows come near to the test set.")
-    ] = False,
+    temperature: Annotated[str, SettingOption("generation.temperature", default=False)] = "0",
+    max_new_tokens: MaxNewTokens = None,
+    batch_size: Annotated[str | None, SettingOption("generation.batch_size")] = None,
+    seed: Annotated[str | None, SettingOption("generation.seed", more=", and of what --limit draws")] = None,
+    server: Server = None,
+    server_model: ServerModel = None,
+    server_adapter: ServerAdapter = None,
+    strict: Annotated[bool, SettingOption("benchmark.strict", "--strict")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an evaluation that was stopped.")] = False,
-    report_dir: Annotated[str | None, typer.Option(metavar="DIR", help="Where reports go; reports.")] = None,
-    language: Annotated[Literal["en", "fr"] | None, typer.Option(help="Language of the reports.")] = None,
+    report_dir: ReportDir = None,
+    language: Language = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from pytest_llmbench.cli.setting_option import SettingOption
 from pytest_llmbench.cli.settings_options import (
     Base,
     Config,
@@ -22,11 +23,12 @@ from pytest_llmbench.cli.settings_options import (
     Json,
     SystemRole,
     TemplateArguments,
-    form_settings,
+    chosen_settings,
 )
-from pytest_llmbench.core.errors import EXIT_BY_SIGNAL
+from pytest_llmbench.core.errors import EXIT_BY_SIGNAL, UsageError
 
 if TYPE_CHECKING:
+    from pytest_llmbench.core.setting_sections import ModelSettings
     from pytest_llmbench.finetune.training_log import Moment
 
 _MIB = 2**20
@@ -47,7 +49,8 @@ def finetune(  # noqa: PLR0913  # one argument an option
         typer.Option(metavar="FILE", help="Rows that are not learnt; their loss is told after each pass."),
     ] = None,
     quantization: Annotated[
-        Literal["nf4", "none"] | None, typer.Option(help="How the base is stored; choose what will be served.")
+        Literal["nf4", "none"] | None,
+        SettingOption("model.quantization", default=False, choices=True, more="; the preset's where nothing is set"),
     ] = None,
     epochs: Annotated[float | None, typer.Option(min=0.01, help="How often every row is seen.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="End after so many steps.")] = None,
@@ -77,8 +80,7 @@ def finetune(  # noqa: PLR0913  # one argument an option
     system_role: SystemRole = None,
     config: Config = None,
     prompts: Annotated[
-        list[Path] | None,
-        typer.Option(help="Suites that no row may come near, may be given again; prompts/ if there."),
+        list[Path] | None, SettingOption("benchmark.prompts", more="; no row may come near one; repeatable")
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse rows that come near to a suite.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Try what the memory estimate forbids.")] = False,
@@ -115,8 +117,10 @@ def finetune(  # noqa: PLR0913  # one argument an option
         "seed": seed,
         "save_steps": save_steps,
     }
-    vocabulary = Path("prompts/tools.yaml")
-    form = form_settings(config, template_arguments, system_role, base=base, device=device)
+    form_options = {"model.template_arguments": template_arguments, "model.system_role": system_role}
+    settings = chosen_settings(config, base=base, device=device, **form_options)
+    form, suites = settings.model, prompts or settings.benchmark.prompts
+    asked["quantization"] = quantization or _set_quantization(form)
     request = FinetuneRequest(
         dataset,
         output,
@@ -126,17 +130,19 @@ def finetune(  # noqa: PLR0913  # one argument an option
         device=form.device,
         template_arguments=form.template_arguments,
         system_role=form.system_role,
+        revision=form.revision,
+        trust_remote_code=form.trust_remote_code,
         changes={name: value for name, value in asked.items() if value is not None},
-        suites=tuple(prompts or ([DEFAULT_SUITES] if DEFAULT_SUITES.is_dir() else [])),
-        vocabulary=vocabulary if vocabulary.is_file() else None,
+        suites=tuple(path for path in suites if path != DEFAULT_SUITES or path.is_dir()),
+        vocabulary=settings.benchmark.vocabulary if settings.benchmark.vocabulary.is_file() else None,
         overwrite=overwrite,
         resume=resume,
         force=force,
-        strict=strict,
+        strict=strict or settings.benchmark.strict,
         keep_checkpoints=keep_checkpoints,
     )
     try:
-        with _progress() as (reading, show), _first_interrupt() as noted:
+        with _progress(shown=settings.logging.progress) as (reading, show), _first_interrupt() as noted:
             record = run(request, Watch(reading, show, stop=lambda: bool(noted))).record
     except TrainingStopped as stopped:
         typer.echo(str(stopped), err=True)
@@ -151,6 +157,17 @@ def finetune(  # noqa: PLR0913  # one argument an option
             typer.echo(_validated(record["validation"]))
         words = ["pytest", "-m", "benchmark", "--llmbench-base", form.base, "--llmbench-adapter", str(output)]
         typer.echo(f"next, is it better than its base?  {shlex.join(words)}")
+
+
+def _set_quantization(model: ModelSettings) -> str | None:
+    """How the base will be served where that is set, which is how it is trained; None leaves it to the preset."""
+    if "quantization" not in model.model_fields_set:
+        return None
+    if model.quantization == "int8":
+        from pytest_llmbench.finetune.request import NOT_OVER_INT8
+
+        raise UsageError(NOT_OVER_INT8, names=("model.quantization",))
+    return model.quantization
 
 
 def _learnt(record: Mapping[str, Any]) -> str:
@@ -221,8 +238,11 @@ Show = tuple[Callable[[str, int, int | None], None], Callable[["Moment"], None]]
 
 
 @contextlib.contextmanager
-def _progress() -> Iterator[Show]:
-    """Tells of reading and of steps: with a bar on a terminal, in plain lines elsewhere."""
+def _progress(*, shown: bool) -> Iterator[Show]:
+    """Tells of reading and of steps: with a bar on a terminal, in plain lines elsewhere; nothing unless `shown`."""
+    if not shown:
+        yield (lambda _what, _done, _of: None), (lambda _moment: None)
+        return
     if not sys.stderr.isatty():
         yield _plain()
         return

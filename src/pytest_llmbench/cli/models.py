@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pytest_llmbench.cli.models_estimate import TaskName, estimate
+from pytest_llmbench.cli.setting_option import Command
 from pytest_llmbench.cli.settings_options import Json
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def _gb(size: float) -> str:
     return in_gb(size)
 
 
-@models.command()
+@models.command(cls=Command)
 def show(
     alias: Annotated[str, typer.Argument(metavar="ALIAS", help="A name or hub id of the registry.")],
     *,
@@ -172,4 +173,4 @@ def _tell_pairs(pairs: Iterable[tuple[str, object]]) -> None:
         typer.echo(f"  {name:<22} {value}")
 
 
-models.command()(estimate)
+models.command(cls=Command)(estimate)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from pytest_llmbench.cli.run_options import RUN_HELP, ReportDir
+from pytest_llmbench.cli.setting_option import SettingOption
 from pytest_llmbench.cli.settings_options import Config, Json, chosen_settings
 from pytest_llmbench.core.errors import UsageError
 
@@ -27,9 +28,9 @@ def monitor(  # noqa: PLR0913  # one argument an option
         list[str] | None, typer.Argument(metavar="RUN", help="The runs, oldest first; all saved since if none.")
     ] = None,
     *,
-    metrics: Annotated[str | None, typer.Option(metavar="A,B", help="Metrics; gate.metrics if none.")] = None,
-    margin: Annotated[str | None, typer.Option(metavar="X", help="A drift up to X does not count.")] = None,
-    alpha: Annotated[str | None, typer.Option(metavar="X", help="Chance of any false alarm, over all looks.")] = None,
+    metrics: Annotated[str | None, SettingOption("gate.metrics")] = None,
+    margin: Annotated[str | None, SettingOption("gate.margin")] = None,
+    alpha: Annotated[str | None, SettingOption("gate.alpha")] = None,
     fail_on: Annotated[Literal["regression"] | None, typer.Option(help="End with exit code 1 on an alarm.")] = None,
     config: Config = None,
     report_dir: ReportDir = None,

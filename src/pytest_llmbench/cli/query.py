@@ -8,7 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pytest_llmbench.cli.settings_options import Adapter, Base, Config, Device, Json, Quantization, chosen_settings
+from pytest_llmbench.cli.setting_option import SettingOption
+from pytest_llmbench.cli.settings_options import (
+    Adapter,
+    Base,
+    Config,
+    Device,
+    Json,
+    MaxNewTokens,
+    Quantization,
+    Seed,
+    Server,
+    ServerAdapter,
+    ServerModel,
+    chosen_settings,
+)
 from pytest_llmbench.core.errors import NotReadyError
 
 if TYPE_CHECKING:
@@ -27,12 +41,12 @@ def query(  # noqa: PLR0913  # one argument an option
     both: Annotated[bool, typer.Option("--both", help="The base's answer too.")] = False,
     system: Annotated[str | None, typer.Option(metavar="TEXT", help="System prompt.")] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Show the answer as it is made.")] = False,
-    max_new_tokens: Annotated[str | None, typer.Option(metavar="N", help="Longest answer; 128.")] = None,
-    temperature: Annotated[str | None, typer.Option(metavar="X", help="0 is greedy; 0.7.")] = None,
-    seed: Annotated[str | None, typer.Option(metavar="N", help="Of the sampling; 42.")] = None,
-    server: Annotated[str | None, typer.Option(metavar="URL", help="Ask an OpenAI-compatible server instead.")] = None,
-    server_model: Annotated[str | None, typer.Option(metavar="NAME", help="Its name for the base.")] = None,
-    server_adapter: Annotated[str | None, typer.Option(metavar="NAME", help="Its name for the fine-tune.")] = None,
+    max_new_tokens: MaxNewTokens = None,
+    temperature: Annotated[str | None, SettingOption("generation.temperature")] = None,
+    seed: Seed = None,
+    server: Server = None,
+    server_model: ServerModel = None,
+    server_adapter: ServerAdapter = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pytest_llmbench.cli.run_options import ReportDir, Run
+from pytest_llmbench.cli.setting_option import SettingOption
 from pytest_llmbench.cli.settings_options import Config, chosen_settings
 from pytest_llmbench.core.errors import UsageError
 
@@ -33,8 +34,8 @@ def rescore(
     run: Run,
     *,
     metrics_from: Annotated[str | None, typer.Option(metavar="FILE.py|MODULE", help=METRICS_FROM_HELP)] = None,
-    prompts: Annotated[list[Path] | None, typer.Option(metavar="PATH", help="Suites; repeatable.")] = None,
-    vocabulary: Annotated[Path | None, typer.Option(metavar="PATH", help="The tools and their terms.")] = None,
+    prompts: Annotated[list[Path] | None, SettingOption("benchmark.prompts", more="; repeatable")] = None,
+    vocabulary: Annotated[Path | None, SettingOption("benchmark.vocabulary")] = None,
     config: Config = None,
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write this file, save no run.")] = None,
     save: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the saved run.")] = None,

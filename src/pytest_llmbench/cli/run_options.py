@@ -7,14 +7,13 @@ from typing import Annotated
 
 import typer
 
+from pytest_llmbench.cli.setting_option import SettingOption
 from pytest_llmbench.cli.settings_options import chosen_settings
 
 RUN_HELP = "A saved run's number or name, latest, a path, a git reference, or REF:PATH in git."
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help=RUN_HELP)]
-ReportDir = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Where runs are saved; as the settings say by default.")
-]
+ReportDir = Annotated[Path | None, SettingOption("output.report_dir")]
 
 
 def reports_folder(given: Path | None) -> Path:

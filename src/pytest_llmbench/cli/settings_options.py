@@ -4,35 +4,33 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from pytest_llmbench.cli.setting_option import SettingOption, flag, show_from
 from pytest_llmbench.core.starter import CONFIG
 
 if TYPE_CHECKING:
-    from pytest_llmbench.core.setting_sections import ModelSettings
     from pytest_llmbench.core.settings import Settings
 
 Config = Annotated[
     Path | None,
     typer.Option(metavar="FILE", envvar="LLMBENCH_CONFIG", help=f"Settings, YAML or JSON; {CONFIG} if there."),
 ]
-Base = Annotated[
-    str | None, typer.Option(metavar="SPEC", help="Base model: registry alias, hub id, folder or GGUF file.")
-]
-Adapter = Annotated[
-    str | None, typer.Option(metavar="PATH|auto|none", help="LoRA folder; auto takes the newest that fits.")
-]
-Quantization = Annotated[str | None, typer.Option(metavar="nf4|int8|none", help="How the base is loaded.")]
-Device = Annotated[str | None, typer.Option(metavar="auto|cpu|cuda", help="Where it runs.")]
-TemplateArguments = Annotated[
-    str | None,
-    typer.Option(metavar="JSON", help='For the chat template: {"enable_thinking": false}; else the settings\'.'),
-]
-SystemRole = Annotated[
-    str | None, typer.Option(metavar="system|user", help="user puts system prompts into the first user turn.")
-]
+Base = Annotated[str | None, SettingOption("model.base")]
+Adapter = Annotated[str | None, SettingOption("model.adapter")]
+Quantization = Annotated[str | None, SettingOption("model.quantization")]
+Device = Annotated[str | None, SettingOption("model.device")]
+TemplateArguments = Annotated[str | None, SettingOption("model.template_arguments")]
+SystemRole = Annotated[str | None, SettingOption("model.system_role")]
+Server = Annotated[str | None, SettingOption("server.url")]
+ServerModel = Annotated[str | None, SettingOption("server.model")]
+ServerAdapter = Annotated[str | None, SettingOption("server.adapter")]
+MaxNewTokens = Annotated[str | None, SettingOption("generation.max_new_tokens")]
+Seed = Annotated[str | None, SettingOption("generation.seed")]
+ReportDir = Annotated[str | None, SettingOption("output.report_dir")]
+Language = Annotated[Literal["en", "fr"] | None, SettingOption("output.language", choices=True)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
@@ -44,30 +42,16 @@ def settings_file(given: Path | None) -> Path | None:
 def chosen_settings(file: Path | None, **options: str | None) -> Settings:
     """Options over the environment over the file over the defaults.
 
-    Options go by their names in `settings.OPTIONS`, or by the dotted key whose last word they are called by.
+    Options go by their names in `settings.OPTIONS`, or by the dotted key. What is announced is shown from the level on
+    that `logging.level` says.
 
     Raises:
         UsageError: a wrong key or value, anywhere; the message says where and what is valid.
     """
-    from pytest_llmbench.core.settings import load_settings
+    from pytest_llmbench.core.settings import OPTIONS, load_settings
 
-    overrides = {name: (value, _flag(name)) for name, value in options.items() if value is not None}
-    return load_settings(settings_file(file), overrides, os.environ)
-
-
-def form_settings(
-    file: Path | None, template_arguments: str | None, system_role: str | None, **options: str | None
-) -> ModelSettings:
-    """The model settings, so that what is trained is what will be asked: the base, and how prompts are written.
-
-    Raises:
-        UsageError: as `chosen_settings`.
-    """
-    asked = {"model.template_arguments": template_arguments, "model.system_role": system_role}
-    return chosen_settings(file, **asked, **options).model
-
-
-def _flag(name: str) -> str:
-    if name == "load.out":
-        return "--output"
-    return f"--{name.rpartition('.')[2].replace('_', '-')}"
+    keys = {OPTIONS.get(name, name): value for name, value in options.items() if value is not None}
+    overrides = {key: (value, flag(key) or key) for key, value in keys.items()}
+    settings = load_settings(settings_file(file), overrides, os.environ)
+    show_from(settings.logging.level)
+    return settings

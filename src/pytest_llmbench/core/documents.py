@@ -43,12 +43,12 @@ class Faults:
         """Note a fault at `path:line`."""
         self.add(located(path, line, message))
 
-    def raise_any(self) -> None:
-        """Raise a UsageError with the first faults and the count of the rest, if there is any."""
+    def raise_any(self, names: tuple[str, ...] = ()) -> None:
+        """Raise a UsageError with the first faults and the count of the rest, if there is any; `names` are its own."""
         if not self._lines:
             return
         shown, rest = self._lines[:MOST_FAULTS], len(self._lines) - MOST_FAULTS
-        raise UsageError("\n".join([*shown, *([f"... and {rest} more"] if rest > 0 else [])]))
+        raise UsageError("\n".join([*shown, *([f"... and {rest} more"] if rest > 0 else [])]), names=names)
 
 
 class _Spot(NamedTuple):
@@ -76,11 +76,18 @@ class Document:
 
 def suggestion(word: str, choices: Iterable[str]) -> str:
     """The end of a message about a wrong name: the nearest right one, or all of them when none is near."""
+    known = tuple(choices)
+    near = nearest(word, known)
+    return f"did you mean '{near}'?" if near else f"choose from {', '.join(known)}"
+
+
+def nearest(word: str, choices: Iterable[str]) -> str | None:
+    """The right name that was probably meant; None when none is near."""
     import difflib
 
     folded = {choice.casefold(): choice for choice in choices}
     near = difflib.get_close_matches(word.casefold(), folded, n=1)
-    return f"did you mean '{folded[near[0]]}'?" if near else f"choose from {', '.join(folded.values())}"
+    return folded[near[0]] if near else None
 
 
 def read_text(path: Path | str) -> str:

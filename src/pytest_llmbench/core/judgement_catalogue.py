@@ -35,7 +35,7 @@ ENGLISH = {
     "batched_speed": (
         "Latency and tokens per second are no comparison here: answers shared batches of up to {batch}, where a"
         " short one"
-        " waits for the long ones beside it. Ask one at a time for that (--llmbench-batch-size 1)."
+        " waits for the long ones beside it. Ask one at a time for that (generation.batch_size: 1)."
     ),
     "cosine_similar": (
         "Mean cosine similarity of {variant} to the base {value}, of answers to different cases {unrelated}: little has"
@@ -96,7 +96,7 @@ FRENCH = {
     ),
     "batched_speed": (
         "Latence et jetons par seconde ne se comparent pas ici : les réponses partageaient des lots de {batch} au plus,"
-        " où une réponse courte attend les longues. Posez une question à la fois pour cela (--llmbench-batch-size 1)."
+        " où une réponse courte attend les longues. Posez une question à la fois pour cela (generation.batch_size: 1)."
     ),
     "cosine_similar": (
         "Similarité cosinus moyenne de {variant} avec la base {value}, entre réponses à des cas différents"

@@ -15,10 +15,11 @@ class InUseError(UsageError):
 
 
 @contextlib.contextmanager
-def locked(path: Path, *, in_use: str | None = None) -> Iterator[None]:
+def locked(path: Path, *, in_use: str | None = None, names: tuple[str, ...] = ()) -> Iterator[None]:
     """Hold the lock file `path` while the block runs; its folder is made.
 
-    Where another process holds it, that is refused with the message `in_use`, or waited for when there is none.
+    Where another process holds it, that is refused with the message `in_use` and its `names`, or waited for when there
+    is none.
 
     Raises:
         InUseError: `in_use`.
@@ -31,7 +32,7 @@ def locked(path: Path, *, in_use: str | None = None) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         held.acquire()
     except filelock.Timeout as error:
-        raise InUseError(in_use or str(error)) from error
+        raise InUseError(in_use or str(error), names=names) from error
     except OSError as error:
         raise cannot_write(path, error) from error
     try:

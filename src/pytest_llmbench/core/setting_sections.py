@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_serializer, field_validator
 
 CALL_FORMS = ("auto", "tool_calls", "json", "bracket", "mention")
 """What may name an answer's tool, `metrics.call_form`; a regular expression with one group may do so too."""
@@ -51,6 +51,11 @@ _NOT_THE_TEMPLATES = frozenset(
 """What transformers takes beside a template's own arguments."""
 
 
+def _shown(option: str | None = None, metavar: str | None = None) -> dict[str, JsonValue]:
+    """How faces take a setting: pytest's option for it, without the prefix, and what stands for its value in help."""
+    return {"option": option, "metavar": metavar}
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -58,28 +63,45 @@ class _Section(BaseModel):
 class ModelSettings(_Section):
     """What is compared, and how it is loaded."""
 
-    base: _Text = Field(default="smollm2-135m", description="registry alias, hub id, local folder or GGUF file")
+    base: _Text = Field(
+        default="smollm2-135m",
+        description="base model: registry alias, hub id, local folder or GGUF file",
+        json_schema_extra=_shown("base", "SPEC"),
+    )
     adapter: _Text | tuple[_Text, ...] = Field(
-        default="auto", description="LoRA folder; auto takes the newest that fits; none asks the base only"
+        default="auto",
+        description="LoRA folder, or several; auto: the newest that fits the base; none: the base alone",
+        json_schema_extra=_shown("adapter", "PATH|auto|none"),
     )
-    adapters_dir: Path = Field(default=Path("adapters"), description="folder in which auto looks")
-    quantization: Literal["nf4", "int8", "none"] = Field(default="nf4", description="how the base's weights are stored")
-    double_quant: bool = Field(default=True, description="quantize the scales of nf4 too")
+    adapters_dir: Path = Field(default=Path("adapters"), description="folder in which auto looks for adapters")
+    quantization: Literal["nf4", "int8", "none"] = Field(
+        default="nf4",
+        description="how the base is loaded: nf4 (4 bits), int8 or none",
+        json_schema_extra=_shown("quantization"),
+    )
+    double_quant: bool = Field(default=True, description="quantize the scales of nf4 too: 0.4 bits a parameter less")
     compute_dtype: Literal["bfloat16", "float16", "float32"] = Field(
-        default="bfloat16", description="what is computed in"
+        default="bfloat16", description="bfloat16, float16 or float32; an unquantized model on the CPU uses float32"
     )
-    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto takes a GPU where there is one")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="where it runs; auto: a GPU where there is one", json_schema_extra=_shown("device")
+    )
     device_map: _Text | dict[str, int | str] = Field(
-        default="auto", description="how layers are laid over several GPUs"
+        default="auto", description="how layers are laid over several GPUs; also a mapping of module to device"
     )
     revision: _Text | None = Field(default=None, description="branch, tag or commit of a hub model")
-    trust_remote_code: bool = Field(default=False, description="run code that comes with the model")
+    trust_remote_code: bool = Field(
+        default=False, description="run Python code that comes with the model; only for models you trust"
+    )
     verify_adapter: bool = Field(default=True, description="refuse an adapter that was made for another base")
     template_arguments: dict[_Text, Any] = Field(
-        default_factory=dict, description="for the chat template, such as enable_thinking: false"
+        default_factory=dict,
+        description="for the chat template, such as {enable_thinking: false}; asked and trained with alike",
+        json_schema_extra=_shown(metavar="JSON"),
     )
     system_role: Literal["system", "user"] = Field(
-        default="system", description="user puts a system prompt into the first user turn, for templates without one"
+        default="system",
+        description="user: a system prompt opens the first user turn, for templates that know no system role",
     )
 
     @field_validator("adapter")
@@ -111,16 +133,25 @@ class GenerationSettings(_Section):
     max_reasoning_tokens: int = Field(
         default=0, ge=0, description="so many more for what a model thinks before its answer"
     )
-    temperature: float = Field(default=0.7, ge=0, description="0 is greedy")
-    top_p: float = Field(default=0.9, gt=0, le=1, description="nucleus sampling")
+    temperature: float = Field(default=0.7, ge=0, description="of sampling; 0 is greedy")
+    top_p: float = Field(default=0.9, gt=0, le=1, description="nucleus sampling: above 0, up to 1")
     do_sample: bool = Field(default=True, description="false is greedy")
-    seed: int = Field(default=42, ge=0, description="of the sampling noise, which belongs to the case")
-    batch_size: _Auto | _Count = Field(default="auto", description="prompts answered at once")
-    epochs: _Count = Field(default=1, description="how often every case is asked")
-    timeout: float = Field(default=30.0, gt=0, description="seconds for an answer")
-    threads: _Auto | _Count = Field(default="auto", description="CPU threads; auto measures for a second")
+    seed: int = Field(
+        default=42,
+        ge=0,
+        description="seed of the sampling noise, which belongs to case, epoch and step, not to the batch",
+        json_schema_extra=_shown("seed"),
+    )
+    batch_size: _Auto | _Count = Field(
+        default="auto", description="prompts answered at once: auto or a number", json_schema_extra=_shown("batch-size")
+    )
+    epochs: _Count = Field(default=1, description="how often every case is asked", json_schema_extra=_shown("epochs"))
+    timeout: float = Field(
+        default=30.0, gt=0, description="seconds for an answer", json_schema_extra=_shown(metavar="S")
+    )
+    threads: _Auto | _Count = Field(default="auto", description="CPU threads: auto (measured for a second) or a number")
     long_prompt: Literal["error", "truncate"] = Field(
-        default="error", description="when a prompt does not fit the context"
+        default="error", description="a prompt that does not fit: error, or truncate (and mark the answer)"
     )
     cache: bool = Field(default=True, description="reuse stored answers to unchanged questions")
 
@@ -129,33 +160,49 @@ class BenchmarkSettings(_Section):
     """What is asked."""
 
     prompts: tuple[Path, ...] = Field(
-        default=(Path("prompts"),), min_length=1, description="suites and folders of suites"
+        default=(Path("prompts"),),
+        min_length=1,
+        description="suites (.yaml, .json), .jsonl and .csv files, and folders of these",
+        json_schema_extra=_shown("prompts", "PATH"),
     )
     vocabulary: Path = Field(default=Path("prompts/tools.yaml"), description="the tools and their terms")
-    categories: tuple[_Text, ...] | None = Field(default=None, description="only these categories; null is all")
-    limit: _Count | None = Field(default=None, description="only the first cases; null is all")
-    strict: bool = Field(default=False, description="refuse an adapter that was trained on what the cases ask")
+    categories: tuple[_Text, ...] | None = Field(
+        default=None, description="only these categories, such as [tool_routing]; null: all"
+    )
+    limit: _Count | None = Field(
+        default=None, description="only the first so many cases; null: all", json_schema_extra=_shown("limit")
+    )
+    strict: bool = Field(
+        default=False,
+        description="refuse an adapter that was trained on what the cases ask, instead of announcing it",
+        json_schema_extra=_shown("strict"),
+    )
 
 
 class MetricsSettings(_Section):
     """What is measured. Each metric can be switched off."""
 
     cosine_similarity: bool = Field(default=True, description="how near the two answers are in meaning")
-    keywords: bool = Field(default=True, description="share of the case's keywords in the answer")
-    relevance: bool = Field(default=True, description="terms of the vocabulary in the answer")
+    keywords: bool = Field(default=True, description="keywords of the case that the answer has")
+    relevance: bool = Field(default=True, description="terms of the vocabulary that the answer has")
     tool_accuracy: bool = Field(default=True, description="whether the answer routes to the case's tool")
     call_form: _Text = Field(
         default="auto",
-        description="what names an answer's tool: auto, tool_calls, json, bracket, mention, or a regular expression",
+        description="what names a tool in an answer: auto, tool_calls, json, bracket, mention, or a regular expression",
     )
-    call_accuracy: bool = Field(default=True, description="whether the answer makes the calls that the case expects")
+    call_accuracy: bool = Field(
+        default=True, description="whether the answer makes the tool calls that the case expects (`calls`)"
+    )
     latency_s: bool = Field(default=True, description="seconds for the answer")
     tokens_per_s: bool = Field(default=True, description="tokens of the answer over its seconds")
     reference: tuple[ReferenceMetric, ...] = Field(
-        default=(), description="more metrics, against a case's reference or of an answer's form"
+        default=(),
+        description="more metrics: bleu, chrf, rouge_1, rouge_2, rouge_l, semantic_similarity, exact_match "
+        "(against a case's reference), repetition, runaway_dialogue; docs/evaluate.md says what "
+        "they mean",
     )
-    case_sensitive: bool = Field(default=False, description="tell Volume from volume")
-    accent_sensitive: bool = Field(default=False, description="tell café from cafe")
+    case_sensitive: bool = Field(default=False, description="true tells Volume from volume")
+    accent_sensitive: bool = Field(default=False, description="true tells café from cafe")
 
     @field_validator("call_form")
     @classmethod
@@ -179,18 +226,22 @@ with warnings.catch_warnings():
     class OutputSettings(_Section):
         """What is written, and where."""
 
-        report_dir: Path = Field(default=Path("reports"), description="folder of reports and runs")
+        report_dir: Path = Field(
+            default=Path("reports"),
+            description="folder of reports and runs",
+            json_schema_extra=_shown("report-dir", "DIR"),
+        )
         json: bool = Field(default=True, description="write benchmark.json, autotune.json")  # type: ignore[assignment]
         png: bool = Field(
             default=True,
-            description="write benchmark.png, autotune.png, and the figures of differences and of the trend",
+            description="write benchmark.png, the figures of differences and of the trend, and autotune.png",
         )
         text: bool = Field(default=True, description="write the text analysis")
-        html: bool = Field(default=True, description="write benchmark.html, autotune.html")
+        html: bool = Field(default=True, description="write benchmark.html and autotune.html, one file each to share")
         markdown: bool = Field(default=True, description="write benchmark.md, for a pull request's comment")
-        language: Literal["en", "fr"] = Field(default="en", description="of reports")
+        language: Literal["en", "fr"] = Field(default="en", description="language of the reports: en or fr")
         answer_chars: _Count = Field(
-            default=500, description="answers are cut to this in the report, never in the journal"
+            default=500, description="answers are cut to this in the report; the journal keeps all of them"
         )
 
 
@@ -198,35 +249,64 @@ class LoggingSettings(_Section):
     """What is shown while it works."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
-        default="WARNING", description="least level shown"
+        default="WARNING", description="least level of messages shown: DEBUG, INFO, WARNING, ERROR or CRITICAL"
     )
     progress: bool = Field(default=True, description="answers done, tokens/s, time left")
     show_gpu: bool = Field(default=True, description="memory of each GPU")
-    show_timings: bool = Field(default=True, description="seconds of each answer")
+    show_timings: bool = Field(
+        default=True,
+        description="seconds of each answer: the latest in the progress line, and under that of `llmbench query`",
+    )
 
 
 class GateSettings(_Section):
     """What a session is held against, and when it fails."""
 
-    kind: Literal["off", "regression", "improvement"] = Field(default="off", description="what makes a session fail")
-    baseline: _Text | None = Field(default=None, description="run that is compared with; null is each adapter's base")
+    kind: Literal["off", "regression", "improvement"] = Field(
+        default="off",
+        description="what makes the session fail: regression, worse than the baseline; improvement, not "
+        "better than its base",
+        json_schema_extra=_shown("gate"),
+    )
+    baseline: _Text | None = Field(
+        default=None,
+        description="run to compare with: number, name, path or git ref; null: each adapter with its base",
+        json_schema_extra=_shown("compare", "RUN"),
+    )
     metrics: tuple[_Text, ...] = Field(
         default=("relevance", "keywords", "tool_accuracy", "call_accuracy"),
         min_length=1,
         description="metrics that gate",
     )
-    margin: float = Field(default=0.0, ge=0, description="a change up to this does not count")
-    margins: dict[str, float] = Field(default={}, description="margins of single metrics")
-    alpha: float = Field(default=0.05, gt=0, lt=0.5, description="chance of a false alarm, in the whole gate")
+    margin: float = Field(
+        default=0.0,
+        ge=0,
+        description="a change up to this does not count, in the metric's own unit",
+        json_schema_extra=_shown("margin"),
+    )
+    margins: dict[str, float] = Field(default={}, description="margins of single metrics, such as {relevance: 0.05}")
+    alpha: float = Field(
+        default=0.05,
+        gt=0,
+        lt=0.5,
+        description="chance of a false alarm, in the whole gate",
+        json_schema_extra=_shown("alpha"),
+    )
     categories: bool = Field(default=True, description="look for a regression in each category too")
-    missing_baseline: Literal["fail", "warn"] = Field(default="fail", description="when the baseline is not there")
+    missing_baseline: Literal["fail", "warn"] = Field(
+        default="fail", description="fail or warn when the baseline is not there"
+    )
     inconclusive: Literal["auto", "pass", "fail"] = Field(
-        default="auto", description="auto passes a regression gate and fails an improvement gate"
+        default="auto", description="pass or fail; auto passes a regression gate and fails an improvement gate"
     )
     unscored: Literal["worst", "drop"] = Field(
-        default="worst", description="what an answer counts that one side lost to an error or a time-out"
+        default="worst", description="worst or drop: what an answer counts that one side lost to an error or a time-out"
     )
-    confirm: bool = Field(default=False, description="ask both sides again, with fresh seeds, before the session fails")
+    confirm: bool = Field(
+        default=False,
+        description="ask both sides again, with fresh seeds, before the session fails",
+        json_schema_extra=_shown("confirm"),
+    )
 
     @field_validator("kind", mode="before")
     @classmethod
@@ -244,15 +324,29 @@ class GateSettings(_Section):
 class ServerSettings(_Section):
     """A live OpenAI-compatible server that is asked instead of a local model, when `url` is set."""
 
-    url: _Text | None = Field(default=None, description="such as http://127.0.0.1:8000/v1; null asks a local model")
-    model: _Text | None = Field(default=None, description="the server's name for the base")
-    adapter: _Text | None = Field(default=None, description="the server's name for the fine-tune")
-    adapter_body: dict[str, Any] | None = Field(default=None, description="merged into requests to the fine-tune")
+    url: _Text | None = Field(
+        default=None,
+        description="OpenAI-compatible server to ask, such as http://127.0.0.1:8000/v1; null: a local model",
+        json_schema_extra=_shown("server", "URL"),
+    )
+    model: _Text | None = Field(
+        default=None, description="the server's name for the base", json_schema_extra=_shown("server-model", "NAME")
+    )
+    adapter: _Text | None = Field(
+        default=None,
+        description="the server's name for the fine-tune; lora:0 picks adapter 0 of a llama.cpp server",
+        json_schema_extra=_shown("server-adapter", "NAME"),
+    )
+    adapter_body: dict[str, Any] | None = Field(
+        default=None, description="merged into requests to the fine-tune, such as {lora: [{id: 0, scale: 1.0}]}"
+    )
     base_body: dict[str, Any] | None = Field(default=None, description="merged into requests to the base")
     concurrency: _Count = Field(default=8, description="requests under way at once")
     retries: int = Field(default=3, ge=0, description="after 429, 5xx or no connection; never after the first byte")
     headers: dict[str, str] = Field(default={}, repr=False, description="more headers of each request")
-    stream: bool = Field(default=True, description="read answers as they are made")
+    stream: bool = Field(
+        default=True, description="read answers as they are made; needed for the time to the first token"
+    )
     tool_choice: _Text | None = Field(
         default=None, description="for cases with tools: auto, required, none, or a tool's name; null leaves it out"
     )
@@ -297,38 +391,75 @@ class LoadSettings(_Section):
     """How simulated people use a live server, what they are promised, and what a search for the limits may cost."""
 
     arrivals: Literal["staggered", "burst"] = Field(
-        default="staggered", description="people spread over a cycle of theirs, or all at once"
+        default="staggered", description="people spread over a cycle of theirs; burst: all at once"
     )
-    messages: _Count = Field(default=3, description="messages of a conversation")
+    messages: _Count = Field(
+        default=3, description="messages of a conversation, after which the same person begins another"
+    )
     history: int = Field(default=4, ge=0, description="earlier messages sent along, answers included")
-    cooldown: float = Field(default=10.0, ge=0, description="seconds between an answer and the next message")
-    jitter: float = Field(default=0.2, ge=0, le=1, description="share by which a cooldown varies")
-    conversations: Path | None = Field(default=None, description="JSONL of chats; null takes the suites' prompts")
-    latency: float = Field(default=3.0, gt=0, description="seconds that an answer may take")
-    quantile: Literal["strict"] | Annotated[float, Field(gt=0, lt=1)] = Field(
-        default=0.95, description="share of answers within that; strict allows none above it"
+    cooldown: float = Field(
+        default=10.0,
+        ge=0,
+        description="seconds between an answer and the next message",
+        json_schema_extra=_shown(metavar="S"),
     )
-    measured: Literal["total", "first_token"] = Field(default="total", description="what the limit is for")
-    max_users: _Count = Field(default=50, description="the most users tried")
-    max_rate: float = Field(default=50.0, gt=0, description="the most requests a second tried")
+    jitter: float = Field(default=0.2, ge=0, le=1, description="a cooldown varies by up to this share")
+    conversations: Path | None = Field(
+        default=None,
+        description='.jsonl of chats, {"messages": [...]} a line; null: the suites\' prompts',
+        json_schema_extra=_shown(metavar="FILE"),
+    )
+    latency: float = Field(
+        default=3.0,
+        gt=0,
+        description="seconds that an answer may take under load",
+        json_schema_extra=_shown("latency", "S"),
+    )
+    quantile: Literal["strict"] | Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.95,
+        description="share of answers that must come within the latency; strict: all of them",
+        json_schema_extra=_shown("quantile", "X|strict"),
+    )
+    measured: Literal["total", "first_token"] = Field(
+        default="total", description="what the latency is of: total, the whole answer, or first_token"
+    )
+    max_users: _Count = Field(default=50, description="the most users tried", json_schema_extra=_shown("max-users"))
+    max_rate: float = Field(
+        default=50.0, gt=0, description="the most requests a second tried", json_schema_extra=_shown(metavar="N")
+    )
     max_history: int = Field(default=16, ge=2, description="the longest history tried, in messages")
     max_tokens: Annotated[int, Field(ge=16)] = Field(default=512, description="the longest answers tried")
     temperatures: tuple[Annotated[float, Field(ge=0)], ...] = Field(
         default=(0.0, 0.3, 0.7, 1.0), min_length=2, description="temperatures whose answers are scored"
     )
     users: _Count | None = Field(
-        default=None, description="held while history and answer length are searched; null is what the server holds"
+        default=None, description="users held while history and answer length are searched; null: what the server holds"
     )
     budget: Annotated[int, Field(ge=30)] = Field(default=2000, description="requests that one search may send")
     time_limit: float | None = Field(
-        default=None, gt=0, description="seconds after which a search begins no further trial; null for no limit"
+        default=None,
+        gt=0,
+        description="seconds after which a search begins no further trial; null for no limit",
+        json_schema_extra=_shown(metavar="S"),
     )
     confidence: float = Field(default=0.98, gt=0.5, lt=1, description="sureness at which a search stops early")
-    processes: _Auto | _Count = Field(default="auto", description="of the load generator; auto adds what it needs")
+    processes: _Auto | _Count = Field(
+        default="auto",
+        description="processes of the load generator: a number, or auto (more when one is the bottleneck)",
+    )
     scrape: bool = Field(default=True, description="read the server's /metrics and the GPUs during trials")
-    require_users: _Count | None = Field(default=None, description="fail unless so many users are surely held")
-    out: Path = Field(default=Path("configs/model_limits.json"), description="file of the limits found")
-    targets: tuple[TargetSettings, ...] = Field(default=(), description="several servers or models, in one report")
+    require_users: _Count | None = Field(
+        default=None, description="fail unless so many users are surely held", json_schema_extra=_shown("require-users")
+    )
+    out: Path = Field(
+        default=Path("configs/model_limits.json"),
+        description="file of the limits found",
+        json_schema_extra=_shown(metavar="FILE"),
+    )
+    targets: tuple[TargetSettings, ...] = Field(
+        default=(),
+        description="several servers or models in one report: [{url: http://127.0.0.1:8000/v1, model: a}, ...]",
+    )
 
 
 class FinetuneSettings(_Section):
@@ -338,15 +469,17 @@ class FinetuneSettings(_Section):
     heldout: Path = Field(default=Path("data/heldout.jsonl"), description="rows that base and fine-tune answer")
     tools: tuple[_Text, ...] | None = Field(
         default=("volume_up", "volume_down", "get_weather", "set_timer", "play_music", "open_app"),
-        description="only rows of these tools, so that few steps teach them; null takes all rows",
+        description="only rows of these tools, so that few steps teach them; null: all rows",
     )
-    steps: Annotated[int, Field(ge=4)] = Field(default=72, description="of the training")
+    steps: Annotated[int, Field(ge=4)] = Field(default=72, description="steps of the training")
     batch_size: _Count = Field(default=4, description="rows of a step")
-    learning_rate: float = Field(default=2e-3, gt=0, description="the highest")
+    learning_rate: float = Field(default=2e-3, gt=0, description="the highest learning rate")
     max_length: Annotated[int, Field(ge=8)] = Field(default=256, description="most tokens of a row")
     loss_fall: float = Field(default=0.5, gt=0, lt=1, description="share by which the loss must fall")
     logit_difference: float = Field(
-        default=0.05, gt=0, description="largest difference after reloading, as a share of the logits' spread"
+        default=0.05,
+        gt=0,
+        description="largest difference after reloading the adapter, as a share of the logits' spread",
     )
     memory_margin: float = Field(default=0.15, ge=0, description="share by which memory may exceed the estimate")
     metric_margin: float = Field(

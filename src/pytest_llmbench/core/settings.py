@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from pytest_llmbench.core.documents import Document, Faults, read_yaml, suggestion
+from pytest_llmbench.core.documents import Document, Faults, nearest, read_yaml, suggestion
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.setting_sections import (
     BenchmarkSettings,
@@ -26,6 +26,7 @@ from pytest_llmbench.core.setting_sections import (
     Settings,
     TargetSettings,
 )
+from pytest_llmbench.core.setting_table import SETTINGS
 
 __all__ = [
     "OPTIONS",
@@ -45,31 +46,7 @@ __all__ = [
     "load_settings",
 ]
 
-OPTIONS: Mapping[str, str] = {
-    "base": "model.base",
-    "adapter": "model.adapter",
-    "quantization": "model.quantization",
-    "device": "model.device",
-    "prompts": "benchmark.prompts",
-    "batch-size": "generation.batch_size",
-    "epochs": "generation.epochs",
-    "seed": "generation.seed",
-    "limit": "benchmark.limit",
-    "strict": "benchmark.strict",
-    "server": "server.url",
-    "server-model": "server.model",
-    "server-adapter": "server.adapter",
-    "report-dir": "output.report_dir",
-    "gate": "gate.kind",
-    "compare": "gate.baseline",
-    "margin": "gate.margin",
-    "alpha": "gate.alpha",
-    "confirm": "gate.confirm",
-    "max-users": "load.max_users",
-    "latency": "load.latency",
-    "quantile": "load.quantile",
-    "require-users": "load.require_users",
-}
+OPTIONS: Mapping[str, str] = {shown.option: key for key, shown in SETTINGS.items() if shown.option}
 """Option name to the setting it gives."""
 
 RESERVED = frozenset({"LLMBENCH_API_KEY", "LLMBENCH_CACHE_DIR", "LLMBENCH_CONFIG", "LLMBENCH_SAVE"})
@@ -96,7 +73,7 @@ def load_settings(
     """The settings: `overrides` over the environment's `LLMBENCH_*` over the file at `path` over the defaults.
 
     An override is an option's name or a dotted key with the text that was given and where, such as
-    `{"epochs": ("3", "--llmbench-epochs")}`. Lists are given as `a,b` or as JSON, mappings as JSON, nothing as `none`.
+    `{"epochs": ("3", "the command line")}`. Lists are given as `a,b` or as JSON, mappings as JSON, nothing as `none`.
     An empty variable of the environment counts as not set. Relative paths stay relative to the current directory.
 
     Raises:
@@ -183,9 +160,9 @@ def _file_faults(document: Document, data: Mapping[str, Any], error: ValidationE
 def _unknown(section: str, key: str = "") -> str:
     name = key or section
     home = next((dotted for dotted in _KEYS if dotted.partition(".")[2] == name), None)
-    known = suggestion(name, _keys_of(section) if key else Settings.model_fields)
-    if home and "did you mean" not in known:
-        known = f"it belongs in the section '{home.partition('.')[0]}'"
+    names = _keys_of(section) if key else Settings.model_fields
+    elsewhere = home and not nearest(name, names)
+    known = f"it belongs in the section '{home.partition('.')[0]}'" if home and elsewhere else suggestion(name, names)
     return f"unknown key '{key}' in '{section}'; {known}" if key else f"unknown section '{section}'; {known}"
 
 

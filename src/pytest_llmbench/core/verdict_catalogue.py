@@ -73,7 +73,7 @@ ENGLISH = {
     "reason_no_baseline": "there is no baseline '{name}' yet: nothing was compared",
     "reason_cached_alone": (
         "it passes on remembered answers alone, which prove nothing of the model that the server has now; ask anew with"
-        " --llmbench-no-cache"
+        " generation.cache: false"
     ),
     # what a note says
     "noted_more": "{cases} and {count} more",
@@ -129,8 +129,8 @@ ENGLISH = {
     "note_no_baseline": "No baseline",
     "cached_answers": (
         "{count} of {total} answers of {variant} come from the completion cache, the oldest of {since}: they are known "
-        "by the model's name alone, and the server may have other weights behind it by now (--llmbench-no-cache asks "
-        "anew)."
+        "by the model's name alone, and the server may have other weights behind it by now (generation.cache: false "
+        "asks anew)."
     ),
     # Markdown
     "markdown_verdict": "Verdict",
@@ -238,7 +238,7 @@ FRENCH = {
     "reason_no_baseline": "il n'y a pas encore de référence « {name} » : rien n'a été comparé",
     "reason_cached_alone": (
         "la réussite ne tient qu'à des réponses gardées en mémoire, qui ne prouvent rien du modèle que le serveur a "
-        "maintenant ; reposez les questions avec --llmbench-no-cache"
+        "maintenant ; reposez les questions avec generation.cache: false"
     ),
     # what a note says
     "noted_more": "{cases} et {count} de plus",
@@ -297,7 +297,7 @@ FRENCH = {
     "cached_answers": (
         "{count} réponses sur {total} de {variant} viennent du cache, la plus ancienne du {since} : seul le nom du "
         "modèle les identifie, et le serveur peut avoir d'autres poids derrière ce nom aujourd'hui "
-        "(--llmbench-no-cache les repose)."
+        "(generation.cache: false les repose)."
     ),
     # Markdown
     "markdown_verdict": "Verdict",

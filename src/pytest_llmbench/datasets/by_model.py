@@ -53,7 +53,8 @@ def write(
 
     writer = order.writer
     if writer is None:
-        raise UsageError("--method llm needs the --server that writes the rows, such as http://127.0.0.1:8000")
+        told = "the method llm needs the server that writes the rows, such as http://127.0.0.1:8000"
+        raise UsageError(told, names=("server",))
     with _subjects(order, origin, languages, reading(order.source, on_progress)) as subjects:
         jobs = _jobs(subjects, order.count, order.seed)
         done = itertools.count(1)
@@ -89,7 +90,7 @@ def _kept(journal: Path, answered: int, reused: int) -> list[str]:
     """Where the answers are, and how to get others."""
     if not answered:
         return []
-    anew = "delete it, or give another --seed, to ask anew"
+    anew = "delete it, or give another seed, to ask anew"
     if reused:
         return [f"{reused} of {answered} answers were not asked for again but taken from {journal}; {anew}"]
     return [f"the model's answers are kept in {journal}, where the same command finds them; {anew}"]

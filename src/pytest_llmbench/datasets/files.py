@@ -84,7 +84,7 @@ def check(
     base = _base_of(model, template_arguments, system_role) if model else None
     limit = base.limit if base else None
     if max_length is not None:
-        limit = Limit(max_length, "--max-length")
+        limit = Limit(max_length, "max_length")
     rows = stream_rows(path, progress)
     form = base.form if base else None
     missing = [Finding("error", "template", NO_TEMPLATE)] if base and not base.has_form else []

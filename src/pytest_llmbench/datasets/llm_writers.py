@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_llmbench.core.errors import ServerError, UsageError
 from pytest_llmbench.core.journal import Journal
 from pytest_llmbench.datasets.llm_prompts import Assignment
 
@@ -69,9 +68,6 @@ def ask_all(
     try:
         session = _Session(api_url(url), request_headers({}, key), seed, journal, on_answer)
         return loop.run(session.ask_all(assignments, model, concurrency))
-    except (ServerError, UsageError) as error:  # the client names the options of pytest
-        told = str(error).replace("--llmbench-server-model", "--model").replace("--llmbench-server", "--server")
-        raise type(error)(told) from error
     finally:
         loop.close()
 

@@ -90,7 +90,8 @@ def _from_templates(order: Order, origin: Origin, languages: RowLanguages) -> Ma
     if origin == "vocabulary":
         raise UsageError(
             f"{order.source} is a vocabulary, which holds no sentences; give the templates instead "
-            "(data/templates.yaml), or --method llm and a --server that writes them"
+            "(data/templates.yaml), or a model that writes them (method llm)",
+            names=("method", "server"),
         )
     kinds = KINDS if order.method == "augmented" else KINDS[:2]
     vocabulary = load_vocabulary(present(order.vocabulary))
@@ -202,7 +203,7 @@ class _Facts:
             notes.append(f"{self._untitled} chunks have no title to ask about ({first}), left out")
         if self._silent:
             silent = f"{self._silent} chunks tell nothing that a question is known for"
-            notes.append(f"{silent}, left out (--method llm asks a model)")
+            notes.append(f"{silent}, left out (the method llm asks a model)")
         return notes
 
 
@@ -213,5 +214,5 @@ def _near(count: int) -> list[str]:
 def _short(rows: Sequence[Any], order: Order) -> list[str]:
     if order.count is None or len(rows) >= order.count:
         return []
-    more = {"simple": "; --method augmented makes more of the same", "augmented": "", "llm": ""}[order.method]
+    more = {"simple": "; the method augmented makes more of the same", "augmented": "", "llm": ""}[order.method]
     return [f"the source gives {len(rows)} rows, not {order.count}{more}"]

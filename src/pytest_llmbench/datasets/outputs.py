@@ -19,7 +19,7 @@ def side_paths(output: Path, shares: Sequence[int]) -> dict[str, Path]:
 
 
 def refuse_same_files(read: Sequence[tuple[str, Path]], written: Sequence[tuple[str, Path]]) -> None:
-    """See that each file that is written is a file of its own. Files come with what they are, such as `--output`.
+    """See that each file that is written is a file of its own. Files come with what they are, such as "the journal".
 
     Raises:
         UsageError: a file would be written over one that is read, or twice.

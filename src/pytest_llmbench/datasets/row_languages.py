@@ -75,7 +75,7 @@ class RowLanguages:
 
     def _language(self, told: str | None, line: int | None) -> Language:
         if self._order.language:
-            return self._named(self._order.language, "--language: ")
+            return self._named(self._order.language, "language: ")
         if told is None:
             return self._unnamed
         return self._named(told, located(self._order.source, line, "") if line else f"{self._order.source}: ")
@@ -83,8 +83,8 @@ class RowLanguages:
     def _named(self, told: str, where: str) -> Language:
         found = find_language(told, self._known)
         if found is None:
-            how = "or give a file with --phrasing, or --language to say otherwise"
-            raise UsageError(f"{where}{no_sentences(told, self._known)}, {how}")
+            how = "or give a language file of your own as phrasing, or another language"
+            raise UsageError(f"{where}{no_sentences(told, self._known)}, {how}", names=("phrasing", "language"))
         return found
 
     @cached_property
@@ -99,15 +99,16 @@ class RowLanguages:
             if told := told_language(read_yaml(source).data):
                 return self._named(told, f"{source}: ")
         elif told := recognised(self._texts(), self._known):
-            self.notes.append(f"asked in '{told}', as the texts of {source} read; --language says otherwise")
+            self.notes.append(f"asked in '{told}', as the texts of {source} read; another language can be given")
             return self._named(told, f"{source}: ")
         vocabulary = self._order.vocabulary
         if vocabulary.exists() and (told := load_vocabulary(vocabulary).language):
-            self.notes.append(f"asked in '{told}', the language of {vocabulary}; --language says otherwise")
+            self.notes.append(f"asked in '{told}', the language of {vocabulary}; another language can be given")
             return self._named(told, f"{vocabulary}: ")
         known = ", ".join(self._known)
         raise UsageError(
-            f"{source}: nothing says in which language to ask; give --language ({known}), or --phrasing FILE"
+            f"{source}: nothing says in which language to ask; give the language ({known}), or a file as phrasing",
+            names=("language", "phrasing"),
         )
 
     def _texts(self) -> list[str]:

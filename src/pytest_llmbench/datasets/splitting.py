@@ -38,7 +38,8 @@ def parse_shares(text: str) -> tuple[int, ...]:
     parts = text.split("/")
     shares = tuple(int(part) for part in parts if part.strip().isdecimal())
     if len(parts) != len(SIDES) or len(shares) != len(parts) or sum(shares) != 100 or not shares[0]:  # noqa: PLR2004
-        raise UsageError(f"--shares {text!r}: write three percentages that make 100, such as 80/10/10 (train/val/test)")
+        told = f"shares {text!r}: write three percentages that make 100, such as 80/10/10 (train/val/test)"
+        raise UsageError(told, names=("shares",))
     return shares
 
 
@@ -68,7 +69,8 @@ def split_clusters(clusters: Sequence[int], shares: Sequence[int], *, seed: int,
     if len(existing) < wanted:
         raise UsageError(
             f"the {len(clusters)} rows fall into {len(existing)} groups of near questions, too few for {wanted} sides; "
-            "add rows, or set a share to 0 (--shares 80/0/20)"
+            "add rows, or set a share to 0 (80/0/20)",
+            names=("shares",),
         )
     shuffled = np.random.default_rng(seed).permutation(existing)
     order = shuffled[np.argsort(-members[shuffled], kind="stable")]

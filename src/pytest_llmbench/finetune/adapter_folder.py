@@ -34,9 +34,11 @@ def check_output(output: Path, *, overwrite: bool) -> None:
     if not output.exists():
         return
     if not output.is_dir() or (any(output.iterdir()) and not (output / _CONFIG).is_file()):
-        raise UsageError(f"{output} exists and is no adapter; choose another --output")
+        raise UsageError(f"{output} exists and is no adapter; choose another folder", names=("output",))
     if any(output.iterdir()) and not overwrite:
-        raise UsageError(f"{output} holds an adapter already; choose another --output, or --overwrite it")
+        raise UsageError(
+            f"{output} holds an adapter already; choose another folder, or overwrite it", names=("output", "overwrite")
+        )
 
 
 @contextlib.contextmanager
@@ -48,8 +50,8 @@ def training_folder(output: Path) -> Iterator[Path]:
         NotReadyError: the folder cannot be written.
     """
     folder = checkpoints_of(output)
-    in_use = f"{output} is in use: another training is writing it; wait for it, or choose another --output"
-    with locked(folder / ".lock", in_use=in_use):
+    in_use = f"{output} is in use: another training is writing it; wait for it, or choose another folder"
+    with locked(folder / ".lock", in_use=in_use, names=("output",)):
         try:
             yield folder
         finally:
@@ -65,9 +67,10 @@ def checkpoint_to_resume(folder: Path, *, resume: bool, overwrite: bool) -> Path
     """
     newest = newest_checkpoint(folder)
     if resume and newest is None:
-        raise UsageError(f"nothing to resume: {folder} holds no whole checkpoint; start without --resume")
+        raise UsageError(f"nothing to resume: {folder} holds no whole checkpoint; start anew", names=("resume",))
     if newest is not None and not resume and not overwrite:
-        raise UsageError(f"{folder} holds {newest.name} of a stopped training; go on with --resume, or --overwrite it")
+        told = f"{folder} holds {newest.name} of a stopped training; resume it, or overwrite it"
+        raise UsageError(told, names=("resume", "overwrite"))
     return newest if resume else None
 
 
@@ -81,12 +84,13 @@ def refuse_another_training(checkpoint: Path, identity: Mapping[str, Any]) -> No
     try:
         recorded = dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise UsageError(f"{path} is missing or damaged; start anew with --overwrite") from error
+        raise UsageError(f"{path} is missing or damaged; overwrite it, to start anew", names=("overwrite",)) from error
     asked = json.loads(json.dumps(identity))
     if changed := [key for key in asked | recorded if recorded.get(key) != asked.get(key)]:
         raise UsageError(
-            f"{checkpoint} is of a training with another {', '.join(changed)}; ask for the same as before, or start "
-            "anew with --overwrite"
+            f"{checkpoint} is of a training with another {', '.join(changed)}; ask for the same as before, or "
+            "overwrite it, to start anew",
+            names=("overwrite",),
         )
 
 

@@ -42,8 +42,9 @@ def whole_checkpoint(folder: Path) -> Iterator[None]:
         if reason is None:
             raise
         earlier = newest_checkpoint(folder.parent)
-        kept = f"; {earlier.name} is whole: free some space and go on with --resume" if earlier else "; free some space"
-        raise NotReadyError(f"cannot write the checkpoint {folder}: {reason}{kept}") from error
+        kept = f"; {earlier.name} is whole: free some space and resume from it" if earlier else "; free some space"
+        names = ("resume",) if earlier else ()
+        raise NotReadyError(f"cannot write the checkpoint {folder}: {reason}{kept}", names=names) from error
     finally:
         if not _is_whole(folder):
             shutil.rmtree(folder, ignore_errors=True)

@@ -142,7 +142,7 @@ def _check_targets(base: str, preset: Preset, folder: str | None = None) -> None
         if architecture:
             architecture.targeted(preset.targets)
     except ModelError as error:
-        raise UsageError(f"--targets: {error}") from error
+        raise UsageError(f"targets: {error}", names=("targets",)) from error
 
 
 def _refuse_gated(entry: ModelEntry | None) -> None:
@@ -172,7 +172,7 @@ def _folder_of_checkpoints(request: FinetuneRequest) -> Iterator[Path]:
 def _resolve(request: FinetuneRequest) -> Source:
     from pytest_llmbench.models.sources import resolve
 
-    return resolve(request.base)
+    return resolve(request.base, revision=request.revision)
 
 
 def _form(
@@ -186,7 +186,9 @@ def _form(
     from pytest_llmbench.models.tokenizers import embedding_rows, load_tokenizer
 
     with _quiet(), explained(source):
-        tokenizer, rows = load_tokenizer(source), embedding_rows(AutoConfig.from_pretrained(source.path))
+        trusted = request.trust_remote_code
+        tokenizer = load_tokenizer(source, trust_remote_code=trusted)
+        rows = embedding_rows(AutoConfig.from_pretrained(source.path, trust_remote_code=trusted))
     form = base_form(tokenizer, request.template_arguments, request.system_role, rows)
     agree_on_template(form, {role for file in files.values() for role in file.roles}, may_be_plain=may_be_plain)
     return form
@@ -233,6 +235,7 @@ def _load(request: FinetuneRequest, source: Source, preset: Preset) -> LoadedMod
             quantization=preset.quantization,
             device=request.device,
             device_map=place,
+            trust_remote_code=request.trust_remote_code,
             template_arguments=dict(request.template_arguments),
             system_role=request.system_role,
         ),

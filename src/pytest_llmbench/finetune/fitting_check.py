@@ -66,5 +66,5 @@ def _hardware(device: Literal["auto", "cpu", "cuda"]) -> Hardware:
         return Hardware("cpu", "the CPU's free memory", psutil.virtual_memory().available)
     found = detect()
     if device == "cuda" and found.device != "cuda":
-        raise NotReadyError("--device cuda, but there is no NVIDIA GPU here; take --device auto")
+        raise NotReadyError("model.device: cuda, but there is no NVIDIA GPU here; take auto", names=("model.device",))
     return found

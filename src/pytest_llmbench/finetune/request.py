@@ -17,6 +17,7 @@ from pytest_llmbench.models.registry import Preset, Task, load_registry
 
 DEFAULT_SUITES = Path("prompts")
 
+NOT_OVER_INT8 = "training is over nf4 or an unquantized base; set model.quantization: nf4 or none"
 _SWITCHES = ("overwrite", "resume", "force", "strict", "keep_checkpoints")
 _Count = Annotated[int, Field(ge=1)]
 _Name = Annotated[str, Field(min_length=1)]
@@ -42,8 +43,8 @@ class FinetuneRequest:
     served: an adapter learns to make up for the rounding. `suites` are files or folders whose cases no row may come
     near; that is announced, or with `strict` refused. `validation` holds rows that are not learnt: the loss on them is
     measured after each pass. Rows are written with `template_arguments` and `system_role`,
-    as the fine-tune will be asked with them (`model.*` in the settings). `force` tries what the memory estimate
-    forbids.
+    as the fine-tune will be asked with them, and the base is loaded with `revision` and `trust_remote_code` (`model.*`
+    in the settings). `force` tries what the memory estimate forbids.
     """
 
     dataset: Path
@@ -54,6 +55,8 @@ class FinetuneRequest:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     template_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     system_role: Literal["system", "user"] = "system"
+    revision: str | None = None
+    trust_remote_code: bool = False
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     suites: Sequence[Path] = ()
     vocabulary: Path | None = None

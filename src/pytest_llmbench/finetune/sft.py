@@ -160,7 +160,8 @@ def _check_targets(model: Any, targets: str | tuple[str, ...]) -> None:
     if unknown:
         known = sorted({name.rpartition(".")[2] for name in layers})
         raise UsageError(
-            f"--targets: no linear layer is called {', '.join(map(repr, unknown))}; LoRA targets are {', '.join(known)}"
+            f"targets: no linear layer is called {', '.join(map(repr, unknown))}; LoRA targets are {', '.join(known)}",
+            names=("targets",),
         )
 
 
@@ -197,7 +198,8 @@ def _smaller(chosen: Hyperparameters, steps_done: int) -> Hyperparameters:
         when = f"after {steps_done} steps" if steps_done else "with one row at once"
         raise NotReadyError(
             f"out of memory {when}, at {chosen.batch_size} rows of up to {chosen.max_length} tokens; choose a smaller "
-            "--batch-size, --gradient-checkpointing, a shorter --max-length or a smaller model"
+            "batch, gradient checkpointing, shorter rows or a smaller model",
+            names=("batch_size", "gradient_checkpointing", "max_length"),
         )
     half = chosen.with_half_batch()
     logger.warning(

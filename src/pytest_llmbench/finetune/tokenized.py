@@ -117,11 +117,12 @@ def _batches(examples: Iterable[Example]) -> Iterator[list[Example]]:
 
 def _examples(dataset: Path, form: PromptForm, limit: int, progress: Progress) -> Iterator[Example]:
     """The examples; once a row is at fault only faults are looked for, to tell several at once."""
-    faults, wrong = Faults(), 0
+    faults, wrong, too_long = Faults(), 0, False
     for numbered in stream_rows(dataset, progress):
         try:
             whole, prompt = form.example(numbered.row)
             fault = _too_long(whole, limit)
+            too_long = too_long or fault is not None
         except PromptError as error:
             fault = str(error)
         if fault:
@@ -131,7 +132,7 @@ def _examples(dataset: Path, form: PromptForm, limit: int, progress: Progress) -
                 break
         elif not wrong:
             yield _example(whole, prompt)
-    faults.raise_any()
+    faults.raise_any(names=("max_length",) if too_long else ())
 
 
 def _example(whole: list[int], prompt: list[int]) -> Example:
@@ -141,7 +142,7 @@ def _example(whole: list[int], prompt: list[int]) -> Example:
 def _too_long(whole: list[int], limit: int) -> str | None:
     if len(whole) <= limit:
         return None
-    return f"the row has {len(whole)} tokens, more than max_length {limit}; raise --max-length, or shorten it"
+    return f"the row has {len(whole)} tokens, more than max_length {limit}; raise it, or shorten the row"
 
 
 def _opened(file: Path) -> Dataset:

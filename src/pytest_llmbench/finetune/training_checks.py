@@ -22,7 +22,7 @@ from pytest_llmbench.datasets.rows import read_rows
 from pytest_llmbench.finetune.batch_checks import batch_faults
 from pytest_llmbench.finetune.finetune import Finetuned, finetune
 from pytest_llmbench.finetune.history import find_training, save_training, worse_than
-from pytest_llmbench.finetune.request import FinetuneRequest
+from pytest_llmbench.finetune.request import NOT_OVER_INT8, FinetuneRequest
 from pytest_llmbench.finetune.routing_eval import Routing, cases_of, compare_routing
 from pytest_llmbench.finetune.sft import Watch
 from pytest_llmbench.finetune.step_checks import gradient_faults, loss_faults
@@ -187,7 +187,7 @@ class TrainingProof:
         from pytest_llmbench.models.sources import resolve
 
         self.evidence  # noqa: B018  # the adapter is made first
-        loaded = load_base(resolve(self._request.base), self._settings.model)
+        loaded = load_base(resolve(self._request.base, revision=self._request.revision), self._settings.model)
         attach(loaded, {FINETUNED: read_adapter(self._request.output)})
         return loaded
 
@@ -228,7 +228,7 @@ def request_of(settings: Settings, dataset: Path, output: Path) -> FinetuneReque
     """What `pytest -m finetune` trains."""
     chosen, model = settings.finetune, settings.model
     if model.quantization == "int8":
-        raise UsageError("pytest -m finetune trains over nf4 or unquantized; set model.quantization: nf4 or none")
+        raise UsageError(NOT_OVER_INT8, names=("model.quantization",))
     changes = {
         "quantization": model.quantization,
         "batch_size": chosen.batch_size,
@@ -245,6 +245,8 @@ def request_of(settings: Settings, dataset: Path, output: Path) -> FinetuneReque
         device=model.device,
         template_arguments=model.template_arguments,
         system_role=model.system_role,
+        revision=model.revision,
+        trust_remote_code=model.trust_remote_code,
         changes=changes,
         keep_checkpoints=True,
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.cases.suites import load_cases, load_vocabulary
-from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.errors import UsageError, naming
 from pytest_llmbench.datasets.contamination import contamination, contamination_sentence
 from pytest_llmbench.datasets.files import file_sha256
 from pytest_llmbench.datasets.overlap import bare
@@ -90,11 +90,11 @@ def _asked(row: Mapping[str, Any]) -> int:
 
 
 def _tell_of_repeated(request: FinetuneRequest, repeated: int, validated: int) -> None:
-    told = f"--validation {request.validation}: {repeated} of its {validated} questions are asked by training rows too"
+    told = f"{request.validation}: {repeated} of its {validated} validation questions are asked by training rows too"
     advice = f"their loss tells of memory; `llmbench dataset split {request.dataset}` keeps rows apart"
     if repeated == validated:
-        raise UsageError(f"{told}; {advice}")
-    logger.warning("%s; %s", told, advice)
+        raise UsageError(f"{told}; {advice}", names=("validation",))
+    logger.warning("%s; %s", told, advice, extra=naming("validation"))
 
 
 def _hold_against_suites(request: FinetuneRequest, rows: _Reading) -> None:

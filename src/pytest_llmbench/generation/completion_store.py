@@ -128,7 +128,8 @@ class CompletionCache:
             yield self._database
         except (sqlite3.Error, OSError, json.JSONDecodeError) as error:
             raise NotReadyError(
-                f"the completion cache {self.path} cannot be used ({error}); delete it, or pass --llmbench-no-cache"
+                f"the completion cache {self.path} cannot be used ({error}); delete it, or set generation.cache: false",
+                names=("generation.cache",),
             ) from error
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import socket
     import ssl
 
-    from pytest_llmbench.generation.client.answer_judge import Ending
+    from pytest_llmbench.generation.client.answer_judge import Ending, Failure
     from pytest_llmbench.load.records import Finish
 
 _LONGEST_RETRY_AFTER_S = 30.0
@@ -85,12 +85,14 @@ class Call:
         self.ended: float | None = None
         self.finish: Finish = "aborted"
         self.error: str | None = None
-        self.unreachable = False
+        self.failure: Failure | None = None
         self.retry_after_s = 0.0
 
-    def end(self, finish: Finish, error: str | None = None, at: float | None = None) -> None:
+    def end(
+        self, finish: Finish, error: str | None = None, at: float | None = None, failure: Failure | None = None
+    ) -> None:
         """Note how it ended."""
-        self.finish, self.error, self.ended = finish, error, at or time.monotonic()
+        self.finish, self.error, self.ended, self.failure = finish, error, at or time.monotonic(), failure
 
     def record(self, origin: float, now: float) -> Request:
         """What is known of it, on a clock that starts at `origin`; a call that has not ended is aborted `now`."""
@@ -114,6 +116,7 @@ class Call:
             error=self.error,
             prompt_tokens=answer.prompt_tokens,
             left_open=answer.left_open,
+            failure=self.failure,
         )
 
 
@@ -145,21 +148,23 @@ class UserConnection:
         """
         body = request_body(self._server.standing, messages, system_role=self._server.system_role)
         ending = await self._wire.ask(body, call.answer)
-        if ending.lost == "stale":
+        if ending.failure == "stale":
             ending = await self._wire.ask(body, call.answer)
         self._conclude(call, ending)
 
     def _conclude(self, call: Call, ending: Ending) -> None:
-        call.unreachable, call.answer.left_open = ending.lost == "unreachable", ending.left_open
+        call.answer.left_open = ending.left_open
         if ending.finish == "timeout":
-            call.end("error", f"no end of the answer in {self._server.timeout_s:g} s", ending.ended_at)
+            call.end("error", f"no end of the answer in {self._server.timeout_s:g} s", ending.ended_at, "late")
             return
-        call.end(ending.finish, ending.error, ending.ended_at)
+        call.end(ending.finish, ending.error, ending.ended_at, ending.failure)
         if refused := ending.refusal:
             call.retry_after_s = min(_LONGEST_RETRY_AFTER_S, refused.wait_s)
             if refused.about != "passing":
                 todo = refused.advice or "no load makes this request right; mend the request's settings"
-                raise ServerError(f"POST {self._wire.url}: {refused.reason}; {todo}")
+                raise ServerError(
+                    f"POST {self._wire.url}: {refused.reason}; {todo}", status=refused.status, names=refused.names
+                )
 
 
 class AddressBook(AbstractResolver):

@@ -12,6 +12,7 @@ from typing import Any
 
 from pytest_llmbench.core.errors import ServerError, UsageError
 from pytest_llmbench.load.client import Call
+from pytest_llmbench.load.reasons import Reason
 from pytest_llmbench.load.users import Crowd
 
 _TICK_S = 0.02
@@ -77,7 +78,7 @@ class WatchedCrowd:
     `standstill_s` is known all the time: a process that hangs in the end has told of it.
     """
 
-    stopped = "the simulated users stopped"
+    stopped = Reason("users_stopped")
     processes = 1
 
     def __init__(self, crowd: Crowd) -> None:

@@ -21,7 +21,7 @@ def observation(
     level, kept = step or int(trial.level), detail or {}
     undecided = slo.quantile >= 1 and trial.verdict == "undecided"
     if trial.verdict == "invalid" or undecided or not trial.requests:
-        return InvalidTrial(level, trial.reason, trial.sent, detail=kept)
+        return InvalidTrial(level, trial.reason, trial.sent, detail=kept, code=trial.why.code)
     if slo.quantile >= 1:
         return Observation(level, int(trial.verdict == "held"), 1, (), trial.sent, kept)
     groups = trial.groups(slo)

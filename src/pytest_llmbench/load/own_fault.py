@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from pytest_llmbench.load.records import BOTTLENECK, SLO, STOOD_STILL
+from pytest_llmbench.load.reasons import Code, Reason
+from pytest_llmbench.load.records import SLO
 from pytest_llmbench.load.slo import Judgement
 from pytest_llmbench.load.trial_limits import TrialLimits
 
@@ -34,15 +35,13 @@ class Allowed:
     def fault(self, lag_s: float, standstill_s: float, cpu: float) -> Judgement | None:
         """What the load generator did wrong. Late again and again it is the bottleneck, which more processes mend."""
         if lag_s > self.lag_s:
-            return _bottleneck(f"its event loop was {lag_s * 1000:.0f} ms late, {self.lag_s * 1000:.0f} ms are allowed")
+            return _fault("client_late", lag_ms=lag_s * 1000, allowed_ms=self.lag_s * 1000)
         if cpu > self.cpu:
-            return _bottleneck(f"it used {cpu:.0%} of a core, {self.cpu:.0%} are allowed")
+            return _fault("client_busy", cpu=cpu, allowed=self.cpu)
         if standstill_s > self.standstill_s:
-            why = f"for {standstill_s:.2g} s, {self.standstill_s:.2g} s are allowed"
-            todo = "keep its machine awake, its container unpaused and its CPU free"
-            return Judgement("invalid", f"{STOOD_STILL} {why}: answers were not seen when they came; {todo}")
+            return _fault("client_stood_still", standstill_s=standstill_s, allowed_s=self.standstill_s)
         return None
 
 
-def _bottleneck(why: str) -> Judgement:
-    return Judgement("invalid", f"{BOTTLENECK}: {why}; run it on a machine that is free")
+def _fault(code: Code, **values: float) -> Judgement:
+    return Judgement("invalid", Reason(code, {name: round(value, 4) for name, value in values.items()}))

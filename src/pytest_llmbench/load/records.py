@@ -5,17 +5,16 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.load.reasons import Reason
+
+if TYPE_CHECKING:
+    from pytest_llmbench.generation.client.answer_judge import Failure
 
 Finish = Literal["stop", "length", "error", "aborted"]
 Verdict = Literal["held", "broken", "undecided", "invalid"]
-
-BOTTLENECK = "the load generator was the bottleneck"
-"""How the reason of a trial begins that is invalid because the client could not keep up."""
-STOOD_STILL = "the load generator itself stood still"
-"""How the reason of a trial begins that is invalid because the client was not there for a while."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -24,8 +23,9 @@ class Request:
 
     `first_reasoning_s` and `first_token_s` are when the first token of the reasoning and of the visible answer came.
     `tokens` counts both; `tokens_counted` tells that it counts stream events, since the server sent no usage. `gaps_s`
-    are the seconds from each token to the next. "aborted" is a request that the trial itself cut off. `left_open` tells
-    that the server did not end the stream after the answer.
+    are the seconds from each token to the next. `failure` is the kind of `error`, whose words are for people. "aborted"
+    is a request that the trial itself cut off. `left_open` tells that the server did not end the stream after the
+    answer.
     """
 
     user: int
@@ -41,6 +41,7 @@ class Request:
     prompt_tokens: int | None
     gaps_s: tuple[float, ...] = ()
     left_open: bool = False
+    failure: Failure | None = None
 
     @property
     def latency_s(self) -> float:
@@ -89,7 +90,7 @@ class SLO:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Trial:
-    """One load level held until it was decided. `level` is users, or requests per second with Poisson arrivals.
+    """One load level held until it was decided: users, or requests per second with Poisson arrivals; and why.
 
     `requests` are those that were judged, in the order they were sent and without the warm-up: all up to the first
     one that was still open, within its limit, when the trial ended. So the quick answers are not counted first.
@@ -103,7 +104,7 @@ class Trial:
     level: float
     requests: tuple[Request, ...]
     verdict: Verdict
-    reason: str
+    why: Reason
     duration_s: float
     loop_lag_s: float
     client_cpu: float
@@ -111,6 +112,11 @@ class Trial:
     sent: int = 0
     processes: int = 1
     standstill_s: float = 0.0
+
+    @property
+    def reason(self) -> str:
+        """Why, in English."""
+        return str(self.why)
 
     def groups(self, slo: SLO) -> tuple[tuple[int, int], ...]:
         """(good, total) of each user, since the answers of one user are alike."""

@@ -7,11 +7,12 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pytest_llmbench.core.errors import NotReadyError, UsageError, located
 from pytest_llmbench.core.journal import Journal
 from pytest_llmbench.core.locks import locked
+from pytest_llmbench.load.reasons import Code
 from pytest_llmbench.stats.observation import Observation
 
 
@@ -19,8 +20,8 @@ from pytest_llmbench.stats.observation import Observation
 class InvalidTrial:
     """A trial that says nothing about the server, and why: the client was the bottleneck, say. `sent` is its cost.
 
-    `mended` tells that its cause is gone, such as a server that is back: it is no reason to give up. `detail` is
-    whatever else is kept with it.
+    `code` is the reason for programs, empty in journals of before it was kept. `mended` tells that its cause is gone,
+    such as a server that is back: it is no reason to give up. `detail` is whatever else is kept with it.
     """
 
     level: int
@@ -28,6 +29,7 @@ class InvalidTrial:
     sent: int = 0
     mended: bool = False
     detail: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    code: Code | Literal[""] = ""
 
 
 class SearchJournal:

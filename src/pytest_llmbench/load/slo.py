@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from pytest_llmbench.load.client import Call
+from pytest_llmbench.load.reasons import Code, Reason
 from pytest_llmbench.load.records import SLO, Request, Verdict
 from pytest_llmbench.load.sequential_test import FEWEST_ANSWERS, decision, design_effect
 
@@ -19,7 +20,7 @@ class Judgement:
     """What the answers so far say."""
 
     verdict: Verdict
-    reason: str
+    why: Reason
 
 
 class Judge:
@@ -76,11 +77,12 @@ class Judge:
         """Whether as many were judged as were asked for."""
         return len(self._good) == self._requests
 
-    def count(self) -> str:
-        """How many were good, and how those that failed did."""
+    def reason(self, code: Code, **values: float) -> Reason:
+        """The reason of a judgement, with how many were good, and how those that failed did."""
         errors = Counter(call.error for call in self._judged if call.error)
-        failed = "".join(f"; {number} failed: {error}" for error, number in errors.most_common(1))
-        return f"{sum(self._good)} of {len(self._good)} answers came within {self._slo.limit_s:g} s{failed}"
+        failed = [{"failed": number, "error": error} for error, number in errors.most_common(1)]
+        count = {"good": self.good, "judged": self.judged, "limit_s": self._slo.limit_s}
+        return Reason(code, {**count, **(failed[0] if failed else {}), **values})
 
     def _judgement(self, now: float) -> Judgement | None:
         good, count, quantile = sum(self._good), len(self._good), self._slo.quantile
@@ -93,14 +95,14 @@ class Judge:
                 sure = decision(good / alike, late / alike, quantile, self._error_rate)
                 self._waits_for_proof = sure is None
         if sure == "held":
-            return Judgement("held", f"{self.count()}: surely at least {quantile:.4g} of all do")
+            return Judgement("held", self.reason("surely_held", quantile=quantile))
         if sure == "broken":
-            return Judgement("broken", f"{self.count()}: surely fewer than {quantile:.4g} of all do")
+            return Judgement("broken", self.reason("surely_broken", quantile=quantile))
         if count < self._requests or (self._waits_for_proof and self._time_will_tell(now)):
             return None
         if quantile >= 1 and good == count:
-            return Judgement("held", f"{self.count()}, and so many were asked for")
-        return Judgement("undecided", f"{self.count()}: not sure against {quantile:.4g}")
+            return Judgement("held", self.reason("held_as_asked"))
+        return Judgement("undecided", self.reason("not_sure", quantile=quantile))
 
     def _in_one_stall(self, now: float) -> int:
         """The most of the answers that were not good which one stall can explain: they were asked within its length."""

@@ -23,7 +23,8 @@ from pytest_llmbench.load.conversations import Conversations
 from pytest_llmbench.load.health_check import Presence
 from pytest_llmbench.load.idle_wait import IdleWatch
 from pytest_llmbench.load.own_fault import Allowed
-from pytest_llmbench.load.records import BOTTLENECK, SLO, Trial
+from pytest_llmbench.load.reasons import BOTTLENECKS, Reason
+from pytest_llmbench.load.records import SLO, Trial
 from pytest_llmbench.load.slo import Judge, Judgement
 from pytest_llmbench.load.trial_limits import Ends, TrialLimits
 from pytest_llmbench.load.users import Crowd, Habits
@@ -109,16 +110,16 @@ class LoadTest:
     async def _held(self, level: float, requests: int, most_sent: float) -> Trial:
         started = time.monotonic()
         if self._idle_s is None and await self._watch.wait(self.limits.drain_s) is None:
-            busy = f"the server was not idle after {self.limits.drain_s:g} s: somebody else uses it, or it hangs"
-            reason = f"the server is gone: {self._watch.gone}" if self._watch.gone else busy
-            return Trial(level, (), "invalid", reason, time.monotonic() - started, 0.0, 0.0)
+            busy, gone = Reason("server_busy", {"waited_s": self.limits.drain_s}), self._watch.gone
+            why = Reason("server_gone", {"error": gone}) if gone else busy
+            return Trial(level, (), "invalid", why, time.monotonic() - started, 0.0, 0.0)
         self._idle_s = None  # until it is proved again after this trial
         measured = await self._measure(level, requests, most_sent)
         self._idle_s = await self._watch.wait(self.limits.drain_s)
         return dataclasses.replace(measured, idle_after_s=self._idle_s)
 
     def _was_too_slow(self, trial: Trial) -> bool:
-        return trial.verdict == "invalid" and trial.reason.startswith(BOTTLENECK)
+        return trial.verdict == "invalid" and trial.why.code in BOTTLENECKS
 
     async def _grow(self) -> None:
         self._processes = min(2 * self._processes, self._most_processes)
@@ -155,7 +156,7 @@ class LoadTest:
             level=level,
             requests=judge.requests(origin, ended),
             verdict=judgement.verdict,
-            reason=judgement.reason,
+            why=judgement.why,
             duration_s=ended - origin,
             loop_lag_s=crowd.lag_s,
             client_cpu=crowd.cpu,
@@ -175,11 +176,11 @@ class LoadTest:
             if crowd.fatal:
                 raise crowd.fatal
             if crowd.gone:
-                return Judgement("invalid", f"the server is gone: {crowd.gone}")
+                return Judgement("invalid", Reason("server_gone", {"error": crowd.gone}))
             if judgement and not (judgement.verdict == "held" and self._may_break_later(judge)):
                 return judgement
             if over := ends.reached(len(crowd.calls)):
-                return Judgement("undecided", f"{judge.count()}, and {over}")
+                return Judgement("undecided", judge.reason(over, sent=len(crowd.calls)))
         return Judgement("invalid", crowd.stopped)
 
     def _may_break_later(self, judge: Judge) -> bool:

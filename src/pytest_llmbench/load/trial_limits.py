@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from typing import Literal
 
 _MOST_CPU = 0.9
 
@@ -43,8 +44,8 @@ class Ends:
     at: float
     most_sent: float
 
-    def reached(self, sent: int) -> str | None:
+    def reached(self, sent: int) -> Literal["requests_sent", "time_over"] | None:
         """Which end it was."""
         if sent >= self.most_sent:
-            return f"the {sent} requests that were left are sent"
-        return "its time was over" if time.monotonic() > self.at else None
+            return "requests_sent"
+        return "time_over" if time.monotonic() > self.at else None

@@ -176,7 +176,7 @@ class Crowd:
             await connection.ask(call, messages)
         except ServerError as error:
             self.fatal = self.fatal or error
-        if call.unreachable:
+        if call.failure == "unreachable":
             self.gone = call.error
         return call
 

@@ -24,6 +24,7 @@ from pytest_llmbench.load.users import Crowd, Habits, Share
 
 if TYPE_CHECKING:
     from pytest_llmbench.core.errors import ServerError
+    from pytest_llmbench.generation.client.answer_judge import Failure
     from pytest_llmbench.generation.client.chat_answer import Answer
     from pytest_llmbench.load.conversations import Conversations
     from pytest_llmbench.load.records import Finish
@@ -60,6 +61,7 @@ class End:
 
     finish: Finish
     error: str | None
+    failure: Failure | None
     at: float
     answer: Answer
 
@@ -261,7 +263,7 @@ class _Reporter:
 
 
 def _end(call: Call, at: float) -> End:
-    return End(call.finish, call.error, at, _without_text(call.answer))
+    return End(call.finish, call.error, call.failure, at, _without_text(call.answer))
 
 
 def _without_text(answer: Answer) -> Answer:

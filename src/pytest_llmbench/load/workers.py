@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from pytest_llmbench.core.errors import NotReadyError, ServerError
 from pytest_llmbench.generation.client.chat_answer import Answer
 from pytest_llmbench.load.client import Call, ChatServer
+from pytest_llmbench.load.reasons import Reason
 from pytest_llmbench.load.users import Habits, Share
 from pytest_llmbench.load.worker import HEADER, Closing, Live, Meet, Report, Stop, pack
 
@@ -47,7 +48,7 @@ class LivingCrowd(Protocol):
     `lag_s` and `cpu` are known at the end, `standstill_s`, the longest that nothing was noticed, all the time.
     """
 
-    stopped: str
+    stopped: Reason
     processes: int
     lag_s: float
     cpu: float
@@ -130,7 +131,7 @@ class SharedCrowd:
         habits: Habits,
         cycle_s: float,
     ) -> None:
-        self.stopped = "the simulated users stopped"
+        self.stopped = Reason("users_stopped")
         self.processes = len(workers)
         self.lag_s = self.cpu = self.standstill_s = 0.0
         self.calls: list[Call] = []
@@ -189,7 +190,7 @@ class SharedCrowd:
             try:
                 report = await worker.report()
             except EOFError:
-                self.stopped = f"process {place + 1} of {self.processes} of the load generator died"
+                self.stopped = Reason("process_died", {"process": place + 1, "processes": self.processes})
                 _LOG.warning("%s; the next trial starts new ones", self.stopped)
                 return
             self._take(place, report)
@@ -210,7 +211,7 @@ class SharedCrowd:
             calls[number].answer.ended_at = at
         for number, end in report.ended.items():
             calls[number].answer = end.answer
-            calls[number].end(end.finish, end.error, end.at)
+            calls[number].end(end.finish, end.error, end.at, end.failure)
         self.fatal, self.gone = self.fatal or report.fatal, report.gone or self.gone
         self._known[place], self._gathered[place] = report.known_until, report.gathered
         self.standstill_s = max(self.standstill_s, report.standstill_s)

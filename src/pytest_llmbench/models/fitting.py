@@ -83,7 +83,8 @@ def refuse_unfit(name: str, architecture: Architecture, plan: TrainingPlan, hard
     )
     raise NotReadyError(
         f"training {name} with {describe(plan)} needs about {estimate} and {hardware.name} has {in_gb_down(hardware)}; "
-        f"{fits}, --force tries it all the same"
+        f"{fits}; force tries it all the same",
+        names=("force",),
     )
 
 

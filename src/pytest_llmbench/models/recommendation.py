@@ -86,7 +86,7 @@ def _settled(family: list[Choice]) -> Iterator[Choice]:
 def _judge(entry: ModelEntry, hardware: Hardware, task: Task | None) -> Choice:
     preset = entry.preset(task)
     if task == "chat" and not entry.chat_template:
-        return _refused(entry, "unknown", None, "has no chat template; it suits --task completion")
+        return _refused(entry, "unknown", None, "has no chat template; it suits the task completion")
     if entry.architecture:
         try:
             return _by_estimate(entry, preset, hardware)

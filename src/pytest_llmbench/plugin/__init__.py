@@ -146,8 +146,15 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Send the case's record along with the item's report, from whatever process it ran in."""
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Send the case's record along with the item's report, from whatever process it ran in.
+
+    An error of ours in a test names the options by which what it speaks of is given.
+    """
+    if call.excinfo is not None and isinstance(error := call.excinfo.value, LLMBenchError):
+        error.args = (options.told_error(error),)
     report = yield
     given = item.stash.get(ANSWERS, None)
     if given is not None and report.when == "call":
@@ -216,7 +223,8 @@ def _told_at_collection(ours: BenchmarkSession) -> Iterator[None]:
         yield
     except LLMBenchError as error:
         ours.fault = error  # pytest-xdist would end with 1, whatever the error's code is
-        raise pytest.Collector.CollectError(str(error)) from error  # how pytest shows one message and no traceback
+        # how pytest shows one message and no traceback
+        raise pytest.Collector.CollectError(options.told_error(error)) from error
 
 
 def _item_id(one: Case, epochs: int) -> str:

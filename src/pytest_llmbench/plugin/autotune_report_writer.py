@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_llmbench.core.errors import LLMBenchError, NotReadyError
+from pytest_llmbench.plugin import options
 from pytest_llmbench.plugin.autotune_session import AUTOTUNE
 
 WORKER_OUTPUT = "llmbench_autotune"
@@ -42,7 +43,7 @@ class AutotuneGathering:
         try:
             self._report()
         except LLMBenchError as error:
-            self._summary.append(f"ERROR: {error}")
+            self._summary.append(f"ERROR: {options.told_error(error)}")
             session.exitstatus = error.exit_code
         if exitstatus == NotReadyError.exit_code and (reporter := self._config.pluginmanager.get_plugin(_REPORTER)):
             self.pytest_terminal_summary(reporter)  # with this code, which is also its own, pytest shows no summary

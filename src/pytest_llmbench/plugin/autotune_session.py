@@ -32,7 +32,6 @@ ASKS_FOR_USERS = "test_max_concurrent_users"
 """The item on whose answer others build: it is asked first, whatever the order of items and processes."""
 
 MARKER = "autotune"
-_SERVER = "llmbench_server"
 _HOLD_USERS = ("history", "max_tokens")
 
 
@@ -65,7 +64,7 @@ class AutotuneSession:
     def _given(self) -> Settings:
         """The session's settings; a server on the command line takes the place of all targets in the file."""
         settings = self._ours.settings
-        if self._config.getoption(_SERVER) is None:
+        if self._config.getoption(options.SERVER.dest) is None:
             return settings
         return settings.model_copy(update={"load": settings.load.model_copy(update={"targets": ()})})
 

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pytest
 
+from pytest_llmbench.core.errors import LLMBenchError, with_flags
+from pytest_llmbench.core.setting_table import SETTINGS
+from pytest_llmbench.core.starter import CONFIG
+
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One `--llmbench-*` option. `setting` is False for those that steer the session instead of a setting."""
+    """One `--llmbench-*` option. `key` is the setting that it gives, None for those that steer the session instead."""
 
     name: str
     metavar: str
     help: str
-    setting: bool = True
+    key: str | None = None
 
     @property
     def flag(self) -> str:
@@ -30,56 +34,68 @@ class Option:
         return f"llmbench_{self.name.replace('-', '_')}"
 
 
-OPTIONS = (
-    Option("config", "FILE", "settings, YAML or JSON (default: configs/llmbench.yaml if there)", setting=False),
-    Option("base", "SPEC", "base model: registry alias, hub id, local folder or GGUF file"),
-    Option("quantization", "nf4|int8|none", "how the base is loaded"),
-    Option("device", "auto|cpu|cuda", "where it runs"),
-    Option("batch-size", "auto|N", "prompts answered at once"),
-    Option("epochs", "N", "ask every case N times"),
-    Option("seed", "N", "seed of the sampling noise"),
-    Option("limit", "N", "take only the first N cases"),
-    Option("server", "URL", "ask a live OpenAI-compatible server (key in LLMBENCH_API_KEY)"),
-    Option("server-model", "NAME", "the server's name for the base"),
-    Option("server-adapter", "NAME", "the server's name for the fine-tune, or lora:ID for llama.cpp"),
-    Option("report-dir", "DIR", "where reports go (default: reports)"),
-    Option("gate", "off|regression|improvement", "what makes the session fail, with exit code 1"),
-    Option("margin", "X", "a change up to X does not count"),
-    Option("alpha", "X", "chance of a false alarm, in the whole gate (default: 0.05)"),
-    Option("max-users", "N", "the most users tried on a live server (default: 50)"),
-    Option("latency", "S", "seconds that an answer may take under load (default: 3.0)"),
-    Option("quantile", "X|strict", "share of answers within that (default: 0.95); strict allows none above it"),
-    Option("require-users", "N", "fail unless the server surely holds so many users"),
-)
-ADAPTER = Option("adapter", "PATH|auto|none", "LoRA folder; auto takes the newest that fits the base; repeatable")
-COMPARE = Option("compare", "RUN", "compare with the latest saved run, or with RUN: number, name, path or git ref")
 LATEST = "latest"
 """What `--llmbench-compare` without a value means."""
-PROMPTS = Option("prompts", "PATH", "suite file or folder (.yaml, .jsonl, .csv); repeatable")
-SAVE = Option("save", "NAME", "name of the saved run", setting=False)
-RESUME = Option("resume", "RUN", "go on with the newest unfinished run, or with RUN", setting=False)
-STRICT = Option("strict", "", "refuse an adapter that was trained on what the cases ask, instead of announcing it")
-CONFIRM = Option("confirm", "", "before a gate fails the session, ask both sides again with fresh seeds")
-NO_CACHE = Option("no-cache", "", "ask every case anew instead of reusing stored completions", setting=False)
+_MORE = {
+    "model.adapter": "; repeatable",
+    "benchmark.prompts": "; repeatable",
+    "server.url": "; its key is taken from LLMBENCH_API_KEY",
+    "gate.baseline": "; without RUN: the latest saved one",
+}
+"""What is said beside the setting's own help."""
+_REPEATABLE = ("model.adapter", "benchmark.prompts")
+
+CONFIG_FILE = Option("config", "FILE", f"settings, YAML or JSON (default: {CONFIG} if there)")
+SAVE = Option("save", "NAME", "name of the saved run")
+RESUME = Option("resume", "RUN", "go on with the newest unfinished run, or with RUN")
+NO_CACHE = Option("no-cache", "", "ask every case anew instead of reusing stored completions")
+
+
+def _of_settings() -> Iterator[Option]:
+    for key, shown in SETTINGS.items():
+        if shown.option:
+            yield Option(shown.option, shown.metavar, f"{shown.help()}{_MORE.get(key, '')}", key)
+
+
+_SETTINGS: Mapping[str, Option] = {str(option.key): option for option in _of_settings()}
+SERVER, _COMPARE = _SETTINGS["server.url"], _SETTINGS["gate.baseline"]
+_SWITCHES = tuple(option for option in _SETTINGS.values() if not option.metavar)
+_LISTS = tuple(_SETTINGS[key] for key in _REPEATABLE)
+_SINGLE = tuple(option for option in _SETTINGS.values() if option not in (*_SWITCHES, *_LISTS))
 
 
 def add_options(parser: pytest.Parser) -> None:
     """Declare every option and its ini name."""
     group = parser.getgroup("llmbench", "language model benchmarks (pytest-llmbench)")
-    for option in (*OPTIONS, SAVE):
-        group.addoption(option.flag, dest=option.dest, metavar=option.metavar, default=None, help=option.help)
+    for option in (CONFIG_FILE, *_SINGLE, SAVE):
+        without = {"nargs": "?", "const": LATEST} if option is _COMPARE else {}
+        group.addoption(
+            option.flag, dest=option.dest, metavar=option.metavar, default=None, help=option.help, **without
+        )
         parser.addini(option.dest, option.help, default=None)
-    for option in (ADAPTER, PROMPTS):
+    for option in _LISTS:
         group.addoption(option.flag, dest=option.dest, metavar=option.metavar, action="append", help=option.help)
         parser.addini(option.dest, option.help, type="args", default=None)
-    group.addoption(
-        COMPARE.flag, dest=COMPARE.dest, metavar=COMPARE.metavar, nargs="?", const=LATEST, help=COMPARE.help
-    )
-    parser.addini(COMPARE.dest, COMPARE.help, default=None)
     group.addoption(RESUME.flag, dest=RESUME.dest, metavar=RESUME.metavar, nargs="?", const="", help=RESUME.help)
-    for option in (NO_CACHE, STRICT, CONFIRM):
+    for option in (NO_CACHE, *_SWITCHES):
         group.addoption(option.flag, dest=option.dest, action="store_true", default=False, help=option.help)
         parser.addini(option.dest, option.help, type="bool", default=False)
+
+
+def flags_by_name() -> Mapping[str, str]:
+    """The options by the settings that they give, and by the names that engines have for what steers a session."""
+    steering = {option.name: option.flag for option in (CONFIG_FILE, SAVE, RESUME)}
+    return {key: option.flag for key, option in _SETTINGS.items()} | steering | {"generation.cache": NO_CACHE.flag}
+
+
+def told(message: str, names: tuple[str, ...]) -> str:
+    """A message of an engine's with the options by which pytest takes the settings that it names."""
+    return with_flags(message, names, flags_by_name().get)
+
+
+def told_error(error: LLMBenchError) -> str:
+    """What an error says, with the options by which what it names is given."""
+    return told(str(error), error.names)
 
 
 def chosen(config: pytest.Config, option: Option) -> tuple[str, str] | None:
@@ -101,14 +117,13 @@ def is_given(config: pytest.Config, flag: Option) -> bool:
 
 def overrides(config: pytest.Config) -> Mapping[str, tuple[str, str]]:
     """What the command line, and the ini file where the environment is silent, say of settings, by option name."""
-    single = (*(option for option in OPTIONS if option.setting), COMPARE)
-    given = {option.name: value for option in single if (value := chosen(config, option))}
-    for switch in (STRICT, CONFIRM):
+    given = {option.name: value for option in _SINGLE if (value := chosen(config, option))}
+    for switch in _SWITCHES:
         if config.getoption(switch.dest):
             given[switch.name] = ("true", switch.flag)
         elif config.getini(switch.dest) and switch.dest.upper() not in os.environ:
             given[switch.name] = ("true", f"{config.inipath}: {switch.dest}")
-    for option in (ADAPTER, PROMPTS):
+    for option in _LISTS:
         values, origin = config.getoption(option.dest), option.flag
         if not values and option.dest.upper() not in os.environ:
             values, origin = config.getini(option.dest), f"{config.inipath}: {option.dest}"

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 import pytest
 
+from pytest_llmbench.core.errors import named_in
 from pytest_llmbench.core.records import Completion
+from pytest_llmbench.plugin.options import told
 
 _PLAIN_EVERY_S = 10.0
 _RENEW_EVERY_S = 0.2
@@ -83,9 +85,10 @@ class LiveLine:
 class SessionProgress:
     """Counts completions, and shows them where there is somebody to see."""
 
-    def __init__(self, line: LiveLine, *, gpu: bool) -> None:
+    def __init__(self, line: LiveLine, *, gpu: bool, timings: bool) -> None:
         self.tally = Tally()
-        self._line, self._gpu = line, gpu
+        self._line, self._gpu, self._timings = line, gpu, timings
+        self._latest_s: float | None = None
         self.say = line.say
         self._shown_at = self._last_at = time.monotonic()
 
@@ -107,6 +110,7 @@ class SessionProgress:
         else:
             self.tally.tokens += completion.completion_tokens or 0
             self.tally.busy_s += now - self._last_at
+            self._latest_s = completion.latency_s
         self._last_at = now
         if now - self._shown_at >= (_RENEW_EVERY_S if self._line.renews else _PLAIN_EVERY_S):
             self._shown_at = now
@@ -122,6 +126,8 @@ class SessionProgress:
         fresh = tally.answered - tally.cached
         left = (tally.planned - tally.answered) * tally.busy_s / fresh if fresh else 0.0
         line = f"llmbench: {tally.answered}/{tally.planned} answers, {rate:.0f} tokens/s, {left:.0f} s left"
+        if self._timings and self._latest_s is not None:
+            line = f"{line}, the latest answer in {self._latest_s:.1f} s"
         return f"{line}  {self._memory()}" if self._gpu else line
 
     def _memory(self) -> str:
@@ -131,16 +137,25 @@ class SessionProgress:
 
 
 class Announcements(logging.Handler):
-    """Keeps what the engines announce (a fallback, a smaller batch), so that it is shown once and is in the report."""
+    """What the engines announce (a fallback, a smaller batch): shown once from a level on; warnings are kept too.
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        super().__init__(logging.WARNING)
+    `level` is `logging.level`. What is kept is for the report, whatever is shown.
+    """
+
+    def __init__(self, say: Callable[[str], None], level: str) -> None:
+        self._shown_from: int = logging.getLevelNamesMapping()[level]
+        super().__init__(min(self._shown_from, logging.WARNING))
         self.messages: list[str] = []
+        self._said: set[str] = set()
         self._say = say
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show and keep one message, unless it was said before."""
-        message = record.getMessage()
-        if message not in self.messages:
+        message = told(record.getMessage(), named_in(record))
+        if message in self._said:
+            return
+        self._said.add(message)
+        if record.levelno >= logging.WARNING:
             self.messages.append(message)
+        if record.levelno >= self._shown_from:
             self._say(message)

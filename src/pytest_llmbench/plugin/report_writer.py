@@ -65,7 +65,7 @@ class Gathering:
     def pytest_keyboard_interrupt(self) -> None:
         """Show what ended the session without the names of pytest's and pytest-xdist's own exceptions before it."""
         messages = [one["fault"]["message"] for one in self._processes if one.get("fault")]
-        message = str(self._session.ended_by or "") or next(filter(None, messages), "")
+        message = self._session.ended_saying or next(filter(None, messages), "")
         shown = getattr(self._config.pluginmanager.get_plugin(_REPORTER), "_keyboardinterrupt_memo", None)
         if message and shown is not None:
             shown.reprcrash.message = message
@@ -80,7 +80,7 @@ class Gathering:
         try:
             self._report(session, ended_by_itself=exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED})
         except LLMBenchError as error:
-            self._summary.append(f"ERROR: {error}")
+            self._summary.append(f"ERROR: {options.told_error(error)}")
             session.exitstatus = error.exit_code
         if exitstatus == NotReadyError.exit_code and (reporter := self._config.pluginmanager.get_plugin(_REPORTER)):
             self.pytest_terminal_summary(reporter)  # with this code, which is also its own, pytest shows no summary

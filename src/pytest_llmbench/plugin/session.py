@@ -41,11 +41,11 @@ def ending(session: pytest.Session) -> Iterator[None]:
         yield
     except LLMBenchError as error:
         session.config.stash[SESSION].fault = session.config.stash[SESSION].ended_by = error
-        code = error.exit_code
+        code, message = error.exit_code, options.told_error(error)
         if hasattr(session.config, "workerinput"):
-            session.shouldstop = str(error)  # how a worker of pytest-xdist tells its controller why it stops
+            session.shouldstop = message  # how a worker of pytest-xdist tells its controller why it stops
             code = NotReadyError.exit_code  # 2 would say that somebody typed Ctrl-C; the fault has its own code
-        pytest.exit(str(error), returncode=code)
+        pytest.exit(message, returncode=code)
 
 
 class BenchmarkSession:
@@ -62,6 +62,12 @@ class BenchmarkSession:
         self.fault: LLMBenchError | None = None
         self.ended_by: LLMBenchError | None = None
         self._loading_s = 0.0
+        self._usual_level = logging.NOTSET
+
+    @property
+    def ended_saying(self) -> str:
+        """What ended the session, empty where nothing did."""
+        return options.told_error(self.ended_by) if self.ended_by else ""
 
     @property
     def cases_were_read(self) -> bool:
@@ -80,7 +86,7 @@ class BenchmarkSession:
         from pytest_llmbench.core.settings import load_settings
         from pytest_llmbench.core.starter import CONFIG
 
-        given = options.chosen(self._config, options.OPTIONS[0])
+        given = options.chosen(self._config, options.CONFIG_FILE)
         path = Path(given[0]) if given else (CONFIG if CONFIG.is_file() else None)
         return load_settings(path, options.overrides(self._config), os.environ)
 
@@ -102,7 +108,11 @@ class BenchmarkSession:
     @functools.cached_property
     def progress(self) -> SessionProgress:
         """Where completions are counted and shown."""
-        return SessionProgress(self.line, gpu=self.settings.logging.show_gpu and _sees_cuda())
+        return SessionProgress(
+            self.line,
+            gpu=self.settings.logging.show_gpu and _sees_cuda(),
+            timings=self.settings.logging.show_timings,
+        )
 
     @functools.cached_property
     def line(self) -> LiveLine:
@@ -112,8 +122,10 @@ class BenchmarkSession:
     @functools.cached_property
     def announcements(self) -> Announcements:
         """What the engines have announced; they are listened to from the first look on."""
-        handler = Announcements(self.line.say)
+        handler = Announcements(self.line.say, self.settings.logging.level)
         _log.addHandler(handler)
+        self._usual_level = _log.level
+        _log.setLevel(handler.level)
         return handler
 
     @functools.cached_property
@@ -230,9 +242,10 @@ class BenchmarkSession:
 
     def close(self) -> dict[str, Any]:
         """What the session's end needs to know of this process, as plain data; the model is let go of."""
-        fault = {"exit_code": self.fault.exit_code, "message": str(self.ended_by or "")} if self.fault else None
+        fault = {"exit_code": self.fault.exit_code, "message": self.ended_saying} if self.fault else None
         if "announcements" in self.__dict__:
             _log.removeHandler(self.announcements)
+            _log.setLevel(self._usual_level)
         if self._benchmark is None:
             return {"fault": fault} if fault else {}
         described = {

@@ -52,7 +52,8 @@ def unfinished(report_dir: Path, wanted: str | None = None) -> Path | None:
             if (folder / JOURNAL).is_file() and not NUMBERED.match(folder.name):
                 return folder
         known = ", ".join(folder.name for folder in _unfinished(report_dir)) or "none"
-        raise UsageError(f"--llmbench-resume: no unfinished run {wanted!r}; unfinished in {report_dir}/runs: {known}")
+        told = f"nothing to resume: no unfinished run {wanted!r}; unfinished in {report_dir}/runs: {known}"
+        raise UsageError(told, names=("resume",))
     return next(reversed(_unfinished(report_dir)), None)
 
 

@@ -196,7 +196,8 @@ def _refuse_unknown_tools(cases: Sequence[Case], vocabulary: Vocabulary) -> None
     if unknown:
         raise UsageError(
             f"{vocabulary.path}: lacks tools that the run's cases expect ({_some(list(unknown))}); "
-            "give the vocabulary that has them with --vocabulary"
+            "give the vocabulary that has them",
+            names=("vocabulary",),
         )
 
 

@@ -20,6 +20,7 @@ from pytest_llmbench.generation.client.refusals import Sent
 from pytest_llmbench.load.client import ChatServer
 from pytest_llmbench.load.conversations import Conversation, Conversations
 from pytest_llmbench.load.health_check import Presence
+from pytest_llmbench.load.reasons import Reason
 from pytest_llmbench.load.records import SLO, Request, Trial
 from pytest_llmbench.load.search_journal import InvalidTrial, SearchJournal
 from pytest_llmbench.load.trial import TrialLimits
@@ -27,7 +28,9 @@ from pytest_llmbench.load.users import Habits
 from pytest_llmbench.stats.observation import Observation
 
 GOOD = Request(0, 0, 0.0, None, 0.1, 0.2, 3, False, "stop", None, 5)  # noqa: FBT003
-CUT = dataclasses.replace(GOOD, finish="error", error="the server closed the connection in mid-answer")
+CUT = dataclasses.replace(
+    GOOD, finish="error", error="the server closed the connection in mid-answer", failure="closed"
+)
 USERS = users(Settings())
 TOKENS = max_tokens(Settings(), 3)
 
@@ -56,7 +59,7 @@ class MadeUp:
 
 
 def trial(*requests: Request, idle_after_s: float | None = 0.1, **changed: Any) -> Trial:
-    made = Trial(2.0, requests, "undecided", "why", 1.0, 0.0, 0.0, idle_after_s, len(requests))
+    made = Trial(2.0, requests, "undecided", Reason("users_stopped"), 1.0, 0.0, 0.0, idle_after_s, len(requests))
     return dataclasses.replace(made, **changed)
 
 
@@ -98,19 +101,20 @@ def test_an_overloaded_server_that_stays_busy_is_broken_and_not_gone() -> None:
 
 
 def test_a_client_that_was_too_slow_is_not_mended_by_waiting() -> None:
-    [seen] = run(MadeUp([trial(GOOD, verdict="invalid", reason="the load generator was the bottleneck")]))
-    assert seen == InvalidTrial(2, "the load generator was the bottleneck", 1)
+    slow = Reason("client_busy", {"cpu": 0.97, "allowed": 0.9})
+    [seen] = run(MadeUp([trial(GOOD, verdict="invalid", why=slow)]))
+    assert seen == InvalidTrial(2, str(slow), 1, code="client_busy")
 
 
 def test_a_server_that_dies_again_and_again_ends_the_search() -> None:
-    gone = trial(verdict="invalid", reason="the server is gone: no connection", idle_after_s=None)
+    gone = trial(verdict="invalid", why=Reason("server_gone", {"error": "no connection"}), idle_after_s=None)
     with pytest.raises(ServerError, match="went away 6 times, the last time at level 2; what was tried is kept"):
         run(MadeUp([gone] * 9), *[(USERS, 2)] * 9)
 
 
 def test_a_server_that_stays_away_ends_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trials, "_AWAY_S", 0.05)
-    gone = trial(verdict="invalid", reason="the server is gone: no connection", idle_after_s=None)
+    gone = trial(verdict="invalid", why=Reason("server_gone", {"error": "no connection"}), idle_after_s=None)
     with pytest.raises(ServerError, match=r"not back after 0\.05 s"):
         run(MadeUp([gone], there=[False] * 1000))
 
@@ -128,7 +132,7 @@ def test_one_question_leaves_no_trace_in_the_next() -> None:
 
 
 def test_requests_too_large_for_the_server_lose_the_level() -> None:
-    refusal = ServerError("http://h/v1: HTTP 400: the context is too short; mend it")
+    refusal = ServerError("http://h/v1: HTTP 400: the context is too short; mend it", status=400)
     [_, seen] = run(MadeUp([trial(*[GOOD] * 12), refusal]), (TOKENS, 4), (TOKENS, 8))
     assert isinstance(seen, Observation)
     assert (seen.good, seen.total, seen.cost) == (0, 20, 3)
@@ -136,13 +140,15 @@ def test_requests_too_large_for_the_server_lose_the_level() -> None:
 
 
 @pytest.mark.parametrize(
-    ("question", "step", "reason"),
+    ("question", "step", "reason", "status"),
     [
-        (USERS, 4, "HTTP 400: no such parameter"),
-        (TOKENS, 1, "HTTP 400: no such parameter"),
-        (TOKENS, 4, "HTTP 401: no"),
+        (USERS, 4, "HTTP 400: no such parameter", 400),
+        (TOKENS, 1, "HTTP 400: no such parameter", 400),
+        (TOKENS, 4, "HTTP 401: no", 401),
+        (TOKENS, 4, "a gateway that writes HTTP 400", 502),
+        (TOKENS, 4, "gone, and a log with HTTP 413", None),
     ],
 )
-def test_other_refusals_end_the_search(question: Question, step: int, reason: str) -> None:
+def test_other_refusals_end_the_search(question: Question, step: int, reason: str, status: int | None) -> None:
     with pytest.raises(ServerError, match=reason):
-        run(MadeUp([ServerError(reason)]), (question, step))
+        run(MadeUp([ServerError(reason, status=status)]), (question, step))

@@ -16,6 +16,7 @@ from pytest_llmbench.autotune.findings import Finding, finding
 from pytest_llmbench.autotune.questions import Question, history, max_tokens, rate, users
 from pytest_llmbench.autotune.trial_summary import summary
 from pytest_llmbench.core.settings import LoadSettings, Settings
+from pytest_llmbench.load.reasons import Reason
 from pytest_llmbench.load.records import SLO, Trial
 from pytest_llmbench.load.search import Found
 from pytest_llmbench.load.search_journal import InvalidTrial
@@ -34,7 +35,9 @@ def found_by(question: Question, trials: list[tuple[int, float, bool]]) -> Findi
     kept: list[Observation | InvalidTrial] = []
     for wanted, share, valid in trials:
         step, good = min(wanted, question.plan.highest), round(40 * share)
-        made = Trial(question.level(step), (), "undecided" if valid else "invalid", "why", 9.0, 0.0, 0.0, sent=40)
+        made = Trial(
+            question.level(step), (), "undecided" if valid else "invalid", Reason("time_over"), 9.0, 0.0, 0.0, sent=40
+        )
         detail = {**summary(made, SLO(), level=made.level, started_s=0.0), "good": good, "total": 40}
         kept.append(
             Observation(step, good, 40, (), 40, detail) if valid else InvalidTrial(step, "why", 40, detail=detail)

@@ -42,7 +42,7 @@ def adapter(folder: Path, prompts: list[str], *, recorded: bool = True) -> dict[
 
 def test_rows_near_a_case_are_announced_with_the_nearest(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "pytest_llmbench"):
-        found = check_training_rows(adapter(tmp_path / "a", ["quelle heure", "Monte le son !"]), CASES, refused_by=None)
+        found = check_training_rows(adapter(tmp_path / "a", ["quelle heure", "Monte le son !"]), CASES, strict=False)
     assert found == {"mine": {"dataset": "rows.jsonl", "rows_near_cases": 1}}
     assert "adapter mine: 1 rows of rows.jsonl" in caplog.text
     assert "sound/up" in caplog.text
@@ -51,25 +51,25 @@ def test_rows_near_a_case_are_announced_with_the_nearest(tmp_path: Path, caplog:
 def test_strict_refuses_them_also_when_the_look_was_kept(tmp_path: Path) -> None:
     adapters = adapter(tmp_path / "a", ["Monte le son !", "quelle heure"])
     for _ in range(2):
-        with pytest.raises(UsageError, match=r"adapter mine: 1 rows of rows\.jsonl ask.* leave --strict"):
-            check_training_rows(adapters, CASES, refused_by="--strict")
-    assert check_training_rows(adapters, CASES[1:], refused_by="--strict")["mine"]["rows_near_cases"] == 0
+        with pytest.raises(UsageError, match=r"adapter mine: 1 rows of rows\.jsonl ask.* leave benchmark\.strict out"):
+            check_training_rows(adapters, CASES, strict=True)
+    assert check_training_rows(adapters, CASES[1:], strict=True)["mine"]["rows_near_cases"] == 0
 
 
 def test_rows_that_are_not_found_are_no_proof(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     adapters = adapter(tmp_path / "a", ["Monte le son !", "quelle heure"])
     (tmp_path / "a/rows.jsonl").write_text("changed", encoding="utf-8")
-    assert check_training_rows(adapters, CASES, refused_by=None) == {
+    assert check_training_rows(adapters, CASES, strict=False) == {
         "mine": {"dataset": "rows.jsonl", "rows_near_cases": None}
     }
     assert not caplog.text
-    check_training_rows(adapters, CASES, refused_by="--strict")
+    check_training_rows(adapters, CASES, strict=True)
     assert "(rows.jsonl) were not found" in caplog.text
 
 
 def test_an_adapter_without_a_record_is_not_checked(tmp_path: Path) -> None:
     found = check_training_rows(
-        adapter(tmp_path / "a", ["monte le son", "quelle heure"], recorded=False), CASES, refused_by=None
+        adapter(tmp_path / "a", ["monte le son", "quelle heure"], recorded=False), CASES, strict=False
     )
     assert found == {"mine": {"dataset": None, "rows_near_cases": None}}
 
@@ -87,7 +87,7 @@ def test_of_several_workers_one_reads_the_dataset_and_the_others_take_what_it_fo
 
     def work(_: int) -> dict[str, Any]:
         together.wait()
-        return check_training_rows(adapters, CASES, refused_by=None)
+        return check_training_rows(adapters, CASES, strict=False)
 
     monkeypatch.setattr("pytest_llmbench.benchmark.contamination.contaminated", slowly)
     with ThreadPoolExecutor(workers) as pool:
@@ -101,16 +101,16 @@ def test_where_the_cache_cannot_be_written_the_rows_are_checked_all_the_same(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("LLMBENCH_CACHE_DIR", str(tmp_path / "file"))
-    found = check_training_rows(adapter(tmp_path / "a", ["Monte le son !", "quelle heure"]), CASES, refused_by=None)
+    found = check_training_rows(adapter(tmp_path / "a", ["Monte le son !", "quelle heure"]), CASES, strict=False)
     assert found["mine"]["rows_near_cases"] == 1
     assert "rows.jsonl is held against the cases again next time: cannot write" in caplog.text
 
 
 def test_a_damaged_look_is_taken_again(tmp_path: Path) -> None:
     adapters = adapter(tmp_path / "a", ["Monte le son !", "quelle heure"])
-    found = check_training_rows(adapters, CASES, refused_by=None)
+    found = check_training_rows(adapters, CASES, strict=False)
     (kept,) = (tmp_path / "cache" / "overlap").glob("*.json")
     whole = kept.read_text(encoding="utf-8")
     kept.write_text(whole[:20], encoding="utf-8")
-    assert check_training_rows(adapters, CASES, refused_by=None) == found
+    assert check_training_rows(adapters, CASES, strict=False) == found
     assert kept.read_text(encoding="utf-8") == whole

@@ -71,8 +71,9 @@ def test_without_a_fine_tune_the_base_is_judged() -> None:
     )
     with pytest.raises(ExpectationError, match="tool_accuracy of base is 0"):
         alone.check()
-    with pytest.raises(UsageError, match=r"no fine-tuned answer.*--llmbench-adapter"):
+    with pytest.raises(UsageError, match=r"no fine-tuned answer.*\(model\.adapter\)") as raised:
         _ = alone.finetuned
+    assert raised.value.names == ("model.adapter",)
 
 
 def test_a_variant_that_could_not_answer_fails_the_case_with_its_reason() -> None:

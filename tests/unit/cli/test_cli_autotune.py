@@ -47,7 +47,7 @@ class ServerDouble:
 
         async def answer() -> Any:
             self.asked.append((question, self.target.url, self.target.model))
-            self._tell(Look("users", "it", 8.0, "users", "held, 24 of 24", "11 users (9 to 12)", 24, 1976))
+            self._tell(Look("users", "it", 8.0, "users", "held, 24 of 24", "11 users (9 to 12)", 24, 1976, over=True))
             if question == "tokens":
                 raise ServerError("it went away; start it again")
             if question == "history":

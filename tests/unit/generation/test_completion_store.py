@@ -152,6 +152,9 @@ def test_a_corrupt_cache_is_one_message_that_says_what_to_do(tmp_path: Path) -> 
     path = tmp_path / "c.sqlite"
     path.write_bytes(b"no database" * 500)
     cache = CompletionCache(path)
-    with pytest.raises(NotReadyError, match=r"c\.sqlite cannot be used .*delete it, or pass --llmbench-no-cache"):
+    with pytest.raises(
+        NotReadyError, match=r"c\.sqlite cannot be used .*delete it, or set generation\.cache: false"
+    ) as raised:
         cache.get(["k"])
+    assert raised.value.names == ("generation.cache",)
     cache.close()

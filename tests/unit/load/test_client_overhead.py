@@ -18,7 +18,8 @@ from pytest_llmbench.load import client_overhead
 from pytest_llmbench.load.client import ChatServer
 from pytest_llmbench.load.conversations import Conversation, Conversations
 from pytest_llmbench.load.own_fault import Allowed
-from pytest_llmbench.load.records import BOTTLENECK, SLO, STOOD_STILL, Trial
+from pytest_llmbench.load.reasons import BOTTLENECKS
+from pytest_llmbench.load.records import SLO, Trial
 from pytest_llmbench.load.trial import LoadTest, TrialLimits
 from pytest_llmbench.load.users import Habits
 
@@ -57,7 +58,8 @@ def trial(
 def test_a_load_generator_that_stands_still_once_makes_the_trial_invalid(serve: Serve, arrivals: Arrivals) -> None:
     made = trial(serve, arrivals, lambda _: time.sleep(FROZEN_S))
     assert made.verdict == "invalid"
-    assert made.reason.startswith(f"{STOOD_STILL} for ")
+    assert made.why.code == "client_stood_still"
+    assert made.reason.startswith("the load generator itself stood still for ")
     assert "0.3 s are allowed" in made.reason
     assert made.standstill_s > FROZEN_S / 2
 
@@ -77,7 +79,7 @@ def test_one_frozen_process_of_several_makes_the_trial_invalid(serve: Serve, arr
     made = trial(serve, arrivals, freeze, processes=2)
     timers[0].join()
     assert (made.verdict, made.processes) == ("invalid", 2)
-    assert made.reason.startswith(STOOD_STILL)
+    assert made.why.code == "client_stood_still"
     assert made.standstill_s > FROZEN_S / 2
 
 
@@ -89,7 +91,7 @@ def test_a_machine_that_slept_makes_the_trial_invalid_though_its_clock_slept_too
     monkeypatch.setattr(client_overhead, "now", lambda: true_now() + sum(slept))
     made = trial(serve, "staggered", lambda _: slept.append(60.0))
     assert made.verdict == "invalid"
-    assert made.reason.startswith(f"{STOOD_STILL} for 60 s")
+    assert made.reason.startswith("the load generator itself stood still for 60 s")
 
 
 def test_a_hiccup_that_makes_no_answer_late_is_borne(serve: Serve) -> None:
@@ -108,9 +110,9 @@ def test_what_is_late_again_and_again_is_the_bottleneck_and_what_stands_still_on
     allowed = Allowed.by(TrialLimits(), SLO())
     late, busy, frozen = (allowed.fault(*own) for own in ((0.05, 1.0, 0.1), (0.01, 1.0, 0.99), (0.01, 1.0, 0.1)))
     assert late is not None
-    assert late.reason.startswith(BOTTLENECK)  # where more processes help
+    assert (late.why.code, late.why.code in BOTTLENECKS) == ("client_late", True)  # where more processes help
     assert busy is not None
-    assert busy.reason.startswith(BOTTLENECK)
+    assert (busy.why.code, busy.why.code in BOTTLENECKS) == ("client_busy", True)
     assert frozen is not None
-    assert frozen.reason.startswith(STOOD_STILL)
+    assert (frozen.why.code, frozen.why.code in BOTTLENECKS) == ("client_stood_still", False)
     assert allowed.fault(0.01, 0.1, 0.1) is None

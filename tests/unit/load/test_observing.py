@@ -6,6 +6,7 @@ import pytest
 
 from pytest_llmbench.load.client import Call
 from pytest_llmbench.load.observing import observation
+from pytest_llmbench.load.reasons import Reason
 from pytest_llmbench.load.records import SLO, Trial, Verdict
 from pytest_llmbench.load.search_journal import InvalidTrial
 from pytest_llmbench.stats.observation import Observation
@@ -18,7 +19,9 @@ def trial(verdict: Verdict) -> Trial:
         call = Call(user, 0)
         call.end("stop", at=call.started + latency_s)
         requests.append(call.record(call.started, 0.0))
-    return Trial(2.0, tuple(requests), verdict, "why", 1.0, 0.0, 0.0, sent=7)
+    return Trial(
+        2.0, tuple(requests), verdict, Reason("process_died", {"process": 1, "processes": 2}), 1.0, 0.0, 0.0, sent=7
+    )
 
 
 def test_a_trial_is_its_good_answers_by_user() -> None:
@@ -39,4 +42,6 @@ def test_under_a_strict_promise_a_trial_is_one_answer() -> None:
     ],
 )
 def test_a_trial_that_proves_nothing_is_no_observation(made: Trial, slo: SLO) -> None:
-    assert observation(made, slo) == InvalidTrial(2, "why", 7)
+    assert observation(made, slo) == InvalidTrial(
+        2, "process 1 of 2 of the load generator died", 7, code="process_died"
+    )

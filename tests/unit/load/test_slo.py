@@ -6,6 +6,7 @@ import pytest
 
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.load.client import Call
+from pytest_llmbench.load.reasons import Reason
 from pytest_llmbench.load.records import SLO, Trial
 from pytest_llmbench.load.slo import Judge, Judgement
 
@@ -46,7 +47,10 @@ def test_an_open_answer_past_the_limit_is_late_already() -> None:
     assert patient.look(calls, 0.0, now=2.2) is None
     assert len(patient.requests(0.0, 2.2)) == 12
     verdict = patient.look(calls, 0.0, now=4.2)  # no stall of a moment lasts so long
-    assert verdict == Judgement("broken", "0 of 12 answers came within 1 s: surely fewer than 0.9 of all do")
+    assert verdict == Judgement(
+        "broken", Reason("surely_broken", {"good": 0, "judged": 12, "limit_s": 1.0, "quantile": 0.9})
+    )
+    assert str(verdict.why) == "0 of 12 answers came within 1 s: surely fewer than 0.9 of all do"
 
 
 def test_an_answer_that_ended_in_time_is_not_late_while_its_stream_stays_open() -> None:
@@ -62,9 +66,11 @@ def test_an_answer_that_ended_in_time_is_not_late_while_its_stream_stays_open() 
 def test_the_warm_up_is_not_judged() -> None:
     calls = [call(0.1, 5.0) for _ in range(30)] + [call(3.0, 0.1, user) for user in range(4)]
     patient = judge(warm_up_s=2.0, requests=4)
-    assert patient.look(calls, 0.0, now=9.0) == Judgement(
-        "undecided", "4 of 4 answers came within 1 s: not sure against 0.9"
+    verdict = patient.look(calls, 0.0, now=9.0)
+    assert verdict == Judgement(
+        "undecided", Reason("not_sure", {"good": 4, "judged": 4, "limit_s": 1.0, "quantile": 0.9})
     )
+    assert str(verdict.why) == "4 of 4 answers came within 1 s: not sure against 0.9"
 
 
 def test_a_decided_verdict_names_the_commonest_failure() -> None:
@@ -72,7 +78,8 @@ def test_a_decided_verdict_names_the_commonest_failure() -> None:
     verdict = judge().look(calls, 0.0, now=9.0)
     assert verdict is not None
     assert verdict.verdict == "broken"
-    assert "; 20 failed: HTTP 429: slow down: surely" in verdict.reason
+    assert "; 20 failed: HTTP 429: slow down: surely" in str(verdict.why)
+    assert (verdict.why.values["failed"], verdict.why.values["error"]) == (20, "HTTP 429: slow down")
 
 
 @pytest.mark.parametrize(("more", "verdict"), [(0, None), (3, "broken")])
@@ -118,7 +125,7 @@ def test_a_first_token_promise_waits_for_the_end_but_not_for_a_late_token() -> N
 def test_a_trial_counts_good_answers_by_user() -> None:
     calls = [call(0, 0.1, 1), call(0, 2.0, 1), call(0, 0.1, 0), call(0, 0.1, 0, "cut")]
     requests = tuple(made.record(0.0, 9.0) for made in calls)
-    assert Trial(2, requests, "undecided", "", 1.0, 0.0, 0.0).groups(PROMISE) == ((1, 2), (1, 2))
+    assert Trial(2, requests, "undecided", Reason("time_over"), 1.0, 0.0, 0.0).groups(PROMISE) == ((1, 2), (1, 2))
 
 
 @pytest.mark.parametrize("wrong", [{"quantile": 0.0}, {"quantile": 95.0}, {"limit_s": 0.0}, {"limit_s": float("nan")}])

@@ -8,6 +8,7 @@ import pytest
 from support.serving_documents import history_finding, tokens_finding
 from support.serving_findings import LEVELS, finding, queued_trial, users_finding
 
+from pytest_llmbench.load.reasons import Reason
 from pytest_llmbench.load.records import SLO, Request, Trial
 from pytest_llmbench.reports.serving import explain
 from pytest_llmbench.reports.serving.catalogue import LANGUAGES
@@ -107,8 +108,8 @@ def test_a_client_that_was_the_bottleneck_is_named_and_not_the_server() -> None:
     def drowned(trial: Trial) -> Trial:
         if trial.level < 8:
             return trial
-        reason = "the load generator was the bottleneck: it used 97% of a core, 90% are allowed"
-        return dataclasses.replace(trial, verdict="invalid", reason=reason, client_cpu=0.97)
+        why = Reason("client_busy", {"cpu": 0.97, "allowed": 0.9})
+        return dataclasses.replace(trial, verdict="invalid", why=why, client_cpu=0.97)
 
     found = searched(drowned, (1, 2, 4, 8, 8))
     assert found["cause"] == "client"

@@ -39,7 +39,7 @@ def test_a_gate_does_not_pass_on_remembered_answers(cached: int) -> None:
     gate = regression(remembering(compared(GOOD), cached))
     assert (gate["outcome"], gate["failed"]) == ("inconclusive", False)
     assert gate["reason"].startswith("it passes on remembered answers alone")
-    assert "--llmbench-no-cache" in gate["reason"]
+    assert "generation.cache: false" in gate["reason"]
     assert kinds(gate) == ["cached_alone"]
     assert f"{cached} of 40 answers of finetuned come from the completion cache" in gate["notes"][0]["message"]
     assert SINCE in gate["notes"][0]["message"]

@@ -234,8 +234,9 @@ def test_a_folder_without_a_whole_run_says_what_it_is(reports: Path) -> None:
     Path("empty").mkdir()
     with pytest.raises(UsageError, match=r"empty: neither run\.json nor benchmark\.json is in it"):
         find_run("empty", reports)
-    with pytest.raises(UsageError, match="was cut short; finish it with --llmbench-resume"):
+    with pytest.raises(UsageError, match="was cut short; resume it, to finish it") as raised:
         find_run(str(started(reports, "cut")), reports)
+    assert raised.value.names == ("resume",)
 
 
 def test_a_damaged_run_is_not_passed_over_for_an_older_one(reports: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pytest_llmbench.autotune.diagnosis.phases import Finding, Trial, late, valid_trials
 from pytest_llmbench.autotune.diagnosis.scene import Scene
-from pytest_llmbench.load.records import BOTTLENECK
+from pytest_llmbench.load.reasons import BOTTLENECKS
 
 Cause = Literal[
     "slots", "kv_cache", "prefill", "decode", "alone", "length", "stalls", "errors", "client", "not_reached", "unknown"
@@ -70,9 +70,7 @@ def _of_the_late(finding: Finding, scene: Scene, evidence: dict[str, Any]) -> tu
 
 def _without_a_broken_trial(finding: Finding) -> tuple[Cause, dict[str, Any]]:
     """Nothing broke the promise: the search ended first, or the client did."""
-    faults = [
-        trial for trial in finding["trials"] if trial["verdict"] == "invalid" and trial["reason"].startswith(BOTTLENECK)
-    ]
+    faults = [trial for trial in finding["trials"] if trial.get("code") in BOTTLENECKS]
     if faults:
         worst = max(faults, key=lambda trial: trial["client_cpu"])
         return "client", {

@@ -25,8 +25,8 @@ def answers_folder(report_dir: Path, *, resume: bool) -> Iterator[Path]:
     """
     folder = report_dir / _FOLDER
     journal = folder / JOURNAL
-    in_use = f"{report_dir} is in use: another evaluation is writing there; wait for it, or choose --report-dir"
-    with locked(folder / ".lock", in_use=in_use):
+    in_use = f"{report_dir} is in use: another evaluation is writing there; wait for it, or choose another folder"
+    with locked(folder / ".lock", in_use=in_use, names=("output.report_dir",)):
         try:
             if not resume:
                 journal.unlink(missing_ok=True)

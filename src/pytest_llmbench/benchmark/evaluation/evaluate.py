@@ -97,7 +97,7 @@ def evaluate(settings: Settings, request: EvaluationRequest, progress: Progress)
     metrics = evaluation_metrics(asked.test, settings.metrics.call_form)
     settings = settings.model_copy(update={"metrics": settings.metrics.model_copy(update={"cosine_similarity": False})})
     with answers_folder(settings.output.report_dir, resume=request.resume) as folder:
-        backend = open_backend(settings, asked.test, strict_option="--strict")
+        backend = open_backend(settings, asked.test)
         try:
             asked = _as_answers_are_read(asked, backend)
             benchmark = Benchmark(settings, backend, asked.all, metrics, folder=folder, cache=None, progress=progress)

@@ -67,7 +67,8 @@ def with_passages(case: Case, passages: Sequence[Passage], template: str) -> Cas
 def check_template(template: str) -> None:
     """Raise UsageError unless the passages and the question have their places in the template."""
     if missing := [f"{{{place}}}" for place in PLACES if f"{{{place}}}" not in template]:
-        raise UsageError(f"--context-prompt has no {missing[0]}; it needs both {{passages}} and {{question}}")
+        told = f"the context prompt has no {missing[0]}; it needs both {{passages}} and {{question}}"
+        raise UsageError(told, names=("context_prompt",))
 
 
 def read_general(path: Path, only: Collection[str] = ()) -> General:

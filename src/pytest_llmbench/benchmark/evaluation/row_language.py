@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pytest_llmbench.benchmark.evaluation.questions import PLACES, WORDLESS
 from pytest_llmbench.cases.suites import Case, load_vocabulary
+from pytest_llmbench.core.errors import naming
 from pytest_llmbench.core.languages import find_language, languages, no_sentences, recognised
 
 _EVERY_BASES = "en"  # what a base of any language was trained on most, and what a fine-tune may forget
@@ -57,5 +58,6 @@ class RowLanguage:
         if found:
             return found.text("retrieval", PLACES)
         why = no_sentences(told, self._known) if told else "nothing says in which language the rows are"
-        _log.warning("passages stand before the questions without a word: %s, or give --context-prompt", why)
+        told = "passages stand before the questions without a word: %s, or give a context prompt"
+        _log.warning(told, why, extra=naming("context_prompt"))
         return WORDLESS

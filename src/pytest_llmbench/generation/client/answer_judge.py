@@ -32,6 +32,19 @@ _RACE_S = 1.0
 """A kept connection lost later than this after the question was sent was lost by a server at work, not by the race."""
 
 
+Failure = Literal["unreachable", "stale", "unanswered", "closed", "not_http", "broken", "refused", "no_answer", "late"]
+"""Of which kind an error is. The first four are the connection's: "unreachable" was never made, "stale" was a kept one
+that the server had closed before the question reached it, which is nobody's fault, "unanswered" ended before the first
+byte, and "closed" in mid-answer. "no_answer" is one that came to its end and is none, "late" one that was waited for no
+longer."""
+
+LOST: frozenset[Failure | None] = frozenset({"unreachable", "stale", "unanswered", "not_http"})
+"""Nothing of an answer came, so that asking again costs nobody anything."""
+
+DROPPED: frozenset[Failure | None] = frozenset({"unreachable", "stale", "unanswered", "closed"})
+"""The server was not there, or went away."""
+
+
 @dataclasses.dataclass(slots=True)
 class Exchange:
     """How far one attempt came, for telling a lost connection from a lost answer."""
@@ -45,9 +58,8 @@ class Exchange:
 class Ending:
     """How one attempt ended; `ended_at` is in monotonic seconds.
 
-    `error` is the reason of an "error"; a "timeout" needs none. `refusal` is set where the server refused the question.
-    `lost` tells of a connection without an answer: "unreachable" was never made, "stale" was a kept one that the server
-    had closed before the question reached it, which is nobody's fault, and "unanswered" ended before the first byte.
+    `error` is the reason of an "error" in words and `failure` its kind; a "timeout" needs none. `refusal` is set where
+    the server refused the question.
     `left_open` tells that the server did not end the stream after the answer.
     """
 
@@ -55,7 +67,7 @@ class Ending:
     ended_at: float
     error: str | None = None
     refusal: Refusal | None = None
-    lost: Literal["unreachable", "stale", "unanswered"] | None = None
+    failure: Failure | None = None
     left_open: bool = False
 
 
@@ -63,14 +75,14 @@ def judge(answer: Answer, exchange: Exchange, fault: Exception | Refusal | None 
     """What came of a question, by what arrived and by what ended it before its end."""
     now = time.monotonic()
     if isinstance(fault, Refusal):
-        return Ending("error", now, fault.reason, refusal=fault)
+        return Ending("error", now, fault.reason, refusal=fault, failure="refused")
     if isinstance(fault, ReportedError) or (fault is not None and not answer.complete):
         return _failed(exchange, fault, now)
     ended_at = answer.ended_at or now
     left_open = answer.left_open or isinstance(fault, TimeoutError)
     reason = (answer.finish_reason or "stop").casefold()
     if error := _failure(answer, reason):
-        return Ending("error", ended_at, error, left_open=left_open)
+        return Ending("error", ended_at, error, failure="no_answer", left_open=left_open)
     return Ending("length" if reason in CUT_OFF else "stop", ended_at, left_open=left_open)
 
 
@@ -88,15 +100,15 @@ def _failure(answer: Answer, reason: str) -> str | None:
 def _failed(exchange: Exchange, fault: Exception, now: float) -> Ending:
     """An attempt that something ended before the answer's end."""
     if isinstance(fault, BrokenAnswerError):
-        return Ending("error", now, str(fault))
+        return Ending("error", now, str(fault), failure="broken")
     if isinstance(fault, aiohttp.ClientError) and (no_connection := unreachable(fault)):
-        return Ending("error", now, no_connection.reason, lost="unreachable")
+        return Ending("error", now, no_connection.reason, failure="unreachable")
     if isinstance(fault, TimeoutError):
         return Ending("timeout", now)
     if isinstance(fault, aiohttp.ClientResponseError):
-        return Ending("error", now, f"not an answer in HTTP: {fault.message}", lost="unanswered")
+        return Ending("error", now, f"not an answer in HTTP: {fault.message}", failure="not_http")
     if exchange.begun:
-        return Ending("error", now, "the server closed the connection in mid-answer")
+        return Ending("error", now, "the server closed the connection in mid-answer", failure="closed")
     stale = exchange.reused_connection and now - exchange.started < _RACE_S
-    lost: Literal["stale", "unanswered"] = "stale" if stale else "unanswered"
-    return Ending("error", now, "the server closed the connection before it answered", lost=lost)
+    failure: Failure = "stale" if stale else "unanswered"
+    return Ending("error", now, "the server closed the connection before it answered", failure=failure)

@@ -14,7 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.core.errors import ServerError
+from pytest_llmbench.core.errors import ServerError, naming
 from pytest_llmbench.core.records import BASE, Completion
 from pytest_llmbench.generation.client.background_loop import BackgroundLoop
 from pytest_llmbench.generation.client.chat_client import ChatClient, Reply
@@ -79,7 +79,7 @@ class ServerBackend:
         `LLMBENCH_API_KEY` does not count.
 
         A server does not tell the hash of its weights: when they change behind the same names, answers must be asked
-        for anew (`--llmbench-no-cache`).
+        for anew (`generation.cache: false`).
         """
         target = self._targets[variant]
         return {
@@ -186,10 +186,11 @@ class ServerBackend:
         if loaded is not None:
             if loaded and len(self._targets) == 1 and not target.loras and not as_started:
                 _LOG.warning(
-                    "%s has LoRA adapters %s, off for the base; ask one with --llmbench-server-adapter lora:%d",
+                    "%s has LoRA adapters %s, off for the base; ask one with server.adapter: lora:%d",
                     self._url,
                     sorted(loaded),
                     min(loaded),
+                    extra=naming("server.adapter"),
                 )
             return with_loras(target.extra, loaded, self._url, as_started=as_started)
         if target.loras:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 from pytest_llmbench.core.errors import ServerError
-from pytest_llmbench.generation.client.answer_judge import Ending
+from pytest_llmbench.generation.client.answer_judge import LOST, Ending
 from pytest_llmbench.generation.client.chat_answer import Answer
 from pytest_llmbench.generation.client.chat_exchange import SUCCESS, Wire, noting_reuse, refused, without
 from pytest_llmbench.generation.client.page import Page
@@ -95,8 +95,9 @@ class ChatClient:
                 return Page(sent, response.status, text, response.headers.get("Server"), why)
         except (aiohttp.ClientError, TimeoutError) as error:
             if isinstance(error, aiohttp.ClientError) and (lost := unreachable(error)):
-                raise ServerError(f"{self.url}: {lost.reason}; {lost.advice}") from error
-            return Page(sent, 0, "", refused=Refusal(_no_page(error, timeout_s), "passing", "check --llmbench-server"))
+                raise ServerError(f"{self.url}: {lost.reason}; {lost.advice}", names=lost.names) from error
+            why = Refusal(_no_page(error, timeout_s), "passing", "check server.url", names=("server.url",))
+            return Page(sent, 0, "", refused=why)
 
     async def ask(self, body: Mapping[str, Any], told: Callable[[str], None] | None = None) -> Reply:
         """Ask for one chat completion. Faults of the answer are in the reply. `told` hears its text as it arrives.
@@ -110,7 +111,7 @@ class ChatClient:
             answer, started = ToldAnswer(told) if told else Answer(), time.monotonic()
             ending = await wire.ask(body, answer)
             wait_s = _wait_s(ending)
-            if ending.lost == "stale":
+            if ending.failure == "stale":
                 continue
             if wait_s is None or attempt == self._retries:
                 break
@@ -121,7 +122,7 @@ class ChatClient:
             answer.tell_rest()
         self._raise_fatal(ending, attempt + 1)
         reply = _reply(answer, ending, started)
-        if ending.refusal or ending.lost:
+        if ending.refusal or ending.failure in LOST:
             why = _with_tries(ending, attempt + 1, time.monotonic() - begun)
             return dataclasses.replace(reply, error=without(why, self._headers))
         return reply
@@ -131,13 +132,14 @@ class ChatClient:
         await self._session.close()
 
     def _raise_fatal(self, ending: Ending, attempts: int) -> None:
-        if ending.lost == "unreachable":
+        if ending.failure == "unreachable":
             raise ServerError(
                 f"{self.url}: gone, {attempts} tries to connect failed ({ending.error}); "
                 "start the server again, what it answered is kept"
             )
         if ending.refusal and ending.refusal.about == "server":
-            raise ServerError(f"POST {chat_url(self.url)}: {ending.refusal}")
+            refused = ending.refusal
+            raise ServerError(f"POST {chat_url(self.url)}: {refused}", names=refused.names, status=refused.status)
 
 
 def _no_page(error: aiohttp.ClientError | TimeoutError, timeout_s: float) -> str:
@@ -151,7 +153,7 @@ def _no_page(error: aiohttp.ClientError | TimeoutError, timeout_s: float) -> str
 def _wait_s(ending: Ending) -> float | None:
     """Seconds until it makes sense to ask again; None where it makes none."""
     if ending.refusal is None:
-        return 0.0 if ending.lost else None
+        return 0.0 if ending.failure in LOST else None
     passing = ending.refusal.about == "passing" and ending.refusal.wait_s <= LONGEST_WAIT_S
     return ending.refusal.wait_s if passing else None
 

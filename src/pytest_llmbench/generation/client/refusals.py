@@ -38,7 +38,8 @@ _SAYS_NOTHING = ("internal server error", "no reason given")
 _SYSTEM_ROLE = re.compile(r"system (?:role|message|prompt|instruction)|role[^.]*system|system[^.]*role|must alternate")
 _SET_KEY = "set the server's key in LLMBENCH_API_KEY"
 _CHECK_KEY = "and if it wants a key, set LLMBENCH_API_KEY"
-_CHECK_MODEL = "check the model's name (--llmbench-server-model)"
+_MODEL, _URL = "server.model", "server.url"
+_CHECK_MODEL = f"check the model's name ({_MODEL})"
 _BOTH = ", and server.adapter_body to the same"
 _OWN_SETTINGS: Mapping[str, str] = {
     "chat_template_kwargs": (
@@ -46,6 +47,9 @@ _OWN_SETTINGS: Mapping[str, str] = {
     ),
     "stream": "set server.stream: false",
 }
+
+
+About = Literal["passing", "question", "server"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,13 +69,16 @@ class Refusal:
     """A status other than success. `wait_s` is how long the server asks not to be asked again.
 
     What it is about: "passing" may be over when it is asked again; "question" is this question alone; with "server" no
-    other question would fare better.
+    other question would fare better. `status` is that of HTTP, None where no answer came. `names` are the settings that
+    the advice tells to look at.
     """
 
     reason: str
-    about: Literal["passing", "question", "server"]
+    about: About
     advice: str = ""
     wait_s: float = 0.0
+    status: int | None = None
+    names: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.reason}; {self.advice}" if self.advice else self.reason
@@ -79,17 +86,29 @@ class Refusal:
 
 def refusal(status: int, reason: str, sent: Sent, headers: Mapping[str, str]) -> Refusal:
     """What a status means. `headers` are those of the answer."""
-    told = f"HTTP {status}: {reason}"
+    about, advice = _meaning(status, reason, sent, headers)
+    wait_s = retry_after_s(headers.get("Retry-After")) if about == "passing" else 0.0
+    return Refusal(f"HTTP {status}: {reason}", about, advice.text, wait_s, status, advice.names)
+
+
+class _Advice(NamedTuple):
+    """What to do, and the settings that it names."""
+
+    text: str
+    names: tuple[str, ...] = ()
+
+
+def _meaning(status: int, reason: str, sent: Sent, headers: Mapping[str, str]) -> tuple[About, _Advice]:
     if status in _REDIRECTS:
-        return Refusal(told, "server", _about_redirect(sent, headers.get("Location")))
+        return "server", _about_redirect(sent, headers.get("Location"))
     if status in _OF_THE_SERVER:
-        return Refusal(told, "server", _about_server(status, sent))
+        return "server", _about_server(status, sent)
     if status in _PASSING or status >= _FAULT:
-        return Refusal(told, "passing", _about_fault(status, reason), retry_after_s(headers.get("Retry-After")))
+        return "passing", _about_fault(status, reason)
     if advice := about_question(reason, sent.body):
-        return Refusal(told, "question", advice)
+        return "question", _Advice(advice)
     everywhere = _about_all_questions(reason)
-    return Refusal(told, "server" if everywhere else "question", everywhere)
+    return ("server" if everywhere.text else "question"), everywhere
 
 
 def about_question(reason: str, body: Mapping[str, Any]) -> str:
@@ -112,6 +131,7 @@ class NoConnection(NamedTuple):
 
     reason: str
     advice: str
+    names: tuple[str, ...] = ()
 
 
 def unreachable(error: aiohttp.ClientError) -> NoConnection | None:
@@ -120,18 +140,20 @@ def unreachable(error: aiohttp.ClientError) -> NoConnection | None:
         todo = "name the file of the authority that signed it in the environment variable SSL_CERT_FILE"
         return NoConnection(f"no connection: its certificate is not trusted ({error.certificate_error})", todo)
     if isinstance(error, aiohttp.ClientConnectorSSLError):
-        return NoConnection(f"no connection: {error}", "write http:// in --llmbench-server if it does not speak TLS")
+        return NoConnection(f"no connection: {error}", f"write http:// in {_URL} if it does not speak TLS", (_URL,))
     if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
-        return NoConnection(f"no connection: {error}", "start the server, or correct --llmbench-server")
+        return NoConnection(f"no connection: {error}", f"start the server, or correct {_URL}", (_URL,))
     return None
 
 
-def _about_redirect(sent: Sent, location: str | None) -> str:
+def _about_redirect(sent: Sent, location: str | None) -> _Advice:
     if not location:
-        return "it redirects without saying where; check --llmbench-server"
+        return _Advice(f"it redirects without saying where; check {_URL}", (_URL,))
     target = _without_secrets(urllib.parse.urljoin(sent.url, location), urllib.parse.urlsplit(sent.url).query)
     root = re.sub(r"/(?:chat/completions|models)/?(?=\?|$)", "", target)
-    return f"it redirects to {target}, where nothing was sent; if that is the server, set server.url: {root}"
+    return _Advice(
+        f"it redirects to {target}, where nothing was sent; if that is the server, set {_URL}: {root}", (_URL,)
+    )
 
 
 def _without_secrets(url: str, known_query: str) -> str:
@@ -141,28 +163,28 @@ def _without_secrets(url: str, known_query: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query=query, fragment="").geturl()
 
 
-def _about_fault(status: int, reason: str) -> str:
+def _about_fault(status: int, reason: str) -> _Advice:
     if status in _LOADING:
-        return "it may still be loading its model; try again when it is ready"
+        return _Advice("it may still be loading its model; try again when it is ready")
     if reason.casefold().strip() in _SAYS_NOTHING:  # a model or a key that is not known ends so in some servers
-        return f"its log tells why; {_CHECK_MODEL}, {_CHECK_KEY}"
-    return ""
+        return _Advice(f"its log tells why; {_CHECK_MODEL}, {_CHECK_KEY}", (_MODEL,))
+    return _Advice("")
 
 
-def _about_all_questions(reason: str) -> str:
+def _about_all_questions(reason: str) -> _Advice:
     """What to change where a status that is of this question tells of what every question carries; else empty."""
     text = reason.casefold()
     if _KEY_REFUSED.search(text):
-        return _SET_KEY
-    return _CHECK_MODEL if _MODEL_REFUSED.search(text) else ""
+        return _Advice(_SET_KEY)
+    return _Advice(_CHECK_MODEL, (_MODEL,)) if _MODEL_REFUSED.search(text) else _Advice("")
 
 
-def _about_server(status: int, sent: Sent) -> str:
+def _about_server(status: int, sent: Sent) -> _Advice:
     if status in (401, 403):
-        return _SET_KEY
+        return _Advice(_SET_KEY)
     if status in (404, 410):
         given = "" if re.search(r"/v\d", sent.url) else "; a path is used as it is given, and many APIs' ends in /v1"
-        return f"check --llmbench-server and --llmbench-server-model: asked was {sent}{given}"
+        return _Advice(f"check {_URL} and {_MODEL}: asked was {sent}{given}", (_URL, _MODEL))
     if status in (405, 501):
-        return f"check --llmbench-server: {sent.url} takes no questions"
-    return "the server's operator can tell why"
+        return _Advice(f"check {_URL}: {sent.url} takes no questions", (_URL,))
+    return _Advice("the server's operator can tell why")

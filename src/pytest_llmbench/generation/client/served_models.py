@@ -70,7 +70,9 @@ def targets(server: ServerSettings) -> dict[str, Target]:
             extra.setdefault("cache_prompt", False)  # https://github.com/ggml-org/llama.cpp/issues/26207
     base = Target(server.model, base_extra)
     if base == tuned:
-        raise UsageError("the server's base and adapter are the same request; change --llmbench-server-adapter")
+        raise UsageError(
+            "the server's base and adapter are the same request; change server.adapter", names=("server.adapter",)
+        )
     return {BASE: base, FINETUNED: tuned}
 
 
@@ -168,7 +170,7 @@ def _only_model(listed: Mapping[str, Mapping[str, Any]], adapters: set[str | Non
     candidates = {entry["id"] for name, entry in listed.items() if not entry.get("parent") and name not in adapters}
     if len(candidates) != 1:
         serves = f"serves {_names(listed)}" if listed else "does not list its models"
-        raise ServerError(f"{url}: {serves}; name the one to ask with --llmbench-server-model")
+        raise ServerError(f"{url}: {serves}; name the one to ask with server.model", names=("server.model",))
     return str(candidates.pop())
 
 

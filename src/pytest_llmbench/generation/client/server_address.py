@@ -27,8 +27,9 @@ def api_url(url: str | None) -> str:
     parts = _parsed(url)
     if parts.username or parts.password or any(_SECRET.search(name) for name, _ in _query(parts)):
         raise UsageError(
-            "--llmbench-server holds a user, password or key, which reports would show; put the key in "
-            "LLMBENCH_API_KEY, or in server.headers"
+            "server.url holds a user, password or key, which reports would show; put the key in LLMBENCH_API_KEY, "
+            "or in server.headers",
+            names=("server.url",),
         )
     path = re.sub("/+", "/", parts.path).rstrip("/")
     if path.endswith(_CHAT):
@@ -86,7 +87,7 @@ def _parsed(url: str | None) -> urllib.parse.SplitResult:
     except ValueError:  # brackets or a port that are none
         proper = False
     if not proper or re.search(r"\s", written):
-        raise UsageError(f"--llmbench-server {url!r} is no URL; write one like http://127.0.0.1:8000")
+        raise UsageError(f"server.url: {url!r} is no URL; write one like http://127.0.0.1:8000", names=("server.url",))
     return parts
 
 

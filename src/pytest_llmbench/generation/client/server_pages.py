@@ -59,4 +59,6 @@ def _tell_unlisted(page: Page, *, named: bool) -> None:
         _LOG.warning("%s: that the model exists was not checked", why)
         return
     advice = f"{page.refused.advice}; " if page.refused and page.refused.advice else ""
-    raise ServerError(f"{why}; {advice}where it cannot be had, name the model with --llmbench-server-model")
+    names = page.refused.names if page.refused else ()
+    told = f"{why}; {advice}where it cannot be had, name the model with server.model"
+    raise ServerError(told, names=(*names, "server.model"), status=page.status or None)

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.autotune.diagnosis.phases import Asked, Finding
-from pytest_llmbench.load.records import STOOD_STILL
 from pytest_llmbench.reports.serving.words import QUESTIONS, ServingWords, slo_text
 
 Target = Mapping[str, Any]
@@ -106,7 +105,7 @@ def _required(finding: Finding, say: ServingWords, required: int) -> Iterator[st
 
 def _stood_still(finding: Finding, say: ServingWords) -> Iterator[str]:
     """Of trials that are invalid because the load generator was not there for a while."""
-    paused = [trial for trial in finding["trials"] if trial["reason"].startswith(STOOD_STILL)]
+    paused = [trial for trial in finding["trials"] if trial.get("code") == "client_stood_still"]
     if paused:
         yield say(
             "stood_still",

@@ -42,13 +42,13 @@ def test_a_status_tells_whether_to_ask_again_and_whether_to_go_on(statuses: tupl
     ("status", "reason", "advice"),
     [
         (401, "wrong key", "set the server's key in LLMBENCH_API_KEY"),
-        (404, "no model", "check --llmbench-server and --llmbench-server-model: asked was POST http://h/v1/chat/comp"),
+        (404, "no model", "check server.url and server.model: asked was POST http://h/v1/chat/comp"),
         (405, "no", "http://h/v1/chat/completions takes no questions"),
         (400, "No connected db.", "set the server's key in LLMBENCH_API_KEY"),
         (400, "API key not valid. Please pass a valid API key.", "set the server's key in LLMBENCH_API_KEY"),
-        (400, "Invalid model name passed in model=nope. Call `/v1/models` ...", "(--llmbench-server-model)"),
-        (400, "The model 'nope' does not exist", "(--llmbench-server-model)"),
-        (500, "Internal Server Error", "(--llmbench-server-model), and if it wants a key, set LLMBENCH_API_KEY"),
+        (400, "Invalid model name passed in model=nope. Call `/v1/models` ...", "(server.model)"),
+        (400, "The model 'nope' does not exist", "(server.model)"),
+        (500, "Internal Server Error", "(server.model), and if it wants a key, set LLMBENCH_API_KEY"),
         (503, "Loading model", "may still be loading its model"),
         (400, "System role not supported", "set model.system_role: user"),
         (400, "Conversation roles must alternate user/assistant/user/assistant/...", "set model.system_role: user"),
@@ -70,7 +70,9 @@ def test_a_status_tells_whether_to_ask_again_and_whether_to_go_on(statuses: tupl
     ],
 )
 def test_a_refusal_says_what_to_change(status: int, reason: str, advice: str) -> None:
-    assert advice in judged(status, reason).advice
+    refused = judged(status, reason)
+    assert advice in refused.advice
+    assert set(refused.names) == {name for name in ("server.url", "server.model") if name in refused.advice}
 
 
 @pytest.mark.parametrize(

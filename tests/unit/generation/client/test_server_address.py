@@ -71,8 +71,9 @@ def test_only_a_root_without_a_version_may_lack_one(url: str, longer: str | None
 
 @pytest.mark.parametrize("url", [None, "", "localhost:8000", "ftp://h", "http://h:port", "http://h /v1"])
 def test_a_url_that_is_none_is_refused(url: str | None) -> None:
-    with pytest.raises(UsageError, match="--llmbench-server"):
+    with pytest.raises(UsageError, match=r"^server\.url: .* is no URL; write one like") as raised:
         api_url(url)
+    assert raised.value.names == ("server.url",)
 
 
 @pytest.mark.parametrize(

@@ -350,8 +350,9 @@ def test_a_refused_key_names_the_variable_and_never_the_key(
 
 def test_a_model_that_is_refused_ends_the_run(serve: Serve, connect: Connect) -> None:
     server = serve(refusing(404, "no model smol"))
-    with pytest.raises(ServerError, match="HTTP 404: no model smol; check --llmbench-server and"):
+    with pytest.raises(ServerError, match=r"HTTP 404: no model smol; check server\.url and server\.model") as raised:
         answer(connect(server.url, concurrency=1), 3)
+    assert (raised.value.names, raised.value.status) == (("server.url", "server.model"), 404)
     assert len(server.bodies) == 1
 
 

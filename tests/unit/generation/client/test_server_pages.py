@@ -103,8 +103,9 @@ def test_without_a_list_and_a_name_nobody_knows_what_to_ask(serve: Serve, status
     server.status, server.listing = status, {"data": []}
     server.listing_headers = {"Location": "https://other/v1/models"} if status == 301 else {}
     for open_it in (benchmarked, loaded):
-        with pytest.raises(ServerError, match=f"/v1/models gave no list.*{advice}.*--llmbench-server-model"):
+        with pytest.raises(ServerError, match=f"/v1/models gave no list.*{advice}.*with server\\.model$") as raised:
             open_it(server.url)
+        assert "server.model" in raised.value.names
 
 
 def test_a_redirect_is_not_followed_and_the_key_stays_here(serve: Serve) -> None:
