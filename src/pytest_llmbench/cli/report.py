@@ -67,7 +67,8 @@ def _own_language(document: Mapping[str, Any]) -> str:
 
 
 def _text(as_format: Format, run: SavedRun, language: str) -> str:
-    from pytest_llmbench.reports import analysis
+    from pytest_llmbench.reports import benchmark_report
+    from pytest_llmbench.reports.renderers.registry import default_renderers
     from pytest_llmbench.runs.storage import as_json
 
     if as_format == "json":
@@ -75,11 +76,7 @@ def _text(as_format: Format, run: SavedRun, language: str) -> str:
     if run.is_baseline and as_format == "text":
         return _baseline_text(run)
     _refuse_baseline(as_format, run)
-    if as_format == "markdown":
-        from pytest_llmbench.reports.markdown import markdown
-
-        return markdown(run.document, language)
-    return analysis(run.document, language)
+    return default_renderers()[as_format].render(benchmark_report(run.document, language))
 
 
 def _write_file(as_format: Format, run: SavedRun, path: Path, language: str, report_dir: Path) -> None:

@@ -6,9 +6,12 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from pytest_llmbench.reports.blocks import Report
 
 _REPORTER = "terminalreporter"
 
@@ -31,30 +34,23 @@ def report_gate(session: pytest.Session, gate: Mapping[str, Any], lines: list[st
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-def github_lines(gate: Mapping[str, Any]) -> list[str]:
+def github_lines(report: Report) -> list[str]:
     """Workflow commands that GitHub turns into annotations; none elsewhere."""
-    from pytest_llmbench.reports.github import annotations
+    from pytest_llmbench.reports.renderers.github import annotations
 
-    return annotations(gate) if os.environ.get("GITHUB_ACTIONS") == "true" else []
-
-
-def github_notices(document: Mapping[str, Any]) -> list[str]:
-    """The same of what a run without a gate says of its base, or beside its gate; none elsewhere."""
-    from pytest_llmbench.reports.github import notices
-
-    return notices(document) if os.environ.get("GITHUB_ACTIONS") == "true" else []
+    return annotations(report) if os.environ.get("GITHUB_ACTIONS") == "true" else []
 
 
-def write_github_summary(document: Mapping[str, Any], language: str) -> None:
+def write_github_summary(report: Report) -> None:
     """Append the Markdown report to the job's summary, where a GitHub job asks for one.
 
     Raises:
         NotReadyError: the file cannot be written.
     """
     if path := os.environ.get("GITHUB_STEP_SUMMARY"):
-        from pytest_llmbench.reports.github import write_summary
+        from pytest_llmbench.reports.renderers.github import write_summary
 
-        write_summary(document, Path(path), language)
+        write_summary(report, Path(path))
 
 
 def _phase(gate: Mapping[str, Any], when: Any, text: str) -> pytest.TestReport:

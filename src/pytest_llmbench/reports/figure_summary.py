@@ -10,8 +10,6 @@ from pytest_llmbench.core.text_cells import columns, shorten, shorten_middle
 from pytest_llmbench.core.wording import Words
 from pytest_llmbench.reports.recommendations import change_line
 from pytest_llmbench.reports.score_remarks import cut_answers
-from pytest_llmbench.reports.score_tables import counts_text
-from pytest_llmbench.reports.tables import aligned
 from pytest_llmbench.runs.comparison import adapters, average, compared_metrics
 
 WIDTH = 66
@@ -33,7 +31,11 @@ def _facts(document: Mapping[str, Any], say: Words) -> list[str]:
     metadata = document["metadata"]
     facts = [(say(key), metadata[key]) for key in ("base_model", "lora_adapter", "device")]
     known = [(name, shorten_middle(str(value), _FACT_CELLS)) for name, value in facts if value]
-    return aligned([*known, (say("counts"), counts_text(document, say))])
+    totals, categories = document["statistics"], len(document["by_category"])
+    counts = say("counts_value", cases=totals["cases"], categories=categories, results=totals["total_tests"])
+    known.append((say("counts"), counts))
+    names = columns([[name] for name, _ in known])
+    return [f"{name} : {value}" for (name,), (_, value) in zip(names, known, strict=True)]
 
 
 def _means(document: Mapping[str, Any], say: Words) -> list[str]:

@@ -9,14 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from support.rendered import analysis, markdown
 from support.report_runs import completion, full_run, run
 from support.tool_runs import shop_run
 
 from pytest_llmbench.core.catalogue import LANGUAGES
-from pytest_llmbench.reports import analysis
 from pytest_llmbench.reports.html import render_html
 from pytest_llmbench.reports.html import words as page
-from pytest_llmbench.reports.markdown import markdown
 from pytest_llmbench.runs.averages import in_short
 from pytest_llmbench.runs.base_comparison import with_comparison
 from pytest_llmbench.runs.baseline import comparable

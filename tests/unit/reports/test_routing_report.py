@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.rendered import analysis
 from support.report_runs import completion, result, run
 
 from pytest_llmbench.core.errors import NotReadyError
 from pytest_llmbench.core.records import CaseResult
 from pytest_llmbench.core.wording import words
-from pytest_llmbench.reports import analysis, routing_figure
+from pytest_llmbench.reports import routing_figure
 from pytest_llmbench.reports.html import render_html
 from pytest_llmbench.reports.routing import NO_TOOL, UNKNOWN, routings
 from pytest_llmbench.reports.routing_matrix import matrices

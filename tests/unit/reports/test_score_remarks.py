@@ -6,11 +6,11 @@ import struct
 from typing import Any
 
 import pytest
+from support.rendered import analysis
 from support.report_runs import result, run
 
 from pytest_llmbench.core.records import CaseResult
 from pytest_llmbench.core.wording import words
-from pytest_llmbench.reports import analysis
 from pytest_llmbench.reports.score_remarks import cosine_meanings, cut_answers
 from pytest_llmbench.runs.document import build_document
 

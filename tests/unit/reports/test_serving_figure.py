@@ -13,7 +13,7 @@ from support.serving_findings import users_finding
 
 from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.load.records import SLO
-from pytest_llmbench.reports.serving import build_document
+from pytest_llmbench.reports.serving.document import build_document
 from pytest_llmbench.reports.serving.figure import render
 from pytest_llmbench.reports.serving.series import dots, latencies
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.wording import Words
 from pytest_llmbench.reports import figure_style
-from pytest_llmbench.reports.evaluation.findings import Document
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +19,7 @@ _ROW_INCHES = 0.42
 _LEAST_HEIGHT = 3.2
 
 
-def render(document: Document, path: Path, say: Words) -> None:
+def render(document: Mapping[str, Any], path: Path, say: Words) -> None:
     """Draw into `path` as PNG, 300 DPI. To the right of zero is better in every panel."""
     panels: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for one in document["comparisons"]:

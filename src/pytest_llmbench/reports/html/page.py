@@ -10,6 +10,7 @@ from typing import Any
 
 from pytest_llmbench.core import files
 from pytest_llmbench.core.records import BASE
+from pytest_llmbench.reports.blocks import Report, Section
 from pytest_llmbench.reports.call_faults import call_summaries
 from pytest_llmbench.reports.gate_sentences import confidence
 from pytest_llmbench.reports.html.cases import case_data
@@ -21,14 +22,16 @@ from pytest_llmbench.reports.html.scores import answer_rows, metric_cards
 from pytest_llmbench.reports.html.trend import trend
 from pytest_llmbench.reports.html.verdict import gate_views
 from pytest_llmbench.reports.html.words import PageWords, page_words
-from pytest_llmbench.reports.judgement import SYMBOLS, cut_short, opening, paired_with_base
+from pytest_llmbench.reports.judgement import cut_short, opening, paired_with_base
+from pytest_llmbench.reports.outcomes import SIGNS
 from pytest_llmbench.reports.phases import phases
 from pytest_llmbench.reports.recommendations import recommendations
+from pytest_llmbench.reports.renderers.html import Html
 from pytest_llmbench.reports.score_remarks import about_scores, batched_speed, cosine_meanings
 from pytest_llmbench.runs.comparison import adapters
 
 _ASSETS = ("reports", "html", "assets")
-SIGNS = {"better": "▲", "same": "=", "worse": "▼"}
+CHANGES = {"better": "▲", "same": "=", "worse": "▼"}
 _ADAPTER_LOOKS = 5
 _SCRIPTS = ("word_diff.js", "case_rows.js", "case_view.js", "case_table.js", "theme.js", "start.js")
 
@@ -43,11 +46,16 @@ def write_html(document: Mapping[str, Any], history: Sequence[Mapping[str, Any]]
     files.write_text(path, render_html(document, history, language))
 
 
-def render_html(document: Mapping[str, Any], history: Sequence[Mapping[str, Any]], language: str) -> str:
+def render_html(
+    document: Mapping[str, Any],
+    history: Sequence[Mapping[str, Any]],
+    language: str,
+    added: Sequence[Section] = (),
+) -> str:
     """The whole page of a run document, as built or as read back from disk.
 
     `history` holds the saved runs, oldest first: `name`, `timestamp`, `outcome` and `variants` (variant -> metric ->
-    mean). The same input gives the same page.
+    mean). The same input gives the same page. `added` are sections of plugins.
 
     Raises:
         UsageError: the language is unknown.
@@ -55,7 +63,7 @@ def render_html(document: Mapping[str, Any], history: Sequence[Mapping[str, Any]
     import jinja2
 
     say = page_words(language)
-    views, runs = gate_views(document, language, say), trend(document, history, say)
+    views, runs = gate_views(document, say), trend(document, history, say)
     variants = document["metadata"]["variants"]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pytest_llmbench", "/".join(_ASSETS)),
@@ -69,8 +77,8 @@ def render_html(document: Mapping[str, Any], history: Sequence[Mapping[str, Any]
         language=language,
         heading=_heading(variants, say),
         looks=_looks(runs.variants if runs else variants),
-        symbols=SYMBOLS,
-        signs=SIGNS,
+        symbols=SIGNS,
+        signs=CHANGES,
         views=views,
         opening=opening(document, say),
         part=cut_short(document, say),
@@ -91,6 +99,7 @@ def render_html(document: Mapping[str, Any], history: Sequence[Mapping[str, Any]
         style=_asset("report.css"),
         scripts="\n".join(_asset(name) for name in _SCRIPTS),
         early_script=_asset("early.js"),
+        added=Html().sections(Report("", language, added)),
         data=_embedded(case_data(document, say)),
     )
     return page.encode("utf-8", "replace").decode("utf-8")  # a hand-edited run may hold lone surrogates

@@ -62,10 +62,10 @@ class GateView:
     notes: Sequence[Mapping[str, Any]]
 
 
-def gate_views(document: Mapping[str, Any], language: str, say: PageWords) -> list[GateView]:
+def gate_views(document: Mapping[str, Any], say: PageWords) -> list[GateView]:
     """The gate of the document in the reader's words, then the comparison with the base that it did not make."""
     gate, beside = document["gate"], beside_the_gate(document)
-    views = [] if gate is None else [_view(gate, [reason(gate, language, say)], document, say)]
+    views = [] if gate is None else [_view(gate, [reason(gate, say)], document, say)]
     if beside is not None:
         view = _view(beside, verdict_sentences(document, say), document, say)
         views.append(_unjudged(view, say) if cut_short(document, say) else view)

@@ -68,7 +68,6 @@ ENGLISH = {
     "after": "After",
     "effect": "Effect",
     "interval_column": "Interval",
-    "interval": "{low} to {high}",
     "no_interval": "none: too few pairs",
     "p_adjusted": "p (Holm)",
     "p_title": "unadjusted p: {value}; {method}",
@@ -178,10 +177,8 @@ ENGLISH = {
     "trend_faded": "Faded marks, with ≠ under them, are runs that asked other cases than this one: not comparable.",
     "trend_none": "No other run is saved yet. Save this one with {option}, and the next report shows the trend.",
     "trend_table": "The same as a table",
-    "trend_run": "Run",
     # answers
     "answers_title": "Answers and timing",
-    "latency_95": "95% (s)",
     "phases": "Where the time went",
     # provenance
     "prov_run": "Run",
@@ -252,7 +249,6 @@ FRENCH = {
     "after": "Après",
     "effect": "Effet",
     "interval_column": "Intervalle",
-    "interval": "{low} à {high}",
     "no_interval": "aucun : trop peu de paires",
     "p_adjusted": "p (Holm)",
     "p_title": "p non ajusté : {value} ; {method}",
@@ -377,10 +373,8 @@ FRENCH = {
         "Aucune autre exécution enregistrée. Enregistrez celle-ci avec {option} : le prochain rapport aura l'évolution."
     ),
     "trend_table": "Les mêmes en tableau",
-    "trend_run": "Exécution",
     # answers
     "answers_title": "Réponses et temps",
-    "latency_95": "95 % (s)",
     "phases": "Où le temps est passé",
     # provenance
     "prov_run": "Exécution",

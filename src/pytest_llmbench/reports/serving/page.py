@@ -7,8 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.autotune.diagnosis.phases import Finding
+from pytest_llmbench.reports.blocks import Report, Section
 from pytest_llmbench.reports.html.facts import FactGroup
 from pytest_llmbench.reports.html.words import script_texts
+from pytest_llmbench.reports.outcomes import SIGNS
+from pytest_llmbench.reports.renderers.html import Html
 from pytest_llmbench.reports.serving import drawings
 from pytest_llmbench.reports.serving.answers import (
     Target,
@@ -29,13 +32,14 @@ from pytest_llmbench.reports.serving.facts import facts_of, target_facts
 from pytest_llmbench.reports.serving.trial_rows import COLUMNS, trial_row
 from pytest_llmbench.reports.serving.words import ServingWords, serving_words
 
-_SYMBOLS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
 _SURE = 0.95
 _VERDICTS = ("held", "undecided", "broken")
 
 
-def render_html(document: Mapping[str, Any], language: str) -> str:
+def render_html(document: Mapping[str, Any], language: str, added: Sequence[Section] = ()) -> str:
     """The whole page of a document, as built or as read back from disk; the same document gives the same page.
+
+    `added` are sections of plugins.
 
     Raises:
         UsageError: the language is unknown.
@@ -65,6 +69,7 @@ def render_html(document: Mapping[str, Any], language: str) -> str:
         targets=[_target(target, document, say) for target in targets],
         comparison=_comparison(targets, say) if len(targets) > 1 else None,
         provenance=_provenance(document, say),
+        added=Html().sections(Report("", language, added)),
         style=asset("report.css") + asset("serving.css"),
         early_script=asset("early.js"),
         theme_script=asset("theme.js"),
@@ -113,7 +118,7 @@ def _main(target: Target, finding: Finding, document: Mapping[str, Any], say: Se
     return {
         **_question(target, finding, document, say),
         "tone": tone,
-        "symbol": _SYMBOLS[tone],
+        "symbol": SIGNS[tone],
         "latency": drawings.latency(finding),
         "timeline": drawings.timeline(finding),
         "verdicts": [name for name in _VERDICTS if any(trial["verdict"] == name for trial in finding["trials"])],
