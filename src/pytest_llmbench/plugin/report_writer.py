@@ -215,7 +215,7 @@ class Gathering:
             told = report.only("gate")
             self._gate_lines = [*terminal_lines(told, self._width()), *annotated]
             if gate["kind"] != "compare":
-                report_gate(session, gate, terminal_lines(told, _JUNIT_WIDTH))
+                report_gate(session, gate, terminal_lines(told, _JUNIT_WIDTH), report.language)
         else:
             self._summary += annotated
             if self._session.settings.gate.kind != "off":
