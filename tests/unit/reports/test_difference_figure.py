@@ -12,7 +12,7 @@ from support.report_runs import full_run, relevance, result, run
 
 from pytest_llmbench.core.records import Run
 from pytest_llmbench.core.wording import words
-from pytest_llmbench.reports.difference_figure import differences, render
+from pytest_llmbench.reports.charts.differences import differences, render
 
 
 def drawn(document: dict[str, Any], path: Path, monkeypatch: pytest.MonkeyPatch, variant: str | None = None) -> Figure:

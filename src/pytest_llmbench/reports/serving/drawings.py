@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.autotune.diagnosis.phases import Finding, Trial
-from pytest_llmbench.reports.html.scale import Scale, scale_over
-from pytest_llmbench.reports.serving.series import (
+from pytest_llmbench.reports.charts.search_series import (
     PERCENTILES,
     dots,
     latencies,
@@ -18,6 +17,7 @@ from pytest_llmbench.reports.serving.series import (
     spans,
     tried,
 )
+from pytest_llmbench.reports.html.scale import Scale, scale_over
 from pytest_llmbench.reports.serving.words import ServingWords
 
 _MOST_DOTS = 1500

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.text_cells import shorten_middle
-from pytest_llmbench.reports import figure_style
-from pytest_llmbench.reports.serving import panels
+from pytest_llmbench.reports.charts import canvas
+from pytest_llmbench.reports.charts import search_panels as panels
+from pytest_llmbench.reports.charts.search_series import shares_of_one
 from pytest_llmbench.reports.serving.answers import Target, answer, main_finding, other_findings
-from pytest_llmbench.reports.serving.series import shares_of_one
 from pytest_llmbench.reports.serving.words import QUESTIONS, ServingWords, serving_words
 
 if TYPE_CHECKING:
@@ -40,12 +40,12 @@ def render(document: Mapping[str, Any], path: Path, language: str) -> None:
     targets = document["targets"]
     rows = list(_compared(targets, say) if len(targets) > 1 else _detailed(targets[0], say))
     heights = [height for height, _ in rows]
-    with figure_style.canvas(WIDTH_INCHES, _HEADING_INCHES + sum(heights)) as figure:
+    with canvas.figure_of(WIDTH_INCHES, _HEADING_INCHES + sum(heights)) as figure:
         _heading(figure, targets, say)
         parts = figure.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)[:, 0]
         for part, (_, draw) in zip(parts, rows, strict=True):
             draw(part)
-        figure.savefig(path, format="png", dpi=figure_style.DPI, metadata=figure_style.PNG_METADATA)
+        figure.savefig(path, format="png", dpi=canvas.DPI, metadata=canvas.PNG_METADATA)
 
 
 def _heading(figure: Figure, targets: Sequence[Target], say: ServingWords) -> None:

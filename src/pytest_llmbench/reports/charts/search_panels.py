@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_llmbench.autotune.diagnosis.phases import Finding
 from pytest_llmbench.core.text_cells import shorten_middle
-from pytest_llmbench.reports import figure_style
-from pytest_llmbench.reports.figures import COLOURS
-from pytest_llmbench.reports.serving.answers import Target, answer, number_text, value_text
-from pytest_llmbench.reports.serving.series import (
+from pytest_llmbench.reports.charts import canvas
+from pytest_llmbench.reports.charts.benchmark import COLOURS
+from pytest_llmbench.reports.charts.search_series import (
     OUTCOMES,
     PERCENTILES,
     dots,
@@ -22,6 +21,7 @@ from pytest_llmbench.reports.serving.series import (
     spans,
     tried,
 )
+from pytest_llmbench.reports.serving.answers import Target, answer, number_text, value_text
 from pytest_llmbench.reports.serving.words import ServingWords
 
 if TYPE_CHECKING:
@@ -59,13 +59,13 @@ def small_curve(axes: Axes, finding: Finding, say: ServingWords, name: str = "")
 
 
 def _curve(axes: Axes, finding: Finding, say: ServingWords, title: str) -> None:
-    figure_style.title(axes, title)
+    canvas.title(axes, title)
     low, high = reach(finding)
     axes.axvspan(finding["low"], finding["high"], color="#F0E442", alpha=0.28, linewidth=0, zorder=0)
     capacity = say("figure_capacity", value=value_text(finding, say))
     axes.axvline(finding["value"], color="#8A6D00", linewidth=1.4, zorder=1, label=capacity)
     wanted = say("figure_wanted", share=say.wanted(finding["wanted_share"]))
-    axes.axhline(finding["wanted_share"], color=figure_style.INK, linewidth=1.1, linestyle="--", label=wanted, zorder=1)
+    axes.axhline(finding["wanted_share"], color=canvas.INK, linewidth=1.1, linestyle="--", label=wanted, zorder=1)
     points = [point for point in finding["curve"] if point["level"] <= high]
     levels = [point["level"] for point in points]
     lows, highs = [point["low"] for point in points], [point["high"] for point in points]
@@ -105,7 +105,7 @@ def latency(axes: Axes, finding: Finding, say: ServingWords) -> None:
     """Percentiles of what the limit is for, by level, against the limit."""
     shown = latencies(finding)
     first = finding["slo"]["latency"] == "first_token"
-    figure_style.title(axes, say("figure_latency") + (f" ({say('figure_first_shown')})" if first else ""))
+    canvas.title(axes, say("figure_latency") + (f" ({say('figure_first_shown')})" if first else ""))
     for place, percentile in enumerate(PERCENTILES):
         axes.plot(
             list(shown),
@@ -130,7 +130,7 @@ def latency(axes: Axes, finding: Finding, say: ServingWords) -> None:
 
 def timeline(above: Axes, below: Axes, finding: Finding, say: ServingWords) -> None:
     """Every request a dot where it was sent; under it the level of load, trials shaded by their verdict."""
-    figure_style.title(above, say("figure_timeline"))
+    canvas.title(above, say("figure_timeline"))
     shown, step = dots(finding)
     for name in OUTCOMES:
         own = [dot for dot in shown if dot.outcome == name]
@@ -156,7 +156,7 @@ def timeline(above: Axes, below: Axes, finding: Finding, say: ServingWords) -> N
     for span in spans(finding):
         for axes in (above, below):
             axes.axvspan(span.start_s, span.end_s, color=_SHADES[span.verdict], linewidth=0, zorder=0)
-        below.plot([span.start_s, span.end_s], [span.level] * 2, color=figure_style.INK, linewidth=2.2)
+        below.plot([span.start_s, span.end_s], [span.level] * 2, color=canvas.INK, linewidth=2.2)
     below.set_ylim(bottom=0)
     below.margins(y=0.25)
     below.set_ylim(bottom=0)
@@ -186,7 +186,7 @@ def _patch(colour: str) -> Any:
 def temperature(axes: Axes, grid: Mapping[str, Any], metrics: Sequence[str], say: ServingWords, name: str = "") -> None:
     """Means of some metrics by temperature with their intervals, set a little apart so that none hides another."""
     heading = say("figure_temperature")
-    figure_style.title(axes, f"{heading}\n{shorten_middle(name, _NAME_CELLS)}" if name else heading)
+    canvas.title(axes, f"{heading}\n{shorten_middle(name, _NAME_CELLS)}" if name else heading)
     values = [point["temperature"] for point in grid["points"]]
     room = (max(values) - min(values) or 1.0) * 0.012
     for place, metric in enumerate(metrics):
@@ -211,14 +211,14 @@ def temperature(axes: Axes, grid: Mapping[str, Any], metrics: Sequence[str], say
         )
     if grid["best"] is not None:
         axes.axvline(grid["best"], color="#8A6D00", linewidth=1.2, zorder=1, label=say("figure_best"))
-    axes.yaxis.set_major_formatter(figure_style.ticks(say))
+    axes.yaxis.set_major_formatter(canvas.ticks(say))
     _dress(axes, say("temperature_axis"), say("score"), say)
     _legend(axes, columns=2)
 
 
 def compare_limits(axes: Axes, question: str, targets: Sequence[Target], say: ServingWords) -> None:
     """The limit of each target with its interval."""
-    figure_style.title(axes, say("figure_compare", question=say(f"question_{question}")))
+    canvas.title(axes, say("figure_compare", question=say(f"question_{question}")))
     asked = [(place, target) for place, target in enumerate(targets) if question in target["findings"]]
     for row, (place, target) in enumerate(asked):
         finding, colour = target["findings"][question], target_colour(place)
@@ -243,7 +243,7 @@ def compare_limits(axes: Axes, question: str, targets: Sequence[Target], say: Se
 
 def compare_curves(axes: Axes, question: str, targets: Sequence[Target], say: ServingWords) -> None:
     """The fitted curves of all targets together."""
-    figure_style.title(axes, say("figure_compare_curves"))
+    canvas.title(axes, say("figure_compare_curves"))
     for place, target in enumerate(targets):
         finding = target["findings"].get(question)
         if finding is None or not finding["curve"]:
@@ -259,7 +259,7 @@ def compare_curves(axes: Axes, question: str, targets: Sequence[Target], say: Se
             linewidth=1.8,
             label=shorten_middle(target["name"], _NAME_CELLS),
         )
-        axes.axhline(finding["wanted_share"], color=figure_style.INK, linewidth=0.9, linestyle="--", zorder=1)
+        axes.axhline(finding["wanted_share"], color=canvas.INK, linewidth=0.9, linestyle="--", zorder=1)
     axes.set_ylim(-0.04, 1.06)
     axes.yaxis.set_major_formatter(lambda value, _: say.share(round(value, 3)))
     _level_axis(axes, question, say, say("figure_curve_axis"))
@@ -285,7 +285,7 @@ def _time_axis(axes: Axes, values: Sequence[float], say: ServingWords) -> None:
         axes.set_yscale("log")
     else:
         axes.set_ylim(0, 1.08 * max(positive))
-    axes.yaxis.set_major_formatter(figure_style.ticks(say))
+    axes.yaxis.set_major_formatter(canvas.ticks(say))
 
 
 def _level_axis(axes: Axes, question: str, say: ServingWords, y: str) -> None:
@@ -299,8 +299,8 @@ def _level_axis(axes: Axes, question: str, say: ServingWords, y: str) -> None:
 def _dress(axes: Axes, x: str, y: str, say: ServingWords) -> None:
     axes.set_xlabel(x, fontsize=10)
     axes.set_ylabel(y, fontsize=10)
-    axes.xaxis.set_major_formatter(figure_style.ticks(say))
-    axes.grid(color=figure_style.GRID, linewidth=0.7)
+    axes.xaxis.set_major_formatter(canvas.ticks(say))
+    axes.grid(color=canvas.GRID, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 

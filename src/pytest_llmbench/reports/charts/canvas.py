@@ -23,7 +23,7 @@ _LINE_CHARACTERS = 60
 
 
 @contextlib.contextmanager
-def canvas(width: float, height: float) -> Iterator[Figure]:
+def figure_of(width: float, height: float) -> Iterator[Figure]:
     """An empty figure of this size in inches. Inside, Matplotlib has its default settings, not the user's."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg

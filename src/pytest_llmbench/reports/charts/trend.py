@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_llmbench.core.text_cells import shorten_middle
 from pytest_llmbench.core.wording import Words
-from pytest_llmbench.reports import figure_style
-from pytest_llmbench.reports.figures import COLOURS
+from pytest_llmbench.reports.charts import canvas
+from pytest_llmbench.reports.charts.benchmark import COLOURS
 from pytest_llmbench.runs.averages import asked_alike, comparable_lines
 from pytest_llmbench.runs.comparison import LEADING_METRICS
 
@@ -54,21 +54,21 @@ def render(history: Sequence[Saved], path: Path, say: Words, monitored: Monitore
     shown = variants[:MOST_VARIANTS]
     metrics = [name for name in LEADING_METRICS if any(_series(history, variant, name) for variant in shown)]
     height = _FRAME_INCHES + _PANEL_INCHES * max(len(metrics), 1)
-    with figure_style.canvas(WIDTH_INCHES, height) as figure:
+    with canvas.figure_of(WIDTH_INCHES, height) as figure:
         heading = say("trend_title", count=len(history))
         if len(shown) < len(variants):
             heading += f", {say('trend_variants_left_out', shown=len(shown), total=len(variants))}"
         figure.suptitle(heading, fontsize=14, fontweight="bold")
         panels = figure.subplots(max(len(metrics), 1), 1, sharex=True, squeeze=False)[:, 0]
         if not metrics:
-            figure_style.nothing(panels[0], say("figure_nothing"))
+            canvas.nothing(panels[0], say("figure_nothing"))
         for axes, metric in zip(panels, metrics, strict=False):
             _panel(axes, history, shown, metric, say)
             _drifts(axes, history, shown, metric, monitored)
         if metrics:
             _name_runs(panels[-1], history, say)
             _legend(figure, history, shown, say, monitored)
-        figure.savefig(path, format="png", dpi=figure_style.DPI, metadata=figure_style.PNG_METADATA)
+        figure.savefig(path, format="png", dpi=canvas.DPI, metadata=canvas.PNG_METADATA)
 
 
 def _variants(history: Sequence[Saved]) -> list[str]:
@@ -85,7 +85,7 @@ def _series(history: Sequence[Saved], variant: str, metric: str) -> list[float]:
 
 
 def _panel(axes: Axes, history: Sequence[Saved], variants: Sequence[str], metric: str, say: Words) -> None:
-    figure_style.title(axes, say.metric(metric))
+    canvas.title(axes, say.metric(metric))
     size = 16 if len(history) >= _SMALL_FROM else 55
     for place, variant in enumerate(variants):
         values = _series(history, variant, metric)
@@ -96,9 +96,9 @@ def _panel(axes: Axes, history: Sequence[Saved], variants: Sequence[str], metric
             axes.plot(runs, [values[run] for run in runs], color=colour, linestyle=line, linewidth=1.4, zorder=2)
         _mark(axes, history, values, colour, size)
     _set_span(axes)
-    axes.yaxis.set_major_formatter(figure_style.ticks(say))
+    axes.yaxis.set_major_formatter(canvas.ticks(say))
     axes.set_ylabel(say("trend_mean"), fontsize=9)
-    axes.grid(color=figure_style.GRID, linewidth=0.8)
+    axes.grid(color=canvas.GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -106,7 +106,7 @@ def _panel(axes: Axes, history: Sequence[Saved], variants: Sequence[str], metric
 def _mark(axes: Axes, history: Sequence[Saved], values: Sequence[float], colour: str, size: float) -> None:
     """A shape an outcome; hollow where other cases were asked than in the last run."""
     for outcome, (marker, scale) in _OUTCOMES.items():
-        filled = figure_style.INK if outcome == "fail" else colour
+        filled = canvas.INK if outcome == "fail" else colour
         for alike in (True, False):
             own = [
                 run
@@ -174,18 +174,18 @@ def _legend(
     lines = [Line2D([], [], color=colour, linestyle=line, linewidth=2, label=name) for colour, line, name in looks]
     happened = {saved["outcome"] for saved in history}
     marks = [
-        Line2D([], [], color=figure_style.INK, linestyle="", marker=marker, markersize=7, label=_outcome(outcome, say))
+        Line2D([], [], color=canvas.INK, linestyle="", marker=marker, markersize=7, label=_outcome(outcome, say))
         for outcome, (marker, _) in _OUTCOMES.items()
         if outcome in happened
     ]
     if not all(asked_alike(saved, history[-1]) for saved in history):
-        ink, label = figure_style.INK, say("trend_not_comparable")
+        ink, label = canvas.INK, say("trend_not_comparable")
         marks.append(
             Line2D([], [], color=ink, linestyle="", marker="o", markerfacecolor="white", markersize=7, label=label)
         )
     if monitored:
         label = say("trend_drift", baseline=shorten_middle(monitored["baseline"], _NAME_CELLS))
-        lines.append(Line2D([], [], color=figure_style.INK, linewidth=6, alpha=0.15, label=label))
+        lines.append(Line2D([], [], color=canvas.INK, linewidth=6, alpha=0.15, label=label))
     left = figure.legend(handles=lines, loc="outside lower left", ncols=_LINE_COLUMNS, frameon=False)
     right = figure.legend(handles=marks, loc="outside lower right", ncols=len(_OUTCOMES), frameon=False)
     for text in [*left.get_texts(), *right.get_texts()]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pytest_llmbench.core import files
 from pytest_llmbench.core.text_cells import shorten_middle
 from pytest_llmbench.core.wording import Words, words
-from pytest_llmbench.reports.figure_summary import summary_text
+from pytest_llmbench.reports.charts.benchmark_summary import summary_text
 from pytest_llmbench.reports.judgement import opening
 from pytest_llmbench.runs.comparison import LEADING_METRICS, average
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmbench.core.records import BASE
 from pytest_llmbench.core.text_cells import shorten_middle
 from pytest_llmbench.core.wording import Words
-from pytest_llmbench.reports import figure_style
+from pytest_llmbench.reports.charts import canvas
 from pytest_llmbench.reports.gate_sentences import Gate
 from pytest_llmbench.reports.judgement import paired_with_base
 from pytest_llmbench.runs.averages import mean
@@ -71,9 +71,9 @@ def render(document: Mapping[str, Any], path: Path, say: Words, variant: str | N
     variant = variant or next(iter(adapters(document)), None)
     panels = _panels(document, variant) if variant is not None else []
     size = (max(_LEAST_WIDTH, _PANEL_INCHES * len(panels)), HEIGHT_INCHES) if panels else _EMPTY_INCHES
-    with figure_style.canvas(*size) as figure:
+    with canvas.figure_of(*size) as figure:
         if variant is None or not panels:
-            figure_style.nothing(figure.subplots(), _why_empty(document, say))
+            canvas.nothing(figure.subplots(), _why_empty(document, say))
         else:
             heading = say("difference_title", base=BASE, variant=shorten_middle(variant, _LABEL_CELLS * 2))
             figure.suptitle(heading, fontsize=14, fontweight="bold", parse_math=False)
@@ -81,7 +81,7 @@ def render(document: Mapping[str, Any], path: Path, say: Words, variant: str | N
             for part, found in zip(parts, panels, strict=True):
                 counted = _counted(document, variant, found, say)
                 _panel(part, found, _interval(document, variant, found), counted, say)
-        figure.savefig(path, format="png", dpi=figure_style.DPI, metadata=figure_style.PNG_METADATA)
+        figure.savefig(path, format="png", dpi=canvas.DPI, metadata=canvas.PNG_METADATA)
 
 
 def _why_empty(document: Mapping[str, Any], say: Words) -> str:
@@ -150,12 +150,12 @@ def _panel(part: SubFigure, found: Differences, interval: tuple[float, float] | 
     _draw_mean(below, found, interval, say)
     part.supxlabel(_mean_text(found, interval, counted, say), fontsize=9)
     for axes in (cases, below):
-        axes.axvline(0, color=figure_style.INK, linewidth=1.0, zorder=1)
-        axes.grid(axis="x", color=figure_style.GRID, linewidth=0.8)
+        axes.axvline(0, color=canvas.INK, linewidth=1.0, zorder=1)
+        axes.grid(axis="x", color=canvas.GRID, linewidth=0.8)
         axes.set_axisbelow(True)
         axes.spines[["top", "right", "left"]].set_visible(False)
     below.set_xlim(*_reach(found.values, interval))
-    below.xaxis.set_major_formatter(figure_style.ticks(say))
+    below.xaxis.set_major_formatter(canvas.ticks(say))
 
 
 def _reach(values: Sequence[float], interval: tuple[float, float] | None) -> tuple[float, float]:
@@ -232,8 +232,8 @@ def _draw_mean(axes: Axes, found: Differences, interval: tuple[float, float] | N
     middle = mean(found.values) or 0.0
     if interval is not None:
         reach = [[middle - interval[0]], [interval[1] - middle]]
-        axes.errorbar([middle], [0], xerr=reach, color=figure_style.INK, capsize=9, linewidth=1.6)
-    axes.plot([middle], [0], "D", markersize=5.5, color=figure_style.INK)
+        axes.errorbar([middle], [0], xerr=reach, color=canvas.INK, capsize=9, linewidth=1.6)
+    axes.plot([middle], [0], "D", markersize=5.5, color=canvas.INK)
     axes.set_yticks([0], [say("difference_mean")], fontsize=9)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(-1, 1)
