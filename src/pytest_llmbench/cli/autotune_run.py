@@ -24,7 +24,7 @@ from pytest_llmbench.autotune.limit_search import LimitSearch, Question
 from pytest_llmbench.autotune.server import targets_of
 from pytest_llmbench.autotune.server_choice import with_server
 from pytest_llmbench.reports.limit_reports import LimitReports, write_limits
-from pytest_llmbench.reports.serving import summary_lines
+from pytest_llmbench.reports.serving.terminal import summary_lines
 
 if TYPE_CHECKING:
     from pytest_llmbench.cases.suites import Case

@@ -63,7 +63,7 @@ class AutotuneGathering:
         found = FoundLimits(shared) if shared else ours.found
         if found.all():
             from pytest_llmbench.reports.limit_reports import write_limits
-            from pytest_llmbench.reports.serving import summary_lines
+            from pytest_llmbench.reports.serving.terminal import summary_lines
 
             written = write_limits(found, ours.settings, f"pytest {shlex.join(self._config.invocation_params.args)}")
             width = int(self._config.get_terminal_writer().fullwidth)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.autotune import model_limits
-from pytest_llmbench.reports.serving import build_document, write_document
+from pytest_llmbench.reports.serving.document import build_document
+from pytest_llmbench.reports.serving.writing import write_document
 
 if TYPE_CHECKING:
     from pytest_llmbench.autotune.found_limits import FoundLimits

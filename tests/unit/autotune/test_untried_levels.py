@@ -19,7 +19,8 @@ from pytest_llmbench.core.settings import LoadSettings, Settings
 from pytest_llmbench.load.records import SLO, Trial
 from pytest_llmbench.load.search import Found
 from pytest_llmbench.load.search_journal import InvalidTrial
-from pytest_llmbench.reports.serving import explain, summary_lines
+from pytest_llmbench.reports.serving.explanation_words import explain
+from pytest_llmbench.reports.serving.terminal import summary_lines
 from pytest_llmbench.stats.capacity import CapacityFit, Observation
 
 SETTINGS = Settings(load=LoadSettings(max_users=40, max_tokens=64, max_history=12, require_users=9))

@@ -9,8 +9,8 @@ from support.serving_documents import history_finding, tokens_finding
 from support.serving_findings import LEVELS, finding, queued_trial, users_finding
 
 from pytest_llmbench.load.records import SLO, Request, Trial
-from pytest_llmbench.reports.serving import explain
 from pytest_llmbench.reports.serving.catalogue import LANGUAGES
+from pytest_llmbench.reports.serving.explanation_words import explain
 from pytest_llmbench.reports.serving.words import serving_words
 
 PROMISE = SLO(0.95, 3.0)

@@ -21,15 +21,11 @@ from support.serving_findings import users_finding
 from pytest_llmbench.core.errors import NotReadyError, UsageError
 from pytest_llmbench.core.settings import OutputSettings, Settings
 from pytest_llmbench.load.records import SLO
-from pytest_llmbench.reports.serving import (
-    build_document,
-    read_document,
-    serving_schema,
-    summary_lines,
-    write_reports,
-)
+from pytest_llmbench.reports.serving.document import build_document, read_document, serving_schema
 from pytest_llmbench.reports.serving.page import render_html
+from pytest_llmbench.reports.serving.terminal import summary_lines
 from pytest_llmbench.reports.serving.text import analysis
+from pytest_llmbench.reports.serving.writing import write_reports
 
 
 def hostile_document() -> dict[str, Any]:
