@@ -13,7 +13,7 @@ from pytest_llmbench.reports.evaluation.findings import Document
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_COLOURS = {"better": "#0072B2", "no difference shown": "#666666", "worse": "#D55E00"}
+_COLOURS = {"better": canvas.BETTER, "no difference shown": canvas.SAME, "worse": canvas.WORSE}
 _MARKERS = {"better": "o", "no difference shown": "s", "worse": "v"}
 _PANEL_INCHES = 4.6
 _ROW_INCHES = 0.42
@@ -36,7 +36,7 @@ def render(document: Document, path: Path, say: Words) -> None:
             figure.supxlabel(f"{say('effect')} ({say('interval')})", fontsize=9)
         else:
             canvas.nothing(figure.subplots(), say("nothing"))
-        figure.savefig(path, format="png", dpi=canvas.DPI, metadata=canvas.PNG_METADATA)
+        canvas.save_png(figure, path)
 
 
 def _draw(axes: Axes, found: Sequence[Mapping[str, Any]], say: Words) -> None:
@@ -49,6 +49,4 @@ def _draw(axes: Axes, found: Sequence[Mapping[str, Any]], say: Words) -> None:
     axes.set_yticks(range(len(found)), [say.metric(one["metric"]) for one in found], fontsize=9)
     axes.set_ylim(len(found) - 0.5, -0.5)
     axes.xaxis.set_major_formatter(canvas.ticks(say))
-    axes.grid(axis="x", color=canvas.GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
+    canvas.dress(axes, "x", hidden=("top", "right", "left"))

@@ -15,7 +15,7 @@ from pytest_llmbench.reports.routing_matrix import Cell, Matrices, Matrix, matri
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_RIGHT, _WRONG = "#0072B2", "#D55E00"
+_RIGHT, _WRONG = canvas.BETTER, canvas.WORSE
 _CELL_INCHES = 0.42
 _MARGIN_INCHES = (3.0, 2.6)
 _LEAST_INCHES = (6.0, 4.5)
@@ -42,7 +42,7 @@ def render(document: Mapping[str, Any], path: Path, say: Words) -> None:
         if found.left_out:
             text = say("routing_folded", shown=found.tools, left_out=found.left_out)
             figure.supxlabel(text, fontsize=8, parse_math=False)
-        figure.savefig(path, format="png", dpi=canvas.DPI, metadata=canvas.PNG_METADATA)
+        canvas.save_png(figure, path)
 
 
 def _sides(found: Matrices) -> tuple[list[Any], list[Any]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmbench.core.text_cells import shorten_middle
 from pytest_llmbench.reports.charts import canvas
 from pytest_llmbench.reports.charts import search_panels as panels
-from pytest_llmbench.reports.charts.search_series import shares_of_one
+from pytest_llmbench.reports.charts.search_series import groups_of
 from pytest_llmbench.reports.serving.answers import Target, answer, main_finding, other_findings
 from pytest_llmbench.reports.serving.words import QUESTIONS, ServingWords, serving_words
 
@@ -45,7 +45,7 @@ def render(document: Mapping[str, Any], path: Path, language: str) -> None:
         parts = figure.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)[:, 0]
         for part, (_, draw) in zip(parts, rows, strict=True):
             draw(part)
-        figure.savefig(path, format="png", dpi=canvas.DPI, metadata=canvas.PNG_METADATA)
+        canvas.save_png(figure, path)
 
 
 def _heading(figure: Figure, targets: Sequence[Target], say: ServingWords) -> None:
@@ -66,7 +66,7 @@ def _detailed(target: Target, say: ServingWords) -> Iterator[Row]:
     if main is not None:
         drawn: list[Panel] = [lambda axes: panels.curve(axes, main, say), lambda axes: panels.latency(axes, main, say)]
         yield _beside(drawn, _MAIN_INCHES)
-        yield _TIMELINE_INCHES, lambda part: _timeline(part, main, say)
+        yield _TIMELINE_INCHES, lambda part: panels.timeline(part, main, say)
     small: list[Panel] = [_small(finding, say) for finding in other_findings(target)]
     small += _temperatures(target, say)
     yield from _in_rows(small)
@@ -81,14 +81,8 @@ def _temperatures(target: Target, say: ServingWords, name: str = "") -> list[Pan
     grid = target["temperature"]
     if grid is None:
         return []
-    shared, others = shares_of_one(grid)
-    groups = [*([shared] if shared else []), *([metric] for metric in others)]
+    groups = groups_of(grid)
     return [lambda axes, group=group: panels.temperature(axes, grid, group, say, name) for group in groups]  # type: ignore[misc]
-
-
-def _timeline(part: SubFigure, finding: Mapping[str, Any], say: ServingWords) -> None:
-    above, below = part.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    panels.timeline(above, below, finding, say)
 
 
 def _compared(targets: Sequence[Target], say: ServingWords) -> Iterator[Row]:

@@ -6,11 +6,11 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from pytest_llmbench.autotune.diagnosis.phases import Finding
+from pytest_llmbench.autotune.diagnosis.phases import Finding, Trial
 from pytest_llmbench.core.text_cells import shorten_middle
 from pytest_llmbench.reports.charts import canvas
-from pytest_llmbench.reports.charts.benchmark import COLOURS
 from pytest_llmbench.reports.charts.search_series import (
+    MOST_DOTS,
     OUTCOMES,
     PERCENTILES,
     dots,
@@ -26,14 +26,18 @@ from pytest_llmbench.reports.serving.words import ServingWords
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import FigureBase
 
-GOOD, UNSURE, BAD, FAILED = "#0072B2", "#8A8A8A", "#D55E00", "#7B1FA2"
-_VERDICTS = {"held": (GOOD, "o"), "undecided": (UNSURE, "s"), "broken": (BAD, "X")}
-_DOTS = {"good": (GOOD, "o"), "late": (BAD, "^"), "failed": (FAILED, "x")}
-_SHADES = {"held": "#DCEBF5", "undecided": "#EEEEEE", "broken": "#FBE5D6", "invalid": "#E6DCEB"}
+_VERDICTS = {"held": (canvas.HELD, "o"), "undecided": (canvas.UNDECIDED, "s"), "broken": (canvas.BROKEN, "X")}
+_DOTS = {"good": (canvas.HELD, "o"), "late": (canvas.BROKEN, "^"), "failed": (canvas.FAILED, "x")}
+_SHADES = {
+    "held": (canvas.HELD, 0.14),
+    "undecided": (canvas.UNDECIDED, 0.14),
+    "broken": (canvas.BROKEN, 0.16),
+    "invalid": (canvas.FAILED, 0.16),
+}
 LineStyle = Literal["-", "--", "-.", ":"]
 _LINES: tuple[LineStyle, ...] = ("-", "--", "-.", ":")
-_LINE_COLOURS = ("#56B4E9", "#0072B2", "#222222", "#D55E00")
 _LOG_FROM = 25.0  # times the least
 _NAME_CELLS = 30
 _TITLE_CHARACTERS = 36
@@ -42,7 +46,7 @@ _TITLE_CHARACTERS = 36
 def curve(axes: Axes, finding: Finding, say: ServingWords) -> None:
     """The share of good answers against the level, the trials as points, the wanted share and the limit."""
     _curve(axes, finding, say, say("probability_curve"))
-    _legend(axes, columns=3)
+    canvas.legend(axes, columns=3)
 
 
 def small_curve(axes: Axes, finding: Finding, say: ServingWords, name: str = "") -> None:
@@ -52,26 +56,31 @@ def small_curve(axes: Axes, finding: Finding, say: ServingWords, name: str = "")
     cut = finding["cut_off"] or []
     if cut:
         levels, shares = [one["level"] for one in cut], [one["share"] for one in cut]
-        [line] = axes.plot(levels, shares, "D:", color="#AA4488", markersize=4, zorder=3)
-        axes.legend(
-            [line], [say("figure_cut")], loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False, fontsize=9
-        )
+        [line] = axes.plot(levels, shares, "D:", color=canvas.CUT_OFF, markersize=4, zorder=3)
+        canvas.legend(axes, columns=1, handles=[line], labels=[say("figure_cut")])
 
 
 def _curve(axes: Axes, finding: Finding, say: ServingWords, title: str) -> None:
     canvas.title(axes, title)
     low, high = reach(finding)
-    axes.axvspan(finding["low"], finding["high"], color="#F0E442", alpha=0.28, linewidth=0, zorder=0)
+    _limit_band(axes, finding)
     capacity = say("figure_capacity", value=value_text(finding, say))
-    axes.axvline(finding["value"], color="#8A6D00", linewidth=1.4, zorder=1, label=capacity)
+    axes.axvline(finding["value"], color=canvas.LIMIT, linewidth=1.4, zorder=1, label=capacity)
     wanted = say("figure_wanted", share=say.wanted(finding["wanted_share"]))
     axes.axhline(finding["wanted_share"], color=canvas.INK, linewidth=1.1, linestyle="--", label=wanted, zorder=1)
     points = [point for point in finding["curve"] if point["level"] <= high]
     levels = [point["level"] for point in points]
     lows, highs = [point["low"] for point in points], [point["high"] for point in points]
-    axes.fill_between(levels, lows, highs, color=GOOD, alpha=0.16, linewidth=0, label=say("figure_band"), zorder=2)
+    axes.fill_between(
+        levels, lows, highs, color=canvas.HELD, alpha=0.16, linewidth=0, label=say("figure_band"), zorder=2
+    )
     axes.plot(
-        levels, [point["share"] for point in points], color=GOOD, linewidth=1.8, label=say("figure_fit"), zorder=3
+        levels,
+        [point["share"] for point in points],
+        color=canvas.HELD,
+        linewidth=1.8,
+        label=say("figure_fit"),
+        zorder=3,
     )
     _trial_points(axes, finding, say)
     margin = 0.04 * (high - low) or 0.5
@@ -87,18 +96,29 @@ def _trial_points(axes: Axes, finding: Finding, say: ServingWords) -> None:
     for verdict, (colour, marker) in _VERDICTS.items():
         own = [trial for trial in tried(finding) if trial["verdict"] == verdict]
         if own:
-            axes.scatter(
+            marks = axes.scatter(
                 [trial["level"] for trial in own],
                 [point_share(finding, trial) for trial in own],
                 s=[16 + 0.6 * min(trial["total"], 150) for trial in own],
                 c=colour,
                 marker=marker,
-                edgecolors="white",
+                edgecolors=canvas.PAPER,
                 linewidths=0.7,
                 alpha=0.85,
                 zorder=4,
                 label=say("figure_trial", verdict=say(f"verdict_{verdict}")),
             )
+            canvas.titled(marks, [_trial_title(trial, say) for trial in own])
+
+
+def _trial_title(trial: Trial, say: ServingWords) -> str:
+    return f"{say.plain(trial['level'])}: {trial['good']}/{trial['total']}, {say('verdict_' + trial['verdict'])}"
+
+
+def _limit_band(axes: Axes, finding: Finding) -> None:
+    """The interval of the limit, as far as levels are shown."""
+    end = max(finding["value"], min(finding["high"], reach(finding)[1]))
+    axes.axvspan(finding["low"], end, color=canvas.LIMIT_BAND, alpha=0.28, linewidth=0, zorder=0)
 
 
 def latency(axes: Axes, finding: Finding, say: ServingWords) -> None:
@@ -110,7 +130,7 @@ def latency(axes: Axes, finding: Finding, say: ServingWords) -> None:
         axes.plot(
             list(shown),
             [values[place] for values in shown.values()],
-            color=_LINE_COLOURS[place],
+            color=canvas.PERCENTILES[place],
             linestyle=_LINES[place],
             marker=".",
             linewidth=1.6,
@@ -118,20 +138,24 @@ def latency(axes: Axes, finding: Finding, say: ServingWords) -> None:
         )
     limit_s = finding["slo"]["limit_s"]
     label = say("figure_limit", limit=say.limit(limit_s))
-    axes.axhline(limit_s, color=BAD, linewidth=1.2, linestyle="--", label=label)
-    axes.axvspan(finding["low"], finding["high"], color="#F0E442", alpha=0.28, linewidth=0, zorder=0)
+    axes.axhline(limit_s, color=canvas.BROKEN, linewidth=1.2, linestyle="--", label=label)
+    _limit_band(axes, finding)
     low, high = reach(finding)
     margin = 0.04 * (high - low) or 0.5
     axes.set_xlim(low - margin, high + margin)
     _time_axis(axes, [value for values in shown.values() for value in values] + [limit_s], say)
     _level_axis(axes, finding["question"], say, say("figure_latency_axis"))
-    _legend(axes, columns=5)
+    canvas.legend(axes, columns=5)
 
 
-def timeline(above: Axes, below: Axes, finding: Finding, say: ServingWords) -> None:
-    """Every request a dot where it was sent; under it the level of load, trials shaded by their verdict."""
+def timeline(part: FigureBase, finding: Finding, say: ServingWords, most: int = MOST_DOTS) -> None:
+    """Every request a dot where it was sent; under it the level of load, trials shaded by their verdict.
+
+    Of very many good requests, at most about `most` are drawn.
+    """
+    above, below = part.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     canvas.title(above, say("figure_timeline"))
-    shown, step = dots(finding)
+    shown, step = dots(finding, most)
     for name in OUTCOMES:
         own = [dot for dot in shown if dot.outcome == name]
         if own:
@@ -146,16 +170,16 @@ def timeline(above: Axes, below: Axes, finding: Finding, say: ServingWords) -> N
                 alpha=0.75,
                 label=say(f"figure_{name}"),
                 zorder=3,
-                rasterized=True,
             )
     limit_s = finding["slo"]["limit_s"]
     above.axhline(
-        limit_s, color=BAD, linewidth=1.0, linestyle="--", label=say("figure_limit", limit=say.limit(limit_s))
+        limit_s, color=canvas.BROKEN, linewidth=1.0, linestyle="--", label=say("figure_limit", limit=say.limit(limit_s))
     )
     _time_axis(above, [dot.latency_s for dot in shown] + [limit_s], say)
     for span in spans(finding):
         for axes in (above, below):
-            axes.axvspan(span.start_s, span.end_s, color=_SHADES[span.verdict], linewidth=0, zorder=0)
+            colour, depth = _SHADES[span.verdict]
+            axes.axvspan(span.start_s, span.end_s, color=colour, alpha=depth, linewidth=0, zorder=0)
         below.plot([span.start_s, span.end_s], [span.level] * 2, color=canvas.INK, linewidth=2.2)
     below.set_ylim(bottom=0)
     below.margins(y=0.25)
@@ -164,12 +188,12 @@ def timeline(above: Axes, below: Axes, finding: Finding, say: ServingWords) -> N
     _dress(below, say("figure_time_axis"), say(f"axis_{finding['question']}"), say)
     above.tick_params(axis="x", labelbottom=False, length=0)
     handles, labels = above.get_legend_handles_labels()
-    handles += [_patch(_SHADES[name]) for name in _seen(finding)]
+    handles += [_patch(*_SHADES[name]) for name in _seen(finding)]
     labels += [say("figure_trial", verdict=say(f"verdict_{name}")) for name in _seen(finding)]
     if step > 1:
-        handles.append(_patch("white"))
+        handles.append(_patch(canvas.PAPER, 0.0))
         labels.append(say("thinned", step=step))
-    below.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, -0.62), ncols=8, frameon=False, fontsize=9)
+    canvas.legend(below, columns=8, handles=handles, labels=labels)
 
 
 def _seen(finding: Finding) -> list[str]:
@@ -177,10 +201,10 @@ def _seen(finding: Finding) -> list[str]:
     return [name for name in _SHADES if name in verdicts]
 
 
-def _patch(colour: str) -> Any:
+def _patch(colour: str, depth: float) -> Any:
     from matplotlib.patches import Patch
 
-    return Patch(facecolor=colour, edgecolor="#BBBBBB" if colour != "white" else "white", linewidth=0.5)
+    return Patch(color=colour, alpha=depth, linewidth=0.5)
 
 
 def temperature(axes: Axes, grid: Mapping[str, Any], metrics: Sequence[str], say: ServingWords, name: str = "") -> None:
@@ -201,7 +225,7 @@ def temperature(axes: Axes, grid: Mapping[str, Any], metrics: Sequence[str], say
             [at + (place - (len(metrics) - 1) / 2) * room for at, _ in known],
             [score["mean"] for _, score in known],
             yerr=reaches if len(reaches) == 2 else None,  # noqa: PLR2004  # both ends
-            color=(*COLOURS[1:], COLOURS[0])[place % len(COLOURS)],
+            color=target_colour(place),
             linestyle=_LINES[place % len(_LINES)],
             marker="osD^v"[place % 5],
             markersize=5,
@@ -210,10 +234,10 @@ def temperature(axes: Axes, grid: Mapping[str, Any], metrics: Sequence[str], say
             label=say.metric(metric),
         )
     if grid["best"] is not None:
-        axes.axvline(grid["best"], color="#8A6D00", linewidth=1.2, zorder=1, label=say("figure_best"))
+        axes.axvline(grid["best"], color=canvas.LIMIT, linewidth=1.2, zorder=1, label=say("figure_best"))
     axes.yaxis.set_major_formatter(canvas.ticks(say))
     _dress(axes, say("temperature_axis"), say("score"), say)
-    _legend(axes, columns=2)
+    canvas.legend(axes, columns=2)
 
 
 def compare_limits(axes: Axes, question: str, targets: Sequence[Target], say: ServingWords) -> None:
@@ -263,7 +287,7 @@ def compare_curves(axes: Axes, question: str, targets: Sequence[Target], say: Se
     axes.set_ylim(-0.04, 1.06)
     axes.yaxis.set_major_formatter(lambda value, _: say.share(round(value, 3)))
     _level_axis(axes, question, say, say("figure_curve_axis"))
-    _legend(axes, columns=2)
+    canvas.legend(axes, columns=2)
 
 
 def _short_answer(finding: Finding, say: ServingWords) -> str:
@@ -275,7 +299,7 @@ def _short_answer(finding: Finding, say: ServingWords) -> str:
 
 def target_colour(place: int) -> str:
     """The colour of a target, the same in every panel."""
-    return (*COLOURS[1:], COLOURS[0])[place % len(COLOURS)]
+    return (*canvas.VARIANTS[1:], canvas.VARIANTS[0])[place % len(canvas.VARIANTS)]
 
 
 def _time_axis(axes: Axes, values: Sequence[float], say: ServingWords) -> None:
@@ -300,12 +324,4 @@ def _dress(axes: Axes, x: str, y: str, say: ServingWords) -> None:
     axes.set_xlabel(x, fontsize=10)
     axes.set_ylabel(y, fontsize=10)
     axes.xaxis.set_major_formatter(canvas.ticks(say))
-    axes.grid(color=canvas.GRID, linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _legend(axes: Axes, *, columns: int) -> None:
-    legend = axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=columns, frameon=False, fontsize=9)
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    canvas.dress(axes)
