@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SIZE_INCHES = (14.0, 10.0)
+_PADS_INCHES = (0.15, 0.12)
 MOST_CATEGORIES = 14
 _BINS = 10
 _ROUNDING = 9
@@ -50,8 +51,7 @@ def draw(document: Mapping[str, Any], path: Path, language: str) -> None:
 
 def render(document: Mapping[str, Any], path: Path, say: Words) -> None:
     """Draw straight into `path`."""
-    with canvas.figure_of(*SIZE_INCHES) as figure:
-        figure.get_layout_engine().set(w_pad=0.15, h_pad=0.12)  # type: ignore[union-attr]  # it was given one
+    with canvas.figure_of(*SIZE_INCHES, pads=_PADS_INCHES) as figure:
         figure.suptitle(_verdict(document, say), fontsize=12, fontweight="bold", parse_math=False)
         panels = (_relevance, _keywords, _distribution, _summary)
         # Subfigures, so that the long labels of one panel take no width from another.

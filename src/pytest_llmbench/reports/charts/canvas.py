@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmbench.core.text_cells import one_line
 from pytest_llmbench.core.wording import Words
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ _CHARACTER, _HANDLE = 0.6, 5.0  # widths of a legend's character, and of its mar
 
 
 @contextlib.contextmanager
-def figure_of(width: float, height: float) -> Iterator[Figure]:
+def figure_of(width: float, height: float, pads: tuple[float, float] = (0.12, 0.08)) -> Iterator[Figure]:
     """An empty figure of this size in inches. Inside, Matplotlib has its default settings, not the user's."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -69,7 +70,7 @@ def figure_of(width: float, height: float) -> Iterator[Figure]:
         mpl.rcParams.update({"hatch.linewidth": 0.6, "svg.fonttype": "none", "svg.hashsalt": "pytest-llmbench"})
         # A script that the built-in font lacks shows as boxes here; the text report has it.
         warnings.filterwarnings("ignore", message="Glyph ")
-        figure = Figure(figsize=(width, height), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08))
+        figure = Figure(figsize=(width, height), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=pads[0], h_pad=pads[1]))
         FigureCanvasAgg(figure)
         yield figure
 
@@ -90,8 +91,10 @@ def ticks(say: Words) -> Callable[[float, float], str]:
 
 
 def title(axes: Axes, text: str, pad: float = 10) -> None:
-    """A panel's title; names in it are no formulas."""
-    axes.set_title(text, fontsize=12, fontweight="bold", pad=pad, parse_math=False)
+    """A panel's title, of one line or more; names in it are no formulas."""
+    axes.set_title(
+        "\n".join(map(one_line, text.splitlines())), fontsize=12, fontweight="bold", pad=pad, parse_math=False
+    )
 
 
 def dress(axes: Axes, grid: Any = "both", *, hidden: Sequence[str] = ("top", "right")) -> None:

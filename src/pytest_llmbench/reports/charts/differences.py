@@ -23,7 +23,7 @@ from pytest_llmbench.runs.comparison import LEADING_METRICS, adapters, higher_is
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import FigureBase
+    from matplotlib.figure import Figure, SubFigure
 
 HEIGHT_INCHES = 8.0
 IN_A_PAGE = (4.8, 4.6)
@@ -147,7 +147,7 @@ def middle_of(document: Mapping[str, Any], variant: str, found: Differences, say
     return Middle(mean(found.values) or 0.0, interval, str(len(values)))
 
 
-def _panel(part: FigureBase, found: Differences, document: Mapping[str, Any], variant: str, say: Words) -> None:
+def _panel(part: Figure | SubFigure, found: Differences, document: Mapping[str, Any], variant: str, say: Words) -> None:
     """Cases above, and below them on the same axis the mean: it lies over no case whatever their number."""
     middle = middle_of(document, variant, found, say)
     cases, below = part.subplots(2, 1, sharex=True, height_ratios=(8, 1))

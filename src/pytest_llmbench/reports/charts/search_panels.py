@@ -26,7 +26,7 @@ from pytest_llmbench.reports.serving.words import ServingWords
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import FigureBase
+    from matplotlib.figure import Figure, SubFigure
 
 _VERDICTS = {"held": (canvas.HELD, "o"), "undecided": (canvas.UNDECIDED, "s"), "broken": (canvas.BROKEN, "X")}
 _DOTS = {"good": (canvas.HELD, "o"), "late": (canvas.BROKEN, "^"), "failed": (canvas.FAILED, "x")}
@@ -148,7 +148,7 @@ def latency(axes: Axes, finding: Finding, say: ServingWords) -> None:
     canvas.legend(axes, columns=5)
 
 
-def timeline(part: FigureBase, finding: Finding, say: ServingWords, most: int = MOST_DOTS) -> None:
+def timeline(part: Figure | SubFigure, finding: Finding, say: ServingWords, most: int = MOST_DOTS) -> None:
     """Every request a dot where it was sent; under it the level of load, trials shaded by their verdict.
 
     Of very many good requests, at most about `most` are drawn.

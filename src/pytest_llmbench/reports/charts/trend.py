@@ -33,6 +33,7 @@ _SMALL_FROM = 4.3  # runs an inch
 _LINE_COLUMNS = 3  # of the legend
 _LEAST_SPAN = 0.1  # of the axis: a change in the third decimal is no cliff
 LineStyle = Literal["-", "--", "-.", ":"]
+Place = Literal["outside lower left", "outside lower right", "center"]
 _LINES: tuple[LineStyle, ...] = ("-", "--", "-.", ":")
 _OUTCOMES: Mapping[str | None, tuple[str, float]] = {
     "pass": ("o", 1.0),
@@ -124,7 +125,7 @@ def _panel(axes: Axes, history: Sequence[Saved], looks: Mapping[str, int], metri
         if not values:
             continue
         colour, line = _look(place)
-        for runs in comparable_lines(history):
+        for runs in (line for line in comparable_lines(history) if len(line) > 1):
             axes.plot(runs, [values[run] for run in runs], color=colour, linestyle=line, linewidth=1.4, zorder=2)
         _mark(axes, history, variant, values, colour, size, say)
     _set_span(axes)
@@ -222,15 +223,17 @@ def _entries(
         if outcome in happened
     ]
     if not all(asked_alike(saved, history[-1]) for saved in history):
-        hollow = {"marker": "o", "markerfacecolor": canvas.PAPER, "markersize": 7}
-        marks.append(Line2D([], [], color=canvas.INK, linestyle="", label=say("trend_not_comparable"), **hollow))
+        ink, label = canvas.INK, say("trend_not_comparable")
+        marks.append(
+            Line2D([], [], color=ink, linestyle="", marker="o", markerfacecolor=canvas.PAPER, markersize=7, label=label)
+        )
     if monitored:
         label = say("trend_drift", baseline=shorten_middle(monitored["baseline"], _NAME_CELLS))
         lines.append(Line2D([], [], color=canvas.INK, linewidth=6, alpha=0.15, label=label))
     return lines, marks
 
 
-def _legend(figure: Figure, entries: Sequence[Line2D], place: str, columns: int) -> None:
+def _legend(figure: Figure, entries: Sequence[Line2D], place: Place, columns: int) -> None:
     legend = figure.legend(handles=list(entries), loc=place, ncols=columns, frameon=False)
     for text in legend.get_texts():
         text.set(fontsize=9, parse_math=False)
