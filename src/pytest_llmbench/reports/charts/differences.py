@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
 HEIGHT_INCHES = 8.0
-IN_A_PAGE = (4.8, 4.6)
+_PAGE_INCHES = (4.8, 4.6)
 _PANEL_INCHES = 5.4
 _LEAST_WIDTH = 8.0
 _EMPTY_INCHES = (8.0, 3.0)
@@ -95,13 +95,13 @@ def render(document: Mapping[str, Any], path: Path, say: Words, variant: str | N
             figure.suptitle(heading, fontsize=14, fontweight="bold", parse_math=False)
             parts = figure.subfigures(1, len(panels), squeeze=False).flat
             for part, found in zip(parts, panels, strict=True):
-                _panel(part, found, document, variant, say)
+                _panel(part, found, middle_of(document, variant, found, say), say)
         canvas.save_png(figure, path)
 
 
-def in_page(found: Differences, document: Mapping[str, Any], variant: str, name: str, say: Words, label: str) -> str:
+def in_page(found: Differences, middle: Middle, name: str, label: str, say: Words) -> str:
     """One panel as SVG, `name` being unique in its page and `label` what it shows in words."""
-    return drawing(name, label, IN_A_PAGE, lambda figure: _panel(figure, found, document, variant, say))
+    return drawing(name, label, _PAGE_INCHES, lambda figure: _panel(figure, found, middle, say))
 
 
 def _why_empty(document: Mapping[str, Any], say: Words) -> str:
@@ -135,21 +135,21 @@ def differences(document: Mapping[str, Any], variant: str, metric: str) -> Diffe
 
 def middle_of(document: Mapping[str, Any], variant: str, found: Differences, say: Words) -> Middle:
     """As the verdict on these pairs has it, which counts lost answers too; else computed over the cases drawn."""
+    verdict = _verdicts(paired_with_base(document), variant).get(found.metric)
+    if verdict is not None and verdict["low"] is not None:
+        return Middle(verdict["effect"], (verdict["low"], verdict["high"]), count(verdict, say))
+
     import numpy as np
 
     from pytest_llmbench.stats import change_interval
 
-    verdict = _verdicts(paired_with_base(document), variant).get(found.metric)
-    if verdict is not None and verdict["low"] is not None:
-        return Middle(verdict["effect"], (verdict["low"], verdict["high"]), count(verdict, say))
     values = np.asarray(found.values)
     interval = change_interval(values) if len(values) >= _LEAST_FOR_INTERVAL else None
     return Middle(mean(found.values) or 0.0, interval, str(len(values)))
 
 
-def _panel(part: Figure | SubFigure, found: Differences, document: Mapping[str, Any], variant: str, say: Words) -> None:
+def _panel(part: Figure | SubFigure, found: Differences, middle: Middle, say: Words) -> None:
     """Cases above, and below them on the same axis the mean: it lies over no case whatever their number."""
-    middle = middle_of(document, variant, found, say)
     cases, below = part.subplots(2, 1, sharex=True, height_ratios=(8, 1))
     tally, unscored = say("difference_tally", **found.tally()), say("difference_unscored", count=found.unscored)
     canvas.title(cases, say.metric(found.metric), pad=32)
@@ -163,7 +163,7 @@ def _panel(part: Figure | SubFigure, found: Differences, document: Mapping[str, 
         va="bottom",
         fontsize=9,
     )
-    width, height = (float(inches) for inches in part.bbox.size / part.dpi)
+    width, height = part.bbox.width / part.dpi, part.bbox.height / part.dpi
     _draw_cases(cases, found, height, say)
     _name_cases(cases, found, _LABEL_POINTS / 72 / height / _CASES_SHARE, round(_CELLS_AN_INCH * width))
     _draw_mean(below, middle, say)

@@ -47,7 +47,7 @@ def _compared(document: Mapping[str, Any], metrics: Sequence[str]) -> Iterator[t
 
 
 def _plot(document: Mapping[str, Any], place: int, adapter: str, found: Differences, say: Words) -> DifferencePlot:
-    label = say.metric(found.metric)
-    middle = say.number(middle_of(document, adapter, found, say).mean, signed=True)
-    summary = say("plot_summary", label=label, adapter=adapter, mean=middle, **found.tally())
-    return DifferencePlot(label, adapter, in_page(found, document, adapter, f"d{place}", say, summary))
+    label, middle = say.metric(found.metric), middle_of(document, adapter, found, say)
+    numbers = {"mean": say.number(middle.mean, signed=True), **found.tally()}
+    summary = say("plot_summary", label=label, adapter=adapter, **numbers)
+    return DifferencePlot(label, adapter, in_page(found, middle, f"d{place}", summary, say))
