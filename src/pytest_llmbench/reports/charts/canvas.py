@@ -54,7 +54,7 @@ VARIABLES = {
 
 _LINE_CHARACTERS = 60
 _LEGEND_FONT, _LEGEND_BELOW = 9.0, 34.0  # points
-_CHARACTER, _HANDLE = 0.6, 5.0  # widths of a legend's character, and of its mark and gaps, in font sizes
+_CHARACTER, _HANDLE = 0.55, 5.0  # widths of a legend's character, and of its mark and gaps, in font sizes
 
 
 @contextlib.contextmanager
