@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.autotune.diagnosis.phases import Finding
-from pytest_llmbench.reports.charts import search_panels as panels
+from pytest_llmbench.reports.charts import search_curve, search_latency, search_temperature, search_timeline
 from pytest_llmbench.reports.charts.search_series import OUTCOMES, dots, groups_of
 from pytest_llmbench.reports.charts.svg import drawing
 from pytest_llmbench.reports.serving.answers import answer
@@ -23,19 +23,21 @@ _MOST_DOTS = 1500  # a page is read over the network, too
 def curve(finding: Finding, name: str, say: ServingWords, *, small: bool = False) -> str:
     """The share of good answers by level; a small one says less around it."""
     label = say("curve_summary", answer=answer(finding, say), count=len(finding["trials"]))
-    return _single(name, label, lambda axes: (panels.small_curve if small else panels.curve)(axes, finding, say))
+    return _single(
+        name, label, lambda axes: (search_curve.small_curve if small else search_curve.curve)(axes, finding, say)
+    )
 
 
 def latency(finding: Finding, name: str, say: ServingWords) -> str:
     """The percentiles by level."""
     label = say("latency_summary", limit=say.limit(finding["slo"]["limit_s"]))
-    return _single(name, label, lambda axes: panels.latency(axes, finding, say))
+    return _single(name, label, lambda axes: search_latency.latency(axes, finding, say))
 
 
 def timeline(finding: Finding, name: str, say: ServingWords) -> str:
     """The whole search."""
     label = timeline_summary(finding, say)
-    return drawing(name, label, _WIDE_INCHES, lambda figure: panels.timeline(figure, finding, say, _MOST_DOTS))
+    return drawing(name, label, _WIDE_INCHES, lambda figure: search_timeline.timeline(figure, finding, say, _MOST_DOTS))
 
 
 def timeline_summary(finding: Finding, say: ServingWords) -> str:
@@ -50,7 +52,7 @@ def temperatures(grid: Mapping[str, Any], name: str, say: ServingWords) -> list[
 
     def one(place: int, metrics: list[str]) -> str:
         label = say("colon", name=say("figure_temperature"), value=", ".join(map(say.metric, metrics)))
-        return _single(f"{name}{place}", label, lambda axes: panels.temperature(axes, grid, metrics, say))
+        return _single(f"{name}{place}", label, lambda axes: search_temperature.temperature(axes, grid, metrics, say))
 
     return [one(place, metrics) for place, metrics in enumerate(groups_of(grid))]
 
