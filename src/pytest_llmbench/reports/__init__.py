@@ -1,6 +1,6 @@
 """Reports of a run: texts, figures and a page made from its document."""
 
-from pytest_llmbench.reports.figures import draw
+from pytest_llmbench.reports.charts.benchmark import draw
 from pytest_llmbench.reports.views.benchmark import benchmark_report
 from pytest_llmbench.reports.writing import Reports, write_reports
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmbench.core.files import replacing
 from pytest_llmbench.core.records import Run
 from pytest_llmbench.core.wording import words
-from pytest_llmbench.reports import difference_figure, figures, routing_figure, trend_figure
 from pytest_llmbench.reports.blocks import Report, Section
+from pytest_llmbench.reports.charts import benchmark, differences, routing, trend
 from pytest_llmbench.reports.html import render_html
 from pytest_llmbench.reports.renderers.registry import Renderer, RendererRegistry, default_renderers
 from pytest_llmbench.reports.routing import is_routed, unavailable
@@ -103,21 +103,21 @@ def _pictures(
     """Kind of report to its file's name and what writes it: the figures, and the document."""
     say = words(output.language)
     reports: dict[str, tuple[object, str, Callable[[Path], object]]] = {
-        "png": (output.png, "benchmark.png", lambda path: figures.render(document, path, say)),
+        "png": (output.png, "benchmark.png", lambda path: benchmark.render(document, path, say)),
         "differences": (
             output.png and adapters(document),
             "benchmark-differences.png",
-            lambda path: difference_figure.render(document, path, say),
+            lambda path: differences.render(document, path, say),
         ),
         "routing": (
             output.png and is_routed(document) and unavailable(document) is None,
             "benchmark-routing.png",
-            lambda path: routing_figure.render(document, path, say),
+            lambda path: routing.render(document, path, say),
         ),
         "trend": (
             output.png and len(history) > 1,
             "benchmark-trend.png",
-            lambda path: trend_figure.render(history, path, say, monitored),
+            lambda path: trend.render(history, path, say, monitored),
         ),
         "json": (output.json, "benchmark.json", lambda path: _write(path, as_json(document))),
     }

@@ -76,4 +76,4 @@ def test_no_report_holds_a_sentence_of_the_other_language(language: str, other: 
     ]
     assert mixed == []
     told = {key for report in shown.values() for key, part in own.items() if part in report}
-    assert {"calls_left_out", "routing_note", "noted_missing_in_run", "trend_faded", "cut_length"} <= told
+    assert {"calls_left_out", "routing_note", "noted_missing_in_run", "trend_hollow", "cut_length"} <= told

@@ -202,7 +202,8 @@ def test_the_page_shows_answer_cause_and_advice_and_each_trial() -> None:
     assert page.says("More parallel slots")
     trials = sum(len(finding["trials"]) for finding in document["targets"][0]["findings"].values())
     assert sum("answers came within" in text for text in page.text) == trials
-    assert page.tags.count("circle") > 300
+    assert page.tags.count("use") > 300 + trials
+    assert page.says("18: 8/144, broken")  # what a mark is, for a pointer
 
 
 def test_several_targets_are_compared_in_a_table() -> None:

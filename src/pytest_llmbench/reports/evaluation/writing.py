@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pytest_llmbench.core import files
-from pytest_llmbench.reports.evaluation.figure import render
+from pytest_llmbench.reports.charts.evaluation import render
 from pytest_llmbench.reports.evaluation.words import evaluation_words
 from pytest_llmbench.reports.renderers.registry import default_renderers
 from pytest_llmbench.reports.views.evaluation import evaluation_report

@@ -8,8 +8,8 @@ from typing import Any
 from pytest_llmbench.core.records import BASE
 from pytest_llmbench.core.wording import Words
 from pytest_llmbench.reports.call_faults import calls_made, expected_calls, faults
-from pytest_llmbench.reports.html.pairing import metrics_in_order
 from pytest_llmbench.reports.html.words import script_texts
+from pytest_llmbench.reports.pairing import metrics_in_order
 from pytest_llmbench.runs.averages import Row
 from pytest_llmbench.runs.comparison import adapters, higher_is_better, leading_metric
 

@@ -16,14 +16,14 @@ from pytest_llmbench.reports.gate_sentences import confidence
 from pytest_llmbench.reports.html.cases import case_data
 from pytest_llmbench.reports.html.differences import difference_plots
 from pytest_llmbench.reports.html.facts import headline_facts, provenance_groups
-from pytest_llmbench.reports.html.pairing import verdicts_against_base
 from pytest_llmbench.reports.html.routing import routing_view
 from pytest_llmbench.reports.html.scores import answer_rows, metric_cards
-from pytest_llmbench.reports.html.trend import trend
+from pytest_llmbench.reports.html.trend import runs_of_trend, trend, variants_of
 from pytest_llmbench.reports.html.verdict import gate_views
 from pytest_llmbench.reports.html.words import PageWords, page_words
 from pytest_llmbench.reports.judgement import cut_short, opening, paired_with_base
 from pytest_llmbench.reports.outcomes import SIGNS
+from pytest_llmbench.reports.pairing import verdicts_against_base
 from pytest_llmbench.reports.phases import phases
 from pytest_llmbench.reports.recommendations import recommendations
 from pytest_llmbench.reports.renderers.html import Html
@@ -63,8 +63,8 @@ def render_html(
     import jinja2
 
     say = page_words(language)
-    views, runs = gate_views(document, say), trend(document, history, say)
-    variants = document["metadata"]["variants"]
+    views, runs = gate_views(document, say), runs_of_trend(document, history, say)
+    looks = _looks(variants_of(document, runs))
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pytest_llmbench", "/".join(_ASSETS)),
         autoescape=True,
@@ -75,8 +75,8 @@ def render_html(
     page = environment.get_template("report.html.j2").render(
         say=say,
         language=language,
-        heading=_heading(variants, say),
-        looks=_looks(runs.variants if runs else variants),
+        heading=_heading(document["metadata"]["variants"], say),
+        looks=looks,
         symbols=SIGNS,
         signs=CHANGES,
         views=views,
@@ -93,7 +93,7 @@ def render_html(
         plots=difference_plots(document, say),
         routing=routing_view(document, say),
         calls=list(call_summaries(document, say)),
-        trend=runs,
+        trend=trend(runs, looks, say),
         answers=answer_rows(document, say),
         provenance=provenance_groups(document, say),
         style=_asset("report.css"),

@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.core.records import BASE
-from pytest_llmbench.reports.html.pairing import (
+from pytest_llmbench.reports.html.scale import Scale, farthest, scale_over, symmetric
+from pytest_llmbench.reports.html.words import PageWords
+from pytest_llmbench.reports.pairing import (
     Verdicts,
     case_differences,
     change,
@@ -17,8 +19,6 @@ from pytest_llmbench.reports.html.pairing import (
     unit,
     verdicts_against_base,
 )
-from pytest_llmbench.reports.html.scale import Scale, farthest, scale_over, symmetric
-from pytest_llmbench.reports.html.words import PageWords
 from pytest_llmbench.runs.averages import mean
 from pytest_llmbench.runs.comparison import LEADING_METRICS, adapters, average, higher_is_better
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from pytest_llmbench.core.wording import UNSCORED
 from pytest_llmbench.reports.gate_sentences import confidence, outcome_word, p_meaning, p_value, reason
-from pytest_llmbench.reports.html.pairing import unit
 from pytest_llmbench.reports.html.scale import Scale, farthest, symmetric
 from pytest_llmbench.reports.html.words import PageWords
 from pytest_llmbench.reports.judgement import beside_the_gate, cut_short, verdict_sentences
+from pytest_llmbench.reports.pairing import unit
 from pytest_llmbench.reports.silent_categories import silence, telling
 from pytest_llmbench.runs.case_counts import groups_text, needed_range, units_text
 from pytest_llmbench.runs.gate_notes import note_text

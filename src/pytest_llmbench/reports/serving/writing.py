@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmbench.autotune.found_limits import TargetReport
 from pytest_llmbench.core import files
 from pytest_llmbench.reports.blocks import Report, Section
+from pytest_llmbench.reports.charts.search import render
 from pytest_llmbench.reports.renderers.registry import Renderer, RendererRegistry, default_renderers
 from pytest_llmbench.reports.serving.document import build_document
-from pytest_llmbench.reports.serving.figure import render
 from pytest_llmbench.reports.serving.page import render_html
 from pytest_llmbench.reports.views.autotune import autotune_report
 from pytest_llmbench.runs.storage import as_json

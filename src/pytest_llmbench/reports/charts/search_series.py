@@ -11,7 +11,7 @@ from pytest_llmbench.reports.serving.answers import outcome
 
 PERCENTILES = (50, 90, 95, 99)
 OUTCOMES = ("good", "late", "failed")
-_MOST_DOTS = 6000
+MOST_DOTS = 6000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def latencies(finding: Finding) -> dict[float, list[float]]:
     }
 
 
-def dots(finding: Finding, most: int = _MOST_DOTS) -> tuple[list[Dot], int]:
+def dots(finding: Finding, most: int = MOST_DOTS) -> tuple[list[Dot], int]:
     """Requests of all trials in the order of the search; of very many every n-th good one. Returns n too."""
     found = [
         Dot(trial["started_s"] + row.started_s, judged_s(row, finding), outcome(row, finding))
@@ -94,15 +94,15 @@ def reach(finding: Finding) -> tuple[float, float]:
     return min([finding["low"], *levels]), max([*levels, min(finding["high"], 1.5 * max(levels))])
 
 
-def shares_of_one(grid: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """The grid's metrics between 0 and 1, which share an axis, and the others; what was never scored is left out."""
+def groups_of(grid: Mapping[str, Any]) -> list[list[str]]:
+    """The grid's metrics between 0 and 1, which share an axis, then each other; what was never scored is left out."""
     scored = {
         metric: [value for point in grid["points"] for value in _ends(point["scores"].get(metric))]
         for metric in grid["metrics"]
     }
     known = {metric: values for metric, values in scored.items() if values}
     shared = [metric for metric, values in known.items() if min(values) >= 0 and max(values) <= 1]
-    return shared, [metric for metric in known if metric not in shared]
+    return ([shared] if shared else []) + [[metric] for metric in known if metric not in shared]
 
 
 def _ends(score: Mapping[str, Any] | None) -> Sequence[float]:

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.wording import Words
-from pytest_llmbench.reports import figure_style
+from pytest_llmbench.reports.charts import canvas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_COLOURS = {"better": "#0072B2", "no difference shown": "#666666", "worse": "#D55E00"}
+_COLOURS = {"better": canvas.BETTER, "no difference shown": canvas.SAME, "worse": canvas.WORSE}
 _MARKERS = {"better": "o", "no difference shown": "s", "worse": "v"}
 _PANEL_INCHES = 4.6
 _ROW_INCHES = 0.42
@@ -26,20 +26,20 @@ def render(document: Mapping[str, Any], path: Path, say: Words) -> None:
         panels.setdefault((one["variant"], one["against"]), []).append(one)
     rows = max(map(len, panels.values()), default=0)
     height = max(_LEAST_HEIGHT, _ROW_INCHES * rows + 1.6)
-    with figure_style.canvas(_PANEL_INCHES * max(1, len(panels)), height) as figure:
+    with canvas.figure_of(_PANEL_INCHES * max(1, len(panels)), height) as figure:
         if panels:
             axes = figure.subplots(1, len(panels), squeeze=False, sharex=True, sharey=True)[0]
             for panel, ((variant, against), found) in zip(axes, panels.items(), strict=True):
-                figure_style.title(panel, f"{variant} / {against}")
+                canvas.title(panel, f"{variant} / {against}")
                 _draw(panel, found, say)
             figure.supxlabel(f"{say('effect')} ({say('interval')})", fontsize=9)
         else:
-            figure_style.nothing(figure.subplots(), say("nothing"))
-        figure.savefig(path, format="png", dpi=figure_style.DPI, metadata=figure_style.PNG_METADATA)
+            canvas.nothing(figure.subplots(), say("nothing"))
+        canvas.save_png(figure, path)
 
 
 def _draw(axes: Axes, found: Sequence[Mapping[str, Any]], say: Words) -> None:
-    axes.axvline(0, color=figure_style.INK, linewidth=1.0, zorder=1)
+    axes.axvline(0, color=canvas.INK, linewidth=1.0, zorder=1)
     for place, one in enumerate(found):
         colour = _COLOURS[one["outcome"]]
         if one["low"] is not None:
@@ -47,7 +47,5 @@ def _draw(axes: Axes, found: Sequence[Mapping[str, Any]], say: Words) -> None:
         axes.plot([one["effect"]], [place], _MARKERS[one["outcome"]], color=colour, markersize=6)
     axes.set_yticks(range(len(found)), [say.metric(one["metric"]) for one in found], fontsize=9)
     axes.set_ylim(len(found) - 0.5, -0.5)
-    axes.xaxis.set_major_formatter(figure_style.ticks(say))
-    axes.grid(axis="x", color=figure_style.GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.xaxis.set_major_formatter(canvas.ticks(say))
+    canvas.dress(axes, "x", hidden=("top", "right", "left"))

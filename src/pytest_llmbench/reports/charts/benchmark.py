@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import textwrap
-import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_llmbench.core import files
 from pytest_llmbench.core.text_cells import shorten_middle
 from pytest_llmbench.core.wording import Words, words
-from pytest_llmbench.reports.figure_summary import summary_text
+from pytest_llmbench.reports.charts import canvas
+from pytest_llmbench.reports.charts.benchmark_summary import summary_text
 from pytest_llmbench.reports.judgement import opening
 from pytest_llmbench.runs.comparison import LEADING_METRICS, average
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SIZE_INCHES = (14.0, 10.0)
-DPI = 300
+_PADS_INCHES = (0.15, 0.12)
 MOST_CATEGORIES = 14
 _BINS = 10
 _ROUNDING = 9
@@ -31,10 +31,7 @@ _MOST_SENTENCES = 3
 _SUMMARY_FONT = 9.5  # points; smaller where there are more lines than fit
 _SUMMARY_LINES = 17
 
-# Okabe and Ito's colours, in an order whose neighbours differ in lightness too; hatches tell them apart without colour.
-COLOURS = ("#E69F00", "#0072B2", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
-HATCHES = ("//", "", "..", "\\\\", "xx")
-_INK = "#222222"
+_HATCHES = ("//", "", "..", "\\\\", "xx")  # tell the variants apart without colour
 
 Means = Mapping[str, Mapping[str, float | None]]
 """variant -> category -> mean."""
@@ -53,25 +50,14 @@ def draw(document: Mapping[str, Any], path: Path, language: str) -> None:
 
 
 def render(document: Mapping[str, Any], path: Path, say: Words) -> None:
-    """Draw straight into `path`. Matplotlib's settings are its own defaults meanwhile, whatever the user's style is."""
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    with mpl.rc_context(), warnings.catch_warnings():
-        mpl.rcdefaults()
-        mpl.rcParams["hatch.linewidth"] = 0.6
-        # A script that the built-in font lacks shows as boxes here; the text report has it.
-        warnings.filterwarnings("ignore", message="Glyph ")
-        figure = Figure(figsize=SIZE_INCHES, dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.12))
-        FigureCanvasAgg(figure)
+    """Draw straight into `path`."""
+    with canvas.figure_of(*SIZE_INCHES, pads=_PADS_INCHES) as figure:
         figure.suptitle(_verdict(document, say), fontsize=12, fontweight="bold", parse_math=False)
         panels = (_relevance, _keywords, _distribution, _summary)
         # Subfigures, so that the long labels of one panel take no width from another.
         for panel, part in zip(panels, figure.subfigures(2, 2, squeeze=False).flat, strict=True):
             panel(part.subplots(), document, say)
-        figure.savefig(path, format="png", dpi=DPI, metadata={"Software": "pytest-llmbench"})
+        canvas.save_png(figure, path)
 
 
 def _verdict(document: Mapping[str, Any], say: Words) -> str:
@@ -110,10 +96,10 @@ def _bars(axes: Axes, means: Means, title: str, unit: str, say: Words) -> None:
     shown = _most_changed(means, everything)
     if len(shown) < len(everything):
         title += say("figure_some", shown=len(shown), total=len(everything))
-    _title(axes, title)
+    canvas.title(axes, title)
     known = [value for by_category in means.values() for value in by_category.values() if value is not None]
     if not known:
-        _nothing(axes, say)
+        canvas.nothing(axes, say("figure_nothing"))
         return
     height = 0.8 / len(means)
     for place, (variant, by_category) in enumerate(means.items()):
@@ -127,11 +113,11 @@ def _bars(axes: Axes, means: Means, title: str, unit: str, say: Words) -> None:
             **_look(place),
         )
         if len(shown) * len(means) <= _VALUES_FIT_BARS:
-            axes.bar_label(bars, [say.number(value) for value in values], padding=3, fontsize=8, color=_INK)
+            axes.bar_label(bars, [say.number(value) for value in values], padding=3, fontsize=8, color=canvas.INK)
     axes.set_yticks(range(len(shown)), [shorten_middle(name, _LABEL_CELLS) for name in shown], parse_math=False)
     axes.set_ylim(len(shown) - 0.4, -0.6)
     _reach(axes, known)
-    axes.xaxis.set_major_formatter(_ticks(say))
+    axes.xaxis.set_major_formatter(canvas.ticks(say))
     _dress(axes, unit, "x")
 
 
@@ -162,7 +148,7 @@ def _distribution(axes: Axes, document: Mapping[str, Any], say: Words) -> None:
     from matplotlib.ticker import MaxNLocator
 
     metric = figure_metric(document)
-    _title(axes, say("figure_distribution", metric=say.metric(metric)))
+    canvas.title(axes, say("figure_distribution", metric=say.metric(metric)))
     scores = {
         variant: [
             round(value, _ROUNDING)
@@ -172,7 +158,7 @@ def _distribution(axes: Axes, document: Mapping[str, Any], say: Words) -> None:
         for variant in document["metadata"]["variants"]
     }
     if not any(scores.values()):
-        _nothing(axes, say)
+        canvas.nothing(axes, say("figure_nothing"))
         return
     for place, (variant, values) in enumerate(scores.items()):
         label = f"{shorten_middle(variant, _LABEL_CELLS)} (n = {len(values)})"
@@ -182,7 +168,7 @@ def _distribution(axes: Axes, document: Mapping[str, Any], say: Words) -> None:
         axes.hist(values, _edges(scores.values()), histtype="stepfilled", label=label, **look)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(say("figure_count"))
-    axes.xaxis.set_major_formatter(_ticks(say))
+    axes.xaxis.set_major_formatter(canvas.ticks(say))
     _dress(axes, say("figure_score"), "y")
 
 
@@ -194,7 +180,7 @@ def _edges(scores: Iterable[Sequence[float]]) -> list[float]:
 
 
 def _summary(axes: Axes, document: Mapping[str, Any], say: Words) -> None:
-    _title(axes, say("figure_summary"))
+    canvas.title(axes, say("figure_summary"))
     axes.set_axis_off()
     text = summary_text(document, say)
     box = {"boxstyle": "round,pad=0.8", "facecolor": "#F5F5F5", "edgecolor": "#888888"}
@@ -214,32 +200,14 @@ def _summary(axes: Axes, document: Mapping[str, Any], say: Words) -> None:
 
 def _look(place: int) -> dict[str, Any]:
     return {
-        "facecolor": COLOURS[place % len(COLOURS)],
-        "hatch": HATCHES[place % len(HATCHES)],
-        "edgecolor": _INK,
+        "facecolor": canvas.VARIANTS[place % len(canvas.VARIANTS)],
+        "hatch": _HATCHES[place % len(_HATCHES)],
+        "edgecolor": canvas.INK,
         "linewidth": 0.8,
     }
 
 
-def _ticks(say: Words) -> Callable[[float, float], str]:
-    return lambda value, _: f"{value:g}".replace(".", say("decimal_mark"))
-
-
-def _title(axes: Axes, title: str) -> None:
-    axes.set_title(title, fontsize=12, fontweight="bold", pad=10, parse_math=False)
-
-
 def _dress(axes: Axes, unit: str, grid: Literal["x", "y"]) -> None:
     axes.set_xlabel(unit)
-    axes.grid(axis=grid, color="#DDDDDD", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    legend = axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, frameon=False, fontsize=9)
-    for text in legend.get_texts():
-        text.set_parse_math(False)
-
-
-def _nothing(axes: Axes, say: Words) -> None:
-    """Say that a panel is empty for want of scores."""
-    axes.set_axis_off()
-    axes.text(0.5, 0.5, say("figure_nothing"), transform=axes.transAxes, ha="center", va="center", fontsize=14)
+    canvas.dress(axes, grid)
+    canvas.legend(axes, columns=3)

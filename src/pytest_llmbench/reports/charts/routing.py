@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.text_cells import shorten_middle
 from pytest_llmbench.core.wording import Words
-from pytest_llmbench.reports import figure_style
+from pytest_llmbench.reports.charts import canvas
 from pytest_llmbench.reports.routing import routings
 from pytest_llmbench.reports.routing_matrix import Cell, Matrices, Matrix, matrices
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_RIGHT, _WRONG = "#0072B2", "#D55E00"
+_RIGHT, _WRONG = canvas.BETTER, canvas.WORSE
 _CELL_INCHES = 0.42
 _MARGIN_INCHES = (3.0, 2.6)
 _LEAST_INCHES = (6.0, 4.5)
@@ -35,14 +35,14 @@ def render(document: Mapping[str, Any], path: Path, say: Words) -> None:
     rows, columns = (max(len(side) for side in sides) for sides in _sides(found))
     width = max(_LEAST_INCHES[0], columns * _CELL_INCHES + _MARGIN_INCHES[0]) * len(found.shown)
     height = max(_LEAST_INCHES[1], rows * _CELL_INCHES + _MARGIN_INCHES[1])
-    with figure_style.canvas(width, height) as figure:
+    with canvas.figure_of(width, height) as figure:
         parts = figure.subfigures(1, len(found.shown), squeeze=False).flat
         for part, matrix in zip(parts, found.shown, strict=True):
             _panel(part.subplots(), matrix, found, say)
         if found.left_out:
             text = say("routing_folded", shown=found.tools, left_out=found.left_out)
             figure.supxlabel(text, fontsize=8, parse_math=False)
-        figure.savefig(path, format="png", dpi=figure_style.DPI, metadata=figure_style.PNG_METADATA)
+        canvas.save_png(figure, path)
 
 
 def _sides(found: Matrices) -> tuple[list[Any], list[Any]]:
@@ -57,12 +57,12 @@ def _panel(axes: Axes, matrix: Matrix, found: Matrices, say: Words) -> None:
     axes.imshow(image, aspect="equal")
     for down, row in enumerate(matrix.cells):
         for across, cell in enumerate(row):
-            ink = "white" if cell.share >= _DARK_FROM else figure_style.INK
+            ink = "white" if cell.share >= _DARK_FROM else canvas.INK
             axes.text(across, down, cell.text.replace(" + ", "\n+"), ha="center", va="center", fontsize=8, color=ink)
     _label(axes, matrix, found, say)
     routing, name = matrix.routing, shorten_middle(matrix.routing.variant, _LABEL_CELLS)
     numbers = {"right": routing.right, "total": routing.total, "f1": say.number(routing.macro_f1)}
-    figure_style.title(axes, say("routing_title", variant=name, **numbers))
+    canvas.title(axes, say("routing_title", variant=name, **numbers))
 
 
 def _shade(cell: Cell) -> tuple[float, float, float, float] | None:
@@ -88,9 +88,9 @@ def _label(axes: Axes, matrix: Matrix, found: Matrices, say: Words) -> None:
     axes.set_ylabel(say("routing_expected"), fontsize=9)
     axes.set_xticks([place - 0.5 for place in columns], minor=True)
     axes.set_yticks([place - 0.5 for place in rows], minor=True)
-    axes.grid(which="minor", color=figure_style.GRID, linewidth=0.8)
+    axes.grid(which="minor", color=canvas.GRID, linewidth=0.8)
     axes.tick_params(which="minor", length=0)
-    axes.spines[:].set_color(figure_style.GRID)
+    axes.spines[:].set_color(canvas.GRID)
     axes.text(len(matrix.columns) - 0.2, -0.8, say("routing_f1"), fontsize=8, va="center", fontweight="bold")
     for down, tool in enumerate(matrix.rows):
         axes.text(len(matrix.columns) - 0.2, down, f1.get(tool, ""), fontsize=8, va="center")

@@ -9,10 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.text_cells import shorten_middle
-from pytest_llmbench.reports import figure_style
-from pytest_llmbench.reports.serving import panels
+from pytest_llmbench.reports.charts import (
+    canvas,
+    search_curve,
+    search_latency,
+    search_targets,
+    search_temperature,
+    search_timeline,
+)
+from pytest_llmbench.reports.charts.search_series import groups_of
 from pytest_llmbench.reports.serving.answers import Target, answer, main_finding, other_findings
-from pytest_llmbench.reports.serving.series import shares_of_one
 from pytest_llmbench.reports.serving.words import QUESTIONS, ServingWords, serving_words
 
 if TYPE_CHECKING:
@@ -40,12 +46,12 @@ def render(document: Mapping[str, Any], path: Path, language: str) -> None:
     targets = document["targets"]
     rows = list(_compared(targets, say) if len(targets) > 1 else _detailed(targets[0], say))
     heights = [height for height, _ in rows]
-    with figure_style.canvas(WIDTH_INCHES, _HEADING_INCHES + sum(heights)) as figure:
+    with canvas.figure_of(WIDTH_INCHES, _HEADING_INCHES + sum(heights)) as figure:
         _heading(figure, targets, say)
         parts = figure.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)[:, 0]
         for part, (_, draw) in zip(parts, rows, strict=True):
             draw(part)
-        figure.savefig(path, format="png", dpi=figure_style.DPI, metadata=figure_style.PNG_METADATA)
+        canvas.save_png(figure, path)
 
 
 def _heading(figure: Figure, targets: Sequence[Target], say: ServingWords) -> None:
@@ -64,16 +70,19 @@ def _heading(figure: Figure, targets: Sequence[Target], say: ServingWords) -> No
 def _detailed(target: Target, say: ServingWords) -> Iterator[Row]:
     main = main_finding(target)
     if main is not None:
-        drawn: list[Panel] = [lambda axes: panels.curve(axes, main, say), lambda axes: panels.latency(axes, main, say)]
+        drawn: list[Panel] = [
+            lambda axes: search_curve.curve(axes, main, say),
+            lambda axes: search_latency.latency(axes, main, say),
+        ]
         yield _beside(drawn, _MAIN_INCHES)
-        yield _TIMELINE_INCHES, lambda part: _timeline(part, main, say)
+        yield _TIMELINE_INCHES, lambda part: search_timeline.timeline(part, main, say)
     small: list[Panel] = [_small(finding, say) for finding in other_findings(target)]
     small += _temperatures(target, say)
     yield from _in_rows(small)
 
 
 def _small(finding: Mapping[str, Any], say: ServingWords) -> Panel:
-    return lambda axes: panels.small_curve(axes, finding, say)
+    return lambda axes: search_curve.small_curve(axes, finding, say)
 
 
 def _temperatures(target: Target, say: ServingWords, name: str = "") -> list[Panel]:
@@ -81,14 +90,8 @@ def _temperatures(target: Target, say: ServingWords, name: str = "") -> list[Pan
     grid = target["temperature"]
     if grid is None:
         return []
-    shared, others = shares_of_one(grid)
-    groups = [*([shared] if shared else []), *([metric] for metric in others)]
-    return [lambda axes, group=group: panels.temperature(axes, grid, group, say, name) for group in groups]  # type: ignore[misc]
-
-
-def _timeline(part: SubFigure, finding: Mapping[str, Any], say: ServingWords) -> None:
-    above, below = part.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    panels.timeline(above, below, finding, say)
+    groups = groups_of(grid)
+    return [lambda axes, group=group: search_temperature.temperature(axes, grid, group, say, name) for group in groups]  # type: ignore[misc]
 
 
 def _compared(targets: Sequence[Target], say: ServingWords) -> Iterator[Row]:
@@ -97,8 +100,8 @@ def _compared(targets: Sequence[Target], say: ServingWords) -> Iterator[Row]:
         main = asked[0]
         yield _beside(
             [
-                lambda axes: panels.compare_limits(axes, main, targets, say),
-                lambda axes: panels.compare_curves(axes, main, targets, say),
+                lambda axes: search_targets.compare_limits(axes, main, targets, say),
+                lambda axes: search_targets.compare_curves(axes, main, targets, say),
             ],
             _MAIN_INCHES,
         )
@@ -110,8 +113,8 @@ def _limits(question: str, targets: Sequence[Target], say: ServingWords) -> Pane
     """Side by side, or the curve of the only target that was asked."""
     of = [target for target in targets if question in target["findings"]]
     if len(of) > 1:
-        return lambda axes: panels.compare_limits(axes, question, targets, say)
-    return lambda axes: panels.small_curve(axes, of[0]["findings"][question], say, of[0]["name"])
+        return lambda axes: search_targets.compare_limits(axes, question, targets, say)
+    return lambda axes: search_curve.small_curve(axes, of[0]["findings"][question], say, of[0]["name"])
 
 
 def _in_rows(drawn: Sequence[Panel]) -> Iterator[Row]:
