@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,6 +160,7 @@ class Gathering:
             "metrics": first["metrics"],
             **provenance(answered_here=first["backend"].get("backend") != "server"),
             "timings": timings,
+            "passes": _passes([one["tally"]["passes"] for one in asked]),
             "processes": len(asked),
             **({} if planned is None else {"cut_short": {"results": len(self._results), "planned": planned}}),
             "announcements": list(dict.fromkeys(message for one in asked for message in one["announcements"])),
@@ -239,6 +240,17 @@ class Gathering:
 
     def _width(self) -> int:
         return int(self._config.get_terminal_writer().fullwidth)
+
+
+def _passes(of_processes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What each variant's answers took: processes work side by side, so the slowest one's seconds count."""
+    found: dict[str, Any] = {}
+    for variant, spent in (told for passes in of_processes for told in passes.items()):
+        known = found.setdefault(variant, {"answers": 0, "tokens": 0, "seconds": 0.0})
+        known["answers"] += spent["answers"]
+        known["tokens"] += spent["tokens"]
+        known["seconds"] = max(known["seconds"], round(spent["seconds"], 3))
+    return found
 
 
 def _cut_short(folder: Path) -> str:

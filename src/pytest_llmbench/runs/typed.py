@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 VerdictOutcome = Literal["pass", "fail", "inconclusive"]
 
@@ -197,9 +197,24 @@ class RunDocument(Document):
 
 def run_document(document: Mapping[str, Any]) -> RunDocument:
     """The run in a document that obeys `schemas/run.schema.json`, as built or as read back from disk."""
-    return RunDocument.model_validate(document)
+    try:
+        return RunDocument.model_validate(document)
+    except ValidationError:
+        return RunDocument.model_validate(_readable(document))
 
 
 def gate_document(gate: Mapping[str, Any]) -> GateDocument:
     """The gate of a run's document, or of `llmbench compare --json`."""
     return GateDocument.model_validate(gate)
+
+
+def _readable(value: Any) -> Any:
+    """The same without lone surrogates, which a hand-edited document may hold."""
+    match value:
+        case str():
+            return value.encode("utf-8", "replace").decode("utf-8")
+        case Mapping():
+            return {_readable(key): _readable(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_readable(item) for item in value]
+    return value

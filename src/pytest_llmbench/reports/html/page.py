@@ -10,14 +10,14 @@ from typing import Any
 
 from pytest_llmbench.core import files
 from pytest_llmbench.core.records import BASE
-from pytest_llmbench.reports.blocks import Report, Section
+from pytest_llmbench.reports.blocks import Cell, Number, Report, Section
 from pytest_llmbench.reports.call_faults import call_summaries
 from pytest_llmbench.reports.gate_sentences import confidence
 from pytest_llmbench.reports.html.cases import case_data
 from pytest_llmbench.reports.html.differences import difference_plots
 from pytest_llmbench.reports.html.facts import headline_facts, provenance_groups
 from pytest_llmbench.reports.html.routing import routing_view
-from pytest_llmbench.reports.html.scores import answer_rows, metric_cards
+from pytest_llmbench.reports.html.scores import metric_cards
 from pytest_llmbench.reports.html.trend import runs_of_trend, trend, variants_of
 from pytest_llmbench.reports.html.verdict import gate_views
 from pytest_llmbench.reports.html.words import PageWords, page_words
@@ -28,7 +28,9 @@ from pytest_llmbench.reports.phases import phases
 from pytest_llmbench.reports.recommendations import recommendations
 from pytest_llmbench.reports.renderers.html import Html
 from pytest_llmbench.reports.score_remarks import about_scores, batched_speed, cosine_meanings
+from pytest_llmbench.reports.views.timing import answer_rows, answer_titles, timing_note
 from pytest_llmbench.runs.comparison import adapters
+from pytest_llmbench.runs.typed import run_document
 
 _ASSETS = ("reports", "html", "assets")
 CHANGES = {"better": "▲", "same": "=", "worse": "▼"}
@@ -62,7 +64,7 @@ def render_html(
     """
     import jinja2
 
-    say = page_words(language)
+    say, timed = page_words(language), run_document(document)
     views, runs = gate_views(document, say), runs_of_trend(document, history, say)
     looks = _looks(variants_of(document, runs))
     environment = jinja2.Environment(
@@ -94,7 +96,9 @@ def render_html(
         routing=routing_view(document, say),
         calls=list(call_summaries(document, say)),
         trend=trend(runs, looks, say),
-        answers=answer_rows(document, say),
+        answer_titles=answer_titles(timed),
+        answers=[(variant, [_cell(one, say) for one in cells]) for variant, cells in answer_rows(timed)],
+        timing_note=timing_note(timed, say),
         provenance=provenance_groups(document, say),
         style=_asset("report.css"),
         scripts="\n".join(_asset(name) for name in _SCRIPTS),
@@ -103,6 +107,12 @@ def render_html(
         data=_embedded(case_data(document, say)),
     )
     return page.encode("utf-8", "replace").decode("utf-8")  # a hand-edited run may hold lone surrogates
+
+
+def _cell(cell: Cell, say: PageWords) -> str:
+    if isinstance(cell, Number):
+        return say.count(cell.value) if isinstance(cell.value, int) else say.number(cell.value)
+    return str(cell)
 
 
 def _confidence(document: Mapping[str, Any], say: PageWords) -> str | None:

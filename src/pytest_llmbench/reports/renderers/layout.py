@@ -82,7 +82,7 @@ class Layout:
             case Sentences(lines=sentences, listed=listed):
                 yield from ((part, self._width) for part in self._sentences(sentences, listed=listed))
             case Facts(items=facts):
-                yield self._facts(facts), self._width
+                yield self._facts(facts), _NO_WRAP_WIDTH if self._is_wide else self._width  # a hash stays whole
             case Table():
                 yield from self._table(block)
             case Cases(cases=cases):
@@ -102,9 +102,9 @@ class Layout:
             depth = len(sentence) - len(sentence.lstrip(" "))
             grid = RichTable.grid(padding=0)
             if listed:
-                grid.add_row(RichText("- "), self._text(sentence))
-            else:
-                grid.add_row(self._text(sentence))
+                grid.add_column(no_wrap=True)
+            grid.add_column(overflow="fold")
+            grid.add_row(*([RichText("- ")] if listed else []), self._text(sentence))
             yield Padding(grid, (0, 0, 0, depth))
         if len(sentences) > len(shown):
             yield self._text(self._say("gate_more", count=len(sentences) - len(shown)))
@@ -115,9 +115,9 @@ class Layout:
 
     def _facts(self, facts: Sequence[Fact]) -> RenderableType:
         grid = RichTable.grid(padding=(0, 1, 0, 0))
-        grid.add_column(no_wrap=not self._is_narrow)
+        grid.add_column(no_wrap=not self._is_narrow, overflow="fold")
         grid.add_column(no_wrap=True)
-        grid.add_column()
+        grid.add_column(overflow="fold")
         for name, value in facts:
             grid.add_row(self._text(name), RichText(":"), self._cell(value))
         return grid

@@ -29,7 +29,7 @@ from pytest_llmbench.reports.blocks import (
 from pytest_llmbench.reports.limits import ROOM
 from pytest_llmbench.reports.outcomes import COLOURED_SIGNS
 from pytest_llmbench.reports.renderers.cells import cell_text
-from pytest_llmbench.reports.renderers.markdown_text import code, details, prose, table, within_limit
+from pytest_llmbench.reports.renderers.markdown_text import code, details, line, prose, table, within_limit
 
 _ROOM = ROOM[Depth.SUMMARY]
 _TITLE, _SECTION, _HEADING = "###", "####", "#####"  # small ones: it stands below a comment's or a job's own heading
@@ -86,9 +86,9 @@ def _block(block: Block, say: Words) -> str:  # noqa: PLR0911  # one return a ki
 
 def _sentences(block: Sentences, say: Words) -> str:
     if not block.listed:
-        return "\n\n".join(map(prose, block.lines))
+        return "\n\n".join(map(line, block.lines))
     shown = block.lines[: _ROOM.lines]
-    listed = [f"{'  ' if line.startswith(' ') else ''}- {prose(line.strip())}" for line in shown]
+    listed = [f"{'  ' if one.startswith(' ') else ''}- {line(one.strip())}" for one in shown]
     return "\n".join(listed) + _more(len(block.lines) - len(shown), say)
 
 
@@ -111,7 +111,7 @@ def _case(case: Case, say: Words) -> str:
 
 def _fact(fact: Fact, say: Words) -> str:
     name, value = fact
-    return say("gate_labelled", label=prose(name), text=_cell(value, say))
+    return say("gate_labelled", label=line(name), text=_cell(value, say))
 
 
 def _cell(cell: Cell, say: Words) -> str:

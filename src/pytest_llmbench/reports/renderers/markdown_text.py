@@ -15,6 +15,7 @@ _SENTENCE_CELLS = 600
 _CHARACTERS_A_CELL = 4  # combining marks take no cell, and there can be thousands
 _BREAK = "&#8203;"  # a zero-width space: what stands around it is no mention, reference, address or formula
 _ACTIVE = re.compile(r"www(?=\.)|:(?=//)|[@#$]|[&<>`*_\[\]\\|~]", re.IGNORECASE)
+_START = re.compile(r"^(\d*)([-+=.)])(?=\s|$)")
 _UNBROKEN = frozenset("&<>`*_[]\\|~")
 
 
@@ -29,6 +30,11 @@ def code(text: str, cells: int = NAME_CELLS) -> str:
 def prose(text: str) -> str:
     """A sentence that may quote names, without any markup."""
     return _inert(_cut(text, _SENTENCE_CELLS))
+
+
+def line(text: str) -> str:
+    """A sentence at the start of a line, where `1.`, `-` or `=` would begin a list or make a heading."""
+    return _START.sub(lambda found: f"{found[1]}&#{ord(found[2])};", prose(text))
 
 
 def _cut(text: str, cells: int) -> str:
@@ -68,8 +74,3 @@ def within_limit(blocks: Iterable[str], say: Words) -> str:
             kept.append(block)
             room -= len(block) + 2
     return "\n\n".join([*kept, *([f"_{say('markdown_shortened')}_"] if shortened else [])]) + "\n"
-
-
-def left_out(count: int, say: Words) -> str:
-    """What stands under a list or table that does not show everything; nothing where it does."""
-    return f"\n\n{say('gate_more', count=count)}" if count > 0 else ""
