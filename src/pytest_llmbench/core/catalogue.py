@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from pytest_llmbench.core import calls_catalogue, judgement_catalogue, routing_catalogue, verdict_catalogue
+from pytest_llmbench.core import (
+    calls_catalogue,
+    judgement_catalogue,
+    report_catalogue,
+    routing_catalogue,
+    verdict_catalogue,
+)
 
 ENGLISH = {
     "decimal_mark": ".",
@@ -324,10 +330,12 @@ LANGUAGES = {
     | verdict_catalogue.ENGLISH
     | judgement_catalogue.ENGLISH
     | routing_catalogue.ENGLISH
-    | calls_catalogue.ENGLISH,
+    | calls_catalogue.ENGLISH
+    | report_catalogue.ENGLISH,
     "fr": FRENCH
     | verdict_catalogue.FRENCH
     | judgement_catalogue.FRENCH
     | routing_catalogue.FRENCH
-    | calls_catalogue.FRENCH,
+    | calls_catalogue.FRENCH
+    | report_catalogue.FRENCH,
 }

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.wording import words
 from pytest_llmbench.finetune.record import read_record
 
 Language = Literal["en", "fr"]
@@ -48,12 +49,14 @@ def read_trainings(folders: Sequence[Path]) -> list[Trained]:
     return [Trained(name, folder, read_record(folder)) for name, folder in zip(names, folders, strict=True)]
 
 
-def table(trainings: Sequence[Trained], language: Language = "en") -> list[Line]:
+def table(trainings: Sequence[Trained], language: Language = "en", decimal_mark: str | None = None) -> list[Line]:
     """The figures that a training has. Loss and accuracy of different bases or data are no measure of their answers.
 
     The mean loss is over all steps, from the first; the other loss, accuracy and entropy are those logged last.
+    Numbers have the language's decimal mark, or the one that is given.
     """
-    lines = [figure.line(trainings, language) for figure in _FIGURES]
+    mark = decimal_mark or words(language)("decimal_mark")
+    lines = [figure.line(trainings, language, mark) for figure in _FIGURES]
     return [line for line in lines if set(line.values) != {"-"}]
 
 
@@ -66,12 +69,14 @@ class _Figure:
     text: Callable[[Mapping[str, Any]], str]
     better: Callable[..., Any] | None = None
     of_time: bool = False
+    has_decimals: bool = False
 
-    def line(self, trainings: Sequence[Trained], language: Language) -> Line:
+    def line(self, trainings: Sequence[Trained], language: Language, decimal_mark: str) -> Line:
         """What each record says of it; `-` where it does not."""
         values = [self.value(training.record) for training in trainings]
+        mark = decimal_mark if self.has_decimals else "."
         texts = tuple(
-            "-" if value is None else self.text(training.record)
+            "-" if value is None else self.text(training.record).replace(".", mark)
             for value, training in zip(values, trainings, strict=True)
         )
         return Line(self.titles[language], texts, self._best(values, trainings))
@@ -87,7 +92,9 @@ class _Figure:
 
 
 def _number(key: str, titles: Mapping[Language, str], better: Callable[..., Any] | None) -> _Figure:
-    return _Figure(titles, lambda record: record.get(key), lambda record: f"{record[key]:.3f}", better)
+    return _Figure(
+        titles, lambda record: record.get(key), lambda record: f"{record[key]:.3f}", better, has_decimals=True
+    )
 
 
 def _duration(record: Mapping[str, Any]) -> str:
@@ -129,18 +136,30 @@ _FIGURES = (
     _Figure({"en": "Duration", "fr": "Durée"}, lambda record: record.get("duration_s"), _duration, min, of_time=True),
     _number("train_loss", {"en": "Train loss, mean", "fr": "Perte, moyenne"}, min),
     _Figure(
-        {"en": "Train loss, last", "fr": "Perte, à la fin"}, _last_loss, lambda record: f"{_last_loss(record):.3f}", min
+        {"en": "Train loss, last", "fr": "Perte, à la fin"},
+        _last_loss,
+        lambda record: f"{_last_loss(record):.3f}",
+        min,
+        has_decimals=True,
     ),
-    _Figure({"en": "Validation loss", "fr": "Perte de validation"}, _last_validation, _validation, min),
+    _Figure(
+        {"en": "Validation loss", "fr": "Perte de validation"}, _last_validation, _validation, min, has_decimals=True
+    ),
     _number("token_accuracy", {"en": "Token accuracy, last", "fr": "Précision par token, à la fin"}, max),
     _number("entropy", {"en": "Entropy, last", "fr": "Entropie, à la fin"}, None),
-    _Figure({"en": "Trainable", "fr": "Entraînables"}, lambda record: record.get("trainable_parameters"), _trainable),
+    _Figure(
+        {"en": "Trainable", "fr": "Entraînables"},
+        lambda record: record.get("trainable_parameters"),
+        _trainable,
+        has_decimals=True,
+    ),
     _Figure(
         {"en": "Samples/s", "fr": "Exemples/s"},
         lambda record: record.get("samples_per_s"),
         lambda record: f"{record['samples_per_s']:.2f}",
         max,
         of_time=True,
+        has_decimals=True,
     ),
     _Figure(
         {"en": "Tokens", "fr": "Tokens"}, lambda record: record.get("tokens"), lambda record: str(record["tokens"])
@@ -151,8 +170,8 @@ _FIGURES = (
 def notes(trainings: Sequence[Trained], language: Language = "en") -> list[str]:
     """What keeps the figures from being held against each other. What a record does not say is not held against it."""
     differing = [
-        words[language]
-        for words, value in _MUST_BE_EQUAL
+        titles[language]
+        for titles, value in _MUST_BE_EQUAL
         if len({str(found) for training in trainings if (found := value(training.record)) is not None}) > 1
     ]
     found = [_WARNING[language].format(", ".join(differing))] if differing else []

@@ -3,17 +3,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from support.rendered import analysis, markdown
 from support.report_runs import run
 from support.tool_runs import called, shop_run
 
 from pytest_llmbench.core.wording import words
 from pytest_llmbench.metrics.call_faults import CallFault
-from pytest_llmbench.reports import analysis
 from pytest_llmbench.reports.call_faults import call_summaries, fault_text, faults
 from pytest_llmbench.reports.html import render_html
 from pytest_llmbench.reports.html.cases import case_data
 from pytest_llmbench.reports.html.words import page_words
-from pytest_llmbench.reports.markdown import markdown
 from pytest_llmbench.reports.routing import NO_TOOL, routings
 from pytest_llmbench.runs.document import build_document
 

@@ -9,14 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from support.rendered import analysis, markdown
 from support.report_runs import completion, full_run, run
 from support.tool_runs import shop_run
 
 from pytest_llmbench.core.catalogue import LANGUAGES
-from pytest_llmbench.reports import analysis
 from pytest_llmbench.reports.html import render_html
 from pytest_llmbench.reports.html import words as page
-from pytest_llmbench.reports.markdown import markdown
 from pytest_llmbench.runs.averages import in_short
 from pytest_llmbench.runs.base_comparison import with_comparison
 from pytest_llmbench.runs.baseline import comparable
@@ -77,4 +76,4 @@ def test_no_report_holds_a_sentence_of_the_other_language(language: str, other: 
     ]
     assert mixed == []
     told = {key for report in shown.values() for key, part in own.items() if part in report}
-    assert {"calls_left_out", "routing_note", "noted_missing_in_run", "trend_faded", "cut_length"} <= told
+    assert {"calls_left_out", "routing_note", "noted_missing_in_run", "trend_hollow", "cut_length"} <= told

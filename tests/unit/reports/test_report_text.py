@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 from rich.cells import cell_len
+from support.rendered import analysis
 from support.report_runs import full_run, relevance, result, run
 
 from pytest_llmbench.core.catalogue import LANGUAGES
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.records import Run
 from pytest_llmbench.core.text_cells import shorten, shorten_middle
-from pytest_llmbench.reports import analysis
-from pytest_llmbench.reports.tables import boxed
+from pytest_llmbench.reports.blocks import Column, Number, Report, Section, Table
+from pytest_llmbench.reports.renderers.text import Text
 from pytest_llmbench.runs.base_comparison import with_comparison
 from pytest_llmbench.runs.document import build_document
 from pytest_llmbench.runs.storage import read_document, write_json
@@ -101,7 +102,7 @@ def test_the_text_says_what_it_is_not_and_how_many_cases_it_rests_on() -> None:
 
 def test_unscored_results_are_counted_in_words() -> None:
     some = document(run(relevance("a/1", None, 0.4), relevance("a/2", 0.2, 0.4)))
-    assert "Unscored: Relevance of base, 1 of 2." in analysis(some, "en")
+    assert "Unscored, and left out of the means: Relevance of base 1/2." in analysis(some, "en")
 
 
 def test_a_single_variant_is_described_without_a_verdict() -> None:
@@ -174,7 +175,7 @@ def test_an_unknown_language_names_the_known_ones() -> None:
 def test_tables_stay_aligned_with_accents_and_wide_characters() -> None:
     text = analysis(document(full_run(("été", "e\u0301te\u0301", "日本語の音声コマンド", "long-" * 20), 2)), "fr")
     tables = [list(group) for boxes, group in itertools.groupby(text.splitlines(), _is_box) if boxes]
-    assert len(tables) == 5
+    assert len(tables) == 6
     for table in tables:
         assert len({cell_len(line) for line in table}) == 1
 
@@ -184,7 +185,9 @@ def _is_box(line: str) -> bool:
 
 
 def test_a_table_parts_its_blocks() -> None:
-    assert boxed([["a", "n"]], [["bc", "1"]], [["d", "10"]]) == [
+    table = Table([Column("a", left=True), Column("n")], [["bc", Number(1)]], [["d", Number(10)]])
+    shown = Text().render(Report("", "en", [Section("s", "", [table])]))
+    assert shown.splitlines()[-7:] == [
         "┌────┬────┐",
         "│ a  │  n │",
         "├────┼────┤",

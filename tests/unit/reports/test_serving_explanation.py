@@ -10,8 +10,8 @@ from support.serving_findings import LEVELS, finding, queued_trial, users_findin
 
 from pytest_llmbench.load.reasons import Reason
 from pytest_llmbench.load.records import SLO, Request, Trial
-from pytest_llmbench.reports.serving import explain
 from pytest_llmbench.reports.serving.catalogue import LANGUAGES
+from pytest_llmbench.reports.serving.explanation_words import explain
 from pytest_llmbench.reports.serving.words import serving_words
 
 PROMISE = SLO(0.95, 3.0)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pytest_llmbench.core.wording import words
-from pytest_llmbench.reports.trend_figure import MOST_VARIANTS, render
+from pytest_llmbench.reports.charts.trend import MOST_VARIANTS, render
 
 OUTCOMES = ("pass", "fail", "inconclusive", None)
 

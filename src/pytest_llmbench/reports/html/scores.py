@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.core.records import BASE
-from pytest_llmbench.reports.html.pairing import (
+from pytest_llmbench.reports.html.scale import Scale, farthest, scale_over, symmetric
+from pytest_llmbench.reports.html.words import PageWords
+from pytest_llmbench.reports.pairing import (
     Verdicts,
     case_differences,
     change,
@@ -17,8 +17,6 @@ from pytest_llmbench.reports.html.pairing import (
     unit,
     verdicts_against_base,
 )
-from pytest_llmbench.reports.html.scale import Scale, farthest, scale_over, symmetric
-from pytest_llmbench.reports.html.words import PageWords
 from pytest_llmbench.runs.averages import mean
 from pytest_llmbench.runs.comparison import LEADING_METRICS, adapters, average, higher_is_better
 
@@ -113,25 +111,3 @@ def _difference(
     value = mean(values)
     low, high = (None, None) if verdict is None else (verdict["low"], verdict["high"])
     return Difference(adapter, value, low, high, change(value, higher=higher))
-
-
-def answer_rows(document: Mapping[str, Any], say: PageWords) -> list[tuple[str, list[str]]]:
-    """Each variant with how many answers it gave, how long they took and how they ended."""
-    rows = []
-    for variant, counts in document["statistics"]["answers"].items():
-        answers = [row["completions"][variant] for row in document["results"] if variant in row["completions"]]
-        latencies = [answer["latency_s"] for answer in answers if answer["latency_s"] is not None]
-        times = [statistics.median(latencies), _quantile(latencies, 0.95), max(latencies)] if latencies else [None] * 3
-        speed = mean(answer["tokens_per_s"] for answer in answers)
-        cells = [
-            *(say.count(counts[key]) for key in ("total", "cached")),
-            *(say.number(value) for value in (*times, speed)),
-            *(say.count(counts[key]) for key in ("completion_tokens", "length", "timeout", "error")),
-        ]
-        rows.append((variant, cells))
-    return rows
-
-
-def _quantile(values: Sequence[float], share: float) -> float:
-    """The nearest-rank quantile."""
-    return sorted(values)[math.ceil(share * len(values)) - 1]

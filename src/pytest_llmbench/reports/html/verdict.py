@@ -8,10 +8,10 @@ from typing import Any
 
 from pytest_llmbench.core.wording import UNSCORED
 from pytest_llmbench.reports.gate_sentences import confidence, outcome_word, p_meaning, p_value, reason
-from pytest_llmbench.reports.html.pairing import unit
 from pytest_llmbench.reports.html.scale import Scale, farthest, symmetric
 from pytest_llmbench.reports.html.words import PageWords
 from pytest_llmbench.reports.judgement import beside_the_gate, cut_short, verdict_sentences
+from pytest_llmbench.reports.pairing import unit
 from pytest_llmbench.reports.silent_categories import silence, telling
 from pytest_llmbench.runs.case_counts import groups_text, needed_range, units_text
 from pytest_llmbench.runs.gate_notes import note_text
@@ -62,10 +62,10 @@ class GateView:
     notes: Sequence[Mapping[str, Any]]
 
 
-def gate_views(document: Mapping[str, Any], language: str, say: PageWords) -> list[GateView]:
+def gate_views(document: Mapping[str, Any], say: PageWords) -> list[GateView]:
     """The gate of the document in the reader's words, then the comparison with the base that it did not make."""
     gate, beside = document["gate"], beside_the_gate(document)
-    views = [] if gate is None else [_view(gate, [reason(gate, language, say)], document, say)]
+    views = [] if gate is None else [_view(gate, [reason(gate, say)], document, say)]
     if beside is not None:
         view = _view(beside, verdict_sentences(document, say), document, say)
         views.append(_unjudged(view, say) if cut_short(document, say) else view)

@@ -68,7 +68,6 @@ ENGLISH = {
     "after": "After",
     "effect": "Effect",
     "interval_column": "Interval",
-    "interval": "{low} to {high}",
     "no_interval": "none: too few pairs",
     "p_adjusted": "p (Holm)",
     "p_title": "unadjusted p: {value}; {method}",
@@ -103,15 +102,12 @@ ENGLISH = {
     # differences
     "differences": "Per-case differences",
     "differences_caption": (
-        "One step a case, adapter minus base, sorted. The dashed line is the mean, the band its interval where"
-        " there is one."
+        "One mark a case, adapter minus base, sorted; of very many, evenly spaced ones. Under them the mean, with its"
+        " interval where there is one."
     ),
     "differences_none": "Nothing to draw: no case is scored for both the base and an adapter.",
     "differences_left_out": "{count} more plots are left out; the table below has every case.",
     "plot_summary": "{label}, {adapter}: mean difference {mean}; {better} improved, {same} unchanged, {worse} worse.",
-    "plot_axis": "cases, from the lowest difference to the highest",
-    "plot_axis_thinned": "cases, sorted; each step stands for several of them",
-    "mean_short": "mean",
     # cases
     "cases_noscript": "The table of cases needs JavaScript. The same data is in the run's JSON document.",
     "js_search": "Search",
@@ -174,14 +170,12 @@ ENGLISH = {
     "cases_caption": "Every result with both answers. Open a row with Enter or a click; sort by any column.",
     # trend
     "trend": "Trend over saved runs",
-    "trend_caption": "Means of every saved run, oldest first. Marks under the axis are the gates' outcomes.",
-    "trend_faded": "Faded marks, with ≠ under them, are runs that asked other cases than this one: not comparable.",
+    "trend_caption": "Means of every saved run, oldest first. The shape of a mark is the gate's outcome.",
+    "trend_hollow": "Hollow marks are runs that asked other cases than this one: not comparable.",
     "trend_none": "No other run is saved yet. Save this one with {option}, and the next report shows the trend.",
     "trend_table": "The same as a table",
-    "trend_run": "Run",
     # answers
     "answers_title": "Answers and timing",
-    "latency_95": "95% (s)",
     "phases": "Where the time went",
     # provenance
     "prov_run": "Run",
@@ -252,7 +246,6 @@ FRENCH = {
     "after": "Après",
     "effect": "Effet",
     "interval_column": "Intervalle",
-    "interval": "{low} à {high}",
     "no_interval": "aucun : trop peu de paires",
     "p_adjusted": "p (Holm)",
     "p_title": "p non ajusté : {value} ; {method}",
@@ -287,17 +280,14 @@ FRENCH = {
     # differences
     "differences": "Différences cas par cas",
     "differences_caption": (
-        "Une marche par cas, adaptateur moins base, triées. Le trait pointillé est la moyenne, la bande son intervalle"
-        " quand il y en a un."
+        "Une marque par cas, adaptateur moins base, triées ; s'il y en a beaucoup, une partie également espacée."
+        " En dessous, la moyenne, avec son intervalle quand il y en a un."
     ),
     "differences_none": "Rien à tracer : aucun cas n'est noté à la fois pour la base et pour un adaptateur.",
     "differences_left_out": "{count} graphiques de plus sont omis ; le tableau ci-dessous a tous les cas.",
     "plot_summary": (
         "{label}, {adapter} : différence moyenne {mean} ; {better} en hausse, {same} inchangés, {worse} en baisse."
     ),
-    "plot_axis": "cas, de la plus petite différence à la plus grande",
-    "plot_axis_thinned": "cas, triés ; chaque marche en représente plusieurs",
-    "mean_short": "moyenne",
     # cases
     "cases_noscript": (
         "Le tableau des cas demande JavaScript. Les mêmes données sont dans le document JSON de l'exécution."
@@ -367,20 +357,16 @@ FRENCH = {
     # trend
     "trend": "Évolution sur les exécutions enregistrées",
     "trend_caption": (
-        "Moyennes de chaque exécution enregistrée, de la plus ancienne à la plus récente. Sous l'axe : l'issue du"
-        " contrôle."
+        "Moyennes de chaque exécution enregistrée, de la plus ancienne à la plus récente. La forme d'une marque est"
+        " l'issue du contrôle."
     ),
-    "trend_faded": (
-        "Les marques pâles, avec ≠ en dessous, sont des exécutions aux autres cas que celle-ci : non comparables."
-    ),
+    "trend_hollow": ("Les marques vides sont des exécutions qui ont posé d'autres cas que celle-ci : non comparables."),
     "trend_none": (
         "Aucune autre exécution enregistrée. Enregistrez celle-ci avec {option} : le prochain rapport aura l'évolution."
     ),
     "trend_table": "Les mêmes en tableau",
-    "trend_run": "Exécution",
     # answers
     "answers_title": "Réponses et temps",
-    "latency_95": "95 % (s)",
     "phases": "Où le temps est passé",
     # provenance
     "prov_run": "Exécution",

@@ -7,9 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.autotune.diagnosis.phases import Finding
+from pytest_llmbench.reports.blocks import Report, Section
+from pytest_llmbench.reports.charts import search_page as charts
 from pytest_llmbench.reports.html.facts import FactGroup
 from pytest_llmbench.reports.html.words import script_texts
-from pytest_llmbench.reports.serving import drawings
+from pytest_llmbench.reports.outcomes import SIGNS
+from pytest_llmbench.reports.renderers.html import Html
 from pytest_llmbench.reports.serving.answers import (
     Target,
     answer,
@@ -29,13 +32,13 @@ from pytest_llmbench.reports.serving.facts import facts_of, target_facts
 from pytest_llmbench.reports.serving.trial_rows import COLUMNS, trial_row
 from pytest_llmbench.reports.serving.words import ServingWords, serving_words
 
-_SYMBOLS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
 _SURE = 0.95
-_VERDICTS = ("held", "undecided", "broken")
 
 
-def render_html(document: Mapping[str, Any], language: str) -> str:
+def render_html(document: Mapping[str, Any], language: str, added: Sequence[Section] = ()) -> str:
     """The whole page of a document, as built or as read back from disk; the same document gives the same page.
+
+    `added` are sections of plugins.
 
     Raises:
         UsageError: the language is unknown.
@@ -62,9 +65,10 @@ def render_html(document: Mapping[str, Any], language: str) -> str:
         language=language,
         heading=_heading(targets, say),
         timestamp=document["metadata"]["timestamp"],
-        targets=[_target(target, document, say) for target in targets],
+        targets=[_target(target, f"s{place}", document, say) for place, target in enumerate(targets, 1)],
         comparison=_comparison(targets, say) if len(targets) > 1 else None,
         provenance=_provenance(document, say),
+        added=Html().sections(Report("", language, added)),
         style=asset("report.css") + asset("serving.css"),
         early_script=asset("early.js"),
         theme_script=asset("theme.js"),
@@ -78,16 +82,20 @@ def _heading(targets: Sequence[Target], say: ServingWords) -> str:
     return say("heading", name=targets[0]["name"])
 
 
-def _target(target: Target, document: Mapping[str, Any], say: ServingWords) -> dict[str, Any]:
+def _target(target: Target, name: str, document: Mapping[str, Any], say: ServingWords) -> dict[str, Any]:
     main, grid = main_finding(target), target["temperature"]
-    others = [_question(target, finding, document, say) for finding in other_findings(target)]
+    others = [
+        _question(target, finding, document, say)
+        | {"curve": charts.curve(finding, f"{name}{finding['question']}", say, small=True)}
+        for finding in other_findings(target)
+    ]
     has = {"why": main, "curves": main, "others": others or grid, "trials": target["findings"]}
     return {
         "name": target["name"],
         "facts": target_facts(target, say),
-        "main": _main(target, main, document, say) if main else None,
+        "main": _main(target, main, name, document, say) if main else None,
         "others": others,
-        "grid": None if grid is None else _grid(grid, say),
+        "grid": None if grid is None else _grid(grid, name, say),
         "tables": [_trials(finding, say) for finding in target["findings"].values()],
         "sections": [section for section, there in has.items() if there],
     }
@@ -104,19 +112,21 @@ def _question(target: Target, finding: Finding, document: Mapping[str, Any], say
         "cause": say.cause(why["cause"]),
         "why": why["sentences"][say("language")],
         "advice": why["try"][say("language")],
-        "curve": drawings.curve(finding, say),
     }
 
 
-def _main(target: Target, finding: Finding, document: Mapping[str, Any], say: ServingWords) -> dict[str, Any]:
+def _main(
+    target: Target, finding: Finding, name: str, document: Mapping[str, Any], say: ServingWords
+) -> dict[str, Any]:
     tone = _tone(finding)
     return {
         **_question(target, finding, document, say),
         "tone": tone,
-        "symbol": _SYMBOLS[tone],
-        "latency": drawings.latency(finding),
-        "timeline": drawings.timeline(finding),
-        "verdicts": [name for name in _VERDICTS if any(trial["verdict"] == name for trial in finding["trials"])],
+        "symbol": SIGNS[tone],
+        "curve": charts.curve(finding, f"{name}c", say),
+        "latency": charts.latency(finding, f"{name}l", say),
+        "timeline": charts.timeline(finding, f"{name}t", say),
+        "timeline_summary": charts.timeline_summary(finding, say),
     }
 
 
@@ -147,10 +157,10 @@ def _trials(finding: Finding, say: ServingWords) -> dict[str, Any]:
     }
 
 
-def _grid(grid: Mapping[str, Any], say: ServingWords) -> dict[str, Any]:
+def _grid(grid: Mapping[str, Any], name: str, say: ServingWords) -> dict[str, Any]:
     return {
         "answer": temperature_answer(grid, say),
-        "drawings": drawings.scores(grid),
+        "charts": charts.temperatures(grid, f"{name}q", say),
         "columns": [say("temperature"), *(say.metric(name) for name in grid["metrics"])],
         "rows": [
             [say.plain(point["temperature"]), *(score_text(point["scores"].get(name), say) for name in grid["metrics"])]
