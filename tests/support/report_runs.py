@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.core.records import CaseResult, Completion, Run, Scores
+from pytest_llmbench.runs.document import build_document
 
 CATEGORIES = ("voice_commands", "voice_corrections", "tool_routing")
 METADATA: Mapping[str, Any] = {
@@ -82,6 +83,11 @@ def full_run(
     dice = random.Random(7)
     names = [f"{category}/cas-{number:02}" for category in categories for number in range(cases)]
     return run(*(_full_result(name, variants, dice) for name in names), variants=variants)
+
+
+def built(run: Run) -> dict[str, Any]:
+    """The run's document, with answers of the usual length."""
+    return build_document(run, answer_chars=500)
 
 
 def _full_result(name: str, variants: Sequence[str], dice: random.Random) -> CaseResult:

@@ -17,8 +17,11 @@ import pytest
 
 from pytest_llmbench.core.errors import LLMBenchError
 from pytest_llmbench.core.starter import CONFIG, SUITES
-from pytest_llmbench.plugin import autotune_report_writer, hookspecs, options, selection
+from pytest_llmbench.plugin import hookspecs, options, selection
+from pytest_llmbench.plugin.autotune_gathering import AutotuneGathering
 from pytest_llmbench.plugin.autotune_session import AUTOTUNE, FIXTURE, AutotuneSession
+from pytest_llmbench.plugin.benchmark_gathering import RESULT, TOKEN, BenchmarkGathering
+from pytest_llmbench.plugin.benchmark_session import BENCHMARK, BenchmarkSession
 from pytest_llmbench.plugin.fixtures import (
     ANSWERS,
     SHORT_NAMES,
@@ -30,9 +33,8 @@ from pytest_llmbench.plugin.fixtures import (
     server_limits,
     short_training,
 )
-from pytest_llmbench.plugin.report_writer import RESULT, TOKEN, WORKER_OUTPUT, Gathering
 from pytest_llmbench.plugin.selection import SELECTION, Selection, is_ours, may_be_asked_for
-from pytest_llmbench.plugin.session import SESSION, BenchmarkSession, ending
+from pytest_llmbench.plugin.session import SESSION, Session, ending
 
 if TYPE_CHECKING:
     from pytest_llmbench.cases.suites import Case
@@ -75,12 +77,13 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", "asyncio: an asynchronous test, which needs pytest-asyncio")
     worker: dict[str, str] | None = getattr(config, "workerinput", None)
     token = worker[TOKEN] if worker else f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-    config.stash[SESSION] = BenchmarkSession(config, token)
+    config.stash[SESSION] = Session(config)
+    config.stash[BENCHMARK] = BenchmarkSession(config, token)
     config.stash[AUTOTUNE] = AutotuneSession(config, token)
     config.stash[SELECTION] = Selection(config)
     if worker is None:
-        config.pluginmanager.register(Gathering(config, token), "llmbench-gathering")
-        config.pluginmanager.register(autotune_report_writer.AutotuneGathering(config), "llmbench-autotune-gathering")
+        config.pluginmanager.register(BenchmarkGathering(config, token), "llmbench-gathering")
+        config.pluginmanager.register(AutotuneGathering(config), "llmbench-autotune-gathering")
         config.pluginmanager.register(_LeftOut(config), "llmbench-left-out")
     else:
         config.pluginmanager.register(_Worker(config), "llmbench-worker")
@@ -128,17 +131,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Tell the planner which cases were selected, after `-k`, `-m`, `--lf` and all others had their say."""
-    ours = session.config.stash[SESSION]
+    ours, benchmark = session.config.stash[SESSION], session.config.stash[BENCHMARK]
     session.config.stash[AUTOTUNE].plan(session.items)
     if ours.cases_were_read:
         params = [item.callspec.params for item in session.items if hasattr(item, "callspec")]
-        ours.plan(given.get("llmbench_case") for given in params)
+        benchmark.plan(given.get("llmbench_case") for given in params)
     markers = {selection.marker_of(item) for item in session.items}
     with ending(session):
         if "benchmark" in markers:
-            ours.check_written()
+            benchmark.check_written()
             if not hasattr(session.config, "workerinput"):  # pytest-xdist starts others in place of one that ends here
-                ours.check_gate()
+                benchmark.check_gate()
         elif "finetune" in markers:
             ours.check_base()
         if "autotune" in markers:
@@ -173,8 +176,8 @@ class _Worker:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
         """Hand over what this process knows of its model, and let go of it."""
-        self._config.workeroutput[autotune_report_writer.WORKER_OUTPUT] = self._config.stash[AUTOTUNE].close()
-        self._config.workeroutput[WORKER_OUTPUT] = self._config.stash[SESSION].close()
+        self._config.workeroutput[AutotuneGathering.worker_output] = self._config.stash[AUTOTUNE].close()
+        self._config.workeroutput[BenchmarkGathering.worker_output] = self._config.stash[BENCHMARK].close()
         self._config.workeroutput[selection.WORKER_OUTPUT] = self._config.stash[SELECTION].to_json()
 
 
@@ -218,7 +221,7 @@ def _quieten_asyncio(config: pytest.Config) -> None:
 
 
 @contextlib.contextmanager
-def _told_at_collection(ours: BenchmarkSession) -> Iterator[None]:
+def _told_at_collection(ours: Session) -> Iterator[None]:
     try:
         yield
     except LLMBenchError as error:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llmbench.plugin import options
-from pytest_llmbench.plugin.session import SESSION, BenchmarkSession
+from pytest_llmbench.plugin.session import SESSION, Session
 
 if TYPE_CHECKING:
     import asyncio
@@ -40,7 +40,7 @@ class AutotuneSession:
 
     def __init__(self, config: pytest.Config, token: str) -> None:
         self._config, self._token = config, token
-        self._ours: BenchmarkSession = config.stash[SESSION]
+        self._ours: Session = config.stash[SESSION]
         self._users_first: set[Target | None] = set()
         self._loop: BackgroundLoop | None = None
         self._search: LimitSearch | None = None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_llmbench.plugin.benchmark_session import BENCHMARK
 from pytest_llmbench.plugin.finetune_session import ShortTraining, start_training
 from pytest_llmbench.plugin.selection import require_asked
 from pytest_llmbench.plugin.server_limits import ServerLimits, limits_of
@@ -36,7 +37,7 @@ def llmbench_backend(request: pytest.FixtureRequest) -> Backend:
     """Who answers, loaded once: `complete(cases, variant)` yields completions."""
     require_asked(request)
     with ending(request.session):
-        return request.config.stash[SESSION].benchmark.backend
+        return request.config.stash[BENCHMARK].benchmark.backend
 
 
 @pytest.fixture(scope="session")
@@ -99,7 +100,7 @@ def _answers(asked: object, fixture: str, request: pytest.FixtureRequest) -> Ans
     if not isinstance(asked, Case):
         pytest.fail(_no_case(asked, fixture, request), pytrace=False)
     with ending(request.session):
-        given = request.config.stash[SESSION].answers(asked)
+        given = request.config.stash[BENCHMARK].answers(asked)
     request.node.stash[ANSWERS] = given
     return given
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.files import replacing
-from pytest_llmbench.core.records import Run
 from pytest_llmbench.core.wording import words
 from pytest_llmbench.reports.blocks import Report, Section
 from pytest_llmbench.reports.charts import benchmark, differences, routing, trend
@@ -19,7 +18,6 @@ from pytest_llmbench.reports.routing import is_routed, unavailable
 from pytest_llmbench.reports.views.benchmark import benchmark_report
 from pytest_llmbench.runs.averages import in_short
 from pytest_llmbench.runs.comparison import adapters
-from pytest_llmbench.runs.document import build_document
 from pytest_llmbench.runs.storage import as_json, write_json
 
 if TYPE_CHECKING:
@@ -41,7 +39,7 @@ class Reports:
 
 
 def write_reports(
-    run: Run,
+    document: Mapping[str, Any],
     output: OutputSettings,
     *,
     run_dir: Path | None = None,
@@ -50,17 +48,16 @@ def write_reports(
     renderers: RendererRegistry | None = None,
     sections: Callable[[Mapping[str, Any]], Sequence[Section]] | None = None,
 ) -> Reports:
-    """Write `run.json` into `run_dir`, then the latest reports into `output.report_dir`, those that are switched on.
+    """Write a run's document as `run.json` into `run_dir`, then the latest reports, those that are switched on.
 
-    The latest reports appear together: when one cannot be written, all stay as they were before. `earlier` are the
-    saved runs that the trend shows, in short (`history.trend`); the figure of it needs at least one.
-    `monitored` is what `monitoring.monitor` found of them and this run. `renderers` are the formats that ship and those
-    of plugins; `sections` gives those that plugins add, of the document.
+    The latest reports stand in `output.report_dir` and appear together: when one cannot be written, all stay as they
+    were before. `earlier` are the saved runs that the trend shows, in short (`history.trend`); the figure of it needs
+    at least one. `monitored` is what `monitoring.monitor` found of them and this run. `renderers` are the formats that
+    ship and those of plugins; `sections` gives those that plugins add, of the document.
 
     Raises:
         NotReadyError: the disk is full or a folder cannot be written; the message names the file.
     """
-    document = build_document(run, answer_chars=output.answer_chars)
     if run_dir is not None:
         write_json(document, run_dir / "run.json")
     history, added = [*earlier, in_short(THIS_RUN, document)], sections(document) if sections else ()

@@ -45,6 +45,13 @@ def build_document(run: Run, *, answer_chars: int) -> dict[str, Any]:
     }
 
 
+def judged(
+    document: Mapping[str, Any], gate: Mapping[str, Any] | None, comparison: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """A run's document with its gate and the comparison with the base, which are found from the document itself."""
+    return {**document, "gate": _plain(gate), "comparison": _plain(comparison)}
+
+
 def _asked(rows: Sequence[Mapping[str, Any]]) -> str:
     """A hash over what was asked and expected, whatever the order: runs that share it can be compared."""
     asked = sorted({(row["case"], prompt_sha(row)) for row in rows})

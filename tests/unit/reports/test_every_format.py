@@ -13,7 +13,7 @@ import pytest
 from markdown_it import MarkdownIt
 from support.evaluation_documents import evaluation_document
 from support.gates import gate, judged, note, verdict
-from support.report_runs import full_run
+from support.report_runs import built, full_run
 from support.serving_documents import full_document, several_document
 from support.trainings import TRAINED
 
@@ -197,7 +197,7 @@ def test_one_outcome_has_one_sign() -> None:
 
 def test_every_report_has_every_format(tmp_path: Path) -> None:
     output = OutputSettings(report_dir=tmp_path, png=False)
-    benchmark = write_reports(full_run(cases=1), output).paths
+    benchmark = write_reports(built(full_run(cases=1)), output).paths
     autotune = write_document(full_document(), Settings(output=output), tmp_path)
     evaluation = write_evaluation(evaluation_document(), output)
     for paths in (benchmark, autotune, evaluation):

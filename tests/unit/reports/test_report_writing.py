@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.report_runs import full_run
+from support.report_runs import built, full_run
 
 from pytest_llmbench.core.errors import NotReadyError
 from pytest_llmbench.core.settings import OutputSettings
@@ -33,7 +33,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_all_reports_and_the_run_file_are_written(tmp_path: Path) -> None:
     reports = write_reports(
-        full_run(cases=2), OutputSettings(report_dir=tmp_path), run_dir=tmp_path / "runs" / "0001_first"
+        built(full_run(cases=2)), OutputSettings(report_dir=tmp_path), run_dir=tmp_path / "runs" / "0001_first"
     )
     assert {kind: path.relative_to(tmp_path).as_posix() for kind, path in reports.paths.items()} == {
         "html": "benchmark.html",
@@ -50,7 +50,7 @@ def test_all_reports_and_the_run_file_are_written(tmp_path: Path) -> None:
 
 def test_reports_that_are_off_are_not_written(tmp_path: Path) -> None:
     off = OutputSettings(report_dir=tmp_path, png=False, text=False, html=False, markdown=False)
-    reports = write_reports(full_run(cases=1), off)
+    reports = write_reports(built(full_run(cases=1)), off)
     assert [path.name for path in tmp_path.iterdir()] == ["benchmark.json"]
     assert list(reports.paths) == ["json"]
 
@@ -58,27 +58,27 @@ def test_reports_that_are_off_are_not_written(tmp_path: Path) -> None:
 def test_the_trend_is_drawn_once_there_are_earlier_runs(tmp_path: Path) -> None:
     off = OutputSettings(report_dir=tmp_path, text=False, html=False, markdown=False, json=False)
     run = full_run(cases=2)
-    earlier = in_short("0001_first", write_reports(run, off).document)
+    earlier = in_short("0001_first", write_reports(built(run), off).document)
     assert not (tmp_path / "benchmark-trend.png").exists()
-    write_reports(run, off, earlier=[earlier])
+    write_reports(built(run), off, earlier=[earlier])
     assert (tmp_path / "benchmark-trend.png").stat().st_size > 10_000
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no file size limits")
 def test_a_full_disk_is_one_message_and_leaves_the_previous_reports_whole(tmp_path: Path) -> None:
     output = OutputSettings(report_dir=tmp_path, html=False)
-    write_reports(full_run(cases=1), output)
+    write_reports(built(full_run(cases=1)), output)
     before = contents(tmp_path)
     room_for_text_only = len(before["benchmark.txt"]) * 2
     with (
         files_limited_to(room_for_text_only),
         pytest.raises(NotReadyError, match=r"cannot write .*benchmark\.png: .*free some space"),
     ):
-        write_reports(full_run(cases=1, variants=("base", "v2")), output)
+        write_reports(built(full_run(cases=1, variants=("base", "v2"))), output)
     assert contents(tmp_path) == before
 
 
 def test_a_report_folder_that_is_a_file_is_one_message(tmp_path: Path) -> None:
     (tmp_path / "reports").write_text("", encoding="utf-8")
     with pytest.raises(NotReadyError, match=r"cannot write .*benchmark\.html"):
-        write_reports(full_run(cases=1), OutputSettings(report_dir=tmp_path / "reports"))
+        write_reports(built(full_run(cases=1)), OutputSettings(report_dir=tmp_path / "reports"))

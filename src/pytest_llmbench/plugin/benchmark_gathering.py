@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmbench.core.errors import LLMBenchError, NotReadyError, UsageError
+from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.records import CaseResult, Run
 from pytest_llmbench.plugin import options
+from pytest_llmbench.plugin.benchmark_session import BENCHMARK
+from pytest_llmbench.plugin.gathering import REPORTER, Gathering
 from pytest_llmbench.plugin.session import SESSION
 
 if TYPE_CHECKING:
@@ -21,38 +23,31 @@ if TYPE_CHECKING:
 RESULT = "llmbench_result"
 """The attribute of a test report that carries its case's record."""
 TOKEN = "llmbench_token"  # noqa: S105  # names a run's folder, no secret
-WORKER_OUTPUT = "llmbench"
 
 _COMMIT_CHARS = 8
 _JUNIT_WIDTH = 120
 _TREND_RUNS = 30
-_REPORTER = "terminalreporter"
+_GATE, _SUMMARY = "llmbench gate", "llmbench"
 _THIS_RUN = "this run"
 
 
-class Gathering:
-    """Takes in what test reports and worker processes bring, and ends the session with a report."""
+class BenchmarkGathering(Gathering):
+    """Takes in what test reports and worker processes bring, and ends the session with the run and its reports."""
+
+    worker_output = "llmbench"
 
     def __init__(self, config: pytest.Config, token: str) -> None:
-        self._config, self._token = config, token
-        self._session = config.stash[SESSION]
+        super().__init__(config, _GATE, _SUMMARY)
+        self._token = token
+        self._ours, self._session = config.stash[SESSION], config.stash[BENCHMARK]
         self._results: dict[tuple[str, int], CaseResult] = {}
         self._places: dict[str, tuple[str, int]] = {}
-        self._processes: list[Mapping[str, Any]] = []
         self._started = time.monotonic()
-        self._summary: list[str] = []
-        self._gate_lines: list[str] = []
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """Let every worker of pytest-xdist journal into one folder; it is made with the first answer."""
         node.workerinput[TOKEN] = self._token
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(self, node: Any) -> None:
-        """Keep what a worker says of its model and its answers; a crashed one says nothing."""
-        if described := getattr(node, "workeroutput", {}).get(WORKER_OUTPUT):
-            self._processes.append(described)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the record that a report carries; a failure in any phase of any test of the case fails the case."""
@@ -68,65 +63,43 @@ class Gathering:
     def pytest_keyboard_interrupt(self) -> None:
         """Show what ended the session without the names of pytest's and pytest-xdist's own exceptions before it."""
         messages = [one["fault"]["message"] for one in self._processes if one.get("fault")]
-        message = self._session.ended_saying or next(filter(None, messages), "")
-        shown = getattr(self._config.pluginmanager.get_plugin(_REPORTER), "_keyboardinterrupt_memo", None)
+        message = self._ours.ended_saying or next(filter(None, messages), "")
+        shown = getattr(self._config.pluginmanager.get_plugin(REPORTER), "_keyboardinterrupt_memo", None)
         if message and shown is not None:
             shown.reprcrash.message = message
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """Write the reports and tell of the gate, before JUnit XML is written; a fault is said and is the exit code."""
-        if described := self._session.close():
-            self._processes.append(described)
-        for fault in [one["fault"] for one in self._processes if one.get("fault")][:1]:
-            session.exitstatus = fault["exit_code"]
-        try:
-            self._report(session, ended_by_itself=exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED})
-        except LLMBenchError as error:
-            self._summary.append(f"ERROR: {options.told_error(error)}")
-            session.exitstatus = error.exit_code
-        if exitstatus == NotReadyError.exit_code and (reporter := self._config.pluginmanager.get_plugin(_REPORTER)):
-            self.pytest_terminal_summary(reporter)  # with this code, which is also its own, pytest shows no summary
-
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """The gate, the table, the paths, and how to go on with what was cut short."""
-        for title, lines in (("llmbench gate", self._gate_lines), ("llmbench", self._summary)):
-            if lines:
-                terminalreporter.section(title)
-                for line in lines:
-                    terminalreporter.write_line(line)
+    def _closed(self) -> Mapping[str, Any]:
+        return self._session.close()
 
     def _report(self, session: pytest.Session, *, ended_by_itself: bool) -> None:
         asked = [one for one in self._processes if one.get("backend")]
         if not asked:
             if self._results:  # every worker crashed
-                self._summary.append(_cut_short(self._session.folder))
+                self.lines[_SUMMARY].append(_cut_short(self._session.folder))
             return
         from pytest_llmbench.plugin.report_hooks import renderers_of, sections_of
         from pytest_llmbench.reports import write_reports
         from pytest_llmbench.reports.renderers.terminal import terminal_lines
         from pytest_llmbench.reports.views.benchmark import with_paths
-        from pytest_llmbench.runs.document import build_document
         from pytest_llmbench.runs.history import trend
 
-        self._summary += dict.fromkeys(f"note: {message}" for one in asked for message in one["announcements"])
+        self.lines[_SUMMARY] += dict.fromkeys(f"note: {message}" for one in asked for message in one["announcements"])
         folder = Path(asked[0]["folder"])
         if not self._results:
             if folder.exists():
-                self._summary.append(_cut_short(folder))
+                self.lines[_SUMMARY].append(_cut_short(folder))
             return
         whole = ended_by_itself and len(self._results) >= max(one["planned"] for one in asked)
         planned = max(one["planned"] for one in asked)
         run = self._run(asked, None if whole else planned)
-        document = build_document(run, answer_chars=self._session.settings.output.answer_chars)
-        run = self._judged(run, document, folder, whole=whole)
+        run, document = self._judged(run, folder, whole=whole)
         if not whole:
-            self._summary.append(_cut_short(folder))
-        output = self._session.settings.output
+            self.lines[_SUMMARY].append(_cut_short(folder))
+        output = self._ours.settings.output
         earlier = trend(output.report_dir, _TREND_RUNS) if output.html or output.png else []
         monitored = self._monitored(document, earlier) if output.png else None
         reports = write_reports(
-            run,
+            document,
             output,
             run_dir=folder,
             earlier=earlier,
@@ -138,8 +111,8 @@ class Gathering:
         if whole:
             paths["run"] = self._numbered(run, folder) / "run.json"
         self._tell_of_gate(session, reports)
-        self._summary += terminal_lines(with_paths(reports.report.without("gate"), paths), self._width())
-        self._config.hook.pytest_llmbench_report(run=run, report_dir=Path(self._session.settings.output.report_dir))
+        self.lines[_SUMMARY] += terminal_lines(with_paths(reports.report.without("gate"), paths), self._width())
+        self._config.hook.pytest_llmbench_report(run=run, report_dir=Path(self._ours.settings.output.report_dir))
 
     def _run(self, asked: list[Mapping[str, Any]], planned: int | None) -> Run:
         """The run as data; `planned` is how many results there should have been, where some are missing."""
@@ -156,7 +129,7 @@ class Gathering:
         parts = timings["load_s"] + timings["generation_s"] + timings["scoring_s"]
         timings["other_s"] = round(max(0.0, timings["total_s"] - parts), 2)
         about = {
-            **metadata(first["backend"], self._session.settings, self._session.vocabulary),
+            **metadata(first["backend"], self._ours.settings, self._ours.vocabulary),
             "metrics": first["metrics"],
             **provenance(answered_here=first["backend"].get("backend") != "server"),
             "timings": timings,
@@ -167,15 +140,18 @@ class Gathering:
         }
         return Run(about, tuple(first["variants"]), tuple(self._in_order_of_suites()))
 
-    def _judged(self, run: Run, document: Mapping[str, Any], folder: Path, *, whole: bool) -> Run:
-        """The run with its gate, if it is whole and one is wanted, and with the comparison of each fine-tune's base."""
+    def _judged(self, run: Run, folder: Path, *, whole: bool) -> tuple[Run, dict[str, Any]]:
+        """The run and its document with the gate, if the run is whole and one is wanted, and each fine-tune's base."""
         from pytest_llmbench.runs.base_comparison import base_comparison
+        from pytest_llmbench.runs.document import build_document, judged
 
+        document = build_document(run, answer_chars=self._ours.settings.output.answer_chars)
         gate = self._gate(document, folder) if whole else None
-        return dataclasses.replace(run, gate=gate, comparison=base_comparison({**document, "gate": gate}))
+        comparison = base_comparison({**document, "gate": gate})
+        return dataclasses.replace(run, gate=gate, comparison=comparison), judged(document, gate, comparison)
 
     def _gate(self, document: Mapping[str, Any], folder: Path) -> Mapping[str, Any] | None:
-        settings = self._session.settings.gate
+        settings = self._ours.settings.gate
         if settings.kind == "off" and settings.baseline is None:
             return None
         from pytest_llmbench.runs.gate import gate_of
@@ -185,7 +161,7 @@ class Gathering:
 
     def _monitored(self, document: Mapping[str, Any], earlier: list[dict[str, Any]]) -> Mapping[str, Any] | None:
         """The drift of the trend's runs, and of this one, from the baseline; None where it cannot be told."""
-        baseline, settings = self._session.baseline, self._session.settings
+        baseline, settings = self._session.baseline, self._ours.settings
         if baseline is None or not earlier:
             return None
         from pytest_llmbench.reports.writing import THIS_RUN
@@ -214,18 +190,18 @@ class Gathering:
         annotated = github_lines(report)
         if gate := document["gate"]:
             told = report.only("gate")
-            self._gate_lines = [*terminal_lines(told, self._width()), *annotated]
+            self.lines[_GATE] += [*terminal_lines(told, self._width()), *annotated]
             if gate["kind"] != "compare":
                 report_gate(session, gate, terminal_lines(told, _JUNIT_WIDTH), report.language)
         else:
-            self._summary += annotated
-            if self._session.settings.gate.kind != "off":
-                self._gate_lines = ["the run was cut short: the gate has judged nothing"]
+            self.lines[_SUMMARY] += annotated
+            if self._ours.settings.gate.kind != "off":
+                self.lines[_GATE] += ["the run was cut short: the gate has judged nothing"]
         write_github_summary(report)
 
     def _in_order_of_suites(self) -> list[CaseResult]:
         """A case that no suite holds, since a user's own fixture made it, comes last."""
-        position = {case.name: index for index, case in enumerate(self._session.cases)}
+        position = {case.name: index for index, case in enumerate(self._ours.cases)}
         return sorted(
             self._results.values(),
             key=lambda result: (position.get(result.case, len(position)), result.case, result.epoch),
@@ -237,9 +213,6 @@ class Gathering:
         saved = options.chosen(self._config, options.SAVE)
         commit = (run.metadata.get("git") or {}).get("commit")
         return finish(folder, saved[0] if saved else str(commit or "run")[:_COMMIT_CHARS])
-
-    def _width(self) -> int:
-        return int(self._config.get_terminal_writer().fullwidth)
 
 
 def _passes(of_processes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -1,0 +1,58 @@
+"""The end of a session that searched limits, in the process that people see: one set of reports, and a summary."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_llmbench.plugin.autotune_session import AUTOTUNE
+from pytest_llmbench.plugin.gathering import Gathering
+
+_SUMMARY = "llmbench autotune"
+
+
+class AutotuneGathering(Gathering):
+    """Takes in what processes found, and writes the reports of it, also where only some questions were asked.
+
+    What a worker that crashed had found is in the file that they share.
+    """
+
+    worker_output = "llmbench_autotune"
+
+    def __init__(self, config: pytest.Config) -> None:
+        super().__init__(config, _SUMMARY)
+
+    def _closed(self) -> Mapping[str, Any]:
+        return self._config.stash[AUTOTUNE].close()
+
+    def _report(self, session: pytest.Session, *, ended_by_itself: bool) -> None:  # noqa: ARG002  # the base's
+        if not self._processes:
+            return
+        from pytest_llmbench.autotune.found_limits import FoundLimits
+
+        self.lines[_SUMMARY] += dict.fromkeys(f"note: {note}" for told in self._processes for note in told["notes"])
+        ours = self._config.stash[AUTOTUNE]
+        shared = next((Path(told["shared"]) for told in self._processes if told["shared"]), None)
+        found = FoundLimits(shared) if shared else ours.found
+        if found.all():
+            from pytest_llmbench.plugin.report_hooks import renderers_of, sections_of
+            from pytest_llmbench.reports.limit_reports import write_limits
+            from pytest_llmbench.reports.renderers.terminal import terminal_lines
+            from pytest_llmbench.reports.views.autotune import autotune_report
+
+            language = ours.settings.output.language
+            sections = sections_of(self._config, "autotune", language)
+            written = write_limits(
+                found,
+                ours.settings,
+                f"pytest {shlex.join(self._config.invocation_params.args)}",
+                renderers=renderers_of(self._config),
+                sections=sections,
+            )
+            told = autotune_report(written.document, language, sections(written.document), written.paths)
+            self.lines[_SUMMARY] += terminal_lines(told, self._width())
+        found.forget()

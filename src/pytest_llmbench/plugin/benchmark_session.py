@@ -1,0 +1,229 @@
+"""One pytest session's benchmark, made piece by piece as items ask: cases, model, answers, gate.
+
+Nothing here happens in a session that has no item asking for a case.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+import time
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_llmbench.core.errors import MissingRunError
+from pytest_llmbench.plugin import options
+from pytest_llmbench.plugin.progress import SessionProgress
+from pytest_llmbench.plugin.session import SESSION, Session
+
+if TYPE_CHECKING:
+    from pytest_llmbench.benchmark.main_job import Answers, Benchmark
+    from pytest_llmbench.cases.suites import Case
+    from pytest_llmbench.core.settings import Settings
+    from pytest_llmbench.generation.backend import Backend
+    from pytest_llmbench.runs.baseline import Comparable
+
+_log = logging.getLogger("pytest_llmbench")
+
+BENCHMARK = pytest.StashKey["BenchmarkSession"]()
+
+
+class BenchmarkSession:
+    """What the benchmark's fixtures and hooks of one process share.
+
+    `token` names the run's folder, the same in every process of the session. `planned` are the selected cases, known
+    after collection.
+    """
+
+    def __init__(self, config: pytest.Config, token: str) -> None:
+        self._config, self._token = config, token
+        self._ours: Session = config.stash[SESSION]
+        self._benchmark: Benchmark | None = None
+        self.planned: list[Case] = []
+        self._loading_s = 0.0
+
+    def plan(self, selected: Iterable[Any]) -> None:
+        """Remember each selected case once; several tests may ask for the same one."""
+        known = {id(case): case for case in self._ours.cases}
+        chosen = {id(case): case for case in selected if id(case) in known}
+        self.planned = list(chosen.values())
+
+    @functools.cached_property
+    def progress(self) -> SessionProgress:
+        """Where completions are counted and shown."""
+        return SessionProgress(
+            self._ours.line,
+            gpu=self._ours.settings.logging.show_gpu and _sees_cuda(),
+            timings=self._ours.settings.logging.show_timings,
+        )
+
+    @functools.cached_property
+    def baseline(self) -> Comparable | None:
+        """The run that this one is compared with, None where none is wanted, or where it is missing and may be."""
+        from pytest_llmbench.runs.history import find_run
+
+        gate = self._ours.settings.gate
+        if gate.baseline is None:
+            return None
+        try:
+            return find_run(gate.baseline, self._ours.settings.output.report_dir).comparable
+        except MissingRunError as error:
+            if gate.missing_baseline == "fail":
+                raise
+            _log.warning("%s; gate.missing_baseline is warn: nothing is compared", error)
+            return None
+
+    def check_gate(self) -> None:
+        """Refuse a gate that could judge nothing of what was selected.
+
+        Raises:
+            UsageError: a metric, the fine-tune or the baseline is not there, or has nothing in common with the cases.
+        """
+        if not self.planned:
+            return
+        from pytest_llmbench.benchmark import gate_check
+
+        self._ours.announcements  # noqa: B018  # listening starts before anything is said
+        settings = self._ours.settings
+        gate_check.refuse_unjudgeable(settings, self._ours.registry.metrics)
+        answered_by_plugins = self._config.hook.pytest_llmbench_backend.get_hookimpls()
+        if settings.gate.kind != "off" and settings.gate.baseline is None and not answered_by_plugins:
+            gate_check.refuse_missing_adapter(settings)
+        if self.baseline is not None:
+            gate_check.refuse_unmatched(settings, self.baseline, {case.name for case in self.planned})
+        if settings.gate.confirm and settings.gate.kind != "off":
+            gate_check.refuse_unconfirmable(settings, self.baseline)
+
+    @functools.cached_property
+    def folder(self) -> Path:
+        """Where this run is journaled."""
+        from pytest_llmbench.runs.history import new_folder, unfinished
+
+        report_dir = Path(self._ours.settings.output.report_dir)
+        wanted = self._config.getoption(options.RESUME.dest)
+        resumed = unfinished(report_dir, wanted or None) if wanted is not None else None
+        if wanted is not None and resumed is None:
+            _log.warning("nothing to resume in %s: a new run was started", report_dir / "runs")
+        return resumed or new_folder(report_dir, self._token)
+
+    @property
+    def benchmark(self) -> Benchmark:
+        """The loaded pair and the plan; the first look loads the model."""
+        if self._benchmark is None:
+            self._benchmark = self._open()
+        return self._benchmark
+
+    def answers(self, case: Case) -> Answers:
+        """Every variant's answer to the case, scored."""
+        benchmark = self.benchmark
+        self.progress.resumed()
+        try:
+            return benchmark.answers(case)
+        finally:
+            self.progress.settled()
+
+    def check_written(self) -> None:
+        """Refuse a base, an adapter or an expectation that is not there, before anything is loaded.
+
+        Raises:
+            UsageError: one line for each fault.
+        """
+        from pytest_llmbench.benchmark.preflight import check_expectations, check_models
+
+        if not self._config.hook.pytest_llmbench_backend.get_hookimpls():  # whoever answers there knows what it needs
+            check_models(self._ours.settings)
+        check_expectations(self.planned, self._ours.registry.metrics)
+
+    def confirmed(
+        self, gate: dict[str, Any], places: Collection[tuple[str, int]], name: str, folder: Path
+    ) -> dict[str, Any]:
+        """The gate, or that of both sides asked again where it fails and the settings want that confirmed.
+
+        `places` are the cases and epochs that were judged; those that no suite holds are not asked again.
+        """
+        if not self._ours.settings.gate.confirm:
+            return gate
+        from pytest_llmbench.benchmark.asking_again import Questions
+        from pytest_llmbench.benchmark.confirmation import Sides, confirmed, needs_confirmation
+        from pytest_llmbench.benchmark.main_job import open_backend
+
+        if not needs_confirmation(gate):
+            return gate
+        self.progress.say("the gate fails: asking both sides again, with fresh seeds")
+        cases = [case for case in self._ours.cases if (case.name, case.epoch) in places]
+        questions = Questions(cases, self._ours.registry, self._ours.vocabulary, folder, self.progress)
+        return confirmed(gate, Sides(self._ours.settings, self._opened, open_backend, self.baseline), questions, name)
+
+    def close(self) -> dict[str, Any]:
+        """What the session's end needs to know of this process, as plain data; the model is let go of."""
+        fault = self._ours.close()
+        if self._benchmark is None:
+            return {"fault": fault} if fault else {}
+        described = {
+            "fault": fault,
+            "backend": dict(self._benchmark.backend.describe()),
+            "variants": list(self._benchmark.backend.variants),
+            "metrics": self._benchmark.metrics_described(),
+            "folder": str(self.folder),
+            "planned": len(self.planned),
+            "load_s": self._loading_s,
+            "scoring_s": self._benchmark.scoring_s,
+            "tally": dataclasses.asdict(self.progress.tally),
+            "announcements": self._ours.announcements.messages,
+        }
+        self._benchmark.close()
+        self._benchmark = None
+        return described
+
+    def _open(self) -> Benchmark:
+        from pytest_llmbench.benchmark.gate_check import refuse_base_alone
+        from pytest_llmbench.benchmark.main_job import Benchmark
+        from pytest_llmbench.core.cache_folder import cache_dir
+        from pytest_llmbench.generation.completion_store import CompletionCache, refuse_unwritable
+
+        settings, registry = self._ours.settings, self._ours.registry
+        self._ours.announcements  # noqa: B018  # listening starts before loading does
+        self.check_gate()  # a worker of pytest-xdist has not done it yet
+        refuse_unwritable(self.folder, "--llmbench-report-dir")
+        started = time.monotonic()
+        backend = self._opened(settings)
+        self._loading_s = time.monotonic() - started
+        refuse_base_alone(settings, self.baseline, backend.variants)
+        cached = settings.generation.cache and not options.is_given(self._config, options.NO_CACHE)
+        return Benchmark(
+            settings,
+            backend,
+            self.planned,
+            registry,
+            folder=self.folder,
+            cache=CompletionCache(cache_dir() / "completions.sqlite") if cached else None,
+            progress=self.progress,
+        )
+
+    def _opened(self, settings: Settings) -> Backend:
+        """Who answers: a plugin's backend, else the model or server that the settings name."""
+        from pytest_llmbench.benchmark.main_job import open_backend
+
+        backend: Backend | None = self._config.hook.pytest_llmbench_backend(settings=settings)
+        if backend is None:
+            self.progress.say(_loading(settings))
+            backend = open_backend(settings, self.planned)
+        return backend
+
+
+def _loading(settings: Settings) -> str:
+    if settings.server.url:
+        return f"asking {settings.server.url}"
+    adapters = ", ".join(settings.model.adapters)
+    return f"loading {settings.model.base} ({settings.model.quantization}), adapter {adapters}"
+
+
+def _sees_cuda() -> bool:
+    import sys
+
+    torch = sys.modules.get("torch")
+    return bool(torch is not None and torch.cuda.is_available())

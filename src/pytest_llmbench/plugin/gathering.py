@@ -1,0 +1,70 @@
+"""The end of a session in the process that people see: what processes did becomes reports, lines and an exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import pytest
+
+from pytest_llmbench.core.errors import LLMBenchError, NotReadyError
+from pytest_llmbench.plugin import options
+
+REPORTER = "terminalreporter"
+
+
+class Gathering:
+    """Takes in what processes say at their end, has it reported, and shows the lines that came of it.
+
+    A subclass says what this process has to tell (`_closed`) and what is made of all of it (`_report`), which adds to
+    `lines`, by the titles of their sections.
+    """
+
+    worker_output: ClassVar[str]
+    """Where a worker of pytest-xdist tells its controller what it did."""
+
+    def __init__(self, config: pytest.Config, *titles: str) -> None:
+        self._config = config
+        self._processes: list[Mapping[str, Any]] = []
+        self.lines: dict[str, list[str]] = {title: [] for title in titles}
+        self._said_last = self.lines[titles[-1]]
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Keep what a worker says; a crashed one says nothing."""
+        if told := getattr(node, "workeroutput", {}).get(self.worker_output):
+            self._processes.append(told)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Report before JUnit XML is written; a fault is said and is the exit code."""
+        if told := self._closed():
+            self._processes.append(told)
+        for fault in [one["fault"] for one in self._processes if one.get("fault")][:1]:
+            session.exitstatus = fault["exit_code"]
+        try:
+            self._report(session, ended_by_itself=exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED})
+        except LLMBenchError as error:
+            self._said_last.append(f"ERROR: {options.told_error(error)}")
+            session.exitstatus = error.exit_code
+        if exitstatus == NotReadyError.exit_code and (reporter := self._config.pluginmanager.get_plugin(REPORTER)):
+            self.pytest_terminal_summary(reporter)  # with this code, which is also its own, pytest shows no summary
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Each title that has lines, and its lines."""
+        for title, lines in self.lines.items():
+            if lines:
+                terminalreporter.section(title)
+                for line in lines:
+                    terminalreporter.write_line(line)
+
+    def _closed(self) -> Mapping[str, Any]:
+        """What this process did; empty where it did nothing."""
+        raise NotImplementedError
+
+    def _report(self, session: pytest.Session, *, ended_by_itself: bool) -> None:
+        """Write the reports of what `_processes` did. Raises LLMBenchError where that cannot be done."""
+        raise NotImplementedError
+
+    def _width(self) -> int:
+        return int(self._config.get_terminal_writer().fullwidth)
