@@ -68,4 +68,4 @@ def no_extras(session: nox.Session) -> None:
 
 def _core(session: nox.Session, *more: str) -> None:
     """The wheel without extras, and what the tests themselves need."""
-    session.install(".", "hypothesis", "pytest-asyncio", "markdown-it-py", *more)
+    session.install(".", "hypothesis", "pytest-asyncio", "pytest-randomly", "pytest-xdist", *more)
