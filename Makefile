@@ -10,6 +10,7 @@ COVERAGE = $(if $(strip $(ARGS)),,--cov --cov-report=term)
 
 export HF_HUB_OFFLINE ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+export NO_MKDOCS_2_WARNING = 1
 
 .PHONY: benchmark autotune test lint format docs docs-tree matrix changelog clean install
 

@@ -21,7 +21,8 @@ PARTS = (*WITHOUT_A_MODEL, "tests/unit/core", "tests/unit/cases", "tests/unit/st
 
 
 def _tests(session: nox.Session, *paths: str) -> None:
-    session.run("pytest", "-q", *(session.posargs or paths), env={"HF_HUB_OFFLINE": "1"})
+    unknown = ("-W", "ignore:Unknown config option")  # pytest 8 does not know `strict`
+    session.run("pytest", "-q", *unknown, *(session.posargs or paths), env={"HF_HUB_OFFLINE": "1"})
 
 
 def _install(session: nox.Session, *more: str) -> None:
@@ -68,4 +69,4 @@ def no_extras(session: nox.Session) -> None:
 
 def _core(session: nox.Session, *more: str) -> None:
     """The wheel without extras, and what the tests themselves need."""
-    session.install(".", "hypothesis", "pytest-asyncio", "markdown-it-py", *more)
+    session.install(".", "hypothesis", "pytest-asyncio", "pytest-randomly", "pytest-xdist", *more)

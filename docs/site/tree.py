@@ -36,11 +36,15 @@ def rooms() -> list[str]:
     return [name for name in names if (PACKAGE / name).is_dir()]
 
 
+def folders() -> list[str]:
+    """The rooms, and after them the folders without code."""
+    there = sorted(path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__")
+    return [*rooms(), *(name for name in there if name not in rooms() and any(_lines(PACKAGE / name, nested=True)))]
+
+
 def tree() -> str:
     """Every room with its files, in Markdown."""
-    named = (
-        f"### {name}/\n\n{_room(name)}{''.join(_lines(PACKAGE / name, nested=True))}" for name in [*rooms(), "schemas"]
-    )
+    named = (f"### {name}/\n\n{_room(name)}{''.join(_lines(PACKAGE / name, nested=True))}" for name in folders())
     return "\n".join(["".join(_lines(PACKAGE, nested=False)), *named])
 
 

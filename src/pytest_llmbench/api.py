@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.metrics.registry import Metric, MetricRegistry
     from pytest_llmbench.plugin.finetune_session import ShortTraining
     from pytest_llmbench.plugin.server_limits import ServerLimits
+    from pytest_llmbench.reports import blocks
     from pytest_llmbench.runs.history import SavedRun, find_run
 
 __all__ = [
@@ -70,6 +71,7 @@ __all__ = [
     "UsageError",
     "Vocabulary",
     "WrongModelError",
+    "blocks",
     "contaminated",
     "default_metrics",
     "find_run",
@@ -103,6 +105,7 @@ _HOMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "metrics.registry": ("Metric", "MetricRegistry"),
         "plugin.finetune_session": ("ShortTraining",),
         "plugin.server_limits": ("ServerLimits",),
+        "reports": ("blocks",),
         "runs.history": ("SavedRun", "find_run"),
     }
 )

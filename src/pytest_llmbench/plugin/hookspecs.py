@@ -44,7 +44,7 @@ def pytest_llmbench_report_renderers(registry: RendererRegistry) -> None:
 def pytest_llmbench_report_sections(
     document: Mapping[str, Any], kind: Literal["benchmark", "autotune"], language: str
 ) -> Sequence[Section] | None:
-    """Add sections of your own to every format: a list of `pytest_llmbench.reports.blocks.Section`.
+    """Add sections of your own to every format: a list of `pytest_llmbench.api.blocks.Section`.
 
     `document` is that of `benchmark.json` or `autotune.json`; word what you add in `language`, `en` or `fr`.
     """
