@@ -9,7 +9,7 @@ ARGS ?=
 export HF_HUB_OFFLINE ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: benchmark autotune test lint format clean install
+.PHONY: benchmark autotune test lint format reference clean install
 
 benchmark: $(READY)
 	$(BIN)/pytest tests/suites -m benchmark $(ARGS)
@@ -35,6 +35,10 @@ lint: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The light table of settings, configs/llmbench.yaml and the tables in docs/, from the settings' schema.
+reference: $(READY)
+	$(BIN)/python tools/reference.py
 
 install: $(READY)
 

@@ -24,12 +24,12 @@ class SettingOption(OptionInfo):
 
     def __init__(self, key: str, *flags: str, default: bool = True, choices: bool = False, more: str = "") -> None:
         shown = SETTINGS[key]
-        text = shown.help(default=default)
+        text = shown.help(more, default=default)
         super().__init__(
             default=...,
             param_decls=flags or None,
             metavar=None if choices or not shown.metavar else shown.metavar,
-            help=f"{text[:1].upper()}{text[1:]}{more}.",
+            help=f"{text[:1].upper()}{text[1:]}.",
             show_default=not default,
         )
         self.key = key
