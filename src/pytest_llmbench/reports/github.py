@@ -14,7 +14,7 @@ from pytest_llmbench.reports.judgement import beside_the_gate, verdict_sentences
 from pytest_llmbench.reports.markdown import markdown
 from pytest_llmbench.runs.gate_reasons import short
 
-log = logging.getLogger("pytest_llmbench")
+_log = logging.getLogger("pytest_llmbench")
 
 MOST_ANNOTATIONS = 10
 """Errors, and warnings, that GitHub shows of one step."""
@@ -65,7 +65,7 @@ def write_summary(document: Mapping[str, Any], path: Path, language: str) -> Non
     added = f"\n{markdown(document, language)}".encode()
     try:
         if path.exists() and path.stat().st_size + len(added) > SUMMARY_BYTES:
-            log.warning("job summary: %s would pass GitHub's %d bytes; the report is left out", path, SUMMARY_BYTES)
+            _log.warning("job summary: %s would pass GitHub's %d bytes; the report is left out", path, SUMMARY_BYTES)
             return
         with path.open("ab") as summary:
             summary.write(added)

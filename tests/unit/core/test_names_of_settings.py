@@ -61,3 +61,14 @@ def test_a_warning_names_settings_itself_and_by_the_error_that_it_quotes() -> No
     record = logging.LogRecord("pytest_llmbench", logging.WARNING, "", 0, "%s: %s", ("x", quoted), None)
     vars(record).update(naming("server.url"))
     assert with_flags(record.getMessage(), named_in(record), FLAGS.get) == "x: resume it (--server, --resume)"
+
+
+def test_whatever_is_announced_goes_through_one_logger_of_one_name() -> None:
+    written = [
+        node
+        for path in SOURCES.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Assign) and "getLogger" in ast.unparse(node.value)
+    ]
+    ours = {ast.unparse(node) for node in written} - {"bitsandbytes = logging.getLogger('bitsandbytes')"}
+    assert ours == {"_log = logging.getLogger('pytest_llmbench')"}

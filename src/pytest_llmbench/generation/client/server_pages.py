@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.generation.client.chat_client import ChatClient
     from pytest_llmbench.generation.client.refusals import Refusal, Sent
 
-_LOG = logging.getLogger("pytest_llmbench")
+_log = logging.getLogger("pytest_llmbench")
 _NOT_FOUND = 404
 
 
@@ -81,7 +81,7 @@ async def reach(client: ChatClient, timeout_s: float, *, named: bool) -> Reached
 def _tell_unlisted(page: Page, *, named: bool) -> None:
     why = f"{page.sent} gave no list of models ({page.refused.reason if page.refused else 'it holds none'})"
     if named:
-        _LOG.warning("%s: that the model exists was not checked", why)
+        _log.warning("%s: that the model exists was not checked", why)
         return
     advice = f"{page.refused.advice}; " if page.refused and page.refused.advice else ""
     names = page.refused.names if page.refused else ()
