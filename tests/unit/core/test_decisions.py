@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
 
-import pytest_llmbench
+from support.sources import modules
 
-SOURCES = Path(pytest_llmbench.__file__).parent
 OF_OTHERS = {
     "core/csv_files.py",  # Python's csv module has one exception for all that it refuses
     "finetune/sft.py",  # torch tells that memory is lacking by a plain RuntimeError on the CPU
@@ -50,12 +48,7 @@ def decisions(tree: ast.AST) -> Iterator[int]:
 
 
 def test_nothing_is_decided_by_the_words_of_a_message() -> None:
-    found = {
-        f"{name}:{line}"
-        for path in sorted(SOURCES.rglob("*.py"))
-        if (name := path.relative_to(SOURCES).as_posix()) not in OF_OTHERS
-        for line in decisions(ast.parse(path.read_text(encoding="utf-8")))
-    }
+    found = {f"{name}:{line}" for name, tree in modules().items() if name not in OF_OTHERS for line in decisions(tree)}
     assert found == set()
 
 
