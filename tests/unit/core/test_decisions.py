@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from typing import get_args, get_type_hints
 
 from support.sources import modules
+
+from pytest_llmbench.metrics.routing import Misrouting
 
 OF_OTHERS = {
     "core/csv_files.py",  # Python's csv module has one exception for all that it refuses
@@ -15,6 +18,8 @@ OF_OTHERS = {
     "models/loading_errors.py",  # transformers has no type for an architecture that it does not know
 }
 """Files that read the messages of other libraries, which tell no other way."""
+CODES = get_args(get_type_hints(Misrouting)["reason"])
+"""Reasons of several words that are codes: fields of files, and the only ones that are allowed."""
 SENTENCES = {"reason", "error", "message", "verdict", "sentence", "advice"}
 ASKING = {"startswith", "endswith", "partition", "rpartition", "replace", "removeprefix", "find", "index"}
 
@@ -43,7 +48,9 @@ def decisions(tree: ast.AST) -> Iterator[int]:
                 yield node.lineno
             case ast.Compare(ops=[ast.In() | ast.NotIn()], comparators=[text]) if told(text):
                 yield node.lineno
-            case ast.Compare(left=ast.Constant(str(words)), ops=[ast.In() | ast.NotIn()]) if " " in words.strip():
+            case ast.Compare(left=ast.Constant(str(words)), ops=[ast.In() | ast.NotIn()]) if (
+                " " in words.strip() and words not in CODES
+            ):
                 yield node.lineno
 
 
