@@ -90,7 +90,7 @@ def _asked(row: Mapping[str, Any]) -> int:
 
 
 def _tell_of_repeated(request: FinetuneRequest, repeated: int, validated: int) -> None:
-    told = f"{request.validation}: {repeated} of its {validated} validation questions are asked by training rows too"
+    told = f"{request.validation}: {repeated} of its {validated} questions are asked by training rows too"
     advice = f"their loss tells of memory; `llmbench dataset split {request.dataset}` keeps rows apart"
     if repeated == validated:
         raise UsageError(f"{told}; {advice}", names=("validation",))

@@ -13,8 +13,10 @@ from support.command_line import llmbench
 from typer.main import get_command
 
 from pytest_llmbench.cli import app
+from pytest_llmbench.cli.query import _show
 from pytest_llmbench.cli.setting_option import Command, keys_of
 from pytest_llmbench.core.errors import NotReadyError, naming
+from pytest_llmbench.core.records import Completion
 from pytest_llmbench.core.setting_table import SETTINGS
 from pytest_llmbench.core.settings import OPTIONS, Settings
 from pytest_llmbench.plugin.options import add_options, flags_by_name
@@ -90,3 +92,13 @@ def test_a_command_shows_what_is_announced_from_the_level_on(
     done = llmbench("query", "hi", LLMBENCH_LOGGING__LEVEL=level)
     assert done.stderr.splitlines() == [*lines, "error: nobody answers"]
     assert logging.getLogger("pytest_llmbench").level == logging.NOTSET
+
+
+@pytest.mark.parametrize(("timings", "line"), [(True, "[2 tokens in 1.2 s, 2 tokens/s]\n"), (False, "[2 tokens]\n")])
+def test_how_long_an_answer_took_is_shown_where_it_is_wanted(
+    capsys: pytest.CaptureFixture[str], line: str, *, timings: bool
+) -> None:
+    answer = Completion("c", 0, "base", "ja", "stop", completion_tokens=2, latency_s=1.25)
+    _show(answer, live=False, timings=timings)
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("ja\n", line)

@@ -357,7 +357,7 @@ def test_what_is_learnt_says_nothing_of_other_questions(
     request_with: Build, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     copied = write_rows(tmp_path / "copied.jsonl", rows(5))
-    told = r"copied\.jsonl: {} of its {} validation questions are asked by training rows too; their loss tells of memory; .*split"
+    told = r"copied\.jsonl: {} of its {} questions are asked by training rows too; their loss tells of memory; .*split"
     with pytest.raises(UsageError, match=told.format(5, 5)):
         finetune(request_with(validation=copied))
     write_rows(copied, [*rows(5), *other_rows(3)])
