@@ -12,7 +12,7 @@ export HF_HUB_OFFLINE ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export NO_MKDOCS_2_WARNING = 1
 
-.PHONY: benchmark autotune test lint format docs docs-tree matrix changelog clean install
+.PHONY: benchmark autotune test lint format docs docs-tree reference matrix changelog clean install
 
 benchmark: $(READY)
 	$(BIN)/pytest tests/suites -m benchmark $(ARGS)
@@ -52,6 +52,10 @@ matrix: $(READY)
 
 changelog: $(READY)
 	$(BIN)/towncrier build --draft --version next
+
+# The light table of settings, configs/llmbench.yaml and the tables in docs/, from the settings' schema.
+reference: $(READY)
+	$(BIN)/python tools/reference.py
 
 install: $(READY)
 

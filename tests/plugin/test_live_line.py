@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from types import SimpleNamespace
 from typing import Any
 
-from pytest_llmbench.plugin.progress import LiveLine
+import pytest
+
+from pytest_llmbench.core.errors import naming
+from pytest_llmbench.core.records import Completion
+from pytest_llmbench.plugin.progress import Announcements, LiveLine, SessionProgress
 
 
 class Terminal:
@@ -66,3 +71,40 @@ def test_where_nobody_is_to_see_nothing_is_written() -> None:
     line.say("two")
     line.settle("one")
     assert terminal.written == ""
+
+
+@pytest.mark.parametrize("timings", [True, False])
+def test_the_time_of_the_latest_answer_is_shown_where_it_is_wanted(*, timings: bool) -> None:
+    terminal = Terminal(isatty=True)
+    line = line_on(terminal)
+    progress = SessionProgress(line, gpu=False, timings=timings)
+    progress.planned(1)
+    line.show("begins")
+    progress.answered(Completion("c", 0, "base", "ja", "stop", completion_tokens=2, latency_s=1.25))
+    progress.settled()
+    assert terminal.written.startswith("|<begins<llmbench: 1/1 answers, ")
+    assert terminal.written.endswith(", 0 s left, the latest answer in 1.2 s\n" if timings else ", 0 s left\n")
+
+
+@pytest.mark.parametrize(
+    ("level", "said"),
+    [
+        ("DEBUG", ["look", "smaller (--llmbench-epochs)", "bad"]),
+        ("WARNING", ["smaller (--llmbench-epochs)", "bad"]),
+        ("ERROR", ["bad"]),
+    ],
+)
+def test_what_is_announced_is_shown_once_from_the_level_on_and_kept_from_warnings_on(
+    level: str, said: list[str]
+) -> None:
+    shown: list[str] = []
+    announcements, log = Announcements(shown.append, level), logging.getLogger("pytest_llmbench.test")
+    log.setLevel(logging.DEBUG)
+    log.addHandler(announcements)
+    for _ in range(2):
+        log.info("look")
+        log.warning("smaller", extra=naming("generation.epochs"))
+        log.error("bad")
+    log.removeHandler(announcements)
+    assert shown == said
+    assert announcements.messages == ["smaller (--llmbench-epochs)", "bad"]

@@ -60,7 +60,8 @@ class ServerDouble:
         known, started = "users" in self.findings, time.monotonic()
         for verdict in ("held so far, 1 of 2", "held, 24 of 24", "begins"):
             estimate = "11 users (9 to 12)" if verdict == "held, 24 of 24" else ""
-            self._tell(Look(question, self.model, 8.0, unit, verdict, estimate, 24, 1976))
+            over = verdict == "held, 24 of 24"
+            self._tell(Look(question, self.model, 8.0, unit, verdict, estimate, 24, 1976, over))
         await asyncio.sleep(self.answering_s)
         self.findings[question] = {**self._found(), "question": question, "unit": unit}
         _note(question, self.model, known, self._resume, os.getpid(), started, time.monotonic())

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Finding", "Look", "ServerUnderTest", "Target", "TrialEntry", "targets_of"]
 
-_LOG = logging.getLogger("pytest_llmbench")
+_log = logging.getLogger("pytest_llmbench")
 _ROUNDS = 100_000
 _ARCHIVED = 16
 _FIRST_RATE = 16  # of the 1024 steps to the highest one
@@ -177,10 +177,10 @@ class ServerUnderTest:
         with claimed(path):
             if not self._resume and (lost := discard(path)):
                 told = "%s: %d trials of a stopped search are dropped; resuming would have gone on"
-                _LOG.warning(told, path, lost, extra=naming("resume"))
+                _log.warning(told, path, lost, extra=naming("resume"))
             journal = open_journal(path, question.plan, self._identity(question))
             if journal.resumed:
-                _LOG.warning("%s: going on after %d trials", path, journal.resumed)
+                _log.warning("%s: going on after %d trials", path, journal.resumed)
             yield journal
 
     def _identity(self, question: Question) -> dict[str, Any]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.core.settings import Settings
     from pytest_llmbench.load.discovery import FoundServer
 
-_LOG = logging.getLogger("pytest_llmbench")
+_log = logging.getLogger("pytest_llmbench")
 _URL = "server.url"
 _NAME_IT = f"name it with {_URL}"
 
@@ -34,7 +34,7 @@ async def with_server(settings: Settings) -> Settings:
         )
     if len(found) > 1:
         raise UsageError(f"several servers answer: {'; '.join(map(_described, found))}; {_NAME_IT}", names=(_URL,))
-    _LOG.warning("no server was named: testing %s", _described(found[0]))
+    _log.warning("no server was named: testing %s", _described(found[0]))
     return settings.model_copy(update={"server": settings.server.model_copy(update={"url": found[0].url})})
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.load.search import RunTrial
     from pytest_llmbench.load.trial import LoadTest
 
-_LOG = logging.getLogger("pytest_llmbench")
+_log = logging.getLogger("pytest_llmbench")
 _AWAY_S = 60.0
 _MOST_RETURNS = 5
 _TOO_LARGE = (400, 413, 422)
@@ -100,7 +100,7 @@ class SearchTrials:
             raise ServerError(
                 f"{url}: went away {self._returns} times, the last time at level {level}; {_KEPT}", names=("resume",)
             )
-        _LOG.warning("%s: %s; its return is waited for, %g s at most", url, trial.reason, _AWAY_S)
+        _log.warning("%s: %s; its return is waited for, %g s at most", url, trial.reason, _AWAY_S)
         watch.say("waiting for the server to come back")
         if not await self._presence.returned(_AWAY_S):
             raise ServerError(f"{url}: gone, and not back after {_AWAY_S:g} s; {_KEPT}", names=("resume",))

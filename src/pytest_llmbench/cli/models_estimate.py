@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.models.memory.estimate import MemoryEstimate
     from pytest_llmbench.models.registry import Preset
 
-logger = logging.getLogger("pytest_llmbench")
+_log = logging.getLogger("pytest_llmbench")
 
 TaskName = Annotated[
     Literal["chat", "completion", "classification"] | None,
@@ -69,7 +69,7 @@ def estimate(  # noqa: PLR0913  # one argument an option
         )
     else:
         if plan.quantization == "int8":
-            logger.warning("%s", _NO_INT8)
+            _log.warning("%s", _NO_INT8)
         found = estimate_training(architecture, plan)
     _tell_estimate(f"{'answering' if inference else 'training'} {spec}", plan, found, as_json=as_json)
 
@@ -91,7 +91,7 @@ class _Known:
         message = f"rows of {tokens} tokens, but {spec} reads at most {self.context}; give --max-length {self.context}"
         if self.architecture.positions:
             raise UsageError(message)
-        logger.warning("%s or less, unless its positions are scaled", message)
+        _log.warning("%s or less, unless its positions are scaled", message)
 
 
 def _known(spec: str, task: Literal["chat", "completion", "classification"] | None) -> _Known:

@@ -85,7 +85,7 @@ def query(  # noqa: PLR0913  # one argument an option
                 typer.echo(f"{variant}:")
             answers.append(ask(backend, case, variant, _say if live else _keep_quiet))
             if not as_json:
-                _show(answers[-1], live=live)
+                _show(answers[-1], live=live, timings=settings.logging.show_timings)
     finally:
         backend.close()
     if as_json:
@@ -124,13 +124,14 @@ def _keep_quiet(_piece: str) -> None:
     """The answer is shown when it is whole."""
 
 
-def _show(answer: Completion, *, live: bool) -> None:
+def _show(answer: Completion, *, live: bool, timings: bool) -> None:
     typer.echo("" if live else answer.text)
     if answer.finish == "error":
         return
     speed = f", {answer.tokens_per_s:.0f} tokens/s" if answer.tokens_per_s else ""
+    took = f" in {answer.latency_s or 0:.1f} s{speed}" if timings else ""
     cut = {"length": ", cut at --max-new-tokens", "timeout": ", out of time"}.get(answer.finish, "")
-    typer.echo(f"[{answer.completion_tokens} tokens in {answer.latency_s or 0:.1f} s{speed}{cut}]", err=True)
+    typer.echo(f"[{answer.completion_tokens} tokens{took}{cut}]", err=True)
     if answer.only_reasoned:
         typer.echo(_THOUGHT_ONLY, err=True)
 

@@ -24,12 +24,12 @@ class SettingOption(OptionInfo):
 
     def __init__(self, key: str, *flags: str, default: bool = True, choices: bool = False, more: str = "") -> None:
         shown = SETTINGS[key]
-        text = shown.help(default=default)
+        text = shown.help(more, default=default)
         super().__init__(
             default=...,
             param_decls=flags or None,
             metavar=None if choices or not shown.metavar else shown.metavar,
-            help=f"{text[:1].upper()}{text[1:]}{more}.",
+            help=f"{text[:1].upper()}{text[1:]}.",
             show_default=not default,
         )
         self.key = key
@@ -61,21 +61,21 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         """Run it."""
-        running, handler, level = _RUNNING.set(self), _Warnings(), _LOGGER.level
-        _LOGGER.addHandler(handler)
+        running, handler, level = _RUNNING.set(self), _Warnings(), _log.level
+        _log.addHandler(handler)
         try:
             return super().invoke(ctx)
         except LLMBenchError as error:
             raise error.saying(with_flags(str(error), error.names, flag)) from error
         finally:
-            _LOGGER.removeHandler(handler)
-            _LOGGER.setLevel(level)
+            _log.removeHandler(handler)
+            _log.setLevel(level)
             _RUNNING.reset(running)
 
 
 def show_from(level: str) -> None:
     """Show what the engines announce from this level on, until the command ends."""
-    _LOGGER.setLevel(level)
+    _log.setLevel(level)
 
 
 class _Warnings(logging.Handler):
@@ -85,5 +85,5 @@ class _Warnings(logging.Handler):
         typer.echo(with_flags(record.getMessage(), named_in(record), flag), err=True)
 
 
-_LOGGER = logging.getLogger("pytest_llmbench")
+_log = logging.getLogger("pytest_llmbench")
 _RUNNING: ContextVar[Command | None] = ContextVar("running", default=None)

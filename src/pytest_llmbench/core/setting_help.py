@@ -16,7 +16,7 @@ class SettingHelp(NamedTuple):
     default: str
     description: str
 
-    def help(self, *, default: bool = True) -> str:
-        """The description, with the default unless that is no value, or a switch that is off."""
+    def help(self, more: str = "", *, default: bool = True) -> str:
+        """The description and what is said `more`, with the default unless that is no value, or a switch's."""
         shown, value = default and self.metavar and self.default != "null", self.default.strip('"')
-        return f"{self.description} (default: {value})" if shown else self.description
+        return f"{self.description}{more} (default: {value})" if shown else f"{self.description}{more}"

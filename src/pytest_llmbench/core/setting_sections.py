@@ -326,7 +326,7 @@ class ServerSettings(_Section):
 
     url: _Text | None = Field(
         default=None,
-        description="OpenAI-compatible server to ask, such as http://127.0.0.1:8000/v1; null: a local model",
+        description="OpenAI-compatible server that is asked, such as http://127.0.0.1:8000/v1",
         json_schema_extra=_shown("server", "URL"),
     )
     model: _Text | None = Field(

@@ -330,7 +330,7 @@ SETTINGS: Mapping[str, SettingHelp] = {
         "server",
         "URL",
         "null",
-        "OpenAI-compatible server to ask, such as http://127.0.0.1:8000/v1; null: a local model",
+        "OpenAI-compatible server that is asked, such as http://127.0.0.1:8000/v1",
     ),
     "server.model": SettingHelp(
         "server-model",

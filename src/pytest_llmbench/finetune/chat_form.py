@@ -9,7 +9,7 @@ from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.datasets.template_checks import NO_TEMPLATE, template_findings
 from pytest_llmbench.models.prompt_form import PromptForm
 
-logger = logging.getLogger("pytest_llmbench")
+_log = logging.getLogger("pytest_llmbench")
 
 
 def agree_on_template(form: PromptForm, roles: Collection[str], *, may_be_plain: bool) -> None:
@@ -26,9 +26,9 @@ def agree_on_template(form: PromptForm, roles: Collection[str], *, may_be_plain:
     if form.origin is None:
         if not may_be_plain:
             raise UsageError(NO_TEMPLATE)
-        logger.warning("the base has no chat template: rows are written as plain lines, the answer last")
+        _log.warning("the base has no chat template: rows are written as plain lines, the answer last")
     for finding in template_findings(form, sorted(roles)):
         if finding.severity == "error":
             raise UsageError(finding.message)
         if finding.severity == "warning":
-            logger.warning("%s", finding.message)
+            _log.warning("%s", finding.message)

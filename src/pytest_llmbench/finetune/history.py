@@ -22,7 +22,7 @@ _MUST_BE_EQUAL = {
     "quantization": "quantization",
 }
 
-logger = logging.getLogger("pytest_llmbench")
+_log = logging.getLogger("pytest_llmbench")
 
 
 def save_training(report_dir: Path, document: Mapping[str, Any], name: str = "") -> Path:
@@ -75,7 +75,7 @@ def find_training(report_dir: Path, wanted: str) -> dict[str, Any]:
 def worse_than(before: Mapping[str, Any], now: Mapping[str, Any], *, margin: float, alpha: float) -> list[str]:
     """Which metrics are worse: loss and accuracy by more than a share of `margin`, held-out routing beyond chance."""
     if others := [word for key, word in _MUST_BE_EQUAL.items() if before.get(key) != now.get(key)]:
-        logger.warning("the compared training had another %s: its metrics may differ for that", ", ".join(others))
+        _log.warning("the compared training had another %s: its metrics may differ for that", ", ".join(others))
     faults = []
     if now["train_loss"] > before["train_loss"] * (1 + margin):
         faults.append(

@@ -36,7 +36,7 @@ __all__ = ["Hyperparameters", "Training", "TrainingStopped", "Watch", "train"]
 _FEW_BUFFERS = {"LRU_CACHE_CAPACITY": "1", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"}
 """Else PyTorch and oneDNN keep what they made ready for every width of a batch, some 10 MB each."""
 
-logger = logging.getLogger("pytest_llmbench")
+_log = logging.getLogger("pytest_llmbench")
 
 
 class TrainingStopped(LLMBenchError):  # noqa: N818  # it is no error to stop
@@ -202,7 +202,7 @@ def _smaller(chosen: Hyperparameters, steps_done: int) -> Hyperparameters:
             names=("batch_size", "gradient_checkpointing", "max_length"),
         )
     half = chosen.with_half_batch()
-    logger.warning(
+    _log.warning(
         "%d rows at once do not fit into memory; going on with %d and gradient accumulation %d",
         chosen.batch_size,
         half.batch_size,

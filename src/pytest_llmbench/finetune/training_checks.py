@@ -39,7 +39,7 @@ _READ = 4  # held-out prompts whose logits are compared
 _RESUME_DIFFERENCE = 1e-5  # of the largest weight: sums in another order round differently
 _FIRST_LOSS = 0.1
 
-logger = logging.getLogger("pytest_llmbench")
+_log = logging.getLogger("pytest_llmbench")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ class TrainingProof:
         """Its peak is within the estimate."""
         done = self.evidence.finetuned
         if done.estimate is None:
-            logger.warning("the model's memory is not estimated, so its peak is not checked")
+            _log.warning("the model's memory is not estimated, so its peak is not checked")
             return []
         peak = done.training.peak_memory + (0 if _on_gpu(done) else done.footprint)
         allowed = done.estimate * (1 + self._chosen.memory_margin)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.finetune.sft import Watch
     from pytest_llmbench.models.prompt_form import PromptForm
 
-logger = logging.getLogger("pytest_llmbench")
+_log = logging.getLogger("pytest_llmbench")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -90,11 +90,11 @@ def _asked(row: Mapping[str, Any]) -> int:
 
 
 def _tell_of_repeated(request: FinetuneRequest, repeated: int, validated: int) -> None:
-    told = f"{request.validation}: {repeated} of its {validated} validation questions are asked by training rows too"
+    told = f"{request.validation}: {repeated} of its {validated} questions are asked by training rows too"
     advice = f"their loss tells of memory; `llmbench dataset split {request.dataset}` keeps rows apart"
     if repeated == validated:
         raise UsageError(f"{told}; {advice}", names=("validation",))
-    logger.warning("%s; %s", told, advice, extra=naming("validation"))
+    _log.warning("%s; %s", told, advice, extra=naming("validation"))
 
 
 def _hold_against_suites(request: FinetuneRequest, rows: _Reading) -> None:
@@ -104,7 +104,7 @@ def _hold_against_suites(request: FinetuneRequest, rows: _Reading) -> None:
         told = contamination_sentence(matches, request.dataset.name)
         if request.strict:
             raise UsageError(f"{told}; leave out those that `llmbench dataset check {request.dataset}` lists")
-        logger.warning("%s; llmbench dataset check %s lists them", told, request.dataset)
+        _log.warning("%s; llmbench dataset check %s lists them", told, request.dataset)
 
 
 def _watched(watch: Watch, doing: str, path: Path) -> Progress:

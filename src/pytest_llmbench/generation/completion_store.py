@@ -133,7 +133,7 @@ class CompletionCache:
             ) from error
 
 
-def refuse_unwritable(folder: Path, chosen_by: str) -> None:
+def refuse_unwritable(folder: Path, setting: str) -> None:
     """Find out whether a folder can be made and written in, and leave nothing behind.
 
     Raises:
@@ -144,4 +144,4 @@ def refuse_unwritable(folder: Path, chosen_by: str) -> None:
         with tempfile.TemporaryDirectory(dir=there):
             pass
     except OSError as error:
-        raise cannot_write(folder, error, chosen_by) from error
+        raise cannot_write(folder, error, setting) from error

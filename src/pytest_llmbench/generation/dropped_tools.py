@@ -11,7 +11,7 @@ from pytest_llmbench.cases.suites import Case
 if TYPE_CHECKING:
     from pytest_llmbench.generation.backend import Backend
 
-_LOG = logging.getLogger("pytest_llmbench")
+_log = logging.getLogger("pytest_llmbench")
 
 
 @runtime_checkable
@@ -31,4 +31,4 @@ def tell_tools_left_out(backend: Backend, cases: Sequence[Case]) -> None:
     for variant in backend.variants:
         lost = [why for case in with_tools if (why := backend.tools_left_out(case, variant))]
         if lost:
-            _LOG.warning("%s: %d cases with tools are unscored in their calls: %s", variant, len(lost), lost[0])
+            _log.warning("%s: %d cases with tools are unscored in their calls: %s", variant, len(lost), lost[0])

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 from typing import Any, Self
 
-_LOG = logging.getLogger("pytest_llmbench")
+_log = logging.getLogger("pytest_llmbench")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Gpus:
             pynvml.nvmlInit()
             gpus = cls(pynvml)
         except pynvml.NVMLError as error:
-            _LOG.info("no GPU is watched: %s", error)
+            _log.info("no GPU is watched: %s", error)
             return None
         return gpus if gpus.names else None
 
@@ -49,7 +49,7 @@ class Gpus:
                 tuple(nvml.nvmlDeviceGetMemoryInfo(handle).used for handle in self._handles),
             )
         except nvml.NVMLError as error:
-            _LOG.info("the GPU does not tell how busy it is: %s", error)
+            _log.info("the GPU does not tell how busy it is: %s", error)
             return None
 
 

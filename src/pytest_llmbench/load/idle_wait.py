@@ -16,7 +16,7 @@ from pytest_llmbench.generation.client.page import Page
 from pytest_llmbench.generation.client.server_address import chat_url, engine_url
 from pytest_llmbench.load.prometheus import read_page
 
-_LOG = logging.getLogger("pytest_llmbench")
+_log = logging.getLogger("pytest_llmbench")
 _USUAL = (200, 404)  # of servers without gauges; any other status is a page that is kept from us
 _PAUSE_S = 0.05
 _READINGS = 2
@@ -53,7 +53,7 @@ class IdleWatch:
             return cls(control, probe, None)
         why = page.refused.reason if page.refused else "it has no gauges that are known"
         told = "%s tells nothing (%s): whether the server is idle is told by the time of a probe"
-        _LOG.log(logging.INFO if page.status in _USUAL else logging.WARNING, told, page.sent, why)
+        _log.log(logging.INFO if page.status in _USUAL else logging.WARNING, told, page.sent, why)
         replies = [await control.ask(probe) for _ in range(_PROBES)]
         if failed := [reply for reply in replies if reply.error or reply.finish == "timeout"]:
             raise ServerError(
@@ -72,10 +72,10 @@ class IdleWatch:
                         return time.monotonic() - started
                     await asyncio.sleep(_PAUSE_S)
         except TimeoutError:
-            _LOG.warning("%s is still at work %g s after the load ended", self._control.url, longest_s)
+            _log.warning("%s is still at work %g s after the load ended", self._control.url, longest_s)
         except ServerError as error:
             self.gone = str(error)
-            _LOG.warning("%s", error)
+            _log.warning("%s", error)
         return None
 
     async def _is_idle(self, timeout_s: float) -> bool:

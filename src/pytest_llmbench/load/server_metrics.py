@@ -19,7 +19,7 @@ from pytest_llmbench.load.client import ChatServer
 from pytest_llmbench.load.gpu_monitor import GpuReading, Gpus
 from pytest_llmbench.load.prometheus import Reading, read_page
 
-_LOG = logging.getLogger("pytest_llmbench")
+_log = logging.getLogger("pytest_llmbench")
 _EVERY_S = 1.0
 _TIMEOUT_S = 5.0
 _COST = 0.01
@@ -114,7 +114,7 @@ class ServerWatch:
         try:
             page = await self._client.get(self._page, _TIMEOUT_S)
         except ServerError as error:  # the trial itself tells when the server is gone
-            _LOG.info("a look at %s failed: %s", self._page, error)
+            _log.info("a look at %s failed: %s", self._page, error)
             return False
         started = time.perf_counter()
         reading = None if page.refused else read_page(page.text)

@@ -32,7 +32,7 @@ from pytest_llmbench.load.workers import LivingCrowd, WorkerProcesses, usable_co
 
 __all__ = ["LoadTest", "TrialLimits"]
 
-_LOG = logging.getLogger("pytest_llmbench")
+_log = logging.getLogger("pytest_llmbench")
 _OPEN_TIMEOUT_S = 10.0
 _SPARE_FILES = 64
 _LONGEST_QUEUE = 5  # limits; by then a trial is broken for sure
@@ -123,7 +123,7 @@ class LoadTest:
 
     async def _grow(self) -> None:
         self._processes = min(2 * self._processes, self._most_processes)
-        _LOG.warning("the load generator was too slow: it goes on with %d processes", self._processes)
+        _log.warning("the load generator was too slow: it goes on with %d processes", self._processes)
         await self._dismiss()
 
     async def _dismiss(self) -> None:

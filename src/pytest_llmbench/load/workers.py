@@ -28,7 +28,7 @@ from pytest_llmbench.load.worker import HEADER, Closing, Live, Meet, Report, Sto
 if TYPE_CHECKING:
     from pytest_llmbench.load.conversations import Conversations
 
-_LOG = logging.getLogger("pytest_llmbench")
+_log = logging.getLogger("pytest_llmbench")
 _START_UP_S = 60.0
 _STOP_S = 10.0
 _LEAD_S = 0.02
@@ -191,7 +191,7 @@ class SharedCrowd:
                 report = await worker.report()
             except EOFError:
                 self.stopped = Reason("process_died", {"process": place + 1, "processes": self.processes})
-                _LOG.warning("%s; the next trial starts new ones", self.stopped)
+                _log.warning("%s; the next trial starts new ones", self.stopped)
                 return
             self._take(place, report)
             if report.closing:

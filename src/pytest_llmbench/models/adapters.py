@@ -28,7 +28,7 @@ _LENGTH = 8  # a safetensors file starts with the length of its header
 
 _WHERE_THE_BASE_WAS = ("base_model_name_or_path", "revision", "inference_mode")
 
-logger = logging.getLogger("pytest_llmbench")
+_log = logging.getLogger("pytest_llmbench")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def find_adapter(choice: str, folder: Path | str, source: Source, *, verify: boo
     if misfit := why_not(adapter, source):
         if verify:
             raise AdapterError(f"{misfit}; choose another adapter, or set model.verify_adapter: false to use it anyway")
-        logger.warning("%s; used anyway, because model.verify_adapter is false", misfit)
+        _log.warning("%s; used anyway, because model.verify_adapter is false", misfit)
     return adapter
 
 
@@ -190,10 +190,10 @@ def _newest(folder: Path, source: Source, *, verify: bool) -> Adapter | None:
         if misfit is None:
             return adapter
         if not verify:
-            logger.warning("%s; used anyway, because model.verify_adapter is false", misfit)
+            _log.warning("%s; used anyway, because model.verify_adapter is false", misfit)
             return adapter
         skipped.append(misfit)
-    logger.warning("no adapter for %s in %s: %s", source.name, folder, "; ".join(skipped) or "there is none")
+    _log.warning("no adapter for %s in %s: %s", source.name, folder, "; ".join(skipped) or "there is none")
     return None
 
 

@@ -18,7 +18,7 @@ from pytest_llmbench.models.hashing import file_hash
 CONVERTER_VERSION = 2
 """Part of the folder's name: raise it when the conversion changes, and old conversions are made again."""
 
-logger = logging.getLogger("pytest_llmbench")
+_log = logging.getLogger("pytest_llmbench")
 
 
 def converted_folder(gguf: Path) -> Path:
@@ -41,7 +41,7 @@ def convert(gguf: Path) -> Path:
     _check_magic(gguf)
     with locked(folder.with_name(f"{folder.name}.lock")):
         if not folder.is_dir():
-            logger.warning("converting %s to safetensors, once (about 20 s for 135M parameters)", gguf.name)
+            _log.warning("converting %s to safetensors, once (about 20 s for 135M parameters)", gguf.name)
             _convert_into(gguf, folder)
     return folder
 

@@ -19,7 +19,7 @@ from pytest_llmbench.models.memory.estimate import (
 from pytest_llmbench.models.memory.hardware import Hardware
 from pytest_llmbench.models.registry import Preset, load_registry
 
-logger = logging.getLogger("pytest_llmbench")
+_log = logging.getLogger("pytest_llmbench")
 
 
 def known_architecture(name: str, folder: Path | str | None = None) -> Architecture | None:
@@ -35,12 +35,12 @@ def known_architecture(name: str, folder: Path | str | None = None) -> Architect
     elif (entry := load_registry().find(name)) and entry.architecture:
         fields, where = entry.architecture, entry.source
     else:
-        logger.warning("%s: its architecture is not at hand, so its memory is not estimated", name)
+        _log.warning("%s: its architecture is not at hand, so its memory is not estimated", name)
         return None
     try:
         return read_architecture(fields, where)
     except ModelError as error:
-        logger.warning("%s; it is not estimated", error)
+        _log.warning("%s; it is not estimated", error)
         return None
 
 

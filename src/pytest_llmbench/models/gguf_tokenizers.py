@@ -30,7 +30,7 @@ _NAMED_TOKENS: Mapping[str, str] = {
     "pad_token": "tokenizer.ggml.padding_token_id",
 }
 
-logger = logging.getLogger("pytest_llmbench")
+_log = logging.getLogger("pytest_llmbench")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def cut_named(name: str | None, gguf: Path) -> Cut:
         ModelError: an unknown name. Any other cut would give other tokens without a word, at each later use too.
     """
     if name is None:
-        logger.warning(
+        _log.warning(
             "%s does not say how its tokenizer cuts text (tokenizer.ggml.pre), as old files do not: it is cut as "
             "llama.cpp cuts it, which may not be how the model learnt it; a newer conversion of the model says it",
             gguf.name,

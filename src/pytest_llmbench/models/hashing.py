@@ -12,7 +12,7 @@ from pytest_llmbench.core.cache_folder import cache_dir
 from pytest_llmbench.core.errors import ModelError, NotReadyError
 from pytest_llmbench.core.files import write_text
 
-logger = logging.getLogger("pytest_llmbench")
+_log = logging.getLogger("pytest_llmbench")
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
@@ -35,7 +35,7 @@ def file_hash(path: Path) -> str:
     try:
         write_text(memo, digest)
     except NotReadyError as error:
-        logger.warning("the hash of %s is not remembered and will be computed again: %s", target.name, error)
+        _log.warning("the hash of %s is not remembered and will be computed again: %s", target.name, error)
     return digest
 
 

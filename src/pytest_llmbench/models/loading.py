@@ -30,7 +30,7 @@ _PACKED_ROWS = 32  # the shapes that bitsandbytes' AVX512-BF16 kernel asserts
 _BLOCK = 64
 _BYTES_OF_FLOAT32, _BYTES_OF_HALF = 4, 2
 
-logger = logging.getLogger("pytest_llmbench")
+_log = logging.getLogger("pytest_llmbench")
 
 
 def load_base(source: Source, settings: ModelSettings) -> LoadedModel:
@@ -75,7 +75,7 @@ def choose_device(asked: str) -> str:
             f"model.device is cuda, but PyTorch {torch.__version__} sees no CUDA device; "
             "install a CUDA build of PyTorch and a driver, or set model.device: auto"
         )
-    logger.warning("no CUDA device: the model runs on the CPU, which is slower")
+    _log.warning("no CUDA device: the model runs on the CPU, which is slower")
     return "cpu"
 
 
@@ -121,7 +121,7 @@ def _already_quantized(source: Source, config: Any) -> str | None:
     if stored is None:
         return None
     method = str(stored["quant_method"] if isinstance(stored, Mapping) else stored.quant_method)
-    logger.warning("%s is already quantized (%s); model.quantization is not applied", source.name, method)
+    _log.warning("%s is already quantized (%s); model.quantization is not applied", source.name, method)
     return method
 
 
@@ -237,7 +237,7 @@ def _spare_odd_shapes(model: Any) -> None:
 def _announce_excess(loaded: LoadedModel) -> None:
     expected = sum(loaded.estimate.values())
     if loaded.footprint > expected * _TOLERATED_EXCESS:
-        logger.warning(
+        _log.warning(
             "%s takes %.2f GiB where %.2f GiB was expected for %s; some of its weights were not quantized",
             loaded.source.name,
             loaded.footprint / GIB,

@@ -188,7 +188,7 @@ class BenchmarkSession:
         settings, registry = self._ours.settings, self._ours.registry
         self._ours.announcements  # noqa: B018  # listening starts before loading does
         self.check_gate()  # a worker of pytest-xdist has not done it yet
-        refuse_unwritable(self.folder, "--llmbench-report-dir")
+        refuse_unwritable(self.folder, "output.report_dir")
         started = time.monotonic()
         backend = self._opened(settings)
         self._loading_s = time.monotonic() - started

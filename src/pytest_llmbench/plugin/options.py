@@ -54,7 +54,7 @@ NO_CACHE = Option("no-cache", "", "ask every case anew instead of reusing stored
 def _of_settings() -> Iterator[Option]:
     for key, shown in SETTINGS.items():
         if shown.option:
-            yield Option(shown.option, shown.metavar, f"{shown.help()}{_MORE.get(key, '')}", key)
+            yield Option(shown.option, shown.metavar, shown.help(_MORE.get(key, "")), key)
 
 
 _SETTINGS: Mapping[str, Option] = {str(option.key): option for option in _of_settings()}

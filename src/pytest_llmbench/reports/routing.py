@@ -138,7 +138,7 @@ def _judge(row: Row) -> str:
 def _told(wrong: Sequence[Mapping[str, Any]], expected: str) -> str:
     """The label of what the metric found wrong. Beside a call of the right tool, others do not matter."""
     kinds = {fault["reason"] for fault in wrong}
-    if kinds & {"unknown tool"}:
+    if "unknown tool" in kinds:
         return UNKNOWN
     instead = [fault["tool"] for fault in wrong if fault["reason"] in _INSTEAD and "expected" in fault]
     if instead:

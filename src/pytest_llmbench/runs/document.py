@@ -16,7 +16,7 @@ from pytest_llmbench.runs.averages import compared, keywords_found, scored_pairs
 from pytest_llmbench.runs.baseline import prompt_sha
 from pytest_llmbench.runs.unrelated_answers import cosine_between_cases
 
-log = logging.getLogger("pytest_llmbench")
+_log = logging.getLogger("pytest_llmbench")
 
 HIDDEN = "[hidden]"
 _LOGIN_IN_URL = re.compile(r"(?<=//)[^/@\s]+@")
@@ -123,7 +123,7 @@ def _scores(result: CaseResult) -> dict[str, dict[str, float | None]]:
 def _finite(value: float | None, metric: str, case: str) -> float | None:
     if value is None or math.isfinite(value):
         return None if value is None else float(value)
-    log.warning("metric %r gave %r for %s; reported as unscored", metric, value, case)
+    _log.warning("metric %r gave %r for %s; reported as unscored", metric, value, case)
     return None
 
 

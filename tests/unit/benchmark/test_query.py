@@ -59,8 +59,9 @@ def test_a_server_is_heard_while_it_writes() -> None:
         assert heard == ["Je ", "monte ", "le son."]
         assert answer.text == "Je monte le son."
         assert [turn["role"] for turn in server.bodies[-1]["messages"]] == ["system", "user"]
-        with pytest.raises(UsageError, match="--both needs a fine-tune"):
+        with pytest.raises(UsageError, match="two answers need a fine-tune beside the base") as raised:
             answering(backend, both=True)
+        assert raised.value.names == ("both", "model.adapter", "server.adapter")
     finally:
         backend.close()
         server.close()

@@ -80,6 +80,54 @@ def test_the_command_of_a_request_is_read_back_as_the_same_request(
     assert [dataclasses.replace(asked, changes=dict(asked.changes)) for asked in read] == [request_]
 
 
+CONFIGURED = """
+model: {quantization: none, device: cpu, revision: v2, trust_remote_code: true, system_role: user}
+benchmark: {prompts: [mine], vocabulary: tools.yaml, strict: true}
+logging: {progress: false}
+"""
+
+
+def test_what_the_settings_say_holds_for_a_training_too(
+    runs: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(asked: FinetuneRequest, watch: Watch) -> None:
+        watch.on_reading("reading", 1, 2)
+        read.append(asked)
+        raise TrainingStopped
+
+    read: list[FinetuneRequest] = []
+    runs(train)
+    monkeypatch.setattr("pytest_llmbench.cli.finetune._PLAIN_EVERY_S", 0.0)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/llmbench.yaml").write_text(CONFIGURED, encoding="utf-8")
+    (tmp_path / "tools.yaml").touch()
+    told = llmbench("finetune", "rows.jsonl", "--output", "out").stderr
+    assert read == [
+        FinetuneRequest(
+            Path("rows.jsonl"),
+            Path("out"),
+            device="cpu",
+            system_role="user",
+            revision="v2",
+            trust_remote_code=True,
+            changes={"quantization": "none"},
+            suites=(Path("mine"),),
+            vocabulary=Path("tools.yaml"),
+            strict=True,
+        )
+    ]
+    assert "reading" not in told
+
+
+def test_a_base_that_is_served_in_int8_is_no_base_to_train_over(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("model: {quantization: int8}", encoding="utf-8")
+    done = llmbench("finetune", "rows.jsonl", "--output", "out", "--config", "mine.yaml")
+    assert done.exit_code == 2
+    assert done.stderr == (
+        "error: training is over nf4 or an unquantized base; set model.quantization: nf4 or none (--quantization)\n"
+    )
+
+
 def test_the_validation_loss_is_told_with_where_it_was_least(runs: Callable[..., None]) -> None:
     measured = [
         {"step": step, "loss": loss, "token_accuracy": accuracy}

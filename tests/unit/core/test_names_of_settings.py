@@ -4,32 +4,26 @@ from __future__ import annotations
 
 import ast
 import logging
-from pathlib import Path
 
-import pytest_llmbench
+from support.sources import modules
+
 from pytest_llmbench.core.errors import ServerError, UsageError, named_in, naming, with_flags
 from pytest_llmbench.core.setting_table import SETTINGS
 
-SOURCES = Path(pytest_llmbench.__file__).parent
 FACES = {"plugin", "cli"}
 FLAGS = {"server.url": "--server", "server.model": "--model", "resume": "--resume"}
 
 
-def texts(source: str) -> list[str]:
+def texts(tree: ast.Module) -> list[str]:
     """Whatever a module may say, and what it says of itself."""
-    return [
-        node.value
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    ]
+    return [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
 
 
 def test_no_module_below_the_faces_names_an_option_of_pytest() -> None:
     found = {
-        path.relative_to(SOURCES).as_posix()
-        for path in SOURCES.rglob("*.py")
-        if path.relative_to(SOURCES).parts[0] not in FACES
-        and any("--llmbench-" in text for text in texts(path.read_text(encoding="utf-8")))
+        name
+        for name, tree in modules().items()
+        if name.partition("/")[0] not in FACES and any("--llmbench-" in text for text in texts(tree))
     }
     assert found == set()
 
@@ -37,8 +31,8 @@ def test_no_module_below_the_faces_names_an_option_of_pytest() -> None:
 def test_settings_that_errors_name_are_there() -> None:
     written = {
         name.value
-        for path in SOURCES.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for tree in modules().values()
+        for node in ast.walk(tree)
         if isinstance(node, ast.keyword) and node.arg == "names" and isinstance(node.value, ast.Tuple)
         for name in node.value.elts
         if isinstance(name, ast.Constant) and isinstance(name.value, str) and "." in name.value
@@ -61,3 +55,14 @@ def test_a_warning_names_settings_itself_and_by_the_error_that_it_quotes() -> No
     record = logging.LogRecord("pytest_llmbench", logging.WARNING, "", 0, "%s: %s", ("x", quoted), None)
     vars(record).update(naming("server.url"))
     assert with_flags(record.getMessage(), named_in(record), FLAGS.get) == "x: resume it (--server, --resume)"
+
+
+def test_whatever_is_announced_goes_through_one_logger_of_one_name() -> None:
+    written = [
+        node
+        for tree in modules().values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and "getLogger" in ast.unparse(node.value)
+    ]
+    ours = {ast.unparse(node) for node in written} - {"bitsandbytes = logging.getLogger('bitsandbytes')"}
+    assert ours == {"_log = logging.getLogger('pytest_llmbench')"}

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
 
-import pytest_llmbench
+from support.sources import modules
+
 from pytest_llmbench.core.settings import Settings
 
-SOURCES = Path(pytest_llmbench.__file__).parent
 CLASSES = {type(section).__name__: name for name, section in Settings()}
 BY_ITS_SECTION = {"model.adapter"}  # others ask for `ModelSettings.adapters`
 
@@ -43,12 +42,8 @@ def read(tree: ast.AST) -> set[str]:
 
 
 def test_every_setting_is_read() -> None:
-    modules = {
-        path: ast.parse(path.read_text(encoding="utf-8"))
-        for path in SOURCES.rglob("*.py")
-        if not path.name.startswith("setting_")
-    }
-    looked_at = set[str]().union(*map(read, modules.values()))
+    readers = [tree for name, tree in modules().items() if not name.startswith("core/setting_")]
+    looked_at = set[str]().union(*map(read, readers))
     unread = {f"{name}.{key}" for name, section in Settings() for key in type(section).model_fields} - looked_at
     assert unread == BY_ITS_SECTION
 

@@ -69,7 +69,7 @@ def test_augmented_makes_as_many_as_asked_and_tells_when_it_cannot(chunks: Path)
     short = _make(chunks, "simple", count=60)
     assert (len(short.rows), short.notes) == (
         8,
-        ("the source gives 8 rows, not 60; --method augmented makes more of the same",),
+        ("the source gives 8 rows, not 60; the method augmented makes more of the same",),
     )
 
 
@@ -97,11 +97,18 @@ def test_a_count_of_templates_is_spread_over_the_tools() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "message"), [("simple", "is a vocabulary, which holds no sentences"), ("llm", "needs the --server")]
+    ("method", "message", "names"),
+    [
+        ("simple", "is a vocabulary, which holds no sentences", ("method", "server")),
+        ("llm", "the method llm needs the server that writes the rows", ("server",)),
+    ],
 )
-def test_a_source_that_cannot_be_used_so_is_refused_with_what_to_do(method: Method, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
+def test_a_source_that_cannot_be_used_so_is_refused_with_what_to_do(
+    method: Method, message: str, names: tuple[str, ...]
+) -> None:
+    with pytest.raises(UsageError, match=message) as raised:
         _make(VOCABULARY, method)
+    assert raised.value.names == names
 
 
 def _saying(text: str, finish: str = "stop") -> Behaviour:
@@ -134,7 +141,7 @@ def test_a_model_writes_rows_and_what_it_got_wrong_is_counted(
     ]
     made = _make(chunks, "llm", writer=_writer(server, tmp_path), system="Tu aides.")
     assert sorted(_asked(made)) == ["Deux ?", "Trois ?", "Un ?"]
-    journal, anew = tmp_path / "out.journal", "delete it, or give another --seed, to ask anew"
+    journal, anew = tmp_path / "out.journal", "delete it, or give another seed, to ask anew"
     assert made.notes == (
         "11 of what the model wrote refused: no JSON list (5), no whole answer came (5), repeated (1)",
         f"the model's answers are kept in {journal}, where the same command finds them; {anew}",
@@ -169,8 +176,9 @@ def test_a_count_is_parted_over_the_tools_of_a_vocabulary(tmp_path: Path, server
     assert len(set(asked)) == 25
 
 
-def test_a_server_that_is_not_there_is_named_by_the_option(chunks: Path, tmp_path: Path) -> None:
-    with pytest.raises(ServerError, match=r"start the server, or correct --server$"):
+def test_a_server_that_is_not_there_is_named_by_the_setting(chunks: Path, tmp_path: Path) -> None:
+    with pytest.raises(ServerError, match=r"start the server, or correct server\.url$") as gone:
         _make(chunks, "llm", writer=Writer("http://127.0.0.1:9", tmp_path / "j"))
-    with pytest.raises(UsageError, match=r"^--server 'localhost' is no URL"):
+    with pytest.raises(UsageError, match=r"^server\.url: 'localhost' is no URL") as wrong:
         _make(chunks, "llm", writer=Writer("localhost", tmp_path / "j"))
+    assert gone.value.names == wrong.value.names == ("server.url",)

@@ -48,7 +48,7 @@ def test_what_names_no_language_is_asked_in_that_of_its_texts_which_is_told() ->
         "What is Harbour?": ENGLISH["text"],
         "Is Harbour critical?": "Criticality of Harbour: yes.",
     }
-    assert made.notes == ("asked in 'en', as the texts of source.jsonl read; --language says otherwise",)
+    assert made.notes == ("asked in 'en', as the texts of source.jsonl read; another language can be given",)
     assert set(_exchanges(_made(_written(FRENCH)))) == {"Qu'est-ce que Port ?", "Port est-elle critique ?"}
 
 
@@ -67,14 +67,16 @@ def test_an_order_that_names_a_language_holds_for_all_rows() -> None:
 
 def test_a_language_that_is_ordered_and_unknown_is_refused_at_once() -> None:
     rows = _written({"prompt": "a", "completion": "b"}, {"prompt": "c", "completion": "d"})
-    with pytest.raises(UsageError, match=r"^--language: there are sentences in en, fr, none in 'klingon'"):
+    with pytest.raises(UsageError, match=r"^language: there are sentences in en, fr, none in 'klingon'"):
         _made(rows, language="klingon")
 
 
 def test_what_cannot_be_recognised_is_asked_in_the_language_of_the_projects_vocabulary() -> None:
     source = _written(NOTHING)
-    with pytest.raises(UsageError, match=r"nothing says in which language .* --language \(en, fr\), or --ph"):
+    told = r"nothing says in which language to ask; give the language \(en, fr\), or a file as phrasing"
+    with pytest.raises(UsageError, match=told) as raised:
         _made(source)
+    assert raised.value.names == ("language", "phrasing")
     Path("prompts").mkdir()
     Path("prompts/tools.yaml").write_text("language: en\ntools: {a: [b]}\n", encoding="utf-8")
     made = _made(source)

@@ -106,8 +106,9 @@ def test_a_stopped_training_goes_on_to_the_same_weights(request_with: Build, tmp
 def test_a_stopped_training_is_not_thrown_away_unasked(request_with: Build) -> None:
     with pytest.raises(TrainingStopped):
         finetune(request_with(), stopping_at(3))
-    with pytest.raises(UsageError, match="--resume"):
+    with pytest.raises(UsageError, match="of a stopped training; resume it, or overwrite it") as raised:
         finetune(request_with())
+    assert raised.value.names == ("resume", "overwrite")
     with pytest.raises(UsageError, match="another learning_rate"):
         finetune(request_with({"learning_rate": 0.5}, resume=True))
 
@@ -137,8 +138,9 @@ def test_a_validation_set_is_neither_added_nor_left_out_on_the_way(request_with:
     with pytest.raises(UsageError, match="another validation; ask for the same"):
         finetune(request_with(resume=True))
     (tmp_path / "adapter.checkpoints" / "training.json").unlink()
-    with pytest.raises(UsageError, match=r"training\.json is missing or damaged.*--overwrite"):
+    with pytest.raises(UsageError, match=r"training\.json is missing or damaged; overwrite it") as raised:
         finetune(request_with(validation=held_out, resume=True))
+    assert raised.value.names == ("overwrite",)
 
 
 def test_there_is_nothing_to_resume_without_a_checkpoint(request_with: Build) -> None:
@@ -176,8 +178,10 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(request_with: Build, error: E
 
         trainer._save_optimizer_and_scheduler = fail_later
 
-    with pytest.raises(NotReadyError, match=r"checkpoint-4: the disk is full; checkpoint-2 is whole: .* --resume"):
+    told = r"checkpoint-4: the disk is full; checkpoint-2 is whole: free some space and resume from it"
+    with pytest.raises(NotReadyError, match=told) as raised:
         finetune(request_with(), Watch(prepare=fill_the_disk))
+    assert raised.value.names == ("resume",)
     assert not (request_with().output.with_name("adapter.checkpoints") / "checkpoint-4").exists()
     assert finetune(request_with(resume=True)).training.resumed_at == 2
 
@@ -260,8 +264,9 @@ def test_a_training_that_will_not_fit_is_refused_before_loading(
     config = json.loads((large / "config.json").read_text(encoding="utf-8"))
     config |= {"hidden_size": 65536, "intermediate_size": 262144, "num_hidden_layers": 400}
     (large / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    with pytest.raises(NotReadyError, match="--force"):
+    with pytest.raises(NotReadyError, match="force tries it all the same") as raised:
         finetune(request_with(base=str(large)))
+    assert raised.value.names == ("force",)
 
 
 def test_a_base_without_a_template_is_refused_unless_it_is_known_to_continue_text(
@@ -276,9 +281,10 @@ def test_a_base_without_a_template_is_refused_unless_it_is_known_to_continue_tex
 
 def test_a_row_that_is_too_long_is_named(request_with: Build) -> None:
     with pytest.raises(
-        UsageError, match=r"rows\.jsonl:\d+: the row has \d+ tokens, more than max_length 8; raise --max-length"
-    ):
+        UsageError, match=r"rows\.jsonl:\d+: the row has \d+ tokens, more than max_length 8; raise it, or shorten"
+    ) as raised:
         finetune(request_with({"max_length": 8}))
+    assert raised.value.names == ("max_length",)
 
 
 def test_the_command_of_a_record_asks_for_the_same_from_the_beginning(request_with: Build) -> None:
@@ -289,9 +295,10 @@ def test_the_command_of_a_record_asks_for_the_same_from_the_beginning(request_wi
 def test_targets_that_the_base_does_not_have_are_a_wrong_use(
     request_with: Build, tiny_base: Path, tmp_path: Path
 ) -> None:
-    missing = r"--targets: no linear layer is called 'foo_proj'; LoRA targets are .*q_proj"
-    with pytest.raises(UsageError, match=missing):
+    missing = r"^targets: no linear layer is called 'foo_proj'; LoRA targets are .*q_proj"
+    with pytest.raises(UsageError, match=missing) as raised:
         finetune(request_with({"targets": ("q_proj", "foo_proj")}))
+    assert raised.value.names == ("targets",)
     unknown = AutoModelForCausalLM.from_pretrained(tiny_base)  # as a base whose shapes are not known
     with pytest.raises(UsageError, match=missing):
         train(

@@ -115,9 +115,10 @@ def test_all_rows_that_are_too_long_are_told_with_their_lines_and_nothing_is_kep
         tokenize_file(dataset, form(), 100, kept=tmp_path / "kept", identity=IDENTITY)
     lines = str(caught.value).splitlines()
     assert [re.sub(r".*rows", "rows", line) for line in lines] == [
-        f"rows.jsonl:{line}: the row has 203 tokens, more than max_length 100; raise --max-length, or shorten it"
+        f"rows.jsonl:{line}: the row has 203 tokens, more than max_length 100; raise it, or shorten the row"
         for line in (4, 7)
     ]
+    assert caught.value.names == ("max_length",)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kept.lock", "rows.jsonl"]
 
 

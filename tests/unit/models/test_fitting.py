@@ -36,7 +36,8 @@ def test_one_that_does_not_is_refused_with_the_largest_batch_that_would(mistral:
     message = str(refused.value)
     assert message.startswith("training mistral-7b with 8 x 512 tokens, nf4, gradient checkpointing needs about 7.")
     assert "has 6.0 GB; 3 x 512 tokens, nf4, gradient checkpointing" in message
-    assert message.endswith("would fit, --force tries it all the same")
+    assert message.endswith("would fit; force tries it all the same")
+    assert refused.value.names == ("force",)
 
 
 def test_what_would_fit_does_fit(mistral: Architecture) -> None:

@@ -158,8 +158,10 @@ def test_a_failed_answer_stays_unscored(document: dict[str, Any]) -> None:
 
 
 def test_a_tool_that_the_vocabulary_lacks_is_refused(document: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match=r"tools\.yaml: lacks tools .*volume_.*; give the vocabulary .* --vocabulary"):
+    told = r"tools\.yaml: lacks tools .*volume_.*; give the vocabulary that has them"
+    with pytest.raises(UsageError, match=told) as raised:
         rescore(document, "0001_a", None, judges(tools={"lights_on": ("lumière",)}))
+    assert raised.value.names == ("vocabulary",)
 
 
 def test_a_journal_is_looked_for_beside_the_run(document: dict[str, Any], tmp_path: Path) -> None:

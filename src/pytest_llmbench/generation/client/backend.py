@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.core.settings import Settings
     from pytest_llmbench.generation.client.served_models import Lora
 
-_LOG = logging.getLogger("pytest_llmbench")
+_log = logging.getLogger("pytest_llmbench")
 _OPEN_TIMEOUT_S = 10.0
 _SEED_BITS = 0x7FFFFFFF  # what every server takes
 _ROUNDS = 16
@@ -180,12 +180,12 @@ class ServerBackend:
         for variant, standing in self._standing.items():
             if keys := unlike(self._standing[BASE], standing):
                 told = "%s and %s are not asked alike (%s): give server.base_body and server.adapter_body the same"
-                _LOG.warning(told, BASE, variant, ", ".join(keys))
+                _log.warning(told, BASE, variant, ", ".join(keys))
 
     def _with_loras(self, target: Target, loaded: Mapping[int, Lora] | None, *, as_started: bool) -> Mapping[str, Any]:
         if loaded is not None:
             if loaded and len(self._targets) == 1 and not target.loras and not as_started:
-                _LOG.warning(
+                _log.warning(
                     "%s has LoRA adapters %s, off for the base; ask one with server.adapter: lora:%d",
                     self._url,
                     sorted(loaded),
@@ -194,7 +194,7 @@ class ServerBackend:
                 )
             return with_loras(target.extra, loaded, self._url, as_started=as_started)
         if target.loras:
-            _LOG.warning("%s does not list its LoRA adapters: that they are loaded was not checked", self._url)
+            _log.warning("%s does not list its LoRA adapters: that they are loaded was not checked", self._url)
         return target.extra
 
     async def _find_left_out(self, tools: Sequence[Tool]) -> dict[str, str | None]:
@@ -245,14 +245,14 @@ class ServerBackend:
         if reply.left_open:
             self._left_open += 1
             if self._left_open == 1:
-                _LOG.warning("%s leaves streams open after the end of an answer, which costs a connection", self._url)
+                _log.warning("%s leaves streams open after the end of an answer, which costs a connection", self._url)
         if reply.finish not in ("stop", "length"):
             return
         source = "server usage"
         if reply.tokens_counted or reply.completion_tokens is None:
             source = "stream deltas" if reply.tokens_counted else "unknown"
             if not self._tally[source]:
-                _LOG.warning("%s sends no usage; number of tokens: %s", self._url, source)
+                _log.warning("%s sends no usage; number of tokens: %s", self._url, source)
         self._tally[source] += 1
 
 

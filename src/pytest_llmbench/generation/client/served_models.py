@@ -16,7 +16,7 @@ from pytest_llmbench.core.records import BASE, FINETUNED
 if TYPE_CHECKING:
     from pytest_llmbench.core.settings import ServerSettings
 
-_LOG = logging.getLogger("pytest_llmbench")
+_log = logging.getLogger("pytest_llmbench")
 _LATEST = ":latest"
 _LORA = re.compile(r"lora:(?P<id>\d+)(?:=(?P<scale>[0-9.]+))?")
 _LASTING_KEYS = ("id", "root", "parent", "owned_by", "max_model_len", "meta")
@@ -109,7 +109,7 @@ def with_models(
         if listed and name is None:
             if all_listed:
                 raise ServerError(f"{url}: has no model '{target.model}' for '{variant}'; it serves {_names(listed)}")
-            _LOG.warning(
+            _log.warning(
                 "%s", f"{url}: does not list '{target.model}', only {_names(listed)}; it is asked all the same"
             )
         filled[variant] = dataclasses.replace(target, model=name or target.model)

@@ -15,7 +15,7 @@ from pytest_llmbench.generation.client.server_address import engine_url, page_ur
 if TYPE_CHECKING:
     from pytest_llmbench.generation.client.chat_client import ChatClient
 
-_LOG = logging.getLogger("pytest_llmbench")
+_log = logging.getLogger("pytest_llmbench")
 _NOT_FOUND = 404
 
 
@@ -56,7 +56,7 @@ async def reach(client: ChatClient, timeout_s: float, *, named: bool) -> Reached
 def _tell_unlisted(page: Page, *, named: bool) -> None:
     why = f"{page.sent} gave no list of models ({page.refused.reason if page.refused else 'it holds none'})"
     if named:
-        _LOG.warning("%s: that the model exists was not checked", why)
+        _log.warning("%s: that the model exists was not checked", why)
         return
     advice = f"{page.refused.advice}; " if page.refused and page.refused.advice else ""
     names = page.refused.names if page.refused else ()

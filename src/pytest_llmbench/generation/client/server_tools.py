@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.cases.tools import Tool
     from pytest_llmbench.generation.client.chat_client import ChatClient
 
-_LOG = logging.getLogger("pytest_llmbench")
+_log = logging.getLogger("pytest_llmbench")
 _TIMEOUT_S = 5.0
 _ADVICE = "serve a model whose chat template knows tools, or start the server with such a template"
 
@@ -33,7 +33,7 @@ async def why_tools_left_out(client: ChatClient, standing: Mapping[str, Any], to
     if with_tools.finish == "error":
         return None
     if without.prompt_tokens is None or with_tools.prompt_tokens is None:
-        _LOG.warning("%s counts no tokens of prompts: that tools reach the model was not checked", client.url)
+        _log.warning("%s counts no tokens of prompts: that tools reach the model was not checked", client.url)
         return None
     if with_tools.prompt_tokens != without.prompt_tokens:
         return None

@@ -14,7 +14,7 @@ import sys
 from pytest_llmbench.models.memory.estimate import MemoryEstimate, TrainingPlan
 from pytest_llmbench.models.memory.hardware import Hardware
 
-logger = logging.getLogger("pytest_llmbench")
+_log = logging.getLogger("pytest_llmbench")
 
 _MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of <malloc.h>
 _START_VALUE = 128 * 1024  # glibc's own, which it lets grow to 32 MB as blocks are freed
@@ -26,7 +26,7 @@ def spare_memory_if_tight(estimate: MemoryEstimate, plan: TrainingPlan, hardware
     """Call `return_freed_memory` when the estimate fits into the room but its heap with holes might not."""
     holes = _MOST_HOLES_RECOMPUTING if plan.gradient_checkpointing else _MOST_HOLES
     if hardware.device == "cpu" and estimate.total * holes > hardware.room:
-        logger.warning("little memory is free: freed memory is given back at once, which makes training slower")
+        _log.warning("little memory is free: freed memory is given back at once, which makes training slower")
         return return_freed_memory()
     return False
 

@@ -11,6 +11,7 @@ import pytest
 from pytest_llmbench.benchmark.evaluation.questions import WORDLESS, read_general, read_test_set
 from pytest_llmbench.benchmark.evaluation.row_language import RowLanguage
 from pytest_llmbench.cases.suites import Case
+from pytest_llmbench.core.errors import named_in
 
 ENGLISH = "Answer the question with the help of the extracts"
 FRENCH = "Réponds à la question à l'aide des extraits"
@@ -59,7 +60,8 @@ def test_without_words_passages_stand_alone_which_is_announced(
         prompts = RowLanguage(_cases(tmp_path, _row("42", **more), _row("43", **more)), vocabulary).context_prompts()
     assert prompts == [WORDLESS] * 2
     assert why in caplog.text
-    assert "--context-prompt" in caplog.text
+    assert "give a context prompt" in caplog.text
+    assert {named_in(record) for record in caplog.records} == {("context_prompt",)}
 
 
 def test_an_english_test_set_looks_at_no_french_knowledge(tmp_path: Path, vocabulary: Path) -> None:
