@@ -201,7 +201,7 @@ def same(path: Path, text: str) -> bool:
 
 if __name__ == "__main__":
     if "--check" in sys.argv:
-        sys.exit("\n".join(f"{name} is stale; run `make reference`" for name in stale()))
+        sys.exit("\n".join(f"{name} is stale; run `make reference`" for name in stale()) or 0)
     for name, text in generated():
         if not same(ROOT / name, text):
             (ROOT / name).write_text(text, encoding="utf-8")

@@ -74,8 +74,9 @@ class Command(TyperCommand):
 
 
 def show_from(level: str) -> None:
-    """Show what the engines announce from this level on, until the command ends."""
-    _log.setLevel(level)
+    """Show what the engines announce from this level on, until the running command ends."""
+    if _RUNNING.get():
+        _log.setLevel(level)
 
 
 class _Warnings(logging.Handler):

@@ -89,9 +89,10 @@ def test_a_command_shows_what_is_announced_from_the_level_on(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("pytest_llmbench.benchmark.main_job.open_backend", announce)
+    before = logging.getLogger("pytest_llmbench").level
     done = llmbench("query", "hi", LLMBENCH_LOGGING__LEVEL=level)
     assert done.stderr.splitlines() == [*lines, "error: nobody answers"]
-    assert logging.getLogger("pytest_llmbench").level == logging.NOTSET
+    assert logging.getLogger("pytest_llmbench").level == before
 
 
 @pytest.mark.parametrize(("timings", "line"), [(True, "[2 tokens in 1.2 s, 2 tokens/s]\n"), (False, "[2 tokens]\n")])
