@@ -198,10 +198,10 @@ def _alternatives(schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def _phrase(schema: Mapping[str, Any]) -> str:
     """A JSON Schema in words: `a number above 0 and up to 1`."""
+    if "const" in schema:  # before `enum`, which older pydantic gives beside it
+        return f"{schema['const']}"
     if "enum" in schema:
         return f"one of {', '.join(schema['enum'])}"
-    if "const" in schema:
-        return f"{schema['const']}"
     words = {
         "boolean": "true or false",
         "integer": "a whole number",
