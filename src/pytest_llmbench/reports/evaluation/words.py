@@ -131,4 +131,4 @@ def evaluation_words(language: str) -> Words:
     """The words of `en` or `fr`. Raises UsageError for another language."""
     if language not in _LANGUAGES:
         raise UsageError(f"language {language!r} is not one of {', '.join(_LANGUAGES)}; set output.language")
-    return Words(_LANGUAGES[language])
+    return Words(language, _LANGUAGES[language])

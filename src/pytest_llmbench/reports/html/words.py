@@ -399,14 +399,6 @@ _LANGUAGES = {"en": ENGLISH, "fr": FRENCH}
 class PageWords(Words):
     """The words of all reports and of this one; counts carry a mark between thousands."""
 
-    def count(self, number: int) -> str:
-        """A whole number, readable when long."""
-        return f"{number:,}".replace(",", self.texts["thousands"])
-
-    def tick(self, value: float) -> str:
-        """A round number on an axis."""
-        return f"{value:g}".replace(".", self.texts["decimal_mark"])
-
     def note(self, kind: str) -> str:
         """The heading of a gate's note; a kind that this version does not know keeps its name."""
         return self.texts.get(f"note_{kind}", kind)
@@ -415,7 +407,7 @@ class PageWords(Words):
 def page_words(language: str) -> PageWords:
     """The page's words in `en` or `fr`. Raises UsageError for another language."""
     shared = words(language).texts
-    return PageWords({**shared, **_LANGUAGES[language]})
+    return PageWords(language, {**shared, **_LANGUAGES[language]})
 
 
 def script_texts(say: Words) -> dict[str, str]:

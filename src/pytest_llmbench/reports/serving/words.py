@@ -75,7 +75,7 @@ class ServingWords(PageWords):
 
 def serving_words(language: str) -> ServingWords:
     """The words in `en` or `fr`. Raises UsageError for another language."""
-    return ServingWords({**page_words(language).texts, **LANGUAGES[language]})
+    return ServingWords(language, {**page_words(language).texts, **LANGUAGES[language]})
 
 
 def slo_text(slo: Mapping[str, Any], say: ServingWords) -> str:
