@@ -108,6 +108,11 @@ class Words:
         """A round number on an axis."""
         return self.marked(f"{value:g}")
 
+    @property
+    def decimal_mark(self) -> str:
+        """What stands between a number and its fraction."""
+        return _decimal_mark(self.language)
+
     def marked(self, number: str) -> str:
         """A number as Python writes it, with the decimal mark of the language."""
         return number.replace(".", _decimal_mark(self.language))

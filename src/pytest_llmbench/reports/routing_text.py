@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pytest_llmbench.core.locale import N_, Words
 from pytest_llmbench.core.text_cells import shorten_middle
-from pytest_llmbench.core.wording import Words
 from pytest_llmbench.reports.routing import NO_TOOL, UNKNOWN, Routing, routings, unavailable
 from pytest_llmbench.reports.tables import boxed, wrapped
 
 MOST_CONFUSIONS = 10
 _TOOL_CELLS = 28
 _VARIANT_CELLS = 14
-_RATES = ("routing_precision", "routing_recall", "routing_f1")
+_RATES = (N_("Prec."), N_("Recall"), N_("F1"))
+_SUMMARY = N_("{variant}: {right} of {total} answers name the expected tool; mean F1 over the tools {f1}.")
+_OR_NONE = N_(
+    "{variant}: {right} of {total} answers name the expected tool, or none where none is right; mean F1 over the "
+    "tools {f1}."
+)
 
 
 def routing_lines(document: Mapping[str, Any], say: Words) -> list[str]:
@@ -27,7 +32,20 @@ def routing_lines(document: Mapping[str, Any], say: Words) -> list[str]:
     ]
     rows = [[shorten_middle(cells[0], _TOOL_CELLS), *cells[1:]] for cells in rate_rows(found, say)]
     confusions = [line for one in found for line in confusion_lines(one, say)]
-    return [*wrapped(summaries(found, say)), *boxed(header, rows), *wrapped([say("routing_note"), *confusions])]
+    return [
+        *wrapped(summaries(found, say)),
+        *boxed(header, rows),
+        *wrapped(
+            [
+                say(
+                    "Precision: of the answers that name a tool, how many should. Recall: of the cases of a "
+                    "tool, how many "
+                    "name it. F1 is their harmonic mean. '-': no answer names it."
+                ),
+                *confusions,
+            ]
+        ),
+    ]
 
 
 def summaries(found: Sequence[Routing], say: Words) -> Iterator[str]:
@@ -35,14 +53,18 @@ def summaries(found: Sequence[Routing], say: Words) -> Iterator[str]:
     for one in found:
         numbers = {"right": one.right, "total": one.total, "f1": say.number(one.macro_f1)}
         is_none_right = any(rate.tool == NO_TOOL for rate in one.rates)
-        yield say("routing_summary_none" if is_none_right else "routing_summary", variant=one.variant, **numbers)
+        yield say(_OR_NONE if is_none_right else _SUMMARY, variant=one.variant, **numbers)
         if one.unscored:
-            yield say("routing_unscored", variant=one.variant, count=one.unscored)
+            yield say(
+                "{count} answers of {variant} could not be judged and are left out.",
+                variant=one.variant,
+                count=one.unscored,
+            )
 
 
 def header_of(found: Sequence[Routing], say: Words) -> list[str]:
     """The titles of `rate_rows`."""
-    return [say("routing_tool"), say("routing_support"), *(say(key) for _ in found for key in _RATES)]
+    return [say("Tool"), say("N"), *(say(title) for _ in found for title in _RATES)]
 
 
 def rate_rows(found: Sequence[Routing], say: Words) -> list[list[str]]:
@@ -72,18 +94,18 @@ def confusion_lines(one: Routing, say: Words, most: int = MOST_CONFUSIONS) -> It
     """What the variant named instead of what it should have, most often first."""
     found = one.confusions()
     if not found:
-        yield say("routing_no_confusions", variant=one.variant)
+        yield say("{variant} names no wrong tool.", variant=one.variant)
         return
-    yield say("routing_confusions", variant=one.variant)
+    yield say("Named instead, by {variant}:", variant=one.variant)
     for (expected, named), count in found[:most]:
         names = {"expected": tool_name(expected, say), "named": tool_name(named, say)}
-        yield "  " + say("routing_confusion", count=count, **names)
+        yield "  " + say("{expected} -> {named}: {count}", count=count, **names)
     if len(found) > most:
-        yield "  " + say("routing_more", count=len(found) - most)
+        yield "  " + say("and {count} more kinds of confusion", count=len(found) - most)
 
 
 def tool_name(tool: str, say: Words) -> str:
     """A tool's name, or the words for none and for one that nobody knows."""
     if tool in {NO_TOOL, UNKNOWN}:
-        return say("routing_none" if tool == NO_TOOL else "routing_unknown")
+        return say("no tool") if tool == NO_TOOL else say("unknown tool")
     return tool

@@ -27,7 +27,7 @@ def case_data(document: Mapping[str, Any], say: Words) -> dict[str, Any]:
             {"name": name, "label": say.metric(name), "higher": higher_is_better(document, name)} for name in metrics
         ],
         "leading": next((name for one in against if (name := leading_metric(document, one))), None),
-        "decimal": say("decimal_mark"),
+        "decimal": say.decimal_mark,
         "words": script_texts(say),
         "outcomes": {name: say.outcome(name) for name in document["statistics"]["outcomes"]},
         "rows": [_row(row, metrics, variants, say) for row in document["results"]],

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.core import files
+from pytest_llmbench.core.locale import N_
 from pytest_llmbench.core.records import BASE
 from pytest_llmbench.reports.call_faults import call_summaries
 from pytest_llmbench.reports.gate_sentences import confidence
@@ -17,7 +18,7 @@ from pytest_llmbench.reports.html.differences import difference_plots
 from pytest_llmbench.reports.html.facts import headline_facts, provenance_groups
 from pytest_llmbench.reports.html.pairing import verdicts_against_base
 from pytest_llmbench.reports.html.routing import routing_view
-from pytest_llmbench.reports.html.scores import answer_rows, metric_cards
+from pytest_llmbench.reports.html.scores import answer_rows, answer_titles, metric_cards
 from pytest_llmbench.reports.html.trend import trend
 from pytest_llmbench.reports.html.verdict import gate_views
 from pytest_llmbench.reports.html.words import PageWords, page_words
@@ -29,6 +30,16 @@ from pytest_llmbench.runs.comparison import adapters
 
 _ASSETS = ("reports", "html", "assets")
 SIGNS = {"better": "▲", "same": "=", "worse": "▼"}
+CHANGES = {
+    "better": N_("improved"),
+    "same": N_("unchanged"),
+    "worse": N_("worse"),
+}
+OUTCOMES = {
+    "pass": N_("Pass"),
+    "fail": N_("Fail"),
+    "inconclusive": N_("Inconclusive"),
+}
 _ADAPTER_LOOKS = 5
 _SCRIPTS = ("word_diff.js", "case_rows.js", "case_view.js", "case_table.js", "theme.js", "start.js")
 
@@ -71,6 +82,9 @@ def render_html(document: Mapping[str, Any], history: Sequence[Mapping[str, Any]
         looks=_looks(runs.variants if runs else variants),
         symbols=SYMBOLS,
         signs=SIGNS,
+        changes=CHANGES,
+        outcomes=OUTCOMES,
+        answer_titles=answer_titles(say),
         views=views,
         opening=opening(document, say),
         part=cut_short(document, say),
@@ -105,7 +119,7 @@ def _confidence(document: Mapping[str, Any], say: PageWords) -> str | None:
 def _heading(variants: Sequence[str], say: PageWords) -> str:
     others = [name for name in variants if name != BASE]
     if BASE in variants and others:
-        return say("heading", variants=", ".join(others), base=BASE)
+        return say("{variants} against {base}", variants=", ".join(others), base=BASE)
     return ", ".join(variants)
 
 

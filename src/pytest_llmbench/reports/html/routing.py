@@ -57,7 +57,14 @@ def routing_view(document: Mapping[str, Any], say: PageWords) -> RoutingView | N
         missing=None,
         summaries=list(summaries(found, say)),
         matrices=[_matrix(one, names, say) for one in drawn.shown],
-        folded=say("routing_folded", shown=drawn.tools, left_out=drawn.left_out) if drawn.left_out else None,
+        folded=say(
+            "Shown are the {shown} tools that are confused most; the other {left_out} are one row and one "
+            "column. A number with ✗ in their common cell counts those of them that were taken for one another.",
+            shown=drawn.tools,
+            left_out=drawn.left_out,
+        )
+        if drawn.left_out
+        else None,
         variants=[one.variant for one in found],
         header=header_of(found, say),
         rates=rates,

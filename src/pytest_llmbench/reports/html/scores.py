@@ -135,3 +135,19 @@ def answer_rows(document: Mapping[str, Any], say: PageWords) -> list[tuple[str, 
 def _quantile(values: Sequence[float], share: float) -> float:
     """The nearest-rank quantile."""
     return sorted(values)[math.ceil(share * len(values)) - 1]
+
+
+def answer_titles(say: PageWords) -> list[str]:
+    """The titles of `answer_rows`, without the variant's."""
+    return [
+        say("Answers"),
+        say("Cached"),
+        say("Median (s)"),
+        say("95% (s)"),
+        say("Slowest (s)"),
+        say("Tokens/s"),
+        say("Tokens"),
+        say("At limit"),
+        say("Timeouts"),
+        say("Errors"),
+    ]

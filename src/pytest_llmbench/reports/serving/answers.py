@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.autotune.diagnosis.phases import Asked, Finding
+from pytest_llmbench.core.locale import UNSCORED
 from pytest_llmbench.load.records import STOOD_STILL
 from pytest_llmbench.reports.serving.words import QUESTIONS, ServingWords, slo_text
 
@@ -44,7 +45,7 @@ def answer(finding: Finding, say: ServingWords) -> str:
     )
     if finding["users_held"] is None:
         return sentence
-    return say("with_users_held", answer=sentence, held=say.at("users", finding["users_held"]))
+    return say("{answer}, {held}", answer=sentence, held=say.at("users", finding["users_held"]))
 
 
 def _lowest(finding: Finding) -> float:
@@ -70,18 +71,31 @@ def number_text(finding: Finding, say: ServingWords) -> str:
 def remarks(finding: Finding, say: ServingWords, required: int | None = None) -> Iterator[str]:
     """What must be known beside the answer."""
     if finding["slo"]["quantile"] >= 1:
-        yield say("strict_means")
+        yield say("Under this promise a whole trial passes or fails: the limit is where half of all trials pass.")
     if odd := finding.get("contradiction"):
-        yield say("contradiction", **_odd(odd, finding, say))
+        yield say(
+            "Not decided: trials contradict each other. In one at {level}, {good} of {total} answers kept the "
+            "promise, in the others up to {others_up_to} {others_good} of {others_total}. Something disturbed "
+            "the server or the way to it meanwhile: search again when nothing else is at work.",
+            **_odd(odd, finding, say),
+        )
     elif not finding["decided"]:
-        yield say("undecided", sent=say.many("requests_count", finding["sent"]))
+        yield say(
+            "Not decided: {sent} were spent before the estimate was sure. A larger load.budget narrows it.",
+            sent=say.many("requests_count", finding["sent"]),
+        )
     if finding.get("any_fall"):
-        yield say("any_fall")
+        yield say(
+            "The answers do not speak for the fitted curve, as where the share stays close to the promise over "
+            "many levels: the value and its interval are what any falling curve allows."
+        )
     if required is not None and finding["question"] == "users":
         yield from _required(finding, say, required)
     if finding["cut_off_at_value"] is not None:
         share = say.share(finding["cut_off_at_value"])
-        yield say("tokens_cut", share=share, count=say.plain(finding["value"]))
+        yield say(
+            "{share} of the answers end at the limit of {count} tokens.", share=share, count=say.plain(finding["value"])
+        )
     if left_open := sum(trial.get("left_open", 0) for trial in finding["trials"]):
         yield say.many("left_open", left_open)
     if finding["resumed_trials"]:
@@ -99,9 +113,17 @@ def _odd(odd: Mapping[str, Any], finding: Finding, say: ServingWords) -> dict[st
 def _required(finding: Finding, say: ServingWords, required: int) -> Iterator[str]:
     tried, chance, amount = finding.get("highest_tried", required), finding["chance_required"], say.amount
     if chance is not None:
-        yield say("required_met", required=amount("users", required), chance=say.share(chance))
+        yield say(
+            "Required: {required}. They are held with a probability of {chance}.",
+            required=amount("users", required),
+            chance=say.share(chance),
+        )
     elif tried < required:
-        yield say("required_untried", required=amount("users", required), tried=amount("users", tried))
+        yield say(
+            "Required: {required}. No more than {tried} were tried, so whether they are held is not known.",
+            required=amount("users", required),
+            tried=amount("users", tried),
+        )
 
 
 def _stood_still(finding: Finding, say: ServingWords) -> Iterator[str]:
@@ -109,7 +131,9 @@ def _stood_still(finding: Finding, say: ServingWords) -> Iterator[str]:
     paused = [trial for trial in finding["trials"] if trial["reason"].startswith(STOOD_STILL)]
     if paused:
         yield say(
-            "stood_still",
+            "{count} of {all} do not count: the load generator itself stood still for up to {longest} (a "
+            "paused machine or container, no free CPU), so that answers were not seen when they came. Such "
+            "trials are repeated.",
             count=say.count(len(paused)),
             all=say.many("trials_count", len(finding["trials"])),
             longest=say.seconds(max(trial["standstill_s"] for trial in paused)),
@@ -126,7 +150,7 @@ def habits(finding: Finding, say: ServingWords) -> str:
     """How the simulated people behave: capacity differs a lot with it."""
     own = finding["habits"]
     return say(
-        "habits",
+        "{arrivals}, {messages} messages a conversation, history of {history}, {cooldown} between messages",
         arrivals=say(f"arrivals_{own['arrivals']}"),
         messages=say.count(own["messages"]),
         history=say.count(own["history"]),
@@ -137,7 +161,7 @@ def habits(finding: Finding, say: ServingWords) -> str:
 def cost(finding: Finding, say: ServingWords) -> str:
     """`14 trials, 950 requests, 321 s`."""
     return say(
-        "cost",
+        "{trials}, {requests}, {duration}",
         trials=say.many("trials_count", len(finding["trials"])),
         requests=say.many("requests_count", finding["sent"]),
         duration=say.seconds(finding["duration_s"]),
@@ -146,25 +170,28 @@ def cost(finding: Finding, say: ServingWords) -> str:
 
 def setting(finding: Finding, say: ServingWords) -> str:
     """The habits, and what the search cost."""
-    return say("habits_and_cost", habits=habits(finding, say), cost=cost(finding, say))
+    return say("{habits}; {cost}", habits=habits(finding, say), cost=cost(finding, say))
 
 
 def temperature_answer(grid: Mapping[str, Any], say: ServingWords) -> str:
     """Which temperature stands out, and why."""
     if grid.get("ignored"):
-        return say("temperature_ignored")
+        return say(
+            "Temperature: every answer is the same at every temperature, so none is better. The server ignores "
+            "it (its model's own generation settings may not sample), or answers from a cache."
+        )
     if grid["best"] is None:
-        return say("no_best_temperature", reason=grid["reason"]).rstrip()
-    return say("best_temperature", value=say.plain(grid["best"]), reason=grid["reason"])
+        return say("Temperature: none stands out. {reason}", reason=grid["reason"]).rstrip()
+    return say("Temperature {value}: {reason}", value=say.plain(grid["best"]), reason=grid["reason"])
 
 
 def score_text(score: Mapping[str, Any] | None, say: ServingWords) -> str:
     """A mean with its interval."""
     if score is None or score["mean"] is None:
-        return say("dash")
+        return UNSCORED
     if score["low"] is None:
         return say.number(score["mean"])
-    ends = say("limit_interval", low=say.number(score["low"]), high=say.number(score["high"]))
+    ends = say("{low} to {high}", low=say.number(score["low"]), high=say.number(score["high"]))
     return f"{say.number(score['mean'])} ({ends})"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pytest_llmbench.autotune.diagnosis.explanation import diagnose
+from pytest_llmbench.core.locale import UNSCORED
 from pytest_llmbench.reports.serving.words import ServingWords, serving_words
 
 Evidence = Mapping[str, Any]
@@ -113,10 +114,7 @@ def _numbers(finding: Mapping[str, Any], evidence: Evidence, say: ServingWords) 
         evidence.get("token_s"), evidence.get("token_low_s")
     )
     return {
-        **{
-            key: say("dash")
-            for key in ("first_token_s", "first_token_low_s", "late_first_token_s", "gap_s", "gap_low_s", "gap_p99_s")
-        },
+        **dict.fromkeys(("first_token_s", "first_token_low_s", "late_first_token_s", "gap_s", "gap_low_s", "gap_p99_s"), UNSCORED),
         **times,
         **share,
         **counts,
@@ -143,21 +141,39 @@ def _numbers(finding: Mapping[str, Any], evidence: Evidence, say: ServingWords) 
 def _measured(cause: str, finding: Mapping[str, Any], evidence: Evidence, say: ServingWords) -> Iterator[str]:
     numbers = _numbers(finding, evidence, say)
     if "first_token_s" in evidence:
-        yield say("measured_first", **numbers)
+        yield say(
+            "The first token comes after {first_token_s} {at_high} (median; {late_first_token_s} in late "
+            "answers), {first_token_low_s} {at_low}.",
+            **numbers,
+        )
     if "gap_s" in evidence and "gap_low_s" in evidence:
-        yield say("measured_gap", **numbers)
+        yield say(
+            "From one token to the next it takes {gap_s} {at_high}, {gap_low_s} {at_low} (99 %: {gap_p99_s}).",
+            **numbers,
+        )
     if cause in ("slots", "prefill", "decode") and "before_first_share" in evidence:
-        yield say("measured_lost", **numbers)
+        yield say("Late answers lost {before_first_share} of their extra time before the first token.", **numbers)
     if cause == "prefill" and "reading_share" in evidence and finding["question"] != "history":
-        yield say("measured_reading", **numbers)
+        yield say(
+            "Reading these prompts one by one takes {reading_share} of the time at {rate} requests/s "
+            "({first_token_low_s} each).",
+            **numbers,
+        )
     if "waiting_max" in evidence and cause in ("slots", "prefill", "decode", "kv_cache", "unknown"):
-        yield say("measured_gauges", **numbers)
+        yield say("The server itself showed up to {running_max} requests running and {waiting_max} waiting.", **numbers)
     elif cause == "slots" and evidence.get("slots"):
-        yield say("inferred_slots", **numbers)
+        yield say(
+            "The server does not show its queue; that it has {slots} slots is inferred: so many answers were "
+            "written at a time whenever others waited (up to {waiting}).",
+            **numbers,
+        )
     if cause == "slots" and (_ratio(evidence.get("gap_s"), evidence.get("gap_low_s")) or 1.0) > 1.3:  # noqa: PLR2004  # visibly
-        yield say("slots_share_decoding", **numbers)
+        yield say(
+            "Tokens also come {slower} times slower when all slots are busy: more slots alone help only in part.",
+            **numbers,
+        )
     if evidence.get("error") and cause != "errors":
-        yield say("measured_errors", **numbers)
+        yield say('Besides, {failed} requests failed, most often "{error}" ({error_count}).', **numbers)
 
 
 def _ratio(high: float | None, low: float | None) -> float | None:

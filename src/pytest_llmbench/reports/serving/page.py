@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.autotune.diagnosis.phases import Finding
+from pytest_llmbench.core.locale import UNSCORED
 from pytest_llmbench.reports.html.facts import FactGroup
 from pytest_llmbench.reports.html.words import script_texts
 from pytest_llmbench.reports.serving import drawings
@@ -74,8 +75,8 @@ def render_html(document: Mapping[str, Any], language: str) -> str:
 
 def _heading(targets: Sequence[Target], say: ServingWords) -> str:
     if len(targets) > 1:
-        return say("heading_several", count=len(targets))
-    return say("heading", name=targets[0]["name"])
+        return say("Limits of {count} servers or models", count=len(targets))
+    return say("Limits of {name}", name=targets[0]["name"])
 
 
 def _target(target: Target, document: Mapping[str, Any], say: ServingWords) -> dict[str, Any]:
@@ -102,8 +103,8 @@ def _question(target: Target, finding: Finding, document: Mapping[str, Any], say
         "remarks": [*remarks(finding, say, required_of(document))],
         "setting": setting(finding, say),
         "cause": say.cause(why["cause"]),
-        "why": why["sentences"][say("language")],
-        "advice": why["try"][say("language")],
+        "why": why["sentences"][say.language],
+        "advice": why["try"][say.language],
         "curve": drawings.curve(finding, say),
     }
 
@@ -133,9 +134,9 @@ def _tone(finding: Finding) -> str:
 def _trials(finding: Finding, say: ServingWords) -> dict[str, Any]:
     """The trials with what was recorded; a column without any value is left out."""
     rows = [trial_row(trial, say) for trial in finding["trials"]]
-    kept = [place for place in range(len(COLUMNS)) if any(row[place] != say("dash") for row in rows)]
+    kept = [place for place in range(len(COLUMNS)) if any(row[place] != UNSCORED for row in rows)]
     return {
-        "title": say("trials_of", question=say(f"question_{finding['question']}")),
+        "title": say("Trials: {question}", question=say(f"question_{finding['question']}")),
         "cost": cost(finding, say),
         "columns": [say(f"column_{COLUMNS[place]}") for place in kept],
         "rows": [
@@ -151,7 +152,7 @@ def _grid(grid: Mapping[str, Any], say: ServingWords) -> dict[str, Any]:
     return {
         "answer": temperature_answer(grid, say),
         "drawings": drawings.scores(grid),
-        "columns": [say("temperature"), *(say.metric(name) for name in grid["metrics"])],
+        "columns": [say("Temperature"), *(say.metric(name) for name in grid["metrics"])],
         "rows": [
             [say.plain(point["temperature"]), *(score_text(point["scores"].get(name), say) for name in grid["metrics"])]
             for point in grid["points"]
@@ -161,24 +162,30 @@ def _grid(grid: Mapping[str, Any], say: ServingWords) -> dict[str, Any]:
 
 def _comparison(targets: Sequence[Target], say: ServingWords) -> dict[str, Any]:
     questions = list(dict.fromkeys(name for target in targets for name in target["findings"]))
-    columns = [say("target"), say("url"), say("engine"), *(say(f"question_{name}") for name in questions), say("cause")]
+    columns = [
+        say("Target"),
+        say("Server"),
+        say("Engine"),
+        *(say(f"question_{name}") for name in questions),
+        say("Cause"),
+    ]
     return {"columns": columns, "rows": [list(_compared(target, questions, say)) for target in targets]}
 
 
 def _compared(target: Target, questions: Sequence[str], say: ServingWords) -> Iterator[str]:
     found, main = target["findings"], main_finding(target)
-    yield from (target["name"], target["url"], target["engine"] or say("dash"))
+    yield from (target["name"], target["url"], target["engine"] or UNSCORED)
     for name in questions:
-        yield f"{value_text(found[name], say)} ({interval(found[name], say)})" if name in found else say("dash")
-    yield say("dash") if main is None else say.cause(target["why"][main["question"]]["cause"])
+        yield f"{value_text(found[name], say)} ({interval(found[name], say)})" if name in found else UNSCORED
+    yield UNSCORED if main is None else say.cause(target["why"][main["question"]]["cause"])
 
 
 def _provenance(document: Mapping[str, Any], say: ServingWords) -> list[FactGroup]:
     metadata = document["metadata"]
     run = {key: metadata[key] for key in ("timestamp", "command", "git")}
     groups = [
-        FactGroup(say("prov_run"), facts_of(run, say)),
-        FactGroup(say("prov_code"), facts_of(metadata["versions"], say)),
-        FactGroup(say("prov_machine"), facts_of(metadata["machine"], say)),
+        FactGroup(say("Run"), facts_of(run, say)),
+        FactGroup(say("Code"), facts_of(metadata["versions"], say)),
+        FactGroup(say("Machine"), facts_of(metadata["machine"], say)),
     ]
-    return [*groups, FactGroup(say("prov_settings"), facts_of(metadata["settings"], say), folded=True)]
+    return [*groups, FactGroup(say("Settings"), facts_of(metadata["settings"], say), folded=True)]

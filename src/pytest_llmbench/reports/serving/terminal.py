@@ -45,20 +45,20 @@ def _target(target: Target, document: Mapping[str, Any], say: ServingWords, widt
         yield from _wrapped(answer(finding, say), width)
         for remark in remarks(finding, say, required_of(document)):
             yield from _wrapped(remark, width)
-        yield from _listed(_head("why", say), why["sentences"][say("language")][:_MOST_REASONS], width)
-        yield from _listed(_head("to_try", say), why["try"][say("language")][:_MOST_ADVICE], width)
+        yield from _listed(_head("why", say), why["sentences"][say.language][:_MOST_REASONS], width)
+        yield from _listed(_head("to_try", say), why["try"][say.language][:_MOST_ADVICE], width)
     others = [_other(target, finding, say) for finding in other_findings(target)]
     if target["temperature"] is not None:
         others.append(temperature_answer(target["temperature"], say))
     if others:
         yield from _listed(_head("others", say), others, width)
     if main is None and not others:
-        yield say("nothing_measured")
+        yield say("Nothing was measured.")
 
 
 def _other(target: Target, finding: Mapping[str, Any], say: ServingWords) -> str:
     cause = say.cause(target["why"][finding["question"]]["cause"])
-    return say("other_answer", answer=answer(finding, say), cause=cause)
+    return say("{answer}. Cause: {cause}.", answer=answer(finding, say), cause=cause)
 
 
 def _listed(title: str, sentences: list[str], width: int) -> Iterator[str]:
@@ -68,7 +68,7 @@ def _listed(title: str, sentences: list[str], width: int) -> Iterator[str]:
 
 
 def _head(key: str, say: ServingWords) -> str:
-    return say("colon", name=say(key), value="").rstrip()
+    return say("{name}: {value}", name=say(key), value="").rstrip()
 
 
 def _wrapped(text: str, width: int, *, first: str = "", later: str = "  ") -> list[str]:
