@@ -11,6 +11,7 @@ from pytest_llmbench.reports.serving.words import ServingWords, serving_words
 
 Evidence = Mapping[str, Any]
 
+_TIMES = ("first_token_s", "first_token_low_s", "late_first_token_s", "gap_s", "gap_low_s", "gap_p99_s")
 _FULL = 0.85  # of its speed alone: more slots at once then bring little
 _ADVICE = {
     "slots": ("slots", "fewer_tokens", "faster", "longer_limit"),
@@ -114,7 +115,7 @@ def _numbers(finding: Mapping[str, Any], evidence: Evidence, say: ServingWords) 
         evidence.get("token_s"), evidence.get("token_low_s")
     )
     return {
-        **dict.fromkeys(("first_token_s", "first_token_low_s", "late_first_token_s", "gap_s", "gap_low_s", "gap_p99_s"), UNSCORED),
+        **dict.fromkeys(_TIMES, UNSCORED),
         **times,
         **share,
         **counts,
