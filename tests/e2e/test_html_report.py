@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -321,6 +322,52 @@ return [...document.querySelectorAll("main *")].filter((one) => {
   return inner.width && (inner.right > outer.right + 1 || inner.left < outer.left - 1);
 }).map((one) => one.outerHTML.slice(0, 120));
 """
+
+
+CHARTS = """
+const painted = (one, what) => getComputedStyle(one)[what];
+return [...document.querySelectorAll(".chart")].map((chart) => {
+  const frame = chart.getBoundingClientRect(), words = [...chart.querySelectorAll("text")];
+  const boxes = words.map((one) => one.getBoundingClientRect());
+  return {
+    width: frame.width,
+    cut: words.filter((_, place) => boxes[place].left < frame.left - 1 || boxes[place].right > frame.right + 1
+      || boxes[place].top < frame.top - 1 || boxes[place].bottom > frame.bottom + 1).map((one) => one.textContent),
+    ink: [...new Set(words.map((one) => painted(one, "fill")))],
+    ground: painted(chart.closest(".card, body"), "backgroundColor"),
+  };
+});
+"""
+
+
+def luminance(colour: str) -> float:
+    """Of a colour as browsers tell it, after WCAG."""
+    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+    red, green, blue = (part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("medium", ["light", "dark", "print"])
+@pytest.mark.parametrize("width", [360, 1300])
+def test_text_of_charts_is_whole_and_has_contrast(chrome: Chrome, opened: Open, width: int, medium: str) -> None:
+    features = [{"name": "prefers-color-scheme", "value": "dark" if medium == "dark" else "light"}]
+    screen = {"width": width, "height": 740, "deviceScaleFactor": 1, "mobile": False}
+    opened(dict(with_comparison({**large_document(40), "gate": None})), language="fr", history=4)
+    chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    media = {"media": "print" if medium == "print" else "", "features": features}
+    chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    try:
+        charts = chrome.execute_script(CHARTS)
+    finally:
+        chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+    assert len(charts) >= 5
+    for chart in charts:
+        assert chart["width"] <= width
+        assert chart["cut"] == []
+        for ink in chart["ink"]:
+            dark, light = sorted([luminance(ink), luminance(chart["ground"])])
+            assert (light + 0.05) / (dark + 0.05) >= 4.5
 
 
 @pytest.mark.parametrize("language", ["en", "fr"])

@@ -53,3 +53,61 @@ def test_the_report_hook_gets_the_run_and_its_folder_once(project: Project) -> N
     assert [line.partition("HOOK")[2] for line in result.outlines if "HOOK" in line] == [
         " 6 ('base', 'finetuned') True"
     ]
+
+
+OWN_REPORT = """\
+from pytest_llmbench.reports.blocks import Column, Depth, Number, Section, Sentences, Table
+
+class Titles:
+    name, suffix = "titles", "titles"
+
+    def render(self, report):
+        return "\\n".join([report.title, *(section.name for section in report.sections)])
+
+def pytest_llmbench_report_renderers(registry):
+    registry.add(Titles())
+
+def pytest_llmbench_report_sections(document, kind, language):
+    answers = Number(len(document["results"]))
+    table = Table([Column("counted", left=True), Column("n")], [["answers", answers]])
+    return [Section("own", f"My {kind} in {language}", [Sentences(["Said by a <plugin>."], depth=Depth.BRIEF), table])]
+"""
+
+
+def test_a_format_and_a_section_of_conftest_are_in_every_report(project: Project) -> None:
+    project.backend(more=OWN_REPORT)
+    result = project.run()
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["- Said by a <plugin>.", "titles*: reports/benchmark.titles"])
+    written = {name: (project.path / "reports" / name).read_text() for name in ("benchmark.txt", "benchmark.md")}
+    page = (project.path / "reports/benchmark.html").read_text()
+    for text in (*written.values(), page):
+        assert "My benchmark in en" in text
+    assert "│ answers" in written["benchmark.txt"]
+    assert "| answers | 6 |" in written["benchmark.md"]
+    assert "Said by a &lt;plugin&gt;." in page
+    assert "own" in (project.path / "reports/benchmark.titles").read_text().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("hook", "message"),
+    [
+        (
+            "def pytest_llmbench_report_sections(document):\n    return ['text']\n",
+            "*pytest_llmbench_report_sections gave a str: return a list of*Section*",
+        ),
+        (
+            (
+                "class Mine:\n    name, suffix = 'mine', 'md'\n"
+                "def pytest_llmbench_report_renderers(registry):\n    registry.add(Mine())\n"
+            ),
+            "*renderer 'mine': files that end in .md are markdown's*",
+        ),
+    ],
+)
+def test_what_a_report_cannot_use_is_one_message(project: Project, hook: str, message: str) -> None:
+    project.backend(more=hook)
+    result = project.run()
+    assert result.ret == 2
+    result.stdout.fnmatch_lines([message])
+    result.stdout.no_fnmatch_line("*Traceback*")

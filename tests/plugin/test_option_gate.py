@@ -36,7 +36,7 @@ def test_a_regression_fails_the_session_with_one_section_that_names_what_fell(dr
     result.assert_outcomes(passed=12, failed=1)
     text = result.stdout.str()
     section = text[text.index("llmbench gate") :]
-    assert "keywords" in section
+    assert "Keywords found (share) of finetuned" in section
     assert "drill/c0" in section
     assert "1.000 -> 0.333" in section
     assert "Traceback" not in text
@@ -52,7 +52,7 @@ def test_a_regression_is_a_failure_in_junit_xml(drilled: Project) -> None:
     assert (suite.get("tests"), suite.get("failures")) == ("13", "1")
     failure = suite.find("testcase[@name='gate[regression]']/failure")
     assert failure is not None
-    assert "keywords" in (failure.text or "")
+    assert "Keywords found (share) of finetuned" in (failure.text or "")
 
 
 def test_the_same_answers_pass_and_say_so(drilled: Project) -> None:
@@ -85,7 +85,7 @@ def test_comparing_alone_shows_the_change_and_fails_nothing(drilled: Project) ->
     result = drilled.run("--llmbench-no-cache", "--llmbench-compare=accepted")
     assert result.ret == 0
     assert gate(drilled)["kind"] == "compare"
-    result.stdout.fnmatch_lines(["*keywords*1.000 -> 0.333*"])
+    result.stdout.fnmatch_lines(["*Keywords found*1.000 -> 0.333*"])
 
 
 def test_improvement_must_be_shown(drilled: Project) -> None:
@@ -105,7 +105,7 @@ def test_workers_share_one_gate(drilled: Project) -> None:
 
 def test_cases_that_one_side_lacks_are_told(drilled: Project) -> None:
     result = drilled.run(*GATE, "-k", "not c3")
-    result.stdout.fnmatch_lines(["*1 case of the baseline not in this run*drill/c3*"])
+    result.stdout.fnmatch_lines(["*1 case of the baseline not in this run*", "*compared: drill/c3"])
     assert [note["kind"] for note in gate(drilled)["notes"]] == ["missing_in_run"]
 
 
@@ -163,5 +163,5 @@ def test_github_gets_annotations_and_a_summary(drilled: Project, monkeypatch: py
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(drilled.path / "summary.md"))
     result = drilled.run(*GATE)
-    result.stdout.fnmatch_lines(["::error*keywords*"])
+    result.stdout.fnmatch_lines(["::error*Keywords found (share)*"])
     assert "Keywords found" in (drilled.path / "summary.md").read_text(encoding="utf-8")

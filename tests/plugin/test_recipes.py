@@ -103,7 +103,7 @@ def stopped_until_accepted(machine: Machine, train: Callable[[str, int], None], 
     stopped = run(runner, machine, "gate", "forgetful", "proposed")
     tests, failures, told = junit(stopped)
     assert (tests, failures) == ("13", "1")
-    assert "keywords" in told
+    assert "Keywords found (share) of finetuned" in told
 
     train("main", 4)
     assert run(runner, machine, "accept", "main", "accepted").passed

@@ -42,6 +42,7 @@ _LATE = (
     "pytest_llmbench.runs.gate",
     "pytest_llmbench.generation.planner",
     "pytest_llmbench.reports",
+    "pytest_llmbench.reports.renderers.layout",
     "pytest_llmbench.core.settings",
     "scipy.stats",
 )

@@ -9,7 +9,7 @@ from typing import Any
 from pytest_llmbench.autotune.found_limits import TargetReport
 from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.load.records import SLO
-from pytest_llmbench.reports.serving import build_document
+from pytest_llmbench.reports.serving.document import build_document
 from support.serving_findings import LEVELS, finding, queued_trial, users_finding
 
 COMMAND = "llmbench autotune --server http://127.0.0.1:8000/v1"

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from pytest_llmbench.core.errors import LLMBenchError, NotReadyError, UsageError
+from pytest_llmbench.core.journal import Journal
+from pytest_llmbench.core.locks import InUseError, locked
 
 if TYPE_CHECKING:
     from pytest_llmbench.autotune.server import Target
@@ -52,21 +54,23 @@ class FoundLimits:
 
     def __init__(self, shared: Path | None = None) -> None:
         self._shared = shared
+        self._lines = Journal(shared)
+        self._read: list[dict[str, Any]] = []
         self._found: list[FoundLimit] = []
 
     def add(self, found: FoundLimit) -> None:
         """Keep one more."""
         self._found.append(found)
-        self._append(dataclasses.asdict(found))
+        self._lines.append(dataclasses.asdict(found))
 
     def give_up(self, error: LLMBenchError) -> None:
         """Note that the servers cannot be asked any more, so that no other process tries."""
-        self._append({"fault": str(error), "exit_code": error.exit_code})
+        self._lines.append({"fault": str(error), "exit_code": error.exit_code})
 
     def all(self) -> list[FoundLimit]:
         """In the order they were found, by whatever process."""
         if self._shared is not None:
-            self._found = [FoundLimit(**line) for line in self._lines() if "fault" not in line]
+            self._found = [FoundLimit(**line) for line in self._all_lines() if "fault" not in line]
         return list(self._found)
 
     def find(self, target: Target, question: str) -> Mapping[str, Any] | None:
@@ -92,23 +96,14 @@ class FoundLimits:
         if self._shared is None:
             yield
             return
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(_lock(self._shared))
-        try:
-            self._shared.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as held:
             while True:  # as long as the other asks, whose searches have a budget
-                with contextlib.suppress(Timeout):
-                    lock.acquire(timeout=0)
+                with contextlib.suppress(InUseError):
+                    held.enter_context(locked(_lock(self._shared), in_use="another process asks"))
                     break
                 await asyncio.sleep(_LOOK_EVERY_S)
-        except OSError as error:
-            raise _cannot_write(self._shared, error) from error
-        try:
             self._refuse_given_up()
             yield
-        finally:
-            lock.release()
 
     def forget(self) -> None:
         """Remove the shared file: the session is over."""
@@ -117,25 +112,14 @@ class FoundLimits:
             _lock(self._shared).unlink(missing_ok=True)
 
     def _refuse_given_up(self) -> None:
-        for line in self._lines():
+        for line in self._all_lines():
             if "fault" in line:
                 kind = UsageError if line["exit_code"] == UsageError.exit_code else NotReadyError
                 raise kind(line["fault"])
 
-    def _append(self, line: Mapping[str, Any]) -> None:
-        if self._shared is None:
-            return
-        try:
-            self._shared.parent.mkdir(parents=True, exist_ok=True)
-            with self._shared.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        except OSError as error:
-            raise _cannot_write(self._shared, error) from error
-
-    def _lines(self) -> list[dict[str, Any]]:
-        if self._shared is None or not self._shared.exists():
-            return []
-        return [json.loads(line) for line in self._shared.read_bytes().splitlines()]  # text has more line ends
+    def _all_lines(self) -> list[dict[str, Any]]:
+        self._read += map(json.loads, self._lines.unread())
+        return self._read
 
 
 def _document(known: Sequence[FoundLimit], *, alone: bool) -> TargetReport:
@@ -153,7 +137,3 @@ def _document(known: Sequence[FoundLimit], *, alone: bool) -> TargetReport:
 
 def _lock(shared: Path) -> Path:
     return shared.with_suffix(".lock")
-
-
-def _cannot_write(path: Path, error: OSError) -> NotReadyError:
-    return NotReadyError(f"cannot write {path}: {error.strerror or error}; free some space or choose another folder")

@@ -18,7 +18,7 @@ from pytest_llmbench.cases.suites import Case, Vocabulary, load_cases
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.records import BASE, FINETUNED, CaseResult, Completion, Reasons, Scores
 from pytest_llmbench.core.starter import present
-from pytest_llmbench.generation.completion_store import CompletionCache, Journal
+from pytest_llmbench.generation.completion_store import CompletionCache, CompletionJournal
 from pytest_llmbench.generation.dropped_tools import tell_tools_left_out
 from pytest_llmbench.generation.planner import Planner, Progress
 from pytest_llmbench.metrics.reasons import told_reason
@@ -151,7 +151,7 @@ class Benchmark:
         self._planner = Planner(
             backend,
             cases,
-            Journal(folder),
+            CompletionJournal(folder),
             cache,
             question=self._question,
             embed=settings.metrics.cosine_similarity and len(backend.variants) > 1,

@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 import json
 import shlex
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,8 +22,10 @@ from pytest_llmbench.autotune.found_limits import FoundLimits
 from pytest_llmbench.autotune.limit_search import LimitSearch, Question
 from pytest_llmbench.autotune.server import targets_of
 from pytest_llmbench.autotune.server_choice import with_server
+from pytest_llmbench.cli.terminal_width import report_width
 from pytest_llmbench.reports.limit_reports import LimitReports, write_limits
-from pytest_llmbench.reports.serving import summary_lines
+from pytest_llmbench.reports.renderers.terminal import terminal_lines
+from pytest_llmbench.reports.views.autotune import autotune_report
 
 if TYPE_CHECKING:
     from pytest_llmbench.cases.suites import Case
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from pytest_llmbench.metrics import MetricRegistry
 
 _FAILED = 1
-_WIDEST = 110
 
 
 class Progress:
@@ -117,8 +117,8 @@ def _report(found: FoundLimits, settings: Settings, *, as_json: bool) -> bool:
     if as_json:
         typer.echo(json.dumps(_document(written, verdicts), ensure_ascii=False, indent=2, allow_nan=False))
     else:
-        width = min(_WIDEST, shutil.get_terminal_size((_WIDEST, 0)).columns)
-        for line in summary_lines(written.document, width, written.paths, settings.output.language):
+        report = autotune_report(written.document, settings.output.language, paths=written.paths)
+        for line in terminal_lines(report, report_width()):
             typer.echo(line)
     for name, verdict in verdicts.items():
         typer.echo(f"{'FAIL' if verdict.failed else 'PASS'}: {name}: {verdict.message}", err=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,6 +10,7 @@ import typer
 
 from pytest_llmbench.cli.run_options import RUN_HELP, ReportDir
 from pytest_llmbench.cli.settings_options import Config, Json, chosen_settings
+from pytest_llmbench.cli.terminal_width import report_width
 from pytest_llmbench.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from pytest_llmbench.runs.baseline import Comparable
 
 _FAILED = 1
-_WIDEST, _NARROWEST = 110, 60
 
 
 def compare(  # noqa: PLR0913  # one argument an option
@@ -56,7 +55,8 @@ def compare(  # noqa: PLR0913  # one argument an option
     if as_json:
         typer.echo(json.dumps(_document(sides, gates), ensure_ascii=False, indent=2, allow_nan=False))
     else:
-        typer.echo("\n\n".join(_shown(run, gate) for run, gate in zip(sides[1:], gates, strict=True)))
+        language = settings.output.language
+        typer.echo("\n\n".join(_shown(run, gate, language) for run, gate in zip(sides[1:], gates, strict=True)))
     if any(gate["failed"] for gate in gates):
         raise typer.Exit(_FAILED)
 
@@ -116,8 +116,8 @@ def _about(run: Comparable) -> Mapping[str, Any]:
     }
 
 
-def _shown(run: Comparable, gate: dict[str, Any]) -> str:
-    from pytest_llmbench.reports.gate_text import gate_lines
+def _shown(run: Comparable, gate: dict[str, Any], language: str) -> str:
+    from pytest_llmbench.reports.renderers.terminal import terminal_lines
+    from pytest_llmbench.reports.views.gate import gate_report
 
-    width = max(_NARROWEST, min(_WIDEST, shutil.get_terminal_size((_WIDEST, 0)).columns))
-    return "\n".join([f"{run.name}:", *gate_lines(gate, width)])
+    return "\n".join([f"{run.name}:", *terminal_lines(gate_report(gate, language), report_width())])

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from pytest_llmbench.cli.settings_options import Json
+from pytest_llmbench.cli.terminal_width import report_width
+from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.files import write_text
 
-if TYPE_CHECKING:
-    from pytest_llmbench.finetune.comparison import Line, Trained
 
-
-def compare_training(
+def compare_training(  # noqa: PLR0913  # one argument an option
     adapters: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of trained adapters.")],
     *,
     png: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw curves and table.")] = None,
@@ -29,6 +30,10 @@ def compare_training(
     ] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where --ask runs.")] = "auto",
     language: Annotated[Literal["en", "fr"], typer.Option(help="Language of table and picture.")] = "en",
+    as_format: Annotated[
+        Literal["text", "markdown", "html"] | None, typer.Option("--format", help="Print, or write, a report instead.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Of --format: write to this file.")] = None,
     as_json: Json = False,
 ) -> None:
     """Compare trainings side by side.
@@ -36,45 +41,43 @@ def compare_training(
     Duration, loss, accuracy and speed in one table, their curves, and answers to the same questions.
     """
     from pytest_llmbench.finetune.comparison import answers, notes, read_trainings, table
+    from pytest_llmbench.reports.blocks import Depth
     from pytest_llmbench.reports.charts.training_comparison import draw_comparison
+    from pytest_llmbench.reports.renderers.registry import default_renderers
+    from pytest_llmbench.reports.renderers.terminal import terminal_lines
+    from pytest_llmbench.reports.views.training import training_report
 
+    if output is not None and as_format is None:
+        raise UsageError("--output is the file of --format; give --format text, markdown or html too")
     trainings = read_trainings(adapters)
-    lines, warnings = table(trainings, language), notes(trainings, language)
     if png is not None:
         draw_comparison(trainings, png, language)
         typer.echo(png, err=True)
-    told = answers(trainings, ask, base=base, system=system, device=device) if ask else []
+    questions = tuple(ask or ())
+    told = answers(trainings, questions, base=base, system=system, device=device) if questions else []
     if as_json:
         document = {
             "adapters": [training.name for training in trainings],
-            "table": [dataclasses.asdict(line) for line in lines],
-            "notes": warnings,
+            "table": [dataclasses.asdict(line) for line in table(trainings, language, numbers="en")],
+            "notes": notes(trainings, language),
             "answers": [
                 {"question": question, "answers": [given[number] for given in told]}
-                for number, question in enumerate(ask or ())
+                for number, question in enumerate(questions)
             ],
         }
         typer.echo(json.dumps(document, ensure_ascii=False, indent=2))
         return
-    typer.echo(_table(trainings, lines, language))
-    for warning in warnings:
-        typer.echo(f"\n{warning}")
-    for number, question in enumerate(ask or ()):
-        typer.echo(f"\n### {question}")
-        for training, given in zip(trainings, told, strict=True):
-            typer.echo(f"\n**{training.name}**\n\n{given[number]}")
-
-
-def _table(trainings: list[Trained], lines: list[Line], language: Literal["en", "fr"]) -> str:
-    """A Markdown table that also reads well in a terminal."""
-    heading = {"en": ("metric", "best"), "fr": ("métrique", "meilleur")}[language]
-    rows = [(heading[0], *(training.name for training in trainings), heading[1])]
-    rows += [(line.title, *line.values, line.best) for line in lines]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    shown = [_row(row, widths) for row in rows]
-    shown.insert(1, _row(tuple("-" * width for width in widths), widths))
-    return "\n".join(shown)
-
-
-def _row(cells: tuple[str, ...], widths: list[int]) -> str:
-    return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"
+    if as_format is None:
+        report = training_report(trainings, language, questions=questions, answers=told)
+        typer.echo("\n".join(terminal_lines(report, report_width(), Depth.FULL)))
+        return
+    draw = functools.partial(draw_comparison, trainings, language=language)
+    report = training_report(
+        trainings, language, questions=questions, answers=told, draw=draw, figure=png.name if png else None
+    )
+    text = default_renderers()[as_format].render(report)
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    write_text(output, text)
+    typer.echo(output)

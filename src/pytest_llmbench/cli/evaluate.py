@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from pytest_llmbench.cli.settings_options import Adapter, Base, Config, Device, Json, Quantization, chosen_settings
+from pytest_llmbench.cli.terminal_width import report_width
 from pytest_llmbench.core.errors import UsageError
 
 _NO_GENERAL = "none"
@@ -52,7 +53,7 @@ def evaluate(  # noqa: PLR0913  # one argument an option
     """Score fine-tune, base and retrieval on a test set.
 
     BLEU, chrF, ROUGE, similarity of sentences, exact match, repetition and runaway dialogue, with intervals and
-    verdicts; and what the fine-tune forgot. --chunks adds retrieval. Writes evaluation.json, .md and .png.
+    verdicts; and what the fine-tune forgot. --chunks adds retrieval. Writes evaluation.json, .txt, .md, .html and .png.
     """
     settings = chosen_settings(
         config,
@@ -78,7 +79,10 @@ def evaluate(  # noqa: PLR0913  # one argument an option
     from pytest_llmbench.benchmark.evaluation.evaluate import evaluate as run
     from pytest_llmbench.benchmark.evaluation.questions import GENERAL_FILE
     from pytest_llmbench.cli.answer_count import AnswerCount
-    from pytest_llmbench.reports.evaluation import evaluation_words, terminal_lines, write_evaluation
+    from pytest_llmbench.reports.blocks import Depth
+    from pytest_llmbench.reports.evaluation.writing import write_evaluation
+    from pytest_llmbench.reports.renderers.terminal import terminal_lines
+    from pytest_llmbench.reports.views.evaluation import evaluation_report
     from pytest_llmbench.runs.storage import as_json as document_text
 
     if context_prompt is not None and chunks is None:
@@ -102,7 +106,8 @@ def evaluate(  # noqa: PLR0913  # one argument an option
     if as_json:
         typer.echo(document_text(document), nl=False)
         return
-    typer.echo("\n".join(terminal_lines(document, evaluation_words(settings.output.language))))
+    report = evaluation_report(document, settings.output.language)
+    typer.echo("\n".join([report.title, "", *terminal_lines(report, report_width(), Depth.FULL)]))
     typer.echo(f"\n{', '.join(map(str, paths.values()))}")
 
 

@@ -67,7 +67,8 @@ def _own_language(document: Mapping[str, Any]) -> str:
 
 
 def _text(as_format: Format, run: SavedRun, language: str) -> str:
-    from pytest_llmbench.reports import analysis
+    from pytest_llmbench.reports import benchmark_report
+    from pytest_llmbench.reports.renderers.registry import default_renderers
     from pytest_llmbench.runs.storage import as_json
 
     if as_format == "json":
@@ -75,17 +76,14 @@ def _text(as_format: Format, run: SavedRun, language: str) -> str:
     if run.is_baseline and as_format == "text":
         return _baseline_text(run)
     _refuse_baseline(as_format, run)
-    if as_format == "markdown":
-        from pytest_llmbench.reports.markdown import markdown
-
-        return markdown(run.document, language)
-    return analysis(run.document, language)
+    return default_renderers()[as_format].render(benchmark_report(run.document, language))
 
 
 def _write_file(as_format: Format, run: SavedRun, path: Path, language: str, report_dir: Path) -> None:
     from pytest_llmbench.core.files import replacing
-    from pytest_llmbench.core.wording import words
-    from pytest_llmbench.reports import difference_figure, figures, routing_figure, trend_figure
+    from pytest_llmbench.core.locale import words
+    from pytest_llmbench.reports.charts import benchmark, differences, routing
+    from pytest_llmbench.reports.charts import trend as trend_chart
     from pytest_llmbench.reports.html import write_html
     from pytest_llmbench.runs.history import trend
 
@@ -97,9 +95,9 @@ def _write_file(as_format: Format, run: SavedRun, path: Path, language: str, rep
         return
     with replacing(path) as temporary:
         if as_format == "trend":
-            trend_figure.render(history, temporary, say)
+            trend_chart.render(history, temporary, say)
         else:
-            {"png": figures, "differences": difference_figure, "routing": routing_figure}[as_format].render(
+            {"png": benchmark, "differences": differences, "routing": routing}[as_format].render(
                 document, temporary, say
             )
 

@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 import json
 import re
-import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ import typer
 
 from pytest_llmbench.cli.run_options import ReportDir, Run
 from pytest_llmbench.cli.settings_options import Config, chosen_settings
+from pytest_llmbench.cli.terminal_width import report_width
 from pytest_llmbench.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ def rescore(
 
     Metrics that are not scored anew keep their scores. The result is saved as a run of its own.
     """
-    from pytest_llmbench.reports import summary_lines
+    from pytest_llmbench.reports.renderers.terminal import terminal_lines
+    from pytest_llmbench.reports.views.benchmark import benchmark_report, with_paths
     from pytest_llmbench.runs.base_comparison import with_comparison
     from pytest_llmbench.runs.history import find_run
     from pytest_llmbench.runs.history import save as save_run
@@ -65,11 +66,8 @@ def rescore(
     else:
         name = save or f"rescored-{_NUMBER.sub('', stored.name)}"
         output = save_run(document, settings.output.report_dir, name, journal) / "run.json"
-    for line in (
-        *_scored_anew(document),
-        "",
-        *summary_lines(document, {"run": output}, shutil.get_terminal_size().columns),
-    ):
+    report = with_paths(benchmark_report(document, settings.output.language).without("gate"), {"run": output})
+    for line in (*_scored_anew(document), "", *terminal_lines(report, report_width())):
         typer.echo(line)
 
 

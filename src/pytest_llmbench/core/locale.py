@@ -10,7 +10,6 @@ import dataclasses
 import functools
 import gettext
 import io
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +42,15 @@ METRICS = {
     "cosine_similarity": N_("Cosine similarity to base"),
     "latency_s": N_("Latency (s)"),
     "tokens_per_s": N_("Tokens per second"),
+    "bleu": N_("BLEU"),
+    "chrf": N_("chrF"),
+    "rouge_1": N_("ROUGE-1"),
+    "rouge_2": N_("ROUGE-2"),
+    "rouge_l": N_("ROUGE-L"),
+    "semantic_similarity": N_("similarity of sentences"),
+    "exact_match": N_("exact match"),
+    "repetition": N_("repetition"),
+    "runaway_dialogue": N_("runaway dialogue"),
 }
 OUTCOMES = {
     "passed": N_("passed"),
@@ -58,13 +66,14 @@ class Words:
     """One language: translated sentences with their placeholders filled, and numbers with its marks."""
 
     language: str
-    texts: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """Sentences that are still known by a key."""
 
     def __call__(self, text: str, /, **values: object) -> str:
         """The sentence in this language, its placeholders filled."""
-        known = self.texts.get(text)
-        return (_translations(self.language).gettext(text) if known is None else known).format(**values)
+        return self.translated(text).format(**values)
+
+    def translated(self, text: str) -> str:
+        """The sentence in this language, its placeholders open."""
+        return _translations(self.language).gettext(text)
 
     def plural(self, singular: str, plural: str, count: float, /, **values: object) -> str:
         """The form that the language has for so many; `{count}` is the number, unless `values` writes it otherwise."""
@@ -78,8 +87,7 @@ class Words:
 
     def metric(self, name: str) -> str:
         """The metric's label; a metric of the user's own keeps its name."""
-        known = self.texts.get(f"metric_{name}")
-        return known or (self(METRICS[name]) if name in METRICS else name)
+        return self(METRICS[name]) if name in METRICS else name
 
     def outcome(self, name: str) -> str:
         """What became of an item, in the reader's words."""
@@ -94,7 +102,7 @@ class Words:
 
     def percent(self, share: float | None, *, signed: bool = False) -> str:
         """A share of one as a percentage."""
-        return UNSCORED if share is None else self("{value}%", value=self.hundredths(share, signed=signed))
+        return UNSCORED if share is None else self(N_("{value}%"), value=self.hundredths(share, signed=signed))
 
     def hundredths(self, share: float, *, signed: bool = False) -> str:
         """A share of one in hundredths."""
@@ -121,10 +129,7 @@ class Words:
 @functools.cache
 def words(language: str) -> Words:
     """The words of `en` or `fr`. Raises UsageError for another language."""
-    checked(language)
-    from pytest_llmbench.core import catalogue
-
-    return Words(language, catalogue.LANGUAGES[language])
+    return Words(checked(language))
 
 
 def checked(language: str) -> str:

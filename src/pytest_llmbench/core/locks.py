@@ -10,6 +10,10 @@ from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.files import cannot_write
 
 
+class InUseError(UsageError):
+    """Another process holds the lock."""
+
+
 @contextlib.contextmanager
 def locked(path: Path, *, in_use: str | None = None) -> Iterator[None]:
     """Hold the lock file `path` while the block runs; its folder is made.
@@ -17,7 +21,7 @@ def locked(path: Path, *, in_use: str | None = None) -> Iterator[None]:
     Where another process holds it, that is refused with the message `in_use`, or waited for when there is none.
 
     Raises:
-        UsageError: `in_use`.
+        InUseError: `in_use`.
         NotReadyError: the folder cannot be written.
     """
     import filelock
@@ -27,7 +31,7 @@ def locked(path: Path, *, in_use: str | None = None) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         held.acquire()
     except filelock.Timeout as error:
-        raise UsageError(in_use or str(error)) from error
+        raise InUseError(in_use or str(error)) from error
     except OSError as error:
         raise cannot_write(path, error) from error
     try:

@@ -11,8 +11,8 @@ ELLIPSIS = "…"
 
 
 def one_line(text: str) -> str:
-    """The text on one line, without control characters: an answer may hold escape sequences."""
-    spaced = " ".join(text.split())
+    """The text on one line, without control characters and broken ones: an answer may hold escape sequences."""
+    spaced = " ".join(text.encode("utf-8", "replace").decode("utf-8").split())
     return "".join(char for char in spaced if unicodedata.category(char) not in {"Cc", "Cf"} or char == "\u200d")
 
 

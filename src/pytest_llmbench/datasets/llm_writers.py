@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from pytest_llmbench.core.errors import NotReadyError, ServerError, UsageError
+from pytest_llmbench.core.errors import ServerError, UsageError
+from pytest_llmbench.core.journal import Journal
 from pytest_llmbench.datasets.llm_prompts import Assignment
 
 _TIMEOUT_S = 120.0
@@ -23,16 +25,12 @@ class AnswerJournal:
     """Answers by the question they belong to, one JSON line each. A line that a crash cut off is asked again."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._lines = Journal(path)
         self._answers: dict[str, str] = {}
-        self._torn = False
-        for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
-            self._torn = not line.endswith(b"\n")
-            try:
+        for line in self._lines.unread():
+            with contextlib.suppress(ValueError, KeyError, TypeError):
                 data = json.loads(line)
                 self._answers[data["key"]] = data["answer"]
-            except (ValueError, KeyError, TypeError):
-                continue
 
     def get(self, key: str) -> str | None:
         """The answer of this key, if it was given."""
@@ -40,21 +38,8 @@ class AnswerJournal:
 
     def add(self, key: str, answer: str) -> None:
         """Append an answer. Raises NotReadyError when the disk refuses."""
-        line = json.dumps({"key": key, "answer": answer}, ensure_ascii=False) + "\n"
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("a", encoding="utf-8") as file:
-                _end_torn_line(file, torn=self._torn)
-                file.write(line)
-        except OSError as error:
-            raise NotReadyError(f"cannot write {self._path}: {error.strerror}; free some space and go on") from error
-        self._torn = False
+        self._lines.append({"key": key, "answer": answer})
         self._answers[key] = answer
-
-
-def _end_torn_line(file: IO[str], *, torn: bool) -> None:
-    if torn:
-        file.write("\n")
 
 
 def ask_all(

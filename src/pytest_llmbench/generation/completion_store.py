@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from pytest_llmbench.core.errors import NotReadyError
+from pytest_llmbench.core.files import cannot_write
+from pytest_llmbench.core.journal import Journal
+from pytest_llmbench.core.locks import locked
 from pytest_llmbench.core.records import Completion
 
 JOURNAL = "completions.jsonl"
@@ -26,7 +26,7 @@ def content_key(identity: Mapping[str, str], question: Mapping[str, Any]) -> str
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-class Journal:
+class CompletionJournal:
     """The completions of one run, one JSON line each, appended and flushed as they arrive.
 
     Several processes may append to one journal (pytest-xdist); `refresh` brings in what the others wrote. A later line
@@ -36,9 +36,7 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._path = folder / JOURNAL
-        self._read_to = 0
-        self._torn = False
+        self._lines = Journal(folder / JOURNAL)
         self._known: dict[str, Completion] = {}
         self.refresh()
         self._known = {key: completion for key, completion in self._known.items() if completion.finish != "error"}
@@ -49,18 +47,7 @@ class Journal:
 
     def add(self, key: str, completion: Completion) -> None:
         """Append one completion. Raises NotReadyError when the disk refuses."""
-        line = json.dumps({"key": key, **completion.to_json()}, ensure_ascii=False) + "\n"
-        if self._torn:  # a killed process left half a line: end it, so that it spoils only itself
-            line, self._torn = "\n" + line, False
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-            try:
-                _write_whole(descriptor, line.encode())
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            raise _cannot_write(self._path, error) from error
+        self._lines.append({"key": key, **completion.to_json()})
         self._known[key] = completion
 
     @contextlib.contextmanager
@@ -68,34 +55,17 @@ class Journal:
         """Inside the block no other process works on this part of the run.
 
         Raises:
-            Timeout: another process has it, and `blocking` is off.
+            InUseError: another process has it, and `blocking` is off.
             NotReadyError: the disk refuses.
         """
-        lock = FileLock(self.folder / f"{part}.lock", blocking=blocking)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except Timeout:
-            raise
-        except OSError as error:
-            raise _cannot_write(self.folder, error) from error
-        try:
+        in_use = None if blocking else f"another process works on {part}"
+        with locked(self.folder / f"{part}.lock", in_use=in_use):
             yield
-        finally:
-            lock.release()
 
     def refresh(self) -> None:
         """Read the lines that were added since the last look, by whatever process."""
-        if not self._path.exists():
-            return
-        with self._path.open("rb") as file:
-            file.seek(self._read_to)
-            for line in file:
-                self._torn = not line.endswith(b"\n")
-                if self._torn:
-                    break
-                self._read_to += len(line)
-                self._keep(line)
+        for line in self._lines.unread():
+            self._keep(line)
 
     def _keep(self, line: bytes) -> None:
         try:
@@ -148,7 +118,7 @@ class CompletionCache:
             if self._database is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 # SQLite does not wait when two processes switch a new file to WAL at once
-                with FileLock(self.path.with_suffix(".lock")):
+                with locked(self.path.with_suffix(".lock")):
                     self._database = sqlite3.connect(self.path, timeout=60)
                     self._database.execute("PRAGMA journal_mode=WAL")
                     self._database.execute("PRAGMA synchronous=NORMAL")
@@ -162,13 +132,6 @@ class CompletionCache:
             ) from error
 
 
-def _cannot_write(path: Path, error: OSError) -> NotReadyError:
-    return NotReadyError(
-        f"cannot write {path}: {error.strerror}; free some space, then go on with --llmbench-resume, "
-        "or choose another folder with --llmbench-report-dir"
-    )
-
-
 def refuse_unwritable(folder: Path) -> None:
     """Find out whether a folder can be made and written in, and leave nothing behind.
 
@@ -180,10 +143,4 @@ def refuse_unwritable(folder: Path) -> None:
         with tempfile.TemporaryDirectory(dir=there):
             pass
     except OSError as error:
-        raise _cannot_write(folder, error) from error
-
-
-def _write_whole(descriptor: int, data: bytes) -> None:
-    """One write for one line, so that lines of several processes do not mix; a second only after a partial one."""
-    while data:
-        data = data[os.write(descriptor, data) :]
+        raise cannot_write(folder, error) from error

@@ -15,13 +15,12 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
-from filelock import Timeout
-
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.locks import InUseError
 from pytest_llmbench.core.records import Completion
 from pytest_llmbench.generation.backend import Backend, OutOfMemoryError
-from pytest_llmbench.generation.completion_store import CompletionCache, Journal, content_key
+from pytest_llmbench.generation.completion_store import CompletionCache, CompletionJournal, content_key
 
 _log = logging.getLogger("pytest_llmbench")
 
@@ -55,7 +54,7 @@ class Planner:
         self,
         backend: Backend,
         cases: Sequence[Case],
-        journal: Journal,
+        journal: CompletionJournal,
         cache: CompletionCache | None,
         *,
         question: Callable[[Case], Mapping[str, object]],
@@ -104,7 +103,7 @@ class Planner:
                 self._journal.refresh()  # another process may have finished it while this one waited
                 for variant in self._backend.variants:
                     self._answer(batch, variant)
-        except Timeout:
+        except InUseError:
             return False
         return self._collect(batch)
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from pytest_llmbench.core.errors import NotReadyError, UsageError, located
+from pytest_llmbench.core.journal import Journal
+from pytest_llmbench.core.locks import locked
 from pytest_llmbench.stats.capacity import Observation
 
 
@@ -49,23 +48,24 @@ class SearchJournal:
         self._path = path
         self.trials: list[Observation | InvalidTrial] = []
         self.finished = False
-        lines = _lines(path) if path else []
+        self._lines = Journal(path)
+        lines = _whole_lines(self._lines)
         if lines:
             self._read(lines, json.loads(json.dumps(identity)))
         else:
-            self._append({"search": dict(identity)})
+            self._lines.append({"search": dict(identity)}, durable=True)
         self.resumed = len(self.trials)
 
     def add(self, trial: Observation | InvalidTrial) -> None:
         """Append one trial. Raises NotReadyError when the disk refuses."""
-        self._append(asdict(trial))
+        self._lines.append(asdict(trial), durable=True)
         self.trials.append(trial)
         self.finished = False
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Note once that the search came to its end, and to what. Raises NotReadyError when the disk refuses."""
         if not self.finished:
-            self._append({"finished": dict(result)})
+            self._lines.append({"finished": dict(result)}, durable=True)
             self.finished = True
 
     @property
@@ -93,18 +93,6 @@ class SearchJournal:
             message = f"these trials are of another search: {names} not the same; begin anew, or name another file"
             raise UsageError(located(str(self._path), 1, message))
 
-    def _append(self, line: Mapping[str, Any]) -> None:
-        if self._path is None:
-            return
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("ab", buffering=0) as file:
-                file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
-                os.fsync(file.fileno())
-        except OSError as error:
-            message = f"cannot write {self._path}: {error.strerror}; free some space or choose another folder"
-            raise NotReadyError(message) from error
-
 
 @contextlib.contextmanager
 def claimed(path: Path) -> Iterator[None]:
@@ -114,19 +102,9 @@ def claimed(path: Path) -> Iterator[None]:
         UsageError: one does.
         NotReadyError: the disk refuses.
     """
-    lock = FileLock(path.with_suffix(".lock"), blocking=False)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout as error:
-        message = "another search is at work with this journal; wait for its end, or choose another report folder"
-        raise UsageError(located(str(path), None, message)) from error
-    except OSError as error:
-        raise NotReadyError(f"cannot use {path}: {error.strerror}; make it readable and writable") from error
-    try:
+    message = "another search is at work with this journal; wait for its end, or choose another report folder"
+    with locked(path.with_suffix(".lock"), in_use=located(str(path), None, message)):
         yield
-    finally:
-        lock.release()
 
 
 def discard(path: Path) -> int:
@@ -135,7 +113,7 @@ def discard(path: Path) -> int:
     Raises:
         NotReadyError: the disk refuses.
     """
-    lines = _lines(path)
+    lines = _whole_lines(Journal(path))
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
@@ -143,18 +121,14 @@ def discard(path: Path) -> int:
     return 0 if lines and b'"finished"' in lines[-1][:12] else max(0, len(lines) - 1)
 
 
-def _lines(path: Path) -> list[bytes]:
+def _whole_lines(journal: Journal) -> list[bytes]:
     """The complete lines; what follows the last of them is cut off the file."""
     try:
-        if not path.exists():
-            return []
-        content = path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if whole != content:
-            os.truncate(path, len(whole))
+        found = list(journal.unread())
+        journal.trim()
     except OSError as error:
-        raise NotReadyError(f"cannot use {path}: {error.strerror}; make it readable and writable") from error
-    return whole.splitlines()
+        raise NotReadyError(f"cannot use {journal.path}: {error.strerror}; make it readable and writable") from error
+    return found
 
 
 def _trial(data: dict[str, Any]) -> Observation | InvalidTrial:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pytest_llmbench.core.cache_folder import cache_dir
 from pytest_llmbench.core.errors import ModelError, NotReadyError
+from pytest_llmbench.core.locks import locked
 from pytest_llmbench.models.hashing import file_hash
 
 CONVERTER_VERSION = 2
@@ -38,7 +39,7 @@ def convert(gguf: Path) -> Path:
     if folder.is_dir():
         return folder
     _check_magic(gguf)
-    with _only_one_process(folder):
+    with locked(folder.with_name(f"{folder.name}.lock")):
         if not folder.is_dir():
             logger.warning("converting %s to safetensors, once (about 20 s for 135M parameters)", gguf.name)
             _convert_into(gguf, folder)
@@ -49,18 +50,6 @@ def _check_magic(gguf: Path) -> None:
     with gguf.open("rb") as stream:
         if stream.read(4) != b"GGUF":
             raise ModelError(f"{gguf} is not a GGUF file (wrong first bytes); download it again")
-
-
-@contextlib.contextmanager
-def _only_one_process(folder: Path) -> Iterator[None]:
-    import filelock
-
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _no_room(folder, error) from error
-    with filelock.FileLock(folder.with_name(f"{folder.name}.lock")):
-        yield
 
 
 def _convert_into(gguf: Path, folder: Path) -> None:

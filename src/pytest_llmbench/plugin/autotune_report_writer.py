@@ -62,11 +62,21 @@ class AutotuneGathering:
         shared = next((Path(told["shared"]) for told in self._processes if told["shared"]), None)
         found = FoundLimits(shared) if shared else ours.found
         if found.all():
+            from pytest_llmbench.plugin.report_hooks import renderers_of, sections_of
             from pytest_llmbench.reports.limit_reports import write_limits
-            from pytest_llmbench.reports.serving import summary_lines
+            from pytest_llmbench.reports.renderers.terminal import terminal_lines
+            from pytest_llmbench.reports.views.autotune import autotune_report
 
-            written = write_limits(found, ours.settings, f"pytest {shlex.join(self._config.invocation_params.args)}")
-            width = int(self._config.get_terminal_writer().fullwidth)
             language = ours.settings.output.language
-            self._summary += summary_lines(written.document, width, written.paths, language)
+            sections = sections_of(self._config, "autotune", language)
+            written = write_limits(
+                found,
+                ours.settings,
+                f"pytest {shlex.join(self._config.invocation_params.args)}",
+                renderers=renderers_of(self._config),
+                sections=sections,
+            )
+            width = int(self._config.get_terminal_writer().fullwidth)
+            told = autotune_report(written.document, language, sections(written.document), written.paths)
+            self._summary += terminal_lines(told, width)
         found.forget()

@@ -4,60 +4,64 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from pytest_llmbench.reports.blocks import Report
 
 _REPORTER = "terminalreporter"
 
 
-def report_gate(session: pytest.Session, gate: Mapping[str, Any], lines: list[str]) -> None:
+def report_gate(session: pytest.Session, gate: Mapping[str, Any], lines: list[str], language: str) -> None:
     """Tell every plugin that the test `llmbench::gate[<kind>]` passed or failed; a failure is the session's too.
 
     A gate is known after the last test only, so that no item can stand for it. `lines` are what JUnit XML and other
     reporters show; the terminal has a section of its own for them and shows the reason alone.
     """
+    from pytest_llmbench.core.locale import words
+    from pytest_llmbench.reports.gate_sentences import reason
+    from pytest_llmbench.runs.gate_notes import note_text
+
+    say = words(language)
+    why, notes = reason(gate, say), [note_text(note, say) for note in gate["notes"]]
+    told = (("outcome", gate["outcome"]), ("reason", why), *(("note", note) for note in notes))
     manager = session.config.pluginmanager
     terminal = manager.get_plugin(_REPORTER)
     others = manager.subset_hook_caller("pytest_runtest_logreport", [terminal] if terminal else [])
     for when in ("setup", "call", "teardown"):
-        others(report=_phase(gate, when, "\n".join(lines)))
+        others(report=_phase(gate, when, "\n".join(lines), told))
     if gate["failed"]:
         if terminal:
-            terminal.stats.setdefault("failed", []).append(_phase(gate, "call", gate["reason"]))
+            terminal.stats.setdefault("failed", []).append(_phase(gate, "call", why, told))
         if session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-def github_lines(gate: Mapping[str, Any]) -> list[str]:
+def github_lines(report: Report) -> list[str]:
     """Workflow commands that GitHub turns into annotations; none elsewhere."""
-    from pytest_llmbench.reports.github import annotations
+    from pytest_llmbench.reports.renderers.github import annotations
 
-    return annotations(gate) if os.environ.get("GITHUB_ACTIONS") == "true" else []
-
-
-def github_notices(document: Mapping[str, Any]) -> list[str]:
-    """The same of what a run without a gate says of its base, or beside its gate; none elsewhere."""
-    from pytest_llmbench.reports.github import notices
-
-    return notices(document) if os.environ.get("GITHUB_ACTIONS") == "true" else []
+    return annotations(report) if os.environ.get("GITHUB_ACTIONS") == "true" else []
 
 
-def write_github_summary(document: Mapping[str, Any], language: str) -> None:
+def write_github_summary(report: Report) -> None:
     """Append the Markdown report to the job's summary, where a GitHub job asks for one.
 
     Raises:
         NotReadyError: the file cannot be written.
     """
     if path := os.environ.get("GITHUB_STEP_SUMMARY"):
-        from pytest_llmbench.reports.github import write_summary
+        from pytest_llmbench.reports.renderers.github import write_summary
 
-        write_summary(document, Path(path), language)
+        write_summary(report, Path(path))
 
 
-def _phase(gate: Mapping[str, Any], when: Any, text: str) -> pytest.TestReport:
+def _phase(gate: Mapping[str, Any], when: Any, text: str, told: Iterable[tuple[str, object]]) -> pytest.TestReport:
+    """`told` is what JUnit XML says of a gate that does not fail: whether it passed or is inconclusive, and on what."""
     name, failed, now = f"gate[{gate['kind']}]", gate["failed"] and when == "call", time.time()
     return pytest.TestReport(
         nodeid=f"llmbench::{name}",
@@ -68,11 +72,5 @@ def _phase(gate: Mapping[str, Any], when: Any, text: str) -> pytest.TestReport:
         when=when,
         start=now,
         stop=now,
-        user_properties=_properties(gate) if when == "teardown" else (),
+        user_properties=told if when == "teardown" else (),
     )
-
-
-def _properties(gate: Mapping[str, Any]) -> list[tuple[str, object]]:
-    """What JUnit XML says of a gate that does not fail: whether it passed or is inconclusive, and on what."""
-    notes = [("note", note["message"]) for note in gate["notes"]]
-    return [("outcome", gate["outcome"]), ("reason", gate["reason"]), *notes]

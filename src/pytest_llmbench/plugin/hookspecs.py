@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from pytest_llmbench.core.settings import Settings
     from pytest_llmbench.generation.backend import Backend
     from pytest_llmbench.metrics import MetricRegistry
+    from pytest_llmbench.reports.blocks import Section
+    from pytest_llmbench.reports.renderers.registry import RendererRegistry
 
 
 @pytest.hookspec
@@ -27,6 +30,24 @@ def pytest_llmbench_backend(settings: Settings) -> Backend | None:
 @pytest.hookspec
 def pytest_llmbench_report(run: Run, report_dir: Path) -> None:
     """Called once a run is whole, after the built-in reports were written to `report_dir`."""
+
+
+@pytest.hookspec
+def pytest_llmbench_report_renderers(registry: RendererRegistry) -> None:
+    """Add a format of your own: `registry.add(renderer)`, with a name, a suffix and `render(report) -> str`.
+
+    `reports/benchmark.<suffix>` and `reports/autotune.<suffix>` are then written too.
+    """
+
+
+@pytest.hookspec
+def pytest_llmbench_report_sections(
+    document: Mapping[str, Any], kind: Literal["benchmark", "autotune"], language: str
+) -> Sequence[Section] | None:
+    """Add sections of your own to every format: a list of `pytest_llmbench.reports.blocks.Section`.
+
+    `document` is that of `benchmark.json` or `autotune.json`; word what you add in `language`, `en` or `fr`.
+    """
 
 
 @pytest.hookspec

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -18,14 +18,24 @@ _RENEW_EVERY_S = 0.2
 
 
 @dataclass(slots=True)
+class Pass:
+    """What one variant's answers took, those from the cache left out."""
+
+    answers: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
 class Tally:
-    """What was answered so far. `tokens` and `busy_s` leave out answers that came from the cache."""
+    """What was answered so far. `tokens`, `busy_s` and `passes` leave out answers that came from the cache."""
 
     planned: int = 0
     answered: int = 0
     cached: int = 0
     tokens: int = 0
     busy_s: float = 0.0
+    passes: dict[str, Pass] = field(default_factory=dict)
 
 
 class LiveLine:
@@ -105,8 +115,12 @@ class SessionProgress:
         if completion.cached:
             self.tally.cached += 1
         else:
+            of_variant = self.tally.passes.setdefault(completion.variant, Pass())
+            of_variant.answers += 1
+            of_variant.tokens += completion.completion_tokens or 0
             self.tally.tokens += completion.completion_tokens or 0
             self.tally.busy_s += now - self._last_at
+            of_variant.seconds += now - self._last_at
         self._last_at = now
         if now - self._shown_at >= (_RENEW_EVERY_S if self._line.renews else _PLAIN_EVERY_S):
             self._shown_at = now

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,6 +14,9 @@ from pytest_llmbench.core.errors import LLMBenchError, NotReadyError, UsageError
 from pytest_llmbench.core.records import CaseResult, Run
 from pytest_llmbench.plugin import options
 from pytest_llmbench.plugin.session import SESSION
+
+if TYPE_CHECKING:
+    from pytest_llmbench.reports import Reports
 
 RESULT = "llmbench_result"
 """The attribute of a test report that carries its case's record."""
@@ -99,7 +102,10 @@ class Gathering:
             if self._results:  # every worker crashed
                 self._summary.append(_cut_short(self._session.folder))
             return
-        from pytest_llmbench.reports import summary_lines, write_reports
+        from pytest_llmbench.plugin.report_hooks import renderers_of, sections_of
+        from pytest_llmbench.reports import write_reports
+        from pytest_llmbench.reports.renderers.terminal import terminal_lines
+        from pytest_llmbench.reports.views.benchmark import with_paths
         from pytest_llmbench.runs.document import build_document
         from pytest_llmbench.runs.history import trend
 
@@ -119,12 +125,20 @@ class Gathering:
         output = self._session.settings.output
         earlier = trend(output.report_dir, _TREND_RUNS) if output.html or output.png else []
         monitored = self._monitored(document, earlier) if output.png else None
-        reports = write_reports(run, output, run_dir=folder, earlier=earlier, monitored=monitored)
+        reports = write_reports(
+            run,
+            output,
+            run_dir=folder,
+            earlier=earlier,
+            monitored=monitored,
+            renderers=renderers_of(self._config),
+            sections=sections_of(self._config, "benchmark", output.language),
+        )
         paths = dict(reports.paths)
         if whole:
             paths["run"] = self._numbered(run, folder) / "run.json"
-        self._tell_of_gate(session, reports.document)
-        self._summary += summary_lines(reports.document, paths, self._width())
+        self._tell_of_gate(session, reports)
+        self._summary += terminal_lines(with_paths(reports.report.without("gate"), paths), self._width())
         self._config.hook.pytest_llmbench_report(run=run, report_dir=Path(self._session.settings.output.report_dir))
 
     def _run(self, asked: list[Mapping[str, Any]], planned: int | None) -> Run:
@@ -146,6 +160,7 @@ class Gathering:
             "metrics": first["metrics"],
             **provenance(answered_here=first["backend"].get("backend") != "server"),
             "timings": timings,
+            "passes": _passes([one["tally"]["passes"] for one in asked]),
             "processes": len(asked),
             **({} if planned is None else {"cut_short": {"results": len(self._results), "planned": planned}}),
             "announcements": list(dict.fromkeys(message for one in asked for message in one["announcements"])),
@@ -173,37 +188,40 @@ class Gathering:
         baseline, settings = self._session.baseline, self._session.settings
         if baseline is None or not earlier:
             return None
-        from pytest_llmbench.reports.writing import THIS_RUN
+        from pytest_llmbench.reports.writing import this_run
         from pytest_llmbench.runs.baseline import comparable
         from pytest_llmbench.runs.history import comparable_since
         from pytest_llmbench.runs.monitoring import monitor
 
         names = [point["name"] for point in earlier]
         runs = comparable_since(baseline, settings.output.report_dir, names)
-        this = comparable(document, THIS_RUN)
+        this = comparable(document, this_run(settings.output.language))
         gate = settings.gate
         try:
             return monitor(baseline, [*runs, this], metrics=gate.metrics, margin=gate.margin, alpha=gate.alpha)
         except UsageError:
             return None  # the trend is drawn without: what hinders the comparison is said by the gate
 
-    def _tell_of_gate(self, session: pytest.Session, document: Mapping[str, Any]) -> None:
-        from pytest_llmbench.core.wording import words
-        from pytest_llmbench.plugin.gate_item import github_lines, github_notices, report_gate, write_github_summary
+    def _tell_of_gate(self, session: pytest.Session, reports: Reports) -> None:
+        from pytest_llmbench.core.locale import words
+        from pytest_llmbench.plugin.gate_item import github_lines, report_gate, write_github_summary
         from pytest_llmbench.plugin.suite_properties import record_verdict
         from pytest_llmbench.reports.judgement import opening
+        from pytest_llmbench.reports.renderers.terminal import terminal_lines
 
-        record_verdict(self._config, opening(document, words("en")))
-        self._summary += github_notices(document)
+        document, report = reports.document, reports.report
+        record_verdict(self._config, opening(document, words(report.language)))
+        annotated = github_lines(report)
         if gate := document["gate"]:
-            from pytest_llmbench.reports.gate_text import gate_lines
-
-            self._gate_lines = [*gate_lines(gate, self._width()), *github_lines(gate)]
+            told = report.only("gate")
+            self._gate_lines = [*terminal_lines(told, self._width()), *annotated]
             if gate["kind"] != "compare":
-                report_gate(session, gate, gate_lines(gate, _JUNIT_WIDTH))
-        elif self._session.settings.gate.kind != "off":
-            self._gate_lines = ["the run was cut short: the gate has judged nothing"]
-        write_github_summary(document, self._session.settings.output.language)
+                report_gate(session, gate, terminal_lines(told, _JUNIT_WIDTH), report.language)
+        else:
+            self._summary += annotated
+            if self._session.settings.gate.kind != "off":
+                self._gate_lines = ["the run was cut short: the gate has judged nothing"]
+        write_github_summary(report)
 
     def _in_order_of_suites(self) -> list[CaseResult]:
         """A case that no suite holds, since a user's own fixture made it, comes last."""
@@ -222,6 +240,17 @@ class Gathering:
 
     def _width(self) -> int:
         return int(self._config.get_terminal_writer().fullwidth)
+
+
+def _passes(of_processes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What each variant's answers took: processes work side by side, so the slowest one's seconds count."""
+    found: dict[str, Any] = {}
+    for variant, spent in (told for passes in of_processes for told in passes.items()):
+        known = found.setdefault(variant, {"answers": 0, "tokens": 0, "seconds": 0.0})
+        known["answers"] += spent["answers"]
+        known["tokens"] += spent["tokens"]
+        known["seconds"] = max(known["seconds"], round(spent["seconds"], 3))
+    return found
 
 
 def _cut_short(folder: Path) -> str:

@@ -1,8 +1,7 @@
-"""Reports of a run: a text, a figure, a page and a terminal table made from its document."""
+"""Reports of a run: texts, figures and a page made from its document."""
 
-from pytest_llmbench.reports.figures import draw
-from pytest_llmbench.reports.terminal import summary_lines
-from pytest_llmbench.reports.text import analysis
+from pytest_llmbench.reports.charts.benchmark import draw
+from pytest_llmbench.reports.views.benchmark import benchmark_report
 from pytest_llmbench.reports.writing import Reports, write_reports
 
-__all__ = ["Reports", "analysis", "draw", "summary_lines", "write_reports"]
+__all__ = ["Reports", "benchmark_report", "draw", "write_reports"]

@@ -10,6 +10,15 @@ from pytest_llmbench.core.records import BASE
 from pytest_llmbench.reports.repeated_answers import repeated_answers
 from pytest_llmbench.runs.cached_answers import cached_answers
 
+LEARNT_CASES = N_(
+    "{variant} was trained on what it is asked here: {near} rows of {dataset} come near to the cases. There its "
+    "scores measure memory. Train again without those rows."
+)
+LEARNT_QUESTIONS = N_(
+    "{variant} was trained on what it is asked here: {near} rows of {dataset} come near to the questions. There its "
+    "scores measure memory; take another test set."
+)
+
 _ONLY_THOUGHT = N_(
     "{variant} spent the whole budget of each of its {total} answers on thinking: they count as empty, and its "
     "scores say nothing of what it knows. Give thinking tokens of its own (generation.max_reasoning_tokens), or "
@@ -22,11 +31,11 @@ _SOME_ONLY_THOUGHT = N_(
 )
 
 
-def cautions(document: Mapping[str, Any], say: Words) -> list[str]:
+def cautions(document: Mapping[str, Any], say: Words, learnt_sentence: str = LEARNT_CASES) -> list[str]:
     """A sentence for each fine-tune that was trained on what it is asked, or that is asked in another form.
 
     Then all that `about_answers` says, and which answers a server's cache gave. `document` is a run's or an
-    evaluation's. Older ones do not tell, and have none.
+    evaluation's, whose `learnt_sentence` is its own. Older ones do not tell, and have none.
     """
     backend = _mapping(document["metadata"].get("backend"))
     learnt = _mapping(backend.get("training_rows"))
@@ -34,8 +43,7 @@ def cautions(document: Mapping[str, Any], say: Words) -> list[str]:
     return [
         *(
             say(
-                "{variant} was trained on what it is asked here: {near} rows of {dataset} come near to the "
-                "cases. There its scores measure memory. Train again without those rows.",
+                learnt_sentence,
                 variant=variant,
                 near=one["rows_near_cases"],
                 dataset=one["dataset"],

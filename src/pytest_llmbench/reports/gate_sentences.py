@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_llmbench.core.locale import N_, UNSCORED, Words
 from pytest_llmbench.runs.case_counts import count, needed_text
-from pytest_llmbench.runs.gate_reasons import CACHED_ALONE, not_ruled_out, reason_of, short, subject_text
+from pytest_llmbench.runs.gate_reasons import not_ruled_out, reason_of, short, subject_text
 
 GATED = {
     "pass": N_("PASS"),
@@ -177,18 +177,11 @@ def deciding(gate: Gate) -> list[Verdict]:
     ] or overall(gate)
 
 
-def reason(gate: Gate, language: str, say: Words) -> str:
-    """Why the gate came to its outcome. An older file has no more than an English sentence, and its verdicts."""
-    made = deciding(gate)
-    if language == "en":
+def reason(gate: Gate, say: Words) -> str:
+    """Why the gate came to its outcome: the same evidence in each language. One without verdicts keeps its sentence."""
+    if not gate.get("because") and not gate["verdicts"]:
         return str(gate["reason"])
-    if gate.get("because"):
-        return reason_of(gate, say, say.metric) + "."
-    if not made:
-        return str(gate["reason"])
-    if any(note["kind"] == "cached_alone" for note in gate["notes"]):
-        return say(CACHED_ALONE) + "."
-    return evidence(made[0], gate, say.metric(made[0]["metric"]), say) + "."
+    return reason_of(gate, say, say.metric)
 
 
 def variants(verdicts: Sequence[Verdict]) -> list[str]:

@@ -18,8 +18,6 @@ _OTHERS = {
     "inconclusive": N_("No change shown: {metrics}."),
 }
 
-SYMBOLS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
-
 
 def against_base(document: Mapping[str, Any]) -> Gate | None:
     """What holds each fine-tune against its base: the run's gate where it does, else the comparison beside it."""
@@ -101,7 +99,7 @@ def opening(document: Mapping[str, Any], say: Words) -> list[str]:
     gate, part = document["gate"], cut_short(document, say)
     if gate is None:
         return verdict_sentences(document, say) or [*([part] if part else []), *_uncompared(document, say)]
-    told = [gate_sentences.heading(gate, say), gate_sentences.reason(gate, say.language, say)]
+    told = [gate_sentences.heading(gate, say), gate_sentences.reason(gate, say)]
     beside = verdict_sentences(document, say) if beside_the_gate(document) else [part] if part else []
     return [*told, *beside]
 

@@ -32,6 +32,6 @@ def phases(document: Mapping[str, Any], say: Words) -> Iterator[tuple[str, float
         yield f"  {say(_PARTS[name]) if name in _PARTS else name.removesuffix('_s')}", seconds
     if total is not None and parts:
         yield (
-            f"  {say('the rest (start, collection, tests, reports)')}",
+            "  " + say("the rest (start, collection, tests, reports)"),
             max(total - sum(filter(None, parts.values())), 0.0),
         )

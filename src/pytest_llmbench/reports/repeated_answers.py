@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.core.wording import Words
+from pytest_llmbench.core.locale import Words
 
 _LEAST_CASES = 5
 _LEAST_CHARACTERS = 40

@@ -6,8 +6,8 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from pytest_llmbench.core.locale import Words
 from pytest_llmbench.core.records import BASE
-from pytest_llmbench.core.wording import Words
 from pytest_llmbench.reports.routing import NO_TOOL, UNKNOWN, Routing
 
 MOST_TOOLS = 16

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from pytest_llmbench.core.wording import Words
+from pytest_llmbench.core.locale import Words
 from pytest_llmbench.reports.gate_sentences import Gate, Verdict
 
 

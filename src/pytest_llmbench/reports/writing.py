@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.files import replacing
+from pytest_llmbench.core.locale import words
 from pytest_llmbench.core.records import Run
-from pytest_llmbench.core.wording import words
-from pytest_llmbench.reports import difference_figure, figures, routing_figure, trend_figure
+from pytest_llmbench.reports.blocks import Report, Section
+from pytest_llmbench.reports.charts import benchmark, differences, routing, trend
 from pytest_llmbench.reports.html import render_html
-from pytest_llmbench.reports.markdown import markdown
+from pytest_llmbench.reports.renderers.registry import Renderer, RendererRegistry, default_renderers
 from pytest_llmbench.reports.routing import is_routed, unavailable
-from pytest_llmbench.reports.text import analysis
+from pytest_llmbench.reports.views.benchmark import benchmark_report
 from pytest_llmbench.runs.averages import in_short
 from pytest_llmbench.runs.comparison import adapters
 from pytest_llmbench.runs.document import build_document
@@ -24,15 +25,23 @@ from pytest_llmbench.runs.storage import as_json, write_json
 if TYPE_CHECKING:
     from pytest_llmbench.core.settings import OutputSettings
 
-THIS_RUN = "this run"
+
+
+def this_run(language: str) -> str:
+    """What a trend calls the run that it ends with."""
+    return words(language)("this run")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reports:
-    """A run's document and the files that hold it: kind (`text`, `png`, `json`, `html`, …, `run`) to path."""
+    """A run's document and the files that hold it: kind (`text`, `png`, `json`, `html`, …, `run`) to path.
+
+    `report` is what the text formats were made of.
+    """
 
     document: Mapping[str, Any]
     paths: Mapping[str, Path]
+    report: Report
 
 
 def write_reports(
@@ -42,12 +51,15 @@ def write_reports(
     run_dir: Path | None = None,
     earlier: Sequence[Mapping[str, Any]] = (),
     monitored: Mapping[str, Any] | None = None,
+    renderers: RendererRegistry | None = None,
+    sections: Callable[[Mapping[str, Any]], Sequence[Section]] | None = None,
 ) -> Reports:
     """Write `run.json` into `run_dir`, then the latest reports into `output.report_dir`, those that are switched on.
 
     The latest reports appear together: when one cannot be written, all stay as they were before. `earlier` are the
     saved runs that the trend shows, in short (`history.trend`); the figure of it needs at least one.
-    `monitored` is what `monitoring.monitor` found of them and this run.
+    `monitored` is what `monitoring.monitor` found of them and this run. `renderers` are the formats that ship and those
+    of plugins; `sections` gives those that plugins add, of the document.
 
     Raises:
         NotReadyError: the disk is full or a folder cannot be written; the message names the file.
@@ -55,42 +67,61 @@ def write_reports(
     document = build_document(run, answer_chars=output.answer_chars)
     if run_dir is not None:
         write_json(document, run_dir / "run.json")
+    history, added = [*earlier, in_short(this_run(output.language), document)], sections(document) if sections else ()
+    report = benchmark_report(document, output.language, history=history if earlier else (), added=added)
+    page = {"html": ("benchmark.html", _page(document, history, output, added))} if output.html else {}
+    texts = _texts(report, output, renderers or default_renderers())
+    wanted = {**page, **texts, **_pictures(document, output, history, monitored)}
     paths = {}
     with contextlib.ExitStack() as replaced_together:
-        for kind, (name, write) in _wanted(document, output, earlier, monitored).items():
+        for kind, (name, write) in wanted.items():
             paths[kind] = output.report_dir / name
             write(replaced_together.enter_context(replacing(paths[kind])))
-    return Reports(document, paths | ({"run": run_dir / "run.json"} if run_dir is not None else {}))
+    return Reports(document, paths | ({"run": run_dir / "run.json"} if run_dir is not None else {}), report)
 
 
-def _wanted(
+def _page(
+    document: Mapping[str, Any], history: Sequence[Mapping[str, Any]], output: OutputSettings, added: Sequence[Section]
+) -> Callable[[Path], object]:
+    return lambda path: _write(path, render_html(document, history, output.language, added))
+
+
+def _texts(
+    report: Report, output: OutputSettings, renderers: RendererRegistry
+) -> dict[str, tuple[str, Callable[[Path], object]]]:
+    """The formats that are switched on, plugins' always; the page has a template of its own."""
+    switched = {"text": output.text, "markdown": output.markdown, "html": False}
+
+    def written(renderer: Renderer) -> Callable[[Path], object]:
+        return lambda path: _write(path, renderer.render(report))
+
+    return {one.name: (f"benchmark.{one.suffix}", written(one)) for one in renderers if switched.get(one.name, True)}
+
+
+def _pictures(
     document: Mapping[str, Any],
     output: OutputSettings,
-    earlier: Sequence[Mapping[str, Any]],
+    history: Sequence[Mapping[str, Any]],
     monitored: Mapping[str, Any] | None,
 ) -> dict[str, tuple[str, Callable[[Path], object]]]:
-    """Kind of report to its file's name and what writes it."""
-    language, say = output.language, words(output.language)
-    history = [*earlier, in_short(THIS_RUN, document)]
+    """Kind of report to its file's name and what writes it: the figures, and the document."""
+    say = words(output.language)
     reports: dict[str, tuple[object, str, Callable[[Path], object]]] = {
-        "html": (output.html, "benchmark.html", lambda path: _write(path, render_html(document, history, language))),
-        "text": (output.text, "benchmark.txt", lambda path: _write(path, analysis(document, language))),
-        "markdown": (output.markdown, "benchmark.md", lambda path: _write(path, markdown(document, language))),
-        "png": (output.png, "benchmark.png", lambda path: figures.render(document, path, say)),
+        "png": (output.png, "benchmark.png", lambda path: benchmark.render(document, path, say)),
         "differences": (
             output.png and adapters(document),
             "benchmark-differences.png",
-            lambda path: difference_figure.render(document, path, say),
+            lambda path: differences.render(document, path, say),
         ),
         "routing": (
             output.png and is_routed(document) and unavailable(document) is None,
             "benchmark-routing.png",
-            lambda path: routing_figure.render(document, path, say),
+            lambda path: routing.render(document, path, say),
         ),
         "trend": (
-            output.png and earlier,
+            output.png and len(history) > 1,
             "benchmark-trend.png",
-            lambda path: trend_figure.render(history, path, say, monitored),
+            lambda path: trend.render(history, path, say, monitored),
         ),
         "json": (output.json, "benchmark.json", lambda path: _write(path, as_json(document))),
     }

@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from pytest_llmbench.core.errors import NotReadyError, UsageError
+from pytest_llmbench.core.locks import locked
 from pytest_llmbench.generation.completion_store import JOURNAL
 from pytest_llmbench.runs.storage import write_json
 
@@ -66,7 +65,7 @@ def finish(folder: Path, name: str) -> Path:
     runs = folder.parent
     for lock in folder.glob("*.lock"):
         lock.unlink()
-    with FileLock(runs / ".lock"):
+    with locked(runs / ".lock"):
         number = 1 + max((int(match[1]) for path in runs.iterdir() if (match := NUMBERED.match(path.name))), default=0)
         try:
             return folder.rename(runs / f"{number:04}_{safe_name(name)}")

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from pytest_llmbench.core.wording import words
+from pytest_llmbench.core.locale import words
 from pytest_llmbench.runs.baseline import Comparable, ComparableRow
 from pytest_llmbench.runs.cached_answers import CachedAnswers
 from pytest_llmbench.runs.gate_notes import noted

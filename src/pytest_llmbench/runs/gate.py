@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from pytest_llmbench.core.locale import words
 from pytest_llmbench.core.records import BASE
-from pytest_llmbench.core.wording import words
 from pytest_llmbench.runs.baseline import Comparable, comparable
 from pytest_llmbench.runs.comparability import differences_between, unscored_alike
 from pytest_llmbench.runs.fresh_answers import judged_on_fresh_answers
 from pytest_llmbench.runs.gate_notes import noted
-from pytest_llmbench.runs.gate_reasons import reason_of
+from pytest_llmbench.runs.gate_reasons import because, reason_of
 from pytest_llmbench.runs.lost_answers import counted_as_worst
 from pytest_llmbench.runs.lost_categories import in_doubt
 from pytest_llmbench.runs.paired_scores import CaseGrid, PairedScores, change
@@ -110,8 +110,8 @@ def gate_of(
     run = comparable(document, name)
     if settings.baseline is not None and baseline is None:
         note = noted("no_baseline", "noted_no_baseline", name=settings.baseline)
-        because = {"kind": "no_baseline", "verdict": None, "others": 0}
-        nothing = {**_gate([], kind, settings.alpha, None, [note]), "failed": False, "because": because}
+        why = {"kind": "no_baseline", "verdict": None, "others": 0}
+        nothing = {**_gate([], kind, settings.alpha, None, [note]), "failed": False, "because": why}
         return {**nothing, "reason": reason_of(nothing, _SAY, str)}
     asked: dict[str, Any] = {
         "kind": kind,
@@ -283,7 +283,7 @@ def _gate(
         "outcome": outcome.value,
         "failed": kind != "compare" and (outcome is Outcome.FAIL or not verdicts),  # comparing nothing guards nothing
         "reason": "",
-        "because": _because(verdicts, outcome, kind),
+        "because": because(verdicts, outcome.value, kind),
         "verdicts": verdicts,
         "notes": list(notes),
     }
@@ -338,26 +338,3 @@ def _described(question: _Question, verdict: Verdict) -> dict[str, Any]:
         "method": verdict.method,
         "moved": question.moved(),
     }
-
-
-def _because(verdicts: Sequence[Mapping[str, Any]], outcome: Outcome, kind: Kind) -> dict[str, Any]:
-    """What decided, or why nothing could: a key of the reports' sentences, and the verdict that stands for it."""
-    if not verdicts:
-        return {"kind": "nothing_compared", "verdict": None, "others": 0}
-    deciding = [index for index, verdict in enumerate(verdicts) if verdict["outcome"] == outcome]
-    first = min(deciding or range(len(verdicts)), key=lambda index: _order(verdicts[index]))
-    if outcome is Outcome.FAIL:
-        return {"kind": "worse", "verdict": first, "others": len(deciding) - 1}
-    if outcome is Outcome.PASS:
-        if not any(verdict["changed"] for verdict in verdicts):
-            return {"kind": "unchanged", "verdict": first, "others": 0}
-        return {"kind": "not_worse" if kind == "regression" else "better", "verdict": first, "others": 0}
-    doubtful = [index for index, verdict in enumerate(verdicts) if verdict["in_doubt"]]
-    if doubtful:
-        first = min(doubtful, key=lambda index: _order(verdicts[index]))
-        return {"kind": "category_in_doubt", "verdict": first, "others": len(doubtful) - 1}
-    return {"kind": "not_shown", "verdict": first, "others": 0}
-
-
-def _order(verdict: Mapping[str, Any]) -> tuple[bool, float, float]:
-    return verdict["category"] is not None, verdict["p_adjusted"], verdict["p_value"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.core.locale import N_, Words
@@ -39,16 +39,53 @@ _LEAST_P = 0.001
 _NAME_CELLS = 60
 
 
+def because(verdicts: Sequence[Mapping[str, Any]], outcome: str, kind: str) -> dict[str, Any]:
+    """What decided, or why nothing could: a key of the reports' sentences, and the verdict that stands for it."""
+    if not verdicts:
+        return {"kind": "nothing_compared", "verdict": None, "others": 0}
+    deciding = [index for index, verdict in enumerate(verdicts) if verdict["outcome"] == outcome]
+    first = min(deciding or range(len(verdicts)), key=lambda index: _order(verdicts[index]))
+    if outcome == "fail":
+        return {"kind": "worse", "verdict": first, "others": len(deciding) - 1}
+    if outcome == "pass":
+        if not any(verdict.get("changed", True) for verdict in verdicts):
+            return {"kind": "unchanged", "verdict": first, "others": 0}
+        return {"kind": "not_worse" if kind == "regression" else "better", "verdict": first, "others": 0}
+    doubtful = [index for index, verdict in enumerate(verdicts) if verdict.get("in_doubt")]
+    if doubtful:
+        first = min(doubtful, key=lambda index: _order(verdicts[index]))
+        return {"kind": "category_in_doubt", "verdict": first, "others": len(doubtful) - 1}
+    return {"kind": "not_shown", "verdict": first, "others": 0}
+
+
+def because_of(gate: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a gate says of itself, or what its verdicts say where an older one holds an English sentence alone."""
+    told: Mapping[str, Any] | None = gate.get("because")
+    if told:
+        return told
+    if any(note["kind"] == "cached_alone" for note in gate["notes"]):
+        return {"kind": "cached_alone", "verdict": None, "others": 0}
+    return because(gate["verdicts"], gate["outcome"], gate["kind"])
+
+
+def _order(verdict: Mapping[str, Any]) -> tuple[bool, float, float]:
+    return verdict["category"] is not None, _or_one(verdict["p_adjusted"]), _or_one(verdict["p_value"])
+
+
+def _or_one(p_value: float | None) -> float:
+    return 1.0 if p_value is None else p_value
+
+
 def reason_of(gate: Mapping[str, Any], say: Words, named: Callable[[str], str]) -> str:
     """The sentence of the gate's `because`: what decided, or why nothing could. `named` gives a metric's name."""
-    because = gate["because"]
-    if because["verdict"] is None:
-        return say(_NOTHING_JUDGED[because["kind"]], name=_baseline_name(gate))
-    verdict, others = gate["verdicts"][because["verdict"]], because["others"]
-    told = _told(verdict, say, named(verdict["metric"]), with_p=because["kind"] != "not_worse")
-    sentence = _NOT_SHOWN[gate["kind"]] if because["kind"] == "not_shown" else _JUDGED[because["kind"]]
+    why = because_of(gate)
+    if why["verdict"] is None:
+        return say(_NOTHING_JUDGED[why["kind"]], name=_baseline_name(gate))
+    verdict, others = gate["verdicts"][why["verdict"]], why["others"]
+    told = _told(verdict, say, named(verdict["metric"]), with_p=why["kind"] != "not_worse")
+    sentence = _NOT_SHOWN[gate["kind"]] if why["kind"] == "not_shown" else _JUDGED[why["kind"]]
     said = say(sentence, told=told, category=short(verdict["category"] or ""), left_open=_left_open(verdict, say))
-    return say(_AND_OTHERS[because["kind"]], told=said, count=others) if others else said
+    return say(_AND_OTHERS[why["kind"]], told=said, count=others) if others else said
 
 
 def _left_open(verdict: Mapping[str, Any], say: Words) -> str:
@@ -57,7 +94,7 @@ def _left_open(verdict: Mapping[str, Any], say: Words) -> str:
     Gates stored before that was known say nothing.
     """
     fall = verdict.get("not_ruled_out")
-    if fall is not None and not verdict["changed"] and 0 <= verdict["before"] <= 1:
+    if fall is not None and not verdict.get("changed", True) and 0 <= verdict["before"] <= 1:
         cases = units_text(verdict, verdict["units"], say)
         return say(
             "; with {cases}, a loss in up to {share} of such is not ruled out", cases=cases, share=say.percent(fall)
@@ -101,11 +138,12 @@ def _told(verdict: Mapping[str, Any], say: Words, metric: str, *, with_p: bool) 
         before=say.number(verdict["before"]),
         after=say.number(verdict["after"]),
         interval=interval,
-        p=say("p {p}, ", p=_p_value(verdict, say)) if with_p else "",
+        p=_p_value(verdict["p_adjusted"], say) if with_p else "",
         cases=cases_text(verdict, say),
     )
 
 
-def _p_value(verdict: Mapping[str, Any], say: Words) -> str:
-    p_value: float = verdict["p_adjusted"]
-    return f"< {say.number(_LEAST_P)}" if p_value < _LEAST_P else f"= {say.number(p_value)}"
+def _p_value(p_value: float | None, say: Words) -> str:
+    if p_value is None:
+        return ""
+    return say("p {p}, ", p=f"< {say.number(_LEAST_P)}" if p_value < _LEAST_P else f"= {say.number(p_value)}")

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.rendered import limits_lines as summary_lines
 
 from pytest_llmbench.autotune import model_limits
 from pytest_llmbench.autotune.findings import Finding, finding
@@ -19,7 +20,7 @@ from pytest_llmbench.core.settings import LoadSettings, Settings
 from pytest_llmbench.load.records import SLO, Trial
 from pytest_llmbench.load.search import Found
 from pytest_llmbench.load.search_journal import InvalidTrial
-from pytest_llmbench.reports.serving import explain, summary_lines
+from pytest_llmbench.reports.serving.explanation_words import explain
 from pytest_llmbench.stats.capacity import CapacityFit, Observation
 
 SETTINGS = Settings(load=LoadSettings(max_users=40, max_tokens=64, max_history=12, require_users=9))

@@ -42,10 +42,10 @@ def test_a_comparison_is_told_with_its_evidence() -> None:
     done = llmbench("compare", "accepted", "worse")
     assert (done.exit_code, done.stderr) == (0, "")
     assert done.stdout.startswith("0003_worse:\n")
-    line = next(line for line in done.stdout.splitlines() if line.startswith("relevance  "))
+    line = next(line for line in done.stdout.splitlines() if " Relevance  " in line)
     assert "0.810 -> 0.210" in line
     assert "-0.600" in line
-    assert "moved most" in done.stdout
+    assert "Cases that moved most" in done.stdout
 
 
 def test_the_document_names_the_sides_and_carries_each_gate() -> None:

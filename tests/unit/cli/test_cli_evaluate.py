@@ -45,6 +45,8 @@ def test_evaluate_prints_the_tables_and_writes_the_reports(project: Path, tmp_pa
     assert "perplexité" in result.stdout
     assert {path.name for path in (tmp_path / "here").iterdir()} == {
         "evaluation.json",
+        "evaluation.txt",
+        "evaluation.html",
         "evaluation.md",
         "evaluation.png",
     }

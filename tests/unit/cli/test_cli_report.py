@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 from support.command_line import llmbench
+from support.rendered import analysis
 
 from pytest_llmbench.core.records import CaseResult, Completion, Run
 from pytest_llmbench.core.settings import Settings
-from pytest_llmbench.reports import analysis
 from pytest_llmbench.runs.baseline import write_baseline
 from pytest_llmbench.runs.document import build_document
 from pytest_llmbench.runs.storage import read_document, write_json

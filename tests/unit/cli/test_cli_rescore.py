@@ -37,8 +37,8 @@ def test_the_result_is_a_run_of_its_own(project: Path) -> None:
     done = llmbench("rescore", "accepted", "--metrics-from", "mine.py")
     assert done.exit_code == 0, done.output
     path = Path("reports/runs/0002_rescored-accepted/run.json")
-    assert done.stdout.splitlines()[-1].split() == ["run", str(path)]
-    assert "all" in done.stdout
+    assert done.stdout.splitlines()[-1] == f"run : {path}"
+    assert "All" in done.stdout
     assert "  length: base " in done.stdout
     assert read_document(path)["statistics"]["metrics"]["length"]["base"]["scored"] == 2
     assert find_run("1", Path("reports")).document["statistics"]["metrics"].keys() >= {"relevance"}

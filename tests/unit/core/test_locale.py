@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import string
-from collections.abc import Iterator
+import tomllib
 from pathlib import Path
+from typing import cast
 
 import pytest
 from babel.messages.catalog import Catalog
@@ -18,7 +20,6 @@ from pytest_llmbench.core.locale import words
 
 PACKAGE = Path(pytest_llmbench.__file__).parent
 KEYWORDS = {**DEFAULT_KEYWORDS, "say": None, "plural": (1, 2), "in_context": ((1, "c"), 2), "NN_": (1, 2)}
-ROOMS = ("core", "reports", "runs")
 
 
 def french() -> Catalog:
@@ -26,39 +27,34 @@ def french() -> Catalog:
         return read_po(source, locale="fr")
 
 
-def forms(text: str | list[str] | tuple[str, ...]) -> list[str]:
-    return [text] if isinstance(text, str) else list(text)
+def forms(text: object) -> list[str]:
+    return [text] if isinstance(text, str) else list(cast("tuple[str, ...]", text))
 
 
 def placeholders(text: str) -> set[str]:
     return {name for _, name, *_ in string.Formatter().parse(text) if name is not None}
 
 
-def said() -> Iterator[tuple[str, str | tuple[str, ...], str | None]]:
-    methods = [("**.py", "python"), ("**.j2", "jinja2")]
-    for room in ROOMS:
-        for found in extract_from_dir(PACKAGE / room, method_map=methods, keywords=KEYWORDS):
-            file, _, text, _, context = found
-            yield f"{room}/{file}", text, context
+def mappings() -> list[tuple[str, str]]:
+    """Where `make messages` looks."""
+    told = tomllib.loads((PACKAGE.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    found = [(one["method"], one["pattern"]) for one in told["tool"]["babel"]["mappings"]]
+    return [(pattern, method) for method, patterns in found for pattern in forms(patterns)]
+
+
+@functools.cache
+def said() -> dict[tuple[object, str | None], str]:
+    """All that the source says, with its context, and the file that says it."""
+    extracted = extract_from_dir(PACKAGE, method_map=mappings(), keywords=KEYWORDS)
+    return {(text, context): file for file, _, text, _, context in extracted}
 
 
 @pytest.mark.filterwarnings("ignore:Skipping f-string")
-def test_everything_that_the_source_says_is_in_the_catalogue() -> None:
-    catalogue, keys = french(), known_keys()
-    missing = [
-        (file, text)
-        for file, text, context in said()
-        if not (isinstance(text, str) and text in keys) and catalogue.get(text, context) is None
-    ]
-    assert missing == []
-
-
-def known_keys() -> set[str]:
-    """Sentences that are still known by a key."""
-    from pytest_llmbench.reports.evaluation.words import evaluation_words
-    from pytest_llmbench.reports.serving.words import serving_words
-
-    return {*serving_words("en").texts, *evaluation_words("en").texts}
+def test_everything_that_the_source_says_is_in_the_catalogue_and_nothing_else() -> None:
+    catalogue = french()
+    known = {(message.id, message.context) for message in catalogue if message.id}
+    assert {key: file for key, file in said().items() if key not in known} == {}
+    assert known - said().keys() == set()
 
 
 def test_every_sentence_is_translated_with_its_placeholders() -> None:

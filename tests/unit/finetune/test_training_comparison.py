@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
+from support.command_line import llmbench
+from support.trainings import OTHER, RECORD
 
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.cli import app
@@ -17,21 +20,6 @@ from pytest_llmbench.finetune.comparison import answers, notes, read_trainings, 
 from pytest_llmbench.finetune.history import find_training, save_training, worse_than
 from pytest_llmbench.reports.charts.training_comparison import draw_comparison
 
-RECORD: dict[str, Any] = {
-    "base_spec": "tinyllama",
-    "base_weights_hash": "a",
-    "dataset": {"name": "test.jsonl", "sha256": "d", "rows": 10},
-    "duration_s": 144.0,
-    "train_loss": 2.266,
-    "token_accuracy": 0.610,
-    "entropy": 2.012,
-    "tokens": 700,
-    "samples_per_s": 0.07,
-    "trainable_parameters": 12_600_000,
-    "trainable_share": 0.0113,
-    "steps": [{"step": 1, "loss": 3.0}, {"step": 2, "loss": 2.0}],
-}
-OTHER = {**RECORD, "base_spec": "qwen2.5:1.5b", "base_weights_hash": "b", "duration_s": 78.0, "train_loss": 3.652}
 KEPT = {**RECORD, "quantization": "nf4", "hyperparameters": {}, "held_out": {str(n): True for n in range(20)}}
 
 
@@ -163,12 +151,34 @@ def test_the_command_prints_the_table_for_people_and_programs(
     names = [str(folder) for folder in folders]
     app(["compare-training", *names], standalone_mode=False)
     shown = capsys.readouterr().out
-    assert "| Train loss" in shown
+    assert re.search(r"^Train loss, mean +2\.266 +3\.652 +tiny$", shown, re.MULTILINE)
     assert "Not the same: base" in shown
     app(["compare-training", *names, "--language", "fr"], standalone_mode=False)
-    assert "| Perte, moyenne" in capsys.readouterr().out
+    assert re.search(r"^Perte, moyenne +2,266 +3,652 +tiny$", capsys.readouterr().out, re.MULTILINE)
     app(["compare-training", *names, "--json"], standalone_mode=False)
     assert json.loads(capsys.readouterr().out)["adapters"] == ["tiny", "qwen"]
+
+
+@pytest.mark.parametrize(
+    ("format_", "start"), [("text", "=" * 110), ("markdown", "### Comparaison"), ("html", "<!doctype html>")]
+)
+def test_a_comparison_is_written_in_every_format_with_its_curves(
+    folders: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], format_: str, start: str
+) -> None:
+    names, output = [str(folder) for folder in folders], tmp_path / "report"
+    chosen = ["--format", format_, "--output", str(output), "--language", "fr", "--png", str(tmp_path / "curves.png")]
+    app(["compare-training", *names, *chosen], standalone_mode=False)
+    assert capsys.readouterr().out == f"{output}\n"
+    text = output.read_text(encoding="utf-8")
+    assert text.startswith(start)
+    assert "2,266" in text
+    assert {"text": "", "markdown": "(curves.png)", "html": "data:image/png;base64,"}[format_] in text
+
+
+def test_a_file_without_a_format_is_refused(folders: list[Path], tmp_path: Path) -> None:
+    done = llmbench("compare-training", *folders, "--output", tmp_path / "x")
+    assert done.exit_code == 2
+    assert "--output is the file of --format" in done.stderr
 
 
 def test_one_training_cannot_be_compared(folders: list[Path], tmp_path: Path) -> None:

@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
-from filelock import Timeout
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmbench.core.errors import NotReadyError
+from pytest_llmbench.core.locks import InUseError
 from pytest_llmbench.core.records import Completion, Finish
-from pytest_llmbench.generation.completion_store import JOURNAL, CompletionCache, Journal, content_key
+from pytest_llmbench.generation.completion_store import JOURNAL, CompletionCache, CompletionJournal, content_key
 
 
 def completion(text: str = "bonjour", finish: Finish = "stop") -> Completion:
@@ -18,20 +18,20 @@ def completion(text: str = "bonjour", finish: Finish = "stop") -> Completion:
 
 
 def test_a_journal_gives_back_what_another_wrote(tmp_path: Path) -> None:
-    Journal(tmp_path / "run").add("k", completion("é\n\u2028\N{GRINNING FACE}"))
-    assert Journal(tmp_path / "run").get("k") == completion("é\n\u2028\N{GRINNING FACE}")
+    CompletionJournal(tmp_path / "run").add("k", completion("é\n\u2028\N{GRINNING FACE}"))
+    assert CompletionJournal(tmp_path / "run").get("k") == completion("é\n\u2028\N{GRINNING FACE}")
 
 
 def test_opening_a_journal_makes_nothing_on_disk(tmp_path: Path) -> None:
-    assert Journal(tmp_path / "run").get("k") is None
+    assert CompletionJournal(tmp_path / "run").get("k") is None
     assert not (tmp_path / "run").exists()
 
 
 def test_a_later_line_of_the_same_key_wins(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
+    journal = CompletionJournal(tmp_path)
     journal.add("k", completion("first"))
     journal.add("k", completion("second"))
-    for reader in (journal, Journal(tmp_path)):
+    for reader in (journal, CompletionJournal(tmp_path)):
         found = reader.get("k")
         assert found is not None
         assert found.text == "second"
@@ -42,22 +42,22 @@ def test_a_journal_cut_anywhere_keeps_every_whole_line_and_takes_new_ones(
     tmp_path_factory: pytest.TempPathFactory, cut: int
 ) -> None:
     folder = tmp_path_factory.mktemp("run")
-    journal = Journal(folder)
+    journal = CompletionJournal(folder)
     for key in "abc":
         journal.add(key, completion(f"réponse {key}"))
     whole = (folder / JOURNAL).read_bytes()
     kept = whole[: cut % (len(whole) + 1)]
     (folder / JOURNAL).write_bytes(kept)
-    resumed = Journal(folder)
+    resumed = CompletionJournal(folder)
     assert [key for key in "abc" if resumed.get(key)] == list("abc")[: kept.count(b"\n")]
     resumed.add("d", completion("after"))
-    again = Journal(folder)
+    again = CompletionJournal(folder)
     assert again.get("d") == completion("after")
     assert [key for key in "abc" if again.get(key)][: kept.count(b"\n")] == list("abc")[: kept.count(b"\n")]
 
 
 def test_two_writers_see_each_others_lines_after_a_refresh(tmp_path: Path) -> None:
-    one, other = Journal(tmp_path), Journal(tmp_path)
+    one, other = CompletionJournal(tmp_path), CompletionJournal(tmp_path)
     one.add("a", completion("one"))
     other.add("b", completion("other"))
     one.add("c", completion("one again"))
@@ -72,23 +72,23 @@ def test_lines_that_are_no_completions_are_passed_over(tmp_path: Path) -> None:
     later = {"key": "later", **completion().to_json(), "a_key_of_a_later_version": 1}
     lines = ['{"key": "bare"}', "\x00\x00", json.dumps(later)]
     (tmp_path / JOURNAL).write_text("\n".join(lines) + "\n")
-    journal = Journal(tmp_path)
+    journal = CompletionJournal(tmp_path)
     assert journal.get("bare") is None
     assert journal.get("later") == completion()
 
 
 def test_an_answer_that_failed_is_kept_in_its_run_and_forgotten_on_resume(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
+    journal = CompletionJournal(tmp_path)
     journal.add("k", completion(finish="error"))
     journal.refresh()
     assert journal.get("k") is not None
-    assert Journal(tmp_path).get("k") is None
+    assert CompletionJournal(tmp_path).get("k") is None
 
 
 def test_a_part_that_is_claimed_is_nobody_elses_until_it_is_done(tmp_path: Path) -> None:
-    one, other = Journal(tmp_path), Journal(tmp_path)
+    one, other = CompletionJournal(tmp_path), CompletionJournal(tmp_path)
     with one.claimed("batch", blocking=True):
-        with pytest.raises(Timeout), other.claimed("batch", blocking=False):
+        with pytest.raises(InUseError), other.claimed("batch", blocking=False):
             pass
         with other.claimed("another", blocking=False):
             pass
@@ -98,7 +98,7 @@ def test_a_part_that_is_claimed_is_nobody_elses_until_it_is_done(tmp_path: Path)
 
 def test_a_folder_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    journal = Journal(tmp_path / "file" / "run")
+    journal = CompletionJournal(tmp_path / "file" / "run")
     with pytest.raises(NotReadyError, match=r"cannot write .*completions\.jsonl: Not a directory; free some space"):
         journal.add("k", completion())
     with pytest.raises(NotReadyError, match="cannot write"), journal.claimed("batch", blocking=True):

@@ -12,7 +12,7 @@ from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.records import Completion
 from pytest_llmbench.generation.backend import OutOfMemoryError
-from pytest_llmbench.generation.completion_store import CompletionCache, Journal
+from pytest_llmbench.generation.completion_store import CompletionCache, CompletionJournal
 from pytest_llmbench.generation.planner import Planner
 
 
@@ -81,7 +81,12 @@ def planner(backend: Recorder, cases: Sequence[Case], folder: Path, **changed: A
     known = {"cache": None, "embed": False, "progress": Silent(), **changed}
     cache = known.pop("cache")
     return Planner(
-        backend, cases, Journal(folder), cache, question=lambda case: {"case": case.name, "epoch": case.epoch}, **known
+        backend,
+        cases,
+        CompletionJournal(folder),
+        cache,
+        question=lambda case: {"case": case.name, "epoch": case.epoch},
+        **known,
     )
 
 

@@ -3,17 +3,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from support.rendered import analysis, markdown
 from support.report_runs import run
 from support.tool_runs import called, shop_run
 
-from pytest_llmbench.core.wording import words
+from pytest_llmbench.core.locale import words
 from pytest_llmbench.metrics.calls import CallFault
-from pytest_llmbench.reports import analysis
 from pytest_llmbench.reports.call_faults import call_summaries, fault_text, faults
 from pytest_llmbench.reports.html import render_html
 from pytest_llmbench.reports.html.cases import case_data
-from pytest_llmbench.reports.html.words import page_words
-from pytest_llmbench.reports.markdown import markdown
 from pytest_llmbench.reports.routing import NO_TOOL, routings
 from pytest_llmbench.runs.document import build_document
 
@@ -54,7 +52,7 @@ def test_faults_are_counted_and_lost_tools_are_no_faults() -> None:
 
 def test_calls_stand_beside_the_answers_in_every_format() -> None:
     some = document()
-    rows = {row["id"]: row for row in case_data(some, page_words("en"))["rows"]}
+    rows = {row["id"]: row for row in case_data(some, words("en"))["rows"]}
     assert rows["value"]["calls"] == ['refund(order="A" or "B")']
     assert rows["hello"]["calls"] == ["no call"]
     base, tuned = rows["value"]["answers"]

@@ -10,9 +10,9 @@ from PIL import Image
 from support.gates import gate, judged, verdict
 from support.report_runs import full_run, relevance, result, run
 
+from pytest_llmbench.core.locale import words
 from pytest_llmbench.core.records import Run
-from pytest_llmbench.core.wording import words
-from pytest_llmbench.reports.difference_figure import differences, render
+from pytest_llmbench.reports.charts.differences import differences, render
 
 
 def drawn(document: dict[str, Any], path: Path, monkeypatch: pytest.MonkeyPatch, variant: str | None = None) -> Figure:
@@ -37,7 +37,7 @@ def test_epochs_are_averaged_and_unscored_cases_counted() -> None:
         relevance("a/2", 0.5, 0.25),
         relevance("a/3", None, 1.0),
     )
-    found = differences(judged(None, some), "finetuned", "relevance", higher_is_better=True)
+    found = differences(judged(None, some), "finetuned", "relevance")
     assert found.changes == ((-0.25, "a/2"), (0.5, "a/1"))
     assert found.unscored == 1
     assert found.tally() == {"better": 1, "same": 0, "worse": 1}
@@ -45,7 +45,7 @@ def test_epochs_are_averaged_and_unscored_cases_counted() -> None:
 
 def test_less_is_better_where_the_metric_says_so() -> None:
     some = judged(None, run(result("a/1", {"latency_s": {"base": 2.0, "finetuned": 1.0}})))
-    assert differences(some, "finetuned", "latency_s", higher_is_better=False).tally() == {
+    assert differences(some, "finetuned", "latency_s").tally() == {
         "better": 1,
         "same": 0,
         "worse": 0,

@@ -7,10 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from support.gates import gate, note, verdict
-
-from pytest_llmbench.reports.gate_text import gate_lines
-
-REASON = "relevance of finetuned fell by 0.12 (95% interval -0.20 to -0.05, p = 0.003)."
+from support.rendered import gate_lines
 
 
 def said(*lines: str) -> str:
@@ -21,20 +18,23 @@ def test_a_failed_gate_names_metric_category_effect_interval_and_cases() -> None
     failed = gate(verdict(), verdict("pass", "keywords", moved=[]), verdict(category="tool_routing"), notes=[note()])
     assert gate_lines(failed, 100) == [
         "FAIL: regression gate against baseline 0007_accepted (abcdef01); the session fails",
-        REASON,
+        "Relevance of finetuned went from 0.660 to 0.540 (95% interval of the change -0.200 to -0.050, p =",
+        "0.003, 30 cases), and 1 more got worse",
         "",
-        "finetuned       before->after  effect    95% interval      p   n  verdict",
-        "relevance      0.660 -> 0.540  -0.120  -0.200..-0.050  0.003  30     fail",
-        " tool_routing  0.660 -> 0.540  -0.120  -0.200..-0.050  0.003  30     fail",
-        "keywords       0.660 -> 0.760  +0.100  +0.020..+0.180  1.000  30     pass",
-        "",
+        "Verdict  Variant    Metric                  Before -> after  Change      95% interval      p   n",
+        "fail     finetuned  Relevance                0.660 -> 0.540  -0.120  -0.200 to -0.050  0.003  30",
+        "pass     finetuned  Keywords found (share)   0.660 -> 0.760  +0.100  +0.020 to +0.180  1.000  30",
         "p, the chance of such a fall where nothing got worse, is adjusted for all that is tested here (Holm)",
-        "  and held against alpha 0.05; the interval (95%) is of the mean change.",
+        "and held against alpha 0.05; the interval (95%) is of the mean change.",
         "",
-        "moved most in relevance of finetuned:",
-        "  tool_routing/cas-03  1.000 -> 0.000",
+        "What keeps the two sides from being quite the same",
+        "- Cases missing in this run: 2 cases of the baseline are not in this run: a/b, a/c",
         "",
-        "note: 2 cases of the baseline are not in this run: a/b, a/c",
+        "Verdict  Category      Variant    Metric     Before -> after  Change      95% interval      p   n",
+        "fail     tool_routing  finetuned  Relevance   0.660 -> 0.540  -0.120  -0.200 to -0.050  0.003  30",
+        "",
+        "Cases that moved most  Metric                  Before -> after",
+        "tool_routing/cas-03    Relevance of finetuned   1.000 -> 0.000",
     ]
 
 
@@ -43,7 +43,7 @@ def test_an_inconclusive_verdict_says_what_would_settle_it() -> None:
     assert "INCONCLUSIVE: regression gate" in shown
     assert "the session does not fail for it" in shown
     assert (
-        "relevance of finetuned: about 210 cases, or 4 epochs, would settle it; with these 30 a drop of 0.090 would "
+        "Relevance of finetuned: about 210 cases, or 4 epochs, would settle it; with these 30 a drop of 0.090 would "
         "have been found"
     ) in shown
 
@@ -77,15 +77,16 @@ def test_only_open_categories_are_shown_failed_ones_first() -> None:
         verdict("inconclusive", category="unsure"),
         verdict("fail", category="broken"),
     )
-    names = [line.split()[0] for line in gate_lines(some, 100)[4:7]]
-    assert names == ["relevance", "broken", "unsure"]
+    rows = [line.split() for line in gate_lines(some, 100) if " finetuned  Relevance " in line]
+    assert [row[:2] for row in rows] == [["pass", "finetuned"], ["fail", "broken"], ["inconclusive", "unsure"]]
     assert "quiet" not in said(*gate_lines(some, 100))
 
 
 def test_many_open_categories_are_counted_not_listed() -> None:
     some = gate(verdict("pass"), *(verdict(category=f"c{place:02}") for place in range(40)))
     lines = gate_lines(some, 100)
-    assert "30 more failed or inconclusive categories are in the report" in said(*lines)
+    assert sum(line.startswith("fail     c") for line in lines) == 10
+    assert "and 30 more" in lines
     assert len(lines) < 40
 
 
@@ -102,19 +103,23 @@ def test_a_missing_baseline_is_told_without_a_table() -> None:
         "FAIL: regression gate against a baseline that is missing; the session fails",
         "no run is called 'accepted'",
         "",
-        "note: x",
+        "What keeps the two sides from being quite the same",
+        "- No baseline: x",
     ]
 
 
 def test_a_narrow_terminal_gets_sentences_instead_of_columns() -> None:
     shown = said(*gate_lines(gate(verdict(low=None, high=None)), 60))
-    assert "fail: relevance of finetuned: 0.660 -> 0.540, -0.120 (p = 0.003, n = 30)" in shown
+    assert (
+        "Verdict: fail; Variant: finetuned; Metric: Relevance; Before -> after: 0.660 -> 0.540; Change: -0.120; "
+        "95% interval: -; p: 0.003; n: 30"
+    ) in shown
 
 
 def test_several_adapters_and_epochs_have_their_own_rows() -> None:
     lines = gate_lines(gate(verdict(epochs=3), verdict("pass", variant="v2", p_adjusted=0.0002)), 100)
-    assert any(line.startswith("finetuned") for line in lines)
-    assert any(line.startswith("v2") for line in lines)
+    assert any(line.startswith("fail     finetuned  Relevance") for line in lines)
+    assert any(line.startswith("pass     v2         Relevance") for line in lines)
     assert "30x3" in said(*lines)
     assert "<0.001" in said(*lines)
 

@@ -1,15 +1,29 @@
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.gates import gate, judged, note, verdict
+from support.rendered import markdown
 
 from pytest_llmbench.core.errors import NotReadyError
-from pytest_llmbench.reports.github import MOST_ANNOTATIONS, SUMMARY_BYTES, annotations, write_summary
-from pytest_llmbench.reports.markdown import markdown
+from pytest_llmbench.reports.renderers import github
+from pytest_llmbench.reports.renderers.github import MOST_ANNOTATIONS, SUMMARY_BYTES
+from pytest_llmbench.reports.views.benchmark import benchmark_report
+from pytest_llmbench.reports.views.gate import gate_report
+
+
+def annotations(gate: Mapping[str, Any]) -> list[str]:
+    return github.annotations(gate_report(gate, "en"))
+
+
+def write_summary(document: Mapping[str, Any], path: Path, language: str) -> None:
+    github.write_summary(benchmark_report(document, language), path)
+
 
 COMMAND = re.compile(r"::(error|warning) title=([^:,\r\n]*)::([^\r\n]*)")
 
@@ -17,7 +31,7 @@ COMMAND = re.compile(r"::(error|warning) title=([^:,\r\n]*)::([^\r\n]*)")
 def test_a_failed_verdict_is_an_error_with_its_evidence_and_cases() -> None:
     assert annotations(gate(verdict())) == [
         (
-            "::error title=llmbench%3A fail%2C relevance of finetuned::relevance of finetuned: 0.660 -> 0.540, -0.120 "
+            "::error title=llmbench%3A fail%3A Relevance of finetuned::Relevance of finetuned: 0.660 -> 0.540, -0.120 "
             "(95%25 interval -0.200 to -0.050, p = 0.003, n = 30)%0Atool_routing/cas-03: 1.000 -> 0.000"
         )
     ]

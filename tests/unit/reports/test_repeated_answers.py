@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from support.rendered import analysis, markdown, summary_lines
 from support.report_runs import result, run
 
 from pytest_llmbench.reports.html import render_html
-from pytest_llmbench.reports.markdown import markdown
-from pytest_llmbench.reports.terminal import summary_lines
-from pytest_llmbench.reports.text import analysis
 from pytest_llmbench.runs.document import build_document
 
 SAMPLED = {"generation": {"temperature": 0.7, "do_sample": True}}

@@ -12,7 +12,7 @@ from support.report_runs import full_run, relevance, result, run
 
 from pytest_llmbench.core.records import Run
 from pytest_llmbench.reports import draw
-from pytest_llmbench.reports.figures import _edges, _most_changed
+from pytest_llmbench.reports.charts.benchmark import _edges, _most_changed
 from pytest_llmbench.runs.base_comparison import with_comparison
 from pytest_llmbench.runs.document import build_document
 

@@ -1,34 +1,64 @@
-"""Every report of one rich run, in each language: no sentence of the other one in it."""
+"""Every report of every kind, in each language: nothing that the other one says in it, and no English in French."""
 
 from __future__ import annotations
 
 import dataclasses
+import html
 import re
 import string
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
+from babel.messages.pofile import read_po
+from matplotlib.figure import Figure
+from matplotlib.text import Text as DrawnText
+from support.evaluation_documents import evaluation_document
+from support.gates import gate, judged, note, verdict
+from support.rendered import gate_lines
 from support.report_runs import completion, full_run, run
+from support.serving_documents import full_document, several_document
 from support.tool_runs import shop_run
+from support.trainings import TRAINED
 
-from pytest_llmbench.core.catalogue import LANGUAGES
-from pytest_llmbench.reports import analysis
-from pytest_llmbench.reports.html import render_html
-from pytest_llmbench.reports.html import words as page
-from pytest_llmbench.reports.markdown import markdown
+from pytest_llmbench.core import locale
+from pytest_llmbench.core.records import Run
+from pytest_llmbench.core.settings import OutputSettings, Settings
+from pytest_llmbench.reports.blocks import Depth
+from pytest_llmbench.reports.charts.training_comparison import draw_comparison
+from pytest_llmbench.reports.evaluation.writing import write_evaluation
+from pytest_llmbench.reports.renderers.github import annotations
+from pytest_llmbench.reports.renderers.registry import default_renderers
+from pytest_llmbench.reports.renderers.terminal import terminal_lines
+from pytest_llmbench.reports.serving.writing import write_document
+from pytest_llmbench.reports.views.autotune import autotune_report
+from pytest_llmbench.reports.views.benchmark import benchmark_report
+from pytest_llmbench.reports.views.training import training_report
+from pytest_llmbench.reports.writing import write_reports
 from pytest_llmbench.runs.averages import in_short
 from pytest_llmbench.runs.base_comparison import with_comparison
 from pytest_llmbench.runs.baseline import comparable
 from pytest_llmbench.runs.document import build_document
 from pytest_llmbench.runs.gate import compare_runs
 
+LANGUAGES = ("en", "fr")
 _TELLING = 12  # characters of a sentence's longest fixed part: shorter ones are words that both languages may have
-_PAGE = {"en": page.ENGLISH, "fr": page.FRENCH}
-_EMBEDDED = re.compile(r"<(script|style)>.*?</\1>", re.DOTALL)
+_STYLE = re.compile(r"<style>.*?</style>|<script(?! [^>]*json).*?</script>", re.DOTALL)
+_TAG = re.compile(r"<[^>]*?(?:(?:aria-label|title|placeholder|alt)=\"([^\"]*)\"[^>]*)?>")
+_ENGLISH = re.compile(
+    r"\b(?:the|is|are|was|were|which|that|this|these|than|not|has|have|had|been|they|their|its|and|of|to|with|from|by|"
+    r"only|so|for|at|where|what|there|no|or|would|could|them|be|an|in|more|less)\b",
+    re.IGNORECASE,
+)
+_QUOTED = {
+    # what users and their models wrote, and names that are no words
+    "something general",
+}
 
 
-def rich() -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def rich() -> tuple[Run, list[dict[str, Any]]]:
     """Tools, groups, lost and cut answers, a gate with notes, and a saved run that asked other cases."""
     results = [*full_run(cases=4).results, *shop_run().results]
     results = [dataclasses.replace(one, group=f"g{place // 2}") for place, one in enumerate(results)]
@@ -39,42 +69,89 @@ def rich() -> tuple[dict[str, Any], list[dict[str, Any]]]:
     )
     cut = completion(results[1].case, "finetuned", "volume", finish="length", batch_size=4)
     results[1] = dataclasses.replace(results[1], completions={**results[1].completions, "finetuned": cut})
-    built = build_document(run(*results, seed=1), answer_chars=500)
+    some = run(*results, seed=1)
+    built = build_document(some, answer_chars=500)
     before = build_document(
         run(*full_run(cases=5).results, *shop_run().results, python="3.12", timestamp="2026-02-11T10:00:00+00:00"),
         answer_chars=500,
     )
-    gate = compare_runs(comparable(before, "accepted"), comparable(built, "run"), kind="regression")
-    return dict(with_comparison({**built, "gate": gate})), [in_short("0001_accepted", before)]
+    found = compare_runs(comparable(before, "accepted"), comparable(built, "run"), kind="regression")
+    judged_run = dataclasses.replace(some, gate=found)
+    compared = with_comparison({**built, "gate": found}).get("comparison")
+    return dataclasses.replace(judged_run, comparison=compared), [in_short("0001_accepted", before)]
 
 
-def fixed_parts(texts: Mapping[str, str]) -> dict[str, str]:
-    """Of each sentence the longest part without placeholders, where it is long enough to be told apart."""
-    found = {}
-    for key, text in texts.items():
-        parts = [part.strip() for part, *_ in string.Formatter().parse(text)]
-        longest = max(parts, key=len, default="")
-        if len(longest) >= _TELLING and " " in longest:
-            found[key] = longest
-    return found
+def gated(outcome: str) -> Run:
+    """A run whose gate came to this outcome, over all and in a category."""
+    found = gate(verdict(outcome), verdict("inconclusive", "keywords"), verdict(category="tool_routing"), notes=[note()])
+    return dataclasses.replace(full_run(cases=6), gate=found | {"outcome": outcome})
 
 
-@pytest.mark.parametrize(("language", "other"), [("fr", "en"), ("en", "fr")])
-def test_no_report_holds_a_sentence_of_the_other_language(language: str, other: str) -> None:
-    document, history = rich()
-    reports = {
-        "text": analysis(document, language),
-        "markdown": markdown(document, language),
-        "html": _EMBEDDED.sub("", render_html(document, history, language)).replace("&#39;", "'"),
-    }
-    foreign, own = (fixed_parts({**LANGUAGES[one], **_PAGE[one]}) for one in (other, language))
-    shown = {name: " ".join(report.split()) for name, report in reports.items()}
-    mixed = [
-        (name, key, part)
-        for name, report in shown.items()
-        for key, part in foreign.items()
-        if part in report and part != own.get(key)
-    ]
-    assert mixed == []
-    told = {key for report in shown.values() for key, part in own.items() if part in report}
-    assert {"calls_left_out", "routing_note", "noted_missing_in_run", "trend_faded", "cut_length"} <= told
+def drawn(write: Callable[[], object]) -> list[str]:
+    """What the figures say that this writes."""
+    told: list[str] = []
+    saved = Figure.savefig
+
+    def save(figure: Figure, path: Any, **how: Any) -> None:
+        told.extend(text.get_text() for text in figure.findobj(DrawnText) if isinstance(text, DrawnText))
+        if isinstance(path, Path):
+            path.write_bytes(b"")  # what matters here is said before a pixel is drawn
+        else:
+            saved(figure, path, **how)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Figure, "savefig", save)
+        write()
+    return told
+
+
+@cache
+def reports(language: str) -> dict[str, str]:
+    """Every report: its kind and format to what it says, one piece a line."""
+    return {name: "\n".join(" ".join(piece.split()) for piece in pieces) for name, pieces in _reports(language)}
+
+
+def _reports(language: Any) -> Iterator[tuple[str, list[str]]]:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        output = OutputSettings(report_dir=Path(folder), language=language)
+        rich_run, history = rich()
+        runs: dict[str, tuple[Run, list[dict[str, Any]]]] = {
+            "rich": (rich_run, history),
+            **{outcome: (gated(outcome), []) for outcome in ("pass", "fail", "inconclusive")},
+            "alone": (full_run(cases=2, variants=("base",)), []),
+            "three": (full_run(cases=2, variants=("base", "small", "large")), []),
+            "none": (run(), []),
+        }
+        for name, (some, earlier) in runs.items():
+            written = lambda some=some, earlier=earlier: write_reports(some, output, earlier=earlier)
+            yield from _said(f"benchmark {name}", written, output.report_dir)
+            report = benchmark_report(with_comparison(build_document(some, answer_chars=500)), language)
+            yield f"benchmark {name} terminal", terminal_lines(report, 200)
+            yield f"benchmark {name} github", annotations(report)
+        settings = Settings(output=output)
+        for name, document in {"one": full_document(), "several": several_document()}.items():
+            yield from _said(f"autotune {name}", lambda d=document: write_document(d, settings, output.report_dir), output.report_dir)
+            yield f"autotune {name} terminal", terminal_lines(autotune_report(document, language), 200)
+        yield from _said("evaluation", lambda: write_evaluation(evaluation_document(), output), output.report_dir)
+        report = training_report(TRAINED, language, ["?"], [["Oui.", "Non."]])
+        for one in default_renderers():
+            yield f"training {one.name}", pieces(one.name, one.render(report))
+        yield "training terminal", terminal_lines(report, 200, Depth.FULL)
+        yield "training figure", drawn(lambda: draw_comparison(TRAINED, output.report_dir / "t.png", language))
+
+
+def _said(name: str, write: Callable[[], object], folder: Path) -> Iterator[tuple[str, list[str]]]:
+    yield f"{name} figures", drawn(write)
+    for file in sorted(folder.iterdir()):
+        if file.suffix in {".txt", ".md", ".html"}:
+            yield f"{name} {file.suffix}", pieces(file.suffix[1:], file.read_text(encoding="utf-8"))
+        file.unlink()
+
+
+def pieces(format_: str, text: str) -> list[str]:
+    """The parts of a report that a reader takes in one by one."""
+    if format_ == "html":
+        return [html.unescape(piece) for piece in _TAG.sub(r"\n\1\n", _STYLE.sub("", text)).splitlines()]
+    return text.split("\n\n") if format_ in {"txt", "text"} else text.splitlines()

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.rendered import analysis
 from support.report_runs import completion, result, run
 
 from pytest_llmbench.core.errors import NotReadyError
+from pytest_llmbench.core.locale import words
 from pytest_llmbench.core.records import CaseResult
-from pytest_llmbench.core.wording import words
-from pytest_llmbench.reports import analysis, routing_figure
+from pytest_llmbench.reports.charts import routing
 from pytest_llmbench.reports.html import render_html
 from pytest_llmbench.reports.routing import NO_TOOL, UNKNOWN, routings
 from pytest_llmbench.reports.routing_matrix import matrices
@@ -87,7 +88,7 @@ def test_text_and_page_show_it_in_the_readers_language(language: str, words_: st
 def test_the_figure_is_drawn_for_a_few_tools_and_for_many(tmp_path: Path) -> None:
     many = [routed(place, f"a_tool_with_a_long_name_{place}", "", "") for place in range(40)]
     for place, cases in enumerate((FEW, many)):
-        routing_figure.render(document(*cases), tmp_path / f"{place}.png", words("fr"))
+        routing.render(document(*cases), tmp_path / f"{place}.png", words("fr"))
         assert (tmp_path / f"{place}.png").stat().st_size > 10_000
 
 

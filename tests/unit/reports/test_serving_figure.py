@@ -13,9 +13,9 @@ from support.serving_findings import users_finding
 
 from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.load.records import SLO
-from pytest_llmbench.reports.serving import build_document
-from pytest_llmbench.reports.serving.figure import render
-from pytest_llmbench.reports.serving.series import dots, latencies
+from pytest_llmbench.reports.charts.search import render
+from pytest_llmbench.reports.charts.search_series import dots, latencies
+from pytest_llmbench.reports.serving.document import build_document
 
 Draw = Callable[..., Figure]
 

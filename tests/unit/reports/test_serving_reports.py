@@ -7,6 +7,8 @@ from typing import Any
 
 import jsonschema
 import pytest
+from support.rendered import limits_lines as summary_lines
+from support.rendered import limits_text as analysis
 from support.serving_documents import (
     COMMAND,
     HOSTILE,
@@ -21,15 +23,9 @@ from support.serving_findings import users_finding
 from pytest_llmbench.core.errors import NotReadyError, UsageError
 from pytest_llmbench.core.settings import OutputSettings, Settings
 from pytest_llmbench.load.records import SLO
-from pytest_llmbench.reports.serving import (
-    build_document,
-    read_document,
-    serving_schema,
-    summary_lines,
-    write_reports,
-)
+from pytest_llmbench.reports.serving.document import build_document, read_document, serving_schema
 from pytest_llmbench.reports.serving.page import render_html
-from pytest_llmbench.reports.serving.text import analysis
+from pytest_llmbench.reports.serving.writing import write_reports
 
 
 def hostile_document() -> dict[str, Any]:
@@ -72,6 +68,7 @@ def test_all_reports_are_written_together_and_the_json_is_valid_when_read_back(t
         "json": "autotune.json",
         "png": "autotune.png",
         "html": "autotune.html",
+        "markdown": "autotune.md",
         "text": "autotune.txt",
     }
     document = read_document(paths["json"])
@@ -112,7 +109,7 @@ def test_keys_and_logins_are_in_no_report() -> None:
 def test_the_terminal_says_the_answer_first_then_why_then_what_to_try() -> None:
     lines = summary_lines(full_document(), 100, {"html": Path("reports/autotune.html")})
     assert lines[0] == "11 users (95 % sure: 10 to 17) keep 95 % of answers under 3.0 s"
-    heads = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
+    heads = [line for line in lines if line.endswith(":") and not line.startswith((" ", "-"))]
     assert heads == ["Why the limit is here:", "What to try next:", "Other questions:"]
     assert lines[-1] == "html : reports/autotune.html"
     assert any("Temperature 0.3" in line for line in lines)
@@ -205,7 +202,8 @@ def test_the_page_shows_answer_cause_and_advice_and_each_trial() -> None:
     assert page.says("More parallel slots")
     trials = sum(len(finding["trials"]) for finding in document["targets"][0]["findings"].values())
     assert sum("answers came within" in text for text in page.text) == trials
-    assert page.tags.count("circle") > 300
+    assert page.tags.count("use") > 300 + trials
+    assert page.says("18: 8/144, broken")  # what a mark is, for a pointer
 
 
 def test_several_targets_are_compared_in_a_table() -> None:

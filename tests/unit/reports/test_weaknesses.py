@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.report_runs import relevance, result, run
 
+from pytest_llmbench.core.locale import words
 from pytest_llmbench.core.records import CaseResult, Completion
-from pytest_llmbench.core.wording import words
-from pytest_llmbench.reports.rankings import rankings
+from pytest_llmbench.reports.blocks import Sentences
+from pytest_llmbench.reports.views.cases import rankings
 from pytest_llmbench.reports.weaknesses import weaknesses
 from pytest_llmbench.runs.document import build_document
 
@@ -65,5 +66,5 @@ def test_every_case_with_a_score_below_full_is_there_lowest_first(scores: list[t
 
 
 def test_the_section_says_that_there_is_none() -> None:
-    [_, (_, lines)] = rankings(document(relevance("a/1", 0.0, 1.0)), "finetuned", words("en"))
-    assert lines == ["None: every case is answered in full."]
+    [_, section] = rankings(document(relevance("a/1", 0.0, 1.0)), "finetuned", words("en"))
+    assert section.blocks == [Sentences(["None: every case is answered in full."], listed=False)]

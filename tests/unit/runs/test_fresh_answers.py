@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from support.comparables import compared, kinds
+from support.rendered import gate_lines, markdown
 from support.saved_runs import MakeRun
 
 from pytest_llmbench.core.settings import GateSettings
-from pytest_llmbench.reports import github
-from pytest_llmbench.reports.gate_text import gate_lines
-from pytest_llmbench.reports.markdown import markdown
+from pytest_llmbench.reports.renderers import github
+from pytest_llmbench.reports.views.gate import gate_report
 from pytest_llmbench.runs.baseline import Comparable, comparable
 from pytest_llmbench.runs.cached_answers import CachedAnswers, cached_answers
 from pytest_llmbench.runs.gate import compare_runs, compare_with_base, gate_of
@@ -104,7 +104,7 @@ def test_every_report_tells_it_in_both_languages(served: dict[str, Any], kind: A
     checked(json.dumps({**served, "gate": gate}), "run")
     assert "INCONCLUSIVE" in gate_lines(gate, 200)[0]
     assert any("come from the completion cache" in line for line in gate_lines(gate, 200))
-    told = github.annotations(gate)
+    told = github.annotations(gate_report(gate, "en"))
     assert any(line.startswith("::warning") and "completion cache" in line for line in told)
     assert "come from the completion cache" in markdown({**served, "gate": gate}, "en")
     french = markdown({**served, "gate": gate}, "fr")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pytest_llmbench.core.locale import Words
 from pytest_llmbench.core.records import BASE
-from pytest_llmbench.core.wording import Words
 from pytest_llmbench.reports.call_faults import calls_made, expected_calls, faults
-from pytest_llmbench.reports.html.pairing import metrics_in_order
 from pytest_llmbench.reports.html.words import script_texts
+from pytest_llmbench.reports.pairing import metrics_in_order
 from pytest_llmbench.runs.averages import Row
-from pytest_llmbench.runs.comparison import adapters, higher_is_better, leading_metric
+from pytest_llmbench.runs.comparison import adapters, higher_is_better, largest_batch, leading_metric
 
 _SIGNIFICANT_DIGITS = 6
 
@@ -30,6 +30,7 @@ def case_data(document: Mapping[str, Any], say: Words) -> dict[str, Any]:
         "decimal": say.decimal_mark,
         "words": script_texts(say),
         "outcomes": {name: say.outcome(name) for name in document["statistics"]["outcomes"]},
+        "timed": largest_batch(document) == 1,
         "rows": [_row(row, metrics, variants, say) for row in document["results"]],
     }
 
@@ -56,7 +57,7 @@ def _answer(row: Row, variant: str, say: Words) -> dict[str, Any] | None:
     if completion is None:
         return None
     kept = {key: completion[key] for key in ("text", "finish", "error", "cached", "latency_s", "completion_tokens")}
-    kept["latency_s"] = _short(kept["latency_s"])
+    kept["latency_s"] = _short(kept["latency_s"]) if completion["batch_size"] == 1 else None  # else it is its batch's
     kept["reasoning"] = completion.get("reasoning")  # older documents do not tell
     kept["calls"], kept["faults"] = calls_made(completion, say), faults(row, variant, say)
     return kept | {"cut": completion["text_cut"], "prompt_cut": completion["prompt_truncated"]}

@@ -1,45 +1,26 @@
-"""Per-case differences, sorted, so that one look tells how many cases moved which way and how far."""
+"""Per-case differences: a chart for each metric that judges and each adapter."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.core.wording import Words
-from pytest_llmbench.reports.html.pairing import (
-    Verdicts,
-    case_differences,
-    change,
-    metrics_in_order,
-    verdicts_against_base,
-)
-from pytest_llmbench.reports.html.scale import Scale, farthest, symmetric
-from pytest_llmbench.runs.averages import mean
-from pytest_llmbench.runs.comparison import LEADING_METRICS, adapters, higher_is_better
+from pytest_llmbench.core.locale import Words
+from pytest_llmbench.reports.charts.differences import Differences, differences, in_page, middle_of
+from pytest_llmbench.reports.pairing import metrics_in_order
+from pytest_llmbench.runs.comparison import LEADING_METRICS, adapters
 
 MOST_PLOTS = 12
-_MOST_STEPS = 400  # more than a plot has pixels; beyond, every k-th of the sorted cases is drawn
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DifferencePlot:
-    """The sorted differences of one metric for one adapter: SVG paths, a step a case, in units of the metric."""
+    """The sorted differences of one metric for one adapter, as SVG."""
 
     label: str
     adapter: str
-    scale: Scale
-    steps: int
-    rising: str
-    falling: str
-    rising_is: str
-    falling_is: str
-    counts: Mapping[str, int]
-    cases: int
-    mean: float
-    low: float | None
-    high: float | None
+    chart: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,56 +33,26 @@ class DifferencePlots:
 
 def difference_plots(document: Mapping[str, Any], say: Words) -> DifferencePlots:
     """One plot for each metric that judges and each adapter; every metric where none of those has pairs."""
-    verdicts = verdicts_against_base(document)
     metrics = metrics_in_order(document)
-    leading = list(_plots(document, [name for name in metrics if name in LEADING_METRICS], verdicts, say))
-    plots = leading or list(_plots(document, metrics, verdicts, say))
-    return DifferencePlots(plots[:MOST_PLOTS], max(len(plots) - MOST_PLOTS, 0))
+    leading = list(_compared(document, [name for name in metrics if name in LEADING_METRICS]))
+    found = leading or list(_compared(document, metrics))
+    shown = [_plot(document, place, adapter, one, say) for place, (adapter, one) in enumerate(found[:MOST_PLOTS])]
+    return DifferencePlots(shown, len(found) - len(shown))
 
 
-def _plots(
-    document: Mapping[str, Any], metrics: Sequence[str], verdicts: Verdicts, say: Words
-) -> Iterable[DifferencePlot]:
+def _compared(document: Mapping[str, Any], metrics: Sequence[str]) -> Iterator[tuple[str, Differences]]:
     for adapter in adapters(document):
-        for metric in metrics:
-            found = case_differences(document, metric, adapter)
-            values = sorted(value for cases in found.values() for value in cases.values())
-            if values:
-                higher, verdict = higher_is_better(document, metric), verdicts.get((adapter, metric, None))
-                yield _plot(values, say.metric(metric), adapter, verdict, higher=higher)
+        found = (differences(document, adapter, metric) for metric in metrics)
+        yield from ((adapter, one) for one in found if one.changes)
 
 
-def _plot(
-    values: Sequence[float], label: str, adapter: str, verdict: Mapping[str, Any] | None, *, higher: bool
-) -> DifferencePlot:
-    low, high = (None, None) if verdict is None else (verdict["low"], verdict["high"])
-    counts = Counter(change(value, higher=higher) for value in values)
-    drawn = _thinned(values)
-    return DifferencePlot(
+def _plot(document: Mapping[str, Any], place: int, adapter: str, found: Differences, say: Words) -> DifferencePlot:
+    label, middle = say.metric(found.metric), middle_of(document, adapter, found, say)
+    numbers = {"mean": say.number(middle.mean, signed=True), **found.tally()}
+    summary = say(
+        "{label}, {adapter}: mean difference {mean}; {better} improved, {same} unchanged, {worse} worse.",
         label=label,
         adapter=adapter,
-        scale=symmetric([*values, low, high], most=farthest(map(abs, values))),
-        steps=len(drawn),
-        rising=_steps([max(value, 0.0) for value in drawn]),
-        falling=_steps([min(value, 0.0) for value in drawn]),
-        rising_is="better" if higher else "worse",
-        falling_is="worse" if higher else "better",
-        counts={name: counts[name] for name in ("better", "same", "worse")},
-        cases=len(values),
-        mean=mean(values) or 0.0,
-        low=low,
-        high=high,
+        **numbers,
     )
-
-
-def _thinned(values: Sequence[float]) -> Sequence[float]:
-    """The middle case of each of at most `_MOST_STEPS` equal shares, so that shares stay true."""
-    if len(values) <= _MOST_STEPS:
-        return values
-    return [values[int((place + 0.5) * len(values) / _MOST_STEPS)] for place in range(_MOST_STEPS)]
-
-
-def _steps(values: Sequence[float]) -> str:
-    """An SVG path around the steps, upwards positive: SVG's y grows downwards."""
-    outline = "".join(f"V{-value:.6g}H{place + 1}" for place, value in enumerate(values))
-    return f"M0 0{outline}V0Z"
+    return DifferencePlot(label, adapter, in_page(found, middle, f"d{place}", summary, say))

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pytest_llmbench.core.locale import Words
 from pytest_llmbench.reports.changed_settings import changed_settings
-from pytest_llmbench.reports.html.words import PageWords
 from pytest_llmbench.runs.comparison import told_metadata
 
 _RUN = ("timestamp", "variants", "seed", "epochs", "processes", "cut_short")
@@ -15,7 +15,7 @@ _MODEL = ("base_model", "lora_adapter", "backend", "quantization", "weights_hash
 _CODE = ("git", "versions", "python")
 _MACHINE = ("device", "platform", "cpu", "memory_bytes", "gpus")
 _NOTES = "announcements"
-_ELSEWHERE = ("metrics", "settings", "timings", "cosine_between_cases")
+_ELSEWHERE = ("metrics", "settings", "timings", "passes", "cosine_between_cases")
 _GIB = 2**30
 _COMMIT_CHARS = 12
 
@@ -29,7 +29,7 @@ class FactGroup:
     folded: bool = False
 
 
-def headline_facts(document: Mapping[str, Any], say: PageWords) -> list[tuple[str, str]]:
+def headline_facts(document: Mapping[str, Any], say: Words) -> list[tuple[str, str]]:
     """The few facts that place a run."""
     metadata, totals = document["metadata"], document["statistics"]
     git, seconds = metadata.get("git") or {}, metadata.get("timings", {}).get("total_s")
@@ -53,7 +53,7 @@ def headline_facts(document: Mapping[str, Any], say: PageWords) -> list[tuple[st
     return [(name, str(value)) for name, value in facts if value not in (None, "")]
 
 
-def provenance_groups(document: Mapping[str, Any], say: PageWords) -> list[FactGroup]:
+def provenance_groups(document: Mapping[str, Any], say: Words) -> list[FactGroup]:
     """What the run recorded, whatever the backend and the plugins put there; last the settings that are unusual."""
     metadata = told_metadata(document)
     sorted_keys = {say("Run"): _RUN, say("Models"): _MODEL, say("Code"): _CODE, say("Machine"): _MACHINE}
@@ -75,7 +75,7 @@ def provenance_groups(document: Mapping[str, Any], say: PageWords) -> list[FactG
     return [group for group in groups if group.facts]
 
 
-def _facts(metadata: Mapping[str, Any], keys: Sequence[str], say: PageWords) -> list[tuple[str, str]]:
+def _facts(metadata: Mapping[str, Any], keys: Sequence[str], say: Words) -> list[tuple[str, str]]:
     chosen = {key: metadata[key] for key in keys if key in metadata}
     return [(key, _value(value, key, say)) for key, value in _flat(chosen)]
 
@@ -88,7 +88,7 @@ def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield f"{prefix}{key}", value
 
 
-def _value(value: Any, key: str, say: PageWords) -> str:
+def _value(value: Any, key: str, say: Words) -> str:
     match value:
         case None | "":
             text = say("not recorded")

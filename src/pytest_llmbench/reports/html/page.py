@@ -9,33 +9,37 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.core import files
-from pytest_llmbench.core.locale import N_
+from pytest_llmbench.core.locale import N_, Words, words
 from pytest_llmbench.core.records import BASE
+from pytest_llmbench.reports.blocks import Cell, Number, Report, Section
 from pytest_llmbench.reports.call_faults import call_summaries
 from pytest_llmbench.reports.gate_sentences import confidence
 from pytest_llmbench.reports.html.cases import case_data
 from pytest_llmbench.reports.html.differences import difference_plots
 from pytest_llmbench.reports.html.facts import headline_facts, provenance_groups
-from pytest_llmbench.reports.html.pairing import verdicts_against_base
 from pytest_llmbench.reports.html.routing import routing_view
-from pytest_llmbench.reports.html.scores import answer_rows, answer_titles, metric_cards
-from pytest_llmbench.reports.html.trend import trend
+from pytest_llmbench.reports.html.scores import metric_cards
+from pytest_llmbench.reports.html.trend import runs_of_trend, trend, variants_of
 from pytest_llmbench.reports.html.verdict import gate_views
-from pytest_llmbench.reports.html.words import PageWords, page_words
-from pytest_llmbench.reports.judgement import SYMBOLS, cut_short, opening, paired_with_base
+from pytest_llmbench.reports.judgement import cut_short, opening, paired_with_base
+from pytest_llmbench.reports.outcomes import SIGNS
+from pytest_llmbench.reports.pairing import verdicts_against_base
 from pytest_llmbench.reports.phases import phases
 from pytest_llmbench.reports.recommendations import recommendations
+from pytest_llmbench.reports.renderers.html import Html
 from pytest_llmbench.reports.score_remarks import about_scores, batched_speed, cosine_meanings
+from pytest_llmbench.reports.views.timing import answer_rows, answer_titles, timing_note
 from pytest_llmbench.runs.comparison import adapters
+from pytest_llmbench.runs.typed import run_document
 
 _ASSETS = ("reports", "html", "assets")
-SIGNS = {"better": "▲", "same": "=", "worse": "▼"}
-CHANGES = {
+_CHANGE_SIGNS = {"better": "▲", "same": "=", "worse": "▼"}
+_CHANGES = {
     "better": N_("improved"),
     "same": N_("unchanged"),
     "worse": N_("worse"),
 }
-OUTCOMES = {
+_OUTCOMES = {
     "pass": N_("Pass"),
     "fail": N_("Fail"),
     "inconclusive": N_("Inconclusive"),
@@ -54,20 +58,25 @@ def write_html(document: Mapping[str, Any], history: Sequence[Mapping[str, Any]]
     files.write_text(path, render_html(document, history, language))
 
 
-def render_html(document: Mapping[str, Any], history: Sequence[Mapping[str, Any]], language: str) -> str:
+def render_html(
+    document: Mapping[str, Any],
+    history: Sequence[Mapping[str, Any]],
+    language: str,
+    added: Sequence[Section] = (),
+) -> str:
     """The whole page of a run document, as built or as read back from disk.
 
     `history` holds the saved runs, oldest first: `name`, `timestamp`, `outcome` and `variants` (variant -> metric ->
-    mean). The same input gives the same page.
+    mean). The same input gives the same page. `added` are sections of plugins.
 
     Raises:
         UsageError: the language is unknown.
     """
     import jinja2
 
-    say = page_words(language)
-    views, runs = gate_views(document, language, say), trend(document, history, say)
-    variants = document["metadata"]["variants"]
+    say, timed = words(language), run_document(document)
+    views, runs = gate_views(document, say), runs_of_trend(document, history, say)
+    looks = _looks(variants_of(document, runs))
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pytest_llmbench", "/".join(_ASSETS)),
         autoescape=True,
@@ -78,13 +87,12 @@ def render_html(document: Mapping[str, Any], history: Sequence[Mapping[str, Any]
     page = environment.get_template("report.html.j2").render(
         say=say,
         language=language,
-        heading=_heading(variants, say),
-        looks=_looks(runs.variants if runs else variants),
-        symbols=SYMBOLS,
-        signs=SIGNS,
-        changes=CHANGES,
-        outcomes=OUTCOMES,
-        answer_titles=answer_titles(say),
+        heading=_heading(document["metadata"]["variants"], say),
+        looks=looks,
+        symbols=SIGNS,
+        signs=_CHANGE_SIGNS,
+        changes=_CHANGES,
+        outcomes=_OUTCOMES,
         views=views,
         opening=opening(document, say),
         part=cut_short(document, say),
@@ -99,24 +107,33 @@ def render_html(document: Mapping[str, Any], history: Sequence[Mapping[str, Any]
         plots=difference_plots(document, say),
         routing=routing_view(document, say),
         calls=list(call_summaries(document, say)),
-        trend=runs,
-        answers=answer_rows(document, say),
+        trend=trend(runs, looks, say),
+        answer_titles=answer_titles(timed, say),
+        answers=[(variant, [_cell(one, say) for one in cells]) for variant, cells in answer_rows(timed)],
+        timing_note=timing_note(timed, say),
         provenance=provenance_groups(document, say),
         style=_asset("report.css"),
         scripts="\n".join(_asset(name) for name in _SCRIPTS),
         early_script=_asset("early.js"),
+        added=Html().sections(Report("", language, added)),
         data=_embedded(case_data(document, say)),
     )
     return page.encode("utf-8", "replace").decode("utf-8")  # a hand-edited run may hold lone surrogates
 
 
-def _confidence(document: Mapping[str, Any], say: PageWords) -> str | None:
+def _cell(cell: Cell, say: Words) -> str:
+    if isinstance(cell, Number):
+        return say.count(cell.value) if isinstance(cell.value, int) else say.number(cell.value)
+    return str(cell)
+
+
+def _confidence(document: Mapping[str, Any], say: Words) -> str | None:
     """That of the intervals of adapter minus base; None where there are none."""
     gate = paired_with_base(document)
     return confidence(gate, say) if gate is not None and verdicts_against_base(document) else None
 
 
-def _heading(variants: Sequence[str], say: PageWords) -> str:
+def _heading(variants: Sequence[str], say: Words) -> str:
     others = [name for name in variants if name != BASE]
     if BASE in variants and others:
         return say("{variants} against {base}", variants=", ".join(others), base=BASE)

@@ -6,10 +6,11 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.reports.html.words import PageWords
+from pytest_llmbench.core.locale import Words
+from pytest_llmbench.reports.limits import CONFUSIONS
 from pytest_llmbench.reports.routing import Routing, is_routed, routings, unavailable
 from pytest_llmbench.reports.routing_matrix import Cell, Matrix, matrices
-from pytest_llmbench.reports.routing_text import MOST_CONFUSIONS, header_of, rate_rows, summaries, tool_name
+from pytest_llmbench.reports.routing_text import header_of, rate_rows, summaries, tool_name
 
 _MOST_RATES = 20
 _MOST_ABREAST = 14
@@ -43,7 +44,7 @@ class RoutingView:
     is_wide: bool = False
 
 
-def routing_view(document: Mapping[str, Any], say: PageWords) -> RoutingView | None:
+def routing_view(document: Mapping[str, Any], say: Words) -> RoutingView | None:
     """The view of a run's routing; None where no answer's tool was judged."""
     if not is_routed(document):
         return None
@@ -73,7 +74,7 @@ def routing_view(document: Mapping[str, Any], say: PageWords) -> RoutingView | N
     )
 
 
-def _matrix(matrix: Matrix, names: Mapping[str, str], say: PageWords) -> MatrixView:
+def _matrix(matrix: Matrix, names: Mapping[str, str], say: Words) -> MatrixView:
     return MatrixView(
         variant=matrix.routing.variant,
         columns=[names[tool] for tool in matrix.columns],
@@ -82,12 +83,12 @@ def _matrix(matrix: Matrix, names: Mapping[str, str], say: PageWords) -> MatrixV
             for tool, cells in zip(matrix.rows, matrix.cells, strict=True)
         ],
         confusions=_confusions(matrix.routing, say),
-        more_confusions=max(len(matrix.routing.confusions()) - MOST_CONFUSIONS, 0),
+        more_confusions=max(len(matrix.routing.confusions()) - CONFUSIONS, 0),
     )
 
 
-def _confusions(routing: Routing, say: PageWords) -> list[tuple[str, str, int]]:
-    found = routing.confusions()[:MOST_CONFUSIONS]
+def _confusions(routing: Routing, say: Words) -> list[tuple[str, str, int]]:
+    found = routing.confusions()[:CONFUSIONS]
     return [(tool_name(expected, say), tool_name(named, say), count) for (expected, named), count in found]
 
 

@@ -1,4 +1,4 @@
-"""Axes: from values to percentages of a drawing's width or height, with round ticks."""
+"""Axes of tracks in tables: from values to percentages of a column's width, with round ticks."""
 
 from __future__ import annotations
 
@@ -24,10 +24,6 @@ class Scale:
         """Where a value lies, in percent from the low end; values outside stick to the edge."""
         share = (value - self.low) / (self.high - self.low)
         return round(100 * min(max(share, 0.0), 1.0), _DRAWN_DIGITS)
-
-    def from_top(self, value: float) -> float:
-        """The same, in percent from the high end: SVG and CSS count downwards."""
-        return round(100 - self.at(value), _DRAWN_DIGITS)
 
     @property
     def ticks(self) -> list[float]:

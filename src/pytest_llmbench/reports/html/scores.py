@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pytest_llmbench.core.locale import Words
 from pytest_llmbench.core.records import BASE
-from pytest_llmbench.reports.html.pairing import (
+from pytest_llmbench.reports.html.scale import Scale, farthest, scale_over, symmetric
+from pytest_llmbench.reports.pairing import (
     Verdicts,
     case_differences,
     change,
@@ -17,8 +17,6 @@ from pytest_llmbench.reports.html.pairing import (
     unit,
     verdicts_against_base,
 )
-from pytest_llmbench.reports.html.scale import Scale, farthest, scale_over, symmetric
-from pytest_llmbench.reports.html.words import PageWords
 from pytest_llmbench.runs.averages import mean
 from pytest_llmbench.runs.comparison import LEADING_METRICS, adapters, average, higher_is_better
 
@@ -61,13 +59,13 @@ class MetricCard:
     unscored: Mapping[str, int]
 
 
-def metric_cards(document: Mapping[str, Any], say: PageWords) -> list[MetricCard]:
+def metric_cards(document: Mapping[str, Any], say: Words) -> list[MetricCard]:
     """A card for each metric of the run, those that judge first."""
     verdicts = verdicts_against_base(document)
     return [_card(document, metric, verdicts, say) for metric in metrics_in_order(document)]
 
 
-def _card(document: Mapping[str, Any], metric: str, verdicts: Verdicts, say: PageWords) -> MetricCard:
+def _card(document: Mapping[str, Any], metric: str, verdicts: Verdicts, say: Words) -> MetricCard:
     applied = document["statistics"]["metrics"][metric]
     paired = [name for name in adapters(document) if name in applied and BASE in applied]
     differences = {name: case_differences(document, metric, name) for name in paired}
@@ -113,41 +111,3 @@ def _difference(
     value = mean(values)
     low, high = (None, None) if verdict is None else (verdict["low"], verdict["high"])
     return Difference(adapter, value, low, high, change(value, higher=higher))
-
-
-def answer_rows(document: Mapping[str, Any], say: PageWords) -> list[tuple[str, list[str]]]:
-    """Each variant with how many answers it gave, how long they took and how they ended."""
-    rows = []
-    for variant, counts in document["statistics"]["answers"].items():
-        answers = [row["completions"][variant] for row in document["results"] if variant in row["completions"]]
-        latencies = [answer["latency_s"] for answer in answers if answer["latency_s"] is not None]
-        times = [statistics.median(latencies), _quantile(latencies, 0.95), max(latencies)] if latencies else [None] * 3
-        speed = mean(answer["tokens_per_s"] for answer in answers)
-        cells = [
-            *(say.count(counts[key]) for key in ("total", "cached")),
-            *(say.number(value) for value in (*times, speed)),
-            *(say.count(counts[key]) for key in ("completion_tokens", "length", "timeout", "error")),
-        ]
-        rows.append((variant, cells))
-    return rows
-
-
-def _quantile(values: Sequence[float], share: float) -> float:
-    """The nearest-rank quantile."""
-    return sorted(values)[math.ceil(share * len(values)) - 1]
-
-
-def answer_titles(say: PageWords) -> list[str]:
-    """The titles of `answer_rows`, without the variant's."""
-    return [
-        say("Answers"),
-        say("Cached"),
-        say("Median (s)"),
-        say("95% (s)"),
-        say("Slowest (s)"),
-        say("Tokens/s"),
-        say("Tokens"),
-        say("At limit"),
-        say("Timeouts"),
-        say("Errors"),
-    ]

@@ -6,12 +6,11 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.core.locale import N_, UNSCORED
+from pytest_llmbench.core.locale import N_, UNSCORED, Words
 from pytest_llmbench.reports.gate_sentences import confidence, outcome_word, p_meaning, p_value, reason
-from pytest_llmbench.reports.html.pairing import unit
 from pytest_llmbench.reports.html.scale import Scale, farthest, symmetric
-from pytest_llmbench.reports.html.words import PageWords
 from pytest_llmbench.reports.judgement import beside_the_gate, cut_short, verdict_sentences
+from pytest_llmbench.reports.pairing import unit
 from pytest_llmbench.reports.silent_categories import silence, telling
 from pytest_llmbench.runs.case_counts import groups_text, needed_range, units_text
 from pytest_llmbench.runs.gate_notes import note_text, note_title
@@ -76,17 +75,17 @@ class GateView:
     notes: Sequence[Mapping[str, Any]]
 
 
-def gate_views(document: Mapping[str, Any], language: str, say: PageWords) -> list[GateView]:
+def gate_views(document: Mapping[str, Any], say: Words) -> list[GateView]:
     """The gate of the document in the reader's words, then the comparison with the base that it did not make."""
     gate, beside = document["gate"], beside_the_gate(document)
-    views = [] if gate is None else [_view(gate, [reason(gate, language, say)], document, say)]
+    views = [] if gate is None else [_view(gate, [reason(gate, say)], document, say)]
     if beside is not None:
         view = _view(beside, verdict_sentences(document, say), document, say)
         views.append(_unjudged(view, say) if cut_short(document, say) else view)
     return views
 
 
-def _unjudged(view: GateView, say: PageWords) -> GateView:
+def _unjudged(view: GateView, say: Words) -> GateView:
     """The same evidence without a word of judgement: it is of a part of a run."""
     word = say("NO VERDICT").capitalize()
     groups = [
@@ -97,7 +96,7 @@ def _unjudged(view: GateView, say: PageWords) -> GateView:
     return dataclasses.replace(view, outcome="none", stamp=stamp, groups=groups)
 
 
-def _view(gate: Mapping[str, Any], lines: Sequence[str], document: Mapping[str, Any], say: PageWords) -> GateView:
+def _view(gate: Mapping[str, Any], lines: Sequence[str], document: Mapping[str, Any], say: Words) -> GateView:
     groups: dict[tuple[str | None, bool], list[Mapping[str, Any]]] = {}
     for item in telling(gate["verdicts"], gate):
         groups.setdefault((unit(document, item["metric"]), item["higher_is_better"]), []).append(item)
@@ -116,12 +115,12 @@ def _view(gate: Mapping[str, Any], lines: Sequence[str], document: Mapping[str, 
     )
 
 
-def _word(outcome: str, gate: Mapping[str, Any], say: PageWords) -> str:
+def _word(outcome: str, gate: Mapping[str, Any], say: Words) -> str:
     """`Pass` and the like; a comparison tells better from worse instead."""
     return outcome_word(outcome, gate, say).capitalize()
 
 
-def _consequence(gate: Mapping[str, Any], say: PageWords) -> str:
+def _consequence(gate: Mapping[str, Any], say: Words) -> str:
     if gate["failed"]:
         return say("The session ends with exit code 1.")
     return (
@@ -131,7 +130,7 @@ def _consequence(gate: Mapping[str, Any], say: PageWords) -> str:
     )
 
 
-def _facts(gate: Mapping[str, Any], say: PageWords) -> list[tuple[str, str]]:
+def _facts(gate: Mapping[str, Any], say: Words) -> list[tuple[str, str]]:
     baseline = gate["baseline"]
     facts = [(say("Held against"), say(_AGAINST[gate["against"]]))]
     if baseline is not None:
@@ -145,7 +144,7 @@ def _facts(gate: Mapping[str, Any], say: PageWords) -> list[tuple[str, str]]:
 
 
 def _group(
-    items: Sequence[Mapping[str, Any]], name: str | None, gate: Mapping[str, Any], say: PageWords, *, higher: bool
+    items: Sequence[Mapping[str, Any]], name: str | None, gate: Mapping[str, Any], say: Words, *, higher: bool
 ) -> VerdictGroup:
     thresholds = {id(item): _threshold(item, gate["kind"]) for item in items}
     reach = [item[key] for item in items for key in ("effect", "low", "high")]
@@ -163,7 +162,7 @@ def _threshold(item: Mapping[str, Any], kind: str) -> float | None:
     return float(wanted if item["higher_is_better"] else -wanted)
 
 
-def _row(item: Mapping[str, Any], word: str, scale: Scale, threshold: float | None, say: PageWords) -> VerdictRow:
+def _row(item: Mapping[str, Any], word: str, scale: Scale, threshold: float | None, say: Words) -> VerdictRow:
     return VerdictRow(
         outcome=item["outcome"],
         word=word,
@@ -193,13 +192,13 @@ def _row(item: Mapping[str, Any], word: str, scale: Scale, threshold: float | No
     )
 
 
-def _interval(item: Mapping[str, Any], say: PageWords) -> str:
+def _interval(item: Mapping[str, Any], say: Words) -> str:
     if item["low"] is None or item["high"] is None:
         return say("none: too few pairs")
     return say("{low} to {high}", low=say.number(item["low"], signed=True), high=say.number(item["high"], signed=True))
 
 
-def _needed(item: Mapping[str, Any], say: PageWords) -> str:
+def _needed(item: Mapping[str, Any], say: Words) -> str:
     cases, epochs = item["needed_cases"], item["needed_epochs"]
     ways = [
         None if cases is None else units_text(item, cases, say, say.count),
@@ -208,6 +207,6 @@ def _needed(item: Mapping[str, Any], say: PageWords) -> str:
     return say(" or ").join(filter(None, ways)) or UNSCORED
 
 
-def _left_open(item: Mapping[str, Any], say: PageWords) -> str | None:
+def _left_open(item: Mapping[str, Any], say: Words) -> str | None:
     fall = item.get("not_ruled_out")
     return None if fall is None else say("not ruled out: {size}", size=say.number(fall))

@@ -6,9 +6,32 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.autotune.diagnosis.phases import Asked, Finding
-from pytest_llmbench.core.locale import UNSCORED
+from pytest_llmbench.core.locale import N_, NN_, UNSCORED
 from pytest_llmbench.load.records import STOOD_STILL
 from pytest_llmbench.reports.serving.words import QUESTIONS, ServingWords, slo_text
+
+_HELD = NN_("{value} (95 % sure: {interval}) keeps {slo}", "{value} (95 % sure: {interval}) keep {slo}")
+_CAPPED = NN_("{value} or more keeps {slo}; no more was tried", "{value} or more keep {slo}; no more were tried")
+_UNSURE = NN_(
+    "{value} or more (95 % sure: {interval}) keeps {slo}; no more was tried",
+    "{value} or more (95 % sure: {interval}) keep {slo}; no more were tried",
+)
+_NOT_HELD = NN_(
+    "Not even {value} keeps {slo} (95 % sure: {interval})", "Not even {value} keep {slo} (95 % sure: {interval})"
+)
+_LEFT_OPEN = NN_(
+    "{count} stream was left open after its answer had ended; that end is what was timed.",
+    "{count} streams were left open after their answer had ended; its end is what was timed.",
+)
+_RESUMED = NN_(
+    "{count} of these trials is from an earlier session that was resumed.",
+    "{count} of these trials are from an earlier session that was resumed.",
+)
+_ARRIVALS = {
+    "staggered": N_("arrivals spread over a cycle"),
+    "burst": N_("everyone at once"),
+    "poisson": N_("arrivals at random (Poisson)"),
+}
 
 Target = Mapping[str, Any]
 
@@ -32,13 +55,14 @@ def other_findings(target: Target) -> list[Finding]:
 
 def answer(finding: Finding, say: ServingWords) -> str:
     """`8 users (95 % sure: 7 to 9) keep 95 % of answers below 3 s`; `8 users or more ...` where no more was tried."""
-    key, value = "answer", finding["value"]
+    forms, value = _HELD, finding["value"]
     if not finding["held"]:
-        key, value = "answer_none", _lowest(finding)
+        forms, value = _NOT_HELD, _lowest(finding)
     elif finding["capped"]:
-        key = "answer_unsure" if finding.get("unbounded") and finding["low"] < value else "answer_capped"
-    sentence = say(
-        key + ("_one" if finding["question"] in ("users", "rate") and value == 1 else ""),
+        forms = _UNSURE if finding.get("unbounded") and finding["low"] < value else _CAPPED
+    sentence = say.plural(
+        *forms,
+        value,
         value=say.amount(finding["question"], value),
         interval=interval(finding, say),
         slo=slo_text(finding["slo"], say),
@@ -54,8 +78,10 @@ def _lowest(finding: Finding) -> float:
 
 def interval(finding: Finding, say: ServingWords) -> str:
     """`7 to 9`, or `7 or more` where it goes on beyond what was tried."""
-    key = "limit_interval_open" if finding.get("unbounded") else "limit_interval"
-    return say(key, low=say.plain(finding["low"]), high=say.plain(finding["high"]))
+    low = say.plain(finding["low"])
+    if finding.get("unbounded"):
+        return say("{low} or more", low=low)
+    return say("{low} to {high}", low=low, high=say.plain(finding["high"]))
 
 
 def value_text(finding: Finding, say: ServingWords) -> str:
@@ -82,7 +108,7 @@ def remarks(finding: Finding, say: ServingWords, required: int | None = None) ->
     elif not finding["decided"]:
         yield say(
             "Not decided: {sent} were spent before the estimate was sure. A larger load.budget narrows it.",
-            sent=say.many("requests_count", finding["sent"]),
+            sent=say.requests(finding["sent"]),
         )
     if finding.get("any_fall"):
         yield say(
@@ -97,9 +123,9 @@ def remarks(finding: Finding, say: ServingWords, required: int | None = None) ->
             "{share} of the answers end at the limit of {count} tokens.", share=share, count=say.plain(finding["value"])
         )
     if left_open := sum(trial.get("left_open", 0) for trial in finding["trials"]):
-        yield say.many("left_open", left_open)
+        yield say.plural(*_LEFT_OPEN, left_open, count=say.count(left_open))
     if finding["resumed_trials"]:
-        yield say.many("resumed", finding["resumed_trials"])
+        yield say.plural(*_RESUMED, finding["resumed_trials"], count=say.count(finding["resumed_trials"]))
     yield from _stood_still(finding, say)
 
 
@@ -135,7 +161,7 @@ def _stood_still(finding: Finding, say: ServingWords) -> Iterator[str]:
             "paused machine or container, no free CPU), so that answers were not seen when they came. Such "
             "trials are repeated.",
             count=say.count(len(paused)),
-            all=say.many("trials_count", len(finding["trials"])),
+            all=say.trials(len(finding["trials"])),
             longest=say.seconds(max(trial["standstill_s"] for trial in paused)),
         )
 
@@ -151,7 +177,7 @@ def habits(finding: Finding, say: ServingWords) -> str:
     own = finding["habits"]
     return say(
         "{arrivals}, {messages} messages a conversation, history of {history}, {cooldown} between messages",
-        arrivals=say(f"arrivals_{own['arrivals']}"),
+        arrivals=say(_ARRIVALS[own["arrivals"]]),
         messages=say.count(own["messages"]),
         history=say.count(own["history"]),
         cooldown=say.limit(own["cooldown_s"]),
@@ -162,8 +188,8 @@ def cost(finding: Finding, say: ServingWords) -> str:
     """`14 trials, 950 requests, 321 s`."""
     return say(
         "{trials}, {requests}, {duration}",
-        trials=say.many("trials_count", len(finding["trials"])),
-        requests=say.many("requests_count", finding["sent"]),
+        trials=say.trials(len(finding["trials"])),
+        requests=say.requests(finding["sent"]),
         duration=say.seconds(finding["duration_s"]),
     )
 

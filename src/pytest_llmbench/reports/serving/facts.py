@@ -44,7 +44,7 @@ def value_text(value: Any, say: ServingWords) -> str:
         case None | "":
             return say("none")
         case bool():
-            return say("yes" if value else "no")
+            return say("yes") if value else say("no")
         case float():
             return say.marked(f"{value:.6g}")
         case list():

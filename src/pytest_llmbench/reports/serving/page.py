@@ -8,9 +8,12 @@ from typing import Any
 
 from pytest_llmbench.autotune.diagnosis.phases import Finding
 from pytest_llmbench.core.locale import UNSCORED
+from pytest_llmbench.reports.blocks import Report, Section
+from pytest_llmbench.reports.charts import search_page as charts
 from pytest_llmbench.reports.html.facts import FactGroup
 from pytest_llmbench.reports.html.words import script_texts
-from pytest_llmbench.reports.serving import drawings
+from pytest_llmbench.reports.outcomes import SIGNS
+from pytest_llmbench.reports.renderers.html import Html
 from pytest_llmbench.reports.serving.answers import (
     Target,
     answer,
@@ -27,16 +30,16 @@ from pytest_llmbench.reports.serving.answers import (
     value_text,
 )
 from pytest_llmbench.reports.serving.facts import facts_of, target_facts
-from pytest_llmbench.reports.serving.trial_rows import COLUMNS, trial_row
-from pytest_llmbench.reports.serving.words import ServingWords, serving_words
+from pytest_llmbench.reports.serving.trial_rows import COLUMN_TITLES, COLUMNS, trial_row
+from pytest_llmbench.reports.serving.words import QUESTION_TITLES, ServingWords, serving_words
 
-_SYMBOLS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
 _SURE = 0.95
-_VERDICTS = ("held", "undecided", "broken")
 
 
-def render_html(document: Mapping[str, Any], language: str) -> str:
+def render_html(document: Mapping[str, Any], language: str, added: Sequence[Section] = ()) -> str:
     """The whole page of a document, as built or as read back from disk; the same document gives the same page.
+
+    `added` are sections of plugins.
 
     Raises:
         UsageError: the language is unknown.
@@ -63,9 +66,10 @@ def render_html(document: Mapping[str, Any], language: str) -> str:
         language=language,
         heading=_heading(targets, say),
         timestamp=document["metadata"]["timestamp"],
-        targets=[_target(target, document, say) for target in targets],
+        targets=[_target(target, f"s{place}", document, say) for place, target in enumerate(targets, 1)],
         comparison=_comparison(targets, say) if len(targets) > 1 else None,
         provenance=_provenance(document, say),
+        added=Html().sections(Report("", language, added)),
         style=asset("report.css") + asset("serving.css"),
         early_script=asset("early.js"),
         theme_script=asset("theme.js"),
@@ -79,16 +83,20 @@ def _heading(targets: Sequence[Target], say: ServingWords) -> str:
     return say("Limits of {name}", name=targets[0]["name"])
 
 
-def _target(target: Target, document: Mapping[str, Any], say: ServingWords) -> dict[str, Any]:
+def _target(target: Target, name: str, document: Mapping[str, Any], say: ServingWords) -> dict[str, Any]:
     main, grid = main_finding(target), target["temperature"]
-    others = [_question(target, finding, document, say) for finding in other_findings(target)]
+    others = [
+        _question(target, finding, document, say)
+        | {"curve": charts.curve(finding, f"{name}{finding['question']}", say, small=True)}
+        for finding in other_findings(target)
+    ]
     has = {"why": main, "curves": main, "others": others or grid, "trials": target["findings"]}
     return {
         "name": target["name"],
         "facts": target_facts(target, say),
-        "main": _main(target, main, document, say) if main else None,
+        "main": _main(target, main, name, document, say) if main else None,
         "others": others,
-        "grid": None if grid is None else _grid(grid, say),
+        "grid": None if grid is None else _grid(grid, name, say),
         "tables": [_trials(finding, say) for finding in target["findings"].values()],
         "sections": [section for section, there in has.items() if there],
     }
@@ -98,26 +106,28 @@ def _question(target: Target, finding: Finding, document: Mapping[str, Any], say
     why = target["why"][finding["question"]]
     return {
         "finding": finding,
-        "title": say(f"question_{finding['question']}"),
+        "title": say(QUESTION_TITLES[finding["question"]]),
         "answer": answer(finding, say),
         "remarks": [*remarks(finding, say, required_of(document))],
         "setting": setting(finding, say),
         "cause": say.cause(why["cause"]),
         "why": why["sentences"][say.language],
         "advice": why["try"][say.language],
-        "curve": drawings.curve(finding, say),
     }
 
 
-def _main(target: Target, finding: Finding, document: Mapping[str, Any], say: ServingWords) -> dict[str, Any]:
+def _main(
+    target: Target, finding: Finding, name: str, document: Mapping[str, Any], say: ServingWords
+) -> dict[str, Any]:
     tone = _tone(finding)
     return {
         **_question(target, finding, document, say),
         "tone": tone,
-        "symbol": _SYMBOLS[tone],
-        "latency": drawings.latency(finding),
-        "timeline": drawings.timeline(finding),
-        "verdicts": [name for name in _VERDICTS if any(trial["verdict"] == name for trial in finding["trials"])],
+        "symbol": SIGNS[tone],
+        "curve": charts.curve(finding, f"{name}c", say),
+        "latency": charts.latency(finding, f"{name}l", say),
+        "timeline": charts.timeline(finding, f"{name}t", say),
+        "timeline_summary": charts.timeline_summary(finding, say),
     }
 
 
@@ -136,9 +146,9 @@ def _trials(finding: Finding, say: ServingWords) -> dict[str, Any]:
     rows = [trial_row(trial, say) for trial in finding["trials"]]
     kept = [place for place in range(len(COLUMNS)) if any(row[place] != UNSCORED for row in rows)]
     return {
-        "title": say("Trials: {question}", question=say(f"question_{finding['question']}")),
+        "title": say("Trials: {question}", question=say(QUESTION_TITLES[finding["question"]])),
         "cost": cost(finding, say),
-        "columns": [say(f"column_{COLUMNS[place]}") for place in kept],
+        "columns": [say(COLUMN_TITLES[COLUMNS[place]]) for place in kept],
         "rows": [
             {"cells": [row[place] for place in kept], "verdict": trial["verdict"], "reason": trial["reason"]}
             for trial, row in zip(finding["trials"], rows, strict=True)
@@ -148,10 +158,10 @@ def _trials(finding: Finding, say: ServingWords) -> dict[str, Any]:
     }
 
 
-def _grid(grid: Mapping[str, Any], say: ServingWords) -> dict[str, Any]:
+def _grid(grid: Mapping[str, Any], name: str, say: ServingWords) -> dict[str, Any]:
     return {
         "answer": temperature_answer(grid, say),
-        "drawings": drawings.scores(grid),
+        "charts": charts.temperatures(grid, f"{name}q", say),
         "columns": [say("Temperature"), *(say.metric(name) for name in grid["metrics"])],
         "rows": [
             [say.plain(point["temperature"]), *(score_text(point["scores"].get(name), say) for name in grid["metrics"])]
@@ -166,7 +176,7 @@ def _comparison(targets: Sequence[Target], say: ServingWords) -> dict[str, Any]:
         say("Target"),
         say("Server"),
         say("Engine"),
-        *(say(f"question_{name}") for name in questions),
+        *(say(QUESTION_TITLES[name]) for name in questions),
         say("Cause"),
     ]
     return {"columns": columns, "rows": [list(_compared(target, questions, say)) for target in targets]}

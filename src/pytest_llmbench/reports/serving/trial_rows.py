@@ -5,9 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_llmbench.core.locale import UNSCORED
-from pytest_llmbench.reports.serving.words import ServingWords
+from pytest_llmbench.core.locale import N_, UNSCORED
+from pytest_llmbench.reports.serving.words import VERDICTS, ServingWords
 
+COLUMN_TITLES = {
+    "level": N_("Level"),
+    "verdict": N_("Verdict"),
+    "good": N_("Good"),
+    "share": N_("Share"),
+    "p50": N_("p50"),
+    "p95": N_("p95"),
+    "p99": N_("p99"),
+    "first": N_("First token p50"),
+    "gap": N_("Token gap p50"),
+    "lag": N_("Client delay"),
+    "standstill": N_("Client pause"),
+    "cpu": N_("Client CPU"),
+    "processes": N_("Processes"),
+    "idle": N_("Idle after"),
+    "cut": N_("Cut off"),
+    "server": N_("Server"),
+    "gpu": N_("GPU"),
+}
 COLUMNS = (
     "level",
     "verdict",
@@ -35,7 +54,7 @@ def trial_row(trial: Mapping[str, Any], say: ServingWords) -> list[str]:
     idle = trial["idle_after_s"]
     return [
         say.plain(trial["level"]),
-        say(f"verdict_{trial['verdict']}"),
+        say(VERDICTS[trial["verdict"]]),
         f"{trial['good']}/{trial['total']}",
         say.share(trial["good"] / trial["total"]) if trial["total"] else UNSCORED,
         *(say.seconds(latency.get(name)) for name in ("p50", "p95", "p99")),

@@ -22,7 +22,10 @@ from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.settings import Settings, load_settings
 from pytest_llmbench.generation.backend import Backend
 from pytest_llmbench.generation.local.backend import LocalBackend
-from pytest_llmbench.reports.evaluation import evaluation_schema, evaluation_words, terminal_lines, write_evaluation
+from pytest_llmbench.reports.blocks import Depth
+from pytest_llmbench.reports.evaluation.writing import evaluation_schema, write_evaluation
+from pytest_llmbench.reports.renderers.terminal import terminal_lines
+from pytest_llmbench.reports.views.evaluation import evaluation_report
 
 VARIANTS = ["base", "finetuned", "retrieval", "retrieval+finetuned"]
 
@@ -91,11 +94,11 @@ def test_reports_are_whole_and_the_json_is_the_document(document: dict[str, Any]
     jsonschema.Draft202012Validator.check_schema(evaluation_schema())
     jsonschema.validate(json.loads(paths["json"].read_text(encoding="utf-8")), evaluation_schema())
     page = paths["markdown"].read_text(encoding="utf-8")
-    assert "| retrieval+finetuned |" in page
+    assert "<code>retrieval+finetuned</code> |" in page
     assert "(evaluation.png)" in page
     assert paths["png"].read_bytes().startswith(b"\x89PNG")
     for language, word in (("en", "no difference shown"), ("fr", "aucun écart démontré")):
-        assert word in "\n".join(terminal_lines(document, evaluation_words(language)))
+        assert word in "\n".join(terminal_lines(evaluation_report(document, language), 110, Depth.FULL))
 
 
 def test_a_stopped_evaluation_resumes_without_asking_twice(
@@ -133,7 +136,7 @@ def test_the_base_alone_is_evaluated_without_comparisons(
     assert found["variants"] == ["base"]
     assert found["comparisons"] == []
     assert len(found["results"]) == 2
-    assert set(write_evaluation(found, alone.output)) == {"json", "markdown", "png"}
+    assert set(write_evaluation(found, alone.output)) == {"json", "text", "markdown", "html", "png"}
 
 
 def test_losses_are_those_of_the_model_read_token_by_token(settings: Settings) -> None:
@@ -170,7 +173,7 @@ def test_a_server_is_evaluated_too_and_tells_no_perplexity(
     assert found["scores"]["base"] == found["scores"]["retrieval"]
     assert found["forgetting"]["perplexity"] is None
     assert "a server does not tell how likely a text is" in caplog.text
-    assert "a server does not tell" in "\n".join(terminal_lines(found, evaluation_words("en")))
+    assert "a server does not tell" in "\n".join(terminal_lines(evaluation_report(found, "en"), 110, Depth.FULL))
 
 
 def test_passages_that_hold_the_test_set_itself_are_announced(

@@ -46,7 +46,7 @@ function resultLine(row, index, view, say) {
     element("td", {}, element("bdi", {}, row.category)));
   for (const score of view.scores(row)) line.append(element("td", { class: "number" }, say.number(score)));
   if (view.comparable) line.append(differenceCell(view.difference(row), view, say));
-  line.append(element("td", { class: "number" }, say.number(view.latency(row))));
+  if (view.timed) line.append(element("td", { class: "number" }, say.number(view.latency(row))));
   line.append(element("td", {}, outcomeBadge(row.outcome, say), ...troubles(row, say)));
   return line;
 }

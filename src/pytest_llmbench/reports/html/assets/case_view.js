@@ -21,6 +21,7 @@ function tableView(data) {
     adapters,
     adapter: adapters[0] ?? 0,
     metric: Math.max(data.metrics.findIndex((metric) => metric.name === data.leading), 0),
+    timed: data.timed,
     comparable: adapters.length > 0 && data.metrics.length > 0,
     reach: 1,
     look: (place) => (place === base ? BASE_LOOK : 1 + (base === null ? place : place - 1) % ADAPTER_LOOKS),
@@ -53,7 +54,7 @@ function tableColumns(view, say) {
     { key: "category", label: say.text("category"), value: (row) => row.category },
     ...view.variants.map((variant, at) => ({ key: `score-${at}`, label: variant, number: true, value: (row) => view.scores(row)[at] ?? null })),
     ...(view.comparable ? [{ key: "difference", label: say.text("difference"), number: true, value: view.difference }] : []),
-    { key: "latency", label: say.text("latency"), number: true, value: view.latency },
+    ...(view.timed ? [{ key: "latency", label: say.text("latency"), number: true, value: view.latency }] : []),
     { key: "outcome", label: say.text("outcome"), value: (row) => row.outcome },
   ];
 }

@@ -1,0 +1,127 @@
+"""An evaluation's document as typed models, read from JSON that obeys `schemas/evaluation.schema.json`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from pytest_llmbench.runs.typed import Document
+
+ComparisonOutcome = Literal["better", "worse", "no difference shown"]
+
+
+class Adapter(Document):
+    """A fine-tune that answered."""
+
+    path: str
+
+
+class Answering(Document):
+    """Who answered: a model here, or a server."""
+
+    backend: str = ""
+    base_model: str | None = None
+    url: str | None = None
+    quantization: str | None = None
+    adapters: dict[str, Adapter] | None = None
+
+
+class EvaluationMetadata(Document):
+    """What was asked, and how."""
+
+    test_set: str
+    questions: int
+    alpha: float
+    backend: Answering
+    chunks: str | None = None
+    retrieval: str | None = None
+    passages: int | None = None
+
+
+class Metric(Document):
+    """What is known of a metric."""
+
+    higher_is_better: bool
+
+
+class Mean(Document):
+    """A variant's mean of a metric."""
+
+    mean: float
+
+
+class Corpus(Document):
+    """Scores over all answers at once, from 0 to 100; None where no answer came."""
+
+    bleu: float | None = None
+    chrf: float | None = None
+
+
+class Comparison(Document):
+    """One variant against another in one metric; a positive effect is better."""
+
+    variant: str
+    against: str
+    metric: str
+    effect: float
+    low: float | None
+    high: float | None
+    outcome: ComparisonOutcome
+    needed_cases: int | None = None
+
+
+class Perplexity(Document):
+    """How a variant likes general texts, and how many times more than the base it is surprised."""
+
+    perplexity: float
+    ratio: float | None = None
+    low: float | None = None
+    high: float | None = None
+    outcome: ComparisonOutcome | None = None
+
+
+class Answer(Document):
+    """A variant's answer."""
+
+    text: str
+
+
+class EvaluationResult(Document):
+    """One question with its answers, which are text alone where nothing else is known of them."""
+
+    question: str
+    reference: str | None = None
+    answers: dict[str, Answer | str]
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """What each variant answered."""
+        return {name: one if isinstance(one, str) else one.text for name, one in self.answers.items()}
+
+
+class Forgetting(Document):
+    """General knowledge before and after; a server tells no perplexity."""
+
+    texts: int
+    perplexity: dict[str, Perplexity] | None
+    answers: tuple[EvaluationResult, ...] = ()
+
+
+class Evaluation(Document):
+    """`evaluation.json`."""
+
+    metadata: EvaluationMetadata
+    variants: tuple[str, ...]
+    metrics: dict[str, Metric]
+    scores: dict[str, dict[str, Mean]]
+    corpus: dict[str, Corpus] = Field(default_factory=dict)
+    finishes: dict[str, dict[str, int]] = Field(default_factory=dict)
+    comparisons: tuple[Comparison, ...] = ()
+    forgetting: Forgetting | None = None
+    results: tuple[EvaluationResult, ...] = ()
+
+    def mean(self, variant: str, metric: str) -> float | None:
+        """None where the metric did not score the variant."""
+        found = self.scores.get(variant, {}).get(metric)
+        return None if found is None else found.mean

@@ -1,0 +1,49 @@
+"""Scores by temperature, with their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmbench.core.text_cells import shorten_middle
+from pytest_llmbench.reports.charts import canvas
+from pytest_llmbench.reports.charts.search_axes import LINES, dress, target_colour
+from pytest_llmbench.reports.serving.words import ServingWords
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_NAME_CELLS = 30
+
+
+def temperature(axes: Axes, grid: Mapping[str, Any], metrics: Sequence[str], say: ServingWords, name: str = "") -> None:
+    """Means of some metrics by temperature with their intervals, set a little apart so that none hides another."""
+    heading = say("Quality by temperature")
+    canvas.title(axes, f"{heading}\n{shorten_middle(name, _NAME_CELLS)}" if name else heading)
+    values = [point["temperature"] for point in grid["points"]]
+    room = (max(values) - min(values) or 1.0) * 0.012
+    for place, metric in enumerate(metrics):
+        scores = [point["scores"].get(metric) for point in grid["points"]]
+        known = [(at, score) for at, score in zip(values, scores, strict=True) if score and score["mean"] is not None]
+        reaches = [
+            [score["mean"] - score[end] if end == "low" else score[end] - score["mean"] for _, score in known]
+            for end in ("low", "high")
+            if all(score[end] is not None for _, score in known)
+        ]
+        axes.errorbar(
+            [at + (place - (len(metrics) - 1) / 2) * room for at, _ in known],
+            [score["mean"] for _, score in known],
+            yerr=reaches if len(reaches) == 2 else None,  # noqa: PLR2004  # both ends
+            color=target_colour(place),
+            linestyle=LINES[place % len(LINES)],
+            marker="osD^v"[place % 5],
+            markersize=5,
+            capsize=3,
+            linewidth=1.4,
+            label=say.metric(metric),
+        )
+    if grid["best"] is not None:
+        axes.axvline(grid["best"], color=canvas.LIMIT, linewidth=1.2, zorder=1, label=say("best"))
+    axes.yaxis.set_major_formatter(canvas.ticks(say))
+    dress(axes, say("temperature"), say("score"), say)
+    canvas.legend(axes, columns=2)

@@ -1,0 +1,122 @@
+"""A benchmark run as sections, the most important first: every format of its report is made of these."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_llmbench.core.locale import Words, words
+from pytest_llmbench.reports import gate_sentences
+from pytest_llmbench.reports.blocks import Alert, Block, Depth, Facts, Report, Section, Sentences, Verdict, Verdicts
+from pytest_llmbench.reports.cautions import cautions
+from pytest_llmbench.reports.judgement import beside_the_gate, cut_short, opening, verdict_sentences
+from pytest_llmbench.reports.recommendations import recommendations
+from pytest_llmbench.reports.score_remarks import about_scores, cut_answers
+from pytest_llmbench.reports.views import gate as gate_view
+from pytest_llmbench.reports.views.cases import every_case, rankings
+from pytest_llmbench.reports.views.provenance import metadata, recorded
+from pytest_llmbench.reports.views.routing import routing_sections
+from pytest_llmbench.reports.views.scores import by_category, overall
+from pytest_llmbench.reports.views.timing import timing
+from pytest_llmbench.reports.views.trend import trend_section
+from pytest_llmbench.runs.comparison import adapters
+from pytest_llmbench.runs.typed import RunDocument, run_document
+
+
+def benchmark_report(
+    document: Mapping[str, Any],
+    language: str,
+    *,
+    history: Sequence[Mapping[str, Any]] = (),
+    added: Sequence[Section] = (),
+) -> Report:
+    """A run, judged where it was.
+
+    `history` are the saved runs in short and this one, `added` sections of plugins, which stand before what the run
+    recorded.
+
+    Raises:
+        UsageError: the language is unknown.
+    """
+    say, run = words(language), run_document(document)
+    sections = [*_sections(run, document, say, [*_trend(history, say), *added])]
+    return Report(say("LLM BENCHMARK ANALYSIS"), language, sections, _alerts(document, say))
+
+
+def with_paths(report: Report, paths: Mapping[str, Path]) -> Report:
+    """The report with the files that it was written to, for a terminal: kind to path."""
+    files = Facts([(kind, str(path)) for kind, path in paths.items()], depth=Depth.BRIEF)
+    return dataclasses.replace(report, sections=[*report.sections, Section("files", "", [files])])
+
+
+def _sections(run: RunDocument, document: Mapping[str, Any], say: Words, added: Sequence[Section]) -> Iterator[Section]:
+    yield from _verdicts(document, say)
+    said = _remarks(document, say)
+    yield said
+    yield overall(run, document, say)
+    yield by_category(run, say)
+    for variant in adapters(document):
+        yield from rankings(document, variant, say)
+    yield from routing_sections(document, say)
+    yield timing(run, document, say)
+    yield from added
+    yield metadata(run, document, say)
+    yield _conclusions(document, said, say)
+    yield every_case(document, say)
+    yield recorded(document, say)
+
+
+def _trend(history: Sequence[Mapping[str, Any]], say: Words) -> list[Section]:
+    return [trend_section(history, say)] if history else []
+
+
+def _verdicts(document: Mapping[str, Any], say: Words) -> Iterator[Section]:
+    """The gate, then the comparison with the base that it did not make; what can be said where there is neither."""
+    gate, beside, part = document["gate"], beside_the_gate(document), cut_short(document, say)
+    if gate is not None:
+        yield gate_view.gate_section(gate, say, document)
+    if beside is not None:
+        judged = part is None
+        outcome: Verdicts = beside["outcome"] if judged else "none"
+        heading = gate_sentences.heading(beside, say)
+        if not judged:
+            against = say("comparison with {against}", against=say("each adapter's own base"))
+            heading = say("{label}: {text}", label=say("NO VERDICT"), text=against)
+        depth = Depth.BRIEF if gate is None else Depth.SUMMARY
+        blocks: list[Block] = [
+            Verdict(outcome, heading, depth=depth),
+            Sentences(verdict_sentences(document, say), listed=False, depth=Depth.BRIEF),
+            *gate_view.evidence_blocks(beside, say, document, depth=Depth.SUMMARY, judged=judged),
+        ]
+        yield Section("comparison", say("Verdict"), blocks)
+    elif gate is None:
+        yield Section(
+            "comparison", say("Verdict"), [Sentences(opening(document, say), listed=False, depth=Depth.BRIEF)]
+        )
+    elif part is not None:
+        yield Section("comparison", "", [Sentences([part], listed=False, depth=Depth.BRIEF)])
+
+
+def _remarks(document: Mapping[str, Any], say: Words) -> Section:
+    """What must be known before numbers are believed: where there is little room, only what went wrong."""
+    wrong = [*cut_answers(document, say), *cautions(document, say)]
+    others = [line for line in about_scores(document, say) if line not in wrong]
+    return Section("remarks", "", [Sentences(wrong, depth=Depth.BRIEF), Sentences(others)])
+
+
+def _conclusions(document: Mapping[str, Any], remarks: Section, say: Words) -> Section:
+    said = {line for block in remarks.blocks if isinstance(block, Sentences) for line in block.lines}
+    lines = [line for line in recommendations(document, say) if line and line not in said]
+    return Section("recommendations", say("Recommendations"), [Sentences(lines)])
+
+
+def _alerts(document: Mapping[str, Any], say: Words) -> list[Alert]:
+    """The gate's, and the comparison that it did not make as a notice."""
+    gate = document["gate"]
+    told = [] if gate is None else gate_view.alerts(gate, say)
+    sentences = verdict_sentences(document, say) if beside_the_gate(document) else []
+    if sentences:
+        told.append(Alert("notice", sentences[0].partition(":")[0].strip(), sentences))
+    return told

@@ -1,0 +1,128 @@
+"""What a run was made of: the few facts that place it, and everything that it recorded about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pytest_llmbench.core.locale import N_, Words
+from pytest_llmbench.reports.blocks import Block, Cell, Depth, Fact, Facts, Heading, Quote, Section, Sentences
+from pytest_llmbench.reports.changed_settings import changed_settings
+from pytest_llmbench.runs.comparison import told_metadata
+from pytest_llmbench.runs.typed import RunDocument
+
+HEADLINE = {
+    "base_model": N_("Base model"),
+    "lora_adapter": N_("LoRA adapter"),
+    "device": N_("Device"),
+    "timestamp": N_("Date"),
+}
+
+_SHOWN_ELSEWHERE = {*HEADLINE, "variants", "timings", "metrics", "settings", "passes"}
+
+
+def metadata(run: RunDocument, document: Mapping[str, Any], say: Words) -> Section:
+    """Which models, which code, how many cases."""
+    told = told_metadata(document)
+    facts: list[Fact] = [(say(title), Quote(value_text(told[key], say))) for key, title in HEADLINE.items()]
+    facts += [
+        (say("Variants"), Quote(", ".join(run.metadata.variants) or say("none"))),
+        (say("Cases"), counts_text(run, say)),
+        (say("Item outcomes"), outcomes_text(run, say) or say("none")),
+        *_code(run, say),
+        *_judged_by(run, say),
+    ]
+    return Section("metadata", say("Metadata"), [Facts(facts)], folded=True)
+
+
+def counts_text(run: RunDocument, say: Words) -> str:
+    """How many cases, categories and results the run has."""
+    totals = run.statistics
+    return say(
+        "{cases} (categories: {categories}, results: {results})",
+        cases=totals.cases,
+        categories=len(run.by_category),
+        results=totals.total_tests,
+    )
+
+
+def outcomes_text(run: RunDocument, say: Words) -> str:
+    """How many items passed and failed."""
+    return ", ".join(f"{count} {say.outcome(name)}" for name, count in run.statistics.outcomes.items())
+
+
+def _code(run: RunDocument, say: Words) -> Iterator[Fact]:
+    about = run.metadata
+    if about.git is not None:
+        commit = about.git.commit or say("not recorded")
+        dirty = say("with uncommitted changes")
+        yield say("Commit"), f"{commit} ({dirty})" if about.git.dirty else commit
+    if about.engine:
+        yield say("Engine"), Quote(about.engine)
+    if changed := changed_settings(about.settings):
+        yield (
+            say("Settings that differ from their defaults"),
+            Quote(", ".join(f"{key} {value_text(value, say)}" for key, value in changed.items())),
+        )
+    if about.seed is not None:
+        yield say("Seed"), str(about.seed)
+    if about.versions:
+        yield say("Versions"), Quote(", ".join(map(" ".join, about.versions.items())))
+
+
+def _judged_by(run: RunDocument, say: Words) -> Iterator[Fact]:
+    gate = run.gate or run.comparison
+    if gate is not None and gate.baseline is not None:
+        known = (gate.baseline.name, gate.baseline.timestamp, gate.baseline.commit)
+        yield say("Baseline"), Quote(", ".join(filter(None, known)))
+    if gate is not None and gate.verdicts:
+        yield say("Method"), Quote(gate.verdicts[0].method)
+
+
+def recorded(document: Mapping[str, Any], say: Words) -> Section:
+    """What the run recorded about itself, whatever backend and plugins put there; of settings the unusual ones."""
+    about: Mapping[str, Any] = document["metadata"]
+    known = {key: value for key, value in about.items() if key not in _SHOWN_ELSEWHERE}
+    facts: list[Fact] = [(key, _value(value, say)) for key, value in flat(known)]
+    blocks: list[Block] = [
+        Facts(facts, depth=Depth.FULL) if facts else Sentences([say("not recorded")], listed=False, depth=Depth.FULL)
+    ]
+    if "settings" in about:
+        changed: list[Fact] = [(key, _value(value, say)) for key, value in changed_settings(about["settings"]).items()]
+        blocks.append(Heading(say("Settings that differ from their defaults"), depth=Depth.FULL))
+        blocks.append(
+            Facts(changed, depth=Depth.FULL)
+            if changed
+            else Sentences([say("all settings have their defaults")], listed=False, depth=Depth.FULL)
+        )
+    return Section("recorded", say("Soundness and provenance"), blocks)
+
+
+def flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """A nested mapping as `a.b.c` and value."""
+    for key, value in facts.items():
+        if isinstance(value, Mapping) and value:
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _value(value: Any, say: Words) -> Cell:
+    return value_text(value, say)
+
+
+def value_text(value: Any, say: Words) -> str:
+    """A recorded value in words."""
+    match value:
+        case None | "":
+            return say("not recorded")
+        case bool():
+            return say("yes") if value else say("no")
+        case float():
+            return say.marked(f"{value:.6g}")
+        case list():
+            return ", ".join(value_text(item, say) for item in value) or say("none")
+        case dict():
+            return ", ".join(f"{key} {value_text(item, say)}" for key, item in value.items()) or say("none")
+        case _:
+            return str(value)

@@ -1,0 +1,73 @@
+"""One journal for all that must outlive a killed process."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_llmbench.core.errors import NotReadyError
+from pytest_llmbench.core.journal import Journal
+
+ENTRIES = st.lists(st.dictionaries(st.text(max_size=5), st.text(max_size=20) | st.integers(), max_size=3), max_size=8)
+
+
+@given(before=ENTRIES, after=ENTRIES, cut=st.integers(1, 30))
+def test_half_a_line_of_a_killed_process_spoils_only_itself(
+    tmp_path_factory: pytest.TempPathFactory, before: list[dict[str, object]], after: list[dict[str, object]], cut: int
+) -> None:
+    path = tmp_path_factory.mktemp("journal") / "lines.jsonl"
+    first = Journal(path)
+    for entry in before:
+        first.append(entry)
+    half = json.dumps({"text": "x" * 40}).encode()[:cut]
+    with path.open("ab") as file:
+        file.write(half)
+    again = Journal(path)
+    assert [json.loads(line) for line in again.unread()] == before
+    for entry in after:
+        again.append(entry)
+    lines = list(Journal(path).unread())
+    assert [json.loads(line) for line in lines[: len(before)]] == before
+    assert [json.loads(line) for line in lines[len(lines) - len(after) :]] == after
+    assert len(lines) == len(before) + len(after) + bool(after)
+
+
+def test_each_look_finds_what_another_process_added(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "lines.jsonl"
+    here, there = Journal(path), Journal(path)
+    assert list(here.unread()) == []
+    there.append({"one": 1})
+    assert list(here.unread()) == [b'{"one": 1}\n']
+    here.append({"two": 2}, durable=True)
+    there.append({"three": 3})
+    assert [json.loads(line) for line in here.unread()] == [{"two": 2}, {"three": 3}]
+    assert list(here.unread()) == []
+
+
+def test_half_a_line_is_cut_off_where_nobody_else_writes(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    path.write_bytes(b'{"one": 1}\n{"tw')
+    journal = Journal(path)
+    assert list(journal.unread()) == [b'{"one": 1}\n']
+    journal.trim()
+    assert path.read_bytes() == b'{"one": 1}\n'
+    journal.append({"two": 2})
+    assert path.read_bytes() == b'{"one": 1}\n{"two": 2}\n'
+
+
+def test_without_a_path_nothing_is_kept() -> None:
+    journal = Journal(None)
+    journal.append({"one": 1})
+    assert list(journal.unread()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full here")
+def test_a_full_disk_is_one_message() -> None:
+    journal = Journal(Path("/dev/full"))
+    with pytest.raises(NotReadyError, match=rf"cannot write /dev/full: {os.strerror(28)}; free some space"):
+        journal.append({"one": 1})
