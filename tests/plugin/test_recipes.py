@@ -22,7 +22,7 @@ GATE = "gate[regression]"
 BACKEND = """\
 from pathlib import Path
 
-from support.parrot import Parrot
+from parrot import Parrot
 
 KNOWN = Path("adapters/commands/known.txt").read_text().split()
 

@@ -109,7 +109,7 @@ def finding(
         "unit": question.unit,
         "value": question.level(capacity.users),
         "low": question.level(capacity.low),
-        "high": _high(capacity, question, found, trials),
+        "high": _high(capacity, question, found, trials, slo),
         "held": capacity.users > 0,
         "decided": found.decided and too_short_s is None,
         "highest": question.highest,
@@ -161,14 +161,17 @@ def _contradiction(question: Question, found: Found) -> Contradiction | None:
     }
 
 
-def _high(capacity: Capacity, question: Question, found: Found, trials: Sequence[TrialEntry]) -> float:
-    """The upper end. Of rates it is what the server can do, where that was seen: they lie between the steps too."""
-    high = question.level(capacity.high)
+def _high(capacity: Capacity, question: Question, found: Found, trials: Sequence[TrialEntry], slo: SLO) -> float:
+    """The upper end. Of rates it is what the server can do: they lie between the steps too.
+
+    Where that was not seen it is the step above the search's own, whose trials say nothing of what lies in between.
+    """
     if question.name != "rate" or not capacity.high:
-        return high
-    able = served_rate.most_of_all([trial for trial in trials if trial["verdict"] != "invalid"])
-    highest = question.level(found.tried)
-    return min(highest, max(able, question.level(capacity.users))) if able else highest
+        return question.level(capacity.high)
+    able = served_rate.most_of_all([trial for trial in trials if trial["verdict"] != "invalid"], slo)
+    if able is None:
+        return question.level(min(found.tried, max(found.capacity.high, capacity.high) + 1))
+    return min(question.level(found.tried), max(able, question.level(capacity.users)))
 
 
 def _chance_of(required: int, found: Found) -> float | None:

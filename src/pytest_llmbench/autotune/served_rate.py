@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.autotune.trial_summary import TrialEntry
@@ -25,7 +26,8 @@ _LEAST_ROOM = 0.1  # of the limit, for waiting
 _STRICT = 0.01  # late answers that a promise of none is taken for
 _ROUNDING = 1e-6
 _SURELY = 3.0  # standard deviations of a number of arrivals
-_HIDDEN = 1.96  # likewise, at the upper end of an interval
+_LIKELY = 1.0  # likewise, which a lucky trial may have served more than the server can
+_HIDDEN = 1.96  # likewise, at the ends of an interval
 _NOT_SEEN = 0.5  # probability that the queue of a rate that looks held was still growing
 
 
@@ -38,39 +40,71 @@ def believable(
     """
     valid = [trial for trial in trials if trial["verdict"] != "invalid"]
     served = served_most(valid)
-    lost = [trial["level"] for trial in valid if trial["good"] < slo.quantile * trial["total"]]
-    if lost and served:
-        capacity = capacity.at_most(_step(question, served))
+    lost = [trial["level"] for trial in valid if _is_lost(trial, slo)]
+    if not lost or not served:
+        return _as_it_lasted(capacity, question, valid, slo)
+    known, lasted_s = _as_it_lasted(capacity.at_most(_step(question, served)), question, valid, slo)
+    likely = _step(question, served_most(valid, chance=_LIKELY) or served)
+    return replace(known, users=min(known.users, likely), low=min(known.low, likely)), lasted_s
+
+
+def _as_it_lasted(
+    capacity: Capacity, question: Question, valid: Sequence[TrialEntry], slo: SLO
+) -> tuple[Capacity, float | None]:
+    lost = [trial["level"] for trial in valid if _is_lost(trial, slo)]
     rate = question.level(capacity.users)
-    most = min(min((level for level in lost if level > rate), default=served or 0.0), _saturated(valid))
+    served = served_most(valid) or 0.0
+    most = min(min((level for level in lost if level > rate), default=served), _saturated(valid))
     lasted_s = max((trial["duration_s"] for trial in valid if trial["level"] >= rate), default=math.inf)
     enough_s = max(_LASTING_SPANS * slo.limit_s, _RELAXATIONS * _relaxation_s(rate, most) if lost else 0.0)
     if not rate or lasted_s >= enough_s:
         return capacity, None
-    warranted = min(served or most, most) - _many_waits(slo) / _room_s(valid, slo)
+    warranted = min(served_most(valid, chance=_HIDDEN) or most, most) - _many_waits(slo) / _room_s(valid, slo)
     return capacity.perhaps(_step(question, warranted), _step(question, most), _NOT_SEEN), lasted_s
 
 
-def served_most(valid: Sequence[TrialEntry]) -> float | None:
-    """The most requests a second that came and were served; None where too few were to tell."""
-    known = [min(trial["level"], rate) for trial in valid if (rate := trial.get("served_per_s"))]
-    return max(known, default=None)
+def served_most(valid: Sequence[TrialEntry], *, chance: float = 0.0) -> float | None:
+    """The most requests a second that came and were served, less so many standard deviations of their number.
+
+    None where too few were to tell.
+    """
+    found = _busiest(valid)
+    return _served(found) * (1 - chance / math.sqrt(found["completed"])) if found else None
 
 
-def most_of_all(valid: Sequence[TrialEntry]) -> float | None:
-    """The upper end of what the server can do: the most that it served, and as much more as chance may have hidden."""
-    known = [(min(trial["level"], rate), trial["completed"]) for trial in valid if (rate := trial.get("served_per_s"))]
-    if not known:
+def most_of_all(valid: Sequence[TrialEntry], slo: SLO) -> float | None:
+    """The upper end of what the server can do: the most that it served, and as much more as chance may have hidden.
+
+    None where it was not at its limit then: a server that keeps up with what comes does not show what it could do.
+    """
+    found = _busiest(valid)
+    if found is None or not (_is_lost(found, slo) or _is_full(found)):
         return None
-    rate, count = max(known)
-    return rate * (1 + _HIDDEN / math.sqrt(count))
+    return _served(found) * (1 + _HIDDEN / math.sqrt(found["completed"]))
+
+
+def _busiest(valid: Sequence[TrialEntry]) -> TrialEntry | None:
+    return max((trial for trial in valid if trial.get("served_per_s")), key=_served, default=None)
+
+
+def _served(trial: TrialEntry) -> float:
+    """No more than came."""
+    return min(trial["level"], trial["served_per_s"] or 0.0)
 
 
 def _saturated(valid: Sequence[TrialEntry]) -> float:
     """The most requests a second that were served where clearly more came; infinite where nowhere."""
-    known = [(trial["level"], rate, trial["completed"]) for trial in valid if (rate := trial.get("served_per_s"))]
-    full = [rate for level, rate, count in known if level > rate * (1 + _SURELY / math.sqrt(count))]
-    return max(full, default=math.inf)
+    return max((trial["served_per_s"] or 0.0 for trial in valid if _is_full(trial)), default=math.inf)
+
+
+def _is_full(trial: TrialEntry) -> bool:
+    """Whether clearly more came than was served."""
+    rate = trial.get("served_per_s")
+    return bool(rate and trial["level"] > rate * (1 + _SURELY / math.sqrt(trial["completed"])))
+
+
+def _is_lost(trial: TrialEntry, slo: SLO) -> bool:
+    return bool(trial["good"] < slo.quantile * trial["total"])
 
 
 def _many_waits(slo: SLO) -> float:

@@ -19,6 +19,7 @@ Row = tuple[int, float, float | None, float, int, int | None]
 """(user, started_s, first_token_s, ended_s, good as 0 or 1, tokens), times on the trial's clock."""
 
 _ENOUGH_SERVED = 20  # answers, for a rate
+_FIRST_AND_LAST = 20  # one of so many at either end is left out of a rate
 _LATENCY = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "max": 1.0}
 _GAP = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
@@ -146,8 +147,11 @@ def _decode_rates(requests: Iterable[Request]) -> Iterable[float]:
 
 
 def _served_per_s(ends_s: Sequence[float]) -> float | None:
-    span_s = max(ends_s) - min(ends_s) if len(ends_s) >= _ENOUGH_SERVED else 0.0
-    return round((len(ends_s) - 1) / span_s, 4) if span_s else None
+    """Answers a second from the first twentieth to the last: a few long answers at the end are no slow server."""
+    few = len(ends_s) // _FIRST_AND_LAST
+    ends = sorted(ends_s)[few : len(ends_s) - few] if len(ends_s) >= _ENOUGH_SERVED else ()
+    span_s = ends[-1] - ends[0] if ends else 0.0
+    return round((len(ends) - 1) / span_s, 4) if span_s else None
 
 
 def _percentiles(values: Sequence[float], wanted: Mapping[str, float]) -> Percentiles | None:

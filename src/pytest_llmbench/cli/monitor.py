@@ -74,7 +74,7 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
         said = f"WORSE since {alarm}" if alarm else "no drift for the worse is shown"
         yield f"{series['metric']} of {series['variant']}, {series['cases']} cases: {said}"
         for point in series["points"][-_NEWEST:]:
-            bounds = f"{point['low']:+.3f}..{point['high']:+.3f}"
+            bounds = f"{point['low']:+.3f} to {point['high']:+.3f}"
             yield f"  {point['run']}: {point['effect']:+.3f} on average since {found['baseline']} ({bounds})"
     for run in found["runs"]:
         if run["not_comparable"]:

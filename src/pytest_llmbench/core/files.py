@@ -41,7 +41,11 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def cannot_write(path: Path, error: OSError) -> NotReadyError:
-    """The error that tells which file or folder could not be written, and why."""
+def cannot_write(path: Path, error: OSError, chosen_by: str | None = None) -> NotReadyError:
+    """The error that tells which file or folder could not be written, and why.
+
+    `chosen_by` names the option or setting with which the user chooses another folder.
+    """
     reason = os.strerror(error.errno) if error.errno else error  # libraries put their own words into strerror
-    return NotReadyError(f"cannot write {path}: {reason}; free some space or choose another folder")
+    another = f"choose another folder with {chosen_by}" if chosen_by else "choose another folder"
+    return NotReadyError(f"cannot write {path}: {reason}; free some space or {another}")

@@ -132,7 +132,7 @@ class CompletionCache:
             ) from error
 
 
-def refuse_unwritable(folder: Path) -> None:
+def refuse_unwritable(folder: Path, chosen_by: str) -> None:
     """Find out whether a folder can be made and written in, and leave nothing behind.
 
     Raises:
@@ -143,4 +143,4 @@ def refuse_unwritable(folder: Path) -> None:
         with tempfile.TemporaryDirectory(dir=there):
             pass
     except OSError as error:
-        raise cannot_write(folder, error) from error
+        raise cannot_write(folder, error, chosen_by) from error

@@ -260,7 +260,7 @@ class BenchmarkSession:
         settings, registry = self.settings, self.registry
         self.announcements  # noqa: B018  # listening starts before loading does
         self.check_gate()  # a worker of pytest-xdist has not done it yet
-        refuse_unwritable(self.folder)
+        refuse_unwritable(self.folder, "--llmbench-report-dir")
         started = time.monotonic()
         backend = self._opened(settings)
         self._loading_s = time.monotonic() - started

@@ -71,7 +71,7 @@ def fault_text(fault: Mapping[str, Any], say: Words) -> str:
         text = say("{fault} {place}", fault=text, place=place)
     if "found" in fault:
         found = fault["found"]
-        told = str(found) if fault["reason"] == LEFT_OUT else _value(found)
+        told = _why_left_out(str(found), say) if fault["reason"] == LEFT_OUT else _value(found)
         text = say("{fault}: {found}", fault=text, found=told[:_MOST_REASON_CHARS])
     if "expected" in fault:
         text = say("{fault}, expected {expected}", fault=text, expected=_instead(fault, say))
@@ -116,8 +116,14 @@ def tools_left_out(document: Mapping[str, Any], say: Words) -> Iterator[str]:
                 variant=variant,
                 count=len(reasons),
                 total=len(answers),
-                reason=reasons[0],
+                reason=_why_left_out(reasons[0], say),
             )
+
+
+def _why_left_out(told: str, say: Words) -> str:
+    """The backend's sentence, behind the address of a server where one told it."""
+    address, mark, why = told.partition(": ")
+    return f"{address}{mark}{say.translated(why)}" if "://" in address else say.translated(told)
 
 
 def _counted(rows: Sequence[Row], variant: str) -> list[tuple[str, int]]:

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from pytest_llmbench.core.settings import OutputSettings
 
 
-
 def this_run(language: str) -> str:
     """What a trend calls the run that it ends with."""
     return words(language)("this run")

@@ -73,8 +73,8 @@ def p_above(changes: Changes | Floats, null: float = 0.0) -> Test:
     Yes-or-no scores have a test of their own. For others it is the largest of: the permutation test, which is exact
     where nothing changed but chance; Student's test with Hall's correction for skewness, as the former takes a few
     great gains against many small losses, whose mean is zero, for a change; and at a margin, below 0, the chance that
-    great losses were not met with at all (`p_unseen`). Where most units were asked more often on one side their changes
-    are skewed by that alone, which the permutation test knows: Student's test then stays uncorrected.
+    great losses were not met with at all (`p_unseen`). Skewness that unequal numbers of answers alone would make is not
+    taken out where the permutation test, which knows it, is asked and exact.
 
     Raises:
         ValueError: there is no change at all, or one is not finite.
@@ -90,7 +90,9 @@ def p_above(changes: Changes | Floats, null: float = 0.0) -> Test:
         )
         name = "McNemar test" if null == 0 else "Tango's score test"
         return Test(yes_or_no.p_above(counts, null / size), f"{name}, {exact}")
-    found = max(_permuted(changes, null), _student_test(changes, null))
+    permuted = _permuted(changes, null)
+    known = min(0.0, _bend_of_dealing(changes)) if null == 0 and permuted.method else 0.0
+    found = max(permuted, Test(_student(changes.values - null, known), "t test, corrected for skewness"))
     if null == 0 or changes.scale is None or (null > 0 and moments(changes.values) is not None):
         return found
     return max(found, Test(p_unseen(changes, null), "binomial bound on losses not seen"))
@@ -151,16 +153,23 @@ def _with_uneven(laws: Laws, lines: NDArray[np.int64], dealt: Laws) -> Laws:
     return Laws(values, chances)
 
 
-def _student_test(changes: Changes, null: float) -> Test:
-    """The smaller of Student's statistic and the one with the skewness taken out decides."""
+def _student(shifted: Floats, known_bend: float) -> float:
+    """The smaller of Student's statistic and the one with the skewness taken out, but for what is known, decides."""
     from scipy import special
 
-    found = moments(changes.values - null)
+    found = moments(shifted)
     if found is None:  # one case, or all alike: others can tell
-        return Test(0.0, "")
-    statistic, units = found.mean / found.error, len(changes.values)
-    skewed_by_epochs = null == 0 and changes.uneven is not None and 2 * len(changes.uneven[0]) > units
-    if skewed_by_epochs:
-        return Test(float(special.stdtr(units - 1, -statistic)), "t test")
-    decides = min(statistic, bent(statistic, found.bend))
-    return Test(float(special.stdtr(units - 1, -decides)), "t test, corrected for skewness")
+        return 0.0
+    statistic = found.mean / found.error
+    return float(special.stdtr(len(shifted) - 1, -min(statistic, bent(statistic, found.bend - known_bend))))
+
+
+def _bend_of_dealing(changes: Changes) -> float:
+    """The skewness, as `Moments.bend` counts it, that units asked more often on one side have where nothing changed."""
+    found = moments(changes.values)
+    if changes.uneven is None or found is None:
+        return 0.0
+    values, chances = changes.uneven[1]
+    centred = values - (values * chances).sum(axis=1, keepdims=True)
+    third = float((chances * centred**3).sum())
+    return third / (len(changes.values) * found.error) ** 3

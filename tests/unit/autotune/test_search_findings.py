@@ -139,6 +139,16 @@ def test_a_rate_is_never_above_what_was_served_and_its_interval_reaches_the_firs
     assert made["value"] < made["high"] <= made["highest_tried"]
 
 
+def test_a_server_that_kept_up_does_not_show_the_most_that_it_could_do() -> None:
+    question = rate(SETTINGS, 6.4)
+    kept_up = entry(question.level(32), 200, 200, completed=200, served_per_s=question.level(32))
+    lost_at_once = entry(question.level(40), 0, 10, completed=0, served_per_s=None)
+    made = found(question, kept_up, kept_up, lost_at_once, decided=False)
+    assert made["value"] <= question.level(32) * (1 - 1 / 200**0.5)  # a lucky trial may have served more than it can
+    assert made["high"] > question.level(32) * (1 + 1.96 / 200**0.5)  # nothing was seen between the two
+    assert made["high"] <= made["highest_tried"]
+
+
 def test_a_strict_promise_has_a_rate_too() -> None:
     question = rate(SETTINGS, 3.2)
     trials = (entry(question.level(20), 200, 200, completed=200, served_per_s=1.9), entry(question.level(24), 0, 200))

@@ -85,3 +85,12 @@ def test_long_trials_keep_a_sample_of_their_requests() -> None:
     made = entry(*[ANSWER] * (MOST_ROWS + 5))
     assert len(made["requests"]) == MOST_ROWS
     assert made["requests_thinned"]
+
+
+def test_one_answer_that_took_long_makes_no_slow_server() -> None:
+    ends = [place / 10 for place in range(100)]
+    steady = [dataclasses.replace(ANSWER, user=place, ended_s=4 + at) for place, at in enumerate(ends)]
+    slow = dataclasses.replace(ANSWER, user=100, ended_s=60.0)
+    assert entry(*steady)["served_per_s"] == pytest.approx(10)
+    assert entry(*steady, slow)["served_per_s"] == pytest.approx(10)
+    assert entry(*steady[:19])["served_per_s"] is None

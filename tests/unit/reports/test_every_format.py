@@ -26,6 +26,7 @@ from pytest_llmbench.reports.blocks import (
     Depth,
     Details,
     Facts,
+    Heading,
     Quote,
     Report,
     Sentences,
@@ -124,7 +125,7 @@ def claims(report: Report, depth: Depth) -> Iterator[str]:
 
     for block in shown_at(report, depth):
         match block:
-            case Verdict():
+            case Verdict() | Heading():
                 yield block.text
             case Sentences():
                 yield from (line.strip() for line in block.lines)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import html
 import re
 import string
+import tempfile
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,7 @@ from babel.messages.pofile import read_po
 from matplotlib.figure import Figure
 from matplotlib.text import Text as DrawnText
 from support.evaluation_documents import evaluation_document
-from support.gates import gate, judged, note, verdict
-from support.rendered import gate_lines
+from support.gates import gate, verdict
 from support.report_runs import completion, full_run, run
 from support.serving_documents import full_document, several_document
 from support.tool_runs import shop_run
@@ -29,7 +29,7 @@ from pytest_llmbench.core.settings import OutputSettings, Settings
 from pytest_llmbench.reports.blocks import Depth
 from pytest_llmbench.reports.charts.training_comparison import draw_comparison
 from pytest_llmbench.reports.evaluation.writing import write_evaluation
-from pytest_llmbench.reports.renderers.github import annotations
+from pytest_llmbench.reports.renderers import github
 from pytest_llmbench.reports.renderers.registry import default_renderers
 from pytest_llmbench.reports.renderers.terminal import terminal_lines
 from pytest_llmbench.reports.serving.writing import write_document
@@ -42,6 +42,7 @@ from pytest_llmbench.runs.base_comparison import with_comparison
 from pytest_llmbench.runs.baseline import comparable
 from pytest_llmbench.runs.document import build_document
 from pytest_llmbench.runs.gate import compare_runs
+from pytest_llmbench.runs.gate_notes import noted
 
 LANGUAGES = ("en", "fr")
 _TELLING = 12  # characters of a sentence's longest fixed part: shorter ones are words that both languages may have
@@ -83,7 +84,12 @@ def rich() -> tuple[Run, list[dict[str, Any]]]:
 
 def gated(outcome: str) -> Run:
     """A run whose gate came to this outcome, over all and in a category."""
-    found = gate(verdict(outcome), verdict("inconclusive", "keywords"), verdict(category="tool_routing"), notes=[note()])
+    found = gate(
+        verdict(outcome),
+        verdict("inconclusive", "keywords"),
+        verdict(category="tool_routing"),
+        notes=[noted("missing_in_run", "noted_missing_in_run", ["a/b", "a/c"])],
+    )
     return dataclasses.replace(full_run(cases=6), gate=found | {"outcome": outcome})
 
 
@@ -105,44 +111,45 @@ def drawn(write: Callable[[], object]) -> list[str]:
     return told
 
 
-@cache
+@functools.cache
 def reports(language: str) -> dict[str, str]:
     """Every report: its kind and format to what it says, one piece a line."""
     return {name: "\n".join(" ".join(piece.split()) for piece in pieces) for name, pieces in _reports(language)}
 
 
 def _reports(language: Any) -> Iterator[tuple[str, list[str]]]:
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         output = OutputSettings(report_dir=Path(folder), language=language)
-        rich_run, history = rich()
-        runs: dict[str, tuple[Run, list[dict[str, Any]]]] = {
-            "rich": (rich_run, history),
-            **{outcome: (gated(outcome), []) for outcome in ("pass", "fail", "inconclusive")},
-            "alone": (full_run(cases=2, variants=("base",)), []),
-            "three": (full_run(cases=2, variants=("base", "small", "large")), []),
-            "none": (run(), []),
-        }
-        for name, (some, earlier) in runs.items():
-            written = lambda some=some, earlier=earlier: write_reports(some, output, earlier=earlier)
-            yield from _said(f"benchmark {name}", written, output.report_dir)
-            report = benchmark_report(with_comparison(build_document(some, answer_chars=500)), language)
-            yield f"benchmark {name} terminal", terminal_lines(report, 200)
-            yield f"benchmark {name} github", annotations(report)
+        some, history = rich()
+        yield from _written("benchmark", lambda: write_reports(some, output, earlier=history), output.report_dir)
         settings = Settings(output=output)
-        for name, document in {"one": full_document(), "several": several_document()}.items():
-            yield from _said(f"autotune {name}", lambda d=document: write_document(d, settings, output.report_dir), output.report_dir)
-            yield f"autotune {name} terminal", terminal_lines(autotune_report(document, language), 200)
-        yield from _said("evaluation", lambda: write_evaluation(evaluation_document(), output), output.report_dir)
-        report = training_report(TRAINED, language, ["?"], [["Oui.", "Non."]])
-        for one in default_renderers():
-            yield f"training {one.name}", pieces(one.name, one.render(report))
-        yield "training terminal", terminal_lines(report, 200, Depth.FULL)
-        yield "training figure", drawn(lambda: draw_comparison(TRAINED, output.report_dir / "t.png", language))
+        for name, searched in (("one", full_document()), ("several", several_document())):
+            write = functools.partial(write_document, searched, settings, output.report_dir)
+            yield from _written(f"autotune {name}", write, output.report_dir)
+        yield from _written("evaluation", lambda: write_evaluation(evaluation_document(), output), output.report_dir)
+        picture = output.report_dir / "trainings.png"
+        yield "trainings figure", drawn(lambda: draw_comparison(TRAINED, picture, language))
+    runs = {
+        "rich": some,
+        **{outcome: gated(outcome) for outcome in ("pass", "fail", "inconclusive")},
+        "alone": full_run(cases=2, variants=("base",)),
+        "three": full_run(cases=2, variants=("base", "small", "large")),
+        "empty": run(),
+    }
+    told = {name: with_comparison(build_document(one, answer_chars=500)) for name, one in runs.items()}
+    shown = {
+        **{f"benchmark {name}": benchmark_report(document, language) for name, document in told.items()},
+        "autotune": autotune_report(full_document(), language),
+        "trainings": training_report(TRAINED, language, questions=["?"], answers=[["Oui."], ["Non."]]),
+    }
+    for name, report in shown.items():
+        for renderer in default_renderers():
+            yield f"{name} {renderer.name}", pieces(renderer.suffix, renderer.render(report))
+        yield f"{name} terminal", terminal_lines(report, 200, Depth.FULL)
+        yield f"{name} github", github.annotations(report)
 
 
-def _said(name: str, write: Callable[[], object], folder: Path) -> Iterator[tuple[str, list[str]]]:
+def _written(name: str, write: Callable[[], object], folder: Path) -> Iterator[tuple[str, list[str]]]:
     yield f"{name} figures", drawn(write)
     for file in sorted(folder.iterdir()):
         if file.suffix in {".txt", ".md", ".html"}:
@@ -154,4 +161,47 @@ def pieces(format_: str, text: str) -> list[str]:
     """The parts of a report that a reader takes in one by one."""
     if format_ == "html":
         return [html.unescape(piece) for piece in _TAG.sub(r"\n\1\n", _STYLE.sub("", text)).splitlines()]
-    return text.split("\n\n") if format_ in {"txt", "text"} else text.splitlines()
+    return text.split("\n\n") if format_ == "txt" else text.splitlines()
+
+
+def fixed_parts(of: int) -> dict[str, str]:
+    """Of each sentence the longest part without placeholders, if it is long enough to be told apart.
+
+    `of` is 0 for what the source says, 1 for its French; the key is the first of the two.
+    """
+    with (locale.CATALOGUES / "fr.po").open("rb") as source:
+        messages = [(message.id, message.string) for message in read_po(source, locale="fr") if message.id]
+    found = {}
+    for message in messages:
+        english, told = (side if isinstance(side, str) else side[-1] for side in (message[0], message[of]))
+        parts = [part.strip() for part, *_ in string.Formatter().parse(told)]
+        longest = max(parts, key=len, default="")
+        if len(longest) >= _TELLING and " " in longest:
+            found[english] = longest
+    return found
+
+
+@pytest.mark.parametrize(("language", "other"), [(1, 0), (0, 1)], ids=["fr", "en"])
+def test_no_report_holds_a_sentence_of_the_other_language(language: int, other: int) -> None:
+    own, foreign = fixed_parts(language), fixed_parts(other)
+    shown = reports(LANGUAGES[language])
+    mixed = [
+        (name, part)
+        for name, report in shown.items()
+        for english, part in foreign.items()
+        if part in report and part not in own.get(english, "")
+    ]
+    assert mixed == []
+    told = {english for report in shown.values() for english, part in own.items() if part in report}
+    assert len(told) > len(own) / 2  # these reports are rich enough to find a mixture in
+
+
+def test_no_report_in_french_holds_english_that_no_catalogue_knows() -> None:
+    """Two little words of English in one piece are a sentence that nobody marked for translation."""
+    found = [
+        (name, piece)
+        for name, report in reports("fr").items()
+        for piece in report.splitlines()
+        if not any(quoted in piece for quoted in _QUOTED) and len({*map(str.lower, _ENGLISH.findall(piece))}) > 1
+    ]
+    assert found == []

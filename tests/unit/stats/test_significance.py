@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pytest_llmbench.stats.significance import Changes, p_above, p_below, p_unseen
+from pytest_llmbench.stats.answers import Answers, paired
+from pytest_llmbench.stats.significance import Changes, _bend_of_dealing, _student, p_above, p_below, p_unseen
 
 NAN = float("nan")
 
@@ -106,3 +107,43 @@ def test_small_changes_do_not_hide_that_great_losses_were_not_looked_for() -> No
     assert p_above(Changes(jitter[:30], scale=1.0), -0.05).p_value > 0.05
     assert p_above(Changes(jitter, scale=1.0), -0.05).p_value < 0.001
     assert p_above(Changes(jitter[:30], scale=None), -0.05).p_value < 0.001  # of seconds, nothing is known to be lost
+
+
+def asked_unequally(cases: int, before: float, after: float, random: np.random.Generator) -> Changes:
+    """Yes-or-no answers, one of the side before and five of the side after."""
+    earlier = (random.random((cases, 1)) < before).astype(float)
+    later = (random.random((cases, 5)) < after).astype(float)
+    return paired(Answers.of_table(earlier), Answers.of_table(later)).changes
+
+
+def test_skewness_that_comes_of_unequal_epochs_alone_costs_no_power() -> None:
+    random = np.random.default_rng(21)
+    falls = [asked_unequally(30, 0.8, 0.65, random).mirrored() for _ in range(200)]
+    found = [p_above(fall).p_value <= 0.05 for fall in falls]
+    fully = [max(_student(fall.values, 0.0), p_above(fall).p_value) <= 0.05 for fall in falls]
+    assert sum(found) > sum(fully)
+    assert sum(found) >= 0.43 * 200
+    equal = [asked_unequally(30, 0.725, 0.725, random) for _ in range(200)]
+    assert sum(p_above(side).p_value <= 0.05 for one in equal for side in (one, one.mirrored())) <= 0.05 * 400
+
+
+def test_beyond_the_permutation_test_all_skewness_is_taken_out() -> None:
+    random = np.random.default_rng(3)
+    unequal = asked_unequally(900, 0.5, 0.53, random)
+    equal = random.choice([-0.4, 0.2, 0.4], 900, p=[0.3, 0.3, 0.4])
+    changes = Changes(np.concatenate([unequal.values, equal]), 1.0, unequal.uneven)
+    assert _bend_of_dealing(changes) != 0
+    assert p_above(changes).p_value == _student(changes.values, 0.0)
+
+
+def test_the_skewness_of_dealing_is_that_of_the_laws() -> None:
+    changes = asked_unequally(40, 0.9, 0.9, np.random.default_rng(5))
+    assert changes.uneven is not None
+    values, chances = changes.uneven[1]
+    random, drawn = np.random.default_rng(0), []
+    for line, chance in zip(values, chances, strict=True):
+        drawn.append(random.choice(line, 20_000, p=chance / chance.sum()))
+    centred = np.array(drawn) - np.array(drawn).mean(axis=1, keepdims=True)
+    spread = changes.values.std(ddof=1) * len(changes.values) ** 0.5
+    expected = (centred**3).mean(axis=1).sum() / spread**3
+    assert _bend_of_dealing(changes) == pytest.approx(expected, rel=0.05)

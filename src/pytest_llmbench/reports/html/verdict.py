@@ -10,6 +10,7 @@ from pytest_llmbench.core.locale import N_, UNSCORED, Words
 from pytest_llmbench.reports.gate_sentences import confidence, outcome_word, p_meaning, p_value, reason
 from pytest_llmbench.reports.html.scale import Scale, farthest, symmetric
 from pytest_llmbench.reports.judgement import beside_the_gate, cut_short, verdict_sentences
+from pytest_llmbench.reports.methods import method_text
 from pytest_llmbench.reports.pairing import unit
 from pytest_llmbench.reports.silent_categories import silence, telling
 from pytest_llmbench.runs.case_counts import groups_text, needed_range, units_text
@@ -188,7 +189,7 @@ def _row(item: Mapping[str, Any], word: str, scale: Scale, threshold: float | No
         low=None if item["low"] is None else scale.at(item["low"]),
         high=None if item["high"] is None else scale.at(item["high"]),
         margin=None if threshold is None else scale.at(threshold),
-        method=item["method"],
+        method=method_text(item["method"], say),
     )
 
 

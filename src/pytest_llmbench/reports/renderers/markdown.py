@@ -106,7 +106,9 @@ def _title(column: Column) -> str:
 
 
 def _case(case: Case, say: Words) -> str:
-    return "\n".join([f"- {code(case.name)} {prose(case.note)}", *(f"  - {_fact(fact, say)}" for fact in case.facts)])
+    return "\n".join(
+        [f"- {code(case.name)} {prose(case.note)}".rstrip(), *(f"  - {_fact(fact, say)}" for fact in case.facts)]
+    )
 
 
 def _fact(fact: Fact, say: Words) -> str:

@@ -105,16 +105,16 @@ def _answer(target: Target, document: Mapping[str, Any], say: ServingWords, *, n
     required = required_of(document)
     if main is not None:
         finding = target["findings"][main]
-        told = [answer(finding, say), *remarks(finding, say, required)]
-        yield Sentences(told, listed=False, depth=Depth.BRIEF)
+        yield Heading(answer(finding, say), depth=Depth.BRIEF)
+        yield Sentences(list(remarks(finding, say, required)), listed=False, depth=Depth.BRIEF)
         yield Sentences([setting(finding, say)], listed=False)
         yield from _why_in_brief(target["why"][main], say)
     for finding in others:
-        told = [answer(finding, say), *remarks(finding, say, required), setting(finding, say)]
-        yield Sentences(told, listed=False)
+        yield Heading(answer(finding, say))
+        yield Sentences([*remarks(finding, say, required), setting(finding, say)], listed=False)
     in_brief = [_other(target, finding, say) for finding in others]
     if target["temperature"] is not None:
-        yield Sentences([temperature_answer(target["temperature"], say)], listed=False)
+        yield Heading(temperature_answer(target["temperature"], say))
         in_brief.append(temperature_answer(target["temperature"], say))
     if in_brief:
         yield Heading(_head(say("Other questions"), say), depth=Depth.BRIEF, until=Depth.BRIEF)

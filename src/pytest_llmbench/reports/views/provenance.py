@@ -8,6 +8,7 @@ from typing import Any
 from pytest_llmbench.core.locale import N_, Words
 from pytest_llmbench.reports.blocks import Block, Cell, Depth, Fact, Facts, Heading, Quote, Section, Sentences
 from pytest_llmbench.reports.changed_settings import changed_settings
+from pytest_llmbench.reports.methods import method_text
 from pytest_llmbench.runs.comparison import told_metadata
 from pytest_llmbench.runs.typed import RunDocument
 
@@ -76,7 +77,7 @@ def _judged_by(run: RunDocument, say: Words) -> Iterator[Fact]:
         known = (gate.baseline.name, gate.baseline.timestamp, gate.baseline.commit)
         yield say("Baseline"), Quote(", ".join(filter(None, known)))
     if gate is not None and gate.verdicts:
-        yield say("Method"), Quote(gate.verdicts[0].method)
+        yield say("Method"), method_text(gate.verdicts[0].method, say)
 
 
 def recorded(document: Mapping[str, Any], say: Words) -> Section:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_llmbench.core.locale import Words, words
+from pytest_llmbench.core.locale import UNSCORED, Words, words
 from pytest_llmbench.reports.blocks import (
     Case,
     Cases,
@@ -22,7 +22,7 @@ from pytest_llmbench.reports.blocks import (
 )
 
 if TYPE_CHECKING:
-    from pytest_llmbench.finetune.comparison import Language, Trained
+    from pytest_llmbench.finetune.comparison import Language, Line, Trained
 
 
 def training_report(
@@ -55,10 +55,15 @@ def _table(trainings: Sequence[Trained], language: Language, say: Words) -> Tabl
     columns = [
         Column(say("Metric"), left=True),
         *(Column("", training.name) for training in trainings),
-        Column(say.in_context("training", "best")),
+        Column(say.in_context("training", "Best")),
     ]
-    rows: list[list[Cell]] = [[line.title, *line.values, Name(line.best)] for line in table(trainings, language)]
+    lines = table(trainings, language)
+    rows: list[list[Cell]] = [[line.title, *line.values, _best(line)] for line in lines]
     return Table(columns, rows)
+
+
+def _best(line: Line) -> Cell:
+    return line.best if line.best == UNSCORED else Name(line.best)
 
 
 def _notes(trainings: Sequence[Trained], language: Language) -> Iterator[Section]:
