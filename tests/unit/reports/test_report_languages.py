@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import html
+import itertools
+import json
 import re
 import string
 import tempfile
@@ -47,10 +49,11 @@ from pytest_llmbench.runs.gate_notes import noted
 LANGUAGES = ("en", "fr")
 _TELLING = 12  # characters of a sentence's longest fixed part: shorter ones are words that both languages may have
 _STYLE = re.compile(r"<style>.*?</style>|<script(?! [^>]*json).*?</script>", re.DOTALL)
+_DATA = re.compile(r"<script [^>]*json[^>]*>(.*?)</script>", re.DOTALL)
 _TAG = re.compile(r"<[^>]*?(?:(?:aria-label|title|placeholder|alt)=\"([^\"]*)\"[^>]*)?>")
 _ENGLISH = re.compile(
     r"\b(?:the|is|are|was|were|which|that|this|these|than|not|has|have|had|been|they|their|its|and|of|to|with|from|by|"
-    r"only|so|for|at|where|what|there|no|or|would|could|them|be|an|in|more|less)\b",
+    r"only|so|for|at|where|what|there|no|or|would|could|them|be|an|in|more|less|came|within|answers|trials)\b",
     re.IGNORECASE,
 )
 _QUOTED = {
@@ -93,6 +96,39 @@ def gated(outcome: str) -> Run:
     return dataclasses.replace(full_run(cases=6), gate=found | {"outcome": outcome})
 
 
+UNCOUNTED = ("client_late", "client_busy", "client_stood_still", "server_busy", "users_stopped", "process_died")
+CODES = ("surely_held", "surely_broken", "held_as_asked", "not_sure", "requests_sent", "time_over", *UNCOUNTED)
+COUNTED = {"good": 19, "judged": 20, "limit_s": 3.0, "failed": 1, "error": "HTTP 500", "quantile": 0.95, "sent": 20}
+CONTRADICTION = {"level": 8, "good": 9, "total": 20, "others_up_to": 12, "others_good": 199, "others_total": 200}
+OTHERS = {
+    "lag_ms": 71.4,
+    "allowed_ms": 50.0,
+    "cpu": 0.93,
+    "allowed": 0.8,
+    "standstill_s": 2.5,
+    "allowed_s": 0.5,
+    "waited_s": 30.0,
+    "process": 1,
+    "processes": 2,
+}
+
+
+def noted_document(document: dict[str, Any]) -> dict[str, Any]:
+    """The same with a reason of every kind in its trials, and all that its notes and its temperature rest on."""
+    for target in document["targets"]:
+        for finding in target["findings"].values():
+            for trial, code in zip(finding["trials"], itertools.cycle(CODES), strict=False):
+                trial |= {"code": code, "values": OTHERS if code in UNCOUNTED else COUNTED}
+            finding |= {"too_short_s": 20.0, "unbounded": True, "decided": False, "any_fall": True}
+            finding["highest_tried"] = finding["highest"] - 1
+            finding["contradiction"] = CONTRADICTION if finding["question"] == "users" else None
+        if grid := target["temperature"]:
+            grid["in_use"] = 0.7
+            for point in grid["points"]:
+                point["against"] = {}
+    return document
+
+
 def drawn(write: Callable[[], object]) -> list[str]:
     """What the figures say that this writes."""
     told: list[str] = []
@@ -124,7 +160,7 @@ def _reports(language: Any) -> Iterator[tuple[str, list[str]]]:
         yield from _written("benchmark", lambda: write_reports(some, output, earlier=history), output.report_dir)
         settings = Settings(output=output)
         for name, searched in (("one", full_document()), ("several", several_document())):
-            write = functools.partial(write_document, searched, settings, output.report_dir)
+            write = functools.partial(write_document, noted_document(searched), settings, output.report_dir)
             yield from _written(f"autotune {name}", write, output.report_dir)
         yield from _written("evaluation", lambda: write_evaluation(evaluation_document(), output), output.report_dir)
         picture = output.report_dir / "trainings.png"
@@ -139,7 +175,7 @@ def _reports(language: Any) -> Iterator[tuple[str, list[str]]]:
     told = {name: with_comparison(build_document(one, answer_chars=500)) for name, one in runs.items()}
     shown = {
         **{f"benchmark {name}": benchmark_report(document, language) for name, document in told.items()},
-        "autotune": autotune_report(full_document(), language),
+        "autotune": autotune_report(noted_document(full_document()), language),
         "trainings": training_report(TRAINED, language, questions=["?"], answers=[["Oui."], ["Non."]]),
     }
     for name, report in shown.items():
@@ -160,8 +196,18 @@ def _written(name: str, write: Callable[[], object], folder: Path) -> Iterator[t
 def pieces(format_: str, text: str) -> list[str]:
     """The parts of a report that a reader takes in one by one."""
     if format_ == "html":
-        return [html.unescape(piece) for piece in _TAG.sub(r"\n\1\n", _STYLE.sub("", text)).splitlines()]
+        told = _DATA.sub(lambda data: "\n".join(strings_of(json.loads(data[1]))), _STYLE.sub("", text))
+        return [html.unescape(piece) for piece in _TAG.sub(r"\n\1\n", told).splitlines()]
     return text.split("\n\n") if format_ == "txt" else text.splitlines()
+
+
+def strings_of(data: object) -> Iterator[str]:
+    """The texts in the data of a page's scripts, without the names that scripts know them by."""
+    if isinstance(data, str):
+        yield data
+    elif isinstance(data, (list, dict)):
+        for one in data.values() if isinstance(data, dict) else data:
+            yield from strings_of(one)
 
 
 def fixed_parts(of: int) -> dict[str, str]:
@@ -173,7 +219,7 @@ def fixed_parts(of: int) -> dict[str, str]:
         messages = [(message.id, message.string) for message in read_po(source, locale="fr") if message.id]
     found = {}
     for message in messages:
-        english, told = (side if isinstance(side, str) else side[-1] for side in (message[0], message[of]))
+        english, told = (one if isinstance(one, str) else list(one or [""])[-1] for one in (message[0], message[of]))
         parts = [part.strip() for part, *_ in string.Formatter().parse(told)]
         longest = max(parts, key=len, default="")
         if len(longest) >= _TELLING and " " in longest:

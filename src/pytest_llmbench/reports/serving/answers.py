@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.autotune.diagnosis.phases import Asked, Finding
+from pytest_llmbench.autotune.finding_notes import finding_notes
+from pytest_llmbench.autotune.temperature_grid import why_recommended
 from pytest_llmbench.core.locale import N_, NN_, UNSCORED
 from pytest_llmbench.load.records import STOOD_STILL
 from pytest_llmbench.reports.serving.words import QUESTIONS, ServingWords, slo_text
@@ -166,6 +168,11 @@ def _stood_still(finding: Finding, say: ServingWords) -> Iterator[str]:
         )
 
 
+def notes(finding: Finding, say: ServingWords) -> list[str]:
+    """What was noted during the search; as it was written where an older document does not hold all it rests on."""
+    return list(finding_notes(finding, say)) if "too_short_s" in finding else list(finding["notes"])
+
+
 def required_of(document: Mapping[str, Any]) -> int | None:
     """How many users were required, as a gate."""
     required = document["metadata"]["settings"]["load"].get("require_users")
@@ -208,7 +215,8 @@ def temperature_answer(grid: Mapping[str, Any], say: ServingWords) -> str:
         )
     if grid["best"] is None:
         return say("Temperature: none stands out. {reason}", reason=grid["reason"]).rstrip()
-    return say("Temperature {value}: {reason}", value=say.plain(grid["best"]), reason=grid["reason"])
+    why = why_recommended(grid["points"], grid["in_use"], grid["best"], say) if "in_use" in grid else grid["reason"]
+    return say("Temperature {value}: {reason}", value=say.plain(grid["best"]), reason=why)
 
 
 def score_text(score: Mapping[str, Any] | None, say: ServingWords) -> str:

@@ -20,6 +20,7 @@ from pytest_llmbench.reports.serving.answers import (
     cost,
     interval,
     main_finding,
+    notes,
     other_findings,
     remarks,
     required_of,
@@ -30,6 +31,7 @@ from pytest_llmbench.reports.serving.answers import (
     value_text,
 )
 from pytest_llmbench.reports.serving.facts import facts_of, target_facts
+from pytest_llmbench.reports.serving.trial_reasons import trial_reason
 from pytest_llmbench.reports.serving.trial_rows import COLUMN_TITLES, COLUMNS, trial_row
 from pytest_llmbench.reports.serving.words import QUESTION_TITLES, ServingWords, serving_words
 
@@ -150,11 +152,11 @@ def _trials(finding: Finding, say: ServingWords) -> dict[str, Any]:
         "cost": cost(finding, say),
         "columns": [say(COLUMN_TITLES[COLUMNS[place]]) for place in kept],
         "rows": [
-            {"cells": [row[place] for place in kept], "verdict": trial["verdict"], "reason": trial["reason"]}
+            {"cells": [row[place] for place in kept], "verdict": trial["verdict"], "reason": trial_reason(trial, say)}
             for trial, row in zip(finding["trials"], rows, strict=True)
         ],
         "errors": [(error, say.count(count)) for error, count in trial_errors([finding]).items()],
-        "notes": finding["notes"],
+        "notes": notes(finding, say),
     }
 
 

@@ -27,6 +27,7 @@ from pytest_llmbench.reports.serving.answers import (
     interval,
     main_finding,
     main_question,
+    notes,
     other_findings,
     remarks,
     required_of,
@@ -37,6 +38,7 @@ from pytest_llmbench.reports.serving.answers import (
     value_text,
 )
 from pytest_llmbench.reports.serving.facts import document_facts, target_facts
+from pytest_llmbench.reports.serving.trial_reasons import trial_reason
 from pytest_llmbench.reports.serving.trial_rows import COLUMN_TITLES, COLUMNS, trial_row
 from pytest_llmbench.reports.serving.words import QUESTION_TITLES, ServingWords, serving_words
 
@@ -148,7 +150,8 @@ def _trials(finding: Finding, say: ServingWords) -> list[Block]:
     rows = [trial_row(trial, say) for trial in finding["trials"]]
     columns = [Column(say(COLUMN_TITLES[name])) for name in _COLUMNS]
     reasons = [
-        say("{place}. {name}", place=place, name=trial["reason"]) for place, trial in enumerate(finding["trials"], 1)
+        say("{place}. {name}", place=place, name=trial_reason(trial, say))
+        for place, trial in enumerate(finding["trials"], 1)
     ]
     errors = [f"{count} x {error}" for error, count in trial_errors([finding]).items()]
     blocks: list[Block] = [
@@ -168,7 +171,7 @@ def _trials(finding: Finding, say: ServingWords) -> list[Block]:
         Sentences(errors or [say("No request failed.")], listed=False),
     ]
     if finding["notes"]:
-        blocks += [Heading(say("Noted during the search")), Sentences(finding["notes"])]
+        blocks += [Heading(say("Noted during the search")), Sentences(notes(finding, say))]
     return blocks
 
 
