@@ -117,7 +117,7 @@ class ServerDouble(ServerDouble):
     async def max_history(self):
         raise ServerError("it went away; start it again")
 
-from support.server_double import ServerError
+from server_double import ServerError
 """
     )
     assert_one_message(limits.run(*SEARCHED), "*it went away; start it again*", 3)

@@ -17,7 +17,7 @@ _HERE = Path(__file__).parent
 _SUITE = _HERE.parent / "suites" / "test_autotune.py"
 _CONFTEST = """\
 import pytest_llmbench.autotune.server
-from support.server_double import ServerDouble
+from server_double import ServerDouble
 
 {more}
 

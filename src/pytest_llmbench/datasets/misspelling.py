@@ -7,7 +7,7 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 
-from pytest_llmbench.datasets.overlap import without_accents
+from pytest_llmbench.metrics.text import without_accents
 
 _WORD_CHANGED = 0.55  # leaves about half of a short command readable, as in real transcripts
 _KNOWN_MISHEARING = 0.6

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
-import unicodedata
 from collections.abc import Iterable
+
+from pytest_llmbench.metrics.text import Spelling
 
 NEAR = 0.8
 """From this similarity on (0 to 1) two prompts count as the same.
@@ -14,21 +15,13 @@ It is rapidfuzz's ratio (Indel): the share of both texts' characters that their 
 """
 
 _BELOW_NEAR = 100 * NEAR - 1  # rapidfuzz counts in hundredths, and may miss a text that is just as near as its cutoff
-_LIGATURES = str.maketrans({"œ": "oe", "æ": "ae"})
+_AS_HEARD = Spelling()  # neither case nor accents tell two prompts apart
 _NO_WORD = re.compile(r"[\W_]+")
-
-
-def without_accents(text: str) -> str:
-    """The text with its letters bare: é as e, ç as c."""
-    decomposed = unicodedata.normalize("NFKD", text)
-    return "".join(character for character in decomposed if not unicodedata.combining(character))
 
 
 def bare(prompt: str) -> str:
     """The prompt without case, accents and punctuation, its words apart by one space."""
-    if prompt.isascii():
-        return _NO_WORD.sub(" ", prompt.lower()).strip()
-    return _NO_WORD.sub(" ", without_accents(without_accents(prompt).casefold().translate(_LIGATURES))).strip()
+    return _NO_WORD.sub(" ", _AS_HEARD.normalise(prompt)).strip()
 
 
 class Reserved:

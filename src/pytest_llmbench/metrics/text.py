@@ -51,12 +51,13 @@ def _normalised(text: str, case_sensitive: bool, accent_sensitive: bool) -> str:
     if not case_sensitive:
         text = text.casefold()
     if not text.isascii():
-        text = unicodedata.normalize("NFC", text if accent_sensitive else _without_accents(text))
+        text = unicodedata.normalize("NFC", text) if accent_sensitive else without_accents(text)
     return " ".join(_HYPHEN.sub(" ", text).split())
 
 
-def _without_accents(text: str) -> str:
-    return _ACCENT.sub("", unicodedata.normalize("NFD", text))
+def without_accents(text: str) -> str:
+    """The text, in NFC, with its letters bare: é as e, ç as c."""
+    return unicodedata.normalize("NFC", _ACCENT.sub("", unicodedata.normalize("NFD", text)))
 
 
 def found(terms: Iterable[str], text: str) -> list[str]:
