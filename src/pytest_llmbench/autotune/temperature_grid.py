@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from pytest_llmbench.core.errors import ServerError, UsageError
+from pytest_llmbench.core.locale import Words, words
 from pytest_llmbench.core.records import BASE
 
 if TYPE_CHECKING:
@@ -105,8 +106,8 @@ async def temperature_grid(
     grid_of = functools.partial(TemperatureGrid, metrics=quality, in_use=in_use, points=points)
     if _same_at_all(list(answers.values())):
         return grid_of(best=None, reason="every answer is the same at every temperature", ignored=True)
-    best, reason = _recommended(points, in_use)
-    return grid_of(best=best, reason=reason, ignored=False)
+    best = _recommended(points, in_use)
+    return grid_of(best=best, reason=why_recommended(points, in_use, best, words("en")), ignored=False)
 
 
 def _same_at_all(grid: Sequence[Mapping[tuple[str, int], Completion]]) -> bool:
@@ -224,15 +225,21 @@ def _mean(table: Floats) -> Mean | None:
     return Mean(mean=float(cases.mean()), low=low, high=high, count=len(cases))
 
 
-def _recommended(points: Sequence[Point], in_use: float) -> tuple[float, str]:
+def _recommended(points: Sequence[Point], in_use: float) -> float:
     """Another temperature only where it is shown to be better in a metric and in none to be worse."""
     winners = [point for point in points if _outcomes(point, "better") and not _outcomes(point, "worse")]
-    if not winners:
-        return in_use, f"no temperature is shown to be better than {in_use:g}, which is in use"
-    best = max(winners, key=lambda point: (len(_outcomes(point, "better")), -point["temperature"]))
-    names = ", ".join(_outcomes(best, "better"))
-    return best["temperature"], f"better than {in_use:g} in {names}, and worse in nothing"
+    best = max(winners, key=lambda point: (len(_outcomes(point, "better")), -point["temperature"]), default=None)
+    return in_use if best is None else best["temperature"]
 
 
-def _outcomes(point: Point, outcome: str) -> list[str]:
+def why_recommended(points: Sequence[Mapping[str, Any]], in_use: float, best: float, say: Words) -> str:
+    """Why of these points `best` is the one, in the reader's language."""
+    better = [name for point in points if point["temperature"] == best for name in _outcomes(point, "better")]
+    if not better:
+        return say("no temperature is shown to be better than {value}, which is in use", value=say.tick(in_use))
+    names = better if say.language == "en" else map(say.metric, better)  # English has the names of the terminal
+    return say("better than {value} in {names}, and worse in nothing", value=say.tick(in_use), names=", ".join(names))
+
+
+def _outcomes(point: Mapping[str, Any], outcome: str) -> list[str]:
     return [name for name, against in point["against"].items() if against["outcome"] == outcome]

@@ -58,7 +58,7 @@ def compare_training(  # noqa: PLR0913  # one argument an option
     if as_json:
         document = {
             "adapters": [training.name for training in trainings],
-            "table": [dataclasses.asdict(line) for line in table(trainings, language, decimal_mark=".")],
+            "table": [dataclasses.asdict(line) for line in table(trainings, language, numbers="en")],
             "notes": notes(trainings, language),
             "answers": [
                 {"question": question, "answers": [given[number] for given in told]}

@@ -81,7 +81,7 @@ def _text(as_format: Format, run: SavedRun, language: str) -> str:
 
 def _write_file(as_format: Format, run: SavedRun, path: Path, language: str, report_dir: Path) -> None:
     from pytest_llmbench.core.files import replacing
-    from pytest_llmbench.core.wording import words
+    from pytest_llmbench.core.locale import words
     from pytest_llmbench.reports.charts import benchmark, differences, routing
     from pytest_llmbench.reports.charts import trend as trend_chart
     from pytest_llmbench.reports.html import write_html

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.errors import UsageError
-from pytest_llmbench.core.wording import words
+from pytest_llmbench.core.locale import N_, UNSCORED, Words, words
 from pytest_llmbench.finetune.record import read_record
 
 Language = Literal["en", "fr"]
@@ -49,37 +49,35 @@ def read_trainings(folders: Sequence[Path]) -> list[Trained]:
     return [Trained(name, folder, read_record(folder)) for name, folder in zip(names, folders, strict=True)]
 
 
-def table(trainings: Sequence[Trained], language: Language = "en", decimal_mark: str | None = None) -> list[Line]:
+def table(trainings: Sequence[Trained], language: Language = "en", numbers: Language | None = None) -> list[Line]:
     """The figures that a training has. Loss and accuracy of different bases or data are no measure of their answers.
 
     The mean loss is over all steps, from the first; the other loss, accuracy and entropy are those logged last.
-    Numbers have the language's decimal mark, or the one that is given.
+    Numbers are written as in `language`, or as in `numbers`.
     """
-    mark = decimal_mark or words(language)("decimal_mark")
-    lines = [figure.line(trainings, language, mark) for figure in _FIGURES]
-    return [line for line in lines if set(line.values) != {"-"}]
+    titles, written = words(language), words(numbers or language)
+    lines = [figure.line(trainings, titles, written) for figure in _FIGURES]
+    return [line for line in lines if set(line.values) != {UNSCORED}]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Figure:
     """A row of the table: where its value stands in a record, how it is written, and which end of it is better."""
 
-    titles: Mapping[Language, str]
+    title: str
     value: Callable[[Mapping[str, Any]], Any]
-    text: Callable[[Mapping[str, Any]], str]
+    text: Callable[[Mapping[str, Any], Words], str]
     better: Callable[..., Any] | None = None
     of_time: bool = False
-    has_decimals: bool = False
 
-    def line(self, trainings: Sequence[Trained], language: Language, decimal_mark: str) -> Line:
-        """What each record says of it; `-` where it does not."""
+    def line(self, trainings: Sequence[Trained], titles: Words, numbers: Words) -> Line:
+        """What each record says of it; a dash where it does not."""
         values = [self.value(training.record) for training in trainings]
-        mark = decimal_mark if self.has_decimals else "."
         texts = tuple(
-            "-" if value is None else self.text(training.record).replace(".", mark)
+            UNSCORED if value is None else self.text(training.record, numbers)
             for value, training in zip(values, trainings, strict=True)
         )
-        return Line(self.titles[language], texts, self._best(values, trainings))
+        return Line(titles(self.title), texts, self._best(values, trainings))
 
     def _best(self, values: Sequence[Any], trainings: Sequence[Trained]) -> str:
         numbers = all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)
@@ -91,19 +89,22 @@ class _Figure:
         return best[0] if len(best) == 1 else "-"
 
 
-def _number(key: str, titles: Mapping[Language, str], better: Callable[..., Any] | None) -> _Figure:
-    return _Figure(
-        titles, lambda record: record.get(key), lambda record: f"{record[key]:.3f}", better, has_decimals=True
-    )
+def _number(key: str, title: str, better: Callable[..., Any] | None) -> _Figure:
+    return _Figure(title, lambda record: record.get(key), lambda record, say: _thousandths(record[key], say), better)
 
 
-def _duration(record: Mapping[str, Any]) -> str:
+def _thousandths(value: float | None, say: Words) -> str:
+    return UNSCORED if value is None else say.marked(f"{value:.3f}")
+
+
+def _duration(record: Mapping[str, Any], _say: Words) -> str:
     minutes, seconds = divmod(round(record["duration_s"]), 60)
     return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
 
 
-def _trainable(record: Mapping[str, Any]) -> str:
-    return f"{record['trainable_parameters'] / 1e6:.1f}M ({record['trainable_share']:.2%})"
+def _trainable(record: Mapping[str, Any], say: Words) -> str:
+    millions, percent = record["trainable_parameters"] / 1e6, record["trainable_share"] * 100
+    return f"{say.marked(f'{millions:.1f}')}M ({say('{value}%', value=say.marked(f'{percent:.2f}'))})"
 
 
 def _last_loss(record: Mapping[str, Any]) -> float | None:
@@ -114,9 +115,10 @@ def _last_validation(record: Mapping[str, Any]) -> float | None:
     return record["validation"][-1]["loss"] if record.get("validation") else None
 
 
-def _validation(record: Mapping[str, Any]) -> str:
-    first, last = record["validation"][0], record["validation"][-1]
-    return f"{first['loss']:.3f} → {last['loss']:.3f}" if last is not first else f"{last['loss']:.3f}"
+def _validation(record: Mapping[str, Any], say: Words) -> str:
+    first, last = (record["validation"][end] for end in (0, -1))
+    told = _thousandths(last["loss"], say)
+    return f"{_thousandths(first['loss'], say)} → {told}" if last is not first else told
 
 
 def _steps(record: Mapping[str, Any]) -> int | None:
@@ -126,57 +128,46 @@ def _steps(record: Mapping[str, Any]) -> int | None:
 
 
 _FIGURES = (
-    _Figure({"en": "Base", "fr": "Base"}, lambda record: record.get("base_spec"), lambda record: record["base_spec"]),
+    _Figure(N_("Base"), lambda record: record.get("base_spec"), lambda record, _: str(record["base_spec"])),
     _Figure(
-        {"en": "Dataset", "fr": "Jeu de données"},
+        N_("Dataset"),
         lambda record: record.get("dataset"),
-        lambda record: f"{record['dataset']['name']} ({record['dataset']['rows']})",
+        lambda record, _: f"{record['dataset']['name']} ({record['dataset']['rows']})",
     ),
-    _Figure({"en": "Steps", "fr": "Pas"}, _steps, lambda record: str(_steps(record))),
-    _Figure({"en": "Duration", "fr": "Durée"}, lambda record: record.get("duration_s"), _duration, min, of_time=True),
-    _number("train_loss", {"en": "Train loss, mean", "fr": "Perte, moyenne"}, min),
+    _Figure(N_("Steps"), _steps, lambda record, _: str(_steps(record))),
+    _Figure(N_("Duration"), lambda record: record.get("duration_s"), _duration, min, of_time=True),
+    _number("train_loss", N_("Train loss, mean"), min),
     _Figure(
-        {"en": "Train loss, last", "fr": "Perte, à la fin"},
-        _last_loss,
-        lambda record: f"{_last_loss(record):.3f}",
-        min,
-        has_decimals=True,
+        N_("Train loss, last"), _last_loss, lambda record, say: _thousandths(record["steps"][-1]["loss"], say), min
     ),
+    _Figure(N_("Validation loss"), _last_validation, _validation, min),
+    _number("token_accuracy", N_("Token accuracy, last"), max),
+    _number("entropy", N_("Entropy, last"), None),
+    _Figure(N_("Trainable"), lambda record: record.get("trainable_parameters"), _trainable),
     _Figure(
-        {"en": "Validation loss", "fr": "Perte de validation"}, _last_validation, _validation, min, has_decimals=True
-    ),
-    _number("token_accuracy", {"en": "Token accuracy, last", "fr": "Précision par token, à la fin"}, max),
-    _number("entropy", {"en": "Entropy, last", "fr": "Entropie, à la fin"}, None),
-    _Figure(
-        {"en": "Trainable", "fr": "Entraînables"},
-        lambda record: record.get("trainable_parameters"),
-        _trainable,
-        has_decimals=True,
-    ),
-    _Figure(
-        {"en": "Samples/s", "fr": "Exemples/s"},
+        N_("Samples/s"),
         lambda record: record.get("samples_per_s"),
-        lambda record: f"{record['samples_per_s']:.2f}",
+        lambda record, say: say.marked(f"{record['samples_per_s']:.2f}"),
         max,
         of_time=True,
-        has_decimals=True,
     ),
-    _Figure(
-        {"en": "Tokens", "fr": "Tokens"}, lambda record: record.get("tokens"), lambda record: str(record["tokens"])
-    ),
+    _Figure(N_("Tokens"), lambda record: record.get("tokens"), lambda record, _: str(record["tokens"])),
 )
 
 
 def notes(trainings: Sequence[Trained], language: Language = "en") -> list[str]:
     """What keeps the figures from being held against each other. What a record does not say is not held against it."""
+    say = words(language)
     differing = [
-        titles[language]
-        for titles, value in _MUST_BE_EQUAL
+        say(name)
+        for name, value in _MUST_BE_EQUAL
         if len({str(found) for training in trainings if (found := value(training.record)) is not None}) > 1
     ]
-    found = [_WARNING[language].format(", ".join(differing))] if differing else []
     resumed = [training.name for training in trainings if _timed_in_part(training.record)]
-    return [*found, *([_RESUMED[language].format(", ".join(resumed))] if resumed else [])]
+    return [
+        *([say(_WARNING, names=", ".join(differing))] if differing else []),
+        *([say(_RESUMED, names=", ".join(resumed))] if resumed else []),
+    ]
 
 
 def _timed_in_part(record: Mapping[str, Any]) -> bool:
@@ -189,25 +180,16 @@ def _of_hyperparameters(key: str) -> Callable[[Mapping[str, Any]], Any]:
     return lambda record: record.get("hyperparameters", {}).get(key)
 
 
-_MUST_BE_EQUAL: Sequence[tuple[Mapping[Language, str], Callable[[Mapping[str, Any]], Any]]] = (
-    ({"en": "base", "fr": "base"}, lambda record: record.get("base_weights_hash")),
-    ({"en": "dataset", "fr": "jeu de données"}, lambda record: record.get("dataset", {}).get("sha256")),
-    (
-        {"en": "validation set", "fr": "jeu de validation"},
-        lambda record: record.get("validation_dataset", {}).get("sha256"),
-    ),
-    ({"en": "steps", "fr": "nombre de pas"}, _steps),
-    ({"en": "max_length", "fr": "max_length"}, _of_hyperparameters("max_length")),
-    ({"en": "quantization", "fr": "quantification"}, lambda record: record.get("quantization")),
+_MUST_BE_EQUAL: Sequence[tuple[str, Callable[[Mapping[str, Any]], Any]]] = (
+    (N_("base"), lambda record: record.get("base_weights_hash")),
+    (N_("dataset"), lambda record: record.get("dataset", {}).get("sha256")),
+    (N_("validation set"), lambda record: record.get("validation_dataset", {}).get("sha256")),
+    (N_("steps"), _steps),
+    ("max_length", _of_hyperparameters("max_length")),
+    (N_("quantization"), lambda record: record.get("quantization")),
 )
-_WARNING: Mapping[Language, str] = {
-    "en": "Not the same: {}. Loss and accuracy then say little of which answers better; look at the answers.",
-    "fr": "Pas identiques : {}. Perte et précision disent alors peu de la qualité ; regardez les réponses.",
-}
-_RESUMED: Mapping[Language, str] = {
-    "en": "Resumed with the earlier sessions unrecorded, so that duration and samples/s leave them out: {}.",
-    "fr": "Repris sans trace des sessions d'avant, que durée et exemples/s ne comptent donc pas : {}.",
-}
+_WARNING = N_("Not the same: {names}. Loss and accuracy then say little of which answers better; look at the answers.")
+_RESUMED = N_("Resumed with the earlier sessions unrecorded, so that duration and samples/s leave them out: {names}.")
 
 
 def answers(

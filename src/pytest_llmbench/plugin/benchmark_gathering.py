@@ -164,14 +164,14 @@ class BenchmarkGathering(Gathering):
         baseline, settings = self._session.baseline, self._ours.settings
         if baseline is None or not earlier:
             return None
-        from pytest_llmbench.reports.writing import THIS_RUN
+        from pytest_llmbench.reports.writing import this_run
         from pytest_llmbench.runs.baseline import comparable
         from pytest_llmbench.runs.history import comparable_since
         from pytest_llmbench.runs.monitoring import monitor
 
         names = [point["name"] for point in earlier]
         runs = comparable_since(baseline, settings.output.report_dir, names)
-        this = comparable(document, THIS_RUN)
+        this = comparable(document, this_run(settings.output.language))
         gate = settings.gate
         try:
             return monitor(baseline, [*runs, this], metrics=gate.metrics, margin=gate.margin, alpha=gate.alpha)
@@ -179,7 +179,7 @@ class BenchmarkGathering(Gathering):
             return None  # the trend is drawn without: what hinders the comparison is said by the gate
 
     def _tell_of_gate(self, session: pytest.Session, reports: Reports) -> None:
-        from pytest_llmbench.core.wording import words
+        from pytest_llmbench.core.locale import words
         from pytest_llmbench.plugin.gate_item import github_lines, report_gate, write_github_summary
         from pytest_llmbench.plugin.suite_properties import record_verdict
         from pytest_llmbench.reports.judgement import opening

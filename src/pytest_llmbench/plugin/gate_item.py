@@ -22,7 +22,7 @@ def report_gate(session: pytest.Session, gate: Mapping[str, Any], lines: list[st
     A gate is known after the last test only, so that no item can stand for it. `lines` are what JUnit XML and other
     reporters show; the terminal has a section of its own for them and shows the reason alone.
     """
-    from pytest_llmbench.core.wording import words
+    from pytest_llmbench.core.locale import words
     from pytest_llmbench.reports.gate_sentences import reason
     from pytest_llmbench.runs.gate_notes import note_text
 

@@ -8,8 +8,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.cases.tools import ANY_CALL, LEFT_OUT
-from pytest_llmbench.core.wording import Words
+from pytest_llmbench.core.locale import N_, Words
 from pytest_llmbench.runs.averages import Row
+
+_FAULTS = {
+    "wrong tool": N_("wrong tool"),
+    "unknown tool": N_("unknown tool"),
+    "no tool named": N_("no tool named"),
+    "missing argument": N_("missing argument"),
+    "unexpected argument": N_("unexpected argument"),
+    "wrong type": N_("wrong type"),
+    "wrong value": N_("wrong value"),
+    "missing call": N_("missing call"),
+    "extra call": N_("extra call"),
+    "unreadable call": N_("unreadable call"),
+    "tools left out": N_("tools left out"),
+}
 
 METRIC = "call_accuracy"
 _TOOL_METRICS = (METRIC, "tool_accuracy")
@@ -30,8 +44,8 @@ def expected_calls(row: Row, say: Words) -> list[str] | None:
     if calls is None:
         return None
     if calls == ANY_CALL:
-        return [say("calls_any")]
-    return [_call(call["name"], call["arguments"], say, allowed=True) for call in calls] or [say("calls_none")]
+        return [say("any call")]
+    return [_call(call["name"], call["arguments"], say, allowed=True) for call in calls] or [say("no call")]
 
 
 def calls_made(completion: Mapping[str, Any] | None, say: Words) -> list[str] | None:
@@ -39,7 +53,7 @@ def calls_made(completion: Mapping[str, Any] | None, say: Words) -> list[str] | 
     calls = (completion or {}).get("tool_calls")
     if calls is None:
         return None
-    return [_made(call, say) for call in calls] or [say("calls_none")]
+    return [_made(call, say) for call in calls] or [say("no call")]
 
 
 def faults(row: Row, variant: str, say: Words) -> list[str]:
@@ -54,19 +68,19 @@ def fault_text(fault: Mapping[str, Any], say: Words) -> str:
     """`wrong value refund.order: "D", expected "A" or "B"`; a reason that this version does not know keeps its name."""
     text = fault_name(fault["reason"], say)
     if place := ".".join(str(fault[key]) for key in ("tool", "argument") if fault.get(key)):
-        text = say("fault_at", fault=text, place=place)
+        text = say("{fault} {place}", fault=text, place=place)
     if "found" in fault:
         found = fault["found"]
-        told = str(found) if fault["reason"] == LEFT_OUT else _value(found)
-        text = say("fault_found", fault=text, found=told[:_MOST_REASON_CHARS])
+        told = _why_left_out(str(found), say) if fault["reason"] == LEFT_OUT else _value(found)
+        text = say("{fault}: {found}", fault=text, found=told[:_MOST_REASON_CHARS])
     if "expected" in fault:
-        text = say("fault_instead", fault=text, expected=_instead(fault, say))
+        text = say("{fault}, expected {expected}", fault=text, expected=_instead(fault, say))
     return text
 
 
 def fault_name(reason: str, say: Words) -> str:
     """The reason in the reader's words."""
-    return say.texts.get(f"fault_{reason.replace(' ', '_')}", reason)
+    return say(_FAULTS[reason]) if reason in _FAULTS else reason
 
 
 def call_summaries(document: Mapping[str, Any], say: Words) -> Iterator[str]:
@@ -77,9 +91,17 @@ def call_summaries(document: Mapping[str, Any], say: Words) -> Iterator[str]:
         if not judged:
             continue
         counted = _counted(document["results"], variant)
-        told = [say("calls_counted", fault=fault_name(reason, say), count=count) for reason, count in counted]
+        told = [say("{fault} {count}", fault=fault_name(reason, say), count=count) for reason, count in counted]
         numbers = {"variant": variant, "right": sum(score == 1 for score in judged), "total": len(judged)}
-        yield say("calls_summary_faults" if told else "calls_summary", faults=", ".join(told), **numbers)
+        yield (
+            say(
+                "{variant}: {right} of {total} answers make the expected calls. Faults: {faults}.",
+                faults=", ".join(told),
+                **numbers,
+            )
+            if told
+            else say("{variant}: {right} of {total} answers make the expected calls.", **numbers)
+        )
 
 
 def tools_left_out(document: Mapping[str, Any], say: Words) -> Iterator[str]:
@@ -88,7 +110,20 @@ def tools_left_out(document: Mapping[str, Any], say: Words) -> Iterator[str]:
         answers = [row["completions"][variant] for row in document["results"] if variant in row["completions"]]
         reasons = [answer["tools_left_out"] for answer in answers if answer.get("tools_left_out")]
         if reasons:
-            yield say("calls_left_out", variant=variant, count=len(reasons), total=len(answers), reason=reasons[0])
+            yield say(
+                "The tools of {count} of {total} answers of {variant} did not reach the model, so that their "
+                "calls are unscored: {reason}",
+                variant=variant,
+                count=len(reasons),
+                total=len(answers),
+                reason=_why_left_out(reasons[0], say),
+            )
+
+
+def _why_left_out(told: str, say: Words) -> str:
+    """The backend's sentence, behind the address of a server where one told it."""
+    address, mark, why = told.partition(": ")
+    return f"{address}{mark}{say.translated(why)}" if "://" in address else say.translated(told)
 
 
 def _counted(rows: Sequence[Row], variant: str) -> list[tuple[str, int]]:
@@ -107,7 +142,7 @@ def _made(call: Mapping[str, Any], say: Words) -> str:
     arguments = call["arguments"]
     if isinstance(arguments, Mapping):
         return _call(call["name"], arguments, say, allowed=False)
-    return say("calls_unreadable", tool=call["name"], text=_value(arguments))
+    return say("{tool}(…), unreadable: {text}", tool=call["name"], text=_value(arguments))
 
 
 def _call(name: str, arguments: Mapping[str, Any], say: Words, *, allowed: bool) -> str:
@@ -117,10 +152,10 @@ def _call(name: str, arguments: Mapping[str, Any], say: Words, *, allowed: bool)
 
 def _one_of(values: Sequence[Any], say: Words) -> str:
     """Allowed values; null among them says that the argument may be left out."""
-    told = [say("calls_optional") if value is None else _value(value) for value in values[:_MOST_VALUES]]
-    text = say("calls_or").join(told)
+    told = [say("nothing") if value is None else _value(value) for value in values[:_MOST_VALUES]]
+    text = say(" or ").join(told)
     more = len(values) - len(told)
-    return say("calls_more", text=text, count=more) if more > 0 else text
+    return say("{text}, and {count} more", text=text, count=more) if more > 0 else text
 
 
 def _value(value: Any) -> str:

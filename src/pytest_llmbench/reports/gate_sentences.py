@@ -5,9 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.core.wording import UNSCORED, Words
+from pytest_llmbench.core.locale import N_, UNSCORED, Words
 from pytest_llmbench.runs.case_counts import count, needed_text
-from pytest_llmbench.runs.gate_reasons import not_ruled_out, reason_of, short
+from pytest_llmbench.runs.gate_reasons import not_ruled_out, reason_of, short, subject_text
+
+GATED = {
+    "pass": N_("PASS"),
+    "fail": N_("FAIL"),
+    "inconclusive": N_("INCONCLUSIVE"),
+}
+COMPARED = {
+    "pass": N_("BETTER"),
+    "fail": N_("WORSE"),
+    "inconclusive": N_("NO CHANGE SHOWN"),
+}
+_KINDS = {
+    "regression": N_("regression gate against {against}"),
+    "improvement": N_("improvement gate against {against}"),
+    "compare": N_("comparison with {against}"),
+}
+_P_SIDES = {
+    "regression": N_("the chance of such a fall where nothing got worse"),
+    "improvement": N_("the chance of such a gain where nothing got better"),
+    "compare": N_("the chance of such a change where nothing changed"),
+}
 
 Gate = Mapping[str, Any]
 """The `gate` object of a run document."""
@@ -23,29 +44,30 @@ def heading(gate: Gate, say: Words) -> str:
     """`FAIL: regression gate against baseline 0007_accepted (0123abcd): the session fails`."""
     baseline = gate["baseline"]
     if any(note["kind"] == "no_baseline" for note in gate["notes"]):
-        against = say("gate_against_missing")
+        against = say("a baseline that is missing")
     elif baseline is None:
-        against = say("gate_against_base")
+        against = say("each adapter's own base")
     else:
         commit = f" ({baseline['commit'][:_COMMIT_CHARS]})" if baseline["commit"] else ""
-        against = say("gate_against_baseline", name=short(baseline["name"])) + commit
-    done = say("gate_" + gate["kind"], against=against)
-    said = say("gate_labelled", label=outcome_word(gate["outcome"], gate, say), text=done)
+        against = say("baseline {name}", name=short(baseline["name"])) + commit
+    done = say(_KINDS[gate["kind"]], against=against)
+    said = say("{label}: {text}", label=outcome_word(gate["outcome"], gate, say), text=done)
     if gate["kind"] == "compare" or (gate["outcome"] == "pass" and not gate["failed"]):
         return said
-    return say("gate_and", text=said, more=say("gate_failed" if gate["failed"] else "gate_allowed"))
+    consequence = say("the session fails") if gate["failed"] else say("the session does not fail for it")
+    return say("{text}; {more}", text=said, more=consequence)
 
 
 def outcome_word(outcome: str, gate: Gate, say: Words) -> str:
     """`PASS` and the like; a comparison, which gates nothing, tells better from worse instead."""
-    return say(f"gate_compare_{outcome}" if gate["kind"] == "compare" else f"gate_{outcome}")
+    return say((COMPARED if gate["kind"] == "compare" else GATED)[outcome])
 
 
 def subject(verdict: Verdict, metric: str, say: Words) -> str:
     """`relevance of finetuned in tool_routing`; `metric` is the name that the reader knows it by."""
-    key = "gate_subject" if verdict["category"] is None else "gate_subject_category"
-    names = {name: short(verdict[name] or "") for name in ("variant", "category")}
-    return say(key, metric=short(metric), **names)
+    return subject_text(
+        short(metric), short(verdict["variant"]), verdict["category"] and short(verdict["category"]), say
+    )
 
 
 def evidence(verdict: Verdict, gate: Gate, metric: str, say: Words) -> str:
@@ -53,10 +75,10 @@ def evidence(verdict: Verdict, gate: Gate, metric: str, say: Words) -> str:
     interval = ""
     if verdict["low"] is not None and verdict["high"] is not None:
         low, high = (say.number(verdict[end], signed=True) for end in ("low", "high"))
-        interval = say("gate_interval", percent=confidence(gate, say), low=low, high=high)
+        interval = say("{percent} interval {low} to {high}, ", percent=confidence(gate, say), low=low, high=high)
     p = p_value(verdict, say)
     return say(
-        "gate_evidence",
+        "{subject}: {before} -> {after}, {effect} ({interval}p {p}, n = {cases})",
         subject=subject(verdict, metric, say),
         before=say.number(verdict["before"]),
         after=say.number(verdict["after"]),
@@ -70,21 +92,25 @@ def evidence(verdict: Verdict, gate: Gate, metric: str, say: Words) -> str:
 def settling(verdict: Verdict, gate: Gate, say: Words) -> str:
     """What would settle an inconclusive verdict, what its cases could have shown, and what they do not rule out."""
     remedy, power = _remedy(verdict, say), _power(verdict, gate, say)
-    told = say("gate_and", text=remedy, more=power) if power else remedy
+    told = say("{text}; {more}", text=remedy, more=power) if power else remedy
     return told + not_ruled_out(verdict, say)
 
 
 def _remedy(verdict: Verdict, say: Words) -> str:
     cases, epochs = needed_text(verdict, say), verdict["needed_epochs"]
     if cases is not None and epochs is not None:
-        return say("gate_settled_by_both", cases=cases, epochs=epochs)
+        return say("about {cases}, or {epochs} epochs, would settle it", cases=cases, epochs=epochs)
     if cases is not None:
-        return say("gate_settled_by_cases", cases=cases)
+        return say("about {cases} would settle it", cases=cases)
     if epochs is not None:
-        return say("gate_settled_by_epochs", epochs=epochs)
+        return say("{epochs} epochs would settle it", epochs=epochs)
     if verdict["n"] < _LEAST_CASES:
-        return say("gate_one_case" if verdict["n"] else "gate_no_cases")
-    return say("gate_not_known")
+        return (
+            say("one case is too few for a verdict; add cases")
+            if verdict["n"]
+            else say("no case is scored on both sides")
+        )
+    return say("how many cases would settle it cannot be told")
 
 
 def _power(verdict: Verdict, gate: Gate, say: Words) -> str:
@@ -92,20 +118,31 @@ def _power(verdict: Verdict, gate: Gate, say: Words) -> str:
     if verdict["detectable"] is None:
         return ""
     falls = verdict["higher_is_better"] == (gate["kind"] != "improvement")
-    direction, size = say("gate_drop" if falls else "gate_rise"), say.number(abs(verdict["detectable"]))
-    return say("gate_detectable", cases=verdict["n"], direction=direction, size=size)
+    direction, size = say("drop") if falls else say("rise"), say.number(abs(verdict["detectable"]))
+    return say(
+        "with these {cases} a {direction} of {size} would have been found (4 times in 5)",
+        cases=verdict["n"],
+        direction=direction,
+        size=size,
+    )
 
 
 def p_meaning(gate: Gate, say: Words) -> str:
     """How p and the interval are to be read."""
-    alpha = f"{gate['alpha']:g}".replace(".", say("decimal_mark"))
-    side = say("gate_p_" + gate["kind"])
-    return say("gate_p_meaning", side=side, alpha=alpha, confidence=confidence(gate, say))
+    alpha = say.tick(gate["alpha"])
+    side = say(_P_SIDES[gate["kind"]])
+    return say(
+        "p, {side}, is adjusted for all that is tested here (Holm) and held against alpha {alpha}; the "
+        "interval ({confidence}) is of the mean change.",
+        side=side,
+        alpha=alpha,
+        confidence=confidence(gate, say),
+    )
 
 
 def confidence(gate: Gate, say: Words) -> str:
     """`95%`."""
-    return say("percent", value=f"{gate['confidence'] * 100:g}".replace(".", say("decimal_mark")))
+    return say("{value}%", value=say.tick(gate["confidence"] * 100))
 
 
 def p_value(verdict: Verdict, say: Words) -> str:

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pytest_llmbench.core.locale import N_, Words
 from pytest_llmbench.core.records import BASE
-from pytest_llmbench.core.wording import Words
 from pytest_llmbench.reports import gate_sentences
 from pytest_llmbench.reports.gate_sentences import Gate, Verdict
 from pytest_llmbench.runs.base_comparison import tells_better
 from pytest_llmbench.runs.comparison import LEADING_METRICS, adapters
+
+_OTHERS = {
+    "pass": N_("Better too: {metrics}."),
+    "fail": N_("Worse: {metrics}."),
+    "inconclusive": N_("No change shown: {metrics}."),
+}
 
 
 def against_base(document: Mapping[str, Any]) -> Gate | None:
@@ -35,8 +41,19 @@ def cut_short(document: Mapping[str, Any], say: Words) -> str | None:
     """Why a run is only part of what it was to be: ended early, or limited to the first cases. None for a whole one."""
     metadata = document["metadata"]
     if ended := metadata.get("cut_short"):
-        return say("cut_short", results=ended["results"], planned=ended["planned"])
-    return say("cut_by_limit", cases=document["statistics"]["cases"]) if _limited(document) else None
+        return say(
+            "CUT SHORT: {results} of {planned} results. A part of a run has no verdict.",
+            results=ended["results"],
+            planned=ended["planned"],
+        )
+    return (
+        say(
+            "LIMITED to the first cases ({cases}, benchmark.limit). A part of the cases has no verdict.",
+            cases=document["statistics"]["cases"],
+        )
+        if _limited(document)
+        else None
+    )
 
 
 def outcome_of(gate: Gate, variant: str) -> str:
@@ -70,7 +87,11 @@ def verdict_sentences(document: Mapping[str, Any], say: Words) -> list[str]:
     lines = [part] if part else []
     for variant in gate_sentences.variants(gate["verdicts"]):
         lines += _sentences(gate, variant, say, judged=part is None)
-    return lines if gate["verdicts"] else [*lines, say("nothing_judged")]
+    return (
+        lines
+        if gate["verdicts"]
+        else [*lines, say("NO VERDICT: no metric that judges is scored for both the base and a fine-tune.")]
+    )
 
 
 def opening(document: Mapping[str, Any], say: Words) -> list[str]:
@@ -85,16 +106,22 @@ def opening(document: Mapping[str, Any], say: Words) -> list[str]:
 
 def _uncompared(document: Mapping[str, Any], say: Words) -> list[str]:
     if adapters(document):
-        return [say("not_compared")]
-    return [say("one_variant", variant=name) for name in document["metadata"]["variants"]]
+        return [say("NO VERDICT: this document was not held against its base.")]
+    return [
+        say(
+            "Only {variant} answered: there is nothing to compare. Run with a base and an adapter for a verdict.",
+            variant=name,
+        )
+        for name in document["metadata"]["variants"]
+    ]
 
 
 def _sentences(gate: Gate, variant: str, say: Words, *, judged: bool) -> Iterator[str]:
     outcome = outcome_of(gate, variant)
     leading = _deciding(_own(gate, variant), outcome)
     told = gate_sentences.evidence(leading, gate, say.metric(leading["metric"]), say)
-    word = say(f"gate_compare_{outcome}") if judged else say("no_verdict")
-    yield say("gate_labelled", label=word, text=told)
+    word = say(gate_sentences.COMPARED[outcome]) if judged else say("NO VERDICT")
+    yield say("{label}: {text}", label=word, text=told)
     if judged:
         yield from _others(gate, variant, leading, say)
 
@@ -102,10 +129,10 @@ def _sentences(gate: Gate, variant: str, say: Words, *, judged: bool) -> Iterato
 def _others(gate: Gate, variant: str, leading: Verdict, say: Words) -> Iterator[str]:
     """The other questions over all categories by their answer, names only."""
     overall = [one for one in _own(gate, variant) if one["category"] is None and one is not leading]
-    for key in ("pass", "fail", "inconclusive"):
-        names = [say.metric(one["metric"]) for one in overall if one["outcome"] == key]
+    for outcome, sentence in _OTHERS.items():
+        names = [say.metric(one["metric"]) for one in overall if one["outcome"] == outcome]
         if names:
-            yield say(f"others_{key}", metrics=", ".join(names))
+            yield say(sentence, metrics=", ".join(names))
 
 
 def _deciding(own: Sequence[Verdict], outcome: str) -> Verdict:

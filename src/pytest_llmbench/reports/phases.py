@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pytest_llmbench.core.wording import Words
+from pytest_llmbench.core.locale import N_, Words
+
+_PARTS = {
+    "load_s": N_("loading"),
+    "collection_s": N_("collection"),
+    "generation_s": N_("generation"),
+    "scoring_s": N_("scoring"),
+    "gate_s": N_("gate"),
+    "reports_s": N_("reports"),
+}
 
 _TOTAL = "total_s"
 _NOT_PARTS = {_TOTAL, "other_s", "answering_s"}
@@ -18,8 +27,11 @@ def phases(document: Mapping[str, Any], say: Words) -> Iterator[tuple[str, float
     total = timings.get(_TOTAL)
     parts = {name: seconds for name, seconds in timings.items() if name not in _NOT_PARTS}
     if total is not None:
-        yield say("phase_total_s"), total
+        yield say("the whole session"), total
     for name, seconds in parts.items():
-        yield f"  {say.texts.get(f'phase_{name}', name.removesuffix('_s'))}", seconds
+        yield f"  {say(_PARTS[name]) if name in _PARTS else name.removesuffix('_s')}", seconds
     if total is not None and parts:
-        yield f"  {say('phase_other_s')}", max(total - sum(filter(None, parts.values())), 0.0)
+        yield (
+            "  " + say("the rest (start, collection, tests, reports)"),
+            max(total - sum(filter(None, parts.values())), 0.0),
+        )

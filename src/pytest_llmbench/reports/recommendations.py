@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pytest_llmbench.core.locale import N_, Words
 from pytest_llmbench.core.records import BASE
-from pytest_llmbench.core.wording import Words
 from pytest_llmbench.reports.cautions import cautions
 from pytest_llmbench.reports.judgement import against_base, is_proved
 from pytest_llmbench.reports.score_remarks import calibrated_cosine
@@ -19,6 +19,12 @@ from pytest_llmbench.runs.comparison import (
     weakest_category,
 )
 
+_GRADES = {
+    Grade.EFFECTIVE: N_("Fine-tuning EFFECTIVE"),
+    Grade.MODERATE: N_("Fine-tuning MODERATE"),
+    Grade.INSUFFICIENT: N_("Fine-tuning INSUFFICIENT"),
+}
+
 _BARELY_DIFFERS = 0.95
 
 
@@ -29,14 +35,37 @@ def recommendations(document: Mapping[str, Any], say: Words) -> list[str]:
     for variant in compared:
         lines += [change_line(document, variant, say), *_advice(document, variant, say), ""]
     for variant in document["metadata"]["variants"] if not compared else ():
-        lines += [say("one_variant", variant=variant), *_weakest(document, variant, say), ""]
+        lines += [
+            say(
+                "Only {variant} answered: there is nothing to compare. Run with a base and an adapter for a verdict.",
+                variant=variant,
+            ),
+            *_weakest(document, variant, say),
+            "",
+        ]
     if warned := cautions(document, say):
         lines += [*warned, ""]
     if any(grade(document, variant) for variant in compared):
-        lines.append(say("thresholds"))
+        lines.append(
+            say(
+                "Grades of a proved improvement by its relative size: effective above 10%, moderate from 5% to "
+                "10%, insufficient below 5%."
+            )
+        )
     if against_base(document) is not None:
-        return [*lines, say("judged_above")]
-    return [*lines, say("description_only", count=document["statistics"]["cases"])]
+        return [
+            *lines,
+            say("The verdict says what these cases prove of others of their kind; the tables describe these cases."),
+        ]
+    return [
+        *lines,
+        say(
+            "These numbers describe the cases of this run ({count}) and nothing more. They are not a test of "
+            "significance: with other cases of the same kind the difference could be smaller, or the other way "
+            "round.",
+            count=document["statistics"]["cases"],
+        ),
+    ]
 
 
 def grade(document: Mapping[str, Any], variant: str) -> Grade | None:
@@ -51,7 +80,7 @@ def change_line(document: Mapping[str, Any], variant: str, say: Words) -> str:
     """The adapter's means beside the base's, the gain and the count it rests on; with its grade where it has one."""
     comparison, graded = compare(document, variant), grade(document, variant)
     if comparison is None or comparison.gain is None:
-        return say("no_pairs", variant=variant)
+        return say("No verdict for {variant}: no result is scored for both it and the base.", variant=variant)
     numbers = {
         "variant": variant,
         "metric": say.metric(comparison.metric),
@@ -61,33 +90,53 @@ def change_line(document: Mapping[str, Any], variant: str, say: Words) -> str:
         "count": len(comparison.changes),
     }
     return (
-        say("gain", **numbers) if graded is None else say("graded", grade=f"{graded.symbol} {say(graded)}", **numbers)
+        say("{variant}: {metric} {base} -> {tuned}, {gain} (paired results: {count}).", **numbers)
+        if graded is None
+        else say(
+            "{grade} for {variant}: {metric} {base} -> {tuned}, {gain} (paired results: {count}).",
+            grade=f"{graded.symbol} {say(_GRADES[graded])}",
+            **numbers,
+        )
     )
 
 
 def gain_text(comparison: Comparison, say: Words) -> str:
     """The relative improvement, or the points where the base's mean is zero, and which of both it is."""
     if comparison.in_points and comparison.gain is not None:
-        return say("gain_points", value=say.hundredths(comparison.gain, signed=True))
-    return say("gain_relative", value=say.percent(comparison.gain, signed=True))
+        return say(
+            "{value} points of 100, as a mean of zero in the base has no relative improvement",
+            value=say.hundredths(comparison.gain, signed=True),
+        )
+    return say("{value} relative", value=say.percent(comparison.gain, signed=True))
 
 
 def _advice(document: Mapping[str, Any], variant: str, say: Words) -> Iterator[str]:
     comparison = compare(document, variant)
     if comparison is not None and comparison.changes:
         better, same, worse = comparison.tally()
-        yield say("tally", better=better, same=same, worse=worse)
+        yield say("Results: {better} improved, {same} unchanged, {worse} worse.", better=better, same=same, worse=worse)
     yield from _weakest(document, variant, say)
     yield from _worse_categories(document, comparison, say)
     if _barely_differs(document, variant):
-        yield say("barely_differs", variant=variant)
+        yield say(
+            "The answers of {variant} barely differ from the base's. Check that the training learned: loss, "
+            "learning rate, steps.",
+            variant=variant,
+        )
 
 
 def _weakest(document: Mapping[str, Any], variant: str, say: Words) -> Iterator[str]:
     weakest, metric = weakest_category(document, variant), leading_metric(document, variant)
     if weakest is not None and metric is not None:
         category, value = weakest
-        yield say("weakest", variant=variant, category=category, metric=say.metric(metric), value=say.number(value))
+        yield say(
+            "Weakest category of {variant}: {category} ({metric} {value}). Focus there: more and closer "
+            "training examples.",
+            variant=variant,
+            category=category,
+            metric=say.metric(metric),
+            value=say.number(value),
+        )
 
 
 def _worse_categories(document: Mapping[str, Any], comparison: Comparison | None, say: Words) -> Iterator[str]:
@@ -100,7 +149,11 @@ def _worse_categories(document: Mapping[str, Any], comparison: Comparison | None
             change = say.number(inside.tuned_mean - inside.base_mean, signed=True)
             worse.append(f"{category} ({change})")
     if worse:
-        yield say("worse_categories", variant=comparison.tuned, categories=", ".join(worse))
+        yield say(
+            "{variant} is worse than the base in: {categories}. Look at these before shipping.",
+            variant=comparison.tuned,
+            categories=", ".join(worse),
+        )
 
 
 def _barely_differs(document: Mapping[str, Any], variant: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.core.wording import Words
+from pytest_llmbench.core.locale import Words
 
 _LEAST_CASES = 5
 _LEAST_CHARACTERS = 40
@@ -25,8 +25,16 @@ def repeated_answers(document: Mapping[str, Any], say: Words) -> Iterator[str]:
         repeated = [texts for texts in _texts(document, variant).values() if len(texts) > 1]
         telling = [texts for texts in repeated if min(map(len, texts)) >= _LEAST_CHARACTERS]
         if len(telling) >= _LEAST_CASES and all(len(set(texts)) == 1 for texts in repeated):
-            shown = f"{temperature:g}".replace(".", say("decimal_mark"))
-            yield say("copied_epochs", variant=variant, cases=len(repeated), temperature=shown)
+            shown = say.tick(temperature)
+            yield say(
+                "{variant} gave the same text in every epoch of all {cases} cases that were asked again, at "
+                "temperature {temperature}: the server ignores temperature or seed, or answers from a cache of "
+                "its own. The epochs are copies: they add no information, and intervals and verdicts rest on "
+                "one answer a case.",
+                variant=variant,
+                cases=len(repeated),
+                temperature=shown,
+            )
 
 
 def _temperature(metadata: Mapping[str, Any], variant: str) -> float:

@@ -6,8 +6,8 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from pytest_llmbench.core.locale import Words
 from pytest_llmbench.core.records import BASE
-from pytest_llmbench.core.wording import Words
 from pytest_llmbench.reports.routing import NO_TOOL, UNKNOWN, Routing
 
 MOST_TOOLS = 16
@@ -52,10 +52,10 @@ class Matrices:
 
     def label(self, tool: str, say: Words) -> str:
         """The name of a row or column."""
-        special = {NO_TOOL: "routing_none", UNKNOWN: "routing_unknown"}
+        special = {NO_TOOL: say("no tool"), UNKNOWN: say("unknown tool")}
         if tool == _OTHERS:
-            return say("routing_others", count=self.left_out)
-        return say(special[tool]) if tool in special else tool
+            return say("{count} others", count=self.left_out)
+        return special.get(tool, tool)
 
 
 def matrices(routings: Sequence[Routing], most: int = MOST_TOOLS) -> Matrices:

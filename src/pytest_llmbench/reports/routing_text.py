@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from pytest_llmbench.core.wording import Words
+from pytest_llmbench.core.locale import N_, Words
 from pytest_llmbench.reports.limits import CONFUSIONS
 from pytest_llmbench.reports.routing import NO_TOOL, UNKNOWN, Routing, ToolRates
 
-_RATES = ("routing_precision", "routing_recall", "routing_f1")
+_RATES = (N_("Prec."), N_("Recall"), N_("F1"))
+_SUMMARY = N_("{variant}: {right} of {total} answers name the expected tool; mean F1 over the tools {f1}.")
+_OR_NONE = N_(
+    "{variant}: {right} of {total} answers name the expected tool, or none where none is right; mean F1 over the "
+    "tools {f1}."
+)
 
 
 def summaries(found: Sequence[Routing], say: Words) -> Iterator[str]:
@@ -16,14 +21,18 @@ def summaries(found: Sequence[Routing], say: Words) -> Iterator[str]:
     for one in found:
         numbers = {"right": one.right, "total": one.total, "f1": say.number(one.macro_f1)}
         is_none_right = any(rate.tool == NO_TOOL for rate in one.rates)
-        yield say("routing_summary_none" if is_none_right else "routing_summary", variant=one.variant, **numbers)
+        yield say(_OR_NONE if is_none_right else _SUMMARY, variant=one.variant, **numbers)
         if one.unscored:
-            yield say("routing_unscored", variant=one.variant, count=one.unscored)
+            yield say(
+                "{count} answers of {variant} could not be judged and are left out.",
+                variant=one.variant,
+                count=one.unscored,
+            )
 
 
 def header_of(found: Sequence[Routing], say: Words) -> list[str]:
     """The titles of `rate_rows`."""
-    return [say("routing_tool"), say("routing_support"), *(say(key) for _ in found for key in _RATES)]
+    return [say("Tool"), say("N"), *(say(title) for _ in found for title in _RATES)]
 
 
 def rate_rows(found: Sequence[Routing], say: Words) -> list[list[str]]:
@@ -58,18 +67,18 @@ def confusion_lines(one: Routing, say: Words) -> Iterator[str]:
     """What the variant named instead of what it should have, most often first."""
     found = one.confusions()
     if not found:
-        yield say("routing_no_confusions", variant=one.variant)
+        yield say("{variant} names no wrong tool.", variant=one.variant)
         return
-    yield say("routing_confusions", variant=one.variant)
+    yield say("Named instead, by {variant}:", variant=one.variant)
     for (expected, named), count in found[:CONFUSIONS]:
         names = {"expected": tool_name(expected, say), "named": tool_name(named, say)}
-        yield "  " + say("routing_confusion", count=count, **names)
+        yield "  " + say("{expected} -> {named}: {count}", count=count, **names)
     if len(found) > CONFUSIONS:
-        yield "  " + say("routing_more", count=len(found) - CONFUSIONS)
+        yield "  " + say("and {count} more kinds of confusion", count=len(found) - CONFUSIONS)
 
 
 def tool_name(tool: str, say: Words) -> str:
     """A tool's name, or the words for none and for one that nobody knows."""
     if tool in {NO_TOOL, UNKNOWN}:
-        return say("routing_none" if tool == NO_TOOL else "routing_unknown")
+        return say("no tool") if tool == NO_TOOL else say("unknown tool")
     return tool

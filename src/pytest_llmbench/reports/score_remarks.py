@@ -5,9 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pytest_llmbench.core.wording import Words
+from pytest_llmbench.core.locale import N_, Words
 from pytest_llmbench.reports.call_faults import tools_left_out
 from pytest_llmbench.runs.comparison import SPEED_METRICS, adapters, average, largest_batch
+
+_CUT = {
+    "length": N_(
+        "{count} of {total} answers of {variant} were cut at the token limit: their scores judge the beginning "
+        "alone, and are lower for it (generation.max_new_tokens)."
+    ),
+    "timeout": N_(
+        "{count} of {total} answers of {variant} ran out of time: their scores judge what there was by then, "
+        "and are lower for it (generation.timeout)."
+    ),
+}
+_SIMILAR = N_(
+    "Mean cosine similarity of {variant} to the base {value}, of answers to different cases {unrelated}: little "
+    "has changed."
+)
+_ADAPTED = N_(
+    "Mean cosine similarity of {variant} to the base {value}, of answers to different cases {unrelated}: a "
+    "visible adaptation."
+)
+_DIFFERENT = N_(
+    "Mean cosine similarity of {variant} to the base {value}, of answers to different cases {unrelated}: hardly "
+    "nearer to the base's answer than to one to another question."
+)
 
 _SIMILAR_ABOVE = 0.8
 _ADAPTED_FROM = 0.5
@@ -18,23 +41,30 @@ def about_scores(document: Mapping[str, Any], say: Words) -> Iterator[str]:
     yield from cut_answers(document, say)
     yield from tools_left_out(document, say)
     if "relevance" in document["statistics"]["metrics"]:
-        yield say("relevance_saturates")
+        yield say(
+            "Relevance is full from 30% of a tool's terms on: one of three is enough, and more makes no difference."
+        )
     yield from batched_speed(document, say)
 
 
 def cut_answers(document: Mapping[str, Any], say: Words) -> Iterator[str]:
     """Which answers ended at the token limit or ran out of time: scores judge what there is of them."""
     for variant, counts in document["statistics"]["answers"].items():
-        for finish in ("length", "timeout"):
+        for finish, sentence in _CUT.items():
             if counts[finish]:
-                yield say(f"cut_{finish}", variant=variant, count=counts[finish], total=counts["total"])
+                yield say(sentence, variant=variant, count=counts[finish], total=counts["total"])
 
 
 def batched_speed(document: Mapping[str, Any], say: Words) -> Iterator[str]:
     """Why speeds are not held against each other, where answers shared batches."""
     batch, applied = largest_batch(document), document["statistics"]["metrics"]
     if batch > 1 and any(metric in applied for metric in SPEED_METRICS):
-        yield say("batched_speed", batch=batch)
+        yield say(
+            "Latency and tokens per second are no comparison here: answers shared batches of up to {batch}, "
+            "where a short one waits for the long ones beside it. Ask one at a time for that "
+            "(generation.batch_size: 1).",
+            batch=batch,
+        )
 
 
 def calibrated_cosine(document: Mapping[str, Any], variant: str) -> tuple[float, float, float] | None:
@@ -63,5 +93,5 @@ def cosine_meanings(document: Mapping[str, Any], say: Words) -> Iterator[str]:
 def _meaning(place: float) -> str:
     """The reference's thresholds, on the scale from unrelated answers to equal ones."""
     if place > _SIMILAR_ABOVE:
-        return "cosine_similar"
-    return "cosine_adapted" if place >= _ADAPTED_FROM else "cosine_different"
+        return _SIMILAR
+    return _ADAPTED if place >= _ADAPTED_FROM else _DIFFERENT

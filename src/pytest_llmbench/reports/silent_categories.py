@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from pytest_llmbench.core.wording import Words
+from pytest_llmbench.core.locale import Words
 from pytest_llmbench.reports.gate_sentences import Gate, Verdict
 
 
@@ -33,7 +33,13 @@ def silence(gate: Gate, say: Words) -> str | None:
     if not silent:
         return None
     metrics = [
-        say("silent_metric", metric=say.metric(metric), count=count, total=asked[metric])
+        say("{metric} in {count} of {total}", metric=say.metric(metric), count=count, total=asked[metric])
         for metric, count in silent.items()
     ]
-    return say("silent_categories", count=silent.total(), total=asked.total(), metrics=", ".join(metrics))
+    return say(
+        "Category by category nothing is shown for {count} of {total} questions: {metrics}. They have too few "
+        "cases, or changed too little.",
+        count=silent.total(),
+        total=asked.total(),
+        metrics=", ".join(metrics),
+    )

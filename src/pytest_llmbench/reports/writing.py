@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.files import replacing
-from pytest_llmbench.core.wording import words
+from pytest_llmbench.core.locale import words
 from pytest_llmbench.reports.blocks import Report, Section
 from pytest_llmbench.reports.charts import benchmark, differences, routing, trend
 from pytest_llmbench.reports.html import render_html
@@ -23,7 +23,10 @@ from pytest_llmbench.runs.storage import as_json, write_json
 if TYPE_CHECKING:
     from pytest_llmbench.core.settings import OutputSettings
 
-THIS_RUN = "this run"
+
+def this_run(language: str) -> str:
+    """What a trend calls the run that it ends with."""
+    return words(language)("this run")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ def write_reports(
     """
     if run_dir is not None:
         write_json(document, run_dir / "run.json")
-    history, added = [*earlier, in_short(THIS_RUN, document)], sections(document) if sections else ()
+    history, added = [*earlier, in_short(this_run(output.language), document)], sections(document) if sections else ()
     report = benchmark_report(document, output.language, history=history if earlier else (), added=added)
     page = {"html": ("benchmark.html", _page(document, history, output, added))} if output.html else {}
     texts = _texts(report, output, renderers or default_renderers())

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Required, TypedDict
 
 from pytest_llmbench.core import files
+from pytest_llmbench.core.locale import words
 from pytest_llmbench.core.records import SCHEMA_VERSION
 from pytest_llmbench.core.text_cells import columns, one_line
-from pytest_llmbench.core.wording import words
 from pytest_llmbench.runs.averages import mean
 from pytest_llmbench.runs.cached_answers import CachedAnswers, cached_answers
 from pytest_llmbench.runs.storage import BASELINE, is_baseline, read_saved

@@ -6,7 +6,13 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_llmbench.core.wording import Words
+from pytest_llmbench.core.locale import N_, Words
+
+CACHED_ANSWERS = N_(
+    "{count} of {total} answers of {variant} come from the completion cache, the oldest of {since}: they are "
+    "known by the "
+    "model's name alone, and the server may have other weights behind it by now (generation.cache: false asks anew)."
+)
 
 _SERVER = "server"
 
@@ -26,7 +32,7 @@ class CachedAnswers:
 
     def told(self, variant: str, say: Words) -> str:
         """How many there are, since when, and what to do."""
-        return say("cached_answers", **self.data(variant))
+        return say(CACHED_ANSWERS, **self.data(variant))
 
     def data(self, variant: str) -> dict[str, Any]:
         """What that sentence is filled with."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pytest_llmbench.core.wording import Words
+from pytest_llmbench.core.locale import NN_, Words
+
+_CASES = NN_("{count} case", "{count} cases")
+_GROUPS = NN_("{count} group", "{count} groups")
 
 Verdict = Mapping[str, Any]
 """One entry of a gate's `verdicts`; older ones do not tell their `units`."""
@@ -19,17 +22,17 @@ def count(verdict: Verdict, say: Words) -> str:
 
 def groups_text(verdict: Verdict, say: Words) -> str | None:
     """`in 10 groups`; None where each case stands for itself."""
-    return say("count_in_groups", groups=verdict["units"]) if _has_groups(verdict) else None
+    return say("in {groups} groups", groups=verdict["units"]) if _has_groups(verdict) else None
 
 
 def cases_text(verdict: Verdict, say: Words) -> str:
     """`30 cases`, `30 cases in 10 groups`."""
-    return " ".join(filter(None, [_numbered("count_cases", verdict["n"], say), groups_text(verdict, say)]))
+    return " ".join(filter(None, [say.plural(*_CASES, verdict["n"]), groups_text(verdict, say)]))
 
 
-def units_text(verdict: Verdict, number: int | str, say: Words) -> str:
+def units_text(verdict: Verdict, number: int, say: Words, written: Callable[[int], str] = str) -> str:
     """A number of what the verdict samples: `200 cases`, or `200 groups`."""
-    return _numbered("count_groups" if _has_groups(verdict) else "count_cases", number, say)
+    return say.plural(*(_GROUPS if _has_groups(verdict) else _CASES), number, count=written(number))
 
 
 def needed_text(verdict: Verdict, say: Words) -> str | None:
@@ -46,13 +49,9 @@ def needed_range(verdict: Verdict, say: Words, written: Callable[[int], str] = s
     if least is None or least == most:
         return None
     if most is None:
-        return say("count_needed_at_best", least=written(least))
-    return say("count_needed_range", least=written(least), most=written(most))
+        return say("{least} at best, at worst no number of them", least=written(least))
+    return say("{least} to {most}", least=written(least), most=written(most))
 
 
 def _has_groups(verdict: Verdict) -> bool:
     return bool(verdict.get("units", verdict["n"]) != verdict["n"])
-
-
-def _numbered(key: str, number: int | str, say: Words) -> str:
-    return say(f"{key}_one" if number == 1 else key, count=number)

@@ -6,10 +6,11 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from pytest_llmbench.core.wording import words
+from pytest_llmbench.core.locale import words
 from pytest_llmbench.runs.baseline import Comparable, ComparableRow
 from pytest_llmbench.runs.cached_answers import CachedAnswers
 from pytest_llmbench.runs.gate_notes import noted
+from pytest_llmbench.runs.gate_reasons import CACHED_ALONE
 from pytest_llmbench.stats import Outcome
 
 _SAY = words("en")
@@ -37,7 +38,7 @@ def judged_on_fresh_answers(judged: Judging, run: Comparable) -> dict[str, Any]:
     if fresh["outcome"] == Outcome.PASS and all(cached.share <= _MOST for cached in stale.values()):
         return noted
     because = {"kind": "cached_alone", "verdict": None, "others": 0}
-    reason = f"{_SAY('reason_cached_alone')}. Without them: {fresh['reason']}"
+    reason = f"{_SAY(CACHED_ALONE)}. Without them: {fresh['reason']}"
     notes = [*gate["notes"], *_notes("cached_alone", stale)]
     return {**gate, "outcome": Outcome.INCONCLUSIVE.value, "reason": reason, "because": because, "notes": notes}
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from pytest_llmbench.core.locale import words
 from pytest_llmbench.core.records import BASE
-from pytest_llmbench.core.wording import words
 from pytest_llmbench.runs.baseline import Comparable, comparable
 from pytest_llmbench.runs.comparability import differences_between, unscored_alike
 from pytest_llmbench.runs.fresh_answers import judged_on_fresh_answers

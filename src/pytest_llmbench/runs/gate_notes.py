@@ -5,33 +5,100 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.core.wording import Words, words
+from pytest_llmbench.core.locale import N_, NN_, Words, words
+from pytest_llmbench.runs.cached_answers import CACHED_ANSWERS
 
 Note = Mapping[str, Any]
 
 _NAMED = 5
 _ENGLISH = words("en")
+_SENTENCES: Mapping[str, str | tuple[str, str]] = {
+    "noted_missing_in_run": NN_(
+        "{count} case of the baseline not in this run, and not compared: {cases}",
+        "{count} cases of the baseline not in this run, and not compared: {cases}",
+    ),
+    "noted_missing_in_baseline": NN_(
+        "{count} case of this run not in the baseline, and not compared: {cases}",
+        "{count} cases of this run not in the baseline, and not compared: {cases}",
+    ),
+    "noted_variant_missing_in_run": N_("{variant} is not in the run, and was not compared"),
+    "noted_variant_missing_in_baseline": N_("{variant} is not in the baseline, and was not compared"),
+    "noted_changed_prompt": NN_(
+        "{count} case whose prompt or expectation changed since, and compared all the same: {cases}",
+        "{count} cases whose prompt or expectation changed since, and compared all the same: {cases}",
+    ),
+    "noted_changed_vocabulary": N_("other vocabulary than the baseline's: {changes}"),
+    "noted_changed_settings": N_("other settings than the baseline's: {changes}"),
+    "noted_changed_model": N_("other model than the baseline's: {changes}"),
+    "noted_changed_hardware": N_("other hardware than the baseline's: {changes}"),
+    "noted_changed_libraries": N_("other libraries than the baseline's: {changes}"),
+    "noted_no_fine_tune_in_run": N_("this run has no fine-tune: the bases were compared"),
+    "noted_no_fine_tune_in_baseline": N_("the baseline has no fine-tune: the bases were compared"),
+    "noted_unscored": N_("{metric} of {variant} is not scored alike ({before} answers before, {after} after): {cases}"),
+    "noted_unmeasured": N_("{metric} was not measured, and not compared: it is off, or has another name"),
+    "noted_lost": N_(
+        "{metric} of {variant}: answers were lost to errors and time-outs, {before} before and {after} after, "
+        "and count as {worst}, the worst score, on the side that lost them: {cases}"
+    ),
+    "noted_no_baseline": N_("there is no baseline '{name}' yet: nothing was compared"),
+    "noted_confirmed": N_(
+        "{metric} of {variant} went from {before} to {after}; both sides were asked again with fresh seeds, "
+        "fell again, and these verdicts are of those answers"
+    ),
+    "noted_unconfirmed": N_(
+        "{metric} of {variant} went from {before} to {after}; both sides were asked again with fresh seeds, "
+        "which did not confirm it, and these verdicts are of those answers"
+    ),
+    "noted_confirmation_failed": N_("it could not be confirmed with fresh answers, so the first ones decide: {error}"),
+    "cached_answers": CACHED_ANSWERS,
+}
+"""By the key that a note carries: files hold it, so no key changes its meaning."""
+_TITLES = {
+    "lost": N_("Lost answers"),
+    "confirmed": N_("Confirmed"),
+    "unconfirmed": N_("Not confirmed"),
+    "confirmation_failed": N_("Confirmation failed"),
+    "missing_in_run": N_("Cases missing in this run"),
+    "missing_in_baseline": N_("Cases that the baseline lacks"),
+    "changed_prompt": N_("Changed prompts"),
+    "changed_vocabulary": N_("Changed vocabulary"),
+    "changed_settings": N_("Changed settings"),
+    "changed_model": N_("Changed model"),
+    "changed_hardware": N_("Changed hardware"),
+    "changed_libraries": N_("Changed libraries"),
+    "unscored": N_("Unscored cases"),
+    "cached": N_("Answers from the cache"),
+    "cached_alone": N_("No pass on answers from the cache"),
+    "no_baseline": N_("No baseline"),
+}
 
 
 def noted(kind: str, key: str, cases: Sequence[str] = (), **data: object) -> dict[str, Any]:
-    """A note of this kind. `key` is the sentence's in the catalogues, filled with `data` and the cases' names."""
+    """A note of this kind. `key` is its sentence's, which is filled with `data` and the cases' names."""
     note = {"kind": kind, "key": key, "data": data, "cases": list(cases)}
     return {**note, "message": note_text(note, _ENGLISH)}
 
 
 def note_text(note: Note, say: Words) -> str:
     """The note in the reader's language; as it was written where that is all there is, as in an older file."""
-    key, cases = note.get("key"), note["cases"]
-    if key is None or key not in say.texts:
+    sentence, cases = _SENTENCES.get(note.get("key", "")), note["cases"]
+    if sentence is None:
         return str(note["message"])
-    if len(cases) == 1 and f"{key}_one" in say.texts:
-        key += "_one"
     data = note["data"]
-    if "metric" in data and say.texts["language"] != "en":  # English has the names of the terminal
+    if "metric" in data and say.language != "en":  # English has the names of the terminal
         data = {**data, "metric": say.metric(data["metric"])}
-    return say(key, **{"count": len(cases), "cases": _named(cases, say), **data})
+    values = {"count": len(cases), "cases": _named(cases, say), **data}
+    if isinstance(sentence, str):
+        return say(sentence, **values)
+    return say.plural(*sentence, len(cases), **values)
+
+
+def note_title(note: Note, say: Words) -> str:
+    """A note's heading; a kind that this version does not know keeps its name."""
+    kind = str(note["kind"])
+    return say(_TITLES[kind]) if kind in _TITLES else kind
 
 
 def _named(cases: Sequence[str], say: Words) -> str:
     listed = ", ".join(cases[:_NAMED])
-    return say("noted_more", cases=listed, count=len(cases) - _NAMED) if len(cases) > _NAMED else listed
+    return say("{cases} and {count} more", cases=listed, count=len(cases) - _NAMED) if len(cases) > _NAMED else listed

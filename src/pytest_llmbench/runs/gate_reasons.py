@@ -5,9 +5,35 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from pytest_llmbench.core.locale import N_, Words
 from pytest_llmbench.core.text_cells import shorten_middle
-from pytest_llmbench.core.wording import Words
 from pytest_llmbench.runs.case_counts import cases_text, units_text
+
+CACHED_ALONE = N_(
+    "it passes on remembered answers alone, which prove nothing of the model that the server has now; ask anew with"
+    " generation.cache: false"
+)
+_NOTHING_JUDGED = {
+    "nothing_compared": N_("nothing could be compared: no metric of the gate is scored on both sides"),
+    "no_baseline": N_("there is no baseline '{name}' yet: nothing was compared"),
+    "cached_alone": CACHED_ALONE,
+}
+_JUDGED = {
+    "worse": N_("{told}"),
+    "unchanged": N_("no score changed in any case{left_open}"),
+    "not_worse": N_("nothing got worse by more than its margin: {told}"),
+    "better": N_("better, and nothing worse: {told}"),
+    "category_in_doubt": N_("{category} may have got worse by more than its margin, on too few cases to tell: {told}"),
+}
+_NOT_SHOWN = {
+    "regression": N_("neither a regression nor its absence could be shown from these cases: {told}{left_open}"),
+    "improvement": N_("no improvement could be shown from these cases: {told}{left_open}"),
+    "compare": N_("no change could be shown from these cases: {told}{left_open}"),
+}
+_AND_OTHERS = {
+    "worse": N_("{told}, and {count} more got worse"),
+    "category_in_doubt": N_("{told}; so may {count} more in the table"),
+}
 
 _LEAST_P = 0.001
 _NAME_CELLS = 60
@@ -54,14 +80,12 @@ def reason_of(gate: Mapping[str, Any], say: Words, named: Callable[[str], str]) 
     """The sentence of the gate's `because`: what decided, or why nothing could. `named` gives a metric's name."""
     why = because_of(gate)
     if why["verdict"] is None:
-        return say(f"reason_{why['kind']}", name=_baseline_name(gate))
+        return say(_NOTHING_JUDGED[why["kind"]], name=_baseline_name(gate))
     verdict, others = gate["verdicts"][why["verdict"]], why["others"]
     told = _told(verdict, say, named(verdict["metric"]), with_p=why["kind"] != "not_worse")
-    key = f"reason_{why['kind']}"
-    if why["kind"] == "not_shown":
-        key += f"_{gate['kind']}"
-    said = say(key, told=told, category=short(verdict["category"] or ""), left_open=_left_open(verdict, say))
-    return say(f"reason_{why['kind']}_more", told=said, count=others) if others else said
+    sentence = _NOT_SHOWN[gate["kind"]] if why["kind"] == "not_shown" else _JUDGED[why["kind"]]
+    said = say(sentence, told=told, category=short(verdict["category"] or ""), left_open=_left_open(verdict, say))
+    return say(_AND_OTHERS[why["kind"]], told=said, count=others) if others else said
 
 
 def _left_open(verdict: Mapping[str, Any], say: Words) -> str:
@@ -72,7 +96,9 @@ def _left_open(verdict: Mapping[str, Any], say: Words) -> str:
     fall = verdict.get("not_ruled_out")
     if fall is not None and not verdict.get("changed", True) and 0 <= verdict["before"] <= 1:
         cases = units_text(verdict, verdict["units"], say)
-        return say("reason_left_open_unchanged", cases=cases, share=say.percent(fall))
+        return say(
+            "; with {cases}, a loss in up to {share} of such is not ruled out", cases=cases, share=say.percent(fall)
+        )
     return not_ruled_out(verdict, say) if verdict["margin"] else ""
 
 
@@ -81,8 +107,15 @@ def not_ruled_out(verdict: Mapping[str, Any], say: Words) -> str:
     fall = verdict.get("not_ruled_out")
     if fall is None:
         return ""
-    direction = say("gate_drop" if verdict["higher_is_better"] else "gate_rise")
-    return say("gate_not_ruled_out", direction=direction, size=say.number(fall))
+    direction = say("drop") if verdict["higher_is_better"] else say("rise")
+    return say("; a {direction} by up to {size} is not ruled out", direction=direction, size=say.number(fall))
+
+
+def subject_text(metric: str, variant: str, category: str | None, say: Words) -> str:
+    """`relevance of finetuned in tool_routing`."""
+    if category is None:
+        return say("{metric} of {variant}", metric=metric, variant=variant)
+    return say("{metric} of {variant} in {category}", metric=metric, variant=variant, category=category)
 
 
 def short(name: str) -> str:
@@ -98,11 +131,10 @@ def _told(verdict: Mapping[str, Any], say: Words, metric: str, *, with_p: bool) 
     interval = ""
     if verdict["low"] is not None and verdict["high"] is not None:
         low, high = (say.number(verdict[end], signed=True) for end in ("low", "high"))
-        interval = say("reason_interval", low=low, high=high)
-    key = "gate_subject" if verdict["category"] is None else "gate_subject_category"
+        interval = say("95% interval of the change {low} to {high}, ", low=low, high=high)
     return say(
-        "reason_told",
-        subject=say(key, metric=metric, variant=verdict["variant"], category=verdict["category"]),
+        "{subject} went from {before} to {after} ({interval}{p}{cases})",
+        subject=subject_text(metric, verdict["variant"], verdict["category"], say),
         before=say.number(verdict["before"]),
         after=say.number(verdict["after"]),
         interval=interval,
@@ -114,4 +146,4 @@ def _told(verdict: Mapping[str, Any], say: Words, metric: str, *, with_p: bool) 
 def _p_value(p_value: float | None, say: Words) -> str:
     if p_value is None:
         return ""
-    return say("reason_p", p=f"< {say.number(_LEAST_P)}" if p_value < _LEAST_P else f"= {say.number(p_value)}")
+    return say("p {p}, ", p=f"< {say.number(_LEAST_P)}" if p_value < _LEAST_P else f"= {say.number(p_value)}")

@@ -7,12 +7,11 @@ from support.rendered import analysis, markdown
 from support.report_runs import run
 from support.tool_runs import called, shop_run
 
-from pytest_llmbench.core.wording import words
+from pytest_llmbench.core.locale import words
 from pytest_llmbench.metrics.call_faults import CallFault
 from pytest_llmbench.reports.call_faults import call_summaries, fault_text, faults
 from pytest_llmbench.reports.html import render_html
 from pytest_llmbench.reports.html.cases import case_data
-from pytest_llmbench.reports.html.words import page_words
 from pytest_llmbench.reports.routing import NO_TOOL, routings
 from pytest_llmbench.runs.document import build_document
 
@@ -53,7 +52,7 @@ def test_faults_are_counted_and_lost_tools_are_no_faults() -> None:
 
 def test_calls_stand_beside_the_answers_in_every_format() -> None:
     some = document()
-    rows = {row["id"]: row for row in case_data(some, page_words("en"))["rows"]}
+    rows = {row["id"]: row for row in case_data(some, words("en"))["rows"]}
     assert rows["value"]["calls"] == ['refund(order="A" or "B")']
     assert rows["hello"]["calls"] == ["no call"]
     base, tuned = rows["value"]["answers"]

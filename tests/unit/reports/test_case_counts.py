@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from support.gates import verdict
 
-from pytest_llmbench.core.wording import words
+from pytest_llmbench.core.locale import words
 from pytest_llmbench.reports.gate_sentences import settling
 from pytest_llmbench.runs.case_counts import cases_text, count, needed_text
 

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from pytest_llmbench.core.wording import words
+from pytest_llmbench.core.locale import words
 from pytest_llmbench.reports.cautions import cautions
-from pytest_llmbench.reports.evaluation.words import evaluation_words
 
 
 def document(*answers: dict[str, tuple[str, str | None]]) -> dict[str, Any]:
@@ -46,4 +45,4 @@ def test_a_failed_answer_is_counted_with_its_reason() -> None:
 def test_runs_and_evaluations_say_it_in_both_languages(language: str) -> None:
     run = document({"base": ("", "hm"), "finetuned": ("", "hm")}, {"base": ("Oui.", None), "finetuned": ("", "hm")})
     evaluation = {"metadata": {}, "results": [{"answers": row["completions"]} for row in run["results"]]}
-    assert cautions(run, words(language)) == cautions(evaluation, evaluation_words(language))
+    assert cautions(run, words(language)) == cautions(evaluation, words(language))

@@ -14,7 +14,7 @@ from support.report_pages import large_document, saved_runs
 from support.report_runs import relevance, run
 from support.serving_documents import full_document, several_document
 
-from pytest_llmbench.core.wording import words
+from pytest_llmbench.core.locale import words
 from pytest_llmbench.reports.charts.differences import differences, middle_of
 from pytest_llmbench.reports.html import render_html
 from pytest_llmbench.reports.serving.page import render_html as render_serving

@@ -10,8 +10,8 @@ from PIL import Image
 from support.gates import gate, judged, verdict
 from support.report_runs import full_run, relevance, result, run
 
+from pytest_llmbench.core.locale import words
 from pytest_llmbench.core.records import Run
-from pytest_llmbench.core.wording import words
 from pytest_llmbench.reports.charts.differences import differences, render
 
 

@@ -17,8 +17,8 @@ from support.report_runs import built, full_run
 from support.serving_documents import full_document, several_document
 from support.trainings import TRAINED
 
+from pytest_llmbench.core.locale import words
 from pytest_llmbench.core.settings import OutputSettings, Settings
-from pytest_llmbench.core.wording import words
 from pytest_llmbench.reports import benchmark_report, write_reports
 from pytest_llmbench.reports.blocks import (
     Block,
@@ -171,7 +171,7 @@ def test_the_page_of_a_run_names_the_verdict_and_evidence_of_its_other_reports(n
         assert said(say.number(one["effect"], signed=True)) in page
         if one["low"] is not None:
             low, high = (say.number(one[end], signed=True) for end in ("low", "high"))
-            assert said(say("interval", low=low, high=high)) in page
+            assert said(say("{low} to {high}", low=low, high=high)) in page
 
 
 def test_an_older_gate_names_the_evidence_that_it_was_stored_with() -> None:
@@ -213,7 +213,7 @@ def test_a_long_table_is_cut_with_its_count_and_its_total_stays(language: str) -
     say = words(language)
     report = benchmark_report(judged(None, full_run([f"c{place}" for place in range(70)], 1)), language)
     markdown = Markdown().render(report)
-    assert say("gate_more", count=10) in markdown
-    assert f"| {say('all')} | 70 |" in markdown
+    assert say("and {count} more", count=10) in markdown
+    assert f"| {say('All')} | 70 |" in markdown
     assert "<code>c59</code>" in markdown
     assert "<code>c60</code> | 1 |" not in markdown

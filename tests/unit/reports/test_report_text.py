@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import string
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ from rich.cells import cell_len
 from support.rendered import analysis
 from support.report_runs import full_run, relevance, result, run
 
-from pytest_llmbench.core.catalogue import LANGUAGES
 from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.locale import LANGUAGES
 from pytest_llmbench.core.records import Run
 from pytest_llmbench.core.text_cells import shorten, shorten_middle
 from pytest_llmbench.reports.blocks import Column, Number, Report, Section, Table
@@ -21,30 +20,37 @@ from pytest_llmbench.runs.base_comparison import with_comparison
 from pytest_llmbench.runs.document import build_document
 from pytest_llmbench.runs.storage import read_document, write_json
 
+TITLES = {
+    "en": (
+        "Metadata",
+        "Overall statistics",
+        "By category",
+        "Timing",
+        "Soundness and provenance",
+        "Every case",
+        "Recommendations",
+    ),
+    "fr": (
+        "Métadonnées",
+        "Statistiques globales",
+        "Par catégorie",
+        "Temps",
+        "Validité et provenance",
+        "Tous les cas",
+        "Recommandations",
+    ),
+}
+
 
 def document(some_run: Run) -> dict[str, Any]:
     return dict(with_comparison(build_document(some_run, answer_chars=500)))
-
-
-def placeholders(text: str) -> set[str | None]:
-    return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
-
-
-def test_every_language_has_the_same_keys_and_placeholders() -> None:
-    english = LANGUAGES["en"]
-    for language, texts in LANGUAGES.items():
-        assert list(texts) == list(english), language
-        assert {key: placeholders(text) for key, text in texts.items()} == {
-            key: placeholders(text) for key, text in english.items()
-        }, language
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_thirty_cases_fill_a_hundred_lines_and_more(language: str) -> None:
     text = analysis(document(full_run()), language)
     assert len(text.splitlines()) > 100
-    for part in ("metadata", "statistics", "by_category", "timing", "soundness", "cases", "recommendations"):
-        assert LANGUAGES[language][part] in text.splitlines()
+    assert set(TITLES[language]) <= set(text.splitlines())
 
 
 def test_a_document_from_disk_gives_the_same_text(tmp_path: Path) -> None:

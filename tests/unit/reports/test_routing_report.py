@@ -9,8 +9,8 @@ from support.rendered import analysis
 from support.report_runs import completion, result, run
 
 from pytest_llmbench.core.errors import NotReadyError
+from pytest_llmbench.core.locale import words
 from pytest_llmbench.core.records import CaseResult
-from pytest_llmbench.core.wording import words
 from pytest_llmbench.reports.charts import routing
 from pytest_llmbench.reports.html import render_html
 from pytest_llmbench.reports.routing import NO_TOOL, UNKNOWN, routings

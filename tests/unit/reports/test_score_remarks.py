@@ -11,10 +11,9 @@ import pytest
 from support.rendered import analysis
 from support.report_runs import result, run
 
+from pytest_llmbench.core.locale import words
 from pytest_llmbench.core.records import CaseResult
-from pytest_llmbench.core.wording import words
 from pytest_llmbench.reports.html.cases import case_data
-from pytest_llmbench.reports.html.words import page_words
 from pytest_llmbench.reports.score_remarks import cosine_meanings, cut_answers
 from pytest_llmbench.runs.document import build_document
 from pytest_llmbench.runs.storage import run_schema
@@ -74,7 +73,7 @@ def test_answers_of_a_batch_have_no_latency_in_any_report_and_their_pass_is_told
     shared = changed_answers(batch_size=8)
     shared["metadata"]["passes"] = {"base": {"answers": 1, "tokens": 90, "seconds": 4.5}}
     jsonschema.validate(shared, run_schema())
-    text, page = analysis(shared, "en"), case_data(shared, page_words("en"))
+    text, page = analysis(shared, "en"), case_data(shared, words("en"))
     assert "Median (s)" not in text
     assert re.search(r"│ base +│ +1 │ +0 │ +4\.500 │ +20\.000 │ +8 │", text)
     assert re.search(r"│ finetuned +│ +1 │ +0 │ +- │ +- │ +8 │", text)  # an older run tells the batches alone
@@ -84,7 +83,7 @@ def test_answers_of_a_batch_have_no_latency_in_any_report_and_their_pass_is_told
 
 def test_answers_that_were_asked_alone_have_their_latency() -> None:
     alone = changed_answers(latency_s=2.5)
-    text, page = analysis(alone, "en"), case_data(alone, page_words("en"))
+    text, page = analysis(alone, "en"), case_data(alone, words("en"))
     assert re.search(r"│ base +│ +1 │ +0 │ +2\.500 │ +2\.500 │ +2\.500 │ +4\.800 │", text)
     assert "Pass (s)" not in text
     assert page["timed"] is True

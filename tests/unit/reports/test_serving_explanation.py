@@ -10,9 +10,8 @@ from support.serving_findings import LEVELS, finding, queued_trial, users_findin
 
 from pytest_llmbench.load.reasons import Reason
 from pytest_llmbench.load.records import SLO, Request, Trial
-from pytest_llmbench.reports.serving.catalogue import LANGUAGES
 from pytest_llmbench.reports.serving.explanation_words import explain
-from pytest_llmbench.reports.serving.words import serving_words
+from pytest_llmbench.reports.serving.words import CAUSES, serving_words
 
 PROMISE = SLO(0.95, 3.0)
 
@@ -140,28 +139,17 @@ def test_under_a_strict_promise_the_late_answers_are_explained_too() -> None:
 
 @pytest.mark.parametrize("question", ["users", "rate", "history", "max_tokens"])
 def test_every_cause_has_words_for_every_question_in_both_languages(question: str) -> None:
-    causes = [key.removeprefix("cause_") for key in LANGUAGES["en"] if key.startswith("cause_")]
     from pytest_llmbench.reports.serving.explanation_words import sentences, to_try
 
     asked = users_finding() | {"question": question}
     evidence = explain(users_finding())["evidence"] | {"stray_share": 0.1}
-    for cause in causes:
+    for cause in CAUSES:
         for language in ("en", "fr"):
             for known in ({}, evidence) if cause != "alone" else (evidence,):
                 if cause in ("stalls", "length", "prefill", "kv_cache") and not known:
                     continue  # they are only ever told from evidence
                 lines = [*sentences(cause, asked, known, language), *to_try(cause, asked, known, language)]
                 assert all(line and "{" not in line for line in lines)
-
-
-def test_both_languages_have_the_same_words() -> None:
-    import string
-
-    def fields(text: str) -> set[str | None]:
-        return {field for _, field, _, _ in string.Formatter().parse(text)} - {None}
-
-    assert LANGUAGES["en"].keys() == LANGUAGES["fr"].keys()
-    assert all(fields(LANGUAGES["en"][key]) == fields(LANGUAGES["fr"][key]) for key in LANGUAGES["en"])
 
 
 def test_times_and_shares_are_written_as_people_read_them() -> None:

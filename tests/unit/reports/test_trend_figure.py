@@ -10,7 +10,7 @@ from matplotlib.collections import PathCollection, PolyCollection
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pytest_llmbench.core.wording import words
+from pytest_llmbench.core.locale import words
 from pytest_llmbench.reports.charts.trend import MOST_VARIANTS, render
 
 OUTCOMES = ("pass", "fail", "inconclusive", None)

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.report_runs import relevance, result, run
 
+from pytest_llmbench.core.locale import words
 from pytest_llmbench.core.records import CaseResult, Completion
-from pytest_llmbench.core.wording import words
 from pytest_llmbench.reports.blocks import Sentences
 from pytest_llmbench.reports.views.cases import rankings
 from pytest_llmbench.reports.weaknesses import weaknesses

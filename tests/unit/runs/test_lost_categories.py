@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmbench.core.wording import words
+from pytest_llmbench.core.locale import words
 from pytest_llmbench.reports.gate_sentences import reason
 from pytest_llmbench.runs.baseline import Comparable
 from pytest_llmbench.runs.gate import compare_runs

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmbench.core.locale import N_
 from pytest_llmbench.generation.client.chat_request import probe_body
 from pytest_llmbench.generation.client.server_address import engine_url
 
@@ -15,7 +16,14 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("pytest_llmbench")
 _TIMEOUT_S = 5.0
-_ADVICE = "serve a model whose chat template knows tools, or start the server with such a template"
+_TEMPLATE_KNOWS_NONE = N_(
+    "the model's chat template knows no tools (/props); serve a model whose chat template knows tools, or start the "
+    "server with such a template"
+)
+_DROPPED = N_(
+    "prompts have as many tokens with tools as without, so they are dropped; serve a model whose chat template knows "
+    "tools, or start the server with such a template"
+)
 
 
 async def why_tools_left_out(client: ChatClient, standing: Mapping[str, Any], tools: Sequence[Tool]) -> str | None:
@@ -27,7 +35,7 @@ async def why_tools_left_out(client: ChatClient, standing: Mapping[str, Any], to
     """
     properties = (await client.get(engine_url(client.url, "/props"), _TIMEOUT_S)).data
     if (told := _told_by(properties)) is not None:
-        return None if told else f"{client.url}: the model's chat template knows no tools (/props); {_ADVICE}"
+        return None if told else f"{client.url}: {_TEMPLATE_KNOWS_NONE}"
     given = [dict(tool) for tool in tools]
     without, with_tools = [await client.ask(probe_body(standing, **keys)) for keys in ({}, {"tools": given})]
     if with_tools.finish == "error":
@@ -37,7 +45,7 @@ async def why_tools_left_out(client: ChatClient, standing: Mapping[str, Any], to
         return None
     if with_tools.prompt_tokens != without.prompt_tokens:
         return None
-    return f"{client.url}: prompts have as many tokens with tools as without, so they are dropped; {_ADVICE}"
+    return f"{client.url}: {_DROPPED}"
 
 
 def _told_by(properties: object) -> bool | None:

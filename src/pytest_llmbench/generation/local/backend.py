@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.cases.tools import name_of
+from pytest_llmbench.core.locale import N_
 from pytest_llmbench.core.records import BASE, Completion
 from pytest_llmbench.generation.backend import OutOfMemoryError
 from pytest_llmbench.generation.local.calibration import Calibration, fitting_batch_size, step_seconds
@@ -36,7 +37,7 @@ _log = logging.getLogger("pytest_llmbench")
 _GPU_BATCH = 64
 _CALIBRATION_ROWS = 8
 _LOOKS = 3
-_NO_TOOLS = (
+_NO_TOOLS = N_(
     "the chat template writes no tools: the prompt is the same with and without them; take a base or an adapter whose "
     "template knows tools"
 )

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_llmbench.core import files
+from pytest_llmbench.core.locale import Words, words
 from pytest_llmbench.core.text_cells import shorten_middle
-from pytest_llmbench.core.wording import Words, words
 from pytest_llmbench.reports.charts import canvas
 from pytest_llmbench.reports.charts.benchmark_summary import summary_text
 from pytest_llmbench.reports.judgement import opening
@@ -72,7 +72,7 @@ def _relevance(axes: Axes, document: Mapping[str, Any], say: Words) -> None:
         variant: {name: average(block, metric, variant) for name, block in document["by_category"].items()}
         for variant in document["metadata"]["variants"]
     }
-    _bars(axes, means, say("figure_relevance", metric=say.metric(metric)), say("figure_mean_score"), say)
+    _bars(axes, means, say("{metric} by category", metric=say.metric(metric)), say("Mean score"), say)
 
 
 def _keywords(axes: Axes, document: Mapping[str, Any], say: Words) -> None:
@@ -80,7 +80,7 @@ def _keywords(axes: Axes, document: Mapping[str, Any], say: Words) -> None:
         variant: {name: average(block, "keywords", variant) for name, block in document["by_category"].items()}
         for variant in document["metadata"]["variants"]
     }
-    _bars(axes, means, say("figure_keywords"), say("figure_mean_score"), say)
+    _bars(axes, means, say("Keywords found by category"), say("Mean score"), say)
 
 
 def figure_metric(document: Mapping[str, Any]) -> str:
@@ -95,11 +95,11 @@ def _bars(axes: Axes, means: Means, title: str, unit: str, say: Words) -> None:
     everything = list(next(iter(means.values()), {}))
     shown = _most_changed(means, everything)
     if len(shown) < len(everything):
-        title += say("figure_some", shown=len(shown), total=len(everything))
+        title += say(" ({shown} of {total}, greatest change)", shown=len(shown), total=len(everything))
     canvas.title(axes, title)
     known = [value for by_category in means.values() for value in by_category.values() if value is not None]
     if not known:
-        canvas.nothing(axes, say("figure_nothing"))
+        canvas.nothing(axes, say("Nothing scored"))
         return
     height = 0.8 / len(means)
     for place, (variant, by_category) in enumerate(means.items()):
@@ -148,7 +148,7 @@ def _distribution(axes: Axes, document: Mapping[str, Any], say: Words) -> None:
     from matplotlib.ticker import MaxNLocator
 
     metric = figure_metric(document)
-    canvas.title(axes, say("figure_distribution", metric=say.metric(metric)))
+    canvas.title(axes, say("Distribution of scores: {metric}", metric=say.metric(metric)))
     scores = {
         variant: [
             round(value, _ROUNDING)
@@ -158,7 +158,7 @@ def _distribution(axes: Axes, document: Mapping[str, Any], say: Words) -> None:
         for variant in document["metadata"]["variants"]
     }
     if not any(scores.values()):
-        canvas.nothing(axes, say("figure_nothing"))
+        canvas.nothing(axes, say("Nothing scored"))
         return
     for place, (variant, values) in enumerate(scores.items()):
         label = f"{shorten_middle(variant, _LABEL_CELLS)} (n = {len(values)})"
@@ -167,9 +167,9 @@ def _distribution(axes: Axes, document: Mapping[str, Any], say: Words) -> None:
             look |= {"facecolor": (look["facecolor"], 0.35), "edgecolor": look["facecolor"], "linewidth": 2.2}
         axes.hist(values, _edges(scores.values()), histtype="stepfilled", label=label, **look)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_ylabel(say("figure_count"))
+    axes.set_ylabel(say("Number of results"))
     axes.xaxis.set_major_formatter(canvas.ticks(say))
-    _dress(axes, say("figure_score"), "y")
+    _dress(axes, say("Score"), "y")
 
 
 def _edges(scores: Iterable[Sequence[float]]) -> list[float]:
@@ -180,7 +180,7 @@ def _edges(scores: Iterable[Sequence[float]]) -> list[float]:
 
 
 def _summary(axes: Axes, document: Mapping[str, Any], say: Words) -> None:
-    canvas.title(axes, say("figure_summary"))
+    canvas.title(axes, say("Summary"))
     axes.set_axis_off()
     text = summary_text(document, say)
     box = {"boxstyle": "round,pad=0.8", "facecolor": "#F5F5F5", "edgecolor": "#888888"}

@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pytest_llmbench.core.locale import Words
 from pytest_llmbench.core.text_cells import columns, shorten, shorten_middle
-from pytest_llmbench.core.wording import Words
 from pytest_llmbench.reports.recommendations import change_line
 from pytest_llmbench.reports.score_remarks import cut_answers
 from pytest_llmbench.runs.comparison import adapters, average, compared_metrics
@@ -29,11 +29,20 @@ def summary_text(document: Mapping[str, Any], say: Words) -> str:
 
 def _facts(document: Mapping[str, Any], say: Words) -> list[str]:
     metadata = document["metadata"]
-    facts = [(say(key), metadata[key]) for key in ("base_model", "lora_adapter", "device")]
+    facts = [
+        (say("Base model"), metadata["base_model"]),
+        (say("LoRA adapter"), metadata["lora_adapter"]),
+        (say("Device"), metadata["device"]),
+    ]
     known = [(name, shorten_middle(str(value), _FACT_CELLS)) for name, value in facts if value]
     totals, categories = document["statistics"], len(document["by_category"])
-    counts = say("counts_value", cases=totals["cases"], categories=categories, results=totals["total_tests"])
-    known.append((say("counts"), counts))
+    counts = say(
+        "{cases} (categories: {categories}, results: {results})",
+        cases=totals["cases"],
+        categories=categories,
+        results=totals["total_tests"],
+    )
+    known.append((say("Cases"), counts))
     names = columns([[name] for name, _ in known])
     return [f"{name} : {value}" for (name,), (_, value) in zip(names, known, strict=True)]
 
@@ -44,7 +53,7 @@ def _means(document: Mapping[str, Any], say: Words) -> list[str]:
     for metric in compared_metrics(document)[:_MOST_METRICS]:
         means = [average(totals, metric, name) for name in names]
         rows.append([shorten(say.metric(metric), _LABEL_CELLS), *map(say.number, means)])
-    return ["  ".join(cells) for cells in columns(rows)] if len(rows) > 1 else [say("figure_nothing")]
+    return ["  ".join(cells) for cells in columns(rows)] if len(rows) > 1 else [say("Nothing scored")]
 
 
 def _gains(document: Mapping[str, Any], say: Words) -> Iterator[list[str]]:

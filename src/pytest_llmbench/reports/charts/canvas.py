@@ -10,8 +10,8 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmbench.core.locale import Words
 from pytest_llmbench.core.text_cells import one_line
-from pytest_llmbench.core.wording import Words
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,7 +87,7 @@ def titled(artist: Artist, titles: Iterable[str]) -> None:
 
 def ticks(say: Words) -> Callable[[float, float], str]:
     """A formatter of axis numbers with the language's decimal mark."""
-    return lambda value, _: f"{value:g}".replace(".", say("decimal_mark"))
+    return lambda value, _: say.tick(value)
 
 
 def title(axes: Axes, text: str, pad: float = 10) -> None:

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmbench.core.locale import Words
 from pytest_llmbench.core.records import BASE
 from pytest_llmbench.core.text_cells import shorten_middle
-from pytest_llmbench.core.wording import Words
 from pytest_llmbench.reports.charts import canvas
 from pytest_llmbench.reports.charts.svg import drawing
 from pytest_llmbench.reports.gate_sentences import Gate
@@ -92,7 +92,9 @@ def render(document: Mapping[str, Any], path: Path, say: Words, variant: str | N
         if variant is None or not panels:
             canvas.nothing(figure.subplots(), _why_empty(document, say))
         else:
-            heading = say("difference_title", base=BASE, variant=shorten_middle(variant, _HEADING_CELLS))
+            heading = say(
+                "Change of each case: {base} → {variant}", base=BASE, variant=shorten_middle(variant, _HEADING_CELLS)
+            )
             figure.suptitle(heading, fontsize=14, fontweight="bold", parse_math=False)
             parts = figure.subfigures(1, len(panels), squeeze=False).flat
             for part, found in zip(parts, panels, strict=True):
@@ -107,8 +109,11 @@ def in_page(found: Differences, middle: Middle, name: str, label: str, say: Word
 
 def _why_empty(document: Mapping[str, Any], say: Words) -> str:
     if adapters(document):
-        return say("figure_nothing")
-    return say("one_variant", variant=", ".join(document["metadata"]["variants"]))
+        return say("Nothing scored")
+    return say(
+        "Only {variant} answered: there is nothing to compare. Run with a base and an adapter for a verdict.",
+        variant=", ".join(document["metadata"]["variants"]),
+    )
 
 
 def _panels(document: Mapping[str, Any], variant: str) -> list[Differences]:
@@ -152,7 +157,10 @@ def middle_of(document: Mapping[str, Any], variant: str, found: Differences, say
 def _panel(part: Figure | SubFigure, found: Differences, middle: Middle, say: Words) -> None:
     """Cases above, and below them on the same axis the mean: it lies over no case whatever their number."""
     cases, below = part.subplots(2, 1, sharex=True, height_ratios=(8, 1))
-    tally, unscored = say("difference_tally", **found.tally()), say("difference_unscored", count=found.unscored)
+    tally, unscored = (
+        say("{better} better, {same} same, {worse} worse", **found.tally()),
+        say("{count} unscored, left out", count=found.unscored),
+    )
     canvas.title(cases, say.metric(found.metric), pad=32)
     cases.annotate(
         f"{tally}\n{unscored}" if found.unscored else tally,
@@ -206,7 +214,7 @@ def _draw_cases(axes: Axes, found: Differences, height: float, say: Words) -> No
     axes.set_yticks([])
     axes.tick_params(axis="x", labelbottom=False, length=0)
     axes.yaxis.set_label_position("right")  # the names are on the left
-    axes.set_ylabel(say("difference_cases"), fontsize=9)
+    axes.set_ylabel(say("Cases, sorted by change"), fontsize=9)
 
 
 def _thinned(total: int, most: int) -> Sequence[int]:
@@ -261,16 +269,18 @@ def _draw_mean(axes: Axes, middle: Middle, say: Words) -> None:
     if middle.interval is not None:
         axes.plot(middle.interval, [0, 0], "|-", color=canvas.INK, markersize=18, markeredgewidth=1.0, linewidth=1.6)
     axes.plot([middle.mean], [0], "D", markersize=5.5, color=canvas.INK)
-    axes.set_yticks([0], [say("difference_mean")], fontsize=9)
+    axes.set_yticks([0], [say("Mean")], fontsize=9)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(-1, 1)
-    axes.set_xlabel(say("difference_axis"), fontsize=9)
+    axes.set_xlabel(say("Change of the score"), fontsize=9)
 
 
 def _mean_text(middle: Middle, say: Words) -> str:
     told = {"mean": say.number(middle.mean, signed=True), "cases": middle.cases}
     if middle.interval is None:
-        return say("difference_no_interval", **told)
+        return say("Mean {mean}, no interval, n = {cases}", **told)
     low, high = (say.number(end, signed=True) for end in middle.interval)
-    percent = say("percent", value=f"{_CONFIDENCE * 100:g}")
-    return say("difference_interval", **told, percent=percent, low=low, high=high)
+    percent = say("{value}%", value=f"{_CONFIDENCE * 100:g}")
+    return say(
+        "Mean {mean}, {percent} interval {low} to {high}, n = {cases}", **told, percent=percent, low=low, high=high
+    )

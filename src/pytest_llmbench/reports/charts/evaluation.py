@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.core.wording import Words
+from pytest_llmbench.core.locale import Words
 from pytest_llmbench.reports.charts import canvas
 
 if TYPE_CHECKING:
@@ -32,9 +32,10 @@ def render(document: Mapping[str, Any], path: Path, say: Words) -> None:
             for panel, ((variant, against), found) in zip(axes, panels.items(), strict=True):
                 canvas.title(panel, f"{variant} / {against}")
                 _draw(panel, found, say)
-            figure.supxlabel(f"{say('effect')} ({say('interval')})", fontsize=9)
+            better, interval = say("better by"), say("95 % interval")
+            figure.supxlabel(f"{better} ({interval})", fontsize=9)
         else:
-            canvas.nothing(figure.subplots(), say("nothing"))
+            canvas.nothing(figure.subplots(), say("There is nothing to compare: only one variant answered."))
         canvas.save_png(figure, path)
 
 

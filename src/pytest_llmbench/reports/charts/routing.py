@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmbench.core.locale import Words
 from pytest_llmbench.core.text_cells import shorten_middle
-from pytest_llmbench.core.wording import Words
 from pytest_llmbench.reports.charts import canvas
 from pytest_llmbench.reports.routing import routings
 from pytest_llmbench.reports.routing_matrix import Cell, Matrices, Matrix, matrices
@@ -40,7 +40,13 @@ def render(document: Mapping[str, Any], path: Path, say: Words) -> None:
         for part, matrix in zip(parts, found.shown, strict=True):
             _panel(part.subplots(), matrix, found, say)
         if found.left_out:
-            text = say("routing_folded", shown=found.tools, left_out=found.left_out)
+            text = say(
+                "Shown are the {shown} tools that are confused most; the other {left_out} are one row and one "
+                "column. A number with ✗ in their common cell counts those of them that were taken for one "
+                "another.",
+                shown=found.tools,
+                left_out=found.left_out,
+            )
             figure.supxlabel(text, fontsize=8, parse_math=False)
         canvas.save_png(figure, path)
 
@@ -62,7 +68,7 @@ def _panel(axes: Axes, matrix: Matrix, found: Matrices, say: Words) -> None:
     _label(axes, matrix, found, say)
     routing, name = matrix.routing, shorten_middle(matrix.routing.variant, _LABEL_CELLS)
     numbers = {"right": routing.right, "total": routing.total, "f1": say.number(routing.macro_f1)}
-    canvas.title(axes, say("routing_title", variant=name, **numbers))
+    canvas.title(axes, say("{variant}: {right} of {total} right, mean F1 {f1}", variant=name, **numbers))
 
 
 def _shade(cell: Cell) -> tuple[float, float, float, float] | None:
@@ -84,13 +90,13 @@ def _label(axes: Axes, matrix: Matrix, found: Matrices, say: Words) -> None:
     axes.set_xticks(columns, [names[tool] for tool in matrix.columns], rotation=50, ha="right", parse_math=False)
     axes.set_yticks(rows, [names[tool] for tool in matrix.rows], parse_math=False)
     axes.tick_params(labelsize=8, length=0)
-    axes.set_xlabel(say("routing_named"), fontsize=9)
-    axes.set_ylabel(say("routing_expected"), fontsize=9)
+    axes.set_xlabel(say("named in the answer"), fontsize=9)
+    axes.set_ylabel(say("expected"), fontsize=9)
     axes.set_xticks([place - 0.5 for place in columns], minor=True)
     axes.set_yticks([place - 0.5 for place in rows], minor=True)
     axes.grid(which="minor", color=canvas.GRID, linewidth=0.8)
     axes.tick_params(which="minor", length=0)
     axes.spines[:].set_color(canvas.GRID)
-    axes.text(len(matrix.columns) - 0.2, -0.8, say("routing_f1"), fontsize=8, va="center", fontweight="bold")
+    axes.text(len(matrix.columns) - 0.2, -0.8, say("F1"), fontsize=8, va="center", fontweight="bold")
     for down, tool in enumerate(matrix.rows):
         axes.text(len(matrix.columns) - 0.2, down, f1.get(tool, ""), fontsize=8, va="center")

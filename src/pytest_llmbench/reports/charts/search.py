@@ -57,9 +57,9 @@ def render(document: Mapping[str, Any], path: Path, language: str) -> None:
 def _heading(figure: Figure, targets: Sequence[Target], say: ServingWords) -> None:
     main = main_finding(targets[0])
     if len(targets) > 1:
-        text = say("heading_several", count=len(targets))
+        text = say("Limits of {count} servers or models", count=len(targets))
     elif main is None:
-        text = say("heading", name=shorten_middle(targets[0]["name"], _NAME_CELLS))
+        text = say("Limits of {name}", name=shorten_middle(targets[0]["name"], _NAME_CELLS))
     else:
         text = (
             f"{shorten_middle(targets[0]['name'], _NAME_CELLS)}\n{textwrap.fill(answer(main, say), _TITLE_CHARACTERS)}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pytest_llmbench.autotune.diagnosis.phases import Finding
 from pytest_llmbench.reports.charts import canvas
 from pytest_llmbench.reports.charts.search_series import reach
-from pytest_llmbench.reports.serving.words import ServingWords
+from pytest_llmbench.reports.serving.words import AXES, ServingWords
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +33,7 @@ def level_axis(axes: Axes, question: str, say: ServingWords, y: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(integer=question != "rate"))
-    dress(axes, say(f"axis_{question}"), y, say)
+    dress(axes, say(AXES[question]), y, say)
 
 
 def dress(axes: Axes, x: str, y: str, say: ServingWords) -> None:

@@ -11,7 +11,7 @@ from pytest_llmbench.reports.charts import canvas
 from pytest_llmbench.reports.charts.search_axes import level_axis, limit_band
 from pytest_llmbench.reports.charts.search_series import is_strict, point_share, reach, tried
 from pytest_llmbench.reports.serving.answers import answer, value_text
-from pytest_llmbench.reports.serving.words import ServingWords
+from pytest_llmbench.reports.serving.words import QUESTION_TITLES, VERDICTS, ServingWords
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +23,7 @@ _TITLE_CHARACTERS = 36
 
 def curve(axes: Axes, finding: Finding, say: ServingWords) -> None:
     """The share of good answers against the level, the trials as points, the wanted share and the limit."""
-    _curve(axes, finding, say, say("probability_curve"))
+    _curve(axes, finding, say, say("Share of good answers by level"))
     canvas.legend(axes, columns=3)
 
 
@@ -35,29 +35,27 @@ def small_curve(axes: Axes, finding: Finding, say: ServingWords, name: str = "")
     if cut:
         levels, shares = [one["level"] for one in cut], [one["share"] for one in cut]
         [line] = axes.plot(levels, shares, "D:", color=canvas.CUT_OFF, markersize=4, zorder=3)
-        canvas.legend(axes, columns=1, handles=[line], labels=[say("figure_cut")])
+        canvas.legend(axes, columns=1, handles=[line], labels=[say("cut off at the limit")])
 
 
 def _curve(axes: Axes, finding: Finding, say: ServingWords, title: str) -> None:
     canvas.title(axes, title)
     low, high = reach(finding)
     limit_band(axes, finding)
-    capacity = say("figure_capacity", value=value_text(finding, say))
+    capacity = say("limit {value}, 95 % interval", value=value_text(finding, say))
     axes.axvline(finding["value"], color=canvas.LIMIT, linewidth=1.4, zorder=1, label=capacity)
-    wanted = say("figure_wanted", share=say.wanted(finding["wanted_share"]))
+    wanted = say("wanted: {share}", share=say.wanted(finding["wanted_share"]))
     axes.axhline(finding["wanted_share"], color=canvas.INK, linewidth=1.1, linestyle="--", label=wanted, zorder=1)
     points = [point for point in finding["curve"] if point["level"] <= high]
     levels = [point["level"] for point in points]
     lows, highs = [point["low"] for point in points], [point["high"] for point in points]
-    axes.fill_between(
-        levels, lows, highs, color=canvas.HELD, alpha=0.16, linewidth=0, label=say("figure_band"), zorder=2
-    )
+    axes.fill_between(levels, lows, highs, color=canvas.HELD, alpha=0.16, linewidth=0, label=say("95 % band"), zorder=2)
     axes.plot(
         levels,
         [point["share"] for point in points],
         color=canvas.HELD,
         linewidth=1.8,
-        label=say("figure_fit"),
+        label=say("fitted curve"),
         zorder=3,
     )
     _trial_points(axes, finding, say)
@@ -66,7 +64,10 @@ def _curve(axes: Axes, finding: Finding, say: ServingWords, title: str) -> None:
     axes.set_ylim(-0.04, 1.06)
     axes.yaxis.set_major_formatter(lambda value, _: say.share(round(value, 3)))
     level_axis(
-        axes, finding["question"], say, say("figure_curve_axis_strict" if is_strict(finding) else "figure_curve_axis")
+        axes,
+        finding["question"],
+        say,
+        say("share of trials without a bad answer") if is_strict(finding) else say("share of good answers"),
     )
 
 
@@ -84,17 +85,18 @@ def _trial_points(axes: Axes, finding: Finding, say: ServingWords) -> None:
                 linewidths=0.7,
                 alpha=0.85,
                 zorder=4,
-                label=say("figure_trial", verdict=say(f"verdict_{verdict}")),
+                label=say("trial: {verdict}", verdict=say(VERDICTS[verdict])),
             )
             canvas.titled(marks, [_trial_title(trial, say) for trial in own])
 
 
 def _trial_title(trial: Trial, say: ServingWords) -> str:
-    return f"{say.plain(trial['level'])}: {trial['good']}/{trial['total']}, {say('verdict_' + trial['verdict'])}"
+    verdict = say(VERDICTS[trial["verdict"]])
+    return f"{say.plain(trial['level'])}: {trial['good']}/{trial['total']}, {verdict}"
 
 
 def _short_answer(finding: Finding, say: ServingWords) -> str:
     if not finding["held"]:
         return answer(finding, say)
     question = finding["question"]
-    return say("colon", name=say(f"question_{question}"), value=value_text(finding, say))
+    return say("{name}: {value}", name=say(QUESTION_TITLES[question]), value=value_text(finding, say))

@@ -18,7 +18,8 @@ def latency(axes: Axes, finding: Finding, say: ServingWords) -> None:
     """Percentiles of what the limit is for, by level, against the limit."""
     shown = latencies(finding)
     first = finding["slo"]["latency"] == "first_token"
-    canvas.title(axes, say("figure_latency") + (f" ({say('figure_first_shown')})" if first else ""))
+    title, of_first = say("Latency by level"), say("first token")
+    canvas.title(axes, f"{title} ({of_first})" if first else title)
     for place, percentile in enumerate(PERCENTILES):
         axes.plot(
             list(shown),
@@ -30,12 +31,12 @@ def latency(axes: Axes, finding: Finding, say: ServingWords) -> None:
             label=f"p{percentile}",
         )
     limit_s = finding["slo"]["limit_s"]
-    label = say("figure_limit", limit=say.limit(limit_s))
+    label = say("limit {limit}", limit=say.limit(limit_s))
     axes.axhline(limit_s, color=canvas.BROKEN, linewidth=1.2, linestyle="--", label=label)
     limit_band(axes, finding)
     low, high = reach(finding)
     margin = 0.04 * (high - low) or 0.5
     axes.set_xlim(low - margin, high + margin)
     seconds_axis(axes, [value for values in shown.values() for value in values] + [limit_s], say)
-    level_axis(axes, finding["question"], say, say("figure_latency_axis"))
+    level_axis(axes, finding["question"], say, say("seconds"))
     canvas.legend(axes, columns=5)

@@ -22,7 +22,7 @@ _MOST_DOTS = 1500  # a page is read over the network, too
 
 def curve(finding: Finding, name: str, say: ServingWords, *, small: bool = False) -> str:
     """The share of good answers by level; a small one says less around it."""
-    label = say("curve_summary", answer=answer(finding, say), count=len(finding["trials"]))
+    label = say("{answer}. {count} trials.", answer=answer(finding, say), count=len(finding["trials"]))
     return _single(
         name, label, lambda axes: (search_curve.small_curve if small else search_curve.curve)(axes, finding, say)
     )
@@ -30,7 +30,7 @@ def curve(finding: Finding, name: str, say: ServingWords, *, small: bool = False
 
 def latency(finding: Finding, name: str, say: ServingWords) -> str:
     """The percentiles by level."""
-    label = say("latency_summary", limit=say.limit(finding["slo"]["limit_s"]))
+    label = say("Latency percentiles by level, limit {limit}.", limit=say.limit(finding["slo"]["limit_s"]))
     return _single(name, label, lambda axes: search_latency.latency(axes, finding, say))
 
 
@@ -44,14 +44,18 @@ def timeline_summary(finding: Finding, say: ServingWords) -> str:
     """How many requests came out how, and how long it took."""
     every, _ = dots(finding, 10**9)
     counts = {name: sum(dot.outcome == name for dot in every) for name in OUTCOMES}
-    return say("timeline_summary", duration=say.seconds(finding["duration_s"]), **counts)
+    return say(
+        "{good} good, {late} late and {failed} failed requests over {duration}.",
+        duration=say.seconds(finding["duration_s"]),
+        **counts,
+    )
 
 
 def temperatures(grid: Mapping[str, Any], name: str, say: ServingWords) -> list[str]:
     """One chart of the metrics between 0 and 1, and one of each other."""
 
     def one(place: int, metrics: list[str]) -> str:
-        label = say("colon", name=say("figure_temperature"), value=", ".join(map(say.metric, metrics)))
+        label = say("{name}: {value}", name=say("Quality by temperature"), value=", ".join(map(say.metric, metrics)))
         return _single(f"{name}{place}", label, lambda axes: search_temperature.temperature(axes, grid, metrics, say))
 
     return [one(place, metrics) for place, metrics in enumerate(groups_of(grid))]

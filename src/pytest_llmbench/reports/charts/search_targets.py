@@ -9,7 +9,7 @@ from pytest_llmbench.core.text_cells import shorten_middle
 from pytest_llmbench.reports.charts import canvas
 from pytest_llmbench.reports.charts.search_axes import LINES, level_axis, target_colour
 from pytest_llmbench.reports.serving.answers import Target, number_text
-from pytest_llmbench.reports.serving.words import ServingWords
+from pytest_llmbench.reports.serving.words import QUESTION_TITLES, ServingWords
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +19,7 @@ _NAME_CELLS = 30
 
 def compare_limits(axes: Axes, question: str, targets: Sequence[Target], say: ServingWords) -> None:
     """The limit of each target with its interval."""
-    canvas.title(axes, say("figure_compare", question=say(f"question_{question}")))
+    canvas.title(axes, say("Limits by target: {question}", question=say(QUESTION_TITLES[question])))
     asked = [(place, target) for place, target in enumerate(targets) if question in target["findings"]]
     for row, (place, target) in enumerate(asked):
         finding, colour = target["findings"][question], target_colour(place)
@@ -44,7 +44,7 @@ def compare_limits(axes: Axes, question: str, targets: Sequence[Target], say: Se
 
 def compare_curves(axes: Axes, question: str, targets: Sequence[Target], say: ServingWords) -> None:
     """The fitted curves of all targets together."""
-    canvas.title(axes, say("figure_compare_curves"))
+    canvas.title(axes, say("Share of good answers by target"))
     for place, target in enumerate(targets):
         finding = target["findings"].get(question)
         if finding is None or not finding["curve"]:
@@ -63,5 +63,5 @@ def compare_curves(axes: Axes, question: str, targets: Sequence[Target], say: Se
         axes.axhline(finding["wanted_share"], color=canvas.INK, linewidth=0.9, linestyle="--", zorder=1)
     axes.set_ylim(-0.04, 1.06)
     axes.yaxis.set_major_formatter(lambda value, _: say.share(round(value, 3)))
-    level_axis(axes, question, say, say("figure_curve_axis"))
+    level_axis(axes, question, say, say("share of good answers"))
     canvas.legend(axes, columns=2)

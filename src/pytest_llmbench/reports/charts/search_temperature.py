@@ -18,7 +18,7 @@ _NAME_CELLS = 30
 
 def temperature(axes: Axes, grid: Mapping[str, Any], metrics: Sequence[str], say: ServingWords, name: str = "") -> None:
     """Means of some metrics by temperature with their intervals, set a little apart so that none hides another."""
-    heading = say("figure_temperature")
+    heading = say("Quality by temperature")
     canvas.title(axes, f"{heading}\n{shorten_middle(name, _NAME_CELLS)}" if name else heading)
     values = [point["temperature"] for point in grid["points"]]
     room = (max(values) - min(values) or 1.0) * 0.012
@@ -43,7 +43,7 @@ def temperature(axes: Axes, grid: Mapping[str, Any], metrics: Sequence[str], say
             label=say.metric(metric),
         )
     if grid["best"] is not None:
-        axes.axvline(grid["best"], color=canvas.LIMIT, linewidth=1.2, zorder=1, label=say("figure_best"))
+        axes.axvline(grid["best"], color=canvas.LIMIT, linewidth=1.2, zorder=1, label=say("best"))
     axes.yaxis.set_major_formatter(canvas.ticks(say))
-    dress(axes, say("temperature_axis"), say("score"), say)
+    dress(axes, say("temperature"), say("score"), say)
     canvas.legend(axes, columns=2)

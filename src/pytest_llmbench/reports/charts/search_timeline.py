@@ -5,10 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.autotune.diagnosis.phases import Finding
+from pytest_llmbench.core.locale import N_
 from pytest_llmbench.reports.charts import canvas
 from pytest_llmbench.reports.charts.search_axes import dress, seconds_axis
 from pytest_llmbench.reports.charts.search_series import MOST_DOTS, OUTCOMES, dots, spans
-from pytest_llmbench.reports.serving.words import ServingWords
+from pytest_llmbench.reports.serving.words import AXES, VERDICTS, ServingWords
+
+_OUTCOME_NAMES = {
+    "good": N_("good"),
+    "late": N_("late"),
+}
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
@@ -28,7 +34,7 @@ def timeline(part: Figure | SubFigure, finding: Finding, say: ServingWords, most
     Of very many good requests, at most about `most` are drawn.
     """
     above, below = part.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    canvas.title(above, say("figure_timeline"))
+    canvas.title(above, say("The whole search: requests and load"))
     shown, step = dots(finding, most)
     for name in OUTCOMES:
         own = [dot for dot in shown if dot.outcome == name]
@@ -42,12 +48,16 @@ def timeline(part: Figure | SubFigure, finding: Finding, say: ServingWords, most
                 marker=marker,
                 linewidths=0.0 if name != "failed" else 0.9,
                 alpha=0.75,
-                label=say(f"figure_{name}"),
+                label=say.in_context("answer", "failed") if name == "failed" else say(_OUTCOME_NAMES[name]),
                 zorder=3,
             )
     limit_s = finding["slo"]["limit_s"]
     above.axhline(
-        limit_s, color=canvas.BROKEN, linewidth=1.0, linestyle="--", label=say("figure_limit", limit=say.limit(limit_s))
+        limit_s,
+        color=canvas.BROKEN,
+        linewidth=1.0,
+        linestyle="--",
+        label=say("limit {limit}", limit=say.limit(limit_s)),
     )
     seconds_axis(above, [dot.latency_s for dot in shown] + [limit_s], say)
     for span in spans(finding):
@@ -58,15 +68,15 @@ def timeline(part: Figure | SubFigure, finding: Finding, say: ServingWords, most
     below.set_ylim(bottom=0)
     below.margins(y=0.25)
     below.set_ylim(bottom=0)
-    dress(above, "", say("figure_latency_axis"), say)
-    dress(below, say("figure_time_axis"), say(f"axis_{finding['question']}"), say)
+    dress(above, "", say("seconds"), say)
+    dress(below, say("seconds since the search began"), say(AXES[finding["question"]]), say)
     above.tick_params(axis="x", labelbottom=False, length=0)
     handles, labels = above.get_legend_handles_labels()
     handles += [_patch(*_SHADES[name]) for name in _seen(finding)]
-    labels += [say("figure_trial", verdict=say(f"verdict_{name}")) for name in _seen(finding)]
+    labels += [say("trial: {verdict}", verdict=say(VERDICTS[name])) for name in _seen(finding)]
     if step > 1:
         handles.append(_patch(canvas.PAPER, 0.0))
-        labels.append(say("thinned", step=step))
+        labels.append(say("Every {step}th request is drawn.", step=step))
     canvas.legend(below, columns=8, handles=handles, labels=labels)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_llmbench.core.locale import Words, words
 from pytest_llmbench.finetune.comparison import Language, Trained, notes, table
 
 if TYPE_CHECKING:
@@ -17,13 +18,6 @@ _MARKERS = "os^Dvx"
 _MARKED = 12  # markers on each curve
 _ROW = 0.26  # inches
 _CELL = 26  # characters
-_WORDS = {
-    "title": {"en": "Training loss", "fr": "Perte d'entraînement"},
-    "step": {"en": "step", "fr": "pas"},
-    "loss": {"en": "loss (nats a token)", "fr": "perte (nats par token)"},
-    "validation": {"en": "validation", "fr": "validation"},
-    "best": {"en": "best", "fr": "meilleur"},
-}
 
 
 def draw_comparison(trainings: Sequence[Trained], path: Path, language: Language = "en") -> None:
@@ -38,7 +32,7 @@ def draw_comparison(trainings: Sequence[Trained], path: Path, language: Language
     figure = Figure(figsize=(max(9.0, 2.6 * (len(trainings) + 2)), sum(heights) + 0.4), layout="constrained")
     FigureCanvasAgg(figure)
     curves, figures = figure.subplots(2, 1, height_ratios=heights)
-    _draw_curves(curves, trainings, language)
+    _draw_curves(curves, trainings, words(language))
     _draw_table(figures, trainings, language)
     if below:
         figure.supxlabel("\n".join(below), fontsize=9)
@@ -46,7 +40,7 @@ def draw_comparison(trainings: Sequence[Trained], path: Path, language: Language
         figure.savefig(temporary, format="png", dpi=120)
 
 
-def _draw_curves(axes: Axes, trainings: Sequence[Trained], language: Language) -> None:
+def _draw_curves(axes: Axes, trainings: Sequence[Trained], say: Words) -> None:
     """Equal curves both stay to be seen: they differ in dashes, width and where their markers stand."""
     for number, training in enumerate(trainings):
         steps = training.record.get("steps", [])
@@ -65,16 +59,16 @@ def _draw_curves(axes: Axes, trainings: Sequence[Trained], language: Language) -
             axes.plot(
                 [one["step"] for one in measured],
                 [one["loss"] for one in measured],
-                label=f"{training.name}, {_WORDS['validation'][language]}",
+                label=f"{training.name}, {say('validation')}",
                 color=drawn.get_color(),
                 linestyle=(0, (1, 3)),
                 marker=_MARKERS[number % len(_MARKERS)],
                 markersize=9,
                 markerfacecolor="none",
             )
-    axes.set_title(_WORDS["title"][language])
-    axes.set_xlabel(_WORDS["step"][language])
-    axes.set_ylabel(_WORDS["loss"][language])
+    axes.set_title(say("Training loss"))
+    axes.set_xlabel(say("step"))
+    axes.set_ylabel(say("loss (nats a token)"))
     axes.set_ylim(bottom=0)
     axes.grid(visible=True, alpha=0.3)
     axes.legend()
@@ -86,8 +80,11 @@ def _draw_table(axes: Axes, trainings: Sequence[Trained], language: Language) ->
 
     axes.set_axis_off()
     names = [training.name for training in trainings]
-    lines = table(trainings, language)
-    rows = [("", *names, _WORDS["best"][language]), *((line.title, *line.values, line.best) for line in lines)]
+    say, lines = words(language), table(trainings, language)
+    rows = [
+        ("", *names, say.in_context("training", "best")),
+        *((line.title, *line.values, line.best) for line in lines),
+    ]
     drawn = axes.table([[title, *map(_short, texts)] for title, *texts in rows], cellLoc="left", bbox=Bbox.unit())
     drawn.auto_set_font_size(value=False)
     drawn.set_fontsize(9)

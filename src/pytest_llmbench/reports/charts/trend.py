@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pytest_llmbench.core.locale import Words
 from pytest_llmbench.core.records import BASE
 from pytest_llmbench.core.text_cells import shorten_middle
-from pytest_llmbench.core.wording import Words
 from pytest_llmbench.reports.charts import canvas
 from pytest_llmbench.reports.charts.svg import drawing
+from pytest_llmbench.reports.gate_sentences import GATED
 from pytest_llmbench.runs.averages import asked_alike, comparable_lines
 from pytest_llmbench.runs.comparison import LEADING_METRICS
 
@@ -60,13 +61,13 @@ def render(history: Sequence[Saved], path: Path, say: Words, monitored: Monitore
     metrics = [name for name in LEADING_METRICS if any(_series(history, variant, name) for variant in shown)]
     height = _FRAME_INCHES + _PANEL_INCHES * max(len(metrics), 1)
     with canvas.figure_of(WIDTH_INCHES, height) as figure:
-        heading = say("trend_title", count=len(history))
+        heading = say("Trend over the saved runs ({count})", count=len(history))
         if len(shown) < len(variants):
-            heading += f", {say('trend_variants_left_out', shown=len(shown), total=len(variants))}"
+            heading += ", " + say("{shown} of {total} variants, the latest", shown=len(shown), total=len(variants))
         figure.suptitle(heading, fontsize=14, fontweight="bold")
         panels = figure.subplots(max(len(metrics), 1), 1, sharex=True, squeeze=False)[:, 0]
         if not metrics:
-            canvas.nothing(panels[0], say("figure_nothing"))
+            canvas.nothing(panels[0], say("Nothing scored"))
         for axes, metric in zip(panels, metrics, strict=False):
             _panel(axes, history, _looks(shown), metric, say)
             _drifts(axes, history, _looks(shown), metric, monitored)
@@ -86,7 +87,8 @@ def in_page(history: Sequence[Saved], looks: Mapping[str, int], metric: str, nam
         _panel(axes, history, looks, metric, say)
         _name_runs(axes, history, say)
 
-    return drawing(name, f"{say('trend_title', count=len(history))}: {say.metric(metric)}", _PAGE_INCHES, draw)
+    told = say("Trend over the saved runs ({count})", count=len(history))
+    return drawing(name, f"{told}: {say.metric(metric)}", _PAGE_INCHES, draw)
 
 
 def legend_in_page(history: Sequence[Saved], looks: Mapping[str, int], say: Words) -> str:
@@ -130,7 +132,7 @@ def _panel(axes: Axes, history: Sequence[Saved], looks: Mapping[str, int], metri
         _mark(axes, history, variant, values, colour, size, say)
     _set_span(axes)
     axes.yaxis.set_major_formatter(canvas.ticks(say))
-    axes.set_ylabel(say("trend_mean"), fontsize=9)
+    axes.set_ylabel(say("Mean"), fontsize=9)
     canvas.dress(axes)
 
 
@@ -205,7 +207,7 @@ def _name_runs(axes: Axes, history: Sequence[Saved], say: Words) -> None:
     labels = [shorten_middle(history[run]["name"], _LABEL_CELLS) for run in named]
     axes.set_xticks(named, labels, rotation=40, ha="right", rotation_mode="anchor", fontsize=8, parse_math=False)
     axes.set_xlim(-0.6, len(history) - 0.4)
-    axes.set_xlabel(say("trend_runs"), fontsize=9)
+    axes.set_xlabel(say("Run, oldest first"), fontsize=9)
 
 
 def _entries(
@@ -223,12 +225,12 @@ def _entries(
         if outcome in happened
     ]
     if not all(asked_alike(saved, history[-1]) for saved in history):
-        ink, label = canvas.INK, say("trend_not_comparable")
+        ink, label = canvas.INK, say("other cases: not comparable")
         marks.append(
             Line2D([], [], color=ink, linestyle="", marker="o", markerfacecolor=canvas.PAPER, markersize=7, label=label)
         )
     if monitored:
-        label = say("trend_drift", baseline=shorten_middle(monitored["baseline"], _NAME_CELLS))
+        label = say("since {baseline}, at every look", baseline=shorten_middle(monitored["baseline"], _NAME_CELLS))
         lines.append(Line2D([], [], color=canvas.INK, linewidth=6, alpha=0.15, label=label))
     return lines, marks
 
@@ -240,4 +242,4 @@ def _legend(figure: Figure, entries: Sequence[Line2D], place: Place, columns: in
 
 
 def _outcome(outcome: str | None, say: Words) -> str:
-    return say(f"gate_{outcome}" if outcome else "gate_not_gated").lower()
+    return (say(GATED[outcome]) if outcome else say("no gate")).lower()

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pytest_llmbench.core import files
+from pytest_llmbench.core.locale import words
 from pytest_llmbench.reports.charts.evaluation import render
-from pytest_llmbench.reports.evaluation.words import evaluation_words
 from pytest_llmbench.reports.renderers.registry import default_renderers
 from pytest_llmbench.reports.views.evaluation import evaluation_report
 from pytest_llmbench.runs.storage import as_json
@@ -29,7 +29,7 @@ def write_evaluation(document: Mapping[str, Any], output: OutputSettings) -> dic
     Raises:
         NotReadyError: the disk is full or the folder cannot be written.
     """
-    draw = functools.partial(render, document, say=evaluation_words(output.language))
+    draw = functools.partial(render, document, say=words(output.language))
     figure = f"{NAME}.png" if output.png else None
     report = evaluation_report(document, output.language, draw=draw if output.png else None, figure=figure)
     wanted = {"text": output.text, "markdown": output.markdown, "html": output.html}

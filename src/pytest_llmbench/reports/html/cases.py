@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pytest_llmbench.core.locale import Words
 from pytest_llmbench.core.records import BASE
-from pytest_llmbench.core.wording import Words
 from pytest_llmbench.reports.call_faults import calls_made, expected_calls, faults
 from pytest_llmbench.reports.html.words import script_texts
 from pytest_llmbench.reports.pairing import metrics_in_order
@@ -27,7 +27,7 @@ def case_data(document: Mapping[str, Any], say: Words) -> dict[str, Any]:
             {"name": name, "label": say.metric(name), "higher": higher_is_better(document, name)} for name in metrics
         ],
         "leading": next((name for one in against if (name := leading_metric(document, one))), None),
-        "decimal": say("decimal_mark"),
+        "decimal": say.decimal_mark,
         "words": script_texts(say),
         "outcomes": {name: say.outcome(name) for name in document["statistics"]["outcomes"]},
         "timed": largest_batch(document) == 1,

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.core.wording import Words
+from pytest_llmbench.core.locale import Words
 from pytest_llmbench.reports.charts.differences import Differences, differences, in_page, middle_of
 from pytest_llmbench.reports.pairing import metrics_in_order
 from pytest_llmbench.runs.comparison import LEADING_METRICS, adapters
@@ -49,5 +49,10 @@ def _compared(document: Mapping[str, Any], metrics: Sequence[str]) -> Iterator[t
 def _plot(document: Mapping[str, Any], place: int, adapter: str, found: Differences, say: Words) -> DifferencePlot:
     label, middle = say.metric(found.metric), middle_of(document, adapter, found, say)
     numbers = {"mean": say.number(middle.mean, signed=True), **found.tally()}
-    summary = say("plot_summary", label=label, adapter=adapter, **numbers)
+    summary = say(
+        "{label}, {adapter}: mean difference {mean}; {better} improved, {same} unchanged, {worse} worse.",
+        label=label,
+        adapter=adapter,
+        **numbers,
+    )
     return DifferencePlot(label, adapter, in_page(found, middle, f"d{place}", summary, say))

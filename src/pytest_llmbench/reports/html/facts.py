@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pytest_llmbench.core.locale import Words
 from pytest_llmbench.reports.changed_settings import changed_settings
-from pytest_llmbench.reports.html.words import PageWords
 from pytest_llmbench.runs.comparison import told_metadata
 
 _RUN = ("timestamp", "variants", "seed", "epochs", "processes", "cut_short")
@@ -29,47 +29,53 @@ class FactGroup:
     folded: bool = False
 
 
-def headline_facts(document: Mapping[str, Any], say: PageWords) -> list[tuple[str, str]]:
+def headline_facts(document: Mapping[str, Any], say: Words) -> list[tuple[str, str]]:
     """The few facts that place a run."""
     metadata, totals = document["metadata"], document["statistics"]
     git, seconds = metadata.get("git") or {}, metadata.get("timings", {}).get("total_s")
     commit = (git.get("commit") or "")[:_COMMIT_CHARS]
     facts = [
-        (say("base_model"), metadata["base_model"]),
-        (say("lora_adapter"), metadata["lora_adapter"]),
-        (say("fact_cases"), say.count(totals["cases"])),
-        (say("fact_categories"), say.count(len(document["by_category"]))),
-        (say("fact_epochs"), metadata.get("epochs") if totals["total_tests"] != totals["cases"] else None),
+        (say("Base model"), metadata["base_model"]),
+        (say("LoRA adapter"), metadata["lora_adapter"]),
+        (say("Cases"), say.count(totals["cases"])),
+        (say("Categories"), say.count(len(document["by_category"]))),
+        (say("Epochs"), metadata.get("epochs") if totals["total_tests"] != totals["cases"] else None),
         (
-            say("outcomes"),
+            say("Item outcomes"),
             ", ".join(f"{say.count(count)} {say.outcome(name)}" for name, count in totals["outcomes"].items()),
         ),
-        (say("device"), metadata["device"]),
-        (say("fact_engine"), (metadata.get("backend") or {}).get("engine")),
-        (say("fact_duration"), None if seconds is None else say("seconds", value=say.tick(round(seconds, 1)))),
-        (say("fact_commit"), commit and commit + (say("dirty") if git.get("dirty") else "")),
-        (say("timestamp"), metadata["timestamp"]),
+        (say("Device"), metadata["device"]),
+        (say("Engine"), (metadata.get("backend") or {}).get("engine")),
+        (say("Duration"), None if seconds is None else say("{value} s", value=say.tick(round(seconds, 1)))),
+        (say("Commit"), commit and commit + (say(" + changes") if git.get("dirty") else "")),
+        (say("Date"), metadata["timestamp"]),
     ]
     return [(name, str(value)) for name, value in facts if value not in (None, "")]
 
 
-def provenance_groups(document: Mapping[str, Any], say: PageWords) -> list[FactGroup]:
+def provenance_groups(document: Mapping[str, Any], say: Words) -> list[FactGroup]:
     """What the run recorded, whatever the backend and the plugins put there; last the settings that are unusual."""
     metadata = told_metadata(document)
-    sorted_keys = {"prov_run": _RUN, "prov_model": _MODEL, "prov_code": _CODE, "prov_machine": _MACHINE}
+    sorted_keys = {say("Run"): _RUN, say("Models"): _MODEL, say("Code"): _CODE, say("Machine"): _MACHINE}
     placed = {key for keys in sorted_keys.values() for key in keys} | {_NOTES, *_ELSEWHERE}
-    groups = [FactGroup(say(title), _facts(metadata, keys, say)) for title, keys in sorted_keys.items()]
+    groups = [FactGroup(title, _facts(metadata, keys, say)) for title, keys in sorted_keys.items()]
     others = [key for key in metadata if key not in placed]
     notes = [(str(number), text) for number, text in enumerate(metadata.get(_NOTES, ()), 1)]
-    groups += [FactGroup(say("prov_notes"), notes), FactGroup(say("prov_other"), _facts(metadata, others, say))]
+    groups += [
+        FactGroup(say("Announced during the run"), notes),
+        FactGroup(say("Other"), _facts(metadata, others, say)),
+    ]
     changed = changed_settings(metadata.get("settings") or {})
     groups.append(
-        FactGroup(say("settings_changed"), [(key, _value(value, key, say)) for key, value in changed.items()])
+        FactGroup(
+            say("Settings that differ from their defaults"),
+            [(key, _value(value, key, say)) for key, value in changed.items()],
+        )
     )
     return [group for group in groups if group.facts]
 
 
-def _facts(metadata: Mapping[str, Any], keys: Sequence[str], say: PageWords) -> list[tuple[str, str]]:
+def _facts(metadata: Mapping[str, Any], keys: Sequence[str], say: Words) -> list[tuple[str, str]]:
     chosen = {key: metadata[key] for key in keys if key in metadata}
     return [(key, _value(value, key, say)) for key, value in _flat(chosen)]
 
@@ -82,16 +88,16 @@ def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield f"{prefix}{key}", value
 
 
-def _value(value: Any, key: str, say: PageWords) -> str:
+def _value(value: Any, key: str, say: Words) -> str:
     match value:
         case None | "":
-            text = say("unknown")
+            text = say("not recorded")
         case bool():
-            text = say("yes" if value else "no")
+            text = say("yes") if value else say("no")
         case int() if "bytes" in key and value >= _GIB:
-            text = say("gibibytes", value=say.number(value / _GIB))
+            text = say("{value} GiB", value=say.number(value / _GIB))
         case float():
-            text = f"{value:.6g}".replace(".", say("decimal_mark"))
+            text = say.marked(f"{value:.6g}")
         case list():
             text = ", ".join(_value(item, key, say) for item in value) or say("none")
         case dict():

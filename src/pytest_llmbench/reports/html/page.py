@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.core import files
+from pytest_llmbench.core.locale import N_, Words, words
 from pytest_llmbench.core.records import BASE
 from pytest_llmbench.reports.blocks import Cell, Number, Report, Section
 from pytest_llmbench.reports.call_faults import call_summaries
@@ -20,7 +21,6 @@ from pytest_llmbench.reports.html.routing import routing_view
 from pytest_llmbench.reports.html.scores import metric_cards
 from pytest_llmbench.reports.html.trend import runs_of_trend, trend, variants_of
 from pytest_llmbench.reports.html.verdict import gate_views
-from pytest_llmbench.reports.html.words import PageWords, page_words
 from pytest_llmbench.reports.judgement import cut_short, opening, paired_with_base
 from pytest_llmbench.reports.outcomes import SIGNS
 from pytest_llmbench.reports.pairing import verdicts_against_base
@@ -33,7 +33,17 @@ from pytest_llmbench.runs.comparison import adapters
 from pytest_llmbench.runs.typed import run_document
 
 _ASSETS = ("reports", "html", "assets")
-CHANGES = {"better": "▲", "same": "=", "worse": "▼"}
+_CHANGE_SIGNS = {"better": "▲", "same": "=", "worse": "▼"}
+_CHANGES = {
+    "better": N_("improved"),
+    "same": N_("unchanged"),
+    "worse": N_("worse"),
+}
+_OUTCOMES = {
+    "pass": N_("Pass"),
+    "fail": N_("Fail"),
+    "inconclusive": N_("Inconclusive"),
+}
 _ADAPTER_LOOKS = 5
 _SCRIPTS = ("word_diff.js", "case_rows.js", "case_view.js", "case_table.js", "theme.js", "start.js")
 
@@ -64,7 +74,7 @@ def render_html(
     """
     import jinja2
 
-    say, timed = page_words(language), run_document(document)
+    say, timed = words(language), run_document(document)
     views, runs = gate_views(document, say), runs_of_trend(document, history, say)
     looks = _looks(variants_of(document, runs))
     environment = jinja2.Environment(
@@ -80,7 +90,9 @@ def render_html(
         heading=_heading(document["metadata"]["variants"], say),
         looks=looks,
         symbols=SIGNS,
-        signs=CHANGES,
+        signs=_CHANGE_SIGNS,
+        changes=_CHANGES,
+        outcomes=_OUTCOMES,
         views=views,
         opening=opening(document, say),
         part=cut_short(document, say),
@@ -96,7 +108,7 @@ def render_html(
         routing=routing_view(document, say),
         calls=list(call_summaries(document, say)),
         trend=trend(runs, looks, say),
-        answer_titles=answer_titles(timed),
+        answer_titles=answer_titles(timed, say),
         answers=[(variant, [_cell(one, say) for one in cells]) for variant, cells in answer_rows(timed)],
         timing_note=timing_note(timed, say),
         provenance=provenance_groups(document, say),
@@ -109,22 +121,22 @@ def render_html(
     return page.encode("utf-8", "replace").decode("utf-8")  # a hand-edited run may hold lone surrogates
 
 
-def _cell(cell: Cell, say: PageWords) -> str:
+def _cell(cell: Cell, say: Words) -> str:
     if isinstance(cell, Number):
         return say.count(cell.value) if isinstance(cell.value, int) else say.number(cell.value)
     return str(cell)
 
 
-def _confidence(document: Mapping[str, Any], say: PageWords) -> str | None:
+def _confidence(document: Mapping[str, Any], say: Words) -> str | None:
     """That of the intervals of adapter minus base; None where there are none."""
     gate = paired_with_base(document)
     return confidence(gate, say) if gate is not None and verdicts_against_base(document) else None
 
 
-def _heading(variants: Sequence[str], say: PageWords) -> str:
+def _heading(variants: Sequence[str], say: Words) -> str:
     others = [name for name in variants if name != BASE]
     if BASE in variants and others:
-        return say("heading", variants=", ".join(others), base=BASE)
+        return say("{variants} against {base}", variants=", ".join(others), base=BASE)
     return ", ".join(variants)
 
 

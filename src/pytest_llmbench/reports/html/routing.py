@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.reports.html.words import PageWords
+from pytest_llmbench.core.locale import Words
 from pytest_llmbench.reports.limits import CONFUSIONS
 from pytest_llmbench.reports.routing import Routing, is_routed, routings, unavailable
 from pytest_llmbench.reports.routing_matrix import Cell, Matrix, matrices
@@ -44,7 +44,7 @@ class RoutingView:
     is_wide: bool = False
 
 
-def routing_view(document: Mapping[str, Any], say: PageWords) -> RoutingView | None:
+def routing_view(document: Mapping[str, Any], say: Words) -> RoutingView | None:
     """The view of a run's routing; None where no answer's tool was judged."""
     if not is_routed(document):
         return None
@@ -58,7 +58,14 @@ def routing_view(document: Mapping[str, Any], say: PageWords) -> RoutingView | N
         missing=None,
         summaries=list(summaries(found, say)),
         matrices=[_matrix(one, names, say) for one in drawn.shown],
-        folded=say("routing_folded", shown=drawn.tools, left_out=drawn.left_out) if drawn.left_out else None,
+        folded=say(
+            "Shown are the {shown} tools that are confused most; the other {left_out} are one row and one "
+            "column. A number with ✗ in their common cell counts those of them that were taken for one another.",
+            shown=drawn.tools,
+            left_out=drawn.left_out,
+        )
+        if drawn.left_out
+        else None,
         variants=[one.variant for one in found],
         header=header_of(found, say),
         rates=rates,
@@ -67,7 +74,7 @@ def routing_view(document: Mapping[str, Any], say: PageWords) -> RoutingView | N
     )
 
 
-def _matrix(matrix: Matrix, names: Mapping[str, str], say: PageWords) -> MatrixView:
+def _matrix(matrix: Matrix, names: Mapping[str, str], say: Words) -> MatrixView:
     return MatrixView(
         variant=matrix.routing.variant,
         columns=[names[tool] for tool in matrix.columns],
@@ -80,7 +87,7 @@ def _matrix(matrix: Matrix, names: Mapping[str, str], say: PageWords) -> MatrixV
     )
 
 
-def _confusions(routing: Routing, say: PageWords) -> list[tuple[str, str, int]]:
+def _confusions(routing: Routing, say: Words) -> list[tuple[str, str, int]]:
     found = routing.confusions()[:CONFUSIONS]
     return [(tool_name(expected, say), tool_name(named, say), count) for (expected, named), count in found]
 

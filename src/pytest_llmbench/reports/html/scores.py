@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pytest_llmbench.core.locale import Words
 from pytest_llmbench.core.records import BASE
 from pytest_llmbench.reports.html.scale import Scale, farthest, scale_over, symmetric
-from pytest_llmbench.reports.html.words import PageWords
 from pytest_llmbench.reports.pairing import (
     Verdicts,
     case_differences,
@@ -59,13 +59,13 @@ class MetricCard:
     unscored: Mapping[str, int]
 
 
-def metric_cards(document: Mapping[str, Any], say: PageWords) -> list[MetricCard]:
+def metric_cards(document: Mapping[str, Any], say: Words) -> list[MetricCard]:
     """A card for each metric of the run, those that judge first."""
     verdicts = verdicts_against_base(document)
     return [_card(document, metric, verdicts, say) for metric in metrics_in_order(document)]
 
 
-def _card(document: Mapping[str, Any], metric: str, verdicts: Verdicts, say: PageWords) -> MetricCard:
+def _card(document: Mapping[str, Any], metric: str, verdicts: Verdicts, say: Words) -> MetricCard:
     applied = document["statistics"]["metrics"][metric]
     paired = [name for name in adapters(document) if name in applied and BASE in applied]
     differences = {name: case_differences(document, metric, name) for name in paired}

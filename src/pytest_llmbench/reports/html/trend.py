@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.core.wording import Words
+from pytest_llmbench.core.locale import Words
 from pytest_llmbench.reports.charts.trend import in_page, legend_in_page
 from pytest_llmbench.runs.averages import asked_alike, in_short
 from pytest_llmbench.runs.comparison import LEADING_METRICS
@@ -45,7 +45,7 @@ def runs_of_trend(document: Mapping[str, Any], history: Sequence[Mapping[str, An
     """The saved runs and this one, last. A run that was saved is not taken twice."""
     timestamp = document["metadata"]["timestamp"]
     saved = [run for run in history if run["timestamp"] != timestamp or not timestamp]
-    return [*saved, in_short(say("this_run"), document)]
+    return [*saved, in_short(say("this run"), document)]
 
 
 def variants_of(document: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -67,7 +67,11 @@ def trend(runs: Sequence[Mapping[str, Any]], looks: Mapping[str, int], say: Word
         for place, metric in enumerate(moving)
     ]
     shown = [TrendRun(run["name"], run["timestamp"], run["outcome"], asked_alike(run, runs[-1])) for run in runs]
-    note = None if all(run.alike for run in shown) else say("trend_hollow")
+    note = (
+        None
+        if all(run.alike for run in shown)
+        else say("Hollow marks are runs that asked other cases than this one: not comparable.")
+    )
     return Trend(note, shown, legend_in_page(runs, looks, say) if charts else "", charts)
 
 

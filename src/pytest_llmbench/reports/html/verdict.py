@@ -6,15 +6,29 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.core.wording import UNSCORED
+from pytest_llmbench.core.locale import N_, UNSCORED, Words
 from pytest_llmbench.reports.gate_sentences import confidence, outcome_word, p_meaning, p_value, reason
 from pytest_llmbench.reports.html.scale import Scale, farthest, symmetric
-from pytest_llmbench.reports.html.words import PageWords
 from pytest_llmbench.reports.judgement import beside_the_gate, cut_short, verdict_sentences
+from pytest_llmbench.reports.methods import method_text
 from pytest_llmbench.reports.pairing import unit
 from pytest_llmbench.reports.silent_categories import silence, telling
 from pytest_llmbench.runs.case_counts import groups_text, needed_range, units_text
-from pytest_llmbench.runs.gate_notes import note_text
+from pytest_llmbench.runs.gate_notes import note_text, note_title
+
+_KINDS = {
+    "regression": N_("Regression gate"),
+    "improvement": N_("Improvement gate"),
+    "compare": N_("Comparison"),
+}
+_VERDICTS = {
+    "base": N_("each fine-tune against its base"),
+    "baseline": N_("this run against the baseline"),
+}
+_AGAINST = {
+    "baseline": N_("the same variant in the baseline run"),
+    "base": N_("its own base in this run"),
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -62,7 +76,7 @@ class GateView:
     notes: Sequence[Mapping[str, Any]]
 
 
-def gate_views(document: Mapping[str, Any], say: PageWords) -> list[GateView]:
+def gate_views(document: Mapping[str, Any], say: Words) -> list[GateView]:
     """The gate of the document in the reader's words, then the comparison with the base that it did not make."""
     gate, beside = document["gate"], beside_the_gate(document)
     views = [] if gate is None else [_view(gate, [reason(gate, say)], document, say)]
@@ -72,25 +86,25 @@ def gate_views(document: Mapping[str, Any], say: PageWords) -> list[GateView]:
     return views
 
 
-def _unjudged(view: GateView, say: PageWords) -> GateView:
+def _unjudged(view: GateView, say: Words) -> GateView:
     """The same evidence without a word of judgement: it is of a part of a run."""
-    word = say("no_verdict").capitalize()
+    word = say("NO VERDICT").capitalize()
     groups = [
         dataclasses.replace(group, rows=[dataclasses.replace(row, outcome="none", word=word) for row in group.rows])
         for group in view.groups
     ]
-    stamp = say("colon", name=say("kind_compare"), value=word)
+    stamp = say("{name}: {value}", name=say("Comparison"), value=word)
     return dataclasses.replace(view, outcome="none", stamp=stamp, groups=groups)
 
 
-def _view(gate: Mapping[str, Any], lines: Sequence[str], document: Mapping[str, Any], say: PageWords) -> GateView:
+def _view(gate: Mapping[str, Any], lines: Sequence[str], document: Mapping[str, Any], say: Words) -> GateView:
     groups: dict[tuple[str | None, bool], list[Mapping[str, Any]]] = {}
     for item in telling(gate["verdicts"], gate):
         groups.setdefault((unit(document, item["metric"]), item["higher_is_better"]), []).append(item)
     return GateView(
         outcome=gate["outcome"],
-        title=say("colon", name=say("verdicts"), value=say(f"verdicts_{gate['against']}")),
-        stamp=say("colon", name=say("kind_" + gate["kind"]), value=_word(gate["outcome"], gate, say)),
+        title=say("{name}: {value}", name=say("Verdicts"), value=say(_VERDICTS[gate["against"]])),
+        stamp=say("{name}: {value}", name=say(_KINDS[gate["kind"]]), value=_word(gate["outcome"], gate, say)),
         consequence=_consequence(gate, say),
         lines=lines,
         silence=silence(gate, say),
@@ -98,36 +112,40 @@ def _view(gate: Mapping[str, Any], lines: Sequence[str], document: Mapping[str, 
         p_meaning=p_meaning(gate, say),
         facts=_facts(gate, say),
         groups=[_group(items, name, gate, say, higher=higher) for (name, higher), items in groups.items()],
-        notes=[{**note, "message": note_text(note, say)} for note in gate["notes"]],
+        notes=[{**note, "title": note_title(note, say), "message": note_text(note, say)} for note in gate["notes"]],
     )
 
 
-def _word(outcome: str, gate: Mapping[str, Any], say: PageWords) -> str:
+def _word(outcome: str, gate: Mapping[str, Any], say: Words) -> str:
     """`Pass` and the like; a comparison tells better from worse instead."""
     return outcome_word(outcome, gate, say).capitalize()
 
 
-def _consequence(gate: Mapping[str, Any], say: PageWords) -> str:
+def _consequence(gate: Mapping[str, Any], say: Words) -> str:
     if gate["failed"]:
-        return say("fails_session")
-    return say("gates_nothing") if gate["outcome"] != "pass" or gate["kind"] == "compare" else ""
+        return say("The session ends with exit code 1.")
+    return (
+        say("This fails no session: it was only compared, or set to warn.")
+        if gate["outcome"] != "pass" or gate["kind"] == "compare"
+        else ""
+    )
 
 
-def _facts(gate: Mapping[str, Any], say: PageWords) -> list[tuple[str, str]]:
+def _facts(gate: Mapping[str, Any], say: Words) -> list[tuple[str, str]]:
     baseline = gate["baseline"]
-    facts = [(say("gate_against"), say(f"against_{gate['against']}"))]
+    facts = [(say("Held against"), say(_AGAINST[gate["against"]]))]
     if baseline is not None:
-        facts += [(say("gate_baseline"), baseline["name"]), (say("timestamp"), baseline["timestamp"] or say("unknown"))]
-        facts += [(say("gate_commit"), baseline["commit"][:12])] if baseline["commit"] else []
+        facts += [(say("Baseline"), baseline["name"]), (say("Date"), baseline["timestamp"] or say("not recorded"))]
+        facts += [(say("Baseline commit"), baseline["commit"][:12])] if baseline["commit"] else []
     return [
         *facts,
-        (say("gate_alpha"), say.tick(gate["alpha"])),
-        (say("gate_confidence"), confidence(gate, say)),
+        (say("Alpha"), say.tick(gate["alpha"])),
+        (say("Confidence"), confidence(gate, say)),
     ]
 
 
 def _group(
-    items: Sequence[Mapping[str, Any]], name: str | None, gate: Mapping[str, Any], say: PageWords, *, higher: bool
+    items: Sequence[Mapping[str, Any]], name: str | None, gate: Mapping[str, Any], say: Words, *, higher: bool
 ) -> VerdictGroup:
     thresholds = {id(item): _threshold(item, gate["kind"]) for item in items}
     reach = [item[key] for item in items for key in ("effect", "low", "high")]
@@ -145,7 +163,7 @@ def _threshold(item: Mapping[str, Any], kind: str) -> float | None:
     return float(wanted if item["higher_is_better"] else -wanted)
 
 
-def _row(item: Mapping[str, Any], word: str, scale: Scale, threshold: float | None, say: PageWords) -> VerdictRow:
+def _row(item: Mapping[str, Any], word: str, scale: Scale, threshold: float | None, say: Words) -> VerdictRow:
     return VerdictRow(
         outcome=item["outcome"],
         word=word,
@@ -171,25 +189,25 @@ def _row(item: Mapping[str, Any], word: str, scale: Scale, threshold: float | No
         low=None if item["low"] is None else scale.at(item["low"]),
         high=None if item["high"] is None else scale.at(item["high"]),
         margin=None if threshold is None else scale.at(threshold),
-        method=item["method"],
+        method=method_text(item["method"], say),
     )
 
 
-def _interval(item: Mapping[str, Any], say: PageWords) -> str:
+def _interval(item: Mapping[str, Any], say: Words) -> str:
     if item["low"] is None or item["high"] is None:
-        return say("no_interval")
-    return say("interval", low=say.number(item["low"], signed=True), high=say.number(item["high"], signed=True))
+        return say("none: too few pairs")
+    return say("{low} to {high}", low=say.number(item["low"], signed=True), high=say.number(item["high"], signed=True))
 
 
-def _needed(item: Mapping[str, Any], say: PageWords) -> str:
+def _needed(item: Mapping[str, Any], say: Words) -> str:
     cases, epochs = item["needed_cases"], item["needed_epochs"]
     ways = [
-        None if cases is None else units_text(item, say.count(cases), say),
-        None if epochs is None else say("needed_epochs", count=say.count(epochs)),
+        None if cases is None else units_text(item, cases, say, say.count),
+        None if epochs is None else say("{count} epochs", count=say.count(epochs)),
     ]
-    return say("or").join(filter(None, ways)) or UNSCORED
+    return say(" or ").join(filter(None, ways)) or UNSCORED
 
 
-def _left_open(item: Mapping[str, Any], say: PageWords) -> str | None:
+def _left_open(item: Mapping[str, Any], say: Words) -> str | None:
     fall = item.get("not_ruled_out")
-    return None if fall is None else say("loss_left_open", size=say.number(fall))
+    return None if fall is None else say("not ruled out: {size}", size=say.number(fall))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from pytest_llmbench.core.locale import UNSCORED, Words
 from pytest_llmbench.core.text_cells import one_line, shorten, shorten_middle
-from pytest_llmbench.core.wording import UNSCORED, Words
 from pytest_llmbench.reports.blocks import Cell, Change, Delta, Interval, Name, Number, Outcome, Percent, Quote
 from pytest_llmbench.reports.limits import Room
 
@@ -44,7 +44,7 @@ def _interval(cell: Interval, say: Words) -> str:
     if cell.low is None or cell.high is None:
         return UNSCORED
     low, high = (say.number(end, signed=cell.signed) for end in (cell.low, cell.high))
-    return say("interval", low=low, high=high)
+    return say("{low} to {high}", low=low, high=high)
 
 
 def unbroken(cell: Cell, text: str) -> list[str]:

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_llmbench.core.errors import NotReadyError
+from pytest_llmbench.core.locale import Words, words
 from pytest_llmbench.core.text_cells import shorten
-from pytest_llmbench.core.wording import Words, words
 from pytest_llmbench.reports.blocks import Alert, Report
 from pytest_llmbench.reports.renderers.markdown import Markdown
 
-log = logging.getLogger("pytest_llmbench")
+_log = logging.getLogger("pytest_llmbench")
 
 MOST_ANNOTATIONS = 10
 """Errors, warnings and notices that GitHub shows of one step, each."""
@@ -45,7 +45,7 @@ def write_summary(report: Report, path: Path) -> None:
     added = f"\n{Markdown().render(report)}".encode()
     try:
         if path.exists() and path.stat().st_size + len(added) > SUMMARY_BYTES:
-            log.warning("job summary: %s would pass GitHub's %d bytes; the report is left out", path, SUMMARY_BYTES)
+            _log.warning("job summary: %s would pass GitHub's %d bytes; the report is left out", path, SUMMARY_BYTES)
             return
         with path.open("ab") as summary:
             summary.write(added)
@@ -60,7 +60,9 @@ def _commands(alerts: Sequence[Alert], say: Words) -> list[str]:
     shown = list(alerts)
     if len(shown) > MOST_ANNOTATIONS:
         left_out = len(shown) - MOST_ANNOTATIONS + 1
-        shown[MOST_ANNOTATIONS - 1 :] = [Alert(shown[0].level, "...", [say("alerts_more", count=left_out)])]
+        shown[MOST_ANNOTATIONS - 1 :] = [
+            Alert(shown[0].level, "...", [say("and {count} more: see the job's summary or the report", count=left_out)])
+        ]
     return [_command(one) for one in shown]
 
 

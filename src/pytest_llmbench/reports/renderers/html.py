@@ -7,8 +7,8 @@ import importlib.resources
 import tempfile
 from pathlib import Path
 
+from pytest_llmbench.core.locale import Words, words
 from pytest_llmbench.core.text_cells import one_line
-from pytest_llmbench.core.wording import Words, words
 from pytest_llmbench.reports.blocks import Cell, Chart, Depth, Name, Outcome, Quote, Report
 from pytest_llmbench.reports.limits import ROOM
 from pytest_llmbench.reports.outcomes import SIGNS

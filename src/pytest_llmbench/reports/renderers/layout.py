@@ -13,8 +13,8 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text as RichText
 
+from pytest_llmbench.core.locale import Words
 from pytest_llmbench.core.text_cells import one_line
-from pytest_llmbench.core.wording import Words
 from pytest_llmbench.reports.blocks import (
     Block,
     Case,
@@ -107,11 +107,11 @@ class Layout:
             grid.add_row(*([RichText("- ")] if listed else []), self._text(sentence))
             yield Padding(grid, (0, 0, 0, depth))
         if len(sentences) > len(shown):
-            yield self._text(self._say("gate_more", count=len(sentences) - len(shown)))
+            yield self._text(self._say("and {count} more", count=len(sentences) - len(shown)))
 
     def _more(self, count: int) -> Iterator[tuple[RenderableType, int]]:
         if count > 0:
-            yield self._text(self._say("gate_more", count=count)), self._width
+            yield self._text(self._say("and {count} more", count=count)), self._width
 
     def _facts(self, facts: Sequence[Fact]) -> RenderableType:
         grid = RichTable.grid(padding=(0, 1, 0, 0))
@@ -127,7 +127,7 @@ class Layout:
         return self._width < 60  # noqa: PLR2004  terminal cells: there names may take half of the line
 
     def _case(self, place: int, case: Case) -> Iterator[tuple[RenderableType, int]]:
-        head = self._say("in_order", place=place, name=self._plain(Name(case.name)))
+        head = self._say("{place}. {name}", place=place, name=self._plain(Name(case.name)))
         yield self._text(f"{head}   {case.note}"), self._width
         if case.facts:
             yield Padding(self._facts(case.facts), (0, 0, 0, 4)), self._width
@@ -188,7 +188,7 @@ class Layout:
 
     def _stacked(self, columns: Sequence[Column], row: Sequence[str]) -> str:
         told = [
-            self._say("gate_labelled", label=self._title(column).plain.replace("\n", " "), text=text)
+            self._say("{label}: {text}", label=self._title(column).plain.replace("\n", " "), text=text)
             for column, text in zip(columns, row, strict=True)
         ]
         return "; ".join(told)

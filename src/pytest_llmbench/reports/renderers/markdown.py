@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pytest_llmbench.core.wording import Words, words
+from pytest_llmbench.core.locale import Words, words
 from pytest_llmbench.reports.blocks import (
     Block,
     Case,
@@ -113,7 +113,7 @@ def _case(case: Case, say: Words) -> str:
 
 def _fact(fact: Fact, say: Words) -> str:
     name, value = fact
-    return say("gate_labelled", label=line(name), text=_cell(value, say))
+    return say("{label}: {text}", label=line(name), text=_cell(value, say))
 
 
 def _cell(cell: Cell, say: Words) -> str:
@@ -134,4 +134,4 @@ def _signed(outcome: str, text: str) -> str:
 
 def _more(count: int, say: Words) -> str:
     """What stands under a list or table that does not show everything; nothing where it does."""
-    return f"\n\n{say('gate_more', count=count)}" if count > 0 else ""
+    return "\n\n" + say("and {count} more", count=count) if count > 0 else ""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from pytest_llmbench.core.locale import Words
 from pytest_llmbench.core.text_cells import one_line, shorten
-from pytest_llmbench.core.wording import Words
 
 MOST_CHARACTERS = 59_000
 """GitHub takes comments of 65,536 characters."""
@@ -73,4 +73,5 @@ def within_limit(blocks: Iterable[str], say: Words) -> str:
         if fits:
             kept.append(block)
             room -= len(block) + 2
-    return "\n\n".join([*kept, *([f"_{say('markdown_shortened')}_"] if shortened else [])]) + "\n"
+    said = say("Shortened: the whole report is in the run's own files.")
+    return "\n\n".join([*kept, *([f"_{said}_"] if shortened else [])]) + "\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_llmbench.core.wording import words
+from pytest_llmbench.core.locale import words
 from pytest_llmbench.reports.blocks import Depth, Heading, Report
 from pytest_llmbench.reports.limits import ROOM
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from pytest_llmbench.core.locale import words
 from pytest_llmbench.core.text_cells import one_line
-from pytest_llmbench.core.wording import words
 from pytest_llmbench.reports.blocks import Depth, Report
 from pytest_llmbench.reports.limits import ROOM
 

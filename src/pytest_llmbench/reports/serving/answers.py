@@ -6,7 +6,33 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.autotune.diagnosis.phases import Asked, Finding
+from pytest_llmbench.autotune.finding_notes import finding_notes
+from pytest_llmbench.autotune.temperature_grid import why_recommended
+from pytest_llmbench.core.locale import N_, NN_, UNSCORED
 from pytest_llmbench.reports.serving.words import QUESTIONS, ServingWords, slo_text
+
+_HELD = NN_("{value} (95 % sure: {interval}) keeps {slo}", "{value} (95 % sure: {interval}) keep {slo}")
+_CAPPED = NN_("{value} or more keeps {slo}; no more was tried", "{value} or more keep {slo}; no more were tried")
+_UNSURE = NN_(
+    "{value} or more (95 % sure: {interval}) keeps {slo}; no more was tried",
+    "{value} or more (95 % sure: {interval}) keep {slo}; no more were tried",
+)
+_NOT_HELD = NN_(
+    "Not even {value} keeps {slo} (95 % sure: {interval})", "Not even {value} keep {slo} (95 % sure: {interval})"
+)
+_LEFT_OPEN = NN_(
+    "{count} stream was left open after its answer had ended; that end is what was timed.",
+    "{count} streams were left open after their answer had ended; its end is what was timed.",
+)
+_RESUMED = NN_(
+    "{count} of these trials is from an earlier session that was resumed.",
+    "{count} of these trials are from an earlier session that was resumed.",
+)
+_ARRIVALS = {
+    "staggered": N_("arrivals spread over a cycle"),
+    "burst": N_("everyone at once"),
+    "poisson": N_("arrivals at random (Poisson)"),
+}
 
 Target = Mapping[str, Any]
 
@@ -30,20 +56,21 @@ def other_findings(target: Target) -> list[Finding]:
 
 def answer(finding: Finding, say: ServingWords) -> str:
     """`8 users (95 % sure: 7 to 9) keep 95 % of answers below 3 s`; `8 users or more ...` where no more was tried."""
-    key, value = "answer", finding["value"]
+    forms, value = _HELD, finding["value"]
     if not finding["held"]:
-        key, value = "answer_none", _lowest(finding)
+        forms, value = _NOT_HELD, _lowest(finding)
     elif finding["capped"]:
-        key = "answer_unsure" if finding.get("unbounded") and finding["low"] < value else "answer_capped"
-    sentence = say(
-        key + ("_one" if finding["question"] in ("users", "rate") and value == 1 else ""),
+        forms = _UNSURE if finding.get("unbounded") and finding["low"] < value else _CAPPED
+    sentence = say.plural(
+        *forms,
+        value,
         value=say.amount(finding["question"], value),
         interval=interval(finding, say),
         slo=slo_text(finding["slo"], say),
     )
     if finding["users_held"] is None:
         return sentence
-    return say("with_users_held", answer=sentence, held=say.at("users", finding["users_held"]))
+    return say("{answer}, {held}", answer=sentence, held=say.at("users", finding["users_held"]))
 
 
 def _lowest(finding: Finding) -> float:
@@ -52,8 +79,10 @@ def _lowest(finding: Finding) -> float:
 
 def interval(finding: Finding, say: ServingWords) -> str:
     """`7 to 9`, or `7 or more` where it goes on beyond what was tried."""
-    key = "limit_interval_open" if finding.get("unbounded") else "limit_interval"
-    return say(key, low=say.plain(finding["low"]), high=say.plain(finding["high"]))
+    low = say.plain(finding["low"])
+    if finding.get("unbounded"):
+        return say("{low} or more", low=low)
+    return say("{low} to {high}", low=low, high=say.plain(finding["high"]))
 
 
 def value_text(finding: Finding, say: ServingWords) -> str:
@@ -69,22 +98,35 @@ def number_text(finding: Finding, say: ServingWords) -> str:
 def remarks(finding: Finding, say: ServingWords, required: int | None = None) -> Iterator[str]:
     """What must be known beside the answer."""
     if finding["slo"]["quantile"] >= 1:
-        yield say("strict_means")
+        yield say("Under this promise a whole trial passes or fails: the limit is where half of all trials pass.")
     if odd := finding.get("contradiction"):
-        yield say("contradiction", **_odd(odd, finding, say))
+        yield say(
+            "Not decided: trials contradict each other. In one at {level}, {good} of {total} answers kept the "
+            "promise, in the others up to {others_up_to} {others_good} of {others_total}. Something disturbed "
+            "the server or the way to it meanwhile: search again when nothing else is at work.",
+            **_odd(odd, finding, say),
+        )
     elif not finding["decided"]:
-        yield say("undecided", sent=say.many("requests_count", finding["sent"]))
+        yield say(
+            "Not decided: {sent} were spent before the estimate was sure. A larger load.budget narrows it.",
+            sent=say.requests(finding["sent"]),
+        )
     if finding.get("any_fall"):
-        yield say("any_fall")
+        yield say(
+            "The answers do not speak for the fitted curve, as where the share stays close to the promise over "
+            "many levels: the value and its interval are what any falling curve allows."
+        )
     if required is not None and finding["question"] == "users":
         yield from _required(finding, say, required)
     if finding["cut_off_at_value"] is not None:
         share = say.share(finding["cut_off_at_value"])
-        yield say("tokens_cut", share=share, count=say.plain(finding["value"]))
+        yield say(
+            "{share} of the answers end at the limit of {count} tokens.", share=share, count=say.plain(finding["value"])
+        )
     if left_open := sum(trial.get("left_open", 0) for trial in finding["trials"]):
-        yield say.many("left_open", left_open)
+        yield say.plural(*_LEFT_OPEN, left_open, count=say.count(left_open))
     if finding["resumed_trials"]:
-        yield say.many("resumed", finding["resumed_trials"])
+        yield say.plural(*_RESUMED, finding["resumed_trials"], count=say.count(finding["resumed_trials"]))
     yield from _stood_still(finding, say)
 
 
@@ -98,9 +140,17 @@ def _odd(odd: Mapping[str, Any], finding: Finding, say: ServingWords) -> dict[st
 def _required(finding: Finding, say: ServingWords, required: int) -> Iterator[str]:
     tried, chance, amount = finding.get("highest_tried", required), finding["chance_required"], say.amount
     if chance is not None:
-        yield say("required_met", required=amount("users", required), chance=say.share(chance))
+        yield say(
+            "Required: {required}. They are held with a probability of {chance}.",
+            required=amount("users", required),
+            chance=say.share(chance),
+        )
     elif tried < required:
-        yield say("required_untried", required=amount("users", required), tried=amount("users", tried))
+        yield say(
+            "Required: {required}. No more than {tried} were tried, so whether they are held is not known.",
+            required=amount("users", required),
+            tried=amount("users", tried),
+        )
 
 
 def _stood_still(finding: Finding, say: ServingWords) -> Iterator[str]:
@@ -108,11 +158,18 @@ def _stood_still(finding: Finding, say: ServingWords) -> Iterator[str]:
     paused = [trial for trial in finding["trials"] if trial.get("code") == "client_stood_still"]
     if paused:
         yield say(
-            "stood_still",
+            "{count} of {all} do not count: the load generator itself stood still for up to {longest} (a "
+            "paused machine or container, no free CPU), so that answers were not seen when they came. Such "
+            "trials are repeated.",
             count=say.count(len(paused)),
-            all=say.many("trials_count", len(finding["trials"])),
+            all=say.trials(len(finding["trials"])),
             longest=say.seconds(max(trial["standstill_s"] for trial in paused)),
         )
+
+
+def notes(finding: Finding, say: ServingWords) -> list[str]:
+    """What was noted during the search; as it was written where an older document does not hold all it rests on."""
+    return list(finding_notes(finding, say)) if "too_short_s" in finding else list(finding["notes"])
 
 
 def required_of(document: Mapping[str, Any]) -> int | None:
@@ -125,8 +182,8 @@ def habits(finding: Finding, say: ServingWords) -> str:
     """How the simulated people behave: capacity differs a lot with it."""
     own = finding["habits"]
     return say(
-        "habits",
-        arrivals=say(f"arrivals_{own['arrivals']}"),
+        "{arrivals}, {messages} messages a conversation, history of {history}, {cooldown} between messages",
+        arrivals=say(_ARRIVALS[own["arrivals"]]),
         messages=say.count(own["messages"]),
         history=say.count(own["history"]),
         cooldown=say.limit(own["cooldown_s"]),
@@ -136,34 +193,38 @@ def habits(finding: Finding, say: ServingWords) -> str:
 def cost(finding: Finding, say: ServingWords) -> str:
     """`14 trials, 950 requests, 321 s`."""
     return say(
-        "cost",
-        trials=say.many("trials_count", len(finding["trials"])),
-        requests=say.many("requests_count", finding["sent"]),
+        "{trials}, {requests}, {duration}",
+        trials=say.trials(len(finding["trials"])),
+        requests=say.requests(finding["sent"]),
         duration=say.seconds(finding["duration_s"]),
     )
 
 
 def setting(finding: Finding, say: ServingWords) -> str:
     """The habits, and what the search cost."""
-    return say("habits_and_cost", habits=habits(finding, say), cost=cost(finding, say))
+    return say("{habits}; {cost}", habits=habits(finding, say), cost=cost(finding, say))
 
 
 def temperature_answer(grid: Mapping[str, Any], say: ServingWords) -> str:
     """Which temperature stands out, and why."""
     if grid.get("ignored"):
-        return say("temperature_ignored")
+        return say(
+            "Temperature: every answer is the same at every temperature, so none is better. The server ignores "
+            "it (its model's own generation settings may not sample), or answers from a cache."
+        )
     if grid["best"] is None:
-        return say("no_best_temperature", reason=grid["reason"]).rstrip()
-    return say("best_temperature", value=say.plain(grid["best"]), reason=grid["reason"])
+        return say("Temperature: none stands out. {reason}", reason=grid["reason"]).rstrip()
+    why = why_recommended(grid["points"], grid["in_use"], grid["best"], say) if "in_use" in grid else grid["reason"]
+    return say("Temperature {value}: {reason}", value=say.plain(grid["best"]), reason=why)
 
 
 def score_text(score: Mapping[str, Any] | None, say: ServingWords) -> str:
     """A mean with its interval."""
     if score is None or score["mean"] is None:
-        return say("dash")
+        return UNSCORED
     if score["low"] is None:
         return say.number(score["mean"])
-    ends = say("limit_interval", low=say.number(score["low"]), high=say.number(score["high"]))
+    ends = say("{low} to {high}", low=say.number(score["low"]), high=say.number(score["high"]))
     return f"{say.number(score['mean'])} ({ends})"
 
 

@@ -6,10 +6,112 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pytest_llmbench.autotune.diagnosis.explanation import diagnose
+from pytest_llmbench.core.locale import N_, UNSCORED
 from pytest_llmbench.reports.serving.words import ServingWords, serving_words
+
+_WHY = {
+    "slots": N_(
+        "Answers are late because they wait for a free slot: the server writes {slots} at a time, the others queue."
+    ),
+    "slots_uncounted": N_(
+        "Answers are late because they wait in the server's queue: up to {waiting} requests stood in line."
+    ),
+    "kv_cache": N_(
+        "Answers are late because the memory for running conversations (KV cache) is full: {running_max} run,"
+        " up to {waiting} wait for room."
+    ),
+    "prefill": N_(
+        "Answers are late because the server is busy reading prompts (prefill), and first tokens wait for that."
+    ),
+    "prefill_pauses": N_(
+        "Answers are late because the server stops writing while it reads other people's prompts (prefill): "
+        "tokens pause in mid-answer."
+    ),
+    "history": N_(
+        "Answers are late because a longer history is a longer prompt to read (prefill) before the first token."
+    ),
+    "decode": N_(
+        "Answers are late because all running answers share the decoding rate: each token takes {slower} times as long."
+    ),
+    "alone": N_(
+        "Load is not what makes answers late: most late ones would be late on an idle server too, which takes"
+        " {latency_low_s} for a typical answer {at_low}."
+    ),
+    "length": N_(
+        "The length of the answers sets the limit: a token takes {token_low_s}, so longer answers do not fit "
+        "into {limit} even without more load."
+    ),
+    "stalls": N_(
+        "Load is not what makes answers late: {stray_share} of them are late far below the limit too. "
+        "Something stalls the server now and then."
+    ),
+    "errors": N_(
+        "The server refuses or fails requests: {failed} of the {bad} bad answers {at_high} are errors, most "
+        'often "{error}" ({error_count}).'
+    ),
+    "client": N_(
+        "The load generator was the bottleneck {at_high} (CPU {cpu} of a core, its own delay {lag}), so the "
+        "server's limit is not known beyond {value}."
+    ),
+    "not_reached": N_("The limit was not reached: {highest}, the most that was allowed, still keep the promise."),
+    "nothing_above": N_("No trial above {value} was made that failed the promise, so nothing tells what would."),
+    "not_streamed": N_(
+        "Answers were not streamed, so the time before the first token and the time to write cannot be told apart."
+    ),
+    "unknown": N_(
+        "Answers are late {at_high}, and the measured split does not tell why: neither a queue, nor reading "
+        "prompts, nor slower tokens stand out."
+    ),
+}
+_TRY = {
+    "slots": N_("More parallel slots (llama.cpp: --parallel, vLLM: --max-num-seqs), if memory allows."),
+    "fewer_tokens": N_("Shorter answers: a lower max_tokens, or a system prompt that asks for brevity."),
+    "faster": N_(
+        "A faster server: a GPU or a larger one, a second replica behind a load balancer, or a smaller model."
+    ),
+    "longer_limit": N_(
+        "A longer limit than {limit}, if people accept it; or a limit on the first token when answers stream."
+    ),
+    "cache_memory": N_(
+        "More memory for the KV cache: a higher --gpu-memory-utilization, a quantized cache (--kv-cache-dtype"
+        " fp8), a smaller model."
+    ),
+    "shorter_context": N_("A shorter history or system prompt, so that each conversation takes less memory."),
+    "prefix_cache": N_(
+        "Prefix caching, so that a conversation's earlier messages are not read again (vLLM: "
+        "--enable-prefix-caching, llama.cpp: cache_prompt and one slot a user)."
+    ),
+    "shorter_history": N_("A shorter history or system prompt: less to read for each answer."),
+    "chunked_prefill": N_(
+        "Chunked prefill (vLLM: --enable-chunked-prefill), so that reading does not stop the writing."
+    ),
+    "quantize": N_("A quantized model (4 or 8 bits), or speculative decoding: faster tokens."),
+    "cap_users": N_("Admit at most {value} at a time, and let the others wait before they are let in."),
+    "cap_tokens": N_("Set max_tokens to at most {value}, and look at the share of answers that this cuts off."),
+    "cap_history": N_("Send at most {value}, or a summary of what is older."),
+    "look_for_stalls": N_(
+        "Look for what stalls the server: swapping, model reloads, garbage collection, other programs."
+    ),
+    "quantile_not_strict": N_("A promise with room for stray stalls: a lower load.quantile."),
+    "read_errors": N_("Read the server's log at the time of these errors."),
+    "server_limits": N_("Raise the server's own limits: rate limits, queue length, timeouts, open connections."),
+    "retry_after": N_(
+        "If refusals are intended, let clients wait and ask again: then capacity is the level below them."
+    ),
+    "more_processes": N_("More client processes: load.processes."),
+    "other_machine": N_("Run the load generator on another machine, or on one that is free."),
+    "raise_highest": N_("Allow more than {highest} to find the limit."),
+    "tighter_limit": N_("Or ask for more: a tighter limit than {limit}."),
+    "scrape": N_(
+        "Let the server show its queue (llama.cpp: --metrics) with load.scrape on: that tells a queue from prefill."
+    ),
+    "stream": N_("Stream the answers (server.stream): then the split is measured."),
+    "more_budget": N_("More requests for the search: load.budget."),
+}
 
 Evidence = Mapping[str, Any]
 
+_TIMES = ("first_token_s", "first_token_low_s", "late_first_token_s", "gap_s", "gap_low_s", "gap_p99_s")
 _FULL = 0.85  # of its speed alone: more slots at once then bring little
 _ADVICE = {
     "slots": ("slots", "fewer_tokens", "faster", "longer_limit"),
@@ -59,7 +161,7 @@ def to_try(cause: str, finding: Mapping[str, Any], evidence: Evidence, language:
         advice = tuple(one for one in advice if one != "slots")
     if cause == "unknown":
         advice = tuple(_unknown(finding, evidence))
-    return [say(f"try_{one}", **_known(finding, say)) for one in advice]
+    return [say(_TRY[one], **_known(finding, say)) for one in advice]
 
 
 def _unknown(finding: Mapping[str, Any], evidence: Evidence) -> Iterator[str]:
@@ -87,18 +189,18 @@ def _known(finding: Mapping[str, Any], say: ServingWords) -> dict[str, str]:
 
 def _cause(cause: str, finding: Mapping[str, Any], evidence: Evidence, say: ServingWords) -> str:
     question = finding["question"]
-    key = f"why_{cause}"
+    key = cause
     if cause == "slots" and not evidence.get("slots"):
-        key = "why_slots_uncounted"
+        key = "slots_uncounted"
     elif cause == "prefill" and question == "history":
-        key = "why_history"
+        key = "history"
     elif cause == "unknown" and "late" not in evidence:
-        key = "why_nothing_above"
+        key = "nothing_above"
     elif cause == "unknown" and "first_token_s" not in evidence:
-        key = "why_not_streamed"
+        key = "not_streamed"
     elif cause == "prefill" and evidence.get("before_first_share", 1.0) < 0.5:  # noqa: PLR2004  # less than half
-        key = "why_prefill_pauses"
-    return say(key, **_numbers(finding, evidence, say))
+        key = "prefill_pauses"
+    return say(_WHY[key], **_numbers(finding, evidence, say))
 
 
 def _numbers(finding: Mapping[str, Any], evidence: Evidence, say: ServingWords) -> dict[str, str]:
@@ -113,10 +215,7 @@ def _numbers(finding: Mapping[str, Any], evidence: Evidence, say: ServingWords) 
         evidence.get("token_s"), evidence.get("token_low_s")
     )
     return {
-        **{
-            key: say("dash")
-            for key in ("first_token_s", "first_token_low_s", "late_first_token_s", "gap_s", "gap_low_s", "gap_p99_s")
-        },
+        **dict.fromkeys(_TIMES, UNSCORED),
         **times,
         **share,
         **counts,
@@ -143,21 +242,39 @@ def _numbers(finding: Mapping[str, Any], evidence: Evidence, say: ServingWords) 
 def _measured(cause: str, finding: Mapping[str, Any], evidence: Evidence, say: ServingWords) -> Iterator[str]:
     numbers = _numbers(finding, evidence, say)
     if "first_token_s" in evidence:
-        yield say("measured_first", **numbers)
+        yield say(
+            "The first token comes after {first_token_s} {at_high} (median; {late_first_token_s} in late "
+            "answers), {first_token_low_s} {at_low}.",
+            **numbers,
+        )
     if "gap_s" in evidence and "gap_low_s" in evidence:
-        yield say("measured_gap", **numbers)
+        yield say(
+            "From one token to the next it takes {gap_s} {at_high}, {gap_low_s} {at_low} (99 %: {gap_p99_s}).",
+            **numbers,
+        )
     if cause in ("slots", "prefill", "decode") and "before_first_share" in evidence:
-        yield say("measured_lost", **numbers)
+        yield say("Late answers lost {before_first_share} of their extra time before the first token.", **numbers)
     if cause == "prefill" and "reading_share" in evidence and finding["question"] != "history":
-        yield say("measured_reading", **numbers)
+        yield say(
+            "Reading these prompts one by one takes {reading_share} of the time at {rate} requests/s "
+            "({first_token_low_s} each).",
+            **numbers,
+        )
     if "waiting_max" in evidence and cause in ("slots", "prefill", "decode", "kv_cache", "unknown"):
-        yield say("measured_gauges", **numbers)
+        yield say("The server itself showed up to {running_max} requests running and {waiting_max} waiting.", **numbers)
     elif cause == "slots" and evidence.get("slots"):
-        yield say("inferred_slots", **numbers)
+        yield say(
+            "The server does not show its queue; that it has {slots} slots is inferred: so many answers were "
+            "written at a time whenever others waited (up to {waiting}).",
+            **numbers,
+        )
     if cause == "slots" and (_ratio(evidence.get("gap_s"), evidence.get("gap_low_s")) or 1.0) > 1.3:  # noqa: PLR2004  # visibly
-        yield say("slots_share_decoding", **numbers)
+        yield say(
+            "Tokens also come {slower} times slower when all slots are busy: more slots alone help only in part.",
+            **numbers,
+        )
     if evidence.get("error") and cause != "errors":
-        yield say("measured_errors", **numbers)
+        yield say('Besides, {failed} requests failed, most often "{error}" ({error_count}).', **numbers)
 
 
 def _ratio(high: float | None, low: float | None) -> float | None:

@@ -13,7 +13,7 @@ Facts = list[tuple[str, str]]
 
 def target_facts(target: Target, say: ServingWords) -> Facts:
     """Which server and model it is."""
-    known = [(say("url"), target["url"]), (say("model"), target["model_name"]), (say("engine"), target["engine"])]
+    known = [(say("Server"), target["url"]), (say("Model"), target["model_name"]), (say("Engine"), target["engine"])]
     return [(name, value) for name, value in known if value]
 
 
@@ -44,9 +44,9 @@ def value_text(value: Any, say: ServingWords) -> str:
         case None | "":
             return say("none")
         case bool():
-            return say("yes" if value else "no")
+            return say("yes") if value else say("no")
         case float():
-            return f"{value:.6g}".replace(".", say("decimal_mark"))
+            return say.marked(f"{value:.6g}")
         case list():
             return ", ".join(value_text(item, say) for item in value) or say("none")
         case dict():

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.autotune.diagnosis.phases import Finding
+from pytest_llmbench.core.locale import UNSCORED
 from pytest_llmbench.reports.blocks import Report, Section
 from pytest_llmbench.reports.charts import search_page as charts
 from pytest_llmbench.reports.html.facts import FactGroup
@@ -19,6 +20,7 @@ from pytest_llmbench.reports.serving.answers import (
     cost,
     interval,
     main_finding,
+    notes,
     other_findings,
     remarks,
     required_of,
@@ -29,8 +31,9 @@ from pytest_llmbench.reports.serving.answers import (
     value_text,
 )
 from pytest_llmbench.reports.serving.facts import facts_of, target_facts
-from pytest_llmbench.reports.serving.trial_rows import COLUMNS, trial_row
-from pytest_llmbench.reports.serving.words import ServingWords, serving_words
+from pytest_llmbench.reports.serving.trial_reasons import trial_reason
+from pytest_llmbench.reports.serving.trial_rows import COLUMN_TITLES, COLUMNS, trial_row
+from pytest_llmbench.reports.serving.words import QUESTION_TITLES, ServingWords, serving_words
 
 _SURE = 0.95
 
@@ -78,8 +81,8 @@ def render_html(document: Mapping[str, Any], language: str, added: Sequence[Sect
 
 def _heading(targets: Sequence[Target], say: ServingWords) -> str:
     if len(targets) > 1:
-        return say("heading_several", count=len(targets))
-    return say("heading", name=targets[0]["name"])
+        return say("Limits of {count} servers or models", count=len(targets))
+    return say("Limits of {name}", name=targets[0]["name"])
 
 
 def _target(target: Target, name: str, document: Mapping[str, Any], say: ServingWords) -> dict[str, Any]:
@@ -105,13 +108,13 @@ def _question(target: Target, finding: Finding, document: Mapping[str, Any], say
     why = target["why"][finding["question"]]
     return {
         "finding": finding,
-        "title": say(f"question_{finding['question']}"),
+        "title": say(QUESTION_TITLES[finding["question"]]),
         "answer": answer(finding, say),
         "remarks": [*remarks(finding, say, required_of(document))],
         "setting": setting(finding, say),
         "cause": say.cause(why["cause"]),
-        "why": why["sentences"][say("language")],
-        "advice": why["try"][say("language")],
+        "why": why["sentences"][say.language],
+        "advice": why["try"][say.language],
     }
 
 
@@ -143,17 +146,17 @@ def _tone(finding: Finding) -> str:
 def _trials(finding: Finding, say: ServingWords) -> dict[str, Any]:
     """The trials with what was recorded; a column without any value is left out."""
     rows = [trial_row(trial, say) for trial in finding["trials"]]
-    kept = [place for place in range(len(COLUMNS)) if any(row[place] != say("dash") for row in rows)]
+    kept = [place for place in range(len(COLUMNS)) if any(row[place] != UNSCORED for row in rows)]
     return {
-        "title": say("trials_of", question=say(f"question_{finding['question']}")),
+        "title": say("Trials: {question}", question=say(QUESTION_TITLES[finding["question"]])),
         "cost": cost(finding, say),
-        "columns": [say(f"column_{COLUMNS[place]}") for place in kept],
+        "columns": [say(COLUMN_TITLES[COLUMNS[place]]) for place in kept],
         "rows": [
-            {"cells": [row[place] for place in kept], "verdict": trial["verdict"], "reason": trial["reason"]}
+            {"cells": [row[place] for place in kept], "verdict": trial["verdict"], "reason": trial_reason(trial, say)}
             for trial, row in zip(finding["trials"], rows, strict=True)
         ],
         "errors": [(error, say.count(count)) for error, count in trial_errors([finding]).items()],
-        "notes": finding["notes"],
+        "notes": notes(finding, say),
     }
 
 
@@ -161,7 +164,7 @@ def _grid(grid: Mapping[str, Any], name: str, say: ServingWords) -> dict[str, An
     return {
         "answer": temperature_answer(grid, say),
         "charts": charts.temperatures(grid, f"{name}q", say),
-        "columns": [say("temperature"), *(say.metric(name) for name in grid["metrics"])],
+        "columns": [say("Temperature"), *(say.metric(name) for name in grid["metrics"])],
         "rows": [
             [say.plain(point["temperature"]), *(score_text(point["scores"].get(name), say) for name in grid["metrics"])]
             for point in grid["points"]
@@ -171,24 +174,30 @@ def _grid(grid: Mapping[str, Any], name: str, say: ServingWords) -> dict[str, An
 
 def _comparison(targets: Sequence[Target], say: ServingWords) -> dict[str, Any]:
     questions = list(dict.fromkeys(name for target in targets for name in target["findings"]))
-    columns = [say("target"), say("url"), say("engine"), *(say(f"question_{name}") for name in questions), say("cause")]
+    columns = [
+        say("Target"),
+        say("Server"),
+        say("Engine"),
+        *(say(QUESTION_TITLES[name]) for name in questions),
+        say("Cause"),
+    ]
     return {"columns": columns, "rows": [list(_compared(target, questions, say)) for target in targets]}
 
 
 def _compared(target: Target, questions: Sequence[str], say: ServingWords) -> Iterator[str]:
     found, main = target["findings"], main_finding(target)
-    yield from (target["name"], target["url"], target["engine"] or say("dash"))
+    yield from (target["name"], target["url"], target["engine"] or UNSCORED)
     for name in questions:
-        yield f"{value_text(found[name], say)} ({interval(found[name], say)})" if name in found else say("dash")
-    yield say("dash") if main is None else say.cause(target["why"][main["question"]]["cause"])
+        yield f"{value_text(found[name], say)} ({interval(found[name], say)})" if name in found else UNSCORED
+    yield UNSCORED if main is None else say.cause(target["why"][main["question"]]["cause"])
 
 
 def _provenance(document: Mapping[str, Any], say: ServingWords) -> list[FactGroup]:
     metadata = document["metadata"]
     run = {key: metadata[key] for key in ("timestamp", "command", "git")}
     groups = [
-        FactGroup(say("prov_run"), facts_of(run, say)),
-        FactGroup(say("prov_code"), facts_of(metadata["versions"], say)),
-        FactGroup(say("prov_machine"), facts_of(metadata["machine"], say)),
+        FactGroup(say("Run"), facts_of(run, say)),
+        FactGroup(say("Code"), facts_of(metadata["versions"], say)),
+        FactGroup(say("Machine"), facts_of(metadata["machine"], say)),
     ]
-    return [*groups, FactGroup(say("prov_settings"), facts_of(metadata["settings"], say), folded=True)]
+    return [*groups, FactGroup(say("Settings"), facts_of(metadata["settings"], say), folded=True)]

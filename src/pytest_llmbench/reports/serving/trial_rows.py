@@ -5,8 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_llmbench.reports.serving.words import ServingWords
+from pytest_llmbench.core.locale import N_, UNSCORED
+from pytest_llmbench.reports.serving.words import VERDICTS, ServingWords
 
+COLUMN_TITLES = {
+    "level": N_("Level"),
+    "verdict": N_("Verdict"),
+    "good": N_("Good"),
+    "share": N_("Share"),
+    "p50": N_("p50"),
+    "p95": N_("p95"),
+    "p99": N_("p99"),
+    "first": N_("First token p50"),
+    "gap": N_("Token gap p50"),
+    "lag": N_("Client delay"),
+    "standstill": N_("Client pause"),
+    "cpu": N_("Client CPU"),
+    "processes": N_("Processes"),
+    "idle": N_("Idle after"),
+    "cut": N_("Cut off"),
+    "server": N_("Server"),
+    "gpu": N_("GPU"),
+}
 COLUMNS = (
     "level",
     "verdict",
@@ -34,18 +54,18 @@ def trial_row(trial: Mapping[str, Any], say: ServingWords) -> list[str]:
     idle = trial["idle_after_s"]
     return [
         say.plain(trial["level"]),
-        say(f"verdict_{trial['verdict']}"),
+        say(VERDICTS[trial["verdict"]]),
         f"{trial['good']}/{trial['total']}",
-        say.share(trial["good"] / trial["total"]) if trial["total"] else say("dash"),
+        say.share(trial["good"] / trial["total"]) if trial["total"] else UNSCORED,
         *(say.seconds(latency.get(name)) for name in ("p50", "p95", "p99")),
         say.seconds(first.get("p50")),
         say.seconds(gap.get("p50")),
-        say("dash") if trial["cut_off"] is None else say.share(trial["cut_off"]),
+        UNSCORED if trial["cut_off"] is None else say.share(trial["cut_off"]),
         say.seconds(trial["loop_lag_s"]),
         say.seconds(trial.get("standstill_s")),
         say.share(trial["client_cpu"]),
         say.count(trial["processes"]),
-        say("not_idle") if idle is None else say.seconds(idle),
+        say("not in time") if idle is None else say.seconds(idle),
         _gauges(trial["server"], say),
         _gpu(trial["gpu"], say),
     ]
@@ -54,17 +74,17 @@ def trial_row(trial: Mapping[str, Any], say: ServingWords) -> list[str]:
 def _gauges(server: Mapping[str, Any] | None, say: ServingWords) -> str:
     running, waiting = ((server or {}).get(name) for name in ("running_max", "waiting_max"))
     if running is None and waiting is None:
-        return say("dash")
-    shown = [say("dash") if value is None else say.plain(value) for value in (running, waiting)]
-    return say("server_gauges", running=shown[0], waiting=shown[1])
+        return UNSCORED
+    shown = [UNSCORED if value is None else say.plain(value) for value in (running, waiting)]
+    return say("{running} running, {waiting} waiting", running=shown[0], waiting=shown[1])
 
 
 def _gpu(gpu: Mapping[str, Any] | None, say: ServingWords) -> str:
     if not gpu or gpu.get("utilization") is None:
-        return say("dash")
+        return UNSCORED
     memory = gpu.get("memory_gib")
     return say(
-        "gpu_gauges",
+        "{utilization} busy, {memory} GiB",
         utilization=say.share(gpu["utilization"]),
-        memory=say("dash") if memory is None else say.plain(memory, 1),
+        memory=UNSCORED if memory is None else say.plain(memory, 1),
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.autotune.diagnosis.phases import Finding
+from pytest_llmbench.core.locale import UNSCORED
 from pytest_llmbench.reports.blocks import (
     Block,
     Cell,
@@ -26,6 +27,7 @@ from pytest_llmbench.reports.serving.answers import (
     interval,
     main_finding,
     main_question,
+    notes,
     other_findings,
     remarks,
     required_of,
@@ -36,8 +38,9 @@ from pytest_llmbench.reports.serving.answers import (
     value_text,
 )
 from pytest_llmbench.reports.serving.facts import document_facts, target_facts
-from pytest_llmbench.reports.serving.trial_rows import COLUMNS, trial_row
-from pytest_llmbench.reports.serving.words import ServingWords, serving_words
+from pytest_llmbench.reports.serving.trial_reasons import trial_reason
+from pytest_llmbench.reports.serving.trial_rows import COLUMN_TITLES, COLUMNS, trial_row
+from pytest_llmbench.reports.serving.words import QUESTION_TITLES, ServingWords, serving_words
 
 _COLUMNS = ("level", "verdict", "good", "share", "p50", "p95", "p99", "first", "gap", "lag", "cpu")
 """Of a trial; the page has all."""
@@ -55,7 +58,7 @@ def autotune_report(
         UsageError: the language is unknown.
     """
     say = serving_words(language)
-    return Report(say("report_title"), language, list(_sections(document, say, added, paths or {})))
+    return Report(say("LIMITS OF A LIVE SERVER"), language, list(_sections(document, say, added, paths or {})))
 
 
 def _sections(
@@ -63,36 +66,37 @@ def _sections(
 ) -> Iterator[Section]:
     targets = document["targets"]
     if len(targets) > 1:
-        yield Section("compared", say("compare"), [_comparison(targets, say)])
+        yield Section("compared", say("Comparison"), [_comparison(targets, say)])
+    why, trials = say("Why the limit is here"), say("Trials")
     for target in targets:
         name = f"{target['name']}: " if len(targets) > 1 else ""
-        yield Section("answer", f"{name}{say('nav_answer')}", list(_answer(target, document, say, named=bool(name))))
+        yield Section("answer", name + say("Answer"), list(_answer(target, document, say, named=bool(name))))
         for question, finding in target["findings"].items():
-            title = f"{name}{say(f'question_{question}')}"
-            yield Section(f"why-{question}", f"{title} - {say('why')}", _why(target["why"][question], say))
-            yield Section(f"trials-{question}", f"{title} - {say('trials')}", _trials(finding, say), folded=True)
+            title = name + say(QUESTION_TITLES[question])
+            yield Section(f"why-{question}", f"{title} - {why}", _why(target["why"][question], say))
+            yield Section(f"trials-{question}", f"{title} - {trials}", _trials(finding, say), folded=True)
         if target["temperature"] is not None:
-            yield Section("temperature", f"{name}{say('temperature')}", _temperature(target["temperature"], say))
+            yield Section("temperature", name + say("Temperature"), _temperature(target["temperature"], say))
     yield from added
     facts = [fact for target in targets for fact in target_facts(target, say)]
     made_of = Facts([*facts, *document_facts(document, say)])
-    yield Section("settings", say("settings_and_provenance"), [made_of], folded=True)
+    yield Section("settings", say("Settings and provenance"), [made_of], folded=True)
     yield Section("files", "", [Facts([(kind, str(path)) for kind, path in paths.items()], depth=Depth.BRIEF)])
 
 
 def _comparison(targets: Sequence[Target], say: ServingWords) -> Table:
     questions = list(dict.fromkeys(name for target in targets for name in target["findings"]))
-    titles = [*(say(f"question_{name}") for name in questions), say("cause")]
+    titles = [*(say(QUESTION_TITLES[name]) for name in questions), say("Cause")]
     rows: list[list[Cell]] = []
     for target in targets:
         main, found = main_finding(target), target["findings"]
         cells = [
-            f"{value_text(found[name], say)} ({interval(found[name], say)})" if name in found else say("dash")
+            f"{value_text(found[name], say)} ({interval(found[name], say)})" if name in found else UNSCORED
             for name in questions
         ]
-        cause = say("dash") if main is None else say.cause(target["why"][main["question"]]["cause"])
+        cause = UNSCORED if main is None else say.cause(target["why"][main["question"]]["cause"])
         rows.append([Name(target["name"]), *cells, cause])
-    return Table([Column(say("target"), left=True), *map(Column, titles)], rows)
+    return Table([Column(say("Target"), left=True), *map(Column, titles)], rows)
 
 
 def _answer(target: Target, document: Mapping[str, Any], say: ServingWords, *, named: bool) -> Iterator[Block]:
@@ -115,28 +119,28 @@ def _answer(target: Target, document: Mapping[str, Any], say: ServingWords, *, n
         yield Heading(temperature_answer(target["temperature"], say))
         in_brief.append(temperature_answer(target["temperature"], say))
     if in_brief:
-        yield Heading(_head("others", say), depth=Depth.BRIEF, until=Depth.BRIEF)
+        yield Heading(_head(say("Other questions"), say), depth=Depth.BRIEF, until=Depth.BRIEF)
         yield Sentences(in_brief, depth=Depth.BRIEF, until=Depth.BRIEF)
     if main is None and not in_brief:
-        yield Sentences([say("nothing_measured")], listed=False, depth=Depth.BRIEF)
+        yield Sentences([say("Nothing was measured.")], listed=False, depth=Depth.BRIEF)
 
 
 def _why_in_brief(why: Mapping[str, Any], say: ServingWords) -> Iterator[Block]:
-    for key, lines in (("why", why["sentences"]), ("to_try", why["try"])):
-        yield Heading(_head(key, say), depth=Depth.BRIEF, until=Depth.BRIEF)
-        yield Sentences(lines[say("language")], depth=Depth.BRIEF, until=Depth.BRIEF)
+    for title, lines in ((say("Why the limit is here"), why["sentences"]), (say("What to try next"), why["try"])):
+        yield Heading(_head(title, say), depth=Depth.BRIEF, until=Depth.BRIEF)
+        yield Sentences(lines[say.language], depth=Depth.BRIEF, until=Depth.BRIEF)
 
 
 def _other(target: Target, finding: Finding, say: ServingWords) -> str:
     cause = say.cause(target["why"][finding["question"]]["cause"])
-    return say("other_answer", answer=answer(finding, say), cause=cause)
+    return say("{answer}. Cause: {cause}.", answer=answer(finding, say), cause=cause)
 
 
 def _why(why: Mapping[str, Any], say: ServingWords) -> list[Block]:
-    language = say("language")
+    language = say.language
     return [
         Sentences(why["sentences"][language], listed=False),
-        Heading(_head("to_try", say)),
+        Heading(_head(say("What to try next"), say)),
         Sentences(why["try"][language]),
     ]
 
@@ -144,18 +148,30 @@ def _why(why: Mapping[str, Any], say: ServingWords) -> list[Block]:
 def _trials(finding: Finding, say: ServingWords) -> list[Block]:
     places = [COLUMNS.index(name) for name in _COLUMNS]
     rows = [trial_row(trial, say) for trial in finding["trials"]]
-    columns = [Column(say(f"column_{name}")) for name in _COLUMNS]
-    reasons = [say("in_order", place=place, name=trial["reason"]) for place, trial in enumerate(finding["trials"], 1)]
+    columns = [Column(say(COLUMN_TITLES[name])) for name in _COLUMNS]
+    reasons = [
+        say("{place}. {name}", place=place, name=trial_reason(trial, say))
+        for place, trial in enumerate(finding["trials"], 1)
+    ]
     errors = [f"{count} x {error}" for error, count in trial_errors([finding]).items()]
     blocks: list[Block] = [
         Table(columns, [[row[place] for place in places] for row in rows]),
-        Sentences([say("trials_caption")], listed=False),
+        Sentences(
+            [
+                say(
+                    "In the order they were run. Good: within the limit and without an error. Invalid trials do not "
+                    "count in the estimate. Latencies are of all answers but those that failed within the limit; what "
+                    "was cut off or failed later counts with the time it had by then, the least it would have taken."
+                )
+            ],
+            listed=False,
+        ),
         Sentences(reasons, listed=False),
-        Heading(say("errors_title")),
-        Sentences(errors or [say("errors_none")], listed=False),
+        Heading(say("Errors")),
+        Sentences(errors or [say("No request failed.")], listed=False),
     ]
     if finding["notes"]:
-        blocks += [Heading(say("noted")), Sentences(finding["notes"])]
+        blocks += [Heading(say("Noted during the search")), Sentences(notes(finding, say))]
     return blocks
 
 
@@ -164,9 +180,12 @@ def _temperature(grid: Mapping[str, Any], say: ServingWords) -> list[Block]:
         [say.plain(point["temperature"]), *(score_text(point["scores"].get(name), say) for name in grid["metrics"])]
         for point in grid["points"]
     ]
-    columns = [Column(say("temperature")), *(Column(say.metric(name)) for name in grid["metrics"])]
-    return [Table(columns, rows), Sentences([say("temperature_caption")], listed=False)]
+    columns = [Column(say("Temperature")), *(Column(say.metric(name)) for name in grid["metrics"])]
+    return [
+        Table(columns, rows),
+        Sentences([say("Means of the quality metrics with their 95 % intervals.")], listed=False),
+    ]
 
 
-def _head(key: str, say: ServingWords) -> str:
-    return say("colon", name=say(key), value="").rstrip()
+def _head(title: str, say: ServingWords) -> str:
+    return say("{name}: {value}", name=title, value="").rstrip()

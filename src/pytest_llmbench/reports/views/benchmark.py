@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_llmbench.core.wording import Words, words
+from pytest_llmbench.core.locale import Words, words
 from pytest_llmbench.reports import gate_sentences
 from pytest_llmbench.reports.blocks import Alert, Block, Depth, Facts, Report, Section, Sentences, Verdict, Verdicts
 from pytest_llmbench.reports.cautions import cautions
@@ -42,7 +42,7 @@ def benchmark_report(
     """
     say, run = words(language), run_document(document)
     sections = [*_sections(run, document, say, [*_trend(history, say), *added])]
-    return Report(say("title"), language, sections, _alerts(document, say))
+    return Report(say("LLM BENCHMARK ANALYSIS"), language, sections, _alerts(document, say))
 
 
 def with_paths(report: Report, paths: Mapping[str, Path]) -> Report:
@@ -82,18 +82,18 @@ def _verdicts(document: Mapping[str, Any], say: Words) -> Iterator[Section]:
         outcome: Verdicts = beside["outcome"] if judged else "none"
         heading = gate_sentences.heading(beside, say)
         if not judged:
-            against = say("gate_compare", against=say("gate_against_base"))
-            heading = say("gate_labelled", label=say("no_verdict"), text=against)
+            against = say("comparison with {against}", against=say("each adapter's own base"))
+            heading = say("{label}: {text}", label=say("NO VERDICT"), text=against)
         depth = Depth.BRIEF if gate is None else Depth.SUMMARY
         blocks: list[Block] = [
             Verdict(outcome, heading, depth=depth),
             Sentences(verdict_sentences(document, say), listed=False, depth=Depth.BRIEF),
             *gate_view.evidence_blocks(beside, say, document, depth=Depth.SUMMARY, judged=judged),
         ]
-        yield Section("comparison", say("verdict_title"), blocks)
+        yield Section("comparison", say("Verdict"), blocks)
     elif gate is None:
         yield Section(
-            "comparison", say("verdict_title"), [Sentences(opening(document, say), listed=False, depth=Depth.BRIEF)]
+            "comparison", say("Verdict"), [Sentences(opening(document, say), listed=False, depth=Depth.BRIEF)]
         )
     elif part is not None:
         yield Section("comparison", "", [Sentences([part], listed=False, depth=Depth.BRIEF)])
@@ -109,7 +109,7 @@ def _remarks(document: Mapping[str, Any], say: Words) -> Section:
 def _conclusions(document: Mapping[str, Any], remarks: Section, say: Words) -> Section:
     said = {line for block in remarks.blocks if isinstance(block, Sentences) for line in block.lines}
     lines = [line for line in recommendations(document, say) if line and line not in said]
-    return Section("recommendations", say("recommendations"), [Sentences(lines)])
+    return Section("recommendations", say("Recommendations"), [Sentences(lines)])
 
 
 def _alerts(document: Mapping[str, Any], say: Words) -> list[Alert]:

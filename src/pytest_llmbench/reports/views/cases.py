@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pytest_llmbench.core.locale import UNSCORED, Words
 from pytest_llmbench.core.records import BASE
-from pytest_llmbench.core.wording import UNSCORED, Words
 from pytest_llmbench.reports.blocks import (
     Block,
     Case,
@@ -34,26 +34,54 @@ from pytest_llmbench.runs.comparison import SPEED_METRICS, Comparison, compare
 def rankings(document: Mapping[str, Any], variant: str, say: Words) -> Iterator[Section]:
     """Where one fine-tune gained most, and where it is weakest."""
     gained = _improvements(compare(document, variant), variant, say)
-    yield Section(f"improvements-{variant}", say("improvements", count=TOP, variant=variant), gained, folded=True)
+    yield Section(
+        f"improvements-{variant}",
+        say("Top {count} improvements: base -> {variant}", count=TOP, variant=variant),
+        gained,
+        folded=True,
+    )
     weak = _weaknesses(document, variant, say)
-    yield Section(f"weaknesses-{variant}", say("weaknesses", count=TOP, variant=variant), weak, folded=True)
+    yield Section(
+        f"weaknesses-{variant}",
+        say("Top {count} weaknesses: base -> {variant}", count=TOP, variant=variant),
+        weak,
+        folded=True,
+    )
 
 
 def _improvements(comparison: Comparison | None, variant: str, say: Words) -> list[Block]:
     if comparison is None or not comparison.changes:
-        return [Sentences([say("no_pairs", variant=variant)], listed=False)]
+        return [
+            Sentences(
+                [say("No verdict for {variant}: no result is scored for both it and the base.", variant=variant)],
+                listed=False,
+            )
+        ]
     shown = [_ranked(change.row, comparison.metric, variant, say) for change in comparison.improvements(TOP)]
-    told = [say("ranked_by", metric=say.metric(comparison.metric)), *([] if shown else [say("no_improvements")])]
+    told = [
+        say("Ranked by the difference in: {metric}.", metric=say.metric(comparison.metric)),
+        *([] if shown else [say("No case improved.")]),
+    ]
     return [Sentences(told, listed=False), Cases(shown)]
 
 
 def _weaknesses(document: Mapping[str, Any], variant: str, say: Words) -> list[Block]:
     found = weaknesses(document, variant)
     if not found:
-        return [Sentences([say("no_weaknesses")], listed=False)]
+        return [Sentences([say("None: every case is answered in full.")], listed=False)]
     shown = [_ranked(weak.row, weak.worst, variant, say) for weak in found[:TOP]]
     return [
-        Sentences([say("weakness_meaning", shown=len(shown), total=len(found))], listed=False),
+        Sentences(
+            [
+                say(
+                    "{shown} of {total} cases that are not answered in full: those without an answer and wrong ones "
+                    "first, by their lowest score.",
+                    shown=len(shown),
+                    total=len(found),
+                )
+            ],
+            listed=False,
+        ),
         Cases(shown),
     ]
 
@@ -106,11 +134,11 @@ def every_case(document: Mapping[str, Any], say: Words) -> Section:
         for row in document["results"]
     ]
     columns = [
-        Column(say("case"), left=True),
+        Column(say("Case"), left=True),
         *(Column(short_title(metric, say), variant) for metric, variant in shown),
-        Column(say("outcome")),
+        Column(say("Outcome")),
     ]
-    return Section("cases", say("cases"), [Table(columns, rows, depth=Depth.FULL)])
+    return Section("cases", say("Every case"), [Table(columns, rows, depth=Depth.FULL)])
 
 
 def case_name(row: Row) -> str:
@@ -124,19 +152,19 @@ def _facts(row: Row, variants: Sequence[str], say: Words) -> Iterator[Fact]:
     yield say("prompt"), Quote(row["prompt"])
     expected = expected_calls(row, say)
     if expected is not None:
-        yield say("calls_expected"), Quote("; ".join(expected))
+        yield say("expected calls"), Quote("; ".join(expected))
     for variant in variants:
         completion = row["completions"].get(variant)
-        yield say("markdown_answer", variant=variant), _answer(completion, say)
+        yield say("answer of {variant}", variant=variant), _answer(completion, say)
         made = calls_made(completion, say)
         if made is not None:
-            yield say("calls_made", variant=variant), Quote("; ".join(made))
+            yield say("calls of {variant}", variant=variant), Quote("; ".join(made))
         if wrong := faults(row, variant, say):
-            yield say("calls_wrong", variant=variant), "; ".join(wrong)
+            yield say("faults of {variant}", variant=variant), "; ".join(wrong)
 
 
 def _answer(completion: Mapping[str, Any] | None, say: Words) -> Cell:
-    return say("markdown_no_answer") if completion is None else Quote(completion["error"] or completion["text"])
+    return say("no answer") if completion is None else Quote(completion["error"] or completion["text"])
 
 
 def _change(before: float | None, after: float | None, say: Words) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from rich.cells import cell_len
 
 from pytest_llmbench.benchmark.evaluation.document import Comparison, Evaluation, EvaluationResult, Perplexity
-from pytest_llmbench.core.wording import Words
+from pytest_llmbench.core.locale import Words, words
 from pytest_llmbench.reports.blocks import (
     Block,
     Case,
@@ -31,8 +31,7 @@ from pytest_llmbench.reports.blocks import (
     Table,
     Verdicts,
 )
-from pytest_llmbench.reports.cautions import cautions
-from pytest_llmbench.reports.evaluation.words import evaluation_words
+from pytest_llmbench.reports.cautions import LEARNT_QUESTIONS, cautions
 from pytest_llmbench.reports.limits import ROOM, SIDE_BY_SIDE
 
 LESS_IS_BETTER = " ↓"
@@ -52,8 +51,8 @@ def evaluation_report(
     Raises:
         UsageError: the language is unknown.
     """
-    say, found = evaluation_words(language), Evaluation.model_validate(document)
-    title = say("title", test_set=found.metadata.test_set)
+    say, found = words(language), Evaluation.model_validate(document)
+    title = say("Evaluation on {test_set}", test_set=found.metadata.test_set)
     return Report(title, language, list(_sections(found, document, say, draw, figure)))
 
 
@@ -65,16 +64,31 @@ def _sections(
     figure: str | None,
 ) -> Iterator[Section]:
     yield Section("asked", "", [Sentences(_asked(found, say), listed=False)])
-    warned = [*cautions(document, say), *_remarks(found, say)]
-    yield Section("scores", say("scores"), [_scores(found, say), Sentences(warned, listed=False)])
+    warned = [*cautions(document, say, LEARNT_QUESTIONS), *_remarks(found, say)]
+    yield Section(
+        "scores",
+        say("Scores (means over the questions; ↓ less is better)"),
+        [_scores(found, say), Sentences(warned, listed=False)],
+    )
     if found.comparisons:
-        chart = [Chart(say("effect"), draw, figure)] if draw else []
-        blocks = [Sentences([say("positive")], listed=False), _comparisons(found, say), *chart]
-        yield Section("comparisons", say("comparisons", alpha=found.metadata.alpha), blocks)
+        chart = [Chart(say("better by"), draw, figure)] if draw else []
+        blocks = [
+            Sentences([say("A positive number is better in every metric.")], listed=False),
+            _comparisons(found, say),
+            *chart,
+        ]
+        yield Section(
+            "comparisons",
+            say(
+                "Differences, question by question (95 % interval; verdicts at {alpha} over all of them, Holm)",
+                alpha=found.metadata.alpha,
+            ),
+            blocks,
+        )
     if found.forgetting is not None:
-        yield Section("forgetting", say("forgetting"), _forgetting(found, say))
+        yield Section("forgetting", say("Forgetting: general knowledge before and after"), _forgetting(found, say))
     shown = [_case(one, say) for one in side_by_side(found)]
-    yield Section("answers", say("answers"), [Cases(shown)])
+    yield Section("answers", say("Answers side by side"), [Cases(shown)])
 
 
 def _asked(found: Evaluation, say: Words) -> list[str]:
@@ -83,15 +97,22 @@ def _asked(found: Evaluation, say: Words) -> list[str]:
     adapters = ", ".join(one.path for one in (backend.adapters or {}).values())
     lines = [
         say(
-            "asked",
+            "{questions} questions; base {base}, {adapters}; {quantization}",
             questions=about.questions,
             base=backend.base_model or backend.url,
-            adapters=say("adapters", paths=adapters) if adapters else say("no_adapter"),
+            adapters=say("fine-tuned: {paths}", paths=adapters) if adapters else say("no adapter"),
             quantization=backend.quantization or backend.backend,
         )
     ]
     if about.chunks:
-        lines.append(say("retrieval", passages=about.passages, method=about.retrieval, chunks=about.chunks))
+        lines.append(
+            say(
+                "retrieval: {method} over {chunks}, {passages} passages a question",
+                passages=about.passages,
+                method=about.retrieval,
+                chunks=about.chunks,
+            )
+        )
     return lines
 
 
@@ -114,15 +135,19 @@ def _comparisons(found: Evaluation, say: Words) -> Table:
     columns = [
         Column(say("compared"), left=True),
         Column(say("metric"), left=True),
-        Column(say("effect")),
-        Column(say("interval")),
+        Column(say("better by")),
+        Column(say("95 % interval")),
         Column(say("verdict"), left=True),
     ]
     return Table(columns, [_comparison(one, say) for one in found.comparisons])
 
 
 def _comparison(one: Comparison, say: Words) -> list[Cell]:
-    word = say("needed", count=one.needed_cases) if one.needed_cases else say(one.outcome)
+    word = (
+        say("no difference shown; some {count} questions would tell", count=one.needed_cases)
+        if one.needed_cases
+        else _word(one.outcome, say)
+    )
     return [
         Name(f"{one.variant} / {one.against}"),
         say.metric(one.metric),
@@ -135,17 +160,20 @@ def _comparison(one: Comparison, say: Words) -> list[Cell]:
 def _remarks(found: Evaluation, say: Words) -> Iterator[str]:
     """Corpus scores, and how many answers did not end by themselves."""
     corpus = [
-        say("corpus_of", variant=variant, bleu=_tenth(of.bleu, say), chrf=_tenth(of.chrf, say))
+        say("{variant} BLEU {bleu}, chrF {chrf}", variant=variant, bleu=_tenth(of.bleu, say), chrf=_tenth(of.chrf, say))
         for variant, of in found.corpus.items()
         if of.bleu is not None and of.chrf is not None
     ]
     if corpus:
-        yield say("corpus", found="; ".join(corpus))
+        yield say("Over all answers at once (0 to 100): {found}", found="; ".join(corpus))
     cut = {variant: sum(ended.get(kind, 0) for kind in _CUT) for variant, ended in found.finishes.items()}
     if any(cut.values()):
-        yield say("finishes", found=", ".join(f"{variant} {count}" for variant, count in cut.items() if count))
+        yield say(
+            "Answers cut off or failed: {found}",
+            found=", ".join(f"{variant} {count}" for variant, count in cut.items() if count),
+        )
     else:
-        yield say("none_cut")
+        yield say("Every answer ended by itself.")
 
 
 def _forgetting(found: Evaluation, say: Words) -> list[Block]:
@@ -154,7 +182,7 @@ def _forgetting(found: Evaluation, say: Words) -> list[Block]:
     if forgetting is None:
         return []
     if forgetting.perplexity is None:
-        lines = [say("no_perplexity")]
+        lines = [say("no perplexity: a server does not tell how likely a text is")]
     else:
         lines = [_perplexity(variant, of, forgetting.texts, say) for variant, of in forgetting.perplexity.items()]
     return [Sentences(lines), Cases([_case(one, say) for one in forgetting.answers])]
@@ -163,10 +191,16 @@ def _forgetting(found: Evaluation, say: Words) -> list[Block]:
 def _perplexity(variant: str, of: Perplexity, texts: int, say: Words) -> str:
     value = _tenth(of.perplexity, say)
     if of.ratio is None or of.outcome is None:
-        return say("perplexity", texts=texts, variant=variant, value=value)
+        return say("perplexity of {texts} general texts: {variant} {value}", texts=texts, variant=variant, value=value)
     low, high = (say.number(end) for end in (of.low, of.high))
-    told = {"ratio": say.number(of.ratio), "low": low, "high": high, "verdict": say(of.outcome)}
-    return say("ratio", texts=texts, variant=variant, value=value, **told)
+    told = {"ratio": say.number(of.ratio), "low": low, "high": high, "verdict": _word(of.outcome, say)}
+    return say(
+        "perplexity of {texts} general texts: {variant} {value}, {ratio} times the base's ({low} to {high}): {verdict}",
+        texts=texts,
+        variant=variant,
+        value=value,
+        **told,
+    )
 
 
 def side_by_side(found: Evaluation) -> list[EvaluationResult]:
@@ -178,12 +212,18 @@ def side_by_side(found: Evaluation) -> list[EvaluationResult]:
 def _case(result: EvaluationResult, say: Words) -> Case:
     facts: list[Fact] = []
     if cell_len(result.question) > ROOM[Depth.SUMMARY].name:
-        facts.append((say("question"), Quote(result.question)))
+        facts.append((say("Question"), Quote(result.question)))
     if result.reference:
-        facts.append((say("reference"), Quote(result.reference)))
+        facts.append((say("Reference"), Quote(result.reference)))
     facts += [(variant, Quote(text)) for variant, text in result.texts.items()]
     return Case(result.question, "", facts)
 
 
 def _tenth(value: float, say: Words) -> str:
-    return f"{value:.1f}".replace(".", say("decimal_mark"))
+    return say.marked(f"{value:.1f}")
+
+
+def _word(outcome: str, say: Words) -> str:
+    if outcome == "worse":
+        return say.in_context("verdict", "worse")
+    return say("better") if outcome == "better" else say("no difference shown")

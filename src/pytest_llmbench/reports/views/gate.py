@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pytest_llmbench.core.locale import Words, words
 from pytest_llmbench.core.records import BASE
-from pytest_llmbench.core.wording import Words, words
 from pytest_llmbench.reports import gate_sentences
 from pytest_llmbench.reports.blocks import (
     Alert,
@@ -37,7 +37,7 @@ from pytest_llmbench.reports.outcomes import SIGNS
 from pytest_llmbench.reports.silent_categories import silence, telling
 from pytest_llmbench.reports.views.cases import moved_case, telling_rows
 from pytest_llmbench.runs.case_counts import count
-from pytest_llmbench.runs.gate_notes import note_text
+from pytest_llmbench.runs.gate_notes import note_text, note_title
 
 OneVerdict = Mapping[str, Any]
 
@@ -61,7 +61,7 @@ def gate_section(gate: Gate, say: Words, document: Mapping[str, Any] | None) -> 
     if why := gate_sentences.reason(gate, say):
         opening.append(Sentences([why], listed=False, depth=Depth.BRIEF))
     blocks = [*opening, *evidence_blocks(gate, say, document, depth=Depth.BRIEF)]
-    return Section("gate", say("verdict_title"), blocks)
+    return Section("gate", say("Verdict"), blocks)
 
 
 def evidence_blocks(
@@ -90,7 +90,7 @@ def alerts(gate: Gate, say: Words) -> list[Alert]:
         (_title(one, gate, say), [_evidence(one, gate, say), gate_sentences.settling(one, gate, say)])
         for one in _open(gate)
     ]
-    notes = [(_note_title(note, say), [note_text(note, say)]) for note in gate["notes"]]
+    notes = [(note_title(note, say), [note_text(note, say)]) for note in gate["notes"]]
     if gate["failed"] and not told:
         told = [(gate_sentences.heading(gate, say), [gate_sentences.reason(gate, say)])]
     level: Any = "error" if gate["failed"] else "warning"
@@ -107,7 +107,7 @@ def _open(gate: Gate) -> list[OneVerdict]:
 
 
 def _title(verdict: OneVerdict, gate: Gate, say: Words) -> str:
-    return say("gate_labelled", label=_word(verdict, gate, say), text=_subject(verdict, say))
+    return say("{label}: {text}", label=_word(verdict, gate, say), text=_subject(verdict, say))
 
 
 def _word(verdict: OneVerdict, gate: Gate, say: Words) -> str:
@@ -124,7 +124,7 @@ def _evidence(verdict: OneVerdict, gate: Gate, say: Words) -> str:
 
 def _moved_lines(verdict: OneVerdict, say: Words) -> list[str]:
     return [
-        say("gate_labelled", label=one["case"], text=f"{say.number(one['before'])} -> {say.number(one['after'])}")
+        say("{label}: {text}", label=one["case"], text=f"{say.number(one['before'])} -> {say.number(one['after'])}")
         for one in verdict["moved"]
     ]
 
@@ -139,13 +139,13 @@ def _verdict_table(
     by_category: bool = False,
 ) -> Table:
     columns = [
-        Column(say("markdown_verdict"), left=True),
-        *([Column(say("category"), left=True)] if by_category else []),
-        Column(say("variant"), left=True),
-        Column(say("metric"), left=True),
-        Column(say("before_after")),
-        Column(say("markdown_change")),
-        Column(say("markdown_interval", percent=gate_sentences.confidence(gate, say))),
+        Column(say("Verdict"), left=True),
+        *([Column(say("Category"), left=True)] if by_category else []),
+        Column(say("Variant"), left=True),
+        Column(say("Metric"), left=True),
+        Column(say("Before -> after")),
+        Column(say("Change")),
+        Column(say("{percent} interval", percent=gate_sentences.confidence(gate, say))),
         Column("p"),
         Column("n"),
     ]
@@ -171,18 +171,16 @@ def _row(verdict: OneVerdict, gate: Gate, say: Words, *, judged: bool, by_catego
 def _settling(overall: Sequence[OneVerdict], gate: Gate, say: Words) -> Iterator[str]:
     for one in overall:
         if one["outcome"] == "inconclusive":
-            yield say("gate_labelled", label=_subject(one, say), text=gate_sentences.settling(one, gate, say))
-
-
-def _note_title(note: Mapping[str, Any], say: Words) -> str:
-    return say.texts.get(f"note_{note['kind']}", note["kind"])
+            yield say("{label}: {text}", label=_subject(one, say), text=gate_sentences.settling(one, gate, say))
 
 
 def _notes(gate: Gate, say: Words, depth: Depth) -> Iterator[Block]:
     """Never folded away: what differs between the sides decides how far the verdict carries."""
     if gate["notes"]:
-        yield Heading(say("markdown_notes"), depth=depth)
-        told = [say("gate_labelled", label=_note_title(note, say), text=note_text(note, say)) for note in gate["notes"]]
+        yield Heading(say("What keeps the two sides from being quite the same"), depth=depth)
+        told = [
+            say("{label}: {text}", label=note_title(note, say), text=note_text(note, say)) for note in gate["notes"]
+        ]
         yield Sentences(told, depth=depth)
 
 
@@ -193,7 +191,7 @@ def _categories(gate: Gate, say: Words, depth: Depth) -> Iterator[Block]:
     found = [*unsettled, *telling(passed, gate)]
     counts = Counter(one["outcome"] for one in found)
     told = ", ".join(f"{SIGNS[outcome]} {counts[outcome]}" for outcome in SIGNS if counts[outcome])
-    title = say("gate_labelled", label=say("markdown_categories"), text=told)
+    title = say("{label}: {text}", label=say("By category"), text=told)
     if depth is Depth.BRIEF:
         brief = _verdict_table(unsettled, gate, say, depth=depth, by_category=True)
         yield dataclasses.replace(brief, until=Depth.BRIEF)
@@ -218,11 +216,15 @@ def _moved(gate: Gate, say: Words, document: Mapping[str, Any] | None, depth: De
         variants = [*([BASE] if gate["against"] == "base" else []), one["variant"]]
         moved = [moved_case(case, rows.get(case["case"]), variants, say) for case in one["moved"]]
         blocks += [Heading(_subject(one, say)), Cases(moved)]
-    yield Details(say("markdown_moved"), blocks)
+    yield Details(say("Cases that moved most"), blocks)
 
 
 def _moved_table(verdicts: Sequence[OneVerdict], say: Words) -> Table:
-    columns = [Column(say("markdown_moved"), left=True), Column(say("metric"), left=True), Column(say("before_after"))]
+    columns = [
+        Column(say("Cases that moved most"), left=True),
+        Column(say("Metric"), left=True),
+        Column(say("Before -> after")),
+    ]
     rows: list[list[Cell]] = [
         [Name(case["case"]), _subject(one, say), Change(case["before"], case["after"])]
         for one in verdicts

@@ -5,34 +5,46 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pytest_llmbench.core.wording import Words
+from pytest_llmbench.core.locale import N_, Words
 from pytest_llmbench.reports.blocks import Block, Cell, Depth, Fact, Facts, Heading, Quote, Section, Sentences
 from pytest_llmbench.reports.changed_settings import changed_settings
+from pytest_llmbench.reports.methods import method_text
 from pytest_llmbench.runs.comparison import told_metadata
 from pytest_llmbench.runs.typed import RunDocument
 
-_HEADLINE = ("base_model", "lora_adapter", "device", "timestamp")
-_SHOWN_ELSEWHERE = {*_HEADLINE, "variants", "timings", "metrics", "settings", "passes"}
+HEADLINE = {
+    "base_model": N_("Base model"),
+    "lora_adapter": N_("LoRA adapter"),
+    "device": N_("Device"),
+    "timestamp": N_("Date"),
+}
+
+_SHOWN_ELSEWHERE = {*HEADLINE, "variants", "timings", "metrics", "settings", "passes"}
 
 
 def metadata(run: RunDocument, document: Mapping[str, Any], say: Words) -> Section:
     """Which models, which code, how many cases."""
     told = told_metadata(document)
-    facts: list[Fact] = [(say(key), Quote(value_text(told[key], say))) for key in _HEADLINE]
+    facts: list[Fact] = [(say(title), Quote(value_text(told[key], say))) for key, title in HEADLINE.items()]
     facts += [
-        (say("variants"), Quote(", ".join(run.metadata.variants) or say("none"))),
-        (say("counts"), counts_text(run, say)),
-        (say("outcomes"), outcomes_text(run, say) or say("none")),
+        (say("Variants"), Quote(", ".join(run.metadata.variants) or say("none"))),
+        (say("Cases"), counts_text(run, say)),
+        (say("Item outcomes"), outcomes_text(run, say) or say("none")),
         *_code(run, say),
         *_judged_by(run, say),
     ]
-    return Section("metadata", say("metadata"), [Facts(facts)], folded=True)
+    return Section("metadata", say("Metadata"), [Facts(facts)], folded=True)
 
 
 def counts_text(run: RunDocument, say: Words) -> str:
     """How many cases, categories and results the run has."""
     totals = run.statistics
-    return say("counts_value", cases=totals.cases, categories=len(run.by_category), results=totals.total_tests)
+    return say(
+        "{cases} (categories: {categories}, results: {results})",
+        cases=totals.cases,
+        categories=len(run.by_category),
+        results=totals.total_tests,
+    )
 
 
 def outcomes_text(run: RunDocument, say: Words) -> str:
@@ -43,28 +55,29 @@ def outcomes_text(run: RunDocument, say: Words) -> str:
 def _code(run: RunDocument, say: Words) -> Iterator[Fact]:
     about = run.metadata
     if about.git is not None:
-        dirty = f" ({say('markdown_dirty')})" if about.git.dirty else ""
-        yield say("markdown_commit"), (about.git.commit or say("unknown")) + dirty
+        commit = about.git.commit or say("not recorded")
+        dirty = say("with uncommitted changes")
+        yield say("Commit"), f"{commit} ({dirty})" if about.git.dirty else commit
     if about.engine:
-        yield say("markdown_engine"), Quote(about.engine)
+        yield say("Engine"), Quote(about.engine)
     if changed := changed_settings(about.settings):
         yield (
-            say("settings_changed"),
+            say("Settings that differ from their defaults"),
             Quote(", ".join(f"{key} {value_text(value, say)}" for key, value in changed.items())),
         )
     if about.seed is not None:
-        yield say("markdown_seed"), str(about.seed)
+        yield say("Seed"), str(about.seed)
     if about.versions:
-        yield say("markdown_versions"), Quote(", ".join(map(" ".join, about.versions.items())))
+        yield say("Versions"), Quote(", ".join(map(" ".join, about.versions.items())))
 
 
 def _judged_by(run: RunDocument, say: Words) -> Iterator[Fact]:
     gate = run.gate or run.comparison
     if gate is not None and gate.baseline is not None:
         known = (gate.baseline.name, gate.baseline.timestamp, gate.baseline.commit)
-        yield say("markdown_baseline"), Quote(", ".join(filter(None, known)))
+        yield say("Baseline"), Quote(", ".join(filter(None, known)))
     if gate is not None and gate.verdicts:
-        yield say("markdown_method"), Quote(gate.verdicts[0].method)
+        yield say("Method"), method_text(gate.verdicts[0].method, say)
 
 
 def recorded(document: Mapping[str, Any], say: Words) -> Section:
@@ -73,17 +86,17 @@ def recorded(document: Mapping[str, Any], say: Words) -> Section:
     known = {key: value for key, value in about.items() if key not in _SHOWN_ELSEWHERE}
     facts: list[Fact] = [(key, _value(value, say)) for key, value in flat(known)]
     blocks: list[Block] = [
-        Facts(facts, depth=Depth.FULL) if facts else Sentences([say("unknown")], listed=False, depth=Depth.FULL)
+        Facts(facts, depth=Depth.FULL) if facts else Sentences([say("not recorded")], listed=False, depth=Depth.FULL)
     ]
     if "settings" in about:
         changed: list[Fact] = [(key, _value(value, say)) for key, value in changed_settings(about["settings"]).items()]
-        blocks.append(Heading(say("settings_changed"), depth=Depth.FULL))
+        blocks.append(Heading(say("Settings that differ from their defaults"), depth=Depth.FULL))
         blocks.append(
             Facts(changed, depth=Depth.FULL)
             if changed
-            else Sentences([say("settings_default")], listed=False, depth=Depth.FULL)
+            else Sentences([say("all settings have their defaults")], listed=False, depth=Depth.FULL)
         )
-    return Section("recorded", say("soundness"), blocks)
+    return Section("recorded", say("Soundness and provenance"), blocks)
 
 
 def flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -103,11 +116,11 @@ def value_text(value: Any, say: Words) -> str:
     """A recorded value in words."""
     match value:
         case None | "":
-            return say("unknown")
+            return say("not recorded")
         case bool():
-            return say("yes" if value else "no")
+            return say("yes") if value else say("no")
         case float():
-            return f"{value:.6g}".replace(".", say("decimal_mark"))
+            return say.marked(f"{value:.6g}")
         case list():
             return ", ".join(value_text(item, say) for item in value) or say("none")
         case dict():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.core.wording import Words
+from pytest_llmbench.core.locale import Words
 from pytest_llmbench.reports.blocks import Block, Cell, Column, Name, Number, Section, Sentences, Table
 from pytest_llmbench.reports.call_faults import call_summaries, has_calls
 from pytest_llmbench.reports.routing import NO_TOOL, UNKNOWN, Routing, ToolRates, is_routed, routings, unavailable
@@ -19,10 +19,16 @@ def routing_sections(document: Mapping[str, Any], say: Words) -> Iterator[Sectio
     if is_routed(document):
         missing = unavailable(document)
         blocks = [Sentences([missing], listed=False)] if missing else _routing(routings(document), say)
-        yield Section("routing", say("routing"), blocks, folded=True)
+        yield Section("routing", say("Routing"), blocks, folded=True)
     if has_calls(document):
-        told = [*call_summaries(document, say), say("calls_note")]
-        yield Section("calls", say("calls_title"), [Sentences(told)], folded=True)
+        told = [
+            *call_summaries(document, say),
+            say(
+                "Calls are right when tools, arguments and their values are as expected, in any order. An answer "
+                "may have several faults."
+            ),
+        ]
+        yield Section("calls", say("Tool calls"), [Sentences(told)], folded=True)
 
 
 def _routing(found: Sequence[Routing], say: Words) -> list[Block]:
@@ -30,15 +36,23 @@ def _routing(found: Sequence[Routing], say: Words) -> list[Block]:
     return [
         Sentences(list(summaries(found, say))),
         _rates(found, say),
-        Sentences([say("routing_note")], listed=False),
+        Sentences(
+            [
+                say(
+                    "Precision: of the answers that name a tool, how many should. Recall: of the cases of a tool, how "
+                    "many name it. F1 is their harmonic mean. '-': no answer names it."
+                )
+            ],
+            listed=False,
+        ),
         Sentences(confusions),
     ]
 
 
 def _rates(found: Sequence[Routing], say: Words) -> Table:
     columns = [
-        Column(say("routing_tool"), left=True),
-        Column(say("routing_support")),
+        Column(say("Tool"), left=True),
+        Column(say("N")),
         *(Column(say(key), one.variant) for one in found for key in _RATES),
     ]
     rows: list[list[Cell]] = [

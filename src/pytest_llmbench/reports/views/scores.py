@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pytest_llmbench.core.locale import N_, Words
 from pytest_llmbench.core.records import BASE
-from pytest_llmbench.core.wording import Words
 from pytest_llmbench.reports.blocks import (
     Block,
     Cell,
@@ -27,14 +27,23 @@ from pytest_llmbench.runs.averages import compared
 from pytest_llmbench.runs.comparison import compared_metrics, relative
 from pytest_llmbench.runs.typed import RunDocument, Statistics
 
+_NOTE = N_(
+    "Rel. is mean relevance, Keywords the mean share found, Tool the tool accuracy, Cosine the similarity to the "
+    "base's answers."
+)
+_NOTE_WITH_CALLS = N_(
+    "Rel. is mean relevance, Keywords the mean share found, Tool the tool accuracy, Calls the share of answers "
+    "that make the expected calls, Cosine the similarity to the base's answers."
+)
+
 SHORT_TITLES = {
-    "relevance": "short_relevance",
-    "keywords": "short_keywords",
-    "tool_accuracy": "short_tool",
-    "call_accuracy": "short_calls",
-    "cosine_similarity": "short_cosine",
+    "relevance": N_("Rel."),
+    "keywords": N_("Keywords"),
+    "tool_accuracy": N_("Tool"),
+    "call_accuracy": N_("Calls"),
+    "cosine_similarity": N_("Cosine"),
 }
-"""Metrics that a table of many columns has, and the keys of their titles there."""
+"""Metrics that a table of many columns has, with their titles there."""
 
 
 def short_title(metric: str, say: Words) -> str:
@@ -55,14 +64,17 @@ def overall(run: RunDocument, document: Mapping[str, Any], say: Words) -> Sectio
         change = _change(means[base], means[tuned]) if base is not None and tuned is not None else []
         rows.append([say.metric(metric), *map(Number, means.values()), *change, ", ".join(scored)])
     columns = [
-        Column(say("metric"), left=True),
+        Column(say("Metric"), left=True),
         *(Column("", name) for name in names),
-        *([Column(say("difference")), Column(say("relative"))] if paired else []),
-        Column(say("scored")),
+        *([Column(say("Difference")), Column(say("Relative"))] if paired else []),
+        Column(say("Scored")),
     ]
-    remarks = [say("unscored_note"), *cosine_meanings(document, say)]
+    remarks = [
+        say("Unscored results are left out of every mean; '-' means that nothing was scored."),
+        *cosine_meanings(document, say),
+    ]
     unscored = Sentences(list(_unscored(run, document, say)), depth=Depth.BRIEF)
-    return Section("scores", say("statistics"), [Table(columns, rows), unscored, Sentences(remarks)])
+    return Section("scores", say("Overall statistics"), [Table(columns, rows), unscored, Sentences(remarks)])
 
 
 def _change(base: float | None, tuned: float | None) -> list[Cell]:
@@ -74,7 +86,7 @@ def _unscored(run: RunDocument, document: Mapping[str, Any], say: Words) -> Iter
     """One sentence for all that has no score, so that a mean over few is not taken for one over all."""
     missing = [
         say(
-            "unscored_count",
+            "{metric} of {variant} {unscored}/{total}",
             metric=say.metric(metric),
             variant=variant,
             unscored=one.unscored,
@@ -85,7 +97,7 @@ def _unscored(run: RunDocument, document: Mapping[str, Any], say: Words) -> Iter
         if one.unscored
     ]
     if missing:
-        yield say("unscored_in_short", counts=", ".join(missing))
+        yield say("Unscored, and left out of the means: {counts}.", counts=", ".join(missing))
 
 
 def by_category(run: RunDocument, say: Words) -> Section:
@@ -99,8 +111,9 @@ def by_category(run: RunDocument, say: Words) -> Section:
         wide = _category_table(run, shown, say, depth=Depth.FULL, until=Depth.FULL)
         blocks += [Heading(" -> ".join(shown), depth=Depth.BRIEF), narrow, wide]
     applied = [metric for metric in SHORT_TITLES if metric in run.statistics.metrics]
-    note = say("category_note_calls" if "call_accuracy" in applied else "category_note")
-    return Section("categories", say("by_category"), [*blocks, Sentences([note], listed=False)])
+    with_calls = "call_accuracy" in applied
+    note = say(_NOTE_WITH_CALLS if with_calls else _NOTE)
+    return Section("categories", say("By category"), [*blocks, Sentences([note], listed=False)])
 
 
 def _category_table(run: RunDocument, shown: Sequence[str], say: Words, *, depth: Depth, until: Depth) -> Table:
@@ -108,10 +121,10 @@ def _category_table(run: RunDocument, shown: Sequence[str], say: Words, *, depth
     with_change = until is Depth.FULL and len(shown) > 1
     metrics = [metric for metric in SHORT_TITLES if metric in run.statistics.metrics]
     columns = [
-        Column(say("category"), left=True),
-        Column(say("results")),
+        Column(say("Category"), left=True),
+        Column(say("N")),
         *(Column(short_title(metric, say)) for metric in metrics),
-        *([Column(f"{say('short_relevance')} {say('short_change')}")] if with_change else []),
+        *([Column(" ".join([say("Rel."), say("change")]))] if with_change else []),
     ]
 
     def row(name: Cell, found: Statistics) -> list[Cell]:
@@ -120,7 +133,7 @@ def _category_table(run: RunDocument, shown: Sequence[str], say: Words, *, depth
         return [name, Number(found.total_tests), *cells, *([Percent(change)] if with_change else [])]
 
     rows = [row(Name(name), found) for name, found in run.by_category.items()]
-    return Table(columns, rows, [row(say("all"), run.statistics)], depth=depth, until=until)
+    return Table(columns, rows, [row(say("All"), run.statistics)], depth=depth, until=until)
 
 
 def _mean(found: Statistics, metric: str, shown: Sequence[str]) -> Cell:

@@ -10,23 +10,29 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.core.wording import UNSCORED, Words
+from pytest_llmbench.core.locale import N_, UNSCORED, Words
 from pytest_llmbench.reports.blocks import Block, Cell, Column, Depth, Facts, Name, Number, Section, Sentences, Table
 from pytest_llmbench.reports.phases import phases
 from pytest_llmbench.runs.averages import mean
 from pytest_llmbench.runs.typed import Answers, CompletionDocument, RunDocument
 
-ALONE = ("latency_median", "latency_95", "latency_max", "speed")
+_OF_THE_PASS = N_(
+    "Answers shared batches, so that none has a time of its own: shown is each variant's whole pass. Of several "
+    "processes it has the seconds of the slowest."
+)
+_OF_EACH = N_("Latency runs from the start of an answer's batch to its last token; cached answers keep their own.")
+
+_ALONE = (N_("Median (s)"), N_("95% (s)"), N_("Slowest (s)"), N_("Tokens/s"))
 """Titles of what is known of answers that were asked one by one, or of a server."""
-BATCHED = ("pass_seconds", "pass_speed", "pass_batches")
+_BATCHED = (N_("Pass (s)"), N_("Tokens/s of the pass"), N_("Answers at once"))
 """Titles of what is known of answers that shared batches."""
 
 
 def timing(run: RunDocument, document: Mapping[str, Any], say: Words) -> Section:
     """A row a variant, then the phases of the run."""
-    titles = answer_titles(run)
+    titles = answer_titles(run, say)
     rows = [[Name(variant), *cells] for variant, cells in answer_rows(run)]
-    table = Table([Column(say("variant"), left=True), *(Column(say(title)) for title in titles)], rows)
+    table = Table([Column(say("Variant"), left=True), *map(Column, titles)], rows)
     spent = [(name, Number(seconds)) for name, seconds in phases(document, say)]
     blocks: list[Block] = [
         Sentences(_effort(run, say), listed=False, depth=Depth.BRIEF, until=Depth.BRIEF),
@@ -34,13 +40,14 @@ def timing(run: RunDocument, document: Mapping[str, Any], say: Words) -> Section
         Sentences([timing_note(run, say)], listed=False),
         Facts(spent),
     ]
-    return Section("timing", say("timing"), blocks, folded=True)
+    return Section("timing", say("Timing"), blocks, folded=True)
 
 
-def answer_titles(run: RunDocument) -> list[str]:
-    """The keys of the titles above `answer_rows`."""
-    times = BATCHED if run.largest_batch > 1 else ALONE
-    return ["answers", "cached", *times, "tokens", "at_limit", "timeouts", "errors"]
+def answer_titles(run: RunDocument, say: Words) -> list[str]:
+    """The titles above `answer_rows`."""
+    times = map(say, _BATCHED if run.largest_batch > 1 else _ALONE)
+    ended = (say("Tokens"), say("At limit"), say("Timeouts"), say("Errors"))
+    return [say("Answers"), say("Cached"), *times, *ended]
 
 
 def answer_rows(run: RunDocument) -> list[tuple[str, list[Cell]]]:
@@ -58,7 +65,7 @@ def answer_rows(run: RunDocument) -> list[tuple[str, list[Cell]]]:
 
 def timing_note(run: RunDocument, say: Words) -> str:
     """What the times are of."""
-    return say("pass_note" if run.largest_batch > 1 else "timing_note")
+    return say(_OF_THE_PASS if run.largest_batch > 1 else _OF_EACH)
 
 
 def _row(
@@ -98,14 +105,14 @@ def _effort(run: RunDocument, say: Words) -> list[str]:
     seconds, generating = timings.get("total_s"), timings.get("generation_s")
     tokens = sum(one.generated_tokens for one in answers)
     total = sum(one.total for one in answers)
-    parts = [say("effort_answers", count=total)]
+    parts = [say("{count} answers", count=total)]
     if seconds:
-        parts = [say("effort_answers_in", count=total, seconds=_tenth(seconds, say))]
+        parts = [say("{count} answers in {seconds} s", count=total, seconds=_tenth(seconds, say))]
     if tokens and generating:
-        parts.append(say("effort_speed", value=_tenth(tokens / generating, say)))
-    parts.append(say("effort_cached", count=sum(one.cached for one in answers)))
+        parts.append(say("{value} tokens/s", value=_tenth(tokens / generating, say)))
+    parts.append(say("{count} from the cache", count=sum(one.cached for one in answers)))
     return [", ".join(parts)]
 
 
 def _tenth(value: float, say: Words) -> str:
-    return f"{value:.1f}".replace(".", say("decimal_mark"))
+    return say.marked(f"{value:.1f}")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_llmbench.core.wording import UNSCORED, Words, words
+from pytest_llmbench.core.locale import UNSCORED, Words, words
 from pytest_llmbench.reports.blocks import (
     Case,
     Cases,
@@ -39,23 +39,23 @@ def training_report(
     `draw` writes the curves, which stand beside the report as the file `figure`.
     """
     say = words(language)
-    chart = [Chart(say("trainings_title"), draw, figure)] if draw else []
+    chart = [Chart(say("Comparison of trainings"), draw, figure)] if draw else []
     sections = [
         Section("figures", "", [_table(trainings, language, say)]),
         *_notes(trainings, language),
         *([Section("curves", "", chart)] if chart else []),
         *_answers(trainings, questions, answers, say),
     ]
-    return Report(say("trainings_title"), language, sections)
+    return Report(say("Comparison of trainings"), language, sections)
 
 
 def _table(trainings: Sequence[Trained], language: Language, say: Words) -> Table:
     from pytest_llmbench.finetune.comparison import table
 
     columns = [
-        Column(say("metric"), left=True),
+        Column(say("Metric"), left=True),
         *(Column("", training.name) for training in trainings),
-        Column(say("trainings_best")),
+        Column(say.in_context("training", "Best")),
     ]
     lines = table(trainings, language)
     rows: list[list[Cell]] = [[line.title, *line.values, _best(line)] for line in lines]
@@ -89,4 +89,4 @@ def _answers(
         )
         for number, question in enumerate(questions)
     ]
-    yield Section("answers", say("answers"), [Cases(cases)])
+    yield Section("answers", say("Answers"), [Cases(cases)])

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.core.wording import Words
+from pytest_llmbench.core.locale import Words
 from pytest_llmbench.reports.blocks import Cell, Column, Name, Number, Outcome, Section, Sentences, Table
+from pytest_llmbench.reports.gate_sentences import GATED
 from pytest_llmbench.runs.averages import asked_alike
 from pytest_llmbench.runs.comparison import LEADING_METRICS
 
@@ -24,9 +25,9 @@ def trend_section(history: Sequence[Mapping[str, Any]], say: Words) -> Section:
         if means.get(metric) is not None
     ]
     columns = [
-        Column(say("trend_run"), left=True),
-        Column(say("timestamp"), left=True),
-        Column(say("markdown_verdict"), left=True),
+        Column(say("Run"), left=True),
+        Column(say("Date"), left=True),
+        Column(say("Verdict"), left=True),
         *(Column(say.metric(metric), variant) for metric, variant in shown),
     ]
     rows: list[list[Cell]] = [
@@ -39,12 +40,15 @@ def trend_section(history: Sequence[Mapping[str, Any]], say: Words) -> Section:
         for point in history
     ]
     others = [point["name"] for point in history if not asked_alike(point, latest)]
-    told = [say("gate_labelled", label=say("trend_not_comparable"), text=", ".join(others))] if others else []
+    told = [say("{label}: {text}", label=say("other cases: not comparable"), text=", ".join(others))] if others else []
     return Section(
-        "trend", say("trend_title", count=len(history)), [Table(columns, rows), Sentences(told)], folded=True
+        "trend",
+        say("Trend over the saved runs ({count})", count=len(history)),
+        [Table(columns, rows), Sentences(told)],
+        folded=True,
     )
 
 
 def _outcome(point: Mapping[str, Any], say: Words) -> Cell:
     outcome = point["outcome"]
-    return "-" if outcome is None else Outcome(outcome, say(f"gate_{outcome}").lower())
+    return "-" if outcome is None else Outcome(outcome, say(GATED[outcome]).lower())

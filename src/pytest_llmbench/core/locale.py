@@ -1,0 +1,198 @@
+"""Sentences and numbers in the reader's language: English stands where it is used, French in `locale/fr.po` (gettext).
+
+`say("{count} answers failed", count=3)` is extracted by `make messages`; a text that is used through a table is marked
+there with `N_`, or `NN_` where it has a plural.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import gettext
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_llmbench.core.errors import NotReadyError, UsageError
+
+if TYPE_CHECKING:
+    from babel import Locale
+
+LANGUAGES = ("en", "fr")
+UNSCORED = "-"
+CATALOGUES = Path(__file__).parent.parent / "locale"
+_FEW_DIGITS_FROM = 100
+
+
+def N_(text: str) -> str:  # noqa: N802  # the name that gettext's tools look for
+    """Mark a text of a table for translation; it is translated where it is said."""
+    return text
+
+
+def NN_(singular: str, plural: str) -> tuple[str, str]:  # noqa: N802
+    """Mark a text that depends on a number, for `Words.plural`."""
+    return singular, plural
+
+
+METRICS = {
+    "relevance": N_("Relevance"),
+    "keywords": N_("Keywords found (share)"),
+    "tool_accuracy": N_("Tool accuracy"),
+    "call_accuracy": N_("Call accuracy"),
+    "cosine_similarity": N_("Cosine similarity to base"),
+    "latency_s": N_("Latency (s)"),
+    "tokens_per_s": N_("Tokens per second"),
+    "bleu": N_("BLEU"),
+    "chrf": N_("chrF"),
+    "rouge_1": N_("ROUGE-1"),
+    "rouge_2": N_("ROUGE-2"),
+    "rouge_l": N_("ROUGE-L"),
+    "semantic_similarity": N_("similarity of sentences"),
+    "exact_match": N_("exact match"),
+    "repetition": N_("repetition"),
+    "runaway_dialogue": N_("runaway dialogue"),
+}
+OUTCOMES = {
+    "passed": N_("passed"),
+    "failed": N_("failed"),
+    "skipped": N_("skipped"),
+    "xfailed": N_("xfailed"),
+    "xpassed": N_("xpassed"),
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Words:
+    """One language: translated sentences with their placeholders filled, and numbers with its marks."""
+
+    language: str
+
+    def __call__(self, text: str, /, **values: object) -> str:
+        """The sentence in this language, its placeholders filled."""
+        return self.translated(text).format(**values)
+
+    def translated(self, text: str) -> str:
+        """The sentence in this language, its placeholders open."""
+        return _translations(self.language).gettext(text)
+
+    def plural(self, singular: str, plural: str, count: float, /, **values: object) -> str:
+        """The form that the language has for so many; `{count}` is the number, unless `values` writes it otherwise."""
+        number = 1 if _locale(self.language).plural_form(count) == "one" else 2  # a number for each form, 1.5 included
+        chosen = _translations(self.language).ngettext(singular, plural, number)
+        return chosen.format(**{"count": count, **values})
+
+    def in_context(self, context: str, text: str, /, **values: object) -> str:
+        """The sentence where one English text is several ones in another language; `context` tells them apart."""
+        return _translations(self.language).pgettext(context, text).format(**values)
+
+    def metric(self, name: str) -> str:
+        """The metric's label; a metric of the user's own keeps its name."""
+        return self(METRICS[name]) if name in METRICS else name
+
+    def outcome(self, name: str) -> str:
+        """What became of an item, in the reader's words."""
+        return self(OUTCOMES[name]) if name in OUTCOMES else name
+
+    def number(self, value: float | None, *, signed: bool = False) -> str:
+        """Three decimals, one from 100 up; a dash for what is unscored."""
+        if value is None:
+            return UNSCORED
+        digits = 1 if abs(value) >= _FEW_DIGITS_FROM else 3
+        return self.marked(f"{value:{'+' if signed else ''}.{digits}f}")
+
+    def percent(self, share: float | None, *, signed: bool = False) -> str:
+        """A share of one as a percentage."""
+        return UNSCORED if share is None else self(N_("{value}%"), value=self.hundredths(share, signed=signed))
+
+    def hundredths(self, share: float, *, signed: bool = False) -> str:
+        """A share of one in hundredths."""
+        return self.marked(f"{share * 100:{'+' if signed else ''}.1f}")
+
+    def count(self, number: int) -> str:
+        """A whole number with marks between its thousands."""
+        return f"{number:,}".replace(",", thousands_mark(self.language))
+
+    def tick(self, value: float) -> str:
+        """A round number on an axis."""
+        return self.marked(f"{value:g}")
+
+    @property
+    def decimal_mark(self) -> str:
+        """What stands between a number and its fraction."""
+        return _decimal_mark(self.language)
+
+    def marked(self, number: str) -> str:
+        """A number as Python writes it, with the decimal mark of the language."""
+        return number.replace(".", _decimal_mark(self.language))
+
+
+@functools.cache
+def words(language: str) -> Words:
+    """The words of `en` or `fr`. Raises UsageError for another language."""
+    return Words(checked(language))
+
+
+def checked(language: str) -> str:
+    """The language itself. Raises UsageError where there are no words for it."""
+    if language not in LANGUAGES:
+        raise UsageError(f"language {language!r} is not one of {', '.join(LANGUAGES)}; set output.language")
+    return language
+
+
+@functools.cache
+def thousands_mark(language: str) -> str:
+    """What stands between the thousands of a number."""
+    from babel.numbers import get_group_symbol
+
+    return get_group_symbol(_locale(language))
+
+
+@functools.cache
+def _decimal_mark(language: str) -> str:
+    from babel.numbers import get_decimal_symbol
+
+    return get_decimal_symbol(_locale(language))
+
+
+@functools.cache
+def _locale(language: str) -> Locale:
+    from babel import Locale
+
+    return Locale.parse(language)
+
+
+@functools.cache
+def _translations(language: str) -> gettext.NullTranslations:
+    """The catalogue: the compiled one, or its source where that is newer, as in a checkout before `make`.
+
+    Raises:
+        NotReadyError: neither is there.
+    """
+    if language == "en":
+        return gettext.NullTranslations()
+    source, made = CATALOGUES / f"{language}.po", CATALOGUES / f"{language}.mo"
+    if made.exists() and not (source.exists() and source.stat().st_mtime > made.stat().st_mtime):
+        return gettext.GNUTranslations(io.BytesIO(made.read_bytes()))
+    if not source.exists():
+        raise NotReadyError(f"{made} is missing, so there are no reports in {language!r}: install the package again")
+    return gettext.GNUTranslations(io.BytesIO(compiled(source)))
+
+
+def compiled(source: Path) -> bytes:
+    """What `source`, a `.po` file, is as a `.mo` file."""
+    from babel.messages.mofile import write_mo
+    from babel.messages.pofile import read_po
+
+    written = io.BytesIO()
+    with source.open("rb") as text:
+        write_mo(written, read_po(text, locale=source.stem))
+    return written.getvalue()
+
+
+def compile_catalogues() -> list[Path]:
+    """Write each language's `.mo` file beside its `.po` file, and name them."""
+    made = []
+    for source in sorted(CATALOGUES.glob("*.po")):
+        made.append(source.with_suffix(".mo"))
+        made[-1].write_bytes(compiled(source))
+    return made
