@@ -23,7 +23,7 @@ autotune: $(READY) $(LOCALE)/fr.mo
 	trap 'kill $$server 2>/dev/null; wait $$server; rm -f "$$said"' EXIT; trap 'exit 130' INT TERM; \
 	until url=$$(sed -n '1s/ .*//p' "$$said") && [ -n "$$url" ]; do kill -0 $$server 2>/dev/null || exit 3; sleep 0.2; done; \
 	$(BIN)/pytest -m autotune tests/suites --llmbench-server "$$url" --llmbench-config configs/autotune-demo.yaml $(ARGS)
-	@echo "The report: reports/autotune.html (one page), and autotune.txt, .png, .json beside it"
+	@echo "The report: reports/autotune.html (one page), and autotune.txt, .md, .png, .json beside it"
 
 test: lint
 	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)

@@ -41,6 +41,7 @@ _CASES_SHARE = 0.62  # of a panel's height
 _STEMS_UP_TO = 80
 _SMALL_FROM = 1000
 _MARK_POINTS = 1.2  # of the panel's height: more marks cannot be told apart
+_NAMES_END, _LEADER_GAP = -0.07, 0.02  # of the width of the axes
 _LEAST_FOR_INTERVAL = 2
 _CONFIDENCE = 0.95
 _ROUNDING = 9
@@ -226,28 +227,27 @@ def _thinned(total: int, most: int) -> Sequence[int]:
 
 def _name_cases(axes: Axes, found: Differences, gap: float, cells: int) -> None:
     """Name the most moved cases beside the axis, pushed apart where they lie close, with a line to their place."""
+    from matplotlib.collections import LineCollection
+
     places = range(len(found.changes))
     lowest = [place for place in places[:_NAMED_CASES] if found.changes[place][0] < 0]
     highest = [place for place in reversed(places[-_NAMED_CASES:]) if found.changes[place][0] > 0]
+    leaders = []
     for place, height in [*_spread(lowest, len(places), gap), *_spread(highest, len(places), -gap)]:
-        axes.annotate(
+        axes.text(
+            _NAMES_END,
+            height,
             shorten_middle(found.changes[place][1], cells),
-            xy=(0, _height(place, len(places))),
-            xytext=(-0.07, height),
-            xycoords="axes fraction",
+            transform=axes.transAxes,
             ha="right",
             va="center",
             fontsize=8,
             parse_math=False,
-            arrowprops={
-                "arrowstyle": "-",
-                "color": canvas.LEADER,
-                "linewidth": 0.6,
-                "relpos": (1, 0.5),
-                "shrinkA": 2,
-                "shrinkB": 0,
-            },
         )
+        leaders.append([(_NAMES_END + _LEADER_GAP, height), (0, _height(place, len(places)))])
+    # Plain lines: an arrow of an annotation is cut at its text by bisection, a quarter of the time of the chart.
+    lines = LineCollection(leaders, transform=axes.transAxes, colors=canvas.LEADER, linewidths=0.6, clip_on=False)
+    axes.add_collection(lines, autolim=False)
 
 
 def _spread(places: Sequence[int], total: int, gap: float) -> Iterator[tuple[int, float]]:
