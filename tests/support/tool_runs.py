@@ -18,8 +18,8 @@ TOOLS = tuple(
     for name in ("refund", "track_order")
 )
 _NO_TOOLS = (
-    "http://127.0.0.1:8000/v1: the model's chat template knows no tools (/props); serve a model whose chat template "
-    "knows tools, or start the server with such a template"
+    "the chat template writes no tools: the prompt is the same with and without them; take a base or an adapter whose "
+    "template knows tools"
 )
 Call = tuple[str, Any]
 """A tool's name and the arguments of its call."""

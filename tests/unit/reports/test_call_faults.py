@@ -63,7 +63,8 @@ def test_calls_stand_beside_the_answers_in_every_format() -> None:
     assert 'calls of finetuned  : refund(order="C")' in text
     assert "Call accuracy" in text
     left_out = (
-        "The tools of 1 of 6 answers of base did not reach the model, so that their calls are unscored: its template"
+        "The tools of 1 of 6 answers of base did not reach the model, so that their calls are unscored: "
+        "the chat template writes no tools: the prompt is the same with and without them"
     )
     for shown in (" ".join(text.split()), markdown(some, "en"), render_html(some, [], "en")):
         assert left_out in shown
