@@ -30,7 +30,7 @@ def pytest_unconfigure():
 """
 _LATE = (
     "pytest_llmbench.autotune.server",
-    "pytest_llmbench.reports.limit_reports",
+    "pytest_llmbench.reports.writing.autotune",
     "pytest_llmbench.reports.renderers.layout",
     "pytest_llmbench.autotune.limit_search",
     "pytest_llmbench.load.discovery",

@@ -23,9 +23,9 @@ from pytest_llmbench.autotune.limit_search import LimitSearch, Question
 from pytest_llmbench.autotune.server import targets_of
 from pytest_llmbench.autotune.server_choice import with_server
 from pytest_llmbench.cli.terminal_width import report_width
-from pytest_llmbench.reports.limit_reports import LimitReports, write_limits
 from pytest_llmbench.reports.renderers.terminal import terminal_lines
 from pytest_llmbench.reports.views.autotune import autotune_report
+from pytest_llmbench.reports.writing.autotune import LimitReports, write_limits
 
 if TYPE_CHECKING:
     from pytest_llmbench.cases.suites import Case

@@ -93,9 +93,9 @@ def evaluate(  # noqa: PLR0913  # one argument an option
     from pytest_llmbench.benchmark.evaluation.questions import GENERAL_FILE
     from pytest_llmbench.cli.answer_count import AnswerCount
     from pytest_llmbench.reports.blocks import Depth
-    from pytest_llmbench.reports.evaluation.writing import write_evaluation
     from pytest_llmbench.reports.renderers.terminal import terminal_lines
     from pytest_llmbench.reports.views.evaluation import evaluation_report
+    from pytest_llmbench.reports.writing.evaluation import write_evaluation
     from pytest_llmbench.runs.storage import as_json as document_text
 
     if context_prompt is not None and chunks is None:

@@ -149,6 +149,8 @@ def thousands_mark(language: str) -> str:
 
 @functools.cache
 def _decimal_mark(language: str) -> str:
+    if language == "en":
+        return "."  # as Python writes it: nothing has to be read for what is said in the middle of a measurement
     from babel.numbers import get_decimal_symbol
 
     return get_decimal_symbol(_locale(language))

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from pytest_llmbench.core.locale import N_, Words, words
+
 Code = Literal[
     "surely_held",
     "surely_broken",
@@ -25,27 +27,35 @@ Code = Literal[
 BOTTLENECKS: frozenset[str] = frozenset({"client_late", "client_busy"})
 """The load generator could not keep up, which more processes mend."""
 
-_COUNT = "{good} of {judged} answers came within {limit_s:g} s"
-_FAILED = "; {failed} failed: {error}"
-_ENGLISH: Mapping[Code, str] = {
-    "surely_held": "{count}: surely at least {quantile:.4g} of all do",
-    "surely_broken": "{count}: surely fewer than {quantile:.4g} of all do",
-    "held_as_asked": "{count}, and so many were asked for",
-    "not_sure": "{count}: not sure against {quantile:.4g}",
-    "requests_sent": "{count}, and the {sent} requests that were left are sent",
-    "time_over": "{count}, and its time was over",
-    "client_late": "the load generator was the bottleneck: its event loop was {lag_ms:.0f} ms late, {allowed_ms:.0f} "
-    "ms are allowed; run it on a machine that is free",
-    "client_busy": "the load generator was the bottleneck: it used {cpu:.0%} of a core, {allowed:.0%} are allowed; run "
-    "it on a machine that is free",
-    "client_stood_still": "the load generator itself stood still for {standstill_s:.2g} s, {allowed_s:.2g} s are "
-    "allowed: answers were not seen when they came; keep its machine awake, its container unpaused and its CPU free",
-    "server_gone": "the server is gone: {error}",
-    "server_busy": "the server was not idle after {waited_s:g} s: somebody else uses it, or it hangs",
-    "users_stopped": "the simulated users stopped",
-    "process_died": "process {process} of {processes} of the load generator died",
-    "refused": "{error}",
+_COUNT = N_("{good} of {judged} answers came within {limit_s} s")
+_FAILED = N_("{count}; {failed} failed: {error}")
+_SENTENCES: Mapping[Code, str] = {
+    "surely_held": N_("{count}: surely at least {quantile} of all do"),
+    "surely_broken": N_("{count}: surely fewer than {quantile} of all do"),
+    "held_as_asked": N_("{count}, and so many were asked for"),
+    "not_sure": N_("{count}: not sure against {quantile}"),
+    "requests_sent": N_("{count}, and the {sent} requests that were left are sent"),
+    "time_over": N_("{count}, and its time was over"),
+    "client_late": N_(
+        "the load generator was the bottleneck: its event loop was {lag_ms} ms late, {allowed_ms} ms are allowed; run "
+        "it on a machine that is free"
+    ),
+    "client_busy": N_(
+        "the load generator was the bottleneck: it used {cpu} of a core, {allowed} are allowed; run it on a machine "
+        "that is free"
+    ),
+    "client_stood_still": N_(
+        "the load generator itself stood still for {standstill_s} s, {allowed_s} s are allowed: answers were not seen "
+        "when they came; keep its machine awake, its container unpaused and its CPU free"
+    ),
+    "server_gone": N_("the server is gone: {error}"),
+    "server_busy": N_("the server was not idle after {waited_s} s: somebody else uses it, or it hangs"),
+    "users_stopped": N_("the simulated users stopped"),
+    "process_died": N_("process {process} of {processes} of the load generator died"),
+    "refused": "{error}",  # the server's own words
 }
+_PERCENTAGES = ("cpu", "allowed")
+_WHOLE = ("lag_ms", "allowed_ms")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,7 +70,29 @@ class Reason:
     values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __str__(self) -> str:
-        counted = "good" in self.values
-        parts = [_COUNT, _FAILED] if self.values.get("failed") else [_COUNT]
-        count = "".join(parts).format(**self.values) if counted else ""
-        return _ENGLISH[self.code].format(count=count, **self.values)
+        return _sentence(self.code, self.values, words("en"))
+
+
+def trial_reason(trial: Mapping[str, Any], say: Words) -> str:
+    """Why a trial of a document came to its verdict, in the reader's language; as it was written if it has no code."""
+    code: Code | None = trial.get("code")
+    return _sentence(code, trial["values"], say) if code else str(trial["reason"])
+
+
+def _sentence(code: Code, values: Mapping[str, Any], say: Words) -> str:
+    told = {name: _told(name, value, say) for name, value in values.items()}
+    if "good" in told:
+        told["count"] = say(_COUNT, **told)
+        if values.get("failed"):
+            told["count"] = say(_FAILED, **told)
+    return say(_SENTENCES[code], **told)
+
+
+def _told(name: str, value: object, say: Words) -> str:
+    if not isinstance(value, int | float):
+        return str(value)
+    if name in _PERCENTAGES:
+        return say(N_("{value} %"), value=say.marked(f"{value * 100:.0f}"))
+    if name in _WHOLE:
+        return f"{value:.0f}"
+    return str(value) if isinstance(value, int) else say.marked(f"{value:.4g}")

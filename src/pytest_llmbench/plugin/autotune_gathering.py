@@ -40,9 +40,9 @@ class AutotuneGathering(Gathering):
         found = FoundLimits(shared) if shared else ours.found
         if found.all():
             from pytest_llmbench.plugin.report_hooks import renderers_of, sections_of
-            from pytest_llmbench.reports.limit_reports import write_limits
             from pytest_llmbench.reports.renderers.terminal import terminal_lines
             from pytest_llmbench.reports.views.autotune import autotune_report
+            from pytest_llmbench.reports.writing.autotune import write_limits
 
             language = ours.settings.output.language
             sections = sections_of(self._config, "autotune", language)

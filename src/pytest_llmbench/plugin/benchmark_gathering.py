@@ -164,7 +164,7 @@ class BenchmarkGathering(Gathering):
         baseline, settings = self._session.baseline, self._ours.settings
         if baseline is None or not earlier:
             return None
-        from pytest_llmbench.reports.writing import this_run
+        from pytest_llmbench.reports.writing.benchmark import this_run
         from pytest_llmbench.runs.baseline import comparable
         from pytest_llmbench.runs.history import comparable_since
         from pytest_llmbench.runs.monitoring import monitor

@@ -2,6 +2,6 @@
 
 from pytest_llmbench.reports.charts.benchmark import draw
 from pytest_llmbench.reports.views.benchmark import benchmark_report
-from pytest_llmbench.reports.writing import Reports, write_reports
+from pytest_llmbench.reports.writing.benchmark import Reports, write_reports
 
 __all__ = ["Reports", "benchmark_report", "draw", "write_reports"]

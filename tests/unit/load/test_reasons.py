@@ -28,7 +28,7 @@ KINDS = (UsageError, MissingRunError, NotReadyError, ModelError, WrongModelError
 
 
 def test_every_code_has_words_and_every_bottleneck_is_a_code() -> None:
-    assert set(reasons._ENGLISH) == set(get_args(Code))
+    assert set(reasons._SENTENCES) == set(get_args(Code))
     assert set(get_args(Code)) >= BOTTLENECKS
 
 

@@ -33,7 +33,6 @@ from pytest_llmbench.reports.blocks import (
     Table,
     Verdict,
 )
-from pytest_llmbench.reports.evaluation.writing import evaluation_schema, write_evaluation
 from pytest_llmbench.reports.gate_sentences import reason
 from pytest_llmbench.reports.html import render_html
 from pytest_llmbench.reports.limits import ROOM
@@ -43,10 +42,11 @@ from pytest_llmbench.reports.renderers.html import Html
 from pytest_llmbench.reports.renderers.markdown import Markdown
 from pytest_llmbench.reports.renderers.terminal import terminal_lines
 from pytest_llmbench.reports.renderers.text import Text
-from pytest_llmbench.reports.serving.writing import write_document
 from pytest_llmbench.reports.views.autotune import autotune_report
 from pytest_llmbench.reports.views.evaluation import evaluation_report
 from pytest_llmbench.reports.views.training import training_report
+from pytest_llmbench.reports.writing.autotune import write_document
+from pytest_llmbench.reports.writing.evaluation import evaluation_schema, write_evaluation
 from pytest_llmbench.runs.storage import read_document
 
 EXAMPLE = Path(__file__).parents[3] / "reports/example/benchmark.json"

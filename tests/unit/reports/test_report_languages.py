@@ -30,15 +30,15 @@ from pytest_llmbench.core.records import Run
 from pytest_llmbench.core.settings import OutputSettings, Settings
 from pytest_llmbench.reports.blocks import Depth
 from pytest_llmbench.reports.charts.training_comparison import draw_comparison
-from pytest_llmbench.reports.evaluation.writing import write_evaluation
 from pytest_llmbench.reports.renderers import github
 from pytest_llmbench.reports.renderers.registry import default_renderers
 from pytest_llmbench.reports.renderers.terminal import terminal_lines
-from pytest_llmbench.reports.serving.writing import write_document
 from pytest_llmbench.reports.views.autotune import autotune_report
 from pytest_llmbench.reports.views.benchmark import benchmark_report
 from pytest_llmbench.reports.views.training import training_report
-from pytest_llmbench.reports.writing import write_reports
+from pytest_llmbench.reports.writing.autotune import write_document
+from pytest_llmbench.reports.writing.benchmark import write_reports
+from pytest_llmbench.reports.writing.evaluation import write_evaluation
 from pytest_llmbench.runs.averages import in_short
 from pytest_llmbench.runs.base_comparison import with_comparison
 from pytest_llmbench.runs.baseline import comparable

@@ -23,9 +23,9 @@ from support.serving_findings import users_finding
 from pytest_llmbench.core.errors import NotReadyError, UsageError
 from pytest_llmbench.core.settings import OutputSettings, Settings
 from pytest_llmbench.load.records import SLO
+from pytest_llmbench.reports.html.autotune import render_html
 from pytest_llmbench.reports.serving.document import build_document, read_document, serving_schema
-from pytest_llmbench.reports.serving.page import render_html
-from pytest_llmbench.reports.serving.writing import write_reports
+from pytest_llmbench.reports.writing.autotune import write_document
 
 
 def hostile_document() -> dict[str, Any]:
@@ -63,7 +63,11 @@ class Page(HTMLParser):
 
 
 def test_all_reports_are_written_together_and_the_json_is_valid_when_read_back(tmp_path: Path) -> None:
-    paths = write_reports([full_target()], Settings(output=OutputSettings(report_dir=tmp_path)), tmp_path, COMMAND)
+    paths = write_document(
+        build_document([full_target()], Settings(), COMMAND),
+        Settings(output=OutputSettings(report_dir=tmp_path)),
+        tmp_path,
+    )
     assert {kind: path.name for kind, path in paths.items()} == {
         "json": "autotune.json",
         "png": "autotune.png",
@@ -81,7 +85,7 @@ def test_when_one_report_cannot_be_written_the_others_stay_as_they_were(tmp_path
     (tmp_path / "autotune.txt").mkdir()
     settings = Settings(output=OutputSettings(report_dir=tmp_path, png=False))
     with pytest.raises(NotReadyError, match=r"autotune\.txt"):
-        write_reports([target()], settings, tmp_path, COMMAND)
+        write_document(build_document([target()], settings, COMMAND), settings, tmp_path)
 
 
 @pytest.mark.parametrize("make", [full_document, several_document, hostile_document])
@@ -216,14 +220,14 @@ def test_several_targets_are_compared_in_a_table() -> None:
 def test_a_session_that_measured_only_temperatures_has_its_reports(tmp_path: Path) -> None:
     full = full_target()
     only = target(findings={}, temperature=full["temperature"])
-    paths = write_reports([only], Settings(), tmp_path, COMMAND)
+    paths = write_document(build_document([only], Settings(), COMMAND), Settings(), tmp_path)
     assert "Temperature 0.3" in paths["text"].read_text()
     assert "Temperature 0.3" in paths["html"].read_text()
     assert summary_lines(read_document(paths["json"]), 80)[0] == "Other questions:"
 
 
 def test_a_session_that_measured_nothing_has_no_figure(tmp_path: Path) -> None:
-    paths = write_reports([target(findings={})], Settings(), tmp_path, COMMAND)
+    paths = write_document(build_document([target(findings={})], Settings(), COMMAND), Settings(), tmp_path)
     assert "png" not in paths
     assert "Nothing was measured." in paths["text"].read_text()
 

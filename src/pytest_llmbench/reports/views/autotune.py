@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_llmbench.autotune.diagnosis.phases import Finding
 from pytest_llmbench.core.locale import UNSCORED
+from pytest_llmbench.load.reasons import trial_reason
 from pytest_llmbench.reports.blocks import (
     Block,
     Cell,
@@ -38,7 +39,6 @@ from pytest_llmbench.reports.serving.answers import (
     value_text,
 )
 from pytest_llmbench.reports.serving.facts import document_facts, target_facts
-from pytest_llmbench.reports.serving.trial_reasons import trial_reason
 from pytest_llmbench.reports.serving.trial_rows import COLUMN_TITLES, COLUMNS, trial_row
 from pytest_llmbench.reports.serving.words import QUESTION_TITLES, ServingWords, serving_words
 

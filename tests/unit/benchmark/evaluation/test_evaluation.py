@@ -23,9 +23,9 @@ from pytest_llmbench.core.settings import Settings, load_settings
 from pytest_llmbench.generation.backend import Backend
 from pytest_llmbench.generation.local.backend import LocalBackend
 from pytest_llmbench.reports.blocks import Depth
-from pytest_llmbench.reports.evaluation.writing import evaluation_schema, write_evaluation
 from pytest_llmbench.reports.renderers.terminal import terminal_lines
 from pytest_llmbench.reports.views.evaluation import evaluation_report
+from pytest_llmbench.reports.writing.evaluation import evaluation_schema, write_evaluation
 
 VARIANTS = ["base", "finetuned", "retrieval", "retrieval+finetuned"]
 

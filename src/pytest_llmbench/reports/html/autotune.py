@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_llmbench.autotune.diagnosis.phases import Finding
 from pytest_llmbench.core.locale import UNSCORED
+from pytest_llmbench.load.reasons import trial_reason
 from pytest_llmbench.reports.blocks import Report, Section
 from pytest_llmbench.reports.charts import search_page as charts
 from pytest_llmbench.reports.html.facts import FactGroup
@@ -31,7 +32,6 @@ from pytest_llmbench.reports.serving.answers import (
     value_text,
 )
 from pytest_llmbench.reports.serving.facts import facts_of, target_facts
-from pytest_llmbench.reports.serving.trial_reasons import trial_reason
 from pytest_llmbench.reports.serving.trial_rows import COLUMN_TITLES, COLUMNS, trial_row
 from pytest_llmbench.reports.serving.words import QUESTION_TITLES, ServingWords, serving_words
 
@@ -49,10 +49,8 @@ def render_html(document: Mapping[str, Any], language: str, added: Sequence[Sect
     import jinja2
 
     say = serving_words(language)
-    own = jinja2.PackageLoader("pytest_llmbench", "reports/serving/assets")
-    shared = jinja2.PackageLoader("pytest_llmbench", "reports/html/assets")
     environment = jinja2.Environment(
-        loader=jinja2.ChoiceLoader([own, shared]),
+        loader=jinja2.PackageLoader("pytest_llmbench", "reports/html/assets"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib.resources
 import json
@@ -10,17 +9,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pytest_llmbench.core import files
 from pytest_llmbench.core.locale import words
 from pytest_llmbench.reports.charts.evaluation import render
 from pytest_llmbench.reports.renderers.registry import default_renderers
 from pytest_llmbench.reports.views.evaluation import evaluation_report
+from pytest_llmbench.reports.writing import Write, rendered, write_together, writing
 from pytest_llmbench.runs.storage import as_json
 
 if TYPE_CHECKING:
     from pytest_llmbench.core.settings import OutputSettings
 
-NAME = "evaluation"
+_NAME = "evaluation"
 
 
 def write_evaluation(document: Mapping[str, Any], output: OutputSettings) -> dict[str, Path]:
@@ -30,24 +29,15 @@ def write_evaluation(document: Mapping[str, Any], output: OutputSettings) -> dic
         NotReadyError: the disk is full or the folder cannot be written.
     """
     draw = functools.partial(render, document, say=words(output.language))
-    figure = f"{NAME}.png" if output.png else None
+    figure = f"{_NAME}.png" if output.png else None
     report = evaluation_report(document, output.language, draw=draw if output.png else None, figure=figure)
-    wanted = {"text": output.text, "markdown": output.markdown, "html": output.html}
-    texts = {one.name: (one.suffix, one) for one in default_renderers() if wanted[one.name]}
-    paths = {}
-    with contextlib.ExitStack() as replaced_together:
-
-        def written(kind: str, suffix: str) -> Path:
-            paths[kind] = output.report_dir / f"{NAME}.{suffix}"
-            return replaced_together.enter_context(files.replacing(paths[kind]))
-
-        if output.json:
-            written("json", "json").write_text(as_json(document), encoding="utf-8")
-        for kind, (suffix, renderer) in texts.items():
-            written(kind, suffix).write_text(renderer.render(report), encoding="utf-8")
-        if output.png:
-            draw(path=written("png", "png"))
-    return paths
+    switched = {"text": output.text, "markdown": output.markdown, "html": output.html}
+    wanted: dict[str, tuple[str, Write]] = {
+        **({"json": (".json", writing(lambda: as_json(document)))} if output.json else {}),
+        **rendered(report, default_renderers(), switched),
+        **({"png": (".png", lambda path: draw(path=path))} if output.png else {}),
+    }
+    return write_together(output.report_dir, _NAME, wanted)
 
 
 @functools.cache

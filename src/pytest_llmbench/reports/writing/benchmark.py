@@ -1,21 +1,20 @@
-"""Writing all reports of a run at once, or none of them."""
+"""The files of a run: its document, the page, texts and figures."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.core.files import replacing
 from pytest_llmbench.core.locale import words
 from pytest_llmbench.reports.blocks import Report, Section
 from pytest_llmbench.reports.charts import benchmark, differences, routing, trend
 from pytest_llmbench.reports.html import render_html
-from pytest_llmbench.reports.renderers.registry import Renderer, RendererRegistry, default_renderers
+from pytest_llmbench.reports.renderers.registry import RendererRegistry, default_renderers
 from pytest_llmbench.reports.routing import is_routed, unavailable
 from pytest_llmbench.reports.views.benchmark import benchmark_report
+from pytest_llmbench.reports.writing import Write, rendered, write_together, writing
 from pytest_llmbench.runs.averages import in_short
 from pytest_llmbench.runs.comparison import adapters
 from pytest_llmbench.runs.storage import as_json, write_json
@@ -65,33 +64,15 @@ def write_reports(
         write_json(document, run_dir / "run.json")
     history, added = [*earlier, in_short(this_run(output.language), document)], sections(document) if sections else ()
     report = benchmark_report(document, output.language, history=history if earlier else (), added=added)
-    page = {"html": ("benchmark.html", _page(document, history, output, added))} if output.html else {}
-    texts = _texts(report, output, renderers or default_renderers())
-    wanted = {**page, **texts, **_pictures(document, output, history, monitored)}
-    paths = {}
-    with contextlib.ExitStack() as replaced_together:
-        for kind, (name, write) in wanted.items():
-            paths[kind] = output.report_dir / name
-            write(replaced_together.enter_context(replacing(paths[kind])))
+    page = writing(lambda: render_html(document, history, output.language, added))
+    switched = {"text": output.text, "markdown": output.markdown, "html": False}  # the page has a template of its own
+    wanted = {
+        **({"html": (".html", page)} if output.html else {}),
+        **rendered(report, renderers or default_renderers(), switched),
+        **_pictures(document, output, history, monitored),
+    }
+    paths = write_together(output.report_dir, "benchmark", wanted)
     return Reports(document, paths | ({"run": run_dir / "run.json"} if run_dir is not None else {}), report)
-
-
-def _page(
-    document: Mapping[str, Any], history: Sequence[Mapping[str, Any]], output: OutputSettings, added: Sequence[Section]
-) -> Callable[[Path], object]:
-    return lambda path: _write(path, render_html(document, history, output.language, added))
-
-
-def _texts(
-    report: Report, output: OutputSettings, renderers: RendererRegistry
-) -> dict[str, tuple[str, Callable[[Path], object]]]:
-    """The formats that are switched on, plugins' always; the page has a template of its own."""
-    switched = {"text": output.text, "markdown": output.markdown, "html": False}
-
-    def written(renderer: Renderer) -> Callable[[Path], object]:
-        return lambda path: _write(path, renderer.render(report))
-
-    return {one.name: (f"benchmark.{one.suffix}", written(one)) for one in renderers if switched.get(one.name, True)}
 
 
 def _pictures(
@@ -99,30 +80,26 @@ def _pictures(
     output: OutputSettings,
     history: Sequence[Mapping[str, Any]],
     monitored: Mapping[str, Any] | None,
-) -> dict[str, tuple[str, Callable[[Path], object]]]:
-    """Kind of report to its file's name and what writes it: the figures, and the document."""
+) -> dict[str, tuple[str, Write]]:
+    """Kind of report to its file's ending and what writes it: the figures, and the document."""
     say = words(output.language)
-    reports: dict[str, tuple[object, str, Callable[[Path], object]]] = {
-        "png": (output.png, "benchmark.png", lambda path: benchmark.render(document, path, say)),
+    reports: dict[str, tuple[object, str, Write]] = {
+        "png": (output.png, ".png", lambda path: benchmark.render(document, path, say)),
         "differences": (
             output.png and adapters(document),
-            "benchmark-differences.png",
+            "-differences.png",
             lambda path: differences.render(document, path, say),
         ),
         "routing": (
             output.png and is_routed(document) and unavailable(document) is None,
-            "benchmark-routing.png",
+            "-routing.png",
             lambda path: routing.render(document, path, say),
         ),
         "trend": (
             output.png and len(history) > 1,
-            "benchmark-trend.png",
+            "-trend.png",
             lambda path: trend.render(history, path, say, monitored),
         ),
-        "json": (output.json, "benchmark.json", lambda path: _write(path, as_json(document))),
+        "json": (output.json, ".json", writing(lambda: as_json(document))),
     }
-    return {kind: (name, write) for kind, (on, name, write) in reports.items() if on}
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    return {kind: (ending, write) for kind, (on, ending, write) in reports.items() if on}
