@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pytest_llmbench.autotune import questions
 from pytest_llmbench.autotune.findings import Finding, finding
 from pytest_llmbench.autotune.questions import Question
-from pytest_llmbench.autotune.trial_summary import summary
+from pytest_llmbench.autotune.trial_summary import trial_summary
 from pytest_llmbench.core.settings import LoadSettings, Settings
 from pytest_llmbench.load.observing import observation
 from pytest_llmbench.load.reasons import Reason
@@ -117,7 +117,7 @@ def search(server: OpenServer, random: np.random.Generator) -> Finding:
 def _trials(server: OpenServer, question: Question, random: np.random.Generator) -> RunTrial:
     async def run(step: int, requests: int) -> Observation | InvalidTrial:
         trial = _trial(server, question, step, requests, random)
-        entry = summary(trial, server.slo, level=question.level(step), started_s=0.0)
+        entry = trial_summary(trial, server.slo, level=question.level(step), started_s=0.0)
         return observation(trial, server.slo, step, entry)
 
     return run

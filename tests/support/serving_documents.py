@@ -9,7 +9,7 @@ from typing import Any
 from pytest_llmbench.autotune.found_limits import TargetReport
 from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.load.records import SLO
-from pytest_llmbench.reports.serving.document import build_document
+from pytest_llmbench.reports.serving.document import limits_document
 from support.serving_findings import LEVELS, finding, queued_trial, users_finding
 
 COMMAND = "llmbench autotune --server http://127.0.0.1:8000/v1"
@@ -96,11 +96,11 @@ def full_document() -> dict[str, Any]:
 
 @functools.cache
 def _full() -> str:
-    return json.dumps(build_document([full_target()], Settings(), COMMAND))
+    return json.dumps(limits_document([full_target()], Settings(), COMMAND))
 
 
 def users_document(**changed: Any) -> dict[str, Any]:
-    return build_document([target(findings={"users": users_finding(**changed)})], Settings(), COMMAND)
+    return limits_document([target(findings={"users": users_finding(**changed)})], Settings(), COMMAND)
 
 
 def several_document() -> dict[str, Any]:
@@ -114,4 +114,4 @@ def _several() -> str:
         "llama-3.1-8b-instruct", engine="vLLM", findings={"users": users_finding((1, 2, 4, 3, 3, 2, 4, 3), slots=1)}
     )
     capped = target("smollm2-135m", findings={"users": users_finding((1, 2, 4, 8, 10, 10), highest=10, slots=30)})
-    return json.dumps(build_document([full_target(), slow, capped], Settings(), COMMAND))
+    return json.dumps(limits_document([full_target(), slow, capped], Settings(), COMMAND))

@@ -8,7 +8,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from pytest_llmbench.autotune.trial_summary import summary
+from pytest_llmbench.autotune.trial_summary import trial_summary
 from pytest_llmbench.load.observing import observation
 from pytest_llmbench.load.reasons import Reason
 from pytest_llmbench.load.records import SLO, Request, Trial
@@ -67,7 +67,7 @@ def finding(
         "cut_off": None,
         "cut_off_at_value": None,
         "trials": [
-            dict(summary(trial, slo, level=step * scale, started_s=at))
+            dict(trial_summary(trial, slo, level=step * scale, started_s=at))
             for trial, step, at in zip(trials, steps, began, strict=False)
         ],
         "contradiction": None,

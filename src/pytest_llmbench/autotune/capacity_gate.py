@@ -19,7 +19,9 @@ class Requirement:
     message: str
 
 
-def judge(finding: Mapping[str, Any], required: int, inconclusive: Literal["auto", "pass", "fail"]) -> Requirement:
+def judge_requirement(
+    finding: Mapping[str, Any], required: int, inconclusive: Literal["auto", "pass", "fail"]
+) -> Requirement:
     """Hold the finding on users against a number that must be surely held.
 
     The requirement is met when the search was decided and the probability that the capacity is that much is at least

@@ -39,7 +39,7 @@ class CutOff(TypedDict):
     answers: int
 
 
-class Contradiction(TypedDict):
+class ContradictionDocument(TypedDict):
     """A trial that had it clearly worse than the others from its level up to another one."""
 
     level: float
@@ -84,7 +84,7 @@ class Finding(TypedDict):
     cut_off: list[CutOff] | None
     cut_off_at_value: float | None
     trials: list[TrialEntry]
-    contradiction: Contradiction | None
+    contradiction: ContradictionDocument | None
     any_fall: bool
     sent: int
     duration_s: float
@@ -151,7 +151,7 @@ def finding(
     return made
 
 
-def _contradiction(question: Question, found: Found) -> Contradiction | None:
+def _contradiction(question: Question, found: Found) -> ContradictionDocument | None:
     seen = found.contradiction
     if seen is None:
         return None

@@ -23,7 +23,7 @@ _BELONGING = {
 """The limits, and what else is said of each."""
 
 
-def write(path: Path, document: Mapping[str, Any]) -> None:
+def write_limits_file(path: Path, document: Mapping[str, Any]) -> None:
     """Write the limits of a report document, replacing the file at once.
 
     The keys are those of the first target; where there are several, `models` has them all. What was not searched this

@@ -28,7 +28,7 @@ _TIMED = ("s", "tokens/s")  # units of metrics that a temperature does not decid
 _ALPHA = 0.05
 
 
-class Mean(TypedDict):
+class GridMean(TypedDict):
     """A metric's mean over the cases; the interval is None where all cases score alike."""
 
     mean: float
@@ -51,7 +51,7 @@ class Point(TypedDict):
     temperature: float
     answers: int
     failed: int
-    scores: dict[str, Mean]
+    scores: dict[str, GridMean]
     against: dict[str, Against]
 
 
@@ -212,7 +212,7 @@ def _point(
     return Point(temperature=temperature, answers=len(answers), failed=failed, scores=means, against=against)
 
 
-def _mean(table: Floats) -> Mean | None:
+def _mean(table: Floats) -> GridMean | None:
     import numpy as np
 
     from pytest_llmbench.stats.intervals import mean_interval
@@ -222,7 +222,7 @@ def _mean(table: Floats) -> Mean | None:
         return None
     cases = np.nanmean(scored, axis=1)
     low, high = mean_interval(cases) or (None, None)
-    return Mean(mean=float(cases.mean()), low=low, high=high, count=len(cases))
+    return GridMean(mean=float(cases.mean()), low=low, high=high, count=len(cases))
 
 
 def _recommended(points: Sequence[Point], in_use: float) -> float:

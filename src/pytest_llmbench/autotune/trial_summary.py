@@ -71,7 +71,7 @@ class TrialEntry(TypedDict):
     served_per_s: float | None
 
 
-def summary(
+def trial_summary(
     trial: Trial, slo: SLO, *, level: float, started_s: float, watched: WatchSummary | None = None
 ) -> TrialEntry:
     """The entry of a trial. `watched` is what was seen of the server and the GPUs meanwhile."""

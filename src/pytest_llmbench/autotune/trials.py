@@ -7,7 +7,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from pytest_llmbench.autotune.trial_summary import summary
+from pytest_llmbench.autotune.trial_summary import trial_summary
 from pytest_llmbench.core.errors import ServerError
 from pytest_llmbench.generation.client.answer_judge import DROPPED
 from pytest_llmbench.load.observing import observation
@@ -64,7 +64,7 @@ class SearchTrials:
                 if question.held is None or step == 1 or error.status not in _TOO_LARGE:
                     raise
                 return _refused(error, question, step, requests, started_s)
-            entry = summary(trial, self._load.slo, level=level, started_s=started_s, watched=watched)
+            entry = trial_summary(trial, self._load.slo, level=level, started_s=started_s, watched=watched)
             seen = observation(trial, self._load.slo, step, entry)
             return await self._mended(seen, watch) if isinstance(seen, InvalidTrial) else seen
 
@@ -116,7 +116,7 @@ def _refused(error: ServerError, question: Question, step: int, requests: int, s
     """A level whose requests the server refuses as too large, at any load: all of the trial's would have failed."""
     why = Reason("refused", {"error": str(error)})
     trial = Trial(question.level(step), (), "broken", why, 0.0, 0.0, 0.0, sent=question.held or 1)
-    entry = summary(trial, SLO(), level=trial.level, started_s=started_s)
+    entry = trial_summary(trial, SLO(), level=trial.level, started_s=started_s)
     entry["total"], entry["errors"] = requests, {str(error): requests}
     return Observation(step, 0, requests, (), trial.sent, entry)
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from pytest_llmbench.autotune.capacity_gate import Requirement, judge
+from pytest_llmbench.autotune.capacity_gate import Requirement, judge_requirement
 from pytest_llmbench.autotune.found_limits import FoundLimits
 from pytest_llmbench.autotune.limit_search import LimitSearch, Question
 from pytest_llmbench.autotune.server import targets_of
@@ -130,7 +130,11 @@ def _verdicts(document: Mapping[str, Any], settings: Settings) -> dict[str, Requ
     if required is None:
         return {}
     searched = {target["name"]: target["findings"].get("users") for target in document["targets"]}
-    return {name: judge(finding, required, settings.gate.inconclusive) for name, finding in searched.items() if finding}
+    return {
+        name: judge_requirement(finding, required, settings.gate.inconclusive)
+        for name, finding in searched.items()
+        if finding
+    }
 
 
 def _document(written: LimitReports, verdicts: Mapping[str, Requirement]) -> dict[str, Any]:

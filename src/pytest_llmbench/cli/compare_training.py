@@ -40,7 +40,7 @@ def compare_training(  # noqa: PLR0913  # one argument an option
 
     Duration, loss, accuracy and speed in one table, their curves, and answers to the same questions.
     """
-    from pytest_llmbench.finetune.comparison import answers, notes, read_trainings, table
+    from pytest_llmbench.finetune.comparison import answers, comparison_notes, figures_table, read_trainings
     from pytest_llmbench.reports.blocks import Depth
     from pytest_llmbench.reports.charts.training_comparison import draw_comparison
     from pytest_llmbench.reports.renderers.registry import default_renderers
@@ -58,8 +58,8 @@ def compare_training(  # noqa: PLR0913  # one argument an option
     if as_json:
         document = {
             "adapters": [training.name for training in trainings],
-            "table": [dataclasses.asdict(line) for line in table(trainings, language, numbers="en")],
-            "notes": notes(trainings, language),
+            "table": [dataclasses.asdict(line) for line in figures_table(trainings, language, numbers="en")],
+            "notes": comparison_notes(trainings, language),
             "answers": [
                 {"question": question, "answers": [given[number] for given in told]}
                 for number, question in enumerate(questions)

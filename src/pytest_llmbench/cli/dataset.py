@@ -202,7 +202,7 @@ def check(
     """Look for duplicates, over-long rows, a template that does not fit, and rows that the suites ask."""
     from pytest_llmbench.datasets.files import check
     from pytest_llmbench.datasets.progress import reading
-    from pytest_llmbench.datasets.template_checks import Finding
+    from pytest_llmbench.datasets.template_checks import RowFinding
 
     form = chosen_settings(config).model
     cases = _cases(suites, vocabulary)
@@ -220,7 +220,7 @@ def check(
     limit = checked.limit
     if limit and limit.origin == "max_length":
         limit = dataclasses.replace(limit, origin="--max-length")
-    findings = [*([] if cases else [Finding("warning", "contamination", _NO_SUITE)]), *checked.findings]
+    findings = [*([] if cases else [RowFinding("warning", "contamination", _NO_SUITE)]), *checked.findings]
     if as_json:
         document = {
             "rows": checked.rows,

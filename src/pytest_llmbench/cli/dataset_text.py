@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from pytest_llmbench.datasets.making import Made
     from pytest_llmbench.datasets.splitting import Split
-    from pytest_llmbench.datasets.template_checks import Finding
+    from pytest_llmbench.datasets.template_checks import RowFinding
 
 _SYMBOLS = {"error": "✗", "warning": "⚠", "note": "·"}
 _OVERFULL = 0.05  # share of the rows that a side may differ from what was asked, before it is told
@@ -86,7 +86,7 @@ def show_split(sides: Split, files: Mapping[str, Path], replaced: Collection[Pat
         typer.echo("  the dataset is large: only rows that begin alike, end alike or share their words were compared")
 
 
-def show_findings(findings: Sequence[Finding]) -> None:
+def show_findings(findings: Sequence[RowFinding]) -> None:
     """A line for each finding, and the first rows it is about."""
     for finding in findings:
         count = f" [{finding.count}]" if finding.count > 1 else ""
@@ -95,7 +95,7 @@ def show_findings(findings: Sequence[Finding]) -> None:
             typer.echo(f"{'':<18}{where}")
 
 
-def verdict(findings: Sequence[Finding]) -> str:
+def verdict(findings: Sequence[RowFinding]) -> str:
     """How many findings there are of each severity."""
     counts = {severity: sum(finding.severity == severity for finding in findings) for severity in _SYMBOLS}
     told = [f"{number} {severity}{'s' if number > 1 else ''}" for severity, number in counts.items() if number]

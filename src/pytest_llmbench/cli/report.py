@@ -95,9 +95,9 @@ def _write_file(as_format: Format, run: SavedRun, path: Path, language: str, rep
         return
     with replacing(path) as temporary:
         if as_format == "trend":
-            trend_chart.render(history, temporary, say)
+            trend_chart.save_trend(history, temporary, say)
         else:
-            {"png": benchmark, "differences": differences, "routing": routing}[as_format].render(
+            {"png": benchmark, "differences": differences, "routing": routing}[as_format].save_benchmark(
                 document, temporary, say
             )
 

@@ -24,7 +24,7 @@ _MESSAGES = re.compile(r"""\s*\[\s*\{\s*['"](role|from|content|value)['"]""")
 _PYTHON_LIST = re.compile(r"\s*\[\s*\{\s*'")
 
 
-class Table(NamedTuple):
+class CsvTable(NamedTuple):
     """`columns` are the names in the header, which stands on `line`; each row comes with the line it starts on.
 
     Blank cells, blank rows and columns without a name are left out.
@@ -35,7 +35,7 @@ class Table(NamedTuple):
     rows: Iterator[tuple[int, dict[str, str]]]
 
 
-def read_table(path: Path, lines: Iterable[str]) -> Table:
+def read_table(path: Path, lines: Iterable[str]) -> CsvTable:
     """The table whose lines these are, line ends included; read as its rows are asked for.
 
     Commas, semicolons, tabs or bars part the cells, as a `sep=` line says or whichever the header has most.
@@ -46,7 +46,7 @@ def read_table(path: Path, lines: Iterable[str]) -> Table:
     rest = iter(lines)
     above, header, delimiter = _beginning(path, rest)
     if not header:
-        return Table(1, [], iter(()))
+        return CsvTable(1, [], iter(()))
     reader = csv.reader(itertools.chain([header], rest), delimiter=delimiter, strict=True)
     records = _records(path, reader, above)
     line, cells = next(records)
@@ -54,7 +54,7 @@ def read_table(path: Path, lines: Iterable[str]) -> Table:
     named = [name for name in columns if name]
     if len(set(named)) < len(named):
         raise UsageError(located(path, line, f"the header names a column twice: {', '.join(named)}"))
-    return Table(line, named, ((line, _by_name(path, line, columns, cells)) for line, cells in records))
+    return CsvTable(line, named, ((line, _by_name(path, line, columns, cells)) for line, cells in records))
 
 
 def json_cell(cell: str, path: Path, line: int) -> Any:

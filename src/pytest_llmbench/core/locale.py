@@ -129,10 +129,10 @@ class Words:
 @functools.cache
 def words(language: str) -> Words:
     """The words of `en` or `fr`. Raises UsageError for another language."""
-    return Words(checked(language))
+    return Words(checked_language(language))
 
 
-def checked(language: str) -> str:
+def checked_language(language: str) -> str:
     """The language itself. Raises UsageError where there are no words for it."""
     if language not in LANGUAGES:
         raise UsageError(f"language {language!r} is not one of {', '.join(LANGUAGES)}; set output.language")

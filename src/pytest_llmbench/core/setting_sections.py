@@ -1,4 +1,4 @@
-"""Every setting by section (`gate.margin`, `server.url`): its default, its limits and what it is for."""
+"""Every setting by section (`gate.margin`, `server.url`): default, limits, what it is for, and its `--llmbench-*` option."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ PhrasingOf = Callable[[str | None], Phrasing]
 """Gives the phrasing of a language that a source names, or of those that name none."""
 
 
-class Source(NamedTuple):
+class RowSource(NamedTuple):
     """A fact, how rows that ask for it are made, and the language that it names itself."""
 
     fact: Fact
@@ -54,25 +54,25 @@ class Drawn(NamedTuple):
     refused: int
 
 
-def fact_source(fact: Fact, system: str | None, language: str | None = None) -> Source:
+def fact_source(fact: Fact, system: str | None, language: str | None = None) -> RowSource:
     """Rows of a fact that a chunk tells."""
     more = {"language": language} if language else {}
-    return Source(fact, lambda question, kind: new_row(question, fact.answer, system, kind=kind, **more), language)
+    return RowSource(fact, lambda question, kind: new_row(question, fact.answer, system, kind=kind, **more), language)
 
 
-def row_source(row: Mapping[str, Any]) -> Source:
+def row_source(row: Mapping[str, Any]) -> RowSource:
     """Rows that ask an existing one in other words; its answer, system prompt and earlier turns stay."""
 
     def to_row(question: str, kind: str) -> dict[str, Any]:
         said = {**row["prompt"][-1], "content": question}
         return {**row, "prompt": [*row["prompt"][:-1], said], **({} if kind == "question" else {"kind": kind})}
 
-    return Source(Fact((row["prompt"][-1]["content"],), ""), to_row, told_language(row))
+    return RowSource(Fact((row["prompt"][-1]["content"],), ""), to_row, told_language(row))
 
 
 @contextlib.contextmanager
-def draw(
-    sources: Sequence[Source],
+def draw_rows(
+    sources: Sequence[RowSource],
     method: Method,
     phrasing: PhrasingOf,
     *,
@@ -131,7 +131,7 @@ class _Drafts:
         self._seed = seed
         self._misspelt = misspelt
 
-    def in_turn(self, sources: Sequence[Source]) -> Iterator[dict[str, Any]]:
+    def in_turn(self, sources: Sequence[RowSource]) -> Iterator[dict[str, Any]]:
         """The first row of each source in a random order, then the second of each that has one, and so on."""
         waiting = shuffled(len(sources), _rng(self._seed, "sources"))
         for turn in itertools.count():
@@ -152,7 +152,7 @@ class _Drafts:
         """A number of rows that no such source exceeds."""
         return 1 if self._method == "simple" else max(len(fact.questions), 2) + self._misspelt
 
-    def _of(self, source: Source, place: int) -> Iterator[tuple[str, str]]:
+    def _of(self, source: RowSource, place: int) -> Iterator[tuple[str, str]]:
         """The questions of the source in that place, and their kinds."""
         questions = source.fact.questions
         yield questions[0], "question"

@@ -39,7 +39,7 @@ Subject = tuple[Callable[[int], Assignment], RowMaker]
 Job = tuple[Assignment, RowMaker]
 
 
-def write(
+def write_rows_of_model(
     order: Order, origin: Origin, languages: RowLanguages, on_progress: OnProgress
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """The rows that the model wrote, and notes on what was refused. The source is kept on disk, the answers are not.

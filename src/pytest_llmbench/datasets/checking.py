@@ -15,7 +15,7 @@ from pytest_llmbench.datasets.contamination import Match, contamination
 from pytest_llmbench.datasets.near_duplicates import NearTexts
 from pytest_llmbench.datasets.row_formats import answer_text, user_text
 from pytest_llmbench.datasets.rows import NumberedRow
-from pytest_llmbench.datasets.template_checks import Finding, Severity, template_findings
+from pytest_llmbench.datasets.template_checks import RowFinding, Severity, template_findings
 from pytest_llmbench.models.prompt_form import PromptError, PromptForm
 
 _SHOWN = 5
@@ -68,7 +68,7 @@ class DatasetCheck:
         for place, row in enumerate(rows, start):
             self._look_at(place, row)
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self) -> Iterator[RowFinding]:
         """All findings, the worst kinds first."""
         yield from self._contamination()
         yield from self._template()
@@ -106,7 +106,7 @@ class DatasetCheck:
         self._estimated = True
         return round(sum(len(message["content"]) for message in messages) / _CHARACTERS_A_TOKEN)
 
-    def _contamination(self) -> Iterator[Finding]:
+    def _contamination(self) -> Iterator[RowFinding]:
         if not self.matches:
             return
         where = tuple(
@@ -115,35 +115,37 @@ class DatasetCheck:
             for match in sorted(self.matches, key=lambda match: -match.similarity)[:_SHOWN]
         )
         message = "rows ask what the suites ask: the benchmark would measure memory; leave them out"
-        yield Finding("error", "contamination", message, len(self.matches), where)
+        yield RowFinding("error", "contamination", message, len(self.matches), where)
 
-    def _template(self) -> Iterator[Finding]:
+    def _template(self) -> Iterator[RowFinding]:
         if self._form is None:
             return
         yield from template_findings(self._form, sorted(self._roles))
         if self._refused.count:
             where = (f"{at}: {why}" for at, why in zip(self._first(self._refused), self._why, strict=False))
-            yield Finding("error", "template", "rows cannot be learnt as they are", self._refused.count, tuple(where))
+            yield RowFinding(
+                "error", "template", "rows cannot be learnt as they are", self._refused.count, tuple(where)
+            )
 
-    def _white_space(self) -> Iterator[Finding]:
+    def _white_space(self) -> Iterator[RowFinding]:
         if self._indented.count:
             message = (
                 "answers begin with white space: it is learnt, and left out where answers are read; remove it unless "
                 "it is wanted"
             )
             where = self._first(self._indented)
-            yield Finding("warning", "white space", message, self._indented.count, where)
+            yield RowFinding("warning", "white space", message, self._indented.count, where)
 
-    def _lengths(self) -> Iterator[Finding]:
+    def _lengths(self) -> Iterator[RowFinding]:
         if self._too_long.count:
             about = "about " if self._estimated else ""
             message = (
                 f"rows have more than {self._limit} tokens ({about}{self._longest} at most); shorten or split them"
             )
             severity: Severity = "warning" if self._estimated else "error"
-            yield Finding(severity, "length", message, self._too_long.count, self._first(self._too_long))
+            yield RowFinding(severity, "length", message, self._too_long.count, self._first(self._too_long))
 
-    def _system_prompts(self) -> Iterator[Finding]:
+    def _system_prompts(self) -> Iterator[RowFinding]:
         asked = {_system(case.messages) for case in self._cases}
         trained = set(self._systems)
         if not self._cases or trained <= asked:
@@ -151,9 +153,9 @@ class DatasetCheck:
         others = sorted(map(_shown, trained - asked))
         suites = ", ".join(sorted(map(_shown, asked)))
         message = f"the system prompt is {', '.join(others[:3])} where the suites have {suites}"
-        yield Finding("warning", "system", message, sum(self._systems[system] for system in trained - asked))
+        yield RowFinding("warning", "system", message, sum(self._systems[system] for system in trained - asked))
 
-    def _duplicates(self) -> Iterator[Finding]:
+    def _duplicates(self) -> Iterator[RowFinding]:
         same, other, near = _Pairs(len(self.lines)), _Pairs(len(self.lines)), _Pairs(len(self.lines))
         for first, second, similarity in self._texts.pairs():
             answered_alike = self._answers[first] == self._answers[second]
@@ -167,10 +169,10 @@ class DatasetCheck:
         for severity, check, message, pairs in kinds:
             if pairs.count:
                 where = tuple(f"{self._at(second)}: as line {self.lines[first]}" for first, second in pairs.shown)
-                yield Finding(severity, check, message, pairs.count, where)
+                yield RowFinding(severity, check, message, pairs.count, where)
         if not self._texts.exact:
             message = "the dataset is large: only rows that begin alike, end alike or share their words were compared"
-            yield Finding("note", "near-duplicates", message, len(self.lines))
+            yield RowFinding("note", "near-duplicates", message, len(self.lines))
 
     def _first(self, rows: _Rows) -> tuple[str, ...]:
         return tuple(map(self._at, rows.shown))

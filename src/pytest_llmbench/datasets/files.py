@@ -20,8 +20,8 @@ from pytest_llmbench.datasets.outputs import refuse_same_files, side_paths
 from pytest_llmbench.datasets.record_files import Progress, no_progress
 from pytest_llmbench.datasets.rows import stream_rows
 from pytest_llmbench.datasets.splitting import SHARES, SIDES, Split, split_rows
-from pytest_llmbench.datasets.summary import Summary, summarise
-from pytest_llmbench.datasets.template_checks import NO_TEMPLATE, Finding
+from pytest_llmbench.datasets.summary import Summary, summarise_rows
+from pytest_llmbench.datasets.template_checks import NO_TEMPLATE, RowFinding
 
 if TYPE_CHECKING:
     from pytest_llmbench.models.prompt_form import PromptForm
@@ -47,7 +47,7 @@ class Checked:
 
     rows: int
     limit: Limit | None
-    findings: tuple[Finding, ...]
+    findings: tuple[RowFinding, ...]
     contaminated: tuple[Match, ...]
 
 
@@ -57,7 +57,7 @@ def validate(path: Path, progress: Progress = no_progress) -> Summary:
     Raises:
         UsageError: a row is wrong; see `training.rows.stream_rows`.
     """
-    return summarise(stream_rows(path, progress))
+    return summarise_rows(stream_rows(path, progress))
 
 
 def check(
@@ -87,7 +87,7 @@ def check(
         limit = Limit(max_length, "max_length")
     rows = stream_rows(path, progress)
     form = base.form if base else None
-    missing = [Finding("error", "template", NO_TEMPLATE)] if base and not base.has_form else []
+    missing = [RowFinding("error", "template", NO_TEMPLATE)] if base and not base.has_form else []
     with DatasetCheck(path, cases=cases, form=form, limit=limit.tokens if limit else None) as checking:
         while batch := list(itertools.islice(rows, _ROWS_AT_ONCE)):
             checking.add(batch)

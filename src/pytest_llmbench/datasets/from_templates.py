@@ -22,7 +22,7 @@ HELDOUT_PER_TOOL = 4
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Row:
+class _Row:
     """One exchange to learn, of the tool it calls. `kind` is command, request, misspelt or heldout."""
 
     prompt: str
@@ -45,11 +45,11 @@ class TrainingSet:
     """The rows, in a random order that the seed decides. `dropped` counts those too near to a reserved prompt."""
 
     system: str
-    train: tuple[Row, ...]
-    heldout: tuple[Row, ...]
+    train: tuple[_Row, ...]
+    heldout: tuple[_Row, ...]
     dropped: int
 
-    def to_jsonl(self, rows: Iterable[Row]) -> str:
+    def to_jsonl(self, rows: Iterable[_Row]) -> str:
         """The rows as JSON Lines."""
         return "".join(json.dumps(row.to_json(self.system), ensure_ascii=False) + "\n" for row in rows)
 
@@ -75,7 +75,7 @@ def generate(templates: Templates, reserved: Iterable[str], *, per_tool: Mapping
         heldout += kept
         dropped += refused
     taken = Reserved([*reserved, *(row.prompt for row in heldout)])
-    train: list[Row] = []
+    train: list[_Row] = []
     seen: set[str] = set()
     for tool, (kind, count) in itertools.product(tools, per_tool.items()):
         kept, refused = _take(_rows(templates, tool, kind, _rng(seed, tool, kind)), count, taken, seen)
@@ -91,10 +91,10 @@ def _rng(seed: int, *names: str) -> random.Random:
 
 
 def _take(
-    draws: Iterator[tuple[Exchange, Row]], count: int, reserved: Reserved, seen: set[str]
-) -> tuple[list[Row], int]:
+    draws: Iterator[tuple[Exchange, _Row]], count: int, reserved: Reserved, seen: set[str]
+) -> tuple[list[_Row], int]:
     """The first `count` new rows that are not too near to a reserved prompt, misspelt or not, and how many were."""
-    kept: list[Row] = []
+    kept: list[_Row] = []
     dropped = 0
     for exchange, row in draws:
         if len(kept) == count:
@@ -107,7 +107,7 @@ def _take(
     return kept, dropped
 
 
-def _rows(templates: Templates, tool: str, kind: str, rng: random.Random) -> Iterator[tuple[Exchange, Row]]:
+def _rows(templates: Templates, tool: str, kind: str, rng: random.Random) -> Iterator[tuple[Exchange, _Row]]:
     """Rows of a tool and kind, with the exchanges they are made from; every pattern in turn, so that each is heard."""
     for exchange in _in_turn(templates, list(templates.of_tool(tool)), _SOURCES[kind], rng):
         prompt = exchange.prompt
@@ -119,7 +119,7 @@ def _rows(templates: Templates, tool: str, kind: str, rng: random.Random) -> Ite
                 continue
         elif kind == "command":
             prompt = rng.choice(templates.openers) + prompt + rng.choice(templates.closers)
-        yield exchange, Row(prompt, f"{exchange.answer} [{tool}]", tool, kind)
+        yield exchange, _Row(prompt, f"{exchange.answer} [{tool}]", tool, kind)
 
 
 _SOURCES: Mapping[str, Sequence[str]] = {

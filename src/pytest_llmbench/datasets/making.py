@@ -15,8 +15,8 @@ from pytest_llmbench.core.documents import read_yaml
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.languages import told_language
 from pytest_llmbench.core.starter import present
-from pytest_llmbench.datasets.augmentation import Refusal, Source, draw, fact_source, row_source
-from pytest_llmbench.datasets.by_model import write
+from pytest_llmbench.datasets.augmentation import Refusal, RowSource, draw_rows, fact_source, row_source
+from pytest_llmbench.datasets.by_model import write_rows_of_model
 from pytest_llmbench.datasets.chunks import Fact, facts_of, is_chunk, read_chunks
 from pytest_llmbench.datasets.contamination import CaseTexts, contamination
 from pytest_llmbench.datasets.disk_sequence import Computed, KnownTexts, spooled
@@ -76,7 +76,7 @@ def make(order: Order, on_progress: OnProgress = lambda _what, _done, _of: None)
     languages = RowLanguages(order, origin)
     with contextlib.ExitStack() as disk:
         if order.method == "llm":
-            made = _finished(order, origin, *write(order, origin, languages, on_progress))
+            made = _finished(order, origin, *write_rows_of_model(order, origin, languages, on_progress))
         elif origin in ("templates", "vocabulary"):
             made = _from_templates(order, origin, languages)
         else:
@@ -115,7 +115,7 @@ def _drawn(order: Order, origin: Origin, languages: RowLanguages, on_progress: O
     method: Literal["simple", "augmented"] = "simple" if order.method == "simple" else "augmented"
     with contextlib.ExitStack() as disk:
         with _sources(order, origin, languages, reading(order.source, on_progress)) as (sources, notes):
-            drawing = draw(
+            drawing = draw_rows(
                 sources,
                 method,
                 languages.phrasing,
@@ -133,7 +133,7 @@ def _drawn(order: Order, origin: Origin, languages: RowLanguages, on_progress: O
 @contextlib.contextmanager
 def _sources(
     order: Order, origin: Origin, languages: RowLanguages, progress: Progress
-) -> Iterator[tuple[Sequence[Source], list[str]]]:
+) -> Iterator[tuple[Sequence[RowSource], list[str]]]:
     """What the file holds, on disk while in the `with`, and notes on what was left out."""
     if origin == "rows":
         with spooled(_rows_with_sentences(order, languages, progress)) as rows:
@@ -161,7 +161,7 @@ def _finished(order: Order, origin: Origin, rows: list[dict[str, Any]], notes: l
     return Made(origin, kept, [], tuple(notes + _near(len(taken)) + _short(kept, order)))
 
 
-def _fact(system: str | None, questions: list[str], answer: str, language: str | None) -> Source:
+def _fact(system: str | None, questions: list[str], answer: str, language: str | None) -> RowSource:
     return fact_source(Fact(tuple(questions), answer), system, language)
 
 

@@ -38,7 +38,7 @@ class Summary:
         return dataclasses.asdict(self)
 
 
-def summarise(rows: Iterable[NumberedRow]) -> Summary:
+def summarise_rows(rows: Iterable[NumberedRow]) -> Summary:
     """Count the rows, which are read one by one.
 
     Raises:

@@ -13,7 +13,7 @@ Severity = Literal["error", "warning", "note"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Finding:
+class RowFinding:
     """What a check found: how bad, which check, in words, on how many rows, and the first of them (`file:line`)."""
 
     severity: Severity
@@ -28,27 +28,27 @@ NO_TEMPLATE = "the base has no chat template: its tokenizer cannot tell who spea
 _SAID: Mapping[str, str] = {"system": "llmbench-one", "user": "llmbench-two", "assistant": "llmbench-three"}
 
 
-def template_findings(form: PromptForm, roles: Sequence[str]) -> Iterator[Finding]:
+def template_findings(form: PromptForm, roles: Sequence[str]) -> Iterator[RowFinding]:
     """What the base's chat template does to a conversation of these roles (of system, user and assistant)."""
     messages = [{"role": role, "content": said} for role, said in _SAID.items() if role in roles]
     try:
         rendered = form.write(messages, answer_follows=False)
     except PromptError as error:
-        yield Finding("error", "template", f"a conversation of {', '.join(roles)}: {error}")
+        yield RowFinding("error", "template", f"a conversation of {', '.join(roles)}: {error}")
         return
     for dropped in (message["role"] for message in messages if message["content"] not in rendered):
         message = f"the base's chat template drops what the {dropped} says: it would be neither read nor learnt"
-        yield Finding("error", "template", message)
+        yield RowFinding("error", "template", message)
     if not form.writes_an_end:
         message = (
             "the base's chat template writes nothing after an answer: the fine-tune would never learn to end, and its "
             "answers run to their limit; have the template write {{ eos_token }} after what the assistant says"
         )
-        yield Finding("warning", "template", message)
+        yield RowFinding("warning", "template", message)
     yield from _default_system(form, messages)
 
 
-def _default_system(form: PromptForm, messages: Sequence[Mapping[str, str]]) -> Iterator[Finding]:
+def _default_system(form: PromptForm, messages: Sequence[Mapping[str, str]]) -> Iterator[RowFinding]:
     """What stands before a first user turn and not before a second one is the template's own system prompt."""
     if messages[0]["role"] == "system":
         return
@@ -64,4 +64,4 @@ def _default_system(form: PromptForm, messages: Sequence[Mapping[str, str]]) -> 
     own = own.removeprefix(form.tokenizer.bos_token or "").strip()
     if " " in own:
         message = f"the rows have no system prompt, and the base's chat template writes its own: {own!r:.120}"
-        yield Finding("note", "template", message)
+        yield RowFinding("note", "template", message)

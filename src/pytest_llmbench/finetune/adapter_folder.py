@@ -106,7 +106,7 @@ def begin_anew(folder: Path, identity: Mapping[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def new_folder(output: Path) -> Iterator[Path]:
+def new_adapter_folder(output: Path) -> Iterator[Path]:
     """A temporary folder that becomes `output` when the block ends well, and vanishes when it does not."""
     try:
         output.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Checks the labels of a batch: the prompt is masked in the loss, and each answer's own tokens count."""
+"""Checks a batch's labels against what `tokenized.py` should have made of the rows: answers only, end included."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from pytest_llmbench.core.errors import NotReadyError
 from pytest_llmbench.core.files import write_text
-from pytest_llmbench.finetune.sessions import Session
+from pytest_llmbench.finetune.sessions import TrainingSession
 
 _STATE = "llmbench_checkpoint.json"
 _PREFIX = "checkpoint-"
@@ -62,14 +62,14 @@ def why_not_written(error: Exception, folder: Path) -> str | None:
     return str(error).partition("\n")[0] if isinstance(error, safetensors.SafetensorError) else None
 
 
-def note_sessions(checkpoint: Path, sessions: Sequence[Session]) -> None:
+def note_sessions(checkpoint: Path, sessions: Sequence[TrainingSession]) -> None:
     """Write down in a checkpoint what the training took until then. Raises NotReadyError when the disk refuses."""
     _write_state(checkpoint, sessions)
 
 
-def sessions_of(checkpoint: Path) -> tuple[Session, ...]:
+def sessions_of(checkpoint: Path) -> tuple[TrainingSession, ...]:
     """The sessions that led to a whole checkpoint."""
-    return tuple(Session(**session) for session in _state(checkpoint).get("sessions", ()))
+    return tuple(TrainingSession(**session) for session in _state(checkpoint).get("sessions", ()))
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
@@ -90,7 +90,7 @@ def _is_whole(folder: Path) -> bool:
     return bool(recorded) and recorded == _sizes(folder)
 
 
-def _write_state(folder: Path, sessions: Sequence[Session]) -> None:
+def _write_state(folder: Path, sessions: Sequence[TrainingSession]) -> None:
     state = {"sizes": _sizes(folder), "sessions": [dataclasses.asdict(session) for session in sessions]}
     write_text(folder / _STATE, json.dumps(state))
 

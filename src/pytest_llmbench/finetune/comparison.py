@@ -49,7 +49,9 @@ def read_trainings(folders: Sequence[Path]) -> list[Trained]:
     return [Trained(name, folder, read_record(folder)) for name, folder in zip(names, folders, strict=True)]
 
 
-def table(trainings: Sequence[Trained], language: Language = "en", numbers: Language | None = None) -> list[Line]:
+def figures_table(
+    trainings: Sequence[Trained], language: Language = "en", numbers: Language | None = None
+) -> list[Line]:
     """The figures that a training has. Loss and accuracy of different bases or data are no measure of their answers.
 
     The mean loss is over all steps, from the first; the other loss, accuracy and entropy are those logged last.
@@ -155,7 +157,7 @@ _FIGURES = (
 )
 
 
-def notes(trainings: Sequence[Trained], language: Language = "en") -> list[str]:
+def comparison_notes(trainings: Sequence[Trained], language: Language = "en") -> list[str]:
     """What keeps the figures from being held against each other. What a record does not say is not held against it."""
     say = words(language)
     differing = [

@@ -21,7 +21,7 @@ from pytest_llmbench.finetune.adapter_folder import (
 )
 from pytest_llmbench.finetune.chat_form import agree_on_template
 from pytest_llmbench.finetune.fitting_check import expected_memory
-from pytest_llmbench.finetune.record import outcome, save_adapter
+from pytest_llmbench.finetune.record import save_adapter, training_outcome
 from pytest_llmbench.finetune.request import FinetuneRequest
 from pytest_llmbench.finetune.sft import Hyperparameters, Training, TrainingStopped, Watch, train
 from pytest_llmbench.finetune.tokenized import form_hash
@@ -314,5 +314,5 @@ def _record(
         **({"validation_dataset": files[_VALIDATION].recorded()} if _VALIDATION in files else {}),
         "quantization": preset.quantization,
         "task": request.task,
-        **outcome(training, estimate),
+        **training_outcome(training, estimate),
     }

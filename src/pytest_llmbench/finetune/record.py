@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.errors import UsageError
-from pytest_llmbench.finetune.adapter_folder import new_folder
+from pytest_llmbench.finetune.adapter_folder import new_adapter_folder
 from pytest_llmbench.models.adapters import CHAT_TEMPLATE, TRAINING_RECORD, training_record
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _LIBRARIES = ("pytest-llmbench", "torch", "transformers", "peft", "trl", "datasets", "accelerate", "bitsandbytes")
 
 
-def outcome(training: Training, estimate: int | None) -> dict[str, Any]:
+def training_outcome(training: Training, estimate: int | None) -> dict[str, Any]:
     """The measured part of a training's record. Memory is in bytes; `estimate` is what was expected of it."""
     last = training.steps[-1] if training.steps else None
     gradients = training.gradients
@@ -74,7 +74,7 @@ def save_adapter(training: Training, record: Mapping[str, Any], form: PromptForm
         NotReadyError: the disk is full, or the folder cannot be written.
     """
     text = json.dumps(record, ensure_ascii=False, indent=2) + "\n"
-    with new_folder(output) as folder:
+    with new_adapter_folder(output) as folder:
         _save_weights(training, folder, base=record["base_spec"])
         if form.origin is None:
             (folder / CHAT_TEMPLATE).write_text(form.whole_template, encoding="utf-8")

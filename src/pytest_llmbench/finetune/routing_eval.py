@@ -22,7 +22,7 @@ _MORE_TOKENS = 8  # than the longest expected answer
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Routing:
+class RoutingScores:
     """Whether each held-out row was answered with the right tool, by its prompt, and the verdict on the difference."""
 
     base: Mapping[str, bool]
@@ -71,7 +71,7 @@ def compare_routing(
     cases: Sequence[Case],
     alpha: float,
     call_form: str = "auto",
-) -> Routing:
+) -> RoutingScores:
     """Have base and fine-tune answer greedily, and judge whether the fine-tune routes better."""
     import numpy as np
 
@@ -82,7 +82,7 @@ def compare_routing(
     before, after = (np.array([float(right[name][case.name]) for case in cases]) for name in (BASE, FINETUNED))
     verdict = judge([Hypothesis.once(before, after)], "improvement", alpha)[0]
     by_prompt = {variant: {case.prompt: right[variant][case.name] for case in cases} for variant in (BASE, FINETUNED)}
-    return Routing(by_prompt[BASE], by_prompt[FINETUNED], verdict.outcome.value, verdict.effect, verdict.p_value)
+    return RoutingScores(by_prompt[BASE], by_prompt[FINETUNED], verdict.outcome.value, verdict.effect, verdict.p_value)
 
 
 def _greedy(loaded: LoadedModel, generation: GenerationSettings, cases: Sequence[Case]) -> LocalBackend:

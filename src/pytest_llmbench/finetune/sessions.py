@@ -9,7 +9,7 @@ from typing import Any
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Session:
+class TrainingSession:
     """What one session did. `tokens` counts all that were seen, prompts too; `seconds` are those of training alone."""
 
     from_step: int
@@ -22,7 +22,7 @@ class Session:
 class SessionTally:
     """The earlier sessions, as the checkpoint has them, and the one under way. `rows` is the size of the dataset."""
 
-    def __init__(self, earlier: Sequence[Session], rows: int) -> None:
+    def __init__(self, earlier: Sequence[TrainingSession], rows: int) -> None:
         self._earlier, self._rows = tuple(earlier), rows
         self.begin(0)
 
@@ -44,9 +44,11 @@ class SessionTally:
         """What the earlier sessions saw."""
         return sum(session.tokens for session in self._earlier)
 
-    def sessions(self, state: Any) -> tuple[Session, ...]:
+    def sessions(self, state: Any) -> tuple[TrainingSession, ...]:
         """All of them up to now; `state` is the trainer's."""
         passes: float = (state.epoch or 0.0) * self._rows
         share: float = 1 - self.first_step / max(1, state.global_step)
-        now = Session(self.first_step, state.global_step, round(self.seconds, 3), round(passes * share), self.tokens)
+        now = TrainingSession(
+            self.first_step, state.global_step, round(self.seconds, 3), round(passes * share), self.tokens
+        )
         return (*self._earlier, now)

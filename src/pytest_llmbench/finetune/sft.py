@@ -14,7 +14,7 @@ from pytest_llmbench.core.errors import LLMBenchError, NotReadyError, UsageError
 from pytest_llmbench.finetune.checkpoints import newest_checkpoint, sessions_of, step_of
 from pytest_llmbench.finetune.hyperparameters import Hyperparameters
 from pytest_llmbench.finetune.peak_memory import PeakMemory, held
-from pytest_llmbench.finetune.sessions import Session, SessionTally
+from pytest_llmbench.finetune.sessions import SessionTally, TrainingSession
 from pytest_llmbench.finetune.trainer import new_trainer, trainer_class
 from pytest_llmbench.finetune.training_log import (
     GradientPeaks,
@@ -70,7 +70,7 @@ class Training:
 
     model: Any
     hyperparameters: Hyperparameters
-    sessions: tuple[Session, ...]
+    sessions: tuple[TrainingSession, ...]
     train_loss: float
     steps: tuple[Step, ...]
     validations: tuple[Validation, ...]
@@ -236,7 +236,7 @@ def _training(
     outcome: Any,
     fitting: Hyperparameters,
     peaks: GradientPeaks,
-    sessions: tuple[Session, ...],
+    sessions: tuple[TrainingSession, ...],
     memory: int,
 ) -> Training:
     trainable, total = trainer.model.get_nb_trainable_parameters()

@@ -1,4 +1,7 @@
-"""The rows of a training as the model reads them, in an Arrow file: a dataset of any size takes little memory."""
+"""The rows of a training as tokens and labels, the prompt masked in the loss, in an Arrow file.
+
+A dataset of any size takes little memory.
+"""
 
 from __future__ import annotations
 

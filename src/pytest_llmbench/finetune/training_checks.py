@@ -23,7 +23,7 @@ from pytest_llmbench.finetune.batch_checks import batch_faults
 from pytest_llmbench.finetune.finetune import Finetuned, finetune
 from pytest_llmbench.finetune.history import find_training, save_training, worse_than
 from pytest_llmbench.finetune.request import NOT_OVER_INT8, FinetuneRequest
-from pytest_llmbench.finetune.routing_eval import Routing, cases_of, compare_routing
+from pytest_llmbench.finetune.routing_eval import RoutingScores, cases_of, compare_routing
 from pytest_llmbench.finetune.sft import Watch
 from pytest_llmbench.finetune.step_checks import gradient_faults, loss_faults
 
@@ -167,7 +167,7 @@ class TrainingProof:
         return worse_than(before, now, margin=self._chosen.metric_margin, alpha=self._settings.gate.alpha)
 
     @functools.cached_property
-    def held_out(self) -> Routing:
+    def held_out(self) -> RoutingScores:
         """Greedy answers of base and fine-tune to the held-out rows, compared row by row."""
         cases = cases_of(self._heldout, self._chosen.heldout)
         settings = self._settings

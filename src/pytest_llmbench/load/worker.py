@@ -85,7 +85,7 @@ class Closing:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Report:
+class WorkerReport:
     """What is new of a process's calls, each by its place in their order. Times are monotonic seconds.
 
     After `known_until` nothing is known yet. `begun` are (user, message, when), `first_tokens` those of answers that go
@@ -163,12 +163,12 @@ def _read_exactly(source: BinaryIO, size: int) -> bytes:
 
 
 async def _follow(source: BinaryIO, reports: BinaryIO) -> None:
-    async def send(report: Report) -> None:
+    async def send(report: WorkerReport) -> None:
         await asyncio.to_thread(_write, reports, pack(report))
 
     orders = _Orders(source)
     conversations: Conversations = await orders.next()
-    await send(Report(time.monotonic(), [], {}, {}, None, None, 0))
+    await send(WorkerReport(time.monotonic(), [], {}, {}, None, None, 0))
     while order := await orders.next():
         if isinstance(order, Live):
             await _live(order, conversations, orders, send)
@@ -180,7 +180,9 @@ def _write(reports: BinaryIO, frame: bytes) -> None:
         rest = rest[reports.write(rest) :]
 
 
-async def _live(order: Live, conversations: Conversations, orders: _Orders, send: Callable[[Report], Any]) -> None:
+async def _live(
+    order: Live, conversations: Conversations, orders: _Orders, send: Callable[[WorkerReport], Any]
+) -> None:
     allow_open_files(math.ceil(order.level) + _SPARE_FILES)
     meeting, addresses = _Meeting(), AddressBook()
     conversations.past = order.past
@@ -192,7 +194,7 @@ async def _live(order: Live, conversations: Conversations, orders: _Orders, send
     await asyncio.sleep(order.starts_at - time.monotonic())
     late_s = time.monotonic() - order.starts_at
 
-    def report() -> Report:
+    def report() -> WorkerReport:
         told = reporter.report(meeting.gathered)
         return dataclasses.replace(told, standstill_s=max(late_s, watched.standstill_s))
 
@@ -235,7 +237,7 @@ class _Reporter:
         self._open: dict[int, Call] = {}
         self._visible: set[int] = set()
 
-    def report(self, gathered: int) -> Report:
+    def report(self, gathered: int) -> WorkerReport:
         now, calls = time.monotonic(), self._crowd.calls
         new = calls[self._told :]
         self._open.update(enumerate(new, start=self._told))
@@ -246,7 +248,7 @@ class _Reporter:
         begun = [(call.user, call.message, call.started) for call in new]
         whole = {place: call.answer.ended_at for place, call in self._open.items() if call.answer.ended_at is not None}
         fatal, gone = self._crowd.fatal, self._crowd.gone
-        return Report(now, begun, self._first_tokens(), ended, fatal, gone, gathered, whole=whole)
+        return WorkerReport(now, begun, self._first_tokens(), ended, fatal, gone, gathered, whole=whole)
 
     def unfinished(self) -> dict[int, Answer]:
         """What came of the calls that are still open."""

@@ -23,7 +23,7 @@ from pytest_llmbench.generation.client.chat_answer import Answer
 from pytest_llmbench.load.client import Call, ChatServer
 from pytest_llmbench.load.reasons import Reason
 from pytest_llmbench.load.users import Habits, Share
-from pytest_llmbench.load.worker import HEADER, Closing, Live, Meet, Report, Stop, pack
+from pytest_llmbench.load.worker import HEADER, Closing, Live, Meet, Stop, WorkerReport, pack
 
 if TYPE_CHECKING:
     from pytest_llmbench.load.conversations import Conversations
@@ -198,7 +198,7 @@ class SharedCrowd:
                 self._close(place, report.closing)
                 return
 
-    def _take(self, place: int, report: Report) -> None:
+    def _take(self, place: int, report: WorkerReport) -> None:
         calls = self._of[place]
         for user, message, started in report.begun:
             call = Call(user, message)
@@ -266,7 +266,7 @@ class Worker:
         with contextlib.suppress(OSError):
             self._orders.write(pack(order))
 
-    async def report(self) -> Report:
+    async def report(self) -> WorkerReport:
         """What it tells next.
 
         Raises:
@@ -274,7 +274,7 @@ class Worker:
         """
         size = HEADER.unpack(await self._reports.readexactly(HEADER.size))[0]
         frame = await self._reports.readexactly(size)
-        return cast("Report", pickle.loads(frame))  # noqa: S301  # from this process's own child
+        return cast("WorkerReport", pickle.loads(frame))  # noqa: S301  # from this process's own child
 
     def kill(self) -> None:
         """End it at once."""

@@ -48,10 +48,10 @@ def call_faults(case: Case, completion: Completion, spelling: Spelling) -> list[
     if case.calls is None or completion.tools_left_out:
         return []
     known = frozenset(name_of(tool) for tool in case.tools)
-    return faults(case.calls, calls_made(case, completion), judge_of(case.calls, spelling), known)
+    return _faults(case.calls, _calls_made(case, completion), judge_of(case.calls, spelling), known)
 
 
-def calls_made(case: Case, completion: Completion) -> Sequence[Made]:
+def _calls_made(case: Case, completion: Completion) -> Sequence[Made]:
     """The calls that were read when the answer came, or those that are written in its text."""
     return read_calls(completion.text, case.tools) if completion.tool_calls is None else completion.tool_calls
 
@@ -63,7 +63,7 @@ def judge_of(expected: ExpectedCalls, spelling: Spelling) -> Judge:
     return bfcl_judge(expected.dialect)
 
 
-def faults(
+def _faults(
     expected: ExpectedCalls, made: Sequence[Made], judge: Judge, known: frozenset[str] = frozenset()
 ) -> list[CallFault]:
     """What is wrong with the calls of an answer as a whole; `known` are the names of the tools, where they are known.

@@ -33,7 +33,7 @@ def _encoded(sentence: str) -> NDArray[np.float32]:
     return vector
 
 
-def sentences(text: str) -> list[str]:
+def split_sentences(text: str) -> list[str]:
     """The sentences and lines of a text that hold a letter or digit."""
     return [part for part in _SENTENCE_END.split(text.strip()) if any(char.isalnum() for char in part)]
 
@@ -47,9 +47,9 @@ def semantic_similarity() -> AnswerMetric:
     sentence_encoder()
 
     def similarity(case: Case, completion: Completion) -> float | None:
-        if case.reference is None or not sentences(case.reference):
+        if case.reference is None or not split_sentences(case.reference):
             return None
-        return greedy_f1(sentences(completion.text), sentences(case.reference))
+        return greedy_f1(split_sentences(completion.text), split_sentences(case.reference))
 
     return similarity
 

@@ -1,4 +1,4 @@
-"""The sentence that refuses a training which is too large for the hardware, and what would fit instead."""
+"""Refuses a training that does not fit the memory, and says what would fit instead."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 from pytest_llmbench.cases.tools import Tool
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.models.call_forms import Call, marked_calls, parsed_calls, read_calls
-from pytest_llmbench.models.reasoning import Split, open_mark, split_reasoning
+from pytest_llmbench.models.reasoning import SplitAnswer, open_mark, split_reasoning
 from pytest_llmbench.models.system_role import fold_system
 from pytest_llmbench.models.tokenizers import rules_hash, why_unreadable
 
@@ -133,7 +133,7 @@ class PromptForm:
         self._check_learnt(row["completion"][-1]["content"], text[len(before) :], open_mark(before))
         return whole, prompt
 
-    def answer(self, tokens: Sequence[int], prompt: Sequence[int] | None = None) -> Split:
+    def answer(self, tokens: Sequence[int], prompt: Sequence[int] | None = None) -> SplitAnswer:
         """What the tokens of an answer say, without what template and model put round it.
 
         Args:
@@ -148,9 +148,9 @@ class PromptForm:
         marked, opened = marked.strip(), self._open_mark(prompt)
         bare = marked if opened else marked.removeprefix(self._round.before.strip())  # which may close what is open
         split = split_reasoning(bare, opened=opened)
-        if split == Split(marked):
-            return Split(plain.strip())
-        return Split(self.unmarked(split.answer), self.unmarked(split.reasoning or "") or None, split.closed)
+        if split == SplitAnswer(marked):
+            return SplitAnswer(plain.strip())
+        return SplitAnswer(self.unmarked(split.answer), self.unmarked(split.reasoning or "") or None, split.closed)
 
     def unmarked(self, text: str) -> str:
         """The text without special tokens, as decoding leaves them out."""
@@ -340,7 +340,7 @@ def _until(text: str, marks: Iterable[str]) -> str:
     return text[: min((text.find(mark) for mark in marks if mark in text), default=len(text))]
 
 
-def _words(split: Split) -> tuple[list[str], list[str]]:
+def _words(split: SplitAnswer) -> tuple[list[str], list[str]]:
     return split.answer.split(), (split.reasoning or "").split()
 
 

@@ -52,7 +52,7 @@ _HEADER = re.compile(
 """What gpt-oss (harmony) writes before each of its messages: the channel, who is called, in which form."""
 
 
-class Split(NamedTuple):
+class SplitAnswer(NamedTuple):
     """`answer` is what the user is shown, `reasoning` what was thought before it, None where nothing was thought.
 
     `closed` is False where the text ends inside the thinking: the answer was never begun.
@@ -63,7 +63,7 @@ class Split(NamedTuple):
     closed: bool = True
 
 
-def split_reasoning(text: str, *, opened: str | None = None) -> Split:
+def split_reasoning(text: str, *, opened: str | None = None) -> SplitAnswer:
     """Part a model's raw text, marks included, into its thinking and its answer, both stripped.
 
     Args:
@@ -81,9 +81,9 @@ def split_reasoning(text: str, *, opened: str | None = None) -> Split:
         thought, after = found
         thoughts.append(thought)
         if after is None:
-            return Split("", _joined(thoughts), closed=False)
+            return SplitAnswer("", _joined(thoughts), closed=False)
         rest = after.strip()
-    return Split(_unwrapped(rest, reasoned=bool(thoughts)), _joined(thoughts))
+    return SplitAnswer(_unwrapped(rest, reasoned=bool(thoughts)), _joined(thoughts))
 
 
 def open_mark(prompt: str) -> str | None:

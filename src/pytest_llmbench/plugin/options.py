@@ -1,4 +1,4 @@
-"""The plugin's `--llmbench-*` options, and where each takes its value from: command line, then ini file."""
+"""Declares to pytest the `--llmbench-*` options that settings name, and reads them: command line, then ini file."""
 
 from __future__ import annotations
 

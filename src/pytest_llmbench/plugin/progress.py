@@ -20,7 +20,7 @@ _RENEW_EVERY_S = 0.2
 
 
 @dataclass(slots=True)
-class Pass:
+class VariantPass:
     """What one variant's answers took, those from the cache left out."""
 
     answers: int = 0
@@ -37,7 +37,7 @@ class Tally:
     cached: int = 0
     tokens: int = 0
     busy_s: float = 0.0
-    passes: dict[str, Pass] = field(default_factory=dict)
+    passes: dict[str, VariantPass] = field(default_factory=dict)
 
 
 class LiveLine:
@@ -118,7 +118,7 @@ class SessionProgress:
         if completion.cached:
             self.tally.cached += 1
         else:
-            of_variant = self.tally.passes.setdefault(completion.variant, Pass())
+            of_variant = self.tally.passes.setdefault(completion.variant, VariantPass())
             of_variant.answers += 1
             of_variant.tokens += completion.completion_tokens or 0
             self.tally.tokens += completion.completion_tokens or 0

@@ -53,9 +53,9 @@ class ServerLimits:
         settings = self._session.settings
         if settings.load.require_users is None:
             return
-        from pytest_llmbench.autotune.capacity_gate import judge
+        from pytest_llmbench.autotune.capacity_gate import judge_requirement
 
-        verdict = judge(finding, settings.load.require_users, settings.gate.inconclusive)
+        verdict = judge_requirement(finding, settings.load.require_users, settings.gate.inconclusive)
         if verdict.failed:
             pytest.fail(verdict.message, pytrace=False)
         if verdict.outcome == "unsure":

@@ -38,7 +38,7 @@ def has_calls(document: Mapping[str, Any]) -> bool:
     return any(item["scored"] for item in judged.values())
 
 
-def expected_calls(row: Row, say: Words) -> list[str] | None:
+def expected_calls_text(row: Row, say: Words) -> list[str] | None:
     """The calls that are right, one text each: `refund(order="A" or "B")`. None for a case that does not say."""
     calls = row.get("calls")
     if calls is None:

@@ -76,7 +76,7 @@ def evidence(verdict: Verdict, gate: Gate, metric: str, say: Words) -> str:
     if verdict["low"] is not None and verdict["high"] is not None:
         low, high = (say.number(verdict[end], signed=True) for end in ("low", "high"))
         interval = say("{percent} interval {low} to {high}, ", percent=confidence(gate, say), low=low, high=high)
-    p = p_value(verdict, say)
+    p = p_value_text(verdict, say)
     return say(
         "{subject}: {before} -> {after}, {effect} ({interval}p {p}, n = {cases})",
         subject=subject(verdict, metric, say),
@@ -145,7 +145,7 @@ def confidence(gate: Gate, say: Words) -> str:
     return say("{value}%", value=say.tick(gate["confidence"] * 100))
 
 
-def p_value(verdict: Verdict, say: Words) -> str:
+def p_value_text(verdict: Verdict, say: Words) -> str:
     """The adjusted p-value, `<0.001` below that."""
     p: float | None = verdict["p_adjusted"]
     if p is None:
@@ -153,7 +153,7 @@ def p_value(verdict: Verdict, say: Words) -> str:
     return f"<{say.number(_LEAST_P)}" if p < _LEAST_P else say.number(p)
 
 
-def overall(gate: Gate) -> list[Verdict]:
+def overall_title(gate: Gate) -> list[Verdict]:
     """The verdicts over all categories."""
     return [verdict for verdict in gate["verdicts"] if verdict["category"] is None]
 
@@ -174,7 +174,7 @@ def deciding(gate: Gate) -> list[Verdict]:
     covered = {(one["variant"], one["metric"]) for one in made if one["category"] is None}
     return [
         one for one in made if one["category"] is None or (one["variant"], one["metric"]) not in covered
-    ] or overall(gate)
+    ] or overall_title(gate)
 
 
 def reason(gate: Gate, say: Words) -> str:

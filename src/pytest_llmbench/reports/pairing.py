@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_llmbench.reports.judgement import paired_with_base
 from pytest_llmbench.runs.averages import mean
-from pytest_llmbench.runs.comparison import LEADING_METRICS, compare, compared_metrics
+from pytest_llmbench.runs.comparison import LEADING_METRICS, compare_variants, compared_metrics
 
 Verdicts = Mapping[tuple[str, str, str | None], Mapping[str, Any]]
 """(variant, metric, category or None) -> the gate's verdict on adapter minus base."""
@@ -21,7 +21,7 @@ def unit(document: Mapping[str, Any], metric: str) -> str | None:
     return found
 
 
-def change(difference: float | None, *, higher: bool) -> str | None:
+def relative_change(difference: float | None, *, higher: bool) -> str | None:
     """`better`, `same` or `worse`; None where there is no difference to judge."""
     if difference is None:
         return None
@@ -32,7 +32,7 @@ def change(difference: float | None, *, higher: bool) -> str | None:
 
 def case_differences(document: Mapping[str, Any], metric: str, adapter: str) -> dict[str, dict[str, float]]:
     """By category, then case: adapter minus base, a mean over the epochs that are scored for both."""
-    comparison = compare(document, adapter, metric)
+    comparison = compare_variants(document, adapter, metric)
     epochs: dict[str, dict[str, list[float]]] = {}
     for pair in comparison.changes if comparison else ():
         epochs.setdefault(pair.row["category"], {}).setdefault(pair.row["case"], []).append(pair.difference)

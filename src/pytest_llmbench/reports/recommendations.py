@@ -14,7 +14,7 @@ from pytest_llmbench.runs.comparison import (
     Comparison,
     Grade,
     adapters,
-    compare,
+    compare_variants,
     leading_metric,
     weakest_category,
 )
@@ -70,7 +70,7 @@ def recommendations(document: Mapping[str, Any], say: Words) -> list[str]:
 
 def grade(document: Mapping[str, Any], variant: str) -> Grade | None:
     """The reference's grade of a change that the run proves; None for any other."""
-    comparison = compare(document, variant)
+    comparison = compare_variants(document, variant)
     if comparison is None or not is_proved(document, variant, comparison.metric):
         return None
     return comparison.grade
@@ -78,7 +78,7 @@ def grade(document: Mapping[str, Any], variant: str) -> Grade | None:
 
 def change_line(document: Mapping[str, Any], variant: str, say: Words) -> str:
     """The adapter's means beside the base's, the gain and the count it rests on; with its grade where it has one."""
-    comparison, graded = compare(document, variant), grade(document, variant)
+    comparison, graded = compare_variants(document, variant), grade(document, variant)
     if comparison is None or comparison.gain is None:
         return say("No verdict for {variant}: no result is scored for both it and the base.", variant=variant)
     numbers = {
@@ -111,7 +111,7 @@ def gain_text(comparison: Comparison, say: Words) -> str:
 
 
 def _advice(document: Mapping[str, Any], variant: str, say: Words) -> Iterator[str]:
-    comparison = compare(document, variant)
+    comparison = compare_variants(document, variant)
     if comparison is not None and comparison.changes:
         better, same, worse = comparison.tally()
         yield say("Results: {better} improved, {same} unchanged, {worse} worse.", better=better, same=same, worse=worse)

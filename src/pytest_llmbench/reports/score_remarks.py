@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_llmbench.core.locale import N_, Words
 from pytest_llmbench.reports.call_faults import tools_left_out
-from pytest_llmbench.runs.comparison import SPEED_METRICS, adapters, average, largest_batch
+from pytest_llmbench.runs.comparison import SPEED_METRICS, adapters, average, largest_answered_batch
 
 _CUT = {
     "length": N_(
@@ -57,7 +57,7 @@ def cut_answers(document: Mapping[str, Any], say: Words) -> Iterator[str]:
 
 def batched_speed(document: Mapping[str, Any], say: Words) -> Iterator[str]:
     """Why speeds are not held against each other, where answers shared batches."""
-    batch, applied = largest_batch(document), document["statistics"]["metrics"]
+    batch, applied = largest_answered_batch(document), document["statistics"]["metrics"]
     if batch > 1 and any(metric in applied for metric in SPEED_METRICS):
         yield say(
             "Latency and tokens per second are no comparison here: answers shared batches of up to {batch}, "

@@ -39,7 +39,7 @@ class Grade(enum.StrEnum):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Change:
+class _Change:
     """One result's score under the base and under the adapter."""
 
     row: Row
@@ -59,7 +59,7 @@ class Comparison:
     metric: str
     base: str
     tuned: str
-    changes: tuple[Change, ...]
+    changes: tuple[_Change, ...]
 
     @property
     def base_mean(self) -> float | None:
@@ -94,12 +94,12 @@ class Comparison:
             return Grade.EFFECTIVE
         return Grade.MODERATE if gain >= MODERATE_FROM else Grade.INSUFFICIENT
 
-    def improvements(self, count: int) -> list[Change]:
+    def improvements(self, count: int) -> list[_Change]:
         """The greatest gains, greatest first."""
         gained = [change for change in self.changes if change.difference > 0]
         return sorted(gained, key=lambda change: (-change.difference, -change.tuned))[:count]
 
-    def losses(self, count: int) -> list[Change]:
+    def losses(self, count: int) -> list[_Change]:
         """The greatest losses, greatest first."""
         lost = [change for change in self.changes if change.difference < 0]
         return sorted(lost, key=lambda change: (change.difference, change.tuned))[:count]
@@ -145,21 +145,21 @@ def higher_is_better(document: Mapping[str, Any], metric: str) -> bool:
     return bool(about.get("higher_is_better", metric not in _LOWER_IS_BETTER))
 
 
-def compare(document: Mapping[str, Any], tuned: str, metric: str | None = None) -> Comparison | None:
+def compare_variants(document: Mapping[str, Any], tuned: str, metric: str | None = None) -> Comparison | None:
     """Base against `tuned` on `metric` (the leading one when None); None where no metric can tell."""
     metric = metric or leading_metric(document, tuned)
     if metric is None:
         return None
     scored = [(row, row["scores"].get(metric, {})) for row in document["results"]]
     changes = [
-        Change(row, scores[BASE], scores[tuned])
+        _Change(row, scores[BASE], scores[tuned])
         for row, scores in scored
         if scores.get(BASE) is not None and scores.get(tuned) is not None
     ]
     return Comparison(metric, BASE, tuned, tuple(changes))
 
 
-def largest_batch(document: Mapping[str, Any]) -> int:
+def largest_answered_batch(document: Mapping[str, Any]) -> int:
     """Answers in the fullest batch of the run; 1 where each was asked alone."""
     answers = (answer for row in document["results"] for answer in row["completions"].values())
     return max((answer["batch_size"] for answer in answers), default=1)
@@ -170,7 +170,7 @@ def compared_metrics(document: Mapping[str, Any]) -> list[str]:
 
     Without speed where answers shared batches: a short answer then waits for the long ones beside it.
     """
-    hidden = SPEED_METRICS if largest_batch(document) > 1 else ()
+    hidden = SPEED_METRICS if largest_answered_batch(document) > 1 else ()
     return [metric for metric in document["statistics"]["metrics"] if metric not in hidden]
 
 

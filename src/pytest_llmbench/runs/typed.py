@@ -14,13 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 VerdictOutcome = Literal["pass", "fail", "inconclusive"]
 
 
-class Document(BaseModel):
+class TypedDocument(BaseModel):
     """What all models share."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Moved(Document):
+class Moved(TypedDocument):
     """A case whose score changed."""
 
     case: str
@@ -28,7 +28,7 @@ class Moved(Document):
     after: float
 
 
-class VerdictDocument(Document):
+class VerdictDocument(TypedDocument):
     """One question of a gate: a metric of a variant, over all cases or those of a category."""
 
     variant: str
@@ -49,7 +49,7 @@ class VerdictDocument(Document):
     moved: tuple[Moved, ...] = ()
 
 
-class NoteDocument(Document):
+class NoteDocument(TypedDocument):
     """What keeps the two sides of a comparison from being quite the same."""
 
     kind: str
@@ -57,7 +57,7 @@ class NoteDocument(Document):
     cases: tuple[str, ...] = ()
 
 
-class BaselineDocument(Document):
+class BaselineDocument(TypedDocument):
     """The accepted run that a gate compares with."""
 
     name: str
@@ -65,7 +65,7 @@ class BaselineDocument(Document):
     timestamp: str | None = None
 
 
-class GateDocument(Document):
+class GateDocument(TypedDocument):
     """A gate, or a comparison, which gates nothing."""
 
     kind: Literal["regression", "improvement", "compare"]
@@ -77,7 +77,7 @@ class GateDocument(Document):
     notes: tuple[NoteDocument, ...] = ()
 
 
-class Counts(Document):
+class _Counts(TypedDocument):
     """The mean of a metric for a variant, over what is scored."""
 
     mean: float | None
@@ -85,7 +85,7 @@ class Counts(Document):
     unscored: int
 
 
-class Answers(Document):
+class AnswerTimes(TypedDocument):
     """How a variant's answers ended."""
 
     total: int
@@ -98,13 +98,13 @@ class Answers(Document):
     error: int = 0
 
 
-class Statistics(Document):
+class Statistics(TypedDocument):
     """Means and counts over a run or a category."""
 
     total_tests: int
     cases: int
-    metrics: dict[str, dict[str, Counts]] = Field(default_factory=dict)
-    answers: dict[str, Answers] = Field(default_factory=dict)
+    metrics: dict[str, dict[str, _Counts]] = Field(default_factory=dict)
+    answers: dict[str, AnswerTimes] = Field(default_factory=dict)
     outcomes: dict[str, int] = Field(default_factory=dict)
 
     def mean(self, metric: str, variant: str) -> float | None:
@@ -113,7 +113,7 @@ class Statistics(Document):
         return None if found is None else found.mean
 
 
-class CompletionDocument(Document):
+class CompletionDocument(TypedDocument):
     """A variant's answer to a case."""
 
     text: str
@@ -126,7 +126,7 @@ class CompletionDocument(Document):
     error: str | None = None
 
 
-class Result(Document):
+class Result(TypedDocument):
     """One case in one epoch."""
 
     case: str
@@ -138,14 +138,14 @@ class Result(Document):
     completions: dict[str, CompletionDocument]
 
 
-class Git(Document):
+class Git(TypedDocument):
     """The code that made the numbers."""
 
     commit: str | None = None
     dirty: bool = False
 
 
-class Pass(Document):
+class PassDocument(TypedDocument):
     """What one variant's answers took in this session, cached ones left out."""
 
     answers: int
@@ -153,7 +153,7 @@ class Pass(Document):
     seconds: float
 
 
-class Metadata(Document):
+class Metadata(TypedDocument):
     """What a run says of itself; backends and plugins add keys of their own, which are in `model_extra`."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -167,7 +167,7 @@ class Metadata(Document):
     seed: int | None = None
     versions: dict[str, str] = Field(default_factory=dict)
     timings: dict[str, float | None] = Field(default_factory=dict)
-    passes: dict[str, Pass] = Field(default_factory=dict)
+    passes: dict[str, PassDocument] = Field(default_factory=dict)
     settings: dict[str, Any] = Field(default_factory=dict)
     backend: dict[str, Any] | None = None
 
@@ -178,7 +178,7 @@ class Metadata(Document):
         return None if engine is None else str(engine)
 
 
-class RunDocument(Document):
+class RunDocument(TypedDocument):
     """A run as `run.json` and `benchmark.json` hold it."""
 
     metadata: Metadata

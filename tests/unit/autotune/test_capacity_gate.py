@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pytest
 
-from pytest_llmbench.autotune.capacity_gate import judge
+from pytest_llmbench.autotune.capacity_gate import judge_requirement
 
 
 def finding(chance: float | None, **changed: Any) -> dict[str, Any]:
@@ -28,21 +28,21 @@ def finding(chance: float | None, **changed: Any) -> dict[str, Any]:
 def test_it_takes_a_probability_of_095_and_only_what_lies_between_may_be_let_pass(
     chance: float | None, inconclusive: Literal["auto", "pass", "fail"], outcome: str, ends: str
 ) -> None:
-    verdict = judge(finding(chance), 12, inconclusive)
+    verdict = judge_requirement(finding(chance), 12, inconclusive)
     assert (verdict.outcome, "fails" if verdict.failed else "passes") == (outcome, ends)
 
 
 def test_nothing_is_met_by_a_search_that_was_not_decided() -> None:
-    verdict = judge(finding(0.99, decided=False), 5, "auto")
+    verdict = judge_requirement(finding(0.99, decided=False), 5, "auto")
     assert (verdict.outcome, verdict.failed) == ("unsure", True)
     assert "but the search was not decided" in verdict.message
-    assert judge(finding(0.01, decided=False), 5, "pass").outcome == "missed"
+    assert judge_requirement(finding(0.01, decided=False), 5, "pass").outcome == "missed"
 
 
 @pytest.mark.parametrize(("inconclusive", "ends"), [("auto", "fails"), ("pass", "passes")])
 def test_what_nobody_tried_is_neither_held_nor_missed(inconclusive: Literal["auto", "pass"], ends: str) -> None:
     promising = finding(None, value=4, low=3, high=4, capped=True, unbounded=True, highest_tried=4)
-    verdict = judge(promising, 12, inconclusive)
+    verdict = judge_requirement(promising, 12, inconclusive)
     assert (verdict.outcome, "fails" if verdict.failed else "passes") == ("unsure", ends)
     assert (
         "holds 4 or more users (95 % interval 3 to 4 or more); 12 are required, and no more than 4" in verdict.message
@@ -50,9 +50,9 @@ def test_what_nobody_tried_is_neither_held_nor_missed(inconclusive: Literal["aut
 
 
 def test_the_sentence_has_what_was_found_what_is_required_and_what_to_do() -> None:
-    message = judge(finding(0.004), 12, "auto").message
+    message = judge_requirement(finding(0.004), 12, "auto").message
     assert message.startswith("the server holds 8 users (95 % interval 6 to 11); 12 are required")
     assert "below 0.01: surely not held; give the server more room" in message
-    capped = judge(finding(1.0, value=50, capped=True), 12, "auto").message
+    capped = judge_requirement(finding(1.0, value=50, capped=True), 12, "auto").message
     assert "holds 50 or more users" in capped
     assert capped.endswith("above 0.99: surely held")

@@ -42,7 +42,7 @@ def document(*targets: dict[str, dict[str, Any]], names: tuple[str, ...] = ("qwe
 
 
 def written(path: Path, made: dict[str, Any]) -> dict[str, Any]:
-    model_limits.write(path, made)
+    model_limits.write_limits_file(path, made)
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
 
@@ -88,11 +88,11 @@ def test_the_users_of_a_model_are_read_back(tmp_path: Path) -> None:
     path = tmp_path / "limits.json"
     url = "http://h/v1"
     assert model_limits.users_of(path, "qwen", url) is None
-    model_limits.write(path, document({"users": finding(5)}, {"users": finding(9)}))
+    model_limits.write_limits_file(path, document({"users": finding(5)}, {"users": finding(9)}))
     assert [model_limits.users_of(path, name, url) for name in ("qwen", "gpt", "other")] == [5, 9, None]
     assert model_limits.users_of(path, "qwen", "http://another/v1") is None
     path.unlink()
-    model_limits.write(path, document({"history": finding(5)}))
+    model_limits.write_limits_file(path, document({"history": finding(5)}))
     assert model_limits.users_of(path, "qwen", url) is None
 
 
@@ -128,7 +128,7 @@ def test_what_was_not_searched_this_time_is_kept_from_an_earlier_search_of_the_s
 def test_nothing_is_kept_of_another_model_promise_or_kind_of_users(tmp_path: Path, other: dict[str, Any]) -> None:
     path = tmp_path / "limits.json"
     names = other.pop("names", ("qwen",))
-    model_limits.write(path, document({"users": finding(5)}))
+    model_limits.write_limits_file(path, document({"users": finding(5)}))
     after = written(path, document({"history": finding(8, users_held=5, **other)}, names=names))
     assert after["max_concurrent_users"] is None
 
@@ -137,7 +137,7 @@ def test_what_is_kept_is_of_the_same_server_where_several_serve_a_model_of_that_
     path = tmp_path / "limits.json"
     two = document({"users": finding(5)}, {"users": finding(7)}, names=("qwen", "qwen"))
     two["targets"][1]["url"] = "http://other/v1"
-    model_limits.write(path, two)
+    model_limits.write_limits_file(path, two)
     later = document({"history": finding(8, users_held=7)}, names=("qwen",))
     later["targets"][0]["url"] = "http://other/v1"
     assert written(path, later)["max_concurrent_users"] == 7

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmbench.autotune.trial_summary import MOST_ROWS, TrialEntry, summary, thinned
+from pytest_llmbench.autotune.trial_summary import MOST_ROWS, TrialEntry, thinned, trial_summary
 from pytest_llmbench.load.reasons import Reason
 from pytest_llmbench.load.records import SLO, Request, Trial
 
@@ -18,7 +18,7 @@ ANSWER = Request(0, 0, 1.0, None, 1.5, 3.5, 11, False, "stop", None, 30, (0.2,) 
 
 def entry(*requests: Request, **changed: Any) -> TrialEntry:
     trial = Trial(2.0, requests, "held", Reason("held_as_asked"), 4.0, 0.001, 0.1, 0.2, len(requests) + 1)
-    return summary(dataclasses.replace(trial, **changed), SLO(0.9, 3.0), level=2, started_s=7.0)
+    return trial_summary(dataclasses.replace(trial, **changed), SLO(0.9, 3.0), level=2, started_s=7.0)
 
 
 def test_a_trial_is_summed_up_in_latencies_and_tokens() -> None:

@@ -15,7 +15,7 @@ from support.rendered import limits_lines as summary_lines
 from pytest_llmbench.autotune import model_limits
 from pytest_llmbench.autotune.findings import Finding, finding
 from pytest_llmbench.autotune.questions import Question, history, max_tokens, rate, users
-from pytest_llmbench.autotune.trial_summary import summary
+from pytest_llmbench.autotune.trial_summary import trial_summary
 from pytest_llmbench.core.settings import LoadSettings, Settings
 from pytest_llmbench.load.reasons import Reason
 from pytest_llmbench.load.records import SLO, Trial
@@ -39,7 +39,7 @@ def found_by(question: Question, trials: list[tuple[int, float, bool]]) -> Findi
         made = Trial(
             question.level(step), (), "undecided" if valid else "invalid", Reason("time_over"), 9.0, 0.0, 0.0, sent=40
         )
-        detail = {**summary(made, SLO(), level=made.level, started_s=0.0), "good": good, "total": 40}
+        detail = {**trial_summary(made, SLO(), level=made.level, started_s=0.0), "good": good, "total": 40}
         kept.append(
             Observation(step, good, 40, (), 40, detail) if valid else InvalidTrial(step, "why", 40, detail=detail)
         )
@@ -84,7 +84,7 @@ def limits(document: dict[str, Any]) -> list[float]:
     """The numbers in the file that programs read."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "limits.json"
-        model_limits.write(path, document)
+        model_limits.write_limits_file(path, document)
         written = json.loads(path.read_text(encoding="utf-8"))
     names = ("max_concurrent_users", "max_history_messages", "max_tokens", "max_requests_per_s")
     return [value for value in (*(written[name] for name in names), *(written["interval"] or ())) if value is not None]

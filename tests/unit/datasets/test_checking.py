@@ -13,7 +13,7 @@ from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.datasets.checking import DatasetCheck
 from pytest_llmbench.datasets.row_formats import new_row
 from pytest_llmbench.datasets.rows import NumberedRow
-from pytest_llmbench.datasets.template_checks import Finding, template_findings
+from pytest_llmbench.datasets.template_checks import RowFinding, template_findings
 from pytest_llmbench.models.prompt_form import PromptForm
 
 CHATML = (
@@ -93,7 +93,7 @@ def test_a_template_that_fits_is_not(template: str) -> None:
     assert list(template_findings(form(CHATML), ALL_ROLES[1:])) == []
 
 
-def _findings(*rows: dict[str, Any], **options: Any) -> dict[str, Finding]:
+def _findings(*rows: dict[str, Any], **options: Any) -> dict[str, RowFinding]:
     numbered = [NumberedRow(line, "prompt", row) for line, row in enumerate(rows, start=11)]
     with DatasetCheck(Path("d.jsonl"), **options) as checking:
         for row in numbered:

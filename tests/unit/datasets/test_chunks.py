@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmbench.core.errors import UsageError
-from pytest_llmbench.datasets.augmentation import Drawn, Method, Source, draw, fact_source, row_source
+from pytest_llmbench.datasets.augmentation import Drawn, Method, RowSource, draw_rows, fact_source, row_source
 from pytest_llmbench.datasets.chunks import facts_of, read_chunks
 from pytest_llmbench.datasets.phrasing import load_phrasing
 from pytest_llmbench.datasets.row_formats import new_row
@@ -104,8 +104,8 @@ SOURCES = [
 ]
 
 
-def _draw(sources: Sequence[Source], method: Method, *, count: int | None, seed: int = 1) -> Drawn:
-    with draw(sources, method, lambda _: PHRASING, count=count, seed=seed) as drawn:
+def _draw(sources: Sequence[RowSource], method: Method, *, count: int | None, seed: int = 1) -> Drawn:
+    with draw_rows(sources, method, lambda _: PHRASING, count=count, seed=seed) as drawn:
         return drawn._replace(rows=list(drawn.rows))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from pytest_llmbench.core.errors import NotReadyError
 from pytest_llmbench.finetune.checkpoints import newest_checkpoint, note_sessions, sessions_of, whole_checkpoint
-from pytest_llmbench.finetune.sessions import Session
+from pytest_llmbench.finetune.sessions import TrainingSession
 
 
 def write(folder: Path, error: BaseException | None = None) -> None:
@@ -35,7 +35,7 @@ def test_a_checkpoint_tells_its_sessions_and_stays_whole(tmp_path: Path) -> None
     checkpoint = tmp_path / "checkpoint-3"
     write(checkpoint)
     assert sessions_of(checkpoint) == ()
-    sessions = (Session(0, 2, 1.5, 8, 100), Session(2, 3, 1.0, 4, 50))
+    sessions = (TrainingSession(0, 2, 1.5, 8, 100), TrainingSession(2, 3, 1.0, 4, 50))
     note_sessions(checkpoint, sessions)
     assert sessions_of(checkpoint) == sessions
     assert newest_checkpoint(tmp_path) == checkpoint

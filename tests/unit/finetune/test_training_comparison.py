@@ -16,7 +16,7 @@ from pytest_llmbench.cli import app
 from pytest_llmbench.core.errors import MissingRunError, UsageError
 from pytest_llmbench.core.records import Completion
 from pytest_llmbench.core.settings import Settings
-from pytest_llmbench.finetune.comparison import answers, notes, read_trainings, table
+from pytest_llmbench.finetune.comparison import answers, comparison_notes, figures_table, read_trainings
 from pytest_llmbench.finetune.history import find_training, save_training, worse_than
 from pytest_llmbench.reports.charts.training_comparison import draw_comparison
 
@@ -49,7 +49,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
 
 
 def test_trainings_stand_side_by_side_with_the_best_of_each_figure(folders: list[Path]) -> None:
-    lines = {line.title: (*line.values, line.best) for line in table(read_trainings(folders))}
+    lines = {line.title: (*line.values, line.best) for line in figures_table(read_trainings(folders))}
     assert lines["Duration"] == ("2 min 24 s", "1 min 18 s", "qwen")
     assert lines["Train loss, mean"] == ("2.266", "3.652", "tiny")
     assert lines["Train loss, last"] == ("2.000", "2.000", "-")
@@ -60,15 +60,15 @@ def test_trainings_stand_side_by_side_with_the_best_of_each_figure(folders: list
 def test_validation_losses_are_compared_and_drawn_where_there_are_any(
     folders: list[Path], tmp_path: Path, drawn: list[Figure]
 ) -> None:
-    assert not any("alidation" in line.title for line in table(read_trainings(folders)))
+    assert not any("alidation" in line.title for line in figures_table(read_trainings(folders)))
     for folder, last in zip(folders, (0.9, 1.1), strict=True):
         measured = [{"step": 0, "loss": 3.0, "token_accuracy": 0.2}, {"step": 2, "loss": last, "token_accuracy": 0.6}]
         record = {**RECORD, "validation": measured, "validation_dataset": {"sha256": folder.name}}
         (folder / "llmbench_training.json").write_text(json.dumps(record), encoding="utf-8")
     trainings = read_trainings(folders)
-    lines = {line.title: (*line.values, line.best) for line in table(trainings)}
+    lines = {line.title: (*line.values, line.best) for line in figures_table(trainings)}
     assert lines["Validation loss"] == ("3.000 → 0.900", "3.000 → 1.100", "tiny")
-    assert "validation set" in notes(trainings)[0]
+    assert "validation set" in comparison_notes(trainings)[0]
     draw_comparison(trainings, tmp_path / "curves.png")
     assert [line.get_label() for line in drawn[0].axes[0].lines] == [
         "tiny",
@@ -80,8 +80,8 @@ def test_validation_losses_are_compared_and_drawn_where_there_are_any(
 
 def test_the_table_speaks_french(folders: list[Path]) -> None:
     trainings = read_trainings(folders)
-    assert [line.title for line in table(trainings, "fr")][3:5] == ["Durée", "Perte, moyenne"]
-    assert notes(trainings, "fr")[0].startswith("Pas identiques : base. Perte")
+    assert [line.title for line in figures_table(trainings, "fr")][3:5] == ["Durée", "Perte, moyenne"]
+    assert comparison_notes(trainings, "fr")[0].startswith("Pas identiques : base. Perte")
 
 
 @pytest.mark.parametrize(
@@ -98,17 +98,17 @@ def test_what_limits_a_comparison_is_said(folders: list[Path], changes: dict[str
     for folder, record in zip(folders, ({**RECORD, **own}, {**RECORD, **own, **changes}), strict=True):
         (folder / "llmbench_training.json").write_text(json.dumps(record), encoding="utf-8")
     trainings = read_trainings(folders)
-    (note,) = notes(trainings)
+    (note,) = comparison_notes(trainings)
     assert told in note
     if "resumed_at_step" in changes:  # the shorter time is of a part only
-        assert {line.title: line.best for line in table(trainings)}["Duration"] == "-"
+        assert {line.title: line.best for line in figures_table(trainings)}["Duration"] == "-"
 
 
 def test_a_resumed_training_with_all_its_sessions_is_compared_without_reserve(folders: list[Path]) -> None:
     resumed = {**RECORD, "resumed_at_step": 4, "sessions": [{"from_step": 0}, {"from_step": 4}]}
     for folder, record in zip(folders, (RECORD, resumed), strict=True):
         (folder / "llmbench_training.json").write_text(json.dumps(record), encoding="utf-8")
-    assert notes(read_trainings(folders)) == []
+    assert comparison_notes(read_trainings(folders)) == []
 
 
 def test_equal_curves_both_stay_to_be_seen_above_the_table(

@@ -16,7 +16,7 @@ from tokenizers.trainers import BpeTrainer
 
 from pytest_llmbench.cases.tools import as_openai
 from pytest_llmbench.models.prompt_form import PromptError, PromptForm
-from pytest_llmbench.models.reasoning import Split
+from pytest_llmbench.models.reasoning import SplitAnswer
 
 _TURNS = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
 _OPENED = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
@@ -107,8 +107,8 @@ def test_the_answer_is_what_was_said_without_what_stands_round_it(tokenizer: Any
 
 
 def test_an_answer_that_ended_within_its_thinking_is_none(tokenizer: Any) -> None:
-    assert form(tokenizer, THINKING).answer(tokens(tokenizer, "<think>il")) == Split("", "il", closed=False)
-    assert form(tokenizer, OPENS).answer(tokens(tokenizer, "il veut")) == Split("", "il veut", closed=False)
+    assert form(tokenizer, THINKING).answer(tokens(tokenizer, "<think>il")) == SplitAnswer("", "il", closed=False)
+    assert form(tokenizer, OPENS).answer(tokens(tokenizer, "il veut")) == SplitAnswer("", "il veut", closed=False)
 
 
 @pytest.mark.parametrize(
@@ -129,18 +129,18 @@ def test_what_is_learnt_is_what_is_read(tokenizer: Any, template: str, learnt: s
     answer = whole[len(prompt) :]
     ends = [place for place, token in enumerate(answer) if token in written.end_tokens]
     assert ends or any(written.ended(answer[: place + 1]) for place in range(len(answer)))
-    assert written.answer(answer[: ends[0]] if ends else answer) == Split(learnt)
+    assert written.answer(answer[: ends[0]] if ends else answer) == SplitAnswer(learnt)
 
 
 def test_a_block_is_open_where_this_very_prompt_leaves_one_open(tokenizer: Any) -> None:
     likes = form(tokenizer, OPENS_WHEN_IT_LIKES)
     asked = {word: likes.prompt([{"role": "user", "content": word}]) for word in ("monte", "monte /no_think")}
     said, thought = tokens(tokenizer, "Oui."), tokens(tokenizer, "hm</think>Oui.")
-    assert likes.answer(said, asked["monte /no_think"]) == Split("Oui.")
+    assert likes.answer(said, asked["monte /no_think"]) == SplitAnswer("Oui.")
     assert likes.thought_tokens(said, asked["monte /no_think"]) == 0
-    assert likes.answer(said, asked["monte"]) == Split("", "Oui.", closed=False)
+    assert likes.answer(said, asked["monte"]) == SplitAnswer("", "Oui.", closed=False)
     assert likes.thought_tokens(said, asked["monte"]) is None
-    assert likes.answer(thought, asked["monte"]) == Split("Oui.", "hm")
+    assert likes.answer(thought, asked["monte"]) == SplitAnswer("Oui.", "hm")
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_an_end_that_a_row_writes_itself_is_learnt_and_left_out_of_what_is_read(
     whole, prompt = written.example(row("Oui.<|im_end|>"))
     answer = whole[len(prompt) :]
     first = next(place for place, token in enumerate(answer) if token in written.end_tokens)
-    assert written.answer(answer[:first]) == Split("Oui.")
+    assert written.answer(answer[:first]) == SplitAnswer("Oui.")
 
 
 def test_what_the_template_writes_after_an_answer_ends_it(tokenizer: Any) -> None:
@@ -231,7 +231,7 @@ def test_arguments_go_into_the_template_asked_and_trained_alike(tokenizer: Any) 
     quiet = form(tokenizer, THINKING, arguments={"enable_thinking": False})
     assert quiet.write(QUESTION, answer_follows=True).endswith("</think>\n\n")
     whole, prompt = quiet.example(row("Oui."))
-    assert quiet.answer(whole[len(prompt) : -2]) == Split("Oui.")
+    assert quiet.answer(whole[len(prompt) : -2]) == SplitAnswer("Oui.")
 
 
 def test_thinking_is_counted_until_it_closes(tokenizer: Any) -> None:

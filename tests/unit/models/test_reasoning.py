@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmbench.models.reasoning import BLOCKS, Split, open_mark, split_reasoning
+from pytest_llmbench.models.reasoning import BLOCKS, SplitAnswer, open_mark, split_reasoning
 
 
 @pytest.mark.parametrize(
@@ -55,12 +55,12 @@ from pytest_llmbench.models.reasoning import BLOCKS, Split, open_mark, split_rea
 def test_the_answer_is_told_from_what_stands_round_it(
     text: str, answer: str, reasoning: str | None, *, closed: bool
 ) -> None:
-    assert split_reasoning(text) == Split(answer, reasoning, closed)
+    assert split_reasoning(text) == SplitAnswer(answer, reasoning, closed)
 
 
 def test_a_block_that_the_prompt_opened_ends_at_its_mark_or_never() -> None:
-    assert split_reasoning("je pense\n</think>\nOui.", opened="<think>") == Split("Oui.", "je pense")
-    assert split_reasoning("je pense", opened="<think>") == Split("", "je pense", closed=False)
+    assert split_reasoning("je pense\n</think>\nOui.", opened="<think>") == SplitAnswer("Oui.", "je pense")
+    assert split_reasoning("je pense", opened="<think>") == SplitAnswer("", "je pense", closed=False)
 
 
 def test_only_a_prompt_that_ends_in_its_mark_leaves_a_block_open() -> None:
@@ -73,7 +73,7 @@ def test_only_a_prompt_that_ends_in_its_mark_leaves_a_block_open() -> None:
 def test_every_family_is_parted_alike(marks: tuple[str, str], thought: str, answer: str) -> None:
     opening, closing = marks
     split = split_reasoning(f"{opening}{thought}{closing}{answer}")
-    assert split == Split(answer.strip(), thought.strip() or None)
+    assert split == SplitAnswer(answer.strip(), thought.strip() or None)
     cut = split_reasoning(f"{opening}{thought}")
     assert cut.answer == ""
     assert not cut.closed

@@ -17,7 +17,7 @@ from support.serving_documents import full_document, several_document
 from pytest_llmbench.core.locale import words
 from pytest_llmbench.reports.charts.differences import differences, middle_of
 from pytest_llmbench.reports.html import render_html
-from pytest_llmbench.reports.html.autotune import render_html as render_serving
+from pytest_llmbench.reports.html.autotune import render_limits_page as render_serving
 from pytest_llmbench.runs.base_comparison import with_comparison
 
 CHART = re.compile(r'<svg class="chart".*?</svg>', re.DOTALL)

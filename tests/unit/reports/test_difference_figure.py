@@ -12,14 +12,14 @@ from support.report_runs import full_run, relevance, result, run
 
 from pytest_llmbench.core.locale import words
 from pytest_llmbench.core.records import Run
-from pytest_llmbench.reports.charts.differences import differences, render
+from pytest_llmbench.reports.charts.differences import differences, save_differences
 
 
 def drawn(document: dict[str, Any], path: Path, monkeypatch: pytest.MonkeyPatch, variant: str | None = None) -> Figure:
     """The figure instead of its file."""
     figures: list[Figure] = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
-    render(document, path, words("en"), variant)
+    save_differences(document, path, words("en"), variant)
     return figures[0]
 
 
@@ -104,7 +104,7 @@ def test_what_cannot_be_compared_is_said(
 
 def test_the_file_is_a_300_dpi_png_drawn_without_pyplot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
-    render(judged(None, full_run(["$x^2$ 日本語"], 3)), tmp_path / "x.png", words("fr"))
+    save_differences(judged(None, full_run(["$x^2$ 日本語"], 3)), tmp_path / "x.png", words("fr"))
     with Image.open(tmp_path / "x.png") as image:
         assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)
         assert image.size[1] == 8 * 300

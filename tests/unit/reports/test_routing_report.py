@@ -88,7 +88,7 @@ def test_text_and_page_show_it_in_the_readers_language(language: str, words_: st
 def test_the_figure_is_drawn_for_a_few_tools_and_for_many(tmp_path: Path) -> None:
     many = [routed(place, f"a_tool_with_a_long_name_{place}", "", "") for place in range(40)]
     for place, cases in enumerate((FEW, many)):
-        routing.render(document(*cases), tmp_path / f"{place}.png", words("fr"))
+        routing.save_routing(document(*cases), tmp_path / f"{place}.png", words("fr"))
         assert (tmp_path / f"{place}.png").stat().st_size > 10_000
 
 

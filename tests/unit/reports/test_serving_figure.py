@@ -13,9 +13,9 @@ from support.serving_findings import users_finding
 
 from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.load.records import SLO
-from pytest_llmbench.reports.charts.search import render
+from pytest_llmbench.reports.charts.search import save_search
 from pytest_llmbench.reports.charts.search_series import dots, latencies
-from pytest_llmbench.reports.serving.document import build_document
+from pytest_llmbench.reports.serving.document import limits_document
 
 Draw = Callable[..., Figure]
 
@@ -25,7 +25,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Draw:
     def draw(document: dict[str, Any], language: str = "en") -> Figure:
         figures: list[Figure] = []
         monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
-        render(document, Path("unused.png"), language)
+        save_search(document, Path("unused.png"), language)
         return figures[0]
 
     return draw
@@ -47,7 +47,7 @@ def words_of(figure: Figure) -> list[Text]:
 
 
 def document_of(**target_changes: Any) -> dict[str, Any]:
-    return build_document([target(**target_changes)], Settings(), COMMAND)
+    return limits_document([target(**target_changes)], Settings(), COMMAND)
 
 
 def test_one_target_has_curve_latencies_timeline_and_a_panel_for_each_other_question(drawn: Draw) -> None:
@@ -150,5 +150,5 @@ def test_under_a_strict_promise_trials_lie_at_all_or_nothing(drawn: Draw) -> Non
 
 
 def test_names_are_no_formulas_and_the_file_is_a_png(tmp_path: Path) -> None:
-    render(document_of(name="$x_1$ {y} 日本語"), tmp_path / "x.png", "fr")
+    save_search(document_of(name="$x_1$ {y} 日本語"), tmp_path / "x.png", "fr")
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")

@@ -23,8 +23,8 @@ from support.serving_findings import users_finding
 from pytest_llmbench.core.errors import NotReadyError, UsageError
 from pytest_llmbench.core.settings import OutputSettings, Settings
 from pytest_llmbench.load.records import SLO
-from pytest_llmbench.reports.html.autotune import render_html
-from pytest_llmbench.reports.serving.document import build_document, read_document, serving_schema
+from pytest_llmbench.reports.html.autotune import render_limits_page
+from pytest_llmbench.reports.serving.document import limits_document, read_limits, serving_schema
 from pytest_llmbench.reports.writing.autotune import write_document
 
 
@@ -34,11 +34,11 @@ def hostile_document() -> dict[str, Any]:
     for trial in found["trials"]:
         trial["reason"] = HOSTILE
         trial["errors"] = {HOSTILE: 3} if trial["level"] == 18 else {}
-    return build_document([target(HOSTILE, findings={"users": found}, engine=HOSTILE)], Settings(), HOSTILE)
+    return limits_document([target(HOSTILE, findings={"users": found}, engine=HOSTILE)], Settings(), HOSTILE)
 
 
 def changed_document(changed: dict[str, Any]) -> dict[str, Any]:
-    return build_document([target(findings={"users": users_finding() | changed})], Settings(), COMMAND)
+    return limits_document([target(findings={"users": users_finding() | changed})], Settings(), COMMAND)
 
 
 class Page(HTMLParser):
@@ -64,7 +64,7 @@ class Page(HTMLParser):
 
 def test_all_reports_are_written_together_and_the_json_is_valid_when_read_back(tmp_path: Path) -> None:
     paths = write_document(
-        build_document([full_target()], Settings(), COMMAND),
+        limits_document([full_target()], Settings(), COMMAND),
         Settings(output=OutputSettings(report_dir=tmp_path)),
         tmp_path,
     )
@@ -75,7 +75,7 @@ def test_all_reports_are_written_together_and_the_json_is_valid_when_read_back(t
         "markdown": "autotune.md",
         "text": "autotune.txt",
     }
-    document = read_document(paths["json"])
+    document = read_limits(paths["json"])
     assert document["metadata"]["command"] == COMMAND
     assert document["targets"][0]["why"]["users"]["cause"] == "slots"
 
@@ -85,7 +85,7 @@ def test_when_one_report_cannot_be_written_the_others_stay_as_they_were(tmp_path
     (tmp_path / "autotune.txt").mkdir()
     settings = Settings(output=OutputSettings(report_dir=tmp_path, png=False))
     with pytest.raises(NotReadyError, match=r"autotune\.txt"):
-        write_document(build_document([target()], settings, COMMAND), settings, tmp_path)
+        write_document(limits_document([target()], settings, COMMAND), settings, tmp_path)
 
 
 @pytest.mark.parametrize("make", [full_document, several_document, hostile_document])
@@ -100,14 +100,14 @@ def test_a_document_that_was_edited_is_refused_with_the_place(tmp_path: Path) ->
     path = tmp_path / "autotune.json"
     path.write_text(json.dumps(document, indent=2))
     with pytest.raises(UsageError, match=r"autotune\.json:\d+: .*findings\.users\.value: 'many'"):
-        read_document(path)
+        read_limits(path)
 
 
 def test_keys_and_logins_are_in_no_report() -> None:
     secret = "sk-geheim"  # noqa: S105  # of nothing
     with_login = target(url=f"http://me:{secret}@127.0.0.1:8000/v1")
-    document = build_document([with_login], Settings(), f"llmbench autotune --server http://me:{secret}@h/v1")
-    assert secret not in json.dumps(document) + analysis(document, "en") + render_html(document, "en")
+    document = limits_document([with_login], Settings(), f"llmbench autotune --server http://me:{secret}@h/v1")
+    assert secret not in json.dumps(document) + analysis(document, "en") + render_limits_page(document, "en")
 
 
 def test_the_terminal_says_the_answer_first_then_why_then_what_to_try() -> None:
@@ -150,7 +150,7 @@ def test_each_kind_of_answer_has_its_own_sentence(changed: dict[str, Any], sente
 def test_streams_that_a_server_left_open_are_told(language: str, sentence: str) -> None:
     found = users_finding()
     found["trials"][0]["left_open"], found["trials"][1]["left_open"] = 2, 3
-    document = build_document([target(findings={"users": found})], Settings(), COMMAND)
+    document = limits_document([target(findings={"users": found})], Settings(), COMMAND)
     jsonschema.validate(document, serving_schema())
     assert sentence in analysis(document, language)
     assert sentence not in analysis(users_document(), language)
@@ -166,14 +166,14 @@ def test_streams_that_a_server_left_open_are_told(language: str, sentence: str) 
 def test_trials_that_contradict_each_other_are_told(language: str, sentence: str) -> None:
     odd = {"level": 8, "good": 10, "total": 24, "others_up_to": 12, "others_good": 118, "others_total": 120}
     found = users_finding(contradiction=odd, decided=False)
-    document = build_document([target(findings={"users": found})], Settings(), COMMAND)
+    document = limits_document([target(findings={"users": found})], Settings(), COMMAND)
     jsonschema.validate(document, serving_schema())
     assert sentence in " ".join(analysis(document, language).split())
 
 
 def test_how_sure_the_required_users_are_is_told() -> None:
     settings = Settings.model_validate({"load": {"require_users": 8}})
-    document = build_document([target(findings={"users": users_finding(chance_required=0.992)})], settings, COMMAND)
+    document = limits_document([target(findings={"users": users_finding(chance_required=0.992)})], settings, COMMAND)
     assert "Required: 8 users. They are held with a probability of 99.2 %." in summary_lines(document, 200)
 
 
@@ -192,7 +192,7 @@ def test_the_text_report_holds_every_trial_in_both_languages(make: Any, language
 @pytest.mark.parametrize("language", ["en", "fr"])
 @pytest.mark.parametrize("make", [full_document, several_document, hostile_document])
 def test_the_page_is_one_file_that_runs_nothing_it_was_sent(make: Any, language: str) -> None:
-    page = Page(render_html(make(), language))
+    page = Page(render_limits_page(make(), language))
     assert "img" not in page.tags
     assert page.tags.count("script") == 2
     assert {address for address in page.addresses if not address.startswith("#")} == {"data:,"}
@@ -200,7 +200,7 @@ def test_the_page_is_one_file_that_runs_nothing_it_was_sent(make: Any, language:
 
 def test_the_page_shows_answer_cause_and_advice_and_each_trial() -> None:
     document = full_document()
-    page = Page(render_html(document, "en"))
+    page = Page(render_limits_page(document, "en"))
     assert page.says("11 users (95 % sure: 10 to 17) keep 95 % of answers under 3.0 s")
     assert page.says("Queueing for slots")
     assert page.says("More parallel slots")
@@ -211,7 +211,7 @@ def test_the_page_shows_answer_cause_and_advice_and_each_trial() -> None:
 
 
 def test_several_targets_are_compared_in_a_table() -> None:
-    text = " ".join(" ".join(Page(render_html(several_document(), "en")).text).split())
+    text = " ".join(" ".join(Page(render_limits_page(several_document(), "en")).text).split())
     row = text[text.index("Comparison", text.index("Limits of 3 servers or models", 200)) :]
     assert "llama-3.1-8b-instruct http://127.0.0.1:8000/v1 vLLM 2 users (0 to 3)" in row
     assert "10+ users (10 to 10)" in row
@@ -220,14 +220,14 @@ def test_several_targets_are_compared_in_a_table() -> None:
 def test_a_session_that_measured_only_temperatures_has_its_reports(tmp_path: Path) -> None:
     full = full_target()
     only = target(findings={}, temperature=full["temperature"])
-    paths = write_document(build_document([only], Settings(), COMMAND), Settings(), tmp_path)
+    paths = write_document(limits_document([only], Settings(), COMMAND), Settings(), tmp_path)
     assert "Temperature 0.3" in paths["text"].read_text()
     assert "Temperature 0.3" in paths["html"].read_text()
-    assert summary_lines(read_document(paths["json"]), 80)[0] == "Other questions:"
+    assert summary_lines(read_limits(paths["json"]), 80)[0] == "Other questions:"
 
 
 def test_a_session_that_measured_nothing_has_no_figure(tmp_path: Path) -> None:
-    paths = write_document(build_document([target(findings={})], Settings(), COMMAND), Settings(), tmp_path)
+    paths = write_document(limits_document([target(findings={})], Settings(), COMMAND), Settings(), tmp_path)
     assert "png" not in paths
     assert "Nothing was measured." in paths["text"].read_text()
 
@@ -235,4 +235,4 @@ def test_a_session_that_measured_nothing_has_no_figure(tmp_path: Path) -> None:
 def test_under_a_strict_promise_trials_pass_or_fail() -> None:
     settings = Settings()
     strict = target(findings={"users": users_finding(slo=SLO(1.0, 3.0))})
-    assert "the limit is where half of all trials pass" in analysis(build_document([strict], settings, COMMAND), "en")
+    assert "the limit is where half of all trials pass" in analysis(limits_document([strict], settings, COMMAND), "en")

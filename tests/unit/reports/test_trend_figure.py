@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pytest_llmbench.core.locale import words
-from pytest_llmbench.reports.charts.trend import MOST_VARIANTS, render
+from pytest_llmbench.reports.charts.trend import MOST_VARIANTS, save_trend
 
 OUTCOMES = ("pass", "fail", "inconclusive", None)
 
@@ -30,7 +30,7 @@ def saved(place: int, names: tuple[str, ...] = ("base", "finetuned"), **changed:
 def drawn(history: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, monitored: Any = None) -> Figure:
     figures: list[Figure] = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
-    render(history, Path("unused.png"), words("en"), monitored)
+    save_trend(history, Path("unused.png"), words("en"), monitored)
     return figures[0]
 
 
@@ -87,7 +87,7 @@ def test_without_means_the_figure_says_so(history: list[dict[str, Any]], monkeyp
 
 def test_the_file_is_a_300_dpi_png_drawn_without_pyplot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
-    render([saved(0, name="$x_1$ 日本語")], tmp_path / "x.png", words("fr"))
+    save_trend([saved(0, name="$x_1$ 日本語")], tmp_path / "x.png", words("fr"))
     with Image.open(tmp_path / "x.png") as image:
         assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)
         assert image.size[0] == 14 * 300

@@ -6,7 +6,14 @@ import pytest
 from support.report_runs import full_run, relevance, result, run
 
 from pytest_llmbench.core.records import CaseResult, Scores
-from pytest_llmbench.runs.comparison import Comparison, Grade, compare, leading_metric, relative, weakest_category
+from pytest_llmbench.runs.comparison import (
+    Comparison,
+    Grade,
+    compare_variants,
+    leading_metric,
+    relative,
+    weakest_category,
+)
 from pytest_llmbench.runs.document import build_document
 
 
@@ -15,7 +22,7 @@ def document(*results: CaseResult) -> dict[str, Any]:
 
 
 def comparison(*results: CaseResult) -> Comparison:
-    found = compare(document(*results), "finetuned")
+    found = compare_variants(document(*results), "finetuned")
     assert found is not None
     return found
 
@@ -44,7 +51,7 @@ def test_only_results_scored_for_both_are_compared() -> None:
 
 def test_no_pair_gives_no_grade() -> None:
     assert comparison(relevance("a/1", None, 1.0)).grade is None
-    assert compare(document(result("a/1", {})), "finetuned") is None
+    assert compare_variants(document(result("a/1", {})), "finetuned") is None
 
 
 def test_without_relevance_the_next_metric_judges() -> None:
@@ -77,7 +84,7 @@ def test_relative_change_needs_both_and_a_base_above_zero() -> None:
 
 def test_each_adapter_is_compared_with_the_base() -> None:
     several = build_document(full_run(variants=("base", "v1", "v2")), answer_chars=50)
-    first, second = compare(several, "v1"), compare(several, "v2")
+    first, second = compare_variants(several, "v1"), compare_variants(several, "v2")
     assert first is not None
     assert second is not None
     assert first.base_mean == second.base_mean

@@ -6,28 +6,28 @@ from typing import Literal
 
 from pydantic import Field
 
-from pytest_llmbench.runs.typed import Document
+from pytest_llmbench.runs.typed import TypedDocument
 
 ComparisonOutcome = Literal["better", "worse", "no difference shown"]
 
 
-class Adapter(Document):
+class AdapterDocument(TypedDocument):
     """A fine-tune that answered."""
 
     path: str
 
 
-class Answering(Document):
+class Answering(TypedDocument):
     """Who answered: a model here, or a server."""
 
     backend: str = ""
     base_model: str | None = None
     url: str | None = None
     quantization: str | None = None
-    adapters: dict[str, Adapter] | None = None
+    adapters: dict[str, AdapterDocument] | None = None
 
 
-class EvaluationMetadata(Document):
+class EvaluationMetadata(TypedDocument):
     """What was asked, and how."""
 
     test_set: str
@@ -39,26 +39,26 @@ class EvaluationMetadata(Document):
     passages: int | None = None
 
 
-class Metric(Document):
+class MetricDocument(TypedDocument):
     """What is known of a metric."""
 
     higher_is_better: bool
 
 
-class Mean(Document):
+class MeanDocument(TypedDocument):
     """A variant's mean of a metric."""
 
     mean: float
 
 
-class Corpus(Document):
+class Corpus(TypedDocument):
     """Scores over all answers at once, from 0 to 100; None where no answer came."""
 
     bleu: float | None = None
     chrf: float | None = None
 
 
-class Comparison(Document):
+class ComparisonDocument(TypedDocument):
     """One variant against another in one metric; a positive effect is better."""
 
     variant: str
@@ -71,7 +71,7 @@ class Comparison(Document):
     needed_cases: int | None = None
 
 
-class Perplexity(Document):
+class PerplexityDocument(TypedDocument):
     """How a variant likes general texts, and how many times more than the base it is surprised."""
 
     perplexity: float
@@ -81,18 +81,18 @@ class Perplexity(Document):
     outcome: ComparisonOutcome | None = None
 
 
-class Answer(Document):
+class AnswerDocument(TypedDocument):
     """A variant's answer."""
 
     text: str
 
 
-class EvaluationResult(Document):
+class EvaluationResult(TypedDocument):
     """One question with its answers, which are text alone where nothing else is known of them."""
 
     question: str
     reference: str | None = None
-    answers: dict[str, Answer | str]
+    answers: dict[str, AnswerDocument | str]
 
     @property
     def texts(self) -> dict[str, str]:
@@ -100,24 +100,24 @@ class EvaluationResult(Document):
         return {name: one if isinstance(one, str) else one.text for name, one in self.answers.items()}
 
 
-class Forgetting(Document):
+class Forgetting(TypedDocument):
     """General knowledge before and after; a server tells no perplexity."""
 
     texts: int
-    perplexity: dict[str, Perplexity] | None
+    perplexity: dict[str, PerplexityDocument] | None
     answers: tuple[EvaluationResult, ...] = ()
 
 
-class Evaluation(Document):
+class Evaluation(TypedDocument):
     """`evaluation.json`."""
 
     metadata: EvaluationMetadata
     variants: tuple[str, ...]
-    metrics: dict[str, Metric]
-    scores: dict[str, dict[str, Mean]]
+    metrics: dict[str, MetricDocument]
+    scores: dict[str, dict[str, MeanDocument]]
     corpus: dict[str, Corpus] = Field(default_factory=dict)
     finishes: dict[str, dict[str, int]] = Field(default_factory=dict)
-    comparisons: tuple[Comparison, ...] = ()
+    comparisons: tuple[ComparisonDocument, ...] = ()
     forgetting: Forgetting | None = None
     results: tuple[EvaluationResult, ...] = ()
 

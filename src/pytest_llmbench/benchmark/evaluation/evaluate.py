@@ -25,7 +25,7 @@ from pytest_llmbench.benchmark.evaluation.questions import (
 )
 from pytest_llmbench.benchmark.evaluation.retrieval import Method, Passage, Retriever, read_passages
 from pytest_llmbench.benchmark.evaluation.row_language import RowLanguage
-from pytest_llmbench.benchmark.evaluation.scores import compared, comparisons, means, perplexities
+from pytest_llmbench.benchmark.evaluation.scores import compared_scores, comparisons, means, perplexities
 from pytest_llmbench.benchmark.main_job import Benchmark, open_backend
 from pytest_llmbench.core.records import BASE, Completion
 from pytest_llmbench.core.starter import present
@@ -201,7 +201,7 @@ def _document(
         "scores": means(table),
         "corpus": {variant: _corpus(asked.test, completions, variant) for variant in variants},
         "finishes": {variant: dict(Counter(row[variant].finish for row in completions)) for variant in variants},
-        "comparisons": comparisons(table, compared(variants), lower, _ALPHA),
+        "comparisons": comparisons(table, compared_scores(variants), lower, _ALPHA),
         "forgetting": _forgetting(asked.general, answers, backend),
         "results": [_result(asked, place, completions[place], scores[place]) for place in range(len(asked.test))],
     }

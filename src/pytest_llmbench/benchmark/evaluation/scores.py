@@ -29,7 +29,7 @@ Table = Mapping[str, Mapping[str, Sequence[float | None]]]
 """metric -> variant -> one score for each question, None where unscored."""
 
 
-class Mean(TypedDict):
+class _Mean(TypedDict):
     """A mean over the questions that are scored, with its 95 % interval where they are not all alike."""
 
     mean: float
@@ -63,21 +63,21 @@ class Perplexity(TypedDict):
     outcome: str | None
 
 
-def means(table: Table) -> dict[str, dict[str, Mean]]:
+def means(table: Table) -> dict[str, dict[str, _Mean]]:
     """Variant -> metric -> mean; metrics that were never scored are left out."""
-    found: dict[str, dict[str, Mean]] = {}
+    found: dict[str, dict[str, _Mean]] = {}
     for metric, by_variant in table.items():
         for variant, scores in by_variant.items():
             known = np.array([score for score in scores if score is not None], dtype=np.float64)
             if len(known):
                 low, high = mean_interval(known) or (None, None)
-                found.setdefault(variant, {})[metric] = Mean(
+                found.setdefault(variant, {})[metric] = _Mean(
                     mean=float(known.mean()), low=low, high=high, count=len(known)
                 )
     return found
 
 
-def compared(variants: Sequence[str]) -> list[tuple[str, str]]:
+def compared_scores(variants: Sequence[str]) -> list[tuple[str, str]]:
     """What is held against what: every variant against the base, and each fine-tune against retrieval."""
     pairs = [(variant, BASE) for variant in variants if variant != BASE]
     if RETRIEVAL in variants:

@@ -1,4 +1,4 @@
-"""Asking an OpenAI-compatible server over HTTP: one question and its retries, and the pages beside the questions.
+"""Asking an OpenAI-compatible server over HTTP: one question and its HTTP retries, and the pages beside the questions.
 
 What is asked again: a refusal that may pass (429, 5xx) or a connection lost before the first byte of the answer, at
 most `retries` times. Once a byte of the answer has come, it is never asked again: the server has worked, and a second

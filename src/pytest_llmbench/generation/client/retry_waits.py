@@ -1,4 +1,4 @@
-"""HTTP retries: how long to wait before a server is asked again."""
+"""How long to wait before a server is asked again."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ _NAMES = {  # the linear layers of each layout, as LoRA targets call them
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Matrix:
+class Weights:
     """A linear layer that every transformer layer has once. `source` names the activation that it reads."""
 
     name: str
@@ -65,35 +65,35 @@ class Architecture:
     residual_dropout: float = 0.0
 
     @property
-    def matrices(self) -> tuple[Matrix, ...]:
+    def matrices(self) -> tuple[Weights, ...]:
         """The linear layers of one transformer layer; experts are not among them."""
         return tuple(self._attention()) + (() if self.experts else tuple(self._mlp()))
 
-    def _attention(self) -> Iterator[Matrix]:
+    def _attention(self) -> Iterator[Weights]:
         if self.layout == "gpt2":
-            yield Matrix("c_attn", self.hidden, 3 * self.hidden, "attention input")
-            yield Matrix("c_proj", self.hidden, self.hidden, "attention output")
+            yield Weights("c_attn", self.hidden, 3 * self.hidden, "attention input")
+            yield Weights("c_proj", self.hidden, self.hidden, "attention output")
             return
-        yield Matrix("q_proj", self.hidden, self.queries, "attention input")
-        yield Matrix("k_proj", self.hidden, self.keys, "attention input")
-        yield Matrix("v_proj", self.hidden, self.keys, "attention input")
+        yield Weights("q_proj", self.hidden, self.queries, "attention input")
+        yield Weights("k_proj", self.hidden, self.keys, "attention input")
+        yield Weights("v_proj", self.hidden, self.keys, "attention input")
         output = "dense" if self.layout == "phi" else "o_proj"
-        yield Matrix(output, self.queries, self.hidden, "attention output")
+        yield Weights(output, self.queries, self.hidden, "attention output")
 
-    def _mlp(self) -> Iterator[Matrix]:
+    def _mlp(self) -> Iterator[Weights]:
         match self.layout:
             case "gated":
-                yield Matrix("gate_proj", self.hidden, self.feed_forward, "mlp input")
-                yield Matrix("up_proj", self.hidden, self.feed_forward, "mlp input")
-                yield Matrix("down_proj", self.feed_forward, self.hidden, "mlp hidden")
+                yield Weights("gate_proj", self.hidden, self.feed_forward, "mlp input")
+                yield Weights("up_proj", self.hidden, self.feed_forward, "mlp input")
+                yield Weights("down_proj", self.feed_forward, self.hidden, "mlp hidden")
             case "gpt2":
-                yield Matrix("c_fc", self.hidden, self.feed_forward, "mlp input")
-                yield Matrix("c_proj", self.feed_forward, self.hidden, "mlp hidden")
+                yield Weights("c_fc", self.hidden, self.feed_forward, "mlp input")
+                yield Weights("c_proj", self.feed_forward, self.hidden, "mlp hidden")
             case "phi":  # attention and MLP read the same activation, side by side
-                yield Matrix("fc1", self.hidden, self.feed_forward, "attention input")
-                yield Matrix("fc2", self.feed_forward, self.hidden, "mlp hidden")
+                yield Weights("fc1", self.hidden, self.feed_forward, "attention input")
+                yield Weights("fc2", self.feed_forward, self.hidden, "mlp hidden")
 
-    def targeted(self, targets: str | tuple[str, ...]) -> tuple[Matrix, ...]:
+    def targeted(self, targets: str | tuple[str, ...]) -> tuple[Weights, ...]:
         """The matrices that LoRA targets name; `all-linear` means all.
 
         Raises:

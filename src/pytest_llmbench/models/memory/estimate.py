@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
-from pytest_llmbench.models.memory.architecture import Architecture, Matrix
+from pytest_llmbench.models.memory.architecture import Architecture, Weights
 from pytest_llmbench.models.memory.weights import GIB, quantized_bytes
 
 Precision = Literal["float32", "bfloat16"]
@@ -105,7 +105,7 @@ def estimate_training(architecture: Architecture, plan: TrainingPlan) -> MemoryE
     return MemoryEstimate({name: size for name, size in parts.items() if size})
 
 
-def _at_its_fullest(architecture: Architecture, plan: TrainingPlan, targeted: tuple[Matrix, ...]) -> dict[str, int]:
+def _at_its_fullest(architecture: Architecture, plan: TrainingPlan, targeted: tuple[Weights, ...]) -> dict[str, int]:
     """What a step itself holds when it holds most.
 
     Without gradient checkpointing that is at the loss. With it every layer keeps its input alone, and there are two
@@ -177,7 +177,7 @@ def weights_by_class(
     return dict(zip(_WEIGHTS, (linear, experts, *rest), strict=True))
 
 
-def _matrix_bytes(matrix: Matrix, quantization: str, stored: int, *, double_quant: bool) -> int:
+def _matrix_bytes(matrix: Weights, quantization: str, stored: int, *, double_quant: bool) -> int:
     count = matrix.inputs * matrix.outputs
     match quantization:
         case "nf4":
@@ -187,7 +187,7 @@ def _matrix_bytes(matrix: Matrix, quantization: str, stored: int, *, double_quan
     return count * stored
 
 
-def _saved_a_token(architecture: Architecture, plan: TrainingPlan, targeted: Iterable[Matrix]) -> int:
+def _saved_a_token(architecture: Architecture, plan: TrainingPlan, targeted: Iterable[Weights]) -> int:
     """Bytes that one layer keeps of one token for its backward pass."""
     norms = (1 if architecture.layout == "phi" else 2) * architecture.hidden * _FLOAT
     if architecture.query_norm:
@@ -230,7 +230,7 @@ def _mlp(architecture: Architecture) -> int:
     return architecture.active_experts * (each + 2 * architecture.hidden + architecture.feed_forward)
 
 
-def _lora_inputs(plan: TrainingPlan, targeted: tuple[Matrix, ...]) -> int:
+def _lora_inputs(plan: TrainingPlan, targeted: tuple[Weights, ...]) -> int:
     inner = plan.rank * len(targeted) * plan.lora_input_bytes
     if not plan.shares_lora_inputs:
         return inner + sum(matrix.inputs for matrix in targeted) * plan.lora_input_bytes

@@ -46,10 +46,10 @@ def draw(document: Mapping[str, Any], path: Path, language: str) -> None:
     """
     say = words(language)
     with files.replacing(path) as temporary:
-        render(document, temporary, say)
+        save_benchmark(document, temporary, say)
 
 
-def render(document: Mapping[str, Any], path: Path, say: Words) -> None:
+def save_benchmark(document: Mapping[str, Any], path: Path, say: Words) -> None:
     """Draw straight into `path`."""
     with canvas.figure_of(*SIZE_INCHES, pads=_PADS_INCHES) as figure:
         figure.suptitle(_verdict(document, say), fontsize=12, fontweight="bold", parse_math=False)

@@ -16,7 +16,7 @@ from pytest_llmbench.reports.charts import canvas
 from pytest_llmbench.reports.charts.svg import drawing
 from pytest_llmbench.reports.gate_sentences import Gate
 from pytest_llmbench.reports.judgement import paired_with_base
-from pytest_llmbench.reports.pairing import case_differences, change
+from pytest_llmbench.reports.pairing import case_differences, relative_change
 from pytest_llmbench.runs.averages import mean
 from pytest_llmbench.runs.case_counts import count
 from pytest_llmbench.runs.comparison import LEADING_METRICS, adapters, higher_is_better
@@ -63,7 +63,7 @@ class Differences:
 
     def kind(self, value: float) -> str | None:
         """What the change means, not its sign: a lower latency is better."""
-        return change(value, higher=self.higher_is_better)
+        return relative_change(value, higher=self.higher_is_better)
 
     def tally(self) -> dict[str, int]:
         """How many cases got better, stayed and got worse."""
@@ -80,7 +80,7 @@ class Middle:
     cases: str
 
 
-def render(document: Mapping[str, Any], path: Path, say: Words, variant: str | None = None) -> None:
+def save_differences(document: Mapping[str, Any], path: Path, say: Words, variant: str | None = None) -> None:
     """Draw into `path` as PNG: a panel for each metric that is gated on, or leads, and has pairs.
 
     `variant` is the first adapter when None. Always adapter minus base within this run, whatever its gate compares.
@@ -102,7 +102,7 @@ def render(document: Mapping[str, Any], path: Path, say: Words, variant: str | N
         canvas.save_png(figure, path)
 
 
-def in_page(found: Differences, middle: Middle, name: str, label: str, say: Words) -> str:
+def differences_in_page(found: Differences, middle: Middle, name: str, label: str, say: Words) -> str:
     """One panel as SVG, `name` being unique in its page and `label` what it shows in words."""
     return drawing(name, label, _PAGE_INCHES, lambda figure: _panel(figure, found, middle, say))
 

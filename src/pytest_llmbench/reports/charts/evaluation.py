@@ -19,7 +19,7 @@ _ROW_INCHES = 0.42
 _LEAST_HEIGHT = 3.2
 
 
-def render(document: Mapping[str, Any], path: Path, say: Words) -> None:
+def save_evaluation(document: Mapping[str, Any], path: Path, say: Words) -> None:
     """Draw into `path` as PNG, 300 DPI. To the right of zero is better in every panel."""
     panels: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for one in document["comparisons"]:

@@ -25,7 +25,7 @@ _DARK_FROM = 0.55
 _LEAST_SHADE, _MOST_SHADE = 0.12, 0.88
 
 
-def render(document: Mapping[str, Any], path: Path, say: Words) -> None:
+def save_routing(document: Mapping[str, Any], path: Path, say: Words) -> None:
     """Draw into `path` as PNG, 300 DPI, the base and the first adapters side by side.
 
     Raises:

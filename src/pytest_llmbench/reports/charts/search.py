@@ -36,7 +36,7 @@ Panel = Callable[["Axes"], None]
 Row = tuple[float, Callable[["SubFigure"], None]]
 
 
-def render(document: Mapping[str, Any], path: Path, language: str) -> None:
+def save_search(document: Mapping[str, Any], path: Path, language: str) -> None:
     """Draw into `path` as PNG, 300 DPI.
 
     Raises:

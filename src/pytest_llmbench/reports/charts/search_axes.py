@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pytest_llmbench.autotune.diagnosis.phases import Finding
 from pytest_llmbench.reports.charts import canvas
-from pytest_llmbench.reports.charts.search_series import reach
+from pytest_llmbench.reports.charts.search_series import reach_of
 from pytest_llmbench.reports.serving.words import AXES, ServingWords
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ def level_axis(axes: Axes, question: str, say: ServingWords, y: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(integer=question != "rate"))
-    dress(axes, say(AXES[question]), y, say)
+    dress_axis(axes, say(AXES[question]), y, say)
 
 
-def dress(axes: Axes, x: str, y: str, say: ServingWords) -> None:
+def dress_axis(axes: Axes, x: str, y: str, say: ServingWords) -> None:
     """What both axes measure, and a grid."""
     axes.set_xlabel(x, fontsize=10)
     axes.set_ylabel(y, fontsize=10)
@@ -46,7 +46,7 @@ def dress(axes: Axes, x: str, y: str, say: ServingWords) -> None:
 
 def limit_band(axes: Axes, finding: Finding) -> None:
     """The interval of the limit, as far as levels are shown."""
-    end = max(finding["value"], min(finding["high"], reach(finding)[1]))
+    end = max(finding["value"], min(finding["high"], reach_of(finding)[1]))
     axes.axvspan(finding["low"], end, color=canvas.LIMIT_BAND, alpha=0.28, linewidth=0, zorder=0)
 
 

@@ -9,7 +9,7 @@ from pytest_llmbench.autotune.diagnosis.phases import Finding, Trial
 from pytest_llmbench.core.text_cells import shorten_middle
 from pytest_llmbench.reports.charts import canvas
 from pytest_llmbench.reports.charts.search_axes import level_axis, limit_band
-from pytest_llmbench.reports.charts.search_series import is_strict, point_share, reach, tried
+from pytest_llmbench.reports.charts.search_series import is_strict, point_share, reach_of, tried
 from pytest_llmbench.reports.serving.answers import answer, value_text
 from pytest_llmbench.reports.serving.words import QUESTION_TITLES, VERDICTS, ServingWords
 
@@ -40,7 +40,7 @@ def small_curve(axes: Axes, finding: Finding, say: ServingWords, name: str = "")
 
 def _curve(axes: Axes, finding: Finding, say: ServingWords, title: str) -> None:
     canvas.title(axes, title)
-    low, high = reach(finding)
+    low, high = reach_of(finding)
     limit_band(axes, finding)
     capacity = say("limit {value}, 95 % interval", value=value_text(finding, say))
     axes.axvline(finding["value"], color=canvas.LIMIT, linewidth=1.4, zorder=1, label=capacity)

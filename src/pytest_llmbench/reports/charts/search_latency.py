@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pytest_llmbench.autotune.diagnosis.phases import Finding
 from pytest_llmbench.reports.charts import canvas
 from pytest_llmbench.reports.charts.search_axes import LINES, level_axis, limit_band, seconds_axis
-from pytest_llmbench.reports.charts.search_series import PERCENTILES, latencies, reach
+from pytest_llmbench.reports.charts.search_series import PERCENTILES, latencies, reach_of
 from pytest_llmbench.reports.serving.words import ServingWords
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def latency(axes: Axes, finding: Finding, say: ServingWords) -> None:
     label = say("limit {limit}", limit=say.limit(limit_s))
     axes.axhline(limit_s, color=canvas.BROKEN, linewidth=1.2, linestyle="--", label=label)
     limit_band(axes, finding)
-    low, high = reach(finding)
+    low, high = reach_of(finding)
     margin = 0.04 * (high - low) or 0.5
     axes.set_xlim(low - margin, high + margin)
     seconds_axis(axes, [value for values in shown.values() for value in values] + [limit_s], say)

@@ -20,7 +20,7 @@ _WIDE_INCHES = (9.0, 3.9)
 _MOST_DOTS = 1500  # a page is read over the network, too
 
 
-def curve(finding: Finding, name: str, say: ServingWords, *, small: bool = False) -> str:
+def curve_in_page(finding: Finding, name: str, say: ServingWords, *, small: bool = False) -> str:
     """The share of good answers by level; a small one says less around it."""
     label = say("{answer}. {count} trials.", answer=answer(finding, say), count=len(finding["trials"]))
     return _single(
@@ -28,13 +28,13 @@ def curve(finding: Finding, name: str, say: ServingWords, *, small: bool = False
     )
 
 
-def latency(finding: Finding, name: str, say: ServingWords) -> str:
+def latency_in_page(finding: Finding, name: str, say: ServingWords) -> str:
     """The percentiles by level."""
     label = say("Latency percentiles by level, limit {limit}.", limit=say.limit(finding["slo"]["limit_s"]))
     return _single(name, label, lambda axes: search_latency.latency(axes, finding, say))
 
 
-def timeline(finding: Finding, name: str, say: ServingWords) -> str:
+def timeline_in_page(finding: Finding, name: str, say: ServingWords) -> str:
     """The whole search."""
     label = timeline_summary(finding, say)
     return drawing(name, label, _WIDE_INCHES, lambda figure: search_timeline.timeline(figure, finding, say, _MOST_DOTS))

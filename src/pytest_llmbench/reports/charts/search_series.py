@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_llmbench.autotune.diagnosis.phases import Asked, Finding, Trial, asked, valid_trials
-from pytest_llmbench.reports.serving.answers import outcome
+from pytest_llmbench.reports.serving.answers import finding_outcome
 
 PERCENTILES = (50, 90, 95, 99)
 OUTCOMES = ("good", "late", "failed")
@@ -45,7 +45,7 @@ def latencies(finding: Finding) -> dict[float, list[float]]:
 
     by_level: dict[float, list[float]] = {}
     for trial in valid_trials(finding):
-        rows = [row for row in asked([trial]) if outcome(row, finding) != "failed"]
+        rows = [row for row in asked([trial]) if finding_outcome(row, finding) != "failed"]
         by_level.setdefault(trial["level"], []).extend(judged_s(row, finding) for row in rows)
     return {
         level: [float(value) for value in np.percentile(values, PERCENTILES)]
@@ -57,7 +57,7 @@ def latencies(finding: Finding) -> dict[float, list[float]]:
 def dots(finding: Finding, most: int = MOST_DOTS) -> tuple[list[Dot], int]:
     """Requests of all trials in the order of the search; of very many every n-th good one. Returns n too."""
     found = [
-        Dot(trial["started_s"] + row.started_s, judged_s(row, finding), outcome(row, finding))
+        Dot(trial["started_s"] + row.started_s, judged_s(row, finding), finding_outcome(row, finding))
         for trial in finding["trials"]
         for row in asked([trial])
     ]
@@ -88,7 +88,7 @@ def point_share(finding: Finding, trial: Trial) -> float:
     return float(trial["verdict"] == "held") if is_strict(finding) else float(trial["good"] / trial["total"])
 
 
-def reach(finding: Finding) -> tuple[float, float]:
+def reach_of(finding: Finding) -> tuple[float, float]:
     """The levels that a drawing shows: those tried, and the interval."""
     levels = [trial["level"] for trial in valid_trials(finding)] or [finding["low"]]
     return min([finding["low"], *levels]), max([*levels, min(finding["high"], 1.5 * max(levels))])

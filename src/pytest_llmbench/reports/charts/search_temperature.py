@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.text_cells import shorten_middle
 from pytest_llmbench.reports.charts import canvas
-from pytest_llmbench.reports.charts.search_axes import LINES, dress, target_colour
+from pytest_llmbench.reports.charts.search_axes import LINES, dress_axis, target_colour
 from pytest_llmbench.reports.serving.words import ServingWords
 
 if TYPE_CHECKING:
@@ -45,5 +45,5 @@ def temperature(axes: Axes, grid: Mapping[str, Any], metrics: Sequence[str], say
     if grid["best"] is not None:
         axes.axvline(grid["best"], color=canvas.LIMIT, linewidth=1.2, zorder=1, label=say("best"))
     axes.yaxis.set_major_formatter(canvas.ticks(say))
-    dress(axes, say("temperature"), say("score"), say)
+    dress_axis(axes, say("temperature"), say("score"), say)
     canvas.legend(axes, columns=2)

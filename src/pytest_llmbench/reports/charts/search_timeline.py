@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmbench.autotune.diagnosis.phases import Finding
 from pytest_llmbench.core.locale import N_
 from pytest_llmbench.reports.charts import canvas
-from pytest_llmbench.reports.charts.search_axes import dress, seconds_axis
+from pytest_llmbench.reports.charts.search_axes import dress_axis, seconds_axis
 from pytest_llmbench.reports.charts.search_series import MOST_DOTS, OUTCOMES, dots, spans
 from pytest_llmbench.reports.serving.words import AXES, VERDICTS, ServingWords
 
@@ -68,8 +68,8 @@ def timeline(part: Figure | SubFigure, finding: Finding, say: ServingWords, most
     below.set_ylim(bottom=0)
     below.margins(y=0.25)
     below.set_ylim(bottom=0)
-    dress(above, "", say("seconds"), say)
-    dress(below, say("seconds since the search began"), say(AXES[finding["question"]]), say)
+    dress_axis(above, "", say("seconds"), say)
+    dress_axis(below, say("seconds since the search began"), say(AXES[finding["question"]]), say)
     above.tick_params(axis="x", labelbottom=False, length=0)
     handles, labels = above.get_legend_handles_labels()
     handles += [_patch(*_SHADES[name]) for name in _seen(finding)]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.core.locale import Words, words
-from pytest_llmbench.finetune.comparison import Language, Trained, notes, table
+from pytest_llmbench.finetune.comparison import Language, Trained, comparison_notes, figures_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,8 +27,8 @@ def draw_comparison(trainings: Sequence[Trained], path: Path, language: Language
 
     from pytest_llmbench.core.files import replacing
 
-    below = [part for note in notes(trainings, language) for part in textwrap.wrap(note, 110)]
-    heights = (4.2, _ROW * (len(table(trainings, language)) + 1 + len(below)))
+    below = [part for note in comparison_notes(trainings, language) for part in textwrap.wrap(note, 110)]
+    heights = (4.2, _ROW * (len(figures_table(trainings, language)) + 1 + len(below)))
     figure = Figure(figsize=(max(9.0, 2.6 * (len(trainings) + 2)), sum(heights) + 0.4), layout="constrained")
     FigureCanvasAgg(figure)
     curves, figures = figure.subplots(2, 1, height_ratios=heights)
@@ -80,7 +80,7 @@ def _draw_table(axes: Axes, trainings: Sequence[Trained], language: Language) ->
 
     axes.set_axis_off()
     names = [training.name for training in trainings]
-    say, lines = words(language), table(trainings, language)
+    say, lines = words(language), figures_table(trainings, language)
     rows = [
         ("", *names, say.in_context("training", "best")),
         *((line.title, *line.values, line.best) for line in lines),

@@ -50,7 +50,7 @@ Monitored = Mapping[str, Any]
 """What `monitoring.monitor` found: the drift from a fixed baseline, run by run, with bounds that hold at every look."""
 
 
-def render(history: Sequence[Saved], path: Path, say: Words, monitored: Monitored | None = None) -> None:
+def save_trend(history: Sequence[Saved], path: Path, say: Words, monitored: Monitored | None = None) -> None:
     """Draw into `path` as PNG, 300 DPI: a panel a leading metric, a line a variant, a marker shape an outcome.
 
     `history` is oldest first. Of more than six variants the six of the latest runs are drawn. Runs that asked other
@@ -79,7 +79,7 @@ def render(history: Sequence[Saved], path: Path, say: Words, monitored: Monitore
         canvas.save_png(figure, path)
 
 
-def in_page(history: Sequence[Saved], looks: Mapping[str, int], metric: str, name: str, say: Words) -> str:
+def trend_in_page(history: Sequence[Saved], looks: Mapping[str, int], metric: str, name: str, say: Words) -> str:
     """One metric's panel as SVG, `name` being unique in its page and `looks` the number of each variant's colour."""
 
     def draw(figure: Figure) -> None:

@@ -21,7 +21,7 @@ from pytest_llmbench.reports.serving.answers import (
     cost,
     interval,
     main_finding,
-    notes,
+    noted,
     other_findings,
     remarks,
     required_of,
@@ -31,14 +31,14 @@ from pytest_llmbench.reports.serving.answers import (
     trial_errors,
     value_text,
 )
-from pytest_llmbench.reports.serving.facts import facts_of, target_facts
+from pytest_llmbench.reports.serving.facts import target_facts, worded_facts
 from pytest_llmbench.reports.serving.trial_rows import COLUMN_TITLES, COLUMNS, trial_row
 from pytest_llmbench.reports.serving.words import QUESTION_TITLES, ServingWords, serving_words
 
 _SURE = 0.95
 
 
-def render_html(document: Mapping[str, Any], language: str, added: Sequence[Section] = ()) -> str:
+def render_limits_page(document: Mapping[str, Any], language: str, added: Sequence[Section] = ()) -> str:
     """The whole page of a document, as built or as read back from disk; the same document gives the same page.
 
     `added` are sections of plugins.
@@ -87,7 +87,7 @@ def _target(target: Target, name: str, document: Mapping[str, Any], say: Serving
     main, grid = main_finding(target), target["temperature"]
     others = [
         _question(target, finding, document, say)
-        | {"curve": charts.curve(finding, f"{name}{finding['question']}", say, small=True)}
+        | {"curve": charts.curve_in_page(finding, f"{name}{finding['question']}", say, small=True)}
         for finding in other_findings(target)
     ]
     has = {"why": main, "curves": main, "others": others or grid, "trials": target["findings"]}
@@ -124,9 +124,9 @@ def _main(
         **_question(target, finding, document, say),
         "tone": tone,
         "symbol": SIGNS[tone],
-        "curve": charts.curve(finding, f"{name}c", say),
-        "latency": charts.latency(finding, f"{name}l", say),
-        "timeline": charts.timeline(finding, f"{name}t", say),
+        "curve": charts.curve_in_page(finding, f"{name}c", say),
+        "latency": charts.latency_in_page(finding, f"{name}l", say),
+        "timeline": charts.timeline_in_page(finding, f"{name}t", say),
         "timeline_summary": charts.timeline_summary(finding, say),
     }
 
@@ -154,7 +154,7 @@ def _trials(finding: Finding, say: ServingWords) -> dict[str, Any]:
             for trial, row in zip(finding["trials"], rows, strict=True)
         ],
         "errors": [(error, say.count(count)) for error, count in trial_errors([finding]).items()],
-        "notes": notes(finding, say),
+        "notes": noted(finding, say),
     }
 
 
@@ -194,8 +194,8 @@ def _provenance(document: Mapping[str, Any], say: ServingWords) -> list[FactGrou
     metadata = document["metadata"]
     run = {key: metadata[key] for key in ("timestamp", "command", "git")}
     groups = [
-        FactGroup(say("Run"), facts_of(run, say)),
-        FactGroup(say("Code"), facts_of(metadata["versions"], say)),
-        FactGroup(say("Machine"), facts_of(metadata["machine"], say)),
+        FactGroup(say("Run"), worded_facts(run, say)),
+        FactGroup(say("Code"), worded_facts(metadata["versions"], say)),
+        FactGroup(say("Machine"), worded_facts(metadata["machine"], say)),
     ]
-    return [*groups, FactGroup(say("Settings"), facts_of(metadata["settings"], say), folded=True)]
+    return [*groups, FactGroup(say("Settings"), worded_facts(metadata["settings"], say), folded=True)]

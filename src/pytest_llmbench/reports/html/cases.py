@@ -7,11 +7,11 @@ from typing import Any
 
 from pytest_llmbench.core.locale import Words
 from pytest_llmbench.core.records import BASE
-from pytest_llmbench.reports.call_faults import calls_made, expected_calls, faults
+from pytest_llmbench.reports.call_faults import calls_made, expected_calls_text, faults
 from pytest_llmbench.reports.html.words import script_texts
 from pytest_llmbench.reports.pairing import metrics_in_order
 from pytest_llmbench.runs.averages import Row
-from pytest_llmbench.runs.comparison import adapters, higher_is_better, largest_batch, leading_metric
+from pytest_llmbench.runs.comparison import adapters, higher_is_better, largest_answered_batch, leading_metric
 
 _SIGNIFICANT_DIGITS = 6
 
@@ -30,7 +30,7 @@ def case_data(document: Mapping[str, Any], say: Words) -> dict[str, Any]:
         "decimal": say.decimal_mark,
         "words": script_texts(say),
         "outcomes": {name: say.outcome(name) for name in document["statistics"]["outcomes"]},
-        "timed": largest_batch(document) == 1,
+        "timed": largest_answered_batch(document) == 1,
         "rows": [_row(row, metrics, variants, say) for row in document["results"]],
     }
 
@@ -45,7 +45,7 @@ def _row(row: Row, metrics: Sequence[str], variants: Sequence[str], say: Words) 
         "tool": row["tool"],
         "keywords": row["keywords_expected"],
         "reference": row["reference"],
-        "calls": expected_calls(row, say),
+        "calls": expected_calls_text(row, say),
         "outcome": row["outcome"],
         "scores": [[_short(row["scores"].get(metric, {}).get(name)) for name in variants] for metric in metrics],
         "answers": [_answer(row, name, say) for name in variants],

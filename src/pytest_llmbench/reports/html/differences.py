@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.core.locale import Words
-from pytest_llmbench.reports.charts.differences import Differences, differences, in_page, middle_of
+from pytest_llmbench.reports.charts.differences import Differences, differences, differences_in_page, middle_of
 from pytest_llmbench.reports.pairing import metrics_in_order
 from pytest_llmbench.runs.comparison import LEADING_METRICS, adapters
 
@@ -55,4 +55,4 @@ def _plot(document: Mapping[str, Any], place: int, adapter: str, found: Differen
         adapter=adapter,
         **numbers,
     )
-    return DifferencePlot(label, adapter, in_page(found, middle, f"d{place}", summary, say))
+    return DifferencePlot(label, adapter, differences_in_page(found, middle, f"d{place}", summary, say))

@@ -19,7 +19,7 @@ from pytest_llmbench.reports.html.differences import difference_plots
 from pytest_llmbench.reports.html.facts import headline_facts, provenance_groups
 from pytest_llmbench.reports.html.routing import routing_view
 from pytest_llmbench.reports.html.scores import metric_cards
-from pytest_llmbench.reports.html.trend import runs_of_trend, trend, variants_of
+from pytest_llmbench.reports.html.trend import runs_of_trend, trend_view, variants_of
 from pytest_llmbench.reports.html.verdict import gate_views
 from pytest_llmbench.reports.judgement import cut_short, opening, paired_with_base
 from pytest_llmbench.reports.outcomes import SIGNS
@@ -107,7 +107,7 @@ def render_html(
         plots=difference_plots(document, say),
         routing=routing_view(document, say),
         calls=list(call_summaries(document, say)),
-        trend=trend(runs, looks, say),
+        trend_view=trend_view(runs, looks, say),
         answer_titles=answer_titles(timed, say),
         answers=[(variant, [_cell(one, say) for one in cells]) for variant, cells in answer_rows(timed)],
         timing_note=timing_note(timed, say),

@@ -12,8 +12,8 @@ from pytest_llmbench.reports.html.scale import Scale, farthest, scale_over, symm
 from pytest_llmbench.reports.pairing import (
     Verdicts,
     case_differences,
-    change,
     metrics_in_order,
+    relative_change,
     unit,
     verdicts_against_base,
 )
@@ -110,4 +110,4 @@ def _difference(
 ) -> Difference:
     value = mean(values)
     low, high = (None, None) if verdict is None else (verdict["low"], verdict["high"])
-    return Difference(adapter, value, low, high, change(value, higher=higher))
+    return Difference(adapter, value, low, high, relative_change(value, higher=higher))

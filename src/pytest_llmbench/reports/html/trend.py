@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.core.locale import Words
-from pytest_llmbench.reports.charts.trend import in_page, legend_in_page
+from pytest_llmbench.reports.charts.trend import legend_in_page, trend_in_page
 from pytest_llmbench.runs.averages import asked_alike, in_short
 from pytest_llmbench.runs.comparison import LEADING_METRICS
 
@@ -53,7 +53,7 @@ def variants_of(document: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) 
     return list(dict.fromkeys([*document["metadata"]["variants"], *(name for run in runs for name in run["variants"])]))
 
 
-def trend(runs: Sequence[Mapping[str, Any]], looks: Mapping[str, int], say: Words) -> Trend | None:
+def trend_view(runs: Sequence[Mapping[str, Any]], looks: Mapping[str, int], say: Words) -> Trend | None:
     """The charts, or None with fewer than two runs. `looks` numbers the colour of each variant."""
     if len(runs) == 1:
         return None
@@ -63,7 +63,7 @@ def trend(runs: Sequence[Mapping[str, Any]], looks: Mapping[str, int], say: Word
     values = {metric: _values(runs, looks, metric) for metric in metrics}
     moving = [metric for metric in metrics if any(map(_moves, values[metric].values()))]
     charts = [
-        TrendChart(say.metric(metric), values[metric], in_page(runs, looks, metric, f"t{place}", say))
+        TrendChart(say.metric(metric), values[metric], trend_in_page(runs, looks, metric, f"t{place}", say))
         for place, metric in enumerate(moving)
     ]
     shown = [TrendRun(run["name"], run["timestamp"], run["outcome"], asked_alike(run, runs[-1])) for run in runs]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.core.locale import N_, UNSCORED, Words
-from pytest_llmbench.reports.gate_sentences import confidence, outcome_word, p_meaning, p_value, reason
+from pytest_llmbench.reports.gate_sentences import confidence, outcome_word, p_meaning, p_value_text, reason
 from pytest_llmbench.reports.html.scale import Scale, farthest, symmetric
 from pytest_llmbench.reports.judgement import beside_the_gate, cut_short, verdict_sentences
 from pytest_llmbench.reports.methods import method_text
@@ -175,7 +175,7 @@ def _row(item: Mapping[str, Any], word: str, scale: Scale, threshold: float | No
             "after": say.number(item["after"]),
             "effect": say.number(item["effect"], signed=True),
             "interval": _interval(item, say),
-            "p": p_value(item, say),
+            "p": p_value_text(item, say),
             "p_raw": say.number(item["p_value"]),
             "n": say.count(item["n"]) + (f" × {item['epochs']}" if item["epochs"] > 1 else ""),
             "groups": groups_text(item, say),

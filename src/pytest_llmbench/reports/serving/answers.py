@@ -167,7 +167,7 @@ def _stood_still(finding: Finding, say: ServingWords) -> Iterator[str]:
         )
 
 
-def notes(finding: Finding, say: ServingWords) -> list[str]:
+def noted(finding: Finding, say: ServingWords) -> list[str]:
     """What was noted during the search; as it was written where an older document does not hold all it rests on."""
     return list(finding_notes(finding, say)) if "too_short_s" in finding else list(finding["notes"])
 
@@ -228,7 +228,7 @@ def score_text(score: Mapping[str, Any] | None, say: ServingWords) -> str:
     return f"{say.number(score['mean'])} ({ends})"
 
 
-def outcome(row: Asked, finding: Finding) -> str:
+def finding_outcome(row: Asked, finding: Finding) -> str:
     """good, late, or failed before the limit was over."""
     if row.good:
         return "good"

@@ -28,7 +28,7 @@ _MACHINE = ("python", "platform", "cpu", "memory_bytes", "gpus")
 _LOGIN_IN_URL = re.compile(r"(?<=//)[^/@\s]+@")
 
 
-def build_document(targets: Sequence[TargetReport], settings: Settings, command: str) -> dict[str, Any]:
+def limits_document(targets: Sequence[TargetReport], settings: Settings, command: str) -> dict[str, Any]:
     """The document, ready for strict JSON and valid against `schemas/autotune.schema.json`.
 
     Each target gets `why`: question -> its explanation. Keys and logins are masked.
@@ -76,7 +76,7 @@ def _text(text: str) -> str:
     return _LOGIN_IN_URL.sub(f"{HIDDEN}@", text).encode("utf-8", "replace").decode("utf-8")
 
 
-def read_document(path: Path) -> dict[str, Any]:
+def read_limits(path: Path) -> dict[str, Any]:
     """Read `autotune.json` and check it against the schema.
 
     Raises:

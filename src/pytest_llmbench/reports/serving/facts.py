@@ -22,12 +22,12 @@ def document_facts(document: Mapping[str, Any], say: ServingWords) -> Facts:
     metadata = document["metadata"]
     settings = metadata["settings"]
     rest = {key: value for key, value in metadata.items() if key != "settings"}
-    return [*facts_of(rest, say), *facts_of(settings, say)]
+    return [*worded_facts(rest, say), *worded_facts(settings, say)]
 
 
-def facts_of(found: Mapping[str, Any], say: ServingWords) -> Facts:
+def worded_facts(found: Mapping[str, Any], say: ServingWords) -> Facts:
     """A nested mapping as `a.b.c` and value."""
-    return [(key, value_text(value, say)) for key, value in _flat(found)]
+    return [(key, _value_text(value, say)) for key, value in _flat(found)]
 
 
 def _flat(found: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -38,7 +38,7 @@ def _flat(found: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield f"{prefix}{key}", value
 
 
-def value_text(value: Any, say: ServingWords) -> str:
+def _value_text(value: Any, say: ServingWords) -> str:
     """A recorded value in words."""
     match value:
         case None | "":
@@ -48,8 +48,8 @@ def value_text(value: Any, say: ServingWords) -> str:
         case float():
             return say.marked(f"{value:.6g}")
         case list():
-            return ", ".join(value_text(item, say) for item in value) or say("none")
+            return ", ".join(_value_text(item, say) for item in value) or say("none")
         case dict():
-            return ", ".join(f"{name} {value_text(item, say)}" for name, item in value.items()) or say("none")
+            return ", ".join(f"{name} {_value_text(item, say)}" for name, item in value.items()) or say("none")
         case _:
             return str(value)

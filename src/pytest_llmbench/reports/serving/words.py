@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.core.locale import N_, NN_, UNSCORED, Words, checked
+from pytest_llmbench.core.locale import N_, NN_, UNSCORED, Words, checked_language
 
 QUESTIONS = ("users", "rate", "history", "max_tokens")
 QUESTION_TITLES = {
@@ -124,7 +124,7 @@ class ServingWords(Words):
 
 def serving_words(language: str) -> ServingWords:
     """The words in `en` or `fr`. Raises UsageError for another language."""
-    return ServingWords(checked(language))
+    return ServingWords(checked_language(language))
 
 
 def slo_text(slo: Mapping[str, Any], say: ServingWords) -> str:

@@ -28,7 +28,7 @@ from pytest_llmbench.reports.serving.answers import (
     interval,
     main_finding,
     main_question,
-    notes,
+    noted,
     other_findings,
     remarks,
     required_of,
@@ -171,7 +171,7 @@ def _trials(finding: Finding, say: ServingWords) -> list[Block]:
         Sentences(errors or [say("No request failed.")], listed=False),
     ]
     if finding["notes"]:
-        blocks += [Heading(say("Noted during the search")), Sentences(notes(finding, say))]
+        blocks += [Heading(say("Noted during the search")), Sentences(noted(finding, say))]
     return blocks
 
 

@@ -16,7 +16,7 @@ from pytest_llmbench.reports.recommendations import recommendations
 from pytest_llmbench.reports.score_remarks import about_scores, cut_answers
 from pytest_llmbench.reports.views import gate as gate_view
 from pytest_llmbench.reports.views.cases import every_case, rankings
-from pytest_llmbench.reports.views.provenance import metadata, recorded
+from pytest_llmbench.reports.views.provenance import provenance, recorded
 from pytest_llmbench.reports.views.routing import routing_sections
 from pytest_llmbench.reports.views.scores import by_category, overall
 from pytest_llmbench.reports.views.timing import timing
@@ -62,7 +62,7 @@ def _sections(run: RunDocument, document: Mapping[str, Any], say: Words, added: 
     yield from routing_sections(document, say)
     yield timing(run, document, say)
     yield from added
-    yield metadata(run, document, say)
+    yield provenance(run, document, say)
     yield _conclusions(document, said, say)
     yield every_case(document, say)
     yield recorded(document, say)

@@ -23,17 +23,17 @@ from pytest_llmbench.reports.blocks import (
     Sentences,
     Table,
 )
-from pytest_llmbench.reports.call_faults import calls_made, expected_calls, faults
+from pytest_llmbench.reports.call_faults import calls_made, expected_calls_text, faults
 from pytest_llmbench.reports.limits import TOP
 from pytest_llmbench.reports.views.scores import SHORT_TITLES, short_title
 from pytest_llmbench.reports.weaknesses import weaknesses
 from pytest_llmbench.runs.averages import Row
-from pytest_llmbench.runs.comparison import SPEED_METRICS, Comparison, compare
+from pytest_llmbench.runs.comparison import SPEED_METRICS, Comparison, compare_variants
 
 
 def rankings(document: Mapping[str, Any], variant: str, say: Words) -> Iterator[Section]:
     """Where one fine-tune gained most, and where it is weakest."""
-    gained = _improvements(compare(document, variant), variant, say)
+    gained = _improvements(compare_variants(document, variant), variant, say)
     yield Section(
         f"improvements-{variant}",
         say("Top {count} improvements: base -> {variant}", count=TOP, variant=variant),
@@ -150,7 +150,7 @@ def case_name(row: Row) -> str:
 def _facts(row: Row, variants: Sequence[str], say: Words) -> Iterator[Fact]:
     """What was asked, what should have been called, what was answered and called, and what is wrong with that."""
     yield say("prompt"), Quote(row["prompt"])
-    expected = expected_calls(row, say)
+    expected = expected_calls_text(row, say)
     if expected is not None:
         yield say("expected calls"), Quote("; ".join(expected))
     for variant in variants:

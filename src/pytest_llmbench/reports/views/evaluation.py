@@ -8,7 +8,12 @@ from typing import Any
 
 from rich.cells import cell_len
 
-from pytest_llmbench.benchmark.evaluation.document import Comparison, Evaluation, EvaluationResult, Perplexity
+from pytest_llmbench.benchmark.evaluation.document import (
+    ComparisonDocument,
+    Evaluation,
+    EvaluationResult,
+    PerplexityDocument,
+)
 from pytest_llmbench.core.locale import Words, words
 from pytest_llmbench.reports.blocks import (
     Block,
@@ -142,7 +147,7 @@ def _comparisons(found: Evaluation, say: Words) -> Table:
     return Table(columns, [_comparison(one, say) for one in found.comparisons])
 
 
-def _comparison(one: Comparison, say: Words) -> list[Cell]:
+def _comparison(one: ComparisonDocument, say: Words) -> list[Cell]:
     word = (
         say("no difference shown; some {count} questions would tell", count=one.needed_cases)
         if one.needed_cases
@@ -188,7 +193,7 @@ def _forgetting(found: Evaluation, say: Words) -> list[Block]:
     return [Sentences(lines), Cases([_case(one, say) for one in forgetting.answers])]
 
 
-def _perplexity(variant: str, of: Perplexity, texts: int, say: Words) -> str:
+def _perplexity(variant: str, of: PerplexityDocument, texts: int, say: Words) -> str:
     value = _tenth(of.perplexity, say)
     if of.ratio is None or of.outcome is None:
         return say("perplexity of {texts} general texts: {variant} {value}", texts=texts, variant=variant, value=value)

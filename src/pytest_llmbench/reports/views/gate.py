@@ -68,7 +68,7 @@ def evidence_blocks(
     gate: Gate, say: Words, document: Mapping[str, Any] | None, *, depth: Depth, judged: bool = True
 ) -> Iterator[Block]:
     """What an outcome rests on. Not `judged`, it is the same evidence without any word of judgement."""
-    overall = gate_sentences.overall(gate)
+    overall = gate_sentences.overall_title(gate)
     if overall:
         yield _verdict_table(overall, gate, say, depth=depth, judged=judged)
         yield Sentences([gate_sentences.p_meaning(gate, say)], listed=False, depth=depth)
@@ -102,7 +102,7 @@ def alerts(gate: Gate, say: Words) -> list[Alert]:
 
 def _open(gate: Gate) -> list[OneVerdict]:
     """What keeps the gate from passing. Categories have few cases and are often open: the report has them."""
-    found = [one for one in gate_sentences.overall(gate) if one["outcome"] == "inconclusive"]
+    found = [one for one in gate_sentences.overall_title(gate) if one["outcome"] == "inconclusive"]
     return [] if gate["outcome"] == "pass" else found
 
 
@@ -163,7 +163,7 @@ def _row(verdict: OneVerdict, gate: Gate, say: Words, *, judged: bool, by_catego
         Change(verdict["before"], verdict["after"]),
         Delta(verdict["effect"]),
         Interval(verdict["low"], verdict["high"]),
-        gate_sentences.p_value(verdict, say),
+        gate_sentences.p_value_text(verdict, say),
         count(verdict, say),
     ]
 

@@ -22,10 +22,10 @@ HEADLINE = {
 _SHOWN_ELSEWHERE = {*HEADLINE, "variants", "timings", "metrics", "settings", "passes"}
 
 
-def metadata(run: RunDocument, document: Mapping[str, Any], say: Words) -> Section:
+def provenance(run: RunDocument, document: Mapping[str, Any], say: Words) -> Section:
     """Which models, which code, how many cases."""
     told = told_metadata(document)
-    facts: list[Fact] = [(say(title), Quote(value_text(told[key], say))) for key, title in HEADLINE.items()]
+    facts: list[Fact] = [(say(title), Quote(_value_text(told[key], say))) for key, title in HEADLINE.items()]
     facts += [
         (say("Variants"), Quote(", ".join(run.metadata.variants) or say("none"))),
         (say("Cases"), counts_text(run, say)),
@@ -63,7 +63,7 @@ def _code(run: RunDocument, say: Words) -> Iterator[Fact]:
     if changed := changed_settings(about.settings):
         yield (
             say("Settings that differ from their defaults"),
-            Quote(", ".join(f"{key} {value_text(value, say)}" for key, value in changed.items())),
+            Quote(", ".join(f"{key} {_value_text(value, say)}" for key, value in changed.items())),
         )
     if about.seed is not None:
         yield say("Seed"), str(about.seed)
@@ -109,10 +109,10 @@ def flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 
 def _value(value: Any, say: Words) -> Cell:
-    return value_text(value, say)
+    return _value_text(value, say)
 
 
-def value_text(value: Any, say: Words) -> str:
+def _value_text(value: Any, say: Words) -> str:
     """A recorded value in words."""
     match value:
         case None | "":
@@ -122,8 +122,8 @@ def value_text(value: Any, say: Words) -> str:
         case float():
             return say.marked(f"{value:.6g}")
         case list():
-            return ", ".join(value_text(item, say) for item in value) or say("none")
+            return ", ".join(_value_text(item, say) for item in value) or say("none")
         case dict():
-            return ", ".join(f"{key} {value_text(item, say)}" for key, item in value.items()) or say("none")
+            return ", ".join(f"{key} {_value_text(item, say)}" for key, item in value.items()) or say("none")
         case _:
             return str(value)

@@ -50,14 +50,14 @@ def training_report(
 
 
 def _table(trainings: Sequence[Trained], language: Language, say: Words) -> Table:
-    from pytest_llmbench.finetune.comparison import table
+    from pytest_llmbench.finetune.comparison import figures_table
 
     columns = [
         Column(say("Metric"), left=True),
         *(Column("", training.name) for training in trainings),
         Column(say.in_context("training", "Best")),
     ]
-    lines = table(trainings, language)
+    lines = figures_table(trainings, language)
     rows: list[list[Cell]] = [[line.title, *line.values, _best(line)] for line in lines]
     return Table(columns, rows)
 
@@ -67,9 +67,9 @@ def _best(line: Line) -> Cell:
 
 
 def _notes(trainings: Sequence[Trained], language: Language) -> Iterator[Section]:
-    from pytest_llmbench.finetune.comparison import notes
+    from pytest_llmbench.finetune.comparison import comparison_notes
 
-    if told := notes(trainings, language):
+    if told := comparison_notes(trainings, language):
         yield Section("notes", "", [Sentences(told, listed=False)])
 
 

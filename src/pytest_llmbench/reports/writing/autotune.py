@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.autotune import model_limits
 from pytest_llmbench.reports.blocks import Section
-from pytest_llmbench.reports.charts.search import render
-from pytest_llmbench.reports.html.autotune import render_html
+from pytest_llmbench.reports.charts.search import save_search
+from pytest_llmbench.reports.html.autotune import render_limits_page
 from pytest_llmbench.reports.renderers.registry import RendererRegistry, default_renderers
-from pytest_llmbench.reports.serving.document import build_document
+from pytest_llmbench.reports.serving.document import limits_document
 from pytest_llmbench.reports.views.autotune import autotune_report
 from pytest_llmbench.reports.writing import Write, rendered, write_together, writing
 from pytest_llmbench.runs.storage import as_json
@@ -45,11 +45,11 @@ def write_limits(
     Raises:
         NotReadyError: the disk refuses.
     """
-    document = build_document(found.documents(), settings, command)
+    document = limits_document(found.documents(), settings, command)
     folder = settings.output.report_dir
     paths = write_document(document, settings, folder, renderers=renderers, sections=sections)
     if any(target["findings"] for target in document["targets"]):
-        model_limits.write(settings.load.out, document)
+        model_limits.write_limits_file(settings.load.out, document)
         paths["limits"] = settings.load.out
     return LimitReports(document, paths)
 
@@ -76,8 +76,8 @@ def write_document(
     measured = any(target["findings"] or target["temperature"] for target in document["targets"])
     drawn: dict[str, tuple[bool, Write]] = {
         "json": (output.json, writing(lambda: as_json(document))),
-        "png": (output.png and measured, lambda path: render(document, path, output.language)),
-        "html": (output.html, writing(lambda: render_html(document, output.language, added))),
+        "png": (output.png and measured, lambda path: save_search(document, path, output.language)),
+        "html": (output.html, writing(lambda: render_limits_page(document, output.language, added))),
     }
     wanted = {kind: (f".{kind}", write) for kind, (on, write) in drawn.items() if on}
     return write_together(

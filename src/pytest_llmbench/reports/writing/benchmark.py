@@ -84,21 +84,21 @@ def _pictures(
     """Kind of report to its file's ending and what writes it: the figures, and the document."""
     say = words(output.language)
     reports: dict[str, tuple[object, str, Write]] = {
-        "png": (output.png, ".png", lambda path: benchmark.render(document, path, say)),
+        "png": (output.png, ".png", lambda path: benchmark.save_benchmark(document, path, say)),
         "differences": (
             output.png and adapters(document),
             "-differences.png",
-            lambda path: differences.render(document, path, say),
+            lambda path: differences.save_differences(document, path, say),
         ),
         "routing": (
             output.png and is_routed(document) and unavailable(document) is None,
             "-routing.png",
-            lambda path: routing.render(document, path, say),
+            lambda path: routing.save_routing(document, path, say),
         ),
         "trend": (
             output.png and len(history) > 1,
             "-trend.png",
-            lambda path: trend.render(history, path, say, monitored),
+            lambda path: trend.save_trend(history, path, say, monitored),
         ),
         "json": (output.json, ".json", writing(lambda: as_json(document))),
     }

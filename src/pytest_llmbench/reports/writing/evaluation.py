@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pytest_llmbench.core.locale import words
-from pytest_llmbench.reports.charts.evaluation import render
+from pytest_llmbench.reports.charts.evaluation import save_evaluation
 from pytest_llmbench.reports.renderers.registry import default_renderers
 from pytest_llmbench.reports.views.evaluation import evaluation_report
 from pytest_llmbench.reports.writing import Write, rendered, write_together, writing
@@ -28,7 +28,7 @@ def write_evaluation(document: Mapping[str, Any], output: OutputSettings) -> dic
     Raises:
         NotReadyError: the disk is full or the folder cannot be written.
     """
-    draw = functools.partial(render, document, say=words(output.language))
+    draw = functools.partial(save_evaluation, document, say=words(output.language))
     figure = f"{_NAME}.png" if output.png else None
     report = evaluation_report(document, output.language, draw=draw if output.png else None, figure=figure)
     switched = {"text": output.text, "markdown": output.markdown, "html": output.html}

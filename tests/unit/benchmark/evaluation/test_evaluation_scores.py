@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_llmbench.benchmark.evaluation.scores import compared, comparisons, means, perplexities
+from pytest_llmbench.benchmark.evaluation.scores import compared_scores, comparisons, means, perplexities
 from pytest_llmbench.generation.local.perplexity import TextLoss
 
 
@@ -35,7 +35,7 @@ def test_the_same_scores_show_no_difference_and_many_comparisons_share_the_error
 
 
 def test_fine_tunes_are_held_against_retrieval_and_retrieval_with_one_only_against_the_base() -> None:
-    assert compared(["base", "a", "b", "retrieval", "retrieval+a"]) == [
+    assert compared_scores(["base", "a", "b", "retrieval", "retrieval+a"]) == [
         ("a", "base"),
         ("b", "base"),
         ("retrieval", "base"),
