@@ -1,4 +1,4 @@
-"""Every setting by section (`gate.margin`, `server.url`): default, limits, what it is for, and its `--llmbench-*` option."""
+"""Every setting by section (`gate.margin`, `server.url`): default, limits, what it is for, and its option."""
 
 from __future__ import annotations
 
