@@ -151,6 +151,24 @@ def test_a_report_of_the_project_has_every_score(example: Example) -> None:
     assert {row["base"] for row in keywords} == {"0.0"}
 
 
+@pytest.mark.usefixtures("_asked_of_the_server")
+@pytest.mark.parametrize(("language", "title"), [("en", "Length of the prompts"), ("fr", "Longueur des prompts")])
+@example_of("own_renderer")
+def test_a_section_is_in_every_format_and_a_format_has_every_section(
+    example: Example, language: str, title: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLMBENCH_OUTPUT__LANGUAGE", language)
+    example.run_all()
+    reports = example.path / "reports"
+    outline = json.loads((reports / "benchmark.outline.json").read_text(encoding="utf-8"))
+    assert title in outline["sections"]
+    assert outline["sections"][0] != title
+    for ending in ("txt", "md", "html"):
+        report = (reports / f"benchmark.{ending}").read_text(encoding="utf-8")
+        assert title in report, ending
+        assert "facts/river" in report, ending
+
+
 @example_of("ci_gate")
 def test_the_gate_passes_the_accepted_fine_tune_and_stops_a_forgetful_one(example: Example) -> None:
     example.run_all()
@@ -158,7 +176,7 @@ def test_the_gate_passes_the_accepted_fine_tune_and_stops_a_forgetful_one(exampl
     example.server.behaviours[:] = [well(IGNORANT)]
     code, printed = example.run(f"{example.commands[-1]} --llmbench-no-cache")
     assert code == pytest.ExitCode.TESTS_FAILED, printed
-    assert "keywords" in example.failure()
+    assert "Keywords found (share) of finetuned" in example.failure()
 
 
 @example_of("capacity_gate")

@@ -41,7 +41,7 @@ def sections_of(
             if not isinstance(one, Section):
                 raise UsageError(
                     f"pytest_llmbench_report_sections gave a {type(one).__name__}: return a list of"
-                    " pytest_llmbench.reports.blocks.Section"
+                    " pytest_llmbench.api.blocks.Section"
                 )
         return found
 

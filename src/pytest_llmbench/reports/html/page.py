@@ -107,7 +107,7 @@ def render_html(
         plots=difference_plots(document, say),
         routing=routing_view(document, say),
         calls=list(call_summaries(document, say)),
-        trend_view=trend_view(runs, looks, say),
+        trend=trend_view(runs, looks, say),
         answer_titles=answer_titles(timed, say),
         answers=[(variant, [_cell(one, say) for one in cells]) for variant, cells in answer_rows(timed)],
         timing_note=timing_note(timed, say),
