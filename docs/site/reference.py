@@ -8,6 +8,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal, get_args, get_origin
 
 import typer
@@ -138,6 +139,13 @@ def _interface() -> str:
 
 
 def _documented(name: str, found: Any) -> Iterator[str]:
+    if isinstance(found, ModuleType):
+        yield f"{_told(found)}\n"
+        for key, member in vars(found).items():
+            if isinstance(member, type) and member.__module__ == found.__name__ and not key.startswith("_"):
+                yield f"### {name}.{key}\n"
+                yield from _documented(f"{name}.{key}", member)
+        return
     if not isinstance(found, type):
         yield f"```python\n{name}{_signature(found)}\n```\n\n{_told(found)}\n"
         return
