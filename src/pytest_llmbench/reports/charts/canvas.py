@@ -77,7 +77,16 @@ def figure_of(width: float, height: float, pads: tuple[float, float] = (0.12, 0.
 
 def save_png(figure: Figure, path: Path) -> None:
     """Write the figure at 300 DPI; the same figure gives the same bytes."""
-    figure.savefig(path, format="png", dpi=DPI, metadata={"Software": "pytest-llmbench"})
+    laid_out(figure)
+    figure.savefig(path, format="png", dpi=DPI, metadata={"Software": "pytest-llmbench"}, pil_kwargs={"compress_level": 4})
+
+
+def laid_out(figure: Figure) -> None:
+    """Let the panels take their places now: saving would draw the whole figure once more for that."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine("none")
 
 
 def titled(artist: Artist, titles: Iterable[str]) -> None:

@@ -42,6 +42,7 @@ def drawing(name: str, label: str, size: tuple[float, float], draw: Callable[[Fi
         for axes in figure.axes:
             axes.set_title("")
         written = io.StringIO()
+        canvas.laid_out(figure)
         figure.savefig(written, format="svg", transparent=True, metadata=_METADATA)
     root = ElementTree.fromstring(_ILLEGAL.sub("\ufffd", written.getvalue()))  # noqa: S314  # Matplotlib's own
     width, height = root.attrib["viewBox"].split()[2:]
