@@ -82,8 +82,10 @@ def _text(as_format: Format, run: SavedRun, language: str) -> str:
 def _write_file(as_format: Format, run: SavedRun, path: Path, language: str, report_dir: Path) -> None:
     from pytest_llmbench.core.files import replacing
     from pytest_llmbench.core.locale import words
-    from pytest_llmbench.reports.charts import benchmark, differences, routing
-    from pytest_llmbench.reports.charts import trend as trend_chart
+    from pytest_llmbench.reports.charts.benchmark import save_benchmark
+    from pytest_llmbench.reports.charts.differences import save_differences
+    from pytest_llmbench.reports.charts.routing import save_routing
+    from pytest_llmbench.reports.charts.trend import save_trend
     from pytest_llmbench.reports.html import write_html
     from pytest_llmbench.runs.history import trend
 
@@ -95,11 +97,10 @@ def _write_file(as_format: Format, run: SavedRun, path: Path, language: str, rep
         return
     with replacing(path) as temporary:
         if as_format == "trend":
-            trend_chart.save_trend(history, temporary, say)
+            save_trend(history, temporary, say)
         else:
-            {"png": benchmark, "differences": differences, "routing": routing}[as_format].save_benchmark(
-                document, temporary, say
-            )
+            save = {"png": save_benchmark, "differences": save_differences, "routing": save_routing}[as_format]
+            save(document, temporary, say)
 
 
 def _refuse_baseline(as_format: Format, run: SavedRun) -> None:

@@ -17,14 +17,14 @@ from pytest_llmbench.runs.averages import mean
 from pytest_llmbench.runs.typed import AnswerTimes, CompletionDocument, RunDocument
 
 _OF_THE_PASS = N_(
-    "AnswerTimes shared batches, so that none has a time of its own: shown is each variant's whole pass. Of several "
+    "Answers shared batches, so that none has a time of its own: shown is each variant's whole pass. Of several "
     "processes it has the seconds of the slowest."
 )
 _OF_EACH = N_("Latency runs from the start of an answer's batch to its last token; cached answers keep their own.")
 
 _ALONE = (N_("Median (s)"), N_("95% (s)"), N_("Slowest (s)"), N_("Tokens/s"))
 """Titles of what is known of answers that were asked one by one, or of a server."""
-_BATCHED = (N_("Pass (s)"), N_("Tokens/s of the pass"), N_("AnswerTimes at once"))
+_BATCHED = (N_("Pass (s)"), N_("Tokens/s of the pass"), N_("Answers at once"))
 """Titles of what is known of answers that shared batches."""
 
 
@@ -47,7 +47,7 @@ def answer_titles(run: RunDocument, say: Words) -> list[str]:
     """The titles above `answer_rows`."""
     times = map(say, _BATCHED if run.largest_batch > 1 else _ALONE)
     ended = (say("Tokens"), say("At limit"), say("Timeouts"), say("Errors"))
-    return [say("AnswerTimes"), say("Cached"), *times, *ended]
+    return [say("Answers"), say("Cached"), *times, *ended]
 
 
 def answer_rows(run: RunDocument) -> list[tuple[str, list[Cell]]]:
@@ -100,7 +100,7 @@ def _of_the_pass(variant: str, answers: Sequence[CompletionDocument], run: RunDo
 
 
 def _effort(run: RunDocument, say: Words) -> list[str]:
-    """AnswerTimes, seconds, tokens a second and cache hits; speed counts only what was generated in this run."""
+    """Answers, seconds, tokens a second and cache hits; speed counts only what was generated in this run."""
     answers, timings = run.statistics.answers.values(), run.metadata.timings
     seconds, generating = timings.get("total_s"), timings.get("generation_s")
     tokens = sum(one.generated_tokens for one in answers)
