@@ -85,7 +85,7 @@ def save_png(figure: Figure, path: Path) -> None:
 def laid_out(figure: Figure) -> None:
     """Let the panels take their places now: saving would draw the whole figure once more for that."""
     engine = figure.get_layout_engine()
-    if engine is not None:
+    if engine is not None and figure.axes:
         engine.execute(figure)
         figure.set_layout_engine("none")
 
