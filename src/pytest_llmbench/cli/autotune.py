@@ -25,7 +25,9 @@ Number = str | None  # checked where settings are, whose messages name the optio
 def autotune(  # noqa: PLR0913  # one argument an option
     *,
     server: Annotated[list[str] | None, SettingOption("server.url", more="; repeatable, to compare")] = None,
-    server_model: Annotated[list[str] | None, SettingOption("server.model", more="; repeatable")] = None,
+    server_model: Annotated[
+        list[str] | None, SettingOption("server.model", more="; repeatable; the only one that is served by default")
+    ] = None,
     questions: Annotated[
         str, typer.Option(metavar="A,B", help=f"What is searched: {','.join(QUESTIONS)}.")
     ] = QUESTIONS[0],

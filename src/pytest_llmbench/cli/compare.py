@@ -25,10 +25,12 @@ def compare(  # noqa: PLR0913  # one argument an option
     baseline: Annotated[str, typer.Argument(metavar="BASELINE", help=f"What runs are held against. {RUN_HELP}")],
     runs: Annotated[list[str], typer.Argument(metavar="RUN", help="The runs, named in the same ways.")],
     *,
-    metrics: Annotated[str | None, SettingOption("gate.metrics")] = None,
+    metrics: Annotated[
+        str | None, SettingOption("gate.metrics", text="metrics to compare; gate.metrics if none")
+    ] = None,
     variant: Annotated[str | None, typer.Option(metavar="NAME", help="Compare this variant only.")] = None,
-    margin: Annotated[str | None, SettingOption("gate.margin")] = None,
-    alpha: Annotated[str | None, SettingOption("gate.alpha")] = None,
+    margin: Annotated[str | None, SettingOption("gate.margin", text="a change up to this does not count")] = None,
+    alpha: Annotated[str | None, SettingOption("gate.alpha", text="chance of a false alarm in a comparison")] = None,
     fail_on: Annotated[
         Literal["regression"] | None, typer.Option(help="End with exit code 1 when a run is worse.")
     ] = None,

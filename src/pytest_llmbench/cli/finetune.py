@@ -160,8 +160,11 @@ def finetune(  # noqa: PLR0913  # one argument an option
 
 
 def _set_quantization(model: ModelSettings) -> str | None:
-    """How the base will be served where that is set, which is how it is trained; None leaves it to the preset."""
-    if "quantization" not in model.model_fields_set:
+    """How the base will be served, which is how it is trained; None leaves it to the preset.
+
+    The default is no wish: `llmbench init` writes it into every project, also where a preset trains otherwise.
+    """
+    if model.quantization == type(model).model_fields["quantization"].default:
         return None
     if model.quantization == "int8":
         from pytest_llmbench.finetune.request import NOT_OVER_INT8

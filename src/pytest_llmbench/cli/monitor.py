@@ -28,9 +28,9 @@ def monitor(  # noqa: PLR0913  # one argument an option
         list[str] | None, typer.Argument(metavar="RUN", help="The runs, oldest first; all saved since if none.")
     ] = None,
     *,
-    metrics: Annotated[str | None, SettingOption("gate.metrics")] = None,
-    margin: Annotated[str | None, SettingOption("gate.margin")] = None,
-    alpha: Annotated[str | None, SettingOption("gate.alpha")] = None,
+    metrics: Annotated[str | None, SettingOption("gate.metrics", text="metrics to watch; gate.metrics if none")] = None,
+    margin: Annotated[str | None, SettingOption("gate.margin", text="a drift up to this does not count")] = None,
+    alpha: Annotated[str | None, SettingOption("gate.alpha", text="chance of any false alarm, over all looks")] = None,
     fail_on: Annotated[Literal["regression"] | None, typer.Option(help="End with exit code 1 on an alarm.")] = None,
     config: Config = None,
     report_dir: ReportDir = None,

@@ -19,12 +19,15 @@ class SettingOption(OptionInfo):
     """What stands in a command's signature for an option that gives the setting `key`.
 
     `flags` are its names where they are not the parameter's. `default` is off where the command has one of its own, or
-    none; `choices` where the parameter's type lists what is valid; `more` is said beside the setting's own help.
+    none; `choices` where the parameter's type lists what is valid; `more` is said beside the setting's own help, `text`
+    in its place where the setting means something narrower in the command.
     """
 
-    def __init__(self, key: str, *flags: str, default: bool = True, choices: bool = False, more: str = "") -> None:
+    def __init__(
+        self, key: str, *flags: str, default: bool = True, choices: bool = False, more: str = "", text: str = ""
+    ) -> None:
         shown = SETTINGS[key]
-        text = shown.help(more, default=default)
+        text = text or shown.help(more, default=default).removesuffix(".")
         super().__init__(
             default=...,
             param_decls=flags or None,

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from pytest_llmbench.core.errors import NotReadyError
 
+WRITE_ELSEWHERE = "free some space or choose another folder"
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -41,9 +43,12 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def cannot_write(path: Path, error: OSError, setting: str | None = None) -> NotReadyError:
-    """The error that tells which file or folder could not be written, and why. `setting` chooses another folder."""
+def cannot_write(
+    path: Path, error: OSError, remedy: str = WRITE_ELSEWHERE, names: tuple[str, ...] = ()
+) -> NotReadyError:
+    """The error that tells which file or folder could not be written, why, and what to do.
+
+    `names` are the settings and arguments that the `remedy` speaks of.
+    """
     reason = os.strerror(error.errno) if error.errno else error  # libraries put their own words into strerror
-    another = f"choose another folder with {setting}" if setting else "choose another folder"
-    names = (setting,) if setting else ()
-    return NotReadyError(f"cannot write {path}: {reason}; free some space or {another}", names=names)
+    return NotReadyError(f"cannot write {path}: {reason}; {remedy}", names=names)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_llmbench.core.files import cannot_write
+from pytest_llmbench.core.files import WRITE_ELSEWHERE, cannot_write
 
 
 class Journal:
@@ -18,8 +18,8 @@ class Journal:
     off where nobody else writes. Without a path nothing is kept.
     """
 
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
+    def __init__(self, path: Path | None, remedy: str = WRITE_ELSEWHERE, names: tuple[str, ...] = ()) -> None:
+        self.path, self._remedy, self._names = path, remedy, names
         self._read_to = 0
         self._torn = False
 
@@ -44,7 +44,7 @@ class Journal:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise cannot_write(self.path, error) from error
+            raise cannot_write(self.path, error, self._remedy, self._names) from error
 
     def unread(self) -> Iterator[bytes]:
         """The complete lines that were added since the last look, by whatever process.

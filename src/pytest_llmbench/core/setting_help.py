@@ -19,4 +19,5 @@ class SettingHelp(NamedTuple):
     def help(self, more: str = "", *, default: bool = True) -> str:
         """The description and what is said `more`, with the default unless that is no value, or a switch's."""
         shown, value = default and self.metavar and self.default != "null", self.default.strip('"')
-        return f"{self.description}{more} (default: {value})" if shown else f"{self.description}{more}"
+        text = self.description.replace("; null: ", "; by default: ")  # `null` is a word of settings files
+        return f"{text}{more} (default: {value})" if shown else f"{text}{more}"

@@ -101,7 +101,8 @@ class ModelSettings(_Section):
     )
     system_role: Literal["system", "user"] = Field(
         default="system",
-        description="user: a system prompt opens the first user turn, for templates that know no system role",
+        description="whose turn a system prompt is; user: it opens the first user turn, for templates without a "
+        "system role",
     )
 
     @field_validator("adapter")
@@ -260,12 +261,12 @@ class LoggingSettings(_Section):
 
 
 class GateSettings(_Section):
-    """What a session is held against, and when it fails."""
+    """What a session is held against, and when it fails (exit code 1)."""
 
     kind: Literal["off", "regression", "improvement"] = Field(
         default="off",
         description="what makes the session fail: regression, worse than the baseline; improvement, not "
-        "better than its base",
+        "better than its base; exit code 1",
         json_schema_extra=_shown("gate"),
     )
     baseline: _Text | None = Field(
@@ -322,7 +323,10 @@ class GateSettings(_Section):
 
 
 class ServerSettings(_Section):
-    """A live OpenAI-compatible server that is asked instead of a local model, when `url` is set."""
+    """A live OpenAI-compatible server that is asked instead of a local model, when `url` is set.
+
+    Its key is read from the environment variable LLMBENCH_API_KEY only.
+    """
 
     url: _Text | None = Field(
         default=None,
@@ -388,7 +392,10 @@ class TargetSettings(_Section):
 
 
 class LoadSettings(_Section):
-    """How simulated people use a live server, what they are promised, and what a search for the limits may cost."""
+    """How simulated people use a live server, what they are promised, and what a search for the limits may cost.
+
+    `pytest -m autotune` and `llmbench autotune`, on the server of the section above.
+    """
 
     arrivals: Literal["staggered", "burst"] = Field(
         default="staggered", description="people spread over a cycle of theirs; burst: all at once"

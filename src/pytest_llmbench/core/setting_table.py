@@ -83,7 +83,7 @@ SETTINGS: Mapping[str, SettingHelp] = {
         None,
         "system|user",
         "system",
-        "user: a system prompt opens the first user turn, for templates that know no system role",
+        "whose turn a system prompt is; user: it opens the first user turn, for templates without a system role",
     ),
     "generation.max_new_tokens": SettingHelp(
         None,
@@ -390,7 +390,8 @@ SETTINGS: Mapping[str, SettingHelp] = {
         "gate",
         "off|regression|improvement",
         '"off"',
-        "what makes the session fail: regression, worse than the baseline; improvement, not better than its base",
+        "what makes the session fail: regression, worse than the baseline; improvement, not better than its base; exit"
+        " code 1",
     ),
     "gate.baseline": SettingHelp(
         "compare",

@@ -67,7 +67,9 @@ def checkpoint_to_resume(folder: Path, *, resume: bool, overwrite: bool) -> Path
     """
     newest = newest_checkpoint(folder)
     if resume and newest is None:
-        raise UsageError(f"nothing to resume: {folder} holds no whole checkpoint; start anew", names=("resume",))
+        raise UsageError(
+            f"nothing to resume: {folder} holds no whole checkpoint; start without resuming", names=("resume",)
+        )
     if newest is not None and not resume and not overwrite:
         told = f"{folder} holds {newest.name} of a stopped training; resume it, or overwrite it"
         raise UsageError(told, names=("resume", "overwrite"))

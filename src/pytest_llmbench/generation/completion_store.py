@@ -18,6 +18,7 @@ from pytest_llmbench.core.locks import locked
 from pytest_llmbench.core.records import Completion
 
 JOURNAL = "completions.jsonl"
+_GO_ON = "free some space, then resume this run, or choose another folder"
 
 
 def content_key(identity: Mapping[str, str], question: Mapping[str, Any]) -> str:
@@ -36,7 +37,7 @@ class CompletionJournal:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._lines = Journal(folder / JOURNAL)
+        self._lines = Journal(folder / JOURNAL, _GO_ON, ("resume", "output.report_dir"))
         self._known: dict[str, Completion] = {}
         self.refresh()
         self._known = {key: completion for key, completion in self._known.items() if completion.finish != "error"}
@@ -126,7 +127,7 @@ class CompletionCache:
                         "CREATE TABLE IF NOT EXISTS completions (key TEXT PRIMARY KEY, completion TEXT NOT NULL)"
                     )
             yield self._database
-        except (sqlite3.Error, OSError, json.JSONDecodeError) as error:
+        except (sqlite3.Error, OSError, json.JSONDecodeError, NotReadyError) as error:
             raise NotReadyError(
                 f"the completion cache {self.path} cannot be used ({error}); delete it, or set generation.cache: false",
                 names=("generation.cache",),
@@ -144,4 +145,6 @@ def refuse_unwritable(folder: Path, setting: str) -> None:
         with tempfile.TemporaryDirectory(dir=there):
             pass
     except OSError as error:
-        raise cannot_write(folder, error, setting) from error
+        raise cannot_write(
+            folder, error, f"free some space or choose another folder with {setting}", (setting,)
+        ) from error

@@ -56,6 +56,7 @@ _SENTENCES: Mapping[Code, str] = {
 }
 _PERCENTAGES = ("cpu", "allowed")
 _WHOLE = ("lag_ms", "allowed_ms")
+_ROUGH = ("standstill_s", "allowed_s")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -95,4 +96,6 @@ def _told(name: str, value: object, say: Words) -> str:
         return say(N_("{value} %"), value=say.marked(f"{value * 100:.0f}"))
     if name in _WHOLE:
         return f"{value:.0f}"
-    return str(value) if isinstance(value, int) else say.marked(f"{value:.4g}")
+    if isinstance(value, int):
+        return str(value)
+    return say.marked(f"{value:.2g}" if name in _ROUGH else f"{value:.4g}")

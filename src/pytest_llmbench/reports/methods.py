@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 from pytest_llmbench.core.locale import N_, Words
@@ -28,7 +29,8 @@ _PATTERNS = re.compile(r"([\d,]+) random patterns")
 
 def method_text(method: str, say: Words) -> str:
     """`McNemar test, exact; interval of the same test`; a part that this version does not know stays as it is."""
-    return "; ".join(", ".join(_part(part, say) for part in side.split(", ")) for side in method.split("; "))
+    sides = [", ".join(_part(part, say) for part in side.split(", ")) for side in method.split("; ")]
+    return functools.reduce(lambda one, other: say("{one}; {other}", one=one, other=other), sides)
 
 
 def _part(part: str, say: Words) -> str:

@@ -8,7 +8,7 @@ from pytest_llmbench.core.locale import N_, Words
 from pytest_llmbench.reports.limits import CONFUSIONS
 from pytest_llmbench.reports.routing import NO_TOOL, UNKNOWN, Routing, ToolRates
 
-_RATES = (N_("Prec."), N_("Recall"), N_("F1"))
+RATES = (N_("Prec."), N_("Recall"), N_("F1"))
 _SUMMARY = N_("{variant}: {right} of {total} answers name the expected tool; mean F1 over the tools {f1}.")
 _OR_NONE = N_(
     "{variant}: {right} of {total} answers name the expected tool, or none where none is right; mean F1 over the "
@@ -32,7 +32,7 @@ def summaries(found: Sequence[Routing], say: Words) -> Iterator[str]:
 
 def header_of(found: Sequence[Routing], say: Words) -> list[str]:
     """The titles of `rate_rows`."""
-    return [say("Tool"), say("N"), *(say(title) for _ in found for title in _RATES)]
+    return [say("Tool"), say("N"), *(say(title) for _ in found for title in RATES)]
 
 
 def rate_rows(found: Sequence[Routing], say: Words) -> list[list[str]]:
@@ -60,7 +60,7 @@ def _f1(rates: Mapping[str, ToolRates], tool: str) -> float:
 
 
 def _values(rate: ToolRates | None) -> list[float | None]:
-    return [rate.precision, rate.recall, rate.f1] if rate else [None] * len(_RATES)
+    return [rate.precision, rate.recall, rate.f1] if rate else [None] * len(RATES)
 
 
 def confusion_lines(one: Routing, say: Words) -> Iterator[str]:

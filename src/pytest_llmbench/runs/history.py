@@ -208,7 +208,10 @@ def _file_in(folder: Path) -> Path:
     if found := next((folder / name for name in _FILES if (folder / name).is_file()), None):
         return found
     if (folder / JOURNAL).is_file():
-        raise UsageError(f"{folder}: this run was cut short; resume it, to finish it", names=("resume",))
+        raise UsageError(
+            f"{folder}: this run was cut short; `pytest -m benchmark` finishes it when told to resume",
+            names=("resume",),
+        )
     others = sorted(folder.glob("*.json"))
     if len(others) == 1:
         return others[0]

@@ -119,6 +119,20 @@ def test_what_the_settings_say_holds_for_a_training_too(
     assert "reading" not in told
 
 
+def test_the_quantization_that_every_project_starts_with_leaves_a_preset_its_own(
+    runs: Callable[..., None], tmp_path: Path
+) -> None:
+    def train(asked: FinetuneRequest, _: Watch) -> None:
+        read.append(asked)
+        raise TrainingStopped
+
+    read: list[FinetuneRequest] = []
+    runs(train)
+    (tmp_path / "mine.yaml").write_text("model: {quantization: nf4}", encoding="utf-8")
+    llmbench("finetune", "rows.jsonl", "--output", "out", "--config", "mine.yaml")
+    assert [dict(asked.changes) for asked in read] == [{}]
+
+
 def test_a_base_that_is_served_in_int8_is_no_base_to_train_over(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("model: {quantization: int8}", encoding="utf-8")
     done = llmbench("finetune", "rows.jsonl", "--output", "out", "--config", "mine.yaml")

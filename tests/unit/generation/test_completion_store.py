@@ -99,7 +99,9 @@ def test_a_part_that_is_claimed_is_nobody_elses_until_it_is_done(tmp_path: Path)
 def test_a_folder_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     journal = CompletionJournal(tmp_path / "file" / "run")
-    with pytest.raises(NotReadyError, match=r"cannot write .*completions\.jsonl: Not a directory; free some space"):
+    with pytest.raises(
+        NotReadyError, match=r"cannot write .*completions\.jsonl: Not a directory; free some space, then resume"
+    ):
         journal.add("k", completion())
     with pytest.raises(NotReadyError, match="cannot write"), journal.claimed("batch", blocking=True):
         pass

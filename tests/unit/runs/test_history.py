@@ -234,7 +234,7 @@ def test_a_folder_without_a_whole_run_says_what_it_is(reports: Path) -> None:
     Path("empty").mkdir()
     with pytest.raises(UsageError, match=r"empty: neither run\.json nor benchmark\.json is in it"):
         find_run("empty", reports)
-    with pytest.raises(UsageError, match="was cut short; resume it, to finish it") as raised:
+    with pytest.raises(UsageError, match="was cut short; `pytest -m benchmark` finishes it") as raised:
         find_run(str(started(reports, "cut")), reports)
     assert raised.value.names == ("resume",)
 

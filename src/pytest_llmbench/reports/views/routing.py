@@ -9,9 +9,7 @@ from pytest_llmbench.core.locale import Words
 from pytest_llmbench.reports.blocks import Block, Cell, Column, Name, Number, Section, Sentences, Table
 from pytest_llmbench.reports.call_faults import call_summaries, has_calls
 from pytest_llmbench.reports.routing import NO_TOOL, UNKNOWN, Routing, ToolRates, is_routed, routings, unavailable
-from pytest_llmbench.reports.routing_text import confusion_lines, sorted_rates, summaries, tool_name
-
-_RATES = ("routing_precision", "routing_recall", "routing_f1")
+from pytest_llmbench.reports.routing_text import RATES, confusion_lines, sorted_rates, summaries, tool_name
 
 
 def routing_sections(document: Mapping[str, Any], say: Words) -> Iterator[Section]:
@@ -53,7 +51,7 @@ def _rates(found: Sequence[Routing], say: Words) -> Table:
     columns = [
         Column(say("Tool"), left=True),
         Column(say("N")),
-        *(Column(say(key), one.variant) for one in found for key in _RATES),
+        *(Column(say(title), one.variant) for one in found for title in RATES),
     ]
     rows: list[list[Cell]] = [
         [
@@ -72,5 +70,5 @@ def _tool(tool: str, say: Words) -> Cell:
 
 def _cells(rate: ToolRates | None) -> list[Cell]:
     if rate is None:
-        return [Number(None)] * len(_RATES)
+        return [Number(None)] * len(RATES)
     return [Number(rate.precision), Number(rate.recall), Number(rate.f1)]
