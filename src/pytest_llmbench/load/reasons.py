@@ -82,11 +82,10 @@ def trial_reason(trial: Mapping[str, Any], say: Words) -> str:
 
 def _sentence(code: Code, values: Mapping[str, Any], say: Words) -> str:
     told = {name: _told(name, value, say) for name, value in values.items()}
-    if "good" in told:
-        told["count"] = say(_COUNT, **told)
-        if values.get("failed"):
-            told["count"] = say(_FAILED, **told)
-    return say(_SENTENCES[code], **told)
+    count = say(_COUNT, **told) if "good" in told else ""
+    if values.get("failed"):
+        count = say(_FAILED, **told, count=count)
+    return say(_SENTENCES[code], **told, count=count)
 
 
 def _told(name: str, value: object, say: Words) -> str:
