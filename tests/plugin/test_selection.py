@@ -67,13 +67,21 @@ def test_sw_stops_at_a_failure_and_goes_on_there(project: Project) -> None:
     assert project.reported() == ["lights/kitchen", "lights/dark", "sound/louder", "sound/deaf"]
 
 
-def test_x_costs_at_most_one_batch(project: Project) -> None:
+@pytest.mark.parametrize(
+    ("language", "told"),
+    [
+        ("en", "cut short: every answer so far is in"),
+        ("fr", "interrompu : toutes les réponses obtenues sont dans"),
+    ],
+)
+def test_x_costs_at_most_one_batch(project: Project, language: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMBENCH_OUTPUT__LANGUAGE", language)
     project.expect_the_impossible("lights/lamp")
     result = project.run("-x")
     result.assert_outcomes(failed=1)
     assert len(project.asked()) == 2 * 2
     assert project.runs() == ["unfinished"]
-    result.stdout.fnmatch_lines(["cut short: every answer so far is in reports/runs/unfinished-*--llmbench-resume"])
+    result.stdout.fnmatch_lines([f"{told} reports/runs/unfinished-*--llmbench-resume"])
 
 
 @pytest.mark.parametrize("seed", ["1", "2"])

@@ -75,7 +75,7 @@ class BenchmarkGathering(Gathering):
         asked = [one for one in self._processes if one.get("backend")]
         if not asked:
             if self._results:  # every worker crashed
-                self.lines[_SUMMARY].append(_cut_short(self._session.folder))
+                self._tell_of_kept_answers(self._session.folder)
             return
         from pytest_llmbench.plugin.report_hooks import renderers_of, sections_of
         from pytest_llmbench.reports import write_reports
@@ -87,14 +87,14 @@ class BenchmarkGathering(Gathering):
         folder = Path(asked[0]["folder"])
         if not self._results:
             if folder.exists():
-                self.lines[_SUMMARY].append(_cut_short(folder))
+                self._tell_of_kept_answers(folder)
             return
         whole = ended_by_itself and len(self._results) >= max(one["planned"] for one in asked)
         planned = max(one["planned"] for one in asked)
         run = self._run(asked, None if whole else planned)
         run, document = self._judged(run, folder, whole=whole)
         if not whole:
-            self.lines[_SUMMARY].append(_cut_short(folder))
+            self._tell_of_kept_answers(folder)
         output = self._ours.settings.output
         earlier = trend(output.report_dir, _TREND_RUNS) if output.html or output.png else []
         monitored = self._monitored(document, earlier) if output.png else None
@@ -182,11 +182,12 @@ class BenchmarkGathering(Gathering):
         from pytest_llmbench.core.locale import words
         from pytest_llmbench.plugin.gate_item import github_lines, report_gate, write_github_summary
         from pytest_llmbench.plugin.suite_properties import record_verdict
-        from pytest_llmbench.reports.judgement import opening
+        from pytest_llmbench.reports.judgement import opening, unjudged
         from pytest_llmbench.reports.renderers.terminal import terminal_lines
 
         document, report = reports.document, reports.report
-        record_verdict(self._config, opening(document, words(report.language)))
+        say = words(report.language)
+        record_verdict(self._config, opening(document, say))
         annotated = github_lines(report)
         if gate := document["gate"]:
             told = report.only("gate")
@@ -196,8 +197,15 @@ class BenchmarkGathering(Gathering):
         else:
             self.lines[_SUMMARY] += annotated
             if self._ours.settings.gate.kind != "off":
-                self.lines[_GATE] += ["the run was cut short: the gate has judged nothing"]
+                self.lines[_GATE].append(unjudged(say))
         write_github_summary(report)
+
+    def _tell_of_kept_answers(self, folder: Path) -> None:
+        from pytest_llmbench.core.locale import words
+        from pytest_llmbench.reports.judgement import kept_answers
+
+        say = words(self._ours.settings.output.language)
+        self.lines[_SUMMARY].append(kept_answers(folder, "--llmbench-resume", say))
 
     def _in_order_of_suites(self) -> list[CaseResult]:
         """A case that no suite holds, since a user's own fixture made it, comes last."""
@@ -224,7 +232,3 @@ def _passes(of_processes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         known["tokens"] += spent["tokens"]
         known["seconds"] = max(known["seconds"], round(spent["seconds"], 3))
     return found
-
-
-def _cut_short(folder: Path) -> str:
-    return f"cut short: every answer so far is in {folder}; go on with --llmbench-resume"

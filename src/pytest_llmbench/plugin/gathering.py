@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -13,7 +14,7 @@ from pytest_llmbench.plugin import options
 REPORTER = "terminalreporter"
 
 
-class Gathering:
+class Gathering(abc.ABC):
     """Takes in what processes say at their end, has it reported, and shows the lines that came of it.
 
     A subclass says what this process has to tell (`_closed`) and what is made of all of it (`_report`), which adds to
@@ -58,13 +59,13 @@ class Gathering:
                 for line in lines:
                     terminalreporter.write_line(line)
 
+    @abc.abstractmethod
     def _closed(self) -> Mapping[str, Any]:
         """What this process did; empty where it did nothing."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _report(self, session: pytest.Session, *, ended_by_itself: bool) -> None:
         """Write the reports of what `_processes` did. Raises LLMBenchError where that cannot be done."""
-        raise NotImplementedError
 
     def _width(self) -> int:
         return int(self._config.get_terminal_writer().fullwidth)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.core.locale import N_, Words
@@ -54,6 +55,16 @@ def cut_short(document: Mapping[str, Any], say: Words) -> str | None:
         if _limited(document)
         else None
     )
+
+
+def kept_answers(folder: Path, resume: str, say: Words) -> str:
+    """Of a run that was cut short: where its answers are, and by which option it goes on."""
+    return say("cut short: every answer so far is in {folder}; go on with {option}", folder=folder, option=resume)
+
+
+def unjudged(say: Words) -> str:
+    """Of a run that was cut short: its gate has no outcome."""
+    return say("the run was cut short: the gate has judged nothing")
 
 
 def outcome_of(gate: Gate, variant: str) -> str:

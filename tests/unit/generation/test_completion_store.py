@@ -150,6 +150,13 @@ def test_an_answer_that_failed_or_ran_out_of_time_is_not_cached(tmp_path: Path, 
     cache.close()
 
 
+def test_a_cache_that_cannot_be_locked_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "c.lock").mkdir()
+    cache = CompletionCache(tmp_path / "c.sqlite")
+    with pytest.raises(NotReadyError, match=r"c\.sqlite cannot be used .*set generation\.cache: false"):
+        cache.put("k", completion())
+
+
 def test_a_corrupt_cache_is_one_message_that_says_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "c.sqlite"
     path.write_bytes(b"no database" * 500)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.core.locale import Words
 from pytest_llmbench.reports.changed_settings import changed_settings
+from pytest_llmbench.reports.recorded import recorded_facts, recorded_text
 from pytest_llmbench.runs.comparison import told_metadata
 
 _RUN = ("timestamp", "variants", "seed", "epochs", "processes", "cut_short")
@@ -16,7 +17,6 @@ _CODE = ("git", "versions", "python")
 _MACHINE = ("device", "platform", "cpu", "memory_bytes", "gpus")
 _NOTES = "announcements"
 _ELSEWHERE = ("metrics", "settings", "timings", "passes", "cosine_between_cases")
-_GIB = 2**30
 _COMMIT_CHARS = 12
 
 
@@ -69,7 +69,7 @@ def provenance_groups(document: Mapping[str, Any], say: Words) -> list[FactGroup
     groups.append(
         FactGroup(
             say("Settings that differ from their defaults"),
-            [(key, _value(value, key, say)) for key, value in changed.items()],
+            [(key, recorded_text(value, key, say)) for key, value in changed.items()],
         )
     )
     return [group for group in groups if group.facts]
@@ -77,31 +77,4 @@ def provenance_groups(document: Mapping[str, Any], say: Words) -> list[FactGroup
 
 def _facts(metadata: Mapping[str, Any], keys: Sequence[str], say: Words) -> list[tuple[str, str]]:
     chosen = {key: metadata[key] for key in keys if key in metadata}
-    return [(key, _value(value, key, say)) for key, value in _flat(chosen)]
-
-
-def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in facts.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _value(value: Any, key: str, say: Words) -> str:
-    match value:
-        case None | "":
-            text = say("not recorded")
-        case bool():
-            text = say("yes") if value else say("no")
-        case int() if "bytes" in key and value >= _GIB:
-            text = say("{value} GiB", value=say.number(value / _GIB))
-        case float():
-            text = say.marked(f"{value:.6g}")
-        case list():
-            text = ", ".join(_value(item, key, say) for item in value) or say("none")
-        case dict():
-            text = ", ".join(f"{name} {_value(item, name, say)}" for name, item in value.items()) or say("none")
-        case _:
-            text = str(value)
-    return text
+    return recorded_facts(chosen, say)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from pytest_llmbench.reports.recorded import recorded_facts
 from pytest_llmbench.reports.serving.answers import Target
 from pytest_llmbench.reports.serving.words import ServingWords
 
@@ -26,30 +27,5 @@ def document_facts(document: Mapping[str, Any], say: ServingWords) -> Facts:
 
 
 def worded_facts(found: Mapping[str, Any], say: ServingWords) -> Facts:
-    """A nested mapping as `a.b.c` and value."""
-    return [(key, _value_text(value, say)) for key, value in _flat(found)]
-
-
-def _flat(found: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in found.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _value_text(value: Any, say: ServingWords) -> str:
-    """A recorded value in words."""
-    match value:
-        case None | "":
-            return say("none")
-        case bool():
-            return say("yes") if value else say("no")
-        case float():
-            return say.marked(f"{value:.6g}")
-        case list():
-            return ", ".join(_value_text(item, say) for item in value) or say("none")
-        case dict():
-            return ", ".join(f"{name} {_value_text(item, say)}" for name, item in value.items()) or say("none")
-        case _:
-            return str(value)
+    """A nested mapping as `a.b.c` and value; what is null was left open on purpose."""
+    return recorded_facts(found, say, say("none"))

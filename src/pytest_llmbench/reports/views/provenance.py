@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pytest_llmbench.core.locale import N_, Words
-from pytest_llmbench.reports.blocks import Block, Cell, Depth, Fact, Facts, Heading, Quote, Section, Sentences
+from pytest_llmbench.reports.blocks import Block, Depth, Fact, Facts, Heading, Quote, Section, Sentences
 from pytest_llmbench.reports.changed_settings import changed_settings
 from pytest_llmbench.reports.methods import method_text
+from pytest_llmbench.reports.recorded import recorded_facts, recorded_text
 from pytest_llmbench.runs.comparison import told_metadata
 from pytest_llmbench.runs.typed import RunDocument
 
@@ -25,7 +26,7 @@ _SHOWN_ELSEWHERE = {*HEADLINE, "variants", "timings", "metrics", "settings", "pa
 def provenance(run: RunDocument, document: Mapping[str, Any], say: Words) -> Section:
     """Which models, which code, how many cases."""
     told = told_metadata(document)
-    facts: list[Fact] = [(say(title), Quote(_value_text(told[key], say))) for key, title in HEADLINE.items()]
+    facts: list[Fact] = [(say(title), Quote(recorded_text(told[key], key, say))) for key, title in HEADLINE.items()]
     facts += [
         (say("Variants"), Quote(", ".join(run.metadata.variants) or say("none"))),
         (say("Cases"), counts_text(run, say)),
@@ -63,7 +64,7 @@ def _code(run: RunDocument, say: Words) -> Iterator[Fact]:
     if changed := changed_settings(about.settings):
         yield (
             say("Settings that differ from their defaults"),
-            Quote(", ".join(f"{key} {_value_text(value, say)}" for key, value in changed.items())),
+            Quote(", ".join(f"{key} {recorded_text(value, key, say)}" for key, value in changed.items())),
         )
     if about.seed is not None:
         yield say("Seed"), str(about.seed)
@@ -84,12 +85,13 @@ def recorded(document: Mapping[str, Any], say: Words) -> Section:
     """What the run recorded about itself, whatever backend and plugins put there; of settings the unusual ones."""
     about: Mapping[str, Any] = document["metadata"]
     known = {key: value for key, value in about.items() if key not in _SHOWN_ELSEWHERE}
-    facts: list[Fact] = [(key, _value(value, say)) for key, value in flat(known)]
+    facts: list[Fact] = [*recorded_facts(known, say)]
     blocks: list[Block] = [
         Facts(facts, depth=Depth.FULL) if facts else Sentences([say("not recorded")], listed=False, depth=Depth.FULL)
     ]
     if "settings" in about:
-        changed: list[Fact] = [(key, _value(value, say)) for key, value in changed_settings(about["settings"]).items()]
+        unusual = changed_settings(about["settings"]).items()
+        changed: list[Fact] = [(key, recorded_text(value, key, say)) for key, value in unusual]
         blocks.append(Heading(say("Settings that differ from their defaults"), depth=Depth.FULL))
         blocks.append(
             Facts(changed, depth=Depth.FULL)
@@ -97,33 +99,3 @@ def recorded(document: Mapping[str, Any], say: Words) -> Section:
             else Sentences([say("all settings have their defaults")], listed=False, depth=Depth.FULL)
         )
     return Section("recorded", say("Soundness and provenance"), blocks)
-
-
-def flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """A nested mapping as `a.b.c` and value."""
-    for key, value in facts.items():
-        if isinstance(value, Mapping) and value:
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _value(value: Any, say: Words) -> Cell:
-    return _value_text(value, say)
-
-
-def _value_text(value: Any, say: Words) -> str:
-    """A recorded value in words."""
-    match value:
-        case None | "":
-            return say("not recorded")
-        case bool():
-            return say("yes") if value else say("no")
-        case float():
-            return say.marked(f"{value:.6g}")
-        case list():
-            return ", ".join(_value_text(item, say) for item in value) or say("none")
-        case dict():
-            return ", ".join(f"{key} {_value_text(item, say)}" for key, item in value.items()) or say("none")
-        case _:
-            return str(value)

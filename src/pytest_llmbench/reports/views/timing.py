@@ -20,6 +20,9 @@ _OF_THE_PASS = N_(
     "Answers shared batches, so that none has a time of its own: shown is each variant's whole pass. Of several "
     "processes it has the seconds of the slowest."
 )
+_OF_NO_PASS = N_(
+    "Answers shared batches, so that none has a time of its own; this run did not record each variant's pass."
+)
 _OF_EACH = N_("Latency runs from the start of an answer's batch to its last token; cached answers keep their own.")
 
 _ALONE = (N_("Median (s)"), N_("95% (s)"), N_("Slowest (s)"), N_("Tokens/s"))
@@ -65,7 +68,9 @@ def answer_rows(run: RunDocument) -> list[tuple[str, list[Cell]]]:
 
 def timing_note(run: RunDocument, say: Words) -> str:
     """What the times are of."""
-    return say(_OF_THE_PASS if run.largest_batch > 1 else _OF_EACH)
+    if run.largest_batch <= 1:
+        return say(_OF_EACH)
+    return say(_OF_THE_PASS if run.metadata.passes else _OF_NO_PASS)
 
 
 def _row(
