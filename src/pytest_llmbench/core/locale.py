@@ -11,12 +11,8 @@ import functools
 import gettext
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pytest_llmbench.core.errors import NotReadyError, UsageError
-
-if TYPE_CHECKING:
-    from babel import Locale
 
 LANGUAGES = ("en", "fr")
 UNSCORED = "-"
@@ -77,7 +73,7 @@ class Words:
 
     def plural(self, singular: str, plural: str, count: float, /, **values: object) -> str:
         """The form that the language has for so many; `{count}` is the number, unless `values` writes it otherwise."""
-        number = 1 if _locale(self.language).plural_form(count) == "one" else 2  # a number for each form, 1.5 included
+        number = _plural_number(self.language, count)
         chosen = _translations(self.language).ngettext(singular, plural, number)
         return chosen.format(**{"count": count, **values})
 
@@ -144,7 +140,7 @@ def thousands_mark(language: str) -> str:
     """What stands between the thousands of a number."""
     from babel.numbers import get_group_symbol
 
-    return get_group_symbol(_locale(language))
+    return get_group_symbol(language)
 
 
 @functools.cache
@@ -153,14 +149,15 @@ def _decimal_mark(language: str) -> str:
         return "."  # as Python writes it: nothing has to be read for what is said in the middle of a measurement
     from babel.numbers import get_decimal_symbol
 
-    return get_decimal_symbol(_locale(language))
+    return get_decimal_symbol(language)
 
 
-@functools.cache
-def _locale(language: str) -> Locale:
+@functools.lru_cache(maxsize=4096)
+def _plural_number(language: str, count: float) -> int:
+    """A number that gettext has the right form for, 1.5 included: Babel's objects are not kept, only what they say."""
     from babel import Locale
 
-    return Locale.parse(language)
+    return 1 if Locale.parse(language).plural_form(count) == "one" else 2
 
 
 @functools.cache
