@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pytest_llmbench.autotune.document import LimitsDocument, limits_of
 from pytest_llmbench.reports.renderers.markdown import Markdown
 from pytest_llmbench.reports.renderers.terminal import terminal_lines
 from pytest_llmbench.reports.renderers.text import Text
@@ -36,13 +37,16 @@ def gate_lines(gate: Mapping[str, Any], width: int, language: str = "en") -> lis
     return terminal_lines(gate_report(gate, language), width)
 
 
-def limits_text(document: Mapping[str, Any], language: str) -> str:
+def limits_text(document: Mapping[str, Any] | LimitsDocument, language: str) -> str:
     """`autotune.txt`."""
-    return Text().render(autotune_report(document, language))
+    return Text().render(autotune_report(limits_of(document), language))
 
 
 def limits_lines(
-    document: Mapping[str, Any], width: int, paths: Mapping[str, Path] | None = None, language: str = "en"
+    document: Mapping[str, Any] | LimitsDocument,
+    width: int,
+    paths: Mapping[str, Path] | None = None,
+    language: str = "en",
 ) -> list[str]:
     """What a terminal shows of an autotune session."""
-    return terminal_lines(autotune_report(document, language, paths=paths), width)
+    return terminal_lines(autotune_report(limits_of(document), language, paths=paths), width)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from pytest_llmbench.autotune.found_limits import FoundLimits
-    from pytest_llmbench.autotune.limit_search import LimitSearch, Question
+    from pytest_llmbench.autotune.limit_search import Answer, LimitSearch, Question
     from pytest_llmbench.autotune.server import Target
     from pytest_llmbench.cases.suites import Case
     from pytest_llmbench.core.settings import Settings
@@ -94,7 +94,7 @@ class AutotuneSession:
             return None
         return self._ours.settings.output.report_dir / MARKER / f"session-{self._token}.jsonl"
 
-    async def ask(self, question: Question, target: Target | None) -> Mapping[str, Any]:
+    async def ask(self, question: Question, target: Target | None) -> Answer:
         """The answer to one question. Raises what `LimitSearch.ask` and `with_server` raise."""
         import asyncio
 
@@ -119,7 +119,7 @@ class AutotuneSession:
             notes.append(f"stopped in mid-search: {self._last_line}; its trials are kept, go on with --llmbench-resume")
         return {"shared": str(self.shared) if self.shared else None, "notes": notes}
 
-    async def _asked(self, question: Question, target: Target | None) -> Mapping[str, Any]:
+    async def _asked(self, question: Question, target: Target | None) -> Answer:
         import asyncio
 
         from pytest_llmbench.autotune.server import targets_of

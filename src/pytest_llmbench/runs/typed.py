@@ -7,17 +7,48 @@ have a default.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 VerdictOutcome = Literal["pass", "fail", "inconclusive"]
+Number = int | float
+"""A number as it was written: a whole one stays whole."""
+
+
+def _readable(value: Any) -> Any:
+    """The same without lone surrogates, which a hand-edited document may hold."""
+    match value:
+        case str():
+            return value.encode("utf-8", "replace").decode("utf-8")
+        case Mapping():
+            return {_readable(key): _readable(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_readable(item) for item in value]
+    return value
+
+
+Text = Annotated[str, BeforeValidator(_readable)]
+"""Text that may come from a broken server."""
+Model = TypeVar("Model", bound="TypedDocument")
 
 
 class TypedDocument(BaseModel):
     """What all models share."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+    def json_ready(self) -> dict[str, Any]:
+        """The document as JSON holds it: without keys that it did not have when it was read."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
+def read_as(model: type[Model], data: Mapping[str, Any] | TypedDocument) -> Model:
+    """The data as a model; it is known to obey the model's schema."""
+    try:
+        return model.model_validate(data)
+    except ValidationError:
+        return model.model_validate(_readable(data))
 
 
 class Moved(TypedDocument):
@@ -195,26 +226,11 @@ class RunDocument(TypedDocument):
         return max(sizes, default=1)
 
 
-def run_document(document: Mapping[str, Any]) -> RunDocument:
+def run_document(document: Mapping[str, Any] | RunDocument) -> RunDocument:
     """The run in a document that obeys `schemas/run.schema.json`, as built or as read back from disk."""
-    try:
-        return RunDocument.model_validate(document)
-    except ValidationError:
-        return RunDocument.model_validate(_readable(document))
+    return read_as(RunDocument, document)
 
 
-def gate_document(gate: Mapping[str, Any]) -> GateDocument:
+def gate_document(gate: Mapping[str, Any] | GateDocument) -> GateDocument:
     """The gate of a run's document, or of `llmbench compare --json`."""
     return GateDocument.model_validate(gate)
-
-
-def _readable(value: Any) -> Any:
-    """The same without lone surrogates, which a hand-edited document may hold."""
-    match value:
-        case str():
-            return value.encode("utf-8", "replace").decode("utf-8")
-        case Mapping():
-            return {_readable(key): _readable(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_readable(item) for item in value]
-    return value
