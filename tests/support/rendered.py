@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_llmbench.autotune.document import LimitsDocument, limits_of
+from pytest_llmbench.autotune.document import LimitsDocument, typed_limits
 from pytest_llmbench.reports.renderers.markdown import Markdown
 from pytest_llmbench.reports.renderers.terminal import terminal_lines
 from pytest_llmbench.reports.renderers.text import Text
@@ -39,7 +39,7 @@ def gate_lines(gate: Mapping[str, Any], width: int, language: str = "en") -> lis
 
 def limits_text(document: Mapping[str, Any] | LimitsDocument, language: str) -> str:
     """`autotune.txt`."""
-    return Text().render(autotune_report(limits_of(document), language))
+    return Text().render(autotune_report(typed_limits(document), language))
 
 
 def limits_lines(
@@ -49,4 +49,4 @@ def limits_lines(
     language: str = "en",
 ) -> list[str]:
     """What a terminal shows of an autotune session."""
-    return terminal_lines(autotune_report(limits_of(document), language, paths=paths), width)
+    return terminal_lines(autotune_report(typed_limits(document), language, paths=paths), width)

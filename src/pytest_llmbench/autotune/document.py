@@ -137,7 +137,7 @@ class TrialEntry(FoundDocument):
         return self.verdict != "invalid"
 
 
-class CurvePoint(FoundDocument):
+class ShareAtLevel(FoundDocument):
     """The share of good answers at a level, with its 95 % band."""
 
     level: Number
@@ -154,7 +154,7 @@ class CutOff(FoundDocument):
     answers: int
 
 
-class Contradiction(FoundDocument):
+class TrialContradiction(FoundDocument):
     """A trial that had it clearly worse than the others from its level up to another one."""
 
     level: Number
@@ -215,7 +215,7 @@ class Finding(FoundDocument):
     wanted_share: float
     lapse: float
     chances: dict[str, float]
-    curve: tuple[CurvePoint, ...]
+    curve: tuple[ShareAtLevel, ...]
     chance_required: float | None
     slo: Promise
     users_held: int | None
@@ -223,7 +223,7 @@ class Finding(FoundDocument):
     cut_off: tuple[CutOff, ...] | None
     cut_off_at_value: float | None
     trials: tuple[TrialEntry, ...]
-    contradiction: Contradiction | None = None
+    contradiction: TrialContradiction | None = None
     any_fall: bool = False
     sent: int
     duration_s: float

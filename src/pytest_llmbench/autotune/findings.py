@@ -11,11 +11,11 @@ from pytest_llmbench.autotune import served_rate
 from pytest_llmbench.autotune.capacity_gate import SURE
 from pytest_llmbench.autotune.document import (
     Behaviour,
-    Contradiction,
-    CurvePoint,
     CutOff,
     Finding,
     Promise,
+    ShareAtLevel,
+    TrialContradiction,
     TrialEntry,
 )
 from pytest_llmbench.autotune.finding_notes import finding_notes
@@ -62,7 +62,7 @@ def finding(
         lapse=round(capacity.lapse, 4),
         chances={f"{level:g}": round(chance, 4) for level, chance in chances.items() if chance > _SURE},
         curve=tuple(
-            CurvePoint(
+            ShareAtLevel(
                 level=question.level(point.level),
                 share=round(point.share, 4),
                 low=round(point.low, 4),
@@ -88,11 +88,11 @@ def finding(
     return made.model_copy(update={"notes": tuple(finding_notes(made, words("en")))})
 
 
-def _contradiction(question: Question, found: Found) -> Contradiction | None:
+def _contradiction(question: Question, found: Found) -> TrialContradiction | None:
     seen = found.contradiction
     if seen is None:
         return None
-    return Contradiction(
+    return TrialContradiction(
         level=question.level(seen.worse.level),
         good=seen.worse.good,
         total=seen.worse.total,

@@ -8,7 +8,7 @@ import pytest
 from support.serving_findings import HABITS, bare_finding, bare_trial
 
 from pytest_llmbench.autotune import model_limits
-from pytest_llmbench.autotune.document import Finding, LimitsDocument, limits_of
+from pytest_llmbench.autotune.document import Finding, LimitsDocument, typed_limits
 from pytest_llmbench.core.errors import UsageError
 
 METADATA = {
@@ -40,7 +40,7 @@ def document(
         {"name": name, "url": url, "model_name": name, "engine": "vLLM", "findings": findings}
         for name, url, findings in zip(names, urls, targets, strict=False)
     ]
-    return limits_of({"schema_version": 1, "metadata": METADATA, "targets": described})
+    return typed_limits({"schema_version": 1, "metadata": METADATA, "targets": described})
 
 
 def written(path: Path, made: LimitsDocument) -> dict[str, Any]:

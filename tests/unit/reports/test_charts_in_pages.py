@@ -14,7 +14,7 @@ from support.report_pages import large_document, saved_runs
 from support.report_runs import relevance, run
 from support.serving_documents import full_document, several_document
 
-from pytest_llmbench.autotune.document import limits_of
+from pytest_llmbench.autotune.document import typed_limits
 from pytest_llmbench.core.locale import words
 from pytest_llmbench.reports.charts.differences import differences, middle_of
 from pytest_llmbench.reports.html import render_html
@@ -33,8 +33,8 @@ def _benchmark(cases: int) -> str:
 PAGES: dict[str, Callable[[], str]] = {
     "benchmark": lambda: _benchmark(60),
     "many cases": lambda: _benchmark(3000),
-    "search": lambda: render_serving(limits_of(full_document()), "en"),
-    "several searches": lambda: render_serving(limits_of(several_document()), "fr"),
+    "search": lambda: render_serving(typed_limits(full_document()), "en"),
+    "several searches": lambda: render_serving(typed_limits(several_document()), "fr"),
 }
 
 

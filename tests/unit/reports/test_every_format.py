@@ -17,7 +17,7 @@ from support.report_runs import built, full_run
 from support.serving_documents import full_document, several_document
 from support.trainings import TRAINED
 
-from pytest_llmbench.autotune.document import limits_of
+from pytest_llmbench.autotune.document import typed_limits
 from pytest_llmbench.core.locale import words
 from pytest_llmbench.core.settings import OutputSettings, Settings
 from pytest_llmbench.reports import benchmark_report, write_reports
@@ -99,8 +99,8 @@ REPORTS: dict[str, Callable[[str], Report]] = {
         language,
     ),
     "evaluation": lambda language: evaluation_report(evaluation_document(), language),
-    "autotune": lambda language: autotune_report(limits_of(full_document()), language),
-    "servers": lambda language: autotune_report(limits_of(several_document()), language),
+    "autotune": lambda language: autotune_report(typed_limits(full_document()), language),
+    "servers": lambda language: autotune_report(typed_limits(several_document()), language),
     "training": lambda language: training_report(TRAINED, language),  # type: ignore[arg-type]  # one of the two
 }
 
@@ -199,7 +199,7 @@ def test_one_outcome_has_one_sign() -> None:
 def test_every_report_has_every_format(tmp_path: Path) -> None:
     output = OutputSettings(report_dir=tmp_path, png=False)
     benchmark = write_reports(built(full_run(cases=1)), output).paths
-    autotune = write_document(limits_of(full_document()), Settings(output=output), tmp_path)
+    autotune = write_document(typed_limits(full_document()), Settings(output=output), tmp_path)
     evaluation = write_evaluation(evaluation_document(), output)
     for paths in (benchmark, autotune, evaluation):
         assert {"text", "markdown", "html", "json"} == paths.keys()

@@ -25,7 +25,7 @@ from support.serving_documents import full_document, several_document
 from support.tool_runs import shop_run
 from support.trainings import TRAINED
 
-from pytest_llmbench.autotune.document import limits_of
+from pytest_llmbench.autotune.document import typed_limits
 from pytest_llmbench.core import locale
 from pytest_llmbench.core.records import Run
 from pytest_llmbench.core.settings import OutputSettings, Settings
@@ -161,7 +161,9 @@ def _reports(language: Any) -> Iterator[tuple[str, list[str]]]:
         yield from _written("benchmark", lambda: write_reports(built(some), output, earlier=history), output.report_dir)
         settings = Settings(output=output)
         for name, searched in (("one", full_document()), ("several", several_document())):
-            write = functools.partial(write_document, limits_of(noted_document(searched)), settings, output.report_dir)
+            write = functools.partial(
+                write_document, typed_limits(noted_document(searched)), settings, output.report_dir
+            )
             yield from _written(f"autotune {name}", write, output.report_dir)
         yield from _written("evaluation", lambda: write_evaluation(evaluation_document(), output), output.report_dir)
         picture = output.report_dir / "trainings.png"
@@ -176,7 +178,7 @@ def _reports(language: Any) -> Iterator[tuple[str, list[str]]]:
     told = {name: with_comparison(build_document(one, answer_chars=500)) for name, one in runs.items()}
     shown = {
         **{f"benchmark {name}": benchmark_report(document, language) for name, document in told.items()},
-        "autotune": autotune_report(limits_of(noted_document(full_document())), language),
+        "autotune": autotune_report(typed_limits(noted_document(full_document())), language),
         "trainings": training_report(TRAINED, language, questions=["?"], answers=[["Oui."], ["Non."]]),
     }
     for name, report in shown.items():

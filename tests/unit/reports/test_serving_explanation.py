@@ -8,7 +8,7 @@ import pytest
 from support.serving_documents import history_finding, tokens_finding
 from support.serving_findings import LEVELS, finding, queued_trial, users_finding
 
-from pytest_llmbench.autotune.document import Evidence, Finding
+from pytest_llmbench.autotune.document import Finding, LimitEvidence
 from pytest_llmbench.load.reasons import Reason
 from pytest_llmbench.load.records import SLO, Request, Trial
 from pytest_llmbench.reports.serving.explanation_words import explain
@@ -151,7 +151,7 @@ def test_every_cause_has_words_for_every_question_in_both_languages(question: st
     evidence = explain(asked).evidence.model_copy(update={"stray_share": 0.1})
     for cause in CAUSES:
         for language in ("en", "fr"):
-            for known in (Evidence(), evidence) if cause != "alone" else (evidence,):
+            for known in (LimitEvidence(), evidence) if cause != "alone" else (evidence,):
                 if cause in ("stalls", "length", "prefill", "kv_cache") and known is not evidence:
                     continue  # they are only ever told from evidence
                 lines = [*sentences(cause, asked, known, language), *to_try(cause, asked, known, language)]

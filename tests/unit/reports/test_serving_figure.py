@@ -11,7 +11,7 @@ from matplotlib.text import Text
 from support.serving_documents import COMMAND, full_document, grid, several_document, target, users_document
 from support.serving_findings import users_finding
 
-from pytest_llmbench.autotune.document import Finding, limits_of
+from pytest_llmbench.autotune.document import Finding, typed_limits
 from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.load.records import SLO
 from pytest_llmbench.reports.charts.search import save_search
@@ -26,7 +26,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Draw:
     def draw(document: dict[str, Any], language: str = "en") -> Figure:
         figures: list[Figure] = []
         monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
-        save_search(limits_of(document), Path("unused.png"), language)
+        save_search(typed_limits(document), Path("unused.png"), language)
         return figures[0]
 
     return draw
@@ -151,5 +151,5 @@ def test_under_a_strict_promise_trials_lie_at_all_or_nothing(drawn: Draw) -> Non
 
 
 def test_names_are_no_formulas_and_the_file_is_a_png(tmp_path: Path) -> None:
-    save_search(limits_of(document_of(name="$x_1$ {y} 日本語")), tmp_path / "x.png", "fr")
+    save_search(typed_limits(document_of(name="$x_1$ {y} 日本語")), tmp_path / "x.png", "fr")
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")

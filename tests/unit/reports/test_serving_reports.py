@@ -20,7 +20,7 @@ from support.serving_documents import (
 )
 from support.serving_findings import users_finding
 
-from pytest_llmbench.autotune.document import limits_of
+from pytest_llmbench.autotune.document import typed_limits
 from pytest_llmbench.core.errors import NotReadyError, UsageError
 from pytest_llmbench.core.settings import OutputSettings, Settings
 from pytest_llmbench.load.records import SLO
@@ -197,7 +197,7 @@ def test_the_text_report_holds_every_trial_in_both_languages(make: Any, language
 @pytest.mark.parametrize("language", ["en", "fr"])
 @pytest.mark.parametrize("make", [full_document, several_document, hostile_document])
 def test_the_page_is_one_file_that_runs_nothing_it_was_sent(make: Any, language: str) -> None:
-    page = Page(render_limits_page(limits_of(make()), language))
+    page = Page(render_limits_page(typed_limits(make()), language))
     assert "img" not in page.tags
     assert page.tags.count("script") == 2
     assert {address for address in page.addresses if not address.startswith("#")} == {"data:,"}
@@ -205,7 +205,7 @@ def test_the_page_is_one_file_that_runs_nothing_it_was_sent(make: Any, language:
 
 def test_the_page_shows_answer_cause_and_advice_and_each_trial() -> None:
     document = full_document()
-    page = Page(render_limits_page(limits_of(document), "en"))
+    page = Page(render_limits_page(typed_limits(document), "en"))
     assert page.says("11 users (95 % sure: 10 to 17) keep 95 % of answers under 3.0 s")
     assert page.says("Queueing for slots")
     assert page.says("More parallel slots")
@@ -216,7 +216,7 @@ def test_the_page_shows_answer_cause_and_advice_and_each_trial() -> None:
 
 
 def test_several_targets_are_compared_in_a_table() -> None:
-    text = " ".join(" ".join(Page(render_limits_page(limits_of(several_document()), "en")).text).split())
+    text = " ".join(" ".join(Page(render_limits_page(typed_limits(several_document()), "en")).text).split())
     row = text[text.index("Comparison", text.index("Limits of 3 servers or models", 200)) :]
     assert "llama-3.1-8b-instruct http://127.0.0.1:8000/v1 vLLM 2 users (0 to 3)" in row
     assert "10+ users (10 to 10)" in row

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from pytest_llmbench.autotune.diagnosis.phases import late, valid_trials
 from pytest_llmbench.autotune.diagnosis.scene import Scene
-from pytest_llmbench.autotune.document import Cause, Evidence, Finding, TrialEntry
+from pytest_llmbench.autotune.document import Cause, Finding, LimitEvidence, TrialEntry
 from pytest_llmbench.load.reasons import BOTTLENECKS
 
 _NEIGHBOURS = 3  # trials above the limit that are looked at
@@ -25,7 +25,7 @@ _CACHE_FULL = 0.95
 _DIGITS = 4
 
 
-def diagnose(finding: Finding) -> tuple[Cause, Evidence]:
+def diagnose(finding: Finding) -> tuple[Cause, LimitEvidence]:
     """The cause of this limit, and the measured numbers that it rests on."""
     cause, found = _judge(finding)
     measured = found.model_dump(exclude_unset=True)
@@ -33,7 +33,7 @@ def diagnose(finding: Finding) -> tuple[Cause, Evidence]:
     return cause, found.model_copy(update=rounded)
 
 
-def _judge(finding: Finding) -> tuple[Cause, Evidence]:
+def _judge(finding: Finding) -> tuple[Cause, LimitEvidence]:
     trials = valid_trials(finding)
     above = _above(finding, trials)
     if not trials or not above:
@@ -47,7 +47,7 @@ def _judge(finding: Finding) -> tuple[Cause, Evidence]:
     return _of_the_late(finding, scene, evidence)
 
 
-def _of_the_late(finding: Finding, scene: Scene, evidence: Evidence) -> tuple[Cause, Evidence]:
+def _of_the_late(finding: Finding, scene: Scene, evidence: LimitEvidence) -> tuple[Cause, LimitEvidence]:
     """Where answers that came, but late, lost their time."""
     if scene.low.first_s is None:
         return ("slots" if evidence.waiting_max else "unknown"), evidence
@@ -63,12 +63,12 @@ def _of_the_late(finding: Finding, scene: Scene, evidence: Evidence) -> tuple[Ca
     return _between_tokens(scene), evidence
 
 
-def _without_a_broken_trial(finding: Finding) -> tuple[Cause, Evidence]:
+def _without_a_broken_trial(finding: Finding) -> tuple[Cause, LimitEvidence]:
     """Nothing broke the promise: the search ended first, or the client did."""
     faults = [trial for trial in finding.trials if trial.code in BOTTLENECKS]
     if faults:
         worst = max(faults, key=lambda trial: trial.client_cpu)
-        return "client", Evidence(
+        return "client", LimitEvidence(
             level=worst.level,
             client_cpu=worst.client_cpu,
             loop_lag_s=worst.loop_lag_s,
@@ -76,8 +76,8 @@ def _without_a_broken_trial(finding: Finding) -> tuple[Cause, Evidence]:
             invalid_trials=len(faults),
         )
     if finding.capped and finding.held and finding.value >= finding.highest:
-        return "not_reached", Evidence(highest=finding.highest)
-    return "unknown", Evidence()
+        return "not_reached", LimitEvidence(highest=finding.highest)
+    return "unknown", LimitEvidence()
 
 
 def _above(finding: Finding, trials: Sequence[TrialEntry]) -> list[TrialEntry]:
@@ -112,7 +112,7 @@ def _lost(scene: Scene, finding: Finding) -> tuple[float, float, float]:
     return lost_first, lost_later, alone / max(len(scene.late), 1)
 
 
-def _before_the_first_token(scene: Scene, evidence: Evidence) -> Cause:
+def _before_the_first_token(scene: Scene, evidence: LimitEvidence) -> Cause:
     reading = (scene.low.first_s or 0.0) >= _READING * scene.low.latency_s
     busy = (scene.reading_share or 0.0) >= _BUSY_READING
     if "waiting_max" in scene.gauges:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_llmbench.autotune.diagnosis.phases import Line, Phases, late, line_of, phases
-from pytest_llmbench.autotune.document import Asked, Evidence, Finding, TrialEntry
+from pytest_llmbench.autotune.document import Asked, Finding, LimitEvidence, TrialEntry
 
 _MOST = 0.5
 _INTERRUPTED = 4.0  # times the median gap: a pause, not a token's time
@@ -73,7 +73,7 @@ class Scene:
             and pause > _MOST * self.low.first_s
         )
 
-    def evidence(self) -> Evidence:
+    def evidence(self) -> LimitEvidence:
         """All of it by name, for the sentences and for programs."""
         error = max(self.errors, key=self.errors.__getitem__, default=None)
         measured = {
@@ -103,7 +103,7 @@ class Scene:
             "waiting": self.line.waiting if self.line else None,
             **self.gauges,
         }
-        return Evidence.model_validate({name: value for name, value in measured.items() if value is not None})
+        return LimitEvidence.model_validate({name: value for name, value in measured.items() if value is not None})
 
     def _slots(self) -> int | None:
         """As the server says it while requests wait, else as the line shows it."""

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 
 from pytest_llmbench.autotune.document import (
     Asked,
-    Contradiction,
     Finding,
     GridMean,
     QuestionName,
     TargetLimits,
     TemperatureGrid,
+    TrialContradiction,
 )
 from pytest_llmbench.autotune.finding_notes import finding_notes
 from pytest_llmbench.autotune.temperature_grid import why_recommended
@@ -135,7 +135,7 @@ def remarks(finding: Finding, say: ServingWords, required: int | None = None) ->
     yield from _stood_still(finding, say)
 
 
-def _odd(odd: Contradiction, finding: Finding, say: ServingWords) -> dict[str, str]:
+def _odd(odd: TrialContradiction, finding: Finding, say: ServingWords) -> dict[str, str]:
     """The numbers of trials that contradict each other."""
     counts = {name: say.count(odd[name]) for name in ("good", "total", "others_good", "others_total")}
     ends = {name: say.amount(finding.question, odd[name]) for name in ("level", "others_up_to")}

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pytest_llmbench.autotune.document import LimitsDocument, TargetLimits, limits_of
+from pytest_llmbench.autotune.document import LimitsDocument, TargetLimits, typed_limits
 from pytest_llmbench.core.documents import read_yaml
 from pytest_llmbench.core.errors import UsageError, located
 from pytest_llmbench.core.provenance import provenance
@@ -47,7 +47,7 @@ def limits_document(targets: Sequence[TargetLimits], settings: Settings, command
         },
         "targets": [_explained(target).json_ready() for target in targets],
     }
-    return limits_of(_plain(document))
+    return typed_limits(_plain(document))
 
 
 def _explained(target: TargetLimits) -> TargetLimits:
@@ -81,7 +81,7 @@ def read_limits(path: Path) -> LimitsDocument:
     validator = jsonschema.Draft202012Validator(serving_schema())
     error = jsonschema.exceptions.best_match(validator.iter_errors(document.data))
     if error is None:
-        return limits_of(document.data)
+        return typed_limits(document.data)
     line = document.line(*error.absolute_path)
     message = f"{error.json_path}: {error.message[-160:]}; this is no autotune.json of this version: run autotune again"
     raise UsageError(located(path, line, message))

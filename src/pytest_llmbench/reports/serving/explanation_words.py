@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_llmbench.autotune.diagnosis.explanation import diagnose
-from pytest_llmbench.autotune.document import Evidence, Explanation, Finding
+from pytest_llmbench.autotune.document import Explanation, Finding, LimitEvidence
 from pytest_llmbench.core.locale import N_, UNSCORED
 from pytest_llmbench.reports.serving.words import ServingWords, serving_words
 
@@ -140,7 +140,7 @@ def explain(finding: Finding) -> Explanation:
     return Explanation.model_validate({"cause": cause, "evidence": evidence, "sentences": told, "try": advice})
 
 
-def sentences(cause: str, finding: Finding, evidence: Evidence, language: str) -> list[str]:
+def sentences(cause: str, finding: Finding, evidence: LimitEvidence, language: str) -> list[str]:
     """What the cause is, then what was measured."""
     say = serving_words(language)
     found = [_cause(cause, finding, evidence, say)]
@@ -149,7 +149,7 @@ def sentences(cause: str, finding: Finding, evidence: Evidence, language: str) -
     return found
 
 
-def to_try(cause: str, finding: Finding, evidence: Evidence, language: str) -> list[str]:
+def to_try(cause: str, finding: Finding, evidence: LimitEvidence, language: str) -> list[str]:
     """What to do next, the most telling first; what was measured to be of no use is left out."""
     say = serving_words(language)
     advice = (_FOR_HISTORY if finding.question == "history" else {}).get(cause, _ADVICE[cause])
@@ -161,7 +161,7 @@ def to_try(cause: str, finding: Finding, evidence: Evidence, language: str) -> l
     return [say(_TRY[one], **_known(finding, say)) for one in advice]
 
 
-def _unknown(finding: Finding, evidence: Evidence) -> Iterator[str]:
+def _unknown(finding: Finding, evidence: LimitEvidence) -> Iterator[str]:
     """What would tell next time."""
     if evidence.late is None:
         yield "more_budget"
@@ -184,7 +184,7 @@ def _known(finding: Finding, say: ServingWords) -> dict[str, str]:
     }
 
 
-def _cause(cause: str, finding: Finding, evidence: Evidence, say: ServingWords) -> str:
+def _cause(cause: str, finding: Finding, evidence: LimitEvidence, say: ServingWords) -> str:
     question = finding.question
     key = cause
     if cause == "slots" and not evidence.slots:
@@ -200,7 +200,7 @@ def _cause(cause: str, finding: Finding, evidence: Evidence, say: ServingWords) 
     return say(_WHY[key], **_numbers(finding, evidence, say))
 
 
-def _numbers(finding: Finding, evidence: Evidence, say: ServingWords) -> dict[str, str]:
+def _numbers(finding: Finding, evidence: LimitEvidence, say: ServingWords) -> dict[str, str]:
     """Everything that a sentence may name, in words."""
     question = finding.question
     levels = evidence.levels or [finding.value if evidence.level is None else evidence.level]
@@ -235,7 +235,7 @@ def _numbers(finding: Finding, evidence: Evidence, say: ServingWords) -> dict[st
     }
 
 
-def _measured(cause: str, finding: Finding, evidence: Evidence, say: ServingWords) -> Iterator[str]:
+def _measured(cause: str, finding: Finding, evidence: LimitEvidence, say: ServingWords) -> Iterator[str]:
     numbers = _numbers(finding, evidence, say)
     if evidence.first_token_s is not None:
         yield say(
