@@ -282,7 +282,7 @@ class TemperatureGrid(FoundDocument):
     ignored: bool = False
 
 
-class Evidence(FoundDocument):
+class LimitEvidence(FoundDocument):
     """The measured numbers that an explanation rests on, times in seconds; None is what was not measured."""
 
     low_level: Number | None = None
@@ -327,7 +327,7 @@ class Explanation(FoundDocument):
     """Why a limit is where it is, and what to try next, in English and French."""
 
     cause: Cause
-    evidence: Evidence
+    evidence: LimitEvidence
     sentences: dict[str, tuple[Text, ...]]
     to_try: dict[str, tuple[Text, ...]] = Field(alias="try")
 
@@ -379,6 +379,6 @@ class LimitsDocument(FoundDocument):
         return any(target.findings or target.temperature for target in self.targets)
 
 
-def limits_of(document: Mapping[str, Any] | LimitsDocument) -> LimitsDocument:
+def typed_limits(document: Mapping[str, Any] | LimitsDocument) -> LimitsDocument:
     """The limits in a document that obeys `schemas/autotune.schema.json`, as built or as read back from disk."""
     return read_as(LimitsDocument, document)
