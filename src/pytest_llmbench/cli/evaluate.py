@@ -88,6 +88,7 @@ def evaluate(  # noqa: PLR0913  # one argument an option
             "benchmark.strict": "true" if strict else None,
         },
     )
+    from pytest_llmbench.benchmark.evaluation.document import typed_evaluation
     from pytest_llmbench.benchmark.evaluation.evaluate import EvaluationRequest
     from pytest_llmbench.benchmark.evaluation.evaluate import evaluate as run
     from pytest_llmbench.benchmark.evaluation.questions import GENERAL_FILE
@@ -119,7 +120,7 @@ def evaluate(  # noqa: PLR0913  # one argument an option
     if as_json:
         typer.echo(document_text(document), nl=False)
         return
-    report = evaluation_report(document, settings.output.language)
+    report = evaluation_report(typed_evaluation(document), settings.output.language)
     typer.echo("\n".join([report.title, "", *terminal_lines(report, report_width(), Depth.FULL)]))
     typer.echo(f"\n{', '.join(map(str, paths.values()))}")
 

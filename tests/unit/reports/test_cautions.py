@@ -8,6 +8,7 @@ import pytest
 
 from pytest_llmbench.core.locale import words
 from pytest_llmbench.reports.cautions import cautions
+from pytest_llmbench.runs.typed import run_document
 
 
 def document(*answers: dict[str, tuple[str, str | None]]) -> dict[str, Any]:
@@ -20,10 +21,12 @@ def document(*answers: dict[str, tuple[str, str | None]]) -> dict[str, Any]:
 
 def test_answers_that_ended_within_their_thinking_are_counted_for_each_variant() -> None:
     told = cautions(
-        document(
-            {"base": ("", "hm"), "finetuned": ("Oui.", "hm")},
-            {"base": ("", "hm"), "finetuned": ("", "hm")},
-            {"base": ("", "hm"), "finetuned": ("", None)},
+        run_document(
+            document(
+                {"base": ("", "hm"), "finetuned": ("Oui.", "hm")},
+                {"base": ("", "hm"), "finetuned": ("", "hm")},
+                {"base": ("", "hm"), "finetuned": ("", None)},
+            )
         ),
         words("en"),
     )
@@ -36,7 +39,7 @@ def test_answers_that_ended_within_their_thinking_are_counted_for_each_variant()
 def test_a_failed_answer_is_counted_with_its_reason() -> None:
     rows = document({"base": ("", None)}, {"base": ("Oui.", None)})
     rows["results"][0]["completions"]["base"] |= {"error": "no system turn", "finish": "error"}
-    assert cautions(rows, words("en")) == [
+    assert cautions(run_document(rows), words("en")) == [
         "1 of 2 answers of base failed and have no score. The first reason: no system turn"
     ]
 
@@ -45,4 +48,4 @@ def test_a_failed_answer_is_counted_with_its_reason() -> None:
 def test_runs_and_evaluations_say_it_in_both_languages(language: str) -> None:
     run = document({"base": ("", "hm"), "finetuned": ("", "hm")}, {"base": ("Oui.", None), "finetuned": ("", "hm")})
     evaluation = {"metadata": {}, "results": [{"answers": row["completions"]} for row in run["results"]]}
-    assert cautions(run, words(language)) == cautions(evaluation, words(language))
+    assert cautions(run_document(run), words(language)) == cautions(run_document(evaluation), words(language))

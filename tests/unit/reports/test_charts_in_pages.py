@@ -20,6 +20,7 @@ from pytest_llmbench.reports.charts.differences import differences, middle_of
 from pytest_llmbench.reports.html import render_html
 from pytest_llmbench.reports.html.autotune import render_limits_page as render_serving
 from pytest_llmbench.runs.base_comparison import with_comparison
+from pytest_llmbench.runs.typed import run_document
 
 CHART = re.compile(r'<svg class="chart".*?</svg>', re.DOTALL)
 CORNERS = re.compile(r'<(?:use|text) [^>]*?x="([-\d.]+)" y="([-\d.]+)"|[ML]([-\d.]+) ([-\d.]+)')
@@ -27,7 +28,7 @@ CORNERS = re.compile(r'<(?:use|text) [^>]*?x="([-\d.]+)" y="([-\d.]+)"|[ML]([-\d
 
 def _benchmark(cases: int) -> str:
     variants = ("base", "small", "large")
-    return render_html(with_comparison(large_document(cases, variants=variants)), saved_runs(40), "fr")
+    return render_html(run_document(with_comparison(large_document(cases, variants=variants))), saved_runs(40), "fr")
 
 
 PAGES: dict[str, Callable[[], str]] = {
@@ -102,7 +103,9 @@ def test_of_very_many_cases_a_chart_keeps_its_size_and_its_counts() -> None:
 
 
 def test_marks_have_titles_for_pointers() -> None:
-    few = render_html(judged(None, run(relevance("a/1", 0.25, 1.0), relevance("a/<b>", 0.5, 0.25))), [], "en")
+    few = render_html(
+        run_document(judged(None, run(relevance("a/1", 0.25, 1.0), relevance("a/<b>", 0.5, 0.25)))), [], "en"
+    )
     assert {"a/1: +0.750", "a/<b>: -0.250"} <= set(titles(few))
     told = titles(page("benchmark"))
     assert "0002_accepted, finetuned: 0,580, indécis" in told

@@ -18,6 +18,7 @@ from support.serving_documents import full_document, several_document
 from support.trainings import TRAINED
 
 from pytest_llmbench.autotune.document import typed_limits
+from pytest_llmbench.benchmark.evaluation.document import typed_evaluation
 from pytest_llmbench.core.locale import words
 from pytest_llmbench.core.settings import OutputSettings, Settings
 from pytest_llmbench.reports import benchmark_report, write_reports
@@ -49,6 +50,7 @@ from pytest_llmbench.reports.views.training import training_report
 from pytest_llmbench.reports.writing.autotune import write_document
 from pytest_llmbench.reports.writing.evaluation import evaluation_schema, write_evaluation
 from pytest_llmbench.runs.storage import read_document
+from pytest_llmbench.runs.typed import run_document
 
 EXAMPLE = Path(__file__).parents[3] / "reports/example/benchmark.json"
 LANGUAGES = ("en", "fr")
@@ -93,12 +95,16 @@ FORMATS: dict[str, tuple[Depth, Callable[[Report], str]]] = {
     "terminal": (Depth.FULL, lambda report: said("\n".join(terminal_lines(report, 400, Depth.FULL)))),
 }
 REPORTS: dict[str, Callable[[str], Report]] = {
-    "benchmark": lambda language: benchmark_report(read_document(EXAMPLE), language),
+    "benchmark": lambda language: benchmark_report(run_document(read_document(EXAMPLE)), language),
     "gated": lambda language: benchmark_report(
-        judged(gate(verdict(), verdict("inconclusive", "keywords"), verdict(category="tool_routing"), notes=[note()])),
+        run_document(
+            judged(
+                gate(verdict(), verdict("inconclusive", "keywords"), verdict(category="tool_routing"), notes=[note()])
+            )
+        ),
         language,
     ),
-    "evaluation": lambda language: evaluation_report(evaluation_document(), language),
+    "evaluation": lambda language: evaluation_report(typed_evaluation(evaluation_document()), language),
     "autotune": lambda language: autotune_report(typed_limits(full_document()), language),
     "servers": lambda language: autotune_report(typed_limits(several_document()), language),
     "training": lambda language: training_report(TRAINED, language),  # type: ignore[arg-type]  # one of the two
@@ -161,8 +167,8 @@ def test_the_page_of_a_run_names_the_verdict_and_evidence_of_its_other_reports(n
     document = {"benchmark": read_document(EXAMPLE), "gated": judged(gate(verdict(), verdict("pass", "keywords")))}[
         name
     ]
-    report, say = benchmark_report(document, language), words(language)
-    page = page_words(render_html(document, [], language))
+    report, say = benchmark_report(run_document(document), language), words(language)
+    page = page_words(render_html(run_document(document), [], language))
     found = document["gate"]
     assert said(reason(found, say)) in page
     for depth, rendered in FORMATS.values():
@@ -212,7 +218,7 @@ def test_the_evaluation_of_these_tests_is_one() -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_long_table_is_cut_with_its_count_and_its_total_stays(language: str) -> None:
     say = words(language)
-    report = benchmark_report(judged(None, full_run([f"c{place}" for place in range(70)], 1)), language)
+    report = benchmark_report(run_document(judged(None, full_run([f"c{place}" for place in range(70)], 1))), language)
     markdown = Markdown().render(report)
     assert say("and {count} more", count=10) in markdown
     assert f"| {say('All')} | 70 |" in markdown

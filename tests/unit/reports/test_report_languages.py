@@ -46,6 +46,7 @@ from pytest_llmbench.runs.baseline import comparable
 from pytest_llmbench.runs.document import build_document
 from pytest_llmbench.runs.gate import compare_runs
 from pytest_llmbench.runs.gate_notes import noted
+from pytest_llmbench.runs.typed import RunPoint, run_document
 
 LANGUAGES = ("en", "fr")
 _TELLING = 12  # characters of a sentence's longest fixed part: shorter ones are words that both languages may have
@@ -63,7 +64,7 @@ _QUOTED = {
 }
 
 
-def rich() -> tuple[Run, list[dict[str, Any]]]:
+def rich() -> tuple[Run, list[RunPoint]]:
     """Tools, groups, lost and cut answers, a gate with notes, and a saved run that asked other cases."""
     results = [*full_run(cases=4).results, *shop_run().results]
     results = [dataclasses.replace(one, group=f"g{place // 2}") for place, one in enumerate(results)]
@@ -83,7 +84,7 @@ def rich() -> tuple[Run, list[dict[str, Any]]]:
     found = compare_runs(comparable(before, "accepted"), comparable(built, "run"), kind="regression")
     judged_run = dataclasses.replace(some, gate=found)
     compared = with_comparison({**built, "gate": found}).get("comparison")
-    return dataclasses.replace(judged_run, comparison=compared), [in_short("0001_accepted", before)]
+    return dataclasses.replace(judged_run, comparison=compared), [in_short("0001_accepted", run_document(before))]
 
 
 def gated(outcome: str) -> Run:
@@ -177,7 +178,7 @@ def _reports(language: Any) -> Iterator[tuple[str, list[str]]]:
     }
     told = {name: with_comparison(build_document(one, answer_chars=500)) for name, one in runs.items()}
     shown = {
-        **{f"benchmark {name}": benchmark_report(document, language) for name, document in told.items()},
+        **{f"benchmark {name}": benchmark_report(run_document(document), language) for name, document in told.items()},
         "autotune": autotune_report(typed_limits(noted_document(full_document())), language),
         "trainings": training_report(TRAINED, language, questions=["?"], answers=[["Oui."], ["Non."]]),
     }

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from pytest_llmbench.benchmark.evaluation.document import typed_evaluation
 from pytest_llmbench.core.locale import words
 from pytest_llmbench.reports.charts.evaluation import save_evaluation
 from pytest_llmbench.reports.renderers.registry import default_renderers
@@ -28,9 +29,10 @@ def write_evaluation(document: Mapping[str, Any], output: OutputSettings) -> dic
     Raises:
         NotReadyError: the disk is full or the folder cannot be written.
     """
-    draw = functools.partial(save_evaluation, document, say=words(output.language))
+    found = typed_evaluation(document)
+    draw = functools.partial(save_evaluation, found, say=words(output.language))
     figure = f"{_NAME}.png" if output.png else None
-    report = evaluation_report(document, output.language, draw=draw if output.png else None, figure=figure)
+    report = evaluation_report(found, output.language, draw=draw if output.png else None, figure=figure)
     switched = {"text": output.text, "markdown": output.markdown, "html": output.html}
     wanted: dict[str, tuple[str, Write]] = {
         **({"json": (".json", writing(lambda: as_json(document)))} if output.json else {}),

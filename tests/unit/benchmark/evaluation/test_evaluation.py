@@ -17,6 +17,7 @@ from aiohttp import web
 from support.evaluation_project import ROWS, Count, make_project, settings_for, write
 from support.fake_chat_server import DONE, FakeChatServer, chunk, started
 
+from pytest_llmbench.benchmark.evaluation.document import typed_evaluation
 from pytest_llmbench.benchmark.evaluation.evaluate import EvaluationRequest, evaluate
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.settings import Settings, load_settings
@@ -98,7 +99,9 @@ def test_reports_are_whole_and_the_json_is_the_document(document: dict[str, Any]
     assert "(evaluation.png)" in page
     assert paths["png"].read_bytes().startswith(b"\x89PNG")
     for language, word in (("en", "no difference shown"), ("fr", "aucun écart démontré")):
-        assert word in "\n".join(terminal_lines(evaluation_report(document, language), 110, Depth.FULL))
+        assert word in "\n".join(
+            terminal_lines(evaluation_report(typed_evaluation(document), language), 110, Depth.FULL)
+        )
 
 
 def test_a_stopped_evaluation_resumes_without_asking_twice(
@@ -173,7 +176,9 @@ def test_a_server_is_evaluated_too_and_tells_no_perplexity(
     assert found["scores"]["base"] == found["scores"]["retrieval"]
     assert found["forgetting"]["perplexity"] is None
     assert "a server does not tell how likely a text is" in caplog.text
-    assert "a server does not tell" in "\n".join(terminal_lines(evaluation_report(found, "en"), 110, Depth.FULL))
+    assert "a server does not tell" in "\n".join(
+        terminal_lines(evaluation_report(typed_evaluation(found), "en"), 110, Depth.FULL)
+    )
 
 
 def test_passages_that_hold_the_test_set_itself_are_announced(
