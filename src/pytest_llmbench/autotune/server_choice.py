@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
+import json
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
 
 from pytest_llmbench.core.errors import NotReadyError, UsageError
+from pytest_llmbench.generation.client.served_models import listed_models
+from pytest_llmbench.generation.client.server_pages import engine_name
 
 if TYPE_CHECKING:
     from pytest_llmbench.core.settings import Settings
-    from pytest_llmbench.load.discovery import FoundServer
+
 
 _log = logging.getLogger("pytest_llmbench")
 _URL = "server.url"
 _NAME_IT = f"name it with {_URL}"
+
+_USUAL: Mapping[int, str] = {
+    8000: "vLLM",
+    8001: "a second vLLM",
+    8080: "llama.cpp",
+    11434: "Ollama",
+    30000: "SGLang",
+    1234: "LM Studio",
+}
+"""The ports that these take when they are told nothing. Who answers there is told by what it says, not by its port."""
+
+_HOST = "127.0.0.1"
+_TIMEOUT_S = 1.0
+_OK = 200
+_LOCKED = (401, 403)
 
 
 async def with_server(settings: Settings) -> Settings:
@@ -25,7 +48,6 @@ async def with_server(settings: Settings) -> Settings:
     """
     if settings.server.url or settings.load.targets:
         return settings
-    from pytest_llmbench.load.discovery import find_servers
 
     found = await find_servers()
     if not found:
@@ -39,11 +61,50 @@ async def with_server(settings: Settings) -> Settings:
 
 
 def _looked_at() -> str:
-    from pytest_llmbench.load.discovery import USUAL
 
-    return f"usual local ports ({', '.join(f'{port} {name}' for port, name in USUAL.items())})"
+    return f"usual local ports ({', '.join(f'{port} {name}' for port, name in _USUAL.items())})"
 
 
 def _described(server: FoundServer) -> str:
     about = [server.engine or "unknown engine", *server.models]
     return f"{server.url} ({', '.join([*about, 'wants a key'] if server.locked else about)})"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FoundServer:
+    """A server that speaks the OpenAI protocol. `engine` is None when it does not show; `locked` means it wants a key.
+
+    A locked server does not tell its models.
+    """
+
+    url: str
+    engine: str | None
+    models: tuple[str, ...]
+    locked: bool = False
+
+
+async def find_servers(ports: Sequence[int] = tuple(_USUAL), host: str = _HOST) -> list[FoundServer]:
+    """The servers at the ports, in the order of the ports. All are asked at once; it takes about a second at most."""
+    timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
+    async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
+        found = await asyncio.gather(*(_server_at(f"http://{host}:{port}", session) for port in ports))
+    return [server for server in found if server]
+
+
+async def _server_at(url: str, session: aiohttp.ClientSession) -> FoundServer | None:
+    async def get(path: str) -> tuple[int, Any]:
+        try:
+            async with session.get(f"{url}{path}", allow_redirects=False) as response:
+                return response.status, json.loads(await response.text())
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            return 0, None
+
+    status, body = await get("/v1/models")
+    if status in _LOCKED:
+        return FoundServer(url, await engine_name(get, {}), (), locked=True)
+    lists = isinstance(body, dict) and isinstance(body.get("data"), list)
+    if status != _OK or not lists:
+        return None
+    listed = listed_models(body)
+    names = dict.fromkeys(str(entry["id"]) for entry in listed.values())
+    return FoundServer(url, await engine_name(get, listed), tuple(names))

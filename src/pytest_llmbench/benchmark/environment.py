@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pytest_llmbench.core.cache_folder import CACHE_VARIABLE, cache_dir
 from pytest_llmbench.core.errors import AdapterError, LLMBenchError, NotReadyError, UsageError
-from pytest_llmbench.core.packages import DISTRIBUTION, needed_packages
-from pytest_llmbench.core.starter import present
+from pytest_llmbench.core.extras import DISTRIBUTION, needed_packages
+from pytest_llmbench.core.starter import CACHE_VARIABLE, cache_dir, present
 from pytest_llmbench.models import hub
 from pytest_llmbench.models.adapters import Adapter, read_adapter, why_not
 from pytest_llmbench.models.memory.weights import GIB, gpu_memory

@@ -21,7 +21,7 @@ from pytest_llmbench.core.starter import present
 from pytest_llmbench.generation.completion_store import CompletionCache, CompletionJournal
 from pytest_llmbench.generation.dropped_tools import tell_tools_left_out
 from pytest_llmbench.generation.planner import Planner, Progress
-from pytest_llmbench.metrics.reasons import told_reason
+from pytest_llmbench.metrics.call_faults import told_reason
 
 if TYPE_CHECKING:
     from pytest_llmbench.core.settings import Settings

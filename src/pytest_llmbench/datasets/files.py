@@ -165,8 +165,7 @@ def _base_of(spec: str, arguments: Mapping[str, Any], system_role: Literal["syst
         NotReadyError: a package is missing.
     """
     from pytest_llmbench.models.chat_templates import base_form
-    from pytest_llmbench.models.loading_errors import explained, needs_local_extra
-    from pytest_llmbench.models.quiet import quiet_libraries
+    from pytest_llmbench.models.loading_errors import explained, needs_local_extra, quiet_libraries
     from pytest_llmbench.models.registry import load_registry
     from pytest_llmbench.models.sources import resolve
     from pytest_llmbench.models.tokenizers import embedding_rows, load_tokenizer

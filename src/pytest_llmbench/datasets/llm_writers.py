@@ -105,9 +105,8 @@ class _Session:
         return answers
 
     async def _model(self, client: Any, model: str | None) -> str:
-        from pytest_llmbench.generation.client.engines import engine_behind
         from pytest_llmbench.generation.client.served_models import Target, with_models
-        from pytest_llmbench.generation.client.server_pages import reach
+        from pytest_llmbench.generation.client.server_pages import engine_behind, reach
 
         reached = await reach(client, _OPEN_TIMEOUT_S, named=model is not None)
         engine, wanted = await engine_behind(client, reached), {"base": Target(model, {})}

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.core.errors import NotReadyError, UsageError
-from pytest_llmbench.core.files import cannot_write, write_text
-from pytest_llmbench.core.locks import locked
+from pytest_llmbench.core.files import cannot_write, locked, write_text
 from pytest_llmbench.finetune.checkpoints import newest_checkpoint, why_not_written
 
 _CONFIG = "adapter_config.json"

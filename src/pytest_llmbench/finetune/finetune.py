@@ -273,7 +273,7 @@ def _told_how_to_go_on(request: FinetuneRequest) -> Iterator[None]:
 def _quiet() -> Iterator[None]:
     import datasets
 
-    from pytest_llmbench.models.quiet import quiet_libraries
+    from pytest_llmbench.models.loading_errors import quiet_libraries
 
     shown = datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()

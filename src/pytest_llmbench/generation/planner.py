@@ -17,7 +17,7 @@ from typing import Protocol
 
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.errors import UsageError
-from pytest_llmbench.core.locks import InUseError
+from pytest_llmbench.core.files import InUseError
 from pytest_llmbench.core.records import Completion
 from pytest_llmbench.generation.backend import Backend, OutOfMemoryError
 from pytest_llmbench.generation.completion_store import CompletionCache, CompletionJournal, content_key

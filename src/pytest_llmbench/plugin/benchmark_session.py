@@ -182,7 +182,7 @@ class BenchmarkSession:
     def _open(self) -> Benchmark:
         from pytest_llmbench.benchmark.gate_check import refuse_base_alone
         from pytest_llmbench.benchmark.main_job import Benchmark
-        from pytest_llmbench.core.cache_folder import cache_dir
+        from pytest_llmbench.core.starter import cache_dir
         from pytest_llmbench.generation.completion_store import CompletionCache, refuse_unwritable
 
         settings, registry = self._ours.settings, self._ours.registry

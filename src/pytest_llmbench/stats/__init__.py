@@ -9,7 +9,7 @@ from pytest_llmbench.stats.answers import Answers
 from pytest_llmbench.stats.change_intervals import change_interval
 from pytest_llmbench.stats.intervals import CONFIDENCE, mean_interval
 from pytest_llmbench.stats.multiple_testing import holm
-from pytest_llmbench.stats.settling import Kind
+from pytest_llmbench.stats.power import Kind
 from pytest_llmbench.stats.verdicts import Hypothesis, Outcome, Verdict, judge
 
 __all__ = [

@@ -89,7 +89,7 @@ def p_above(changes: Changes | Floats, null: float = 0.0) -> Test:
             "exact and unconditional" if counts.cases <= yes_or_no.EXACT_CASES else "exact" if null == 0 else "normal"
         )
         name = "McNemar test" if null == 0 else "Tango's score test"
-        return Test(yes_or_no.p_above(counts, null / size), f"{name}, {exact}")
+        return Test(yes_or_no.p_of_counts(counts, null / size), f"{name}, {exact}")
     permuted = _permuted(changes, null)
     known = min(0.0, _bend_of_dealing(changes)) if null == 0 and permuted.method else 0.0
     found = max(permuted, Test(_student(changes.values - null, known), "t test, corrected for skewness"))

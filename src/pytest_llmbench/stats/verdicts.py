@@ -13,8 +13,7 @@ from pytest_llmbench.stats.answers import Answers, Paired, paired
 from pytest_llmbench.stats.change_intervals import EXACT_METHOD, Border, change_interval, lower_end
 from pytest_llmbench.stats.intervals import INTERVAL_METHOD
 from pytest_llmbench.stats.multiple_testing import holm
-from pytest_llmbench.stats.power import detectable_effect
-from pytest_llmbench.stats.settling import Kind, Question, needed_cases, needed_epochs, needed_range
+from pytest_llmbench.stats.power import Kind, Question, detectable_effect, needed_cases, needed_epochs, needed_range
 from pytest_llmbench.stats.significance import Test, p_above, p_below
 
 if TYPE_CHECKING:

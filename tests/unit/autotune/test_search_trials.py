@@ -15,8 +15,7 @@ from pytest_llmbench.autotune.questions import Question, max_tokens, users
 from pytest_llmbench.autotune.trials import SearchTrials
 from pytest_llmbench.core.errors import ServerError
 from pytest_llmbench.core.settings import Settings
-from pytest_llmbench.generation.client.page import Page
-from pytest_llmbench.generation.client.refusals import Sent
+from pytest_llmbench.generation.client.refusals import Page, Sent
 from pytest_llmbench.load.client import ChatServer
 from pytest_llmbench.load.conversations import Conversation, Conversations
 from pytest_llmbench.load.health_check import Presence

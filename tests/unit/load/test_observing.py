@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
+from pytest_llmbench.autotune.trials import observation
 from pytest_llmbench.load.client import Call
-from pytest_llmbench.load.observing import observation
 from pytest_llmbench.load.reasons import Reason
 from pytest_llmbench.load.records import SLO, Trial, Verdict
 from pytest_llmbench.load.search_journal import InvalidTrial

@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.records import BASE, FINETUNED, Completion
-from pytest_llmbench.metrics.keywords import found_keywords, keyword_share
-from pytest_llmbench.metrics.relevance import relevance
+from pytest_llmbench.metrics import latency, tokens_per_s
+from pytest_llmbench.metrics.keywords import found_keywords, keyword_share, relevance
 from pytest_llmbench.metrics.routing import Route, tool_accuracy, tool_finder
 from pytest_llmbench.metrics.similarity import cosine_similarity
 from pytest_llmbench.metrics.text import Spelling
-from pytest_llmbench.metrics.timing import latency, tokens_per_s
 
 TOOLS = {
     "volume_up": ("volume", "son", "monte", "augmente", "plus fort"),

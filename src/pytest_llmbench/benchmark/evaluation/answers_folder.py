@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from pytest_llmbench.core.locks import locked
+from pytest_llmbench.core.files import locked
 from pytest_llmbench.generation.completion_store import JOURNAL
 
 _FOLDER = ".evaluation"

@@ -31,8 +31,7 @@ from pytest_llmbench.core.records import BASE, Completion
 from pytest_llmbench.core.starter import present
 from pytest_llmbench.datasets.overlap import bare
 from pytest_llmbench.metrics import Spelling
-from pytest_llmbench.metrics.against_reference import REFERENCE_METRICS, add_reference_metrics
-from pytest_llmbench.metrics.ngrams import corpus_scores
+from pytest_llmbench.metrics.against_reference import REFERENCE_METRICS, add_reference_metrics, corpus_scores
 from pytest_llmbench.metrics.registry import MetricRegistry
 from pytest_llmbench.metrics.routing import tool_accuracy
 

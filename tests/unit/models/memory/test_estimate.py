@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmbench.core.errors import ModelError
+from pytest_llmbench.models.loading_errors import quiet_libraries
 from pytest_llmbench.models.memory.architecture import Architecture, read_architecture
 from pytest_llmbench.models.memory.estimate import (
     TrainingPlan,
@@ -23,7 +24,6 @@ from pytest_llmbench.models.memory.estimate import (
     weights_by_class,
 )
 from pytest_llmbench.models.memory.weights import GIB, estimate_weights
-from pytest_llmbench.models.quiet import quiet_libraries
 from pytest_llmbench.models.registry import load_registry
 
 ALIASES = sorted(load_registry())
