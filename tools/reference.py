@@ -152,7 +152,7 @@ def row(key: str, shown: SettingHelp) -> str:
 def command_table(name: str) -> str:
     """The options of a command: pytest's for the same, the setting, and what it is for."""
     from pytest_llmbench.cli import app
-    from pytest_llmbench.cli.setting_option import keys_of
+    from pytest_llmbench.cli.options import keys_of
     from pytest_llmbench.plugin.options import flags_by_name
 
     command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]

@@ -17,8 +17,8 @@ from pytest_llmbench.models.adapter_loading import attach
 from pytest_llmbench.models.adapters import Adapter, read_adapter
 from pytest_llmbench.models.loaded import LoadedModel
 from pytest_llmbench.models.loading import load_base
-from pytest_llmbench.models.loading_errors import quiet_libraries
 from pytest_llmbench.models.memory.weights import footprint
+from pytest_llmbench.models.quiet import quiet_libraries
 from pytest_llmbench.models.sources import Source, resolve
 from pytest_llmbench.models.verification import prove_sound
 

@@ -70,7 +70,7 @@ def _tokenizer(corpus: Path, marks: list[str], template: str, **named: str) -> A
 def _saved(folder: Path, kind: Any, config: Any, words: Any, **more: Any) -> Path:
     import torch
 
-    from pytest_llmbench.models.loading_errors import quiet_libraries
+    from pytest_llmbench.models.quiet import quiet_libraries
 
     torch.manual_seed(0)
     special = {

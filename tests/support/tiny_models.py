@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_llmbench.models.loading_errors import quiet_libraries
+from pytest_llmbench.models.quiet import quiet_libraries
 
 WORDS = ["bonjour", "ouvre", "chrome", "puis", "monte", "le", "son", "baisse", "ferme", "<end>", "<unk>", "!", ".", ","]
 

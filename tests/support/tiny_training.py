@@ -27,7 +27,7 @@ def save_tiny_model(folder: Path) -> Path:
     from tokenizers.pre_tokenizers import WhitespaceSplit
     from transformers import PreTrainedTokenizerFast
 
-    from pytest_llmbench.models.loading_errors import quiet_libraries
+    from pytest_llmbench.models.quiet import quiet_libraries
 
     torch.manual_seed(0)
     words = Tokenizer(WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="<unk>"))  # noqa: S106

@@ -1,4 +1,7 @@
-"""Which server is tested: the one that is named, else the one that answers on this machine's usual ports."""
+"""Which server is tested: the one that is named, else the one that answers on this machine's usual ports.
+
+Only loopback is asked, and no key is sent to anybody.
+"""
 
 from __future__ import annotations
 

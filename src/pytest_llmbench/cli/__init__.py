@@ -30,8 +30,7 @@ from pytest_llmbench.cli import (
     serve_demo,
     smoke,
 )
-from pytest_llmbench.cli.renamed_options import context_settings
-from pytest_llmbench.cli.setting_option import Command
+from pytest_llmbench.cli.options import Command, context_settings
 from pytest_llmbench.core.errors import EXIT_BY_SIGNAL, LLMBenchError
 
 __all__ = ["app", "main"]

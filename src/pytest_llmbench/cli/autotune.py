@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pytest_llmbench.cli.setting_option import SettingOption
-from pytest_llmbench.cli.settings_options import Config, Json, Language, MaxNewTokens, ReportDir, chosen_settings
+from pytest_llmbench.cli.options import (
+    Config,
+    Json,
+    Language,
+    MaxNewTokens,
+    ReportDir,
+    SettingOption,
+    chosen_settings,
+)
 from pytest_llmbench.core.errors import UsageError
 
 if TYPE_CHECKING:

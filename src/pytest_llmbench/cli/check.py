@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pytest_llmbench.cli import findings
-from pytest_llmbench.cli.settings_options import (
+from pytest_llmbench.cli.options import (
     Adapter,
     Base,
     Config,

@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pytest_llmbench.cli.dataset_text import made_json, show_findings, show_made, show_split, split_json, verdict
-from pytest_llmbench.cli.renamed_options import context_settings
-from pytest_llmbench.cli.setting_option import Command, SettingOption
-from pytest_llmbench.cli.settings_options import Config, Json, chosen_settings
+from pytest_llmbench.cli.options import Command, Config, Json, SettingOption, chosen_settings, context_settings
 from pytest_llmbench.core.errors import EXIT_BY_SIGNAL, UsageError
 
 if TYPE_CHECKING:
     from pytest_llmbench.cases.suites import Case
     from pytest_llmbench.datasets.files import Limit
-    from pytest_llmbench.datasets.progress import OnProgress
+    from pytest_llmbench.datasets.record_files import OnProgress
 
 dataset = typer.Typer(no_args_is_help=True, help="Make, validate, split and check training sets.")
 
@@ -83,9 +81,8 @@ def generate(  # noqa: PLR0913  # one argument an option
     from pytest_llmbench.datasets.files import write_rows, write_sides
     from pytest_llmbench.datasets.making import make
     from pytest_llmbench.datasets.order import Order, Writer
-    from pytest_llmbench.datasets.outputs import refuse_same_files, side_paths
-    from pytest_llmbench.datasets.progress import counted
-    from pytest_llmbench.datasets.splitting import parse_shares, split_rows
+    from pytest_llmbench.datasets.record_files import counted
+    from pytest_llmbench.datasets.splitting import parse_shares, refuse_same_files, side_paths, split_rows
 
     parts = parse_shares(shares)
     key = os.environ.get("LLMBENCH_API_KEY", "")
@@ -132,7 +129,7 @@ def generate(  # noqa: PLR0913  # one argument an option
 def validate(file: File, *, as_json: Json = False) -> None:
     """Read a dataset of any form and size, and tell what it holds; wrong rows end with exit code 2 and their lines."""
     from pytest_llmbench.datasets.files import validate
-    from pytest_llmbench.datasets.progress import reading
+    from pytest_llmbench.datasets.record_files import reading
 
     with _progress() as on_progress:
         summary = validate(file, reading(file, on_progress))
@@ -160,9 +157,8 @@ def split(
 ) -> None:
     """Split a dataset into train, val and test, nearly equal questions on one side."""
     from pytest_llmbench.datasets.files import split_file
-    from pytest_llmbench.datasets.outputs import side_paths
-    from pytest_llmbench.datasets.progress import reading
-    from pytest_llmbench.datasets.splitting import parse_shares
+    from pytest_llmbench.datasets.record_files import reading
+    from pytest_llmbench.datasets.splitting import parse_shares, side_paths
 
     parts = parse_shares(shares)
     replaced = _there(side_paths(output or file, parts).values())
@@ -200,9 +196,9 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Look for duplicates, over-long rows, a template that does not fit, and rows that the suites ask."""
+    from pytest_llmbench.datasets.checking import RowFinding
     from pytest_llmbench.datasets.files import check
-    from pytest_llmbench.datasets.progress import reading
-    from pytest_llmbench.datasets.template_checks import RowFinding
+    from pytest_llmbench.datasets.record_files import reading
 
     form = chosen_settings(config).model
     cases = _cases(suites, vocabulary)

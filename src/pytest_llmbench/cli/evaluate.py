@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pytest_llmbench.cli.setting_option import SettingOption
-from pytest_llmbench.cli.settings_options import (
+from pytest_llmbench.cli.options import (
     Adapter,
     Base,
     Config,
@@ -21,9 +20,10 @@ from pytest_llmbench.cli.settings_options import (
     Server,
     ServerAdapter,
     ServerModel,
+    SettingOption,
     chosen_settings,
 )
-from pytest_llmbench.cli.terminal_width import report_width
+from pytest_llmbench.cli.terminal import report_width
 from pytest_llmbench.core.errors import UsageError
 
 _NO_GENERAL = "none"
@@ -91,7 +91,7 @@ def evaluate(  # noqa: PLR0913  # one argument an option
     from pytest_llmbench.benchmark.evaluation.evaluate import EvaluationRequest
     from pytest_llmbench.benchmark.evaluation.evaluate import evaluate as run
     from pytest_llmbench.benchmark.evaluation.questions import GENERAL_FILE
-    from pytest_llmbench.cli.answer_count import AnswerCount
+    from pytest_llmbench.cli.terminal import AnswerCount
     from pytest_llmbench.reports.blocks import Depth
     from pytest_llmbench.reports.renderers.terminal import terminal_lines
     from pytest_llmbench.reports.views.evaluation import evaluation_report

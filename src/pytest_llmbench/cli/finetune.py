@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pytest_llmbench.cli.setting_option import SettingOption
-from pytest_llmbench.cli.settings_options import (
+from pytest_llmbench.cli.options import (
     Base,
     Config,
     Device,
     Json,
+    SettingOption,
     SystemRole,
     TemplateArguments,
     chosen_settings,

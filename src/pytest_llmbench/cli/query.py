@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pytest_llmbench.cli.setting_option import SettingOption
-from pytest_llmbench.cli.settings_options import (
+from pytest_llmbench.cli.options import (
     Adapter,
     Base,
     Config,
@@ -21,6 +20,7 @@ from pytest_llmbench.cli.settings_options import (
     Server,
     ServerAdapter,
     ServerModel,
+    SettingOption,
     chosen_settings,
 )
 from pytest_llmbench.core.errors import NotReadyError

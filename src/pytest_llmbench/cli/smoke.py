@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from pytest_llmbench.cli import findings
-from pytest_llmbench.cli.settings_options import (
+from pytest_llmbench.cli.options import (
     Adapter,
     Base,
     Config,

@@ -20,9 +20,8 @@ from pytest_llmbench.datasets.chunks import read_chunks
 from pytest_llmbench.datasets.disk_sequence import Computed, shuffled, spooled
 from pytest_llmbench.datasets.llm_prompts import Assignment, again, read_answer
 from pytest_llmbench.datasets.llm_writers import AnswerJournal
-from pytest_llmbench.datasets.overlap import bare
-from pytest_llmbench.datasets.progress import OnProgress, reading
-from pytest_llmbench.datasets.record_files import Progress
+from pytest_llmbench.datasets.near_duplicates import bare
+from pytest_llmbench.datasets.record_files import OnProgress, Progress, reading
 from pytest_llmbench.datasets.row_formats import answer_text, new_row
 from pytest_llmbench.datasets.rows import stream_rows
 

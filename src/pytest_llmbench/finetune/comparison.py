@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.locale import N_, UNSCORED, Words, words
-from pytest_llmbench.finetune.record import read_record
+from pytest_llmbench.finetune.adapter_folder import read_record
 
 Language = Literal["en", "fr"]
 

@@ -17,15 +17,15 @@ from pytest_llmbench.finetune.adapter_folder import (
     checkpoint_to_resume,
     checkpoints_of,
     refuse_another_training,
+    save_adapter,
     training_folder,
+    training_outcome,
 )
-from pytest_llmbench.finetune.chat_form import agree_on_template
-from pytest_llmbench.finetune.fitting_check import expected_memory
-from pytest_llmbench.finetune.record import save_adapter, training_outcome
+from pytest_llmbench.finetune.memory import expected_memory
 from pytest_llmbench.finetune.request import FinetuneRequest
 from pytest_llmbench.finetune.sft import Hyperparameters, Training, TrainingStopped, Watch, train
 from pytest_llmbench.finetune.tokenized import form_hash
-from pytest_llmbench.finetune.training_rows import DatasetFile, read_files
+from pytest_llmbench.finetune.training_rows import DatasetFile, agree_on_template, read_files
 from pytest_llmbench.models.fitting import known_architecture
 from pytest_llmbench.models.registry import ModelEntry, Preset, load_registry
 
@@ -273,7 +273,7 @@ def _told_how_to_go_on(request: FinetuneRequest) -> Iterator[None]:
 def _quiet() -> Iterator[None]:
     import datasets
 
-    from pytest_llmbench.models.loading_errors import quiet_libraries
+    from pytest_llmbench.models.quiet import quiet_libraries
 
     shown = datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()

@@ -12,7 +12,8 @@ from pytest_llmbench.core.records import BASE
 from pytest_llmbench.models.adapter_kinds import AS_MODELS
 from pytest_llmbench.models.adapters import Adapter
 from pytest_llmbench.models.loaded import LoadedModel, peft_name
-from pytest_llmbench.models.loading_errors import import_bitsandbytes, needs_local_extra, quiet_libraries
+from pytest_llmbench.models.loading_errors import needs_local_extra
+from pytest_llmbench.models.quiet import import_bitsandbytes, quiet_libraries
 from pytest_llmbench.models.verification import fingerprint
 
 

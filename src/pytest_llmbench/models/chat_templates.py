@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pytest_llmbench.core.errors import AdapterError
 from pytest_llmbench.core.records import BASE
 from pytest_llmbench.models.adapters import Adapter, training_record
-from pytest_llmbench.models.loading_errors import quiet_libraries
 from pytest_llmbench.models.prompt_form import PromptError, PromptForm
+from pytest_llmbench.models.quiet import quiet_libraries
 
 if TYPE_CHECKING:
     from pytest_llmbench.models.loaded import LoadedModel

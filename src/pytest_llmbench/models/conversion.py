@@ -76,7 +76,7 @@ def _write_plain_model(gguf: Path, folder: Path) -> None:
     except ImportError as error:
         raise _needs_local_extra() from error
     from pytest_llmbench.models.gguf_tokenizers import load_gguf_tokenizer
-    from pytest_llmbench.models.loading_errors import quiet_libraries
+    from pytest_llmbench.models.quiet import quiet_libraries
 
     with quiet_libraries(), _no_bar():
         try:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmbench.core.errors import ModelError, NotReadyError
 from pytest_llmbench.models.hashing import weight_files
 from pytest_llmbench.models.loaded import LoadedModel
-from pytest_llmbench.models.loading_errors import explained, import_bitsandbytes, needs_local_extra, quiet_libraries
+from pytest_llmbench.models.loading_errors import explained, needs_local_extra
 from pytest_llmbench.models.memory.architecture import read_architecture
 from pytest_llmbench.models.memory.estimate import weights_by_class
 from pytest_llmbench.models.memory.weights import GIB, estimate_weights, footprint
+from pytest_llmbench.models.quiet import import_bitsandbytes, quiet_libraries
 from pytest_llmbench.models.sources import Source
 from pytest_llmbench.models.tokenizers import load_tokenizer
 

@@ -147,8 +147,7 @@ class BenchmarkSession:
         """
         if not self._ours.settings.gate.confirm:
             return gate
-        from pytest_llmbench.benchmark.asking_again import Questions
-        from pytest_llmbench.benchmark.confirmation import Sides, confirmed, needs_confirmation
+        from pytest_llmbench.benchmark.asking_again import Questions, Sides, confirmed, needs_confirmation
         from pytest_llmbench.benchmark.main_job import open_backend
 
         if not needs_confirmation(gate):

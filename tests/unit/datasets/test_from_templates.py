@@ -8,14 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_llmbench.datasets.overlap import Reserved, bare
 
 from pytest_llmbench.cases.suites import Case, Vocabulary, load_cases, load_vocabulary
 from pytest_llmbench.core.errors import UsageError
-from pytest_llmbench.datasets.from_templates import KINDS, TrainingSet, generate, reserved_prompts
-from pytest_llmbench.datasets.overlap import Reserved, bare
+from pytest_llmbench.datasets.from_templates import (
+    KINDS,
+    Exchange,
+    Templates,
+    TrainingSet,
+    expand,
+    generate,
+    load_templates,
+    reserved_prompts,
+)
 from pytest_llmbench.datasets.phrasing import load_phrasing
 from pytest_llmbench.datasets.rows import read_rows
-from pytest_llmbench.datasets.templates import Exchange, Templates, expand, load_templates
 
 ROOT = Path(__file__).parents[3]
 ROWS_OF_A_KIND = 36

@@ -29,7 +29,7 @@ from pytest_llmbench.finetune.sft import Hyperparameters, TrainingStopped, Watch
 from pytest_llmbench.finetune.tokenized import tokenize_file
 from pytest_llmbench.finetune.training_log import Moment
 from pytest_llmbench.models.chat_templates import base_form
-from pytest_llmbench.models.loading_errors import quiet_libraries
+from pytest_llmbench.models.quiet import quiet_libraries
 
 CHANGES = {
     "quantization": "none",

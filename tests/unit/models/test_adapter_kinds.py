@@ -26,7 +26,7 @@ from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.models.adapter_loading import attach
 from pytest_llmbench.models.adapters import read_adapter
 from pytest_llmbench.models.loading import load_base
-from pytest_llmbench.models.loading_errors import quiet_libraries
+from pytest_llmbench.models.quiet import quiet_libraries
 from pytest_llmbench.models.sources import resolve
 from pytest_llmbench.models.verification import prove_sound
 

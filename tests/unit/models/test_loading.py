@@ -15,7 +15,7 @@ from support.tiny_models import save, tiny_llama
 from pytest_llmbench.core.errors import ModelError, NotReadyError
 from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.models.loading import choose_device, load_base
-from pytest_llmbench.models.loading_errors import quiet_libraries
+from pytest_llmbench.models.quiet import quiet_libraries
 from pytest_llmbench.models.sources import Source, resolve
 
 Build = Callable[..., Settings]

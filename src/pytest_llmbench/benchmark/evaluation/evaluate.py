@@ -11,25 +11,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from pytest_llmbench.benchmark.evaluation.answers_folder import answers_folder
 from pytest_llmbench.benchmark.evaluation.questions import (
     GENERAL,
     GENERAL_FILE,
     RETRIEVAL,
     TEST,
     General,
+    RowLanguage,
+    answers_folder,
     check_template,
     read_general,
     read_test_set,
     with_passages,
 )
 from pytest_llmbench.benchmark.evaluation.retrieval import Method, Passage, Retriever, read_passages
-from pytest_llmbench.benchmark.evaluation.row_language import RowLanguage
 from pytest_llmbench.benchmark.evaluation.scores import compared_scores, comparisons, means, perplexities
 from pytest_llmbench.benchmark.main_job import Benchmark, open_backend
 from pytest_llmbench.core.records import BASE, Completion
 from pytest_llmbench.core.starter import present
-from pytest_llmbench.datasets.overlap import bare
+from pytest_llmbench.datasets.near_duplicates import bare
 from pytest_llmbench.metrics import Spelling
 from pytest_llmbench.metrics.against_reference import REFERENCE_METRICS, add_reference_metrics, corpus_scores
 from pytest_llmbench.metrics.registry import MetricRegistry

@@ -47,7 +47,7 @@ def estimate_weights(
     import torch
     from transformers import AutoModelForCausalLM
 
-    from pytest_llmbench.models.loading_errors import quiet_libraries
+    from pytest_llmbench.models.quiet import quiet_libraries
 
     with quiet_libraries(), torch.device("meta"):
         model = AutoModelForCausalLM.from_config(

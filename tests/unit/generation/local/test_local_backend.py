@@ -22,7 +22,7 @@ from pytest_llmbench.generation.local.backend import LocalBackend
 from pytest_llmbench.generation.local.decoding import Row
 from pytest_llmbench.models.adapters import Adapter
 from pytest_llmbench.models.loaded import LoadedModel
-from pytest_llmbench.models.loading_errors import quiet_libraries
+from pytest_llmbench.models.quiet import quiet_libraries
 from pytest_llmbench.models.sources import Source
 
 CONTEXT = 64

@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmbench.core.errors import ModelError
-from pytest_llmbench.models.loading_errors import quiet_libraries
 from pytest_llmbench.models.memory.architecture import Architecture, read_architecture
 from pytest_llmbench.models.memory.estimate import (
     TrainingPlan,
@@ -24,6 +23,7 @@ from pytest_llmbench.models.memory.estimate import (
     weights_by_class,
 )
 from pytest_llmbench.models.memory.weights import GIB, estimate_weights
+from pytest_llmbench.models.quiet import quiet_libraries
 from pytest_llmbench.models.registry import load_registry
 
 ALIASES = sorted(load_registry())
@@ -144,7 +144,7 @@ def _adapted(fields: dict[str, Any], plan: TrainingPlan) -> Any:
 
 
 def _loss(model: Any, plan: TrainingPlan) -> Any:
-    from pytest_llmbench.finetune.answer_loss import answer_loss
+    from pytest_llmbench.finetune.trainer import answer_loss
 
     rows = torch.randint(0, 60, (plan.batch_size, plan.max_length))
     labels = rows.clone()

@@ -1,7 +1,8 @@
-"""How far the answers are, told on standard error: a line that renews itself on a terminal, now and then elsewhere."""
+"""What commands do with the terminal: a count of answers that renews itself on standard error, and a report's width."""
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 
@@ -10,6 +11,8 @@ from pytest_llmbench.core.records import Completion
 _RENEW_EVERY_S = 0.2
 _PLAIN_EVERY_S = 10.0
 _ENOUGH = 0.1
+
+_WIDEST, _NARROWEST = 110, 60
 
 
 class AnswerCount:
@@ -46,3 +49,8 @@ class AnswerCount:
         if self._renews:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
+
+
+def report_width() -> int:
+    """The terminal's width in cells, where lines are neither too long nor too short to be read."""
+    return max(_NARROWEST, min(_WIDEST, shutil.get_terminal_size((_WIDEST, 0)).columns))

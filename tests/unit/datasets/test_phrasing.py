@@ -5,7 +5,6 @@ import re
 
 from hypothesis import given
 from hypothesis import strategies as st
-
 from pytest_llmbench.datasets.misspelling import Noise, misspell
 from pytest_llmbench.datasets.overlap import bare
 
