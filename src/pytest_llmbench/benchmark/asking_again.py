@@ -20,7 +20,7 @@ from pytest_llmbench.runs.baseline import Comparable, ComparableRow, comparable,
 from pytest_llmbench.runs.document import build_document
 from pytest_llmbench.runs.folders import RUN_FILE
 from pytest_llmbench.runs.gate import gate_of
-from pytest_llmbench.runs.gate_notes import noted
+from pytest_llmbench.runs.gate_notes import gate_note
 from pytest_llmbench.runs.metadata import metadata
 from pytest_llmbench.runs.storage import write_json
 from pytest_llmbench.stats import Outcome
@@ -28,7 +28,7 @@ from pytest_llmbench.stats import Outcome
 if TYPE_CHECKING:
     from pytest_llmbench.core.settings import GenerationSettings, Settings
     from pytest_llmbench.generation.backend import Backend
-    from pytest_llmbench.generation.planner import Progress
+    from pytest_llmbench.generation.planner import AnswerProgress
     from pytest_llmbench.metrics import MetricRegistry
 
 
@@ -48,7 +48,7 @@ class Questions:
     registry: MetricRegistry
     vocabulary: Vocabulary
     folder: Path
-    progress: Progress
+    progress: AnswerProgress
 
 
 def is_greedy(generation: GenerationSettings) -> bool:
@@ -208,13 +208,13 @@ def confirmed(gate: Mapping[str, Any], sides: Sides, questions: Questions, name:
     try:
         run, baseline = _asked_again(sides, questions)
     except LLMBenchError as error:
-        note = noted("confirmation_failed", "noted_confirmation_failed", error=str(error))
+        note = gate_note("confirmation_failed", "noted_confirmation_failed", error=str(error))
         return {**gate, "notes": [*gate["notes"], note]}
     fresh = gate_of(run, name, sides.settings.gate, baseline)
     kind = "confirmed" if fresh["outcome"] == Outcome.FAIL else "unconfirmed"
     fell = gate["verdicts"][gate["because"]["verdict"]]
     scores = {key: f"{fell[key]:.3g}" for key in ("before", "after")}
-    note = noted(kind, f"noted_{kind}", metric=fell["metric"], variant=fell["variant"], **scores)
+    note = gate_note(kind, f"noted_{kind}", metric=fell["metric"], variant=fell["variant"], **scores)
     return {**fresh, "notes": [note, *fresh["notes"]]}
 
 

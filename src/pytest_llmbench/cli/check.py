@@ -14,7 +14,7 @@ from pytest_llmbench.cli.options import (
 )
 
 
-def check(
+def check_command(
     *,
     config: Config = None,
     base: Base = None,

@@ -33,8 +33,8 @@ _DEFAULT_SHARES = "80/10/10"
 _DEFAULT_VOCABULARY = Path("prompts/tools.yaml")
 
 
-@dataset.command(cls=Command, context_settings=context_settings("dataset generate"))
-def generate(  # noqa: PLR0913  # one argument an option
+@dataset.command("generate", cls=Command, context_settings=context_settings("dataset generate"))
+def _generate(  # noqa: PLR0913  # one argument an option
     source: Annotated[
         Path, typer.Argument(metavar="SOURCE", help="Chunks or rows (.jsonl, .csv, .json), templates or vocabulary.")
     ],
@@ -125,14 +125,14 @@ def generate(  # noqa: PLR0913  # one argument an option
         show_made(made, sides, files, heldout, replaced)
 
 
-@dataset.command(cls=Command)
-def validate(file: File, *, as_json: Json = False) -> None:
+@dataset.command("validate", cls=Command)
+def _validate(file: File, *, as_json: Json = False) -> None:
     """Read a dataset of any form and size, and tell what it holds; wrong rows end with exit code 2 and their lines."""
-    from pytest_llmbench.datasets.files import validate
+    from pytest_llmbench.datasets.files import validate_dataset
     from pytest_llmbench.datasets.record_files import reading
 
     with _progress() as on_progress:
-        summary = validate(file, reading(file, on_progress))
+        summary = validate_dataset(file, reading(file, on_progress))
     if as_json:
         typer.echo(json.dumps(summary.to_json(), ensure_ascii=False, indent=2))
         return
@@ -172,8 +172,8 @@ def split(
         show_split(sides, files, replaced)
 
 
-@dataset.command(cls=Command, context_settings=context_settings("dataset check"))
-def check(
+@dataset.command("check", cls=Command, context_settings=context_settings("dataset check"))
+def _check(
     file: File,
     *,
     model: Annotated[
@@ -197,14 +197,14 @@ def check(
 ) -> None:
     """Look for duplicates, over-long rows, a template that does not fit, and rows that the suites ask."""
     from pytest_llmbench.datasets.checking import RowFinding
-    from pytest_llmbench.datasets.files import check
+    from pytest_llmbench.datasets.files import check_dataset
     from pytest_llmbench.datasets.record_files import reading
 
     form = chosen_settings(config).model
     cases = _cases(suites, vocabulary)
     with _progress() as on_progress:
         progress = reading(file, on_progress, "checking")
-        checked = check(
+        checked = check_dataset(
             file,
             cases=cases,
             model=model,

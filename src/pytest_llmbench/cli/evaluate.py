@@ -29,7 +29,7 @@ from pytest_llmbench.core.errors import UsageError
 _NO_GENERAL = "none"
 
 
-def evaluate(  # noqa: PLR0913  # one argument an option
+def evaluate_command(  # noqa: PLR0913  # one argument an option
     test: Annotated[Path, typer.Argument(metavar="TEST", help="Rows with questions and reference answers.")],
     *,
     base: Base = None,

@@ -35,7 +35,7 @@ _MIB = 2**20
 _PLAIN_EVERY_S = 5.0
 
 
-def finetune(  # noqa: PLR0913  # one argument an option
+def finetune_command(  # noqa: PLR0913  # one argument an option
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Rows: .jsonl, .csv or .json, of any form.")],
     *,
     output: Annotated[Path, typer.Option(metavar="DIR", help="The adapter's folder.")],

@@ -157,7 +157,7 @@ def recommend(
     if context.invoked_subcommand is not None:
         return
     from pytest_llmbench.models.memory.hardware import Hardware, detect
-    from pytest_llmbench.models.recommendation import recommend as recommend_for
+    from pytest_llmbench.models.recommendation import recommended_models as recommend_for
     from pytest_llmbench.models.registry import load_registry
 
     hardware = Hardware.with_vram(vram) if vram else detect()

@@ -20,7 +20,7 @@ _FAILED = 1
 _NEWEST = 6
 
 
-def monitor(  # noqa: PLR0913  # one argument an option
+def monitor_command(  # noqa: PLR0913  # one argument an option
     baseline: Annotated[str, typer.Argument(metavar="BASELINE", help=f"The fixed baseline. {RUN_HELP}")],
     runs: Annotated[
         list[str] | None, typer.Argument(metavar="RUN", help="The runs, oldest first; all saved since if none.")

@@ -28,7 +28,7 @@ METRICS_FROM_HELP = f"Adds metrics of your own: defines {_HOOK}(registry)."
 _NUMBER = re.compile(r"^\d{4,}_")
 
 
-def rescore(
+def rescore_command(
     run: Run,
     *,
     metrics_from: Annotated[str | None, typer.Option(metavar="FILE.py|MODULE", help=METRICS_FROM_HELP)] = None,

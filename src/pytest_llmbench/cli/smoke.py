@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.benchmark.environment import Check
 
 
-def smoke(
+def smoke_command(
     *,
     config: Config = None,
     base: Base = None,

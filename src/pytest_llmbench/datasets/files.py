@@ -51,7 +51,7 @@ class Checked:
     contaminated: tuple[Match, ...]
 
 
-def validate(path: Path, progress: Progress = no_progress) -> _Summary:
+def validate_dataset(path: Path, progress: Progress = no_progress) -> _Summary:
     """Read a whole dataset and count what it holds.
 
     Raises:
@@ -60,7 +60,7 @@ def validate(path: Path, progress: Progress = no_progress) -> _Summary:
     return _summarise_rows(stream_rows(path, progress))
 
 
-def check(
+def check_dataset(
     path: Path,
     *,
     cases: Sequence[Case] = (),

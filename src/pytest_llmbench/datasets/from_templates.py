@@ -78,7 +78,9 @@ def reserved_prompts(cases: Iterable[Case]) -> list[str]:
     return [text for case in cases for text in (case.prompt, case.reference) if text]
 
 
-def generate(templates: Templates, reserved: Iterable[str], *, per_tool: Mapping[str, int], seed: int) -> TrainingSet:
+def rows_from_templates(
+    templates: Templates, reserved: Iterable[str], *, per_tool: Mapping[str, int], seed: int
+) -> TrainingSet:
     """Make the training rows, and a few held-out ones, of every tool that has templates.
 
     `per_tool` says how many rows of each kind (command, request, misspelt) a tool gets; fewer when its templates hold

@@ -105,11 +105,11 @@ class _Session:
         return answers
 
     async def _model(self, client: Any, model: str | None) -> str:
-        from pytest_llmbench.generation.client.served_models import Target, with_models
+        from pytest_llmbench.generation.client.served_models import VariantTarget, with_models
         from pytest_llmbench.generation.client.server_pages import engine_behind, reach
 
         reached = await reach(client, _OPEN_TIMEOUT_S, named=model is not None)
-        engine, wanted = await engine_behind(client, reached), {"base": Target(model, {})}
+        engine, wanted = await engine_behind(client, reached), {"base": VariantTarget(model, {})}
         target = with_models(wanted, reached.models, reached.url, all_listed=engine.lists_all)["base"]
         return str(target.model)
 

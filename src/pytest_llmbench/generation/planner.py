@@ -27,7 +27,7 @@ _log = logging.getLogger("pytest_llmbench")
 Batch = tuple[Case, ...]
 
 
-class Progress(Protocol):
+class AnswerProgress(Protocol):
     """Told what happens, to show it."""
 
     def planned(self, answers: int) -> None:
@@ -59,7 +59,7 @@ class Planner:
         *,
         question: Callable[[Case], Mapping[str, object]],
         embed: bool,
-        progress: Progress,
+        progress: AnswerProgress,
     ) -> None:
         self._backend, self._journal, self._cache = backend, journal, cache
         self._question, self._embed, self._progress = question, embed, progress

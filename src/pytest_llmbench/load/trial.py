@@ -14,7 +14,7 @@ from typing import Literal, Self
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.records import BASE
 from pytest_llmbench.generation.client.chat_client import ChatClient
-from pytest_llmbench.generation.client.served_models import Target, with_loras, with_models
+from pytest_llmbench.generation.client.served_models import VariantTarget, with_loras, with_models
 from pytest_llmbench.generation.client.server_pages import Engine, engine_behind, reach
 from pytest_llmbench.load.client import AddressBook, ChatServer, UserConnection
 from pytest_llmbench.load.client_overhead import WatchedCrowd, allow_open_files, meanwhile
@@ -221,7 +221,7 @@ class LoadTest:
         body, model = self.server.body, self.server.body.get("model")
         reached = await reach(self._control, _OPEN_TIMEOUT_S, named=model is not None)
         self.engine: Engine = await engine_behind(self._control, reached)
-        wanted, all_listed = {BASE: Target(model, {})}, self.engine.lists_all
+        wanted, all_listed = {BASE: VariantTarget(model, {})}, self.engine.lists_all
         named = with_models(wanted, reached.models, reached.url, all_listed=all_listed)[BASE]
         switched = with_loras(body, reached.loras, reached.url, as_started=True) if reached.loras is not None else body
         server = dataclasses.replace(self.server, url=reached.url, body={**switched, "model": named.model})

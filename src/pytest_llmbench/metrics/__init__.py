@@ -48,7 +48,7 @@ def default_metrics(settings: MetricsSettings, vocabulary: Vocabulary, cases: It
 
         add_reference_metrics(registry, settings.reference, spelling)
     if settings.latency_s:
-        registry.add("latency_s", latency, higher_is_better=False, unit="s")
+        registry.add("latency_s", latency_s, higher_is_better=False, unit="s")
     if settings.tokens_per_s:
         registry.add("tokens_per_s", tokens_per_s, unit="tokens/s")
     return registry
@@ -60,7 +60,7 @@ def _add_call_accuracy(registry: MetricRegistry, spelling: Spelling) -> None:
     registry.add("call_accuracy", call_accuracy(spelling), reasons=call_reasons(spelling))
 
 
-def latency(_case: Case, completion: Completion) -> float | None:
+def latency_s(_case: Case, completion: Completion) -> float | None:
     """Seconds from question to last token; for a timed-out answer, the seconds waited, a lower bound."""
     return completion.latency_s
 

@@ -140,7 +140,7 @@ def least_found(cases: int, churn: float, level: float, null: float, wanted: flo
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class OpenQuestion:
     """What is open: the kind of gate, its border, its whole alpha, and the hypothesis's own share of it.
 
     `scale` is the most that a score can change, None where that is unknown.
@@ -153,7 +153,7 @@ class Question:
     scale: float | None
 
 
-def needed_cases(spread: Spread, question: Question, effect: float) -> int | None:
+def needed_cases(spread: Spread, question: OpenQuestion, effect: float) -> int | None:
     """How many cases would settle it four times in five, were this the effect; None where a million would not.
 
     Where nothing changed and no margin is set, no number does: nothing shows that a thing is exactly nothing.
@@ -172,8 +172,8 @@ def needed_cases(spread: Spread, question: Question, effect: float) -> int | Non
     return max(spread.cases + 1, seen, found or 0)
 
 
-def needed_range(
-    spread: Spread, question: Question, effect: float, ends: tuple[float, float] | None
+def range_to_settle(
+    spread: Spread, question: OpenQuestion, effect: float, ends: tuple[float, float] | None
 ) -> tuple[int, int | None] | None:
     """The least and the most cases that would settle it, over effects from one end of the interval to the other.
 
@@ -188,12 +188,12 @@ def needed_range(
     return min(known), None if None in found else max(known)
 
 
-def needed_epochs(spread: Spread, question: Question, effect: float) -> int | None:
+def needed_epochs(spread: Spread, question: OpenQuestion, effect: float) -> int | None:
     """How many epochs of the same cases would settle it, were this the effect."""
     return epochs_needed(spread, *_to_show(question, effect))
 
 
-def _to_show(question: Question, effect: float) -> tuple[float, float]:
+def _to_show(question: OpenQuestion, effect: float) -> tuple[float, float]:
     """How far an effect lies beyond the border that more data would show it to have crossed, and the level for that.
 
     0 where there is none: within the margin of an improvement gate, more data shows neither better nor worse.

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pytest_llmbench.datasets.overlap import Reserved, bare
 
 from pytest_llmbench.cases.suites import Case, Vocabulary, load_cases, load_vocabulary
 from pytest_llmbench.core.errors import UsageError
@@ -18,10 +17,11 @@ from pytest_llmbench.datasets.from_templates import (
     Templates,
     TrainingSet,
     expand,
-    generate,
     load_templates,
     reserved_prompts,
+    rows_from_templates,
 )
+from pytest_llmbench.datasets.near_duplicates import Reserved, bare
 from pytest_llmbench.datasets.phrasing import load_phrasing
 from pytest_llmbench.datasets.rows import read_rows
 
@@ -51,7 +51,9 @@ def committed() -> list[dict[str, Any]]:
 
 
 def _generate(templates: Templates, cases: list[Case], seed: int = 42) -> TrainingSet:
-    return generate(templates, reserved_prompts(cases), per_tool=dict.fromkeys(KINDS, ROWS_OF_A_KIND), seed=seed)
+    return rows_from_templates(
+        templates, reserved_prompts(cases), per_tool=dict.fromkeys(KINDS, ROWS_OF_A_KIND), seed=seed
+    )
 
 
 def _asked(row: dict[str, Any]) -> str:

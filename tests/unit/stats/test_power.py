@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from pytest_llmbench.stats import Hypothesis, judge
-from pytest_llmbench.stats.answers import Answers, paired
+from pytest_llmbench.stats.answers import SideScores, paired
 from pytest_llmbench.stats.mcnemar import mcnemar_least, mcnemar_p
 from pytest_llmbench.stats.power import (
     Spread,
@@ -29,15 +29,15 @@ def once(cases: int, variance: float = 0.25) -> Spread:
 
 
 def test_spread_tells_what_differs_between_cases_from_what_repeating_shrinks() -> None:
-    after = Answers(np.array([0.0, 1.0, 1.0, 1.0, 0.0, 0.0]), np.array([0, 0, 1, 1, 2, 2]))
-    before = Answers(np.zeros(6), after.cases)
+    after = SideScores(np.array([0.0, 1.0, 1.0, 1.0, 0.0, 0.0]), np.array([0, 0, 1, 1, 2, 2]))
+    before = SideScores(np.zeros(6), after.cases)
     found = paired(before, after).spread
     assert (found.cases, found.variance, found.epochs, found.unit) == (3, 0.25, 2.0, 1.0)
     assert found.within == pytest.approx(0.5 / 3)
-    uneven = paired(Answers.once(np.zeros(3)), after).spread
+    uneven = paired(SideScores.once(np.zeros(3)), after).spread
     assert uneven.within == pytest.approx(2 * 0.5 / 3)  # of either side as much
     assert uneven.epochs == pytest.approx(4 / 3)  # 1 and 2 epochs are as good as 4/3 on both sides
-    once_each = paired(Answers.once(np.zeros(2)), Answers.once(np.array([0.0, 0.3]))).spread
+    once_each = paired(SideScores.once(np.zeros(2)), SideScores.once(np.array([0.0, 0.3]))).spread
     assert (once_each.cases, once_each.within, once_each.epochs) == (2, None, 1.0)
 
 

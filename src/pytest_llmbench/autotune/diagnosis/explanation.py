@@ -9,23 +9,11 @@ Where none of that tells, the explanation says so.
 
 from __future__ import annotations
 
-import statistics
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
-from pytest_llmbench.autotune.diagnosis.phases import (
-    Asked,
-    Finding,
-    Line,
-    Phases,
-    Trial,
-    late,
-    line_of,
-    phases,
-    valid_trials,
-)
+from pytest_llmbench.autotune.diagnosis.phases import Finding, Trial, late, valid_trials
+from pytest_llmbench.autotune.diagnosis.scene import Scene
 from pytest_llmbench.load.reasons import BOTTLENECKS
 
 Cause = Literal[
@@ -39,8 +27,6 @@ _BUSY_READING = 0.6  # of the time: more than that and prompts wait for each oth
 _SLOWER = 1.3  # times: tokens that come so much slower share the decoding
 _CACHE_FULL = 0.95
 _DIGITS = 4
-
-_INTERRUPTED = 4.0  # times the median gap: a pause, not a token's time
 
 
 def diagnose(finding: Finding) -> tuple[Cause, dict[str, Any]]:
@@ -58,7 +44,7 @@ def _judge(finding: Finding) -> tuple[Cause, dict[str, Any]]:
     above = _above(finding, trials)
     if not trials or not above:
         return _without_a_broken_trial(finding)
-    scene = _Scene.of(finding, trials, above)
+    scene = Scene.of(finding, trials, above)
     evidence = scene.evidence()
     if scene.failed > _MOST * scene.bad:
         return "errors", evidence
@@ -67,7 +53,7 @@ def _judge(finding: Finding) -> tuple[Cause, dict[str, Any]]:
     return _of_the_late(finding, scene, evidence)
 
 
-def _of_the_late(finding: Finding, scene: _Scene, evidence: dict[str, Any]) -> tuple[Cause, dict[str, Any]]:
+def _of_the_late(finding: Finding, scene: Scene, evidence: dict[str, Any]) -> tuple[Cause, dict[str, Any]]:
     """Where answers that came, but late, lost their time."""
     if scene.low.first_s is None:
         return ("slots" if evidence.get("waiting_max") else "unknown"), evidence
@@ -108,7 +94,7 @@ def _above(finding: Finding, trials: Sequence[Trial]) -> list[Trial]:
     return (above if finding["held"] else broken)[:_NEIGHBOURS]
 
 
-def _strays(finding: Finding, trials: Sequence[Trial], scene: _Scene) -> float | None:
+def _strays(finding: Finding, trials: Sequence[Trial], scene: Scene) -> float | None:
     """The share of late answers far below the limit, if it explains most of those above: lateness without load."""
     calm = [trial for trial in trials if trial["level"] <= max(trials[0]["level"], finding["value"] / 2)]
     rows, answers = late(calm, finding), sum(trial["total"] for trial in calm)
@@ -117,7 +103,7 @@ def _strays(finding: Finding, trials: Sequence[Trial], scene: _Scene) -> float |
     return share if not alone and len(rows) > 1 and share > _MOST * above else None
 
 
-def _lost(scene: _Scene, finding: Finding) -> tuple[float, float, float]:
+def _lost(scene: Scene, finding: Finding) -> tuple[float, float, float]:
     """Seconds that late answers lost before and after their first token, and the share that is late at rest too."""
     first_s, token_s = scene.low.first_s or 0.0, scene.low.token_s or 0.0
     judged_later = finding["slo"]["latency"] == "total"
@@ -132,7 +118,7 @@ def _lost(scene: _Scene, finding: Finding) -> tuple[float, float, float]:
     return lost_first, lost_later, alone / max(len(scene.late), 1)
 
 
-def _before_the_first_token(scene: _Scene, evidence: Mapping[str, Any]) -> Cause:
+def _before_the_first_token(scene: Scene, evidence: Mapping[str, Any]) -> Cause:
     reading = (scene.low.first_s or 0.0) >= _READING * scene.low.latency_s
     busy = (scene.reading_share or 0.0) >= _BUSY_READING
     if "waiting_max" in scene.gauges:
@@ -148,111 +134,7 @@ def _before_the_first_token(scene: _Scene, evidence: Mapping[str, Any]) -> Cause
     return "prefill" if busy or scene.interrupted else "unknown"
 
 
-def _between_tokens(scene: _Scene) -> Cause:
+def _between_tokens(scene: Scene) -> Cause:
     if scene.interrupted and scene.slower < _SLOWER:
         return "prefill"
     return "decode" if scene.slower >= _SLOWER or scene.low.gap_s is None else "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class _Scene:
-    """The lowest level, the trials just above the limit, and what the server showed of itself there."""
-
-    low: Phases
-    high: Phases
-    late: Sequence[Asked]
-    bad: int
-    errors: Mapping[str, int]
-    line: Line | None
-    gauges: Mapping[str, float]
-    prompt_tokens: float | None
-
-    @classmethod
-    def of(cls, finding: Finding, trials: Sequence[Trial], above: Sequence[Trial]) -> _Scene:
-        """Put together what is asked of them."""
-        first_level = [trial for trial in trials if trial["level"] == trials[0]["level"]]
-        low = phases(first_level)
-        return cls(
-            low=low,
-            high=phases(above),
-            late=late(above, finding),
-            bad=sum(trial["total"] - trial["good"] for trial in above),
-            errors=sum((Counter(trial["errors"]) for trial in above), Counter[str]()),
-            line=line_of(above, low.first_s) if low.first_s is not None else None,
-            gauges=_gauges(above),
-            prompt_tokens=next((trial["prompt_tokens"] for trial in above if trial["prompt_tokens"]), None),
-        )
-
-    @property
-    def failed(self) -> int:
-        """Answers above the limit that were errors."""
-        return sum(self.errors.values())
-
-    @property
-    def reading_share(self) -> float | None:
-        """The share of the time that reading the prompts one by one takes at this rate of requests."""
-        return None if self.low.first_s is None else self.high.rate * self.low.first_s
-
-    @property
-    def slower(self) -> float:
-        """How many times slower tokens come than at the lowest level, apart from pauses."""
-        if self.low.gap_s and self.high.gap_s:
-            return self.high.gap_s / self.low.gap_s
-        if self.low.token_s and self.high.token_s:
-            return self.high.token_s / self.low.token_s
-        return 1.0
-
-    @property
-    def interrupted(self) -> bool:
-        """Tokens pause in mid-answer for about as long as a prompt takes, as they do not at rest."""
-        if not (self.high.gap_s and self.high.gap_tail_s and self.low.gap_tail_s and self.low.first_s):
-            return False
-        pause = self.high.gap_tail_s - self.high.gap_s
-        return (
-            self.high.gap_tail_s > max(_INTERRUPTED * self.high.gap_s, 2 * self.low.gap_tail_s)
-            and pause > _MOST * self.low.first_s
-        )
-
-    def evidence(self) -> dict[str, Any]:
-        """All of it by name, for the sentences and for programs."""
-        error = max(self.errors, key=self.errors.__getitem__, default=None)
-        return {
-            "low_level": self.low.levels[0],
-            "levels": list(self.high.levels),
-            "answers": self.high.answers,
-            "late": len(self.late),
-            "bad": self.bad,
-            "failed": self.failed,
-            "error": error,
-            "error_count": self.errors[error] if error else None,
-            "latency_low_s": self.low.latency_s,
-            "latency_s": self.high.latency_s,
-            "first_token_low_s": self.low.first_s,
-            "first_token_s": self.high.first_s,
-            "late_first_token_s": statistics.median(row.wait_s for row in self.late) if self.late else None,
-            "token_low_s": self.low.token_s,
-            "token_s": self.high.token_s,
-            "gap_low_s": self.low.gap_s,
-            "gap_s": self.high.gap_s,
-            "gap_p99_s": self.high.gap_tail_s,
-            "tokens": self.low.tokens,
-            "prompt_tokens": self.prompt_tokens,
-            "requests_per_s": self.high.rate,
-            "reading_share": self.reading_share,
-            "slots": self._slots(),
-            "waiting": self.line.waiting if self.line else None,
-            **self.gauges,
-        }
-
-    def _slots(self) -> int | None:
-        """As the server says it while requests wait, else as the line shows it."""
-        if self.gauges.get("waiting_max") and self.gauges.get("running_max"):
-            return int(self.gauges["running_max"])
-        return self.line.slots if self.line and self.line.steady else None
-
-
-def _gauges(trials: Sequence[Trial]) -> dict[str, float]:
-    shown = [trial["server"] for trial in trials if trial["server"]]
-    names = ("running_max", "waiting_max", "kv_cache_max")
-    known = {name: [one[name] for one in shown if one.get(name) is not None] for name in names}
-    return {name: max(values) for name, values in known.items() if values}

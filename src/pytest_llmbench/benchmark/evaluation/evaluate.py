@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.core.settings import Settings
     from pytest_llmbench.generation.backend import Backend
     from pytest_llmbench.generation.local.perplexity import TextLoss
-    from pytest_llmbench.generation.planner import Progress
+    from pytest_llmbench.generation.planner import AnswerProgress
 
 SCHEMA_VERSION = 1
 _ALPHA = 0.05
@@ -82,7 +82,7 @@ class EvaluationRequest:
     resume: bool = False
 
 
-def evaluate(settings: Settings, request: EvaluationRequest, progress: Progress) -> dict[str, Any]:
+def evaluate(settings: Settings, request: EvaluationRequest, progress: AnswerProgress) -> dict[str, Any]:
     """Answer the test set as base and fine-tunes, with and without passages, and hold them against each other.
 
     Returns the document that the reports show and `evaluation.json` holds.
