@@ -18,7 +18,7 @@ import psutil
 import pytest
 import torch
 
-from pytest_llmbench.autotune.server_choice import find_servers
+from pytest_llmbench.autotune.targets import find_servers
 from pytest_llmbench.benchmark.main_job import open_backend
 from pytest_llmbench.cases.suites import Case, load_cases, load_vocabulary
 from pytest_llmbench.core.errors import NotReadyError, ServerError

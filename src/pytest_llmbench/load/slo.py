@@ -8,9 +8,8 @@ from collections.abc import Sequence
 
 from pytest_llmbench.load.client import Call
 from pytest_llmbench.load.reasons import Code, Reason
-from pytest_llmbench.load.records import SLO, Request, Verdict
+from pytest_llmbench.load.records import SLO, Request, TrialLimits, Verdict
 from pytest_llmbench.load.sequential_test import FEWEST_ANSWERS, decision, design_effect
-from pytest_llmbench.load.trial_limits import TrialLimits
 
 _STALL_LIMITS = 2.0
 """How many limits a single stall of the whole server, such as a garbage collection, may last."""

@@ -21,9 +21,8 @@ from pytest_llmbench.load.client_overhead import WatchedCrowd, allow_open_files,
 from pytest_llmbench.load.conversations import Conversations
 from pytest_llmbench.load.health_check import IdleWatch, Presence
 from pytest_llmbench.load.reasons import BOTTLENECKS, Reason
-from pytest_llmbench.load.records import SLO, Trial
+from pytest_llmbench.load.records import SLO, Ends, Trial, TrialLimits
 from pytest_llmbench.load.slo import Allowed, Judge, Judgement
-from pytest_llmbench.load.trial_limits import Ends, TrialLimits
 from pytest_llmbench.load.users import Crowd, Habits
 from pytest_llmbench.load.workers import LivingCrowd, WorkerProcesses, usable_cores
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from pytest_llmbench.core.extras import required
 from pytest_llmbench.metrics.degeneration import repetition, runaway_dialogue
-from pytest_llmbench.metrics.semantic import semantic_similarity
+from pytest_llmbench.metrics.similarity import semantic_similarity
 from pytest_llmbench.metrics.text import Spelling
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ precise and adds no unit. How many users a server holds is another matter: `stat
 """
 
 from pytest_llmbench.stats.answers import SideScores
-from pytest_llmbench.stats.change_intervals import change_interval
 from pytest_llmbench.stats.intervals import CONFIDENCE, mean_interval
 from pytest_llmbench.stats.multiple_testing import holm
 from pytest_llmbench.stats.power import Kind
+from pytest_llmbench.stats.significance import change_interval
 from pytest_llmbench.stats.verdicts import Hypothesis, Outcome, Verdict, judge
 
 __all__ = [

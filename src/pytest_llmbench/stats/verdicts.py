@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pytest_llmbench.stats.answers import Paired, SideScores, paired
-from pytest_llmbench.stats.change_intervals import EXACT_METHOD, Border, change_interval, lower_end
 from pytest_llmbench.stats.intervals import INTERVAL_METHOD
 from pytest_llmbench.stats.multiple_testing import holm
 from pytest_llmbench.stats.power import (
@@ -21,7 +20,7 @@ from pytest_llmbench.stats.power import (
     needed_epochs,
     range_to_settle,
 )
-from pytest_llmbench.stats.significance import Test, p_above, p_below
+from pytest_llmbench.stats.significance import EXACT_METHOD, Border, Test, change_interval, lower_end, p_above, p_below
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -18,7 +18,7 @@ from pytest_llmbench.metrics.against_reference import (
 )
 from pytest_llmbench.metrics.degeneration import plays_turns, repetition
 from pytest_llmbench.metrics.registry import MetricRegistry
-from pytest_llmbench.metrics.semantic import greedy_f1
+from pytest_llmbench.metrics.similarity import greedy_f1
 from pytest_llmbench.metrics.text import Spelling
 
 REFERENCE = "J'augmente le volume du son."
