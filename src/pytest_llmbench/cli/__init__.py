@@ -31,7 +31,7 @@ from pytest_llmbench.cli import (
     serve_demo,
     smoke,
 )
-from pytest_llmbench.cli.options import Command, context_settings
+from pytest_llmbench.cli.options import Command, context_settings, grouped
 from pytest_llmbench.core.errors import EXIT_BY_SIGNAL, LLMBenchError
 
 __all__ = ["app", "main"]
@@ -78,7 +78,7 @@ _COMMANDS: Mapping[str, Callable[..., None]] = {
     "config": config.config,
 }
 for name, command in _COMMANDS.items():
-    app.command(name, cls=Command, context_settings=context_settings(name))(command)
+    app.command(name, cls=Command, context_settings=context_settings(name))(grouped(command))
 app.add_typer(dataset.dataset, name="dataset")
 app.add_typer(models.models, name="models")
 

@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 from pytest_llmbench.cli import findings
-from pytest_llmbench.cli.options import (
-    Adapter,
-    Base,
-    Config,
-    Device,
-    Json,
-    Quantization,
-    chosen_settings,
-)
+from pytest_llmbench.cli.options import Config, Json, ModelOptions, chosen_settings
 
 
 def check_command(
     *,
     config: Config = None,
-    base: Base = None,
-    adapter: Adapter = None,
-    quantization: Quantization = None,
-    device: Device = None,
+    model: ModelOptions,
     as_json: Json = False,
 ) -> None:
     """Tell what is missing, and what to do about it.
@@ -32,7 +21,7 @@ def check_command(
     from pytest_llmbench.benchmark.environment import check_setup
     from pytest_llmbench.benchmark.gate_check import refuse_unjudgeable
 
-    settings = chosen_settings(config, base=base, adapter=adapter, quantization=quantization, device=device)
+    settings = chosen_settings(config, model)
     refuse_unjudgeable(settings)
     found = check_setup(settings)
     if as_json:

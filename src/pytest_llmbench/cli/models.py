@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pytest_llmbench.cli.options import Command, Json
+from pytest_llmbench.cli.options import Command, Json, grouped
 
 if TYPE_CHECKING:
     from pytest_llmbench.models.memory.architecture import Architecture
-    from pytest_llmbench.models.memory.estimate import MemoryEstimate
+    from pytest_llmbench.models.memory.estimate import MemoryEstimate, TrainingPlan
     from pytest_llmbench.models.recommendation import Choice
     from pytest_llmbench.models.registry import ModelEntry, Preset
 
@@ -33,41 +33,52 @@ models = typer.Typer(help="Recommend models for the hardware.")
 _SYMBOLS = {"recommended": "✓", "fits": "·", "refused": "✗"}
 
 
-def estimate(  # noqa: PLR0913  # one argument an option
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Planned:
+    """What is estimated: of training, or with `inference` of answering."""
+
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows at once; the preset's when not given.")] = None
+    max_length: Annotated[int | None, typer.Option(min=1, help="Tokens of a row, or the context to answer in.")] = None
+    quantization: Annotated[Literal["nf4", "int8", "none"] | None, typer.Option(help="How it is stored.")] = None
+    rank: Annotated[int | None, typer.Option(min=1, help="The LoRA matrices' rank.")] = None
+    answer_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of a row whose loss counts; all.")] = None
+    gradient_checkpointing: Annotated[bool | None, typer.Option(help="Compute activations again.")] = None
+    inference: Annotated[bool, typer.Option("--inference", help="Of answering instead of training.")] = False
+    device: Annotated[Literal["cpu", "cuda"] | None, typer.Option(help="Where it runs; as detected.")] = None
+
+    def plan(self, preset: Preset) -> TrainingPlan:
+        """The preset's, with what was given over it."""
+        from pytest_llmbench.models.fitting import plan_of
+        from pytest_llmbench.models.memory.hardware import detect
+
+        options = {
+            "batch_size": self.batch_size,
+            "max_length": self.max_length,
+            "quantization": self.quantization,
+            "rank": self.rank,
+            "gradient_checkpointing": False if self.inference else self.gradient_checkpointing,
+        }
+        given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+        detected = detect().device
+        return dataclasses.replace(plan_of(preset, self.device or detected, answer_tokens=self.answer_tokens), **given)
+
+
+def estimate(
     spec: Annotated[str, typer.Argument(metavar="SPEC", help="Registry alias, hub id, or a folder with config.json.")],
     *,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows at once; the preset's when not given.")] = None,
-    max_length: Annotated[int | None, typer.Option(min=1, help="Tokens of a row, or the context to answer in.")] = None,
-    quantization: Annotated[Literal["nf4", "int8", "none"] | None, typer.Option(help="How it is stored.")] = None,
-    rank: Annotated[int | None, typer.Option(min=1, help="The LoRA matrices' rank.")] = None,
-    answer_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of a row whose loss counts; all.")] = None,
-    gradient_checkpointing: Annotated[bool | None, typer.Option(help="Compute activations again.")] = None,
-    inference: Annotated[bool, typer.Option("--inference", help="Of answering instead of training.")] = False,
-    device: Annotated[Literal["cpu", "cuda"] | None, typer.Option(help="Where it runs; as detected.")] = None,
+    planned: _Planned,
     task: _TaskName = None,
     as_json: Json = False,
 ) -> None:
     """Tell what memory training or answering takes, by part. Nothing is downloaded or loaded."""
-    from pytest_llmbench.models.fitting import plan_of
     from pytest_llmbench.models.memory.estimate import estimate_inference, estimate_training
-    from pytest_llmbench.models.memory.hardware import detect
 
     known = _known(spec, task)
-    architecture, preset = known.architecture, known.preset
-    hardware = detect()
-    options: dict[str, Any] = {
-        "batch_size": batch_size,
-        "max_length": max_length,
-        "quantization": quantization,
-        "rank": rank,
-        "gradient_checkpointing": False if inference else gradient_checkpointing,
-    }
-    given = {name: value for name, value in options.items() if value is not None}
-    plan = dataclasses.replace(plan_of(preset, device or hardware.device, answer_tokens=answer_tokens), **given)
+    plan = planned.plan(known.preset)
     known.check_context(spec, plan.max_length)
-    if inference:
+    if planned.inference:
         found = estimate_inference(
-            architecture,
+            known.architecture,
             batch_size=plan.batch_size,
             context=plan.max_length,
             quantization=plan.quantization,
@@ -76,8 +87,8 @@ def estimate(  # noqa: PLR0913  # one argument an option
     else:
         if plan.quantization == "int8":
             _log.warning("%s", _NO_INT8)
-        found = estimate_training(architecture, plan)
-    _tell_estimate(f"{'answering' if inference else 'training'} {spec}", plan, found, as_json=as_json)
+        found = estimate_training(known.architecture, plan)
+    _tell_estimate(f"{'answering' if planned.inference else 'training'} {spec}", plan, found, as_json=as_json)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -290,4 +301,4 @@ def _tell_pairs(pairs: Iterable[tuple[str, object]]) -> None:
         typer.echo(f"  {name:<22} {value}")
 
 
-models.command(cls=Command)(estimate)
+models.command(cls=Command)(grouped(estimate))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import inspect
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
@@ -70,9 +73,46 @@ class SettingOption(OptionInfo):
         self.key = key
 
 
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """The command as typer takes it: a parameter that is a dataclass of options stands as that dataclass's fields."""
+    groups: dict[str, type] = {}
+    shown: list[inspect.Parameter] = []
+    hints = get_type_hints(command, include_extras=True)
+    for parameter in inspect.signature(command).parameters.values():
+        kind = hints[parameter.name]
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+            groups[parameter.name] = kind
+            shown += _options(kind)
+        else:
+            shown.append(parameter.replace(annotation=kind))
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        made = {
+            name: kind(**{field.name: given.pop(field.name) for field in dataclasses.fields(kind)})
+            for name, kind in groups.items()
+        }
+        command(**given, **made)
+
+    run.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
+    return run
+
+
+def _options(group: type) -> Iterator[inspect.Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    for field in dataclasses.fields(group):
+        yield inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+        )
+
+
 def keys_of(command: TyperCommand) -> Mapping[str, str]:
     """The settings that a command's parameters give, by the parameter's name."""
-    hints: Mapping[str, Any] = get_type_hints(command.callback, include_extras=True) if command.callback else {}
+    return _keys_in(get_type_hints(command.callback, include_extras=True)) if command.callback else {}
+
+
+def _keys_in(hints: Mapping[str, Any]) -> Mapping[str, str]:
     return {
         name: extra.key
         for name, hint in hints.items()
@@ -139,27 +179,55 @@ ReportDir = Annotated[str | None, SettingOption("output.report_dir")]
 Language = Annotated[Literal["en", "fr"] | None, SettingOption("output.language", choices=True)]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """The model, how it is loaded, and where."""
+
+    base: Base = None
+    adapter: Adapter = None
+    quantization: Quantization = None
+    device: Device = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """A live server that is asked instead."""
+
+    server: Server = None
+    server_model: ServerModel = None
+    server_adapter: ServerAdapter = None
+
+
 def settings_file(given: Path | None) -> Path | None:
     """The settings file that applies: the given one, else the project's, else none."""
     return given or (CONFIG if CONFIG.is_file() else None)
 
 
-def chosen_settings(file: Path | None, **options: str | None) -> Settings:
+def chosen_settings(file: Path | None, *groups: object, **options: str | None) -> Settings:
     """Options over the environment over the file over the defaults.
 
-    Options go by their names in `settings.OPTIONS`, or by the dotted key. What is announced is shown from the level on
-    that `logging.level` says.
+    `groups` are dataclasses, whose fields that give a setting are taken; a switch gives one where it is on. Other
+    options go by their names in `settings.OPTIONS`, or by the dotted key, and over those of groups. What is announced
+    is shown from the level on that `logging.level` says.
 
     Raises:
         UsageError: a wrong key or value, anywhere; the message says where and what is valid.
     """
     from pytest_llmbench.core.settings import OPTIONS, load_settings
 
-    keys = {OPTIONS.get(name, name): value for name, value in options.items() if value is not None}
+    keys = {key: value for group in groups for key, value in _given(group)}
+    keys |= {OPTIONS.get(name, name): value for name, value in options.items() if value is not None}
     overrides = {key: (value, flag(key) or key) for key, value in keys.items()}
     settings = load_settings(settings_file(file), overrides, os.environ)
     show_from(settings.logging.level)
     return settings
+
+
+def _given(group: Any) -> Iterator[tuple[str, str]]:
+    for name, key in _keys_in(get_type_hints(type(group), include_extras=True)).items():
+        value = getattr(group, name)
+        if value is not None and value is not False:
+            yield key, "true" if value is True else str(value)
 
 
 RunFolder = Annotated[Path | None, SettingOption("output.report_dir")]
