@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from pytest_llmbench.cli import findings
+from pytest_llmbench.cli.check import tell, tell_json
 from pytest_llmbench.cli.options import Config, Json, ModelOptions, chosen_settings
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ def smoke_command(
 
     settings = chosen_settings(config, model)
     if as_json:
-        findings.tell_json(steps(settings))
+        tell_json(steps(settings))
     else:
-        findings.tell(_naming_the_next(steps(settings)))
+        tell(_naming_the_next(steps(settings)))
 
 
 def _naming_the_next(found: Iterator[Check]) -> Iterator[Check]:

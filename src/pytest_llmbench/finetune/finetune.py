@@ -151,7 +151,7 @@ def _refuse_gated(entry: ModelEntry | None) -> None:
         return
     import huggingface_hub
 
-    from pytest_llmbench.models.hub import cached
+    from pytest_llmbench.models.sources import cached
 
     if huggingface_hub.get_token() is None and cached(entry.hub, None) is None:
         raise ModelError(

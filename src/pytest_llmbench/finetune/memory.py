@@ -65,9 +65,8 @@ def expected_memory(
 
 def _is_to_be_downloaded(base: str) -> bool:
     """Whether it is a model of the hub whose shapes the registry knows, and that is not here."""
-    from pytest_llmbench.models.hub import cached
     from pytest_llmbench.models.registry import load_registry
-    from pytest_llmbench.models.sources import locate
+    from pytest_llmbench.models.sources import cached, locate
 
     entry, location = load_registry().find(base), locate(base)
     return bool(entry and entry.architecture) and location.kind == "hub" and cached(location.place, None) is None

@@ -1,4 +1,4 @@
-"""The pages beside a server's questions: where its API begins, its models, and which engine it is in which version.
+"""The pages beside a server's questions: where its API begins, its models, its engine, and whether it takes tools.
 
 All are optional: what refuses to be read is said, and worked round.
 """
@@ -8,15 +8,18 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_llmbench.core.errors import ServerError
+from pytest_llmbench.core.locale import N_
+from pytest_llmbench.generation.client.chat_request import probe_body
 from pytest_llmbench.generation.client.refusals import Page
 from pytest_llmbench.generation.client.served_models import Lora, listed_models, loaded_loras
 from pytest_llmbench.generation.client.server_address import engine_url, page_url, versioned
 
 if TYPE_CHECKING:
+    from pytest_llmbench.cases.tools import Tool
     from pytest_llmbench.generation.client.chat_client import ChatClient
 
 
@@ -55,6 +58,15 @@ _LISTING = frozenset(("vLLM", "llama.cpp", "SGLang", "Ollama", "LM Studio", "TGI
 
 _Get = Callable[[str], Awaitable[tuple[int, Any]]]
 """Status and JSON body of a path of the server; (0, None) when it does not answer."""
+
+_TEMPLATE_KNOWS_NONE = N_(
+    "the model's chat template knows no tools (/props); serve a model whose chat template knows tools, or start the "
+    "server with such a template"
+)
+_DROPPED = N_(
+    "prompts have as many tokens with tools as without, so they are dropped; serve a model whose chat template knows "
+    "tools, or start the server with such a template"
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -150,3 +162,32 @@ async def _engine_version(get: _Get, name: str | None) -> str | None:
         if isinstance(body, dict) and isinstance(body.get(key), str | int):
             return str(body[key])
     return None
+
+
+async def why_tools_left_out(client: ChatClient, standing: Mapping[str, Any], tools: Sequence[Tool]) -> str | None:
+    """Why the server leaves the tools out; None where it does not, or where that cannot be found out.
+
+    llama.cpp tells on its page of properties whether the model's template knows tools. Else two questions of one token
+    are asked, with the tools and without: prompts of as many tokens are the same prompt. What is refused with tools is
+    left to the cases, whose errors then say why.
+    """
+    properties = (await client.get(engine_url(client.url, "/props"), _TIMEOUT_S)).data
+    if (told := _told_by(properties)) is not None:
+        return None if told else f"{client.url}: {_TEMPLATE_KNOWS_NONE}"
+    given = [dict(tool) for tool in tools]
+    without, with_tools = [await client.ask(probe_body(standing, **keys)) for keys in ({}, {"tools": given})]
+    if with_tools.finish == "error":
+        return None
+    if without.prompt_tokens is None or with_tools.prompt_tokens is None:
+        _log.warning("%s counts no tokens of prompts: that tools reach the model was not checked", client.url)
+        return None
+    if with_tools.prompt_tokens != without.prompt_tokens:
+        return None
+    return f"{client.url}: {_DROPPED}"
+
+
+def _told_by(properties: object) -> bool | None:
+    """What llama.cpp's `chat_template_caps` say of tools; None where there are none."""
+    capabilities = properties.get("chat_template_caps") if isinstance(properties, Mapping) else None
+    told = capabilities.get("supports_tools") if isinstance(capabilities, Mapping) else None
+    return told if isinstance(told, bool) else None
