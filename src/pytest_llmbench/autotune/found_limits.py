@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.autotune.document import Finding, Server, TargetLimits, TemperatureGrid
 from pytest_llmbench.core.errors import LLMBenchError, error_of
+from pytest_llmbench.core.files import InUseError, locked
 from pytest_llmbench.core.journal import Journal
-from pytest_llmbench.core.locks import InUseError, locked
 from pytest_llmbench.runs.typed import TypedDocument
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from pytest_llmbench.cli.settings_options import (
+from pytest_llmbench.cli.options import (
     Adapter,
     Base,
     Config,
