@@ -73,9 +73,8 @@ def test_calls_stand_beside_the_answers_in_every_format() -> None:
 
 def test_a_tools_reason_is_not_told_twice() -> None:
     wrong = CallFault("wrong tool", "track_order", expected="refund").to_json()
-    row = {
-        "reasons": {"tool_accuracy": {"base": [wrong]}, "call_accuracy": {"base": [wrong]}, "mine": {"base": [wrong]}}
-    }
+    told = {"tool_accuracy": {"base": [wrong]}, "call_accuracy": {"base": [wrong]}, "mine": {"base": [wrong]}}
+    row = run_document(document()).results[0].model_dump() | {"reasons": told}
     assert len(faults(Result.model_validate(row), "base", words("en"))) == 2
 
 

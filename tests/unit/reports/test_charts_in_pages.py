@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from functools import cache
 from html import unescape
-from typing import Any
 
 import pytest
 from support.gates import gate, judged, verdict
@@ -118,7 +117,8 @@ def test_marks_have_titles_for_pointers() -> None:
 
 def test_a_mean_stands_with_its_own_interval_where_lost_answers_count() -> None:
     """Of pairs that are drawn the mean may lie outside: the verdict rests on the lost answers too."""
-    document: Any = judged(gate(verdict(effect=-0.2, low=-0.3, high=-0.1, n=40), against="base", baseline=None))
+    some = judged(gate(verdict(effect=-0.2, low=-0.3, high=-0.1, n=40), against="base", baseline=None))
+    document = run_document(some)
     found = differences(document, "finetuned", "relevance")
     middle = middle_of(document, "finetuned", found, words("en"))
     assert (middle.mean, middle.interval) == (-0.2, (-0.3, -0.1))
