@@ -20,7 +20,6 @@ from pytest_llmbench.runs.typed import TypedDocument
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SCHEMA_VERSION = 1
 CONTEXT_FILE = "context.json"
 
 CountingMethod = Literal["tokenize", "apply_template", "tokenizer", "calibrated"]
@@ -294,7 +293,7 @@ class ContextMetadata(TypedDocument):
 class ContextDocument(TypedDocument):
     """What a context run found out about one or several servers."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     kind: Literal["context"] = "context"
     metadata: ContextMetadata
     targets: tuple[ContextTarget, ...]
