@@ -1,9 +1,9 @@
 """What a prompt's length costs: a constant, a linear and a quadratic part, each with its interval, and the exponent.
 
-Reading a prompt of n tokens costs a fixed part (network, scheduling), one for each token (weights) and one for each pair
-of tokens (attention): `a + b n + c n²`, none of them negative. Times vary in proportion to themselves, so the law is
-fitted to their logarithms, and Huber's loss keeps a single slow answer from bending it (Huber 1964, "Robust estimation
-of a location parameter"; Carroll and Ruppert 1988, "Transformation and weighting in regression", chapter 4).
+Reading a prompt of n tokens costs a fixed part (network, scheduling), one for each token (weights) and one for each
+pair of tokens (attention): `a + b n + c n²`, none of them negative. Times vary in proportion to themselves, so the law
+is fitted to their logarithms, and Huber's loss keeps a single slow answer from bending it (Carroll and Ruppert 1988,
+"Transformation and weighting in regression", chapter 4; Huber 1981, "Robust statistics", chapter 7).
 """
 
 from __future__ import annotations
@@ -47,8 +47,9 @@ class CostLaw:
     """`constant + per_unit * n + per_unit_squared * n ** 2` seconds, `spread` the typical relative deviation from it.
 
     Where a server reads prompts in pieces of one size, `step`, a last piece that is not full costs as a whole one: n is
-    the size rounded up to a multiple of it. `exponent` is p in `constant + factor * n ** p`, None where the sizes cannot tell it. `knee` is the
-    size from which the quadratic part costs more than the linear one; None where there is not one of both.
+    the size rounded up to a multiple of it. `exponent` is p in `constant + factor * n ** p`, None where the sizes
+    cannot tell it. `knee` is the size from which the quadratic part costs more than the linear one; None where there is
+    not one of both.
     """
 
     constant: Estimated
@@ -78,7 +79,7 @@ def cost_law(sizes: Floats, seconds: Floats) -> CostLaw | None:
         raise ValueError("sizes and seconds must be finite and above 0")
     if len(sizes) <= _PARTS or len(np.unique(sizes)) < _PARTS:
         return None
-    step, fitted, read = min(_readings(sizes, seconds), key=lambda one: _criterion(*one[:2], len(sizes)))
+    step, fitted, read = min(_readings(sizes, seconds), key=lambda one: _criterion(one[0], one[1], len(sizes)))
     longest = float(read.max())
     constant, linear, quadratic = fitted.estimates()
     per_unit, squared = _scaled(linear, 1 / longest), _scaled(quadratic, 1 / longest**2)
@@ -118,10 +119,11 @@ class _Fit:
     loss: float
 
     def estimates(self) -> list[Estimated]:
-        ends = zip(
-            self.chosen, np.maximum(self.free - self.half, 0.0), np.maximum(self.free + self.half, 0.0), strict=True
-        )
-        return [Estimated(float(value), float(min(value, low)), float(max(value, high))) for value, low, high in ends]
+        lows, highs = (np.maximum(self.free + side * self.half, 0.0) for side in (-1, 1))
+        return [
+            Estimated(float(value), float(min(value, low)), float(max(value, high)))
+            for value, low, high in zip(self.chosen, lows, highs, strict=True)
+        ]
 
 
 def _start(parts: Floats, seconds: Floats) -> Floats:
@@ -184,7 +186,7 @@ def _exponent(shares: Floats, seconds: Floats, parts: Floats) -> Estimated | Non
 
 
 def _knee(per_unit: Estimated, squared: Estimated) -> Estimated | None:
-    """Where both parts cost the same, with the ratio of the ends: the parts' errors are opposite, so it is not wider."""
+    """Where both parts cost the same; ratios of the ends, which are not too wide: errors of the parts are opposite."""
     if squared.low <= 0 or per_unit.value <= 0:
         return None
     return Estimated(per_unit.value / squared.value, per_unit.low / squared.high, per_unit.high / squared.low)
