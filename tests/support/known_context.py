@@ -84,7 +84,7 @@ class KnownContext:
 
 
 class SimulatedContext:
-    """Asks a `KnownContext` without waiting. `asked` counts the prompts, `clock_s` is the time they would have taken."""
+    """Asks a `KnownContext` without waiting: `asked` counts prompts, `clock_s` the seconds they would have taken."""
 
     def __init__(self, known: KnownContext) -> None:
         self._known, self._draw = known, random.Random(known.seed)
@@ -100,7 +100,9 @@ class SimulatedContext:
         taken = length <= known.limit
         if lost or (not taken and known.beyond == "refuse"):
             told = known.words(length) if not lost else f"simulated {lost}"
-            return self._probe(question, refusal=RefusalDocument(code=lost or "context_exceeded", status=400, text=told))
+            return self._probe(
+                question, refusal=RefusalDocument(code=lost or "context_exceeded", status=400, text=told)
+            )
         read = min(length, known.limit)
         cached = known.prefix_cache and bool(question.said) and question.said in self._read
         self._read.add(question.said)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.context.needles import Needle
     from pytest_llmbench.runs.context_document import ProbeDocument, Value
 
-_AROUND = (-1, 0, 1)  # of a length that is named: engines count the answer's first token in, or not
+_AROUND = (-1, 0, 1, 2)  # from a length that is named: engines count the answer's first token in, or not
 _MOST_NAMED = 3  # lengths that are believed enough to be tried: some servers name another one each time
 _ANSWER_TOKENS = 1
 

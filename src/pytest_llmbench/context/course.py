@@ -15,7 +15,7 @@ from pytest_llmbench.context.needles import needle, needles
 from pytest_llmbench.context.probe_journal import Remembering
 from pytest_llmbench.context.prompt_building import Draft, TooShortError
 from pytest_llmbench.context.questions import Question
-from pytest_llmbench.context.right import Rightness, find_right
+from pytest_llmbench.context.right import Rightness, find_right, up_to
 from pytest_llmbench.core.errors import ServerError
 from pytest_llmbench.runs.context_document import LimitsDocument, PromiseDocument
 
@@ -105,8 +105,9 @@ class Course:
             return
         for length in self.lengths:
             await self._ask_all(length)
-        await self._in_time(shortest, min(accepted.tokens, plan.wanted[-1] if plan.wanted else accepted.tokens))
-        await self._right(ends_at_accepted=accepted.reason.code != "end_of_range")
+        whole = plan.wanted is None and accepted.reason.code != "end_of_range"
+        await self._in_time(shortest, accepted.tokens if plan.wanted is None else self.lengths[-1], whole=whole)
+        await self._right(accepted.tokens if whole else None)
         await self._look_aside(accepted.tokens)
 
     async def _accepted(self, shortest: int, longest: int) -> None:
@@ -125,20 +126,24 @@ class Course:
             asked.append(await self._asker.ask(Question("sweep", length, one, self._context.answer_tokens)))
         return asked
 
-    async def _in_time(self, shortest: int, ceiling: int) -> None:
-        effort = Effort(self._context.probes, self._context.precision, self._context.answer_tokens, self._is_over)
-        search = InTimeSearch(self._asker, self._plain, self.promise, (shortest, ceiling), effort)
+    async def _in_time(self, shortest: int, ceiling: int, *, whole: bool) -> None:
+        """Whole answers need room beside the prompt; first tokens are waited for alone."""
+        answer = self._context.answer_tokens if self.promise.latency == "total" else 1
+        effort = Effort(self._context.probes, self._context.precision, answer, self._is_over)
+        longest = max(shortest, min(ceiling, self._found["accepted"].tokens + 1 - answer))
+        search = InTimeSearch(self._asker, self._plain, self.promise, (shortest, longest), effort)
         known = known_for(self.promise, self._journal.probes)
         try:
-            self._found["in_time"] = await search.find(known)
+            found = await search.find(known)
+            self._found["in_time"] = up_to(found, ceiling) if whole else found
         except ServerError:
             self._found["in_time"] = search.so_far()
             raise
 
-    async def _right(self, *, ends_at_accepted: bool) -> None:
+    async def _right(self, accepted: int | None) -> None:
         rule = Rightness(self._context.margin, self._alpha)
         swept = {length: self._swept(length) for length in self.lengths}
-        if found := await find_right(swept, self._ask_all, rule, ends_at_accepted=ends_at_accepted):
+        if found := await find_right(swept, self._ask_all, rule, accepted):
             self._found["right"] = found
 
     def _swept(self, length: int) -> list[ProbeDocument]:

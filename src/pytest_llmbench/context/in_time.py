@@ -79,10 +79,11 @@ class InTimeSearch:
 
     def _next(self, found: Crossing | None) -> int:
         """Near the crossing; where there is none yet, half way to the shortest length, or at the ceiling."""
+        if self._failed is not None and (found is None or found.size > self._ceiling):
+            return self._within(math.sqrt(self._longest_good() * self._ceiling))
         if found is None:
             late = [size for size, cost in self._points if cost > self._promise.latency_s]
-            good = [size for size, cost in self._points if cost <= self._promise.latency_s]
-            middle = math.sqrt((max(good) if good else self._shortest) * (min(late) if late else self._ceiling))
+            middle = math.sqrt(self._longest_good() * (min(late) if late else self._ceiling))
             return self._within(middle * math.exp(_CLOSEST * _TURNS[len(self.probes) % len(_TURNS)]))
         away = min(_FARTHEST, max(_CLOSEST, found.half_width))
         centre = min(max(found.size, self._shortest), self._ceiling)
@@ -117,6 +118,8 @@ class InTimeSearch:
 
     def _is_decided(self, found: Crossing | None) -> bool:
         """Narrow enough, or surely beyond where the search may look."""
+        if self._failed is not None and (found is None or found.size > self._ceiling):
+            return self._ceiling <= self._longest_good() * (1 + self._effort.precision)
         if len(self._points) < FEWEST:
             return False
         if found is None:
@@ -124,6 +127,11 @@ class InTimeSearch:
         if found.low >= self._ceiling or found.high <= self._shortest:
             return True
         return found.half_width <= self._effort.precision
+
+    def _longest_good(self) -> float:
+        """The longest length that was answered, and in time."""
+        good = [size for size, cost in self._points if cost <= self._promise.latency_s]
+        return max(good, default=float(self._shortest))
 
     def _all_early_at_ceiling(self) -> bool:
         """A cost that does not rise: as many answers at the ceiling as show the quantile, all well within the limit."""
@@ -135,24 +143,34 @@ class InTimeSearch:
         return len(there) >= _LOOKS_AT_CEILING and min(there) > self._promise.latency_s
 
     def _limit(self, found: Crossing | None, *, decided: bool) -> LimitDocument:
-        size, low, high = (found.size, found.low, found.high) if found else self._by_looks()
+        size, low, high = (found.size, found.low, found.high) if found else self._by_looks(decided=decided)
         beyond = size >= self._ceiling
+        if beyond and self._failed is not None:
+            size = low = self._longest_good()
+            high = float(self._ceiling)
         tokens = 0 if size < self._shortest else self._within(math.floor(size))
         return LimitDocument(
             tokens=tokens,
             low=0 if low < self._shortest else self._within(math.floor(low)),
-            high=None if high >= self._ceiling else 0 if high < self._shortest else math.floor(high),
+            high=self._high(high),
             decided=decided,
             probes=len(self.probes),
             reason=self._reason(tokens, beyond=beyond, decided=decided),
         )
 
-    def _by_looks(self) -> tuple[float, float, float]:
+    def _high(self, high: float) -> int | None:
+        """None where nothing shows an end within what may be looked at."""
+        if high >= self._ceiling and self._failed is None:
+            return None
+        return 0 if high < self._shortest else min(math.floor(high), self._ceiling)
+
+    def _by_looks(self, *, decided: bool) -> tuple[float, float, float]:
         """Without a crossing: the longest length with answers in time, and the shortest with late ones."""
         late = sorted(size for size, cost in self._points if cost > self._promise.latency_s)
         good = sorted(size for size, cost in self._points if cost <= self._promise.latency_s)
         if not late:
-            return (good[-1] if good else 0.0), (good[0] if good else 0.0), math.inf
+            longest, shortest = (good[-1], good[0]) if good else (0.0, 0.0)
+            return longest, longest if decided else shortest, math.inf
         below = [size for size in good if size < late[0]]
         return (below[-1] if below else 0.0), 0.0, late[0]
 

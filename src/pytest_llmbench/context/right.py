@@ -37,11 +37,12 @@ class Rightness:
 
 
 async def find_right(
-    by_length: Mapping[int, Sequence[ProbeDocument]], ask_all: AskAll, rule: Rightness, *, ends_at_accepted: bool
+    by_length: Mapping[int, Sequence[ProbeDocument]], ask_all: AskAll, rule: Rightness, accepted: int | None = None
 ) -> LimitDocument | None:
     """The limit, from the probes at each length; None where nothing was asked that has an answer.
 
-    `ends_at_accepted` tells that the longest length is the longest that the server accepts.
+    `accepted` is the longest prompt that the server takes, where the longest length is as near to it as an answer has
+    room for: what is right there is right up to it.
     """
     found = {length: list(probes) for length, probes in by_length.items() if _shares(probes)}
     if not found:
@@ -58,7 +59,8 @@ async def find_right(
         if wrong / below <= _NARROW or middle in found:
             break
         found[middle] = list(await ask_all(middle))
-    return _limit(found, _verdicts(found, rule), ends_at_accepted=ends_at_accepted)
+    limit = _limit(found, _verdicts(found, rule))
+    return limit if accepted is None else up_to(limit, accepted)
 
 
 def _never(shortest: Sequence[ProbeDocument]) -> LimitDocument | None:
@@ -93,9 +95,16 @@ def _shares(probes: Sequence[ProbeDocument]) -> dict[str, float]:
     return {probe.needle: share for probe in probes if probe.needle and (share := probe.correct) is not None}
 
 
-def _limit(
-    found: Mapping[int, Sequence[ProbeDocument]], verdicts: Mapping[int, Verdict], *, ends_at_accepted: bool
-) -> LimitDocument:
+def up_to(limit: LimitDocument, accepted: int) -> LimitDocument:
+    """A limit that reaches as far as answers have room for, as one that ends with what is accepted; else as it is."""
+    if limit.high is not None:
+        return limit
+    low = accepted if limit.low == limit.tokens else limit.low
+    reason = ReasonDocument(code="not_accepted", values={"tokens": accepted, "asked_at": limit.tokens})
+    return limit.model_copy(update={"tokens": accepted, "low": low, "reason": reason})
+
+
+def _limit(found: Mapping[int, Sequence[ProbeDocument]], verdicts: Mapping[int, Verdict]) -> LimitDocument:
     lengths = sorted(found)
     wrong = next((length for length in lengths if _is(verdicts, length, Outcome.FAIL)), None)
     tokens = max(length for length in lengths if wrong is None or length < wrong)
@@ -110,7 +119,7 @@ def _limit(
         high=None if wrong is None else wrong - 1,
         decided=low == tokens and (wrong is None or wrong / tokens <= _NARROW),
         probes=sum(len(probes) for probes in found.values()),
-        reason=_reason(wrong, verdicts, tokens, ends_at_accepted=ends_at_accepted),
+        reason=_reason(wrong, verdicts, tokens),
     )
 
 
@@ -118,11 +127,9 @@ def _is(verdicts: Mapping[int, Verdict], length: int, outcome: Outcome) -> bool:
     return length in verdicts and verdicts[length].outcome is outcome
 
 
-def _reason(
-    wrong: int | None, verdicts: Mapping[int, Verdict], tokens: int, *, ends_at_accepted: bool
-) -> ReasonDocument:
+def _reason(wrong: int | None, verdicts: Mapping[int, Verdict], tokens: int) -> ReasonDocument:
     if wrong is None:
-        return ReasonDocument(code="not_accepted" if ends_at_accepted else "end_of_range", values={"tokens": tokens})
+        return ReasonDocument(code="end_of_range", values={"tokens": tokens})
     verdict = verdicts[wrong]
     shares: dict[str, Value] = {"share": verdict.after, "share_at_shortest": verdict.before}
     return ReasonDocument(code="fewer_found", values={"length": wrong, **shares, "p_value": verdict.p_adjusted})

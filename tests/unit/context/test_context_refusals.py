@@ -12,13 +12,17 @@ TOO_LONG = {
     "llama.cpp": ("request (517 tokens) exceeds the available context size (512 tokens), try increasing it", [512]),
     "llama.cpp, one pool": ("Context size has been exceeded.", []),
     "vLLM": (
-        "This model's maximum context length is 4096 tokens. However, you requested 0 output tokens and your prompt "
-        "contains at least 4097 input tokens, for a total of at least 4097 tokens.",
+        (
+            "This model's maximum context length is 4096 tokens. However, you requested 0 output tokens and your "
+            "prompt contains at least 4097 input tokens, for a total of at least 4097 tokens."
+        ),
         [4096],
     ),
     "vLLM, before": (
-        "This model's maximum context length is 4096 tokens. However, you requested 5012 tokens (5000 in the messages, "
-        "12 in the completion). Please reduce the length of the messages or completion.",
+        (
+            "This model's maximum context length is 4096 tokens. However, you requested 5012 tokens (5000 in the "
+            "messages, 12 in the completion). Please reduce the length of the messages or completion."
+        ),
         [4096],
     ),
     "vLLM, max_tokens": ("max_tokens=9000 cannot be greater than max_model_len=4096: it exceeds max_model_len", []),
@@ -26,8 +30,10 @@ TOO_LONG = {
     "SGLang, queue": ("Input length (9000 tokens) exceeds the maximum allowed length (8191 tokens).", [8191]),
     "TGI": ("Input validation error: `inputs` must have less than 1024 tokens. Given: 1500", [1024]),
     "TGI, both": (
-        "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 2048. Given: 2000 `inputs` tokens and "
-        "100 `max_new_tokens`",
+        (
+            "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 2048. Given: 2000 `inputs` tokens "
+            "and 100 `max_new_tokens`"
+        ),
         [2048],
     ),
     "Ollama": ("the input length exceeds the context length", []),

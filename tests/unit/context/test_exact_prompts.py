@@ -7,10 +7,10 @@ import functools
 import itertools
 import random
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
-from tokenizers import Tokenizer
-from tokenizers.implementations import ByteLevelBPETokenizer, SentencePieceUnigramTokenizer
+from tokenizers import ByteLevelBPETokenizer, SentencePieceUnigramTokenizer
 
 from pytest_llmbench.context.haystack import LANGUAGES, sentences
 from pytest_llmbench.context.needles import KINDS, needle
@@ -20,8 +20,8 @@ TOKENIZERS = {"bpe": ByteLevelBPETokenizer, "sentencepiece": SentencePieceUnigra
 
 
 @functools.cache
-def _learnt(name: str) -> Tokenizer:
-    made = TOKENIZERS[name]()
+def _learnt(name: str) -> Any:
+    made: Any = TOKENIZERS[name]()
     corpus = [line for language in LANGUAGES for line in itertools.islice(sentences(language, "corpus"), 400)]
     more = {"unk_token": "<unk>", "special_tokens": ["<unk>"]} if name == "sentencepiece" else {}
     made.train_from_iterator(corpus, vocab_size=600, show_progress=False, **more)
