@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib.resources
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -174,21 +175,36 @@ class LimitsDocument(TypedDocument):
         return ((name, limit) for name, limit in named if limit is not None)
 
     def answer(self) -> AnswerDocument | None:
-        """The smallest of them; where two are the same, the one that the other rests on: accepted, in time, right."""
-        found = min(self.sought(), key=lambda one: one[1].tokens, default=None)
-        if found is None:
+        """The smallest of them, and which one binds. Of two alike it is the one that the other rests on.
+
+        A limit that ends where no more is accepted leaves that one to bind; one that the range of lengths ended, none.
+        """
+        found = list(self.sought())
+        if not found:
             return None
-        name, limit = found
-        return AnswerDocument(tokens=limit.tokens, low=limit.low, high=limit.high, bound_by=name)
+        name, least = min(found, key=lambda one: one[1].tokens)
+        binding: dict[str, LimitName | None] = {"not_accepted": "accepted", "end_of_range": None}
+        ends = [limit.high for _, limit in found if limit.high is not None]
+        return AnswerDocument(
+            tokens=least.tokens,
+            low=min(limit.low for _, limit in found),
+            high=max(least.tokens, min(ends)) if ends else None,
+            bound_by=binding.get(least.reason.code, name),
+            decided=least.decided,
+        )
 
 
 class AnswerDocument(TypedDocument):
-    """The longest context at which the server still answers in time and still finds what is in it."""
+    """The longest context at which the server still answers in time and still finds what is in it.
+
+    `bound_by` is the limit that keeps it from being longer, None where the longest length asked for was still fine.
+    """
 
     tokens: int
     low: int
     high: int | None
-    bound_by: LimitName
+    bound_by: LimitName | None
+    decided: bool = True
 
 
 class FindingDocument(TypedDocument):
@@ -210,7 +226,8 @@ class LawDocument(TypedDocument):
     """First token after n prompt tokens: `constant_s + per_token_s * n + per_token_squared_s * n ** 2` seconds.
 
     `exponent` is that of the cost without its constant, `n ** exponent`, over the lengths that were measured. `knee` is
-    the length from which the quadratic part costs more than the linear one; None where it has none.
+    the length from which the quadratic part costs more than the linear one; None where it has none. Where a server
+    reads prompts in pieces of `step_tokens`, n is the length rounded up to a multiple of it.
     """
 
     constant_s: Estimate
@@ -218,11 +235,17 @@ class LawDocument(TypedDocument):
     per_token_squared_s: Estimate
     exponent: Estimate | None = None
     knee: Estimate | None = None
+    step_tokens: int | None = None
     spread: float
     """Typical relative deviation of a measurement from the law."""
     probes: int
     shortest: int
     longest: int
+
+    def seconds(self, tokens: float) -> float:
+        """The time to the first token after so many prompt tokens."""
+        read = math.ceil(tokens / self.step_tokens) * self.step_tokens if self.step_tokens else tokens
+        return self.constant_s.value + self.per_token_s.value * read + self.per_token_squared_s.value * read**2
 
 
 class LengthTimesDocument(TypedDocument):
