@@ -67,7 +67,8 @@ def test_memory_that_runs_out_and_servers_that_die_are_believed_when_it_happens_
 
     found, _ = accepted(KnownContext(limit=10**6, loses=out_of_memory))
     assert (found.tokens, found.reason.values["code"]) == (5000, "out_of_memory")
-    once = iter[RefusalCode | None]([None, "server_gone"])
+    results: list[RefusalCode | None] = [None, "server_gone"]
+    once = iter(results)
     found, asked = accepted(KnownContext(limit=10**6, loses=lambda _length: next(once, None)))
     assert (found.tokens, asked) == (100_000, 3)
 
