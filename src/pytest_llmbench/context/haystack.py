@@ -38,6 +38,19 @@ def sentences(language: str, seed: str, *, different: int | None = None) -> Iter
         yield _sentence(language, draw)
 
 
+@functools.lru_cache(maxsize=4)
+def _begun(language: str, seed: str, different: int | None) -> tuple[Iterator[str], list[str]]:
+    return sentences(language, seed, different=different), []
+
+
+def first_sentences(language: str, seed: str, count: int, *, different: int | None = None) -> list[str]:
+    """So many of them, from the first on; those of the last few seeds are kept."""
+    rest, known = _begun(language, seed, different)
+    while len(known) < count:
+        known.append(next(rest))
+    return known[:count]
+
+
 def opening(language: str, seed: str) -> str:
     """The first line of a prompt: words that no other prompt begins with, so that no server knows its beginning."""
     draw = random.Random(f"opening {language} {seed}")  # noqa: S311

@@ -8,11 +8,10 @@ tokenizer, make up the rest.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import random
 from collections.abc import Awaitable, Callable
 
-from pytest_llmbench.context.haystack import opening, sentences, texts
+from pytest_llmbench.context.haystack import first_sentences, opening, texts
 from pytest_llmbench.context.needles import Needle
 from pytest_llmbench.core.errors import UsageError
 
@@ -67,7 +66,7 @@ class Draft:
 
     def text(self, count: int, fillers: int = 0, salt: int = 0) -> str:
         """The text with so many sentences and short words; the salt changes these, and the opening, for others."""
-        lines = list(itertools.islice(sentences(self.needle.language, self.seed, different=self.pool), count))
+        lines = first_sentences(self.needle.language, self.seed, count, different=self.pool)
         for place, line in reversed(self.needle.placed):
             lines.insert(round(place * count), line)
         said = texts()[self.needle.language]
@@ -95,7 +94,8 @@ async def exact_prompt(draft: Draft, target: int, count: Count) -> ExactPrompt:
         if fewer:
             tokens = await count(draft.text(lines - fewer))
         for salt in range(_SALTS if target - tokens < _TRIES * each else 0):
-            found = await _topped_up(draft, lines - fewer, salt, target, count)
+            known = None if salt else tokens
+            found = await _topped_up(draft, lines - fewer, salt, known, target, count)
             if found.tokens == target:
                 return found
             nearest = min(nearest, found, key=lambda one: abs(one.tokens - target))
@@ -122,10 +122,13 @@ async def _filled(draft: Draft, target: int, least: int, count: Count) -> tuple[
     return lines, tokens, each
 
 
-async def _topped_up(draft: Draft, lines: int, salt: int, target: int, count: Count) -> ExactPrompt:
-    """The prompt with as many short words as bring it nearest to the target, by the tokens that they have here."""
+async def _topped_up(draft: Draft, lines: int, salt: int, known: int | None, target: int, count: Count) -> ExactPrompt:
+    """The prompt with as many short words as bring it nearest to the target, by the tokens that they have here.
+
+    `known` are its tokens without any, where they were counted before.
+    """
     text = draft.text(lines, 0, salt)
-    best = ExactPrompt(text, await count(text))
+    best = ExactPrompt(text, await count(text) if known is None else known)
     words, tokens, seen = 0, best.tokens, {0}
     each = 1.0
     while best.tokens != target and len(seen) < _TRIES:

@@ -12,11 +12,12 @@ from support.context_server import TEMPLATE, ContextServer, context_server
 from support.known_context import KnownContext
 
 from pytest_llmbench.context.context_run import ContextRun, Step, Target
+from pytest_llmbench.context.needles import KINDS
 from pytest_llmbench.core.errors import LLMBenchError, ServerError, UsageError
 from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.runs.context_document import ContextTarget
 
-SMALL = {"depths": [0.5], "languages": ["en"], "probes": 8, "answer_tokens": 8}
+SMALL = {"depths": [0.5], "languages": ["en"], "kinds": ["one"], "probes": 5, "answer_tokens": 8}
 
 
 def run(
@@ -63,7 +64,7 @@ def test_every_prompt_has_the_tokens_that_were_asked_for_however_they_are_counte
 
 def test_the_three_limits_the_answer_and_what_it_rests_on(tmp_path: Path) -> None:
     with context_server(KnownContext(limit=4000), announced=4001) as server:
-        found = run(server, tmp_path, lengths=(512, 1024, 2048))
+        found = run(server, tmp_path, lengths=(512, 1024, 2048), kinds=KINDS)
     assert [name for name, _ in found.limits.sought()] == ["accepted", "in_time", "right"]
     assert found.lengths == (512, 1024, 2048)
     assert found.answer is not None
@@ -108,19 +109,19 @@ def test_what_is_cut_without_a_word_is_not_accepted_and_told(tmp_path: Path) -> 
 def test_an_answer_that_goes_on_beyond_the_context_is_told(tmp_path: Path) -> None:
     for shift in (True, False):
         with context_server(KnownContext(limit=511), engine="llamacpp", announced=512, shift=shift) as server:
-            assert ("context_shift" in codes(run(server, tmp_path, kinds=["one"]))) is shift
+            assert ("context_shift" in codes(run(server, tmp_path))) is shift
 
 
 def test_a_prompt_cache_is_seen_and_never_met_by_the_prompts_that_are_timed(tmp_path: Path) -> None:
     with context_server(KnownContext(limit=600, prefix_cache=True), scale=20) as server:
-        found = run(server, tmp_path, kinds=["one"])
+        found = run(server, tmp_path)
     assert "prefix_cache_seen" in codes(found)
     assert len(set(server.prompts)) >= len(server.prompts) - 1
 
 
 def test_a_count_that_the_servers_usage_contradicts_is_not_believed(tmp_path: Path) -> None:
     with context_server(KnownContext(limit=600), engine="sglang", off=3) as server:
-        found = run(server, tmp_path, kinds=["one"])
+        found = run(server, tmp_path)
     assert found.counting.exact  # the same number each time is the template's
     assert found.limits.accepted is not None
     assert found.limits.accepted.tokens == 600
@@ -128,7 +129,7 @@ def test_a_count_that_the_servers_usage_contradicts_is_not_believed(tmp_path: Pa
 
 def test_a_server_without_usage_is_tested_where_it_counts_and_refused_where_nothing_does(tmp_path: Path) -> None:
     with context_server(KnownContext(limit=600), usage=False) as server:
-        assert "no_usage" in codes(run(server, tmp_path, kinds=["one"]))
+        assert "no_usage" in codes(run(server, tmp_path))
     with (
         context_server(KnownContext(limit=600), usage=False, engine="silent") as server,
         pytest.raises(ServerError, match=r"neither counts tokens \(/tokenize\) nor sends `usage`"),
@@ -159,18 +160,18 @@ def test_a_stopped_test_goes_on_without_sending_a_prompt_twice(tmp_path: Path) -
         whole = run(server, tmp_path)
         journal = tmp_path / "context" / "known.jsonl"
         lines = journal.read_text().splitlines(keepends=True)
-        journal.write_text("".join(lines[:6]) + lines[6][:20])
+        journal.write_text("".join(lines[:4]) + lines[4][:20])
         server.prompts.clear()
         resumed = run(server, tmp_path, resume=True)
-    assert resumed.resumed_probes == 5
+    assert resumed.resumed_probes == 3
     assert resumed.limits.accepted == whole.limits.accepted
-    assert [probe.id for probe in resumed.probes[:5]] == [probe.id for probe in whole.probes[:5]]
-    assert len(server.prompts) == len(resumed.probes) - 5 + 2  # and two short ones, by which counting is checked
+    assert [probe.id for probe in resumed.probes[:3]] == [probe.id for probe in whole.probes[:3]]
+    assert len(server.prompts) == len(resumed.probes) - 3 + 2  # and two short ones, by which counting is checked
 
 
 def test_a_journal_of_another_test_is_refused_by_name(tmp_path: Path) -> None:
     with context_server(KnownContext(limit=600)) as server:
-        run(server, tmp_path, kinds=["one"])
+        run(server, tmp_path)
         with pytest.raises(UsageError, match=r"known.jsonl:1: these probes are of another test: context not the same"):
             run(server, tmp_path, kinds=["several"], resume=True)
 
@@ -200,7 +201,7 @@ def test_the_time_limit_ends_the_test_early(tmp_path: Path) -> None:
 def test_each_probe_is_told_and_on_disk_before_the_next(tmp_path: Path) -> None:
     steps: list[Step] = []
     with context_server(KnownContext(limit=600)) as server:
-        found = run(server, tmp_path, steps=steps, kinds=["one"])
+        found = run(server, tmp_path, steps=steps)
     kept = [json.loads(line) for line in (tmp_path / "context" / "known.jsonl").read_text().splitlines()]
     assert [step.probes for step in steps] == list(range(1, len(found.probes) + 1))
     assert [entry["probe"]["id"] for entry in kept[1:]] == [probe.id for probe in found.probes]
