@@ -8,9 +8,12 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.context.analysis import analysed
+from pytest_llmbench.context.comparison import compare_context
+from pytest_llmbench.core.settings import GateSettings
 from pytest_llmbench.runs.context_document import (
     ContextDocument,
     ContextMetadata,
@@ -26,6 +29,7 @@ from pytest_llmbench.runs.context_document import (
     RefusalDocument,
     ServerDocument,
 )
+from pytest_llmbench.runs.context_runs import SavedContext
 
 LENGTHS = (256, 512, 1024, 2048, 4096, 8159)
 DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -209,3 +213,24 @@ def several_contexts() -> ContextDocument:
         target("smollm2-135m", open_ended, limits=all_fine),
         target("shut", probes=(), lengths=(), limits=shut),
     )
+
+
+def saved(found: ContextDocument, name: str = "0007_accepted") -> SavedContext:
+    """The document as a saved run."""
+    return SavedContext(name, Path(f"reports/runs/{name}/context.json"), found)
+
+
+def later(seed: int = 9, chance: Chance = falling, **changed: Any) -> ContextDocument:
+    """A run on the same server after the one before it."""
+    return document(target(known=Known(chance=chance, seed=seed), **changed), created="2026-11-30T12:00:00+00:00")
+
+
+@functools.cache
+def compared_context() -> ContextDocument:
+    """Much less is found, the limit in time fell, and one model is there no more."""
+    earlier, forgetful = document(target(), target("gone")), later(chance=lambda _length, _depth: 0.3)
+    fallen = limits(Known(), in_time=limit(3000, 2900, 3100, "late", seconds=1.9, promised_s=2.0))
+    (one,) = forgetful.targets
+    run = forgetful.model_copy(update={"targets": (analysed(one.model_copy(update={"limits": fallen})),)})
+    gate = GateSettings(kind="regression")
+    return run.model_copy(update={"comparison": compare_context(saved(earlier), run, gate)})
