@@ -186,33 +186,36 @@ def document(*targets: ContextTarget, created: str = "2026-11-29T12:00:00+00:00"
 
 
 @functools.cache
-def one_context() -> ContextDocument:
-    """One server whose time binds, with everything that may be noticed of one."""
-    return document(target(known=Known(findings=FINDINGS)))
-
-
-@functools.cache
 def several_contexts() -> ContextDocument:
-    """One that is bound by time, one by what it finds, one that is not bound, and one that accepts nothing."""
+    """Everything that a report may hold.
+
+    One server is bound by time, and of it everything is noticed that may be. Others have limits alone: bound by what is
+    found, not bound, and accepting nothing. An earlier run is there, that was better and had another model, too.
+    """
     forgetful = Known(law=linear, seed=2, engine="vLLM")
     found = limits(
         forgetful,
         right=limit(3400, 3000, 4000, "fewer_found", length=4096, share=0.6, share_at_shortest=0.95, p_value=0.0004),
         in_time=limit(8191, 8191, None, "not_accepted", tokens=8191),
     )
-    open_ended = Known(law=chunked, chance=lambda _length, _depth: 0.95, seed=3)
     all_fine = LimitsDocument(
         accepted=limit(8159, 8159, None, "end_of_range", tokens=8159),
         in_time=limit(8159, 8159, None, "not_accepted", tokens=8159),
         right=limit(8159, 8159, None, "end_of_range", tokens=8159),
     )
     shut = LimitsDocument(accepted=limit(0, 0, 255, "never", length=256, code="http", status=400, text="no"))
-    return document(
-        target(),
-        target("llama-3.1-8b-instruct", forgetful, limits=found),
-        target("smollm2-135m", open_ended, limits=all_fine),
+    found_out = document(
+        target(known=Known(findings=FINDINGS)),
+        target("llama-3.1-8b-instruct", forgetful, probes=(), limits=found),
+        target("smollm2-135m", probes=(), limits=all_fine),
         target("shut", probes=(), lengths=(), limits=shut),
     )
+    longer = limits(Known(), in_time=limit(7900, 7800, 8000, "late", seconds=1.9, promised_s=2.0))
+    earlier = document(
+        target(known=Known(chance=lambda _length, _depth: 1.0), limits=longer), target("gone", probes=())
+    )
+    comparison = compare_context(saved(earlier), found_out, GateSettings(kind="regression"))
+    return found_out.model_copy(update={"comparison": comparison})
 
 
 def saved(found: ContextDocument, name: str = "0007_accepted") -> SavedContext:
@@ -223,14 +226,3 @@ def saved(found: ContextDocument, name: str = "0007_accepted") -> SavedContext:
 def later(seed: int = 9, chance: Chance = falling, **changed: Any) -> ContextDocument:
     """A run on the same server after the one before it."""
     return document(target(known=Known(chance=chance, seed=seed), **changed), created="2026-11-30T12:00:00+00:00")
-
-
-@functools.cache
-def compared_context() -> ContextDocument:
-    """Much less is found, the limit in time fell, and one model is there no more."""
-    earlier, forgetful = document(target(), target("gone")), later(chance=lambda _length, _depth: 0.3)
-    fallen = limits(Known(), in_time=limit(3000, 2900, 3100, "late", seconds=1.9, promised_s=2.0))
-    (one,) = forgetful.targets
-    run = forgetful.model_copy(update={"targets": (analysed(one.model_copy(update={"limits": fallen})),)})
-    gate = GateSettings(kind="regression")
-    return run.model_copy(update={"comparison": compare_context(saved(earlier), run, gate)})

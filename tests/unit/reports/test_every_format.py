@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 from markdown_it import MarkdownIt
-from support.context_documents import one_context, several_contexts
+from support.context_documents import several_contexts
 from support.evaluation_documents import evaluation_document
 from support.gates import gate, judged, note, verdict
 from support.report_runs import built, full_run
@@ -103,8 +103,7 @@ REPORTS: dict[str, Callable[[str], Report]] = {
     "evaluation": lambda language: evaluation_report(evaluation_document(), language),
     "autotune": lambda language: autotune_report(full_document(), language),
     "servers": lambda language: autotune_report(several_document(), language),
-    "context": lambda language: context_report(one_context(), language),
-    "contexts": lambda language: context_report(several_contexts(), language),
+    "context": lambda language: context_report(several_contexts(), language),
     "training": lambda language: training_report(TRAINED, language),  # type: ignore[arg-type]  # one of the two
 }
 
@@ -205,7 +204,7 @@ def test_every_report_has_every_format(tmp_path: Path) -> None:
     benchmark = write_reports(built(full_run(cases=1)), output).paths
     autotune = write_document(full_document(), Settings(output=output), tmp_path)
     evaluation = write_evaluation(evaluation_document(), output)
-    context = write_context(one_context(), output)
+    context = write_context(several_contexts(), output)
     for paths in (benchmark, autotune, evaluation, context):
         assert {"text", "markdown", "html", "json"} == paths.keys()
 

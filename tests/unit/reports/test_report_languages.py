@@ -18,7 +18,7 @@ import pytest
 from babel.messages.pofile import read_po
 from matplotlib.figure import Figure
 from matplotlib.text import Text as DrawnText
-from support.context_documents import compared_context, one_context, several_contexts
+from support.context_documents import several_contexts
 from support.evaluation_documents import evaluation_document
 from support.gates import gate, verdict
 from support.report_runs import built, completion, full_run, run
@@ -30,6 +30,7 @@ from pytest_llmbench.core import locale
 from pytest_llmbench.core.records import Run
 from pytest_llmbench.core.settings import OutputSettings, Settings
 from pytest_llmbench.reports.blocks import Depth
+from pytest_llmbench.reports.charts.context import save_context
 from pytest_llmbench.reports.charts.training_comparison import draw_comparison
 from pytest_llmbench.reports.renderers import github
 from pytest_llmbench.reports.renderers.registry import default_renderers
@@ -40,7 +41,6 @@ from pytest_llmbench.reports.views.context import context_report
 from pytest_llmbench.reports.views.training import training_report
 from pytest_llmbench.reports.writing.autotune import write_document
 from pytest_llmbench.reports.writing.benchmark import write_reports
-from pytest_llmbench.reports.writing.context import write_context
 from pytest_llmbench.reports.writing.evaluation import write_evaluation
 from pytest_llmbench.runs.averages import in_short
 from pytest_llmbench.runs.base_comparison import with_comparison
@@ -166,10 +166,8 @@ def _reports(language: Any) -> Iterator[tuple[str, list[str]]]:
             write = functools.partial(write_document, noted_document(searched), settings, output.report_dir)
             yield from _written(f"autotune {name}", write, output.report_dir)
         yield from _written("evaluation", lambda: write_evaluation(evaluation_document(), output), output.report_dir)
-        for name, tested in (("one", one_context()), ("several", several_contexts())):
-            write = functools.partial(write_context, tested, output)
-            yield from _written(f"context {name}", write, output.report_dir)
         picture = output.report_dir / "trainings.png"
+        yield "context figure", drawn(lambda: save_context(several_contexts(), picture, language))
         yield "trainings figure", drawn(lambda: draw_comparison(TRAINED, picture, language))
     runs = {
         "rich": some,
@@ -182,7 +180,7 @@ def _reports(language: Any) -> Iterator[tuple[str, list[str]]]:
     shown = {
         **{f"benchmark {name}": benchmark_report(document, language) for name, document in told.items()},
         "autotune": autotune_report(noted_document(full_document()), language),
-        "context": context_report(compared_context(), language),
+        "context": context_report(several_contexts(), language),
         "trainings": training_report(TRAINED, language, questions=["?"], answers=[["Oui."], ["Non."]]),
     }
     for name, report in shown.items():
