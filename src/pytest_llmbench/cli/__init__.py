@@ -18,6 +18,7 @@ from pytest_llmbench.cli import (
     compare,
     compare_training,
     config,
+    context,
     dataset,
     evaluate,
     finetune,
@@ -74,6 +75,7 @@ for command in (
     baseline.baseline,
     rescore.rescore,
     autotune.autotune,
+    context.context,
     serve_demo.serve_demo,
     config.config,
 ):
