@@ -44,7 +44,7 @@ def first_token_law(probes: Sequence[ProbeDocument]) -> LawDocument | None:
     """The time to the first token by prompt length, of prompts that were read whole; None where they are too few."""
     import numpy as np
 
-    timed = [(probe.prompt_tokens, probe.first_token_s) for probe in probes if _was_read(probe)]
+    timed = [(probe.prompt_tokens, probe.first_token_s) for probe in probes if was_read(probe)]
     sizes, seconds = (np.array([one[side] for one in timed], dtype=float) for side in (0, 1))
     law = cost_law(sizes, seconds)
     if law is None:
@@ -63,7 +63,7 @@ def first_token_law(probes: Sequence[ProbeDocument]) -> LawDocument | None:
     )
 
 
-def _was_read(probe: ProbeDocument) -> bool:
+def was_read(probe: ProbeDocument) -> bool:
     """Whether its first token waited for the whole prompt, alone: none was cut off, and next to nothing cached.
 
     Prompts that seek what is accepted are left out: some of them are asked twice, or two at once.
@@ -76,7 +76,7 @@ def _was_read(probe: ProbeDocument) -> bool:
 
 def _times(probes: Sequence[ProbeDocument], quantile: float) -> Iterator[LengthTimesDocument]:
     """Of the lengths at which every question was asked; those of a search are too many, with too few prompts each."""
-    swept = [probe for probe in probes if probe.sought == "sweep" and _was_read(probe)]
+    swept = [probe for probe in probes if probe.sought == "sweep" and was_read(probe)]
     for (length, _, _), of in _grouped(swept, lambda probe: (probe.length, None, None)):
         firsts = sorted(probe.first_token_s for probe in of if probe.first_token_s)
         rates = [probe.decode_tokens_per_s for probe in of if probe.decode_tokens_per_s]

@@ -10,18 +10,15 @@ import functools
 import importlib.resources
 import json
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import Field
 
-from pytest_llmbench.core.files import write_text
-from pytest_llmbench.runs.typed import TypedDocument
+from pytest_llmbench.runs.typed import TypedDocument, VerdictOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CONTEXT_FILE = "context.json"
 
 CountingMethod = Literal["tokenize", "apply_template", "tokenizer", "calibrated"]
 ProbeKind = Literal["one", "several", "distractors"]
@@ -303,6 +300,57 @@ class ContextTarget(TypedDocument):
     resumed_probes: int = 0
 
 
+class ContextVerdict(TypedDocument):
+    """One question of a comparison with an earlier run: did a limit fall, or are fewer facts found at a length?
+
+    Of limits, `before` and `after` are tokens and `effect` the relative change; of facts, shares and their difference
+    over the questions that both runs asked. `low` to `high` is the 95 % interval of the effect, None at an end that is
+    open. `n` is the number of prompts, of facts that of pairs.
+    """
+
+    target: str
+    about: Literal["accepted", "in_time", "right", "facts"]
+    length: int | None = None
+    outcome: VerdictOutcome
+    before: float
+    after: float
+    effect: float
+    low: float | None
+    high: float | None
+    p_value: float | None = None
+    p_adjusted: float | None = None
+    margin: float = 0.0
+    n: int = 0
+    needed: int | None = None
+    """How many questions would settle it."""
+
+
+class ComparisonNote(TypedDocument):
+    """What keeps two runs from being compared in full."""
+
+    code: Literal[
+        "target_missing",  # values: target
+        "model_differs",  # values: before, after
+        "promise_differs",  # values: target
+        "counting_differs",  # values: target, before, after
+        "other_questions",  # values: target, length
+    ]
+    values: dict[str, Value] = Field(default_factory=dict)
+
+
+class ContextComparison(TypedDocument):
+    """A run held against an earlier one, `name`. `failed` says whether the session fails for it."""
+
+    kind: Literal["regression", "improvement", "compare"]
+    name: str
+    created: str
+    alpha: float
+    outcome: VerdictOutcome
+    failed: bool
+    verdicts: tuple[ContextVerdict, ...]
+    notes: tuple[ComparisonNote, ...] = ()
+
+
 class ContextMetadata(TypedDocument):
     """Where the document came from."""
 
@@ -320,16 +368,11 @@ class ContextDocument(TypedDocument):
     kind: Literal["context"] = "context"
     metadata: ContextMetadata
     targets: tuple[ContextTarget, ...]
+    comparison: ContextComparison | None = None
 
-
-def write_context(document: ContextDocument, path: Path) -> None:
-    """Write the document as strict JSON, replacing `path` in one step.
-
-    Raises:
-        NotReadyError: the disk is full or the folder cannot be written.
-    """
-    text = json.dumps(document.model_dump(mode="json"), ensure_ascii=False, indent=2, allow_nan=False)
-    write_text(path, text + "\n")
+    def as_json(self) -> str:
+        """The document as strict JSON, indented for people and for diffs."""
+        return json.dumps(self.model_dump(mode="json"), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
 
 
 @functools.cache
