@@ -34,6 +34,9 @@ def context(  # noqa: PLR0913  # one argument an option
     time_limit: Annotated[Number, SettingOption("context.time_limit")] = None,
     tokenizer: Annotated[str | None, SettingOption("context.tokenizer")] = None,
     seed: Seed = None,
+    save: Annotated[str, typer.Option(metavar="NAME", help="Name of the saved run.")] = "context",
+    compare: Annotated[str | None, SettingOption("gate.baseline", "--compare")] = None,
+    gate: Annotated[str | None, SettingOption("gate.kind", "--gate")] = None,
     require_context: Annotated[Number, SettingOption("context.require", more=", with exit code 1")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the test that was stopped.")] = False,
     report_dir: ReportDir = None,
@@ -46,7 +49,7 @@ def context(  # noqa: PLR0913  # one argument an option
     The longest prompt that it accepts, answers in time, and still answers right, each with its interval; the smallest
     of the three is the answer. The result is on standard output, the reports are files. Ctrl-C keeps every prompt's
     result, and --resume goes on. Without --server, the usual local ports are looked at. Exit code 1 when
-    --require-context is not met.
+    --require-context is not met, or --gate fails the run against the one that --compare names.
     """
     settings = chosen_settings(
         config,
@@ -70,10 +73,12 @@ def context(  # noqa: PLR0913  # one argument an option
             "context.tokenizer": tokenizer,
             "generation.seed": seed,
             "context.require": require_context,
+            "gate.baseline": compare,
+            "gate.kind": gate,
             "output.report_dir": report_dir,
             "output.language": language,
         },
     )
     from pytest_llmbench.cli.context_run import run
 
-    run(settings, resume=resume, as_json=as_json)
+    run(settings, save, resume=resume, as_json=as_json)

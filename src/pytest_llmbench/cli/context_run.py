@@ -17,10 +17,11 @@ from pytest_llmbench.autotune.server_choice import with_server
 from pytest_llmbench.cli.autotune_run import Progress
 from pytest_llmbench.cli.terminal_width import report_width
 from pytest_llmbench.context.requirement import Requirement, judge_context
-from pytest_llmbench.context.session import ContextSession, context_document, context_targets
+from pytest_llmbench.context.session import ContextSession, baseline_of, context_document, context_targets
 from pytest_llmbench.reports.renderers.terminal import terminal_lines
 from pytest_llmbench.reports.views.context import context_report
 from pytest_llmbench.reports.writing.context import write_context
+from pytest_llmbench.runs.context_runs import save_context
 
 if TYPE_CHECKING:
     from pytest_llmbench.core.settings import Settings
@@ -29,21 +30,22 @@ if TYPE_CHECKING:
 _FAILED = 1
 
 
-def run(settings: Settings, *, resume: bool, as_json: bool) -> None:
-    """Test all targets; exit code 1 when the context that is required is not surely held.
+def run(settings: Settings, name: str, *, resume: bool, as_json: bool) -> None:
+    """Test all targets and save the run under `name`; exit code 1 when what is required, or the gate, is missed.
 
     What was found is written and told also when it is stopped between targets, by Ctrl-C or by a server that is gone.
 
     Raises:
         UsageError, NotReadyError: as the test raises them.
     """
+    baseline_of(settings)  # one that is missing is told before anything is asked
     found, test = FoundLimits(), _Test(settings, resume=resume)
     try:
         with Progress() as progress:
             asyncio.run(test(found, progress))
     finally:
         targets = context_targets(found)
-        failed = bool(targets) and _report(targets, test.settings, as_json=as_json)
+        failed = bool(targets) and _report(targets, test.settings, name, as_json=as_json)
     if failed:
         raise typer.Exit(_FAILED)
 
@@ -62,9 +64,10 @@ class _Test:
             await session.ask(target)
 
 
-def _report(targets: list[ContextTarget], settings: Settings, *, as_json: bool) -> bool:
-    """Write and tell what was found; whether what is required is not met."""
-    document = context_document(targets, settings, shlex.join(["llmbench", *sys.argv[1:]]))
+def _report(targets: list[ContextTarget], settings: Settings, name: str, *, as_json: bool) -> bool:
+    """Save, write and tell what was found; whether what is required, or the gate, is missed."""
+    document = context_document(targets, settings, shlex.join(["llmbench", *sys.argv[1:]]), name)
+    save_context(document, settings.output.report_dir, name)
     paths = write_context(document, settings.output)
     verdicts = _verdicts(targets, settings)
     if as_json:
@@ -77,9 +80,10 @@ def _report(targets: list[ContextTarget], settings: Settings, *, as_json: bool) 
     else:
         for line in terminal_lines(context_report(document, settings.output.language, paths=paths), report_width()):
             typer.echo(line)
-    for name, verdict in verdicts.items():
-        typer.echo(f"{'FAIL' if verdict.failed else 'PASS'}: {name}: {verdict.message}", err=True)
-    return any(verdict.failed for verdict in verdicts.values())
+    for target, verdict in verdicts.items():
+        typer.echo(f"{'FAIL' if verdict.failed else 'PASS'}: {target}: {verdict.message}", err=True)
+    regressed = document.comparison is not None and document.comparison.failed
+    return regressed or any(verdict.failed for verdict in verdicts.values())
 
 
 def _verdicts(targets: list[ContextTarget], settings: Settings) -> dict[str, Requirement]:

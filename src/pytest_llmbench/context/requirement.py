@@ -38,7 +38,7 @@ def judge_context(
     """
     limits = [(name, limit) for name, limit in target.limits.sought() if only in (None, name)]
     outcomes = {name: _outcome(limit, required) for name, limit in limits}
-    outcome = min(outcomes.values(), key=_WORST_FIRST.index, default="unsure")
+    outcome: Outcome = min(outcomes.values(), key=_WORST_FIRST.index) if outcomes else "unsure"
     about = [(name, limit) for name, limit in limits if outcomes[name] == outcome] or limits
     found = "; ".join(f"{_WORDS[name]}: {_interval(limit)}" for name, limit in about) or "nothing was found"
     failed = outcome == "missed" or (outcome == "unsure" and inconclusive != "pass")

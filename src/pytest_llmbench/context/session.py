@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import datetime
+import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.autotune.found_limits import FoundLimit, FoundLimits
 from pytest_llmbench.context.analysis import analysed
+from pytest_llmbench.context.comparison import compare_context
 from pytest_llmbench.context.context_run import ContextRun
-from pytest_llmbench.core.errors import LLMBenchError
+from pytest_llmbench.core.errors import LLMBenchError, MissingRunError
 from pytest_llmbench.core.provenance import provenance
 from pytest_llmbench.runs.context_document import ContextDocument, ContextMetadata, ContextTarget
+from pytest_llmbench.runs.context_runs import SavedContext, found_context
 
 if TYPE_CHECKING:
     from pytest_llmbench.autotune.targets import Target
@@ -22,6 +25,7 @@ Tell = Callable[[str, bool], None]
 """Shows how it stands: a line, and whether it stays (a length, or a limit, is settled) or only until the next one."""
 
 _QUESTION = "context"
+_log = logging.getLogger("pytest_llmbench")
 
 
 class ContextSession:
@@ -69,11 +73,34 @@ def context_targets(found: FoundLimits) -> list[ContextTarget]:
     return [ContextTarget.model_validate(one.finding) for one in found.all() if one.question == _QUESTION]
 
 
+def baseline_of(settings: Settings) -> SavedContext | None:
+    """The context run that `gate.baseline` names; None where it names none, or may be missing and is.
+
+    Raises:
+        MissingRunError: it is not there.
+        UsageError: the file is there and is no such document.
+    """
+    gate = settings.gate
+    if gate.baseline is None:
+        return None
+    try:
+        return found_context(gate.baseline, settings.output.report_dir)
+    except MissingRunError as error:
+        if gate.missing_baseline == "fail":
+            raise
+        _log.warning("%s; gate.missing_baseline is warn: nothing is compared", error)
+        return None
+
+
 def context_document(
     targets: Iterable[ContextTarget], settings: Settings, command: str, name: str | None = None
 ) -> ContextDocument:
-    """The document of a session."""
-    return ContextDocument(
+    """The document of a session, held against the run that `gate.baseline` names.
+
+    Raises:
+        UsageError: as `baseline_of`.
+    """
+    document = ContextDocument(
         metadata=ContextMetadata(
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             command=command,
@@ -83,3 +110,7 @@ def context_document(
         ),
         targets=tuple(targets),
     )
+    baseline = baseline_of(settings)
+    if baseline is None:
+        return document
+    return document.model_copy(update={"comparison": compare_context(baseline, document, settings.gate)})

@@ -153,6 +153,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
                 benchmark.check_gate()
         elif "finetune" in markers:
             ours.check_base()
+        if "context" in markers:
+            session.config.stash[CONTEXT].check_baseline()
         if "autotune" in markers:
             session.config.stash[SELECTION].check_gate(ours.settings.load.require_users)
 

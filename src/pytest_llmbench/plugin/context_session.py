@@ -38,6 +38,12 @@ class ContextSession(ServerSession):
         """As they are; once somebody was asked, with the server in them that was found."""
         return self._tests.settings if self._tests else self._given
 
+    def check_baseline(self) -> None:
+        """Refuse a run to compare with that is not there. Raises UsageError."""
+        from pytest_llmbench.context.session import baseline_of
+
+        baseline_of(self._given)
+
     def ask(self, target: Target | None) -> ContextTarget:
         """What was found of a target. Raises what `ContextSession.ask` and `with_server` raise."""
         return self._waited_for(self._asked(target))
