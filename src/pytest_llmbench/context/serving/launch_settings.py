@@ -7,10 +7,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Engine = Literal["vllm", "llamacpp", "sglang"]
-KvType = Literal["f16", "bf16", "fp8", "q8_0", "q4_0"]
-"""How keys and values are stored. llama.cpp has all but fp8, vLLM and SGLang f16, bf16 and fp8."""
+from pytest_llmbench.models.memory.kv_cache import KvType
 
+Engine = Literal["vllm", "llamacpp", "sglang"]
 ENGINES: tuple[Engine, ...] = ("vllm", "llamacpp", "sglang")
 SLOT_STEP = 256
 """llama.cpp rounds the context of a slot up to this many tokens."""
@@ -37,10 +36,19 @@ class LoraModule(_Settings):
 
 
 class YarnScaling(_Settings):
-    """YaRN (https://arxiv.org/abs/2309.00071): positions stretched by `factor` over those the model was trained on."""
+    """YaRN (https://arxiv.org/abs/2309.00071): positions stretched by `factor` over those the model was trained on.
+
+    `rope_theta` is the base of the model's rotary positions, from its config.json.
+    """
 
     factor: Annotated[float, Field(gt=1)]
     original_context: _Count
+    rope_theta: Annotated[float, Field(gt=0)]
+
+    @property
+    def context(self) -> int:
+        """Tokens that the stretched positions reach."""
+        return int(self.factor * self.original_context)
 
 
 class LaunchSettings(_Settings):
