@@ -23,6 +23,7 @@ from pytest_llmbench.core.setting_sections import (
     ModelSettings,
     OutputSettings,
     ServerSettings,
+    ServingSettings,
     Settings,
     TargetSettings,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "ModelSettings",
     "OutputSettings",
     "ServerSettings",
+    "ServingSettings",
     "Settings",
     "TargetSettings",
     "load_settings",

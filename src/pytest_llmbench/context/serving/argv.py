@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 
 from pytest_llmbench.context.serving.launch_settings import LaunchSettings, YarnScaling
-from pytest_llmbench.models.memory.kv_cache import KvType
+from pytest_llmbench.core.setting_sections import KvType
 
 _VLLM_KV: Mapping[KvType, str] = {"f16": "float16", "bf16": "bfloat16", "fp8": "fp8"}
 _SGLANG_KV: Mapping[KvType, str] = {"f16": "auto", "bf16": "bfloat16", "fp8": "fp8_e4m3"}
@@ -21,7 +21,7 @@ def argv(settings: LaunchSettings) -> list[str]:
 
     vLLM reads `VLLM_API_KEY`, llama.cpp `LLAMA_API_KEY`; SGLang takes it as an argument only.
     """
-    return [word for flag in _ENGINES[settings.engine](settings) for word in flag]
+    return [*(word for flag in _ENGINES[settings.engine](settings) for word in flag), *settings.arguments]
 
 
 def _vllm(settings: LaunchSettings) -> Iterator[_Flag]:
@@ -34,6 +34,8 @@ def _vllm(settings: LaunchSettings) -> Iterator[_Flag]:
         yield "--max-num-batched-tokens", str(settings.batch_tokens)
     if settings.kv_type_k:
         yield "--kv-cache-dtype", _VLLM_KV[settings.kv_type_k]
+    if settings.kv_cache_bytes:
+        yield "--kv-cache-memory-bytes", str(settings.kv_cache_bytes)
     if settings.gpu_memory_share:
         yield "--gpu-memory-utilization", f"{settings.gpu_memory_share:g}"
     if settings.tensor_parallel > 1:

@@ -26,7 +26,7 @@ _HALF = 2
 _LORA_BYTES = 4 + 4 + 8  # weight, gradient and AdamW's two moments, float32
 _CPU_LOSS_COPIES = 5  # logits, their log-softmax for the backward pass, and three for accuracy and entropy
 _GPU_LOSS_TILE = 4096 * 32768  # TRL's fused head: tokens x vocabulary of one tile
-_CUDA_CONTEXT = GIB // 2  # what the driver and the libraries take of each GPU before any tensor
+CUDA_CONTEXT = GIB // 2  # what the driver and the libraries take of each GPU before any tensor
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def estimate_training(architecture: Architecture, plan: TrainingPlan) -> MemoryE
         **weights_by_class(architecture, plan.quantization, plan.stored_bytes, double_quant=plan.double_quant),
         "adapter, gradients and optimizer": lora * _LORA_BYTES,
         **_at_its_fullest(architecture, plan, targeted),
-        "driver": _CUDA_CONTEXT if plan.device == "cuda" else 0,
+        "driver": CUDA_CONTEXT if plan.device == "cuda" else 0,
     }
     return MemoryEstimate({name: size for name, size in parts.items() if size})
 
@@ -145,7 +145,7 @@ def estimate_inference(
         "activations": forward_bytes(architecture, tokens, stored),
         "logits": batch_size * architecture.vocabulary * (stored + _FLOAT),
         "weight copies": _dequantized(architecture) if quantization == "nf4" else 0,
-        "driver": _CUDA_CONTEXT if device == "cuda" else 0,
+        "driver": CUDA_CONTEXT if device == "cuda" else 0,
     }
     return MemoryEstimate({name: size for name, size in parts.items() if size})
 
