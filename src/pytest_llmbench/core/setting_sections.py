@@ -475,9 +475,10 @@ class LoadSettings(_Section):
 
 
 class ServingSettings(_Section):
-    """How a server is launched: `llmbench config generate` and `pytest_llmbench.config` make its settings by arithmetic.
+    """How a server is launched: `llmbench config generate` and `pytest_llmbench.config` compute its settings.
 
-    From the model, the context that is wanted and the memory that is there. `model.device` says where it runs.
+    They start from the model, the context that is wanted and the memory that is there. `model.device` says where it
+    runs.
     """
 
     engine: Engine = Field(default="vllm", description="the server's program: vllm, llamacpp or sglang")
@@ -490,7 +491,7 @@ class ServingSettings(_Section):
     )
     kv_type: KvType | None = Field(
         default=None,
-        description="how keys and values are stored: f16, bf16, fp8 (vllm, sglang), q8_0, q4_0 (llamacpp); null: 16 bits",
+        description="how keys and values are stored: f16, bf16, fp8, and q8_0, q4_0 of llamacpp; null: 16 bits",
     )
     memory: float | None = Field(
         default=None,

@@ -613,7 +613,7 @@ SETTINGS: Mapping[str, SettingHelp] = {
         None,
         "f16|bf16|fp8|q8_0|q4_0",
         "null",
-        "how keys and values are stored: f16, bf16, fp8 (vllm, sglang), q8_0, q4_0 (llamacpp); null: 16 bits",
+        "how keys and values are stored: f16, bf16, fp8, and q8_0, q4_0 of llamacpp; null: 16 bits",
     ),
     "serving.memory": SettingHelp(
         None,

@@ -100,9 +100,9 @@ class ModelEntry(_Written):
     """What the registry says of one model. In the file only `hub` is needed.
 
     `member` is its name where servers are configured, `gguf` its repository for llama.cpp with the quantization
-    (`org/name:Q8_0`). `vram_gb` is the memory that training it asks for by experience, in GB of 10^9 bytes. `architecture` are the fields
-    of its `config.json` that memory depends on, so that a known model is estimated without the network. `source` is
-    where it is written, `file:line`.
+    (`org/name:Q8_0`), or a file. `vram_gb` is the memory that training it asks for by experience, in GB of 10^9 bytes.
+    `architecture` are the fields of its `config.json` that memory depends on, so that a known model is estimated
+    without the network. `source` is where it is written, `file:line`.
     """
 
     alias: str

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pytest_llmbench.context.serving.launch_settings import YarnScaling
 from pytest_llmbench.core.documents import suggestion
 from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.settings import ServingSettings
 from pytest_llmbench.models.memory.architecture import Architecture, read_architecture
 from pytest_llmbench.models.registry import ContextWindow, ModelEntry, load_registry
 
@@ -36,6 +37,14 @@ def find_member(model: str) -> ModelEntry:
     if lacking := [name for name in ("context", "architecture") if not getattr(entry, name)]:
         raise UsageError(f"{entry.source}: model {entry.alias!r}: a member needs `{lacking[0]}`")
     return entry
+
+
+def check_endpoints(serving: ServingSettings) -> None:
+    """Raises UsageError where a place is named for a model that is not of the family."""
+    known = members()
+    for name in serving.endpoints:
+        if name not in known:
+            raise UsageError(f"serving.endpoints: no model {name!r}; {suggestion(name, known)}")
 
 
 def context_of(entry: ModelEntry) -> ContextWindow:

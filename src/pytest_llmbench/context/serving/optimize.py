@@ -23,7 +23,7 @@ from pytest_llmbench.context.serving.arithmetic import (
 from pytest_llmbench.context.serving.family import architecture_of, context_of, stretched
 from pytest_llmbench.context.serving.launch_settings import LaunchSettings, LoraModule, YarnScaling
 from pytest_llmbench.context.serving.optimized_config import OptimizedConfig
-from pytest_llmbench.context.serving.vllm_flags import allowed_values, check_vllm_flags
+from pytest_llmbench.context.serving.vllm_flags import allowed_values
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.settings import ServingSettings, Settings
 from pytest_llmbench.models.memory.hardware import Hardware, detect
@@ -104,8 +104,7 @@ def optimize(entry: ModelEntry, settings: Settings) -> OptimizedConfig:
         vllm_version=serving.vllm_version if serving.engine == "vllm" else None,
         image=serving.image,
     )
-    if serving.engine == "vllm":
-        check_vllm_flags(config.command[3:], serving.vllm_version)
+    config.check_flags()
     return config
 
 

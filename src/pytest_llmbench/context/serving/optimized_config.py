@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pytest_llmbench.context.serving.argv import argv
 from pytest_llmbench.context.serving.launch_settings import LaunchSettings
+from pytest_llmbench.context.serving.vllm_flags import check_vllm_flags
 from pytest_llmbench.core.documents import read_yaml
 from pytest_llmbench.core.errors import UsageError
 
@@ -41,17 +42,25 @@ class OptimizedConfig(BaseModel):
         """The program that is launched, and its arguments."""
         return argv(self.launch)
 
+    def check_flags(self) -> None:
+        """Raises UsageError for a flag, or a flag's value, that this version of vLLM does not take."""
+        if self.vllm_version:
+            check_vllm_flags(self.command[3:], self.vllm_version)
+
     @classmethod
     def read(cls, path: Path) -> Self:
         """What was written to a YAML file.
 
         Raises:
-            UsageError: it cannot be read, or is no such file; `file:line` for the first fault.
+            UsageError: it cannot be read, is no such file, or asks for what its vLLM does not take; `file:line` for the
+                first fault.
         """
         document = read_yaml(path)
         try:
-            return cls.model_validate(document.data)
+            read = cls.model_validate(document.data)
         except ValidationError as error:
             fault = error.errors(include_url=False)[0]
             place = ".".join(map(str, fault["loc"]))
             raise UsageError(f"{path}:{document.line(*fault['loc'])}: {place}: {fault['msg']}") from error
+        read.check_flags()
+        return read
