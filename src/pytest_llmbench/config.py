@@ -21,12 +21,12 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pytest_llmbench.context.serving.family import (
+    context_lengths,
     context_of,
     find_member,
     longest_of,
     members,
     positions_of,
-    tested_lengths,
 )
 from pytest_llmbench.context.serving.files import COMPOSE, CONFIG, compose_yaml, config_yaml, write_files
 from pytest_llmbench.context.serving.optimize import optimize
@@ -111,7 +111,7 @@ def get_model_config(model: str) -> ModelConfig:
         native_context=context_of(entry).native,
         positions=positions_of(entry),
         longest_context=longest_of(entry),
-        context_lengths=tested_lengths(entry),
+        context_lengths=context_lengths(entry),
         endpoint=get_model_endpoint(model),
     )
 
@@ -137,7 +137,7 @@ def get_model_context_lengths(model: str) -> list[int]:
     Raises:
         UsageError: it is not of the family.
     """
-    return list(tested_lengths(find_member(model)))
+    return list(context_lengths(find_member(model)))
 
 
 def get_optimization_params(model: str) -> ServingSettings:

@@ -108,7 +108,7 @@ def memory_of(entry: ModelEntry, serving: ServingSettings, room: Room, *, contex
     number = _FLOAT if engine == "llamacpp" else _HALF
     fixed = {
         "weights": weights_of(entry, engine)[1],
-        "adapters": len(serving.lora) * lora_bytes(architecture, lora_rank(serving)) if serving.lora else 0,
+        "adapters": _adapters(architecture, serving),
         "activations": forward_bytes(architecture, step_tokens, number) * room.gpus,  # each GPU takes the whole step
         "driver": CUDA_CONTEXT * room.gpus if room.hardware.device == "cuda" else 0,
     }
@@ -150,10 +150,15 @@ def _rank_of(path: str) -> int:
     return rank
 
 
-def lora_bytes(architecture: Architecture, rank: int) -> int:
-    """Bytes of one adapter over all linear layers, 16 bits a weight."""
+def _adapters(architecture: Architecture, serving: ServingSettings) -> int:
+    """Bytes of all adapters: of GGUF files as they are, else over all linear layers at the largest rank, in 16 bits."""
+    if serving.engine == "llamacpp":
+        return sum(Path(path).stat().st_size for path in serving.lora.values())
+    if not serving.lora:
+        return 0
     matrices = architecture.targeted("all-linear")
-    return architecture.layers * rank * sum(matrix.inputs + matrix.outputs for matrix in matrices) * _HALF
+    each = architecture.layers * lora_rank(serving) * sum(matrix.inputs + matrix.outputs for matrix in matrices)
+    return len(serving.lora) * each * _HALF
 
 
 def refuse_unfit(entry: ModelEntry, serving: ServingSettings, room: Room, memory: Memory, context: int) -> None:

@@ -70,7 +70,7 @@ def longest_of(entry: ModelEntry) -> int:
     return max(context_of(entry).longest, positions_of(entry))
 
 
-def tested_lengths(entry: ModelEntry) -> tuple[int, ...]:
+def context_lengths(entry: ModelEntry) -> tuple[int, ...]:
     """Lengths at which a context is worth testing: doubled from 1024 up to what the publisher vouches for."""
     longest = context_of(entry).longest
     doublings = range(int(math.log2(max(1, longest / SHORTEST))) + 1)

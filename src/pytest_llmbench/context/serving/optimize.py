@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from pytest_llmbench.context.serving.arithmetic import weights_of
-from pytest_llmbench.context.serving.launch_settings import LaunchSettings, LoraModule
+from pytest_llmbench.context.serving.launch_settings import LaunchSettings
 from pytest_llmbench.context.serving.optimized_config import OptimizedConfig
 from pytest_llmbench.context.serving.plan import Plan, plan_server
 from pytest_llmbench.context.serving.reasons import reasons_of
@@ -60,13 +60,13 @@ def _launch(plan: Plan) -> LaunchSettings:
         "gpu_memory_share": _share(plan) if pooled and on_gpu else None,
         "tensor_parallel": serving.gpus,
         "yarn": plan.stretch[0],
-        "lora": tuple(LoraModule(name=name, path=path) for name, path in serving.lora.items()),
+        "lora": tuple({"name": name, "path": path} for name, path in serving.lora.items()),
         "max_lora_rank": rank_places(serving) if serving.lora and pooled else None,
         "port": serving.port,
         "arguments": serving.arguments,
     }
     try:
-        return LaunchSettings(**values)
+        return LaunchSettings.model_validate(values)
     except ValueError as error:  # what the engine does not know, in pydantic's own frame
         raise UsageError(_plain(error), names=("serving.engine",)) from error
 
