@@ -10,6 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from support.command_line import llmbench
 from support.serving_settings import optimized
 
 from pytest_llmbench.context.serving.compose import compose
@@ -19,7 +20,8 @@ from pytest_llmbench.context.serving.vllm_flags import check_vllm_flags
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.settings import load_settings
 
-SCHEMA = json.loads((Path(__file__).parents[2] / "support" / "compose_spec" / "compose-spec.json").read_text())
+ROOT = Path(__file__).parents[3]
+SCHEMA = json.loads((ROOT / "tests/support/compose_spec/compose-spec.json").read_text(encoding="utf-8"))
 FLAVOURS: dict[str, dict[str, Any]] = {
     "vllm on a GPU": {"max_context": 98304},
     "vllm on two": {"gpus": 2},
@@ -38,6 +40,27 @@ def adapters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "adapters/mine.gguf").write_bytes(b"GGUF")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+COMMANDS = [
+    line.removeprefix("$ llmbench ").split()
+    for line in (ROOT / "docs/config.md").read_text(encoding="utf-8").splitlines()
+    if line.startswith("$ llmbench config generate") and "--output configs/serving" in line
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[2])
+def test_an_example_is_what_its_command_in_the_docs_makes(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert llmbench(*words).exit_code == 0
+    made, shown = (
+        {path.name: path.read_text(encoding="utf-8") for path in (folder / "configs/serving" / words[2]).iterdir()}
+        for folder in (tmp_path, ROOT)
+    )
+    assert made == shown
+    assert [words[2] for words in COMMANDS] == ["micro", "mini", "medium"]
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS)

@@ -106,6 +106,11 @@ def _texts(config: OptimizedConfig, folder: Path) -> dict[str, str]:
 
 
 def _yaml(document: Any) -> str:
+    """YAML without anchors: a part that stands twice is written twice, as people read it."""
     import yaml
 
-    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=_WIDTH)
+    class _Dumper(yaml.SafeDumper):
+        def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002  # as PyYAML calls it
+            return True
+
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=_WIDTH)
