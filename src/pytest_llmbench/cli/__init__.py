@@ -18,6 +18,7 @@ from pytest_llmbench.cli import (
     compare,
     compare_training,
     config,
+    context,
     dataset,
     evaluate,
     finetune,
@@ -74,10 +75,11 @@ for command in (
     baseline.baseline,
     rescore.rescore,
     autotune.autotune,
+    context.context,
     serve_demo.serve_demo,
-    config.config,
 ):
     app.command(cls=Command, context_settings=context_settings(command.__name__.replace("_", "-")))(command)
+app.add_typer(config.config, name="config")
 app.add_typer(dataset.dataset, name="dataset")
 app.add_typer(models.models, name="models")
 

@@ -68,7 +68,7 @@ def autotune(  # noqa: PLR0913  # one argument an option
         raise UsageError("--strict allows no late answer at all, --quantile a share of them; give one")
     settings = chosen_settings(
         config,
-        **_targets(server or [], server_model or []),
+        **target_options(server or [], server_model or []),
         **{
             "load.latency": latency,
             "load.quantile": "strict" if strict else quantile,
@@ -99,7 +99,7 @@ def autotune(  # noqa: PLR0913  # one argument an option
     run(settings, _asked([*wanted, "rate"] if rate else wanted, settings), resume=resume, as_json=as_json)
 
 
-def _targets(servers: list[str], models: list[str]) -> dict[str, str]:
+def target_options(servers: list[str], models: list[str]) -> dict[str, str]:
     """One pair is the server of the settings, several are compared; one of the two may be given once for all.
 
     A server on the command line takes the place of all targets in the settings file.

@@ -30,12 +30,16 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Step:
-    """A probe that came: what it was for, how long its prompt was, what came of it, and how many there were so far."""
+    """A probe that came: what it was for, how long its prompt was, what came of it, and how many there were so far.
+
+    `over` tells of the end of a length or a search, with what it came to.
+    """
 
     sought: str
     length: int
     verdict: str
     probes: int
+    over: bool = False
 
 
 Tell = Callable[[Step], None]
@@ -117,6 +121,7 @@ class Course:
         except ServerError:
             self._found["accepted"] = search.so_far()
             raise
+        self._settled("accepted")
 
     async def _ask_all(self, length: int) -> list[ProbeDocument]:
         asked = []
@@ -124,6 +129,8 @@ class Course:
             if self._is_over():
                 break
             asked.append(await self._asker.ask(Question("sweep", length, one, self._context.answer_tokens)))
+        found, facts = sum(probe.found for probe in asked), sum(probe.facts for probe in asked)
+        self._say("sweep", length, f"{found} of {facts} facts found", over=True)
         return asked
 
     async def _in_time(self, shortest: int, ceiling: int, *, whole: bool) -> None:
@@ -139,12 +146,14 @@ class Course:
         except ServerError:
             self._found["in_time"] = search.so_far()
             raise
+        self._settled("in_time")
 
     async def _right(self, accepted: int | None) -> None:
         rule = Rightness(self._context.margin, self._alpha)
         swept = {length: self._swept(length) for length in self.lengths}
         if found := await find_right(swept, self._ask_all, rule, accepted):
             self._found["right"] = found
+            self._settled("right")
 
     def _swept(self, length: int) -> list[ProbeDocument]:
         return [probe for probe in self._journal.probes if probe.sought == "sweep" and probe.length == length]
@@ -164,7 +173,15 @@ class Course:
         return limit_s is not None and time.monotonic() - self._begun > limit_s
 
     def _hear(self, probe: ProbeDocument) -> None:
-        self._tell(Step(probe.sought, probe.length, _verdict(probe), len(self._journal.probes)))
+        self._say(probe.sought, probe.length, _verdict(probe))
+
+    def _settled(self, name: LimitName) -> None:
+        limit = self._found[name]
+        end = "or more" if limit.high is None else f"to {limit.high}"
+        self._say(name, limit.tokens, f"the longest ({limit.low} {end})", over=True)
+
+    def _say(self, sought: str, length: int, verdict: str, *, over: bool = False) -> None:
+        self._tell(Step(sought, length, verdict, len(self._journal.probes), over))
 
 
 def _verdict(probe: ProbeDocument) -> str:

@@ -113,12 +113,23 @@ class LiveServer:
             TooShortError: not even the question alone fits in the length.
             ServerError: the server is gone, and not back in a minute.
         """
+        return await self._asked(question, await self._prompt(question))
+
+    async def ask_together(self, questions: Sequence[Question]) -> list[ProbeDocument]:
+        """Send the questions' prompts at the same moment; else as `ask`."""
+        prompts = [await self._prompt(question) for question in questions]
+        asked = (self._asked(question, prompt) for question, prompt in zip(questions, prompts, strict=True))
+        return list(await asyncio.gather(*asked))
+
+    async def _prompt(self, question: Question) -> ExactPrompt:
         await self._wait_for_return()
         draft = Draft(question.needle, f"{self._run} {question.said or question.id}", self.counter.pool)
         try:
-            prompt = await exact_prompt(draft, question.length, self.counter.count)
+            return await exact_prompt(draft, question.length, self.counter.count)
         except InexactError as error:
-            prompt = error.nearest
+            return error.nearest
+
+    async def _asked(self, question: Question, prompt: ExactPrompt) -> ProbeDocument:
         begun, answer = time.monotonic(), Answer()
         async with self._watched() as watch:
             ending, sent = await self._send(prompt, question.answer_tokens, answer)

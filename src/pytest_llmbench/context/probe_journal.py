@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,8 +79,16 @@ class Remembering:
     async def ask(self, question: Question) -> ProbeDocument:
         """See `Asker`."""
         known = self._journal.find(question.id)
-        if known is None:
-            known = await self._asker.ask(question)
-            self._journal.add(known)
-            self._told(known)
-        return known
+        return self._kept(await self._asker.ask(question)) if known is None else known
+
+    async def ask_together(self, questions: Sequence[Question]) -> list[ProbeDocument]:
+        """See `Asker`. All are asked again where one is not known: alone they would tell something else."""
+        known = [self._journal.find(question.id) for question in questions]
+        if all(known):
+            return [probe for probe in known if probe]
+        return [self._kept(probe) for probe in await self._asker.ask_together(questions)]
+
+    def _kept(self, probe: ProbeDocument) -> ProbeDocument:
+        self._journal.add(probe)
+        self._told(probe)
+        return probe

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ class Asker(Protocol):
 
     async def ask(self, question: Question) -> ProbeDocument:
         """What came of it. Refusals, losses and time-outs are in the probe; nothing is raised for them."""
+        ...
+
+    async def ask_together(self, questions: Sequence[Question]) -> list[ProbeDocument]:
+        """The same of questions that are sent at the same moment."""
         ...
 
 

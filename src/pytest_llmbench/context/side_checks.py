@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 _CACHED_SHARE = 0.5  # of a prompt, or of the time to its first token
 _TWO_SHARE = 0.6  # of the longest prompt: two of these are more than one pool holds
 _LONG_ANSWER = 16
+_LONGER_ANSWER = 64  # so that one is still being answered while the other is read
 _WEAK = 0.5
 
 
@@ -53,8 +53,8 @@ async def shared_pool(asker: Asker, needle: Needle, accepted: int, announced: An
     if not announced.slots or announced.slots == 1 or announced.context is None:
         return None
     length = round(_TWO_SHARE * accepted)
-    questions = [Question("accepted", length, needle, _LONG_ANSWER, _POOL + place) for place in range(2)]
-    both = await asyncio.gather(*(asker.ask(question) for question in questions))
+    questions = [Question("accepted", length, needle, _LONGER_ANSWER, _POOL + place) for place in range(2)]
+    both = await asker.ask_together(questions)
     if not any(probe.refusal and probe.refusal.code in ("context_exceeded", "out_of_memory") for probe in both):
         return None
     told = {"announced": announced.context, "accepted": accepted, "slots": announced.slots, "together": 2 * length}

@@ -24,6 +24,7 @@ from pytest_llmbench.core.setting_sections import (
     ModelSettings,
     OutputSettings,
     ServerSettings,
+    ServingSettings,
     Settings,
     TargetSettings,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "ModelSettings",
     "OutputSettings",
     "ServerSettings",
+    "ServingSettings",
     "Settings",
     "TargetSettings",
     "load_settings",
