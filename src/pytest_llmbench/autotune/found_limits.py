@@ -14,12 +14,14 @@ from pytest_llmbench.autotune.document import Finding, Server, TargetLimits, Tem
 from pytest_llmbench.core.errors import LLMBenchError, error_of
 from pytest_llmbench.core.files import InUseError, locked
 from pytest_llmbench.core.journal import Journal
+from pytest_llmbench.runs.context_document import ContextTarget
 from pytest_llmbench.runs.typed import TypedDocument
 
 if TYPE_CHECKING:
     from pytest_llmbench.autotune.targets import Target
 
 _LOOK_EVERY_S = 0.2
+Answer = Finding | TemperatureGrid | ContextTarget
 
 
 class FoundLimit(TypedDocument):
@@ -28,8 +30,8 @@ class FoundLimit(TypedDocument):
     url: str
     model: str | None
     question: str
-    answer: Finding | TemperatureGrid
-    server: Server
+    answer: Answer
+    server: Server | None = None
 
 
 class FoundLimits:
@@ -60,18 +62,19 @@ class FoundLimits:
             self._found = [FoundLimit.model_validate(line) for line in self._all_lines() if "fault" not in line]
         return list(self._found)
 
-    def find(self, target: Target, question: str) -> Finding | TemperatureGrid | None:
+    def find(self, target: Target, question: str) -> Answer | None:
         """The answer, if it is known."""
         wanted = (target.url, target.model, question)
         return next((one.answer for one in self.all() if (one.url, one.model, one.question) == wanted), None)
 
     def documents(self) -> list[TargetLimits]:
         """One document a target, with all that was found of it, as reports take it; each has a name of its own."""
-        answers: dict[tuple[str, str | None], list[FoundLimit]] = {}
+        asked: dict[tuple[str, str | None], tuple[Server, list[Answer]]] = {}
         for one in self.all():
-            answers.setdefault((one.url, one.model), []).append(one)
-        named = Counter(known[0].server.name for known in answers.values())
-        return [_document(known, alone=named[known[0].server.name] == 1) for known in answers.values()]
+            if one.server is not None:
+                asked.setdefault((one.url, one.model), (one.server, []))[1].append(one.answer)
+        named = Counter(server.name for server, _ in asked.values())
+        return [_document(server, answers, alone=named[server.name] == 1) for server, answers in asked.values()]
 
     @contextlib.asynccontextmanager
     async def asking(self) -> AsyncIterator[None]:
@@ -108,8 +111,7 @@ class FoundLimits:
         return self._read
 
 
-def _document(known: Sequence[FoundLimit], *, alone: bool) -> TargetLimits:
-    server, answers = known[0].server, [one.answer for one in known]
+def _document(server: Server, answers: Sequence[Answer], *, alone: bool) -> TargetLimits:
     return TargetLimits(
         name=server.name if alone else f"{server.name} at {server.url}",
         url=server.url,

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, Self
 
 from pytest_llmbench.autotune.document import Finding, TemperatureGrid
-from pytest_llmbench.autotune.found_limits import FoundLimit, FoundLimits
+from pytest_llmbench.autotune.found_limits import Answer, FoundLimit, FoundLimits
 from pytest_llmbench.core.errors import LLMBenchError
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from pytest_llmbench.metrics import MetricRegistry
 
 Question = Literal["users", "rate", "history", "max_tokens", "temperature"]
-Answer = Finding | TemperatureGrid
 Tell = Callable[[str, bool], None]
 """Shows how it stands: a line, and whether it stays (a trial is over) or only until the next one."""
 Scoring = Callable[[], "tuple[Sequence[Case], MetricRegistry]"]
