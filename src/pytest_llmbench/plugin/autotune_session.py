@@ -13,7 +13,8 @@ import pytest
 from pytest_llmbench.plugin.server_session import ServerSession
 
 if TYPE_CHECKING:
-    from pytest_llmbench.autotune.limit_search import Answer, LimitSearch, Question
+    from pytest_llmbench.autotune.found_limits import Answer
+    from pytest_llmbench.autotune.limit_search import LimitSearch, Question
     from pytest_llmbench.autotune.server import Target
     from pytest_llmbench.cases.suites import Case
     from pytest_llmbench.core.settings import Settings

@@ -12,7 +12,8 @@ from pytest_llmbench.plugin.session import ending
 
 if TYPE_CHECKING:
     from pytest_llmbench.autotune.document import Finding, TemperatureGrid
-    from pytest_llmbench.autotune.limit_search import Answer, Question
+    from pytest_llmbench.autotune.found_limits import Answer
+    from pytest_llmbench.autotune.limit_search import Question
     from pytest_llmbench.autotune.targets import Target
 
 _log = logging.getLogger("pytest_llmbench")

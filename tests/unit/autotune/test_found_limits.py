@@ -109,4 +109,4 @@ async def asked(found: FoundLimits) -> None:
 def test_what_a_server_says_may_hold_any_line_end(tmp_path: Path) -> None:
     here, there = FoundLimits(tmp_path / "session.jsonl"), FoundLimits(tmp_path / "session.jsonl")
     here.add(answer(name="a\u2028b\x85c"))
-    assert [one.server["name"] for one in there.all()] == ["a\u2028b\x85c"]
+    assert [one.server and one.server.name for one in there.all()] == ["a\u2028b\x85c"]
