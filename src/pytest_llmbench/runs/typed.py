@@ -230,8 +230,10 @@ class CompletionDocument(AnswerDocument):
 
     text_cut: bool = False
     finish: str
+    prompt_tokens: int | None = None
     completion_tokens: int | None = None
     latency_s: float | None = None
+    first_token_s: float | None = None
     tokens_per_s: float | None = None
     batch_size: int = 1
     prompt_truncated: bool = False
@@ -252,6 +254,9 @@ class Result(TypedDocument):
     keywords_expected: tuple[str, ...] = ()
     tool: str | None = None
     reference: str | None = None
+    group: str | None = None
+    messages_sha256: str = ""
+    timestamp: str = ""
     calls: tuple[CallDocument, ...] | str | None = None
     reasons: dict[str, dict[str, tuple[FaultDocument, ...]]] = Field(default_factory=dict)
     outcome: str

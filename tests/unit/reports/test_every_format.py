@@ -15,6 +15,7 @@ from support.context_documents import several_contexts
 from support.evaluation_documents import evaluation_document
 from support.gates import gate, judged, note, verdict
 from support.report_runs import built, full_run
+from support.schemas import schema
 from support.serving_documents import full_document, several_document
 from support.trainings import TRAINED
 
@@ -51,7 +52,7 @@ from pytest_llmbench.reports.views.evaluation import evaluation_report
 from pytest_llmbench.reports.views.training import training_report
 from pytest_llmbench.reports.writing.autotune import write_document
 from pytest_llmbench.reports.writing.context import write_context
-from pytest_llmbench.reports.writing.evaluation import evaluation_schema, write_evaluation
+from pytest_llmbench.reports.writing.evaluation import write_evaluation
 from pytest_llmbench.runs.storage import read_document
 from pytest_llmbench.runs.typed import run_document
 
@@ -217,7 +218,7 @@ def test_every_report_has_every_format(tmp_path: Path) -> None:
 
 
 def test_the_evaluation_of_these_tests_is_one() -> None:
-    jsonschema.validate(evaluation_document(), evaluation_schema())
+    jsonschema.validate(evaluation_document(), schema("evaluation"))
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import functools
-import importlib.resources
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.benchmark.evaluation.document import typed_evaluation
 from pytest_llmbench.core.locale import words
@@ -40,10 +38,3 @@ def write_evaluation(document: Mapping[str, Any], output: OutputSettings) -> dic
         **({"png": (".png", lambda path: draw(path=path))} if output.png else {}),
     }
     return write_together(output.report_dir, _NAME, wanted)
-
-
-@functools.cache
-def evaluation_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) that every `evaluation.json` obeys."""
-    file = importlib.resources.files("pytest_llmbench").joinpath("schemas/evaluation.schema.json")
-    return cast("dict[str, Any]", json.loads(file.read_text(encoding="utf-8")))

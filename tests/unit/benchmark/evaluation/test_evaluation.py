@@ -16,6 +16,7 @@ import torch
 from aiohttp import web
 from support.evaluation_project import ROWS, Count, make_project, settings_for, write
 from support.fake_chat_server import DONE, FakeChatServer, chunk, started
+from support.schemas import schema
 
 from pytest_llmbench.benchmark.evaluation.document import typed_evaluation
 from pytest_llmbench.benchmark.evaluation.evaluate import EvaluationRequest, evaluate
@@ -26,7 +27,7 @@ from pytest_llmbench.generation.local.backend import LocalBackend
 from pytest_llmbench.reports.blocks import Depth
 from pytest_llmbench.reports.renderers.terminal import terminal_lines
 from pytest_llmbench.reports.views.evaluation import evaluation_report
-from pytest_llmbench.reports.writing.evaluation import evaluation_schema, write_evaluation
+from pytest_llmbench.reports.writing.evaluation import write_evaluation
 
 VARIANTS = ["base", "finetuned", "retrieval", "retrieval+finetuned"]
 
@@ -92,8 +93,8 @@ def test_forgetting_is_told_as_perplexity_before_and_after_and_as_answers(docume
 def test_reports_are_whole_and_the_json_is_the_document(document: dict[str, Any], settings: Settings) -> None:
     paths = write_evaluation(document, settings.output)
     assert json.loads(paths["json"].read_text(encoding="utf-8")) == json.loads(json.dumps(document))
-    jsonschema.Draft202012Validator.check_schema(evaluation_schema())
-    jsonschema.validate(json.loads(paths["json"].read_text(encoding="utf-8")), evaluation_schema())
+    jsonschema.Draft202012Validator.check_schema(schema("evaluation"))
+    jsonschema.validate(json.loads(paths["json"].read_text(encoding="utf-8")), schema("evaluation"))
     page = paths["markdown"].read_text(encoding="utf-8")
     assert "<code>retrieval+finetuned</code> |" in page
     assert "(evaluation.png)" in page
