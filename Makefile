@@ -27,7 +27,7 @@ autotune: $(READY) $(LOCALE)/fr.mo
 	@echo "The report: reports/autotune.html (one page), and autotune.txt, .md, .png, .json beside it"
 
 test: lint
-	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # Apart from `make test`: branches cost a Python before 3.12 up to half as much time again.
 coverage: $(READY) $(LOCALE)/fr.mo
