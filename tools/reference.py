@@ -1,4 +1,4 @@
-"""Writes what is generated from the settings' schema: `make reference`. With `--check` it names what is stale.
+"""Writes what is generated from the schemas of settings and documents: `make reference`. `--check` names what is stale.
 
 One place holds a setting's name, default and help: `core/setting_sections.py`. From it come the light table that faces
 build their options from, the comments of `configs/llmbench.yaml`, and the tables of the documentation.
@@ -20,10 +20,12 @@ from pydantic import BaseModel
 
 from pytest_llmbench.core.setting_help import SettingHelp
 from pytest_llmbench.core.setting_sections import Settings
+from pytest_llmbench.runs.context_document import ContextDocument
 
 ROOT = Path(__file__).parents[1]
 TABLE = "src/pytest_llmbench/core/setting_table.py"
 CONFIG = "configs/llmbench.yaml"
+CONTEXT_SCHEMA = "src/pytest_llmbench/schemas/context.schema.json"
 WIDTH = 120
 _LONG = 50  # a line of so many characters does not push the comments of others aside
 HEAD = """\
@@ -175,10 +177,22 @@ def command_table(name: str) -> str:
     return "".join(lines)
 
 
+def context_schema() -> str:
+    """The JSON Schema of `context.json`, as its models have it."""
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **ContextDocument.model_json_schema(mode="serialization"),
+        "title": "pytest-llmbench: how long a context servers hold",
+        "description": "reports/context.json, schema version 1",
+    }
+    return json.dumps(schema, ensure_ascii=False, indent=2) + "\n"
+
+
 def generated() -> Iterator[tuple[str, str]]:
     """Each file that is generated, whole or between marks, with what it should hold."""
     yield TABLE, table()
     yield CONFIG, config()
+    yield CONTEXT_SCHEMA, context_schema()
     for page in sorted((ROOT / "docs").glob("*.md")):
         text = page.read_text(encoding="utf-8")
         if "<!-- generated:" in text:

@@ -20,6 +20,7 @@ BEGIN, END = "<!-- tree: made by `make docs-tree` from the files' first sentence
 OTHERS = {
     "autotune.schema.json": "The file format of `autotune.json`.",
     "baseline.schema.json": "The file format of a committed baseline.",
+    "context.schema.json": "The file format of `context.json`.",
     "evaluation.schema.json": "The file format of `evaluation.json`.",
     "run.schema.json": "The file format of `benchmark.json` and `run.json`.",
     "suite.schema.json": "The file format of a suite.",

@@ -19,6 +19,7 @@ from pytest_llmbench.cli import (
     compare,
     compare_training,
     config,
+    context,
     dataset,
     evaluate,
     finetune,
@@ -74,11 +75,12 @@ _COMMANDS: Mapping[str, Callable[..., None]] = {
     "baseline": baseline.baseline,
     "rescore": rescore.rescore_command,
     "autotune": autotune.autotune,
+    "context": context.context,
     "serve-demo": serve_demo.serve_demo,
-    "config": config.config,
 }
 for name, command in _COMMANDS.items():
     app.command(name, cls=Command, context_settings=context_settings(name))(grouped(command))
+app.add_typer(config.config, name="config")
 app.add_typer(dataset.dataset, name="dataset")
 app.add_typer(models.models, name="models")
 

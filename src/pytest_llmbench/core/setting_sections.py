@@ -14,6 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_serializer, 
 CALL_FORMS = ("auto", "tool_calls", "json", "bracket", "mention")
 """What may name an answer's tool, `metrics.call_form`; a regular expression with one group may do so too."""
 
+Engine = Literal["vllm", "llamacpp", "sglang"]
+"""The programs that servers are configured for."""
+KvType = Literal["f16", "bf16", "fp8", "q8_0", "q4_0"]
+"""How a server stores a key or value. llama.cpp has all but fp8, vLLM and SGLang f16, bf16 and fp8."""
+
 _Auto = Literal["auto"]
 _Count = Annotated[int, Field(ge=1)]
 _Text = Annotated[str, Field(min_length=1)]
@@ -469,6 +474,146 @@ class LoadSettings(_Section):
     )
 
 
+class ContextSettings(_Section):
+    """How long prompts are tried on a live server, and what is asked about the facts that are hidden in them.
+
+    `pytest -m context` and `llmbench context`, with the promise of the section above (`load.latency`, `load.quantile`,
+    `load.measured`).
+    """
+
+    model: _Text | None = Field(
+        default=None,
+        description="family member that the server runs, such as medium: its longest context and tokenizer are known",
+        json_schema_extra=_shown("model", "NAME"),
+    )
+    lengths: _Auto | tuple[_Count, ...] = Field(
+        default="auto",
+        description="prompt lengths in tokens, rising; auto: doubled from 256 up to what the server accepts",
+        json_schema_extra=_shown("lengths", "N,N"),
+    )
+    max_context: _Count | None = Field(
+        default=None,
+        description="longest prompt tried; null: twice what the server announces, at most 131072 where it is silent",
+        json_schema_extra=_shown("max-context"),
+    )
+    depths: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
+        default=(0.0, 0.25, 0.5, 0.75, 1.0),
+        min_length=1,
+        description="where the facts stand: 0 is the prompt's beginning, 1 its end",
+    )
+    kinds: tuple[Literal["one", "several", "distractors"], ...] = Field(
+        default=("one", "several", "distractors"),
+        min_length=1,
+        description="what is asked for: one fact, several, or one among look-alike distractors",
+    )
+    languages: tuple[Literal["en", "fr"], ...] = Field(
+        default=("en", "fr"), min_length=1, description="languages of the prompts: en, fr"
+    )
+    repeats: _Count = Field(default=1, description="questions of each kind, language and depth at every length")
+    answer_tokens: _Count = Field(default=48, description="the most tokens of an answer")
+    probes: Annotated[int, Field(ge=5)] = Field(
+        default=60, description="prompts that the search for the longest one in time may send"
+    )
+    precision: float = Field(
+        default=0.02, gt=0, lt=1, description="half of that length's interval, as a share of it, at which it stops"
+    )
+    margin: float = Field(default=0.1, ge=0, lt=1, description="fall of the share of facts found that counts for none")
+    timeout: float = Field(default=600.0, gt=0, description="seconds for one answer")
+    time_limit: float | None = Field(
+        default=None,
+        gt=0,
+        description="seconds after which no further prompt is sent; null for no limit",
+        json_schema_extra=_shown(metavar="S"),
+    )
+    tokenizer: _Text | None = Field(
+        default=None,
+        description="model whose tokenizer counts, for a server that does not: alias, folder, hub id or GGUF file",
+    )
+    require: _Count | None = Field(
+        default=None,
+        description="fail unless prompts of so many tokens are accepted, in time and answered right",
+        json_schema_extra=_shown("require-context"),
+    )
+
+    @field_validator("lengths", mode="before")
+    @classmethod
+    def _split(cls, lengths: object) -> object:
+        if isinstance(lengths, int):
+            return (lengths,)
+        if isinstance(lengths, str) and lengths != "auto":
+            return tuple(part.strip() for part in lengths.split(","))
+        return lengths
+
+    @field_validator("lengths")
+    @classmethod
+    def _refuse_unsorted(cls, lengths: _Auto | tuple[int, ...]) -> _Auto | tuple[int, ...]:
+        if isinstance(lengths, str):
+            return lengths
+        if not lengths or list(lengths) != sorted(set(lengths)):
+            raise ValueError("give rising lengths, each once, such as 512,1024,2048")
+        return lengths
+
+    @field_validator("depths", "kinds", "languages")
+    @classmethod
+    def _refuse_twice(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(values)) < len(values):
+            raise ValueError("give each once")
+        return values
+
+
+class ServingSettings(_Section):
+    """How a server is launched: `llmbench config generate` and `pytest_llmbench.config` compute its settings.
+
+    They start from the model, the context that is wanted and the memory that is there. `model.device` says where it
+    runs.
+    """
+
+    engine: Engine = Field(default="vllm", description="the server's program: vllm, llamacpp or sglang")
+    max_context: _Count | None = Field(
+        default=None,
+        description="tokens that a request may hold, prompt and answer; null: what the model was trained on",
+    )
+    slots: _Count | None = Field(
+        default=None, description="requests answered at once, each at the whole context; null: as many as memory holds"
+    )
+    kv_type: KvType | None = Field(
+        default=None,
+        description="how keys and values are stored: f16, bf16, fp8, and q8_0, q4_0 of llamacpp; null: 16 bits",
+    )
+    memory: float | None = Field(
+        default=None,
+        gt=0,
+        description="GB of each GPU, or of the CPU; null: what this machine has",
+        json_schema_extra=_shown(metavar="GB"),
+    )
+    gpus: _Count = Field(default=1, description="GPUs that share one model")
+    memory_margin: float = Field(default=0.1, ge=0, lt=1, description="share of the memory that stays free")
+    batch_tokens: _Count | None = Field(
+        default=None, description="tokens that one step computes at most; null: 8192 on a GPU, 2048 on the CPU"
+    )
+    threads: _Count | None = Field(default=None, description="CPU threads of llama.cpp; null: the processor's cores")
+    lora: dict[_Text, _Text] = Field(
+        default={}, description="fine-tunes served beside the base, such as {jarvis: adapters/jarvis}"
+    )
+    max_lora_rank: _Count | None = Field(
+        default=None, description="the largest rank among them; null: what their adapter_config.json say"
+    )
+    arguments: tuple[_Text, ...] = Field(
+        default=(), description="further arguments of the server, passed on as they are"
+    )
+    vllm_version: _Text = Field(default="0.32.0", description="the vLLM whose flags are written, and whose image")
+    image: _Text | None = Field(default=None, description="container image; null: the engine's own")
+    port: Annotated[int, Field(ge=1, le=65535)] = Field(default=8000, description="port on 127.0.0.1")
+    endpoints: dict[_Text, TargetSettings] = Field(
+        default={}, description="where models are served, such as {medium: {url: http://127.0.0.1:8000/v1}}"
+    )
+    out: Path = Field(
+        default=Path("serving"),
+        description="folder of the generated files, one below it a model",
+        json_schema_extra=_shown(metavar="DIR"),
+    )
+
+
 class FinetuneSettings(_Section):
     """The short training of `pytest -m finetune`, and what it must reach. Base and quantization are the model's."""
 
@@ -506,4 +651,6 @@ class Settings(_Section):
     server: ServerSettings = ServerSettings()
     gate: GateSettings = GateSettings()
     load: LoadSettings = LoadSettings()
+    context: ContextSettings = ContextSettings()
+    serving: ServingSettings = ServingSettings()
     finetune: FinetuneSettings = FinetuneSettings()

@@ -212,6 +212,90 @@ SETTINGS: Mapping[str, SettingHelp] = {
     "load.targets": SettingHelp(
         None, "A,B", "[]", "several servers or models in one report: [{url: http://127.0.0.1:8000/v1, model: a}, ...]"
     ),
+    "context.model": SettingHelp(
+        "model",
+        "NAME",
+        "null",
+        "family member that the server runs, such as medium: its longest context and tokenizer are known",
+    ),
+    "context.lengths": SettingHelp(
+        "lengths",
+        "N,N",
+        "auto",
+        "prompt lengths in tokens, rising; auto: doubled from 256 up to what the server accepts",
+    ),
+    "context.max_context": SettingHelp(
+        "max-context",
+        "N",
+        "null",
+        "longest prompt tried; null: twice what the server announces, at most 131072 where it is silent",
+    ),
+    "context.depths": SettingHelp(
+        None, "A,B", "[0.0, 0.25, 0.5, 0.75, 1.0]", "where the facts stand: 0 is the prompt's beginning, 1 its end"
+    ),
+    "context.kinds": SettingHelp(
+        None,
+        "A,B",
+        "[one, several, distractors]",
+        "what is asked for: one fact, several, or one among look-alike distractors",
+    ),
+    "context.languages": SettingHelp(None, "A,B", "[en, fr]", "languages of the prompts: en, fr"),
+    "context.repeats": SettingHelp(None, "N", "1", "questions of each kind, language and depth at every length"),
+    "context.answer_tokens": SettingHelp(None, "N", "48", "the most tokens of an answer"),
+    "context.probes": SettingHelp(None, "N", "60", "prompts that the search for the longest one in time may send"),
+    "context.precision": SettingHelp(
+        None, "X", "0.02", "half of that length's interval, as a share of it, at which it stops"
+    ),
+    "context.margin": SettingHelp(None, "X", "0.1", "fall of the share of facts found that counts for none"),
+    "context.timeout": SettingHelp(None, "X", "600.0", "seconds for one answer"),
+    "context.time_limit": SettingHelp(
+        None, "S", "null", "seconds after which no further prompt is sent; null for no limit"
+    ),
+    "context.tokenizer": SettingHelp(
+        None,
+        "TEXT",
+        "null",
+        "model whose tokenizer counts, for a server that does not: alias, folder, hub id or GGUF file",
+    ),
+    "context.require": SettingHelp(
+        "require-context", "N", "null", "fail unless prompts of so many tokens are accepted, in time and answered right"
+    ),
+    "serving.engine": SettingHelp(
+        None, "vllm|llamacpp|sglang", "vllm", "the server's program: vllm, llamacpp or sglang"
+    ),
+    "serving.max_context": SettingHelp(
+        None, "N", "null", "tokens that a request may hold, prompt and answer; null: what the model was trained on"
+    ),
+    "serving.slots": SettingHelp(
+        None, "N", "null", "requests answered at once, each at the whole context; null: as many as memory holds"
+    ),
+    "serving.kv_type": SettingHelp(
+        None,
+        "f16|bf16|fp8|q8_0|q4_0",
+        "null",
+        "how keys and values are stored: f16, bf16, fp8, and q8_0, q4_0 of llamacpp; null: 16 bits",
+    ),
+    "serving.memory": SettingHelp(None, "GB", "null", "GB of each GPU, or of the CPU; null: what this machine has"),
+    "serving.gpus": SettingHelp(None, "N", "1", "GPUs that share one model"),
+    "serving.memory_margin": SettingHelp(None, "X", "0.1", "share of the memory that stays free"),
+    "serving.batch_tokens": SettingHelp(
+        None, "N", "null", "tokens that one step computes at most; null: 8192 on a GPU, 2048 on the CPU"
+    ),
+    "serving.threads": SettingHelp(None, "N", "null", "CPU threads of llama.cpp; null: the processor's cores"),
+    "serving.lora": SettingHelp(
+        None, "JSON", "{}", "fine-tunes served beside the base, such as {jarvis: adapters/jarvis}"
+    ),
+    "serving.max_lora_rank": SettingHelp(
+        None, "N", "null", "the largest rank among them; null: what their adapter_config.json say"
+    ),
+    "serving.arguments": SettingHelp(None, "A,B", "[]", "further arguments of the server, passed on as they are"),
+    "serving.vllm_version": SettingHelp(None, "TEXT", "0.32.0", "the vLLM whose flags are written, and whose image"),
+    "serving.image": SettingHelp(None, "TEXT", "null", "container image; null: the engine's own"),
+    "serving.port": SettingHelp(None, "N", "8000", "port on 127.0.0.1"),
+    "serving.endpoints": SettingHelp(
+        None, "JSON", "{}", "where models are served, such as {medium: {url: http://127.0.0.1:8000/v1}}"
+    ),
+    "serving.out": SettingHelp(None, "DIR", "serving", "folder of the generated files, one below it a model"),
     "finetune.dataset": SettingHelp(None, "PATH", "data/train.jsonl", "rows that are trained on"),
     "finetune.heldout": SettingHelp(None, "PATH", "data/heldout.jsonl", "rows that base and fine-tune answer"),
     "finetune.tools": SettingHelp(

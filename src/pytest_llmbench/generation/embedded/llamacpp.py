@@ -71,6 +71,24 @@ def served_model(spec: str, adapter: str = "none", adapters_dir: Path | str = "a
     return ServedModel(base, name, lora_gguf(found, base), found.name)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class LlamaOptions:
+    """How llama.cpp computes; None leaves a thing at its own default.
+
+    batch, micro_batch: tokens that are taken up, and computed, at a time (2048 and 512).
+    kv_unified: one pool of keys and values for all slots, instead of a part for each.
+    cache_type_k, cache_type_v: how keys and values are stored, `f16` or a quantization such as `q8_0`.
+    context_shift: an answer that fills the context goes on, and the oldest part of the prompt is dropped.
+    """
+
+    batch: int | None = None
+    micro_batch: int | None = None
+    kv_unified: bool | None = None
+    cache_type_k: str | None = None
+    cache_type_v: str | None = None
+    context_shift: bool | None = None
+
+
 class EmbeddedServer:
     """llama.cpp's own OpenAI-compatible server in a process of its own. A context manager; ready once entered.
 
@@ -84,8 +102,15 @@ class EmbeddedServer:
             could not start; the message has its reason.
     """
 
-    def __init__(
-        self, model: ServedModel, *, port: int = 0, slots: int = 4, context: int = 2048, threads: int | None = None
+    def __init__(  # all by name, and all with a default
+        self,
+        model: ServedModel,
+        *,
+        port: int = 0,
+        slots: int = 4,
+        context: int = 2048,
+        threads: int | None = None,
+        options: LlamaOptions | None = None,
     ) -> None:
         for name, value, least in (("port", port, 0), ("slots", slots, 1), ("context", context, 64)):
             if value < least:
@@ -100,7 +125,8 @@ class EmbeddedServer:
             "port": port,
             "slots": slots,
             "context": context,
-            "threads": threads or _spare_cores(),
+            "threads": threads or spare_cores(),
+            "options": dataclasses.asdict(options or LlamaOptions()),
         }
         self.url = ""
 
@@ -192,7 +218,7 @@ def _how_to_get(location: Location) -> str:
     return "give a .gguf file (llama.cpp's convert_hf_to_gguf.py makes one)"
 
 
-def _spare_cores() -> int:
+def spare_cores() -> int:
     """Half of the processors: llama.cpp's threads wait for the last of them, and a busy core makes it a slow one.
 
     Five short answers took 167 s with two threads on two cores that others used, and 3 s with one.

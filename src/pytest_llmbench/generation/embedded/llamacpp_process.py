@@ -35,12 +35,35 @@ def serve(orders: dict[str, Any]) -> None:
     params.cache_ram_mib = 0  # it gives one adapter's prompts to another (llama.cpp issue 26207)
     params.ui = False
     params.verbosity = _ERRORS_ONLY
+    _apply(params, orders["options"])
     if orders["lora"]:
         params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(orders["lora"], 1.0)]
     server = xllamacpp.Server(params)
     sys.stdout.write(json.dumps({"url": server.listening_address}) + "\n")
     sys.stdout.flush()
     sys.stdin.read()
+
+
+def _apply(params: Any, options: dict[str, Any]) -> None:
+    """Set what the options say, and leave the rest as it is.
+
+    Raises:
+        RuntimeError: llama.cpp knows no such type of cache.
+    """
+    import xllamacpp
+
+    names = {"batch": "n_batch", "micro_batch": "n_ubatch", "kv_unified": "kv_unified"}
+    for option, name in names.items():
+        if options[option] is not None:
+            setattr(params, name, options[option])
+    for name in ("cache_type_k", "cache_type_v"):
+        if (wanted := options[name]) is not None:
+            kind = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{wanted.upper()}", None)
+            if kind is None:
+                raise RuntimeError(f"error: llama.cpp has no type {wanted} for {name}")
+            setattr(params, name, kind)
+    if options["context_shift"] is not None:
+        params.ctx_shift = options["context_shift"]
 
 
 if __name__ == "__main__":

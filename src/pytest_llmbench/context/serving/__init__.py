@@ -1,0 +1,1 @@
+"""Settings that a server is launched with: by arithmetic, as command lines and as files."""
