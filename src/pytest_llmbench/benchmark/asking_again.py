@@ -17,10 +17,11 @@ from pytest_llmbench.core.errors import AdapterError, LLMBenchError, UsageError
 from pytest_llmbench.core.provenance import provenance
 from pytest_llmbench.core.records import Run
 from pytest_llmbench.runs.baseline import Comparable, ComparableRow, comparable, prompt_sha
-from pytest_llmbench.runs.document import build_document, run_metadata
+from pytest_llmbench.runs.document import build_document
 from pytest_llmbench.runs.folders import RUN_FILE
 from pytest_llmbench.runs.gate import gate_of
 from pytest_llmbench.runs.gate_notes import gate_note
+from pytest_llmbench.runs.metadata import metadata
 from pytest_llmbench.runs.storage import write_json
 from pytest_llmbench.stats import Outcome
 
@@ -76,7 +77,7 @@ def ask_again(settings: Settings, questions: Questions, opened: Opener) -> Run:
         results = tuple(case_result(benchmark.answers(case)) for case in questions.cases)
         backend = benchmark.backend.describe()
         about = {
-            **run_metadata(backend, fresh, questions.vocabulary),
+            **metadata(backend, fresh, questions.vocabulary),
             "metrics": benchmark.metrics_described(),
             **provenance(answered_here=backend.get("backend") != "server"),
         }

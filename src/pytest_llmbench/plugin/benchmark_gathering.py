@@ -117,7 +117,7 @@ class BenchmarkGathering(Gathering):
     def _run(self, asked: list[Mapping[str, Any]], planned: int | None) -> Run:
         """The run as data; `planned` is how many results there should have been, where some are missing."""
         from pytest_llmbench.core.provenance import provenance
-        from pytest_llmbench.runs.document import run_metadata
+        from pytest_llmbench.runs.metadata import metadata
 
         first = asked[0]
         timings = {
@@ -129,7 +129,7 @@ class BenchmarkGathering(Gathering):
         parts = timings["load_s"] + timings["generation_s"] + timings["scoring_s"]
         timings["other_s"] = round(max(0.0, timings["total_s"] - parts), 2)
         about = {
-            **run_metadata(first["backend"], self._ours.settings, self._ours.vocabulary),
+            **metadata(first["backend"], self._ours.settings, self._ours.vocabulary),
             "metrics": first["metrics"],
             **provenance(answered_here=first["backend"].get("backend") != "server"),
             "timings": timings,

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import json
 import logging
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pytest_llmbench.core.records import BASE, SCHEMA_VERSION, CaseResult, Completion, Run
+from pytest_llmbench.core.records import SCHEMA_VERSION, CaseResult, Completion, Run
 from pytest_llmbench.runs.averages import compared, keywords_found, scored_pairs, summarise
 from pytest_llmbench.runs.baseline import prompt_sha
-
-if TYPE_CHECKING:
-    from pytest_llmbench.cases.suites import Vocabulary
-    from pytest_llmbench.core.settings import Settings
-
+from pytest_llmbench.runs.unrelated_answers import cosine_between_cases
 
 _log = logging.getLogger("pytest_llmbench")
 
 HIDDEN = "[hidden]"
 _LOGIN_IN_URL = re.compile(r"(?<=//)[^/@\s]+@")
-
-_COSINE = "cosine_similarity"
-_MOST_PAIRS = 200
-_SHIFTS = 7
 
 
 def build_document(run: Run, *, answer_chars: int) -> dict[str, Any]:
@@ -70,7 +61,7 @@ def _asked(rows: Sequence[Mapping[str, Any]]) -> str:
 def _metadata(run: Run) -> dict[str, Any]:
     reference: dict[str, Any] = {"base_model": None, "lora_adapter": None, "device": None, "timestamp": ""}
     found = _plain(_without_secrets(run.metadata))
-    measured = _cosine_between_cases(run)
+    measured = cosine_between_cases(run)
     return {
         **reference,
         **found,
@@ -188,63 +179,3 @@ def _without_secrets(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_without_secrets(item) for item in value]
     return _LOGIN_IN_URL.sub(f"{HIDDEN}@", value) if isinstance(value, str) else value
-
-
-def _cosine_between_cases(run: Run) -> dict[str, dict[str, Any]]:
-    """By adapter: the mean cosine similarity of its answers to the base's answers to other cases, and how many pairs.
-
-    Nothing for a variant that has no two such answers with embeddings, and for a run that does not score similarity.
-    """
-    if BASE not in run.variants or not any(_COSINE in result.scores for result in run.results):
-        return {}
-    found = {variant: _similarities(run.results, variant) for variant in run.variants if variant != BASE}
-    return {
-        variant: {"mean": round(sum(values) / len(values), 6), "pairs": len(values)}
-        for variant, values in found.items()
-        if values
-    }
-
-
-def _similarities(results: Sequence[CaseResult], variant: str) -> list[float]:
-    from pytest_llmbench.metrics.similarity import similarity
-
-    found: list[float] = []
-    for first, second in _pairs(results):
-        base, other = first.completions.get(BASE), second.completions.get(variant)
-        value = similarity(base, other) if base is not None and other is not None else None
-        if value is not None:
-            found.append(value)
-        if len(found) == _MOST_PAIRS:
-            break
-    return found
-
-
-def _pairs(results: Sequence[CaseResult]) -> Iterator[tuple[CaseResult, CaseResult]]:
-    """Each result with some that come after it, going round; never with the same case, or the same question."""
-    for shift in range(1, _SHIFTS + 1):
-        for place, first in enumerate(results):
-            second = results[(place + shift) % len(results)]
-            if first.case != second.case and first.prompt != second.prompt:
-                yield first, second
-
-
-def run_metadata(backend: Mapping[str, Any], settings: Settings, vocabulary: Vocabulary) -> dict[str, Any]:
-    """What a reader needs to know, and to repeat, about a run, before its provenance is added."""
-    adapters = backend.get("adapters") or {}
-    first = next(iter(adapters.values()), None)
-    return {
-        "base_model": backend.get("base_model"),
-        "lora_adapter": first.get("path") if first else None,
-        "device": backend.get("device"),
-        "timestamp": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "seed": settings.generation.seed,
-        "epochs": settings.generation.epochs,
-        "backend": dict(backend),
-        "vocabulary": {
-            "path": str(vocabulary.path),
-            "tools": len(vocabulary.tools),
-            "names": list(vocabulary.tools),
-            "sha256": hashlib.sha256(json.dumps(dict(vocabulary.tools), sort_keys=True).encode()).hexdigest(),
-        },
-        "settings": settings.model_dump(mode="json"),
-    }

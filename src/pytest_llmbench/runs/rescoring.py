@@ -15,7 +15,8 @@ from pytest_llmbench.cases.tools import name_of
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.records import CaseResult, Completion, Run
 from pytest_llmbench.generation.completion_store import JOURNAL
-from pytest_llmbench.runs.document import build_document, run_metadata
+from pytest_llmbench.runs.document import build_document
+from pytest_llmbench.runs.metadata import metadata
 
 if TYPE_CHECKING:
     from pytest_llmbench.core.settings import Settings
@@ -202,7 +203,7 @@ def _refuse_unknown_tools(cases: Sequence[Case], vocabulary: Vocabulary) -> None
 
 def _metadata(old: Mapping[str, Any], name: str, judges: Judges) -> dict[str, Any]:
     """The run's own metadata, with what its scores now rest on."""
-    now = run_metadata({}, judges.settings, judges.vocabulary)
+    now = metadata({}, judges.settings, judges.vocabulary)
     described = {
         metric.name: {"higher_is_better": metric.higher_is_better, "unit": metric.unit}
         for metric in judges.metrics.metrics.values()

@@ -16,7 +16,7 @@ from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.records import CaseResult, Completion
 from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.metrics import MetricRegistry
-from pytest_llmbench.runs.document import run_metadata
+from pytest_llmbench.runs.metadata import metadata
 
 CASE = Case("lights", "lamp", "allume", ({"role": "user", "content": "allume"},), tool="set_lights", source="s.yaml:3")
 
@@ -175,7 +175,7 @@ def test_an_expectation_that_no_metric_judges_is_refused_when_the_job_is_made(tm
 
 def test_metadata_names_the_pair_and_hides_what_is_secret() -> None:
     secret = settings(server={"headers": {"X-Token": "hush"}})
-    about = run_metadata(
+    about = metadata(
         {"base_model": "m", "device": "cpu", "adapters": {"finetuned": {"path": "adapters/a"}}}, secret, Vocabulary({})
     )
     assert (about["base_model"], about["lora_adapter"], about["device"], about["seed"]) == (
