@@ -148,5 +148,6 @@ def _about(run: Comparable) -> Mapping[str, Any]:
 def _shown(run: Comparable, gate: dict[str, Any], language: str) -> str:
     from pytest_llmbench.reports.renderers.terminal import terminal_lines
     from pytest_llmbench.reports.views.gate import gate_report
+    from pytest_llmbench.runs.typed import gate_document
 
-    return "\n".join([f"{run.name}:", *terminal_lines(gate_report(gate, language), report_width())])
+    return "\n".join([f"{run.name}:", *terminal_lines(gate_report(gate_document(gate), language), report_width())])
