@@ -101,15 +101,14 @@ def weights_of(entry: ModelEntry, engine: Engine) -> tuple[str, int]:
 def memory_of(entry: ModelEntry, serving: ServingSettings, room: Room, *, context: int, step_tokens: int) -> Memory:
     """What serving takes: weights, adapters, what a step computes, driver; and each slot's keys, values and logits.
 
-    Weights are counted as stored, a step as `models estimate` counts one layer's forward pass, in float32 for
-    llama.cpp. vLLM sets aside places for all adapters at the largest rank.
+    Weights are counted as stored, a step as `models estimate` counts one layer's forward pass. vLLM sets aside places
+    for all adapters at the largest rank.
     """
     architecture, engine = architecture_of(entry), serving.engine
-    number = _FLOAT if engine == "llamacpp" else _HALF
     fixed = {
         "weights": weights_of(entry, engine)[1],
         "adapters": _adapters(architecture, serving),
-        "activations": forward_bytes(architecture, step_tokens, number) * room.gpus,  # each GPU takes the whole step
+        "activations": _step_bytes(architecture, engine, step_tokens, context) * room.gpus,  # each takes the whole step
         "driver": CUDA_CONTEXT * room.gpus if room.hardware.device == "cuda" else 0,
     }
     return Memory(
@@ -117,6 +116,13 @@ def memory_of(entry: ModelEntry, serving: ServingSettings, room: Room, *, contex
         slot_kv(architecture, serving.kv_type, in_pages(context, engine)),
         architecture.vocabulary * _FLOAT,
     )
+
+
+def _step_bytes(architecture: Architecture, engine: Engine, tokens: int, context: int) -> int:
+    """Bytes of one layer's forward pass; llama.cpp computes in float32, with a mask of each token over the context."""
+    if engine == "llamacpp":
+        return forward_bytes(architecture, tokens, _FLOAT) + tokens * in_pages(context, engine) * _HALF
+    return forward_bytes(architecture, tokens, _HALF)
 
 
 def slot_kv(architecture: Architecture, kind: KvType | None, tokens: int) -> int:
