@@ -17,7 +17,7 @@ CALL_FORMS = ("auto", "tool_calls", "json", "bracket", "mention")
 Engine = Literal["vllm", "llamacpp", "sglang"]
 """The programs that servers are configured for."""
 KvType = Literal["f16", "bf16", "fp8", "q8_0", "q4_0"]
-"""How a server stores a key or value. llama.cpp has all but fp8, vLLM and SGLang f16, bf16 and fp8."""
+"""How a server stores a key or value. llama.cpp has all but fp8, vLLM f16, bf16 and fp8, SGLang bf16 and fp8."""
 
 _Auto = Literal["auto"]
 _Count = Annotated[int, Field(ge=1)]

@@ -10,7 +10,7 @@ from pytest_llmbench.context.serving.launch_settings import LaunchSettings, Yarn
 from pytest_llmbench.core.setting_sections import KvType
 
 _VLLM_KV: Mapping[KvType, str] = {"f16": "float16", "bf16": "bfloat16", "fp8": "fp8"}
-_SGLANG_KV: Mapping[KvType, str] = {"f16": "auto", "bf16": "bfloat16", "fp8": "fp8_e4m3"}
+_SGLANG_KV: Mapping[KvType, str] = {"bf16": "bfloat16", "fp8": "fp8_e4m3"}
 _ALL_LAYERS = "999"
 
 _Flag = tuple[str, ...]

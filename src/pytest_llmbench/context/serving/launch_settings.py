@@ -15,7 +15,7 @@ SLOT_STEP = 256
 _KV_TYPES: dict[Engine, frozenset[KvType]] = {
     "vllm": frozenset(("f16", "bf16", "fp8")),
     "llamacpp": frozenset(("f16", "bf16", "q8_0", "q4_0")),
-    "sglang": frozenset(("f16", "bf16", "fp8")),
+    "sglang": frozenset(("bf16", "fp8")),
 }
 _Count = Annotated[int, Field(ge=1)]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]*")

@@ -52,8 +52,9 @@ class Plan:
 
     @property
     def kv_bytes(self) -> int:
-        """Bytes that hold keys and values: of llama.cpp what its slots need, of the others all that is left."""
-        return self.slots * self.memory.slot_kv if self.serving.engine == "llamacpp" else self.free_for_kv
+        """Bytes that hold keys and values: what the slots need, or all that is left of a GPU that pages them."""
+        pages_a_gpu = self.serving.engine != "llamacpp" and self.room.hardware.device == "cuda"
+        return self.free_for_kv if pages_a_gpu else self.slots * self.memory.slot_kv
 
     @property
     def pool_tokens(self) -> int:
