@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pytest_llmbench.cli.run_options import RUN_HELP, ReportDir
-from pytest_llmbench.cli.setting_option import SettingOption
-from pytest_llmbench.cli.settings_options import Config, Json, chosen_settings
-from pytest_llmbench.cli.terminal_width import report_width
+from pytest_llmbench.cli.options import RUN_HELP, Config, Json, RunFolder, SettingOption, chosen_settings
+from pytest_llmbench.cli.terminal import report_width
 from pytest_llmbench.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,7 +33,7 @@ def compare(  # noqa: PLR0913  # one argument an option
         Literal["regression"] | None, typer.Option(help="End with exit code 1 when a run is worse.")
     ] = None,
     config: Config = None,
-    report_dir: ReportDir = None,
+    report_dir: RunFolder = None,
     as_json: Json = False,
 ) -> None:
     """Hold runs against a baseline, case by case.

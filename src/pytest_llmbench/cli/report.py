@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pytest_llmbench.cli.run_options import ReportDir, Run, reports_folder
+from pytest_llmbench.cli.options import Run, RunFolder, reports_folder
 from pytest_llmbench.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def report(
     language: Annotated[str | None, typer.Option(metavar="en|fr", help="Language; the run's own by default.")] = None,
     as_format: Annotated[Format, typer.Option("--format", help="What to make of it.")] = "text",
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write to this file instead.")] = None,
-    report_dir: ReportDir = None,
+    report_dir: RunFolder = None,
 ) -> None:
     """Show a saved run, as text or in another format.
 

@@ -14,19 +14,15 @@ from typing import Literal, Self
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.records import BASE
 from pytest_llmbench.generation.client.chat_client import ChatClient
-from pytest_llmbench.generation.client.engines import Engine, engine_behind
-from pytest_llmbench.generation.client.served_models import Target, with_loras, with_models
-from pytest_llmbench.generation.client.server_pages import reach
+from pytest_llmbench.generation.client.served_models import VariantTarget, with_loras, with_models
+from pytest_llmbench.generation.client.server_pages import Engine, engine_behind, reach
 from pytest_llmbench.load.client import AddressBook, ChatServer, UserConnection
 from pytest_llmbench.load.client_overhead import WatchedCrowd, allow_open_files, meanwhile
 from pytest_llmbench.load.conversations import Conversations
-from pytest_llmbench.load.health_check import Presence
-from pytest_llmbench.load.idle_wait import IdleWatch
-from pytest_llmbench.load.own_fault import Allowed
+from pytest_llmbench.load.health_check import IdleWatch, Presence
 from pytest_llmbench.load.reasons import BOTTLENECKS, Reason
-from pytest_llmbench.load.records import SLO, Trial
-from pytest_llmbench.load.slo import Judge, Judgement
-from pytest_llmbench.load.trial_limits import Ends, TrialLimits
+from pytest_llmbench.load.records import SLO, Ends, Trial, TrialLimits
+from pytest_llmbench.load.slo import Allowed, Judge, Judgement
 from pytest_llmbench.load.users import Crowd, Habits
 from pytest_llmbench.load.workers import LivingCrowd, WorkerProcesses, usable_cores
 
@@ -224,7 +220,7 @@ class LoadTest:
         body, model = self.server.body, self.server.body.get("model")
         reached = await reach(self._control, _OPEN_TIMEOUT_S, named=model is not None)
         self.engine: Engine = await engine_behind(self._control, reached)
-        wanted, all_listed = {BASE: Target(model, {})}, self.engine.lists_all
+        wanted, all_listed = {BASE: VariantTarget(model, {})}, self.engine.lists_all
         named = with_models(wanted, reached.models, reached.url, all_listed=all_listed)[BASE]
         switched = with_loras(body, reached.loras, reached.url, as_started=True) if reached.loras is not None else body
         server = dataclasses.replace(self.server, url=reached.url, body={**switched, "model": named.model})
