@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from measuring import machine, save
 
-from pytest_llmbench.context.serving.arithmetic import Memory, Room, memory_of
+from pytest_llmbench.context.serving.arithmetic import MemoryRoom, ServerMemory, memory_of
 from pytest_llmbench.core.settings import ServingSettings
 from pytest_llmbench.models.memory.hardware import Hardware
 from pytest_llmbench.models.registry import load_registry
@@ -88,10 +88,10 @@ def peer(setting: Setting, gguf: str) -> list[float]:
     return [float(word) for word in done.stdout.split()]
 
 
-def computed(setting: Setting) -> Memory:
+def computed(setting: Setting) -> ServerMemory:
     """What our arithmetic says."""
     serving = ServingSettings.model_validate({"engine": "llamacpp", "slots": setting.slots, "kv_type": setting.kind})
-    room = Room(Hardware("cpu", "CPU", 2**40), 1, 0.1)
+    room = MemoryRoom(Hardware("cpu", "CPU", 2**40), 1, 0.1)
     return memory_of(load_registry()[MODEL], serving, room, context=setting.context, step_tokens=setting.micro)
 
 

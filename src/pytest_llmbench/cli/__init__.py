@@ -19,6 +19,7 @@ from pytest_llmbench.cli import (
     compare,
     compare_training,
     config,
+    context,
     dataset,
     evaluate,
     finetune,
@@ -74,6 +75,7 @@ _COMMANDS: Mapping[str, Callable[..., None]] = {
     "baseline": baseline.baseline,
     "rescore": rescore.rescore_command,
     "autotune": autotune.autotune,
+    "context": context.context,
     "serve-demo": serve_demo.serve_demo,
 }
 for name, command in _COMMANDS.items():

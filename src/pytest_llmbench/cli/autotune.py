@@ -22,7 +22,7 @@ from pytest_llmbench.core.errors import UsageError
 
 if TYPE_CHECKING:
     from pytest_llmbench.autotune.limit_search import Question
-    from pytest_llmbench.core.settings import Settings
+    from pytest_llmbench.core.setting_sections import Settings
 
 QUESTIONS: tuple[Question, ...] = ("users", "rate", "history", "max_tokens", "temperature")
 """What can be asked, in the order in which one answer gives to the next."""
@@ -88,7 +88,7 @@ def autotune(  # one argument an option
     """
     if load.strict and load.quantile is not None:
         raise UsageError("--strict allows no late answer at all, --quantile a share of them; give one")
-    others = _targets(server or [], server_model or []) | ({"load.quantile": "strict"} if load.strict else {})
+    others = target_options(server or [], server_model or []) | ({"load.quantile": "strict"} if load.strict else {})
     settings = chosen_settings(config, load, kept, **others)
     from pytest_llmbench.cli.autotune_run import run
 
@@ -96,7 +96,7 @@ def autotune(  # one argument an option
     run(settings, _asked([*wanted, "rate"] if rate else wanted, settings), resume=kept.resume, as_json=as_json)
 
 
-def _targets(servers: list[str], models: list[str]) -> dict[str, str]:
+def target_options(servers: list[str], models: list[str]) -> dict[str, str]:
     """One pair is the server of the settings, several are compared; one of the two may be given once for all.
 
     A server on the command line takes the place of all targets in the settings file.

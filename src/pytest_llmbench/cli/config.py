@@ -46,8 +46,8 @@ class _ShowsAlone(TyperGroup):
 config = typer.Typer(cls=_ShowsAlone, help="Show and check the settings; generate those of a server.")
 
 
-@config.command(cls=Command)
-def show(
+@config.command("show", cls=Command)
+def show_settings(
     *,
     config: Config = None,
     base: Base = None,

@@ -212,6 +212,54 @@ SETTINGS: Mapping[str, SettingHelp] = {
     "load.targets": SettingHelp(
         None, "A,B", "[]", "several servers or models in one report: [{url: http://127.0.0.1:8000/v1, model: a}, ...]"
     ),
+    "context.model": SettingHelp(
+        "model",
+        "NAME",
+        "null",
+        "family member that the server runs, such as medium: its longest context and tokenizer are known",
+    ),
+    "context.lengths": SettingHelp(
+        "lengths",
+        "N,N",
+        "auto",
+        "prompt lengths in tokens, rising; auto: doubled from 256 up to what the server accepts",
+    ),
+    "context.max_context": SettingHelp(
+        "max-context",
+        "N",
+        "null",
+        "longest prompt tried; null: twice what the server announces, at most 131072 where it is silent",
+    ),
+    "context.depths": SettingHelp(
+        None, "A,B", "[0.0, 0.25, 0.5, 0.75, 1.0]", "where the facts stand: 0 is the prompt's beginning, 1 its end"
+    ),
+    "context.kinds": SettingHelp(
+        None,
+        "A,B",
+        "[one, several, distractors]",
+        "what is asked for: one fact, several, or one among look-alike distractors",
+    ),
+    "context.languages": SettingHelp(None, "A,B", "[en, fr]", "languages of the prompts: en, fr"),
+    "context.repeats": SettingHelp(None, "N", "1", "questions of each kind, language and depth at every length"),
+    "context.answer_tokens": SettingHelp(None, "N", "48", "the most tokens of an answer"),
+    "context.probes": SettingHelp(None, "N", "60", "prompts that the search for the longest one in time may send"),
+    "context.precision": SettingHelp(
+        None, "X", "0.02", "half of that length's interval, as a share of it, at which it stops"
+    ),
+    "context.margin": SettingHelp(None, "X", "0.1", "fall of the share of facts found that counts for none"),
+    "context.timeout": SettingHelp(None, "X", "600.0", "seconds for one answer"),
+    "context.time_limit": SettingHelp(
+        None, "S", "null", "seconds after which no further prompt is sent; null for no limit"
+    ),
+    "context.tokenizer": SettingHelp(
+        None,
+        "TEXT",
+        "null",
+        "model whose tokenizer counts, for a server that does not: alias, folder, hub id or GGUF file",
+    ),
+    "context.require": SettingHelp(
+        "require-context", "N", "null", "fail unless prompts of so many tokens are accepted, in time and answered right"
+    ),
     "serving.engine": SettingHelp(
         None, "vllm|llamacpp|sglang", "vllm", "the server's program: vllm, llamacpp or sglang"
     ),

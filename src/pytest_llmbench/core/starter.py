@@ -12,7 +12,7 @@ _PACKAGE = Path(__file__).parents[1]
 
 CONFIG = Path("configs/llmbench.yaml")
 """The settings file that applies where none is named."""
-SUITES = tuple(f"tests/suites/test_{question}.py" for question in ("benchmark", "autotune", "finetune"))
+SUITES = tuple(f"tests/suites/test_{question}.py" for question in ("benchmark", "autotune", "context", "finetune"))
 """The tests that `llmbench init` gives a project, one a question."""
 
 CACHE_VARIABLE = "LLMBENCH_CACHE_DIR"

@@ -90,7 +90,7 @@ class Answer:
     event that carried either, or a tool call: one a token on servers that send each token as it is made.
     `first_visible_at` is that of the first one of the answer alone. `ended_at` is when the server said that the answer
     ends; `left_open` tells that it kept the stream open after that. `several` tells that it gave more answers than this
-    one, whose tokens its usage counts too.
+    one, whose tokens its usage counts too. `cached_tokens` are those of the prompt that the server had read before.
     """
 
     content: str = ""
@@ -105,6 +105,7 @@ class Answer:
     several: bool = False
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    cached_tokens: int | None = None
     fingerprint: str | None = None
     visible: VisibleText = dataclasses.field(default_factory=VisibleText, repr=False, compare=False)
 
@@ -202,6 +203,8 @@ class Answer:
         if isinstance(usage := event.get("usage"), dict):
             self.prompt_tokens = _count(usage.get("prompt_tokens"), self.prompt_tokens)
             self.completion_tokens = _count(usage.get("completion_tokens"), self.completion_tokens)
+            if isinstance(details := usage.get("prompt_tokens_details"), dict):
+                self.cached_tokens = _count(details.get("cached_tokens"), self.cached_tokens)
         if isinstance(fingerprint := event.get("system_fingerprint"), str):
             self.fingerprint = fingerprint
         choices = event.get("choices")

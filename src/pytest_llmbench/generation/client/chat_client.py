@@ -84,9 +84,23 @@ class ChatClient:
         Raises:
             ServerError: nobody answers there.
         """
-        sent, limit = Sent("GET", url), aiohttp.ClientTimeout(timeout_s, sock_connect=timeout_s * _CONNECT_SHARE)
+        return await self._page(Sent("GET", url), timeout_s)
+
+    async def post(self, url: str, body: Mapping[str, Any], timeout_s: float) -> Page:
+        """What a page of the server says to a JSON body, such as `/tokenize`; else as `get`.
+
+        Raises:
+            ServerError: nobody answers there.
+        """
+        return await self._page(Sent("POST", url, body), timeout_s)
+
+    async def _page(self, sent: Sent, timeout_s: float) -> Page:
+        limit = aiohttp.ClientTimeout(timeout_s, sock_connect=timeout_s * _CONNECT_SHARE)
+        asked = self._session.request(
+            sent.method, sent.url, json=sent.body or None, timeout=limit, allow_redirects=False, headers=_ALONE
+        )
         try:
-            async with self._session.get(url, timeout=limit, allow_redirects=False, headers=_ALONE) as response:
+            async with asked as response:
                 text = await response.text(errors="replace")
                 why = None if response.status in SUCCESS else refused(sent, response, text, self._headers)
                 return Page(sent, response.status, text, response.headers.get("Server"), why)

@@ -78,6 +78,7 @@ class LlamaOptions:
     batch, micro_batch: tokens that are taken up, and computed, at a time (2048 and 512).
     kv_unified: one pool of keys and values for all slots, instead of a part for each.
     cache_type_k, cache_type_v: how keys and values are stored, `f16` or a quantization such as `q8_0`.
+    context_shift: an answer that fills the context goes on, and the oldest part of the prompt is dropped.
     """
 
     batch: int | None = None
@@ -85,6 +86,7 @@ class LlamaOptions:
     kv_unified: bool | None = None
     cache_type_k: str | None = None
     cache_type_v: str | None = None
+    context_shift: bool | None = None
 
 
 class EmbeddedServer:
@@ -100,7 +102,7 @@ class EmbeddedServer:
             could not start; the message has its reason.
     """
 
-    def __init__(  # noqa: PLR0913  # all by name, and all with a default
+    def __init__(  # all by name, and all with a default
         self,
         model: ServedModel,
         *,
