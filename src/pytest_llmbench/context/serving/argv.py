@@ -72,7 +72,7 @@ def _llamacpp(settings: LaunchSettings) -> Iterator[_Flag]:
     if settings.threads:
         yield "--threads", str(settings.threads)
     yield "--n-gpu-layers", _ALL_LAYERS if settings.device == "cuda" else "0"
-    yield "--fit", "off"  # it would shrink the context without a word
+    yield "--fit", "off"  # it would adjust what is not set here to the memory that is free
     if settings.yarn:
         yield "--rope-scaling", "yarn", "--rope-scale", f"{settings.yarn.factor:g}"
         yield "--yarn-orig-ctx", str(settings.yarn.original_context)
