@@ -17,7 +17,7 @@ CALL_FORMS = ("auto", "tool_calls", "json", "bracket", "mention")
 Engine = Literal["vllm", "llamacpp", "sglang"]
 """The programs that servers are configured for."""
 KvType = Literal["f16", "bf16", "fp8", "q8_0", "q4_0"]
-"""How a server stores a key or value. llama.cpp has all but fp8, vLLM and SGLang f16, bf16 and fp8."""
+"""How a server stores a key or value. llama.cpp has all but fp8, vLLM f16, bf16 and fp8, SGLang bf16 and fp8."""
 
 _Auto = Literal["auto"]
 _Count = Annotated[int, Field(ge=1)]
@@ -54,6 +54,16 @@ _NOT_THE_TEMPLATES = frozenset(
     }
 )
 """What transformers takes beside a template's own arguments."""
+
+
+def refuse_keys(arguments: tuple[str, ...]) -> tuple[str, ...]:
+    """A server's arguments, as they are. Raises ValueError where one is a key: they are written into files."""
+    for word in arguments:
+        if _SECRET.search(word.partition("=")[0].replace("-", "_")) or word.startswith("--hf-token"):
+            raise ValueError(
+                f"{word.partition('=')[0]}: a key has no place in settings; servers read it from a variable"
+            )
+    return arguments
 
 
 def _shown(option: str | None = None, metavar: str | None = None) -> dict[str, JsonValue]:
@@ -612,6 +622,11 @@ class ServingSettings(_Section):
         description="folder of the generated files, one below it a model",
         json_schema_extra=_shown(metavar="DIR"),
     )
+
+    @field_validator("arguments")
+    @classmethod
+    def _refuse_keys(cls, arguments: tuple[str, ...]) -> tuple[str, ...]:
+        return refuse_keys(arguments)
 
 
 class FinetuneSettings(_Section):
