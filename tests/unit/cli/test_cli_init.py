@@ -24,6 +24,7 @@ FILES = DATA | {
     "prompts/voice_commands.yaml",
     "prompts/voice_corrections.yaml",
     "tests/suites/test_autotune.py",
+    "tests/suites/test_context.py",
     "tests/suites/test_finetune.py",
     "tests/suites/test_benchmark.py",
 }
