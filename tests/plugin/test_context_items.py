@@ -15,7 +15,7 @@ from support.plugin_project import Project
 
 SUITE = Path(__file__).parents[1] / "suites" / "test_context.py"
 SETTINGS = {
-    "context": {"depths": [0.5], "languages": ["en"], "kinds": ["one"], "probes": 5, "answer_tokens": 8},
+    "context": {"depths": [0.5], "languages": "en", "kinds": ["one"], "probes": 5, "answer_tokens": 8},
     "load": {"latency": 1.0, "measured": "first_token", "scrape": False},
     "output": {"png": False, "html": False},
 }

@@ -22,7 +22,7 @@ def context(  # noqa: PLR0913  # one argument an option
     max_context: Annotated[Number, SettingOption("context.max_context")] = None,
     depths: Annotated[Number, SettingOption("context.depths")] = None,
     kinds: Annotated[Number, SettingOption("context.kinds")] = None,
-    languages: Annotated[Number, SettingOption("context.languages")] = None,
+    languages: Annotated[Literal["both", "en", "fr"] | None, SettingOption("context.languages", choices=True)] = None,
     repeats: Annotated[Number, SettingOption("context.repeats")] = None,
     answer_tokens: Annotated[Number, SettingOption("context.answer_tokens")] = None,
     latency: Annotated[Number, SettingOption("load.latency")] = None,

@@ -106,7 +106,7 @@ class ContextRun:
                 slots=announced.slots,
             ),
             model=live.model,
-            languages=self._settings.context.languages,
+            languages=self._settings.context.asked_languages,
             promise=course.promise,
             lengths=course.lengths,
             depths=self._settings.context.depths,

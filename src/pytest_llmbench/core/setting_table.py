@@ -623,9 +623,9 @@ SETTINGS: Mapping[str, SettingHelp] = {
     ),
     "context.languages": SettingHelp(
         None,
-        "A,B",
-        "[en, fr]",
-        "languages of the prompts: en, fr",
+        "both|en|fr",
+        "both",
+        "language of the prompts: en or fr, or both",
     ),
     "context.repeats": SettingHelp(
         None,
