@@ -8,9 +8,12 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.context.analysis import analysed
+from pytest_llmbench.context.comparison import compare_context
+from pytest_llmbench.core.settings import GateSettings
 from pytest_llmbench.runs.context_document import (
     ContextDocument,
     ContextMetadata,
@@ -26,6 +29,7 @@ from pytest_llmbench.runs.context_document import (
     RefusalDocument,
     ServerDocument,
 )
+from pytest_llmbench.runs.context_runs import SavedContext
 
 LENGTHS = (256, 512, 1024, 2048, 4096, 8159)
 DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -182,30 +186,43 @@ def document(*targets: ContextTarget, created: str = "2026-11-29T12:00:00+00:00"
 
 
 @functools.cache
-def one_context() -> ContextDocument:
-    """One server whose time binds, with everything that may be noticed of one."""
-    return document(target(known=Known(findings=FINDINGS)))
-
-
-@functools.cache
 def several_contexts() -> ContextDocument:
-    """One that is bound by time, one by what it finds, one that is not bound, and one that accepts nothing."""
+    """Everything that a report may hold.
+
+    One server is bound by time, and of it everything is noticed that may be. Others have limits alone: bound by what is
+    found, not bound, and accepting nothing. An earlier run is there, that was better and had another model, too.
+    """
     forgetful = Known(law=linear, seed=2, engine="vLLM")
     found = limits(
         forgetful,
         right=limit(3400, 3000, 4000, "fewer_found", length=4096, share=0.6, share_at_shortest=0.95, p_value=0.0004),
         in_time=limit(8191, 8191, None, "not_accepted", tokens=8191),
     )
-    open_ended = Known(law=chunked, chance=lambda _length, _depth: 0.95, seed=3)
     all_fine = LimitsDocument(
         accepted=limit(8159, 8159, None, "end_of_range", tokens=8159),
         in_time=limit(8159, 8159, None, "not_accepted", tokens=8159),
         right=limit(8159, 8159, None, "end_of_range", tokens=8159),
     )
     shut = LimitsDocument(accepted=limit(0, 0, 255, "never", length=256, code="http", status=400, text="no"))
-    return document(
-        target(),
-        target("llama-3.1-8b-instruct", forgetful, limits=found),
-        target("smollm2-135m", open_ended, limits=all_fine),
+    found_out = document(
+        target(known=Known(findings=FINDINGS)),
+        target("llama-3.1-8b-instruct", forgetful, probes=(), limits=found),
+        target("smollm2-135m", probes=(), limits=all_fine),
         target("shut", probes=(), lengths=(), limits=shut),
     )
+    longer = limits(Known(), in_time=limit(7900, 7800, 8000, "late", seconds=1.9, promised_s=2.0))
+    earlier = document(
+        target(known=Known(chance=lambda _length, _depth: 1.0), limits=longer), target("gone", probes=())
+    )
+    comparison = compare_context(saved(earlier), found_out, GateSettings(kind="regression"))
+    return found_out.model_copy(update={"comparison": comparison})
+
+
+def saved(found: ContextDocument, name: str = "0007_accepted") -> SavedContext:
+    """The document as a saved run."""
+    return SavedContext(name, Path(f"reports/runs/{name}/context.json"), found)
+
+
+def later(seed: int = 9, chance: Chance = falling, **changed: Any) -> ContextDocument:
+    """A run on the same server after the one before it."""
+    return document(target(known=Known(chance=chance, seed=seed), **changed), created="2026-11-30T12:00:00+00:00")

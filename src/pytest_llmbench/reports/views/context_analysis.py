@@ -76,9 +76,7 @@ def _law(law: LawDocument, say: ServingWords) -> Iterator[str]:
             **ends,
         )
     elif law.per_token_squared_s.low <= 0:
-        yield say(
-            "No part that grows with the square of the length is shown up to {longest}.", longest=say.count(longest)
-        )
+        yield say("Up to {longest} tokens no part is shown that grows with their square.", longest=say.count(longest))
     else:
         yield say("There is no knee among these lengths: one part costs more at all of them.")
 

@@ -14,6 +14,7 @@ from pytest_llmbench.reports.blocks import (
     Depth,
     Name,
     Outcome,
+    Report,
     Section,
     Sentences,
     Table,
@@ -21,7 +22,7 @@ from pytest_llmbench.reports.blocks import (
 )
 from pytest_llmbench.reports.context_words import LIMIT_TITLES
 from pytest_llmbench.reports.gate_sentences import COMPARED, GATED
-from pytest_llmbench.reports.serving.words import ServingWords
+from pytest_llmbench.reports.serving.words import ServingWords, serving_words
 
 if TYPE_CHECKING:
     from pytest_llmbench.runs.context_document import ContextComparison, ContextVerdict
@@ -33,6 +34,17 @@ _NOTES = {
     "counting_differs": N_("{target}: tokens were counted in another way ({before}, now {after})"),
     "other_questions": N_("{target}: other questions were asked at {length} tokens, so that facts are not compared"),
 }
+
+
+def comparison_report(comparison: ContextComparison, language: str) -> Report:
+    """A comparison that stands alone.
+
+    Raises:
+        UsageError: the language is unknown.
+    """
+    say = serving_words(language)
+    section = comparison_section(comparison, say)
+    return Report(section.title, language, [section], list(comparison_alerts(comparison, say)))
 
 
 def comparison_section(comparison: ContextComparison, say: ServingWords) -> Section:
