@@ -598,7 +598,7 @@ class ServingSettings(_Section):
     )
     threads: _Count | None = Field(default=None, description="CPU threads of llama.cpp; null: the processor's cores")
     lora: dict[_Text, _Text] = Field(
-        default={}, description="fine-tunes served beside the base, such as {jarvis: adapters/jarvis}"
+        default={}, description="fine-tunes served beside the base, such as {mine: adapters/mine}"
     )
     max_lora_rank: _Count | None = Field(
         default=None, description="the largest rank among them; null: what their adapter_config.json say"

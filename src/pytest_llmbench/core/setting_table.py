@@ -282,9 +282,7 @@ SETTINGS: Mapping[str, SettingHelp] = {
         None, "N", "null", "tokens that one step computes at most; null: 8192 on a GPU, 2048 on the CPU"
     ),
     "serving.threads": SettingHelp(None, "N", "null", "CPU threads of llama.cpp; null: the processor's cores"),
-    "serving.lora": SettingHelp(
-        None, "JSON", "{}", "fine-tunes served beside the base, such as {jarvis: adapters/jarvis}"
-    ),
+    "serving.lora": SettingHelp(None, "JSON", "{}", "fine-tunes served beside the base, such as {mine: adapters/mine}"),
     "serving.max_lora_rank": SettingHelp(
         None, "N", "null", "the largest rank among them; null: what their adapter_config.json say"
     ),
