@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from pytest_llmbench.cli.context_runs import compare_contexts, context_meant
-from pytest_llmbench.cli.run_options import RUN_HELP, ReportDir
-from pytest_llmbench.cli.setting_option import SettingOption
-from pytest_llmbench.cli.settings_options import Config, Json, chosen_settings
-from pytest_llmbench.cli.terminal_width import report_width
+from pytest_llmbench.cli.options import RUN_HELP, Config, Json, RunFolder, SettingOption, chosen_settings
+from pytest_llmbench.cli.terminal import report_width
 from pytest_llmbench.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from pytest_llmbench.core.settings import GateSettings, Settings
+    from pytest_llmbench.core.setting_sections import GateSettings, Settings
     from pytest_llmbench.runs.baseline import Comparable
 
 _FAILED = 1
@@ -36,7 +34,7 @@ def compare(  # noqa: PLR0913  # one argument an option
         Literal["regression"] | None, typer.Option(help="End with exit code 1 when a run is worse.")
     ] = None,
     config: Config = None,
-    report_dir: ReportDir = None,
+    report_dir: RunFolder = None,
     as_json: Json = False,
 ) -> None:
     """Hold runs against a baseline, case by case; context runs limit by limit, and question by question.

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from pytest_llmbench.cli.autotune import Number, target_options
-from pytest_llmbench.cli.setting_option import SettingOption
-from pytest_llmbench.cli.settings_options import Config, Json, Language, ReportDir, Seed, chosen_settings
+from pytest_llmbench.cli.options import Config, Json, Language, ReportDir, Seed, SettingOption, chosen_settings
 
 
 def context(  # noqa: PLR0913  # one argument an option

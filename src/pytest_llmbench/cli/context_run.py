@@ -13,9 +13,9 @@ import typer
 
 from pytest_llmbench.autotune.found_limits import FoundLimits
 from pytest_llmbench.autotune.server import targets_of
-from pytest_llmbench.autotune.server_choice import with_server
+from pytest_llmbench.autotune.targets import with_server
 from pytest_llmbench.cli.autotune_run import Progress
-from pytest_llmbench.cli.terminal_width import report_width
+from pytest_llmbench.cli.terminal import report_width
 from pytest_llmbench.context.requirement import Requirement, judge_context
 from pytest_llmbench.context.session import ContextSession, baseline_of, context_document, context_targets
 from pytest_llmbench.reports.renderers.terminal import terminal_lines

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from pytest_llmbench.cli.terminal_width import report_width
+from pytest_llmbench.cli.terminal import report_width
 from pytest_llmbench.core.errors import UsageError
 
 if TYPE_CHECKING:

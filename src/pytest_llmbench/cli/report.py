@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from pytest_llmbench.cli.context_runs import context_meant, context_text, write_context_file
-from pytest_llmbench.cli.run_options import ReportDir, Run, reports_folder
+from pytest_llmbench.cli.options import Run, RunFolder, reports_folder
 from pytest_llmbench.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def report(
     language: Annotated[str | None, typer.Option(metavar="en|fr", help="Language; the run's own by default.")] = None,
     as_format: Annotated[Format, typer.Option("--format", help="What to make of it.")] = "text",
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write to this file instead.")] = None,
-    report_dir: ReportDir = None,
+    report_dir: RunFolder = None,
 ) -> None:
     """Show a saved run, as text or in another format.
 
@@ -109,7 +109,7 @@ def _write_file(as_format: Format, run: SavedRun, path: Path, language: str, rep
     from pytest_llmbench.reports.charts.differences import save_differences
     from pytest_llmbench.reports.charts.routing import save_routing
     from pytest_llmbench.reports.charts.trend import save_trend
-    from pytest_llmbench.reports.html import write_html
+    from pytest_llmbench.reports.html.page import write_html
     from pytest_llmbench.runs.history import trend
 
     _refuse_baseline(as_format, run)

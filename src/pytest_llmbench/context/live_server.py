@@ -22,7 +22,7 @@ from pytest_llmbench.generation.client.chat_answer import Answer
 from pytest_llmbench.generation.client.chat_client import ChatClient
 from pytest_llmbench.generation.client.chat_exchange import Wire, noting_reuse
 from pytest_llmbench.generation.client.chat_request import request_body, with_token_limit
-from pytest_llmbench.generation.client.retry_waits import backoff_s
+from pytest_llmbench.generation.client.refusals import backoff_s
 from pytest_llmbench.generation.client.server_address import chat_url
 from pytest_llmbench.load.checked_server import CheckedServer
 from pytest_llmbench.load.server_metrics import ServerWatch

@@ -33,7 +33,7 @@ def local_ways(settings: Settings) -> list[LocalTokenizer]:
 
 
 def _tokenizer(spec: str, *, trust_remote_code: bool) -> Any:
-    from pytest_llmbench.models.gguf_tokenizers import load_gguf_tokenizer
+    from pytest_llmbench.models.gguf import load_gguf_tokenizer
     from pytest_llmbench.models.sources import locate, resolve
 
     location = locate(spec)

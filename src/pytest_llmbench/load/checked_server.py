@@ -6,9 +6,8 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.core.records import BASE
-from pytest_llmbench.generation.client.engines import Engine, engine_behind
-from pytest_llmbench.generation.client.served_models import Target, with_loras, with_models
-from pytest_llmbench.generation.client.server_pages import Reached, reach
+from pytest_llmbench.generation.client.served_models import VariantTarget, with_loras, with_models
+from pytest_llmbench.generation.client.server_pages import Engine, Reached, engine_behind, reach
 from pytest_llmbench.load.health_check import Presence
 
 if TYPE_CHECKING:
@@ -37,7 +36,9 @@ class CheckedServer:
         body, model = server.body, server.body.get("model")
         reached = await reach(control, _OPEN_TIMEOUT_S, named=model is not None)
         engine = await engine_behind(control, reached)
-        named = with_models({BASE: Target(model, {})}, reached.models, reached.url, all_listed=engine.lists_all)[BASE]
+        named = with_models({BASE: VariantTarget(model, {})}, reached.models, reached.url, all_listed=engine.lists_all)[
+            BASE
+        ]
         switched = with_loras(body, reached.loras, reached.url, as_started=True) if reached.loras is not None else body
         known = dataclasses.replace(server, url=reached.url, body={**switched, "model": named.model})
         presence = Presence(control, known.standing, lists_models=reached.models_page.refused is None)

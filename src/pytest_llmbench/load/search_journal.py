@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pytest_llmbench.core.errors import NotReadyError, UsageError, located
+from pytest_llmbench.core.files import locked
 from pytest_llmbench.core.journal import Journal
-from pytest_llmbench.core.locks import locked
 from pytest_llmbench.load.reasons import Code
 from pytest_llmbench.stats.observation import Observation
 

@@ -17,12 +17,10 @@ from pytest_llmbench.load.checked_server import CheckedServer
 from pytest_llmbench.load.client import AddressBook, ChatServer, UserConnection
 from pytest_llmbench.load.client_overhead import WatchedCrowd, allow_open_files, meanwhile
 from pytest_llmbench.load.conversations import Conversations
-from pytest_llmbench.load.idle_wait import IdleWatch
-from pytest_llmbench.load.own_fault import Allowed
+from pytest_llmbench.load.health_check import IdleWatch
 from pytest_llmbench.load.reasons import BOTTLENECKS, Reason
-from pytest_llmbench.load.records import SLO, Trial
-from pytest_llmbench.load.slo import Judge, Judgement
-from pytest_llmbench.load.trial_limits import Ends, TrialLimits
+from pytest_llmbench.load.records import SLO, Ends, Trial, TrialLimits
+from pytest_llmbench.load.slo import Allowed, Judge, Judgement
 from pytest_llmbench.load.users import Crowd, Habits
 from pytest_llmbench.load.workers import LivingCrowd, WorkerProcesses, usable_cores
 

@@ -65,7 +65,7 @@ class AutotuneSession(ServerSession):
 
     async def _opened(self) -> LimitSearch:
         from pytest_llmbench.autotune.limit_search import LimitSearch
-        from pytest_llmbench.autotune.server_choice import with_server
+        from pytest_llmbench.autotune.targets import with_server
 
         if self._search is None:
             settings = await with_server(self._given)

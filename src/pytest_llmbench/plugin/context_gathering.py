@@ -49,7 +49,7 @@ class ContextGathering(Gathering):
     def _write(self, targets: list[ContextTarget]) -> bool:
         """Save and report what was found; whether a comparison with an earlier run fails the session."""
         from pytest_llmbench.context.session import context_document
-        from pytest_llmbench.plugin.report_hooks import renderers_of, sections_of
+        from pytest_llmbench.plugin.gathering import renderers_of, sections_of
         from pytest_llmbench.reports.renderers.terminal import terminal_lines
         from pytest_llmbench.reports.views.context import context_report
         from pytest_llmbench.reports.writing.context import write_context

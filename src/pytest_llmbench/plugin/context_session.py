@@ -50,7 +50,7 @@ class ContextSession(ServerSession):
 
     async def _asked(self, target: Target | None) -> ContextTarget:
         from pytest_llmbench.autotune.server import targets_of
-        from pytest_llmbench.autotune.server_choice import with_server
+        from pytest_llmbench.autotune.targets import with_server
         from pytest_llmbench.context.session import ContextSession as Tests
 
         if self._tests is None:

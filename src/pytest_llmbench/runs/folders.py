@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.core.errors import NotReadyError, UsageError
-from pytest_llmbench.core.locks import locked
+from pytest_llmbench.core.files import locked
 from pytest_llmbench.generation.completion_store import JOURNAL
 from pytest_llmbench.runs.storage import write_json
 

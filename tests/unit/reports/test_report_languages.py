@@ -47,7 +47,7 @@ from pytest_llmbench.runs.base_comparison import with_comparison
 from pytest_llmbench.runs.baseline import comparable
 from pytest_llmbench.runs.document import build_document
 from pytest_llmbench.runs.gate import compare_runs
-from pytest_llmbench.runs.gate_notes import noted
+from pytest_llmbench.runs.gate_notes import gate_note
 
 LANGUAGES = ("en", "fr")
 _TELLING = 12  # characters of a sentence's longest fixed part: shorter ones are words that both languages may have
@@ -94,7 +94,7 @@ def gated(outcome: str) -> Run:
         verdict(outcome),
         verdict("inconclusive", "keywords"),
         verdict(category="tool_routing"),
-        notes=[noted("missing_in_run", "noted_missing_in_run", ["a/b", "a/c"])],
+        notes=[gate_note("missing_in_run", "noted_missing_in_run", ["a/b", "a/c"])],
     )
     return dataclasses.replace(full_run(cases=6), gate=found | {"outcome": outcome})
 

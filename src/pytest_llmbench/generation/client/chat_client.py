@@ -17,13 +17,10 @@ import aiohttp
 
 from pytest_llmbench.core.errors import ServerError
 from pytest_llmbench.generation.client.answer_judge import LOST, Ending
-from pytest_llmbench.generation.client.chat_answer import Answer
+from pytest_llmbench.generation.client.chat_answer import Answer, ToldAnswer
 from pytest_llmbench.generation.client.chat_exchange import SUCCESS, Wire, noting_reuse, refused, without
-from pytest_llmbench.generation.client.page import Page
-from pytest_llmbench.generation.client.refusals import Refusal, Sent, unreachable
-from pytest_llmbench.generation.client.retry_waits import LONGEST_WAIT_S, backoff_s
+from pytest_llmbench.generation.client.refusals import LONGEST_WAIT_S, Page, Refusal, Sent, backoff_s, unreachable
 from pytest_llmbench.generation.client.server_address import chat_url
-from pytest_llmbench.generation.client.streaming import ToldAnswer
 
 if TYPE_CHECKING:
     import ssl

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import errno
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +12,8 @@ from support.tiny_ggufs import WHOLE, byte_level_gguf, sentencepiece_gguf
 from tokenizers import Regex, pre_tokenizers
 from transformers import AutoTokenizer
 
-from pytest_llmbench.core.errors import ModelError
-from pytest_llmbench.models.conversion import convert
-from pytest_llmbench.models.gguf_tokenizers import cut_named, load_gguf_tokenizer
+from pytest_llmbench.core.errors import ModelError, NotReadyError
+from pytest_llmbench.models.gguf import convert, converted_folder, cut_named, load_gguf_tokenizer
 
 CORPUS = ["\n\n1. Un\n2. Deux\n", "le 28/11/2026, 1000 fois", "x = f(42)  # ça"] * 3
 
@@ -112,3 +115,67 @@ def test_the_converted_folder_has_the_files_tokenizer(tmp_path: Path) -> None:
     text = "".join(CORPUS) + "".join(WHOLE)
     assert converted(text)["input_ids"] == told(text)["input_ids"]
     assert converted.special_tokens_map == told.special_tokens_map
+
+
+@pytest.fixture
+def gguf(tmp_path: Path) -> Path:
+    path = tmp_path / "some.gguf"
+    path.write_bytes(b"GGUF and more")
+    return path
+
+
+def test_two_that_convert_at_once_convert_once(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+    together = threading.Barrier(2)
+
+    def slow_write(_: Path, folder: Path) -> None:
+        written.append(folder)
+        time.sleep(0.2)
+        (folder / "config.json").write_text("{}")
+
+    def convert_together() -> Path:
+        together.wait()
+        return convert(gguf)
+
+    monkeypatch.setattr("pytest_llmbench.models.gguf._write_plain_model", slow_write)
+    with ThreadPoolExecutor(2) as pool:
+        folders = {future.result() for future in [pool.submit(convert_together) for _ in range(2)]}
+
+    assert len(written) == 1
+    assert folders == {converted_folder(gguf)}
+    assert (converted_folder(gguf) / "config.json").is_file()
+
+
+def test_a_conversion_that_fails_leaves_nothing_behind(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill_the_disk(_: Path, folder: Path) -> None:
+        (folder / "half").write_text("a part")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pytest_llmbench.models.gguf._write_plain_model", fill_the_disk)
+    with pytest.raises(NotReadyError, match=r"No space left.*LLMBENCH_CACHE_DIR"):
+        convert(gguf)
+    assert [path for path in converted_folder(gguf).parent.iterdir() if path.suffix != ".lock"] == []
+
+
+def test_what_a_killed_conversion_left_is_removed_by_the_next(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = converted_folder(gguf).with_name(f".{converted_folder(gguf).name}.abc")
+    left.mkdir(parents=True)
+    monkeypatch.setattr("pytest_llmbench.models.gguf._write_plain_model", lambda *_: None)
+    convert(gguf)
+    assert not left.exists()
+
+
+def test_another_content_is_another_conversion(gguf: Path) -> None:
+    before = converted_folder(gguf)
+    gguf.write_bytes(b"GGUF and other")
+    assert converted_folder(gguf) != before
+
+
+def test_the_one_conversion_is_announced(
+    gguf: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("pytest_llmbench.models.gguf._write_plain_model", lambda *_: None)
+    convert(gguf)
+    convert(gguf)
+    assert [record.getMessage() for record in caplog.records if "converting some.gguf" in record.getMessage()] != []
+    assert len(caplog.records) == 1

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from pytest_llmbench.load.discovery import FoundServer, find_servers
+from pytest_llmbench.autotune.targets import FoundServer, find_servers
 
 Pages = dict[str, Any]
 

@@ -11,7 +11,7 @@ from support.calibrated_server import CalibratedServer, Serve, calibrated_server
 
 from pytest_llmbench.core.errors import ServerError
 from pytest_llmbench.generation.client.chat_client import ChatClient
-from pytest_llmbench.load.idle_wait import IdleWatch, busy_requests
+from pytest_llmbench.load.health_check import IdleWatch, busy_requests
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmbench.datasets.misspelling import Noise, misspell
-from pytest_llmbench.datasets.overlap import bare
+from pytest_llmbench.datasets.near_duplicates import bare
+from pytest_llmbench.datasets.phrasing import Noise, misspell
 
 NOISE = Noise({"fait": ["fé"]}, [(re.compile("qu"), "k"), (re.compile(r"e\b"), "")])
 

@@ -1,4 +1,4 @@
-"""One place for a setting's name, help and default: what is made from it is up to date, and faces show it alike."""
+"""One name for one option in all commands; the earlier ones are still taken."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 from support.command_line import llmbench
 from typer.main import get_command
 
-from pytest_llmbench.cli import app
+from pytest_llmbench.cli import app, options
+from pytest_llmbench.cli.options import Command, keys_of
 from pytest_llmbench.cli.query import _show
-from pytest_llmbench.cli.setting_option import Command, keys_of
 from pytest_llmbench.core.errors import NotReadyError, naming
 from pytest_llmbench.core.records import Completion
 from pytest_llmbench.core.setting_table import SETTINGS
@@ -22,6 +22,32 @@ from pytest_llmbench.core.settings import OPTIONS, Settings
 from pytest_llmbench.plugin.options import add_options, flags_by_name
 
 ROOT = Path(__file__).parents[3]
+
+NARROWER = {(command, name) for command in ("compare", "monitor") for name in ("metrics", "margin", "alpha")}
+"""Options that mean less than the gate's setting, by which they are called where they are not given."""
+
+
+def options_of(command: str) -> set[str]:
+    """The names that a command shows."""
+    found = get_command(app)
+    for word in command.split():
+        found = found.commands[word]  # type: ignore[attr-defined]
+    return {name for parameter in found.params for name in parameter.opts}
+
+
+@pytest.mark.parametrize("command", options._EARLIER)
+def test_each_earlier_name_is_taken_and_not_shown(command: str) -> None:
+    shown = options_of(command)
+    for earlier, name in options._EARLIER[command].items():
+        assert f"--{name}" in shown
+        assert f"--{earlier}" not in shown
+        told = llmbench(*command.split(), f"--{earlier}").output  # without its value
+        assert f"--{name}" in told
+        assert "No such option" not in told
+
+
+def test_a_name_is_another_options_own_in_another_command() -> None:
+    assert {"--max-tokens", "--max-new-tokens"} <= options_of("autotune")  # the longest tried, and the longest answered
 
 
 def commands(of: Any, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -34,8 +60,6 @@ def commands(of: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 COMMANDS = dict(commands(get_command(app)))
-NARROWER = {(command, name) for command in ("compare", "monitor") for name in ("metrics", "margin", "alpha")}
-"""Options that mean less than the gate's setting, by which they are called where they are not given."""
 
 
 def test_what_is_made_from_the_settings_schema_is_up_to_date() -> None:
