@@ -48,8 +48,8 @@ class CostLaw:
 
     Where a server reads prompts in pieces of one size, `step`, a last piece that is not full costs as a whole one: n is
     the size rounded up to a multiple of it. `exponent` is p in `constant + factor * n ** p`, None where the sizes
-    cannot tell it. `knee` is the size from which the quadratic part costs more than the linear one; None where there is
-    not one of both.
+    cannot tell it. `knee` is the size from which the quadratic part costs more than the linear one; None where one of
+    them may be 0.
     """
 
     constant: Estimated
@@ -187,7 +187,7 @@ def _exponent(shares: Floats, seconds: Floats, parts: Floats) -> Estimated | Non
 
 def _knee(per_unit: Estimated, squared: Estimated) -> Estimated | None:
     """Where both parts cost the same; ratios of the ends, which are not too wide: errors of the parts are opposite."""
-    if squared.low <= 0 or per_unit.value <= 0:
+    if squared.low <= 0 or per_unit.low <= 0:
         return None
     return Estimated(per_unit.value / squared.value, per_unit.low / squared.high, per_unit.high / squared.low)
 
