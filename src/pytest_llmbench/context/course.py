@@ -59,8 +59,8 @@ class Course:
         self._asker = Remembering(live, journal, self._hear)
         self._begun = time.monotonic()
         given, seed = settings.context, settings.generation.seed
-        self._needles = needles(given.depths, given.kinds, given.languages, given.repeats, seed)
-        self._plain = needle("one", given.languages[0], 0.5, str(seed))
+        self._needles = needles(given.depths, given.kinds, given.asked_languages, given.repeats, seed)
+        self._plain = needle("one", given.asked_languages[0], 0.5, str(seed))
         slo = promise(settings.load)
         self.promise = PromiseDocument(latency_s=slo.limit_s, quantile=slo.quantile, latency=slo.latency)
         self.lengths: tuple[int, ...] = ()

@@ -24,6 +24,7 @@ _CLOSEST, _FARTHEST = 0.03, 0.15  # of the length: how far from the crossing pro
 _TURNS = (-1.0, 1.0, 0.0)
 _CLEARLY_BELOW = 1.25  # times the ceiling: a crossing that far beyond needs no more looks
 _LOOKS_AT_CEILING = 3
+_FEWEST_NEAR = 12  # fewer may be near together by luck: intervals that were stopped at would hold the truth too seldom
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -126,7 +127,7 @@ class InTimeSearch:
             return self._all_early_at_ceiling() or self._all_late_at_shortest()
         if found.low >= self._ceiling or found.high <= self._shortest:
             return True
-        return found.half_width <= self._effort.precision
+        return found.half_width <= self._effort.precision and found.measured >= _FEWEST_NEAR
 
     def _longest_good(self) -> float:
         """The longest length that was answered, and in time."""

@@ -506,8 +506,8 @@ class ContextSettings(_Section):
         min_length=1,
         description="what is asked for: one fact, several, or one among look-alike distractors",
     )
-    languages: tuple[Literal["en", "fr"], ...] = Field(
-        default=("en", "fr"), min_length=1, description="languages of the prompts: en, fr"
+    languages: Literal["both", "en", "fr"] = Field(
+        default="both", description="language of the prompts: en or fr, or both"
     )
     repeats: _Count = Field(default=1, description="questions of each kind, language and depth at every length")
     answer_tokens: _Count = Field(default=48, description="the most tokens of an answer")
@@ -553,12 +553,17 @@ class ContextSettings(_Section):
             raise ValueError("give rising lengths, each once, such as 512,1024,2048")
         return lengths
 
-    @field_validator("depths", "kinds", "languages")
+    @field_validator("depths", "kinds")
     @classmethod
     def _refuse_twice(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         if len(set(values)) < len(values):
             raise ValueError("give each once")
         return values
+
+    @property
+    def asked_languages(self) -> tuple[str, ...]:
+        """The languages that prompts are written in."""
+        return ("en", "fr") if self.languages == "both" else (self.languages,)
 
 
 class ServingSettings(_Section):
@@ -593,7 +598,7 @@ class ServingSettings(_Section):
     )
     threads: _Count | None = Field(default=None, description="CPU threads of llama.cpp; null: the processor's cores")
     lora: dict[_Text, _Text] = Field(
-        default={}, description="fine-tunes served beside the base, such as {jarvis: adapters/jarvis}"
+        default={}, description="fine-tunes served beside the base, such as {mine: adapters/mine}"
     )
     max_lora_rank: _Count | None = Field(
         default=None, description="the largest rank among them; null: what their adapter_config.json say"

@@ -17,7 +17,7 @@ from pytest_llmbench.core.errors import LLMBenchError, ServerError, UsageError
 from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.runs.context_document import ContextTarget
 
-SMALL = {"depths": [0.5], "languages": ["en"], "kinds": ["one"], "probes": 5, "answer_tokens": 8}
+SMALL = {"depths": [0.5], "languages": "en", "kinds": ["one"], "probes": 5, "answer_tokens": 8}
 
 
 def run(
@@ -213,3 +213,29 @@ def test_nobody_there_is_one_message(tmp_path: Path) -> None:
         pass
     with pytest.raises(LLMBenchError, match="no connection"):
         run(server, tmp_path)
+
+
+def test_a_member_of_the_family_bounds_the_lengths_and_an_unknown_one_is_refused(tmp_path: Path) -> None:
+    with context_server() as server:
+        with pytest.raises(UsageError, match=r"2000000 is beyond the \d+ tokens that the model reads"):
+            run(server, tmp_path, model="medium", lengths=(512, 2_000_000))
+        with pytest.raises(UsageError, match="'gigantic'"):
+            run(server, tmp_path, model="gigantic")
+        assert not server.prompts
+
+
+def test_the_tokenizer_that_is_named_counts_for_a_server_that_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Words:
+        chat_template = "its words"
+
+        def apply_chat_template(self, messages: list[dict[str, str]], **_: Any) -> list[str]:
+            return ["<t>"] * TEMPLATE + messages[0]["content"].split()
+
+    monkeypatch.setattr("pytest_llmbench.context.local_tokenizer._tokenizer", lambda *_, **__: Words())
+    with context_server(KnownContext(limit=600), usage=False, engine="silent") as server:
+        found = run(server, tmp_path, tokenizer="some/model")
+    assert found.counting.method == "tokenizer"
+    assert found.limits.accepted is not None
+    assert found.limits.accepted.tokens == 600
