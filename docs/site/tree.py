@@ -24,6 +24,7 @@ OTHERS = {
     "evaluation.schema.json": "The file format of `evaluation.json`.",
     "run.schema.json": "The file format of `benchmark.json` and `run.json`.",
     "suite.schema.json": "The file format of a suite.",
+    "tune.schema.json": "The file format of `tune.json`.",
     "py.typed": "Says that the package has types.",
 }
 """What files say that cannot say it themselves."""

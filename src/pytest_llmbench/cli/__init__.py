@@ -29,6 +29,7 @@ from pytest_llmbench.cli import (
     rescore,
     serve_demo,
     smoke,
+    tune,
 )
 from pytest_llmbench.cli.renamed_options import context_settings
 from pytest_llmbench.cli.setting_option import Command
@@ -74,6 +75,7 @@ for command in (
     baseline.baseline,
     rescore.rescore,
     autotune.autotune,
+    tune.tune,
     serve_demo.serve_demo,
     config.config,
 ):

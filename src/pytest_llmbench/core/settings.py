@@ -25,6 +25,7 @@ from pytest_llmbench.core.setting_sections import (
     ServerSettings,
     Settings,
     TargetSettings,
+    TuneSettings,
 )
 from pytest_llmbench.core.setting_table import SETTINGS
 
@@ -43,6 +44,7 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "TargetSettings",
+    "TuneSettings",
     "load_settings",
 ]
 

@@ -52,8 +52,8 @@ def _apply(params: Any, options: dict[str, Any]) -> None:
     """
     import xllamacpp
 
-    names = {"batch": "n_batch", "micro_batch": "n_ubatch", "kv_unified": "kv_unified"}
-    for option, name in names.items():
+    same = ("kv_unified", "kv_unified_per_slot")
+    for option, name in (("batch", "n_batch"), ("micro_batch", "n_ubatch"), *zip(same, same, strict=True)):
         if options[option] is not None:
             setattr(params, name, options[option])
     for name in ("cache_type_k", "cache_type_v"):
