@@ -77,9 +77,9 @@ for command in (
     autotune.autotune,
     tune.tune,
     serve_demo.serve_demo,
-    config.config,
 ):
     app.command(cls=Command, context_settings=context_settings(command.__name__.replace("_", "-")))(command)
+app.add_typer(config.config, name="config")
 app.add_typer(dataset.dataset, name="dataset")
 app.add_typer(models.models, name="models")
 

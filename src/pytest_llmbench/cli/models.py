@@ -78,6 +78,9 @@ def _entry_document(entry: ModelEntry) -> dict[str, Any]:
         "hub": entry.hub,
         "aliases": list(entry.aliases),
         "family": entry.family,
+        "member": entry.member,
+        "gguf": entry.gguf,
+        "context": entry.context.model_dump(mode="json") if entry.context else None,
         "parameters": entry.parameters,
         "licence": entry.licence,
         "gated": entry.gated,
@@ -152,6 +155,9 @@ def _description(entry: ModelEntry) -> Iterable[tuple[str, object]]:
     yield "model", f"{entry.name} ({entry.alias}{''.join(f', {name}' for name in entry.aliases)})"
     yield "hub", f"{entry.hub}{', gated: accept its licence there and log in' if entry.gated else ''}"
     yield "parameters", f"{entry.parameters:,}" if entry.parameters else "?"
+    if entry.context:
+        stretch = f", {entry.context.yarn:,} with YaRN" if entry.context.yarn else ""
+        yield "context", f"{entry.context.native:,} tokens{stretch}"
     yield "licence", entry.licence or "?"
     yield "quality", _stars(entry.quality)
     yield "speed", _stars(entry.speed)

@@ -14,6 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_serializer, 
 CALL_FORMS = ("auto", "tool_calls", "json", "bracket", "mention")
 """What may name an answer's tool, `metrics.call_form`; a regular expression with one group may do so too."""
 
+Engine = Literal["vllm", "llamacpp", "sglang"]
+"""The programs that servers are configured for."""
+KvType = Literal["f16", "bf16", "fp8", "q8_0", "q4_0"]
+"""How a server stores a key or value. llama.cpp has all but fp8, vLLM and SGLang f16, bf16 and fp8."""
+
 _Auto = Literal["auto"]
 _Count = Annotated[int, Field(ge=1)]
 _Text = Annotated[str, Field(min_length=1)]
@@ -530,6 +535,59 @@ class TuneSettings(_Section):
     )
 
 
+class ServingSettings(_Section):
+    """How a server is launched: `llmbench config generate` and `pytest_llmbench.config` compute its settings.
+
+    They start from the model, the context that is wanted and the memory that is there. `model.device` says where it
+    runs.
+    """
+
+    engine: Engine = Field(default="vllm", description="the server's program: vllm, llamacpp or sglang")
+    max_context: _Count | None = Field(
+        default=None,
+        description="tokens that a request may hold, prompt and answer; null: what the model was trained on",
+    )
+    slots: _Count | None = Field(
+        default=None, description="requests answered at once, each at the whole context; null: as many as memory holds"
+    )
+    kv_type: KvType | None = Field(
+        default=None,
+        description="how keys and values are stored: f16, bf16, fp8, and q8_0, q4_0 of llamacpp; null: 16 bits",
+    )
+    memory: float | None = Field(
+        default=None,
+        gt=0,
+        description="GB of each GPU, or of the CPU; null: what this machine has",
+        json_schema_extra=_shown(metavar="GB"),
+    )
+    gpus: _Count = Field(default=1, description="GPUs that share one model")
+    memory_margin: float = Field(default=0.1, ge=0, lt=1, description="share of the memory that stays free")
+    batch_tokens: _Count | None = Field(
+        default=None, description="tokens that one step computes at most; null: 8192 on a GPU, 2048 on the CPU"
+    )
+    threads: _Count | None = Field(default=None, description="CPU threads of llama.cpp; null: the processor's cores")
+    lora: dict[_Text, _Text] = Field(
+        default={}, description="fine-tunes served beside the base, such as {jarvis: adapters/jarvis}"
+    )
+    max_lora_rank: _Count | None = Field(
+        default=None, description="the largest rank among them; null: what their adapter_config.json say"
+    )
+    arguments: tuple[_Text, ...] = Field(
+        default=(), description="further arguments of the server, passed on as they are"
+    )
+    vllm_version: _Text = Field(default="0.32.0", description="the vLLM whose flags are written, and whose image")
+    image: _Text | None = Field(default=None, description="container image; null: the engine's own")
+    port: Annotated[int, Field(ge=1, le=65535)] = Field(default=8000, description="port on 127.0.0.1")
+    endpoints: dict[_Text, TargetSettings] = Field(
+        default={}, description="where models are served, such as {medium: {url: http://127.0.0.1:8000/v1}}"
+    )
+    out: Path = Field(
+        default=Path("serving"),
+        description="folder of the generated files, one below it a model",
+        json_schema_extra=_shown(metavar="DIR"),
+    )
+
+
 class FinetuneSettings(_Section):
     """The short training of `pytest -m finetune`, and what it must reach. Base and quantization are the model's."""
 
@@ -567,5 +625,6 @@ class Settings(_Section):
     server: ServerSettings = ServerSettings()
     gate: GateSettings = GateSettings()
     load: LoadSettings = LoadSettings()
+    serving: ServingSettings = ServingSettings()
     finetune: FinetuneSettings = FinetuneSettings()
     tune: TuneSettings = TuneSettings()

@@ -6,9 +6,9 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pytest_llmbench.core.documents import Document, Faults, read_yaml, suggestion
 from pytest_llmbench.core.errors import UsageError, located
@@ -49,6 +49,28 @@ class Preset(_Strict):
         return self.model_copy(update={name: getattr(other, name) for name in other.model_fields_set})
 
 
+class ContextWindow(_Strict):
+    """How long a context a model reads, in tokens: what it was trained on, and how far YaRN stretches that; if at all.
+
+    `rope_theta` is the base of its rotary positions, which YaRN needs.
+    """
+
+    native: _Count
+    yarn: _Count | None = None
+    rope_theta: Annotated[float, Field(gt=0)] | None = None
+
+    @property
+    def longest(self) -> int:
+        """With YaRN, where the publisher vouches for it."""
+        return self.yarn or self.native
+
+    @model_validator(mode="after")
+    def _refuse_half_a_stretch(self) -> Self:
+        if self.yarn is not None and (self.yarn <= self.native or self.rope_theta is None):
+            raise ValueError("yarn: give more tokens than native, and rope_theta beside it")
+        return self
+
+
 class _Written(_Strict):
     """A model as the file may describe it."""
 
@@ -57,6 +79,9 @@ class _Written(_Strict):
     wheel: _Text | None = None
     aliases: tuple[_Name, ...] = ()
     family: str = ""
+    member: _Name | None = None
+    gguf: _Text | None = None
+    context: ContextWindow | None = None
     parameters: _Count | None = None
     licence: str = ""
     gated: bool = False
@@ -74,9 +99,10 @@ class _Written(_Strict):
 class ModelEntry(_Written):
     """What the registry says of one model. In the file only `hub` is needed.
 
-    `vram_gb` is the memory that training it asks for by experience, in GB of 10^9 bytes. `architecture` are the fields
-    of its `config.json` that memory depends on, so that a known model is estimated without the network. `source` is
-    where it is written, `file:line`.
+    `member` is its name where servers are configured, `gguf` its repository for llama.cpp with the quantization
+    (`org/name:Q8_0`), or a file. `vram_gb` is the memory that training it asks for by experience, in GB of 10^9 bytes.
+    `architecture` are the fields of its `config.json` that memory depends on, so that a known model is estimated
+    without the network. `source` is where it is written, `file:line`.
     """
 
     alias: str

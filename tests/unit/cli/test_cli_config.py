@@ -100,3 +100,56 @@ def test_a_gate_that_could_judge_nothing_is_refused(project: Path, settings: str
         done = llmbench(command, "--config", "mine.yaml")
         assert (done.exit_code, done.stdout) == (2, "")
         assert told in done.stderr
+
+
+def test_show_is_what_the_command_does_alone(project: Path) -> None:
+    assert llmbench("config", "show").stdout == llmbench("config").stdout
+
+
+def test_validate_checks_settings_and_the_files_of_a_server(project: Path) -> None:
+    done = llmbench("config", "validate")
+    assert (done.exit_code, done.stdout) == (0, "the defaults: right\n")
+    (project / "mine.yaml").write_text("serving: {endpoints: {large: {url: 'http://127.0.0.1:1/v1'}}}")
+    done = llmbench("config", "validate", "--config", "mine.yaml")
+    assert (done.exit_code, done.stderr) == (
+        2,
+        "error: serving.endpoints: no model 'large'; choose from micro, mini, medium\n",
+    )
+    (project / "serving.yaml").write_text("model: micro")
+    assert "serving.yaml:1: launch: Field required" in llmbench("config", "validate", "serving.yaml").stderr
+
+
+def test_generate_writes_the_files_and_tells_why_and_not_twice(project: Path) -> None:
+    words = ("config", "generate", "medium", "--max-context", "98304", "--memory", "48", "--output", "out")
+    done = llmbench(*words)
+    assert done.exit_code == 0, done.output
+    assert "YaRN stretches 32768 by 3" in done.stdout
+    names = {path.name for path in (project / "out/medium").iterdir()}
+    assert names == {"serving.yaml", "docker-compose.yml", "serve.sh", "serving.env", "kubernetes.yaml"}
+    again = llmbench(*words)
+    assert (again.exit_code, again.stderr.count("\n")) == (2, 1)
+    assert "exists; choose another folder or replace it (--output, --force)" in again.stderr
+    assert llmbench(*words, "--force").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("wishes", "code", "told"),
+    [
+        (("medum",), 2, "did you mean 'medium'"),
+        (("micro", "--max-context", "50000"), 2, "micro reads at most 40960 tokens, not 50000; * (--max-context)"),
+        (("micro", "--max-context", "0"), 2, "--max-context: serving.max_context: *give a whole number from 1"),
+        (("medium", "--max-context", "131072"), 3, "needs 26.59 GB (*; max_context * would fit (--max-context, *)"),
+        (("micro", "--arguments", "--swap-space,4"), 2, "vLLM 0.32.0 has no --swap-space; * (--arguments)"),
+    ],
+)
+def test_a_wish_that_cannot_be_met_names_the_option(wishes: tuple[str, ...], code: int, told: str) -> None:
+    done = llmbench("config", "generate", *wishes, "--memory", "24", "--dry-run")
+    assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (code, "", 1)
+    assert fnmatch.fnmatch(done.stderr.replace("[", ""), f"*{told}*")
+
+
+def test_generated_settings_are_a_document_for_programs() -> None:
+    done = llmbench("config", "generate", "micro", "--engine", "llamacpp", "--memory", "8", "--dry-run", "--json")
+    document = json.loads(done.stdout)
+    assert (document["model"], document["launch"]["engine"]) == ("micro", "llamacpp")
+    assert not Path("serving").exists()

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 
-from pytest_llmbench.context.serving.launch_settings import KvType, LaunchSettings, YarnScaling
+from pytest_llmbench.context.serving.launch_settings import LaunchSettings, YarnScaling
+from pytest_llmbench.core.setting_sections import KvType
 
 _VLLM_KV: Mapping[KvType, str] = {"f16": "float16", "bf16": "bfloat16", "fp8": "fp8"}
 _SGLANG_KV: Mapping[KvType, str] = {"f16": "auto", "bf16": "bfloat16", "fp8": "fp8_e4m3"}
@@ -20,7 +21,7 @@ def argv(settings: LaunchSettings) -> list[str]:
 
     vLLM reads `VLLM_API_KEY`, llama.cpp `LLAMA_API_KEY`; SGLang takes it as an argument only.
     """
-    return [word for flag in _ENGINES[settings.engine](settings) for word in flag]
+    return [*(word for flag in _ENGINES[settings.engine](settings) for word in flag), *settings.arguments]
 
 
 def _vllm(settings: LaunchSettings) -> Iterator[_Flag]:
@@ -33,12 +34,14 @@ def _vllm(settings: LaunchSettings) -> Iterator[_Flag]:
         yield "--max-num-batched-tokens", str(settings.batch_tokens)
     if settings.kv_type_k:
         yield "--kv-cache-dtype", _VLLM_KV[settings.kv_type_k]
+    if settings.kv_cache_bytes:
+        yield "--kv-cache-memory-bytes", str(settings.kv_cache_bytes)
     if settings.gpu_memory_share:
         yield "--gpu-memory-utilization", f"{settings.gpu_memory_share:g}"
     if settings.tensor_parallel > 1:
         yield "--tensor-parallel-size", str(settings.tensor_parallel)
     if settings.yarn:
-        yield "--hf-overrides", json.dumps({"rope_parameters": _rope(settings.yarn)})
+        yield "--hf-overrides", _stretched(settings.yarn, key="rope_parameters")
     if settings.lora:
         yield ("--enable-lora",)
         yield "--max-loras", str(len(settings.lora))
@@ -95,7 +98,7 @@ def _sglang(settings: LaunchSettings) -> Iterator[_Flag]:
     if settings.device == "cpu":
         yield "--device", "cpu"
     if settings.yarn:
-        yield "--json-model-override-args", json.dumps({"rope_scaling": _rope(settings.yarn)})
+        yield "--json-model-override-args", _stretched(settings.yarn, key="rope_scaling")
     if settings.lora:
         yield "--enable-lora", "--max-loras-per-batch", str(len(settings.lora) + 1)  # the base takes a place too
         if settings.max_lora_rank:
@@ -113,9 +116,16 @@ def _place(settings: LaunchSettings, *, name_flag: str) -> Iterator[_Flag]:
     yield "--host", settings.host, "--port", str(settings.port)
 
 
-def _rope(yarn: YarnScaling) -> dict[str, str | float | int]:
-    return {
+def _stretched(yarn: YarnScaling, *, key: str) -> str:
+    """What replaces fields of config.json.
+
+    The positions are given too: vLLM 0.32 takes the longest context from them alone, and refuses a longer one whatever
+    the factor. So is the base of the rotation: the new mapping takes the old one's place, whole.
+    """
+    rope = {
         "rope_type": "yarn",
+        "rope_theta": yarn.rope_theta,
         "factor": yarn.factor,
         "original_max_position_embeddings": yarn.original_context,
     }
+    return json.dumps({key: rope, "max_position_embeddings": yarn.context})

@@ -7,11 +7,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Engine = Literal["vllm", "llamacpp", "sglang"]
-KvType = Literal["f16", "bf16", "fp8", "q8_0", "q4_0"]
-"""How keys and values are stored. llama.cpp has all but fp8, vLLM and SGLang f16, bf16 and fp8."""
+from pytest_llmbench.core.setting_sections import Engine, KvType
 
-ENGINES: tuple[Engine, ...] = ("vllm", "llamacpp", "sglang")
 SLOT_STEP = 256
 """llama.cpp rounds the context of a slot up to this many tokens."""
 
@@ -37,10 +34,19 @@ class LoraModule(_Settings):
 
 
 class YarnScaling(_Settings):
-    """YaRN (https://arxiv.org/abs/2309.00071): positions stretched by `factor` over those the model was trained on."""
+    """YaRN (https://arxiv.org/abs/2309.00071): positions stretched by `factor` over those the model was trained on.
+
+    `rope_theta` is the base of the model's rotary positions, from its config.json.
+    """
 
     factor: Annotated[float, Field(gt=1)]
     original_context: _Count
+    rope_theta: Annotated[float, Field(gt=0)]
+
+    @property
+    def context(self) -> int:
+        """Tokens that the stretched positions reach."""
+        return int(self.factor * self.original_context)
 
 
 class LaunchSettings(_Settings):
@@ -49,7 +55,8 @@ class LaunchSettings(_Settings):
     Lengths are in tokens. `max_context` is what one request may hold, prompt and answer; `slots` the requests that are
     answered at once. `batch_tokens` is what one step computes at most, `micro_batch` its part that is computed together
     (llama.cpp only). `pool_tokens` is what all slots share where `unified_kv` is on (llama.cpp only); None is slots
-    times context. `gpu_memory_share` is the part of each GPU that vLLM and SGLang take.
+    times context. `gpu_memory_share` is the part of each GPU that vLLM and SGLang take, `kv_cache_bytes` what vLLM sets
+    aside for keys and values where no share says so. `arguments` are passed on as they are.
     """
 
     engine: Engine
@@ -65,6 +72,7 @@ class LaunchSettings(_Settings):
     pool_tokens: _Count | None = None
     threads: _Count | None = None
     device: Literal["cpu", "cuda"] = "cuda"
+    kv_cache_bytes: _Count | None = None
     gpu_memory_share: Annotated[float, Field(gt=0, le=1)] | None = None
     tensor_parallel: _Count = 1
     yarn: YarnScaling | None = None
@@ -72,12 +80,15 @@ class LaunchSettings(_Settings):
     max_lora_rank: _Count | None = None
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    arguments: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _refuse_what_the_engine_lacks(self) -> Self:
         own = {"micro_batch": self.micro_batch, "pool_tokens": self.pool_tokens, "unified_kv": self.unified_kv or None}
         if self.engine != "llamacpp" and (given := [name for name, value in own.items() if value is not None]):
             raise ValueError(f"{given[0]} is llama.cpp's alone; {self.engine} has no such setting")
+        if self.engine != "vllm" and self.kv_cache_bytes is not None:
+            raise ValueError(f"kv_cache_bytes is vLLM's alone; {self.engine} has no such setting")
         if self.engine == "llamacpp" and self.gpu_memory_share is not None:
             raise ValueError("gpu_memory_share: llama.cpp takes what its context needs, not a share of the GPU")
         for kind in filter(None, (self.kv_type_k, self.kv_type_v)):

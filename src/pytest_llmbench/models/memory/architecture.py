@@ -65,6 +65,11 @@ class Architecture:
     residual_dropout: float = 0.0
 
     @property
+    def key_heads(self) -> int:
+        """Heads that keep keys and values of their own."""
+        return self.keys * self.heads // self.queries
+
+    @property
     def matrices(self) -> tuple[Weights, ...]:
         """The linear layers of one transformer layer; experts are not among them."""
         return tuple(self._attention()) + (() if self.experts else tuple(self._mlp()))

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from pytest_llmbench.models.memory.architecture import Architecture, Weights
+from pytest_llmbench.models.memory.kv_cache import kv_cache_bytes
 from pytest_llmbench.models.memory.weights import GIB, quantized_bytes
 
 Precision = Literal["float32", "bfloat16"]
@@ -25,7 +26,7 @@ _HALF = 2
 _LORA_BYTES = 4 + 4 + 8  # weight, gradient and AdamW's two moments, float32
 _CPU_LOSS_COPIES = 5  # logits, their log-softmax for the backward pass, and three for accuracy and entropy
 _GPU_LOSS_TILE = 4096 * 32768  # TRL's fused head: tokens x vocabulary of one tile
-_CUDA_CONTEXT = GIB // 2  # what the driver and the libraries take of each GPU before any tensor
+CUDA_CONTEXT = GIB // 2  # what the driver and the libraries take of each GPU before any tensor
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ def estimate_training(architecture: Architecture, plan: TrainingPlan) -> MemoryE
         **weights_by_class(architecture, plan.quantization, plan.stored_bytes, double_quant=plan.double_quant),
         "adapter, gradients and optimizer": lora * _LORA_BYTES,
         **_at_its_fullest(architecture, plan, targeted),
-        "driver": _CUDA_CONTEXT if plan.device == "cuda" else 0,
+        "driver": CUDA_CONTEXT if plan.device == "cuda" else 0,
     }
     return MemoryEstimate({name: size for name, size in parts.items() if size})
 
@@ -138,16 +139,21 @@ def estimate_inference(
     """What answering holds, in bytes by part: weights, and keys and values of `batch_size` x `context` tokens."""
     stored = _FLOAT if device == "cpu" and quantization == "none" else _HALF
     tokens = batch_size * context
-    widest = max(architecture.feed_forward * max(1, architecture.active_experts), architecture.queries)
     parts = {
         **weights_by_class(architecture, quantization, stored, double_quant=double_quant),
-        "KV cache": 2 * architecture.layers * architecture.keys * tokens * stored,
-        "activations": tokens * (3 * widest + 4 * architecture.hidden) * stored,
+        "KV cache": kv_cache_bytes(architecture, tokens, stored, stored),
+        "activations": forward_bytes(architecture, tokens, stored),
         "logits": batch_size * architecture.vocabulary * (stored + _FLOAT),
         "weight copies": _dequantized(architecture) if quantization == "nf4" else 0,
-        "driver": _CUDA_CONTEXT if device == "cuda" else 0,
+        "driver": CUDA_CONTEXT if device == "cuda" else 0,
     }
     return MemoryEstimate({name: size for name, size in parts.items() if size})
+
+
+def forward_bytes(architecture: Architecture, tokens: int, stored: int) -> int:
+    """Bytes that one layer holds while so many tokens pass it and nothing is kept; a number takes `stored` bytes."""
+    widest = max(architecture.feed_forward * max(1, architecture.active_experts), architecture.queries)
+    return tokens * (3 * widest + 4 * architecture.hidden) * stored
 
 
 def largest_batch(architecture: Architecture, plan: TrainingPlan, room: int) -> int:

@@ -1,0 +1,54 @@
+"""A server as a `docker-compose.yml`, valid by the schema of the Compose specification."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pytest_llmbench.context.serving.containers import CACHE, START_S, Container, container
+from pytest_llmbench.context.serving.optimized_config import OptimizedConfig
+
+
+def compose(config: OptimizedConfig, folder: Path) -> dict[str, Any]:
+    """The Compose file that stands in a folder; its port is published on this machine only.
+
+    GPUs are reserved by `deploy.resources.reservations.devices`: the short `gpus:` is refused by older Compose and by
+    the schema. Variables without a value are passed on where the caller has them: keys are never in the file.
+    """
+    return {"services": {config.model: _service(config, container(config), folder)}}
+
+
+def _service(config: OptimizedConfig, box: Container, folder: Path) -> dict[str, Any]:
+    service: dict[str, Any] = {
+        "image": box.image,
+        "command": [word.replace("$", "$$") for word in box.command],
+        "environment": dict.fromkeys(box.keys),
+        "ports": [f"127.0.0.1:{box.port}:{box.port}"],
+        "volumes": [
+            f"${{HF_HOME:-~/.cache/huggingface}}:{CACHE}",
+            *(f"{_from(folder, there)}:{place}:ro" for place, there in box.mounts.items()),
+        ],
+        "healthcheck": {
+            "test": ["CMD", *box.health],
+            "interval": "10s",
+            "timeout": "10s",
+            "retries": 3,
+            "start_period": f"{START_S}s",
+        },
+        "restart": "unless-stopped",
+    }
+    if config.launch.engine != "llamacpp":
+        service["ipc"] = "host"  # PyTorch's processes share memory
+    if box.gpus:
+        gpu = {"driver": "nvidia", "count": box.gpus, "capabilities": ["gpu"]}
+        service["deploy"] = {"resources": {"reservations": {"devices": [gpu]}}}
+    return service
+
+
+def _from(folder: Path, path: str) -> str:
+    """A path as it is seen from the Compose file; a bare name would be a volume."""
+    if Path(path).is_absolute():
+        return path
+    seen = Path(os.path.relpath(path, folder)).as_posix()
+    return seen if seen.startswith(".") else f"./{seen}"

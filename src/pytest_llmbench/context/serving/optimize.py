@@ -1,0 +1,97 @@
+"""From what is wished of a server to its settings, by arithmetic, each with its reason."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from pytest_llmbench.context.serving.arithmetic import weights_of
+from pytest_llmbench.context.serving.launch_settings import LaunchSettings
+from pytest_llmbench.context.serving.optimized_config import OptimizedConfig
+from pytest_llmbench.context.serving.plan import Plan, plan_server
+from pytest_llmbench.context.serving.reasons import reasons_of
+from pytest_llmbench.context.serving.wishes import rank_places
+from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.settings import ServingSettings, Settings
+from pytest_llmbench.models.registry import ModelEntry
+
+
+def optimize(entry: ModelEntry, settings: Settings) -> OptimizedConfig:
+    """The settings with which a member is served best, as far as arithmetic tells.
+
+    Raises:
+        UsageError: a wish beyond the model, or one that the engine does not know.
+        NotReadyError: what is wished does not fit into the memory.
+    """
+    plan = plan_server(entry, settings)
+    launch, serving = _launch(plan), plan.serving
+    config = OptimizedConfig(
+        model=str(entry.member),
+        launch=launch,
+        hardware=str(plan.room),
+        gpus=plan.room.gpus if launch.device == "cuda" else 0,
+        memory=plan.parts,
+        prompt_tokens=plan.context - settings.generation.max_new_tokens,
+        pool_tokens=plan.pool_tokens,
+        reasons=dict(reasons_of(plan, launch)),
+        vllm_version=serving.vllm_version if serving.engine == "vllm" else None,
+        image=serving.image,
+    )
+    config.check_flags()
+    return config
+
+
+def _launch(plan: Plan) -> LaunchSettings:
+    serving, on_gpu = plan.serving, plan.room.hardware.device == "cuda"
+    pooled = serving.engine != "llamacpp"
+    values: dict[str, Any] = {
+        "engine": serving.engine,
+        "model": weights_of(plan.entry, serving.engine)[0],
+        "served_name": plan.entry.alias,
+        "max_context": plan.context,
+        "slots": plan.slots,
+        "batch_tokens": max(plan.steps.batch, plan.slots),
+        "micro_batch": plan.steps.micro,
+        "kv_type_k": serving.kv_type,
+        "kv_type_v": serving.kv_type,
+        "threads": _threads(serving, on_gpu=on_gpu),
+        "device": plan.room.hardware.device,
+        "kv_cache_bytes": plan.kv_bytes if serving.engine == "vllm" and not on_gpu else None,
+        "gpu_memory_share": _share(plan) if pooled and on_gpu else None,
+        "tensor_parallel": serving.gpus,
+        "yarn": plan.stretch[0],
+        "lora": tuple({"name": name, "path": path} for name, path in serving.lora.items()),
+        "max_lora_rank": rank_places(serving) if serving.lora and pooled else None,
+        "port": serving.port,
+        "arguments": serving.arguments,
+    }
+    try:
+        return LaunchSettings.model_validate(values)
+    except ValueError as error:  # what the engine does not know, in pydantic's own frame
+        raise UsageError(_plain(error), names=("serving.engine",)) from error
+
+
+def _plain(error: ValueError) -> str:
+    from pydantic import ValidationError
+
+    faults = error.errors(include_url=False) if isinstance(error, ValidationError) else []
+    return "; ".join(
+        str(fault.get("ctx", {}).get("error") or f"{fault['loc'][-1]}: {fault['msg']}") for fault in faults
+    )
+
+
+def _threads(serving: ServingSettings, *, on_gpu: bool) -> int | None:
+    """The processor's own cores: two threads on one core only wait for each other."""
+    if serving.engine != "llamacpp" or on_gpu:
+        return serving.threads
+    import psutil
+
+    return serving.threads or psutil.cpu_count(logical=False) or os.cpu_count()
+
+
+def _share(plan: Plan) -> float:
+    """The part of a GPU's memory that the engine may take; SGLang counts weights, keys and values alone."""
+    share = 1 - plan.room.margin
+    if plan.serving.engine == "sglang":
+        share = (plan.memory.fixed["weights"] + plan.kv_bytes) / plan.room.total
+    return int(share * 1000) / 1000
