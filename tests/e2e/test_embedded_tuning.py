@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -11,10 +11,9 @@ import pytest
 
 from pytest_llmbench.context.serving.launch_settings import LaunchSettings
 from pytest_llmbench.context.tuning.known_questions import checked
-from pytest_llmbench.context.tuning.launching import EmbeddedLauncher, Launched, trained_context
+from pytest_llmbench.context.tuning.launching import EmbeddedLauncher, Launched
 from pytest_llmbench.context.tuning.measuring import CapacityMeasure
-from pytest_llmbench.context.tuning.space import SearchSpace
-from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.context.tuning.space import SearchSpace, Value
 from pytest_llmbench.core.settings import Settings, load_settings
 from pytest_llmbench.generation.embedded.llamacpp import served_model
 
@@ -24,22 +23,35 @@ pytestmark = pytest.mark.skipif(
 )
 ROOT = Path(__file__).parents[2]
 CONTEXT = 700  # of a slot, which llama.cpp rounds up
-BASELINE = {"slots": 3, "unified_kv": True, "kv_type": "q8_0", "batch_tokens": 256, "micro_batch": 128, "threads": 1}
+BASELINE: Mapping[str, Value] = {
+    "slots": 3,
+    "unified_kv": True,
+    "kv_type": "q8_0",
+    "batch_tokens": 256,
+    "micro_batch": 128,
+    "threads": 1,
+}
 
 
 @pytest.fixture(scope="module")
 def settings() -> Settings:
     given = {
-        "load.max_users": "1", "load.latency": "20", "load.cooldown": "0", "load.messages": "1",
-        "tune.budget": "30", "tune.trial_time": "1", "generation.max_new_tokens": "1",
-        "benchmark.prompts": f"{ROOT}/prompts", "benchmark.vocabulary": f"{ROOT}/prompts/tools.yaml",
+        "load.max_users": "1",
+        "load.latency": "20",
+        "load.cooldown": "0",
+        "load.messages": "1",
+        "tune.budget": "30",
+        "tune.trial_time": "1",
+        "generation.max_new_tokens": "1",
+        "benchmark.prompts": f"{ROOT}/prompts",
+        "benchmark.vocabulary": f"{ROOT}/prompts/tools.yaml",
     }
     return load_settings(None, {key: (value, "test") for key, value in given.items()}, {})
 
 
 @pytest.fixture(scope="module")
 def launcher() -> EmbeddedLauncher:
-    return EmbeddedLauncher(served_model("smollm2-135m"), CONTEXT)
+    return EmbeddedLauncher(served_model("smollm2-135m"))
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +79,3 @@ def test_its_users_are_measured(server: Launched, settings: Settings) -> None:
     found = CapacityMeasure(settings, lambda _line, _stays: None)(server.url, "trial 1")
     assert (found.users, found.stopped) == (1, False)
     assert found.sent > 0
-
-
-def test_a_context_beyond_the_model_is_refused_before_anything_starts(space: SearchSpace) -> None:
-    model = served_model("smollm2-135m")
-    longest = trained_context(model.gguf)
-    assert longest == 8192
-    with pytest.raises(UsageError, match=r"8193 tokens are beyond smollm2-135m, which was trained on 8192"):
-        EmbeddedLauncher(model, longest + 1).check(space)

@@ -132,7 +132,7 @@ def _run(settings: Settings, *, resume: bool, as_json: bool) -> None:
             found = tuned(settings, resume=resume, tell=progress, command=shlex.join(["llmbench", *sys.argv[1:]]))
     finally:
         signal.signal(signal.SIGTERM, usual)
-    paths = write_tuning(found, settings.output)
+    paths = write_tuning(found, settings)
     if as_json:
         typer.echo(json.dumps(found.model_dump(mode="json"), ensure_ascii=False, indent=2, allow_nan=False))
         return

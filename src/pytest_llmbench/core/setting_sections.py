@@ -486,9 +486,7 @@ class TuneSettings(_Section):
         "or a setting's name stand in it; null: the embedded llama.cpp, or the engine's own program",
         json_schema_extra=_shown(metavar="TEMPLATE"),
     )
-    engine: Literal["llamacpp", "vllm", "sglang"] = Field(
-        default="llamacpp", description="whose settings are searched: llamacpp, vllm or sglang"
-    )
+    engine: Engine = Field(default="llamacpp", description="whose settings are searched: llamacpp, vllm or sglang")
     context: Annotated[int, Field(ge=64)] = Field(
         default=2048, description="tokens that each request may hold, prompt and answer, whatever the settings"
     )

@@ -768,7 +768,7 @@ SETTINGS: Mapping[str, SettingHelp] = {
     ),
     "tune.engine": SettingHelp(
         None,
-        "llamacpp|vllm|sglang",
+        "vllm|llamacpp|sglang",
         "llamacpp",
         "whose settings are searched: llamacpp, vllm or sglang",
     ),

@@ -11,10 +11,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pytest_llmbench.context.serving.launch_settings import Engine, LaunchSettings
+from pytest_llmbench.context.serving.launch_settings import LaunchSettings
 from pytest_llmbench.context.tuning.command_launcher import CommandLauncher, flags
 from pytest_llmbench.context.tuning.space import SearchSpace, Value
 from pytest_llmbench.core.errors import NotReadyError, UsageError
+from pytest_llmbench.core.setting_sections import Engine
 
 LAUNCH = LaunchSettings(engine="vllm", model="org/model", max_context=4096, slots=8)
 SERVER = """

@@ -8,6 +8,7 @@ import jsonschema
 import pytest
 
 from pytest_llmbench.context.serving.launch_settings import LaunchSettings
+from pytest_llmbench.context.serving.optimized_config import OptimizedConfig
 from pytest_llmbench.context.tuning.document import (
     Outcome,
     ParameterDocument,
@@ -17,9 +18,10 @@ from pytest_llmbench.context.tuning.document import (
     TuningMetadata,
     TuningTrial,
     UsersDocument,
+    Value,
     tuning_schema,
 )
-from pytest_llmbench.core.settings import OutputSettings
+from pytest_llmbench.core.settings import OutputSettings, Settings
 from pytest_llmbench.reports.renderers.text import Text
 from pytest_llmbench.reports.views.tuning import tuning_report
 from pytest_llmbench.reports.writing.tuning import write_tuning
@@ -33,7 +35,7 @@ def held(users: int) -> UsersDocument:
 def trial(number: int, slots: int, outcome: TrialOutcome = "measured", reason: str = "") -> TuningTrial:
     launch = LaunchSettings(engine="llamacpp", model="m.gguf", max_context=1024, slots=slots, device="cpu")
     found = held(slots) if outcome == "measured" else None
-    settings = {"slots": slots, "unified_kv": slots > 4, "batch_tokens": None}
+    settings: dict[str, Value] = {"slots": slots, "unified_kv": slots > 4, "batch_tokens": None}
     return TuningTrial(number=number, settings=settings, launch=launch, outcome=outcome, reason=reason, held=found)
 
 
@@ -91,8 +93,13 @@ def test_every_trial_is_told_and_why_it_could_not_run() -> None:
 
 
 def test_the_files_are_written_and_the_document_obeys_its_schema(tmp_path: Path) -> None:
-    paths = write_tuning(BETTER, OutputSettings(report_dir=tmp_path))
-    assert {path.name for path in paths.values()} == {f"tune.{end}" for end in ("json", "txt", "md", "html", "png")}
+    paths = write_tuning(BETTER, Settings(output=OutputSettings(report_dir=tmp_path)))
+    assert {path.name for path in tmp_path.glob("*.*")} == {
+        f"tune.{end}" for end in ("json", "txt", "md", "html", "png")
+    }
+    advised = OptimizedConfig.read(paths["serving"] / "serving.yaml")
+    assert advised.launch == BETTER.trial(2).launch
+    assert advised.reasons["slots"] == "measured: 8 users held, 2.00 times the baseline's (1.50 to 2.70)"
     found: Any = json.loads(paths["json"].read_text())
     jsonschema.validate(found, tuning_schema())
     assert TuningDocument.model_validate(found) == BETTER

@@ -12,7 +12,8 @@ from typing import Any, Literal, cast
 
 from pydantic import Field
 
-from pytest_llmbench.context.serving.launch_settings import Engine, LaunchSettings
+from pytest_llmbench.context.serving.launch_settings import LaunchSettings
+from pytest_llmbench.core.setting_sections import Engine
 from pytest_llmbench.runs.context_document import Estimate, PromiseDocument
 from pytest_llmbench.runs.typed import TypedDocument
 

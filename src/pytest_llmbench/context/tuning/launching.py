@@ -14,8 +14,6 @@ from pytest_llmbench.core.errors import NotReadyError, UsageError
 from pytest_llmbench.generation.embedded.llamacpp import EmbeddedServer, LlamaOptions
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pytest_llmbench.context.serving.launch_settings import LaunchSettings
     from pytest_llmbench.context.tuning.space import Candidate, SearchSpace
     from pytest_llmbench.generation.embedded.llamacpp import ServedModel
@@ -71,8 +69,8 @@ class EmbeddedLauncher:
 
     name = "embedded"
 
-    def __init__(self, model: ServedModel, context: int) -> None:
-        self._model, self._context = model, context
+    def __init__(self, model: ServedModel) -> None:
+        self._model = model
 
     @property
     def own_names(self) -> frozenset[str]:
@@ -91,13 +89,6 @@ class EmbeddedLauncher:
             how = "pip install 'pytest-llmbench[serve]', or give a command with tune.command"
             raise NotReadyError(
                 f"nothing here can start a server: xllamacpp is missing; {how}", names=("tune.command",)
-            )
-        longest = trained_context(self._model.gguf)
-        if longest is not None and self._context > longest:
-            raise UsageError(
-                f"tune.context: {self._context} tokens are beyond {self._model.name}, which was trained on {longest}; "
-                "give at most that",
-                names=("tune.context",),
             )
 
     @contextlib.contextmanager
@@ -137,15 +128,3 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
-
-
-def trained_context(gguf: Path) -> int | None:
-    """Tokens that the model of a GGUF file was trained on; None where it or the package gguf cannot tell."""
-    if importlib.util.find_spec("gguf") is None:
-        return None
-    from gguf import GGUFReader
-
-    fields = GGUFReader(gguf).fields
-    known = fields.get("general.architecture")
-    found = fields.get(f"{known.contents()}.context_length") if known else None
-    return int(found.contents()) if found else None

@@ -18,6 +18,7 @@ from pytest_llmbench.context.tuning.document import (
 from pytest_llmbench.context.tuning.known_questions import checked
 from pytest_llmbench.context.tuning.launching import EmbeddedLauncher
 from pytest_llmbench.context.tuning.measuring import CapacityMeasure
+from pytest_llmbench.context.tuning.model_context import refuse_beyond_model
 from pytest_llmbench.context.tuning.search import Tell, Tuner, winner
 from pytest_llmbench.context.tuning.space import SearchSpace, usual_baseline, usual_parameters
 from pytest_llmbench.context.tuning.study import TuningStudy, opened_study
@@ -70,6 +71,7 @@ def prepared(settings: Settings) -> tuple[Launcher, SearchSpace]:
         UsageError, NotReadyError: as `tune` raises them.
     """
     wanted = settings.tune
+    refuse_beyond_model(settings)
     usual, given = usual_parameters(wanted.engine, _cores()), dict(wanted.vary)
     vary = given or {name: choices for name, choices in usual.items() if name not in wanted.fixed}
     baseline = {**usual_baseline(wanted.engine, _cores()), **wanted.baseline}
@@ -140,7 +142,7 @@ def _launcher(settings: Settings, launch: LaunchSettings) -> Launcher:
         return CommandLauncher.of_engine(launch, wanted.start_timeout)
     adapter = settings.model.adapter
     one = adapter if isinstance(adapter, str) else adapter[0]
-    return EmbeddedLauncher(served_model(settings.model.base, one, settings.model.adapters_dir), settings.tune.context)
+    return EmbeddedLauncher(served_model(settings.model.base, one, settings.model.adapters_dir))
 
 
 def _identity(settings: Settings, launcher: Launcher, space: SearchSpace) -> Mapping[str, Any]:

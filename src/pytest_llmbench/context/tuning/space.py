@@ -10,9 +10,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pytest_llmbench.context.serving.launch_settings import Engine, LaunchSettings
+from pytest_llmbench.context.serving.launch_settings import LaunchSettings
 from pytest_llmbench.core.documents import suggestion
 from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.setting_sections import Engine
 
 Value = bool | int | float | str | None
 """Of a setting; None leaves it to the server."""
