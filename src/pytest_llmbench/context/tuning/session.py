@@ -22,6 +22,7 @@ from pytest_llmbench.context.tuning.model_context import refuse_beyond_model
 from pytest_llmbench.context.tuning.search import Tell, Tuner, winner
 from pytest_llmbench.context.tuning.space import SearchSpace, usual_baseline, usual_parameters
 from pytest_llmbench.context.tuning.study import TuningStudy, opened_study
+from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.provenance import provenance
 from pytest_llmbench.generation.embedded.llamacpp import served_model
 from pytest_llmbench.runs.context_document import Estimate, PromiseDocument
@@ -140,9 +141,9 @@ def _launcher(settings: Settings, launch: LaunchSettings) -> Launcher:
         return CommandLauncher(wanted.command, wanted.start_timeout)
     if wanted.engine != "llamacpp":
         return CommandLauncher.of_engine(launch, wanted.start_timeout)
-    adapter = settings.model.adapter
-    one = adapter if isinstance(adapter, str) else adapter[0]
-    return EmbeddedLauncher(served_model(settings.model.base, one, settings.model.adapters_dir))
+    if len(adapters := settings.model.adapters) > 1:
+        raise UsageError("the embedded server takes one adapter; give one, or none", names=("model.adapter",))
+    return EmbeddedLauncher(served_model(settings.model.base, adapters[0], settings.model.adapters_dir))
 
 
 def _identity(settings: Settings, launcher: Launcher, space: SearchSpace) -> Mapping[str, Any]:
