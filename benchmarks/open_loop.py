@@ -16,8 +16,8 @@ from pytest_llmbench.autotune import questions
 from pytest_llmbench.autotune.findings import Finding, finding
 from pytest_llmbench.autotune.questions import Question
 from pytest_llmbench.autotune.trial_summary import trial_summary
+from pytest_llmbench.autotune.trials import observation
 from pytest_llmbench.core.settings import LoadSettings, Settings
-from pytest_llmbench.load.observing import observation
 from pytest_llmbench.load.reasons import Reason
 from pytest_llmbench.load.records import SLO, Request, Trial
 from pytest_llmbench.load.search import RunTrial, find_capacity, find_lost, open_journal

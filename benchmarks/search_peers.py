@@ -29,9 +29,9 @@ from measuring import machine, save
 from peers import VERSIONS, byte_tokenizer, program
 from queueing import Promise, Server, long_run_share
 
+from pytest_llmbench.autotune.trials import observation
 from pytest_llmbench.load.client import ChatServer
 from pytest_llmbench.load.conversations import Conversation, Conversations
-from pytest_llmbench.load.observing import observation
 from pytest_llmbench.load.records import SLO
 from pytest_llmbench.load.search import Plan, find_capacity
 from pytest_llmbench.load.trial import LoadTest

@@ -25,7 +25,7 @@ from pytest_llmbench.runs.gate import compare_runs
 from pytest_llmbench.stats.significance import p_above, p_below
 
 try:
-    from pytest_llmbench.stats.answers import Answers, paired
+    from pytest_llmbench.stats.answers import SideScores, paired
 except ImportError:  # the source before the audit asks means of cases
     paired = None  # type: ignore[assignment]
 
@@ -188,7 +188,7 @@ def _changes(before: Floats, after: Floats, groups: Any = None) -> Any:
     """The changes of (cases, epochs) scores, as the source judges them."""
     if paired is None:
         return after.mean(axis=1) - before.mean(axis=1)
-    return paired(Answers.of_table(before), Answers.of_table(after), groups).changes
+    return paired(SideScores.of_table(before), SideScores.of_table(after), groups).changes
 
 
 def _shown(before: Floats, after: Floats, groups: Any = None, null: float = 0.0, level: float = ALPHA) -> bool:

@@ -36,8 +36,7 @@ from verdict_lines import least_worse
 
 from pytest_llmbench.runs.baseline import Comparable
 from pytest_llmbench.runs.gate import compare_runs
-from pytest_llmbench.stats.change_intervals import change_interval
-from pytest_llmbench.stats.significance import Changes, p_below
+from pytest_llmbench.stats.significance import Changes, change_interval, p_below
 
 ROOT = Path(__file__).resolve().parents[1]
 METRICS = ("relevance", "keywords", "tool_accuracy")

@@ -84,19 +84,25 @@ def written(value: Any) -> str:
 
 def table() -> str:
     """The module from which faces build their options."""
-    rows = []
-    for key, shown in settings().items():
-        option, *texts = shown
-        values = (quoted(option) if option else "None", *map(quoted, texts))
-        rows.append(
-            f"    {quoted(key)}: SettingHelp(\n{''.join(f'        {value},{chr(10)}' for value in values)}    ),\n"
-        )
+    rows = [row_of_table(key, shown) for key, shown in settings().items()]
     return (
         '"""Every setting as faces show it. Written by `make reference` from `setting_sections.py`, not by hand."""\n\n'
         "from __future__ import annotations\n\nfrom collections.abc import Mapping\n\n"
         "from pytest_llmbench.core.setting_help import SettingHelp\n\n"
         f"SETTINGS: Mapping[str, SettingHelp] = {{\n{''.join(rows)}}}\n"
     )
+
+
+def row_of_table(key: str, shown: SettingHelp) -> str:
+    """A setting as the formatter would leave it: on one line where it is short enough, else on three, else on many."""
+    option, *texts = shown
+    values = [quoted(option) if option else "None", *map(quoted, texts)]
+    told = ", ".join(values)
+    if "\n" not in told and len(told) + len(key) + len('    "": SettingHelp(),') <= WIDTH:
+        return f"    {quoted(key)}: SettingHelp({told}),\n"
+    if "\n" not in told and len(told) + 8 <= WIDTH:
+        return f"    {quoted(key)}: SettingHelp(\n        {told}\n    ),\n"
+    return f"    {quoted(key)}: SettingHelp(\n{''.join(f'        {value},{chr(10)}' for value in values)}    ),\n"
 
 
 def quoted(text: str) -> str:
@@ -156,7 +162,7 @@ def row(key: str, shown: SettingHelp) -> str:
 def command_table(name: str) -> str:
     """The options of a command: pytest's for the same, the setting, and what it is for."""
     from pytest_llmbench.cli import app
-    from pytest_llmbench.cli.setting_option import keys_of
+    from pytest_llmbench.cli.options import keys_of
     from pytest_llmbench.plugin.options import flags_by_name
 
     command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]

@@ -32,11 +32,11 @@ import trl  # noqa: F401
 from pytest_llmbench.core.settings import ModelSettings
 from pytest_llmbench.datasets.files import write_rows
 from pytest_llmbench.finetune import sft, trainer
+from pytest_llmbench.finetune.memory import return_freed_memory
 from pytest_llmbench.finetune.tokenized import tokenize_file
 from pytest_llmbench.models.chat_templates import base_form
 from pytest_llmbench.models.loaded import LoadedModel
 from pytest_llmbench.models.loading import load_base
-from pytest_llmbench.models.memory.allocator import return_freed_memory
 from pytest_llmbench.models.quiet import quiet_libraries
 from pytest_llmbench.models.sources import resolve
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.generation.backend import Backend, OutOfMemoryError
     from pytest_llmbench.metrics import default_metrics
     from pytest_llmbench.metrics.registry import Metric, MetricRegistry
+    from pytest_llmbench.plugin.context_session import ServerContext
     from pytest_llmbench.plugin.finetune_session import ShortTraining
     from pytest_llmbench.plugin.server_limits import ServerLimits
     from pytest_llmbench.reports import blocks
@@ -64,6 +65,7 @@ __all__ = [
     "OutOfMemoryError",
     "Run",
     "SavedRun",
+    "ServerContext",
     "ServerError",
     "ServerLimits",
     "Settings",
@@ -103,6 +105,7 @@ _HOMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "generation.backend": ("Backend", "OutOfMemoryError"),
         "metrics": ("default_metrics",),
         "metrics.registry": ("Metric", "MetricRegistry"),
+        "plugin.context_session": ("ServerContext",),
         "plugin.finetune_session": ("ShortTraining",),
         "plugin.server_limits": ("ServerLimits",),
         "reports": ("blocks",),

@@ -18,6 +18,7 @@ import psutil
 import pytest
 import torch
 
+from pytest_llmbench.autotune.targets import find_servers
 from pytest_llmbench.benchmark.main_job import open_backend
 from pytest_llmbench.cases.suites import Case, load_cases, load_vocabulary
 from pytest_llmbench.core.errors import NotReadyError, ServerError
@@ -29,7 +30,6 @@ from pytest_llmbench.generation.client.chat_client import ChatClient
 from pytest_llmbench.generation.embedded.llamacpp import EmbeddedServer, ServedModel, served_model
 from pytest_llmbench.load.client import ChatServer
 from pytest_llmbench.load.conversations import Conversation, Conversations
-from pytest_llmbench.load.discovery import find_servers
 from pytest_llmbench.load.server_metrics import ServerWatch
 from pytest_llmbench.load.trial import LoadTest
 

@@ -15,8 +15,8 @@ from transformers import AutoTokenizer
 
 from pytest_llmbench.core.documents import read_yaml
 from pytest_llmbench.generation.embedded.llamacpp import EmbeddedServer, ServedModel, served_model
-from pytest_llmbench.models import gguf_tokenizers
-from pytest_llmbench.models.gguf_tokenizers import load_gguf_tokenizer
+from pytest_llmbench.models import gguf
+from pytest_llmbench.models.gguf import load_gguf_tokenizer
 from pytest_llmbench.models.sources import resolve
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("xllamacpp") is None, reason="needs the package xllamacpp")
@@ -35,7 +35,7 @@ TEXTS = (
     "CamelCase HTTPServer 42abc abc42 ½ ²",
 )
 WITH_MARKS = (*TEXTS, "", "x<|im_end|>\ny <think> z", "a<｜end▁x｜>b 1<think>2")
-CUTS = [entry["names"][0] for entry in read_yaml(Path(gguf_tokenizers.__file__).with_name("gguf_cuts.yaml")).data]
+CUTS = [entry["names"][0] for entry in read_yaml(Path(gguf.__file__).with_name("gguf_cuts.yaml")).data]
 
 
 def _llamacpp(model: ServedModel, texts: tuple[str, ...]) -> list[list[int]]:

@@ -9,7 +9,7 @@ from support.fake_chat_server import FakeChatServer, well
 from support.limits_project import SEARCHED, URL, LimitsProject
 
 FOUND = """\
-import pytest_llmbench.load.discovery as discovery
+import pytest_llmbench.autotune.targets as discovery
 
 async def found(*_):
     return [discovery.FoundServer(*one) for one in {servers}]

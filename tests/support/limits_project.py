@@ -33,7 +33,7 @@ _LATE = (
     "pytest_llmbench.reports.writing.autotune",
     "pytest_llmbench.reports.renderers.layout",
     "pytest_llmbench.autotune.limit_search",
-    "pytest_llmbench.load.discovery",
+    "pytest_llmbench.autotune.targets",
     "pytest_llmbench.autotune.temperature_grid",
 )
 URL = "http://127.0.0.1:9/v1"

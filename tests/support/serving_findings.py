@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pytest_llmbench.autotune.trial_summary import trial_summary
-from pytest_llmbench.load.observing import observation
+from pytest_llmbench.autotune.trials import observation
 from pytest_llmbench.load.reasons import Reason
 from pytest_llmbench.load.records import SLO, Request, Trial
 from pytest_llmbench.stats.capacity import CapacityFit

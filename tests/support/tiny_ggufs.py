@@ -16,19 +16,20 @@ WHOLE = {"<|im_end|>": 3, "<｜end▁x｜>": 3, "<think>": 4}  # the second as D
 """Tokens that are found whole in a text, and their type: 3 is control, 4 user-defined."""
 
 _WIDTH, _INNER = 32, 64
+_HEADS = 4
 
 
-def byte_level_gguf(path: Path, pre: str | None, corpus: Iterable[str], **more: Any) -> Path:
+def byte_level_gguf(path: Path, pre: str | None, corpus: Iterable[str], *, heads: int = _HEADS, **more: Any) -> Path:
     """A model with a byte-level tokenizer whose merges cross any border of words, so that its tokens show each cut.
 
-    `more` are further keys under `tokenizer.ggml.`
+    Quantized keys and values need heads of 32 numbers: one. `more` are further keys under `tokenizer.ggml.`
     """
     model = _learnt(tuple(corpus))
     tokens = [*sorted(model["vocab"], key=model["vocab"].__getitem__), *WHOLE]
     types = [1] * (len(tokens) - len(WHOLE)) + list(WHOLE.values())
     end = tokens.index("<|im_end|>")
     keys = {"bos_token_id": end, "eos_token_id": end, **more, **({"pre": pre} if pre else {})}
-    return _write(path, "gpt2", tokens, types, merges=[" ".join(pair) for pair in model["merges"]], **keys)
+    return _write(path, "gpt2", tokens, types, heads, merges=[" ".join(pair) for pair in model["merges"]], **keys)
 
 
 @functools.cache
@@ -50,9 +51,11 @@ def sentencepiece_gguf(path: Path, **more: Any) -> Path:
     return _write(path, "llama", tokens, types, scores=scores, **{"bos_token_id": 1, "eos_token_id": 2, **more})
 
 
-def _write(path: Path, kind: str, tokens: Sequence[str], types: Sequence[int], **keys: Any) -> Path:
+def _write(
+    path: Path, kind: str, tokens: Sequence[str], types: Sequence[int], heads: int = _HEADS, **keys: Any
+) -> Path:
     writer = gguf.GGUFWriter(path, "llama")
-    _add_shape(writer, len(tokens))
+    _add_shape(writer, len(tokens), heads)
     if name := keys.pop("name", None):
         writer.add_name(name)
     writer.add_tokenizer_model(kind)
@@ -68,15 +71,15 @@ def _write(path: Path, kind: str, tokens: Sequence[str], types: Sequence[int], *
     return path
 
 
-def _add_shape(writer: gguf.GGUFWriter, tokens: int) -> None:
+def _add_shape(writer: gguf.GGUFWriter, tokens: int, heads: int) -> None:
     writer.add_context_length(512)
     writer.add_embedding_length(_WIDTH)
     writer.add_block_count(1)
     writer.add_feed_forward_length(_INNER)
-    writer.add_head_count(4)
-    writer.add_head_count_kv(4)
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(heads)
     writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_rope_dimension_count(_WIDTH // 4)
+    writer.add_rope_dimension_count(_WIDTH // heads)
     writer.add_vocab_size(tokens)
     square, inner, outer = (_WIDTH, _WIDTH), (_INNER, _WIDTH), (_WIDTH, _INNER)
     layer = {"attn_norm": (_WIDTH,), "ffn_norm": (_WIDTH,), "ffn_gate": inner, "ffn_up": inner, "ffn_down": outer}

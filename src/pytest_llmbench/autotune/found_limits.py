@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from pytest_llmbench.core.errors import LLMBenchError, error_of
+from pytest_llmbench.core.files import InUseError, locked
 from pytest_llmbench.core.journal import Journal
-from pytest_llmbench.core.locks import InUseError, locked
 
 if TYPE_CHECKING:
     from pytest_llmbench.autotune.server import Target

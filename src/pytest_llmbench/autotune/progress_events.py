@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pytest_llmbench.autotune.questions import Question
-    from pytest_llmbench.load.search import Progress
+    from pytest_llmbench.load.search import SearchProgress
 
 _EVERY_S = 0.2
 
@@ -57,7 +57,7 @@ class Onlooker:
             word = "held" if good >= self._question.plan.share * judged else "broken"
             self.say(f"{word} so far, {good} of {judged}", judged)
 
-    def judged(self, step: Progress) -> None:
+    def judged(self, step: SearchProgress) -> None:
         """A trial is over."""
         level, capacity, detail = self._question.level, step.capacity, step.trial.detail
         self._sent = step.sent

@@ -29,7 +29,7 @@ from pytest_llmbench.core.errors import ServerError, naming
 from pytest_llmbench.generation.client.chat_client import ChatClient
 from pytest_llmbench.generation.client.chat_request import request_body, whole_body
 from pytest_llmbench.load.conversations import Conversation, Conversations
-from pytest_llmbench.load.search import Progress, find_capacity, find_lost, open_journal
+from pytest_llmbench.load.search import SearchProgress, find_capacity, find_lost, open_journal
 from pytest_llmbench.load.search_journal import SearchJournal, claimed, discard
 from pytest_llmbench.load.trial import LoadTest, TrialLimits
 
@@ -72,7 +72,7 @@ class ServerUnderTest:
         folder: Path | None = None,
         resume: bool = False,
         progress: Callable[[Look], None] = lambda _look: None,
-        after_trial: Callable[[Progress], None] = lambda _progress: None,
+        after_trial: Callable[[SearchProgress], None] = lambda _progress: None,
         limits: TrialLimits | None = None,
     ) -> None:
         self.target = target
@@ -166,7 +166,7 @@ class ServerUnderTest:
             watch = Onlooker(question, self._name, self._progress, journal.sent)
             trials = self._trials.of(question, talks, watch, journal)
 
-            def judged(step: Progress) -> None:
+            def judged(step: SearchProgress) -> None:
                 watch.judged(step)
                 self._after_trial(step)
 

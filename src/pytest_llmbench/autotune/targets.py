@@ -1,18 +1,49 @@
-"""Which servers are tested, with what in each request, and what their users say: the settings in the engines' terms."""
+"""Which servers are tested, with what in each request, and what their users say: the settings in the engines' terms.
+
+Where none is named, it is the one that answers on this machine's usual ports: only loopback is asked, and no key is
+sent to anybody.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import json
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.core.errors import UsageError
+import aiohttp
+
+from pytest_llmbench.core.errors import NotReadyError, UsageError
 from pytest_llmbench.generation.client.chat_request import standing_body
+from pytest_llmbench.generation.client.served_models import listed_models
+from pytest_llmbench.generation.client.server_pages import engine_name
 from pytest_llmbench.load.client import ChatServer
 from pytest_llmbench.load.conversations import Conversation, conversations_of, load_conversations
 
 if TYPE_CHECKING:
     from pytest_llmbench.core.settings import Settings
+
+_log = logging.getLogger("pytest_llmbench")
+_URL = "server.url"
+_NAME_IT = f"name it with {_URL}"
+
+_USUAL: Mapping[int, str] = {
+    8000: "vLLM",
+    8001: "a second vLLM",
+    8080: "llama.cpp",
+    11434: "Ollama",
+    30000: "SGLang",
+    1234: "LM Studio",
+}
+"""The ports that these take when they are told nothing. Who answers there is told by what it says, not by its port."""
+
+_HOST = "127.0.0.1"
+_TIMEOUT_S = 1.0
+_OK = 200
+_LOCKED = (401, 403)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,3 +103,74 @@ def talks(settings: Settings) -> list[Conversation]:
         return load_conversations(settings.load.conversations)
     vocabulary = load_vocabulary(present(Path(settings.benchmark.vocabulary)))
     return conversations_of(chosen_cases(settings, vocabulary))
+
+
+async def with_server(settings: Settings) -> Settings:
+    """The settings with a server named in them. One that was looked for is announced.
+
+    Raises:
+        NotReadyError: none is named, and none answers.
+        UsageError: none is named, and several answer.
+    """
+    if settings.server.url or settings.load.targets:
+        return settings
+
+    found = await find_servers()
+    if not found:
+        raise NotReadyError(
+            f"no server to test: none answers on the {_looked_at()}; start it, or {_NAME_IT}", names=(_URL,)
+        )
+    if len(found) > 1:
+        raise UsageError(f"several servers answer: {'; '.join(map(_described, found))}; {_NAME_IT}", names=(_URL,))
+    _log.warning("no server was named: testing %s", _described(found[0]))
+    return settings.model_copy(update={"server": settings.server.model_copy(update={"url": found[0].url})})
+
+
+def _looked_at() -> str:
+
+    return f"usual local ports ({', '.join(f'{port} {name}' for port, name in _USUAL.items())})"
+
+
+def _described(server: FoundServer) -> str:
+    about = [server.engine or "unknown engine", *server.models]
+    return f"{server.url} ({', '.join([*about, 'wants a key'] if server.locked else about)})"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FoundServer:
+    """A server that speaks the OpenAI protocol. `engine` is None when it does not show; `locked` means it wants a key.
+
+    A locked server does not tell its models.
+    """
+
+    url: str
+    engine: str | None
+    models: tuple[str, ...]
+    locked: bool = False
+
+
+async def find_servers(ports: Sequence[int] = tuple(_USUAL), host: str = _HOST) -> list[FoundServer]:
+    """The servers at the ports, in the order of the ports. All are asked at once; it takes about a second at most."""
+    timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
+    async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
+        found = await asyncio.gather(*(_server_at(f"http://{host}:{port}", session) for port in ports))
+    return [server for server in found if server]
+
+
+async def _server_at(url: str, session: aiohttp.ClientSession) -> FoundServer | None:
+    async def get(path: str) -> tuple[int, Any]:
+        try:
+            async with session.get(f"{url}{path}", allow_redirects=False) as response:
+                return response.status, json.loads(await response.text())
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            return 0, None
+
+    status, body = await get("/v1/models")
+    if status in _LOCKED:
+        return FoundServer(url, await engine_name(get, {}), (), locked=True)
+    lists = isinstance(body, dict) and isinstance(body.get("data"), list)
+    if status != _OK or not lists:
+        return None
+    listed = listed_models(body)
+    names = dict.fromkeys(str(entry["id"]) for entry in listed.values())
+    return FoundServer(url, await engine_name(get, listed), tuple(names))

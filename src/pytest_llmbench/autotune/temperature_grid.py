@@ -190,10 +190,10 @@ def _hypothesis(before: Floats, after: Floats, sign: int) -> Any:
     """The question whether a metric moved, over the cases that both scored; None where there is none."""
     import numpy as np
 
-    from pytest_llmbench.stats import Answers, Hypothesis
+    from pytest_llmbench.stats import Hypothesis, SideScores
 
     both = ~np.isnan(before).all(axis=1) & ~np.isnan(after).all(axis=1)
-    known = Answers.of_table(sign * before[both]), Answers.of_table(sign * after[both])
+    known = SideScores.of_table(sign * before[both]), SideScores.of_table(sign * after[both])
     return Hypothesis(known[0], known[1], margin=0.0) if both.any() else None
 
 

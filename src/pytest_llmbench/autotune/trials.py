@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.autotune.trial_summary import trial_summary
 from pytest_llmbench.core.errors import ServerError
 from pytest_llmbench.generation.client.answer_judge import DROPPED
-from pytest_llmbench.load.observing import observation
 from pytest_llmbench.load.reasons import Reason
 from pytest_llmbench.load.records import SLO, Trial
 from pytest_llmbench.load.search_journal import InvalidTrial, SearchJournal
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.load.health_check import Presence
     from pytest_llmbench.load.search import RunTrial
     from pytest_llmbench.load.trial import LoadTest
+
 
 _log = logging.getLogger("pytest_llmbench")
 _AWAY_S = 60.0
@@ -127,3 +128,22 @@ def _trustworthy(trial: Trial) -> Trial:
     if trial.verdict == "invalid" or trial.idle_after_s is not None or not broken:
         return trial
     return dataclasses.replace(trial, verdict="invalid", why=Reason("server_gone", {"error": broken[-1]}))
+
+
+def observation(
+    trial: Trial, slo: SLO, step: int | None = None, detail: Mapping[str, Any] | None = None
+) -> Observation | InvalidTrial:
+    """What a trial tells about the capacity, counted in whole users, or in the steps of whatever else was raised.
+
+    Under a strict promise (quantile 1) the trial as a whole is one answer, since one late answer fails it. `detail` is
+    kept with it.
+    """
+    level, kept = step or int(trial.level), detail or {}
+    undecided = slo.quantile >= 1 and trial.verdict == "undecided"
+    if trial.verdict == "invalid" or undecided or not trial.requests:
+        return InvalidTrial(level, trial.reason, trial.sent, detail=kept, code=trial.why.code)
+    if slo.quantile >= 1:
+        return Observation(level, int(trial.verdict == "held"), 1, (), trial.sent, kept)
+    groups = trial.groups(slo)
+    good, total = sum(good for good, _ in groups), sum(total for _, total in groups)
+    return Observation(level, good, total, groups, trial.sent, kept)

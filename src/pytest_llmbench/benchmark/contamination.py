@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.cases.suites import Case
-from pytest_llmbench.core.cache_folder import cache_dir
 from pytest_llmbench.core.errors import NotReadyError, UsageError
-from pytest_llmbench.core.files import write_text
-from pytest_llmbench.core.locks import locked
-from pytest_llmbench.core.starter import present
+from pytest_llmbench.core.files import locked, write_text
+from pytest_llmbench.core.starter import cache_dir, present
 from pytest_llmbench.datasets.contamination import contamination_sentence
 from pytest_llmbench.datasets.files import contaminated, find_dataset
 from pytest_llmbench.models.adapters import training_record

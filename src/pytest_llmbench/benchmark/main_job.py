@@ -18,10 +18,10 @@ from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.errors import UsageError, naming
 from pytest_llmbench.core.records import BASE, FINETUNED, CaseResult, Completion, Reasons, Scores
 from pytest_llmbench.core.starter import present
+from pytest_llmbench.generation.backend import tell_tools_left_out
 from pytest_llmbench.generation.completion_store import CompletionCache, CompletionJournal
-from pytest_llmbench.generation.dropped_tools import tell_tools_left_out
-from pytest_llmbench.generation.planner import Planner, Progress
-from pytest_llmbench.metrics.reasons import told_reason
+from pytest_llmbench.generation.planner import AnswerProgress, Planner
+from pytest_llmbench.metrics.call_faults import told_reason
 
 if TYPE_CHECKING:
     from pytest_llmbench.core.settings import Settings
@@ -139,7 +139,7 @@ class Benchmark:
         *,
         folder: Path,
         cache: CompletionCache | None,
-        progress: Progress,
+        progress: AnswerProgress,
     ) -> None:
         check_expectations(cases, metrics.metrics)
         self._settings, self._metrics, self._cache = settings, metrics, cache

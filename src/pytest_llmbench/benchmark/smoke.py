@@ -16,13 +16,12 @@ from pytest_llmbench.models.adapter_loading import attach
 from pytest_llmbench.models.adapters import find_adapters
 from pytest_llmbench.models.chat_templates import prompt_forms
 from pytest_llmbench.models.loaded import LoadedModel
-from pytest_llmbench.models.loading import choose_device, load_base
+from pytest_llmbench.models.loading import choose_device, fastest_threads, load_base
 from pytest_llmbench.models.loading_errors import needs_local_extra
 from pytest_llmbench.models.memory.weights import GIB, gpu_memory_lines
 from pytest_llmbench.models.prompt_form import PromptForm
 from pytest_llmbench.models.quiet import quiet_libraries
 from pytest_llmbench.models.sources import resolve
-from pytest_llmbench.models.threads import fastest_threads
 from pytest_llmbench.models.verification import prove_sound
 
 if TYPE_CHECKING:

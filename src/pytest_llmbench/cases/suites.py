@@ -19,7 +19,7 @@ from pytest_llmbench.cases.validation import (
     ROW_CHECKS,
     SUITE_CHECKS,
     VOCABULARY_CHECKS,
-    check,
+    key_faults,
     vocabulary_tool,
 )
 from pytest_llmbench.core.csv_files import json_cell, read_table
@@ -96,7 +96,7 @@ def load_vocabulary(path: Path | str) -> Vocabulary:
     document = read_yaml(path)
     faults = Faults()
     data = document.data if isinstance(document.data, dict) else {}
-    for where, message in check(data, VOCABULARY_CHECKS):
+    for where, message in key_faults(data, VOCABULARY_CHECKS):
         faults.at(document.path, document.line(*where), message)
     tools = data.get("tools")
     if "tools" not in data:
@@ -196,7 +196,7 @@ class _File:
     def add(self, row: Mapping[str, Any], line: int) -> list[Fault]:
         """Take one case, or say what is wrong with it, by key path."""
         whole = {**self.heading, **row}
-        faults = check(row, self.checks)
+        faults = key_faults(row, self.checks)
         tools, unknown = self._tools_of(whole) if not faults else ((), [])
         faults += unknown + self._check_whole(whole, tools)
         if faults:
@@ -298,7 +298,7 @@ def _read_suite(file: _File) -> None:
     data = document.data
     if type(data) is not dict:
         raise UsageError(located(file.path, 1, "a suite is a mapping with the keys 'category' and 'cases'"))
-    faults = check(data, SUITE_CHECKS)
+    faults = key_faults(data, SUITE_CHECKS)
     for where, message in faults:
         file.faults.at(file.path, document.line(*where), message)
     for key in ("category", "cases"):

@@ -134,7 +134,7 @@ SUITE_CHECKS: Checks = {**HEADING_CHECKS, "cases": _list, "$schema": _text}
 VOCABULARY_CHECKS: Checks = {"language": _text, "tools": _vocabulary_tools}
 
 
-def check(data: Mapping[str, Any], checks: Checks) -> list[Fault]:
+def key_faults(data: Mapping[str, Any], checks: Checks) -> list[Fault]:
     """What is wrong with the keys and values of one mapping, each with the key path where it stands."""
     faults: list[Fault] = []
     for key, value in data.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import signal
 import sys
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -18,6 +19,7 @@ from pytest_llmbench.cli import (
     compare,
     compare_training,
     config,
+    context,
     dataset,
     evaluate,
     finetune,
@@ -31,8 +33,7 @@ from pytest_llmbench.cli import (
     smoke,
     tune,
 )
-from pytest_llmbench.cli.renamed_options import context_settings
-from pytest_llmbench.cli.setting_option import Command
+from pytest_llmbench.cli.options import Command, context_settings, grouped
 from pytest_llmbench.core.errors import EXIT_BY_SIGNAL, LLMBenchError
 
 __all__ = ["app", "main"]
@@ -61,24 +62,26 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich would double the time to the first line
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (
-    init.init,
-    check.check,
-    smoke.smoke,
-    finetune.finetune,
-    evaluate.evaluate,
-    query.query,
-    report.report,
-    compare.compare,
-    monitor.monitor,
-    compare_training.compare_training,
-    baseline.baseline,
-    rescore.rescore,
-    autotune.autotune,
-    tune.tune,
-    serve_demo.serve_demo,
-):
-    app.command(cls=Command, context_settings=context_settings(command.__name__.replace("_", "-")))(command)
+_COMMANDS: Mapping[str, Callable[..., None]] = {
+    "init": init.init,
+    "check": check.check_command,
+    "smoke": smoke.smoke_command,
+    "finetune": finetune.finetune_command,
+    "evaluate": evaluate.evaluate_command,
+    "query": query.query,
+    "report": report.report,
+    "compare": compare.compare,
+    "monitor": monitor.monitor_command,
+    "compare-training": compare_training.compare_training,
+    "baseline": baseline.baseline,
+    "rescore": rescore.rescore_command,
+    "autotune": autotune.autotune,
+    "context": context.context,
+    "tune": tune.tune,
+    "serve-demo": serve_demo.serve_demo,
+}
+for name, command in _COMMANDS.items():
+    app.command(name, cls=Command, context_settings=context_settings(name))(grouped(command))
 app.add_typer(config.config, name="config")
 app.add_typer(dataset.dataset, name="dataset")
 app.add_typer(models.models, name="models")

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pytest_llmbench.cli.setting_option import SettingOption
-from pytest_llmbench.cli.settings_options import Config, Json, Language, MaxNewTokens, ReportDir, chosen_settings
+from pytest_llmbench.cli.options import (
+    Config,
+    Json,
+    Language,
+    MaxNewTokens,
+    ReportDir,
+    SettingOption,
+    chosen_settings,
+)
 from pytest_llmbench.core.errors import UsageError
 
 if TYPE_CHECKING:
     from pytest_llmbench.autotune.limit_search import Question
-    from pytest_llmbench.core.settings import Settings
+    from pytest_llmbench.core.setting_sections import Settings
 
 QUESTIONS: tuple[Question, ...] = ("users", "rate", "history", "max_tokens", "temperature")
 """What can be asked, in the order in which one answer gives to the next."""
@@ -22,7 +30,42 @@ QUESTIONS: tuple[Question, ...] = ("users", "rate", "history", "max_tokens", "te
 Number = str | None  # checked where settings are, whose messages name the option
 
 
-def autotune(  # noqa: PLR0913  # one argument an option
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Load:
+    """The promise, the users, and how far is looked."""
+
+    latency: Annotated[Number, SettingOption("load.latency")] = None
+    quantile: Annotated[Number, SettingOption("load.quantile")] = None
+    strict: Annotated[bool, typer.Option("--strict", help="Allow no answer above it.")] = False
+    measured: Annotated[Literal["total", "first_token"] | None, SettingOption("load.measured", choices=True)] = None
+    arrivals: Annotated[Literal["staggered", "burst"] | None, SettingOption("load.arrivals", choices=True)] = None
+    messages: Annotated[Number, SettingOption("load.messages")] = None
+    history: Annotated[Number, SettingOption("load.history")] = None
+    cooldown: Annotated[Number, SettingOption("load.cooldown")] = None
+    conversations: Annotated[Number, SettingOption("load.conversations")] = None
+    max_new_tokens: MaxNewTokens = None
+    max_users: Annotated[Number, SettingOption("load.max_users")] = None
+    max_history: Annotated[Number, SettingOption("load.max_history")] = None
+    max_tokens: Annotated[Number, SettingOption("load.max_tokens")] = None
+    max_rate: Annotated[Number, SettingOption("load.max_rate")] = None
+    users: Annotated[Number, SettingOption("load.users")] = None
+    budget: Annotated[Number, SettingOption("load.budget")] = None
+    processes: Annotated[Number, SettingOption("load.processes")] = None
+    seed: Annotated[Number, SettingOption("generation.seed", more="; and of prompts and pauses")] = None
+    require_users: Annotated[Number, SettingOption("load.require_users", more=", with exit code 1")] = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Kept:
+    """What is gone on with, and where the reports go."""
+
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the search that was stopped.")] = False
+    output: Annotated[Number, SettingOption("load.out", "--output")] = None
+    report_dir: ReportDir = None
+    language: Language = None
+
+
+def autotune(  # one argument an option
     *,
     server: Annotated[list[str] | None, SettingOption("server.url", more="; repeatable, to compare")] = None,
     server_model: Annotated[
@@ -32,29 +75,8 @@ def autotune(  # noqa: PLR0913  # one argument an option
         str, typer.Option(metavar="A,B", help=f"What is searched: {','.join(QUESTIONS)}.")
     ] = QUESTIONS[0],
     rate: Annotated[bool, typer.Option("--rate", help="Search requests a second too.")] = False,
-    latency: Annotated[Number, SettingOption("load.latency")] = None,
-    quantile: Annotated[Number, SettingOption("load.quantile")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Allow no answer above it.")] = False,
-    measured: Annotated[Literal["total", "first_token"] | None, SettingOption("load.measured", choices=True)] = None,
-    arrivals: Annotated[Literal["staggered", "burst"] | None, SettingOption("load.arrivals", choices=True)] = None,
-    messages: Annotated[Number, SettingOption("load.messages")] = None,
-    history: Annotated[Number, SettingOption("load.history")] = None,
-    cooldown: Annotated[Number, SettingOption("load.cooldown")] = None,
-    conversations: Annotated[Number, SettingOption("load.conversations")] = None,
-    max_new_tokens: MaxNewTokens = None,
-    max_users: Annotated[Number, SettingOption("load.max_users")] = None,
-    max_history: Annotated[Number, SettingOption("load.max_history")] = None,
-    max_tokens: Annotated[Number, SettingOption("load.max_tokens")] = None,
-    max_rate: Annotated[Number, SettingOption("load.max_rate")] = None,
-    users: Annotated[Number, SettingOption("load.users")] = None,
-    budget: Annotated[Number, SettingOption("load.budget")] = None,
-    processes: Annotated[Number, SettingOption("load.processes")] = None,
-    seed: Annotated[Number, SettingOption("generation.seed", more="; and of prompts and pauses")] = None,
-    require_users: Annotated[Number, SettingOption("load.require_users", more=", with exit code 1")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the search that was stopped.")] = False,
-    output: Annotated[Number, SettingOption("load.out", "--output")] = None,
-    report_dir: ReportDir = None,
-    language: Language = None,
+    load: _Load,
+    kept: _Kept,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -64,42 +86,17 @@ def autotune(  # noqa: PLR0913  # one argument an option
     reports are files. Ctrl-C keeps every trial, and --resume goes on. Without --server, the usual local ports are
     looked at. Exit code 1 when --require-users is not met.
     """
-    if strict and quantile is not None:
+    if load.strict and load.quantile is not None:
         raise UsageError("--strict allows no late answer at all, --quantile a share of them; give one")
-    settings = chosen_settings(
-        config,
-        **_targets(server or [], server_model or []),
-        **{
-            "load.latency": latency,
-            "load.quantile": "strict" if strict else quantile,
-            "load.measured": measured,
-            "load.arrivals": arrivals,
-            "load.messages": messages,
-            "load.history": history,
-            "load.cooldown": cooldown,
-            "load.conversations": conversations,
-            "generation.max_new_tokens": max_new_tokens,
-            "load.max_users": max_users,
-            "load.max_history": max_history,
-            "load.max_tokens": max_tokens,
-            "load.max_rate": max_rate,
-            "load.users": users,
-            "load.budget": budget,
-            "load.processes": processes,
-            "generation.seed": seed,
-            "load.require_users": require_users,
-            "load.out": output,
-            "output.report_dir": report_dir,
-            "output.language": language,
-        },
-    )
+    others = target_options(server or [], server_model or []) | ({"load.quantile": "strict"} if load.strict else {})
+    settings = chosen_settings(config, load, kept, **others)
     from pytest_llmbench.cli.autotune_run import run
 
     wanted = [name.strip() for name in questions.split(",") if name.strip()]
-    run(settings, _asked([*wanted, "rate"] if rate else wanted, settings), resume=resume, as_json=as_json)
+    run(settings, _asked([*wanted, "rate"] if rate else wanted, settings), resume=kept.resume, as_json=as_json)
 
 
-def _targets(servers: list[str], models: list[str]) -> dict[str, str]:
+def target_options(servers: list[str], models: list[str]) -> dict[str, str]:
     """One pair is the server of the settings, several are compared; one of the two may be given once for all.
 
     A server on the command line takes the place of all targets in the settings file.

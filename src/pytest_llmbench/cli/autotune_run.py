@@ -21,8 +21,8 @@ from pytest_llmbench.autotune.capacity_gate import Requirement, judge_requiremen
 from pytest_llmbench.autotune.found_limits import FoundLimits
 from pytest_llmbench.autotune.limit_search import LimitSearch, Question
 from pytest_llmbench.autotune.server import targets_of
-from pytest_llmbench.autotune.server_choice import with_server
-from pytest_llmbench.cli.terminal_width import report_width
+from pytest_llmbench.autotune.targets import with_server
+from pytest_llmbench.cli.terminal import report_width
 from pytest_llmbench.reports.renderers.terminal import terminal_lines
 from pytest_llmbench.reports.views.autotune import autotune_report
 from pytest_llmbench.reports.writing.autotune import LimitReports, write_limits

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pytest_llmbench.cli.answer_count import AnswerCount
+from pytest_llmbench.cli.options import Config, Run, RunFolder, chosen_settings
 from pytest_llmbench.cli.rescore import METRICS_FROM_HELP, add_metrics_from
-from pytest_llmbench.cli.run_options import ReportDir, Run
-from pytest_llmbench.cli.settings_options import Config, chosen_settings
+from pytest_llmbench.cli.terminal import AnswerCount
 from pytest_llmbench.core.errors import LLMBenchError, UsageError
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def baseline(
     ] = False,
     metrics_from: Annotated[str | None, typer.Option(metavar="FILE.py|MODULE", help=METRICS_FROM_HELP)] = None,
     config: Config = None,
-    report_dir: ReportDir = None,
+    report_dir: RunFolder = None,
 ) -> None:
     """Write a run's baseline, small enough to commit.
 

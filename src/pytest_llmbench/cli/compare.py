@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pytest_llmbench.cli.run_options import RUN_HELP, ReportDir
-from pytest_llmbench.cli.setting_option import SettingOption
-from pytest_llmbench.cli.settings_options import Config, Json, chosen_settings
-from pytest_llmbench.cli.terminal_width import report_width
+from pytest_llmbench.cli.context_runs import compare_contexts, context_meant
+from pytest_llmbench.cli.options import RUN_HELP, Config, Json, RunFolder, SettingOption, chosen_settings
+from pytest_llmbench.cli.terminal import report_width
 from pytest_llmbench.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from pytest_llmbench.core.settings import GateSettings
+    from pytest_llmbench.core.setting_sections import GateSettings, Settings
     from pytest_llmbench.runs.baseline import Comparable
 
 _FAILED = 1
@@ -35,10 +34,10 @@ def compare(  # noqa: PLR0913  # one argument an option
         Literal["regression"] | None, typer.Option(help="End with exit code 1 when a run is worse.")
     ] = None,
     config: Config = None,
-    report_dir: ReportDir = None,
+    report_dir: RunFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Hold runs against a baseline, case by case.
+    """Hold runs against a baseline, case by case; context runs limit by limit, and question by question.
 
     Tells effect, interval and p-value of each metric, and the cases that moved most. Exit code 2 when a run cannot be
     found or read.
@@ -48,6 +47,8 @@ def compare(  # noqa: PLR0913  # one argument an option
     settings = chosen_settings(
         config, margin=margin, alpha=alpha, **{"report-dir": str(report_dir) if report_dir else None}
     )
+    if _compared_contexts((baseline, *runs), settings, fail_on, as_json=as_json, cases=metrics or variant):
+        return
     sides = [find_run(name, settings.output.report_dir).comparable for name in (baseline, *runs)]
     names = _listed(metrics, sides) if metrics else settings.gate.metrics
     kind: Literal["regression", "compare"] = fail_on or "compare"
@@ -60,6 +61,33 @@ def compare(  # noqa: PLR0913  # one argument an option
         typer.echo("\n\n".join(_shown(run, gate, language) for run, gate in zip(sides[1:], gates, strict=True)))
     if any(gate["failed"] for gate in gates):
         raise typer.Exit(_FAILED)
+
+
+def _compared_contexts(
+    names: tuple[str, ...],
+    settings: Settings,
+    fail_on: Literal["regression"] | None,
+    *,
+    as_json: bool,
+    cases: str | None,
+) -> bool:
+    """Whether these are context runs; if so, they are compared.
+
+    Raises:
+        UsageError: some are and some are not, or `cases` narrows them as only runs with cases can be.
+    """
+    found = [context_meant(name, settings.output.report_dir) for name in names]
+    contexts = [one for one in found if one is not None]
+    if not contexts:
+        return False
+    if len(contexts) < len(names):
+        other = next(name for name, one in zip(names, found, strict=True) if one is None)
+        raise UsageError(f"{contexts[0].name} is a context run, and {other} is none; compare runs of one kind")
+    if cases:
+        raise UsageError(f"{contexts[0].name} is a context run; it has no metrics and variants to choose from")
+    gate = settings.gate.model_copy(update={"kind": fail_on or "off"})
+    compare_contexts(contexts[0], contexts[1:], gate, settings.output.language, as_json=as_json)
+    return True
 
 
 def _gate(

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from pytest_llmbench.cli.settings_options import Json
-from pytest_llmbench.cli.terminal_width import report_width
+from pytest_llmbench.cli.options import Json
+from pytest_llmbench.cli.terminal import report_width
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.files import write_text
 

@@ -11,10 +11,10 @@ import typer
 from typer.core import TyperGroup
 
 from pytest_llmbench.cli.config_generate import generate
-from pytest_llmbench.cli.setting_option import Command
-from pytest_llmbench.cli.settings_options import (
+from pytest_llmbench.cli.options import (
     Adapter,
     Base,
+    Command,
     Config,
     Device,
     Json,

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pytest_llmbench.cli.setting_option import SettingOption
-from pytest_llmbench.cli.settings_options import Config, Device, Json, chosen_settings
+from pytest_llmbench.cli.options import Config, Device, Json, SettingOption, chosen_settings
 
 if TYPE_CHECKING:
     from pytest_llmbench.context.serving.optimized_config import OptimizedConfig

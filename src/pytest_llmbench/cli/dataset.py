@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pytest_llmbench.cli.dataset_text import made_json, show_findings, show_made, show_split, split_json, verdict
-from pytest_llmbench.cli.renamed_options import context_settings
-from pytest_llmbench.cli.setting_option import Command, SettingOption
-from pytest_llmbench.cli.settings_options import Config, Json, chosen_settings
+from pytest_llmbench.cli.options import Command, Config, Json, SettingOption, chosen_settings, context_settings, grouped
+from pytest_llmbench.cli.terminal import dataset_progress
 from pytest_llmbench.core.errors import EXIT_BY_SIGNAL, UsageError
 
 if TYPE_CHECKING:
     from pytest_llmbench.cases.suites import Case
     from pytest_llmbench.datasets.files import Limit
-    from pytest_llmbench.datasets.progress import OnProgress
+    from pytest_llmbench.datasets.order import Order
 
 dataset = typer.Typer(no_args_is_help=True, help="Make, validate, split and check training sets.")
 
@@ -35,43 +34,88 @@ _DEFAULT_SHARES = "80/10/10"
 _DEFAULT_VOCABULARY = Path("prompts/tools.yaml")
 
 
-@dataset.command(cls=Command, context_settings=context_settings("dataset generate"))
-def generate(  # noqa: PLR0913  # one argument an option
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What training set is made."""
+
+    method: Annotated[
+        Literal["simple", "augmented", "llm"],
+        typer.Option(help="Plain questions; paraphrased and misspelt ones too; or written by a served model."),
+    ] = "augmented"
+    count: Annotated[int | None, typer.Option(min=1, help="Rows in all; else what the source holds.")] = None
+    split: Annotated[bool, typer.Option("--split", help="Write OUTPUT_train, _val and _test instead.")] = False
+    shares: Shares = _DEFAULT_SHARES
+    heldout: Annotated[
+        Path | None, typer.Option(metavar="JSONL", help="From templates: rows to test with, kept out of them.")
+    ] = None
+    vocabulary: Vocabulary = _DEFAULT_VOCABULARY
+    prompts: Annotated[
+        Path | None, typer.Option(help="Suites whose prompts no row may come near; prompts/ if there.")
+    ] = None
+    rows: Annotated[int, typer.Option(min=1, help="From templates: rows of each kind a tool.")] = 36
+    system: Annotated[str | None, typer.Option(metavar="TEXT", help="From chunks: the rows' system prompt.")] = None
+    phrasing: Annotated[
+        Path | None, typer.Option(metavar="YAML", help="A language file of your own, for all rows.")
+    ] = None
+    language: Annotated[
+        str | None, typer.Option(metavar="CODE", help="How rows are asked: en, fr; else as they say or read.")
+    ] = None
+    server: Annotated[
+        str | None, SettingOption("server.url", default=False, more=", for llm (key in LLMBENCH_API_KEY)")
+    ] = None
+    model: Annotated[str | None, SettingOption("server.model", "--server-model", default=False, more=", for llm")] = (
+        None
+    )
+    concurrency: Annotated[int, typer.Option(min=1, help="For llm: questions at a time.")] = 4
+    seed: Seed = 42
+
+    def order(self, source: Path, journal: Path) -> Order:
+        """The same in the engine's terms; the `journal` keeps what a served model answers."""
+        from pytest_llmbench.datasets.order import Order, Writer
+
+        key = os.environ.get("LLMBENCH_API_KEY", "")
+        return Order(
+            source=source,
+            method=self.method,
+            language=self.language,
+            phrasing=self.phrasing,
+            cases=_cases(self.prompts, self.vocabulary),
+            vocabulary=self.vocabulary,
+            count=self.count,
+            rows_of_a_kind=self.rows,
+            system=self.system,
+            seed=self.seed,
+            writer=Writer(self.server, journal, self.model, key, self.concurrency) if self.server else None,
+        )
+
+    def read(self, source: Path) -> list[tuple[str, Path]]:
+        """The files that are read, each with what it is."""
+        read = {
+            "SOURCE": source,
+            "--vocabulary": self.vocabulary,
+            "--phrasing": self.phrasing,
+            "--prompts": self.prompts,
+        }
+        return [(role, path) for role, path in read.items() if path is not None]
+
+    def written(self, output: Path, shares: Sequence[int]) -> list[tuple[str, Path]]:
+        """The files that are made."""
+        from pytest_llmbench.datasets.splitting import side_paths
+
+        sides = [(f"the {side} side", path) for side, path in side_paths(output, shares).items()]
+        made = sides if self.split else [("--output", output)]
+        return [*made, *([("--heldout", self.heldout)] if self.heldout else [])]
+
+
+@dataset.command("generate", cls=Command, context_settings=context_settings("dataset generate"))
+@grouped
+def _generate(
     source: Annotated[
         Path, typer.Argument(metavar="SOURCE", help="Chunks or rows (.jsonl, .csv, .json), templates or vocabulary.")
     ],
     *,
     output: Annotated[Path, typer.Option(metavar="JSONL", help="The training rows.")],
-    method: Annotated[
-        Literal["simple", "augmented", "llm"],
-        typer.Option(help="Plain questions; paraphrased and misspelt ones too; or written by a served model."),
-    ] = "augmented",
-    count: Annotated[int | None, typer.Option(min=1, help="Rows in all; else what the source holds.")] = None,
-    split: Annotated[bool, typer.Option("--split", help="Write OUTPUT_train, _val and _test instead.")] = False,
-    shares: Shares = _DEFAULT_SHARES,
-    heldout: Annotated[
-        Path | None, typer.Option(metavar="JSONL", help="From templates: rows to test with, kept out of them.")
-    ] = None,
-    vocabulary: Vocabulary = _DEFAULT_VOCABULARY,
-    prompts: Annotated[
-        Path | None, typer.Option(help="Suites whose prompts no row may come near; prompts/ if there.")
-    ] = None,
-    rows: Annotated[int, typer.Option(min=1, help="From templates: rows of each kind a tool.")] = 36,
-    system: Annotated[str | None, typer.Option(metavar="TEXT", help="From chunks: the rows' system prompt.")] = None,
-    phrasing: Annotated[
-        Path | None, typer.Option(metavar="YAML", help="A language file of your own, for all rows.")
-    ] = None,
-    language: Annotated[
-        str | None, typer.Option(metavar="CODE", help="How rows are asked: en, fr; else as they say or read.")
-    ] = None,
-    server: Annotated[
-        str | None, SettingOption("server.url", default=False, more=", for llm (key in LLMBENCH_API_KEY)")
-    ] = None,
-    model: Annotated[
-        str | None, SettingOption("server.model", "--server-model", default=False, more=", for llm")
-    ] = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="For llm: questions at a time.")] = 4,
-    seed: Seed = 42,
+    wanted: _Wanted,
     as_json: Json = False,
 ) -> None:
     """Make a training set, away from the prompts of the suites.
@@ -82,40 +126,19 @@ def generate(  # noqa: PLR0913  # one argument an option
     """
     from pytest_llmbench.datasets.files import write_rows, write_sides
     from pytest_llmbench.datasets.making import make
-    from pytest_llmbench.datasets.order import Order, Writer
-    from pytest_llmbench.datasets.outputs import refuse_same_files, side_paths
-    from pytest_llmbench.datasets.progress import counted
-    from pytest_llmbench.datasets.splitting import parse_shares, split_rows
+    from pytest_llmbench.datasets.record_files import counted
+    from pytest_llmbench.datasets.splitting import parse_shares, refuse_same_files, split_rows
 
-    parts = parse_shares(shares)
-    key = os.environ.get("LLMBENCH_API_KEY", "")
-    journal = output.with_name(f"{output.stem}.journal")
-    sides_written = side_paths(output, parts).items()
-    written = [(f"the {side} side", path) for side, path in sides_written] if split else [("--output", output)]
-    written += [("--heldout", heldout)] if heldout else []
-    read = {"SOURCE": source, "--vocabulary": vocabulary, "--phrasing": phrasing, "--prompts": prompts}
-    refuse_same_files(
-        [(role, path) for role, path in read.items() if path is not None],
-        [*written, *([("the journal", journal)] if method == "llm" else [])],
-    )
-    replaced = _there(path for _, path in written)
-    order = Order(
-        source=source,
-        method=method,
-        language=language,
-        phrasing=phrasing,
-        cases=_cases(prompts, vocabulary),
-        vocabulary=vocabulary,
-        count=count,
-        rows_of_a_kind=rows,
-        system=system,
-        seed=seed,
-        writer=Writer(server, journal, model, key, concurrency) if server else None,
-    )
+    parts, journal = parse_shares(wanted.shares), output.with_name(f"{output.stem}.journal")
+    written = wanted.written(output, parts)
+    kept = [("the journal", journal)] if wanted.method == "llm" else []
+    refuse_same_files(wanted.read(source), [*written, *kept])
+    replaced, heldout = _there(path for _, path in written), wanted.heldout
     sides, files = None, {"rows": output}
-    with _ended_by_signals(), _progress() as on_progress, make(order, on_progress) as made:
-        if split:
-            sides = split_rows(counted(made.rows, on_progress, "splitting"), parts, seed=seed)
+    order = wanted.order(source, journal)
+    with _ended_by_signals(), dataset_progress() as on_progress, make(order, on_progress) as made:
+        if wanted.split:
+            sides = split_rows(counted(made.rows, on_progress, "splitting"), parts, seed=wanted.seed)
             files = write_sides(counted(made.rows, on_progress, "writing"), sides, output)
         else:
             write_rows(output, counted(made.rows, on_progress, "writing"))
@@ -128,14 +151,14 @@ def generate(  # noqa: PLR0913  # one argument an option
         show_made(made, sides, files, heldout, replaced)
 
 
-@dataset.command(cls=Command)
-def validate(file: File, *, as_json: Json = False) -> None:
+@dataset.command("validate", cls=Command)
+def _validate(file: File, *, as_json: Json = False) -> None:
     """Read a dataset of any form and size, and tell what it holds; wrong rows end with exit code 2 and their lines."""
-    from pytest_llmbench.datasets.files import validate
-    from pytest_llmbench.datasets.progress import reading
+    from pytest_llmbench.datasets.files import validate_dataset
+    from pytest_llmbench.datasets.record_files import reading
 
-    with _progress() as on_progress:
-        summary = validate(file, reading(file, on_progress))
+    with dataset_progress() as on_progress:
+        summary = validate_dataset(file, reading(file, on_progress))
     if as_json:
         typer.echo(json.dumps(summary.to_json(), ensure_ascii=False, indent=2))
         return
@@ -160,13 +183,12 @@ def split(
 ) -> None:
     """Split a dataset into train, val and test, nearly equal questions on one side."""
     from pytest_llmbench.datasets.files import split_file
-    from pytest_llmbench.datasets.outputs import side_paths
-    from pytest_llmbench.datasets.progress import reading
-    from pytest_llmbench.datasets.splitting import parse_shares
+    from pytest_llmbench.datasets.record_files import reading
+    from pytest_llmbench.datasets.splitting import parse_shares, side_paths
 
     parts = parse_shares(shares)
     replaced = _there(side_paths(output or file, parts).values())
-    with _ended_by_signals(), _progress() as on_progress:
+    with _ended_by_signals(), dataset_progress() as on_progress:
         progress = reading(file, on_progress, "splitting")
         sides, files = split_file(file, output or file, shares=parts, seed=seed, progress=progress)
     if as_json:
@@ -176,8 +198,8 @@ def split(
         show_split(sides, files, replaced)
 
 
-@dataset.command(cls=Command, context_settings=context_settings("dataset check"))
-def check(
+@dataset.command("check", cls=Command, context_settings=context_settings("dataset check"))
+def _check(
     file: File,
     *,
     model: Annotated[
@@ -200,15 +222,15 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Look for duplicates, over-long rows, a template that does not fit, and rows that the suites ask."""
-    from pytest_llmbench.datasets.files import check
-    from pytest_llmbench.datasets.progress import reading
-    from pytest_llmbench.datasets.template_checks import RowFinding
+    from pytest_llmbench.datasets.checking import RowFinding
+    from pytest_llmbench.datasets.files import check_dataset
+    from pytest_llmbench.datasets.record_files import reading
 
     form = chosen_settings(config).model
     cases = _cases(suites, vocabulary)
-    with _progress() as on_progress:
+    with dataset_progress() as on_progress:
         progress = reading(file, on_progress, "checking")
-        checked = check(
+        checked = check_dataset(
             file,
             cases=cases,
             model=model,
@@ -260,28 +282,6 @@ def _cases(suites: Path | None, vocabulary: Path) -> Sequence[Case]:
     if suites is None and not Path("prompts").is_dir():
         return ()
     return load_cases([suites or Path("prompts")], load_vocabulary(present(vocabulary)))
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[OnProgress]:
-    """A bar for each thing that is done, on a terminal; nothing elsewhere."""
-    import sys
-
-    if not sys.stderr.isatty():
-        yield lambda *_: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress, TaskID
-
-    with Progress(console=Console(stderr=True), transient=True) as bars:
-        known: dict[str, TaskID] = {}
-
-        def tell(what: str, done: int, of: int | None) -> None:
-            if what not in known:
-                known[what] = bars.add_task(what, total=of)
-            bars.update(known[what], completed=done)
-
-        yield tell
 
 
 @contextlib.contextmanager

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
+    from pytest_llmbench.datasets.checking import RowFinding
     from pytest_llmbench.datasets.making import Made
     from pytest_llmbench.datasets.splitting import Split
-    from pytest_llmbench.datasets.template_checks import RowFinding
 
 _SYMBOLS = {"error": "✗", "warning": "⚠", "note": "·"}
 _OVERFULL = 0.05  # share of the rows that a side may differ from what was asked, before it is told

@@ -3,92 +3,124 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import shlex
 import signal
-import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pytest_llmbench.cli.setting_option import SettingOption
-from pytest_llmbench.cli.settings_options import (
+from pytest_llmbench.cli.options import (
     Base,
     Config,
     Device,
     Json,
+    SettingOption,
     SystemRole,
     TemplateArguments,
     chosen_settings,
 )
+from pytest_llmbench.cli.terminal import training_progress
 from pytest_llmbench.core.errors import EXIT_BY_SIGNAL, UsageError
 
 if TYPE_CHECKING:
     from pytest_llmbench.core.setting_sections import ModelSettings
-    from pytest_llmbench.finetune.training_log import Moment
-
-_MIB = 2**20
-_PLAIN_EVERY_S = 5.0
+    from pytest_llmbench.core.settings import Settings
+    from pytest_llmbench.finetune.request import FinetuneRequest
 
 
-def finetune(  # noqa: PLR0913  # one argument an option
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Rows: .jsonl, .csv or .json, of any form.")],
-    *,
-    output: Annotated[Path, typer.Option(metavar="DIR", help="The adapter's folder.")],
-    base: Base = None,
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Source:
+    """What the training begins with."""
+
+    base: Base = None
     preset: Annotated[
         Literal["chat", "completion", "classification"] | None,
         typer.Option(help="The registry's settings for this task; the options below change single ones."),
-    ] = None,
+    ] = None
     validation: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Rows that are not learnt; their loss is told after each pass."),
-    ] = None,
+    ] = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Training:
+    """What is trained otherwise than the preset says."""
+
     quantization: Annotated[
         Literal["nf4", "none"] | None,
         SettingOption("model.quantization", default=False, choices=True, more="; the preset's where nothing is set"),
-    ] = None,
-    epochs: Annotated[float | None, typer.Option(min=0.01, help="How often every row is seen.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="End after so many steps.")] = None,
-    rank: Annotated[int | None, typer.Option(min=1, help="The LoRA matrices' rank.")] = None,
-    alpha: Annotated[int | None, typer.Option(min=1, help="The adapter is scaled by alpha / rank.")] = None,
-    dropout: Annotated[float | None, typer.Option(min=0, max=0.9, help="Of the adapter's inputs.")] = None,
-    targets: Annotated[str | None, typer.Option(metavar="A,B", help="Layers that get a LoRA, or all-linear.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(min=0, help="Highest learning rate.")] = None,
+    ] = None
+    epochs: Annotated[float | None, typer.Option(min=0.01, help="How often every row is seen.")] = None
+    steps: Annotated[int | None, typer.Option(min=1, help="End after so many steps.")] = None
+    rank: Annotated[int | None, typer.Option(min=1, help="The LoRA matrices' rank.")] = None
+    alpha: Annotated[int | None, typer.Option(min=1, help="The adapter is scaled by alpha / rank.")] = None
+    dropout: Annotated[float | None, typer.Option(min=0, max=0.9, help="Of the adapter's inputs.")] = None
+    targets: Annotated[str | None, typer.Option(metavar="A,B", help="Layers that get a LoRA, or all-linear.")] = None
+    learning_rate: Annotated[float | None, typer.Option(min=0, help="Highest learning rate.")] = None
     warmup_share: Annotated[
         float | None, typer.Option(min=0, max=1, help="Of the steps, while the learning rate rises.")
-    ] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows at once.")] = None,
-    gradient_accumulation: Annotated[int | None, typer.Option(min=1, help="Batches that make up a step.")] = None,
+    ] = None
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows at once.")] = None
+    gradient_accumulation: Annotated[int | None, typer.Option(min=1, help="Batches that make up a step.")] = None
     gradient_checkpointing: Annotated[
         bool | None,
         typer.Option(
             "--gradient-checkpointing/--no-gradient-checkpointing", help="Less memory; a step takes 1.4 times as long."
         ),
-    ] = None,
-    max_length: Annotated[int | None, typer.Option(min=8, help="Most tokens of a row.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of the adapter's first weights and the rows' order.")] = None,
+    ] = None
+    max_length: Annotated[int | None, typer.Option(min=8, help="Most tokens of a row.")] = None
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the adapter's first weights and the rows' order.")] = None
     save_steps: Annotated[
         int | None, typer.Option(min=1, help="Steps between checkpoints; one every five minutes when not given.")
-    ] = None,
-    device: Device = None,
-    template_arguments: TemplateArguments = None,
-    system_role: SystemRole = None,
-    config: Config = None,
+    ] = None
+
+    def changes(self) -> dict[str, Any]:
+        """The fields that were given, as `FinetuneRequest` takes them."""
+        given = dataclasses.asdict(self) | {"targets": _targets(self.targets)}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Form:
+    """Where it is trained, and how its prompts are written."""
+
+    device: Device = None
+    template_arguments: TemplateArguments = None
+    system_role: SystemRole = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Conduct:
+    """What is refused, gone on with, kept and replaced."""
+
     prompts: Annotated[
         list[Path] | None, SettingOption("benchmark.prompts", more="; no row may come near one; repeatable")
-    ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Refuse rows that come near to a suite.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Try what the memory estimate forbids.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
+    ] = None
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse rows that come near to a suite.")] = False
+    force: Annotated[bool, typer.Option("--force", help="Try what the memory estimate forbids.")] = False
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False
     keep_checkpoints: Annotated[
         bool, typer.Option("--keep-checkpoints", help="Keep them beside the finished adapter.")
-    ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an adapter that is there.")] = False,
+    ] = False
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an adapter that is there.")] = False
+
+
+def finetune_command(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Rows: .jsonl, .csv or .json, of any form.")],
+    *,
+    output: Annotated[Path, typer.Option(metavar="DIR", help="The adapter's folder.")],
+    source: _Source,
+    training: _Training,
+    form: _Form,
+    config: Config = None,
+    conduct: _Conduct,
     as_json: Json = False,
 ) -> None:
     """Train a LoRA adapter on a dataset.
@@ -97,52 +129,12 @@ def finetune(  # noqa: PLR0913  # one argument an option
     checkpoints; Ctrl-C writes one more, and --resume goes on from there.
     """
     from pytest_llmbench.finetune.finetune import finetune as run
-    from pytest_llmbench.finetune.request import DEFAULT_SUITES, FinetuneRequest
     from pytest_llmbench.finetune.sft import TrainingStopped, Watch
 
-    asked: dict[str, Any] = {
-        "quantization": quantization,
-        "epochs": epochs,
-        "steps": steps,
-        "rank": rank,
-        "alpha": alpha,
-        "dropout": dropout,
-        "targets": _targets(targets),
-        "learning_rate": learning_rate,
-        "warmup_share": warmup_share,
-        "batch_size": batch_size,
-        "gradient_accumulation": gradient_accumulation,
-        "gradient_checkpointing": gradient_checkpointing,
-        "max_length": max_length,
-        "seed": seed,
-        "save_steps": save_steps,
-    }
-    form_options = {"model.template_arguments": template_arguments, "model.system_role": system_role}
-    settings = chosen_settings(config, base=base, device=device, **form_options)
-    form, suites = settings.model, prompts or settings.benchmark.prompts
-    asked["quantization"] = quantization or _set_quantization(form)
-    request = FinetuneRequest(
-        dataset,
-        output,
-        form.base,
-        validation=validation,
-        task=preset,
-        device=form.device,
-        template_arguments=form.template_arguments,
-        system_role=form.system_role,
-        revision=form.revision,
-        trust_remote_code=form.trust_remote_code,
-        changes={name: value for name, value in asked.items() if value is not None},
-        suites=tuple(path for path in suites if path != DEFAULT_SUITES or path.is_dir()),
-        vocabulary=settings.benchmark.vocabulary if settings.benchmark.vocabulary.is_file() else None,
-        overwrite=overwrite,
-        resume=resume,
-        force=force,
-        strict=strict or settings.benchmark.strict,
-        keep_checkpoints=keep_checkpoints,
-    )
+    settings = chosen_settings(config, source, form)
+    request = _request(dataset, output, settings, source, training, conduct)
     try:
-        with _progress(shown=settings.logging.progress) as (reading, show), _first_interrupt() as noted:
+        with training_progress(shown=settings.logging.progress) as (reading, show), _first_interrupt() as noted:
             record = run(request, Watch(reading, show, stop=lambda: bool(noted))).record
     except TrainingStopped as stopped:
         typer.echo(str(stopped), err=True)
@@ -151,12 +143,42 @@ def finetune(  # noqa: PLR0913  # one argument an option
         return
     if as_json:
         typer.echo(json.dumps(record, ensure_ascii=False, indent=2))
-    else:
-        typer.echo(f"{output}: {_learnt(record)}")
-        if record["validation"]:
-            typer.echo(_validated(record["validation"]))
-        words = ["pytest", "-m", "benchmark", "--llmbench-base", form.base, "--llmbench-adapter", str(output)]
-        typer.echo(f"next, is it better than its base?  {shlex.join(words)}")
+        return
+    typer.echo(f"{output}: {_learnt(record)}")
+    if record["validation"]:
+        typer.echo(_validated(record["validation"]))
+    words = ["pytest", "-m", "benchmark", "--llmbench-base", request.base, "--llmbench-adapter", str(output)]
+    typer.echo(f"next, is it better than its base?  {shlex.join(words)}")
+
+
+def _request(
+    dataset: Path, output: Path, settings: Settings, source: _Source, training: _Training, conduct: _Conduct
+) -> FinetuneRequest:
+    from pytest_llmbench.finetune.request import DEFAULT_SUITES, FinetuneRequest
+
+    form, benchmark = settings.model, settings.benchmark
+    quantization = training.quantization or _set_quantization(form)
+    suites = conduct.prompts or benchmark.prompts
+    return FinetuneRequest(
+        dataset,
+        output,
+        form.base,
+        validation=source.validation,
+        task=source.preset,
+        device=form.device,
+        template_arguments=form.template_arguments,
+        system_role=form.system_role,
+        revision=form.revision,
+        trust_remote_code=form.trust_remote_code,
+        changes=training.changes() | ({"quantization": quantization} if quantization else {}),
+        suites=tuple(path for path in suites if path != DEFAULT_SUITES or path.is_dir()),
+        vocabulary=benchmark.vocabulary if benchmark.vocabulary.is_file() else None,
+        overwrite=conduct.overwrite,
+        resume=conduct.resume,
+        force=conduct.force,
+        strict=conduct.strict or benchmark.strict,
+        keep_checkpoints=conduct.keep_checkpoints,
+    )
 
 
 def _set_quantization(model: ModelSettings) -> str | None:
@@ -235,70 +257,3 @@ def _is_follower() -> bool:
 def _is_one_of_many() -> bool:
     """Under `accelerate launch` every process would stop at another step."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
-
-
-Show = tuple[Callable[[str, int, int | None], None], Callable[["Moment"], None]]
-
-
-@contextlib.contextmanager
-def _progress(*, shown: bool) -> Iterator[Show]:
-    """Tells of reading and of steps: with a bar on a terminal, in plain lines elsewhere; nothing unless `shown`."""
-    if not shown:
-        yield (lambda _what, _done, _of: None), (lambda _moment: None)
-        return
-    if not sys.stderr.isatty():
-        yield _plain()
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("loading", total=None)
-
-        def reading(what: str, done: int, of: int | None) -> None:
-            ended = of is None or done >= of
-            bar.update(task, completed=done, total=None if ended else of, description="loading" if ended else what)
-
-        def show(moment: Moment) -> None:
-            step = moment.step
-            description = f"{step.step}/{step.of} {_state(moment)}"
-            bar.update(task, completed=step.step, total=step.of, description=description)
-
-        yield reading, show
-
-
-def _plain() -> Show:
-    import time
-
-    shown_at = {"reading": time.monotonic(), "step": 0.0}  # a small dataset is read before there is much to tell
-
-    def say(kind: str, line: str, *, last: bool = False) -> None:
-        now = time.monotonic()
-        if now - shown_at[kind] >= _PLAIN_EVERY_S or last:
-            shown_at[kind] = now
-            typer.echo(line, err=True)
-
-    def reading(what: str, done: int, of: int | None) -> None:
-        if of and done < of:
-            say("reading", f"{what}: {done / of:.0%}")
-
-    def show(moment: Moment) -> None:
-        step = moment.step
-        say("step", f"step {step.step}/{step.of}  {_state(moment)}", last=step.step == step.of)
-
-    return reading, show
-
-
-def _state(moment: Moment) -> str:
-    step = moment.step
-    left = "" if moment.seconds_left is None else f"  {_minutes(moment.seconds_left)} left"
-    return (
-        f"loss {step.loss:.3f}  token accuracy {step.token_accuracy:.1%}  {moment.tokens_per_s:.0f} tokens/s  "
-        f"{moment.memory / _MIB:.0f} MiB{left}"
-    )
-
-
-def _minutes(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

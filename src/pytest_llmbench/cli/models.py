@@ -1,25 +1,153 @@
-"""`llmbench models`."""
+"""`llmbench models` and `llmbench models estimate`."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pytest_llmbench.cli.models_estimate import TaskName, estimate
-from pytest_llmbench.cli.setting_option import Command
-from pytest_llmbench.cli.settings_options import Json
+from pytest_llmbench.cli.options import Command, Json, grouped
 
 if TYPE_CHECKING:
+    from pytest_llmbench.models.memory.architecture import Architecture
+    from pytest_llmbench.models.memory.estimate import MemoryEstimate, TrainingPlan
     from pytest_llmbench.models.recommendation import Choice
     from pytest_llmbench.models.registry import ModelEntry, Preset
+
+
+_log = logging.getLogger("pytest_llmbench")
+
+_TaskName = Annotated[
+    Literal["chat", "completion", "classification"] | None,
+    typer.Option(help="Settings for this task; models that cannot do it are refused."),
+]
+_NO_INT8 = "int8 is for answering: `finetune` and the registry's presets train in nf4 or, with none, unquantized"
 
 models = typer.Typer(help="Recommend models for the hardware.")
 
 _SYMBOLS = {"recommended": "✓", "fits": "·", "refused": "✗"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Planned:
+    """What is estimated: of training, or with `inference` of answering."""
+
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows at once; the preset's when not given.")] = None
+    max_length: Annotated[int | None, typer.Option(min=1, help="Tokens of a row, or the context to answer in.")] = None
+    quantization: Annotated[Literal["nf4", "int8", "none"] | None, typer.Option(help="How it is stored.")] = None
+    rank: Annotated[int | None, typer.Option(min=1, help="The LoRA matrices' rank.")] = None
+    answer_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of a row whose loss counts; all.")] = None
+    gradient_checkpointing: Annotated[bool | None, typer.Option(help="Compute activations again.")] = None
+    inference: Annotated[bool, typer.Option("--inference", help="Of answering instead of training.")] = False
+    device: Annotated[Literal["cpu", "cuda"] | None, typer.Option(help="Where it runs; as detected.")] = None
+
+    def plan(self, preset: Preset) -> TrainingPlan:
+        """The preset's, with what was given over it."""
+        from pytest_llmbench.models.fitting import plan_of
+        from pytest_llmbench.models.memory.hardware import detect
+
+        options = {
+            "batch_size": self.batch_size,
+            "max_length": self.max_length,
+            "quantization": self.quantization,
+            "rank": self.rank,
+            "gradient_checkpointing": False if self.inference else self.gradient_checkpointing,
+        }
+        given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+        detected = detect().device
+        return dataclasses.replace(plan_of(preset, self.device or detected, answer_tokens=self.answer_tokens), **given)
+
+
+def estimate(
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="Registry alias, hub id, or a folder with config.json.")],
+    *,
+    planned: _Planned,
+    task: _TaskName = None,
+    as_json: Json = False,
+) -> None:
+    """Tell what memory training or answering takes, by part. Nothing is downloaded or loaded."""
+    from pytest_llmbench.models.memory.estimate import estimate_inference, estimate_training
+
+    known = _known(spec, task)
+    plan = planned.plan(known.preset)
+    known.check_context(spec, plan.max_length)
+    if planned.inference:
+        found = estimate_inference(
+            known.architecture,
+            batch_size=plan.batch_size,
+            context=plan.max_length,
+            quantization=plan.quantization,
+            device=plan.device,
+        )
+    else:
+        if plan.quantization == "int8":
+            _log.warning("%s", _NO_INT8)
+        found = estimate_training(known.architecture, plan)
+    _tell_estimate(f"{'answering' if planned.inference else 'training'} {spec}", plan, found, as_json=as_json)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Known:
+    """The shapes and the preset of a model, and the tokens that it was made to read; None where it does not say."""
+
+    architecture: Architecture
+    preset: Preset
+    context: int | None
+
+    def check_context(self, spec: str, tokens: int) -> None:
+        """Raises UsageError where a longer row would break the model; where it would but read it badly, warns."""
+        from pytest_llmbench.core.errors import UsageError
+
+        if self.context is None or tokens <= self.context:
+            return
+        message = f"rows of {tokens} tokens, but {spec} reads at most {self.context}; give --max-length {self.context}"
+        if self.architecture.positions:
+            raise UsageError(message)
+        _log.warning("%s or less, unless its positions are scaled", message)
+
+
+def _known(spec: str, task: Literal["chat", "completion", "classification"] | None) -> _Known:
+    """What is known of a model; one that is not in the registry has the default preset.
+
+    Raises:
+        ModelError: nothing goes by that name, or its architecture cannot be known offline.
+    """
+    from pytest_llmbench.core.documents import read_yaml
+    from pytest_llmbench.core.errors import ModelError
+    from pytest_llmbench.models.fitting import known_architecture
+    from pytest_llmbench.models.registry import Preset, load_registry
+    from pytest_llmbench.models.sources import locate
+
+    entry = load_registry().find(spec)
+    location = locate(spec) if entry is None else None
+    folder = Path(location.place) if location and location.kind == "folder" else None
+    architecture = known_architecture(spec, folder)
+    if architecture is None:
+        raise ModelError(f"{spec}: add its `architecture` to configs/models.yaml, or give its folder")
+    fields: Mapping[str, Any] = (
+        entry.architecture if entry else read_yaml(folder / "config.json").data if folder else {}
+    )
+    context = fields.get("max_position_embeddings") or fields.get("n_positions")
+    return _Known(architecture, entry.preset(task) if entry else Preset(), context)
+
+
+def _tell_estimate(what: str, plan: Any, found: MemoryEstimate, *, as_json: bool) -> None:
+    from pytest_llmbench.models.fitting import describe
+
+    if as_json:
+        document = {"plan": dataclasses.asdict(plan), "parts_bytes": dict(found.parts), "total_bytes": found.total}
+        typer.echo(json.dumps(document, ensure_ascii=False, indent=2))
+        return
+    typer.echo(f"{what}, {describe(plan)}, on {'a GPU' if plan.device == 'cuda' else 'the CPU'}\n")
+    gib = 1024**3
+    for name, size in found.parts.items():
+        typer.echo(f"  {name:<34} {size / gib:7.2f} GB")
+    typer.echo(f"  {'in all':<34} {found.total / gib:7.2f} GB")
 
 
 @models.callback(invoke_without_command=True)
@@ -29,7 +157,7 @@ def recommend(
     vram: Annotated[
         float | None, typer.Option(metavar="GB", min=0.1, help="Memory of the GPU; detected when not given.")
     ] = None,
-    task: TaskName = None,
+    task: _TaskName = None,
     as_json: Json = False,
 ) -> None:
     """Recommend models for the hardware, with the reason of each choice and of each refusal.
@@ -40,7 +168,7 @@ def recommend(
     if context.invoked_subcommand is not None:
         return
     from pytest_llmbench.models.memory.hardware import Hardware, detect
-    from pytest_llmbench.models.recommendation import recommend as recommend_for
+    from pytest_llmbench.models.recommendation import recommended_models as recommend_for
     from pytest_llmbench.models.registry import load_registry
 
     hardware = Hardware.with_vram(vram) if vram else detect()
@@ -134,7 +262,7 @@ def _gb(size: float) -> str:
 def show(
     alias: Annotated[str, typer.Argument(metavar="ALIAS", help="A name or hub id of the registry.")],
     *,
-    task: TaskName = None,
+    task: _TaskName = None,
     as_json: Json = False,
 ) -> None:
     """Tell all that the registry says of one model, and the preset that it trains with."""
@@ -179,4 +307,4 @@ def _tell_pairs(pairs: Iterable[tuple[str, object]]) -> None:
         typer.echo(f"  {name:<22} {value}")
 
 
-models.command(cls=Command)(estimate)
+models.command(cls=Command)(grouped(estimate))

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pytest_llmbench.cli.run_options import RUN_HELP, ReportDir
-from pytest_llmbench.cli.setting_option import SettingOption
-from pytest_llmbench.cli.settings_options import Config, Json, chosen_settings
+from pytest_llmbench.cli.options import RUN_HELP, Config, Json, RunFolder, SettingOption, chosen_settings
 from pytest_llmbench.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +20,7 @@ _FAILED = 1
 _NEWEST = 6
 
 
-def monitor(  # noqa: PLR0913  # one argument an option
+def monitor_command(  # noqa: PLR0913  # one argument an option
     baseline: Annotated[str, typer.Argument(metavar="BASELINE", help=f"The fixed baseline. {RUN_HELP}")],
     runs: Annotated[
         list[str] | None, typer.Argument(metavar="RUN", help="The runs, oldest first; all saved since if none.")
@@ -33,7 +31,7 @@ def monitor(  # noqa: PLR0913  # one argument an option
     alpha: Annotated[str | None, SettingOption("gate.alpha", text="chance of any false alarm, over all looks")] = None,
     fail_on: Annotated[Literal["regression"] | None, typer.Option(help="End with exit code 1 on an alarm.")] = None,
     config: Config = None,
-    report_dir: ReportDir = None,
+    report_dir: RunFolder = None,
     as_json: Json = False,
 ) -> None:
     """Watch many runs against one baseline.

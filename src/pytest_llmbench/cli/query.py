@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pytest_llmbench.cli.setting_option import SettingOption
-from pytest_llmbench.cli.settings_options import (
-    Adapter,
-    Base,
+from pytest_llmbench.cli.options import (
     Config,
-    Device,
     Json,
     MaxNewTokens,
-    Quantization,
+    ModelOptions,
     Seed,
-    Server,
-    ServerAdapter,
-    ServerModel,
+    ServerOptions,
+    SettingOption,
     chosen_settings,
 )
 from pytest_llmbench.core.errors import NotReadyError
@@ -31,22 +27,24 @@ if TYPE_CHECKING:
 _STDIN = "-"
 
 
-def query(  # noqa: PLR0913  # one argument an option
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Form:
+    """How the question is asked."""
+
+    both: Annotated[bool, typer.Option("--both", help="The base's answer too.")] = False
+    system: Annotated[str | None, typer.Option(metavar="TEXT", help="System prompt.")] = None
+    stream: Annotated[bool, typer.Option("--stream", help="Show the answer as it is made.")] = False
+    max_new_tokens: MaxNewTokens = None
+    temperature: Annotated[str | None, SettingOption("generation.temperature")] = None
+    seed: Seed = None
+
+
+def query(
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="The question; - reads standard input.")],
     *,
-    base: Base = None,
-    adapter: Adapter = None,
-    quantization: Quantization = None,
-    device: Device = None,
-    both: Annotated[bool, typer.Option("--both", help="The base's answer too.")] = False,
-    system: Annotated[str | None, typer.Option(metavar="TEXT", help="System prompt.")] = None,
-    stream: Annotated[bool, typer.Option("--stream", help="Show the answer as it is made.")] = False,
-    max_new_tokens: MaxNewTokens = None,
-    temperature: Annotated[str | None, SettingOption("generation.temperature")] = None,
-    seed: Seed = None,
-    server: Server = None,
-    server_model: ServerModel = None,
-    server_adapter: ServerAdapter = None,
+    model: ModelOptions,
+    form: _Form,
+    server: ServerOptions,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -54,32 +52,17 @@ def query(  # noqa: PLR0913  # one argument an option
 
     The answer is on standard output, how long it took on standard error. Exit code 3 when there is no answer.
     """
-    settings = chosen_settings(
-        config,
-        base=base,
-        adapter=adapter,
-        quantization=quantization,
-        device=device,
-        server=server,
-        seed=seed,
-        **{
-            "batch-size": "1",  # no looking for the best one
-            "server-model": server_model,
-            "server-adapter": server_adapter,
-            "generation.max_new_tokens": max_new_tokens,
-            "generation.temperature": temperature,
-        },
-    )
+    settings = chosen_settings(config, model, form, server, **{"batch-size": "1"})  # no looking for the best one
     from pytest_llmbench.benchmark.main_job import open_backend
     from pytest_llmbench.benchmark.query import answering, ask
     from pytest_llmbench.benchmark.query import question as case_of
 
-    case = case_of(sys.stdin.read() if question == _STDIN else question, system)
-    live = stream and not as_json
+    case = case_of(sys.stdin.read() if question == _STDIN else question, form.system)
+    live = form.stream and not as_json
     backend = open_backend(settings)
     answers = []
     try:
-        chosen = answering(backend, both=both)
+        chosen = answering(backend, both=form.both)
         for variant in chosen:
             if len(chosen) > 1 and not as_json:
                 typer.echo(f"{variant}:")

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pytest_llmbench.cli.run_options import ReportDir, Run, reports_folder
+from pytest_llmbench.cli.context_runs import context_meant, context_text, write_context_file
+from pytest_llmbench.cli.options import Run, RunFolder, reports_folder
 from pytest_llmbench.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from pytest_llmbench.runs.context_runs import SavedContext
     from pytest_llmbench.runs.history import SavedRun
 
 Format = Literal["text", "json", "html", "markdown", "png", "differences", "routing", "trend"]
@@ -27,7 +29,7 @@ def report(
     language: Annotated[str | None, typer.Option(metavar="en|fr", help="Language; the run's own by default.")] = None,
     as_format: Annotated[Format, typer.Option("--format", help="What to make of it.")] = "text",
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write to this file instead.")] = None,
-    report_dir: ReportDir = None,
+    report_dir: RunFolder = None,
 ) -> None:
     """Show a saved run, as text or in another format.
 
@@ -36,15 +38,21 @@ def report(
     from pytest_llmbench.runs.history import find_run
 
     folder = reports_folder(report_dir)
+    if context := context_meant(run, folder):
+        _show_context(context, as_format, output, language)
+        return
     found = _judged(find_run(run, folder))
     language = language or _own_language(found.document)
     if as_format in _FILES:
-        if output is None:
-            raise UsageError(f"--format {as_format} makes a file; say where with --output")
-        _write_file(as_format, found, output, language, folder)
-        typer.echo(output)
+        file = _file_for(as_format, output)
+        _write_file(as_format, found, file, language, folder)
+        typer.echo(file)
         return
-    text = _text(as_format, found, language)
+    _show(_text(as_format, found, language), output)
+
+
+def _show(text: str, output: Path | None) -> None:
+    """Print it, or write it where a file is named."""
     if output is None:
         typer.echo(text, nl=False)
         return
@@ -52,6 +60,21 @@ def report(
 
     write_text(output, text)
     typer.echo(output)
+
+
+def _file_for(as_format: Format, output: Path | None) -> Path:
+    if output is None:
+        raise UsageError(f"--format {as_format} makes a file; say where with --output")
+    return output
+
+
+def _show_context(run: SavedContext, as_format: Format, output: Path | None, language: str | None) -> None:
+    if as_format in _FILES:
+        file = _file_for(as_format, output)
+        write_context_file(run, as_format, file, language)
+        typer.echo(file)
+        return
+    _show(context_text(run, as_format, language), output)
 
 
 def _judged(run: SavedRun) -> SavedRun:
@@ -86,7 +109,7 @@ def _write_file(as_format: Format, run: SavedRun, path: Path, language: str, rep
     from pytest_llmbench.reports.charts.differences import save_differences
     from pytest_llmbench.reports.charts.routing import save_routing
     from pytest_llmbench.reports.charts.trend import save_trend
-    from pytest_llmbench.reports.html import write_html
+    from pytest_llmbench.reports.html.page import write_html
     from pytest_llmbench.runs.history import trend
 
     _refuse_baseline(as_format, run)

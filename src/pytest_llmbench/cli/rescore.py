@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pytest_llmbench.cli.run_options import ReportDir, Run
-from pytest_llmbench.cli.setting_option import SettingOption
-from pytest_llmbench.cli.settings_options import Config, chosen_settings
-from pytest_llmbench.cli.terminal_width import report_width
+from pytest_llmbench.cli.options import Config, Run, RunFolder, SettingOption, chosen_settings
+from pytest_llmbench.cli.terminal import report_width
 from pytest_llmbench.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,7 +28,7 @@ METRICS_FROM_HELP = f"Adds metrics of your own: defines {_HOOK}(registry)."
 _NUMBER = re.compile(r"^\d{4,}_")
 
 
-def rescore(
+def rescore_command(
     run: Run,
     *,
     metrics_from: Annotated[str | None, typer.Option(metavar="FILE.py|MODULE", help=METRICS_FROM_HELP)] = None,
@@ -39,7 +37,7 @@ def rescore(
     config: Config = None,
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write this file, save no run.")] = None,
     save: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the saved run.")] = None,
-    report_dir: ReportDir = None,
+    report_dir: RunFolder = None,
 ) -> None:
     """Score a run's stored answers anew; no model is loaded.
 

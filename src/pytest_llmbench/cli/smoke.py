@@ -8,28 +8,17 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from pytest_llmbench.cli import findings
-from pytest_llmbench.cli.settings_options import (
-    Adapter,
-    Base,
-    Config,
-    Device,
-    Json,
-    Quantization,
-    chosen_settings,
-)
+from pytest_llmbench.cli.check import tell, tell_json
+from pytest_llmbench.cli.options import Config, Json, ModelOptions, chosen_settings
 
 if TYPE_CHECKING:
     from pytest_llmbench.benchmark.environment import Check
 
 
-def smoke(
+def smoke_command(
     *,
     config: Config = None,
-    base: Base = None,
-    adapter: Adapter = None,
-    quantization: Quantization = None,
-    device: Device = None,
+    model: ModelOptions,
     as_json: Json = False,
 ) -> None:
     """Try it: imports, GPU, model, one answer of each variant.
@@ -38,11 +27,11 @@ def smoke(
     """
     from pytest_llmbench.benchmark.smoke import smoke as steps
 
-    settings = chosen_settings(config, base=base, adapter=adapter, quantization=quantization, device=device)
+    settings = chosen_settings(config, model)
     if as_json:
-        findings.tell_json(steps(settings))
+        tell_json(steps(settings))
     else:
-        findings.tell(_naming_the_next(steps(settings)))
+        tell(_naming_the_next(steps(settings)))
 
 
 def _naming_the_next(found: Iterator[Check]) -> Iterator[Check]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
 import signal
@@ -10,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pytest_llmbench.cli.setting_option import SettingOption
-from pytest_llmbench.cli.settings_options import (
+from pytest_llmbench.cli.autotune import Number
+from pytest_llmbench.cli.options import (
     Adapter,
     Base,
     Config,
@@ -21,61 +22,85 @@ from pytest_llmbench.cli.settings_options import (
     ReportDir,
     Seed,
     ServerModel,
+    SettingOption,
     chosen_settings,
 )
-from pytest_llmbench.cli.terminal_width import report_width
+from pytest_llmbench.cli.terminal import report_width
 from pytest_llmbench.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from pytest_llmbench.core.settings import Settings
-
-Number = str | None  # checked where settings are, whose messages name the option
+    from pytest_llmbench.core.setting_sections import Settings
 
 
-def tune(  # noqa: PLR0913  # one argument an option
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Servers:
+    """What is started, and what every one of them must hold."""
+
+    command: Annotated[Number, SettingOption("tune.command")] = None
+    engine: Annotated[Literal["llamacpp", "vllm", "sglang"] | None, SettingOption("tune.engine", choices=True)] = None
+    base: Base = None
+    adapter: Adapter = None
+    server_model: ServerModel = None
+    context: Annotated[Number, SettingOption("tune.context", "--max-context")] = None
+    start_timeout: Annotated[Number, SettingOption("tune.start_timeout")] = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Search:
+    """How far is searched."""
+
+    trials: Annotated[Number, SettingOption("tune.trials")] = None
+    rounds: Annotated[Number, SettingOption("tune.rounds")] = None
+    time_limit: Annotated[Number, SettingOption("tune.time_limit")] = None
+    trial_time: Annotated[Number, SettingOption("tune.trial_time")] = None
+    budget: Annotated[Number, SettingOption("tune.budget")] = None
+    seed: Seed = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Users:
+    """The promise, and the users."""
+
+    latency: Annotated[Number, SettingOption("load.latency")] = None
+    quantile: Annotated[Number, SettingOption("load.quantile")] = None
+    measured: Annotated[Literal["total", "first_token"] | None, SettingOption("load.measured", choices=True)] = None
+    cooldown: Annotated[Number, SettingOption("load.cooldown")] = None
+    conversations: Annotated[Number, SettingOption("load.conversations")] = None
+    max_new_tokens: MaxNewTokens = None
+    max_users: Annotated[Number, SettingOption("load.max_users")] = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Kept:
+    """What is gone on with, and where the reports go."""
+
+    study: Annotated[Number, SettingOption("tune.study")] = None
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the study's trials.")] = False
+    report_dir: ReportDir = None
+    language: Language = None
+
+
+_Several = list[str] | None
+
+
+def tune(  # noqa: PLR0913  # one argument an option, or a group of them
     *,
-    command: Annotated[Number, SettingOption("tune.command")] = None,
-    engine: Annotated[Literal["llamacpp", "vllm", "sglang"] | None, SettingOption("tune.engine", choices=True)] = None,
-    base: Base = None,
-    adapter: Adapter = None,
-    server_model: ServerModel = None,
-    context: Annotated[Number, SettingOption("tune.context", "--max-context")] = None,
+    servers: _Servers,
     vary: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=A,B",
-            help="A setting that is searched, with its values (default: the engine's usual); repeatable.",
-        ),
+        _Several,
+        SettingOption("tune.vary", text="a setting that is searched, with its values; repeatable", given="NAME=A,B"),
     ] = None,
     fix: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="A setting that is the same in each trial; repeatable."),
+        _Several,
+        SettingOption("tune.fixed", text="a setting that is the same in each trial; repeatable", given="NAME=VALUE"),
     ] = None,
     baseline: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE",
-            help="A setting of what the winner is compared with (default: the engine's own); repeatable.",
-        ),
+        _Several,
+        SettingOption("tune.baseline", text="a setting of what the winner must beat; repeatable", given="NAME=VALUE"),
     ] = None,
-    trials: Annotated[Number, SettingOption("tune.trials")] = None,
-    rounds: Annotated[Number, SettingOption("tune.rounds")] = None,
-    time_limit: Annotated[Number, SettingOption("tune.time_limit")] = None,
-    trial_time: Annotated[Number, SettingOption("tune.trial_time")] = None,
-    budget: Annotated[Number, SettingOption("tune.budget")] = None,
-    start_timeout: Annotated[Number, SettingOption("tune.start_timeout")] = None,
-    latency: Annotated[Number, SettingOption("load.latency")] = None,
-    quantile: Annotated[Number, SettingOption("load.quantile")] = None,
-    measured: Annotated[Literal["total", "first_token"] | None, SettingOption("load.measured", choices=True)] = None,
-    cooldown: Annotated[Number, SettingOption("load.cooldown")] = None,
-    conversations: Annotated[Number, SettingOption("load.conversations")] = None,
-    max_new_tokens: MaxNewTokens = None,
-    max_users: Annotated[Number, SettingOption("load.max_users")] = None,
-    seed: Seed = None,
-    study: Annotated[Number, SettingOption("tune.study")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the study's trials.")] = False,
-    report_dir: ReportDir = None,
-    language: Language = None,
+    search: _Search,
+    users: _Users,
+    kept: _Kept,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -85,38 +110,13 @@ def tune(  # noqa: PLR0913  # one argument an option
     ends it. The winner is then measured again beside the engine's defaults, in turns. Ctrl-C keeps every trial, and
     --resume goes on. Without --command llama.cpp serves --base on this machine.
     """
-    settings = chosen_settings(
-        config,
-        **{
-            "tune.command": command,
-            "tune.engine": engine,
-            "model.base": base,
-            "model.adapter": adapter,
-            "server.model": server_model,
-            "tune.context": context,
-            "tune.vary": _as_json(vary, "--vary", several=True),
-            "tune.fixed": _as_json(fix, "--fix"),
-            "tune.baseline": _as_json(baseline, "--baseline"),
-            "tune.trials": trials,
-            "tune.rounds": rounds,
-            "tune.time_limit": time_limit,
-            "tune.trial_time": trial_time,
-            "tune.budget": budget,
-            "tune.start_timeout": start_timeout,
-            "load.latency": latency,
-            "load.quantile": quantile,
-            "load.measured": measured,
-            "load.cooldown": cooldown,
-            "load.conversations": conversations,
-            "generation.max_new_tokens": max_new_tokens,
-            "load.max_users": max_users,
-            "generation.seed": seed,
-            "tune.study": study,
-            "output.report_dir": report_dir,
-            "output.language": language,
-        },
-    )
-    _run(settings, resume=resume, as_json=as_json)
+    mappings = {
+        "tune.vary": _as_json(vary, "--vary", several=True),
+        "tune.fixed": _as_json(fix, "--fix"),
+        "tune.baseline": _as_json(baseline, "--baseline"),
+    }
+    settings = chosen_settings(config, servers, search, users, kept, **mappings)
+    _run(settings, resume=kept.resume, as_json=as_json)
 
 
 def _run(settings: Settings, *, resume: bool, as_json: bool) -> None:

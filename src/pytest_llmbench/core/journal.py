@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pytest_llmbench.core.errors import NotReadyError
 from pytest_llmbench.core.files import WRITE_ELSEWHERE, cannot_write
 
 
@@ -62,6 +63,19 @@ class Journal:
                     return
                 self._read_to += len(line)
                 yield line
+
+    def take_over(self) -> list[bytes]:
+        """All complete lines of a file that nobody else writes; half a line behind them is cut off.
+
+        Raises:
+            NotReadyError: the file can be neither read nor changed.
+        """
+        try:
+            found = list(self.unread())
+            self.trim()
+        except OSError as error:
+            raise NotReadyError(f"cannot use {self.path}: {error.strerror}; make it readable and writable") from error
+        return found
 
     def trim(self) -> None:
         """Cut off half a line at the end. Raises OSError where the file cannot be changed."""

@@ -533,6 +533,93 @@ class TuneSettings(_Section):
     )
 
 
+class ContextSettings(_Section):
+    """How long prompts are tried on a live server, and what is asked about the facts that are hidden in them.
+
+    `pytest -m context` and `llmbench context`, with the promise of the section above (`load.latency`, `load.quantile`,
+    `load.measured`).
+    """
+
+    model: _Text | None = Field(
+        default=None,
+        description="family member that the server runs, such as medium: its longest context and tokenizer are known",
+        json_schema_extra=_shown("model", "NAME"),
+    )
+    lengths: _Auto | tuple[_Count, ...] = Field(
+        default="auto",
+        description="prompt lengths in tokens, rising; auto: doubled from 256 up to what the server accepts",
+        json_schema_extra=_shown("lengths", "N,N"),
+    )
+    max_context: _Count | None = Field(
+        default=None,
+        description="longest prompt tried; null: twice what the server announces, at most 131072 where it is silent",
+        json_schema_extra=_shown("max-context"),
+    )
+    depths: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
+        default=(0.0, 0.25, 0.5, 0.75, 1.0),
+        min_length=1,
+        description="where the facts stand: 0 is the prompt's beginning, 1 its end",
+    )
+    kinds: tuple[Literal["one", "several", "distractors"], ...] = Field(
+        default=("one", "several", "distractors"),
+        min_length=1,
+        description="what is asked for: one fact, several, or one among look-alike distractors",
+    )
+    languages: tuple[Literal["en", "fr"], ...] = Field(
+        default=("en", "fr"), min_length=1, description="languages of the prompts: en, fr"
+    )
+    repeats: _Count = Field(default=1, description="questions of each kind, language and depth at every length")
+    answer_tokens: _Count = Field(default=48, description="the most tokens of an answer")
+    probes: Annotated[int, Field(ge=5)] = Field(
+        default=60, description="prompts that the search for the longest one in time may send"
+    )
+    precision: float = Field(
+        default=0.02, gt=0, lt=1, description="half of that length's interval, as a share of it, at which it stops"
+    )
+    margin: float = Field(default=0.1, ge=0, lt=1, description="fall of the share of facts found that counts for none")
+    timeout: float = Field(default=600.0, gt=0, description="seconds for one answer")
+    time_limit: float | None = Field(
+        default=None,
+        gt=0,
+        description="seconds after which no further prompt is sent; null for no limit",
+        json_schema_extra=_shown(metavar="S"),
+    )
+    tokenizer: _Text | None = Field(
+        default=None,
+        description="model whose tokenizer counts, for a server that does not: alias, folder, hub id or GGUF file",
+    )
+    require: _Count | None = Field(
+        default=None,
+        description="fail unless prompts of so many tokens are accepted, in time and answered right",
+        json_schema_extra=_shown("require-context"),
+    )
+
+    @field_validator("lengths", mode="before")
+    @classmethod
+    def _split(cls, lengths: object) -> object:
+        if isinstance(lengths, int):
+            return (lengths,)
+        if isinstance(lengths, str) and lengths != "auto":
+            return tuple(part.strip() for part in lengths.split(","))
+        return lengths
+
+    @field_validator("lengths")
+    @classmethod
+    def _refuse_unsorted(cls, lengths: _Auto | tuple[int, ...]) -> _Auto | tuple[int, ...]:
+        if isinstance(lengths, str):
+            return lengths
+        if not lengths or list(lengths) != sorted(set(lengths)):
+            raise ValueError("give rising lengths, each once, such as 512,1024,2048")
+        return lengths
+
+    @field_validator("depths", "kinds", "languages")
+    @classmethod
+    def _refuse_twice(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(values)) < len(values):
+            raise ValueError("give each once")
+        return values
+
+
 class ServingSettings(_Section):
     """How a server is launched: `llmbench config generate` and `pytest_llmbench.config` compute its settings.
 
@@ -623,6 +710,7 @@ class Settings(_Section):
     server: ServerSettings = ServerSettings()
     gate: GateSettings = GateSettings()
     load: LoadSettings = LoadSettings()
+    context: ContextSettings = ContextSettings()
     serving: ServingSettings = ServingSettings()
     finetune: FinetuneSettings = FinetuneSettings()
     tune: TuneSettings = TuneSettings()

@@ -14,6 +14,7 @@ from pytest_llmbench.core.documents import Document, Faults, nearest, read_yaml,
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.setting_sections import (
     BenchmarkSettings,
+    ContextSettings,
     FinetuneSettings,
     GateSettings,
     GenerationSettings,
@@ -34,6 +35,7 @@ __all__ = [
     "OPTIONS",
     "RESERVED",
     "BenchmarkSettings",
+    "ContextSettings",
     "FinetuneSettings",
     "GateSettings",
     "GenerationSettings",

@@ -1,15 +1,21 @@
-"""The files every project starts from. A working copy in the current project wins over the packaged one."""
+"""Where files lie that no user wrote: the starter files of every project, and the cache of what was derived.
+
+A working copy of a starter file in the current project wins over the packaged one.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parents[1]
 
 CONFIG = Path("configs/llmbench.yaml")
 """The settings file that applies where none is named."""
-SUITES = tuple(f"tests/suites/test_{question}.py" for question in ("benchmark", "autotune", "finetune"))
+SUITES = tuple(f"tests/suites/test_{question}.py" for question in ("benchmark", "autotune", "context", "finetune"))
 """The tests that `llmbench init` gives a project, one a question."""
+
+CACHE_VARIABLE = "LLMBENCH_CACHE_DIR"
 
 
 def starter_folder() -> Path:
@@ -24,3 +30,12 @@ def present(path: Path) -> Path:
         return path
     packaged = starter_folder() / path
     return packaged if packaged.exists() else path
+
+
+def cache_dir() -> Path:
+    """The cache folder. It is not created here; everything in it can be deleted and is made again when needed."""
+    if chosen := os.environ.get(CACHE_VARIABLE):
+        return Path(chosen).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("pytest-llmbench", appauthor=False))

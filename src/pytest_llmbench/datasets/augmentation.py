@@ -13,9 +13,8 @@ from typing import Any, Literal, NamedTuple
 from pytest_llmbench.core.languages import told_language
 from pytest_llmbench.datasets.chunks import Fact
 from pytest_llmbench.datasets.disk_sequence import Computed, KnownTexts, shuffled, spooled
-from pytest_llmbench.datasets.misspelling import misspell
-from pytest_llmbench.datasets.overlap import bare
-from pytest_llmbench.datasets.phrasing import Phrasing
+from pytest_llmbench.datasets.near_duplicates import bare
+from pytest_llmbench.datasets.phrasing import Phrasing, misspell
 from pytest_llmbench.datasets.row_formats import new_row
 
 Method = Literal["simple", "augmented"]

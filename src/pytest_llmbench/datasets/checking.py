@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.errors import located
@@ -15,12 +16,19 @@ from pytest_llmbench.datasets.contamination import Match, contamination
 from pytest_llmbench.datasets.near_duplicates import NearTexts
 from pytest_llmbench.datasets.row_formats import answer_text, user_text
 from pytest_llmbench.datasets.rows import NumberedRow
-from pytest_llmbench.datasets.template_checks import RowFinding, Severity, template_findings
 from pytest_llmbench.models.prompt_form import PromptError, PromptForm
 
 _SHOWN = 5
 _MOST_SYSTEMS = 100  # more different system prompts than this are not told apart
 _CHARACTERS_A_TOKEN = 3.0  # of French; about, where no tokenizer counts
+
+_NEARNESS = {"same": "the same as", "near": "near", "part": "partly"}
+
+_Severity = Literal["error", "warning", "note"]
+
+NO_TEMPLATE = "the base has no chat template: its tokenizer cannot tell who speaks; take an instruct model"
+
+_SAID: Mapping[str, str] = {"system": "llmbench-one", "user": "llmbench-two", "assistant": "llmbench-three"}
 
 
 class DatasetCheck:
@@ -142,7 +150,7 @@ class DatasetCheck:
             message = (
                 f"rows have more than {self._limit} tokens ({about}{self._longest} at most); shorten or split them"
             )
-            severity: Severity = "warning" if self._estimated else "error"
+            severity: _Severity = "warning" if self._estimated else "error"
             yield RowFinding(severity, "length", message, self._too_long.count, self._first(self._too_long))
 
     def _system_prompts(self) -> Iterator[RowFinding]:
@@ -161,7 +169,7 @@ class DatasetCheck:
             answered_alike = self._answers[first] == self._answers[second]
             kind = near if similarity < 1 else same if answered_alike else other
             kind.add(first, second)
-        kinds: tuple[tuple[Severity, str, str, _Pairs], ...] = (
+        kinds: tuple[tuple[_Severity, str, str, _Pairs], ...] = (
             ("warning", "duplicates", "rows ask what another asks, with the same answer; leave them out", same),
             ("warning", "contradictions", "rows ask what another asks, with another answer; choose one", other),
             ("note", "near-duplicates", "rows ask nearly what another asks; split with llmbench dataset split", near),
@@ -211,12 +219,59 @@ class _Pairs:
                 self.shown.append((first, second))
 
 
-_NEARNESS = {"same": "the same as", "near": "near", "part": "partly"}
-
-
 def _system(messages: Sequence[Mapping[str, str]]) -> str | None:
     return messages[0]["content"] if messages and messages[0]["role"] == "system" else None
 
 
 def _shown(system: str | None) -> str:
     return "none" if system is None else f"{system!r:.60}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RowFinding:
+    """What a check found: how bad, which check, in words, on how many rows, and the first of them (`file:line`)."""
+
+    severity: _Severity
+    check: str
+    message: str
+    count: int = 1
+    where: tuple[str, ...] = ()
+
+
+def template_findings(form: PromptForm, roles: Sequence[str]) -> Iterator[RowFinding]:
+    """What the base's chat template does to a conversation of these roles (of system, user and assistant)."""
+    messages = [{"role": role, "content": said} for role, said in _SAID.items() if role in roles]
+    try:
+        rendered = form.write(messages, answer_follows=False)
+    except PromptError as error:
+        yield RowFinding("error", "template", f"a conversation of {', '.join(roles)}: {error}")
+        return
+    for dropped in (message["role"] for message in messages if message["content"] not in rendered):
+        message = f"the base's chat template drops what the {dropped} says: it would be neither read nor learnt"
+        yield RowFinding("error", "template", message)
+    if not form.writes_an_end:
+        message = (
+            "the base's chat template writes nothing after an answer: the fine-tune would never learn to end, and its "
+            "answers run to their limit; have the template write {{ eos_token }} after what the assistant says"
+        )
+        yield RowFinding("warning", "template", message)
+    yield from _default_system(form, messages)
+
+
+def _default_system(form: PromptForm, messages: Sequence[Mapping[str, str]]) -> Iterator[RowFinding]:
+    """What stands before a first user turn and not before a second one is the template's own system prompt."""
+    if messages[0]["role"] == "system":
+        return
+    again = [{"role": "user", "content": "llmbench-four"}]
+    try:
+        rendered = form.write([*messages, *again], answer_follows=False)
+    except PromptError:
+        return
+    opening, _, rest = rendered.partition(_SAID["user"])
+    between = rest.partition(_SAID["assistant"])[2].partition(again[0]["content"])[0]
+    common = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(opening[::-1], between[::-1], strict=False))
+    own = opening[: len(opening) - len(list(common))]
+    own = own.removeprefix(form.tokenizer.bos_token or "").strip()
+    if " " in own:
+        message = f"the rows have no system prompt, and the base's chat template writes its own: {own!r:.120}"
+        yield RowFinding("note", "template", message)

@@ -11,7 +11,7 @@ from typing import Any
 from pytest_llmbench.core.documents import MOST_FAULTS, Faults
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.languages import told_language
-from pytest_llmbench.datasets.overlap import bare
+from pytest_llmbench.datasets.near_duplicates import bare
 from pytest_llmbench.datasets.phrasing import Phrasing
 from pytest_llmbench.datasets.record_files import Progress, no_progress, read_records
 

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from pytest_llmbench.cases.suites import Case
-from pytest_llmbench.datasets.near_duplicates import similarities
-from pytest_llmbench.datasets.overlap import NEAR, bare
+from pytest_llmbench.datasets.near_duplicates import NEAR, bare, similarities
 
 _ROWS_AT_ONCE = 2048
 _FEWEST_WORDS = 2  # a single word is no question that would give a case away
@@ -24,7 +23,7 @@ class Match:
     """A row that comes too near to a case, or to the reference that the case gives.
 
     `row` is its place, from 0; `text` what its user says. `similarity` is rapidfuzz's ratio of both bare texts, 0 to 1:
-    1 for the `same`, `overlap.NEAR` or more for `near` ones; a `part` holds all words of the other in a row.
+    1 for the `same`, `NEAR` or more for `near` ones; a `part` holds all words of the other in a row.
     """
 
     row: int

@@ -20,15 +20,13 @@ from pytest_llmbench.datasets.by_model import write_rows_of_model
 from pytest_llmbench.datasets.chunks import Fact, facts_of, is_chunk, read_chunks
 from pytest_llmbench.datasets.contamination import CaseTexts, contamination
 from pytest_llmbench.datasets.disk_sequence import Computed, KnownTexts, spooled
-from pytest_llmbench.datasets.from_templates import KINDS, generate, reserved_prompts
+from pytest_llmbench.datasets.from_templates import KINDS, load_templates, reserved_prompts, rows_from_templates
+from pytest_llmbench.datasets.near_duplicates import bare
 from pytest_llmbench.datasets.order import Order
-from pytest_llmbench.datasets.overlap import bare
-from pytest_llmbench.datasets.progress import OnProgress, reading
-from pytest_llmbench.datasets.record_files import Progress, read_records
+from pytest_llmbench.datasets.record_files import OnProgress, Progress, read_records, reading
 from pytest_llmbench.datasets.row_formats import user_text
 from pytest_llmbench.datasets.row_languages import Origin, RowLanguages
 from pytest_llmbench.datasets.rows import stream_rows
-from pytest_llmbench.datasets.templates import load_templates
 
 _YAML = {".yaml", ".yml"}
 
@@ -102,7 +100,7 @@ def _from_templates(order: Order, origin: Origin, languages: RowLanguages) -> Ma
     if order.count is not None:
         rows_of_a_kind = math.ceil(order.count / (len(vocabulary.tools) * len(kinds)))
     per_tool = dict.fromkeys(kinds, rows_of_a_kind)
-    made = generate(templates, reserved_prompts(order.cases), per_tool=per_tool, seed=order.seed)
+    made = rows_from_templates(templates, reserved_prompts(order.cases), per_tool=per_tool, seed=order.seed)
     notes = []
     if made.dropped:
         notes.append(f"{made.dropped} left out for being too near to a prompt of the suites or to a held-out row")

@@ -1,13 +1,15 @@
 """Which texts are nearly the same, of ten or of ten million, with bounded memory.
 
-Texts are compared bare (`overlap.bare`) by rapidfuzz's ratio, `overlap.NEAR` or more being near. Up to EXACT_TEXTS
+Texts are compared bare (`bare`) by rapidfuzz's ratio, `NEAR` or more being near. Up to EXACT_TEXTS
 different ones every pair is looked at. Beyond, only neighbours in three orders are: from their beginnings, from their
 ends, and with their words sorted. Most near texts stand side by side in one of them.
 """
 
 from __future__ import annotations
 
+import difflib
 import itertools
+import re
 import sqlite3
 import tempfile
 from array import array
@@ -15,7 +17,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Self
 
 from pytest_llmbench.core.errors import NotReadyError
-from pytest_llmbench.datasets.overlap import NEAR, bare
+from pytest_llmbench.metrics.text import Spelling
+
+NEAR = 0.8
+"""From this similarity on (0 to 1) two prompts count as the same.
+
+It is rapidfuzz's ratio (Indel): the share of both texts' characters that their longest common subsequence holds.
+"""
+
+_AS_HEARD = Spelling()  # neither case nor accents tell two prompts apart
+_NO_WORD = re.compile(r"[\W_]+")
 
 EXACT_TEXTS = 12_000
 COMPARED = 128
@@ -26,6 +37,38 @@ _NEIGHBOURS = 32  # a text is compared with so many before it at least
 _WINDOW = 96
 _ORDERS = ("head", "tail", "words")
 _BELOW_NEAR = 100 * NEAR - 1  # rapidfuzz may miss a pair that is just as near as its cutoff
+
+
+def bare(prompt: str) -> str:
+    """The prompt without case, accents and punctuation, its words apart by one space."""
+    return _NO_WORD.sub(" ", _AS_HEARD.normalise(prompt)).strip()
+
+
+class Reserved:
+    """Prompts that no made row may repeat.
+
+    A text is too near to one of them when, both bare, one holds all the words of the other in a row, or the matching
+    blocks of both (difflib's ratio) are `NEAR` of them or more.
+    """
+
+    def __init__(self, prompts: Iterable[str]) -> None:
+        self._prompts = list(dict.fromkeys(map(bare, prompts)))
+
+    def nearest(self, text: str) -> str | None:
+        """The first reserved prompt, bare, that `text` is too near to; None when there is none."""
+        from rapidfuzz import fuzz, process
+
+        candidate = bare(text)
+        padded = f" {candidate} "
+        # Matching blocks are a common subsequence: difflib's ratio is never above Indel's, which is told at once.
+        possible = process.extract(candidate, self._prompts, scorer=fuzz.ratio, score_cutoff=_BELOW_NEAR, limit=None)
+        places = {place for _, _, place in possible}
+        for place, prompt in enumerate(self._prompts):
+            if f" {prompt} " in padded or padded in f" {prompt} ":
+                return prompt
+            if place in places and difflib.SequenceMatcher(None, candidate, prompt, autojunk=False).ratio() >= NEAR:
+                return prompt
+        return None
 
 
 class NearPair(NamedTuple):

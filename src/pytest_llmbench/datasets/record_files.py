@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pytest_llmbench.core.csv_files import holds_messages, json_cell, read_table
 from pytest_llmbench.core.documents import MOST_FAULTS, Faults, parse_record, read_yaml, without_nulls
@@ -25,6 +25,13 @@ _SHOWN_PROGRESS = 1000  # lines between two reports of progress
 
 Progress = Callable[[int], None]
 """Told now and then how many bytes were read so far."""
+
+OnProgress = Callable[[str, int, int | None], None]
+"""Told now and then what is being done, how much of it is done, and of how much, where that is known."""
+
+_SHOWN = 1000  # rows between two reports
+
+T = TypeVar("T")
 
 
 def no_progress(_bytes: int) -> None:
@@ -148,3 +155,18 @@ _READERS: Mapping[str, Callable[[Path, Faults | None, Progress], Iterator[tuple[
     ".csv": _csv,
     ".json": _json,
 }
+
+
+def reading(path: Path, on_progress: OnProgress, what: str = "reading") -> Progress:
+    """What is to be told how many bytes of a file were read."""
+    size = path.stat().st_size if path.is_file() else None
+    return lambda done: on_progress(what, done, size)
+
+
+def counted(rows: Sequence[T], on_progress: OnProgress, what: str) -> Iterator[T]:
+    """The rows one by one; it is told how many were taken."""
+    for number, row in enumerate(rows):
+        if number % _SHOWN == 0:
+            on_progress(what, number, len(rows))
+        yield row
+    on_progress(what, len(rows), len(rows))

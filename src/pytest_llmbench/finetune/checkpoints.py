@@ -8,13 +8,13 @@ import errno
 import json
 import re
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.core.errors import NotReadyError
 from pytest_llmbench.core.files import write_text
-from pytest_llmbench.finetune.sessions import TrainingSession
 
 _STATE = "llmbench_checkpoint.json"
 _PREFIX = "checkpoint-"
@@ -106,3 +106,49 @@ def _state(folder: Path) -> dict[str, Any]:
 def _sizes(folder: Path) -> dict[str, int]:
     """Of all files but its own state, and what was to become that."""
     return {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if _STATE not in path.name}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TrainingSession:
+    """What one session did. `tokens` counts all that were seen, prompts too; `seconds` are those of training alone."""
+
+    from_step: int
+    to_step: int
+    seconds: float
+    samples: int
+    tokens: int
+
+
+class SessionTally:
+    """The earlier sessions, as the checkpoint has them, and the one under way. `rows` is the size of the dataset."""
+
+    def __init__(self, earlier: Sequence[TrainingSession], rows: int) -> None:
+        self._earlier, self._rows = tuple(earlier), rows
+        self.begin(0)
+
+    def begin(self, step: int) -> None:
+        """The session begins now, after so many steps of earlier ones."""
+        self._started, self.first_step, self.tokens = time.monotonic(), step, 0
+
+    def leave_out(self, seconds: float) -> None:
+        """So much of the session was no training, such as a look at validation rows."""
+        self._started += seconds
+
+    @property
+    def seconds(self) -> float:
+        """Since this session began, without what was left out."""
+        return time.monotonic() - self._started
+
+    @property
+    def earlier_tokens(self) -> int:
+        """What the earlier sessions saw."""
+        return sum(session.tokens for session in self._earlier)
+
+    def sessions(self, state: Any) -> tuple[TrainingSession, ...]:
+        """All of them up to now; `state` is the trainer's."""
+        passes: float = (state.epoch or 0.0) * self._rows
+        share: float = 1 - self.first_step / max(1, state.global_step)
+        now = TrainingSession(
+            self.first_step, state.global_step, round(self.seconds, 3), round(passes * share), self.tokens
+        )
+        return (*self._earlier, now)

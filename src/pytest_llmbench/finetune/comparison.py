@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.locale import N_, UNSCORED, Words, words
-from pytest_llmbench.finetune.record import read_record
+from pytest_llmbench.finetune.adapter_folder import read_record
 
 Language = Literal["en", "fr"]
 
@@ -28,7 +28,7 @@ class Trained:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Line:
+class TrainingLine:
     """One row of the table: what is compared, each training's value as text, and the best of them if there is one."""
 
     title: str
@@ -51,7 +51,7 @@ def read_trainings(folders: Sequence[Path]) -> list[Trained]:
 
 def figures_table(
     trainings: Sequence[Trained], language: Language = "en", numbers: Language | None = None
-) -> list[Line]:
+) -> list[TrainingLine]:
     """The figures that a training has. Loss and accuracy of different bases or data are no measure of their answers.
 
     The mean loss is over all steps, from the first; the other loss, accuracy and entropy are those logged last.
@@ -72,14 +72,14 @@ class _Figure:
     better: Callable[..., Any] | None = None
     of_time: bool = False
 
-    def line(self, trainings: Sequence[Trained], titles: Words, numbers: Words) -> Line:
+    def line(self, trainings: Sequence[Trained], titles: Words, numbers: Words) -> TrainingLine:
         """What each record says of it; a dash where it does not."""
         values = [self.value(training.record) for training in trainings]
         texts = tuple(
             UNSCORED if value is None else self.text(training.record, numbers)
             for value, training in zip(values, trainings, strict=True)
         )
-        return Line(titles(self.title), texts, self._best(values, trainings))
+        return TrainingLine(titles(self.title), texts, self._best(values, trainings))
 
     def _best(self, values: Sequence[Any], trainings: Sequence[Trained]) -> str:
         numbers = all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)

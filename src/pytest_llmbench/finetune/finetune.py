@@ -17,15 +17,15 @@ from pytest_llmbench.finetune.adapter_folder import (
     checkpoint_to_resume,
     checkpoints_of,
     refuse_another_training,
+    save_adapter,
     training_folder,
+    training_outcome,
 )
-from pytest_llmbench.finetune.chat_form import agree_on_template
-from pytest_llmbench.finetune.fitting_check import expected_memory
-from pytest_llmbench.finetune.record import save_adapter, training_outcome
+from pytest_llmbench.finetune.memory import expected_memory
 from pytest_llmbench.finetune.request import FinetuneRequest
 from pytest_llmbench.finetune.sft import Hyperparameters, Training, TrainingStopped, Watch, train
 from pytest_llmbench.finetune.tokenized import form_hash
-from pytest_llmbench.finetune.training_rows import DatasetFile, read_files
+from pytest_llmbench.finetune.training_rows import DatasetFile, agree_on_template, read_files
 from pytest_llmbench.models.fitting import known_architecture
 from pytest_llmbench.models.registry import ModelEntry, Preset, load_registry
 
@@ -151,7 +151,7 @@ def _refuse_gated(entry: ModelEntry | None) -> None:
         return
     import huggingface_hub
 
-    from pytest_llmbench.models.hub import cached
+    from pytest_llmbench.models.sources import cached
 
     if huggingface_hub.get_token() is None and cached(entry.hub, None) is None:
         raise ModelError(

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.errors import LLMBenchError, NotReadyError, UsageError
-from pytest_llmbench.finetune.checkpoints import newest_checkpoint, sessions_of, step_of
-from pytest_llmbench.finetune.hyperparameters import Hyperparameters
-from pytest_llmbench.finetune.peak_memory import PeakMemory, held
-from pytest_llmbench.finetune.sessions import SessionTally, TrainingSession
+from pytest_llmbench.finetune.checkpoints import SessionTally, TrainingSession, newest_checkpoint, sessions_of, step_of
+from pytest_llmbench.finetune.memory import PeakMemory, held
+from pytest_llmbench.finetune.request import Hyperparameters
 from pytest_llmbench.finetune.trainer import new_trainer, trainer_class
 from pytest_llmbench.finetune.training_log import (
     GradientPeaks,

@@ -1,18 +1,23 @@
-"""Whether a training's steps learn: its loss falls and stays down, and every LoRA matrix has gradients."""
+"""Whether a training learns: answers alone are learnt, the loss falls and stays down, LoRA matrices get gradients."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
+from typing import Any
 
+from pytest_llmbench.finetune.tokenized import IGNORED
 from pytest_llmbench.finetune.training_log import Step
+from pytest_llmbench.models.prompt_form import PromptForm
 
 _END = 8  # an end of the curve is this part of it
 _BLOWN = 1.5
 _RISEN = 1.1
 _NAMED = 5
 _VANISHED = 1e-10
+
+_AGREEING = 0.5
 
 
 def loss_faults(steps: Sequence[Step], *, least_fall: float, learning_rate: float) -> list[str]:
@@ -64,3 +69,55 @@ def gradient_faults(peaks: Mapping[str, float]) -> list[str]:
             more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
             faults.append(f"{len(names)} of {len(peaks)} LoRA matrices {what}: {', '.join(names[:_NAMED])}{more}")
     return faults
+
+
+def batch_faults(batch: Mapping[str, Any], form: PromptForm, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is wrong with a batch, each fault once with its rows counted; none for a good one.
+
+    The label at a position is the token there (the model shifts them itself), and -100 over prompt and padding.
+
+    Args:
+        batch: `input_ids`, `labels` and `attention_mask`, each (rows, tokens).
+        form: in which the base reads rows.
+        rows: the dataset, in the form of `training.rows`; what the batch holds is looked up in it.
+    """
+    known = {tuple(whole): len(prompt) for whole, prompt in map(form.example, rows)}
+    faults: dict[str, int] = {}
+    for tokens, labels in _rows(batch):
+        if fault := _fault(tokens, labels, known.get(tuple(tokens))):
+            faults[fault] = faults.get(fault, 0) + 1
+    return [f"{fault} (in {count} of {len(batch['input_ids'])} rows)" for fault, count in faults.items()]
+
+
+def _rows(batch: Mapping[str, Any]) -> Iterator[tuple[list[int], list[int]]]:
+    for tokens, labels, mask in zip(batch["input_ids"], batch["labels"], batch["attention_mask"], strict=True):
+        kept = mask.bool()
+        yield tokens[kept].tolist(), labels[kept].tolist()
+
+
+def _fault(tokens: list[int], labels: list[int], start: int | None) -> str | None:
+    if start is None:
+        return "a row is none of the dataset's as the base's chat template writes it"
+    expected = [IGNORED] * start + tokens[start:]
+    if labels == expected:
+        return None
+    for shift in (1, -1):
+        if _agreement(labels, _shifted(expected, shift)) > _AGREEING and _agreement(labels, expected) < _AGREEING:
+            return "the labels are shifted by one: the model would learn to repeat, or to skip, a token"
+    learnt = sum(label != IGNORED for label in labels[:start])
+    if learnt:
+        return f"the prompt is not masked: {learnt} of its {start} tokens count in the loss"
+    left_out = sum(label == IGNORED for label in labels[start:])
+    if left_out:
+        return f"{left_out} of the answer's {len(tokens) - start} tokens are masked"
+    return "the labels are not the answer's tokens"
+
+
+def _shifted(labels: list[int], by: int) -> list[int]:
+    return [*labels[by:], IGNORED] if by > 0 else [IGNORED, *labels[:by]]
+
+
+def _agreement(labels: list[int], expected: list[int]) -> float:
+    """The share of the expected labels that are there."""
+    pairs = [(label, wanted) for label, wanted in zip(labels, expected, strict=True) if wanted != IGNORED]
+    return sum(label == wanted for label, wanted in pairs) / max(1, len(pairs))

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.documents import MOST_FAULTS, Faults
-from pytest_llmbench.core.files import replacing, write_text
-from pytest_llmbench.core.locks import locked
+from pytest_llmbench.core.files import locked, replacing, write_text
 from pytest_llmbench.datasets.record_files import Progress, no_progress
 from pytest_llmbench.datasets.rows import stream_rows
 from pytest_llmbench.models.prompt_form import PromptError, PromptForm

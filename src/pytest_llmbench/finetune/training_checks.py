@@ -19,13 +19,12 @@ from pytest_llmbench.core.records import BASE, FINETUNED
 from pytest_llmbench.core.starter import present
 from pytest_llmbench.datasets.files import write_rows
 from pytest_llmbench.datasets.rows import read_rows
-from pytest_llmbench.finetune.batch_checks import batch_faults
 from pytest_llmbench.finetune.finetune import Finetuned, finetune
 from pytest_llmbench.finetune.history import find_training, save_training, worse_than
 from pytest_llmbench.finetune.request import NOT_OVER_INT8, FinetuneRequest
 from pytest_llmbench.finetune.routing_eval import RoutingScores, cases_of, compare_routing
 from pytest_llmbench.finetune.sft import Watch
-from pytest_llmbench.finetune.step_checks import gradient_faults, loss_faults
+from pytest_llmbench.finetune.step_checks import batch_faults, gradient_faults, loss_faults
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,8 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_llmbench.finetune.checkpoints import note_sessions
-from pytest_llmbench.finetune.sessions import SessionTally
+from pytest_llmbench.finetune.checkpoints import SessionTally, note_sessions
 
 _SAVE_EVERY_S = 300
 _SAVE_EVERY_STEPS = 100  # of several processes, whose clocks differ

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.cases.suites import load_cases, load_vocabulary
 from pytest_llmbench.core.errors import UsageError, naming
+from pytest_llmbench.datasets.checking import NO_TEMPLATE, template_findings
 from pytest_llmbench.datasets.contamination import contamination, contamination_sentence
 from pytest_llmbench.datasets.files import file_sha256
-from pytest_llmbench.datasets.overlap import bare
-from pytest_llmbench.datasets.progress import reading
-from pytest_llmbench.datasets.record_files import Progress
+from pytest_llmbench.datasets.near_duplicates import bare
+from pytest_llmbench.datasets.record_files import Progress, reading
 from pytest_llmbench.datasets.row_formats import user_text
 from pytest_llmbench.datasets.rows import stream_rows
 from pytest_llmbench.finetune.sft import TrainingStopped
 from pytest_llmbench.finetune.tokenized import TokenizedRows, tokenize_file
+from pytest_llmbench.models.prompt_form import PromptForm
 
 if TYPE_CHECKING:
     from pytest_llmbench.finetune.request import FinetuneRequest
     from pytest_llmbench.finetune.sft import Watch
-    from pytest_llmbench.models.prompt_form import PromptForm
+
 
 _log = logging.getLogger("pytest_llmbench")
 
@@ -143,3 +144,25 @@ class _Reading:
     def file(self) -> DatasetFile:
         """What was noted, once all rows are read."""
         return DatasetFile(self._path, file_sha256(self._path), self._count, frozenset(self._roles))
+
+
+def agree_on_template(form: PromptForm, roles: Collection[str], *, may_be_plain: bool) -> None:
+    """Check the form against the roles in a dataset; what is odd and harmless is announced.
+
+    Args:
+        form: the base's.
+        roles: of system, user and assistant, those that speak.
+        may_be_plain: whether the base is known to continue text, so that no template is expected of it.
+
+    Raises:
+        UsageError: the template refuses or drops what a role says, or there is none and there should be.
+    """
+    if form.origin is None:
+        if not may_be_plain:
+            raise UsageError(NO_TEMPLATE)
+        _log.warning("the base has no chat template: rows are written as plain lines, the answer last")
+    for finding in template_findings(form, sorted(roles)):
+        if finding.severity == "error":
+            raise UsageError(finding.message)
+        if finding.severity == "warning":
+            _log.warning("%s", finding.message)

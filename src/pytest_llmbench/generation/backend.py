@@ -1,12 +1,15 @@
-"""Who answers: the protocol that the local model and the live server both speak."""
+"""Who answers: the protocol that the local model and the live server both speak, and the tools that one drops."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.records import Completion
+
+_log = logging.getLogger("pytest_llmbench")
 
 
 class OutOfMemoryError(RuntimeError):
@@ -55,3 +58,23 @@ class Backend(Protocol):
     def close(self) -> None:
         """Free the model or the connections."""
         ...
+
+
+@runtime_checkable
+class _KnowsTools(Protocol):
+    """A backend that can tell whether the tools of a case reach its model."""
+
+    def tools_left_out(self, case: Case, variant: str) -> str | None:
+        """Why they do not; None where they do."""
+        ...
+
+
+def tell_tools_left_out(backend: Backend, cases: Sequence[Case]) -> None:
+    """Announce for which cases a variant is not told of the tools, and why: their calls stay unscored."""
+    if not isinstance(backend, _KnowsTools):
+        return
+    with_tools = [case for case in cases if case.tools and case.epoch == 0]
+    for variant in backend.variants:
+        lost = [why for case in with_tools if (why := backend.tools_left_out(case, variant))]
+        if lost:
+            _log.warning("%s: %d cases with tools are unscored in their calls: %s", variant, len(lost), lost[0])

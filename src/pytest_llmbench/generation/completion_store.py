@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.core.errors import NotReadyError
-from pytest_llmbench.core.files import cannot_write
+from pytest_llmbench.core.files import cannot_write, locked
 from pytest_llmbench.core.journal import Journal
-from pytest_llmbench.core.locks import locked
 from pytest_llmbench.core.records import Completion
 
 JOURNAL = "completions.jsonl"

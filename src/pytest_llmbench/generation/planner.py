@@ -17,7 +17,7 @@ from typing import Protocol
 
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.errors import UsageError
-from pytest_llmbench.core.locks import InUseError
+from pytest_llmbench.core.files import InUseError
 from pytest_llmbench.core.records import Completion
 from pytest_llmbench.generation.backend import Backend, OutOfMemoryError
 from pytest_llmbench.generation.completion_store import CompletionCache, CompletionJournal, content_key
@@ -27,7 +27,7 @@ _log = logging.getLogger("pytest_llmbench")
 Batch = tuple[Case, ...]
 
 
-class Progress(Protocol):
+class AnswerProgress(Protocol):
     """Told what happens, to show it."""
 
     def planned(self, answers: int) -> None:
@@ -59,7 +59,7 @@ class Planner:
         *,
         question: Callable[[Case], Mapping[str, object]],
         embed: bool,
-        progress: Progress,
+        progress: AnswerProgress,
     ) -> None:
         self._backend, self._journal, self._cache = backend, journal, cache
         self._question, self._embed, self._progress = question, embed, progress

@@ -85,7 +85,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class SearchProgress:
     """Told after each trial: its level, the capacity as seen so far, requests spent and left.
 
     The capacity is that up to the highest level that was tried, as in `Found`.
@@ -138,7 +138,7 @@ async def find_capacity(
     *,
     journal: Path | SearchJournal | None = None,
     identity: Mapping[str, Any] | None = None,
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: Callable[[SearchProgress], None] = lambda _: None,
 ) -> Found:
     """Search the most users for which the share holds.
 
@@ -164,7 +164,7 @@ async def find_capacity(
         _refuse_invalid(kept.trials)
         fit = CapacityFit(kept.observations, plan.share, plan.highest)
         seen = fit.capacity().up_to(_tested(kept.observations))
-        progress(Progress(kept.trials[-1], seen, kept.sent, plan.budget - kept.sent))
+        progress(SearchProgress(kept.trials[-1], seen, kept.sent, plan.budget - kept.sent))
     return _found(fit, kept, decided=decided)
 
 

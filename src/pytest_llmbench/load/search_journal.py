@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pytest_llmbench.core.errors import NotReadyError, UsageError, located
+from pytest_llmbench.core.files import locked
 from pytest_llmbench.core.journal import Journal
-from pytest_llmbench.core.locks import locked
 from pytest_llmbench.load.reasons import Code
 from pytest_llmbench.stats.observation import Observation
 
@@ -51,7 +51,7 @@ class SearchJournal:
         self.trials: list[Observation | InvalidTrial] = []
         self.finished = False
         self._lines = Journal(path)
-        lines = _whole_lines(self._lines)
+        lines = self._lines.take_over()
         if lines:
             self._read(lines, json.loads(json.dumps(identity)))
         else:
@@ -115,22 +115,12 @@ def discard(path: Path) -> int:
     Raises:
         NotReadyError: the disk refuses.
     """
-    lines = _whole_lines(Journal(path))
+    lines = Journal(path).take_over()
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
         raise NotReadyError(f"cannot delete {path}: {error.strerror}; delete it by hand") from error
     return 0 if lines and b'"finished"' in lines[-1][:12] else max(0, len(lines) - 1)
-
-
-def _whole_lines(journal: Journal) -> list[bytes]:
-    """The complete lines; what follows the last of them is cut off the file."""
-    try:
-        found = list(journal.unread())
-        journal.trim()
-    except OSError as error:
-        raise NotReadyError(f"cannot use {journal.path}: {error.strerror}; make it readable and writable") from error
-    return found
 
 
 def _trial(data: dict[str, Any]) -> Observation | InvalidTrial:

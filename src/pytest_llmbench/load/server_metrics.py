@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import itertools
 import logging
 import statistics
 import time
 import urllib.parse
 from collections.abc import Iterable
-from typing import Self, TypedDict
+from typing import Any, Self, TypedDict
 
 from pytest_llmbench.core.errors import ServerError
 from pytest_llmbench.generation.client.chat_client import ChatClient
 from pytest_llmbench.generation.client.server_address import engine_url
 from pytest_llmbench.load.client import ChatServer
-from pytest_llmbench.load.gpu_monitor import GpuReading, Gpus
 from pytest_llmbench.load.prometheus import Reading, read_page
 
 _log = logging.getLogger("pytest_llmbench")
@@ -185,3 +185,52 @@ def _told(values: Iterable[float | None]) -> list[float]:
 
 def _mean(values: list[float]) -> float | None:
     return round(statistics.fmean(values), 2) if values else None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class GpuReading:
+    """One look: the share of time (0 to 1) that each device computed, and the bytes in use on each."""
+
+    utilization: tuple[float, ...]
+    memory: tuple[int, ...]
+
+
+class Gpus:
+    """The devices of this machine. `read` takes milliseconds of waiting: call it beside an event loop, not in it."""
+
+    def __init__(self, nvml: Any) -> None:
+        self._nvml = nvml
+        self._handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
+        self.names = tuple(_text(nvml.nvmlDeviceGetName(handle)) for handle in self._handles)
+
+    @classmethod
+    def found(cls) -> Self | None:
+        """The GPUs, or None where nvidia-ml-py, the driver or a device is missing."""
+        try:
+            import pynvml
+        except ImportError:
+            return None
+        try:
+            pynvml.nvmlInit()
+            gpus = cls(pynvml)
+        except pynvml.NVMLError as error:
+            _log.info("no GPU is watched: %s", error)
+            return None
+        return gpus if gpus.names else None
+
+    def read(self) -> GpuReading | None:
+        """One look at all devices; None when the driver does not tell (some do not, inside virtual machines)."""
+        nvml = self._nvml
+        try:
+            return GpuReading(
+                tuple(nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100 for handle in self._handles),
+                tuple(nvml.nvmlDeviceGetMemoryInfo(handle).used for handle in self._handles),
+            )
+        except nvml.NVMLError as error:
+            _log.info("the GPU does not tell how busy it is: %s", error)
+            return None
+
+
+def _text(name: str | bytes) -> str:
+    """Older versions of the package give bytes."""
+    return name.decode() if isinstance(name, bytes) else name

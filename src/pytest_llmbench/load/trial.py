@@ -12,21 +12,15 @@ from collections.abc import Callable
 from typing import Literal, Self
 
 from pytest_llmbench.core.errors import UsageError
-from pytest_llmbench.core.records import BASE
 from pytest_llmbench.generation.client.chat_client import ChatClient
-from pytest_llmbench.generation.client.engines import Engine, engine_behind
-from pytest_llmbench.generation.client.served_models import Target, with_loras, with_models
-from pytest_llmbench.generation.client.server_pages import reach
+from pytest_llmbench.load.checked_server import CheckedServer
 from pytest_llmbench.load.client import AddressBook, ChatServer, UserConnection
 from pytest_llmbench.load.client_overhead import WatchedCrowd, allow_open_files, meanwhile
 from pytest_llmbench.load.conversations import Conversations
-from pytest_llmbench.load.health_check import Presence
-from pytest_llmbench.load.idle_wait import IdleWatch
-from pytest_llmbench.load.own_fault import Allowed
+from pytest_llmbench.load.health_check import IdleWatch
 from pytest_llmbench.load.reasons import BOTTLENECKS, Reason
-from pytest_llmbench.load.records import SLO, Trial
-from pytest_llmbench.load.slo import Judge, Judgement
-from pytest_llmbench.load.trial_limits import Ends, TrialLimits
+from pytest_llmbench.load.records import SLO, Ends, Trial, TrialLimits
+from pytest_llmbench.load.slo import Allowed, Judge, Judgement
 from pytest_llmbench.load.users import Crowd, Habits
 from pytest_llmbench.load.workers import LivingCrowd, WorkerProcesses, usable_cores
 
@@ -78,7 +72,8 @@ class LoadTest:
         headers = {**self.server.headers, "Connection": "close"}  # so that only users hold connections
         self._control = ChatClient(self.server.url, headers, 1, self.server.timeout_s, 0, self.server.tls)
         try:
-            self.server = await self._checked()
+            checked = await CheckedServer.of(self._control, self.server)
+            self.server, self.engine, self.presence = checked.server, checked.engine, checked.presence
             self._watch = await IdleWatch.of(self._control, self.server.standing, _OPEN_TIMEOUT_S)
         except BaseException:
             await self._control.close()
@@ -214,22 +209,6 @@ class LoadTest:
         """Connections for one of a level: at a rate, those who came since the first who are not answered."""
         patience_s = min(self.server.timeout_s, _LONGEST_QUEUE * self.slo.limit_s)
         return max(1.0, patience_s) if self.habits.arrivals == "poisson" else 1.0
-
-    async def _checked(self) -> ChatServer:
-        """The server as it can be asked: where its API is, its model's name, the scales of its LoRA adapters.
-
-        Raises:
-            ServerError: see the class.
-        """
-        body, model = self.server.body, self.server.body.get("model")
-        reached = await reach(self._control, _OPEN_TIMEOUT_S, named=model is not None)
-        self.engine: Engine = await engine_behind(self._control, reached)
-        wanted, all_listed = {BASE: Target(model, {})}, self.engine.lists_all
-        named = with_models(wanted, reached.models, reached.url, all_listed=all_listed)[BASE]
-        switched = with_loras(body, reached.loras, reached.url, as_started=True) if reached.loras is not None else body
-        server = dataclasses.replace(self.server, url=reached.url, body={**switched, "model": named.model})
-        self.presence = Presence(self._control, server.standing, lists_models=reached.models_page.refused is None)
-        return server
 
 
 def _processes(wanted: int | Literal["auto"], server: ChatServer) -> tuple[int, int]:

@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from pytest_llmbench.metrics.keywords import keyword_share
+from pytest_llmbench.metrics.keywords import keyword_share, relevance
 from pytest_llmbench.metrics.registry import Metric, MetricRegistry
-from pytest_llmbench.metrics.relevance import relevance
 from pytest_llmbench.metrics.routing import Route
 from pytest_llmbench.metrics.similarity import cosine_similarity
 from pytest_llmbench.metrics.text import Spelling
-from pytest_llmbench.metrics.timing import latency, tokens_per_s
 
 if TYPE_CHECKING:
     from pytest_llmbench.cases.suites import Case, Vocabulary
+    from pytest_llmbench.core.records import Completion
     from pytest_llmbench.core.settings import MetricsSettings
+
 
 __all__ = ["Metric", "MetricRegistry", "Spelling", "default_metrics"]
 
@@ -48,7 +48,7 @@ def default_metrics(settings: MetricsSettings, vocabulary: Vocabulary, cases: It
 
         add_reference_metrics(registry, settings.reference, spelling)
     if settings.latency_s:
-        registry.add("latency_s", latency, higher_is_better=False, unit="s")
+        registry.add("latency_s", latency_s, higher_is_better=False, unit="s")
     if settings.tokens_per_s:
         registry.add("tokens_per_s", tokens_per_s, unit="tokens/s")
     return registry
@@ -58,3 +58,13 @@ def _add_call_accuracy(registry: MetricRegistry, spelling: Spelling) -> None:
     from pytest_llmbench.metrics.calls import call_accuracy, call_reasons
 
     registry.add("call_accuracy", call_accuracy(spelling), reasons=call_reasons(spelling))
+
+
+def latency_s(_case: Case, completion: Completion) -> float | None:
+    """Seconds from question to last token; for a timed-out answer, the seconds waited, a lower bound."""
+    return completion.latency_s
+
+
+def tokens_per_s(_case: Case, completion: Completion) -> float | None:
+    """Tokens of the answer over its latency; unscored when either is not known."""
+    return completion.tokens_per_s

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from pytest_llmbench.cases.tools import ExpectedCall
-from pytest_llmbench.metrics.reasons import told_reason
 
 Reason = Literal[
     "wrong tool",
@@ -48,3 +47,16 @@ class CallFault:
 
 Judge = Callable[[ExpectedCall, Made], Sequence[CallFault]]
 """What is wrong with one call held against one that is expected; nothing where it is right."""
+
+
+def told_reason(reason: Mapping[str, Any]) -> str:
+    """`wrong value get_weather.city: 'Lyon', expected 'Paris'`: what a metric found wrong, for a terminal."""
+    place = ".".join(str(reason[key]) for key in ("tool", "argument") if reason.get(key))
+    found = f": {reason['found']!r:.200}" if "found" in reason else ""
+    expected = f", expected {_told(reason['expected'])}" if "expected" in reason else ""
+    return f"{reason['reason']}{' ' if place else ''}{place}{found}{expected}"
+
+
+def _told(expected: Any) -> str:
+    values = expected if isinstance(expected, list | tuple) else [expected]
+    return " or ".join(f"{value!r:.60}" for value in values)

@@ -1,9 +1,16 @@
-"""How near two answers are in meaning: cosine of mean last-layer hidden states of the base model, as the reference."""
+"""How near answers are in meaning: two answers by the model's hidden states, an answer and its reference by sentences.
+
+`similarity` is the reference's: cosine of mean last-layer hidden states of the base model.
+"""
 
 from __future__ import annotations
 
 import base64
+import functools
+import re
 from typing import TYPE_CHECKING
+
+from pytest_llmbench.core.extras import sentence_encoder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -11,6 +18,10 @@ if TYPE_CHECKING:
 
     from pytest_llmbench.cases.suites import Case
     from pytest_llmbench.core.records import Completion
+    from pytest_llmbench.metrics.registry import AnswerMetric
+
+_SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|\n+")
+_REMEMBERED = 4096
 
 
 def cosine_similarity(_case: Case, base: Completion, completion: Completion) -> float | None:
@@ -41,3 +52,48 @@ def _vector(embedding: str) -> NDArray[np.float64]:
     import numpy as np
 
     return np.frombuffer(base64.b64decode(embedding, validate=True), dtype="<f4").astype(np.float64)
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)  # references come back for every variant
+def _encoded(sentence: str) -> NDArray[np.float32]:
+    vector: NDArray[np.float32] = sentence_encoder().encode(sentence)
+    return vector
+
+
+def _split_sentences(text: str) -> list[str]:
+    """The sentences and lines of a text that hold a letter or digit."""
+    return [part for part in _SENTENCE_END.split(text.strip()) if any(char.isalnum() for char in part)]
+
+
+def semantic_similarity() -> AnswerMetric:
+    """A metric, 0 to 1: F1 of greedily matched sentences; 0 for an answer without words.
+
+    BERTScore's greedy matching (Zhang et al. 2020), of sentences instead of tokens: each sentence of the answer is held
+    against the nearest one of the reference (precision), each of the reference against the nearest of the answer
+    (recall). An answer that says the right thing and then rambles loses precision. Sentences are encoded by Google's
+    multilingual Universal Sentence Encoder 3, numpy only and offline. It is not BERTScore: its numbers cannot be
+    compared with published ones, and a wrong name or number in a sentence costs little.
+
+    Raises:
+        NotReadyError: the encoder is not installed.
+    """
+    sentence_encoder()
+
+    def similarity(case: Case, completion: Completion) -> float | None:
+        if case.reference is None or not _split_sentences(case.reference):
+            return None
+        return greedy_f1(_split_sentences(completion.text), _split_sentences(case.reference))
+
+    return similarity
+
+
+def greedy_f1(answer: list[str], reference: list[str]) -> float:
+    """F1 of the greedy matching of two lists of sentences; opposite directions count as unrelated."""
+    if not answer or not reference:
+        return 0.0
+    import numpy as np
+
+    first, second = (np.stack([_encoded(sentence) for sentence in part]) for part in (answer, reference))
+    cosines = np.clip(first @ second.T, 0.0, 1.0)
+    precision, recall = float(cosines.max(axis=1).mean()), float(cosines.max(axis=0).mean())
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0

@@ -8,9 +8,9 @@ import logging
 import re
 from pathlib import Path
 
-from pytest_llmbench.core.cache_folder import cache_dir
 from pytest_llmbench.core.errors import ModelError, NotReadyError
 from pytest_llmbench.core.files import write_text
+from pytest_llmbench.core.starter import cache_dir
 
 _log = logging.getLogger("pytest_llmbench")
 

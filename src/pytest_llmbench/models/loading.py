@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.errors import ModelError, NotReadyError
@@ -17,7 +17,6 @@ from pytest_llmbench.models.memory.estimate import weights_by_class
 from pytest_llmbench.models.memory.weights import GIB, estimate_weights, footprint
 from pytest_llmbench.models.quiet import import_bitsandbytes, quiet_libraries
 from pytest_llmbench.models.sources import Source
-from pytest_llmbench.models.threads import fastest_threads
 from pytest_llmbench.models.tokenizers import load_tokenizer
 
 if TYPE_CHECKING:
@@ -25,12 +24,15 @@ if TYPE_CHECKING:
 
     from pytest_llmbench.core.settings import ModelSettings
 
+
 _TOLERATED_EXCESS = 1.15
 _PACKED_ROWS = 32  # the shapes that bitsandbytes' AVX512-BF16 kernel asserts
 _BLOCK = 64
 _BYTES_OF_FLOAT32, _BYTES_OF_HALF = 4, 2
 
 _log = logging.getLogger("pytest_llmbench")
+
+_PROBES = 3
 
 
 def load_base(source: Source, settings: ModelSettings) -> LoadedModel:
@@ -244,3 +246,28 @@ def _announce_excess(loaded: LoadedModel) -> None:
             expected / GIB,
             loaded.quantization,
         )
+
+
+@contextlib.contextmanager
+def fastest_threads() -> Iterator[None]:
+    """Inside the block PyTorch uses one thread, where that is faster than all; the number comes back afterwards.
+
+    Threads that wait for each other on busy shared cores lose: quantizing 135M parameters took 32 s on two such cores
+    and 6 s on one. The probe is `bucketize`, nearly all of bitsandbytes' quantizing time; it costs some 50 ms.
+    """
+    import torch
+
+    usual = torch.get_num_threads()
+    sample, borders = torch.rand(1 << 20), torch.linspace(0, 1, 16)
+
+    def seconds(threads: int) -> float:
+        torch.set_num_threads(threads)
+        started = time.perf_counter()
+        torch.bucketize(sample, borders)
+        return time.perf_counter() - started
+
+    try:
+        torch.set_num_threads(min((1, usual), key=lambda threads: sum(seconds(threads) for _ in range(_PROBES))))
+        yield
+    finally:
+        torch.set_num_threads(usual)

@@ -43,7 +43,9 @@ class Choice:
     gradient_accumulation: int
 
 
-def recommend(registry: Mapping[str, ModelEntry], hardware: Hardware, task: Task | None = None) -> list[Choice]:
+def recommended_models(
+    registry: Mapping[str, ModelEntry], hardware: Hardware, task: Task | None = None
+) -> list[Choice]:
     """A choice for every model, recommended ones first, then by quality, speed and size.
 
     A model fits by its memory estimate, or where its architecture is not known by the registry's `vram_gb`. Of those

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pytest_llmbench.core.documents import Document, Faults, read_yaml, suggestion
 from pytest_llmbench.core.errors import UsageError, located
 from pytest_llmbench.core.starter import starter_folder
-from pytest_llmbench.models.memory.described_shapes import DescribedShapes, contradictions
+from pytest_llmbench.models.memory.architecture import DescribedShapes, contradictions
 
 Task = Literal["chat", "completion", "classification"]
 TASKS: tuple[Task, ...] = ("chat", "completion", "classification")

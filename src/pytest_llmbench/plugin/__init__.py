@@ -22,6 +22,9 @@ from pytest_llmbench.plugin.autotune_gathering import AutotuneGathering
 from pytest_llmbench.plugin.autotune_session import AUTOTUNE, FIXTURE, AutotuneSession
 from pytest_llmbench.plugin.benchmark_gathering import RESULT, TOKEN, BenchmarkGathering
 from pytest_llmbench.plugin.benchmark_session import BENCHMARK, BenchmarkSession
+from pytest_llmbench.plugin.context_gathering import ContextGathering
+from pytest_llmbench.plugin.context_session import CONTEXT, ContextSession
+from pytest_llmbench.plugin.context_session import FIXTURE as CONTEXT_FIXTURE
 from pytest_llmbench.plugin.fixtures import (
     ANSWERS,
     SHORT_NAMES,
@@ -30,6 +33,7 @@ from pytest_llmbench.plugin.fixtures import (
     llmbench_case,
     llmbench_cases,
     llmbench_settings,
+    server_context,
     server_limits,
     short_training,
 )
@@ -45,6 +49,7 @@ __all__ = [
     "llmbench_case",
     "llmbench_cases",
     "llmbench_settings",
+    "server_context",
     "server_limits",
     "short_training",
 ]
@@ -52,7 +57,7 @@ __all__ = [
 _MARKERS = {
     "benchmark": "answers of a base model and its fine-tune on the suites' cases (pytest-llmbench)",
     "autotune": "how many users a live server holds (pytest-llmbench)",
-    "context": "which context length and server settings to run (pytest-llmbench)",
+    "context": "how long a context a live server holds (pytest-llmbench)",
     "finetune": "whether training still learns (pytest-llmbench)",
 }
 
@@ -80,10 +85,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[SESSION] = Session(config)
     config.stash[BENCHMARK] = BenchmarkSession(config, token)
     config.stash[AUTOTUNE] = AutotuneSession(config, token)
+    config.stash[CONTEXT] = ContextSession(config, token)
     config.stash[SELECTION] = Selection(config)
     if worker is None:
         config.pluginmanager.register(BenchmarkGathering(config, token), "llmbench-gathering")
         config.pluginmanager.register(AutotuneGathering(config), "llmbench-autotune-gathering")
+        config.pluginmanager.register(ContextGathering(config), "llmbench-context-gathering")
         config.pluginmanager.register(_LeftOut(config), "llmbench-left-out")
     else:
         config.pluginmanager.register(_Worker(config), "llmbench-worker")
@@ -98,7 +105,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make one item a case of every test that asks for a case, and one a target of those that ask for `server_limits`.
+    """Make one item a case of every test that asks for a case, and one a target of those that ask for
+    `server_limits` or `server_context`.
 
     Suites and settings of tests that nobody asked for are not read. A single target leaves the names of items alone.
     """
@@ -107,11 +115,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         with _told_at_collection(ours):
             cases, epochs = ours.cases, ours.settings.generation.epochs
         metafunc.parametrize("llmbench_case", cases, ids=[_item_id(one, epochs) for one in cases], indirect=True)
-    if _asks_for(test, FIXTURE):
-        with _told_at_collection(ours):
-            targets = metafunc.config.stash[AUTOTUNE].targets
-        if len(targets) > 1:
-            metafunc.parametrize(FIXTURE, targets.values(), ids=targets, indirect=True)
+    for fixture in (FIXTURE, CONTEXT_FIXTURE):
+        if _asks_for(test, fixture):
+            with _told_at_collection(ours):
+                targets = metafunc.config.stash[AUTOTUNE].targets
+            if len(targets) > 1:
+                metafunc.parametrize(fixture, targets.values(), ids=targets, indirect=True)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -144,6 +153,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
                 benchmark.check_gate()
         elif "finetune" in markers:
             ours.check_base()
+        if "context" in markers:
+            session.config.stash[CONTEXT].check_baseline()
         if "autotune" in markers:
             session.config.stash[SELECTION].check_gate(ours.settings.load.require_users)
 
@@ -177,6 +188,7 @@ class _Worker:
     def pytest_sessionfinish(self) -> None:
         """Hand over what this process knows of its model, and let go of it."""
         self._config.workeroutput[AutotuneGathering.worker_output] = self._config.stash[AUTOTUNE].close()
+        self._config.workeroutput[ContextGathering.worker_output] = self._config.stash[CONTEXT].close()
         self._config.workeroutput[BenchmarkGathering.worker_output] = self._config.stash[BENCHMARK].close()
         self._config.workeroutput[selection.WORKER_OUTPUT] = self._config.stash[SELECTION].to_json()
 

@@ -39,7 +39,7 @@ class AutotuneGathering(Gathering):
         shared = next((Path(told["shared"]) for told in self._processes if told["shared"]), None)
         found = FoundLimits(shared) if shared else ours.found
         if found.all():
-            from pytest_llmbench.plugin.report_hooks import renderers_of, sections_of
+            from pytest_llmbench.plugin.gathering import renderers_of, sections_of
             from pytest_llmbench.reports.renderers.terminal import terminal_lines
             from pytest_llmbench.reports.views.autotune import autotune_report
             from pytest_llmbench.reports.writing.autotune import write_limits

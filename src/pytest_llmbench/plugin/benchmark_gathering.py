@@ -77,7 +77,7 @@ class BenchmarkGathering(Gathering):
             if self._results:  # every worker crashed
                 self._tell_of_kept_answers(self._session.folder)
             return
-        from pytest_llmbench.plugin.report_hooks import renderers_of, sections_of
+        from pytest_llmbench.plugin.gathering import renderers_of, sections_of
         from pytest_llmbench.reports import write_reports
         from pytest_llmbench.reports.renderers.terminal import terminal_lines
         from pytest_llmbench.reports.views.benchmark import with_paths
@@ -180,8 +180,7 @@ class BenchmarkGathering(Gathering):
 
     def _tell_of_gate(self, session: pytest.Session, reports: Reports) -> None:
         from pytest_llmbench.core.locale import words
-        from pytest_llmbench.plugin.gate_item import github_lines, report_gate, write_github_summary
-        from pytest_llmbench.plugin.suite_properties import record_verdict
+        from pytest_llmbench.plugin.gate_item import github_lines, record_verdict, report_gate, write_github_summary
         from pytest_llmbench.reports.judgement import opening, unjudged
         from pytest_llmbench.reports.renderers.terminal import terminal_lines
 

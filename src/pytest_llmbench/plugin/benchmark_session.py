@@ -147,8 +147,7 @@ class BenchmarkSession:
         """
         if not self._ours.settings.gate.confirm:
             return gate
-        from pytest_llmbench.benchmark.asking_again import Questions
-        from pytest_llmbench.benchmark.confirmation import Sides, confirmed, needs_confirmation
+        from pytest_llmbench.benchmark.asking_again import Questions, Sides, confirmed, needs_confirmation
         from pytest_llmbench.benchmark.main_job import open_backend
 
         if not needs_confirmation(gate):
@@ -182,7 +181,7 @@ class BenchmarkSession:
     def _open(self) -> Benchmark:
         from pytest_llmbench.benchmark.gate_check import refuse_base_alone
         from pytest_llmbench.benchmark.main_job import Benchmark
-        from pytest_llmbench.core.cache_folder import cache_dir
+        from pytest_llmbench.core.starter import cache_dir
         from pytest_llmbench.generation.completion_store import CompletionCache, refuse_unwritable
 
         settings, registry = self._ours.settings, self._ours.registry

@@ -1,4 +1,4 @@
-"""The fixtures that tests are written with: a case and its answers, a server's limits, a short training.
+"""The fixtures that tests are written with: a case and its answers, a server's limits, its context, a training.
 
 `case` and `answers` are short for `llmbench_case` and `llmbench_answers`, where nobody has fixtures of these names.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llmbench.plugin.benchmark_session import BENCHMARK
+from pytest_llmbench.plugin.context_session import ServerContext, context_of
 from pytest_llmbench.plugin.finetune_session import ShortTraining, start_training
 from pytest_llmbench.plugin.selection import require_asked
 from pytest_llmbench.plugin.server_limits import ServerLimits, limits_of
@@ -66,6 +67,14 @@ def server_limits(request: pytest.FixtureRequest) -> ServerLimits:
     require_asked(request)
     with ending(request.session):
         return limits_of(request)
+
+
+@pytest.fixture
+def server_context(request: pytest.FixtureRequest) -> ServerContext:
+    """Asks how long a context the live server holds: `server_context.accepted()`, `.in_time()`, `.right()`."""
+    require_asked(request)
+    with ending(request.session):
+        return context_of(request)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import pytest
 
 if TYPE_CHECKING:
     from pytest_llmbench.reports.blocks import Report
+
 
 _REPORTER = "terminalreporter"
 
@@ -74,3 +75,12 @@ def _phase(gate: Mapping[str, Any], when: Any, text: str, told: Iterable[tuple[s
         stop=now,
         user_properties=told if when == "teardown" else (),
     )
+
+
+def record_verdict(config: pytest.Config, sentences: Sequence[str]) -> None:
+    """Properties `llmbench.verdict` of the test suite, where JUnit XML is written; nothing elsewhere."""
+    for plugin in config.pluginmanager.get_plugins():
+        add = getattr(plugin, "add_global_property", None)  # what pytest's record_testsuite_property calls
+        if add is not None:
+            for sentence in sentences:
+                add("llmbench.verdict", sentence)

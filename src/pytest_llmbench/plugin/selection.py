@@ -24,6 +24,7 @@ FIXTURES: Mapping[str, str] = {
     "answers": "benchmark",
     "llmbench_backend": "benchmark",
     "server_limits": "autotune",
+    "server_context": "context",
     "short_training": "finetune",
 }
 """The fixtures that make a test heavy, and the marker that such a test has or gets."""
@@ -91,7 +92,7 @@ class Selection:
 
 
 def marker_of(item: pytest.Item) -> str | None:
-    """`benchmark`, `autotune` or `finetune` where the test asks for a fixture of ours that is heavy, else None."""
+    """`benchmark`, `autotune`, `context` or `finetune` where the test has a heavy fixture, else None."""
     if FIXTURES.keys().isdisjoint(getattr(item, "fixturenames", ())):
         return None
     return next((marker for name, marker in FIXTURES.items() if is_ours(item, name)), None)

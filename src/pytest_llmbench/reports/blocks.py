@@ -172,11 +172,15 @@ class Cases(Block):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Chart(Block):
-    """A picture: what `draw` writes as PNG. `file` is its name where it stands beside the report."""
+    """A picture: what `draw` writes as PNG. `file` is its name where it stands beside the report.
+
+    `svg` makes an SVG element of it for a page, under a name that is unique there; pages show the PNG without it.
+    """
 
     title: str
     draw: Callable[[Path], object]
     file: str | None = None
+    svg: Callable[[str], str] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pytest_llmbench.runs.baseline import Comparable
-from pytest_llmbench.runs.gate_notes import noted
+from pytest_llmbench.runs.gate_notes import gate_note
 from pytest_llmbench.runs.paired_scores import PairedScores
 
 _MODEL = ("base_model", "base_weights_sha256", "quantization", "dtype", "backend", "models")
@@ -26,7 +26,7 @@ def unscored_alike(metric: str, variant: str, scores: PairedScores) -> Iterator[
     uneven = scores.where(scores.on_one_side())
     if cases := sorted(uneven.cases.tolist()):
         before, after = (int((~np.isnan(side)).sum()) for side in (uneven.before, uneven.after))
-        yield noted("unscored", "noted_unscored", cases, metric=metric, variant=variant, before=before, after=after)
+        yield gate_note("unscored", "noted_unscored", cases, metric=metric, variant=variant, before=before, after=after)
 
 
 def _cases(baseline: Comparable, run: Comparable) -> Iterator[dict[str, Any]]:
@@ -36,10 +36,10 @@ def _cases(baseline: Comparable, run: Comparable) -> Iterator[dict[str, Any]]:
         ("missing_in_baseline", after.keys() - before.keys()),
     ):
         if gone:
-            yield noted(kind, f"noted_{kind}", sorted(gone))
+            yield gate_note(kind, f"noted_{kind}", sorted(gone))
     changed = sorted(case for case in before.keys() & after.keys() if before[case] != after[case])
     if changed:
-        yield noted("changed_prompt", "noted_changed_prompt", changed)
+        yield gate_note("changed_prompt", "noted_changed_prompt", changed)
 
 
 def _surroundings(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -53,7 +53,7 @@ def _surroundings(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterat
     for kind, earlier, later in sections:
         changes = list(_changes(_flat(earlier), _flat(later)))
         if changes:
-            yield noted(kind, f"noted_{kind}", changes="; ".join(changes))
+            yield gate_note(kind, f"noted_{kind}", changes="; ".join(changes))
 
 
 def _part(metadata: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:

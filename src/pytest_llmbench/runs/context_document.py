@@ -9,18 +9,16 @@ from __future__ import annotations
 import functools
 import importlib.resources
 import json
-from pathlib import Path
+import math
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import Field
 
-from pytest_llmbench.core.files import write_text
-from pytest_llmbench.runs.typed import TypedDocument
+from pytest_llmbench.runs.typed import TypedDocument, VerdictOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CONTEXT_FILE = "context.json"
 
 CountingMethod = Literal["tokenize", "apply_template", "tokenizer", "calibrated"]
 ProbeKind = Literal["one", "several", "distractors"]
@@ -174,21 +172,36 @@ class LimitsDocument(TypedDocument):
         return ((name, limit) for name, limit in named if limit is not None)
 
     def answer(self) -> AnswerDocument | None:
-        """The smallest of them; where two are the same, the one that the other rests on: accepted, in time, right."""
-        found = min(self.sought(), key=lambda one: one[1].tokens, default=None)
-        if found is None:
+        """The smallest of them, and which one binds. Of two alike it is the one that the other rests on.
+
+        A limit that ends where no more is accepted leaves that one to bind; one that the range of lengths ended, none.
+        """
+        found = list(self.sought())
+        if not found:
             return None
-        name, limit = found
-        return AnswerDocument(tokens=limit.tokens, low=limit.low, high=limit.high, bound_by=name)
+        name, least = min(found, key=lambda one: one[1].tokens)
+        binding: dict[str, LimitName | None] = {"not_accepted": "accepted", "end_of_range": None}
+        ends = [limit.high for _, limit in found if limit.high is not None]
+        return AnswerDocument(
+            tokens=least.tokens,
+            low=min(limit.low for _, limit in found),
+            high=max(least.tokens, min(ends)) if ends else None,
+            bound_by=binding.get(least.reason.code, name),
+            decided=least.decided,
+        )
 
 
 class AnswerDocument(TypedDocument):
-    """The longest context at which the server still answers in time and still finds what is in it."""
+    """The longest context at which the server still answers in time and still finds what is in it.
+
+    `bound_by` is the limit that keeps it from being longer, None where the longest length asked for was still fine.
+    """
 
     tokens: int
     low: int
     high: int | None
-    bound_by: LimitName
+    bound_by: LimitName | None
+    decided: bool = True
 
 
 class FindingDocument(TypedDocument):
@@ -210,7 +223,8 @@ class LawDocument(TypedDocument):
     """First token after n prompt tokens: `constant_s + per_token_s * n + per_token_squared_s * n ** 2` seconds.
 
     `exponent` is that of the cost without its constant, `n ** exponent`, over the lengths that were measured. `knee` is
-    the length from which the quadratic part costs more than the linear one; None where it has none.
+    the length from which the quadratic part costs more than the linear one; None where it has none. Where a server
+    reads prompts in pieces of `step_tokens`, n is the length rounded up to a multiple of it.
     """
 
     constant_s: Estimate
@@ -218,11 +232,17 @@ class LawDocument(TypedDocument):
     per_token_squared_s: Estimate
     exponent: Estimate | None = None
     knee: Estimate | None = None
+    step_tokens: int | None = None
     spread: float
     """Typical relative deviation of a measurement from the law."""
     probes: int
     shortest: int
     longest: int
+
+    def seconds(self, tokens: float) -> float:
+        """The time to the first token after so many prompt tokens."""
+        read = math.ceil(tokens / self.step_tokens) * self.step_tokens if self.step_tokens else tokens
+        return self.constant_s.value + self.per_token_s.value * read + self.per_token_squared_s.value * read**2
 
 
 class LengthTimesDocument(TypedDocument):
@@ -280,6 +300,57 @@ class ContextTarget(TypedDocument):
     resumed_probes: int = 0
 
 
+class ContextVerdict(TypedDocument):
+    """One question of a comparison with an earlier run: did a limit fall, or are fewer facts found at a length?
+
+    Of limits, `before` and `after` are tokens and `effect` the relative change; of facts, shares and their difference
+    over the questions that both runs asked. `low` to `high` is the 95 % interval of the effect, None at an end that is
+    open. `n` is the number of prompts, of facts that of pairs.
+    """
+
+    target: str
+    about: Literal["accepted", "in_time", "right", "facts"]
+    length: int | None = None
+    outcome: VerdictOutcome
+    before: float
+    after: float
+    effect: float
+    low: float | None
+    high: float | None
+    p_value: float | None = None
+    p_adjusted: float | None = None
+    margin: float = 0.0
+    n: int = 0
+    needed: int | None = None
+    """How many questions would settle it."""
+
+
+class ComparisonNote(TypedDocument):
+    """What keeps two runs from being compared in full."""
+
+    code: Literal[
+        "target_missing",  # values: target
+        "model_differs",  # values: before, after
+        "promise_differs",  # values: target
+        "counting_differs",  # values: target, before, after
+        "other_questions",  # values: target, length
+    ]
+    values: dict[str, Value] = Field(default_factory=dict)
+
+
+class ContextComparison(TypedDocument):
+    """A run held against an earlier one, `name`. `failed` says whether the session fails for it."""
+
+    kind: Literal["regression", "improvement", "compare"]
+    name: str
+    created: str
+    alpha: float
+    outcome: VerdictOutcome
+    failed: bool
+    verdicts: tuple[ContextVerdict, ...]
+    notes: tuple[ComparisonNote, ...] = ()
+
+
 class ContextMetadata(TypedDocument):
     """Where the document came from."""
 
@@ -297,16 +368,11 @@ class ContextDocument(TypedDocument):
     kind: Literal["context"] = "context"
     metadata: ContextMetadata
     targets: tuple[ContextTarget, ...]
+    comparison: ContextComparison | None = None
 
-
-def write_context(document: ContextDocument, path: Path) -> None:
-    """Write the document as strict JSON, replacing `path` in one step.
-
-    Raises:
-        NotReadyError: the disk is full or the folder cannot be written.
-    """
-    text = json.dumps(document.model_dump(mode="json"), ensure_ascii=False, indent=2, allow_nan=False)
-    write_text(path, text + "\n")
+    def as_json(self) -> str:
+        """The document as strict JSON, indented for people and for diffs."""
+        return json.dumps(self.model_dump(mode="json"), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
 
 
 @functools.cache

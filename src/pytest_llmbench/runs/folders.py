@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.core.errors import NotReadyError, UsageError
-from pytest_llmbench.core.locks import locked
+from pytest_llmbench.core.files import locked
 from pytest_llmbench.generation.completion_store import JOURNAL
 from pytest_llmbench.runs.storage import write_json
 
@@ -98,10 +98,10 @@ def save(document: Mapping[str, Any], report_dir: Path, name: str, journal: Path
         shutil.rmtree(folder, ignore_errors=True)  # it is gone already when the run was saved
 
 
-def saved_runs(report_dir: Path) -> list[RunFolder]:
-    """Every whole run, oldest first. No file is read."""
+def saved_runs(report_dir: Path, file: str = RUN_FILE) -> list[RunFolder]:
+    """Every whole run of the kind that has this file, oldest first. No file is read."""
     found = ((folder, NUMBERED.fullmatch(folder.name)) for folder in (report_dir / "runs").glob("*"))
-    runs = [RunFolder(int(match[1]), match[2], folder / RUN_FILE) for folder, match in found if match]
+    runs = [RunFolder(int(match[1]), match[2], folder / file) for folder, match in found if match]
     return sorted((run for run in runs if run.path.is_file()), key=lambda run: (run.number, run.name))
 
 

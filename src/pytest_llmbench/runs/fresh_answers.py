@@ -9,7 +9,7 @@ from typing import Any
 from pytest_llmbench.core.locale import words
 from pytest_llmbench.runs.baseline import Comparable, ComparableRow
 from pytest_llmbench.runs.cached_answers import CachedAnswers
-from pytest_llmbench.runs.gate_notes import noted
+from pytest_llmbench.runs.gate_notes import gate_note
 from pytest_llmbench.runs.gate_reasons import CACHED_ALONE
 from pytest_llmbench.stats import Outcome
 
@@ -46,7 +46,7 @@ def judged_on_fresh_answers(judged: Judging, run: Comparable) -> dict[str, Any]:
 def _notes(kind: str, stale: Mapping[str, CachedAnswers]) -> Iterator[dict[str, Any]]:
     for variant, cached in stale.items():
         cases = sorted({case for case, _ in cached.places})
-        yield noted(kind, "cached_answers", cases, **cached.data(variant))
+        yield gate_note(kind, "cached_answers", cases, **cached.data(variant))
 
 
 def _without(run: Comparable, stale: Mapping[str, CachedAnswers]) -> Comparable:

@@ -13,7 +13,7 @@ from pytest_llmbench.core.records import BASE
 from pytest_llmbench.runs.baseline import Comparable, comparable
 from pytest_llmbench.runs.comparability import differences_between, unscored_alike
 from pytest_llmbench.runs.fresh_answers import judged_on_fresh_answers
-from pytest_llmbench.runs.gate_notes import noted
+from pytest_llmbench.runs.gate_notes import gate_note
 from pytest_llmbench.runs.gate_reasons import because, reason_of
 from pytest_llmbench.runs.lost_answers import counted_as_worst
 from pytest_llmbench.runs.lost_categories import in_doubt
@@ -109,7 +109,7 @@ def gate_of(
     kind: Kind = "compare" if settings.kind == "off" else settings.kind
     run = comparable(document, name)
     if settings.baseline is not None and baseline is None:
-        note = noted("no_baseline", "noted_no_baseline", name=settings.baseline)
+        note = gate_note("no_baseline", "noted_no_baseline", name=settings.baseline)
         why = {"kind": "no_baseline", "verdict": None, "others": 0}
         nothing = {**_gate([], kind, settings.alpha, None, [note]), "failed": False, "because": why}
         return {**nothing, "reason": reason_of(nothing, _SAY, str)}
@@ -197,12 +197,12 @@ def _namesakes(baseline: Comparable, run: Comparable) -> tuple[list[_Pair], list
     if not later or not earlier:
         notes = []
         if later or earlier:
-            notes = [noted("changed_model", f"noted_no_fine_tune_in_{'run' if earlier else 'baseline'}")]
+            notes = [gate_note("changed_model", f"noted_no_fine_tune_in_{'run' if earlier else 'baseline'}")]
         return pairs, notes
     if len(earlier) == 1:
         return pairs, []
     notes = [
-        noted(kind, f"noted_variant_{kind}", variant=name)
+        gate_note(kind, f"noted_variant_{kind}", variant=name)
         for kind, names, others in (("missing_in_baseline", later, earlier), ("missing_in_run", earlier, later))
         for name in names
         if name not in others
@@ -253,7 +253,7 @@ def _unscored(measured: Sequence[_Measured]) -> Iterator[dict[str, Any]]:
     asked = tuple(dict.fromkeys(one.metric for one in measured))
     expected = {*asked} - (_WHERE_ASKED if asked == DEFAULT_METRICS else set())
     for metric in dict.fromkeys(one.metric for one in measured if not one.is_known and one.metric in expected):
-        yield noted("unscored", "noted_unmeasured", metric=metric)
+        yield gate_note("unscored", "noted_unmeasured", metric=metric)
     for one in measured:
         yield from unscored_alike(one.metric, one.variant, one.scores)
 

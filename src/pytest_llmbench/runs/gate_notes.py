@@ -73,7 +73,7 @@ _TITLES = {
 }
 
 
-def noted(kind: str, key: str, cases: Sequence[str] = (), **data: object) -> dict[str, Any]:
+def gate_note(kind: str, key: str, cases: Sequence[str] = (), **data: object) -> dict[str, Any]:
     """A note of this kind. `key` is its sentence's, which is filled with `data` and the cases' names."""
     note = {"kind": kind, "key": key, "data": data, "cases": list(cases)}
     return {**note, "message": note_text(note, _ENGLISH)}

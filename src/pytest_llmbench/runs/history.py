@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.core.errors import MissingRunError, UsageError
-from pytest_llmbench.core.git import commit_of, committed_file, is_repository
+from pytest_llmbench.core.provenance import commit_of, committed_file, is_repository
 from pytest_llmbench.generation.completion_store import JOURNAL
 from pytest_llmbench.runs.averages import in_short
 from pytest_llmbench.runs.baseline import Comparable, comparable

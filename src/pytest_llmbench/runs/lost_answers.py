@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.runs.baseline import Comparable, ComparableRow
-from pytest_llmbench.runs.gate_notes import noted
+from pytest_llmbench.runs.gate_notes import gate_note
 
 Pairs = Sequence[tuple[str, str]]
 """The variants whose answers are held against each other, before and after."""
@@ -46,7 +46,7 @@ def _fill(filled: tuple[_Filled, _Filled], runs: _Runs, pairs: Pairs, metric: st
         if any(gone):
             counts = {"before": len(gone[0]), "after": len(gone[1]), "worst": f"{worst:g}"}
             cases = sorted({*gone[0], *gone[1]})
-            yield noted("lost", "noted_lost", cases, metric=metric, variant=pair[1], **counts)
+            yield gate_note("lost", "noted_lost", cases, metric=metric, variant=pair[1], **counts)
 
 
 def _lost(run: Comparable, variant: str, metric: str) -> Iterable[ComparableRow]:

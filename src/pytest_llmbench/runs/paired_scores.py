@@ -11,7 +11,7 @@ import numpy as np
 
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.runs.baseline import Comparable
-from pytest_llmbench.stats import Answers, Hypothesis
+from pytest_llmbench.stats import Hypothesis, SideScores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,7 +62,7 @@ class PairedScores:
 
         `sign` is -1 for a metric of which less is better.
         """
-        before, after = (Answers.of_table(sign * side) for side in (self.before, self.after))
+        before, after = (SideScores.of_table(sign * side) for side in (self.before, self.after))
         return Hypothesis(before, after, margin, weight, self.groups)
 
 

@@ -5,19 +5,19 @@ of a case, or of a group of cases that are alike. Units are what was sampled, so
 precise and adds no unit. How many users a server holds is another matter: `stats.capacity`.
 """
 
-from pytest_llmbench.stats.answers import Answers
-from pytest_llmbench.stats.change_intervals import change_interval
+from pytest_llmbench.stats.answers import SideScores
 from pytest_llmbench.stats.intervals import CONFIDENCE, mean_interval
 from pytest_llmbench.stats.multiple_testing import holm
-from pytest_llmbench.stats.settling import Kind
+from pytest_llmbench.stats.power import Kind
+from pytest_llmbench.stats.significance import change_interval
 from pytest_llmbench.stats.verdicts import Hypothesis, Outcome, Verdict, judge
 
 __all__ = [
     "CONFIDENCE",
-    "Answers",
     "Hypothesis",
     "Kind",
     "Outcome",
+    "SideScores",
     "Verdict",
     "change_interval",
     "holm",

@@ -24,22 +24,22 @@ _MOST_UNEVEN = 1_000  # with more, the mean is normal enough
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class SideScores:
     """Scores of one side, greater for better, and to which case (0, 1, …) each belongs. Each case has at least one."""
 
     values: Floats
     cases: Integers
 
     @staticmethod
-    def once(values: Floats) -> Answers:
+    def once(values: Floats) -> SideScores:
         """Of cases that were each asked once."""
-        return Answers(values, np.arange(len(values)))
+        return SideScores(values, np.arange(len(values)))
 
     @staticmethod
-    def of_table(scores: Floats) -> Answers:
+    def of_table(scores: Floats) -> SideScores:
         """Of a table (cases, epochs), NaN where there is no answer."""
         scored = ~np.isnan(scores)
-        return Answers(scores[scored], np.nonzero(scored)[0])
+        return SideScores(scores[scored], np.nonzero(scored)[0])
 
     def counts(self) -> Integers:
         """How many answers each case has."""
@@ -62,7 +62,7 @@ class Paired:
     epochs: float
 
 
-def paired(before: Answers, after: Answers, groups: Integers | None = None) -> Paired:
+def paired(before: SideScores, after: SideScores, groups: Integers | None = None) -> Paired:
     """Both sides, unit by unit. `groups` says to which group (0, 1, …) each case belongs; its mean is then the unit.
 
     Raises:
@@ -109,7 +109,7 @@ def _scale(values: Floats) -> tuple[float | None, bool]:
     return (1.0 if greatest <= 1 else None), False
 
 
-def _uneven(before: Answers, after: Answers) -> tuple[Integers, Laws] | None:
+def _uneven(before: SideScores, after: SideScores) -> tuple[Integers, Laws] | None:
     """The cases that were asked more often on one side, and what their changes may be where nothing changed.
 
     Those of which all answers are the same are left out: however they are dealt, nothing changes. None where there are
@@ -159,7 +159,7 @@ def _of_groups(uneven: tuple[Integers, Laws] | None, groups: Integers) -> tuple[
 
 
 def _spread(
-    before: Answers, after: Answers, changes: Floats, yes_or_no: float | None, groups: Integers | None
+    before: SideScores, after: SideScores, changes: Floats, yes_or_no: float | None, groups: Integers | None
 ) -> Spread:
     """How units' changes vary, and the part of it that more epochs would shrink."""
     variance = float(changes.var(ddof=1)) if len(changes) > 1 else float("nan")
@@ -171,7 +171,7 @@ def _spread(
     return Spread(len(changes), variance, within, epochs, yes_or_no, float((changes**2).sum()), answers, once)
 
 
-def _within(before: Answers, after: Answers) -> tuple[float | None, float]:
+def _within(before: SideScores, after: SideScores) -> tuple[float | None, float]:
     """The variance of one epoch's change around its case's, and how many epochs a case has, in effect.
 
     Epochs are paired where each case has as many on both sides: a case that is answered alike in each does not vary.
@@ -179,7 +179,7 @@ def _within(before: Answers, after: Answers) -> tuple[float | None, float]:
     counts = before.counts(), after.counts()
     if (counts[0] == counts[1]).all():
         orders = [np.argsort(side.cases, kind="stable") for side in (before, after)]
-        differences = Answers(after.values[orders[1]] - before.values[orders[0]], before.cases[orders[0]])
+        differences = SideScores(after.values[orders[1]] - before.values[orders[0]], before.cases[orders[0]])
         return _variance_within(differences), len(before.values) / len(counts[0])
     each = [_variance_within(side) for side in (before, after)]
     known = [variance for variance in each if variance is not None]
@@ -190,7 +190,7 @@ def _within(before: Answers, after: Answers) -> tuple[float | None, float]:
     return sum(of_sides), sum(of_sides) / noise if noise else 1.0
 
 
-def _variance_within(answers: Answers) -> float | None:
+def _variance_within(answers: SideScores) -> float | None:
     freedom = len(answers.values) - len(answers.counts())
     if not freedom:
         return None

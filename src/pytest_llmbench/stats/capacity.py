@@ -6,7 +6,7 @@ its whole distribution. Answers of one trial are alike: late ones come together 
 answers share a history. Trials are therefore beta-binomial; how much wider than binomial is part of the fit.
 
 No family of curves holds every server. The fit is believed only where the answers themselves, without any shape, speak
-for what it calls held and broken; else the estimate is that of any falling curve (`any_fall`).
+for what it calls held and broken; else the estimate is that of any falling curve (`capacity_chances`).
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_llmbench.stats import any_fall
 from pytest_llmbench.stats.intervals import CONFIDENCE
-from pytest_llmbench.stats.monotone_fit import EFFECTS, SHARES, falling_curves
+from pytest_llmbench.stats.monotone_fit import EFFECTS, SHARES, capacity_chances, falling_curves
 from pytest_llmbench.stats.observation import Observation
 
 if TYPE_CHECKING:
@@ -156,7 +155,7 @@ class CapacityFit:
     @functools.cached_property
     def _free(self) -> Capacity:
         alike = likeness(self._observations)
-        return self._capacity(any_fall.chances(self._observations, self._share, self._highest, alike))
+        return self._capacity(capacity_chances(self._observations, self._share, self._highest, alike))
 
     def by_shape(self) -> Capacity:
         """The estimate if the shape of the curves is right: sharper, and what tells where to look next."""

@@ -29,7 +29,7 @@ _NEAR = 6  # points on either side of the greatest that was found
 
 
 @functools.lru_cache(maxsize=_CACHED)
-def p_value(better: int, worse: int, cases: int) -> float:
+def mcnemar_p(better: int, worse: int, cases: int) -> float:
     """McNemar's test by E+M: "better is as likely as worse", at the least favourable share of differing pairs."""
     from scipy import stats
 
@@ -40,7 +40,7 @@ def p_value(better: int, worse: int, cases: int) -> float:
 
 
 @functools.lru_cache(maxsize=256)
-def least_shown(cases: int, level: float) -> Integers:
+def mcnemar_least(cases: int, level: float) -> Integers:
     """For each number of differing pairs, how many better have a p-value of at most the level; too many where none."""
     mid_p = -_orders(cases)
     moved, better = np.nonzero(_possible(cases) & (mid_p >= level / _REACH) & (mid_p <= level * _REACH))
@@ -64,7 +64,7 @@ def least_shown(cases: int, level: float) -> Integers:
     return region(ends[low])
 
 
-def power(least: Integers, share_better: float, share_worse: float) -> float:
+def mcnemar_power(least: Integers, share_better: float, share_worse: float) -> float:
     """The chance of an outcome at or beyond `least`, where such shares of all cases get better, and worse."""
     from scipy import stats
 

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
-from pytest_llmbench.stats.exact_power import least_found
+import numpy as np
+
+from pytest_llmbench.stats.mcnemar import mcnemar_least, mcnemar_power
+from pytest_llmbench.stats.tango import tails, tango_least
 from pytest_llmbench.stats.yes_or_no import EXACT_CASES
 
 POWER = 0.8
 """The chance of finding an effect that is called findable."""
 _MOST_CASES = 1_000_000
 _MOST_EPOCHS = 1_000
+
+_ENDS = 1e-4  # of a whole: how closely the change is known
+
+Kind = Literal["regression", "improvement", "compare"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,3 +114,91 @@ def _quantiles(alpha: float, freedom: float | None) -> float:
     if freedom is None:
         return float(special.ndtri(1 - alpha) + special.ndtri(POWER))
     return float(special.stdtrit(freedom, 1 - alpha) + special.stdtrit(freedom, POWER))
+
+
+def exact_power(cases: int, churn: float, change: float, level: float, null: float = 0.0) -> float:
+    """The chance that "the mean change is above `null`" is shown, where a share of so many changes in any case.
+
+    Half of the churn gets better and half worse, and the change comes on top of it.
+    """
+    worse = min(churn, 1 - change) / 2
+    if null == 0:
+        return mcnemar_power(mcnemar_least(cases, level), worse + change, worse)
+    return float(tails(tango_least(cases, null, level), cases, change, np.array([worse]))[0])
+
+
+@functools.lru_cache(maxsize=4096)
+def least_found(cases: int, churn: float, level: float, null: float, wanted: float) -> float | None:
+    """The smallest mean change beyond `null` that is shown with this power; None where the greatest is not."""
+    low, high = null, 1.0
+    if exact_power(cases, churn, high, level, null) < wanted:
+        return None
+    while high - low > _ENDS:
+        middle = (low + high) / 2
+        low, high = (low, middle) if exact_power(cases, churn, middle, level, null) >= wanted else (middle, high)
+    return high
+
+
+@dataclass(frozen=True, slots=True)
+class OpenQuestion:
+    """What is open: the kind of gate, its border, its whole alpha, and the hypothesis's own share of it.
+
+    `scale` is the most that a score can change, None where that is unknown.
+    """
+
+    kind: Kind
+    margin: float
+    alpha: float
+    level: float
+    scale: float | None
+
+
+def needed_cases(spread: Spread, question: OpenQuestion, effect: float) -> int | None:
+    """How many cases would settle it four times in five, were this the effect; None where a million would not.
+
+    Where nothing changed and no margin is set, no number does: nothing shows that a thing is exactly nothing.
+    """
+    distance, level = _to_show(question, effect)
+    if spread.unit is not None and (effect or spread.squares):
+        share = abs(effect) / spread.unit
+        variance = spread.unit**2 * (max(spread.churn(spread.unit), share / spread.answers) - share**2)
+        spread = replace(spread, variance=max(variance, spread.variance if spread.variance > 0 else 0.0))
+    found = cases_needed(spread, distance, level)
+    if question.kind != "regression" or not question.margin or question.scale is None or effect <= -question.margin:
+        return found
+    seen = cases_to_see(effect, question.margin, question.scale, question.alpha)
+    if seen is None or (found is None and spread.variance > 0):
+        return None
+    return max(spread.cases + 1, seen, found or 0)
+
+
+def range_to_settle(
+    spread: Spread, question: OpenQuestion, effect: float, ends: tuple[float, float] | None
+) -> tuple[int, int | None] | None:
+    """The least and the most cases that would settle it, over effects from one end of the interval to the other.
+
+    The most is None where an effect as plausible as others cannot be told from the border.
+    """
+    if ends is None:
+        return None
+    found = [needed_cases(spread, question, at) for at in (effect, *ends)]
+    known = [cases for cases in found if cases is not None]
+    if not known or found[0] is None:
+        return None
+    return min(known), None if None in found else max(known)
+
+
+def needed_epochs(spread: Spread, question: OpenQuestion, effect: float) -> int | None:
+    """How many epochs of the same cases would settle it, were this the effect."""
+    return epochs_needed(spread, *_to_show(question, effect))
+
+
+def _to_show(question: OpenQuestion, effect: float) -> tuple[float, float]:
+    """How far an effect lies beyond the border that more data would show it to have crossed, and the level for that.
+
+    0 where there is none: within the margin of an improvement gate, more data shows neither better nor worse.
+    """
+    if question.kind == "regression":
+        beyond = effect + question.margin
+        return abs(beyond), question.alpha if beyond > 0 else question.level
+    return max(0.0, math.fabs(effect) - question.margin), question.level

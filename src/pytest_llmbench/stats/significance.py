@@ -1,11 +1,13 @@
-"""One-sided tests of the mean paired change that need no distribution, and what they must agree with.
+"""One-sided tests of the mean paired change that need no distribution, its interval, and what they must agree with.
 
 Under "nothing changed" both sides of a pair are exchangeable: `stats.permutation` counts what else could have been. For
-yes-or-no scores, asked once, there is an exact unconditional test at any margin: `stats.yes_or_no`.
+yes-or-no scores, asked once, there is an exact unconditional test at any margin: `stats.yes_or_no`. The interval comes
+from the tests that decide a verdict, so that the two never contradict.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from pytest_llmbench.stats import yes_or_no
-from pytest_llmbench.stats.intervals import bent, moments
+from pytest_llmbench.stats.intervals import CONFIDENCE, bent, mean_interval, moments
 from pytest_llmbench.stats.permutation import Laws, either_sign, tail
 from pytest_llmbench.stats.yes_or_no import Counts
 
@@ -22,9 +24,12 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+
 _MANY = 1_000  # from here on the mean is normal enough
 _TINY = 1e-9  # of the greatest change: scores have fewer digits
 _ALIKE = 1e-5  # of a change: thirds have six digits
+
+EXACT_METHOD = "interval of the same test"
 
 
 class Test(NamedTuple):
@@ -89,7 +94,7 @@ def p_above(changes: Changes | Floats, null: float = 0.0) -> Test:
             "exact and unconditional" if counts.cases <= yes_or_no.EXACT_CASES else "exact" if null == 0 else "normal"
         )
         name = "McNemar test" if null == 0 else "Tango's score test"
-        return Test(yes_or_no.p_above(counts, null / size), f"{name}, {exact}")
+        return Test(yes_or_no.p_of_counts(counts, null / size), f"{name}, {exact}")
     permuted = _permuted(changes, null)
     known = min(0.0, _bend_of_dealing(changes)) if null == 0 and permuted.method else 0.0
     found = max(permuted, Test(_student(changes.values - null, known), "t test, corrected for skewness"))
@@ -173,3 +178,59 @@ def _bend_of_dealing(changes: Changes) -> float:
     centred = values - (values * chances).sum(axis=1, keepdims=True)
     third = float((chances * centred**3).sum())
     return third / (len(changes.values) * found.error) ** 3
+
+
+class Border(NamedTuple):
+    """A mean change that a one-sided test was asked about, and its p-value."""
+
+    null: float
+    p_value: float
+
+
+def change_interval(
+    changes: Changes | Floats, above: Border | None = None, below: Border | None = None, confidence: float = CONFIDENCE
+) -> tuple[float, float] | None:
+    """Where the mean change of all such units lies; None for one unit, or where nothing is known.
+
+    Of yes-or-no scores it holds what the exact test does not reject, also where nothing changed. Of others it is
+    Student's, widened for skewness; where all changed alike, what `p_unseen` does not reject; never beyond what scores
+    can be. `above` and `below` are borders that verdicts were asked about ("the mean is above", "below"): the lower end
+    is above such a border if, and only if, its p-value is at most half of what confidence leaves.
+    """
+    if not isinstance(changes, Changes):
+        changes = Changes(changes, 1.0 if _are_yes_or_no(changes) else None)
+    level = (1 - confidence) / 2
+    low = lower_end(changes, level, above)
+    high = lower_end(changes.mirrored(), level, below and Border(-below.null, below.p_value))
+    return None if low is None or high is None else (low, -high)
+
+
+def lower_end(changes: Changes, level: float, border: Border | None = None) -> float | None:
+    """The lower end of a one-sided interval, which errs at most at this level; None as for `change_interval`."""
+    if len(changes.values) < 2:  # noqa: PLR2004  # one unit has no variance
+        return None
+    counted = changes.counts(math.nan)
+    if counted is not None:
+        counts, unit = counted
+        return unit * _exact_end(counts, level, border.null / unit if border else -1.0)
+    interval = mean_interval(changes.values, 1 - 2 * level)
+    if interval is not None:
+        low = interval[0]
+    elif changes.scale is not None:
+        low = seen_end(changes, level)
+    else:
+        return None
+    if border is not None and border.p_value <= level:
+        low = max(low, float(np.nextafter(border.null, math.inf)))
+    elif border is not None:
+        low = min(low, border.null)
+    return low if changes.scale is None else max(low, -changes.scale)
+
+
+@functools.lru_cache(maxsize=4096)
+def _exact_end(counts: yes_or_no.Counts, level: float, border: float) -> float:
+    return yes_or_no.end_below(counts, level, border)
+
+
+def _are_yes_or_no(changes: Floats) -> bool:
+    return bool(np.isin(changes, (-1.0, 0.0, 1.0)).all() and changes.any())

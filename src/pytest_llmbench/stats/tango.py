@@ -25,7 +25,7 @@ _NUISANCE = np.concatenate([[0.0], np.geomspace(2e-4, 0.05, 12), np.linspace(0.0
 _NEAR = 6  # points on either side of the greatest that was found
 
 
-def score(better: int | Integers, worse: int | Integers, cases: int, null: float) -> Floats:
+def tango_score(better: int | Integers, worse: int | Integers, cases: int, null: float) -> Floats:
     """Tango's statistic: the mean change less `null`, over its standard error where `null` is the truth."""
     middle = better + worse + (better - worse - 2 * cases) * null
     root = np.sqrt(np.maximum(middle**2 + 8 * cases * worse * null * (1 - null), 0))
@@ -36,19 +36,19 @@ def score(better: int | Integers, worse: int | Integers, cases: int, null: float
 
 
 @functools.lru_cache(maxsize=_CACHED)
-def p_value(better: int, worse: int, cases: int, null: float) -> float:
+def tango_p(better: int, worse: int, cases: int, null: float) -> float:
     """Exact and unconditional: the chance of a statistic as great, at the nuisance where that is greatest."""
-    least = _least_better(float(score(better, worse, cases, null)), cases, null)
+    least = _least_better(float(tango_score(better, worse, cases, null)), cases, null)
     return _greatest(least, cases, null)
 
 
 @functools.lru_cache(maxsize=256)
-def least_shown(cases: int, null: float, level: float) -> Integers:
+def tango_least(cases: int, null: float, level: float) -> Integers:
     """For each number that got worse, how many better have a p-value of at most the level; too many where none."""
     worse = np.arange(cases + 1)[:, None]
     better = np.arange(cases + 1)
     likely = (better + worse <= cases) & (better - worse > cases * null)
-    scores = np.unique(score(better, worse, cases, null)[likely])[::-1]
+    scores = np.unique(tango_score(better, worse, cases, null)[likely])[::-1]
     low, high = -1, len(scores)  # p-values rise as scores fall
     while high - low > 1:
         middle = (low + high) // 2
@@ -74,7 +74,7 @@ def _least_better(seen: float, cases: int, null: float) -> Integers:
     low, high = np.full(len(worse), -1), cases - worse + 1
     while (high - low > 1).any():
         middle = (low + high) // 2
-        reached = score(middle, worse, cases, null) >= seen
+        reached = tango_score(middle, worse, cases, null) >= seen
         open_ones = high - low > 1
         high = np.where(open_ones & reached, middle, high)
         low = np.where(open_ones & ~reached, middle, low)

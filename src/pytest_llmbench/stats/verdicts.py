@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_llmbench.stats.answers import Answers, Paired, paired
-from pytest_llmbench.stats.change_intervals import EXACT_METHOD, Border, change_interval, lower_end
+from pytest_llmbench.stats.answers import Paired, SideScores, paired
 from pytest_llmbench.stats.intervals import INTERVAL_METHOD
 from pytest_llmbench.stats.multiple_testing import holm
-from pytest_llmbench.stats.power import detectable_effect
-from pytest_llmbench.stats.settling import Kind, Question, needed_cases, needed_epochs, needed_range
-from pytest_llmbench.stats.significance import Test, p_above, p_below
+from pytest_llmbench.stats.power import (
+    Kind,
+    OpenQuestion,
+    detectable_effect,
+    needed_cases,
+    needed_epochs,
+    range_to_settle,
+)
+from pytest_llmbench.stats.significance import EXACT_METHOD, Border, Test, change_interval, lower_end, p_above, p_below
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,8 +45,8 @@ class Hypothesis:
     hypothesis's share of the error that the whole family may make.
     """
 
-    before: Answers
-    after: Answers
+    before: SideScores
+    after: SideScores
     margin: float
     weight: float = 1.0
     groups: NDArray[np.int64] | None = None
@@ -49,7 +54,7 @@ class Hypothesis:
     @staticmethod
     def once(before: Floats, after: Floats, margin: float = 0.0, weight: float = 1.0) -> Hypothesis:
         """Of cases that were each asked once on both sides."""
-        return Hypothesis(Answers.once(before), Answers.once(after), margin, weight)
+        return Hypothesis(SideScores.once(before), SideScores.once(after), margin, weight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +144,7 @@ def _verdict(test: _Tests, adjusted: tuple[float, float], kind: Kind, alpha: flo
     about_worse = kind == "regression" or (kind == "compare" and test.worse.p_value < test.better.p_value)
     deciding = test.worse if about_worse else test.better
     effect, ends = float(found.changes.values.mean()), change_interval(found.changes, *test.borders)
-    question = Question(kind, test.margin, alpha, level, found.changes.scale)
+    question = OpenQuestion(kind, test.margin, alpha, level, found.changes.scale)
     is_open = outcome is Outcome.INCONCLUSIVE
     low, high = ends or (None, None)
     return Verdict(
@@ -158,7 +163,7 @@ def _verdict(test: _Tests, adjusted: tuple[float, float], kind: Kind, alpha: flo
         not_ruled_out=_not_ruled_out(test, alpha) if kind == "regression" else None,
         detectable=detectable_effect(spread, level, test.margin),
         needed_cases=needed_cases(spread, question, effect) if is_open else None,
-        needed_cases_range=needed_range(spread, question, effect, ends) if is_open else None,
+        needed_cases_range=range_to_settle(spread, question, effect, ends) if is_open else None,
         needed_epochs=needed_epochs(spread, question, effect) if is_open else None,
         method=f"{deciding.method}; {INTERVAL_METHOD if found.changes.counts(np.nan) is None else EXACT_METHOD}",
     )

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pytest_llmbench.stats import mcnemar, tango
+from pytest_llmbench.stats.mcnemar import mcnemar_p
+from pytest_llmbench.stats.tango import tango_p, tango_score
 
 EXACT_CASES = 500
 """Up to so many cases every outcome is looked at; with more, normal and exact p-values come to the same."""
@@ -36,7 +37,7 @@ class Counts(NamedTuple):
         return Counts(self.worse, self.better, self.cases)
 
 
-def p_above(counts: Counts, null: float = 0.0) -> float:
+def p_of_counts(counts: Counts, null: float = 0.0) -> float:
     """The p-value of "the mean change is at most `null`", which is between -1 and 1, against "it is above"."""
     if null >= 1:
         return 1.0
@@ -44,7 +45,7 @@ def p_above(counts: Counts, null: float = 0.0) -> float:
         return 1.0 if counts.worse == counts.cases else 0.0
     if counts.cases > EXACT_CASES:
         return _of_many(counts, null)
-    return mcnemar.p_value(*counts) if null == 0 else tango.p_value(*counts, null)
+    return mcnemar_p(*counts) if null == 0 else tango_p(*counts, null)
 
 
 def end_below(counts: Counts, level: float, border: float) -> float:
@@ -57,10 +58,10 @@ def end_below(counts: Counts, level: float, border: float) -> float:
     if counts.cases > EXACT_CASES:
         low = _score_end(counts, level)
         if -1 < border < effect:  # no change is judged by another statistic
-            low = max(low, float(np.nextafter(border, 1))) if p_above(counts, border) <= level else min(low, border)
+            low = max(low, float(np.nextafter(border, 1))) if p_of_counts(counts, border) <= level else min(low, border)
         return low
     if -1 < border < effect:
-        low, high = (border, effect) if p_above(counts, border) <= level else (-1.0, border)
+        low, high = (border, effect) if p_of_counts(counts, border) <= level else (-1.0, border)
     if low == -1 and counts.worse == counts.cases:
         return -1.0
     return _crossing(counts, level, low, high)
@@ -71,10 +72,10 @@ def _crossing(counts: Counts, level: float, low: float, high: float) -> float:
     guess = _score_end(counts, level)
     for near in (guess - 0.004, guess + 0.004, guess - 0.03):
         if low < near < high:
-            low, high = (near, high) if p_above(counts, near) <= level else (low, near)
+            low, high = (near, high) if p_of_counts(counts, near) <= level else (low, near)
     while high - low > _ENDS:
         middle = (low + high) / 2
-        low, high = (middle, high) if p_above(counts, middle) <= level else (low, middle)
+        low, high = (middle, high) if p_of_counts(counts, middle) <= level else (low, middle)
     return (low + high) / 2
 
 
@@ -85,7 +86,7 @@ def _score_end(counts: Counts, level: float) -> float:
     quantile, low, high = float(special.ndtri(1 - level)), -1.0, counts.effect
     while high - low > _SCORE_ENDS:
         middle = (low + high) / 2
-        low, high = (middle, high) if float(tango.score(*counts, middle)) > quantile else (low, middle)
+        low, high = (middle, high) if float(tango_score(*counts, middle)) > quantile else (low, middle)
     return (low + high) / 2
 
 
@@ -95,4 +96,4 @@ def _of_many(counts: Counts, null: float) -> float:
     if null == 0:
         moved = counts.better + counts.worse
         return float(stats.binom.sf(counts.better - 1, moved, 0.5))
-    return float(special.ndtr(-tango.score(*counts, null)))
+    return float(special.ndtr(-tango_score(*counts, null)))

@@ -5,7 +5,7 @@ import pytest
 from pytest_llmbench.autotune.progress_events import Look, Onlooker
 from pytest_llmbench.autotune.questions import history
 from pytest_llmbench.core.settings import Settings
-from pytest_llmbench.load.search import Progress
+from pytest_llmbench.load.search import SearchProgress
 from pytest_llmbench.stats.capacity import Capacity
 from pytest_llmbench.stats.observation import Observation
 
@@ -26,7 +26,7 @@ def test_looks_come_five_times_a_second_at_most_and_at_the_end(clock: list[float
         onlooker.answered(judged // 2 if judged < 50 else judged, judged)
     detail = {"verdict": "held", "good": 99, "total": 100}
     trial = Observation(3, 99, 100, (), 120, detail)
-    onlooker.judged(Progress(trial, Capacity(3, 2, 5, (), 0.0), 160, 1840))
+    onlooker.judged(SearchProgress(trial, Capacity(3, 2, 5, (), 0.0), 160, 1840))
     assert [look.verdict for look in told] == [
         "begins",
         "broken so far, 0 of 1",

@@ -12,16 +12,15 @@ import pytest
 from pytest_llmbench.autotune import trials
 from pytest_llmbench.autotune.progress_events import Onlooker
 from pytest_llmbench.autotune.questions import Question, max_tokens, users
-from pytest_llmbench.autotune.trials import SearchTrials
+from pytest_llmbench.autotune.trials import SearchTrials, observation
 from pytest_llmbench.core.errors import ServerError
 from pytest_llmbench.core.settings import Settings
-from pytest_llmbench.generation.client.page import Page
-from pytest_llmbench.generation.client.refusals import Sent
-from pytest_llmbench.load.client import ChatServer
+from pytest_llmbench.generation.client.refusals import Page, Sent
+from pytest_llmbench.load.client import Call, ChatServer
 from pytest_llmbench.load.conversations import Conversation, Conversations
 from pytest_llmbench.load.health_check import Presence
 from pytest_llmbench.load.reasons import Reason
-from pytest_llmbench.load.records import SLO, Request, Trial
+from pytest_llmbench.load.records import SLO, Request, Trial, Verdict
 from pytest_llmbench.load.search_journal import InvalidTrial, SearchJournal
 from pytest_llmbench.load.trial import TrialLimits
 from pytest_llmbench.load.users import Habits
@@ -152,3 +151,38 @@ def test_requests_too_large_for_the_server_lose_the_level() -> None:
 def test_other_refusals_end_the_search(question: Question, step: int, reason: str, status: int | None) -> None:
     with pytest.raises(ServerError, match=reason):
         run(MadeUp([ServerError(reason, status=status)]), (question, step))
+
+
+def seen_trial(verdict: Verdict) -> Trial:
+    """Two users, three answers, the last one late."""
+    requests = []
+    for user, latency_s in ((0, 0.1), (1, 0.2), (1, 9.0)):
+        call = Call(user, 0)
+        call.end("stop", at=call.started + latency_s)
+        requests.append(call.record(call.started, 0.0))
+    return Trial(
+        2.0, tuple(requests), verdict, Reason("process_died", {"process": 1, "processes": 2}), 1.0, 0.0, 0.0, sent=7
+    )
+
+
+def test_a_trial_is_its_good_answers_by_user() -> None:
+    assert observation(seen_trial("undecided"), SLO()) == Observation(2, 2, 3, ((1, 1), (1, 2)), 7)
+
+
+def test_under_a_strict_promise_a_trial_is_one_answer() -> None:
+    assert observation(seen_trial("broken"), SLO(1.0)) == Observation(2, 0, 1, (), 7)
+    assert observation(seen_trial("held"), SLO(1.0)) == Observation(2, 1, 1, (), 7)
+
+
+@pytest.mark.parametrize(
+    ("made", "slo"),
+    [
+        (seen_trial("invalid"), SLO()),
+        (seen_trial("undecided"), SLO(1.0)),
+        (dataclasses.replace(seen_trial("undecided"), requests=()), SLO()),
+    ],
+)
+def test_a_trial_that_proves_nothing_is_no_observation(made: Trial, slo: SLO) -> None:
+    assert observation(made, slo) == InvalidTrial(
+        2, "process 1 of 2 of the load generator died", 7, code="process_died"
+    )

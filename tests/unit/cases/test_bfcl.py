@@ -13,8 +13,8 @@ from pytest_llmbench.cases.suites import Case, load_cases
 from pytest_llmbench.cases.tools import parameters_of
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.records import Completion
+from pytest_llmbench.metrics.bfcl_calls import java_value, javascript_value
 from pytest_llmbench.metrics.calls import call_faults
-from pytest_llmbench.metrics.literals import java_value, javascript_value
 from pytest_llmbench.metrics.text import Spelling
 
 PROPERTIES = {

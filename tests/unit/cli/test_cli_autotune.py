@@ -13,9 +13,9 @@ from support.command_line import llmbench
 from support.serving_findings import users_finding
 
 from pytest_llmbench.autotune import server as under_test
+from pytest_llmbench.autotune import targets
 from pytest_llmbench.autotune.progress_events import Look
 from pytest_llmbench.core.errors import ServerError
-from pytest_llmbench.load import discovery
 
 URL = "http://127.0.0.1:9/v1"
 
@@ -190,19 +190,19 @@ def test_resume_is_handed_on() -> None:
 
 
 def test_without_a_server_the_usual_ports_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    servers: list[discovery.FoundServer] = []
+    servers: list[targets.FoundServer] = []
 
-    async def find() -> list[discovery.FoundServer]:
+    async def find() -> list[targets.FoundServer]:
         return servers
 
-    monkeypatch.setattr(discovery, "find_servers", find)
+    monkeypatch.setattr(targets, "find_servers", find)
     done = llmbench("autotune")
     assert (done.exit_code, done.stdout) == (3, "")
     assert "8080 llama.cpp" in done.stderr
-    servers.append(discovery.FoundServer("http://127.0.0.1:8080", "llama.cpp", ("small",)))
+    servers.append(targets.FoundServer("http://127.0.0.1:8080", "llama.cpp", ("small",)))
     assert llmbench("autotune").exit_code == 0
     assert ServerDouble.asked == [("users", "http://127.0.0.1:8080", None)]
-    servers.append(discovery.FoundServer("http://127.0.0.1:8000", "vLLM", ("large",)))
+    servers.append(targets.FoundServer("http://127.0.0.1:8000", "vLLM", ("large",)))
     done = llmbench("autotune")
     assert (done.exit_code, "several servers" in done.stderr) == (2, True)
 

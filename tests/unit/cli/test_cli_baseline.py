@@ -12,7 +12,7 @@ from support.command_line import llmbench
 
 from pytest_llmbench.benchmark.asking_again import Questions, ask_again
 from pytest_llmbench.cases.suites import load_cases, load_vocabulary
-from pytest_llmbench.cli.answer_count import AnswerCount
+from pytest_llmbench.cli.terminal import AnswerCount
 from pytest_llmbench.core.records import Completion
 from pytest_llmbench.core.settings import MetricsSettings, Settings
 from pytest_llmbench.metrics import default_metrics

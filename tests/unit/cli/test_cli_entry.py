@@ -11,7 +11,7 @@ from support.command_line import llmbench
 
 from pytest_llmbench import __version__
 from pytest_llmbench.benchmark import environment
-from pytest_llmbench.cli import settings_options
+from pytest_llmbench.cli import options
 
 HEAVY = ("torch", "transformers", "matplotlib", "pydantic", "aiohttp", "rich", "yaml", "numpy", "pytest")
 
@@ -85,5 +85,5 @@ def test_options_that_are_shared_are_settings() -> None:
     from pytest_llmbench.core.settings import OPTIONS
 
     assert {"base", "adapter", "quantization", "device"} <= OPTIONS.keys()
-    given = settings_options.chosen_settings(None, base="mine").model
+    given = options.chosen_settings(None, base="mine").model
     assert given.base == "mine"

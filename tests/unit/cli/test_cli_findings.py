@@ -11,7 +11,7 @@ from support.command_line import llmbench
 
 from pytest_llmbench.benchmark import environment, smoke
 from pytest_llmbench.benchmark.environment import Check
-from pytest_llmbench.cli import findings
+from pytest_llmbench.cli import check
 from pytest_llmbench.core.settings import Settings
 
 FINE = Check("Python", "ok", "3.12.1")
@@ -108,7 +108,7 @@ def test_a_step_is_shown_before_the_next_one_starts(capsys: pytest.CaptureFixtur
         shown.append(capsys.readouterr().out)
         yield WARNED
 
-    findings.tell(steps())
+    check.tell(steps())
     assert "3.12.1" in shown[0]
 
 

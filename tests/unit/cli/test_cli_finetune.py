@@ -97,7 +97,7 @@ def test_what_the_settings_say_holds_for_a_training_too(
 
     read: list[FinetuneRequest] = []
     runs(train)
-    monkeypatch.setattr("pytest_llmbench.cli.finetune._PLAIN_EVERY_S", 0.0)
+    monkeypatch.setattr("pytest_llmbench.cli.terminal._STEP_EVERY_S", 0.0)
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs/llmbench.yaml").write_text(CONFIGURED, encoding="utf-8")
     (tmp_path / "tools.yaml").touch()

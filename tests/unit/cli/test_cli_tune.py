@@ -49,7 +49,7 @@ def test_a_whole_tuning_tells_its_verdict_writes_its_reports_and_is_not_begun_tw
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--vary", "slotz=1,2"), "tune.vary: there is no setting 'slotz'; did you mean 'slots'?"),
+        (("--vary", "slotz=1,2"), "tune.vary: there is no setting 'slotz'; did you mean 'slots'? (--vary)"),
         (
             ("--max-context", "9000"),
             "9000 tokens are beyond smollm2-135m, which reads 8192; give at most that (--max-c",

@@ -10,10 +10,9 @@ import jinja2
 import pytest
 
 from pytest_llmbench.cases.suites import Case
-from pytest_llmbench.datasets.checking import DatasetCheck
+from pytest_llmbench.datasets.checking import DatasetCheck, RowFinding, template_findings
 from pytest_llmbench.datasets.row_formats import new_row
 from pytest_llmbench.datasets.rows import NumberedRow
-from pytest_llmbench.datasets.template_checks import RowFinding, template_findings
 from pytest_llmbench.models.prompt_form import PromptForm
 
 CHATML = (

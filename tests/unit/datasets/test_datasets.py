@@ -34,9 +34,9 @@ def dataset(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "work",
     [
-        datasets.validate,
+        datasets.validate_dataset,
         lambda path: datasets.split_file(path, path),
-        datasets.check,
+        datasets.check_dataset,
     ],
     ids=["validate", "split", "check"],
 )
@@ -120,7 +120,7 @@ def test_rows_are_held_to_what_finetune_takes_of_the_model(
     Path("configs").mkdir()
     Path("configs/models.yaml").write_text("models: {small: {hub: org/small, training: {max_length: 64}}}\n")
     path = _written(tmp_path / "rows.jsonl", ["monte le son", "mot " * 70])
-    checked = datasets.check(path, model="small")
+    checked = datasets.check_dataset(path, model="small")
     assert checked.limit is not None
     assert (checked.limit.tokens, checked.limit.origin) == limit
     assert [(found.check, found.severity, found.count) for found in checked.findings] == [("length", "error", 1)]

@@ -11,11 +11,19 @@ import pytest
 
 from pytest_llmbench.cases.suites import Case, Vocabulary, load_cases, load_vocabulary
 from pytest_llmbench.core.errors import UsageError
-from pytest_llmbench.datasets.from_templates import KINDS, TrainingSet, generate, reserved_prompts
-from pytest_llmbench.datasets.overlap import Reserved, bare
+from pytest_llmbench.datasets.from_templates import (
+    KINDS,
+    Exchange,
+    Templates,
+    TrainingSet,
+    expand,
+    load_templates,
+    reserved_prompts,
+    rows_from_templates,
+)
+from pytest_llmbench.datasets.near_duplicates import Reserved, bare
 from pytest_llmbench.datasets.phrasing import load_phrasing
 from pytest_llmbench.datasets.rows import read_rows
-from pytest_llmbench.datasets.templates import Exchange, Templates, expand, load_templates
 
 ROOT = Path(__file__).parents[3]
 ROWS_OF_A_KIND = 36
@@ -43,7 +51,9 @@ def committed() -> list[dict[str, Any]]:
 
 
 def _generate(templates: Templates, cases: list[Case], seed: int = 42) -> TrainingSet:
-    return generate(templates, reserved_prompts(cases), per_tool=dict.fromkeys(KINDS, ROWS_OF_A_KIND), seed=seed)
+    return rows_from_templates(
+        templates, reserved_prompts(cases), per_tool=dict.fromkeys(KINDS, ROWS_OF_A_KIND), seed=seed
+    )
 
 
 def _asked(row: dict[str, Any]) -> str:

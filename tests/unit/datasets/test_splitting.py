@@ -13,8 +13,7 @@ from rapidfuzz import fuzz
 
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.datasets import near_duplicates
-from pytest_llmbench.datasets.near_duplicates import NearTexts
-from pytest_llmbench.datasets.overlap import NEAR, bare
+from pytest_llmbench.datasets.near_duplicates import NEAR, NearTexts, bare
 from pytest_llmbench.datasets.row_formats import new_row
 from pytest_llmbench.datasets.splitting import parse_shares, split_clusters, split_rows
 

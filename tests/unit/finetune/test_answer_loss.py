@@ -6,7 +6,7 @@ import pytest
 import torch
 from support.tiny_models import tiny_llama
 
-from pytest_llmbench.finetune.answer_loss import answer_loss
+from pytest_llmbench.finetune.trainer import answer_loss
 
 IGNORED = -100
 

@@ -6,8 +6,13 @@ from pathlib import Path
 import pytest
 
 from pytest_llmbench.core.errors import NotReadyError
-from pytest_llmbench.finetune.checkpoints import newest_checkpoint, note_sessions, sessions_of, whole_checkpoint
-from pytest_llmbench.finetune.sessions import TrainingSession
+from pytest_llmbench.finetune.checkpoints import (
+    TrainingSession,
+    newest_checkpoint,
+    note_sessions,
+    sessions_of,
+    whole_checkpoint,
+)
 
 
 def write(folder: Path, error: BaseException | None = None) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmbench.finetune.sessions import SessionTally
+from pytest_llmbench.finetune.checkpoints import SessionTally
 from pytest_llmbench.finetune.training_log import GradientPeaks, Moment, course_listener
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmbench.core.errors import NotReadyError
-from pytest_llmbench.core.locks import InUseError
+from pytest_llmbench.core.files import InUseError
 from pytest_llmbench.core.records import Completion, Finish
 from pytest_llmbench.generation.completion_store import JOURNAL, CompletionCache, CompletionJournal, content_key
 

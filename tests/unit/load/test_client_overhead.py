@@ -17,9 +17,9 @@ from support.calibrated_server import Serve, calibrated_servers
 from pytest_llmbench.load import client_overhead
 from pytest_llmbench.load.client import ChatServer
 from pytest_llmbench.load.conversations import Conversation, Conversations
-from pytest_llmbench.load.own_fault import Allowed
 from pytest_llmbench.load.reasons import BOTTLENECKS
 from pytest_llmbench.load.records import SLO, Trial
+from pytest_llmbench.load.slo import Allowed
 from pytest_llmbench.load.trial import LoadTest, TrialLimits
 from pytest_llmbench.load.users import Habits
 

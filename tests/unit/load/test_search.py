@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pytest_llmbench.core.errors import NotReadyError, ServerError, UsageError
-from pytest_llmbench.load.search import Found, Plan, Progress, RunTrial, find_capacity, find_lost, open_journal
+from pytest_llmbench.load.search import Found, Plan, RunTrial, SearchProgress, find_capacity, find_lost, open_journal
 from pytest_llmbench.load.search_journal import InvalidTrial, claimed, discard
 from pytest_llmbench.stats.observation import Observation
 
@@ -108,7 +108,7 @@ def test_the_budget_is_never_exceeded_and_the_doubt_is_told() -> None:
 
 
 def test_each_trial_is_told_with_the_requests_left() -> None:
-    told: list[Progress] = []
+    told: list[SearchProgress] = []
     found = search(Server(8).run, progress=told.append)
     assert [step.trial for step in told] == list(found.trials)
     assert all(step.sent + step.left == PLAN.budget for step in told)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from support.calibrated_server import Serve, calibrated_servers
@@ -10,9 +11,8 @@ from support.nvml import nvml
 
 from pytest_llmbench.generation.client.chat_client import ChatClient
 from pytest_llmbench.load.client import ChatServer
-from pytest_llmbench.load.gpu_monitor import GpuReading
 from pytest_llmbench.load.prometheus import Reading
-from pytest_llmbench.load.server_metrics import ServerWatch, WatchSummary, gpu_summary, server_summary
+from pytest_llmbench.load.server_metrics import GpuReading, Gpus, ServerWatch, WatchSummary, gpu_summary, server_summary
 
 
 @pytest.fixture
@@ -107,3 +107,26 @@ def test_the_gpus_of_this_machine_count_for_a_server_on_it_only(serve: Serve, mo
     assert gpu is not None
     assert (gpu["devices"], gpu["utilization"], gpu["memory_gib"]) == (["GPU 1"], 0.1, 1.0)
     assert watched("http://server.invalid:8000/v1", load=False)["gpu"] is None
+
+
+def test_every_device_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", nvml(2))
+    gpus = Gpus.found()
+    assert gpus is not None
+    assert gpus.names == ("GPU 1", "GPU 2")
+    assert gpus.read() == GpuReading((0.1, 0.2), (2**30, 2**31))
+
+
+@pytest.mark.parametrize(
+    "module", [None, nvml(0), nvml(1, initialised=False)], ids=["no package", "no device", "no driver"]
+)
+def test_without_package_driver_or_device_there_are_none(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", module)
+    assert Gpus.found() is None
+
+
+def test_a_driver_that_does_not_tell_gives_no_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", nvml(1, silent=True))
+    gpus = Gpus.found()
+    assert gpus is not None
+    assert gpus.read() is None

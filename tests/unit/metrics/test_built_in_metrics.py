@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.records import BASE, FINETUNED, Completion
-from pytest_llmbench.metrics.keywords import found_keywords, keyword_share
-from pytest_llmbench.metrics.relevance import relevance
+from pytest_llmbench.metrics import latency_s, tokens_per_s
+from pytest_llmbench.metrics.keywords import found_keywords, keyword_share, relevance
 from pytest_llmbench.metrics.routing import Route, tool_accuracy, tool_finder
 from pytest_llmbench.metrics.similarity import cosine_similarity
 from pytest_llmbench.metrics.text import Spelling
-from pytest_llmbench.metrics.timing import latency, tokens_per_s
 
 TOOLS = {
     "volume_up": ("volume", "son", "monte", "augmente", "plus fort"),
@@ -152,6 +151,6 @@ def test_similarity_is_bounded_for_any_finite_embedding(pairs: list[tuple[float,
 
 def test_timing_is_what_the_completion_recorded() -> None:
     answer = Completion("a/b", 0, BASE, "oui", "stop", completion_tokens=10, latency_s=2.0)
-    assert latency(asked(), answer) == 2.0
+    assert latency_s(asked(), answer) == 2.0
     assert tokens_per_s(asked(), answer) == 5.0
     assert tokens_per_s(asked(), said("oui")) is None

@@ -10,12 +10,15 @@ from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.errors import NotReadyError
 from pytest_llmbench.core.extras import required
 from pytest_llmbench.core.records import Completion
-from pytest_llmbench.metrics.against_reference import REFERENCE_METRICS, add_reference_metrics
+from pytest_llmbench.metrics.against_reference import (
+    REFERENCE_METRICS,
+    FrenchWords,
+    add_reference_metrics,
+    corpus_scores,
+)
 from pytest_llmbench.metrics.degeneration import plays_turns, repetition
-from pytest_llmbench.metrics.ngrams import corpus_scores
 from pytest_llmbench.metrics.registry import MetricRegistry
-from pytest_llmbench.metrics.rouge import FrenchWords
-from pytest_llmbench.metrics.semantic import greedy_f1
+from pytest_llmbench.metrics.similarity import greedy_f1
 from pytest_llmbench.metrics.text import Spelling
 
 REFERENCE = "J'augmente le volume du son."

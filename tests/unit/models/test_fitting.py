@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pytest_llmbench.core.errors import NotReadyError
+from pytest_llmbench.finetune.memory import return_freed_memory, spare_memory_if_tight
 from pytest_llmbench.models.fitting import describe, known_architecture, plan_of, refuse_unfit, what_would_fit
-from pytest_llmbench.models.memory.allocator import return_freed_memory, spare_memory_if_tight
 from pytest_llmbench.models.memory.architecture import Architecture, read_architecture
 from pytest_llmbench.models.memory.estimate import MemoryEstimate, TrainingPlan, estimate_training
 from pytest_llmbench.models.memory.hardware import Hardware
@@ -90,7 +90,7 @@ def test_memory_is_spared_only_where_the_holes_of_the_heap_would_not_fit(
     used: int,
     spares: bool,  # noqa: FBT001
 ) -> None:
-    monkeypatch.setattr("pytest_llmbench.models.memory.allocator.return_freed_memory", lambda: True)
+    monkeypatch.setattr("pytest_llmbench.finetune.memory.return_freed_memory", lambda: True)
     hardware = Hardware(device, "this machine", 100)  # type: ignore[arg-type]  # one of its words
     plan = TrainingPlan(2, 64, gradient_checkpointing=recomputes)
     assert spare_memory_if_tight(MemoryEstimate({"weights": used}), plan, hardware) is spares

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from pytest_llmbench.models.memory.hardware import Hardware, detect
 from pytest_llmbench.models.memory.weights import GIB, GpuMemory
-from pytest_llmbench.models.recommendation import Choice, recommend
+from pytest_llmbench.models.recommendation import Choice, recommended_models
 from pytest_llmbench.models.registry import Registry, Task, load_registry
 
 REGISTRY = load_registry()
 
 
 def _choices(gb: float, task: Task | None = None, registry: Registry = REGISTRY) -> dict[str, Choice]:
-    return {choice.entry.alias: choice for choice in recommend(registry, Hardware.with_vram(gb), task)}
+    return {choice.entry.alias: choice for choice in recommended_models(registry, Hardware.with_vram(gb), task)}
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_model_of_unknown_architecture_is_judged_by_the_registrys_figure(tmp_p
 
 
 def test_large_models_are_not_recommended_on_a_cpu() -> None:
-    choices = {one.entry.alias: one for one in recommend(REGISTRY, Hardware("cpu", "the CPU", 64 * GIB))}
+    choices = {one.entry.alias: one for one in recommended_models(REGISTRY, Hardware("cpu", "the CPU", 64 * GIB))}
     assert choices["smollm2-135m"].verdict == "recommended"
     assert "a CPU would train it for days" in choices["mistral-7b"].reason
 

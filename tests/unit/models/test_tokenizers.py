@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 from pytest_llmbench.core.errors import ModelError
 from pytest_llmbench.core.settings import Settings
-from pytest_llmbench.datasets.files import check
+from pytest_llmbench.datasets.files import check_dataset
 from pytest_llmbench.finetune.finetune import finetune
 from pytest_llmbench.finetune.request import FinetuneRequest
 from pytest_llmbench.models.loading import load_base, read_config
@@ -55,7 +55,7 @@ def test_a_named_token_without_an_embedding_is_told_with_both_numbers_and_the_cu
     with pytest.raises(ModelError, match=told):
         load_base(resolve(str(folder)), settings_with(quantization="none").model)
     with pytest.raises(ModelError, match=told):
-        check(dataset, model=str(folder))
+        check_dataset(dataset, model=str(folder))
     with pytest.raises(ModelError, match=told):
         finetune(FinetuneRequest(dataset, folder.parent / "out", base=str(folder), device="cpu"))
 

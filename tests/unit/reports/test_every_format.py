@@ -11,6 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 from markdown_it import MarkdownIt
+from support.context_documents import several_contexts
 from support.evaluation_documents import evaluation_document
 from support.gates import gate, judged, note, verdict
 from support.report_runs import built, full_run
@@ -43,9 +44,11 @@ from pytest_llmbench.reports.renderers.markdown import Markdown
 from pytest_llmbench.reports.renderers.terminal import terminal_lines
 from pytest_llmbench.reports.renderers.text import Text
 from pytest_llmbench.reports.views.autotune import autotune_report
+from pytest_llmbench.reports.views.context import context_report
 from pytest_llmbench.reports.views.evaluation import evaluation_report
 from pytest_llmbench.reports.views.training import training_report
 from pytest_llmbench.reports.writing.autotune import write_document
+from pytest_llmbench.reports.writing.context import write_context
 from pytest_llmbench.reports.writing.evaluation import evaluation_schema, write_evaluation
 from pytest_llmbench.runs.storage import read_document
 
@@ -100,6 +103,7 @@ REPORTS: dict[str, Callable[[str], Report]] = {
     "evaluation": lambda language: evaluation_report(evaluation_document(), language),
     "autotune": lambda language: autotune_report(full_document(), language),
     "servers": lambda language: autotune_report(several_document(), language),
+    "context": lambda language: context_report(several_contexts(), language),
     "training": lambda language: training_report(TRAINED, language),  # type: ignore[arg-type]  # one of the two
 }
 
@@ -200,7 +204,8 @@ def test_every_report_has_every_format(tmp_path: Path) -> None:
     benchmark = write_reports(built(full_run(cases=1)), output).paths
     autotune = write_document(full_document(), Settings(output=output), tmp_path)
     evaluation = write_evaluation(evaluation_document(), output)
-    for paths in (benchmark, autotune, evaluation):
+    context = write_context(several_contexts(), output)
+    for paths in (benchmark, autotune, evaluation, context):
         assert {"text", "markdown", "html", "json"} == paths.keys()
 
 

@@ -18,6 +18,7 @@ import pytest
 from babel.messages.pofile import read_po
 from matplotlib.figure import Figure
 from matplotlib.text import Text as DrawnText
+from support.context_documents import several_contexts
 from support.evaluation_documents import evaluation_document
 from support.gates import gate, verdict
 from support.report_runs import built, completion, full_run, run
@@ -29,12 +30,14 @@ from pytest_llmbench.core import locale
 from pytest_llmbench.core.records import Run
 from pytest_llmbench.core.settings import OutputSettings, Settings
 from pytest_llmbench.reports.blocks import Depth
+from pytest_llmbench.reports.charts.context import save_context
 from pytest_llmbench.reports.charts.training_comparison import draw_comparison
 from pytest_llmbench.reports.renderers import github
 from pytest_llmbench.reports.renderers.registry import default_renderers
 from pytest_llmbench.reports.renderers.terminal import terminal_lines
 from pytest_llmbench.reports.views.autotune import autotune_report
 from pytest_llmbench.reports.views.benchmark import benchmark_report
+from pytest_llmbench.reports.views.context import context_report
 from pytest_llmbench.reports.views.training import training_report
 from pytest_llmbench.reports.writing.autotune import write_document
 from pytest_llmbench.reports.writing.benchmark import write_reports
@@ -44,7 +47,7 @@ from pytest_llmbench.runs.base_comparison import with_comparison
 from pytest_llmbench.runs.baseline import comparable
 from pytest_llmbench.runs.document import build_document
 from pytest_llmbench.runs.gate import compare_runs
-from pytest_llmbench.runs.gate_notes import noted
+from pytest_llmbench.runs.gate_notes import gate_note
 
 LANGUAGES = ("en", "fr")
 _TELLING = 12  # characters of a sentence's longest fixed part: shorter ones are words that both languages may have
@@ -91,7 +94,7 @@ def gated(outcome: str) -> Run:
         verdict(outcome),
         verdict("inconclusive", "keywords"),
         verdict(category="tool_routing"),
-        notes=[noted("missing_in_run", "noted_missing_in_run", ["a/b", "a/c"])],
+        notes=[gate_note("missing_in_run", "noted_missing_in_run", ["a/b", "a/c"])],
     )
     return dataclasses.replace(full_run(cases=6), gate=found | {"outcome": outcome})
 
@@ -164,6 +167,7 @@ def _reports(language: Any) -> Iterator[tuple[str, list[str]]]:
             yield from _written(f"autotune {name}", write, output.report_dir)
         yield from _written("evaluation", lambda: write_evaluation(evaluation_document(), output), output.report_dir)
         picture = output.report_dir / "trainings.png"
+        yield "context figure", drawn(lambda: save_context(several_contexts(), picture, language))
         yield "trainings figure", drawn(lambda: draw_comparison(TRAINED, picture, language))
     runs = {
         "rich": some,
@@ -176,6 +180,7 @@ def _reports(language: Any) -> Iterator[tuple[str, list[str]]]:
     shown = {
         **{f"benchmark {name}": benchmark_report(document, language) for name, document in told.items()},
         "autotune": autotune_report(noted_document(full_document()), language),
+        "context": context_report(several_contexts(), language),
         "trainings": training_report(TRAINED, language, questions=["?"], answers=[["Oui."], ["Non."]]),
     }
     for name, report in shown.items():

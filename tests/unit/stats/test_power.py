@@ -6,10 +6,22 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
-from pytest_llmbench.stats.answers import Answers, paired
-from pytest_llmbench.stats.power import Spread, cases_needed, cases_to_see, detectable_effect, epochs_needed
+from pytest_llmbench.stats import Hypothesis, judge
+from pytest_llmbench.stats.answers import SideScores, paired
+from pytest_llmbench.stats.mcnemar import mcnemar_least, mcnemar_p
+from pytest_llmbench.stats.power import (
+    Spread,
+    cases_needed,
+    cases_to_see,
+    detectable_effect,
+    epochs_needed,
+    exact_power,
+    least_found,
+)
 from pytest_llmbench.stats.significance import p_below
+from pytest_llmbench.stats.tango import tango_least, tango_p
 
 
 def once(cases: int, variance: float = 0.25) -> Spread:
@@ -17,15 +29,15 @@ def once(cases: int, variance: float = 0.25) -> Spread:
 
 
 def test_spread_tells_what_differs_between_cases_from_what_repeating_shrinks() -> None:
-    after = Answers(np.array([0.0, 1.0, 1.0, 1.0, 0.0, 0.0]), np.array([0, 0, 1, 1, 2, 2]))
-    before = Answers(np.zeros(6), after.cases)
+    after = SideScores(np.array([0.0, 1.0, 1.0, 1.0, 0.0, 0.0]), np.array([0, 0, 1, 1, 2, 2]))
+    before = SideScores(np.zeros(6), after.cases)
     found = paired(before, after).spread
     assert (found.cases, found.variance, found.epochs, found.unit) == (3, 0.25, 2.0, 1.0)
     assert found.within == pytest.approx(0.5 / 3)
-    uneven = paired(Answers.once(np.zeros(3)), after).spread
+    uneven = paired(SideScores.once(np.zeros(3)), after).spread
     assert uneven.within == pytest.approx(2 * 0.5 / 3)  # of either side as much
     assert uneven.epochs == pytest.approx(4 / 3)  # 1 and 2 epochs are as good as 4/3 on both sides
-    once_each = paired(Answers.once(np.zeros(2)), Answers.once(np.array([0.0, 0.3]))).spread
+    once_each = paired(SideScores.once(np.zeros(2)), SideScores.once(np.array([0.0, 0.3]))).spread
     assert (once_each.cases, once_each.within, once_each.epochs) == (2, None, 1.0)
 
 
@@ -118,3 +130,45 @@ def test_so_many_cases_without_a_loss_rule_one_out() -> None:
     assert cases_to_see(0.0, 5, 100.0, 0.05) == 59
     assert cases_to_see(-0.05, 0.05, 1.0, 0.05) is None
     assert cases_to_see(0.0, 1e-9, 1.0, 0.05) is None
+
+
+@pytest.mark.parametrize("cases", [5, 8, 17])
+@pytest.mark.parametrize("level", [0.2, 0.05, 0.015])
+def test_what_mcnemars_test_shows_is_what_its_p_values_say(cases: int, level: float) -> None:
+    least = mcnemar_least(cases, level)
+    for moved in range(1, cases + 1):
+        for better in range(moved + 1):
+            shown = mcnemar_p(better, moved - better, cases) <= level
+            assert shown == (better >= least[moved])
+
+
+@pytest.mark.parametrize("cases", [5, 12])
+@pytest.mark.parametrize("null", [0.05, 0.2, -0.1])
+def test_what_tangos_test_shows_is_what_its_p_values_say(cases: int, null: float) -> None:
+    least = tango_least(cases, null, 0.05)
+    for worse in range(cases + 1):
+        for better in range(cases - worse + 1):
+            assert (tango_p(better, worse, cases, null) <= 0.05) == (better >= least[worse])
+
+
+@pytest.mark.parametrize("null", [0.0, 0.1])
+def test_power_is_that_of_all_outcomes(null: float) -> None:
+    cases, churn, change = 12, 0.1, 0.4
+    law = stats.multinomial(cases, [churn / 2 + change, churn / 2, 1 - churn - change])
+    of = mcnemar_p if null == 0 else lambda *counts: tango_p(*counts, null)
+    outcomes = [(plus, minus, cases - plus - minus) for plus in range(cases + 1) for minus in range(cases - plus + 1)]
+    shown = sum(law.pmf(one) for one in outcomes if of(one[0], one[1], cases) <= 0.05)
+    assert exact_power(cases, churn, change, 0.05, null) == pytest.approx(shown)
+    found = least_found(cases, churn, 0.05, null, shown)
+    assert found == pytest.approx(change, abs=1e-3)
+    assert least_found(3, churn, 0.05, null, 0.8) is None  # three of three may be chance
+
+
+@pytest.mark.parametrize(("cases", "changed"), [(30, 0), (30, 3), (100, 2), (200, 20)])
+def test_a_fall_that_is_called_detectable_is_found_about_four_times_in_five(cases: int, changed: int) -> None:
+    before, after = np.zeros((2, cases))
+    before[: changed // 2], after[changed // 2 : changed] = 1, 1
+    (verdict,) = judge([Hypothesis.once(before, after)], "regression", 0.05)
+    assert verdict.detectable is not None
+    found = exact_power(cases, changed / cases, verdict.detectable, 0.05)
+    assert 0.76 <= found <= 0.88

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pytest_llmbench.stats.answers import Answers, paired
+from pytest_llmbench.stats.answers import SideScores, paired
 from pytest_llmbench.stats.significance import Changes, _bend_of_dealing, _student, p_above, p_below, p_unseen
 
 NAN = float("nan")
@@ -113,7 +113,7 @@ def asked_unequally(cases: int, before: float, after: float, random: np.random.G
     """Yes-or-no answers, one of the side before and five of the side after."""
     earlier = (random.random((cases, 1)) < before).astype(float)
     later = (random.random((cases, 5)) < after).astype(float)
-    return paired(Answers.of_table(earlier), Answers.of_table(later)).changes
+    return paired(SideScores.of_table(earlier), SideScores.of_table(later)).changes
 
 
 def test_skewness_that_comes_of_unequal_epochs_alone_costs_no_power() -> None:

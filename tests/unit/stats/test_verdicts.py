@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_llmbench.stats import Answers, Hypothesis, Kind, Outcome, Verdict, judge
+from pytest_llmbench.stats import Hypothesis, Kind, Outcome, SideScores, Verdict, judge
 
 KINDS = get_args(Kind)
 FAIL, PASS, OPEN = Outcome.FAIL, Outcome.PASS, Outcome.INCONCLUSIVE
@@ -25,8 +25,8 @@ def asked(differences: list[float] | np.ndarray, margin: float = 0.0, weight: fl
         return Hypothesis.once(before, before + found, margin, weight)
 
 
-def table(scores: Any) -> Answers:
-    return Answers.of_table(np.array(scores, dtype=float))
+def table(scores: Any) -> SideScores:
+    return SideScores.of_table(np.array(scores, dtype=float))
 
 
 def about(mean: float, cases: int = 40) -> np.ndarray:

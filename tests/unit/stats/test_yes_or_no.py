@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pytest_llmbench.stats.yes_or_no import Counts, end_below, p_above
+from pytest_llmbench.stats.yes_or_no import Counts, end_below, p_of_counts
 
 
 @st.composite
@@ -25,13 +25,13 @@ nulls = st.floats(-0.95, 0.95).map(lambda null: round(null, 3))
 
 def test_mcnemar_of_many_cases_is_the_published_exact_test() -> None:
     # Agresti (1990), p. 350: 1,600 voters, 150 and 86 changed their minds; R's exact2x2 gives 3.716e-05, two-sided
-    assert 2 * p_above(Counts(150, 86, 1600)) == pytest.approx(3.716e-05, abs=5e-9)
+    assert 2 * p_of_counts(Counts(150, 86, 1600)) == pytest.approx(3.716e-05, abs=5e-9)
 
 
 @pytest.mark.parametrize("cases", [1, 5, 30, 58, 59, 200])
 @pytest.mark.parametrize("margin", [0.05, 0.2])
 def test_nothing_changed_leaves_open_what_a_binomial_does(cases: int, margin: float) -> None:
-    found = p_above(Counts(0, 0, cases), -margin)
+    found = p_of_counts(Counts(0, 0, cases), -margin)
     assert found >= (1 - margin) ** cases * (1 - 1e-9)
     if margin * cases < 3:  # with more, gains that are as likely make it a little less sure
         assert found == pytest.approx((1 - margin) ** cases)
@@ -41,7 +41,7 @@ def test_nothing_changed_leaves_open_what_a_binomial_does(cases: int, margin: fl
 @pytest.mark.parametrize("null", [-0.3, -0.05, 0.0])
 def test_it_errs_at_most_at_alpha_whatever_the_share_that_differs(cases: int, null: float) -> None:
     outcomes = [(plus, minus) for plus in range(cases + 1) for minus in range(cases - plus + 1)]
-    p_values = np.array([p_above(Counts(*outcome, cases), null) for outcome in outcomes])
+    p_values = np.array([p_of_counts(Counts(*outcome, cases), null) for outcome in outcomes])
     better, worse = np.array(outcomes).T
     for share in np.linspace(0, (1 - abs(null)) / 2, 60):
         chances = (max(share, share + null), max(share, share - null))
@@ -67,16 +67,16 @@ def test_the_test_of_no_change_is_the_slow_one_written_out(better: int, worse: i
     )
     extreme = estimated <= estimated[seen] + 1e-12
     slow = max(likely(share)[extreme].sum() for share in np.linspace(0.002, 1, 300).tolist())
-    assert p_above(Counts(better, worse, cases)) == pytest.approx(slow, rel=0.01)
+    assert p_of_counts(Counts(better, worse, cases)) == pytest.approx(slow, rel=0.01)
 
 
 @settings(deadline=None)
 @given(counts(), nulls)
 def test_a_p_value_is_one_and_falls_with_every_case_that_got_better(found: Counts, null: float) -> None:
-    p = p_above(found, null)
+    p = p_of_counts(found, null)
     assert 0 <= p <= 1
     if found.better + found.worse < found.cases and (null != 0 or found.better > found.worse):
-        assert p_above(found._replace(better=found.better + 1), null) <= p + 1e-9
+        assert p_of_counts(found._replace(better=found.better + 1), null) <= p + 1e-9
 
 
 @settings(deadline=None, max_examples=30)
@@ -85,7 +85,7 @@ def test_an_interval_and_a_verdict_agree_at_any_border(found: Counts, level: flo
     end = end_below(found, level, null)
     assert -1 <= end <= found.effect
     assume(null < found.effect)
-    assert (end > null) == (p_above(found, null) <= level)
+    assert (end > null) == (p_of_counts(found, null) <= level)
 
 
 def test_more_cases_that_lost_nothing_rule_out_ever_smaller_losses() -> None:

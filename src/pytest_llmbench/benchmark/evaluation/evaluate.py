@@ -11,28 +11,27 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from pytest_llmbench.benchmark.evaluation.answers_folder import answers_folder
 from pytest_llmbench.benchmark.evaluation.questions import (
     GENERAL,
     GENERAL_FILE,
     RETRIEVAL,
     TEST,
     General,
+    RowLanguage,
+    answers_folder,
     check_template,
     read_general,
     read_test_set,
     with_passages,
 )
 from pytest_llmbench.benchmark.evaluation.retrieval import Method, Passage, Retriever, read_passages
-from pytest_llmbench.benchmark.evaluation.row_language import RowLanguage
 from pytest_llmbench.benchmark.evaluation.scores import compared_scores, comparisons, means, perplexities
 from pytest_llmbench.benchmark.main_job import Benchmark, open_backend
 from pytest_llmbench.core.records import BASE, Completion
 from pytest_llmbench.core.starter import present
-from pytest_llmbench.datasets.overlap import bare
+from pytest_llmbench.datasets.near_duplicates import bare
 from pytest_llmbench.metrics import Spelling
-from pytest_llmbench.metrics.against_reference import REFERENCE_METRICS, add_reference_metrics
-from pytest_llmbench.metrics.ngrams import corpus_scores
+from pytest_llmbench.metrics.against_reference import REFERENCE_METRICS, add_reference_metrics, corpus_scores
 from pytest_llmbench.metrics.registry import MetricRegistry
 from pytest_llmbench.metrics.routing import tool_accuracy
 
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.core.settings import Settings
     from pytest_llmbench.generation.backend import Backend
     from pytest_llmbench.generation.local.perplexity import TextLoss
-    from pytest_llmbench.generation.planner import Progress
+    from pytest_llmbench.generation.planner import AnswerProgress
 
 SCHEMA_VERSION = 1
 _ALPHA = 0.05
@@ -83,7 +82,7 @@ class EvaluationRequest:
     resume: bool = False
 
 
-def evaluate(settings: Settings, request: EvaluationRequest, progress: Progress) -> dict[str, Any]:
+def evaluate(settings: Settings, request: EvaluationRequest, progress: AnswerProgress) -> dict[str, Any]:
     """Answer the test set as base and fine-tunes, with and without passages, and hold them against each other.
 
     Returns the document that the reports show and `evaluation.json` holds.

@@ -5,19 +5,24 @@ Each becomes a case, so that they are answered in the same batches, by the same 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import logging
 import random
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import shutil
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.benchmark.evaluation.retrieval import Passage
-from pytest_llmbench.cases.suites import Case
-from pytest_llmbench.core.errors import UsageError, located
-from pytest_llmbench.core.languages import told_language
+from pytest_llmbench.cases.suites import Case, load_vocabulary
+from pytest_llmbench.core.errors import UsageError, located, naming
+from pytest_llmbench.core.files import locked
+from pytest_llmbench.core.languages import find_language, languages, no_sentences, recognised, told_language
 from pytest_llmbench.datasets.record_files import read_records
 from pytest_llmbench.datasets.row_formats import answer_text
 from pytest_llmbench.datasets.rows import NumberedRow, stream_rows
+from pytest_llmbench.generation.completion_store import JOURNAL
 from pytest_llmbench.models.reasoning import split_reasoning
 
 TEST, RETRIEVAL, GENERAL = "test", "retrieval", "general"
@@ -32,6 +37,12 @@ PLACES = ("passages", "question")
 GENERAL_FILE = Path("data/general.jsonl")
 
 _PASSAGE_CHARS = 1200  # so that a few passages and the question fit a context of 2,048 tokens
+
+_EVERY_BASES = "en"  # what a base of any language was trained on most, and what a fine-tune may forget
+
+_log = logging.getLogger("pytest_llmbench")
+
+_FOLDER = ".evaluation"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -127,3 +138,74 @@ def _said(value: object) -> bool:
 
 def _cut(text: str) -> str:
     return text if len(text) <= _PASSAGE_CHARS else text[:_PASSAGE_CHARS].rsplit(" ", 1)[0] + " …"
+
+
+class RowLanguage:
+    """The language of each case: what its row names, else what the rows are in, else that of the vocabulary.
+
+    Args:
+        cases: the test set.
+        vocabulary: the project's own; what it names counts last.
+
+    Raises:
+        UsageError: a language file or the vocabulary is wrong.
+    """
+
+    def __init__(self, cases: Sequence[Case], vocabulary: Path) -> None:
+        self._known = languages()
+        texts = [text for case in cases for text in (case.prompt, case.reference or "")]
+        self._unnamed = recognised(texts, self._known)
+        if self._unnamed is None and vocabulary.exists():
+            self._unnamed = load_vocabulary(vocabulary).language
+        self._cases = cases
+
+    def general(self) -> frozenset[str]:
+        """The languages whose general texts and questions are looked at; none for all of them."""
+        named = {self._of(case) for case in self._cases}
+        codes = {found.code for told in named if told and (found := find_language(told, self._known))}
+        return frozenset({*codes, *(told for told in named if told), _EVERY_BASES}) if any(named) else frozenset()
+
+    def context_prompts(self) -> list[str]:
+        """What stands around the passages of each case; without words, which is announced, where there are none.
+
+        Raises:
+            UsageError: a language file has no `retrieval`, or no place for passages or question in it.
+        """
+        told = {language: self._context_prompt(language) for language in {self._of(case) for case in self._cases}}
+        return [told[self._of(case)] for case in self._cases]
+
+    def _of(self, case: Case) -> str | None:
+        return case.language or self._unnamed
+
+    def _context_prompt(self, told: str | None) -> str:
+        found = find_language(told, self._known) if told else None
+        if found:
+            return found.text("retrieval", PLACES)
+        why = no_sentences(told, self._known) if told else "nothing says in which language the rows are"
+        told = "passages stand before the questions without a word: %s, or give a context prompt"
+        _log.warning(told, why, extra=naming("context_prompt"))
+        return WORDLESS
+
+
+@contextlib.contextmanager
+def answers_folder(report_dir: Path, *, resume: bool) -> Iterator[Path]:
+    """A folder for the journal, kept from other evaluations while the block runs.
+
+    It goes when the block ends well; else it stays for a later `resume`, if an answer is in it.
+
+    Raises:
+        UsageError: another evaluation is under way there.
+        NotReadyError: the folder cannot be written.
+    """
+    folder = report_dir / _FOLDER
+    journal = folder / JOURNAL
+    in_use = f"{report_dir} is in use: another evaluation is writing there; wait for it, or choose another folder"
+    with locked(folder / ".lock", in_use=in_use, names=("output.report_dir",)):
+        try:
+            if not resume:
+                journal.unlink(missing_ok=True)
+            yield folder
+            journal.unlink(missing_ok=True)
+        finally:
+            if not journal.exists():
+                shutil.rmtree(folder, ignore_errors=True)

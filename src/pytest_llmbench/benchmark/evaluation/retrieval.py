@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.extras import required, sentence_encoder
 from pytest_llmbench.datasets.chunks import is_chunk, read_chunks
-from pytest_llmbench.datasets.overlap import bare
+from pytest_llmbench.datasets.near_duplicates import bare
 from pytest_llmbench.datasets.record_files import read_records
 from pytest_llmbench.datasets.row_formats import answer_text, user_text
 from pytest_llmbench.datasets.rows import stream_rows

@@ -38,7 +38,7 @@ class _Mean(TypedDict):
     count: int
 
 
-class Comparison(TypedDict):
+class ScoreComparison(TypedDict):
     """One variant against another in one metric, question by question. A positive effect is better."""
 
     variant: str
@@ -88,7 +88,7 @@ def compared_scores(variants: Sequence[str]) -> list[tuple[str, str]]:
 
 def comparisons(
     table: Table, pairs: Iterable[tuple[str, str]], lower_is_better: frozenset[str], alpha: float
-) -> list[Comparison]:
+) -> list[ScoreComparison]:
     """A verdict for each pair and metric; one family, so that any false one has at most chance alpha (Holm)."""
     asked = [
         (variant, against, metric, hypothesis)
@@ -144,8 +144,8 @@ def _hypothesis(
     return Hypothesis.once(sign * known[:, 1], sign * known[:, 0]) if len(known) else None
 
 
-def _comparison(variant: str, against: str, metric: str, verdict: Verdict) -> Comparison:
-    return Comparison(
+def _comparison(variant: str, against: str, metric: str, verdict: Verdict) -> ScoreComparison:
+    return ScoreComparison(
         variant=variant,
         against=against,
         metric=metric,

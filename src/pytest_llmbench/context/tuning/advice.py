@@ -8,7 +8,7 @@ from pytest_llmbench.context.serving.optimized_config import OptimizedConfig
 
 if TYPE_CHECKING:
     from pytest_llmbench.context.tuning.document import TuningDocument
-    from pytest_llmbench.core.settings import Settings
+    from pytest_llmbench.core.setting_sections import Settings
 
 
 def advised_config(document: TuningDocument, settings: Settings) -> OptimizedConfig:

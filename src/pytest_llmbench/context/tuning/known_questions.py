@@ -21,7 +21,7 @@ from pytest_llmbench.generation.client.server_address import engine_url
 from pytest_llmbench.generation.client.server_pages import Reached, reach
 
 if TYPE_CHECKING:
-    from pytest_llmbench.core.settings import Settings
+    from pytest_llmbench.core.setting_sections import Settings
 
 QUESTIONS: tuple[tuple[str, str], ...] = (
     ("How many days are in a week?", r"\b(7|seven)\b"),

@@ -14,8 +14,8 @@ from pytest_llmbench.autotune.server import ServerUnderTest, Target
 
 if TYPE_CHECKING:
     from pytest_llmbench.autotune.progress_events import Look
-    from pytest_llmbench.core.settings import Settings
-    from pytest_llmbench.load.search import Progress
+    from pytest_llmbench.core.setting_sections import Settings
+    from pytest_llmbench.load.search import SearchProgress
     from pytest_llmbench.stats.capacity import Capacity
 
 HOPELESS = 0.05
@@ -69,14 +69,14 @@ class CapacityMeasure:
         return asyncio.run(self._searched(url, name, first, bar))
 
     async def _searched(self, url: str, name: str, first: int, bar: int | None) -> Measured:
-        seen: list[Progress] = []
+        seen: list[SearchProgress] = []
         begun, decided = time.monotonic(), False
 
         def look(look: Look) -> None:
             parts = (name, f"at {look.level:g}: {look.verdict}", look.estimate)
             self._tell(" | ".join(filter(None, parts)), False)  # noqa: FBT003  # as `Tell` has it
 
-        def judge(step: Progress) -> None:
+        def judge(step: SearchProgress) -> None:
             seen.append(step)
             if surely_below(bar, step.capacity, max(one.trial.level for one in seen)):
                 raise _SurelyWorseError

@@ -10,7 +10,7 @@ from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.models.registry import load_registry
 
 if TYPE_CHECKING:
-    from pytest_llmbench.core.settings import Settings
+    from pytest_llmbench.core.setting_sections import Settings
 
 
 def refuse_beyond_model(settings: Settings) -> None:

@@ -30,7 +30,7 @@ from pytest_llmbench.stats import paired_ratio
 
 if TYPE_CHECKING:
     from pytest_llmbench.context.tuning.launching import Launcher
-    from pytest_llmbench.core.settings import Settings
+    from pytest_llmbench.core.setting_sections import Settings
 
 FOLDER = "tune"
 """Of the studies, in the report folder."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.context.tuning.document import RoundDocument, TuningTrial
 from pytest_llmbench.core.errors import NotReadyError, UsageError, located
-from pytest_llmbench.core.locks import locked
+from pytest_llmbench.core.files import locked
 
 if TYPE_CHECKING:
     import optuna

@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
 
 from pytest_llmbench.generation.client.chat_answer import Answer, BrokenAnswerError, ReportedError, error_text
-from pytest_llmbench.generation.client.event_stream import ERROR, EventReader
+
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+_ERROR = "error"
 
 GRACE_S = 1.0
 """For what follows the end of an answer: its usage, and the end of the body, without which no connection is kept."""
@@ -19,6 +21,53 @@ _BOM = b"\xef\xbb\xbf"
 _FIELD = re.compile(rb"(?:data|event|id|retry|error)?:")
 _LONGEST_FIELD = 6
 _DECODER = json.JSONDecoder()  # `json.loads` without its checks of each call: a load generator decodes every token
+
+
+class _EventReader:
+    """Turns bytes into events: the name of each, mostly empty, and its data. CR, LF and CRLF end lines."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._after_cr = False
+        self._name = ""
+        self._data: list[str] = []
+
+    def feed(self, chunk: bytes) -> Iterator[tuple[str, str]]:
+        """The events that the bytes complete."""
+        if chunk.startswith(b"data: ") and chunk.find(b"\n") == len(chunk) - 2 and self._is_plain(chunk):
+            yield "", _text(chunk[6:-2])  # one whole event, as nearly every chunk of a stream is
+            return
+        for line in self._lines(chunk):
+            if line.startswith(b"data:"):
+                self._data.append(_text(line[5:]).removeprefix(" "))
+            elif not line:
+                if self._data:
+                    yield self._name, "\n".join(self._data)
+                    self._data.clear()
+                self._name = ""
+            elif line.startswith(b"event:"):
+                self._name = _text(line[6:]).strip()
+            elif line.startswith(b"error:"):  # how older llama.cpp servers tell of an error inside a stream
+                yield _ERROR, json.dumps({"error": _text(line[6:]).strip()})
+
+    def _is_plain(self, chunk: bytes) -> bool:
+        """Whether a chunk that begins an event and holds its first line also ends it, and nothing came before."""
+        pending = self._rest or self._data or self._name or self._after_cr
+        return not pending and chunk.endswith(b"\n\n") and b"\r" not in chunk
+
+    def _lines(self, chunk: bytes) -> list[bytes]:
+        if not chunk:
+            return []
+        if self._after_cr:  # the CR has ended its line already; an LF that belongs to it begins none
+            chunk = chunk.removeprefix(b"\n")
+        self._after_cr = chunk.endswith(b"\r") or (not chunk and self._after_cr)
+        text = self._rest + chunk
+        *lines, self._rest = _LINE_END.split(text) if b"\r" in text else text.split(b"\n")
+        return lines
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", errors="replace")
 
 
 async def read_body(
@@ -68,7 +117,7 @@ def _form(head: bytes, *, typed_stream: bool) -> str | None:
 
 
 async def _read_stream(head: bytes, chunks: AsyncIterator[bytes], answer: Answer) -> None:
-    reader = EventReader()
+    reader = _EventReader()
     complete = _take_in(reader.feed(head), answer)
     if not complete:
         async for chunk in chunks:
@@ -80,7 +129,7 @@ async def _read_stream(head: bytes, chunks: AsyncIterator[bytes], answer: Answer
         raise BrokenAnswerError("the server closed the stream before the answer was complete")
 
 
-async def _read_to_end(reader: EventReader, chunks: AsyncIterator[bytes], answer: Answer) -> None:
+async def _read_to_end(reader: _EventReader, chunks: AsyncIterator[bytes], answer: Answer) -> None:
     """Read what follows the end of an answer, so that the connection can be used again; a stream left open is cut."""
     loop = asyncio.get_running_loop()
     try:
@@ -101,7 +150,7 @@ def _take_in(events: Iterator[tuple[str, str]], answer: Answer) -> bool:
     """Whether the answer is complete with these events."""
     for name, data in events:
         text = data.strip()
-        if name == ERROR:
+        if name == _ERROR:
             raise ReportedError(f"the server reports: {_reported(text)}")
         for value in _values(text):
             if value == _DONE:

@@ -46,7 +46,7 @@ DROPPED: frozenset[Failure | None] = frozenset({"unreachable", "stale", "unanswe
 
 
 @dataclasses.dataclass(slots=True)
-class Request:
+class Attempt:
     """How far one attempt came, for telling a lost connection from a lost answer."""
 
     started: float = dataclasses.field(default_factory=time.monotonic)
@@ -71,7 +71,7 @@ class Ending:
     left_open: bool = False
 
 
-def judge(answer: Answer, exchange: Request, fault: Exception | Refusal | None = None) -> Ending:
+def ending_of(answer: Answer, exchange: Attempt, fault: Exception | Refusal | None = None) -> Ending:
     """What came of a question, by what arrived and by what ended it before its end."""
     now = time.monotonic()
     if isinstance(fault, Refusal):
@@ -97,7 +97,7 @@ def _failure(answer: Answer, reason: str) -> str | None:
     return "the answer is empty" if nothing and not may_be_cut else None
 
 
-def _failed(exchange: Request, fault: Exception, now: float) -> Ending:
+def _failed(exchange: Attempt, fault: Exception, now: float) -> Ending:
     """An attempt that something ended before the answer's end."""
     if isinstance(fault, BrokenAnswerError):
         return Ending("error", now, str(fault), failure="broken")

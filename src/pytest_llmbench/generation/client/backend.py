@@ -19,11 +19,9 @@ from pytest_llmbench.core.records import BASE, Completion
 from pytest_llmbench.generation.client.background_loop import BackgroundLoop
 from pytest_llmbench.generation.client.chat_client import ChatClient, Reply
 from pytest_llmbench.generation.client.chat_request import request_body, standing_body, tool_keys, unlike
-from pytest_llmbench.generation.client.engines import Engine, engine_behind
-from pytest_llmbench.generation.client.served_models import Target, targets, with_loras, with_models
+from pytest_llmbench.generation.client.served_models import VariantTarget, targets, with_loras, with_models
 from pytest_llmbench.generation.client.server_address import api_url, request_headers
-from pytest_llmbench.generation.client.server_pages import reach
-from pytest_llmbench.generation.client.server_tools import why_tools_left_out
+from pytest_llmbench.generation.client.server_pages import Engine, engine_behind, reach, why_tools_left_out
 from pytest_llmbench.generation.local.sampling import noise_key
 from pytest_llmbench.models.call_forms import read_calls
 
@@ -182,7 +180,9 @@ class ServerBackend:
                 told = "%s and %s are not asked alike (%s): give server.base_body and server.adapter_body the same"
                 _log.warning(told, BASE, variant, ", ".join(keys))
 
-    def _with_loras(self, target: Target, loaded: Mapping[int, Lora] | None, *, as_started: bool) -> Mapping[str, Any]:
+    def _with_loras(
+        self, target: VariantTarget, loaded: Mapping[int, Lora] | None, *, as_started: bool
+    ) -> Mapping[str, Any]:
         if loaded is not None:
             if loaded and len(self._targets) == 1 and not target.loras and not as_started:
                 _log.warning(

@@ -5,15 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pytest_llmbench.generation.client.message_parts import ToolCalls, said_in, whole_characters
-from pytest_llmbench.generation.client.visible_text import VisibleText
-from pytest_llmbench.models.reasoning import split_reasoning
+from pytest_llmbench.models.reasoning import BLOCKS, OPENED_IN_PROMPTS, WRAPPERS, split_reasoning
 
 _LEAST_ERROR = 400  # the statuses of HTTP, which some servers repeat in an event of a stream that has begun well
 _NO_REASON = ("", "null", "none")
+
+_OPENINGS = {opening.rstrip(): closing for opening, closing in BLOCKS}
+_MARKS = (*_OPENINGS, *WRAPPERS)
+_LONGEST = max(map(len, OPENED_IN_PROMPTS))
+_LAST_CHARACTERS = frozenset(mark[-1] for mark in OPENED_IN_PROMPTS)
 
 
 class BrokenAnswerError(Exception):
@@ -24,6 +28,60 @@ class ReportedError(BrokenAnswerError):
     """The server says in its answer that it failed."""
 
 
+class VisibleText:
+    """Takes an answer's pieces, and tells which part of each is visible.
+
+    A closing mark in visible text ends a block that the prompt had opened, which nobody can see before: what was taken
+    for the answer was none, and `begun` is False again. As `split_reasoning`, for text that is still coming.
+    """
+
+    __slots__ = ("_closings", "_held", "begun")
+
+    def __init__(self) -> None:
+        self.begun = False
+        self._held = ""
+        self._closings: tuple[str, ...] = ()  # one of these ends the open block; empty outside of one
+
+    def add(self, piece: str, content: str) -> str:
+        """The visible part of the next piece, which `content` ends with."""
+        if not self.begun:
+            return self._show(self._held + piece)
+        if _LAST_CHARACTERS.isdisjoint(piece):
+            return piece
+        rest = _after(content[-len(piece) - _LONGEST :], OPENED_IN_PROMPTS)
+        if rest is None:
+            return piece
+        self.begun = False
+        return self._show(rest)
+
+    def _show(self, seen: str) -> str:
+        while True:
+            if self._closings:
+                rest = _after(seen, self._closings)
+                if rest is None:
+                    self._held = seen[-max(map(len, self._closings)) :]  # blocks are long, and only their end matters
+                    return ""
+                seen, self._closings = rest, ()
+            elif mark := next((mark for mark in _MARKS if seen.lstrip().startswith(mark)), None):
+                seen = seen.lstrip()[len(mark) :]
+                self._closings = (_OPENINGS[mark],) if mark in _OPENINGS else ()
+            elif (rest := _after(seen, OPENED_IN_PROMPTS)) is not None:
+                seen = rest
+            else:
+                return self._begin(seen.lstrip())
+
+    def _begin(self, text: str) -> str:
+        """The first visible text, none while it may still become a mark."""
+        self.begun = bool(text) and not any(mark.startswith(text) for mark in _MARKS)
+        self._held = "" if self.begun else text
+        return text if self.begun else ""
+
+
+def _after(text: str, marks: tuple[str, ...]) -> str | None:
+    """What follows the first of the marks that is in the text; None where none is."""
+    return next((text.partition(mark)[2] for mark in marks if mark in text), None)
+
+
 @dataclasses.dataclass(slots=True)
 class Answer:
     """What arrived of an answer so far; it stays readable when the rest never comes.
@@ -32,7 +90,7 @@ class Answer:
     event that carried either, or a tool call: one a token on servers that send each token as it is made.
     `first_visible_at` is that of the first one of the answer alone. `ended_at` is when the server said that the answer
     ends; `left_open` tells that it kept the stream open after that. `several` tells that it gave more answers than this
-    one, whose tokens its usage counts too.
+    one, whose tokens its usage counts too. `cached_tokens` are those of the prompt that the server had read before.
     """
 
     content: str = ""
@@ -47,6 +105,7 @@ class Answer:
     several: bool = False
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    cached_tokens: int | None = None
     fingerprint: str | None = None
     visible: VisibleText = dataclasses.field(default_factory=VisibleText, repr=False, compare=False)
 
@@ -144,6 +203,8 @@ class Answer:
         if isinstance(usage := event.get("usage"), dict):
             self.prompt_tokens = _count(usage.get("prompt_tokens"), self.prompt_tokens)
             self.completion_tokens = _count(usage.get("completion_tokens"), self.completion_tokens)
+            if isinstance(details := usage.get("prompt_tokens_details"), dict):
+                self.cached_tokens = _count(details.get("cached_tokens"), self.cached_tokens)
         if isinstance(fingerprint := event.get("system_fingerprint"), str):
             self.fingerprint = fingerprint
         choices = event.get("choices")
@@ -207,3 +268,22 @@ def _reason(told: object) -> str | None:
 def _count(told: object, known: int | None) -> int | None:
     """A count of tokens; what is none, such as the -1 of some servers, leaves what is known."""
     return told if type(told) is int and told >= 0 else known
+
+
+class ToldAnswer(Answer):
+    """Hands each new piece of visible text to `told`; what was thought before it is not told."""
+
+    def __init__(self, told: Callable[[str], None]) -> None:
+        super().__init__()
+        self._told = told
+        self._silent = True
+
+    def show(self, piece: str) -> None:
+        """Tell a piece."""
+        self._silent = False
+        self._told(whole_characters(piece))
+
+    def tell_rest(self) -> None:
+        """Tell what only the whole answer shows: one that looked like a mark to its end, or tool calls."""
+        if self._silent and self.text:
+            self.show(self.text)

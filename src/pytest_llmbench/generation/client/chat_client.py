@@ -17,13 +17,10 @@ import aiohttp
 
 from pytest_llmbench.core.errors import ServerError
 from pytest_llmbench.generation.client.answer_judge import LOST, Ending
-from pytest_llmbench.generation.client.chat_answer import Answer
+from pytest_llmbench.generation.client.chat_answer import Answer, ToldAnswer
 from pytest_llmbench.generation.client.chat_exchange import SUCCESS, Wire, noting_reuse, refused, without
-from pytest_llmbench.generation.client.page import Page
-from pytest_llmbench.generation.client.refusals import Refusal, Sent, unreachable
-from pytest_llmbench.generation.client.retry_waits import LONGEST_WAIT_S, backoff_s
+from pytest_llmbench.generation.client.refusals import LONGEST_WAIT_S, Page, Refusal, Sent, backoff_s, unreachable
 from pytest_llmbench.generation.client.server_address import chat_url
-from pytest_llmbench.generation.client.streaming import ToldAnswer
 
 if TYPE_CHECKING:
     import ssl
@@ -87,9 +84,23 @@ class ChatClient:
         Raises:
             ServerError: nobody answers there.
         """
-        sent, limit = Sent("GET", url), aiohttp.ClientTimeout(timeout_s, sock_connect=timeout_s * _CONNECT_SHARE)
+        return await self._page(Sent("GET", url), timeout_s)
+
+    async def post(self, url: str, body: Mapping[str, Any], timeout_s: float) -> Page:
+        """What a page of the server says to a JSON body, such as `/tokenize`; else as `get`.
+
+        Raises:
+            ServerError: nobody answers there.
+        """
+        return await self._page(Sent("POST", url, body), timeout_s)
+
+    async def _page(self, sent: Sent, timeout_s: float) -> Page:
+        limit = aiohttp.ClientTimeout(timeout_s, sock_connect=timeout_s * _CONNECT_SHARE)
+        asked = self._session.request(
+            sent.method, sent.url, json=sent.body or None, timeout=limit, allow_redirects=False, headers=_ALONE
+        )
         try:
-            async with self._session.get(url, timeout=limit, allow_redirects=False, headers=_ALONE) as response:
+            async with asked as response:
                 text = await response.text(errors="replace")
                 why = None if response.status in SUCCESS else refused(sent, response, text, self._headers)
                 return Page(sent, response.status, text, response.headers.get("Server"), why)

@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 
 from pytest_llmbench.generation.client.answer_body import read_body
-from pytest_llmbench.generation.client.answer_judge import Ending, Request, judge
+from pytest_llmbench.generation.client.answer_judge import Attempt, Ending, ending_of
 from pytest_llmbench.generation.client.chat_answer import Answer, BrokenAnswerError, error_text
 from pytest_llmbench.generation.client.refusals import Refusal, Sent, refusal
 
@@ -38,17 +38,17 @@ class Wire:
 
         Cancelling it closes the connection, which is how a server learns that it can stop.
         """
-        progress = Request()
+        progress = Attempt()
         fault: Exception | Refusal | None
         try:
             async with asyncio.timeout(self.timeout_s):
                 fault = await self._exchange(body, answer, progress)
         except (aiohttp.ClientError, BrokenAnswerError, TimeoutError) as error:
             fault = error
-        ending = judge(answer, progress, fault)
+        ending = ending_of(answer, progress, fault)
         return dataclasses.replace(ending, error=without(ending.error, self.headers)) if ending.error else ending
 
-    async def _exchange(self, body: Mapping[str, Any], answer: Answer, progress: Request) -> Refusal | None:
+    async def _exchange(self, body: Mapping[str, Any], answer: Answer, progress: Attempt) -> Refusal | None:
         # a redirect is not followed: it would turn the question into a GET, and might take the key to another host
         posted = self.session.post(self.url, json=body, trace_request_ctx=progress, allow_redirects=False)
         async with posted as response:
@@ -104,5 +104,5 @@ def without(text: str, headers: Mapping[str, str]) -> str:
 
 
 async def _note_reuse(_session: aiohttp.ClientSession, context: Any, _params: Any) -> None:
-    if isinstance(context.trace_request_ctx, Request):
+    if isinstance(context.trace_request_ctx, Attempt):
         context.trace_request_ctx.reused_connection = True

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
+import email.utils
+import json
+import random
 import re
 import urllib.parse
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import aiohttp
-
-from pytest_llmbench.generation.client.retry_waits import retry_after_s
 
 _FAULT = 500
 _PASSING = (408, 409, 425, 429, 499)
@@ -50,6 +52,10 @@ _OWN_SETTINGS: Mapping[str, str] = {
 
 
 About = Literal["passing", "question", "server"]
+
+FIRST_WAIT_S = 0.5
+LONGEST_WAIT_S = 60.0
+"""A server that asks for a longer pause is not waited for."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -188,3 +194,47 @@ def _about_server(status: int, sent: Sent) -> _Advice:
     if status in (405, 501):
         return _Advice(f"check {_URL}: {sent.url} takes no questions", (_URL,))
     return _Advice("the server's operator can tell why")
+
+
+def backoff_s(attempt: int) -> float:
+    """Seconds before asking again: doubling, with up to half of it taken off at random so that clients spread."""
+    longest = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0**attempt)
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311  # spreads load, hides nothing
+
+
+def retry_after_s(header: str | None) -> float:
+    """Seconds that a `Retry-After` header asks for, as a count or a date (RFC 9110, 10.2.3); 0 when unreadable."""
+    if header is None:
+        return 0.0
+    if header.strip().isdecimal():
+        return float(header)
+    try:
+        when = email.utils.parsedate_to_datetime(header)
+    except ValueError:
+        return 0.0
+    zoned = when if when.tzinfo else when.replace(tzinfo=datetime.UTC)
+    return max(0.0, (zoned - datetime.datetime.now(datetime.UTC)).total_seconds())
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Page:
+    """A page as it was answered; `status` is 0 where no answer came. `refused` says why there is none.
+
+    `software` is what the server says of itself in its `Server` header.
+    """
+
+    sent: Sent
+    status: int
+    text: str
+    software: str | None = None
+    refused: Refusal | None = None
+
+    @property
+    def data(self) -> Any:
+        """The JSON of a page that was given, None when it is none."""
+        if self.refused:
+            return None
+        try:
+            return json.loads(self.text)
+        except ValueError:
+            return None

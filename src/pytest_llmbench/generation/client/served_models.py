@@ -31,7 +31,7 @@ class Lora(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Target:
+class VariantTarget:
     """What a variant's requests carry besides the question: the model's name, and extra keys of the body."""
 
     model: str | None
@@ -47,7 +47,7 @@ class Target:
         return list(_scales(self.extra.get("lora") or ()))
 
 
-def targets(server: ServerSettings) -> dict[str, Target]:
+def targets(server: ServerSettings) -> dict[str, VariantTarget]:
     """The variants that the settings ask for; a model left open is None.
 
     llama.cpp picks adapters by request body and not by name. `lora:0` and `lora:0=0.5` are short for such a body, and
@@ -62,13 +62,13 @@ def targets(server: ServerSettings) -> dict[str, Target]:
         adapter_model = None
         adapter_extra.setdefault("lora", [{"id": int(lora["id"]), "scale": float(lora["scale"] or 1)}])
     if adapter_model is None and not adapter_extra:
-        return {BASE: Target(server.model, base_extra)}
-    tuned = Target(adapter_model or server.model, adapter_extra)
+        return {BASE: VariantTarget(server.model, base_extra)}
+    tuned = VariantTarget(adapter_model or server.model, adapter_extra)
     if tuned.loras:
         base_extra.setdefault("lora", [{"id": number, "scale": 0.0} for number in tuned.loras])
         for extra in (base_extra, adapter_extra):  # llama.cpp may answer from a prompt that another adapter has read
             extra.setdefault("cache_prompt", False)  # https://github.com/ggml-org/llama.cpp/issues/26207
-    base = Target(server.model, base_extra)
+    base = VariantTarget(server.model, base_extra)
     if base == tuned:
         raise UsageError(
             "the server's base and adapter are the same request; change server.adapter", names=("server.adapter",)
@@ -88,8 +88,8 @@ def listed_models(body: Any) -> dict[str, Mapping[str, Any]]:
 
 
 def with_models(
-    wanted: Mapping[str, Target], listed: Mapping[str, Mapping[str, Any]], url: str, *, all_listed: bool
-) -> dict[str, Target]:
+    wanted: Mapping[str, VariantTarget], listed: Mapping[str, Mapping[str, Any]], url: str, *, all_listed: bool
+) -> dict[str, VariantTarget]:
     """The targets with their model names filled in, and checked against what the server lists.
 
     `all_listed` tells that the engine is known to list whatever it serves. Elsewhere the list says little:

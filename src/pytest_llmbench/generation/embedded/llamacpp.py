@@ -79,6 +79,7 @@ class LlamaOptions:
     kv_unified: one pool of keys and values for all slots, instead of a part for each; `kv_unified_per_slot` is the most
         tokens of it that one slot may take.
     cache_type_k, cache_type_v: how keys and values are stored, `f16` or a quantization such as `q8_0`.
+    context_shift: an answer that fills the context goes on, and the oldest part of the prompt is dropped.
     """
 
     batch: int | None = None
@@ -87,6 +88,7 @@ class LlamaOptions:
     kv_unified_per_slot: int | None = None
     cache_type_k: str | None = None
     cache_type_v: str | None = None
+    context_shift: bool | None = None
 
 
 class EmbeddedServer:

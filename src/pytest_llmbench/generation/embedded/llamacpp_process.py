@@ -62,6 +62,8 @@ def _apply(params: Any, options: dict[str, Any]) -> None:
             if kind is None:
                 raise RuntimeError(f"error: llama.cpp has no type {wanted} for {name}")
             setattr(params, name, kind)
+    if options["context_shift"] is not None:
+        params.ctx_shift = options["context_shift"]
 
 
 if __name__ == "__main__":

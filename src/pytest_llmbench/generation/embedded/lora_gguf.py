@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.core.cache_folder import cache_dir
 from pytest_llmbench.core.errors import AdapterError, NotReadyError
 from pytest_llmbench.core.files import replacing
+from pytest_llmbench.core.starter import cache_dir
 from pytest_llmbench.models.adapters import CONFIG, Adapter
 from pytest_llmbench.models.hashing import file_hash
 

@@ -19,8 +19,7 @@ from pytest_llmbench.core.locale import N_
 from pytest_llmbench.core.records import BASE, Completion
 from pytest_llmbench.generation.backend import OutOfMemoryError
 from pytest_llmbench.generation.local.calibration import Calibration, fitting_batch_size, step_seconds
-from pytest_llmbench.generation.local.decoding import Limits, Row, decode
-from pytest_llmbench.generation.local.detokenizer import TextPieces
+from pytest_llmbench.generation.local.decoding import Limits, Row, TextPieces, decode
 from pytest_llmbench.generation.local.perplexity import TextLoss, text_losses
 from pytest_llmbench.generation.local.sampling import Sampling, noise_key
 from pytest_llmbench.models.chat_templates import prompt_forms

@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 
     from pytest_llmbench.core.records import Finish
 
+
 _COMPACT_BELOW = 0.8  # copying the cache costs about one step: worth it once a fifth of the rows are done
 
 _LOOK_EVERY = 16  # tokens; reading what was thought takes milliseconds once it is long
+
+_BROKEN = "\N{REPLACEMENT CHARACTER}"
 
 
 def _never(_tokens: Sequence[int]) -> bool:
@@ -232,3 +235,37 @@ class _Batch:
                 self.cache.batch_select_indices(kept)
         self.inputs = torch.tensor(chosen, device=self.mask.device)[:, None]
         self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.rows), 1)], dim=1)
+
+
+class TextPieces:
+    """Hands on the text of a growing answer, once each; what may still change is held back.
+
+    A token may be half a character, and in some tokenizers a space belongs to the next word: only text that the next
+    token leaves as it is goes out.
+
+    Args:
+        decode: the text of tokens.
+        told: handed each new piece.
+    """
+
+    def __init__(self, decode: Callable[[Sequence[int]], str], told: Callable[[str], None]) -> None:
+        self._decode, self._told = decode, told
+        self._shown = ""
+
+    def take(self, tokens: Sequence[int]) -> None:
+        """Show what all `tokens` so far say beyond what was shown, up to a character that is not whole yet."""
+        text = self._decode(tokens).lstrip()
+        self._show(text.rstrip(_BROKEN).rstrip())
+
+    def end(self, tokens: Sequence[int]) -> None:
+        """Show the rest; the whole on a line of its own where later tokens changed what was shown."""
+        text = self._decode(tokens).strip()
+        if text.startswith(self._shown):
+            self._show(text)
+        else:
+            self._told(f"\n{text}")
+
+    def _show(self, text: str) -> None:
+        if text.startswith(self._shown) and len(text) > len(self._shown):
+            self._told(text[len(self._shown) :])
+            self._shown = text

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import importlib.resources
+import itertools
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from pytest_llmbench.core.locale import Words, words
@@ -52,6 +54,7 @@ class Html:
             is_quote=lambda one: isinstance(one, (Quote, Name)),
             outcome_of=lambda one: one.outcome if isinstance(one, Outcome) else None,
             picture=_picture,
+            drawing=_drawings(),
             signs=SIGNS,
             room=_ROOM,
             style=_asset("report.css"),
@@ -69,6 +72,12 @@ def _picture(chart: Chart) -> str:
         path = Path(folder) / "chart.png"
         chart.draw(path)
         return base64.b64encode(path.read_bytes()).decode()
+
+
+def _drawings() -> Callable[[Chart], str]:
+    """Draws a page's charts as SVG, each under a name of its own."""
+    places = itertools.count(1)
+    return lambda chart: chart.svg(f"chart{next(places)}") if chart.svg else ""
 
 
 def _asset(name: str) -> str:

@@ -22,7 +22,7 @@ from pytest_llmbench.reports.blocks import (
 )
 
 if TYPE_CHECKING:
-    from pytest_llmbench.finetune.comparison import Language, Line, Trained
+    from pytest_llmbench.finetune.comparison import Language, Trained, TrainingLine
 
 
 def training_report(
@@ -62,7 +62,7 @@ def _table(trainings: Sequence[Trained], language: Language, say: Words) -> Tabl
     return Table(columns, rows)
 
 
-def _best(line: Line) -> Cell:
+def _best(line: TrainingLine) -> Cell:
     return line.best if line.best == UNSCORED else Name(line.best)
 
 

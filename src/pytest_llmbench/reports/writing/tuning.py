@@ -18,7 +18,7 @@ from pytest_llmbench.runs.storage import as_json
 
 if TYPE_CHECKING:
     from pytest_llmbench.context.tuning.document import TuningDocument
-    from pytest_llmbench.core.settings import Settings
+    from pytest_llmbench.core.setting_sections import Settings
 
 NAME = "tune"
 

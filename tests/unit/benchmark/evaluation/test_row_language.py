@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmbench.benchmark.evaluation.questions import WORDLESS, read_general, read_test_set
-from pytest_llmbench.benchmark.evaluation.row_language import RowLanguage
+from pytest_llmbench.benchmark.evaluation.questions import WORDLESS, RowLanguage, read_general, read_test_set
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.errors import named_in
 

@@ -7,12 +7,12 @@ import pytest
 from pytest_llmbench.core.errors import ServerError, UsageError
 from pytest_llmbench.core.records import BASE, FINETUNED
 from pytest_llmbench.core.settings import ServerSettings
-from pytest_llmbench.generation.client.served_models import Target, listed_models, targets, with_models
+from pytest_llmbench.generation.client.served_models import VariantTarget, listed_models, targets, with_models
 
 URL = "http://host/v1"
 
 
-def planned(**server: Any) -> dict[str, Target]:
+def planned(**server: Any) -> dict[str, VariantTarget]:
     return targets(ServerSettings.model_validate(server))
 
 
@@ -26,25 +26,28 @@ def sent(scale: float) -> dict[str, Any]:
 
 
 def test_without_an_adapter_only_the_base_answers() -> None:
-    assert planned(base_body={"top_k": 0}) == {BASE: Target(None, {"top_k": 0})}
+    assert planned(base_body={"top_k": 0}) == {BASE: VariantTarget(None, {"top_k": 0})}
 
 
 def test_an_adapter_may_be_a_model_name() -> None:
-    assert planned(model="qwen", adapter="jarvis") == {BASE: Target("qwen", {}), FINETUNED: Target("jarvis", {})}
+    assert planned(model="qwen", adapter="jarvis") == {
+        BASE: VariantTarget("qwen", {}),
+        FINETUNED: VariantTarget("jarvis", {}),
+    }
 
 
 @pytest.mark.parametrize(("short", "scale"), [("lora:0", 1.0), ("lora:0=0.5", 0.5)])
 def test_the_lora_short_hand_turns_the_adapter_off_for_the_base(short: str, scale: float) -> None:
-    assert planned(adapter=short) == {BASE: Target(None, sent(0.0)), FINETUNED: Target(None, sent(scale))}
+    assert planned(adapter=short) == {BASE: VariantTarget(None, sent(0.0)), FINETUNED: VariantTarget(None, sent(scale))}
 
 
 def test_an_adapter_body_with_a_lora_turns_it_off_for_the_base_too() -> None:
-    assert planned(adapter_body=lora(1.0))[BASE] == Target(None, sent(0.0))
+    assert planned(adapter_body=lora(1.0))[BASE] == VariantTarget(None, sent(0.0))
 
 
 def test_explicit_bodies_win_over_the_short_hand() -> None:
     both = planned(adapter="lora:0", base_body=lora(0.1), adapter_body=lora(0.7))
-    assert both == {BASE: Target(None, sent(0.1)), FINETUNED: Target(None, sent(0.7))}
+    assert both == {BASE: VariantTarget(None, sent(0.1)), FINETUNED: VariantTarget(None, sent(0.7))}
 
 
 def test_two_equal_variants_are_refused() -> None:

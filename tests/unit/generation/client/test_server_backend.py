@@ -31,16 +31,16 @@ from pytest_llmbench.core.errors import ServerError
 from pytest_llmbench.core.records import BASE, FINETUNED, Completion
 from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.generation.backend import Backend
-from pytest_llmbench.generation.client import retry_waits
+from pytest_llmbench.generation.client import refusals
 from pytest_llmbench.generation.client.backend import ServerBackend
-from pytest_llmbench.generation.client.retry_waits import retry_after_s
+from pytest_llmbench.generation.client.refusals import retry_after_s
 
 KEY = "sk-secret-of-the-user"
 
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry_waits, "FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(refusals, "FIRST_WAIT_S", 0.001)
     monkeypatch.delenv("LLMBENCH_API_KEY", raising=False)
 
 

@@ -4,7 +4,6 @@ import importlib.util
 import socket
 from collections import namedtuple
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -53,9 +52,8 @@ def test_a_model_larger_than_the_free_memory_is_not_started(
 
 @pytest.mark.parametrize(("option", "value"), [("slots", 0), ("context", 1), ("port", -1)])
 def test_a_number_out_of_range_is_refused(model: ServedModel, option: str, value: int) -> None:
-    given: Any = {option: value}
     with pytest.raises(UsageError, match=f"{option} must be at least"):
-        EmbeddedServer(model, **given)
+        EmbeddedServer(model, **{option: value})  # type: ignore[arg-type]  # a number of those that are numbers
 
 
 def test_a_model_that_is_no_gguf_cannot_be_served() -> None:

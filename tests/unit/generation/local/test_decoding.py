@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from support.tiny_decoders import DECODERS, PAD, VOCABULARY, llama
 
-from pytest_llmbench.generation.local.decoding import Limits, Row, decode
+from pytest_llmbench.generation.local.decoding import Limits, Row, TextPieces, decode
 from pytest_llmbench.generation.local.sampling import Sampling, noise_key
 
 GREEDY = Sampling(0.0, 1.0, do_sample=False)
@@ -178,3 +180,27 @@ def test_nothing_is_left_on_the_model_even_when_the_reader_stops_early() -> None
     next(under_way)
     del under_way
     assert not model.get_decoder()._forward_hooks
+
+
+def of_bytes(tokens: Sequence[int]) -> str:
+    """A token a byte, so that a letter with an accent takes two."""
+    return bytes(tokens).decode("utf-8", errors="replace")
+
+
+@given(st.text(alphabet=st.characters(exclude_characters="\N{REPLACEMENT CHARACTER}", codec="utf-8"), max_size=30))
+def test_the_pieces_together_are_the_answer_and_no_half_character_is_shown(text: str) -> None:
+    heard: list[str] = []
+    pieces, tokens = TextPieces(of_bytes, heard.append), list(text.encode())
+    for count in range(1, len(tokens) + 1):
+        pieces.take(tokens[:count])
+    pieces.end(tokens)
+    assert "".join(heard) == text.strip()
+
+
+def test_text_that_later_tokens_change_is_shown_whole_again() -> None:
+    heard: list[str] = []
+    pieces = TextPieces(lambda tokens: "abc"[: len(tokens)] if len(tokens) < 3 else "xyz", heard.append)
+    for count in (1, 2):
+        pieces.take(range(count))
+    pieces.end(range(3))
+    assert heard == ["a", "b", "\nxyz"]

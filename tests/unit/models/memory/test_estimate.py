@@ -144,7 +144,7 @@ def _adapted(fields: dict[str, Any], plan: TrainingPlan) -> Any:
 
 
 def _loss(model: Any, plan: TrainingPlan) -> Any:
-    from pytest_llmbench.finetune.answer_loss import answer_loss
+    from pytest_llmbench.finetune.trainer import answer_loss
 
     rows = torch.randint(0, 60, (plan.batch_size, plan.max_length))
     labels = rows.clone()

@@ -1,0 +1,83 @@
+"""`llmbench context`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from pytest_llmbench.cli.autotune import Number, target_options
+from pytest_llmbench.cli.options import Config, Json, Language, ReportDir, Seed, SettingOption, chosen_settings
+
+
+def context(  # noqa: PLR0913  # one argument an option
+    *,
+    server: Annotated[list[str] | None, SettingOption("server.url", more="; repeatable, to compare")] = None,
+    server_model: Annotated[
+        list[str] | None, SettingOption("server.model", more="; repeatable; the only one that is served by default")
+    ] = None,
+    model: Annotated[str | None, SettingOption("context.model")] = None,
+    lengths: Annotated[Number, SettingOption("context.lengths")] = None,
+    max_context: Annotated[Number, SettingOption("context.max_context")] = None,
+    depths: Annotated[Number, SettingOption("context.depths")] = None,
+    kinds: Annotated[Number, SettingOption("context.kinds")] = None,
+    languages: Annotated[Number, SettingOption("context.languages")] = None,
+    repeats: Annotated[Number, SettingOption("context.repeats")] = None,
+    answer_tokens: Annotated[Number, SettingOption("context.answer_tokens")] = None,
+    latency: Annotated[Number, SettingOption("load.latency")] = None,
+    quantile: Annotated[Number, SettingOption("load.quantile")] = None,
+    measured: Annotated[Literal["total", "first_token"] | None, SettingOption("load.measured", choices=True)] = None,
+    probes: Annotated[Number, SettingOption("context.probes")] = None,
+    precision: Annotated[Number, SettingOption("context.precision")] = None,
+    margin: Annotated[Number, SettingOption("context.margin")] = None,
+    time_limit: Annotated[Number, SettingOption("context.time_limit")] = None,
+    tokenizer: Annotated[str | None, SettingOption("context.tokenizer")] = None,
+    seed: Seed = None,
+    save: Annotated[str, typer.Option(metavar="NAME", help="Name of the saved run.")] = "context",
+    compare: Annotated[str | None, SettingOption("gate.baseline", "--compare")] = None,
+    gate: Annotated[str | None, SettingOption("gate.kind", "--gate")] = None,
+    require_context: Annotated[Number, SettingOption("context.require", more=", with exit code 1")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the test that was stopped.")] = False,
+    report_dir: ReportDir = None,
+    language: Language = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Find how long a context a server really holds.
+
+    The longest prompt that it accepts, answers in time, and still answers right, each with its interval; the smallest
+    of the three is the answer. The result is on standard output, the reports are files. Ctrl-C keeps every prompt's
+    result, and --resume goes on. Without --server, the usual local ports are looked at. Exit code 1 when
+    --require-context is not met, or --gate fails the run against the one that --compare names.
+    """
+    settings = chosen_settings(
+        config,
+        **target_options(server or [], server_model or []),
+        **{
+            "context.model": model,
+            "context.lengths": lengths,
+            "context.max_context": max_context,
+            "context.depths": depths,
+            "context.kinds": kinds,
+            "context.languages": languages,
+            "context.repeats": repeats,
+            "context.answer_tokens": answer_tokens,
+            "load.latency": latency,
+            "load.quantile": quantile,
+            "load.measured": measured,
+            "context.probes": probes,
+            "context.precision": precision,
+            "context.margin": margin,
+            "context.time_limit": time_limit,
+            "context.tokenizer": tokenizer,
+            "generation.seed": seed,
+            "context.require": require_context,
+            "gate.baseline": compare,
+            "gate.kind": gate,
+            "output.report_dir": report_dir,
+            "output.language": language,
+        },
+    )
+    from pytest_llmbench.cli.context_run import run
+
+    run(settings, save, resume=resume, as_json=as_json)

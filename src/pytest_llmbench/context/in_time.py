@@ -1,0 +1,202 @@
+"""The longest prompt whose answers keep the latency promise, under noise, with its interval.
+
+What is known of other lengths is used first. From there lengths double until answers are late, and each further prompt
+goes near the crossing (`stats/crossing.py`), a little below, on and above it in turn, until its interval is as narrow
+as was asked for, or what may be spent is spent.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from pytest_llmbench.context.questions import Asker, Question
+from pytest_llmbench.runs.context_document import LimitDocument, ReasonDocument
+from pytest_llmbench.stats.crossing import FEWEST, Crossing, crossing
+
+if TYPE_CHECKING:
+    from pytest_llmbench.context.needles import Needle
+    from pytest_llmbench.runs.context_document import ProbeDocument, PromiseDocument, Value
+
+_CLOSEST, _FARTHEST = 0.03, 0.15  # of the length: how far from the crossing prompts are
+_TURNS = (-1.0, 1.0, 0.0)
+_CLEARLY_BELOW = 1.25  # times the ceiling: a crossing that far beyond needs no more looks
+_LOOKS_AT_CEILING = 3
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Effort:
+    """What the search may cost, and when it is content: `precision` is half the interval, as a share of the length.
+
+    `spent` tells that the time of the session is over.
+    """
+
+    probes: int
+    precision: float
+    answer_tokens: int
+    spent: Callable[[], bool] = lambda: False
+
+
+class InTimeSearch:
+    """Searches between `shortest` and `ceiling`, the longest prompt that is accepted or asked for."""
+
+    def __init__(
+        self, asker: Asker, needle: Needle, promise: PromiseDocument, bounds: tuple[int, int], effort: Effort
+    ) -> None:
+        self._asker, self._needle, self._promise, self._effort = asker, needle, promise, effort
+        self._shortest, self._ceiling = bounds
+        self._points: list[tuple[float, float]] = []
+        self._failed: ProbeDocument | None = None
+        self._asked: dict[int, int] = {}
+        self.probes: list[ProbeDocument] = []
+
+    async def find(self, known: Iterable[ProbeDocument] = ()) -> LimitDocument:
+        """The limit; `known` are probes of the same kind of answer that were made before."""
+        self._points = [point for probe in known if (point := self._point(probe))]
+        await self._reach_the_limit()
+        decided = self._is_decided(found := self._crossing())
+        while not decided and len(self.probes) < self._effort.probes and not self._effort.spent():
+            await self._try(self._next(found))
+            decided = self._is_decided(found := self._crossing())
+        return self._limit(found, decided=decided)
+
+    def so_far(self) -> LimitDocument:
+        """What is known where the search was ended from outside."""
+        found = self._limit(self._crossing(), decided=False)
+        values: dict[str, Value] = {"promised_s": self._promise.latency_s}
+        return found.model_copy(update={"reason": ReasonDocument(code="stopped", values=values)})
+
+    async def _reach_the_limit(self) -> None:
+        """Double the length until an answer is late, or there is no longer one."""
+        if not self._points:
+            await self._try(self._shortest)
+        longest = max((round(size) for size, _ in self._points), default=self._shortest)
+        while not self._has_late() and longest < self._ceiling and len(self.probes) < self._effort.probes:
+            longest = min(2 * longest, self._ceiling)
+            await self._try(longest)
+
+    def _next(self, found: Crossing | None) -> int:
+        """Near the crossing; where there is none yet, half way to the shortest length, or at the ceiling."""
+        if self._failed is not None and (found is None or found.size > self._ceiling):
+            return self._within(math.sqrt(self._longest_good() * self._ceiling))
+        if found is None:
+            late = [size for size, cost in self._points if cost > self._promise.latency_s]
+            middle = math.sqrt(self._longest_good() * (min(late) if late else self._ceiling))
+            return self._within(middle * math.exp(_CLOSEST * _TURNS[len(self.probes) % len(_TURNS)]))
+        away = min(_FARTHEST, max(_CLOSEST, found.half_width))
+        centre = min(max(found.size, self._shortest), self._ceiling)
+        return self._within(centre * math.exp(away * _TURNS[len(self.probes) % len(_TURNS)]))
+
+    def _within(self, length: float) -> int:
+        return min(max(round(length), self._shortest), self._ceiling)
+
+    async def _try(self, length: int) -> None:
+        number = self._asked[length] = self._asked.get(length, 0) + 1
+        question = Question("in_time", length, self._needle, self._effort.answer_tokens, number)
+        probe = await self._asker.ask(question)
+        self.probes.append(probe)
+        if point := self._point(probe):
+            self._points.append(point)
+        elif number > 1 or (probe.refusal and probe.refusal.code == "timeout"):
+            self._failed, self._ceiling = probe, max(self._shortest, length - 1)
+
+    def _point(self, probe: ProbeDocument) -> tuple[float, float] | None:
+        """The length that the server read, and the seconds that are promised; an answer without text ends the wait."""
+        if probe.refusal is not None or probe.total_s is None:
+            return None
+        first = probe.first_token_s if self._promise.latency == "first_token" else None
+        seconds = first if first is not None else probe.total_s
+        return (probe.usage_tokens or probe.prompt_tokens, seconds) if seconds > 0 else None
+
+    def _has_late(self) -> bool:
+        return any(cost > self._promise.latency_s for _, cost in self._points) or self._failed is not None
+
+    def _crossing(self) -> Crossing | None:
+        return crossing(self._points, self._promise.latency_s, self._promise.quantile)
+
+    def _is_decided(self, found: Crossing | None) -> bool:
+        """Narrow enough, or surely beyond where the search may look."""
+        if self._failed is not None and (found is None or found.size > self._ceiling):
+            return self._ceiling <= self._longest_good() * (1 + self._effort.precision)
+        if len(self._points) < FEWEST:
+            return False
+        if found is None:
+            return self._all_early_at_ceiling() or self._all_late_at_shortest()
+        if found.low >= self._ceiling or found.high <= self._shortest:
+            return True
+        return found.half_width <= self._effort.precision
+
+    def _longest_good(self) -> float:
+        """The longest length that was answered, and in time."""
+        good = [size for size, cost in self._points if cost <= self._promise.latency_s]
+        return max(good, default=float(self._shortest))
+
+    def _all_early_at_ceiling(self) -> bool:
+        """A cost that does not rise: as many answers at the ceiling as show the quantile, all well within the limit."""
+        there = [cost for size, cost in self._points if size >= self._ceiling / _CLEARLY_BELOW]
+        return len(there) >= _LOOKS_AT_CEILING and max(there) <= self._promise.latency_s
+
+    def _all_late_at_shortest(self) -> bool:
+        there = [cost for size, cost in self._points if size <= self._shortest * _CLEARLY_BELOW]
+        return len(there) >= _LOOKS_AT_CEILING and min(there) > self._promise.latency_s
+
+    def _limit(self, found: Crossing | None, *, decided: bool) -> LimitDocument:
+        size, low, high = (found.size, found.low, found.high) if found else self._by_looks(decided=decided)
+        beyond = size >= self._ceiling
+        if beyond and self._failed is not None:
+            size = low = self._longest_good()
+            high = float(self._ceiling)
+        tokens = 0 if size < self._shortest else self._within(math.floor(size))
+        return LimitDocument(
+            tokens=tokens,
+            low=0 if low < self._shortest else self._within(math.floor(low)),
+            high=self._high(high),
+            decided=decided,
+            probes=len(self.probes),
+            reason=self._reason(tokens, beyond=beyond, decided=decided),
+        )
+
+    def _high(self, high: float) -> int | None:
+        """None where nothing shows an end within what may be looked at."""
+        if high >= self._ceiling and self._failed is None:
+            return None
+        return 0 if high < self._shortest else min(math.floor(high), self._ceiling)
+
+    def _by_looks(self, *, decided: bool) -> tuple[float, float, float]:
+        """Without a crossing: the longest length with answers in time, and the shortest with late ones."""
+        late = sorted(size for size, cost in self._points if cost > self._promise.latency_s)
+        good = sorted(size for size, cost in self._points if cost <= self._promise.latency_s)
+        if not late:
+            longest, shortest = (good[-1], good[0]) if good else (0.0, 0.0)
+            return longest, longest if decided else shortest, math.inf
+        below = [size for size in good if size < late[0]]
+        return (below[-1] if below else 0.0), 0.0, late[0]
+
+    def _reason(self, tokens: int, *, beyond: bool, decided: bool) -> ReasonDocument:
+        promised = self._promise.latency_s
+        if beyond and self._failed is not None:
+            refusal = self._failed.refusal
+            told = {"code": refusal.code, "status": refusal.status, "text": refusal.text} if refusal else {}
+            return ReasonDocument(code="refused", values={"length": self._failed.length, **told})
+        if beyond:
+            return ReasonDocument(code="not_accepted", values={"tokens": tokens})
+        if not tokens:
+            return ReasonDocument(
+                code="never", values={"seconds": self._nearby(self._shortest), "promised_s": promised}
+            )
+        if not decided and self._effort.spent():
+            return ReasonDocument(code="stopped", values={"promised_s": promised})
+        return ReasonDocument(code="late", values={"seconds": self._nearby(tokens), "promised_s": promised})
+
+    def _nearby(self, tokens: int) -> float:
+        """Seconds that a prompt of about so many tokens took, in the middle."""
+        near = sorted(self._points, key=lambda point: abs(point[0] - tokens))[: max(_LOOKS_AT_CEILING, FEWEST)]
+        costs = sorted(cost for _, cost in near)
+        return round(costs[len(costs) // 2], 4) if costs else 0.0
+
+
+def known_for(promise: PromiseDocument, probes: Sequence[ProbeDocument]) -> list[ProbeDocument]:
+    """The probes whose times tell of the promise: of first tokens all, of whole answers those that had one to give."""
+    return [probe for probe in probes if promise.latency == "first_token" or probe.sought == "sweep"]

@@ -1,0 +1,49 @@
+"""The tokenizer of a served model on this machine, for servers that do not count."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmbench.context.counting import LocalTokenizer
+from pytest_llmbench.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from pytest_llmbench.core.settings import Settings
+
+
+def local_ways(settings: Settings) -> list[LocalTokenizer]:
+    """The way to count with `context.tokenizer`; none where the settings name none.
+
+    Raises:
+        UsageError: it cannot be read, or has no chat template.
+        ModelError, NotReadyError: as resolving a model raises them.
+    """
+    spec = settings.context.tokenizer
+    if spec is None:
+        return []
+    tokenizer = _tokenizer(spec, trust_remote_code=settings.model.trust_remote_code)
+    if not getattr(tokenizer, "chat_template", None):
+        raise UsageError(
+            f"context.tokenizer: {spec} has no chat template, so that it cannot count what is sent; name the model "
+            "that is served",
+            names=("context.tokenizer",),
+        )
+    return [LocalTokenizer(tokenizer, settings.model.template_arguments)]
+
+
+def _tokenizer(spec: str, *, trust_remote_code: bool) -> Any:
+    from pytest_llmbench.models.gguf import load_gguf_tokenizer
+    from pytest_llmbench.models.sources import locate, resolve
+
+    location = locate(spec)
+    try:
+        if location.kind == "gguf":
+            return load_gguf_tokenizer(Path(location.place))
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(resolve(spec).path, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"context.tokenizer: the tokenizer of {spec} cannot be read: {error}", names=("context.tokenizer",)
+        ) from error

@@ -1,0 +1,73 @@
+"""Which lengths are tried: as the settings say, checked against what is known of the server before a prompt is sent."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING
+
+from pytest_llmbench.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from pytest_llmbench.context.announced import Announced
+    from pytest_llmbench.core.settings import ContextSettings
+
+_SHORTEST = 256
+_STEP = 64  # lengths that are chosen here are multiples of this
+_SILENT = 131_072  # the longest prompt tried where neither server nor settings say one
+_ROOM = 32  # tokens that a shortest prompt has for text of its own
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LengthPlan:
+    """The lengths that were asked for, None for those that follow from what is found; and the longest prompt tried."""
+
+    wanted: tuple[int, ...] | None
+    longest: int
+
+    def shortest(self, least: int) -> int:
+        """The shortest prompt tried, where the longest question alone has `least` tokens."""
+        if self.wanted is not None:
+            return self.wanted[0]
+        return max(_SHORTEST, math.ceil((least + _ROOM) / _STEP) * _STEP)
+
+    def swept(self, shortest: int, accepted: int, answer_tokens: int) -> tuple[int, ...]:
+        """The lengths at which every question is asked: none beyond what the server takes."""
+        if self.wanted is not None:
+            return tuple(length for length in self.wanted if length <= accepted)
+        last = accepted + 1 - answer_tokens  # so that an answer fits beside the prompt
+        doubled = [shortest << power for power in range(1, 32) if shortest << power < last / math.sqrt(2)]
+        return tuple(dict.fromkeys([shortest, *doubled, max(shortest, last)])) if accepted else ()
+
+
+def planned(context: ContextSettings, announced: Announced, native: int | None = None) -> LengthPlan:
+    """The plan of the settings. `native` is how long a context the model of the settings reads.
+
+    Raises:
+        UsageError: a length is beyond what the server, or the model, says that it holds.
+    """
+    wanted = None if context.lengths == "auto" else context.lengths
+    known = [(announced.context, "that the server announces"), (announced.trained or native, "that the model reads")]
+    last = wanted[-1] if wanted else 0
+    for most, who in known:
+        if most is not None and last > most:
+            raise UsageError(
+                f"context.lengths: {last} is beyond the {most} tokens {who}; leave it out, or start the server "
+                "with more context",
+                names=("context.lengths",),
+            )
+    longest = context.max_context
+    if longest is None:
+        most = announced.context or announced.trained or native
+        longest = 2 * most if most else _SILENT
+    if longest < last:
+        raise UsageError(
+            f"context.max_context is {longest}, and context.lengths has {last}; raise it, or leave that out",
+            names=("context.max_context", "context.lengths"),
+        )
+    if longest < _SHORTEST and wanted is None:
+        raise UsageError(
+            f"context.max_context is {longest}, and no question fits in less than {_SHORTEST} tokens; raise it",
+            names=("context.max_context",),
+        )
+    return LengthPlan(wanted, longest)

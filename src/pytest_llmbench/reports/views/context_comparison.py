@@ -1,0 +1,120 @@
+"""A context run held against an earlier one, as blocks, and what CI shows of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmbench.core.locale import N_, UNSCORED
+from pytest_llmbench.reports.blocks import (
+    Alert,
+    Block,
+    Cell,
+    Column,
+    Depth,
+    Name,
+    Outcome,
+    Report,
+    Section,
+    Sentences,
+    Table,
+    Verdict,
+)
+from pytest_llmbench.reports.context_words import LIMIT_TITLES
+from pytest_llmbench.reports.gate_sentences import COMPARED, GATED
+from pytest_llmbench.reports.serving.words import ServingWords, serving_words
+
+if TYPE_CHECKING:
+    from pytest_llmbench.runs.context_document import ContextComparison, ContextVerdict
+
+_NOTES = {
+    "target_missing": N_("{target} is in one of the two runs only"),
+    "model_differs": N_("the model was {before}, and is {after} now"),
+    "promise_differs": N_("{target}: another latency is promised now, so that limits in time are not compared"),
+    "counting_differs": N_("{target}: tokens were counted in another way ({before}, now {after})"),
+    "other_questions": N_("{target}: other questions were asked at {length} tokens, so that facts are not compared"),
+}
+
+
+def comparison_report(comparison: ContextComparison, language: str) -> Report:
+    """A comparison that stands alone.
+
+    Raises:
+        UsageError: the language is unknown.
+    """
+    say = serving_words(language)
+    section = comparison_section(comparison, say)
+    return Report(section.title, language, [section], list(comparison_alerts(comparison, say)))
+
+
+def comparison_section(comparison: ContextComparison, say: ServingWords) -> Section:
+    """The outcome, every verdict with what it rests on, and what keeps the runs from being compared in full."""
+    heading = say(
+        "{label}: {text}",
+        label=_word(comparison.outcome, comparison, say),
+        text=say("compared with {name} of {created}", name=comparison.name, created=comparison.created),
+    )
+    columns = [
+        Column(say("Verdict"), left=True),
+        Column(say("Target"), left=True),
+        Column(say("What"), left=True),
+        Column(say("Before")),
+        Column(say("Now")),
+        Column(say("Change")),
+        Column(say("95 % interval")),
+        Column("p"),
+        Column("n"),
+    ]
+    rows = [_verdict(one, comparison, say) for one in comparison.verdicts]
+    notes = [say(_NOTES[note.code], **_worded(note.values, say)) for note in comparison.notes]
+    if not comparison.verdicts:
+        notes.append(say("nothing could be compared"))
+    blocks: list[Block] = [
+        Verdict(comparison.outcome, heading, depth=Depth.BRIEF),
+        Table(columns, rows, depth=Depth.BRIEF),
+        Sentences(notes, depth=Depth.BRIEF),
+    ]
+    return Section("comparison", say("Compared with an earlier run"), blocks)
+
+
+def _verdict(one: ContextVerdict, comparison: ContextComparison, say: ServingWords) -> list[Cell]:
+    shown = say.share if one.about == "facts" else (lambda tokens: say.count(round(tokens)))
+    low, high = (UNSCORED if end is None else say.percent(end, signed=True) for end in (one.low, one.high))
+    return [
+        Outcome(one.outcome, _word(one.outcome, comparison, say).lower()),
+        Name(one.target),
+        _about(one, say),
+        shown(one.before),
+        shown(one.after),
+        say.percent(one.effect, signed=True),
+        say("{low} to {high}", low=low, high=high) if (low, high) != (UNSCORED, UNSCORED) else UNSCORED,
+        UNSCORED if one.p_adjusted is None else say.number(one.p_adjusted),
+        say.count(one.n),
+    ]
+
+
+def _about(one: ContextVerdict, say: ServingWords) -> str:
+    if one.about == "facts":
+        return say("Facts found at {length} tokens", length=say.count(one.length or 0))
+    return say("Limit: {name}", name=say(LIMIT_TITLES[one.about]))
+
+
+def _word(outcome: str, comparison: ContextComparison, say: ServingWords) -> str:
+    return say((COMPARED if comparison.kind == "compare" else GATED)[outcome])
+
+
+def _worded(values: Mapping[str, Any], say: ServingWords) -> dict[str, str]:
+    return {name: say.count(value) if isinstance(value, int) else str(value) for name, value in values.items()}
+
+
+def comparison_alerts(comparison: ContextComparison, say: ServingWords) -> Iterator[Alert]:
+    """An error a failed verdict where the session fails for it, else a warning; a warning for what is open."""
+    for one in comparison.verdicts:
+        if one.outcome == "pass":
+            continue
+        cells = _verdict(one, comparison, say)
+        told = {"what": cells[2], "before": cells[3], "after": cells[4], "change": cells[5]}
+        line = say("{what}: {before}, now {after} ({change})", **told)
+        fails = comparison.failed and one.outcome == "fail"
+        title = say("{label}: {text}", label=_word(one.outcome, comparison, say).lower(), text=one.target)
+        yield Alert("error" if fails else "warning", title, [line])

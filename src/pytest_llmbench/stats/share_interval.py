@@ -1,0 +1,56 @@
+"""The interval of a share where several answers come from one asking, such as three facts that one prompt asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from pytest_llmbench.stats.intervals import CONFIDENCE
+
+
+class Share(NamedTuple):
+    """A share between 0 and 1, and its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def share_interval(found: Sequence[int], asked: Sequence[int], confidence: float = CONFIDENCE) -> Share:
+    """The share of what was asked that was found, one entry an asking, with its interval.
+
+    Clopper and Pearson's exact interval; where an asking has several answers, which are alike, with as many answers as
+    independent ones would be as precise (Korn and Graubard 1998, "Confidence intervals for proportions with small
+    expected number of positive counts estimated from survey data"). Where all were found, or none, likeness cannot be
+    seen: each asking counts as one answer then.
+
+    Raises:
+        ValueError: nothing was asked, or more was found than asked.
+    """
+    from scipy import stats
+
+    right, all_asked = np.asarray(found, dtype=float), np.asarray(asked, dtype=float)
+    if not len(right) or (all_asked < 1).any() or (right > all_asked).any() or (right < 0).any():
+        raise ValueError("each asking needs at least one answer, and no more found than asked")
+    total = float(all_asked.sum())
+    share = float(right.sum()) / total
+    alone = total if (all_asked == 1).all() else _alone(right, all_asked, share)
+    rest = (1 - confidence) / 2
+    low = 0.0 if share == 0 else float(stats.beta.ppf(rest, share * alone, alone - share * alone + 1))
+    high = 1.0 if share == 1 else float(stats.beta.ppf(1 - rest, share * alone + 1, alone - share * alone))
+    return Share(share, low, high)
+
+
+def _alone(right: np.ndarray, asked: np.ndarray, share: float) -> float:
+    """How many independent answers say as much."""
+    from scipy import stats
+
+    askings, total = len(asked), float(asked.sum())
+    if askings == 1 or share in (0, 1):
+        return float(askings)
+    variance = askings / (askings - 1) * float(((right - share * asked) ** 2).sum()) / total**2
+    unlike = share * (1 - share) / variance if variance else total
+    freedom = (stats.t.ppf(0.975, total - 1) / stats.t.ppf(0.975, askings - 1)) ** 2
+    return float(np.clip(unlike * freedom, 1.0, total))

@@ -1,0 +1,92 @@
+"""A later context run against an earlier one: limits by their intervals, facts question by question."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from support.context_documents import Known, document, later, limit, limits, saved, target
+
+from pytest_llmbench.context.comparison import compare_context
+from pytest_llmbench.core.settings import GateSettings
+from pytest_llmbench.runs.context_document import ContextDocument, ContextVerdict, PromiseDocument
+
+GATE = GateSettings(kind="regression")
+TOLERANT = GateSettings(kind="regression", margins={"context": 0.05, "facts": 0.3})
+
+
+def run(**changed: Any) -> ContextDocument:
+    return document(target(**changed))
+
+
+def in_time(tokens: int, low: int, high: int) -> Any:
+    return limits(Known(), in_time=limit(tokens, low, high, "late", seconds=1.9, promised_s=2.0))
+
+
+def verdict(after: ContextDocument, about: str, gate: GateSettings = GATE) -> ContextVerdict:
+    return next(one for one in compare_context(saved(run()), after, gate).verdicts if one.about == about)
+
+
+def test_a_limit_fell_where_its_interval_lies_below_that_of_before() -> None:
+    fell = verdict(run(limits=in_time(3000, 2900, 3100)), "in_time")
+    assert (fell.outcome, fell.before, fell.after) == ("fail", 6680, 3000)
+    assert fell.effect == pytest.approx(3000 / 6680 - 1)
+    assert fell.low is not None
+    assert fell.high is not None
+    assert fell.low < fell.effect < fell.high < 0
+
+
+def test_a_limit_within_its_interval_is_open_and_passes_with_a_margin() -> None:
+    near = run(limits=in_time(6600, 6540, 6700))
+    assert verdict(near, "in_time").outcome == "inconclusive"
+    assert verdict(near, "in_time", TOLERANT).outcome == "pass"
+
+
+def test_an_exact_limit_that_is_the_same_passes_and_one_token_less_fails() -> None:
+    assert verdict(run(), "accepted").outcome == "pass"
+    less = limits(Known(), accepted=limit(8190, 8190, 8190, "refused", length=8191))
+    assert verdict(run(limits=less), "accepted").outcome == "fail"
+
+
+def test_fewer_facts_at_a_length_fail_the_session() -> None:
+    found = compare_context(saved(run()), later(chance=lambda _length, _depth: 0.2), GATE)
+    assert found.failed
+    facts = [one for one in found.verdicts if one.about == "facts"]
+    assert {one.outcome for one in facts} == {"fail"}
+    assert all(one.p_adjusted is not None and one.p_adjusted <= 0.05 for one in facts)
+    assert {one.n for one in facts} == {30}
+
+
+def test_the_same_run_again_passes_though_what_is_found_has_no_settled_limit() -> None:
+    found = compare_context(saved(run()), run(), TOLERANT)
+    assert (found.outcome, found.failed) == ("pass", False)
+
+
+def test_without_a_gate_a_fall_fails_nothing() -> None:
+    found = compare_context(saved(run()), run(limits=in_time(3000, 2900, 3100)), GateSettings())
+    assert (found.kind, found.outcome, found.failed) == ("compare", "fail", False)
+
+
+def test_what_cannot_be_compared_is_noted() -> None:
+    promise = PromiseDocument(latency_s=3.0, quantile=0.95)
+    other = target("other", known=Known(lengths=(300,)), promise=promise)
+    found = compare_context(saved(run()), document(other), GATE)
+    assert [note.code for note in found.notes] == ["model_differs", "promise_differs"]
+    assert [one.about for one in found.verdicts] == ["accepted", "right"]
+
+
+def test_comparing_nothing_guards_nothing() -> None:
+    found = compare_context(saved(document(target("one"), target("two"))), document(target("other")), GATE)
+    assert found.verdicts == ()
+    assert {note.code for note in found.notes} == {"target_missing"}
+    assert found.failed
+
+
+def test_other_questions_are_no_pairs() -> None:
+    renamed = [
+        probe.model_copy(update={"needle": f"new {probe.needle}"}) if probe.needle else probe
+        for probe in target().probes
+    ]
+    found = compare_context(saved(run()), run(probes=tuple(renamed)), GATE)
+    assert {note.code for note in found.notes} == {"other_questions"}
+    assert all(one.about != "facts" for one in found.verdicts)

@@ -1,0 +1,157 @@
+"""The three limits on servers that are known: to the token, in time under noise, and right."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+
+import pytest
+from support.known_context import LAWS, KnownContext, SimulatedContext
+
+from pytest_llmbench.context.accepted import AcceptedSearch
+from pytest_llmbench.context.in_time import Effort, InTimeSearch
+from pytest_llmbench.context.needles import KINDS, needle, needles
+from pytest_llmbench.context.questions import Question
+from pytest_llmbench.context.right import Rightness, find_right
+from pytest_llmbench.runs.context_document import LimitDocument, ProbeDocument, PromiseDocument, RefusalCode
+
+PLAIN = needle("one", "en", 0.5, "1")
+PROMISE = PromiseDocument(latency_s=2.0, quantile=0.95)
+
+
+def accepted(known: KnownContext, announced: int | None = None, longest: int = 100_000) -> tuple[LimitDocument, int]:
+    server = SimulatedContext(known)
+    return asyncio.run(AcceptedSearch(server, PLAIN, 256, longest, announced).find()), server.asked
+
+
+@pytest.mark.parametrize("limit", [256, 257, 511, 8191, 70_001, 99_999])
+@pytest.mark.parametrize("beyond", ["refuse", "cut"])
+def test_what_is_accepted_is_found_to_the_token_in_few_probes(limit: int, beyond: str) -> None:
+    found, asked = accepted(KnownContext(limit=limit, beyond=beyond, says_limit=False))  # type: ignore[arg-type]
+    assert (found.tokens, found.low, found.high, found.decided) == (limit, limit, limit, True)
+    assert asked == found.probes <= 2 * math.log2(100_000 - 256)
+    assert found.reason.code == {"refuse": "refused", "cut": "cut"}[beyond]
+
+
+@pytest.mark.parametrize("off", [-1, 0, 1])
+def test_what_a_server_announces_is_tried_first(off: int) -> None:
+    found, asked = accepted(KnownContext(limit=4096 + off, says_limit=False), announced=4096)
+    assert found.tokens == 4096 + off
+    assert asked <= 5
+
+
+def test_a_server_that_announces_what_is_not_true_is_believed_no_further() -> None:
+    found, asked = accepted(KnownContext(limit=3000, says_limit=False), announced=4096)
+    assert found.tokens == 3000
+    assert asked <= 2 * math.log2(100_000)
+
+
+def test_a_refusal_that_names_the_limit_saves_the_bisection() -> None:
+    found, asked = accepted(KnownContext(limit=32_768))
+    assert found.tokens == 32_768
+    assert asked <= 5
+
+
+def test_nothing_that_is_accepted_and_everything_that_is_are_told_apart() -> None:
+    nothing, _ = accepted(KnownContext(limit=100))
+    everything, asked = accepted(KnownContext(limit=10**6))
+    assert (nothing.tokens, nothing.reason.code) == (0, "never")
+    assert (everything.tokens, everything.high, everything.reason.code) == (100_000, None, "end_of_range")
+    assert asked == 2
+
+
+def test_memory_that_runs_out_and_servers_that_die_are_believed_when_it_happens_twice() -> None:
+    def out_of_memory(length: int) -> RefusalCode | None:
+        return "out_of_memory" if length > 5000 else None
+
+    found, _ = accepted(KnownContext(limit=10**6, loses=out_of_memory))
+    assert (found.tokens, found.reason.values["code"]) == (5000, "out_of_memory")
+    results: list[RefusalCode | None] = [None, "server_gone"]
+    once = iter(results)
+    found, asked = accepted(KnownContext(limit=10**6, loses=lambda _length: next(once, None)))
+    assert (found.tokens, asked) == (100_000, 3)
+
+
+def in_time(known: KnownContext, promise: PromiseDocument = PROMISE, *, probes: int = 40) -> LimitDocument:
+    effort = Effort(probes, 0.02, 16)
+    search = InTimeSearch(SimulatedContext(known), PLAIN, promise, (256, known.limit), effort)
+    return asyncio.run(search.find())
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_the_longest_prompt_in_time_is_found_within_its_interval(law: str) -> None:
+    known = KnownContext(limit=60_000, law=LAWS[law], noise=0.02)
+    truth, found = known.in_time(2.0, 0.95), in_time(known)
+    assert found.low <= truth <= (found.high or 0)
+    assert found.tokens == pytest.approx(truth, rel=0.03)
+    assert (found.decided, found.reason.code) == (True, "late")
+    assert found.probes <= 40
+
+
+def test_more_noise_takes_more_probes_and_too_few_are_not_decided() -> None:
+    known = KnownContext(limit=60_000, noise=0.3)
+    found = in_time(known, probes=15)
+    assert not found.decided
+    assert found.low < known.in_time(2.0, 0.95) < (found.high or 0)
+
+
+def test_a_promise_that_every_accepted_prompt_keeps_ends_with_what_is_accepted() -> None:
+    found = in_time(KnownContext(limit=2000, noise=0.02))
+    assert (found.tokens, found.high, found.decided, found.reason.code) == (2000, None, True, "not_accepted")
+    assert found.probes <= 10
+
+
+def test_a_promise_that_not_even_the_shortest_prompt_keeps_is_never_kept() -> None:
+    found = in_time(KnownContext(noise=0.02), PromiseDocument(latency_s=0.05, quantile=0.95))
+    assert (found.tokens, found.low, found.reason.code) == (0, 0, "never")
+
+
+def test_lengths_that_are_lost_again_and_again_end_the_search_below_them() -> None:
+    lost = KnownContext(limit=60_000, loses=lambda length: "out_of_memory" if length > 3000 else None)
+    found = in_time(lost, PromiseDocument(latency_s=10.0, quantile=0.95))
+    assert 1000 < found.tokens <= 3000
+    assert found.reason.code == "refused"
+
+
+def right(truth: Callable[[float, int], float], margin: float = 0.1) -> LimitDocument | None:
+    server = SimulatedContext(KnownContext(limit=10**6, right=truth, seed=5))
+    asked = needles((0.0, 0.5, 1.0), KINDS, ("en", "fr"), 3, 1)
+
+    async def ask_all(length: int) -> list[ProbeDocument]:
+        return [await server.ask(Question("sweep", length, one, 16)) for one in asked]
+
+    async def find() -> LimitDocument | None:
+        by_length = {length: await ask_all(length) for length in (512, 1024, 2048, 4096)}
+        return await find_right(by_length, ask_all, Rightness(margin, 0.05))
+
+    return asyncio.run(find())
+
+
+def test_a_model_that_is_right_at_all_lengths_is_right_to_the_end() -> None:
+    found = right(lambda _depth, _length: 1.0)
+    assert found is not None
+    assert (found.tokens, found.low, found.high, found.decided) == (4096, 4096, None, True)
+    assert found.reason.code == "end_of_range"
+
+
+def test_the_length_from_which_facts_are_missed_is_bracketed() -> None:
+    found = right(lambda _depth, length: 0.98 if length <= 1500 else 0.3)
+    assert found is not None
+    assert found.low <= 1500
+    assert 1024 <= found.tokens <= 1500 <= (found.high or 0) < 1650
+    assert found.reason.code == "fewer_found"
+    assert found.reason.values["share_at_shortest"] == pytest.approx(0.98, abs=0.06)
+
+
+def test_a_model_that_finds_little_at_the_shortest_length_is_never_right() -> None:
+    found = right(lambda _depth, _length: 0.1)
+    assert found is not None
+    assert (found.tokens, found.reason.code) == (0, "never")
+
+
+def test_what_nobody_was_asked_has_no_limit() -> None:
+    async def nobody(_length: int) -> list[ProbeDocument]:
+        raise AssertionError
+
+    assert asyncio.run(find_right({}, nobody, Rightness(0.1, 0.05))) is None

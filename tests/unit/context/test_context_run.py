@@ -1,0 +1,215 @@
+"""A whole test of a server over HTTP: how it counts, what it refuses, what it hides, and going on after a stop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.context_server import TEMPLATE, ContextServer, context_server
+from support.known_context import KnownContext
+
+from pytest_llmbench.context.context_run import ContextRun, Step, Target
+from pytest_llmbench.context.needles import KINDS
+from pytest_llmbench.core.errors import LLMBenchError, ServerError, UsageError
+from pytest_llmbench.core.settings import Settings
+from pytest_llmbench.runs.context_document import ContextTarget
+
+SMALL = {"depths": [0.5], "languages": ["en"], "kinds": ["one"], "probes": 5, "answer_tokens": 8}
+
+
+def run(
+    server: ContextServer, folder: Path, *, resume: bool = False, steps: list[Step] | None = None, **context: Any
+) -> ContextTarget:
+    settings = Settings.model_validate(
+        {
+            "context": {**SMALL, **context},
+            "load": {"latency": 1.0, "measured": "first_token", "scrape": False},
+            "output": {"report_dir": folder},
+        }
+    )
+    tell = (steps if steps is not None else []).append
+    return asyncio.run(ContextRun(settings, Target(server.url), resume=resume, tell=tell).measure())
+
+
+def codes(found: ContextTarget) -> set[str]:
+    return {finding.code for finding in found.findings}
+
+
+@pytest.mark.parametrize(
+    ("engine", "method"),
+    [
+        ("vllm", "tokenize"),
+        ("tgi", "tokenize"),
+        ("sglang", "tokenize"),
+        ("llamacpp", "apply_template"),
+        ("silent", "calibrated"),
+    ],
+)
+def test_every_prompt_has_the_tokens_that_were_asked_for_however_they_are_counted(
+    engine: str, method: str, tmp_path: Path
+) -> None:
+    with context_server(KnownContext(limit=900), engine=engine) as server:
+        found = run(server, tmp_path)
+    assert found.counting.method == method
+    assert found.counting.exact
+    answered = [probe for probe in found.probes if probe.refusal is None]
+    assert all(probe.usage_tokens == probe.prompt_tokens == probe.length for probe in answered)
+    assert found.counting.template_tokens == (None if engine == "silent" else TEMPLATE)
+    assert found.limits.accepted is not None
+    assert found.limits.accepted.tokens == 900
+
+
+def test_the_three_limits_the_answer_and_what_it_rests_on(tmp_path: Path) -> None:
+    with context_server(KnownContext(limit=4000), announced=4001) as server:
+        found = run(server, tmp_path, lengths=(512, 1024, 2048), kinds=KINDS)
+    assert [name for name, _ in found.limits.sought()] == ["accepted", "in_time", "right"]
+    assert found.lengths == (512, 1024, 2048)
+    assert found.answer is not None
+    swept = [probe for probe in found.probes if probe.sought == "sweep"]
+    assert {probe.kind for probe in swept} == {"one", "several", "distractors"}
+    assert all(probe.correct == 1 for probe in swept)
+    assert found.server.announced_context == 4001
+
+
+@pytest.mark.parametrize(
+    ("fails", "code", "status"),
+    [("status", "context_exceeded", 400), ("event", "context_exceeded", None), ("memory", "out_of_memory", None)],
+)
+def test_a_refusal_is_a_typed_result_in_whatever_form_it_comes(
+    fails: str, code: str, status: int | None, tmp_path: Path
+) -> None:
+    with context_server(KnownContext(limit=700), fails=fails) as server:
+        found = run(server, tmp_path)
+    refused = next(probe.refusal for probe in found.probes if probe.refusal)
+    assert (refused.code, refused.status) == (code, status)
+    assert found.limits.accepted is not None
+    assert found.limits.accepted.tokens == 700
+
+
+def test_a_server_that_hangs_up_on_long_prompts_is_a_result_and_a_finding(tmp_path: Path) -> None:
+    with context_server(KnownContext(limit=700), fails="close") as server:
+        found = run(server, tmp_path, max_context=2000)
+    assert found.limits.accepted is not None
+    assert found.limits.accepted.tokens == 700
+    assert found.limits.accepted.reason.values["code"] == "server_gone"
+    assert "server_died" in codes(found)
+
+
+def test_what_is_cut_without_a_word_is_not_accepted_and_told(tmp_path: Path) -> None:
+    with context_server(KnownContext(limit=700, beyond="cut")) as server:
+        found = run(server, tmp_path, max_context=2000)
+    assert found.limits.accepted is not None
+    assert (found.limits.accepted.tokens, found.limits.accepted.reason.code) == (700, "cut")
+    assert "silent_truncation" in codes(found)
+
+
+def test_an_answer_that_goes_on_beyond_the_context_is_told(tmp_path: Path) -> None:
+    for shift in (True, False):
+        with context_server(KnownContext(limit=511), engine="llamacpp", announced=512, shift=shift) as server:
+            assert ("context_shift" in codes(run(server, tmp_path))) is shift
+
+
+def test_a_prompt_cache_is_seen_and_never_met_by_the_prompts_that_are_timed(tmp_path: Path) -> None:
+    with context_server(KnownContext(limit=600, prefix_cache=True), scale=20) as server:
+        found = run(server, tmp_path)
+    assert "prefix_cache_seen" in codes(found)
+    assert len(set(server.prompts)) >= len(server.prompts) - 1
+
+
+def test_a_count_that_the_servers_usage_contradicts_is_not_believed(tmp_path: Path) -> None:
+    with context_server(KnownContext(limit=600), engine="sglang", off=3) as server:
+        found = run(server, tmp_path)
+    assert found.counting.exact  # the same number each time is the template's
+    assert found.limits.accepted is not None
+    assert found.limits.accepted.tokens == 600
+
+
+def test_a_server_without_usage_is_tested_where_it_counts_and_refused_where_nothing_does(tmp_path: Path) -> None:
+    with context_server(KnownContext(limit=600), usage=False) as server:
+        assert "no_usage" in codes(run(server, tmp_path))
+    with (
+        context_server(KnownContext(limit=600), usage=False, engine="silent") as server,
+        pytest.raises(ServerError, match=r"neither counts tokens \(/tokenize\) nor sends `usage`"),
+    ):
+        run(server, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("context", "message"),
+    [
+        ({"lengths": (512, 9000)}, "context.lengths: 9000 is beyond the 4096 tokens that the server announces"),
+        ({"lengths": (512, 1024), "max_context": 800}, "context.max_context is 800, and context.lengths has 1024"),
+        ({"max_context": 100}, "context.max_context is 100, and no question fits in less than 256 tokens"),
+        ({"lengths": (20, 512)}, "20 tokens are too few for a prompt: .* ask for longer lengths"),
+    ],
+)
+def test_lengths_that_cannot_be_are_refused_before_a_long_prompt_is_sent(
+    context: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with context_server(announced=4096) as server:
+        with pytest.raises(UsageError, match=message):
+            run(server, tmp_path, **context)
+        assert all(len(prompt.split()) < 150 for prompt in server.prompts)
+
+
+def test_a_stopped_test_goes_on_without_sending_a_prompt_twice(tmp_path: Path) -> None:
+    with context_server(KnownContext(limit=900)) as server:
+        whole = run(server, tmp_path)
+        journal = tmp_path / "context" / "known.jsonl"
+        lines = journal.read_text().splitlines(keepends=True)
+        journal.write_text("".join(lines[:4]) + lines[4][:20])
+        server.prompts.clear()
+        resumed = run(server, tmp_path, resume=True)
+    assert resumed.resumed_probes == 3
+    assert resumed.limits.accepted == whole.limits.accepted
+    assert [probe.id for probe in resumed.probes[:3]] == [probe.id for probe in whole.probes[:3]]
+    assert len(server.prompts) == len(resumed.probes) - 3 + 2  # and two short ones, by which counting is checked
+
+
+def test_a_journal_of_another_test_is_refused_by_name(tmp_path: Path) -> None:
+    with context_server(KnownContext(limit=600)) as server:
+        run(server, tmp_path)
+        with pytest.raises(UsageError, match=r"known.jsonl:1: these probes are of another test: context not the same"):
+            run(server, tmp_path, kinds=["several"], resume=True)
+
+
+def test_a_server_that_never_comes_back_ends_the_test_with_what_was_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def gone(_presence: object, _longest_s: float) -> bool:
+        return False
+
+    monkeypatch.setattr("pytest_llmbench.load.health_check.Presence.returned", gone)
+    with context_server(KnownContext(limit=700), fails="close") as server:
+        found = run(server, tmp_path, max_context=2000)
+    assert found.limits.accepted is not None
+    assert (found.limits.accepted.decided, found.limits.accepted.reason.code) == (False, "stopped")
+    assert found.answer is not None
+
+
+def test_the_time_limit_ends_the_test_early(tmp_path: Path) -> None:
+    with context_server(KnownContext(limit=900)) as server:
+        found = run(server, tmp_path, time_limit=0.000001)
+    assert found.limits.accepted is not None
+    assert found.limits.accepted.tokens == 900
+    assert not [probe for probe in found.probes if probe.sought == "sweep"]
+
+
+def test_each_probe_is_told_and_on_disk_before_the_next(tmp_path: Path) -> None:
+    steps: list[Step] = []
+    with context_server(KnownContext(limit=600)) as server:
+        found = run(server, tmp_path, steps=steps)
+    kept = [json.loads(line) for line in (tmp_path / "context" / "known.jsonl").read_text().splitlines()]
+    assert [step.probes for step in steps] == list(range(1, len(found.probes) + 1))
+    assert [entry["probe"]["id"] for entry in kept[1:]] == [probe.id for probe in found.probes]
+    assert any("refused (context exceeded)" in step.verdict for step in steps)
+
+
+def test_nobody_there_is_one_message(tmp_path: Path) -> None:
+    with context_server() as server:
+        pass
+    with pytest.raises(LLMBenchError, match="no connection"):
+        run(server, tmp_path)
