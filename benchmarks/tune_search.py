@@ -1,6 +1,6 @@
 """The search for launch settings on calibrated servers whose best settings are known, beside a random search.
 
-usage: python benchmarks/tune_search.py [--repeats 40] [--confirmations 400] [--dry]
+usage: python benchmarks/tune_search.py [--repeats 40] [--confirmations 400] [--processes N] [--dry]
 
 1,296 choices of six settings, one of which holds most users; the next best holds a tenth less. A measurement is off by
 3 % (one standard deviation). The random search starts no choice twice, and needs no measurement: it is done when it
@@ -14,6 +14,7 @@ import argparse
 import random
 import sys
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +39,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=40)
     parser.add_argument("--confirmations", type=int, default=400, help="of each factor and number of rounds")
+    parser.add_argument("--processes", type=int, help="as many searches at a time; as many as cores if not given")
     parser.add_argument("--dry", action="store_true", help="show the table, write nothing")
     chosen = parser.parse_args()
     searches = []
-    for seed in range(chosen.repeats):
-        searches.append(_search(seed))
-        print(searches[-1], file=sys.stderr, flush=True)
+    with ProcessPoolExecutor(chosen.processes) as pool:
+        for found in pool.map(_search, range(chosen.repeats)):
+            searches.append(found)
+            print(found, file=sys.stderr, flush=True)
     by_chance = [_by_chance(seed) for seed in range(1000)]
     result = {
         "machine": machine(),
