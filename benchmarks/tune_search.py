@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import random
 import sys
-import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,11 +24,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from support.calibrated_launcher import BEST, CalibratedLauncher, calibrated_space, true_users
 
 from pytest_llmbench.context.tuning.search import winner
-from pytest_llmbench.context.tuning.study import opened_study
+from pytest_llmbench.context.tuning.study import study_in_memory
 from pytest_llmbench.stats.paired_ratio import Estimate, paired_ratio
 
 TRIALS = 100
-_RAM = Path("/dev/shm")  # noqa: S108  # a file system in memory, in which nothing stays
 _FACTORS = (1.0, 1.3, 2.0)
 _ROUNDS = (3, 4, 6)
 
@@ -64,19 +62,15 @@ def main() -> None:
 def _search(seed: int) -> dict[str, Any]:
     """One search; `found` is the trial that started the best settings, None where none did."""
     launcher = CalibratedLauncher(seed=seed)
-    where = _RAM if _RAM.is_dir() else None  # the disk is no part of the question
-    with (
-        tempfile.TemporaryDirectory(dir=where) as folder,
-        opened_study(Path(folder), "s", launcher.space, {}, resume=False, trials=TRIALS, seed=seed) as study,
-    ):
-        launcher.tuner().search(study, TRIALS, None)
-        best = dict(BEST)
-        return {
-            "found": next((one.number for one in study.trials if one.settings == best), None),
-            "won": winner(study.trials).settings == best,
-            "ended_early": sum(one.outcome == "surely_worse" for one in study.trials),
-            "users": true_users(launcher.space.candidate(winner(study.trials).settings)),
-        }
+    study, best = study_in_memory(launcher.space, TRIALS, seed), dict(BEST)
+    launcher.tuner().search(study, TRIALS, None)
+    won = winner(study.trials).settings
+    return {
+        "found": next((one.number for one in study.trials if one.settings == best), None),
+        "won": won == best,
+        "ended_early": sum(one.outcome == "surely_worse" for one in study.trials),
+        "users": true_users(launcher.space.candidate(won)),
+    }
 
 
 def _by_chance(seed: int) -> int:

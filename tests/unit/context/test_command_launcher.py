@@ -92,9 +92,9 @@ def test_a_server_that_does_not_start_is_told_with_its_last_words(tmp_path: Path
 
 
 def test_a_server_that_is_never_ready_is_given_up() -> None:
-    launcher = CommandLauncher("sleep 60 {port} {flags}".replace("{port}", "0{port}"), 0.3)
+    launcher = CommandLauncher("sh -c 'echo loading; sleep 60' {port} {flags}", 0.5)
     with (
-        pytest.raises(NotReadyError, match=r"did not start|not ready after 0\.3 s"),
+        pytest.raises(NotReadyError, match=r"not ready after 0\.5 s; raise tune\.start_timeout, .*: loading"),
         launcher.launch(space_of(launcher).baseline),
     ):
         pass
@@ -111,11 +111,21 @@ def test_all_settings_go_to_an_engine_without_a_template(engine: Engine) -> None
     assert launch.model in command
 
 
+def test_fine_tunes_are_served_beside_the_base_in_each_trial() -> None:
+    fixed = {"lora": [{"name": "routing", "path": "adapters/routing"}], "gpu_memory_share": 0.9}
+    space = SearchSpace(LAUNCH, {"tensor_parallel": (1, 2), "kv_type": (None, "fp8")}, {}, fixed)
+    words = " ".join(flags(space.candidate({"tensor_parallel": 2, "kv_type": "fp8"}).launch))
+    assert "--lora-modules routing=adapters/routing" in words
+    assert "--tensor-parallel-size 2" in words
+    assert "--kv-cache-dtype fp8" in words
+    assert "--kv-cache-dtype" not in flags(space.baseline.launch)
+
+
 def test_names_of_the_template_alone_can_be_varied_and_other_braces_stay() -> None:
-    launcher = CommandLauncher("""run -p {port}:8000 --json '{"a": 1}' --policy {policy} {model} {context}""", 1)
-    space = space_of(launcher, {"policy": ("fcfs", "priority")})
-    command = launcher.filled(space.candidate({"policy": "priority"}), 7)
-    assert command == ["run", "-p", "7:8000", "--json", '{"a": 1}', "--policy", "priority", "org/model", "4096"]
+    launcher = CommandLauncher("""run {image} -p {port}:8000 --json '{"a": 1}' --policy {policy} {context}""", 1)
+    own = SearchSpace(LAUNCH, {"policy": ("fcfs", "lpm")}, {}, {"image": "engine:1"}, launcher.own_names)
+    command = launcher.filled(own.candidate({"policy": "lpm"}), 7)
+    assert command == ["run", "engine:1", "-p", "7:8000", "--json", '{"a": 1}', "--policy", "lpm", "4096"]
 
 
 @pytest.mark.parametrize(

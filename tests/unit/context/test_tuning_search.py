@@ -7,7 +7,7 @@ from support.calibrated_launcher import BASELINE, BEST, CalibratedLauncher, cali
 
 from pytest_llmbench.context.tuning.search import winner
 from pytest_llmbench.context.tuning.session import judged
-from pytest_llmbench.context.tuning.study import TuningStudy, opened_study
+from pytest_llmbench.context.tuning.study import TuningStudy, opened_study, study_in_memory
 from pytest_llmbench.core.errors import NotReadyError, UsageError
 
 pytest.importorskip("optuna")
@@ -26,11 +26,18 @@ def searched(one: CalibratedLauncher, folder: Path, trials: int, *, resume: bool
         return study
 
 
+def in_memory(one: CalibratedLauncher, trials: int) -> TuningStudy:
+    study = study_in_memory(one.space, trials, seed=3)
+    one.tuner().search(study, trials, None)
+    one.tuner().confirm(study, 3)
+    return study
+
+
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[CalibratedLauncher, TuningStudy]:
+def whole() -> tuple[CalibratedLauncher, TuningStudy]:
     """A search of more trials than there are choices."""
     one = launcher()
-    return one, searched(one, tmp_path_factory.mktemp("study"), 50)
+    return one, in_memory(one, 50)
 
 
 def test_the_best_settings_win_and_are_confirmed_beside_the_baseline_in_turns(
@@ -59,10 +66,10 @@ def test_trials_begin_at_the_best_so_far_and_end_early_below_it(
     assert "surely_worse" in {trial.outcome for trial in study.trials}
 
 
-def test_servers_that_cannot_run_or_answer_wrong_never_win(tmp_path: Path) -> None:
+def test_servers_that_cannot_run_or_answer_wrong_never_win() -> None:
     space = calibrated_space({"slots": (4, 8, 16, 32)})
     one = CalibratedLauncher(space, faults={"8": "out of memory"}, wrong=frozenset({"16"}), contexts={"32": 1024})
-    study = searched(one, tmp_path, 4)
+    study = in_memory(one, 4)
     outcomes = {trial.settings["slots"]: trial.outcome for trial in study.trials if trial.settings["slots"] != 4}
     assert outcomes == {8: "not_started", 16: "wrong_answers", 32: "short_context"}
     told = {trial.settings["slots"]: trial.reason for trial in study.trials}
@@ -72,9 +79,9 @@ def test_servers_that_cannot_run_or_answer_wrong_never_win(tmp_path: Path) -> No
     assert one.open == 0
 
 
-def test_no_other_settings_may_seem_better(tmp_path: Path) -> None:
+def test_no_other_settings_may_seem_better() -> None:
     one = CalibratedLauncher(calibrated_space({"slots": (1, 2)}))
-    study = searched(one, tmp_path, 3)
+    study = in_memory(one, 3)
     assert judged(study, winner(study.trials).number) == ("baseline_best", None)
     assert study.rounds == []
 

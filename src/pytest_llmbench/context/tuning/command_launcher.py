@@ -158,7 +158,9 @@ class _Guarded:
                 raise NotReadyError(f"the server did not start: {why}")
             if time.monotonic() > ends:
                 raise NotReadyError(
-                    f"the server was not ready after {longest_s:g} s (tune.start_timeout){self._last_words()}"
+                    f"the server was not ready after {longest_s:g} s; raise tune.start_timeout, or see what keeps it"
+                    f"{self._last_words()}",
+                    names=("tune.start_timeout",),
                 )
             time.sleep(_LOOK_EVERY_S)
 

@@ -27,7 +27,7 @@ _NAMES = ("tune.study", "resume")
 
 
 class TuningStudy:
-    """A study that this process alone tunes. Made by `opened_study`.
+    """A study that this process alone tunes. Made by `opened_study` or `study_in_memory`.
 
     `trials` are those whose outcome is known, `rounds` those of the confirmation, both in order.
     """
@@ -145,24 +145,38 @@ def opened_study(  # what a study is of, each by name
     path = folder / f"{name}.sqlite3"
     in_use = located(path, None, f"another tuning of the study '{name}' is at work; wait for it, or name another study")
     with locked(path.with_suffix(".lock"), in_use=in_use, names=_NAMES[:1]), _storage(path) as storage, _errors(path):
-        study = _loaded(storage, name, trials, seed)
+        study = _made(name, _sampler(trials, seed), storage)
         known = json.loads(json.dumps({**identity, "parameters": {one.name: one.choices for one in space.parameters}}))
         _refuse_other(study, known, path, resume=resume)
         study.set_user_attr("identity", known)
         yield TuningStudy(study, space, seed)
 
 
-def _loaded(storage: optuna.storages.RDBStorage, name: str, trials: int, seed: int) -> optuna.Study:
+def _sampler(trials: int, seed: int) -> optuna.samplers.TPESampler:
+    """What proposes settings: a tree-structured Parzen estimator over all of them together (Bergstra et al. 2011)."""
     import optuna
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        sampler = optuna.samplers.TPESampler(
+        return optuna.samplers.TPESampler(
             seed=seed, multivariate=True, n_startup_trials=max(2, min(_STARTUP, trials // 3))
         )
+
+
+def _made(
+    name: str, proposing: optuna.samplers.BaseSampler, storage: optuna.storages.BaseStorage | None
+) -> optuna.Study:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna.create_study(
-        storage=storage, study_name=name, sampler=sampler, direction="maximize", load_if_exists=True
+        storage=storage, study_name=name, sampler=proposing, direction="maximize", load_if_exists=True
     )
+
+
+def study_in_memory(space: SearchSpace, trials: int, seed: int) -> TuningStudy:
+    """A study that nothing is kept of."""
+    return TuningStudy(_made("in memory", _sampler(trials, seed), None), space, seed)
 
 
 def _refuse_other(study: optuna.Study, identity: Mapping[str, Any], path: Path, *, resume: bool) -> None:
@@ -186,7 +200,6 @@ def _storage(path: Path) -> Iterator[optuna.storages.RDBStorage]:
         import optuna
     except ImportError as error:
         raise NotReadyError("tuning needs optuna: pip install 'pytest-llmbench[tune]'") from error
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     with _errors(path):
         _write_ahead(path)
         storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
