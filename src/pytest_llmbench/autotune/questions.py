@@ -80,10 +80,11 @@ def people(settings: Settings) -> Habits:
     return Habits(load.arrivals, load.messages, load.history, load.cooldown, load.jitter, settings.generation.seed)
 
 
-def users(settings: Settings) -> Question:
-    """How many users are held."""
+def users(settings: Settings, first: int = 1) -> Question:
+    """How many users are held; so many are tried `first`."""
     highest = max(settings.load.max_users, settings.load.require_users or 1)
-    return Question("users", "users", _plan(settings, highest), people(settings))
+    plan = dataclasses.replace(_plan(settings, highest), first=first)
+    return Question("users", "users", plan, people(settings))
 
 
 def history(settings: Settings, held: int) -> Question:

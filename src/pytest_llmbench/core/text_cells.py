@@ -25,7 +25,7 @@ def shorten_middle(text: str, width: int, ellipsis: str = ELLIPSIS) -> str:
     head = set_cell_size(line, width // 2).rstrip()
     room = width - width // 2 - len(ellipsis)
     # Halving, for an answer may be long, and measuring its width looks at every character.
-    start = bisect.bisect_left(range(len(line) + 1), True, key=lambda place: cell_len(line[place:]) <= room)
+    start = bisect.bisect_left(range(len(line) + 1), -room, key=lambda place: -cell_len(line[place:]))
     return head + ellipsis + line[start:]
 
 

@@ -1,9 +1,9 @@
 """The search for capacity: which level to try next, with how many requests, and when to stop.
 
-It gallops up from the lowest level, so that the server is never drowned, until a level looks lost. From there each
-trial goes where one more answer tells most about the capacity given all trials so far (Watson 2017, "QUEST+"), which is
-the edge, again and again. Only valid trials count, every one is in the journal before the next begins, and a search
-that was killed goes on from there.
+It gallops up from the lowest level, so that the server is never drowned, or from one that is said to matter, until a
+level looks lost. From there each trial goes where one more answer tells most about the capacity given all trials so far
+(Watson 2017, "QUEST+"), which is the edge, again and again. Only valid trials count, every one is in the journal before
+the next begins, and a search that was killed goes on from there.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class SearchPlan:
         users: how many there are at every level, where levels are something else; None where the level is their number.
         seconds: after which no further trial begins, but the first; None for no limit.
         warm_up: messages that each user is taken to send before a trial counts.
+        first: the level that is tried first.
 
     Raises:
         ValueError: the share is not between 0 and 1, or no level can be tried.
@@ -63,6 +64,7 @@ class SearchPlan:
     users: int | None = None
     seconds: float | None = None
     warm_up: float = 1.0
+    first: int = 1
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1 or self.highest < 1 or not 1 <= self.messages[0] <= self.messages[1]:
@@ -195,7 +197,7 @@ def open_journal(path: Path | None, plan: SearchPlan, identity: Mapping[str, Any
 def _next_trial(fit: CapacityFit, seen: Sequence[Observation], plan: SearchPlan) -> tuple[int, int]:
     """The level and the messages of each user: short looks on the way up, then thorough ones where they tell most."""
     capacity, tested = fit.by_shape(), _tested(seen)
-    reach = min(plan.highest, _reach(tested))
+    reach = min(plan.highest, _reach(tested) if seen else max(1, plan.first))
     least, most = plan.messages
     if tested < plan.highest and capacity.chance_of(tested + 1) > 1 / 2:
         return reach, least
