@@ -4,10 +4,10 @@
 from pytest_llmbench.api import Case, load_cases, load_vocabulary
 ```
 
-What stands in `__all__` keeps its name, its arguments and its meaning until a major release; a change is announced in
-the changelog, one release before. Every other module of the package is internal and may change at any time, as may
-attributes that begin with an underscore. Fixtures, hooks, markers, options, settings and file formats are public too,
-and documented where they are explained.
+What stands in `__all__`, here and in `pytest_llmbench.config`, keeps its name, its arguments and its meaning until a
+major release; a change is announced in the changelog, one release before. Every other module of the package is internal
+and may change at any time, as may attributes that begin with an underscore. Fixtures, hooks, markers, options, settings
+and file formats are public too, and documented where they are explained.
 
 A name is imported when it is first used, so importing this module costs nothing.
 """

@@ -66,7 +66,7 @@ class Progress:
             self._live.update(Text("" if stays else line, no_wrap=True, overflow="ellipsis"), refresh=True)
 
 
-def run(settings: Settings, questions: Sequence[Question], *, resume: bool, as_json: bool) -> None:
+def run_search(settings: Settings, questions: Sequence[Question], *, resume: bool, as_json: bool) -> None:
     """Ask all targets all questions; exit code 1 when what is required is not surely held.
 
     What was found is written and told also when it is stopped in the middle, by Ctrl-C or by a server that is gone.

@@ -15,6 +15,7 @@ from pytest_llmbench.core.errors import LLMBenchError, MissingRunError
 from pytest_llmbench.core.provenance import provenance
 from pytest_llmbench.runs.context_document import ContextDocument, ContextMetadata, ContextTarget
 from pytest_llmbench.runs.context_runs import SavedContext, found_context
+from pytest_llmbench.runs.document import without_secrets
 
 if TYPE_CHECKING:
     from pytest_llmbench.autotune.targets import Target
@@ -95,12 +96,12 @@ def baseline_of(settings: Settings) -> SavedContext | None:
 def context_document(
     targets: Iterable[ContextTarget], settings: Settings, command: str, name: str | None = None
 ) -> ContextDocument:
-    """The document of a session, held against the run that `gate.baseline` names.
+    """The document of a session, held against the run that `gate.baseline` names. Keys and logins are masked.
 
     Raises:
         UsageError: as `baseline_of`.
     """
-    document = ContextDocument(
+    made = ContextDocument(
         metadata=ContextMetadata(
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             command=command,
@@ -110,6 +111,7 @@ def context_document(
         ),
         targets=tuple(targets),
     )
+    document = ContextDocument.model_validate(without_secrets(made.model_dump(mode="json")))
     baseline = baseline_of(settings)
     if baseline is None:
         return document

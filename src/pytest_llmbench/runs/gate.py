@@ -15,8 +15,7 @@ from pytest_llmbench.runs.comparability import differences_between, unscored_ali
 from pytest_llmbench.runs.fresh_answers import judged_on_fresh_answers
 from pytest_llmbench.runs.gate_notes import gate_note
 from pytest_llmbench.runs.gate_reasons import because, reason_of
-from pytest_llmbench.runs.lost_answers import counted_as_worst
-from pytest_llmbench.runs.lost_categories import in_doubt
+from pytest_llmbench.runs.lost_answers import counted_as_worst, in_doubt
 from pytest_llmbench.runs.paired_scores import CaseGrid, PairedScores, change
 from pytest_llmbench.runs.typed import gate_document
 from pytest_llmbench.stats import CONFIDENCE, Hypothesis, Kind, Outcome, Verdict, judge
