@@ -110,8 +110,9 @@ class Course:
             return
         for length in self.lengths:
             await self._ask_all(length)
-        whole = plan.wanted is None and accepted.reason.code != "end_of_range"
-        await self._in_time(shortest, accepted.tokens if plan.wanted is None else self.lengths[-1], whole=whole)
+        reaches = plan.reaches(accepted.tokens, self.answer_tokens)
+        whole = reaches and accepted.reason.code != "end_of_range"
+        await self._in_time(shortest, accepted.tokens if reaches else self.lengths[-1], whole=whole)
         await self._right(accepted.tokens if whole else None)
         await self._look_aside(accepted.tokens)
 
