@@ -36,7 +36,7 @@ context: $(READY) $(LOCALE)/fr.mo
 	@echo "The report: reports/context.html (one page), and context.txt, .md, .png, .json beside it"
 
 test: lint
-	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # Apart from `make test`: branches cost a Python before 3.12 up to half as much time again.
 coverage: $(READY) $(LOCALE)/fr.mo

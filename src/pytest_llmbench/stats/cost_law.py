@@ -29,6 +29,7 @@ _HUBER = 1.345  # times the spread: 95 % as precise as least squares where noise
 _MAD_TO_SIGMA = 1.4826
 _LEAST_SPREAD = 1e-4  # of a time: clocks are no better
 _STEEPEST = 4.0
+_STRONG = 6
 _STEPS = (5, 14)  # powers of two: servers read 32 to 16,384 tokens at a time
 _LEAST_PART = 1e-9  # of the shortest time: what is fitted in logarithms is above 0
 
@@ -98,8 +99,8 @@ def _readings(sizes: Floats, seconds: Floats) -> Iterator[tuple[int | None, _Fit
 
 
 def _criterion(step: int | None, fitted: _Fit, count: int) -> float:
-    """Bayes' criterion (Schwarz 1978); a step must be very strongly shown (10 more, Kass and Raftery 1995)."""
-    return count * math.log(fitted.loss / count + _LEAST_SPREAD**2) + (0 if step is None else math.log(count) + 10)
+    """Bayes' criterion (Schwarz 1978); a step must be strongly shown (6 more, Kass and Raftery 1995)."""
+    return count * math.log(fitted.loss / count + _LEAST_SPREAD**2) + (0 if step is None else math.log(count) + _STRONG)
 
 
 def _law(sizes: Floats, seconds: Floats) -> _Fit:
