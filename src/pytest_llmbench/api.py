@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_llmbench.autotune.findings import Finding
+    from pytest_llmbench.autotune.document import Finding
     from pytest_llmbench.benchmark.main_job import Answers, ExpectationError, open_backend
     from pytest_llmbench.cases.suites import Case, Vocabulary, load_cases, load_vocabulary
     from pytest_llmbench.core.errors import (
@@ -85,7 +85,7 @@ __all__ = [
 
 _HOMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "autotune.findings": ("Finding",),
+        "autotune.document": ("Finding",),
         "benchmark.main_job": ("Answers", "ExpectationError", "open_backend"),
         "cases.suites": ("Case", "Vocabulary", "load_cases", "load_vocabulary"),
         "core.errors": (

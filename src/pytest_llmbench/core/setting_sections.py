@@ -484,6 +484,65 @@ class LoadSettings(_Section):
     )
 
 
+_Scalar = bool | int | float | str | None
+
+
+class TuneSettings(_Section):
+    """Which launch settings hold most users: the search of `llmbench tune`. Promise and users are those of `load`."""
+
+    command: _Text | None = Field(
+        default=None,
+        description="what starts a server: {port}, {model}, {context}, {flags} (all settings as the engine's options) "
+        "or a setting's name stand in it; null: the embedded llama.cpp, or the engine's own program",
+        json_schema_extra=_shown(metavar="TEMPLATE"),
+    )
+    engine: Engine = Field(default="llamacpp", description="whose settings are searched: llamacpp, vllm or sglang")
+    context: Annotated[int, Field(ge=64)] = Field(
+        default=2048, description="tokens that each request may hold, prompt and answer, whatever the settings"
+    )
+    study: Annotated[str, Field(pattern=r"^[\w.-]+$")] = Field(
+        default="tune", description="name of the study, whose trials are kept in the report folder"
+    )
+    trials: Annotated[int, Field(ge=2)] = Field(default=24, description="servers that are started and measured")
+    vary: dict[_Text, tuple[_Scalar, ...]] = Field(
+        default_factory=dict,
+        description="settings that are searched, with their values, such as {slots: [2, 4, 8]}; {}: the engine's usual",
+        json_schema_extra=_shown(metavar="JSON"),
+    )
+    fixed: dict[_Text, JsonValue] = Field(
+        default_factory=dict,
+        description="settings that are the same in each trial, such as {device: cpu}",
+        json_schema_extra=_shown(metavar="JSON"),
+    )
+    baseline: dict[_Text, _Scalar] = Field(
+        default_factory=dict,
+        description="settings that the winner is compared with, over the engine's own defaults",
+        json_schema_extra=_shown(metavar="JSON"),
+    )
+    budget: Annotated[int, Field(ge=30)] = Field(default=600, description="requests of one trial's search for users")
+    trial_time: float = Field(
+        default=120.0,
+        gt=0,
+        description="seconds after which one trial's search asks no further level",
+        json_schema_extra=_shown(metavar="S"),
+    )
+    time_limit: float | None = Field(
+        default=None,
+        gt=0,
+        description="seconds after which no further trial begins; null for no limit",
+        json_schema_extra=_shown(metavar="S"),
+    )
+    rounds: Annotated[int, Field(ge=2)] = Field(
+        default=4, description="times that winner and baseline are measured again, in turns"
+    )
+    start_timeout: float = Field(
+        default=300.0,
+        gt=0,
+        description="seconds that a server may take to start",
+        json_schema_extra=_shown(metavar="S"),
+    )
+
+
 class ContextSettings(_Section):
     """How long prompts are tried on a live server, and what is asked about the facts that are hidden in them.
 
@@ -516,8 +575,8 @@ class ContextSettings(_Section):
         min_length=1,
         description="what is asked for: one fact, several, or one among look-alike distractors",
     )
-    languages: tuple[Literal["en", "fr"], ...] = Field(
-        default=("en", "fr"), min_length=1, description="languages of the prompts: en, fr"
+    languages: Literal["both", "en", "fr"] = Field(
+        default="both", description="language of the prompts: en or fr, or both"
     )
     repeats: _Count = Field(default=1, description="questions of each kind, language and depth at every length")
     answer_tokens: _Count = Field(default=48, description="the most tokens of an answer")
@@ -563,12 +622,17 @@ class ContextSettings(_Section):
             raise ValueError("give rising lengths, each once, such as 512,1024,2048")
         return lengths
 
-    @field_validator("depths", "kinds", "languages")
+    @field_validator("depths", "kinds")
     @classmethod
     def _refuse_twice(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         if len(set(values)) < len(values):
             raise ValueError("give each once")
         return values
+
+    @property
+    def asked_languages(self) -> tuple[str, ...]:
+        """The languages that prompts are written in."""
+        return ("en", "fr") if self.languages == "both" else (self.languages,)
 
 
 class ServingSettings(_Section):
@@ -603,7 +667,7 @@ class ServingSettings(_Section):
     )
     threads: _Count | None = Field(default=None, description="CPU threads of llama.cpp; null: the processor's cores")
     lora: dict[_Text, _Text] = Field(
-        default={}, description="fine-tunes served beside the base, such as {jarvis: adapters/jarvis}"
+        default={}, description="fine-tunes served beside the base, such as {mine: adapters/mine}"
     )
     max_lora_rank: _Count | None = Field(
         default=None, description="the largest rank among them; null: what their adapter_config.json say"
@@ -669,3 +733,4 @@ class Settings(_Section):
     context: ContextSettings = ContextSettings()
     serving: ServingSettings = ServingSettings()
     finetune: FinetuneSettings = FinetuneSettings()
+    tune: TuneSettings = TuneSettings()

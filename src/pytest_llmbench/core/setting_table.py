@@ -239,7 +239,7 @@ SETTINGS: Mapping[str, SettingHelp] = {
         "[one, several, distractors]",
         "what is asked for: one fact, several, or one among look-alike distractors",
     ),
-    "context.languages": SettingHelp(None, "A,B", "[en, fr]", "languages of the prompts: en, fr"),
+    "context.languages": SettingHelp(None, "both|en|fr", "both", "language of the prompts: en or fr, or both"),
     "context.repeats": SettingHelp(None, "N", "1", "questions of each kind, language and depth at every length"),
     "context.answer_tokens": SettingHelp(None, "N", "48", "the most tokens of an answer"),
     "context.probes": SettingHelp(None, "N", "60", "prompts that the search for the longest one in time may send"),
@@ -282,9 +282,7 @@ SETTINGS: Mapping[str, SettingHelp] = {
         None, "N", "null", "tokens that one step computes at most; null: 8192 on a GPU, 2048 on the CPU"
     ),
     "serving.threads": SettingHelp(None, "N", "null", "CPU threads of llama.cpp; null: the processor's cores"),
-    "serving.lora": SettingHelp(
-        None, "JSON", "{}", "fine-tunes served beside the base, such as {jarvis: adapters/jarvis}"
-    ),
+    "serving.lora": SettingHelp(None, "JSON", "{}", "fine-tunes served beside the base, such as {mine: adapters/mine}"),
     "serving.max_lora_rank": SettingHelp(
         None, "N", "null", "the largest rank among them; null: what their adapter_config.json say"
     ),
@@ -316,4 +314,34 @@ SETTINGS: Mapping[str, SettingHelp] = {
     "finetune.metric_margin": SettingHelp(
         None, "X", "0.1", "share by which a training metric may be worse than in a compared training"
     ),
+    "tune.command": SettingHelp(
+        None,
+        "TEMPLATE",
+        "null",
+        "what starts a server: {port}, {model}, {context}, {flags} (all settings as the engine's options) or a "
+        "setting's name stand in it; null: the embedded llama.cpp, or the engine's own program",
+    ),
+    "tune.engine": SettingHelp(
+        None, "vllm|llamacpp|sglang", "llamacpp", "whose settings are searched: llamacpp, vllm or sglang"
+    ),
+    "tune.context": SettingHelp(
+        None, "N", "2048", "tokens that each request may hold, prompt and answer, whatever the settings"
+    ),
+    "tune.study": SettingHelp(None, "TEXT", "tune", "name of the study, whose trials are kept in the report folder"),
+    "tune.trials": SettingHelp(None, "N", "24", "servers that are started and measured"),
+    "tune.vary": SettingHelp(
+        None,
+        "JSON",
+        "{}",
+        "settings that are searched, with their values, such as {slots: [2, 4, 8]}; {}: the engine's usual",
+    ),
+    "tune.fixed": SettingHelp(None, "JSON", "{}", "settings that are the same in each trial, such as {device: cpu}"),
+    "tune.baseline": SettingHelp(
+        None, "JSON", "{}", "settings that the winner is compared with, over the engine's own defaults"
+    ),
+    "tune.budget": SettingHelp(None, "N", "600", "requests of one trial's search for users"),
+    "tune.trial_time": SettingHelp(None, "S", "120.0", "seconds after which one trial's search asks no further level"),
+    "tune.time_limit": SettingHelp(None, "S", "null", "seconds after which no further trial begins; null for no limit"),
+    "tune.rounds": SettingHelp(None, "N", "4", "times that winner and baseline are measured again, in turns"),
+    "tune.start_timeout": SettingHelp(None, "S", "300.0", "seconds that a server may take to start"),
 }
