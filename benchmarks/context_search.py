@@ -121,6 +121,7 @@ def in_time_rows(repeats: int, seed: int) -> Iterator[dict[str, Any]]:
                     SimulatedContext(known), PLAIN, promise, (SHORTEST, LONGEST), Effort(most, PRECISION, 1)
                 )
                 found = asyncio.run(search.find())
+                assert found is not None
                 errors.append(abs(found.tokens / truth - 1))
                 held += found.low <= truth <= (found.high or LONGEST)
                 decided += found.decided

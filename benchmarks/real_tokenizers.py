@@ -16,7 +16,7 @@ def real_tokenizers() -> dict[str, Encode]:
 
 
 def _bpe() -> Encode:
-    from pytest_llmbench.models.gguf_tokenizers import load_gguf_tokenizer
+    from pytest_llmbench.models.gguf import load_gguf_tokenizer
     from pytest_llmbench.models.sources import locate
 
     tokenizer = load_gguf_tokenizer(Path(locate("smollm2-135m").place)).backend_tokenizer

@@ -18,6 +18,7 @@ import typer
 import yaml
 from pydantic import BaseModel
 
+from pytest_llmbench.context.tuning.document import TuningDocument
 from pytest_llmbench.core.setting_help import SettingHelp
 from pytest_llmbench.core.setting_sections import Settings
 from pytest_llmbench.runs.context_document import ContextDocument
@@ -26,6 +27,7 @@ ROOT = Path(__file__).parents[1]
 TABLE = "src/pytest_llmbench/core/setting_table.py"
 CONFIG = "configs/llmbench.yaml"
 CONTEXT_SCHEMA = "src/pytest_llmbench/schemas/context.schema.json"
+TUNING_SCHEMA = "src/pytest_llmbench/schemas/tune.schema.json"
 WIDTH = 120
 _LONG = 50  # a line of so many characters does not push the comments of others aside
 HEAD = """\
@@ -177,13 +179,13 @@ def command_table(name: str) -> str:
     return "".join(lines)
 
 
-def context_schema() -> str:
-    """The JSON Schema of `context.json`, as its models have it."""
+def schema_of(document: type[BaseModel], title: str, file: str) -> str:
+    """The JSON Schema of a document, as its models have it."""
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **ContextDocument.model_json_schema(mode="serialization"),
-        "title": "pytest-llmbench: how long a context servers hold",
-        "description": "reports/context.json, schema version 1",
+        **document.model_json_schema(mode="serialization"),
+        "title": f"pytest-llmbench: {title}",
+        "description": f"reports/{file}, schema version 1",
     }
     return json.dumps(schema, ensure_ascii=False, indent=2) + "\n"
 
@@ -192,7 +194,8 @@ def generated() -> Iterator[tuple[str, str]]:
     """Each file that is generated, whole or between marks, with what it should hold."""
     yield TABLE, table()
     yield CONFIG, config()
-    yield CONTEXT_SCHEMA, context_schema()
+    yield CONTEXT_SCHEMA, schema_of(ContextDocument, "how long a context servers hold", "context.json")
+    yield TUNING_SCHEMA, schema_of(TuningDocument, "launch settings that hold most users", "tune.json")
     for page in sorted((ROOT / "docs").glob("*.md")):
         text = page.read_text(encoding="utf-8")
         if "<!-- generated:" in text:

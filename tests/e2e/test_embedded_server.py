@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import http.client
 import importlib.util
 import json
 import os
@@ -201,19 +202,26 @@ def test_what_cannot_be_served_is_told_with_llama_cpps_own_reason(tmp_path: Path
         pass
 
 
-def test_the_server_ends_with_a_parent_that_was_killed(server: EmbeddedServer) -> None:
+def test_the_server_ends_with_a_parent_that_was_killed_in_mid_answer(server: EmbeddedServer) -> None:
     base = dataclasses.replace(server.model, lora=None)
     program = (
         "import sys, time; from pathlib import Path; from pytest_llmbench.generation.embedded.llamacpp import *\n"
-        f"with EmbeddedServer(ServedModel(Path({str(base.gguf)!r}), 'x'), slots=1, context=64) as server:\n"
-        "    print(server.pid, flush=True); time.sleep(60)\n"
+        f"with EmbeddedServer(ServedModel(Path({str(base.gguf)!r}), 'x'), slots=1, context=4096) as server:\n"
+        "    print(server.pid, server.url, flush=True); time.sleep(60)\n"
     )
+    endless = {"prompt": "one", "max_tokens": 4000, "ignore_eos": True, "stream": True}
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
-        child = psutil.Process(int(parent.stdout.readline()))
-        parent.kill()
-    psutil.wait_procs([child], timeout=20)
-    assert not child.is_running()
+        pid, url = parent.stdout.readline().split()
+        child = psutil.Process(int(pid))
+        asked = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
+        asked.request("POST", "/v1/completions", json.dumps(endless), {"Content-Type": "application/json"})
+        with asked.getresponse() as answer:
+            assert answer.readline().startswith(b"data:")
+            parent.kill()
+            psutil.wait_procs([child], timeout=5)
+        asked.close()
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
 
 
 def test_the_demo_introduces_itself_and_ends_cleanly_with_ctrl_c() -> None:

@@ -19,17 +19,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from pytest_llmbench.autotune import model_limits, questions
-from pytest_llmbench.autotune.findings import Finding, finding
+from pytest_llmbench.autotune.document import Finding, Server, TrialEntry
+from pytest_llmbench.autotune.findings import finding
 from pytest_llmbench.autotune.progress_events import Look, Onlooker
 from pytest_llmbench.autotune.questions import Question
 from pytest_llmbench.autotune.targets import Target, chat_server, talks, targets_of
-from pytest_llmbench.autotune.trial_summary import TrialEntry
 from pytest_llmbench.autotune.trials import SearchTrials
 from pytest_llmbench.core.errors import ServerError, naming
 from pytest_llmbench.generation.client.chat_client import ChatClient
 from pytest_llmbench.generation.client.chat_request import request_body, whole_body
 from pytest_llmbench.load.conversations import Conversation, Conversations
-from pytest_llmbench.load.search import find_capacity, find_lost, open_journal
+from pytest_llmbench.load.search import SearchProgress, find_capacity, find_lost, open_journal
 from pytest_llmbench.load.search_journal import SearchJournal, claimed, discard
 from pytest_llmbench.load.trial import LoadTest, TrialLimits
 
@@ -54,6 +54,7 @@ class ServerUnderTest:
         folder: where the journals lie; None for `autotune` in the report folder.
         resume: go on from the journals there; else they are replaced.
         progress: told how each search stands.
+        after_trial: told after each trial what is known by then; what it raises ends the search.
         limits: of single trials.
 
     Raises:
@@ -71,11 +72,13 @@ class ServerUnderTest:
         folder: Path | None = None,
         resume: bool = False,
         progress: Callable[[Look], None] = lambda _look: None,
+        after_trial: Callable[[SearchProgress], None] = lambda _progress: None,
         limits: TrialLimits | None = None,
     ) -> None:
         self.target = target
         self.findings: dict[str, Finding] = {}
         self._settings, self._resume, self._progress = settings, resume, progress
+        self._after_trial = after_trial
         self._folder = folder or settings.output.report_dir / "autotune"
         self._limits = limits or TrialLimits()
         self._talks = talks(settings)
@@ -111,19 +114,13 @@ class ServerUnderTest:
         return str(self._server.body["model"])
 
     @property
-    def document(self) -> dict[str, Any]:
-        """What was found of this server so far, as the report takes it."""
-        return {
-            "name": self.model,
-            "url": self._server.url,
-            "model_name": self.model,
-            "engine": self._load.engine.text,
-            "findings": dict(self.findings),
-        }
+    def about(self) -> Server:
+        """Who is asked, as reports take it."""
+        return Server(name=self.model, url=self._server.url, model_name=self.model, engine=self._load.engine.text)
 
-    async def max_users(self) -> Finding:
-        """The most users who are held."""
-        return await self._search(questions.users(self._settings), self._conversations)
+    async def max_users(self, first: int = 1) -> Finding:
+        """The most users who are held; so many are tried `first`."""
+        return await self._search(questions.users(self._settings, first), self._conversations)
 
     async def max_rate(self) -> Finding:
         """The most requests a second that are held when people come at random and never wait for one another."""
@@ -162,10 +159,15 @@ class ServerUnderTest:
                 journal.add(trial)
             watch = Onlooker(question, self._name, self._progress, journal.sent)
             trials = self._trials.of(question, talks, watch, journal)
-            found = await find_capacity(trials, question.plan, journal=journal, progress=watch.judged)
+
+            def judged(step: SearchProgress) -> None:
+                watch.judged(step)
+                self._after_trial(step)
+
+            found = await find_capacity(trials, question.plan, journal=journal, progress=judged)
             required = self._settings.load.require_users if question.name == "users" else None
             made = finding(question, found, self._load.slo, required=required, resumed=journal.resumed, spent=spent)
-            journal.finish({key: made[key] for key in ("value", "low", "high", "decided")})
+            journal.finish({"value": made.value, "low": made.low, "high": made.high, "decided": made.decided})
         self.findings[question.name] = made
         return made
 
@@ -205,7 +207,7 @@ class ServerUnderTest:
             return self._settings.load.users
         found = self.findings.get("users")
         out, url = self._settings.load.out, self._server.url
-        known = int(found["value"]) if found else model_limits.users_of(out, self.model, url)
+        known = int(found.value) if found else model_limits.users_of(out, self.model, url)
         return max(1, known or 1)
 
     def _new_conversations(self, archive: Sequence[tuple[str, str]] = ()) -> Conversations:

@@ -31,6 +31,7 @@ from pytest_llmbench.cli import (
     rescore,
     serve_demo,
     smoke,
+    tune,
 )
 from pytest_llmbench.cli.options import Command, context_settings, grouped
 from pytest_llmbench.core.errors import EXIT_BY_SIGNAL, LLMBenchError
@@ -76,6 +77,7 @@ _COMMANDS: Mapping[str, Callable[..., None]] = {
     "rescore": rescore.rescore_command,
     "autotune": autotune.autotune,
     "context": context.context,
+    "tune": tune.tune,
     "serve-demo": serve_demo.serve_demo,
 }
 for name, command in _COMMANDS.items():

@@ -55,18 +55,25 @@ class SettingOption(OptionInfo):
 
     `flags` are its names where they are not the parameter's. `default` is off where the command has one of its own, or
     none; `choices` where the parameter's type lists what is valid; `more` is said beside the setting's own help, `text`
-    in its place where the setting means something narrower in the command.
+    in its place where the setting means something narrower in the command, and `given` how its value is written there.
     """
 
-    def __init__(
-        self, key: str, *flags: str, default: bool = True, choices: bool = False, more: str = "", text: str = ""
+    def __init__(  # all but the key by name, and all with a default
+        self,
+        key: str,
+        *flags: str,
+        default: bool = True,
+        choices: bool = False,
+        more: str = "",
+        text: str = "",
+        given: str | None = None,
     ) -> None:
         shown = SETTINGS[key]
         text = text or shown.help(more, default=default).removesuffix(".")
         super().__init__(
             default=...,
             param_decls=flags or None,
-            metavar=None if choices or not shown.metavar else shown.metavar,
+            metavar=None if choices or not shown.metavar else given or shown.metavar,
             help=f"{text[:1].upper()}{text[1:]}.",
             show_default=not default,
         )

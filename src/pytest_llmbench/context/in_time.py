@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.context.questions import Asker, Question
@@ -53,12 +53,17 @@ class InTimeSearch:
         self._asked: dict[int, int] = {}
         self.probes: list[ProbeDocument] = []
 
-    async def find(self, known: Iterable[ProbeDocument] = ()) -> LimitDocument:
-        """The limit; `known` are probes of the same kind of answer that were made before."""
+    async def find(self, known: Iterable[ProbeDocument] = ()) -> LimitDocument | None:
+        """The limit; None where the time was over before anything was known.
+
+        `known` are probes of the same kind of answer that were made before.
+        """
         self._points = [point for probe in known if (point := self._point(probe))]
         await self._reach_the_limit()
+        if not self._points and self._failed is None:
+            return None
         decided = self._is_decided(found := self._crossing())
-        while not decided and len(self.probes) < self._effort.probes and not self._effort.spent():
+        while not decided and not self._is_over():
             await self._try(self._next(found))
             decided = self._is_decided(found := self._crossing())
         return self._limit(found, decided=decided)
@@ -71,12 +76,15 @@ class InTimeSearch:
 
     async def _reach_the_limit(self) -> None:
         """Double the length until an answer is late, or there is no longer one."""
-        if not self._points:
+        if not self._points and not self._effort.spent():
             await self._try(self._shortest)
         longest = max((round(size) for size, _ in self._points), default=self._shortest)
-        while not self._has_late() and longest < self._ceiling and len(self.probes) < self._effort.probes:
+        while not self._has_late() and longest < self._ceiling and not self._is_over():
             longest = min(2 * longest, self._ceiling)
             await self._try(longest)
+
+    def _is_over(self) -> bool:
+        return len(self.probes) >= self._effort.probes or self._effort.spent()
 
     def _next(self, found: Crossing | None) -> int:
         """Near the crossing; where there is none yet, half way to the shortest length, or at the ceiling."""
@@ -196,8 +204,3 @@ class InTimeSearch:
         near = sorted(self._points, key=lambda point: abs(point[0] - tokens))[: max(_LOOKS_AT_CEILING, FEWEST)]
         costs = sorted(cost for _, cost in near)
         return round(costs[len(costs) // 2], 4) if costs else 0.0
-
-
-def known_for(promise: PromiseDocument, probes: Sequence[ProbeDocument]) -> list[ProbeDocument]:
-    """The probes whose times tell of the promise: of first tokens all, of whole answers those that had one to give."""
-    return [probe for probe in probes if promise.latency == "first_token" or probe.sought == "sweep"]

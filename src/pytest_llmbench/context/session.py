@@ -52,15 +52,15 @@ class ContextSession:
         """
         async with self._found.asking():
             known = self._found.find(target, _QUESTION)
-            if known is not None:
-                return ContextTarget.model_validate(known)
+            if isinstance(known, ContextTarget):
+                return known
             try:
                 run = ContextRun(self.settings, target, resume=self._resume, tell=lambda step: self._show(target, step))
                 made = analysed(await run.measure())
             except LLMBenchError as error:
                 self._found.give_up(error)
                 raise
-            self._found.add(FoundLimit(target.url, target.model, _QUESTION, made.model_dump(mode="json"), {}))
+            self._found.add(FoundLimit(url=target.url, model=target.model, question=_QUESTION, answer=made))
             return made
 
     def _show(self, target: Target, step: Step) -> None:
@@ -71,7 +71,7 @@ class ContextSession:
 
 def context_targets(found: FoundLimits) -> list[ContextTarget]:
     """What was found of each target, in the order it was."""
-    return [ContextTarget.model_validate(one.finding) for one in found.all() if one.question == _QUESTION]
+    return [one.answer for one in found.all() if isinstance(one.answer, ContextTarget)]
 
 
 def baseline_of(settings: Settings) -> SavedContext | None:

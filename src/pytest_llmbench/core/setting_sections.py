@@ -17,7 +17,7 @@ CALL_FORMS = ("auto", "tool_calls", "json", "bracket", "mention")
 Engine = Literal["vllm", "llamacpp", "sglang"]
 """The programs that servers are configured for."""
 KvType = Literal["f16", "bf16", "fp8", "q8_0", "q4_0"]
-"""How a server stores a key or value. llama.cpp has all but fp8, vLLM and SGLang f16, bf16 and fp8."""
+"""How a server stores a key or value. llama.cpp has all but fp8, vLLM f16, bf16 and fp8, SGLang bf16 and fp8."""
 
 _Auto = Literal["auto"]
 _Count = Annotated[int, Field(ge=1)]
@@ -54,6 +54,16 @@ _NOT_THE_TEMPLATES = frozenset(
     }
 )
 """What transformers takes beside a template's own arguments."""
+
+
+def refuse_keys(arguments: tuple[str, ...]) -> tuple[str, ...]:
+    """A server's arguments, as they are. Raises ValueError where one is a key: they are written into files."""
+    for word in arguments:
+        if _SECRET.search(word.partition("=")[0].replace("-", "_")) or word.startswith("--hf-token"):
+            raise ValueError(
+                f"{word.partition('=')[0]}: a key has no place in settings; servers read it from a variable"
+            )
+    return arguments
 
 
 def _shown(option: str | None = None, metavar: str | None = None) -> dict[str, JsonValue]:
@@ -474,6 +484,65 @@ class LoadSettings(_Section):
     )
 
 
+_Scalar = bool | int | float | str | None
+
+
+class TuneSettings(_Section):
+    """Which launch settings hold most users: the search of `llmbench tune`. Promise and users are those of `load`."""
+
+    command: _Text | None = Field(
+        default=None,
+        description="what starts a server: {port}, {model}, {context}, {flags} (all settings as the engine's options) "
+        "or a setting's name stand in it; null: the embedded llama.cpp, or the engine's own program",
+        json_schema_extra=_shown(metavar="TEMPLATE"),
+    )
+    engine: Engine = Field(default="llamacpp", description="whose settings are searched: llamacpp, vllm or sglang")
+    context: Annotated[int, Field(ge=64)] = Field(
+        default=2048, description="tokens that each request may hold, prompt and answer, whatever the settings"
+    )
+    study: Annotated[str, Field(pattern=r"^[\w.-]+$")] = Field(
+        default="tune", description="name of the study, whose trials are kept in the report folder"
+    )
+    trials: Annotated[int, Field(ge=2)] = Field(default=24, description="servers that are started and measured")
+    vary: dict[_Text, tuple[_Scalar, ...]] = Field(
+        default_factory=dict,
+        description="settings that are searched, with their values, such as {slots: [2, 4, 8]}; {}: the engine's usual",
+        json_schema_extra=_shown(metavar="JSON"),
+    )
+    fixed: dict[_Text, JsonValue] = Field(
+        default_factory=dict,
+        description="settings that are the same in each trial, such as {device: cpu}",
+        json_schema_extra=_shown(metavar="JSON"),
+    )
+    baseline: dict[_Text, _Scalar] = Field(
+        default_factory=dict,
+        description="settings that the winner is compared with, over the engine's own defaults",
+        json_schema_extra=_shown(metavar="JSON"),
+    )
+    budget: Annotated[int, Field(ge=30)] = Field(default=600, description="requests of one trial's search for users")
+    trial_time: float = Field(
+        default=120.0,
+        gt=0,
+        description="seconds after which one trial's search asks no further level",
+        json_schema_extra=_shown(metavar="S"),
+    )
+    time_limit: float | None = Field(
+        default=None,
+        gt=0,
+        description="seconds after which no further trial begins; null for no limit",
+        json_schema_extra=_shown(metavar="S"),
+    )
+    rounds: Annotated[int, Field(ge=2)] = Field(
+        default=4, description="times that winner and baseline are measured again, in turns"
+    )
+    start_timeout: float = Field(
+        default=300.0,
+        gt=0,
+        description="seconds that a server may take to start",
+        json_schema_extra=_shown(metavar="S"),
+    )
+
+
 class ContextSettings(_Section):
     """How long prompts are tried on a live server, and what is asked about the facts that are hidden in them.
 
@@ -618,6 +687,11 @@ class ServingSettings(_Section):
         json_schema_extra=_shown(metavar="DIR"),
     )
 
+    @field_validator("arguments")
+    @classmethod
+    def _refuse_keys(cls, arguments: tuple[str, ...]) -> tuple[str, ...]:
+        return refuse_keys(arguments)
+
 
 class FinetuneSettings(_Section):
     """The short training of `pytest -m finetune`, and what it must reach. Base and quantization are the model's."""
@@ -659,3 +733,4 @@ class Settings(_Section):
     context: ContextSettings = ContextSettings()
     serving: ServingSettings = ServingSettings()
     finetune: FinetuneSettings = FinetuneSettings()
+    tune: TuneSettings = TuneSettings()

@@ -314,4 +314,34 @@ SETTINGS: Mapping[str, SettingHelp] = {
     "finetune.metric_margin": SettingHelp(
         None, "X", "0.1", "share by which a training metric may be worse than in a compared training"
     ),
+    "tune.command": SettingHelp(
+        None,
+        "TEMPLATE",
+        "null",
+        "what starts a server: {port}, {model}, {context}, {flags} (all settings as the engine's options) or a "
+        "setting's name stand in it; null: the embedded llama.cpp, or the engine's own program",
+    ),
+    "tune.engine": SettingHelp(
+        None, "vllm|llamacpp|sglang", "llamacpp", "whose settings are searched: llamacpp, vllm or sglang"
+    ),
+    "tune.context": SettingHelp(
+        None, "N", "2048", "tokens that each request may hold, prompt and answer, whatever the settings"
+    ),
+    "tune.study": SettingHelp(None, "TEXT", "tune", "name of the study, whose trials are kept in the report folder"),
+    "tune.trials": SettingHelp(None, "N", "24", "servers that are started and measured"),
+    "tune.vary": SettingHelp(
+        None,
+        "JSON",
+        "{}",
+        "settings that are searched, with their values, such as {slots: [2, 4, 8]}; {}: the engine's usual",
+    ),
+    "tune.fixed": SettingHelp(None, "JSON", "{}", "settings that are the same in each trial, such as {device: cpu}"),
+    "tune.baseline": SettingHelp(
+        None, "JSON", "{}", "settings that the winner is compared with, over the engine's own defaults"
+    ),
+    "tune.budget": SettingHelp(None, "N", "600", "requests of one trial's search for users"),
+    "tune.trial_time": SettingHelp(None, "S", "120.0", "seconds after which one trial's search asks no further level"),
+    "tune.time_limit": SettingHelp(None, "S", "null", "seconds after which no further trial begins; null for no limit"),
+    "tune.rounds": SettingHelp(None, "N", "4", "times that winner and baseline are measured again, in turns"),
+    "tune.start_timeout": SettingHelp(None, "S", "300.0", "seconds that a server may take to start"),
 }

@@ -27,6 +27,7 @@ from pytest_llmbench.core.setting_sections import (
     ServingSettings,
     Settings,
     TargetSettings,
+    TuneSettings,
 )
 from pytest_llmbench.core.setting_table import SETTINGS
 
@@ -47,6 +48,7 @@ __all__ = [
     "ServingSettings",
     "Settings",
     "TargetSettings",
+    "TuneSettings",
     "load_settings",
 ]
 

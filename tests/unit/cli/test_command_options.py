@@ -23,8 +23,11 @@ from pytest_llmbench.plugin.options import add_options, flags_by_name
 
 ROOT = Path(__file__).parents[3]
 
-NARROWER = {(command, name) for command in ("compare", "monitor") for name in ("metrics", "margin", "alpha")}
-"""Options that mean less than the gate's setting, by which they are called where they are not given."""
+NARROWER = {
+    *((command, name) for command in ("compare", "monitor") for name in ("metrics", "margin", "alpha")),
+    *(("tune", name) for name in ("vary", "fix", "baseline")),
+}
+"""Options that mean less than their setting: a part of the gate's, or one entry of a mapping."""
 
 
 def options_of(command: str) -> set[str]:

@@ -76,7 +76,8 @@ class LlamaOptions:
     """How llama.cpp computes; None leaves a thing at its own default.
 
     batch, micro_batch: tokens that are taken up, and computed, at a time (2048 and 512).
-    kv_unified: one pool of keys and values for all slots, instead of a part for each.
+    kv_unified: one pool of keys and values for all slots, instead of a part for each; `kv_unified_per_slot` is the most
+        tokens of it that one slot may take.
     cache_type_k, cache_type_v: how keys and values are stored, `f16` or a quantization such as `q8_0`.
     context_shift: an answer that fills the context goes on, and the oldest part of the prompt is dropped.
     """
@@ -84,6 +85,7 @@ class LlamaOptions:
     batch: int | None = None
     micro_batch: int | None = None
     kv_unified: bool | None = None
+    kv_unified_per_slot: int | None = None
     cache_type_k: str | None = None
     cache_type_v: str | None = None
     context_shift: bool | None = None
@@ -150,6 +152,11 @@ class EmbeddedServer:
     def pid(self) -> int:
         """The server's process."""
         return self._process.pid
+
+    def why_gone(self) -> str | None:
+        """Why the process ended; None while it runs."""
+        code = self._process.poll()
+        return None if code is None else f"it ended with code {code}"
 
     def wait(self) -> int:
         """Block until the server ends by itself; its exit code."""

@@ -7,6 +7,7 @@ however it does, so no server is ever left behind.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Any
 
@@ -42,6 +43,7 @@ def serve(orders: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps({"url": server.listening_address}) + "\n")
     sys.stdout.flush()
     sys.stdin.read()
+    os._exit(0)  # its own end waits for ever for a question that is being answered, and there is nothing to save
 
 
 def _apply(params: Any, options: dict[str, Any]) -> None:
@@ -52,8 +54,8 @@ def _apply(params: Any, options: dict[str, Any]) -> None:
     """
     import xllamacpp
 
-    names = {"batch": "n_batch", "micro_batch": "n_ubatch", "kv_unified": "kv_unified"}
-    for option, name in names.items():
+    same = ("kv_unified", "kv_unified_per_slot")
+    for option, name in (("batch", "n_batch"), ("micro_batch", "n_ubatch"), *zip(same, same, strict=True)):
         if options[option] is not None:
             setattr(params, name, options[option])
     for name in ("cache_type_k", "cache_type_v"):

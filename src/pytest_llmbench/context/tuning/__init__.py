@@ -1,0 +1,1 @@
+"""The launch settings that let a server hold most users: a search over real servers, and its confirmation."""

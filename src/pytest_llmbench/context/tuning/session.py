@@ -1,0 +1,167 @@
+"""A tuning from its settings to its document."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmbench.context.serving.launch_settings import LaunchSettings
+from pytest_llmbench.context.tuning.command_launcher import CommandLauncher
+from pytest_llmbench.context.tuning.document import (
+    Outcome,
+    ParameterDocument,
+    TuningDocument,
+    TuningMetadata,
+)
+from pytest_llmbench.context.tuning.known_questions import checked
+from pytest_llmbench.context.tuning.launching import EmbeddedLauncher
+from pytest_llmbench.context.tuning.measuring import CapacityMeasure
+from pytest_llmbench.context.tuning.model_context import refuse_beyond_model
+from pytest_llmbench.context.tuning.search import Tell, Tuner, winner
+from pytest_llmbench.context.tuning.space import SearchSpace, usual_baseline, usual_parameters
+from pytest_llmbench.context.tuning.study import TuningStudy, opened_study
+from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.provenance import provenance
+from pytest_llmbench.generation.embedded.llamacpp import served_model
+from pytest_llmbench.runs.context_document import Estimate, PromiseDocument
+from pytest_llmbench.stats import paired_ratio
+
+if TYPE_CHECKING:
+    from pytest_llmbench.context.tuning.launching import Launcher
+    from pytest_llmbench.core.setting_sections import Settings
+
+FOLDER = "tune"
+"""Of the studies, in the report folder."""
+
+_USERS = ("arrivals", "messages", "history", "cooldown", "jitter", "latency", "quantile", "measured", "conversations")
+_SECTIONS = ("tune", "load", "generation")
+
+
+def tune(settings: Settings, *, resume: bool, tell: Tell, command: str = "") -> TuningDocument:
+    """Search, confirm the winner, and tell what was found. What was measured is kept, whatever ends it.
+
+    Raises:
+        UsageError: what is wanted cannot be tuned, or another process tunes the same study; before anything starts.
+        NotReadyError: optuna or a launcher is missing, or the baseline cannot be measured.
+    """
+    wanted = settings.tune
+    launcher, space = prepared(settings)
+    tuner = Tuner(
+        launcher=launcher,
+        space=space,
+        check=lambda url: checked(url, settings, wanted.context),
+        measure=CapacityMeasure(settings, tell),
+        context=wanted.context,
+        tell=tell,
+    )
+    seed = settings.generation.seed
+    folder = settings.output.report_dir / FOLDER
+    identity = _identity(settings, launcher, space)
+    with opened_study(folder, wanted.study, space, identity, resume=resume, trials=wanted.trials, seed=seed) as study:
+        tuner.search(study, wanted.trials, wanted.time_limit)
+        tuner.confirm(study, wanted.rounds)
+        return document(study, settings, launcher, space, command)
+
+
+def prepared(settings: Settings) -> tuple[Launcher, SearchSpace]:
+    """Who starts servers and what is searched, checked as far as nothing has to be started for it.
+
+    Raises:
+        UsageError, NotReadyError: as `tune` raises them.
+    """
+    wanted = settings.tune
+    refuse_beyond_model(settings)
+    usual, given = usual_parameters(wanted.engine, _cores()), dict(wanted.vary)
+    vary = given or {name: choices for name, choices in usual.items() if name not in wanted.fixed}
+    baseline = {**usual_baseline(wanted.engine, _cores()), **wanted.baseline}
+    baseline = {name: value for name, value in baseline.items() if name not in wanted.fixed}
+    launch = LaunchSettings(engine=wanted.engine, model=settings.model.base, max_context=wanted.context)
+    launcher = _launcher(settings, launch)
+    space = SearchSpace(launcher.served(launch), vary, baseline, wanted.fixed, launcher.own_names)
+    launcher.check(space)
+    return launcher, space
+
+
+def document(
+    study: TuningStudy, settings: Settings, launcher: Launcher, space: SearchSpace, command: str
+) -> TuningDocument:
+    """What the study knows, at whatever stage."""
+    best, known = winner(study.trials), provenance(answered_here=False)
+    outcome, ratio = judged(study, best.number)
+    load = settings.load
+    return TuningDocument(
+        metadata=TuningMetadata(
+            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            command=command,
+            provenance=dict(known),
+            settings=settings.model_dump(mode="json", include=set(_SECTIONS)),
+        ),
+        study=settings.tune.study,
+        engine=settings.tune.engine,
+        launcher=launcher.name,
+        model=settings.model.base,
+        context=settings.tune.context,
+        promise=PromiseDocument(
+            latency_s=load.latency, quantile=1.0 if load.quantile == "strict" else load.quantile, latency=load.measured
+        ),
+        parameters=tuple(
+            ParameterDocument(name=one.name, choices=one.choices, baseline=space.baseline.values[one.name])
+            for one in space.parameters
+        ),
+        trials=tuple(study.trials),
+        baseline=study.trials[0].number,
+        winner=best.number,
+        rounds=tuple(study.rounds),
+        outcome=outcome,
+        ratio=ratio,
+    )
+
+
+def judged(study: TuningStudy, best: int) -> tuple[Outcome, Estimate | None]:
+    """Whether the winner holds more users than the baseline, by the rounds in which both were measured again."""
+    if best == study.trials[0].number:
+        return "baseline_best", None
+    if len(study.rounds) < 2:  # noqa: PLR2004  # one round has no deviation
+        return "unconfirmed", None
+    pairs = [
+        tuple(paired_ratio.Estimate(one.mean, one.deviation) for one in (made.baseline, made.winner))
+        for made in study.rounds
+    ]
+    found = paired_ratio.paired_ratio([(before, after) for before, after in pairs])
+    ratio = Estimate(value=round(found.value, 4), low=round(found.low, 4), high=round(found.high, 4))
+    return "better" if found.low > 1 else "no_better", ratio
+
+
+def _launcher(settings: Settings, launch: LaunchSettings) -> Launcher:
+    """The command's, the engine's own program, or the embedded server."""
+    wanted = settings.tune
+    if wanted.command is not None:
+        return CommandLauncher(wanted.command, wanted.start_timeout)
+    if wanted.engine != "llamacpp":
+        return CommandLauncher.of_engine(launch, wanted.start_timeout)
+    if len(adapters := settings.model.adapters) > 1:
+        raise UsageError("the embedded server takes one adapter; give one, or none", names=("model.adapter",))
+    return EmbeddedLauncher(served_model(settings.model.base, adapters[0], settings.model.adapters_dir))
+
+
+def _identity(settings: Settings, launcher: Launcher, space: SearchSpace) -> Mapping[str, Any]:
+    """All that what a trial holds depends on, besides its own settings."""
+    load = settings.load.model_dump(mode="json", include=set(_USERS))
+    return {
+        "launcher": launcher.name,
+        "launch": space.baseline.launch.model_dump(mode="json"),
+        "load": load,
+        "generation": settings.generation.model_dump(mode="json", exclude={"seed", "batch_size", "threads", "cache"}),
+        "prompts": [str(path) for path in settings.benchmark.prompts],
+        "server": settings.server.model_dump(mode="json", include={"model", "base_body", "stream"}),
+    }
+
+
+def _cores() -> int:
+    """Cores without their second threads, as llama.cpp counts its own."""
+    import psutil
+
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(usable, psutil.cpu_count(logical=False) or usable))

@@ -1,0 +1,194 @@
+"""What is searched: the settings that are varied, the values of each, and the launch that a choice of them means."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from pytest_llmbench.context.serving.launch_settings import LaunchSettings
+from pytest_llmbench.core.documents import suggestion
+from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.setting_sections import Engine
+
+Value = bool | int | float | str | None
+"""Of a setting; None leaves it to the server."""
+
+_FIELDS: Mapping[str, tuple[str, ...]] = {"kv_type": ("kv_type_k", "kv_type_v")}
+"""Names that stand for several settings at once."""
+
+_NOT_SEARCHED = frozenset(("engine", "model", "max_context", "served_name", "host", "port"))
+"""What a study is about, or where the server is: neither varied nor fixed."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Parameter:
+    """One setting that is varied. Where its values are numbers they are in order, what is left to the server first."""
+
+    name: str
+    choices: tuple[Value, ...]
+
+    @property
+    def ordered(self) -> bool:
+        """Whether its values are numbers, so that neighbours are alike."""
+        return all(value is None or type(value) in (int, float) for value in self.choices)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Candidate:
+    """A choice of values, and what it comes to: the launch, and what only a command's template knows."""
+
+    values: Mapping[str, Value]
+    launch: LaunchSettings
+    own: Mapping[str, Value]
+
+    @property
+    def key(self) -> str:
+        """The same for choices that start the same server."""
+        return f"{self.launch.model_dump_json()} {sorted(self.own.items())}"
+
+
+class SearchSpace:
+    """All that may be launched: `launch` with the parameters' values in it.
+
+    Names in `own` that are no settings of the engine are a command template's; `fixed` ones have one value. The
+    `baseline` is what the winner is compared with; its values are among the parameters' choices.
+
+    Raises:
+        UsageError: a setting that does not exist, or a value that it cannot have.
+    """
+
+    def __init__(
+        self,
+        launch: LaunchSettings,
+        vary: Mapping[str, Sequence[Value]],
+        baseline: Mapping[str, Value],
+        fixed: Mapping[str, Any] = {},
+        own: frozenset[str] = frozenset(),
+    ) -> None:
+        self._own = own = own - LaunchSettings.model_fields.keys() - _FIELDS.keys()
+        for where, names in (("tune.vary", vary), ("tune.baseline", baseline), ("tune.fixed", fixed)):
+            for name in names:
+                self._refuse_unknown(name, where)
+        if both := sorted(vary.keys() & fixed.keys()):
+            raise UsageError(f"tune.fixed: {both[0]} is varied too; give it once", names=("tune.fixed", "tune.vary"))
+        self._fixed_own = {name: value for name, value in fixed.items() if name in own}
+        engines = {name: value for name, value in fixed.items() if name not in own}
+        self._launch = _launched(launch, {**_for_one(baseline, vary, own), **engines}, "tune.fixed")
+        self.parameters = tuple(_parameter(name, values, baseline) for name, values in vary.items())
+        self.baseline = self._checked_baseline(baseline)
+
+    @property
+    def size(self) -> int:
+        """How many choices there are."""
+        return math.prod(len(one.choices) for one in self.parameters)
+
+    def candidate(self, values: Mapping[str, Value]) -> Candidate:
+        """What a choice comes to. A micro-batch above the batch is the batch, as llama.cpp has it."""
+        engines = {name: value for name, value in values.items() if name not in self._own}
+        own = {**self._fixed_own, **{name: value for name, value in values.items() if name in self._own}}
+        batch, micro = (engines.get(name, getattr(self._launch, name)) for name in ("batch_tokens", "micro_batch"))
+        if isinstance(batch, int) and isinstance(micro, int) and micro > batch:
+            engines["micro_batch"] = batch
+        return Candidate(dict(values), _launched(self._launch, engines, "tune.vary"), own)
+
+    def all(self) -> Iterator[Candidate]:
+        """Every choice, in the order of the parameters' values."""
+        names = [one.name for one in self.parameters]
+        for values in itertools.product(*(one.choices for one in self.parameters)):
+            yield self.candidate(dict(zip(names, values, strict=True)))
+
+    def _checked_baseline(self, given: Mapping[str, Value]) -> Candidate:
+        for parameter in self.parameters:
+            for value in parameter.choices:
+                if parameter.name not in self._own:
+                    _launched(self._launch, {"micro_batch": None, parameter.name: value}, "tune.vary")
+        values = {one.name: given.get(one.name, one.choices[0]) for one in self.parameters}
+        return self.candidate(values)
+
+    def _refuse_unknown(self, name: str, where: str) -> None:
+        known = {*LaunchSettings.model_fields, *_FIELDS, *self._own} - _NOT_SEARCHED
+        if name in _NOT_SEARCHED:
+            raise UsageError(f"{where}: {name} cannot be set here; it belongs to what is tuned", names=(where,))
+        if name not in known:
+            raise UsageError(
+                f"{where}: there is no setting {name!r}; {suggestion(name, sorted(known))}", names=(where,)
+            )
+
+
+def usual_parameters(engine: Engine, cores: int) -> dict[str, tuple[Value, ...]]:
+    """What is varied unless it is said otherwise; `cores` are the machine's."""
+    if engine == "llamacpp":
+        return {
+            "slots": (1, 2, 4, 8, 16, 32),
+            "unified_kv": (False, True),
+            "kv_type": ("f16", "q8_0"),
+            "batch_tokens": (512, 2048),
+            "micro_batch": (128, 512),
+            "threads": tuple(2**power for power in range(cores.bit_length())),
+        }
+    return {
+        "slots": (16, 32, 64, 128, 256, 512),
+        "batch_tokens": (None, 2048, 4096, 8192, 16384),
+        "gpu_memory_share": (None, 0.8, 0.85, 0.95),
+        "kv_type": (None, "fp8"),
+    }
+
+
+def usual_baseline(engine: Engine, cores: int) -> dict[str, Value]:
+    """What the engine takes where nobody says anything.
+
+    llama.cpp: 4 slots over one pool, as `llama-server` has it, and a thread a core. vLLM: `max_num_seqs` 256. SGLang
+    computes its own from the memory; 256 stands for it.
+    """
+    if engine == "llamacpp":
+        return {
+            "slots": 4,
+            "unified_kv": True,
+            "kv_type": "f16",
+            "batch_tokens": 2048,
+            "micro_batch": 512,
+            "threads": cores,
+        }
+    return {"slots": 256, "batch_tokens": None, "gpu_memory_share": None, "kv_type": None}
+
+
+def _for_one(
+    baseline: Mapping[str, Value], vary: Mapping[str, Sequence[Value]], own: frozenset[str]
+) -> dict[str, Value]:
+    """The baseline's values of what is not varied."""
+    return {name: value for name, value in baseline.items() if name not in vary and name not in own}
+
+
+def _parameter(name: str, values: Sequence[Value], baseline: Mapping[str, Value]) -> Parameter:
+    """The parameter, with the baseline's value among its choices."""
+    given = (*values, baseline[name]) if name in baseline else tuple(values)
+    if not given:
+        raise UsageError(f"tune.vary: {name} has no values; give some, such as 2,4,8", names=("tune.vary",))
+    choices = tuple(dict.fromkeys(given))
+    found = Parameter(name, choices)
+    return Parameter(name, tuple(sorted(choices, key=_place))) if found.ordered else found
+
+
+def _place(value: Value) -> float:
+    return -math.inf if value is None else float(value)
+
+
+def _launched(launch: LaunchSettings, values: Mapping[str, Any], where: str) -> LaunchSettings:
+    fields = {field: value for name, value in values.items() for field in _FIELDS.get(name, (name,))}
+    try:
+        return LaunchSettings.model_validate({**launch.model_dump(), **fields})
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        names = ".".join(map(str, fault["loc"]))
+        given = f"{names}: {fault['input']!r} " if names else ""
+        raise UsageError(f"{where}: {given}{_words(fault['msg'], bool(names))}", names=(where,)) from error
+
+
+def _words(message: str, located: bool) -> str:  # noqa: FBT001  # pydantic's own message, or a validator's
+    text = message.removeprefix("Value error, ")
+    return f"is not valid ({text[:1].lower()}{text[1:]})" if located else text

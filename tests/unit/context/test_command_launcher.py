@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pytest_llmbench.context.serving.launch_settings import LaunchSettings
+from pytest_llmbench.context.tuning.command_launcher import CommandLauncher, flags
+from pytest_llmbench.context.tuning.space import SearchSpace, Value
+from pytest_llmbench.core.errors import NotReadyError, UsageError
+from pytest_llmbench.core.setting_sections import Engine
+
+LAUNCH = LaunchSettings(engine="vllm", model="org/model", max_context=4096, slots=8)
+SERVER = """
+import http.server, subprocess, sys
+child = subprocess.Popen(["sleep", "60"])  # as engines have worker processes
+print("slots", sys.argv[2], "child", child.pid, flush=True)
+class Models(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path == "/v1/models" else 404)
+        self.end_headers()
+    def log_message(self, *_):
+        pass
+open(sys.argv[3], "w").write(str(child.pid))
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Models).serve_forever()
+"""
+
+
+def space_of(launcher: CommandLauncher, vary: dict[str, tuple[Value, ...]] | None = None) -> SearchSpace:
+    return SearchSpace(LAUNCH, vary or {"slots": (4, 8)}, {}, {}, launcher.own_names)
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> str:
+    script = tmp_path / "server.py"
+    script.write_text(SERVER)
+    return shlex.join([sys.executable, str(script)])
+
+
+def gone(pid: int) -> bool:
+    for _ in range(100):
+        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_a_server_is_ready_inside_the_block_and_gone_after_it_with_its_children(program: str, tmp_path: Path) -> None:
+    launcher = CommandLauncher(f"{program} {{port}} {{slots}} {tmp_path}/child", 20)
+    with launcher.launch(space_of(launcher).baseline) as server:
+        assert server.url.startswith("http://127.0.0.1:")
+        assert server.url.endswith("/v1")
+        assert server.why_gone() is None
+        child = int((tmp_path / "child").read_text())
+    assert gone(server.pid)
+    assert gone(child)
+
+
+def test_a_server_is_gone_when_whoever_started_it_is_killed(program: str, tmp_path: Path) -> None:
+    template = f"{program} {{port}} {{slots}} {tmp_path}/child"
+    parent = (
+        "import sys, time; from test_command_launcher import *; launcher = CommandLauncher(sys.argv[1], 20)\n"
+        "with launcher.launch(space_of(launcher).baseline) as server:\n"
+        "    print(server.pid, flush=True); time.sleep(60)"
+    )
+    place = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    with subprocess.Popen([sys.executable, "-c", parent, template], stdout=subprocess.PIPE, env=place) as started:
+        assert started.stdout is not None
+        pid = int(started.stdout.readline())
+        started.send_signal(signal.SIGKILL)
+        started.wait()
+    assert gone(pid)
+    assert gone(int((tmp_path / "child").read_text()))
+
+
+def test_a_server_that_does_not_start_is_told_with_its_last_words(tmp_path: Path) -> None:
+    script = tmp_path / "broken.py"
+    script.write_text("import sys; print('loading'); sys.exit('CUDA out of memory')")
+    launcher = CommandLauncher(f"{shlex.join([sys.executable, str(script)])} {{port}} {{flags}}", 20)
+    with (
+        pytest.raises(NotReadyError, match="ended with code 1: loading / CUDA out of memory"),
+        launcher.launch(space_of(launcher).baseline),
+    ):
+        pass
+
+
+def test_a_server_that_is_never_ready_is_given_up() -> None:
+    launcher = CommandLauncher("sh -c 'echo loading; sleep 60' {port} {flags}", 0.5)
+    with (
+        pytest.raises(NotReadyError, match=r"not ready after 0\.5 s; raise tune\.start_timeout, .*: loading"),
+        launcher.launch(space_of(launcher).baseline),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang", "llamacpp"])
+def test_all_settings_go_to_an_engine_without_a_template(engine: Engine) -> None:
+    launch = LAUNCH.model_copy(update={"engine": engine})
+    launcher = CommandLauncher.of_engine(launch, 1)
+    command = launcher.filled(SearchSpace(launch, {"slots": (4, 8)}, {}).baseline, 1234)
+    assert command.count("--port") == command.count("--host") == 1
+    assert command[command.index("--port") + 1] == "1234"
+    assert command[-len(flags(launch)) :] == flags(launch.model_copy(update={"slots": 4}))
+    assert launch.model in command
+
+
+def test_fine_tunes_are_served_beside_the_base_in_each_trial() -> None:
+    fixed = {"lora": [{"name": "routing", "path": "adapters/routing"}], "gpu_memory_share": 0.9}
+    space = SearchSpace(LAUNCH, {"tensor_parallel": (1, 2), "kv_type": (None, "fp8")}, {}, fixed)
+    words = " ".join(flags(space.candidate({"tensor_parallel": 2, "kv_type": "fp8"}).launch))
+    assert "--lora-modules routing=adapters/routing" in words
+    assert "--tensor-parallel-size 2" in words
+    assert "--kv-cache-dtype fp8" in words
+    assert "--kv-cache-dtype" not in flags(space.baseline.launch)
+
+
+def test_names_of_the_template_alone_can_be_varied_and_other_braces_stay() -> None:
+    launcher = CommandLauncher("""run {image} -p {port}:8000 --json '{"a": 1}' --policy {policy} {context}""", 1)
+    own = SearchSpace(LAUNCH, {"policy": ("fcfs", "lpm")}, {}, {"image": "engine:1"}, launcher.own_names)
+    command = launcher.filled(own.candidate({"policy": "lpm"}), 7)
+    assert command == ["run", "engine:1", "-p", "7:8000", "--json", '{"a": 1}', "--policy", "lpm", "4096"]
+
+
+@pytest.mark.parametrize(
+    ("template", "vary", "told"),
+    [
+        ("vllm serve {model} {flags}", {}, r"tune\.command: has no \{port\}"),
+        ("", {}, r"tune\.command: is empty"),
+        ("sh 'x {port}", {}, r"tune\.command: No closing quotation"),
+        ("sh {port} {slots}", {"batch_tokens": (1, 2)}, r"batch_tokens is varied and not in the command"),
+        ("sh {port} {batch_tokens}", {"batch_tokens": (None, 2)}, r"\{batch_tokens\} has no value in some trial"),
+        ("sh {port} {slots} {polcy}", {"slots": (1, 2)}, r"\{polcy\} is no setting, nor varied or fixed"),
+    ],
+)
+def test_a_template_that_cannot_work_is_refused_before_anything_starts(
+    template: str, vary: dict[str, tuple[Value, ...]], told: str
+) -> None:
+    def check() -> None:
+        launcher = CommandLauncher(template, 1)
+        launcher.check(space_of(launcher, vary))
+
+    with pytest.raises(UsageError, match=told):
+        check()
+
+
+def test_a_program_that_is_not_there_is_no_launcher() -> None:
+    launcher = CommandLauncher("no-such-server --port {port} {flags}", 1)
+    with pytest.raises(NotReadyError, match="nothing here can start a server: there is no program 'no-such-server'"):
+        launcher.check(space_of(launcher))

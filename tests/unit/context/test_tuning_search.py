@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.calibrated_launcher import BASELINE, BEST, CalibratedLauncher, calibrated_space
+
+from pytest_llmbench.context.tuning.search import winner
+from pytest_llmbench.context.tuning.session import judged
+from pytest_llmbench.context.tuning.study import TuningStudy, opened_study, study_in_memory
+from pytest_llmbench.core.errors import NotReadyError, UsageError
+
+pytest.importorskip("optuna")
+
+SMALL = {"slots": (4, 8, 16, 32), "threads": (2, 4)}
+
+
+def launcher(**more: object) -> CalibratedLauncher:
+    return CalibratedLauncher(calibrated_space(SMALL), **more)  # type: ignore[arg-type]
+
+
+def searched(one: CalibratedLauncher, folder: Path, trials: int, *, resume: bool = False) -> TuningStudy:
+    with opened_study(folder, "s", one.space, {"launcher": "x"}, resume=resume, trials=trials, seed=3) as study:
+        one.tuner().search(study, trials, None)
+        one.tuner().confirm(study, 3)
+        return study
+
+
+def in_memory(one: CalibratedLauncher, trials: int) -> TuningStudy:
+    study = study_in_memory(one.space, trials, seed=3)
+    one.tuner().search(study, trials, None)
+    one.tuner().confirm(study, 3)
+    return study
+
+
+@pytest.fixture(scope="module")
+def whole() -> tuple[CalibratedLauncher, TuningStudy]:
+    """A search of more trials than there are choices."""
+    one = launcher()
+    return one, in_memory(one, 50)
+
+
+def test_the_best_settings_win_and_are_confirmed_beside_the_baseline_in_turns(
+    whole: tuple[CalibratedLauncher, TuningStudy],
+) -> None:
+    one, study = whole
+    best = winner(study.trials)
+    assert study.trials[0].settings == {name: BASELINE[name] for name in SMALL}
+    assert best.settings == {name: BEST[name] for name in SMALL}
+    assert len({trial.launch for trial in study.trials}) == len(study.trials) == 8  # each choice once, then it ends
+    outcome, ratio = judged(study, best.number)
+    assert outcome == "better"
+    assert ratio is not None
+    assert ratio.low < 1 / (0.62 * 0.7) < ratio.high
+    assert [made.winner_first for made in study.rounds] == [False, True, False]
+    assert all(made.winner.mean > made.baseline.mean for made in study.rounds)
+    assert one.open == 0
+
+
+def test_trials_begin_at_the_best_so_far_and_end_early_below_it(
+    whole: tuple[CalibratedLauncher, TuningStudy],
+) -> None:
+    one, study = whole
+    assert one.firsts[0] == 1
+    assert all(first > 1 for first in one.firsts[1:])
+    assert "surely_worse" in {trial.outcome for trial in study.trials}
+
+
+def test_servers_that_cannot_run_or_answer_wrong_never_win() -> None:
+    space = calibrated_space({"slots": (4, 8, 16, 32)})
+    one = CalibratedLauncher(space, faults={"8": "out of memory"}, wrong=frozenset({"16"}), contexts={"32": 1024})
+    study = in_memory(one, 4)
+    outcomes = {trial.settings["slots"]: trial.outcome for trial in study.trials if trial.settings["slots"] != 4}
+    assert outcomes == {8: "not_started", 16: "wrong_answers", 32: "short_context"}
+    told = {trial.settings["slots"]: trial.reason for trial in study.trials}
+    assert told[8] == "out of memory"
+    assert told[32] == "a request may hold 1024 tokens"
+    assert winner(study.trials).settings["slots"] == 4
+    assert one.open == 0
+
+
+def test_no_other_settings_may_seem_better() -> None:
+    one = CalibratedLauncher(calibrated_space({"slots": (1, 2)}))
+    study = in_memory(one, 3)
+    assert judged(study, winner(study.trials).number) == ("baseline_best", None)
+    assert study.rounds == []
+
+
+def test_a_baseline_that_cannot_run_ends_the_search(tmp_path: Path) -> None:
+    with pytest.raises(NotReadyError, match=r"baseline cannot be measured \(not started: no memory\)"):
+        searched(launcher(faults={"4": "no memory"}), tmp_path, 5)
+    assert len(searched(launcher(), tmp_path, 2).trials) == 2  # nothing of it is kept
+
+
+def test_a_stopped_study_goes_on_where_it_was(tmp_path: Path) -> None:
+    class Killed(CalibratedLauncher):
+        def measure(self, url: str, name: str, /, *, first: int = 1, bar: int | None = None) -> object:  # type: ignore[override]
+            if len(self.started) == 4:
+                raise KeyboardInterrupt
+            return super().measure(url, name, first=first, bar=bar)
+
+    first = Killed(calibrated_space(SMALL))
+    with pytest.raises(KeyboardInterrupt):
+        searched(first, tmp_path, 5)
+    assert first.open == 0
+    second = launcher()
+    study = searched(second, tmp_path, 5, resume=True)
+    assert second.started[0] == first.started[3]  # what was under way is begun again
+    assert len(study.trials) == 5
+    again = launcher()
+    assert len(searched(again, tmp_path, 5, resume=True).rounds) == 3
+    assert again.started == []
+
+
+def test_a_study_with_trials_is_not_begun_anew_nor_of_another_search(tmp_path: Path) -> None:
+    searched(launcher(), tmp_path, 2)
+    with pytest.raises(UsageError, match=r"s\.sqlite3: the study 's' has 2 trials; go on with them by resuming"):
+        searched(launcher(), tmp_path, 3)
+    other = CalibratedLauncher(calibrated_space({"slots": (4, 8)}))
+    with pytest.raises(UsageError, match="its trials are of another tuning: parameters not the same"):
+        searched(other, tmp_path, 3, resume=True)
+
+
+def test_two_tunings_of_one_study_are_refused(tmp_path: Path) -> None:
+    space = calibrated_space(SMALL)
+    with (
+        opened_study(tmp_path, "s", space, {}, resume=False, trials=3, seed=1),
+        pytest.raises(UsageError, match="another tuning of the study 's' is at work; wait for it, or name another"),
+        opened_study(tmp_path, "s", space, {}, resume=False, trials=3, seed=1),
+    ):
+        pass
+
+
+def test_a_file_that_is_no_study_is_told(tmp_path: Path) -> None:
+    (tmp_path / "s.sqlite3").write_text("no database at all, however long it may be read")
+    with pytest.raises(UsageError, match=r"s\.sqlite3: this is no study of a tuning \(file is not a database\)"):
+        searched(launcher(), tmp_path, 3)
