@@ -2,20 +2,24 @@
 
 usage: python benchmarks/context_example.py [--output docs/images/context.png] [--report-dir FOLDER]
 
-The server takes 8,191 tokens, reads them in 50 ms + n / 6000 s + (n / 8000)² s with 8 % of noise, and finds facts in
-the middle of long prompts less often. It stands for none that exists; a real one is asked by `llmbench context`.
+The server takes 8,191 tokens, reads them in 50 ms + n / 6000 s + (n / 8000)² s with 8 % of noise, writes 80 to 45
+tokens a second, and finds facts in the middle of long prompts less often. It stands for none that exists: a real one is
+asked by `llmbench context`.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import random
 import re
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
+from aiohttp import web
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -53,6 +57,24 @@ class Forgetful(ContextServer):
         words = super()._answer(text)
         return ["unknown" if self._forgets(word, lines) else word for word in words]
 
+    async def _say(
+        self,
+        request: web.Request,
+        body: dict[str, Any],  # noqa: ARG002  # the base's
+        answer: list[str],
+        read: int,
+    ) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        for word in answer:
+            await response.write(_event({"choices": [{"index": 0, "delta": {"content": f"{word} "}}]}))
+            await asyncio.sleep(0.012 + read / 800_000)
+        usage = {"prompt_tokens": read, "completion_tokens": len(answer)}
+        await response.write(_event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}))
+        await response.write(_event({"choices": [], "usage": usage}))
+        await response.write(b"data: [DONE]\n\n")
+        return response
+
     def _forgets(self, word: str, lines: list[str]) -> bool:
         if not _CODE.fullmatch(word):
             return False
@@ -70,7 +92,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings.model_validate(
             {
-                "context": {"languages": "en", "repeats": 3, "probes": 40},
+                "context": {"languages": "en", "repeats": 3, "answer_tokens": 16, "probes": 40},
                 "load": {"latency": 1.5, "quantile": 0.9, "measured": "first_token", "scrape": False},
                 "output": {"report_dir": given.report_dir or folder},
             }
@@ -88,6 +110,10 @@ def main() -> None:
         with Image.open(paths["png"]) as drawn:
             size = (_WIDTH, round(drawn.height * _WIDTH / drawn.width))
             drawn.convert("RGB").resize(size).save(given.output, optimize=True)
+
+
+def _event(body: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps(body).encode() + b"\n\n"
 
 
 def _tell(line: str, stays: bool) -> None:  # noqa: FBT001  # as the session tells
