@@ -63,6 +63,7 @@ class Forgetful(ContextServer):
         body: dict[str, Any],  # noqa: ARG002  # the base's
         answer: list[str],
         read: int,
+        cached: int = 0,  # noqa: ARG002  # likewise
     ) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
@@ -92,7 +93,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings.model_validate(
             {
-                "context": {"languages": "en", "repeats": 3, "answer_tokens": 16, "probes": 40},
+                "context": {"languages": "en", "repeats": 2, "answer_tokens": 16, "probes": 40},
                 "load": {"latency": 1.5, "quantile": 0.9, "measured": "first_token", "scrape": False},
                 "output": {"report_dir": given.report_dir or folder},
             }
