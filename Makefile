@@ -1,5 +1,5 @@
 # `make benchmark` compares the embedded model with its demo fine-tune; `make autotune` counts the users that a demo
-# server of the two holds; `make test` is what CI runs.
+# server of the two holds; `make context` finds how long a context it holds; `make test` is what CI runs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +11,7 @@ export HF_HUB_OFFLINE ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export NO_MKDOCS_2_WARNING = 1
 
-.PHONY: benchmark autotune test coverage lint format docs docs-tree reference messages matrix changelog clean install
+.PHONY: benchmark autotune context test coverage lint format docs docs-tree reference messages matrix changelog clean install
 
 benchmark: $(READY) $(LOCALE)/fr.mo
 	$(BIN)/pytest tests/suites -m benchmark $(ARGS)
@@ -26,8 +26,17 @@ autotune: $(READY) $(LOCALE)/fr.mo
 	$(BIN)/pytest -m autotune tests/suites --llmbench-server "$$url" --llmbench-config configs/autotune-demo.yaml $(ARGS)
 	@echo "The report: reports/autotune.html (one page), and autotune.txt, .md, .png, .json beside it"
 
+# The base alone, one slot of 768 tokens: what the three limits are held against is known.
+context: $(READY) $(LOCALE)/fr.mo
+	@echo "How long a context a demo server of 768 tokens holds: about four minutes"
+	@said=$$(mktemp); $(BIN)/llmbench serve-demo --adapter none --slots 1 --context 768 --port 0 >"$$said" & server=$$!; \
+	trap 'kill $$server 2>/dev/null; wait $$server; rm -f "$$said"' EXIT; trap 'exit 130' INT TERM; \
+	until url=$$(sed -n '1s/ .*//p' "$$said") && [ -n "$$url" ]; do kill -0 $$server 2>/dev/null || exit 3; sleep 0.2; done; \
+	$(BIN)/pytest -m context tests/suites --llmbench-server "$$url" --llmbench-config configs/context-demo.yaml $(ARGS)
+	@echo "The report: reports/context.html (one page), and context.txt, .md, .png, .json beside it"
+
 test: lint
-	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # Apart from `make test`: branches cost a Python before 3.12 up to half as much time again.
 coverage: $(READY) $(LOCALE)/fr.mo

@@ -27,7 +27,7 @@ from loaded_servers import MOST_DRAWN, Scenario, drawn, roughly, scenarios
 from measuring import machine, save
 from queueing import Answers, Promise, Random, long_run_share, simulate, warm_up
 
-from pytest_llmbench.load.search import Found, Plan, find_capacity
+from pytest_llmbench.load.search import Found, SearchPlan, find_capacity
 from pytest_llmbench.load.sequential_test import FEWEST_ANSWERS, decision, design_effect
 from pytest_llmbench.load.trial import TrialLimits
 from pytest_llmbench.stats.observation import Observation
@@ -133,7 +133,7 @@ def _search(scenario: Scenario, random: Random, held: Callable[[Answers, Promise
         counted, sent = held(simulate(scenario.server, promise, level, messages, random), promise)
         return _observed(counted, level, sent)
 
-    plan = Plan(promise.share, HIGHEST, scenario.budget, promise.messages)
+    plan = SearchPlan(promise.share, HIGHEST, scenario.budget, promise.messages)
     found: Found = asyncio.run(find_capacity(run_trial, plan))
     seen = found.capacity
     return Outcome(seen.users, found.sent, seen.low <= scenario.capacity <= seen.high, found.decided)

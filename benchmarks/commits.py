@@ -23,7 +23,7 @@ import numpy as np
 from measuring import machine, save
 from numpy.typing import NDArray
 
-from pytest_llmbench.runs.lost_categories import in_doubt
+from pytest_llmbench.runs.lost_answers import in_doubt
 from pytest_llmbench.stats import Hypothesis, Outcome, judge
 from pytest_llmbench.stats.confidence_sequence import drifts
 from pytest_llmbench.stats.significance import p_below

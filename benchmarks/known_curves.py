@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from pytest_llmbench.load.search import Plan, find_capacity
+from pytest_llmbench.load.search import SearchPlan, find_capacity
 from pytest_llmbench.stats.observation import Observation
 
 SHARE, BUDGET, SURE = 0.95, 2000, 0.95
@@ -99,7 +99,7 @@ def one_search(task: tuple[str, int]) -> dict[str, Any]:
         groups = tuple((one, messages) for one in good)
         return Observation(level, sum(good), messages * level, groups, messages * level + level)
 
-    found = asyncio.run(find_capacity(run, Plan(SHARE, shape.highest, BUDGET)))
+    found = asyncio.run(find_capacity(run, SearchPlan(SHARE, shape.highest, BUDGET)))
     seen, high = found.capacity, shape.highest if found.capacity.unbounded else found.capacity.high
     return {
         "users": seen.users,

@@ -33,7 +33,7 @@ from pytest_llmbench.autotune.trials import observation
 from pytest_llmbench.load.client import ChatServer
 from pytest_llmbench.load.conversations import Conversation, Conversations
 from pytest_llmbench.load.records import SLO
-from pytest_llmbench.load.search import Plan, find_capacity
+from pytest_llmbench.load.search import SearchPlan, find_capacity
 from pytest_llmbench.load.trial import LoadTest
 from pytest_llmbench.load.users import Habits
 
@@ -113,7 +113,7 @@ def _searches(wanted: list[str], folder: Path, tokenizer: Path) -> dict[str, Sea
 def _ours(url: str, scenario: Scenario, _work: Path) -> int | None:
     slo = SLO(scenario.share, LIMIT_S, "first_token")
     said = [Conversation((f"raconte une histoire numéro {number}",)) for number in range(500)]
-    plan = Plan(share=scenario.share, highest=MOST, budget=scenario.budget, warm_up=2.0)  # and what is left open
+    plan = SearchPlan(share=scenario.share, highest=MOST, budget=scenario.budget, warm_up=2.0)  # and what is left open
 
     async def search() -> int:
         server = ChatServer.at(url, body={"max_tokens": 8})

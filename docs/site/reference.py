@@ -6,7 +6,7 @@ import ast
 import dataclasses
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_args, get_origin
@@ -16,7 +16,7 @@ from _pytest.config.argparsing import Parser
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from pytest_llmbench import api
+from pytest_llmbench import api, config
 from pytest_llmbench.cli import app
 from pytest_llmbench.core.settings import OPTIONS, Settings
 from pytest_llmbench.plugin import fixtures, hookspecs
@@ -132,9 +132,17 @@ def _fixtures() -> str:
 
 
 def _interface() -> str:
-    parts = [f"# Python\n\n{_told(api)}\n"]
-    for name in api.__all__:
-        parts += [f"## {name}\n", *_documented(name, getattr(api, name))]
+    return _module("Python", api, api.__all__)
+
+
+def _server_settings() -> str:
+    return _module("Server settings", config, [name for name in config.__all__ if name not in api.__all__])
+
+
+def _module(title: str, module: ModuleType, names: Iterable[str]) -> str:
+    parts = [f"# {title}\n\n{_told(module)}\n"]
+    for name in names:
+        parts += [f"## {name}\n", *_documented(name, getattr(module, name))]
     return "\n".join(parts)
 
 
@@ -183,4 +191,5 @@ _PAGES: Mapping[str, Callable[[], str]] = {
     "fixtures": _fixtures,
     "hooks": _hooks,
     "api": _interface,
+    "config": _server_settings,
 }

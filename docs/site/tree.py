@@ -24,6 +24,7 @@ OTHERS = {
     "evaluation.schema.json": "The file format of `evaluation.json`.",
     "run.schema.json": "The file format of `benchmark.json` and `run.json`.",
     "suite.schema.json": "The file format of a suite.",
+    "vllm_flags.json": "What `vllm serve` accepts, by version; made by `tools/vllm_flags.py`.",
     "tune.schema.json": "The file format of `tune.json`.",
     "py.typed": "Says that the package has types.",
 }

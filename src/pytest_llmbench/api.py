@@ -4,10 +4,10 @@
 from pytest_llmbench.api import Case, load_cases, load_vocabulary
 ```
 
-What stands in `__all__` keeps its name, its arguments and its meaning until a major release; a change is announced in
-the changelog, one release before. Every other module of the package is internal and may change at any time, as may
-attributes that begin with an underscore. Fixtures, hooks, markers, options, settings and file formats are public too,
-and documented where they are explained.
+What stands in `__all__`, here and in `pytest_llmbench.config`, keeps its name, its arguments and its meaning until a
+major release; a change is announced in the changelog, one release before. Every other module of the package is internal
+and may change at any time, as may attributes that begin with an underscore. Fixtures, hooks, markers, options, settings
+and file formats are public too, and documented where they are explained.
 
 A name is imported when it is first used, so importing this module costs nothing.
 """
@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_llmbench.autotune.findings import Finding
+    from pytest_llmbench.autotune.document import Finding
     from pytest_llmbench.benchmark.main_job import Answers, ExpectationError, open_backend
     from pytest_llmbench.cases.suites import Case, Vocabulary, load_cases, load_vocabulary
     from pytest_llmbench.core.errors import (
@@ -85,7 +85,7 @@ __all__ = [
 
 _HOMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "autotune.findings": ("Finding",),
+        "autotune.document": ("Finding",),
         "benchmark.main_job": ("Answers", "ExpectationError", "open_backend"),
         "cases.suites": ("Case", "Vocabulary", "load_cases", "load_vocabulary"),
         "core.errors": (

@@ -22,11 +22,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pytest_llmbench.context.serving.family import (
     context_lengths,
-    context_of,
     find_member,
     longest_of,
     members,
     positions_of,
+    window_of,
 )
 from pytest_llmbench.context.serving.files import COMPOSE, CONFIG, compose_yaml, config_yaml, write_files
 from pytest_llmbench.context.serving.optimize import optimize
@@ -108,10 +108,10 @@ def get_model_config(model: str) -> ModelConfig:
         gguf=entry.gguf,
         family=entry.family,
         parameters=entry.parameters,
-        native_context=context_of(entry).native,
+        native_context=window_of(entry).native,
         positions=positions_of(entry),
         longest_context=longest_of(entry),
-        context_lengths=context_lengths(entry),
+        context_lengths=tuple(get_model_context_lengths(model)),
         endpoint=get_model_endpoint(model),
     )
 
@@ -132,12 +132,15 @@ def get_model_endpoint(model: str) -> TargetSettings:
 
 
 def get_model_context_lengths(model: str) -> list[int]:
-    """Lengths at which a model's context is worth testing, in tokens: doubled up to what its publisher vouches for.
+    """Lengths at which a model's context is tested, in tokens.
+
+    Those of the setting `context.lengths`, else doubled up to what the model's publisher vouches for.
 
     Raises:
-        UsageError: it is not of the family.
+        UsageError: it is not of the family, or the settings are wrong.
     """
-    return list(context_lengths(find_member(model)))
+    entry, wanted = find_member(model), load_config().context.lengths
+    return list(context_lengths(entry) if wanted == "auto" else wanted)
 
 
 def get_optimization_params(model: str) -> ServingSettings:
@@ -147,7 +150,7 @@ def get_optimization_params(model: str) -> ServingSettings:
         UsageError: it is not of the family, or the settings are wrong.
     """
     serving = load_config().serving
-    return serving.model_copy(update={"max_context": serving.max_context or context_of(find_member(model)).native})
+    return serving.model_copy(update={"max_context": serving.max_context or window_of(find_member(model)).native})
 
 
 def generate_optimized_config(

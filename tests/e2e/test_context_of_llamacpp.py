@@ -33,7 +33,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> ServedModel:
 
 
 def measured(model: ServedModel, folder: Path, options: LlamaOptions, **server: Any) -> ContextTarget:
-    asked = {"depths": [0.5], "languages": ["en"], "kinds": ["one"], "probes": 5, "answer_tokens": 8}
+    asked = {"depths": [0.5], "languages": "en", "kinds": ["one"], "probes": 5, "answer_tokens": 8}
     settings = Settings.model_validate(
         {
             "context": asked,

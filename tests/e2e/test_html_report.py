@@ -16,6 +16,7 @@ from support.report_pages import HOSTILE, failing_gate, large_document, saved_ru
 from pytest_llmbench.reports.html import write_html
 from pytest_llmbench.runs.base_comparison import with_comparison
 from pytest_llmbench.runs.storage import read_document
+from pytest_llmbench.runs.typed import run_document
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -69,7 +70,7 @@ def opened(chrome: Chrome, tmp_path: Path) -> Iterator[Open]:
     path = tmp_path / "benchmark.html"
 
     def open_page(document: dict[str, Any], language: str = "en", history: int = 0) -> None:
-        write_html(document, saved_runs(history), path, language)
+        write_html(run_document(document), saved_runs(history), path, language)
         chrome.get(path.as_uri())
 
     logged(chrome, "performance")

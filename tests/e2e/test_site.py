@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmbench import api
+from pytest_llmbench import api, config
 from pytest_llmbench.core.settings import OPTIONS, Settings
 from pytest_llmbench.plugin import hookspecs
 
@@ -45,6 +45,7 @@ def test_the_reference_has_every_setting_option_hook_and_public_name(site: Path)
     assert {f"--llmbench-{name}" for name in OPTIONS} <= set(re.findall(r"<code>(--llmbench-[\w-]+)", options))
     assert headings(site, "hooks") == {name for name in vars(hookspecs) if name.startswith("pytest_llmbench_")}
     assert headings(site, "api") == {name.lower() for name in api.__all__}
+    assert headings(site, "api") | headings(site, "config") >= {name.lower() for name in config.__all__}
 
 
 def test_the_site_asks_nothing_of_the_network(site: Path) -> None:

@@ -117,7 +117,7 @@ def probes(known: Known) -> Iterator[ProbeDocument]:
 
 def limit(tokens: int, low: int, high: int | None, code: Any, /, **values: Any) -> LimitDocument:
     """A limit; undecided where its interval is wider than a tenth."""
-    decided = high is not None and high - low <= 0.2 * tokens
+    decided = low == tokens if high is None else high - low <= 0.2 * tokens
     reason = ReasonDocument(code=code, values=values)
     return LimitDocument(tokens=tokens, low=low, high=high, decided=decided, probes=30, reason=reason)
 

@@ -119,7 +119,7 @@ class ContextServer:
         answer = self._answer(text)[: body.get("max_tokens") or 10**6]
         if not self._shift:
             answer = answer[: max(1, known.limit + 1 - read)]
-        return await self._say(request, body, answer, read)
+        return await self._say(request, body, answer, read, tokens if cached else 0)
 
     def _answer(self, text: str) -> list[str]:
         """The codes that the last line asks for, a word each, and then some."""
@@ -129,7 +129,7 @@ class ContextServer:
         return [*asked, *(f"word{place}" for place in range(30))]
 
     async def _say(
-        self, request: web.Request, body: dict[str, Any], answer: list[str], read: int
+        self, request: web.Request, body: dict[str, Any], answer: list[str], read: int, cached: int
     ) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
@@ -138,7 +138,9 @@ class ContextServer:
         finish = "length" if len(answer) == body.get("max_tokens") else "stop"
         await response.write(_event({"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]}))
         if self._usage:
-            counted = {"prompt_tokens": read, "completion_tokens": len(answer)}
+            counted: dict[str, Any] = {"prompt_tokens": read, "completion_tokens": len(answer)}
+            if self.known.prefix_cache:
+                counted["prompt_tokens_details"] = {"cached_tokens": cached}
             await response.write(_event({"choices": [], "usage": counted}))
         await response.write(b"data: [DONE]\n\n")
         return response

@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_llmbench.core.records import CaseResult, Completion, Run
 from pytest_llmbench.runs.document import build_document
+from pytest_llmbench.runs.typed import RunPoint
 
 CATEGORIES = ("tool_routing", "voice_commands", "voice_corrections")
 HOSTILE = "</script><img src=x onerror=alert(1)> \u202eabc\u202c 👩‍👩‍👧 <!-- \n\n fin"
@@ -170,9 +171,9 @@ def _verdict(
     }
 
 
-def saved_runs(count: int) -> list[dict[str, Any]]:
+def saved_runs(count: int) -> list[RunPoint]:
     """Runs that got better, then worse; the third one has no base."""
-    return [
+    points = [
         {
             "name": f"{number:04}_accepted",
             "timestamp": f"2026-11-{number:02}T10:00:00+00:00",
@@ -182,3 +183,4 @@ def saved_runs(count: int) -> list[dict[str, Any]]:
         }
         for number in range(1, count + 1)
     ]
+    return [RunPoint.model_validate(point) for point in points]

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
+from pytest_llmbench.autotune.document import Finding, Server
 from pytest_llmbench.autotune.progress_events import Look
 from pytest_llmbench.core.errors import ServerError
 
@@ -40,9 +41,8 @@ class ServerDouble:
         return self.target.model or "the-only-one"
 
     @property
-    def document(self) -> dict[str, Any]:
-        about = {"name": self.model, "url": self.target.url, "model_name": self.model, "engine": "double"}
-        return {**about, "findings": self.findings}
+    def about(self) -> Server:
+        return Server(name=self.model, url=self.target.url, model_name=self.model, engine="double")
 
     async def max_users(self) -> Any:
         return await self._answer("users", "users")
@@ -63,7 +63,7 @@ class ServerDouble:
             over = verdict == "held, 24 of 24"
             self._tell(Look(question, self.model, 8.0, unit, verdict, estimate, 24, 1976, over))
         await asyncio.sleep(self.answering_s)
-        self.findings[question] = {**self._found(), "question": question, "unit": unit}
+        self.findings[question] = Finding.model_validate({**self._found(), "question": question, "unit": unit})
         _note(question, self.model, known, self._resume, os.getpid(), started, time.monotonic())
         return self.findings[question]
 

@@ -6,10 +6,11 @@ import functools
 import json
 from typing import Any
 
-from pytest_llmbench.autotune.found_limits import TargetReport
+from pytest_llmbench.autotune.document import TargetLimits
 from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.load.records import SLO
 from pytest_llmbench.reports.serving.document import limits_document
+from pytest_llmbench.runs.storage import as_json
 from support.serving_findings import LEVELS, finding, queued_trial, users_finding
 
 COMMAND = "llmbench autotune --server http://127.0.0.1:8000/v1"
@@ -17,7 +18,7 @@ HOSTILE = "</script><img src=x onerror=alert(1)> \u202eabc {value} $x_1$"
 PROMISE = SLO(0.95, 3.0)
 
 
-def target(name: str = "qwen2.5-3b-instruct", **changed: Any) -> TargetReport:
+def target(name: str = "qwen2.5-3b-instruct", **changed: Any) -> TargetLimits:
     known: Any = {
         "name": name,
         "url": "http://127.0.0.1:8000/v1",
@@ -26,7 +27,7 @@ def target(name: str = "qwen2.5-3b-instruct", **changed: Any) -> TargetReport:
         "findings": {"users": users_finding()},
         "temperature": None,
     }
-    return known | changed  # type: ignore[no-any-return]
+    return TargetLimits.model_validate(known | changed)
 
 
 def history_finding() -> dict[str, Any]:
@@ -80,7 +81,7 @@ def grid() -> dict[str, Any]:
     return {"metrics": metrics, "points": points, "best": 0.3, "reason": "highest relevance, not worse elsewhere"}
 
 
-def full_target(name: str = "qwen2.5-3b-instruct") -> TargetReport:
+def full_target(name: str = "qwen2.5-3b-instruct") -> TargetLimits:
     findings = {
         "users": users_finding(),
         "rate": rate_finding(),
@@ -96,11 +97,11 @@ def full_document() -> dict[str, Any]:
 
 @functools.cache
 def _full() -> str:
-    return json.dumps(limits_document([full_target()], Settings(), COMMAND))
+    return as_json(limits_document([full_target()], Settings(), COMMAND).json_ready())
 
 
 def users_document(**changed: Any) -> dict[str, Any]:
-    return limits_document([target(findings={"users": users_finding(**changed)})], Settings(), COMMAND)
+    return limits_document([target(findings={"users": users_finding(**changed)})], Settings(), COMMAND).json_ready()
 
 
 def several_document() -> dict[str, Any]:
@@ -114,4 +115,4 @@ def _several() -> str:
         "llama-3.1-8b-instruct", engine="vLLM", findings={"users": users_finding((1, 2, 4, 3, 3, 2, 4, 3), slots=1)}
     )
     capped = target("smollm2-135m", findings={"users": users_finding((1, 2, 4, 8, 10, 10), highest=10, slots=30)})
-    return json.dumps(limits_document([full_target(), slow, capped], Settings(), COMMAND))
+    return as_json(limits_document([full_target(), slow, capped], Settings(), COMMAND).json_ready())

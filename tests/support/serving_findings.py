@@ -8,6 +8,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
+from pytest_llmbench.autotune.document import Finding
 from pytest_llmbench.autotune.trial_summary import trial_summary
 from pytest_llmbench.autotune.trials import observation
 from pytest_llmbench.load.reasons import Reason
@@ -67,7 +68,7 @@ def finding(
         "cut_off": None,
         "cut_off_at_value": None,
         "trials": [
-            dict(trial_summary(trial, slo, level=step * scale, started_s=at))
+            trial_summary(trial, slo, level=step * scale, started_s=at).json_ready()
             for trial, step, at in zip(trials, steps, began, strict=False)
         ],
         "contradiction": None,
@@ -142,3 +143,24 @@ def users_finding(
     promise = slo or SLO(0.95, 3.0)
     trials = [queued_trial(level, promise, seed=place, slots=slots) for place, level in enumerate(levels)]
     return finding(trials, promise, highest, **changed)
+
+
+def bare_trial(level: float = 1, good: int = 0, total: int = 0, **changed: Any) -> Json:
+    """An entry of a trial that tells little."""
+    unknown = (
+        *("idle_after_s", "latency_s", "first_token_s", "gap_s", "decode_tokens_per_s", "prompt_tokens"),
+        *("completion_tokens", "cut_off", "server", "gpu"),
+    )
+    known = {"verdict": "undecided", "reason": "", "sent": total, "started_s": 0.0, "duration_s": 9.0, "errors": {}}
+    own = {"loop_lag_s": 0.0, "client_cpu": 0.0, "processes": 1, "tokens_counted": False, "requests": []}
+    return {"level": level, "good": good, "total": total, **known, **own, **dict.fromkeys(unknown), **changed}
+
+
+def bare_finding(value: float = 8, **changed: Any) -> Finding:
+    """A decided finding on users that tells little."""
+    known: Json = {"question": "users", "unit": "users", "value": value, "low": value - 1, "high": value + 1}
+    known |= {"held": True, "decided": True, "highest": 50, "capped": False, "wanted_share": 0.95, "lapse": 0.0}
+    known |= {"chances": {}, "curve": [], "chance_required": None, "users_held": None, "habits": HABITS, "trials": []}
+    known |= {"cut_off": None, "cut_off_at_value": None, "sent": 77, "duration_s": 9.0, "resumed_trials": 0}
+    known |= {"slo": {"quantile": 0.95, "limit_s": 3.0, "latency": "total"}, "notes": []}
+    return Finding.model_validate(known | changed)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.finetune.comparison import Trained
+from pytest_llmbench.runs.training_record import TrainingRecord
 
 RECORD: dict[str, Any] = {
     "base_spec": "tinyllama",
@@ -22,4 +23,7 @@ RECORD: dict[str, Any] = {
     "steps": [{"step": 1, "loss": 3.0}, {"step": 2, "loss": 2.0}],
 }
 OTHER = {**RECORD, "base_spec": "qwen2.5:1.5b", "base_weights_hash": "b", "duration_s": 78.0, "train_loss": 3.652}
-TRAINED = [Trained("tiny", Path("tiny"), RECORD), Trained("qwen", Path("qwen"), OTHER)]
+TRAINED = [
+    Trained("tiny", Path("tiny"), TrainingRecord.model_validate(RECORD)),
+    Trained("qwen", Path("qwen"), TrainingRecord.model_validate(OTHER)),
+]

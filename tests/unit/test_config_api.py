@@ -39,6 +39,8 @@ def test_settings_decide_and_the_environment_wins(project: Path, monkeypatch: py
     assert config.get_optimization_params("micro").max_context == 8192
     assert config.get_model_endpoint("mini").url == "http://127.0.0.1:9001/v1"
     monkeypatch.setenv("LLMBENCH_SERVING__MAX_CONTEXT", "16384")
+    monkeypatch.setenv("LLMBENCH_CONTEXT__LENGTHS", "512,4096")
+    assert config.get_model_context_lengths("micro") == [512, 4096]
     assert config.generate_optimized_config("micro").launch.max_context == 16384
     assert config.generate_optimized_config("micro", max_context=2048).launch.max_context == 2048
 

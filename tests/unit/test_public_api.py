@@ -66,4 +66,5 @@ def test_what_users_copy_imports_public_names_only(folder: str) -> None:
     lines = [line.strip() for path in files for line in path.read_text(encoding="utf-8").splitlines()]
     imports = [line for line in lines if line.startswith(("from pytest_llmbench", "import pytest_llmbench"))]
     assert imports
-    assert all(line.startswith("from pytest_llmbench.api import ") for line in imports), imports
+    public = tuple(f"from pytest_llmbench.{module} import " for module in ("api", "config"))
+    assert all(line.startswith(public) for line in imports), imports

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
+
+from pytest_llmbench.autotune.document import Finding
 
 SURE = 0.95
 """The probability from which the requirement is met; what is left of 1 is where it is missed."""
@@ -19,22 +20,20 @@ class Requirement:
     message: str
 
 
-def judge_requirement(
-    finding: Mapping[str, Any], required: int, inconclusive: Literal["auto", "pass", "fail"]
-) -> Requirement:
+def judge_requirement(finding: Finding, required: int, inconclusive: Literal["auto", "pass", "fail"]) -> Requirement:
     """Hold the finding on users against a number that must be surely held.
 
     The requirement is met when the search was decided and the probability that the capacity is that much is at least
     0.95, and missed when it is at most 0.05. Between the two it fails too, unless `inconclusive` is `pass`; and so it
     does where nobody tried so many, however well those do who were tried.
     """
-    tried = finding.get("highest_tried", required)
-    if finding["chance_required"] is None and tried < required:
+    tried = finding.highest_tried
+    if finding.chance_required is None and tried is not None and tried < required:
         against = f"{required} are required, and no more than {tried} were tried"
         return Requirement("unsure", inconclusive != "pass", f"{_found(finding)}; {against}: {_TODO['unsure']}")
-    chance = float(finding["chance_required"] or 0.0)
+    chance = float(finding.chance_required or 0.0)
     outcome: Literal["met", "missed", "unsure"] = (
-        "missed" if chance <= 1 - SURE else "met" if chance >= SURE and finding["decided"] else "unsure"
+        "missed" if chance <= 1 - SURE else "met" if chance >= SURE and finding.decided else "unsure"
     )
     against = _against(required, chance)
     if outcome == "unsure" and chance >= SURE:
@@ -53,10 +52,10 @@ _TODO = {
 }
 
 
-def _found(finding: Mapping[str, Any]) -> str:
-    value = f"{finding['value']} or more" if finding["capped"] and finding["value"] else f"{finding['value']}"
-    end = f"{finding['high']} or more" if finding.get("unbounded") else f"{finding['high']}"
-    return f"the server holds {value} users (95 % interval {finding['low']} to {end})"
+def _found(finding: Finding) -> str:
+    value = f"{finding.value} or more" if finding.capped and finding.value else f"{finding.value}"
+    end = f"{finding.high} or more" if finding.unbounded else f"{finding.high}"
+    return f"the server holds {value} users (95 % interval {finding.low} to {end})"
 
 
 def _against(required: int, chance: float) -> str:

@@ -4,45 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any
 
+from pytest_llmbench.autotune.document import Finding, Server, TargetLimits, TemperatureGrid
 from pytest_llmbench.core.errors import LLMBenchError, error_of
 from pytest_llmbench.core.files import InUseError, locked
 from pytest_llmbench.core.journal import Journal
+from pytest_llmbench.runs.context_document import ContextTarget
+from pytest_llmbench.runs.typed import TypedDocument
 
 if TYPE_CHECKING:
-    from pytest_llmbench.autotune.server import Target
+    from pytest_llmbench.autotune.targets import Target
 
 _LOOK_EVERY_S = 0.2
-TEMPERATURE = "temperature"
-"""The question that is no search: its answer is a `TemperatureGrid`."""
+Answer = Finding | TemperatureGrid | ContextTarget
 
 
-class TargetReport(TypedDict):
-    """One server, or one model of it: what was asked (question -> Finding), and the quality by temperature."""
-
-    name: str
-    url: str
-    model_name: str | None
-    engine: str | None
-    findings: Mapping[str, Mapping[str, Any]]
-    temperature: NotRequired[Mapping[str, Any] | None]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class FoundLimit:
-    """The answer to one question about one target. `server` is what is known of who was asked, as reports take it."""
+class FoundLimit(TypedDocument):
+    """The answer to one question about one target. `server` is what is known of who was asked."""
 
     url: str
     model: str | None
     question: str
-    finding: Mapping[str, Any]
-    server: Mapping[str, Any]
+    answer: Answer
+    server: Server | None = None
 
 
 class FoundLimits:
@@ -61,7 +50,7 @@ class FoundLimits:
     def add(self, found: FoundLimit) -> None:
         """Keep one more."""
         self._found.append(found)
-        self._lines.append(dataclasses.asdict(found))
+        self._lines.append(found.json_ready())
 
     def give_up(self, error: LLMBenchError) -> None:
         """Note that the servers cannot be asked any more, so that no other process tries."""
@@ -70,21 +59,22 @@ class FoundLimits:
     def all(self) -> list[FoundLimit]:
         """In the order they were found, by whatever process."""
         if self._shared is not None:
-            self._found = [FoundLimit(**line) for line in self._all_lines() if "fault" not in line]
+            self._found = [FoundLimit.model_validate(line) for line in self._all_lines() if "fault" not in line]
         return list(self._found)
 
-    def find(self, target: Target, question: str) -> Mapping[str, Any] | None:
+    def find(self, target: Target, question: str) -> Answer | None:
         """The answer, if it is known."""
         wanted = (target.url, target.model, question)
-        return next((one.finding for one in self.all() if (one.url, one.model, one.question) == wanted), None)
+        return next((one.answer for one in self.all() if (one.url, one.model, one.question) == wanted), None)
 
-    def documents(self) -> list[TargetReport]:
+    def documents(self) -> list[TargetLimits]:
         """One document a target, with all that was found of it, as reports take it; each has a name of its own."""
-        answers: dict[tuple[str, str | None], list[FoundLimit]] = {}
+        asked: dict[tuple[str, str | None], tuple[Server, list[Answer]]] = {}
         for one in self.all():
-            answers.setdefault((one.url, one.model), []).append(one)
-        named = Counter(known[0].server["name"] for known in answers.values())
-        return [_document(known, alone=named[known[0].server["name"]] == 1) for known in answers.values()]
+            if one.server is not None:
+                asked.setdefault((one.url, one.model), (one.server, []))[1].append(one.answer)
+        named = Counter(server.name for server, _ in asked.values())
+        return [_document(server, answers, alone=named[server.name] == 1) for server, answers in asked.values()]
 
     @contextlib.asynccontextmanager
     async def asking(self) -> AsyncIterator[None]:
@@ -121,17 +111,15 @@ class FoundLimits:
         return self._read
 
 
-def _document(known: Sequence[FoundLimit], *, alone: bool) -> TargetReport:
-    server = known[0].server
-    findings = {one.question: one.finding for one in known}
-    return {
-        "name": server["name"] if alone else f"{server['name']} at {server['url']}",
-        "url": server["url"],
-        "model_name": server["model_name"],
-        "engine": server["engine"],
-        "temperature": findings.pop(TEMPERATURE, None),
-        "findings": findings,
-    }
+def _document(server: Server, answers: Sequence[Answer], *, alone: bool) -> TargetLimits:
+    return TargetLimits(
+        name=server.name if alone else f"{server.name} at {server.url}",
+        url=server.url,
+        model_name=server.model_name,
+        engine=server.engine,
+        findings={answer.question: answer for answer in answers if isinstance(answer, Finding)},
+        temperature=next((answer for answer in answers if isinstance(answer, TemperatureGrid)), None),
+    )
 
 
 def _lock(shared: Path) -> Path:

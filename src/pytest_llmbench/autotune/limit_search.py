@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Literal, Self
 
-from pytest_llmbench.autotune.found_limits import FoundLimit, FoundLimits
+from pytest_llmbench.autotune.document import Finding, TemperatureGrid
+from pytest_llmbench.autotune.found_limits import Answer, FoundLimit, FoundLimits
 from pytest_llmbench.core.errors import LLMBenchError
 
 if TYPE_CHECKING:
-    from pytest_llmbench.autotune.server import Finding, Look, ServerUnderTest, Target
+    from pytest_llmbench.autotune.server import Look, ServerUnderTest, Target
     from pytest_llmbench.cases.suites import Case
     from pytest_llmbench.core.settings import Settings
     from pytest_llmbench.metrics import MetricRegistry
@@ -49,7 +50,7 @@ class LimitSearch:
         self._servers.clear()
         await self._opened.aclose()
 
-    async def ask(self, target: Target, question: Question) -> Mapping[str, Any]:
+    async def ask(self, target: Target, question: Question) -> Answer:
         """The `Finding`, or for the temperature the `TemperatureGrid`; searched unless it is known.
 
         Raises:
@@ -65,9 +66,9 @@ class LimitSearch:
                 self._found.give_up(error)
                 raise
 
-    async def _search(self, target: Target, question: Question) -> Mapping[str, Any]:
+    async def _search(self, target: Target, question: Question) -> Answer:
         server = await self._server(target)
-        searches: Mapping[Question, Callable[[], Awaitable[Any]]] = {
+        searches: Mapping[Question, Callable[[], Awaitable[Answer]]] = {
             "users": server.max_users,
             "rate": server.max_rate,
             "history": server.max_history,
@@ -75,10 +76,11 @@ class LimitSearch:
             "temperature": functools.partial(self._temperature, server),
         }
         self._announce(target, question)
-        finding: Mapping[str, Any] = await searches[question]()
-        about = {key: value for key, value in server.document.items() if key != "findings"}
-        self._found.add(FoundLimit(target.url, target.model, question, finding, about))
-        return finding
+        answer = await searches[question]()
+        self._found.add(
+            FoundLimit(url=target.url, model=target.model, question=question, answer=answer, server=server.about)
+        )
+        return answer
 
     def _announce(self, target: Target, question: Question) -> None:
         """Say what it may take, before it does."""
@@ -95,11 +97,11 @@ class LimitSearch:
         if target not in self._servers:
             server = ServerUnderTest(self.settings, target, resume=self._resume, progress=self._look)
             self._servers[target] = await self._opened.enter_async_context(server)
-            if users := self._found.find(target, "users"):
-                server.findings["users"] = cast("Finding", users)
+            if isinstance(users := self._found.find(target, "users"), Finding):
+                server.findings["users"] = users
         return self._servers[target]
 
-    async def _temperature(self, server: ServerUnderTest) -> Mapping[str, Any]:
+    async def _temperature(self, server: ServerUnderTest) -> TemperatureGrid:
         from pytest_llmbench.autotune.temperature_grid import temperature_grid
 
         asked = {"url": server.target.url, "model": server.model}

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pytest_llmbench.autotune.document import Finding, LimitsDocument, LimitsMetadata, TargetLimits, TrialEntry
 from pytest_llmbench.core.documents import read_yaml
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.files import write_text
 
-_TYPICAL = "p50"
 _OPEN = "poisson"
 _BELONGING = {
     "max_concurrent_users": ("user_rate_limit", "test_results", "interval", "decided"),
@@ -23,7 +23,7 @@ _BELONGING = {
 """The limits, and what else is said of each."""
 
 
-def write_limits_file(path: Path, document: Mapping[str, Any]) -> None:
+def write_limits_file(path: Path, document: LimitsDocument) -> None:
     """Write the limits of a report document, replacing the file at once.
 
     The keys are those of the first target; where there are several, `models` has them all. What was not searched this
@@ -36,7 +36,7 @@ def write_limits_file(path: Path, document: Mapping[str, Any]) -> None:
         NotReadyError: the disk refuses.
     """
     known = _entries(path)
-    entries = [_with_known(_entry(target, document["metadata"]), known) for target in document["targets"]]
+    entries = [_with_known(_entry(target, document.metadata), known) for target in document.targets]
     content = entries[0] if len(entries) == 1 else {**entries[0], "models": entries}
     write_text(path, json.dumps(content, ensure_ascii=False, indent=2) + "\n")
 
@@ -92,69 +92,62 @@ def _alike(habits: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
     return all(habits.get(key) == others.get(key) for key in ("arrivals", "messages", "history", "cooldown_s"))
 
 
-def user_rate_limit(finding: Mapping[str, Any]) -> float | None:
+def user_rate_limit(finding: Finding) -> float | None:
     """Messages a second that one user sends at capacity: 1 / (cooldown + typical latency there).
 
     The typical latency is the median at the highest level that was tried up to the capacity; None where no user is
     held, or users neither wait nor are waited for.
     """
-    below = [trial for trial in _valid(finding) if trial["level"] <= finding["value"] and trial["latency_s"]]
-    if not below:
+    below = [trial for trial in finding.valid_trials if trial.level <= finding.value and trial.latency_s]
+    nearest = max(below, key=lambda trial: trial.level, default=None)
+    if nearest is None or nearest.latency_s is None or nearest.latency_s.p50 is None:
         return None
-    nearest = max(below, key=lambda trial: trial["level"])
-    cycle_s = finding["habits"]["cooldown_s"] + nearest["latency_s"][_TYPICAL]
+    cycle_s = finding.habits.cooldown_s + nearest.latency_s.p50
     return round(1 / cycle_s, 4) if cycle_s else None
 
 
-def _entry(target: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any]:
+def _entry(target: TargetLimits, metadata: LimitsMetadata) -> dict[str, Any]:
     """One target's limits: the reference's keys first, then what they rest on."""
-    findings = target["findings"]
+    findings = target.findings
     users = findings.get("users")
     some = users or next(iter(findings.values()), None)
     return {
-        "model_name": target["model_name"],
+        "model_name": target.model_name,
         "max_concurrent_users": _value(users),
         "max_history_messages": _value(findings.get("history")),
         "user_rate_limit": user_rate_limit(users) if users else None,
-        "response_timeout": some["slo"]["limit_s"] if some else None,
+        "response_timeout": some.slo.limit_s if some else None,
         "tested_at": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S"),
-        "test_results": [_row(trial) for trial in _valid(users)] if users else [],
-        "interval": [users["low"], None if users.get("unbounded") else users["high"]] if users else None,
-        "decided": users["decided"] if users else None,
-        "slo": some["slo"] if some else None,
+        "test_results": [_row(trial) for trial in users.valid_trials] if users else [],
+        "interval": [users.low, None if users.unbounded else users.high] if users else None,
+        "decided": users.decided if users else None,
+        "slo": some.slo.json_ready() if some else None,
         "max_tokens": _value(findings.get("max_tokens")),
         "max_requests_per_s": _value(findings.get("rate")),
-        "reasons": {name: found["notes"] for name, found in findings.items() if found["notes"]},
+        "reasons": {name: list(found.notes) for name, found in findings.items() if found.notes},
         "provenance": _provenance(target, metadata, some),
     }
 
 
-def _provenance(
-    target: Mapping[str, Any], metadata: Mapping[str, Any], some: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    habits = some["habits"] if some else {}
+def _provenance(target: TargetLimits, metadata: LimitsMetadata, some: Finding | None) -> dict[str, Any]:
+    habits = some.habits.json_ready() if some else {}
     return {
-        "url": target["url"],
-        "engine": target.get("engine"),
-        "versions": metadata.get("versions"),
-        "command": metadata.get("command"),
+        "url": target.url,
+        "engine": target.engine,
+        "versions": metadata.versions,
+        "command": metadata.command,
         "seed": habits.get("seed"),
         "habits": habits,
-        "requests_sent": {name: found["sent"] for name, found in target["findings"].items()},
-        "decided": {name: found["decided"] for name, found in target["findings"].items()},
-        "users_held": {name: found["users_held"] for name, found in target["findings"].items() if found["users_held"]},
+        "requests_sent": {name: found.sent for name, found in target.findings.items()},
+        "decided": {name: found.decided for name, found in target.findings.items()},
+        "users_held": {name: found.users_held for name, found in target.findings.items() if found.users_held},
     }
 
 
-def _row(trial: Mapping[str, Any]) -> dict[str, Any]:
-    latency = trial["latency_s"]
-    row = {key: trial[key] for key in ("verdict", "good", "total")}
-    return {"users": trial["level"], **row, "p95": latency["p95"] if latency else None}
+def _row(trial: TrialEntry) -> dict[str, Any]:
+    row = {"users": trial.level, "verdict": trial.verdict, "good": trial.good, "total": trial.total}
+    return {**row, "p95": trial.latency_s.p95 if trial.latency_s else None}
 
 
-def _valid(finding: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    return [trial for trial in finding["trials"] if trial["verdict"] != "invalid"]
-
-
-def _value(finding: Mapping[str, Any] | None) -> float | None:
-    return finding["value"] if finding else None
+def _value(finding: Finding | None) -> float | None:
+    return finding.value if finding else None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pytest_llmbench.generation.client.chat_request import with_token_limit
 from pytest_llmbench.load.records import SLO
-from pytest_llmbench.load.search import Plan
+from pytest_llmbench.load.search import SearchPlan
 from pytest_llmbench.load.users import Habits
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Question:
 
     name: Name
     unit: Unit
-    plan: Plan
+    plan: SearchPlan
     habits: Habits
     scale: float = 1
     offset: float = 0
@@ -146,7 +146,7 @@ def _rate(settings: Settings, scale: float, highest: int) -> Question:
     return Question("rate", "requests/s", plan, habits, scale, warm_up_s=warm_up_s)
 
 
-def _plan(settings: Settings, highest: int, held: int | None = None) -> Plan:
+def _plan(settings: Settings, highest: int, held: int | None = None) -> SearchPlan:
     load = settings.load
     strict = load.quantile == "strict"
     least, most = _MESSAGES
@@ -155,7 +155,7 @@ def _plan(settings: Settings, highest: int, held: int | None = None) -> Plan:
     if strict or load.arrivals == "burst":
         least = most = load.messages
     share = 0.5 if load.quantile == "strict" else load.quantile
-    return Plan(share, highest, load.budget, (least, most), load.confidence, held, load.time_limit)
+    return SearchPlan(share, highest, load.budget, (least, most), load.confidence, held, load.time_limit)
 
 
 def _with_history(load: LoadTest, level: float) -> None:

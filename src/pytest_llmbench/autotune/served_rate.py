@@ -13,9 +13,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pytest_llmbench.autotune.trial_summary import TrialEntry
-
 if TYPE_CHECKING:
+    from pytest_llmbench.autotune.document import TrialEntry
     from pytest_llmbench.autotune.questions import Question
     from pytest_llmbench.load.records import SLO
     from pytest_llmbench.stats.capacity import Capacity
@@ -38,9 +37,9 @@ def believable(
 
     There its lower end is what the theory warrants.
     """
-    valid = [trial for trial in trials if trial["verdict"] != "invalid"]
+    valid = [trial for trial in trials if trial.counts]
     served = served_most(valid)
-    lost = [trial["level"] for trial in valid if _is_lost(trial, slo)]
+    lost = [trial.level for trial in valid if _is_lost(trial, slo)]
     if not lost or not served:
         return _as_it_lasted(capacity, question, valid, slo)
     known, lasted_s = _as_it_lasted(capacity.at_most(_step(question, served)), question, valid, slo)
@@ -51,11 +50,11 @@ def believable(
 def _as_it_lasted(
     capacity: Capacity, question: Question, valid: Sequence[TrialEntry], slo: SLO
 ) -> tuple[Capacity, float | None]:
-    lost = [trial["level"] for trial in valid if _is_lost(trial, slo)]
+    lost = [trial.level for trial in valid if _is_lost(trial, slo)]
     rate = question.level(capacity.users)
     served = served_most(valid) or 0.0
     most = min(min((level for level in lost if level > rate), default=served), _saturated(valid))
-    lasted_s = max((trial["duration_s"] for trial in valid if trial["level"] >= rate), default=math.inf)
+    lasted_s = max((trial.duration_s for trial in valid if trial.level >= rate), default=math.inf)
     enough_s = max(_LASTING_SPANS * slo.limit_s, _RELAXATIONS * _relaxation_s(rate, most) if lost else 0.0)
     if not rate or lasted_s >= enough_s:
         return capacity, None
@@ -69,7 +68,7 @@ def served_most(valid: Sequence[TrialEntry], *, chance: float = 0.0) -> float | 
     None where too few were to tell.
     """
     found = _busiest(valid)
-    return _served(found) * (1 - chance / math.sqrt(found["completed"])) if found else None
+    return _served(found) * (1 - chance / math.sqrt(found.answered)) if found else None
 
 
 def most_of_all(valid: Sequence[TrialEntry], slo: SLO) -> float | None:
@@ -80,31 +79,31 @@ def most_of_all(valid: Sequence[TrialEntry], slo: SLO) -> float | None:
     found = _busiest(valid)
     if found is None or not (_is_lost(found, slo) or _is_full(found)):
         return None
-    return _served(found) * (1 + _HIDDEN / math.sqrt(found["completed"]))
+    return _served(found) * (1 + _HIDDEN / math.sqrt(found.answered))
 
 
 def _busiest(valid: Sequence[TrialEntry]) -> TrialEntry | None:
-    return max((trial for trial in valid if trial.get("served_per_s")), key=_served, default=None)
+    return max((trial for trial in valid if trial.served_per_s), key=_served, default=None)
 
 
 def _served(trial: TrialEntry) -> float:
     """No more than came."""
-    return min(trial["level"], trial["served_per_s"] or 0.0)
+    return min(trial.level, trial.served_per_s or 0.0)
 
 
 def _saturated(valid: Sequence[TrialEntry]) -> float:
     """The most requests a second that were served where clearly more came; infinite where nowhere."""
-    return max((trial["served_per_s"] or 0.0 for trial in valid if _is_full(trial)), default=math.inf)
+    return max((trial.served_per_s or 0.0 for trial in valid if _is_full(trial)), default=math.inf)
 
 
 def _is_full(trial: TrialEntry) -> bool:
     """Whether clearly more came than was served."""
-    rate = trial.get("served_per_s")
-    return bool(rate and trial["level"] > rate * (1 + _SURELY / math.sqrt(trial["completed"])))
+    rate = trial.served_per_s
+    return bool(rate and trial.level > rate * (1 + _SURELY / math.sqrt(trial.answered)))
 
 
 def _is_lost(trial: TrialEntry, slo: SLO) -> bool:
-    return bool(trial["good"] < slo.quantile * trial["total"])
+    return bool(trial.good < slo.quantile * trial.total)
 
 
 def _many_waits(slo: SLO) -> float:
@@ -125,6 +124,6 @@ def _relaxation_s(rate: float, served: float) -> float:
 
 def _room_s(valid: Sequence[TrialEntry], slo: SLO) -> float:
     """The seconds that an answer may wait: what its promise leaves above the latency where it is least."""
-    known = [trial["latency_s"] if slo.latency == "total" else trial["first_token_s"] for trial in valid]
-    usual = [found["p50"] for found in known if found is not None]
+    known = [trial.latency_s if slo.latency == "total" else trial.first_token_s for trial in valid]
+    usual = [found.p50 for found in known if found is not None and found.p50 is not None]
     return max(slo.limit_s - min(usual, default=0.0), _LEAST_ROOM * slo.limit_s)

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from pytest_llmbench.autotune import model_limits, questions
-from pytest_llmbench.autotune.findings import Finding, finding
+from pytest_llmbench.autotune.document import Finding, Server, TrialEntry
+from pytest_llmbench.autotune.findings import finding
 from pytest_llmbench.autotune.progress_events import Look, Onlooker
 from pytest_llmbench.autotune.questions import Question
 from pytest_llmbench.autotune.targets import Target, chat_server, talks, targets_of
-from pytest_llmbench.autotune.trial_summary import TrialEntry
 from pytest_llmbench.autotune.trials import SearchTrials
 from pytest_llmbench.core.errors import ServerError, naming
 from pytest_llmbench.generation.client.chat_client import ChatClient
@@ -114,15 +114,9 @@ class ServerUnderTest:
         return str(self._server.body["model"])
 
     @property
-    def document(self) -> dict[str, Any]:
-        """What was found of this server so far, as the report takes it."""
-        return {
-            "name": self.model,
-            "url": self._server.url,
-            "model_name": self.model,
-            "engine": self._load.engine.text,
-            "findings": dict(self.findings),
-        }
+    def about(self) -> Server:
+        """Who is asked, as reports take it."""
+        return Server(name=self.model, url=self._server.url, model_name=self.model, engine=self._load.engine.text)
 
     async def max_users(self, first: int = 1) -> Finding:
         """The most users who are held; so many are tried `first`."""
@@ -173,7 +167,7 @@ class ServerUnderTest:
             found = await find_capacity(trials, question.plan, journal=journal, progress=judged)
             required = self._settings.load.require_users if question.name == "users" else None
             made = finding(question, found, self._load.slo, required=required, resumed=journal.resumed, spent=spent)
-            journal.finish({key: made[key] for key in ("value", "low", "high", "decided")})
+            journal.finish({"value": made.value, "low": made.low, "high": made.high, "decided": made.decided})
         self.findings[question.name] = made
         return made
 
@@ -213,7 +207,7 @@ class ServerUnderTest:
             return self._settings.load.users
         found = self.findings.get("users")
         out, url = self._settings.load.out, self._server.url
-        known = int(found["value"]) if found else model_limits.users_of(out, self.model, url)
+        known = int(found.value) if found else model_limits.users_of(out, self.model, url)
         return max(1, known or 1)
 
     def _new_conversations(self, archive: Sequence[tuple[str, str]] = ()) -> Conversations:

@@ -7,8 +7,9 @@ import functools
 import itertools
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Literal
 
+from pytest_llmbench.autotune.document import Against, GridMean, Point, TemperatureGrid
 from pytest_llmbench.core.errors import ServerError, UsageError
 from pytest_llmbench.core.locale import Words, words
 from pytest_llmbench.core.records import BASE
@@ -26,47 +27,6 @@ if TYPE_CHECKING:
 
 _TIMED = ("s", "tokens/s")  # units of metrics that a temperature does not decide
 _ALPHA = 0.05
-
-
-class GridMean(TypedDict):
-    """A metric's mean over the cases; the interval is None where all cases score alike."""
-
-    mean: float
-    low: float | None
-    high: float | None
-    count: int
-
-
-class Against(TypedDict):
-    """A metric at one temperature against the temperature in use, case by case; positive is better."""
-
-    effect: float
-    p_adjusted: float
-    outcome: str
-
-
-class Point(TypedDict):
-    """One temperature: each metric's mean, and how it compares; `against` is empty for the one in use."""
-
-    temperature: float
-    answers: int
-    failed: int
-    scores: dict[str, GridMean]
-    against: dict[str, Against]
-
-
-class TemperatureGrid(TypedDict):
-    """What the grid gave. `best` is the temperature to use, `reason` why.
-
-    `ignored` tells that each question was answered word for word alike at every temperature: then none is best.
-    """
-
-    metrics: list[str]
-    in_use: float
-    points: list[Point]
-    best: float | None
-    reason: str
-    ignored: bool
 
 
 async def temperature_grid(
@@ -102,8 +62,8 @@ async def temperature_grid(
         stop.set()  # a cancelled wait does not end its thread; the next answer does
     scores = {temperature: _scores(cases, found, metrics, quality) for temperature, found in answers.items()}
     against = _compared(scores, in_use, metrics, quality)
-    points = [_point(at, answers[at], scores[at], against.get(at, {})) for at in grid]
-    grid_of = functools.partial(TemperatureGrid, metrics=quality, in_use=in_use, points=points)
+    points = tuple(_point(at, answers[at], scores[at], against.get(at, {})) for at in grid)
+    grid_of = functools.partial(TemperatureGrid, metrics=tuple(quality), in_use=in_use, points=points)
     if _same_at_all(list(answers.values())):
         return grid_of(best=None, reason="every answer is the same at every temperature", ignored=True)
     best = _recommended(points, in_use)
@@ -177,7 +137,11 @@ def _compared(
     asked = [_hypothesis(scores[in_use][name], scores[at][name], _sign(metrics, name)) for at, name in pairs]
     known = [(pair, hypothesis) for pair, hypothesis in zip(pairs, asked, strict=True) if hypothesis is not None]
     verdicts = judge([hypothesis for _, hypothesis in known], "compare", _ALPHA) if known else []
-    words = {Outcome.PASS: "better", Outcome.FAIL: "worse", Outcome.INCONCLUSIVE: "no difference shown"}
+    words: dict[Outcome, Literal["better", "worse", "no difference shown"]] = {
+        Outcome.PASS: "better",
+        Outcome.FAIL: "worse",
+        Outcome.INCONCLUSIVE: "no difference shown",
+    }
     found: dict[float, dict[str, Against]] = {}
     for ((at, name), _), verdict in zip(known, verdicts, strict=True):
         found.setdefault(at, {})[name] = Against(
@@ -227,19 +191,15 @@ def _mean(table: Floats) -> GridMean | None:
 
 def _recommended(points: Sequence[Point], in_use: float) -> float:
     """Another temperature only where it is shown to be better in a metric and in none to be worse."""
-    winners = [point for point in points if _outcomes(point, "better") and not _outcomes(point, "worse")]
-    best = max(winners, key=lambda point: (len(_outcomes(point, "better")), -point["temperature"]), default=None)
-    return in_use if best is None else best["temperature"]
+    winners = [point for point in points if point.metrics("better") and not point.metrics("worse")]
+    best = max(winners, key=lambda point: (len(point.metrics("better")), -point.temperature), default=None)
+    return in_use if best is None else best.temperature
 
 
-def why_recommended(points: Sequence[Mapping[str, Any]], in_use: float, best: float, say: Words) -> str:
+def why_recommended(points: Sequence[Point], in_use: float, best: float, say: Words) -> str:
     """Why of these points `best` is the one, in the reader's language."""
-    better = [name for point in points if point["temperature"] == best for name in _outcomes(point, "better")]
+    better = [name for point in points if point.temperature == best for name in point.metrics("better")]
     if not better:
         return say("no temperature is shown to be better than {value}, which is in use", value=say.tick(in_use))
     names = better if say.language == "en" else map(say.metric, better)  # English has the names of the terminal
     return say("better than {value} in {names}, and worse in nothing", value=say.tick(in_use), names=", ".join(names))
-
-
-def _outcomes(point: Mapping[str, Any], outcome: str) -> list[str]:
-    return [name for name, against in point["against"].items() if against["outcome"] == outcome]

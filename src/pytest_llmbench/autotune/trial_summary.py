@@ -4,71 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
-from pytest_llmbench.load.reasons import Code
-from pytest_llmbench.load.records import SLO, Request, Trial, Verdict
-from pytest_llmbench.load.server_metrics import GpuSummary, ServerSummary, WatchSummary
+from pytest_llmbench.autotune.document import Asked, GpuGauges, Percentiles, ServerGauges, TrialEntry
+from pytest_llmbench.load.records import SLO, Request, Trial
+from pytest_llmbench.load.server_metrics import WatchSummary
 
 MOST_ROWS = 2000
 """Requests whose times are kept for each trial."""
-
-Percentiles = dict[str, float]
-Row = tuple[int, float, float | None, float, int, int | None]
-"""(user, started_s, first_token_s, ended_s, good as 0 or 1, tokens), times on the trial's clock."""
 
 _ENOUGH_SERVED = 20  # answers, for a rate
 _FIRST_AND_LAST = 20  # one of so many at either end is left out of a rate
 _LATENCY = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "max": 1.0}
 _GAP = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
-
-
-class TrialEntry(TypedDict):
-    """One trial of a finding. `started_s` counts from the beginning of the search.
-
-    `reason` says in English what `code` and its `values` tell programs; trials of older journals have the text alone.
-
-    `latency_s` and `first_token_s` are of the judged answers but those that failed within the limit: what was cut off
-    or failed later counts with the time it had by then, which is the least that it would have taken. All else is of
-    the `completed` ones alone: `cut_off` is the share that the token limit ended, `decode_tokens_per_s` the median of
-    tokens after the first one, by the time they took. `left_open` counts the answers after whose end the server kept
-    the stream open. `served_per_s` is at which rate judged answers came to their end, None where too few did.
-    """
-
-    level: float
-    verdict: Verdict
-    reason: str
-    code: NotRequired[Code]
-    values: NotRequired[Mapping[str, Any]]
-    good: int
-    total: int
-    completed: int
-    sent: int
-    started_s: float
-    duration_s: float
-    loop_lag_s: float
-    standstill_s: float
-    client_cpu: float
-    processes: int
-    idle_after_s: float | None
-    latency_s: Percentiles | None
-    first_token_s: Percentiles | None
-    first_reasoning_s: Percentiles | None
-    gap_s: Percentiles | None
-    decode_tokens_per_s: float | None
-    prompt_tokens: float | None
-    completion_tokens: float | None
-    tokens_counted: bool
-    cut_off: float | None
-    errors: dict[str, int]
-    server: ServerSummary | None
-    gpu: GpuSummary | None
-    requests: list[Row]
-    requests_thinned: bool
-    left_open: int
-    served_per_s: float | None
 
 
 def trial_summary(
@@ -78,40 +27,40 @@ def trial_summary(
     asked = trial.requests
     finished = [request for request in asked if request.finish in ("stop", "length")]
     waited = [request for request in asked if request.error is None or request.latency_s > slo.limit_s]
-    return {
-        "level": level,
-        "verdict": trial.verdict,
-        "reason": trial.reason,
-        "code": trial.why.code,
-        "values": dict(trial.why.values),
-        "good": sum(slo.good(request) for request in asked),
-        "total": len(asked),
-        "completed": len(finished),
-        "sent": trial.sent,
-        "started_s": round(started_s, 3),
-        "duration_s": round(trial.duration_s, 3),
-        "loop_lag_s": round(trial.loop_lag_s, 5),
-        "standstill_s": round(trial.standstill_s, 3),
-        "client_cpu": round(trial.client_cpu, 4),
-        "processes": trial.processes,
-        "idle_after_s": None if trial.idle_after_s is None else round(trial.idle_after_s, 3),
-        "latency_s": _percentiles([one.latency_s for one in waited], _LATENCY),
-        "first_token_s": _percentiles(_first_tokens(waited), _LATENCY),
-        "first_reasoning_s": _percentiles(_first_reasoning(waited), _LATENCY),
-        "gap_s": _percentiles([gap for request in finished for gap in request.gaps_s], _GAP),
-        "decode_tokens_per_s": _median(_decode_rates(finished)),
-        "prompt_tokens": _median(one.prompt_tokens for one in finished if one.prompt_tokens is not None),
-        "completion_tokens": _median(one.tokens for one in finished if one.tokens is not None),
-        "tokens_counted": any(request.tokens_counted for request in finished),
-        "cut_off": _share(request.finish == "length" for request in finished),
-        "errors": dict(Counter(request.error for request in asked if request.error).most_common()),
-        "server": watched["server"] if watched else None,
-        "gpu": watched["gpu"] if watched else None,
-        "requests": [_row(request, slo) for request in thinned(asked)],
-        "requests_thinned": len(asked) > MOST_ROWS,
-        "left_open": sum(request.left_open for request in asked),
-        "served_per_s": _served_per_s([request.ended_s for request in finished]),
-    }
+    return TrialEntry(
+        level=level,
+        verdict=trial.verdict,
+        reason=trial.reason,
+        code=trial.why.code,
+        values=dict(trial.why.values),
+        good=sum(slo.good(request) for request in asked),
+        total=len(asked),
+        completed=len(finished),
+        sent=trial.sent,
+        started_s=round(started_s, 3),
+        duration_s=round(trial.duration_s, 3),
+        loop_lag_s=round(trial.loop_lag_s, 5),
+        standstill_s=round(trial.standstill_s, 3),
+        client_cpu=round(trial.client_cpu, 4),
+        processes=trial.processes,
+        idle_after_s=None if trial.idle_after_s is None else round(trial.idle_after_s, 3),
+        latency_s=_percentiles([one.latency_s for one in waited], _LATENCY),
+        first_token_s=_percentiles(_first_tokens(waited), _LATENCY),
+        first_reasoning_s=_percentiles(_first_reasoning(waited), _LATENCY),
+        gap_s=_percentiles([gap for request in finished for gap in request.gaps_s], _GAP),
+        decode_tokens_per_s=_median(_decode_rates(finished)),
+        prompt_tokens=_median(one.prompt_tokens for one in finished if one.prompt_tokens is not None),
+        completion_tokens=_median(one.tokens for one in finished if one.tokens is not None),
+        tokens_counted=any(request.tokens_counted for request in finished),
+        cut_off=_share(request.finish == "length" for request in finished),
+        errors=dict(Counter(request.error for request in asked if request.error).most_common()),
+        server=ServerGauges.model_validate(watched["server"]) if watched and watched["server"] else None,
+        gpu=GpuGauges.model_validate(watched["gpu"]) if watched and watched["gpu"] else None,
+        requests=tuple(_row(request, slo) for request in thinned(asked)),
+        requests_thinned=len(asked) > MOST_ROWS,
+        left_open=sum(request.left_open for request in asked),
+        served_per_s=_served_per_s([request.ended_s for request in finished]),
+    )
 
 
 def thinned(requests: Sequence[Request], most: int = MOST_ROWS) -> Sequence[Request]:
@@ -121,10 +70,10 @@ def thinned(requests: Sequence[Request], most: int = MOST_ROWS) -> Sequence[Requ
     return [requests[place * len(requests) // most] for place in range(most)]
 
 
-def _row(request: Request, slo: SLO) -> Row:
+def _row(request: Request, slo: SLO) -> Asked:
     first = None if request.first_token_s is None else round(request.first_token_s, 4)
     started, ended = round(request.started_s, 4), round(request.ended_s, 4)
-    return request.user, started, first, ended, int(slo.good(request)), request.tokens
+    return Asked(request.user, started, first, ended, int(slo.good(request)), request.tokens)
 
 
 def _first_tokens(requests: Sequence[Request]) -> list[float]:
@@ -165,7 +114,7 @@ def _percentiles(values: Sequence[float], wanted: Mapping[str, float]) -> Percen
     if not values:
         return None
     found = np.quantile(values, list(wanted.values()))
-    return {name: round(float(value), 5) for name, value in zip(wanted, found, strict=True)}
+    return Percentiles(**{name: round(float(value), 5) for name, value in zip(wanted, found, strict=True)})
 
 
 def _median(values: Iterable[float]) -> float | None:

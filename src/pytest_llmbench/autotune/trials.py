@@ -66,7 +66,7 @@ class SearchTrials:
                     raise
                 return _refused(error, question, step, requests, started_s)
             entry = trial_summary(trial, self._load.slo, level=level, started_s=started_s, watched=watched)
-            seen = observation(trial, self._load.slo, step, entry)
+            seen = observation(trial, self._load.slo, step, entry.json_ready())
             return await self._mended(seen, watch) if isinstance(seen, InvalidTrial) else seen
 
         return run
@@ -118,8 +118,8 @@ def _refused(error: ServerError, question: Question, step: int, requests: int, s
     why = Reason("refused", {"error": str(error)})
     trial = Trial(question.level(step), (), "broken", why, 0.0, 0.0, 0.0, sent=question.held or 1)
     entry = trial_summary(trial, SLO(), level=trial.level, started_s=started_s)
-    entry["total"], entry["errors"] = requests, {str(error): requests}
-    return Observation(step, 0, requests, (), trial.sent, entry)
+    told = {**entry.json_ready(), "total": requests, "errors": {str(error): requests}}
+    return Observation(step, 0, requests, (), trial.sent, told)
 
 
 def _trustworthy(trial: Trial) -> Trial:

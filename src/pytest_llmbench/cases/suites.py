@@ -25,9 +25,7 @@ from pytest_llmbench.cases.validation import (
 from pytest_llmbench.core.csv_files import json_cell, read_table
 from pytest_llmbench.core.documents import Faults, parse_record, read_text, read_yaml, suggestion
 from pytest_llmbench.core.errors import UsageError, located
-
-VOCABULARY_FILE = "tools.yaml"
-"""A file of this name in a folder of suites is the vocabulary, never a suite."""
+from pytest_llmbench.core.starter import VOCABULARY_FILE
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

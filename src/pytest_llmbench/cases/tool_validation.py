@@ -10,9 +10,9 @@ from pytest_llmbench.cases.tools import (
     ANY_CALL,
     CHOICES,
     Tool,
-    allowed_values,
     argument_schema,
     as_openai,
+    expected_values,
     name_of,
     parameters_of,
 )
@@ -108,7 +108,7 @@ def _values_fault(given: Any, schema: Mapping[str, Any]) -> str | None:
     from jsonschema import Draft202012Validator
 
     validator = Draft202012Validator(schema)
-    for value in allowed_values(given)[0]:
+    for value in expected_values(given)[0]:
         if error := next(validator.iter_errors(value), None):
             if isinstance(given, list) and validator.is_valid(given):
                 return "a list here holds the values that are allowed: write [[a, b]] for the array [a, b]"

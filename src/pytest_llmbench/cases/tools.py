@@ -89,7 +89,7 @@ def argument_schema(parameters: Mapping[str, Any], argument: str) -> Mapping[str
     return {**{key: parameters[key] for key in _DEFINITIONS if key in parameters}, **schema}
 
 
-def allowed_values(given: Any) -> tuple[list[Any], bool]:
+def expected_values(given: Any) -> tuple[list[Any], bool]:
     """The values that a suite allows for an argument, one or a list of them, and whether it may be left out (null)."""
     listed = given if isinstance(given, list) else [given]
     return [value for value in listed if value is not None], any(value is None for value in listed)
@@ -106,6 +106,6 @@ def expected_calls(given: Any, tools: Sequence[Tool]) -> ExpectedCalls | None:
 
 
 def _expected(call: Mapping[str, Any], parameters: Mapping[str, Any] | None) -> ExpectedCall:
-    read = {name: allowed_values(value) for name, value in call.get("arguments", {}).items()}
+    read = {name: expected_values(value) for name, value in call.get("arguments", {}).items()}
     optional = frozenset(name for name, (_, may_be_left_out) in read.items() if may_be_left_out)
     return ExpectedCall(call["name"], {name: values for name, (values, _) in read.items()}, optional, parameters)

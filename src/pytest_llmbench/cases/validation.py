@@ -33,7 +33,7 @@ def identifier(value: Any) -> Fault | None:
     return None
 
 
-def texts(value: Any) -> Fault | None:
+def text_list_fault(value: Any) -> Fault | None:
     """A fault of a list of texts, which are to differ in more than case."""
     if type(value) is not list:
         return (), f"must be a list of texts, not {value!r:.40}"
@@ -100,10 +100,10 @@ def vocabulary_tool(name: Any, given: Any) -> Fault | None:
     if fault := identifier(name):
         return fault
     if type(given) is not dict:
-        return texts(given) if given else ((), "needs at least one term")
+        return text_list_fault(given) if given else ((), "needs at least one term")
     if not given:
         return (), "needs terms, or a description and parameters"
-    terms = texts(given["terms"]) if "terms" in given else None
+    terms = text_list_fault(given["terms"]) if "terms" in given else None
     if terms:
         return ("terms", *terms[0]), f"terms: {terms[1]}"
     return function_fault({"name": str(name), **{key: value for key, value in given.items() if key != "terms"}})
@@ -120,7 +120,7 @@ CASE_CHECKS: Checks = {
     "id": identifier,
     "prompt": _text,
     "messages": _messages,
-    "keywords": texts,
+    "keywords": text_list_fault,
     "tool": _text,
     "tools": tools_fault,
     "tool_choice": choice_fault,

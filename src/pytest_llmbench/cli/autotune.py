@@ -90,10 +90,10 @@ def autotune(  # one argument an option
         raise UsageError("--strict allows no late answer at all, --quantile a share of them; give one")
     others = target_options(server or [], server_model or []) | ({"load.quantile": "strict"} if load.strict else {})
     settings = chosen_settings(config, load, kept, **others)
-    from pytest_llmbench.cli.autotune_run import run
+    from pytest_llmbench.cli.autotune_run import run_search
 
     wanted = [name.strip() for name in questions.split(",") if name.strip()]
-    run(settings, _asked([*wanted, "rate"] if rate else wanted, settings), resume=kept.resume, as_json=as_json)
+    run_search(settings, _asked([*wanted, "rate"] if rate else wanted, settings), resume=kept.resume, as_json=as_json)
 
 
 def target_options(servers: list[str], models: list[str]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from rich.live import Live
 from rich.text import Text
 
 from pytest_llmbench.autotune.capacity_gate import Requirement, judge_requirement
+from pytest_llmbench.autotune.document import LimitsDocument
 from pytest_llmbench.autotune.found_limits import FoundLimits
 from pytest_llmbench.autotune.limit_search import LimitSearch, Question
 from pytest_llmbench.autotune.server import targets_of
@@ -65,7 +66,7 @@ class Progress:
             self._live.update(Text("" if stays else line, no_wrap=True, overflow="ellipsis"), refresh=True)
 
 
-def run(settings: Settings, questions: Sequence[Question], *, resume: bool, as_json: bool) -> None:
+def run_search(settings: Settings, questions: Sequence[Question], *, resume: bool, as_json: bool) -> None:
     """Ask all targets all questions; exit code 1 when what is required is not surely held.
 
     What was found is written and told also when it is stopped in the middle, by Ctrl-C or by a server that is gone.
@@ -125,21 +126,20 @@ def _report(found: FoundLimits, settings: Settings, *, as_json: bool) -> bool:
     return any(verdict.failed for verdict in verdicts.values())
 
 
-def _verdicts(document: Mapping[str, Any], settings: Settings) -> dict[str, Requirement]:
+def _verdicts(document: LimitsDocument, settings: Settings) -> dict[str, Requirement]:
     required = settings.load.require_users
     if required is None:
         return {}
-    searched = {target["name"]: target["findings"].get("users") for target in document["targets"]}
     return {
-        name: judge_requirement(finding, required, settings.gate.inconclusive)
-        for name, finding in searched.items()
-        if finding
+        target.name: judge_requirement(target.findings["users"], required, settings.gate.inconclusive)
+        for target in document.targets
+        if "users" in target.findings
     }
 
 
 def _document(written: LimitReports, verdicts: Mapping[str, Requirement]) -> dict[str, Any]:
     return {
-        **written.document,
+        **written.document.json_ready(),
         "requirements": {name: dataclasses.asdict(verdict) for name, verdict in verdicts.items()},
         "paths": {kind: str(path) for kind, path in written.paths.items()},
     }

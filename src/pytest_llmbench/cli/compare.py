@@ -37,10 +37,10 @@ def compare(  # noqa: PLR0913  # one argument an option
     report_dir: RunFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Hold runs against a baseline, case by case; context runs limit by limit, and question by question.
+    """Hold runs against a baseline, case by case.
 
-    Tells effect, interval and p-value of each metric, and the cases that moved most. Exit code 2 when a run cannot be
-    found or read.
+    Tells effect, interval and p-value of each metric, and the cases that moved most; of context runs each limit and
+    each question. Exit code 2 when a run cannot be found or read.
     """
     from pytest_llmbench.runs.history import find_run
 
@@ -148,5 +148,6 @@ def _about(run: Comparable) -> Mapping[str, Any]:
 def _shown(run: Comparable, gate: dict[str, Any], language: str) -> str:
     from pytest_llmbench.reports.renderers.terminal import terminal_lines
     from pytest_llmbench.reports.views.gate import gate_report
+    from pytest_llmbench.runs.typed import gate_document
 
-    return "\n".join([f"{run.name}:", *terminal_lines(gate_report(gate, language), report_width())])
+    return "\n".join([f"{run.name}:", *terminal_lines(gate_report(gate_document(gate), language), report_width())])

@@ -1,16 +1,16 @@
-"""`llmbench config`."""
+"""`llmbench config show`, `validate` and `generate`."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
 
-from pytest_llmbench.cli.config_generate import generate
 from pytest_llmbench.cli.options import (
     Adapter,
     Base,
@@ -19,13 +19,22 @@ from pytest_llmbench.cli.options import (
     Device,
     Json,
     Quantization,
+    SettingOption,
     chosen_settings,
+    grouped,
     settings_file,
 )
 
+if TYPE_CHECKING:
+    from pytest_llmbench.context.serving.optimized_config import OptimizedConfig
 
-class _Config(TyperGroup):
-    """`llmbench config` alone shows the settings."""
+_GIB = 1024**3
+_EngineName = Literal["vllm", "llamacpp", "sglang"]
+_Value = str | None  # checked where settings are, whose messages name the option
+
+
+class _ShowsAlone(TyperGroup):
+    """`llmbench config` without a command shows the settings."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the words that were typed."""
@@ -34,11 +43,11 @@ class _Config(TyperGroup):
         return parsed
 
 
-config = typer.Typer(cls=_Config, help="Show and check the settings; generate those of a server.")
+config = typer.Typer(cls=_ShowsAlone, help="Show and check the settings; generate those of a server.")
 
 
-@config.command(cls=Command)
-def show(
+@config.command("show", cls=Command)
+def show_settings(
     *,
     config: Config = None,
     base: Base = None,
@@ -70,7 +79,7 @@ def validate(
     *,
     config: Config = None,
 ) -> None:
-    """Check the project's settings, or those of a server, and show nothing but what is wrong. Exit code 2 then."""
+    """Check the project's settings, or those of a server, and tell only what is wrong. Exit code 2 then."""
     if server is not None:
         from pytest_llmbench.context.serving.optimized_config import OptimizedConfig
 
@@ -89,7 +98,70 @@ def validate(
     typer.echo(f"{settings_file(config) or 'the defaults'}: right")
 
 
-config.command(cls=Command)(generate)
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Wishes:
+    """What is wanted of a server, and the memory that it has."""
+
+    max_context: Annotated[_Value, SettingOption("serving.max_context")] = None
+    engine: Annotated[_EngineName | None, SettingOption("serving.engine", choices=True)] = None
+    slots: Annotated[_Value, SettingOption("serving.slots")] = None
+    kv_type: Annotated[_Value, SettingOption("serving.kv_type")] = None
+    memory: Annotated[_Value, SettingOption("serving.memory")] = None
+    gpus: Annotated[_Value, SettingOption("serving.gpus")] = None
+    memory_margin: Annotated[_Value, SettingOption("serving.memory_margin")] = None
+    device: Device = None
+    threads: Annotated[_Value, SettingOption("serving.threads")] = None
+    lora: Annotated[_Value, SettingOption("serving.lora")] = None
+    vllm_version: Annotated[_Value, SettingOption("serving.vllm_version")] = None
+    arguments: Annotated[_Value, SettingOption("serving.arguments")] = None
+    port: Annotated[_Value, SettingOption("serving.port")] = None
+    output: Annotated[_Value, SettingOption("serving.out", "--output")] = None
+
+
+def generate(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="micro, mini, medium, or a member of your registry.")],
+    *,
+    wishes: _Wishes,
+    config: Config = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the settings, write nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Find by arithmetic with which settings a server holds a context, and write the files that launch it.
+
+    Nothing is started or downloaded. Into the folder of the model go serving.yaml (every setting with its reason),
+    docker-compose.yml, serve.sh, serving.env and kubernetes.yaml.
+    """
+    from pytest_llmbench.context.serving.family import find_member
+    from pytest_llmbench.context.serving.files import write_all
+    from pytest_llmbench.context.serving.optimize import optimize
+
+    settings = chosen_settings(config, wishes)
+    found = optimize(find_member(model), settings)
+    written = [] if dry_run else write_all(found, settings.serving.out / found.model, force=force)
+    if as_json:
+        typer.echo(found.model_dump_json(indent=2, exclude_none=True))
+        return
+    _tell(found)
+    for path in written:
+        typer.echo(f"wrote {path}")
+
+
+config.command(cls=Command)(grouped(generate))
+
+
+def _tell(found: OptimizedConfig) -> None:
+    """The settings with their reasons, the memory by part, and the command."""
+    from pytest_llmbench.context.serving.files import command_line
+
+    launch = found.launch
+    typer.echo(f"{found.model} ({launch.model}) on {found.hardware}, {launch.engine}\n")
+    for name, reason in found.reasons.items():
+        value = getattr(launch, "kv_type_k" if name == "kv_type" else name)
+        typer.echo(f"  {name:<18} {value if value is not None else '16 bits':<12} {reason}")
+    typer.echo(f"  {'longest prompt':<18} {found.prompt_tokens:<12} with the answer that the settings allow")
+    parts = ", ".join(f"{name} {size / _GIB:.2f}" for name, size in found.memory.items())
+    typer.echo(f"\nGB of memory: {parts}\n\n{command_line(found)}\n")
 
 
 def _show(applying: Mapping[str, Any], file: Path | None, *, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated, Literal
 
 import typer
@@ -10,36 +11,57 @@ from pytest_llmbench.cli.autotune import Number, target_options
 from pytest_llmbench.cli.options import Config, Json, Language, ReportDir, Seed, SettingOption, chosen_settings
 
 
-def context(  # noqa: PLR0913  # one argument an option
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Prompts:
+    """Which prompts are sent, and what is asked in them."""
+
+    model: Annotated[str | None, SettingOption("context.model")] = None
+    lengths: Annotated[Number, SettingOption("context.lengths")] = None
+    max_context: Annotated[Number, SettingOption("context.max_context")] = None
+    depths: Annotated[Number, SettingOption("context.depths")] = None
+    kinds: Annotated[Number, SettingOption("context.kinds")] = None
+    languages: Annotated[Literal["both", "en", "fr"] | None, SettingOption("context.languages", choices=True)] = None
+    repeats: Annotated[Number, SettingOption("context.repeats")] = None
+    answer_tokens: Annotated[Number, SettingOption("context.answer_tokens")] = None
+    tokenizer: Annotated[str | None, SettingOption("context.tokenizer")] = None
+    seed: Seed = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Limits:
+    """The promise, what a search may cost, and what fails the command."""
+
+    latency: Annotated[Number, SettingOption("load.latency")] = None
+    quantile: Annotated[Number, SettingOption("load.quantile")] = None
+    measured: Annotated[Literal["total", "first_token"] | None, SettingOption("load.measured", choices=True)] = None
+    probes: Annotated[Number, SettingOption("context.probes")] = None
+    precision: Annotated[Number, SettingOption("context.precision")] = None
+    margin: Annotated[Number, SettingOption("context.margin")] = None
+    time_limit: Annotated[Number, SettingOption("context.time_limit")] = None
+    require_context: Annotated[Number, SettingOption("context.require", more=", with exit code 1")] = None
+    compare: Annotated[str | None, SettingOption("gate.baseline", "--compare")] = None
+    gate: Annotated[str | None, SettingOption("gate.kind", "--gate")] = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Kept:
+    """What is gone on with, and where the reports go."""
+
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the test that was stopped.")] = False
+    save: Annotated[str, typer.Option(metavar="NAME", help="Name of the saved run.")] = "context"
+    report_dir: ReportDir = None
+    language: Language = None
+
+
+def context(
     *,
     server: Annotated[list[str] | None, SettingOption("server.url", more="; repeatable, to compare")] = None,
     server_model: Annotated[
         list[str] | None, SettingOption("server.model", more="; repeatable; the only one that is served by default")
     ] = None,
-    model: Annotated[str | None, SettingOption("context.model")] = None,
-    lengths: Annotated[Number, SettingOption("context.lengths")] = None,
-    max_context: Annotated[Number, SettingOption("context.max_context")] = None,
-    depths: Annotated[Number, SettingOption("context.depths")] = None,
-    kinds: Annotated[Number, SettingOption("context.kinds")] = None,
-    languages: Annotated[Number, SettingOption("context.languages")] = None,
-    repeats: Annotated[Number, SettingOption("context.repeats")] = None,
-    answer_tokens: Annotated[Number, SettingOption("context.answer_tokens")] = None,
-    latency: Annotated[Number, SettingOption("load.latency")] = None,
-    quantile: Annotated[Number, SettingOption("load.quantile")] = None,
-    measured: Annotated[Literal["total", "first_token"] | None, SettingOption("load.measured", choices=True)] = None,
-    probes: Annotated[Number, SettingOption("context.probes")] = None,
-    precision: Annotated[Number, SettingOption("context.precision")] = None,
-    margin: Annotated[Number, SettingOption("context.margin")] = None,
-    time_limit: Annotated[Number, SettingOption("context.time_limit")] = None,
-    tokenizer: Annotated[str | None, SettingOption("context.tokenizer")] = None,
-    seed: Seed = None,
-    save: Annotated[str, typer.Option(metavar="NAME", help="Name of the saved run.")] = "context",
-    compare: Annotated[str | None, SettingOption("gate.baseline", "--compare")] = None,
-    gate: Annotated[str | None, SettingOption("gate.kind", "--gate")] = None,
-    require_context: Annotated[Number, SettingOption("context.require", more=", with exit code 1")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the test that was stopped.")] = False,
-    report_dir: ReportDir = None,
-    language: Language = None,
+    prompts: _Prompts,
+    limits: _Limits,
+    kept: _Kept,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -50,34 +72,7 @@ def context(  # noqa: PLR0913  # one argument an option
     result, and --resume goes on. Without --server, the usual local ports are looked at. Exit code 1 when
     --require-context is not met, or --gate fails the run against the one that --compare names.
     """
-    settings = chosen_settings(
-        config,
-        **target_options(server or [], server_model or []),
-        **{
-            "context.model": model,
-            "context.lengths": lengths,
-            "context.max_context": max_context,
-            "context.depths": depths,
-            "context.kinds": kinds,
-            "context.languages": languages,
-            "context.repeats": repeats,
-            "context.answer_tokens": answer_tokens,
-            "load.latency": latency,
-            "load.quantile": quantile,
-            "load.measured": measured,
-            "context.probes": probes,
-            "context.precision": precision,
-            "context.margin": margin,
-            "context.time_limit": time_limit,
-            "context.tokenizer": tokenizer,
-            "generation.seed": seed,
-            "context.require": require_context,
-            "gate.baseline": compare,
-            "gate.kind": gate,
-            "output.report_dir": report_dir,
-            "output.language": language,
-        },
-    )
+    settings = chosen_settings(config, prompts, limits, kept, **target_options(server or [], server_model or []))
     from pytest_llmbench.cli.context_run import run
 
-    run(settings, save, resume=resume, as_json=as_json)
+    run(settings, kept.save, resume=kept.resume, as_json=as_json)

@@ -85,6 +85,7 @@ def evaluate_command(
     """
     greedy = {"generation.do_sample": "false"} if _is_zero(generation.temperature) else {}
     settings = chosen_settings(config, model, generation, server, kept, **greedy)
+    from pytest_llmbench.benchmark.evaluation.document import typed_evaluation
     from pytest_llmbench.benchmark.evaluation.evaluate import evaluate as run
     from pytest_llmbench.cli.terminal import AnswerCount
     from pytest_llmbench.reports.blocks import Depth
@@ -103,7 +104,7 @@ def evaluate_command(
     if as_json:
         typer.echo(document_text(document), nl=False)
         return
-    report = evaluation_report(document, settings.output.language)
+    report = evaluation_report(typed_evaluation(document), settings.output.language)
     typer.echo("\n".join([report.title, "", *terminal_lines(report, report_width(), Depth.FULL)]))
     typer.echo(f"\n{', '.join(map(str, paths.values()))}")
 

@@ -10,11 +10,9 @@ from typing import Annotated
 
 import typer
 
-from pytest_llmbench.cases.suites import VOCABULARY_FILE
 from pytest_llmbench.core.errors import NotReadyError, UsageError
 from pytest_llmbench.core.files import replacing
-from pytest_llmbench.core.languages import find_language
-from pytest_llmbench.core.starter import CONFIG, SUITES, starter_folder
+from pytest_llmbench.core.starter import CONFIG, SUITES, VOCABULARY_FILE, starter_folder
 
 _DEMO_LANGUAGE = "fr"
 """The language of the demo adapter and of the starter files that are in no folder of a language."""
@@ -155,6 +153,8 @@ def _own_language(target: Path) -> _StarterLanguage | None:
 
 
 def _with_examples(code: str) -> _StarterLanguage | None:
+    from pytest_llmbench.core.languages import find_language
+
     found = find_language(code)
     if found is None or found.code not in _examples():
         return None

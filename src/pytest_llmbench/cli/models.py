@@ -63,7 +63,7 @@ class _Planned:
         return dataclasses.replace(plan_of(preset, self.device or detected, answer_tokens=self.answer_tokens), **given)
 
 
-def estimate(
+def estimate_command(
     spec: Annotated[str, typer.Argument(metavar="SPEC", help="Registry alias, hub id, or a folder with config.json.")],
     *,
     planned: _Planned,
@@ -258,8 +258,8 @@ def _gb(size: float) -> str:
     return in_gb(size)
 
 
-@models.command(cls=Command)
-def show(
+@models.command("show", cls=Command)
+def _show_models(
     alias: Annotated[str, typer.Argument(metavar="ALIAS", help="A name or hub id of the registry.")],
     *,
     task: _TaskName = None,
@@ -307,4 +307,4 @@ def _tell_pairs(pairs: Iterable[tuple[str, object]]) -> None:
         typer.echo(f"  {name:<22} {value}")
 
 
-models.command(cls=Command)(grouped(estimate))
+models.command("estimate", cls=Command)(grouped(estimate_command))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_llmbench.runs.baseline import Comparable
+    from pytest_llmbench.runs.typed import Monitored
 
 _FAILED = 1
 _NEWEST = 6
@@ -51,10 +52,10 @@ def monitor_command(  # noqa: PLR0913  # one argument an option
     names = tuple(name.strip() for name in metrics.split(",")) if metrics else settings.gate.metrics
     found = watch(before, later, metrics=names, margin=settings.gate.margin, alpha=settings.gate.alpha)
     if as_json:
-        typer.echo(json.dumps(found, ensure_ascii=False, indent=2, allow_nan=False))
+        typer.echo(json.dumps(found.json_ready(), ensure_ascii=False, indent=2, allow_nan=False))
     else:
         typer.echo("\n".join(_lines(found)))
-    if fail_on and any(series["alarm"] for series in found["series"]):
+    if fail_on and any(series.alarm for series in found.series):
         raise typer.Exit(_FAILED)
 
 
@@ -67,17 +68,17 @@ def _since(baseline: Comparable, report_dir: Path) -> list[Comparable]:
     raise UsageError(f"no run was saved since {baseline.name}; name the runs to watch")
 
 
-def _lines(found: Mapping[str, Any]) -> Iterator[str]:
-    for series in found["series"]:
-        alarm = series["alarm"]
+def _lines(found: Monitored) -> Iterator[str]:
+    for series in found.series:
+        alarm = series.alarm
         said = f"WORSE since {alarm}" if alarm else "no drift for the worse is shown"
-        yield f"{series['metric']} of {series['variant']}, {series['cases']} cases: {said}"
-        for point in series["points"][-_NEWEST:]:
-            bounds = f"{point['low']:+.3f} to {point['high']:+.3f}"
-            yield f"  {point['run']}: {point['effect']:+.3f} on average since {found['baseline']} ({bounds})"
-    for run in found["runs"]:
-        if run["not_comparable"]:
-            yield f"left out, not comparable: {run['run']}: {run['not_comparable']}"
+        yield f"{series.metric} of {series.variant}, {series.cases} cases: {said}"
+        for point in series.points[-_NEWEST:]:
+            bounds = f"{point.low:+.3f} to {point.high:+.3f}"
+            yield f"  {point.run}: {point.effect:+.3f} on average since {found.baseline} ({bounds})"
+    for run in found.runs:
+        if run.not_comparable:
+            yield f"left out, not comparable: {run.run}: {run.not_comparable}"
     yield (
-        f"Each bound holds at every look; the chance of any false alarm, over all looks, is at most {found['alpha']:g}."
+        f"Each bound holds at every look; the chance of any false alarm, over all looks, is at most {found.alpha:g}."
     )

@@ -99,7 +99,7 @@ def _text(as_format: Format, run: SavedRun, language: str) -> str:
     if run.is_baseline and as_format == "text":
         return _baseline_text(run)
     _refuse_baseline(as_format, run)
-    return default_renderers()[as_format].render(benchmark_report(run.document, language))
+    return default_renderers()[as_format].render(benchmark_report(run.typed, language))
 
 
 def _write_file(as_format: Format, run: SavedRun, path: Path, language: str, report_dir: Path) -> None:
@@ -113,8 +113,8 @@ def _write_file(as_format: Format, run: SavedRun, path: Path, language: str, rep
     from pytest_llmbench.runs.history import trend
 
     _refuse_baseline(as_format, run)
-    document, say = run.document, words(language)
-    history = trend(report_dir, _TREND_RUNS, until=document["metadata"]["timestamp"])
+    document, say = run.typed, words(language)
+    history = trend(report_dir, _TREND_RUNS, until=document.metadata.timestamp)
     if as_format == "html":
         write_html(document, history, path, language)
         return

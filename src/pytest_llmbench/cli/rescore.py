@@ -51,6 +51,7 @@ def rescore_command(
     from pytest_llmbench.runs.rescoring import journal_of
     from pytest_llmbench.runs.rescoring import rescore as score_anew
     from pytest_llmbench.runs.storage import write_json
+    from pytest_llmbench.runs.typed import run_document
 
     given = {"report-dir": str(report_dir) if report_dir else None, "prompts": _as_list(prompts)}
     settings = chosen_settings(config, **given)
@@ -65,8 +66,10 @@ def rescore_command(
     else:
         name = save or f"rescored-{_NUMBER.sub('', stored.name)}"
         output = save_run(document, settings.output.report_dir, name, journal) / "run.json"
-    report = with_paths(benchmark_report(document, settings.output.language).without("gate"), {"run": output})
-    for line in (*_scored_anew(document), "", *terminal_lines(report, report_width())):
+    report = with_paths(
+        benchmark_report(run_document(document), settings.output.language).without("gate"), {"run": output}
+    )
+    for line in (*_scored_anew(document), "", *terminal_lines(with_paths(report, {"run": output}), report_width())):
         typer.echo(line)
 
 

@@ -54,5 +54,6 @@ def _introduce(server: EmbeddedServer) -> None:
         f"try it:       curl {url}/v1/chat/completions -H 'Content-Type: application/json' -d '{_QUESTION}'",
         f"compare:      pytest -m benchmark --llmbench-server {url}{lora}",
         f"count users:  pytest -m autotune --llmbench-server {url}",
+        f"how long:     pytest -m context --llmbench-server {url}",
     )
     typer.echo("\n".join(lines))

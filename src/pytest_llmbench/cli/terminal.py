@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from pytest_llmbench.core.records import Completion
-
 if TYPE_CHECKING:
+    from pytest_llmbench.core.records import Completion
     from pytest_llmbench.datasets.record_files import OnProgress
     from pytest_llmbench.finetune.training_log import Moment
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Cell = tuple[int, float | None, "ProbeKind | None"]
 """A length, and a depth or kind of question where these are told apart."""
 
-_CACHED = 0.02  # of a prompt: one that was cached to a greater part was not read
+_CACHED = 0.25  # of a prompt: the chat template at its beginning is always remembered, and next to nothing
 
 
 def analysed(target: ContextTarget) -> ContextTarget:
@@ -64,7 +64,7 @@ def first_token_law(probes: Sequence[ProbeDocument]) -> LawDocument | None:
 
 
 def was_read(probe: ProbeDocument) -> bool:
-    """Whether its first token waited for the whole prompt, alone: none was cut off, and next to nothing cached.
+    """Whether its first token waited for the whole prompt, alone: none was cut off, and little cached.
 
     Prompts that seek what is accepted are left out: some of them are asked twice, or two at once.
     """

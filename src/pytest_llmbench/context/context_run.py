@@ -15,6 +15,7 @@ from pytest_llmbench.context.live_server import LiveServer
 from pytest_llmbench.context.local_tokenizer import local_ways
 from pytest_llmbench.context.plan import planned
 from pytest_llmbench.context.probe_journal import ProbeJournal
+from pytest_llmbench.context.serving.family import find_member, longest_of
 from pytest_llmbench.context.side_checks import findings_in
 from pytest_llmbench.core.errors import NotReadyError, ServerError, naming
 from pytest_llmbench.load.search_journal import claimed
@@ -65,10 +66,10 @@ class ContextRun:
         """
         settings = self._settings
         server = dataclasses.replace(chat_server(settings, self._target), timeout_s=settings.context.timeout)
-        ways, retries = local_ways(settings), settings.server.retries
+        native, ways, retries = _longest_read(settings), local_ways(settings), settings.server.retries
         async with LiveServer(server, ways, retries=retries, scrape=settings.load.scrape) as live:
             announced = await live.announced()
-            plan = planned(settings.context, announced)
+            plan = planned(settings.context, announced, native)
             path = self._folder / f"{_slug(live.model)}.jsonl"
             with claimed(path):
                 course = Course(settings, live, announced, self._journal(path, live), self._tell)
@@ -106,7 +107,7 @@ class ContextRun:
                 slots=announced.slots,
             ),
             model=live.model,
-            languages=self._settings.context.languages,
+            languages=self._settings.context.asked_languages,
             promise=course.promise,
             lengths=course.lengths,
             depths=self._settings.context.depths,
@@ -131,6 +132,16 @@ class ContextRun:
             yield FindingDocument(code="no_usage")
         if live.most_off:
             yield FindingDocument(code="count_differs", values={"most_off": live.most_off})
+
+
+def _longest_read(settings: Settings) -> int | None:
+    """How long a context the model of the settings reads, stretched as far as its publisher vouches for.
+
+    Raises:
+        UsageError: it is not of the family.
+    """
+    model = settings.context.model
+    return None if model is None else longest_of(find_member(model))
 
 
 def _greedy(settings: Settings) -> Settings:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pytest_llmbench.autotune.questions import promise
 from pytest_llmbench.context import side_checks
 from pytest_llmbench.context.accepted import AcceptedSearch
-from pytest_llmbench.context.in_time import Effort, InTimeSearch, known_for
+from pytest_llmbench.context.in_time import Effort, InTimeSearch
 from pytest_llmbench.context.needles import needle, needles
 from pytest_llmbench.context.probe_journal import Remembering
 from pytest_llmbench.context.prompt_building import Draft, TooShortError
@@ -59,8 +59,8 @@ class Course:
         self._asker = Remembering(live, journal, self._hear)
         self._begun = time.monotonic()
         given, seed = settings.context, settings.generation.seed
-        self._needles = needles(given.depths, given.kinds, given.languages, given.repeats, seed)
-        self._plain = needle("one", given.languages[0], 0.5, str(seed))
+        self._needles = needles(given.depths, given.kinds, given.asked_languages, given.repeats, seed)
+        self._plain = needle("one", given.asked_languages[0], 0.5, str(seed))
         slo = promise(settings.load)
         self.promise = PromiseDocument(latency_s=slo.limit_s, quantile=slo.quantile, latency=slo.latency)
         self.lengths: tuple[int, ...] = ()
@@ -139,14 +139,15 @@ class Course:
         effort = Effort(self._context.probes, self._context.precision, answer, self._is_over)
         longest = max(shortest, min(ceiling, self._found["accepted"].tokens + 1 - answer))
         search = InTimeSearch(self._asker, self._plain, self.promise, (shortest, longest), effort)
-        known = known_for(self.promise, self._journal.probes)
+        known = [probe for probe in self._journal.probes if probe.sought == "sweep"]
         try:
             found = await search.find(known)
-            self._found["in_time"] = up_to(found, ceiling) if whole else found
         except ServerError:
             self._found["in_time"] = search.so_far()
             raise
-        self._settled("in_time")
+        if found is not None:
+            self._found["in_time"] = up_to(found, ceiling) if whole else found
+            self._settled("in_time")
 
     async def _right(self, accepted: int | None) -> None:
         rule = Rightness(self._context.margin, self._alpha)
@@ -160,12 +161,9 @@ class Course:
 
     async def _look_aside(self, accepted: int) -> None:
         """What the server does beside answering."""
-        for found in (
-            await side_checks.prefix_cache(self._asker, self._plain, self.lengths[0]),
-            await side_checks.context_shift(self._asker, self._plain, accepted, self._announced),
-            await side_checks.shared_pool(self._asker, self._plain, accepted, self._announced),
-        ):
-            if found is not None:
+        subject = side_checks.Subject(self._announced, accepted, self.lengths[0])
+        for check in (side_checks.prefix_cache, side_checks.context_shift, side_checks.shared_pool):
+            if not self._is_over() and (found := await check(self._asker, self._plain, subject)):
                 self.findings.append(found)
 
     def _is_over(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.context.questions import Asker, Question
@@ -24,6 +24,7 @@ _CLOSEST, _FARTHEST = 0.03, 0.15  # of the length: how far from the crossing pro
 _TURNS = (-1.0, 1.0, 0.0)
 _CLEARLY_BELOW = 1.25  # times the ceiling: a crossing that far beyond needs no more looks
 _LOOKS_AT_CEILING = 3
+_FEWEST_NEAR = 12  # fewer may be near together by luck: intervals that were stopped at would hold the truth too seldom
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,12 +53,17 @@ class InTimeSearch:
         self._asked: dict[int, int] = {}
         self.probes: list[ProbeDocument] = []
 
-    async def find(self, known: Iterable[ProbeDocument] = ()) -> LimitDocument:
-        """The limit; `known` are probes of the same kind of answer that were made before."""
+    async def find(self, known: Iterable[ProbeDocument] = ()) -> LimitDocument | None:
+        """The limit; None where the time was over before anything was known.
+
+        `known` are probes of the same kind of answer that were made before.
+        """
         self._points = [point for probe in known if (point := self._point(probe))]
         await self._reach_the_limit()
+        if not self._points and self._failed is None:
+            return None
         decided = self._is_decided(found := self._crossing())
-        while not decided and len(self.probes) < self._effort.probes and not self._effort.spent():
+        while not decided and not self._is_over():
             await self._try(self._next(found))
             decided = self._is_decided(found := self._crossing())
         return self._limit(found, decided=decided)
@@ -70,12 +76,15 @@ class InTimeSearch:
 
     async def _reach_the_limit(self) -> None:
         """Double the length until an answer is late, or there is no longer one."""
-        if not self._points:
+        if not self._points and not self._effort.spent():
             await self._try(self._shortest)
         longest = max((round(size) for size, _ in self._points), default=self._shortest)
-        while not self._has_late() and longest < self._ceiling and len(self.probes) < self._effort.probes:
+        while not self._has_late() and longest < self._ceiling and not self._is_over():
             longest = min(2 * longest, self._ceiling)
             await self._try(longest)
+
+    def _is_over(self) -> bool:
+        return len(self.probes) >= self._effort.probes or self._effort.spent()
 
     def _next(self, found: Crossing | None) -> int:
         """Near the crossing; where there is none yet, half way to the shortest length, or at the ceiling."""
@@ -126,7 +135,7 @@ class InTimeSearch:
             return self._all_early_at_ceiling() or self._all_late_at_shortest()
         if found.low >= self._ceiling or found.high <= self._shortest:
             return True
-        return found.half_width <= self._effort.precision
+        return found.half_width <= self._effort.precision and found.measured >= _FEWEST_NEAR
 
     def _longest_good(self) -> float:
         """The longest length that was answered, and in time."""
@@ -195,8 +204,3 @@ class InTimeSearch:
         near = sorted(self._points, key=lambda point: abs(point[0] - tokens))[: max(_LOOKS_AT_CEILING, FEWEST)]
         costs = sorted(cost for _, cost in near)
         return round(costs[len(costs) // 2], 4) if costs else 0.0
-
-
-def known_for(promise: PromiseDocument, probes: Sequence[ProbeDocument]) -> list[ProbeDocument]:
-    """The probes whose times tell of the promise: of first tokens all, of whole answers those that had one to give."""
-    return [probe for probe in probes if promise.latency == "first_token" or probe.sought == "sweep"]

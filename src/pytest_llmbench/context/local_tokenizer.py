@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.context.counting import LocalTokenizer
+from pytest_llmbench.context.serving.family import find_member
 from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.models.sources import locate, peek, resolve
 
 if TYPE_CHECKING:
     from pytest_llmbench.core.settings import Settings
@@ -21,7 +23,7 @@ def local_ways(settings: Settings) -> list[LocalTokenizer]:
     """
     spec = settings.context.tokenizer
     if spec is None:
-        return []
+        return _of_member(settings)
     tokenizer = _tokenizer(spec, trust_remote_code=settings.model.trust_remote_code)
     if not getattr(tokenizer, "chat_template", None):
         raise UsageError(
@@ -32,9 +34,18 @@ def local_ways(settings: Settings) -> list[LocalTokenizer]:
     return [LocalTokenizer(tokenizer, settings.model.template_arguments)]
 
 
+def _of_member(settings: Settings) -> list[LocalTokenizer]:
+    """The tokenizer of the family member that is served, where it is on this machine already."""
+    model = settings.context.model
+    folder = peek(find_member(model).hub) if model is not None else None
+    if folder is None:
+        return []
+    tokenizer = _tokenizer(folder.path, trust_remote_code=settings.model.trust_remote_code)
+    return [LocalTokenizer(tokenizer, settings.model.template_arguments)]
+
+
 def _tokenizer(spec: str, *, trust_remote_code: bool) -> Any:
     from pytest_llmbench.models.gguf import load_gguf_tokenizer
-    from pytest_llmbench.models.sources import locate, resolve
 
     location = locate(spec)
     try:

@@ -15,6 +15,7 @@ from pytest_llmbench.core.errors import LLMBenchError, MissingRunError
 from pytest_llmbench.core.provenance import provenance
 from pytest_llmbench.runs.context_document import ContextDocument, ContextMetadata, ContextTarget
 from pytest_llmbench.runs.context_runs import SavedContext, found_context
+from pytest_llmbench.runs.document import without_secrets
 
 if TYPE_CHECKING:
     from pytest_llmbench.autotune.targets import Target
@@ -51,15 +52,15 @@ class ContextSession:
         """
         async with self._found.asking():
             known = self._found.find(target, _QUESTION)
-            if known is not None:
-                return ContextTarget.model_validate(known)
+            if isinstance(known, ContextTarget):
+                return known
             try:
                 run = ContextRun(self.settings, target, resume=self._resume, tell=lambda step: self._show(target, step))
                 made = analysed(await run.measure())
             except LLMBenchError as error:
                 self._found.give_up(error)
                 raise
-            self._found.add(FoundLimit(target.url, target.model, _QUESTION, made.model_dump(mode="json"), {}))
+            self._found.add(FoundLimit(url=target.url, model=target.model, question=_QUESTION, answer=made))
             return made
 
     def _show(self, target: Target, step: Step) -> None:
@@ -70,7 +71,7 @@ class ContextSession:
 
 def context_targets(found: FoundLimits) -> list[ContextTarget]:
     """What was found of each target, in the order it was."""
-    return [ContextTarget.model_validate(one.finding) for one in found.all() if one.question == _QUESTION]
+    return [one.answer for one in found.all() if isinstance(one.answer, ContextTarget)]
 
 
 def baseline_of(settings: Settings) -> SavedContext | None:
@@ -95,12 +96,12 @@ def baseline_of(settings: Settings) -> SavedContext | None:
 def context_document(
     targets: Iterable[ContextTarget], settings: Settings, command: str, name: str | None = None
 ) -> ContextDocument:
-    """The document of a session, held against the run that `gate.baseline` names.
+    """The document of a session, held against the run that `gate.baseline` names. Keys and logins are masked.
 
     Raises:
         UsageError: as `baseline_of`.
     """
-    document = ContextDocument(
+    made = ContextDocument(
         metadata=ContextMetadata(
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             command=command,
@@ -110,6 +111,7 @@ def context_document(
         ),
         targets=tuple(targets),
     )
+    document = ContextDocument.model_validate(without_secrets(made.model_dump(mode="json")))
     baseline = baseline_of(settings)
     if baseline is None:
         return document

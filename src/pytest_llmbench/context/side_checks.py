@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -20,8 +21,18 @@ _LONGER_ANSWER = 64  # so that one is still being answered while the other is re
 _WEAK = 0.5
 
 
-async def prefix_cache(asker: Asker, needle: Needle, length: int) -> FindingDocument | None:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Subject:
+    """The server that is looked at: what it announced, the longest prompt that it takes, and a short one."""
+
+    announced: Announced
+    accepted: int
+    short: int
+
+
+async def prefix_cache(asker: Asker, needle: Needle, subject: Subject) -> FindingDocument | None:
     """Ask one prompt twice: a server that remembers it answers the second at once."""
+    length = subject.short
     first, second = [
         await asker.ask(Question("accepted", length, needle, 1, number, "twice")) for number in (_TWICE, _TWICE + 1)
     ]
@@ -36,8 +47,9 @@ async def prefix_cache(asker: Asker, needle: Needle, length: int) -> FindingDocu
     return None
 
 
-async def context_shift(asker: Asker, needle: Needle, accepted: int, announced: Announced) -> FindingDocument | None:
+async def context_shift(asker: Asker, needle: Needle, subject: Subject) -> FindingDocument | None:
     """Ask the longest prompt for an answer that the context has no room for."""
+    announced, accepted = subject.announced, subject.accepted
     if announced.context is None or accepted + _LONG_ANSWER <= announced.context:
         return None
     probe = await asker.ask(Question("accepted", accepted, needle, _LONG_ANSWER, _SHIFT))
@@ -48,8 +60,9 @@ async def context_shift(asker: Asker, needle: Needle, accepted: int, announced: 
     return FindingDocument(code="context_shift", values={**told, "answer_tokens": probe.completion_tokens})
 
 
-async def shared_pool(asker: Asker, needle: Needle, accepted: int, announced: Announced) -> FindingDocument | None:
+async def shared_pool(asker: Asker, needle: Needle, subject: Subject) -> FindingDocument | None:
     """Ask two prompts at once that are more than one slot's context together: one pool for all slots fails them."""
+    announced, accepted = subject.announced, subject.accepted
     if not announced.slots or announced.slots == 1 or announced.context is None:
         return None
     length = round(_TWO_SHARE * accepted)

@@ -17,7 +17,7 @@ CALL_FORMS = ("auto", "tool_calls", "json", "bracket", "mention")
 Engine = Literal["vllm", "llamacpp", "sglang"]
 """The programs that servers are configured for."""
 KvType = Literal["f16", "bf16", "fp8", "q8_0", "q4_0"]
-"""How a server stores a key or value. llama.cpp has all but fp8, vLLM and SGLang f16, bf16 and fp8."""
+"""How a server stores a key or value. llama.cpp has all but fp8, vLLM f16, bf16 and fp8, SGLang bf16 and fp8."""
 
 _Auto = Literal["auto"]
 _Count = Annotated[int, Field(ge=1)]
@@ -54,6 +54,16 @@ _NOT_THE_TEMPLATES = frozenset(
     }
 )
 """What transformers takes beside a template's own arguments."""
+
+
+def refuse_keys(arguments: tuple[str, ...]) -> tuple[str, ...]:
+    """A server's arguments, as they are. Raises ValueError where one is a key: they are written into files."""
+    for word in arguments:
+        if _SECRET.search(word.partition("=")[0].replace("-", "_")) or word.startswith("--hf-token"):
+            raise ValueError(
+                f"{word.partition('=')[0]}: a key has no place in settings; servers read it from a variable"
+            )
+    return arguments
 
 
 def _shown(option: str | None = None, metavar: str | None = None) -> dict[str, JsonValue]:
@@ -565,8 +575,8 @@ class ContextSettings(_Section):
         min_length=1,
         description="what is asked for: one fact, several, or one among look-alike distractors",
     )
-    languages: tuple[Literal["en", "fr"], ...] = Field(
-        default=("en", "fr"), min_length=1, description="languages of the prompts: en, fr"
+    languages: Literal["both", "en", "fr"] = Field(
+        default="both", description="language of the prompts: en or fr, or both"
     )
     repeats: _Count = Field(default=1, description="questions of each kind, language and depth at every length")
     answer_tokens: _Count = Field(default=48, description="the most tokens of an answer")
@@ -612,12 +622,17 @@ class ContextSettings(_Section):
             raise ValueError("give rising lengths, each once, such as 512,1024,2048")
         return lengths
 
-    @field_validator("depths", "kinds", "languages")
+    @field_validator("depths", "kinds")
     @classmethod
     def _refuse_twice(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         if len(set(values)) < len(values):
             raise ValueError("give each once")
         return values
+
+    @property
+    def asked_languages(self) -> tuple[str, ...]:
+        """The languages that prompts are written in."""
+        return ("en", "fr") if self.languages == "both" else (self.languages,)
 
 
 class ServingSettings(_Section):
@@ -652,7 +667,7 @@ class ServingSettings(_Section):
     )
     threads: _Count | None = Field(default=None, description="CPU threads of llama.cpp; null: the processor's cores")
     lora: dict[_Text, _Text] = Field(
-        default={}, description="fine-tunes served beside the base, such as {jarvis: adapters/jarvis}"
+        default={}, description="fine-tunes served beside the base, such as {mine: adapters/mine}"
     )
     max_lora_rank: _Count | None = Field(
         default=None, description="the largest rank among them; null: what their adapter_config.json say"
@@ -671,6 +686,11 @@ class ServingSettings(_Section):
         description="folder of the generated files, one below it a model",
         json_schema_extra=_shown(metavar="DIR"),
     )
+
+    @field_validator("arguments")
+    @classmethod
+    def _refuse_keys(cls, arguments: tuple[str, ...]) -> tuple[str, ...]:
+        return refuse_keys(arguments)
 
 
 class FinetuneSettings(_Section):

@@ -239,7 +239,7 @@ SETTINGS: Mapping[str, SettingHelp] = {
         "[one, several, distractors]",
         "what is asked for: one fact, several, or one among look-alike distractors",
     ),
-    "context.languages": SettingHelp(None, "A,B", "[en, fr]", "languages of the prompts: en, fr"),
+    "context.languages": SettingHelp(None, "both|en|fr", "both", "language of the prompts: en or fr, or both"),
     "context.repeats": SettingHelp(None, "N", "1", "questions of each kind, language and depth at every length"),
     "context.answer_tokens": SettingHelp(None, "N", "48", "the most tokens of an answer"),
     "context.probes": SettingHelp(None, "N", "60", "prompts that the search for the longest one in time may send"),
@@ -282,9 +282,7 @@ SETTINGS: Mapping[str, SettingHelp] = {
         None, "N", "null", "tokens that one step computes at most; null: 8192 on a GPU, 2048 on the CPU"
     ),
     "serving.threads": SettingHelp(None, "N", "null", "CPU threads of llama.cpp; null: the processor's cores"),
-    "serving.lora": SettingHelp(
-        None, "JSON", "{}", "fine-tunes served beside the base, such as {jarvis: adapters/jarvis}"
-    ),
+    "serving.lora": SettingHelp(None, "JSON", "{}", "fine-tunes served beside the base, such as {mine: adapters/mine}"),
     "serving.max_lora_rank": SettingHelp(
         None, "N", "null", "the largest rank among them; null: what their adapter_config.json say"
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import unicodedata
 from collections.abc import Sequence
 
@@ -22,10 +23,10 @@ def shorten_middle(text: str, width: int, ellipsis: str = ELLIPSIS) -> str:
     if cell_len(line) <= width:
         return line
     head = set_cell_size(line, width // 2).rstrip()
-    tail = line
-    while cell_len(tail) > width - width // 2 - len(ellipsis):
-        tail = tail[1:]
-    return head + ellipsis + tail
+    room = width - width // 2 - len(ellipsis)
+    # Halving, for an answer may be long, and measuring its width looks at every character.
+    start = bisect.bisect_left(range(len(line) + 1), -room, key=lambda place: -cell_len(line[place:]))
+    return head + ellipsis + line[start:]
 
 
 def shorten(text: str, width: int) -> str:

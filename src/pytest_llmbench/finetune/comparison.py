@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,8 @@ from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.locale import N_, UNSCORED, Words, words
 from pytest_llmbench.finetune.adapter_folder import read_record
+from pytest_llmbench.runs.training_record import StepRecord, TrainingRecord
+from pytest_llmbench.runs.typed import read_as
 
 Language = Literal["en", "fr"]
 
@@ -24,7 +27,7 @@ class Trained:
 
     name: str
     folder: Path
-    record: Mapping[str, Any]
+    record: TrainingRecord
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,7 +49,10 @@ def read_trainings(folders: Sequence[Path]) -> list[Trained]:
         raise UsageError("give two adapter folders or more to compare")
     plain = [folder.resolve().name for folder in folders]
     names = plain if len(set(plain)) == len(plain) else [str(folder) for folder in folders]
-    return [Trained(name, folder, read_record(folder)) for name, folder in zip(names, folders, strict=True)]
+    return [
+        Trained(name, folder, read_as(TrainingRecord, read_record(folder)))
+        for name, folder in zip(names, folders, strict=True)
+    ]
 
 
 def figures_table(
@@ -67,8 +73,8 @@ class _Figure:
     """A row of the table: where its value stands in a record, how it is written, and which end of it is better."""
 
     title: str
-    value: Callable[[Mapping[str, Any]], Any]
-    text: Callable[[Mapping[str, Any], Words], str]
+    value: Callable[[TrainingRecord], Any]
+    text: Callable[[TrainingRecord, Words], str]
     better: Callable[..., Any] | None = None
     of_time: bool = False
 
@@ -83,7 +89,7 @@ class _Figure:
 
     def _best(self, values: Sequence[Any], trainings: Sequence[Trained]) -> str:
         numbers = all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)
-        in_part = self.of_time and any(_timed_in_part(training.record) for training in trainings)
+        in_part = self.of_time and any(training.record.timed_in_part for training in trainings)
         if self.better is None or not numbers or in_part:
             return "-"
         wanted = self.better(values)
@@ -92,68 +98,62 @@ class _Figure:
 
 
 def _number(key: str, title: str, better: Callable[..., Any] | None) -> _Figure:
-    return _Figure(title, lambda record: record.get(key), lambda record, say: _thousandths(record[key], say), better)
+    value = operator.attrgetter(key)
+    return _Figure(title, value, lambda record, say: _thousandths(value(record), say), better)
 
 
 def _thousandths(value: float | None, say: Words) -> str:
     return UNSCORED if value is None else say.marked(f"{value:.3f}")
 
 
-def _duration(record: Mapping[str, Any], _say: Words) -> str:
-    minutes, seconds = divmod(round(record["duration_s"]), 60)
+def _duration(record: TrainingRecord, _say: Words) -> str:
+    minutes, seconds = divmod(round(record.duration_s or 0), 60)
     return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
 
 
-def _trainable(record: Mapping[str, Any], say: Words) -> str:
-    millions, percent = record["trainable_parameters"] / 1e6, record["trainable_share"] * 100
+def _trainable(record: TrainingRecord, say: Words) -> str:
+    millions, percent = (record.trainable_parameters or 0) / 1e6, (record.trainable_share or 0) * 100
     return f"{say.marked(f'{millions:.1f}')}M ({say('{value}%', value=say.marked(f'{percent:.2f}'))})"
 
 
-def _last_loss(record: Mapping[str, Any]) -> float | None:
-    return record["steps"][-1]["loss"] if record.get("steps") else None
+def _last(measured: Sequence[StepRecord]) -> float | None:
+    return measured[-1].loss if measured else None
 
 
-def _last_validation(record: Mapping[str, Any]) -> float | None:
-    return record["validation"][-1]["loss"] if record.get("validation") else None
+def _validation(record: TrainingRecord, say: Words) -> str:
+    first, last = record.validation[0], record.validation[-1]
+    told = _thousandths(last.loss, say)
+    return f"{_thousandths(first.loss, say)} → {told}" if last is not first else told
 
 
-def _validation(record: Mapping[str, Any], say: Words) -> str:
-    first, last = (record["validation"][end] for end in (0, -1))
-    told = _thousandths(last["loss"], say)
-    return f"{_thousandths(first['loss'], say)} → {told}" if last is not first else told
-
-
-def _steps(record: Mapping[str, Any]) -> int | None:
-    """All steps of the training; the last ones need not have been logged."""
-    last = record["steps"][-1] if record.get("steps") else {}
-    return last.get("of", last.get("step"))
+def _dataset(record: TrainingRecord, _say: Words) -> str:
+    return f"{record.dataset.name} ({record.dataset.rows})" if record.dataset else UNSCORED
 
 
 _FIGURES = (
-    _Figure(N_("Base"), lambda record: record.get("base_spec"), lambda record, _: str(record["base_spec"])),
-    _Figure(
-        N_("Dataset"),
-        lambda record: record.get("dataset"),
-        lambda record, _: f"{record['dataset']['name']} ({record['dataset']['rows']})",
-    ),
-    _Figure(N_("Steps"), _steps, lambda record, _: str(_steps(record))),
-    _Figure(N_("Duration"), lambda record: record.get("duration_s"), _duration, min, of_time=True),
+    _Figure(N_("Base"), lambda record: record.base_spec, lambda record, _: str(record.base_spec)),
+    _Figure(N_("Dataset"), lambda record: record.dataset, _dataset),
+    _Figure(N_("Steps"), lambda record: record.all_steps, lambda record, _: str(record.all_steps)),
+    _Figure(N_("Duration"), lambda record: record.duration_s, _duration, min, of_time=True),
     _number("train_loss", N_("Train loss, mean"), min),
     _Figure(
-        N_("Train loss, last"), _last_loss, lambda record, say: _thousandths(record["steps"][-1]["loss"], say), min
+        N_("Train loss, last"),
+        lambda record: _last(record.steps),
+        lambda record, say: _thousandths(_last(record.steps), say),
+        min,
     ),
-    _Figure(N_("Validation loss"), _last_validation, _validation, min),
+    _Figure(N_("Validation loss"), lambda record: _last(record.validation), _validation, min),
     _number("token_accuracy", N_("Token accuracy, last"), max),
     _number("entropy", N_("Entropy, last"), None),
-    _Figure(N_("Trainable"), lambda record: record.get("trainable_parameters"), _trainable),
+    _Figure(N_("Trainable"), lambda record: record.trainable_parameters, _trainable),
     _Figure(
         N_("Samples/s"),
-        lambda record: record.get("samples_per_s"),
-        lambda record, say: say.marked(f"{record['samples_per_s']:.2f}"),
+        lambda record: record.samples_per_s,
+        lambda record, say: say.marked(f"{record.samples_per_s:.2f}"),
         max,
         of_time=True,
     ),
-    _Figure(N_("Tokens"), lambda record: record.get("tokens"), lambda record, _: str(record["tokens"])),
+    _Figure(N_("Tokens"), lambda record: record.tokens, lambda record, _: str(record.tokens)),
 )
 
 
@@ -165,30 +165,20 @@ def comparison_notes(trainings: Sequence[Trained], language: Language = "en") ->
         for name, value in _MUST_BE_EQUAL
         if len({str(found) for training in trainings if (found := value(training.record)) is not None}) > 1
     ]
-    resumed = [training.name for training in trainings if _timed_in_part(training.record)]
+    resumed = [training.name for training in trainings if training.record.timed_in_part]
     return [
         *([say(_WARNING, names=", ".join(differing))] if differing else []),
         *([say(_RESUMED, names=", ".join(resumed))] if resumed else []),
     ]
 
 
-def _timed_in_part(record: Mapping[str, Any]) -> bool:
-    """Whether its first session is not recorded, as older versions did not when it was resumed."""
-    sessions = record.get("sessions")
-    return bool(sessions[0]["from_step"] if sessions else record.get("resumed_at_step"))
-
-
-def _of_hyperparameters(key: str) -> Callable[[Mapping[str, Any]], Any]:
-    return lambda record: record.get("hyperparameters", {}).get(key)
-
-
-_MUST_BE_EQUAL: Sequence[tuple[str, Callable[[Mapping[str, Any]], Any]]] = (
-    (N_("base"), lambda record: record.get("base_weights_hash")),
-    (N_("dataset"), lambda record: record.get("dataset", {}).get("sha256")),
-    (N_("validation set"), lambda record: record.get("validation_dataset", {}).get("sha256")),
-    (N_("steps"), _steps),
-    ("max_length", _of_hyperparameters("max_length")),
-    (N_("quantization"), lambda record: record.get("quantization")),
+_MUST_BE_EQUAL: Sequence[tuple[str, Callable[[TrainingRecord], Any]]] = (
+    (N_("base"), lambda record: record.base_weights_hash),
+    (N_("dataset"), lambda record: record.dataset and record.dataset.sha256),
+    (N_("validation set"), lambda record: record.validation_dataset and record.validation_dataset.sha256),
+    (N_("steps"), lambda record: record.all_steps),
+    ("max_length", lambda record: (record.hyperparameters or {}).get("max_length")),
+    (N_("quantization"), lambda record: record.quantization),
 )
 _WARNING = N_("Not the same: {names}. Loss and accuracy then say little of which answers better; look at the answers.")
 _RESUMED = N_("Resumed with the earlier sessions unrecorded, so that duration and samples/s leave them out: {names}.")
@@ -229,11 +219,11 @@ def _answers(training: Trained, cases: Sequence[Case], base: str | None, device:
     settings = Settings.model_validate(
         {
             "model": {
-                "base": base or record["base_spec"],
+                "base": base or record.base_spec,
                 "adapter": str(training.folder),
-                "quantization": record.get("quantization", "nf4"),
+                "quantization": record.quantization or "nf4",
                 "device": device,
-                **{key: record[key] for key in ("template_arguments", "system_role") if key in record},
+                **record.model_dump(include={"template_arguments", "system_role"}, exclude_unset=True),
             },
             "generation": {"do_sample": False, "max_new_tokens": max_new_tokens, "timeout": 600.0},
         }

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import importlib.util
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from pytest_llmbench.finetune.adapter_folder import (
 from pytest_llmbench.finetune.memory import expected_memory
 from pytest_llmbench.finetune.request import FinetuneRequest
 from pytest_llmbench.finetune.sft import Hyperparameters, Training, TrainingStopped, Watch, train
-from pytest_llmbench.finetune.tokenized import form_hash
+from pytest_llmbench.finetune.tokenized import TokenizedRows, form_hash
 from pytest_llmbench.finetune.training_rows import DatasetFile, agree_on_template, read_files
 from pytest_llmbench.models.fitting import known_architecture
 from pytest_llmbench.models.registry import ModelEntry, Preset, load_registry
@@ -81,22 +81,11 @@ def finetune(request: FinetuneRequest, watch: Watch | None = None) -> Finetuned:
             refuse_another_training(resume_from, identity)
         rows = {
             name: file.tokenized(
-                form,
-                hyperparameters.max_length,
-                kept=checkpoints / name,
-                hashed=identity["tokenizer"],
-                watch=watch,
+                form, hyperparameters.max_length, kept=checkpoints / name, hashed=identity["tokenizer"], watch=watch
             )
             for name, file in files.items()
         }
-        estimate = expected_memory(
-            request.base,
-            preset.model_copy(update={"max_length": max(part.longest for part in rows.values())}),
-            request.device,
-            folder=source.path,
-            answer_tokens=max(part.longest_answer for part in rows.values()),
-            force=request.force,
-        )
+        estimate = _expected(request, preset, source, rows.values())
         if resume_from is None and _writes():
             begin_anew(checkpoints, identity)
         loaded = _load(request, source, preset)
@@ -116,6 +105,18 @@ def finetune(request: FinetuneRequest, watch: Watch | None = None) -> Finetuned:
                 save_adapter(training, record, form, request.output)
                 _clear(checkpoints, keep=request.keep_checkpoints)
     return Finetuned(record, training, form, loaded.footprint, estimate)
+
+
+def _expected(request: FinetuneRequest, preset: Preset, source: Source, rows: Collection[TokenizedRows]) -> int | None:
+    """The bytes that it will take, by the longest of its rows."""
+    return expected_memory(
+        request.base,
+        preset.model_copy(update={"max_length": max(one.longest for one in rows)}),
+        request.device,
+        folder=source.path,
+        answer_tokens=max(one.longest_answer for one in rows),
+        force=request.force,
+    )
 
 
 def _writes() -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Literal, Self
 
 from pytest_llmbench.core.errors import NotReadyError
-from pytest_llmbench.models.fitting import known_architecture, plan_of, refuse_unfit
+from pytest_llmbench.models.fitting import known_architecture, plan_of, refuse_unfit_training
 from pytest_llmbench.models.memory.estimate import MemoryEstimate, TrainingPlan, estimate_training
 from pytest_llmbench.models.memory.hardware import Hardware, detect
 from pytest_llmbench.models.registry import Preset
@@ -57,7 +57,7 @@ def expected_memory(
     plan = plan_of(preset, hardware.device, precision=precision, answer_tokens=answer_tokens)
     estimate = estimate_training(architecture, plan)
     if not force:
-        refuse_unfit(base, architecture, plan, hardware)
+        refuse_unfit_training(base, architecture, plan, hardware)
     if folder is not None:
         spare_memory_if_tight(estimate, plan, hardware)
     return estimate.total

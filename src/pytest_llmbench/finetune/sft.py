@@ -18,7 +18,7 @@ from pytest_llmbench.finetune.trainer import new_trainer, trainer_class
 from pytest_llmbench.finetune.training_log import (
     GradientPeaks,
     Moment,
-    Step,
+    TrainingStep,
     Validation,
     course_listener,
     is_unmeasured,
@@ -71,7 +71,7 @@ class Training:
     hyperparameters: Hyperparameters
     sessions: tuple[TrainingSession, ...]
     train_loss: float
-    steps: tuple[Step, ...]
+    steps: tuple[TrainingStep, ...]
     validations: tuple[Validation, ...]
     trainable_parameters: int
     parameters: int
@@ -256,7 +256,7 @@ def _training(
     )
 
 
-def _mean_loss(steps: Sequence[Step]) -> float:
+def _mean_loss(steps: Sequence[TrainingStep]) -> float:
     """Over all steps: what was logged is the mean since the log before, and these are not equally far apart."""
     widths = [step.step - before for step, before in zip(steps, (0, *(step.step for step in steps)), strict=False)]
     return sum(step.loss * width for step, width in zip(steps, widths, strict=True)) / sum(widths)

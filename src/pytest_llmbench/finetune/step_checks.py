@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from pytest_llmbench.finetune.tokenized import IGNORED
-from pytest_llmbench.finetune.training_log import Step
+from pytest_llmbench.finetune.training_log import TrainingStep
 from pytest_llmbench.models.prompt_form import PromptForm
 
 _END = 8  # an end of the curve is this part of it
@@ -20,7 +20,7 @@ _VANISHED = 1e-10
 _AGREEING = 0.5
 
 
-def loss_faults(steps: Sequence[Step], *, least_fall: float, learning_rate: float) -> list[str]:
+def loss_faults(steps: Sequence[TrainingStep], *, least_fall: float, learning_rate: float) -> list[str]:
     """What is wrong with the course of the loss: not a number, blown up, or not fallen by the share asked for.
 
     The end is the mean of the last eighth of the steps; blown up is 1.5 times the first step's loss.
@@ -45,7 +45,7 @@ def loss_faults(steps: Sequence[Step], *, least_fall: float, learning_rate: floa
     return [f"{fell}: it learns too little (learning rate {learning_rate:g}, {steps[-1].of} steps)"]
 
 
-def _hopeless(steps: Sequence[Step], learning_rate: float) -> str | None:
+def _hopeless(steps: Sequence[TrainingStep], learning_rate: float) -> str | None:
     """What makes the course of the loss say nothing: no rate to learn at, or a loss that is no number."""
     if all(step.learning_rate == 0 for step in steps):
         return "the learning rate is 0 at every step: nothing is learnt"

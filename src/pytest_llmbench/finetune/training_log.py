@@ -17,7 +17,7 @@ _GRADIENT_STEPS = 50
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Step:
+class TrainingStep:
     """What was logged at a step, over the answers' tokens since the last one.
 
     `token_accuracy` is 0 to 1, `loss` and `entropy` are in nats. `tokens` counts all that were seen, prompts too.
@@ -47,13 +47,13 @@ class Validation:
 class Moment:
     """A step as a person watches it. `memory` is what the process or the GPU holds now, in bytes."""
 
-    step: Step
+    step: TrainingStep
     tokens_per_s: float
     seconds_left: float | None
     memory: int
 
 
-def steps_of(history: list[Mapping[str, Any]], of: int) -> tuple[Step, ...]:
+def steps_of(history: list[Mapping[str, Any]], of: int) -> tuple[TrainingStep, ...]:
     """The steps in a trainer's log, those before a resumption included."""
     return tuple(_step(logs, of) for logs in history if "mean_token_accuracy" in logs and "loss" in logs)
 
@@ -74,8 +74,8 @@ def is_unmeasured(checkpoint: Path) -> bool:
     return float(state["epoch"]).is_integer() and state["global_step"] not in measured
 
 
-def _step(logs: Mapping[str, Any], of: int) -> Step:
-    return Step(
+def _step(logs: Mapping[str, Any], of: int) -> TrainingStep:
+    return TrainingStep(
         step=int(logs["step"]),
         of=of,
         loss=float(logs["loss"]),

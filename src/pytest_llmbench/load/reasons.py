@@ -71,16 +71,11 @@ class Reason:
     values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __str__(self) -> str:
-        return _sentence(self.code, self.values, words("en"))
+        return reason_text(self.code, self.values, words("en"))
 
 
-def trial_reason(trial: Mapping[str, Any], say: Words) -> str:
-    """Why a trial of a document came to its verdict, in the reader's language; as it was written if it has no code."""
-    code: Code | None = trial.get("code")
-    return _sentence(code, trial["values"], say) if code else str(trial["reason"])
-
-
-def _sentence(code: Code, values: Mapping[str, Any], say: Words) -> str:
+def reason_text(code: Code, values: Mapping[str, Any], say: Words) -> str:
+    """Why a trial came to its verdict, in the reader's language."""
     told = {name: _told(name, value, say) for name, value in values.items()}
     count = say(_COUNT, **told) if "good" in told else ""
     if values.get("failed"):

@@ -37,7 +37,7 @@ RunTrial = Callable[[int, int], Awaitable[Observation | InvalidTrial]]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SearchPlan:
     """What is searched and what it may cost.
 
     Args:
@@ -134,7 +134,7 @@ class Found:
 
 async def find_capacity(
     run_trial: RunTrial,
-    plan: Plan,
+    plan: SearchPlan,
     *,
     journal: Path | SearchJournal | None = None,
     identity: Mapping[str, Any] | None = None,
@@ -169,7 +169,7 @@ async def find_capacity(
 
 
 async def find_lost(
-    run_trial: RunTrial, plan: Plan, journal: SearchJournal, *, start: int, requests_at: Callable[[int], int]
+    run_trial: RunTrial, plan: SearchPlan, journal: SearchJournal, *, start: int, requests_at: Callable[[int], int]
 ) -> int:
     """The first level that is lost, doubling or halving from `start`, as far as one short look at each tells.
 
@@ -189,12 +189,12 @@ async def find_lost(
         _refuse_invalid(journal.trials)
 
 
-def open_journal(path: Path | None, plan: Plan, identity: Mapping[str, Any]) -> SearchJournal:
+def open_journal(path: Path | None, plan: SearchPlan, identity: Mapping[str, Any]) -> SearchJournal:
     """The journal of a search by this plan. Raises as `find_capacity` does."""
     return SearchJournal(path, {"share": plan.share, "highest": plan.highest, **identity})
 
 
-def _next_trial(fit: CapacityFit, seen: Sequence[Observation], plan: Plan) -> tuple[int, int]:
+def _next_trial(fit: CapacityFit, seen: Sequence[Observation], plan: SearchPlan) -> tuple[int, int]:
     """The level and the messages of each user: short looks on the way up, then thorough ones where they tell most."""
     capacity, tested = fit.by_shape(), _tested(seen)
     reach = min(plan.highest, _reach(tested) if seen else max(1, plan.first))
@@ -220,7 +220,7 @@ def _unclear(capacity: Capacity, seen: Sequence[Observation], reach: int) -> int
     return min(sorted(near), key=lambda level: answers[level])
 
 
-def _ends(plan: Plan) -> float:
+def _ends(plan: SearchPlan) -> float:
     """The moment after which no trial begins."""
     return math.inf if plan.seconds is None else time.monotonic() + plan.seconds
 
@@ -235,7 +235,7 @@ def _reach(tested: int) -> int:
     return max(1, 2 * tested if tested < _DOUBLED_UP_TO else math.ceil(tested * _STRIDE))
 
 
-def _is_decided(capacity: Capacity, seen: Sequence[Observation], plan: Plan) -> bool:
+def _is_decided(capacity: Capacity, seen: Sequence[Observation], plan: SearchPlan) -> bool:
     """Sure enough, and from several trials around the edge, on both sides of it."""
     room = max(1, math.floor(_ROOM * capacity.users))
     near = [one.level for one in seen if abs(one.level - capacity.users) <= max(1, _VICINITY * capacity.users)]

@@ -53,14 +53,14 @@ class Habits:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Share:
+class UserShare:
     """Which part of a crowd lives in one process: every `of`-th user from number `first` on, or that part of a rate."""
 
     first: int = 0
     of: int = 1
 
 
-_WHOLE = Share()
+_WHOLE = UserShare()
 
 
 async def _nobody_else() -> None:
@@ -80,7 +80,7 @@ class Crowd:
         habits: Habits,
         conversations: Conversations,
         cycle_s: float,
-        share: Share = _WHOLE,
+        share: UserShare = _WHOLE,
         gather: Callable[[], Awaitable[None]] = _nobody_else,
     ) -> None:
         self.calls: list[Call] = []

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pytest_llmbench.load.client import AddressBook, Call, ChatServer, UserConnection
 from pytest_llmbench.load.client_overhead import WatchedCrowd, allow_open_files, meanwhile
-from pytest_llmbench.load.users import Crowd, Habits, Share
+from pytest_llmbench.load.users import Crowd, Habits, UserShare
 
 if TYPE_CHECKING:
     from pytest_llmbench.core.errors import ServerError
@@ -44,7 +44,7 @@ class Live:
     past: int
     level: float
     cycle_s: float
-    share: Share
+    share: UserShare
     starts_at: float
 
 

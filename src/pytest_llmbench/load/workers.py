@@ -22,7 +22,7 @@ from pytest_llmbench.core.errors import NotReadyError, ServerError
 from pytest_llmbench.generation.client.chat_answer import Answer
 from pytest_llmbench.load.client import Call, ChatServer
 from pytest_llmbench.load.reasons import Reason
-from pytest_llmbench.load.users import Habits, Share
+from pytest_llmbench.load.users import Habits, UserShare
 from pytest_llmbench.load.worker import HEADER, Closing, Live, Meet, Stop, WorkerReport, pack
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class SharedCrowd:
         starts_at = time.monotonic() + _LEAD_S
         self._of, self._known, self._gathered = [[] for _ in range(count)], [starts_at] * count, [0] * count
         for place, worker in enumerate(self._workers):
-            worker.send(self._order(level, Share(place, count), starts_at))
+            worker.send(self._order(level, UserShare(place, count), starts_at))
         followers = [asyncio.create_task(self._follow(place)) for place in range(count)]
         try:
             await asyncio.wait(followers, return_when=asyncio.FIRST_COMPLETED)
@@ -168,7 +168,7 @@ class SharedCrowd:
         for follower in followers:
             follower.result()
 
-    def _order(self, level: float, share: Share, starts_at: float) -> Live:
+    def _order(self, level: float, share: UserShare, starts_at: float) -> Live:
         past = self._conversations.past
         return Live(self._server, self._habits, past, level, self._cycle_s, share, starts_at)
 

@@ -65,7 +65,7 @@ def plan_of(
     )
 
 
-def refuse_unfit(name: str, architecture: Architecture, plan: TrainingPlan, hardware: Hardware) -> None:
+def refuse_unfit_training(name: str, architecture: Architecture, plan: TrainingPlan, hardware: Hardware) -> None:
     """Let pass what fits.
 
     Raises:

@@ -13,6 +13,7 @@ from pytest_llmbench.cases.tools import Tool
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.models.call_forms import Call, marked_calls, parsed_calls, read_calls
 from pytest_llmbench.models.reasoning import SplitAnswer, open_mark, split_reasoning
+from pytest_llmbench.models.system_role import fold_system
 from pytest_llmbench.models.tokenizers import rules_hash, why_unreadable
 
 Messages = Sequence[Mapping[str, str]]
@@ -348,16 +349,3 @@ def _refusals() -> tuple[type[Exception], ...]:
     from jinja2 import TemplateError
 
     return (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
-
-
-def fold_system(messages: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
-    """The messages with the system prompt put before the first user turn's text, a blank line between them."""
-    system = [message["content"] for message in messages if message["role"] == "system"]
-    rest = [dict(message) for message in messages if message["role"] != "system"]
-    if not system:
-        return rest
-    opening = "\n\n".join(system)
-    if rest and rest[0]["role"] == "user":
-        rest[0]["content"] = f"{opening}\n\n{rest[0]['content']}"
-        return rest
-    return [{"role": "user", "content": opening}, *rest]

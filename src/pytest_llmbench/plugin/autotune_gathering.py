@@ -53,6 +53,6 @@ class AutotuneGathering(Gathering):
                 renderers=renderers_of(self._config),
                 sections=sections,
             )
-            told = autotune_report(written.document, language, sections(written.document), written.paths)
+            told = autotune_report(written.document, language, sections(written.document.json_ready()), written.paths)
             self.lines[_SUMMARY] += terminal_lines(told, self._width())
         found.forget()

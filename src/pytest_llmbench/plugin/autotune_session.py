@@ -5,14 +5,15 @@ Nothing here happens in a session that has no item asking for `server_limits`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_llmbench.plugin.server_session import ServerSession
 
 if TYPE_CHECKING:
+    from pytest_llmbench.autotune.found_limits import Answer
     from pytest_llmbench.autotune.limit_search import LimitSearch, Question
     from pytest_llmbench.autotune.server import Target
     from pytest_llmbench.cases.suites import Case
@@ -50,11 +51,11 @@ class AutotuneSession(ServerSession):
                 callspec = getattr(item, "callspec", None)
                 self._users_first.add(callspec.params.get(FIXTURE) if callspec else None)
 
-    async def ask(self, question: Question, target: Target | None) -> Mapping[str, Any]:
+    async def ask(self, question: Question, target: Target | None) -> Answer:
         """The answer to one question. Raises what `LimitSearch.ask` and `with_server` raise."""
         return await self._awaited(self._asked(question, target))
 
-    async def _asked(self, question: Question, target: Target | None) -> Mapping[str, Any]:
+    async def _asked(self, question: Question, target: Target | None) -> Answer:
         from pytest_llmbench.autotune.server import targets_of
 
         search = await self._opened()

@@ -19,6 +19,7 @@ from pytest_llmbench.plugin.session import SESSION
 
 if TYPE_CHECKING:
     from pytest_llmbench.reports import Reports
+    from pytest_llmbench.runs.typed import Monitored, RunPoint
 
 RESULT = "llmbench_result"
 """The attribute of a test report that carries its case's record."""
@@ -159,7 +160,7 @@ class BenchmarkGathering(Gathering):
         gate = gate_of(document, _THIS_RUN, settings, self._session.baseline)
         return self._session.confirmed(gate, set(self._results), _THIS_RUN, folder)
 
-    def _monitored(self, document: Mapping[str, Any], earlier: list[dict[str, Any]]) -> Mapping[str, Any] | None:
+    def _monitored(self, document: Mapping[str, Any], earlier: list[RunPoint]) -> Monitored | None:
         """The drift of the trend's runs, and of this one, from the baseline; None where it cannot be told."""
         baseline, settings = self._session.baseline, self._ours.settings
         if baseline is None or not earlier:
@@ -169,7 +170,7 @@ class BenchmarkGathering(Gathering):
         from pytest_llmbench.runs.history import comparable_since
         from pytest_llmbench.runs.monitoring import monitor
 
-        names = [point["name"] for point in earlier]
+        names = [point.name for point in earlier]
         runs = comparable_since(baseline, settings.output.report_dir, names)
         this = comparable(document, this_run(settings.output.language))
         gate = settings.gate
@@ -184,14 +185,14 @@ class BenchmarkGathering(Gathering):
         from pytest_llmbench.reports.judgement import opening, unjudged
         from pytest_llmbench.reports.renderers.terminal import terminal_lines
 
-        document, report = reports.document, reports.report
+        run, report = reports.run, reports.report
         say = words(report.language)
-        record_verdict(self._config, opening(document, say))
+        record_verdict(self._config, opening(run, say))
         annotated = github_lines(report)
-        if gate := document["gate"]:
+        if gate := run.gate:
             told = report.only("gate")
             self.lines[_GATE] += [*terminal_lines(told, self._width()), *annotated]
-            if gate["kind"] != "compare":
+            if gate.kind != "compare":
                 report_gate(session, gate, terminal_lines(told, _JUNIT_WIDTH), report.language)
         else:
             self.lines[_SUMMARY] += annotated

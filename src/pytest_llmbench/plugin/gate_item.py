@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,13 @@ import pytest
 
 if TYPE_CHECKING:
     from pytest_llmbench.reports.blocks import Report
+    from pytest_llmbench.runs.typed import GateDocument
 
 
 _REPORTER = "terminalreporter"
 
 
-def report_gate(session: pytest.Session, gate: Mapping[str, Any], lines: list[str], language: str) -> None:
+def report_gate(session: pytest.Session, gate: GateDocument, lines: list[str], language: str) -> None:
     """Tell every plugin that the test `llmbench::gate[<kind>]` passed or failed; a failure is the session's too.
 
     A gate is known after the last test only, so that no item can stand for it. `lines` are what JUnit XML and other
@@ -28,14 +29,14 @@ def report_gate(session: pytest.Session, gate: Mapping[str, Any], lines: list[st
     from pytest_llmbench.runs.gate_notes import note_text
 
     say = words(language)
-    why, notes = reason(gate, say), [note_text(note, say) for note in gate["notes"]]
-    told = (("outcome", gate["outcome"]), ("reason", why), *(("note", note) for note in notes))
+    why, notes = reason(gate, say), [note_text(note, say) for note in gate.notes]
+    told = (("outcome", gate.outcome), ("reason", why), *(("note", note) for note in notes))
     manager = session.config.pluginmanager
     terminal = manager.get_plugin(_REPORTER)
     others = manager.subset_hook_caller("pytest_runtest_logreport", [terminal] if terminal else [])
     for when in ("setup", "call", "teardown"):
         others(report=_phase(gate, when, "\n".join(lines), told))
-    if gate["failed"]:
+    if gate.failed:
         if terminal:
             terminal.stats.setdefault("failed", []).append(_phase(gate, "call", why, told))
         if session.exitstatus == pytest.ExitCode.OK:
@@ -61,9 +62,9 @@ def write_github_summary(report: Report) -> None:
         write_summary(report, Path(path))
 
 
-def _phase(gate: Mapping[str, Any], when: Any, text: str, told: Iterable[tuple[str, object]]) -> pytest.TestReport:
+def _phase(gate: GateDocument, when: Any, text: str, told: Iterable[tuple[str, object]]) -> pytest.TestReport:
     """`told` is what JUnit XML says of a gate that does not fail: whether it passed or is inconclusive, and on what."""
-    name, failed, now = f"gate[{gate['kind']}]", gate["failed"] and when == "call", time.time()
+    name, failed, now = f"gate[{gate.kind}]", gate.failed and when == "call", time.time()
     return pytest.TestReport(
         nodeid=f"llmbench::{name}",
         location=("llmbench", None, name),

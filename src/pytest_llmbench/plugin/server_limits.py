@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -12,9 +11,10 @@ from pytest_llmbench.plugin.autotune_session import AUTOTUNE, AutotuneSession
 from pytest_llmbench.plugin.session import ending
 
 if TYPE_CHECKING:
+    from pytest_llmbench.autotune.document import Finding, TemperatureGrid
+    from pytest_llmbench.autotune.found_limits import Answer
     from pytest_llmbench.autotune.limit_search import Question
-    from pytest_llmbench.autotune.server import Finding, Target
-    from pytest_llmbench.autotune.temperature_grid import TemperatureGrid
+    from pytest_llmbench.autotune.targets import Target
 
 _log = logging.getLogger("pytest_llmbench")
 
@@ -61,7 +61,7 @@ class ServerLimits:
         if verdict.outcome == "unsure":
             _log.warning("%s", verdict.message)
 
-    async def _ask(self, question: Question) -> Mapping[str, Any]:
+    async def _ask(self, question: Question) -> Answer:
         with ending(self._pytest_session):
             return await self._session.ask(question, self._target)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pytest_llmbench.cases.tools import ANY_CALL, LEFT_OUT
 from pytest_llmbench.core.locale import N_, Words
-from pytest_llmbench.runs.averages import Row
+from pytest_llmbench.runs.typed import CallDocument, CompletionDocument, FaultDocument, Result, RunDocument
 
 _FAULTS = {
     "wrong tool": N_("wrong tool"),
@@ -32,48 +32,45 @@ _MOST_REASON_CHARS = 200
 _MOST_VALUES = 4
 
 
-def has_calls(document: Mapping[str, Any]) -> bool:
+def has_calls(document: RunDocument) -> bool:
     """Whether the run has answers whose calls were judged."""
-    judged = document["statistics"]["metrics"].get(METRIC, {})
-    return any(item["scored"] for item in judged.values())
+    return document.statistics.is_scored(METRIC)
 
 
-def expected_calls_text(row: Row, say: Words) -> list[str] | None:
+def expected_calls_text(row: Result, say: Words) -> list[str] | None:
     """The calls that are right, one text each: `refund(order="A" or "B")`. None for a case that does not say."""
-    calls = row.get("calls")
-    if calls is None:
+    if row.calls is None:
         return None
-    if calls == ANY_CALL:
+    if row.calls == ANY_CALL or isinstance(row.calls, str):
         return [say("any call")]
-    return [_call(call["name"], call["arguments"], say, allowed=True) for call in calls] or [say("no call")]
+    return [_made(call, say, allowed=True) for call in row.calls] or [say("no call")]
 
 
-def calls_made(completion: Mapping[str, Any] | None, say: Words) -> list[str] | None:
+def calls_made(completion: CompletionDocument | None, say: Words) -> list[str] | None:
     """The calls of an answer, one text each. None where nobody looked for any."""
-    calls = (completion or {}).get("tool_calls")
-    if calls is None:
+    if completion is None or completion.tool_calls is None:
         return None
-    return [_made(call, say) for call in calls] or [say("no call")]
+    return [_made(call, say) for call in completion.tool_calls] or [say("no call")]
 
 
-def faults(row: Row, variant: str, say: Words) -> list[str]:
+def faults(row: Result, variant: str, say: Words) -> list[str]:
     """What metrics found wrong with a variant's answer; of its calls and its tool, which say the same, the former."""
-    told = row.get("reasons") or {}
+    told = row.reasons
     first = next((metric for metric in _TOOL_METRICS if told.get(metric, {}).get(variant)), None)
     shown = [metric for metric in told if metric not in _TOOL_METRICS or metric == first]
     return [fault_text(fault, say) for metric in shown for fault in told[metric].get(variant, ())]
 
 
-def fault_text(fault: Mapping[str, Any], say: Words) -> str:
+def fault_text(fault: FaultDocument, say: Words) -> str:
     """`wrong value refund.order: "D", expected "A" or "B"`; a reason that this version does not know keeps its name."""
-    text = fault_name(fault["reason"], say)
-    if place := ".".join(str(fault[key]) for key in ("tool", "argument") if fault.get(key)):
+    text = fault_name(fault.reason, say)
+    if place := ".".join(filter(None, (fault.tool, fault.argument))):
         text = say("{fault} {place}", fault=text, place=place)
-    if "found" in fault:
-        found = fault["found"]
-        told = _why_left_out(str(found), say) if fault["reason"] == LEFT_OUT else _value(found)
+    if fault.tells("found"):
+        found = fault.found
+        told = _why_left_out(str(found), say) if fault.reason == LEFT_OUT else _value(found)
         text = say("{fault}: {found}", fault=text, found=told[:_MOST_REASON_CHARS])
-    if "expected" in fault:
+    if fault.tells("expected"):
         text = say("{fault}, expected {expected}", fault=text, expected=_instead(fault, say))
     return text
 
@@ -83,14 +80,14 @@ def fault_name(reason: str, say: Words) -> str:
     return say(_FAULTS[reason]) if reason in _FAULTS else reason
 
 
-def call_summaries(document: Mapping[str, Any], say: Words) -> Iterator[str]:
+def call_summaries(document: RunDocument, say: Words) -> Iterator[str]:
     """A sentence a variant: how many answers make the expected calls, and how often each fault was found."""
-    for variant in document["metadata"]["variants"]:
-        scores = [row["scores"].get(METRIC, {}).get(variant) for row in document["results"]]
+    for variant in document.variants:
+        scores = [row.score(METRIC, variant) for row in document.results]
         judged = [score for score in scores if score is not None]
         if not judged:
             continue
-        counted = _counted(document["results"], variant)
+        counted = _counted(document.results, variant)
         told = [say("{fault} {count}", fault=fault_name(reason, say), count=count) for reason, count in counted]
         numbers = {"variant": variant, "right": sum(score == 1 for score in judged), "total": len(judged)}
         yield (
@@ -104,11 +101,11 @@ def call_summaries(document: Mapping[str, Any], say: Words) -> Iterator[str]:
         )
 
 
-def tools_left_out(document: Mapping[str, Any], say: Words) -> Iterator[str]:
+def tools_left_out(document: RunDocument, say: Words) -> Iterator[str]:
     """Which answers were given without the tools of their cases, and why: their calls are unscored, not wrong."""
-    for variant in document["metadata"]["variants"]:
-        answers = [row["completions"][variant] for row in document["results"] if variant in row["completions"]]
-        reasons = [answer["tools_left_out"] for answer in answers if answer.get("tools_left_out")]
+    for variant in document.variants:
+        answers = [row.completions[variant] for row in document.results if variant in row.completions]
+        reasons = [answer.tools_left_out for answer in answers if answer.tools_left_out]
         if reasons:
             yield say(
                 "The tools of {count} of {total} answers of {variant} did not reach the model, so that their "
@@ -126,28 +123,23 @@ def _why_left_out(told: str, say: Words) -> str:
     return f"{address}{mark}{say.translated(why)}" if "://" in address else say.translated(told)
 
 
-def _counted(rows: Sequence[Row], variant: str) -> list[tuple[str, int]]:
-    found = [(row.get("reasons") or {}).get(METRIC, {}).get(variant, ()) for row in rows]
-    return Counter(fault["reason"] for told in found for fault in told if fault["reason"] != LEFT_OUT).most_common()
+def _counted(rows: Sequence[Result], variant: str) -> list[tuple[str, int]]:
+    found = [row.faults(METRIC, variant) for row in rows]
+    return Counter(fault.reason for told in found for fault in told if fault.reason != LEFT_OUT).most_common()
 
 
-def _instead(fault: Mapping[str, Any], say: Words) -> str:
-    expected = fault["expected"]
-    if "argument" in fault:
+def _instead(fault: FaultDocument, say: Words) -> str:
+    expected = fault.expected
+    if fault.argument is not None:
         return _one_of(expected if isinstance(expected, list) else [expected], say)
     return str(expected)  # a tool's name
 
 
-def _made(call: Mapping[str, Any], say: Words) -> str:
-    arguments = call["arguments"]
-    if isinstance(arguments, Mapping):
-        return _call(call["name"], arguments, say, allowed=False)
-    return say("{tool}(…), unreadable: {text}", tool=call["name"], text=_value(arguments))
-
-
-def _call(name: str, arguments: Mapping[str, Any], say: Words, *, allowed: bool) -> str:
-    told = [f"{key}={_one_of(value, say) if allowed else _value(value)}" for key, value in arguments.items()]
-    return f"{name}({', '.join(told)})"
+def _made(call: CallDocument, say: Words, *, allowed: bool = False) -> str:
+    if isinstance(call.arguments, str):
+        return say("{tool}(…), unreadable: {text}", tool=call.name, text=_value(call.arguments))
+    told = [f"{key}={_one_of(value, say) if allowed else _value(value)}" for key, value in call.arguments.items()]
+    return f"{call.name}({', '.join(told)})"
 
 
 def _one_of(values: Sequence[Any], say: Words) -> str:

@@ -6,6 +6,7 @@ import string
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from pytest_llmbench.autotune.document import Promise
 from pytest_llmbench.core.locale import N_, UNSCORED
 from pytest_llmbench.core.text_cells import shorten_middle
 from pytest_llmbench.reports.serving.words import ServingWords, slo_text
@@ -149,8 +150,7 @@ def _binding(target: ContextTarget) -> LimitDocument:
 def promise_text(target: ContextTarget, say: ServingWords) -> str:
     """`95 % of first tokens under 2.0 s`."""
     promise = target.promise
-    slo = {"latency": promise.latency, "quantile": promise.quantile, "limit_s": promise.latency_s}
-    return slo_text(slo, say)
+    return slo_text(Promise(latency=promise.latency, quantile=promise.quantile, limit_s=promise.latency_s), say)
 
 
 def reason(name: LimitName, limit: LimitDocument, say: ServingWords) -> str:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from pytest_llmbench.core.locale import N_, Words
 from pytest_llmbench.core.records import BASE
 from pytest_llmbench.reports import gate_sentences
-from pytest_llmbench.reports.gate_sentences import Gate, Verdict
-from pytest_llmbench.runs.base_comparison import tells_better
-from pytest_llmbench.runs.comparison import LEADING_METRICS, adapters
+from pytest_llmbench.runs.comparison import LEADING_METRICS
+from pytest_llmbench.runs.typed import GateDocument, RunDocument, VerdictDocument
 
 _OTHERS = {
     "pass": N_("Better too: {metrics}."),
@@ -20,37 +18,36 @@ _OTHERS = {
 }
 
 
-def against_base(document: Mapping[str, Any]) -> Gate | None:
+def against_base(document: RunDocument) -> GateDocument | None:
     """What holds each fine-tune against its base: the run's gate where it does, else the comparison beside it."""
-    gate: Gate | None = document["gate"]
-    return gate if gate is not None and tells_better(gate) else document.get("comparison")
+    gate = document.gate
+    return gate if gate is not None and gate.tells_better else document.comparison
 
 
-def paired_with_base(document: Mapping[str, Any]) -> Gate | None:
+def paired_with_base(document: RunDocument) -> GateDocument | None:
     """Whatever has intervals of fine-tune minus base: a regression gate on these pairs too."""
-    gate: Gate | None = document["gate"]
-    return gate if gate is not None and gate["against"] == BASE else document.get("comparison")
+    gate = document.gate
+    return gate if gate is not None and gate.against == BASE else document.comparison
 
 
-def beside_the_gate(document: Mapping[str, Any]) -> Gate | None:
+def beside_the_gate(document: RunDocument) -> GateDocument | None:
     """The comparison with the base where the run's gate, if it has one, judged something else."""
     found = against_base(document)
-    return None if found is document["gate"] else found
+    return None if found is document.gate else found
 
 
-def cut_short(document: Mapping[str, Any], say: Words) -> str | None:
+def cut_short(document: RunDocument, say: Words) -> str | None:
     """Why a run is only part of what it was to be: ended early, or limited to the first cases. None for a whole one."""
-    metadata = document["metadata"]
-    if ended := metadata.get("cut_short"):
+    if ended := document.metadata.cut_short:
         return say(
             "CUT SHORT: {results} of {planned} results. A part of a run has no verdict.",
-            results=ended["results"],
-            planned=ended["planned"],
+            results=ended.results,
+            planned=ended.planned,
         )
     return (
         say(
             "LIMITED to the first cases ({cases}, benchmark.limit). A part of the cases has no verdict.",
-            cases=document["statistics"]["cases"],
+            cases=document.statistics.cases,
         )
         if _limited(document)
         else None
@@ -67,47 +64,47 @@ def unjudged(say: Words) -> str:
     return say("the run was cut short: the gate has judged nothing")
 
 
-def outcome_of(gate: Gate, variant: str) -> str:
+def outcome_of(gate: GateDocument, variant: str) -> str:
     """One fine-tune's outcome: any fail fails it, one overall pass makes it better, else nothing is shown."""
     own = _own(gate, variant)
-    if len(gate_sentences.variants(gate["verdicts"])) == 1:
-        return str(gate["outcome"])
-    if any(one["outcome"] == "fail" for one in own):
+    if len(gate_sentences.variants(gate.verdicts)) == 1:
+        return str(gate.outcome)
+    if any(one.outcome == "fail" for one in own):
         return "fail"
-    passed = any(one["outcome"] == "pass" and one["category"] is None for one in own)
+    passed = any(one.outcome == "pass" and one.category is None for one in own)
     return "pass" if passed else "inconclusive"
 
 
-def is_proved(document: Mapping[str, Any], variant: str, metric: str) -> bool:
+def is_proved(document: RunDocument, variant: str, metric: str) -> bool:
     """Whether a whole run shows `variant` better than the base, and so in `metric`: only then may it be praised."""
     gate = against_base(document)
-    if gate is None or document["metadata"].get("cut_short") or _limited(document):
+    if gate is None or document.metadata.cut_short or _limited(document):
         return False
     if outcome_of(gate, variant) != "pass":
         return False
-    own = [one for one in _own(gate, variant) if one["metric"] == metric and one["category"] is None]
-    return any(one["outcome"] == "pass" for one in own)
+    own = [one for one in _own(gate, variant) if one.metric == metric and one.category is None]
+    return any(one.outcome == "pass" for one in own)
 
 
-def verdict_sentences(document: Mapping[str, Any], say: Words) -> list[str]:
+def verdict_sentences(document: RunDocument, say: Words) -> list[str]:
     """A sentence a fine-tune: better, worse or no change shown, and its evidence; of a part of a run, no such word."""
     gate = against_base(document)
     if gate is None:
         return []
     part = cut_short(document, say)
     lines = [part] if part else []
-    for variant in gate_sentences.variants(gate["verdicts"]):
+    for variant in gate_sentences.variants(gate.verdicts):
         lines += _sentences(gate, variant, say, judged=part is None)
     return (
         lines
-        if gate["verdicts"]
+        if gate.verdicts
         else [*lines, say("NO VERDICT: no metric that judges is scored for both the base and a fine-tune.")]
     )
 
 
-def opening(document: Mapping[str, Any], say: Words) -> list[str]:
+def opening(document: RunDocument, say: Words) -> list[str]:
     """The first lines of a report: what the gate came to and why, then the comparison that it did not make."""
-    gate, part = document["gate"], cut_short(document, say)
+    gate, part = document.gate, cut_short(document, say)
     if gate is None:
         return verdict_sentences(document, say) or [*([part] if part else []), *_uncompared(document, say)]
     told = [gate_sentences.heading(gate, say), gate_sentences.reason(gate, say)]
@@ -115,48 +112,48 @@ def opening(document: Mapping[str, Any], say: Words) -> list[str]:
     return [*told, *beside]
 
 
-def _uncompared(document: Mapping[str, Any], say: Words) -> list[str]:
-    if adapters(document):
+def _uncompared(document: RunDocument, say: Words) -> list[str]:
+    if document.adapters:
         return [say("NO VERDICT: this document was not held against its base.")]
     return [
         say(
             "Only {variant} answered: there is nothing to compare. Run with a base and an adapter for a verdict.",
             variant=name,
         )
-        for name in document["metadata"]["variants"]
+        for name in document.variants
     ]
 
 
-def _sentences(gate: Gate, variant: str, say: Words, *, judged: bool) -> Iterator[str]:
+def _sentences(gate: GateDocument, variant: str, say: Words, *, judged: bool) -> Iterator[str]:
     outcome = outcome_of(gate, variant)
     leading = _deciding(_own(gate, variant), outcome)
-    told = gate_sentences.evidence(leading, gate, say.metric(leading["metric"]), say)
+    told = gate_sentences.evidence(leading, gate, say.metric(leading.metric), say)
     word = say(gate_sentences.COMPARED[outcome]) if judged else say("NO VERDICT")
     yield say("{label}: {text}", label=word, text=told)
     if judged:
         yield from _others(gate, variant, leading, say)
 
 
-def _others(gate: Gate, variant: str, leading: Verdict, say: Words) -> Iterator[str]:
+def _others(gate: GateDocument, variant: str, leading: VerdictDocument, say: Words) -> Iterator[str]:
     """The other questions over all categories by their answer, names only."""
-    overall = [one for one in _own(gate, variant) if one["category"] is None and one is not leading]
+    overall = [one for one in _own(gate, variant) if one.category is None and one is not leading]
     for outcome, sentence in _OTHERS.items():
-        names = [say.metric(one["metric"]) for one in overall if one["outcome"] == outcome]
+        names = [say.metric(one.metric) for one in overall if one.outcome == outcome]
         if names:
             yield say(sentence, metrics=", ".join(names))
 
 
-def _deciding(own: Sequence[Verdict], outcome: str) -> Verdict:
+def _deciding(own: Sequence[VerdictDocument], outcome: str) -> VerdictDocument:
     """The verdict that made the outcome: overall before category, then by the order in which metrics lead."""
-    made = [one for one in own if one["outcome"] == outcome] or list(own)
+    made = [one for one in own if one.outcome == outcome] or list(own)
     order = {name: place for place, name in enumerate(LEADING_METRICS)}
-    return min(made, key=lambda one: (one["category"] is not None, order.get(one["metric"], len(order))))
+    return min(made, key=lambda one: (one.category is not None, order.get(one.metric, len(order))))
 
 
-def _own(gate: Gate, variant: str) -> list[Verdict]:
-    return [one for one in gate["verdicts"] if one["variant"] == variant]
+def _own(gate: GateDocument, variant: str) -> list[VerdictDocument]:
+    return [one for one in gate.verdicts if one.variant == variant]
 
 
-def _limited(document: Mapping[str, Any]) -> bool:
-    limit = ((document["metadata"].get("settings") or {}).get("benchmark") or {}).get("limit")
-    return limit is not None and document["statistics"]["cases"] >= limit
+def _limited(document: RunDocument) -> bool:
+    limit = document.metadata.setting("benchmark", "limit")
+    return limit is not None and document.statistics.cases >= limit

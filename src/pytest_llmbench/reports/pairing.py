@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from pytest_llmbench.reports.judgement import paired_with_base
 from pytest_llmbench.runs.averages import mean
 from pytest_llmbench.runs.comparison import LEADING_METRICS, compare_variants, compared_metrics
+from pytest_llmbench.runs.typed import RunDocument, VerdictDocument
 
-Verdicts = Mapping[tuple[str, str, str | None], Mapping[str, Any]]
+Verdicts = Mapping[tuple[str, str, str | None], VerdictDocument]
 """(variant, metric, category or None) -> the gate's verdict on adapter minus base."""
 
 _SAME_WITHIN = 1e-9  # means of epochs differ by rounding where nothing differs
 
 
-def unit(document: Mapping[str, Any], metric: str) -> str | None:
+def unit(document: RunDocument, metric: str) -> str | None:
     """The metric's unit, None for a bare score."""
-    found: str | None = document["metadata"].get("metrics", {}).get(metric, {}).get("unit")
-    return found
+    about = document.metadata.metrics.get(metric)
+    return None if about is None else about.unit
 
 
 def relative_change(difference: float | None, *, higher: bool) -> str | None:
@@ -30,24 +30,28 @@ def relative_change(difference: float | None, *, higher: bool) -> str | None:
     return "better" if (difference > 0) == higher else "worse"
 
 
-def case_differences(document: Mapping[str, Any], metric: str, adapter: str) -> dict[str, dict[str, float]]:
+def case_differences(document: RunDocument, metric: str, adapter: str) -> dict[str, dict[str, float]]:
     """By category, then case: adapter minus base, a mean over the epochs that are scored for both."""
+    return document.once(("differences", metric, adapter), lambda: _case_differences(document, metric, adapter))
+
+
+def _case_differences(document: RunDocument, metric: str, adapter: str) -> dict[str, dict[str, float]]:
     comparison = compare_variants(document, adapter, metric)
     epochs: dict[str, dict[str, list[float]]] = {}
     for pair in comparison.changes if comparison else ():
-        epochs.setdefault(pair.row["category"], {}).setdefault(pair.row["case"], []).append(pair.difference)
+        epochs.setdefault(pair.row.category, {}).setdefault(pair.row.case, []).append(pair.difference)
     return {
         category: {case: mean(values) or 0.0 for case, values in cases.items()} for category, cases in epochs.items()
     }
 
 
-def verdicts_against_base(document: Mapping[str, Any]) -> Verdicts:
+def verdicts_against_base(document: RunDocument) -> Verdicts:
     """The verdicts on adapters against their own base; those against a baseline are of other pairs."""
     gate = paired_with_base(document)
-    return {(item["variant"], item["metric"], item["category"]): item for item in gate["verdicts"]} if gate else {}
+    return {(item.variant, item.metric, item.category): item for item in gate.verdicts} if gate else {}
 
 
-def metrics_in_order(document: Mapping[str, Any]) -> list[str]:
+def metrics_in_order(document: RunDocument) -> list[str]:
     """The metrics that judge first, then the others that variants may be compared by, as the run has them."""
     found = compared_metrics(document)
     return [

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from pytest_llmbench.core.locale import N_, Words
+from pytest_llmbench.runs.typed import RunDocument
 
 _PARTS = {
     "load_s": N_("loading"),
@@ -21,9 +21,9 @@ _NOT_PARTS = {_TOTAL, "other_s", "answering_s"}
 """The rest is counted here; runs that tell of `answering_s` count generation in it."""
 
 
-def phases(document: Mapping[str, Any], say: Words) -> Iterator[tuple[str, float | None]]:
+def phases(document: RunDocument, say: Words) -> Iterator[tuple[str, float | None]]:
     """Seconds by phase in the reader's words: the total, its parts, and the rest, so that the parts add up to it."""
-    timings: Mapping[str, float | None] = document["metadata"].get("timings") or {}
+    timings = document.metadata.timings
     total = timings.get(_TOTAL)
     parts = {name: seconds for name, seconds in timings.items() if name not in _NOT_PARTS}
     if total is not None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from pytest_llmbench.core.locale import N_, Words
 from pytest_llmbench.core.records import BASE
@@ -13,11 +12,11 @@ from pytest_llmbench.reports.score_remarks import calibrated_cosine
 from pytest_llmbench.runs.comparison import (
     Comparison,
     Grade,
-    adapters,
     compare_variants,
     leading_metric,
     weakest_category,
 )
+from pytest_llmbench.runs.typed import RunDocument
 
 _GRADES = {
     Grade.EFFECTIVE: N_("Fine-tuning EFFECTIVE"),
@@ -28,13 +27,13 @@ _GRADES = {
 _BARELY_DIFFERS = 0.95
 
 
-def recommendations(document: Mapping[str, Any], say: Words) -> list[str]:
+def recommendations(document: RunDocument, say: Words) -> list[str]:
     """How large the changes are, what to work on, what to beware of, and how far the numbers carry."""
     lines: list[str] = []
-    compared = adapters(document)
+    compared = document.adapters
     for variant in compared:
         lines += [change_line(document, variant, say), *_advice(document, variant, say), ""]
-    for variant in document["metadata"]["variants"] if not compared else ():
+    for variant in document.variants if not compared else ():
         lines += [
             say(
                 "Only {variant} answered: there is nothing to compare. Run with a base and an adapter for a verdict.",
@@ -63,12 +62,12 @@ def recommendations(document: Mapping[str, Any], say: Words) -> list[str]:
             "These numbers describe the cases of this run ({count}) and nothing more. They are not a test of "
             "significance: with other cases of the same kind the difference could be smaller, or the other way "
             "round.",
-            count=document["statistics"]["cases"],
+            count=document.statistics.cases,
         ),
     ]
 
 
-def grade(document: Mapping[str, Any], variant: str) -> Grade | None:
+def grade(document: RunDocument, variant: str) -> Grade | None:
     """The reference's grade of a change that the run proves; None for any other."""
     comparison = compare_variants(document, variant)
     if comparison is None or not is_proved(document, variant, comparison.metric):
@@ -76,7 +75,7 @@ def grade(document: Mapping[str, Any], variant: str) -> Grade | None:
     return comparison.grade
 
 
-def change_line(document: Mapping[str, Any], variant: str, say: Words) -> str:
+def change_line(document: RunDocument, variant: str, say: Words) -> str:
     """The adapter's means beside the base's, the gain and the count it rests on; with its grade where it has one."""
     comparison, graded = compare_variants(document, variant), grade(document, variant)
     if comparison is None or comparison.gain is None:
@@ -110,7 +109,7 @@ def gain_text(comparison: Comparison, say: Words) -> str:
     return say("{value} relative", value=say.percent(comparison.gain, signed=True))
 
 
-def _advice(document: Mapping[str, Any], variant: str, say: Words) -> Iterator[str]:
+def _advice(document: RunDocument, variant: str, say: Words) -> Iterator[str]:
     comparison = compare_variants(document, variant)
     if comparison is not None and comparison.changes:
         better, same, worse = comparison.tally()
@@ -125,7 +124,7 @@ def _advice(document: Mapping[str, Any], variant: str, say: Words) -> Iterator[s
         )
 
 
-def _weakest(document: Mapping[str, Any], variant: str, say: Words) -> Iterator[str]:
+def _weakest(document: RunDocument, variant: str, say: Words) -> Iterator[str]:
     weakest, metric = weakest_category(document, variant), leading_metric(document, variant)
     if weakest is not None and metric is not None:
         category, value = weakest
@@ -139,11 +138,11 @@ def _weakest(document: Mapping[str, Any], variant: str, say: Words) -> Iterator[
         )
 
 
-def _worse_categories(document: Mapping[str, Any], comparison: Comparison | None, say: Words) -> Iterator[str]:
+def _worse_categories(document: RunDocument, comparison: Comparison | None, say: Words) -> Iterator[str]:
     if comparison is None:
         return
     worse = []
-    for category in document["by_category"]:
+    for category in document.by_category:
         inside = comparison.within(category)
         if inside.base_mean is not None and inside.tuned_mean is not None and inside.tuned_mean < inside.base_mean:
             change = say.number(inside.tuned_mean - inside.base_mean, signed=True)
@@ -156,10 +155,10 @@ def _worse_categories(document: Mapping[str, Any], comparison: Comparison | None
         )
 
 
-def _barely_differs(document: Mapping[str, Any], variant: str) -> bool:
+def _barely_differs(document: RunDocument, variant: str) -> bool:
     """Nearly every answer is the base's, word for word or in what it means."""
-    pairs = [row["completions"] for row in document["results"] if {BASE, variant} <= row["completions"].keys()]
-    texts = [(pair[BASE]["text"], pair[variant]["text"]) for pair in pairs if not pair[variant]["error"]]
+    pairs = [row.completions for row in document.results if {BASE, variant} <= row.completions.keys()]
+    texts = [(pair[BASE].text, pair[variant].text) for pair in pairs if not pair[variant].error]
     equal = sum(base == tuned for base, tuned in texts)
     calibrated = calibrated_cosine(document, variant)
     alike = calibrated is not None and calibrated[-1] > _BARELY_DIFFERS

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from pytest_llmbench.core.locale import Words
+from pytest_llmbench.runs.typed import Metadata, RunDocument
 
 _LEAST_CASES = 5
 _LEAST_CHARACTERS = 40
@@ -13,13 +13,13 @@ _LEAST_CHARACTERS = 40
 _ANSWERED = ("stop", "length")
 
 
-def repeated_answers(document: Mapping[str, Any], say: Words) -> Iterator[str]:
+def repeated_answers(document: RunDocument, say: Words) -> Iterator[str]:
     """A sentence for each variant all of whose cases have the same text in each of their epochs.
 
     Said where that is no chance: of five cases or more with answers of some length, sampled at a temperature above 0.
     """
-    for variant in document["metadata"].get("variants") or ():
-        temperature = _temperature(document["metadata"], variant)
+    for variant in document.variants:
+        temperature = _temperature(document.metadata, variant)
         if temperature <= 0:
             continue
         repeated = [texts for texts in _texts(document, variant).values() if len(texts) > 1]
@@ -37,22 +37,21 @@ def repeated_answers(document: Mapping[str, Any], say: Words) -> Iterator[str]:
             )
 
 
-def _temperature(metadata: Mapping[str, Any], variant: str) -> float:
+def _temperature(metadata: Metadata, variant: str) -> float:
     """The temperature that a variant was asked at: a server by its requests, whose bodies have the last word."""
-    sent = ((metadata.get("backend") or {}).get("requests") or {}).get(variant)
+    sent = metadata.backend.requests.get(variant)
     if sent is None:
-        generation = (metadata.get("settings") or {}).get("generation") or {}
-        return float(generation.get("temperature") or 0.0) if generation.get("do_sample") else 0.0
+        sampled = metadata.setting("generation", "do_sample")
+        return float(metadata.setting("generation", "temperature") or 0.0) if sampled else 0.0
     temperature = sent.get("temperature")
     return float(temperature) if isinstance(temperature, int | float) else 0.0
 
 
-def _texts(document: Mapping[str, Any], variant: str) -> Mapping[str, Sequence[str]]:
+def _texts(document: RunDocument, variant: str) -> Mapping[str, Sequence[str]]:
     """Each case's answers, one an epoch, without those that failed."""
     found: dict[str, list[str]] = {}
-    for row in document["results"]:
-        answer = (row.get("completions") or {}).get(variant)
-        if answer is not None and answer["finish"] in _ANSWERED:
-            thought = answer.get("reasoning") or ""
-            found.setdefault(row["case"], []).append(thought + answer["text"])
+    for row in document.results:
+        answer = row.completions.get(variant)
+        if answer is not None and answer.finish in _ANSWERED:
+            found.setdefault(row.case, []).append((answer.reasoning or "") + answer.text)
     return found

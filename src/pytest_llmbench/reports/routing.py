@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from pytest_llmbench.core.errors import NotReadyError
 from pytest_llmbench.core.extras import required
 from pytest_llmbench.metrics.routing import ToolFinder, named_unknown, tool_finder
-from pytest_llmbench.runs.averages import Row
+from pytest_llmbench.runs.typed import CompletionDocument, FaultDocument, Result, RunDocument
 
 METRIC, CALLS = "tool_accuracy", "call_accuracy"
 NO_TOOL, UNKNOWN = "", "?"
@@ -71,24 +70,24 @@ class Routing:
         return found.most_common()
 
 
-def is_routed(document: Mapping[str, Any]) -> bool:
+def is_routed(document: RunDocument) -> bool:
     """Whether the run has answers whose tool was judged."""
-    variants = document["metadata"]["variants"]
-    return any(_judged(row, variant) for row in document["results"] for variant in variants)
+    variants = document.variants
+    return any(_judged(row, variant) for row in document.results for variant in variants)
 
 
-def routings(document: Mapping[str, Any]) -> list[Routing]:
+def routings(document: RunDocument) -> list[Routing]:
     """Each variant's routing, all over the same labels: expected tools, then others that were named.
 
     Raises:
         NotReadyError: scikit-learn is not installed; the message says what installs it.
     """
-    pairs = {variant: _pairs(document, variant) for variant in document["metadata"]["variants"]}
+    pairs = {variant: _pairs(document, variant) for variant in document.variants}
     labels = _labels([pair for found in pairs.values() for pair in found])
     return [_routing(variant, found, labels, _unscored(document, variant)) for variant, found in pairs.items() if found]
 
 
-def unavailable(document: Mapping[str, Any]) -> str | None:
+def unavailable(document: RunDocument) -> str | None:
     """Why the routing of a run that has some cannot be counted: what to install. None where it can."""
     try:
         required("sklearn.metrics")
@@ -97,75 +96,69 @@ def unavailable(document: Mapping[str, Any]) -> str | None:
     return None
 
 
-def named_tool(answer: Mapping[str, Any], finder: ToolFinder) -> str:
+def named_tool(answer: CompletionDocument, finder: ToolFinder) -> str:
     """The tool that an answer of a run document names: the one place that reads it."""
-    found = finder(answer["text"])
+    found = finder(answer.text)
     if found is not None:
         return found
-    return UNKNOWN if named_unknown(answer["text"]) else NO_TOOL
+    return UNKNOWN if named_unknown(answer.text) else NO_TOOL
 
 
-def _pairs(document: Mapping[str, Any], variant: str) -> list[Pair]:
+def _pairs(document: RunDocument, variant: str) -> list[Pair]:
     finder = tool_finder(_tools(document))
-    return [_pair(row, variant, finder) for row in document["results"] if _judged(row, variant)]
+    return [_pair(row, variant, finder) for row in document.results if _judged(row, variant)]
 
 
-def _pair(row: Row, variant: str, finder: ToolFinder) -> Pair:
+def _pair(row: Result, variant: str, finder: ToolFinder) -> Pair:
     """The metric has the last word: it saw the whole answer, its calls, and the vocabulary of its time."""
     expected, metric = _expected(row) or NO_TOOL, _judge(row)
-    if _score(row, metric, variant) == 1:
+    if row.score(metric, variant) == 1:
         return expected, expected
-    if wrong := ((row.get("reasons") or {}).get(metric) or {}).get(variant):
+    if wrong := row.faults(metric, variant):
         return expected, _told(wrong, expected)
-    named = named_tool(row["completions"][variant], finder) if variant in row["completions"] else NO_TOOL
+    named = named_tool(row.completions[variant], finder) if variant in row.completions else NO_TOOL
     return expected, UNKNOWN if named == expected else named
 
 
-def _expected(row: Row) -> str | None:
+def _expected(row: Result) -> str | None:
     """The one tool of a case, `NO_TOOL` where none is right; None where the case does not say, or wants several."""
-    calls = row.get("calls")
-    if row["tool"] is not None or not isinstance(calls, list) or len(calls) > 1:
-        tool: str | None = row["tool"]
-        return tool
-    return str(calls[0]["name"]) if calls else NO_TOOL
+    calls = row.calls
+    if row.tool is not None or not isinstance(calls, tuple) or len(calls) > 1:
+        return row.tool
+    return calls[0].name if calls else NO_TOOL
 
 
-def _judge(row: Row) -> str:
+def _judge(row: Result) -> str:
     """The metric that tells where the case's answers route: of a case with calls alone, the one that judges those."""
-    return METRIC if row["tool"] is not None else CALLS
+    return METRIC if row.tool is not None else CALLS
 
 
-def _told(wrong: Sequence[Mapping[str, Any]], expected: str) -> str:
+def _told(wrong: Sequence[FaultDocument], expected: str) -> str:
     """The label of what the metric found wrong. Beside a call of the right tool, others do not matter."""
-    kinds = {fault["reason"] for fault in wrong}
+    kinds = {fault.reason for fault in wrong}
     if "unknown tool" in kinds:
         return UNKNOWN
-    instead = [fault["tool"] for fault in wrong if fault["reason"] in _INSTEAD and "expected" in fault]
+    instead = [fault.tool for fault in wrong if fault.reason in _INSTEAD and fault.tells("expected")]
     if instead:
         return str(instead[0])
     if kinds & {"no tool named", "missing call"}:
         return NO_TOOL
-    return expected or str(wrong[0]["tool"])
+    return expected or str(wrong[0].tool)
 
 
-def _judged(row: Row, variant: str) -> bool:
-    return _expected(row) is not None and _score(row, _judge(row), variant) is not None
+def _judged(row: Result, variant: str) -> bool:
+    return _expected(row) is not None and row.score(_judge(row), variant) is not None
 
 
-def _score(row: Row, metric: str, variant: str) -> float | None:
-    value: float | None = row["scores"].get(metric, {}).get(variant)
-    return value
-
-
-def _unscored(document: Mapping[str, Any], variant: str) -> int:
-    rows = [row for row in document["results"] if _expected(row) is not None]
+def _unscored(document: RunDocument, variant: str) -> int:
+    rows = [row for row in document.results if _expected(row) is not None]
     return sum(not _judged(row, variant) for row in rows)
 
 
-def _tools(document: Mapping[str, Any]) -> list[str]:
+def _tools(document: RunDocument) -> list[str]:
     """The vocabulary that the run recorded; older runs tell only the tools that they expected."""
-    recorded = (document["metadata"].get("vocabulary") or {}).get("names") or ()
-    return list(dict.fromkeys([*recorded, *(row["tool"] for row in document["results"] if row["tool"])]))
+    recorded = document.metadata.vocabulary.names if document.metadata.vocabulary else ()
+    return list(dict.fromkeys([*recorded, *(row.tool for row in document.results if row.tool)]))
 
 
 def _labels(pairs: Sequence[Pair]) -> list[str]:

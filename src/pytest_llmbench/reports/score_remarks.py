@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from pytest_llmbench.core.locale import N_, Words
 from pytest_llmbench.reports.call_faults import tools_left_out
-from pytest_llmbench.runs.comparison import SPEED_METRICS, adapters, average, largest_answered_batch
+from pytest_llmbench.runs.comparison import SPEED_METRICS
+from pytest_llmbench.runs.typed import RunDocument
 
 _CUT = {
     "length": N_(
@@ -36,28 +36,28 @@ _SIMILAR_ABOVE = 0.8
 _ADAPTED_FROM = 0.5
 
 
-def about_scores(document: Mapping[str, Any], say: Words) -> Iterator[str]:
+def about_scores(document: RunDocument, say: Words) -> Iterator[str]:
     """Sentences that belong beside every table of means."""
     yield from cut_answers(document, say)
     yield from tools_left_out(document, say)
-    if "relevance" in document["statistics"]["metrics"]:
+    if "relevance" in document.statistics.metrics:
         yield say(
             "Relevance is full from 30% of a tool's terms on: one of three is enough, and more makes no difference."
         )
     yield from batched_speed(document, say)
 
 
-def cut_answers(document: Mapping[str, Any], say: Words) -> Iterator[str]:
+def cut_answers(document: RunDocument, say: Words) -> Iterator[str]:
     """Which answers ended at the token limit or ran out of time: scores judge what there is of them."""
-    for variant, counts in document["statistics"]["answers"].items():
+    for variant, counts in document.statistics.answers.items():
         for finish, sentence in _CUT.items():
-            if counts[finish]:
-                yield say(sentence, variant=variant, count=counts[finish], total=counts["total"])
+            if count := getattr(counts, finish):
+                yield say(sentence, variant=variant, count=count, total=counts.total)
 
 
-def batched_speed(document: Mapping[str, Any], say: Words) -> Iterator[str]:
+def batched_speed(document: RunDocument, say: Words) -> Iterator[str]:
     """Why speeds are not held against each other, where answers shared batches."""
-    batch, applied = largest_answered_batch(document), document["statistics"]["metrics"]
+    batch, applied = document.largest_batch, document.statistics.metrics
     if batch > 1 and any(metric in applied for metric in SPEED_METRICS):
         yield say(
             "Latency and tokens per second are no comparison here: answers shared batches of up to {batch}, "
@@ -67,22 +67,22 @@ def batched_speed(document: Mapping[str, Any], say: Words) -> Iterator[str]:
         )
 
 
-def calibrated_cosine(document: Mapping[str, Any], variant: str) -> tuple[float, float, float] | None:
+def calibrated_cosine(document: RunDocument, variant: str) -> tuple[float, float, float] | None:
     """The mean cosine similarity to the base, that of answers to different cases, and the first on a scale of both.
 
     On that scale 0 is as unlike as answers to different questions are, and 1 is the same answer: hidden states of
     unrelated texts are often alike at 0.9. None where the run did not measure it.
     """
-    cosine = average(document["statistics"], "cosine_similarity", variant)
-    unrelated = (document["metadata"].get("cosine_between_cases") or {}).get(variant)
-    if cosine is None or unrelated is None or unrelated["mean"] >= 1:
+    cosine = document.statistics.mean("cosine_similarity", variant)
+    unrelated = (document.metadata.cosine_between_cases or {}).get(variant)
+    if cosine is None or unrelated is None or unrelated.mean >= 1:
         return None
-    return cosine, unrelated["mean"], (cosine - unrelated["mean"]) / (1 - unrelated["mean"])
+    return cosine, unrelated.mean, (cosine - unrelated.mean) / (1 - unrelated.mean)
 
 
-def cosine_meanings(document: Mapping[str, Any], say: Words) -> Iterator[str]:
+def cosine_meanings(document: RunDocument, say: Words) -> Iterator[str]:
     """How far each adapter's answers are from the base's, measured against answers to different cases of the run."""
-    for variant in adapters(document):
+    for variant in document.adapters:
         found = calibrated_cosine(document, variant)
         if found is not None:
             cosine, unrelated, place = found

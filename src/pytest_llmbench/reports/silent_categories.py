@@ -6,30 +6,30 @@ from collections import Counter
 from collections.abc import Iterable
 
 from pytest_llmbench.core.locale import Words
-from pytest_llmbench.reports.gate_sentences import Gate, Verdict
+from pytest_llmbench.runs.typed import GateDocument, VerdictDocument
 
 
-def is_silent(verdict: Verdict, gate: Gate) -> bool:
+def is_silent(verdict: VerdictDocument, gate: GateDocument) -> bool:
     """Whether the verdict is of a category and open, and its effect no fall by more than its margin.
 
     A comparison alarms nobody: there every open category is silent.
     """
-    if verdict["category"] is None or verdict["outcome"] != "inconclusive":
+    if verdict.category is None or verdict.outcome != "inconclusive":
         return False
-    gain = verdict["effect"] if verdict["higher_is_better"] else -verdict["effect"]
-    return bool(gate["kind"] == "compare" or gain >= -verdict["margin"])
+    gain = verdict.effect if verdict.higher_is_better else -verdict.effect
+    return bool(gate.kind == "compare" or gain >= -verdict.margin)
 
 
-def telling(verdicts: Iterable[Verdict], gate: Gate) -> list[Verdict]:
+def telling(verdicts: Iterable[VerdictDocument], gate: GateDocument) -> list[VerdictDocument]:
     """The verdicts that deserve a row."""
     return [verdict for verdict in verdicts if not is_silent(verdict, gate)]
 
 
-def silence(gate: Gate, say: Words) -> str | None:
+def silence(gate: GateDocument, say: Words) -> str | None:
     """How many questions by category are open, metric by metric; None where none is left out."""
-    by_category = [verdict for verdict in gate["verdicts"] if verdict["category"] is not None]
-    asked = Counter(verdict["metric"] for verdict in by_category)
-    silent = Counter(verdict["metric"] for verdict in by_category if is_silent(verdict, gate))
+    by_category = [verdict for verdict in gate.verdicts if verdict.category is not None]
+    asked = Counter(verdict.metric for verdict in by_category)
+    silent = Counter(verdict.metric for verdict in by_category if is_silent(verdict, gate))
     if not silent:
         return None
     metrics = [

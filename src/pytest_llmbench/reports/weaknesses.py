@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 from pytest_llmbench.core.records import BASE
-from pytest_llmbench.runs.averages import Row, mean
+from pytest_llmbench.runs.averages import mean
 from pytest_llmbench.runs.comparison import LEADING_METRICS
+from pytest_llmbench.runs.typed import Result, RunDocument
 
 _FULL = 1.0
 
@@ -17,7 +17,7 @@ _FULL = 1.0
 class Weakness:
     """One case's worst answer. `scores` are of the metrics that judge, `loss` what the answer lost to the base's."""
 
-    row: Row
+    row: Result
     scores: Mapping[str, float]
     failed: bool
     loss: float
@@ -35,27 +35,27 @@ class Weakness:
         return not self.failed, lowest, tool, mean(self.scores.values()) or 0.0, -self.loss
 
 
-def weaknesses(document: Mapping[str, Any], variant: str) -> list[Weakness]:
+def weaknesses(document: RunDocument, variant: str) -> list[Weakness]:
     """Every case that `variant` did not answer in full, the weakest first, each once with its weakest answer.
 
     A case is answered in full when every metric that leads and scored it gives 1, and its item did not fail. One that
     nothing judged is not among them, unless there was no answer.
     """
     found: dict[str, Weakness] = {}
-    for row in document["results"]:
+    for row in document.results:
         weak = _weakness(row, variant)
-        if weak is not None and (row["case"] not in found or weak.rank < found[row["case"]].rank):
-            found[row["case"]] = weak
+        if weak is not None and (row.case not in found or weak.rank < found[row.case].rank):
+            found[row.case] = weak
     return sorted(found.values(), key=lambda weak: weak.rank)
 
 
-def _weakness(row: Row, variant: str) -> Weakness | None:
-    answer = row["completions"].get(variant)
-    known = {metric: row["scores"].get(metric, {}).get(variant) for metric in LEADING_METRICS}
+def _weakness(row: Result, variant: str) -> Weakness | None:
+    answer = row.completions.get(variant)
+    known = {metric: row.score(metric, variant) for metric in LEADING_METRICS}
     scores = {metric: value for metric, value in known.items() if value is not None}
-    failed = answer is not None and (answer["finish"] == "error" or (not scores and answer["finish"] == "timeout"))
-    if not failed and row["outcome"] != "failed" and all(value >= _FULL for value in scores.values()):
+    failed = answer is not None and (answer.finish == "error" or (not scores and answer.finish == "timeout"))
+    if not failed and row.outcome != "failed" and all(value >= _FULL for value in scores.values()):
         return None
-    before = [row["scores"][metric].get(BASE) for metric in scores]
+    before = [row.scores[metric].get(BASE) for metric in scores]
     losses = [old - new for old, new in zip(before, scores.values(), strict=True) if old is not None]
     return Weakness(row, scores, failed, mean(losses) or 0.0)

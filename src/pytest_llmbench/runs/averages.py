@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.core.records import BASE
+from pytest_llmbench.runs.typed import AskedCases, RunDocument, RunPoint
 
 Row = Mapping[str, Any]
 """One entry of a document's `results`."""
@@ -63,37 +64,31 @@ def summarise(rows: Sequence[Row], variants: Sequence[str], applied: Mapping[str
     }
 
 
-def in_short(title: str, head: Mapping[str, Any]) -> dict[str, Any]:
-    """A run as one point of a trend: its name, timestamp, outcome, and `variants` as variant -> metric -> mean.
-
-    Runs with the same `asked` asked and expected the same of the same cases.
-    """
-    variants: dict[str, dict[str, float | None]] = {name: {} for name in head["metadata"]["variants"]}
-    for metric, by_variant in head["statistics"]["metrics"].items():
+def in_short(title: str, head: RunDocument) -> RunPoint:
+    """A run as one point of a trend. Runs with the same `asked` asked and expected the same of the same cases."""
+    variants: dict[str, dict[str, float | None]] = {name: {} for name in head.variants}
+    for metric, by_variant in head.statistics.metrics.items():
         for variant, item in by_variant.items():
-            variants.setdefault(variant, {})[metric] = item["mean"]
-    return {
-        "name": title,
-        "timestamp": head["metadata"]["timestamp"],
-        "variants": variants,
-        "outcome": (head["gate"] or {}).get("outcome"),
-        "asked": {
-            "sha256": head["metadata"].get("cases_sha256"),
-            "cases": {category: found["cases"] for category, found in head["by_category"].items()},
-        },
-    }
+            variants.setdefault(variant, {})[metric] = item.mean
+    cases = {category: found.cases for category, found in head.by_category.items()}
+    return RunPoint(
+        name=title,
+        timestamp=head.metadata.timestamp,
+        variants=variants,
+        outcome=None if head.gate is None else head.gate.outcome,
+        asked=AskedCases(sha256=head.metadata.cases_sha256, cases=cases),
+    )
 
 
-def asked_alike(point: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def asked_alike(point: RunPoint, other: RunPoint) -> bool:
     """Whether two points of a trend can be compared. Older runs tell how many cases a category had, and no more."""
-    one, two = point.get("asked"), other.get("asked")
+    one, two = point.asked, other.asked
     if one is None or two is None:
         return True
-    key = "cases" if None in (one["sha256"], two["sha256"]) else "sha256"
-    return bool(one[key] == two[key])
+    return one.cases == two.cases if None in (one.sha256, two.sha256) else one.sha256 == two.sha256
 
 
-def comparable_lines(points: Sequence[Mapping[str, Any]]) -> list[list[int]]:
+def comparable_lines(points: Sequence[RunPoint]) -> list[list[int]]:
     """The places of points that can be compared, one list a line of a trend: it leads over others between them."""
     lines: list[list[int]] = []
     for place, point in enumerate(points):

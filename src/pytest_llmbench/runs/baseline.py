@@ -16,6 +16,7 @@ from pytest_llmbench.core.text_cells import columns, one_line
 from pytest_llmbench.runs.averages import mean
 from pytest_llmbench.runs.cached_answers import CachedAnswers, cached_answers
 from pytest_llmbench.runs.storage import BASELINE, is_baseline, read_saved
+from pytest_llmbench.runs.typed import Metadata, run_document
 
 _SCORE_DIGITS = 6
 _CUT = {"error", "timeout", "length"}
@@ -90,7 +91,8 @@ def comparable(document: Mapping[str, Any], name: str, path: Path | None = None)
     """A run document or a baseline document in the shape that comparisons read."""
     reduced = document if is_baseline(document) else baseline_of(document, name)
     metadata = reduced["metadata"]
-    cached = {} if reduced is document else cached_answers(document)
+    of_server = reduced is not document and Metadata.model_validate(document["metadata"]).backend.is_server
+    cached = cached_answers(run_document(document)) if of_server else {}
     return Comparable(metadata["name"], metadata, reduced["results"], path.as_posix() if path else None, cached)
 
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 from pytest_llmbench.core.locale import N_, Words
+from pytest_llmbench.runs.typed import RunDocument
 
 CACHED_ANSWERS = N_(
     "{count} of {total} answers of {variant} come from the completion cache, the oldest of {since}: they are "
     "known by the "
     "model's name alone, and the server may have other weights behind it by now (generation.cache: false asks anew)."
 )
-
-_SERVER = "server"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,30 +37,23 @@ class CachedAnswers:
         return {"variant": variant, "count": len(self.places), "total": self.total, "since": self.since}
 
 
-def cached_answers(document: Mapping[str, Any]) -> dict[str, CachedAnswers]:
+def cached_answers(document: RunDocument) -> dict[str, CachedAnswers]:
     """What each variant of a run document was not asked; nothing where the hash of the model is part of the key.
 
     A server tells no such hash: its weights may have changed behind the same name. Answers of a run that was resumed
     are its own, and not among them.
     """
-    backend = document["metadata"].get("backend")
-    if not isinstance(backend, Mapping) or backend.get("backend") != _SERVER:
+    if not document.metadata.backend.is_server:
         return {}
-    found = {variant: _of(document, variant) for variant in document["metadata"].get("variants") or ()}
+    found = {variant: _of(document, variant) for variant in document.variants}
     return {variant: cached for variant, cached in found.items() if cached.places}
 
 
-def _of(document: Mapping[str, Any], variant: str) -> CachedAnswers:
-    answers = [(row, row["completions"][variant]) for row in document["results"] if variant in _completions(row)]
-    cached = [(row, answer) for row, answer in answers if answer.get("cached")]
+def _of(document: RunDocument, variant: str) -> CachedAnswers:
+    answers = [(row, row.completions[variant]) for row in document.results if variant in row.completions]
+    cached = [(row, answer) for row, answer in answers if answer.cached]
     return CachedAnswers(
-        places=frozenset((row["case"], row["epoch"]) for row, _ in cached),
+        places=frozenset((row.case, row.epoch) for row, _ in cached),
         total=len(answers),
-        since=min((answer["timestamp"] for _, answer in cached if answer.get("timestamp")), default="?"),
+        since=min((answer.timestamp for _, answer in cached if answer.timestamp), default="?"),
     )
-
-
-def _completions(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """An evaluation's rows have none: it remembers no answers."""
-    found: Mapping[str, Any] = row.get("completions") or {}
-    return found

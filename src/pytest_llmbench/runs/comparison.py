@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 from pytest_llmbench.core.records import BASE
-from pytest_llmbench.runs.averages import Row, mean
+from pytest_llmbench.runs.averages import mean
+from pytest_llmbench.runs.typed import Result, RunDocument
 
 EFFECTIVE_ABOVE = 0.10
 MODERATE_FROM = 0.05
@@ -42,7 +41,7 @@ class Grade(enum.StrEnum):
 class _Change:
     """One result's score under the base and under the adapter."""
 
-    row: Row
+    row: Result
     base: float
     tuned: float
 
@@ -106,7 +105,7 @@ class Comparison:
 
     def within(self, category: str) -> Comparison:
         """The same comparison over one category."""
-        inside = tuple(change for change in self.changes if change.row["category"] == category)
+        inside = tuple(change for change in self.changes if change.row.category == category)
         return dataclasses.replace(self, changes=inside)
 
     def tally(self) -> tuple[int, int, int]:
@@ -121,70 +120,50 @@ def relative(base: float | None, tuned: float | None) -> float | None:
     return None if base is None or tuned is None or base == 0 else (tuned - base) / abs(base)
 
 
-def adapters(document: Mapping[str, Any]) -> list[str]:
-    """The variants to hold against the base; empty where no base answered."""
-    variants: Sequence[str] = document["metadata"]["variants"]
-    return [name for name in variants if name != BASE] if BASE in variants else []
-
-
-def told_metadata(document: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The metadata as people read it: a base that answered alone had no adapter, which is not to be unknown."""
-    metadata: Mapping[str, Any] = document["metadata"]
-    return {**metadata, "lora_adapter": []} if list(metadata["variants"]) == [BASE] else metadata
-
-
-def leading_metric(document: Mapping[str, Any], variant: str) -> str | None:
+def leading_metric(document: RunDocument, variant: str) -> str | None:
     """The metric that judges `variant`, or None where none of them is scored."""
-    metrics = document["statistics"]["metrics"]
-    return next((name for name in LEADING_METRICS if metrics.get(name, {}).get(variant, {}).get("scored")), None)
+    return next((name for name in LEADING_METRICS if document.statistics.is_scored(name, variant)), None)
 
 
-def higher_is_better(document: Mapping[str, Any], metric: str) -> bool:
+def higher_is_better(document: RunDocument, metric: str) -> bool:
     """What the run says of the metric; old runs do not say, and of the built-in metrics only latency is a cost."""
-    about = document["metadata"].get("metrics", {}).get(metric, {})
-    return bool(about.get("higher_is_better", metric not in _LOWER_IS_BETTER))
+    about = document.metadata.metrics.get(metric)
+    return metric not in _LOWER_IS_BETTER if about is None or about.higher_is_better is None else about.higher_is_better
 
 
-def compare_variants(document: Mapping[str, Any], tuned: str, metric: str | None = None) -> Comparison | None:
+def compare_variants(document: RunDocument, tuned: str, metric: str | None = None) -> Comparison | None:
     """Base against `tuned` on `metric` (the leading one when None); None where no metric can tell."""
     metric = metric or leading_metric(document, tuned)
-    if metric is None:
-        return None
-    scored = [(row, row["scores"].get(metric, {})) for row in document["results"]]
+    return (
+        None
+        if metric is None
+        else document.once(("compared", tuned, metric), lambda: _compared(document, tuned, metric))
+    )
+
+
+def _compared(document: RunDocument, tuned: str, metric: str) -> Comparison:
     changes = [
-        _Change(row, scores[BASE], scores[tuned])
-        for row, scores in scored
-        if scores.get(BASE) is not None and scores.get(tuned) is not None
+        _Change(row, base, own)
+        for row in document.results
+        if (base := row.score(metric, BASE)) is not None and (own := row.score(metric, tuned)) is not None
     ]
     return Comparison(metric, BASE, tuned, tuple(changes))
 
 
-def largest_answered_batch(document: Mapping[str, Any]) -> int:
-    """Answers in the fullest batch of the run; 1 where each was asked alone."""
-    answers = (answer for row in document["results"] for answer in row["completions"].values())
-    return max((answer["batch_size"] for answer in answers), default=1)
-
-
-def compared_metrics(document: Mapping[str, Any]) -> list[str]:
+def compared_metrics(document: RunDocument) -> list[str]:
     """The metrics by which variants may be held against each other.
 
     Without speed where answers shared batches: a short answer then waits for the long ones beside it.
     """
-    hidden = SPEED_METRICS if largest_answered_batch(document) > 1 else ()
-    return [metric for metric in document["statistics"]["metrics"] if metric not in hidden]
+    hidden = SPEED_METRICS if document.largest_batch > 1 else ()
+    return [metric for metric in document.statistics.metrics if metric not in hidden]
 
 
-def average(statistics: Mapping[str, Any], metric: str, variant: str) -> float | None:
-    """The mean of a metric for a variant in a `statistics` block, None where it was off or nothing was scored."""
-    value: float | None = statistics["metrics"].get(metric, {}).get(variant, {}).get("mean")
-    return value
-
-
-def weakest_category(document: Mapping[str, Any], variant: str) -> tuple[str, float] | None:
+def weakest_category(document: RunDocument, variant: str) -> tuple[str, float] | None:
     """The category where `variant`'s leading metric is lowest, with that mean."""
     metric = leading_metric(document, variant)
     if metric is None:
         return None
-    means = [(average(block, metric, variant), name) for name, block in document["by_category"].items()]
+    means = [(block.mean(metric, variant), name) for name, block in document.by_category.items()]
     lowest = min(((value, name) for value, name in means if value is not None), default=None)
     return (lowest[1], lowest[0]) if lowest else None

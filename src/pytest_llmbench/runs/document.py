@@ -60,7 +60,7 @@ def _asked(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _metadata(run: Run) -> dict[str, Any]:
     reference: dict[str, Any] = {"base_model": None, "lora_adapter": None, "device": None, "timestamp": ""}
-    found = _plain(_without_secrets(run.metadata))
+    found = _plain(without_secrets(run.metadata))
     measured = cosine_between_cases(run)
     return {
         **reference,
@@ -167,15 +167,15 @@ def _plain(value: Any) -> Any:
     return _clean(value.as_posix() if isinstance(value, Path) else str(value))
 
 
-def _without_secrets(value: Any) -> Any:
+def without_secrets(value: Any) -> Any:
     """Request headers and the login part of URLs often hold keys; reports are shared."""
     if isinstance(value, Mapping):
         return {
             key: dict.fromkeys(item, HIDDEN)
             if key == "headers" and isinstance(item, Mapping)
-            else _without_secrets(item)
+            else without_secrets(item)
             for key, item in value.items()
         }
     if isinstance(value, (list, tuple)):
-        return [_without_secrets(item) for item in value]
+        return [without_secrets(item) for item in value]
     return _LOGIN_IN_URL.sub(f"{HIDDEN}@", value) if isinstance(value, str) else value

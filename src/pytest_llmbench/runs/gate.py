@@ -15,9 +15,9 @@ from pytest_llmbench.runs.comparability import differences_between, unscored_ali
 from pytest_llmbench.runs.fresh_answers import judged_on_fresh_answers
 from pytest_llmbench.runs.gate_notes import gate_note
 from pytest_llmbench.runs.gate_reasons import because, reason_of
-from pytest_llmbench.runs.lost_answers import counted_as_worst
-from pytest_llmbench.runs.lost_categories import in_doubt
+from pytest_llmbench.runs.lost_answers import counted_as_worst, in_doubt
 from pytest_llmbench.runs.paired_scores import CaseGrid, PairedScores, change
+from pytest_llmbench.runs.typed import gate_document
 from pytest_llmbench.stats import CONFIDENCE, Hypothesis, Kind, Outcome, Verdict, judge
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def gate_of(
         note = gate_note("no_baseline", "noted_no_baseline", name=settings.baseline)
         why = {"kind": "no_baseline", "verdict": None, "others": 0}
         nothing = {**_gate([], kind, settings.alpha, None, [note]), "failed": False, "because": why}
-        return {**nothing, "reason": reason_of(nothing, _SAY, str)}
+        return {**nothing, "reason": reason_of(gate_document(nothing), _SAY, str)}
     asked: dict[str, Any] = {
         "kind": kind,
         "alpha": settings.alpha,
@@ -283,11 +283,14 @@ def _gate(
         "outcome": outcome.value,
         "failed": kind != "compare" and (outcome is Outcome.FAIL or not verdicts),  # comparing nothing guards nothing
         "reason": "",
-        "because": because(verdicts, outcome.value, kind),
+        "because": None,
         "verdicts": verdicts,
         "notes": list(notes),
     }
-    return {**gate, "reason": reason_of(gate, _SAY, str)}
+    made = gate_document(gate)
+    why = because(made.verdicts, outcome.value, kind)
+    reason = reason_of(made.model_copy(update={"because": why}), _SAY, str)
+    return {**gate, "reason": reason, "because": why.json_ready()}
 
 
 def _outcome(verdicts: Sequence[Mapping[str, Any]], kind: Kind) -> Outcome:

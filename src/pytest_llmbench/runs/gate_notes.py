@@ -7,6 +7,7 @@ from typing import Any
 
 from pytest_llmbench.core.locale import N_, NN_, Words, words
 from pytest_llmbench.runs.cached_answers import CACHED_ANSWERS
+from pytest_llmbench.runs.typed import NoteDocument
 
 Note = Mapping[str, Any]
 
@@ -75,16 +76,16 @@ _TITLES = {
 
 def gate_note(kind: str, key: str, cases: Sequence[str] = (), **data: object) -> dict[str, Any]:
     """A note of this kind. `key` is its sentence's, which is filled with `data` and the cases' names."""
-    note = {"kind": kind, "key": key, "data": data, "cases": list(cases)}
-    return {**note, "message": note_text(note, _ENGLISH)}
+    note = {"kind": kind, "key": key, "data": data, "cases": list(cases), "message": ""}
+    return {**note, "message": note_text(NoteDocument.model_validate(note), _ENGLISH)}
 
 
-def note_text(note: Note, say: Words) -> str:
+def note_text(note: NoteDocument, say: Words) -> str:
     """The note in the reader's language; as it was written where that is all there is, as in an older file."""
-    sentence, cases = _SENTENCES.get(note.get("key", "")), note["cases"]
+    sentence, cases = _SENTENCES.get(note.key), note.cases
     if sentence is None:
-        return str(note["message"])
-    data = note["data"]
+        return str(note.message)
+    data = note.data
     if "metric" in data and say.language != "en":  # English has the names of the terminal
         data = {**data, "metric": say.metric(data["metric"])}
     values = {"count": len(cases), "cases": _named(cases, say), **data}
@@ -93,9 +94,9 @@ def note_text(note: Note, say: Words) -> str:
     return say.plural(*sentence, len(cases), **values)
 
 
-def note_title(note: Note, say: Words) -> str:
+def note_title(note: NoteDocument, say: Words) -> str:
     """A note's heading; a kind that this version does not know keeps its name."""
-    kind = str(note["kind"])
+    kind = str(note.kind)
     return say(_TITLES[kind]) if kind in _TITLES else kind
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from pytest_llmbench.core.locale import N_, Words
 from pytest_llmbench.core.text_cells import shorten_middle
 from pytest_llmbench.runs.case_counts import cases_text, units_text
+from pytest_llmbench.runs.typed import Because, GateDocument, VerdictDocument
 
 CACHED_ALONE = N_(
     "it passes on remembered answers alone, which prove nothing of the model that the server has now; ask anew with"
@@ -39,75 +39,74 @@ _LEAST_P = 0.001
 _NAME_CELLS = 60
 
 
-def because(verdicts: Sequence[Mapping[str, Any]], outcome: str, kind: str) -> dict[str, Any]:
+def because(verdicts: Sequence[VerdictDocument], outcome: str, kind: str) -> Because:
     """What decided, or why nothing could: a key of the reports' sentences, and the verdict that stands for it."""
     if not verdicts:
-        return {"kind": "nothing_compared", "verdict": None, "others": 0}
-    deciding = [index for index, verdict in enumerate(verdicts) if verdict["outcome"] == outcome]
+        return Because(kind="nothing_compared", verdict=None, others=0)
+    deciding = [index for index, verdict in enumerate(verdicts) if verdict.outcome == outcome]
     first = min(deciding or range(len(verdicts)), key=lambda index: _order(verdicts[index]))
     if outcome == "fail":
-        return {"kind": "worse", "verdict": first, "others": len(deciding) - 1}
+        return Because(kind="worse", verdict=first, others=len(deciding) - 1)
     if outcome == "pass":
-        if not any(verdict.get("changed", True) for verdict in verdicts):
-            return {"kind": "unchanged", "verdict": first, "others": 0}
-        return {"kind": "not_worse" if kind == "regression" else "better", "verdict": first, "others": 0}
-    doubtful = [index for index, verdict in enumerate(verdicts) if verdict.get("in_doubt")]
+        if all(verdict.changed == 0 for verdict in verdicts):
+            return Because(kind="unchanged", verdict=first, others=0)
+        return Because(kind="not_worse" if kind == "regression" else "better", verdict=first, others=0)
+    doubtful = [index for index, verdict in enumerate(verdicts) if verdict.in_doubt]
     if doubtful:
         first = min(doubtful, key=lambda index: _order(verdicts[index]))
-        return {"kind": "category_in_doubt", "verdict": first, "others": len(doubtful) - 1}
-    return {"kind": "not_shown", "verdict": first, "others": 0}
+        return Because(kind="category_in_doubt", verdict=first, others=len(doubtful) - 1)
+    return Because(kind="not_shown", verdict=first, others=0)
 
 
-def because_of(gate: Mapping[str, Any]) -> Mapping[str, Any]:
+def because_of(gate: GateDocument) -> Because:
     """What a gate says of itself, or what its verdicts say where an older one holds an English sentence alone."""
-    told: Mapping[str, Any] | None = gate.get("because")
-    if told:
-        return told
-    if any(note["kind"] == "cached_alone" for note in gate["notes"]):
-        return {"kind": "cached_alone", "verdict": None, "others": 0}
-    return because(gate["verdicts"], gate["outcome"], gate["kind"])
+    if gate.because is not None:
+        return gate.because
+    if any(note.kind == "cached_alone" for note in gate.notes):
+        return Because(kind="cached_alone", verdict=None, others=0)
+    return because(gate.verdicts, gate.outcome, gate.kind)
 
 
-def _order(verdict: Mapping[str, Any]) -> tuple[bool, float, float]:
-    return verdict["category"] is not None, _or_one(verdict["p_adjusted"]), _or_one(verdict["p_value"])
+def _order(verdict: VerdictDocument) -> tuple[bool, float, float]:
+    return verdict.category is not None, _or_one(verdict.p_adjusted), _or_one(verdict.p_value)
 
 
 def _or_one(p_value: float | None) -> float:
     return 1.0 if p_value is None else p_value
 
 
-def reason_of(gate: Mapping[str, Any], say: Words, named: Callable[[str], str]) -> str:
+def reason_of(gate: GateDocument, say: Words, named: Callable[[str], str]) -> str:
     """The sentence of the gate's `because`: what decided, or why nothing could. `named` gives a metric's name."""
     why = because_of(gate)
-    if why["verdict"] is None:
-        return say(_NOTHING_JUDGED[why["kind"]], name=_baseline_name(gate))
-    verdict, others = gate["verdicts"][why["verdict"]], why["others"]
-    told = _told(verdict, say, named(verdict["metric"]), with_p=why["kind"] != "not_worse")
-    sentence = _NOT_SHOWN[gate["kind"]] if why["kind"] == "not_shown" else _JUDGED[why["kind"]]
-    said = say(sentence, told=told, category=short(verdict["category"] or ""), left_open=_left_open(verdict, say))
-    return say(_AND_OTHERS[why["kind"]], told=said, count=others) if others else said
+    if why.verdict is None:
+        return say(_NOTHING_JUDGED[why.kind], name=_baseline_name(gate))
+    verdict, others = gate.verdicts[why.verdict], why.others
+    told = _told(verdict, say, named(verdict.metric), with_p=why.kind != "not_worse")
+    sentence = _NOT_SHOWN[gate.kind] if why.kind == "not_shown" else _JUDGED[why.kind]
+    said = say(sentence, told=told, category=short(verdict.category or ""), left_open=_left_open(verdict, say))
+    return say(_AND_OTHERS[why.kind], told=said, count=others) if others else said
 
 
-def _left_open(verdict: Mapping[str, Any], say: Words) -> str:
+def _left_open(verdict: VerdictDocument, say: Words) -> str:
     """Which fall so many cases do not rule out; of a score from 0 to 1, where nothing changed, how many may lose it.
 
     Gates stored before that was known say nothing.
     """
-    fall = verdict.get("not_ruled_out")
-    if fall is not None and not verdict.get("changed", True) and 0 <= verdict["before"] <= 1:
-        cases = units_text(verdict, verdict["units"], say)
+    fall = verdict.not_ruled_out
+    if fall is not None and verdict.changed == 0 and verdict.units is not None and 0 <= verdict.before <= 1:
+        cases = units_text(verdict, verdict.units, say)
         return say(
             "; with {cases}, a loss in up to {share} of such is not ruled out", cases=cases, share=say.percent(fall)
         )
-    return not_ruled_out(verdict, say) if verdict["margin"] else ""
+    return not_ruled_out(verdict, say) if verdict.margin else ""
 
 
-def not_ruled_out(verdict: Mapping[str, Any], say: Words) -> str:
+def not_ruled_out(verdict: VerdictDocument, say: Words) -> str:
     """The greatest fall that the cases do not rule out, to stand behind another sentence; nothing where unknown."""
-    fall = verdict.get("not_ruled_out")
+    fall = verdict.not_ruled_out
     if fall is None:
         return ""
-    direction = say("drop") if verdict["higher_is_better"] else say("rise")
+    direction = say("drop") if verdict.higher_is_better else say("rise")
     return say("; a {direction} by up to {size} is not ruled out", direction=direction, size=say.number(fall))
 
 
@@ -123,22 +122,22 @@ def short(name: str) -> str:
     return shorten_middle(name, _NAME_CELLS, "...")
 
 
-def _baseline_name(gate: Mapping[str, Any]) -> str:
-    return next((str(note["data"].get("name", "")) for note in gate["notes"] if note.get("data")), "")
+def _baseline_name(gate: GateDocument) -> str:
+    return next((str(note.data.get("name", "")) for note in gate.notes if note.data), "")
 
 
-def _told(verdict: Mapping[str, Any], say: Words, metric: str, *, with_p: bool) -> str:
+def _told(verdict: VerdictDocument, say: Words, metric: str, *, with_p: bool) -> str:
     interval = ""
-    if verdict["low"] is not None and verdict["high"] is not None:
-        low, high = (say.number(verdict[end], signed=True) for end in ("low", "high"))
+    if verdict.low is not None and verdict.high is not None:
+        low, high = say.number(verdict.low, signed=True), say.number(verdict.high, signed=True)
         interval = say("95% interval of the change {low} to {high}, ", low=low, high=high)
     return say(
         "{subject} went from {before} to {after} ({interval}{p}{cases})",
-        subject=subject_text(metric, verdict["variant"], verdict["category"], say),
-        before=say.number(verdict["before"]),
-        after=say.number(verdict["after"]),
+        subject=subject_text(metric, verdict.variant, verdict.category, say),
+        before=say.number(verdict.before),
+        after=say.number(verdict.after),
         interval=interval,
-        p=_p_value(verdict["p_adjusted"], say) if with_p else "",
+        p=_p_value(verdict.p_adjusted, say) if with_p else "",
         cases=cases_text(verdict, say),
     )
 

@@ -28,6 +28,7 @@ from pytest_llmbench.runs.folders import (
     unfinished,
 )
 from pytest_llmbench.runs.storage import checked, is_baseline, read_head, read_saved
+from pytest_llmbench.runs.typed import RunDocument, RunPoint, run_document
 
 __all__ = [
     "LATEST",
@@ -60,6 +61,11 @@ class SavedRun:
     name: str
     path: Path | None
     document: Mapping[str, Any]
+
+    @property
+    def typed(self) -> RunDocument:
+        """A run with its values as attributes; a baseline has no such form."""
+        return run_document(self.document)
 
     @property
     def is_baseline(self) -> bool:
@@ -108,20 +114,20 @@ def find_run(reference: str, report_dir: Path) -> SavedRun:
     raise MissingRunError(_unknown(reference, report_dir, runs))
 
 
-def trend(report_dir: Path, limit: int, until: str | None = None) -> list[dict[str, Any]]:
+def trend(report_dir: Path, limit: int, until: str | None = None) -> list[RunPoint]:
     """The newest runs in short, at most `limit`, oldest first; with `until`, of those made up to this timestamp.
 
     Each is `{"name", "timestamp", "variants": {variant: {metric: mean}}, "outcome"}`; the outcome is the gate's, None
     where there was none. A run that cannot be read is left out with a warning; answers of another run that were scored
     anew are left out too, being no run of their own.
     """
-    points: list[dict[str, Any]] = []
+    points: list[RunPoint] = []
     for run in reversed(saved_runs(report_dir)):
         if len(points) == limit:
             break
         head = _readable_head(run)
         if head and not _is_rescored(head) and (until is None or head["metadata"]["timestamp"] <= until):
-            points.append(in_short(run.title, head))
+            points.append(in_short(run.title, run_document(head)))
     return points[::-1]
 
 

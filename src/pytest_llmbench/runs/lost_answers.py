@@ -1,14 +1,23 @@
-"""Answers that one side lost, to an error or a time-out: they count as the worst score there, or not at all."""
+"""What no gate passes over: answers that one side lost, and categories that seem worse beyond what few cases prove.
+
+Answers that were lost to an error or a time-out count as the worst score there, or not at all.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.runs.baseline import Comparable, ComparableRow
 from pytest_llmbench.runs.gate_notes import gate_note
+from pytest_llmbench.stats import Hypothesis, Kind, Outcome, Verdict, judge
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 
 Pairs = Sequence[tuple[str, str]]
 """The variants whose answers are held against each other, before and after."""
@@ -16,6 +25,14 @@ Pairs = Sequence[tuple[str, str]]
 _Runs = tuple[Comparable, Comparable]
 _Filled = dict[tuple[str, str, int, str], float]
 """The worst score of a metric, by case and epoch, for a variant that lost its answer."""
+
+_DOUBT = 0.2
+"""The level of a category's own test, uncorrected, at which it is in doubt.
+
+The error of the other kind that a plan with a power of 80 % accepts. At alpha four of four cases that fell would not
+count, since no test of four cases reaches it; taking every fall beyond the margin would leave hardly a pass where
+categories are small.
+"""
 
 
 def counted_as_worst(runs: _Runs, pairs: Pairs, metrics: Sequence[str]) -> tuple[_Runs, list[dict[str, Any]]]:
@@ -96,3 +113,19 @@ def _filled_in(row: ComparableRow, worst: Sequence[tuple[str, str, float]]) -> C
     for metric, variant, score in worst:
         scores[metric][variant] = score
     return {**row, "scores": scores}
+
+
+def in_doubt(gains: NDArray[np.float64], hypothesis: Hypothesis, verdict: Verdict, kind: Kind) -> bool:
+    """Whether a category fell by more than its margin, in what was seen and, at level `DOUBT`, beyond chance.
+
+    `gains` has one number a case, positive for better. Where every one of several cases fell, no test is asked. A
+    comparison has no margin. What failed is in no doubt.
+    """
+    margin = 0.0 if kind == "compare" else hypothesis.margin
+    if verdict.outcome is Outcome.FAIL or verdict.effect >= -margin:
+        return False
+    if len(gains) > 1 and (gains < -margin).all():
+        return True
+    if kind != "regression":  # its p-value is not of a fall
+        (verdict,) = judge([dataclasses.replace(hypothesis, margin=margin)], "regression", _DOUBT)
+    return verdict.p_value <= _DOUBT

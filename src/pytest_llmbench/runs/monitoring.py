@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ from pytest_llmbench.runs.baseline import Comparable
 from pytest_llmbench.runs.gate import namesakes
 from pytest_llmbench.runs.lost_answers import counted_as_worst
 from pytest_llmbench.runs.paired_scores import CaseGrid, PairedScores
-from pytest_llmbench.stats.confidence_sequence import Drift, drifts
+from pytest_llmbench.runs.typed import DriftPoint, DriftSeries, Monitored, WatchedRun
+from pytest_llmbench.stats.confidence_sequence import drifts
 
 
 def monitor(
@@ -22,7 +23,7 @@ def monitor(
     metrics: Sequence[str],
     margin: float = 0.0,
     alpha: float = 0.05,
-) -> dict[str, Any]:
+) -> Monitored:
     """How far each variant's mean of each metric has drifted since the baseline, after each of the runs.
 
     `runs` are in the order they were made. A run with other cases, prompts or epochs of a case missing is not
@@ -47,16 +48,11 @@ def monitor(
     series = [
         _series(pair[1], metric, table, kept, margin, alpha / len(bounded)) for (pair, metric), table in bounded.items()
     ]
-    return {
-        "baseline": baseline.name,
-        "alpha": alpha,
-        "margin": margin,
-        "runs": [
-            {"run": run.name, "timestamp": run.metadata.get("timestamp"), "not_comparable": reason}
-            for run, reason in zip(runs, reasons, strict=True)
-        ],
-        "series": series,
-    }
+    watched = [
+        WatchedRun(run=run.name, timestamp=run.metadata.get("timestamp"), not_comparable=reason)
+        for run, reason in zip(runs, reasons, strict=True)
+    ]
+    return Monitored(baseline=baseline.name, alpha=alpha, margin=margin, runs=tuple(watched), series=tuple(series))
 
 
 def _why_not(baseline: Comparable, run: Comparable) -> str | None:
@@ -125,21 +121,18 @@ def _series(
     runs: Sequence[Comparable],
     margin: float,
     error: float,
-) -> dict[str, Any]:
+) -> DriftSeries:
     before, after, sign = table
     found = list(drifts(before, after, error))
     better = [drift.high if sign > 0 else -drift.low for drift in found]
-    alarm = next((run.name for run, bound in zip(runs, better, strict=True) if bound < -margin), None)
-    return {
-        "variant": variant,
-        "metric": metric,
-        "cases": len(before),
-        "before": float(before.mean()),
-        "alarm": alarm,
-        "points": list(_points(found, runs)),
-    }
-
-
-def _points(found: Sequence[Drift], runs: Sequence[Comparable]) -> Iterator[dict[str, Any]]:
-    for drift, run in zip(found, runs, strict=True):
-        yield {"run": run.name, "effect": drift.effect, "low": drift.low, "high": drift.high}
+    return DriftSeries(
+        variant=variant,
+        metric=metric,
+        cases=len(before),
+        before=float(before.mean()),
+        alarm=next((run.name for run, bound in zip(runs, better, strict=True) if bound < -margin), None),
+        points=tuple(
+            DriftPoint(run=run.name, effect=drift.effect, low=drift.low, high=drift.high)
+            for drift, run in zip(found, runs, strict=True)
+        ),
+    )

@@ -17,6 +17,7 @@ from pytest_llmbench.core.records import CaseResult, Completion, Run
 from pytest_llmbench.generation.completion_store import JOURNAL
 from pytest_llmbench.runs.document import build_document
 from pytest_llmbench.runs.metadata import metadata
+from pytest_llmbench.runs.typed import CompletionDocument, Result, run_document
 
 if TYPE_CHECKING:
     from pytest_llmbench.core.settings import Settings
@@ -55,38 +56,37 @@ def rescore(document: Mapping[str, Any], name: str, journal: Path | None, judges
     Raises:
         UsageError: a case's tool is not in the vocabulary, or a metric returned something that is not a score.
     """
-    rows: Sequence[Mapping[str, Any]] = document["results"]
+    known_run = run_document(document)
+    rows = known_run.results
     stored = _Answers(rows, journal)
     known = _matched(rows, judges.cases)
-    cases = [replace(known.get(row["case"]) or _recorded(row), epoch=row["epoch"]) for row in rows]
+    cases = [replace(known.get(row.case) or _recorded(row), epoch=row.epoch) for row in rows]
     _refuse_unknown_tools(cases, judges.vocabulary)
     results = tuple(_scored(row, case, stored, judges.metrics) for row, case in zip(rows, cases, strict=True))
     stored.announce()
     about = _metadata(document["metadata"], name, judges)
-    run = Run(about, tuple(document["metadata"]["variants"]), results)
-    return _still_cut(build_document(run, answer_chars=_answer_chars(document)), rows, stored)
+    chars = known_run.metadata.setting("output", "answer_chars") or _ANSWER_CHARS
+    return _still_cut(build_document(Run(about, known_run.variants, results), answer_chars=chars), rows, stored)
 
 
 class _Answers:
     """The answers of a run, whole from its journal where that has them, and what was missing there."""
 
-    def __init__(self, rows: Sequence[Mapping[str, Any]], journal: Path | None) -> None:
+    def __init__(self, rows: Sequence[Result], journal: Path | None) -> None:
         self._known = {
-            (row["case"], row["epoch"], variant): answer
-            for row in rows
-            for variant, answer in row["completions"].items()
+            (row.case, row.epoch, variant): answer for row in rows for variant, answer in row.completions.items()
         }
         self._journaled = dict(self._of_this_run(journal)) if journal else {}
         self._cut = 0
         self.without_embedding = 0
 
-    def of(self, row: Mapping[str, Any]) -> dict[str, Completion]:
+    def of(self, row: Result) -> dict[str, Completion]:
         """Every variant's completion of a row."""
-        return {variant: self._one(row, variant, answer) for variant, answer in row["completions"].items()}
+        return {variant: self._one(row, variant, answer) for variant, answer in row.completions.items()}
 
-    def is_whole(self, row: Mapping[str, Any], variant: str) -> bool:
+    def is_whole(self, row: Result, variant: str) -> bool:
         """Whether the answer came from the journal."""
-        return (row["case"], row["epoch"], variant) in self._journaled
+        return (row.case, row.epoch, variant) in self._journaled
 
     def announce(self) -> None:
         """Say what could only be scored in part."""
@@ -101,11 +101,11 @@ class _Answers:
                 _COSINE,
             )
 
-    def _one(self, row: Mapping[str, Any], variant: str, answer: Mapping[str, Any]) -> Completion:
-        if found := self._journaled.get((row["case"], row["epoch"], variant)):
+    def _one(self, row: Result, variant: str, answer: CompletionDocument) -> Completion:
+        if found := self._journaled.get((row.case, row.epoch, variant)):
             return found
-        self._cut += answer["text_cut"]
-        return Completion.from_json({**answer, "case": row["case"], "epoch": row["epoch"], "variant": variant})
+        self._cut += answer.text_cut
+        return Completion.from_json({**answer.json_ready(), "case": row.case, "epoch": row.epoch, "variant": variant})
 
     def _of_this_run(self, journal: Path) -> Iterator[tuple[_Place, Completion]]:
         """The journal's answers that the run ended with: one that was resumed with other settings holds others too."""
@@ -115,9 +115,9 @@ class _Answers:
                 yield place, completion
 
 
-def _is_whole_of(completion: Completion, answer: Mapping[str, Any]) -> bool:
-    text = completion.text[: len(answer["text"])] if answer["text_cut"] else completion.text
-    return (text, completion.finish) == (answer["text"], answer["finish"])
+def _is_whole_of(completion: Completion, answer: CompletionDocument) -> bool:
+    text = completion.text[: len(answer.text)] if answer.text_cut else completion.text
+    return (text, completion.finish) == (answer.text, answer.finish)
 
 
 def _journaled(journal: Path) -> Iterator[Completion]:
@@ -129,31 +129,36 @@ def _journaled(journal: Path) -> Iterator[Completion]:
                 continue  # the torn line of a killed process: the answer was asked again
 
 
-def _scored(row: Mapping[str, Any], case: Case, stored: _Answers, metrics: MetricRegistry) -> CaseResult:
+def _scored(row: Result, case: Case, stored: _Answers, metrics: MetricRegistry) -> CaseResult:
     completions = stored.of(row)
     scores, reasons = metrics.score(case, completions), metrics.reasons(case, completions)
     if scores.get(_COSINE) and any(_lacks_embedding(completion) for completion in completions.values()):
         stored.without_embedding += 1
-        scores[_COSINE] = row["scores"].get(_COSINE, scores[_COSINE])
-    if case.calls is None and _CALLS in row["scores"]:  # the suites, and with them the tools' schemas, are gone
-        scores[_CALLS] = row["scores"][_CALLS]
-        reasons = {**reasons, **{name: of for name, of in row.get("reasons", {}).items() if name == _CALLS}}
+        scores[_COSINE] = row.scores.get(_COSINE, scores[_COSINE])
+    if lost_calls := case.calls is None and _CALLS in row.scores:  # the suites, and so the tools' schemas, are gone
+        scores[_CALLS] = row.scores[_CALLS]
+    recorded = row.json_ready()
+    told = {
+        name: of
+        for name, of in recorded.get("reasons", {}).items()
+        if name not in scores or (lost_calls and name == _CALLS)
+    }
     return CaseResult(
-        category=row["category"],
-        prompt_id=row["prompt_id"],
-        epoch=row["epoch"],
-        prompt=row["prompt"],
+        category=row.category,
+        prompt_id=row.prompt_id,
+        epoch=row.epoch,
+        prompt=row.prompt,
         keywords=case.keywords,
         tool=case.tool,
         reference=case.reference,
         group=case.group,
         completions=completions,
-        scores={**row["scores"], **scores},
-        outcome=row["outcome"],
-        timestamp=row["timestamp"],
-        messages_sha256=row.get("messages_sha256", ""),
-        calls=case.calls.to_json() if case.calls else row.get("calls"),
-        reasons={**{name: of for name, of in row.get("reasons", {}).items() if name not in scores}, **reasons},
+        scores={**row.scores, **scores},
+        outcome=row.outcome,
+        timestamp=row.timestamp,
+        messages_sha256=row.messages_sha256,
+        calls=case.calls.to_json() if case.calls else recorded.get("calls"),
+        reasons={**told, **{name: of for name, of in reasons.items() if name not in told}},
     )
 
 
@@ -161,9 +166,9 @@ def _lacks_embedding(completion: Completion) -> bool:
     return completion.embedding is None and completion.text != ""
 
 
-def _matched(rows: Sequence[Mapping[str, Any]], cases: Sequence[Case]) -> dict[str, Case]:
+def _matched(rows: Sequence[Result], cases: Sequence[Case]) -> dict[str, Case]:
     """The cases that are still as they were asked; the others are announced."""
-    prompts = {row["case"]: row["prompt"] for row in rows}
+    prompts = {row.case: row.prompt for row in rows}
     now = {case.name: case for case in cases}
     gone = [name for name in prompts if name not in now]
     changed = [name for name in prompts if name in now and now[name].prompt != prompts[name]]
@@ -173,16 +178,16 @@ def _matched(rows: Sequence[Mapping[str, Any]], cases: Sequence[Case]) -> dict[s
     return {name: case for name, case in now.items() if prompts.get(name) == case.prompt}
 
 
-def _recorded(row: Mapping[str, Any]) -> Case:
+def _recorded(row: Result) -> Case:
     return Case(
-        category=row["category"],
-        id=row["prompt_id"],
-        prompt=row["prompt"],
-        messages=({"role": "user", "content": row["prompt"]},),
-        keywords=tuple(row["keywords_expected"]),
-        tool=row["tool"],
-        reference=row["reference"],
-        group=row.get("group"),
+        category=row.category,
+        id=row.prompt_id,
+        prompt=row.prompt,
+        messages=({"role": "user", "content": row.prompt},),
+        keywords=row.keywords_expected,
+        tool=row.tool,
+        reference=row.reference,
+        group=row.group,
         source="the run's file",
     )
 
@@ -222,17 +227,12 @@ def _metadata(old: Mapping[str, Any], name: str, judges: Judges) -> dict[str, An
     }
 
 
-def _still_cut(document: dict[str, Any], rows: Sequence[Mapping[str, Any]], stored: _Answers) -> dict[str, Any]:
+def _still_cut(document: dict[str, Any], rows: Sequence[Result], stored: _Answers) -> dict[str, Any]:
     """Mark the answers that were cut before, and of which no more is known."""
     for new, old in zip(document["results"], rows, strict=True):
         for variant, answer in new["completions"].items():
-            answer["text_cut"] |= old["completions"][variant]["text_cut"] and not stored.is_whole(old, variant)
+            answer["text_cut"] |= old.completions[variant].text_cut and not stored.is_whole(old, variant)
     return document
-
-
-def _answer_chars(document: Mapping[str, Any]) -> int:
-    chars: int = document["metadata"].get("settings", {}).get("output", {}).get("answer_chars", _ANSWER_CHARS)
-    return chars
 
 
 def _some(names: Sequence[str]) -> str:

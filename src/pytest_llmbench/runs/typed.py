@@ -6,18 +6,65 @@ have a default.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+import functools
+from collections.abc import Callable, Hashable, Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
+
+from pytest_llmbench.core.records import BASE
 
 VerdictOutcome = Literal["pass", "fail", "inconclusive"]
+GateKind = Literal["regression", "improvement", "compare"]
+Found = TypeVar("Found")
+Number = int | float
+"""A number as it was written: a whole one stays whole."""
+
+
+def _readable(value: Any) -> Any:
+    """The same without lone surrogates, which a hand-edited document may hold."""
+    match value:
+        case str():
+            return value.encode("utf-8", "replace").decode("utf-8")
+        case Mapping():
+            return {_readable(key): _readable(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_readable(item) for item in value]
+    return value
+
+
+Text = Annotated[str, BeforeValidator(_readable)]
+"""Text that may come from a broken server."""
+Model = TypeVar("Model", bound="TypedDocument")
 
 
 class TypedDocument(BaseModel):
     """What all models share."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+    def json_ready(self) -> dict[str, Any]:
+        """The document as JSON holds it: without keys that it did not have when it was read."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
+def read_as(model: type[Model], data: Mapping[str, Any] | TypedDocument) -> Model:
+    """The data as a model; it is known to obey the model's schema."""
+    try:
+        return model.model_validate(data)
+    except ValidationError:
+        return model.model_validate(_readable(data))
 
 
 class Moved(TypedDocument):
@@ -29,7 +76,10 @@ class Moved(TypedDocument):
 
 
 class VerdictDocument(TypedDocument):
-    """One question of a gate: a metric of a variant, over all cases or those of a category."""
+    """One question of a gate: a metric of a variant, over all cases or those of a category.
+
+    `units` are the groups of cases that depend on each other; older gates do not tell.
+    """
 
     variant: str
     metric: str
@@ -43,16 +93,27 @@ class VerdictDocument(TypedDocument):
     before: float
     after: float
     n: int
+    epochs: Number = 1
+    units: int | None = None
+    changed: int | None = None
     higher_is_better: bool = True
     margin: float = 0.0
+    not_ruled_out: float | None = None
+    detectable: float | None = None
+    needed_cases: int | None = None
+    needed_cases_range: tuple[int | None, int | None] | None = None
+    needed_epochs: int | None = None
     method: str = ""
     moved: tuple[Moved, ...] = ()
+    in_doubt: bool = False
 
 
 class NoteDocument(TypedDocument):
-    """What keeps the two sides of a comparison from being quite the same."""
+    """What keeps the two sides of a comparison from being quite the same; older ones have the English text alone."""
 
     kind: str
+    key: str = ""
+    data: dict[str, Any] = Field(default_factory=dict)
     message: str
     cases: tuple[str, ...] = ()
 
@@ -65,19 +126,36 @@ class BaselineDocument(TypedDocument):
     timestamp: str | None = None
 
 
+class Because(TypedDocument):
+    """What decided a gate: a key of the reports' sentences, and the place of the verdict that stands for it."""
+
+    kind: str
+    verdict: int | None
+    others: int
+
+
 class GateDocument(TypedDocument):
     """A gate, or a comparison, which gates nothing."""
 
-    kind: Literal["regression", "improvement", "compare"]
+    kind: GateKind
     against: Literal["base", "baseline"]
     outcome: VerdictOutcome
     failed: bool
+    alpha: float = 0.05
+    confidence: float = 0.95
+    reason: str = ""
+    because: Because | None = None
     baseline: BaselineDocument | None = None
     verdicts: tuple[VerdictDocument, ...] = ()
     notes: tuple[NoteDocument, ...] = ()
 
+    @property
+    def tells_better(self) -> bool:
+        """Whether its pass means better than the base; a regression gate's means not worse."""
+        return self.against == "base" and self.kind != "regression"
 
-class _Counts(TypedDocument):
+
+class ScoreCounts(TypedDocument):
     """The mean of a metric for a variant, over what is scored."""
 
     mean: float | None
@@ -103,7 +181,7 @@ class Statistics(TypedDocument):
 
     total_tests: int
     cases: int
-    metrics: dict[str, dict[str, _Counts]] = Field(default_factory=dict)
+    metrics: dict[str, dict[str, ScoreCounts]] = Field(default_factory=dict)
     answers: dict[str, AnswerTimes] = Field(default_factory=dict)
     outcomes: dict[str, int] = Field(default_factory=dict)
 
@@ -112,30 +190,86 @@ class Statistics(TypedDocument):
         found = self.metrics.get(metric, {}).get(variant)
         return None if found is None else found.mean
 
+    def is_scored(self, metric: str, variant: str | None = None) -> bool:
+        """Whether the metric judged any answer, or any of this variant."""
+        found = self.metrics.get(metric, {})
+        return any(one.scored for name, one in found.items() if variant in (None, name))
 
-class CompletionDocument(TypedDocument):
-    """A variant's answer to a case."""
+
+class AnswerDocument(TypedDocument):
+    """What a variant answered, and what is known of how."""
 
     text: str
+    reasoning: str | None = None
+    error: str | None = None
+
+
+class CallDocument(TypedDocument):
+    """A tool call; `arguments` are a text where they could not be read, and lists of what is right where expected."""
+
+    name: str
+    arguments: dict[str, Any] | str
+
+
+class FaultDocument(TypedDocument):
+    """What a metric found wrong with an answer."""
+
+    reason: str
+    tool: str | None = None
+    argument: str | None = None
+    expected: Any = None
+    found: Any = None
+
+    def tells(self, key: str) -> bool:
+        """Whether it says so; null may be what was expected or found."""
+        return key in self.model_fields_set
+
+
+class CompletionDocument(AnswerDocument):
+    """A variant's answer to a case."""
+
+    text_cut: bool = False
     finish: str
+    prompt_tokens: int | None = None
     completion_tokens: int | None = None
     latency_s: float | None = None
+    first_token_s: float | None = None
     tokens_per_s: float | None = None
     batch_size: int = 1
+    prompt_truncated: bool = False
+    tool_calls: tuple[CallDocument, ...] | None = None
+    tools_left_out: str | None = None
     cached: bool = False
-    error: str | None = None
+    timestamp: str = ""
 
 
 class Result(TypedDocument):
     """One case in one epoch."""
 
+    prompt_id: str = ""
     case: str
     category: str
     epoch: int
     prompt: str
+    keywords_expected: tuple[str, ...] = ()
+    tool: str | None = None
+    reference: str | None = None
+    group: str | None = None
+    messages_sha256: str = ""
+    timestamp: str = ""
+    calls: tuple[CallDocument, ...] | str | None = None
+    reasons: dict[str, dict[str, tuple[FaultDocument, ...]]] = Field(default_factory=dict)
     outcome: str
     scores: dict[str, dict[str, float | None]]
     completions: dict[str, CompletionDocument]
+
+    def score(self, metric: str, variant: str) -> float | None:
+        """None where the metric was off or did not score the answer."""
+        return self.scores.get(metric, {}).get(variant)
+
+    def faults(self, metric: str, variant: str) -> tuple[FaultDocument, ...]:
+        """What the metric found wrong with the variant's answer."""
+        return self.reasons.get(metric, {}).get(variant, ())
 
 
 class Git(TypedDocument):
@@ -153,11 +287,69 @@ class PassDocument(TypedDocument):
     seconds: float
 
 
+class CutShort(TypedDocument):
+    """How many results a run that ended early has, and how many it was to have."""
+
+    results: int
+    planned: int
+
+
+class LearntRows(TypedDocument):
+    """How many rows of what a fine-tune was trained on come near to what it is asked."""
+
+    rows_near_cases: int
+    dataset: str
+
+
+def _or_default(value: Any, known: ValidatorFunctionWrapHandler, about: ValidationInfo) -> Any:
+    """Backends of plugins say what they like: what is no such thing counts as not said."""
+    try:
+        return known(value)
+    except ValidationError:
+        return AnsweringBackend.model_fields[str(about.field_name)].get_default(call_default_factory=True)
+
+
+class AnsweringBackend(TypedDocument):
+    """Who answered: a model here, or a server. Each `requests` is the body that a server was sent for a variant."""
+
+    backend: str = ""
+    engine: str | None = None
+    training_rows: dict[str, LearntRows] = Field(default_factory=dict)
+    chat_templates: dict[str, Any] = Field(default_factory=dict)
+    requests: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    streams_left_open: int | None = None
+
+    _lenient = field_validator("*", mode="wrap")(_or_default)
+
+    @property
+    def is_server(self) -> bool:
+        """Whether it was a server, which tells no hash of its weights."""
+        return self.backend == "server"
+
+
+class AboutMetric(TypedDocument):
+    """What a run says of a metric; older ones say nothing."""
+
+    unit: str | None = None
+    higher_is_better: bool | None = None
+
+
+class Unrelated(TypedDocument):
+    """The mean cosine similarity of answers to different cases."""
+
+    mean: float
+
+
+class Vocabulary(TypedDocument):
+    """The tools that answers were searched for."""
+
+    names: tuple[str, ...] = ()
+
+
 class Metadata(TypedDocument):
-    """What a run says of itself; backends and plugins add keys of their own, which are in `model_extra`."""
+    """What a run says of itself; `recorded` is all of it, with what backends and plugins add."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
-
+    recorded: dict[str, Any]
     base_model: str | None = None
     lora_adapter: str | None = None
     device: str | None = None
@@ -165,17 +357,38 @@ class Metadata(TypedDocument):
     variants: tuple[str, ...] = ()
     git: Git | None = None
     seed: int | None = None
+    epochs: Any = None
+    cases_sha256: str | None = None
+    cut_short: CutShort | None = None
     versions: dict[str, str] = Field(default_factory=dict)
     timings: dict[str, float | None] = Field(default_factory=dict)
     passes: dict[str, PassDocument] = Field(default_factory=dict)
-    settings: dict[str, Any] = Field(default_factory=dict)
-    backend: dict[str, Any] | None = None
+    settings: dict[str, Any] | None = None
+    metrics: dict[str, AboutMetric] = Field(default_factory=dict)
+    vocabulary: Vocabulary | None = None
+    cosine_between_cases: dict[str, Unrelated] | None = None
+    backend: AnsweringBackend = AnsweringBackend()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_all(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        backend = data.get("backend")
+        known = {key: value for key, value in data.items() if value is not None or key not in _NOT_NULL}
+        return {**known, "recorded": dict(data), "backend": backend if isinstance(backend, Mapping) else {}}
+
+    def setting(self, section: str, name: str) -> Any:
+        """A recorded setting; None where it is unknown."""
+        return ((self.settings or {}).get(section) or {}).get(name)
 
     @property
-    def engine(self) -> str | None:
-        """What answered, as it calls itself."""
-        engine = (self.backend or {}).get("engine")
-        return None if engine is None else str(engine)
+    def told(self) -> dict[str, Any]:
+        """`recorded` as people read it: a base that answered alone had no adapter, which is not to be unknown."""
+        return {**self.recorded, "lora_adapter": []} if self.variants == (BASE,) else self.recorded
+
+
+_NOT_NULL = frozenset({"timings", "metrics", "versions", "passes", "timestamp"})
 
 
 class RunDocument(TypedDocument):
@@ -187,34 +400,101 @@ class RunDocument(TypedDocument):
     gate: GateDocument | None
     comparison: GateDocument | None = None
     results: tuple[Result, ...]
+    _found: dict[Hashable, Any] = PrivateAttr(default_factory=dict)
 
-    @property
+    def once(self, key: Hashable, find: Callable[[], Found]) -> Found:
+        """What `find` finds in this document, which does not change: looked for once."""
+        if key not in self._found:
+            self._found[key] = find()
+        found: Found = self._found[key]
+        return found
+
+    @functools.cached_property
     def largest_batch(self) -> int:
         """Answers in the fullest batch; 1 where each was asked alone, or of a server."""
         sizes = (answer.batch_size for result in self.results for answer in result.completions.values())
         return max(sizes, default=1)
 
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """Who answered, the base first."""
+        return self.metadata.variants
 
-def run_document(document: Mapping[str, Any]) -> RunDocument:
+    @property
+    def adapters(self) -> list[str]:
+        """The variants to hold against the base; empty where no base answered."""
+        return [name for name in self.variants if name != BASE] if BASE in self.variants else []
+
+    @property
+    def answers(self) -> dict[str, list[CompletionDocument]]:
+        """Each variant's answers, in the order of the results."""
+        found: dict[str, list[CompletionDocument]] = {}
+        for result in self.results:
+            for variant, answer in result.completions.items():
+                found.setdefault(variant, []).append(answer)
+        return found
+
+
+class AskedCases(TypedDocument):
+    """What a run asked: a hash of it, and how many cases a category had, which is all that older runs tell."""
+
+    sha256: str | None
+    cases: dict[str, int]
+
+
+class RunPoint(TypedDocument):
+    """A run as one point of a trend. `variants` is variant -> metric -> mean."""
+
+    name: str
+    timestamp: str
+    variants: dict[str, dict[str, float | None]]
+    outcome: VerdictOutcome | None
+    asked: AskedCases | None = None
+
+
+class DriftPoint(TypedDocument):
+    """The mean of all runs up to one, less the baseline's, with bounds that hold at every look."""
+
+    run: str
+    effect: float
+    low: float
+    high: float
+
+
+class DriftSeries(TypedDocument):
+    """The drift of a metric of a variant, run by run; `alarm` is the first run that is surely worse."""
+
+    variant: str
+    metric: str
+    cases: int
+    before: float
+    alarm: str | None
+    points: tuple[DriftPoint, ...]
+
+
+class WatchedRun(TypedDocument):
+    """One of the runs, with the reason where it could not be held against the baseline."""
+
+    run: str
+    timestamp: str | None
+    not_comparable: str | None
+
+
+class Monitored(TypedDocument):
+    """What `llmbench monitor --json` tells: the drift from a fixed baseline."""
+
+    baseline: str
+    alpha: float
+    margin: float
+    runs: tuple[WatchedRun, ...]
+    series: tuple[DriftSeries, ...]
+
+
+def run_document(document: Mapping[str, Any] | RunDocument) -> RunDocument:
     """The run in a document that obeys `schemas/run.schema.json`, as built or as read back from disk."""
-    try:
-        return RunDocument.model_validate(document)
-    except ValidationError:
-        return RunDocument.model_validate(_readable(document))
+    return read_as(RunDocument, document)
 
 
-def gate_document(gate: Mapping[str, Any]) -> GateDocument:
+def gate_document(gate: Mapping[str, Any] | GateDocument) -> GateDocument:
     """The gate of a run's document, or of `llmbench compare --json`."""
-    return GateDocument.model_validate(gate)
-
-
-def _readable(value: Any) -> Any:
-    """The same without lone surrogates, which a hand-edited document may hold."""
-    match value:
-        case str():
-            return value.encode("utf-8", "replace").decode("utf-8")
-        case Mapping():
-            return {_readable(key): _readable(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_readable(item) for item in value]
-    return value
+    return read_as(GateDocument, gate)

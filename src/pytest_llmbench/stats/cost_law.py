@@ -29,6 +29,7 @@ _HUBER = 1.345  # times the spread: 95 % as precise as least squares where noise
 _MAD_TO_SIGMA = 1.4826
 _LEAST_SPREAD = 1e-4  # of a time: clocks are no better
 _STEEPEST = 4.0
+_STRONG = 6
 _STEPS = (5, 14)  # powers of two: servers read 32 to 16,384 tokens at a time
 _LEAST_PART = 1e-9  # of the shortest time: what is fitted in logarithms is above 0
 
@@ -48,8 +49,8 @@ class CostLaw:
 
     Where a server reads prompts in pieces of one size, `step`, a last piece that is not full costs as a whole one: n is
     the size rounded up to a multiple of it. `exponent` is p in `constant + factor * n ** p`, None where the sizes
-    cannot tell it. `knee` is the size from which the quadratic part costs more than the linear one; None where there is
-    not one of both.
+    cannot tell it. `knee` is the size from which the quadratic part costs more than the linear one; None where one of
+    them may be 0.
     """
 
     constant: Estimated
@@ -98,8 +99,8 @@ def _readings(sizes: Floats, seconds: Floats) -> Iterator[tuple[int | None, _Fit
 
 
 def _criterion(step: int | None, fitted: _Fit, count: int) -> float:
-    """Bayes' criterion (Schwarz 1978); a step must be very strongly shown (10 more, Kass and Raftery 1995)."""
-    return count * math.log(fitted.loss / count + _LEAST_SPREAD**2) + (0 if step is None else math.log(count) + 10)
+    """Bayes' criterion (Schwarz 1978); a step must be strongly shown (6 more, Kass and Raftery 1995)."""
+    return count * math.log(fitted.loss / count + _LEAST_SPREAD**2) + (0 if step is None else math.log(count) + _STRONG)
 
 
 def _law(sizes: Floats, seconds: Floats) -> _Fit:
@@ -187,7 +188,7 @@ def _exponent(shares: Floats, seconds: Floats, parts: Floats) -> Estimated | Non
 
 def _knee(per_unit: Estimated, squared: Estimated) -> Estimated | None:
     """Where both parts cost the same; ratios of the ends, which are not too wide: errors of the parts are opposite."""
-    if squared.low <= 0 or per_unit.value <= 0:
+    if squared.low <= 0 or per_unit.low <= 0:
         return None
     return Estimated(per_unit.value / squared.value, per_unit.low / squared.high, per_unit.high / squared.low)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import pytest
+from support.serving_findings import bare_finding
 
 from pytest_llmbench.autotune.capacity_gate import judge_requirement
+from pytest_llmbench.autotune.document import Finding
 
 
-def finding(chance: float | None, **changed: Any) -> dict[str, Any]:
-    return {"value": 8, "low": 6, "high": 11, "capped": False, "chance_required": chance, "decided": True, **changed}
+def finding(chance: float | None, **changed: Any) -> Finding:
+    return bare_finding(**{"value": 8, "low": 6, "high": 11, "chance_required": chance, **changed})
 
 
 @pytest.mark.parametrize(

@@ -9,17 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.serving_findings import bare_finding
 
+from pytest_llmbench.autotune.document import Server, TemperatureGrid
 from pytest_llmbench.autotune.found_limits import FoundLimit, FoundLimits
 from pytest_llmbench.autotune.server import Target
 from pytest_llmbench.core.errors import NotReadyError, ServerError
 
 URL = "http://127.0.0.1:9/v1"
+GRID = TemperatureGrid(metrics=(), points=(), best=None, reason="")
 
 
 def answer(question: str = "users", url: str = URL, model: str | None = None, name: str = "small") -> FoundLimit:
-    about = {"name": name, "url": url, "model_name": name, "engine": None}
-    return FoundLimit(url, model, question, {"value": 8}, about)
+    about = Server(name=name, url=url, model_name=name, engine=None)
+    known = GRID if question == "temperature" else bare_finding(8, question=question)
+    return FoundLimit(url=url, model=model, question=question, answer=known, server=about)
 
 
 def test_answers_of_a_target_make_one_document() -> None:
@@ -28,7 +32,7 @@ def test_answers_of_a_target_make_one_document() -> None:
         found.add(answer(question))
     (document,) = found.documents()
     assert set(document["findings"]) == {"users", "history"}
-    assert document["temperature"] == {"value": 8}
+    assert document["temperature"] == GRID
     assert (document["name"], document["url"]) == ("small", URL)
 
 
@@ -43,7 +47,7 @@ def test_targets_of_one_model_are_named_with_their_servers() -> None:
 def test_an_answer_is_known_by_server_model_and_question(tmp_path: Path) -> None:
     here, there = FoundLimits(tmp_path / "session.jsonl"), FoundLimits(tmp_path / "session.jsonl")
     here.add(answer(model="small"))
-    assert there.find(Target(URL, "small"), "users") == {"value": 8}
+    assert there.find(Target(URL, "small"), "users") == bare_finding(8)
     assert there.find(Target(URL, "small"), "history") is None
     assert there.find(Target(URL), "users") is None
     there.forget()
@@ -105,4 +109,4 @@ async def asked(found: FoundLimits) -> None:
 def test_what_a_server_says_may_hold_any_line_end(tmp_path: Path) -> None:
     here, there = FoundLimits(tmp_path / "session.jsonl"), FoundLimits(tmp_path / "session.jsonl")
     here.add(answer(name="a\u2028b\x85c"))
-    assert [one.server["name"] for one in there.all()] == ["a\u2028b\x85c"]
+    assert [one.server and one.server.name for one in there.all()] == ["a\u2028b\x85c"]

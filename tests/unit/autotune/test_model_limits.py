@@ -5,43 +5,45 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.serving_findings import HABITS, bare_finding, bare_trial
 
 from pytest_llmbench.autotune import model_limits
+from pytest_llmbench.autotune.document import Finding, LimitsDocument, typed_limits
 from pytest_llmbench.core.errors import UsageError
 
-METADATA = {"versions": {"pytest-llmbench": "1"}, "command": "llmbench autotune"}
+METADATA = {
+    "versions": {"pytest-llmbench": "1"},
+    "command": "llmbench autotune",
+    "timestamp": "",
+    "git": None,
+    "machine": {},
+    "settings": {},
+}
 
 
 def trial(level: int, p50: float | None, verdict: str = "held") -> dict[str, Any]:
     latency = None if p50 is None else {"p50": p50, "p95": 2 * p50}
-    return {"level": level, "verdict": verdict, "good": 9, "total": 10, "latency_s": latency}
+    return bare_trial(level, 9, 10, verdict=verdict, latency_s=latency)
 
 
-def finding(value: float, *trials: dict[str, Any], cooldown_s: float = 10.0, **changed: Any) -> dict[str, Any]:
-    return {
-        "value": value,
-        "low": value - 1,
-        "high": value + 1,
-        "decided": True,
-        "slo": {"quantile": 0.95, "limit_s": 3.0, "latency": "total"},
-        "habits": {"cooldown_s": cooldown_s, "seed": 42},
-        "users_held": None,
-        "trials": list(trials),
-        "sent": 77,
-        "notes": [],
-        **changed,
-    }
+def finding(value: float, *trials: dict[str, Any], cooldown_s: float = 10.0, **changed: Any) -> Finding:
+    habits = {**HABITS, "cooldown_s": cooldown_s, **changed.get("habits", {})}
+    return bare_finding(value, **{"trials": trials, **changed, "habits": habits})
 
 
-def document(*targets: dict[str, dict[str, Any]], names: tuple[str, ...] = ("qwen", "gpt")) -> dict[str, Any]:
+def document(
+    *targets: dict[str, Finding], names: tuple[str, ...] = ("qwen", "gpt"), last: str = "http://h/v1"
+) -> LimitsDocument:
+    """`last` is the address of the last target."""
+    urls = [*["http://h/v1"] * (len(targets) - 1), last]
     described = [
-        {"name": name, "url": "http://h/v1", "model_name": name, "engine": "vLLM", "findings": findings}
-        for name, findings in zip(names, targets, strict=False)
+        {"name": name, "url": url, "model_name": name, "engine": "vLLM", "findings": findings}
+        for name, url, findings in zip(names, urls, targets, strict=False)
     ]
-    return {"metadata": METADATA, "targets": described}
+    return typed_limits({"schema_version": 1, "metadata": METADATA, "targets": described})
 
 
-def written(path: Path, made: dict[str, Any]) -> dict[str, Any]:
+def written(path: Path, made: LimitsDocument) -> dict[str, Any]:
     model_limits.write_limits_file(path, made)
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
@@ -135,9 +137,7 @@ def test_nothing_is_kept_of_another_model_promise_or_kind_of_users(tmp_path: Pat
 
 def test_what_is_kept_is_of_the_same_server_where_several_serve_a_model_of_that_name(tmp_path: Path) -> None:
     path = tmp_path / "limits.json"
-    two = document({"users": finding(5)}, {"users": finding(7)}, names=("qwen", "qwen"))
-    two["targets"][1]["url"] = "http://other/v1"
+    two = document({"users": finding(5)}, {"users": finding(7)}, names=("qwen", "qwen"), last="http://other/v1")
     model_limits.write_limits_file(path, two)
-    later = document({"history": finding(8, users_held=7)}, names=("qwen",))
-    later["targets"][0]["url"] = "http://other/v1"
+    later = document({"history": finding(8, users_held=7)}, names=("qwen",), last="http://other/v1")
     assert written(path, later)["max_concurrent_users"] == 7

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from support.serving_findings import bare_trial
 
-from pytest_llmbench.autotune.findings import Finding, cut_offs, finding
+from pytest_llmbench.autotune.document import Finding, TrialEntry
+from pytest_llmbench.autotune.findings import cut_offs, finding
 from pytest_llmbench.autotune.questions import Question, history, max_tokens, rate, users
 from pytest_llmbench.core.settings import LoadSettings, Settings
 from pytest_llmbench.load.records import SLO
@@ -19,9 +21,7 @@ SETTINGS = Settings(load=LoadSettings(max_users=12, max_tokens=32, max_history=1
 
 
 def entry(level: float, good: int, total: int, **changed: Any) -> dict[str, Any]:
-    entry = {"level": level, "verdict": "undecided", "good": good, "total": total, "errors": {}, "cut_off": 0.0}
-    entry |= {"latency_s": {"p50": 0.5}, "first_token_s": None}
-    return entry | {"started_s": 0.0, "duration_s": 9.0, "tokens_counted": False, **changed}
+    return bare_trial(level, good, total, **{"cut_off": 0.0, "latency_s": {"p50": 0.5}, **changed})
 
 
 def found(question: Question, *trials: dict[str, Any], decided: bool = True) -> Finding:
@@ -39,11 +39,15 @@ def found(question: Question, *trials: dict[str, Any], decided: bool = True) -> 
     return finding(question, Found(capacity, decided, sent, tuple(kept)), SLO(limit_s=2.0), required=None, resumed=0)
 
 
+def cut_off(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [one.json_ready() for one in cut_offs([TrialEntry.model_validate(trial) for trial in trials])]
+
+
 def test_users_that_are_held_are_told_with_their_interval() -> None:
     made = found(users(SETTINGS), *[entry(4, 200, 200), entry(5, 20, 200), entry(4, 200, 200), entry(6, 0, 200)])
     assert (made["value"], made["low"], made["high"], made["held"], made["capped"]) == (4, 4, 4, True, False)
     assert made["chances"]["4"] > 0.95
-    assert made["notes"] == []
+    assert list(made["notes"]) == []
 
 
 def test_a_history_of_none_at_all_is_not_taken_for_a_failure() -> None:
@@ -68,14 +72,14 @@ def test_a_limit_of_refusals_is_told_apart_from_one_of_latency() -> None:
     refusing = entry(5, 20, 200, errors={"HTTP 429: too many": 180})
     made = found(users(SETTINGS), entry(4, 200, 200), refusing, refusing, entry(4, 200, 200))
     assert made["value"] == 4
-    assert made["notes"] == ["above it answers fail rather than come late, most often with HTTP 429: too many"]
+    assert list(made["notes"]) == ["above it answers fail rather than come late, most often with HTTP 429: too many"]
 
 
 def test_invalid_trials_are_shown_and_count_for_nothing() -> None:
     lost = entry(4, 0, 10, verdict="invalid")
     made = found(users(SETTINGS), entry(4, 200, 200), lost, entry(5, 10, 200), entry(4, 200, 200))
     assert made["value"] == 4
-    assert made["notes"] == ["1 of 4 trials were invalid and count for nothing"]
+    assert list(made["notes"]) == ["1 of 4 trials were invalid and count for nothing"]
     assert len(made["trials"]) == 4
 
 
@@ -89,22 +93,22 @@ def test_a_search_that_ran_out_of_budget_says_how_far_it_came() -> None:
 
 
 def test_the_share_cut_off_is_that_of_all_trials_of_a_level() -> None:
-    trials: Any = [
+    trials = [
         entry(8, 10, 10, cut_off=1.0),
         entry(8, 10, 30, cut_off=0.5, errors={"x": 10}),
         entry(16, 10, 10, cut_off=0.0),
         entry(24, 10, 10, cut_off=1.0, verdict="invalid"),
         entry(32, 0, 10, cut_off=None, errors={"x": 10}),
     ]
-    assert cut_offs(trials) == [
+    assert cut_off(trials) == [
         {"level": 8, "share": pytest.approx(20 / 30, abs=1e-4), "answers": 30},
         {"level": 16, "share": 0.0, "answers": 10},
     ]
 
 
 def test_answers_that_the_trial_cut_off_are_none_that_the_token_limit_ended() -> None:
-    trials: Any = [entry(8, 10, 30, cut_off=1.0, completed=10)]
-    assert cut_offs(trials) == [{"level": 8, "share": 1.0, "answers": 10}]
+    trials = [entry(8, 10, 30, cut_off=1.0, completed=10)]
+    assert cut_off(trials) == [{"level": 8, "share": 1.0, "answers": 10}]
 
 
 def test_answers_that_end_by_themselves_make_longer_limits_useless() -> None:

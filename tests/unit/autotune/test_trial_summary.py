@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmbench.autotune.trial_summary import MOST_ROWS, TrialEntry, thinned, trial_summary
+from pytest_llmbench.autotune.trial_summary import MOST_ROWS, thinned, trial_summary
 from pytest_llmbench.load.reasons import Reason
 from pytest_llmbench.load.records import SLO, Request, Trial
 
 ANSWER = Request(0, 0, 1.0, None, 1.5, 3.5, 11, False, "stop", None, 30, (0.2,) * 10)  # noqa: FBT003
 
 
-def entry(*requests: Request, **changed: Any) -> TrialEntry:
+def entry(*requests: Request, **changed: Any) -> dict[str, Any]:
     trial = Trial(2.0, requests, "held", Reason("held_as_asked"), 4.0, 0.001, 0.1, 0.2, len(requests) + 1)
-    return trial_summary(dataclasses.replace(trial, **changed), SLO(0.9, 3.0), level=2, started_s=7.0)
+    return trial_summary(dataclasses.replace(trial, **changed), SLO(0.9, 3.0), level=2, started_s=7.0).json_ready()
 
 
 def test_a_trial_is_summed_up_in_latencies_and_tokens() -> None:
@@ -31,7 +31,7 @@ def test_a_trial_is_summed_up_in_latencies_and_tokens() -> None:
     assert made["decode_tokens_per_s"] == pytest.approx((10 / 2 + 10 / 5.5) / 2, abs=1e-3)
     assert made["gap_s"] == {"p50": 0.2, "p95": 0.2, "p99": 0.2}
     assert made["cut_off"] == 0.5
-    assert made["requests"] == [(0, 1.0, 1.5, 3.5, 1, 11), (1, 1.0, 1.5, 7.0, 0, 11)]
+    assert made["requests"] == [[0, 1.0, 1.5, 3.5, 1, 11], [1, 1.0, 1.5, 7.0, 0, 11]]
     json.dumps(made, allow_nan=False)
 
 

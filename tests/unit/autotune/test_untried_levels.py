@@ -6,14 +6,14 @@ import json
 import re
 import tempfile
 from pathlib import Path
-from typing import Any, cast
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.rendered import limits_lines as summary_lines
 
 from pytest_llmbench.autotune import model_limits
-from pytest_llmbench.autotune.findings import Finding, finding
+from pytest_llmbench.autotune.document import Finding, LimitsDocument, LimitsMetadata, TargetLimits
+from pytest_llmbench.autotune.findings import finding
 from pytest_llmbench.autotune.questions import Question, history, max_tokens, rate, users
 from pytest_llmbench.autotune.trial_summary import trial_summary
 from pytest_llmbench.core.settings import LoadSettings, Settings
@@ -39,7 +39,7 @@ def found_by(question: Question, trials: list[tuple[int, float, bool]]) -> Findi
         made = Trial(
             question.level(step), (), "undecided" if valid else "invalid", Reason("time_over"), 9.0, 0.0, 0.0, sent=40
         )
-        detail = {**trial_summary(made, SLO(), level=made.level, started_s=0.0), "good": good, "total": 40}
+        detail = {**trial_summary(made, SLO(), level=made.level, started_s=0.0).json_ready(), "good": good, "total": 40}
         kept.append(
             Observation(step, good, 40, (), 40, detail) if valid else InvalidTrial(step, "why", 40, detail=detail)
         )
@@ -51,12 +51,21 @@ def found_by(question: Question, trials: list[tuple[int, float, bool]]) -> Findi
     )
 
 
-def document_of(made: Finding) -> dict[str, Any]:
+def document_of(made: Finding) -> LimitsDocument:
     """As reports have it, without what takes time to find out of this machine."""
-    name = made["question"]
-    about = {"name": "m", "url": "http://h/v1", "model_name": "m", "engine": None, "temperature": None}
-    target = {**about, "findings": {name: made}, "why": {name: explain(cast("dict[str, Any]", made))}}
-    return {"metadata": {"settings": SETTINGS.model_dump(mode="json", include={"load"})}, "targets": [target]}
+    name = made.question
+    target = TargetLimits(
+        name="m", url="http://h/v1", model_name="m", engine=None, findings={name: made}, why={name: explain(made)}
+    )
+    metadata = LimitsMetadata(
+        timestamp="",
+        command="",
+        git=None,
+        versions={},
+        machine={},
+        settings=SETTINGS.model_dump(mode="json", include={"load"}),
+    )
+    return LimitsDocument(schema_version=1, metadata=metadata, targets=(target,))
 
 
 def levels_told(made: Finding) -> list[float]:
@@ -80,7 +89,7 @@ def test_no_level_above_the_highest_tried_goes_out(question: Question, trials: l
     assert max(limits(document)) <= tried
 
 
-def limits(document: dict[str, Any]) -> list[float]:
+def limits(document: LimitsDocument) -> list[float]:
     """The numbers in the file that programs read."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "limits.json"
@@ -96,7 +105,7 @@ def test_an_interval_that_goes_on_beyond_what_was_tried_has_no_upper_end() -> No
     document = document_of(made)
     lines = " ".join(summary_lines(document, 300))
     assert lines.startswith("2 users or more keep 95 % of answers under 3.0 s; no more were tried")
-    unsure = summary_lines(document_of({**made, "low": 1}), 300)
+    unsure = summary_lines(document_of(made.model_copy(update={"low": 1})), 300)
     assert unsure[0] == "2 users or more (95 % sure: 1 or more) keep 95 % of answers under 3.0 s; no more were tried"
     assert "Required: 9 users. No more than 2 users were tried, so whether they are held is not known." in lines
     assert "the most that was allowed" not in lines

@@ -139,12 +139,14 @@ def test_generate_writes_the_files_and_tells_why_and_not_twice(project: Path) ->
         (("micro", "--max-context", "50000"), 2, "micro reads at most 40960 tokens, not 50000; * (--max-context)"),
         (("micro", "--max-context", "0"), 2, "--max-context: serving.max_context: *give a whole number from 1"),
         (("medium", "--max-context", "131072"), 3, "needs 26.59 GB (*; max_context * would fit (--max-context, *)"),
+        (("micro", "--arguments", "--api-key,hush"), 2, "--api-key: a key has no place in settings"),
         (("micro", "--arguments", "--swap-space,4"), 2, "vLLM 0.32.0 has no --swap-space; * (--arguments)"),
     ],
 )
 def test_a_wish_that_cannot_be_met_names_the_option(wishes: tuple[str, ...], code: int, told: str) -> None:
     done = llmbench("config", "generate", *wishes, "--memory", "24", "--dry-run")
     assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (code, "", 1)
+    assert "hush" not in done.stderr
     assert fnmatch.fnmatch(done.stderr.replace("[", ""), f"*{told}*")
 
 

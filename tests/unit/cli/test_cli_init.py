@@ -24,6 +24,7 @@ FILES = DATA | {
     "prompts/voice_commands.yaml",
     "prompts/voice_corrections.yaml",
     "tests/suites/test_autotune.py",
+    "tests/suites/test_context.py",
     "tests/suites/test_finetune.py",
     "tests/suites/test_benchmark.py",
 }
@@ -96,7 +97,7 @@ def test_a_second_time_adds_nothing_and_says_so(project: Path) -> None:
     llmbench("init", "--language", "en")
     before = {name: (project / name).stat().st_mtime_ns for name in files_in(project)}
     done = llmbench("init")
-    assert done.stdout.startswith("nothing to add: the 14 starter files are here")
+    assert done.stdout.startswith("nothing to add: the 15 starter files are here")
     assert {name: (project / name).stat().st_mtime_ns for name in files_in(project)} == before
 
 

@@ -125,7 +125,7 @@ def test_the_page_of_an_older_run_shows_the_trend_up_to_it(
     def write_html(_: object, history: list[dict[str, str]], *__: object) -> None:
         given.extend(point["name"] for point in history)
 
-    monkeypatch.setattr("pytest_llmbench.reports.html.write_html", write_html)
+    monkeypatch.setattr("pytest_llmbench.reports.html.page.write_html", write_html)
     llmbench("report", run_file, "--format", "html", "--output", "page.html")
     assert given == ["0001_nightly"]
 

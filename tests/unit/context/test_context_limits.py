@@ -10,10 +10,12 @@ import pytest
 from support.known_context import LAWS, KnownContext, SimulatedContext
 
 from pytest_llmbench.context.accepted import AcceptedSearch
+from pytest_llmbench.context.announced import Announced
 from pytest_llmbench.context.in_time import Effort, InTimeSearch
 from pytest_llmbench.context.needles import KINDS, needle, needles
 from pytest_llmbench.context.questions import Question
 from pytest_llmbench.context.right import Rightness, find_right
+from pytest_llmbench.context.side_checks import Subject, prefix_cache
 from pytest_llmbench.runs.context_document import LimitDocument, ProbeDocument, PromiseDocument, RefusalCode
 
 PLAIN = needle("one", "en", 0.5, "1")
@@ -76,7 +78,9 @@ def test_memory_that_runs_out_and_servers_that_die_are_believed_when_it_happens_
 def in_time(known: KnownContext, promise: PromiseDocument = PROMISE, *, probes: int = 40) -> LimitDocument:
     effort = Effort(probes, 0.02, 16)
     search = InTimeSearch(SimulatedContext(known), PLAIN, promise, (256, known.limit), effort)
-    return asyncio.run(search.find())
+    found = asyncio.run(search.find())
+    assert found is not None
+    return found
 
 
 @pytest.mark.parametrize("law", LAWS)
@@ -155,3 +159,10 @@ def test_what_nobody_was_asked_has_no_limit() -> None:
         raise AssertionError
 
     assert asyncio.run(find_right({}, nobody, Rightness(0.1, 0.05))) is None
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_a_server_that_does_not_say_what_it_remembers_shows_it_by_its_time(remembers: bool) -> None:  # noqa: FBT001
+    server = SimulatedContext(KnownContext(prefix_cache=remembers))
+    found = asyncio.run(prefix_cache(server, PLAIN, Subject(Announced(), 8192, 512)))
+    assert (found is not None) is remembers

@@ -17,7 +17,7 @@ from pytest_llmbench.core.errors import LLMBenchError, ServerError, UsageError
 from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.runs.context_document import ContextTarget
 
-SMALL = {"depths": [0.5], "languages": ["en"], "kinds": ["one"], "probes": 5, "answer_tokens": 8}
+SMALL = {"depths": [0.5], "languages": "en", "kinds": ["one"], "probes": 5, "answer_tokens": 8}
 
 
 def run(
@@ -113,7 +113,7 @@ def test_an_answer_that_goes_on_beyond_the_context_is_told(tmp_path: Path) -> No
 
 
 def test_a_prompt_cache_is_seen_and_never_met_by_the_prompts_that_are_timed(tmp_path: Path) -> None:
-    with context_server(KnownContext(limit=600, prefix_cache=True), scale=20) as server:
+    with context_server(KnownContext(limit=600, prefix_cache=True)) as server:
         found = run(server, tmp_path)
     assert "prefix_cache_seen" in codes(found)
     assert len(set(server.prompts)) >= len(server.prompts) - 1
@@ -195,7 +195,8 @@ def test_the_time_limit_ends_the_test_early(tmp_path: Path) -> None:
         found = run(server, tmp_path, time_limit=0.000001)
     assert found.limits.accepted is not None
     assert found.limits.accepted.tokens == 900
-    assert not [probe for probe in found.probes if probe.sought == "sweep"]
+    assert {probe.sought for probe in found.probes} == {"accepted"}
+    assert found.limits.in_time is None
 
 
 def test_each_probe_is_told_and_on_disk_before_the_next(tmp_path: Path) -> None:
@@ -203,7 +204,8 @@ def test_each_probe_is_told_and_on_disk_before_the_next(tmp_path: Path) -> None:
     with context_server(KnownContext(limit=600)) as server:
         found = run(server, tmp_path, steps=steps)
     kept = [json.loads(line) for line in (tmp_path / "context" / "known.jsonl").read_text().splitlines()]
-    assert [step.probes for step in steps] == list(range(1, len(found.probes) + 1))
+    assert [step.probes for step in steps if not step.over] == list(range(1, len(found.probes) + 1))
+    assert [step.sought for step in steps if step.over] == ["accepted", "sweep", "sweep", "in_time", "right"]
     assert [entry["probe"]["id"] for entry in kept[1:]] == [probe.id for probe in found.probes]
     assert any("refused (context exceeded)" in step.verdict for step in steps)
 
@@ -213,3 +215,29 @@ def test_nobody_there_is_one_message(tmp_path: Path) -> None:
         pass
     with pytest.raises(LLMBenchError, match="no connection"):
         run(server, tmp_path)
+
+
+def test_a_member_of_the_family_bounds_the_lengths_and_an_unknown_one_is_refused(tmp_path: Path) -> None:
+    with context_server() as server:
+        with pytest.raises(UsageError, match=r"2000000 is beyond the \d+ tokens that the model reads"):
+            run(server, tmp_path, model="medium", lengths=(512, 2_000_000))
+        with pytest.raises(UsageError, match="'gigantic'"):
+            run(server, tmp_path, model="gigantic")
+        assert not server.prompts
+
+
+def test_the_tokenizer_that_is_named_counts_for_a_server_that_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Words:
+        chat_template = "its words"
+
+        def apply_chat_template(self, messages: list[dict[str, str]], **_: Any) -> list[str]:
+            return ["<t>"] * TEMPLATE + messages[0]["content"].split()
+
+    monkeypatch.setattr("pytest_llmbench.context.local_tokenizer._tokenizer", lambda *_, **__: Words())
+    with context_server(KnownContext(limit=600), usage=False, engine="silent") as server:
+        found = run(server, tmp_path, tokenizer="some/model")
+    assert found.counting.method == "tokenizer"
+    assert found.limits.accepted is not None
+    assert found.limits.accepted.tokens == 600

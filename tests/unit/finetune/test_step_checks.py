@@ -5,11 +5,11 @@ import math
 from collections.abc import Sequence
 
 from pytest_llmbench.finetune.step_checks import gradient_faults, loss_faults
-from pytest_llmbench.finetune.training_log import Step
+from pytest_llmbench.finetune.training_log import TrainingStep
 
 
-def course(losses: Sequence[float]) -> list[Step]:
-    return [Step(number, len(losses), loss, 0.5, 1.0, 100) for number, loss in enumerate(losses, 1)]
+def course(losses: Sequence[float]) -> list[TrainingStep]:
+    return [TrainingStep(number, len(losses), loss, 0.5, 1.0, 100) for number, loss in enumerate(losses, 1)]
 
 
 def faults(losses: Sequence[float]) -> list[str]:

@@ -12,11 +12,19 @@ import numpy as np
 import pytest
 
 from pytest_llmbench.core.errors import NotReadyError, ServerError, UsageError
-from pytest_llmbench.load.search import Found, Plan, RunTrial, SearchProgress, find_capacity, find_lost, open_journal
+from pytest_llmbench.load.search import (
+    Found,
+    RunTrial,
+    SearchPlan,
+    SearchProgress,
+    find_capacity,
+    find_lost,
+    open_journal,
+)
 from pytest_llmbench.load.search_journal import InvalidTrial, claimed, discard
 from pytest_llmbench.stats.observation import Observation
 
-PLAN = Plan(share=0.9, highest=50, budget=1500)
+PLAN = SearchPlan(share=0.9, highest=50, budget=1500)
 
 
 class Server:
@@ -37,7 +45,7 @@ class Server:
         return float(0.94 / (1 + np.exp(30 * (level / (self.capacity + 0.5) - 1) - 3.1)))
 
 
-def search(run: RunTrial, plan: Plan = PLAN, journal: Path | None = None, **more: object) -> Found:
+def search(run: RunTrial, plan: SearchPlan = PLAN, journal: Path | None = None, **more: object) -> Found:
     return asyncio.run(find_capacity(run, plan, journal=journal, **more))  # type: ignore[arg-type]
 
 
@@ -52,7 +60,7 @@ def failing_after(server: Server, trials: int) -> RunTrial:
 
 @pytest.mark.parametrize("capacity", [3, 8, 17, 40])
 def test_the_capacity_is_found_under_stalls(capacity: int) -> None:
-    plan = Plan(share=0.9, budget=3000)
+    plan = SearchPlan(share=0.9, budget=3000)
     errors = [search(Server(capacity, seed).run, plan).capacity.users - capacity for seed in range(3)]
     assert all(abs(error) <= max(1, 0.05 * capacity) for error in errors)
 
@@ -76,14 +84,14 @@ def test_pauses_of_the_whole_server_are_not_taken_for_independent_answers() -> N
             groups = tuple((one, messages) for one in good.sum(axis=1).tolist())
             return Observation(level, int(good.sum()), requests, groups, requests + level)
 
-    plan = Plan(share=0.9, budget=2000)
+    plan = SearchPlan(share=0.9, budget=2000)
     found = [search(Pausing(16, seed).run, plan).capacity for seed in range(4)]
     assert all(capacity.low <= 16 <= capacity.high for capacity in found)
 
 
 @pytest.mark.parametrize(("capacity", "users"), [(200, 12), (0, 0)])
 def test_a_capacity_beyond_the_levels_tried_is_told_as_their_end(capacity: int, users: int) -> None:
-    found = search(Server(capacity).run, Plan(share=0.9, highest=12, budget=3000))
+    found = search(Server(capacity).run, SearchPlan(share=0.9, highest=12, budget=3000))
     assert found.decided
     assert (found.capacity.users, found.capacity.low, found.capacity.high) == (users, users, users)
 
@@ -101,7 +109,7 @@ def test_an_easy_search_stops_before_its_budget_is_spent() -> None:
 
 
 def test_the_budget_is_never_exceeded_and_the_doubt_is_told() -> None:
-    found = search(Server(30).run, Plan(share=0.9, budget=400))
+    found = search(Server(30).run, SearchPlan(share=0.9, budget=400))
     assert found.sent <= 400
     assert not found.decided
     assert found.capacity.low < found.capacity.high
@@ -140,7 +148,7 @@ def test_without_budget_left_the_journal_is_judged_and_nothing_asked(tmp_path: P
     journal, server = tmp_path / "journal.jsonl", Server(8)
     with pytest.raises(ServerError):
         search(failing_after(server, 5), journal=journal)
-    found = search(server.run, Plan(share=0.9, budget=0), journal)
+    found = search(server.run, SearchPlan(share=0.9, budget=0), journal)
     assert len(found.trials) == len(server.asked) == 5
 
 
@@ -190,14 +198,14 @@ def test_a_search_whose_trials_are_all_invalid_stops_without_a_capacity() -> Non
 
 def test_a_budget_too_small_for_one_trial_gives_no_capacity() -> None:
     with pytest.raises(NotReadyError, match="no trial was valid"):
-        search(Server(8).run, Plan(budget=2))
+        search(Server(8).run, SearchPlan(budget=2))
 
 
 def test_a_plateau_just_below_the_promise_is_never_surely_held() -> None:
     """Ten users keep it, up to thirty nearly do: no amount of trials at its far end may prove that these are held."""
     plateau = Server(10)
     plateau.share = lambda level: 0.99 if level <= 10 else 0.88 if level <= 30 else 0.4  # type: ignore[method-assign]
-    found = search(plateau.run, Plan(share=0.9, highest=50, budget=2000))
+    found = search(plateau.run, SearchPlan(share=0.9, highest=50, budget=2000))
     assert found.capacity.low <= 10
     assert found.capacity.chance_of(11) < 0.95
     assert not found.decided
@@ -219,7 +227,7 @@ def test_no_trial_begins_when_the_time_is_over() -> None:
         await asyncio.sleep(0.02)
         return await Server(17).run(level, requests)
 
-    found = search(run, Plan(share=0.9, seconds=0.0, budget=2000))
+    found = search(run, SearchPlan(share=0.9, seconds=0.0, budget=2000))
     assert len(found.trials) == 1
     assert not found.decided
 
@@ -230,7 +238,7 @@ def test_strict_trials_cost_their_messages_and_count_as_one() -> None:
     async def run(level: int, requests: int) -> Observation:
         return Observation(level, int(random.random() < 1 / (1 + np.exp(2 * (level - 8.5)))), 1, sent=requests)
 
-    found = search(run, Plan(share=0.5, budget=3000, messages=(3, 3)))
+    found = search(run, SearchPlan(share=0.5, budget=3000, messages=(3, 3)))
     assert abs(found.capacity.users - 8) <= 1
     assert found.sent <= 3000
 
@@ -243,7 +251,7 @@ def test_where_the_users_are_fixed_a_trial_costs_what_they_send() -> None:
         good = np.random.default_rng(level).binomial(requests, server.share(level))
         return Observation(level, int(good), requests, ((int(good), requests),), requests + 5)
 
-    found = search(run, Plan(share=0.9, highest=20, budget=600, messages=(3, 10), users=5))
+    found = search(run, SearchPlan(share=0.9, highest=20, budget=600, messages=(3, 10), users=5))
     assert abs(found.capacity.users - 8) <= 1
     assert set(asked) <= {5 * messages for messages in range(3, 11)}
     assert found.sent <= 600
@@ -253,7 +261,7 @@ def test_a_warm_up_that_takes_more_than_expected_is_not_paid_from_nowhere() -> N
     async def run(level: int, requests: int) -> Observation:
         return Observation(level, requests, requests, ((requests, requests),), requests + 40 * level)
 
-    assert search(run, Plan(share=0.9, highest=50, budget=1000)).sent <= 1000
+    assert search(run, SearchPlan(share=0.9, highest=50, budget=1000)).sent <= 1000
 
 
 def test_a_server_that_came_back_is_no_reason_to_give_up() -> None:
@@ -279,7 +287,7 @@ def test_what_is_kept_with_a_trial_comes_back_from_the_journal(tmp_path: Path) -
         return Observation(level, seen.good, seen.total, seen.groups, seen.sent, detail)  # type: ignore[union-attr]
 
     made = search(run, journal=journal)
-    read = search(run, Plan(share=0.9, budget=0), journal)
+    read = search(run, SearchPlan(share=0.9, budget=0), journal)
     assert [one.detail for one in read.kept] == [one.detail for one in made.kept]
     assert [one.detail["began"] for one in read.kept] == list(range(len(read.kept)))
     assert read.kept == made.kept
@@ -293,7 +301,7 @@ def test_the_range_is_found_by_doubling_and_halving(tmp_path: Path, capacity: in
         asked.append(level)
         return Observation(level, requests if level <= capacity else 0, requests)
 
-    plan = Plan(share=0.9, highest=64)
+    plan = SearchPlan(share=0.9, highest=64)
     journal = open_journal(tmp_path / "journal.jsonl", plan, {})
     found = asyncio.run(find_lost(run, plan, journal, start=8, requests_at=lambda _: 12))
     assert found == lost
@@ -307,7 +315,7 @@ def test_a_range_that_costs_too_much_is_cut_short() -> None:
     async def run(level: int, requests: int) -> Observation:
         return Observation(level, requests, requests)
 
-    plan = Plan(share=0.9, highest=1024, budget=400)
+    plan = SearchPlan(share=0.9, highest=1024, budget=400)
     found = asyncio.run(
         find_lost(run, plan, open_journal(None, plan, {}), start=1, requests_at=lambda level: 4 * level)
     )

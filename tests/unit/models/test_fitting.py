@@ -11,7 +11,7 @@ import pytest
 
 from pytest_llmbench.core.errors import NotReadyError
 from pytest_llmbench.finetune.memory import return_freed_memory, spare_memory_if_tight
-from pytest_llmbench.models.fitting import describe, known_architecture, plan_of, refuse_unfit, what_would_fit
+from pytest_llmbench.models.fitting import describe, known_architecture, plan_of, refuse_unfit_training, what_would_fit
 from pytest_llmbench.models.memory.architecture import Architecture, read_architecture
 from pytest_llmbench.models.memory.estimate import MemoryEstimate, TrainingPlan, estimate_training
 from pytest_llmbench.models.memory.hardware import Hardware
@@ -26,13 +26,13 @@ def mistral() -> Architecture:
 
 
 def test_a_training_that_fits_passes(mistral: Architecture) -> None:
-    refuse_unfit("mistral-7b", mistral, plan_of(load_registry()["mistral-7b"].preset(), "cuda"), ROOM)
+    refuse_unfit_training("mistral-7b", mistral, plan_of(load_registry()["mistral-7b"].preset(), "cuda"), ROOM)
 
 
 def test_one_that_does_not_is_refused_with_the_largest_batch_that_would(mistral: Architecture) -> None:
     plan = TrainingPlan(8, 512, rank=16, device="cuda", gradient_checkpointing=True)
     with pytest.raises(NotReadyError) as refused:
-        refuse_unfit("mistral-7b", mistral, plan, ROOM)
+        refuse_unfit_training("mistral-7b", mistral, plan, ROOM)
     message = str(refused.value)
     assert message.startswith("training mistral-7b with 8 x 512 tokens, nf4, gradient checkpointing needs about 7.")
     assert "has 6.0 GB; 3 x 512 tokens, nf4, gradient checkpointing" in message
@@ -49,7 +49,7 @@ def test_what_would_fit_does_fit(mistral: Architecture) -> None:
 
 def test_where_nothing_would_fit_a_smaller_model_is_advised(mistral: Architecture) -> None:
     with pytest.raises(NotReadyError, match="choose a smaller model"):
-        refuse_unfit("mistral-7b", mistral, TrainingPlan(1, 512, device="cuda"), Hardware.with_vram(2))
+        refuse_unfit_training("mistral-7b", mistral, TrainingPlan(1, 512, device="cuda"), Hardware.with_vram(2))
 
 
 def test_the_folders_own_config_tells_more_than_the_registry(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pytest_llmbench.reports.html import render_html
 from pytest_llmbench.reports.html.cases import case_data
 from pytest_llmbench.reports.routing import NO_TOOL, routings
 from pytest_llmbench.runs.document import build_document
+from pytest_llmbench.runs.typed import FaultDocument, Result, run_document
 
 
 def document(**metadata: Any) -> dict[str, Any]:
@@ -38,12 +39,12 @@ def document(**metadata: Any) -> dict[str, Any]:
     ],
 )
 def test_a_fault_is_told_in_the_readers_words(fault: dict[str, Any], english: str, french: str) -> None:
-    assert fault_text(fault, words("en")) == english
-    assert fault_text(fault, words("fr")) == french
+    assert fault_text(FaultDocument.model_validate(fault), words("en")) == english
+    assert fault_text(FaultDocument.model_validate(fault), words("fr")) == french
 
 
 def test_faults_are_counted_and_lost_tools_are_no_faults() -> None:
-    base, tuned = call_summaries(document(), words("en"))
+    base, tuned = call_summaries(run_document(document()), words("en"))
     assert base.startswith("base: 1 of 5 answers make the expected calls. Faults: ")
     for told in ("wrong tool 1", "missing call 1", "missing argument 1", "unexpected argument 1", "extra call 1"):
         assert told in base
@@ -52,7 +53,7 @@ def test_faults_are_counted_and_lost_tools_are_no_faults() -> None:
 
 def test_calls_stand_beside_the_answers_in_every_format() -> None:
     some = document()
-    rows = {row["id"]: row for row in case_data(some, words("en"))["rows"]}
+    rows = {row["id"]: row for row in case_data(run_document(some), words("en"))["rows"]}
     assert rows["value"]["calls"] == ['refund(order="A" or "B")']
     assert rows["hello"]["calls"] == ["no call"]
     base, tuned = rows["value"]["answers"]
@@ -66,20 +67,19 @@ def test_calls_stand_beside_the_answers_in_every_format() -> None:
         "The tools of 1 of 6 answers of base did not reach the model, so that their calls are unscored: "
         "the chat template writes no tools: the prompt is the same with and without them"
     )
-    for shown in (" ".join(text.split()), markdown(some, "en"), render_html(some, [], "en")):
+    for shown in (" ".join(text.split()), markdown(some, "en"), render_html(run_document(some), [], "en")):
         assert left_out in shown
 
 
 def test_a_tools_reason_is_not_told_twice() -> None:
     wrong = CallFault("wrong tool", "track_order", expected="refund").to_json()
-    row = {
-        "reasons": {"tool_accuracy": {"base": [wrong]}, "call_accuracy": {"base": [wrong]}, "mine": {"base": [wrong]}}
-    }
-    assert len(faults(row, "base", words("en"))) == 2
+    told = {"tool_accuracy": {"base": [wrong]}, "call_accuracy": {"base": [wrong]}, "mine": {"base": [wrong]}}
+    row = run_document(document()).results[0].model_dump() | {"reasons": told}
+    assert len(faults(Result.model_validate(row), "base", words("en"))) == 2
 
 
 def test_cases_with_calls_alone_are_routed_and_so_are_those_where_no_tool_is_right() -> None:
-    base, tuned = routings(document())
+    base, tuned = routings(run_document(document()))
     assert tuned.right == tuned.total == 6
     assert base.labels == ["refund", "track_order", "make_coffee", NO_TOOL]
     assert base.counts[0] == [2, 1, 0, 1]
@@ -90,7 +90,7 @@ def test_cases_with_calls_alone_are_routed_and_so_are_those_where_no_tool_is_rig
 def test_a_case_that_wants_several_calls_has_no_one_tool() -> None:
     two = [{"name": "refund", "arguments": {"order": "A"}}, {"name": "track_order", "arguments": {"order": "A"}}]
     some = build_document(run(called("a/two", two, {"base": []}), variants=("base",)), answer_chars=50)
-    assert routings(some) == []
+    assert routings(run_document(some)) == []
 
 
 def test_markdown_has_routing_in_short() -> None:

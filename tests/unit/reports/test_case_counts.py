@@ -1,13 +1,20 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from support.gates import verdict
+from support import gates
 
 from pytest_llmbench.core.locale import words
 from pytest_llmbench.reports.gate_sentences import settling
 from pytest_llmbench.runs.case_counts import cases_text, count, needed_text
+from pytest_llmbench.runs.typed import VerdictDocument, gate_document
 
-GATE = {"kind": "regression"}
+GATE = gate_document(gates.gate())
+
+
+def verdict(*outcome: str, **changed: Any) -> VerdictDocument:
+    return VerdictDocument.model_validate(gates.verdict(*outcome, **changed))
 
 
 def test_groups_stand_beside_the_cases() -> None:

@@ -5,25 +5,32 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from support.evaluation_documents import evaluation_document
+from support.report_runs import built, result, run
 
+from pytest_llmbench.benchmark.evaluation.document import typed_evaluation
 from pytest_llmbench.core.locale import words
-from pytest_llmbench.reports.cautions import cautions
+from pytest_llmbench.reports.cautions import answer_cautions, cautions
+from pytest_llmbench.runs.typed import run_document
 
 
 def document(*answers: dict[str, tuple[str, str | None]]) -> dict[str, Any]:
-    rows = [
-        {"completions": {name: {"text": text, "reasoning": thought} for name, (text, thought) in row.items()}}
-        for row in answers
-    ]
-    return {"metadata": {"backend": {}}, "results": rows}
+    """A run of these answers: text and reasoning of each variant."""
+    some = built(run(*(result(f"a/{place}", {}, texts=dict.fromkeys(row, "")) for place, row in enumerate(answers))))
+    for row, given in zip(some["results"], answers, strict=True):
+        for name, (text, thought) in given.items():
+            row["completions"][name] |= {"text": text, "reasoning": thought}
+    return some
 
 
 def test_answers_that_ended_within_their_thinking_are_counted_for_each_variant() -> None:
     told = cautions(
-        document(
-            {"base": ("", "hm"), "finetuned": ("Oui.", "hm")},
-            {"base": ("", "hm"), "finetuned": ("", "hm")},
-            {"base": ("", "hm"), "finetuned": ("", None)},
+        run_document(
+            document(
+                {"base": ("", "hm"), "finetuned": ("Oui.", "hm")},
+                {"base": ("", "hm"), "finetuned": ("", "hm")},
+                {"base": ("", "hm"), "finetuned": ("", None)},
+            )
         ),
         words("en"),
     )
@@ -36,13 +43,15 @@ def test_answers_that_ended_within_their_thinking_are_counted_for_each_variant()
 def test_a_failed_answer_is_counted_with_its_reason() -> None:
     rows = document({"base": ("", None)}, {"base": ("Oui.", None)})
     rows["results"][0]["completions"]["base"] |= {"error": "no system turn", "finish": "error"}
-    assert cautions(rows, words("en")) == [
+    assert cautions(run_document(rows), words("en")) == [
         "1 of 2 answers of base failed and have no score. The first reason: no system turn"
     ]
 
 
 @pytest.mark.parametrize("language", ["en", "fr"])
 def test_runs_and_evaluations_say_it_in_both_languages(language: str) -> None:
-    run = document({"base": ("", "hm"), "finetuned": ("", "hm")}, {"base": ("Oui.", None), "finetuned": ("", "hm")})
-    evaluation = {"metadata": {}, "results": [{"answers": row["completions"]} for row in run["results"]]}
-    assert cautions(run, words(language)) == cautions(evaluation, words(language))
+    asked = document({"base": ("", "hm"), "finetuned": ("", "hm")}, {"base": ("Oui.", None), "finetuned": ("", "hm")})
+    rows = [{"question": "?", "answers": row["completions"]} for row in asked["results"]]
+    evaluation = typed_evaluation(evaluation_document() | {"results": rows})
+    said = answer_cautions(evaluation.metadata.backend, evaluation.answers, words(language))
+    assert cautions(run_document(asked), words(language)) == list(said)

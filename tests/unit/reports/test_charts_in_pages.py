@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from functools import cache
 from html import unescape
-from typing import Any
 
 import pytest
 from support.gates import gate, judged, verdict
@@ -14,11 +13,13 @@ from support.report_pages import large_document, saved_runs
 from support.report_runs import relevance, run
 from support.serving_documents import full_document, several_document
 
+from pytest_llmbench.autotune.document import typed_limits
 from pytest_llmbench.core.locale import words
 from pytest_llmbench.reports.charts.differences import differences, middle_of
 from pytest_llmbench.reports.html import render_html
 from pytest_llmbench.reports.html.autotune import render_limits_page as render_serving
 from pytest_llmbench.runs.base_comparison import with_comparison
+from pytest_llmbench.runs.typed import run_document
 
 CHART = re.compile(r'<svg class="chart".*?</svg>', re.DOTALL)
 CORNERS = re.compile(r'<(?:use|text) [^>]*?x="([-\d.]+)" y="([-\d.]+)"|[ML]([-\d.]+) ([-\d.]+)')
@@ -26,14 +27,14 @@ CORNERS = re.compile(r'<(?:use|text) [^>]*?x="([-\d.]+)" y="([-\d.]+)"|[ML]([-\d
 
 def _benchmark(cases: int) -> str:
     variants = ("base", "small", "large")
-    return render_html(with_comparison(large_document(cases, variants=variants)), saved_runs(40), "fr")
+    return render_html(run_document(with_comparison(large_document(cases, variants=variants))), saved_runs(40), "fr")
 
 
 PAGES: dict[str, Callable[[], str]] = {
     "benchmark": lambda: _benchmark(60),
     "many cases": lambda: _benchmark(3000),
-    "search": lambda: render_serving(full_document(), "en"),
-    "several searches": lambda: render_serving(several_document(), "fr"),
+    "search": lambda: render_serving(typed_limits(full_document()), "en"),
+    "several searches": lambda: render_serving(typed_limits(several_document()), "fr"),
 }
 
 
@@ -101,7 +102,9 @@ def test_of_very_many_cases_a_chart_keeps_its_size_and_its_counts() -> None:
 
 
 def test_marks_have_titles_for_pointers() -> None:
-    few = render_html(judged(None, run(relevance("a/1", 0.25, 1.0), relevance("a/<b>", 0.5, 0.25))), [], "en")
+    few = render_html(
+        run_document(judged(None, run(relevance("a/1", 0.25, 1.0), relevance("a/<b>", 0.5, 0.25)))), [], "en"
+    )
     assert {"a/1: +0.750", "a/<b>: -0.250"} <= set(titles(few))
     told = titles(page("benchmark"))
     assert "0002_accepted, finetuned: 0,580, indécis" in told
@@ -114,7 +117,8 @@ def test_marks_have_titles_for_pointers() -> None:
 
 def test_a_mean_stands_with_its_own_interval_where_lost_answers_count() -> None:
     """Of pairs that are drawn the mean may lie outside: the verdict rests on the lost answers too."""
-    document: Any = judged(gate(verdict(effect=-0.2, low=-0.3, high=-0.1, n=40), against="base", baseline=None))
+    some = judged(gate(verdict(effect=-0.2, low=-0.3, high=-0.1, n=40), against="base", baseline=None))
+    document = run_document(some)
     found = differences(document, "finetuned", "relevance")
     middle = middle_of(document, "finetuned", found, words("en"))
     assert (middle.mean, middle.interval) == (-0.2, (-0.3, -0.1))

@@ -13,13 +13,14 @@ from support.report_runs import full_run, relevance, result, run
 from pytest_llmbench.core.locale import words
 from pytest_llmbench.core.records import Run
 from pytest_llmbench.reports.charts.differences import differences, save_differences
+from pytest_llmbench.runs.typed import run_document
 
 
 def drawn(document: dict[str, Any], path: Path, monkeypatch: pytest.MonkeyPatch, variant: str | None = None) -> Figure:
     """The figure instead of its file."""
     figures: list[Figure] = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
-    save_differences(document, path, words("en"), variant)
+    save_differences(run_document(document), path, words("en"), variant)
     return figures[0]
 
 
@@ -37,7 +38,7 @@ def test_epochs_are_averaged_and_unscored_cases_counted() -> None:
         relevance("a/2", 0.5, 0.25),
         relevance("a/3", None, 1.0),
     )
-    found = differences(judged(None, some), "finetuned", "relevance")
+    found = differences(run_document(judged(None, some)), "finetuned", "relevance")
     assert found.changes == ((-0.25, "a/2"), (0.5, "a/1"))
     assert found.unscored == 1
     assert found.tally() == {"better": 1, "same": 0, "worse": 1}
@@ -45,7 +46,7 @@ def test_epochs_are_averaged_and_unscored_cases_counted() -> None:
 
 def test_less_is_better_where_the_metric_says_so() -> None:
     some = judged(None, run(result("a/1", {"latency_s": {"base": 2.0, "finetuned": 1.0}})))
-    assert differences(some, "finetuned", "latency_s").tally() == {
+    assert differences(run_document(some), "finetuned", "latency_s").tally() == {
         "better": 1,
         "same": 0,
         "worse": 0,
@@ -104,7 +105,7 @@ def test_what_cannot_be_compared_is_said(
 
 def test_the_file_is_a_300_dpi_png_drawn_without_pyplot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
-    save_differences(judged(None, full_run(["$x^2$ 日本語"], 3)), tmp_path / "x.png", words("fr"))
+    save_differences(run_document(judged(None, full_run(["$x^2$ 日本語"], 3))), tmp_path / "x.png", words("fr"))
     with Image.open(tmp_path / "x.png") as image:
         assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)
         assert image.size[1] == 8 * 300

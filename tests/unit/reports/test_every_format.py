@@ -15,9 +15,12 @@ from support.context_documents import several_contexts
 from support.evaluation_documents import evaluation_document
 from support.gates import gate, judged, note, verdict
 from support.report_runs import built, full_run
+from support.schemas import schema
 from support.serving_documents import full_document, several_document
 from support.trainings import TRAINED
 
+from pytest_llmbench.autotune.document import typed_limits
+from pytest_llmbench.benchmark.evaluation.document import typed_evaluation
 from pytest_llmbench.core.locale import words
 from pytest_llmbench.core.settings import OutputSettings, Settings
 from pytest_llmbench.reports import benchmark_report, write_reports
@@ -49,8 +52,9 @@ from pytest_llmbench.reports.views.evaluation import evaluation_report
 from pytest_llmbench.reports.views.training import training_report
 from pytest_llmbench.reports.writing.autotune import write_document
 from pytest_llmbench.reports.writing.context import write_context
-from pytest_llmbench.reports.writing.evaluation import evaluation_schema, write_evaluation
+from pytest_llmbench.reports.writing.evaluation import write_evaluation
 from pytest_llmbench.runs.storage import read_document
+from pytest_llmbench.runs.typed import run_document
 
 EXAMPLE = Path(__file__).parents[3] / "reports/example/benchmark.json"
 LANGUAGES = ("en", "fr")
@@ -95,14 +99,18 @@ FORMATS: dict[str, tuple[Depth, Callable[[Report], str]]] = {
     "terminal": (Depth.FULL, lambda report: said("\n".join(terminal_lines(report, 400, Depth.FULL)))),
 }
 REPORTS: dict[str, Callable[[str], Report]] = {
-    "benchmark": lambda language: benchmark_report(read_document(EXAMPLE), language),
+    "benchmark": lambda language: benchmark_report(run_document(read_document(EXAMPLE)), language),
     "gated": lambda language: benchmark_report(
-        judged(gate(verdict(), verdict("inconclusive", "keywords"), verdict(category="tool_routing"), notes=[note()])),
+        run_document(
+            judged(
+                gate(verdict(), verdict("inconclusive", "keywords"), verdict(category="tool_routing"), notes=[note()])
+            )
+        ),
         language,
     ),
-    "evaluation": lambda language: evaluation_report(evaluation_document(), language),
-    "autotune": lambda language: autotune_report(full_document(), language),
-    "servers": lambda language: autotune_report(several_document(), language),
+    "evaluation": lambda language: evaluation_report(typed_evaluation(evaluation_document()), language),
+    "autotune": lambda language: autotune_report(typed_limits(full_document()), language),
+    "servers": lambda language: autotune_report(typed_limits(several_document()), language),
     "context": lambda language: context_report(several_contexts(), language),
     "training": lambda language: training_report(TRAINED, language),  # type: ignore[arg-type]  # one of the two
 }
@@ -164,8 +172,8 @@ def test_the_page_of_a_run_names_the_verdict_and_evidence_of_its_other_reports(n
     document = {"benchmark": read_document(EXAMPLE), "gated": judged(gate(verdict(), verdict("pass", "keywords")))}[
         name
     ]
-    report, say = benchmark_report(document, language), words(language)
-    page = page_words(render_html(document, [], language))
+    report, say = benchmark_report(run_document(document), language), words(language)
+    page = page_words(render_html(run_document(document), [], language))
     found = document["gate"]
     assert said(reason(found, say)) in page
     for depth, rendered in FORMATS.values():
@@ -202,7 +210,7 @@ def test_one_outcome_has_one_sign() -> None:
 def test_every_report_has_every_format(tmp_path: Path) -> None:
     output = OutputSettings(report_dir=tmp_path, png=False)
     benchmark = write_reports(built(full_run(cases=1)), output).paths
-    autotune = write_document(full_document(), Settings(output=output), tmp_path)
+    autotune = write_document(typed_limits(full_document()), Settings(output=output), tmp_path)
     evaluation = write_evaluation(evaluation_document(), output)
     context = write_context(several_contexts(), output)
     for paths in (benchmark, autotune, evaluation, context):
@@ -210,13 +218,13 @@ def test_every_report_has_every_format(tmp_path: Path) -> None:
 
 
 def test_the_evaluation_of_these_tests_is_one() -> None:
-    jsonschema.validate(evaluation_document(), evaluation_schema())
+    jsonschema.validate(evaluation_document(), schema("evaluation"))
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_long_table_is_cut_with_its_count_and_its_total_stays(language: str) -> None:
     say = words(language)
-    report = benchmark_report(judged(None, full_run([f"c{place}" for place in range(70)], 1)), language)
+    report = benchmark_report(run_document(judged(None, full_run([f"c{place}" for place in range(70)], 1))), language)
     markdown = Markdown().render(report)
     assert say("and {count} more", count=10) in markdown
     assert f"| {say('All')} | 70 |" in markdown

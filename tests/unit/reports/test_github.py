@@ -15,14 +15,15 @@ from pytest_llmbench.reports.renderers import github
 from pytest_llmbench.reports.renderers.github import MOST_ANNOTATIONS, SUMMARY_BYTES
 from pytest_llmbench.reports.views.benchmark import benchmark_report
 from pytest_llmbench.reports.views.gate import gate_report
+from pytest_llmbench.runs.typed import gate_document, run_document
 
 
 def annotations(gate: Mapping[str, Any]) -> list[str]:
-    return github.annotations(gate_report(gate, "en"))
+    return github.annotations(gate_report(gate_document(gate), "en"))
 
 
 def write_summary(document: Mapping[str, Any], path: Path, language: str) -> None:
-    github.write_summary(benchmark_report(document, language), path)
+    github.write_summary(benchmark_report(run_document(document), language), path)
 
 
 COMMAND = re.compile(r"::(error|warning) title=([^:,\r\n]*)::([^\r\n]*)")

@@ -20,6 +20,7 @@ from pytest_llmbench.runs.averages import in_short
 from pytest_llmbench.runs.base_comparison import with_comparison
 from pytest_llmbench.runs.document import build_document
 from pytest_llmbench.runs.storage import read_document
+from pytest_llmbench.runs.typed import RunPoint, run_document
 
 EXAMPLE = Path(__file__).parents[3] / "reports" / "example" / "benchmark.json"
 HOSTILE = "</script><script>alert(1)</script><!-- <b onclick='x()'> \u202e {{ 7 * 7 }} 👩‍👩‍👧 & \ud800"
@@ -61,7 +62,7 @@ def document(some_run: Run) -> dict[str, Any]:
 
 
 def page(some_run: Run, language: str = "en", **changed: Any) -> Page:
-    return Page(render_html({**document(some_run), **changed}, [], language))
+    return Page(render_html(run_document({**document(some_run), **changed}), [], language))
 
 
 def trend_lines(shown: Page) -> list[tuple[str, list[str]]]:
@@ -110,7 +111,7 @@ def gate(**changed: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_run_without_a_gate_opens_with_the_comparison_to_its_base(language: str) -> None:
     read = with_comparison({**read_document(EXAMPLE), "gate": None})
-    shown = Page(render_html(read, [], language))
+    shown = Page(render_html(run_document(read), [], language))
     verdict, praise = {"en": ("Comparison: Better", "EFFECTIVE"), "fr": ("Comparaison : Meilleur", "EFFICACE")}[
         language
     ]
@@ -121,14 +122,14 @@ def test_a_run_without_a_gate_opens_with_the_comparison_to_its_base(language: st
 
 def test_a_regression_gate_is_followed_by_the_comparison_with_the_base() -> None:
     read = with_comparison({**read_document(EXAMPLE), "gate": gate() | {"against": "baseline"}})
-    words = Page(render_html(read, [], "en")).words
+    words = Page(render_html(run_document(read), [], "en")).words
     assert words.index("Regression gate: Fail") < words.index("Comparison: Better")
 
 
 def test_a_part_of_a_run_has_no_verdict_on_the_page() -> None:
     read = dict(read_document(EXAMPLE))
     part = {**read, "gate": None, "metadata": {**read["metadata"], "cut_short": {"results": 30, "planned": 60}}}
-    shown = Page(render_html(with_comparison(part), [], "en")).words
+    shown = Page(render_html(run_document(with_comparison(part)), [], "en")).words
     assert "Comparison: No verdict CUT SHORT: 30 of 60 results." in shown
     assert "Better" not in shown
     assert "EFFECTIVE" not in shown
@@ -136,10 +137,12 @@ def test_a_part_of_a_run_has_no_verdict_on_the_page() -> None:
 
 def test_the_reason_of_a_gate_is_in_the_readers_language() -> None:
     document = {**read_document(EXAMPLE), "gate": gate()}
-    assert "Relevance of finetuned went from 0.660 to 0.540" in Page(render_html(document, [], "en")).words
-    assert "Pertinence de finetuned : de 0,660 à 0,540" in Page(render_html(document, [], "fr")).words
+    assert (
+        "Relevance of finetuned went from 0.660 to 0.540" in Page(render_html(run_document(document), [], "en")).words
+    )
+    assert "Pertinence de finetuned : de 0,660 à 0,540" in Page(render_html(run_document(document), [], "fr")).words
     cached = {"kind": "cached_alone", "message": "some", "cases": []}
-    told = Page(render_html({**document, "gate": document["gate"] | {"notes": [cached]}}, [], "fr")).words
+    told = Page(render_html(run_document({**document, "gate": document["gate"] | {"notes": [cached]}}), [], "fr")).words
     assert (
         "la réussite ne tient qu'à des réponses gardées en mémoire, qui ne prouvent rien du modèle que le serveur a "
         "maintenant ; reposez les questions avec generation.cache: false"
@@ -148,11 +151,11 @@ def test_the_reason_of_a_gate_is_in_the_readers_language() -> None:
 
 def test_another_language_is_refused() -> None:
     with pytest.raises(UsageError, match="'de'"):
-        render_html(document(full_run()), [], "de")
+        render_html(run_document(document(full_run())), [], "de")
 
 
 def test_the_page_asks_nothing_of_the_network() -> None:
-    source = render_html(document(full_run()) | {"gate": gate()}, [], "en")
+    source = render_html(run_document(document(full_run()) | {"gate": gate()}), [], "en")
     shown = Page(source)
     [policy] = [attrs["content"] for tag, attrs in shown.elements if attrs.get("http-equiv")]
     assert policy == "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
@@ -168,9 +171,10 @@ def test_hostile_text_stays_text_everywhere() -> None:
     hostile = document(run(result(f"{HOSTILE}/{HOSTILE}", {"relevance": {"base": 0.0, "finetuned": 1.0}}, texts=texts)))
     hostile["metadata"] |= {"device": HOSTILE, "announcements": [HOSTILE], HOSTILE: HOSTILE}
     saved = {"name": HOSTILE, "timestamp": "x", "variants": {HOSTILE: {HOSTILE: 0.5}}, "outcome": None}
+    point = RunPoint.model_validate(saved)
     held = gate(variant=HOSTILE, metric=HOSTILE, category=HOSTILE) | {"reason": HOSTILE}
     harmless = [tag for tag, _ in page(run(relevance("a/1", 0.0, 1.0)), gate=gate()).elements]
-    shown = Page(render_html(hostile | {"gate": held}, [saved, saved], "en"))
+    shown = Page(render_html(run_document(hostile | {"gate": held}), [point, point], "en"))
     tags = [tag for tag, _ in shown.elements]
     assert tags.count("script") == harmless.count("script")
     assert "b onclick" not in " ".join(tags)
@@ -255,10 +259,10 @@ def test_a_run_without_any_metric_or_result_still_has_a_page() -> None:
 
 def test_the_trend_has_every_saved_run_and_this_one_once() -> None:
     some = document(run(relevance("a/1", 0.2, 0.4)))
-    means = {"base": {"relevance": 0.2}, "finetuned": {"relevance": 0.3}}
-    saved = [{"name": f"{n:04}_x", "timestamp": f"2026-01-0{n}", "variants": means, "outcome": "pass"} for n in (1, 2)]
-    this = {**saved[0], "name": "0003_x", "timestamp": some["metadata"]["timestamp"]}
-    shown = Page(render_html(some, [*saved, this], "en"))
+    means: Any = {"base": {"relevance": 0.2}, "finetuned": {"relevance": 0.3}}
+    saved = [RunPoint(name=f"{n:04}_x", timestamp=f"2026-01-0{n}", variants=means, outcome="pass") for n in (1, 2)]
+    this = saved[0].model_copy(update={"name": "0003_x", "timestamp": some["metadata"]["timestamp"]})
+    shown = Page(render_html(run_document(some), [*saved, this], "en"))
     assert "0001_x" in shown.words
     assert "0003_x" not in shown.words
     assert {colour: len(points) for colour, points in trend_lines(shown)} == {"--v0": 3, "--v1": 3}
@@ -269,8 +273,8 @@ def test_the_trend_marks_runs_that_asked_other_cases_and_leads_its_lines_past_th
         document(run(relevance(name, 0.2, 0.4), timestamp=f"2026-02-1{day}T10:00:00+00:00"))
         for day, name in ((9, "a/1"), (8, "a/2"), (7, "a/1"))
     )
-    history = [in_short("0001_same", same), in_short("0002_other", other)]
-    shown = Page(render_html(this, history, "en"))
+    history = [in_short("0001_same", run_document(same)), in_short("0002_other", run_document(other))]
+    shown = Page(render_html(run_document(this), history, "en"))
     hollow_told = "Hollow marks are runs that asked other cases than this one: not comparable."
     assert hollow_told in shown.words
     assert "0002_other other cases: not comparable" in shown.words
@@ -279,7 +283,7 @@ def test_the_trend_marks_runs_that_asked_other_cases_and_leads_its_lines_past_th
         tag for tag, attrs in shown.elements if str(attrs.get("style")).startswith("fill:var(--card);stroke:var(--v")
     ]
     assert hollow == ["use", "use"]
-    assert hollow_told not in Page(render_html(this, history[:1], "en")).words
+    assert hollow_told not in Page(render_html(run_document(this), history[:1], "en")).words
 
 
 def test_one_run_alone_has_no_trend() -> None:
@@ -288,8 +292,10 @@ def test_one_run_alone_has_no_trend() -> None:
 
 def test_a_page_is_written_in_one_step(tmp_path: Path) -> None:
     some = document(full_run())
-    write_html(some, [], tmp_path / "new" / "benchmark.html", "fr")
-    assert (tmp_path / "new" / "benchmark.html").read_text(encoding="utf-8") == render_html(some, [], "fr")
+    write_html(run_document(some), [], tmp_path / "new" / "benchmark.html", "fr")
+    assert (tmp_path / "new" / "benchmark.html").read_text(encoding="utf-8") == render_html(
+        run_document(some), [], "fr"
+    )
 
 
 @given(st.lists(st.floats(-1e9, 1e9, allow_subnormal=False).map(lambda value: round(value, 6)), min_size=1))

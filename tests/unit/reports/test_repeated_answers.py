@@ -10,6 +10,7 @@ from support.report_runs import result, run
 
 from pytest_llmbench.reports.html import render_html
 from pytest_llmbench.runs.document import build_document
+from pytest_llmbench.runs.typed import run_document
 
 SAMPLED = {"generation": {"temperature": 0.7, "do_sample": True}}
 LONG = "Bien sûr, je monte le volume du salon de deux crans."
@@ -48,7 +49,7 @@ def test_every_report_tells_it_of_the_variant_that_repeats_itself_in_both_langua
     told = document()
     assert EN in " ".join(" ".join(summary_lines(told, {}, 100)).split())
     for language, words in (("en", EN), ("fr", FR)):
-        reports = analysis(told, language), markdown(told, language), render_html(told, [], language)
+        reports = analysis(told, language), markdown(told, language), render_html(run_document(told), [], language)
         for report in reports:
             text = " ".join(report.split())
             assert words in text

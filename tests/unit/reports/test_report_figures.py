@@ -15,6 +15,7 @@ from pytest_llmbench.reports import draw
 from pytest_llmbench.reports.charts.benchmark import _edges, _most_changed
 from pytest_llmbench.runs.base_comparison import with_comparison
 from pytest_llmbench.runs.document import build_document
+from pytest_llmbench.runs.typed import run_document
 
 LONG = [f"une catégorie au nom vraiment très long {number:02}" for number in range(11)]
 NOTHING = run(result("a/1", {"relevance": {"base": None, "finetuned": None}}))
@@ -30,12 +31,12 @@ def texts_of(some_run: Run, path: Path, monkeypatch: pytest.MonkeyPatch) -> list
 
     figures: list[Figure] = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
-    draw(document(some_run), path, "en")
+    draw(run_document(document(some_run)), path, "en")
     return [text.get_text() for text in figures[0].findobj(Text) if text.get_visible()]
 
 
 def test_the_figure_has_the_references_size(tmp_path: Path) -> None:
-    draw(document(full_run()), tmp_path / "figure.png", "fr")
+    draw(run_document(document(full_run())), tmp_path / "figure.png", "fr")
     with Image.open(tmp_path / "figure.png") as image:
         assert image.size == (14 * 300, 10 * 300)
         assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)
@@ -46,9 +47,9 @@ def test_the_figure_is_the_same_under_any_user_style_and_needs_no_pyplot(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     first, second = tmp_path / "first.png", tmp_path / "second.png"
-    draw(document(full_run()), first, "fr")
+    draw(run_document(document(full_run())), first, "fr")
     with mpl.rc_context({"font.size": 33, "axes.facecolor": "black"}):
-        draw(document(full_run()), second, "fr")
+        draw(run_document(document(full_run())), second, "fr")
         assert mpl.rcParams["font.size"] == 33
     assert first.read_bytes() == second.read_bytes()
 
@@ -65,7 +66,7 @@ def test_the_figure_is_the_same_under_any_user_style_and_needs_no_pyplot(
     ids=["twelve long categories", "one variant", "many adapters", "unscored", "empty"],
 )
 def test_unusual_runs_are_drawn_without_a_warning(some_run: Run, tmp_path: Path) -> None:
-    draw(document(some_run), tmp_path / "figure.png", "en")
+    draw(run_document(document(some_run)), tmp_path / "figure.png", "en")
     assert (tmp_path / "figure.png").stat().st_size > 10_000
 
 

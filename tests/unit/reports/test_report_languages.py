@@ -26,6 +26,7 @@ from support.serving_documents import full_document, several_document
 from support.tool_runs import shop_run
 from support.trainings import TRAINED
 
+from pytest_llmbench.autotune.document import typed_limits
 from pytest_llmbench.core import locale
 from pytest_llmbench.core.records import Run
 from pytest_llmbench.core.settings import OutputSettings, Settings
@@ -48,6 +49,7 @@ from pytest_llmbench.runs.baseline import comparable
 from pytest_llmbench.runs.document import build_document
 from pytest_llmbench.runs.gate import compare_runs
 from pytest_llmbench.runs.gate_notes import gate_note
+from pytest_llmbench.runs.typed import RunPoint, run_document
 
 LANGUAGES = ("en", "fr")
 _TELLING = 12  # characters of a sentence's longest fixed part: shorter ones are words that both languages may have
@@ -65,7 +67,7 @@ _QUOTED = {
 }
 
 
-def rich() -> tuple[Run, list[dict[str, Any]]]:
+def rich() -> tuple[Run, list[RunPoint]]:
     """Tools, groups, lost and cut answers, a gate with notes, and a saved run that asked other cases."""
     results = [*full_run(cases=4).results, *shop_run().results]
     results = [dataclasses.replace(one, group=f"g{place // 2}") for place, one in enumerate(results)]
@@ -85,7 +87,7 @@ def rich() -> tuple[Run, list[dict[str, Any]]]:
     found = compare_runs(comparable(before, "accepted"), comparable(built, "run"), kind="regression")
     judged_run = dataclasses.replace(some, gate=found)
     compared = with_comparison({**built, "gate": found}).get("comparison")
-    return dataclasses.replace(judged_run, comparison=compared), [in_short("0001_accepted", before)]
+    return dataclasses.replace(judged_run, comparison=compared), [in_short("0001_accepted", run_document(before))]
 
 
 def gated(outcome: str) -> Run:
@@ -163,7 +165,9 @@ def _reports(language: Any) -> Iterator[tuple[str, list[str]]]:
         yield from _written("benchmark", lambda: write_reports(built(some), output, earlier=history), output.report_dir)
         settings = Settings(output=output)
         for name, searched in (("one", full_document()), ("several", several_document())):
-            write = functools.partial(write_document, noted_document(searched), settings, output.report_dir)
+            write = functools.partial(
+                write_document, typed_limits(noted_document(searched)), settings, output.report_dir
+            )
             yield from _written(f"autotune {name}", write, output.report_dir)
         yield from _written("evaluation", lambda: write_evaluation(evaluation_document(), output), output.report_dir)
         picture = output.report_dir / "trainings.png"
@@ -178,8 +182,8 @@ def _reports(language: Any) -> Iterator[tuple[str, list[str]]]:
     }
     told = {name: with_comparison(build_document(one, answer_chars=500)) for name, one in runs.items()}
     shown = {
-        **{f"benchmark {name}": benchmark_report(document, language) for name, document in told.items()},
-        "autotune": autotune_report(noted_document(full_document()), language),
+        **{f"benchmark {name}": benchmark_report(run_document(document), language) for name, document in told.items()},
+        "autotune": autotune_report(typed_limits(noted_document(full_document())), language),
         "context": context_report(several_contexts(), language),
         "trainings": training_report(TRAINED, language, questions=["?"], answers=[["Oui."], ["Non."]]),
     }

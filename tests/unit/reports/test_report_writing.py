@@ -14,6 +14,7 @@ from pytest_llmbench.core.settings import OutputSettings
 from pytest_llmbench.reports import write_reports
 from pytest_llmbench.runs.averages import in_short
 from pytest_llmbench.runs.storage import read_document
+from pytest_llmbench.runs.typed import run_document
 
 
 @contextmanager
@@ -58,7 +59,7 @@ def test_reports_that_are_off_are_not_written(tmp_path: Path) -> None:
 def test_the_trend_is_drawn_once_there_are_earlier_runs(tmp_path: Path) -> None:
     off = OutputSettings(report_dir=tmp_path, text=False, html=False, markdown=False, json=False)
     run = full_run(cases=2)
-    earlier = in_short("0001_first", write_reports(built(run), off).document)
+    earlier = in_short("0001_first", run_document(write_reports(built(run), off).document))
     assert not (tmp_path / "benchmark-trend.png").exists()
     write_reports(built(run), off, earlier=[earlier])
     assert (tmp_path / "benchmark-trend.png").stat().st_size > 10_000

@@ -16,6 +16,7 @@ from pytest_llmbench.reports.html import render_html
 from pytest_llmbench.reports.routing import NO_TOOL, UNKNOWN, routings
 from pytest_llmbench.reports.routing_matrix import matrices
 from pytest_llmbench.runs.document import build_document
+from pytest_llmbench.runs.typed import run_document
 
 
 def routed(number: int, expected: str, *named: str | None) -> CaseResult:
@@ -42,7 +43,7 @@ FEW = (
 
 
 def test_tools_that_are_named_none_and_unknown_ones_have_columns() -> None:
-    base, tuned = routings(document(*FEW))
+    base, tuned = routings(run_document(document(*FEW)))
     assert base.labels == tuned.labels == ["play_music", "stop_music", NO_TOOL, UNKNOWN]
     assert base.counts == [[1, 0, 1, 0], [0, 0, 1, 1], [0] * 4, [0] * 4]
     assert tuned.counts == [[1, 1, 0, 0], [0, 1, 0, 0], [0] * 4, [0] * 4]
@@ -51,7 +52,7 @@ def test_tools_that_are_named_none_and_unknown_ones_have_columns() -> None:
 
 
 def test_a_tool_that_no_answer_names_has_no_precision() -> None:
-    base, tuned = routings(document(*FEW))
+    base, tuned = routings(run_document(document(*FEW)))
     assert [(rate.tool, rate.precision, rate.recall) for rate in base.rates] == [
         ("play_music", 1.0, 0.5),
         ("stop_music", None, 0.0),
@@ -63,14 +64,14 @@ def test_a_tool_of_the_vocabulary_that_no_case_expects_has_a_column_of_its_own()
     some = document(
         routed(1, "play_music", "set_timer", "play_music"), vocabulary={"names": ["play_music", "set_timer"]}
     )
-    assert routings(some)[0].labels == ["play_music", "set_timer"]
+    assert routings(run_document(some))[0].labels == ["play_music", "set_timer"]
 
 
 def test_of_many_tools_the_most_confused_are_named_and_nothing_is_lost() -> None:
     tools = [f"tool_{place:02}" for place in range(50)]
     right = [routed(place, tool, "", tool) for place, tool in enumerate(tools)]
     wrong = [routed(100 + place, "tool_40", "", "tool_41") for place in range(3)]
-    found = routings(document(*right, *wrong))
+    found = routings(run_document(document(*right, *wrong)))
     folded = matrices(found, most=4)
     assert folded.left_out == 46
     assert {"tool_40", "tool_41"} <= set(folded.shown[1].columns)
@@ -81,7 +82,7 @@ def test_of_many_tools_the_most_confused_are_named_and_nothing_is_lost() -> None
 @pytest.mark.parametrize(("language", "shown"), [("en", ("no tool", "Prec.")), ("fr", ("aucun outil", "Préc."))])
 def test_text_and_page_show_it_in_the_readers_language(language: str, shown: tuple[str, ...]) -> None:
     some = document(*FEW)
-    for report in (analysis(some, language), render_html(some, [], language)):
+    for report in (analysis(some, language), render_html(run_document(some), [], language)):
         assert all(words_ in report for words_ in shown)
         assert "routing_" not in report.partition("<style")[0]
 
@@ -89,7 +90,7 @@ def test_text_and_page_show_it_in_the_readers_language(language: str, shown: tup
 def test_the_figure_is_drawn_for_a_few_tools_and_for_many(tmp_path: Path) -> None:
     many = [routed(place, f"a_tool_with_a_long_name_{place}", "", "") for place in range(40)]
     for place, cases in enumerate((FEW, many)):
-        routing.save_routing(document(*cases), tmp_path / f"{place}.png", words("fr"))
+        routing.save_routing(run_document(document(*cases)), tmp_path / f"{place}.png", words("fr"))
         assert (tmp_path / f"{place}.png").stat().st_size > 10_000
 
 
@@ -103,7 +104,7 @@ def test_without_scikit_learn_the_reports_say_what_installs_it(monkeypatch: pyte
 
     monkeypatch.setattr(importlib, "import_module", missing)
     some = document(*FEW)
-    for shown in (analysis(some, "en"), render_html(some, [], "en").replace("&#39;", "'")):
+    for shown in (analysis(some, "en"), render_html(run_document(some), [], "en").replace("&#39;", "'")):
         assert "scikit-learn is not installed; pip install 'pytest-llmbench[evaluate]'" in shown
     with pytest.raises(NotReadyError, match="scikit-learn"):
-        routings(some)
+        routings(run_document(some))

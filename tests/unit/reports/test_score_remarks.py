@@ -17,6 +17,7 @@ from pytest_llmbench.reports.html.cases import case_data
 from pytest_llmbench.reports.score_remarks import cosine_meanings, cut_answers
 from pytest_llmbench.runs.document import build_document
 from pytest_llmbench.runs.storage import run_schema
+from pytest_llmbench.runs.typed import run_document
 
 
 def embedded(name: str, base: tuple[float, float], tuned: tuple[float, float], cosine: float) -> CaseResult:
@@ -40,23 +41,23 @@ def changed_answers(**changed: Any) -> dict[str, Any]:
 
 def test_similarity_counts_from_that_of_answers_to_different_cases() -> None:
     alike = [embedded(f"a/{place}", (1, 0.1 * place), (1, 0.1 * place + 0.05), 0.99) for place in range(4)]
-    [sentence] = cosine_meanings(build_document(run(*alike), answer_chars=50), words("en"))
+    [sentence] = cosine_meanings(run_document(build_document(run(*alike), answer_chars=50)), words("en"))
     assert "to the base 0.990, of answers to different cases 0.9" in sentence
     assert "hardly nearer" in sentence or "visible adaptation" in sentence
     apart = [embedded(f"a/{place}", vector, vector, 0.99) for place, vector in enumerate([(1, 0), (0, 1), (-1, 0)])]
-    [sentence] = cosine_meanings(build_document(run(*apart), answer_chars=50), words("en"))
+    [sentence] = cosine_meanings(run_document(build_document(run(*apart), answer_chars=50)), words("en"))
     assert "little has changed" in sentence
 
 
 def test_a_run_that_did_not_measure_different_cases_has_no_sentence_on_similarity() -> None:
     some = build_document(run(result("a/1", {"cosine_similarity": {"finetuned": 0.886}})), answer_chars=50)
-    assert list(cosine_meanings(some, words("en"))) == []
+    assert list(cosine_meanings(run_document(some), words("en"))) == []
 
 
 @pytest.mark.parametrize("finish", ["length", "timeout"])
 def test_cut_answers_are_told_beside_the_scores(finish: str) -> None:
     some = changed_answers(finish=finish)
-    told = list(cut_answers(some, words("en")))
+    told = list(cut_answers(run_document(some), words("en")))
     assert [sentence[:21] for sentence in told] == ["1 of 1 answers of bas", "1 of 1 answers of fin"]
     overall = analysis(some, "en").split("By category")[0]
     assert told[0] in " ".join(overall.split())
@@ -73,7 +74,7 @@ def test_answers_of_a_batch_have_no_latency_in_any_report_and_their_pass_is_told
     shared = changed_answers(batch_size=8)
     shared["metadata"]["passes"] = {"base": {"answers": 1, "tokens": 90, "seconds": 4.5}}
     jsonschema.validate(shared, run_schema())
-    text, page = analysis(shared, "en"), case_data(shared, words("en"))
+    text, page = analysis(shared, "en"), case_data(run_document(shared), words("en"))
     assert "Median (s)" not in text
     assert re.search(r"│ base +│ +1 │ +0 │ +4\.500 │ +20\.000 │ +8 │", text)
     assert re.search(r"│ finetuned +│ +1 │ +0 │ +- │ +- │ +8 │", text)  # an older run tells the batches alone
@@ -83,7 +84,7 @@ def test_answers_of_a_batch_have_no_latency_in_any_report_and_their_pass_is_told
 
 def test_answers_that_were_asked_alone_have_their_latency() -> None:
     alone = changed_answers(latency_s=2.5)
-    text, page = analysis(alone, "en"), case_data(alone, words("en"))
+    text, page = analysis(alone, "en"), case_data(run_document(alone), words("en"))
     assert re.search(r"│ base +│ +1 │ +0 │ +2\.500 │ +2\.500 │ +2\.500 │ +4\.800 │", text)
     assert "Pass (s)" not in text
     assert page["timed"] is True

@@ -11,6 +11,7 @@ from support.calibrated_engine import Calibration
 from support.calibrated_server import CalibratedServer, Serve, calibrated_servers
 from support.serving_findings import finding
 
+from pytest_llmbench.autotune.document import Finding
 from pytest_llmbench.load.client import ChatServer
 from pytest_llmbench.load.conversations import Conversation, Conversations
 from pytest_llmbench.load.records import SLO
@@ -42,7 +43,7 @@ def explained(
             ChatServer.at(server.url, **asked), talk, Habits("staggered", 1, 0, 0.05), slo, limits
         ) as load:
             trials = [await load.trial(level, max(6, 2 * level)) for level in levels]
-        return explain(finding(trials, slo, 40))
+        return explain(Finding.model_validate(finding(trials, slo, 40))).json_ready()
 
     return asyncio.run(run())
 

@@ -8,6 +8,7 @@ import pytest
 from support.serving_documents import history_finding, tokens_finding
 from support.serving_findings import LEVELS, finding, queued_trial, users_finding
 
+from pytest_llmbench.autotune.document import Finding, LimitEvidence
 from pytest_llmbench.load.reasons import Reason
 from pytest_llmbench.load.records import SLO, Request, Trial
 from pytest_llmbench.reports.serving.explanation_words import explain
@@ -20,10 +21,15 @@ def english(found: dict[str, Any]) -> str:
     return " ".join(found["sentences"]["en"])
 
 
+def explained(found: dict[str, Any]) -> dict[str, Any]:
+    """As `autotune.json` holds it."""
+    return explain(Finding.model_validate(found)).json_ready()
+
+
 def searched(change: Callable[[Trial], Trial], levels: tuple[int, ...] = LEVELS, **queue: Any) -> dict[str, Any]:
     """The explanation of a search whose trials were changed."""
     trials = [change(queued_trial(level, PROMISE, seed=place, **queue)) for place, level in enumerate(levels)]
-    return explain(finding(trials, PROMISE, 50))
+    return explained(finding(trials, PROMISE, 50))
 
 
 def each_request(change: Callable[[Request], Request]) -> Callable[[Trial], Trial]:
@@ -37,7 +43,7 @@ def with_gauges(found: dict[str, Any], **gauges: float) -> dict[str, Any]:
 
 
 def test_slots_that_the_server_does_not_show_are_counted_and_said_to_be_inferred() -> None:
-    found = explain(users_finding())
+    found = explained(users_finding())
     assert (found["cause"], found["evidence"]["slots"]) == ("slots", 4)
     assert "its 4 slots" in english(found) or "it has 4 slots is inferred" in english(found)
     assert "parallel slots" in found["try"]["en"][0]
@@ -45,20 +51,20 @@ def test_slots_that_the_server_does_not_show_are_counted_and_said_to_be_inferred
 
 
 def test_the_servers_own_gauges_come_before_what_is_inferred() -> None:
-    found = explain(with_gauges(users_finding(), running_max=6, waiting_max=9))
+    found = explained(with_gauges(users_finding(), running_max=6, waiting_max=9))
     assert (found["cause"], found["evidence"]["slots"]) == ("slots", 6)
     assert "up to 6 requests running and 9 waiting" in english(found)
     assert "inferred" not in english(found)
 
 
 def test_a_server_without_a_line_that_delays_first_tokens_is_not_said_to_lack_slots() -> None:
-    found = explain(with_gauges(users_finding(), running_max=18, waiting_max=0))
+    found = explained(with_gauges(users_finding(), running_max=18, waiting_max=0))
     assert found["cause"] == "unknown"
     assert "does not tell why" in english(found)
 
 
 def test_a_full_cache_is_told_from_few_slots() -> None:
-    found = explain(with_gauges(users_finding(), running_max=7, waiting_max=9, kv_cache_max=0.99))
+    found = explained(with_gauges(users_finding(), running_max=7, waiting_max=9, kv_cache_max=0.99))
     assert found["cause"] == "kv_cache"
 
 
@@ -116,37 +122,37 @@ def test_a_client_that_was_the_bottleneck_is_named_and_not_the_server() -> None:
 
 
 def test_a_limit_that_was_not_reached_says_so() -> None:
-    found = explain(users_finding((1, 2, 4, 8, 10, 10), highest=10, slots=30))
+    found = explained(users_finding((1, 2, 4, 8, 10, 10), highest=10, slots=30))
     assert found["cause"] == "not_reached"
     assert "10 users, the most that was allowed" in english(found)
 
 
 def test_a_search_that_ended_below_every_fault_claims_no_cause() -> None:
-    found = explain(users_finding((1, 2)))
+    found = explained(users_finding((1, 2)))
     assert (found["cause"], found["evidence"]) == ("unknown", {})
 
 
 def test_longer_histories_and_answers_are_explained_by_reading_and_writing() -> None:
-    assert explain(history_finding())["cause"] == "prefill"
-    found = explain(tokens_finding())
+    assert explained(history_finding())["cause"] == "prefill"
+    found = explained(tokens_finding())
     assert found["cause"] == "length"
     assert "a token takes 30 ms" in english(found)
 
 
 def test_under_a_strict_promise_the_late_answers_are_explained_too() -> None:
-    assert explain(users_finding(slo=SLO(1.0, 3.0)))["cause"] == "slots"
+    assert explained(users_finding(slo=SLO(1.0, 3.0)))["cause"] == "slots"
 
 
 @pytest.mark.parametrize("question", ["users", "rate", "history", "max_tokens"])
 def test_every_cause_has_words_for_every_question_in_both_languages(question: str) -> None:
     from pytest_llmbench.reports.serving.explanation_words import sentences, to_try
 
-    asked = users_finding() | {"question": question}
-    evidence = explain(users_finding())["evidence"] | {"stray_share": 0.1}
+    asked = Finding.model_validate(users_finding() | {"question": question})
+    evidence = explain(asked).evidence.model_copy(update={"stray_share": 0.1})
     for cause in CAUSES:
         for language in ("en", "fr"):
-            for known in ({}, evidence) if cause != "alone" else (evidence,):
-                if cause in ("stalls", "length", "prefill", "kv_cache") and not known:
+            for known in (LimitEvidence(), evidence) if cause != "alone" else (evidence,):
+                if cause in ("stalls", "length", "prefill", "kv_cache") and known is not evidence:
                     continue  # they are only ever told from evidence
                 lines = [*sentences(cause, asked, known, language), *to_try(cause, asked, known, language)]
                 assert all(line and "{" not in line for line in lines)

@@ -11,6 +11,7 @@ from matplotlib.text import Text
 from support.serving_documents import COMMAND, full_document, grid, several_document, target, users_document
 from support.serving_findings import users_finding
 
+from pytest_llmbench.autotune.document import Finding, typed_limits
 from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.load.records import SLO
 from pytest_llmbench.reports.charts.search import save_search
@@ -25,7 +26,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Draw:
     def draw(document: dict[str, Any], language: str = "en") -> Figure:
         figures: list[Figure] = []
         monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
-        save_search(document, Path("unused.png"), language)
+        save_search(typed_limits(document), Path("unused.png"), language)
         return figures[0]
 
     return draw
@@ -47,7 +48,7 @@ def words_of(figure: Figure) -> list[Text]:
 
 
 def document_of(**target_changes: Any) -> dict[str, Any]:
-    return limits_document([target(**target_changes)], Settings(), COMMAND)
+    return limits_document([target(**target_changes)], Settings(), COMMAND).json_ready()
 
 
 def test_one_target_has_curve_latencies_timeline_and_a_panel_for_each_other_question(drawn: Draw) -> None:
@@ -112,7 +113,7 @@ def test_trials_lie_at_their_share_and_are_told_apart_by_shape(drawn: Draw) -> N
 def test_every_request_is_good_late_or_failed(drawn: Draw) -> None:
     finding = users_finding()
     finding["trials"][5]["requests"][0] = [0, 0.1, None, 0.15, 0, None]
-    found, step = dots(finding)
+    found, step = dots(Finding.model_validate(finding))
     assert step == 1
     assert len(found) == sum(trial["total"] for trial in finding["trials"])
     bad = sum(trial["total"] - trial["good"] for trial in finding["trials"])
@@ -123,7 +124,7 @@ def test_every_request_is_good_late_or_failed(drawn: Draw) -> None:
 def test_of_very_many_requests_every_bad_one_stays() -> None:
     finding = users_finding()
     bad = sum(trial["total"] - trial["good"] for trial in finding["trials"])
-    found, step = dots(finding, most=100)
+    found, step = dots(Finding.model_validate(finding), most=100)
     assert step > 1
     assert sum(dot.outcome != "good" for dot in found) == bad
 
@@ -131,7 +132,7 @@ def test_of_very_many_requests_every_bad_one_stays() -> None:
 def test_percentiles_are_over_all_trials_of_a_level() -> None:
     finding = users_finding((4, 4))
     both = [row[3] - row[1] for trial in finding["trials"] for row in trial["requests"]]
-    assert latencies(finding)[4][0] == pytest.approx(float(np.percentile(both, 50)))
+    assert latencies(Finding.model_validate(finding))[4][0] == pytest.approx(float(np.percentile(both, 50)))
 
 
 def test_drowned_answers_do_not_flatten_all_others(drawn: Draw) -> None:
@@ -150,5 +151,5 @@ def test_under_a_strict_promise_trials_lie_at_all_or_nothing(drawn: Draw) -> Non
 
 
 def test_names_are_no_formulas_and_the_file_is_a_png(tmp_path: Path) -> None:
-    save_search(document_of(name="$x_1$ {y} 日本語"), tmp_path / "x.png", "fr")
+    save_search(typed_limits(document_of(name="$x_1$ {y} 日本語")), tmp_path / "x.png", "fr")
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")

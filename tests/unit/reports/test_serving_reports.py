@@ -20,6 +20,7 @@ from support.serving_documents import (
 )
 from support.serving_findings import users_finding
 
+from pytest_llmbench.autotune.document import typed_limits
 from pytest_llmbench.core.errors import NotReadyError, UsageError
 from pytest_llmbench.core.settings import OutputSettings, Settings
 from pytest_llmbench.load.records import SLO
@@ -34,11 +35,13 @@ def hostile_document() -> dict[str, Any]:
     for trial in found["trials"]:
         trial["reason"] = HOSTILE
         trial["errors"] = {HOSTILE: 3} if trial["level"] == 18 else {}
-    return limits_document([target(HOSTILE, findings={"users": found}, engine=HOSTILE)], Settings(), HOSTILE)
+    return limits_document(
+        [target(HOSTILE, findings={"users": found}, engine=HOSTILE)], Settings(), HOSTILE
+    ).json_ready()
 
 
 def changed_document(changed: dict[str, Any]) -> dict[str, Any]:
-    return limits_document([target(findings={"users": users_finding() | changed})], Settings(), COMMAND)
+    return limits_document([target(findings={"users": users_finding() | changed})], Settings(), COMMAND).json_ready()
 
 
 class Page(HTMLParser):
@@ -107,7 +110,9 @@ def test_keys_and_logins_are_in_no_report() -> None:
     secret = "sk-geheim"  # noqa: S105  # of nothing
     with_login = target(url=f"http://me:{secret}@127.0.0.1:8000/v1")
     document = limits_document([with_login], Settings(), f"llmbench autotune --server http://me:{secret}@h/v1")
-    assert secret not in json.dumps(document) + analysis(document, "en") + render_limits_page(document, "en")
+    assert secret not in json.dumps(document.json_ready()) + analysis(document, "en") + render_limits_page(
+        document, "en"
+    )
 
 
 def test_the_terminal_says_the_answer_first_then_why_then_what_to_try() -> None:
@@ -150,7 +155,7 @@ def test_each_kind_of_answer_has_its_own_sentence(changed: dict[str, Any], sente
 def test_streams_that_a_server_left_open_are_told(language: str, sentence: str) -> None:
     found = users_finding()
     found["trials"][0]["left_open"], found["trials"][1]["left_open"] = 2, 3
-    document = limits_document([target(findings={"users": found})], Settings(), COMMAND)
+    document = limits_document([target(findings={"users": found})], Settings(), COMMAND).json_ready()
     jsonschema.validate(document, serving_schema())
     assert sentence in analysis(document, language)
     assert sentence not in analysis(users_document(), language)
@@ -166,7 +171,7 @@ def test_streams_that_a_server_left_open_are_told(language: str, sentence: str) 
 def test_trials_that_contradict_each_other_are_told(language: str, sentence: str) -> None:
     odd = {"level": 8, "good": 10, "total": 24, "others_up_to": 12, "others_good": 118, "others_total": 120}
     found = users_finding(contradiction=odd, decided=False)
-    document = limits_document([target(findings={"users": found})], Settings(), COMMAND)
+    document = limits_document([target(findings={"users": found})], Settings(), COMMAND).json_ready()
     jsonschema.validate(document, serving_schema())
     assert sentence in " ".join(analysis(document, language).split())
 
@@ -192,7 +197,7 @@ def test_the_text_report_holds_every_trial_in_both_languages(make: Any, language
 @pytest.mark.parametrize("language", ["en", "fr"])
 @pytest.mark.parametrize("make", [full_document, several_document, hostile_document])
 def test_the_page_is_one_file_that_runs_nothing_it_was_sent(make: Any, language: str) -> None:
-    page = Page(render_limits_page(make(), language))
+    page = Page(render_limits_page(typed_limits(make()), language))
     assert "img" not in page.tags
     assert page.tags.count("script") == 2
     assert {address for address in page.addresses if not address.startswith("#")} == {"data:,"}
@@ -200,7 +205,7 @@ def test_the_page_is_one_file_that_runs_nothing_it_was_sent(make: Any, language:
 
 def test_the_page_shows_answer_cause_and_advice_and_each_trial() -> None:
     document = full_document()
-    page = Page(render_limits_page(document, "en"))
+    page = Page(render_limits_page(typed_limits(document), "en"))
     assert page.says("11 users (95 % sure: 10 to 17) keep 95 % of answers under 3.0 s")
     assert page.says("Queueing for slots")
     assert page.says("More parallel slots")
@@ -211,7 +216,7 @@ def test_the_page_shows_answer_cause_and_advice_and_each_trial() -> None:
 
 
 def test_several_targets_are_compared_in_a_table() -> None:
-    text = " ".join(" ".join(Page(render_limits_page(several_document(), "en")).text).split())
+    text = " ".join(" ".join(Page(render_limits_page(typed_limits(several_document()), "en")).text).split())
     row = text[text.index("Comparison", text.index("Limits of 3 servers or models", 200)) :]
     assert "llama-3.1-8b-instruct http://127.0.0.1:8000/v1 vLLM 2 users (0 to 3)" in row
     assert "10+ users (10 to 10)" in row

@@ -12,11 +12,12 @@ from PIL import Image
 
 from pytest_llmbench.core.locale import words
 from pytest_llmbench.reports.charts.trend import MOST_VARIANTS, save_trend
+from pytest_llmbench.runs.typed import RunPoint
 
 OUTCOMES = ("pass", "fail", "inconclusive", None)
 
 
-def saved(place: int, names: tuple[str, ...] = ("base", "finetuned"), **changed: Any) -> dict[str, Any]:
+def saved(place: int, names: tuple[str, ...] = ("base", "finetuned"), **changed: Any) -> RunPoint:
     means = {name: {"relevance": 0.2 + 0.3 * turn, "keywords": 0.4} for turn, name in enumerate(names)}
     known: dict[str, Any] = {
         "name": f"{place:04}_run",
@@ -24,10 +25,10 @@ def saved(place: int, names: tuple[str, ...] = ("base", "finetuned"), **changed:
         "variants": means,
         "outcome": OUTCOMES[place % 4],
     }
-    return known | changed
+    return RunPoint.model_validate(known | changed)
 
 
-def drawn(history: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, monitored: Any = None) -> Figure:
+def drawn(history: list[RunPoint], monkeypatch: pytest.MonkeyPatch, monitored: Any = None) -> Figure:
     figures: list[Figure] = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
     save_trend(history, Path("unused.png"), words("en"), monitored)
@@ -81,7 +82,7 @@ def test_of_many_variants_those_of_the_latest_runs_stay(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("history", [[], [saved(0, variants={})], [saved(0, variants={"base": {"relevance": None}})]])
-def test_without_means_the_figure_says_so(history: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_means_the_figure_says_so(history: list[RunPoint], monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Nothing scored" in texts_of(drawn(history, monkeypatch))
 
 

@@ -12,6 +12,7 @@ from pytest_llmbench.reports.blocks import Sentences
 from pytest_llmbench.reports.views.cases import rankings
 from pytest_llmbench.reports.weaknesses import weaknesses
 from pytest_llmbench.runs.document import build_document
+from pytest_llmbench.runs.typed import run_document
 
 SHARES = st.one_of(st.none(), st.sampled_from([0.0, 0.25, 0.5, 1.0]))
 
@@ -25,7 +26,7 @@ def document(*results: CaseResult) -> dict[str, Any]:
 
 
 def names(*results: CaseResult) -> list[str]:
-    return [weak.row["prompt_id"] for weak in weaknesses(document(*results), "finetuned")]
+    return [weak.row.prompt_id for weak in weaknesses(run_document(document(*results)), "finetuned")]
 
 
 def test_a_wrong_tool_comes_before_a_low_score_and_what_is_right_is_not_there() -> None:
@@ -66,5 +67,5 @@ def test_every_case_with_a_score_below_full_is_there_lowest_first(scores: list[t
 
 
 def test_the_section_says_that_there_is_none() -> None:
-    [_, section] = rankings(document(relevance("a/1", 0.0, 1.0)), "finetuned", words("en"))
+    [_, section] = rankings(run_document(document(relevance("a/1", 0.0, 1.0))), "finetuned", words("en"))
     assert section.blocks == [Sentences(["None: every case is answered in full."], listed=False)]

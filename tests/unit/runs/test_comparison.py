@@ -15,6 +15,7 @@ from pytest_llmbench.runs.comparison import (
     weakest_category,
 )
 from pytest_llmbench.runs.document import build_document
+from pytest_llmbench.runs.typed import run_document
 
 
 def document(*results: CaseResult) -> dict[str, Any]:
@@ -22,7 +23,7 @@ def document(*results: CaseResult) -> dict[str, Any]:
 
 
 def comparison(*results: CaseResult) -> Comparison:
-    found = compare_variants(document(*results), "finetuned")
+    found = compare_variants(run_document(document(*results)), "finetuned")
     assert found is not None
     return found
 
@@ -51,12 +52,12 @@ def test_only_results_scored_for_both_are_compared() -> None:
 
 def test_no_pair_gives_no_grade() -> None:
     assert comparison(relevance("a/1", None, 1.0)).grade is None
-    assert compare_variants(document(result("a/1", {})), "finetuned") is None
+    assert compare_variants(run_document(document(result("a/1", {}))), "finetuned") is None
 
 
 def test_without_relevance_the_next_metric_judges() -> None:
     scores: Scores = {"relevance": {"base": None, "finetuned": None}, "tool_accuracy": {"base": 0.0, "finetuned": 1.0}}
-    assert leading_metric(document(result("a/1", scores)), "finetuned") == "tool_accuracy"
+    assert leading_metric(run_document(document(result("a/1", scores))), "finetuned") == "tool_accuracy"
 
 
 def test_gains_and_losses_are_ranked_by_their_size() -> None:
@@ -67,14 +68,14 @@ def test_gains_and_losses_are_ranked_by_their_size() -> None:
         relevance("a/still-high", 0.8, 0.8),
         relevance("a/down", 0.9, 0.6),
     )
-    assert [change.row["prompt_id"] for change in found.improvements(5)] == ["upper", "up"]
-    assert [change.row["prompt_id"] for change in found.losses(5)] == ["down"]
+    assert [change.row.prompt_id for change in found.improvements(5)] == ["upper", "up"]
+    assert [change.row.prompt_id for change in found.losses(5)] == ["down"]
     assert found.tally() == (2, 2, 1)
 
 
 def test_the_weakest_category_has_the_lowest_mean_of_the_adapter() -> None:
     some = document(relevance("strong/1", 0.1, 0.9), relevance("weak/1", 0.1, 0.2), relevance("unscored/1", 0.0, None))
-    assert weakest_category(some, "finetuned") == ("weak", 0.2)
+    assert weakest_category(run_document(some), "finetuned") == ("weak", 0.2)
 
 
 def test_relative_change_needs_both_and_a_base_above_zero() -> None:
@@ -84,7 +85,7 @@ def test_relative_change_needs_both_and_a_base_above_zero() -> None:
 
 def test_each_adapter_is_compared_with_the_base() -> None:
     several = build_document(full_run(variants=("base", "v1", "v2")), answer_chars=50)
-    first, second = compare_variants(several, "v1"), compare_variants(several, "v2")
+    first, second = compare_variants(run_document(several), "v1"), compare_variants(run_document(several), "v2")
     assert first is not None
     assert second is not None
     assert first.base_mean == second.base_mean

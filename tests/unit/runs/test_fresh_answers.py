@@ -18,6 +18,7 @@ from pytest_llmbench.runs.baseline import Comparable, comparable
 from pytest_llmbench.runs.cached_answers import CachedAnswers, cached_answers
 from pytest_llmbench.runs.gate import compare_runs, compare_with_base, gate_of
 from pytest_llmbench.runs.storage import checked
+from pytest_llmbench.runs.typed import gate_document, run_document
 
 GOOD = [0.9, 0.8] * 20
 SINCE = "2026-02-18T10:00:00+00:00"
@@ -89,9 +90,9 @@ def served(make_run: MakeRun) -> dict[str, Any]:
 
 
 def test_the_answers_of_a_local_model_are_known_by_its_hash(served: dict[str, Any]) -> None:
-    assert set(cached_answers(served)) == {"finetuned"}
+    assert set(cached_answers(run_document(served))) == {"finetuned"}
     served["metadata"]["backend"]["backend"] = "transformers"
-    assert cached_answers(served) == {}
+    assert cached_answers(run_document(served)) == {}
 
 
 @pytest.mark.parametrize(("kind", "failed"), [("regression", False), ("improvement", True)])
@@ -104,7 +105,7 @@ def test_every_report_tells_it_in_both_languages(served: dict[str, Any], kind: A
     checked(json.dumps({**served, "gate": gate}), "run")
     assert "INCONCLUSIVE" in gate_lines(gate, 200)[0]
     assert any("come from the completion cache" in line for line in gate_lines(gate, 200))
-    told = github.annotations(gate_report(gate, "en"))
+    told = github.annotations(gate_report(gate_document(gate), "en"))
     assert any(line.startswith("::warning") and "completion cache" in line for line in told)
     assert "come from the completion cache" in markdown({**served, "gate": gate}, "en")
     french = markdown({**served, "gate": gate}, "fr")

@@ -342,14 +342,14 @@ def test_the_trend_tells_the_newest_runs_oldest_first(tmp_path: Path, make_run: 
         document["gate"] = {**gate, "outcome": outcome} if outcome else None
         save(document, tmp_path, "nightly")
     points = trend(tmp_path, 2)
-    assert [(point["name"], point["outcome"]) for point in points] == [
+    assert [(point.name, point.outcome) for point in points] == [
         ("0002_nightly", "pass"),
         ("0003_nightly", "fail"),
     ]
-    assert points[0]["timestamp"] == "2026-02-11T10:00:00+00:00"
-    assert [point["name"] for point in trend(tmp_path, 1, until="2026-02-11T10:00:00+00:00")] == ["0002_nightly"]
+    assert points[0].timestamp == "2026-02-11T10:00:00+00:00"
+    assert [point.name for point in trend(tmp_path, 1, until="2026-02-11T10:00:00+00:00")] == ["0002_nightly"]
     means = make_run()["statistics"]["metrics"]["relevance"]
-    assert {name: of["relevance"] for name, of in points[0]["variants"].items()} == {
+    assert {name: of["relevance"] for name, of in points[0].variants.items()} == {
         name: item["mean"] for name, item in means.items()
     }
 
@@ -360,7 +360,7 @@ def test_answers_that_were_scored_anew_are_no_run_of_the_trend(tmp_path: Path, m
     again["metadata"]["rescored"] = {"run": "0002_later", "timestamp": "", "metrics": [], "metrics_from": "settings"}
     save(later, tmp_path, "later")
     save(again, tmp_path, "rescored-later")
-    assert [point["name"] for point in trend(tmp_path, 10)] == ["0001_accepted", "0002_later"]
+    assert [point.name for point in trend(tmp_path, 10)] == ["0001_accepted", "0002_later"]
     since = comparable_since(find_run("accepted", tmp_path).comparable, tmp_path)
     assert [run.name for run in since] == ["0002_later"]
 
@@ -373,5 +373,5 @@ def test_a_run_that_cannot_be_read_is_left_out_of_the_trend_aloud(
     cut.write_text(cut.read_text(encoding="utf-8")[:-100], encoding="utf-8")
     edited = save_run(tmp_path, "edited")
     edited.write_text(edited.read_text(encoding="utf-8").replace('"mean"', '"median"'), encoding="utf-8")
-    assert [point["name"] for point in trend(tmp_path, 10)] == ["0001_fine"]
+    assert [point.name for point in trend(tmp_path, 10)] == ["0001_fine"]
     assert [str(cut) in message or str(edited) in message for message in caplog.messages] == [True, True]

@@ -10,6 +10,7 @@ from pytest_llmbench.core.locale import words
 from pytest_llmbench.reports.gate_sentences import reason
 from pytest_llmbench.runs.baseline import Comparable
 from pytest_llmbench.runs.gate import compare_runs
+from pytest_llmbench.runs.typed import gate_document
 
 GENERAL = [1.0] * 300
 
@@ -40,7 +41,7 @@ def test_a_category_that_seems_lost_keeps_the_gate_from_passing_and_is_named(cas
     assert found["outcome"] == "inconclusive"
     assert found["because"]["kind"] == "category_in_doubt"
     assert found["reason"].startswith("safety may have got worse by more than its margin")
-    assert "safety a peut-être empiré" in reason(found, words("fr"))
+    assert "safety a peut-être empiré" in reason(gate_document(found), words("fr"))
 
 
 @pytest.mark.parametrize(("before", "after"), [([1.0] * 20, [0.0] + [1.0] * 19), ([1.0] * 8, [0.96] * 8)])

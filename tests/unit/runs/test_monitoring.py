@@ -15,7 +15,7 @@ BAD = [*[[1.0]] * 20, *[[0.0]] * 40]
 
 
 def watched(*runs: Any, baseline: Any = None, metrics: Any = ("relevance",)) -> dict[str, Any]:
-    return monitor(baseline or compared(GOOD, name="accepted"), runs, metrics=metrics)
+    return monitor(baseline or compared(GOOD, name="accepted"), runs, metrics=metrics).json_ready()
 
 
 def test_a_drift_for_the_worse_is_dated_and_a_steady_model_raises_no_alarm() -> None:

@@ -9,16 +9,12 @@ Where none of that tells, the explanation says so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
 
-from pytest_llmbench.autotune.diagnosis.phases import Finding, Trial, late, valid_trials
+from pytest_llmbench.autotune.diagnosis.phases import late, valid_trials
 from pytest_llmbench.autotune.diagnosis.scene import Scene
+from pytest_llmbench.autotune.document import Cause, Finding, LimitEvidence, TrialEntry
 from pytest_llmbench.load.reasons import BOTTLENECKS
-
-Cause = Literal[
-    "slots", "kv_cache", "prefill", "decode", "alone", "length", "stalls", "errors", "client", "not_reached", "unknown"
-]
 
 _NEIGHBOURS = 3  # trials above the limit that are looked at
 _MOST = 0.5
@@ -29,17 +25,15 @@ _CACHE_FULL = 0.95
 _DIGITS = 4
 
 
-def diagnose(finding: Finding) -> tuple[Cause, dict[str, Any]]:
-    """The cause of this limit, and the measured numbers that it rests on, ready for JSON."""
+def diagnose(finding: Finding) -> tuple[Cause, LimitEvidence]:
+    """The cause of this limit, and the measured numbers that it rests on."""
     cause, found = _judge(finding)
-    return cause, {key: _rounded(value) for key, value in found.items() if value is not None}
+    measured = found.model_dump(exclude_unset=True)
+    rounded = {name: round(value, _DIGITS) for name, value in measured.items() if isinstance(value, float)}
+    return cause, found.model_copy(update=rounded)
 
 
-def _rounded(value: Any) -> Any:
-    return round(value, _DIGITS) if isinstance(value, float) else value
-
-
-def _judge(finding: Finding) -> tuple[Cause, dict[str, Any]]:
+def _judge(finding: Finding) -> tuple[Cause, LimitEvidence]:
     trials = valid_trials(finding)
     above = _above(finding, trials)
     if not trials or not above:
@@ -49,76 +43,76 @@ def _judge(finding: Finding) -> tuple[Cause, dict[str, Any]]:
     if scene.failed > _MOST * scene.bad:
         return "errors", evidence
     if strays := _strays(finding, trials, scene):
-        return "stalls", evidence | {"stray_share": strays}
+        return "stalls", evidence.model_copy(update={"stray_share": strays})
     return _of_the_late(finding, scene, evidence)
 
 
-def _of_the_late(finding: Finding, scene: Scene, evidence: dict[str, Any]) -> tuple[Cause, dict[str, Any]]:
+def _of_the_late(finding: Finding, scene: Scene, evidence: LimitEvidence) -> tuple[Cause, LimitEvidence]:
     """Where answers that came, but late, lost their time."""
     if scene.low.first_s is None:
-        return ("slots" if evidence.get("waiting_max") else "unknown"), evidence
+        return ("slots" if evidence.waiting_max else "unknown"), evidence
     lost_first, lost_later, late_alone = _lost(scene, finding)
-    evidence |= {"before_first_share": lost_first / ((lost_first + lost_later) or 1.0), "late_alone": late_alone}
+    shares = {"before_first_share": lost_first / ((lost_first + lost_later) or 1.0), "late_alone": late_alone}
+    evidence = evidence.model_copy(update=shares)
     if late_alone > _MOST or not scene.late:
-        slow: Cause = "length" if finding["question"] == "max_tokens" else "alone"
+        slow: Cause = "length" if finding.question == "max_tokens" else "alone"
         return (slow if scene.late else "unknown"), evidence
     if lost_first >= lost_later:
-        longer = finding["question"] == "history" and not evidence["slots"]  # nothing grew but the prompts
+        longer = finding.question == "history" and not evidence.slots  # nothing grew but the prompts
         return ("prefill" if longer else _before_the_first_token(scene, evidence)), evidence
     return _between_tokens(scene), evidence
 
 
-def _without_a_broken_trial(finding: Finding) -> tuple[Cause, dict[str, Any]]:
+def _without_a_broken_trial(finding: Finding) -> tuple[Cause, LimitEvidence]:
     """Nothing broke the promise: the search ended first, or the client did."""
-    faults = [trial for trial in finding["trials"] if trial.get("code") in BOTTLENECKS]
+    faults = [trial for trial in finding.trials if trial.code in BOTTLENECKS]
     if faults:
-        worst = max(faults, key=lambda trial: trial["client_cpu"])
-        return "client", {
-            "level": worst["level"],
-            "client_cpu": worst["client_cpu"],
-            "loop_lag_s": worst["loop_lag_s"],
-            "processes": worst["processes"],
-            "invalid_trials": len(faults),
-        }
-    if finding["capped"] and finding["held"] and finding["value"] >= finding["highest"]:
-        return "not_reached", {"highest": finding["highest"]}
-    return "unknown", {}
+        worst = max(faults, key=lambda trial: trial.client_cpu)
+        return "client", LimitEvidence(
+            level=worst.level,
+            client_cpu=worst.client_cpu,
+            loop_lag_s=worst.loop_lag_s,
+            processes=worst.processes,
+            invalid_trials=len(faults),
+        )
+    if finding.capped and finding.held and finding.value >= finding.highest:
+        return "not_reached", LimitEvidence(highest=finding.highest)
+    return "unknown", LimitEvidence()
 
 
-def _above(finding: Finding, trials: Sequence[Trial]) -> list[Trial]:
+def _above(finding: Finding, trials: Sequence[TrialEntry]) -> list[TrialEntry]:
     """The nearest trials above the limit that did not keep the promise."""
-    strict = finding["slo"]["quantile"] >= 1
-    wanted = 1.0 if strict else finding["wanted_share"]
-    broken = [trial for trial in trials if trial["good"] < wanted * trial["total"] and trial["requests"]]
-    above = [trial for trial in broken if trial["level"] > finding["value"]]
-    return (above if finding["held"] else broken)[:_NEIGHBOURS]
+    wanted = 1.0 if finding.slo.is_strict else finding.wanted_share
+    broken = [trial for trial in trials if trial.good < wanted * trial.total and trial.requests]
+    above = [trial for trial in broken if trial.level > finding.value]
+    return (above if finding.held else broken)[:_NEIGHBOURS]
 
 
-def _strays(finding: Finding, trials: Sequence[Trial], scene: Scene) -> float | None:
+def _strays(finding: Finding, trials: Sequence[TrialEntry], scene: Scene) -> float | None:
     """The share of late answers far below the limit, if it explains most of those above: lateness without load."""
-    calm = [trial for trial in trials if trial["level"] <= max(trials[0]["level"], finding["value"] / 2)]
-    rows, answers = late(calm, finding), sum(trial["total"] for trial in calm)
+    calm = [trial for trial in trials if trial.level <= max(trials[0].level, finding.value / 2)]
+    rows, answers = late(calm, finding), sum(trial.total for trial in calm)
     share, above = len(rows) / answers, len(scene.late) / max(scene.high.answers, 1)
-    alone = scene.low.latency_s > finding["slo"]["limit_s"]  # late as a rule is another thing than now and then
+    alone = scene.low.latency_s > finding.slo.limit_s  # late as a rule is another thing than now and then
     return share if not alone and len(rows) > 1 and share > _MOST * above else None
 
 
 def _lost(scene: Scene, finding: Finding) -> tuple[float, float, float]:
     """Seconds that late answers lost before and after their first token, and the share that is late at rest too."""
     first_s, token_s = scene.low.first_s or 0.0, scene.low.token_s or 0.0
-    judged_later = finding["slo"]["latency"] == "total"
+    judged_later = finding.slo.latency == "total"
     lost_first = lost_later = 0.0
     alone = 0
     for row in scene.late:
         writing_s = token_s * (row.tokens - 1) if row.tokens else scene.low.latency_s - first_s
         at_rest = first_s + (writing_s if judged_later else 0.0)
-        alone += at_rest > finding["slo"]["limit_s"]
+        alone += at_rest > finding.slo.limit_s
         lost_first += max(0.0, row.wait_s - first_s)
         lost_later += max(0.0, row.writing_s - writing_s) if judged_later else 0.0
     return lost_first, lost_later, alone / max(len(scene.late), 1)
 
 
-def _before_the_first_token(scene: Scene, evidence: Mapping[str, Any]) -> Cause:
+def _before_the_first_token(scene: Scene, evidence: LimitEvidence) -> Cause:
     reading = (scene.low.first_s or 0.0) >= _READING * scene.low.latency_s
     busy = (scene.reading_share or 0.0) >= _BUSY_READING
     if "waiting_max" in scene.gauges:
@@ -129,7 +123,7 @@ def _before_the_first_token(scene: Scene, evidence: Mapping[str, Any]) -> Cause:
         return "prefill" if reading and busy else "slots"
     if reading and (busy or scene.interrupted):
         return "prefill"
-    if evidence["slots"]:
+    if evidence.slots:
         return "slots"
     return "prefill" if busy or scene.interrupted else "unknown"
 

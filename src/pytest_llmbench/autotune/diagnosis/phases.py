@@ -5,36 +5,13 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
-Trial = Mapping[str, Any]
-Finding = Mapping[str, Any]
+from pytest_llmbench.autotune.document import Asked, Finding, TrialEntry
 
 _PATIENCE = 2.0  # times the first token of a server at rest: who has waited longer stands in line
 _LEAST_IN_LINE = 0.6  # of the time, all slots must be taken while somebody waits
-
-
-class Asked(NamedTuple):
-    """One request as a finding lists it; times are seconds in its trial."""
-
-    user: int
-    started_s: float
-    first_s: float | None
-    ended_s: float
-    good: int
-    tokens: int | None
-
-    @property
-    def wait_s(self) -> float:
-        """Until the first token; until it was given up where none came, which is the least it can have been."""
-        return (self.ended_s if self.first_s is None else self.first_s) - self.started_s
-
-    @property
-    def writing_s(self) -> float:
-        """From the first token to the end."""
-        return 0.0 if self.first_s is None else self.ended_s - self.first_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,38 +34,37 @@ class Phases:
     """Requests a second."""
 
 
-def valid_trials(finding: Finding) -> list[Trial]:
+def valid_trials(finding: Finding) -> list[TrialEntry]:
     """Trials that count, lowest level first."""
-    counted = [trial for trial in finding["trials"] if trial["verdict"] != "invalid" and trial["total"]]
-    return sorted(counted, key=lambda trial: float(trial["level"]))
+    return sorted((trial for trial in finding.valid_trials if trial.total), key=lambda trial: trial.level)
 
 
-def asked(trials: Sequence[Trial]) -> list[Asked]:
+def asked(trials: Sequence[TrialEntry]) -> list[Asked]:
     """Their requests, one trial after the other."""
-    return [Asked(*row) for trial in trials for row in trial["requests"]]
+    return [row for trial in trials for row in trial.requests]
 
 
-def late(trials: Sequence[Trial], finding: Finding) -> list[Asked]:
+def late(trials: Sequence[TrialEntry], finding: Finding) -> list[Asked]:
     """The requests that went over the limit, not those that failed sooner."""
-    limit_s, first = finding["slo"]["limit_s"], finding["slo"]["latency"] == "first_token"
+    limit_s, first = finding.slo.limit_s, finding.slo.latency == "first_token"
     rows = [row for row in asked(trials) if not row.good]
     return [row for row in rows if (row.wait_s if first else row.ended_s - row.started_s) > limit_s]
 
 
-def phases(trials: Sequence[Trial]) -> Phases:
+def phases(trials: Sequence[TrialEntry]) -> Phases:
     """The medians over all requests of the trials that did not fail at once."""
     rows = [row for row in asked(trials) if row.good or row.first_s is not None] or asked(trials)
     streamed = [row for row in rows if row.first_s is not None and row.first_s < row.ended_s]
     paces = [row.writing_s / (row.tokens - 1) for row in streamed if row.tokens and row.tokens > 1]
     tokens = [row.tokens for row in rows if row.tokens]
     return Phases(
-        levels=tuple(sorted({trial["level"] for trial in trials})),
+        levels=tuple(sorted({trial.level for trial in trials})),
         answers=len(rows),
         latency_s=statistics.median(row.ended_s - row.started_s for row in rows),
         first_s=statistics.median(row.wait_s for row in asked(trials)) if streamed else None,
         token_s=_median(paces),
-        gap_s=_median([trial["gap_s"]["p50"] for trial in trials if trial["gap_s"]]),
-        gap_tail_s=_median([trial["gap_s"]["p99"] for trial in trials if trial["gap_s"]]),
+        gap_s=_median([trial.gap_s.p50 for trial in trials if trial.gap_s and trial.gap_s.p50 is not None]),
+        gap_tail_s=_median([trial.gap_s.p99 for trial in trials if trial.gap_s and trial.gap_s.p99 is not None]),
         tokens=_median(tokens),
         rate=statistics.mean(map(_rate, trials)),
     )
@@ -98,10 +74,10 @@ def _median(values: Sequence[float]) -> float | None:
     return statistics.median(values) if values else None
 
 
-def _rate(trial: Trial) -> float:
-    starts = [row[1] for row in trial["requests"]]
+def _rate(trial: TrialEntry) -> float:
+    starts = [row.started_s for row in trial.requests]
     span = max(starts) - min(starts)
-    return trial["total"] / span if span else 0.0
+    return trial.total / span if span else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +90,13 @@ class Line:
     """All slots were taken nearly all the time that somebody waited."""
 
 
-def line_of(trials: Sequence[Trial], patience_s: float) -> Line | None:
+def line_of(trials: Sequence[TrialEntry], patience_s: float) -> Line | None:
     """The line as the client sees it; None where nobody waited, or where the requests are not all listed.
 
     Slots show as a number of answers written at once that is the same whenever somebody waits. The beginning and the
     end of a trial are left out: the requests of the warm-up and those cut off at the end are not listed.
     """
-    lines = [found for trial in trials if not trial.get("requests_thinned") and (found := _line(trial, patience_s))]
+    lines = [found for trial in trials if not trial.requests_thinned and (found := _line(trial, patience_s))]
     if not lines:
         return None
     slots = Counter(found.slots for found in lines).most_common(1)[0][0]
@@ -129,8 +105,8 @@ def line_of(trials: Sequence[Trial], patience_s: float) -> Line | None:
     return Line(slots, max(found.waiting for found in lines), steady)
 
 
-def _line(trial: Trial, patience_s: float) -> Line | None:
-    rows = asked([trial])
+def _line(trial: TrialEntry, patience_s: float) -> Line | None:
+    rows = trial.requests
     begin, end = min(row.ended_s for row in rows), max(row.started_s for row in rows)
     changes = sorted(
         [(at, step, 0) for row in rows if row.first_s is not None for at, step in ((row.first_s, 1), (row.ended_s, -1))]

@@ -6,9 +6,9 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from pytest_llmbench.autotune.diagnosis.phases import Asked, Finding, Line, Phases, Trial, late, line_of, phases
+from pytest_llmbench.autotune.diagnosis.phases import Line, Phases, late, line_of, phases
+from pytest_llmbench.autotune.document import Asked, Finding, LimitEvidence, TrialEntry
 
 _MOST = 0.5
 _INTERRUPTED = 4.0  # times the median gap: a pause, not a token's time
@@ -28,19 +28,19 @@ class Scene:
     prompt_tokens: float | None
 
     @classmethod
-    def of(cls, finding: Finding, trials: Sequence[Trial], above: Sequence[Trial]) -> Scene:
+    def of(cls, finding: Finding, trials: Sequence[TrialEntry], above: Sequence[TrialEntry]) -> Scene:
         """Put together what is asked of them."""
-        first_level = [trial for trial in trials if trial["level"] == trials[0]["level"]]
+        first_level = [trial for trial in trials if trial.level == trials[0].level]
         low = phases(first_level)
         return cls(
             low=low,
             high=phases(above),
             late=late(above, finding),
-            bad=sum(trial["total"] - trial["good"] for trial in above),
-            errors=sum((Counter(trial["errors"]) for trial in above), Counter[str]()),
+            bad=sum(trial.total - trial.good for trial in above),
+            errors=sum((Counter(trial.errors) for trial in above), Counter[str]()),
             line=line_of(above, low.first_s) if low.first_s is not None else None,
             gauges=_gauges(above),
-            prompt_tokens=next((trial["prompt_tokens"] for trial in above if trial["prompt_tokens"]), None),
+            prompt_tokens=next((trial.prompt_tokens for trial in above if trial.prompt_tokens), None),
         )
 
     @property
@@ -73,10 +73,10 @@ class Scene:
             and pause > _MOST * self.low.first_s
         )
 
-    def evidence(self) -> dict[str, Any]:
+    def evidence(self) -> LimitEvidence:
         """All of it by name, for the sentences and for programs."""
         error = max(self.errors, key=self.errors.__getitem__, default=None)
-        return {
+        measured = {
             "low_level": self.low.levels[0],
             "levels": list(self.high.levels),
             "answers": self.high.answers,
@@ -103,6 +103,7 @@ class Scene:
             "waiting": self.line.waiting if self.line else None,
             **self.gauges,
         }
+        return LimitEvidence.model_validate({name: value for name, value in measured.items() if value is not None})
 
     def _slots(self) -> int | None:
         """As the server says it while requests wait, else as the line shows it."""
@@ -111,8 +112,8 @@ class Scene:
         return self.line.slots if self.line and self.line.steady else None
 
 
-def _gauges(trials: Sequence[Trial]) -> dict[str, float]:
-    shown = [trial["server"] for trial in trials if trial["server"]]
+def _gauges(trials: Sequence[TrialEntry]) -> dict[str, float]:
+    shown = [trial.server for trial in trials if trial.server]
     names = ("running_max", "waiting_max", "kv_cache_max")
-    known = {name: [one[name] for one in shown if one.get(name) is not None] for name in names}
+    known = {name: [value for one in shown if (value := getattr(one, name)) is not None] for name in names}
     return {name: max(values) for name, values in known.items() if values}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import Field
 
-from pytest_llmbench.runs.typed import TypedDocument
+from pytest_llmbench.runs.typed import AnswerDocument, AnsweringBackend, TypedDocument, read_as
 
 ComparisonOutcome = Literal["better", "worse", "no difference shown"]
 
@@ -17,10 +18,9 @@ class AdapterDocument(TypedDocument):
     path: str
 
 
-class Answering(TypedDocument):
-    """Who answered: a model here, or a server."""
+class Answering(AnsweringBackend):
+    """Who answered, and what was loaded for it."""
 
-    backend: str = ""
     base_model: str | None = None
     url: str | None = None
     quantization: str | None = None
@@ -81,12 +81,6 @@ class PerplexityDocument(TypedDocument):
     outcome: ComparisonOutcome | None = None
 
 
-class AnswerDocument(TypedDocument):
-    """A variant's answer."""
-
-    text: str
-
-
 class EvaluationResult(TypedDocument):
     """One question with its answers, which are text alone where nothing else is known of them."""
 
@@ -125,3 +119,17 @@ class Evaluation(TypedDocument):
         """None where the metric did not score the variant."""
         found = self.scores.get(variant, {}).get(metric)
         return None if found is None else found.mean
+
+    @property
+    def answers(self) -> dict[str, list[AnswerDocument]]:
+        """Each variant's answers to the questions."""
+        found: dict[str, list[AnswerDocument]] = {}
+        for result in self.results:
+            for variant, answer in result.answers.items():
+                found.setdefault(variant, []).append(AnswerDocument(text=answer) if isinstance(answer, str) else answer)
+        return found
+
+
+def typed_evaluation(document: Mapping[str, Any]) -> Evaluation:
+    """The evaluation in a document that obeys `schemas/evaluation.schema.json`."""
+    return read_as(Evaluation, document)

@@ -10,7 +10,7 @@ from pytest_llmbench.context.serving.launch_settings import LaunchSettings, Yarn
 from pytest_llmbench.core.setting_sections import KvType
 
 _VLLM_KV: Mapping[KvType, str] = {"f16": "float16", "bf16": "bfloat16", "fp8": "fp8"}
-_SGLANG_KV: Mapping[KvType, str] = {"f16": "auto", "bf16": "bfloat16", "fp8": "fp8_e4m3"}
+_SGLANG_KV: Mapping[KvType, str] = {"bf16": "bfloat16", "fp8": "fp8_e4m3"}
 _ALL_LAYERS = "999"
 
 _Flag = tuple[str, ...]
@@ -72,7 +72,7 @@ def _llamacpp(settings: LaunchSettings) -> Iterator[_Flag]:
     if settings.threads:
         yield "--threads", str(settings.threads)
     yield "--n-gpu-layers", _ALL_LAYERS if settings.device == "cuda" else "0"
-    yield "--fit", "off"  # it would shrink the context without a word
+    yield "--fit", "off"  # it would adjust what is not set here to the memory that is free
     if settings.yarn:
         yield "--rope-scaling", "yarn", "--rope-scale", f"{settings.yarn.factor:g}"
         yield "--yarn-orig-ctx", str(settings.yarn.original_context)

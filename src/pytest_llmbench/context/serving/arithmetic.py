@@ -32,7 +32,7 @@ _NARROW: Mapping[Engine, KvType] = {"vllm": "fp8", "sglang": "fp8", "llamacpp": 
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Room:
+class MemoryRoom:
     """The memory of a server: `gpus` times that of the hardware, in bytes, of which a share stays free."""
 
     hardware: Hardware
@@ -54,7 +54,7 @@ class Room:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Memory:
+class ServerMemory:
     """Bytes by part that a server holds beside keys and values, and what each slot adds to that."""
 
     fixed: Mapping[str, int]
@@ -98,25 +98,33 @@ def weights_of(entry: ModelEntry, engine: Engine) -> tuple[str, int]:
     return entry.gguf, int(parameters * bits / 8)
 
 
-def memory_of(entry: ModelEntry, serving: ServingSettings, room: Room, *, context: int, step_tokens: int) -> Memory:
+def memory_of(
+    entry: ModelEntry, serving: ServingSettings, room: MemoryRoom, *, context: int, step_tokens: int
+) -> ServerMemory:
     """What serving takes: weights, adapters, what a step computes, driver; and each slot's keys, values and logits.
 
-    Weights are counted as stored, a step as `models estimate` counts one layer's forward pass, in float32 for
-    llama.cpp. vLLM sets aside places for all adapters at the largest rank.
+    Weights are counted as stored, a step as `models estimate` counts one layer's forward pass. vLLM sets aside places
+    for all adapters at the largest rank.
     """
     architecture, engine = architecture_of(entry), serving.engine
-    number = _FLOAT if engine == "llamacpp" else _HALF
     fixed = {
         "weights": weights_of(entry, engine)[1],
         "adapters": _adapters(architecture, serving),
-        "activations": forward_bytes(architecture, step_tokens, number) * room.gpus,  # each GPU takes the whole step
+        "activations": _step_bytes(architecture, engine, step_tokens, context) * room.gpus,  # each takes the whole step
         "driver": CUDA_CONTEXT * room.gpus if room.hardware.device == "cuda" else 0,
     }
-    return Memory(
+    return ServerMemory(
         {name: size for name, size in fixed.items() if size},
         slot_kv(architecture, serving.kv_type, in_pages(context, engine)),
         architecture.vocabulary * _FLOAT,
     )
+
+
+def _step_bytes(architecture: Architecture, engine: Engine, tokens: int, context: int) -> int:
+    """Bytes of one layer's forward pass; llama.cpp computes in float32, with a mask of each token over the context."""
+    if engine == "llamacpp":
+        return forward_bytes(architecture, tokens, _FLOAT) + tokens * in_pages(context, engine) * _HALF
+    return forward_bytes(architecture, tokens, _HALF)
 
 
 def slot_kv(architecture: Architecture, kind: KvType | None, tokens: int) -> int:
@@ -161,7 +169,9 @@ def _adapters(architecture: Architecture, serving: ServingSettings) -> int:
     return len(serving.lora) * each * _HALF
 
 
-def refuse_unfit(entry: ModelEntry, serving: ServingSettings, room: Room, memory: Memory, context: int) -> None:
+def refuse_unfit_server(
+    entry: ModelEntry, serving: ServingSettings, room: MemoryRoom, memory: ServerMemory, context: int
+) -> None:
     """Let pass what fits.
 
     Raises:
@@ -180,7 +190,7 @@ def refuse_unfit(entry: ModelEntry, serving: ServingSettings, room: Room, memory
     )
 
 
-def _ways_out(entry: ModelEntry, serving: ServingSettings, room: Room, memory: Memory, context: int) -> str:
+def _ways_out(entry: ModelEntry, serving: ServingSettings, room: MemoryRoom, memory: ServerMemory, context: int) -> str:
     """What would fit, nearest to the wish first."""
     architecture, wanted = architecture_of(entry), serving.slots or 1
     left = room.usable - memory.total_fixed - wanted * memory.slot_logits

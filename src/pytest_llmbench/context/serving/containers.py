@@ -11,7 +11,7 @@ from pytest_llmbench.context.serving.launch_settings import LoraModule
 from pytest_llmbench.context.serving.optimized_config import OptimizedConfig
 from pytest_llmbench.core.setting_sections import Engine
 
-KEYS: Mapping[Engine, str] = {"vllm": "VLLM_API_KEY", "llamacpp": "LLAMA_API_KEY"}
+KEY_VARIABLES: Mapping[Engine, str] = {"vllm": "VLLM_API_KEY", "llamacpp": "LLAMA_API_KEY"}
 """The variable from which a server takes its key: passed on where the caller has it, never written. SGLang has none."""
 CACHE = "/root/.cache/huggingface"
 """Where the images keep what they download from the hub."""
@@ -58,7 +58,7 @@ def container(config: OptimizedConfig) -> Container:
         image=config.image or _image(config),
         command=argv(inside)[_PROGRAM_WORDS[launch.engine] :],
         mounts=mounts,
-        keys=(*filter(None, [KEYS.get(launch.engine)]), "HF_TOKEN"),
+        keys=(*filter(None, [KEY_VARIABLES.get(launch.engine)]), "HF_TOKEN"),
         health=_health(launch.engine, launch.port),
         port=launch.port,
         gpus=config.gpus,

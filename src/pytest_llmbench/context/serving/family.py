@@ -47,7 +47,7 @@ def check_endpoints(serving: ServingSettings) -> None:
             raise UsageError(f"serving.endpoints: no model {name!r}; {suggestion(name, known)}")
 
 
-def context_of(entry: ModelEntry) -> ContextWindow:
+def window_of(entry: ModelEntry) -> ContextWindow:
     """The context of a member. Raises UsageError where the registry does not say."""
     if entry.context is None:
         raise UsageError(f"{entry.source}: model {entry.alias!r}: a member needs `context`")
@@ -61,18 +61,18 @@ def architecture_of(entry: ModelEntry) -> Architecture:
 
 def positions_of(entry: ModelEntry) -> int:
     """Tokens that a server takes when nothing is stretched: `max_position_embeddings` of config.json."""
-    native = context_of(entry).native
+    native = window_of(entry).native
     return max(native, int(entry.architecture.get("max_position_embeddings") or native))
 
 
 def longest_of(entry: ModelEntry) -> int:
     """The most tokens that a member can be served with."""
-    return max(context_of(entry).longest, positions_of(entry))
+    return max(window_of(entry).longest, positions_of(entry))
 
 
 def context_lengths(entry: ModelEntry) -> tuple[int, ...]:
     """Lengths at which a context is worth testing: doubled from 1024 up to what the publisher vouches for."""
-    longest = context_of(entry).longest
+    longest = window_of(entry).longest
     doublings = range(int(math.log2(max(1, longest / SHORTEST))) + 1)
     return tuple(sorted({min(longest, SHORTEST * 2**doubling) for doubling in doublings} | {longest}))
 
@@ -86,7 +86,7 @@ def stretched(entry: ModelEntry, max_context: int) -> tuple[YarnScaling | None, 
     Raises:
         UsageError: it is beyond what the model reads.
     """
-    window, positions, longest = context_of(entry), positions_of(entry), longest_of(entry)
+    window, positions, longest = window_of(entry), positions_of(entry), longest_of(entry)
     if max_context > longest:
         how = f" ({window.native} without YaRN)" if window.yarn else ""
         raise UsageError(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.context.serving.compose import compose
-from pytest_llmbench.context.serving.containers import KEYS, container
+from pytest_llmbench.context.serving.containers import KEY_VARIABLES, container
 from pytest_llmbench.context.serving.kubernetes import kubernetes
 from pytest_llmbench.context.serving.optimized_config import OptimizedConfig
 from pytest_llmbench.core.errors import UsageError
@@ -69,7 +69,7 @@ def command_line(config: OptimizedConfig) -> str:
 
 
 def _script(config: OptimizedConfig) -> str:
-    key = KEYS.get(config.launch.engine)
+    key = KEY_VARIABLES.get(config.launch.engine)
     told = f"; takes its key from {key}, where that is set" if key else ""
     return f"#!/bin/sh\n# For {config.hardware}{told}.\nexec {command_line(config)}\n"
 

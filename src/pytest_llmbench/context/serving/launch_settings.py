@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from pytest_llmbench.core.setting_sections import Engine, KvType
+from pytest_llmbench.core.setting_sections import Engine, KvType, refuse_keys
 
 SLOT_STEP = 256
 """llama.cpp rounds the context of a slot up to this many tokens."""
@@ -15,7 +15,7 @@ SLOT_STEP = 256
 _KV_TYPES: dict[Engine, frozenset[KvType]] = {
     "vllm": frozenset(("f16", "bf16", "fp8")),
     "llamacpp": frozenset(("f16", "bf16", "q8_0", "q4_0")),
-    "sglang": frozenset(("f16", "bf16", "fp8")),
+    "sglang": frozenset(("bf16", "fp8")),
 }
 _Count = Annotated[int, Field(ge=1)]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]*")
@@ -81,6 +81,11 @@ class LaunchSettings(_Settings):
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     arguments: tuple[str, ...] = ()
+
+    @field_validator("arguments")
+    @classmethod
+    def _refuse_keys(cls, arguments: tuple[str, ...]) -> tuple[str, ...]:
+        return refuse_keys(arguments)
 
     @model_validator(mode="after")
     def _refuse_what_the_engine_lacks(self) -> Self:

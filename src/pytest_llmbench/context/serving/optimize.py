@@ -8,7 +8,7 @@ from typing import Any
 from pytest_llmbench.context.serving.arithmetic import weights_of
 from pytest_llmbench.context.serving.launch_settings import LaunchSettings
 from pytest_llmbench.context.serving.optimized_config import OptimizedConfig
-from pytest_llmbench.context.serving.plan import Plan, plan_server
+from pytest_llmbench.context.serving.plan import ServerPlan, plan_server
 from pytest_llmbench.context.serving.reasons import reasons_of
 from pytest_llmbench.context.serving.wishes import rank_places
 from pytest_llmbench.core.errors import UsageError
@@ -41,7 +41,7 @@ def optimize(entry: ModelEntry, settings: Settings) -> OptimizedConfig:
     return config
 
 
-def _launch(plan: Plan) -> LaunchSettings:
+def _launch(plan: ServerPlan) -> LaunchSettings:
     serving, on_gpu = plan.serving, plan.room.hardware.device == "cuda"
     pooled = serving.engine != "llamacpp"
     values: dict[str, Any] = {
@@ -89,7 +89,7 @@ def _threads(serving: ServingSettings, *, on_gpu: bool) -> int | None:
     return serving.threads or psutil.cpu_count(logical=False) or os.cpu_count()
 
 
-def _share(plan: Plan) -> float:
+def _share(plan: ServerPlan) -> float:
     """The part of a GPU's memory that the engine may take; SGLang counts weights, keys and values alone."""
     share = 1 - plan.room.margin
     if plan.serving.engine == "sglang":

@@ -6,14 +6,14 @@ import dataclasses
 
 from pytest_llmbench.context.serving.arithmetic import (
     MOST_SLOTS,
-    Memory,
-    Room,
+    MemoryRoom,
+    ServerMemory,
     in_pages,
     memory_of,
-    refuse_unfit,
+    refuse_unfit_server,
     slot_kv,
 )
-from pytest_llmbench.context.serving.family import architecture_of, context_of, stretched
+from pytest_llmbench.context.serving.family import architecture_of, stretched, window_of
 from pytest_llmbench.context.serving.launch_settings import YarnScaling
 from pytest_llmbench.context.serving.wishes import check_adapters, check_split, hardware_of
 from pytest_llmbench.core.errors import UsageError
@@ -33,16 +33,16 @@ class Steps:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Plan:
+class ServerPlan:
     """What was found for a model: everything that its settings are written from."""
 
     entry: ModelEntry
     serving: ServingSettings
-    room: Room
+    room: MemoryRoom
     context: int
     stretch: tuple[YarnScaling | None, str]
     steps: Steps
-    memory: Memory
+    memory: ServerMemory
     slots: int
 
     @property
@@ -52,8 +52,9 @@ class Plan:
 
     @property
     def kv_bytes(self) -> int:
-        """Bytes that hold keys and values: of llama.cpp what its slots need, of the others all that is left."""
-        return self.slots * self.memory.slot_kv if self.serving.engine == "llamacpp" else self.free_for_kv
+        """Bytes that hold keys and values: what the slots need, or all that is left of a GPU that pages them."""
+        pages_a_gpu = self.serving.engine != "llamacpp" and self.room.hardware.device == "cuda"
+        return self.free_for_kv if pages_a_gpu else self.slots * self.memory.slot_kv
 
     @property
     def pool_tokens(self) -> int:
@@ -72,7 +73,7 @@ class Plan:
         return {**parts, "free": self.room.total - sum(parts.values())}
 
 
-def plan_server(entry: ModelEntry, settings: Settings) -> Plan:
+def plan_server(entry: ModelEntry, settings: Settings) -> ServerPlan:
     """What is computed for a member by the settings.
 
     Raises:
@@ -80,10 +81,10 @@ def plan_server(entry: ModelEntry, settings: Settings) -> Plan:
         NotReadyError: what is wished does not fit into the memory.
     """
     serving = settings.serving
-    room = Room(hardware_of(settings), serving.gpus, serving.memory_margin)
+    room = MemoryRoom(hardware_of(settings), serving.gpus, serving.memory_margin)
     check_split(entry, serving, room)
     check_adapters(serving)
-    context, answer = serving.max_context or context_of(entry).native, settings.generation.max_new_tokens
+    context, answer = serving.max_context or window_of(entry).native, settings.generation.max_new_tokens
     if context <= answer:
         raise UsageError(
             f"a context of {context} tokens leaves no room for a prompt beside answers of {answer} tokens",
@@ -92,12 +93,12 @@ def plan_server(entry: ModelEntry, settings: Settings) -> Plan:
     stretch = stretched(entry, context)
     steps = _steps(serving, room, context)
     memory = memory_of(entry, serving, room, context=context, step_tokens=steps.micro or steps.batch)
-    refuse_unfit(entry, serving, room, memory, context)
+    refuse_unfit_server(entry, serving, room, memory, context)
     slots = serving.slots or min(MOST_SLOTS[serving.engine], memory.slots_in(room.usable))
-    return Plan(entry, serving, room, context, stretch, steps, memory, slots)
+    return ServerPlan(entry, serving, room, context, stretch, steps, memory, slots)
 
 
-def _steps(serving: ServingSettings, room: Room, context: int) -> Steps:
+def _steps(serving: ServingSettings, room: MemoryRoom, context: int) -> Steps:
     """Tokens of a step: a long prompt is computed in so many at a time, and answers under way wait that long."""
     if serving.batch_tokens:
         batch, why = serving.batch_tokens, "as it was set"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_llmbench.context.serving.launch_settings import LaunchSettings
-from pytest_llmbench.context.serving.plan import Plan
+from pytest_llmbench.context.serving.plan import ServerPlan
 from pytest_llmbench.models.memory.weights import GIB
 
 
-def reasons_of(plan: Plan, launch: LaunchSettings) -> Iterator[tuple[str, str]]:
+def reasons_of(plan: ServerPlan, launch: LaunchSettings) -> Iterator[tuple[str, str]]:
     """Why each value is as it is, one line each."""
     serving, memory = plan.serving, plan.memory
     per_slot = f"{memory.slot_kv / GIB:.2f} GB"
@@ -41,7 +41,7 @@ def reasons_of(plan: Plan, launch: LaunchSettings) -> Iterator[tuple[str, str]]:
         yield "max_lora_rank", f"a place for each of {len(launch.lora)} adapters takes memory, so no larger than needed"
 
 
-def _why_slots(plan: Plan, per_slot: str) -> str:
+def _why_slots(plan: ServerPlan, per_slot: str) -> str:
     fitting = plan.memory.slots_in(plan.room.usable)
     if plan.serving.slots:
         return f"as it was set; memory holds {fitting} at the whole context"

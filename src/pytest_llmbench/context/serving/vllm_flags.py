@@ -49,7 +49,7 @@ def check_vllm_flags(words: Sequence[str], version: str) -> None:
         _check_value(name, following, flags[name], version)
 
 
-def allowed_values(flag: str, version: str) -> list[str] | None:
+def flag_choices(flag: str, version: str) -> list[str] | None:
     """What a flag takes, where it takes only some values; None for any. A version that is not known takes any."""
     return _table().get(version, {}).get(flag)
 

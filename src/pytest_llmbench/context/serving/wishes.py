@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from pytest_llmbench.context.serving.arithmetic import Room, lora_rank
+from pytest_llmbench.context.serving.arithmetic import MemoryRoom, lora_rank
 from pytest_llmbench.context.serving.family import architecture_of
-from pytest_llmbench.context.serving.vllm_flags import allowed_values
+from pytest_llmbench.context.serving.vllm_flags import flag_choices
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.settings import ServingSettings, Settings
 from pytest_llmbench.models.memory.hardware import Hardware, detect
@@ -42,7 +42,7 @@ def _detected(device: Literal["auto", "cpu", "cuda"]) -> Hardware:
     return Hardware("cpu", "the CPU's free memory", psutil.virtual_memory().available)
 
 
-def check_split(entry: ModelEntry, serving: ServingSettings, room: Room) -> None:
+def check_split(entry: ModelEntry, serving: ServingSettings, room: MemoryRoom) -> None:
     """Raises UsageError where a model cannot be shared by so many GPUs."""
     if serving.gpus == 1:
         return
@@ -74,7 +74,7 @@ def rank_places(serving: ServingSettings) -> int:
         UsageError: it has none so large.
     """
     rank = lora_rank(serving)
-    places = allowed_values("--max-lora-rank", serving.vllm_version) if serving.engine == "vllm" else None
+    places = flag_choices("--max-lora-rank", serving.vllm_version) if serving.engine == "vllm" else None
     known = sorted(map(int, places or ()))
     fitting = next((one for one in known if one >= rank), None)
     if known and fitting is None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.cases.tools import CHOICES
-from pytest_llmbench.models.prompt_form import fold_system
+from pytest_llmbench.models.system_role import fold_system
 
 if TYPE_CHECKING:
     from pytest_llmbench.cases.suites import Case

@@ -13,7 +13,8 @@ from pytest_llmbench.core.text_cells import shorten_middle
 from pytest_llmbench.reports.charts import canvas
 from pytest_llmbench.reports.charts.benchmark_summary import summary_text
 from pytest_llmbench.reports.judgement import opening
-from pytest_llmbench.runs.comparison import LEADING_METRICS, average
+from pytest_llmbench.runs.comparison import LEADING_METRICS
+from pytest_llmbench.runs.typed import RunDocument
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +38,7 @@ Means = Mapping[str, Mapping[str, float | None]]
 """variant -> category -> mean."""
 
 
-def draw(document: Mapping[str, Any], path: Path, language: str) -> None:
+def draw(document: RunDocument, path: Path, language: str) -> None:
     """Write the figure as PNG, replacing `path` in one step; the same document gives the same bytes.
 
     Raises:
@@ -49,7 +50,7 @@ def draw(document: Mapping[str, Any], path: Path, language: str) -> None:
         save_benchmark(document, temporary, say)
 
 
-def save_benchmark(document: Mapping[str, Any], path: Path, say: Words) -> None:
+def save_benchmark(document: RunDocument, path: Path, say: Words) -> None:
     """Draw straight into `path`."""
     with canvas.figure_of(*SIZE_INCHES, pads=_PADS_INCHES) as figure:
         figure.suptitle(_verdict(document, say), fontsize=12, fontweight="bold", parse_math=False)
@@ -60,33 +61,33 @@ def save_benchmark(document: Mapping[str, Any], path: Path, say: Words) -> None:
         canvas.save_png(figure, path)
 
 
-def _verdict(document: Mapping[str, Any], say: Words) -> str:
+def _verdict(document: RunDocument, say: Words) -> str:
     """The first lines of every report, above the panels."""
     lines = opening(document, say)[:_MOST_SENTENCES]
     return "\n".join(line for sentence in lines for line in textwrap.wrap(sentence, _TITLE_CHARACTERS))
 
 
-def _relevance(axes: Axes, document: Mapping[str, Any], say: Words) -> None:
+def _relevance(axes: Axes, document: RunDocument, say: Words) -> None:
     metric = figure_metric(document)
     means = {
-        variant: {name: average(block, metric, variant) for name, block in document["by_category"].items()}
-        for variant in document["metadata"]["variants"]
+        variant: {name: block.mean(metric, variant) for name, block in document.by_category.items()}
+        for variant in document.variants
     }
     _bars(axes, means, say("{metric} by category", metric=say.metric(metric)), say("Mean score"), say)
 
 
-def _keywords(axes: Axes, document: Mapping[str, Any], say: Words) -> None:
+def _keywords(axes: Axes, document: RunDocument, say: Words) -> None:
     means = {
-        variant: {name: average(block, "keywords", variant) for name, block in document["by_category"].items()}
-        for variant in document["metadata"]["variants"]
+        variant: {name: block.mean("keywords", variant) for name, block in document.by_category.items()}
+        for variant in document.variants
     }
     _bars(axes, means, say("Keywords found by category"), say("Mean score"), say)
 
 
-def figure_metric(document: Mapping[str, Any]) -> str:
+def figure_metric(document: RunDocument) -> str:
     """Relevance, or the next metric that anybody was scored on."""
-    applied = document["statistics"]["metrics"]
-    scored = (name for name in LEADING_METRICS if any(item["scored"] for item in applied.get(name, {}).values()))
+    applied = document.statistics.metrics
+    scored = (name for name in LEADING_METRICS if any(item.scored for item in applied.get(name, {}).values()))
     return next(scored, LEADING_METRICS[0])
 
 
@@ -144,18 +145,16 @@ def _most_changed(means: Means, names: Sequence[str]) -> list[str]:
     return [name for name in names if name in chosen]
 
 
-def _distribution(axes: Axes, document: Mapping[str, Any], say: Words) -> None:
+def _distribution(axes: Axes, document: RunDocument, say: Words) -> None:
     from matplotlib.ticker import MaxNLocator
 
     metric = figure_metric(document)
     canvas.title(axes, say("Distribution of scores: {metric}", metric=say.metric(metric)))
     scores = {
         variant: [
-            round(value, _ROUNDING)
-            for row in document["results"]
-            if (value := row["scores"].get(metric, {}).get(variant)) is not None
+            round(value, _ROUNDING) for row in document.results if (value := row.score(metric, variant)) is not None
         ]
-        for variant in document["metadata"]["variants"]
+        for variant in document.variants
     }
     if not any(scores.values()):
         canvas.nothing(axes, say("Nothing scored"))
@@ -179,7 +178,7 @@ def _edges(scores: Iterable[Sequence[float]]) -> list[float]:
     return [round(low + (high - low) * step / _BINS, _ROUNDING) for step in range(_BINS + 1)]
 
 
-def _summary(axes: Axes, document: Mapping[str, Any], say: Words) -> None:
+def _summary(axes: Axes, document: RunDocument, say: Words) -> None:
     canvas.title(axes, say("Summary"))
     axes.set_axis_off()
     text = summary_text(document, say)

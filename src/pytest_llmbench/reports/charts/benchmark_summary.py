@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from pytest_llmbench.core.locale import Words
 from pytest_llmbench.core.text_cells import columns, shorten, shorten_middle
 from pytest_llmbench.reports.recommendations import change_line
 from pytest_llmbench.reports.score_remarks import cut_answers
-from pytest_llmbench.runs.comparison import adapters, average, compared_metrics
+from pytest_llmbench.runs.comparison import compared_metrics
+from pytest_llmbench.runs.typed import RunDocument
 
 WIDTH = 66
 _MOST_METRICS = 9
@@ -21,47 +21,47 @@ _NAME_CELLS = 12
 _LABEL_CELLS = 32
 
 
-def summary_text(document: Mapping[str, Any], say: Words) -> str:
+def summary_text(document: RunDocument, say: Words) -> str:
     """Model, counts, the mean of each metric a variant, each adapter's change, and the answers that were cut."""
     blocks = [_facts(document, say), _means(document, say), *_gains(document, say), _notes(document, say)]
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
-def _facts(document: Mapping[str, Any], say: Words) -> list[str]:
-    metadata = document["metadata"]
+def _facts(document: RunDocument, say: Words) -> list[str]:
+    metadata = document.metadata
     facts = [
-        (say("Base model"), metadata["base_model"]),
-        (say("LoRA adapter"), metadata["lora_adapter"]),
-        (say("Device"), metadata["device"]),
+        (say("Base model"), metadata.base_model),
+        (say("LoRA adapter"), metadata.lora_adapter),
+        (say("Device"), metadata.device),
     ]
     known = [(name, shorten_middle(str(value), _FACT_CELLS)) for name, value in facts if value]
-    totals, categories = document["statistics"], len(document["by_category"])
+    totals, categories = document.statistics, len(document.by_category)
     counts = say(
         "{cases} (categories: {categories}, results: {results})",
-        cases=totals["cases"],
+        cases=totals.cases,
         categories=categories,
-        results=totals["total_tests"],
+        results=totals.total_tests,
     )
     known.append((say("Cases"), counts))
     names = columns([[name] for name, _ in known])
     return [f"{name} : {value}" for (name,), (_, value) in zip(names, known, strict=True)]
 
 
-def _means(document: Mapping[str, Any], say: Words) -> list[str]:
-    totals, names = document["statistics"], document["metadata"]["variants"][:_MOST_VARIANTS]
+def _means(document: RunDocument, say: Words) -> list[str]:
+    totals, names = document.statistics, document.variants[:_MOST_VARIANTS]
     rows = [["", *(shorten_middle(name, _NAME_CELLS) for name in names)]]
     for metric in compared_metrics(document)[:_MOST_METRICS]:
-        means = [average(totals, metric, name) for name in names]
+        means = [totals.mean(metric, name) for name in names]
         rows.append([shorten(say.metric(metric), _LABEL_CELLS), *map(say.number, means)])
     return ["  ".join(cells) for cells in columns(rows)] if len(rows) > 1 else [say("Nothing scored")]
 
 
-def _gains(document: Mapping[str, Any], say: Words) -> Iterator[list[str]]:
-    for variant in adapters(document)[:_MOST_GAINS]:
+def _gains(document: RunDocument, say: Words) -> Iterator[list[str]]:
+    for variant in document.adapters[:_MOST_GAINS]:
         yield _wrapped(change_line(document, variant, say))
 
 
-def _notes(document: Mapping[str, Any], say: Words) -> list[str]:
+def _notes(document: RunDocument, say: Words) -> list[str]:
     """What depresses the scores, first of all."""
     return [line for sentence in [*cut_answers(document, say)][:_MOST_GAINS] for line in _wrapped(sentence)]
 

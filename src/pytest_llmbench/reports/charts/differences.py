@@ -5,21 +5,21 @@ from __future__ import annotations
 import dataclasses
 import math
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_llmbench.core.locale import Words
 from pytest_llmbench.core.records import BASE
 from pytest_llmbench.core.text_cells import shorten_middle
 from pytest_llmbench.reports.charts import canvas
 from pytest_llmbench.reports.charts.svg import drawing
-from pytest_llmbench.reports.gate_sentences import Gate
 from pytest_llmbench.reports.judgement import paired_with_base
 from pytest_llmbench.reports.pairing import case_differences, relative_change
 from pytest_llmbench.runs.averages import mean
 from pytest_llmbench.runs.case_counts import count
-from pytest_llmbench.runs.comparison import LEADING_METRICS, adapters, higher_is_better
+from pytest_llmbench.runs.comparison import LEADING_METRICS, higher_is_better
+from pytest_llmbench.runs.typed import GateDocument, RunDocument, VerdictDocument
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,12 +80,12 @@ class Middle:
     cases: str
 
 
-def save_differences(document: Mapping[str, Any], path: Path, say: Words, variant: str | None = None) -> None:
+def save_differences(document: RunDocument, path: Path, say: Words, variant: str | None = None) -> None:
     """Draw into `path` as PNG: a panel for each metric that is gated on, or leads, and has pairs.
 
     `variant` is the first adapter when None. Always adapter minus base within this run, whatever its gate compares.
     """
-    variant = variant or next(iter(adapters(document)), None)
+    variant = variant or next(iter(document.adapters), None)
     panels = _panels(document, variant) if variant is not None else []
     size = (max(_LEAST_WIDTH, _PANEL_INCHES * len(panels)), HEIGHT_INCHES) if panels else _EMPTY_INCHES
     with canvas.figure_of(*size) as figure:
@@ -107,43 +107,43 @@ def differences_in_page(found: Differences, middle: Middle, name: str, label: st
     return drawing(name, label, _PAGE_INCHES, lambda figure: _panel(figure, found, middle, say))
 
 
-def _why_empty(document: Mapping[str, Any], say: Words) -> str:
-    if adapters(document):
+def _why_empty(document: RunDocument, say: Words) -> str:
+    if document.adapters:
         return say("Nothing scored")
     return say(
         "Only {variant} answered: there is nothing to compare. Run with a base and an adapter for a verdict.",
-        variant=", ".join(document["metadata"]["variants"]),
+        variant=", ".join(document.variants),
     )
 
 
-def _panels(document: Mapping[str, Any], variant: str) -> list[Differences]:
-    named = list(_verdicts(document["gate"] or paired_with_base(document), variant)) or list(LEADING_METRICS)
+def _panels(document: RunDocument, variant: str) -> list[Differences]:
+    named = list(_verdicts(document.gate or paired_with_base(document), variant)) or list(LEADING_METRICS)
     found = [differences(document, variant, metric) for metric in named]
     return [one for one in found if one.changes][:_MOST_PANELS]
 
 
-def _verdicts(gate: Gate | None, variant: str) -> dict[str, Mapping[str, Any]]:
+def _verdicts(gate: GateDocument | None, variant: str) -> dict[str, VerdictDocument]:
     """The overall verdicts on this adapter by metric, whatever they are against."""
     return {
-        verdict["metric"]: verdict
-        for verdict in (gate["verdicts"] if gate else ())
-        if verdict["variant"] == variant and verdict["category"] is None
+        verdict.metric: verdict
+        for verdict in (gate.verdicts if gate else ())
+        if verdict.variant == variant and verdict.category is None
     }
 
 
-def differences(document: Mapping[str, Any], variant: str, metric: str) -> Differences:
+def differences(document: RunDocument, variant: str, metric: str) -> Differences:
     """Every case's change of `metric` from the base to `variant`."""
     by_category = case_differences(document, metric, variant)
     known = [(round(value, _ROUNDING), case) for cases in by_category.values() for case, value in cases.items()]
-    cases = len({row["case"] for row in document["results"]})
+    cases = len({row.case for row in document.results})
     return Differences(metric, tuple(sorted(known)), cases - len(known), higher_is_better(document, metric))
 
 
-def middle_of(document: Mapping[str, Any], variant: str, found: Differences, say: Words) -> Middle:
+def middle_of(document: RunDocument, variant: str, found: Differences, say: Words) -> Middle:
     """As the verdict on these pairs has it, which counts lost answers too; else computed over the cases drawn."""
     verdict = _verdicts(paired_with_base(document), variant).get(found.metric)
-    if verdict is not None and verdict["low"] is not None:
-        return Middle(verdict["effect"], (verdict["low"], verdict["high"]), count(verdict, say))
+    if verdict is not None and verdict.low is not None and verdict.high is not None:
+        return Middle(verdict.effect, (verdict.low, verdict.high), count(verdict, say))
 
     import numpy as np
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from pytest_llmbench.core.text_cells import shorten_middle
 from pytest_llmbench.reports.charts import canvas
 from pytest_llmbench.reports.routing import routings
 from pytest_llmbench.reports.routing_matrix import Cell, Matrices, Matrix, matrices
+from pytest_llmbench.runs.typed import RunDocument
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +25,7 @@ _DARK_FROM = 0.55
 _LEAST_SHADE, _MOST_SHADE = 0.12, 0.88
 
 
-def save_routing(document: Mapping[str, Any], path: Path, say: Words) -> None:
+def save_routing(document: RunDocument, path: Path, say: Words) -> None:
     """Draw into `path` as PNG, 300 DPI, the base and the first adapters side by side.
 
     Raises:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from pytest_llmbench.autotune.document import Finding, LimitsDocument, QuestionName, TargetLimits
 from pytest_llmbench.core.text_cells import shorten_middle
 from pytest_llmbench.reports.charts import (
     canvas,
@@ -18,7 +19,7 @@ from pytest_llmbench.reports.charts import (
     search_timeline,
 )
 from pytest_llmbench.reports.charts.search_series import groups_of
-from pytest_llmbench.reports.serving.answers import Target, answer, main_finding, other_findings
+from pytest_llmbench.reports.serving.answers import answer, main_finding, other_findings
 from pytest_llmbench.reports.serving.words import QUESTIONS, ServingWords, serving_words
 
 if TYPE_CHECKING:
@@ -36,14 +37,14 @@ Panel = Callable[["Axes"], None]
 Row = tuple[float, Callable[["SubFigure"], None]]
 
 
-def save_search(document: Mapping[str, Any], path: Path, language: str) -> None:
+def save_search(document: LimitsDocument, path: Path, language: str) -> None:
     """Draw into `path` as PNG, 300 DPI.
 
     Raises:
         UsageError: the language is unknown.
     """
     say = serving_words(language)
-    targets = document["targets"]
+    targets = document.targets
     rows = list(_compared(targets, say) if len(targets) > 1 else _detailed(targets[0], say))
     heights = [height for height, _ in rows]
     with canvas.figure_of(WIDTH_INCHES, _HEADING_INCHES + sum(heights)) as figure:
@@ -54,20 +55,18 @@ def save_search(document: Mapping[str, Any], path: Path, language: str) -> None:
         canvas.save_png(figure, path)
 
 
-def _heading(figure: Figure, targets: Sequence[Target], say: ServingWords) -> None:
+def _heading(figure: Figure, targets: Sequence[TargetLimits], say: ServingWords) -> None:
     main = main_finding(targets[0])
     if len(targets) > 1:
         text = say("Limits of {count} servers or models", count=len(targets))
     elif main is None:
-        text = say("Limits of {name}", name=shorten_middle(targets[0]["name"], _NAME_CELLS))
+        text = say("Limits of {name}", name=shorten_middle(targets[0].name, _NAME_CELLS))
     else:
-        text = (
-            f"{shorten_middle(targets[0]['name'], _NAME_CELLS)}\n{textwrap.fill(answer(main, say), _TITLE_CHARACTERS)}"
-        )
+        text = f"{shorten_middle(targets[0].name, _NAME_CELLS)}\n{textwrap.fill(answer(main, say), _TITLE_CHARACTERS)}"
     figure.suptitle(text, fontsize=14, fontweight="bold", parse_math=False)
 
 
-def _detailed(target: Target, say: ServingWords) -> Iterator[Row]:
+def _detailed(target: TargetLimits, say: ServingWords) -> Iterator[Row]:
     main = main_finding(target)
     if main is not None:
         drawn: list[Panel] = [
@@ -81,21 +80,21 @@ def _detailed(target: Target, say: ServingWords) -> Iterator[Row]:
     yield from _in_rows(small)
 
 
-def _small(finding: Mapping[str, Any], say: ServingWords) -> Panel:
+def _small(finding: Finding, say: ServingWords) -> Panel:
     return lambda axes: search_curve.small_curve(axes, finding, say)
 
 
-def _temperatures(target: Target, say: ServingWords, name: str = "") -> list[Panel]:
+def _temperatures(target: TargetLimits, say: ServingWords, name: str = "") -> list[Panel]:
     """One panel for the metrics between 0 and 1, one for each other."""
-    grid = target["temperature"]
+    grid = target.temperature
     if grid is None:
         return []
     groups = groups_of(grid)
     return [lambda axes, group=group: search_temperature.temperature(axes, grid, group, say, name) for group in groups]  # type: ignore[misc]
 
 
-def _compared(targets: Sequence[Target], say: ServingWords) -> Iterator[Row]:
-    asked = [name for name in QUESTIONS if any(name in target["findings"] for target in targets)]
+def _compared(targets: Sequence[TargetLimits], say: ServingWords) -> Iterator[Row]:
+    asked = [name for name in QUESTIONS if any(name in target.findings for target in targets)]
     if asked:
         main = asked[0]
         yield _beside(
@@ -106,15 +105,15 @@ def _compared(targets: Sequence[Target], say: ServingWords) -> Iterator[Row]:
             _MAIN_INCHES,
         )
     yield from _in_rows([_limits(name, targets, say) for name in asked[1:]])
-    yield from _in_rows([panel for target in targets for panel in _temperatures(target, say, target["name"])])
+    yield from _in_rows([panel for target in targets for panel in _temperatures(target, say, target.name)])
 
 
-def _limits(question: str, targets: Sequence[Target], say: ServingWords) -> Panel:
+def _limits(question: QuestionName, targets: Sequence[TargetLimits], say: ServingWords) -> Panel:
     """Side by side, or the curve of the only target that was asked."""
-    of = [target for target in targets if question in target["findings"]]
+    of = [target for target in targets if question in target.findings]
     if len(of) > 1:
         return lambda axes: search_targets.compare_limits(axes, question, targets, say)
-    return lambda axes: search_curve.small_curve(axes, of[0]["findings"][question], say, of[0]["name"])
+    return lambda axes: search_curve.small_curve(axes, of[0].findings[question], say, of[0].name)
 
 
 def _in_rows(drawn: Sequence[Panel]) -> Iterator[Row]:

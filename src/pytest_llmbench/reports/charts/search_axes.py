@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from pytest_llmbench.autotune.diagnosis.phases import Finding
+from pytest_llmbench.autotune.document import Finding
 from pytest_llmbench.reports.charts import canvas
 from pytest_llmbench.reports.charts.search_series import reach_of
 from pytest_llmbench.reports.serving.words import AXES, ServingWords
@@ -46,8 +46,8 @@ def dress_axis(axes: Axes, x: str, y: str, say: ServingWords) -> None:
 
 def limit_band(axes: Axes, finding: Finding) -> None:
     """The interval of the limit, as far as levels are shown."""
-    end = max(finding["value"], min(finding["high"], reach_of(finding)[1]))
-    axes.axvspan(finding["low"], end, color=canvas.LIMIT_BAND, alpha=0.28, linewidth=0, zorder=0)
+    end = max(finding.value, min(finding.high, reach_of(finding)[1]))
+    axes.axvspan(finding.low, end, color=canvas.LIMIT_BAND, alpha=0.28, linewidth=0, zorder=0)
 
 
 def target_colour(place: int) -> str:

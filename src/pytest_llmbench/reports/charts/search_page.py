@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from pytest_llmbench.autotune.diagnosis.phases import Finding
+from pytest_llmbench.autotune.document import Finding, TemperatureGrid
 from pytest_llmbench.reports.charts import search_curve, search_latency, search_temperature, search_timeline
 from pytest_llmbench.reports.charts.search_series import OUTCOMES, dots, groups_of
 from pytest_llmbench.reports.charts.svg import drawing
@@ -22,7 +22,7 @@ _MOST_DOTS = 1500  # a page is read over the network, too
 
 def curve_in_page(finding: Finding, name: str, say: ServingWords, *, small: bool = False) -> str:
     """The share of good answers by level; a small one says less around it."""
-    label = say("{answer}. {count} trials.", answer=answer(finding, say), count=len(finding["trials"]))
+    label = say("{answer}. {count} trials.", answer=answer(finding, say), count=len(finding.trials))
     return _single(
         name, label, lambda axes: (search_curve.small_curve if small else search_curve.curve)(axes, finding, say)
     )
@@ -30,7 +30,7 @@ def curve_in_page(finding: Finding, name: str, say: ServingWords, *, small: bool
 
 def latency_in_page(finding: Finding, name: str, say: ServingWords) -> str:
     """The percentiles by level."""
-    label = say("Latency percentiles by level, limit {limit}.", limit=say.limit(finding["slo"]["limit_s"]))
+    label = say("Latency percentiles by level, limit {limit}.", limit=say.limit(finding.slo.limit_s))
     return _single(name, label, lambda axes: search_latency.latency(axes, finding, say))
 
 
@@ -46,12 +46,12 @@ def timeline_summary(finding: Finding, say: ServingWords) -> str:
     counts = {name: sum(dot.outcome == name for dot in every) for name in OUTCOMES}
     return say(
         "{good} good, {late} late and {failed} failed requests over {duration}.",
-        duration=say.seconds(finding["duration_s"]),
+        duration=say.seconds(finding.duration_s),
         **counts,
     )
 
 
-def temperatures(grid: Mapping[str, Any], name: str, say: ServingWords) -> list[str]:
+def temperatures(grid: TemperatureGrid, name: str, say: ServingWords) -> list[str]:
     """One chart of the metrics between 0 and 1, and one of each other."""
 
     def one(place: int, metrics: list[str]) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from pytest_llmbench.autotune.diagnosis.phases import Asked, Finding, Trial, asked, valid_trials
+from pytest_llmbench.autotune.diagnosis.phases import valid_trials
+from pytest_llmbench.autotune.document import Asked, Finding, GridMean, TemperatureGrid, TrialEntry
 from pytest_llmbench.reports.serving.answers import finding_outcome
 
 PERCENTILES = (50, 90, 95, 99)
@@ -35,7 +35,7 @@ class Span:
 
 def judged_s(row: Asked, finding: Finding) -> float:
     """The seconds that the limit is for."""
-    first = finding["slo"]["latency"] == "first_token" and row.first_s is not None
+    first = finding.slo.latency == "first_token" and row.first_s is not None
     return row.wait_s if first else row.ended_s - row.started_s
 
 
@@ -45,8 +45,8 @@ def latencies(finding: Finding) -> dict[float, list[float]]:
 
     by_level: dict[float, list[float]] = {}
     for trial in valid_trials(finding):
-        rows = [row for row in asked([trial]) if finding_outcome(row, finding) != "failed"]
-        by_level.setdefault(trial["level"], []).extend(judged_s(row, finding) for row in rows)
+        rows = [row for row in trial.requests if finding_outcome(row, finding) != "failed"]
+        by_level.setdefault(trial.level, []).extend(judged_s(row, finding) for row in rows)
     return {
         level: [float(value) for value in np.percentile(values, PERCENTILES)]
         for level, values in by_level.items()
@@ -57,9 +57,9 @@ def latencies(finding: Finding) -> dict[float, list[float]]:
 def dots(finding: Finding, most: int = MOST_DOTS) -> tuple[list[Dot], int]:
     """Requests of all trials in the order of the search; of very many every n-th good one. Returns n too."""
     found = [
-        Dot(trial["started_s"] + row.started_s, judged_s(row, finding), finding_outcome(row, finding))
-        for trial in finding["trials"]
-        for row in asked([trial])
+        Dot(trial.started_s + row.started_s, judged_s(row, finding), finding_outcome(row, finding))
+        for trial in finding.trials
+        for row in trial.requests
     ]
     step = -(-len(found) // most) if found else 1
     return [dot for place, dot in enumerate(found) if dot.outcome != "good" or place % step == 0], step
@@ -68,44 +68,31 @@ def dots(finding: Finding, most: int = MOST_DOTS) -> tuple[list[Dot], int]:
 def spans(finding: Finding) -> list[Span]:
     """The trials as stretches of time."""
     return [
-        Span(trial["started_s"], trial["started_s"] + trial["duration_s"], trial["level"], trial["verdict"])
-        for trial in finding["trials"]
+        Span(trial.started_s, trial.started_s + trial.duration_s, trial.level, trial.verdict)
+        for trial in finding.trials
     ]
 
 
-def tried(finding: Finding) -> list[Trial]:
-    """Valid trials of which the share of good answers is a point beside the curve."""
-    return valid_trials(finding)
-
-
-def is_strict(finding: Finding) -> bool:
-    """Whether a whole trial passes or fails, so that the curve is of trials, not of answers."""
-    return bool(finding["slo"]["quantile"] >= 1)
-
-
-def point_share(finding: Finding, trial: Trial) -> float:
+def point_share(finding: Finding, trial: TrialEntry) -> float:
     """Where a trial lies beside the curve."""
-    return float(trial["verdict"] == "held") if is_strict(finding) else float(trial["good"] / trial["total"])
+    return float(trial.verdict == "held") if finding.slo.is_strict else trial.good / trial.total
 
 
 def reach_of(finding: Finding) -> tuple[float, float]:
     """The levels that a drawing shows: those tried, and the interval."""
-    levels = [trial["level"] for trial in valid_trials(finding)] or [finding["low"]]
-    return min([finding["low"], *levels]), max([*levels, min(finding["high"], 1.5 * max(levels))])
+    levels = [trial.level for trial in valid_trials(finding)] or [finding.low]
+    return min([finding.low, *levels]), max([*levels, min(finding.high, 1.5 * max(levels))])
 
 
-def groups_of(grid: Mapping[str, Any]) -> list[list[str]]:
+def groups_of(grid: TemperatureGrid) -> list[list[str]]:
     """The grid's metrics between 0 and 1, which share an axis, then each other; what was never scored is left out."""
     scored = {
-        metric: [value for point in grid["points"] for value in _ends(point["scores"].get(metric))]
-        for metric in grid["metrics"]
+        metric: [value for point in grid.points for value in _ends(point.scores.get(metric))] for metric in grid.metrics
     }
     known = {metric: values for metric, values in scored.items() if values}
     shared = [metric for metric, values in known.items() if min(values) >= 0 and max(values) <= 1]
     return ([shared] if shared else []) + [[metric] for metric in known if metric not in shared]
 
 
-def _ends(score: Mapping[str, Any] | None) -> Sequence[float]:
-    return (
-        [] if score is None else [value for value in (score["low"], score["mean"], score["high"]) if value is not None]
-    )
+def _ends(score: GridMean | None) -> Sequence[float]:
+    return [] if score is None else [value for value in (score.low, score.mean, score.high) if value is not None]

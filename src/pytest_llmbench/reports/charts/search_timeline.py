@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.autotune.diagnosis.phases import Finding
+from pytest_llmbench.autotune.document import Finding
 from pytest_llmbench.core.locale import N_
 from pytest_llmbench.reports.charts import canvas
 from pytest_llmbench.reports.charts.search_axes import dress_axis, seconds_axis
@@ -51,7 +51,7 @@ def timeline(part: Figure | SubFigure, finding: Finding, say: ServingWords, most
                 label=say.in_context("answer", "failed") if name == "failed" else say(_OUTCOME_NAMES[name]),
                 zorder=3,
             )
-    limit_s = finding["slo"]["limit_s"]
+    limit_s = finding.slo.limit_s
     above.axhline(
         limit_s,
         color=canvas.BROKEN,
@@ -69,7 +69,7 @@ def timeline(part: Figure | SubFigure, finding: Finding, say: ServingWords, most
     below.margins(y=0.25)
     below.set_ylim(bottom=0)
     dress_axis(above, "", say("seconds"), say)
-    dress_axis(below, say("seconds since the search began"), say(AXES[finding["question"]]), say)
+    dress_axis(below, say("seconds since the search began"), say(AXES[finding.question]), say)
     above.tick_params(axis="x", labelbottom=False, length=0)
     handles, labels = above.get_legend_handles_labels()
     handles += [_patch(*_SHADES[name]) for name in _seen(finding)]
@@ -81,7 +81,7 @@ def timeline(part: Figure | SubFigure, finding: Finding, say: ServingWords, most
 
 
 def _seen(finding: Finding) -> list[str]:
-    verdicts = {trial["verdict"] for trial in finding["trials"]}
+    verdicts = {trial.verdict for trial in finding.trials}
     return [name for name in _SHADES if name in verdicts]
 
 

@@ -43,11 +43,11 @@ def draw_comparison(trainings: Sequence[Trained], path: Path, language: Language
 def _draw_curves(axes: Axes, trainings: Sequence[Trained], say: Words) -> None:
     """Equal curves both stay to be seen: they differ in dashes, width and where their markers stand."""
     for number, training in enumerate(trainings):
-        steps = training.record.get("steps", [])
+        steps = training.record.steps
         apart = max(1, len(steps) // _MARKED)
         (drawn,) = axes.plot(
-            [step["step"] for step in steps],
-            [step["loss"] for step in steps],
+            [step.step for step in steps],
+            [step.loss for step in steps],
             label=training.name,
             linestyle=_DASHES[number % len(_DASHES)],
             linewidth=2.6 if number == 0 else 1.6,
@@ -55,10 +55,10 @@ def _draw_curves(axes: Axes, trainings: Sequence[Trained], say: Words) -> None:
             markersize=5,
             markevery=(number * apart // len(trainings), apart),
         )
-        if measured := training.record.get("validation"):
+        if measured := training.record.validation:
             axes.plot(
-                [one["step"] for one in measured],
-                [one["loss"] for one in measured],
+                [one.step for one in measured],
+                [one.loss for one in measured],
                 label=f"{training.name}, {say('validation')}",
                 color=drawn.get_color(),
                 linestyle=(0, (1, 3)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pytest_llmbench.core.locale import Words
 from pytest_llmbench.core.records import BASE
@@ -15,6 +15,7 @@ from pytest_llmbench.reports.charts.svg import drawing
 from pytest_llmbench.reports.gate_sentences import GATED
 from pytest_llmbench.runs.averages import asked_alike, comparable_lines
 from pytest_llmbench.runs.comparison import LEADING_METRICS
+from pytest_llmbench.runs.typed import Monitored, RunPoint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,13 +45,8 @@ _OUTCOMES: Mapping[str | None, tuple[str, float]] = {
 }
 """Marker and relative size; None is a run without a gate. Failures are dark on every line."""
 
-Saved = Mapping[str, Any]
-"""`name`, `timestamp`, `variants` (variant -> metric -> mean) and `outcome` of a saved run."""
-Monitored = Mapping[str, Any]
-"""What `monitoring.monitor` found: the drift from a fixed baseline, run by run, with bounds that hold at every look."""
 
-
-def save_trend(history: Sequence[Saved], path: Path, say: Words, monitored: Monitored | None = None) -> None:
+def save_trend(history: Sequence[RunPoint], path: Path, say: Words, monitored: Monitored | None = None) -> None:
     """Draw into `path` as PNG, 300 DPI: a panel a leading metric, a line a variant, a marker shape an outcome.
 
     `history` is oldest first. Of more than six variants the six of the latest runs are drawn. Runs that asked other
@@ -79,7 +75,7 @@ def save_trend(history: Sequence[Saved], path: Path, say: Words, monitored: Moni
         canvas.save_png(figure, path)
 
 
-def trend_in_page(history: Sequence[Saved], looks: Mapping[str, int], metric: str, name: str, say: Words) -> str:
+def trend_in_page(history: Sequence[RunPoint], looks: Mapping[str, int], metric: str, name: str, say: Words) -> str:
     """One metric's panel as SVG, `name` being unique in its page and `looks` the number of each variant's colour."""
 
     def draw(figure: Figure) -> None:
@@ -91,7 +87,7 @@ def trend_in_page(history: Sequence[Saved], looks: Mapping[str, int], metric: st
     return drawing(name, f"{told}: {say.metric(metric)}", _PAGE_INCHES, draw)
 
 
-def legend_in_page(history: Sequence[Saved], looks: Mapping[str, int], say: Words) -> str:
+def legend_in_page(history: Sequence[RunPoint], looks: Mapping[str, int], say: Words) -> str:
     """What lines and marks mean, once for all panels of a page."""
     lines, marks = _entries(history, looks, say, None)
     rows = math.ceil((len(lines) + len(marks)) / 2)
@@ -100,14 +96,14 @@ def legend_in_page(history: Sequence[Saved], looks: Mapping[str, int], say: Word
     return drawing("trend-legend", label, size, lambda figure: _legend(figure, [*lines, *marks], "center", 2))
 
 
-def _variants(history: Sequence[Saved]) -> list[str]:
+def _variants(history: Sequence[RunPoint]) -> list[str]:
     """Every variant once, those of the latest run first."""
-    return list(dict.fromkeys(name for saved in reversed(history) for name in saved["variants"]))
+    return list(dict.fromkeys(name for saved in reversed(history) for name in saved.variants))
 
 
-def _series(history: Sequence[Saved], variant: str, metric: str) -> list[float]:
+def _series(history: Sequence[RunPoint], variant: str, metric: str) -> list[float]:
     """The means with NaN, which matplotlib draws as a gap, where a run has none; empty where no run has one."""
-    found = [saved["variants"].get(variant, {}).get(metric) for saved in history]
+    found = [saved.variants.get(variant, {}).get(metric) for saved in history]
     if all(value is None for value in found):
         return []
     return [math.nan if value is None else value for value in found]
@@ -119,7 +115,7 @@ def _looks(variants: Sequence[str]) -> dict[str, int]:
     return {name: 0 if name == BASE else 1 + others.index(name) for name in variants}
 
 
-def _panel(axes: Axes, history: Sequence[Saved], looks: Mapping[str, int], metric: str, say: Words) -> None:
+def _panel(axes: Axes, history: Sequence[RunPoint], looks: Mapping[str, int], metric: str, say: Words) -> None:
     canvas.title(axes, say.metric(metric))
     size = 16 if len(history) >= _SMALL_FROM * canvas.width_inches(axes) else 55
     for variant, place in looks.items():
@@ -138,7 +134,7 @@ def _panel(axes: Axes, history: Sequence[Saved], looks: Mapping[str, int], metri
 
 def _mark(
     axes: Axes,
-    history: Sequence[Saved],
+    history: Sequence[RunPoint],
     variant: str,
     values: Sequence[float],
     colour: str,
@@ -153,7 +149,7 @@ def _mark(
             own = [
                 run
                 for run in known
-                if history[run]["outcome"] == outcome and asked_alike(history[run], history[-1]) is alike
+                if history[run].outcome == outcome and asked_alike(history[run], history[-1]) is alike
             ]
             if not own:
                 continue
@@ -168,25 +164,23 @@ def _mark(
                 zorder=3 + scale,
             )
             told = _outcome(outcome, say)
-            canvas.titled(
-                marks, [f"{history[run]['name']}, {variant}: {say.number(values[run])}, {told}" for run in own]
-            )
+            canvas.titled(marks, [f"{history[run].name}, {variant}: {say.number(values[run])}, {told}" for run in own])
 
 
 def _drifts(
-    axes: Axes, history: Sequence[Saved], looks: Mapping[str, int], metric: str, monitored: Monitored | None
+    axes: Axes, history: Sequence[RunPoint], looks: Mapping[str, int], metric: str, monitored: Monitored | None
 ) -> None:
     """The baseline's mean as a line, and where the mean of all runs since lies: a band that holds at every look."""
-    places = {saved["name"]: place for place, saved in enumerate(history)}
-    for series in monitored["series"] if monitored else ():
-        if series["metric"] != metric or series["variant"] not in looks:
+    places = {saved.name: place for place, saved in enumerate(history)}
+    for series in monitored.series if monitored else ():
+        if series.metric != metric or series.variant not in looks:
             continue
-        colour, _ = _look(looks[series["variant"]])
-        points = [point for point in series["points"] if point["run"] in places]
-        at = [places[point["run"]] for point in points]
-        low = [max(0.0, series["before"] + point["low"]) for point in points]
-        high = [min(1.0, series["before"] + point["high"]) for point in points]
-        axes.axhline(series["before"], color=colour, linewidth=0.8, linestyle=":", zorder=1)
+        colour, _ = _look(looks[series.variant])
+        points = [point for point in series.points if point.run in places]
+        at = [places[point.run] for point in points]
+        low = [max(0.0, series.before + point.low) for point in points]
+        high = [min(1.0, series.before + point.high) for point in points]
+        axes.axhline(series.before, color=colour, linewidth=0.8, linestyle=":", zorder=1)
         axes.fill_between(at, low, high, color=colour, alpha=0.12, linewidth=0, zorder=0.5)
 
 
@@ -200,25 +194,25 @@ def _set_span(axes: Axes) -> None:
     axes.set_ylim(low - missing, high + missing)
 
 
-def _name_runs(axes: Axes, history: Sequence[Saved], say: Words) -> None:
+def _name_runs(axes: Axes, history: Sequence[RunPoint], say: Words) -> None:
     """The newest run is always named; of many, evenly spaced ones are."""
     step = max(1, math.ceil(len(history) / (_LABELS_AN_INCH * canvas.width_inches(axes))))
     named = sorted(range(len(history) - 1, -1, -step))
-    labels = [shorten_middle(history[run]["name"], _LABEL_CELLS) for run in named]
+    labels = [shorten_middle(history[run].name, _LABEL_CELLS) for run in named]
     axes.set_xticks(named, labels, rotation=40, ha="right", rotation_mode="anchor", fontsize=8, parse_math=False)
     axes.set_xlim(-0.6, len(history) - 0.4)
     axes.set_xlabel(say("Run, oldest first"), fontsize=9)
 
 
 def _entries(
-    history: Sequence[Saved], looks: Mapping[str, int], say: Words, monitored: Monitored | None
+    history: Sequence[RunPoint], looks: Mapping[str, int], say: Words, monitored: Monitored | None
 ) -> tuple[list[Line2D], list[Line2D]]:
     """The legend's lines, and its markers."""
     from matplotlib.lines import Line2D
 
     found = [(*_look(place), shorten_middle(variant, _NAME_CELLS)) for variant, place in looks.items()]
     lines = [Line2D([], [], color=colour, linestyle=line, linewidth=2, label=name) for colour, line, name in found]
-    happened = {saved["outcome"] for saved in history}
+    happened = {saved.outcome for saved in history}
     marks = [
         Line2D([], [], color=canvas.INK, linestyle="", marker=marker, markersize=7, label=_outcome(outcome, say))
         for outcome, (marker, _) in _OUTCOMES.items()
@@ -230,7 +224,7 @@ def _entries(
             Line2D([], [], color=ink, linestyle="", marker="o", markerfacecolor=canvas.PAPER, markersize=7, label=label)
         )
     if monitored:
-        label = say("since {baseline}, at every look", baseline=shorten_middle(monitored["baseline"], _NAME_CELLS))
+        label = say("since {baseline}, at every look", baseline=shorten_middle(monitored.baseline, _NAME_CELLS))
         lines.append(Line2D([], [], color=canvas.INK, linewidth=6, alpha=0.15, label=label))
     return lines, marks
 

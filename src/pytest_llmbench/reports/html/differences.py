@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from pytest_llmbench.core.locale import Words
 from pytest_llmbench.reports.charts.differences import Differences, differences, differences_in_page, middle_of
 from pytest_llmbench.reports.pairing import metrics_in_order
-from pytest_llmbench.runs.comparison import LEADING_METRICS, adapters
+from pytest_llmbench.runs.comparison import LEADING_METRICS
+from pytest_llmbench.runs.typed import RunDocument
 
 MOST_PLOTS = 12
 
@@ -31,7 +31,7 @@ class DifferencePlots:
     left_out: int
 
 
-def difference_plots(document: Mapping[str, Any], say: Words) -> DifferencePlots:
+def difference_plots(document: RunDocument, say: Words) -> DifferencePlots:
     """One plot for each metric that judges and each adapter; every metric where none of those has pairs."""
     metrics = metrics_in_order(document)
     leading = list(_compared(document, [name for name in metrics if name in LEADING_METRICS]))
@@ -40,13 +40,13 @@ def difference_plots(document: Mapping[str, Any], say: Words) -> DifferencePlots
     return DifferencePlots(shown, len(found) - len(shown))
 
 
-def _compared(document: Mapping[str, Any], metrics: Sequence[str]) -> Iterator[tuple[str, Differences]]:
-    for adapter in adapters(document):
+def _compared(document: RunDocument, metrics: Sequence[str]) -> Iterator[tuple[str, Differences]]:
+    for adapter in document.adapters:
         found = (differences(document, adapter, metric) for metric in metrics)
         yield from ((adapter, one) for one in found if one.changes)
 
 
-def _plot(document: Mapping[str, Any], place: int, adapter: str, found: Differences, say: Words) -> DifferencePlot:
+def _plot(document: RunDocument, place: int, adapter: str, found: Differences, say: Words) -> DifferencePlot:
     label, middle = say.metric(found.metric), middle_of(document, adapter, found, say)
     numbers = {"mean": say.number(middle.mean, signed=True), **found.tally()}
     summary = say(

@@ -9,7 +9,7 @@ from typing import Any
 from pytest_llmbench.core.locale import Words
 from pytest_llmbench.reports.changed_settings import changed_settings
 from pytest_llmbench.reports.recorded import recorded_facts, recorded_text
-from pytest_llmbench.runs.comparison import told_metadata
+from pytest_llmbench.runs.typed import Git, RunDocument
 
 _RUN = ("timestamp", "variants", "seed", "epochs", "processes", "cut_short")
 _MODEL = ("base_model", "lora_adapter", "backend", "quantization", "weights_hash", "soundness", "vocabulary")
@@ -29,33 +29,33 @@ class FactGroup:
     folded: bool = False
 
 
-def headline_facts(document: Mapping[str, Any], say: Words) -> list[tuple[str, str]]:
+def headline_facts(document: RunDocument, say: Words) -> list[tuple[str, str]]:
     """The few facts that place a run."""
-    metadata, totals = document["metadata"], document["statistics"]
-    git, seconds = metadata.get("git") or {}, metadata.get("timings", {}).get("total_s")
-    commit = (git.get("commit") or "")[:_COMMIT_CHARS]
+    metadata, totals = document.metadata, document.statistics
+    git, seconds = metadata.git or Git(), metadata.timings.get("total_s")
+    commit = (git.commit or "")[:_COMMIT_CHARS]
     facts = [
-        (say("Base model"), metadata["base_model"]),
-        (say("LoRA adapter"), metadata["lora_adapter"]),
-        (say("Cases"), say.count(totals["cases"])),
-        (say("Categories"), say.count(len(document["by_category"]))),
-        (say("Epochs"), metadata.get("epochs") if totals["total_tests"] != totals["cases"] else None),
+        (say("Base model"), metadata.base_model),
+        (say("LoRA adapter"), metadata.lora_adapter),
+        (say("Cases"), say.count(totals.cases)),
+        (say("Categories"), say.count(len(document.by_category))),
+        (say("Epochs"), metadata.epochs if totals.total_tests != totals.cases else None),
         (
             say("Item outcomes"),
-            ", ".join(f"{say.count(count)} {say.outcome(name)}" for name, count in totals["outcomes"].items()),
+            ", ".join(f"{say.count(count)} {say.outcome(name)}" for name, count in totals.outcomes.items()),
         ),
-        (say("Device"), metadata["device"]),
-        (say("Engine"), (metadata.get("backend") or {}).get("engine")),
+        (say("Device"), metadata.device),
+        (say("Engine"), metadata.backend.engine),
         (say("Duration"), None if seconds is None else say("{value} s", value=say.tick(round(seconds, 1)))),
-        (say("Commit"), commit and commit + (say(" + changes") if git.get("dirty") else "")),
-        (say("Date"), metadata["timestamp"]),
+        (say("Commit"), commit and commit + (say(" + changes") if git.dirty else "")),
+        (say("Date"), metadata.timestamp),
     ]
     return [(name, str(value)) for name, value in facts if value not in (None, "")]
 
 
-def provenance_groups(document: Mapping[str, Any], say: Words) -> list[FactGroup]:
+def provenance_groups(document: RunDocument, say: Words) -> list[FactGroup]:
     """What the run recorded, whatever the backend and the plugins put there; last the settings that are unusual."""
-    metadata = told_metadata(document)
+    metadata = document.metadata.told
     sorted_keys = {say("Run"): _RUN, say("Models"): _MODEL, say("Code"): _CODE, say("Machine"): _MACHINE}
     placed = {key for keys in sorted_keys.values() for key in keys} | {_NOTES, *_ELSEWHERE}
     groups = [FactGroup(title, _facts(metadata, keys, say)) for title, keys in sorted_keys.items()]

@@ -29,8 +29,7 @@ from pytest_llmbench.reports.recommendations import recommendations
 from pytest_llmbench.reports.renderers.html import Html
 from pytest_llmbench.reports.score_remarks import about_scores, batched_speed, cosine_meanings
 from pytest_llmbench.reports.views.timing import answer_rows, answer_titles, timing_note
-from pytest_llmbench.runs.comparison import adapters
-from pytest_llmbench.runs.typed import run_document
+from pytest_llmbench.runs.typed import RunDocument, RunPoint, run_document
 
 _ASSETS = ("reports", "html", "assets")
 _CHANGE_SIGNS = {"better": "▲", "same": "=", "worse": "▼"}
@@ -48,7 +47,7 @@ _ADAPTER_LOOKS = 5
 _SCRIPTS = ("word_diff.js", "case_rows.js", "case_view.js", "case_table.js", "theme.js", "start.js")
 
 
-def write_html(document: Mapping[str, Any], history: Sequence[Mapping[str, Any]], path: Path, language: str) -> None:
+def write_html(document: RunDocument, history: Sequence[RunPoint], path: Path, language: str) -> None:
     """Write the page, replacing `path` in one step.
 
     Raises:
@@ -59,8 +58,8 @@ def write_html(document: Mapping[str, Any], history: Sequence[Mapping[str, Any]]
 
 
 def render_html(
-    document: Mapping[str, Any],
-    history: Sequence[Mapping[str, Any]],
+    document: RunDocument,
+    history: Sequence[RunPoint],
     language: str,
     added: Sequence[Section] = (),
 ) -> str:
@@ -87,7 +86,7 @@ def render_html(
     page = environment.get_template("report.html.j2").render(
         say=say,
         language=language,
-        heading=_heading(document["metadata"]["variants"], say),
+        heading=_heading(document.variants, say),
         looks=looks,
         symbols=SIGNS,
         signs=_CHANGE_SIGNS,
@@ -96,7 +95,7 @@ def render_html(
         views=views,
         opening=opening(document, say),
         part=cut_short(document, say),
-        compared=bool(adapters(document)),
+        compared=bool(document.adapters),
         confidence=_confidence(document, say),
         advice=[line for line in recommendations(document, say) if line],
         beside_scores=[*about_scores(document, say), *cosine_meanings(document, say)],
@@ -127,7 +126,7 @@ def _cell(cell: Cell, say: Words) -> str:
     return str(cell)
 
 
-def _confidence(document: Mapping[str, Any], say: Words) -> str | None:
+def _confidence(document: RunDocument, say: Words) -> str | None:
     """That of the intervals of adapter minus base; None where there are none."""
     gate = paired_with_base(document)
     return confidence(gate, say) if gate is not None and verdicts_against_base(document) else None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from pytest_llmbench.core.locale import Words
 from pytest_llmbench.reports.limits import CONFUSIONS
 from pytest_llmbench.reports.routing import Routing, is_routed, routings, unavailable
 from pytest_llmbench.reports.routing_matrix import Cell, Matrix, matrices
 from pytest_llmbench.reports.routing_text import header_of, rate_rows, summaries, tool_name
+from pytest_llmbench.runs.typed import RunDocument
 
 _MOST_RATES = 20
 _MOST_ABREAST = 14
@@ -44,7 +44,7 @@ class RoutingView:
     is_wide: bool = False
 
 
-def routing_view(document: Mapping[str, Any], say: Words) -> RoutingView | None:
+def routing_view(document: RunDocument, say: Words) -> RoutingView | None:
     """The view of a run's routing; None where no answer's tool was judged."""
     if not is_routed(document):
         return None

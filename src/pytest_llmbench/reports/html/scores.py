@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from pytest_llmbench.core.locale import Words
 from pytest_llmbench.core.records import BASE
@@ -18,7 +17,8 @@ from pytest_llmbench.reports.pairing import (
     verdicts_against_base,
 )
 from pytest_llmbench.runs.averages import mean
-from pytest_llmbench.runs.comparison import LEADING_METRICS, adapters, average, higher_is_better
+from pytest_llmbench.runs.comparison import LEADING_METRICS, higher_is_better
+from pytest_llmbench.runs.typed import RunDocument, Statistics, VerdictDocument
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,29 +59,29 @@ class MetricCard:
     unscored: Mapping[str, int]
 
 
-def metric_cards(document: Mapping[str, Any], say: Words) -> list[MetricCard]:
+def metric_cards(document: RunDocument, say: Words) -> list[MetricCard]:
     """A card for each metric of the run, those that judge first."""
     verdicts = verdicts_against_base(document)
     return [_card(document, metric, verdicts, say) for metric in metrics_in_order(document)]
 
 
-def _card(document: Mapping[str, Any], metric: str, verdicts: Verdicts, say: Words) -> MetricCard:
-    applied = document["statistics"]["metrics"][metric]
-    paired = [name for name in adapters(document) if name in applied and BASE in applied]
+def _card(document: RunDocument, metric: str, verdicts: Verdicts, say: Words) -> MetricCard:
+    applied = document.statistics.metrics[metric]
+    paired = [name for name in document.adapters if name in applied and BASE in applied]
     differences = {name: case_differences(document, metric, name) for name in paired}
     higher = higher_is_better(document, metric)
 
-    def row(category: str | None, block: Mapping[str, Any]) -> ScoreRow:
+    def row(category: str | None, block: Statistics) -> ScoreRow:
         changes = [
             _difference(
                 _within(differences[name], category), name, verdicts.get((name, metric, category)), higher=higher
             )
             for name in paired
         ]
-        means = {name: average(block, metric, name) for name in applied}
-        return ScoreRow(category, block["total_tests"], means, changes)
+        means = {name: block.mean(metric, name) for name in applied}
+        return ScoreRow(category, block.total_tests, means, changes)
 
-    rows = [row(None, document["statistics"]), *(row(name, block) for name, block in document["by_category"].items())]
+    rows = [row(None, document.statistics), *(row(name, block) for name, block in document.by_category.items())]
     return MetricCard(
         metric=metric,
         label=say.metric(metric),
@@ -96,7 +96,7 @@ def _card(document: Mapping[str, Any], metric: str, verdicts: Verdicts, say: Wor
             (value for one in rows for item in one.differences for value in (item.value, item.low, item.high)),
             most=farthest(value for one in rows for value in one.means.values()),
         ),
-        unscored={name: counts["unscored"] for name, counts in applied.items() if counts["unscored"]},
+        unscored={name: counts.unscored for name, counts in applied.items() if counts.unscored},
     )
 
 
@@ -105,9 +105,7 @@ def _within(differences: Mapping[str, Mapping[str, float]], category: str | None
     return [value for cases in chosen for value in cases.values()]
 
 
-def _difference(
-    values: Sequence[float], adapter: str, verdict: Mapping[str, Any] | None, *, higher: bool
-) -> Difference:
+def _difference(values: Sequence[float], adapter: str, verdict: VerdictDocument | None, *, higher: bool) -> Difference:
     value = mean(values)
-    low, high = (None, None) if verdict is None else (verdict["low"], verdict["high"])
+    low, high = (None, None) if verdict is None else (verdict.low, verdict.high)
     return Difference(adapter, value, low, high, relative_change(value, higher=higher))

@@ -10,6 +10,7 @@ from pytest_llmbench.core.locale import Words
 from pytest_llmbench.reports.charts.trend import legend_in_page, trend_in_page
 from pytest_llmbench.runs.averages import asked_alike, in_short
 from pytest_llmbench.runs.comparison import LEADING_METRICS
+from pytest_llmbench.runs.typed import RunDocument, RunPoint
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,23 +42,23 @@ class Trend:
     charts: Sequence[TrendChart]
 
 
-def runs_of_trend(document: Mapping[str, Any], history: Sequence[Mapping[str, Any]], say: Words) -> list[Any]:
+def runs_of_trend(document: RunDocument, history: Sequence[RunPoint], say: Words) -> list[Any]:
     """The saved runs and this one, last. A run that was saved is not taken twice."""
-    timestamp = document["metadata"]["timestamp"]
-    saved = [run for run in history if run["timestamp"] != timestamp or not timestamp]
+    timestamp = document.metadata.timestamp
+    saved = [run for run in history if run.timestamp != timestamp or not timestamp]
     return [*saved, in_short(say("this run"), document)]
 
 
-def variants_of(document: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> list[str]:
+def variants_of(document: RunDocument, runs: Sequence[RunPoint]) -> list[str]:
     """Every variant of a run, those of this one first."""
-    return list(dict.fromkeys([*document["metadata"]["variants"], *(name for run in runs for name in run["variants"])]))
+    return list(dict.fromkeys([*document.variants, *(name for run in runs for name in run.variants)]))
 
 
-def trend_view(runs: Sequence[Mapping[str, Any]], looks: Mapping[str, int], say: Words) -> Trend | None:
+def trend_view(runs: Sequence[RunPoint], looks: Mapping[str, int], say: Words) -> Trend | None:
     """The charts, or None with fewer than two runs. `looks` numbers the colour of each variant."""
     if len(runs) == 1:
         return None
-    found = dict.fromkeys(metric for run in runs for means in run["variants"].values() for metric in means)
+    found = dict.fromkeys(metric for run in runs for means in run.variants.values() for metric in means)
     metrics = [name for name in LEADING_METRICS if name in found]
     metrics += [name for name in found if name not in LEADING_METRICS]
     values = {metric: _values(runs, looks, metric) for metric in metrics}
@@ -66,7 +67,7 @@ def trend_view(runs: Sequence[Mapping[str, Any]], looks: Mapping[str, int], say:
         TrendChart(say.metric(metric), values[metric], trend_in_page(runs, looks, metric, f"t{place}", say))
         for place, metric in enumerate(moving)
     ]
-    shown = [TrendRun(run["name"], run["timestamp"], run["outcome"], asked_alike(run, runs[-1])) for run in runs]
+    shown = [TrendRun(run.name, run.timestamp, run.outcome, asked_alike(run, runs[-1])) for run in runs]
     note = (
         None
         if all(run.alike for run in shown)
@@ -75,10 +76,8 @@ def trend_view(runs: Sequence[Mapping[str, Any]], looks: Mapping[str, int], say:
     return Trend(note, shown, legend_in_page(runs, looks, say) if charts else "", charts)
 
 
-def _values(
-    runs: Sequence[Mapping[str, Any]], variants: Mapping[str, int], metric: str
-) -> dict[str, list[float | None]]:
-    values = {name: [run["variants"].get(name, {}).get(metric) for run in runs] for name in variants}
+def _values(runs: Sequence[RunPoint], variants: Mapping[str, int], metric: str) -> dict[str, list[float | None]]:
+    values = {name: [run.variants.get(name, {}).get(metric) for run in runs] for name in variants}
     return {name: series for name, series in values.items() if any(value is not None for value in series)}
 
 

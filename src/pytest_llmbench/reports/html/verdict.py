@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from pytest_llmbench.core.locale import N_, UNSCORED, Words
 from pytest_llmbench.reports.gate_sentences import confidence, outcome_word, p_meaning, p_value_text, reason
@@ -15,6 +14,7 @@ from pytest_llmbench.reports.pairing import unit
 from pytest_llmbench.reports.silent_categories import silence, telling
 from pytest_llmbench.runs.case_counts import groups_text, needed_range, units_text
 from pytest_llmbench.runs.gate_notes import note_text, note_title
+from pytest_llmbench.runs.typed import GateDocument, Moved, RunDocument, VerdictDocument
 
 _KINDS = {
     "regression": N_("Regression gate"),
@@ -41,7 +41,7 @@ class VerdictRow:
     metric: str
     category: str | None
     texts: Mapping[str, str | None]
-    moved: Sequence[Mapping[str, Any]]
+    moved: Sequence[Moved]
     effect: float
     low: float | None
     high: float | None
@@ -73,12 +73,12 @@ class GateView:
     p_meaning: str
     facts: Sequence[tuple[str, str]]
     groups: Sequence[VerdictGroup]
-    notes: Sequence[Mapping[str, Any]]
+    notes: Sequence[tuple[str, str, Sequence[str]]]
 
 
-def gate_views(document: Mapping[str, Any], say: Words) -> list[GateView]:
+def gate_views(document: RunDocument, say: Words) -> list[GateView]:
     """The gate of the document in the reader's words, then the comparison with the base that it did not make."""
-    gate, beside = document["gate"], beside_the_gate(document)
+    gate, beside = document.gate, beside_the_gate(document)
     views = [] if gate is None else [_view(gate, [reason(gate, say)], document, say)]
     if beside is not None:
         view = _view(beside, verdict_sentences(document, say), document, say)
@@ -97,14 +97,14 @@ def _unjudged(view: GateView, say: Words) -> GateView:
     return dataclasses.replace(view, outcome="none", stamp=stamp, groups=groups)
 
 
-def _view(gate: Mapping[str, Any], lines: Sequence[str], document: Mapping[str, Any], say: Words) -> GateView:
-    groups: dict[tuple[str | None, bool], list[Mapping[str, Any]]] = {}
-    for item in telling(gate["verdicts"], gate):
-        groups.setdefault((unit(document, item["metric"]), item["higher_is_better"]), []).append(item)
+def _view(gate: GateDocument, lines: Sequence[str], document: RunDocument, say: Words) -> GateView:
+    groups: dict[tuple[str | None, bool], list[VerdictDocument]] = {}
+    for item in telling(gate.verdicts, gate):
+        groups.setdefault((unit(document, item.metric), item.higher_is_better), []).append(item)
     return GateView(
-        outcome=gate["outcome"],
-        title=say("{name}: {value}", name=say("Verdicts"), value=say(_VERDICTS[gate["against"]])),
-        stamp=say("{name}: {value}", name=say(_KINDS[gate["kind"]]), value=_word(gate["outcome"], gate, say)),
+        outcome=gate.outcome,
+        title=say("{name}: {value}", name=say("Verdicts"), value=say(_VERDICTS[gate.against])),
+        stamp=say("{name}: {value}", name=say(_KINDS[gate.kind]), value=_word(gate.outcome, gate, say)),
         consequence=_consequence(gate, say),
         lines=lines,
         silence=silence(gate, say),
@@ -112,95 +112,95 @@ def _view(gate: Mapping[str, Any], lines: Sequence[str], document: Mapping[str, 
         p_meaning=p_meaning(gate, say),
         facts=_facts(gate, say),
         groups=[_group(items, name, gate, say, higher=higher) for (name, higher), items in groups.items()],
-        notes=[{**note, "title": note_title(note, say), "message": note_text(note, say)} for note in gate["notes"]],
+        notes=[(note_title(note, say), note_text(note, say), note.cases) for note in gate.notes],
     )
 
 
-def _word(outcome: str, gate: Mapping[str, Any], say: Words) -> str:
+def _word(outcome: str, gate: GateDocument, say: Words) -> str:
     """`Pass` and the like; a comparison tells better from worse instead."""
     return outcome_word(outcome, gate, say).capitalize()
 
 
-def _consequence(gate: Mapping[str, Any], say: Words) -> str:
-    if gate["failed"]:
+def _consequence(gate: GateDocument, say: Words) -> str:
+    if gate.failed:
         return say("The session ends with exit code 1.")
     return (
         say("This fails no session: it was only compared, or set to warn.")
-        if gate["outcome"] != "pass" or gate["kind"] == "compare"
+        if gate.outcome != "pass" or gate.kind == "compare"
         else ""
     )
 
 
-def _facts(gate: Mapping[str, Any], say: Words) -> list[tuple[str, str]]:
-    baseline = gate["baseline"]
-    facts = [(say("Held against"), say(_AGAINST[gate["against"]]))]
+def _facts(gate: GateDocument, say: Words) -> list[tuple[str, str]]:
+    baseline = gate.baseline
+    facts = [(say("Held against"), say(_AGAINST[gate.against]))]
     if baseline is not None:
-        facts += [(say("Baseline"), baseline["name"]), (say("Date"), baseline["timestamp"] or say("not recorded"))]
-        facts += [(say("Baseline commit"), baseline["commit"][:12])] if baseline["commit"] else []
+        facts += [(say("Baseline"), baseline.name), (say("Date"), baseline.timestamp or say("not recorded"))]
+        facts += [(say("Baseline commit"), baseline.commit[:12])] if baseline.commit else []
     return [
         *facts,
-        (say("Alpha"), say.tick(gate["alpha"])),
+        (say("Alpha"), say.tick(gate.alpha)),
         (say("Confidence"), confidence(gate, say)),
     ]
 
 
 def _group(
-    items: Sequence[Mapping[str, Any]], name: str | None, gate: Mapping[str, Any], say: Words, *, higher: bool
+    items: Sequence[VerdictDocument], name: str | None, gate: GateDocument, say: Words, *, higher: bool
 ) -> VerdictGroup:
-    thresholds = {id(item): _threshold(item, gate["kind"]) for item in items}
-    reach = [item[key] for item in items for key in ("effect", "low", "high")]
-    most = farthest(item[key] for item in items for key in ("before", "after"))
+    thresholds = {id(item): _threshold(item, gate.kind) for item in items}
+    reach = [value for item in items for value in (item.effect, item.low, item.high)]
+    most = farthest(value for item in items for value in (item.before, item.after))
     scale = symmetric([*reach, *thresholds.values()], most=most)
-    rows = [_row(item, _word(item["outcome"], gate, say), scale, thresholds[id(item)], say) for item in items]
+    rows = [_row(item, _word(item.outcome, gate, say), scale, thresholds[id(item)], say) for item in items]
     return VerdictGroup(name, higher, scale, rows)
 
 
-def _threshold(item: Mapping[str, Any], kind: str) -> float | None:
+def _threshold(item: VerdictDocument, kind: str) -> float | None:
     """The effect at which the verdict turns, where a margin moves it away from zero."""
-    if not item["margin"]:
+    if not item.margin:
         return None
-    wanted = item["margin"] if kind == "improvement" else -item["margin"]
-    return float(wanted if item["higher_is_better"] else -wanted)
+    wanted = item.margin if kind == "improvement" else -item.margin
+    return float(wanted if item.higher_is_better else -wanted)
 
 
-def _row(item: Mapping[str, Any], word: str, scale: Scale, threshold: float | None, say: Words) -> VerdictRow:
+def _row(item: VerdictDocument, word: str, scale: Scale, threshold: float | None, say: Words) -> VerdictRow:
     return VerdictRow(
-        outcome=item["outcome"],
+        outcome=item.outcome,
         word=word,
-        variant=item["variant"],
-        metric=say.metric(item["metric"]),
-        category=item["category"],
+        variant=item.variant,
+        metric=say.metric(item.metric),
+        category=item.category,
         texts={
-            "before": say.number(item["before"]),
-            "after": say.number(item["after"]),
-            "effect": say.number(item["effect"], signed=True),
+            "before": say.number(item.before),
+            "after": say.number(item.after),
+            "effect": say.number(item.effect, signed=True),
             "interval": _interval(item, say),
             "p": p_value_text(item, say),
-            "p_raw": say.number(item["p_value"]),
-            "n": say.count(item["n"]) + (f" × {item['epochs']}" if item["epochs"] > 1 else ""),
+            "p_raw": say.number(item.p_value),
+            "n": say.count(item.n) + (f" × {item.epochs}" if item.epochs > 1 else ""),
             "groups": groups_text(item, say),
             "left_open": _left_open(item, say),
-            "detectable": say.number(item["detectable"]),
+            "detectable": say.number(item.detectable),
             "needed": _needed(item, say),
             "needed_range": needed_range(item, say, say.count),
         },
-        moved=item["moved"],
-        effect=scale.at(item["effect"]),
-        low=None if item["low"] is None else scale.at(item["low"]),
-        high=None if item["high"] is None else scale.at(item["high"]),
+        moved=item.moved,
+        effect=scale.at(item.effect),
+        low=None if item.low is None else scale.at(item.low),
+        high=None if item.high is None else scale.at(item.high),
         margin=None if threshold is None else scale.at(threshold),
-        method=method_text(item["method"], say),
+        method=method_text(item.method, say),
     )
 
 
-def _interval(item: Mapping[str, Any], say: Words) -> str:
-    if item["low"] is None or item["high"] is None:
+def _interval(item: VerdictDocument, say: Words) -> str:
+    if item.low is None or item.high is None:
         return say("none: too few pairs")
-    return say("{low} to {high}", low=say.number(item["low"], signed=True), high=say.number(item["high"], signed=True))
+    return say("{low} to {high}", low=say.number(item.low, signed=True), high=say.number(item.high, signed=True))
 
 
-def _needed(item: Mapping[str, Any], say: Words) -> str:
-    cases, epochs = item["needed_cases"], item["needed_epochs"]
+def _needed(item: VerdictDocument, say: Words) -> str:
+    cases, epochs = item.needed_cases, item.needed_epochs
     ways = [
         None if cases is None else units_text(item, cases, say, say.count),
         None if epochs is None else say("{count} epochs", count=say.count(epochs)),
@@ -208,6 +208,6 @@ def _needed(item: Mapping[str, Any], say: Words) -> str:
     return say(" or ").join(filter(None, ways)) or UNSCORED
 
 
-def _left_open(item: Mapping[str, Any], say: Words) -> str | None:
-    fall = item.get("not_ruled_out")
+def _left_open(item: VerdictDocument, say: Words) -> str | None:
+    fall = item.not_ruled_out
     return None if fall is None else say("not ruled out: {size}", size=say.number(fall))

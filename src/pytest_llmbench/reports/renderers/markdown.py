@@ -95,10 +95,8 @@ def _sentences(block: Sentences, say: Words) -> str:
 def _table(block: Table, say: Words) -> str:
     shown = block.rows[: _ROOM.rows]
     rows = [[_cell(cell, say) for cell in row] for row in [*shown, *block.total]]
-    names = sum(column.left for column in block.columns)
-    return table([_title(column) for column in block.columns], rows, names=names) + _more(
-        len(block.rows) - len(shown), say
-    )
+    told = table([_title(column) for column in block.columns], rows, left=[column.left for column in block.columns])
+    return told + _more(len(block.rows) - len(shown), say)
 
 
 def _title(column: Column) -> str:

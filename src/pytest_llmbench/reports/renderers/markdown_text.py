@@ -52,9 +52,9 @@ def _reference(match: re.Match[str]) -> str:
     return inert if found in _UNBROKEN else inert + _BREAK
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, names: int) -> str:
-    """A table of ready cells; the first `names` columns to the left, the others to the right."""
-    rule = [":--" if place < names else "--:" for place in range(len(header))]
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, left: Iterable[bool]) -> str:
+    """A table of ready cells; `left` says of each column whether it stands to the left, else to the right."""
+    rule = [":--" if is_left else "--:" for is_left in left]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, rule, *rows])
 
 

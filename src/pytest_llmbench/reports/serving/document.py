@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from pytest_llmbench.autotune.document import LimitsDocument, TargetLimits, typed_limits
 from pytest_llmbench.core.documents import read_yaml
 from pytest_llmbench.core.errors import UsageError, located
 from pytest_llmbench.core.provenance import provenance
@@ -19,7 +20,6 @@ from pytest_llmbench.reports.serving.words import QUESTIONS
 from pytest_llmbench.runs.document import HIDDEN
 
 if TYPE_CHECKING:
-    from pytest_llmbench.autotune.found_limits import TargetReport
     from pytest_llmbench.core.settings import Settings
 
 SCHEMA_VERSION = 1
@@ -28,8 +28,8 @@ _MACHINE = ("python", "platform", "cpu", "memory_bytes", "gpus")
 _LOGIN_IN_URL = re.compile(r"(?<=//)[^/@\s]+@")
 
 
-def limits_document(targets: Sequence[TargetReport], settings: Settings, command: str) -> dict[str, Any]:
-    """The document, ready for strict JSON and valid against `schemas/autotune.schema.json`.
+def limits_document(targets: Sequence[TargetLimits], settings: Settings, command: str) -> LimitsDocument:
+    """The document, valid against `schemas/autotune.schema.json`.
 
     Each target gets `why`: question -> its explanation. Keys and logins are masked.
     """
@@ -45,22 +45,15 @@ def limits_document(targets: Sequence[TargetReport], settings: Settings, command
             "machine": {key: machine[key] for key in _MACHINE},
             "settings": {name: published[name] for name in _SECTIONS},
         },
-        "targets": [_target(target) for target in targets],
+        "targets": [_explained(target).json_ready() for target in targets],
     }
-    return cast("dict[str, Any]", _plain(document))
+    return typed_limits(_plain(document))
 
 
-def _target(target: TargetReport) -> dict[str, Any]:
-    findings = {name: target["findings"][name] for name in QUESTIONS if name in target["findings"]}
-    return {
-        "name": target["name"],
-        "url": target["url"],
-        "model_name": target["model_name"],
-        "engine": target["engine"],
-        "findings": findings,
-        "temperature": target.get("temperature"),
-        "why": {name: explain(finding) for name, finding in findings.items()},
-    }
+def _explained(target: TargetLimits) -> TargetLimits:
+    findings = {name: target.findings[name] for name in QUESTIONS if name in target.findings}
+    why = {name: explain(finding) for name, finding in findings.items()}
+    return target.model_copy(update={"findings": findings, "temperature": target.temperature, "why": why})
 
 
 def _plain(value: Any) -> Any:
@@ -76,7 +69,7 @@ def _text(text: str) -> str:
     return _LOGIN_IN_URL.sub(f"{HIDDEN}@", text).encode("utf-8", "replace").decode("utf-8")
 
 
-def read_limits(path: Path) -> dict[str, Any]:
+def read_limits(path: Path) -> LimitsDocument:
     """Read `autotune.json` and check it against the schema.
 
     Raises:
@@ -88,7 +81,7 @@ def read_limits(path: Path) -> dict[str, Any]:
     validator = jsonschema.Draft202012Validator(serving_schema())
     error = jsonschema.exceptions.best_match(validator.iter_errors(document.data))
     if error is None:
-        return cast("dict[str, Any]", document.data)
+        return typed_limits(document.data)
     line = document.line(*error.absolute_path)
     message = f"{error.json_path}: {error.message[-160:]}; this is no autotune.json of this version: run autotune again"
     raise UsageError(located(path, line, message))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from pytest_llmbench.autotune.diagnosis.explanation import diagnose
+from pytest_llmbench.autotune.document import Explanation, Finding, LimitEvidence
 from pytest_llmbench.core.locale import N_, UNSCORED
 from pytest_llmbench.reports.serving.words import ServingWords, serving_words
 
@@ -109,10 +109,10 @@ _TRY = {
     "more_budget": N_("More requests for the search: load.budget."),
 }
 
-Evidence = Mapping[str, Any]
 
 _TIMES = ("first_token_s", "first_token_low_s", "late_first_token_s", "gap_s", "gap_low_s", "gap_p99_s")
 _FULL = 0.85  # of its speed alone: more slots at once then bring little
+_MOST = 0.5
 _ADVICE = {
     "slots": ("slots", "fewer_tokens", "faster", "longer_limit"),
     "kv_cache": ("cache_memory", "shorter_context", "fewer_tokens", "longer_limit"),
@@ -132,148 +132,144 @@ _FOR_HISTORY = {
 }
 
 
-def explain(finding: Mapping[str, Any]) -> dict[str, Any]:
-    """The cause of this limit: {"cause", "evidence", "sentences": {en, fr}, "try": {en, fr}}, ready for JSON."""
+def explain(finding: Finding) -> Explanation:
+    """The cause of this limit, with its evidence, and what to do about it, in every language."""
     cause, evidence = diagnose(finding)
-    return {
-        "cause": cause,
-        "evidence": evidence,
-        "sentences": {language: sentences(cause, finding, evidence, language) for language in ("en", "fr")},
-        "try": {language: to_try(cause, finding, evidence, language) for language in ("en", "fr")},
-    }
+    told = {language: sentences(cause, finding, evidence, language) for language in ("en", "fr")}
+    advice = {language: to_try(cause, finding, evidence, language) for language in ("en", "fr")}
+    return Explanation.model_validate({"cause": cause, "evidence": evidence, "sentences": told, "try": advice})
 
 
-def sentences(cause: str, finding: Mapping[str, Any], evidence: Evidence, language: str) -> list[str]:
+def sentences(cause: str, finding: Finding, evidence: LimitEvidence, language: str) -> list[str]:
     """What the cause is, then what was measured."""
     say = serving_words(language)
     found = [_cause(cause, finding, evidence, say)]
-    if "late" in evidence:
+    if evidence.late is not None:
         found += _measured(cause, finding, evidence, say)
     return found
 
 
-def to_try(cause: str, finding: Mapping[str, Any], evidence: Evidence, language: str) -> list[str]:
+def to_try(cause: str, finding: Finding, evidence: LimitEvidence, language: str) -> list[str]:
     """What to do next, the most telling first; what was measured to be of no use is left out."""
     say = serving_words(language)
-    advice = (_FOR_HISTORY if finding["question"] == "history" else {}).get(cause, _ADVICE[cause])
-    shared = evidence.get("gap_low_s", 0) and evidence.get("gap_s", 0) / evidence["gap_low_s"]
-    if cause == "slots" and evidence.get("slots") and shared > _FULL * evidence["slots"] > _FULL:
+    advice = (_FOR_HISTORY if finding.question == "history" else {}).get(cause, _ADVICE[cause])
+    shared = (evidence.gap_s or 0) / evidence.gap_low_s if evidence.gap_low_s else 0
+    if cause == "slots" and evidence.slots and shared > _FULL * evidence.slots > _FULL:
         advice = tuple(one for one in advice if one != "slots")
     if cause == "unknown":
         advice = tuple(_unknown(finding, evidence))
     return [say(_TRY[one], **_known(finding, say)) for one in advice]
 
 
-def _unknown(finding: Mapping[str, Any], evidence: Evidence) -> Iterator[str]:
+def _unknown(finding: Finding, evidence: LimitEvidence) -> Iterator[str]:
     """What would tell next time."""
-    if "late" not in evidence:
+    if evidence.late is None:
         yield "more_budget"
         return
-    if "first_token_s" not in evidence:
+    if evidence.first_token_s is None:
         yield "stream"
-    if "waiting_max" not in evidence:
+    if evidence.waiting_max is None:
         yield "scrape"
-    if not finding["decided"]:
+    if not finding.decided:
         yield "more_budget"
     yield "longer_limit"
 
 
-def _known(finding: Mapping[str, Any], say: ServingWords) -> dict[str, str]:
-    question = finding["question"]
+def _known(finding: Finding, say: ServingWords) -> dict[str, str]:
+    question = finding.question
     return {
-        "value": say.amount(question, finding["value"]),
-        "highest": say.amount(question, finding["highest"]),
-        "limit": say.limit(finding["slo"]["limit_s"]),
+        "value": say.amount(question, finding.value),
+        "highest": say.amount(question, finding.highest),
+        "limit": say.limit(finding.slo.limit_s),
     }
 
 
-def _cause(cause: str, finding: Mapping[str, Any], evidence: Evidence, say: ServingWords) -> str:
-    question = finding["question"]
+def _cause(cause: str, finding: Finding, evidence: LimitEvidence, say: ServingWords) -> str:
+    question = finding.question
     key = cause
-    if cause == "slots" and not evidence.get("slots"):
+    if cause == "slots" and not evidence.slots:
         key = "slots_uncounted"
     elif cause == "prefill" and question == "history":
         key = "history"
-    elif cause == "unknown" and "late" not in evidence:
+    elif cause == "unknown" and evidence.late is None:
         key = "nothing_above"
-    elif cause == "unknown" and "first_token_s" not in evidence:
+    elif cause == "unknown" and evidence.first_token_s is None:
         key = "not_streamed"
-    elif cause == "prefill" and evidence.get("before_first_share", 1.0) < 0.5:  # noqa: PLR2004  # less than half
+    elif cause == "prefill" and (share := evidence.before_first_share) is not None and share < _MOST:
         key = "prefill_pauses"
     return say(_WHY[key], **_numbers(finding, evidence, say))
 
 
-def _numbers(finding: Mapping[str, Any], evidence: Evidence, say: ServingWords) -> dict[str, str]:
+def _numbers(finding: Finding, evidence: LimitEvidence, say: ServingWords) -> dict[str, str]:
     """Everything that a sentence may name, in words."""
-    question = finding["question"]
-    levels = evidence.get("levels") or [evidence.get("level", finding["value"])]
-    times = {key: say.seconds(value) for key, value in evidence.items() if key.endswith("_s") and key != "levels"}
-    share = {key: say.share(value) for key, value in evidence.items() if key.endswith("_share")}
-    counts = {key: say.plain(evidence.get(key) or 0) for key in ("slots", "waiting", "waiting_max", "running_max")}
-    tokens = evidence.get("tokens") or 0.0
-    slower = _ratio(evidence.get("gap_s"), evidence.get("gap_low_s")) or _ratio(
-        evidence.get("token_s"), evidence.get("token_low_s")
-    )
+    question = finding.question
+    levels = evidence.levels or [finding.value if evidence.level is None else evidence.level]
+    known = evidence.model_dump(exclude_unset=True)
+    times = {key: say.seconds(value) for key, value in known.items() if key.endswith("_s")}
+    share = {key: say.share(value) for key, value in known.items() if key.endswith("_share")}
+    counts = {key: say.plain(known.get(key) or 0) for key in ("slots", "waiting", "waiting_max", "running_max")}
+    tokens = evidence.tokens or 0.0
+    slower = _ratio(evidence.gap_s, evidence.gap_low_s) or _ratio(evidence.token_s, evidence.token_low_s)
     return {
         **dict.fromkeys(_TIMES, UNSCORED),
         **times,
         **share,
         **counts,
         **_known(finding, say),
-        "waiting": say.plain(evidence.get("waiting_max") or evidence.get("waiting") or 0),
-        "at_low": say.at(question, evidence.get("low_level", 0)),
+        "waiting": say.plain(evidence.waiting_max or evidence.waiting or 0),
+        "at_low": say.at(question, evidence.low_level or 0),
         "at_high": say.between(question, levels),
         "tokens": say.plain(tokens, 0),
-        "tokens_time": say.seconds(tokens * (evidence.get("token_low_s") or 0.0)),
+        "tokens_time": say.seconds(tokens * (evidence.token_low_s or 0.0)),
         "slower": say.plain(slower or 1.0, 1),
-        "bad": say.count(evidence.get("bad", 0)),
-        "failed": say.count(evidence.get("failed", 0)),
-        "late": say.count(evidence.get("late", 0)),
-        "error": str(evidence.get("error") or ""),
-        "error_count": say.count(evidence.get("error_count") or 0),
-        "late_share": say.share(evidence.get("late", 0) / max(evidence.get("answers", 0), 1)),
-        "cpu": say.share(evidence.get("client_cpu", 0.0)),
-        "lag": say.seconds(evidence.get("loop_lag_s", 0.0)),
-        "prompt_tokens": say.plain(evidence.get("prompt_tokens") or 0, 0),
-        "rate": say.plain(evidence.get("requests_per_s", 0.0)),
+        "bad": say.count(evidence.bad),
+        "failed": say.count(evidence.failed),
+        "late": say.count(evidence.late or 0),
+        "error": str(evidence.error or ""),
+        "error_count": say.count(evidence.error_count or 0),
+        "late_share": say.share((evidence.late or 0) / max(evidence.answers, 1)),
+        "cpu": say.share(evidence.client_cpu),
+        "lag": say.seconds(evidence.loop_lag_s),
+        "prompt_tokens": say.plain(evidence.prompt_tokens or 0, 0),
+        "rate": say.plain(evidence.requests_per_s),
     }
 
 
-def _measured(cause: str, finding: Mapping[str, Any], evidence: Evidence, say: ServingWords) -> Iterator[str]:
+def _measured(cause: str, finding: Finding, evidence: LimitEvidence, say: ServingWords) -> Iterator[str]:
     numbers = _numbers(finding, evidence, say)
-    if "first_token_s" in evidence:
+    if evidence.first_token_s is not None:
         yield say(
             "The first token comes after {first_token_s} {at_high} (median; {late_first_token_s} in late "
             "answers), {first_token_low_s} {at_low}.",
             **numbers,
         )
-    if "gap_s" in evidence and "gap_low_s" in evidence:
+    if evidence.gap_s is not None and evidence.gap_low_s is not None:
         yield say(
             "From one token to the next it takes {gap_s} {at_high}, {gap_low_s} {at_low} (99 %: {gap_p99_s}).",
             **numbers,
         )
-    if cause in ("slots", "prefill", "decode") and "before_first_share" in evidence:
+    if cause in ("slots", "prefill", "decode") and evidence.before_first_share is not None:
         yield say("Late answers lost {before_first_share} of their extra time before the first token.", **numbers)
-    if cause == "prefill" and "reading_share" in evidence and finding["question"] != "history":
+    if cause == "prefill" and evidence.reading_share is not None and finding.question != "history":
         yield say(
             "Reading these prompts one by one takes {reading_share} of the time at {rate} requests/s "
             "({first_token_low_s} each).",
             **numbers,
         )
-    if "waiting_max" in evidence and cause in ("slots", "prefill", "decode", "kv_cache", "unknown"):
+    if evidence.waiting_max is not None and cause in ("slots", "prefill", "decode", "kv_cache", "unknown"):
         yield say("The server itself showed up to {running_max} requests running and {waiting_max} waiting.", **numbers)
-    elif cause == "slots" and evidence.get("slots"):
+    elif cause == "slots" and evidence.slots:
         yield say(
             "The server does not show its queue; that it has {slots} slots is inferred: so many answers were "
             "written at a time whenever others waited (up to {waiting}).",
             **numbers,
         )
-    if cause == "slots" and (_ratio(evidence.get("gap_s"), evidence.get("gap_low_s")) or 1.0) > 1.3:  # noqa: PLR2004  # visibly
+    if cause == "slots" and (_ratio(evidence.gap_s, evidence.gap_low_s) or 1.0) > 1.3:  # noqa: PLR2004  # visibly
         yield say(
             "Tokens also come {slower} times slower when all slots are busy: more slots alone help only in part.",
             **numbers,
         )
-    if evidence.get("error") and cause != "errors":
+    if evidence.error and cause != "errors":
         yield say('Besides, {failed} requests failed, most often "{error}" ({error_count}).', **numbers)
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from pytest_llmbench.autotune.document import GpuGauges, Percentiles, ServerGauges, TrialEntry
 from pytest_llmbench.core.locale import N_, UNSCORED
 from pytest_llmbench.reports.serving.words import VERDICTS, ServingWords
 
@@ -48,43 +46,41 @@ COLUMNS = (
 )
 
 
-def trial_row(trial: Mapping[str, Any], say: ServingWords) -> list[str]:
+_NOTHING = Percentiles()
+
+
+def trial_row(trial: TrialEntry, say: ServingWords) -> list[str]:
     """The cells of `COLUMNS`, in the reader's language."""
-    latency, first, gap = (trial[name] or {} for name in ("latency_s", "first_token_s", "gap_s"))
-    idle = trial["idle_after_s"]
+    latency = trial.latency_s or _NOTHING
+    idle = trial.idle_after_s
     return [
-        say.plain(trial["level"]),
-        say(VERDICTS[trial["verdict"]]),
-        f"{trial['good']}/{trial['total']}",
-        say.share(trial["good"] / trial["total"]) if trial["total"] else UNSCORED,
-        *(say.seconds(latency.get(name)) for name in ("p50", "p95", "p99")),
-        say.seconds(first.get("p50")),
-        say.seconds(gap.get("p50")),
-        UNSCORED if trial["cut_off"] is None else say.share(trial["cut_off"]),
-        say.seconds(trial["loop_lag_s"]),
-        say.seconds(trial.get("standstill_s")),
-        say.share(trial["client_cpu"]),
-        say.count(trial["processes"]),
+        say.plain(trial.level),
+        say(VERDICTS[trial.verdict]),
+        f"{trial.good}/{trial.total}",
+        say.share(trial.good / trial.total) if trial.total else UNSCORED,
+        *map(say.seconds, (latency.p50, latency.p95, latency.p99)),
+        say.seconds((trial.first_token_s or _NOTHING).p50),
+        say.seconds((trial.gap_s or _NOTHING).p50),
+        UNSCORED if trial.cut_off is None else say.share(trial.cut_off),
+        say.seconds(trial.loop_lag_s),
+        say.seconds(trial.standstill_s),
+        say.share(trial.client_cpu),
+        say.count(trial.processes),
         say("not in time") if idle is None else say.seconds(idle),
-        _gauges(trial["server"], say),
-        _gpu(trial["gpu"], say),
+        _gauges(trial.server, say),
+        _gpu(trial.gpu, say),
     ]
 
 
-def _gauges(server: Mapping[str, Any] | None, say: ServingWords) -> str:
-    running, waiting = ((server or {}).get(name) for name in ("running_max", "waiting_max"))
-    if running is None and waiting is None:
+def _gauges(server: ServerGauges | None, say: ServingWords) -> str:
+    if server is None or (server.running_max is None and server.waiting_max is None):
         return UNSCORED
-    shown = [UNSCORED if value is None else say.plain(value) for value in (running, waiting)]
+    shown = [UNSCORED if value is None else say.plain(value) for value in (server.running_max, server.waiting_max)]
     return say("{running} running, {waiting} waiting", running=shown[0], waiting=shown[1])
 
 
-def _gpu(gpu: Mapping[str, Any] | None, say: ServingWords) -> str:
-    if not gpu or gpu.get("utilization") is None:
+def _gpu(gpu: GpuGauges | None, say: ServingWords) -> str:
+    if gpu is None or gpu.utilization is None:
         return UNSCORED
-    memory = gpu.get("memory_gib")
-    return say(
-        "{utilization} busy, {memory} GiB",
-        utilization=say.share(gpu["utilization"]),
-        memory=UNSCORED if memory is None else say.plain(memory, 1),
-    )
+    memory = UNSCORED if gpu.memory_gib is None else say.plain(gpu.memory_gib, 1)
+    return say("{utilization} busy, {memory} GiB", utilization=say.share(gpu.utilization), memory=memory)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from pytest_llmbench.autotune.document import Promise, QuestionName, TrialEntry
 from pytest_llmbench.core.locale import N_, NN_, UNSCORED, Words, checked_language
+from pytest_llmbench.load.reasons import reason_text
 
-QUESTIONS = ("users", "rate", "history", "max_tokens")
+QUESTIONS: tuple[QuestionName, ...] = ("users", "rate", "history", "max_tokens")
 QUESTION_TITLES = {
     "users": N_("Users"),
     "rate": N_("Requests per second"),
@@ -127,7 +128,12 @@ def serving_words(language: str) -> ServingWords:
     return ServingWords(checked_language(language))
 
 
-def slo_text(slo: Mapping[str, Any], say: ServingWords) -> str:
+def slo_text(slo: Promise, say: ServingWords) -> str:
     """What is promised: `95 % of answers under 3.0 s`."""
-    sentence = _PROMISES[slo["latency"], slo["quantile"] >= 1]
-    return say(sentence, share=say.wanted(slo["quantile"]), limit=say.limit(slo["limit_s"]))
+    sentence = _PROMISES[slo.latency, slo.is_strict]
+    return say(sentence, share=say.wanted(slo.quantile), limit=say.limit(slo.limit_s))
+
+
+def trial_reason(trial: TrialEntry, say: Words) -> str:
+    """Why a trial came to its verdict, in the reader's language; as it was written if it has no code."""
+    return reason_text(trial.code, trial.values, say) if trial.code else trial.reason

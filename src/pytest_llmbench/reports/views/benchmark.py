@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from pytest_llmbench.core.locale import Words, words
 from pytest_llmbench.reports import gate_sentences
@@ -21,15 +20,14 @@ from pytest_llmbench.reports.views.routing import routing_sections
 from pytest_llmbench.reports.views.scores import by_category, overall
 from pytest_llmbench.reports.views.timing import timing
 from pytest_llmbench.reports.views.trend import trend_section
-from pytest_llmbench.runs.comparison import adapters
-from pytest_llmbench.runs.typed import RunDocument, run_document
+from pytest_llmbench.runs.typed import RunDocument, RunPoint
 
 
 def benchmark_report(
-    document: Mapping[str, Any],
+    run: RunDocument,
     language: str,
     *,
-    history: Sequence[Mapping[str, Any]] = (),
+    history: Sequence[RunPoint] = (),
     added: Sequence[Section] = (),
 ) -> Report:
     """A run, judged where it was.
@@ -40,9 +38,9 @@ def benchmark_report(
     Raises:
         UsageError: the language is unknown.
     """
-    say, run = words(language), run_document(document)
-    sections = [*_sections(run, document, say, [*_trend(history, say), *added])]
-    return Report(say("LLM BENCHMARK ANALYSIS"), language, sections, _alerts(document, say))
+    say = words(language)
+    sections = [*_sections(run, say, [*_trend(history, say), *added])]
+    return Report(say("LLM BENCHMARK ANALYSIS"), language, sections, _alerts(run, say))
 
 
 def with_paths(report: Report, paths: Mapping[str, Path]) -> Report:
@@ -51,35 +49,35 @@ def with_paths(report: Report, paths: Mapping[str, Path]) -> Report:
     return dataclasses.replace(report, sections=[*report.sections, Section("files", "", [files])])
 
 
-def _sections(run: RunDocument, document: Mapping[str, Any], say: Words, added: Sequence[Section]) -> Iterator[Section]:
-    yield from _verdicts(document, say)
-    said = _remarks(document, say)
+def _sections(run: RunDocument, say: Words, added: Sequence[Section]) -> Iterator[Section]:
+    yield from _verdicts(run, say)
+    said = _remarks(run, say)
     yield said
-    yield overall(run, document, say)
+    yield overall(run, say)
     yield by_category(run, say)
-    for variant in adapters(document):
-        yield from rankings(document, variant, say)
-    yield from routing_sections(document, say)
-    yield timing(run, document, say)
+    for variant in run.adapters:
+        yield from rankings(run, variant, say)
+    yield from routing_sections(run, say)
+    yield timing(run, say)
     yield from added
-    yield provenance(run, document, say)
-    yield _conclusions(document, said, say)
-    yield every_case(document, say)
-    yield recorded(document, say)
+    yield provenance(run, say)
+    yield _conclusions(run, said, say)
+    yield every_case(run, say)
+    yield recorded(run, say)
 
 
-def _trend(history: Sequence[Mapping[str, Any]], say: Words) -> list[Section]:
+def _trend(history: Sequence[RunPoint], say: Words) -> list[Section]:
     return [trend_section(history, say)] if history else []
 
 
-def _verdicts(document: Mapping[str, Any], say: Words) -> Iterator[Section]:
+def _verdicts(document: RunDocument, say: Words) -> Iterator[Section]:
     """The gate, then the comparison with the base that it did not make; what can be said where there is neither."""
-    gate, beside, part = document["gate"], beside_the_gate(document), cut_short(document, say)
+    gate, beside, part = document.gate, beside_the_gate(document), cut_short(document, say)
     if gate is not None:
         yield gate_view.gate_section(gate, say, document)
     if beside is not None:
         judged = part is None
-        outcome: Verdicts = beside["outcome"] if judged else "none"
+        outcome: Verdicts = beside.outcome if judged else "none"
         heading = gate_sentences.heading(beside, say)
         if not judged:
             against = say("comparison with {against}", against=say("each adapter's own base"))
@@ -99,22 +97,22 @@ def _verdicts(document: Mapping[str, Any], say: Words) -> Iterator[Section]:
         yield Section("comparison", "", [Sentences([part], listed=False, depth=Depth.BRIEF)])
 
 
-def _remarks(document: Mapping[str, Any], say: Words) -> Section:
+def _remarks(document: RunDocument, say: Words) -> Section:
     """What must be known before numbers are believed: where there is little room, only what went wrong."""
     wrong = [*cut_answers(document, say), *cautions(document, say)]
     others = [line for line in about_scores(document, say) if line not in wrong]
     return Section("remarks", "", [Sentences(wrong, depth=Depth.BRIEF), Sentences(others)])
 
 
-def _conclusions(document: Mapping[str, Any], remarks: Section, say: Words) -> Section:
+def _conclusions(document: RunDocument, remarks: Section, say: Words) -> Section:
     said = {line for block in remarks.blocks if isinstance(block, Sentences) for line in block.lines}
     lines = [line for line in recommendations(document, say) if line and line not in said]
     return Section("recommendations", say("Recommendations"), [Sentences(lines)])
 
 
-def _alerts(document: Mapping[str, Any], say: Words) -> list[Alert]:
+def _alerts(document: RunDocument, say: Words) -> list[Alert]:
     """The gate's, and the comparison that it did not make as a notice."""
-    gate = document["gate"]
+    gate = document.gate
     told = [] if gate is None else gate_view.alerts(gate, say)
     sentences = verdict_sentences(document, say) if beside_the_gate(document) else []
     if sentences:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from pytest_llmbench.core.locale import UNSCORED, Words
 from pytest_llmbench.core.records import BASE
@@ -27,11 +26,11 @@ from pytest_llmbench.reports.call_faults import calls_made, expected_calls_text,
 from pytest_llmbench.reports.limits import TOP
 from pytest_llmbench.reports.views.scores import SHORT_TITLES, short_title
 from pytest_llmbench.reports.weaknesses import weaknesses
-from pytest_llmbench.runs.averages import Row
 from pytest_llmbench.runs.comparison import SPEED_METRICS, Comparison, compare_variants
+from pytest_llmbench.runs.typed import CompletionDocument, Moved, Result, RunDocument, VerdictDocument
 
 
-def rankings(document: Mapping[str, Any], variant: str, say: Words) -> Iterator[Section]:
+def rankings(document: RunDocument, variant: str, say: Words) -> Iterator[Section]:
     """Where one fine-tune gained most, and where it is weakest."""
     gained = _improvements(compare_variants(document, variant), variant, say)
     yield Section(
@@ -65,7 +64,7 @@ def _improvements(comparison: Comparison | None, variant: str, say: Words) -> li
     return [Sentences(told, listed=False), Cases(shown)]
 
 
-def _weaknesses(document: Mapping[str, Any], variant: str, say: Words) -> list[Block]:
+def _weaknesses(document: RunDocument, variant: str, say: Words) -> list[Block]:
     found = weaknesses(document, variant)
     if not found:
         return [Sentences([say("None: every case is answered in full.")], listed=False)]
@@ -86,52 +85,52 @@ def _weaknesses(document: Mapping[str, Any], variant: str, say: Words) -> list[B
     ]
 
 
-def _ranked(row: Row, metric: str | None, variant: str, say: Words) -> Case:
+def _ranked(row: Result, metric: str | None, variant: str, say: Words) -> Case:
     pair = (BASE, variant)
     note = ""
     if metric is not None:
-        before, after = (row["scores"][metric].get(name) for name in pair)
+        before, after = (row.scores[metric].get(name) for name in pair)
         note = f"{say.metric(metric)} {_change(before, after, say)}"
     scores = ", ".join(_scores(row, pair, metric, say)) or UNSCORED
     return Case(case_name(row), note, [*_facts(row, pair, say), (say("scores"), scores)])
 
 
-def moved_case(case: Mapping[str, Any], row: Row | None, variants: Sequence[str], say: Words) -> Case:
+def moved_case(case: Moved, row: Result | None, variants: Sequence[str], say: Words) -> Case:
     """A case of a verdict with its scores before and after, and what `variants` answered in `row`.
 
     `row` is None for a case that this run does not hold.
     """
     facts = [] if row is None else list(_facts(row, variants, say))
-    return Case(case["case"], _change(case["before"], case["after"], say), facts)
+    return Case(case.case, _change(case.before, case.after, say), facts)
 
 
-def telling_rows(document: Mapping[str, Any], verdict: Mapping[str, Any]) -> dict[str, Row]:
+def telling_rows(document: RunDocument, verdict: VerdictDocument) -> dict[str, Result]:
     """Each case's result that a verdict's variant did worst in by its metric, the first of equals."""
-    sign = 1 if verdict["higher_is_better"] else -1
+    sign = 1 if verdict.higher_is_better else -1
 
-    def score(row: Row) -> float:
-        value = row["scores"].get(verdict["metric"], {}).get(verdict["variant"])
+    def score(row: Result) -> float:
+        value = row.score(verdict.metric, verdict.variant)
         return -math.inf if value is None else sign * value
 
-    found: dict[str, Row] = {}
-    for row in document["results"]:
-        known = found.setdefault(row["case"], row)
+    found: dict[str, Result] = {}
+    for row in document.results:
+        known = found.setdefault(row.case, row)
         if score(row) < score(known):
-            found[row["case"]] = row
+            found[row.case] = row
     return found
 
 
-def every_case(document: Mapping[str, Any], say: Words) -> Section:
+def every_case(document: RunDocument, say: Words) -> Section:
     """One row a result."""
-    applied = document["statistics"]["metrics"]
+    applied = document.statistics.metrics
     shown = [(metric, variant) for metric in SHORT_TITLES for variant in applied.get(metric, ())]
     rows: list[list[Cell]] = [
         [
             Name(case_name(row)),
-            *(Number(row["scores"].get(metric, {}).get(variant)) for metric, variant in shown),
-            say.outcome(row["outcome"]),
+            *(Number(row.score(metric, variant)) for metric, variant in shown),
+            say.outcome(row.outcome),
         ]
-        for row in document["results"]
+        for row in document.results
     ]
     columns = [
         Column(say("Case"), left=True),
@@ -141,20 +140,20 @@ def every_case(document: Mapping[str, Any], say: Words) -> Section:
     return Section("cases", say("Every case"), [Table(columns, rows, depth=Depth.FULL)])
 
 
-def case_name(row: Row) -> str:
+def case_name(row: Result) -> str:
     """The pytest id; a repetition carries its number."""
-    name: str = row["case"]
-    return name + (f" #{row['epoch']}" if row["epoch"] else "")
+    name: str = row.case
+    return name + (f" #{row.epoch}" if row.epoch else "")
 
 
-def _facts(row: Row, variants: Sequence[str], say: Words) -> Iterator[Fact]:
+def _facts(row: Result, variants: Sequence[str], say: Words) -> Iterator[Fact]:
     """What was asked, what should have been called, what was answered and called, and what is wrong with that."""
-    yield say("prompt"), Quote(row["prompt"])
+    yield say("prompt"), Quote(row.prompt)
     expected = expected_calls_text(row, say)
     if expected is not None:
         yield say("expected calls"), Quote("; ".join(expected))
     for variant in variants:
-        completion = row["completions"].get(variant)
+        completion = row.completions.get(variant)
         yield say("answer of {variant}", variant=variant), _answer(completion, say)
         made = calls_made(completion, say)
         if made is not None:
@@ -163,8 +162,8 @@ def _facts(row: Row, variants: Sequence[str], say: Words) -> Iterator[Fact]:
             yield say("faults of {variant}", variant=variant), "; ".join(wrong)
 
 
-def _answer(completion: Mapping[str, Any] | None, say: Words) -> Cell:
-    return say("no answer") if completion is None else Quote(completion["error"] or completion["text"])
+def _answer(completion: CompletionDocument | None, say: Words) -> Cell:
+    return say("no answer") if completion is None else Quote(completion.error or completion.text)
 
 
 def _change(before: float | None, after: float | None, say: Words) -> str:
@@ -172,9 +171,9 @@ def _change(before: float | None, after: float | None, say: Words) -> str:
     return f"{say.number(before)} -> {say.number(after)}{difference}"
 
 
-def _scores(row: Row, pair: tuple[str, str], ranked_by: str | None, say: Words) -> Iterator[str]:
+def _scores(row: Result, pair: tuple[str, str], ranked_by: str | None, say: Words) -> Iterator[str]:
     """The other metrics that scored either variant, without speed."""
-    for metric, by_variant in row["scores"].items():
+    for metric, by_variant in row.scores.items():
         values = [by_variant[variant] for variant in pair if variant in by_variant]
         if metric not in {ranked_by, *SPEED_METRICS} and any(value is not None for value in values):
             yield f"{say.metric(metric)} {' -> '.join(map(say.number, values))}"

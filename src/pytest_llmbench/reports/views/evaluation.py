@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from rich.cells import cell_len
 
@@ -36,7 +35,7 @@ from pytest_llmbench.reports.blocks import (
     Table,
     Verdicts,
 )
-from pytest_llmbench.reports.cautions import LEARNT_QUESTIONS, cautions
+from pytest_llmbench.reports.cautions import LEARNT_QUESTIONS, answer_cautions
 from pytest_llmbench.reports.limits import ROOM, SIDE_BY_SIDE
 
 LESS_IS_BETTER = " ↓"
@@ -45,7 +44,7 @@ _OUTCOMES: Mapping[str, Verdicts] = {"better": "pass", "worse": "fail", "no diff
 
 
 def evaluation_report(
-    document: Mapping[str, Any],
+    found: Evaluation,
     language: str,
     *,
     draw: Callable[[Path], object] | None = None,
@@ -56,20 +55,22 @@ def evaluation_report(
     Raises:
         UsageError: the language is unknown.
     """
-    say, found = words(language), Evaluation.model_validate(document)
+    say = words(language)
     title = say("Evaluation on {test_set}", test_set=found.metadata.test_set)
-    return Report(title, language, list(_sections(found, document, say, draw, figure)))
+    return Report(title, language, list(_sections(found, say, draw, figure)))
 
 
 def _sections(
     found: Evaluation,
-    document: Mapping[str, Any],
     say: Words,
     draw: Callable[[Path], object] | None,
     figure: str | None,
 ) -> Iterator[Section]:
     yield Section("asked", "", [Sentences(_asked(found, say), listed=False)])
-    warned = [*cautions(document, say, LEARNT_QUESTIONS), *_remarks(found, say)]
+    warned = [
+        *answer_cautions(found.metadata.backend, found.answers, say, LEARNT_QUESTIONS),
+        *_remarks(found, say),
+    ]
     yield Section(
         "scores",
         say("Scores (means over the questions; ↓ less is better)"),

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from pytest_llmbench.core.locale import N_, Words
 from pytest_llmbench.reports.blocks import Block, Depth, Fact, Facts, Heading, Quote, Section, Sentences
 from pytest_llmbench.reports.changed_settings import changed_settings
 from pytest_llmbench.reports.methods import method_text
 from pytest_llmbench.reports.recorded import recorded_facts, recorded_text
-from pytest_llmbench.runs.comparison import told_metadata
 from pytest_llmbench.runs.typed import RunDocument
 
 HEADLINE = {
@@ -23,12 +21,12 @@ HEADLINE = {
 _SHOWN_ELSEWHERE = {*HEADLINE, "variants", "timings", "metrics", "settings", "passes"}
 
 
-def provenance(run: RunDocument, document: Mapping[str, Any], say: Words) -> Section:
+def provenance(run: RunDocument, say: Words) -> Section:
     """Which models, which code, how many cases."""
-    told = told_metadata(document)
-    facts: list[Fact] = [(say(title), Quote(recorded_text(told[key], key, say))) for key, title in HEADLINE.items()]
+    told = run.metadata.told
+    facts: list[Fact] = [(say(title), Quote(recorded_text(told.get(key), key, say))) for key, title in HEADLINE.items()]
     facts += [
-        (say("Variants"), Quote(", ".join(run.metadata.variants) or say("none"))),
+        (say("Variants"), Quote(", ".join(run.variants) or say("none"))),
         (say("Cases"), counts_text(run, say)),
         (say("Item outcomes"), outcomes_text(run, say) or say("none")),
         *_code(run, say),
@@ -59,9 +57,9 @@ def _code(run: RunDocument, say: Words) -> Iterator[Fact]:
         commit = about.git.commit or say("not recorded")
         dirty = say("with uncommitted changes")
         yield say("Commit"), f"{commit} ({dirty})" if about.git.dirty else commit
-    if about.engine:
-        yield say("Engine"), Quote(about.engine)
-    if changed := changed_settings(about.settings):
+    if about.backend.engine:
+        yield say("Engine"), Quote(about.backend.engine)
+    if changed := changed_settings(about.settings or {}):
         yield (
             say("Settings that differ from their defaults"),
             Quote(", ".join(f"{key} {recorded_text(value, key, say)}" for key, value in changed.items())),
@@ -81,9 +79,9 @@ def _judged_by(run: RunDocument, say: Words) -> Iterator[Fact]:
         yield say("Method"), method_text(gate.verdicts[0].method, say)
 
 
-def recorded(document: Mapping[str, Any], say: Words) -> Section:
+def recorded(run: RunDocument, say: Words) -> Section:
     """What the run recorded about itself, whatever backend and plugins put there; of settings the unusual ones."""
-    about: Mapping[str, Any] = document["metadata"]
+    about = run.metadata.recorded
     known = {key: value for key, value in about.items() if key not in _SHOWN_ELSEWHERE}
     facts: list[Fact] = [*recorded_facts(known, say)]
     blocks: list[Block] = [

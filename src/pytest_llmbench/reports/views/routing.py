@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from pytest_llmbench.core.locale import Words
 from pytest_llmbench.reports.blocks import Block, Cell, Column, Name, Number, Section, Sentences, Table
 from pytest_llmbench.reports.call_faults import call_summaries, has_calls
 from pytest_llmbench.reports.routing import NO_TOOL, UNKNOWN, Routing, ToolRates, is_routed, routings, unavailable
 from pytest_llmbench.reports.routing_text import RATES, confusion_lines, sorted_rates, summaries, tool_name
+from pytest_llmbench.runs.typed import RunDocument
 
 
-def routing_sections(document: Mapping[str, Any], say: Words) -> Iterator[Section]:
+def routing_sections(document: RunDocument, say: Words) -> Iterator[Section]:
     """The section on routing and the one on calls, each where the run has some."""
     if is_routed(document):
         missing = unavailable(document)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from pytest_llmbench.core.locale import N_, Words
 from pytest_llmbench.core.records import BASE
@@ -51,13 +50,13 @@ def short_title(metric: str, say: Words) -> str:
     return say(SHORT_TITLES[metric])
 
 
-def overall(run: RunDocument, document: Mapping[str, Any], say: Words) -> Section:
+def overall(run: RunDocument, say: Words) -> Section:
     """Every metric of every variant over the whole run, with the change from base to first adapter."""
-    names = run.metadata.variants
+    names = run.variants
     base, tuned = compared(names)
     paired = base is not None and tuned is not None
     rows: list[list[Cell]] = []
-    for metric in compared_metrics(document):
+    for metric in compared_metrics(run):
         counts = run.statistics.metrics[metric].values()
         scored = dict.fromkeys(f"{one.scored}/{one.scored + one.unscored}" for one in counts)
         means = {name: run.statistics.mean(metric, name) for name in names}
@@ -71,9 +70,9 @@ def overall(run: RunDocument, document: Mapping[str, Any], say: Words) -> Sectio
     ]
     remarks = [
         say("Unscored results are left out of every mean; '-' means that nothing was scored."),
-        *cosine_meanings(document, say),
+        *cosine_meanings(run, say),
     ]
-    unscored = Sentences(list(_unscored(run, document, say)), depth=Depth.BRIEF)
+    unscored = Sentences(list(_unscored(run, say)), depth=Depth.BRIEF)
     return Section("scores", say("Overall statistics"), [Table(columns, rows), unscored, Sentences(remarks)])
 
 
@@ -82,7 +81,7 @@ def _change(base: float | None, tuned: float | None) -> list[Cell]:
     return [Delta(difference), Percent(relative(base, tuned))]
 
 
-def _unscored(run: RunDocument, document: Mapping[str, Any], say: Words) -> Iterator[str]:
+def _unscored(run: RunDocument, say: Words) -> Iterator[str]:
     """One sentence for all that has no score, so that a mean over few is not taken for one over all."""
     missing = [
         say(
@@ -92,7 +91,7 @@ def _unscored(run: RunDocument, document: Mapping[str, Any], say: Words) -> Iter
             unscored=one.unscored,
             total=one.scored + one.unscored,
         )
-        for metric in compared_metrics(document)
+        for metric in compared_metrics(run)
         for variant, one in run.statistics.metrics[metric].items()
         if one.unscored
     ]
@@ -102,7 +101,7 @@ def _unscored(run: RunDocument, document: Mapping[str, Any], say: Words) -> Iter
 
 def by_category(run: RunDocument, say: Words) -> Section:
     """The means of the main metrics a category: base and adapter side by side, one table an adapter."""
-    variants = run.metadata.variants
+    variants = run.variants
     tuned = [name for name in variants if name != BASE] if BASE in variants else []
     sides: list[tuple[str, ...]] = [(BASE, name) for name in tuned] or [(name,) for name in variants]
     blocks: list[Block] = []

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from pytest_llmbench.core.locale import N_, UNSCORED, Words
 from pytest_llmbench.reports.blocks import Block, Cell, Column, Depth, Facts, Name, Number, Section, Sentences, Table
@@ -31,12 +30,12 @@ _BATCHED = (N_("Pass (s)"), N_("Tokens/s of the pass"), N_("Answers at once"))
 """Titles of what is known of answers that shared batches."""
 
 
-def timing(run: RunDocument, document: Mapping[str, Any], say: Words) -> Section:
+def timing(run: RunDocument, say: Words) -> Section:
     """A row a variant, then the phases of the run."""
     titles = answer_titles(run, say)
     rows = [[Name(variant), *cells] for variant, cells in answer_rows(run)]
     table = Table([Column(say("Variant"), left=True), *map(Column, titles)], rows)
-    spent = [(name, Number(seconds)) for name, seconds in phases(document, say)]
+    spent = [(name, Number(seconds)) for name, seconds in phases(run, say)]
     blocks: list[Block] = [
         Sentences(_effort(run, say), listed=False, depth=Depth.BRIEF, until=Depth.BRIEF),
         table,

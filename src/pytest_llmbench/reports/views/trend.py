@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from pytest_llmbench.core.locale import Words
 from pytest_llmbench.reports.blocks import Cell, Column, Name, Number, Outcome, Section, Sentences, Table
 from pytest_llmbench.reports.gate_sentences import GATED
 from pytest_llmbench.runs.averages import asked_alike
 from pytest_llmbench.runs.comparison import LEADING_METRICS
+from pytest_llmbench.runs.typed import RunPoint
 
 
-def trend_section(history: Sequence[Mapping[str, Any]], say: Words) -> Section:
+def trend_section(history: Sequence[RunPoint], say: Words) -> Section:
     """Each saved run, oldest first and this one last, with the means of the metrics that judge.
 
     `history` holds runs in short, as `averages.in_short` makes them.
@@ -20,7 +20,7 @@ def trend_section(history: Sequence[Mapping[str, Any]], say: Words) -> Section:
     latest = history[-1]
     shown = [
         (metric, variant)
-        for variant, means in latest["variants"].items()
+        for variant, means in latest.variants.items()
         for metric in LEADING_METRICS
         if means.get(metric) is not None
     ]
@@ -32,14 +32,14 @@ def trend_section(history: Sequence[Mapping[str, Any]], say: Words) -> Section:
     ]
     rows: list[list[Cell]] = [
         [
-            Name(point["name"]),
-            point["timestamp"],
+            Name(point.name),
+            point.timestamp,
             _outcome(point, say),
-            *(Number(point["variants"].get(variant, {}).get(metric)) for metric, variant in shown),
+            *(Number(point.variants.get(variant, {}).get(metric)) for metric, variant in shown),
         ]
         for point in history
     ]
-    others = [point["name"] for point in history if not asked_alike(point, latest)]
+    others = [point.name for point in history if not asked_alike(point, latest)]
     told = [say("{label}: {text}", label=say("other cases: not comparable"), text=", ".join(others))] if others else []
     return Section(
         "trend",
@@ -49,6 +49,6 @@ def trend_section(history: Sequence[Mapping[str, Any]], say: Words) -> Section:
     )
 
 
-def _outcome(point: Mapping[str, Any], say: Words) -> Cell:
-    outcome = point["outcome"]
+def _outcome(point: RunPoint, say: Words) -> Cell:
+    outcome = point.outcome
     return "-" if outcome is None else Outcome(outcome, say(GATED[outcome]).lower())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.autotune import model_limits
+from pytest_llmbench.autotune.document import LimitsDocument
 from pytest_llmbench.reports.blocks import Section
 from pytest_llmbench.reports.charts.search import save_search
 from pytest_llmbench.reports.html.autotune import render_limits_page
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 class LimitReports:
     """The document, and the files made from it: kind to path."""
 
-    document: Mapping[str, Any]
+    document: LimitsDocument
     paths: Mapping[str, Path]
 
 
@@ -48,14 +49,14 @@ def write_limits(
     document = limits_document(found.documents(), settings, command)
     folder = settings.output.report_dir
     paths = write_document(document, settings, folder, renderers=renderers, sections=sections)
-    if any(target["findings"] for target in document["targets"]):
+    if any(target.findings for target in document.targets):
         model_limits.write_limits_file(settings.load.out, document)
         paths["limits"] = settings.load.out
     return LimitReports(document, paths)
 
 
 def write_document(
-    document: Mapping[str, Any],
+    document: LimitsDocument,
     settings: Settings,
     report_dir: Path,
     *,
@@ -70,13 +71,13 @@ def write_document(
     Raises:
         NotReadyError: the disk is full or the folder cannot be written; the message names the file.
     """
-    output, added = settings.output, sections(document) if sections else ()
+    output, plain = settings.output, document.json_ready()
+    added = sections(plain) if sections else ()
     report = autotune_report(document, output.language, added)
     switched = {"text": output.text, "markdown": output.markdown, "html": False}  # the page has a template of its own
-    measured = any(target["findings"] or target["temperature"] for target in document["targets"])
     drawn: dict[str, tuple[bool, Write]] = {
-        "json": (output.json, writing(lambda: as_json(document))),
-        "png": (output.png and measured, lambda path: save_search(document, path, output.language)),
+        "json": (output.json, writing(lambda: as_json(plain))),
+        "png": (output.png and document.is_measured, lambda path: save_search(document, path, output.language)),
         "html": (output.html, writing(lambda: render_limits_page(document, output.language, added))),
     }
     wanted = {kind: (f".{kind}", write) for kind, (on, write) in drawn.items() if on}

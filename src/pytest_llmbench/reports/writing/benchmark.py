@@ -16,8 +16,8 @@ from pytest_llmbench.reports.routing import is_routed, unavailable
 from pytest_llmbench.reports.views.benchmark import benchmark_report
 from pytest_llmbench.reports.writing import Write, rendered, write_together, writing
 from pytest_llmbench.runs.averages import in_short
-from pytest_llmbench.runs.comparison import adapters
 from pytest_llmbench.runs.storage import as_json, write_json
+from pytest_llmbench.runs.typed import Monitored, RunDocument, RunPoint, run_document
 
 if TYPE_CHECKING:
     from pytest_llmbench.core.settings import OutputSettings
@@ -36,6 +36,7 @@ class Reports:
     """
 
     document: Mapping[str, Any]
+    run: RunDocument
     paths: Mapping[str, Path]
     report: Report
 
@@ -45,8 +46,8 @@ def write_reports(
     output: OutputSettings,
     *,
     run_dir: Path | None = None,
-    earlier: Sequence[Mapping[str, Any]] = (),
-    monitored: Mapping[str, Any] | None = None,
+    earlier: Sequence[RunPoint] = (),
+    monitored: Monitored | None = None,
     renderers: RendererRegistry | None = None,
     sections: Callable[[Mapping[str, Any]], Sequence[Section]] | None = None,
 ) -> Reports:
@@ -62,44 +63,45 @@ def write_reports(
     """
     if run_dir is not None:
         write_json(document, run_dir / "run.json")
-    history, added = [*earlier, in_short(this_run(output.language), document)], sections(document) if sections else ()
-    report = benchmark_report(document, output.language, history=history if earlier else (), added=added)
-    page = writing(lambda: render_html(document, history, output.language, added))
+    run, added = run_document(document), sections(document) if sections else ()
+    history = [*earlier, in_short(this_run(output.language), run)]
+    report = benchmark_report(run, output.language, history=history if earlier else (), added=added)
+    page = writing(lambda: render_html(run, history, output.language, added))
     switched = {"text": output.text, "markdown": output.markdown, "html": False}  # the page has a template of its own
     wanted = {
         **({"html": (".html", page)} if output.html else {}),
         **rendered(report, renderers or default_renderers(), switched),
-        **_pictures(document, output, history, monitored),
+        **_pictures(run, output, history, monitored),
+        **({"json": (".json", writing(lambda: as_json(document)))} if output.json else {}),
     }
     paths = write_together(output.report_dir, "benchmark", wanted)
-    return Reports(document, paths | ({"run": run_dir / "run.json"} if run_dir is not None else {}), report)
+    return Reports(document, run, paths | ({"run": run_dir / "run.json"} if run_dir is not None else {}), report)
 
 
 def _pictures(
-    document: Mapping[str, Any],
+    run: RunDocument,
     output: OutputSettings,
-    history: Sequence[Mapping[str, Any]],
-    monitored: Mapping[str, Any] | None,
+    history: Sequence[RunPoint],
+    monitored: Monitored | None,
 ) -> dict[str, tuple[str, Write]]:
-    """Kind of report to its file's ending and what writes it: the figures, and the document."""
+    """Kind of report to its file's ending and what writes it: the figures."""
     say = words(output.language)
     reports: dict[str, tuple[object, str, Write]] = {
-        "png": (output.png, ".png", lambda path: benchmark.save_benchmark(document, path, say)),
+        "png": (output.png, ".png", lambda path: benchmark.save_benchmark(run, path, say)),
         "differences": (
-            output.png and adapters(document),
+            output.png and run.adapters,
             "-differences.png",
-            lambda path: differences.save_differences(document, path, say),
+            lambda path: differences.save_differences(run, path, say),
         ),
         "routing": (
-            output.png and is_routed(document) and unavailable(document) is None,
+            output.png and is_routed(run) and unavailable(run) is None,
             "-routing.png",
-            lambda path: routing.save_routing(document, path, say),
+            lambda path: routing.save_routing(run, path, say),
         ),
         "trend": (
             output.png and len(history) > 1,
             "-trend.png",
             lambda path: trend.save_trend(history, path, say, monitored),
         ),
-        "json": (output.json, ".json", writing(lambda: as_json(document))),
     }
     return {kind: (ending, write) for kind, (on, ending, write) in reports.items() if on}

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-import importlib.resources
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
+from pytest_llmbench.benchmark.evaluation.document import typed_evaluation
 from pytest_llmbench.core.locale import words
 from pytest_llmbench.reports.charts.evaluation import save_evaluation
 from pytest_llmbench.reports.renderers.registry import default_renderers
@@ -28,9 +27,10 @@ def write_evaluation(document: Mapping[str, Any], output: OutputSettings) -> dic
     Raises:
         NotReadyError: the disk is full or the folder cannot be written.
     """
-    draw = functools.partial(save_evaluation, document, say=words(output.language))
+    found = typed_evaluation(document)
+    draw = functools.partial(save_evaluation, found, say=words(output.language))
     figure = f"{_NAME}.png" if output.png else None
-    report = evaluation_report(document, output.language, draw=draw if output.png else None, figure=figure)
+    report = evaluation_report(found, output.language, draw=draw if output.png else None, figure=figure)
     switched = {"text": output.text, "markdown": output.markdown, "html": output.html}
     wanted: dict[str, tuple[str, Write]] = {
         **({"json": (".json", writing(lambda: as_json(document)))} if output.json else {}),
@@ -38,10 +38,3 @@ def write_evaluation(document: Mapping[str, Any], output: OutputSettings) -> dic
         **({"png": (".png", lambda path: draw(path=path))} if output.png else {}),
     }
     return write_together(output.report_dir, _NAME, wanted)
-
-
-@functools.cache
-def evaluation_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) that every `evaluation.json` obeys."""
-    file = importlib.resources.files("pytest_llmbench").joinpath("schemas/evaluation.schema.json")
-    return cast("dict[str, Any]", json.loads(file.read_text(encoding="utf-8")))

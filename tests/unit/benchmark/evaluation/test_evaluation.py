@@ -16,7 +16,9 @@ import torch
 from aiohttp import web
 from support.evaluation_project import ROWS, Count, make_project, settings_for, write
 from support.fake_chat_server import DONE, FakeChatServer, chunk, started
+from support.schemas import schema
 
+from pytest_llmbench.benchmark.evaluation.document import typed_evaluation
 from pytest_llmbench.benchmark.evaluation.evaluate import EvaluationRequest, evaluate
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.settings import Settings, load_settings
@@ -25,7 +27,7 @@ from pytest_llmbench.generation.local.backend import LocalBackend
 from pytest_llmbench.reports.blocks import Depth
 from pytest_llmbench.reports.renderers.terminal import terminal_lines
 from pytest_llmbench.reports.views.evaluation import evaluation_report
-from pytest_llmbench.reports.writing.evaluation import evaluation_schema, write_evaluation
+from pytest_llmbench.reports.writing.evaluation import write_evaluation
 
 VARIANTS = ["base", "finetuned", "retrieval", "retrieval+finetuned"]
 
@@ -91,14 +93,16 @@ def test_forgetting_is_told_as_perplexity_before_and_after_and_as_answers(docume
 def test_reports_are_whole_and_the_json_is_the_document(document: dict[str, Any], settings: Settings) -> None:
     paths = write_evaluation(document, settings.output)
     assert json.loads(paths["json"].read_text(encoding="utf-8")) == json.loads(json.dumps(document))
-    jsonschema.Draft202012Validator.check_schema(evaluation_schema())
-    jsonschema.validate(json.loads(paths["json"].read_text(encoding="utf-8")), evaluation_schema())
+    jsonschema.Draft202012Validator.check_schema(schema("evaluation"))
+    jsonschema.validate(json.loads(paths["json"].read_text(encoding="utf-8")), schema("evaluation"))
     page = paths["markdown"].read_text(encoding="utf-8")
     assert "<code>retrieval+finetuned</code> |" in page
     assert "(evaluation.png)" in page
     assert paths["png"].read_bytes().startswith(b"\x89PNG")
     for language, word in (("en", "no difference shown"), ("fr", "aucun écart démontré")):
-        assert word in "\n".join(terminal_lines(evaluation_report(document, language), 110, Depth.FULL))
+        assert word in "\n".join(
+            terminal_lines(evaluation_report(typed_evaluation(document), language), 110, Depth.FULL)
+        )
 
 
 def test_a_stopped_evaluation_resumes_without_asking_twice(
@@ -173,7 +177,9 @@ def test_a_server_is_evaluated_too_and_tells_no_perplexity(
     assert found["scores"]["base"] == found["scores"]["retrieval"]
     assert found["forgetting"]["perplexity"] is None
     assert "a server does not tell how likely a text is" in caplog.text
-    assert "a server does not tell" in "\n".join(terminal_lines(evaluation_report(found, "en"), 110, Depth.FULL))
+    assert "a server does not tell" in "\n".join(
+        terminal_lines(evaluation_report(typed_evaluation(found), "en"), 110, Depth.FULL)
+    )
 
 
 def test_passages_that_hold_the_test_set_itself_are_announced(
