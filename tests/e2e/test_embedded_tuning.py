@@ -39,7 +39,7 @@ def settings() -> Settings:
         "load.max_users": "1",
         "load.latency": "20",
         "load.cooldown": "0",
-        "load.messages": "1",
+        "load.arrivals": "burst",
         "tune.budget": "30",
         "tune.trial_time": "1",
         "generation.max_new_tokens": "1",

@@ -87,7 +87,7 @@ class CapacityMeasure:
             stopped = False
             async with asked as server:
                 try:
-                    decided = bool((await server.max_users(first))["decided"])
+                    decided = (await server.max_users(first)).decided
                 except _SurelyWorseError:
                     stopped = True
         last = seen[-1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pytest_llmbench.core.locale import Words
@@ -75,6 +75,6 @@ def provenance_groups(document: RunDocument, say: Words) -> list[FactGroup]:
     return [group for group in groups if group.facts]
 
 
-def _facts(metadata: Mapping[str, Any], keys: Sequence[str], say: Words) -> list[tuple[str, str]]:
+def _facts(metadata: dict[str, Any], keys: Sequence[str], say: Words) -> list[tuple[str, str]]:
     chosen = {key: metadata[key] for key in keys if key in metadata}
     return recorded_facts(chosen, say)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +149,7 @@ def _asset(name: str) -> str:
     return importlib.resources.files("pytest_llmbench").joinpath(*_ASSETS, name).read_text(encoding="utf-8")
 
 
-def _embedded(data: Mapping[str, Any]) -> str:
+def _embedded(data: dict[str, Any]) -> str:
     """JSON that no content can end early: without `<` there is no `</script>` and no `<!--`."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c")

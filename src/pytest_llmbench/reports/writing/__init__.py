@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pytest_llmbench.core.files import replacing
-from pytest_llmbench.reports.blocks import Report
+from pytest_llmbench.reports.blocks import Report, Section
 from pytest_llmbench.reports.renderers.registry import Renderer, RendererRegistry
 
 Write = Callable[[Path], object]
 """Writes one file."""
+Sections = Callable[[Mapping[str, Any]], Sequence[Section]]
+"""What plugins add to the reports of a document, which they are given as JSON holds it."""
 
 
 def write_together(folder: Path, name: str, wanted: Mapping[str, tuple[str, Write]]) -> dict[str, Path]:

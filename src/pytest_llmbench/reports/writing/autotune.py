@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_llmbench.autotune import model_limits
 from pytest_llmbench.autotune.document import LimitsDocument
-from pytest_llmbench.reports.blocks import Section
 from pytest_llmbench.reports.charts.search import save_search
 from pytest_llmbench.reports.html.autotune import render_limits_page
 from pytest_llmbench.reports.renderers.registry import RendererRegistry, default_renderers
 from pytest_llmbench.reports.serving.document import limits_document
 from pytest_llmbench.reports.views.autotune import autotune_report
-from pytest_llmbench.reports.writing import Write, rendered, write_together, writing
+from pytest_llmbench.reports.writing import Sections, Write, rendered, write_together, writing
 from pytest_llmbench.runs.storage import as_json
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def write_limits(
     command: str,
     *,
     renderers: RendererRegistry | None = None,
-    sections: Callable[[Mapping[str, Any]], Sequence[Section]] | None = None,
+    sections: Sections | None = None,
 ) -> LimitReports:
     """Write `autotune.*` into the report folder, and `load.out` where a limit was searched.
 
@@ -61,7 +60,7 @@ def write_document(
     report_dir: Path,
     *,
     renderers: RendererRegistry | None = None,
-    sections: Callable[[Mapping[str, Any]], Sequence[Section]] | None = None,
+    sections: Sections | None = None,
 ) -> dict[str, Path]:
     """Write `autotune.json`, `.png`, `.html`, `.md` and `.txt` into the folder, those that `output` has on.
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.locale import words
-from pytest_llmbench.reports.blocks import Report, Section
+from pytest_llmbench.reports.blocks import Report
 from pytest_llmbench.reports.charts import benchmark, differences, routing, trend
 from pytest_llmbench.reports.html import render_html
 from pytest_llmbench.reports.renderers.registry import RendererRegistry, default_renderers
 from pytest_llmbench.reports.routing import is_routed, unavailable
 from pytest_llmbench.reports.views.benchmark import benchmark_report
-from pytest_llmbench.reports.writing import Write, rendered, write_together, writing
+from pytest_llmbench.reports.writing import Sections, Write, rendered, write_together, writing
 from pytest_llmbench.runs.averages import in_short
 from pytest_llmbench.runs.storage import as_json, write_json
 from pytest_llmbench.runs.typed import Monitored, RunDocument, RunPoint, run_document
@@ -49,7 +49,7 @@ def write_reports(
     earlier: Sequence[RunPoint] = (),
     monitored: Monitored | None = None,
     renderers: RendererRegistry | None = None,
-    sections: Callable[[Mapping[str, Any]], Sequence[Section]] | None = None,
+    sections: Sections | None = None,
 ) -> Reports:
     """Write a run's document as `run.json` into `run_dir`, then the latest reports, those that are switched on.
 

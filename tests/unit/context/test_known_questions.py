@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from support.context_server import ContextServer
+from support.known_context import KnownContext
+
+from pytest_llmbench.context.tuning.known_questions import Checked, checked
+from pytest_llmbench.core.errors import ServerError
+from pytest_llmbench.core.settings import Settings
+
+MakeServer = Callable[..., ContextServer]
+
+
+@pytest.fixture
+def served() -> Iterator[MakeServer]:
+    """Makes servers that end with the test."""
+    made: list[ContextServer] = []
+
+    def make(known: KnownContext, **more: object) -> ContextServer:
+        made.append(ContextServer(known, **more))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def test_a_context_that_a_server_tells_is_believed(served: MakeServer) -> None:
+    for engine in ("vllm", "llamacpp"):
+        server = served(KnownContext(limit=4096), engine=engine, announced=4096)
+        assert checked(server.url, Settings(), 4096).context == 4096
+        assert max(map(len, server.prompts)) < 200  # nothing was tried
+
+
+@pytest.mark.parametrize(
+    ("beyond", "limit", "context", "why"),
+    [("refuse", 2048, 2048, ""), ("refuse", 1024, 0, "HTTP 400"), ("cut", 1024, 0, "it read 1024")],
+)
+def test_where_nothing_tells_a_prompt_proves_it(
+    served: MakeServer, beyond: str, limit: int, context: int, why: str
+) -> None:
+    server = served(KnownContext(limit=limit, beyond=beyond), engine="silent")  # type: ignore[arg-type]
+    seen = checked(server.url, Settings(), 2048)
+    assert seen.context == context
+    assert why in seen.why
+
+
+def test_a_server_without_usage_proves_nothing(served: MakeServer) -> None:
+    assert checked(served(KnownContext(limit=9999), engine="silent", usage=False).url, Settings(), 512).context is None
+
+
+def test_a_question_without_an_answer_is_no_wrong_one(served: MakeServer) -> None:
+    with pytest.raises(ServerError, match="the known question 'How many days are in a week\\?' was not answered"):
+        checked(served(KnownContext(limit=8), engine="silent").url, Settings(), 64)
+
+
+def test_a_quarter_of_what_the_baseline_answers_may_be_lost() -> None:
+    baseline = frozenset({0, 1, 2, 3})
+    assert Checked(frozenset({0, 1, 2, 7}), None).as_right_as(baseline)
+    assert not Checked(frozenset({0, 1, 6, 7}), None).as_right_as(baseline)
