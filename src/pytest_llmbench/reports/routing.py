@@ -82,6 +82,10 @@ def routings(document: RunDocument) -> list[Routing]:
     Raises:
         NotReadyError: scikit-learn is not installed; the message says what installs it.
     """
+    return document.once("routings", lambda: _routings(document))
+
+
+def _routings(document: RunDocument) -> list[Routing]:
     pairs = {variant: _pairs(document, variant) for variant in document.variants}
     labels = _labels([pair for found in pairs.values() for pair in found])
     return [_routing(variant, found, labels, _unscored(document, variant)) for variant, found in pairs.items() if found]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from pytest_llmbench.core.locale import words
 from pytest_llmbench.reports.charts.trend import MOST_VARIANTS, save_trend
-from pytest_llmbench.runs.typed import RunPoint
+from pytest_llmbench.runs.typed import Monitored, RunPoint
 
 OUTCOMES = ("pass", "fail", "inconclusive", None)
 
@@ -110,8 +110,9 @@ def test_a_run_of_other_cases_is_hollow_and_the_legend_says_why(monkeypatch: pyt
 
 def test_the_drift_from_a_fixed_baseline_is_a_band_round_its_mean(monkeypatch: pytest.MonkeyPatch) -> None:
     points = [{"run": f"{place:04}_run", "effect": 0.0, "low": -0.2, "high": 0.1} for place in (1, 2)]
-    series = {"variant": "finetuned", "metric": "relevance", "before": 0.5, "points": points}
-    figure = drawn([saved(place) for place in range(3)], monkeypatch, {"baseline": "accepted", "series": [series]})
+    about = {"variant": "finetuned", "metric": "relevance", "cases": 30, "before": 0.5, "alarm": None}
+    found = {"baseline": "accepted", "alpha": 0.05, "margin": 0.0, "runs": [], "series": [{**about, "points": points}]}
+    figure = drawn([saved(place) for place in range(3)], monkeypatch, Monitored.model_validate(found))
     (band,) = [item for item in figure.axes[0].collections if isinstance(item, PolyCollection)]
     corners = np.asarray(band.get_paths()[0].vertices)
     assert (corners.min(axis=0).tolist(), corners.max(axis=0).tolist()) == ([1, 0.3], [2, 0.6])

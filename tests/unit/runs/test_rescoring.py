@@ -11,6 +11,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from support.gates import gate
 
 from pytest_llmbench.cases.suites import Case, Vocabulary
 from pytest_llmbench.core.errors import UsageError
@@ -80,7 +81,7 @@ def test_whole_answers_come_from_the_journal(document: dict[str, Any], tmp_path:
 
 
 def test_the_result_is_a_whole_run_with_the_old_scores_kept(document: dict[str, Any], tmp_path: Path) -> None:
-    document["gate"] = {"outcome": "pass"}
+    document["gate"] = gate()
     scored = rescore(document, "0001_a", journal(tmp_path, document), judges())
     jsonschema.validate(scored, run_schema())
     assert scores(scored, "relevance") == scores(document, "relevance")
