@@ -111,11 +111,11 @@ def accepted_rows(repeats: int, seed: int) -> Iterator[dict[str, Any]]:
 def in_time_rows(repeats: int, seed: int) -> Iterator[dict[str, Any]]:
     """The longest prompt of which 95 % come in 3 s, where each takes its law times noise."""
     promise = PromiseDocument(latency_s=PROMISE_S, quantile=QUANTILE)
-    for name, server in SERVERS.items():
+    for place, (name, server) in enumerate(SERVERS.items()):
         for noise, most in ((NOISE, 600), (0.02, 60)):
             errors, held, decided, probes = [], 0, 0, []
             for repeat in range(repeats):
-                known = KnownContext(limit=LONGEST, noise=noise, seed=1000 * seed + repeat, **server)
+                known = KnownContext(limit=LONGEST, noise=noise, seed=1000 * (seed + place) + repeat, **server)
                 truth = known.in_time(PROMISE_S, QUANTILE)
                 search = InTimeSearch(
                     SimulatedContext(known), PLAIN, promise, (SHORTEST, LONGEST), Effort(most, PRECISION, 1)

@@ -39,7 +39,7 @@ class AcceptedSearch:
         self._last: ProbeDocument | None = None
 
     async def find(self) -> LimitDocument:
-        """The limit. It is exact where `decided`."""
+        """The limit. It is exact where `decided`: every prompt had just as many tokens as it was to have."""
         await self._try(self._shortest)
         if not self._taken:
             return self._limit(decided=True)
@@ -87,7 +87,7 @@ class AcceptedSearch:
             tokens=found,
             low=found,
             high=None if open_ended else self._refused - 1,
-            decided=decided,
+            decided=decided and all(probe.prompt_tokens == probe.length for probe in self.probes),
             probes=len(self.probes),
             reason=_reason(self._last, found),
         )

@@ -17,7 +17,7 @@ from pytest_llmbench.context.plan import planned
 from pytest_llmbench.context.probe_journal import ProbeJournal
 from pytest_llmbench.context.serving.family import find_member, longest_of
 from pytest_llmbench.context.side_checks import findings_in
-from pytest_llmbench.core.errors import NotReadyError, ServerError, naming
+from pytest_llmbench.core.errors import NotReadyError, ServerError, UsageError, naming
 from pytest_llmbench.load.search_journal import claimed
 from pytest_llmbench.runs.context_document import ContextTarget, CountingDocument, FindingDocument, ServerDocument
 
@@ -65,6 +65,10 @@ class ContextRun:
             ServerError: nobody answers to begin with, nothing counts tokens, or plain questions are refused.
         """
         settings = self._settings
+        if settings.load.measured == "first_token" and not settings.server.stream:
+            raise UsageError(
+                "load.measured is first_token, which needs streamed answers; set server.stream, or measure the total"
+            )
         server = dataclasses.replace(chat_server(settings, self._target), timeout_s=settings.context.timeout)
         native, ways, retries = _longest_read(settings), local_ways(settings), settings.server.retries
         async with LiveServer(server, ways, retries=retries, scrape=settings.load.scrape) as live:
@@ -126,7 +130,7 @@ class ContextRun:
         )
 
     def _findings(self, course: Course, live: LiveServer, announced: Announced) -> Iterator[FindingDocument]:
-        yield from findings_in(course.probes, course.limits.accepted, announced, self._settings.context.answer_tokens)
+        yield from findings_in(course.probes, course.limits.accepted, announced, course.answer_tokens)
         yield from course.findings
         if not live.counter.has_usage:
             yield FindingDocument(code="no_usage")

@@ -59,6 +59,7 @@ class Course:
         self._asker = Remembering(live, journal, self._hear)
         self._begun = time.monotonic()
         given, seed = settings.context, settings.generation.seed
+        self.answer_tokens = given.answer_tokens + settings.generation.max_reasoning_tokens
         self._needles = needles(given.depths, given.kinds, given.asked_languages, given.repeats, seed)
         self._plain = needle("one", given.asked_languages[0], 0.5, str(seed))
         slo = promise(settings.load)
@@ -104,13 +105,14 @@ class Course:
         """All of it, or as much as `context.time_limit` allows."""
         await self._accepted(shortest, plan.longest)
         accepted = self._found["accepted"]
-        self.lengths = plan.swept(shortest, accepted.tokens, self._context.answer_tokens)
+        self.lengths = plan.swept(shortest, accepted.tokens, self.answer_tokens)
         if not self.lengths:
             return
         for length in self.lengths:
             await self._ask_all(length)
-        whole = plan.wanted is None and accepted.reason.code != "end_of_range"
-        await self._in_time(shortest, accepted.tokens if plan.wanted is None else self.lengths[-1], whole=whole)
+        reaches = plan.reaches(accepted.tokens, self.answer_tokens)
+        whole = reaches and accepted.reason.code != "end_of_range"
+        await self._in_time(shortest, accepted.tokens if reaches else self.lengths[-1], whole=whole)
         await self._right(accepted.tokens if whole else None)
         await self._look_aside(accepted.tokens)
 
@@ -128,14 +130,14 @@ class Course:
         for one in self._needles:
             if self._is_over():
                 break
-            asked.append(await self._asker.ask(Question("sweep", length, one, self._context.answer_tokens)))
+            asked.append(await self._asker.ask(Question("sweep", length, one, self.answer_tokens)))
         found, facts = sum(probe.found for probe in asked), sum(probe.facts for probe in asked)
         self._say("sweep", length, f"{found} of {facts} facts found", over=True)
         return asked
 
     async def _in_time(self, shortest: int, ceiling: int, *, whole: bool) -> None:
         """Whole answers need room beside the prompt; first tokens are waited for alone."""
-        answer = self._context.answer_tokens if self.promise.latency == "total" else 1
+        answer = self.answer_tokens if self.promise.latency == "total" else 1
         effort = Effort(self._context.probes, self._context.precision, answer, self._is_over)
         longest = max(shortest, min(ceiling, self._found["accepted"].tokens + 1 - answer))
         search = InTimeSearch(self._asker, self._plain, self.promise, (shortest, longest), effort)

@@ -16,7 +16,7 @@ from pytest_llmbench.context.announced import Announced, announced_by
 from pytest_llmbench.context.counting import Calibrated, Counter, Counting, TemplatePages, TokenizePage, chosen_counter
 from pytest_llmbench.context.probes import Came, Memory, probe_of, resident_at
 from pytest_llmbench.context.prompt_building import Draft, ExactPrompt, InexactError, exact_prompt
-from pytest_llmbench.context.refusals import why_refused
+from pytest_llmbench.context.refusals import code_of, why_refused
 from pytest_llmbench.core.errors import ServerError
 from pytest_llmbench.generation.client.chat_answer import Answer
 from pytest_llmbench.generation.client.chat_client import ChatClient
@@ -30,6 +30,7 @@ from pytest_llmbench.load.server_metrics import ServerWatch
 if TYPE_CHECKING:
     from pytest_llmbench.context.questions import Question
     from pytest_llmbench.generation.client.answer_judge import Ending
+    from pytest_llmbench.generation.client.refusals import Refusal
     from pytest_llmbench.load.client import ChatServer
     from pytest_llmbench.runs.context_document import ProbeDocument
 
@@ -170,10 +171,9 @@ class LiveServer:
             if ending.failure == "stale":
                 continue
             refusal = ending.refusal
-            busy = refusal is not None and refusal.status in _BUSY
-            if not busy or attempt == self._retries:
+            if refusal is None or not _is_busy(refusal) or attempt == self._retries:
                 return ending, started
-            await asyncio.sleep(max(refusal.wait_s if refusal else 0.0, backoff_s(attempt)))
+            await asyncio.sleep(max(refusal.wait_s, backoff_s(attempt)))
             attempt += 1
 
     def _body(self, text: str, answer_tokens: int) -> dict[str, Any]:
@@ -224,3 +224,8 @@ class LiveServer:
                 "again, and resuming goes on",
                 names=("resume",),
             )
+
+
+def _is_busy(refusal: Refusal) -> bool:
+    """Whether the server had no time for a prompt; one that has no room for it will have none later."""
+    return refusal.status in _BUSY and code_of(refusal.reason) == "http"

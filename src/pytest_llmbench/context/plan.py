@@ -31,11 +31,19 @@ class LengthPlan:
             return self.wanted[0]
         return max(_SHORTEST, math.ceil((least + _ROOM) / _STEP) * _STEP)
 
+    def reaches(self, accepted: int, answer_tokens: int) -> bool:
+        """Whether the lengths go up to what the server takes."""
+        return self.wanted is None or self.wanted[-1] > accepted + 1 - answer_tokens
+
     def swept(self, shortest: int, accepted: int, answer_tokens: int) -> tuple[int, ...]:
-        """The lengths at which every question is asked: none beyond what the server takes."""
+        """The lengths at which every question is asked, none beyond what the server takes beside an answer.
+
+        Where that is less than what was asked for, the longest that it takes is the last.
+        """
+        last = accepted + 1 - answer_tokens
         if self.wanted is not None:
-            return tuple(length for length in self.wanted if length <= accepted)
-        last = accepted + 1 - answer_tokens  # so that an answer fits beside the prompt
+            kept = [length for length in self.wanted if length <= last]
+            return tuple(kept if len(kept) == len(self.wanted) or last < shortest else dict.fromkeys([*kept, last]))
         doubled = [shortest << power for power in range(1, 32) if shortest << power < last / math.sqrt(2)]
         return tuple(dict.fromkeys([shortest, *doubled, max(shortest, last)])) if accepted else ()
 

@@ -20,6 +20,8 @@ from pytest_llmbench.stats.intervals import CONFIDENCE
 FEWEST = 5
 """Measurements that a crossing is estimated from at least."""
 
+_ROUNDS = 6  # in which the window follows the estimate
+_SETTLED = 0.01
 _WINDOW = 0.2  # of the logarithm of the size, on either side
 _LEAST_SLOPE = 0.05  # a cost that does not rise crosses nothing
 _LEAST_SPREAD = 1e-4  # clocks are no better
@@ -59,18 +61,15 @@ def crossing(points: Sequence[tuple[float, float]], limit: float, quantile: floa
     found: Crossing | None = None
     centre = _start(sizes, costs, math.log(limit))
     for _ in range(_ROUNDS):
-        near = _near(sizes, centre)
-        found = _fitted(sizes[near], costs[near], math.log(limit), quantile)
-        if found is None:
-            return None
-        moved, centre = abs(math.log(found.size) - centre), math.log(found.size)
+        near = _near(sizes, min(max(centre, float(sizes.min())), float(sizes.max())))
+        again = _fitted(sizes[near], costs[near], math.log(limit), quantile)
+        if again is None:  # few that happen to lie together: what more of them showed stays
+            break
+        found, moved = again, abs(math.log(again.size) - centre)
+        centre = math.log(again.size)
         if moved < _SETTLED:
             break
     return found
-
-
-_ROUNDS = 6
-_SETTLED = 0.01
 
 
 def _start(sizes: np.ndarray, costs: np.ndarray, limit: float) -> float:
