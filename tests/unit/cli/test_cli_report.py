@@ -18,6 +18,7 @@ from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.runs.baseline import write_baseline
 from pytest_llmbench.runs.document import build_document
 from pytest_llmbench.runs.storage import read_document, write_json
+from pytest_llmbench.runs.typed import RunPoint
 
 
 @pytest.fixture(autouse=True)
@@ -122,8 +123,8 @@ def test_the_page_of_an_older_run_shows_the_trend_up_to_it(
         save_run(Path("reports"), "nightly", timestamp=f"2026-0{month}-01T10:00:00+00:00")
     given: list[str] = []
 
-    def write_html(_: object, history: list[dict[str, str]], *__: object) -> None:
-        given.extend(point["name"] for point in history)
+    def write_html(_: object, history: list[RunPoint], *__: object) -> None:
+        given.extend(point.name for point in history)
 
     monkeypatch.setattr("pytest_llmbench.reports.html.page.write_html", write_html)
     llmbench("report", run_file, "--format", "html", "--output", "page.html")

@@ -10,7 +10,10 @@ from support.sources import modules
 from pytest_llmbench.core.settings import Settings
 
 CLASSES = {type(section).__name__: name for name, section in Settings()}
-BY_ITS_SECTION = {"model.adapter"}  # others ask for `ModelSettings.adapters`
+BY_ITS_SECTION = {
+    "model.adapter",
+    "context.languages",
+}  # others ask for `ModelSettings.adapters`, and for `asked_languages`
 
 
 def said(node: ast.AST | None) -> str:

@@ -54,7 +54,7 @@ from pytest_llmbench.reports.writing.autotune import write_document
 from pytest_llmbench.reports.writing.context import write_context
 from pytest_llmbench.reports.writing.evaluation import write_evaluation
 from pytest_llmbench.runs.storage import read_document
-from pytest_llmbench.runs.typed import run_document
+from pytest_llmbench.runs.typed import GateDocument, run_document
 
 EXAMPLE = Path(__file__).parents[3] / "reports/example/benchmark.json"
 LANGUAGES = ("en", "fr")
@@ -174,15 +174,15 @@ def test_the_page_of_a_run_names_the_verdict_and_evidence_of_its_other_reports(n
     ]
     report, say = benchmark_report(run_document(document), language), words(language)
     page = page_words(render_html(run_document(document), [], language))
-    found = document["gate"]
+    found = GateDocument.model_validate(document["gate"])
     assert said(reason(found, say)) in page
     for depth, rendered in FORMATS.values():
         del depth
         assert said(reason(found, say)) in rendered(report)
-    for one in found["verdicts"]:
-        assert said(say.number(one["effect"], signed=True)) in page
-        if one["low"] is not None:
-            low, high = (say.number(one[end], signed=True) for end in ("low", "high"))
+    for one in found.verdicts:
+        assert said(say.number(one.effect, signed=True)) in page
+        if one.low is not None:
+            low, high = (say.number(end, signed=True) for end in (one.low, one.high))
             assert said(say("{low} to {high}", low=low, high=high)) in page
 
 
@@ -190,7 +190,7 @@ def test_an_older_gate_names_the_evidence_that_it_was_stored_with() -> None:
     """It holds an English sentence alone: each language reads the same verdict out of its table."""
     found = read_document(EXAMPLE)["gate"]
     assert "because" not in found
-    told = reason(found, words("en"))
+    told = reason(GateDocument.model_validate(found), words("en"))
     assert told.replace("Keywords found (share)", "keywords") == found["reason"]
 
 

@@ -99,9 +99,9 @@ def test_the_first_line_is_the_outcome(outcome: str, language: str, first: str) 
 
 def test_the_verdict_table_has_effect_interval_p_and_count() -> None:
     text = markdown(judged(gate(verdict(), verdict("pass", "keywords", p_adjusted=0.0001))), "en")
-    assert "| Verdict | Variant | Metric | Before -&#62; after | Change | 95% interval | p | n |" in text
+    assert "| Verdict | Variant | Metric | Before -> after | Change | 95% interval | p | n |" in text
     assert (
-        "| ❌ fail | <code>finetuned</code> | Relevance | 0.660 -&#62; 0.540 | -0.120 | -0.200 to -0.050 | 0.003 | 30 |"
+        "| ❌ fail | <code>finetuned</code> | Relevance | 0.660 -> 0.540 | -0.120 | -0.200 to -0.050 | 0.003 | 30 |"
         in text
     )
     assert "| &#60;0.001 | 30 |" in text
@@ -141,7 +141,7 @@ def test_against_a_baseline_only_this_runs_answer_is_shown() -> None:
     [moved_part] = re.findall(r"<summary>Cases that moved most</summary>(.*?)</details>", text, re.DOTALL)
     assert "answer of finetuned" in moved_part
     assert "answer of base" not in moved_part
-    assert "<code>gone/1</code> 1.000 -&#62; 0.500 (-0.500)" in moved_part
+    assert "<code>gone/1</code> 1.000 -> 0.500 (-0.500)" in moved_part
 
 
 @pytest.mark.parametrize("language", ["en", "fr"])

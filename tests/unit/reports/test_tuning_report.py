@@ -36,7 +36,15 @@ def trial(number: int, slots: int, outcome: TrialOutcome = "measured", reason: s
     launch = LaunchSettings(engine="llamacpp", model="m.gguf", max_context=1024, slots=slots, device="cpu")
     found = held(slots) if outcome == "measured" else None
     settings: dict[str, Value] = {"slots": slots, "unified_kv": slots > 4, "batch_tokens": None}
-    return TuningTrial(number=number, settings=settings, launch=launch, outcome=outcome, reason=reason, held=found)
+    return TuningTrial(
+        number=number,
+        settings=settings,
+        launch=launch,
+        command=f"llama-server --parallel {slots}",
+        outcome=outcome,
+        reason=reason,
+        held=found,
+    )
 
 
 def document(outcome: Outcome, ratio: Estimate | None = None) -> TuningDocument:

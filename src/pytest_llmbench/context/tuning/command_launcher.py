@@ -98,6 +98,10 @@ class CommandLauncher:
             for value in parameter.choices:
                 self.filled(space.candidate({**values, parameter.name: value}), 1)
 
+    def command(self, candidate: Candidate) -> list[str]:
+        """See `Launcher.command`."""
+        return self.filled(candidate, candidate.launch.port)
+
     def filled(self, candidate: Candidate, port: int) -> list[str]:
         """The command of a candidate.
 

@@ -58,6 +58,8 @@ class TuningTrial(TypedDocument):
     number: int
     settings: dict[str, Value]
     launch: LaunchSettings
+    command: str = ""
+    """What starts such a server, as a shell takes it; on the port of `launch`."""
     outcome: TrialOutcome
     reason: str = ""
     held: UsersDocument | None = None

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
+from pytest_llmbench.context.serving.argv import argv
 from pytest_llmbench.core.errors import NotReadyError, UsageError
 from pytest_llmbench.generation.embedded.llamacpp import EmbeddedServer, LlamaOptions
 
@@ -56,6 +57,9 @@ class Launcher(Protocol):
             UsageError: it cannot give what is wanted, or not set what is varied.
         """
 
+    def command(self, candidate: Candidate) -> list[str]:
+        """What starts such a server by hand."""
+
     def launch(self, candidate: Candidate) -> AbstractContextManager[Launched]:
         """The server, ready to answer; it is ended with the block, however that ends.
 
@@ -90,6 +94,10 @@ class EmbeddedLauncher:
             raise NotReadyError(
                 f"nothing here can start a server: xllamacpp is missing; {how}", names=("tune.command",)
             )
+
+    def command(self, candidate: Candidate) -> list[str]:
+        """See `Launcher.command`: llama.cpp's own server, which this one is too."""
+        return argv(candidate.launch)
 
     @contextlib.contextmanager
     def launch(self, candidate: Candidate) -> Iterator[Launched]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -76,6 +77,7 @@ class Tuner:
             number=number,
             settings=dict(candidate.values),
             launch=candidate.launch,
+            command=shlex.join(self.launcher.command(candidate)),
             seconds=round(time.monotonic() - begun, 3),
             **facts,
         )

@@ -23,16 +23,6 @@ class Dot:
     outcome: str
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """When a trial ran, at which level, and what it said."""
-
-    start_s: float
-    end_s: float
-    level: float
-    verdict: str
-
-
 def judged_s(row: Asked, finding: Finding) -> float:
     """The seconds that the limit is for."""
     first = finding.slo.latency == "first_token" and row.first_s is not None
@@ -63,14 +53,6 @@ def dots(finding: Finding, most: int = MOST_DOTS) -> tuple[list[Dot], int]:
     ]
     step = -(-len(found) // most) if found else 1
     return [dot for place, dot in enumerate(found) if dot.outcome != "good" or place % step == 0], step
-
-
-def spans(finding: Finding) -> list[Span]:
-    """The trials as stretches of time."""
-    return [
-        Span(trial.started_s, trial.started_s + trial.duration_s, trial.level, trial.verdict)
-        for trial in finding.trials
-    ]
 
 
 def point_share(finding: Finding, trial: TrialEntry) -> float:

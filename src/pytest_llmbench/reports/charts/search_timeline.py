@@ -8,7 +8,7 @@ from pytest_llmbench.autotune.document import Finding
 from pytest_llmbench.core.locale import N_
 from pytest_llmbench.reports.charts import canvas
 from pytest_llmbench.reports.charts.search_axes import dress_axis, seconds_axis
-from pytest_llmbench.reports.charts.search_series import MOST_DOTS, OUTCOMES, dots, spans
+from pytest_llmbench.reports.charts.search_series import MOST_DOTS, OUTCOMES, dots
 from pytest_llmbench.reports.serving.words import AXES, VERDICTS, ServingWords
 
 _OUTCOME_NAMES = {
@@ -60,11 +60,12 @@ def timeline(part: Figure | SubFigure, finding: Finding, say: ServingWords, most
         label=say("limit {limit}", limit=say.limit(limit_s)),
     )
     seconds_axis(above, [dot.latency_s for dot in shown] + [limit_s], say)
-    for span in spans(finding):
+    for trial in finding.trials:
+        began_s, ended_s = trial.started_s, trial.started_s + trial.duration_s
         for axes in (above, below):
-            colour, depth = _SHADES[span.verdict]
-            axes.axvspan(span.start_s, span.end_s, color=colour, alpha=depth, linewidth=0, zorder=0)
-        below.plot([span.start_s, span.end_s], [span.level] * 2, color=canvas.INK, linewidth=2.2)
+            colour, depth = _SHADES[trial.verdict]
+            axes.axvspan(began_s, ended_s, color=colour, alpha=depth, linewidth=0, zorder=0)
+        below.plot([began_s, ended_s], [trial.level] * 2, color=canvas.INK, linewidth=2.2)
     below.set_ylim(bottom=0)
     below.margins(y=0.25)
     below.set_ylim(bottom=0)

@@ -14,7 +14,8 @@ NAME_CELLS = 40
 _SENTENCE_CELLS = 600
 _CHARACTERS_A_CELL = 4  # combining marks take no cell, and there can be thousands
 _BREAK = "&#8203;"  # a zero-width space: what stands around it is no mention, reference, address or formula
-_ACTIVE = re.compile(r"www(?=\.)|:(?=//)|[@#$]|[&<>`*_\[\]\\|~]", re.IGNORECASE)
+_ACTIVE = re.compile(r"www(?=\.)|:(?=//)|[@#$]|[&<`*_\[\]\\|~]|(?<!-)>", re.IGNORECASE)
+"""An arrow, `->`, can begin or end nothing."""
 _START = re.compile(r"^(\d*)([-+=.)])(?=\s|$)")
 _UNBROKEN = frozenset("&<>`*_[]\\|~")
 

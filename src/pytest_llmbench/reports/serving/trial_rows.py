@@ -16,36 +16,16 @@ COLUMN_TITLES = {
     "p99": N_("p99"),
     "first": N_("First token p50"),
     "gap": N_("Token gap p50"),
+    "cut": N_("Cut off"),
     "lag": N_("Client delay"),
     "standstill": N_("Client pause"),
     "cpu": N_("Client CPU"),
     "processes": N_("Processes"),
     "idle": N_("Idle after"),
-    "cut": N_("Cut off"),
     "server": N_("Server"),
     "gpu": N_("GPU"),
 }
-COLUMNS = (
-    "level",
-    "verdict",
-    "good",
-    "share",
-    "p50",
-    "p95",
-    "p99",
-    "first",
-    "gap",
-    "cut",
-    "lag",
-    "standstill",
-    "cpu",
-    "processes",
-    "idle",
-    "server",
-    "gpu",
-)
-
-
+COLUMNS = tuple(COLUMN_TITLES)
 _NOTHING = Percentiles()
 
 

@@ -32,7 +32,6 @@ from pytest_llmbench.reports.blocks import (
     Verdicts,
 )
 from pytest_llmbench.reports.limits import MOVED_VERDICTS
-from pytest_llmbench.reports.outcomes import SIGNS
 from pytest_llmbench.reports.silent_categories import silence, telling
 from pytest_llmbench.reports.views.cases import moved_case, telling_rows
 from pytest_llmbench.runs.case_counts import count
@@ -185,8 +184,8 @@ def _categories(gate: GateDocument, say: Words, depth: Depth) -> Iterator[Block]
     unsettled = telling(gate_sentences.open_categories(gate), gate)
     passed = [one for one in gate.verdicts if one.category is not None and one.outcome == "pass"]
     found = [*unsettled, *telling(passed, gate)]
-    counts = Counter[str](one.outcome for one in found)
-    told = ", ".join(f"{SIGNS[outcome]} {counts[outcome]}" for outcome in SIGNS if counts[outcome])
+    counts = Counter(_word(one, gate, say) for one in found)
+    told = ", ".join(f"{number} {word}" for word, number in counts.items())
     title = say("{label}: {text}", label=say("By category"), text=told)
     if depth is Depth.BRIEF:
         brief = _verdict_table(unsettled, gate, say, depth=depth, by_category=True)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from pytest_llmbench.context.serving.argv import argv
 from pytest_llmbench.context.tuning.document import (
     Outcome,
     RoundDocument,
@@ -145,8 +143,7 @@ def _advised(document: TuningDocument, say: Words) -> Iterator[Fact]:
         if before != value:
             shown = say("{value} (baseline: {before})", value=shown, before=value_text(before, say))
         yield name, shown
-    if document.launcher == "embedded":
-        yield say("as a command"), shlex.join(argv(advised.launch))
+    yield say("as a command"), advised.command
 
 
 def _trials(document: TuningDocument, say: Words) -> Table:
