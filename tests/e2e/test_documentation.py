@@ -8,6 +8,7 @@ server that answers soon. A block that no rule below runs or reads fails its pag
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import os
 import shutil
@@ -21,7 +22,9 @@ import pytest
 import yaml
 from aiohttp import web
 from markdown_it import MarkdownIt
+from support.context_server import context_server
 from support.fake_chat_server import FakeChatServer, well
+from support.known_context import KnownContext
 from support.tiny_models import save_adapter
 from support.tiny_training import rows, save_tiny_model, write_rows
 
@@ -31,12 +34,16 @@ from pytest_llmbench.models.registry import load_registry
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-ELSEWHERE = ("make ", "pip install ", "accelerate launch ")
-"""What other tests run: CI itself, the recipes, and the training in several processes."""
+ELSEWHERE = ("make ", "pip install ", "accelerate launch ", "llmbench tune ")
+"""What other tests run: CI itself, the recipes, the training in several processes, and a tuning."""
 VERDICTS = ("--llmbench-require-users", "test_of_the_page.py --llmbench-server")
 """What may end with 1: that so small a server does not reach its mark is an answer too."""
 BASE = "tiny"
 LIGHT = {
+    "CONTEXT__DEPTHS": "[0.5]",
+    "CONTEXT__KINDS": '["one"]',
+    "CONTEXT__LANGUAGES": "en",
+    "CONTEXT__PROBES": "5",
     "BENCHMARK__LIMIT": "3",
     "GENERATION__MAX_NEW_TOKENS": "4",
     "FINETUNE__BATCH_SIZE": "8",
@@ -76,15 +83,15 @@ class Block:
 
 @dataclass(frozen=True)
 class Project:
-    """A project that `llmbench init` made, and the servers that a page speaks of, by the port that it names."""
+    """A project that `llmbench init` made, and the servers that a page speaks of: their URLs by the port it names."""
 
     path: Path
-    servers: Mapping[str, FakeChatServer]
+    servers: Mapping[str, str]
 
     def run(self, command: str, where: str) -> None:
         """Run a command as a reader would, and expect that it ends well."""
-        for port, server in self.servers.items():
-            command = command.replace(f"http://127.0.0.1:{port}", server.url)
+        for port, url in self.servers.items():
+            command = command.replace(f"http://127.0.0.1:{port}", url)
         command = command.replace("--base qwen2.5:1.5b", f"--base {BASE}")
         done = subprocess.run(
             ["bash", "-ec", command],
@@ -117,7 +124,7 @@ class Project:
             "LLMBENCH_MODEL__BASE": BASE,
             "LLMBENCH_CACHE_DIR": str(self.path / "cache"),
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "STAGING": f"{self.servers['8080'].url}/v1",
+            "STAGING": f"{self.servers['8080']}/v1",
         }
 
 
@@ -136,7 +143,7 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def project(tmp_path: Path, tiny_base: Path) -> Iterator[Project]:
     several = FakeChatServer(unhurried, models=("base", "finetuned", "my-lora", "qwen"))
     single = FakeChatServer(unhurried, models=("base",))
-    made = Project(tmp_path / "project", {"8000": several, "8080": single})
+    made = Project(tmp_path / "project", {"8000": several.url, "8080": single.url})
     for folder in (made.path, tmp_path / "assistant"):  # a page begins a second project
         shutil.copytree(tiny_base, folder / BASE)  # by a name, for an adapter's record has no more of it
     made.run("llmbench init && git init --quiet", "init")
@@ -176,8 +183,8 @@ def run_python(block: Block, project: Project) -> None:
     """A test is run, a hook is called by the run that it changes, and anything else is a script."""
     if "def test_" in block.text:
         project.write("test_of_the_page.py", block.text)
-        question = "autotune" if "mark.autotune" in block.text else "benchmark"
-        server = f"--llmbench-server {project.servers['8080'].url}/v1" if question == "autotune" else ""
+        question = next((one for one in ("autotune", "context") if f"mark.{one}" in block.text), "benchmark")
+        server = f"--llmbench-server {project.servers['8080']}/v1" if question != "benchmark" else ""
         project.run(f"pytest -m {question} test_of_the_page.py {server}", block.where)
     elif "def pytest_llmbench_" in block.text:
         project.write("conftest.py", block.text)
@@ -216,5 +223,9 @@ RULES: dict[str, Callable[[Block, Project], None]] = {
 def test_every_block_of_a_page_runs_as_printed(page: Path, project: Project) -> None:
     found = blocks(page)
     assert all(block.language in RULES for block in found), [block.where for block in found]
-    for block in found:
-        RULES[block.language](block, project)
+    with context_server(KnownContext(limit=2000), announced=2001) as long:
+        if page.stem == "context":  # it reads whole prompts, where the others answer anything alike
+            url = long.url.removesuffix("/v1")
+            project = dataclasses.replace(project, servers=dict.fromkeys(project.servers, url))
+        for block in found:
+            RULES[block.language](block, project)
