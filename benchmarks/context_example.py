@@ -29,7 +29,7 @@ from support.known_context import KnownContext
 
 from pytest_llmbench.autotune.found_limits import FoundLimits
 from pytest_llmbench.autotune.targets import Target
-from pytest_llmbench.context.session import ContextSession, context_document
+from pytest_llmbench.context.session import ContextTest, context_document
 from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.reports.renderers.terminal import terminal_lines
 from pytest_llmbench.reports.views.context import context_report
@@ -100,7 +100,7 @@ def main() -> None:
         )
         server = Forgetful()
         try:
-            session = ContextSession(settings, FoundLimits(), resume=False, tell=_tell)
+            session = ContextTest(settings, FoundLimits(), resume=False, tell=_tell)
             found = asyncio.run(session.ask(Target(server.url)))
         finally:
             server.close()

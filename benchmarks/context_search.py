@@ -39,7 +39,7 @@ from pytest_llmbench.context.context_run import ContextRun, Target
 from pytest_llmbench.context.in_time import Effort, InTimeSearch
 from pytest_llmbench.context.needles import KINDS, needle, needles
 from pytest_llmbench.context.prompt_building import Draft, exact_prompt
-from pytest_llmbench.context.questions import Question
+from pytest_llmbench.context.questions import ContextQuestion
 from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.runs.context_document import PromiseDocument
 from pytest_llmbench.stats.share_interval import share_interval
@@ -151,7 +151,7 @@ def exponent_rows(repeats: int, seed: int) -> Iterator[dict[str, Any]]:
         for repeat in range(repeats):
             asker = SimulatedContext(KnownContext(limit=LONGEST, law=law, noise=NOISE, seed=1000 * seed + repeat))
             asked = needles((0.0, 0.25, 0.5, 0.75, 1.0), KINDS, ("en", "fr"), 1, 1)
-            questions = [Question("sweep", length, one, 1) for length in lengths for one in asked]
+            questions = [ContextQuestion("sweep", length, one, 1) for length in lengths for one in asked]
             fitted = first_token_law(asyncio.run(_answers(asker, questions)))
             if fitted is not None and fitted.exponent is not None:
                 found.append(fitted.exponent.value)
@@ -179,7 +179,7 @@ def coverage_rows(repeats: int, seed: int) -> Iterator[dict[str, Any]]:
             asker = SimulatedContext(KnownContext(limit=LONGEST, right=truth, seed=1000 * seed + repeat))
             for length in lengths:
                 asked = needles(depths, KINDS, ("en", "fr"), 4, repeat)
-                probes = asyncio.run(_answers(asker, [Question("sweep", length, one, 1) for one in asked]))
+                probes = asyncio.run(_answers(asker, [ContextQuestion("sweep", length, one, 1) for one in asked]))
                 for depth in depths:
                     there = [probe for probe in probes if probe.depth == depth]
                     share = share_interval([probe.found for probe in there], [probe.facts for probe in there])
@@ -188,7 +188,7 @@ def coverage_rows(repeats: int, seed: int) -> Iterator[dict[str, Any]]:
         yield {"truth": name, "cells": cells, "questions_a_cell": len(there), "covered": round(held / cells, 4)}
 
 
-async def _answers(asker: SimulatedContext, questions: list[Question]) -> list[Any]:
+async def _answers(asker: SimulatedContext, questions: list[ContextQuestion]) -> list[Any]:
     return [await asker.ask(question) for question in questions]
 
 

@@ -25,7 +25,7 @@ from support.calibrated_launcher import BEST, CalibratedLauncher, calibrated_spa
 
 from pytest_llmbench.context.tuning.search import winner
 from pytest_llmbench.context.tuning.study import study_in_memory
-from pytest_llmbench.stats.paired_ratio import Estimate, paired_ratio
+from pytest_llmbench.stats.paired_ratio import Measurement, paired_ratio
 
 TRIALS = 100
 _FACTORS = (1.0, 1.3, 2.0)
@@ -91,13 +91,13 @@ def _confirmed(factor: float, rounds: int, repeats: int) -> dict[str, Any]:
     }
 
 
-def _pairs(draw: np.random.Generator, factor: float, rounds: int) -> list[tuple[Estimate, Estimate]]:
+def _pairs(draw: np.random.Generator, factor: float, rounds: int) -> list[tuple[Measurement, Measurement]]:
     """What both hold while the machine drifts by 20 %, each measured within 8 %, half of which the search knows of."""
     pairs = []
     for _ in range(rounds):
         drift = 10 * float(np.exp(0.2 * draw.standard_normal()))
         before, after = (mean * float(np.exp(0.08 * draw.standard_normal())) for mean in (drift, factor * drift))
-        pairs.append((Estimate(before, 0.04 * before), Estimate(after, 0.04 * after)))
+        pairs.append((Measurement(before, 0.04 * before), Measurement(after, 0.04 * after)))
     return pairs
 
 

@@ -12,7 +12,7 @@ import pytest
 from support.tiny_ggufs import byte_level_gguf
 
 from pytest_llmbench.context.context_run import ContextRun, Target
-from pytest_llmbench.context.haystack import LANGUAGES, sentences
+from pytest_llmbench.context.haystack import LANGUAGES, filler_sentences
 from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.generation.embedded.llamacpp import EmbeddedServer, LlamaOptions, ServedModel
 from pytest_llmbench.runs.context_document import ContextTarget
@@ -27,7 +27,7 @@ SHIFTING = LlamaOptions(context_shift=True)
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> ServedModel:
-    corpus = [line for language in LANGUAGES for line in itertools.islice(sentences(language, "corpus"), 200)]
+    corpus = [line for language in LANGUAGES for line in itertools.islice(filler_sentences(language, "corpus"), 200)]
     path = byte_level_gguf(tmp_path_factory.mktemp("model") / "tiny.gguf", "gpt-2", corpus, heads=1)
     return ServedModel(path, "tiny")
 

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from pytest_llmbench.context.serving.launch_settings import LaunchSettings
-from pytest_llmbench.context.tuning.known_questions import checked
+from pytest_llmbench.context.tuning.known_questions import check_answers
 from pytest_llmbench.context.tuning.launching import EmbeddedLauncher, Launched
 from pytest_llmbench.context.tuning.measuring import CapacityMeasure
 from pytest_llmbench.context.tuning.space import SearchSpace, Value
@@ -70,7 +70,7 @@ def server(launcher: EmbeddedLauncher, space: SearchSpace) -> Iterator[Launched]
 def test_a_slot_of_a_quantized_pool_holds_what_was_asked_and_answers_right(
     server: Launched, settings: Settings
 ) -> None:
-    seen = checked(server.url, settings, CONTEXT)
+    seen = check_answers(server.url, settings, CONTEXT)
     assert seen.context == 768
     assert len(seen.right) >= 3
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from pytest_llmbench.context.serving.argv import argv
 from pytest_llmbench.context.serving.launch_settings import LaunchSettings
-from pytest_llmbench.context.tuning.known_questions import QUESTIONS, Checked
+from pytest_llmbench.context.tuning.known_questions import QUESTIONS, RightAnswers
 from pytest_llmbench.context.tuning.launching import Launched
 from pytest_llmbench.context.tuning.measuring import Measured
 from pytest_llmbench.context.tuning.search import Tuner
@@ -101,10 +101,10 @@ class CalibratedLauncher:
         finally:
             self.open -= 1
 
-    def asked(self, _url: str) -> Checked:
+    def asked(self, _url: str) -> RightAnswers:
         slots = str(self._running.values["slots"])
         right = range(1) if slots in self.wrong else range(len(QUESTIONS))
-        return Checked(frozenset(right), self.contexts.get(slots, CONTEXT))
+        return RightAnswers(frozenset(right), self.contexts.get(slots, CONTEXT))
 
     def measure(self, _url: str, _name: str, /, *, first: int = 1, bar: int | None = None) -> Measured:
         """What a search finds that is right within its own uncertainty; ended early where it would be."""

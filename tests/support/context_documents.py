@@ -16,12 +16,12 @@ from pytest_llmbench.context.comparison import compare_context
 from pytest_llmbench.core.settings import GateSettings
 from pytest_llmbench.runs.context_document import (
     ContextDocument,
+    ContextLimits,
     ContextMetadata,
     ContextTarget,
     CountingDocument,
     FindingDocument,
     LimitDocument,
-    LimitsDocument,
     ProbeDocument,
     ProbeKind,
     PromiseDocument,
@@ -122,7 +122,7 @@ def limit(tokens: int, low: int, high: int | None, code: Any, /, **values: Any) 
     return LimitDocument(tokens=tokens, low=low, high=high, decided=decided, probes=30, reason=reason)
 
 
-def limits(known: Known, **changed: LimitDocument | None) -> LimitsDocument:
+def limits(known: Known, **changed: LimitDocument | None) -> ContextLimits:
     """Accepted to the token, in time until 6,680, right as far as was asked."""
     refused = {"length": known.accepted + 1, "code": "context_exceeded", "status": 400, "text": REFUSED}
     made: dict[str, LimitDocument | None] = {
@@ -130,7 +130,7 @@ def limits(known: Known, **changed: LimitDocument | None) -> LimitsDocument:
         "in_time": limit(6680, 6600, 6760, "late", seconds=1.84, promised_s=2.0),
         "right": limit(known.lengths[-1], 4096, None, "not_accepted", tokens=known.lengths[-1]),
     }
-    return LimitsDocument(**{**made, **changed})
+    return ContextLimits(**{**made, **changed})
 
 
 def target(name: str = "qwen3-4b-instruct", known: Known | None = None, **changed: Any) -> ContextTarget:
@@ -198,12 +198,12 @@ def several_contexts() -> ContextDocument:
         right=limit(3400, 3000, 4000, "fewer_found", length=4096, share=0.6, share_at_shortest=0.95, p_value=0.0004),
         in_time=limit(8191, 8191, None, "not_accepted", tokens=8191),
     )
-    all_fine = LimitsDocument(
+    all_fine = ContextLimits(
         accepted=limit(8159, 8159, None, "end_of_range", tokens=8159),
         in_time=limit(8159, 8159, None, "not_accepted", tokens=8159),
         right=limit(8159, 8159, None, "end_of_range", tokens=8159),
     )
-    shut = LimitsDocument(accepted=limit(0, 0, 255, "never", length=256, code="http", status=400, text="no"))
+    shut = ContextLimits(accepted=limit(0, 0, 255, "never", length=256, code="http", status=400, text="no"))
     found_out = document(
         target(known=Known(findings=FINDINGS)),
         target("llama-3.1-8b-instruct", forgetful, probes=(), limits=found),

@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from pytest_llmbench.context.questions import Question
+from pytest_llmbench.context.questions import ContextQuestion
 from pytest_llmbench.runs.context_document import ProbeDocument, RefusalDocument
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class SimulatedContext:
         self.asked = 0
         self.clock_s = 0.0
 
-    async def ask(self, question: Question) -> ProbeDocument:
+    async def ask(self, question: ContextQuestion) -> ProbeDocument:
         """See `Asker`."""
         self.asked += 1
         known, length = self._known, question.length
@@ -112,13 +112,13 @@ class SimulatedContext:
         found = sum(self._draw.random() < known.right(question.needle.depth, length) for _ in question.needle.values)
         return self._probe(question, first_token_s=first, total_s=first, usage_tokens=read, found=found)
 
-    async def ask_together(self, questions: Sequence[Question]) -> list[ProbeDocument]:
+    async def ask_together(self, questions: Sequence[ContextQuestion]) -> list[ProbeDocument]:
         """See `Asker`: nobody slows another down."""
         return [await self.ask(question) for question in questions]
 
     def _probe(
         self,
-        question: Question,
+        question: ContextQuestion,
         *,
         refusal: RefusalDocument | None = None,
         first_token_s: float | None = None,

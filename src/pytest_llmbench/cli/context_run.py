@@ -16,8 +16,8 @@ from pytest_llmbench.autotune.server import targets_of
 from pytest_llmbench.autotune.targets import with_server
 from pytest_llmbench.cli.autotune_run import Progress
 from pytest_llmbench.cli.terminal import report_width
-from pytest_llmbench.context.requirement import Requirement, judge_context
-from pytest_llmbench.context.session import ContextSession, baseline_of, context_document, context_targets
+from pytest_llmbench.context.requirement import RequirementResult, judge_context
+from pytest_llmbench.context.session import ContextTest, context_baseline, context_document, context_targets
 from pytest_llmbench.reports.renderers.terminal import terminal_lines
 from pytest_llmbench.reports.views.context import context_report
 from pytest_llmbench.reports.writing.context import write_context
@@ -38,7 +38,7 @@ def run(settings: Settings, name: str, *, resume: bool, as_json: bool) -> None:
     Raises:
         UsageError, NotReadyError: as the test raises them.
     """
-    baseline_of(settings)  # one that is missing is told before anything is asked
+    context_baseline(settings)  # one that is missing is told before anything is asked
     found, test = FoundLimits(), _Test(settings, resume=resume)
     try:
         with Progress() as progress:
@@ -59,7 +59,7 @@ class _Test:
 
     async def __call__(self, found: FoundLimits, progress: Progress) -> None:
         self.settings = await with_server(self.settings)
-        session = ContextSession(self.settings, found, resume=self.resume, tell=progress)
+        session = ContextTest(self.settings, found, resume=self.resume, tell=progress)
         for target in targets_of(self.settings):
             await session.ask(target)
 
@@ -86,7 +86,7 @@ def _report(targets: list[ContextTarget], settings: Settings, name: str, *, as_j
     return regressed or any(verdict.failed for verdict in verdicts.values())
 
 
-def _verdicts(targets: list[ContextTarget], settings: Settings) -> dict[str, Requirement]:
+def _verdicts(targets: list[ContextTarget], settings: Settings) -> dict[str, RequirementResult]:
     required = settings.context.require
     if required is None:
         return {}

@@ -56,7 +56,7 @@ def context_text(run: SavedContext, as_format: str, language: str | None) -> str
 def write_context_file(run: SavedContext, as_format: str, path: Path, language: str | None) -> None:
     """The page or the figure. Raises UsageError as `context_text` does."""
     from pytest_llmbench.core.files import replacing, write_text
-    from pytest_llmbench.reports.charts.context import save_context
+    from pytest_llmbench.reports.charts.context import draw_context
     from pytest_llmbench.reports.renderers.registry import default_renderers
     from pytest_llmbench.reports.views.context import context_report
 
@@ -65,7 +65,7 @@ def write_context_file(run: SavedContext, as_format: str, path: Path, language: 
         write_text(path, default_renderers()["html"].render(context_report(run.document, chosen)))
     elif as_format == "png":
         with replacing(path) as temporary:
-            save_context(run.document, temporary, chosen)
+            draw_context(run.document, temporary, chosen)
     else:
         write_text(path, context_text(run, as_format, chosen))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pytest_llmbench.context.questions import Asker, Question, is_taken
+from pytest_llmbench.context.questions import Asker, ContextQuestion, is_taken
 from pytest_llmbench.context.refusals import told_limits
 from pytest_llmbench.runs.context_document import LimitDocument, ReasonDocument
 
@@ -76,7 +76,7 @@ class AcceptedSearch:
         self._hints = [*_around(news), *self._hints]
 
     async def _ask(self, length: int, again: int = 0) -> ProbeDocument:
-        probe = await self._asker.ask(Question("accepted", length, self._needle, _ANSWER_TOKENS, again))
+        probe = await self._asker.ask(ContextQuestion("accepted", length, self._needle, _ANSWER_TOKENS, again))
         self.probes.append(probe)
         return probe
 

@@ -10,9 +10,9 @@ from pytest_llmbench.runs.context_document import (
     AccuracyDocument,
     AnalysisDocument,
     ContextTarget,
-    Estimate,
     LawDocument,
     LengthTimesDocument,
+    NumberWithInterval,
     ProbeDocument,
 )
 from pytest_llmbench.stats.cost_law import Estimated, cost_law
@@ -107,7 +107,7 @@ def _accuracies(probes: Iterable[ProbeDocument], cell: Callable[[ProbeDocument],
             kind=kind,
             facts=sum(probe.facts for probe in of),
             found=sum(probe.found for probe in of),
-            share=Estimate(value=share.value, low=share.low, high=share.high),
+            share=NumberWithInterval(value=share.value, low=share.low, high=share.high),
         )
 
 
@@ -121,5 +121,5 @@ def _grouped(
     return sorted(found.items(), key=lambda one: (one[0][0], one[0][1] or 0.0, one[0][2] or ""))
 
 
-def _estimate(one: Estimated) -> Estimate:
-    return Estimate(value=one.value, low=one.low, high=one.high)
+def _estimate(one: Estimated) -> NumberWithInterval:
+    return NumberWithInterval(value=one.value, low=one.low, high=one.high)

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pytest_llmbench.context.haystack import pool, sentences, texts
+from pytest_llmbench.context.haystack import filler_sentences, pool, texts
 from pytest_llmbench.core.errors import ServerError
 from pytest_llmbench.generation.client.server_address import engine_url
 
@@ -133,7 +133,7 @@ class Calibrated:
         self._usage = usage
         self._costs: dict[str, int] = {}
         self._bare: int | None = None
-        self._around = next(sentences("en", "calibration")), texts()["en"]["one"].format(place="cellar")
+        self._around = next(filler_sentences("en", "calibration")), texts()["en"]["one"].format(place="cellar")
 
     async def count(self, text: str) -> int | None:
         """See the protocol."""
@@ -188,7 +188,7 @@ async def _template_tokens(way: Counting, offset: int) -> int | None:
 
 
 def _example(language: str, lines: int) -> str:
-    made = sentences(language, "example", different=POOL)
+    made = filler_sentences(language, "example", different=POOL)
     return "\n".join([next(made) for _ in range(lines)])
 
 

@@ -14,10 +14,10 @@ from pytest_llmbench.context.in_time import Effort, InTimeSearch
 from pytest_llmbench.context.needles import needle, needles
 from pytest_llmbench.context.probe_journal import Remembering
 from pytest_llmbench.context.prompt_building import Draft, TooShortError
-from pytest_llmbench.context.questions import Question
+from pytest_llmbench.context.questions import ContextQuestion
 from pytest_llmbench.context.right import Rightness, find_right, up_to
 from pytest_llmbench.core.errors import ServerError
-from pytest_llmbench.runs.context_document import LimitsDocument, PromiseDocument
+from pytest_llmbench.runs.context_document import ContextLimits, PromiseDocument
 
 if TYPE_CHECKING:
     from pytest_llmbench.context.announced import Announced
@@ -69,9 +69,9 @@ class Course:
         self._found: dict[LimitName, LimitDocument] = {}
 
     @property
-    def limits(self) -> LimitsDocument:
+    def limits(self) -> ContextLimits:
         """Those that were found."""
-        return LimitsDocument(**self._found)
+        return ContextLimits(**self._found)
 
     @property
     def probes(self) -> list[ProbeDocument]:
@@ -130,7 +130,7 @@ class Course:
         for one in self._needles:
             if self._is_over():
                 break
-            asked.append(await self._asker.ask(Question("sweep", length, one, self.answer_tokens)))
+            asked.append(await self._asker.ask(ContextQuestion("sweep", length, one, self.answer_tokens)))
         found, facts = sum(probe.found for probe in asked), sum(probe.facts for probe in asked)
         self._say("sweep", length, f"{found} of {facts} facts found", over=True)
         return asked

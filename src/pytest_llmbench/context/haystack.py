@@ -23,7 +23,7 @@ def texts() -> Mapping[str, Mapping[str, Any]]:
     return found
 
 
-def sentences(language: str, seed: str, *, different: int | None = None) -> Iterator[str]:
+def filler_sentences(language: str, seed: str, *, different: int | None = None) -> Iterator[str]:
     """Sentences without an end, in an order that the seed fixes.
 
     With `different` they are of a pool of so many alone, the same for every seed: servers that count tokens only in
@@ -40,7 +40,7 @@ def sentences(language: str, seed: str, *, different: int | None = None) -> Iter
 
 @functools.lru_cache(maxsize=4)
 def _begun(language: str, seed: str, different: int | None) -> tuple[Iterator[str], list[str]]:
-    return sentences(language, seed, different=different), []
+    return filler_sentences(language, seed, different=different), []
 
 
 def first_sentences(language: str, seed: str, count: int, *, different: int | None = None) -> list[str]:
@@ -51,7 +51,7 @@ def first_sentences(language: str, seed: str, count: int, *, different: int | No
     return known[:count]
 
 
-def opening(language: str, seed: str) -> str:
+def unlike_opening(language: str, seed: str) -> str:
     """The first line of a prompt: words that no other prompt begins with, so that no server knows its beginning."""
     draw = random.Random(f"opening {language} {seed}")  # noqa: S311
     words = [draw.choice(values) for values in texts()[language]["slots"].values()]

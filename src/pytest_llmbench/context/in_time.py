@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from pytest_llmbench.context.questions import Asker, Question
+from pytest_llmbench.context.questions import Asker, ContextQuestion
 from pytest_llmbench.runs.context_document import LimitDocument, ReasonDocument
 from pytest_llmbench.stats.crossing import FEWEST, Crossing, crossing
 
@@ -103,7 +103,7 @@ class InTimeSearch:
 
     async def _try(self, length: int) -> None:
         number = self._asked[length] = self._asked.get(length, 0) + 1
-        question = Question("in_time", length, self._needle, self._effort.answer_tokens, number)
+        question = ContextQuestion("in_time", length, self._needle, self._effort.answer_tokens, number)
         probe = await self._asker.ask(question)
         self.probes.append(probe)
         if point := self._point(probe):

@@ -1,4 +1,4 @@
-"""A live server that long prompts are sent to: how it counts, what it announces, and one prompt after another."""
+"""A live server that long prompts are sent to: how it counts, what it announces, and prompts in turn, retried if busy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from pytest_llmbench.load.checked_server import CheckedServer
 from pytest_llmbench.load.server_metrics import ServerWatch
 
 if TYPE_CHECKING:
-    from pytest_llmbench.context.questions import Question
+    from pytest_llmbench.context.questions import ContextQuestion
     from pytest_llmbench.generation.client.answer_judge import Ending
     from pytest_llmbench.generation.client.refusals import Refusal
     from pytest_llmbench.load.client import ChatServer
@@ -107,7 +107,7 @@ class LiveServer:
         self.counter = counter
         return counter
 
-    async def ask(self, question: Question) -> ProbeDocument:
+    async def ask(self, question: ContextQuestion) -> ProbeDocument:
         """Send the question's prompt and tell what came. A server that went away the last time is waited for.
 
         Raises:
@@ -116,13 +116,13 @@ class LiveServer:
         """
         return await self._asked(question, await self._prompt(question))
 
-    async def ask_together(self, questions: Sequence[Question]) -> list[ProbeDocument]:
+    async def ask_together(self, questions: Sequence[ContextQuestion]) -> list[ProbeDocument]:
         """Send the questions' prompts at the same moment; else as `ask`."""
         prompts = [await self._prompt(question) for question in questions]
         asked = (self._asked(question, prompt) for question, prompt in zip(questions, prompts, strict=True))
         return list(await asyncio.gather(*asked))
 
-    async def _prompt(self, question: Question) -> ExactPrompt:
+    async def _prompt(self, question: ContextQuestion) -> ExactPrompt:
         await self._wait_for_return()
         draft = Draft(question.needle, f"{self._run} {question.said or question.id}", self.counter.pool)
         try:
@@ -130,7 +130,7 @@ class LiveServer:
         except InexactError as error:
             return error.nearest
 
-    async def _asked(self, question: Question, prompt: ExactPrompt) -> ProbeDocument:
+    async def _asked(self, question: ContextQuestion, prompt: ExactPrompt) -> ProbeDocument:
         begun, answer = time.monotonic(), Answer()
         async with self._watched() as watch:
             ending, sent = await self._send(prompt, question.answer_tokens, answer)

@@ -14,7 +14,7 @@ from pytest_llmbench.core.journal import Journal
 from pytest_llmbench.runs.context_document import ProbeDocument
 
 if TYPE_CHECKING:
-    from pytest_llmbench.context.questions import Asker, Question
+    from pytest_llmbench.context.questions import Asker, ContextQuestion
 
 
 class ProbeJournal:
@@ -76,12 +76,12 @@ class Remembering:
     ) -> None:
         self._asker, self._journal, self._told = asker, journal, told
 
-    async def ask(self, question: Question) -> ProbeDocument:
+    async def ask(self, question: ContextQuestion) -> ProbeDocument:
         """See `Asker`."""
         known = self._journal.find(question.id)
         return self._kept(await self._asker.ask(question)) if known is None else known
 
-    async def ask_together(self, questions: Sequence[Question]) -> list[ProbeDocument]:
+    async def ask_together(self, questions: Sequence[ContextQuestion]) -> list[ProbeDocument]:
         """See `Asker`. All are asked again where one is not known: alone they would tell something else."""
         known = [self._journal.find(question.id) for question in questions]
         if all(known):

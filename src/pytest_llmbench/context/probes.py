@@ -10,7 +10,7 @@ from pytest_llmbench.runs.context_document import ProbeDocument
 
 if TYPE_CHECKING:
     from pytest_llmbench.context.prompt_building import ExactPrompt
-    from pytest_llmbench.context.questions import Question
+    from pytest_llmbench.context.questions import ContextQuestion
     from pytest_llmbench.generation.client.answer_judge import Ending
     from pytest_llmbench.generation.client.chat_answer import Answer
 
@@ -35,7 +35,7 @@ class Memory:
     server_bytes: int | None = None
 
 
-def probe_of(question: Question, prompt: ExactPrompt, came: Came, memory: Memory) -> ProbeDocument:
+def probe_of(question: ContextQuestion, prompt: ExactPrompt, came: Came, memory: Memory) -> ProbeDocument:
     """The probe. Only the questions of a sweep are judged: others have answers of no length."""
     answer, needle, refusal = came.answer, question.needle, why_refused(came.ending)
     asks = question.sought == "sweep"

@@ -11,7 +11,7 @@ import dataclasses
 import random
 from collections.abc import Awaitable, Callable
 
-from pytest_llmbench.context.haystack import first_sentences, opening, texts
+from pytest_llmbench.context.haystack import first_sentences, texts, unlike_opening
 from pytest_llmbench.context.needles import Needle
 from pytest_llmbench.core.errors import UsageError
 
@@ -74,7 +74,7 @@ class Draft:
             draw = random.Random(f"words {self.seed} {salt}")  # noqa: S311  # a text, not a secret
             lines.append(" ".join([said["filler"], *(draw.choice(said["fillers"]) for _ in range(fillers))]))
         if self.pool is None:
-            lines.insert(0, opening(self.needle.language, f"{self.seed} {salt}"))
+            lines.insert(0, unlike_opening(self.needle.language, f"{self.seed} {salt}"))
         return "\n".join([*lines, self.needle.question])
 
 

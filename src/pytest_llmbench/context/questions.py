@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Question:
+class ContextQuestion:
     """One prompt of `length` tokens that asks for `needle`, and how long its answer may be.
 
     `number` tells apart prompts that are alike in everything else. Questions of one session with the same `said`, and
@@ -35,11 +35,11 @@ class Question:
 class Asker(Protocol):
     """Asks a server, or what stands for one."""
 
-    async def ask(self, question: Question) -> ProbeDocument:
+    async def ask(self, question: ContextQuestion) -> ProbeDocument:
         """What came of it. Refusals, losses and time-outs are in the probe; nothing is raised for them."""
         ...
 
-    async def ask_together(self, questions: Sequence[Question]) -> list[ProbeDocument]:
+    async def ask_together(self, questions: Sequence[ContextQuestion]) -> list[ProbeDocument]:
         """The same of questions that are sent at the same moment."""
         ...
 

@@ -20,7 +20,7 @@ _TODO: dict[Outcome, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Requirement:
+class RequirementResult:
     """The answer, in one sentence with its evidence. `failed` is what it means for the session."""
 
     outcome: Outcome
@@ -30,7 +30,7 @@ class Requirement:
 
 def judge_context(
     target: ContextTarget, required: int, inconclusive: Literal["auto", "pass", "fail"], only: LimitName | None = None
-) -> Requirement:
+) -> RequirementResult:
     """Hold the limits of a target, or `only` one of them, against a length that must be surely held.
 
     A length is held where the lower end of each limit's interval reaches it, and missed where an upper end does not.
@@ -42,7 +42,7 @@ def judge_context(
     about = [(name, limit) for name, limit in limits if outcomes[name] == outcome] or limits
     found = "; ".join(f"{_WORDS[name]}: {_interval(limit)}" for name, limit in about) or "nothing was found"
     failed = outcome == "missed" or (outcome == "unsure" and inconclusive != "pass")
-    return Requirement(outcome, failed, f"{found}; {required} tokens are required: {_TODO[outcome]}")
+    return RequirementResult(outcome, failed, f"{found}; {required} tokens are required: {_TODO[outcome]}")
 
 
 def _outcome(limit: LimitDocument, required: int) -> Outcome:

@@ -29,7 +29,7 @@ _QUESTION = "context"
 _log = logging.getLogger("pytest_llmbench")
 
 
-class ContextSession:
+class ContextTest:
     """Tests each target once; what was found is kept in `found`, which processes of one session share.
 
     Args:
@@ -74,7 +74,7 @@ def context_targets(found: FoundLimits) -> list[ContextTarget]:
     return [one.answer for one in found.all() if isinstance(one.answer, ContextTarget)]
 
 
-def baseline_of(settings: Settings) -> SavedContext | None:
+def context_baseline(settings: Settings) -> SavedContext | None:
     """The context run that `gate.baseline` names; None where it names none, or may be missing and is.
 
     Raises:
@@ -112,7 +112,7 @@ def context_document(
         targets=tuple(targets),
     )
     document = ContextDocument.model_validate(without_secrets(made.model_dump(mode="json")))
-    baseline = baseline_of(settings)
+    baseline = context_baseline(settings)
     if baseline is None:
         return document
     return document.model_copy(update={"comparison": compare_context(baseline, document, settings.gate)})

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from pytest_llmbench.context.questions import Asker, Question
+from pytest_llmbench.context.questions import Asker, ContextQuestion
 from pytest_llmbench.runs.context_document import FindingDocument
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ async def prefix_cache(asker: Asker, needle: Needle, subject: Subject) -> Findin
     """Ask one prompt twice: a server that remembers it answers the second at once."""
     length = subject.short
     first, second = [
-        await asker.ask(Question("accepted", length, needle, 1, number, "twice")) for number in (_TWICE, _TWICE + 1)
+        await asker.ask(ContextQuestion("accepted", length, needle, 1, number, "twice"))
+        for number in (_TWICE, _TWICE + 1)
     ]
     if first.refusal or second.refusal:
         return None
@@ -55,7 +56,7 @@ async def context_shift(asker: Asker, needle: Needle, subject: Subject) -> Findi
     announced, accepted = subject.announced, subject.accepted
     if announced.context is None or accepted + _LONG_ANSWER <= announced.context:
         return None
-    probe = await asker.ask(Question("accepted", accepted, needle, _LONG_ANSWER, _SHIFT))
+    probe = await asker.ask(ContextQuestion("accepted", accepted, needle, _LONG_ANSWER, _SHIFT))
     made = (probe.usage_tokens or probe.prompt_tokens) + (probe.completion_tokens or 0)
     if probe.refusal or made <= announced.context:
         return None
@@ -69,7 +70,7 @@ async def shared_pool(asker: Asker, needle: Needle, subject: Subject) -> Finding
     if not announced.slots or announced.slots == 1 or announced.context is None:
         return None
     length = round(_TWO_SHARE * accepted)
-    questions = [Question("accepted", length, needle, _LONGER_ANSWER, _POOL + place) for place in range(2)]
+    questions = [ContextQuestion("accepted", length, needle, _LONGER_ANSWER, _POOL + place) for place in range(2)]
     both = await asker.ask_together(questions)
     if not any(probe.refusal and probe.refusal.code in ("context_exceeded", "out_of_memory") for probe in both):
         return None

@@ -1,4 +1,4 @@
-"""The memory of a training: what it will take, refused when that will not fit, and what it takes."""
+"""What memory a training will take by its own settings and rows, and what it takes while it runs."""
 
 from __future__ import annotations
 

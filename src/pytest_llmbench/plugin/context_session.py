@@ -15,7 +15,7 @@ from pytest_llmbench.plugin.session import ending
 
 if TYPE_CHECKING:
     from pytest_llmbench.autotune.server import Target
-    from pytest_llmbench.context.session import ContextSession as Tests
+    from pytest_llmbench.context.session import ContextTest as Tests
     from pytest_llmbench.core.settings import Settings
     from pytest_llmbench.runs.context_document import ContextTarget, LimitDocument, LimitName
 
@@ -40,9 +40,9 @@ class ContextSession(ServerSession):
 
     def check_baseline(self) -> None:
         """Refuse a run to compare with that is not there. Raises UsageError."""
-        from pytest_llmbench.context.session import baseline_of
+        from pytest_llmbench.context.session import context_baseline
 
-        baseline_of(self._given)
+        context_baseline(self._given)
 
     def ask(self, target: Target | None) -> ContextTarget:
         """What was found of a target. Raises what `ContextSession.ask` and `with_server` raise."""
@@ -51,7 +51,7 @@ class ContextSession(ServerSession):
     async def _asked(self, target: Target | None) -> ContextTarget:
         from pytest_llmbench.autotune.server import targets_of
         from pytest_llmbench.autotune.targets import with_server
-        from pytest_llmbench.context.session import ContextSession as Tests
+        from pytest_llmbench.context.session import ContextTest as Tests
 
         if self._tests is None:
             settings = await with_server(self._given)

@@ -13,12 +13,12 @@ from pytest_llmbench.reports.serving.words import ServingWords, slo_text
 
 if TYPE_CHECKING:
     from pytest_llmbench.runs.context_document import (
-        AnswerDocument,
         ContextTarget,
-        Estimate,
         FindingDocument,
         LimitDocument,
         LimitName,
+        LongestContext,
+        NumberWithInterval,
         ProbeKind,
         RefusalCode,
         Value,
@@ -103,7 +103,7 @@ def tokens(count: float, say: ServingWords) -> str:
     return say.plural("{count} token", "{count} tokens", count, count=say.count(round(count)))
 
 
-def reach(found: LimitDocument | AnswerDocument, say: ServingWords) -> str:
+def how_sure(found: LimitDocument | LongestContext, say: ServingWords) -> str:
     """How sure a limit is: `exact`, `95 % interval 5,900 to 6,300`, or where its interval begins if no end was seen."""
     if found.high is None:
         if found.low == found.tokens:
@@ -123,9 +123,9 @@ def answer_sentence(target: ContextTarget, say: ServingWords) -> str:
         return say(
             "There is no length at which {name} answers in time and finds what is in the context: {why}.",
             name=name,
-            why=reason(answer.bound_by or "accepted", _binding(target), say),
+            why=limit_reason(answer.bound_by or "accepted", _binding(target), say),
         )
-    told = {"tokens": tokens(answer.tokens, say), "interval": reach(answer, say), "name": name}
+    told = {"tokens": tokens(answer.tokens, say), "interval": how_sure(answer, say), "name": name}
     if answer.bound_by is None:
         return say(
             "{tokens} ({interval}) is the longest context that was asked for, and {name} still answers in time and "
@@ -153,7 +153,7 @@ def promise_text(target: ContextTarget, say: ServingWords) -> str:
     return slo_text(Promise(latency=promise.latency, quantile=promise.quantile, limit_s=promise.latency_s), say)
 
 
-def reason(name: LimitName, limit: LimitDocument, say: ServingWords) -> str:
+def limit_reason(name: LimitName, limit: LimitDocument, say: ServingWords) -> str:
     """Why a limit is where it is."""
     code = limit.reason.code
     text = _REASONS.get((name, code)) or _REASONS["", code]
@@ -191,7 +191,7 @@ def _value(name: str, value: Value, say: ServingWords) -> str:
     return str(value)
 
 
-def estimate(one: Estimate, say: ServingWords, factor: float = 1.0) -> str:
+def estimate(one: NumberWithInterval, say: ServingWords, factor: float = 1.0) -> str:
     """Seconds with their interval: `0.10 s (0.09 s to 0.11 s)`."""
     value, low, high = (say.seconds(end * factor) for end in (one.value, one.low, one.high))
     return say("{value} ({low} to {high})", value=value, low=low, high=high)

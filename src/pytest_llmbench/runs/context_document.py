@@ -155,7 +155,7 @@ class LimitDocument(TypedDocument):
     reason: ReasonDocument
 
 
-class LimitsDocument(TypedDocument):
+class ContextLimits(TypedDocument):
     """The three limits; None where one was not sought."""
 
     accepted: LimitDocument | None = None
@@ -171,7 +171,7 @@ class LimitsDocument(TypedDocument):
         )
         return ((name, limit) for name, limit in named if limit is not None)
 
-    def answer(self) -> AnswerDocument | None:
+    def answer(self) -> LongestContext | None:
         """The smallest of them, and which one binds. Of two alike it is the one that the other rests on.
 
         A limit that ends where no more is accepted leaves that one to bind; one that the range of lengths ended, none.
@@ -182,7 +182,7 @@ class LimitsDocument(TypedDocument):
         name, least = min(found, key=lambda one: one[1].tokens)
         binding: dict[str, LimitName | None] = {"not_accepted": "accepted", "end_of_range": None}
         ends = [limit.high for _, limit in found if limit.high is not None]
-        return AnswerDocument(
+        return LongestContext(
             tokens=least.tokens,
             low=min(limit.low for _, limit in found),
             high=max(least.tokens, min(ends)) if ends else None,
@@ -191,7 +191,7 @@ class LimitsDocument(TypedDocument):
         )
 
 
-class AnswerDocument(TypedDocument):
+class LongestContext(TypedDocument):
     """The longest context at which the server still answers in time and still finds what is in it.
 
     `bound_by` is the limit that keeps it from being longer, None where the longest length asked for was still fine.
@@ -211,7 +211,7 @@ class FindingDocument(TypedDocument):
     values: dict[str, Value] = Field(default_factory=dict)
 
 
-class Estimate(TypedDocument):
+class NumberWithInterval(TypedDocument):
     """A number with its 95 % interval."""
 
     value: float
@@ -227,11 +227,11 @@ class LawDocument(TypedDocument):
     reads prompts in pieces of `step_tokens`, n is the length rounded up to a multiple of it.
     """
 
-    constant_s: Estimate
-    per_token_s: Estimate
-    per_token_squared_s: Estimate
-    exponent: Estimate | None = None
-    knee: Estimate | None = None
+    constant_s: NumberWithInterval
+    per_token_s: NumberWithInterval
+    per_token_squared_s: NumberWithInterval
+    exponent: NumberWithInterval | None = None
+    knee: NumberWithInterval | None = None
     step_tokens: int | None = None
     spread: float
     """Typical relative deviation of a measurement from the law."""
@@ -265,7 +265,7 @@ class AccuracyDocument(TypedDocument):
     kind: ProbeKind | None = None
     facts: int
     found: int
-    share: Estimate
+    share: NumberWithInterval
 
 
 class AnalysisDocument(TypedDocument):
@@ -292,8 +292,8 @@ class ContextTarget(TypedDocument):
     depths: tuple[float, ...]
     counting: CountingDocument
     probes: tuple[ProbeDocument, ...]
-    limits: LimitsDocument
-    answer: AnswerDocument | None = None
+    limits: ContextLimits
+    answer: LongestContext | None = None
     findings: tuple[FindingDocument, ...] = ()
     analysis: AnalysisDocument | None = None
     duration_s: float = 0.0

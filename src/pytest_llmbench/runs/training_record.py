@@ -26,7 +26,7 @@ class StepRecord(TypedDocument):
     of: int | None = None
 
 
-class TrainingSession(TypedDocument):
+class RecordedSession(TypedDocument):
     """One of the sessions that a training took."""
 
     from_step: int = 0
@@ -53,7 +53,7 @@ class TrainingRecord(TypedDocument):
     tokens: Number | None = None
     steps: tuple[StepRecord, ...] = ()
     validation: tuple[StepRecord, ...] = ()
-    sessions: tuple[TrainingSession, ...] = ()
+    sessions: tuple[RecordedSession, ...] = ()
     resumed_at_step: int | None = None
 
     @property

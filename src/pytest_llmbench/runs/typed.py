@@ -340,7 +340,7 @@ class Unrelated(TypedDocument):
     mean: float
 
 
-class Vocabulary(TypedDocument):
+class VocabularyDocument(TypedDocument):
     """The tools that answers were searched for."""
 
     names: tuple[str, ...] = ()
@@ -365,7 +365,7 @@ class Metadata(TypedDocument):
     passes: dict[str, PassDocument] = Field(default_factory=dict)
     settings: dict[str, Any] | None = None
     metrics: dict[str, AboutMetric] = Field(default_factory=dict)
-    vocabulary: Vocabulary | None = None
+    vocabulary: VocabularyDocument | None = None
     cosine_between_cases: dict[str, Unrelated] | None = None
     backend: AnsweringBackend = AnsweringBackend()
 

@@ -13,7 +13,7 @@ from pytest_llmbench.stats.intervals import CONFIDENCE
 _LEAST = 0.5  # what stands for nothing, whose logarithm there is not
 
 
-class Estimate(NamedTuple):
+class Measurement(NamedTuple):
     """A measurement: its mean, and the standard deviation of what is probable."""
 
     mean: float
@@ -28,7 +28,7 @@ class Ratio(NamedTuple):
     high: float
 
 
-def paired_ratio(pairs: Sequence[tuple[Estimate, Estimate]], confidence: float = CONFIDENCE) -> Ratio:
+def paired_ratio(pairs: Sequence[tuple[Measurement, Measurement]], confidence: float = CONFIDENCE) -> Ratio:
     """The factor from the first to the second of each pair, which were measured one right after the other.
 
     Student's interval of the mean of the differences of logarithms. Where the pairs differ less than their own
@@ -49,9 +49,9 @@ def paired_ratio(pairs: Sequence[tuple[Estimate, Estimate]], confidence: float =
     return Ratio(math.exp(mean), math.exp(mean - reach), math.exp(mean + reach))
 
 
-def _log(one: Estimate) -> float:
+def _log(one: Measurement) -> float:
     return math.log(max(one.mean, _LEAST))
 
 
-def _relative(one: Estimate) -> float:
+def _relative(one: Measurement) -> float:
     return one.deviation / max(one.mean, _LEAST)

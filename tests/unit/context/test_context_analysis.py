@@ -6,7 +6,7 @@ import pytest
 from support.context_documents import DEPTHS, KINDS, LENGTHS, Known, limit, limits, probes, quadratic, target
 
 from pytest_llmbench.context.analysis import analysed, first_token_law
-from pytest_llmbench.runs.context_document import AnalysisDocument, LimitsDocument
+from pytest_llmbench.runs.context_document import AnalysisDocument, ContextLimits
 
 
 def analysis() -> AnalysisDocument:
@@ -69,7 +69,7 @@ def test_a_limit_that_ends_where_no_more_is_accepted_leaves_that_to_bind() -> No
 
 def test_nothing_binds_where_the_longest_length_was_fine() -> None:
     fine = limit(4096, 4096, None, "end_of_range", tokens=4096)
-    found = LimitsDocument(accepted=fine, in_time=fine, right=fine).answer()
+    found = ContextLimits(accepted=fine, in_time=fine, right=fine).answer()
     assert found is not None
     assert (found.tokens, found.high, found.bound_by) == (4096, None, None)
-    assert LimitsDocument().answer() is None
+    assert ContextLimits().answer() is None

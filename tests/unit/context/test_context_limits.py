@@ -13,7 +13,7 @@ from pytest_llmbench.context.accepted import AcceptedSearch
 from pytest_llmbench.context.announced import Announced
 from pytest_llmbench.context.in_time import Effort, InTimeSearch
 from pytest_llmbench.context.needles import KINDS, needle, needles
-from pytest_llmbench.context.questions import Question
+from pytest_llmbench.context.questions import ContextQuestion
 from pytest_llmbench.context.right import Rightness, find_right
 from pytest_llmbench.context.side_checks import Subject, prefix_cache
 from pytest_llmbench.runs.context_document import LimitDocument, ProbeDocument, PromiseDocument, RefusalCode
@@ -123,7 +123,7 @@ def right(truth: Callable[[float, int], float], margin: float = 0.1) -> LimitDoc
     asked = needles((0.0, 0.5, 1.0), KINDS, ("en", "fr"), 3, 1)
 
     async def ask_all(length: int) -> list[ProbeDocument]:
-        return [await server.ask(Question("sweep", length, one, 16)) for one in asked]
+        return [await server.ask(ContextQuestion("sweep", length, one, 16)) for one in asked]
 
     async def find() -> LimitDocument | None:
         by_length = {length: await ask_all(length) for length in (512, 1024, 2048, 4096)}

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tokenizers import ByteLevelBPETokenizer, SentencePieceUnigramTokenizer
 
-from pytest_llmbench.context.haystack import LANGUAGES, sentences
+from pytest_llmbench.context.haystack import LANGUAGES, filler_sentences
 from pytest_llmbench.context.needles import KINDS, needle
 from pytest_llmbench.context.prompt_building import Draft, InexactError, TooShortError, exact_prompt
 
@@ -22,7 +22,7 @@ TOKENIZERS = {"bpe": ByteLevelBPETokenizer, "sentencepiece": SentencePieceUnigra
 @functools.cache
 def _learnt(name: str) -> Any:
     made: Any = TOKENIZERS[name]()
-    corpus = [line for language in LANGUAGES for line in itertools.islice(sentences(language, "corpus"), 400)]
+    corpus = [line for language in LANGUAGES for line in itertools.islice(filler_sentences(language, "corpus"), 400)]
     more = {"unk_token": "<unk>", "special_tokens": ["<unk>"]} if name == "sentencepiece" else {}
     made.train_from_iterator(corpus, vocab_size=600, show_progress=False, **more)
     return made

@@ -6,7 +6,7 @@ import pytest
 from support.context_server import ContextServer
 from support.known_context import KnownContext
 
-from pytest_llmbench.context.tuning.known_questions import Checked, checked
+from pytest_llmbench.context.tuning.known_questions import RightAnswers, check_answers
 from pytest_llmbench.core.errors import ServerError
 from pytest_llmbench.core.settings import Settings
 
@@ -30,7 +30,7 @@ def served() -> Iterator[MakeServer]:
 def test_a_context_that_a_server_tells_is_believed(served: MakeServer) -> None:
     for engine in ("vllm", "llamacpp"):
         server = served(KnownContext(limit=4096), engine=engine, announced=4096)
-        assert checked(server.url, Settings(), 4096).context == 4096
+        assert check_answers(server.url, Settings(), 4096).context == 4096
         assert max(map(len, server.prompts)) < 200  # nothing was tried
 
 
@@ -42,21 +42,24 @@ def test_where_nothing_tells_a_prompt_proves_it(
     served: MakeServer, beyond: str, limit: int, context: int, why: str
 ) -> None:
     server = served(KnownContext(limit=limit, beyond=beyond), engine="silent")  # type: ignore[arg-type]
-    seen = checked(server.url, Settings(), 2048)
+    seen = check_answers(server.url, Settings(), 2048)
     assert seen.context == context
     assert why in seen.why
 
 
 def test_a_server_without_usage_proves_nothing(served: MakeServer) -> None:
-    assert checked(served(KnownContext(limit=9999), engine="silent", usage=False).url, Settings(), 512).context is None
+    assert (
+        check_answers(served(KnownContext(limit=9999), engine="silent", usage=False).url, Settings(), 512).context
+        is None
+    )
 
 
 def test_a_question_without_an_answer_is_no_wrong_one(served: MakeServer) -> None:
     with pytest.raises(ServerError, match="the known question 'How many days are in a week\\?' was not answered"):
-        checked(served(KnownContext(limit=8), engine="silent").url, Settings(), 64)
+        check_answers(served(KnownContext(limit=8), engine="silent").url, Settings(), 64)
 
 
 def test_a_quarter_of_what_the_baseline_answers_may_be_lost() -> None:
     baseline = frozenset({0, 1, 2, 3})
-    assert Checked(frozenset({0, 1, 2, 7}), None).as_right_as(baseline)
-    assert not Checked(frozenset({0, 1, 6, 7}), None).as_right_as(baseline)
+    assert RightAnswers(frozenset({0, 1, 2, 7}), None).as_right_as(baseline)
+    assert not RightAnswers(frozenset({0, 1, 6, 7}), None).as_right_as(baseline)

@@ -6,7 +6,7 @@ import pytest
 from support.calibrated_launcher import BASELINE, BEST, CalibratedLauncher, calibrated_space
 
 from pytest_llmbench.context.tuning.search import winner
-from pytest_llmbench.context.tuning.session import judged
+from pytest_llmbench.context.tuning.session import confirmed_winner
 from pytest_llmbench.context.tuning.study import TuningStudy, opened_study, study_in_memory
 from pytest_llmbench.core.errors import NotReadyError, UsageError
 
@@ -48,7 +48,7 @@ def test_the_best_settings_win_and_are_confirmed_beside_the_baseline_in_turns(
     assert study.trials[0].settings == {name: BASELINE[name] for name in SMALL}
     assert best.settings == {name: BEST[name] for name in SMALL}
     assert len({trial.launch for trial in study.trials}) == len(study.trials) == 8  # each choice once, then it ends
-    outcome, ratio = judged(study, best.number)
+    outcome, ratio = confirmed_winner(study, best.number)
     assert outcome == "better"
     assert ratio is not None
     assert ratio.low < 1 / (0.62 * 0.7) < ratio.high
@@ -82,7 +82,7 @@ def test_servers_that_cannot_run_or_answer_wrong_never_win() -> None:
 def test_no_other_settings_may_seem_better() -> None:
     one = CalibratedLauncher(calibrated_space({"slots": (1, 2)}))
     study = in_memory(one, 3)
-    assert judged(study, winner(study.trials).number) == ("baseline_best", None)
+    assert confirmed_winner(study, winner(study.trials).number) == ("baseline_best", None)
     assert study.rounds == []
 
 

@@ -31,7 +31,7 @@ from pytest_llmbench.core import locale
 from pytest_llmbench.core.records import Run
 from pytest_llmbench.core.settings import OutputSettings, Settings
 from pytest_llmbench.reports.blocks import Depth
-from pytest_llmbench.reports.charts.context import save_context
+from pytest_llmbench.reports.charts.context import draw_context
 from pytest_llmbench.reports.charts.training_comparison import draw_comparison
 from pytest_llmbench.reports.renderers import github
 from pytest_llmbench.reports.renderers.registry import default_renderers
@@ -171,7 +171,7 @@ def _reports(language: Any) -> Iterator[tuple[str, list[str]]]:
             yield from _written(f"autotune {name}", write, output.report_dir)
         yield from _written("evaluation", lambda: write_evaluation(evaluation_document(), output), output.report_dir)
         picture = output.report_dir / "trainings.png"
-        yield "context figure", drawn(lambda: save_context(several_contexts(), picture, language))
+        yield "context figure", drawn(lambda: draw_context(several_contexts(), picture, language))
         yield "trainings figure", drawn(lambda: draw_comparison(TRAINED, picture, language))
     runs = {
         "rich": some,

@@ -25,7 +25,7 @@ from pytest_llmbench.core.settings import OutputSettings, Settings
 from pytest_llmbench.reports.renderers.text import Text
 from pytest_llmbench.reports.views.tuning import tuning_report
 from pytest_llmbench.reports.writing.tuning import write_tuning
-from pytest_llmbench.runs.context_document import Estimate, PromiseDocument
+from pytest_llmbench.runs.context_document import NumberWithInterval, PromiseDocument
 
 
 def held(users: int) -> UsersDocument:
@@ -47,7 +47,7 @@ def trial(number: int, slots: int, outcome: TrialOutcome = "measured", reason: s
     )
 
 
-def document(outcome: Outcome, ratio: Estimate | None = None) -> TuningDocument:
+def document(outcome: Outcome, ratio: NumberWithInterval | None = None) -> TuningDocument:
     return TuningDocument(
         metadata=TuningMetadata(created="2026-11-29T12:00:00+00:00"),
         study="tune",
@@ -66,8 +66,8 @@ def document(outcome: Outcome, ratio: Estimate | None = None) -> TuningDocument:
     )
 
 
-BETTER = document("better", Estimate(value=2.0, low=1.5, high=2.7))
-OPEN = document("no_better", Estimate(value=1.2, low=0.8, high=1.7))
+BETTER = document("better", NumberWithInterval(value=2.0, low=1.5, high=2.7))
+OPEN = document("no_better", NumberWithInterval(value=1.2, low=0.8, high=1.7))
 
 
 @pytest.mark.parametrize(

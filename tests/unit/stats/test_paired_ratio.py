@@ -3,16 +3,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pytest_llmbench.stats.paired_ratio import Estimate, paired_ratio
+from pytest_llmbench.stats.paired_ratio import Measurement, paired_ratio
 
 
-def drawn(random: np.random.Generator, ratio: float, pairs: int, noise: float) -> list[tuple[Estimate, Estimate]]:
+def drawn(random: np.random.Generator, ratio: float, pairs: int, noise: float) -> list[tuple[Measurement, Measurement]]:
     """Pairs that drift together, as a machine does, with a noise of their own."""
     found = []
     for _ in range(pairs):
         drift = 10 * np.exp(0.3 * random.standard_normal())
         before, after = (float(mean * np.exp(noise * random.standard_normal())) for mean in (drift, ratio * drift))
-        found.append((Estimate(before, noise * before), Estimate(after, noise * after)))
+        found.append((Measurement(before, noise * before), Measurement(after, noise * after)))
     return found
 
 
@@ -24,7 +24,7 @@ def test_the_interval_holds_the_true_ratio_and_no_drift_of_the_machine_matters()
 
 
 def test_pairs_that_agree_by_chance_are_no_surer_than_their_measurements() -> None:
-    alike = [(Estimate(10, 2), Estimate(20, 4))] * 3
+    alike = [(Measurement(10, 2), Measurement(20, 4))] * 3
     found = paired_ratio(alike)
     assert found.value == pytest.approx(2)
     assert found.low < 1.2
@@ -32,4 +32,4 @@ def test_pairs_that_agree_by_chance_are_no_surer_than_their_measurements() -> No
 
 def test_one_pair_has_no_interval() -> None:
     with pytest.raises(ValueError, match="two pairs"):
-        paired_ratio([(Estimate(1, 1), Estimate(2, 1))])
+        paired_ratio([(Measurement(1, 1), Measurement(2, 1))])

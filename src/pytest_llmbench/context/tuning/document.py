@@ -14,7 +14,7 @@ from pydantic import Field
 
 from pytest_llmbench.context.serving.launch_settings import LaunchSettings
 from pytest_llmbench.core.setting_sections import Engine
-from pytest_llmbench.runs.context_document import Estimate, PromiseDocument
+from pytest_llmbench.runs.context_document import NumberWithInterval, PromiseDocument
 from pytest_llmbench.runs.typed import TypedDocument
 
 Value = bool | int | float | str | None
@@ -115,7 +115,7 @@ class TuningDocument(TypedDocument):
     winner: int
     rounds: tuple[RoundDocument, ...] = ()
     outcome: Outcome
-    ratio: Estimate | None = None
+    ratio: NumberWithInterval | None = None
     """Users held with the winner over those held with the baseline, both measured again in turns."""
 
     def trial(self, number: int) -> TuningTrial:

@@ -43,7 +43,7 @@ _ROOM = 128  # tokens of a prompt that proves a context, for the template and th
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Checked:
+class RightAnswers:
     """Which of the questions were answered right, by their places; `context` tokens a slot, None where nothing tells.
 
     `why` says of a context that was tried and not held what the server said.
@@ -58,7 +58,7 @@ class Checked:
         return len(default - self.right) <= _MOST_LOST * len(default)
 
 
-def checked(url: str, settings: Settings, wanted: int) -> Checked:
+def check_answers(url: str, settings: Settings, wanted: int) -> RightAnswers:
     """Ask the server. `wanted` tokens are tried with a prompt where it does not tell what a slot holds.
 
     Raises:
@@ -67,7 +67,7 @@ def checked(url: str, settings: Settings, wanted: int) -> Checked:
     return asyncio.run(_checked(url, settings, wanted))
 
 
-async def _checked(url: str, settings: Settings, wanted: int) -> Checked:
+async def _checked(url: str, settings: Settings, wanted: int) -> RightAnswers:
     server = chat_server(settings, Target(url, settings.server.model))
     client = ChatClient(server.url, server.headers, len(QUESTIONS), _PATIENCE * server.timeout_s, 0, server.tls)
     try:
@@ -88,8 +88,8 @@ async def _checked(url: str, settings: Settings, wanted: int) -> Checked:
         )
         context = await _told_context(client, reached, standing["model"])
         if context is not None:
-            return Checked(right, context)
-        return Checked(right, *await asking.proved_context(wanted))
+            return RightAnswers(right, context)
+        return RightAnswers(right, *await asking.proved_context(wanted))
     finally:
         await client.close()
 

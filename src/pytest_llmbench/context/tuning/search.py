@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.context.tuning.document import RoundDocument, TrialOutcome, TuningTrial, UsersDocument
-from pytest_llmbench.context.tuning.known_questions import QUESTIONS, Checked
+from pytest_llmbench.context.tuning.known_questions import QUESTIONS, RightAnswers
 from pytest_llmbench.core.errors import NotReadyError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Tuner:
 
     launcher: Launcher
     space: SearchSpace
-    check: Callable[[str], Checked]
+    check: Callable[[str], RightAnswers]
     measure: Measure
     context: int
     tell: Tell
@@ -110,13 +110,13 @@ class Tuner:
             return {**facts, "outcome": "wrong_answers", "reason": told}
         least = bar(known)
         held = self.measure(server.url, name, first=least or 1, bar=least)
-        return {**facts, "outcome": "surely_worse" if held.stopped else "measured", "held": users(held)}
+        return {**facts, "outcome": "surely_worse" if held.stopped else "measured", "held": users_found(held)}
 
     def _again(self, trial: TuningTrial, about: str) -> UsersDocument:
         name = f"{about} | {'baseline' if trial.number == 1 else 'winner'}"
         known = trial.held.users if trial.held else 1
         with self.launcher.launch(self.space.candidate(trial.settings)) as server:
-            held = users(self.measure(server.url, name, first=max(1, known)))
+            held = users_found(self.measure(server.url, name, first=max(1, known)))
         self.tell(f"{name} | {held.users} users ({held.low} to {held.high})", True)  # noqa: FBT003
         return held
 
@@ -137,7 +137,7 @@ def bar(trials: Sequence[TuningTrial]) -> int | None:
     return held or None
 
 
-def users(held: Measured) -> UsersDocument:
+def users_found(held: Measured) -> UsersDocument:
     """What was measured, as the document has it."""
     return UsersDocument(
         users=held.users,

@@ -15,7 +15,7 @@ from pytest_llmbench.context.tuning.document import (
     TuningDocument,
     TuningMetadata,
 )
-from pytest_llmbench.context.tuning.known_questions import checked
+from pytest_llmbench.context.tuning.known_questions import check_answers
 from pytest_llmbench.context.tuning.launching import EmbeddedLauncher
 from pytest_llmbench.context.tuning.measuring import CapacityMeasure
 from pytest_llmbench.context.tuning.model_context import refuse_beyond_model
@@ -25,7 +25,7 @@ from pytest_llmbench.context.tuning.study import TuningStudy, opened_study
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.provenance import provenance
 from pytest_llmbench.generation.embedded.llamacpp import served_model
-from pytest_llmbench.runs.context_document import Estimate, PromiseDocument
+from pytest_llmbench.runs.context_document import NumberWithInterval, PromiseDocument
 from pytest_llmbench.stats import paired_ratio
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def tune(settings: Settings, *, resume: bool, tell: Tell, command: str = "") -> 
     tuner = Tuner(
         launcher=launcher,
         space=space,
-        check=lambda url: checked(url, settings, wanted.context),
+        check=lambda url: check_answers(url, settings, wanted.context),
         measure=CapacityMeasure(settings, tell),
         context=wanted.context,
         tell=tell,
@@ -89,7 +89,7 @@ def document(
 ) -> TuningDocument:
     """What the study knows, at whatever stage."""
     best, known = winner(study.trials), provenance(answered_here=False)
-    outcome, ratio = judged(study, best.number)
+    outcome, ratio = confirmed_winner(study, best.number)
     load = settings.load
     return TuningDocument(
         metadata=TuningMetadata(
@@ -119,18 +119,18 @@ def document(
     )
 
 
-def judged(study: TuningStudy, best: int) -> tuple[Outcome, Estimate | None]:
+def confirmed_winner(study: TuningStudy, best: int) -> tuple[Outcome, NumberWithInterval | None]:
     """Whether the winner holds more users than the baseline, by the rounds in which both were measured again."""
     if best == study.trials[0].number:
         return "baseline_best", None
     if len(study.rounds) < 2:  # noqa: PLR2004  # one round has no deviation
         return "unconfirmed", None
     pairs = [
-        tuple(paired_ratio.Estimate(one.mean, one.deviation) for one in (made.baseline, made.winner))
+        tuple(paired_ratio.Measurement(one.mean, one.deviation) for one in (made.baseline, made.winner))
         for made in study.rounds
     ]
     found = paired_ratio.paired_ratio([(before, after) for before, after in pairs])
-    ratio = Estimate(value=round(found.value, 4), low=round(found.low, 4), high=round(found.high, 4))
+    ratio = NumberWithInterval(value=round(found.value, 4), low=round(found.low, 4), high=round(found.high, 4))
     return "better" if found.low > 1 else "no_better", ratio
 
 

@@ -1,4 +1,4 @@
-"""The batch size and the number of threads, measured for about a second, because shared cores defy assumption.
+"""The batch size on a CPU and the number of threads, measured for about a second, because shared cores defy assumption.
 
 Two threads on two shared cores gave a sixth of what one gave on some machines and nearly twice as much on others.
 """

@@ -20,7 +20,7 @@ _LINE_CHARACTERS = 130
 _NAME_CELLS = 80
 
 
-def save_context(document: ContextDocument, path: Path, language: str) -> None:
+def draw_context(document: ContextDocument, path: Path, language: str) -> None:
     """Draw into `path` as PNG, 300 DPI: a row a target, and the comparison above where there are several.
 
     Raises:

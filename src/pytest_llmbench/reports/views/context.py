@@ -29,9 +29,9 @@ from pytest_llmbench.reports.context_words import (
     LIMIT_TITLES,
     answer_sentence,
     finding_sentence,
+    how_sure,
+    limit_reason,
     promise_text,
-    reach,
-    reason,
 )
 from pytest_llmbench.reports.serving.facts import worded_facts
 from pytest_llmbench.reports.serving.words import ServingWords, serving_words
@@ -103,11 +103,11 @@ def _answer(target: ContextTarget, say: ServingWords) -> Iterator[Block]:
             "{name}: {value}",
             name=say(LIMIT_TITLES[name]),
             value=say(
-                "{tokens} ({interval}): {why}", tokens=say.count(limit.tokens), interval=reach(limit, say), why=why
+                "{tokens} ({interval}): {why}", tokens=say.count(limit.tokens), interval=how_sure(limit, say), why=why
             ),
         )
         for name, limit in target.limits.sought()
-        for why in [reason(name, limit, say)]
+        for why in [limit_reason(name, limit, say)]
     ]
     yield Sentences(limits, depth=Depth.BRIEF, until=Depth.BRIEF)
     yield Sentences([finding_sentence(one, say) for one in target.findings], depth=Depth.BRIEF, until=Depth.BRIEF)
@@ -143,10 +143,10 @@ def _limits(target: ContextTarget, say: ServingWords) -> Table:
         [
             say(LIMIT_TITLES[name]),
             say.count(limit.tokens),
-            reach(limit, say),
+            how_sure(limit, say),
             say("yes") if limit.decided else say("no"),
             say.count(limit.probes),
-            reason(name, limit, say),
+            limit_reason(name, limit, say),
         ]
         for name, limit in target.limits.sought()
     ]
@@ -177,7 +177,7 @@ def _compared(targets: Sequence[ContextTarget], say: ServingWords) -> Table:
     for target in targets:
         limits, answer = dict(target.limits.sought()), target.answer
         cells: list[Cell] = [
-            f"{say.count(limits[name].tokens)} ({reach(limits[name], say)})" if name in limits else UNSCORED
+            f"{say.count(limits[name].tokens)} ({how_sure(limits[name], say)})" if name in limits else UNSCORED
             for name in LIMIT_TITLES
         ]
         binds = say(LIMIT_TITLES[answer.bound_by]) if answer and answer.bound_by else UNSCORED

@@ -111,7 +111,7 @@ def sentence(document: TuningDocument, say: Words) -> str:
     )
 
 
-def value_text(value: Value, say: Words) -> str:
+def _value_text(value: Value, say: Words) -> str:
     """A setting's value as a reader knows it."""
     match value:
         case None:
@@ -139,9 +139,9 @@ def _promise(document: TuningDocument, say: Words) -> str:
 def _advised(document: TuningDocument, say: Words) -> Iterator[Fact]:
     advised, baseline = document.advised, document.trial(document.baseline)
     for name, value in advised.settings.items():
-        shown, before = value_text(value, say), baseline.settings[name]
+        shown, before = _value_text(value, say), baseline.settings[name]
         if before != value:
-            shown = say("{value} (baseline: {before})", value=shown, before=value_text(before, say))
+            shown = say("{value} (baseline: {before})", value=shown, before=_value_text(before, say))
         yield name, shown
     yield say("as a command"), advised.command
 
@@ -166,7 +166,7 @@ def _row(document: TuningDocument, trial: TuningTrial, names: list[str], say: Wo
     held = trial.held
     return [
         Number(trial.number),
-        *(value_text(trial.settings[name], say) for name in names),
+        *(_value_text(trial.settings[name], say) for name in names),
         UNSCORED if held is None else _users(held),
         UNSCORED if held is None else say("{low} to {high}", low=held.low, high=held.high),
         outcome,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.reports.blocks import Section
-from pytest_llmbench.reports.charts.context import save_context
+from pytest_llmbench.reports.charts.context import draw_context
 from pytest_llmbench.reports.renderers.registry import RendererRegistry, default_renderers
 from pytest_llmbench.reports.views.context import context_report
 from pytest_llmbench.reports.writing import Write, rendered, write_together, writing
@@ -34,7 +34,7 @@ def write_context(
     Raises:
         NotReadyError: the disk is full or the folder cannot be written; the message names the file.
     """
-    draw = functools.partial(save_context, document, language=output.language)
+    draw = functools.partial(draw_context, document, language=output.language)
     measured = any(target.probes for target in document.targets)
     figure = f"{_NAME}.png" if output.png and measured else None
     added = sections(document) if sections else ()
