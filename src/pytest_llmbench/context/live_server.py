@@ -1,4 +1,4 @@
-"""A live server that long prompts are sent to: how it counts, what it announces, and prompts in turn, retried if busy."""
+"""A live server that long prompts are sent to: how it counts, what it announces, and prompts in turn, with retries."""
 
 from __future__ import annotations
 
