@@ -72,11 +72,25 @@ def test_the_compose_file_is_valid_with_adapters_too(flavour: str, adapters: Pat
         document = compose(config, Path("serving/medium"))
         jsonschema.Draft201909Validator(SCHEMA).validate(document)
         service = document["services"]["medium"]
-        mounted = [volume for volume in service["volumes"] if ":/adapters/mine" in volume]
-        assert [volume.split(":")[0] for volume in mounted] == [f"../../{one}" for one in lora.values()]
+        mounted = [volume["source"] for volume in service["volumes"][1:]]
+        assert mounted == [f"../../{one}" for one in lora.values()]
         assert any("/adapters/mine" in word for word in service["command"]) == bool(lora)
         assert "0.0.0.0" in service["command"]  # noqa: S104  # inside the container
         assert service["ports"] == ["127.0.0.1:8000:8000"]
+
+
+def test_no_character_of_a_path_means_something_to_compose_or_the_shell(adapters: Path) -> None:
+    (adapters / "adapters/mine").rename(adapters / "adapters/a: $b")
+    config = optimized(lora={"org:mine": "adapters/a: $b"}, arguments=["--chat-template", "it's $HOME", "--seed", "1e5"])
+    write_all(config, adapters)
+    written = (adapters / "docker-compose.yml").read_text()
+    service = yaml.safe_load(written)["services"]["medium"]
+    mount = {"type": "bind", "source": "./adapters/a: $$b", "target": "/adapters/org:mine", "read_only": True}
+    assert service["volumes"][1] == mount
+    assert service["command"][-4:] == ["--chat-template", "it's $$HOME", "--seed", "1e5"]
+    assert "- '1e5'" in written, "YAML 1.2 reads a number without the quotes"
+    script = (adapters / "serve.sh").read_text().partition("exec ")[2].replace("\\\n", "")
+    assert shlex.split(script) == config.command
 
 
 def test_gpus_are_reserved_with_their_capability_and_none_on_the_cpu() -> None:

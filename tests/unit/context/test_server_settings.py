@@ -91,10 +91,11 @@ def test_the_family_is_tested_up_to_what_each_model_card_vouches_for() -> None:
         ("micro", {"engine": "llamacpp", "kv_type": "fp8"}, "llamacpp stores no keys and values as fp8"),
         ("micro", {"kv_type": "q8_0"}, "vllm stores no keys and values as q8_0"),
         ("micro", {"lora": {"mine": "nowhere"}}, "nowhere: it is neither a folder nor an id of the hub"),
-        ("micro", {"lora": {"mine": "org/mine"}}, "org/mine: its rank is not known"),
+        ("micro", {"lora": {"mine": "org/mine"}}, "or the rank as serving.max_lora_rank"),
         ("micro", {"lora": {"mine": str(ADAPTER)}, "engine": "llamacpp"}, "llama.cpp serves GGUF files"),
         ("micro", {"lora": {"mine": "org/mine"}, "max_lora_rank": 600}, "serves ranks up to 512, not 600"),
-        ("micro", {"lora": {"my name": "org/mine"}, "max_lora_rank": 8}, "name: String should match pattern"),
+        ("micro", {"lora": {"my name": "org/mine"}, "max_lora_rank": 8}, "'my name', org/mine: requests call it by its name; begin"),
+        ("micro", {"lora": {"qwen3-0.6b": "org/mine"}, "max_lora_rank": 8}, "requests call the base by that name"),
     ],
 )
 def test_a_wish_that_cannot_be_met_is_one_clear_message(model: str, wishes: dict[str, object], told: str) -> None:
