@@ -104,7 +104,8 @@ def load_settings(
         try:
             changes.setdefault(section, {})[key] = _from_text(dotted, raw)
         except json.JSONDecodeError:
-            faults.add(f"{origin}: {_wrong(dotted, raw, ValueError())}, {_AS_TEXT['array' if 'array' in _kinds(dotted) else 'object']}")
+            how = _AS_TEXT["array" if "array" in _kinds(dotted) else "object"]
+            faults.add(f"{origin}: {_wrong(dotted, raw, ValueError())}, {how}")
         except _GivenTwiceError as error:
             faults.add(f"{origin}: {dotted}: {error}")
         except ValueError as error:
@@ -241,9 +242,12 @@ def _phrase(schema: Mapping[str, Any]) -> str:
         "object": "a mapping",
         "null": "null",
     }
+    return f"{words[schema['type']]} {_bounds(schema)}".strip()
+
+
+def _bounds(schema: Mapping[str, Any]) -> str:
     limits = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "up to", "exclusiveMaximum": "below"}
-    bounds = [f"{word} {schema[name]:g}" for name, word in limits.items() if name in schema]
-    return " ".join([words[schema["type"]], " and ".join(bounds)]).strip()
+    return " and ".join(f"{word} {schema[name]:g}" for name, word in limits.items() if name in schema)
 
 
 def _listed(schema: Mapping[str, Any]) -> str:
@@ -254,4 +258,4 @@ def _listed(schema: Mapping[str, Any]) -> str:
         items.get("type", "string"), "mapping" if "$ref" in items else "text"
     )
     least = {1: f"at least one {what}", 2: f"at least two {what}s"}
-    return f"a list of {least.get(schema.get('minItems', 0), f'{what}s')}"
+    return f"a list of {least.get(schema.get('minItems', 0), f'{what}s')} {_bounds(items)}".strip()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.runs.context_document import (
         AnswerDocument,
         ContextTarget,
+        CountingMethod,
         Estimate,
         FindingDocument,
         LimitDocument,
@@ -40,6 +41,12 @@ REFUSALS: Mapping[RefusalCode, str] = {
     "server_gone": N_("server gone"),
     "timeout": N_("time-out"),
     "http": N_("refused"),
+}
+COUNTING: Mapping[CountingMethod, str] = {
+    "tokenize": N_("by the server itself (/tokenize)"),
+    "apply_template": N_("by the server itself, chat template included (/apply-template)"),
+    "tokenizer": N_("with the model's tokenizer"),
+    "calibrated": N_("calibrated against what the server says it read (usage)"),
 }
 _BOUND: Mapping[str, str] = {
     "accepted": N_("what binds is how much it accepts"),
@@ -126,6 +133,13 @@ def answer_sentence(target: ContextTarget, say: ServingWords) -> str:
             why=reason(answer.bound_by or "accepted", _binding(target), say),
         )
     told = {"tokens": tokens(answer.tokens, say), "interval": reach(answer, say), "name": name}
+    if missing := LIMIT_TITLES.keys() - dict(target.limits.sought()):
+        return say(
+            "{tokens} ({interval}) is the longest context of {name} as far as it was measured. Not measured: "
+            "{missing}.",
+            missing=", ".join(say(title) for limit, title in LIMIT_TITLES.items() if limit in missing),
+            **told,
+        )
     if answer.bound_by is None:
         return say(
             "{tokens} ({interval}) is the longest context that was asked for, and {name} still answers in time and "

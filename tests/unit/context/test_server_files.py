@@ -81,7 +81,8 @@ def test_the_compose_file_is_valid_with_adapters_too(flavour: str, adapters: Pat
 
 def test_no_character_of_a_path_means_something_to_compose_or_the_shell(adapters: Path) -> None:
     (adapters / "adapters/mine").rename(adapters / "adapters/a: $b")
-    config = optimized(lora={"org:mine": "adapters/a: $b"}, arguments=["--chat-template", "it's $HOME", "--seed", "1e5"])
+    arguments = ["--chat-template", "it's $HOME", "--seed", "1e5"]
+    config = optimized(lora={"org:mine": "adapters/a: $b"}, arguments=arguments)
     write_all(config, adapters)
     written = (adapters / "docker-compose.yml").read_text()
     service = yaml.safe_load(written)["services"]["medium"]

@@ -81,8 +81,8 @@ def test_the_family_is_tested_up_to_what_each_model_card_vouches_for() -> None:
 @pytest.mark.parametrize(
     ("model", "wishes", "told"),
     [
-        ("large", {}, "no server settings for 'large'; choose from micro, mini, medium"),
-        ("smollm2-135m", {}, "no server settings for 'smollm2-135m'"),
+        ("large", {}, "'large' is no member of the family; choose from micro, mini, medium"),
+        ("smollm2-135m", {}, "'smollm2-135m' is no member of the family"),
         ("mini", {"max_context": 40961}, "mini reads at most 40960 tokens, not 40961"),
         ("medium", {"max_context": 131073}, "131072 tokens (32768 without YaRN), not 131073"),
         ("micro", {"max_context": 128}, "128 tokens leaves no room for a prompt beside answers of 128"),
@@ -94,7 +94,11 @@ def test_the_family_is_tested_up_to_what_each_model_card_vouches_for() -> None:
         ("micro", {"lora": {"mine": "org/mine"}}, "or the rank as serving.max_lora_rank"),
         ("micro", {"lora": {"mine": str(ADAPTER)}, "engine": "llamacpp"}, "llama.cpp serves GGUF files"),
         ("micro", {"lora": {"mine": "org/mine"}, "max_lora_rank": 600}, "serves ranks up to 512, not 600"),
-        ("micro", {"lora": {"my name": "org/mine"}, "max_lora_rank": 8}, "'my name', org/mine: requests call it by its name; begin"),
+        (
+            "micro",
+            {"lora": {"my name": "org/mine"}, "max_lora_rank": 8},
+            "'my name', org/mine: requests call it by its name",
+        ),
         ("micro", {"lora": {"qwen3-0.6b": "org/mine"}, "max_lora_rank": 8}, "requests call the base by that name"),
     ],
 )

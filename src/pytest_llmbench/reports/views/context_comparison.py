@@ -20,7 +20,7 @@ from pytest_llmbench.reports.blocks import (
     Table,
     Verdict,
 )
-from pytest_llmbench.reports.context_words import LIMIT_TITLES
+from pytest_llmbench.reports.context_words import COUNTING, LIMIT_TITLES
 from pytest_llmbench.reports.gate_sentences import COMPARED, GATED
 from pytest_llmbench.reports.serving.words import ServingWords, serving_words
 
@@ -104,7 +104,11 @@ def _word(outcome: str, comparison: ContextComparison, say: ServingWords) -> str
 
 
 def _worded(values: Mapping[str, Any], say: ServingWords) -> dict[str, str]:
-    return {name: say.count(value) if isinstance(value, int) else str(value) for name, value in values.items()}
+    """Values of a note in words; among them are ways to count tokens."""
+    return {
+        name: say.count(value) if isinstance(value, int) else say(COUNTING[value]) if value in COUNTING else str(value)
+        for name, value in values.items()
+    }
 
 
 def comparison_alerts(comparison: ContextComparison, say: ServingWords) -> Iterator[Alert]:
