@@ -89,6 +89,7 @@ def test_the_family_is_tested_up_to_what_each_model_card_vouches_for() -> None:
         ("micro", {"gpus": 3}, "8 heads are not shared by 3 GPUs; choose from 1, 2, 4, 8"),
         ("micro", {"gpus": 2, "device": "cpu"}, "several GPUs were asked for, and it runs on the CPU"),
         ("micro", {"engine": "llamacpp", "kv_type": "fp8"}, "llamacpp stores no keys and values as fp8"),
+        ("micro", {"threads": 3}, "threads is llama.cpp's alone; vllm has no such setting"),
         ("micro", {"kv_type": "q8_0"}, "vllm stores no keys and values as q8_0"),
         ("micro", {"lora": {"mine": "nowhere"}}, "nowhere: it is neither a folder nor an id of the hub"),
         ("micro", {"lora": {"mine": "org/mine"}}, "or the rank as serving.max_lora_rank"),
