@@ -15,6 +15,7 @@ from support.serving_settings import optimized
 
 from pytest_llmbench.context.serving.compose import compose
 from pytest_llmbench.context.serving.files import write_all
+from pytest_llmbench.context.serving.kubernetes import kubernetes
 from pytest_llmbench.context.serving.optimized_config import OptimizedConfig
 from pytest_llmbench.context.serving.vllm_flags import check_vllm_flags
 from pytest_llmbench.core.errors import UsageError
@@ -137,6 +138,14 @@ def test_the_manifest_asks_for_the_gpus_and_is_left_out_with_files_of_this_machi
     assert deployment["spec"]["selector"]["matchLabels"] == service["spec"]["selector"]
     names = [path.name for path in write_all(optimized(lora={"mine": "adapters/mine"}), adapters / "local")]
     assert "kubernetes.yaml" not in names
+
+
+def test_services_are_named_as_compose_and_kubernetes_allow() -> None:
+    config = optimized().model_copy(update={"model": "models/My Model_1.gguf"})
+    document = compose(config, Path("serving"))
+    jsonschema.Draft201909Validator(SCHEMA).validate(document)
+    assert list(document["services"]) == ["models-My-Model_1.gguf"]
+    assert {one["metadata"]["name"] for one in kubernetes(config)} == {"llm-models-my-model-1-gguf"}
 
 
 def test_a_file_that_is_there_stays_and_nothing_else_is_written(tmp_path: Path) -> None:

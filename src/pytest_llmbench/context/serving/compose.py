@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.context.serving.containers import CACHE, START_S, Container, container
 from pytest_llmbench.context.serving.optimized_config import OptimizedConfig
+
+_NO_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+"""What no service may be called by: a model that is tuned may be a path or an id of the hub."""
 
 
 def compose(config: OptimizedConfig, folder: Path) -> dict[str, Any]:
@@ -16,7 +20,7 @@ def compose(config: OptimizedConfig, folder: Path) -> dict[str, Any]:
     GPUs are reserved by `deploy.resources.reservations.devices`: the short `gpus:` is refused by older Compose and by
     the schema. Variables without a value are passed on where the caller has them: keys are never in the file.
     """
-    return {"services": {config.model: _service(config, container(config), folder)}}
+    return {"services": {re.sub(_NO_NAME, "-", config.model).strip("-."): _service(config, container(config), folder)}}
 
 
 def _service(config: OptimizedConfig, box: Container, folder: Path) -> dict[str, Any]:
