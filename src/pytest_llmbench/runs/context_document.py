@@ -335,6 +335,7 @@ class ComparisonNote(TypedDocument):
         "promise_differs",  # values: target
         "counting_differs",  # values: target, before, after
         "other_questions",  # values: target, length
+        "limit_missing",  # values: target, limit
     ]
     values: dict[str, Value] = Field(default_factory=dict)
 

@@ -87,6 +87,13 @@ def test_ways_of_counting_are_told_in_the_language_of_the_report() -> None:
     assert "par étalonnage" in told
 
 
+def test_a_limit_that_only_one_run_has_is_told() -> None:
+    found = compare_context(saved(run()), run(limits=limits(Known(), in_time=None)), GATE)
+    assert [(note.code, note.values["limit"]) for note in found.notes] == [("limit_missing", "in_time")]
+    told = " ".join(Text().render(comparison_report(found, "fr")).split())
+    assert "À temps : mesuré dans l'une des deux exécutions seulement" in told
+
+
 def test_comparing_nothing_guards_nothing() -> None:
     found = compare_context(saved(document(target("one"), target("two"))), document(target("other")), GATE)
     assert found.verdicts == ()
