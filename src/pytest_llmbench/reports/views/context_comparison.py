@@ -113,7 +113,7 @@ def _worded(values: Mapping[str, Any], say: ServingWords) -> dict[str, str]:
 
 
 def _named(value: str, say: ServingWords) -> str:
-    known: Mapping[str, str] = {**COUNTING, **LIMIT_TITLES}
+    known = {str(name): text for table in (COUNTING, LIMIT_TITLES) for name, text in table.items()}
     return say(known[value]) if value in known else value
 
 
