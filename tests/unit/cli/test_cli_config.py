@@ -116,7 +116,7 @@ def test_validate_checks_settings_and_the_files_of_a_server(project: Path) -> No
         "error: serving.endpoints: no model 'large'; choose from micro, mini, medium\n",
     )
     (project / "serving.yaml").write_text("model: micro")
-    assert "serving.yaml:1: launch: Field required" in llmbench("config", "validate", "serving.yaml").stderr
+    assert "serving.yaml:1: these are no settings of a server" in llmbench("config", "validate", "serving.yaml").stderr
 
 
 def test_generate_writes_the_files_and_tells_why_and_not_twice(project: Path) -> None:
