@@ -75,6 +75,9 @@ def _differences(pair: _Pair) -> Iterator[ComparisonNote]:
     if before.counting.method != after.counting.method:
         methods = {"before": before.counting.method, "after": after.counting.method}
         yield ComparisonNote(code="counting_differs", values={"target": after.name, **methods})
+    sought = [dict(one.limits.sought()) for one in pair]
+    for name in sorted(sought[0].keys() ^ sought[1].keys()):
+        yield ComparisonNote(code="limit_missing", values={"target": after.name, "limit": name})
 
 
 def _limits(pair: _Pair, kind: Kind, margin: float) -> Iterator[ContextVerdict]:

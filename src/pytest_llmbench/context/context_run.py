@@ -145,7 +145,7 @@ def _longest_read(settings: Settings) -> int | None:
         UsageError: it is not of the family.
     """
     model = settings.context.model
-    return None if model is None else longest_of(find_member(model))
+    return None if model is None else longest_of(find_member(model, "context.model"))
 
 
 def _greedy(settings: Settings) -> Settings:

@@ -190,7 +190,7 @@ class InTimeSearch:
             told = {"code": refusal.code, "status": refusal.status, "text": refusal.text} if refusal else {}
             return ReasonDocument(code="refused", values={"length": self._failed.length, **told})
         if beyond:
-            return ReasonDocument(code="not_accepted", values={"tokens": tokens})
+            return ReasonDocument(code="end_of_range", values={"tokens": tokens})
         if not tokens:
             return ReasonDocument(
                 code="never", values={"seconds": self._nearby(self._shortest), "promised_s": promised}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.context.counting import LocalTokenizer
 from pytest_llmbench.context.serving.family import find_member
-from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.errors import LLMBenchError, UsageError
 from pytest_llmbench.models.sources import locate, peek, resolve
 
 if TYPE_CHECKING:
@@ -47,13 +47,17 @@ def _of_member(settings: Settings) -> list[LocalTokenizer]:
 def _tokenizer(spec: str, *, trust_remote_code: bool) -> Any:
     from pytest_llmbench.models.gguf import load_gguf_tokenizer
 
-    location = locate(spec)
     try:
+        location = locate(spec)
         if location.kind == "gguf":
             return load_gguf_tokenizer(Path(location.place))
         from transformers import AutoTokenizer
 
         return AutoTokenizer.from_pretrained(resolve(spec).path, trust_remote_code=trust_remote_code)
+    except LLMBenchError as error:
+        told = error.saying(f"context.tokenizer: {error}")
+        told.names = ("context.tokenizer",)
+        raise told from error
     except (OSError, ValueError) as error:
         raise UsageError(
             f"context.tokenizer: the tokenizer of {spec} cannot be read: {error}", names=("context.tokenizer",)

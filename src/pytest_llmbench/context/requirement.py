@@ -34,24 +34,29 @@ def judge_context(
     """Hold the limits of a target, or `only` one of them, against a length that must be surely held.
 
     A length is held where the lower end of each limit's interval reaches it, and missed where an upper end does not.
-    Between the two it fails too, unless `inconclusive` is `pass`.
+    Between the two, and where a limit was not measured, it fails too, unless `inconclusive` is `pass`.
     """
-    limits = [(name, limit) for name, limit in target.limits.sought() if only in (None, name)]
-    outcomes = {name: _outcome(limit, required) for name, limit in limits}
-    outcome: Outcome = min(outcomes.values(), key=_WORST_FIRST.index) if outcomes else "unsure"
-    about = [(name, limit) for name, limit in limits if outcomes[name] == outcome] or limits
-    found = "; ".join(f"{_WORDS[name]}: {_interval(limit)}" for name, limit in about) or "nothing was found"
+    known = dict(target.limits.sought())
+    limits = {name: known.get(name) for name in _WORDS if only in (None, name)}
+    outcomes = {name: _outcome(limit, required) for name, limit in limits.items()}
+    outcome = min(outcomes.values(), key=_WORST_FIRST.index)
+    about = [name for name in limits if outcomes[name] == outcome]
+    found = "; ".join(f"{_WORDS[name]}: {_interval(limits[name])}" for name in about)
     failed = outcome == "missed" or (outcome == "unsure" and inconclusive != "pass")
     return RequirementResult(outcome, failed, f"{found}; {required} tokens are required: {_TODO[outcome]}")
 
 
-def _outcome(limit: LimitDocument, required: int) -> Outcome:
+def _outcome(limit: LimitDocument | None, required: int) -> Outcome:
+    if limit is None:
+        return "unsure"
     if limit.low >= required:
         return "met"
     return "missed" if limit.high is not None and limit.high < required else "unsure"
 
 
-def _interval(limit: LimitDocument) -> str:
+def _interval(limit: LimitDocument | None) -> str:
+    if limit is None:
+        return "not measured"
     if limit.high is None:
         return f"{limit.tokens} tokens or more (at least {limit.low})"
     return f"{limit.tokens} tokens (95 % interval {limit.low} to {limit.high})"

@@ -59,10 +59,9 @@ _NOT_THE_TEMPLATES = frozenset(
 def refuse_keys(arguments: tuple[str, ...]) -> tuple[str, ...]:
     """A server's arguments, as they are. Raises ValueError where one is a key: they are written into files."""
     for word in arguments:
-        if _SECRET.search(word.partition("=")[0].replace("-", "_")) or word.startswith("--hf-token"):
-            raise ValueError(
-                f"{word.partition('=')[0]}: a key has no place in settings; servers read it from a variable"
-            )
+        flag = re.split(r"[=\s]", word.strip(), maxsplit=1)[0]
+        if _SECRET.search(flag.replace("-", "_")) or flag.startswith("--hf-token"):
+            raise ValueError(f"{flag}: a key has no place in settings; servers read it from a variable")
     return arguments
 
 

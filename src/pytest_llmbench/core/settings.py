@@ -58,7 +58,14 @@ OPTIONS: Mapping[str, str] = {shown.option: key for key, shown in SETTINGS.items
 RESERVED = frozenset({"LLMBENCH_API_KEY", "LLMBENCH_CACHE_DIR", "LLMBENCH_CONFIG", "LLMBENCH_SAVE"})
 """Variables of the environment that are no settings."""
 
-_AS_TEXT = {"[": 'written as a,b or as ["a", "b"]', "{": 'written as {"key": value}'}
+_BEGINS = {"array": "[", "object": "{"}
+_AS_TEXT = {"array": 'written as a,b or as ["a", "b"]', "object": 'written as {"key": value}'}
+
+
+class _GivenTwiceError(ValueError):
+    """One name has two values in a mapping; its message is whole."""
+
+
 _KEYS: Mapping[str, type[BaseModel]] = {
     f"{name}.{key}": section
     for name, field in Settings.model_fields.items()
@@ -97,7 +104,10 @@ def load_settings(
         try:
             changes.setdefault(section, {})[key] = _from_text(dotted, raw)
         except json.JSONDecodeError:
-            faults.add(f"{origin}: {_wrong(dotted, raw, ValueError())}, {_AS_TEXT[raw.strip()[0]]}")
+            how = _AS_TEXT["array" if "array" in _kinds(dotted) else "object"]
+            faults.add(f"{origin}: {_wrong(dotted, raw, ValueError())}, {how}")
+        except _GivenTwiceError as error:
+            faults.add(f"{origin}: {dotted}: {error}")
         except ValueError as error:
             faults.add(f"{origin}: {_wrong(dotted, raw, error)}")
     faults.raise_any()
@@ -123,17 +133,32 @@ def _from_environment(environ: Mapping[str, str], faults: Faults) -> dict[str, t
 
 def _from_text(dotted: str, raw: str) -> Any:
     """The value that a text from outside means. Raises ValueError when it means none."""
-    kinds = {part.get("type") for part in _alternatives(_schema(dotted))}
+    kinds = _kinds(dotted)
     text = raw.strip()
     value: Any = text
     if "null" in kinds and text.lower() in ("none", "null"):
         value = None
-    elif ("object" in kinds and text.startswith("{")) or ("array" in kinds and text.startswith("[")):
-        value = json.loads(text)
+    elif kinds == {"object"} or any(kind in kinds and text.startswith(begin) for kind, begin in _BEGINS.items()):
+        value = json.loads(text, object_pairs_hook=_once_each)
     elif "array" in kinds and "string" not in kinds:
         value = [part.strip() for part in text.split(",") if part.strip()]
     key = dotted.partition(".")[2]
     return getattr(_KEYS[dotted].model_validate({key: value}), key)
+
+
+def _kinds(dotted: str) -> set[str | None]:
+    """The kinds of value that a setting takes, in the words of JSON Schema."""
+    return {part.get("type") for part in _alternatives(_schema(dotted))}
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A mapping of JSON, which would silently keep the last of two values of one name."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise _GivenTwiceError(f"{_printable(name)} is given twice; give it once")
+        found[name] = value
+    return found
 
 
 def _from_file(document: Document, faults: Faults) -> Settings:
@@ -217,9 +242,12 @@ def _phrase(schema: Mapping[str, Any]) -> str:
         "object": "a mapping",
         "null": "null",
     }
+    return f"{words[schema['type']]} {_bounds(schema)}".strip()
+
+
+def _bounds(schema: Mapping[str, Any]) -> str:
     limits = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "up to", "exclusiveMaximum": "below"}
-    bounds = [f"{word} {schema[name]:g}" for name, word in limits.items() if name in schema]
-    return " ".join([words[schema["type"]], " and ".join(bounds)]).strip()
+    return " and ".join(f"{word} {schema[name]:g}" for name, word in limits.items() if name in schema)
 
 
 def _listed(schema: Mapping[str, Any]) -> str:
@@ -230,4 +258,4 @@ def _listed(schema: Mapping[str, Any]) -> str:
         items.get("type", "string"), "mapping" if "$ref" in items else "text"
     )
     least = {1: f"at least one {what}", 2: f"at least two {what}s"}
-    return f"a list of {least.get(schema.get('minItems', 0), f'{what}s')}"
+    return f"a list of {least.get(schema.get('minItems', 0), f'{what}s')} {_bounds(items)}".strip()

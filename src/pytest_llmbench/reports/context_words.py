@@ -14,6 +14,7 @@ from pytest_llmbench.reports.serving.words import ServingWords, slo_text
 if TYPE_CHECKING:
     from pytest_llmbench.runs.context_document import (
         ContextTarget,
+        CountingMethod,
         FindingDocument,
         LimitDocument,
         LimitName,
@@ -40,6 +41,12 @@ REFUSALS: Mapping[RefusalCode, str] = {
     "server_gone": N_("server gone"),
     "timeout": N_("time-out"),
     "http": N_("refused"),
+}
+COUNTING: Mapping[CountingMethod, str] = {
+    "tokenize": N_("by the server itself (/tokenize)"),
+    "apply_template": N_("by the server itself, chat template included (/apply-template)"),
+    "tokenizer": N_("with the model's tokenizer"),
+    "calibrated": N_("calibrated against what the server says it read (usage)"),
 }
 _BOUND: Mapping[str, str] = {
     "accepted": N_("what binds is how much it accepts"),
@@ -126,6 +133,13 @@ def answer_sentence(target: ContextTarget, say: ServingWords) -> str:
             why=limit_reason(answer.bound_by or "accepted", _binding(target), say),
         )
     told = {"tokens": tokens(answer.tokens, say), "interval": how_sure(answer, say), "name": name}
+    if missing := LIMIT_TITLES.keys() - dict(target.limits.sought()):
+        return say(
+            "{tokens} ({interval}) is the longest context of {name} as far as it was measured. Not measured: "
+            "{missing}.",
+            missing=", ".join(say(title) for limit, title in LIMIT_TITLES.items() if limit in missing),
+            **told,
+        )
     if answer.bound_by is None:
         return say(
             "{tokens} ({interval}) is the longest context that was asked for, and {name} still answers in time and "

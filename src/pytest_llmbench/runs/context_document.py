@@ -175,6 +175,7 @@ class ContextLimits(TypedDocument):
         """The smallest of them, and which one binds. Of two alike it is the one that the other rests on.
 
         A limit that ends where no more is accepted leaves that one to bind; one that the range of lengths ended, none.
+        It is settled where all limits are that end there: an exact one does not settle another at the same length.
         """
         found = list(self.sought())
         if not found:
@@ -187,7 +188,7 @@ class ContextLimits(TypedDocument):
             low=min(limit.low for _, limit in found),
             high=max(least.tokens, min(ends)) if ends else None,
             bound_by=binding.get(least.reason.code, name),
-            decided=least.decided,
+            decided=all(limit.decided for _, limit in found if limit.tokens == least.tokens),
         )
 
 
@@ -334,6 +335,7 @@ class ComparisonNote(TypedDocument):
         "promise_differs",  # values: target
         "counting_differs",  # values: target, before, after
         "other_questions",  # values: target, length
+        "limit_missing",  # values: target, limit
     ]
     values: dict[str, Value] = Field(default_factory=dict)
 

@@ -116,7 +116,7 @@ def test_validate_checks_settings_and_the_files_of_a_server(project: Path) -> No
         "error: serving.endpoints: no model 'large'; choose from micro, mini, medium\n",
     )
     (project / "serving.yaml").write_text("model: micro")
-    assert "serving.yaml:1: launch: Field required" in llmbench("config", "validate", "serving.yaml").stderr
+    assert "serving.yaml:1: these are no settings of a server" in llmbench("config", "validate", "serving.yaml").stderr
 
 
 def test_generate_writes_the_files_and_tells_why_and_not_twice(project: Path) -> None:
@@ -140,6 +140,9 @@ def test_generate_writes_the_files_and_tells_why_and_not_twice(project: Path) ->
         (("micro", "--max-context", "0"), 2, "--max-context: serving.max_context: *give a whole number from 1"),
         (("medium", "--max-context", "131072"), 3, "needs 26.59 GB (*; max_context * would fit (--max-context, *)"),
         (("micro", "--arguments", "--api-key,hush"), 2, "--api-key: a key has no place in settings"),
+        (("micro", "--arguments", "--api-key hush"), 2, "--api-key: a key has no place in settings"),
+        (("micro", "--lora", "mine=org/mine"), 2, 'is not valid; give a mapping, written as {"key": value}'),
+        (("micro", "--lora", '{"a": "x", "a": "y"}'), 2, '--lora: serving.lora: "a" is given twice; give it once'),
         (("micro", "--arguments", "--swap-space,4"), 2, "vLLM 0.32.0 has no --swap-space; * (--arguments)"),
     ],
 )

@@ -9,6 +9,8 @@ from support.context_documents import Known, document, later, limit, limits, sav
 
 from pytest_llmbench.context.comparison import compare_context
 from pytest_llmbench.core.settings import GateSettings
+from pytest_llmbench.reports.renderers.text import Text
+from pytest_llmbench.reports.views.context_comparison import comparison_report
 from pytest_llmbench.runs.context_document import ContextDocument, ContextVerdict, PromiseDocument
 
 GATE = GateSettings(kind="regression")
@@ -73,6 +75,23 @@ def test_what_cannot_be_compared_is_noted() -> None:
     found = compare_context(saved(run()), document(other), GATE)
     assert [note.code for note in found.notes] == ["model_differs", "promise_differs"]
     assert [one.about for one in found.verdicts] == ["accepted", "right"]
+
+
+def test_ways_of_counting_are_told_in_the_language_of_the_report() -> None:
+    before = target()
+    counted = before.counting.model_copy(update={"method": "calibrated"})
+    found = compare_context(saved(document(before.model_copy(update={"counting": counted}))), run(), GATE)
+    assert [note.code for note in found.notes] == ["counting_differs"]
+    told = Text().render(comparison_report(found, "fr"))
+    assert "calibrated" not in told
+    assert "par étalonnage" in told
+
+
+def test_a_limit_that_only_one_run_has_is_told() -> None:
+    found = compare_context(saved(run()), run(limits=limits(Known(), in_time=None)), GATE)
+    assert [(note.code, note.values["limit"]) for note in found.notes] == [("limit_missing", "in_time")]
+    told = " ".join(Text().render(comparison_report(found, "fr")).split())
+    assert "À temps : mesuré dans l'une des deux exécutions seulement" in told
 
 
 def test_comparing_nothing_guards_nothing() -> None:

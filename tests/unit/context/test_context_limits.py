@@ -14,7 +14,7 @@ from pytest_llmbench.context.announced import Announced
 from pytest_llmbench.context.in_time import Effort, InTimeSearch
 from pytest_llmbench.context.needles import KINDS, needle, needles
 from pytest_llmbench.context.questions import ContextQuestion
-from pytest_llmbench.context.right import Rightness, find_right
+from pytest_llmbench.context.right import Rightness, find_right, up_to
 from pytest_llmbench.context.side_checks import Subject, prefix_cache
 from pytest_llmbench.runs.context_document import LimitDocument, ProbeDocument, PromiseDocument, RefusalCode
 
@@ -100,10 +100,11 @@ def test_more_noise_takes_more_probes_and_too_few_are_not_decided() -> None:
     assert found.low < known.in_time(2.0, 0.95) < (found.high or 0)
 
 
-def test_a_promise_that_every_accepted_prompt_keeps_ends_with_what_is_accepted() -> None:
+def test_a_promise_that_every_prompt_keeps_ends_with_the_lengths_that_were_asked_for() -> None:
     found = in_time(KnownContext(limit=2000, noise=0.02))
-    assert (found.tokens, found.high, found.decided, found.reason.code) == (2000, None, True, "not_accepted")
+    assert (found.tokens, found.high, found.decided, found.reason.code) == (2000, None, True, "end_of_range")
     assert found.probes <= 10
+    assert up_to(found, 2010).reason.code == "not_accepted"
 
 
 def test_a_promise_that_not_even_the_shortest_prompt_keeps_is_never_kept() -> None:

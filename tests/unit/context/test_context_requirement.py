@@ -33,7 +33,13 @@ def test_one_limit_is_judged_alone() -> None:
 
 
 def test_a_limit_without_an_end_is_sure_up_to_where_it_was_shown() -> None:
-    found = target(limits=limits(KNOWN, right=limit(8192, 6700, None, "end_of_range", tokens=8192), in_time=None))
-    assert judge_context(found, 6700, "auto").outcome == "met"
-    assert judge_context(found, 8000, "auto").outcome == "unsure"
-    assert "8192 tokens or more (at least 6700)" in judge_context(found, 8000, "auto").message
+    found = target(limits=limits(KNOWN, right=limit(8192, 6700, None, "end_of_range", tokens=8192)))
+    assert judge_context(found, 6700, "auto", "right").outcome == "met"
+    assert judge_context(found, 8000, "auto", "right").outcome == "unsure"
+    assert "8192 tokens or more (at least 6700)" in judge_context(found, 8000, "auto", "right").message
+
+
+def test_what_was_not_measured_is_not_held() -> None:
+    verdict = judge_context(target(limits=limits(KNOWN, in_time=None)), 4096, "auto")
+    assert (verdict.outcome, verdict.failed) == ("unsure", True)
+    assert verdict.message.startswith("answered in time: not measured; 4096 tokens are required: not sure enough")

@@ -13,8 +13,11 @@ import pytest
 from tokenizers import ByteLevelBPETokenizer, SentencePieceUnigramTokenizer
 
 from pytest_llmbench.context.haystack import LANGUAGES, filler_sentences
+from pytest_llmbench.context.local_tokenizer import local_ways
 from pytest_llmbench.context.needles import KINDS, needle
 from pytest_llmbench.context.prompt_building import Draft, InexactError, TooShortError, exact_prompt
+from pytest_llmbench.core.errors import LLMBenchError
+from pytest_llmbench.core.settings import ContextSettings, Settings
 
 TOKENIZERS = {"bpe": ByteLevelBPETokenizer, "sentencepiece": SentencePieceUnigramTokenizer}
 
@@ -78,3 +81,9 @@ def test_where_a_count_is_never_met_the_nearest_prompt_is_told() -> None:
     with pytest.raises(InexactError, match="no prompt of 501 tokens") as raised:
         asyncio.run(exact_prompt(Draft(needle("one", "en", 0.5, "a"), "seed"), 501, even))
     assert abs(raised.value.nearest.tokens - 501) == 1
+
+
+def test_a_tokenizer_that_is_not_there_is_told_with_its_setting() -> None:
+    with pytest.raises(LLMBenchError, match=r"context\.tokenizer: unknown model 'nope'") as caught:
+        local_ways(Settings(context=ContextSettings(tokenizer="nope")))
+    assert caught.value.names == ("context.tokenizer",)

@@ -15,6 +15,7 @@ from support.serving_settings import optimized
 
 from pytest_llmbench.context.serving.compose import compose
 from pytest_llmbench.context.serving.files import write_all
+from pytest_llmbench.context.serving.kubernetes import kubernetes
 from pytest_llmbench.context.serving.optimized_config import OptimizedConfig
 from pytest_llmbench.context.serving.vllm_flags import check_vllm_flags
 from pytest_llmbench.core.errors import UsageError
@@ -72,11 +73,26 @@ def test_the_compose_file_is_valid_with_adapters_too(flavour: str, adapters: Pat
         document = compose(config, Path("serving/medium"))
         jsonschema.Draft201909Validator(SCHEMA).validate(document)
         service = document["services"]["medium"]
-        mounted = [volume for volume in service["volumes"] if ":/adapters/mine" in volume]
-        assert [volume.split(":")[0] for volume in mounted] == [f"../../{one}" for one in lora.values()]
+        mounted = [volume["source"] for volume in service["volumes"][1:]]
+        assert mounted == [f"../../{one}" for one in lora.values()]
         assert any("/adapters/mine" in word for word in service["command"]) == bool(lora)
         assert "0.0.0.0" in service["command"]  # noqa: S104  # inside the container
         assert service["ports"] == ["127.0.0.1:8000:8000"]
+
+
+def test_no_character_of_a_path_means_something_to_compose_or_the_shell(adapters: Path) -> None:
+    (adapters / "adapters/mine").rename(adapters / "adapters/a: $b")
+    arguments = ["--chat-template", "it's $HOME", "--seed", "1e5"]
+    config = optimized(lora={"org:mine": "adapters/a: $b"}, arguments=arguments)
+    write_all(config, adapters)
+    written = (adapters / "docker-compose.yml").read_text()
+    service = yaml.safe_load(written)["services"]["medium"]
+    mount = {"type": "bind", "source": "./adapters/a: $$b", "target": "/adapters/org:mine", "read_only": True}
+    assert service["volumes"][1] == mount
+    assert service["command"][-4:] == ["--chat-template", "it's $$HOME", "--seed", "1e5"]
+    assert "- '1e5'" in written, "YAML 1.2 reads a number without the quotes"
+    script = (adapters / "serve.sh").read_text().partition("exec ")[2].replace("\\\n", "")
+    assert shlex.split(script) == config.command
 
 
 def test_gpus_are_reserved_with_their_capability_and_none_on_the_cpu() -> None:
@@ -124,6 +140,14 @@ def test_the_manifest_asks_for_the_gpus_and_is_left_out_with_files_of_this_machi
     assert "kubernetes.yaml" not in names
 
 
+def test_services_are_named_as_compose_and_kubernetes_allow() -> None:
+    config = optimized().model_copy(update={"model": "models/My Model_1.gguf"})
+    document = compose(config, Path("serving"))
+    jsonschema.Draft201909Validator(SCHEMA).validate(document)
+    assert list(document["services"]) == ["models-My-Model_1.gguf"]
+    assert {one["metadata"]["name"] for one in kubernetes(config)} == {"llm-models-my-model-1-gguf"}
+
+
 def test_a_file_that_is_there_stays_and_nothing_else_is_written(tmp_path: Path) -> None:
     (tmp_path / "docker-compose.yml").write_text("mine")
     with pytest.raises(UsageError, match=r"docker-compose\.yml exists; choose another folder or replace it"):
@@ -138,6 +162,7 @@ def test_a_file_that_is_there_stays_and_nothing_else_is_written(tmp_path: Path) 
     [
         (("slots: 2", "slots: none"), r"serving.yaml:\d+: launch.slots: Input should be a valid integer"),
         (("slots: 2", "slot: 2"), r"serving.yaml:\d+: launch.slot: Extra inputs"),
+        (("launch:", "services:"), "serving.yaml:1: these are no settings of a server; `llmbench config generate`"),
         (("arguments: []", "arguments: [--swap-space, '4']"), "vLLM 0.32.0 has no --swap-space"),
     ],
 )

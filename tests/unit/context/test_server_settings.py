@@ -81,20 +81,26 @@ def test_the_family_is_tested_up_to_what_each_model_card_vouches_for() -> None:
 @pytest.mark.parametrize(
     ("model", "wishes", "told"),
     [
-        ("large", {}, "no server settings for 'large'; choose from micro, mini, medium"),
-        ("smollm2-135m", {}, "no server settings for 'smollm2-135m'"),
+        ("large", {}, "'large' is no member of the family; choose from micro, mini, medium"),
+        ("smollm2-135m", {}, "'smollm2-135m' is no member of the family"),
         ("mini", {"max_context": 40961}, "mini reads at most 40960 tokens, not 40961"),
         ("medium", {"max_context": 131073}, "131072 tokens (32768 without YaRN), not 131073"),
         ("micro", {"max_context": 128}, "128 tokens leaves no room for a prompt beside answers of 128"),
         ("micro", {"gpus": 3}, "8 heads are not shared by 3 GPUs; choose from 1, 2, 4, 8"),
         ("micro", {"gpus": 2, "device": "cpu"}, "several GPUs were asked for, and it runs on the CPU"),
         ("micro", {"engine": "llamacpp", "kv_type": "fp8"}, "llamacpp stores no keys and values as fp8"),
+        ("micro", {"threads": 3}, "threads is llama.cpp's alone; vllm has no such setting"),
         ("micro", {"kv_type": "q8_0"}, "vllm stores no keys and values as q8_0"),
         ("micro", {"lora": {"mine": "nowhere"}}, "nowhere: it is neither a folder nor an id of the hub"),
-        ("micro", {"lora": {"mine": "org/mine"}}, "org/mine: its rank is not known"),
+        ("micro", {"lora": {"mine": "org/mine"}}, "or the rank as serving.max_lora_rank"),
         ("micro", {"lora": {"mine": str(ADAPTER)}, "engine": "llamacpp"}, "llama.cpp serves GGUF files"),
         ("micro", {"lora": {"mine": "org/mine"}, "max_lora_rank": 600}, "serves ranks up to 512, not 600"),
-        ("micro", {"lora": {"my name": "org/mine"}, "max_lora_rank": 8}, "name: String should match pattern"),
+        (
+            "micro",
+            {"lora": {"my name": "org/mine"}, "max_lora_rank": 8},
+            "'my name', org/mine: requests call it by its name",
+        ),
+        ("micro", {"lora": {"qwen3-0.6b": "org/mine"}, "max_lora_rank": 8}, "requests call the base by that name"),
     ],
 )
 def test_a_wish_that_cannot_be_met_is_one_clear_message(model: str, wishes: dict[str, object], told: str) -> None:

@@ -3,8 +3,10 @@ from __future__ import annotations
 import pytest
 
 from pytest_llmbench.context.serving.launch_settings import LaunchSettings
+from pytest_llmbench.context.tuning.model_context import loaded_by
 from pytest_llmbench.context.tuning.space import SearchSpace, usual_baseline, usual_parameters
 from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.setting_sections import Engine
 
 LAUNCH = LaunchSettings(engine="llamacpp", model="m.gguf", max_context=1024, device="cpu")
 
@@ -49,3 +51,17 @@ def test_a_setting_or_a_value_that_cannot_be_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=told):
         SearchSpace(LAUNCH, vary, {}, fixed)
+
+
+@pytest.mark.parametrize(
+    ("base", "engine", "taken"),
+    [
+        ("qwen3-4b", "vllm", "Qwen/Qwen3-4B"),
+        ("qwen3-4b", "llamacpp", "Qwen/Qwen3-4B-GGUF:Q8_0"),
+        ("org/unknown", "vllm", "org/unknown"),
+    ],
+)
+def test_a_program_is_given_what_it_can_load_and_no_alias_of_the_registry(
+    base: str, engine: Engine, taken: str
+) -> None:
+    assert loaded_by(base, engine) == taken

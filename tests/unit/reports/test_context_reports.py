@@ -46,9 +46,11 @@ def test_the_answer_is_the_first_sentence_of_every_format() -> None:
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"in_time": None, "right": None}, "8,191 tokens (exact) is the longest context at which {} still answers"),
+        ({"in_time": None, "right": None}, "of {} as far as it was measured. Not measured: In time, Facts"),
+        ({"in_time": limit(512, 512, None, "end_of_range")}, "and {} still answers in time and still finds what is"),
         ({"in_time": limit(8191, 8191, None, "not_accepted")}, "what binds is how much it accepts."),
         ({"right": limit(3000, 2900, 3100, "fewer_found")}, "what binds is what it still finds."),
+        ({"in_time": limit(8191, 0, None, "not_accepted")}, "This is not settled yet: more prompts would narrow"),
         ({"right": limit(3000, 256, 8000, "fewer_found")}, "This is not settled yet: more prompts would narrow"),
         ({"accepted": limit(0, 0, 0, "never", length=256)}, "not even a prompt of 256 tokens is accepted."),
         ({"in_time": limit(0, 0, 0, "never", seconds=3.5, promised_s=2.0)}, "even the shortest prompt takes 3.5 s"),

@@ -112,3 +112,10 @@ def test_the_files_are_written_and_the_document_obeys_its_schema(tmp_path: Path)
     jsonschema.validate(found, tuning_schema())
     assert TuningDocument.model_validate(found) == BETTER
     assert "https://" not in paths["html"].read_text().replace("http://www.w3.org", "")
+
+
+def test_the_promise_has_the_numbers_of_its_language() -> None:
+    promise = PromiseDocument(latency_s=2.5, quantile=0.995, latency="total")
+    told = Text().render(tuning_report(document("baseline_best").model_copy(update={"promise": promise}), "fr"))
+    assert "99,5 %" in told
+    assert "1 024" in told.replace("\u202f", " ").replace("\xa0", " ")

@@ -153,7 +153,9 @@ def _rank_of(path: str) -> int:
     rank = read_yaml(config).data.get("r") if config.is_file() else None
     if not isinstance(rank, int):
         raise UsageError(
-            f"{path}: its rank is not known, there is no {config.name} in it", names=("serving.max_lora_rank",)
+            f"{path}: its rank is not known, there is no {config.name} with one; give a folder that has it, or the "
+            "rank as serving.max_lora_rank",
+            names=("serving.lora",),
         )
     return rank
 

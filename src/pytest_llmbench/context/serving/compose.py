@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.context.serving.containers import CACHE, START_S, Container, container
 from pytest_llmbench.context.serving.optimized_config import OptimizedConfig
+
+_NO_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+"""What no service may be called by: a model that is tuned may be a path or an id of the hub."""
 
 
 def compose(config: OptimizedConfig, folder: Path) -> dict[str, Any]:
@@ -16,18 +20,18 @@ def compose(config: OptimizedConfig, folder: Path) -> dict[str, Any]:
     GPUs are reserved by `deploy.resources.reservations.devices`: the short `gpus:` is refused by older Compose and by
     the schema. Variables without a value are passed on where the caller has them: keys are never in the file.
     """
-    return {"services": {config.model: _service(config, container(config), folder)}}
+    return {"services": {re.sub(_NO_NAME, "-", config.model).strip("-."): _service(config, container(config), folder)}}
 
 
 def _service(config: OptimizedConfig, box: Container, folder: Path) -> dict[str, Any]:
     service: dict[str, Any] = {
         "image": box.image,
-        "command": [word.replace("$", "$$") for word in box.command],
+        "command": list(map(_literal, box.command)),
         "environment": dict.fromkeys(box.keys),
         "ports": [f"127.0.0.1:{box.port}:{box.port}"],
         "volumes": [
             f"${{HF_HOME:-~/.cache/huggingface}}:{CACHE}",
-            *(f"{_from(folder, there)}:{place}:ro" for place, there in box.mounts.items()),
+            *(_mount(_from(folder, there), place) for place, there in box.mounts.items()),
         ],
         "healthcheck": {
             "test": ["CMD", *box.health],
@@ -44,6 +48,16 @@ def _service(config: OptimizedConfig, box: Container, folder: Path) -> dict[str,
         gpu = {"driver": "nvidia", "count": box.gpus, "capabilities": ["gpu"]}
         service["deploy"] = {"resources": {"reservations": {"devices": [gpu]}}}
     return service
+
+
+def _mount(there: str, place: str) -> dict[str, Any]:
+    """A file or folder of this machine, in the long form: a colon in a name would split the short one."""
+    return {"type": "bind", "source": _literal(there), "target": _literal(place), "read_only": True}
+
+
+def _literal(text: str) -> str:
+    """A text in which Compose fills in no variable."""
+    return text.replace("$", "$$")
 
 
 def _from(folder: Path, path: str) -> str:

@@ -21,8 +21,8 @@ def members() -> Mapping[str, ModelEntry]:
     return {entry.member: entry for entry in load_registry().values() if entry.member}
 
 
-def find_member(model: str) -> ModelEntry:
-    """A member by its name, alias or hub id.
+def find_member(model: str, *names: str) -> ModelEntry:
+    """A member by its name, alias or hub id; `names` are the settings that it was named by.
 
     Raises:
         UsageError: it is not of the family, or the registry does not say how long a context it reads, or its shapes.
@@ -31,8 +31,9 @@ def find_member(model: str) -> ModelEntry:
     entry = known.get(model) or load_registry().find(model)
     if entry is None or entry.member is None:
         raise UsageError(
-            f"no server settings for {model!r}; {suggestion(model, known)}; a model of your own needs `member`, "
-            "`context` and `architecture` in configs/models.yaml"
+            f"{model!r} is no member of the family; {suggestion(model, known)}; a model of your own needs `member`, "
+            "`context` and `architecture` in configs/models.yaml",
+            names=names,
         )
     if lacking := [name for name in ("context", "architecture") if not getattr(entry, name)]:
         raise UsageError(f"{entry.source}: model {entry.alias!r}: a member needs `{lacking[0]}`")

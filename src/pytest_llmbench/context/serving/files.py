@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,6 +17,8 @@ from pytest_llmbench.core.files import write_text
 
 CONFIG, COMPOSE = "serving.yaml", "docker-compose.yml"
 _WIDTH = 120
+_NUMBER = re.compile(r"(?:[-+]?(?:\.\d+|\d+(?:\.\d*)?)(?:[eE][-+]?\d+)?|0o[0-7]+)$")
+"""What YAML 1.2 takes for a number, which Docker and Kubernetes read; PyYAML would leave `1e5` without quotes."""
 
 
 def write_all(config: OptimizedConfig, folder: Path, *, force: bool = False) -> list[Path]:
@@ -83,7 +86,7 @@ def _variables(config: OptimizedConfig) -> Iterator[str]:
     launch = config.launch
     yield "# Ask this server: set -a; . ./serving.env; set +a; pytest -m context"
     yield f"LLMBENCH_SERVER=http://127.0.0.1:{launch.port}/v1"
-    yield f"LLMBENCH_SERVER_MODEL={launch.served_name or launch.model}"
+    yield f"LLMBENCH_SERVER_MODEL={shlex.quote(launch.served_name or launch.model)}"
     if launch.lora:
         yield f"LLMBENCH_SERVER_ADAPTER={'lora:0' if launch.engine == 'llamacpp' else launch.lora[0].name}"
     names = ", ".join(["LLMBENCH_API_KEY (who asks)", *(f"{name} (the server)" for name in container(config).keys)])
@@ -113,4 +116,5 @@ def _yaml(document: Any) -> str:
         def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002  # as PyYAML calls it
             return True
 
+    _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _NUMBER, list("-+.0123456789"))
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=_WIDTH)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pytest_llmbench.context.serving.containers import CACHE, START_S, Container, container
@@ -9,6 +10,7 @@ from pytest_llmbench.context.serving.optimized_config import OptimizedConfig
 from pytest_llmbench.models.memory.weights import GIB
 
 _PERIOD_S = 10
+_LONGEST_NAME = 63
 _SECRET = "llm-keys"  # noqa: S105  # the name of a secret
 
 
@@ -18,7 +20,7 @@ def kubernetes(config: OptimizedConfig) -> list[dict[str, Any]]:
     Files of this machine, an adapter or a GGUF, are not brought along: see `Container.mounts`.
     """
     box = container(config)
-    name = f"llm-{config.model}"
+    name = f"llm-{re.sub('[^a-z0-9]+', '-', config.model.lower())}"[:_LONGEST_NAME].strip("-")
     labels = {"app": name}
     return [
         _claim(config, name),

@@ -18,8 +18,9 @@ _KV_TYPES: dict[Engine, frozenset[KvType]] = {
     "sglang": frozenset(("bf16", "fp8")),
 }
 _Count = Annotated[int, Field(ge=1)]
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]*")
-_Name = Annotated[str, Field(pattern=f"^{_NAME.pattern}$")]
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]*")
+"""What requests may call a model or a fine-tune by."""
+_Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 
 
 class _Settings(BaseModel):

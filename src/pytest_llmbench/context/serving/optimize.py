@@ -82,6 +82,9 @@ def _plain(error: ValueError) -> str:
 
 def _threads(serving: ServingSettings, *, on_gpu: bool) -> int | None:
     """The processor's own cores: two threads on one core only wait for each other."""
+    if serving.threads and serving.engine != "llamacpp":
+        told = f"threads is llama.cpp's alone; {serving.engine} has no such setting"
+        raise UsageError(told, names=("serving.threads", "serving.engine"))
     if serving.engine != "llamacpp" or on_gpu:
         return serving.threads
     import psutil

@@ -56,6 +56,8 @@ class OptimizedConfig(BaseModel):
                 first fault.
         """
         document = read_yaml(path)
+        if not isinstance(document.data, dict) or "launch" not in document.data:
+            raise UsageError(f"{path}:1: these are no settings of a server; `llmbench config generate` writes them")
         try:
             read = cls.model_validate(document.data)
         except ValidationError as error:

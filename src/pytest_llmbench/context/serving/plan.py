@@ -83,7 +83,7 @@ def plan_server(entry: ModelEntry, settings: Settings) -> ServerPlan:
     serving = settings.serving
     room = MemoryRoom(hardware_of(settings), serving.gpus, serving.memory_margin)
     check_split(entry, serving, room)
-    check_adapters(serving)
+    check_adapters(entry, serving)
     context, answer = serving.max_context or window_of(entry).native, settings.generation.max_new_tokens
     if context <= answer:
         raise UsageError(

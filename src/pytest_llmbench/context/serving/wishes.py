@@ -8,6 +8,7 @@ from typing import Literal
 
 from pytest_llmbench.context.serving.arithmetic import MemoryRoom, lora_rank
 from pytest_llmbench.context.serving.family import architecture_of
+from pytest_llmbench.context.serving.launch_settings import NAME
 from pytest_llmbench.context.serving.vllm_flags import flag_choices
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.settings import ServingSettings, Settings
@@ -55,16 +56,23 @@ def check_split(entry: ModelEntry, serving: ServingSettings, room: MemoryRoom) -
         raise UsageError(told, names=("serving.gpus",))
 
 
-def check_adapters(serving: ServingSettings) -> None:
-    """Raises UsageError for an adapter that the engine cannot load: llama.cpp takes GGUF files, others folders."""
+def check_adapters(entry: ModelEntry, serving: ServingSettings) -> None:
+    """Raises UsageError for a name that requests cannot call, or an adapter that the engine cannot load.
+
+    llama.cpp takes GGUF files, others folders.
+    """
     for name, path in serving.lora.items():
-        if serving.engine == "llamacpp" and not (path.endswith(".gguf") and Path(path).is_file()):
+        if not NAME.fullmatch(name):
+            told = "requests call it by its name; begin it with a letter or digit, and go on with these and . _ : / -"
+        elif name == entry.alias:
+            told = "requests call the base by that name; give the adapter another"
+        elif serving.engine == "llamacpp" and not (path.endswith(".gguf") and Path(path).is_file()):
             told = "llama.cpp serves GGUF files that are here; its convert_lora_to_gguf.py makes one"
         elif serving.engine != "llamacpp" and not Path(path).is_dir() and not _HUB_ID.fullmatch(path):
             told = "it is neither a folder nor an id of the hub"
         else:
             continue
-        raise UsageError(f"the adapter {name}, {path}: {told}", names=("serving.lora",))
+        raise UsageError(f"the adapter {name!r}, {path}: {told}", names=("serving.lora",))
 
 
 def rank_places(serving: ServingSettings) -> int:

@@ -1,4 +1,4 @@
-"""Refuses to tune for a context that the model does not read."""
+"""What a program that serves takes for a model, and how long a context it reads: no longer one is tuned for."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.models.registry import load_registry
+from pytest_llmbench.models.sources import locate
 
 if TYPE_CHECKING:
-    from pytest_llmbench.core.setting_sections import Settings
+    from pytest_llmbench.core.setting_sections import Engine, Settings
 
 
 def refuse_beyond_model(settings: Settings) -> None:
@@ -38,6 +39,17 @@ def read_tokens(base: str, *, stretched: bool = False) -> int | None:
     positions = entry.architecture.get("max_position_embeddings")
     known = [entry.context.native if entry.context else 0, positions if isinstance(positions, int) else 0]
     return max(known) or None
+
+
+def loaded_by(base: str, engine: Engine) -> str:
+    """What an engine's own program takes for a base: it knows no alias of the registry."""
+    entry = load_registry().find(base)
+    if entry is None:
+        return base
+    if engine != "llamacpp":
+        return entry.hub
+    location = locate(entry.alias)
+    return entry.gguf or (str(location.place) if location.kind == "gguf" else entry.hub)
 
 
 def _trained(gguf: Path) -> int | None:

@@ -47,8 +47,9 @@ class Tuner:
                 return
             asked, candidate = found
             made = self._trial(candidate, study.trials, trials)
-            if not study.trials:
-                _refuse_unmeasured(made)
+            if not study.trials and made.outcome != "measured":
+                self.tell("", False)  # noqa: FBT003  # nothing of it is kept to go on with
+                raise _unmeasured(made)
             study.tell(asked, made, candidate)
 
     def confirm(self, study: TuningStudy, rounds: int) -> None:
@@ -152,13 +153,12 @@ def users_found(held: Measured) -> UsersDocument:
     )
 
 
-def _refuse_unmeasured(baseline: TuningTrial) -> None:
-    if baseline.outcome != "measured":
-        raise NotReadyError(
-            f"the baseline cannot be measured ({baseline.outcome.replace('_', ' ')}: {baseline.reason}); see that it "
-            "runs, or set another with tune.baseline",
-            names=("tune.baseline",),
-        )
+def _unmeasured(baseline: TuningTrial) -> NotReadyError:
+    return NotReadyError(
+        f"the baseline cannot be measured ({baseline.outcome.replace('_', ' ')}: {baseline.reason}); see that it "
+        "runs, or set another with tune.baseline",
+        names=("tune.baseline",),
+    )
 
 
 def _shown(candidate: Candidate) -> str:

@@ -18,7 +18,7 @@ from pytest_llmbench.context.tuning.document import (
 from pytest_llmbench.context.tuning.known_questions import check_answers
 from pytest_llmbench.context.tuning.launching import EmbeddedLauncher
 from pytest_llmbench.context.tuning.measuring import CapacityMeasure
-from pytest_llmbench.context.tuning.model_context import refuse_beyond_model
+from pytest_llmbench.context.tuning.model_context import loaded_by, refuse_beyond_model
 from pytest_llmbench.context.tuning.search import Tell, Tuner, winner
 from pytest_llmbench.context.tuning.space import SearchSpace, usual_baseline, usual_parameters
 from pytest_llmbench.context.tuning.study import TuningStudy, opened_study
@@ -77,7 +77,9 @@ def prepared(settings: Settings) -> tuple[Launcher, SearchSpace]:
     vary = given or {name: choices for name, choices in usual.items() if name not in wanted.fixed}
     baseline = {**usual_baseline(wanted.engine, _cores()), **wanted.baseline}
     baseline = {name: value for name, value in baseline.items() if name not in wanted.fixed}
-    launch = LaunchSettings(engine=wanted.engine, model=settings.model.base, max_context=wanted.context)
+    launch = LaunchSettings(
+        engine=wanted.engine, model=loaded_by(settings.model.base, wanted.engine), max_context=wanted.context
+    )
     launcher = _launcher(settings, launch)
     space = SearchSpace(launcher.served(launch), vary, baseline, wanted.fixed, launcher.own_names)
     launcher.check(space)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_llmbench.core.locale import N_, UNSCORED
+from pytest_llmbench.core.locale import UNSCORED
 from pytest_llmbench.reports.blocks import (
     Alert,
     Block,
@@ -26,6 +26,7 @@ from pytest_llmbench.reports.blocks import (
 )
 from pytest_llmbench.reports.charts import context_page
 from pytest_llmbench.reports.context_words import (
+    COUNTING,
     LIMIT_TITLES,
     answer_sentence,
     finding_sentence,
@@ -42,15 +43,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.runs.context_document import (
         ContextDocument,
         ContextTarget,
-        CountingMethod,
     )
-
-_COUNTING: Mapping[CountingMethod, str] = {
-    "tokenize": N_("by the server itself (/tokenize)"),
-    "apply_template": N_("by the server itself, chat template included (/apply-template)"),
-    "tokenizer": N_("with the model's tokenizer"),
-    "calibrated": N_("calibrated against what the server says it read (usage)"),
-}
 
 
 def context_report(
@@ -154,7 +147,7 @@ def _limits(target: ContextTarget, say: ServingWords) -> Table:
 
 
 def _found(target: ContextTarget, say: ServingWords) -> Iterator[Block]:
-    counted = say("Tokens are the server's prompt tokens, counted {how}.", how=say(_COUNTING[target.counting.method]))
+    counted = say("Tokens are the server's prompt tokens, counted {how}.", how=say(COUNTING[target.counting.method]))
     exact = (
         say("Each prompt had exactly as many as were asked for.")
         if target.counting.exact

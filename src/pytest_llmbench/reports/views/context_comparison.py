@@ -20,7 +20,7 @@ from pytest_llmbench.reports.blocks import (
     Table,
     Verdict,
 )
-from pytest_llmbench.reports.context_words import LIMIT_TITLES
+from pytest_llmbench.reports.context_words import COUNTING, LIMIT_TITLES
 from pytest_llmbench.reports.gate_sentences import COMPARED, GATED
 from pytest_llmbench.reports.serving.words import ServingWords, serving_words
 
@@ -33,6 +33,7 @@ _NOTES = {
     "promise_differs": N_("{target}: another latency is promised now, so that limits in time are not compared"),
     "counting_differs": N_("{target}: tokens were counted in another way ({before}, now {after})"),
     "other_questions": N_("{target}: other questions were asked at {length} tokens, so that facts are not compared"),
+    "limit_missing": N_("{target}: {limit}: measured in one of the two runs only, so that it is not compared"),
 }
 
 
@@ -104,7 +105,16 @@ def _word(outcome: str, comparison: ContextComparison, say: ServingWords) -> str
 
 
 def _worded(values: Mapping[str, Any], say: ServingWords) -> dict[str, str]:
-    return {name: say.count(value) if isinstance(value, int) else str(value) for name, value in values.items()}
+    """Values of a note in words: among them are ways to count tokens, and limits."""
+    return {
+        name: say.count(value) if isinstance(value, int) else str(value) if name == "target" else _named(value, say)
+        for name, value in values.items()
+    }
+
+
+def _named(value: str, say: ServingWords) -> str:
+    known = {str(name): text for table in (COUNTING, LIMIT_TITLES) for name, text in table.items()}
+    return say(known[value]) if value in known else value
 
 
 def comparison_alerts(comparison: ContextComparison, say: ServingWords) -> Iterator[Alert]:

@@ -129,10 +129,10 @@ def _promise(document: TuningDocument, say: Words) -> str:
     }[promise.latency]
     return say(
         "Promise: {share} % of {what} within {seconds} s, at {context} tokens a request.",
-        share=f"{100 * promise.quantile:g}",
+        share=say.marked(f"{100 * promise.quantile:g}"),
         what=say(measured),
         seconds=say.number(promise.latency_s),
-        context=document.context,
+        context=say.count(document.context),
     )
 
 
