@@ -9,6 +9,7 @@ import typer
 
 from pytest_llmbench.cli.autotune import Number, target_options
 from pytest_llmbench.cli.options import Config, Json, Language, ReportDir, Seed, SettingOption, chosen_settings
+from pytest_llmbench.core.errors import UsageError
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,6 +74,8 @@ def context(
     --require-context is not met, or --gate fails the run against the one that --compare names.
     """
     settings = chosen_settings(config, prompts, limits, kept, **target_options(server or [], server_model or []))
+    if limits.gate not in {None, "off"} and settings.gate.baseline is None:
+        raise UsageError("--gate holds this run against an earlier one: name it with --compare (gate.baseline)")
     from pytest_llmbench.cli.context_run import run
 
     run(settings, kept.save, resume=kept.resume, as_json=as_json)

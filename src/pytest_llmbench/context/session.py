@@ -99,7 +99,7 @@ def context_document(
     """The document of a session, held against the run that `gate.baseline` names. Keys and logins are masked.
 
     Raises:
-        UsageError: as `baseline_of`.
+        UsageError: as `context_baseline`.
     """
     made = ContextDocument(
         metadata=ContextMetadata(

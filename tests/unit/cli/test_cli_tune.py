@@ -21,7 +21,7 @@ def calibrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CalibratedLau
     launcher = CalibratedLauncher()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(session, "_launcher", lambda *_: launcher)
-    monkeypatch.setattr(session, "checked", lambda url, *_: launcher.asked(url))
+    monkeypatch.setattr(session, "check_answers", lambda url, *_: launcher.asked(url))
     monkeypatch.setattr(session, "CapacityMeasure", lambda *_: launcher.measure)
     return launcher
 
