@@ -14,6 +14,7 @@ from support.serving_findings import users_finding
 
 from pytest_llmbench.autotune import server as under_test
 from pytest_llmbench.autotune import targets
+from pytest_llmbench.autotune.document import Finding, Server
 from pytest_llmbench.autotune.progress_events import Look
 from pytest_llmbench.core.errors import ServerError
 
@@ -38,9 +39,9 @@ class ServerDouble:
         pass
 
     @property
-    def document(self) -> dict[str, Any]:
+    def about(self) -> Server:
         model = self.target.model or "the-only-one"
-        return {"name": model, "url": self.target.url, "model_name": model, "engine": None, "findings": self.findings}
+        return Server(name=model, url=self.target.url, model_name=model, engine=None)
 
     def __getattr__(self, name: str) -> Any:
         question = name.removeprefix("max_")
@@ -53,7 +54,8 @@ class ServerDouble:
             if question == "history":
                 self._tell(Look("history", "it", 2.0, "messages", "begins", "", 24, 1976))
                 raise KeyboardInterrupt
-            self.findings[question] = {**users_finding(), "question": question, "chance_required": 0.5}
+            found = {**users_finding(), "question": question, "chance_required": 0.5}
+            self.findings[question] = Finding.model_validate(found)
             return self.findings[question]
 
         return answer
