@@ -53,7 +53,7 @@ def test_a_cooler_temperature_that_answers_better_is_recommended(server: FakeCha
     settings = settings_for(server.url, **{"generation.temperature": "1.0"})
     grid = asyncio.run(temperature_grid(settings, CASES, METRICS, lambda *told: seen.append(told)))
     assert [point["temperature"] for point in grid["points"]] == [0.0, 0.3, 1.0]
-    assert grid["metrics"] == ["keywords", "relevance", "tool_accuracy"]
+    assert grid["metrics"] == ("keywords", "relevance", "tool_accuracy")
     assert grid["best"] in (0.0, 0.3)
     assert not grid["ignored"]
     assert grid["points"][0]["scores"]["keywords"] == {"mean": 1.0, "low": None, "high": None, "count": 12}
