@@ -56,7 +56,7 @@ def test_a_cooler_temperature_that_answers_better_is_recommended(server: FakeCha
     assert grid["metrics"] == ("keywords", "relevance", "tool_accuracy")
     assert grid["best"] in (0.0, 0.3)
     assert not grid["ignored"]
-    assert grid["points"][0]["scores"]["keywords"] == {"mean": 1.0, "low": None, "high": None, "count": 12}
+    assert grid["points"][0]["scores"]["keywords"].json_ready() == {"mean": 1.0, "low": None, "high": None, "count": 12}
     assert grid["points"][0]["against"]["keywords"]["outcome"] == "better"
     assert grid["points"][2]["against"] == {}
     assert seen[-1] == (1.0, 24, 24)
