@@ -70,12 +70,15 @@ async def shared_pool(asker: Asker, needle: Needle, subject: Subject) -> Finding
     if not announced.slots or announced.slots == 1 or announced.context is None:
         return None
     length = round(_TWO_SHARE * accepted)
-    questions = [ContextQuestion("accepted", length, needle, _LONGER_ANSWER, _POOL + place) for place in range(2)]
-    both = await asker.ask_together(questions)
-    if not any(probe.refusal and probe.refusal.code in ("context_exceeded", "out_of_memory") for probe in both):
-        return None
     told = {"announced": announced.context, "accepted": accepted, "slots": announced.slots, "together": 2 * length}
-    return FindingDocument(code="unified_pool_exceeded", values=dict(told))
+    for first in range(_POOL, _POOL + 2 * _PAIRS, 2):
+        questions = [ContextQuestion("accepted", length, needle, _LONGER_ANSWER, first + place) for place in range(2)]
+        both = await asker.ask_together(questions)
+        if any(probe.refusal and probe.refusal.code in ("context_exceeded", "out_of_memory") for probe in both):
+            return FindingDocument(code="unified_pool_exceeded", values=dict(told))
+        if max(probe.total_s or 0.0 for probe in both) > _QUICK_S:
+            break
+    return None
 
 
 _LOSSES: tuple[tuple[RefusalCode, FindingCode], ...] = (
@@ -84,6 +87,8 @@ _LOSSES: tuple[tuple[RefusalCode, FindingCode], ...] = (
 )
 _TWICE, _SHIFT, _POOL = 10, 20, 30
 """Numbers of questions that the search for the longest prompt does not ask."""
+_PAIRS, _QUICK_S = 5, 0.3
+"""A server that answers so quickly may be done with one prompt before it looks at the other: it is asked again."""
 
 
 def findings_in(
