@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +9,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pytest_llmbench.core.documents import parse_json, read_text, read_yaml
-from pytest_llmbench.core.errors import MissingRunError, NotReadyError, UsageError, located
+from pytest_llmbench.core.errors import MissingRunError, UsageError, located
 from pytest_llmbench.core.files import write_text
 from pytest_llmbench.runs.context_document import ContextDocument
-from pytest_llmbench.runs.folders import RunFolder, finish, safe_name, saved_runs
+from pytest_llmbench.runs.folders import RunFolder, safe_name, save_files, saved_runs
 
 CONTEXT_FILE = "context.json"
 LATEST = "latest"
@@ -34,22 +32,9 @@ def save_context(document: ContextDocument, report_dir: Path, name: str) -> Path
     """Save a document as the next numbered run, and say in which folder.
 
     Raises:
-        NotReadyError: the disk is full or the folder cannot be written; no part of the run is left then.
+        NotReadyError: as `save_files`.
     """
-    runs = report_dir / "runs"
-    try:
-        runs.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".saving-", dir=runs))
-    except OSError as error:
-        raise NotReadyError(f"cannot write {runs}: {error.strerror}; choose another folder") from error
-    try:
-        folder.chmod(0o755)
-        write_text(folder / CONTEXT_FILE, document.as_json())
-        return finish(folder, name)
-    except OSError as error:
-        raise NotReadyError(f"cannot write {folder}: {error.strerror}; free some space") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)  # it is gone already when the run was saved
+    return save_files(lambda folder: write_text(folder / CONTEXT_FILE, document.as_json()), report_dir, name)
 
 
 def context_run(reference: str, report_dir: Path) -> SavedContext | None:

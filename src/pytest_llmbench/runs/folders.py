@@ -6,7 +6,7 @@ import dataclasses
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,21 @@ def save(document: Mapping[str, Any], report_dir: Path, name: str, journal: Path
     """Save a run document, and a copy of the journal that holds its answers, as the next numbered run.
 
     Raises:
+        NotReadyError: as `save_files`.
+    """
+
+    def write(folder: Path) -> None:
+        write_json(document, folder / RUN_FILE)
+        if journal is not None:
+            shutil.copyfile(journal, folder / JOURNAL)
+
+    return save_files(write, report_dir, name)
+
+
+def save_files(write: Callable[[Path], object], report_dir: Path, name: str) -> Path:
+    """Save what `write` puts into a folder as the next numbered run, and say in which folder.
+
+    Raises:
         NotReadyError: the disk is full or the folder cannot be written; no part of the run is left then.
     """
     runs = report_dir / "runs"
@@ -88,9 +103,7 @@ def save(document: Mapping[str, Any], report_dir: Path, name: str, journal: Path
         raise NotReadyError(f"cannot write {runs}: {error.strerror}; choose another folder") from error
     try:
         folder.chmod(0o755)
-        write_json(document, folder / RUN_FILE)
-        if journal is not None:
-            shutil.copyfile(journal, folder / JOURNAL)
+        write(folder)
         return finish(folder, name)
     except OSError as error:
         raise NotReadyError(f"cannot write {folder}: {error.strerror}; free some space") from error
