@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Coroutine, Mapping
-from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -15,6 +14,7 @@ from pytest_llmbench.plugin.session import SESSION, Session
 
 if TYPE_CHECKING:
     import asyncio
+    from concurrent.futures import Future
 
     from pytest_llmbench.autotune.found_limits import FoundLimits
     from pytest_llmbench.autotune.server import Target
