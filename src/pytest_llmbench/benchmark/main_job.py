@@ -243,6 +243,7 @@ def _open_local(settings: Settings, cases: Sequence[Case]) -> Backend:
     from pytest_llmbench.generation.local.backend import LocalBackend
     from pytest_llmbench.models.adapter_loading import attach
     from pytest_llmbench.models.adapters import find_adapters
+    from pytest_llmbench.models.held_weights import hold_weights
     from pytest_llmbench.models.loading import load_base
     from pytest_llmbench.models.sources import resolve
     from pytest_llmbench.models.verification import prove_sound
@@ -253,6 +254,7 @@ def _open_local(settings: Settings, cases: Sequence[Case]) -> Backend:
     )
     overlap = check_training_rows(adapters, cases, strict=settings.benchmark.strict) if cases else {}
     loaded = load_base(source, settings.model)
+    hold_weights(loaded, settings.model)
     attach(loaded, adapters)
     soundness = dataclasses.asdict(prove_sound(loaded)) if adapters else None
     return LocalBackend(loaded, settings.generation, {"soundness": soundness, "training_rows": overlap})

@@ -75,6 +75,7 @@ class LocalBackend:
             "adapter": f"{adapter.weights_hash} {adapter.config_hash}" if adapter else "",
             "quantization": f"{loaded.quantization} {_quantization_config(loaded.model)}",
             "dtype": loaded.dtype,
+            **({"hold": loaded.hold} if loaded.hold else {}),
             "device": loaded.device,
             "sampling": sampling,
             "max_new_tokens": str(settings.max_new_tokens),
@@ -176,6 +177,7 @@ class LocalBackend:
                 for name, adapter in adapters.items()
             },
             "quantization": loaded.quantization,
+            "hold": loaded.hold,
             "dtype": loaded.dtype,
             "device": loaded.device,
             "weights_bytes": loaded.footprint,
