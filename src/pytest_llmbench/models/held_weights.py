@@ -69,7 +69,8 @@ def fast_dtype(asked: str, device: str) -> str:
 def held_bytes(model: Any, size: int) -> int:
     """Bytes of all weights once they are unpacked, `size` bytes each."""
     packed = {id(parameter): _shape(state).numel() for _, _, parameter, state in _packed(model)}
-    return size * sum(packed.get(id(parameter), parameter.numel()) for parameter in model.parameters())
+    count: int = sum(packed.get(id(parameter), parameter.numel()) for parameter in model.parameters())
+    return size * count
 
 
 def _why_packed(loaded: LoadedModel, hold: str, needed: int) -> str | None:
