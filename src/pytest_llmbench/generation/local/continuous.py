@@ -14,12 +14,12 @@ import inspect
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.generation.local.decoding import Limits, Row
 from pytest_llmbench.generation.local.sampling import Sampling, choose
-from pytest_llmbench.generation.local.slots import ATTENTION, BLOCK, Piece, Reading, Slots, Snapshot, Stepping, attend
+from pytest_llmbench.generation.local.slots import ATTENTION, Piece, Reading, Slots, Snapshot, Stepping, attend
 from pytest_llmbench.generation.local.tiles import READ, STEP, Layout, laid_out, mixes
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _log = logging.getLogger("pytest_llmbench")
 _READ_TOKENS = 1024  # of one forward: what activations may take
 _REFILL = 0.25  # of all slots: reading few prompts costs nearly as much as reading some
 _KEPT_TOKENS = 8192  # of beginnings that are remembered
-_PROBE = 40  # tokens, more than a block
+_PROBE = 40  # tokens, more than a block of them
 _SAME = {"float32": 1e-3}
 _SAME_IN_HALF = 0.05
 _GROWING_ROPES = {"dynamic", "longrope"}
@@ -166,14 +166,11 @@ class RowEngine:
     # what a batch works with
 
     def shared(self, prompts: Sequence[tuple[str | None, Sequence[int]]]) -> list[int]:
-        """How many tokens at each prompt's beginning others of its adapter share, or were read before."""
-        chains = [_block_hashes(adapter, tokens) for adapter, tokens in prompts]
-        counts = collections.Counter(block for chain in chains for block in chain)
+        """How many tokens at each prompt's beginning are worth reading once for several, or were read before."""
+        chains = [_chain(adapter, tokens) for adapter, tokens in prompts]
+        counts = collections.Counter(told for chain in chains for told in chain)
         return [
-            max(
-                BLOCK * sum(counts[block] > 1 for block in chain),
-                self._known_beginning(adapter, tokens[: BLOCK * len(chain)])[0],
-            )
+            max(_worth(chain, counts), self._known_beginning(adapter, tokens[: len(chain)])[0])
             for chain, (adapter, tokens) in zip(chains, prompts, strict=True)
         ]
 
@@ -193,12 +190,12 @@ class RowEngine:
         return known
 
     def _known_beginning(self, adapter: str | None, tokens: Sequence[int]) -> tuple[int, Snapshot | None]:
-        """How many whole blocks of the tokens were read before, in tokens, and what was kept of them."""
+        """How many of the tokens were read before, and what was kept of them."""
         best: tuple[int, Snapshot | None] = 0, None
         for (whose, told), snapshot in self._beginnings.items():
             if whose == adapter:
                 same = sum(1 for _ in itertools.takewhile(_equal, zip(told, tokens, strict=False)))
-                best = max(best, (same // BLOCK * BLOCK, snapshot), key=lambda found: found[0])
+                best = max(best, (same, snapshot), key=lambda found: found[0])
         return best if best[0] else (0, None)
 
     def move(self, source: int, target: int, positions: int) -> None:
@@ -401,13 +398,24 @@ class _Batch:
         return ended
 
 
-def _block_hashes(adapter: str | None, tokens: Sequence[int]) -> list[int]:
-    """One number for each beginning of whole blocks that leaves at least the last token to be read."""
+def _chain(adapter: str | None, tokens: Sequence[int]) -> list[int]:
+    """One number for each beginning that leaves at least the last token to be read."""
     chain, told = [], hash(adapter)
-    for start in range(0, len(tokens) - BLOCK, BLOCK):
-        told = hash((told, *tokens[start : start + BLOCK]))
+    for token in tokens[:-1]:
+        told = hash((told, token))
         chain.append(told)
     return chain
+
+
+def _worth(chain: Sequence[int], counts: Mapping[int, int]) -> int:
+    """The longest beginning each of whose parts saves more tokens than the tile costs that it is read in alone."""
+    worth, end = 0, len(chain)
+    counted = [counts[told] for told in chain]
+    for place, count in enumerate(counted, start=1):
+        last = place == end or counted[place] < count
+        if last and (count - 1) * (place - worth) > READ:
+            worth = place
+    return worth
 
 
 def _equal(pair: tuple[int, int]) -> bool:
@@ -427,18 +435,16 @@ def _ends(pieces: Sequence[Piece]) -> Iterator[int]:
 
 
 def _portions(pieces: Sequence[Piece]) -> Iterator[list[tuple[int, Piece]]]:
-    """Pieces, by number, for one forward each; a long one is cut where a block begins."""
+    """Pieces, by number, for one forward each; a long one is cut."""
     portion: list[tuple[int, Piece]] = []
     room = _READ_TOKENS
     for number, piece in enumerate(pieces):
         start = 0
         while start < len(piece.tokens):
-            end = len(piece.tokens) if len(piece.tokens) - start <= room else start + room // BLOCK * BLOCK
-            if end > start:
-                portion.append((number, Piece(piece.slot, piece.start + start, piece.tokens[start:end])))
-                room -= end - start
-            start = end
-            if start < len(piece.tokens):
+            end = min(len(piece.tokens), start + room)
+            portion.append((number, Piece(piece.slot, piece.start + start, piece.tokens[start:end])))
+            room, start = room - (end - start), end
+            if not room:
                 yield portion
                 portion, room = [], _READ_TOKENS
     if portion:

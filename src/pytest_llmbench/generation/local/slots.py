@@ -1,6 +1,6 @@
 """Keys and values of many rows, a slot each, and attention over them without padding between the rows.
 
-Prompts are read in blocks of 32 positions that begin at multiples of 32; a block's queries see the keys up to its end.
+Prompts are read in blocks of 32 positions; the queries of a block see the keys up to its end.
 A decoding step sees keys up to the next multiple of 64. So the shapes that a row's attention is computed in depend on
 its own positions, and not on the lengths, the number or the places of its neighbours.
 """
@@ -74,7 +74,7 @@ class Slots:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Piece:
-    """Tokens of one row to be read, from a position that is a multiple of `BLOCK`."""
+    """Tokens of one row to be read, from a position on."""
 
     slot: int
     start: int
@@ -95,7 +95,7 @@ class Reading:
         for number, piece in enumerate(pieces):
             slot_of += [piece.slot] * len(piece.tokens)
             position += range(piece.start, piece.start + len(piece.tokens))
-            blocks += [(start // BLOCK, number) for start in range(piece.start, position[-1] + 1, BLOCK)]
+            blocks += [(block, number) for block in range(piece.start // BLOCK, position[-1] // BLOCK + 1)]
         blocks.sort()
         order = {block: row for row, block in enumerate(blocks)}
         number_of = [number for number, piece in enumerate(pieces) for _ in piece.tokens]
