@@ -306,7 +306,7 @@ class ContextVerdict(TypedDocument):
 
     Of limits, `before` and `after` are tokens and `effect` the relative change; of facts, shares and their difference
     over the questions that both runs asked. `low` to `high` is the 95 % interval of the effect, None at an end that is
-    open. `n` is the number of prompts, of facts that of pairs.
+    open; the outcome is by `gate.alpha`. `n` is the number of prompts, of facts that of pairs.
     """
 
     target: str
@@ -336,6 +336,7 @@ class ComparisonNote(TypedDocument):
         "counting_differs",  # values: target, before, after
         "other_questions",  # values: target, length
         "limit_missing",  # values: target, limit
+        "confidence",  # values: share; that of the intervals by which limits were judged
     ]
     values: dict[str, Value] = Field(default_factory=dict)
 

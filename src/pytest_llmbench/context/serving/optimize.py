@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from pydantic import ValidationError
+
 from pytest_llmbench.context.serving.arithmetic import weights_of
 from pytest_llmbench.context.serving.launch_settings import LaunchSettings
 from pytest_llmbench.context.serving.optimized_config import OptimizedConfig
 from pytest_llmbench.context.serving.plan import ServerPlan, plan_server
 from pytest_llmbench.context.serving.reasons import reasons_of
 from pytest_llmbench.context.serving.wishes import rank_places
+from pytest_llmbench.core.allowed import fault_text
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.settings import ServingSettings, Settings
 from pytest_llmbench.models.registry import ModelEntry
@@ -67,17 +70,9 @@ def _launch(plan: ServerPlan) -> LaunchSettings:
     }
     try:
         return LaunchSettings.model_validate(values)
-    except ValueError as error:  # what the engine does not know, in pydantic's own frame
-        raise UsageError(_plain(error), names=("serving.engine",)) from error
-
-
-def _plain(error: ValueError) -> str:
-    from pydantic import ValidationError
-
-    faults = error.errors(include_url=False) if isinstance(error, ValidationError) else []
-    return "; ".join(
-        str(fault.get("ctx", {}).get("error") or f"{fault['loc'][-1]}: {fault['msg']}") for fault in faults
-    )
+    except ValidationError as error:  # what the engine does not know
+        told = "; ".join(fault_text(LaunchSettings, fault) for fault in error.errors(include_url=False))
+        raise UsageError(told, names=("serving.engine",)) from error
 
 
 def _threads(serving: ServingSettings, *, on_gpu: bool) -> int | None:

@@ -51,6 +51,14 @@ class UsersDocument(TypedDocument):
     sent: int = 0
     seconds: float = 0.0
 
+    @property
+    def text(self) -> str:
+        """As lines of progress tell it: `8 users (7 to 9)`, `at least 1 user (95 % interval from 0)`."""
+        users = f"{self.users} {'user' if self.users == 1 else 'users'}"
+        if self.more:
+            return f"at least {users} (95 % interval from {self.low})"
+        return f"{users} ({self.low} to {self.high})"
+
 
 class TuningTrial(TypedDocument):
     """One server that was started. `right` are the places of the known questions, of `asked`, that were answered so."""
@@ -115,6 +123,8 @@ class TuningDocument(TypedDocument):
     winner: int
     rounds: tuple[RoundDocument, ...] = ()
     outcome: Outcome
+    cut_short: bool = False
+    """The search, or its confirmation, was stopped: the document tells what was known by then."""
     ratio: NumberWithInterval | None = None
     """Users held with the winner over those held with the baseline, both measured again in turns."""
 
