@@ -9,9 +9,9 @@ import jsonschema
 import pytest
 from support.context_documents import document, several_contexts, target
 from support.report_runs import built, full_run
+from support.schemas import schema
 
 from pytest_llmbench.core.errors import MissingRunError, UsageError
-from pytest_llmbench.runs.context_document import context_schema
 from pytest_llmbench.runs.context_runs import context_run, found_context, read_context, save_context
 from pytest_llmbench.runs.history import find_run
 from pytest_llmbench.runs.history import save as save_benchmark
@@ -27,7 +27,7 @@ def git(*words: str) -> str:
 
 def test_a_document_obeys_its_schema_and_comes_back_as_it_was(tmp_path: Path) -> None:
     found = several_contexts()
-    jsonschema.validate(found.model_dump(mode="json"), context_schema())
+    jsonschema.validate(found.model_dump(mode="json"), schema("context"))
     folder = save_context(found, tmp_path, "accepted")
     assert read_context(folder / "context.json") == found
 

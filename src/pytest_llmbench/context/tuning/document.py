@@ -5,10 +5,7 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.resources
-import json
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -136,10 +133,3 @@ class TuningDocument(TypedDocument):
     def advised(self) -> TuningTrial:
         """The settings to run: the winner's where it is better, else the baseline's."""
         return self.trial(self.winner if self.outcome == "better" else self.baseline)
-
-
-@functools.cache
-def tuning_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) that every `tune.json` obeys."""
-    file = importlib.resources.files("pytest_llmbench").joinpath("schemas/tune.schema.json")
-    return cast("dict[str, Any]", json.loads(file.read_text(encoding="utf-8")))
