@@ -4,7 +4,7 @@ usage: python benchmarks/generation.py [--rounds 3] [--harness-python PATH] [--c
 
 The contestants take turns, round by round, so that a busy neighbour slows all of them; medians and ratios are reported.
 lm-evaluation-harness is installed into a throw-away environment unless the Python of one that has it is given. With
-`--commit` an earlier build of this project is a contestant, from a git worktree; with `--only-commit` the only other one.
+`--commit` an earlier build of this project is a contestant, from a git worktree; with `--only-commit` the only one.
 """
 
 from __future__ import annotations
