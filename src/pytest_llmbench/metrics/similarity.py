@@ -47,9 +47,9 @@ def similarity(first: Completion, second: Completion) -> float | None:
     one, other = _vector(first.embedding), _vector(second.embedding)
     if not one.any() or not other.any():
         return None
-    from scipy.spatial.distance import cosine  # scikit-learn's takes over a second to import
+    import numpy as np  # SciPy's cosine takes a third of a second to import
 
-    return min(1.0, max(-1.0, 1.0 - float(cosine(one, other))))
+    return min(1.0, max(-1.0, float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))))
 
 
 def cosine_between_cases(run: Run) -> dict[str, dict[str, Any]]:
