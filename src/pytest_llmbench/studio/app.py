@@ -24,4 +24,5 @@ def create_app(options: StudioOptions) -> FastAPI:
     app = FastAPI(title="llmbench studio", version=__version__, lifespan=lifespan)
     app.include_router(health.router)
     app.include_router(pages.router)
+    app.mount("/static", pages.static)
     return app
