@@ -9,6 +9,7 @@ from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
 from pytest_llmbench.core.locale import checked_language
+from pytest_llmbench.studio.pages import programs
 from pytest_llmbench.studio.pages.language import COOKIE
 from pytest_llmbench.studio.pages.rendering import PageRoute
 
@@ -17,6 +18,9 @@ static = StaticFiles(
     packages=[("pytest_llmbench", "studio/pages/static"), ("pytest_llmbench", "reports/html/assets")],
 )
 """Scripts and styles; the reports' style too, which the pages share."""
+
+for _part in (programs,):
+    router.include_router(_part.router)
 
 _YEAR_S = 365 * 86400
 
