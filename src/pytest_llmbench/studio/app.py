@@ -10,7 +10,9 @@ from fastapi import FastAPI
 from pytest_llmbench import __version__
 from pytest_llmbench.studio import pages
 from pytest_llmbench.studio.options import StudioOptions
+from pytest_llmbench.studio.problems import tell_problems
 from pytest_llmbench.studio.routes import health
+from pytest_llmbench.studio.safety import Safety
 
 
 def create_app(options: StudioOptions) -> FastAPI:
@@ -24,4 +26,6 @@ def create_app(options: StudioOptions) -> FastAPI:
     app = FastAPI(title="llmbench studio", version=__version__, lifespan=lifespan)
     app.include_router(health.router)
     app.include_router(pages.router)
+    tell_problems(app)
+    app.add_middleware(Safety, options=options)
     return app
