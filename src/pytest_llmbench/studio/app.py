@@ -10,7 +10,9 @@ from fastapi import FastAPI
 from pytest_llmbench import __version__
 from pytest_llmbench.studio import pages
 from pytest_llmbench.studio.options import StudioOptions
+from pytest_llmbench.studio.problems import tell_problems
 from pytest_llmbench.studio.routes import health
+from pytest_llmbench.studio.safety import Safety
 
 
 def create_app(options: StudioOptions) -> FastAPI:
@@ -25,4 +27,6 @@ def create_app(options: StudioOptions) -> FastAPI:
     app.include_router(health.router)
     app.include_router(pages.router)
     app.mount("/static", pages.static)
+    tell_problems(app)
+    app.add_middleware(Safety, options=options)
     return app

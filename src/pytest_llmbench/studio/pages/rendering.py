@@ -13,10 +13,11 @@ from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from pytest_llmbench.core.errors import LLMBenchError, NotReadyError
+from pytest_llmbench.core.errors import LLMBenchError
 from pytest_llmbench.core.locale import LANGUAGES, N_, Words
 from pytest_llmbench.studio.pages import amounts
 from pytest_llmbench.studio.pages.language import NAMES, words_for
+from pytest_llmbench.studio.problems import status_of
 
 NAVIGATION = (
     ("/upload", N_("Upload")),
@@ -27,7 +28,7 @@ NAVIGATION = (
     ("/models", N_("Models")),
     ("/programs", N_("For programs")),
 )
-_UNPROCESSABLE, _UNAVAILABLE, _SERVER_FAULT = 422, 503, 500
+_UNPROCESSABLE = 422
 
 
 @functools.cache
@@ -90,8 +91,7 @@ class PageRoute(APIRoute):
             try:
                 return await answer(request)
             except LLMBenchError as error:
-                status = _UNAVAILABLE if isinstance(error, NotReadyError) else _UNPROCESSABLE
-                return refusal(request, status, str(error))
+                return refusal(request, status_of(error), str(error))
             except HTTPException as error:
                 return refusal(request, error.status_code, str(error.detail))
             except RequestValidationError as error:
