@@ -39,13 +39,7 @@ class UsageError(LLMBenchError):
     code = "usage"
 
 
-class MissingError(UsageError):
-    """What was asked for by its name or number is not there."""
-
-    code = "missing"
-
-
-class MissingRunError(MissingError):
+class MissingRunError(UsageError):
     """No saved run or baseline of this name, number, path or commit."""
 
     code = "missing_run"
@@ -89,16 +83,7 @@ class ServerError(NotReadyError):
 
 _KINDS: dict[str, type[LLMBenchError]] = {
     kind.code: kind
-    for kind in (
-        UsageError,
-        MissingError,
-        MissingRunError,
-        NotReadyError,
-        ModelError,
-        WrongModelError,
-        AdapterError,
-        ServerError,
-    )
+    for kind in (UsageError, MissingRunError, NotReadyError, ModelError, WrongModelError, AdapterError, ServerError)
 }
 
 

@@ -57,7 +57,7 @@ def validate_dataset(path: Path, progress: Progress = no_progress) -> _Summary:
     Raises:
         UsageError: a row is wrong; see `training.rows.stream_rows`.
     """
-    return _summarise_rows(stream_rows(path, progress))
+    return summarise_rows(stream_rows(path, progress))
 
 
 def check_dataset(
@@ -244,7 +244,7 @@ class _Summary:
         return dataclasses.asdict(self)
 
 
-def _summarise_rows(rows: Iterable[NumberedRow]) -> _Summary:
+def summarise_rows(rows: Iterable[NumberedRow]) -> _Summary:
     """Count the rows, which are read one by one.
 
     Raises:

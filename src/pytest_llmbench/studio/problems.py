@@ -17,8 +17,10 @@ from pytest_llmbench.core.errors import LLMBenchError
 MEDIA_TYPE = "application/problem+json"
 
 _STATUS: Mapping[str, int] = {
-    "missing": 404,
+    "not_found": 404,
     "missing_run": 404,
+    "wrong_state": 409,
+    "in_use": 409,
     "not_ready": 409,
     "model": 409,
     "server": 409,
@@ -37,7 +39,7 @@ class Fault(BaseModel):
     message: str
 
 
-class Problem(BaseModel):
+class ProblemDetails(BaseModel):
     """What is wrong, where, and what to do: the message that the command line gives for the same mistake."""
 
     model_config = ConfigDict(
@@ -70,7 +72,7 @@ def problem(
     status: int, detail: str, code: str, *, names: Sequence[str] = (), faults: Sequence[Fault] = ()
 ) -> JSONResponse:
     """The answer that tells a problem."""
-    document = Problem(
+    document = ProblemDetails(
         type=f"urn:llmbench:problem:{code}",
         title=http.HTTPStatus(status).phrase,
         status=status,
@@ -139,7 +141,7 @@ EVERYWHERE = (400, 401, 403, 413, 421, 422)
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What a route's `responses` say of its problems, those of every route among them."""
-    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
     return {
         status: {"description": _MEANINGS[status], "content": content} for status in sorted({*EVERYWHERE, *statuses})
     }

@@ -85,7 +85,9 @@ def _parameter(document: OpenAPI, parameter: Parameter | Reference) -> Field:
     if isinstance(parameter, Reference):
         return Field(parameter.ref.rpartition("/")[2], "", False, "")
     kind = _kind(document, parameter.schema_) if parameter.schema_ else ""
-    return Field(parameter.name, f"{parameter.in_.value}, {kind}", bool(parameter.required), parameter.description or "")
+    return Field(
+        parameter.name, f"{parameter.in_.value}, {kind}", bool(parameter.required), parameter.description or ""
+    )
 
 
 def _fields(document: OpenAPI, media: MediaType) -> Iterator[Field]:

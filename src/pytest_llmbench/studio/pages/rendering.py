@@ -51,16 +51,20 @@ def spoken(request: Request) -> Words:
 def page(request: Request, template: str, status: int = 200, /, **values: Any) -> HTMLResponse:
     """An HTML answer made of `template`, a whole page or a fragment of one."""
     say = spoken(request)
-    text = environment().get_template(f"{template}.html.j2").render(
-        say=say,
-        here=request.url.path,
-        back=str(request.url.replace(scheme="", netloc="")) if request.method == "GET" else "/",
-        navigation=NAVIGATION,
-        languages=[(name, NAMES[name]) for name in LANGUAGES],
-        size=lambda count: amounts.size(count, say),
-        span=lambda seconds: amounts.span(seconds, say),
-        moment=lambda at: amounts.moment(at, say),
-        **values,
+    text = (
+        environment()
+        .get_template(f"{template}.html.j2")
+        .render(
+            say=say,
+            here=request.url.path,
+            back=str(request.url.replace(scheme="", netloc="")) if request.method == "GET" else "/",
+            navigation=NAVIGATION,
+            languages=[(name, NAMES[name]) for name in LANGUAGES],
+            size=lambda count: amounts.size(count, say),
+            span=lambda seconds: amounts.span(seconds, say),
+            moment=lambda at: amounts.moment(at, say),
+            **values,
+        )
     )
     headers = {"Vary": "Cookie, Accept-Language, HX-Request", "Cache-Control": "no-store"}
     return HTMLResponse(text.encode("utf-8", "replace"), status, headers)
