@@ -12,7 +12,7 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 def size(count: float | None, say: Words) -> str:
-    """Bytes in the unit (kB is 1,024 bytes, as wherever memory is told) that leaves one to three digits before the mark; a dash for what is not known."""
+    """Bytes as kB, MB or GB of 1,024 each, as wherever memory is told here; a dash for what is not known."""
     if count is None:
         return UNSCORED
     value, unit = float(count), 0

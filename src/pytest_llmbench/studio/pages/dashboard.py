@@ -8,13 +8,12 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
-from pydantic import BaseModel, ConfigDict
 
-from pytest_llmbench.studio.job_events import Curves, LogData, Problem, StepData
-from pytest_llmbench.studio.jobs import Jobs, StartBenchmark
+from pytest_llmbench.studio.job_events import LogData, Problem, StepData
+from pytest_llmbench.studio.jobs import StartBenchmark
 from pytest_llmbench.studio.pages import job_words
 from pytest_llmbench.studio.pages.rendering import PageRoute, page, spoken
-from pytest_llmbench.studio.pages.services import JobsService
+from pytest_llmbench.studio.services import Services, Studio
 from pytest_llmbench.studio.store import OVER, Job
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -23,86 +22,72 @@ _NO_CONTENT, _SEE_OTHER = 204, 303
 
 
 @router.get("/dashboard")
-def dashboard(request: Request, jobs: JobsService) -> HTMLResponse:
+def dashboard(request: Request, studio: Studio) -> HTMLResponse:
     """Every job."""
-    return _jobs_page(request, jobs, "dashboard")
+    return _jobs_page(request, studio, "dashboard")
 
 
 @router.get("/dashboard/jobs")
-def job_list(request: Request, jobs: JobsService, seen: _Seen = "") -> Response:
+def job_list(request: Request, studio: Studio, seen: _Seen = "") -> Response:
     """The jobs again, unless they are as the page has them."""
-    return Response(status_code=_NO_CONTENT) if seen == _mark(jobs.list()) else _jobs_page(request, jobs, "job_list")
+    if seen == _mark(studio.jobs.list()):
+        return Response(status_code=_NO_CONTENT)
+    return _jobs_page(request, studio, "job_list")
 
 
 @router.post("/queue/{job_id}/{way}")
-def move(request: Request, jobs: JobsService, job_id: int, way: Literal["up", "down"]) -> Response:
+def move(request: Request, studio: Studio, job_id: int, way: Literal["up", "down"]) -> Response:
     """Let a job in the queue change places with the one before it or after it."""
-    queue = [job.id for job in jobs.list() if job.state == "queued"]
+    queue = [job.id for job in studio.jobs.list() if job.state == "queued"]
     if job_id in queue:
         place = queue.index(job_id)
         other = min(max(place + (-1 if way == "up" else 1), 0), len(queue) - 1)
         queue[place], queue[other] = queue[other], queue[place]
     else:
         queue.append(job_id)  # which says why that cannot be
-    jobs.reorder(queue)
-    return _jobs_page(request, jobs, "job_list")
+    studio.jobs.reorder(queue)
+    return _jobs_page(request, studio, "job_list")
 
 
 @router.get("/jobs/{job_id}")
-def job_page(request: Request, jobs: JobsService, job_id: int) -> HTMLResponse:
+def job_page(request: Request, studio: Studio, job_id: int) -> HTMLResponse:
     """One job, with its course so far."""
-    job = jobs.get(job_id)
-    lines = [LogData.model_validate(event.data).line for event in jobs.log(job_id)]
+    job = studio.jobs.get(job_id)
+    lines = [LogData.model_validate(event.data).line for event in studio.jobs.log(job_id)]
     return page(request, "job", lines=lines, **_shown(request, job))
 
 
 @router.get("/jobs/{job_id}/panel")
-def panel(request: Request, jobs: JobsService, job_id: int, seen: _Seen) -> Response:
+def panel(request: Request, studio: Studio, job_id: int, seen: _Seen) -> Response:
     """Where the job is now; the whole page anew where its state is another one."""
-    job = jobs.get(job_id)
+    job = studio.jobs.get(job_id)
     if job.state != seen:
         return Response(status_code=_NO_CONTENT, headers={"HX-Refresh": "true"})
     return page(request, "job_panel", **_shown(request, job))
 
 
-class _Course(BaseModel):
-    """What a page draws, and after which event it goes on."""
-
-    model_config = ConfigDict(frozen=True)
-
-    after: int
-    curves: Curves
-
-
-@router.get("/jobs/{job_id}/course")
-def course(jobs: JobsService, job_id: int) -> _Course:
-    """The curves of a job so far, in a bounded number of points."""
-    after = jobs.get(job_id).events
-    return _Course(after=after, curves=jobs.curve(job_id))
-
-
 @router.post("/jobs/{job_id}/cancel")
-def cancel(jobs: JobsService, job_id: int) -> RedirectResponse:
+def cancel(studio: Studio, job_id: int) -> RedirectResponse:
     """End it."""
-    jobs.cancel(job_id)
+    studio.jobs.cancel(job_id)
     return RedirectResponse(f"/jobs/{job_id}", _SEE_OTHER)
 
 
 @router.post("/jobs/{job_id}/resume")
-def resume(jobs: JobsService, job_id: int) -> RedirectResponse:
+def resume(studio: Studio, job_id: int) -> RedirectResponse:
     """Go on with it."""
-    jobs.resume(job_id)
+    studio.jobs.resume(job_id)
     return RedirectResponse(f"/jobs/{job_id}", _SEE_OTHER)
 
 
 @router.post("/jobs/{job_id}/benchmark")
-def benchmark(jobs: JobsService, job_id: int) -> RedirectResponse:
+def benchmark(studio: Studio, job_id: int) -> RedirectResponse:
     """Compare the adapter that a training made with its base."""
-    return RedirectResponse(f"/jobs/{jobs.start_benchmark(job_id, StartBenchmark()).id}", _SEE_OTHER)
+    return RedirectResponse(f"/jobs/{studio.jobs.start_benchmark(job_id, StartBenchmark()).id}", _SEE_OTHER)
 
 
-def _jobs_page(request: Request, jobs: Jobs, template: str) -> HTMLResponse:
-    found, say = jobs.list(), spoken(request)
+def _jobs_page(request: Request, studio: Services, template: str) -> HTMLResponse:
+    found, say = studio.jobs.list(), spoken(request)
     return page(
         request,
         template,

@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse
 from pytest_llmbench.core.locale import N_
 from pytest_llmbench.studio.models import Fits
 from pytest_llmbench.studio.pages.rendering import PageRoute, page, spoken
-from pytest_llmbench.studio.pages.services import ModelsService
+from pytest_llmbench.studio.services import Studio
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 _FITS: Mapping[Fits, str] = {
@@ -22,8 +22,8 @@ _FITS: Mapping[Fits, str] = {
 
 
 @router.get("/models")
-def model_list(request: Request, models: ModelsService) -> HTMLResponse:
+def model_list(request: Request, studio: Studio) -> HTMLResponse:
     """Every model of the registry beside this machine."""
-    found, say = models.available(), spoken(request)
+    found, say = studio.models.available(), spoken(request)
     fits = {verdict: say(text) for verdict, text in _FITS.items()}
     return page(request, "models", cards=found.models, machine=found.machine, fits=fits)

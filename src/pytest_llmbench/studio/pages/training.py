@@ -13,13 +13,11 @@ from starlette.concurrency import run_in_threadpool
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.locale import N_
 from pytest_llmbench.models.registry import TASKS, Preset, Task
-from pytest_llmbench.studio.datasets import Datasets
 from pytest_llmbench.studio.jobs import StartFinetuning
-from pytest_llmbench.studio.models import Hyperparameters, ModelCard, Rows, newest_speed
+from pytest_llmbench.studio.models import Hyperparameters, ModelCard, newest_speed
 from pytest_llmbench.studio.pages import hyperparameters
 from pytest_llmbench.studio.pages.rendering import PageRoute, is_fragment, page, spoken
-from pytest_llmbench.studio.pages.services import DatasetsService, JobsService, ModelsService
-from pytest_llmbench.studio.reading import Statistics
+from pytest_llmbench.studio.services import Studio
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 _Text = Annotated[str, Query(max_length=200)]
@@ -34,18 +32,17 @@ _TASKS: Mapping[Task, tuple[str, str]] = {
 @router.get("/training")
 def training(
     request: Request,
-    datasets: DatasetsService,
-    models: ModelsService,
+    studio: Studio,
     dataset_id: _Text = "",
     model_name: _Text = "",
 ) -> HTMLResponse:
     """The form."""
-    found = models.available()
+    found = studio.models.available()
     card = _card(found.models, model_name)
     return page(
         request,
         "training",
-        datasets=datasets.list(),
+        datasets=studio.datasets.list(),
         dataset_id=dataset_id,
         models=found.models,
         machine=found.machine,
@@ -55,30 +52,31 @@ def training(
 
 
 @router.get("/training/settings")
-def settings(request: Request, models: ModelsService) -> HTMLResponse:
+def settings(request: Request, studio: Studio) -> HTMLResponse:
     """What depends on model and task, anew; what was typed stays."""
     given = dict(request.query_params)
-    card = _card(models.available().models, given.get("model_name", ""))
+    card = _card(studio.models.available().models, given.get("model_name", ""))
     return page(request, "training_settings", **_settings(request, card, given))
 
 
 @router.get("/training/estimate")
-def estimate(request: Request, datasets: DatasetsService, models: ModelsService, jobs: JobsService) -> HTMLResponse:
+def estimate(request: Request, studio: Studio) -> HTMLResponse:
     """Memory and time of the training that the form describes now."""
     asked = _asked(dict(request.query_params))
     chosen = Hyperparameters.model_validate(
         {**asked.model_dump(include=set(Hyperparameters.model_fields)), "targets": _joined(asked.targets)}
     )
-    speed = newest_speed(jobs.list(), asked.model_name)
-    found = models.estimate(asked.model_name, chosen, _rows(datasets, asked.dataset_id), speed)
+    rows = studio.datasets.size(studio.datasets.get(asked.dataset_id))
+    speed = newest_speed(studio.jobs.list(), asked.model_name)
+    found = studio.models.estimate(asked.model_name, chosen, rows, speed)
     return page(request, "training_estimate", estimate=found)
 
 
 @router.post("/training")
-async def start(request: Request, jobs: JobsService) -> Response:
+async def start(request: Request, studio: Studio) -> Response:
     """Queue it, and go where it can be watched."""
     form = {name: value for name, value in (await request.form()).items() if isinstance(value, str)}
-    address = f"/jobs/{(await run_in_threadpool(jobs.start_finetuning, _asked(form))).id}"
+    address = f"/jobs/{(await run_in_threadpool(studio.jobs.start_finetuning, _asked(form))).id}"
     if is_fragment(request):
         return Response(status_code=_NO_CONTENT, headers={"HX-Redirect": address})
     return RedirectResponse(address, _SEE_OTHER)
@@ -111,8 +109,3 @@ def _asked(form: Mapping[str, str]) -> StartFinetuning:
 
 def _joined(targets: str | tuple[str, ...] | None) -> str | None:
     return ",".join(targets) if isinstance(targets, tuple) else targets
-
-
-def _rows(datasets: Datasets, key: str) -> Rows:
-    told = Statistics.model_validate(datasets.get(key).statistics)
-    return Rows(told.rows, told.prompt.mean + told.answer.mean)

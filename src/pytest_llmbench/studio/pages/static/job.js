@@ -96,14 +96,14 @@
   };
 
   document.addEventListener("studio:event", ({ detail: { kind, data } }) => {
-    const told = JSON.parse(data);
+    const told = JSON.parse(data).data;
     if (kind === "log") write(told.line);
     else if (kind !== "state") add(kind, told);
   });
   if (all.length) {
     fetch(curves.dataset.course)
       .then((answer) => answer.json())
-      .then(({ curves: { steps, evaluations } }) => {
+      .then(({ steps, evaluations }) => {
         for (const point of steps) add("step", point);
         for (const point of evaluations) add("evaluation", point);
       });
