@@ -33,11 +33,6 @@ class _Asked(Preset):
     warmup_share: Annotated[float, Field(ge=0, lt=1)] | None = None
 
 
-def asked_schema() -> dict[str, Any]:
-    """The JSON schema of the settings that a training can be asked with: their kinds and ranges."""
-    return _Asked.model_json_schema()
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class FinetuneRequest:
     """What is to be trained. `base` is a model spec; `dataset` has one of the forms of `training.row_forms`.

@@ -9,7 +9,7 @@ from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
 from pytest_llmbench.core.locale import checked_language
-from pytest_llmbench.studio.pages import programs
+from pytest_llmbench.studio.pages import comparing, dashboard, model_list, programs, training, trying, uploading
 from pytest_llmbench.studio.pages.language import COOKIE
 from pytest_llmbench.studio.pages.rendering import PageRoute
 
@@ -19,7 +19,7 @@ static = StaticFiles(
 )
 """Scripts and styles; the reports' style too, which the pages share."""
 
-for _part in (programs,):
+for _part in (uploading, training, dashboard, trying, comparing, model_list, programs):
     router.include_router(_part.router)
 
 _YEAR_S = 365 * 86400

@@ -6,13 +6,13 @@ import datetime
 
 from pytest_llmbench.core.locale import N_, UNSCORED, Words
 
-_STEP = 1000.0
+_STEP = 1024.0
 _UNITS = (N_("{value} B"), N_("{value} kB"), N_("{value} MB"), N_("{value} GB"), N_("{value} TB"))
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 def size(count: float | None, say: Words) -> str:
-    """Bytes in the unit that leaves one to three digits before the mark; a dash for what is not known."""
+    """Bytes as kB, MB or GB of 1,024 each, as wherever memory is told here; a dash for what is not known."""
     if count is None:
         return UNSCORED
     value, unit = float(count), 0

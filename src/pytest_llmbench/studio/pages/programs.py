@@ -13,6 +13,7 @@ from fastapi.responses import HTMLResponse
 from pytest_llmbench.studio.pages.rendering import PageRoute, page
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
+_Shape = Schema | Reference | bool
 _METHODS = ("get", "post", "put", "patch", "delete")
 
 
@@ -22,8 +23,8 @@ class Field:
 
     name: str
     kind: str
-    required: bool
     meaning: str
+    required: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ def _call(document: OpenAPI, method: str, path: str, operation: Operation) -> Ca
         body=tuple(_fields(document, media)) if media else (),
         example=_example(document, media) if media else "",
         answers=tuple(
-            Field(str(status), ", ".join(getattr(answer, "content", None) or {}), False, answer.description)
+            Field(str(status), ", ".join(getattr(answer, "content", None) or {}), answer.description)
             for status, answer in (operation.responses or {}).items()
             if not isinstance(answer, Reference)
         ),
@@ -83,10 +84,10 @@ def _call(document: OpenAPI, method: str, path: str, operation: Operation) -> Ca
 
 def _parameter(document: OpenAPI, parameter: Parameter | Reference) -> Field:
     if isinstance(parameter, Reference):
-        return Field(parameter.ref.rpartition("/")[2], "", False, "")
+        return Field(parameter.ref.rpartition("/")[2], "", "")
     kind = _kind(document, parameter.schema_) if parameter.schema_ else ""
     return Field(
-        parameter.name, f"{parameter.in_.value}, {kind}", bool(parameter.required), parameter.description or ""
+        parameter.name, f"{parameter.in_.value}, {kind}", parameter.description or "", bool(parameter.required)
     )
 
 
@@ -95,10 +96,10 @@ def _fields(document: OpenAPI, media: MediaType) -> Iterator[Field]:
     for name, one in ((schema and schema.properties) or {}).items():
         known = _resolved(document, one)
         meaning = (getattr(one, "description", None) or (known.description if known else None)) or ""
-        yield Field(name, _kind(document, one), name in (schema.required or []) if schema else False, meaning)
+        yield Field(name, _kind(document, one), meaning, bool(schema and name in (schema.required or [])))
 
 
-def _resolved(document: OpenAPI, schema: Schema | Reference | bool | None) -> Schema | None:
+def _resolved(document: OpenAPI, schema: _Shape | None) -> Schema | None:
     """The schema itself, where there is only its name."""
     if isinstance(schema, Schema) and schema.ref is None:
         return schema
@@ -107,7 +108,7 @@ def _resolved(document: OpenAPI, schema: Schema | Reference | bool | None) -> Sc
     return found if isinstance(found, Schema) else None
 
 
-def _kind(document: OpenAPI, schema: Schema | Reference | bool) -> str:
+def _kind(document: OpenAPI, schema: _Shape) -> str:
     found = _resolved(document, schema)
     if found is None:
         return ""

@@ -3,6 +3,15 @@
   "use strict";
   const messages = () => document.getElementById("messages");
 
+  function tell(look, words, language) {
+    const line = document.createElement("div");
+    line.className = look;
+    line.textContent = words;
+    if (language) line.lang = language;
+    messages().replaceChildren(line);
+    messages().scrollIntoView({ block: "nearest" });
+  }
+
   // htmx's extension makes a new EventSource when one is closed, and that one has forgotten how far it was: the
   // browser sends Last-Event-ID only when it reconnects by itself. So the address says it.
   const KINDS = ["step", "evaluation", "log", "state"];
@@ -26,14 +35,18 @@
       bar.value = event.detail.loaded;
     }
   });
+  // The API answers in JSON: what it refuses is told in its own words, what it made is opened.
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const { xhr, requestConfig } = event.detail;
+    if (!/json/.test(xhr.getResponseHeader("content-type") ?? "")) return;
+    event.detail.shouldSwap = false;
+    const told = JSON.parse(xhr.responseText);
+    const next = requestConfig.elt.dataset.next;
+    if (xhr.status < 300 && next) location.assign(next + told.id);
+    else if (xhr.status >= 400) tell("error", told.detail ?? xhr.statusText, "en");
+  });
   const lost = () => {
-    const words = messages().dataset.lost;
-    if (messages().textContent !== words) {
-      const line = document.createElement("div");
-      line.className = "warn lost";
-      line.textContent = words;
-      messages().replaceChildren(line);
-    }
+    if (!messages().querySelector(".lost")) tell("warn lost", messages().dataset.lost);
   };
   const back = () => messages().querySelector(".lost")?.remove();
   document.addEventListener("htmx:sendError", lost);
@@ -43,10 +56,5 @@
   // A refusal of the last request is over when the next one begins.
   document.addEventListener("htmx:beforeRequest", (event) => {
     if (event.detail.requestConfig.verb !== "get") messages().replaceChildren();
-  });
-  // What was deleted or moved takes the focus with it: it goes to what stands in its place.
-  document.addEventListener("htmx:afterSettle", (event) => {
-    const next = event.detail.elt.querySelector("[data-focus]") ?? (event.detail.elt.matches("[data-focus]") ? event.detail.elt : null);
-    next?.focus();
   });
 })();
