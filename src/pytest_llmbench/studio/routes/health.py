@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
 
 from pytest_llmbench import __version__
+from pytest_llmbench.studio.problems import problems
 
 router = APIRouter(prefix="/api", tags=["health"])
 
@@ -19,7 +20,7 @@ class Health(BaseModel):
     version: str
 
 
-@router.get("/health")
+@router.get("/health", operation_id="health", responses=problems())
 async def health() -> Health:
     """Whether the studio answers."""
     return Health(status="ok", version=__version__)
