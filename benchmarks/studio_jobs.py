@@ -21,6 +21,7 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import statistics
 import sys
 import tempfile
@@ -93,16 +94,16 @@ def kills(folder: Path, count: int, seed: int) -> dict[str, Any]:
     studio = _fork(lambda: _studio(folder))
     while killed.total() < count:
         time.sleep(dice.uniform(0, LONGEST_LIFE_S))
-        victim = dice.choice(VICTIMS)
-        leader = _leader_of_running(folder)
-        if leader is None:
+        victim, running = dice.choice(VICTIMS), _running(folder)
+        if running is None:
             continue  # no job to be killed in the middle of
+        leader, program = running
         groups.add(leader)
-        if victim in ("group", "both"):
-            with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+            if victim in ("group", "both"):
                 os.killpg(leader, signal.SIGKILL)
-        if victim == "program" and not _kill_program(leader):
-            continue
+            elif victim == "program":
+                program.kill()
         if victim in ("studio", "both"):
             os.kill(studio, signal.SIGKILL)
             os.waitpid(studio, 0)
@@ -130,23 +131,38 @@ def _studio(folder: Path) -> None:
     """Start and resume jobs, and watch them, until that is enough and all are over."""
     store = open_store(folder)
     with scripted_jobs(store, Scripted(steps=STEPS, pause=PAUSE_S), LIMITS) as jobs:
-        while True:
-            unfinished = [job for job in jobs.list() if job.state != "finished"]
-            if not unfinished and (folder / "enough").exists():
-                break
-            job = unfinished[0] if unfinished else jobs.start_finetuning(training())
-            if job.state in ("interrupted", "failed", "cancelled"):
-                job = jobs.resume(job.id)
-            asyncio.run(_watch(jobs, folder / "shown", job.id))
+        told = _last_shown(folder / "shown")
+        for job in jobs.list():  # some were over before all was shown
+            if told[job.id] < job.events or job.state != "finished":
+                _see_through(jobs, job.id, told[job.id], folder / "shown")
+        while not (folder / "enough").exists():
+            _see_through(jobs, jobs.start_finetuning(training()).id, 0, folder / "shown")
     store.close()
 
 
-async def _watch(jobs: Jobs, path: Path, job_id: int) -> None:
-    """Show a job's events until it is over, behind the last one that was shown."""
-    after = max((sequence for job, sequence, _ in _shown(path) if job == job_id), default=0)
-    with path.open("ab", buffering=0) as file:
+def _see_through(jobs: Jobs, job_id: int, after: int, shown: Path) -> None:
+    """Show a job's events, and resume it until it has finished."""
+    while True:
+        asyncio.run(_watch(jobs, job_id, after, shown))
+        job = jobs.get(job_id)
+        if job.state == "finished":
+            return
+        after = job.events
+        jobs.resume(job_id)
+
+
+async def _watch(jobs: Jobs, job_id: int, after: int, shown: Path) -> None:
+    with shown.open("ab", buffering=0) as file:
         async for event in jobs.events(job_id, after):
             file.write(json.dumps([job_id, event.sequence, event.data]).encode() + b"\n")
+
+
+def _last_shown(path: Path) -> Mapping[int, int]:
+    """The newest event of each job that was shown."""
+    last: defaultdict[int, int] = defaultdict(int)
+    for job_id, sequence, _ in _shown(path):
+        last[job_id] = max(last[job_id], sequence)
+    return last
 
 
 def _shown(path: Path) -> Iterator[tuple[int, int, Mapping[str, Any]]]:
@@ -154,22 +170,14 @@ def _shown(path: Path) -> Iterator[tuple[int, int, Mapping[str, Any]]]:
         yield from (tuple(json.loads(line)) for line in path.read_bytes().splitlines())
 
 
-def _leader_of_running(folder: Path) -> int | None:
-    """Read beside the studio, as another program would."""
-    import sqlite3
-
+def _running(folder: Path) -> tuple[int, psutil.Process] | None:
+    """The leader of the job that runs, and its program; read beside the studio, as another program would."""
     with contextlib.closing(sqlite3.connect(folder / "studio.db", timeout=10)) as connection:
         found = connection.execute("SELECT pid FROM jobs WHERE state = 'running'").fetchone()
-    return int(found[0]) if found else None
-
-
-def _kill_program(leader: int) -> bool:
-    """Kill what the leader runs, if it does."""
     with contextlib.suppress(psutil.NoSuchProcess):
-        for process in psutil.Process(leader).children():
-            process.kill()
-            return True
-    return False
+        programs = psutil.Process(found[0]).children() if found else []
+        return (found[0], programs[0]) if programs else None
+    return None
 
 
 def _reap() -> None:
