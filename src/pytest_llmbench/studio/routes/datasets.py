@@ -114,7 +114,7 @@ def datasets(
 async def dataset(studio: Studio, dataset_id: DatasetId) -> DatasetDetail:
     """First rows, statistics, near-duplicates, and the rows that come near to a case of the suites.
 
-    The last two are looked for in the background after an upload: `checked.state` is `running` until then.
+    The last two are looked for in the background from the first look on: `checked.state` is `running` until then.
     """
     return studio.datasets.detail(dataset_id)
 
