@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.core.setting_sections import ModelSettings
     from pytest_llmbench.core.settings import Settings
     from pytest_llmbench.finetune.request import FinetuneRequest
+    from pytest_llmbench.finetune.sft import Watch
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -105,6 +106,10 @@ class _Conduct:
         bool, typer.Option("--keep-checkpoints", help="Keep them beside the finished adapter.")
     ] = False
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an adapter that is there.")] = False
+    journal: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Add each logged step and validation to it, for programs: JSON, one a line."),
+    ] = None
 
 
 def finetune_command(
@@ -130,7 +135,8 @@ def finetune_command(
     request = _request(dataset, output, settings, source, training, conduct)
     try:
         with training_progress(shown=settings.logging.progress) as (reading, show), _first_interrupt() as noted:
-            record = run(request, Watch(reading, show, stop=lambda: bool(noted))).record
+            watch = Watch(reading, show, stop=lambda: bool(noted))
+            record = run(request, _journaled(watch, conduct.journal)).record
     except TrainingStopped as stopped:
         typer.echo(str(stopped), err=True)
         raise typer.Exit(EXIT_BY_SIGNAL + noted[0] if noted else stopped.exit_code) from stopped
@@ -144,6 +150,15 @@ def finetune_command(
         typer.echo(_validated(record["validation"]))
     words = ["pytest", "-m", "benchmark", "--llmbench-base", request.base, "--llmbench-adapter", str(output)]
     typer.echo(f"next, is it better than its base?  {shlex.join(words)}")
+
+
+def _journaled(watch: Watch, journal: Path | None) -> Watch:
+    """The watch that also writes a journal; of several processes the first one does."""
+    if journal is None or _is_follower():
+        return watch
+    from pytest_llmbench.finetune.training_journal import journaled
+
+    return journaled(watch, journal)
 
 
 def _request(

@@ -1,4 +1,4 @@
-"""Questions to a base and its fine-tune: one process holds the pair while it is asked, and is let go when it is idle."""
+"""Questions to a base and its fine-tune: one process holds the pair while it is asked, and ends when it is idle."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ class Datasets:
             id=key,
             name=upload.name,
             format=upload.format.removeprefix("."),
-            path=str(path),
+            path=str(path.relative_to(self._store.folder)),
             bytes=upload.bytes,
             rows=contents.statistics.rows,
             languages=contents.languages,
@@ -141,7 +141,7 @@ class Datasets:
         chosen = Dataset.deleted_at.is_not(None) if deleted else Dataset.deleted_at.is_(None)
         with self._store.reading() as session:
             found = session.scalars(select(Dataset).where(chosen).order_by(Dataset.created.desc())).all()
-        return [card(dataset) for dataset in found if not deleted or Path(dataset.path).is_file()]
+        return [card(dataset) for dataset in found if not deleted or self._file(dataset).is_file()]
 
     def get(self, key: str) -> Dataset:
         """One dataset that is not deleted. Raises NotFoundError."""
@@ -180,7 +180,7 @@ class Datasets:
         """Bring back a deleted dataset. Raises NotFoundError where there is none, or its file was purged."""
         with self._store.reading() as session:
             dataset = session.get(Dataset, key)
-        if dataset is None or not Path(dataset.path).is_file():
+        if dataset is None or not self._file(dataset).is_file():
             raise NotFoundError(f"there is no dataset {key!r:.40} to restore; upload it again", names=("dataset_id",))
         return self._mark(key, None)
 
@@ -193,6 +193,9 @@ class Datasets:
     def _add(self, dataset: Dataset) -> None:
         with self._store.writing() as session:
             session.add(dataset)
+
+    def _file(self, dataset: Dataset) -> Path:
+        return self._store.folder / dataset.path
 
     def _preview(self, key: str) -> Path:
         return self._folder / f"{key}.preview"
@@ -220,7 +223,7 @@ class Datasets:
 
     async def _check(self, dataset: Dataset) -> CheckState:
         suites, vocabulary = self._suites()
-        path = Path(dataset.path)
+        path = self._file(dataset)
         try:
             check = await self._reader.read(Check, dataset.name, words_for_check(path, suites, vocabulary))
         except LLMBenchError as error:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import BaseModel, ConfigDict
 
 from pytest_llmbench.studio.store import EventKind, JobState
@@ -71,8 +69,3 @@ class Curves(_Data):
 
     steps: tuple[StepData, ...]
     evaluations: tuple[EvaluationData, ...]
-
-
-def as_sent(data: BaseModel) -> dict[str, Any]:
-    """As the store keeps it."""
-    return data.model_dump(mode="json")

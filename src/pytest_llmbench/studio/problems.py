@@ -25,6 +25,7 @@ _STATUS: Mapping[str, int] = {
     "model": 409,
     "server": 409,
     "too_large": 413,
+    "media_type": 415,
 }
 """By the kind of error. What a user can mend in the request is 422; what the machine lacks conflicts with it: 409."""
 _WRONG_USE = 422

@@ -74,8 +74,8 @@ class ReaderProcess:
         while not (await asyncio.wait([said], timeout=_LOOK_S))[0]:
             if _resident(pid) > self._settings.read_mb * 2**20:
                 raise UsageError(
-                    f"{shown}: reading it takes more than {self._settings.read_mb} MiB of memory; write it as JSON Lines "
-                    "with a row a line (jq -c '.[]')",
+                    f"{shown}: reading it takes more than {self._settings.read_mb} MiB of memory; write it as JSON "
+                    "Lines with a row a line (jq -c '.[]')",
                     names=("studio.read_mb",),
                 )
             if asyncio.get_running_loop().time() > deadline:

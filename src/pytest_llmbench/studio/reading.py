@@ -113,8 +113,8 @@ def contents(path: Path, most_rows: int) -> Contents:
     Raises:
         UsageError: a row is wrong, or there are more than `most_rows`.
     """
-    from pytest_llmbench.datasets.files import summarise_rows
     from pytest_llmbench.datasets.rows import NumberedRow, stream_rows
+    from pytest_llmbench.datasets.summary import summarise_rows
 
     first: list[NumberedRow] = []
 

@@ -51,13 +51,11 @@ async def opened(options: StudioOptions) -> AsyncIterator[Services]:
             Results(options),
         )
         services.datasets.start()
-        with contextlib.suppress(NotImplementedError):
-            services.jobs.start()
+        services.jobs.start()
         try:
             yield services
         finally:
-            with contextlib.suppress(NotImplementedError):
-                services.jobs.close()
+            services.jobs.close()
             await services.answers.close()
             await services.datasets.close()
     finally:

@@ -63,11 +63,11 @@ class UtcTime(TypeDecorator[datetime]):
     impl = DateTime
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         """As it is kept."""
         return value and value.astimezone(UTC).replace(tzinfo=None)
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         """As it is used."""
         return value and value.replace(tzinfo=UTC)
 
@@ -110,6 +110,7 @@ class Job(Record):
     id: Mapped[int] = mapped_column(primary_key=True)
     kind: Mapped[JobKind] = mapped_column(String(16))
     dataset_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.id"))
+    validation_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.id"))
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id"))  # the training whose adapter is benchmarked
     model: Mapped[str | None]
     settings: Mapped[dict[str, Any]]
@@ -152,6 +153,8 @@ class Store:
 
     def __init__(self, folder: Path, engine: Engine, lock: filelock.BaseFileLock) -> None:
         self.folder, self.engine, self._lock = folder, engine, lock
+        self.commits = 0
+        """Who looks at the store again and again need do so only when this number has changed."""
         self._reading = sessionmaker(engine, expire_on_commit=False, autoflush=False)
         self._writing = sessionmaker(engine.execution_options(writes=True), expire_on_commit=False)
 
@@ -175,6 +178,7 @@ class Store:
                 yield session
         except OperationalError as error:
             raise _refused(self.folder / _DATABASE, error) from error
+        self.commits += 1
 
     def close(self) -> None:
         """Let another studio have the folder."""

@@ -30,6 +30,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("kind", sa.String(16), nullable=False),
         sa.Column("dataset_id", sa.String(32)),
+        sa.Column("validation_id", sa.String(32)),
         sa.Column("parent_id", sa.Integer()),
         sa.Column("model", sa.String()),
         sa.Column("settings", sa.JSON(), nullable=False),
@@ -50,6 +51,7 @@ def upgrade() -> None:
         sa.Column("result", sa.JSON()),
         sa.PrimaryKeyConstraint("id", name="pk_jobs"),
         sa.ForeignKeyConstraint(["dataset_id"], ["datasets.id"], name="fk_jobs_dataset_id"),
+        sa.ForeignKeyConstraint(["validation_id"], ["datasets.id"], name="fk_jobs_validation_id"),
         sa.ForeignKeyConstraint(["parent_id"], ["jobs.id"], name="fk_jobs_parent_id"),
     )
     op.create_index("ix_jobs_state", "jobs", ["state"])
