@@ -24,10 +24,10 @@ _STATUS: Mapping[str, int] = {
     "not_ready": 409,
     "model": 409,
     "server": 409,
-    "too_large": 413,
     "media_type": 415,
 }
 """By the kind of error. What a user can mend in the request is 422; what the machine lacks conflicts with it: 409."""
+_HTTP_CODES: Mapping[int, str] = {404: "not_found", 413: "too_large"}
 _WRONG_USE = 422
 
 
@@ -104,7 +104,7 @@ def tell_problems(app: FastAPI) -> None:
 
     async def of_http(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)  # noqa: S101
-        answer = problem(error.status_code, str(error.detail), "http")
+        answer = problem(error.status_code, str(error.detail), _HTTP_CODES.get(error.status_code, "http"))
         answer.headers.update(error.headers or {})
         return answer
 

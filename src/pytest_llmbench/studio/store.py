@@ -135,10 +135,7 @@ class Event(Record):
     """Something that happened in a job, the first of which has `sequence` 1; `ordinal` counts those of its kind."""
 
     __tablename__ = "events"
-    __table_args__ = (
-        Index("uq_events_job_id_kind_ordinal", "job_id", "kind", "ordinal", unique=True),
-        {"sqlite_with_rowid": False},
-    )
+    __table_args__ = (Index("uq_events_job_id_kind_ordinal", "job_id", "kind", "ordinal", unique=True),)
 
     job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     sequence: Mapped[int] = mapped_column(primary_key=True)
@@ -225,7 +222,7 @@ def _engine(path: Path) -> Engine:
 
 def _prepare(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # `_begin` says when a transaction begins, not the driver
-    for setting in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+    for setting in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON", "mmap_size = 67108864"):
         connection.execute(f"PRAGMA {setting}")
 
 

@@ -8,6 +8,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -131,6 +133,41 @@ def test_a_running_job_is_taken_up_by_the_next_studio(store: Store) -> None:
         assert (jobs.get(job.id).state, jobs.get(job.id).pid) == ("running", pid)
         told = _told(jobs, job.id)
     assert [event.data["step"] for event in told if event.kind == "step"] == list(range(1, 61))
+    assert [event.data["state"] for event in told if event.kind == "state"] == ["queued", "running", "finished"]
+
+
+SERVER = """
+import sys, time
+from pathlib import Path
+from support.scripted_jobs import Scripted, add_dataset, scripted_jobs, training
+from pytest_llmbench.studio.store import open_store
+store = open_store(Path(sys.argv[1]))
+add_dataset(store)
+with scripted_jobs(store, Scripted(steps=100, pause=0.02)) as jobs:
+    job = jobs.start_finetuning(training())
+    while len(jobs.curve(job.id).steps) < 5:
+        time.sleep(0.01)
+    print(jobs.get(job.id).events, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_studio_that_was_killed_mid_training_loses_no_event(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", SERVER, str(tmp_path)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        shown = int(server.stdout.readline())
+        server.kill()
+    store = open_store(tmp_path)
+    with scripted_jobs(store, Scripted(steps=100)) as jobs:
+        with store.reading() as session:
+            before = [session.get_one(Event, (1, sequence)).data for sequence in range(1, shown + 1)]
+        told = _told(jobs, 1)
+    store.close()
+    assert [event.data for event in told[:shown]] == before
+    assert [event.sequence for event in told] == list(range(1, len(told) + 1))
+    assert [event.data["step"] for event in told if event.kind == "step"] == list(range(1, 101))
     assert [event.data["state"] for event in told if event.kind == "state"] == ["queued", "running", "finished"]
 
 

@@ -65,7 +65,6 @@ def upgrade() -> None:
         sa.Column("data", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("job_id", "sequence", name="pk_events"),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name="fk_events_job_id"),
-        sqlite_with_rowid=False,
     )
     op.create_index("uq_events_job_id_kind_ordinal", "events", ["job_id", "kind", "ordinal"], unique=True)
 
