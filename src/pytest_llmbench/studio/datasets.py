@@ -50,7 +50,7 @@ class DatasetCard(_Document):
 
 
 class CheckState(_Document):
-    """Near-duplicates and contamination, looked for in the background."""
+    """Near-duplicates and contamination, looked for in the background from the first look at a dataset on."""
 
     state: Literal["running", "done", "failed"]
     check: Check | None = None
@@ -133,7 +133,6 @@ class Datasets:
             deleted_at=None,
         )
         await asyncio.to_thread(self._add, dataset)
-        self._begin_check(dataset)
         return card(dataset)
 
     def list(self, *, deleted: bool = False) -> Sequence[DatasetCard]:

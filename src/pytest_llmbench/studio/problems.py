@@ -24,10 +24,10 @@ _STATUS: Mapping[str, int] = {
     "not_ready": 409,
     "model": 409,
     "server": 409,
-    "too_large": 413,
     "media_type": 415,
 }
 """By the kind of error. What a user can mend in the request is 422; what the machine lacks conflicts with it: 409."""
+_HTTP_CODES: Mapping[int, str] = {404: "not_found", 413: "too_large"}
 _WRONG_USE = 422
 
 
@@ -104,7 +104,7 @@ def tell_problems(app: FastAPI) -> None:
 
     async def of_http(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)  # noqa: S101
-        answer = problem(error.status_code, str(error.detail), "http")
+        answer = problem(error.status_code, str(error.detail), _HTTP_CODES.get(error.status_code, "http"))
         answer.headers.update(error.headers or {})
         return answer
 
@@ -114,6 +114,11 @@ def tell_problems(app: FastAPI) -> None:
         detail = "; ".join(f"{fault.where}: {fault.message}" for fault in faults)
         return problem(_WRONG_USE, detail, "usage", faults=faults)
 
+    async def of_studio(_request: Request, error: Exception) -> JSONResponse:
+        told = f"the studio failed at this ({type(error).__name__}): a fault of its own; its terminal shows where"
+        return problem(500, told, "studio")
+
+    app.add_exception_handler(Exception, of_studio)
     app.add_exception_handler(LLMBenchError, of_library)
     app.add_exception_handler(HTTPException, of_http)
     app.add_exception_handler(RequestValidationError, of_request)

@@ -15,6 +15,7 @@ from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -47,7 +48,7 @@ REPORT_POLICY = (
 _HEADERS: Mapping[str, str] = {
     "content-security-policy": _POLICY,
     "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",  # with no-referrer a form of our own pages would come from the origin `null`
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
@@ -145,13 +146,11 @@ class Safety:
 
 
 def _refused_size(most: int) -> JSONResponse:
-    return problem(413, f"the body is larger than {most // 2**20} MiB (studio.upload_mb, for datasets)", "too_large")
+    return problem(413, _too_large(most), "too_large", names=("studio.upload_mb",))
 
 
-class TooLargeError(UsageError):
-    """More came than is taken."""
-
-    code = "too_large"
+def _too_large(most: int) -> str:
+    return f"the body is larger than {most // 2**20} MiB (studio.upload_mb, for datasets)"
 
 
 class _Bounded:
@@ -165,8 +164,7 @@ class _Bounded:
         if message["type"] == "http.request":
             self._came += len(message.get("body", b""))
             if self._came > self._most:
-                told = f"the body is larger than {self._most // 2**20} MiB (studio.upload_mb, for datasets)"
-                raise TooLargeError(told, names=("studio.upload_mb",))
+                raise HTTPException(413, _too_large(self._most))
         return message
 
 

@@ -95,14 +95,18 @@ def _range(shape: Mapping[str, Any], say: Words) -> str:
         "exclusiveMaximum": N_("below {number}"),
         "maximum": N_("{number} at most"),
     }
-    return ", ".join(say(text, number=say.tick(shape[key])) for key, text in parts.items() if key in shape)
+    return ", ".join(say(text, number=_number(shape[key], say)) for key, text in parts.items() if key in shape)
+
+
+def _number(value: float, say: Words) -> str:
+    return say.count(int(value)) if float(value).is_integer() else say.tick(value)
 
 
 def _text(value: object, say: Words) -> str:
     if isinstance(value, bool):
         return say(_SWITCH["true" if value else "false"])
     if isinstance(value, float):
-        return say.tick(value)
+        return _number(value, say)
     return ", ".join(value) if isinstance(value, tuple) else "" if value is None else str(value)
 
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 
 from fastapi import APIRouter, Request
-from fastapi.openapi.models import MediaType, OpenAPI, Operation, Parameter, Reference, RequestBody, Schema
+from fastapi.openapi.models import MediaType, OpenAPI, Operation, Parameter, PathItem, Reference, RequestBody, Schema
 from fastapi.responses import HTMLResponse
 
 from pytest_llmbench.studio.pages.rendering import PageRoute, page
@@ -56,7 +56,8 @@ async def programs(request: Request) -> HTMLResponse:
 def _grouped(document: OpenAPI) -> dict[str, list[Call]]:
     """The calls by the tag of each, in the order of the document."""
     groups: dict[str, list[Call]] = {}
-    for path, item in (document.paths or {}).items():
+    for path, written in (document.paths or {}).items():
+        item = PathItem.model_validate(written)
         for method in _METHODS:
             if operation := getattr(item, method):
                 groups.setdefault((operation.tags or [""])[0], []).append(_call(document, method, path, operation))

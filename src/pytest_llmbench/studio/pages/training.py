@@ -17,7 +17,7 @@ from pytest_llmbench.studio.jobs import StartFinetuning
 from pytest_llmbench.studio.models import Hyperparameters, ModelCard, newest_speed
 from pytest_llmbench.studio.pages import hyperparameters
 from pytest_llmbench.studio.pages.rendering import PageRoute, is_fragment, page, spoken
-from pytest_llmbench.studio.services import Studio
+from pytest_llmbench.studio.services import Services, Studio
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 _Text = Annotated[str, Query(max_length=200)]
@@ -38,7 +38,7 @@ def training(
 ) -> HTMLResponse:
     """The form."""
     found = studio.models.available()
-    card = _card(found.models, model_name)
+    card = _card(studio, model_name)
     return page(
         request,
         "training",
@@ -55,7 +55,7 @@ def training(
 def settings(request: Request, studio: Studio) -> HTMLResponse:
     """What depends on model and task, anew; what was typed stays."""
     given = dict(request.query_params)
-    card = _card(studio.models.available().models, given.get("model_name", ""))
+    card = _card(studio, given.get("model_name", ""))
     return page(request, "training_settings", **_settings(request, card, given))
 
 
@@ -89,9 +89,11 @@ def _settings(request: Request, card: ModelCard, given: Mapping[str, str]) -> di
     return {"card": card, "fields": shown, "opened": any(one.value for one in shown[1:])}
 
 
-def _card(cards: tuple[ModelCard, ...], name: str) -> ModelCard:
-    """The model that was chosen, else the one that is recommended most."""
-    return next((card for card in cards if card.id == name), cards[0])
+def _card(studio: Services, name: str) -> ModelCard:
+    """The model that was chosen, else the project's own, else the one that is recommended most."""
+    cards = {card.id: card for card in studio.models.available().models}
+    own = studio.models.registry().find(studio.options.settings.model.base)
+    return cards.get(name) or cards.get(own.alias if own else "") or next(iter(cards.values()))
 
 
 def _asked(form: Mapping[str, str]) -> StartFinetuning:

@@ -27,7 +27,39 @@ _FORM = {
         "required": ["file"],
     }
 }
-_BODY = {"required": True, "content": {"multipart/form-data": _FORM, **dict.fromkeys(RAW_TYPES, _RAW)}}
+_TEXT = {"type": "string", "pattern": r"[a-zà-ÿ0-9]"}
+_MESSAGE = {
+    "type": "object",
+    "properties": {"role": {"enum": ["user", "assistant"]}, "content": _TEXT},
+    "required": ["role", "content"],
+}
+
+
+def _row(**properties: object) -> dict[str, object]:
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+_JSON = {
+    "schema": {
+        "description": "every row in the same form; docs/datasets.md has all forms",
+        "anyOf": [
+            {"type": "array", "minItems": 2, "items": row}
+            for row in (
+                _row(prompt=_TEXT, completion=_TEXT),
+                _row(instruction=_TEXT, output=_TEXT),
+                _row(messages={"type": "array", "items": _MESSAGE, "description": "the last one the assistant's"}),
+            )
+        ],
+    },
+    "example": [
+        {"prompt": "monte le son", "completion": "volume_up"},
+        {"prompt": "baisse le son", "completion": "volume_down"},
+    ],
+}
+_BODY = {
+    "required": True,
+    "content": {"multipart/form-data": _FORM, **dict.fromkeys(RAW_TYPES, _RAW), "application/json": _JSON},
+}
 
 
 def _linked(*operations: str) -> dict[str, Mapping[str, Any]]:
@@ -82,7 +114,7 @@ def datasets(
 async def dataset(studio: Studio, dataset_id: DatasetId) -> DatasetDetail:
     """First rows, statistics, near-duplicates, and the rows that come near to a case of the suites.
 
-    The last two are looked for in the background after an upload: `checked.state` is `running` until then.
+    The last two are looked for in the background from the first look on: `checked.state` is `running` until then.
     """
     return studio.datasets.detail(dataset_id)
 

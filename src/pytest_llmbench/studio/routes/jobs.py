@@ -85,7 +85,8 @@ def _links(*operations: str) -> dict[str, Mapping[str, Any]]:
     return {name: {"operationId": name, "parameters": {"job_id": "$response.body#/id"}} for name in operations}
 
 
-_QUEUED = {"description": "It is queued", "links": _links("job", "cancel_job", "job_curve", "job_log")}
+_AFTER_START = ("job", "job_events", "job_curve", "job_log", "cancel_job", "resume_job", "start_benchmark", "query_job")
+_QUEUED = {"description": "It is queued", "links": _links(*_AFTER_START)}
 _STOPPED = {"description": "It is being ended", "links": _links("job", "resume_job")}
 
 

@@ -18,7 +18,18 @@ _TITLE = r"^\d{4,}_[\w.-]+$"
 RunId = Annotated[str, Path(max_length=200, pattern=_TITLE, examples=["0007_accepted"])]
 
 
-@router.get("/runs", operation_id="runs", responses=problems())
+_NEWEST = "$response.body#/runs/0/id"
+_AFTER_LIST = {
+    **{name: {"operationId": name, "parameters": {"run_id": _NEWEST}} for name in ("run", "run_report")},
+    "comparison": {"operationId": "comparison", "parameters": {"baseline": _NEWEST, "run": _NEWEST}},
+}
+
+
+@router.get(
+    "/runs",
+    operation_id="runs",
+    responses={**problems(), 200: {"description": "The runs", "links": _AFTER_LIST}},
+)
 def runs(studio: Studio) -> RunList:
     """All saved runs, the newest first."""
     return studio.results.list()
