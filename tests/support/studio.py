@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import uvicorn
 from fastapi.testclient import TestClient
 
 from pytest_llmbench.core.setting_sections import OutputSettings, StudioSettings
@@ -33,6 +36,21 @@ def asked(chosen: StudioOptions) -> Iterator[TestClient]:
     """Who asks a studio in this process."""
     with TestClient(create_app(chosen), base_url=ADDRESS, raise_server_exceptions=False) as client:
         yield client
+
+
+@contextlib.contextmanager
+def serving(chosen: StudioOptions) -> Iterator[str]:
+    """The address of a studio that a thread of this process serves: it streams, and many can ask it at once."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(create_app(chosen), log_level="warning", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        listener.close()
 
 
 @contextlib.contextmanager

@@ -120,7 +120,7 @@ class Jobs:
         Raises:
             UsageError: the server is not on this machine.
         """
-        if urlsplit(request.server).hostname not in _THIS_MACHINE:
+        if _host_of(request.server) not in _THIS_MACHINE:
             told = f"{request.server} is not on this machine; give a server at {' or '.join(sorted(_THIS_MACHINE))}"
             raise UsageError(told, names=("server",))
         settings = {name.replace("_", "-"): value for name, value in request.model_dump(exclude_none=True).items()}
@@ -266,6 +266,15 @@ class Jobs:
     def _queued(self, job: Job) -> Job:
         self._queue.wake()
         return job
+
+
+def _host_of(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError as error:
+        raise UsageError(
+            f"server: {url!r} is no address ({error}); give one such as http://127.0.0.1:8000/v1"
+        ) from error
 
 
 def _refuse_missing(session: Session, dataset_id: str) -> None:

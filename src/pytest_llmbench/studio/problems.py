@@ -114,6 +114,11 @@ def tell_problems(app: FastAPI) -> None:
         detail = "; ".join(f"{fault.where}: {fault.message}" for fault in faults)
         return problem(_WRONG_USE, detail, "usage", faults=faults)
 
+    async def of_studio(_request: Request, error: Exception) -> JSONResponse:
+        told = f"the studio failed at this ({type(error).__name__}): a fault of its own; its terminal shows where"
+        return problem(500, told, "studio")
+
+    app.add_exception_handler(Exception, of_studio)
     app.add_exception_handler(LLMBenchError, of_library)
     app.add_exception_handler(HTTPException, of_http)
     app.add_exception_handler(RequestValidationError, of_request)

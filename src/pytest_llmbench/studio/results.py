@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pytest_llmbench.core.errors import MissingRunError, UsageError
+from pytest_llmbench.core.errors import MissingRunError, NotReadyError, UsageError
 from pytest_llmbench.runs.averages import in_short
-from pytest_llmbench.runs.base_comparison import with_comparison
-from pytest_llmbench.runs.baseline import comparable
 from pytest_llmbench.runs.folders import RunFolder, saved_runs
-from pytest_llmbench.runs.history import trend
 from pytest_llmbench.runs.storage import read_document, read_head
 from pytest_llmbench.runs.typed import GateDocument, VerdictOutcome, gate_document, run_document
 from pytest_llmbench.studio.options import StudioOptions
 
-_TREND_RUNS = 30
+_COMMAND_S = 120
 
 
 class _Document(BaseModel):
@@ -65,6 +65,7 @@ class Results:
     def __init__(self, options: StudioOptions) -> None:
         self._settings = options.settings
         self._folder = options.settings.output.report_dir
+        self._pages = options.folder / "pages"
 
     def list(self) -> RunList:
         """All runs in short."""
@@ -83,43 +84,63 @@ class Results:
             MissingRunError: there is none of this number and name.
             UsageError: its file cannot be read.
         """
-        run, document = self._read(title)
+        run = self._find(title)
+        document = read_document(run.path)
         typed = run_document(document)
         return RunDetail(**dict(_card(run, document)), gate=typed.gate, comparison=typed.comparison)
 
     def compare(self, baseline: str, title: str) -> Comparison:
-        """The second run held against the first, as `llmbench compare` does. Raises as `get` does."""
-        from pytest_llmbench.runs.gate import compare_runs
+        """The second run held against the first, by `llmbench compare`.
 
-        chosen = self._settings.gate
-        sides = [comparable(document, run.title, run.path) for run, document in map(self._read, (baseline, title))]
-        gate = compare_runs(
-            *sides,
-            kind="compare",
-            alpha=chosen.alpha,
-            margins={metric: chosen.margins.get(metric, chosen.margin) for metric in chosen.metrics},
-            metrics=chosen.metrics,
-            categories=chosen.categories,
-            unscored=chosen.unscored,
-        )
-        return Comparison(baseline=sides[0].name, run=sides[1].name, gate=gate_document(gate))
+        Raises:
+            MissingRunError: one of them is not there.
+            LLMBenchError: they cannot be compared; in the words of the command.
+        """
+        before, after = self._find(baseline), self._find(title)
+        gate = self._settings.gate
+        chosen = ["--alpha", str(gate.alpha), "--margin", str(gate.margin), "--report-dir", str(self._folder)]
+        told = json.loads(_command("compare", before.title, after.title, "--json", *chosen))
+        return Comparison(baseline=before.title, run=after.title, gate=gate_document(told["runs"][0]["gate"]))
 
     def report(self, title: str, language: str | None = None) -> str:
-        """The run's page, one file with its style and scripts inside. Raises as `get` does."""
-        from pytest_llmbench.reports.html.page import render_html
+        """The run's page, one file with its style and scripts inside; made by `llmbench report` and kept.
 
-        _, document = self._read(title)
-        typed = run_document(document)
-        history = trend(self._folder, _TREND_RUNS, until=typed.metadata.timestamp)
-        return render_html(typed, history, language or self._settings.output.language)
+        Raises:
+            MissingRunError: there is no such run.
+            LLMBenchError: it cannot be read; in the words of the command.
+        """
+        run, language = self._find(title), language or self._settings.output.language
+        page = self._pages / f"{run.title}.{language}.html"
+        if not page.is_file() or page.stat().st_mtime < run.path.stat().st_mtime:
+            made = ["--format", "html", "--language", language, "--output", str(page)]
+            _command("report", run.title, *made, "--report-dir", str(self._folder))
+        return page.read_text(encoding="utf-8")
 
-    def _read(self, title: str) -> tuple[RunFolder, Mapping[str, Any]]:
+    def _find(self, title: str) -> RunFolder:
         """The run of that number and name. Only what is listed can be named: it never becomes a path."""
         runs = saved_runs(self._folder)
         found = next((run for run in runs if run.title == title), None)
         if found is None:
             raise MissingRunError(f"no run {title!r:.80}; there are {_some(runs)}")
-        return found, with_comparison(read_document(found.path))
+        return found
+
+
+def _command(*words: str) -> str:
+    """What a command of the terminal says, in a process of its own: statistics and drawing take 200 MB.
+
+    Raises:
+        LLMBenchError: the command's own error.
+    """
+    command = [sys.executable, "-P", "-m", "pytest_llmbench.cli", *words]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise NotReadyError(f"llmbench {words[0]} did not end in {_COMMAND_S} s; is the machine too busy?") from error
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"]
+        kind = UsageError if done.returncode == UsageError.exit_code else NotReadyError
+        raise kind(said[-1].removeprefix("error: "))
+    return done.stdout
 
 
 def _some(runs: Sequence[RunFolder]) -> str:
