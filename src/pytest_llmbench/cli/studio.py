@@ -66,6 +66,7 @@ def studio(
             port=listener.getsockname()[1],
             token=token,
             allow_any_model=allow_any_model,
+            config=config,
         )
         asyncio.run(_serve(options, listener, open_browser=open_browser))
     typer.echo("ended", err=True)

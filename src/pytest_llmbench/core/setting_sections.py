@@ -735,6 +735,14 @@ class StudioSettings(_Section):
     read_s: float = Field(default=600.0, gt=0, description="seconds that reading an uploaded dataset may take")
     read_mb: _Count = Field(default=2048, description="MiB of memory that reading an uploaded dataset may take")
     idle_s: float = Field(default=300.0, gt=0, description="seconds after which a model that nobody asks is let go")
+    jobs_at_once: _Count = Field(default=1, description="jobs that run at the same time; the others wait")
+    spare_mb: Annotated[int, Field(ge=0)] = Field(
+        default=256,
+        description="MiB of the disk that jobs leave free; one that comes near is stopped with a checkpoint",
+    )
+    cancel_s: float = Field(
+        default=60.0, gt=0, description="seconds that a cancelled job may take to write its checkpoint"
+    )
 
 
 class Settings(_Section):

@@ -70,7 +70,7 @@ class Finetuning:
     def command(self, job: Job, files: JobFiles, options: StudioOptions) -> Sequence[str]:
         """The command of the request; what was chosen is written out."""
         words = self.request(job, files, options).words()
-        return llmbench(*words[1:], "--journal", str(files.folder / JOURNAL))
+        return llmbench(*words[1:], *_config("--config", options), "--journal", str(files.folder / JOURNAL))
 
     def request(self, job: Job, files: JobFiles, options: StudioOptions) -> FinetuneRequest:
         """What is trained, with every hyper-parameter."""
@@ -135,6 +135,7 @@ class Benchmarking:
             **{name: value for name, value in job.settings.items() if value is not None},
         }
         given = [word for name, value in chosen.items() for word in (f"--llmbench-{name}", str(value))]
+        given += _config("--llmbench-config", options)
         suites = ["tests/suites"] if Path("tests/suites").is_dir() else []
         return (sys.executable, "-m", "pytest", "-m", "benchmark", "-p", "no:cacheprovider", *given, *suites)
 
@@ -143,14 +144,14 @@ class Benchmarking:
         return 0
 
     def result(self, job: Job, _files: JobFiles, options: StudioOptions, code: int) -> dict[str, Any]:
-        """The run that was saved, and whether its gate was content."""
+        """The run that was saved, and what its gate says to a program."""
         from pytest_llmbench.runs.history import saved_runs
 
         runs = [run for run in saved_runs(options.settings.output.report_dir) if run.name == saved_as(job)]
         if not runs:
             missing = "the project has no benchmark suite; `llmbench init` gives it one"
             raise NotReadyError(missing if code == _NO_TESTS else "the benchmark ended before it saved a run")
-        return {"run": max(runs, key=lambda run: run.number).title, "passed": code == 0}
+        return {"run": max(runs, key=lambda run: run.number).title, "exit_code": code}
 
 
 class Autotuning:
@@ -164,6 +165,7 @@ class Autotuning:
             word for name, value in job.settings.items() if value is not None for word in (f"--{name}", str(value))
         ]
         reports = str(options.settings.output.report_dir)
+        given += _config("--config", options)
         return llmbench("autotune", *given, "--report-dir", reports, "--output", str(_limits(files)))
 
     def room(self, _job: Job, _files: JobFiles) -> int:
@@ -176,7 +178,7 @@ class Autotuning:
             limits = json.loads(_limits(files).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise NotReadyError(f"the search ended before it wrote {_limits(files)}") from error
-        return {"limits": limits, "passed": code == 0}
+        return {"limits": limits, "exit_code": code}
 
 
 KINDS: Mapping[JobKind, Work] = {
@@ -196,6 +198,10 @@ def adapter_of(job: Job) -> Path:
 def saved_as(job: Job) -> str:
     """The name that a benchmark's run is saved under."""
     return f"studio-job-{job.id}"
+
+
+def _config(option: str, options: StudioOptions) -> list[str]:
+    return [option, str(options.config)] if options.config else []
 
 
 def _limits(files: JobFiles) -> Path:

@@ -11,11 +11,13 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from pytest_llmbench.core.errors import EXIT_BY_SIGNAL, LLMBenchError, NotReadyError, UsageError
+from pytest_llmbench.core.setting_sections import StudioSettings
 from pytest_llmbench.studio.job_events import LogData, Problem
 from pytest_llmbench.studio.job_files import new_in_journal, new_in_output, tail
 from pytest_llmbench.studio.job_kinds import JOURNAL, KINDS, JobFiles, Work
@@ -44,6 +46,11 @@ class QueueLimits:
     look_s: float = 0.2
     spare_bytes: int = 256 * _MIB
 
+    @classmethod
+    def of(cls, settings: StudioSettings) -> Self:
+        """Those of a project."""
+        return cls(settings.jobs_at_once, settings.cancel_s, spare_bytes=settings.spare_mb * _MIB)
+
 
 class JobQueue:
     """The one that starts and ends jobs, in a thread of its own; all that it knows of them is in the store."""
@@ -55,7 +62,8 @@ class JobQueue:
         limits: QueueLimits | None = None,
         kinds: Mapping[JobKind, Work] = KINDS,
     ) -> None:
-        self._store, self._options, self._limits, self._kinds = store, options, limits or QueueLimits(), kinds
+        self._store, self._options, self._kinds = store, options, kinds
+        self._limits = limits or QueueLimits.of(options.settings.studio)
         self._kill_at: dict[int, float] = {}
         self._woken, self._closing = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="job queue", daemon=True)

@@ -14,6 +14,7 @@ class StudioOptions:
 
     `folder` holds the database, the datasets and the jobs. `token` is asked of every request where it is given, which
     it must be for a `host` that other machines reach. Models outside the registry are refused unless `allow_any_model`.
+    `config` is the settings' file where one was named: jobs read it too.
     """
 
     settings: Settings
@@ -22,3 +23,4 @@ class StudioOptions:
     port: int = 8400
     token: str | None = None
     allow_any_model: bool = False
+    config: Path | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from pytest_llmbench.models.adapters import find_adapter
 from pytest_llmbench.models.sources import resolve
 from pytest_llmbench.studio.job_events import EvaluationData, StepData
 from pytest_llmbench.studio.job_files import new_in_journal
-from pytest_llmbench.studio.job_kinds import JOURNAL, Finetuning, JobFiles
-from pytest_llmbench.studio.jobs import Jobs, StartFinetuning
+from pytest_llmbench.studio.job_kinds import JOURNAL, KINDS, Finetuning, JobFiles
+from pytest_llmbench.studio.jobs import Jobs, StartAutotune, StartFinetuning
 from pytest_llmbench.studio.store import Store, open_store
 
 
@@ -71,3 +72,18 @@ def test_the_command_trains_an_adapter_that_auto_finds_and_tells_its_course(
     assert set(adapter.target_modules) == {"q_proj", "v_proj"}
     result = Finetuning().result(job, files, options, 0)
     assert (result["adapter"], result["token_accuracy"]) == (job.output, pytest.approx(told[-2].token_accuracy))
+
+
+def test_jobs_read_the_settings_file_that_the_studio_was_given(store: Store, tmp_path: Path) -> None:
+    options = dataclasses.replace(studio_options(tmp_path), config=Path("other.yaml"))
+    job = Jobs(store, options).start_autotune(StartAutotune(server="http://127.0.0.1:1/v1", max_users=2))
+    files = JobFiles(store.folder / job.folder)
+    words = list(KINDS["autotune"].command(job, files, options))
+    assert words[2:8] == ["pytest_llmbench.cli", "autotune", "--server", "http://127.0.0.1:1/v1", "--max-users", "2"]
+    assert words[8:10] == ["--config", "other.yaml"]
+    job.output, job.settings = "adapters/mine", {"quantization": "nf4", "limit": 3}
+    words = list(KINDS["benchmark"].command(job, files, options))
+    assert words[1:5] == ["-m", "pytest", "-m", "benchmark"]
+    given = dict(itertools.pairwise(words))
+    assert given["--llmbench-config"] == "other.yaml"
+    assert (given["--llmbench-adapter"], given["--llmbench-limit"]) == ("adapters/mine", "3")
