@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.browser import asked_urls, chromium, focused, found, hindrances, logged, needs_browser, texts
-from support.studio_server import make_studio_project, running_studio
+from support.studio import served
+from support.studio_project import make_studio_project
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -25,7 +26,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(project: Path) -> Iterator[str]:
-    with running_studio(project) as url:
+    with served(project, HF_HUB_OFFLINE="1") as (url, _):
         yield url
 
 
@@ -45,7 +46,7 @@ def open_page(chrome: Chrome, address: str) -> Iterator[Callable[[str], None]]:
     assert {url for url in asked_urls(chrome) if not url.startswith(f"{address}/")} == set()
 
 
-def until(chrome: Chrome, selector: str, words: str = "", seconds: float = 120) -> str:
+def until(chrome: Chrome, selector: str, words: str = "", seconds: float = 240) -> str:
     """The text of the first match once it holds the words."""
     from selenium.common.exceptions import TimeoutException
     from selenium.webdriver.support.wait import WebDriverWait
@@ -54,10 +55,9 @@ def until(chrome: Chrome, selector: str, words: str = "", seconds: float = 120) 
         return next((text for text in texts(chrome, selector) if words in text), None)
 
     try:
-        found_text: str = WebDriverWait(chrome, seconds, 0.1).until(told)
+        return WebDriverWait(chrome, seconds, 0.1).until(told) or ""
     except TimeoutException:
         pytest.fail(f"no {selector} with {words!r} in {chrome.current_url}: {texts(chrome, 'main')}")
-    return found_text
 
 
 def click(chrome: Chrome, selector: str) -> None:

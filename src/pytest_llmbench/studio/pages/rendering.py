@@ -56,6 +56,7 @@ def page(request: Request, template: str, status: int = 200, /, **values: Any) -
         .get_template(f"{template}.html.j2")
         .render(
             say=say,
+            plural=say.plural,  # under this name its sentences are found for the catalogue
             here=request.url.path,
             back=str(request.url.replace(scheme="", netloc="")) if request.method == "GET" else "/",
             navigation=NAVIGATION,

@@ -1,15 +1,10 @@
-"""A studio as people start it, `llmbench studio`, in a project of its own."""
+"""A small project for a studio: short rows, short answers, three cases."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +25,7 @@ cases:
 """
 _CONFIG = """\
 generation: {max_new_tokens: 8, batch_size: 4}
-model: {device: cpu}
+model: {device: cpu, quantization: none}
 """
 
 
@@ -51,28 +46,3 @@ def make_studio_project(folder: Path, rows: Sequence[tuple[str, str]] = _ROWS) -
 def _write_rows(path: Path, rows: Sequence[tuple[str, str]]) -> None:
     written = (json.dumps({"prompt": prompt, "completion": answer}) for prompt, answer in rows)
     path.write_text("\n".join(written) + "\n", encoding="utf-8")
-
-
-@contextlib.contextmanager
-def running_studio(project: Path, *arguments: str) -> Iterator[str]:
-    """The address of a studio on a free port; it is ended as Ctrl-C ends it."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-m", "pytest_llmbench.cli", "studio", "--port", "0"]
-    with (project / "studio.log").open("w", encoding="utf-8") as log:
-        process = subprocess.Popen(
-            [*command, *arguments], cwd=project, env=environment, stdout=subprocess.PIPE, stderr=log, text=True
-        )
-        try:
-            assert process.stdout is not None
-            told = process.stdout.readline()
-            assert told.startswith("http"), (project / "studio.log").read_text(encoding="utf-8")
-            yield told.split()[0].rstrip("/")
-        finally:
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
