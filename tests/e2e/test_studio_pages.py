@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from support.browser import asked_urls, chromium, focused, found, hindrances, logged, needs_browser, texts
-from support.studio import served
+from support.studio import posted, served
 from support.studio_project import make_studio_project
 
 if TYPE_CHECKING:
@@ -16,7 +17,21 @@ if TYPE_CHECKING:
 
 pytestmark = needs_browser
 PAGES = ("/upload", "/training", "/dashboard", "/try", "/compare", "/models", "/programs")
-TAB, ENTER, SPACE = "\ue004", "\ue007", " "
+TAB, ENTER = "\ue004", "\ue007"
+CONNECTED_AGAIN = """
+const [url, done] = arguments;
+const source = htmx.createEventSource(url);
+let heard = 0;
+for (const kind of ["state", "step", "evaluation", "log"])
+  source.addEventListener(kind, () => {
+    if (++heard < 4) return;
+    source.close();
+    const next = htmx.createEventSource(url);
+    next.close();
+    done(new URL(next.url).searchParams.get("after"));
+  });
+"""
+"""Hears four events as htmx's extension does, connects anew as it does, and says behind which event that begins."""
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +159,7 @@ def watched_in_two_tabs(chrome: Chrome, open_page: Callable[[str], None], job: s
     until(chrome, "#panel", "finished")
     until(chrome, '[data-curve="loss"] .latest', "validation")
     assert texts(chrome, ".meters, .latest") == second
+    assert chrome.execute_async_script(CONNECTED_AGAIN, f"/api{job}/events") == "4"
 
 
 def tried(chrome: Chrome) -> None:
@@ -172,3 +188,40 @@ def test_nothing_hinders_a_reader_on_any_page(
     finally:
         chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+
+
+def ordered(address: str, project: Path) -> list[int]:
+    """The numbers of three trainings, the last two of which wait."""
+    dataset = posted(
+        f"{address}/api/datasets?name=rows.jsonl", (project / "rows.jsonl").read_bytes(), "application/jsonl"
+    )
+    asked = json.dumps({"dataset_id": dataset["id"], "model_name": "smollm2-135m"}).encode()
+    return [posted(f"{address}/api/start-finetuning", asked)["id"] for _ in range(3)]
+
+
+def test_the_queue_is_reordered_by_keyboard_and_keeps_the_focus(
+    chrome: Chrome, open_page: Callable[[str], None], address: str, project: Path
+) -> None:
+    jobs = ordered(address, project)
+    try:
+        _, second, third = jobs
+        open_page("/dashboard")
+        assert until(chrome, "ol li", f"Training {second}")
+        assert texts(chrome, "ol li > .actions > a")[-2:] == [
+            f"Training {job}: smollm2-135m" for job in (second, third)
+        ]
+        chrome.execute_script("document.getElementById(arguments[0]).focus()", f"up-{third}")
+        focused(chrome).send_keys(ENTER)
+        until(chrome, f"ol li:has(#up-{third}) + li", f"Training {second}")
+        assert focused(chrome).get_attribute("id") == f"up-{third}"
+    finally:
+        for job in reversed(jobs):
+            posted(f"{address}/api/jobs/{job}/cancel")
+
+
+def test_the_first_tab_offers_to_skip_to_the_content(chrome: Chrome, open_page: Callable[[str], None]) -> None:
+    open_page("/models")
+    found(chrome, "body")[0].send_keys(TAB)
+    assert focused(chrome).get_attribute("class") == "skip"
+    focused(chrome).send_keys(ENTER)
+    assert focused(chrome).get_attribute("id") == "main"

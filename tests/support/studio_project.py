@@ -35,9 +35,8 @@ def make_studio_project(folder: Path, rows: Sequence[tuple[str, str]] = _ROWS) -
     (folder / "prompts" / "sound.yaml").write_text(_SUITE, encoding="utf-8")
     (folder / "configs").mkdir()
     (folder / "configs" / "llmbench.yaml").write_text(_CONFIG, encoding="utf-8")
-    shutil.copytree(
-        ROOT / "tests" / "suites", folder / "tests" / "suites", ignore=shutil.ignore_patterns("__pycache__")
-    )
+    (folder / "tests" / "suites").mkdir(parents=True)
+    shutil.copy(ROOT / "tests" / "suites" / "test_benchmark.py", folder / "tests" / "suites")
     _write_rows(folder / "rows.jsonl", rows)
     _write_rows(folder / "validation.jsonl", _VALIDATION)
     return folder
