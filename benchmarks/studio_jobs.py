@@ -19,6 +19,7 @@ import asyncio
 import contextlib
 import ctypes
 import json
+import multiprocessing
 import os
 import random
 import signal
@@ -52,6 +53,7 @@ from pytest_llmbench.studio.store import Event, Job, Store, open_store
 
 STEPS, PAUSE_S = 60, 0.004
 LONGEST_LIFE_S = 0.5
+LANES = 4
 VICTIMS = ("studio", "studio", "program", "group", "both")
 LIMITS = QueueLimits(look_s=0.02, spare_bytes=0)
 SIZES = (1_000, 100_000)
@@ -86,6 +88,25 @@ def main() -> None:
 
 
 def kills(folder: Path, count: int, seed: int) -> dict[str, Any]:
+    """Kill in several studios side by side, and sum what was lost."""
+    store = open_store(folder / "first")  # imports what each studio would have to
+    add_dataset(store)
+    Jobs(store, studio_options(folder)).start_finetuning(training())
+    store.close()
+    folders = [folder / str(lane) for lane in range(LANES)]
+    counts = [count // LANES + (lane < count % LANES) for lane in range(LANES)]
+    with multiprocessing.get_context("fork").Pool(LANES) as lanes:
+        found = lanes.starmap(_lane, zip(folders, counts, range(seed, seed + LANES), strict=True))
+    return {name: _sum([one[name] for one in found]) for name in found[0]}
+
+
+def _sum(values: Sequence[Any]) -> Any:
+    if isinstance(values[0], dict):
+        return dict(sum(map(Counter, values), Counter[str]()))
+    return sum(values)
+
+
+def _lane(folder: Path, count: int, seed: int) -> dict[str, Any]:
     """Kill, and hold what is left against what was shown and written."""
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # trainers whose studio is gone are ours to reap
     store = open_store(folder)
