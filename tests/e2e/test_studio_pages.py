@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from support.browser import asked_urls, chromium, focused, found, hindrances, logged, needs_browser, texts
-from support.studio_server import make_studio_project, running_studio
+from support.studio import posted, served
+from support.studio_project import make_studio_project
+
+from pytest_llmbench.studio.pages.language import COOKIE
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
 pytestmark = needs_browser
 PAGES = ("/upload", "/training", "/dashboard", "/try", "/compare", "/models", "/programs")
-TAB, ENTER, SPACE = "\ue004", "\ue007", " "
+TAB, ENTER = "\ue004", "\ue007"
+CONNECTED_AGAIN = """
+const [url, done] = arguments;
+const source = htmx.createEventSource(url);
+let heard = 0;
+for (const kind of ["state", "step", "evaluation", "log"])
+  source.addEventListener(kind, () => {
+    if (++heard < 4) return;
+    source.close();
+    const next = htmx.createEventSource(url);
+    next.close();
+    done(new URL(next.url).searchParams.get("after"));
+  });
+"""
+"""Hears four events as htmx's extension does, connects anew as it does, and says behind which event that begins."""
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +43,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(project: Path) -> Iterator[str]:
-    with running_studio(project) as url:
+    with served(project, HF_HUB_OFFLINE="1") as (url, _):
         yield url
 
 
@@ -45,7 +63,7 @@ def open_page(chrome: Chrome, address: str) -> Iterator[Callable[[str], None]]:
     assert {url for url in asked_urls(chrome) if not url.startswith(f"{address}/")} == set()
 
 
-def until(chrome: Chrome, selector: str, words: str = "", seconds: float = 120) -> str:
+def until(chrome: Chrome, selector: str, words: str = "", seconds: float = 240) -> str:
     """The text of the first match once it holds the words."""
     from selenium.common.exceptions import TimeoutException
     from selenium.webdriver.support.wait import WebDriverWait
@@ -54,10 +72,9 @@ def until(chrome: Chrome, selector: str, words: str = "", seconds: float = 120) 
         return next((text for text in texts(chrome, selector) if words in text), None)
 
     try:
-        found_text: str = WebDriverWait(chrome, seconds, 0.1).until(told)
+        return WebDriverWait(chrome, seconds, 0.1).until(told) or ""
     except TimeoutException:
         pytest.fail(f"no {selector} with {words!r} in {chrome.current_url}: {texts(chrome, 'main')}")
-    return found_text
 
 
 def click(chrome: Chrome, selector: str) -> None:
@@ -144,6 +161,7 @@ def watched_in_two_tabs(chrome: Chrome, open_page: Callable[[str], None], job: s
     until(chrome, "#panel", "finished")
     until(chrome, '[data-curve="loss"] .latest', "validation")
     assert texts(chrome, ".meters, .latest") == second
+    assert chrome.execute_async_script(CONNECTED_AGAIN, f"/api{job}/events") == "4"
 
 
 def tried(chrome: Chrome) -> None:
@@ -155,20 +173,60 @@ def tried(chrome: Chrome) -> None:
     assert hindrances(chrome) == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1300])
+@pytest.mark.parametrize(("width", "scheme", "language"), [(360, "dark", "fr"), (1300, "light", "en")])
 def test_nothing_hinders_a_reader_on_any_page(
-    chrome: Chrome, open_page: Callable[[str], None], width: int, scheme: str
+    chrome: Chrome, open_page: Callable[[str], None], width: int, scheme: str, language: str
 ) -> None:
     screen = {"width": width, "height": 740, "deviceScaleFactor": 1, "mobile": False}
     media = {"media": "", "features": [{"name": "prefers-color-scheme", "value": scheme}]}
     chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
     chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    open_page("/dashboard")
+    chrome.add_cookie({"name": COOKIE, "value": language})
     try:
         for path in PAGES:
             open_page(path)
+            assert chrome.execute_script("return document.documentElement.lang") == language
             assert (path, hindrances(chrome)) == (path, [])
             assert chrome.execute_script("return document.documentElement.scrollWidth - innerWidth") <= 0, path
     finally:
         chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+        chrome.delete_cookie(COOKIE)
+
+
+def ordered(address: str, project: Path) -> list[int]:
+    """The numbers of three trainings, the last two of which wait."""
+    dataset = posted(
+        f"{address}/api/datasets?name=rows.jsonl", (project / "rows.jsonl").read_bytes(), "application/jsonl"
+    )
+    asked = json.dumps({"dataset_id": dataset["id"], "model_name": "smollm2-135m"}).encode()
+    return [posted(f"{address}/api/start-finetuning", asked)["id"] for _ in range(3)]
+
+
+def test_the_queue_is_reordered_by_keyboard_and_keeps_the_focus(
+    chrome: Chrome, open_page: Callable[[str], None], address: str, project: Path
+) -> None:
+    jobs = ordered(address, project)
+    try:
+        _, second, third = jobs
+        open_page("/dashboard")
+        assert until(chrome, "ol li", f"Training {second}")
+        assert texts(chrome, "ol li > .actions > a")[-2:] == [
+            f"Training {job}: smollm2-135m" for job in (second, third)
+        ]
+        chrome.execute_script("document.getElementById(arguments[0]).focus()", f"up-{third}")
+        focused(chrome).send_keys(ENTER)
+        until(chrome, f"ol li:has(#up-{third}) + li", f"Training {second}")
+        assert focused(chrome).get_attribute("id") == f"up-{third}"
+    finally:
+        for job in reversed(jobs):
+            posted(f"{address}/api/jobs/{job}/cancel")
+
+
+def test_the_first_tab_offers_to_skip_to_the_content(chrome: Chrome, open_page: Callable[[str], None]) -> None:
+    open_page("/models")
+    found(chrome, "body")[0].send_keys(TAB)
+    assert focused(chrome).get_attribute("class") == "skip"
+    focused(chrome).send_keys(ENTER)
+    assert focused(chrome).get_attribute("id") == "main"

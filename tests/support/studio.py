@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from fastapi.testclient import TestClient
@@ -67,3 +70,15 @@ def served(project: Path, *words: str, **variables: str) -> Iterator[tuple[str, 
         process.terminate()
         process.wait(timeout=20)
         process.stdout.close()
+
+
+def posted(url: str, body: bytes = b"", kind: str = "application/json") -> dict[str, Any]:
+    """What a POST to a studio on this machine is answered with."""
+    return told(urllib.request.Request(url, body, {"Content-Type": kind}))  # noqa: S310
+
+
+def told(request: urllib.request.Request | str) -> dict[str, Any]:
+    """The JSON that a studio on this machine answers with."""
+    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+        read: dict[str, Any] = json.load(answer)
+    return read

@@ -359,4 +359,9 @@ SETTINGS: Mapping[str, SettingHelp] = {
     "studio.read_s": SettingHelp(None, "X", "600.0", "seconds that reading an uploaded dataset may take"),
     "studio.read_mb": SettingHelp(None, "N", "2048", "MiB of memory that reading an uploaded dataset may take"),
     "studio.idle_s": SettingHelp(None, "X", "300.0", "seconds after which a model that nobody asks is let go"),
+    "studio.jobs_at_once": SettingHelp(None, "N", "1", "jobs that run at the same time; the others wait"),
+    "studio.spare_mb": SettingHelp(
+        None, "N", "256", "MiB of the disk that jobs leave free; one that comes near is stopped with a checkpoint"
+    ),
+    "studio.cancel_s": SettingHelp(None, "X", "60.0", "seconds that a cancelled job may take to write its checkpoint"),
 }

@@ -250,7 +250,7 @@ class Datasets:
     def _check_file(self, key: str) -> Path:
         return self._folder / f"{key}.check"
 
-    def _suites(self) -> tuple[list[Path], Path]:
+    def _suites(self) -> tuple[Sequence[Path], Path]:
         """The project's suites and vocabulary; starter ones where it has none, as the benchmark asks them then."""
         chosen = self._options.settings.benchmark
         return [present(path) for path in chosen.prompts], present(chosen.vocabulary)

@@ -70,7 +70,8 @@ class Finetuning:
     def command(self, job: Job, files: JobFiles, options: StudioOptions) -> Sequence[str]:
         """The command of the request; what was chosen is written out."""
         words = self.request(job, files, options).words()
-        return llmbench(*words[1:], *_config("--config", options), "--journal", str(files.folder / JOURNAL))
+        others = _given("--", {"config": options.config, "journal": files.folder / JOURNAL})
+        return llmbench(*words[1:], *others)
 
     def request(self, job: Job, files: JobFiles, options: StudioOptions) -> FinetuneRequest:
         """What is trained, with every hyper-parameter."""
@@ -129,15 +130,15 @@ class Benchmarking:
         """The main job's own command, its run saved under the job's name."""
         chosen = {
             "base": job.model,
-            "adapter": str(adapter_of(job)),
-            "report-dir": str(options.settings.output.report_dir),
+            "adapter": adapter_of(job),
+            "report-dir": options.settings.output.report_dir,
             "save": saved_as(job),
-            **{name: value for name, value in job.settings.items() if value is not None},
+            "config": options.config,
+            **job.settings,
         }
-        given = [word for name, value in chosen.items() for word in (f"--llmbench-{name}", str(value))]
-        given += _config("--llmbench-config", options)
         suites = ["tests/suites"] if Path("tests/suites").is_dir() else []
-        return (sys.executable, "-m", "pytest", "-m", "benchmark", "-p", "no:cacheprovider", *given, *suites)
+        command = (sys.executable, "-m", "pytest", "-m", "benchmark", "-p", "no:cacheprovider")
+        return (*command, *_given("--llmbench-", chosen), *suites)
 
     def room(self, _job: Job, _files: JobFiles) -> int:
         """Answers are small."""
@@ -155,18 +156,19 @@ class Benchmarking:
 
 
 class Autotuning:
-    """`llmbench autotune` on a server of this machine."""
+    """`llmbench autotune` on a server of this machine, which goes on with its trials where it has some."""
 
     outcomes = _VERDICTS
 
     def command(self, job: Job, files: JobFiles, options: StudioOptions) -> Sequence[str]:
         """The search for the most users."""
-        given = [
-            word for name, value in job.settings.items() if value is not None for word in (f"--{name}", str(value))
-        ]
-        reports = str(options.settings.output.report_dir)
-        given += _config("--config", options)
-        return llmbench("autotune", *given, "--report-dir", reports, "--output", str(_limits(files)))
+        chosen = {
+            **job.settings,
+            "config": options.config,
+            "report-dir": options.settings.output.report_dir,
+            "output": _limits(files),
+        }
+        return llmbench("autotune", *_given("--", chosen), *(["--resume"] if job.started else []))
 
     def room(self, _job: Job, _files: JobFiles) -> int:
         """Trials are small."""
@@ -200,8 +202,9 @@ def saved_as(job: Job) -> str:
     return f"studio-job-{job.id}"
 
 
-def _config(option: str, options: StudioOptions) -> list[str]:
-    return [option, str(options.config)] if options.config else []
+def _given(prefix: str, chosen: Mapping[str, object]) -> list[str]:
+    """Options with their values, each one word: a value that begins with a dash is a value."""
+    return [f"{prefix}{name}={value}" for name, value in chosen.items() if value is not None]
 
 
 def _limits(files: JobFiles) -> Path:

@@ -12,7 +12,7 @@ import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import psutil
 
@@ -83,6 +83,8 @@ class JobProcess:
             return "gone" if leader.status() == psutil.STATUS_ZOMBIE else "alive"
         except psutil.NoSuchProcess:
             return "gone"
+        except psutil.AccessDenied:  # it is of another user
+            return "another"
 
     def _left(self) -> Iterator[psutil.Process]:
         """Those of the group that outlive its leader. Its number is not given anew as long as there is one."""
@@ -92,23 +94,25 @@ class JobProcess:
                     yield process
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class WaitingProcess:
-    """A process that begins when it is told to, and ends without a trace when that never happens."""
+    """A process that begins when it is told to within its block, and else ends without a trace."""
 
-    process: JobProcess
-    _word: int
+    def __init__(self, process: JobProcess, word: int) -> None:
+        self.process, self._word, self._begins = process, word, False
 
     def begin(self) -> None:
         """Let its command run."""
+        self._begins = True
         with contextlib.suppress(BrokenPipeError):  # it has been killed; `is_over` will tell
             os.write(self._word, b"go\n")
-        os.close(self._word)
 
-    def forget(self) -> None:
-        """Let it end before it began."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         os.close(self._word)
-        os.waitpid(self.process.pid, 0)
+        if not self._begins:
+            os.waitpid(self.process.pid, 0)
 
 
 def prepare(command: Sequence[str], project: Path, folder: Path, environment: Mapping[str, str]) -> WaitingProcess:

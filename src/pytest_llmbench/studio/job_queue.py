@@ -9,7 +9,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -64,6 +64,8 @@ class JobQueue:
     ) -> None:
         self._store, self._options, self._kinds = store, options, kinds
         self._limits = limits or QueueLimits.of(options.settings.studio)
+        self._known: Sequence[Job] = ()
+        self._as_of = -1  # the commits of the store
         self._kill_at: dict[int, float] = {}
         self._woken, self._closing = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="job queue", daemon=True)
@@ -86,12 +88,18 @@ class JobQueue:
     def refuse_without_room(self, job: Job, files: JobFiles) -> None:
         """See that the disk has room for a job. Raises NotReadyError."""
         needed = self._kinds[job.kind].room(job, files) + self._limits.spare_bytes
-        free = shutil.disk_usage(self._store.folder).free
+        free, folder = self._least_free(job)
         if free < needed:
             raise NotReadyError(
                 f"the disk has {free // _MIB} MiB free and the job may take {needed // _MIB} MiB with what must stay "
-                f"free; free some space at {self._store.folder}"
+                f"free; free some space at {folder}"
             )
+
+    def _least_free(self, job: Job) -> tuple[int, Path]:
+        """Bytes that are free where a job writes, and where: its adapter may go to another disk."""
+        places = [self._store.folder.absolute(), *(Path(job.output).absolute().parents if job.output else ())]
+        written = {places[0], next(filter(Path.is_dir, places[1:]), places[0])}
+        return min((shutil.disk_usage(place).free, place) for place in written)
 
     def _work(self) -> None:
         while not self._closing.is_set():
@@ -105,19 +113,25 @@ class JobQueue:
 
     def look(self) -> bool:
         """Go round once; whether anything runs."""
-        running = self._ids("running", "cancelling")
-        for job_id in running:
-            self._follow(job_id)
-        while len(running := self._ids("running", "cancelling")) < self._limits.at_once:
-            waiting = self._ids("queued")
-            if not waiting:
-                break
-            self._begin(waiting[0])
-        return bool(running)
+        for job in self._working():
+            self._follow(job)
+        while len(self._working()) < self._limits.at_once and (waiting := self._first_in_queue()):
+            self._begin(waiting)
+        return bool(self._working())
 
-    def _ids(self, *states: JobState) -> list[int]:
+    def _working(self) -> Sequence[Job]:
+        """The jobs that have a process; asked of the store again only when something was committed."""
+        commits = self._store.commits
+        if commits != self._as_of:
+            with self._store.reading() as session:
+                with_process = select(Job).where(Job.state.in_(("running", "cancelling")))
+                self._known = session.scalars(with_process).all()
+            self._as_of = commits
+        return self._known
+
+    def _first_in_queue(self) -> int | None:
         with self._store.reading() as session:
-            return list(session.scalars(select(Job.id).where(Job.state.in_(states)).order_by(Job.position)))
+            return session.scalar(select(Job.id).where(Job.state == "queued").order_by(Job.position).limit(1))
 
     def _begin(self, job_id: int) -> None:
         """Start the process of a queued job; it runs only once the store knows it."""
@@ -132,29 +146,31 @@ class JobQueue:
         except LLMBenchError as error:
             self._enter(job_id, "failed", Problem(code=error.code, detail=str(error)))
             return
+        with waiting:
+            if self._becomes(job_id, waiting.process):
+                waiting.begin()
+
+    def _becomes(self, job_id: int, process: JobProcess) -> bool:
+        """Note that this is the process of a queued job; not where that was cancelled meanwhile."""
         with self._store.writing() as session:
             record = JobRecord(session, job_id)
-            wanted = record.job.state == "queued"
-            if wanted:
-                record.job.pid, record.job.pid_started = waiting.process.pid, waiting.process.started
-                record.enter("running")
-        waiting.begin() if wanted else waiting.forget()
+            if record.job.state != "queued":
+                return False
+            record.job.pid, record.job.pid_started = process.pid, process.started
+            record.enter("running")
+        return True
 
-    def _follow(self, job_id: int) -> None:
+    def _follow(self, job: Job) -> None:
         """Tell what is new of a job that runs; end it when its process has."""
-        with self._store.reading() as session:
-            job = JobRecord(session, job_id).job
         process = JobProcess(job.pid or 0, job.pid_started or 0.0, self._store.folder / job.folder)
         over = process.is_over()  # asked first: what it wrote before is then read
         told = self._tell(job, process.folder, over=over)
         if over and not told:
-            self._end(job_id, process)
-        elif over:
-            self._follow(job_id)
-        elif job.state == "cancelling":
-            self._press(job_id, process)
-        else:
-            self._stop_on_full_disk(job_id)
+            self._end(job.id, process)
+        elif not over and job.state == "cancelling":
+            self._press(job.id, process)
+        elif not over:
+            self._stop_on_full_disk(job)
 
     def _tell(self, job: Job, folder: Path, *, over: bool) -> bool:
         """Commit what a job has written as events; whether there was anything."""
@@ -203,11 +219,13 @@ class JobQueue:
         elif time.monotonic() >= self._kill_at[job_id]:
             process.signal(signal.SIGKILL)
 
-    def _stop_on_full_disk(self, job_id: int) -> None:
-        free = shutil.disk_usage(self._store.folder).free
+    def _stop_on_full_disk(self, job: Job) -> None:
+        free, folder = self._least_free(job)
         if free < self._limits.spare_bytes:
-            told = f"stopped because the disk has only {free // _MIB} MiB free; free some space, then resume it"
-            self._enter(job_id, "cancelling", Problem(code=NotReadyError.code, detail=told))
+            told = (
+                f"stopped because only {free // _MIB} MiB of the disk are free; free some at {folder}, then resume it"
+            )
+            self._enter(job.id, "cancelling", Problem(code=NotReadyError.code, detail=told))
 
     def _enter(self, job_id: int, state: JobState, problem: Problem) -> None:
         with self._store.writing() as session:

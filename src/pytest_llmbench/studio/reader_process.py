@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -98,6 +99,6 @@ def words_for_contents(path: Path, rows: int) -> list[str]:
     return ["contents", str(path), str(rows)]
 
 
-def words_for_check(path: Path, suites: list[Path], vocabulary: Path) -> list[str]:
+def words_for_check(path: Path, suites: Sequence[Path], vocabulary: Path) -> list[str]:
     """What `reading.main` is told to check a dataset."""
     return ["check", str(path), str(vocabulary), *map(str, suites)]

@@ -152,7 +152,12 @@ def check(path: Path, suites: Iterable[Path], vocabulary: Path) -> Check:
     return Check(
         rows=found.rows,
         cases=len(cases),
-        findings=tuple(Finding.model_validate(dataclasses.asdict(finding)) for finding in found.findings),
+        findings=tuple(
+            Finding.model_validate(
+                {**dataclasses.asdict(finding), "where": [text.replace(f"{path}:", "line ") for text in finding.where]}
+            )
+            for finding in found.findings
+        ),
         contaminated=len(found.contaminated),
         nearest=tuple(
             NearCase(

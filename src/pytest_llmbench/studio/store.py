@@ -25,6 +25,7 @@ from sqlalchemy import (
     create_engine,
     event,
 )
+from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
 from pytest_llmbench.core.errors import NotReadyError, UsageError
@@ -157,8 +158,12 @@ class Store:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Session]:
-        """A session that sees one state of the database, whatever others write meanwhile."""
-        with self._reading() as session:
+        """A session that sees one state of the database, whatever others write meanwhile.
+
+        Raises:
+            NotReadyError: the file cannot be read.
+        """
+        with self._told(), self._reading() as session:
             yield session
 
     @contextlib.contextmanager
@@ -168,14 +173,16 @@ class Store:
         Raises:
             NotReadyError: the disk is full, or the file cannot be written.
         """
-        from sqlalchemy.exc import OperationalError
+        with self._told(), self._writing.begin() as session:
+            yield session
+        self.commits += 1
 
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
         try:
-            with self._writing.begin() as session:
-                yield session
+            yield
         except OperationalError as error:
             raise _refused(self.folder / _DATABASE, error) from error
-        self.commits += 1
 
     def close(self) -> None:
         """Let another studio have the folder."""
@@ -235,7 +242,6 @@ def _begin(connection: Connection) -> None:
 def _bring_up_to_date(engine: Engine, path: Path) -> None:
     from alembic import command
     from alembic.util import CommandError
-    from sqlalchemy.exc import DatabaseError
 
     try:
         with engine.execution_options(writes=True).begin() as connection:

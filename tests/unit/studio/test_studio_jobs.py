@@ -244,7 +244,7 @@ def test_too_little_disk_is_refused_before_and_stops_a_job_meanwhile(
         wait_for(lambda: _is(jobs, job.id, "failed"))
         problem = jobs.get(job.id).problem
         assert problem is not None
-        assert "stopped because the disk has only" in problem["detail"]
+        assert "stopped because only" in problem["detail"]
 
 
 def test_what_cannot_be_asked_for_is_refused(store: Store) -> None:

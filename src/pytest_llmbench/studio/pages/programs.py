@@ -117,11 +117,10 @@ def _kind(document: OpenAPI, schema: _Shape) -> str:
         return " | ".join(json.dumps(one) for one in found.enum)
     if found.anyOf:
         return " | ".join(dict.fromkeys(filter(None, (_kind(document, one) for one in found.anyOf))))
-    return str(found.format or found.type.value if hasattr(found.type, "value") else found.type or found.title or "")
+    return str(found.format or found.type or found.title or "")
 
 
 def _example(document: OpenAPI, media: MediaType) -> str:
     schema = _resolved(document, media.schema_)
-    named = next((one.value for one in (media.examples or {}).values() if not isinstance(one, Reference)), None)
-    found = media.example or named or (schema and schema.examples and schema.examples[0])
+    found = media.example or (schema and schema.examples and schema.examples[0])
     return json.dumps(found, ensure_ascii=False, indent=2) if found else ""

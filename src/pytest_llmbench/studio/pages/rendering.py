@@ -40,6 +40,7 @@ def environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        auto_reload=False,  # they do not change while a studio runs
     )
 
 
@@ -56,6 +57,7 @@ def page(request: Request, template: str, status: int = 200, /, **values: Any) -
         .get_template(f"{template}.html.j2")
         .render(
             say=say,
+            plural=say.plural,  # under this name its sentences are found for the catalogue
             here=request.url.path,
             back=str(request.url.replace(scheme="", netloc="")) if request.method == "GET" else "/",
             navigation=NAVIGATION,

@@ -30,7 +30,7 @@
     else if (event.kind === "piece") place(event.variant).textContent += event.text ?? "";
     else if (event.kind === "answer") {
       place(event.variant).textContent = event.error ?? event.text;
-      const told = [event.completion_tokens && `${event.completion_tokens} tokens`, event.latency_s && `${event.latency_s.toFixed(1)} s`, event.finish];
+      const told = [event.completion_tokens && `${event.completion_tokens} ${progress.dataset.unit}`, event.latency_s && `${event.latency_s.toFixed(1)} s`, event.finish];
       about(event.variant).textContent = told.filter(Boolean).join(" · ");
     } else if (event.kind === "problem") refuse(event.message);
     return event.kind;
