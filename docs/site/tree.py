@@ -17,6 +17,9 @@ PACKAGE = ROOT / "src" / "pytest_llmbench"
 PAGE = ROOT / "docs" / "architecture.md"
 BEGIN, END = "<!-- tree: made by `make docs-tree` from the files' first sentences -->\n", "<!-- end of tree -->\n"
 
+ASSETS = {"assets", "static", "templates", "vendor"}
+"""Folders whose files are named in one line."""
+
 OTHERS = {
     "autotune.schema.json": "The file format of `autotune.json`.",
     "baseline.schema.json": "The file format of a committed baseline.",
@@ -80,15 +83,15 @@ def _lines(folder: Path, *, nested: bool) -> Iterator[str]:
     shown = [path for path in files if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".mo"]
     for path in sorted(shown, key=lambda path: (path.parent != folder, path.as_posix())):
         name = path.relative_to(folder).as_posix()
-        if path.parent.name == "assets":
+        if path.parent.name in ASSETS:
             continue
         if nested and path.name == "__init__.py":
             name = name.removesuffix("__init__.py")
         said = first_sentence(path)
         if name:
             yield f"- `{name}`{': ' if said else ''}{said}\n"
-    for assets in sorted({path.parent for path in shown if path.parent.name == "assets"}):
-        names = ", ".join(f"`{path.name}`" for path in sorted(assets.iterdir()))
+    for assets in sorted({path.parent for path in shown if path.parent.name in ASSETS}):
+        names = ", ".join(f"`{path.name}`" for path in sorted(assets.iterdir()) if path.is_file())
         yield f"- `{assets.relative_to(folder).as_posix()}/`: {names}\n"
 
 

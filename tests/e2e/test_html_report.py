@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.browser import asked_urls, chromium, focused, found, logged, needs_browser, texts
 from support.report_pages import HOSTILE, failing_gate, large_document, saved_runs
 
 from pytest_llmbench.reports.html import write_html
@@ -20,48 +18,18 @@ from pytest_llmbench.runs.typed import run_document
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
-    from selenium.webdriver.remote.webelement import WebElement
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not BROWSER or not DRIVER or importlib.util.find_spec("selenium") is None,
-    reason="needs selenium, Chromium and chromedriver: apt-get install chromium chromium-driver",
-)
+pytestmark = needs_browser
 
 EXAMPLE = Path(__file__).parents[2] / "reports" / "example" / "benchmark.json"
 ENTER, ARROW_DOWN = "\ue007", "\ue015"
-QUIET = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--window-size=1300,900",
-)
-
 Open = Callable[..., None]
 
 
 @pytest.fixture(scope="module")
 def chrome() -> Iterator[Chrome]:
-    from selenium.webdriver import Chrome, ChromeOptions
-    from selenium.webdriver.chrome.service import Service
-
-    options = ChromeOptions()
-    options.binary_location = str(BROWSER)
-    for argument in QUIET:
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = Chrome(options=options, service=Service(DRIVER))
-    try:
+    with chromium() as driver:
         yield driver
-    finally:
-        driver.quit()
 
 
 @pytest.fixture
@@ -76,33 +44,7 @@ def opened(chrome: Chrome, tmp_path: Path) -> Iterator[Open]:
     logged(chrome, "performance")
     yield open_page
     assert logged(chrome, "browser") == []
-    messages = [json.loads(message)["message"] for message in logged(chrome, "performance")]
-    asked = {
-        message["params"]["request"]["url"] for message in messages if message["method"] == "Network.requestWillBeSent"
-    }
-    assert {url for url in asked if not url.startswith("data:")} == {path.as_uri()}
-
-
-def logged(chrome: Any, kind: str) -> list[str]:
-    """What the browser logged since the last call."""
-    return [entry["message"] for entry in chrome.get_log(kind)]
-
-
-def found(chrome: Chrome, selector: str) -> list[WebElement]:
-    elements: list[WebElement] = chrome.find_elements("css selector", selector)
-    return elements
-
-
-def texts(chrome: Chrome, selector: str) -> list[str]:
-    """The text of every match, in one call: a table of a hundred rows is read at once."""
-    script = "return [...document.querySelectorAll(arguments[0])].map((one) => one.innerText.trim())"
-    read: list[str] = chrome.execute_script(script, selector)
-    return read
-
-
-def focused(chrome: Chrome) -> WebElement:
-    element: WebElement = chrome.switch_to.active_element
-    return element
+    assert asked_urls(chrome) == {path.as_uri()}
 
 
 def choose(chrome: Chrome, name: str, option: str) -> None:

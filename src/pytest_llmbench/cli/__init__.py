@@ -31,6 +31,7 @@ from pytest_llmbench.cli import (
     rescore,
     serve_demo,
     smoke,
+    studio,
     tune,
 )
 from pytest_llmbench.cli.options import Command, context_settings, grouped
@@ -78,6 +79,7 @@ _COMMANDS: Mapping[str, Callable[..., None]] = {
     "autotune": autotune.autotune,
     "context": context.context,
     "tune": tune.tune,
+    "studio": studio.studio,
     "serve-demo": serve_demo.serve_demo,
 }
 for name, command in _COMMANDS.items():

@@ -27,11 +27,13 @@ from pytest_llmbench.cli.options import (
 )
 from pytest_llmbench.cli.terminal import training_progress
 from pytest_llmbench.core.errors import EXIT_BY_SIGNAL, UsageError
+from pytest_llmbench.finetune.hyperparameters import MEANINGS
 
 if TYPE_CHECKING:
     from pytest_llmbench.core.setting_sections import ModelSettings
     from pytest_llmbench.core.settings import Settings
     from pytest_llmbench.finetune.request import FinetuneRequest
+    from pytest_llmbench.finetune.sft import Watch
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,29 +59,23 @@ class _Training:
         Literal["nf4", "none"] | None,
         SettingOption("model.quantization", default=False, choices=True, more="; the preset's where nothing is set"),
     ] = None
-    epochs: Annotated[float | None, typer.Option(min=0.01, help="How often every row is seen.")] = None
-    steps: Annotated[int | None, typer.Option(min=1, help="End after so many steps.")] = None
-    rank: Annotated[int | None, typer.Option(min=1, help="The LoRA matrices' rank.")] = None
-    alpha: Annotated[int | None, typer.Option(min=1, help="The adapter is scaled by alpha / rank.")] = None
-    dropout: Annotated[float | None, typer.Option(min=0, max=0.9, help="Of the adapter's inputs.")] = None
-    targets: Annotated[str | None, typer.Option(metavar="A,B", help="Layers that get a LoRA, or all-linear.")] = None
-    learning_rate: Annotated[float | None, typer.Option(min=0, help="Highest learning rate.")] = None
-    warmup_share: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Of the steps, while the learning rate rises.")
-    ] = None
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows at once.")] = None
-    gradient_accumulation: Annotated[int | None, typer.Option(min=1, help="Batches that make up a step.")] = None
+    epochs: Annotated[float | None, typer.Option(min=0.01, help=MEANINGS["epochs"])] = None
+    steps: Annotated[int | None, typer.Option(min=1, help=MEANINGS["steps"])] = None
+    rank: Annotated[int | None, typer.Option(min=1, help=MEANINGS["rank"])] = None
+    alpha: Annotated[int | None, typer.Option(min=1, help=MEANINGS["alpha"])] = None
+    dropout: Annotated[float | None, typer.Option(min=0, max=0.9, help=MEANINGS["dropout"])] = None
+    targets: Annotated[str | None, typer.Option(metavar="A,B", help=MEANINGS["targets"])] = None
+    learning_rate: Annotated[float | None, typer.Option(min=0, help=MEANINGS["learning_rate"])] = None
+    warmup_share: Annotated[float | None, typer.Option(min=0, max=1, help=MEANINGS["warmup_share"])] = None
+    batch_size: Annotated[int | None, typer.Option(min=1, help=MEANINGS["batch_size"])] = None
+    gradient_accumulation: Annotated[int | None, typer.Option(min=1, help=MEANINGS["gradient_accumulation"])] = None
     gradient_checkpointing: Annotated[
         bool | None,
-        typer.Option(
-            "--gradient-checkpointing/--no-gradient-checkpointing", help="Less memory; a step takes 1.4 times as long."
-        ),
+        typer.Option("--gradient-checkpointing/--no-gradient-checkpointing", help=MEANINGS["gradient_checkpointing"]),
     ] = None
-    max_length: Annotated[int | None, typer.Option(min=8, help="Most tokens of a row.")] = None
-    seed: Annotated[int | None, typer.Option(min=0, help="Of the adapter's first weights and the rows' order.")] = None
-    save_steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps between checkpoints; one every five minutes when not given.")
-    ] = None
+    max_length: Annotated[int | None, typer.Option(min=8, help=MEANINGS["max_length"])] = None
+    seed: Annotated[int | None, typer.Option(min=0, help=MEANINGS["seed"])] = None
+    save_steps: Annotated[int | None, typer.Option(min=1, help=MEANINGS["save_steps"])] = None
 
     def changes(self) -> dict[str, Any]:
         """The fields that were given, as `FinetuneRequest` takes them."""
@@ -110,6 +106,10 @@ class _Conduct:
         bool, typer.Option("--keep-checkpoints", help="Keep them beside the finished adapter.")
     ] = False
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an adapter that is there.")] = False
+    journal: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Add each logged step and validation to it, for programs: JSON, one a line."),
+    ] = None
 
 
 def finetune_command(
@@ -135,7 +135,8 @@ def finetune_command(
     request = _request(dataset, output, settings, source, training, conduct)
     try:
         with training_progress(shown=settings.logging.progress) as (reading, show), _first_interrupt() as noted:
-            record = run(request, Watch(reading, show, stop=lambda: bool(noted))).record
+            watch = Watch(reading, show, stop=lambda: bool(noted))
+            record = run(request, _journaled(watch, conduct.journal)).record
     except TrainingStopped as stopped:
         typer.echo(str(stopped), err=True)
         raise typer.Exit(EXIT_BY_SIGNAL + noted[0] if noted else stopped.exit_code) from stopped
@@ -149,6 +150,15 @@ def finetune_command(
         typer.echo(_validated(record["validation"]))
     words = ["pytest", "-m", "benchmark", "--llmbench-base", request.base, "--llmbench-adapter", str(output)]
     typer.echo(f"next, is it better than its base?  {shlex.join(words)}")
+
+
+def _journaled(watch: Watch, journal: Path | None) -> Watch:
+    """The watch that also writes a journal; of several processes the first one does."""
+    if journal is None or _is_follower():
+        return watch
+    from pytest_llmbench.finetune.training_journal import journaled
+
+    return journaled(watch, journal)
 
 
 def _request(

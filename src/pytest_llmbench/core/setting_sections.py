@@ -730,6 +730,34 @@ class FinetuneSettings(_Section):
     )
 
 
+class StudioSettings(_Section):
+    """Where `llmbench studio` listens and keeps its files, and how much it takes of what is uploaded to it."""
+
+    host: _Text = Field(
+        default="127.0.0.1",
+        description="address it listens on; any but this machine's own asks for a token in LLMBENCH_STUDIO_TOKEN",
+    )
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(default=8400, description="its port; 0 takes a free one")
+    folder: Path | None = Field(
+        default=None,
+        description="folder of its datasets and jobs; null: studio in the folder of reports",
+        json_schema_extra=_shown(metavar="DIR"),
+    )
+    upload_mb: _Count = Field(default=2048, description="most MiB of an uploaded dataset")
+    rows: _Count = Field(default=5_000_000, description="most rows of an uploaded dataset")
+    read_s: float = Field(default=600.0, gt=0, description="seconds that reading an uploaded dataset may take")
+    read_mb: _Count = Field(default=2048, description="MiB of memory that reading an uploaded dataset may take")
+    idle_s: float = Field(default=300.0, gt=0, description="seconds after which a model that nobody asks is let go")
+    jobs_at_once: _Count = Field(default=1, description="jobs that run at the same time; the others wait")
+    spare_mb: Annotated[int, Field(ge=0)] = Field(
+        default=256,
+        description="MiB of the disk that jobs leave free; one that comes near is stopped with a checkpoint",
+    )
+    cancel_s: float = Field(
+        default=60.0, gt=0, description="seconds that a cancelled job may take to write its checkpoint"
+    )
+
+
 class Settings(_Section):
     """Everything that can be set, by section. `model_dump(mode="json")` is safe to publish."""
 
@@ -746,3 +774,4 @@ class Settings(_Section):
     serving: ServingSettings = ServingSettings()
     finetune: FinetuneSettings = FinetuneSettings()
     tune: TuneSettings = TuneSettings()
+    studio: StudioSettings = StudioSettings()

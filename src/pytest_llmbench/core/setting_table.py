@@ -351,4 +351,24 @@ SETTINGS: Mapping[str, SettingHelp] = {
     "tune.time_limit": SettingHelp(None, "S", "null", "seconds after which no further trial begins; null for no limit"),
     "tune.rounds": SettingHelp(None, "N", "4", "times that winner and baseline are measured again, in turns"),
     "tune.start_timeout": SettingHelp(None, "S", "300.0", "seconds that a server may take to start"),
+    "studio.host": SettingHelp(
+        None,
+        "TEXT",
+        "127.0.0.1",
+        "address it listens on; any but this machine's own asks for a token in LLMBENCH_STUDIO_TOKEN",
+    ),
+    "studio.port": SettingHelp(None, "N", "8400", "its port; 0 takes a free one"),
+    "studio.folder": SettingHelp(
+        None, "DIR", "null", "folder of its datasets and jobs; null: studio in the folder of reports"
+    ),
+    "studio.upload_mb": SettingHelp(None, "N", "2048", "most MiB of an uploaded dataset"),
+    "studio.rows": SettingHelp(None, "N", "5000000", "most rows of an uploaded dataset"),
+    "studio.read_s": SettingHelp(None, "X", "600.0", "seconds that reading an uploaded dataset may take"),
+    "studio.read_mb": SettingHelp(None, "N", "2048", "MiB of memory that reading an uploaded dataset may take"),
+    "studio.idle_s": SettingHelp(None, "X", "300.0", "seconds after which a model that nobody asks is let go"),
+    "studio.jobs_at_once": SettingHelp(None, "N", "1", "jobs that run at the same time; the others wait"),
+    "studio.spare_mb": SettingHelp(
+        None, "N", "256", "MiB of the disk that jobs leave free; one that comes near is stopped with a checkpoint"
+    ),
+    "studio.cancel_s": SettingHelp(None, "X", "60.0", "seconds that a cancelled job may take to write its checkpoint"),
 }

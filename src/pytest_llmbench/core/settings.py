@@ -27,6 +27,7 @@ from pytest_llmbench.core.setting_sections import (
     ServerSettings,
     ServingSettings,
     Settings,
+    StudioSettings,
     TargetSettings,
     TuneSettings,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "ServerSettings",
     "ServingSettings",
     "Settings",
+    "StudioSettings",
     "TargetSettings",
     "TuneSettings",
     "load_settings",
@@ -56,7 +58,9 @@ __all__ = [
 OPTIONS: Mapping[str, str] = {shown.option: key for key, shown in SETTINGS.items() if shown.option}
 """Option name to the setting it gives."""
 
-RESERVED = frozenset({"LLMBENCH_API_KEY", "LLMBENCH_CACHE_DIR", "LLMBENCH_CONFIG", "LLMBENCH_SAVE"})
+RESERVED = frozenset(
+    {"LLMBENCH_API_KEY", "LLMBENCH_CACHE_DIR", "LLMBENCH_CONFIG", "LLMBENCH_SAVE", "LLMBENCH_STUDIO_TOKEN"}
+)
 """Variables of the environment that are no settings."""
 
 _BEGINS = {"array": "[", "object": "{"}

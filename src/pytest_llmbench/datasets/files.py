@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import itertools
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -18,9 +17,9 @@ from pytest_llmbench.core.files import replacing
 from pytest_llmbench.datasets.checking import NO_TEMPLATE, DatasetCheck, RowFinding
 from pytest_llmbench.datasets.contamination import Match, contamination
 from pytest_llmbench.datasets.record_files import Progress, no_progress
-from pytest_llmbench.datasets.row_formats import answer_text
-from pytest_llmbench.datasets.rows import NumberedRow, stream_rows
+from pytest_llmbench.datasets.rows import stream_rows
 from pytest_llmbench.datasets.splitting import SHARES, SIDES, Split, refuse_same_files, side_paths, split_rows
+from pytest_llmbench.datasets.summary import Summary, summarise_rows
 
 if TYPE_CHECKING:
     from pytest_llmbench.models.prompt_form import PromptForm
@@ -51,13 +50,13 @@ class Checked:
     contaminated: tuple[Match, ...]
 
 
-def validate_dataset(path: Path, progress: Progress = no_progress) -> _Summary:
+def validate_dataset(path: Path, progress: Progress = no_progress) -> Summary:
     """Read a whole dataset and count what it holds.
 
     Raises:
         UsageError: a row is wrong; see `training.rows.stream_rows`.
     """
-    return _summarise_rows(stream_rows(path, progress))
+    return summarise_rows(stream_rows(path, progress))
 
 
 def check_dataset(
@@ -215,67 +214,3 @@ def file_sha256(path: Path) -> str:
 
 def _line(row: Mapping[str, Any]) -> str:
     return json.dumps(row, ensure_ascii=False) + "\n"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Lengths:
-    """Characters of the shortest, the mean and the longest text, and the line of the longest."""
-
-    least: int
-    mean: float
-    most: int
-    longest_line: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Summary:
-    """`roles` counts messages, `turns` rows by how often the user speaks, `extra_keys` rows with keys of their own."""
-
-    form: str
-    rows: int
-    roles: dict[str, int]
-    turns: dict[int, int]
-    prompt: _Lengths
-    answer: _Lengths
-    extra_keys: dict[str, int]
-
-    def to_json(self) -> dict[str, Any]:
-        """The summary as JSON."""
-        return dataclasses.asdict(self)
-
-
-def _summarise_rows(rows: Iterable[NumberedRow]) -> _Summary:
-    """Count the rows, which are read one by one.
-
-    Raises:
-        UsageError: as `rows.stream_rows` does; there are two rows at least.
-    """
-    roles: Counter[str] = Counter()
-    turns: Counter[int] = Counter()
-    extra: Counter[str] = Counter()
-    prompts, answers = _Measure(), _Measure()
-    form, count = "", 0
-    for line, form, row in rows:  # noqa: B007 - one form a file, the last is the first
-        count += 1
-        said = [message["role"] for message in (*row["prompt"], *row["completion"])]
-        roles.update(said)
-        turns[said.count("user")] += 1
-        extra.update(row.keys() - {"prompt", "completion"})
-        prompts.add(line, sum(len(message["content"]) for message in row["prompt"]))
-        answers.add(line, len(answer_text(row)))
-    return _Summary(form, count, dict(roles), dict(turns), prompts.lengths(count), answers.lengths(count), dict(extra))
-
-
-class _Measure:
-    def __init__(self) -> None:
-        self._least: int | None = None
-        self._most = self._line = self._sum = 0
-
-    def add(self, line: int, length: int) -> None:
-        self._sum += length
-        self._least = length if self._least is None else min(self._least, length)
-        if length > self._most:
-            self._most, self._line = length, line
-
-    def lengths(self, count: int) -> _Lengths:
-        return _Lengths(self._least or 0, round(self._sum / count, 1), self._most, self._line)

@@ -102,6 +102,10 @@ class FinetuneRequest:
 
     def command(self) -> str:
         """The command line that asks for the same."""
+        return shlex.join(self.words())
+
+    def words(self) -> list[str]:
+        """The command line, word by word."""
         words = ["llmbench", "finetune", str(self.dataset), "--base", self.base, "--output", str(self.output)]
         if self.validation:
             words += ["--validation", str(self.validation)]
@@ -118,7 +122,7 @@ class FinetuneRequest:
         for suites in self.suites if tuple(self.suites) != (DEFAULT_SUITES,) else ():
             words += ["--prompts", str(suites)]
         words += [f"--{name.replace('_', '-')}" for name in _SWITCHES if getattr(self, name)]
-        return shlex.join(words)
+        return words
 
 
 def _option(name: str, value: Any) -> list[str]:

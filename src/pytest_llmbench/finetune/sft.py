@@ -46,14 +46,15 @@ class TrainingStopped(LLMBenchError):  # noqa: N818  # it is no error to stop
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Watch:
-    """Who looks on. `on_moment` is told of logged steps; the training ends after a step when `stop` says so.
+    """Who looks on. `on_moment` is told of logged steps, `on_validation` of each look at rows that are not learnt.
 
-    `prepare` gets the trainer before it starts, and may change it. `on_reading` is told, while a dataset is gone
-    through, what is done with it and how many of its bytes are.
+    The training ends after a step when `stop` says so. `prepare` gets the trainer before it starts, and may change it.
+    `on_reading` is told, while a dataset is gone through, what is done with it and how many of its bytes are.
     """
 
     on_reading: Callable[[str, int, int | None], None] = lambda _what, _done, _of: None
     on_moment: Callable[[Moment], None] = lambda _moment: None
+    on_validation: Callable[[Validation], None] = lambda _validation: None
     stop: Callable[[], bool] = lambda: False
     prepare: Callable[[Any], None] = lambda _trainer: None
 
@@ -177,6 +178,7 @@ def _trainer(  # what a trainer is made of
     device = model.device.type
     listener = course_listener(
         watch.on_moment,
+        watch.on_validation,
         watch.stop,
         peaks,
         tally,

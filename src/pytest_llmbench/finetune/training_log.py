@@ -121,6 +121,7 @@ def lora_parameters(model: Any) -> list[tuple[str, Any]]:
 
 def course_listener(  # noqa: C901  # the methods of one class
     on_moment: Callable[[Moment], None],
+    on_validation: Callable[[Validation], None],
     stop: Callable[[], bool],
     peaks: GradientPeaks,
     tally: SessionTally,
@@ -155,8 +156,10 @@ def course_listener(  # noqa: C901  # the methods of one class
             whole_pass = float(state.epoch).is_integer() and not stop()  # who stops it does not want to wait
             control.should_evaluate = validates and (whole_pass or state.global_step >= state.max_steps)
 
-        def on_evaluate(self, _args: Any, _state: Any, _control: Any, metrics: Any = None, **_: Any) -> None:
+        def on_evaluate(self, args: Any, state: Any, _control: Any, metrics: Any = None, **_: Any) -> None:
             tally.leave_out(metrics["eval_runtime"])
+            if args.should_save:
+                on_validation(validations_of(state.log_history)[-1])
 
         def on_save(self, args: Any, state: Any, _control: Any, **_: Any) -> None:
             if args.should_save:

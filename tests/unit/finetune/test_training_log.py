@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 
 from pytest_llmbench.finetune.checkpoints import SessionTally
-from pytest_llmbench.finetune.training_log import GradientPeaks, Moment, course_listener
+from pytest_llmbench.finetune.training_log import GradientPeaks, Moment, Validation, course_listener
 
 
 def test_rate_and_remaining_time_leave_out_validation(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     moments: list[Moment] = []
+    validations: list[Validation] = []
     listener = course_listener(
         moments.append,
+        validations.append,
         lambda: False,
         GradientPeaks(),
         SessionTally((), 8),
@@ -30,6 +32,8 @@ def test_rate_and_remaining_time_leave_out_validation(monkeypatch: pytest.Monkey
     listener.on_train_begin(args, state, None)
     for _ in range(2):
         now[0] += 60  # before the first step and after each pass
+        looked = {"step": state.global_step, "eval_loss": 2.0, "eval_mean_token_accuracy": 0.5}
+        state.log_history.append(looked)
         listener.on_evaluate(args, state, None, metrics={"eval_runtime": 60})
         now[0] += 2
         state.global_step += 1
@@ -38,3 +42,4 @@ def test_rate_and_remaining_time_leave_out_validation(monkeypatch: pytest.Monkey
         listener.on_log(args, state, None, logs=logs)
     assert [moment.seconds_left for moment in moments] == [20, 18]
     assert [moment.tokens_per_s for moment in moments] == [25, 12.5]
+    assert validations == [Validation(0, 2.0, 0.5), Validation(1, 2.0, 0.5)]

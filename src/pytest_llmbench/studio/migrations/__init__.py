@@ -1,0 +1,1 @@
+"""How the database of an older studio becomes that of this one (alembic)."""

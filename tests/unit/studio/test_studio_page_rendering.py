@@ -1,0 +1,165 @@
+"""Pages without a browser: their language, their words, what is escaped, and what they weigh."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from support.studio import asked, options
+
+from pytest_llmbench.core.locale import words
+from pytest_llmbench.finetune.hyperparameters import MEANINGS
+from pytest_llmbench.models.registry import Preset
+from pytest_llmbench.studio.job_requests import StartFinetuning
+from pytest_llmbench.studio.pages import amounts, hyperparameters, rendering
+from pytest_llmbench.studio.pages.difference import marked
+from pytest_llmbench.studio.services import Services
+from pytest_llmbench.studio.store import Job
+
+STATIC = Path(rendering.__file__).parent / "static"
+REPORT_STYLE = STATIC.parents[2] / "reports" / "html" / "assets" / "report.css"
+MARKUP = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}"
+PAGES = ("/upload", "/training", "/dashboard", "/try", "/compare", "/models", "/programs")
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    with asked(options(tmp_path_factory.mktemp("pages"))) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("header", "language"),
+    [("fr-CA,fr;q=0.9,en;q=0.8", "fr"), ("de,en;q=0.5", "en"), ("fr;q=0,en", "en"), ("de", "en"), ("fr;q=x", "en")],
+)
+def test_a_page_speaks_the_browsers_language(studio: TestClient, header: str, language: str) -> None:
+    assert f'<html lang="{language}">' in studio.get("/compare", headers={"accept-language": header}).text
+
+
+def test_a_choice_of_language_outlasts_the_browsers(studio: TestClient) -> None:
+    chosen = studio.post("/language", data={"language": "fr", "back": "/compare"})
+    assert (chosen.url.path, '<html lang="fr">' in chosen.text) == ("/compare", True)
+    studio.cookies.clear()
+
+
+@pytest.mark.parametrize("back", ["//elsewhere.example/", "https://elsewhere.example/", "/\\elsewhere.example"])
+def test_a_choice_of_language_leads_nowhere_else(studio: TestClient, back: str) -> None:
+    answer = studio.post("/language", data={"language": "fr", "back": back}, follow_redirects=False)
+    assert answer.headers["location"] == "/"
+    studio.cookies.clear()
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_no_page_asks_for_anything_elsewhere_or_holds_script_or_style(studio: TestClient, path: str) -> None:
+    text = studio.get(path).text
+    assert (
+        re.findall(r'(?:src|href|action|hx-\w+)="(?!/|#)([^"]+)"', re.sub(r'hx-(?!get|post)[\w-]+="[^"]*"', "", text))
+        == []
+    )
+    assert re.findall(r"<script(?![^>]* src=)|<style|<[^>]* (?:style|on\w+)=", text) == []
+
+
+def test_an_unknown_job_is_a_page_that_says_so(studio: TestClient) -> None:
+    answer = studio.get("/jobs/99")
+    assert (answer.status_code, "99" in answer.text, "<h1>" in answer.text) == (404, True, True)
+
+
+def test_a_refusal_goes_to_the_place_for_messages_of_the_page_that_asked(studio: TestClient) -> None:
+    form = {"dataset_id": "none", "model_name": "smollm2-135m", "rank": "0", "epochs": "1"}
+    answer = studio.post("/training", data=form, headers={"HX-Request": "true"})
+    assert (answer.status_code, answer.headers["HX-Retarget"]) == (422, "#messages")
+    assert "rank: Input should be greater than or equal to 1" in answer.text
+    assert "epochs: Extra inputs are not permitted" in answer.text
+
+
+def test_markup_in_every_field_is_text(studio: TestClient) -> None:
+    row = json.dumps({"prompt": MARKUP, "completion": MARKUP})
+    sent = studio.post("/api/datasets", files={"file": (f"{MARKUP}.jsonl", f"{row}\n{row}\n")}).json()
+    services: Services = studio.app.state.services  # type: ignore[attr-defined]
+    with services.store.writing() as session:
+        session.add(_hostile_job(sent["id"]))
+    paths = ("/upload", f"/datasets/{sent['id']}", "/training", "/dashboard", "/jobs/7", "/try")
+    pages = [
+        *(studio.get(path) for path in paths),
+        studio.post("/try/difference", data={"base": MARKUP, "finetuned": ""}),
+    ]
+    for page in pages:
+        assert page.status_code == 200
+        assert "<script>alert" not in page.text
+        assert "<img" not in page.text
+        assert "49" not in re.findall(r"&amp;(\S+)", page.text)
+    assert "&lt;img src=x onerror=alert(2)&gt;" in pages[1].text
+
+
+def _hostile_job(dataset: str) -> Job:
+    return Job(
+        id=7,
+        kind="finetune",
+        dataset_id=dataset,
+        parent_id=None,
+        model=MARKUP,
+        settings={MARKUP: MARKUP},
+        state="failed",
+        position=0,
+        pid=None,
+        pid_started=None,
+        folder=MARKUP,
+        output=MARKUP,
+        created=datetime.now(UTC),
+        started=None,
+        ended=None,
+        progress=None,
+        problem={"code": MARKUP, "detail": MARKUP},
+        result=None,
+    )
+
+
+def test_what_others_made_is_as_it_was_published() -> None:
+    told = dict(re.findall(r"^\| `([^`]+)` .*\| `(\w{64})` \|$", (STATIC / "VENDORED.md").read_text(), re.MULTILINE))
+    files = {str(path.relative_to(STATIC)): path for path in (STATIC / "vendor").iterdir() if path.suffix != ".LICENSE"}
+    assert {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()} == told
+
+
+def test_script_and_style_of_all_pages_weigh_less_than_250_kb() -> None:
+    files = [*STATIC.rglob("*.js"), *STATIC.rglob("*.css"), REPORT_STYLE]
+    assert sum(path.stat().st_size for path in files) < 250_000
+
+
+def test_every_setting_of_a_training_has_a_field_with_meaning_range_and_preset() -> None:
+    shown = {field.name: field for field in hyperparameters.fields(Preset(), {"rank": "32"}, words("en"))}
+    not_settings = {"dataset_id", "validation_dataset_id", "model_name", "task"}
+    assert set(shown) == set(StartFinetuning.model_fields) - not_settings
+    assert {field.meaning for field in shown.values()} == set(MEANINGS.values())
+    rank, rate, dropout = shown["rank"], shown["learning_rate"], shown["dropout"]
+    assert (rank.value, rank.preset, rank.range, rank.least, rank.step) == ("32", "8", "1 or more", "1", "1")
+    assert (rate.preset, rate.range, rate.step) == ("0.0002", "above 0, below 1", "any")
+    assert (dropout.least, dropout.most) == ("0", "0.9")
+    assert shown["quantization"].choices == (("nf4", "nf4"), ("none", "none"))
+    assert shown["gradient_checkpointing"].preset == "off"
+
+
+def test_a_field_that_was_left_empty_is_the_presets() -> None:
+    form = {"rank": " 16 ", "alpha": "", "targets": "q_proj, v_proj,", "quantization": ""}
+    assert hyperparameters.chosen(form) == {"rank": "16", "targets": ("q_proj", "v_proj")}
+
+
+def test_amounts_are_read_at_a_glance() -> None:
+    say = words("fr")
+    assert [amounts.size(value, say) for value in (None, 999, 1536, 3 * 2**30)] == ["-", "999 o", "1,5 ko", "3,0 Go"]
+    spans = [amounts.span(value, words("en")) for value in (None, 42.4, 200, 7500, 100_000)]
+    assert spans == ["-", "42 s", "3 min 20 s", "2 h 05 min", "1 d 3 h"]
+
+
+def test_what_only_one_answer_says_is_marked() -> None:
+    found = marked("the cat sat", "the dog sat down")
+    assert found is not None
+    before, after = ([piece.text for piece in pieces if piece.changed] for pieces in found)
+    assert (before, after) == (["cat"], ["dog", " down"])
+    assert "".join(piece.text for piece in found[1]) == "the dog sat down"
+    assert marked("a " * 3000, "b") is None

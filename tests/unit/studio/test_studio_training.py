@@ -1,0 +1,87 @@
+"""The training of a studio is the terminal's: the very command, run here on a model small enough for seconds."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from support.command_line import llmbench
+from support.scripted_jobs import add_dataset, studio_options
+from support.tiny_training import other_rows, rows, save_tiny_model, write_rows
+
+from pytest_llmbench.models.adapters import find_adapter
+from pytest_llmbench.models.sources import resolve
+from pytest_llmbench.studio.job_events import EvaluationData, StepData
+from pytest_llmbench.studio.job_files import new_in_journal
+from pytest_llmbench.studio.job_kinds import JOURNAL, KINDS, Finetuning, JobFiles
+from pytest_llmbench.studio.jobs import Jobs, StartAutotune, StartFinetuning
+from pytest_llmbench.studio.store import Store, open_store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = open_store(tmp_path / "studio")
+    yield store
+    store.close()
+
+
+def test_the_command_trains_an_adapter_that_auto_finds_and_tells_its_course(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.set_num_threads(1)
+    monkeypatch.chdir(tmp_path)
+    base = save_tiny_model(tmp_path / "tiny")
+    dataset = write_rows(tmp_path / "rows.jsonl", rows())
+    add_dataset(store, dataset)
+    options = dataclasses.replace(studio_options(tmp_path), allow_any_model=True)
+    job = Jobs(store, options).start_finetuning(
+        StartFinetuning(
+            dataset_id="d1",
+            model_name="tiny",
+            quantization="none",
+            batch_size=4,
+            max_length=64,
+            steps=6,
+            targets=("q_proj", "v_proj"),
+        )
+    )
+    files = JobFiles(
+        store.folder / job.folder,
+        dataset_path=dataset,
+        validation_path=write_rows(tmp_path / "other.jsonl", other_rows()),
+    )
+    files.folder.mkdir(parents=True)
+    journal = files.folder / JOURNAL
+    journal.write_text('{"kind": "st', encoding="utf-8")  # a session that was killed
+    _python, _m, _module, *words = Finetuning().command(job, files, options)
+    said = llmbench(*words, "--device", "cpu")
+    assert said.exit_code == 0, said.output
+
+    lines, faulty, read_to = new_in_journal(journal, 0)
+    told = [line.data() for line in lines]
+    assert (faulty, read_to) == ([], journal.stat().st_size)
+    assert [data.step for data in told if isinstance(data, StepData)] == [1, 2, 3, 4, 5, 6]
+    assert [data.step for data in told if isinstance(data, EvaluationData)] == [0, 6]
+    adapter = find_adapter("auto", options.settings.model.adapters_dir, resolve(str(base)))
+    assert adapter is not None
+    assert Path(adapter.path) == Path(job.output or "")
+    assert set(adapter.target_modules) == {"q_proj", "v_proj"}
+    result = Finetuning().result(job, files, options, 0)
+    assert (result["adapter"], result["token_accuracy"]) == (job.output, pytest.approx(told[-2].token_accuracy))
+
+
+def test_jobs_read_the_settings_file_that_the_studio_was_given(store: Store, tmp_path: Path) -> None:
+    options = dataclasses.replace(studio_options(tmp_path), config=Path("other.yaml"))
+    job = Jobs(store, options).start_autotune(StartAutotune(server="http://127.0.0.1:1/v1", max_users=2))
+    files = JobFiles(store.folder / job.folder)
+    words = KINDS["autotune"].command(job, files, options)
+    assert words[2:4] == ("pytest_llmbench.cli", "autotune")
+    assert {"--server=http://127.0.0.1:1/v1", "--max-users=2", "--config=other.yaml"} < set(words)
+    job.output, job.settings = "adapters/mine", {"quantization": "nf4", "limit": 3}
+    words = KINDS["benchmark"].command(job, files, options)
+    assert words[1:5] == ("-m", "pytest", "-m", "benchmark")
+    adapter = {f"--llmbench-{given}" for given in ("adapter=adapters/mine", "quantization=nf4", "limit=3")}
+    assert {"--llmbench-config=other.yaml", *adapter} < set(words)
