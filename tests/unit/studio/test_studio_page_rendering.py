@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from support.studio import asked, options
+from support.studio import ROWS, asked, options
 
 from pytest_llmbench.core.locale import words
 from pytest_llmbench.finetune.hyperparameters import MEANINGS
@@ -76,6 +76,16 @@ def test_a_refusal_goes_to_the_place_for_messages_of_the_page_that_asked(studio:
     assert (answer.status_code, answer.headers["HX-Retarget"]) == (422, "#messages")
     assert "rank: Input should be greater than or equal to 1" in answer.text
     assert "epochs: Extra inputs are not permitted" in answer.text
+
+
+def test_an_estimate_says_in_its_place_what_is_wrong_and_counts_the_steps_that_were_asked_for(
+    studio: TestClient,
+) -> None:
+    sent = studio.post("/api/datasets", files={"file": ("rows.jsonl", ROWS)}).json()
+    form = {"dataset_id": sent["id"], "model_name": "smollm2-135m", "steps": "7", "targets": "q_proj,v_proj"}
+    assert "Steps: 7" in studio.get("/training/estimate", params=form).text
+    refused = studio.get("/training/estimate", params=form | {"batch_size": "5000"})
+    assert (refused.status_code, "batch_size: Input should be less than" in refused.text) == (200, True)
 
 
 def test_markup_in_every_field_is_text(studio: TestClient) -> None:
