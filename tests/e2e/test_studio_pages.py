@@ -12,6 +12,8 @@ from support.browser import asked_urls, chromium, focused, found, hindrances, lo
 from support.studio import posted, served
 from support.studio_project import make_studio_project
 
+from pytest_llmbench.studio.pages.language import COOKIE
+
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
@@ -171,23 +173,26 @@ def tried(chrome: Chrome) -> None:
     assert hindrances(chrome) == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1300])
+@pytest.mark.parametrize(("width", "scheme", "language"), [(360, "dark", "fr"), (1300, "light", "en")])
 def test_nothing_hinders_a_reader_on_any_page(
-    chrome: Chrome, open_page: Callable[[str], None], width: int, scheme: str
+    chrome: Chrome, open_page: Callable[[str], None], width: int, scheme: str, language: str
 ) -> None:
     screen = {"width": width, "height": 740, "deviceScaleFactor": 1, "mobile": False}
     media = {"media": "", "features": [{"name": "prefers-color-scheme", "value": scheme}]}
     chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
     chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    open_page("/dashboard")
+    chrome.add_cookie({"name": COOKIE, "value": language})
     try:
         for path in PAGES:
             open_page(path)
+            assert chrome.execute_script("return document.documentElement.lang") == language
             assert (path, hindrances(chrome)) == (path, [])
             assert chrome.execute_script("return document.documentElement.scrollWidth - innerWidth") <= 0, path
     finally:
         chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+        chrome.delete_cookie(COOKIE)
 
 
 def ordered(address: str, project: Path) -> list[int]:
