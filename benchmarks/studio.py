@@ -22,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -84,15 +85,16 @@ def main() -> None:
 def answers(folder: Path) -> dict[str, Any]:
     """Seconds from a request to its answer, of both routes, in turns."""
     port = _free_port()
-    with served(folder) as (studio, _), _running([sys.executable, "-c", EMPTY, str(port)], f"http://127.0.0.1:{port}/"):
-        job = _train(studio)
+    with contextlib.ExitStack() as stack:
+        studio, _ = stack.enter_context(served(folder))
+        stack.enter_context(_running([sys.executable, "-c", EMPTY, str(port)], f"http://127.0.0.1:{port}/"))
+        job = stack.enter_context(_training(studio))
         routes = {"empty": f"http://127.0.0.1:{port}/", "available": f"{studio}/api/models/available"}
         took: dict[str, list[list[float]]] = {name: [] for name in routes}
         for _ in range(STRETCHES):
             for name, url in routes.items():
                 took[name].append(asyncio.run(_asked(url)))
         state = _json(f"{studio}/api/jobs/{job}")["state"]
-        _send(f"{studio}/api/jobs/{job}/cancel", b"")
     p99 = {name: [float(np.quantile(one, 0.99)) for one in stretches] for name, stretches in took.items()}
     ratios = np.array(p99["available"]) / np.array(p99["empty"])
     return {
@@ -127,18 +129,26 @@ async def _asked(url: str) -> list[float]:
     return took
 
 
-def _train(studio: str) -> int:
-    """A training of the embedded model that has begun and will last."""
+@contextlib.contextmanager
+def _training(studio: str) -> Iterator[int]:
+    """A training of the embedded model that has begun and lasts until the block ends."""
     rows = "".join(
         json.dumps({"prompt": f"monte le son de la pièce {number}", "completion": "volume_up"}) + "\n"
-        for number in range(4000)
+        for number in range(400)
     )
     dataset = _send(f"{studio}/api/datasets", rows.encode(), "application/jsonl")["id"]
-    wanted = {"dataset_id": dataset, "model_name": "smollm2-135m", "batch_size": 4, "num_epochs": 5}
+    wanted = {"dataset_id": dataset, "model_name": "smollm2-135m", "batch_size": 1, "num_epochs": 1}
     job: int = _send(f"{studio}/api/start-finetuning", json.dumps(wanted).encode())["id"]
-    while _json(f"{studio}/api/jobs/{job}")["progress"] is None:
-        time.sleep(0.5)
-    return job
+    try:
+        while (seen := _json(f"{studio}/api/jobs/{job}"))["progress"] is None:
+            assert seen["state"] in {"queued", "running"}, seen["problem"]
+            time.sleep(0.5)
+        yield job
+    finally:
+        with contextlib.suppress(urllib.error.HTTPError):  # it is over already
+            _send(f"{studio}/api/jobs/{job}/cancel", b"")
+        while _json(f"{studio}/api/jobs/{job}")["state"] == "cancelling":
+            time.sleep(0.2)
 
 
 # memory
