@@ -44,7 +44,9 @@ def main() -> None:
             "output.report_dir": folder,
         }  # fmt: skip
         settings = load_settings(None, {key: (value, "benchmark") for key, value in given.items()}, {})
-        found = tune(settings, resume=False, tell=_told)
+        kept: list[TuningDocument] = []
+        tune(settings, resume=False, tell=_told, keep=kept.append)
+    (found,) = kept
     result = {
         "machine": machine(),
         "load_before": busy,

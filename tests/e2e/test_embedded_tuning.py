@@ -76,6 +76,6 @@ def test_a_slot_of_a_quantized_pool_holds_what_was_asked_and_answers_right(
 
 
 def test_its_users_are_measured(server: Launched, settings: Settings) -> None:
-    found = CapacityMeasure(settings, lambda _line, _stays: None)(server.url, "trial 1")
+    found = CapacityMeasure(settings, lambda _line, _stays: None)(server, "trial 1")
     assert (found.users, found.stopped) == (1, False)
     assert found.sent > 0

@@ -71,6 +71,17 @@ def test_a_run_to_compare_with_that_is_not_there_is_told_before_anything_is_aske
     assert not server.prompts
 
 
+def test_a_gate_without_a_run_to_compare_with_is_told_before_anything_is_asked(
+    context_project: Project, server: ContextServer
+) -> None:
+    server.prompts.clear()
+    result = context_project.run("-m", "context", "--llmbench-server", server.url, "--llmbench-gate", "regression")
+    assert result.ret == 2
+    told = result.stdout.str() + result.stderr.str()
+    assert "name it (gate.baseline) (--llmbench-gate, --llmbench-compare)" in told
+    assert not server.prompts
+
+
 def test_lengths_that_cannot_be_end_the_session_with_one_message(
     context_project: Project, server: ContextServer
 ) -> None:

@@ -106,7 +106,7 @@ class CalibratedLauncher:
         right = range(1) if slots in self.wrong else range(len(QUESTIONS))
         return RightAnswers(frozenset(right), self.contexts.get(slots, CONTEXT))
 
-    def measure(self, _url: str, _name: str, /, *, first: int = 1, bar: int | None = None) -> Measured:
+    def measure(self, _server: Launched, _name: str, /, *, first: int = 1, bar: int | None = None) -> Measured:
         """What a search finds that is right within its own uncertainty; ended early where it would be."""
         users = true_users(self._running)
         found = max(0.0, users * (1 + self.noise * self._random.standard_normal()))

@@ -171,6 +171,7 @@ FINDINGS = (
     FindingDocument(code="out_of_memory", values={"tokens": 8192, "times": 2}),
     FindingDocument(code="weak_at_shortest", values={"share": 0.31, "length": 256}),
     FindingDocument(code="answers_cut", values={"share": 0.12}),
+    FindingDocument(code="time_over", values={"seconds": 240.0}),
 )
 
 

@@ -18,9 +18,9 @@ _EVERY_S = 0.2
 class Look:
     """How a search stands, told at most 5 times a second while answers are judged, and after each trial.
 
-    `verdict` is "held so far, 17 of 18" while a trial runs, then the trial's; `estimate` "8 users (6 to 11)", with
-    a plus where it may be more, or "" before the first trial. `sent` and `left` are requests. `over` tells of a
-    trial's end.
+    `verdict` is "held so far, 17 of 18" while a trial runs, then the trial's; `estimate` "8 users (6 to 11)", or
+    "at least 1 user (95 % interval from 0)", or "" before the first trial. `sent` and `left` are requests. `over` tells
+    of a trial's end.
     """
 
     question: str
@@ -62,9 +62,13 @@ class Onlooker:
         level, capacity, detail = self._question.level, step.capacity, step.trial.detail
         self._sent = step.sent
         users, low, high = (f"{level(step):.4g}" for step in (capacity.users, capacity.low, capacity.high))
-        more, beyond = ("+" if is_open else "" for is_open in (capacity.more, capacity.unbounded))
-        self._estimate = f"{users}{more} {self._question.unit} ({low} to {high}{beyond})"
+        ends = f"95 % interval from {low}" if capacity.unbounded else f"{low} to {high}"
+        self._estimate = f"{'at least ' if capacity.more else ''}{users} {self._unit(users)} ({ends})"
         self.say(f"{detail['verdict']}, {detail['good']} of {detail['total']}", over=True)
+
+    def _unit(self, count: str) -> str:
+        unit = self._question.unit
+        return unit.removesuffix("s") if count == "1" and not unit.endswith("/s") else unit
 
     def say(self, verdict: str, meanwhile: int = 0, *, over: bool = False) -> None:
         """Tell it; `meanwhile` requests were judged since the last trial, `over` when it ends one."""

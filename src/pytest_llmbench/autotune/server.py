@@ -56,6 +56,7 @@ class ServerUnderTest:
         progress: told how each search stands.
         after_trial: told after each trial what is known by then; what it raises ends the search.
         limits: of single trials.
+        has_ended: whether the server's process has, where that is known: nobody waits for its return then.
 
     Raises:
         UsageError: there is nothing to say to the server, or, asking a question, its journal is another search's or in
@@ -74,11 +75,12 @@ class ServerUnderTest:
         progress: Callable[[Look], None] = lambda _look: None,
         after_trial: Callable[[SearchProgress], None] = lambda _progress: None,
         limits: TrialLimits | None = None,
+        has_ended: Callable[[], bool] = lambda: False,
     ) -> None:
         self.target = target
         self.findings: dict[str, Finding] = {}
         self._settings, self._resume, self._progress = settings, resume, progress
-        self._after_trial = after_trial
+        self._after_trial, self._has_ended = after_trial, has_ended
         self._folder = folder or settings.output.report_dir / "autotune"
         self._limits = limits or TrialLimits()
         self._talks = talks(settings)
@@ -102,7 +104,8 @@ class ServerUnderTest:
             opened.push_async_callback(self._control.close)
             self._opened = opened.pop_all()
         self._server = server
-        self._trials = SearchTrials(self._load, self._load.presence, scrape=self._settings.load.scrape)
+        scrape = self._settings.load.scrape
+        self._trials = SearchTrials(self._load, self._load.presence, scrape=scrape, has_ended=self._has_ended)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.autotune.trial_summary import trial_summary
@@ -36,12 +36,19 @@ _KEPT = "what was tried is kept; start the server again, and resuming goes on"
 class SearchTrials:
     """Runs the trials of one search after another. `presence` tells whether the server is there.
 
-    A server that dies in mid-search is waited for, a minute at most each time. With `scrape` the server's metrics and
-    the GPUs are looked at while a trial runs.
+    A server that dies in mid-search is waited for, a minute at most each time, unless its process `has_ended` for good.
+    With `scrape` the server's metrics and the GPUs are looked at while a trial runs.
     """
 
-    def __init__(self, load: LoadTest, presence: Presence, *, scrape: bool = True) -> None:
-        self._load, self._presence, self._scrape = load, presence, scrape
+    def __init__(
+        self,
+        load: LoadTest,
+        presence: Presence,
+        *,
+        scrape: bool = True,
+        has_ended: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._load, self._presence, self._scrape, self._has_ended = load, presence, scrape, has_ended
         self._server, self._limits = load.server, load.limits
         self._returns = 0
 
@@ -103,7 +110,9 @@ class SearchTrials:
             )
         _log.warning("%s: %s; its return is waited for, %g s at most", url, trial.reason, _AWAY_S)
         watch.say("waiting for the server to come back")
-        if not await self._presence.returned(_AWAY_S):
+        if not await self._presence.returned(_AWAY_S, self._has_ended):
+            if self._has_ended():
+                raise ServerError(f"{url}: its process has ended")
             raise ServerError(f"{url}: gone, and not back after {_AWAY_S:g} s; {_KEPT}", names=("resume",))
         return dataclasses.replace(trial, mended=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import hashlib
 import json
 import logging
@@ -19,7 +20,7 @@ from pytest_llmbench.core.errors import UsageError, naming
 from pytest_llmbench.core.records import BASE, FINETUNED, CaseResult, Completion, Reasons, Scores
 from pytest_llmbench.core.starter import present
 from pytest_llmbench.generation.backend import tell_tools_left_out
-from pytest_llmbench.generation.completion_store import CompletionCache, CompletionJournal
+from pytest_llmbench.generation.completion_store import CompletionCache, CompletionJournal, content_key
 from pytest_llmbench.generation.planner import AnswerProgress, Planner
 from pytest_llmbench.metrics.call_faults import told_reason
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from pytest_llmbench.core.settings import Settings
     from pytest_llmbench.generation.backend import Backend
     from pytest_llmbench.metrics import MetricRegistry
+    from pytest_llmbench.models.adapters import Adapter
+    from pytest_llmbench.models.sources import Source
 
 _log = logging.getLogger("pytest_llmbench")
 
@@ -154,8 +157,8 @@ class Benchmark:
             cases,
             CompletionJournal(folder),
             cache,
-            question=self._question,
-            embed=settings.metrics.cosine_similarity and len(backend.variants) > 1,
+            question=functools.partial(_question, settings),
+            embed=_embeds(settings, backend),
             progress=progress,
         )
 
@@ -179,17 +182,6 @@ class Benchmark:
         self.backend.close()
         if self._cache is not None:
             self._cache.close()
-
-    def _question(self, case: Case) -> Mapping[str, object]:
-        """What decides the answer besides who answers: words, tools, and the noise, which the case's name keys."""
-        choice = case.tool_choice or self._settings.server.tool_choice if case.tools else None
-        return {
-            "case": case.name,
-            "messages": [dict(message) for message in case.messages],
-            "seed": self._settings.generation.seed,
-            "epoch": case.epoch,
-            **({"tools": [dict(tool) for tool in case.tools], "tool_choice": choice} if case.tools else {}),
-        }
 
 
 def case_result(answers: Answers) -> CaseResult:
@@ -220,10 +212,50 @@ def asked_sha256(case: Case) -> str:
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 
-def open_backend(settings: Settings, cases: Sequence[Case] = ()) -> Backend:
+def _question(settings: Settings, case: Case) -> Mapping[str, object]:
+    """What decides the answer besides who answers: words, tools, and the noise, which the case's name keys."""
+    choice = case.tool_choice or settings.server.tool_choice if case.tools else None
+    return {
+        "case": case.name,
+        "messages": [dict(message) for message in case.messages],
+        "seed": settings.generation.seed,
+        "epoch": case.epoch,
+        **({"tools": [dict(tool) for tool in case.tools], "tool_choice": choice} if case.tools else {}),
+    }
+
+
+def _embeds(settings: Settings, backend: Backend) -> bool:
+    return settings.metrics.cosine_similarity and len(backend.variants) > 1
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where answers may lie that a session would otherwise ask for: the journal of its run's folder, and the cache."""
+
+    folder: Path
+    cache: CompletionCache
+
+    def holds_all(self, cases: Sequence[Case], backend: Backend, settings: Settings) -> bool:
+        """Whether every variant's answer to every case is there, with its embedding where one is wanted."""
+        journal = CompletionJournal(self.folder)
+        for variant in backend.variants:
+            identity = backend.identity(variant)
+            keys = [content_key(identity, _question(settings, case)) for case in cases]
+            elsewhere = self.cache.get(key for key in keys if journal.get(key) is None)
+            found = [journal.get(key) or elsewhere.get(key) for key in keys]
+            if not all(found):
+                return False
+            if _embeds(settings, backend) and any(one and one.text and one.embedding is None for one in found):
+                return False
+        return True
+
+
+def open_backend(settings: Settings, cases: Sequence[Case] = (), *, stored: Stored | None = None) -> Backend:
     """Load the pair, or reach the server, that the settings name, and prove it sound.
 
     Adapters that were trained on the `cases` are announced, with `benchmark.strict` refused, before the base is loaded.
+    Where every answer to the cases is `stored` already, and the pair was loaded and proven before, it is not loaded
+    again before it has to answer.
 
     Raises:
         LLMBenchError: the model, adapter or server cannot be used; the message says what to do.
@@ -235,24 +267,44 @@ def open_backend(settings: Settings, cases: Sequence[Case] = ()) -> Backend:
             told = "benchmark.strict: a server does not tell what its adapters were trained on; nothing is refused"
             _log.warning(told, extra=naming("benchmark.strict"))
         return ServerBackend(settings, tools=next((case.tools for case in cases if case.tools), ()))
-    return _open_local(settings, cases)
+    return _open_local(settings, cases, stored)
 
 
-def _open_local(settings: Settings, cases: Sequence[Case]) -> Backend:
+def _open_local(settings: Settings, cases: Sequence[Case], stored: Stored | None) -> Backend:
     from pytest_llmbench.benchmark.contamination import check_training_rows
-    from pytest_llmbench.generation.local.backend import LocalBackend
-    from pytest_llmbench.models.adapter_loading import attach
+    from pytest_llmbench.generation.local.remembered import RememberedPair, announce_again, pair_key, recalled
     from pytest_llmbench.models.adapters import find_adapters
-    from pytest_llmbench.models.loading import load_base
     from pytest_llmbench.models.sources import resolve
-    from pytest_llmbench.models.verification import prove_sound
 
     source = resolve(settings.model.base, revision=settings.model.revision)
     adapters = find_adapters(
         settings.model.adapters, present(settings.model.adapters_dir), source, verify=settings.model.verify_adapter
     )
     overlap = check_training_rows(adapters, cases, strict=settings.benchmark.strict) if cases else {}
-    loaded = load_base(source, settings.model)
-    attach(loaded, adapters)
-    soundness = dataclasses.asdict(prove_sound(loaded)) if adapters else None
-    return LocalBackend(loaded, settings.generation, {"soundness": soundness, "training_rows": overlap})
+    load = functools.partial(_load_local, settings, source, adapters, overlap)
+    kept = recalled(pair_key(source, adapters, settings)) if stored else None
+    if stored and kept:
+        known = RememberedPair(kept, load, {"training_rows": overlap})
+        if stored.holds_all(cases, known, settings):
+            announce_again(kept)
+            _log.info("every answer is stored: %s is not loaded", source.name)
+            return known
+    return load()
+
+
+def _load_local(
+    settings: Settings, source: Source, adapters: Mapping[str, Adapter], overlap: Mapping[str, Any]
+) -> Backend:
+    from pytest_llmbench.generation.local.backend import LocalBackend
+    from pytest_llmbench.generation.local.remembered import pair_key, remembering
+    from pytest_llmbench.models.adapter_loading import attach
+    from pytest_llmbench.models.loading import load_base
+    from pytest_llmbench.models.verification import prove_sound
+
+    with remembering(pair_key(source, adapters, settings)) as remember:
+        loaded = load_base(source, settings.model)
+        attach(loaded, adapters)
+        soundness = dataclasses.asdict(prove_sound(loaded)) if adapters else None
+        backend = LocalBackend(loaded, settings.generation, {"soundness": soundness, "training_rows": overlap})
+        remember(backend)
+    return backend

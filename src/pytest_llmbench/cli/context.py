@@ -9,7 +9,6 @@ import typer
 
 from pytest_llmbench.cli.autotune import Number, target_options
 from pytest_llmbench.cli.options import Config, Json, Language, ReportDir, Seed, SettingOption, chosen_settings
-from pytest_llmbench.core.errors import UsageError
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -40,8 +39,21 @@ class _Limits:
     margin: Annotated[Number, SettingOption("context.margin")] = None
     time_limit: Annotated[Number, SettingOption("context.time_limit")] = None
     require_context: Annotated[Number, SettingOption("context.require", more=", with exit code 1")] = None
-    compare: Annotated[str | None, SettingOption("gate.baseline", "--compare")] = None
-    gate: Annotated[str | None, SettingOption("gate.kind", "--gate")] = None
+    compare: Annotated[
+        str | None,
+        SettingOption(
+            "gate.baseline", "--compare", text="earlier context run to compare with: number, name, path or git ref"
+        ),
+    ] = None
+    gate: Annotated[
+        str | None,
+        SettingOption(
+            "gate.kind",
+            "--gate",
+            text="what fails against that run: regression, a limit or the share of facts found fell; improvement, none "
+            "rose; exit code 1 (default: off)",
+        ),
+    ] = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -74,8 +86,8 @@ def context(
     --require-context is not met, or --gate fails the run against the one that --compare names.
     """
     settings = chosen_settings(config, prompts, limits, kept, **target_options(server or [], server_model or []))
-    if limits.gate not in {None, "off"} and settings.gate.baseline is None:
-        raise UsageError("--gate holds this run against an earlier one: name it with --compare (gate.baseline)")
     from pytest_llmbench.cli.context_run import run
+    from pytest_llmbench.context.session import refuse_gate_alone
 
+    refuse_gate_alone(limits.gate or "off", settings.gate.baseline)
     run(settings, kept.save, resume=kept.resume, as_json=as_json)

@@ -17,24 +17,33 @@ if TYPE_CHECKING:
     from pytest_llmbench.runs.context_runs import SavedContext
 
 _FAILED = 1
-_TEXTS, _LATEST = ("text", "markdown"), "latest"
+_TEXTS = ("text", "markdown")
 
 
 def context_meant(reference: str, report_dir: Path) -> SavedContext | None:
     """The context run that a reference to a saved run means; None where it means another kind of run.
 
-    `latest` is the run of the highest number, of whichever kind.
+    Of runs of both kinds that a reference fits (`latest`, a name, a commit) it means the newest.
     """
-    from pytest_llmbench.runs.context_runs import CONTEXT_FILE, context_run
-    from pytest_llmbench.runs.folders import saved_runs
+    from pytest_llmbench.runs.context_runs import context_run
+    from pytest_llmbench.runs.history import find_run
 
-    if reference == _LATEST:
-        newest = [
-            max((one.number for one in saved_runs(report_dir, *file)), default=0) for file in ((), (CONTEXT_FILE,))
-        ]
-        if newest[0] >= newest[1]:
-            return None
-    return context_run(reference, report_dir)
+    found = context_run(reference, report_dir)
+    if found is None or _number(found.path) is None:
+        return found
+    try:
+        other = _number(find_run(reference, report_dir).path)
+    except UsageError:  # it fits no run of the other kind
+        return found
+    return None if other is not None and other > (_number(found.path) or 0) else found
+
+
+def _number(file: Path | None) -> int | None:
+    """The number of the saved run that a file is of."""
+    from pytest_llmbench.runs.folders import NUMBERED
+
+    match = NUMBERED.fullmatch(file.parent.name) if file else None
+    return int(match[1]) if match else None
 
 
 def context_text(run: SavedContext, as_format: str, language: str | None) -> str:
@@ -103,7 +112,8 @@ def compare_contexts(
 
 
 def _about(run: SavedContext) -> dict[str, Any]:
-    return {"name": run.name, "path": run.path.as_posix(), "created": run.document.metadata.created}
+    path = run.path.as_posix() if run.path else None
+    return {"name": run.name, "path": path, "created": run.document.metadata.created}
 
 
 def _language(run: SavedContext, asked: str | None) -> str:

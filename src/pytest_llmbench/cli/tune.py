@@ -29,6 +29,7 @@ from pytest_llmbench.cli.terminal import report_width
 from pytest_llmbench.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from pytest_llmbench.context.tuning.document import TuningDocument
     from pytest_llmbench.core.setting_sections import Settings
 
 
@@ -122,16 +123,24 @@ def tune(  # noqa: PLR0913  # one argument an option, or a group of them
 def _run(settings: Settings, *, resume: bool, as_json: bool) -> None:
     from pytest_llmbench.cli.autotune_run import Progress
     from pytest_llmbench.context.tuning.session import tune as tuned
+
+    found: list[TuningDocument] = []
+    command = shlex.join(["llmbench", *sys.argv[1:]])
+    usual = signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` ends servers as cleanly as Ctrl-C
+    try:
+        with Progress() as progress:
+            tuned(settings, resume=resume, tell=progress, keep=found.append, command=command)
+    finally:
+        signal.signal(signal.SIGTERM, usual)
+        for one in found:
+            _report(one, settings, as_json=as_json)
+
+
+def _report(found: TuningDocument, settings: Settings, *, as_json: bool) -> None:
     from pytest_llmbench.reports.renderers.terminal import terminal_lines
     from pytest_llmbench.reports.views.tuning import tuning_report
     from pytest_llmbench.reports.writing.tuning import write_tuning
 
-    usual = signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` ends servers as cleanly as Ctrl-C
-    try:
-        with Progress() as progress:
-            found = tuned(settings, resume=resume, tell=progress, command=shlex.join(["llmbench", *sys.argv[1:]]))
-    finally:
-        signal.signal(signal.SIGTERM, usual)
     paths = write_tuning(found, settings)
     if as_json:
         typer.echo(json.dumps(found.model_dump(mode="json"), ensure_ascii=False, indent=2, allow_nan=False))

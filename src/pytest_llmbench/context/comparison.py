@@ -1,16 +1,19 @@
 """A context run held against an earlier one: did a limit fall, and are fewer facts found at a length?
 
-Limits are compared by their intervals: one fell where the whole interval now lies beneath that of before, which has at
-most chance 5 % where nothing changed. Facts are compared as pairs, question by question, as a benchmark's cases are.
+Limits are compared by their intervals of `1 - gate.alpha`: one fell where the whole interval now lies beneath that of
+before, which has at most the chance alpha where nothing changed. Facts are compared as pairs, question by question, as
+a benchmark's cases are.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pytest_llmbench.context.limit_intervals import limits_at
 from pytest_llmbench.runs.context_document import (
     ComparisonNote,
     ContextComparison,
@@ -18,8 +21,9 @@ from pytest_llmbench.runs.context_document import (
     ContextTarget,
     ContextVerdict,
     LimitDocument,
+    LimitName,
 )
-from pytest_llmbench.stats import Hypothesis, Outcome, Verdict, judge
+from pytest_llmbench.stats import CONFIDENCE, Hypothesis, Outcome, Verdict, judge
 
 if TYPE_CHECKING:
     from pytest_llmbench.core.settings import GateSettings
@@ -30,6 +34,7 @@ LIMITS, FACTS = "context", "facts"
 """What `gate.margins` calls the relative change of a limit, and the change of the share of facts that are found."""
 
 _Pair = tuple[ContextTarget, ContextTarget]
+_Limits = Mapping[LimitName, LimitDocument]
 
 
 def compare_context(baseline: SavedContext, run: ContextDocument, settings: GateSettings) -> ContextComparison:
@@ -37,9 +42,16 @@ def compare_context(baseline: SavedContext, run: ContextDocument, settings: Gate
     kind: Kind = "compare" if settings.kind == "off" else settings.kind
     pairs, notes = _pairs(baseline.document.targets, run.targets)
     verdicts: list[ContextVerdict] = []
+    margin = settings.margins.get(LIMITS, settings.margin)
     for pair in pairs:
         notes += _differences(pair)
-        verdicts += _limits(pair, kind, settings.margins.get(LIMITS, settings.margin))
+        judged = [
+            dict(limits_at(target, settings.alpha, document.metadata.settings).sought())
+            for target, document in zip(pair, (baseline.document, run), strict=True)
+        ]
+        verdicts += _limits(pair, (judged[0], judged[1]), kind, margin)
+    if verdicts and not math.isclose(settings.alpha, 1 - CONFIDENCE):
+        notes.append(ComparisonNote(code="confidence", values={"share": 1 - settings.alpha}))
     facts, others = _facts(pairs, kind, settings)
     verdicts += facts
     outcome = _outcome(verdicts, kind)
@@ -80,8 +92,11 @@ def _differences(pair: _Pair) -> Iterator[ComparisonNote]:
         yield ComparisonNote(code="limit_missing", values={"target": after.name, "limit": name})
 
 
-def _limits(pair: _Pair, kind: Kind, margin: float) -> Iterator[ContextVerdict]:
-    """Of each limit that both runs sought; in time only where they promised the same."""
+def _limits(pair: _Pair, judged: tuple[_Limits, _Limits], kind: Kind, margin: float) -> Iterator[ContextVerdict]:
+    """Of each limit that both runs sought; in time only where they promised the same.
+
+    The limits in `judged` have the intervals that decide; those of the runs themselves are shown.
+    """
     before, after = pair
     earlier = dict(before.limits.sought())
     for name, limit in after.limits.sought():
@@ -90,7 +105,7 @@ def _limits(pair: _Pair, kind: Kind, margin: float) -> Iterator[ContextVerdict]:
             yield ContextVerdict(
                 target=after.name,
                 about=name,
-                outcome=_limit_outcome(low, high, kind, margin).value,
+                outcome=_limit_outcome(*_change(judged[0][name], judged[1][name]), kind, margin).value,
                 before=earlier[name].tokens,
                 after=limit.tokens,
                 effect=limit.tokens / earlier[name].tokens - 1 if earlier[name].tokens else 0.0,

@@ -132,6 +132,8 @@ class ContextRun:
     def _findings(self, course: Course, live: LiveServer, announced: Announced) -> Iterator[FindingDocument]:
         yield from findings_in(course.probes, course.limits.accepted, announced, course.answer_tokens)
         yield from course.findings
+        if course.ran_out_of_time:
+            yield FindingDocument(code="time_over", values={"seconds": self._settings.context.time_limit})
         if not live.counter.has_usage:
             yield FindingDocument(code="no_usage")
         if live.most_off:

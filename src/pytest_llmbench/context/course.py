@@ -66,6 +66,7 @@ class Course:
         self.promise = PromiseDocument(latency_s=slo.limit_s, quantile=slo.quantile, latency=slo.latency)
         self.lengths: tuple[int, ...] = ()
         self.findings: list[FindingDocument] = []
+        self.ran_out_of_time = False
         self._found: dict[LimitName, LimitDocument] = {}
 
     @property
@@ -169,8 +170,10 @@ class Course:
                 self.findings.append(found)
 
     def _is_over(self) -> bool:
+        """Whether the time is, asked where something more would be."""
         limit_s = self._context.time_limit
-        return limit_s is not None and time.monotonic() - self._begun > limit_s
+        self.ran_out_of_time = limit_s is not None and time.monotonic() - self._begun > limit_s
+        return self.ran_out_of_time
 
     def _hear(self, probe: ProbeDocument) -> None:
         self._say(probe.sought, probe.length, _verdict(probe))

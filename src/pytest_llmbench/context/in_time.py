@@ -40,6 +40,20 @@ class Effort:
     spent: Callable[[], bool] = lambda: False
 
 
+def timed_points(probes: Iterable[ProbeDocument], promise: PromiseDocument) -> list[tuple[float, float]]:
+    """Of each probe that was answered, the length that the server read, and the seconds of what is promised."""
+    return [point for probe in probes if (point := _point(probe, promise))]
+
+
+def _point(probe: ProbeDocument, promise: PromiseDocument) -> tuple[float, float] | None:
+    """An answer without text ends the wait for its first token."""
+    if probe.refusal is not None or probe.total_s is None:
+        return None
+    first = probe.first_token_s if promise.latency == "first_token" else None
+    seconds = first if first is not None else probe.total_s
+    return (probe.usage_tokens or probe.prompt_tokens, seconds) if seconds > 0 else None
+
+
 class InTimeSearch:
     """Searches between `shortest` and `ceiling`, the longest prompt that is accepted or asked for."""
 
@@ -58,7 +72,7 @@ class InTimeSearch:
 
         `known` are probes of the same kind of answer that were made before.
         """
-        self._points = [point for probe in known if (point := self._point(probe))]
+        self._points = timed_points(known, self._promise)
         await self._reach_the_limit()
         if not self._points and self._failed is None:
             return None
@@ -106,18 +120,10 @@ class InTimeSearch:
         question = ContextQuestion("in_time", length, self._needle, self._effort.answer_tokens, number)
         probe = await self._asker.ask(question)
         self.probes.append(probe)
-        if point := self._point(probe):
+        if point := _point(probe, self._promise):
             self._points.append(point)
         elif number > 1 or (probe.refusal and probe.refusal.code == "timeout"):
             self._failed, self._ceiling = probe, max(self._shortest, length - 1)
-
-    def _point(self, probe: ProbeDocument) -> tuple[float, float] | None:
-        """The length that the server read, and the seconds that are promised; an answer without text ends the wait."""
-        if probe.refusal is not None or probe.total_s is None:
-            return None
-        first = probe.first_token_s if self._promise.latency == "first_token" else None
-        seconds = first if first is not None else probe.total_s
-        return (probe.usage_tokens or probe.prompt_tokens, seconds) if seconds > 0 else None
 
     def _has_late(self) -> bool:
         return any(cost > self._promise.latency_s for _, cost in self._points) or self._failed is not None

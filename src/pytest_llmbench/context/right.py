@@ -59,6 +59,18 @@ async def find_right(
         if wrong / below <= _NARROW or middle in found:
             break
         found[middle] = list(await ask_all(middle))
+    return right_limit(found, rule, accepted)
+
+
+def right_limit(
+    by_length: Mapping[int, Sequence[ProbeDocument]], rule: Rightness, accepted: int | None = None
+) -> LimitDocument | None:
+    """What probes at several lengths say of the limit, by themselves; else as `find_right`."""
+    found = {length: probes for length, probes in by_length.items() if _shares(probes)}
+    if not found:
+        return None
+    if never := _never(found[min(found)]):
+        return never
     limit = _limit(found, _verdicts(found, rule))
     return limit if accepted is None else up_to(limit, accepted)
 

@@ -11,7 +11,7 @@ from pytest_llmbench.autotune.found_limits import FoundLimit, FoundLimits
 from pytest_llmbench.context.analysis import analysed
 from pytest_llmbench.context.comparison import compare_context
 from pytest_llmbench.context.context_run import ContextRun
-from pytest_llmbench.core.errors import LLMBenchError, MissingRunError
+from pytest_llmbench.core.errors import LLMBenchError, MissingRunError, UsageError
 from pytest_llmbench.core.provenance import provenance
 from pytest_llmbench.runs.context_document import ContextDocument, ContextMetadata, ContextTarget
 from pytest_llmbench.runs.context_runs import SavedContext, found_context
@@ -91,6 +91,19 @@ def context_baseline(settings: Settings) -> SavedContext | None:
             raise
         _log.warning("%s; gate.missing_baseline is warn: nothing is compared", error)
         return None
+
+
+def refuse_gate_alone(kind: str, baseline: str | None) -> None:
+    """Refuse a gate that was asked for and has no earlier run to hold a context run against.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if kind != "off" and baseline is None:
+        raise UsageError(
+            f"gate.kind: {kind} holds a context run against an earlier one, and none is named; name it (gate.baseline)",
+            names=("gate.kind", "gate.baseline"),
+        )
 
 
 def context_document(

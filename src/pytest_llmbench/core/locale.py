@@ -7,9 +7,11 @@ there with `N_`, or `NN_` where it has a plural.
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import functools
 import gettext
 import io
+import math
 from pathlib import Path
 
 from pytest_llmbench.core.errors import NotReadyError, UsageError
@@ -18,6 +20,7 @@ LANGUAGES = ("en", "fr")
 UNSCORED = "-"
 CATALOGUES = Path(__file__).parent.parent / "locale"
 _FEW_DIGITS_FROM = 100
+_MARKED_FROM, _ROUNDING = 1000, 1e-9
 
 
 def N_(text: str) -> str:  # noqa: N802  # the name that gettext's tools look for
@@ -94,7 +97,7 @@ class Words:
         if value is None:
             return UNSCORED
         digits = 1 if abs(value) >= _FEW_DIGITS_FROM else 3
-        return self.marked(f"{value:{'+' if signed else ''}.{digits}f}")
+        return self.marked(f"{value:{'+' if signed else ''},.{digits}f}")
 
     def percent(self, share: float | None, *, signed: bool = False) -> str:
         """A share of one as a percentage."""
@@ -106,10 +109,12 @@ class Words:
 
     def count(self, number: int) -> str:
         """A whole number with marks between its thousands."""
-        return f"{number:,}".replace(",", thousands_mark(self.language))
+        return self.marked(f"{number:,}")
 
     def tick(self, value: float) -> str:
-        """A round number on an axis."""
+        """A round number on an axis, with marks between its thousands."""
+        if _MARKED_FROM <= abs(value) < math.inf and abs(value - round(value)) <= _ROUNDING * abs(value):
+            return self.count(round(value))
         return self.marked(f"{value:g}")
 
     @property
@@ -118,8 +123,21 @@ class Words:
         return _decimal_mark(self.language)
 
     def marked(self, number: str) -> str:
-        """A number as Python writes it, with the decimal mark of the language."""
-        return number.replace(".", _decimal_mark(self.language))
+        """A number as Python writes it, with the language's marks for decimals and thousands."""
+        if "," not in number:
+            return number.replace(".", _decimal_mark(self.language))
+        whole, dot, fraction = number.partition(".")
+        mark = dot and _decimal_mark(self.language)
+        return f"{whole.replace(',', thousands_mark(self.language))}{mark}{fraction}"
+
+    def moment(self, timestamp: str) -> str:
+        """When something was made, from its ISO timestamp, to the minute and in its own time zone."""
+        try:
+            made = datetime.datetime.fromisoformat(timestamp)
+        except ValueError:  # of an older document, or written by hand
+            return timestamp
+        day = {"year": f"{made:%Y}", "month": f"{made:%m}", "day": f"{made:%d}"}
+        return self(N_("{year}-{month}-{day} {time}"), time=f"{made:%H:%M %Z}".strip(), **day)
 
 
 @functools.cache
@@ -138,6 +156,8 @@ def checked_language(language: str) -> str:
 @functools.cache
 def thousands_mark(language: str) -> str:
     """What stands between the thousands of a number."""
+    if language == "en":
+        return ","  # as Python writes it
     from babel.numbers import get_group_symbol
 
     return get_group_symbol(language)

@@ -35,7 +35,7 @@ def provenance(folder: Path | None = None, *, answered_here: bool = True) -> dic
         "versions": _versions(() if answered_here else ANSWERING),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cpu": _cpu(),
+        "cpu": cpu(),
         "memory_bytes": _memory_bytes(),
         "gpus": _gpus(),
     }
@@ -77,7 +77,8 @@ def _versions(left_out: Collection[str]) -> dict[str, str]:
     return found
 
 
-def _cpu() -> dict[str, Any]:
+def cpu() -> dict[str, Any]:
+    """The processor's name, its cores, and how many of them this process may use."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {"model": _cpu_model(), "cores": os.cpu_count(), "usable_cores": usable}
 

@@ -499,9 +499,7 @@ class TuneSettings(_Section):
     context: Annotated[int, Field(ge=64)] = Field(
         default=2048, description="tokens that each request may hold, prompt and answer, whatever the settings"
     )
-    study: Annotated[str, Field(pattern=r"^[\w.-]+$")] = Field(
-        default="tune", description="name of the study, whose trials are kept in the report folder"
-    )
+    study: _Text = Field(default="tune", description="name of the study, whose trials are kept in the report folder")
     trials: Annotated[int, Field(ge=2)] = Field(default=24, description="servers that are started and measured")
     vary: dict[_Text, tuple[_Scalar, ...]] = Field(
         default_factory=dict,
@@ -540,6 +538,16 @@ class TuneSettings(_Section):
         description="seconds that a server may take to start",
         json_schema_extra=_shown(metavar="S"),
     )
+
+    @field_validator("study")
+    @classmethod
+    def _refuse_no_file_name(cls, study: str) -> str:
+        if not re.fullmatch(r"[^\W_][\w.-]*", study):
+            raise ValueError(
+                f"{study!r} cannot name a study, whose file is called by it: write letters, digits, - . and _ only, "
+                "beginning with one of the first two, such as nightly-8k"
+            )
+        return study
 
 
 class ContextSettings(_Section):

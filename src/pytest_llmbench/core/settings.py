@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from pytest_llmbench.core.allowed import alternatives, phrase, printable
 from pytest_llmbench.core.documents import Document, Faults, nearest, read_yaml, suggestion
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.setting_sections import (
@@ -152,7 +153,7 @@ def _from_text(dotted: str, raw: str) -> Any:
 
 def _kinds(dotted: str) -> set[str | None]:
     """The kinds of value that a setting takes, in the words of JSON Schema."""
-    return {part.get("type") for part in _alternatives(_schema(dotted))}
+    return {part.get("type") for part in alternatives(_schema(dotted))}
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -160,7 +161,7 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
-            raise _GivenTwiceError(f"{_printable(name)} is given twice; give it once")
+            raise _GivenTwiceError(f"{printable(name)} is given twice; give it once")
         found[name] = value
     return found
 
@@ -211,55 +212,11 @@ def _wrong(dotted: str, value: Any, error: ValueError) -> str:
         if item["type"] == "value_error" and dotted.endswith(f".{item['loc'][-1]}"):
             return f"{dotted}: {item['ctx']['error']}"
     key = dotted.partition(".")[2]
-    shown = f"{_printable(value):.60}" if _KEYS[dotted].model_fields[key].repr else "its value"
-    return f"{dotted}: {shown} is not valid; give {' or '.join(map(_phrase, _alternatives(_schema(dotted))))}"
-
-
-def _printable(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if text.isprintable() else json.dumps(value)
+    shown = f"{printable(value):.60}" if _KEYS[dotted].model_fields[key].repr else "its value"
+    return f"{dotted}: {shown} is not valid; give {' or '.join(map(phrase, alternatives(_schema(dotted))))}"
 
 
 def _schema(dotted: str) -> Mapping[str, Any]:
     section = _KEYS[dotted]
     schema: Mapping[str, Any] = section.model_json_schema()["properties"][dotted.partition(".")[2]]
     return schema
-
-
-def _alternatives(schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    found: list[Mapping[str, Any]] = schema.get("anyOf", [schema])
-    return found
-
-
-def _phrase(schema: Mapping[str, Any]) -> str:
-    """A JSON Schema in words: `a number above 0 and up to 1`."""
-    if "const" in schema:  # before `enum`, which older pydantic gives beside it
-        return f"{schema['const']}"
-    if "enum" in schema:
-        return f"one of {', '.join(schema['enum'])}"
-    words = {
-        "boolean": "true or false",
-        "integer": "a whole number",
-        "number": "a number",
-        "string": "a path" if schema.get("format") == "path" else "a text",
-        "array": _listed(schema),
-        "object": "a mapping",
-        "null": "null",
-    }
-    return f"{words[schema['type']]} {_bounds(schema)}".strip()
-
-
-def _bounds(schema: Mapping[str, Any]) -> str:
-    limits = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "up to", "exclusiveMaximum": "below"}
-    return " and ".join(f"{word} {schema[name]:g}" for name, word in limits.items() if name in schema)
-
-
-def _listed(schema: Mapping[str, Any]) -> str:
-    items = schema.get("items", {}) if schema.get("type") == "array" else {}
-    if "enum" in items:
-        return f"a list of {', '.join(items['enum'])}"
-    what = {"number": "number", "integer": "number"}.get(
-        items.get("type", "string"), "mapping" if "$ref" in items else "text"
-    )
-    least = {1: f"at least one {what}", 2: f"at least two {what}s"}
-    return f"a list of {least.get(schema.get('minItems', 0), f'{what}s')} {_bounds(items)}".strip()

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pytest_llmbench.core.errors import ServerError
@@ -122,11 +122,13 @@ class Presence:
         except (ServerError, TimeoutError):
             return False
 
-    async def returned(self, longest_s: float) -> bool:
-        """Wait until the server answers, for so long at most; whether it did."""
+    async def returned(self, longest_s: float, is_hopeless: Callable[[], bool] = lambda: False) -> bool:
+        """Wait until the server answers, for so long at most, or until that is hopeless; whether it did."""
         try:
             async with asyncio.timeout(longest_s):
-                while not await self.answers():  # noqa: ASYNC110  # a server signals nothing
+                while not await self.answers():
+                    if is_hopeless():
+                        return False
                     await asyncio.sleep(min(_PRESENCE_PAUSE_S, longest_s / 10))
         except TimeoutError:
             return False

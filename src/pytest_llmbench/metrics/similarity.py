@@ -8,20 +8,25 @@ from __future__ import annotations
 import base64
 import functools
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.extras import sentence_encoder
+from pytest_llmbench.core.records import BASE
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from pytest_llmbench.cases.suites import Case
-    from pytest_llmbench.core.records import Completion
+    from pytest_llmbench.core.records import CaseResult, Completion, Run
     from pytest_llmbench.metrics.registry import AnswerMetric
 
 _SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|\n+")
 _REMEMBERED = 4096
+_COSINE = "cosine_similarity"
+_MOST_PAIRS = 200
+_SHIFTS = 7
 
 
 def cosine_similarity(_case: Case, base: Completion, completion: Completion) -> float | None:
@@ -42,9 +47,45 @@ def similarity(first: Completion, second: Completion) -> float | None:
     one, other = _vector(first.embedding), _vector(second.embedding)
     if not one.any() or not other.any():
         return None
-    from scipy.spatial.distance import cosine  # scikit-learn's takes over a second to import
+    import numpy as np  # SciPy's cosine takes a third of a second to import
 
-    return min(1.0, max(-1.0, 1.0 - float(cosine(one, other))))
+    return min(1.0, max(-1.0, float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))))
+
+
+def cosine_between_cases(run: Run) -> dict[str, dict[str, Any]]:
+    """By adapter: the mean cosine similarity of its answers to the base's answers to other cases, and how many pairs.
+
+    Nothing for a variant that has no two such answers with embeddings, and for a run that does not score similarity.
+    """
+    if BASE not in run.variants or not any(_COSINE in result.scores for result in run.results):
+        return {}
+    found = {variant: _similarities(run.results, variant) for variant in run.variants if variant != BASE}
+    return {
+        variant: {"mean": round(sum(values) / len(values), 6), "pairs": len(values)}
+        for variant, values in found.items()
+        if values
+    }
+
+
+def _similarities(results: Sequence[CaseResult], variant: str) -> list[float]:
+    found: list[float] = []
+    for first, second in _pairs(results):
+        base, other = first.completions.get(BASE), second.completions.get(variant)
+        value = similarity(base, other) if base is not None and other is not None else None
+        if value is not None:
+            found.append(value)
+        if len(found) == _MOST_PAIRS:
+            break
+    return found
+
+
+def _pairs(results: Sequence[CaseResult]) -> Iterator[tuple[CaseResult, CaseResult]]:
+    """Each result with some that come after it, going round; never with the same case, or the same question."""
+    for shift in range(1, _SHIFTS + 1):
+        for place, first in enumerate(results):
+            second = results[(place + shift) % len(results)]
+            if first.case != second.case and first.prompt != second.prompt:
+                yield first, second
 
 
 def _vector(embedding: str) -> NDArray[np.float64]:

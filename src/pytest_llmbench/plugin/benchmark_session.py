@@ -21,7 +21,7 @@ from pytest_llmbench.plugin.progress import SessionProgress
 from pytest_llmbench.plugin.session import SESSION, Session
 
 if TYPE_CHECKING:
-    from pytest_llmbench.benchmark.main_job import Answers, Benchmark
+    from pytest_llmbench.benchmark.main_job import Answers, Benchmark, Stored
     from pytest_llmbench.cases.suites import Case
     from pytest_llmbench.core.settings import Settings
     from pytest_llmbench.generation.backend import Backend
@@ -180,7 +180,7 @@ class BenchmarkSession:
 
     def _open(self) -> Benchmark:
         from pytest_llmbench.benchmark.gate_check import refuse_base_alone
-        from pytest_llmbench.benchmark.main_job import Benchmark
+        from pytest_llmbench.benchmark.main_job import Benchmark, Stored
         from pytest_llmbench.core.starter import cache_dir
         from pytest_llmbench.generation.completion_store import CompletionCache, refuse_unwritable
 
@@ -188,29 +188,30 @@ class BenchmarkSession:
         self._ours.announcements  # noqa: B018  # listening starts before loading does
         self.check_gate()  # a worker of pytest-xdist has not done it yet
         refuse_unwritable(self.folder, "output.report_dir")
+        cached = settings.generation.cache and not options.is_given(self._config, options.NO_CACHE)
+        cache = CompletionCache(cache_dir() / "completions.sqlite") if cached else None
         started = time.monotonic()
-        backend = self._opened(settings)
+        backend = self._opened(settings, Stored(self.folder, cache) if cache else None)
         self._loading_s = time.monotonic() - started
         refuse_base_alone(settings, self.baseline, backend.variants)
-        cached = settings.generation.cache and not options.is_given(self._config, options.NO_CACHE)
         return Benchmark(
             settings,
             backend,
             self.planned,
             registry,
             folder=self.folder,
-            cache=CompletionCache(cache_dir() / "completions.sqlite") if cached else None,
+            cache=cache,
             progress=self.progress,
         )
 
-    def _opened(self, settings: Settings) -> Backend:
+    def _opened(self, settings: Settings, stored: Stored | None = None) -> Backend:
         """Who answers: a plugin's backend, else the model or server that the settings name."""
         from pytest_llmbench.benchmark.main_job import open_backend
 
         backend: Backend | None = self._config.hook.pytest_llmbench_backend(settings=settings)
         if backend is None:
             self.progress.say(_loading(settings))
-            backend = open_backend(settings, self.planned)
+            backend = open_backend(settings, self.planned, stored=stored)
         return backend
 
 

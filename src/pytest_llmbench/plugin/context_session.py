@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_llmbench.plugin import options
 from pytest_llmbench.plugin.server_session import ServerSession
 from pytest_llmbench.plugin.session import ending
 
@@ -38,10 +39,18 @@ class ContextSession(ServerSession):
         """As they are; once somebody was asked, with the server in them that was found."""
         return self._tests.settings if self._tests else self._given
 
-    def check_baseline(self) -> None:
-        """Refuse a run to compare with that is not there. Raises UsageError."""
-        from pytest_llmbench.context.session import context_baseline
+    def check_baseline(self, *, alone: bool) -> None:
+        """Refuse a run to compare with that is not there, and a gate that was asked for without one.
 
+        Beside a benchmark, where the session is not `alone`, a gate may be meant for that one.
+
+        Raises:
+            UsageError: there is no such run.
+        """
+        from pytest_llmbench.context.session import context_baseline, refuse_gate_alone
+
+        if alone and options.chosen(self._config, options.GATE):
+            refuse_gate_alone(self._given.gate.kind, self._given.gate.baseline)
         context_baseline(self._given)
 
     def ask(self, target: Target | None) -> ContextTarget:

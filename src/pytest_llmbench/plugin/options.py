@@ -58,7 +58,7 @@ def _of_settings() -> Iterator[Option]:
 
 
 _SETTINGS: Mapping[str, Option] = {str(option.key): option for option in _of_settings()}
-SERVER, _COMPARE = _SETTINGS["server.url"], _SETTINGS["gate.baseline"]
+SERVER, GATE, _COMPARE = (_SETTINGS[key] for key in ("server.url", "gate.kind", "gate.baseline"))
 _SWITCHES = tuple(option for option in _SETTINGS.values() if not option.metavar)
 _LISTS = tuple(_SETTINGS[key] for key in _REPEATABLE)
 _SINGLE = tuple(option for option in _SETTINGS.values() if option not in (*_SWITCHES, *_LISTS))

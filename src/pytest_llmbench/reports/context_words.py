@@ -96,6 +96,10 @@ FINDINGS: Mapping[str, str] = {
         "Even in the shortest prompts, of {length} tokens, only {share} of the facts are found: the model is too weak "
         "for these questions at any length."
     ),
+    "time_over": N_(
+        "The time limit of {seconds} ended the test before all questions were asked: raise context.time_limit, or "
+        "resume."
+    ),
     "answers_cut": N_(
         "{share} of the answers ended at their token limit, and may lack facts for that alone: raise "
         "context.answer_tokens."

@@ -15,7 +15,7 @@ from pytest_llmbench.core.records import SCHEMA_VERSION
 from pytest_llmbench.core.text_cells import columns, one_line
 from pytest_llmbench.runs.averages import mean
 from pytest_llmbench.runs.cached_answers import CachedAnswers, cached_answers
-from pytest_llmbench.runs.storage import BASELINE, is_baseline, read_saved
+from pytest_llmbench.runs.storage import BASELINE, is_baseline
 from pytest_llmbench.runs.typed import Metadata, run_document
 
 _SCORE_DIGITS = 6
@@ -76,15 +76,6 @@ class Comparable:
             for row in self.rows
         ]
         return dataclasses.replace(self, metadata={**self.metadata, "variants": [variant]}, rows=rows)
-
-
-def read_comparable(path: Path, name: str | None = None) -> Comparable:
-    """Read a run file or a baseline file. A run is called `name`, or as its path; a baseline carries its name.
-
-    Raises:
-        UsageError: it cannot be read, is neither, or was cut off or edited.
-    """
-    return comparable(read_saved(path), name or path.as_posix(), path)
 
 
 def comparable(document: Mapping[str, Any], name: str, path: Path | None = None) -> Comparable:

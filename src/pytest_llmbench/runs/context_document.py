@@ -6,11 +6,9 @@ counts them, seconds are wall-clock seconds, shares lie between 0 and 1.
 
 from __future__ import annotations
 
-import functools
-import importlib.resources
 import json
 import math
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -47,6 +45,7 @@ FindingCode = Literal[
     "out_of_memory",  # values: tokens
     "weak_at_shortest",  # values: share; the model misses facts even at the shortest length
     "answers_cut",  # values: share; `max_tokens` ended answers
+    "time_over",  # values: seconds; `context.time_limit` ended the test before all was asked
 ]
 Value = float | int | str | bool | None
 
@@ -306,7 +305,7 @@ class ContextVerdict(TypedDocument):
 
     Of limits, `before` and `after` are tokens and `effect` the relative change; of facts, shares and their difference
     over the questions that both runs asked. `low` to `high` is the 95 % interval of the effect, None at an end that is
-    open. `n` is the number of prompts, of facts that of pairs.
+    open; the outcome is by `gate.alpha`. `n` is the number of prompts, of facts that of pairs.
     """
 
     target: str
@@ -336,6 +335,7 @@ class ComparisonNote(TypedDocument):
         "counting_differs",  # values: target, before, after
         "other_questions",  # values: target, length
         "limit_missing",  # values: target, limit
+        "confidence",  # values: share; that of the intervals by which limits were judged
     ]
     values: dict[str, Value] = Field(default_factory=dict)
 
@@ -375,10 +375,3 @@ class ContextDocument(TypedDocument):
     def as_json(self) -> str:
         """The document as strict JSON, indented for people and for diffs."""
         return json.dumps(self.model_dump(mode="json"), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
-
-
-@functools.cache
-def context_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) that every `context.json` obeys."""
-    file = importlib.resources.files("pytest_llmbench").joinpath("schemas/context.schema.json")
-    return cast("dict[str, Any]", json.loads(file.read_text(encoding="utf-8")))

@@ -14,7 +14,6 @@ from typing import Any
 from pytest_llmbench.core.records import SCHEMA_VERSION, CaseResult, Completion, Run
 from pytest_llmbench.runs.averages import compared, keywords_found, scored_pairs, summarise
 from pytest_llmbench.runs.baseline import prompt_sha
-from pytest_llmbench.runs.unrelated_answers import cosine_between_cases
 
 _log = logging.getLogger("pytest_llmbench")
 
@@ -59,6 +58,8 @@ def _asked(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _metadata(run: Run) -> dict[str, Any]:
+    from pytest_llmbench.metrics.similarity import cosine_between_cases
+
     reference: dict[str, Any] = {"base_model": None, "lora_adapter": None, "device": None, "timestamp": ""}
     found = _plain(without_secrets(run.metadata))
     measured = cosine_between_cases(run)

@@ -15,7 +15,9 @@ from pytest_llmbench.core.files import locked
 from pytest_llmbench.generation.completion_store import JOURNAL
 from pytest_llmbench.runs.storage import write_json
 
-RUN_FILE = "run.json"
+RUN_FILE, CONTEXT_FILE = "run.json", "context.json"
+"""What a whole run's folder holds: a benchmark's run, or a context run."""
+
 NUMBERED = re.compile(r"(\d{4,})_(.+)")
 """The name of a whole run's folder."""
 

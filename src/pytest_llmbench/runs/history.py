@@ -7,7 +7,7 @@ import difflib
 import logging
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from pytest_llmbench.generation.completion_store import JOURNAL
 from pytest_llmbench.runs.averages import in_short
 from pytest_llmbench.runs.baseline import Comparable, comparable
 from pytest_llmbench.runs.folders import (
+    CONTEXT_FILE,
     NUMBERED,
     RUN_FILE,
     RunFolder,
@@ -37,7 +38,9 @@ __all__ = [
     "comparable_since",
     "find_run",
     "finish",
+    "named_by_hash",
     "new_folder",
+    "newest_of",
     "save",
     "saved_runs",
     "trend",
@@ -102,7 +105,7 @@ def find_run(reference: str, report_dir: Path) -> SavedRun:
     if os.path.exists(reference):  # noqa: PTH110  # Path.exists raises where the text cannot be a path
         return _at(Path(reference))
     if commit := commit_of(reference):
-        if folder := _newest_of(commit, runs):
+        if folder := newest_of(commit, _made_from(runs)):
             return SavedRun(folder.title, folder.path, read_saved(folder.path))
         raise MissingRunError(
             f"{reference} is commit {commit[:12]}, and none of {_listing(report_dir, runs)} was made from it"
@@ -147,7 +150,9 @@ def comparable_since(baseline: Comparable, report_dir: Path, names: Collection[s
 def _saved_as(reference: str, runs: Sequence[RunFolder], report_dir: Path) -> RunFolder | None:
     if reference == LATEST:
         if not runs:
-            raise MissingRunError(f"{LATEST}: {report_dir / 'runs'} holds no run yet; `pytest -m benchmark` saves one")
+            raise MissingRunError(
+                f"{LATEST}: {report_dir / 'runs'} holds no benchmark yet; `pytest -m benchmark` saves one"
+            )
         return _newest_measured(runs)
     numbered = [run for run in runs if reference.isdecimal() and run.number == int(reference)]
     if len(numbered) > 1:
@@ -156,7 +161,7 @@ def _saved_as(reference: str, runs: Sequence[RunFolder], report_dir: Path) -> Ru
     titled = [run for run in runs if run.title == reference]
     if found := [*numbered, *titled]:
         return found[0]
-    by_commit = _newest_of(reference, runs) if _HASH.fullmatch(reference) else None
+    by_commit = newest_of(reference, _made_from(runs)) if named_by_hash(reference) else None
     name = "" if not reference or "/" in reference else safe_name(reference)  # ./accepted is a path
     return by_commit or next((run for run in reversed(runs) if run.name == name), None)
 
@@ -171,14 +176,26 @@ def _is_rescored(head: Mapping[str, Any]) -> bool:
     return "rescored" in head["metadata"]
 
 
-def _newest_of(commit: str, runs: Sequence[RunFolder]) -> RunFolder | None:
+def _made_from(runs: Sequence[RunFolder]) -> Iterator[tuple[RunFolder, Mapping[str, Any]]]:
+    """The runs that can be read, the newest first, with what git said when they were made."""
+    for run in reversed(runs):
+        if head := _readable_head(run):
+            yield run, head["metadata"].get("git") or {}
+
+
+def named_by_hash(reference: str) -> bool:
+    """Whether a reference may be a (shortened) hash of a commit."""
+    return _HASH.fullmatch(reference) is not None
+
+
+def newest_of(commit: str, made_from: Iterable[tuple[RunFolder, Mapping[str, Any]]]) -> RunFolder | None:
     """The newest run that was made from the commit of this (shortened) hash, from a clean working copy if there is one.
+
+    `made_from` are runs, the newest first, with the state of git that each was made from.
 
     Raises:
         UsageError: the hash is short for several commits.
     """
-    heads = [(run, head) for run in reversed(runs) if (head := _readable_head(run))]
-    made_from = [(run, head["metadata"].get("git") or {}) for run, head in heads]
     fitting = [(run, git) for run, git in made_from if (git.get("commit") or "").startswith(commit)]
     commits = {git["commit"] for _, git in fitting}
     if len(commits) > 1:
@@ -239,8 +256,10 @@ def _unknown(reference: str, report_dir: Path, runs: Sequence[RunFolder]) -> str
 
 
 def _listing(report_dir: Path, runs: Sequence[RunFolder]) -> str:
-    listed = _some(run.title for run in reversed(runs)) or "none yet"
-    return f"the runs in {report_dir / 'runs'} ({listed})"
+    """The runs that there are to choose from, and those of another kind, which the reader may have meant."""
+    contexts = _some(run.title for run in reversed(saved_runs(report_dir, CONTEXT_FILE)))
+    listed = _some(run.title for run in reversed(runs)) or ("no benchmark yet" if contexts else "none yet")
+    return f"the runs in {report_dir / 'runs'} ({listed}{f'; context runs: {contexts}' if contexts else ''})"
 
 
 def _some(names: Iterable[str]) -> str:

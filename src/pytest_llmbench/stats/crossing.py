@@ -32,7 +32,7 @@ _CONTRADICTS = 3.0  # standard errors
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Crossing:
-    """The size at the crossing with its 95 % interval, from `measured` measurements nearby.
+    """The size at the crossing with its interval, from `measured` measurements nearby.
 
     `slope` is the power with which the cost rises there, `spread` the relative deviation of a measurement.
     """
@@ -50,10 +50,13 @@ class Crossing:
         return math.log(self.high / self.low) / 2
 
 
-def crossing(points: Sequence[tuple[float, float]], limit: float, quantile: float) -> Crossing | None:
+def crossing(
+    points: Sequence[tuple[float, float]], limit: float, quantile: float, confidence: float = CONFIDENCE
+) -> Crossing | None:
     """The crossing of (size, cost) points, all positive; None where they are too few, or the cost does not rise.
 
-    A quantile of 1 is taken for the largest of as many as there are.
+    Its interval holds the truth with the chance `confidence`. A quantile of 1 is taken for the largest of as many as
+    there are.
     """
     if len(points) < FEWEST or len({size for size, _ in points}) < 2:  # noqa: PLR2004  # a line needs two
         return None
@@ -62,7 +65,7 @@ def crossing(points: Sequence[tuple[float, float]], limit: float, quantile: floa
     centre = _start(sizes, costs, math.log(limit))
     for _ in range(_ROUNDS):
         near = _near(sizes, min(max(centre, float(sizes.min())), float(sizes.max())))
-        again = _fitted(sizes[near], costs[near], math.log(limit), quantile)
+        again = _fitted(sizes[near], costs[near], math.log(limit), quantile, confidence)
         if again is None:  # few that happen to lie together: what more of them showed stays
             break
         found, moved = again, abs(math.log(again.size) - centre)
@@ -92,7 +95,7 @@ def _near(sizes: np.ndarray, centre: float) -> np.ndarray:
     return nearest
 
 
-def _fitted(sizes: np.ndarray, costs: np.ndarray, limit: float, quantile: float) -> Crossing | None:
+def _fitted(sizes: np.ndarray, costs: np.ndarray, limit: float, quantile: float, confidence: float) -> Crossing | None:
     from scipy import special
 
     count, middle = len(sizes), float(sizes.mean())
@@ -106,7 +109,7 @@ def _fitted(sizes: np.ndarray, costs: np.ndarray, limit: float, quantile: float)
     above, error_above = _quantile(rest, spread, raised, quantile)
     at = middle + (limit - above - float(costs.mean())) / slope
     error = math.sqrt(spread**2 * (1 / count + (at - middle) ** 2 / spans) + error_above**2) / slope
-    reach = float(special.stdtrit(count - 2, (1 + CONFIDENCE) / 2)) * error
+    reach = float(special.stdtrit(count - 2, (1 + confidence) / 2)) * error
     low, size, high = (math.exp(min(_MOST, max(-_MOST, end))) for end in (at - reach, at, at + reach))
     return Crossing(size, low, high, slope, spread, count)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_llmbench.autotune.progress_events import Look, Onlooker
-from pytest_llmbench.autotune.questions import history
+from pytest_llmbench.autotune.questions import history, users
 from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.load.search import SearchProgress
 from pytest_llmbench.stats.capacity import Capacity
@@ -39,3 +39,11 @@ def test_looks_come_five_times_a_second_at_most_and_at_the_end(clock: list[float
     assert told[1] == Look("history", "qwen", 4.0, "messages", "broken so far, 0 of 1", "", 41, 1959)
     assert told[-1].estimate == "4 messages (2 to 8)"
     assert (told[-1].sent, told[-1].left) == (160, 1840)
+
+
+def test_an_estimate_above_which_nothing_was_tried_is_a_lower_one() -> None:
+    told: list[Look] = []
+    trial = Observation(1, 30, 30, (), 30, {"verdict": "held", "good": 30, "total": 30})
+    found = Capacity(1, 0, 1, (), 0.0, more=True, unbounded=True)
+    Onlooker(users(Settings()), "qwen", told.append, 0).judged(SearchProgress(trial, found, 30, 500))
+    assert told[-1].estimate == "at least 1 user (95 % interval from 0)"

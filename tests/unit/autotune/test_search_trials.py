@@ -43,6 +43,7 @@ class MadeUp:
         self.habits = Habits()
         self.seen: list[tuple[int, dict[str, Any]]] = []
         self._trials, self._there = list(trials), list(there)
+        self.looks = 0
 
     async def trial(self, _level: float, _requests: int) -> Trial:
         self.seen.append((self.habits.seed, dict(self.server.body)))
@@ -52,6 +53,7 @@ class MadeUp:
         return made
 
     async def get(self, url: str, _timeout_s: float) -> Page:
+        self.looks += 1
         if self._there and not self._there.pop(0):
             raise ServerError(f"{url}: gone")
         return Page(Sent("GET", url), 200, "")
@@ -62,10 +64,10 @@ def trial(*requests: Request, idle_after_s: float | None = 0.1, **changed: Any) 
     return dataclasses.replace(made, **changed)
 
 
-def run(made_up: MadeUp, *asked: tuple[Question, int]) -> list[Observation | InvalidTrial]:
+def run(made_up: MadeUp, *asked: tuple[Question, int], has_ended: bool = False) -> list[Observation | InvalidTrial]:
     """The trials of these questions and steps, 20 requests each; without any, of 2 users."""
     presence = Presence(cast("Any", made_up), {}, lists_models=True)
-    trials = SearchTrials(cast("Any", made_up), presence, scrape=False)
+    trials = SearchTrials(cast("Any", made_up), presence, scrape=False, has_ended=lambda: has_ended)
     journal, talks = SearchJournal(None, {}), Conversations([Conversation(("bonjour",))])
 
     async def ask() -> None:
@@ -116,6 +118,14 @@ def test_a_server_that_stays_away_ends_the_search(monkeypatch: pytest.MonkeyPatc
     gone = trial(verdict="invalid", why=Reason("server_gone", {"error": "no connection"}), idle_after_s=None)
     with pytest.raises(ServerError, match=r"not back after 0\.05 s"):
         run(MadeUp([gone], there=[False] * 1000))
+
+
+def test_nobody_waits_for_a_server_whose_process_has_ended() -> None:
+    gone = trial(verdict="invalid", why=Reason("server_gone", {"error": "no connection"}), idle_after_s=None)
+    made_up = MadeUp([gone], there=[False] * 1000)
+    with pytest.raises(ServerError, match="its process has ended"):
+        run(made_up, has_ended=True)
+    assert made_up.looks == 1
 
 
 def test_trials_at_one_level_draw_arrivals_of_their_own() -> None:

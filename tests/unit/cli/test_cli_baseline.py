@@ -16,7 +16,6 @@ from pytest_llmbench.cli.terminal import AnswerCount
 from pytest_llmbench.core.records import Completion
 from pytest_llmbench.core.settings import MetricsSettings, Settings
 from pytest_llmbench.metrics import default_metrics
-from pytest_llmbench.runs.baseline import read_comparable
 from pytest_llmbench.runs.document import build_document
 from pytest_llmbench.runs.history import find_run, save
 
@@ -35,7 +34,10 @@ def test_a_saved_run_becomes_a_file_that_comparisons_read_alike() -> None:
     done = llmbench("baseline", "accepted", "--as-measured")
     assert done.exit_code == 0, done.output
     assert done.stdout.startswith("baselines/accepted.json: 2 results of 0001_accepted, ")
-    written, run = read_comparable(Path("baselines/accepted.json")), find_run("1", Path("reports")).comparable
+    written, run = (
+        find_run("baselines/accepted.json", Path("reports")).comparable,
+        find_run("1", Path("reports")).comparable,
+    )
     assert (written.name, written.rows) == (run.name, run.rows)
 
 
@@ -113,7 +115,7 @@ def test_the_accepted_model_is_asked_again_with_a_fresh_seed(measured: Path) -> 
     done = llmbench("baseline", "mine")
     assert done.exit_code == 0, done.output
     before, again = find_run("mine", Path("reports")), find_run("mine-again", Path("reports"))
-    written = read_comparable(Path("baselines/accepted.json"))
+    written = find_run("baselines/accepted.json", Path("reports")).comparable
     assert written.name == again.name == "0003_mine-again"
     assert written.metadata["seed"] == again.document["metadata"]["seed"] != before.document["metadata"]["seed"]
 
@@ -136,4 +138,4 @@ def test_greedy_answers_are_taken_as_measured(project: Path, save_run: SaveRun) 
     done = llmbench("baseline", "greedy")
     assert done.exit_code == 0, done.output
     assert "greedy" in done.stderr
-    assert read_comparable(Path("baselines/accepted.json")).name == "0002_greedy"
+    assert find_run("baselines/accepted.json", Path("reports")).comparable.name == "0002_greedy"

@@ -52,7 +52,7 @@ def test_json_has_the_document_the_requirement_and_the_paths(server: ContextServ
         (("--lengths", "2048,1024"), "give rising lengths, each once, such as 512,1024,2048"),
         (("--depths", "2"), "context.depths: "),
         (("--compare", "gone"), "no context run 'gone'"),
-        (("--gate", "regression"), "--gate holds this run against an earlier one: name it with --compare"),
+        (("--gate", "regression"), "and none is named; name it (gate.baseline) (--gate, --compare)"),
     ],
 )
 def test_what_cannot_be_is_one_message(words: tuple[str, ...], message: str, server: ContextServer) -> None:

@@ -44,6 +44,14 @@ def test_formats_that_context_runs_do_not_have_are_refused() -> None:
     assert "is a context run; take text, json, html, markdown or png" in told.stderr
 
 
+def test_of_runs_of_both_kinds_with_one_name_the_newest_is_meant(project: Path) -> None:
+    save_benchmark(built(full_run(cases=1)), project / "reports", "before")
+    assert "kind" not in json.loads(llmbench("report", "before", "--format", "json").stdout)
+    assert "kind" not in json.loads(llmbench("report", "latest", "--format", "json").stdout)
+    save_context(document(target(probes=())), project / "reports", "before")
+    assert json.loads(llmbench("report", "before", "--format", "json").stdout)["kind"] == "context"
+
+
 def test_a_limit_that_fell_fails_where_that_was_asked() -> None:
     compared = llmbench("compare", "before", "after")
     assert compared.exit_code == 0

@@ -11,6 +11,8 @@ from support.command_line import llmbench
 from typer.testing import Result
 
 from pytest_llmbench.context.tuning import session
+from pytest_llmbench.context.tuning.launching import Launched
+from pytest_llmbench.context.tuning.measuring import Measured
 
 pytest.importorskip("optuna")
 
@@ -46,6 +48,25 @@ def test_a_whole_tuning_tells_its_verdict_writes_its_reports_and_is_not_begun_tw
     assert told in again.stderr
 
 
+def test_what_was_known_when_it_was_stopped_is_reported_and_gone_on_with(
+    calibrated: CalibratedLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(server: Launched, name: str, /, *, first: int = 1, bar: int | None = None) -> Measured:
+        if len(calibrated.started) == 2:
+            raise KeyboardInterrupt
+        return calibrated.measure(server, name, first=first, bar=bar)
+
+    monkeypatch.setattr(session, "CapacityMeasure", lambda *_: measure)
+    stopped = tuned("--rounds", "3")
+    assert (stopped.exit_code, calibrated.open) == (130, 0)
+    assert "Cut short: this is what was known after 1 trial and 0 rounds of confirmation" in stopped.stdout
+    found = json.loads(Path("reports/tune.json").read_text())
+    assert (found["cut_short"], found["outcome"], len(found["trials"])) == (True, "baseline_best", 1)
+    assert tuned("--rounds", "3", "--resume").exit_code == 0
+    found = json.loads(Path("reports/tune.json").read_text())
+    assert (found["cut_short"], found["outcome"], len(found["trials"])) == (False, "better", 2)
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -57,7 +78,11 @@ def test_a_whole_tuning_tells_its_verdict_writes_its_reports_and_is_not_begun_tw
         (("--vary", "slots"), "--vary: 'slots' is not NAME=VALUE,VALUE, such as slots=4"),
         (("--fix", "slots=4", "--fix", "slots=5"), "--fix: slots is given twice"),
         (("--max-context", "12"), 'tune.context: "12" is not valid; give a whole number from 64'),
-        (("--study", "a/b"), "tune.study"),
+        (
+            ("--study", "a/b"),
+            "--study: tune.study: 'a/b' cannot name a study, whose file is called by it: write",
+        ),
+        (("--study", "b", "--resume"), "there is no study 'b' to resume; in reports/tune: none; name one of them, or"),
     ],
 )
 def test_a_mistake_is_one_line_and_starts_nothing(

@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[3]
 NARROWER = {
     *((command, name) for command in ("compare", "monitor") for name in ("metrics", "margin", "alpha")),
     *(("tune", name) for name in ("vary", "fix", "baseline")),
+    *(("context", name) for name in ("compare", "gate")),
 }
 """Options that mean less than their setting: a part of the gate's, or one entry of a mapping."""
 

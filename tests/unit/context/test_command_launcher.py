@@ -154,3 +154,9 @@ def test_a_program_that_is_not_there_is_no_launcher() -> None:
     launcher = CommandLauncher("no-such-server --port {port} {flags}", 1)
     with pytest.raises(NotReadyError, match="nothing here can start a server: there is no program 'no-such-server'"):
         launcher.check(space_of(launcher))
+
+
+def test_an_engine_that_a_python_lacks_is_told_before_anything_starts() -> None:
+    launcher = CommandLauncher(f"{shlex.quote(sys.executable)} -m no_such_engine.serve --port {{port}} {{flags}}", 1)
+    with pytest.raises(NotReadyError, match="has no package 'no_such_engine'; install it there, or give another"):
+        launcher.check(space_of(launcher))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 from support.context_documents import Known, document, later, limit, limits, saved, target
 
 from pytest_llmbench.context.comparison import compare_context
+from pytest_llmbench.context.in_time import timed_points
 from pytest_llmbench.core.settings import GateSettings
 from pytest_llmbench.reports.renderers.text import Text
 from pytest_llmbench.reports.views.context_comparison import comparison_report
 from pytest_llmbench.runs.context_document import ContextDocument, ContextVerdict, PromiseDocument
+from pytest_llmbench.stats.crossing import crossing
 
 GATE = GateSettings(kind="regression")
 TOLERANT = GateSettings(kind="regression", margins={"context": 0.05, "facts": 0.3})
@@ -48,6 +51,30 @@ def test_an_exact_limit_that_is_the_same_passes_and_one_token_less_fails() -> No
     assert verdict(run(), "accepted").outcome == "pass"
     less = limits(Known(), accepted=limit(8190, 8190, 8190, "refused", length=8191))
     assert verdict(run(limits=less), "accepted").outcome == "fail"
+
+
+def in_time_by(seconds: float, seed: int) -> ContextDocument:
+    """A run whose prompts crossed 1.5 s where `seconds` a token says, and whose limit was taken from them."""
+    promise = PromiseDocument(latency_s=1.5, quantile=0.95)
+    known = Known(law=lambda tokens: seconds * tokens, lengths=(1024, 2048, 3072, 4096), seed=seed)
+    made = target(known=known, promise=promise)
+    found = crossing(timed_points(made.probes, promise), promise.latency_s, promise.quantile)
+    assert found is not None
+    ends = (round(found.size), math.floor(found.low), math.floor(found.high))
+    return document(made.model_copy(update={"limits": limits(known, in_time=limit(*ends, "late"))}))
+
+
+def test_intervals_of_limits_are_those_of_the_gates_alpha() -> None:
+    before, after = saved(in_time_by(5.0e-4, 1)), in_time_by(5.2e-4, 2)
+    outcomes = {}
+    for alpha in (0.3, 0.05, 0.0001):
+        found = compare_context(before, after, GateSettings(kind="regression", alpha=alpha))
+        outcomes[alpha] = next(one for one in found.verdicts if one.about == "in_time")
+        told = [note.values["share"] for note in found.notes if note.code == "confidence"]
+        assert told == ([] if alpha == 0.05 else [1 - alpha])
+    assert outcomes[0.3].outcome == "fail"
+    assert outcomes[0.05].outcome == outcomes[0.0001].outcome == "inconclusive"
+    assert outcomes[0.3].low == outcomes[0.05].low  # what is shown is the interval of 95 %
 
 
 def test_fewer_facts_at_a_length_fail_the_session() -> None:

@@ -197,6 +197,7 @@ def test_the_time_limit_ends_the_test_early(tmp_path: Path) -> None:
     assert found.limits.accepted.tokens == 900
     assert {probe.sought for probe in found.probes} == {"accepted"}
     assert found.limits.in_time is None
+    assert "time_over" in codes(found)
 
 
 def test_each_probe_is_told_and_on_disk_before_the_next(tmp_path: Path) -> None:

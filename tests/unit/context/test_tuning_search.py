@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from support.calibrated_launcher import BASELINE, BEST, CalibratedLauncher, calibrated_space
 
+from pytest_llmbench.context.tuning.launching import Launched
+from pytest_llmbench.context.tuning.measuring import Measured
 from pytest_llmbench.context.tuning.search import winner
 from pytest_llmbench.context.tuning.session import confirmed_winner
 from pytest_llmbench.context.tuning.study import TuningStudy, opened_study, study_in_memory
@@ -94,10 +96,10 @@ def test_a_baseline_that_cannot_run_ends_the_search(tmp_path: Path) -> None:
 
 def test_a_stopped_study_goes_on_where_it_was(tmp_path: Path) -> None:
     class Killed(CalibratedLauncher):
-        def measure(self, url: str, name: str, /, *, first: int = 1, bar: int | None = None) -> object:  # type: ignore[override]
+        def measure(self, server: Launched, name: str, /, *, first: int = 1, bar: int | None = None) -> Measured:
             if len(self.started) == 4:
                 raise KeyboardInterrupt
-            return super().measure(url, name, first=first, bar=bar)
+            return super().measure(server, name, first=first, bar=bar)
 
     first = Killed(calibrated_space(SMALL))
     with pytest.raises(KeyboardInterrupt):
@@ -119,6 +121,15 @@ def test_a_study_with_trials_is_not_begun_anew_nor_of_another_search(tmp_path: P
     other = CalibratedLauncher(calibrated_space({"slots": (4, 8)}))
     with pytest.raises(UsageError, match="its trials are of another tuning: parameters not the same"):
         searched(other, tmp_path, 3, resume=True)
+
+
+def test_a_study_that_is_not_there_is_not_resumed_and_those_that_are_there_are_named(tmp_path: Path) -> None:
+    searched(launcher(), tmp_path, 2)
+    with (
+        pytest.raises(UsageError, match=r"there is no study 'other' to resume; in .*: 's'; name one of them"),
+        opened_study(tmp_path, "other", calibrated_space(SMALL), {}, resume=True, trials=3, seed=1),
+    ):
+        pass
 
 
 def test_two_tunings_of_one_study_are_refused(tmp_path: Path) -> None:

@@ -100,6 +100,22 @@ def test_numbers_have_the_marks_of_their_language() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("language", "number", "axis", "moment"),
+    [
+        ("en", "12,345.7", "1,000,000", "2026-11-29 12:00 UTC"),
+        ("fr", "12 345,7", "1 000 000", "29/11/2026 12:00 UTC"),
+    ],
+)
+def test_long_numbers_and_dates_are_as_the_language_has_them(
+    language: str, number: str, axis: str, moment: str
+) -> None:
+    say = words(language)
+    seen = (say.number(12345.678), say.tick(1e6), say.moment("2026-11-29T12:00:00+00:00"))
+    assert tuple(one.replace("\u202f", " ") for one in seen) == (number, axis, moment)
+    assert say.moment("yesterday") == "yesterday"
+
+
 def test_a_context_tells_two_meanings_apart() -> None:
     assert words("fr").in_context("answer", "failed") == "en échec"
     assert words("fr")("failed") == "échoué"

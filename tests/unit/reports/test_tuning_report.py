@@ -6,6 +6,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from support.schemas import schema
 
 from pytest_llmbench.context.serving.launch_settings import LaunchSettings
 from pytest_llmbench.context.serving.optimized_config import OptimizedConfig
@@ -19,7 +20,6 @@ from pytest_llmbench.context.tuning.document import (
     TuningTrial,
     UsersDocument,
     Value,
-    tuning_schema,
 )
 from pytest_llmbench.core.settings import OutputSettings, Settings
 from pytest_llmbench.reports.renderers.text import Text
@@ -109,7 +109,7 @@ def test_the_files_are_written_and_the_document_obeys_its_schema(tmp_path: Path)
     assert advised.launch == BETTER.trial(2).launch
     assert advised.reasons["slots"] == "measured: 8 users held, 2.00 times the baseline's (1.50 to 2.70)"
     found: Any = json.loads(paths["json"].read_text())
-    jsonschema.validate(found, tuning_schema())
+    jsonschema.validate(found, schema("tune"))
     assert TuningDocument.model_validate(found) == BETTER
     assert "https://" not in paths["html"].read_text().replace("http://www.w3.org", "")
 

@@ -12,11 +12,15 @@ import pytest
 from support.report_runs import full_run
 
 from pytest_llmbench.core.errors import UsageError
-from pytest_llmbench.runs.baseline import baseline_lines, comparable, read_comparable, write_baseline
+from pytest_llmbench.runs.baseline import Comparable, baseline_lines, comparable, write_baseline
 from pytest_llmbench.runs.document import build_document
 from pytest_llmbench.runs.storage import baseline_schema, read_document, read_saved, write_json
 
 MakeRun = Callable[..., dict[str, Any]]
+
+
+def comparable_at(path: Path, name: str = "") -> Comparable:
+    return comparable(read_saved(path), name, path)
 
 
 @pytest.fixture
@@ -56,7 +60,7 @@ def test_a_run_equals_its_own_baseline(make_run: MakeRun, tmp_path: Path, path: 
     document = make_run(commit="c" * 40)
     write_json(document, tmp_path / "run.json")
     write_baseline(document, path, "0007_accepted")
-    run, baseline = read_comparable(tmp_path / "run.json", "0007_accepted"), read_comparable(path)
+    run, baseline = comparable_at(tmp_path / "run.json", "0007_accepted"), comparable_at(path)
     assert (run.name, run.metadata, run.rows) == (baseline.name, baseline.metadata, baseline.rows)
     assert (run.path, baseline.path) == ((tmp_path / "run.json").as_posix(), path.as_posix())
 
@@ -95,7 +99,7 @@ def test_the_group_of_a_case_is_kept_and_older_files_have_none(make_run: MakeRun
     assert [row.get("group") for row in comparable(document, "a").rows] == ["lights", None]
     write_baseline(document, path, "a")
     path.write_text(path.read_text(encoding="utf-8").replace('"group": null, ', ""), encoding="utf-8")
-    assert [row.get("group") for row in read_comparable(path).rows] == ["lights", None]
+    assert [row.get("group") for row in comparable_at(path).rows] == ["lights", None]
 
 
 def test_a_run_that_says_little_of_itself_has_a_baseline_too(path: Path) -> None:
@@ -103,7 +107,7 @@ def test_a_run_that_says_little_of_itself_has_a_baseline_too(path: Path) -> None
     for key in ("git", "versions", "settings", "cpu", "gpus"):
         del document["metadata"][key]
     write_baseline(document, path, "bare")
-    assert read_comparable(path).metadata["adapters"] == {}
+    assert comparable_at(path).metadata["adapters"] == {}
 
 
 def test_an_empty_run_has_a_readable_baseline(make_run: MakeRun, path: Path) -> None:
@@ -154,5 +158,5 @@ def test_an_edited_baseline_is_refused_with_its_line(make_run: MakeRun, path: Pa
     edit(file)
     path.write_text(json.dumps(file, indent=1), encoding="utf-8")
     with pytest.raises(UsageError, match=message) as told:
-        read_comparable(path)
+        read_saved(path)
     assert "\n" not in str(told.value)

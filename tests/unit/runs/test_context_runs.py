@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import jsonschema
 import pytest
 from support.context_documents import document, several_contexts, target
 from support.report_runs import built, full_run
+from support.schemas import schema
 
 from pytest_llmbench.core.errors import MissingRunError, UsageError
-from pytest_llmbench.runs.context_document import context_schema
 from pytest_llmbench.runs.context_runs import context_run, found_context, read_context, save_context
 from pytest_llmbench.runs.history import find_run
 from pytest_llmbench.runs.history import save as save_benchmark
 
 
+def git(*words: str) -> str:
+    done = subprocess.run(
+        ["git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org", *words],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout.strip()
+
+
 def test_a_document_obeys_its_schema_and_comes_back_as_it_was(tmp_path: Path) -> None:
     found = several_contexts()
-    jsonschema.validate(found.model_dump(mode="json"), context_schema())
+    jsonschema.validate(found.model_dump(mode="json"), schema("context"))
     folder = save_context(found, tmp_path, "accepted")
     assert read_context(folder / "context.json") == found
 
@@ -38,6 +47,32 @@ def test_a_copy_under_another_name_is_known_by_its_kind(tmp_path: Path) -> None:
     copy = tmp_path / "before.json"
     copy.write_text(document(target(probes=())).as_json(), encoding="utf-8")
     assert found_context(str(copy), tmp_path).document.targets[0].name == "qwen3-4b-instruct"
+
+
+def test_a_commit_stands_for_the_newest_run_made_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    git("init", "--quiet", "--initial-branch=main")
+    git("commit", "--quiet", "--allow-empty", "-m", "first")
+    made = document(target(probes=()))
+    here = made.metadata.model_copy(
+        update={"provenance": {"git": {"commit": git("rev-parse", "HEAD"), "dirty": False}}}
+    )
+    file = save_context(made.model_copy(update={"metadata": here}), tmp_path, "here") / "context.json"
+    save_context(made, tmp_path, "elsewhere")
+    for reference in ("HEAD", "main", git("rev-parse", "--short", "HEAD")):
+        assert found_context(reference, tmp_path).path == file
+    git("add", "--force", file.as_posix())
+    git("commit", "--quiet", "-m", "keep it")
+    committed = found_context(f"main:{file.relative_to(tmp_path).as_posix()}", tmp_path)
+    assert (committed.path, committed.document.targets) == (None, made.targets)
+    with pytest.raises(MissingRunError, match="nor a git reference that one was made from"):
+        found_context("HEAD", tmp_path)
+
+
+def test_a_missing_run_of_another_kind_is_told_with_the_context_runs_that_there_are(tmp_path: Path) -> None:
+    save_context(document(target(probes=())), tmp_path, "accepted")
+    with pytest.raises(MissingRunError, match=r"\(no benchmark yet; context runs: 0001_accepted\)"):
+        find_run("other", tmp_path)
 
 
 def test_a_run_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) -> None:

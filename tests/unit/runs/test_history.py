@@ -220,7 +220,7 @@ def test_odd_references_are_unknown_ones(reports: Path, reference: str) -> None:
 
 
 def test_latest_of_nothing_says_how_to_save_one(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="holds no run yet; `pytest -m benchmark` saves one"):
+    with pytest.raises(UsageError, match="holds no benchmark yet; `pytest -m benchmark` saves one"):
         find_run("latest", tmp_path)
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any
+
+from pydantic import ValidationError
 
 from pytest_llmbench.context.serving.arithmetic import weights_of
 from pytest_llmbench.context.serving.launch_settings import LaunchSettings
 from pytest_llmbench.context.serving.optimized_config import OptimizedConfig
 from pytest_llmbench.context.serving.plan import ServerPlan, plan_server
-from pytest_llmbench.context.serving.reasons import reasons_of
 from pytest_llmbench.context.serving.wishes import rank_places
+from pytest_llmbench.core.allowed import fault_text
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.settings import ServingSettings, Settings
+from pytest_llmbench.models.memory.weights import GIB
 from pytest_llmbench.models.registry import ModelEntry
 
 
@@ -33,7 +37,7 @@ def optimize(entry: ModelEntry, settings: Settings) -> OptimizedConfig:
         memory=plan.parts,
         prompt_tokens=plan.context - settings.generation.max_new_tokens,
         pool_tokens=plan.pool_tokens,
-        reasons=dict(reasons_of(plan, launch)),
+        reasons=dict(_reasons_of(plan, launch)),
         vllm_version=serving.vllm_version if serving.engine == "vllm" else None,
         image=serving.image,
     )
@@ -67,17 +71,9 @@ def _launch(plan: ServerPlan) -> LaunchSettings:
     }
     try:
         return LaunchSettings.model_validate(values)
-    except ValueError as error:  # what the engine does not know, in pydantic's own frame
-        raise UsageError(_plain(error), names=("serving.engine",)) from error
-
-
-def _plain(error: ValueError) -> str:
-    from pydantic import ValidationError
-
-    faults = error.errors(include_url=False) if isinstance(error, ValidationError) else []
-    return "; ".join(
-        str(fault.get("ctx", {}).get("error") or f"{fault['loc'][-1]}: {fault['msg']}") for fault in faults
-    )
+    except ValidationError as error:  # what the engine does not know
+        told = "; ".join(fault_text(LaunchSettings, fault) for fault in error.errors(include_url=False))
+        raise UsageError(told, names=("serving.engine",)) from error
 
 
 def _threads(serving: ServingSettings, *, on_gpu: bool) -> int | None:
@@ -98,3 +94,45 @@ def _share(plan: ServerPlan) -> float:
     if plan.serving.engine == "sglang":
         share = (plan.memory.fixed["weights"] + plan.kv_bytes) / plan.room.total
     return int(share * 1000) / 1000
+
+
+def _reasons_of(plan: ServerPlan, launch: LaunchSettings) -> Iterator[tuple[str, str]]:
+    """Why each value is as it is, one line each."""
+    serving, memory = plan.serving, plan.memory
+    per_slot = f"{memory.slot_kv / GIB:.2f} GB"
+    yield "max_context", plan.stretch[1]
+    yield "slots", _why_slots(plan, per_slot)
+    yield "batch_tokens", plan.steps.reason
+    yield (
+        "kv_type",
+        f"keys and values of a whole context take {per_slot}"
+        + ("" if serving.kv_type else ", in 16 bits as the engine stores them"),
+    )
+    if launch.micro_batch:
+        yield "micro_batch", "what is computed together; llama.cpp's own, `llmbench tune` measures others"
+    if launch.gpu_memory_share:
+        yield (
+            "gpu_memory_share",
+            (
+                f"{plan.parts['free'] / GIB:.1f} GB stay free; keys and values get {plan.kv_bytes / GIB:.1f} GB, "
+                f"{plan.pool_tokens} tokens of all requests together"
+            ),
+        )
+    if launch.kv_cache_bytes:
+        yield "kv_cache_bytes", f"{plan.pool_tokens} tokens of all requests together; the rest of the memory stays free"
+    if launch.threads:
+        yield "threads", "as it was set" if serving.threads else "the processor's own cores"
+    if launch.tensor_parallel > 1:
+        yield "tensor_parallel", f"{serving.gpus} GPUs hold one model together"
+    if launch.max_lora_rank:
+        yield "max_lora_rank", f"a place for each of {len(launch.lora)} adapters takes memory, so no larger than needed"
+
+
+def _why_slots(plan: ServerPlan, per_slot: str) -> str:
+    fitting = plan.memory.slots_in(plan.room.usable)
+    if plan.serving.slots:
+        return f"as it was set; memory holds {fitting} at the whole context"
+    if fitting > plan.slots:
+        return f"memory would hold {fitting} at the whole context; more than {plan.slots} only wait for each other"
+    left = plan.room.usable - plan.memory.total_fixed
+    return f"{left / GIB:.1f} GB are left for requests of {per_slot} at the whole context"

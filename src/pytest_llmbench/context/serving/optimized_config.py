@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pytest_llmbench.context.serving.argv import argv
 from pytest_llmbench.context.serving.launch_settings import LaunchSettings
 from pytest_llmbench.context.serving.vllm_flags import check_vllm_flags
+from pytest_llmbench.core.allowed import fault_text
 from pytest_llmbench.core.documents import read_yaml
 from pytest_llmbench.core.errors import UsageError
 
@@ -62,7 +63,6 @@ class OptimizedConfig(BaseModel):
             read = cls.model_validate(document.data)
         except ValidationError as error:
             fault = error.errors(include_url=False)[0]
-            place = ".".join(map(str, fault["loc"]))
-            raise UsageError(f"{path}:{document.line(*fault['loc'])}: {place}: {fault['msg']}") from error
+            raise UsageError(f"{path}:{document.line(*fault['loc'])}: {fault_text(cls, fault)}") from error
         read.check_flags()
         return read

@@ -84,6 +84,12 @@ class CommandLauncher:
                 "command with tune.command",
                 names=_NAMES,
             )
+        if (module := _module_of(self._words)) and not _has_module(program, module):
+            raise NotReadyError(
+                f"nothing here can start a server: {program} has no package {module.partition('.')[0]!r}; install it "
+                "there, or give another command with tune.command",
+                names=_NAMES,
+            )
 
     def _refuse_unset(self, space: SearchSpace) -> None:
         """What is varied and never reaches the command, and what a place in it cannot be filled with."""
@@ -226,6 +232,19 @@ def _split(template: str) -> list[str]:
     if not words:
         raise UsageError("tune.command: is empty; give the command that starts the server", names=_NAMES)
     return words
+
+
+def _module_of(words: list[str]) -> str | None:
+    """The module that a command has Python run, as in `python -m sglang.launch_server`."""
+    python = Path(words[0]).stem.startswith("python")
+    return words[2] if python and words[1:2] == ["-m"] and len(words) > 2 else None  # noqa: PLR2004
+
+
+def _has_module(program: str, module: str) -> bool:
+    """Whether that Python could import the package of a module; it is looked for, and not imported."""
+    look = "import importlib.util, sys; sys.exit(importlib.util.find_spec(sys.argv[1]) is None)"
+    found = subprocess.run([program, "-c", look, module.partition(".")[0]], capture_output=True, check=False)
+    return found.returncode == 0
 
 
 def _filled(word: str, candidate: Candidate, port: int) -> list[str]:

@@ -5,10 +5,7 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.resources
-import json
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -50,6 +47,14 @@ class UsersDocument(TypedDocument):
     decided: bool = False
     sent: int = 0
     seconds: float = 0.0
+
+    @property
+    def text(self) -> str:
+        """As lines of progress tell it: `8 users (7 to 9)`, `at least 1 user (95 % interval from 0)`."""
+        users = f"{self.users} {'user' if self.users == 1 else 'users'}"
+        if self.more:
+            return f"at least {users} (95 % interval from {self.low})"
+        return f"{users} ({self.low} to {self.high})"
 
 
 class TuningTrial(TypedDocument):
@@ -115,6 +120,8 @@ class TuningDocument(TypedDocument):
     winner: int
     rounds: tuple[RoundDocument, ...] = ()
     outcome: Outcome
+    cut_short: bool = False
+    """The search, or its confirmation, was stopped: the document tells what was known by then."""
     ratio: NumberWithInterval | None = None
     """Users held with the winner over those held with the baseline, both measured again in turns."""
 
@@ -126,10 +133,3 @@ class TuningDocument(TypedDocument):
     def advised(self) -> TuningTrial:
         """The settings to run: the winner's where it is better, else the baseline's."""
         return self.trial(self.winner if self.outcome == "better" else self.baseline)
-
-
-@functools.cache
-def tuning_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) that every `tune.json` obeys."""
-    file = importlib.resources.files("pytest_llmbench").joinpath("schemas/tune.schema.json")
-    return cast("dict[str, Any]", json.loads(file.read_text(encoding="utf-8")))

@@ -14,6 +14,7 @@ from pytest_llmbench.autotune.server import ServerUnderTest, Target
 
 if TYPE_CHECKING:
     from pytest_llmbench.autotune.progress_events import Look
+    from pytest_llmbench.context.tuning.launching import Launched
     from pytest_llmbench.core.setting_sections import Settings
     from pytest_llmbench.load.search import SearchProgress
     from pytest_llmbench.stats.capacity import Capacity
@@ -45,7 +46,7 @@ class Measured:
 class Measure(Protocol):
     """Measures a server."""
 
-    def __call__(self, url: str, name: str, /, *, first: int = 1, bar: int | None = None) -> Measured:
+    def __call__(self, server: Launched, name: str, /, *, first: int = 1, bar: int | None = None) -> Measured:
         """How many users it holds. It goes by `name` in progress lines.
 
         So many are tried `first`. The search ends early once it is sure that fewer than `bar` are held.
@@ -64,11 +65,11 @@ class CapacityMeasure:
         self._settings = settings.model_copy(update={"load": settings.load.model_copy(update=limits)})
         self._tell = tell
 
-    def __call__(self, url: str, name: str, /, *, first: int = 1, bar: int | None = None) -> Measured:
+    def __call__(self, server: Launched, name: str, /, *, first: int = 1, bar: int | None = None) -> Measured:
         """See `Measure`."""
-        return asyncio.run(self._searched(url, name, first, bar))
+        return asyncio.run(self._searched(server, name, first, bar))
 
-    async def _searched(self, url: str, name: str, first: int, bar: int | None) -> Measured:
+    async def _searched(self, server: Launched, name: str, first: int, bar: int | None) -> Measured:
         seen: list[SearchProgress] = []
         begun, decided = time.monotonic(), False
 
@@ -82,12 +83,18 @@ class CapacityMeasure:
                 raise _SurelyWorseError
 
         with tempfile.TemporaryDirectory() as folder:
-            target = Target(url, self._settings.server.model)
-            asked = ServerUnderTest(self._settings, target, folder=Path(folder), progress=look, after_trial=judge)
+            asked = ServerUnderTest(
+                self._settings,
+                Target(server.url, self._settings.server.model),
+                folder=Path(folder),
+                progress=look,
+                after_trial=judge,
+                has_ended=lambda: server.why_gone() is not None,
+            )
             stopped = False
-            async with asked as server:
+            async with asked as under_test:
                 try:
-                    decided = (await server.max_users(first)).decided
+                    decided = (await under_test.max_users(first)).decided
                 except _SurelyWorseError:
                     stopped = True
         last = seen[-1]

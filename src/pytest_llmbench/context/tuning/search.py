@@ -110,15 +110,15 @@ class Tuner:
             told = f"{len(seen.right)} of {len(QUESTIONS)} known questions answered right"
             return {**facts, "outcome": "wrong_answers", "reason": told}
         least = bar(known)
-        held = self.measure(server.url, name, first=least or 1, bar=least)
+        held = self.measure(server, name, first=least or 1, bar=least)
         return {**facts, "outcome": "surely_worse" if held.stopped else "measured", "held": users_found(held)}
 
     def _again(self, trial: TuningTrial, about: str) -> UsersDocument:
         name = f"{about} | {'baseline' if trial.number == 1 else 'winner'}"
         known = trial.held.users if trial.held else 1
         with self.launcher.launch(self.space.candidate(trial.settings)) as server:
-            held = users_found(self.measure(server.url, name, first=max(1, known)))
-        self.tell(f"{name} | {held.users} users ({held.low} to {held.high})", True)  # noqa: FBT003
+            held = users_found(self.measure(server, name, first=max(1, known)))
+        self.tell(f"{name} | {held.text}", True)  # noqa: FBT003
         return held
 
 
@@ -168,5 +168,5 @@ def _shown(candidate: Candidate) -> str:
 def _outcome(made: TuningTrial) -> str:
     if made.held is None:
         return f"{made.outcome.replace('_', ' ')}: {made.reason}"
-    told = f"{made.held.users}{'+' if made.held.more else ''} users ({made.held.low} to {made.held.high})"
+    told = made.held.text
     return f"{told}, surely fewer than the best" if made.outcome == "surely_worse" else told

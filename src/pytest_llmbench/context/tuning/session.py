@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.context.serving.launch_settings import LaunchSettings
@@ -39,8 +39,13 @@ _USERS = ("arrivals", "messages", "history", "cooldown", "jitter", "latency", "q
 _SECTIONS = ("tune", "load", "generation")
 
 
-def tune(settings: Settings, *, resume: bool, tell: Tell, command: str = "") -> TuningDocument:
-    """Search, confirm the winner, and tell what was found. What was measured is kept, whatever ends it.
+def tune(
+    settings: Settings, *, resume: bool, tell: Tell, keep: Callable[[TuningDocument], object], command: str = ""
+) -> None:
+    """Search, confirm the winner, and have what was found kept.
+
+    `keep` takes the document once, at the end, whatever ends it: one that was cut short says so. Where not even the
+    baseline was measured there is none.
 
     Raises:
         UsageError: what is wanted cannot be tuned, or another process tunes the same study; before anything starts.
@@ -60,9 +65,15 @@ def tune(settings: Settings, *, resume: bool, tell: Tell, command: str = "") -> 
     folder = settings.output.report_dir / FOLDER
     identity = _identity(settings, launcher, space)
     with opened_study(folder, wanted.study, space, identity, resume=resume, trials=wanted.trials, seed=seed) as study:
-        tuner.search(study, wanted.trials, wanted.time_limit)
-        tuner.confirm(study, wanted.rounds)
-        return document(study, settings, launcher, space, command)
+        cut_short = True
+        try:
+            tuner.search(study, wanted.trials, wanted.time_limit)
+            tuner.confirm(study, wanted.rounds)
+            cut_short = False
+        finally:
+            if study.trials:
+                found = document(study, settings, launcher, space, command)
+                keep(found.model_copy(update={"cut_short": cut_short}))
 
 
 def prepared(settings: Settings) -> tuple[Launcher, SearchSpace]:

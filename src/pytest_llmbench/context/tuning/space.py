@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pytest_llmbench.context.serving.launch_settings import LaunchSettings
+from pytest_llmbench.core.allowed import fault_text
 from pytest_llmbench.core.documents import suggestion
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.setting_sections import Engine
@@ -184,11 +185,4 @@ def _launched(launch: LaunchSettings, values: Mapping[str, Any], where: str) -> 
         return LaunchSettings.model_validate({**launch.model_dump(), **fields})
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
-        names = ".".join(map(str, fault["loc"]))
-        given = f"{names}: {fault['input']!r} " if names else ""
-        raise UsageError(f"{where}: {given}{_words(fault['msg'], bool(names))}", names=(where,)) from error
-
-
-def _words(message: str, located: bool) -> str:  # noqa: FBT001  # pydantic's own message, or a validator's
-    text = message.removeprefix("Value error, ")
-    return f"is not valid ({text[:1].lower()}{text[1:]})" if located else text
+        raise UsageError(f"{where}: {fault_text(LaunchSettings, fault)}", names=(where,)) from error

@@ -138,11 +138,18 @@ def opened_study(  # what a study is of, each by name
     """The study of this name, nobody else's meanwhile. `identity` is all that its trials depend on.
 
     Raises:
-        UsageError: another process tunes it; it has trials and is not resumed; they are of another search; the file is
-            none of a study.
+        UsageError: another process tunes it; it has trials and is not resumed, or is resumed and is not there; they are
+            of another search; the file is none of a study.
         NotReadyError: optuna is missing, or the disk refuses.
     """
     path = folder / f"{name}.sqlite3"
+    if resume and not path.exists():
+        known = ", ".join(sorted(f"'{one.stem}'" for one in folder.glob("*.sqlite3"))) or "none"
+        raise UsageError(
+            f"there is no study '{name}' to resume; in {folder}: {known}; name one of them, or begin it, without "
+            "resuming",
+            names=_NAMES,
+        )
     in_use = located(path, None, f"another tuning of the study '{name}' is at work; wait for it, or name another study")
     with locked(path.with_suffix(".lock"), in_use=in_use, names=_NAMES[:1]), _storage(path) as storage, _errors(path):
         study = _made(name, _sampler(trials, seed), storage)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
     from matplotlib.legend import Legend
 
@@ -98,6 +99,15 @@ def titled(artist: Artist, titles: Iterable[str]) -> None:
 def ticks(say: Words) -> Callable[[float, float], str]:
     """A formatter of axis numbers with the language's decimal mark."""
     return lambda value, _: say.tick(value)
+
+
+def log_ticks(axis: Axis, say: Words) -> None:
+    """Numbers of one form on a logarithmic axis, at 1, 2 and 5 of each decade; the axis' own are powers of ten."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(ticks(say))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def title(axes: Axes, text: str, pad: float = 10) -> None:

@@ -180,14 +180,11 @@ def lengths_axis(axes: Axes, lengths: Sequence[float], say: ServingWords) -> Non
 
 def _amount_axis(axes: Axes, values: Sequence[float], title: str, say: ServingWords) -> None:
     """Seconds or rates from zero, or logarithmic where they differ much."""
-    from matplotlib.ticker import LogLocator, NullFormatter
-
     positive = [value for value in values if value > 0]
     if positive and max(positive) > _LOG_FROM * min(positive):
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-    elif positive:
-        axes.set_ylim(0, 1.08 * max(positive))
+        canvas.log_ticks(axes.yaxis, say)
+    else:
+        axes.set_ylim(0, 1.08 * max(positive, default=1.0))
+        axes.yaxis.set_major_formatter(canvas.ticks(say))
     axes.set_ylabel(title, fontsize=10)
-    axes.yaxis.set_major_formatter(canvas.ticks(say))

@@ -23,9 +23,10 @@ def seconds_axis(axes: Axes, values: Sequence[float], say: ServingWords) -> None
     positive = [value for value in values if value > 0]
     if max(positive) > _LOG_FROM * sorted(positive)[len(positive) // 20]:
         axes.set_yscale("log")
+        canvas.log_ticks(axes.yaxis, say)
     else:
         axes.set_ylim(0, 1.08 * max(positive))
-    axes.yaxis.set_major_formatter(canvas.ticks(say))
+        axes.yaxis.set_major_formatter(canvas.ticks(say))
 
 
 def level_axis(axes: Axes, question: str, say: ServingWords, y: str) -> None:

@@ -48,7 +48,7 @@ def headline_facts(document: RunDocument, say: Words) -> list[tuple[str, str]]:
         (say("Engine"), metadata.backend.engine),
         (say("Duration"), None if seconds is None else say("{value} s", value=say.tick(round(seconds, 1)))),
         (say("Commit"), commit and commit + (say(" + changes") if git.dirty else "")),
-        (say("Date"), metadata.timestamp),
+        (say("Date"), say.moment(metadata.timestamp)),
     ]
     return [(name, str(value)) for name, value in facts if value not in (None, "")]
 

@@ -135,7 +135,10 @@ def _facts(gate: GateDocument, say: Words) -> list[tuple[str, str]]:
     baseline = gate.baseline
     facts = [(say("Held against"), say(_AGAINST[gate.against]))]
     if baseline is not None:
-        facts += [(say("Baseline"), baseline.name), (say("Date"), baseline.timestamp or say("not recorded"))]
+        facts += [
+            (say("Baseline"), baseline.name),
+            (say("Date"), say.moment(baseline.timestamp) if baseline.timestamp else say("not recorded")),
+        ]
         facts += [(say("Baseline commit"), baseline.commit[:12])] if baseline.commit else []
     return [
         *facts,

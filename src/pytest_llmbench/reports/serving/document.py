@@ -1,19 +1,13 @@
-"""What was found out about one or several servers as one JSON document, and its schema."""
+"""What was found out about one or several servers as one JSON document."""
 
 from __future__ import annotations
 
 import datetime
-import functools
-import importlib.resources
-import json
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.autotune.document import LimitsDocument, TargetLimits, typed_limits
-from pytest_llmbench.core.documents import read_yaml
-from pytest_llmbench.core.errors import UsageError, located
 from pytest_llmbench.core.provenance import provenance
 from pytest_llmbench.reports.serving.explanation_words import explain
 from pytest_llmbench.reports.serving.words import QUESTIONS
@@ -67,28 +61,3 @@ def _plain(value: Any) -> Any:
 
 def _text(text: str) -> str:
     return _LOGIN_IN_URL.sub(f"{HIDDEN}@", text).encode("utf-8", "replace").decode("utf-8")
-
-
-def read_limits(path: Path) -> LimitsDocument:
-    """Read `autotune.json` and check it against the schema.
-
-    Raises:
-        UsageError: the file is absent, cut off, or not such a document; the message names the line.
-    """
-    import jsonschema
-
-    document = read_yaml(path)
-    validator = jsonschema.Draft202012Validator(serving_schema())
-    error = jsonschema.exceptions.best_match(validator.iter_errors(document.data))
-    if error is None:
-        return typed_limits(document.data)
-    line = document.line(*error.absolute_path)
-    message = f"{error.json_path}: {error.message[-160:]}; this is no autotune.json of this version: run autotune again"
-    raise UsageError(located(path, line, message))
-
-
-@functools.cache
-def serving_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) that every `autotune.json` obeys."""
-    file = importlib.resources.files("pytest_llmbench").joinpath("schemas/autotune.schema.json")
-    return cast("dict[str, Any]", json.loads(file.read_text(encoding="utf-8")))

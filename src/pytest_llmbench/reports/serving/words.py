@@ -69,7 +69,8 @@ class ServingWords(Words):
 
     def plain(self, value: float, digits: int = 2) -> str:
         """A number with at most so many decimals."""
-        return self.marked(f"{round(value, digits):g}")
+        text = f"{value:,.{digits}f}"
+        return self.marked(text.rstrip("0").rstrip(".") if "." in text else text)
 
     def seconds(self, value: float | None) -> str:
         """A time with its unit: milliseconds while they are few."""
@@ -77,7 +78,7 @@ class ServingWords(Words):
             return UNSCORED
         if abs(value) < _FINE_BELOW_S:
             return self(N_("{value} ms"), value=self.plain(value * 1000, 1 if value < 0.01 else 0))  # noqa: PLR2004  # 10 ms
-        text = f"{value:.0f}" if abs(value) >= _WHOLE_FROM else f"{value:.2f}" if abs(value) < 1 else f"{value:.1f}"
+        text = f"{value:,.0f}" if abs(value) >= _WHOLE_FROM else f"{value:.2f}" if abs(value) < 1 else f"{value:.1f}"
         return self(N_("{value} s"), value=self.marked(text))
 
     def limit(self, seconds: float) -> str:

@@ -34,6 +34,7 @@ _NOTES = {
     "counting_differs": N_("{target}: tokens were counted in another way ({before}, now {after})"),
     "other_questions": N_("{target}: other questions were asked at {length} tokens, so that facts are not compared"),
     "limit_missing": N_("{target}: {limit}: measured in one of the two runs only, so that it is not compared"),
+    "confidence": N_("limits are judged by their {share} intervals (gate.alpha), and shown with those of 95 %"),
 }
 
 
@@ -53,7 +54,7 @@ def comparison_section(comparison: ContextComparison, say: ServingWords) -> Sect
     heading = say(
         "{label}: {text}",
         label=_word(comparison.outcome, comparison, say),
-        text=say("compared with {name} of {created}", name=comparison.name, created=comparison.created),
+        text=say("compared with {name} of {created}", name=comparison.name, created=say.moment(comparison.created)),
     )
     columns = [
         Column(say("Verdict"), left=True),
@@ -106,10 +107,16 @@ def _word(outcome: str, comparison: ContextComparison, say: ServingWords) -> str
 
 def _worded(values: Mapping[str, Any], say: ServingWords) -> dict[str, str]:
     """Values of a note in words: among them are ways to count tokens, and limits."""
-    return {
-        name: say.count(value) if isinstance(value, int) else str(value) if name == "target" else _named(value, say)
-        for name, value in values.items()
-    }
+    return {name: _noted(name, value, say) for name, value in values.items()}
+
+
+def _noted(name: str, value: Any, say: ServingWords) -> str:
+    match value:
+        case int():
+            return say.count(value)
+        case float():
+            return say.wanted(value)
+    return str(value) if name == "target" else _named(value, say)
 
 
 def _named(value: str, say: ServingWords) -> str:

@@ -33,7 +33,7 @@ def trend_section(history: Sequence[RunPoint], say: Words) -> Section:
     rows: list[list[Cell]] = [
         [
             Name(point.name),
-            point.timestamp,
+            say.moment(point.timestamp),
             _outcome(point, say),
             *(Number(point.variants.get(variant, {}).get(metric)) for metric, variant in shown),
         ]

@@ -78,6 +78,7 @@ def _sections(
         say("Answer"),
         [
             Verdict(_SIGNS[document.outcome], sentence(document, say), depth=Depth.BRIEF),
+            *([Sentences([_cut_short(document, say)], listed=False, depth=Depth.BRIEF)] if document.cut_short else ()),
             Sentences([_promise(document, say)], listed=False),
         ],
     )
@@ -92,6 +93,8 @@ def _sections(
 def sentence(document: TuningDocument, say: Words) -> str:
     """The verdict in one sentence."""
     ratio = document.ratio
+    if document.outcome == "baseline_best" and document.cut_short:
+        return say("None of the settings that were tried so far seem to hold more users than the baseline.")
     if document.outcome == "baseline_best":
         return say("No settings seemed to hold more users than the baseline; keep it.")
     if ratio is None:
@@ -108,6 +111,16 @@ def sentence(document: TuningDocument, say: Words) -> str:
         "The winner is no better than the baseline, as far as was measured: it holds {factor} times its users "
         "(95 % interval {low} to {high}). Keep the baseline, or measure more rounds.",
         **values,
+    )
+
+
+def _cut_short(document: TuningDocument, say: Words) -> str:
+    trials = say.plural("{count} trial", "{count} trials", len(document.trials))
+    rounds = say.plural("{count} round", "{count} rounds", len(document.rounds))
+    return say(
+        "Cut short: this is what was known after {trials} and {rounds} of confirmation. Resuming goes on from here.",
+        trials=trials,
+        rounds=rounds,
     )
 
 
@@ -167,14 +180,19 @@ def _row(document: TuningDocument, trial: TuningTrial, names: list[str], say: Wo
     return [
         Number(trial.number),
         *(_value_text(trial.settings[name], say) for name in names),
-        UNSCORED if held is None else _users(held),
-        UNSCORED if held is None else say("{low} to {high}", low=held.low, high=held.high),
+        UNSCORED if held is None else _users(held, say),
+        UNSCORED if held is None else _ends(held, say),
         outcome,
     ]
 
 
-def _users(held: UsersDocument) -> str:
-    return f"{held.users}+" if held.more else f"{held.users}"
+def _users(held: UsersDocument, say: Words) -> str:
+    return say("{low} or more", low=held.users) if held.more else f"{held.users}"
+
+
+def _ends(held: UsersDocument, say: Words) -> str:
+    """Of the interval: where more may be held, nothing shows its upper end."""
+    return say("{low} or more", low=held.low) if held.more else say("{low} to {high}", low=held.low, high=held.high)
 
 
 def _reasons(document: TuningDocument, say: Words) -> Iterator[Sentences]:
@@ -203,4 +221,4 @@ def _rounds(rounds: tuple[RoundDocument, ...], say: Words) -> Table:
 
 
 def _interval(held: UsersDocument, say: Words) -> str:
-    return say("{users} ({low} to {high})", users=_users(held), low=held.low, high=held.high)
+    return say("{users} ({interval})", users=_users(held, say), interval=_ends(held, say))
