@@ -44,7 +44,7 @@ from pytest_llmbench.runs.storage import read_document
 
 CLIENTS, STRETCH_S, STRETCHES = 50, 4.0, 8
 UPLOAD_BYTES, ROW_BYTES = 2**30, 2048
-LLAMABOARD = {"llamafactory": "0.9.5"}
+LLAMABOARD = {"llamafactory": "0.9.5", "torch": "2.13.0"}  # an unpinned torch is several GB
 START_S = 300
 EMPTY = """
 import sys, uvicorn

@@ -23,8 +23,8 @@ pytestmark = pytest.mark.skipif(
 ADAPTER = Path(__file__).parents[2] / "adapters/smollm2-135m-jarvis-fr"
 
 
-def _options(folder: Path, **studio: object) -> StudioOptions:
-    chosen = options(folder, **studio)
+def _options(folder: Path, idle_s: float = 60) -> StudioOptions:
+    chosen = options(folder, idle_s=idle_s)
     generation = GenerationSettings(max_new_tokens=12, do_sample=False, threads=1)
     return StudioOptions(chosen.settings.model_copy(update={"generation": generation}), chosen.folder)
 
