@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.skipif(
 ADAPTER = Path(__file__).parents[2] / "adapters/smollm2-135m-jarvis-fr"
 
 
-def _options(folder: Path, **studio: object) -> StudioOptions:
+def _options(folder: Path, **studio: Any) -> StudioOptions:
     chosen = options(folder, **studio)
     generation = GenerationSettings(max_new_tokens=12, do_sample=False, threads=1)
     return StudioOptions(chosen.settings.model_copy(update={"generation": generation}), chosen.folder)
