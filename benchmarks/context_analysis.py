@@ -25,7 +25,8 @@ from pytest_llmbench.stats.share_interval import share_interval
 DOUBLED = (256, 512, 1024, 2048, 4096, 8192, 16384)
 UNEVEN = (300, 700, 1500, 3000, 5000, 9000, 15000)
 LENGTHS = {"doubled": DOUBLED, "uneven": UNEVEN}
-PROMPTS = 6
+PROMPTS = (6, 30)
+"""At each length: few, and as many as a test sends by default (five depths, three kinds of question, two languages)."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,12 @@ class Setup:
 
     law: Known
     lengths: str
+    prompts: int
     noise: float
 
     def fitted(self, seed: int) -> CostLaw:
         """The law of one simulated run."""
-        sizes = np.repeat(np.array(LENGTHS[self.lengths], dtype=float), PROMPTS)
+        sizes = np.repeat(np.array(LENGTHS[self.lengths], dtype=float), self.prompts)
         noise = np.random.default_rng(seed).normal(0, self.noise, len(sizes))
         found = cost_law(sizes, np.array([self.law.seconds(size) for size in sizes]) * np.exp(noise))
         assert found is not None
@@ -77,7 +79,7 @@ def law_row(setup: Setup, found: Sequence[CostLaw]) -> dict[str, Any]:
     """How often the parts, the exponent, the knee and the step were what they are."""
     law = setup.law
     knee = law.per_token / law.per_pair if law.per_token and law.per_pair else None
-    row: dict[str, Any] = {"law": law.name, "lengths": setup.lengths, "noise": setup.noise}
+    row: dict[str, Any] = {"law": law.name, "lengths": setup.lengths, "prompts": setup.prompts, "noise": setup.noise}
     if law.exponent is not None:
         off = [None if one.exponent is None else abs(one.exponent.value / law.exponent - 1) for one in found]
         row["exponent within 10 %"] = share(one is not None and one <= _NEAR for one in off)
@@ -129,7 +131,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--dry", action="store_true")
     given = parser.parse_args()
-    setups = [Setup(law, lengths, 0.1) for law in LAWS for lengths in LENGTHS]
+    setups = [Setup(law, lengths, prompts, 0.1) for prompts in PROMPTS for law in LAWS for lengths in LENGTHS]
     with ProcessPoolExecutor(given.processes) as pool:
         laws = [law_row(setup, list(pool.map(setup.fitted, range(given.repeats)))) for setup in setups]
     cells = [(prompts, *of) for prompts in (6, 12, 24) for of in ((1, 0.0), (3, 0.0), (3, 0.5))]
@@ -144,10 +146,10 @@ def main() -> None:
 
 def _table(result: Mapping[str, Any]) -> str:
     about_laws = (
-        f"{result['repeats']} simulated runs a line, {PROMPTS} prompts at each of 7 lengths up to about 16,000 tokens, "
-        "noise in proportion. Constant, linear, quadratic, covered: how often the 95 % interval held the truth. Knee "
-        "told: how often there seemed to be one where there is none. Step: how often the size of a piece, or that "
-        "there is none, was found."
+        f"{result['repeats']} simulated runs a line, so many prompts at each of 7 lengths up to about 16,000 tokens "
+        "(30 are what a test sends by default), noise in proportion. Constant, linear, quadratic, covered: how often "
+        "the 95 % interval held the truth. Knee told: how often there seemed to be one where there is none. Step: "
+        "how often the size of a piece, or that there is none, was found."
     )
     about_shares = (
         f"Shares of facts found: 9 cells of length and depth in each of {5 * result['repeats']} runs. Alike: the share "

@@ -241,6 +241,8 @@ def first_pages(folder: Path, peers: Path) -> dict[str, Any]:
     found = {"studio": _first_page(ours, f"http://127.0.0.1:{port}/", folder, {})}
     try:
         python = environment("llamafactory", LLAMABOARD, peers)
+        # Its wheel is one of CUDA, which does not load beside a torch for the CPU; the interface does without it.
+        subprocess.run([python, "-m", "pip", "uninstall", "--quiet", "--yes", "torchvision"], check=False)
     except NotInstalledError as error:
         return {**found, "llamaboard": {"not_started": str(error)[:300]}}
     port = _free_port()

@@ -298,11 +298,13 @@ def _load_local(
     from pytest_llmbench.generation.local.backend import LocalBackend
     from pytest_llmbench.generation.local.remembered import pair_key, remembering
     from pytest_llmbench.models.adapter_loading import attach
+    from pytest_llmbench.models.held_weights import hold_weights
     from pytest_llmbench.models.loading import load_base
     from pytest_llmbench.models.verification import prove_sound
 
     with remembering(pair_key(source, adapters, settings)) as remember:
         loaded = load_base(source, settings.model)
+        hold_weights(loaded, settings.model)
         attach(loaded, adapters)
         soundness = dataclasses.asdict(prove_sound(loaded)) if adapters else None
         backend = LocalBackend(loaded, settings.generation, {"soundness": soundness, "training_rows": overlap})

@@ -15,6 +15,7 @@ from pytest_llmbench.core.starter import present
 from pytest_llmbench.models.adapter_loading import attach
 from pytest_llmbench.models.adapters import find_adapters
 from pytest_llmbench.models.chat_templates import prompt_forms
+from pytest_llmbench.models.held_weights import hold_weights
 from pytest_llmbench.models.loaded import LoadedModel
 from pytest_llmbench.models.loading import choose_device, fastest_threads, load_base
 from pytest_llmbench.models.loading_errors import needs_local_extra
@@ -83,6 +84,7 @@ def _load(settings: Settings) -> LoadedModel:
         settings.model.adapters, present(settings.model.adapters_dir), source, verify=settings.model.verify_adapter
     )
     loaded = load_base(source, settings.model)
+    hold_weights(loaded, settings.model)
     attach(loaded, adapters)
     with fastest_threads():
         prove_sound(loaded)

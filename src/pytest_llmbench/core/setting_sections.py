@@ -97,6 +97,11 @@ class ModelSettings(_Section):
     compute_dtype: Literal["bfloat16", "float16", "float32"] = Field(
         default="bfloat16", description="bfloat16, float16 or float32; an unquantized model on the CPU uses float32"
     )
+    hold: Literal["auto", "packed", "dequantized"] = Field(
+        default="auto",
+        description="nf4 weights in memory: packed, or dequantized once, which is faster; auto: dequantized where a "
+        "quarter of the machine's memory (of a GPU's, three quarters) holds them",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="where it runs; auto: a GPU where there is one", json_schema_extra=_shown("device")
     )

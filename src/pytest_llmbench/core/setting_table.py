@@ -27,6 +27,13 @@ SETTINGS: Mapping[str, SettingHelp] = {
         "bfloat16",
         "bfloat16, float16 or float32; an unquantized model on the CPU uses float32",
     ),
+    "model.hold": SettingHelp(
+        None,
+        "auto|packed|dequantized",
+        "auto",
+        "nf4 weights in memory: packed, or dequantized once, which is faster; auto: dequantized where a quarter of the"
+        " machine's memory (of a GPU's, three quarters) holds them",
+    ),
     "model.device": SettingHelp("device", "auto|cpu|cuda", "auto", "where it runs; auto: a GPU where there is one"),
     "model.device_map": SettingHelp(
         None, "TEXT|JSON", "auto", "how layers are laid over several GPUs; also a mapping of module to device"

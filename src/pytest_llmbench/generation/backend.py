@@ -61,6 +61,15 @@ class Backend(Protocol):
 
 
 @runtime_checkable
+class AnswersTogether(Protocol):
+    """A backend that answers as several variants in one batch."""
+
+    def complete_together(self, asked: Sequence[tuple[Case, str]]) -> Iterator[Completion]:
+        """As `Backend.complete`, with a variant beside each case."""
+        ...
+
+
+@runtime_checkable
 class _KnowsTools(Protocol):
     """A backend that can tell whether the tools of a case reach its model."""
 

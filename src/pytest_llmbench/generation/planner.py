@@ -19,7 +19,7 @@ from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.files import InUseError
 from pytest_llmbench.core.records import Completion
-from pytest_llmbench.generation.backend import Backend, OutOfMemoryError
+from pytest_llmbench.generation.backend import AnswersTogether, Backend, OutOfMemoryError
 from pytest_llmbench.generation.completion_store import CompletionCache, CompletionJournal, content_key
 
 _log = logging.getLogger("pytest_llmbench")
@@ -64,6 +64,7 @@ class Planner:
         self._backend, self._journal, self._cache = backend, journal, cache
         self._question, self._embed, self._progress = question, embed, progress
         self._batch_size = backend.batch_size()
+        self._at_once = self._batch_size * (len(backend.variants) if isinstance(backend, AnswersTogether) else 1)
         self._identity = {variant: backend.identity(variant) for variant in backend.variants}
         self._batches = self._cut(cases)
         self._batch_of = {(case.name, case.epoch): batch for batch in self._batches for case in batch}
@@ -101,35 +102,42 @@ class Planner:
         try:
             with self._journal.claimed(name, blocking=blocking):
                 self._journal.refresh()  # another process may have finished it while this one waited
-                for variant in self._backend.variants:
-                    self._answer(batch, variant)
+                self._answer(batch)
         except InUseError:
             return False
         return self._collect(batch)
 
-    def _answer(self, batch: Batch, variant: str) -> None:
-        """Bring every case's completion of this variant into the journal."""
+    def _answer(self, batch: Batch) -> None:
+        """Bring every case's completions into the journal, of all variants at once where the backend can."""
+        missing = [(case, variant) for variant in self._backend.variants for case in self._missing(batch, variant)]
+        together = isinstance(self._backend, AnswersTogether)
+        for variants in [self._backend.variants] if together else [(variant,) for variant in self._backend.variants]:
+            for completion in self._ask([one for one in missing if one[1] in variants]):
+                self._keep(_case_of(completion, batch), completion)
+            for variant in variants:
+                self._fill_embeddings(batch, variant)
+
+    def _missing(self, batch: Batch, variant: str) -> list[Case]:
+        """The cases whose answer is neither in the journal nor in the cache, which goes to the journal."""
         keys = {(case.name, case.epoch): self._key(case, variant) for case in batch}
         missing = [case for case in batch if self._journal.get(keys[case.name, case.epoch]) is None]
-        if self._cache is not None and missing:
-            stored = self._cache.get(keys[case.name, case.epoch] for case in missing)
-            for case in missing:
-                if completion := stored.get(keys[case.name, case.epoch]):
-                    self._keep(case, dataclasses.replace(completion, variant=variant))
-            missing = [case for case in missing if keys[case.name, case.epoch] not in stored]
-        for completion in self._ask(missing, variant):
-            self._keep(_case_of(completion, missing), completion)
-        self._fill_embeddings(batch, variant)
+        if self._cache is None or not missing:
+            return missing
+        stored = self._cache.get(keys[case.name, case.epoch] for case in missing)
+        for case in missing:
+            if completion := stored.get(keys[case.name, case.epoch]):
+                self._keep(case, dataclasses.replace(completion, variant=variant))
+        return [case for case in missing if keys[case.name, case.epoch] not in stored]
 
-    def _ask(self, cases: Sequence[Case], variant: str) -> Iterator[Completion]:
+    def _ask(self, asked: Sequence[tuple[Case, str]]) -> Iterator[Completion]:
         """Ask in chunks that fit; a chunk that does not is halved, and the planner remembers."""
-        waiting = {(case.name, case.epoch): case for case in cases}
+        waiting = {(case.name, case.epoch, variant): (case, variant) for case, variant in asked}
         while waiting:
-            chunk = list(waiting.values())[: self._batch_size]
+            chunk = list(waiting.values())[: self._at_once]
             fault = "the backend ended without an answer"
             try:
-                for completion in self._backend.complete(chunk, variant):
-                    if waiting.pop((completion.case, completion.epoch), None) is None:
+                for completion in self._completions(chunk):
+                    if waiting.pop((completion.case, completion.epoch, completion.variant), None) is None:
                         place = f"{completion.case} (epoch {completion.epoch})"
                         raise UsageError(
                             f"the backend answered {place} twice, or was not asked for it; mend the backend"
@@ -137,13 +145,18 @@ class Planner:
                     yield completion
             except OutOfMemoryError:
                 if len(chunk) > 1:
-                    self._batch_size = len(chunk) // 2
+                    self._at_once = len(chunk) // 2
                     _log.warning("out of memory with %d prompts at once: going on with fewer", len(chunk))
                     continue
                 fault = "out of memory with this prompt alone; lower generation.max_new_tokens or shorten the prompt"
-            for case in chunk:
-                if waiting.pop((case.name, case.epoch), None):
+            for case, variant in chunk:
+                if waiting.pop((case.name, case.epoch, variant), None):
                     yield Completion(case.name, case.epoch, variant, "", "error", error=fault)
+
+    def _completions(self, asked: Sequence[tuple[Case, str]]) -> Iterator[Completion]:
+        if isinstance(self._backend, AnswersTogether):
+            return self._backend.complete_together(asked)
+        return self._backend.complete([case for case, _ in asked], asked[0][1])
 
     def _fill_embeddings(self, batch: Batch, variant: str) -> None:
         if not self._embed:

@@ -17,8 +17,9 @@ class LoadedModel:
     """One base in memory, and the adapters that are laid over it without changing it.
 
     `device` is where prompts go. `footprint` and `estimate` are bytes of weights, measured and predicted; `load_s` is
-    what loading took. `model` is in eval mode and needs no gradients. Its variants are `base` and the adapters' names.
-    `template_arguments` and `system_role` say how all of them are asked.
+    what loading took. `hold` is how 4-bit weights lie in memory, None where there are none. `model` is in eval mode and
+    needs no gradients. Its variants are `base` and the adapters' names. `template_arguments` and `system_role` say how
+    all of them are asked.
     """
 
     source: Source
@@ -30,6 +31,7 @@ class LoadedModel:
     footprint: int
     estimate: Mapping[str, int]
     load_s: float = 0.0
+    hold: Literal["packed", "dequantized"] | None = None
     adapters: Mapping[str, Adapter] = dataclasses.field(default_factory=dict)
     template_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     system_role: Literal["system", "user"] = "system"

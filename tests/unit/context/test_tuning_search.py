@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,8 +12,9 @@ from pytest_llmbench.context.tuning.launching import Launched
 from pytest_llmbench.context.tuning.measuring import Measured
 from pytest_llmbench.context.tuning.search import winner
 from pytest_llmbench.context.tuning.session import confirmed_winner
+from pytest_llmbench.context.tuning.space import Candidate
 from pytest_llmbench.context.tuning.study import TuningStudy, opened_study, study_in_memory
-from pytest_llmbench.core.errors import NotReadyError, UsageError
+from pytest_llmbench.core.errors import NotReadyError, ServerError, UsageError
 
 pytest.importorskip("optuna")
 
@@ -79,6 +83,25 @@ def test_servers_that_cannot_run_or_answer_wrong_never_win() -> None:
     assert told[32] == "a request may hold 1024 tokens"
     assert winner(study.trials).settings["slots"] == 4
     assert one.open == 0
+
+
+def test_a_server_that_dies_is_told_as_dead_though_its_connections_end_first() -> None:
+    class Dying(CalibratedLauncher):
+        @contextlib.contextmanager
+        def launch(self, candidate: Candidate) -> Iterator[Launched]:
+            looks = iter([None, "it ended with code -9"])
+            with super().launch(candidate) as server:
+                yield dataclasses.replace(server, why_gone=lambda: next(looks))
+
+        def measure(self, server: Launched, name: str, /, *, first: int = 1, bar: int | None = None) -> Measured:
+            if len(self.started) > 1:
+                raise ServerError("the server closed the connection")
+            return super().measure(server, name, first=first, bar=bar)
+
+    study = study_in_memory(calibrated_space({"slots": (4, 8)}), 2, seed=3)
+    Dying(calibrated_space({"slots": (4, 8)})).tuner().search(study, 2, None)
+    died = study.trials[1]
+    assert (died.outcome, died.reason) == ("died", "the server closed the connection (it ended with code -9)")
 
 
 def test_no_other_settings_may_seem_better() -> None:

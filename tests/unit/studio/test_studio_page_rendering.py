@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,7 @@ from pytest_llmbench.studio.pages.difference import marked
 from pytest_llmbench.studio.services import Services
 from pytest_llmbench.studio.store import Job
 
+EXAMPLE = Path(__file__).parents[3] / "reports" / "example" / "benchmark.json"
 STATIC = Path(rendering.__file__).parent / "static"
 REPORT_STYLE = STATIC.parents[2] / "reports" / "html" / "assets" / "report.css"
 MARKUP = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}"
@@ -86,6 +88,21 @@ def test_an_estimate_says_in_its_place_what_is_wrong_and_counts_the_steps_that_w
     assert "Steps: 7" in studio.get("/training/estimate", params=form).text
     refused = studio.get("/training/estimate", params=form | {"batch_size": "5000"})
     assert (refused.status_code, "batch_size: Input should be less than" in refused.text) == (200, True)
+
+
+def test_a_verdict_comes_first_and_two_runs_are_compared(tmp_path: Path) -> None:
+    for name in ("0001_first", "0002_second"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        shutil.copy(EXAMPLE, tmp_path / "runs" / name / "run.json")
+    with asked(options(tmp_path)) as client:
+        listed = client.get("/compare").text
+        assert listed.index("0002_second") < listed.index("0001_first")
+        one = client.get("/compare/0002_second", headers={"accept-language": "fr"}).text
+        assert one.index('class="verdict') < one.index('src="/api/runs/0002_second/report?language=fr"')
+        both = client.get("/compare/runs", params={"baseline": "0001_first", "run": "0002_second"}).text
+        assert "0002_second against 0001_first" in both
+        assert 'class="verdict inconclusive"' in both
+        assert client.get("/compare/0009_none").status_code == 404
 
 
 def test_markup_in_every_field_is_text(studio: TestClient) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pytest_llmbench.context.tuning.space import Candidate, SearchSpace
     from pytest_llmbench.context.tuning.study import TuningStudy
 
+_SEEN_WITHIN_S, _LOOK_EVERY_S = 1.0, 0.05
+
 Tell = Callable[[str, bool], None]
 """Shows how it stands: a line, and whether it stays or only until the next one."""
 
@@ -96,7 +98,7 @@ class Tuner:
             try:
                 return {"start_s": start_s, **self._measured(server, known, name)}
             except NotReadyError as error:
-                why = server.why_gone()
+                why = _why_gone(server)
                 outcome: TrialOutcome = "died" if why else "failed"
                 return {"start_s": start_s, "outcome": outcome, "reason": f"{error}{f' ({why})' if why else ''}"}
 
@@ -120,6 +122,14 @@ class Tuner:
             held = users_found(self.measure(server, name, first=max(1, known)))
         self.tell(f"{name} | {held.text}", True)  # noqa: FBT003
         return held
+
+
+def _why_gone(server: Launched) -> str | None:
+    """Why its process ended, None where it goes on: that it closed a connection is seen a moment before."""
+    ends = time.monotonic() + _SEEN_WITHIN_S
+    while (why := server.why_gone()) is None and time.monotonic() < ends:
+        time.sleep(_LOOK_EVERY_S)
+    return why
 
 
 def winner(trials: Sequence[TuningTrial]) -> TuningTrial:

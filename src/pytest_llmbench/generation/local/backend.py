@@ -19,10 +19,12 @@ from pytest_llmbench.core.locale import N_
 from pytest_llmbench.core.records import BASE, Completion
 from pytest_llmbench.generation.backend import OutOfMemoryError
 from pytest_llmbench.generation.local.calibration import Calibration, fitting_batch_size, step_seconds
+from pytest_llmbench.generation.local.continuous import Asked, RowEngine
 from pytest_llmbench.generation.local.decoding import Limits, Row, TextPieces, decode
 from pytest_llmbench.generation.local.perplexity import TextLoss, text_losses
 from pytest_llmbench.generation.local.sampling import Sampling, noise_key
 from pytest_llmbench.models.chat_templates import prompt_forms
+from pytest_llmbench.models.loaded import peft_name
 from pytest_llmbench.models.prompt_form import PromptError
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ class LocalBackend:
         self._most_tokens = settings.max_new_tokens + settings.max_reasoning_tokens
         self._prompt_limit = self._context - self._most_tokens
         self._calibration = self._calibrate()
+        self._engine = self._row_engine(self._calibration.batch_size)
 
     def identity(self, variant: str) -> Mapping[str, str]:
         """Weights, adapter, quantization, settings and versions: what decides this variant's answers."""
@@ -75,12 +78,14 @@ class LocalBackend:
             "adapter": f"{adapter.weights_hash} {adapter.config_hash}" if adapter else "",
             "quantization": f"{loaded.quantization} {_quantization_config(loaded.model)}",
             "dtype": loaded.dtype,
+            **({"hold": loaded.hold} if loaded.hold else {}),
             "device": loaded.device,
             "sampling": sampling,
             "max_new_tokens": str(settings.max_new_tokens),
             "max_reasoning_tokens": str(settings.max_reasoning_tokens),
             "long_prompt": settings.long_prompt,
             "ends": str(sorted(self._ends(variant))),
+            "decoding": self._decoding,
             **self._forms[variant].key,
             "libraries": _library_versions(),
         }
@@ -100,15 +105,22 @@ class LocalBackend:
         Raises:
             OutOfMemoryError: the batch does not fit.
         """
+        return self.complete_together([(case, variant) for case in cases])
+
+    def complete_together(self, asked: Sequence[tuple[Case, str]]) -> Iterator[Completion]:
+        """Answer cases as several variants, in one batch where the model and its adapters allow it.
+
+        Raises:
+            OutOfMemoryError: the batch does not fit.
+        """
         fitting = []
-        for case in cases:
+        for case, variant in asked:
             if why := self._why_not(case, variant):
                 yield self._refused(case, variant, why)
             else:
-                fitting.append(case)
-        with self._loaded.speaking_as(variant):
-            for case, row in self._decode(fitting, variant):
-                yield self._completion(case, variant, row, len(fitting))
+                fitting.append((case, variant))
+        for case, variant, row in self._decode(fitting):
+            yield self._completion(case, variant, row, len(fitting))
 
     def stream(self, case: Case, variant: str, told: Callable[[str], None]) -> Completion:
         """Answer one case as `complete` does, handing on each piece of the text as it is made."""
@@ -116,8 +128,7 @@ class LocalBackend:
             return self._refused(case, variant, why)
         form, prompt = self._forms[variant], self._shortened(case, variant)
         pieces = TextPieces(lambda tokens: form.answer(tokens, prompt).answer, told)
-        with self._loaded.speaking_as(variant):
-            (_, row), *_ = self._decode([case], variant, lambda rows: pieces.take(rows[0].tokens))
+        (_, _, row), *_ = self._decode([(case, variant)], lambda rows: pieces.take(rows[0].tokens))
         pieces.end(row.tokens)
         return self._completion(case, variant, row, 1)
 
@@ -176,6 +187,7 @@ class LocalBackend:
                 for name, adapter in adapters.items()
             },
             "quantization": loaded.quantization,
+            "hold": loaded.hold,
             "dtype": loaded.dtype,
             "device": loaded.device,
             "weights_bytes": loaded.footprint,
@@ -183,6 +195,7 @@ class LocalBackend:
             "load_s": round(loaded.load_s, 2),
             "threads": self._calibration.threads,
             "batch_size": self._calibration.batch_size,
+            "decoding": self._decoding,
             "chat_templates": {variant: _origin(form.origin) for variant, form in self._forms.items()},
             **self._facts,
         }
@@ -193,16 +206,51 @@ class LocalBackend:
         gc.collect()
 
     def _decode(
-        self, cases: Sequence[Case], variant: str, grown: Callable[[Sequence[Row]], None] = lambda _: None
-    ) -> Iterator[tuple[Case, Row]]:
+        self, asked: Sequence[tuple[Case, str]], grown: Callable[[Sequence[Row]], None] = lambda _: None
+    ) -> Iterator[tuple[Case, str, Row]]:
         import torch
 
         rows = [
-            Row(index, self._shortened(case, variant), noise_key(self._settings.seed, case.name, case.epoch))
-            for index, case in enumerate(cases)
+            Row(index, self._shortened(*one), noise_key(self._settings.seed, one[0].name, one[0].epoch))
+            for index, one in enumerate(asked)
         ]
-        model, form, settings = _causal_model(self._loaded.model), self._forms[variant], self._settings
-        limits = Limits(
+        try:
+            for row in self._rows(rows, [variant for _, variant in asked], grown):
+                yield (*asked[row.index], row)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not _is_out_of_memory(error):
+                raise
+            if self._engine is not None:
+                self._engine = self._engine.smaller()
+            _release(self._loaded.device)
+            raise OutOfMemoryError(str(error)) from error
+
+    def _rows(
+        self, rows: Sequence[Row], variants: Sequence[str], grown: Callable[[Sequence[Row]], None]
+    ) -> Iterator[Row]:
+        """All rows in one batch where variants can share one, else variant by variant."""
+        engine, limits = self._engine, {variant: self._limits(variant) for variant in variants}
+        asked = [
+            Asked(row, limits[variant], self._adapter(variant)) for row, variant in zip(rows, variants, strict=True)
+        ]
+        if engine is not None and engine.mixed and asked:
+            yield from engine.decode(asked, self._sampling, grown)
+            return
+        for variant in dict.fromkeys(variants):
+            own = [one for one, whose in zip(asked, variants, strict=True) if whose == variant]
+            with self._loaded.speaking_as(variant):
+                if engine is not None:
+                    yield from engine.decode(own, self._sampling, grown)
+                else:
+                    model, pad = _causal_model(self._loaded.model), self._loaded.tokenizer.pad_token_id
+                    yield from decode(model, [one.row for one in own], self._sampling, limits[variant], pad, grown)
+
+    def _adapter(self, variant: str) -> str | None:
+        return None if variant == BASE else peft_name(self._loaded, variant)
+
+    def _limits(self, variant: str) -> Limits:
+        form, settings = self._forms[variant], self._settings
+        return Limits(
             self._ends(variant),
             settings.max_new_tokens,
             settings.timeout,
@@ -210,16 +258,18 @@ class LocalBackend:
             settings.max_reasoning_tokens,
             form.thought_tokens,
         )
-        if not rows:
-            return
-        try:
-            for row in decode(model, rows, self._sampling, limits, self._loaded.tokenizer.pad_token_id, grown):
-                yield cases[row.index], row
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and not _is_out_of_memory(error):
-                raise
-            _release(self._loaded.device)
-            raise OutOfMemoryError(str(error)) from error
+
+    def _row_engine(self, places: int) -> RowEngine | None:
+        """The engine that answers many variants at once; None, with a note, where the model does not fit it."""
+        loaded = self._loaded
+        exact = loaded.device.startswith("cpu") and (loaded.quantization == "none" or loaded.hold == "dequantized")
+        engine = RowEngine(_causal_model(loaded.model), loaded.tokenizer.pad_token_id, places, exact=exact)
+        with loaded.speaking_as(BASE):
+            why = engine.unfit()
+        self._decoding = "padded batches" if why else engine.kind
+        if why:
+            _log.info("answers are decoded in padded batches, a variant at a time: %s", why)
+        return None if why else engine
 
     def _completion(self, case: Case, variant: str, row: Row, batch_size: int) -> Completion:
         said = self._forms[variant].answer(row.tokens, row.prompt)
@@ -295,6 +345,10 @@ class LocalBackend:
         tokenizer = self._loaded.tokenizer
         prompts = [self._shortened(case) for case, _ in pairs]
         answers = [self._fed_tokens(done) for _, done in pairs]
+        if self._engine is not None:
+            texts = [([*prompt, *answer], len(prompt)) for prompt, answer in zip(prompts, answers, strict=True)]
+            with self._loaded.speaking_as(BASE):
+                return self._engine.read(texts)
         width = max(len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True))
         both = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
         mask = torch.tensor([[1] * len(tokens) + [0] * (width - len(tokens)) for tokens in both])

@@ -89,6 +89,27 @@ class Limits:
             row.thought = self.thought(row.tokens, row.prompt)
         return row.thought is not None and len(row.tokens) - row.thought >= self.max_new_tokens
 
+    def extend(self, row: Row, token: int, now: float, share: float) -> bool:
+        """Add a token to an answer that is still open; True when it ends here."""
+        if row.finish is not None:
+            return False
+        row.latency_s = now
+        row.share_s += share
+        if row.first_token_s is None:
+            row.first_token_s = now
+        row.made += 1
+        if token in self.eos:
+            row.finish = "stop"
+            return True
+        row.tokens.append(token)
+        if self.ended(row.tokens):
+            row.finish = "stop"
+        elif self.is_long(row):
+            row.finish = "length"
+        elif row.share_s > self.timeout_s:
+            row.finish = "timeout"
+        return row.finish is not None
+
 
 def _tell_nobody(_rows: Sequence[Row]) -> None:
     """Nobody watches the answers grow."""
@@ -175,7 +196,7 @@ class _Batch:
             self.stepped = clock
             ended = []
             for place, (row, token) in enumerate(zip(self.rows, chosen, strict=True)):
-                if self._extend(row, token, now, share):
+                if self.limits.extend(row, token, now, share):
                     row.hidden_mean = self.hidden_sum[place] / self.fed if self.fed else None
                     ended.append(row)
             self._continue_with(chosen)
@@ -199,27 +220,6 @@ class _Batch:
         )
         logits: Tensor = output.logits[:, -1]
         return logits
-
-    def _extend(self, row: Row, token: int, now: float, share: float) -> bool:
-        """Add a token to an answer that is still open; True when it ends here."""
-        if row.finish is not None:
-            return False
-        row.latency_s = now
-        row.share_s += share
-        if row.first_token_s is None:
-            row.first_token_s = now
-        row.made += 1
-        if token in self.limits.eos:
-            row.finish = "stop"
-            return True
-        row.tokens.append(token)
-        if self.limits.ended(row.tokens):
-            row.finish = "stop"
-        elif self.limits.is_long(row):
-            row.finish = "length"
-        elif row.share_s > self.limits.timeout_s:
-            row.finish = "timeout"
-        return row.finish is not None
 
     def _continue_with(self, chosen: list[int]) -> None:
         import torch

@@ -1,0 +1,451 @@
+"""Answers of all variants in one batch that stays full: who ends makes room for who waits, and nothing is read twice.
+
+Rows have slots of their own length instead of padding. Before a row is read, what it shares with others of its variant
+(a system text, tools) is read once and copied. transformers' models are called with all tokens in one row and with
+attention over slots; for models that this does not fit there is `decoding`.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import inspect
+import itertools
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmbench.generation.local.decoding import Limits, Row
+from pytest_llmbench.generation.local.sampling import Sampling, choose
+from pytest_llmbench.generation.local.slots import ATTENTION, Piece, Reading, Slots, Snapshot, Stepping, attend
+from pytest_llmbench.generation.local.tiles import READ, STEP, Layout, laid_out, mixes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_log = logging.getLogger("pytest_llmbench")
+
+_READ_TOKENS = 1024  # of one forward: what activations may take
+_REFILL = 0.25  # of all slots: reading few prompts costs nearly as much as reading some
+_KEPT_TOKENS = 8192  # of beginnings that are remembered
+_PROBE = 40  # tokens, more than a block of them
+_SAME = {"float32": 1e-3}
+_SAME_IN_HALF = 0.05
+_GROWING_ROPES = {"dynamic", "longrope"}
+
+Beginning = tuple[str | None, tuple[int, ...]]
+
+
+@dataclasses.dataclass(slots=True)
+class Asked:
+    """A question for one adapter, by PEFT's name, or for the base (None); `slot` is -1 until it has one."""
+
+    row: Row
+    limits: Limits
+    adapter: str | None
+    slot: int = -1
+    started: float = 0.0
+    fed: int = 0
+
+    @property
+    def position(self) -> int:
+        """Where the last token of the answer so far stands."""
+        return len(self.row.prompt) + self.fed
+
+
+class RowEngine:
+    """Decodes with a model whose attention can be replaced.
+
+    Args:
+        model: a causal language model inside PEFT's wrapper, or without one.
+        pad: the token of filling.
+        places: the most rows at once.
+        exact: whether rows are computed in tiles, so that they do not depend on their neighbours.
+    """
+
+    def __init__(self, model: Any, pad: int, places: int, *, exact: bool) -> None:
+        self.mixed = mixes(model)
+        self._model, self._pad, self._exact = model, pad, exact
+        self._device = model.get_input_embeddings().weight.device
+        self._layout = Layout()
+        self._slots = Slots(places)
+        self._beginnings: collections.OrderedDict[Beginning, Snapshot] = collections.OrderedDict()
+        self._hidden: Any = None
+        self.last_hidden: Any = None
+
+    @property
+    def kind(self) -> str:
+        """How answers are computed, as far as it decides their bits."""
+        tiles = f"tiles of {STEP} and {READ}" if self._exact else "whole batches"
+        return f"{'one pass for all variants' if self.mixed else 'a variant at a time'}, {tiles}"
+
+    def smaller(self) -> RowEngine:
+        """An engine for half as many rows at once."""
+        return RowEngine(self._model, self._pad, max(1, self.places // 2), exact=self._exact)
+
+    def decode(
+        self,
+        asked: Sequence[Asked],
+        sampling: Sampling,
+        grown: Callable[[Sequence[Row]], None] = lambda _: None,
+    ) -> Iterator[Row]:
+        """Answer all, yielding each row as it ends.
+
+        Raises:
+            torch.OutOfMemoryError: the batch does not fit; rows already yielded are complete.
+        """
+        with self._at_work():
+            self._reserve(max(len(one.row.prompt) + _most(one.limits) for one in asked))
+            batch = _Batch(self, asked, sampling)
+            while batch.busy:
+                ended = batch.advance()
+                grown([one.row for one in (*batch.active, *ended)])
+                yield from (one.row for one in ended)
+
+    def read(self, texts: Sequence[tuple[Sequence[int], int]], adapter: str | None = None) -> list[Tensor]:
+        """The mean of the last hidden states over each text's tokens from the given place on; (hidden size,)."""
+        import torch
+
+        means = []
+        with self._at_work(), torch.inference_mode():
+            self._reserve(max(len(tokens) for tokens, _ in texts))
+            shared = self.shared([(adapter, tokens[:start]) for tokens, start in texts])
+            for at in range(0, len(texts), self._slots.count):
+                part = texts[at : at + self._slots.count]
+                places = [
+                    (slot, self.begin(slot, adapter, tokens, known))
+                    for slot, ((tokens, _), known) in enumerate(zip(part, shared[at:], strict=False))
+                ]
+                pieces = [
+                    Piece(slot, known, tokens[known:]) for (slot, known), (tokens, _) in zip(places, part, strict=True)
+                ]
+                states = self.hidden(pieces, [adapter] * len(pieces))
+                means += [
+                    state[start - known :].mean(0)
+                    for state, (_, known), (_, start) in zip(states, places, part, strict=True)
+                ]
+        return means
+
+    def unfit(self) -> str | None:
+        """Why this engine cannot serve the model, found out by comparing it with the model's own attention."""
+        config = self._model.config.get_text_config()
+        rope = getattr(config, "rope_parameters", None) or {}
+        accepted = inspect.signature(self._model.forward).parameters
+        if not self._model._can_set_attn_implementation():  # noqa: SLF001  # there is no public name
+            return "its attention cannot be replaced"
+        if not {"position_ids", "logits_to_keep"} <= accepted.keys():
+            return "its positions or logits cannot be chosen"
+        if rope.get("rope_type") in _GROWING_ROPES:
+            return "its positions depend on the longest row"
+        if odd := set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}:
+            return f"it has layers of {min(odd)}"
+        return self._differs()
+
+    def _differs(self) -> str | None:
+        import torch
+
+        vocabulary = self._model.config.get_text_config().vocab_size
+        tokens = [(7 * place + 3) % vocabulary for place in range(_PROBE)]
+        with torch.inference_mode():
+            own = self._model(input_ids=torch.tensor([tokens], device=self._device), use_cache=False).logits[0, -2:]
+        try:
+            with self._at_work(), torch.inference_mode():
+                self._reserve(_PROBE)
+                read = self.logits([Piece(0, 0, tokens[:-1])], [None])
+                step = self.step_logits({0: (tokens[-1], _PROBE - 1)}, {})
+        except torch.OutOfMemoryError:
+            raise
+        except (TypeError, ValueError, RuntimeError, NotImplementedError, AttributeError, IndexError) as error:
+            return f"its layers refuse ({error})"
+        gap = float((torch.cat([read, step[:1]]).float() - own.float()).abs().max() / own.float().abs().max())
+        same = _SAME.get(str(own.dtype).removeprefix("torch."), _SAME_IN_HALF)
+        return None if gap <= same else f"its logits differ by {gap:.2g} of the largest"
+
+    # what a batch works with
+
+    def shared(self, prompts: Sequence[tuple[str | None, Sequence[int]]]) -> list[int]:
+        """How many tokens at each prompt's beginning are worth reading once for several, or were read before."""
+        chains = [_chain(adapter, tokens) for adapter, tokens in prompts]
+        counts = collections.Counter(told for chain in chains for told in chain)
+        return [
+            max(_worth(chain, counts), self._known_beginning(adapter, tokens[: len(chain)])[0])
+            for chain, (adapter, tokens) in zip(chains, prompts, strict=True)
+        ]
+
+    def begin(self, slot: int, adapter: str | None, tokens: Sequence[int], known: int) -> int:
+        """Have the first `known` tokens in the slot, reading those that nobody read before; returns their number."""
+        if not known:
+            return 0
+        beginning = tuple(tokens[:known])
+        ready, snapshot = self._known_beginning(adapter, beginning)
+        if snapshot is not None:
+            self._slots.restore(slot, snapshot, ready)
+        if ready < known:
+            self.hidden([Piece(slot, ready, beginning[ready:])], [adapter])
+            self._beginnings[adapter, beginning] = self._slots.snapshot(slot, known)
+            while sum(len(told) for _, told in self._beginnings) > _KEPT_TOKENS and len(self._beginnings) > 1:
+                self._beginnings.popitem(last=False)
+        return known
+
+    def _known_beginning(self, adapter: str | None, tokens: Sequence[int]) -> tuple[int, Snapshot | None]:
+        """How many of the tokens were read before, and what was kept of them."""
+        best: tuple[int, Snapshot | None] = 0, None
+        for (whose, told), snapshot in self._beginnings.items():
+            if whose == adapter:
+                same = sum(1 for _ in itertools.takewhile(_equal, zip(told, tokens, strict=False)))
+                best = max(best, (same, snapshot), key=lambda found: found[0])
+        return best if best[0] else (0, None)
+
+    def move(self, source: int, target: int, positions: int) -> None:
+        """Put a row into another slot."""
+        self._slots.move(source, target, positions)
+
+    @property
+    def places(self) -> int:
+        """The most rows at once."""
+        return self._slots.count
+
+    def hidden(self, pieces: Sequence[Piece], adapters: Sequence[str | None]) -> list[Tensor]:
+        """The last hidden states of each piece, (tokens, hidden size), float32."""
+        import torch
+
+        found: list[list[Tensor]] = [[] for _ in pieces]
+        for part in _portions(pieces):
+            self._read([piece for _, piece in part], [adapters[number] for number, _ in part], self._decoder())
+            ends = 0
+            for number, piece in part:
+                found[number].append(self._hidden[0, ends : ends + len(piece.tokens)].float())
+                ends += len(piece.tokens)
+        return [torch.cat(states) for states in found]
+
+    def logits(self, pieces: Sequence[Piece], adapters: Sequence[str | None]) -> Tensor:
+        """The logits after each piece, (pieces, vocabulary)."""
+        import torch
+
+        last: dict[int, Tensor] = {}
+        for part in _portions(pieces):
+            ends = list(_ends([piece for _, piece in part]))
+            keep = torch.tensor([end - 1 for end in ends], device=self._device)
+            made = self._read([piece for _, piece in part], [adapters[number] for number, _ in part], self._model, keep)
+            last |= {number: made.logits[0, row] for row, (number, _) in enumerate(part)}
+        return torch.stack([last[number] for number in range(len(pieces))])
+
+    def step_logits(self, fed: dict[int, tuple[int, int]], adapters: dict[int, str]) -> Tensor:
+        """The logits after one token more in each slot of `fed` (token, position); (slots up to the last, vocabulary).
+
+        `adapters` are those of the slots that have one.
+        """
+        import torch
+
+        taken = max(fed) + 1
+        length = -(-taken // STEP) * STEP if self._exact else taken
+        tokens, positions = [self._pad] * length, [0] * length
+        for slot, (token, position) in fed.items():
+            tokens[slot], positions[slot] = token, position
+        step = Stepping(self._slots, positions, taken, self._device, exact=self._exact)
+        rows: dict[str, list[int]] = {}
+        for slot, adapter in adapters.items():
+            rows.setdefault(adapter, []).append(slot)
+        self._lay_out(STEP, rows)
+        made = self._model(
+            input_ids=torch.tensor([tokens], device=self._device),
+            position_ids=step.positions,
+            use_cache=False,
+            llmbench_rows=step,
+        )
+        self.last_hidden = self._hidden[0, :taken].float()
+        logits: Tensor = made.logits[0, :taken]
+        return logits
+
+    def _read(
+        self, pieces: Sequence[Piece], adapters: Sequence[str | None], model: Any, keep: Tensor | None = None
+    ) -> Any:
+        import torch
+
+        tokens = [token for piece in pieces for token in piece.tokens]
+        filled = -len(tokens) % READ if self._exact else 0
+        reading = Reading(self._slots, pieces, len(tokens) + filled, self._device)
+        rows: dict[str, list[int]] = {}
+        for end, piece, adapter in zip(_ends(pieces), pieces, adapters, strict=True):
+            if adapter is not None:
+                rows.setdefault(adapter, []).extend(range(end - len(piece.tokens), end))
+        self._lay_out(READ, rows)
+        return model(
+            input_ids=torch.tensor([tokens + [self._pad] * filled], device=self._device),
+            position_ids=reading.positions,
+            use_cache=False,
+            llmbench_rows=reading,
+            **({"logits_to_keep": keep} if keep is not None else {}),
+        )
+
+    def _lay_out(self, tile: int, rows: dict[str, list[int]]) -> None:
+        import torch
+
+        self._layout.tile = tile
+        self._layout.adapters = {name: torch.tensor(places, device=self._device) for name, places in rows.items()}
+
+    def _decoder(self) -> Any:
+        return self._model.get_decoder()
+
+    def _reserve(self, positions: int) -> None:
+        self._slots.reserve(positions)
+
+    def _keep_hidden(self, _module: Any, _args: Any, output: Any) -> None:
+        self._hidden = output.last_hidden_state
+
+    @contextlib.contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """Inside the block the model's attention and layers are ours; a failure forgets what was kept of rows."""
+        from transformers import AttentionInterface
+
+        AttentionInterface.register(ATTENTION, attend)
+        config = self._model.config
+        usual = config._attn_implementation  # noqa: SLF001  # the setter that transformers' own method uses
+        hook = self._decoder().register_forward_hook(self._keep_hidden)
+        try:
+            config._attn_implementation = ATTENTION  # noqa: SLF001
+            with laid_out(self._model, self._layout, mixed=self.mixed, exact=self._exact):
+                yield
+        except BaseException:
+            self._slots = Slots(self._slots.count)
+            self._beginnings.clear()
+            raise
+        finally:
+            config._attn_implementation = usual  # noqa: SLF001
+            hook.remove()
+            self._hidden = None
+
+
+class _Batch:
+    """Who is answering, and who waits."""
+
+    def __init__(self, engine: RowEngine, asked: Sequence[Asked], sampling: Sampling) -> None:
+        self.active: list[Asked] = []
+        self._engine, self._sampling = engine, sampling
+        self._waiting = collections.deque(asked)
+        known = engine.shared([(one.adapter, one.row.prompt) for one in asked])
+        self._known = {id(one): count for one, count in zip(asked, known, strict=True)}
+        self._sums: dict[int, Tensor] = {}
+        self._clock = time.monotonic()
+
+    @property
+    def busy(self) -> bool:
+        return bool(self.active or self._waiting)
+
+    def advance(self) -> list[Asked]:
+        """Read new rows when there is room for some, else one token more for each row; returns the rows that ended."""
+        import torch
+
+        free = self._engine.places - len(self.active)
+        with torch.inference_mode():
+            if self._waiting and (not self.active or free >= _REFILL * self._engine.places):
+                ended = self._admit(free)
+            else:
+                ended = self._step()
+        self.active = [one for one in self.active if one.row.finish is None]
+        return ended
+
+    def _admit(self, free: int) -> list[Asked]:
+        engine = self._engine
+        new = [self._waiting.popleft() for _ in range(min(free, len(self._waiting)))]
+        self._clock = time.monotonic()
+        taken = {one.slot for one in self.active}
+        slots = [slot for slot in range(engine.places) if slot not in taken]
+        pieces = []
+        for one, slot in zip(new, slots, strict=False):
+            one.slot, one.started = slot, self._clock
+            known = engine.begin(one.slot, one.adapter, one.row.prompt, self._known[id(one)])
+            pieces.append(Piece(one.slot, known, one.row.prompt[known:]))
+        logits = engine.logits(pieces, [one.adapter for one in new])
+        self.active += new
+        return self._extend(new, logits)
+
+    def _step(self) -> list[Asked]:
+        self._close_ranks()
+        fed = {one.slot: (one.row.tokens[-1], one.position) for one in self.active}
+        logits = self._engine.step_logits(fed, {one.slot: one.adapter for one in self.active if one.adapter})
+        for one in self.active:
+            one.fed += 1
+            hidden = self._engine.last_hidden[one.slot]
+            self._sums[id(one)] = self._sums[id(one)] + hidden if id(one) in self._sums else hidden
+        return self._extend(self.active, logits[[one.slot for one in self.active]])
+
+    def _close_ranks(self) -> None:
+        """Move the last rows to free slots before them where that spares a tile."""
+        tiles = -(-len(self.active) // STEP)
+        if -(-(max(one.slot for one in self.active) + 1) // STEP) == tiles:
+            return
+        free = iter(sorted(set(range(tiles * STEP)) - {one.slot for one in self.active}))
+        for one in self.active:
+            if one.slot >= tiles * STEP:
+                target = next(free)
+                self._engine.move(one.slot, target, one.position)
+                one.slot = target
+
+    def _extend(self, rows: Sequence[Asked], logits: Tensor) -> list[Asked]:
+        keys, lengths = [one.row.noise_key for one in rows], [len(one.row.tokens) for one in rows]
+        chosen = choose(logits, keys, lengths, self._sampling).tolist()
+        clock = time.monotonic()
+        share, self._clock = (clock - self._clock) / len(rows), clock
+        ended = []
+        for one, token in zip(rows, chosen, strict=True):
+            if one.limits.extend(one.row, token, clock - one.started, share):
+                total = self._sums.pop(id(one), None)
+                one.row.hidden_mean = None if total is None else total / one.fed
+                ended.append(one)
+        return ended
+
+
+def _chain(adapter: str | None, tokens: Sequence[int]) -> list[int]:
+    """One number for each beginning that leaves at least the last token to be read."""
+    chain, told = [], hash(adapter)
+    for token in tokens[:-1]:
+        told = hash((told, token))
+        chain.append(told)
+    return chain
+
+
+def _worth(chain: Sequence[int], counts: Mapping[int, int]) -> int:
+    """The longest beginning each of whose parts saves more tokens than the tile costs that it is read in alone."""
+    worth, end = 0, len(chain)
+    counted = [counts[told] for told in chain]
+    for place, count in enumerate(counted, start=1):
+        last = place == end or counted[place] < count
+        if last and (count - 1) * (place - worth) > READ:
+            worth = place
+    return worth
+
+
+def _equal(pair: tuple[int, int]) -> bool:
+    return pair[0] == pair[1]
+
+
+def _most(limits: Limits) -> int:
+    return limits.max_new_tokens + limits.max_reasoning_tokens
+
+
+def _ends(pieces: Sequence[Piece]) -> Iterator[int]:
+    """Where each piece ends among the tokens of all."""
+    end = 0
+    for piece in pieces:
+        end += len(piece.tokens)
+        yield end
+
+
+def _portions(pieces: Sequence[Piece]) -> Iterator[list[tuple[int, Piece]]]:
+    """Pieces, by number, for one forward each; a long one is cut."""
+    portion: list[tuple[int, Piece]] = []
+    room = _READ_TOKENS
+    for number, piece in enumerate(pieces):
+        start = 0
+        while start < len(piece.tokens):
+            end = min(len(piece.tokens), start + room)
+            portion.append((number, Piece(piece.slot, piece.start + start, piece.tokens[start:end])))
+            room, start = room - (end - start), end
+            if not room:
+                yield portion
+                portion, room = [], _READ_TOKENS
+    if portion:
+        yield portion

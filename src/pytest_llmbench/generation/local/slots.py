@@ -1,0 +1,251 @@
+"""Keys and values of many rows, a slot each, and attention over them without padding between the rows.
+
+Prompts are read in blocks of 32 positions; the queries of a block see the keys up to its end.
+A decoding step sees keys up to the next multiple of 64. So the shapes that a row's attention is computed in depend on
+its own positions, and not on the lengths, the number or the places of its neighbours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BLOCK = 32
+_SEEN = 64  # keys that a decoding step sees are a multiple of this
+_QUERIES = 8  # fewer queries a head than 4 are multiplied by other kernels, which add in another order
+ATTENTION = "llmbench_rows"
+
+Snapshot = Mapping[int, tuple["Tensor", "Tensor"]]
+"""Keys and values of the first positions of a row, by layer: (positions, heads, size)."""
+
+
+class Slots:
+    """The cache: for each layer keys and values of (slots + 1) x capacity positions; the last slot is scratch."""
+
+    def __init__(self, count: int) -> None:
+        self.count, self.capacity = count, 0
+        self._layers: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def reserve(self, positions: int) -> None:
+        """Make room for so many positions in each slot."""
+        if positions > self.capacity:
+            self.capacity = -(-positions // _SEEN) * _SEEN
+            self._layers = {index: (self._grown(k), self._grown(v)) for index, (k, v) in self._layers.items()}
+
+    def write(self, layer: int, places: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Put (tokens, heads, size) to `slot * capacity + position`; returns all of the layer."""
+        if layer not in self._layers:
+            shape = (self.count + 1, self.capacity)
+            self._layers[layer] = (keys.new_zeros(*shape, *keys.shape[1:]), values.new_zeros(*shape, *values.shape[1:]))
+        kept = self._layers[layer]
+        for cache, new in zip(kept, (keys, values), strict=True):
+            cache.view(-1, *cache.shape[2:]).index_copy_(0, places, new)
+        return kept
+
+    def snapshot(self, slot: int, positions: int) -> Snapshot:
+        """A copy of a slot's first positions."""
+        return {
+            index: (keys[slot, :positions].clone(), values[slot, :positions].clone())
+            for index, (keys, values) in self._layers.items()
+        }
+
+    def restore(self, slot: int, snapshot: Snapshot, positions: int) -> None:
+        """Put the first positions of a copy into a slot."""
+        for index, kept in snapshot.items():
+            for cache, copy in zip(self._layers[index], kept, strict=True):
+                cache[slot, :positions] = copy[:positions]
+
+    def move(self, source: int, target: int, positions: int) -> None:
+        """Copy a row to another slot."""
+        for kept in self._layers.values():
+            for cache in kept:
+                cache[target, :positions] = cache[source, :positions]
+
+    def _grown(self, cache: Tensor) -> Tensor:
+        grown = cache.new_zeros(cache.shape[0], self.capacity, *cache.shape[2:])
+        grown[:, : cache.shape[1]] = cache
+        return grown
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Piece:
+    """Tokens of one row to be read, from a position on."""
+
+    slot: int
+    start: int
+    tokens: Sequence[int]
+
+
+class Reading:
+    """Attention while pieces of prompts are read, one after the other in one row of tokens."""
+
+    def __init__(self, slots: Slots, pieces: Sequence[Piece], length: int, device: Any) -> None:
+        """`length` is that of all tokens with the filling at their end."""
+        import torch
+
+        self._slots, self._device = slots, device
+        slot_of: list[int] = []
+        position: list[int] = []
+        blocks: list[tuple[int, int]] = []
+        for number, piece in enumerate(pieces):
+            slot_of += [piece.slot] * len(piece.tokens)
+            position += range(piece.start, piece.start + len(piece.tokens))
+            blocks += [(block, number) for block in range(piece.start // BLOCK, position[-1] // BLOCK + 1)]
+        blocks.sort()
+        order = {block: row for row, block in enumerate(blocks)}
+        number_of = [number for number, piece in enumerate(pieces) for _ in piece.tokens]
+        queries = [
+            order[place // BLOCK, number] * BLOCK + place % BLOCK
+            for place, number in zip(position, number_of, strict=True)
+        ]
+        self._tokens = len(position)
+        filled = [0] * (length - self._tokens)
+        at = [slot * slots.capacity + place for slot, place in zip(slot_of, position, strict=True)]
+        scratch = range(slots.count * slots.capacity, slots.count * slots.capacity + len(filled))
+        self.positions = torch.tensor([position + filled], device=device)
+        self._places = torch.tensor([*at, *(scratch[min(i, slots.capacity - 1)] for i in range(len(filled)))])
+        self._places = self._places.to(device)
+        self._queries = torch.tensor(queries, device=device)
+        self._groups = [
+            (index, torch.tensor([pieces[number].slot for _, number in group], device=device))
+            for index, group in ((i, list(g)) for i, g in itertools.groupby(blocks, key=lambda block: block[0]))
+        ]
+        self._masks: dict[tuple[int, int | None, int], Tensor] = {}
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float | None, window: int | None) -> Tensor:
+        """(tokens, heads, size) of queries, keys and values to (tokens, heads, size)."""
+        import torch
+        from torch.nn.functional import scaled_dot_product_attention
+
+        keys, values = self._slots.write(layer, self._places, k, v)
+        heads, shared = k.shape[1], q.shape[1] // k.shape[1]
+        blocks = sum(len(slots) for _, slots in self._groups)
+        asked = q.new_zeros(blocks * BLOCK, *q.shape[1:])
+        asked[self._queries] = q[: self._tokens]
+        asked = asked.view(blocks, BLOCK, heads, shared, -1).permute(0, 2, 3, 1, 4).flatten(2, 3)
+        parts, first = [], 0
+        for index, slots in self._groups:
+            seen = (index + 1) * BLOCK
+            parts.append(
+                scaled_dot_product_attention(
+                    asked[first : first + len(slots)],
+                    keys[slots, :seen].transpose(1, 2),
+                    values[slots, :seen].transpose(1, 2),
+                    attn_mask=self._mask(index, window, shared, q),
+                    scale=scale,
+                )
+            )
+            first += len(slots)
+        told = torch.unflatten(torch.cat(parts), 2, (shared, BLOCK)).permute(0, 3, 1, 2, 4).flatten(2, 3).flatten(0, 1)
+        made = q.new_zeros(q.shape[0], q.shape[1], v.shape[-1])
+        made[: self._tokens] = told[self._queries]
+        return made
+
+    def _mask(self, index: int, window: int | None, shared: int, like: Tensor) -> Tensor:
+        import torch
+
+        key = index, window, shared
+        if key not in self._masks:
+            asking = torch.arange(index * BLOCK, (index + 1) * BLOCK, device=like.device)[:, None]
+            seen = torch.arange((index + 1) * BLOCK, device=like.device)[None]
+            self._masks[key] = _bias(asking, seen, window, like).repeat(shared, 1)
+        return self._masks[key]
+
+
+class Stepping:
+    """Attention of a decoding step: one token for each slot, and filling behind them."""
+
+    def __init__(self, slots: Slots, positions: Sequence[int], taken: int, device: Any, *, exact: bool) -> None:
+        """`positions` are the places of the tokens by slot, 0 in a free one; the first `taken` slots are looked at.
+
+        With `exact` no row's shapes depend on its neighbours.
+        """
+        import torch
+
+        self._slots = slots
+        self.positions = torch.tensor([positions], device=device)
+        self._places = torch.tensor(
+            [min(slot, slots.count) * slots.capacity + place for slot, place in enumerate(positions)], device=device
+        )
+        seen = [-(-(place + 1) // _SEEN) * _SEEN for place in positions[:taken]]
+        self._runs = _runs(seen, positions) if exact else [(0, taken, max(seen))]
+        self._biases: dict[tuple[int, int | None], Tensor] = {}
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float | None, window: int | None) -> Tensor:
+        """(slots, heads, size) of queries, keys and values to (slots, heads, size)."""
+        import torch
+        from torch.nn.functional import pad, scaled_dot_product_attention
+
+        keys, values = self._slots.write(layer, self._places, k, v)
+        shared = q.shape[1] // k.shape[1]
+        asked = pad(torch.unflatten(q, 1, (k.shape[1], shared)), (0, 0, 0, -shared % _QUERIES))
+        made = q.new_zeros(*q.shape[:2], v.shape[-1])
+        for first, end, seen in self._runs:
+            told = scaled_dot_product_attention(
+                asked[first:end],
+                keys[first:end, :seen].transpose(1, 2),
+                values[first:end, :seen].transpose(1, 2),
+                attn_mask=self._bias(first, end, seen, window, q),
+                scale=scale,
+            )
+            made[first:end] = told[:, :, :shared].flatten(1, 2)
+        return made
+
+    def _bias(self, first: int, end: int, seen: int, window: int | None, like: Tensor) -> Tensor:
+        import torch
+
+        key = first, window
+        if key not in self._biases:
+            asking = self.positions[0, first:end, None]
+            self._biases[key] = _bias(asking, torch.arange(seen, device=like.device)[None], window, like)[:, None, None]
+        return self._biases[key]
+
+
+def attend(  # what transformers hands to an attention function
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    _attention_mask: Tensor | None,
+    *,
+    llmbench_rows: Reading | Stepping,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    **others: Any,
+) -> tuple[Tensor, None]:
+    """Attention of transformers' models over slots; (1, heads, tokens, size) to (1, tokens, heads, size).
+
+    Raises:
+        NotImplementedError: the model asks for what this attention does not do.
+    """
+    if odd := sorted(name for name in ("softcap", "s_aux", "position_bias") if others.get(name) is not None):
+        raise NotImplementedError(f"attention with {odd[0]}")
+    q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
+    return llmbench_rows.attend(module.layer_idx, q, k, v, scaling, sliding_window)[None], None
+
+
+def _bias(asking: Tensor, seen: Tensor, window: int | None, like: Tensor) -> Tensor:
+    """0 where a query sees a key, else minus infinity."""
+    import torch
+
+    hidden = seen > asking
+    if window:
+        hidden = hidden | (seen <= asking - window)
+    zero = torch.zeros((), dtype=like.dtype, device=like.device)
+    return torch.where(hidden, zero - torch.inf, zero)
+
+
+def _runs(seen: Sequence[int], positions: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Neighbours that see equally many keys: first, end, and how many. A free slot goes with the one before it."""
+    found: list[tuple[int, int, int]] = []
+    for slot, count in enumerate(seen):
+        if found and (found[-1][2] == count or not positions[slot]):
+            found[-1] = (found[-1][0], slot + 1, found[-1][2])
+        else:
+            found.append((slot, slot + 1, count))
+    return found

@@ -1,0 +1,123 @@
+"""Products over tiles of a fixed number of rows, and the low-rank parts of several adapters in one batch.
+
+A library picks its kernel by a product's shape, and another kernel adds in another order: the same row in a batch of
+another size then differs in its last bits, and sampling may take another token. Over tiles of one size a row's bits
+depend on the row alone (the idea of "batch-invariant" modes of serving engines). In one pass over the rows of all
+variants the base's products are made once, and each adapter adds its part to its own rows (S-LoRA,
+https://arxiv.org/abs/2311.03285, in plain PyTorch).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+STEP, READ = 32, 64
+"""Rows of a tile in decoding and in reading prompts. Answers of other tiles are other answers."""
+
+
+@dataclasses.dataclass(slots=True)
+class Layout:
+    """What the rows at hand are: the size of tiles (0: whole products), and the rows of each adapter by PEFT's name."""
+
+    tile: int = 0
+    adapters: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
+
+
+@contextlib.contextmanager
+def laid_out(model: Any, layout: Layout, *, mixed: bool, exact: bool) -> Iterator[None]:
+    """Inside the block the model's layers work as `layout` says at each forward; afterwards they are as before.
+
+    Args:
+        model: a causal language model, PEFT's layers in it or not.
+        layout: changed between forwards by whoever calls the model.
+        mixed: whether adapters work on their rows alone; else they are switched for all rows, as PEFT does.
+        exact: whether linear layers work in tiles.
+    """
+    changed = []
+    try:
+        for module, forward in _forwards(model, layout, mixed=mixed, exact=exact):
+            module.forward = forward
+            changed.append(module)
+        yield
+    finally:
+        for module in changed:
+            del module.forward
+
+
+def mixes(model: Any) -> bool:
+    """Whether the adapters are plain LoRA of linear layers, whose rows may share a batch with others'."""
+    try:
+        from peft.tuners.tuners_utils import BaseTunerLayer
+        from peft.utils.other import AuxiliaryTrainingWrapper
+    except ImportError:
+        return True
+    return not any(
+        isinstance(module, AuxiliaryTrainingWrapper)
+        or (isinstance(module, BaseTunerLayer) and not _is_plain_lora(module))
+        for module in model.modules()
+    )
+
+
+def _is_plain_lora(layer: Any) -> bool:
+    from peft.tuners.lora import LoraLayer
+
+    return (
+        isinstance(layer, LoraLayer)
+        and type(layer).__name__ in {"Linear", "Linear4bit"}
+        and not layer.lora_variant
+        and not any(layer.lora_bias.values())
+        and not layer.merged
+    )
+
+
+def _forwards(model: Any, layout: Layout, *, mixed: bool, exact: bool) -> Iterator[tuple[Any, Callable[..., Tensor]]]:
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    output = model.get_output_embeddings()
+    for module in model.modules():
+        if mixed and hasattr(module, "lora_A") and _is_plain_lora(module):
+            yield module, functools.partial(_with_adapters, module, layout)
+        elif not exact:
+            continue
+        elif module is output and type(module) is torch.nn.Linear:
+            yield module, functools.partial(_tiled, module.weight, module.bias, Layout(STEP))
+        elif type(module) is torch.nn.Linear:
+            yield module, functools.partial(_tiled, module.weight, module.bias, layout)
+        elif isinstance(module, Conv1D):
+            yield module, functools.partial(_tiled, module.weight.t(), module.bias, layout)
+
+
+def _tiled(weight: Tensor, bias: Tensor | None, layout: Layout, x: Tensor) -> Tensor:
+    """A linear layer over tiles; rows that are missing in the last are filled up with zeros."""
+    import torch
+    from torch.nn.functional import linear, pad
+
+    rows = x.reshape(-1, x.shape[-1])
+    count, tile = rows.shape[0], layout.tile
+    if missing := -count % tile:
+        rows = pad(rows, (0, 0, 0, missing))
+    if rows.shape[0] == tile:
+        made = linear(rows, weight, bias)
+    else:
+        made = torch.cat([linear(part, weight, bias) for part in torch.split(rows, tile)])
+    return made[:count].view(*x.shape[:-1], -1)
+
+
+def _with_adapters(layer: Any, layout: Layout, x: Tensor) -> Tensor:
+    """The base's product over all rows, and each adapter's low-rank part on its own."""
+    result: Tensor = layer.base_layer(x)
+    rows, made = x.reshape(-1, x.shape[-1]), result.view(-1, result.shape[-1])
+    for name, places in layout.adapters.items():
+        if name in layer.lora_A:
+            down, up = layer.lora_A[name], layer.lora_B[name]
+            part = up(down(rows[places].to(down.weight.dtype))) * layer.scaling[name]
+            made.index_add_(0, places, part.to(made.dtype))
+    return result

@@ -1,0 +1,209 @@
+"""Rows in slots: the answers of `generate`, bit-equal whatever the neighbours, nothing read twice."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+import pytest
+import torch
+from support.tiny_decoders import DECODERS, PAD, VOCABULARY, llama
+
+from pytest_llmbench.generation.local.continuous import Asked, RowEngine
+from pytest_llmbench.generation.local.decoding import Limits, Row
+from pytest_llmbench.generation.local.sampling import Sampling, noise_key
+from pytest_llmbench.models.quiet import quiet_libraries
+
+GREEDY = Sampling(0.0, 1.0, do_sample=False)
+SAMPLED = Sampling(2.0, 0.95, do_sample=True)
+NEW_TOKENS = 8
+NEVER = Limits(frozenset(), NEW_TOKENS, 60.0)
+ADAPTERS = ("variant_0", "variant_1")
+
+
+@pytest.fixture(autouse=True)
+def _threads_come_back() -> Iterator[None]:
+    usual = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(usual)
+
+
+@pytest.fixture(params=DECODERS)
+def model(request: pytest.FixtureRequest) -> Any:
+    return DECODERS[request.param]()
+
+
+@pytest.fixture
+def pair() -> Any:
+    """A base with two adapters that disagree, without PEFT's wrapper."""
+    from peft import get_peft_model
+
+    with quiet_libraries():
+        wrapped = get_peft_model(llama(), lora(1), adapter_name=ADAPTERS[0])
+        wrapped.add_adapter(ADAPTERS[1], lora(2))
+    return wrapped.eval().get_base_model()
+
+
+def lora(rank: int) -> Any:
+    from peft import LoraConfig
+
+    torch.manual_seed(rank)
+    return LoraConfig(r=rank, target_modules=["q_proj", "down_proj"], init_lora_weights=False, task_type="CAUSAL_LM")
+
+
+def engine(model: Any, places: int = 8) -> RowEngine:
+    return RowEngine(model, PAD, places, exact=True)
+
+
+def prompts(count: int, shared: int = 0) -> list[list[int]]:
+    """Prompts of 1, 4, 7, … tokens behind so many that are the same."""
+    random = torch.Generator().manual_seed(7)
+    sizes = [shared, *(1 + 3 * size for size in range(count))]
+    first, *rest = [torch.randint(3, VOCABULARY, (size,), generator=random).tolist() for size in sizes]
+    return [first + own for own in rest]
+
+
+def answered(
+    at: RowEngine,
+    asked: Sequence[list[int]],
+    sampling: Sampling = SAMPLED,
+    limits: Limits = NEVER,
+    adapters: Sequence[str | None] = (None,),
+) -> list[Row]:
+    """The rows of each prompt by each adapter, in this order."""
+    rows = [
+        Asked(Row(index, prompt, noise_key(42, str(prompt), 0)), limits, adapter)
+        for index, (adapter, prompt) in enumerate(itertools.product(adapters, asked))
+    ]
+    return sorted(at.decode(rows, sampling), key=lambda row: row.index)
+
+
+def cut(tokens: list[int], ends: Collection[int]) -> list[int]:
+    return tokens[: next((place for place, token in enumerate(tokens) if token in ends), None)]
+
+
+def generated(model: Any, prompt: list[int]) -> list[int]:
+    tokens = model.generate(
+        torch.tensor([prompt]),
+        attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+        max_new_tokens=NEW_TOKENS,
+        do_sample=False,
+        eos_token_id=None,
+        pad_token_id=PAD,
+    )
+    return list(tokens[0, len(prompt) :].tolist())
+
+
+def same_bits(one: Row, other: Row) -> bool:
+    assert one.hidden_mean is not None
+    assert other.hidden_mean is not None
+    return one.tokens == other.tokens and torch.equal(one.hidden_mean, other.hidden_mean)
+
+
+def test_every_decoder_fits(model: Any) -> None:
+    assert engine(model).unfit() is None
+
+
+def test_greedy_tokens_are_those_of_generate_while_rows_make_room_for_others(model: Any) -> None:
+    asked = prompts(5, shared=40)
+    whole = [generated(model, prompt) for prompt in asked]
+    ends = frozenset(token for tokens in whole[:2] for token in tokens[2:4])
+    rows = answered(engine(model, 3), asked, GREEDY, Limits(ends, NEW_TOKENS, 60.0))
+    assert [row.tokens for row in rows] == [cut(tokens, ends) for tokens in whole]
+
+
+@pytest.mark.parametrize(("threads", "places"), [(1, 3), (1, 40), (2, 40)])
+def test_an_answer_is_the_same_to_the_bit_alone_and_in_any_company(pair: Any, threads: int, places: int) -> None:
+    asked = prompts(5, shared=64) + prompts(8)
+    chosen = [(None, 0), (ADAPTERS[0], 3), (ADAPTERS[1], 12)]
+    alone = [answered(engine(pair, 1), [asked[place]], adapters=[who])[0] for who, place in chosen]
+    torch.set_num_threads(threads)
+    voices = (ADAPTERS[1], None, ADAPTERS[0])
+    together = answered(engine(pair, places), asked, adapters=voices)
+    for (who, place), one in zip(chosen, alone, strict=True):
+        assert same_bits(one, together[voices.index(who) * len(asked) + place])
+
+
+def test_base_and_adapters_of_one_pass_answer_as_each_does_alone_with_peft(pair: Any) -> None:
+    from peft import get_peft_model
+
+    asked = prompts(4)
+    rows = iter(answered(engine(pair), asked, GREEDY, adapters=(None, *ADAPTERS)))
+    with quiet_libraries():
+        wrapped = get_peft_model(llama(), lora(1), adapter_name=ADAPTERS[0])
+        wrapped.add_adapter(ADAPTERS[1], lora(2))
+    wrapped.load_state_dict({f"base_model.model.{name}": value for name, value in pair.state_dict().items()})
+    assert [next(rows).tokens for _ in asked] == [generated(llama(), prompt) for prompt in asked]
+    for name in ADAPTERS:
+        wrapped.set_adapter(name)
+        assert [next(rows).tokens for _ in asked] == [generated(wrapped.eval(), prompt) for prompt in asked]
+
+
+def test_what_prompts_share_is_read_once_a_variant(pair: Any) -> None:
+    at, read = engine(pair), []
+    decoder = pair.get_decoder()
+    hook = decoder.register_forward_pre_hook(
+        lambda _module, _args, options: read.append(int((options["input_ids"] != PAD).sum())), with_kwargs=True
+    )
+    asked = prompts(6, shared=96)
+    own = sum(len(prompt) - 96 for prompt in asked)
+    one = Limits(frozenset(), 1, 60.0)
+    answered(at, asked, limits=one, adapters=(None, ADAPTERS[0]))
+    assert sum(read) == 2 * (96 + own)
+    read.clear()
+    answered(at, asked[:1], limits=one)
+    hook.remove()
+    assert sum(read) == len(asked[0]) - 96
+
+
+def test_reading_an_answer_gives_the_hidden_state_that_was_made_while_it_was_written(model: Any) -> None:
+    at, asked = engine(model, 3), prompts(5, shared=33)
+    rows = answered(at, asked)
+    read = at.read([([*row.prompt, *row.tokens[:-1]], len(row.prompt)) for row in rows])
+    for row, mean in zip(rows, read, strict=True):
+        assert row.hidden_mean is not None
+        torch.testing.assert_close(row.hidden_mean, mean, rtol=1e-4, atol=1e-5)
+
+
+def test_long_prompts_are_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, asked = llama(), [prompts(1, shared=90)[0], prompts(1, shared=70)[0]]
+    whole = answered(engine(model), asked)
+    monkeypatch.setattr("pytest_llmbench.generation.local.continuous._READ_TOKENS", 33)
+    assert all(map(same_bits, answered(engine(model), asked), whole))
+
+
+def test_times_are_a_rows_own_and_shares_add_up() -> None:
+    rows = answered(engine(llama(), 2), prompts(5))
+    assert all(0 < (row.first_token_s or 0) <= row.latency_s for row in rows)
+    assert all(0 < row.share_s <= row.latency_s for row in rows)
+    late = answered(engine(llama(), 2), prompts(3), limits=Limits(frozenset(), NEW_TOKENS, 0.0))
+    assert [(len(row.tokens), row.finish) for row in late] == [(1, "timeout")] * 3
+
+
+def test_nothing_is_left_on_the_model_even_when_the_reader_stops_early(pair: Any) -> None:
+    under_way = engine(pair).decode([Asked(Row(0, [5], 0), NEVER, None), Asked(Row(1, [6], 1), NEVER, None)], GREEDY)
+    next(under_way)
+    del under_way
+    assert not pair.get_decoder()._forward_hooks
+    assert not any("forward" in vars(module) for module in pair.modules())
+    assert pair.config._attn_implementation == "sdpa"
+
+
+def test_a_model_whose_attention_does_more_is_left_to_padded_batches() -> None:
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = Gemma2Config(vocab_size=VOCABULARY, head_dim=16, num_key_value_heads=1, **shape)
+    capped = Gemma2ForCausalLM._from_config(config, attn_implementation="eager").eval()
+    assert "softcap" in str(engine(capped).unfit())
+    assert capped.config._attn_implementation == "eager"
+
+
+def test_adapters_that_are_no_plain_lora_share_no_batch() -> None:
+    from peft import LoraConfig, get_peft_model
+
+    with quiet_libraries():
+        dora = get_peft_model(llama(), LoraConfig(use_dora=True, target_modules=["q_proj"], task_type="CAUSAL_LM"))
+    assert not engine(dora.get_base_model()).mixed
