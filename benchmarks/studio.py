@@ -242,9 +242,7 @@ def first_pages(folder: Path, peers: Path) -> dict[str, Any]:
     ours = [sys.executable, "-m", "pytest_llmbench.cli", "studio", "--port", str(port)]
     found = {"studio": _first_page(ours, f"http://127.0.0.1:{port}/", folder, {})}
     try:
-        python = environment("llamafactory", LLAMABOARD, peers)
-        # Its wheel is one of CUDA, which does not load beside a torch for the CPU; the interface does without it.
-        subprocess.run([python, "-m", "pip", "uninstall", "--quiet", "--yes", "torchvision"], check=False)
+        python = _llamafactory(peers)
     except NotInstalledError as error:
         return {**found, "llamaboard": {"not_started": str(error)[:300]}}
     port = _free_port()
@@ -255,6 +253,18 @@ def first_pages(folder: Path, peers: Path) -> dict[str, Any]:
     }
     theirs = [str(python.with_name("llamafactory-cli")), "webui"]
     return {**found, "llamaboard": _first_page(theirs, f"http://127.0.0.1:{port}/", folder, variables)}
+
+
+def _llamafactory(peers: Path) -> Path:
+    """Its environment. torchvision and torchaudio are wheels of CUDA, which do not load beside a torch for the CPU.
+
+    The interface does without the first and only imports the second, for datasets of sound; an empty module is enough.
+    """
+    python = environment("llamafactory", LLAMABOARD, peers)
+    subprocess.run([python, "-m", "pip", "uninstall", "--quiet", "--yes", "torchvision", "torchaudio"], check=False)
+    folder = next(python.parents[1].glob("lib/python*/site-packages"))
+    (folder / "torchaudio.py").write_text("", encoding="utf-8")
+    return python
 
 
 def _first_page(command: list[str], url: str, folder: Path, variables: Mapping[str, str]) -> dict[str, Any]:
@@ -405,7 +415,11 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
         one = result["llamaboard"][name]
         keys = ("start_s", "idle_mib", "interactive_ms", "requests", "bytes", "to_other_hosts")
         told = " | ".join(str(one.get(key, "")) for key in keys)
-        yield f"| {name} | {told} |" if "not_started" not in one else f"| {name} | not started: {one['not_started']} |"
+        yield (
+            f"| {name} | {told} |"
+            if "not_started" not in one
+            else f"| {name} | not started: {one['not_started'].splitlines()[-1]} |"
+        )
 
 
 if __name__ == "__main__":
