@@ -31,7 +31,7 @@ from typing import Any
 import aiohttp
 import numpy as np
 import psutil
-from measuring import machine, save
+from measuring import RESULTS, machine, save
 from peers import NotInstalledError, environment
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -44,7 +44,7 @@ from pytest_llmbench.runs.storage import read_document
 
 CLIENTS, STRETCH_S, STRETCHES = 50, 4.0, 8
 UPLOAD_BYTES, ROW_BYTES = 2**30, 2048
-LLAMABOARD = {"llamafactory": "0.9.5"}
+LLAMABOARD = {"llamafactory": "0.9.5", "torch": "2.13.0"}  # an unpinned torch is several GB
 START_S = 300
 EMPTY = """
 import sys, uvicorn
@@ -58,7 +58,7 @@ uvicorn.run(app, port=int(sys.argv[1]), log_level="error", access_log=False)
 
 
 def main() -> None:
-    """Measure, then write `results/studio.json` and a table."""
+    """Measure all, or one part anew, then write `results/studio.json` and a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=("answers", "memory", "upload", "llamaboard"))
     parser.add_argument("--peers", type=Path, default=Path(tempfile.gettempdir()) / "llmbench-peers")
@@ -69,14 +69,16 @@ def main() -> None:
         "upload": upload,
         "llamaboard": lambda folder: first_pages(folder, chosen.peers),
     }
-    result: dict[str, Any] = {"machine": machine()}
+    path = RESULTS / "studio.json"
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    result["machine"] = machine()
     for name, measure in measures.items():
         if chosen.only in (None, name):
             with tempfile.TemporaryDirectory() as folder:
-                result[name] = measure(Path(folder))
+                before = os.getloadavg()[0]
+                result[name] = {**measure(Path(folder)), "load": [before, os.getloadavg()[0]]}
             print(name, json.dumps(result[name]), flush=True)
-    if chosen.only is None:
-        save("studio", result, "\n".join(lines(result)))
+    save("studio", result, "\n".join(lines(result)))
 
 
 # answers
@@ -241,6 +243,8 @@ def first_pages(folder: Path, peers: Path) -> dict[str, Any]:
     found = {"studio": _first_page(ours, f"http://127.0.0.1:{port}/", folder, {})}
     try:
         python = environment("llamafactory", LLAMABOARD, peers)
+        # Its wheel is one of CUDA, which does not load beside a torch for the CPU; the interface does without it.
+        subprocess.run([python, "-m", "pip", "uninstall", "--quiet", "--yes", "torchvision"], check=False)
     except NotInstalledError as error:
         return {**found, "llamaboard": {"not_started": str(error)[:300]}}
     port = _free_port()
@@ -372,6 +376,11 @@ def _ms(seconds: Any) -> float:
 def lines(result: Mapping[str, Any]) -> Iterator[str]:
     """The figures as tables."""
     found = result["answers"]
+    loads = ", ".join(
+        f"{name} {max(result[name]['load']):.0f}" for name in ("answers", "memory", "upload", "llamaboard")
+    )
+    yield f"Other work kept the machine busy meanwhile; the load while each was measured: {loads}."
+    yield ""
     yield f"{found['clients']} clients at once, again and again, while a job trains ({found['job']}):"
     yield ""
     yield "| route | requests | p50 ms | p99 ms |"
@@ -392,7 +401,8 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield "| | start s | idle MiB | interactive ms | requests | bytes | to other hosts |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
-    for name, one in result["llamaboard"].items():
+    for name in ("studio", "llamaboard"):
+        one = result["llamaboard"][name]
         keys = ("start_s", "idle_mib", "interactive_ms", "requests", "bytes", "to_other_hosts")
         told = " | ".join(str(one.get(key, "")) for key in keys)
         yield f"| {name} | {told} |" if "not_started" not in one else f"| {name} | not started: {one['not_started']} |"
