@@ -69,6 +69,12 @@ def test_no_page_asks_for_anything_elsewhere_or_holds_script_or_style(studio: Te
     assert re.findall(r"<script(?![^>]* src=)|<style|<[^>]* (?:style|on\w+)=", text) == []
 
 
+def test_an_empty_studio_says_on_each_page_where_to_begin(tmp_path: Path) -> None:
+    with asked(options(tmp_path)) as client:
+        for path in ("/upload", "/training", "/dashboard", "/try", "/compare"):
+            assert 'class="empty"' in client.get(path).text
+
+
 def test_an_unknown_job_is_a_page_that_says_so(studio: TestClient) -> None:
     answer = studio.get("/jobs/99")
     assert (answer.status_code, "99" in answer.text, "<h1>" in answer.text) == (404, True, True)
