@@ -20,17 +20,17 @@ def fault_text(model: type[BaseModel], fault: ErrorDetails) -> str:
 
     What a check of the model's own says stands as it is.
     """
-    where, schema = ".".join(map(str, fault["loc"])), model.model_json_schema()
+    place, schema = ".".join(map(str, fault["loc"])), model.model_json_schema()
+    where = f"{place}: " if place else ""
     if fault["type"] == "value_error":
-        told = str(fault["ctx"]["error"])
-        return f"{where}: {told}" if where else told
+        return f"{where}{fault['ctx']['error']}"
     if fault["type"] == "extra_forbidden":
         known = _part(schema, schema, fault["loc"][:-1]).get("properties", ())
-        return f"there is no setting {where!r}; {suggestion(str(fault['loc'][-1]), list(known))}"
+        return f"there is no {place!r}; {suggestion(str(fault['loc'][-1]), list(known))}"
     right = f"give {' or '.join(map(phrase, alternatives(_part(schema, schema, fault['loc']))))}"
     if fault["type"] == "missing":
-        return f"{where}: is missing; {right}"
-    return f"{where}: {printable(fault['input']):.60} is not valid; {right}"
+        return f"{where}is missing; {right}"
+    return f"{where}{printable(fault['input']):.60} is not valid; {right}"
 
 
 def printable(value: Any) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from pytest_llmbench.core.allowed import fault_text
 from pytest_llmbench.core.documents import parse_json, read_text, read_yaml
 from pytest_llmbench.core.errors import MissingRunError, UsageError, located
 from pytest_llmbench.core.files import write_text
@@ -98,8 +99,8 @@ def _checked(text: str, origin: Path | str) -> ContextDocument:
         first = error.errors()[0]
         in_file = isinstance(document, dict) and isinstance(origin, Path)
         line = read_yaml(origin).line(*first["loc"]) if in_file else None
-        where = ".".join(map(str, first["loc"])) or "the document"
-        message = f"{where}: {first['msg'][:160]}; this is no context.json of this version: run the context test again"
+        told = fault_text(ContextDocument, first)
+        message = f"{told}; this is no context.json of this version: run the context test again"
         raise UsageError(located(origin, line, message)) from error
 
 

@@ -161,7 +161,7 @@ def test_a_file_that_is_there_stays_and_nothing_else_is_written(tmp_path: Path) 
     ("changed", "told"),
     [
         (("slots: 2", "slots: none"), r'serving.yaml:\d+: launch.slots: "none" is not valid; give a whole'),
-        (("slots: 2", "slot: 2"), r"serving.yaml:\d+: there is no setting .launch.slot.; did you mean .slots."),
+        (("slots: 2", "slot: 2"), r"serving.yaml:\d+: there is no .launch.slot.; did you mean .slots."),
         (("launch:", "services:"), "serving.yaml:1: these are no settings of a server; `llmbench config generate`"),
         (("arguments: []", "arguments: [--swap-space, '4']"), "vLLM 0.32.0 has no --swap-space"),
     ],
