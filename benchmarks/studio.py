@@ -22,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -30,7 +31,7 @@ from typing import Any
 import aiohttp
 import numpy as np
 import psutil
-from measuring import machine, save
+from measuring import RESULTS, machine, save
 from peers import NotInstalledError, environment
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -43,7 +44,7 @@ from pytest_llmbench.runs.storage import read_document
 
 CLIENTS, STRETCH_S, STRETCHES = 50, 4.0, 8
 UPLOAD_BYTES, ROW_BYTES = 2**30, 2048
-LLAMABOARD = {"llamafactory": "0.9.5"}
+LLAMABOARD = {"llamafactory": "0.9.5", "torch": "2.13.0"}  # an unpinned torch is several GB
 START_S = 300
 EMPTY = """
 import sys, uvicorn
@@ -57,7 +58,7 @@ uvicorn.run(app, port=int(sys.argv[1]), log_level="error", access_log=False)
 
 
 def main() -> None:
-    """Measure, then write `results/studio.json` and a table."""
+    """Measure all, or one part anew, then write `results/studio.json` and a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=("answers", "memory", "upload", "llamaboard"))
     parser.add_argument("--peers", type=Path, default=Path(tempfile.gettempdir()) / "llmbench-peers")
@@ -68,14 +69,16 @@ def main() -> None:
         "upload": upload,
         "llamaboard": lambda folder: first_pages(folder, chosen.peers),
     }
-    result: dict[str, Any] = {"machine": machine()}
+    path = RESULTS / "studio.json"
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    result["machine"] = machine()
     for name, measure in measures.items():
         if chosen.only in (None, name):
             with tempfile.TemporaryDirectory() as folder:
-                result[name] = measure(Path(folder))
+                before = os.getloadavg()[0]
+                result[name] = {**measure(Path(folder)), "load": [before, os.getloadavg()[0]]}
             print(name, json.dumps(result[name]), flush=True)
-    if chosen.only is None:
-        save("studio", result, "\n".join(lines(result)))
+    save("studio", result, "\n".join(lines(result)))
 
 
 # answers
@@ -84,15 +87,16 @@ def main() -> None:
 def answers(folder: Path) -> dict[str, Any]:
     """Seconds from a request to its answer, of both routes, in turns."""
     port = _free_port()
-    with served(folder) as (studio, _), _running([sys.executable, "-c", EMPTY, str(port)], f"http://127.0.0.1:{port}/"):
-        job = _train(studio)
+    with contextlib.ExitStack() as stack:
+        studio, _ = stack.enter_context(served(folder))
+        stack.enter_context(_running([sys.executable, "-c", EMPTY, str(port)], f"http://127.0.0.1:{port}/"))
+        job = stack.enter_context(_training(studio))
         routes = {"empty": f"http://127.0.0.1:{port}/", "available": f"{studio}/api/models/available"}
         took: dict[str, list[list[float]]] = {name: [] for name in routes}
         for _ in range(STRETCHES):
             for name, url in routes.items():
                 took[name].append(asyncio.run(_asked(url)))
         state = _json(f"{studio}/api/jobs/{job}")["state"]
-        _send(f"{studio}/api/jobs/{job}/cancel", b"")
     p99 = {name: [float(np.quantile(one, 0.99)) for one in stretches] for name, stretches in took.items()}
     ratios = np.array(p99["available"]) / np.array(p99["empty"])
     return {
@@ -127,18 +131,26 @@ async def _asked(url: str) -> list[float]:
     return took
 
 
-def _train(studio: str) -> int:
-    """A training of the embedded model that has begun and will last."""
+@contextlib.contextmanager
+def _training(studio: str) -> Iterator[int]:
+    """A training of the embedded model that has begun and lasts until the block ends."""
     rows = "".join(
         json.dumps({"prompt": f"monte le son de la pièce {number}", "completion": "volume_up"}) + "\n"
-        for number in range(4000)
+        for number in range(400)
     )
     dataset = _send(f"{studio}/api/datasets", rows.encode(), "application/jsonl")["id"]
-    wanted = {"dataset_id": dataset, "model_name": "smollm2-135m", "batch_size": 4, "num_epochs": 5}
+    wanted = {"dataset_id": dataset, "model_name": "smollm2-135m", "batch_size": 1, "num_epochs": 1}
     job: int = _send(f"{studio}/api/start-finetuning", json.dumps(wanted).encode())["id"]
-    while _json(f"{studio}/api/jobs/{job}")["progress"] is None:
-        time.sleep(0.5)
-    return job
+    try:
+        while (seen := _json(f"{studio}/api/jobs/{job}"))["progress"] is None:
+            assert seen["state"] in {"queued", "running"}, seen["problem"]
+            time.sleep(0.5)
+        yield job
+    finally:
+        with contextlib.suppress(urllib.error.HTTPError):  # it is over already
+            _send(f"{studio}/api/jobs/{job}/cancel", b"")
+        while _json(f"{studio}/api/jobs/{job}")["state"] == "cancelling":
+            time.sleep(0.2)
 
 
 # memory
@@ -230,7 +242,7 @@ def first_pages(folder: Path, peers: Path) -> dict[str, Any]:
     ours = [sys.executable, "-m", "pytest_llmbench.cli", "studio", "--port", str(port)]
     found = {"studio": _first_page(ours, f"http://127.0.0.1:{port}/", folder, {})}
     try:
-        python = environment("llamafactory", LLAMABOARD, peers)
+        python = _llamafactory(peers)
     except NotInstalledError as error:
         return {**found, "llamaboard": {"not_started": str(error)[:300]}}
     port = _free_port()
@@ -241,6 +253,18 @@ def first_pages(folder: Path, peers: Path) -> dict[str, Any]:
     }
     theirs = [str(python.with_name("llamafactory-cli")), "webui"]
     return {**found, "llamaboard": _first_page(theirs, f"http://127.0.0.1:{port}/", folder, variables)}
+
+
+def _llamafactory(peers: Path) -> Path:
+    """Its environment. torchvision and torchaudio are wheels of CUDA, which do not load beside a torch for the CPU.
+
+    The interface does without the first and only imports the second, for datasets of sound; an empty module is enough.
+    """
+    python = environment("llamafactory", LLAMABOARD, peers)
+    subprocess.run([python, "-m", "pip", "uninstall", "--quiet", "--yes", "torchvision", "torchaudio"], check=False)
+    folder = next(python.parents[1].glob("lib/python*/site-packages"))
+    (folder / "torchaudio.py").write_text("", encoding="utf-8")
+    return python
 
 
 def _first_page(command: list[str], url: str, folder: Path, variables: Mapping[str, str]) -> dict[str, Any]:
@@ -362,6 +386,11 @@ def _ms(seconds: Any) -> float:
 def lines(result: Mapping[str, Any]) -> Iterator[str]:
     """The figures as tables."""
     found = result["answers"]
+    loads = ", ".join(
+        f"{name} {max(result[name]['load']):.0f}" for name in ("answers", "memory", "upload", "llamaboard")
+    )
+    yield f"Other work kept the machine busy meanwhile; the load while each was measured: {loads}."
+    yield ""
     yield f"{found['clients']} clients at once, again and again, while a job trains ({found['job']}):"
     yield ""
     yield "| route | requests | p50 ms | p99 ms |"
@@ -382,10 +411,15 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield "| | start s | idle MiB | interactive ms | requests | bytes | to other hosts |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
-    for name, one in result["llamaboard"].items():
+    for name in ("studio", "llamaboard"):
+        one = result["llamaboard"][name]
         keys = ("start_s", "idle_mib", "interactive_ms", "requests", "bytes", "to_other_hosts")
         told = " | ".join(str(one.get(key, "")) for key in keys)
-        yield f"| {name} | {told} |" if "not_started" not in one else f"| {name} | not started: {one['not_started']} |"
+        yield (
+            f"| {name} | {told} |"
+            if "not_started" not in one
+            else f"| {name} | not started: {one['not_started'].splitlines()[-1]} |"
+        )
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
-_TRAINING, _VALIDATION, _STEPS = 240, 24, 24
+_TRAINING, _VALIDATION, _STEPS = 16, 8, 16
 _WIDTH, _HEIGHT = 1100, 780
 _PATIENCE_S = 900
 _COLOURS = 96  # of a picture that is flat anyway: a third of the size
@@ -56,7 +56,7 @@ def _walk(chrome: Chrome, address: str) -> None:
     _wait_for_check(chrome, address, rows)
     validation = _upload(address, "validation.jsonl", lines[-_VALIDATION:])
     asked = {"dataset_id": rows, "model_name": "smollm2-135m", "quantization": "none", "steps": _STEPS}
-    asked |= {"validation_dataset_id": validation, "batch_size": 8}
+    asked |= {"validation_dataset_id": validation, "batch_size": 2}
     job = posted(f"{address}/api/start-finetuning", json.dumps(asked).encode())["id"]
     chrome.get(f"{address}/jobs/{job}")
     _wait(chrome, "#panel", f"{_STEPS // 2} / {_STEPS}")

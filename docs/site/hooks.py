@@ -31,8 +31,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     while queue:
         seen.add(source := queue.pop())
         text = _source(source)
-        for target in _LINK.findall(text) if source.endswith(".md") else ():
-            path = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
+        folder = source if (ROOT / source).is_dir() else posixpath.dirname(source)
+        for target in _LINK.findall(text):
+            path = posixpath.normpath(posixpath.join(folder, target))
             if (ROOT / path).exists() and path not in seen:
                 queue.add(path)
         if not source.startswith("docs/") and source != "README.md" and (ROOT / source).is_file():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -24,8 +23,8 @@ pytestmark = pytest.mark.skipif(
 ADAPTER = Path(__file__).parents[2] / "adapters/smollm2-135m-jarvis-fr"
 
 
-def _options(folder: Path, **studio: Any) -> StudioOptions:
-    chosen = options(folder, **studio)
+def _options(folder: Path, idle_s: float = 60) -> StudioOptions:
+    chosen = options(folder, idle_s=idle_s)
     generation = GenerationSettings(max_new_tokens=12, do_sample=False, threads=1)
     return StudioOptions(chosen.settings.model_copy(update={"generation": generation}), chosen.folder)
 

@@ -28,7 +28,7 @@ ROWS = (
 )
 
 
-def options(folder: Path, *, token: str | None = None, host: str = "127.0.0.1", **studio: object) -> StudioOptions:
+def options(folder: Path, *, token: str | None = None, host: str = "127.0.0.1", **studio: float) -> StudioOptions:
     """Those of a studio in a folder of its own, with other limits where they are given."""
     settings = Settings(output=OutputSettings(report_dir=folder), studio=StudioSettings.model_validate(studio))
     return StudioOptions(settings, folder / "studio", host=host, token=token)

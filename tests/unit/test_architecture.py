@@ -37,7 +37,9 @@ def _listed() -> set[str]:
         if line.startswith("### "):
             room = line.removeprefix("### ")
         elif line.startswith("- "):
-            name, *more = re.findall(r"`([^`]+)`", line) if "/assets/`" in line else [line.split("`")[1]]
+            names = re.findall(r"`([^`]+)`", line)
+            of_assets = Path(names[0]).name in TREE["ASSETS"]
+            name, *more = names if of_assets else names[:1]
             found |= {f"{room}{name}{one}" for one in more} if more else {f"{room}{name}"}
     return {name for name in found if not name.endswith("/")}
 

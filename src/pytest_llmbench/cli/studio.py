@@ -46,7 +46,7 @@ def studio(
     ] = False,
     config: Config = None,
 ) -> None:
-    """Choose a model, upload a dataset, train, watch, try and compare, in the browser.
+    """Train, try and compare models in the browser.
 
     A web application on this machine only, until Ctrl-C; what it trains then goes on. Another host asks for a secret in
     LLMBENCH_STUDIO_TOKEN.
@@ -83,7 +83,9 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.create_server((address[0], port), family=family)
     except OSError as error:
-        told = f"cannot listen on {host}:{port}: {error.strerror}; choose another port, or 0 for a free one"
+        number = error.errno or 0  # below zero it is of a name that means no address
+        reason = os.strerror(number) if number > 0 else error.strerror
+        told = f"cannot listen on {host}:{port}: {reason}; choose another port, or 0 for a free one"
         raise NotReadyError(told, names=("studio.port", "studio.host")) from error
     with listener:
         yield listener

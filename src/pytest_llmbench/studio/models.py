@@ -93,6 +93,7 @@ class Hyperparameters(_Document):
     quantization: Literal["nf4", "none"] | None = None
     gradient_checkpointing: bool | None = None
     targets: str | None = Field(default=None, description="layers that get a LoRA, with commas, or all-linear")
+    steps: int | None = Field(default=None, ge=1, description="end after so many, whatever the epochs say")
 
 
 class Memory(_Document):
@@ -182,7 +183,7 @@ class Models:
             model=entry.alias if entry else name,
             preset=preset,
             memory=_memory(entry, name, preset, _machine()),
-            duration=_duration(self.registry(), entry, preset, rows, speed),
+            duration=_duration(self.registry(), entry, preset, rows, speed, chosen.steps),
         )
 
     def _fresh(self) -> tuple[AvailableModels, bytes]:
@@ -261,7 +262,7 @@ def _verdict(choice: Choice, preset: Preset, hardware: Hardware) -> Fits:
 
 
 def _chosen(preset: Preset, chosen: Hyperparameters) -> Preset:
-    changes = chosen.model_dump(exclude_none=True, exclude={"task"})
+    changes = chosen.model_dump(exclude_none=True, exclude={"task", "steps"})
     if "num_epochs" in changes:
         changes["epochs"] = changes.pop("num_epochs")
     if (targets := changes.get("targets")) and targets != "all-linear":
@@ -308,13 +309,20 @@ _CHARACTERS_A_TOKEN = 3.0  # about, where no tokenizer counts; as the dataset ch
 
 
 def _duration(
-    registry: Registry, entry: ModelEntry | None, preset: Preset, rows: Rows | None, speed: Speed | None
+    registry: Registry,
+    entry: ModelEntry | None,
+    preset: Preset,
+    rows: Rows | None,
+    speed: Speed | None,
+    most_steps: int | None,
 ) -> Duration:
     if rows is None:
         return Duration(steps=None, tokens=None, seconds=None, basis="choose a dataset to see the time")
-    steps = max(1, round(-(-rows.count // (preset.batch_size * preset.gradient_accumulation)) * preset.epochs))
+    at_once = preset.batch_size * preset.gradient_accumulation
+    whole = max(1, round(-(-rows.count // at_once) * preset.epochs))
+    steps = most_steps or whole
     row_tokens = min(preset.max_length, rows.characters / _CHARACTERS_A_TOKEN)
-    tokens = round(rows.count * preset.epochs * row_tokens)
+    tokens = round(rows.count * preset.epochs * row_tokens * steps / whole)
     if speed is None:
         basis = "no training was measured on this machine yet; the first one tells the time of the next"
         return Duration(steps=steps, tokens=tokens, seconds=None, basis=basis)

@@ -25,8 +25,8 @@ _SHOWN = 400  # characters of what a process said that ended by itself
 class ReaderProcess:
     """Files are read one after the other and two at a time at most: more would only wait for the processor."""
 
-    def __init__(self, settings: StudioSettings) -> None:
-        self._settings = settings
+    def __init__(self, studio: StudioSettings) -> None:
+        self._studio = studio
         self._turns = asyncio.Semaphore(2)
 
     async def read(self, made: type[Read], shown: str, words: list[str]) -> Read:
@@ -71,17 +71,17 @@ class ReaderProcess:
         return output.decode(), errors.decode(errors="replace"), process.returncode or 0
 
     async def _watch(self, said: asyncio.Future[tuple[bytes, bytes]], pid: int, shown: str) -> None:
-        deadline = asyncio.get_running_loop().time() + self._settings.read_s
+        deadline = asyncio.get_running_loop().time() + self._studio.read_s
         while not (await asyncio.wait([said], timeout=_LOOK_S))[0]:
-            if _resident(pid) > self._settings.read_mb * 2**20:
+            if _resident(pid) > self._studio.read_mb * 2**20:
                 raise UsageError(
-                    f"{shown}: reading it takes more than {self._settings.read_mb} MiB of memory; write it as JSON "
+                    f"{shown}: reading it takes more than {self._studio.read_mb} MiB of memory; write it as JSON "
                     "Lines with a row a line (jq -c '.[]')",
                     names=("studio.read_mb",),
                 )
             if asyncio.get_running_loop().time() > deadline:
                 raise UsageError(
-                    f"{shown}: reading it takes more than {self._settings.read_s:g} s; split it",
+                    f"{shown}: reading it takes more than {self._studio.read_s:g} s; split it",
                     names=("studio.read_s",),
                 )
 

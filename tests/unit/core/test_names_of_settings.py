@@ -10,7 +10,7 @@ from support.sources import modules
 from pytest_llmbench.core.errors import ServerError, UsageError, named_in, naming, with_flags
 from pytest_llmbench.core.setting_table import SETTINGS
 
-FACES = {"plugin", "cli"}
+FACES = {"plugin", "cli", "studio"}  # the studio starts the commands of both
 FLAGS = {"server.url": "--server", "server.model": "--model", "resume": "--resume"}
 
 

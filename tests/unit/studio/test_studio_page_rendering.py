@@ -11,14 +11,18 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from support.studio import asked, options
+from support.report_pages import large_document
+from support.studio import ROWS, asked, options
 
 from pytest_llmbench.core.locale import words
 from pytest_llmbench.finetune.hyperparameters import MEANINGS
 from pytest_llmbench.models.registry import Preset
+from pytest_llmbench.runs.base_comparison import with_comparison
+from pytest_llmbench.runs.typed import gate_document
 from pytest_llmbench.studio.job_requests import StartFinetuning
 from pytest_llmbench.studio.pages import amounts, hyperparameters, rendering
 from pytest_llmbench.studio.pages.difference import marked
+from pytest_llmbench.studio.results import Comparison, Results
 from pytest_llmbench.studio.services import Services
 from pytest_llmbench.studio.store import Job
 
@@ -65,6 +69,12 @@ def test_no_page_asks_for_anything_elsewhere_or_holds_script_or_style(studio: Te
     assert re.findall(r"<script(?![^>]* src=)|<style|<[^>]* (?:style|on\w+)=", text) == []
 
 
+def test_an_empty_studio_says_on_each_page_where_to_begin(tmp_path: Path) -> None:
+    with asked(options(tmp_path)) as client:
+        for path in ("/upload", "/training", "/dashboard", "/try", "/compare"):
+            assert 'class="empty"' in client.get(path).text
+
+
 def test_an_unknown_job_is_a_page_that_says_so(studio: TestClient) -> None:
     answer = studio.get("/jobs/99")
     assert (answer.status_code, "99" in answer.text, "<h1>" in answer.text) == (404, True, True)
@@ -76,6 +86,34 @@ def test_a_refusal_goes_to_the_place_for_messages_of_the_page_that_asked(studio:
     assert (answer.status_code, answer.headers["HX-Retarget"]) == (422, "#messages")
     assert "rank: Input should be greater than or equal to 1" in answer.text
     assert "epochs: Extra inputs are not permitted" in answer.text
+
+
+def test_an_estimate_says_in_its_place_what_is_wrong_and_counts_the_steps_that_were_asked_for(
+    studio: TestClient,
+) -> None:
+    sent = studio.post("/api/datasets", files={"file": ("rows.jsonl", ROWS)}).json()
+    form = {"dataset_id": sent["id"], "model_name": "smollm2-135m", "steps": "7", "targets": "q_proj,v_proj"}
+    assert "Steps: 7" in studio.get("/training/estimate", params=form).text
+    refused = studio.get("/training/estimate", params=form | {"batch_size": "5000"})
+    assert (refused.status_code, "batch_size: Input should be less than" in refused.text) == (200, True)
+
+
+def test_a_verdict_comes_first_and_two_runs_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = dict(with_comparison(large_document(12)))
+    found = Comparison(baseline="0001_first", run="0002_second", gate=gate_document(document["comparison"]))
+    monkeypatch.setattr(Results, "compare", lambda *_: found)  # it asks `llmbench compare`, which takes seconds
+    for name in ("0001_first", "0002_second"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "run.json").write_text(json.dumps(document), encoding="utf-8")
+    with asked(options(tmp_path)) as client:
+        listed = client.get("/compare").text
+        assert listed.index("0002_second") < listed.index("0001_first")
+        one = client.get("/compare/0002_second", headers={"accept-language": "fr"}).text
+        assert one.index('class="verdict') < one.index('src="/api/runs/0002_second/report?language=fr"')
+        both = client.get("/compare/runs", params={"baseline": "0001_first", "run": "0002_second"}).text
+        assert "0002_second against 0001_first" in both
+        assert 'class="verdict inconclusive"' in both
+        assert client.get("/compare/0009_none").status_code == 404
 
 
 def test_markup_in_every_field_is_text(studio: TestClient) -> None:

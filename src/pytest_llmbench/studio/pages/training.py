@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.errors import LLMBenchError, UsageError
 from pytest_llmbench.core.locale import N_
 from pytest_llmbench.models.registry import TASKS, Preset, Task
 from pytest_llmbench.studio.jobs import StartFinetuning
-from pytest_llmbench.studio.models import Hyperparameters, ModelCard, newest_speed
+from pytest_llmbench.studio.models import Estimate, Hyperparameters, ModelCard, newest_speed
 from pytest_llmbench.studio.pages import hyperparameters
 from pytest_llmbench.studio.pages.rendering import PageRoute, is_fragment, page, spoken
 from pytest_llmbench.studio.services import Services, Studio
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
+_Form = TypeVar("_Form", bound=BaseModel)
 _Text = Annotated[str, Query(max_length=200)]
 _SEE_OTHER, _NO_CONTENT = 303, 204
 _TASKS: Mapping[Task, tuple[str, str]] = {
@@ -61,15 +62,21 @@ def settings(request: Request, studio: Studio) -> HTMLResponse:
 
 @router.get("/training/estimate")
 def estimate(request: Request, studio: Studio) -> HTMLResponse:
-    """Memory and time of the training that the form describes now."""
-    asked = _asked(dict(request.query_params))
-    chosen = Hyperparameters.model_validate(
-        {**asked.model_dump(include=set(Hyperparameters.model_fields)), "targets": _joined(asked.targets)}
-    )
+    """Memory and time of the training that the form describes now, or what is wrong with it."""
+    try:
+        found = _estimated(studio, _asked(dict(request.query_params)))
+    except LLMBenchError as error:
+        return page(request, "message", message=str(error))
+    return page(request, "training_estimate", estimate=found)
+
+
+def _estimated(studio: Services, asked: StartFinetuning) -> Estimate:
+    given = asked.model_dump(include=set(Hyperparameters.model_fields), exclude_none=True)
+    if isinstance(asked.targets, tuple):
+        given["targets"] = ",".join(asked.targets)
     rows = studio.datasets.size(studio.datasets.get(asked.dataset_id))
     speed = newest_speed(studio.jobs.list(), asked.model_name)
-    found = studio.models.estimate(asked.model_name, chosen, rows, speed)
-    return page(request, "training_estimate", estimate=found)
+    return studio.models.estimate(asked.model_name, _checked(Hyperparameters, given), rows, speed)
 
 
 @router.post("/training")
@@ -97,17 +104,18 @@ def _card(studio: Services, name: str) -> ModelCard:
 
 
 def _asked(form: Mapping[str, str]) -> StartFinetuning:
-    """The form as the request that the API takes.
+    """The form as the request that the API takes. Raises UsageError."""
+    return _checked(StartFinetuning, hyperparameters.chosen(form))
+
+
+def _checked(form: type[_Form], given: Mapping[str, Any]) -> _Form:
+    """What was given, as `form` has it.
 
     Raises:
         UsageError: a field is wrong; each is named.
     """
     try:
-        return StartFinetuning.model_validate(hyperparameters.chosen(form))
+        return form.model_validate(given)
     except ValidationError as error:
         faults = {str(one["loc"][0]): str(one["msg"]) for one in error.errors()}
         raise UsageError("\n".join(f"{name}: {told}" for name, told in faults.items())) from error
-
-
-def _joined(targets: str | tuple[str, ...] | None) -> str | None:
-    return ",".join(targets) if isinstance(targets, tuple) else targets

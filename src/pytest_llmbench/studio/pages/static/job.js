@@ -37,7 +37,7 @@
       this.describe(data);
     }
     options() {
-      const axis = { stroke: colour("--muted"), grid: { stroke: colour("--grid") }, ticks: { stroke: colour("--grid") } };
+      const axis = { stroke: colour("--muted"), grid: { stroke: colour("--grid"), width: 1 }, ticks: { stroke: colour("--grid"), width: 1 } };
       const line = { spanGaps: true, width: 2 };
       const { training, validation } = this.figure.dataset;
       return {
