@@ -1,14 +1,16 @@
 """Answers per second and peak memory of the main job, beside what else could do it, in one run on one machine.
 
-usage: python benchmarks/generation.py [--rounds 3] [--harness-python PATH]
+usage: python benchmarks/generation.py [--rounds 3] [--harness-python PATH] [--commit 4835f24] [--only-commit]
 
 The contestants take turns, round by round, so that a busy neighbour slows all of them; medians and ratios are reported.
-lm-evaluation-harness is installed into a throw-away environment unless the Python of one that has it is given.
+lm-evaluation-harness is installed into a throw-away environment unless the Python of one that has it is given. With
+`--commit` an earlier build of this project is a contestant, from a git worktree; with `--only-commit` the only one.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import statistics
@@ -17,7 +19,7 @@ import sys
 import tempfile
 import time
 import venv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,8 +42,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--harness-python", type=Path)
+    parser.add_argument("--commit")
+    parser.add_argument("--only-commit", action="store_true")
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    if chosen.only_commit:
+        with tempfile.TemporaryDirectory() as folder, _earlier(chosen.commit, Path(folder)) as root:
+            _beside_earlier(Path(folder), root, chosen.commit, chosen.rounds)
+        return
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
         inputs = Path(folder) / "inputs.json"
         write_inputs(inputs)
         harness = chosen.harness_python or _install_harness(Path(folder) / "harness")
@@ -57,11 +66,10 @@ def main() -> None:
             "lm-evaluation-harness": partial(_harness, harness, inputs, best, threads),
             "base only": partial(_run, [*bare, "base"]),
         }
-        rounds: dict[str, list[Mapping[str, Any]]] = {}
-        for _ in range(chosen.rounds):
-            for name, run in contestants.items():
-                rounds.setdefault(name, []).append(run())
-                print(name, json.dumps(rounds[name][-1]), flush=True)
+        if chosen.commit:
+            root = stack.enter_context(_earlier(chosen.commit, Path(folder)))
+            contestants[f"pytest-llmbench at {chosen.commit}"] = partial(_ours, Path(folder), root=root)
+        rounds = _in_turns(contestants, chosen.rounds)
         reference = _run([sys.executable, HERE / "reference_loop.py", inputs, threads])
         print("reference loop", json.dumps(reference), flush=True)
     medians = {name: _median(runs) for name, runs in rounds.items()}
@@ -73,6 +81,45 @@ def main() -> None:
         "rounds": rounds,
     }
     save("generation", result, _table(result))
+
+
+def _in_turns(
+    contestants: Mapping[str, Callable[[], dict[str, Any]]], count: int
+) -> dict[str, list[Mapping[str, Any]]]:
+    rounds: dict[str, list[Mapping[str, Any]]] = {}
+    for _ in range(count):
+        for name, run in contestants.items():
+            rounds.setdefault(name, []).append(run())
+            print(name, json.dumps(rounds[name][-1]), flush=True)
+    return rounds
+
+
+@contextlib.contextmanager
+def _earlier(commit: str, folder: Path) -> Iterator[Path]:
+    """A worktree of an earlier commit, gone afterwards."""
+    root = folder / commit
+    git = ["git", "-C", str(ROOT), "worktree"]
+    subprocess.run([*git, "add", "-q", "--detach", str(root), commit], check=True)
+    try:
+        yield root
+    finally:
+        subprocess.run([*git, "remove", "--force", str(root)], check=True)
+
+
+def _beside_earlier(folder: Path, root: Path, commit: str, count: int) -> None:
+    """Measure this build and an earlier one alone, then write `results/generation_builds.json` and a table."""
+    earlier = f"pytest-llmbench at {commit}"
+    contestants = {"pytest-llmbench": partial(_ours, folder), earlier: partial(_ours, folder, root=root)}
+    rounds = _in_turns(contestants, count)
+    medians = {name: _median(runs) for name, runs in rounds.items()}
+    before, now = medians[earlier], medians["pytest-llmbench"]
+    ratios = {
+        "answers/s over the earlier build (wanted: 3)": before["generation_s"] / now["generation_s"],
+        "CPU seconds of the whole process, now over then (wanted: 0.55)": now["cpu_s"] / before["cpu_s"],
+        "wall seconds of the whole process, now over then (wanted: 0.55)": now["process_s"] / before["process_s"],
+    }
+    result = {"machine": machine(), "medians": medians, "ratios": ratios, "rounds": rounds}
+    save("generation_builds", result, _table(result))
 
 
 def _ratios(medians: Mapping[str, Mapping[str, float]], reference: Mapping[str, float]) -> dict[str, float]:
@@ -102,7 +149,7 @@ def _rate(run: Mapping[str, float], what: str, seconds: str) -> float:
     return run[what] / run[seconds]
 
 
-def _ours(folder: Path, environment: Mapping[str, str] = {}) -> dict[str, Any]:
+def _ours(folder: Path, environment: Mapping[str, str] = {}, *, root: Path = ROOT) -> dict[str, Any]:
     settings = folder / "pytest.ini"
     settings.write_text("[pytest]\n", encoding="utf-8")
     command = [  # as in a user's project: without the plugins and the conftest.py that only our own tests need
@@ -114,8 +161,10 @@ def _ours(folder: Path, environment: Mapping[str, str] = {}) -> dict[str, Any]:
         "tests/suites/test_benchmark.py",
         "--llmbench-no-cache",
     ]
-    given = [f"{name}={value}" for name, value in environment.items()]
-    done = _run(["env", *given, *command[1:], "--llmbench-report-dir", folder / "reports"], prints_json=False)
+    given = [f"{name}={value}" for name, value in ({"PYTHONPATH": root / "src"} | dict(environment)).items()]
+    done = _run(
+        ["env", *given, *command[1:], "--llmbench-report-dir", folder / "reports"], root=root, prints_json=False
+    )
     document = json.loads((folder / "reports/benchmark.json").read_text(encoding="utf-8"))
     metadata, answers = document["metadata"], document["statistics"]["answers"].values()
     return {
@@ -137,13 +186,13 @@ def _harness(python: Path, inputs: Path, batch: int, threads: int) -> dict[str, 
     return {**added, "peak_mb": max(one["peak_mb"] for one in both)}
 
 
-def _run(command: Sequence[object], *, prints_json: bool = True) -> dict[str, Any]:
-    """Run to the end; what it printed last as JSON, with the process's wall seconds and peak memory."""
+def _run(command: Sequence[object], *, root: Path = ROOT, prints_json: bool = True) -> dict[str, Any]:
+    """Run to the end; what it printed last as JSON, with the process's wall and CPU seconds and peak memory."""
     started = time.perf_counter()
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     with subprocess.Popen(
         [str(part) for part in command],
-        cwd=ROOT,
+        cwd=root,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -155,7 +204,11 @@ def _run(command: Sequence[object], *, prints_json: bool = True) -> dict[str, An
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{command}: exit {process.returncode}\n{printed[-2000:]}")
-    measured = {"process_s": time.perf_counter() - started, "peak_mb": usage.ru_maxrss / 1024}
+    measured = {
+        "process_s": time.perf_counter() - started,
+        "cpu_s": usage.ru_utime + usage.ru_stime,
+        "peak_mb": usage.ru_maxrss / 1024,
+    }
     return {**json.loads(printed.splitlines()[-1]), **measured} if prints_json else measured
 
 
@@ -173,11 +226,14 @@ def _median(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def _table(result: Mapping[str, Any]) -> str:
-    lines = ["| contestant | answers/s | tokens/s | generation s | process s | peak MB |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| contestant | answers/s | tokens/s | generation s | process s | CPU s | peak MB |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for name, run in result["medians"].items():
         lines.append(
             f"| {name} | {_rate(run, 'answers', 'generation_s'):.2f} | {_rate(run, 'tokens', 'generation_s'):.0f} "
-            f"| {run['generation_s']:.1f} | {run['process_s']:.1f} | {run['peak_mb']:.0f} |"
+            f"| {run['generation_s']:.1f} | {run['process_s']:.1f} | {run['cpu_s']:.1f} | {run['peak_mb']:.0f} |"
         )
     lines += ["", "| ratio | measured |", "|---|---|"]
     lines += [f"| {name} | {value:.2f} |" for name, value in result["ratios"].items()]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pytest
 
-LONGEST = ("test_documentation.py", "test_recipes.py", "test_examples.py")
+LONGEST = ("test_studio_pages.py", "test_documentation.py", "test_recipes.py", "test_examples.py")
 """Each starts further processes that load a model; after them come the other tests of whole systems."""
 
 

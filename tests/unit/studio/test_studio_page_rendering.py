@@ -5,25 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from support.report_pages import large_document
 from support.studio import ROWS, asked, options
 
 from pytest_llmbench.core.locale import words
 from pytest_llmbench.finetune.hyperparameters import MEANINGS
 from pytest_llmbench.models.registry import Preset
+from pytest_llmbench.runs.base_comparison import with_comparison
+from pytest_llmbench.runs.typed import gate_document
 from pytest_llmbench.studio.job_requests import StartFinetuning
 from pytest_llmbench.studio.pages import amounts, hyperparameters, rendering
 from pytest_llmbench.studio.pages.difference import marked
+from pytest_llmbench.studio.results import Comparison, Results
 from pytest_llmbench.studio.services import Services
 from pytest_llmbench.studio.store import Job
 
-EXAMPLE = Path(__file__).parents[3] / "reports" / "example" / "benchmark.json"
 STATIC = Path(rendering.__file__).parent / "static"
 REPORT_STYLE = STATIC.parents[2] / "reports" / "html" / "assets" / "report.css"
 MARKUP = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}"
@@ -67,6 +69,12 @@ def test_no_page_asks_for_anything_elsewhere_or_holds_script_or_style(studio: Te
     assert re.findall(r"<script(?![^>]* src=)|<style|<[^>]* (?:style|on\w+)=", text) == []
 
 
+def test_an_empty_studio_says_on_each_page_where_to_begin(tmp_path: Path) -> None:
+    with asked(options(tmp_path)) as client:
+        for path in ("/upload", "/training", "/dashboard", "/try", "/compare"):
+            assert 'class="empty"' in client.get(path).text
+
+
 def test_an_unknown_job_is_a_page_that_says_so(studio: TestClient) -> None:
     answer = studio.get("/jobs/99")
     assert (answer.status_code, "99" in answer.text, "<h1>" in answer.text) == (404, True, True)
@@ -90,10 +98,13 @@ def test_an_estimate_says_in_its_place_what_is_wrong_and_counts_the_steps_that_w
     assert (refused.status_code, "batch_size: Input should be less than" in refused.text) == (200, True)
 
 
-def test_a_verdict_comes_first_and_two_runs_are_compared(tmp_path: Path) -> None:
+def test_a_verdict_comes_first_and_two_runs_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = dict(with_comparison(large_document(12)))
+    found = Comparison(baseline="0001_first", run="0002_second", gate=gate_document(document["comparison"]))
+    monkeypatch.setattr(Results, "compare", lambda *_: found)  # it asks `llmbench compare`, which takes seconds
     for name in ("0001_first", "0002_second"):
         (tmp_path / "runs" / name).mkdir(parents=True)
-        shutil.copy(EXAMPLE, tmp_path / "runs" / name / "run.json")
+        (tmp_path / "runs" / name / "run.json").write_text(json.dumps(document), encoding="utf-8")
     with asked(options(tmp_path)) as client:
         listed = client.get("/compare").text
         assert listed.index("0002_second") < listed.index("0001_first")

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("pytest_llmbench")
 
-_VERSION = 1
+_VERSION = 2
 """Of what is kept: raised when loading, its proof of soundness or a backend's identity change."""
 
 _WEIGHTS = frozenset({".safetensors", ".bin", ".gguf", ".pt", ".pth", ".h5", ".onnx", ".msgpack"})
@@ -127,6 +127,8 @@ def announce_again(kept: Mapping[str, Any]) -> None:
 
 def pair_key(source: Source, adapters: Mapping[str, Adapter], settings: Settings) -> str:
     """One key for all that loading a pair depends on."""
+    import psutil
+
     folders = (Path(source.path), *(Path(adapter.path) for adapter in adapters.values()))
     told = {
         "version": _VERSION,
@@ -138,6 +140,7 @@ def pair_key(source: Source, adapters: Mapping[str, Adapter], settings: Settings
         "libraries": {name: _version(name) for name in _LIBRARIES},
         "python": platform.python_version(),
         "cpu": cpu(),
+        "memory": psutil.virtual_memory().total,  # it decides how weights are held
         "gpus": sorted(path.name for pattern in _GPUS for path in Path("/dev").glob(pattern)),
         "chosen_gpus": [os.environ.get(name) for name in _GPU_VARIABLES],
         "folder": str(Path.cwd()),  # paths are told from there
