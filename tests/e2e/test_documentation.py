@@ -34,8 +34,8 @@ from pytest_llmbench.models.registry import load_registry
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-ELSEWHERE = ("make ", "pip install ", "accelerate launch ", "llmbench tune ")
-"""What other tests run: CI itself, the recipes, the training in several processes, and a tuning."""
+ELSEWHERE = ("make ", "pip install ", "accelerate launch ", "llmbench tune ", "llmbench studio", "curl ")
+"""What other tests run: CI itself, the recipes, the training in several processes, a tuning, and the studio."""
 VERDICTS = ("--llmbench-require-users", "test_of_the_page.py --llmbench-server")
 """What may end with 1: that so small a server does not reach its mark is an answer too."""
 BASE = "tiny"
