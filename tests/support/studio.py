@@ -45,7 +45,7 @@ def asked(chosen: StudioOptions) -> Iterator[TestClient]:
 def serving(chosen: StudioOptions) -> Iterator[str]:
     """The address of a studio that a thread of this process serves: it streams, and many can ask it at once."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(chosen), log_level="warning", timeout_graceful_shutdown=1))
+    server = uvicorn.Server(uvicorn.Config(create_app(chosen), log_config=None, timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:

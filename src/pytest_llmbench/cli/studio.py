@@ -121,6 +121,7 @@ def _server(app: object) -> uvicorn.Server:
         uvicorn.Config(
             app,  # type: ignore[arg-type]  # an ASGI application
             lifespan="off",  # it is opened outside, where its errors are the user's to read
+            log_config=None,  # to configure logging would shut the handlers of everybody else in the process
             log_level="warning",
             access_log=False,
             server_header=False,
