@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
 import os
 import signal
 import socket
-import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -52,6 +50,8 @@ def studio(
     LLMBENCH_STUDIO_TOKEN.
     """
     _check_packages()
+    import asyncio  # not at the top: every command imports this module
+
     from pytest_llmbench.studio.options import StudioOptions
     from pytest_llmbench.studio.safety import TOKEN_VARIABLE, check_exposure
 
@@ -92,6 +92,9 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 
 
 async def _serve(options: StudioOptions, listener: socket.socket, *, open_browser: bool) -> None:
+    import asyncio
+    import webbrowser
+
     from pytest_llmbench.studio.app import create_app
 
     app = create_app(options)
