@@ -23,6 +23,7 @@ from pytest_llmbench.generation.local.continuous import Asked, RowEngine
 from pytest_llmbench.generation.local.decoding import Limits, Row, TextPieces, decode
 from pytest_llmbench.generation.local.perplexity import TextLoss, text_losses
 from pytest_llmbench.generation.local.sampling import Sampling, noise_key
+from pytest_llmbench.generation.local.tiles import STEP, mixes
 from pytest_llmbench.models.chat_templates import prompt_forms
 from pytest_llmbench.models.loaded import peft_name
 from pytest_llmbench.models.prompt_form import PromptError
@@ -64,8 +65,12 @@ class LocalBackend:
         self._context = _context_length(loaded.model)
         self._most_tokens = settings.max_new_tokens + settings.max_reasoning_tokens
         self._prompt_limit = self._context - self._most_tokens
+        self._exact = loaded.device.startswith("cpu") and (
+            loaded.quantization == "none" or loaded.hold == "dequantized"
+        )
+        self._together = len(self.variants) if mixes(_causal_model(loaded.model)) else 1
         self._calibration = self._calibrate()
-        self._engine = self._row_engine(self._calibration.batch_size)
+        self._engine = self._row_engine(self._calibration.batch_size * self._together)
 
     def identity(self, variant: str) -> Mapping[str, str]:
         """Weights, adapter, quantization, settings and versions: what decides this variant's answers."""
@@ -262,8 +267,7 @@ class LocalBackend:
     def _row_engine(self, places: int) -> RowEngine | None:
         """The engine that answers many variants at once; None, with a note, where the model does not fit it."""
         loaded = self._loaded
-        exact = loaded.device.startswith("cpu") and (loaded.quantization == "none" or loaded.hold == "dequantized")
-        engine = RowEngine(_causal_model(loaded.model), loaded.tokenizer.pad_token_id, places, exact=exact)
+        engine = RowEngine(_causal_model(loaded.model), loaded.tokenizer.pad_token_id, places, exact=self._exact)
         with loaded.speaking_as(BASE):
             why = engine.unfit()
         self._decoding = "padded batches" if why else engine.kind
@@ -379,15 +383,18 @@ class LocalBackend:
         if not self._loaded.device.startswith("cpu"):
             return Calibration(torch.get_num_threads(), wanted or _GPU_BATCH, {})
         with torch.inference_mode(), self._loaded.speaking_as(BASE):
+            few, many = (STEP, 2 * STEP) if self._exact else (1, _CALIBRATION_ROWS)
             if settings.threads == "auto":
-                step_s = step_seconds(self._one_step(_CALIBRATION_ROWS), torch.set_num_threads)
+                step_s = step_seconds(self._one_step(few if self._exact else many), torch.set_num_threads)
                 threads = min(step_s, key=step_s.__getitem__)
             else:
                 step_s, threads = {}, int(settings.threads)
             torch.set_num_threads(threads)
             if wanted is None:
-                by_rows = {rows: _least_seconds(self._one_step(rows)) for rows in (1, _CALIBRATION_ROWS)}
-                wanted = fitting_batch_size(by_rows, settings.max_new_tokens, settings.timeout)
+                by_rows = {rows: _least_seconds(self._one_step(rows)) for rows in (few, many)}
+                fitting = fitting_batch_size(by_rows, settings.max_new_tokens, settings.timeout)
+                # a tile takes its time however few of its rows are used
+                wanted = max(fitting, STEP) // self._together or 1 if self._exact else fitting
         _log.info("%d threads, %d prompts at once (seconds a step by threads: %s)", threads, wanted, step_s)
         return Calibration(threads, wanted, step_s)
 

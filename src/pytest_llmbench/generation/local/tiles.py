@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-STEP, READ = 32, 64
+STEP, READ = 16, 64
 """Rows of a tile in decoding and in reading prompts. Answers of other tiles are other answers."""
 
 
