@@ -6,7 +6,8 @@ import datetime
 import json
 import os
 import platform
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,3 +37,22 @@ def save(name: str, result: Mapping[str, Any], table: str) -> None:
     where = f"{about['cpu']['model']}, {about['cores']} cores, Python {about['python']}, {about['date']}"
     (RESULTS / f"{name}.md").write_text(f"# {name}\n\n{where}\n\n{table}\n", encoding="utf-8")
     print(table)
+
+
+def measure_parts(
+    name: str,
+    measures: Mapping[str, Callable[[Path], Mapping[str, Any]]],
+    only: str | None,
+    lines: Callable[[Mapping[str, Any]], Iterable[str]],
+) -> None:
+    """Take each measure, or `only` one, in a folder of its own and with the machine's load; others stay."""
+    path = RESULTS / f"{name}.json"
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    result["machine"] = machine()
+    for part, measure in measures.items():
+        if only in (None, part):
+            with tempfile.TemporaryDirectory() as folder:
+                before = os.getloadavg()[0]
+                result[part] = {**measure(Path(folder)), "load": [before, os.getloadavg()[0]]}
+            print(part, json.dumps(result[part]), flush=True)
+    save(name, result, "\n".join(lines(result)))

@@ -31,7 +31,7 @@ from typing import Any
 import aiohttp
 import numpy as np
 import psutil
-from measuring import RESULTS, machine, save
+from measuring import measure_parts
 from peers import NotInstalledError, environment
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -69,16 +69,7 @@ def main() -> None:
         "upload": upload,
         "llamaboard": lambda folder: first_pages(folder, chosen.peers),
     }
-    path = RESULTS / "studio.json"
-    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    result["machine"] = machine()
-    for name, measure in measures.items():
-        if chosen.only in (None, name):
-            with tempfile.TemporaryDirectory() as folder:
-                before = os.getloadavg()[0]
-                result[name] = {**measure(Path(folder)), "load": [before, os.getloadavg()[0]]}
-            print(name, json.dumps(result[name]), flush=True)
-    save("studio", result, "\n".join(lines(result)))
+    measure_parts("studio", measures, chosen.only, lines)
 
 
 # answers
@@ -389,7 +380,7 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
     loads = ", ".join(
         f"{name} {max(result[name]['load']):.0f}" for name in ("answers", "memory", "upload", "llamaboard")
     )
-    yield f"Other work kept the machine busy meanwhile; the load while each was measured: {loads}."
+    yield f"Load of the machine while each was measured: {loads}."
     yield ""
     yield f"{found['clients']} clients at once, again and again, while a job trains ({found['job']}):"
     yield ""

@@ -27,7 +27,6 @@ import sqlite3
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.request
@@ -39,7 +38,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import psutil
-from measuring import RESULTS, machine, save
+from measuring import measure_parts
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from support.scripted_jobs import Scripted, add_dataset, scripted_jobs, studio_options, training
@@ -74,16 +73,7 @@ def main() -> None:
         "opening": opening,
         "watching": watching,
     }
-    path = RESULTS / "studio_jobs.json"
-    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    result["machine"] = machine()
-    for name, measure in measures.items():
-        if chosen.only in (None, name):
-            with tempfile.TemporaryDirectory() as folder:
-                before = os.getloadavg()[0]
-                result[name] = {**measure(Path(folder)), "load": [before, os.getloadavg()[0]]}
-            print(name, json.dumps(result[name]), flush=True)
-    save("studio_jobs", result, "\n".join(_lines(result)))
+    measure_parts("studio_jobs", measures, chosen.only, _lines)
 
 
 # kills

@@ -281,8 +281,9 @@ def _open_local(settings: Settings, cases: Sequence[Case], stored: Stored | None
         settings.model.adapters, present(settings.model.adapters_dir), source, verify=settings.model.verify_adapter
     )
     overlap = check_training_rows(adapters, cases, strict=settings.benchmark.strict) if cases else {}
-    load = functools.partial(_load_local, settings, source, adapters, overlap)
-    kept = recalled(pair_key(source, adapters, settings)) if stored else None
+    key = pair_key(source, adapters, settings)
+    load = functools.partial(_load_local, settings, source, adapters, overlap, key)
+    kept = recalled(key) if stored else None
     if stored and kept:
         known = RememberedPair(kept, load, {"training_rows": overlap})
         if stored.holds_all(cases, known, settings):
@@ -293,16 +294,16 @@ def _open_local(settings: Settings, cases: Sequence[Case], stored: Stored | None
 
 
 def _load_local(
-    settings: Settings, source: Source, adapters: Mapping[str, Adapter], overlap: Mapping[str, Any]
+    settings: Settings, source: Source, adapters: Mapping[str, Adapter], overlap: Mapping[str, Any], key: str
 ) -> Backend:
     from pytest_llmbench.generation.local.backend import LocalBackend
-    from pytest_llmbench.generation.local.remembered import pair_key, remembering
+    from pytest_llmbench.generation.local.remembered import remembering
     from pytest_llmbench.models.adapter_loading import attach
     from pytest_llmbench.models.held_weights import hold_weights
     from pytest_llmbench.models.loading import load_base
     from pytest_llmbench.models.verification import prove_sound
 
-    with remembering(pair_key(source, adapters, settings)) as remember:
+    with remembering(key) as remember:
         loaded = load_base(source, settings.model)
         hold_weights(loaded, settings.model)
         attach(loaded, adapters)
