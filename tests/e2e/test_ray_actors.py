@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.calibrated_engine import Calibration
+from support.calibrated_server import CalibratedServer, calibrated_servers
 from support.scripted_engines import ScriptedEngine, open_scripted, scripted_case
 
 from pytest_llmbench.cases.suites import Case
@@ -17,6 +20,12 @@ from pytest_llmbench.generation.completion_store import CompletionJournal
 from pytest_llmbench.generation.planner import Planner
 from pytest_llmbench.generation.ray.backend import RayBackend
 from pytest_llmbench.generation.ray.cluster import Cluster
+from pytest_llmbench.load.client import ChatServer
+from pytest_llmbench.load.conversations import Conversation, Conversations
+from pytest_llmbench.load.ray_workers import RayMachines
+from pytest_llmbench.load.records import SLO, Trial
+from pytest_llmbench.load.trial import LoadTest, TrialLimits
+from pytest_llmbench.load.users import Habits
 
 pytest.importorskip("ray")
 
@@ -102,3 +111,29 @@ def test_what_an_actor_cannot_open_is_told_with_its_machine(cluster: Cluster) ->
 def test_an_actor_that_no_machine_can_hold_is_told_with_what_there_is(cluster: Cluster) -> None:
     with pytest.raises(NotReadyError, match=r"each takes 64 CPUs and 0 GPUs, and the cluster has 1 machines with"):
         RayBackend.opened(settings(ray__cpus="64", ray__start_timeout="0.5"), (), open_scripted)
+
+
+def test_load_comes_from_actors_and_is_judged_like_that_of_one_process(cluster: Cluster) -> None:
+    async def trial(server: CalibratedServer, machines: RayMachines) -> tuple[Trial, Trial]:
+        habits, slo = Habits(cooldown_s=0.02, arrivals="burst"), SLO(0.9, 2.0)
+        any_client = TrialLimits(error_rate=0.0, warm_up_s=0.0, max_loop_lag_s=9.0, max_client_cpu=9.0)
+        talk = Conversations([Conversation((f"bonjour {number}", "et", "merci")) for number in range(5)])
+        async with LoadTest(ChatServer.at(server.url), talk, habits, slo, any_client, machines=machines) as load:
+            return await load.trial(4, 30), await load.trial(4, 30)
+
+    machines = RayMachines.joined(RaySettings(actors=2))
+    with calibrated_servers() as serve:
+        server = serve(Calibration(slots=64, full_speed=64))
+        found = asyncio.run(trial(server, machines))
+    for one in found:
+        assert one.verdict in {"held", "undecided"}, one.reason  # never invalid
+        assert [request.finish for request in one.requests] == ["stop"] * 30
+        assert one.processes == 2
+        assert {request.user for request in one.requests} == {0, 1, 2, 3}
+        starts = [request.started_s for request in one.requests]
+        assert starts == sorted(starts)
+        assert one.clocks
+        assert one.clocks.machines == 1
+        assert one.clocks.skew_s <= one.clocks.error_s + 0.01  # one machine has one clock
+    assert sum(one.sent for one in found) == len(server.served)
+    machines.close()
