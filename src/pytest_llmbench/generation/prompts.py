@@ -11,8 +11,8 @@ from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.cases.tools import name_of
 from pytest_llmbench.core.locale import N_
 from pytest_llmbench.core.records import BASE, Completion
-from pytest_llmbench.generation.local.sampling import noise_key
 from pytest_llmbench.generation.rows import Limits, Row, TextPieces
+from pytest_llmbench.generation.sampling import noise_key
 from pytest_llmbench.models.prompt_form import PromptError, PromptForm
 
 if TYPE_CHECKING:
@@ -22,6 +22,10 @@ _NO_TOOLS = N_(
     "the chat template writes no tools: the prompt is the same with and without them; take a base or an adapter whose "
     "template knows tools"
 )
+
+
+UNPLANNED = 4096
+"""Tokens of context for an engine that reserves them, where cases are not known beforehand, as in `llmbench query`."""
 
 
 class Prompts:
@@ -52,6 +56,11 @@ class Prompts:
         """The prompt's length in tokens, of the variant that reads the longest; 0 where none can be written."""
         prompts = [self._whole(case, variant) for variant in self.forms]
         return max(0 if isinstance(prompt, PromptError) else len(prompt) for prompt in prompts)
+
+    def needed_context(self, cases: Sequence[Case]) -> int:
+        """Tokens of the longest prompt with its answer, as far as the context goes; all of it without cases."""
+        longest = max(map(self.weight, cases), default=self.context)
+        return min(longest + self.most_tokens, self.context)
 
     def is_readable(self, case: Case, variant: str = BASE) -> bool:
         """Whether the prompt can be written for the variant."""

@@ -80,6 +80,7 @@ def test_paths_stay_relative_to_the_current_directory(tmp_path: Path) -> None:
         ("batch-size", "8", 8),
         ("limit", "none", None),
         ("adapter", "none", "none"),
+        ("engine", "llamacpp", "llamacpp"),
         ("quantization", "none", "none"),
         ("generation.temperature", "0", 0.0),
         ("output.json", "off", False),

@@ -18,11 +18,11 @@ from pytest_llmbench.generation.local.calibration import Calibration, fitting_ba
 from pytest_llmbench.generation.local.continuous import Asked, RowEngine
 from pytest_llmbench.generation.local.decoding import decode
 from pytest_llmbench.generation.local.perplexity import TextLoss, text_losses
-from pytest_llmbench.generation.local.sampling import Sampling
 from pytest_llmbench.generation.local.tiles import STEP, mixes
 from pytest_llmbench.generation.prompts import Prompts
 from pytest_llmbench.generation.provenance import adapter_identity, adapters_told, library_versions, templates_told
 from pytest_llmbench.generation.rows import Row
+from pytest_llmbench.generation.sampling import Sampling
 from pytest_llmbench.models.chat_templates import prompt_forms
 from pytest_llmbench.models.loaded import peft_name
 

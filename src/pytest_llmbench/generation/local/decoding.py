@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.generation.local.sampling import Sampling, choose
+from pytest_llmbench.generation.local.sampling import choose
 from pytest_llmbench.generation.rows import Limits, Row
+from pytest_llmbench.generation.sampling import Sampling
 
 if TYPE_CHECKING:
     from torch import Tensor

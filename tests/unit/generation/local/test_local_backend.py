@@ -156,7 +156,10 @@ def test_prompts_go_through_the_chat_template_where_there_is_one(loaded: LoadedM
 def test_each_variant_reads_prompts_in_its_own_form(loaded: LoadedModel) -> None:
     other = dataclasses.replace(ADAPTER, chat_template="w50 {{ messages[-1].content }}")
     answering = backend(dataclasses.replace(loaded, adapters={"finetuned": other}))
-    assert [answering._prompts.tokens(case("w5"), variant) for variant in ("base", "finetuned")] == [[40, 5, 42], [50, 5]]
+    assert [answering._prompts.tokens(case("w5"), variant) for variant in ("base", "finetuned")] == [
+        [40, 5, 42],
+        [50, 5],
+    ]
     assert [next(iter(answering.complete([case("w5")], one))).prompt_tokens for one in answering.variants] == [3, 2]
     assert answering.identity("base") == backend(loaded).identity("base")
     assert answering.identity("finetuned") != backend(loaded).identity("finetuned")
@@ -274,7 +277,9 @@ def test_the_base_reads_the_answers_of_both_variants(loaded: LoadedModel) -> Non
 
 def test_a_base_that_writes_more_than_its_answer_is_embedded_by_the_answer_alone(loaded: LoadedModel) -> None:
     answering = backend(loaded)
-    said = Row(0, answering._prompts.tokens(CASES[0]), 0, tokens=[*_ids("<end> w20 w21")], finish="stop")  # a mark, as <think>
+    said = Row(
+        0, answering._prompts.tokens(CASES[0]), 0, tokens=[*_ids("<end> w20 w21")], finish="stop"
+    )  # a mark, as <think>
     said.hidden_mean = torch.ones(32)
     done = answering._completion(CASES[0], "base", said, 1)
     assert (done.text, done.embedding) == ("w20 w21", None)
