@@ -80,7 +80,6 @@ def test_paths_stay_relative_to_the_current_directory(tmp_path: Path) -> None:
         ("batch-size", "8", 8),
         ("limit", "none", None),
         ("adapter", "none", "none"),
-        ("engine", "llamacpp", "llamacpp"),
         ("quantization", "none", "none"),
         ("generation.temperature", "0", 0.0),
         ("output.json", "off", False),
@@ -111,6 +110,7 @@ def test_the_text_of_an_option_becomes_the_settings_kind(key: str, raw: str, exp
 def test_every_option_has_its_variable_in_the_environment(option: str) -> None:
     variable = f"LLMBENCH_{option.upper().replace('-', '_')}"
     odd = {
+        "engine": "vllm",
         "quantization": "int8",
         "device": "cpu",
         "gate": "regression",
