@@ -27,6 +27,8 @@ _NO_TOOLS = N_(
 UNPLANNED = 4096
 """Tokens of context for an engine that reserves them, where cases are not known beforehand, as in `llmbench query`."""
 
+_LEAST = 512
+
 
 class Prompts:
     """The prompts of a session's cases, by variant.
@@ -58,9 +60,12 @@ class Prompts:
         return max(0 if isinstance(prompt, PromptError) else len(prompt) for prompt in prompts)
 
     def needed_context(self, cases: Sequence[Case]) -> int:
-        """Tokens of the longest prompt with its answer, as far as the context goes; all of it without cases."""
+        """Tokens of the longest prompt with its answer, as far as the context goes; all of it without cases.
+
+        Never so few that the first question to every adapter would not fit.
+        """
         longest = max(map(self.weight, cases), default=self.context)
-        return min(longest + self.most_tokens, self.context)
+        return min(max(longest + self.most_tokens, _LEAST), self.context)
 
     def is_readable(self, case: Case, variant: str = BASE) -> bool:
         """Whether the prompt can be written for the variant."""

