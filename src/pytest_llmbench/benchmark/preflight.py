@@ -24,12 +24,13 @@ _log = logging.getLogger("pytest_llmbench")
 
 
 def check_models(settings: Settings) -> None:
-    """Refuse a base and adapters that are not there, or a server's address that is none.
+    """Refuse a base and adapters that are not there, an engine that cannot run them, or an address that is none.
 
     What a server answers with is its own business, and what other machines have is looked for there.
 
     Raises:
         UsageError: one line for each of them.
+        NotReadyError: a GGUF file cannot be read.
     """
     faults = Faults()
     if settings.server.url:
@@ -38,6 +39,10 @@ def check_models(settings: Settings) -> None:
         _note_base(settings, faults)
         _note_adapters(settings, faults)
     faults.raise_any()
+    if not settings.server.url:
+        from pytest_llmbench.benchmark.engines import check_engine
+
+        check_engine(settings)
 
 
 def check_base(settings: Settings) -> None:

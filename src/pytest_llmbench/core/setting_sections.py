@@ -88,9 +88,14 @@ class ModelSettings(_Section):
         json_schema_extra=_shown("adapter", "PATH|auto|none"),
     )
     adapters_dir: Path = Field(default=Path("adapters"), description="folder in which auto looks for adapters")
+    engine: Literal["transformers", "llamacpp", "vllm"] = Field(
+        default="transformers",
+        description="what runs the model here: transformers, llamacpp (a GGUF file) or vllm",
+        json_schema_extra=_shown("engine"),
+    )
     quantization: Literal["nf4", "int8", "none"] = Field(
         default="nf4",
-        description="how the base is loaded: nf4 (4 bits), int8 or none",
+        description="how the base is loaded: nf4 (4 bits), int8 or none; with llamacpp the file says it",
         json_schema_extra=_shown("quantization"),
     )
     double_quant: bool = Field(default=True, description="quantize the scales of nf4 too: 0.4 bits a parameter less")

@@ -17,8 +17,17 @@ SETTINGS: Mapping[str, SettingHelp] = {
         "LoRA folder, or several; auto: the newest that fits the base; none: the base alone",
     ),
     "model.adapters_dir": SettingHelp(None, "PATH", "adapters", "folder in which auto looks for adapters"),
+    "model.engine": SettingHelp(
+        "engine",
+        "transformers|llamacpp|vllm",
+        "transformers",
+        "what runs the model here: transformers, llamacpp (a GGUF file) or vllm",
+    ),
     "model.quantization": SettingHelp(
-        "quantization", "nf4|int8|none", "nf4", "how the base is loaded: nf4 (4 bits), int8 or none"
+        "quantization",
+        "nf4|int8|none",
+        "nf4",
+        "how the base is loaded: nf4 (4 bits), int8 or none; with llamacpp the file says it",
     ),
     "model.double_quant": SettingHelp(None, "", "true", "quantize the scales of nf4 too: 0.4 bits a parameter less"),
     "model.compute_dtype": SettingHelp(
