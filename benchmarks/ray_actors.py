@@ -29,12 +29,12 @@ from pytest_llmbench.generation.ray.cluster import Cluster
 
 _ACTORS = (1, 2, 4)
 _ROUNDS = 3
-_BATCH, _BATCH_S = 16, 0.5
+_BATCH, _BATCH_S = 16, 1.0
 _CASES = 16 * 40
 
 
 class SleepingEngine:
-    """Takes half a second for a batch of 16 cases, of both variants."""
+    """Takes a second for a batch of 16 cases, of both variants."""
 
     variants: tuple[str, ...] = ("base", "finetuned")
 
