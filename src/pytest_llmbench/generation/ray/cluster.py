@@ -25,7 +25,8 @@ _CONNECT_S = 5.0
 _KNOCK_S = 30.0
 _PORT = 6379
 _SAID_OF_VERSIONS = "Version mismatch"
-_QUIET = {
+_ENVIRONMENT = {
+    "RAY_worker_niceness": "0",  # else 15: beside other programs actors would wait, and load generators come late
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DISABLE_IMPORT_WARNING": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -103,7 +104,7 @@ def answered_elsewhere(settings: RaySettings) -> bool:
 
 def imported() -> Any:
     """Ray, its usage statistics off. Raises NotReadyError where it is not installed."""
-    for name, value in _QUIET.items():
+    for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
         ray = importlib.import_module("ray")
