@@ -474,9 +474,10 @@ class LoadSettings(_Section):
         json_schema_extra=_shown(metavar="S"),
     )
     confidence: float = Field(default=0.98, gt=0.5, lt=1, description="sureness at which a search stops early")
-    processes: _Auto | _Count = Field(
+    processes: _Auto | Literal["ray"] | _Count = Field(
         default="auto",
-        description="processes of the load generator: a number, or auto (more when one is the bottleneck)",
+        description="processes of the load generator: a number, auto (more when one is the bottleneck), or ray: one on "
+        "each machine of a cluster, or ray.actors",
     )
     scrape: bool = Field(default=True, description="read the server's /metrics and the GPUs during trials")
     require_users: _Count | None = Field(

@@ -309,6 +309,16 @@ def _or_default(value: Any, known: ValidatorFunctionWrapHandler, about: Validati
         return AnsweringBackend.model_fields[str(about.field_name)].get_default(call_default_factory=True)
 
 
+class RayTally(TypedDocument):
+    """The actors that answered: how many there were at once, on how many machines, and what their deaths cost."""
+
+    actors: int
+    nodes: int
+    deaths: int = 0
+    batches_asked_again: int = 0
+    answers_given_up: int = 0
+
+
 class AnsweringBackend(TypedDocument):
     """Who answered: a model here, or a server. Each `requests` is the body that a server was sent for a variant."""
 
@@ -318,6 +328,7 @@ class AnsweringBackend(TypedDocument):
     chat_templates: dict[str, Any] = Field(default_factory=dict)
     requests: dict[str, dict[str, Any]] = Field(default_factory=dict)
     streams_left_open: int | None = None
+    ray: RayTally | None = None
 
     _lenient = field_validator("*", mode="wrap")(_or_default)
 
