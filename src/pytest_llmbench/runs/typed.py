@@ -320,10 +320,14 @@ class RayTally(TypedDocument):
 
 
 class AnsweringBackend(TypedDocument):
-    """Who answered: a model here, or a server. Each `requests` is the body that a server was sent for a variant."""
+    """Who answered: a model here, or a server. Each `requests` is the body that a server was sent for a variant.
+
+    `limits` are keys of what the engine's answers do not promise or lack.
+    """
 
     backend: str = ""
     engine: str | None = None
+    limits: tuple[str, ...] = ()
     training_rows: dict[str, LearntRows] = Field(default_factory=dict)
     chat_templates: dict[str, Any] = Field(default_factory=dict)
     requests: dict[str, dict[str, Any]] = Field(default_factory=dict)
