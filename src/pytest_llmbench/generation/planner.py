@@ -69,6 +69,7 @@ class Planner:
         self._batches = self._cut(cases)
         self._batch_of = {(case.name, case.epoch): batch for batch in self._batches for case in batch}
         self._done: dict[tuple[str, int], dict[str, Completion]] = {}
+        self._keys: dict[tuple[str, int, str], str] = {}
         progress.planned(len(cases) * len(backend.variants))
 
     def answers(self, case: Case) -> Mapping[str, Completion]:
@@ -90,7 +91,6 @@ class Planner:
         for batch in self._batches:
             if batch is not wanted and (batch[0].name, batch[0].epoch) not in self._done:
                 self._claim(batch, blocking=False)
-                self._journal.refresh()
                 if self._collect(wanted):
                     return
         self._claim(wanted, blocking=True)
@@ -101,8 +101,7 @@ class Planner:
         name = content_key({}, {"cases": [(case.name, case.epoch) for case in batch]})[:16]
         try:
             with self._journal.claimed(name, blocking=blocking):
-                self._journal.refresh()  # another process may have finished it while this one waited
-                self._answer(batch)
+                self._answer(batch)  # what another process answered while this one waited is not missing any more
         except InUseError:
             return False
         return self._collect(batch)
@@ -120,7 +119,8 @@ class Planner:
     def _missing(self, batch: Batch, variant: str) -> list[Case]:
         """The cases whose answer is neither in the journal nor in the cache, which goes to the journal."""
         keys = {(case.name, case.epoch): self._key(case, variant) for case in batch}
-        missing = [case for case in batch if self._journal.get(keys[case.name, case.epoch]) is None]
+        journaled = self._journal.get_all(keys.values())
+        missing = [case for case in batch if keys[case.name, case.epoch] not in journaled]
         if self._cache is None or not missing:
             return missing
         stored = self._cache.get(keys[case.name, case.epoch] for case in missing)
@@ -161,8 +161,9 @@ class Planner:
     def _fill_embeddings(self, batch: Batch, variant: str) -> None:
         if not self._embed:
             return
-        held = [(case, self._journal.get(self._key(case, variant))) for case in batch]
-        bare = [(case, done) for case, done in held if done is not None and done.embedding is None and done.text]
+        held = self._journal.get_all(self._key(case, variant) for case in batch)
+        found = [(case, held.get(self._key(case, variant))) for case in batch]
+        bare = [(case, done) for case, done in found if done is not None and done.embedding is None and done.text]
         for completion in self._backend.embed(bare) if bare else ():
             if completion.embedding is not None:
                 key = self._key(_case_of(completion, batch), variant)
@@ -182,16 +183,20 @@ class Planner:
 
     def _collect(self, batch: Batch) -> bool:
         """Take the batch's completions from the journal; True when all are there."""
-        for case in batch:
-            held = {variant: self._journal.get(self._key(case, variant)) for variant in self._backend.variants}
-            done = {variant: completion for variant, completion in held.items() if completion is not None}
-            if len(done) < len(held):
+        variants = self._backend.variants
+        keys = {(case.name, case.epoch): {name: self._key(case, name) for name in variants} for case in batch}
+        held = self._journal.get_all(key for of_case in keys.values() for key in of_case.values())
+        for place, of_case in keys.items():
+            if not held.keys() >= {*of_case.values()}:
                 return False
-            self._done[case.name, case.epoch] = done
+            self._done[place] = {variant: held[key] for variant, key in of_case.items()}
         return True
 
     def _key(self, case: Case, variant: str) -> str:
-        return content_key(self._identity[variant], self._question(case))
+        place = case.name, case.epoch, variant
+        if place not in self._keys:
+            self._keys[place] = content_key(self._identity[variant], self._question(case))
+        return self._keys[place]
 
 
 def _case_of(completion: Completion, cases: Sequence[Case]) -> Case:
