@@ -165,6 +165,10 @@ class Benchmark:
             progress=progress,
         )
 
+    def plan(self, cases: Sequence[Case]) -> None:
+        """The cases that will be asked for next, in place of those planned before."""
+        self._planner.plan(cases)
+
     def answers(self, case: Case) -> Answers:
         """Every variant's answer to the case, scored; the first case of a batch waits for the whole batch."""
         completions = self._planner.answers(case)
@@ -188,7 +192,7 @@ class Benchmark:
             self._cache.close()
 
 
-def case_result(answers: Answers) -> CaseResult:
+def case_result(answers: Answers, outcome: str = "passed") -> CaseResult:
     """The record of one case; embeddings have served their metric and are left to the journal."""
     case = answers.case
     return CaseResult(
@@ -205,6 +209,7 @@ def case_result(answers: Answers) -> CaseResult:
         messages_sha256=asked_sha256(case),
         calls=case.calls and case.calls.to_json(),
         reasons=answers.reasons,
+        outcome=outcome,
         timestamp=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
 

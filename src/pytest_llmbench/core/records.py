@@ -130,6 +130,6 @@ class Run:
 
     metadata: Mapping[str, Any]
     variants: tuple[str, ...]
-    results: tuple[CaseResult, ...]
+    results: Sequence[CaseResult]
     gate: Mapping[str, Any] | None = None
     comparison: Mapping[str, Any] | None = None

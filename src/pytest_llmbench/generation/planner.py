@@ -42,7 +42,8 @@ class Planner:
 
     Args:
         backend: who answers.
-        cases: every selected case, in any order.
+        cases: every selected case, in any order; cut into batches with the first that is asked for, unless `plan`
+            is given a part of them before.
         journal: the run's completions; what it holds is not asked again.
         cache: completions of earlier runs, or None to ask everything anew.
         question: what, besides the backend's identity, decides the answer to a case (for the content key).
@@ -66,14 +67,24 @@ class Planner:
         self._batch_size = backend.batch_size()
         self._at_once = self._batch_size * (len(backend.variants) if isinstance(backend, AnswersTogether) else 1)
         self._identity = {variant: backend.identity(variant) for variant in backend.variants}
-        self._batches = self._cut(cases)
-        self._batch_of = {(case.name, case.epoch): batch for batch in self._batches for case in batch}
+        self._cases: Sequence[Case] | None = cases
+        self._batches: list[Batch] = []
+        self._batch_of: dict[tuple[str, int], Batch] = {}
         self._done: dict[tuple[str, int], dict[str, Completion]] = {}
         self._keys: dict[tuple[str, int, str], str] = {}
         progress.planned(len(cases) * len(backend.variants))
 
+    def plan(self, cases: Sequence[Case]) -> None:
+        """Cut the cases into batches; what was planned and answered before is let go of."""
+        self._cases = None
+        self._batches = self._cut(cases)
+        self._batch_of = {(case.name, case.epoch): batch for batch in self._batches for case in batch}
+        self._done, self._keys = {}, {}
+
     def answers(self, case: Case) -> Mapping[str, Completion]:
         """Every variant's completion for this case; its whole batch is answered when it is the first to ask."""
+        if self._cases is not None:
+            self.plan(self._cases)
         place = (case.name, case.epoch)
         batch = self._batch_of.get(place, (case,))
         if place not in self._done:

@@ -15,6 +15,8 @@ from pytest_llmbench.core.records import SCHEMA_VERSION
 from pytest_llmbench.core.text_cells import columns, one_line
 from pytest_llmbench.runs.averages import mean
 from pytest_llmbench.runs.cached_answers import CachedAnswers, cached_answers
+from pytest_llmbench.runs.result_parts import ResultParts
+from pytest_llmbench.runs.row_columns import ColumnRows
 from pytest_llmbench.runs.storage import BASELINE, is_baseline
 from pytest_llmbench.runs.typed import Metadata, run_document
 
@@ -80,11 +82,25 @@ class Comparable:
 
 def comparable(document: Mapping[str, Any], name: str, path: Path | None = None) -> Comparable:
     """A run document or a baseline document in the shape that comparisons read."""
+    if isinstance(parts := document["results"], ResultParts):
+        metadata = {"name": name, **_metadata(document["metadata"])}
+        return Comparable(
+            name, metadata, comparable_columns(parts), path.as_posix() if path else None, _cached(document)
+        )
     reduced = document if is_baseline(document) else baseline_of(document, name)
     metadata = reduced["metadata"]
-    of_server = reduced is not document and Metadata.model_validate(document["metadata"]).backend.is_server
-    cached = cached_answers(run_document(document)) if of_server else {}
+    cached = {} if reduced is document else _cached(document)
     return Comparable(metadata["name"], metadata, reduced["results"], path.as_posix() if path else None, cached)
+
+
+def comparable_columns(parts: ResultParts) -> ColumnRows:
+    """What comparisons read of the rows of a large run; found once."""
+    return parts.once("comparable", lambda: ColumnRows(map(_row, parts)))
+
+
+def _cached(document: Mapping[str, Any]) -> Mapping[str, CachedAnswers]:
+    of_server = Metadata.model_validate(document["metadata"]).backend.is_server
+    return cached_answers(run_document(document)) if of_server else {}
 
 
 def baseline_of(document: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 from pytest_llmbench.core.errors import NotReadyError, UsageError
 from pytest_llmbench.core.files import locked
 from pytest_llmbench.generation.completion_store import JOURNAL, OLD_JOURNAL, copy_journal, journal_in
+from pytest_llmbench.runs.result_parts import copy_parts
 from pytest_llmbench.runs.storage import write_json
 
 RUN_FILE, CONTEXT_FILE = "run.json", "context.json"
@@ -85,6 +86,7 @@ def save(document: Mapping[str, Any], report_dir: Path, name: str, journal: Path
 
     def write(folder: Path) -> None:
         write_json(document, folder / RUN_FILE)
+        copy_parts(document["results"], folder)
         if journal is not None:
             copy_journal(journal, folder)
 

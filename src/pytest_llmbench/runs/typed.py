@@ -7,8 +7,8 @@ have a default.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Hashable, Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar, overload
 
 from pydantic import (
     BaseModel,
@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from pytest_llmbench.core.records import BASE
+from pytest_llmbench.runs.result_parts import ResultParts
 
 VerdictOutcome = Literal["pass", "fail", "inconclusive"]
 GateKind = Literal["regression", "improvement", "compare"]
@@ -391,6 +392,49 @@ class Metadata(TypedDocument):
 _NOT_NULL = frozenset({"timings", "metrics", "versions", "passes", "timestamp"})
 
 
+class StoredResults(Sequence[Result]):
+    """The results of a large run, each read when it is asked for."""
+
+    def __init__(self, parts: ResultParts) -> None:
+        self.parts = parts
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    @overload
+    def __getitem__(self, place: int) -> Result: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Result]: ...
+    def __getitem__(self, place: int | slice) -> Result | list[Result]:
+        if isinstance(place, slice):
+            return [Result.model_validate(row) for row in self.parts[place]]
+        return Result.model_validate(self.parts[place])
+
+    def __iter__(self) -> Iterator[Result]:
+        for lines in self.parts.lines():
+            yield from map(Result.model_validate_json, lines)
+
+
+class StoredAnswers(Sequence[CompletionDocument]):
+    """One variant's answers of those results."""
+
+    def __init__(self, results: StoredResults, variant: str, count: int) -> None:
+        self._results, self._variant, self._count = results, variant, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, place: Any) -> Any:
+        return list(self)[place]
+
+    def __iter__(self) -> Iterator[CompletionDocument]:
+        return (row.completions[self._variant] for row in self._results if self._variant in row.completions)
+
+
+def _stored(value: Any) -> Any:
+    return StoredResults(value) if isinstance(value, ResultParts) else value
+
+
 class RunDocument(TypedDocument):
     """A run as `run.json` and `benchmark.json` hold it."""
 
@@ -399,7 +443,8 @@ class RunDocument(TypedDocument):
     by_category: dict[str, Statistics]
     gate: GateDocument | None
     comparison: GateDocument | None = None
-    results: tuple[Result, ...]
+    results: Annotated[tuple[Result, ...] | StoredResults, BeforeValidator(_stored)]
+    model_config = ConfigDict(arbitrary_types_allowed=True)
     _found: dict[Hashable, Any] = PrivateAttr(default_factory=dict)
 
     def once(self, key: Hashable, find: Callable[[], Found]) -> Found:
@@ -426,8 +471,11 @@ class RunDocument(TypedDocument):
         return [name for name in self.variants if name != BASE] if BASE in self.variants else []
 
     @property
-    def answers(self) -> dict[str, list[CompletionDocument]]:
+    def answers(self) -> Mapping[str, Sequence[CompletionDocument]]:
         """Each variant's answers, in the order of the results."""
+        if isinstance(stored := self.results, StoredResults):
+            counts = self.statistics.answers
+            return {variant: StoredAnswers(stored, variant, one.total) for variant, one in counts.items()}
         found: dict[str, list[CompletionDocument]] = {}
         for result in self.results:
             for variant, answer in result.completions.items():
