@@ -65,7 +65,8 @@ class Planner:
         self._backend, self._journal, self._cache = backend, journal, cache
         self._question, self._embed, self._progress = question, embed, progress
         self._batch_size = backend.batch_size()
-        self._at_once = self._batch_size * (len(backend.variants) if isinstance(backend, AnswersTogether) else 1)
+        self._together = backend if isinstance(backend, AnswersTogether) else None
+        self._at_once = self._batch_size * (len(backend.variants) if self._together else 1)
         self._identity = {variant: backend.identity(variant) for variant in backend.variants}
         self._cases: Sequence[Case] | None = cases
         self._batches: list[Batch] = []
@@ -120,8 +121,7 @@ class Planner:
     def _answer(self, batch: Batch) -> None:
         """Bring every case's completions into the journal, of all variants at once where the backend can."""
         missing = [(case, variant) for variant in self._backend.variants for case in self._missing(batch, variant)]
-        together = isinstance(self._backend, AnswersTogether)
-        for variants in [self._backend.variants] if together else [(variant,) for variant in self._backend.variants]:
+        for variants in [self._backend.variants] if self._together else [(variant,) for variant in self._backend.variants]:
             for completion in self._ask([one for one in missing if one[1] in variants]):
                 self._keep(_case_of(completion, batch), completion)
             for variant in variants:
@@ -165,8 +165,8 @@ class Planner:
                     yield Completion(case.name, case.epoch, variant, "", "error", error=fault)
 
     def _completions(self, asked: Sequence[tuple[Case, str]]) -> Iterator[Completion]:
-        if isinstance(self._backend, AnswersTogether):
-            return self._backend.complete_together(asked)
+        if self._together is not None:
+            return self._together.complete_together(asked)
         return self._backend.complete([case for case, _ in asked], asked[0][1])
 
     def _fill_embeddings(self, batch: Batch, variant: str) -> None:

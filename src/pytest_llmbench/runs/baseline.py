@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Required, TypedDict
+from typing import Any
 
 from pytest_llmbench.core import files
 from pytest_llmbench.core.locale import words
@@ -16,7 +16,7 @@ from pytest_llmbench.core.text_cells import columns, one_line
 from pytest_llmbench.runs.averages import mean
 from pytest_llmbench.runs.cached_answers import CachedAnswers, cached_answers
 from pytest_llmbench.runs.result_parts import ResultParts
-from pytest_llmbench.runs.row_columns import ColumnRows
+from pytest_llmbench.runs.row_columns import ColumnRows, ComparableRow
 from pytest_llmbench.runs.storage import BASELINE, is_baseline
 from pytest_llmbench.runs.typed import Metadata, run_document
 
@@ -31,23 +31,6 @@ _ASKED_WITH = ("model", "generation", "server", "metrics")
 """Sections of the settings with which the same model can be asked again."""
 _NO_MATTER = {"batch_size", "threads", "cache", "seed", "epochs"}
 """Generation settings that do not change an answer, or are recorded beside them."""
-
-
-class ComparableRow(TypedDict, total=False):
-    """One case of one epoch. `scores` are metric -> variant -> score.
-
-    `prompt_sha` is the start of a SHA-256 over what is asked and expected: messages, keywords, tool, reference, calls.
-    Cases of one `group` depend on each other. `lost` are the variants whose answer failed, timed out or ended before it
-    was one; older baselines do not tell.
-    """
-
-    case: Required[str]
-    category: Required[str]
-    epoch: Required[int]
-    prompt_sha: Required[str]
-    scores: Required[Mapping[str, Mapping[str, float | None]]]
-    group: str | None
-    lost: Sequence[str]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

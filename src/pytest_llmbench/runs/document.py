@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import logging
@@ -29,8 +30,12 @@ def build_document(run: Run, *, answer_chars: int) -> dict[str, Any]:
     Answers are cut to `answer_chars` characters and marked. The keys that end in `_base` and `_finetuned` belong to
     the base and to the first adapter; `scores`, `completions` and `metrics` hold every variant.
     """
+    from pytest_llmbench.metrics.similarity import cosine_between_cases
+
     rows = [result_row(result, run.variants, answer_chars) for result in run.results]
-    return document_of(run, rows, _asked({(row["case"], prompt_sha(row)) for row in rows}))
+    measured = cosine_between_cases(run)
+    about = {**run.metadata, **({"cosine_between_cases": measured} if measured else {})}
+    return document_of(dataclasses.replace(run, metadata=about), rows, _asked({(row["case"], prompt_sha(row)) for row in rows}))
 
 
 def document_of(run: Run, rows: Sequence[Row], cases_sha256: str) -> dict[str, Any]:
@@ -76,15 +81,11 @@ def _asked(asked: AbstractSet[tuple[str, str]]) -> str:
 
 
 def _metadata(run: Run) -> dict[str, Any]:
-    from pytest_llmbench.metrics.similarity import cosine_between_cases
-
     reference: dict[str, Any] = {"base_model": None, "lora_adapter": None, "device": None, "timestamp": ""}
     found = _plain(without_secrets(run.metadata))
-    measured = cosine_between_cases(run)
     return {
         **reference,
         **found,
-        **({"cosine_between_cases": measured} if measured else {}),
         "variants": list(run.variants),
     }
 

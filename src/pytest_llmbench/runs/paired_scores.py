@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_llmbench.core.errors import UsageError
-from pytest_llmbench.runs.baseline import Comparable, ComparableRow
-from pytest_llmbench.runs.row_columns import ColumnRows
+from pytest_llmbench.runs.baseline import Comparable
+from pytest_llmbench.runs.row_columns import ColumnRows, ComparableRow
 from pytest_llmbench.stats import Hypothesis, SideScores
 
 if TYPE_CHECKING:

@@ -5,19 +5,34 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Required, TypedDict, overload
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pytest_llmbench.runs.baseline import ComparableRow
-
 _ABSENT = math.inf  # no metric gives it: what is not finite is unscored
 
 
-class ColumnRows(Sequence["ComparableRow"]):
+class ComparableRow(TypedDict, total=False):
+    """One case of one epoch. `scores` are metric -> variant -> score.
+
+    `prompt_sha` is the start of a SHA-256 over what is asked and expected: messages, keywords, tool, reference, calls.
+    Cases of one `group` depend on each other. `lost` are the variants whose answer failed, timed out or ended before it
+    was one; older baselines do not tell.
+    """
+
+    case: Required[str]
+    category: Required[str]
+    epoch: Required[int]
+    prompt_sha: Required[str]
+    scores: Required[Mapping[str, Mapping[str, float | None]]]
+    group: str | None
+    lost: Sequence[str]
+
+
+class ColumnRows(Sequence[ComparableRow]):
     """Rows that are put together when they are asked for: some 200 bytes a row are in memory instead of 2,000."""
 
     def __init__(self, rows: Iterable[ComparableRow] = ()) -> None:

@@ -431,8 +431,15 @@ class StoredAnswers(Sequence[CompletionDocument]):
         return (row.completions[self._variant] for row in self._results if self._variant in row.completions)
 
 
+_MOST_IN_MEMORY = 20_000
+"""Results of a run that are all read at once: reports look at them some thirty times."""
+
+
 def _stored(value: Any) -> Any:
-    return StoredResults(value) if isinstance(value, ResultParts) else value
+    if not isinstance(value, ResultParts):
+        return value
+    stored = StoredResults(value)
+    return tuple(stored) if len(stored) <= _MOST_IN_MEMORY else stored
 
 
 class RunDocument(TypedDocument):
