@@ -121,7 +121,8 @@ class Planner:
     def _answer(self, batch: Batch) -> None:
         """Bring every case's completions into the journal, of all variants at once where the backend can."""
         missing = [(case, variant) for variant in self._backend.variants for case in self._missing(batch, variant)]
-        for variants in [self._backend.variants] if self._together else [(variant,) for variant in self._backend.variants]:
+        one_by_one = [(variant,) for variant in self._backend.variants]
+        for variants in [self._backend.variants] if self._together else one_by_one:
             for completion in self._ask([one for one in missing if one[1] in variants]):
                 self._keep(_case_of(completion, batch), completion)
             for variant in variants:

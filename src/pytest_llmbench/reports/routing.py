@@ -86,9 +86,18 @@ def routings(document: RunDocument) -> list[Routing]:
 
 
 def _routings(document: RunDocument) -> list[Routing]:
-    pairs = {variant: _pairs(document, variant) for variant in document.variants}
+    finder = tool_finder(_tools(document))
+    pairs = {variant: Counter[Pair]() for variant in document.variants}
+    unscored: Counter[str] = Counter()
+    for row in document.results:
+        if _expected(row) is not None:
+            for variant, found in pairs.items():
+                if _judged(row, variant):
+                    found[_pair(row, variant, finder)] += 1
+                else:
+                    unscored[variant] += 1
     labels = _labels([pair for found in pairs.values() for pair in found])
-    return [_routing(variant, found, labels, _unscored(document, variant)) for variant, found in pairs.items() if found]
+    return [_routing(variant, found, labels, unscored[variant]) for variant, found in pairs.items() if found]
 
 
 def unavailable(document: RunDocument) -> str | None:
@@ -106,11 +115,6 @@ def named_tool(answer: CompletionDocument, finder: ToolFinder) -> str:
     if found is not None:
         return found
     return UNKNOWN if named_unknown(answer.text) else NO_TOOL
-
-
-def _pairs(document: RunDocument, variant: str) -> list[Pair]:
-    finder = tool_finder(_tools(document))
-    return [_pair(row, variant, finder) for row in document.results if _judged(row, variant)]
 
 
 def _pair(row: Result, variant: str, finder: ToolFinder) -> Pair:
@@ -154,11 +158,6 @@ def _judged(row: Result, variant: str) -> bool:
     return _expected(row) is not None and row.score(_judge(row), variant) is not None
 
 
-def _unscored(document: RunDocument, variant: str) -> int:
-    rows = [row for row in document.results if _expected(row) is not None]
-    return sum(not _judged(row, variant) for row in rows)
-
-
 def _tools(document: RunDocument) -> list[str]:
     """The vocabulary that the run recorded; older runs tell only the tools that they expected."""
     recorded = document.metadata.vocabulary.names if document.metadata.vocabulary else ()
@@ -173,13 +172,14 @@ def _labels(pairs: Sequence[Pair]) -> list[str]:
     return [*dict.fromkeys([*expected, *named]), *(label for label in (NO_TOOL, UNKNOWN) if label in present)]
 
 
-def _routing(variant: str, pairs: Sequence[Pair], labels: Sequence[str], unscored: int) -> Routing:
+def _routing(variant: str, pairs: Counter[Pair], labels: Sequence[str], unscored: int) -> Routing:
     metrics = required("sklearn.metrics")
     expected, named = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    counts = [[len(pairs)]]  # of a single label scikit-learn would warn, though it is told which
+    weights = {"labels": labels, "sample_weight": list(pairs.values())}
+    counts = [[pairs.total()]]  # of a single label scikit-learn would warn, though it is told which
     if len(labels) > 1:
-        counts = metrics.confusion_matrix(expected, named, labels=labels).tolist()
-    scores = metrics.precision_recall_fscore_support(expected, named, labels=labels, zero_division=float("nan"))
+        counts = metrics.confusion_matrix(expected, named, **weights).tolist()
+    scores = metrics.precision_recall_fscore_support(expected, named, **weights, zero_division=float("nan"))
     rates = [
         ToolRates(tool, int(support), _known(precision), _known(recall), _known(f1))
         for tool, precision, recall, f1, support in zip(labels, *scores, strict=True)

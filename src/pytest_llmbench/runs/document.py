@@ -35,7 +35,8 @@ def build_document(run: Run, *, answer_chars: int) -> dict[str, Any]:
     rows = [result_row(result, run.variants, answer_chars) for result in run.results]
     measured = cosine_between_cases(run)
     about = {**run.metadata, **({"cosine_between_cases": measured} if measured else {})}
-    return document_of(dataclasses.replace(run, metadata=about), rows, _asked({(row["case"], prompt_sha(row)) for row in rows}))
+    asked = _asked({(row["case"], prompt_sha(row)) for row in rows})
+    return document_of(dataclasses.replace(run, metadata=about), rows, asked)
 
 
 def document_of(run: Run, rows: Sequence[Row], cases_sha256: str) -> dict[str, Any]:

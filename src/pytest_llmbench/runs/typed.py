@@ -7,7 +7,9 @@ have a default.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+import math
+from array import array
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar, overload
 
 from pydantic import (
@@ -19,6 +21,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
+    WrapValidator,
     field_validator,
     model_validator,
 )
@@ -435,11 +438,34 @@ _MOST_IN_MEMORY = 20_000
 """Results of a run that are all read at once: reports look at them some thirty times."""
 
 
-def _stored(value: Any) -> Any:
+def _stored(value: Any, known: ValidatorFunctionWrapHandler) -> Any:
     if not isinstance(value, ResultParts):
-        return value
+        return known(value)
     stored = StoredResults(value)
     return tuple(stored) if len(stored) <= _MOST_IN_MEMORY else stored
+
+
+class ScoreColumns:
+    """Case, category and scores of each result, a column each: what figures and rankings look at."""
+
+    def __init__(self, results: Iterable[Result]) -> None:
+        self.cases: list[str] = []
+        self.categories: list[str] = []
+        self._scores: dict[tuple[str, str], array[float]] = {}
+        names: dict[str, str] = {}
+        for place, result in enumerate(results):
+            self.cases.append(result.case)
+            self.categories.append(names.setdefault(result.category, result.category))
+            for metric, by_variant in result.scores.items():
+                for variant, score in by_variant.items():
+                    if score is not None:
+                        column = self._scores.setdefault((metric, variant), array("d"))
+                        column.extend([math.nan] * (place - len(column)))
+                        column.append(score)
+
+    def of(self, metric: str, variant: str) -> array[float]:
+        """The scores, NaN where there is none; results behind the last that is scored are left out."""
+        return self._scores.get((metric, variant), array("d"))
 
 
 class RunDocument(TypedDocument):
@@ -450,7 +476,7 @@ class RunDocument(TypedDocument):
     by_category: dict[str, Statistics]
     gate: GateDocument | None
     comparison: GateDocument | None = None
-    results: Annotated[tuple[Result, ...] | StoredResults, BeforeValidator(_stored)]
+    results: Annotated[tuple[Result, ...] | StoredResults, WrapValidator(_stored)]
     model_config = ConfigDict(arbitrary_types_allowed=True)
     _found: dict[Hashable, Any] = PrivateAttr(default_factory=dict)
 
@@ -460,6 +486,11 @@ class RunDocument(TypedDocument):
             self._found[key] = find()
         found: Found = self._found[key]
         return found
+
+    @functools.cached_property
+    def score_columns(self) -> ScoreColumns:
+        """The scores by column."""
+        return ScoreColumns(self.results)
 
     @functools.cached_property
     def largest_batch(self) -> int:
