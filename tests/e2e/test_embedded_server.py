@@ -203,7 +203,7 @@ def test_what_cannot_be_served_is_told_with_llama_cpps_own_reason(tmp_path: Path
 
 
 def test_the_server_ends_with_a_parent_that_was_killed_in_mid_answer(server: EmbeddedServer) -> None:
-    base = dataclasses.replace(server.model, lora=None)
+    base = dataclasses.replace(server.model, loras=())
     program = (
         "import sys, time; from pathlib import Path; from pytest_llmbench.generation.embedded.llamacpp import *\n"
         f"with EmbeddedServer(ServedModel(Path({str(base.gguf)!r}), 'x'), slots=1, context=4096) as server:\n"

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 _SEEDS = 2**31
-_ANSWERING = ("transformers", "server")
+_ANSWERING = ("transformers", "llamacpp", "vllm", "server")
 _AS_ASKED = ("model", "generation", "server", "metrics")
 
 Opener = Callable[["Settings"], "Backend"]

@@ -26,11 +26,10 @@ from pytest_llmbench.generation.planner import AnswerProgress, Planner
 from pytest_llmbench.metrics.call_faults import told_reason
 
 if TYPE_CHECKING:
+    from pytest_llmbench.benchmark.engines import Pair
     from pytest_llmbench.core.settings import Settings
     from pytest_llmbench.generation.backend import Backend
     from pytest_llmbench.metrics import MetricRegistry
-    from pytest_llmbench.models.adapters import Adapter
-    from pytest_llmbench.models.sources import Source
 
 _LOOKED_UP_AT_ONCE = 1000
 _log = logging.getLogger("pytest_llmbench")
@@ -269,11 +268,15 @@ def open_backend(settings: Settings, cases: Sequence[Case] = (), *, stored: Stor
 
     Adapters that were trained on the `cases` are announced, with `benchmark.strict` refused, before the base is loaded.
     Where every answer to the cases is `stored` already, and the pair was loaded and proven before, it is not loaded
-    again before it has to answer.
+    again before it has to answer. With `ray.address` each actor of a cluster does this for itself, and they answer.
 
     Raises:
         LLMBenchError: the model, adapter or server cannot be used; the message says what to do.
     """
+    if settings.ray.address:
+        from pytest_llmbench.generation.ray.backend import RayBackend
+
+        return RayBackend.opened(settings, cases, open_backend)
     if settings.server.url:
         from pytest_llmbench.generation.client.backend import ServerBackend
 
@@ -286,17 +289,17 @@ def open_backend(settings: Settings, cases: Sequence[Case] = (), *, stored: Stor
 
 def _open_local(settings: Settings, cases: Sequence[Case], stored: Stored | None) -> Backend:
     from pytest_llmbench.benchmark.contamination import check_training_rows
+    from pytest_llmbench.benchmark.engines import Pair, engine_source
     from pytest_llmbench.generation.local.remembered import RememberedPair, announce_again, pair_key, recalled
     from pytest_llmbench.models.adapters import find_adapters
-    from pytest_llmbench.models.sources import resolve
 
-    source = resolve(settings.model.base, revision=settings.model.revision)
+    source = engine_source(settings.model)
     adapters = find_adapters(
         settings.model.adapters, present(settings.model.adapters_dir), source, verify=settings.model.verify_adapter
     )
     overlap = check_training_rows(adapters, cases, strict=settings.benchmark.strict) if cases else {}
     key = pair_key(source, adapters, settings)
-    load = functools.partial(_load_local, settings, source, adapters, overlap, key)
+    load = functools.partial(_load_local, settings, Pair(source, adapters, overlap, cases), key)
     kept = recalled(key) if stored else None
     if stored and kept:
         known = RememberedPair(kept, load, {"training_rows": overlap})
@@ -307,21 +310,11 @@ def _open_local(settings: Settings, cases: Sequence[Case], stored: Stored | None
     return load()
 
 
-def _load_local(
-    settings: Settings, source: Source, adapters: Mapping[str, Adapter], overlap: Mapping[str, Any], key: str
-) -> Backend:
-    from pytest_llmbench.generation.local.backend import LocalBackend
+def _load_local(settings: Settings, pair: Pair, key: str) -> Backend:
+    from pytest_llmbench.benchmark.engines import load_pair
     from pytest_llmbench.generation.local.remembered import remembering
-    from pytest_llmbench.models.adapter_loading import attach
-    from pytest_llmbench.models.held_weights import hold_weights
-    from pytest_llmbench.models.loading import load_base
-    from pytest_llmbench.models.verification import prove_sound
 
     with remembering(key) as remember:
-        loaded = load_base(source, settings.model)
-        hold_weights(loaded, settings.model)
-        attach(loaded, adapters)
-        soundness = dataclasses.asdict(prove_sound(loaded)) if adapters else None
-        backend = LocalBackend(loaded, settings.generation, {"soundness": soundness, "training_rows": overlap})
+        backend = load_pair(pair, settings)
         remember(backend)
     return backend

@@ -17,6 +17,7 @@ from pytest_llmbench.cli.options import (
     Command,
     Config,
     Device,
+    Engine,
     Json,
     Quantization,
     SettingOption,
@@ -52,6 +53,7 @@ def show_settings(
     config: Config = None,
     base: Base = None,
     adapter: Adapter = None,
+    engine: Engine = None,
     quantization: Quantization = None,
     device: Device = None,
     as_json: Json = False,
@@ -64,7 +66,9 @@ def show_settings(
     from pytest_llmbench.benchmark.gate_check import refuse_unjudgeable
     from pytest_llmbench.benchmark.preflight import check_models, check_suites
 
-    settings = chosen_settings(config, base=base, adapter=adapter, quantization=quantization, device=device)
+    settings = chosen_settings(
+        config, base=base, adapter=adapter, engine=engine, quantization=quantization, device=device
+    )
     refuse_unjudgeable(settings)
     _show(settings.model_dump(mode="json"), settings_file(config), as_json=as_json)
     check_models(settings)

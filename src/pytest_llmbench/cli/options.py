@@ -175,6 +175,7 @@ Base = Annotated[str | None, SettingOption("model.base")]
 Adapter = Annotated[str | None, SettingOption("model.adapter")]
 Quantization = Annotated[str | None, SettingOption("model.quantization")]
 Device = Annotated[str | None, SettingOption("model.device")]
+Engine = Annotated[str | None, SettingOption("model.engine")]
 TemplateArguments = Annotated[str | None, SettingOption("model.template_arguments")]
 SystemRole = Annotated[str | None, SettingOption("model.system_role")]
 Server = Annotated[str | None, SettingOption("server.url")]
@@ -192,6 +193,7 @@ class ModelOptions:
 
     base: Base = None
     adapter: Adapter = None
+    engine: Engine = None
     quantization: Quantization = None
     device: Device = None
 

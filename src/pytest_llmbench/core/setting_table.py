@@ -17,8 +17,17 @@ SETTINGS: Mapping[str, SettingHelp] = {
         "LoRA folder, or several; auto: the newest that fits the base; none: the base alone",
     ),
     "model.adapters_dir": SettingHelp(None, "PATH", "adapters", "folder in which auto looks for adapters"),
+    "model.engine": SettingHelp(
+        "engine",
+        "transformers|llamacpp|vllm",
+        "transformers",
+        "what runs the model here: transformers, llamacpp (a GGUF file) or vllm",
+    ),
     "model.quantization": SettingHelp(
-        "quantization", "nf4|int8|none", "nf4", "how the base is loaded: nf4 (4 bits), int8 or none"
+        "quantization",
+        "nf4|int8|none",
+        "nf4",
+        "how the base is loaded: nf4 (4 bits), int8 or none; with llamacpp the file says it",
     ),
     "model.double_quant": SettingHelp(None, "", "true", "quantize the scales of nf4 too: 0.4 bits a parameter less"),
     "model.compute_dtype": SettingHelp(
@@ -378,4 +387,32 @@ SETTINGS: Mapping[str, SettingHelp] = {
         None, "N", "256", "MiB of the disk that jobs leave free; one that comes near is stopped with a checkpoint"
     ),
     "studio.cancel_s": SettingHelp(None, "X", "60.0", "seconds that a cancelled job may take to write its checkpoint"),
+    "ray.address": SettingHelp(
+        "ray",
+        "ADDRESS|auto",
+        "null",
+        "answer on a Ray cluster: its address, such as 10.0.0.5:6379; auto: that of RAY_ADDRESS, or a cluster of this "
+        "machine alone for the time of the session",
+    ),
+    "ray.actors": SettingHelp(
+        None,
+        "auto|N",
+        "auto",
+        "actors, each with a model of its own; auto: one a GPU, or one a machine where there is none",
+    ),
+    "ray.cpus": SettingHelp(
+        None,
+        "auto|X",
+        "auto",
+        "CPUs of each actor; auto: 1 beside a GPU, else a machine's CPUs divided among its actors",
+    ),
+    "ray.gpus": SettingHelp(
+        None, "auto|X", "auto", "GPUs of each actor; auto: 1 where the cluster has any and model.device allows it"
+    ),
+    "ray.attempts": SettingHelp(
+        None, "N", "3", "deaths of actors after which a case that they were answering is given up"
+    ),
+    "ray.start_timeout": SettingHelp(
+        None, "S", "120.0", "seconds that the cluster may take to answer, and an actor to find a place"
+    ),
 }

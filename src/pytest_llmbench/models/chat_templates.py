@@ -60,17 +60,23 @@ def base_form(
 
 
 def prompt_forms(loaded: LoadedModel) -> dict[str, PromptForm]:
+    """The form of each variant of a loaded model, as `variant_forms` has them. Raises what it raises."""
+    rows = int(loaded.model.get_input_embeddings().weight.shape[0])
+    base = base_form(loaded.tokenizer, loaded.template_arguments, loaded.system_role, rows)
+    return variant_forms(base, loaded.adapters, rows)
+
+
+def variant_forms(base: PromptForm, adapters: Mapping[str, Adapter], rows: int) -> dict[str, PromptForm]:
     """The form of each variant, the base first. What keeps base and fine-tune from being asked alike is announced.
 
     A template that writes the same as the base's counts as the base's, and so does a tokenizer with the same rules.
+    `rows` are the tokens that the base has embeddings for.
 
     Raises:
         AdapterError: an adapter's template is not valid, or its tokenizer is not for this base.
     """
-    rows = int(loaded.model.get_input_embeddings().weight.shape[0])
-    base = base_form(loaded.tokenizer, loaded.template_arguments, loaded.system_role, rows)
     forms = {BASE: base}
-    for variant, adapter in loaded.adapters.items():
+    for variant, adapter in adapters.items():
         forms[variant] = _form_of(adapter, base, rows)
         if forms[variant] != base:
             _log.warning(

@@ -110,6 +110,7 @@ def test_the_text_of_an_option_becomes_the_settings_kind(key: str, raw: str, exp
 def test_every_option_has_its_variable_in_the_environment(option: str) -> None:
     variable = f"LLMBENCH_{option.upper().replace('-', '_')}"
     odd = {
+        "engine": "vllm",
         "quantization": "int8",
         "device": "cpu",
         "gate": "regression",

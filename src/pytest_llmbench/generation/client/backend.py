@@ -22,7 +22,7 @@ from pytest_llmbench.generation.client.chat_request import request_body, standin
 from pytest_llmbench.generation.client.served_models import VariantTarget, targets, with_loras, with_models
 from pytest_llmbench.generation.client.server_address import api_url, request_headers
 from pytest_llmbench.generation.client.server_pages import Engine, engine_behind, reach, why_tools_left_out
-from pytest_llmbench.generation.local.sampling import noise_key
+from pytest_llmbench.generation.sampling import noise_key
 from pytest_llmbench.models.call_forms import read_calls
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, Literal, Self
 
 from pytest_llmbench.core.errors import AdapterError, ModelError, NotReadyError, UsageError
 from pytest_llmbench.models.adapters import find_adapter
@@ -32,11 +32,11 @@ _STAMP = re.compile(r"^[\d.]+ [A-Z] +")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ServedModel:
-    """What a server is started on: a GGUF file, the name it goes by, and the adapter's GGUF file, if any."""
+    """What a server is started on: a GGUF file, the name it goes by, and adapters' GGUF files, if any."""
 
     gguf: Path
     name: str
-    lora: Path | None = None
+    loras: tuple[Path, ...] = ()
     adapter_name: str | None = None
 
 
@@ -61,14 +61,14 @@ def served_model(spec: str, adapter: str = "none", adapters_dir: Path | str = "a
     if adapter.endswith(".gguf"):
         if not Path(adapter).is_file():
             raise AdapterError(f"no such file: {adapter}")
-        return ServedModel(base, name, Path(adapter).resolve(), Path(adapter).stem)
+        return ServedModel(base, name, (Path(adapter).resolve(),), Path(adapter).stem)
     source = Source(spec, location.name, str(base), file_hash(base), "gguf", str(base), location.known_as)
     found = find_adapter(adapter, adapters_dir, source)
     if found is None:
         return ServedModel(base, name)
     from pytest_llmbench.generation.embedded.lora_gguf import lora_gguf
 
-    return ServedModel(base, name, lora_gguf(found, base), found.name)
+    return ServedModel(base, name, (lora_gguf(found, base),), found.name)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -80,6 +80,7 @@ class LlamaOptions:
         tokens of it that one slot may take.
     cache_type_k, cache_type_v: how keys and values are stored, `f16` or a quantization such as `q8_0`.
     context_shift: an answer that fills the context goes on, and the oldest part of the prompt is dropped.
+    device: `cpu` keeps every layer off GPUs, `cuda` refuses to start where this build of llama.cpp sees none.
     """
 
     batch: int | None = None
@@ -89,6 +90,7 @@ class LlamaOptions:
     cache_type_k: str | None = None
     cache_type_v: str | None = None
     context_shift: bool | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
 class EmbeddedServer:
@@ -123,7 +125,7 @@ class EmbeddedServer:
         self._orders = {
             "model": str(model.gguf),
             "name": model.name,
-            "lora": str(model.lora) if model.lora else None,
+            "loras": [str(lora) for lora in model.loras],
             "port": port,
             "slots": slots,
             "context": context,
@@ -139,6 +141,7 @@ class EmbeddedServer:
         _check_port(self._port)
         with contextlib.ExitStack() as stack:
             complaints = stack.enter_context(tempfile.TemporaryFile())
+            self._complaints = complaints
             self._process = stack.enter_context(self._started(complaints))
             stack.callback(self._stop)
             self.url = self._address(complaints)
@@ -154,9 +157,13 @@ class EmbeddedServer:
         return self._process.pid
 
     def why_gone(self) -> str | None:
-        """Why the process ended; None while it runs."""
+        """Why the process ended, with the last that llama.cpp said; None while it runs."""
         code = self._process.poll()
-        return None if code is None else f"it ended with code {code}"
+        if code is None:
+            return None
+        self._complaints.seek(0)
+        said = _reasons(self._complaints.read().decode(errors="replace"))
+        return f"it ended with code {code}" + (f": {said[-1]}" if said else "")
 
     def wait(self) -> int:
         """Block until the server ends by itself; its exit code."""
@@ -203,7 +210,7 @@ class EmbeddedServer:
                 f"the embedded server was killed while it loaded {model}: too little memory, or over {_START_S:.0f} s; "
                 "give it fewer slots or a smaller context"
             )
-        reasons = [_STAMP.sub("", line).strip() for line in complaints.splitlines() if line.strip()]
+        reasons = _reasons(complaints)
         telling = next((line for line in reasons if "error" in line or "couldn't" in line or "failed" in line), None)
         reason = telling or (reasons[-1] if reasons else f"it ended with code {code}")
         return f"the embedded server cannot serve {model}: {reason}"
@@ -217,6 +224,11 @@ class EmbeddedServer:
             process.wait(_STOP_S)
         except subprocess.TimeoutExpired:  # in the middle of a long prompt it does not look up
             process.kill()
+
+
+def _reasons(complaints: str) -> list[str]:
+    """The lines of llama.cpp's log, without their stamps."""
+    return [_STAMP.sub("", line).strip() for line in complaints.splitlines() if line.strip()]
 
 
 def _how_to_get(location: Location) -> str:

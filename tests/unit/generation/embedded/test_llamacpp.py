@@ -65,6 +65,6 @@ def test_a_gguf_file_goes_by_its_name_and_may_have_a_lora_in_gguf(model: ServedM
     lora = tmp_path / "mine.gguf"
     lora.write_bytes(b"GGUF")
     assert served_model(str(model.gguf)) == model
-    assert served_model(str(model.gguf), str(lora)) == ServedModel(model.gguf, "tiny", lora, "mine")
+    assert served_model(str(model.gguf), str(lora)) == ServedModel(model.gguf, "tiny", (lora,), "mine")
     with pytest.raises(AdapterError, match=r"no such file: .*missing\.gguf"):
         served_model(str(model.gguf), str(tmp_path / "missing.gguf"))

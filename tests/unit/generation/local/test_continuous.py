@@ -11,8 +11,8 @@ import torch
 from support.tiny_decoders import DECODERS, PAD, VOCABULARY, llama
 
 from pytest_llmbench.generation.local.continuous import Asked, RowEngine
-from pytest_llmbench.generation.local.decoding import Limits, Row
-from pytest_llmbench.generation.local.sampling import Sampling, noise_key
+from pytest_llmbench.generation.rows import Limits, Row
+from pytest_llmbench.generation.sampling import Sampling, noise_key
 from pytest_llmbench.models.quiet import quiet_libraries
 
 GREEDY = Sampling(0.0, 1.0, do_sample=False)

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.tiny_decoders import DECODERS, PAD, VOCABULARY, llama
 
-from pytest_llmbench.generation.local.decoding import Limits, Row, TextPieces, decode
-from pytest_llmbench.generation.local.sampling import Sampling, noise_key
+from pytest_llmbench.generation.local.decoding import decode
+from pytest_llmbench.generation.rows import Limits, Row, TextPieces
+from pytest_llmbench.generation.sampling import Sampling, noise_key
 
 GREEDY = Sampling(0.0, 1.0, do_sample=False)
 SAMPLED = Sampling(2.0, 0.95, do_sample=True)

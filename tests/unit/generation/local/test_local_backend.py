@@ -19,7 +19,7 @@ from pytest_llmbench.core.records import Completion
 from pytest_llmbench.core.settings import GenerationSettings
 from pytest_llmbench.generation.backend import Backend, OutOfMemoryError
 from pytest_llmbench.generation.local.backend import LocalBackend
-from pytest_llmbench.generation.local.decoding import Row
+from pytest_llmbench.generation.rows import Row
 from pytest_llmbench.models.adapters import Adapter
 from pytest_llmbench.models.loaded import LoadedModel
 from pytest_llmbench.models.quiet import quiet_libraries
@@ -148,15 +148,18 @@ def test_the_base_answers_as_the_raw_base_does(loaded: LoadedModel) -> None:
 def test_prompts_go_through_the_chat_template_where_there_is_one(loaded: LoadedModel) -> None:
     turns = ({"role": "system", "content": "w9"}, {"role": "user", "content": "w5 w6"})
     asked = dataclasses.replace(case("w5 w6"), messages=turns)
-    assert backend(loaded)._prompt(asked) == [41, 9, 40, 5, 6, 42]
+    assert backend(loaded)._prompts.tokens(asked) == [41, 9, 40, 5, 6, 42]
     plain = dataclasses.replace(loaded, tokenizer=word_tokenizer())
-    assert backend(plain)._prompt(asked) == [9, 5, 6]
+    assert backend(plain)._prompts.tokens(asked) == [9, 5, 6]
 
 
 def test_each_variant_reads_prompts_in_its_own_form(loaded: LoadedModel) -> None:
     other = dataclasses.replace(ADAPTER, chat_template="w50 {{ messages[-1].content }}")
     answering = backend(dataclasses.replace(loaded, adapters={"finetuned": other}))
-    assert [answering._prompt(case("w5"), variant) for variant in ("base", "finetuned")] == [[40, 5, 42], [50, 5]]
+    assert [answering._prompts.tokens(case("w5"), variant) for variant in ("base", "finetuned")] == [
+        [40, 5, 42],
+        [50, 5],
+    ]
     assert [next(iter(answering.complete([case("w5")], one))).prompt_tokens for one in answering.variants] == [3, 2]
     assert answering.identity("base") == backend(loaded).identity("base")
     assert answering.identity("finetuned") != backend(loaded).identity("finetuned")
@@ -191,7 +194,7 @@ def test_a_prompt_that_may_be_truncated_keeps_its_end_and_is_marked(loaded: Load
     answering = backend(loaded, long_prompt="truncate")
     done = next(answering.complete([long], "base"))
     assert (done.prompt_truncated, done.prompt_tokens, done.error) == (True, CONTEXT - 12, None)
-    assert answering._shortened(long)[-2:] == [6, 42]
+    assert answering._prompts.tokens(long)[-2:] == [6, 42]
     assert not next(answering.complete([CASES[0]], "base")).prompt_truncated
 
 
@@ -274,7 +277,9 @@ def test_the_base_reads_the_answers_of_both_variants(loaded: LoadedModel) -> Non
 
 def test_a_base_that_writes_more_than_its_answer_is_embedded_by_the_answer_alone(loaded: LoadedModel) -> None:
     answering = backend(loaded)
-    said = Row(0, answering._written(CASES[0]), 0, tokens=[*_ids("<end> w20 w21")], finish="stop")  # a mark, as <think>
+    said = Row(
+        0, answering._prompts.tokens(CASES[0]), 0, tokens=[*_ids("<end> w20 w21")], finish="stop"
+    )  # a mark, as <think>
     said.hidden_mean = torch.ones(32)
     done = answering._completion(CASES[0], "base", said, 1)
     assert (done.text, done.embedding) == ("w20 w21", None)

@@ -8,7 +8,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import chi2_contingency, chisquare
 
-from pytest_llmbench.generation.local.sampling import Sampling, _nucleus, choose, noise_key
+from pytest_llmbench.generation.local.sampling import _nucleus, choose
+from pytest_llmbench.generation.sampling import Sampling, noise_key
 
 PLAIN = Sampling(temperature=1.0, top_p=1.0, do_sample=True)
 DEFAULT = Sampling(temperature=0.7, top_p=0.9, do_sample=True)

@@ -1,0 +1,1 @@
+"""vLLM in this process: the library, not a server of it."""
