@@ -9,7 +9,7 @@ import contextlib
 import functools
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from pytest_llmbench.plugin import options
 from pytest_llmbench.plugin.progress import Announcements, LiveLine
 
 if TYPE_CHECKING:
+    from pytest_llmbench.cases.case_list import Chunk
     from pytest_llmbench.cases.suites import Case, Vocabulary
     from pytest_llmbench.core.settings import Settings
     from pytest_llmbench.metrics import MetricRegistry
@@ -84,11 +85,18 @@ class Session:
         return load_vocabulary(present(Path(self.settings.benchmark.vocabulary)))
 
     @functools.cached_property
-    def cases(self) -> list[Case]:
+    def cases(self) -> Sequence[Case]:
         """Every case of the suites, before pytest selects among them."""
         from pytest_llmbench.cases.selection import chosen_cases
 
         return chosen_cases(self.settings, self.vocabulary)
+
+    @functools.cached_property
+    def chunks(self) -> list[Chunk] | None:
+        """The cases in chunks, which become items; None where each case becomes one."""
+        from pytest_llmbench.plugin.chunks import chunks_of
+
+        return chunks_of(self.cases, self.settings)
 
     @functools.cached_property
     def line(self) -> LiveLine:
