@@ -40,6 +40,7 @@ def machines() -> Iterator[Any]:
         paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))  # where actors find `support`
         patch.setenv("RAY_AUTH_TOKEN", "0" * 64)  # or Ray writes one into the home folder
+        patch.setenv("RAY_worker_niceness", "0")
         small = {"num_cpus": 2, "object_store_memory": 80 * 2**20, "include_dashboard": False}
         machines = Machines(initialize_head=True, head_node_args=small)
         machines.add_node(num_cpus=1, object_store_memory=80 * 2**20)

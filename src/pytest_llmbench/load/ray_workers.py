@@ -113,7 +113,10 @@ class RayWorker:
     async def close(self) -> None:
         """Let it end, and see that it does."""
         if self.alive:
-            await asyncio.wait([asyncio.ensure_future(self._handle.close.remote())], timeout=_CLOSE_S)
+            closing = asyncio.ensure_future(self._handle.close.remote())
+            done, _ = await asyncio.wait([closing], timeout=_CLOSE_S)
+            for one in done:
+                one.exception()  # that it died meanwhile is an end, too
         self.kill()
 
 

@@ -14,9 +14,9 @@ _TALLY = {"actors": 3, "nodes": 2, "deaths": 1, "batches_asked_again": 1, "answe
     [
         (
             "en",
-            "actors: 3, machines: 2; actors that died: 1, batches asked again elsewhere: 1, answers given up: 0",
+            "actors: 3, machines: 2, actors that died: 1, batches asked again elsewhere: 1, answers given up: 0",
         ),
-        ("fr", "acteurs : 3, machines : 2; acteurs morts : 1, lots redemandés ailleurs : 1, réponses abandonnées : 0"),
+        ("fr", "acteurs : 3, machines : 2, acteurs morts : 1, lots redemandés ailleurs : 1, réponses abandonnées : 0"),
     ],
 )
 def test_actors_machines_and_deaths_stand_in_the_provenance(language: str, told: str) -> None:

@@ -76,19 +76,16 @@ def _code(run: RunDocument, say: Words) -> Iterator[Fact]:
 
 
 def _actors(ray: RayTally, say: Words) -> str:
-    where = say("actors: {actors}, machines: {machines}", actors=ray.actors, machines=ray.nodes)
-    if not ray.deaths:
-        return where
-    return (
-        where
-        + "; "
-        + say(
+    told = [say("actors: {actors}, machines: {machines}", actors=ray.actors, machines=ray.nodes)]
+    if ray.deaths:
+        died = say(
             "actors that died: {deaths}, batches asked again elsewhere: {again}, answers given up: {lost}",
             deaths=ray.deaths,
             again=ray.batches_asked_again,
             lost=ray.answers_given_up,
         )
-    )
+        told.append(died)
+    return ", ".join(told)
 
 
 def _judged_by(run: RunDocument, say: Words) -> Iterator[Fact]:
