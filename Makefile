@@ -11,6 +11,8 @@ LOCALE := src/pytest_llmbench/locale
 export HF_HUB_OFFLINE ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export NO_MKDOCS_2_WARNING = 1
+# Where a container forbids byte code, each of the processes that tests start would compile every source anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: benchmark autotune context studio test coverage lint format docs docs-tree reference messages matrix changelog clean install
 

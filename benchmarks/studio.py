@@ -77,7 +77,7 @@ def main() -> None:
 
 def answers(folder: Path) -> dict[str, Any]:
     """Seconds from a request to its answer, of both routes, in turns."""
-    port = _free_port()
+    port = free_port()
     with contextlib.ExitStack() as stack:
         studio, _ = stack.enter_context(served(folder))
         stack.enter_context(_running([sys.executable, "-c", EMPTY, str(port)], f"http://127.0.0.1:{port}/"))
@@ -229,14 +229,14 @@ def _watched(pid: int) -> Iterator[dict[str, int]]:
 
 def first_pages(folder: Path, peers: Path) -> dict[str, Any]:
     """Of both: seconds to the first page, MiB when idle, what a browser asked for and how many bytes came."""
-    port = _free_port()
+    port = free_port()
     ours = [sys.executable, "-m", "pytest_llmbench.cli", "studio", "--port", str(port)]
     found = {"studio": _first_page(ours, f"http://127.0.0.1:{port}/", folder, {})}
     try:
-        python = _llamafactory(peers)
+        python = llamafactory(peers)
     except NotInstalledError as error:
         return {**found, "llamaboard": {"not_started": str(error)[:300]}}
-    port = _free_port()
+    port = free_port()
     variables = {
         "GRADIO_SERVER_PORT": str(port),
         "GRADIO_SERVER_NAME": "127.0.0.1",
@@ -246,7 +246,7 @@ def first_pages(folder: Path, peers: Path) -> dict[str, Any]:
     return {**found, "llamaboard": _first_page(theirs, f"http://127.0.0.1:{port}/", folder, variables)}
 
 
-def _llamafactory(peers: Path) -> Path:
+def llamafactory(peers: Path) -> Path:
     """Its environment. torchvision and torchaudio are wheels of CUDA, which do not load beside a torch for the CPU.
 
     The interface does without the first and only imports the second, for datasets of sound; an empty module is enough.
@@ -335,7 +335,8 @@ def _wait(process: subprocess.Popen[str], url: str, said: Any) -> None:
     raise NotInstalledError(f"{process.args} did not answer in {START_S} s")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """One that nobody listens on."""
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -63,6 +63,7 @@ LIGHT = {
     "METRICS__CALL_FORM": "mention",  # the tools of so few words are verbs
     "MODEL__DEVICE": "cpu",
     "MODEL__QUANTIZATION": "none",
+    "OUTPUT__PNG": "false",
 }
 
 
@@ -124,6 +125,7 @@ class Project:
             "LLMBENCH_MODEL__BASE": BASE,
             "LLMBENCH_CACHE_DIR": str(self.path / "cache"),
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTEST_ADDOPTS": "-p no:hypothesispytest",  # a reader has none; it imports Hypothesis when a session ends
             "STAGING": f"{self.servers['8080']}/v1",
         }
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from support.plugin_project import CASES, Project, asked_once
+
+from pytest_llmbench.plugin.worker_devices import device_of, devices
 
 
 def test_workers_share_the_answers_and_make_one_run_and_one_report(project: Project) -> None:
@@ -64,3 +68,46 @@ def test_a_failed_item_is_failed_in_the_report_whoever_ran_it(project: Project, 
     result = project.run("-n", workers)
     result.assert_outcomes(passed=5, failed=1)
     assert [row["outcome"] for row in project.report()["results"]] == ["passed"] * 5 + ["failed"]
+
+
+_RECORDS_ITS_DEVICE = """\
+import os
+from pathlib import Path
+
+import pytest_llmbench.benchmark.main_job
+from parrot import Parrot
+
+
+def opened(settings, cases=(), **_):
+    Path(f"device-{os.getpid()}").write_text(os.environ["CUDA_VISIBLE_DEVICES"])
+    return Parrot(before_batch=lambda size: __import__("time").sleep(0.2))
+
+
+pytest_llmbench.benchmark.main_job.open_backend = opened
+"""
+
+
+def test_each_worker_has_a_gpu_of_its_own(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pytest_llmbench.benchmark.main_job as job
+
+    monkeypatch.setattr(job, "open_backend", job.open_backend)  # what the conftest replaces comes back
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-8a2f")
+    project.write("conftest.py", _RECORDS_ITS_DEVICE)
+    project.run("-n", "2", "--llmbench-no-cache", "--llmbench-adapter=none").assert_outcomes(passed=6)
+    seen = [path.read_text() for path in project.path.glob("device-*")]
+    assert sorted(seen) == ["3", "GPU-8a2f"]
+
+
+@pytest.mark.parametrize(("worker", "device"), [("gw0", "0"), ("gw1", "1"), ("gw5", "1"), ("main", None)])
+def test_more_workers_than_gpus_share_them(worker: str, device: str | None, tmp_path: Path) -> None:
+    for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"):
+        (tmp_path / name).touch()
+    assert device_of(worker, devices({}, tmp_path)) == device
+    assert device_of(worker, devices({"CUDA_VISIBLE_DEVICES": "7"}, tmp_path)) is None
+
+
+def test_a_ray_cluster_takes_no_second_division_of_the_work(project: Project) -> None:
+    project.write("conftest.py", "")
+    result = project.run("-n", "2", "--llmbench-ray", "auto", "--llmbench-adapter=none")
+    assert result.ret == 2
+    result.stdout.fnmatch_lines(["!* leave out pytest-xdist's -n, and set ray.actors instead (--llmbench-ray) !*"])

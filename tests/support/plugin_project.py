@@ -98,8 +98,8 @@ class Project:
         return self._pytester.runpytest_inprocess("-m", "benchmark", "--randomly-seed", seed)
 
     def run_alone(self, *options: str) -> pytest.RunResult:
-        """Run pytest in a process of its own, with every plugin."""
-        return self._pytester.runpytest_subprocess(*options)
+        """Run pytest in a process of its own, with every plugin but one: Hypothesis is imported when a session ends."""
+        return self._pytester.runpytest_subprocess("-p", "no:hypothesispytest", *options)
 
     def asked(self) -> list[str]:
         """What the backend was asked, `variant case#epoch`, in that order, by all runs so far."""

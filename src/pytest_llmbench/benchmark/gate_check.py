@@ -11,6 +11,7 @@ from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.records import BASE
 from pytest_llmbench.core.setting_sections import GateSettings, MetricsSettings, ReferenceMetric
 from pytest_llmbench.core.starter import present
+from pytest_llmbench.generation.ray.cluster import answered_elsewhere
 
 if TYPE_CHECKING:
     from pytest_llmbench.core.settings import Settings
@@ -154,6 +155,7 @@ def refuse_missing_adapter(settings: Settings) -> None:
         UsageError: the folder of adapters holds none.
     """
     folder = present(settings.model.adapters_dir)
-    auto = not settings.server.url and settings.model.adapters == ("auto",)
+    here = not settings.server.url and not answered_elsewhere(settings.ray)
+    auto = here and settings.model.adapters == ("auto",)
     if auto and not any(folder.glob("*/adapter_config.json")):
         raise UsageError(f"{folder} holds no adapter, and {no_fine_tune(settings.gate.kind)}", names=WHAT_TO_COMPARE)

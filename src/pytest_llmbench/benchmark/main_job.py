@@ -254,11 +254,15 @@ def open_backend(settings: Settings, cases: Sequence[Case] = (), *, stored: Stor
 
     Adapters that were trained on the `cases` are announced, with `benchmark.strict` refused, before the base is loaded.
     Where every answer to the cases is `stored` already, and the pair was loaded and proven before, it is not loaded
-    again before it has to answer.
+    again before it has to answer. With `ray.address` each actor of a cluster does this for itself, and they answer.
 
     Raises:
         LLMBenchError: the model, adapter or server cannot be used; the message says what to do.
     """
+    if settings.ray.address:
+        from pytest_llmbench.generation.ray.backend import RayBackend
+
+        return RayBackend.opened(settings, cases, open_backend)
     if settings.server.url:
         from pytest_llmbench.generation.client.backend import ServerBackend
 

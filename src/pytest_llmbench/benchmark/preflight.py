@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pytest_llmbench.core.documents import Faults, suggestion
 from pytest_llmbench.core.errors import AdapterError, NotReadyError, UsageError, WrongModelError
 from pytest_llmbench.core.starter import present
+from pytest_llmbench.generation.ray.cluster import answered_elsewhere
 
 if TYPE_CHECKING:
     from pytest_llmbench.cases.suites import Case
@@ -25,7 +26,7 @@ _log = logging.getLogger("pytest_llmbench")
 def check_models(settings: Settings) -> None:
     """Refuse a base and adapters that are not there, an engine that cannot run them, or an address that is none.
 
-    What a server answers with is its own business.
+    What a server answers with is its own business, and what other machines have is looked for there.
 
     Raises:
         UsageError: one line for each of them.
@@ -34,7 +35,7 @@ def check_models(settings: Settings) -> None:
     faults = Faults()
     if settings.server.url:
         _note_address(settings, faults)
-    else:
+    elif not answered_elsewhere(settings.ray):
         _note_base(settings, faults)
         _note_adapters(settings, faults)
     faults.raise_any()

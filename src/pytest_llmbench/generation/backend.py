@@ -70,7 +70,7 @@ class AnswersTogether(Protocol):
 
 
 @runtime_checkable
-class _KnowsTools(Protocol):
+class KnowsTools(Protocol):
     """A backend that can tell whether the tools of a case reach its model."""
 
     def tools_left_out(self, case: Case, variant: str) -> str | None:
@@ -80,7 +80,7 @@ class _KnowsTools(Protocol):
 
 def tell_tools_left_out(backend: Backend, cases: Sequence[Case]) -> None:
     """Announce for which cases a variant is not told of the tools, and why: their calls stay unscored."""
-    if not isinstance(backend, _KnowsTools):
+    if not isinstance(backend, KnowsTools):
         return
     with_tools = [case for case in cases if case.tools and case.epoch == 0]
     for variant in backend.variants:

@@ -19,6 +19,7 @@ from pytest_llmbench.core.errors import MissingRunError
 from pytest_llmbench.plugin import options
 from pytest_llmbench.plugin.progress import SessionProgress
 from pytest_llmbench.plugin.session import SESSION, Session
+from pytest_llmbench.plugin.worker_devices import share_devices
 
 if TYPE_CHECKING:
     from pytest_llmbench.benchmark.main_job import Answers, Benchmark, Stored
@@ -210,6 +211,9 @@ class BenchmarkSession:
 
         backend: Backend | None = self._config.hook.pytest_llmbench_backend(settings=settings)
         if backend is None:
+            worker: dict[str, Any] | None = getattr(self._config, "workerinput", None)
+            if worker:
+                share_devices(worker, settings)
             self.progress.say(_loading(settings))
             backend = open_backend(settings, self.planned, stored=stored)
         return backend
@@ -219,7 +223,8 @@ def _loading(settings: Settings) -> str:
     if settings.server.url:
         return f"asking {settings.server.url}"
     adapters = ", ".join(settings.model.adapters)
-    return f"loading {settings.model.base} ({settings.model.quantization}), adapter {adapters}"
+    where = f" on Ray ({settings.ray.address})" if settings.ray.address else ""
+    return f"loading {settings.model.base} ({settings.model.quantization}), adapter {adapters}{where}"
 
 
 def _sees_cuda() -> bool:

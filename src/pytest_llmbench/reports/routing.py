@@ -1,6 +1,6 @@
 """Which tool each answer names beside the one that was expected: the confusion matrix, and its rates a tool.
 
-Counts and rates are scikit-learn's, which is imported here, when a report is drawn, and nowhere else.
+Precision, recall and F1 are as scikit-learn's `precision_recall_fscore_support` has them, undefined ones left out.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 
-from pytest_llmbench.core.errors import NotReadyError
-from pytest_llmbench.core.extras import required
 from pytest_llmbench.metrics.routing import ToolFinder, named_unknown, tool_finder
 from pytest_llmbench.runs.typed import CompletionDocument, FaultDocument, Result, RunDocument
 
@@ -27,13 +25,13 @@ Pair = tuple[str, str]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ToolRates:
-    """One expected tool: precision is None where no answer named it, F1 where nothing was right or wrong about it."""
+    """One expected tool; precision is None where no answer named it."""
 
     tool: str
     support: int
     precision: float | None
-    recall: float | None
-    f1: float | None
+    recall: float
+    f1: float
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,7 +42,7 @@ class Routing:
     labels: Sequence[str]
     counts: Sequence[Sequence[int]]
     rates: Sequence[ToolRates]
-    macro_f1: float | None
+    macro_f1: float
     unscored: int
 
     @property
@@ -77,11 +75,7 @@ def is_routed(document: RunDocument) -> bool:
 
 
 def routings(document: RunDocument) -> list[Routing]:
-    """Each variant's routing, all over the same labels: expected tools, then others that were named.
-
-    Raises:
-        NotReadyError: scikit-learn is not installed; the message says what installs it.
-    """
+    """Each variant's routing, all over the same labels: expected tools, then others that were named."""
     return document.once("routings", lambda: _routings(document))
 
 
@@ -89,15 +83,6 @@ def _routings(document: RunDocument) -> list[Routing]:
     pairs = {variant: _pairs(document, variant) for variant in document.variants}
     labels = _labels([pair for found in pairs.values() for pair in found])
     return [_routing(variant, found, labels, _unscored(document, variant)) for variant, found in pairs.items() if found]
-
-
-def unavailable(document: RunDocument) -> str | None:
-    """Why the routing of a run that has some cannot be counted: what to install. None where it can."""
-    try:
-        required("sklearn.metrics")
-    except NotReadyError as error:
-        return str(error) if is_routed(document) else None
-    return None
 
 
 def named_tool(answer: CompletionDocument, finder: ToolFinder) -> str:
@@ -174,20 +159,20 @@ def _labels(pairs: Sequence[Pair]) -> list[str]:
 
 
 def _routing(variant: str, pairs: Sequence[Pair], labels: Sequence[str], unscored: int) -> Routing:
-    metrics = required("sklearn.metrics")
-    expected, named = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    counts = [[len(pairs)]]  # of a single label scikit-learn would warn, though it is told which
-    if len(labels) > 1:
-        counts = metrics.confusion_matrix(expected, named, labels=labels).tolist()
-    scores = metrics.precision_recall_fscore_support(expected, named, labels=labels, zero_division=float("nan"))
-    rates = [
-        ToolRates(tool, int(support), _known(precision), _known(recall), _known(f1))
-        for tool, precision, recall, f1, support in zip(labels, *scores, strict=True)
-        if support
-    ]
-    known = [rate.f1 for rate in rates if rate.f1 is not None]
-    return Routing(variant, labels, counts, rates, sum(known) / len(known) if known else None, unscored)
+    counted = Counter(pairs)
+    counts = [[counted[expected, named] for named in labels] for expected in labels]
+    rates = [_rates(label, counts, place) for place, label in enumerate(labels) if any(counts[place])]
+    macro_f1 = sum(rate.f1 for rate in rates) / len(rates)
+    return Routing(variant, labels, counts, rates, macro_f1, unscored)
 
 
-def _known(value: float) -> float | None:
-    return None if value != value else float(value)  # noqa: PLR0124  NaN is what scikit-learn calls undefined
+def _rates(tool: str, counts: Sequence[Sequence[int]], place: int) -> ToolRates:
+    """The rates of the label at that place, which is expected at least once."""
+    right, expected, named = counts[place][place], sum(counts[place]), sum(row[place] for row in counts)
+    return ToolRates(
+        tool,
+        expected,
+        precision=right / named if named else None,
+        recall=right / expected,
+        f1=2 * right / (expected + named),
+    )

@@ -56,7 +56,7 @@ def sorted_rates(found: Sequence[Routing]) -> list[tuple[str, list[ToolRates | N
 
 def _f1(rates: Mapping[str, ToolRates], tool: str) -> float:
     rate = rates.get(tool)
-    return -1.0 if rate is None or rate.f1 is None else rate.f1
+    return -1.0 if rate is None else rate.f1
 
 
 def _values(rate: ToolRates | None) -> list[float | None]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pytest_llmbench.stats.binomial import binomial
 from pytest_llmbench.stats.intervals import CONFIDENCE
 from pytest_llmbench.stats.monotone_fit import EFFECTS, SHARES, capacity_chances, falling_curves
 from pytest_llmbench.stats.observation import Observation
@@ -243,9 +244,7 @@ def _capacities(share: float, highest: int) -> NDArray[np.int64]:
 @functools.lru_cache(maxsize=1)
 def _looks() -> Floats:
     """(shares, 0 to _LOOK good answers) their probability."""
-    from scipy import stats
-
-    return stats.binom.pmf(np.arange(_LOOK + 1), _LOOK, SHARES[:, None])  # type: ignore[no-any-return]
+    return binomial(_LOOK, SHARES[:, None])
 
 
 def _masses(places: NDArray[np.signedinteger[Any]], weights: Floats, size: int) -> Floats:

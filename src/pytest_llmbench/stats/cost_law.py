@@ -137,7 +137,7 @@ def _start(parts: Floats, seconds: Floats) -> Floats:
 
 def _fitted(model: Model, gradient: Gradient, start: Floats, seconds: Floats, highest: Any) -> _Fit:
     """The parameters between 0 and `highest` whose logarithms are nearest to those of the times, in Huber's loss."""
-    from scipy import optimize, stats
+    from scipy import optimize, special
 
     def gaps(chosen: Floats) -> Floats:
         return np.asarray(np.log(model(chosen)) - np.log(seconds))
@@ -159,7 +159,7 @@ def _fitted(model: Model, gradient: Gradient, start: Floats, seconds: Floats, hi
     variance = float((pulls**2).sum() / freedom) * (inflated / kept) ** 2
     inverse = np.linalg.pinv(jacobian.T @ jacobian)
     free = start - inverse @ (jacobian.T @ pulls) / kept
-    width = stats.t.ppf((1 + CONFIDENCE) / 2, freedom)
+    width = special.stdtrit(freedom, (1 + CONFIDENCE) / 2)
     half = width * np.sqrt(np.maximum(np.diag(inverse), 0.0) * max(variance, _LEAST_SPREAD**2))
     loss = np.where(pulls == residuals, residuals**2, (2 * np.abs(residuals) - np.abs(pulls)) * np.abs(pulls))
     return _Fit(found.x, free, half, math.sqrt(variance), float(loss.sum()))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_llmbench.stats.binomial import UNLIKELY, binomial
+from pytest_llmbench.stats.binomial import UNLIKELY, at_least, binomial
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,11 +31,9 @@ _NEAR = 6  # points on either side of the greatest that was found
 @functools.lru_cache(maxsize=_CACHED)
 def mcnemar_p(better: int, worse: int, cases: int) -> float:
     """McNemar's test by E+M: "better is as likely as worse", at the least favourable share of differing pairs."""
-    from scipy import stats
-
     moved = better + worse
     if better <= worse:
-        return float(stats.binom.sf(better - 1, moved, 0.5)) if moved else 1.0
+        return float(at_least(better, moved, 0.5))
     return _greatest(_least_better(better, moved, cases), cases)
 
 
@@ -66,11 +64,9 @@ def mcnemar_least(cases: int, level: float) -> Integers:
 
 def mcnemar_power(least: Integers, share_better: float, share_worse: float) -> float:
     """The chance of an outcome at or beyond `least`, where such shares of all cases get better, and worse."""
-    from scipy import stats
-
     moved = np.arange(len(least))
     chances = binomial(len(least) - 1, np.array([[share_better + share_worse]]))[0]
-    return float(chances[1:] @ stats.binom.sf(least[1:] - 1, moved[1:], share_better / (share_better + share_worse)))
+    return float(chances[1:] @ at_least(least[1:], moved[1:], share_better / (share_better + share_worse)))
 
 
 def _possible(cases: int) -> NDArray[np.bool_]:
@@ -122,34 +118,24 @@ def _estimated(better: Integers, moved: Integers, cases: int) -> Floats:
 @functools.lru_cache(maxsize=64)
 def _orders(cases: int) -> Floats:
     """Minus McNemar's mid-p of so many better (columns) of so many differing pairs (rows)."""
-    from scipy import stats
-
-    throws, heads = np.arange(cases + 1)[:, None], np.arange(cases + 1)
-    return -(stats.binom.sf(heads, throws, 0.5) + 0.5 * stats.binom.pmf(heads, throws, 0.5))  # type: ignore[no-any-return]
+    tails = at_least(np.arange(cases + 2), np.arange(cases + 1)[:, None], 0.5)
+    return -(tails[:, :-1] + tails[:, 1:]) / 2
 
 
 @functools.lru_cache(maxsize=64)
 def _half_tails(cases: int) -> Floats:
     """The chance of at least so many heads (columns) in so many throws (rows)."""
-    from scipy import stats
-
-    throws = np.arange(cases + 1)[:, None]
-    found = stats.binom.sf(np.arange(cases + 2) - 1, throws, 0.5)
+    found = at_least(np.arange(cases + 2), np.arange(cases + 1)[:, None], 0.5)
     found[0] = 0
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 @functools.lru_cache(maxsize=64)
 def _moved_chances(cases: int) -> Floats:
     """The chance of so many differing pairs (columns) where a share of so many of all cases (rows) differs."""
-    from scipy import stats
-
-    counts = np.arange(cases + 1)
-    return stats.binom.pmf(counts, cases, counts[:, None] / cases)  # type: ignore[no-any-return]
+    return binomial(cases, np.arange(cases + 1)[:, None] / cases)
 
 
 @functools.lru_cache(maxsize=64)
 def _share_chances(cases: int) -> Floats:
-    from scipy import stats
-
-    return stats.binom.pmf(np.arange(cases + 1), cases, _SHARES[:, None])  # type: ignore[no-any-return]
+    return binomial(cases, _SHARES[:, None])

@@ -29,7 +29,7 @@ def share_interval(found: Sequence[int], asked: Sequence[int], confidence: float
     Raises:
         ValueError: nothing was asked, or more was found than asked.
     """
-    from scipy import stats
+    from scipy import special
 
     right, all_asked = np.asarray(found, dtype=float), np.asarray(asked, dtype=float)
     if not len(right) or (all_asked < 1).any() or (right > all_asked).any() or (right < 0).any():
@@ -38,19 +38,19 @@ def share_interval(found: Sequence[int], asked: Sequence[int], confidence: float
     share = float(right.sum()) / total
     alone = total if (all_asked == 1).all() else _alone(right, all_asked, share)
     rest = (1 - confidence) / 2
-    low = 0.0 if share == 0 else float(stats.beta.ppf(rest, share * alone, alone - share * alone + 1))
-    high = 1.0 if share == 1 else float(stats.beta.ppf(1 - rest, share * alone + 1, alone - share * alone))
+    low = 0.0 if share == 0 else float(special.betaincinv(share * alone, alone - share * alone + 1, rest))
+    high = 1.0 if share == 1 else float(special.betaincinv(share * alone + 1, alone - share * alone, 1 - rest))
     return Share(share, low, high)
 
 
 def _alone(right: np.ndarray, asked: np.ndarray, share: float) -> float:
     """How many independent answers say as much."""
-    from scipy import stats
+    from scipy import special
 
     askings, total = len(asked), float(asked.sum())
     if askings == 1 or share in (0, 1):
         return float(askings)
     variance = askings / (askings - 1) * float(((right - share * asked) ** 2).sum()) / total**2
     unlike = share * (1 - share) / variance if variance else total
-    freedom = (stats.t.ppf(0.975, total - 1) / stats.t.ppf(0.975, askings - 1)) ** 2
+    freedom = (special.stdtrit(total - 1, 0.975) / special.stdtrit(askings - 1, 0.975)) ** 2
     return float(np.clip(unlike * freedom, 1.0, total))

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pytest_llmbench.stats.binomial import at_least
 from pytest_llmbench.stats.mcnemar import mcnemar_p
 from pytest_llmbench.stats.tango import tango_p, tango_score
 
@@ -91,9 +92,9 @@ def _score_end(counts: Counts, level: float) -> float:
 
 
 def _of_many(counts: Counts, null: float) -> float:
-    from scipy import special, stats
+    from scipy import special
 
     if null == 0:
         moved = counts.better + counts.worse
-        return float(stats.binom.sf(counts.better - 1, moved, 0.5))
+        return float(at_least(counts.better, moved, 0.5))
     return float(special.ndtr(-tango_score(*counts, null)))

@@ -45,6 +45,7 @@ def create_app(options: StudioOptions) -> FastAPI:
     app.include_router(pages.router)
     app.mount("/static", pages.static)
     tell_problems(app)
+    app.add_exception_handler(404, pages.no_page)
     app.add_middleware(Safety, options=options)
     return app
 

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
-import importlib
+import math
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics
 from support.rendered import analysis
 from support.report_runs import completion, result, run
 
-from pytest_llmbench.core.errors import NotReadyError
 from pytest_llmbench.core.locale import words
 from pytest_llmbench.core.records import CaseResult
 from pytest_llmbench.reports.charts import routing
@@ -34,6 +37,7 @@ def document(*results: CaseResult, **metadata: Any) -> dict[str, Any]:
     return build_document(run(*results, **metadata), answer_chars=50)
 
 
+TOOLS = ["play_music", "stop_music", "set_timer"]
 FEW = (
     routed(1, "play_music", "play_music", "play_music"),
     routed(2, "play_music", "", "stop_music"),
@@ -94,17 +98,19 @@ def test_the_figure_is_drawn_for_a_few_tools_and_for_many(tmp_path: Path) -> Non
         assert (tmp_path / f"{place}.png").stat().st_size > 10_000
 
 
-def test_without_scikit_learn_the_reports_say_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = importlib.import_module
+PAIRS = st.tuples(st.sampled_from(TOOLS), st.sampled_from([*TOOLS, NO_TOOL, "made_up_tool"]))
 
-    def missing(name: str, package: str | None = None) -> Any:
-        if name.startswith("sklearn"):
-            raise ImportError(name)
-        return real(name, package)
 
-    monkeypatch.setattr(importlib, "import_module", missing)
-    some = document(*FEW)
-    for shown in (analysis(some, "en"), render_html(run_document(some), [], "en").replace("&#39;", "'")):
-        assert "scikit-learn is not installed; pip install 'pytest-llmbench[evaluate]'" in shown
-    with pytest.raises(NotReadyError, match="scikit-learn"):
-        routings(run_document(some))
+@given(st.lists(PAIRS, min_size=1, max_size=20))
+def test_counts_and_rates_are_those_of_scikit_learn(pairs: list[tuple[str, str]]) -> None:
+    cases = [routed(number, expected, None, named) for number, (expected, named) in enumerate(pairs)]
+    (found,) = routings(run_document(document(*cases, vocabulary={"names": TOOLS})))
+    expected, named = zip(*((one, UNKNOWN if tool == "made_up_tool" else tool) for one, tool in pairs), strict=True)
+    with warnings.catch_warnings(action="ignore"):  # it warns of a single label, though it is told which
+        assert found.counts == metrics.confusion_matrix(expected, named, labels=found.labels).tolist()
+        told = metrics.precision_recall_fscore_support(expected, named, labels=found.labels, zero_division=math.nan)
+    rates = {tool: row for tool, *row in zip(found.labels, *(column.tolist() for column in told), strict=True)}
+    assert [rate.tool for rate in found.rates] == [tool for tool, row in rates.items() if row[-1]]
+    for rate in found.rates:
+        precision = math.nan if rate.precision is None else rate.precision
+        assert [precision, rate.recall, rate.f1, rate.support] == pytest.approx(rates[rate.tool], nan_ok=True)

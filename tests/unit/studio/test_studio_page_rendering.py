@@ -80,6 +80,13 @@ def test_an_unknown_job_is_a_page_that_says_so(studio: TestClient) -> None:
     assert (answer.status_code, "99" in answer.text, "<h1>" in answer.text) == (404, True, True)
 
 
+def test_an_address_that_leads_nowhere_is_a_page_and_below_the_api_a_problem(studio: TestClient) -> None:
+    found = studio.get("/nowhere/at-all", headers={"accept-language": "fr"})
+    assert (found.status_code, found.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert "Il n&#39;y a pas de page /nowhere/at-all ici." in found.text
+    assert studio.get("/api/nowhere").headers["content-type"] == "application/problem+json"
+
+
 def test_a_refusal_goes_to_the_place_for_messages_of_the_page_that_asked(studio: TestClient) -> None:
     form = {"dataset_id": "none", "model_name": "smollm2-135m", "rank": "0", "epochs": "1"}
     answer = studio.post("/training", data=form, headers={"HX-Request": "true"})

@@ -88,7 +88,7 @@ def laid_out(figure: Figure) -> None:
     engine = figure.get_layout_engine()
     if engine is not None and figure.axes:
         engine.execute(figure)
-        figure.set_layout_engine("none")
+        figure.set_layout_engine(None)  # "none" would leave one that saving draws the figure for
 
 
 def titled(artist: Artist, titles: Iterable[str]) -> None:

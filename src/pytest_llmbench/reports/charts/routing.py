@@ -26,11 +26,7 @@ _LEAST_SHADE, _MOST_SHADE = 0.12, 0.88
 
 
 def save_routing(document: RunDocument, path: Path, say: Words) -> None:
-    """Draw into `path` as PNG, 300 DPI, the base and the first adapters side by side.
-
-    Raises:
-        NotReadyError: scikit-learn is not installed.
-    """
+    """Draw into `path` as PNG, 300 DPI, the base and the first adapters side by side."""
     found = matrices(routings(document)[:_MOST_VARIANTS])
     rows, columns = (max(len(side) for side in sides) for sides in _sides(found))
     width = max(_LEAST_INCHES[0], columns * _CELL_INCHES + _MARGIN_INCHES[0]) * len(found.shown)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from pytest_llmbench.core.locale import Words
 from pytest_llmbench.reports.limits import CONFUSIONS
-from pytest_llmbench.reports.routing import Routing, is_routed, routings, unavailable
+from pytest_llmbench.reports.routing import Routing, is_routed, routings
 from pytest_llmbench.reports.routing_matrix import Cell, Matrix, matrices
 from pytest_llmbench.reports.routing_text import header_of, rate_rows, summaries, tool_name
 from pytest_llmbench.runs.typed import RunDocument
@@ -31,9 +31,8 @@ class MatrixView:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RoutingView:
-    """What the page says of routing; `missing` says what to install, and then there is nothing else."""
+    """What the page says of routing."""
 
-    missing: str | None
     summaries: Sequence[str] = ()
     matrices: Sequence[MatrixView] = ()
     folded: str | None = None
@@ -48,14 +47,11 @@ def routing_view(document: RunDocument, say: Words) -> RoutingView | None:
     """The view of a run's routing; None where no answer's tool was judged."""
     if not is_routed(document):
         return None
-    if missing := unavailable(document):
-        return RoutingView(missing)
     found = routings(document)
     drawn = matrices(found)
     names = {tool: drawn.label(tool, say) for one in drawn.shown for tool in [*one.columns, *one.rows]}
     rates = rate_rows(found, say)
     return RoutingView(
-        missing=None,
         summaries=list(summaries(found, say)),
         matrices=[_matrix(one, names, say) for one in drawn.shown],
         folded=say(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pytest_llmbench.core.locale import Words
 from pytest_llmbench.reports.blocks import Block, Cell, Column, Name, Number, Section, Sentences, Table
 from pytest_llmbench.reports.call_faults import call_summaries, has_calls
-from pytest_llmbench.reports.routing import NO_TOOL, UNKNOWN, Routing, ToolRates, is_routed, routings, unavailable
+from pytest_llmbench.reports.routing import NO_TOOL, UNKNOWN, Routing, ToolRates, is_routed, routings
 from pytest_llmbench.reports.routing_text import RATES, confusion_lines, sorted_rates, summaries, tool_name
 from pytest_llmbench.runs.typed import RunDocument
 
@@ -15,9 +15,7 @@ from pytest_llmbench.runs.typed import RunDocument
 def routing_sections(document: RunDocument, say: Words) -> Iterator[Section]:
     """The section on routing and the one on calls, each where the run has some."""
     if is_routed(document):
-        missing = unavailable(document)
-        blocks = [Sentences([missing], listed=False)] if missing else _routing(routings(document), say)
-        yield Section("routing", say("Routing"), blocks, folded=True)
+        yield Section("routing", say("Routing"), _routing(routings(document), say), folded=True)
     if has_calls(document):
         told = [
             *call_summaries(document, say),

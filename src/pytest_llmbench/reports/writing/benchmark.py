@@ -12,7 +12,7 @@ from pytest_llmbench.reports.blocks import Report
 from pytest_llmbench.reports.charts import benchmark, differences, routing, trend
 from pytest_llmbench.reports.html import render_html
 from pytest_llmbench.reports.renderers.registry import RendererRegistry, default_renderers
-from pytest_llmbench.reports.routing import is_routed, unavailable
+from pytest_llmbench.reports.routing import is_routed
 from pytest_llmbench.reports.views.benchmark import benchmark_report
 from pytest_llmbench.reports.writing import Sections, Write, rendered, write_together, writing
 from pytest_llmbench.runs.averages import in_short
@@ -94,7 +94,7 @@ def _pictures(
             lambda path: differences.save_differences(run, path, say),
         ),
         "routing": (
-            output.png and is_routed(run) and unavailable(run) is None,
+            output.png and is_routed(run),
             "-routing.png",
             lambda path: routing.save_routing(run, path, say),
         ),

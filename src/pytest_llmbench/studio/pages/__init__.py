@@ -11,7 +11,9 @@ from fastapi.staticfiles import StaticFiles
 from pytest_llmbench.core.locale import checked_language
 from pytest_llmbench.studio.pages import comparing, dashboard, model_list, programs, training, trying, uploading
 from pytest_llmbench.studio.pages.language import COOKIE
-from pytest_llmbench.studio.pages.rendering import PageRoute
+from pytest_llmbench.studio.pages.rendering import PageRoute, no_page
+
+__all__ = ["no_page", "router", "static"]
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 static = StaticFiles(

@@ -17,7 +17,7 @@ from pytest_llmbench.core.errors import LLMBenchError
 from pytest_llmbench.core.locale import LANGUAGES, N_, Words
 from pytest_llmbench.studio.pages import amounts
 from pytest_llmbench.studio.pages.language import NAMES, words_for
-from pytest_llmbench.studio.problems import status_of
+from pytest_llmbench.studio.problems import problem, status_of
 
 NAVIGATION = (
     ("/upload", N_("Upload")),
@@ -84,6 +84,15 @@ def refusal(request: Request, status: int, message: str) -> HTMLResponse:
     answer = page(request, "message", status, message=message)
     answer.headers["HX-Retarget"], answer.headers["HX-Reswap"] = "#messages", "innerHTML show:none"
     return answer
+
+
+async def no_page(request: Request, error: Exception) -> Response:
+    """What an address that leads nowhere is answered with: a page, or a problem document below `/api`."""
+    assert isinstance(error, HTTPException)  # noqa: S101  # what it is registered for
+    if request.url.path.startswith("/api/"):
+        return problem(error.status_code, str(error.detail), "not_found")
+    say = spoken(request)
+    return refusal(request, error.status_code, say("There is no page {address} here.", address=request.url.path))
 
 
 class PageRoute(APIRoute):

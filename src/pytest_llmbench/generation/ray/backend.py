@@ -1,0 +1,108 @@
+"""A backend whose answers come from actors on the machines of a Ray cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmbench.cases.suites import Case
+from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.records import Completion
+from pytest_llmbench.generation.ray.assignments import Asked, Assignments
+from pytest_llmbench.generation.ray.cluster import Cluster
+from pytest_llmbench.generation.ray.engines import Engines, Method, Opening
+from pytest_llmbench.generation.ray.resources import divided
+
+if TYPE_CHECKING:
+    from pytest_llmbench.core.settings import Settings
+    from pytest_llmbench.generation.ray.actor import Opened, Opener
+
+_ROUNDS = 32
+"""Shares of each actor in one of the planner's batches: actors wait for the slowest only where a batch ends."""
+
+
+class RayBackend:
+    """Answers cases with engines in actors, as `Backend` has it; made by `opened`.
+
+    Args:
+        engines: the actors.
+        first: what the first of them told; the others are like it.
+        cluster: the cluster that they are on.
+        attempts: deaths of actors after which a case is given up.
+    """
+
+    def __init__(self, engines: Engines, first: Opened, cluster: Cluster, attempts: int) -> None:
+        self.variants: tuple[str, ...] = first.variants
+        self._engines, self._first, self._cluster, self._attempts = engines, first, cluster, attempts
+
+    @classmethod
+    def opened(cls, settings: Settings, cases: Sequence[Case], opener: Opener) -> RayBackend:
+        """Join the cluster, and have each actor open an engine with `opener`, which it imports by its name.
+
+        Raises:
+            LLMBenchError: there is no such cluster, no room on it, or an engine cannot be opened.
+        """
+        if settings.server.url:
+            told = "a server is asked from here: ray.address and server.url exclude each other for a benchmark"
+            raise UsageError(told, names=("ray.address", "server.url"))
+        with contextlib.ExitStack() as undone:
+            cluster = Cluster.joined(settings.ray)
+            undone.callback(cluster.close)
+            division = divided(settings.ray, cluster.nodes(), on_gpus=settings.model.device != "cpu")
+            engines = Engines(cluster, division, Opening(opener, settings, cases))
+            undone.callback(engines.close)
+            first = engines.start()
+            undone.pop_all()
+        return cls(engines, first, cluster, settings.ray.attempts)
+
+    def identity(self, variant: str) -> Mapping[str, str]:
+        """That of any actor: all have the same, or the session would not have begun."""
+        return self._first.identity[variant]
+
+    def weight(self, case: Case) -> int:
+        """Characters: tokens are counted on other machines."""
+        return sum(len(str(message.get("content") or "")) for message in case.messages)
+
+    def batch_size(self) -> int:
+        """Many shares of every actor, so that they seldom wait for each other."""
+        return self._first.batch_size * self._engines.actors * _ROUNDS
+
+    def complete(self, cases: Sequence[Case], variant: str) -> Iterator[Completion]:
+        """Answer each case with whichever actor is free, as `complete_together` does."""
+        return self.complete_together([(case, variant) for case in cases])
+
+    def complete_together(self, asked: Sequence[tuple[Case, str]]) -> Iterator[Completion]:
+        """Answer cases as several variants. A case at which actor after actor dies is answered by an error.
+
+        Raises:
+            LLMBenchError: the engine cannot go on, or no actor is left.
+        """
+        yield from self._work([Asked(case, variant) for case, variant in asked], "answer")
+        for one, why in self._engines.given_up():
+            yield Completion(one.case.name, one.case.epoch, one.variant, "", "error", error=why)
+
+    def embed(self, pairs: Sequence[tuple[Case, Completion]]) -> list[Completion]:
+        """The same completions with their embeddings; without where every actor died over it."""
+        embedded = list(self._work([Asked(case, done.variant, done) for case, done in pairs], "embed"))
+        return embedded + [one.done for one, _ in self._engines.given_up() if one.done]
+
+    def tools_left_out(self, case: Case, variant: str) -> str | None:
+        """Why the variant is not told of the case's tools; None where it is, or the engine does not know."""
+        told: str | None = self._engines.ask_one("tools_left_out", case, variant)
+        return told
+
+    def describe(self) -> Mapping[str, Any]:
+        """What the first actor's engine tells, and how many actors there were on how many machines."""
+        return {**self._first.about, "ray": dataclasses.asdict(self._engines.tally)}
+
+    def close(self) -> None:
+        """End the actors, and the cluster where it was started for them."""
+        self._engines.close()
+        self._cluster.close()
+
+    def _work(self, asked: Sequence[Asked], method: Method) -> Iterator[Completion]:
+        size, actors = self._first.batch_size, self._engines.actors
+        book = Assignments(asked, size=size, actors=actors, attempts=self._attempts)
+        return self._engines.work(book, method)

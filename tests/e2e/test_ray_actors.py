@@ -1,0 +1,104 @@
+"""Answers from the actors of a real Ray cluster of this machine: the same as without, whoever dies."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.scripted_engines import ScriptedEngine, open_scripted, scripted_case
+
+from pytest_llmbench.cases.suites import Case
+from pytest_llmbench.core.errors import AdapterError, NotReadyError
+from pytest_llmbench.core.records import Completion
+from pytest_llmbench.core.settings import RaySettings, Settings, load_settings
+from pytest_llmbench.generation.completion_store import CompletionJournal
+from pytest_llmbench.generation.planner import Planner
+from pytest_llmbench.generation.ray.backend import RayBackend
+from pytest_llmbench.generation.ray.cluster import Cluster
+
+pytest.importorskip("ray")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """One for all tests: it takes ten seconds to start."""
+    with pytest.MonkeyPatch.context() as patch:
+        paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))  # where actors find `support`
+        cluster = Cluster.joined(RaySettings(address="local"))
+        yield cluster
+        cluster.close()
+
+
+def settings(**given: str) -> Settings:
+    texts = {
+        "ray.address": "local",
+        "generation.batch_size": "4",
+        **{key.replace("__", "."): given[key] for key in given},
+    }
+    return load_settings(None, {key: (text, "the test") for key, text in texts.items()}, {})
+
+
+class Silent:
+    def planned(self, answers: int) -> None:
+        pass
+
+    def answered(self, completion: Completion) -> None:
+        pass
+
+
+def answers(backend: RayBackend | ScriptedEngine, cases: list[Case], folder: Path) -> dict[tuple[str, str], Completion]:
+    planner = Planner(
+        backend,
+        cases,
+        CompletionJournal(folder),
+        None,
+        question=lambda case: {"case": case.name},
+        embed=True,
+        progress=Silent(),
+    )
+    return {(case.id, name): done for case in cases for name, done in planner.answers(case).items()}
+
+
+def test_three_actors_of_which_one_is_killed_answer_like_one_process(cluster: Cluster, tmp_path: Path) -> None:
+    orders = {17: f"sleep=0.01 die={tmp_path / 'killed'}", 40: "large"}
+    cases = [scripted_case(number, f"say {orders.get(number, 'sleep=0.01')}") for number in range(60)]
+    backend = RayBackend.opened(settings(ray__actors="3"), cases, open_scripted)
+    told = answers(backend, cases, tmp_path / "ray")
+    about = backend.describe()["ray"]
+    backend.close()
+    assert (tmp_path / "killed").exists()
+    assert told == answers(open_scripted(settings()), cases, tmp_path / "alone")
+    assert {key: about[key] for key in ("actors", "nodes", "deaths", "batches_asked_again", "answers_given_up")} == {
+        "actors": 3,
+        "nodes": 1,
+        "deaths": 1,
+        "batches_asked_again": 1,
+        "answers_given_up": 0,
+    }
+
+
+def test_a_case_that_kills_every_actor_is_told_and_takes_no_other_with_it(cluster: Cluster, tmp_path: Path) -> None:
+    cases = [scripted_case(number, "say die" if number == 5 else "say") for number in range(8)]
+    backend = RayBackend.opened(settings(ray__actors="2", ray__attempts="2"), cases, open_scripted)
+    told = [
+        *backend.complete(cases, "base"),
+        *backend.complete_together([(case, "finetuned") for case in cases if "die" not in case.prompt]),
+    ]
+    backend.close()
+    assert len(told) == 15
+    failed = [one for one in told if one.finish == "error"]
+    assert [one.case for one in failed] == ["suite/0005"]
+    assert str(failed[0].error).startswith("2 actors died while they were asked this, the last of them: ")
+
+
+def test_what_an_actor_cannot_open_is_told_with_its_machine(cluster: Cluster) -> None:
+    with pytest.raises(AdapterError, match=r"adapters/missing: no such folder \(on the machine .*\)"):
+        RayBackend.opened(settings(ray__actors="1", model__adapter="missing"), (), open_scripted)
+
+
+def test_an_actor_that_no_machine_can_hold_is_told_with_what_there_is(cluster: Cluster) -> None:
+    with pytest.raises(NotReadyError, match=r"each takes 64 CPUs and 0 GPUs, and the cluster has 1 machines with"):
+        RayBackend.opened(settings(ray__cpus="64", ray__start_timeout="0.5"), (), open_scripted)
