@@ -262,7 +262,9 @@ def _loading(settings: Settings) -> str:
         return f"asking {settings.server.url}"
     adapters = ", ".join(settings.model.adapters)
     where = f" on Ray ({settings.ray.address})" if settings.ray.address else ""
-    return f"loading {settings.model.base} ({settings.model.quantization}), adapter {adapters}{where}"
+    model = settings.model
+    how = model.quantization if model.engine == "transformers" else model.engine
+    return f"loading {model.base} ({how}), adapter {adapters}{where}"
 
 
 def _sees_cuda() -> bool:
