@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from support.plugin_project import CASES, CUT_SHORT, Project, asked_once
+from support.plugin_project import CASES, CUT_SHORT, Project, asked_once, assert_one_message
 
 from pytest_llmbench.runs.history import find_run
 
@@ -99,6 +99,19 @@ def test_a_large_run_is_a_baseline_and_is_read_again(project: Project) -> None:
     damaged = project.run("--llmbench-compare", "accepted", "--llmbench-gate", "regression")
     assert damaged.ret == 2
     damaged.stdout.fnmatch_lines([f"*{part.name}: this part of a run's results is gone, cut off or damaged*"])
+
+
+@needs_subtests
+@pytest.mark.parametrize("arguments", ["raise_fault()", "2, before_answer=lambda count: count == 3 and raise_fault()"])
+def test_what_is_not_ready_ends_the_session_with_one_message(project: Project, arguments: str) -> None:
+    project.backend(
+        arguments,
+        more="from pytest_llmbench.core.errors import NotReadyError\n"
+        "def raise_fault():\n    raise NotReadyError('the model is gone; get it back')\n",
+    )
+    result = project.run("--llmbench-chunk", "2")
+    assert_one_message(result, "*the model is gone; get it back*", exit_code=3)
+    result.stdout.no_fnmatch_line("*SUBFAILED*")
 
 
 @needs_subtests

@@ -14,6 +14,7 @@ import pytest
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.plugin.benchmark_session import BENCHMARK
 from pytest_llmbench.plugin.fixtures import ANSWERS
+from pytest_llmbench.plugin.session import ending
 
 if TYPE_CHECKING:
     from pytest_llmbench.benchmark.main_job import Answers
@@ -77,17 +78,19 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object:
     subtests = pyfuncitem._request.getfixturevalue("subtests")  # noqa: SLF001  # a test need not ask for it
     benchmark = pyfuncitem.config.stash[BENCHMARK]
     results: list[CaseResult] = []
-    cases = list(chunk.cases)
+    with ending(pyfuncitem.session):
+        cases = list(chunk.cases)
+        benchmark.plan_chunk(cases)
     try:
         pyfuncitem.stash[_ONE_CASE] = True
-        benchmark.plan_chunk(cases)
         for case in cases:
             params[FIXTURE] = case
             results += _run(pyfuncitem, case.name + (f"#{case.epoch}" if case.epoch else ""), subtests)
     finally:
         del pyfuncitem.stash[_ONE_CASE]
         params[FIXTURE] = chunk
-        benchmark.keep_results(chunk, results)
+        with ending(pyfuncitem.session):
+            benchmark.keep_results(chunk, results)
     return True
 
 
@@ -123,10 +126,10 @@ class _Outcome:
         self.answers = self._item.stash.get(ANSWERS, None)
         if self.answers is not None:
             del self._item.stash[ANSWERS]  # else the report of this item would carry the record of one case
-        if error is None:
-            return False
+        if error is None or isinstance(error, KeyboardInterrupt | pytest.exit.Exception):
+            return False  # what ends the session is no failure of the case
         self.failed = not isinstance(error, pytest.skip.Exception)
-        with self._subtests.test(self._name):  # what ends the session goes on through it
+        with self._subtests.test(self._name):
             _raise(error)
         return True
 
