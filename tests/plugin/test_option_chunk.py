@@ -125,7 +125,7 @@ def test_a_gate_cannot_be_confirmed_by_chunks(project: Project) -> None:
 def test_a_large_suite_is_chunked_by_itself_unless_that_is_off(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pytest_llmbench.plugin.chunks.AUTO_ABOVE", 5)
+    monkeypatch.setattr("pytest_llmbench.plugin.session.AUTO_ABOVE", 5)
     collected = 2 if hasattr(pytest, "Subtests") else 6
     project.run("--collect-only", "-q").stdout.fnmatch_lines([f"{collected} tests collected*"])
     project.run("--collect-only", "-q", "--llmbench-chunk", "off").stdout.fnmatch_lines(["6 tests collected*"])

@@ -6,12 +6,11 @@ does not is made once a chunk. A case that passes costs no report of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.plugin.benchmark_session import BENCHMARK
 from pytest_llmbench.plugin.fixtures import ANSWERS
 from pytest_llmbench.plugin.session import ending
@@ -19,37 +18,11 @@ from pytest_llmbench.plugin.session import ending
 if TYPE_CHECKING:
     from pytest_llmbench.benchmark.main_job import Answers
     from pytest_llmbench.cases.case_list import Chunk
-    from pytest_llmbench.cases.suites import Case
     from pytest_llmbench.core.records import CaseResult
-    from pytest_llmbench.core.settings import Settings
 
 FIXTURE = "llmbench_case"
-AUTO_ABOVE, AUTO_SIZE = 2000, 1000
-"""`benchmark.chunk: auto` makes chunks of this size above so many cases."""
-
 _RUNNING = pytest.StashKey["Chunk"]()
 _ONE_CASE = pytest.StashKey[bool]()
-
-
-def chunks_of(cases: Sequence[Case], settings: Settings) -> list[Chunk] | None:
-    """The chunks that become items; None where each case is an item.
-
-    Raises:
-        UsageError: chunks are wanted of a pytest without subtests.
-    """
-    size = settings.benchmark.chunk
-    has_subtests = hasattr(pytest, "Subtests")
-    if size == "off" or (size == "auto" and (len(cases) <= AUTO_ABOVE or not has_subtests)):
-        return None
-    if not has_subtests:
-        raise UsageError(
-            f"chunks of cases need the subtests of pytest 9, and this is pytest {pytest.__version__}; upgrade pytest, "
-            "or set benchmark.chunk: off",
-            names=("benchmark.chunk",),
-        )
-    from pytest_llmbench.cases.case_list import chunked
-
-    return chunked(cases, AUTO_SIZE if size == "auto" else size)
 
 
 def chunk_of(item: pytest.Item) -> Chunk | None:
