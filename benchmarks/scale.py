@@ -152,14 +152,14 @@ def _rows(size: int) -> Iterator[str]:
 
 
 def _table(result: Mapping[str, Any]) -> Iterator[str]:
-    yield "| cases | wall s | CPU s | ms a case | peak memory MB | after the last case s | page MB | disk MB |"
+    yield "| cases | wall s | CPU s | CPU ms a case | peak memory MB | page MB | disk MB | load before |"
     yield "|---|---|---|---|---|---|---|---|"
     for size in sorted((key for key in result if key.isdecimal()), key=int):
         one = result[size]
-        per_case = 1000 * one["wall_s"] / int(size)
+        per_case = 1000 * one["cpu_s"] / int(size)
         yield (
             f"| {int(size):,} | {one['wall_s']} | {one['cpu_s']} | {per_case:.2f} | {one['peak_mb']:,} | "
-            f"{one['after_the_last_case_s']} | {one['page_mb']} | {one['disk_mb']:,} |"
+            f"{one['page_mb']} | {one['disk_mb']:,} | {one['load_before']:.1f} |"
         )
     small, large = result.get("100000"), result.get("1000000")
     if small and large:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from support.plugin_project import CASES, CUT_SHORT, Project, asked_once
+from support.plugin_project import CASES, CUT_SHORT, Project, asked_once, assert_one_message
 
 from pytest_llmbench.runs.history import find_run
 
@@ -102,6 +102,19 @@ def test_a_large_run_is_a_baseline_and_is_read_again(project: Project) -> None:
 
 
 @needs_subtests
+@pytest.mark.parametrize("arguments", ["raise_fault()", "2, before_answer=lambda count: count == 3 and raise_fault()"])
+def test_what_is_not_ready_ends_the_session_with_one_message(project: Project, arguments: str) -> None:
+    project.backend(
+        arguments,
+        more="from pytest_llmbench.core.errors import NotReadyError\n"
+        "def raise_fault():\n    raise NotReadyError('the model is gone; get it back')\n",
+    )
+    result = project.run("--llmbench-chunk", "2")
+    assert_one_message(result, "*the model is gone; get it back*", exit_code=3)
+    result.stdout.no_fnmatch_line("*SUBFAILED*")
+
+
+@needs_subtests
 def test_a_gate_cannot_be_confirmed_by_chunks(project: Project) -> None:
     result = project.run("--llmbench-chunk", "2", "--llmbench-gate", "improvement", "--llmbench-confirm")
     assert result.ret == 2
@@ -112,7 +125,7 @@ def test_a_gate_cannot_be_confirmed_by_chunks(project: Project) -> None:
 def test_a_large_suite_is_chunked_by_itself_unless_that_is_off(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pytest_llmbench.plugin.chunks.AUTO_ABOVE", 5)
+    monkeypatch.setattr("pytest_llmbench.plugin.session.AUTO_ABOVE", 5)
     collected = 2 if hasattr(pytest, "Subtests") else 6
     project.run("--collect-only", "-q").stdout.fnmatch_lines([f"{collected} tests collected*"])
     project.run("--collect-only", "-q", "--llmbench-chunk", "off").stdout.fnmatch_lines(["6 tests collected*"])

@@ -8,15 +8,13 @@ import weakref
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import overload
 
+from pytest_llmbench.cases.case import Case
 from pytest_llmbench.core.errors import UsageError
 
-if TYPE_CHECKING:
-    from pytest_llmbench.cases.suites import Case
 
-
-class StoredCases(Sequence["Case"]):
+class StoredCases(Sequence[Case]):
     """The cases of one file with a case a line, of which only the places are in memory: 18 bytes a case.
 
     Args:
@@ -69,7 +67,7 @@ def _state(path: Path) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-class JoinedCases(Sequence["Case"]):
+class JoinedCases(Sequence[Case]):
     """The cases of several files, one after the other."""
 
     def __init__(self, parts: Sequence[Sequence[Case]]) -> None:
@@ -98,7 +96,7 @@ class JoinedCases(Sequence["Case"]):
         return self._parts[part][at - (self._ends[part - 1] if part else 0)]
 
 
-class CaseView(Sequence["Case"]):
+class CaseView(Sequence[Case]):
     """Those of some cases that stand at `places`, in that order, each `epochs` times in a row."""
 
     def __init__(self, cases: Sequence[Case], places: Sequence[int], epochs: int = 1) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.cases.bfcl import bfcl_rows, is_bfcl
+from pytest_llmbench.cases.case import Case
 from pytest_llmbench.cases.case_list import JoinedCases, StoredCases
 from pytest_llmbench.cases.tool_validation import Fault, calls_fault, calls_faults
-from pytest_llmbench.cases.tools import CHOICES, ExpectedCalls, Tool, as_openai, expected_calls, name_of
+from pytest_llmbench.cases.tools import CHOICES, Tool, as_openai, expected_calls, name_of
 from pytest_llmbench.cases.validation import (
     CASE_CHECKS,
     HEADING_CHECKS,
@@ -27,6 +28,8 @@ from pytest_llmbench.core.csv_files import json_cell, read_table
 from pytest_llmbench.core.documents import Faults, parse_record, read_lines, read_text, read_yaml, suggestion
 from pytest_llmbench.core.errors import UsageError, located
 from pytest_llmbench.core.starter import VOCABULARY_FILE
+
+__all__ = ["Case", "Vocabulary", "load_cases", "load_vocabulary", "read_cases"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,39 +49,6 @@ class Vocabulary:
         """What tells of a tool: its terms, or where it has none, its description."""
         described = (one["function"].get("description") for one in self.schemas if name_of(one) == tool)
         return self.tools[tool] or [told for told in described if told]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Case:
-    """One prompt with what is expected of the answer.
-
-    `messages` is what the model is given: `{"role", "content"}` dictionaries, the system prompt first where there is
-    one, the user's turn (`prompt`) last. `expect` maps a metric to `True` (the score must be 1) or to the least score.
-    `tools` are given to the model, in OpenAI's form, with `tool_choice` where a server answers; `calls` are the calls
-    that are right, None where the case does not say. Cases of one `group` (paraphrases, turns of one conversation)
-    count as one in verdicts. `source` is the `file:line` where the case is written.
-    """
-
-    category: str
-    id: str
-    prompt: str
-    messages: tuple[Mapping[str, str], ...] = dataclasses.field(hash=False)
-    keywords: tuple[str, ...] = ()
-    tool: str | None = None
-    reference: str | None = None
-    expect: Mapping[str, float] = dataclasses.field(default_factory=dict, hash=False)
-    group: str | None = None
-    language: str | None = None
-    epoch: int = 0
-    source: str = ""
-    tools: tuple[Tool, ...] = dataclasses.field(default=(), hash=False)
-    tool_choice: str | None = None
-    calls: ExpectedCalls | None = None
-
-    @property
-    def name(self) -> str:
-        """`category/id`, the pytest id of the case."""
-        return f"{self.category}/{self.id}"
 
 
 _MOST_BYTES_KEPT = 8_000_000

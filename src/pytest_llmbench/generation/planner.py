@@ -25,6 +25,8 @@ from pytest_llmbench.generation.completion_store import CompletionCache, Complet
 _log = logging.getLogger("pytest_llmbench")
 
 Batch = tuple[Case, ...]
+_LOCK_CHARS = 3
+"""Of a lock's name: at most 4,096 files. Batches of one name are not worked on at once, which does no harm."""
 
 
 class AnswerProgress(Protocol):
@@ -110,7 +112,7 @@ class Planner:
     def _claim(self, batch: Batch, *, blocking: bool) -> bool:
         if self._collect(batch):
             return True
-        name = content_key({}, {"cases": [(case.name, case.epoch) for case in batch]})[:16]
+        name = content_key({}, {"cases": [(case.name, case.epoch) for case in batch]})[:_LOCK_CHARS]
         try:
             with self._journal.claimed(name, blocking=blocking):
                 self._answer(batch)  # what another process answered while this one waited is not missing any more

@@ -6,49 +6,23 @@ does not is made once a chunk. A case that passes costs no report of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.plugin.benchmark_session import BENCHMARK
 from pytest_llmbench.plugin.fixtures import ANSWERS
+from pytest_llmbench.plugin.session import ending
 
 if TYPE_CHECKING:
     from pytest_llmbench.benchmark.main_job import Answers
     from pytest_llmbench.cases.case_list import Chunk
-    from pytest_llmbench.cases.suites import Case
     from pytest_llmbench.core.records import CaseResult
-    from pytest_llmbench.core.settings import Settings
 
 FIXTURE = "llmbench_case"
-AUTO_ABOVE, AUTO_SIZE = 2000, 1000
-"""`benchmark.chunk: auto` makes chunks of this size above so many cases."""
-
 _RUNNING = pytest.StashKey["Chunk"]()
 _ONE_CASE = pytest.StashKey[bool]()
-
-
-def chunks_of(cases: Sequence[Case], settings: Settings) -> list[Chunk] | None:
-    """The chunks that become items; None where each case is an item.
-
-    Raises:
-        UsageError: chunks are wanted of a pytest without subtests.
-    """
-    size = settings.benchmark.chunk
-    has_subtests = hasattr(pytest, "Subtests")
-    if size == "off" or (size == "auto" and (len(cases) <= AUTO_ABOVE or not has_subtests)):
-        return None
-    if not has_subtests:
-        raise UsageError(
-            f"chunks of cases need the subtests of pytest 9, and this is pytest {pytest.__version__}; upgrade pytest, "
-            "or set benchmark.chunk: off",
-            names=("benchmark.chunk",),
-        )
-    from pytest_llmbench.cases.case_list import chunked
-
-    return chunked(cases, AUTO_SIZE if size == "auto" else size)
 
 
 def chunk_of(item: pytest.Item) -> Chunk | None:
@@ -77,17 +51,19 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object:
     subtests = pyfuncitem._request.getfixturevalue("subtests")  # noqa: SLF001  # a test need not ask for it
     benchmark = pyfuncitem.config.stash[BENCHMARK]
     results: list[CaseResult] = []
-    cases = list(chunk.cases)
+    with ending(pyfuncitem.session):
+        cases = list(chunk.cases)
+        benchmark.plan_chunk(cases)
     try:
         pyfuncitem.stash[_ONE_CASE] = True
-        benchmark.plan_chunk(cases)
         for case in cases:
             params[FIXTURE] = case
             results += _run(pyfuncitem, case.name + (f"#{case.epoch}" if case.epoch else ""), subtests)
     finally:
         del pyfuncitem.stash[_ONE_CASE]
         params[FIXTURE] = chunk
-        benchmark.keep_results(chunk, results)
+        with ending(pyfuncitem.session):
+            benchmark.keep_results(chunk, results)
     return True
 
 
@@ -123,10 +99,10 @@ class _Outcome:
         self.answers = self._item.stash.get(ANSWERS, None)
         if self.answers is not None:
             del self._item.stash[ANSWERS]  # else the report of this item would carry the record of one case
-        if error is None:
-            return False
+        if error is None or isinstance(error, KeyboardInterrupt | pytest.exit.Exception):
+            return False  # what ends the session is no failure of the case
         self.failed = not isinstance(error, pytest.skip.Exception)
-        with self._subtests.test(self._name):  # what ends the session goes on through it
+        with self._subtests.test(self._name):
             _raise(error)
         return True
 
