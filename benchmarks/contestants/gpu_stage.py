@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import gc
+import importlib.util
 import json
 import os
 import random
@@ -144,13 +145,33 @@ def experts(place: Place) -> dict[str, Any]:
 
 
 def training(place: Place) -> dict[str, Any]:
-    """A QLoRA training: that the loss falls, and its peak against the estimate."""
+    """A QLoRA training: that the loss falls, and its peak against the estimate.
+
+    With TRL and datasets it is the product's own; without them a bare loop over the base as the product loads it.
+    """
+    steps, batch, length = (6, 2, 32) if place.tiny else (30, 8, 256)
+    words = length // 2 - 8
+    missing = [name for name in ("trl", "datasets") if importlib.util.find_spec(name) is None]
+    train = _bare_training if missing else _own_training
+    with PeakMemory(place.device) as peak:
+        losses = train(place, steps, batch, length, words)
+    config = json.loads((place.dense / "config.json").read_text(encoding="utf-8"))
+    plan = TrainingPlan(batch, length, quantization="nf4", precision="bfloat16", answer_tokens=words)
+    expected = estimate_training(read_architecture(config, "dense"), plan)
+    return {
+        "trainer": f"a bare loop, without {' and '.join(missing)}" if missing else "llmbench finetune",
+        "steps": len(losses),
+        "first loss": losses[0],
+        "last loss": losses[-1],
+        **_compared(expected.total - expected.parts.get("driver", 0), peak.bytes),
+    }
+
+
+def _own_training(place: Place, steps: int, batch: int, length: int, words: int) -> list[float]:
     from pytest_llmbench.datasets.files import write_rows
     from pytest_llmbench.finetune.finetune import finetune
     from pytest_llmbench.finetune.request import FinetuneRequest
 
-    steps, batch, length = (6, 2, 32) if place.tiny else (30, 8, 256)
-    words = 6 if place.tiny else 110
     rows = [
         {"prompt": [{"role": "user", "content": _words(number, words)}],
          "completion": [{"role": "assistant", "content": _words(number % 4, words)}]}
@@ -162,18 +183,28 @@ def training(place: Place) -> dict[str, Any]:
         place.folder / "rows.jsonl", place.folder / "trained", base=str(place.dense), device=place.device,  # type: ignore[arg-type]  # one of its words
         changes=changes, force=True, overwrite=True,
     )  # fmt: skip
-    with PeakMemory(place.device) as peak:
-        done = finetune(request)
-    losses = [step.loss for step in done.training.steps if step.loss is not None]
-    config = json.loads((place.dense / "config.json").read_text(encoding="utf-8"))
-    plan = TrainingPlan(batch, length, quantization="nf4", precision="bfloat16", answer_tokens=words)
-    expected = estimate_training(read_architecture(config, "dense"), plan)
-    return {
-        "steps": len(losses),
-        "first loss": losses[0],
-        "last loss": losses[-1],
-        **_compared(expected.total - expected.parts.get("driver", 0), peak.bytes),
-    }
+    return [step.loss for step in finetune(request).training.steps if step.loss is not None]
+
+
+def _bare_training(place: Place, steps: int, batch: int, length: int, words: int) -> list[float]:
+    from peft import LoraConfig, get_peft_model
+
+    loaded = load(place, "nf4", "packed", adapter=False)
+    config = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = get_peft_model(loaded.model, config).train()
+    optimizer = torch.optim.AdamW([one for one in model.parameters() if one.requires_grad], lr=1e-3)
+    noise, losses = torch.Generator(place.device).manual_seed(4), []
+    for _ in range(steps):
+        tokens = torch.randint(5, 400, (batch, length), device=place.device, generator=noise)
+        tokens[:, -words:] = tokens[0, :words]
+        labels = tokens.clone()
+        labels[:, :-words] = -100
+        loss = model(input_ids=tokens, labels=labels).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(float(loss.detach()))
+    return losses
 
 
 def invariance(place: Place) -> dict[str, Any]:

@@ -55,6 +55,7 @@ def _write(
     path: Path, kind: str, tokens: Sequence[str], types: Sequence[int], heads: int = _HEADS, **keys: Any
 ) -> Path:
     writer = gguf.GGUFWriter(path, "llama")
+    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
     _add_shape(writer, len(tokens), heads)
     if name := keys.pop("name", None):
         writer.add_name(name)

@@ -195,6 +195,8 @@ def _base(settings: Settings) -> Check:
         if location and location.lacks:
             return _to_download(location)
         return Check("Configuration", "fail", str(error), "choose another base with model.base", error.exit_code)
+    if location.kind == "gguf" and settings.model.engine == "llamacpp":
+        return Check("Configuration", "ok", f"base {location.name}: a GGUF file, run as it is by llama.cpp")
     if source:
         detail = f"base {source.name} ({source.kind}, {source.weights_hash[:12]}), {settings.model.quantization}"
         return Check("Configuration", "ok", detail)

@@ -37,6 +37,9 @@ _MOST_TOKENS = 40
 
 def smoke(settings: Settings) -> Iterator[Check]:
     """Yield the result of each of STEPS as it is done; the first failure is the last result."""
+    if settings.model.engine != "transformers":
+        yield from _other_engine(settings)
+        return
     done = 0
     try:
         yield _imports()
@@ -49,6 +52,28 @@ def smoke(settings: Settings) -> Iterator[Check]:
         question = _question(settings)
         for variant, form in prompt_forms(loaded).items():
             yield _answer(loaded, form, variant, question)
+    except LLMBenchError as error:
+        yield Check(STEPS[done], "fail", str(error), "run `llmbench check` for the whole picture")
+
+
+def _other_engine(settings: Settings) -> Iterator[Check]:
+    """The last two steps by `model.engine`: its libraries and its GPU are its own business."""
+    from pytest_llmbench.benchmark.main_job import open_backend
+    from pytest_llmbench.benchmark.query import question
+
+    done, generation = STEPS.index("Model"), settings.generation.model_copy(update={"max_new_tokens": _MOST_TOKENS})
+    try:
+        backend = open_backend(settings.model_copy(update={"generation": generation}))
+        try:
+            told = backend.describe()
+            size = f"{told['base_model']}, {told['quantization']}, {told['engine']} in {told['load_s']:.1f} s"
+            yield Check("Model", "ok", size)
+            done = STEPS.index("Generation")
+            for variant in backend.variants:
+                (answer,) = backend.complete([question(_question(settings), None)], variant)
+                yield _said(variant, answer.text or answer.reasoning, answer.latency_s or 0.0)
+        finally:
+            backend.close()
     except LLMBenchError as error:
         yield Check(STEPS[done], "fail", str(error), "run `llmbench check` for the whole picture")
 
@@ -122,9 +147,12 @@ def _answer(loaded: LoadedModel, form: PromptForm, variant: str, question: str) 
             eos_token_id=sorted(form.end_tokens | loaded.end_tokens) or None,
         )
     said = form.answer(output[0, prompt.shape[1] :].tolist(), prompt[0].tolist())
-    answer = said.answer or said.reasoning
+    return _said(variant, said.answer or said.reasoning, time.perf_counter() - started)
+
+
+def _said(variant: str, answer: str | None, seconds: float) -> Check:
     if not answer:
         return Check(
             "Generation", "warn", f"{variant} answered nothing", "try another base, or train the adapter longer"
         )
-    return Check("Generation", "ok", f"{variant}: {answer[:_SHOWN]} ({time.perf_counter() - started:.1f} s)")
+    return Check("Generation", "ok", f"{variant}: {answer[:_SHOWN]} ({seconds:.1f} s)")

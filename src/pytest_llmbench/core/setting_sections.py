@@ -197,6 +197,12 @@ class BenchmarkSettings(_Section):
     limit: _Count | None = Field(
         default=None, description="only the first so many cases; null: all", json_schema_extra=_shown("limit")
     )
+    chunk: Literal["auto", "off"] | _Count = Field(
+        default="auto",
+        description="cases that are one item together, each a subtest: a number, off (each case is an item), or auto "
+        "(1,000 where there are more than 2,000 cases)",
+        json_schema_extra=_shown("chunk", "auto|off|N"),
+    )
     strict: bool = Field(
         default=False,
         description="refuse an adapter that was trained on what the cases ask, instead of announcing it",

@@ -87,6 +87,13 @@ SETTINGS: Mapping[str, SettingHelp] = {
         None, "A,B", "null", "only these categories, such as [tool_routing]; null: all"
     ),
     "benchmark.limit": SettingHelp("limit", "N", "null", "only the first so many cases; null: all"),
+    "benchmark.chunk": SettingHelp(
+        "chunk",
+        "auto|off|N",
+        "auto",
+        "cases that are one item together, each a subtest: a number, off (each case is an item), or auto (1,000 where "
+        "there are more than 2,000 cases)",
+    ),
     "benchmark.strict": SettingHelp(
         "strict", "", "false", "refuse an adapter that was trained on what the cases ask, instead of announcing it"
     ),

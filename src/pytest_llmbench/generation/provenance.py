@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from pytest_llmbench.models.adapters import Adapter
     from pytest_llmbench.models.prompt_form import PromptForm
 
+OWN_LIMITS = ("own_noise", "no_hidden_states", "base_not_compared")
+"""What answers of an engine with a model of its own do not promise or lack, by the keys that reports have words for."""
+
 
 def adapters_told(adapters: Mapping[str, Adapter]) -> dict[str, dict[str, str]]:
     """Where each adapter lies, and its hashes."""

@@ -264,7 +264,7 @@ def _forgetting(general: General | None, answers: Mapping[str, Answers], backend
     if isinstance(backend, _TellsLikelihood):
         told = perplexities({variant: backend.losses(general.texts, variant) for variant in backend.variants}, _ALPHA)
     else:
-        _log.warning("a server does not tell how likely a text is: no perplexity, the general answers only")
+        _log.warning("the engine or server does not tell how likely a text is: no perplexity, the general answers only")
     return {
         "texts": len(general.texts),
         "perplexity": told,

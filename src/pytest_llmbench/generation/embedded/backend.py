@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -15,7 +16,13 @@ from pytest_llmbench.generation.embedded.completions import Completions
 from pytest_llmbench.generation.embedded.llamacpp import EmbeddedServer, LlamaOptions, ServedModel, spare_cores
 from pytest_llmbench.generation.embedded.lora_gguf import lora_gguf
 from pytest_llmbench.generation.prompts import UNPLANNED, Prompts
-from pytest_llmbench.generation.provenance import adapter_identity, adapters_told, library_versions, templates_told
+from pytest_llmbench.generation.provenance import (
+    OWN_LIMITS,
+    adapter_identity,
+    adapters_told,
+    library_versions,
+    templates_told,
+)
 from pytest_llmbench.generation.rows import Row
 from pytest_llmbench.generation.sampling import Sampling
 from pytest_llmbench.generation.soundness import adapter_gaps
@@ -128,7 +135,12 @@ class LlamaBackend:
             return self._prompts.refused(case, variant, why)
         pieces = self._prompts.pieces(case, variant, told)
         (row,) = self._prompts.rows([(case, variant)])
-        self._completions.grow(row, self._prompts.limits(variant), self._scales(variant), pieces.take)
+
+        def show(tokens: Sequence[int]) -> bool:
+            pieces.take(tokens)
+            return True
+
+        self._completions.grow(row, self._prompts.limits(variant), self._scales(variant), show)
         pieces.end(row.tokens)
         return self._completion(case, variant, row)
 
@@ -158,11 +170,17 @@ class LlamaBackend:
             "load_s": round(self._load_s, 2),
             "threads": self._threads,
             "batch_size": self._slots,
+            "limits": [*(["rounds_by_batch"] if self._slots > 1 else []), *OWN_LIMITS],
             "decoding": f"{self._slots} slots of {self._context} tokens",
             "chat_templates": templates_told(self._prompts.forms),
             "soundness": {"base_gap": None, "adapter_gaps": self._gaps} if self._gaps else None,
             "training_rows": self._training_rows,
         }
+
+    @property
+    def pid(self) -> int:
+        """llama.cpp's process."""
+        return self._server.pid
 
     def close(self) -> None:
         """End llama.cpp's process."""
@@ -187,13 +205,19 @@ class LlamaBackend:
         return self._completions.likeliest(prompt, self._scales(variant))
 
     def _grown(self, rows: Sequence[Row], variant: str) -> Iterator[Row]:
-        limits, scales = self._prompts.limits(variant), self._scales(variant)
-        with ThreadPoolExecutor(self._slots) as pool, self._completions.until_left():
-            growing = [pool.submit(self._completions.grow, row, limits, scales) for row in rows]
+        """Each row as it ends; what is under way when nobody takes the next one stops at its next token."""
+        limits, scales, left = self._prompts.limits(variant), self._scales(variant), threading.Event()
+
+        def goes_on(_tokens: Sequence[int]) -> bool:
+            return not left.is_set()
+
+        with ThreadPoolExecutor(self._slots) as pool:
+            growing = [pool.submit(self._completions.grow, row, limits, scales, goes_on) for row in rows]
             try:
                 for done in as_completed(growing):
                     yield done.result()
             finally:
+                left.set()
                 pool.shutdown(wait=False, cancel_futures=True)
 
     def _completion(self, case: Case, variant: str, row: Row) -> Completion:

@@ -25,11 +25,10 @@ _LONGEST_PROMPT_S = 600.0
 """Added to the longest time that answers may take: before its first token a prompt may wait for those of others."""
 _JSON = {"Content-Type": "application/json"}
 
-Grown = Callable[[Sequence[int]], None]
+_DYING_S = 5.0
 
-
-def _unwatched(_tokens: Sequence[int]) -> None:
-    """Nobody watches the answer grow."""
+Grown = Callable[[Sequence[int]], bool]
+"""Handed the tokens of an answer as it grows; False gives the answer up."""
 
 
 class Completions:
@@ -49,9 +48,9 @@ class Completions:
         self._timeout_s = settings.timeout * most_tokens + _LONGEST_PROMPT_S
         self._standing = {**_sampling(settings), "n_predict": most_tokens, "cache_prompt": False}
         self._failures: dict[int, str] = {}
-        self._open, self._lock, self._left = 0, threading.Lock(), threading.Event()
+        self._open, self._lock = 0, threading.Lock()
 
-    def grow(self, row: Row, limits: Limits, scales: Sequence[float], grown: Grown = _unwatched) -> Row:
+    def grow(self, row: Row, limits: Limits, scales: Sequence[float], grown: Grown) -> Row:
         """Answer the row's prompt until it ends, and hand it back. `scales` are the adapters', in their order.
 
         A prompt that llama.cpp refuses is an answer that failed: `why_failed` says why.
@@ -73,9 +72,9 @@ class Completions:
             for event in self._events(body, row):
                 now = time.monotonic()
                 share, last = (now - last) / self._open, now
-                if self._left.is_set() or _extend(row, event, limits, now - started, share):
+                ended = _extend(row, event, limits, now - started, share)
+                if not grown(row.tokens) or ended:
                     break
-                grown(row.tokens)
                 if event.get("stop"):
                     _end(row, event, scales)
         return row
@@ -98,15 +97,6 @@ class Completions:
     def why_failed(self, row: Row) -> str:
         """Why the row has no answer."""
         return self._failures.get(id(row), "llama.cpp ended the answer without a reason")
-
-    @contextlib.contextmanager
-    def until_left(self) -> Iterator[None]:
-        """Answers that grow when the block is left stop at their next token."""
-        self._left.clear()
-        try:
-            yield
-        finally:
-            self._left.set()
 
     @contextlib.contextmanager
     def _one_more(self) -> Iterator[None]:
@@ -143,9 +133,10 @@ class Completions:
             reply = connection.getresponse()
             if reply.status != http.client.OK:
                 raise _RefusedError(_said(json.loads(reply.read() or b"{}").get("error", {})))
-            yield reply
+            with reply:
+                yield reply
         except (ConnectionError, http.client.HTTPException) as error:
-            why = self._server.why_gone() or f"it closed the connection ({error})"
+            why = self._server.why_gone(_DYING_S) or f"it closed the connection ({error})"
             raise NotReadyError(
                 f"llama.cpp ended while it answered: {why}; what was answered is kept, resume the run"
             ) from error

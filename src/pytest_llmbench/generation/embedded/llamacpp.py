@@ -156,10 +156,11 @@ class EmbeddedServer:
         """The server's process."""
         return self._process.pid
 
-    def why_gone(self) -> str | None:
-        """Why the process ended, with the last that llama.cpp said; None while it runs."""
-        code = self._process.poll()
-        if code is None:
+    def why_gone(self, within_s: float = 0.0) -> str | None:
+        """Why the process ended, with the last that llama.cpp said; None while it runs, and goes on for `within_s`."""
+        try:
+            code = self._process.wait(within_s)
+        except subprocess.TimeoutExpired:
             return None
         self._complaints.seek(0)
         said = _reasons(self._complaints.read().decode(errors="replace"))

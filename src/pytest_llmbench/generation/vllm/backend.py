@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.records import BASE, Completion
 from pytest_llmbench.generation.prompts import UNPLANNED, Prompts
-from pytest_llmbench.generation.provenance import adapter_identity, adapters_told, templates_told
+from pytest_llmbench.generation.provenance import OWN_LIMITS, adapter_identity, adapters_told, templates_told
 from pytest_llmbench.generation.rows import Limits, Row
 from pytest_llmbench.generation.sampling import Sampling
 from pytest_llmbench.generation.soundness import adapter_gaps
@@ -161,6 +161,7 @@ class VllmBackend:
             "device": self._device,
             "load_s": round(self._load_s, 2),
             "batch_size": self._plan.places,
+            "limits": [*(["rounds_by_batch"] if self._plan.places > 1 else []), *OWN_LIMITS],
             "decoding": f"up to {self._plan.places} answers of {self._plan.context} tokens at once",
             "chat_templates": templates_told(self._prompts.forms),
             "soundness": {"base_gap": None, "adapter_gaps": self._gaps} if self._gaps else None,

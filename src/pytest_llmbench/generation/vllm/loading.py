@@ -135,7 +135,9 @@ def engine_arguments(
         AdapterError: an adapter is of a higher rank than vLLM takes.
         ModelError: the GPU has too little memory free.
     """
-    loras = {"enable_lora": True, "max_loras": len(adapters), "max_lora_rank": rank_places(adapters)}
+    loras: dict[str, Any] = {}
+    if adapters:
+        loras = {"enable_lora": True, "max_loras": len(adapters), "max_lora_rank": rank_places(adapters)}
     return {
         "model": source.path,
         "tokenizer": source.path,
@@ -146,7 +148,7 @@ def engine_arguments(
         "max_num_seqs": plan.places,
         "enable_prefix_caching": False,
         "seed": 0,
-        **(loras if adapters else {}),
+        **loras,
         **({"kv_cache_memory_bytes": _kv_bytes(source, plan)} if device == "cpu" else _gpu_share(source)),
     }
 

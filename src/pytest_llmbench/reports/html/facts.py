@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_llmbench.core.locale import Words
 from pytest_llmbench.reports.changed_settings import changed_settings
+from pytest_llmbench.reports.engine_limits import engine_limits
 from pytest_llmbench.reports.recorded import recorded_facts, recorded_text
 from pytest_llmbench.runs.typed import Git, RunDocument
 
@@ -59,6 +60,8 @@ def provenance_groups(document: RunDocument, say: Words) -> list[FactGroup]:
     sorted_keys = {say("Run"): _RUN, say("Models"): _MODEL, say("Code"): _CODE, say("Machine"): _MACHINE}
     placed = {key for keys in sorted_keys.values() for key in keys} | {_NOTES, *_ELSEWHERE}
     groups = [FactGroup(title, _facts(metadata, keys, say)) for title, keys in sorted_keys.items()]
+    limits = enumerate(engine_limits(document.metadata.backend, say), 1)
+    groups.append(FactGroup(say("Limits of the engine"), [(str(number), text) for number, text in limits]))
     others = [key for key in metadata if key not in placed]
     notes = [(str(number), text) for number, text in enumerate(metadata.get(_NOTES, ()), 1)]
     groups += [

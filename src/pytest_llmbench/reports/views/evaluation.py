@@ -188,7 +188,7 @@ def _forgetting(found: Evaluation, say: Words) -> list[Block]:
     if forgetting is None:
         return []
     if forgetting.perplexity is None:
-        lines = [say("no perplexity: a server does not tell how likely a text is")]
+        lines = [say("no perplexity: the engine or server does not tell how likely a text is")]
     else:
         lines = [_perplexity(variant, of, forgetting.texts, say) for variant, of in forgetting.perplexity.items()]
     return [Sentences(lines), Cases([_case(one, say) for one in forgetting.answers])]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pytest_llmbench.core.locale import N_, Words
 from pytest_llmbench.reports.blocks import Block, Depth, Fact, Facts, Heading, Quote, Section, Sentences
 from pytest_llmbench.reports.changed_settings import changed_settings
+from pytest_llmbench.reports.engine_limits import engine_limits
 from pytest_llmbench.reports.methods import method_text
 from pytest_llmbench.reports.recorded import recorded_facts, recorded_text
 from pytest_llmbench.runs.typed import RayTally, RunDocument
@@ -61,6 +62,8 @@ def _code(run: RunDocument, say: Words) -> Iterator[Fact]:
         yield say("Engine"), Quote(about.backend.engine)
     if ray := about.backend.ray:
         yield say("Answered through Ray"), _actors(ray, say)
+    if limits := engine_limits(about.backend, say):
+        yield say("Limits of the engine"), " ".join(limits)
     if changed := changed_settings(about.settings or {}):
         yield (
             say("Settings that differ from their defaults"),

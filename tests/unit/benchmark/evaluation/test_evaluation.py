@@ -176,8 +176,8 @@ def test_a_server_is_evaluated_too_and_tells_no_perplexity(
     assert found["variants"] == ["base", "retrieval"]
     assert found["scores"]["base"] == found["scores"]["retrieval"]
     assert found["forgetting"]["perplexity"] is None
-    assert "a server does not tell how likely a text is" in caplog.text
-    assert "a server does not tell" in "\n".join(
+    assert "the engine or server does not tell how likely a text is" in caplog.text
+    assert "the engine or server does not tell" in "\n".join(
         terminal_lines(evaluation_report(typed_evaluation(found), "en"), 110, Depth.FULL)
     )
 
