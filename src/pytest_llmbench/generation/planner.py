@@ -123,10 +123,11 @@ class Planner:
     def _answer(self, batch: Batch) -> None:
         """Bring every case's completions into the journal, of all variants at once where the backend can."""
         missing = [(case, variant) for variant in self._backend.variants for case in self._missing(batch, variant)]
+        cases = _by_place(batch)
         one_by_one = [(variant,) for variant in self._backend.variants]
         for variants in [self._backend.variants] if self._together else one_by_one:
             for completion in self._ask([one for one in missing if one[1] in variants]):
-                self._keep(_case_of(completion, batch), completion)
+                self._keep(cases[completion.case, completion.epoch], completion)
             for variant in variants:
                 self._fill_embeddings(batch, variant)
 
@@ -176,11 +177,12 @@ class Planner:
         if not self._embed:
             return
         held = self._journal.get_all(self._key(case, variant) for case in batch)
+        cases = _by_place(batch)
         found = [(case, held.get(self._key(case, variant))) for case in batch]
         bare = [(case, done) for case, done in found if done is not None and done.embedding is None and done.text]
         for completion in self._backend.embed(bare) if bare else ():
             if completion.embedding is not None:
-                key = self._key(_case_of(completion, batch), variant)
+                key = self._key(cases[completion.case, completion.epoch], variant)
                 self._journal.add(key, completion)
                 self._remember(key, completion)
 
@@ -213,5 +215,5 @@ class Planner:
         return self._keys[place]
 
 
-def _case_of(completion: Completion, cases: Sequence[Case]) -> Case:
-    return next(case for case in cases if (case.name, case.epoch) == (completion.case, completion.epoch))
+def _by_place(cases: Sequence[Case]) -> dict[tuple[str, int], Case]:
+    return {(case.name, case.epoch): case for case in cases}
