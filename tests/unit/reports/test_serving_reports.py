@@ -238,8 +238,8 @@ def test_under_a_strict_promise_trials_pass_or_fail() -> None:
 @pytest.mark.parametrize(
     ("language", "told"),
     [
-        ("en", "Load came from 2 machines through Ray. Their clocks differed by up to 12 ms from this one's"),
-        ("fr", "La charge venait de 2 machines par Ray. Leurs horloges s'écartaient jusqu'à 12 ms de celle-ci"),
+        ("en", "Load came through Ray (machines: 2). Their clocks differed by up to 12 ms from this one's"),
+        ("fr", "La charge passait par Ray (machines : 2). Leurs horloges s'écartaient jusqu'à 12 ms de celle-ci"),
     ],
 )
 def test_load_from_several_machines_is_told_with_what_is_known_of_their_clocks(language: str, told: str) -> None:

@@ -178,7 +178,7 @@ def _from_machines(finding: Finding, say: ServingWords) -> Iterator[str]:
     compared = [trial.clocks for trial in finding.trials if trial.clocks]
     if compared:
         yield say(
-            "Load came from {machines} machines through Ray. Their clocks differed by up to {skew} from this one's, "
+            "Load came through Ray (machines: {machines}). Their clocks differed by up to {skew} from this one's, "
             "compared to within {error} before each trial; a latency is measured by one clock alone.",
             machines=say.count(max(one.machines for one in compared)),
             skew=say.seconds(max(one.skew_s for one in compared)),
