@@ -1,6 +1,7 @@
 """Answers per second and peak memory of the main job, beside what else could do it, in one run on one machine.
 
-usage: python benchmarks/generation.py [--rounds 3] [--harness-python PATH] [--commit 4835f24] [--only-commit]
+usage: python benchmarks/generation.py [--rounds 3] [--harness-python PATH] [--commit 4835f24]
+       python benchmarks/generation.py --commit 4835f24 --only-commit [--rounds 3] [--limit 30]
 
 The contestants take turns, round by round, so that a busy neighbour slows all of them; medians and ratios are reported.
 lm-evaluation-harness is installed into a throw-away environment unless the Python of one that has it is given. With
@@ -44,10 +45,11 @@ def main() -> None:
     parser.add_argument("--harness-python", type=Path)
     parser.add_argument("--commit")
     parser.add_argument("--only-commit", action="store_true")
+    parser.add_argument("--limit", type=int, default=30, help="cases of the comparison with an earlier build")
     chosen = parser.parse_args()
     if chosen.only_commit:
         with tempfile.TemporaryDirectory() as folder, _earlier(chosen.commit, Path(folder)) as root:
-            _beside_earlier(Path(folder), root, chosen.commit, chosen.rounds)
+            _beside_earlier(Path(folder), root, chosen)
         return
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
@@ -106,19 +108,26 @@ def _earlier(commit: str, folder: Path) -> Iterator[Path]:
         subprocess.run([*git, "remove", "--force", str(root)], check=True)
 
 
-def _beside_earlier(folder: Path, root: Path, commit: str, count: int) -> None:
+def _beside_earlier(folder: Path, root: Path, chosen: argparse.Namespace) -> None:
     """Measure this build and an earlier one alone, then write `results/generation_builds.json` and a table."""
-    earlier = f"pytest-llmbench at {commit}"
-    contestants = {"pytest-llmbench": partial(_ours, folder), earlier: partial(_ours, folder, root=root)}
-    rounds = _in_turns(contestants, count)
+    earlier, asked = f"pytest-llmbench at {chosen.commit}", {"LLMBENCH_BENCHMARK__LIMIT": f"{chosen.limit}"}
+    stored = "pytest-llmbench, all answers stored"
+    contestants = {
+        "pytest-llmbench": partial(_ours, folder, asked),
+        earlier: partial(_ours, folder, asked, root=root),
+        stored: partial(_ours, folder, asked, again=()),
+    }
+    _ours(folder, asked, again=())  # stores them
+    rounds = _in_turns(contestants, chosen.rounds)
     medians = {name: _median(runs) for name, runs in rounds.items()}
     before, now = medians[earlier], medians["pytest-llmbench"]
     ratios = {
         "answers/s over the earlier build (wanted: 3)": before["generation_s"] / now["generation_s"],
         "CPU seconds of the whole process, now over then (wanted: 0.55)": now["cpu_s"] / before["cpu_s"],
         "wall seconds of the whole process, now over then (wanted: 0.55)": now["process_s"] / before["process_s"],
+        "CPU seconds of the whole process where all answers are stored (wanted: 3)": medians[stored]["cpu_s"],
     }
-    result = {"machine": machine(), "medians": medians, "ratios": ratios, "rounds": rounds}
+    result = {"machine": machine(), "cases": chosen.limit, "medians": medians, "ratios": ratios, "rounds": rounds}
     save("generation_builds", result, _table(result))
 
 
@@ -146,10 +155,17 @@ def _ratios(medians: Mapping[str, Mapping[str, float]], reference: Mapping[str, 
 
 
 def _rate(run: Mapping[str, float], what: str, seconds: str) -> float:
-    return run[what] / run[seconds]
+    return run[what] / run[seconds] if run[seconds] else float("nan")  # nothing was generated
 
 
-def _ours(folder: Path, environment: Mapping[str, str] = {}, *, root: Path = ROOT) -> dict[str, Any]:
+def _ours(
+    folder: Path,
+    environment: Mapping[str, str] = {},
+    *,
+    root: Path = ROOT,
+    again: Sequence[str] = ("--llmbench-no-cache",),
+) -> dict[str, Any]:
+    """The main job in a process of its own; without what is in `again` it takes stored answers."""
     settings = folder / "pytest.ini"
     settings.write_text("[pytest]\n", encoding="utf-8")
     command = [  # as in a user's project: without the plugins and the conftest.py that only our own tests need
@@ -159,7 +175,7 @@ def _ours(folder: Path, environment: Mapping[str, str] = {}, *, root: Path = ROO
         "-m",
         "benchmark",
         "tests/suites/test_benchmark.py",
-        "--llmbench-no-cache",
+        *again,
     ]
     given = [f"{name}={value}" for name, value in ({"PYTHONPATH": root / "src"} | dict(environment)).items()]
     done = _run(

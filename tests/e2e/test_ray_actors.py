@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from support.calibrated_engine import Calibration
+from support.calibrated_server import CalibratedServer, calibrated_servers
 from support.scripted_engines import ScriptedEngine, open_scripted, scripted_case
 
 from pytest_llmbench.cases.suites import Case
@@ -17,19 +21,38 @@ from pytest_llmbench.generation.completion_store import CompletionJournal
 from pytest_llmbench.generation.planner import Planner
 from pytest_llmbench.generation.ray.backend import RayBackend
 from pytest_llmbench.generation.ray.cluster import Cluster
+from pytest_llmbench.load.client import ChatServer
+from pytest_llmbench.load.conversations import Conversation, Conversations
+from pytest_llmbench.load.ray_workers import RayMachines
+from pytest_llmbench.load.records import SLO, Trial
+from pytest_llmbench.load.trial import LoadTest, TrialLimits
+from pytest_llmbench.load.users import Habits
 
 pytest.importorskip("ray")
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """One for all tests: it takes ten seconds to start."""
+def machines() -> Iterator[Any]:
+    """A cluster of two machines, both of them this one, for all tests: it takes ten seconds to start."""
+    from ray.cluster_utils import Cluster as Machines
+
     with pytest.MonkeyPatch.context() as patch:
         paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))  # where actors find `support`
-        cluster = Cluster.joined(RaySettings(address="local"))
-        yield cluster
-        cluster.close()
+        patch.setenv("RAY_AUTH_TOKEN", "0" * 64)  # or Ray writes one into the home folder
+        patch.setenv("RAY_worker_niceness", "0")
+        small = {"num_cpus": 2, "object_store_memory": 80 * 2**20, "include_dashboard": False}
+        machines = Machines(initialize_head=True, head_node_args=small)
+        machines.add_node(num_cpus=1, object_store_memory=80 * 2**20)
+        yield machines
+        machines.shutdown()
+
+
+@pytest.fixture(scope="module")
+def cluster(machines: Any) -> Iterator[Cluster]:
+    cluster = Cluster.joined(RaySettings(address=machines.address))
+    yield cluster
+    cluster.close()
 
 
 def settings(**given: str) -> Settings:
@@ -73,7 +96,7 @@ def test_three_actors_of_which_one_is_killed_answer_like_one_process(cluster: Cl
     assert told == answers(open_scripted(settings()), cases, tmp_path / "alone")
     assert {key: about[key] for key in ("actors", "nodes", "deaths", "batches_asked_again", "answers_given_up")} == {
         "actors": 3,
-        "nodes": 1,
+        "nodes": 2,
         "deaths": 1,
         "batches_asked_again": 1,
         "answers_given_up": 0,
@@ -100,5 +123,31 @@ def test_what_an_actor_cannot_open_is_told_with_its_machine(cluster: Cluster) ->
 
 
 def test_an_actor_that_no_machine_can_hold_is_told_with_what_there_is(cluster: Cluster) -> None:
-    with pytest.raises(NotReadyError, match=r"each takes 64 CPUs and 0 GPUs, and the cluster has 1 machines with"):
+    with pytest.raises(NotReadyError, match=r"each takes 64 CPUs and 0 GPUs, .* has 2 machines with 3 CPUs"):
         RayBackend.opened(settings(ray__cpus="64", ray__start_timeout="0.5"), (), open_scripted)
+
+
+def test_load_comes_from_actors_and_is_judged_like_that_of_one_process(cluster: Cluster) -> None:
+    async def trial(server: CalibratedServer, machines: RayMachines) -> tuple[Trial, Trial]:
+        habits, slo = Habits(cooldown_s=0.02, arrivals="burst"), SLO(0.9, 2.0)
+        any_client = TrialLimits(error_rate=0.0, warm_up_s=0.0, max_loop_lag_s=9.0, max_client_cpu=9.0)
+        talk = Conversations([Conversation((f"bonjour {number}", "et", "merci")) for number in range(5)])
+        async with LoadTest(ChatServer.at(server.url), talk, habits, slo, any_client, machines=machines) as load:
+            return await load.trial(4, 30), await load.trial(4, 30)
+
+    machines = RayMachines.joined(RaySettings())
+    with calibrated_servers() as serve:
+        server = serve(Calibration(slots=64, full_speed=64))
+        found = asyncio.run(trial(server, machines))
+    for one in found:
+        assert one.verdict in {"held", "undecided"}, one.reason  # never invalid
+        assert [request.finish for request in one.requests] == ["stop"] * 30
+        assert one.processes == 2
+        assert {request.user for request in one.requests} == {0, 1, 2, 3}
+        starts = [request.started_s for request in one.requests]
+        assert starts == sorted(starts)
+        assert one.clocks
+        assert one.clocks.machines == 2
+        assert one.clocks.skew_s <= one.clocks.error_s + 0.01  # both are this machine, which has one clock
+    assert sum(one.sent for one in found) == len(server.served)
+    machines.close()

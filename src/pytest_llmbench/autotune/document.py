@@ -81,6 +81,18 @@ class GpuGauges(FoundDocument):
     memory_gib: float | None = None
 
 
+class ClocksEntry(FoundDocument):
+    """The machines that load came from in a trial, and the largest difference of their wall clocks from this one's.
+
+    `error_s` is the most that a comparison of clocks may be wrong by, which is what requests of two machines may be put
+    in the wrong order by.
+    """
+
+    machines: int
+    skew_s: float
+    error_s: float
+
+
 class TrialEntry(FoundDocument):
     """One trial of a finding. `started_s` counts from the beginning of the search.
 
@@ -108,6 +120,7 @@ class TrialEntry(FoundDocument):
     standstill_s: float | None = None
     client_cpu: float
     processes: int
+    clocks: ClocksEntry | None = None
     idle_after_s: float | None
     latency_s: Percentiles | None
     first_token_s: Percentiles | None

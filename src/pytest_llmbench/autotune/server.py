@@ -87,17 +87,8 @@ class ServerUnderTest:
         self._conversations = self._new_conversations()
 
     async def __aenter__(self) -> Self:
-        server = chat_server(self._settings, self.target)
-        load = LoadTest(
-            server,
-            self._conversations,
-            questions.people(self._settings),
-            questions.promise(self._settings.load),
-            self._limits,
-            processes=self._settings.load.processes,
-        )
         async with contextlib.AsyncExitStack() as opened:
-            self._load = await opened.enter_async_context(load)
+            self._load = await opened.enter_async_context(self._load_test(opened))
             server = self._load.server
             headers = {**server.headers, "Connection": "close"}
             self._control = ChatClient(server.url, headers, 1, server.timeout_s, 0, server.tls)
@@ -110,6 +101,25 @@ class ServerUnderTest:
 
     async def __aexit__(self, *_: object) -> None:
         await self._opened.aclose()
+
+    def _load_test(self, opened: contextlib.AsyncExitStack) -> LoadTest:
+        """The users, whose machines are left when `opened` is."""
+        settings = self._settings
+        processes, machines = settings.load.processes, None
+        if processes == "ray":
+            from pytest_llmbench.load.ray_workers import RayMachines
+
+            processes, machines = "auto", RayMachines.joined(settings.ray)
+            opened.callback(machines.close)
+        return LoadTest(
+            chat_server(settings, self.target),
+            self._conversations,
+            questions.people(settings),
+            questions.promise(settings.load),
+            self._limits,
+            processes=processes,
+            machines=machines,
+        )
 
     @property
     def model(self) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from pytest_llmbench.autotune.document import Asked, GpuGauges, Percentiles, ServerGauges, TrialEntry
+from pytest_llmbench.autotune.document import Asked, ClocksEntry, GpuGauges, Percentiles, ServerGauges, TrialEntry
 from pytest_llmbench.load.records import SLO, Request, Trial
 from pytest_llmbench.load.server_metrics import WatchSummary
 
@@ -43,6 +44,7 @@ def trial_summary(
         standstill_s=round(trial.standstill_s, 3),
         client_cpu=round(trial.client_cpu, 4),
         processes=trial.processes,
+        clocks=None if trial.clocks is None else ClocksEntry(**dataclasses.asdict(trial.clocks)),
         idle_after_s=None if trial.idle_after_s is None else round(trial.idle_after_s, 3),
         latency_s=_percentiles([one.latency_s for one in waited], _LATENCY),
         first_token_s=_percentiles(_first_tokens(waited), _LATENCY),

@@ -16,12 +16,13 @@ from pytest_llmbench.cases.suites import Case, Vocabulary
 from pytest_llmbench.core.errors import AdapterError, LLMBenchError, UsageError
 from pytest_llmbench.core.provenance import provenance
 from pytest_llmbench.core.records import Run
-from pytest_llmbench.runs.baseline import Comparable, ComparableRow, comparable, prompt_sha
+from pytest_llmbench.runs.baseline import Comparable, comparable, prompt_sha
 from pytest_llmbench.runs.document import build_document
 from pytest_llmbench.runs.folders import RUN_FILE
 from pytest_llmbench.runs.gate import gate_of
 from pytest_llmbench.runs.gate_notes import gate_note
 from pytest_llmbench.runs.metadata import metadata
+from pytest_llmbench.runs.row_columns import ComparableRow
 from pytest_llmbench.runs.storage import write_json
 from pytest_llmbench.stats import Outcome
 

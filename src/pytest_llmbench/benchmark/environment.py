@@ -90,6 +90,8 @@ def _missing(settings: Settings) -> Status:
 
 def _dependencies(settings: Settings) -> Iterator[Check]:
     severities: dict[str, Status] = {"": "fail", "local": _missing(settings), "train": "warn", "evaluate": "warn"}
+    if settings.ray.address or settings.load.processes == "ray":
+        severities["ray"] = "fail"
     try:
         for extra, severity in severities.items():
             yield _extra(extra, severity)

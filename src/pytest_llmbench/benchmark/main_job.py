@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import functools
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.generation.backend import Backend
     from pytest_llmbench.metrics import MetricRegistry
 
+_LOOKED_UP_AT_ONCE = 1000
 _log = logging.getLogger("pytest_llmbench")
 
 
@@ -151,15 +153,20 @@ class Benchmark:
         self.backend = backend
         self.scoring_s = 0.0
         tell_tools_left_out(backend, cases)
+        self._journal = CompletionJournal(folder)
         self._planner = Planner(
             backend,
             cases,
-            CompletionJournal(folder),
+            self._journal,
             cache,
             question=functools.partial(_question, settings),
             embed=_embeds(settings, backend),
             progress=progress,
         )
+
+    def plan(self, cases: Sequence[Case]) -> None:
+        """The cases that will be asked for next, in place of those planned before."""
+        self._planner.plan(cases)
 
     def answers(self, case: Case) -> Answers:
         """Every variant's answer to the case, scored; the first case of a batch waits for the whole batch."""
@@ -179,11 +186,12 @@ class Benchmark:
     def close(self) -> None:
         """Free the model and close the cache."""
         self.backend.close()
+        self._journal.close()
         if self._cache is not None:
             self._cache.close()
 
 
-def case_result(answers: Answers) -> CaseResult:
+def case_result(answers: Answers, outcome: str = "passed") -> CaseResult:
     """The record of one case; embeddings have served their metric and are left to the journal."""
     case = answers.case
     return CaseResult(
@@ -200,6 +208,7 @@ def case_result(answers: Answers) -> CaseResult:
         messages_sha256=asked_sha256(case),
         calls=case.calls and case.calls.to_json(),
         reasons=answers.reasons,
+        outcome=outcome,
         timestamp=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
 
@@ -236,17 +245,22 @@ class Stored:
 
     def holds_all(self, cases: Sequence[Case], backend: Backend, settings: Settings) -> bool:
         """Whether every variant's answer to every case is there, with its embedding where one is wanted."""
-        journal = CompletionJournal(self.folder)
-        for variant in backend.variants:
-            identity = backend.identity(variant)
-            keys = [content_key(identity, _question(settings, case)) for case in cases]
-            elsewhere = self.cache.get(key for key in keys if journal.get(key) is None)
-            found = [journal.get(key) or elsewhere.get(key) for key in keys]
-            if not all(found):
-                return False
-            if _embeds(settings, backend) and any(one and one.text and one.embedding is None for one in found):
-                return False
-        return True
+        with contextlib.closing(CompletionJournal(self.folder)) as journal:
+            return all(
+                self._holds(cases[at : at + _LOOKED_UP_AT_ONCE], variant, backend, settings, journal)
+                for at in range(0, len(cases), _LOOKED_UP_AT_ONCE)
+                for variant in backend.variants
+            )
+
+    def _holds(
+        self, cases: Sequence[Case], variant: str, backend: Backend, settings: Settings, journal: CompletionJournal
+    ) -> bool:
+        identity = backend.identity(variant)
+        keys = [content_key(identity, _question(settings, case)) for case in cases]
+        journaled = journal.get_all(keys)
+        found = {**self.cache.get(key for key in keys if key not in journaled), **journaled}
+        bare = any(one.text and one.embedding is None for one in found.values())
+        return found.keys() >= {*keys} and not (_embeds(settings, backend) and bare)
 
 
 def open_backend(settings: Settings, cases: Sequence[Case] = (), *, stored: Stored | None = None) -> Backend:

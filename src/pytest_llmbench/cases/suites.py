@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import io
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.cases.bfcl import bfcl_rows, is_bfcl
+from pytest_llmbench.cases.case import Case
+from pytest_llmbench.cases.case_list import JoinedCases, StoredCases
 from pytest_llmbench.cases.tool_validation import Fault, calls_fault, calls_faults
-from pytest_llmbench.cases.tools import CHOICES, ExpectedCalls, Tool, as_openai, expected_calls, name_of
+from pytest_llmbench.cases.tools import CHOICES, Tool, as_openai, expected_calls, name_of
 from pytest_llmbench.cases.validation import (
     CASE_CHECKS,
     HEADING_CHECKS,
@@ -23,9 +25,11 @@ from pytest_llmbench.cases.validation import (
     vocabulary_tool,
 )
 from pytest_llmbench.core.csv_files import json_cell, read_table
-from pytest_llmbench.core.documents import Faults, parse_record, read_text, read_yaml, suggestion
+from pytest_llmbench.core.documents import Faults, parse_record, read_lines, read_text, read_yaml, suggestion
 from pytest_llmbench.core.errors import UsageError, located
 from pytest_llmbench.core.starter import VOCABULARY_FILE
+
+__all__ = ["Case", "Vocabulary", "load_cases", "load_vocabulary", "read_cases"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,39 +51,8 @@ class Vocabulary:
         return self.tools[tool] or [told for told in described if told]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Case:
-    """One prompt with what is expected of the answer.
-
-    `messages` is what the model is given: `{"role", "content"}` dictionaries, the system prompt first where there is
-    one, the user's turn (`prompt`) last. `expect` maps a metric to `True` (the score must be 1) or to the least score.
-    `tools` are given to the model, in OpenAI's form, with `tool_choice` where a server answers; `calls` are the calls
-    that are right, None where the case does not say. Cases of one `group` (paraphrases, turns of one conversation)
-    count as one in verdicts. `source` is the `file:line` where the case is written.
-    """
-
-    category: str
-    id: str
-    prompt: str
-    messages: tuple[Mapping[str, str], ...] = dataclasses.field(hash=False)
-    keywords: tuple[str, ...] = ()
-    tool: str | None = None
-    reference: str | None = None
-    expect: Mapping[str, float] = dataclasses.field(default_factory=dict, hash=False)
-    group: str | None = None
-    language: str | None = None
-    epoch: int = 0
-    source: str = ""
-    tools: tuple[Tool, ...] = dataclasses.field(default=(), hash=False)
-    tool_choice: str | None = None
-    calls: ExpectedCalls | None = None
-
-    @property
-    def name(self) -> str:
-        """`category/id`, the pytest id of the case."""
-        return f"{self.category}/{self.id}"
-
-
+_MOST_BYTES_KEPT = 8_000_000
+"""Of a `.jsonl` file whose cases are kept in memory: some 50,000 short cases."""
 _KEYWORD_SEPARATOR = re.compile(r"[;|]")
 
 
@@ -123,10 +96,16 @@ def _vocabulary(data: Mapping[str, Any], path: Path) -> Vocabulary:
 
 
 def load_cases(paths: Iterable[Path | str], vocabulary: Vocabulary | None = None) -> list[Case]:
-    """Read the cases of suites (`.yaml`, `.yml`, `.json`), `.jsonl` and `.csv` files, and of folders of these.
+    """All cases of `read_cases`, in memory. Raises UsageError as that does."""
+    return list(read_cases(paths, vocabulary))
+
+
+def read_cases(paths: Iterable[Path | str], vocabulary: Vocabulary | None = None) -> Sequence[Case]:
+    """The cases of suites (`.yaml`, `.yml`, `.json`), `.jsonl` and `.csv` files, and of folders of these.
 
     The order is that of `paths`, by name inside a folder, as written inside a file. A file given twice is read once.
-    `vocabulary` says which tools exist; without one a case cannot name a tool.
+    `vocabulary` says which tools exist; without one a case cannot name a tool. All are checked now; those of a `.jsonl`
+    file of more than 8 MB are read again when they are asked for.
 
     Raises:
         UsageError: anything is wrong; one `file:line: ...` for each fault, of all files together.
@@ -134,7 +113,7 @@ def load_cases(paths: Iterable[Path | str], vocabulary: Vocabulary | None = None
     faults = Faults()
     found = [file for path in paths for file in _files(Path(path), vocabulary, faults)]
     owners: dict[str, Path] = {}
-    cases: list[Case] = []
+    read: list[Sequence[Case]] = []
     for path in {path.resolve(): path for path in found}.values():
         file = _File(path, vocabulary, faults)
         try:
@@ -147,11 +126,14 @@ def load_cases(paths: Iterable[Path | str], vocabulary: Vocabulary | None = None
                     path, line, f"category '{category}' is already in {owners[category]}; give one of them another name"
                 )
             owners[category] = path
-        cases += file.cases
+        file.forget_lines()
+        read.append(file.cases)
     faults.raise_any()
-    if not cases:
+    if not any(read):
         raise UsageError("no prompts were given; name a suite, a .jsonl or .csv file, or a folder of them")
-    return cases
+    if any(isinstance(part, StoredCases) for part in read):
+        return JoinedCases(read)
+    return [case for part in read for case in part]
 
 
 def _files(path: Path, vocabulary: Vocabulary | None, faults: Faults) -> list[Path]:
@@ -183,7 +165,8 @@ class _File:
     def __init__(self, path: Path, vocabulary: Vocabulary | None, faults: Faults) -> None:
         self.path = path
         self.faults = faults
-        self.cases: list[Case] = []
+        self.cases: list[Case] | StoredCases = []
+        self.offset = 0
         self.categories: dict[str, int] = {}
         self.checks = ROW_CHECKS
         self.heading: dict[str, Any] = {"category": path.stem} if IDENTIFIER.fullmatch(path.stem) else {}
@@ -199,8 +182,7 @@ class _File:
         faults += unknown + self._check_whole(whole, tools)
         if faults:
             return faults
-        calls = expected_calls(whole.get("calls"), tools)
-        return self.take(dataclasses.replace(_build(whole, f"{self._name}:{line}"), tools=tools, calls=calls), line)
+        return self.take(self._case(whole, tools, line), line)
 
     def take(self, case: Case, line: int) -> list[Fault]:
         """Take a case that is whole, unless its name is taken."""
@@ -209,8 +191,24 @@ class _File:
             return [(("id",), f"the id '{case.id}' is already taken on line {self._lines[name]}")]
         self._lines[name] = line
         self.categories.setdefault(case.category, line)
-        self.cases.append(case)
+        if isinstance(self.cases, StoredCases):
+            self.cases.note(self.offset, line, case.category)
+        else:
+            self.cases.append(case)
         return []
+
+    def forget_lines(self) -> None:
+        """Every case is taken."""
+        self._lines.clear()
+
+    def again(self, text: str, line: int) -> Case:
+        """The case of a line that was right when it was taken."""
+        whole = {**self.heading, "id": line, **parse_record(text, self.path, line)}
+        return self._case(whole, self._tools_of(whole)[0], line)
+
+    def _case(self, whole: Mapping[str, Any], tools: tuple[Tool, ...], line: int) -> Case:
+        calls = expected_calls(whole.get("calls"), tools)
+        return dataclasses.replace(_build(whole, f"{self._name}:{line}"), tools=tools, calls=calls)
 
     def _check_whole(self, row: Mapping[str, Any], tools: Sequence[Tool]) -> list[Fault]:
         faults: list[Fault] = []
@@ -314,15 +312,42 @@ def _read_suite(file: _File) -> None:
 
 
 def _read_jsonl(file: _File) -> None:
-    text = read_text(file.path)
-    if not text.strip():
+    """A case a line. The first line may be the suite's head instead: its category, language, system prompt, tools."""
+    empty = True
+    for number, line in _lines(file):
+        if not line or line.isspace():
+            continue
+        try:
+            row = parse_record(line, file.path, number)
+            if not (empty and _take_head(file, row, number)):
+                _add_row(file, row, number)
+        except UsageError as error:
+            file.faults.add(str(error))
+        empty = False
+    if empty:
         raise UsageError(located(file.path, 1, "the file holds no case"))
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line and not line.isspace():
-            try:
-                _add_row(file, parse_record(line, file.path, number), number)
-            except UsageError as error:
-                file.faults.add(str(error))
+
+
+def _lines(file: _File) -> Iterator[tuple[int, str]]:
+    """Number and text of each line. The cases of a large file are not kept."""
+    if file.path.stat().st_size <= _MOST_BYTES_KEPT:
+        yield from enumerate(read_text(file.path).split("\n"), start=1)
+        return
+    file.cases = StoredCases(file.path, file.again)
+    for number, (offset, line) in enumerate(read_lines(file.path), start=1):
+        file.offset = offset
+        yield number, line
+
+
+def _take_head(file: _File, row: Any, line: int) -> bool:
+    """Whether a row is a suite's head, which says what all cases have in common; they cannot differ in it then."""
+    if type(row) is not dict or not row or not row.keys() <= {*HEADING_CHECKS, "$schema"}:
+        return False
+    for _, message in key_faults(row, {key: SUITE_CHECKS[key] for key in row}):
+        file.faults.at(file.path, line, message)
+    file.heading |= {key: value for key, value in row.items() if key in HEADING_CHECKS}
+    file.checks = CASE_CHECKS
+    return True
 
 
 def _add_row(file: _File, row: Any, line: int) -> None:

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -103,13 +103,36 @@ def read_text(path: Path | str) -> str:
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise UsageError(located(path, 1, "the file is UTF-16; save it as UTF-8"))
     data = data.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return _decoded(data, path, 1)
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Where each line of a UTF-8 file begins, in bytes, and its text; a line at a time, however large the file.
+
+    Raises:
+        UsageError: as `read_text`, when the line is reached.
+    """
+    try:
+        with path.open("rb") as file:
+            offset = 0
+            for number, data in enumerate(file, start=1):
+                if number == 1 and data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                    raise UsageError(located(path, 1, "the file is UTF-16; save it as UTF-8"))
+                line = data.removeprefix(codecs.BOM_UTF8) if number == 1 else data
+                yield offset, _decoded(line.rstrip(b"\r\n"), path, number)
+                offset += len(data)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _decoded(data: bytes, path: Path | str, first_line: int) -> str:
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
+        line = data.count(b"\n", 0, error.start) + first_line
         raise UsageError(located(path, line, f"byte {data[error.start]:#x} is not UTF-8; save it as UTF-8")) from error
     if control := _CONTROL.search(text):
-        line = text.count("\n", 0, control.start()) + 1
+        line = text.count("\n", 0, control.start()) + first_line
         raise UsageError(located(path, line, f"control character {control[0]!r}; this is not a UTF-8 text file"))
     return text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
@@ -64,16 +65,21 @@ class Completion:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dictionary that `from_json` reads back unchanged."""
-        return dataclasses.asdict(self)
+        return {name: getattr(self, name) for name in _completion_fields()}  # asdict would copy
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """The inverse of `to_json`. Keys that this version does not know are left out."""
-        known = {field.name for field in dataclasses.fields(cls)}
+        known = _completion_fields()
         found = {key: value for key, value in data.items() if key in known}
         if found.get("tool_calls") is not None:
             found["tool_calls"] = tuple(found["tool_calls"])
         return cls(**found)
+
+
+@functools.cache
+def _completion_fields() -> dict[str, None]:
+    return dict.fromkeys(field.name for field in dataclasses.fields(Completion))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -130,6 +136,6 @@ class Run:
 
     metadata: Mapping[str, Any]
     variants: tuple[str, ...]
-    results: tuple[CaseResult, ...]
+    results: Sequence[CaseResult]
     gate: Mapping[str, Any] | None = None
     comparison: Mapping[str, Any] | None = None

@@ -197,6 +197,12 @@ class BenchmarkSettings(_Section):
     limit: _Count | None = Field(
         default=None, description="only the first so many cases; null: all", json_schema_extra=_shown("limit")
     )
+    chunk: Literal["auto", "off"] | _Count = Field(
+        default="auto",
+        description="cases that are one item together, each a subtest: a number, off (each case is an item), or auto "
+        "(1,000 where there are more than 2,000 cases)",
+        json_schema_extra=_shown("chunk", "auto|off|N"),
+    )
     strict: bool = Field(
         default=False,
         description="refuse an adapter that was trained on what the cases ask, instead of announcing it",
@@ -474,9 +480,10 @@ class LoadSettings(_Section):
         json_schema_extra=_shown(metavar="S"),
     )
     confidence: float = Field(default=0.98, gt=0.5, lt=1, description="sureness at which a search stops early")
-    processes: _Auto | _Count = Field(
+    processes: _Auto | Literal["ray"] | _Count = Field(
         default="auto",
-        description="processes of the load generator: a number, or auto (more when one is the bottleneck)",
+        description="processes of the load generator: a number, auto (more when one is the bottleneck), or ray: one on "
+        "each machine of a cluster, or ray.actors",
     )
     scrape: bool = Field(default=True, description="read the server's /metrics and the GPUs during trials")
     require_users: _Count | None = Field(

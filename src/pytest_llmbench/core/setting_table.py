@@ -87,6 +87,13 @@ SETTINGS: Mapping[str, SettingHelp] = {
         None, "A,B", "null", "only these categories, such as [tool_routing]; null: all"
     ),
     "benchmark.limit": SettingHelp("limit", "N", "null", "only the first so many cases; null: all"),
+    "benchmark.chunk": SettingHelp(
+        "chunk",
+        "auto|off|N",
+        "auto",
+        "cases that are one item together, each a subtest: a number, off (each case is an item), or auto (1,000 where "
+        "there are more than 2,000 cases)",
+    ),
     "benchmark.strict": SettingHelp(
         "strict", "", "false", "refuse an adapter that was trained on what the cases ask, instead of announcing it"
     ),
@@ -220,7 +227,11 @@ SETTINGS: Mapping[str, SettingHelp] = {
     ),
     "load.confidence": SettingHelp(None, "X", "0.98", "sureness at which a search stops early"),
     "load.processes": SettingHelp(
-        None, "auto|N", "auto", "processes of the load generator: a number, or auto (more when one is the bottleneck)"
+        None,
+        "auto|ray|N",
+        "auto",
+        "processes of the load generator: a number, auto (more when one is the bottleneck), or ray: one on each "
+        "machine of a cluster, or ray.actors",
     ),
     "load.scrape": SettingHelp(None, "", "true", "read the server's /metrics and the GPUs during trials"),
     "load.require_users": SettingHelp("require-users", "N", "null", "fail unless so many users are surely held"),

@@ -82,8 +82,11 @@ def tell_tools_left_out(backend: Backend, cases: Sequence[Case]) -> None:
     """Announce for which cases a variant is not told of the tools, and why: their calls stay unscored."""
     if not isinstance(backend, KnowsTools):
         return
-    with_tools = [case for case in cases if case.tools and case.epoch == 0]
-    for variant in backend.variants:
-        lost = [why for case in with_tools if (why := backend.tools_left_out(case, variant))]
-        if lost:
-            _log.warning("%s: %d cases with tools are unscored in their calls: %s", variant, len(lost), lost[0])
+    lost: dict[str, list[str]] = {variant: [] for variant in backend.variants}
+    for case in cases:
+        for variant, told in lost.items() if case.tools and case.epoch == 0 else ():
+            if why := backend.tools_left_out(case, variant):
+                told.append(why)
+    for variant, told in lost.items():
+        if told:
+            _log.warning("%s: %d cases with tools are unscored in their calls: %s", variant, len(told), told[0])

@@ -25,6 +25,8 @@ from pytest_llmbench.generation.completion_store import CompletionCache, Complet
 _log = logging.getLogger("pytest_llmbench")
 
 Batch = tuple[Case, ...]
+_LOCK_CHARS = 3
+"""Of a lock's name: at most 4,096 files. Batches of one name are not worked on at once, which does no harm."""
 
 
 class AnswerProgress(Protocol):
@@ -42,7 +44,8 @@ class Planner:
 
     Args:
         backend: who answers.
-        cases: every selected case, in any order.
+        cases: every selected case, in any order; cut into batches with the first that is asked for, unless `plan`
+            is given a part of them before.
         journal: the run's completions; what it holds is not asked again.
         cache: completions of earlier runs, or None to ask everything anew.
         question: what, besides the backend's identity, decides the answer to a case (for the content key).
@@ -64,15 +67,27 @@ class Planner:
         self._backend, self._journal, self._cache = backend, journal, cache
         self._question, self._embed, self._progress = question, embed, progress
         self._batch_size = backend.batch_size()
-        self._at_once = self._batch_size * (len(backend.variants) if isinstance(backend, AnswersTogether) else 1)
+        self._together = backend if isinstance(backend, AnswersTogether) else None
+        self._at_once = self._batch_size * (len(backend.variants) if self._together else 1)
         self._identity = {variant: backend.identity(variant) for variant in backend.variants}
+        self._cases: Sequence[Case] | None = cases
+        self._batches: list[Batch] = []
+        self._batch_of: dict[tuple[str, int], Batch] = {}
+        self._done: dict[tuple[str, int], dict[str, Completion]] = {}
+        self._keys: dict[tuple[str, int, str], str] = {}
+        progress.planned(len(cases) * len(backend.variants))
+
+    def plan(self, cases: Sequence[Case]) -> None:
+        """Cut the cases into batches; what was planned and answered before is let go of."""
+        self._cases = None
         self._batches = self._cut(cases)
         self._batch_of = {(case.name, case.epoch): batch for batch in self._batches for case in batch}
-        self._done: dict[tuple[str, int], dict[str, Completion]] = {}
-        progress.planned(len(cases) * len(backend.variants))
+        self._done, self._keys = {}, {}
 
     def answers(self, case: Case) -> Mapping[str, Completion]:
         """Every variant's completion for this case; its whole batch is answered when it is the first to ask."""
+        if self._cases is not None:
+            self.plan(self._cases)
         place = (case.name, case.epoch)
         batch = self._batch_of.get(place, (case,))
         if place not in self._done:
@@ -90,7 +105,6 @@ class Planner:
         for batch in self._batches:
             if batch is not wanted and (batch[0].name, batch[0].epoch) not in self._done:
                 self._claim(batch, blocking=False)
-                self._journal.refresh()
                 if self._collect(wanted):
                     return
         self._claim(wanted, blocking=True)
@@ -98,11 +112,10 @@ class Planner:
     def _claim(self, batch: Batch, *, blocking: bool) -> bool:
         if self._collect(batch):
             return True
-        name = content_key({}, {"cases": [(case.name, case.epoch) for case in batch]})[:16]
+        name = content_key({}, {"cases": [(case.name, case.epoch) for case in batch]})[:_LOCK_CHARS]
         try:
             with self._journal.claimed(name, blocking=blocking):
-                self._journal.refresh()  # another process may have finished it while this one waited
-                self._answer(batch)
+                self._answer(batch)  # what another process answered while this one waited is not missing any more
         except InUseError:
             return False
         return self._collect(batch)
@@ -110,8 +123,8 @@ class Planner:
     def _answer(self, batch: Batch) -> None:
         """Bring every case's completions into the journal, of all variants at once where the backend can."""
         missing = [(case, variant) for variant in self._backend.variants for case in self._missing(batch, variant)]
-        together = isinstance(self._backend, AnswersTogether)
-        for variants in [self._backend.variants] if together else [(variant,) for variant in self._backend.variants]:
+        one_by_one = [(variant,) for variant in self._backend.variants]
+        for variants in [self._backend.variants] if self._together else one_by_one:
             for completion in self._ask([one for one in missing if one[1] in variants]):
                 self._keep(_case_of(completion, batch), completion)
             for variant in variants:
@@ -120,7 +133,8 @@ class Planner:
     def _missing(self, batch: Batch, variant: str) -> list[Case]:
         """The cases whose answer is neither in the journal nor in the cache, which goes to the journal."""
         keys = {(case.name, case.epoch): self._key(case, variant) for case in batch}
-        missing = [case for case in batch if self._journal.get(keys[case.name, case.epoch]) is None]
+        journaled = self._journal.get_all(keys.values())
+        missing = [case for case in batch if keys[case.name, case.epoch] not in journaled]
         if self._cache is None or not missing:
             return missing
         stored = self._cache.get(keys[case.name, case.epoch] for case in missing)
@@ -154,15 +168,16 @@ class Planner:
                     yield Completion(case.name, case.epoch, variant, "", "error", error=fault)
 
     def _completions(self, asked: Sequence[tuple[Case, str]]) -> Iterator[Completion]:
-        if isinstance(self._backend, AnswersTogether):
-            return self._backend.complete_together(asked)
+        if self._together is not None:
+            return self._together.complete_together(asked)
         return self._backend.complete([case for case, _ in asked], asked[0][1])
 
     def _fill_embeddings(self, batch: Batch, variant: str) -> None:
         if not self._embed:
             return
-        held = [(case, self._journal.get(self._key(case, variant))) for case in batch]
-        bare = [(case, done) for case, done in held if done is not None and done.embedding is None and done.text]
+        held = self._journal.get_all(self._key(case, variant) for case in batch)
+        found = [(case, held.get(self._key(case, variant))) for case in batch]
+        bare = [(case, done) for case, done in found if done is not None and done.embedding is None and done.text]
         for completion in self._backend.embed(bare) if bare else ():
             if completion.embedding is not None:
                 key = self._key(_case_of(completion, batch), variant)
@@ -182,16 +197,20 @@ class Planner:
 
     def _collect(self, batch: Batch) -> bool:
         """Take the batch's completions from the journal; True when all are there."""
-        for case in batch:
-            held = {variant: self._journal.get(self._key(case, variant)) for variant in self._backend.variants}
-            done = {variant: completion for variant, completion in held.items() if completion is not None}
-            if len(done) < len(held):
+        variants = self._backend.variants
+        keys = {(case.name, case.epoch): {name: self._key(case, name) for name in variants} for case in batch}
+        held = self._journal.get_all(key for of_case in keys.values() for key in of_case.values())
+        for place, of_case in keys.items():
+            if not held.keys() >= {*of_case.values()}:
                 return False
-            self._done[case.name, case.epoch] = done
+            self._done[place] = {variant: held[key] for variant, key in of_case.items()}
         return True
 
     def _key(self, case: Case, variant: str) -> str:
-        return content_key(self._identity[variant], self._question(case))
+        place = case.name, case.epoch, variant
+        if place not in self._keys:
+            self._keys[place] = content_key(self._identity[variant], self._question(case))
+        return self._keys[place]
 
 
 def _case_of(completion: Completion, cases: Sequence[Case]) -> Case:

@@ -13,6 +13,7 @@ from typing import Any
 from pytest_llmbench.core.errors import ServerError, UsageError
 from pytest_llmbench.load.client import Call
 from pytest_llmbench.load.reasons import Reason
+from pytest_llmbench.load.records import Clocks
 from pytest_llmbench.load.users import Crowd
 
 _TICK_S = 0.02
@@ -80,6 +81,7 @@ class WatchedCrowd:
 
     stopped = Reason("users_stopped")
     processes = 1
+    clocks: Clocks | None = None
 
     def __init__(self, crowd: Crowd) -> None:
         self._crowd = crowd

@@ -22,6 +22,19 @@ _MOST_CPU = 0.9
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Clocks:
+    """How the clocks of the load generator's machines stood to this one's during a trial.
+
+    `skew_s` is the largest difference of their wall clocks, `error_s` the most that a comparison may be wrong by. A
+    latency is measured by one clock alone; the comparison puts the requests of several machines in order.
+    """
+
+    machines: int
+    skew_s: float
+    error_s: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Request:
     """One message of one user. Times are seconds on the trial's monotonic clock, which starts with the trial.
 
@@ -102,7 +115,7 @@ class Trial:
     `loop_lag_s` is how late the client's own event loop was (95th percentile), `standstill_s` how late it was at worst,
     `client_cpu` its share of one core.
     `idle_after_s` is how long the server took to become idle afterwards, None when it did not in the time allowed.
-    `processes` are the load generator's own.
+    `processes` are the load generator's own, `clocks` those of their machines where they are not all on this one.
     """
 
     level: float
@@ -116,6 +129,7 @@ class Trial:
     sent: int = 0
     processes: int = 1
     standstill_s: float = 0.0
+    clocks: Clocks | None = None
 
     @property
     def reason(self) -> str:

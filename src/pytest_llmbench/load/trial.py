@@ -9,7 +9,7 @@ import math
 import ssl
 import time
 from collections.abc import Callable
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.generation.client.chat_client import ChatClient
@@ -22,7 +22,10 @@ from pytest_llmbench.load.reasons import BOTTLENECKS, Reason
 from pytest_llmbench.load.records import SLO, Ends, Trial, TrialLimits
 from pytest_llmbench.load.slo import Allowed, Judge, Judgement
 from pytest_llmbench.load.users import Crowd, Habits
-from pytest_llmbench.load.workers import LivingCrowd, WorkerProcesses, usable_cores
+from pytest_llmbench.load.workers import LivingCrowd, Machines, ThisMachine, WorkerProcesses, usable_cores
+
+if TYPE_CHECKING:
+    from pytest_llmbench.load.ray_workers import RayMachines
 
 __all__ = ["LoadTest", "TrialLimits"]
 
@@ -40,7 +43,7 @@ class LoadTest:
 
     The users live in so many `processes` (see `processes.py`), which are kept from trial to trial. With "auto" that is
     one, the caller's, until it proves too slow for a trial: that trial is repeated with twice as many, as long as there
-    are cores for them.
+    are cores for them. With `machines` they are on those of a cluster, as many as it has place for.
 
     Once it is entered, `engine` tells what serves, and `presence` whether it is still there.
 
@@ -57,13 +60,15 @@ class LoadTest:
         slo: SLO | None = None,
         limits: TrialLimits | None = None,
         processes: int | Literal["auto"] = "auto",
+        machines: RayMachines | None = None,
     ) -> None:
         self.habits, self.slo, self.limits = habits or Habits(), slo or SLO(), limits or TrialLimits()
         if self.slo.latency == "first_token" and not server.stream:
             raise UsageError("a limit on the first token needs streamed answers; stream, or limit the total latency")
         self.server = server
-        self._processes, self._most_processes = _processes(processes, server)
-        self._workers: WorkerProcesses | None = None
+        self._processes, self._most_processes = _processes(machines.count if machines else processes, server)
+        self._machines = machines
+        self._workers: WorkerProcesses[Any] | None = None
         self.conversations = conversations
         self._idle_s: float | None = None
         self.on_answer: Callable[[int, int], None] = lambda _good, _judged: None
@@ -127,14 +132,16 @@ class LoadTest:
             self._workers = None
 
     async def _crowd(self) -> LivingCrowd:
-        if self._processes == 1:
+        if self._processes == 1 and not self._machines:
             addresses = AddressBook()
             people = self.habits, self.conversations, self._cycle_s()
             return WatchedCrowd(Crowd(lambda: UserConnection(self.server, addresses), *people))
         if self._workers and not self._workers.usable_with(self.conversations):
             await self._dismiss()
-        self._workers = self._workers or await WorkerProcesses.started(self._processes, self.conversations)
-        return self._workers.crowd(self.server, self.habits, self._cycle_s())
+        if self._workers is None:
+            machines: Machines[Any] = self._machines or ThisMachine()
+            self._workers = await WorkerProcesses.started(machines, self._processes, self.conversations)
+        return await self._workers.crowd(self.server, self.habits, self._cycle_s())
 
     async def _measure(self, level: float, requests: int, most_sent: float) -> Trial:
         crowd = await self._crowd()
@@ -158,6 +165,7 @@ class LoadTest:
             sent=len(crowd.calls),
             processes=crowd.processes,
             standstill_s=crowd.standstill_s,
+            clocks=crowd.clocks,
         )
 
     async def _decide(

@@ -16,12 +16,13 @@ import pickle
 import sys
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
 
 from pytest_llmbench.core.errors import NotReadyError, ServerError
 from pytest_llmbench.generation.client.chat_answer import Answer
 from pytest_llmbench.load.client import Call, ChatServer
 from pytest_llmbench.load.reasons import Reason
+from pytest_llmbench.load.records import Clocks
 from pytest_llmbench.load.users import Habits, UserShare
 from pytest_llmbench.load.worker import HEADER, Closing, Live, Meet, Stop, WorkerReport, pack
 
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("pytest_llmbench")
 _START_UP_S = 60.0
 _STOP_S = 10.0
-_LEAD_S = 0.02
-"""From the order to begin until the common beginning: every process has read it by then."""
 
 _PROGRAM = """import signal, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
@@ -45,6 +44,8 @@ work()
 class LivingCrowd(Protocol):
     """The users of a trial, wherever they live. `stopped` says why they stopped by themselves.
 
+    `clocks` are those of the machines where they live, None for this one's.
+
     `lag_s` and `cpu` are known at the end, `standstill_s`, the longest that nothing was noticed, all the time.
     """
 
@@ -52,6 +53,7 @@ class LivingCrowd(Protocol):
     processes: int
     lag_s: float
     cpu: float
+    clocks: Clocks | None
 
     @property
     def standstill_s(self) -> float:
@@ -77,24 +79,73 @@ class LivingCrowd(Protocol):
         """Keep the level up until cancelled."""
 
 
-class WorkerProcesses:
+class LoadWorker(Protocol):
+    """One process with a share of the users, on this machine or another. All times are this machine's."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+
+    def send(self, order: object) -> None:
+        """Give an order; one that is gone does not get it, which its reports tell."""
+
+    async def report(self) -> WorkerReport:
+        """What it tells next. Raises EOFError where it is gone."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+    async def close(self) -> None:
+        """Let it end, and see that it does."""
+
+
+_W = TypeVar("_W", bound=LoadWorker)
+
+
+class Machines(Protocol[_W]):
+    """Where processes are started."""
+
+    lead_s: float
+    """From an order to begin until the common beginning: every process has read it by then."""
+
+    async def started(self, conversations: Conversations) -> _W:
+        """One more process, with these conversations."""
+
+    async def compared(self, workers: Sequence[_W]) -> Clocks | None:
+        """How their clocks stand to this machine's now; None where it is the same clock."""
+
+
+class ThisMachine:
+    """Processes beside this one."""
+
+    lead_s = 0.02
+
+    async def started(self, conversations: Conversations) -> Worker:
+        """One more."""
+        return await Worker.started(conversations)
+
+    async def compared(self, workers: Sequence[Worker]) -> None:
+        """They have this one's clock."""
+
+
+class WorkerProcesses(Generic[_W]):
     """So many processes, each with conversations of its own. Made by `started`, ended by `close`."""
 
-    def __init__(self, workers: Sequence[Worker], conversations: Conversations) -> None:
-        self._workers = workers
+    def __init__(self, machines: Machines[_W], workers: Sequence[_W], conversations: Conversations) -> None:
+        self._machines, self._workers = machines, workers
         self._conversations = conversations
 
     @classmethod
-    async def started(cls, count: int, conversations: Conversations) -> WorkerProcesses:
+    async def started(cls, machines: Machines[_W], count: int, conversations: Conversations) -> WorkerProcesses[_W]:
         """Start them; they stay for all trials.
 
         Raises:
             NotReadyError: the system does not let it.
         """
-        workers: list[Worker] = []
+        workers: list[_W] = []
         try:
             for part in conversations.split(count):
-                workers.append(await Worker.started(part))  # noqa: PERF401  # those started so far must be known
+                workers.append(await machines.started(part))  # noqa: PERF401  # those started so far must be known
             async with asyncio.timeout(_START_UP_S):
                 for worker in workers:
                     await worker.report()
@@ -105,15 +156,17 @@ class WorkerProcesses:
         except BaseException:
             await _close(workers)
             raise
-        return cls(workers, conversations)
+        return cls(machines, workers, conversations)
 
     def usable_with(self, conversations: Conversations) -> bool:
         """Whether all of them are alive and were given these conversations."""
         return self._conversations is conversations and all(worker.alive for worker in self._workers)
 
-    def crowd(self, server: ChatServer, habits: Habits, cycle_s: float) -> SharedCrowd:
+    async def crowd(self, server: ChatServer, habits: Habits, cycle_s: float) -> SharedCrowd:
         """The users of one trial."""
-        return SharedCrowd(self._workers, self._conversations, server, habits, cycle_s)
+        crowd = SharedCrowd(self._workers, self._conversations, server, habits, cycle_s)
+        crowd.lead_s, crowd.clocks = self._machines.lead_s, await self._machines.compared(self._workers)
+        return crowd
 
     async def close(self) -> None:
         """End them."""
@@ -125,7 +178,7 @@ class SharedCrowd:
 
     def __init__(
         self,
-        workers: Sequence[Worker],
+        workers: Sequence[LoadWorker],
         conversations: Conversations,
         server: ChatServer,
         habits: Habits,
@@ -133,6 +186,8 @@ class SharedCrowd:
     ) -> None:
         self.stopped = Reason("users_stopped")
         self.processes = len(workers)
+        self.clocks: Clocks | None = None
+        self.lead_s = ThisMachine.lead_s
         self.lag_s = self.cpu = self.standstill_s = 0.0
         self.calls: list[Call] = []
         self.fatal: ServerError | None = None
@@ -156,7 +211,7 @@ class SharedCrowd:
         everybody = self._habits.arrivals == "poisson" or level >= len(self._workers)
         self._workers = self._workers if everybody else self._workers[: int(level)]
         self.processes = count = len(self._workers)
-        starts_at = time.monotonic() + _LEAD_S
+        starts_at = time.monotonic() + self.lead_s
         self._of, self._known, self._gathered = [[] for _ in range(count)], [starts_at] * count, [0] * count
         for place, worker in enumerate(self._workers):
             worker.send(self._order(level, UserShare(place, count), starts_at))
@@ -227,7 +282,7 @@ class SharedCrowd:
     def _meet(self) -> None:
         self._met += 1
         for worker in self._workers:
-            worker.send(Meet(time.monotonic() + _LEAD_S))
+            worker.send(Meet(time.monotonic() + self.lead_s))
 
     def _close(self, place: int, closing: Closing) -> None:
         for number, answer in closing.unfinished.items():
@@ -292,7 +347,7 @@ class Worker:
             await self._process.wait()
 
 
-async def _close(workers: Sequence[Worker]) -> None:
+async def _close(workers: Sequence[LoadWorker]) -> None:
     await asyncio.gather(*(worker.close() for worker in workers))
 
 

@@ -10,7 +10,7 @@ import contextlib
 import os
 import time
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +22,7 @@ from pytest_llmbench.plugin.autotune_gathering import AutotuneGathering
 from pytest_llmbench.plugin.autotune_session import AUTOTUNE, FIXTURE, AutotuneSession
 from pytest_llmbench.plugin.benchmark_gathering import RESULT, TOKEN, BenchmarkGathering
 from pytest_llmbench.plugin.benchmark_session import BENCHMARK, BenchmarkSession
+from pytest_llmbench.plugin.chunks import pytest_pyfunc_call, pytest_runtest_setup
 from pytest_llmbench.plugin.context_gathering import ContextGathering
 from pytest_llmbench.plugin.context_session import CONTEXT, ContextSession
 from pytest_llmbench.plugin.context_session import FIXTURE as CONTEXT_FIXTURE
@@ -49,6 +50,8 @@ __all__ = [
     "llmbench_case",
     "llmbench_cases",
     "llmbench_settings",
+    "pytest_pyfunc_call",
+    "pytest_runtest_setup",
     "server_context",
     "server_limits",
     "short_training",
@@ -105,16 +108,21 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make one item a case of every test that asks for a case, and one a target of those that ask for
-    `server_limits` or `server_context`.
+    """Make one item a case, or a chunk of cases, of every test that asks for a case, and one a target of those that ask
+    for `server_limits` or `server_context`.
 
     Suites and settings of tests that nobody asked for are not read. A single target leaves the names of items alone.
     """
     ours, test = metafunc.config.stash[SESSION], metafunc.definition
     if _asks_for(test, "llmbench_case"):
         with _told_at_collection(ours):
-            cases, epochs = ours.cases, ours.settings.generation.epochs
-        metafunc.parametrize("llmbench_case", cases, ids=[_item_id(one, epochs) for one in cases], indirect=True)
+            chunks, epochs = ours.chunks, ours.settings.generation.epochs
+        if chunks is None:
+            given: Sequence[object] = ours.cases
+            ids = [_item_id(one, epochs) for one in ours.cases]
+        else:
+            given, ids = chunks, [chunk.name for chunk in chunks]
+        metafunc.parametrize("llmbench_case", given, ids=ids, indirect=True)
     for fixture in (FIXTURE, CONTEXT_FIXTURE):
         if _asks_for(test, fixture):
             with _told_at_collection(ours):

@@ -19,6 +19,7 @@ from pytest_llmbench.plugin.session import SESSION
 
 if TYPE_CHECKING:
     from pytest_llmbench.reports import Reports
+    from pytest_llmbench.runs.result_parts import ResultParts
     from pytest_llmbench.runs.typed import Monitored, RunPoint
 
 RESULT = "llmbench_result"
@@ -83,17 +84,21 @@ class BenchmarkGathering(Gathering):
         from pytest_llmbench.reports.renderers.terminal import terminal_lines
         from pytest_llmbench.reports.views.benchmark import with_paths
         from pytest_llmbench.runs.history import trend
+        from pytest_llmbench.runs.result_parts import CaseResults
 
         self.lines[_SUMMARY] += dict.fromkeys(f"note: {message}" for one in asked for message in one["announcements"])
         folder = Path(asked[0]["folder"])
-        if not self._results:
+        parts = self._settled(asked[0]["variants"], folder)
+        if not self._results and parts is None:
             if folder.exists():
                 self._tell_of_kept_answers(folder)
             return
-        whole = ended_by_itself and len(self._results) >= max(one["planned"] for one in asked)
         planned = max(one["planned"] for one in asked)
-        run = self._run(asked, None if whole else planned)
-        run, document = self._judged(run, folder, whole=whole)
+        found = len(self._results) if parts is None else len(parts)
+        whole = ended_by_itself and found >= planned
+        results = tuple(self._in_order_of_suites()) if parts is None else CaseResults(parts)
+        run = Run(self._about(asked, None if whole else (found, planned)), tuple(asked[0]["variants"]), results)
+        run, document = self._judged(run, folder, parts, whole=whole)
         if not whole:
             self._tell_of_kept_answers(folder)
         output = self._ours.settings.output
@@ -110,13 +115,28 @@ class BenchmarkGathering(Gathering):
         )
         paths = dict(reports.paths)
         if whole:
-            paths["run"] = self._numbered(run, folder) / "run.json"
+            numbered = self._numbered(run, folder)
+            paths["run"] = numbered / "run.json"
+            if parts is not None:
+                parts.moved(numbered)
         self._tell_of_gate(session, reports)
         self.lines[_SUMMARY] += terminal_lines(with_paths(reports.report.without("gate"), paths), self._width())
         self._config.hook.pytest_llmbench_report(run=run, report_dir=Path(self._ours.settings.output.report_dir))
 
-    def _run(self, asked: list[Mapping[str, Any]], planned: int | None) -> Run:
-        """The run as data; `planned` is how many results there should have been, where some are missing."""
+    def _settled(self, variants: Sequence[str], folder: Path) -> ResultParts | None:
+        """The results that chunks have brought, with those of other tests; None where no test had chunks."""
+        from pytest_llmbench.runs.document import result_row
+        from pytest_llmbench.runs.result_parts import add_others, settle
+
+        brought = self._session.parts_in(folder)
+        if not brought.is_dir():
+            return None
+        chars = self._ours.settings.output.answer_chars
+        add_others(brought, [result_row(one, variants, chars) for one in self._results.values()])
+        return settle(brought, folder)
+
+    def _about(self, asked: list[Mapping[str, Any]], cut_short: tuple[int, int] | None) -> dict[str, Any]:
+        """What the run says of itself; `cut_short` is how many results it has and should have, where some miss."""
         from pytest_llmbench.core.provenance import provenance
         from pytest_llmbench.runs.metadata import metadata
 
@@ -129,24 +149,24 @@ class BenchmarkGathering(Gathering):
         }
         parts = timings["load_s"] + timings["generation_s"] + timings["scoring_s"]
         timings["other_s"] = round(max(0.0, timings["total_s"] - parts), 2)
-        about = {
+        return {
             **metadata(first["backend"], self._ours.settings, self._ours.vocabulary),
             "metrics": first["metrics"],
             **provenance(answered_here=first["backend"].get("backend") != "server"),
             "timings": timings,
             "passes": _passes([one["tally"]["passes"] for one in asked]),
             "processes": len(asked),
-            **({} if planned is None else {"cut_short": {"results": len(self._results), "planned": planned}}),
+            **({"cut_short": dict(zip(("results", "planned"), cut_short, strict=True))} if cut_short else {}),
             "announcements": list(dict.fromkeys(message for one in asked for message in one["announcements"])),
         }
-        return Run(about, tuple(first["variants"]), tuple(self._in_order_of_suites()))
 
-    def _judged(self, run: Run, folder: Path, *, whole: bool) -> tuple[Run, dict[str, Any]]:
+    def _judged(self, run: Run, folder: Path, parts: ResultParts | None, *, whole: bool) -> tuple[Run, dict[str, Any]]:
         """The run and its document with the gate, if the run is whole and one is wanted, and each fine-tune's base."""
         from pytest_llmbench.runs.base_comparison import base_comparison
-        from pytest_llmbench.runs.document import build_document, judged
+        from pytest_llmbench.runs.document import build_document, judged, large_document
 
-        document = build_document(run, answer_chars=self._ours.settings.output.answer_chars)
+        chars = self._ours.settings.output.answer_chars
+        document = build_document(run, answer_chars=chars) if parts is None else large_document(run, parts)
         gate = self._gate(document, folder) if whole else None
         comparison = base_comparison({**document, "gate": gate})
         return dataclasses.replace(run, gate=gate, comparison=comparison), judged(document, gate, comparison)

@@ -9,13 +9,14 @@ import dataclasses
 import functools
 import logging
 import time
-from collections.abc import Collection, Iterable
+from array import array
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmbench.core.errors import MissingRunError
+from pytest_llmbench.core.errors import MissingRunError, UsageError
 from pytest_llmbench.plugin import options
 from pytest_llmbench.plugin.progress import SessionProgress
 from pytest_llmbench.plugin.session import SESSION, Session
@@ -23,7 +24,9 @@ from pytest_llmbench.plugin.worker_devices import share_devices
 
 if TYPE_CHECKING:
     from pytest_llmbench.benchmark.main_job import Answers, Benchmark, Stored
+    from pytest_llmbench.cases.case_list import Chunk
     from pytest_llmbench.cases.suites import Case
+    from pytest_llmbench.core.records import CaseResult
     from pytest_llmbench.core.settings import Settings
     from pytest_llmbench.generation.backend import Backend
     from pytest_llmbench.runs.baseline import Comparable
@@ -44,14 +47,26 @@ class BenchmarkSession:
         self._config, self._token = config, token
         self._ours: Session = config.stash[SESSION]
         self._benchmark: Benchmark | None = None
-        self.planned: list[Case] = []
+        self.planned: Sequence[Case] = []
         self._loading_s = 0.0
 
     def plan(self, selected: Iterable[Any]) -> None:
         """Remember each selected case once; several tests may ask for the same one."""
+        if (chunks := self._ours.chunks) is not None:
+            self._plan_chunks(chunks, {id(chunk) for chunk in selected})
+            return
         known = {id(case): case for case in self._ours.cases}
         chosen = {id(case): case for case in selected if id(case) in known}
         self.planned = list(chosen.values())
+
+    def _plan_chunks(self, chunks: Sequence[Chunk], selected: Collection[int]) -> None:
+        from pytest_llmbench.cases.case_list import CaseView
+
+        places = array("Q")
+        for chunk in chunks:
+            if id(chunk) in selected:
+                places.extend(chunk.places)
+        self.planned = CaseView(self._ours.cases, places)
 
     @functools.cached_property
     def progress(self) -> SessionProgress:
@@ -97,6 +112,10 @@ class BenchmarkSession:
         if self.baseline is not None:
             gate_check.refuse_unmatched(settings, self.baseline, {case.name for case in self.planned})
         if settings.gate.confirm and settings.gate.kind != "off":
+            if self._ours.chunks is not None:
+                told = "a gate asks every case again to be confirmed, which chunks of cases are too many for"
+                names = ("gate.confirm", "benchmark.chunk")
+                raise UsageError(f"{told}; set gate.confirm: false, or benchmark.chunk: off", names=names)
             gate_check.refuse_unconfirmable(settings, self.baseline)
 
     @functools.cached_property
@@ -126,6 +145,25 @@ class BenchmarkSession:
             return benchmark.answers(case)
         finally:
             self.progress.settled()
+
+    def plan_chunk(self, cases: Sequence[Case]) -> None:
+        """The cases that are asked for next."""
+        self.benchmark.plan(cases)
+
+    def keep_results(self, chunk: Chunk, results: Sequence[CaseResult]) -> None:
+        """Write the records of a chunk's cases beside the run's journal. Raises NotReadyError when the disk refuses."""
+        if not results:
+            return
+        from pytest_llmbench.runs.document import result_row
+        from pytest_llmbench.runs.result_parts import write_part
+
+        variants, chars = self.benchmark.backend.variants, self._ours.settings.output.answer_chars
+        rows = [result_row(result, variants, chars) for result in results]
+        write_part(self.parts_in(self.folder), chunk.places[0], rows)
+
+    def parts_in(self, folder: Path) -> Path:
+        """Where this session's results lie, in its run's folder, that chunks have brought."""
+        return folder / f"results-{self._token}"
 
     def check_written(self) -> None:
         """Refuse a base, an adapter or an expectation that is not there, before anything is loaded.

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pytest
@@ -42,7 +42,7 @@ def llmbench_backend(request: pytest.FixtureRequest) -> Backend:
 
 
 @pytest.fixture(scope="session")
-def llmbench_cases(request: pytest.FixtureRequest) -> list[Case]:
+def llmbench_cases(request: pytest.FixtureRequest) -> Sequence[Case]:
     """Every case of the suites, whatever was selected."""
     with ending(request.session):
         return request.config.stash[SESSION].cases

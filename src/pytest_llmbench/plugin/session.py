@@ -9,17 +9,18 @@ import contextlib
 import functools
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llmbench.core.errors import LLMBenchError, NotReadyError
+from pytest_llmbench.core.errors import LLMBenchError, NotReadyError, UsageError
 from pytest_llmbench.plugin import options
 from pytest_llmbench.plugin.progress import Announcements, LiveLine
 
 if TYPE_CHECKING:
+    from pytest_llmbench.cases.case_list import Chunk
     from pytest_llmbench.cases.suites import Case, Vocabulary
     from pytest_llmbench.core.settings import Settings
     from pytest_llmbench.metrics import MetricRegistry
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("pytest_llmbench")
 
 SESSION = pytest.StashKey["Session"]()
+AUTO_ABOVE, AUTO_SIZE = 2000, 1000
+"""`benchmark.chunk: auto` makes chunks of this size above so many cases."""
 
 
 @contextlib.contextmanager
@@ -84,11 +87,16 @@ class Session:
         return load_vocabulary(present(Path(self.settings.benchmark.vocabulary)))
 
     @functools.cached_property
-    def cases(self) -> list[Case]:
+    def cases(self) -> Sequence[Case]:
         """Every case of the suites, before pytest selects among them."""
         from pytest_llmbench.cases.selection import chosen_cases
 
         return chosen_cases(self.settings, self.vocabulary)
+
+    @functools.cached_property
+    def chunks(self) -> list[Chunk] | None:
+        """The cases in chunks, which become items; None where each case becomes one."""
+        return _chunks(self.cases, self.settings)
 
     @functools.cached_property
     def line(self) -> LiveLine:
@@ -125,3 +133,24 @@ class Session:
             _log.removeHandler(self.announcements)
             _log.setLevel(self._usual_level)
         return {"exit_code": self.fault.exit_code, "message": self.ended_saying} if self.fault else None
+
+
+def _chunks(cases: Sequence[Case], settings: Settings) -> list[Chunk] | None:
+    """The chunks that become items; None where each case is an item.
+
+    Raises:
+        UsageError: chunks are wanted of a pytest without subtests.
+    """
+    size = settings.benchmark.chunk
+    has_subtests = hasattr(pytest, "Subtests")
+    if size == "off" or (size == "auto" and (len(cases) <= AUTO_ABOVE or not has_subtests)):
+        return None
+    if not has_subtests:
+        raise UsageError(
+            f"chunks of cases need the subtests of pytest 9, and this is pytest {pytest.__version__}; upgrade pytest, "
+            "or set benchmark.chunk: off",
+            names=("benchmark.chunk",),
+        )
+    from pytest_llmbench.cases.case_list import chunked
+
+    return chunked(cases, AUTO_SIZE if size == "auto" else size)

@@ -82,6 +82,8 @@ def fault_name(reason: str, say: Words) -> str:
 
 def call_summaries(document: RunDocument, say: Words) -> Iterator[str]:
     """A sentence a variant: how many answers make the expected calls, and how often each fault was found."""
+    if not has_calls(document):
+        return
     for variant in document.variants:
         scores = [row.score(METRIC, variant) for row in document.results]
         judged = [score for score in scores if score is not None]
@@ -103,18 +105,27 @@ def call_summaries(document: RunDocument, say: Words) -> Iterator[str]:
 
 def tools_left_out(document: RunDocument, say: Words) -> Iterator[str]:
     """Which answers were given without the tools of their cases, and why: their calls are unscored, not wrong."""
-    for variant in document.variants:
-        answers = [row.completions[variant] for row in document.results if variant in row.completions]
-        reasons = [answer.tools_left_out for answer in answers if answer.tools_left_out]
+    reasons_of = document.once("tools left out", lambda: _reasons_left_out(document))
+    for variant, counts in document.statistics.answers.items():
+        reasons = reasons_of.get(variant)
         if reasons:
             yield say(
                 "The tools of {count} of {total} answers of {variant} did not reach the model, so that their "
                 "calls are unscored: {reason}",
                 variant=variant,
                 count=len(reasons),
-                total=len(answers),
+                total=counts.total,
                 reason=_why_left_out(reasons[0], say),
             )
+
+
+def _reasons_left_out(document: RunDocument) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for row in document.results:
+        for variant, answer in row.completions.items():
+            if answer.tools_left_out:
+                found.setdefault(variant, []).append(answer.tools_left_out)
+    return found
 
 
 def _why_left_out(told: str, say: Words) -> str:
@@ -124,8 +135,8 @@ def _why_left_out(told: str, say: Words) -> str:
 
 
 def _counted(rows: Sequence[Result], variant: str) -> list[tuple[str, int]]:
-    found = [row.faults(METRIC, variant) for row in rows]
-    return Counter(fault.reason for told in found for fault in told if fault.reason != LEFT_OUT).most_common()
+    found = (fault.reason for row in rows for fault in row.faults(METRIC, variant))
+    return Counter(reason for reason in found if reason != LEFT_OUT).most_common()
 
 
 def _instead(fault: FaultDocument, say: Words) -> str:

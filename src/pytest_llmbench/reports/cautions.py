@@ -36,6 +36,10 @@ def cautions(document: RunDocument, say: Words) -> list[str]:
 
     Older runs do not tell, and have none.
     """
+    return document.once(("cautions", say.language), lambda: _cautions(document, say))
+
+
+def _cautions(document: RunDocument, say: Words) -> list[str]:
     return [
         *answer_cautions(document.metadata.backend, document.answers, say),
         *repeated_answers(document, say),
@@ -67,12 +71,19 @@ def answer_cautions(
             count=backend.streams_left_open,
         )
     for variant, own in answers.items():
-        yield from _failed(variant, own, say)
-        yield from _only_thought(variant, own, say)
+        yield from _lost(variant, own, say)
 
 
-def _failed(variant: str, answers: Sequence[AnswerDocument], say: Words) -> Iterator[str]:
-    reasons = [answer.error for answer in answers if answer.error]
+def _lost(variant: str, answers: Sequence[AnswerDocument], say: Words) -> Iterator[str]:
+    """Answers that failed, and those that ended within their thinking.
+
+    The latter are scored as empty ones: that says nothing of what the model knows.
+    """
+    reasons, thought = [], 0
+    for answer in answers:
+        if answer.error:
+            reasons.append(answer.error)
+        thought += bool(answer.reasoning) and not answer.text
     if reasons:
         yield say(
             "{count} of {total} answers of {variant} failed and have no score. The first reason: {reason}",
@@ -82,10 +93,6 @@ def _failed(variant: str, answers: Sequence[AnswerDocument], say: Words) -> Iter
             reason=reasons[0],
         )
 
-
-def _only_thought(variant: str, answers: Sequence[AnswerDocument], say: Words) -> Iterator[str]:
-    """An answer that ended within its thinking is scored as an empty one: that says nothing of what the model knows."""
-    thought = sum(bool(answer.reasoning) and not answer.text for answer in answers)
     if thought:
         sentence = _ONLY_THOUGHT if thought == len(answers) else _SOME_ONLY_THOUGHT
         yield say(sentence, variant=variant, count=thought, total=len(answers))

@@ -32,14 +32,15 @@ def relative_change(difference: float | None, *, higher: bool) -> str | None:
 
 def case_differences(document: RunDocument, metric: str, adapter: str) -> dict[str, dict[str, float]]:
     """By category, then case: adapter minus base, a mean over the epochs that are scored for both."""
-    return document.once(("differences", metric, adapter), lambda: _case_differences(document, metric, adapter))
-
-
-def _case_differences(document: RunDocument, metric: str, adapter: str) -> dict[str, dict[str, float]]:
     comparison = compare_variants(document, adapter, metric)
+    if document.statistics.cases == document.statistics.total_tests:  # no case has several epochs
+        alone: dict[str, dict[str, float]] = {}
+        for pair in comparison.changes if comparison else ():
+            alone.setdefault(pair.category, {})[pair.case] = pair.difference
+        return alone
     epochs: dict[str, dict[str, list[float]]] = {}
     for pair in comparison.changes if comparison else ():
-        epochs.setdefault(pair.row.category, {}).setdefault(pair.row.case, []).append(pair.difference)
+        epochs.setdefault(pair.category, {}).setdefault(pair.case, []).append(pair.difference)
     return {
         category: {case: mean(values) or 0.0 for case, values in cases.items()} for category, cases in epochs.items()
     }

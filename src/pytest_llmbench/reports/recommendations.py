@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 
 from pytest_llmbench.core.locale import N_, Words
@@ -157,9 +158,8 @@ def _worse_categories(document: RunDocument, comparison: Comparison | None, say:
 
 def _barely_differs(document: RunDocument, variant: str) -> bool:
     """Nearly every answer is the base's, word for word or in what it means."""
-    pairs = [row.completions for row in document.results if {BASE, variant} <= row.completions.keys()]
-    texts = [(pair[BASE].text, pair[variant].text) for pair in pairs if not pair[variant].error]
-    equal = sum(base == tuned for base, tuned in texts)
+    pairs = (row.completions for row in document.results if {BASE, variant} <= row.completions.keys())
+    equal = array("B", (pair[BASE].text == pair[variant].text for pair in pairs if not pair[variant].error))
     calibrated = calibrated_cosine(document, variant)
     alike = calibrated is not None and calibrated[-1] > _BARELY_DIFFERS
-    return alike or (bool(texts) and equal / len(texts) > _BARELY_DIFFERS)
+    return alike or (bool(equal) and sum(equal) / len(equal) > _BARELY_DIFFERS)

@@ -18,6 +18,8 @@ def repeated_answers(document: RunDocument, say: Words) -> Iterator[str]:
 
     Said where that is no chance: of five cases or more with answers of some length, sampled at a temperature above 0.
     """
+    if document.statistics.cases == document.statistics.total_tests:
+        return  # no case was asked again
     for variant in document.variants:
         temperature = _temperature(document.metadata, variant)
         if temperature <= 0:

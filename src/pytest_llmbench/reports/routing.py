@@ -80,9 +80,18 @@ def routings(document: RunDocument) -> list[Routing]:
 
 
 def _routings(document: RunDocument) -> list[Routing]:
-    pairs = {variant: _pairs(document, variant) for variant in document.variants}
+    finder = tool_finder(_tools(document))
+    pairs = {variant: Counter[Pair]() for variant in document.variants}
+    unscored: Counter[str] = Counter()
+    for row in document.results:
+        if _expected(row) is not None:
+            for variant, found in pairs.items():
+                if _judged(row, variant):
+                    found[_pair(row, variant, finder)] += 1
+                else:
+                    unscored[variant] += 1
     labels = _labels([pair for found in pairs.values() for pair in found])
-    return [_routing(variant, found, labels, _unscored(document, variant)) for variant, found in pairs.items() if found]
+    return [_routing(variant, found, labels, unscored[variant]) for variant, found in pairs.items() if found]
 
 
 def named_tool(answer: CompletionDocument, finder: ToolFinder) -> str:
@@ -91,11 +100,6 @@ def named_tool(answer: CompletionDocument, finder: ToolFinder) -> str:
     if found is not None:
         return found
     return UNKNOWN if named_unknown(answer.text) else NO_TOOL
-
-
-def _pairs(document: RunDocument, variant: str) -> list[Pair]:
-    finder = tool_finder(_tools(document))
-    return [_pair(row, variant, finder) for row in document.results if _judged(row, variant)]
 
 
 def _pair(row: Result, variant: str, finder: ToolFinder) -> Pair:
@@ -139,11 +143,6 @@ def _judged(row: Result, variant: str) -> bool:
     return _expected(row) is not None and row.score(_judge(row), variant) is not None
 
 
-def _unscored(document: RunDocument, variant: str) -> int:
-    rows = [row for row in document.results if _expected(row) is not None]
-    return sum(not _judged(row, variant) for row in rows)
-
-
 def _tools(document: RunDocument) -> list[str]:
     """The vocabulary that the run recorded; older runs tell only the tools that they expected."""
     recorded = document.metadata.vocabulary.names if document.metadata.vocabulary else ()
@@ -158,8 +157,7 @@ def _labels(pairs: Sequence[Pair]) -> list[str]:
     return [*dict.fromkeys([*expected, *named]), *(label for label in (NO_TOOL, UNKNOWN) if label in present)]
 
 
-def _routing(variant: str, pairs: Sequence[Pair], labels: Sequence[str], unscored: int) -> Routing:
-    counted = Counter(pairs)
+def _routing(variant: str, counted: Counter[Pair], labels: Sequence[str], unscored: int) -> Routing:
     counts = [[counted[expected, named] for named in labels] for expected in labels]
     rates = [_rates(label, counts, place) for place, label in enumerate(labels) if any(counts[place])]
     macro_f1 = sum(rate.f1 for rate in rates) / len(rates)

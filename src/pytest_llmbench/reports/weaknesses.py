@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import heapq
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 
 from pytest_llmbench.core.records import BASE
 from pytest_llmbench.runs.averages import mean
@@ -35,18 +37,29 @@ class Weakness:
         return not self.failed, lowest, tool, mean(self.scores.values()) or 0.0, -self.loss
 
 
-def weaknesses(document: RunDocument, variant: str) -> list[Weakness]:
-    """Every case that `variant` did not answer in full, the weakest first, each once with its weakest answer.
+def weaknesses(document: RunDocument, variant: str, count: int) -> tuple[list[Weakness], int]:
+    """The `count` weakest of the cases that `variant` did not answer in full, and how many those are.
 
     A case is answered in full when every metric that leads and scored it gives 1, and its item did not fail. One that
     nothing judged is not among them, unless there was no answer.
     """
+    rows = document.results
+    weak: Iterator[Weakness] = (one for row in rows if (one := _weakness(row, variant)) is not None)
+    if document.statistics.cases != document.statistics.total_tests:
+        weak = _each_once(weak)
+    total = itertools.count()
+    counted = (one for one, _ in zip(weak, total, strict=False))
+    weakest = heapq.nsmallest(count, counted, key=lambda one: one.rank)
+    return weakest, next(total)
+
+
+def _each_once(weak: Iterable[Weakness]) -> Iterator[Weakness]:
+    """The weakest answer of each case, of those of its epochs."""
     found: dict[str, Weakness] = {}
-    for row in document.results:
-        weak = _weakness(row, variant)
-        if weak is not None and (row.case not in found or weak.rank < found[row.case].rank):
-            found[row.case] = weak
-    return sorted(found.values(), key=lambda weak: weak.rank)
+    for one in weak:
+        if one.row.case not in found or one.rank < found[one.row.case].rank:
+            found[one.row.case] = one
+    yield from found.values()
 
 
 def _weakness(row: Result, variant: str) -> Weakness | None:

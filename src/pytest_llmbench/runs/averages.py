@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -13,22 +14,30 @@ from pytest_llmbench.runs.typed import AskedCases, RunDocument, RunPoint
 Row = Mapping[str, Any]
 """One entry of a document's `results`."""
 
-FINISHES = ("stop", "length", "timeout", "error")
+_COUNTS = (
+    "total",
+    "cached",
+    "completion_tokens",
+    "generated_tokens",
+    "stop",
+    "length",
+    "timeout",
+    "error",
+)
+_TWO_WAY = {
+    "avg_cosine_similarity": "cosine_similarity_score",
+    "avg_keyword_match_base": "keyword_match_base",
+    "avg_keyword_match_finetuned": "keyword_match_finetuned",
+    "avg_relevance_base": "relevance_base",
+    "avg_relevance_finetuned": "relevance_finetuned",
+}
+"""The reference's means, by the keys of rows that they are over."""
 
 
 def compared(variants: Sequence[str]) -> tuple[str | None, str | None]:
     """The two names behind the two-way keys: the base, and the first adapter; None for one that is absent."""
     base = BASE if BASE in variants else None
     return base, next((name for name in variants if name != BASE), None)
-
-
-def scored_pairs(rows: Sequence[Row], variants: Sequence[str]) -> dict[str, list[str]]:
-    """The variants that each metric was applied to, in the order of the run."""
-    found: dict[str, set[str]] = {}
-    for row in rows:
-        for metric, by_variant in row["scores"].items():
-            found.setdefault(metric, set()).update(by_variant)
-    return {metric: [name for name in variants if name in present] for metric, present in found.items()}
 
 
 def mean(values: Iterable[float | None]) -> float | None:
@@ -43,24 +52,69 @@ def keywords_found(row: Row, variant: str | None) -> int | None:
     return round(share * expected) if share is not None and expected else None
 
 
-def summarise(rows: Sequence[Row], variants: Sequence[str], applied: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """The statistics of some rows: the two-way keys, then every metric of every variant with its counts.
+class Summary:
+    """The statistics of some rows, taken in one by one: of each no more than its scores is kept."""
 
-    `applied` comes from `scored_pairs` over the whole run, so that each category shows the same metrics.
-    """
+    def __init__(self, variants: Sequence[str]) -> None:
+        self._scores: dict[tuple[str, str], array[float]] = {}
+        self._two_way = {key: array("d") for key in _TWO_WAY}
+        self._answers = {variant: Counter[str]() for variant in variants}
+        self._outcomes: Counter[str] = Counter()
+        self._cases: set[str] = set()
+        self.rows = 0
+
+    def add(self, row: Row) -> None:
+        """Take in one row."""
+        self.rows += 1
+        self._cases.add(row["case"])
+        self._outcomes[row["outcome"]] += 1
+        for metric, by_variant in row["scores"].items():
+            for variant, score in by_variant.items():
+                known = self._scores.setdefault((metric, variant), array("d"))
+                if score is not None:
+                    known.append(score)
+        for key, values in self._two_way.items():
+            if (value := row[_TWO_WAY[key]]) is not None:
+                values.append(value)
+        for variant, answer in row["completions"].items():
+            if variant in self._answers:
+                self._answers[variant].update(_counted(answer))
+
+    def applied(self, variants: Sequence[str]) -> dict[str, list[str]]:
+        """The variants that each metric was applied to, in the order of the run."""
+        metrics = dict.fromkeys(metric for metric, _ in self._scores)
+        return {metric: [name for name in variants if (metric, name) in self._scores] for metric in metrics}
+
+    def told(self, applied: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+        """The two-way keys, then every metric of every variant with its counts.
+
+        `applied` comes from the summary of the whole run, so that each category shows the same metrics.
+        """
+        return {
+            "total_tests": self.rows,
+            "cases": len(self._cases),
+            **{key: mean(values) for key, values in self._two_way.items()},
+            "metrics": {
+                metric: {variant: self._metric(metric, variant) for variant in names}
+                for metric, names in applied.items()
+            },
+            "answers": {variant: {key: counts[key] for key in _COUNTS} for variant, counts in self._answers.items()},
+            "outcomes": dict(sorted(self._outcomes.items())),
+        }
+
+    def _metric(self, metric: str, variant: str) -> dict[str, Any]:
+        values = self._scores.get((metric, variant), ())
+        return {"mean": mean(values), "scored": len(values), "unscored": self.rows - len(values)}
+
+
+def _counted(answer: Row) -> dict[str, int]:
+    tokens, cached = answer["completion_tokens"] or 0, answer["cached"]
     return {
-        "total_tests": len(rows),
-        "cases": len({row["case"] for row in rows}),
-        "avg_cosine_similarity": mean(row["cosine_similarity_score"] for row in rows),
-        "avg_keyword_match_base": mean(row["keyword_match_base"] for row in rows),
-        "avg_keyword_match_finetuned": mean(row["keyword_match_finetuned"] for row in rows),
-        "avg_relevance_base": mean(row["relevance_base"] for row in rows),
-        "avg_relevance_finetuned": mean(row["relevance_finetuned"] for row in rows),
-        "metrics": {
-            metric: {variant: _metric(rows, metric, variant) for variant in names} for metric, names in applied.items()
-        },
-        "answers": {variant: _answers(rows, variant) for variant in variants},
-        "outcomes": dict(sorted(Counter(row["outcome"] for row in rows).items())),
+        "total": 1,
+        "cached": int(cached),
+        "completion_tokens": tokens,
+        "generated_tokens": 0 if cached else tokens,
+        answer["finish"]: 1,
     }
 
 
@@ -98,21 +152,3 @@ def comparable_lines(points: Sequence[RunPoint]) -> list[list[int]]:
         else:
             own.append(place)
     return lines
-
-
-def _metric(rows: Sequence[Row], metric: str, variant: str) -> dict[str, Any]:
-    values = [row["scores"].get(metric, {}).get(variant) for row in rows]
-    scored = sum(value is not None for value in values)
-    return {"mean": mean(values), "scored": scored, "unscored": len(rows) - scored}
-
-
-def _answers(rows: Sequence[Row], variant: str) -> dict[str, int]:
-    answers = [row["completions"][variant] for row in rows if variant in row["completions"]]
-    finishes = Counter(answer["finish"] for answer in answers)
-    return {
-        "total": len(answers),
-        "cached": sum(answer["cached"] for answer in answers),
-        "completion_tokens": sum(answer["completion_tokens"] or 0 for answer in answers),
-        "generated_tokens": sum(answer["completion_tokens"] or 0 for answer in answers if not answer["cached"]),
-        **{finish: finishes[finish] for finish in FINISHES},
-    }

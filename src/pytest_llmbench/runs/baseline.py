@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Required, TypedDict
+from typing import Any
 
 from pytest_llmbench.core import files
 from pytest_llmbench.core.locale import words
@@ -15,6 +15,8 @@ from pytest_llmbench.core.records import SCHEMA_VERSION
 from pytest_llmbench.core.text_cells import columns, one_line
 from pytest_llmbench.runs.averages import mean
 from pytest_llmbench.runs.cached_answers import CachedAnswers, cached_answers
+from pytest_llmbench.runs.result_parts import ResultParts
+from pytest_llmbench.runs.row_columns import ColumnRows, ComparableRow
 from pytest_llmbench.runs.storage import BASELINE, is_baseline
 from pytest_llmbench.runs.typed import Metadata, run_document
 
@@ -29,23 +31,6 @@ _ASKED_WITH = ("model", "generation", "server", "metrics")
 """Sections of the settings with which the same model can be asked again."""
 _NO_MATTER = {"batch_size", "threads", "cache", "seed", "epochs"}
 """Generation settings that do not change an answer, or are recorded beside them."""
-
-
-class ComparableRow(TypedDict, total=False):
-    """One case of one epoch. `scores` are metric -> variant -> score.
-
-    `prompt_sha` is the start of a SHA-256 over what is asked and expected: messages, keywords, tool, reference, calls.
-    Cases of one `group` depend on each other. `lost` are the variants whose answer failed, timed out or ended before it
-    was one; older baselines do not tell.
-    """
-
-    case: Required[str]
-    category: Required[str]
-    epoch: Required[int]
-    prompt_sha: Required[str]
-    scores: Required[Mapping[str, Mapping[str, float | None]]]
-    group: str | None
-    lost: Sequence[str]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -80,11 +65,25 @@ class Comparable:
 
 def comparable(document: Mapping[str, Any], name: str, path: Path | None = None) -> Comparable:
     """A run document or a baseline document in the shape that comparisons read."""
+    if isinstance(parts := document["results"], ResultParts):
+        metadata = {"name": name, **_metadata(document["metadata"])}
+        return Comparable(
+            name, metadata, comparable_columns(parts), path.as_posix() if path else None, _cached(document)
+        )
     reduced = document if is_baseline(document) else baseline_of(document, name)
     metadata = reduced["metadata"]
-    of_server = reduced is not document and Metadata.model_validate(document["metadata"]).backend.is_server
-    cached = cached_answers(run_document(document)) if of_server else {}
+    cached = {} if reduced is document else _cached(document)
     return Comparable(metadata["name"], metadata, reduced["results"], path.as_posix() if path else None, cached)
+
+
+def comparable_columns(parts: ResultParts) -> ColumnRows:
+    """What comparisons read of the rows of a large run; found once."""
+    return parts.once("comparable", lambda: ColumnRows(map(_row, parts)))
+
+
+def _cached(document: Mapping[str, Any]) -> Mapping[str, CachedAnswers]:
+    of_server = Metadata.model_validate(document["metadata"]).backend.is_server
+    return cached_answers(run_document(document)) if of_server else {}
 
 
 def baseline_of(document: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -50,10 +50,11 @@ def cached_answers(document: RunDocument) -> dict[str, CachedAnswers]:
 
 
 def _of(document: RunDocument, variant: str) -> CachedAnswers:
-    answers = [(row, row.completions[variant]) for row in document.results if variant in row.completions]
-    cached = [(row, answer) for row, answer in answers if answer.cached]
-    return CachedAnswers(
-        places=frozenset((row.case, row.epoch) for row, _ in cached),
-        total=len(answers),
-        since=min((answer.timestamp for _, answer in cached if answer.timestamp), default="?"),
-    )
+    places, moments, total = set(), [], 0
+    for row in document.results:
+        answer = row.completions.get(variant)
+        total += answer is not None
+        if answer is not None and answer.cached:
+            places.add((row.case, row.epoch))
+            moments.append(answer.timestamp)
+    return CachedAnswers(frozenset(places), total, since=min(filter(None, moments), default="?"))

@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import heapq
+import math
+from array import array
+from collections.abc import Sequence
+from typing import overload
 
 from pytest_llmbench.core.records import BASE
 from pytest_llmbench.runs.averages import mean
-from pytest_llmbench.runs.typed import Result, RunDocument
+from pytest_llmbench.runs.typed import Result, RunDocument, ScoreColumns
 
 EFFECTIVE_ABOVE = 0.10
 MODERATE_FROM = 0.05
@@ -39,16 +44,56 @@ class Grade(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Change:
-    """One result's score under the base and under the adapter."""
+    """One result's score under the base and under the adapter; `place` is the result's among `results`."""
 
-    row: Result
+    results: Sequence[Result]
+    place: int
+    case: str
+    category: str
     base: float
     tuned: float
+
+    @property
+    def row(self) -> Result:
+        """The result."""
+        return self.results[self.place]
 
     @property
     def difference(self) -> float:
         """Adapter minus base."""
         return self.tuned - self.base
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Changes(Sequence[_Change]):
+    """Changes as arrays: their `places` in the document's columns, and the scores there."""
+
+    results: Sequence[Result]
+    columns: ScoreColumns
+    places: array[int]
+    base: array[float]
+    tuned: array[float]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, at: int) -> _Change: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[_Change]: ...
+    def __getitem__(self, at: int | slice) -> _Change | list[_Change]:
+        if isinstance(at, slice):
+            return [self[one] for one in range(*at.indices(len(self)))]
+        place = self.places[at]
+        case, category = self.columns.cases[place], self.columns.categories[place]
+        return _Change(self.results, place, case, category, self.base[at], self.tuned[at])
+
+    def within(self, category: str) -> _Changes:
+        """Those of one category."""
+        inside = [at for at, place in enumerate(self.places) if self.columns.categories[place] == category]
+        places = array("L", (self.places[at] for at in inside))
+        base, tuned = (array("d", (side[at] for at in inside)) for side in (self.base, self.tuned))
+        return _Changes(self.results, self.columns, places, base, tuned)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -58,17 +103,17 @@ class Comparison:
     metric: str
     base: str
     tuned: str
-    changes: tuple[_Change, ...]
+    changes: _Changes
 
     @property
     def base_mean(self) -> float | None:
         """The base's mean over the pairs."""
-        return mean(change.base for change in self.changes)
+        return mean(self.changes.base)
 
     @property
     def tuned_mean(self) -> float | None:
         """The adapter's mean over the pairs."""
-        return mean(change.tuned for change in self.changes)
+        return mean(self.changes.tuned)
 
     @property
     def gain(self) -> float | None:
@@ -95,18 +140,17 @@ class Comparison:
 
     def improvements(self, count: int) -> list[_Change]:
         """The greatest gains, greatest first."""
-        gained = [change for change in self.changes if change.difference > 0]
-        return sorted(gained, key=lambda change: (-change.difference, -change.tuned))[:count]
+        gained = (change for change in self.changes if change.difference > 0)
+        return heapq.nsmallest(count, gained, key=lambda change: (-change.difference, -change.tuned))
 
     def losses(self, count: int) -> list[_Change]:
         """The greatest losses, greatest first."""
-        lost = [change for change in self.changes if change.difference < 0]
-        return sorted(lost, key=lambda change: (change.difference, change.tuned))[:count]
+        lost = (change for change in self.changes if change.difference < 0)
+        return heapq.nsmallest(count, lost, key=lambda change: (change.difference, change.tuned))
 
     def within(self, category: str) -> Comparison:
         """The same comparison over one category."""
-        inside = tuple(change for change in self.changes if change.row.category == category)
-        return dataclasses.replace(self, changes=inside)
+        return dataclasses.replace(self, changes=self.changes.within(category))
 
     def tally(self) -> tuple[int, int, int]:
         """How many results improved, stayed and got worse."""
@@ -142,12 +186,15 @@ def compare_variants(document: RunDocument, tuned: str, metric: str | None = Non
 
 
 def _compared(document: RunDocument, tuned: str, metric: str) -> Comparison:
-    changes = [
-        _Change(row, base, own)
-        for row in document.results
-        if (base := row.score(metric, BASE)) is not None and (own := row.score(metric, tuned)) is not None
-    ]
-    return Comparison(metric, BASE, tuned, tuple(changes))
+    columns = document.score_columns
+    base, own = columns.of(metric, BASE), columns.of(metric, tuned)
+    places = array("L", (place for place, pair in enumerate(zip(base, own, strict=False)) if not _unpaired(*pair)))
+    before, after = (array("d", (side[place] for place in places)) for side in (base, own))
+    return Comparison(metric, BASE, tuned, _Changes(document.results, columns, places, before, after))
+
+
+def _unpaired(base: float, own: float) -> bool:
+    return math.isnan(base) or math.isnan(own)
 
 
 def compared_metrics(document: RunDocument) -> list[str]:

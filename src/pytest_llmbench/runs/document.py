@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import logging
 import math
 import re
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.core.records import SCHEMA_VERSION, CaseResult, Completion, Run
-from pytest_llmbench.runs.averages import compared, keywords_found, scored_pairs, summarise
-from pytest_llmbench.runs.baseline import prompt_sha
+from pytest_llmbench.runs.averages import Row, Summary, compared, keywords_found
+from pytest_llmbench.runs.baseline import comparable_columns, prompt_sha
+from pytest_llmbench.runs.result_parts import ResultParts
 
 _log = logging.getLogger("pytest_llmbench")
 
@@ -27,21 +30,39 @@ def build_document(run: Run, *, answer_chars: int) -> dict[str, Any]:
     Answers are cut to `answer_chars` characters and marked. The keys that end in `_base` and `_finetuned` belong to
     the base and to the first adapter; `scores`, `completions` and `metrics` hold every variant.
     """
-    rows = [_row(result, run.variants, answer_chars) for result in run.results]
-    applied = scored_pairs(rows, run.variants)
-    categories = dict.fromkeys(row["category"] for row in rows)
+    from pytest_llmbench.metrics.similarity import cosine_between_cases
+
+    rows = [result_row(result, run.variants, answer_chars) for result in run.results]
+    measured = cosine_between_cases(run)
+    about = {**run.metadata, **({"cosine_between_cases": measured} if measured else {})}
+    asked = _asked({(row["case"], prompt_sha(row)) for row in rows})
+    return document_of(dataclasses.replace(run, metadata=about), rows, asked)
+
+
+def document_of(run: Run, rows: Sequence[Row], cases_sha256: str) -> dict[str, Any]:
+    """The document of a run whose results are these rows, in one pass over them.
+
+    `cases_sha256` is the hash of what was asked.
+    """
+    whole, by_category = Summary(run.variants), dict[str, Summary]()
+    for row in rows:
+        whole.add(row)
+        by_category.setdefault(row["category"], Summary(run.variants)).add(row)
+    applied = whole.applied(run.variants)
     return {
         "schema_version": SCHEMA_VERSION,
-        "metadata": {**_metadata(run), "cases_sha256": _asked(rows)},
-        "statistics": summarise(rows, run.variants, applied),
-        "by_category": {
-            category: summarise([row for row in rows if row["category"] == category], run.variants, applied)
-            for category in categories
-        },
+        "metadata": {**_metadata(run), "cases_sha256": cases_sha256},
+        "statistics": whole.told(applied),
+        "by_category": {category: summary.told(applied) for category, summary in by_category.items()},
         "gate": _plain(run.gate),
         "comparison": _plain(run.comparison),
         "results": rows,
     }
+
+
+def large_document(run: Run, parts: ResultParts) -> dict[str, Any]:
+    """As `build_document`, for a run whose rows lie in parts beside its file."""
+    return document_of(run, parts, _asked(set(comparable_columns(parts).asked())))
 
 
 def judged(
@@ -51,27 +72,27 @@ def judged(
     return {**document, "gate": _plain(gate), "comparison": _plain(comparison)}
 
 
-def _asked(rows: Sequence[Mapping[str, Any]]) -> str:
+def _asked(asked: AbstractSet[tuple[str, str]]) -> str:
     """A hash over what was asked and expected, whatever the order: runs that share it can be compared."""
-    asked = sorted({(row["case"], prompt_sha(row)) for row in rows})
-    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+    found = hashlib.sha256(b"[")
+    for place, one in enumerate(sorted(asked)):
+        found.update(((", " if place else "") + json.dumps(one)).encode())
+    found.update(b"]")
+    return found.hexdigest()
 
 
 def _metadata(run: Run) -> dict[str, Any]:
-    from pytest_llmbench.metrics.similarity import cosine_between_cases
-
     reference: dict[str, Any] = {"base_model": None, "lora_adapter": None, "device": None, "timestamp": ""}
     found = _plain(without_secrets(run.metadata))
-    measured = cosine_between_cases(run)
     return {
         **reference,
         **found,
-        **({"cosine_between_cases": measured} if measured else {}),
         "variants": list(run.variants),
     }
 
 
-def _row(result: CaseResult, variants: Sequence[str], answer_chars: int) -> dict[str, Any]:
+def result_row(result: CaseResult, variants: Sequence[str], answer_chars: int) -> dict[str, Any]:
+    """One entry of a document's `results`; answers are cut to `answer_chars` characters."""
     base, tuned = compared(variants)
     keywords, scores = [_clean(keyword) for keyword in result.keywords], _scores(result)
     completions = {name: _completion(item, answer_chars) for name, item in result.completions.items()}

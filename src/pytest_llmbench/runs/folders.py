@@ -12,7 +12,8 @@ from typing import Any
 
 from pytest_llmbench.core.errors import NotReadyError, UsageError
 from pytest_llmbench.core.files import locked
-from pytest_llmbench.generation.completion_store import JOURNAL
+from pytest_llmbench.generation.completion_store import JOURNAL, OLD_JOURNAL, copy_journal, journal_in
+from pytest_llmbench.runs.result_parts import copy_parts
 from pytest_llmbench.runs.storage import write_json
 
 RUN_FILE, CONTEXT_FILE = "run.json", "context.json"
@@ -51,7 +52,7 @@ def unfinished(report_dir: Path, wanted: str | None = None) -> Path | None:
     """
     if wanted:
         for folder in (Path(wanted), report_dir / "runs" / wanted):
-            if (folder / JOURNAL).is_file() and not NUMBERED.match(folder.name):
+            if journal_in(folder) and not NUMBERED.match(folder.name):
                 return folder
         known = ", ".join(folder.name for folder in _unfinished(report_dir)) or "none"
         told = f"nothing to resume: no unfinished run {wanted!r}; unfinished in {report_dir}/runs: {known}"
@@ -85,8 +86,9 @@ def save(document: Mapping[str, Any], report_dir: Path, name: str, journal: Path
 
     def write(folder: Path) -> None:
         write_json(document, folder / RUN_FILE)
+        copy_parts(document["results"], folder)
         if journal is not None:
-            shutil.copyfile(journal, folder / JOURNAL)
+            copy_journal(journal, folder)
 
     return save_files(write, report_dir, name)
 
@@ -126,5 +128,10 @@ def safe_name(name: str) -> str:
 
 
 def _unfinished(report_dir: Path) -> list[Path]:
-    folders = [path.parent for path in (report_dir / "runs").glob(f"{_PREFIX}*/{JOURNAL}")]
-    return sorted(folders, key=lambda folder: (folder / JOURNAL).stat().st_mtime)
+    folders = (report_dir / "runs").glob(f"{_PREFIX}*")
+    return sorted(filter(journal_in, folders), key=_written_at)
+
+
+def _written_at(folder: Path) -> float:
+    """What is committed may still lie beside the journal, in its write-ahead log."""
+    return max(file.stat().st_mtime for name in (JOURNAL, OLD_JOURNAL) for file in folder.glob(f"{name}*"))

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pytest_llmbench.core.locale import words
-from pytest_llmbench.runs.baseline import Comparable, ComparableRow
+from pytest_llmbench.runs.baseline import Comparable
 from pytest_llmbench.runs.cached_answers import CachedAnswers
 from pytest_llmbench.runs.gate_notes import gate_note
 from pytest_llmbench.runs.gate_reasons import CACHED_ALONE
+from pytest_llmbench.runs.row_columns import ComparableRow
 from pytest_llmbench.stats import Outcome
 
 _SAY = words("en")

@@ -13,7 +13,7 @@ from typing import Any
 
 from pytest_llmbench.core.errors import MissingRunError, UsageError
 from pytest_llmbench.core.provenance import commit_of, committed_file, is_repository
-from pytest_llmbench.generation.completion_store import JOURNAL
+from pytest_llmbench.generation.completion_store import journal_in
 from pytest_llmbench.runs.averages import in_short
 from pytest_llmbench.runs.baseline import Comparable, comparable
 from pytest_llmbench.runs.folders import (
@@ -230,7 +230,7 @@ def _file_in(folder: Path) -> Path:
     """The run or baseline file that a folder stands for. Raises UsageError when it holds none, or cannot tell which."""
     if found := next((folder / name for name in _FILES if (folder / name).is_file()), None):
         return found
-    if (folder / JOURNAL).is_file():
+    if journal_in(folder):
         raise UsageError(
             f"{folder}: this run was cut short; `pytest -m benchmark` finishes it when told to resume",
             names=("resume",),

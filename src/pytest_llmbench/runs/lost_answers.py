@@ -10,8 +10,9 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.runs.baseline import Comparable, ComparableRow
+from pytest_llmbench.runs.baseline import Comparable
 from pytest_llmbench.runs.gate_notes import gate_note
+from pytest_llmbench.runs.row_columns import ComparableRow
 from pytest_llmbench.stats import Hypothesis, Kind, Outcome, Verdict, judge
 
 if TYPE_CHECKING:

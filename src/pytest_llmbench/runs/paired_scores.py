@@ -11,6 +11,7 @@ import numpy as np
 
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.runs.baseline import Comparable
+from pytest_llmbench.runs.row_columns import ColumnRows, ComparableRow
 from pytest_llmbench.stats import Hypothesis, SideScores
 
 if TYPE_CHECKING:
@@ -71,15 +72,14 @@ class CaseGrid:
 
     def __init__(self, before: Comparable, after: Comparable) -> None:
         self._runs = (before, after)
-        names, epochs, self._scores = (
-            [list(map(itemgetter(key), run.rows)) for run in self._runs] for key in ("case", "epoch", "scores")
-        )
+        self._columns = [_columns(run.rows) for run in self._runs]
+        names, epochs = [side.names for side in self._columns], [side.epochs for side in self._columns]
         earlier = set(names[0])
-        of_cases = dict(zip(names[1], map(itemgetter("category"), after.rows), strict=True))
+        of_cases = dict(zip(names[1], self._columns[1].categories(), strict=True))
         categories = {case: category for case, category in of_cases.items() if case in earlier}
         self._cases = np.array(list(categories), dtype=object)
         self.categories = np.array(list(categories.values()), dtype=object)
-        self._groups = _groups(categories, [*before.rows, *after.rows])
+        self._groups = _groups(categories, self._columns)
         lines = {case: line for line, case in enumerate(categories)}
         numbers = sorted({*epochs[0], *epochs[1]})
         columns = {epoch: column for column, epoch in enumerate(numbers)}
@@ -107,19 +107,16 @@ class CaseGrid:
 
     def knows(self, metric: str) -> bool:
         """Whether any answer of either run was judged by this metric, scored or not."""
-        return any(metric in scores for side in self._scores for scores in side)
+        return any(side.knows(metric) for side in self._columns)
 
     def _tables(self, side: int, variants: Sequence[str], metrics: Sequence[str]) -> Floats:
         """(variants x metrics, cases, epochs)."""
         wanted = [(metric, variant) for variant in variants for metric in metrics]
-        unmeasured: dict[str, float | None] = {}
-        # all of a row at once: with many rows, finding them again costs more than reading them
-        found = [row.get(metric, unmeasured).get(variant) for row in self._scores[side] for metric, variant in wanted]
-        scores = np.array(found, dtype=np.float64)
-        if int((~(np.abs(scores) <= _MOST)).sum()) > found.count(None):
+        scores, unscored = self._columns[side].table(wanted)
+        if int((~(np.abs(scores) <= _MOST)).sum()) > unscored:
             _refuse(self._runs[side], wanted)
         tables = np.full((*self._shape, len(wanted)), np.nan)
-        tables[self._cells[side]] = scores.reshape(len(self._scores[side]), len(wanted))
+        tables[self._cells[side]] = scores
         return np.ascontiguousarray(np.moveaxis(tables[:-1], 2, 0))
 
 
@@ -130,15 +127,44 @@ def change(before: Any, after: Any) -> Any:
     return found
 
 
-def _groups(categories: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> NDArray[np.int64] | None:
+class _RowColumns:
+    """The columns of rows that are in memory."""
+
+    def __init__(self, rows: Sequence[ComparableRow]) -> None:
+        self._rows = rows
+        self.names: list[str] = list(map(itemgetter("case"), rows))
+        self.epochs: list[int] = list(map(itemgetter("epoch"), rows))
+        self._scores = [row["scores"] for row in rows]
+
+    def categories(self) -> list[str]:
+        return list(map(itemgetter("category"), self._rows))
+
+    def groups(self) -> list[str | None]:
+        return [row.get("group") for row in self._rows]
+
+    def knows(self, metric: str) -> bool:
+        return any(metric in scores for scores in self._scores)
+
+    def table(self, wanted: Sequence[tuple[str, str]]) -> tuple[Floats, int]:
+        unmeasured: dict[str, float | None] = {}
+        # all of a row at once: with many rows, finding them again costs more than reading them
+        found = [row.get(metric, unmeasured).get(variant) for row in self._scores for metric, variant in wanted]
+        scores = np.array(found, dtype=np.float64).reshape(len(self._scores), len(wanted))
+        return scores, found.count(None)
+
+
+def _columns(rows: Sequence[ComparableRow]) -> _RowColumns | ColumnRows:
+    return rows if isinstance(rows, ColumnRows) else _RowColumns(rows)
+
+
+def _groups(categories: Mapping[str, str], sides: Sequence[_RowColumns | ColumnRows]) -> NDArray[np.int64] | None:
     """To which group each case belongs, a group being of one category; a case without is one of its own."""
-    told = [row.get("group") for row in rows]
-    if told.count(None) == len(told):
-        return None
+    told = [(side.names, side.groups()) for side in sides]
     named = {
-        row["case"]: group
-        for row, group in zip(rows, told, strict=True)
-        if group is not None and row["case"] in categories
+        case: group
+        for names, groups in told
+        for case, group in zip(names, groups, strict=True)
+        if group is not None and case in categories
     }
     if not named:
         return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from pytest_llmbench.cases.suites import Case, Vocabulary
 from pytest_llmbench.cases.tools import name_of
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.records import CaseResult, Completion, Run
-from pytest_llmbench.generation.completion_store import JOURNAL
+from pytest_llmbench.generation.completion_store import journal_in, stored_completions
 from pytest_llmbench.runs.document import build_document
 from pytest_llmbench.runs.metadata import metadata
 from pytest_llmbench.runs.typed import CompletionDocument, Result, run_document
@@ -109,7 +108,7 @@ class _Answers:
 
     def _of_this_run(self, journal: Path) -> Iterator[tuple[_Place, Completion]]:
         """The journal's answers that the run ended with: one that was resumed with other settings holds others too."""
-        for completion in _journaled(journal):
+        for completion in stored_completions(journal):
             place = (completion.case, completion.epoch, completion.variant)
             if place in self._known and _is_whole_of(completion, self._known[place]):
                 yield place, completion
@@ -118,15 +117,6 @@ class _Answers:
 def _is_whole_of(completion: Completion, answer: CompletionDocument) -> bool:
     text = completion.text[: len(answer.text)] if answer.text_cut else completion.text
     return (text, completion.finish) == (answer.text, answer.finish)
-
-
-def _journaled(journal: Path) -> Iterator[Completion]:
-    with journal.open("rb") as file:
-        for line in file:
-            try:
-                yield Completion.from_json(json.loads(line))
-            except (ValueError, TypeError, AttributeError):
-                continue  # the torn line of a killed process: the answer was asked again
 
 
 def _scored(row: Result, case: Case, stored: _Answers, metrics: MetricRegistry) -> CaseResult:
@@ -242,5 +232,4 @@ def _some(names: Sequence[str]) -> str:
 
 def journal_of(run_file: Path | None) -> Path | None:
     """The journal beside a run's file, None where there is none."""
-    beside = run_file.parent / JOURNAL if run_file else None
-    return beside if beside and beside.is_file() else None
+    return journal_in(run_file.parent) if run_file else None

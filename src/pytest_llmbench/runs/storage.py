@@ -14,10 +14,13 @@ from pytest_llmbench.core import files
 from pytest_llmbench.core.documents import parse_json, read_text, read_yaml
 from pytest_llmbench.core.errors import UsageError, located
 from pytest_llmbench.core.records import SCHEMA_VERSION
+from pytest_llmbench.runs.result_parts import RESULTS, ResultParts
 
 BASELINE = "baseline"
 """The `kind` of a baseline document; a run document has none."""
 
+_ELSEWHERE = "results_in"
+"""Where the results of a large run are, which its file does not hold."""
 _MESSAGE_CHARS = 160
 _EDITED = "the file was cut off or edited: take another copy or run again"
 _RESULTS = re.compile(r'^  "results": \[', re.MULTILINE)
@@ -35,7 +38,9 @@ def write_json(document: Mapping[str, Any], path: Path) -> None:
 
 
 def as_json(document: Mapping[str, Any]) -> str:
-    """The document as strict JSON, indented for people and for diffs."""
+    """The document as strict JSON, indented for people and for diffs. Of a large run it tells where its results are."""
+    if isinstance(parts := document.get("results"), ResultParts):
+        document = {**document, _ELSEWHERE: {"folder": RESULTS, "count": len(parts)}, "results": []}
     return json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
 
 
@@ -65,8 +70,23 @@ def checked(text: str, origin: Path | str) -> dict[str, Any]:
     document = _parse(text, origin)
     _check_version(document, origin)
     _validate(document, origin)
-    _refuse_duplicates(document, origin)
+    if where := document.pop(_ELSEWHERE, None):
+        document["results"] = _parts(where, origin)
+    else:
+        _refuse_duplicates(document, origin)
     return cast("dict[str, Any]", document)
+
+
+def _parts(where: Mapping[str, Any], origin: Path | str) -> ResultParts:
+    """The results of a large run, which lie beside its file."""
+    folder = origin.parent / str(where["folder"]) if isinstance(origin, Path) else None
+    parts = ResultParts(folder) if folder else ()
+    if not isinstance(parts, ResultParts) or len(parts) != where["count"]:
+        raise UsageError(
+            f"{origin}: the {where['count']} results of this run lie in a folder beside the run's own file, and "
+            f"{len(parts)} are found here; give the run's folder, with all that is in it"
+        )
+    return parts
 
 
 def read_head(path: Path) -> dict[str, Any]:
@@ -84,6 +104,7 @@ def read_head(path: Path) -> dict[str, Any]:
     _refuse_baseline(document, path)
     document = {**document, "results": []}
     _validate(document, path)
+    document.pop(_ELSEWHERE, None)
     return document
 
 

@@ -7,8 +7,10 @@ have a default.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Hashable, Mapping
-from typing import Annotated, Any, Literal, TypeVar
+import math
+from array import array
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar, overload
 
 from pydantic import (
     BaseModel,
@@ -19,11 +21,13 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
+    WrapValidator,
     field_validator,
     model_validator,
 )
 
 from pytest_llmbench.core.records import BASE
+from pytest_llmbench.runs.result_parts import ResultParts
 
 VerdictOutcome = Literal["pass", "fail", "inconclusive"]
 GateKind = Literal["regression", "improvement", "compare"]
@@ -309,6 +313,16 @@ def _or_default(value: Any, known: ValidatorFunctionWrapHandler, about: Validati
         return AnsweringBackend.model_fields[str(about.field_name)].get_default(call_default_factory=True)
 
 
+class RayTally(TypedDocument):
+    """The actors that answered: how many there were at once, on how many machines, and what their deaths cost."""
+
+    actors: int
+    nodes: int
+    deaths: int = 0
+    batches_asked_again: int = 0
+    answers_given_up: int = 0
+
+
 class AnsweringBackend(TypedDocument):
     """Who answered: a model here, or a server. Each `requests` is the body that a server was sent for a variant.
 
@@ -322,6 +336,7 @@ class AnsweringBackend(TypedDocument):
     chat_templates: dict[str, Any] = Field(default_factory=dict)
     requests: dict[str, dict[str, Any]] = Field(default_factory=dict)
     streams_left_open: int | None = None
+    ray: RayTally | None = None
 
     _lenient = field_validator("*", mode="wrap")(_or_default)
 
@@ -395,6 +410,79 @@ class Metadata(TypedDocument):
 _NOT_NULL = frozenset({"timings", "metrics", "versions", "passes", "timestamp"})
 
 
+class StoredResults(Sequence[Result]):
+    """The results of a large run, each read when it is asked for."""
+
+    def __init__(self, parts: ResultParts) -> None:
+        self.parts = parts
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    @overload
+    def __getitem__(self, place: int) -> Result: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Result]: ...
+    def __getitem__(self, place: int | slice) -> Result | list[Result]:
+        if isinstance(place, slice):
+            return [Result.model_validate(row) for row in self.parts[place]]
+        return Result.model_validate(self.parts[place])
+
+    def __iter__(self) -> Iterator[Result]:
+        for lines in self.parts.lines():
+            yield from map(Result.model_validate_json, lines)
+
+
+class StoredAnswers(Sequence[CompletionDocument]):
+    """One variant's answers of those results."""
+
+    def __init__(self, results: StoredResults, variant: str, count: int) -> None:
+        self._results, self._variant, self._count = results, variant, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, place: Any) -> Any:
+        return list(self)[place]
+
+    def __iter__(self) -> Iterator[CompletionDocument]:
+        return (row.completions[self._variant] for row in self._results if self._variant in row.completions)
+
+
+_MOST_IN_MEMORY = 20_000
+"""Results of a run that are all read at once: reports look at them some thirty times."""
+
+
+def _stored(value: Any, known: ValidatorFunctionWrapHandler) -> Any:
+    if not isinstance(value, ResultParts):
+        return known(value)
+    stored = StoredResults(value)
+    return tuple(stored) if len(stored) <= _MOST_IN_MEMORY else stored
+
+
+class ScoreColumns:
+    """Case, category and scores of each result, a column each: what figures and rankings look at."""
+
+    def __init__(self, results: Iterable[Result]) -> None:
+        self.cases: list[str] = []
+        self.categories: list[str] = []
+        self._scores: dict[tuple[str, str], array[float]] = {}
+        names: dict[str, str] = {}
+        for place, result in enumerate(results):
+            self.cases.append(result.case)
+            self.categories.append(names.setdefault(result.category, result.category))
+            for metric, by_variant in result.scores.items():
+                for variant, score in by_variant.items():
+                    if score is not None:
+                        column = self._scores.setdefault((metric, variant), array("d"))
+                        column.extend([math.nan] * (place - len(column)))
+                        column.append(score)
+
+    def of(self, metric: str, variant: str) -> array[float]:
+        """The scores, NaN where there is none; results behind the last that is scored are left out."""
+        return self._scores.get((metric, variant), array("d"))
+
+
 class RunDocument(TypedDocument):
     """A run as `run.json` and `benchmark.json` hold it."""
 
@@ -403,7 +491,8 @@ class RunDocument(TypedDocument):
     by_category: dict[str, Statistics]
     gate: GateDocument | None
     comparison: GateDocument | None = None
-    results: tuple[Result, ...]
+    results: Annotated[tuple[Result, ...] | StoredResults, WrapValidator(_stored)]
+    model_config = ConfigDict(arbitrary_types_allowed=True)
     _found: dict[Hashable, Any] = PrivateAttr(default_factory=dict)
 
     def once(self, key: Hashable, find: Callable[[], Found]) -> Found:
@@ -412,6 +501,11 @@ class RunDocument(TypedDocument):
             self._found[key] = find()
         found: Found = self._found[key]
         return found
+
+    @functools.cached_property
+    def score_columns(self) -> ScoreColumns:
+        """The scores by column."""
+        return ScoreColumns(self.results)
 
     @functools.cached_property
     def largest_batch(self) -> int:
@@ -430,8 +524,11 @@ class RunDocument(TypedDocument):
         return [name for name in self.variants if name != BASE] if BASE in self.variants else []
 
     @property
-    def answers(self) -> dict[str, list[CompletionDocument]]:
+    def answers(self) -> Mapping[str, Sequence[CompletionDocument]]:
         """Each variant's answers, in the order of the results."""
+        if isinstance(stored := self.results, StoredResults):
+            counts = self.statistics.answers
+            return {variant: StoredAnswers(stored, variant, one.total) for variant, one in counts.items()}
         found: dict[str, list[CompletionDocument]] = {}
         for result in self.results:
             for variant, answer in result.completions.items():

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from support.command_line import llmbench
 
-from pytest_llmbench.generation.completion_store import JOURNAL
+from pytest_llmbench.core.records import Completion
+from pytest_llmbench.generation.completion_store import JOURNAL, CompletionJournal, stored_completions
 from pytest_llmbench.runs.baseline import write_baseline
 from pytest_llmbench.runs.history import find_run
 from pytest_llmbench.runs.storage import read_document
@@ -52,9 +53,11 @@ def test_latest_stays_the_run_whose_answers_were_asked_for() -> None:
 
 
 def test_the_journal_goes_along_so_that_it_can_be_rescored_again() -> None:
-    Path("reports/runs/0001_accepted", JOURNAL).write_text("{}\n")
+    journal = CompletionJournal(Path("reports/runs/0001_accepted"))
+    journal.add("k", Completion("suite/case", 0, "base", "said", "stop"))
+    journal.close()
     assert llmbench("rescore", "1", "--save", "twice").exit_code == 0
-    assert Path("reports/runs/0002_twice", JOURNAL).read_text() == "{}\n"
+    assert [done.text for done in stored_completions(Path("reports/runs/0002_twice", JOURNAL))] == ["said"]
 
 
 def test_a_file_can_be_asked_for_instead_of_a_saved_run() -> None:

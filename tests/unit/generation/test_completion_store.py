@@ -1,16 +1,27 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pytest_llmbench.core.errors import NotReadyError
 from pytest_llmbench.core.files import InUseError
 from pytest_llmbench.core.records import Completion, Finish
-from pytest_llmbench.generation.completion_store import JOURNAL, CompletionCache, CompletionJournal, content_key
+from pytest_llmbench.generation.completion_store import (
+    JOURNAL,
+    OLD_JOURNAL,
+    CompletionCache,
+    CompletionJournal,
+    content_key,
+    copy_journal,
+    journal_in,
+    remove_journal,
+    stored_completions,
+)
 
 
 def completion(text: str = "bonjour", finish: Finish = "stop") -> Completion:
@@ -27,7 +38,7 @@ def test_opening_a_journal_makes_nothing_on_disk(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_a_later_line_of_the_same_key_wins(tmp_path: Path) -> None:
+def test_a_later_completion_of_the_same_key_wins(tmp_path: Path) -> None:
     journal = CompletionJournal(tmp_path)
     journal.add("k", completion("first"))
     journal.add("k", completion("second"))
@@ -37,50 +48,55 @@ def test_a_later_line_of_the_same_key_wins(tmp_path: Path) -> None:
         assert found.text == "second"
 
 
-@given(st.integers(0))
-def test_a_journal_cut_anywhere_keeps_every_whole_line_and_takes_new_ones(
-    tmp_path_factory: pytest.TempPathFactory, cut: int
-) -> None:
-    folder = tmp_path_factory.mktemp("run")
-    journal = CompletionJournal(folder)
-    for key in "abc":
-        journal.add(key, completion(f"réponse {key}"))
-    whole = (folder / JOURNAL).read_bytes()
-    kept = whole[: cut % (len(whole) + 1)]
-    (folder / JOURNAL).write_bytes(kept)
-    resumed = CompletionJournal(folder)
-    assert [key for key in "abc" if resumed.get(key)] == list("abc")[: kept.count(b"\n")]
-    resumed.add("d", completion("after"))
-    again = CompletionJournal(folder)
-    assert again.get("d") == completion("after")
-    assert [key for key in "abc" if again.get(key)][: kept.count(b"\n")] == list("abc")[: kept.count(b"\n")]
-
-
-def test_two_writers_see_each_others_lines_after_a_refresh(tmp_path: Path) -> None:
+def test_two_writers_see_each_others_completions_at_once(tmp_path: Path) -> None:
     one, other = CompletionJournal(tmp_path), CompletionJournal(tmp_path)
     one.add("a", completion("one"))
     other.add("b", completion("other"))
-    one.add("c", completion("one again"))
-    other.refresh()
-    one.refresh()
     for journal in (one, other):
-        assert [found.text for key in "abc" if (found := journal.get(key))] == ["one", "other", "one again"]
-    assert len((tmp_path / JOURNAL).read_text().splitlines()) == 3
+        assert {key: found.text for key, found in journal.get_all("abc").items()} == {"a": "one", "b": "other"}
 
 
-def test_lines_that_are_no_completions_are_passed_over(tmp_path: Path) -> None:
+def test_what_was_committed_outlives_a_process_that_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys, pathlib\n"
+        "from pytest_llmbench.core.records import Completion\n"
+        "from pytest_llmbench.generation.completion_store import CompletionJournal\n"
+        "journal = CompletionJournal(pathlib.Path(sys.argv[1]))\n"
+        "journal.add('k', Completion('suite/case', 0, 'base', 'said', 'stop'))\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, tmp_path / "run"], check=False).returncode == -signal.SIGKILL
+    copy_journal(tmp_path / "run" / JOURNAL, tmp_path)
+    for folder in (tmp_path / "run", tmp_path):
+        found = CompletionJournal(folder).get("k")
+        assert found is not None
+        assert found.text == "said"
+
+
+def test_the_journal_of_an_older_version_is_taken_over_as_far_as_its_lines_are_whole(tmp_path: Path) -> None:
     later = {"key": "later", **completion().to_json(), "a_key_of_a_later_version": 1}
     lines = ['{"key": "bare"}', "\x00\x00", json.dumps(later)]
-    (tmp_path / JOURNAL).write_text("\n".join(lines) + "\n")
+    (tmp_path / OLD_JOURNAL).write_text("\n".join(lines) + '\n{"key": "to')
+    assert list(stored_completions(tmp_path / OLD_JOURNAL)) == [completion()]
     journal = CompletionJournal(tmp_path)
-    assert journal.get("bare") is None
-    assert journal.get("later") == completion()
+    assert journal.get_all(["bare", "later"]) == {"later": completion()}
+    assert journal_in(tmp_path) == tmp_path / JOURNAL
+    assert not (tmp_path / OLD_JOURNAL).exists()
+    journal.close()
+    assert list(stored_completions(tmp_path / JOURNAL)) == [completion()]
+    remove_journal(tmp_path)
+    assert journal_in(tmp_path) is None
+
+
+def test_a_journal_that_is_none_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / JOURNAL).write_bytes(b"no database" * 500)
+    with pytest.raises(NotReadyError, match=r"completions\.sqlite cannot be used .*; free some space, then resume"):
+        CompletionJournal(tmp_path)
 
 
 def test_an_answer_that_failed_is_kept_in_its_run_and_forgotten_on_resume(tmp_path: Path) -> None:
     journal = CompletionJournal(tmp_path)
     journal.add("k", completion(finish="error"))
-    journal.refresh()
     assert journal.get("k") is not None
     assert CompletionJournal(tmp_path).get("k") is None
 
@@ -100,7 +116,7 @@ def test_a_folder_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     journal = CompletionJournal(tmp_path / "file" / "run")
     with pytest.raises(
-        NotReadyError, match=r"cannot write .*completions\.jsonl: Not a directory; free some space, then resume"
+        NotReadyError, match=r"cannot write .*completions\.sqlite: Not a directory; free some space, then resume"
     ):
         journal.add("k", completion())
     with pytest.raises(NotReadyError, match="cannot write"), journal.claimed("batch", blocking=True):

@@ -179,9 +179,9 @@ def test_processes_end_with_the_one_that_started_them_however_it_ends() -> None:
     program = (
         "import asyncio\n"
         "from pytest_llmbench.load.conversations import Conversation, Conversations\n"
-        "from pytest_llmbench.load.workers import WorkerProcesses\n"
+        "from pytest_llmbench.load.workers import ThisMachine, WorkerProcesses\n"
         "async def main():\n"
-        "    workers = await WorkerProcesses.started(2, Conversations([Conversation(('a',))]))\n"
+        "    workers = await WorkerProcesses.started(ThisMachine(), 2, Conversations([Conversation(('a',))]))\n"
         "    print('ready', flush=True)\n"
         "    await asyncio.sleep(60)\n"
         "asyncio.run(main())\n"

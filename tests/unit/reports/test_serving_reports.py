@@ -233,3 +233,19 @@ def test_under_a_strict_promise_trials_pass_or_fail() -> None:
     settings = Settings()
     strict = target(findings={"users": users_finding(slo=SLO(1.0, 3.0))})
     assert "the limit is where half of all trials pass" in analysis(limits_document([strict], settings, COMMAND), "en")
+
+
+@pytest.mark.parametrize(
+    ("language", "told"),
+    [
+        ("en", "Load came from 2 machines through Ray. Their clocks differed by up to 12 ms from this one's"),
+        ("fr", "La charge venait de 2 machines par Ray. Leurs horloges s'écartaient jusqu'à 12 ms de celle-ci"),
+    ],
+)
+def test_load_from_several_machines_is_told_with_what_is_known_of_their_clocks(language: str, told: str) -> None:
+    found = users_finding()
+    found["trials"][0]["clocks"] = {"machines": 2, "skew_s": 0.012, "error_s": 0.0004}
+    document = changed_document({"trials": found["trials"]})
+    jsonschema.validate(document, schema("autotune"))
+    text = " ".join(analysis(document, language).split())
+    assert told in text.replace("\N{NO-BREAK SPACE}", " ").replace("\N{NARROW NO-BREAK SPACE}", " ")

@@ -26,7 +26,9 @@ def document(*results: CaseResult) -> dict[str, Any]:
 
 
 def names(*results: CaseResult) -> list[str]:
-    return [weak.row.prompt_id for weak in weaknesses(run_document(document(*results)), "finetuned")]
+    weakest, total = weaknesses(run_document(document(*results)), "finetuned", len(results))
+    assert total == len(weakest)
+    return [weak.row.prompt_id for weak in weakest]
 
 
 def test_a_wrong_tool_comes_before_a_low_score_and_what_is_right_is_not_there() -> None:

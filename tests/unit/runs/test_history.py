@@ -126,7 +126,7 @@ def test_a_save_that_the_disk_refuses_leaves_nothing(
     def refuse(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("shutil.copyfile", refuse)
+    monkeypatch.setattr("pytest_llmbench.runs.folders.copy_journal", refuse)
     with pytest.raises(NotReadyError, match="No space left on device; free some space"):
         save(make_run(cases=1), tmp_path, "big", journal=tmp_path / "completions.jsonl")
     assert list((tmp_path / "runs").iterdir()) == []

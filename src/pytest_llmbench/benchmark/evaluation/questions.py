@@ -22,7 +22,7 @@ from pytest_llmbench.core.languages import find_language, languages, no_sentence
 from pytest_llmbench.datasets.record_files import read_records
 from pytest_llmbench.datasets.row_formats import answer_text
 from pytest_llmbench.datasets.rows import NumberedRow, stream_rows
-from pytest_llmbench.generation.completion_store import JOURNAL
+from pytest_llmbench.generation.completion_store import journal_in, remove_journal
 from pytest_llmbench.models.reasoning import split_reasoning
 
 TEST, RETRIEVAL, GENERAL = "test", "retrieval", "general"
@@ -198,14 +198,13 @@ def answers_folder(report_dir: Path, *, resume: bool) -> Iterator[Path]:
         NotReadyError: the folder cannot be written.
     """
     folder = report_dir / _FOLDER
-    journal = folder / JOURNAL
     in_use = f"{report_dir} is in use: another evaluation is writing there; wait for it, or choose another folder"
     with locked(folder / ".lock", in_use=in_use, names=("output.report_dir",)):
         try:
             if not resume:
-                journal.unlink(missing_ok=True)
+                remove_journal(folder)
             yield folder
-            journal.unlink(missing_ok=True)
+            remove_journal(folder)
         finally:
-            if not journal.exists():
+            if journal_in(folder) is None:
                 shutil.rmtree(folder, ignore_errors=True)

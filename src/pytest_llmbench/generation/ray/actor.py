@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench import __version__
 from pytest_llmbench.core.errors import LLMBenchError, named_in
+from pytest_llmbench.core.provenance import provenance
 from pytest_llmbench.generation.backend import AnswersTogether, KnowsTools, OutOfMemoryError
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class EngineActor:
         try:
             self._engine = engine = opener(settings, cases)
             identity = {variant: dict(engine.identity(variant)) for variant in engine.variants}
-            about, size = dict(engine.describe()), engine.batch_size()
+            about, size = {**engine.describe(), "machine": _machine()}, engine.batch_size()
         except LLMBenchError as error:
             return _fault(error)
         return Opened(engine.variants, identity, size, about, self._heard.drained())
@@ -167,6 +168,12 @@ class _Heard(logging.Handler):
         """What was said since the last look."""
         told, self._messages = tuple(self._messages), []
         return told
+
+
+def _machine() -> dict[str, Any]:
+    """What the answers were made on and with, which is not the machine that reports are written on."""
+    known = provenance(Path("/"))
+    return {key: known[key] for key in ("cpu", "memory_bytes", "gpus", "versions")}
 
 
 def _fault(error: LLMBenchError) -> Fault:

@@ -12,7 +12,8 @@ from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.records import Completion
 from pytest_llmbench.generation.ray.assignments import Asked, Assignments
 from pytest_llmbench.generation.ray.cluster import Cluster
-from pytest_llmbench.generation.ray.engines import Engines, Method, Opening
+from pytest_llmbench.generation.ray.engines import Engines, Method
+from pytest_llmbench.generation.ray.opening import Opening
 from pytest_llmbench.generation.ray.resources import divided
 
 if TYPE_CHECKING:

@@ -22,9 +22,11 @@ _OWN = frozenset({"auto", "local"})
 _STORE_BYTES = 128 * 2**20
 """What a cluster of our own takes of shared memory: answers are small, and models are loaded from the disk."""
 _CONNECT_S = 5.0
+_KNOCK_S = 30.0
 _PORT = 6379
 _SAID_OF_VERSIONS = "Version mismatch"
-_QUIET = {
+_ENVIRONMENT = {
+    "RAY_worker_niceness": "0",  # else 15: beside other programs actors would wait, and load generators come late
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DISABLE_IMPORT_WARNING": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -56,6 +58,8 @@ class Cluster:
         ray = imported()
         if ray.is_initialized():
             return cls(ray, own=False, joined_before=True)
+        logging.getLogger("ray").setLevel(logging.ERROR)
+        ray._private.worker._worker_logs_enabled = False  # noqa: SLF001  # else deaths are printed to stdout, too
         address = cluster_address(settings)
         if address is None:
             _start(ray)
@@ -99,16 +103,14 @@ def answered_elsewhere(settings: RaySettings) -> bool:
 
 
 def imported() -> Any:
-    """Ray, without its talk. Raises NotReadyError where it is not installed."""
-    for name, value in _QUIET.items():
+    """Ray, its usage statistics off. Raises NotReadyError where it is not installed."""
+    for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
         ray = importlib.import_module("ray")
     except ImportError as error:
         message = "Ray is not installed; pip install 'pytest-llmbench[ray]'"
         raise NotReadyError(message, names=("ray.address",)) from error
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    ray._private.worker._worker_logs_enabled = False  # noqa: SLF001  # deaths are told here, and otherwise to stdout too
     return ray
 
 
@@ -143,13 +145,14 @@ def _knock(address: str, timeout_s: float) -> None:
     except (OSError, OverflowError) as error:
         message = f"no Ray cluster can be reached at {address} ({error}); {told}"
         raise NotReadyError(message, names=("ray.address",)) from error
-    fault = _asked_at(address, timeout_s)
+    fault = _asked_at(address, min(_KNOCK_S, timeout_s))
     if _SAID_OF_VERSIONS in fault:
         versions = fault.partition(_SAID_OF_VERSIONS)[2].lstrip(": ")
         message = f"the Ray cluster at {address} has other versions than this process: {versions}"
         raise NotReadyError(f"{message}; install the same Python and Ray on both", names=("ray.address",))
     if fault:
-        raise NotReadyError(f"what answers at {address} is no Ray cluster ({fault}); {told}", names=("ray.address",))
+        message = f"no Ray cluster can be joined at {address} ({fault}); run the session on one of its machines"
+        raise NotReadyError(f"{message}; {told}", names=("ray.address",))
 
 
 def _asked_at(address: str, timeout_s: float) -> str:

@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_llmbench.core.errors import NotReadyError, error_of, naming
-from pytest_llmbench.generation.ray.actor import EngineActor, Fault, Opened, Opener, Told, Whereabouts, versions
+from pytest_llmbench.generation.ray.actor import EngineActor, Fault, Opened, Told, Whereabouts
+from pytest_llmbench.generation.ray.opening import other_answers, other_versions, reason
 
 if TYPE_CHECKING:
-    from pytest_llmbench.cases.suites import Case
     from pytest_llmbench.core.records import Completion
-    from pytest_llmbench.core.setting_sections import RaySettings, Settings
+    from pytest_llmbench.core.setting_sections import RaySettings
     from pytest_llmbench.generation.ray.actor import Announcement
     from pytest_llmbench.generation.ray.assignments import Asked, Assignments, Share
     from pytest_llmbench.generation.ray.cluster import Cluster
+    from pytest_llmbench.generation.ray.opening import Opening
     from pytest_llmbench.generation.ray.resources import Division
 
 _log = logging.getLogger("pytest_llmbench")
@@ -59,15 +60,6 @@ class Tally:
     answers_given_up: int = 0
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Opening:
-    """What every actor opens its engine with. The first one is told of the cases, whose warnings hold for all."""
-
-    opener: Opener
-    settings: Settings
-    cases: Sequence[Case]
-
-
 class Engines:
     """Actors that answer, each with an engine of its own.
 
@@ -104,7 +96,7 @@ class Engines:
             self._place()
         self._await_places()
         while self._loading:
-            self._turn(strict=True)
+            self._take_newcomers()
         if self._first is None:
             raise NotReadyError("no actor of Ray has opened an engine")
         return self._first
@@ -136,7 +128,7 @@ class Engines:
         try:
             return self._ray.get(getattr(handle, method).remote(*arguments))
         except self._ray.exceptions.RayActorError as error:
-            raise NotReadyError(f"an actor died: {_reason(error)}") from error
+            raise NotReadyError(f"an actor died: {reason(error)}") from error
 
     def close(self) -> None:
         """End all actors."""
@@ -157,13 +149,17 @@ class Engines:
             raise self._no_place()
         deadline = time.monotonic() + self._settings.start_timeout
         while self._division.actors - len(self._placing) < max(1, expected) and time.monotonic() < deadline:
-            self._turn(strict=True)
+            self._take_newcomers()
         if len(self._placing) == self._division.actors:
             raise self._no_place()
         if self._placing:
             missing = f"{len(self._placing)} of {self._division.actors} actors have no place yet"
             asked = f"each takes {self._division}; the cluster has {self._cluster.told()}"
             _log.warning("%s (%s); they join when there is room", missing, asked, extra=naming("ray.actors"))
+
+    def _take_newcomers(self) -> None:
+        for ready in self._ready():
+            self._take_newcomer(ready, strict=True)
 
     def _no_place(self) -> NotReadyError:
         asked = f"no actor finds a place: each takes {self._division}, and the cluster has {self._cluster.told()}"
@@ -177,20 +173,23 @@ class Engines:
             stream = getattr(engine.handle, method).options(num_returns="streaming").remote(share.asked)
             self._streams[stream] = engine
 
-    def _turn(self, book: Assignments | None = None, *, strict: bool = False) -> list[Completion]:
-        """Take in what has happened since the last turn, or wait for the next thing to happen.
+    def _turn(self, book: Assignments) -> Iterator[Completion]:
+        """Take in what has happened since the last turn, or wait for the next thing to happen."""
+        for ready in self._ready():
+            if ready in self._streams:
+                yield from self._heard(ready, book)
+            else:
+                self._take_newcomer(ready, strict=False)
+
+    def _take_newcomer(self, ready: Any, *, strict: bool) -> None:
+        """An actor has found a place or opened its engine, or has failed to.
 
         While the session starts (`strict`), every fault ends it; later one actor less is no reason to.
         """
-        answers: list[Completion] = []
-        for ready in self._ready():
-            if ready in self._streams:
-                answers += self._heard(ready, book)
-            elif ready in self._placing:
-                self._take_place(self._placing.pop(ready), ready, strict=strict)
-            else:
-                self._take_in(self._loading.pop(ready), ready, strict=strict)
-        return answers
+        if ready in self._placing:
+            self._take_place(self._placing.pop(ready), ready, strict=strict)
+        else:
+            self._take_in(self._loading.pop(ready), ready, strict=strict)
 
     def _ready(self) -> list[Any]:
         waiting = [*self._streams, *self._loading, *self._placing]
@@ -208,34 +207,33 @@ class Engines:
 
     def _take_place(self, engine: _Engine, ready: Any, *, strict: bool) -> None:
         try:
-            engine.at = self._ray.get(ready)
-        except self._ray.exceptions.RayActorError as error:
+            engine.at = at = self._ray.get(ready)
+        except self._ray.exceptions.RayError as error:
             self._died(engine, error, strict=strict)
             return
-        self._refuse_other_versions(engine.at)
+        if fault := other_versions(at):
+            self._refuse(engine, fault, strict=strict)
+            return
         cases = () if self._cases_told else self._opening.cases
         self._cases_told = True
-        settings = _alone(self._opening.settings, self._division)
+        settings = self._opening.alone(self._division)
         self._loading[engine.handle.open.remote(self._opening.opener, settings, cases)] = engine
-
-    def _refuse_other_versions(self, at: Whereabouts) -> None:
-        ours = versions()
-        unlike = [f"{name} {at.versions.get(name)}" for name in ours if at.versions.get(name) != ours[name]]
-        if unlike:
-            own = ", ".join(f"{name} {version}" for name, version in ours.items())
-            raise NotReadyError(
-                f"the machine {at.address} has {', '.join(unlike)}, this one {own}; install the same there"
-            )
 
     def _take_in(self, engine: _Engine, ready: Any, *, strict: bool) -> None:
         try:
             opened: Opened | Fault = self._ray.get(ready)
-        except self._ray.exceptions.RayActorError as error:
+        except self._ray.exceptions.RayTaskError as error:
+            if not isinstance(error.cause, self._ray.exceptions.RaySystemError):
+                raise  # a bug of the engine, with its own traceback
+            told = f"it cannot read what it was sent, and may lack a module: {reason(error)}"
+            self._refuse(engine, Fault(NotReadyError.code, told, ()), strict=strict)
+            return
+        except self._ray.exceptions.RayError as error:
             self._died(engine, error, strict=strict)
             return
         if isinstance(opened, Fault):
             self._refuse(engine, opened, strict=strict)
-        elif unlike := self._unlike(opened):
+        elif self._first and (unlike := other_answers(opened, self._first)):
             self._refuse(engine, unlike, strict=strict)
         else:
             self._join(engine, opened)
@@ -249,18 +247,6 @@ class Engines:
         self.tally.nodes = len(self._seen)
         self.tally.actors = max(self.tally.actors, len(self._idle) + len(self._streams))
 
-    def _unlike(self, opened: Opened) -> Fault | None:
-        """Why its answers could not stand beside the others' in one run."""
-        if self._first is None or opened.identity == self._first.identity:
-            return None
-        pairs = [(opened.identity.get(name, {}), known) for name, known in self._first.identity.items()]
-        keys = sorted({key for one, known in pairs for key in {*one, *known} if one.get(key) != known.get(key)})
-        message = f"it would answer differently from the first one ({', '.join(keys) or 'other adapters'})"
-        hint = "machines of one run need the same files, libraries and kind of device; model.hold and model.device"
-        return Fault(
-            NotReadyError.code, f"{message}: {hint} may decide it alike for all", ("model.hold", "model.device")
-        )
-
     def _refuse(self, engine: _Engine, fault: Fault, *, strict: bool) -> None:
         self._ray.kill(engine.handle)
         where = f"on the machine {engine.place}"
@@ -271,7 +257,7 @@ class Engines:
             raise error
         _log.warning("one actor less: %s", error)
 
-    def _heard(self, stream: Any, book: Assignments | None) -> list[Completion]:
+    def _heard(self, stream: Any, book: Assignments) -> Iterator[Completion]:
         """What came of a share; the actor is free again when its stream has ended."""
         engine = self._streams[stream]
         task = engine.task
@@ -281,20 +267,23 @@ class Engines:
             told: Told = self._ray.get(next(stream))
         except StopIteration:
             self._free(stream, task.book.ended(task.share), "the backend ended without an answer")
-            return []
+            return
         except self._ray.exceptions.RayTaskError:
             raise  # a bug of the engine, with its own traceback
         except self._ray.exceptions.RayError as error:
             del self._streams[stream]
             self._lost(engine, task, error)
-            return []
-        return self._told(stream, task, told, book)
-
-    def _told(self, stream: Any, task: _Task, told: Told, book: Assignments | None) -> list[Completion]:
-        self._announce(told.announced)
+            return
         answers = [one for one in told.completions if task.book.answered(task.share, one)]
         if answers:
             self._deaths_in_a_row = 0
+        if task.book is book:  # else of a call that nobody listens to any more
+            yield from answers
+        self._note(stream, task, told)
+
+    def _note(self, stream: Any, task: _Task, told: Told) -> None:
+        """What an actor tells beside answers."""
+        self._announce(told.announced)
         if told.fault:
             raise error_of(told.fault.code, told.fault.message, told.fault.names)
         if told.out_of_memory:
@@ -303,7 +292,6 @@ class Engines:
                 _log.warning("out of memory with %d prompts at once: they are asked again in two halves", count)
             fault = "out of memory with this prompt alone; lower generation.max_new_tokens or shorten the prompt"
             self._free(stream, task.book.too_large(task.share), fault)
-        return answers if task.book is book else []
 
     def _free(self, stream: Any, unanswered: Sequence[Asked], why: str) -> None:
         engine = self._streams.pop(stream)
@@ -315,7 +303,7 @@ class Engines:
         again, given_up = task.book.lost(task.share)
         self.tally.batches_asked_again += bool(again)
         self.tally.answers_given_up += len(given_up)
-        why = f"{self._settings.attempts} actors died while they were asked this, the last of them: {_reason(error)}"
+        why = f"{self._settings.attempts} actors died while they were asked this, the last of them: {reason(error)}"
         self._given_up += [(one, why) for one in given_up]
         if given_up:
             self._deaths_in_a_row = 0  # a case that kills is found: that is progress too
@@ -326,7 +314,7 @@ class Engines:
         self._ray.kill(engine.handle)  # unreachable is not dead, and must not hold its GPU
         self.tally.deaths += 1
         self._deaths_in_a_row += 1
-        told = f"an actor on {engine.place} died: {_reason(error)}"
+        told = f"an actor on {engine.place} died: {reason(error)}"
         if strict:
             raise NotReadyError(f"{told}; it had not begun to answer")
         if self._deaths_in_a_row > self._settings.attempts + self._division.actors:
@@ -340,20 +328,3 @@ class Engines:
             if message not in self._announced:
                 self._announced.add(message)
                 _log.warning("%s", message, extra=naming(*names))
-
-
-def _alone(settings: Settings, division: Division) -> Settings:
-    """The settings of one actor: it answers by itself, with no more threads than it has CPUs."""
-    ray = settings.ray.model_copy(update={"address": None})
-    changed: dict[str, Any] = {"ray": ray}
-    if settings.generation.threads == "auto" and not division.gpus:
-        threads = max(1, int(division.cpus))
-        changed["generation"] = settings.generation.model_copy(update={"threads": threads})
-    return settings.model_copy(update=changed)
-
-
-def _reason(error: Exception) -> str:
-    """The last lines of Ray's report, without its identifiers."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith(("class_name:", "actor_id:", "namespace:", "pid:", "ip:"))]
-    return " ".join(told).partition(" Some common causes include")[0][:400]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -152,7 +153,7 @@ def _distribution(axes: Axes, document: RunDocument, say: Words) -> None:
     canvas.title(axes, say("Distribution of scores: {metric}", metric=say.metric(metric)))
     scores = {
         variant: [
-            round(value, _ROUNDING) for row in document.results if (value := row.score(metric, variant)) is not None
+            round(value, _ROUNDING) for value in document.score_columns.of(metric, variant) if not math.isnan(value)
         ]
         for variant in document.variants
     }

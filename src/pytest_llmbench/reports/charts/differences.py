@@ -135,7 +135,7 @@ def differences(document: RunDocument, variant: str, metric: str) -> Differences
     """Every case's change of `metric` from the base to `variant`."""
     by_category = case_differences(document, metric, variant)
     known = [(round(value, _ROUNDING), case) for cases in by_category.values() for case, value in cases.items()]
-    cases = len({row.case for row in document.results})
+    cases = document.statistics.cases
     return Differences(metric, tuple(sorted(known)), cases - len(known), higher_is_better(document, metric))
 
 

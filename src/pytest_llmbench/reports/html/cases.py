@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+import gzip
+import heapq
+import json
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pytest_llmbench.core.locale import Words
@@ -13,6 +18,11 @@ from pytest_llmbench.reports.pairing import metrics_in_order
 from pytest_llmbench.runs.comparison import higher_is_better, leading_metric
 from pytest_llmbench.runs.typed import Result, RunDocument
 
+PACKED_ABOVE = 2000
+"""Rows that stand in the page as they are; more are compressed."""
+MOST_SHOWN = 20_000
+"""Rows of a page: more would open too slowly. The run's results have all of them."""
+_BLOCK_ROWS = 1000
 _SIGNIFICANT_DIGITS = 6
 
 
@@ -31,8 +41,44 @@ def case_data(document: RunDocument, say: Words) -> dict[str, Any]:
         "words": script_texts(say),
         "outcomes": {name: say.outcome(name) for name in document.statistics.outcomes},
         "timed": document.largest_batch == 1,
-        "rows": [_row(row, metrics, variants, say) for row in document.results],
+        **_rows(document, lambda row: _row(row, metrics, variants, say)),
     }
+
+
+def _rows(document: RunDocument, row: Callable[[Result], dict[str, Any]]) -> dict[str, Any]:
+    """The rows, compressed where they are many; of a large run some of them, and how many there are."""
+    total = len(document.results)
+    if total <= PACKED_ABOVE:
+        return {"rows": [row(one) for one in document.results]}
+    shown = range(total) if total <= MOST_SHOWN else _telling(document)
+    blocks = (shown[at : at + _BLOCK_ROWS] for at in range(0, len(shown), _BLOCK_ROWS))
+    packed = [_packed([row(document.results[place]) for place in block]) for block in blocks]
+    return {"packed": packed, "total": total}
+
+
+def _packed(rows: list[dict[str, Any]]) -> str:
+    """Gzip in base64, which browsers unpack themselves."""
+    text = json.dumps(rows, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return base64.b64encode(gzip.compress(text.encode("utf-8", "replace"), mtime=0)).decode()
+
+
+def _telling(document: RunDocument) -> list[int]:
+    """Where rows stand that moved most or score lowest, half of all that are shown, and others at even distances."""
+    total, columns = len(document.results), document.score_columns
+    variant = next(iter(document.adapters), document.variants[0])
+    metric = leading_metric(document, variant) or next(iter(document.statistics.metrics), "")
+    own, base = columns.of(metric, variant), columns.of(metric, BASE)
+    known = [place for place, score in enumerate(own) if not math.isnan(score)]
+
+    def worth(place: int) -> tuple[float, float]:
+        before = base[place] if place < len(base) and not math.isnan(base[place]) else own[place]
+        return own[place] - before, own[place]
+
+    half = MOST_SHOWN // 2
+    found = set(heapq.nsmallest(half, known, key=worth))
+    rest = MOST_SHOWN - len(found)
+    found.update(step * total // rest for step in range(rest))
+    return sorted(found)
 
 
 def _row(row: Result, metrics: Sequence[str], variants: Sequence[str], say: Words) -> dict[str, Any]:

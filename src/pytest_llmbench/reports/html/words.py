@@ -28,6 +28,7 @@ _TEXTS = {
     "difference": N_("Difference"),
     "latency": N_("Latency (s)"),
     "count": N_("{shown} of {total} results"),
+    "of_all": N_("of the run's {count} results: those that moved most or score lowest, and others at even distances"),
     "nothing": N_("Nothing matches. Clear a filter or search for less."),
     "pages": N_("Page {page} of {pages}"),
     "first": N_("First"),

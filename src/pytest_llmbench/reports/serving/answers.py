@@ -132,6 +132,7 @@ def remarks(finding: Finding, say: ServingWords, required: int | None = None) ->
         yield say.plural(*_LEFT_OPEN, left_open, count=say.count(left_open))
     if finding.resumed_trials:
         yield say.plural(*_RESUMED, finding.resumed_trials, count=say.count(finding.resumed_trials))
+    yield from _from_machines(finding, say)
     yield from _stood_still(finding, say)
 
 
@@ -169,6 +170,19 @@ def _stood_still(finding: Finding, say: ServingWords) -> Iterator[str]:
             count=say.count(len(paused)),
             all=say.trials(len(finding.trials)),
             longest=say.seconds(max(trial.standstill_s or 0.0 for trial in paused)),
+        )
+
+
+def _from_machines(finding: Finding, say: ServingWords) -> Iterator[str]:
+    """Of load that came from several machines, whose clocks are not one."""
+    compared = [trial.clocks for trial in finding.trials if trial.clocks]
+    if compared:
+        yield say(
+            "Load came from {machines} machines through Ray. Their clocks differed by up to {skew} from this one's, "
+            "compared to within {error} before each trial; a latency is measured by one clock alone.",
+            machines=say.count(max(one.machines for one in compared)),
+            skew=say.seconds(max(one.skew_s for one in compared)),
+            error=say.seconds(max(one.error_s for one in compared)),
         )
 
 

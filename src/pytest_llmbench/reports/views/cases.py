@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import overload
 
 from pytest_llmbench.core.locale import UNSCORED, Words
 from pytest_llmbench.core.records import BASE
@@ -65,10 +66,10 @@ def _improvements(comparison: Comparison | None, variant: str, say: Words) -> li
 
 
 def _weaknesses(document: RunDocument, variant: str, say: Words) -> list[Block]:
-    found = weaknesses(document, variant)
+    found, total = weaknesses(document, variant, TOP)
     if not found:
         return [Sentences([say("None: every case is answered in full.")], listed=False)]
-    shown = [_ranked(weak.row, weak.worst, variant, say) for weak in found[:TOP]]
+    shown = [_ranked(weak.row, weak.worst, variant, say) for weak in found]
     return [
         Sentences(
             [
@@ -76,7 +77,7 @@ def _weaknesses(document: RunDocument, variant: str, say: Words) -> list[Block]:
                     "{shown} of {total} cases that are not answered in full: those without an answer and wrong ones "
                     "first, by their lowest score.",
                     shown=len(shown),
-                    total=len(found),
+                    total=total,
                 )
             ],
             listed=False,
@@ -105,7 +106,7 @@ def moved_case(case: Moved, row: Result | None, variants: Sequence[str], say: Wo
 
 
 def telling_rows(document: RunDocument, verdict: VerdictDocument) -> dict[str, Result]:
-    """Each case's result that a verdict's variant did worst in by its metric, the first of equals."""
+    """Each moved case's result that the verdict's variant did worst in by its metric, the first of equals."""
     sign = 1 if verdict.higher_is_better else -1
 
     def score(row: Result) -> float:
@@ -113,7 +114,10 @@ def telling_rows(document: RunDocument, verdict: VerdictDocument) -> dict[str, R
         return -math.inf if value is None else sign * value
 
     found: dict[str, Result] = {}
+    moved = {case.case for case in verdict.moved}
     for row in document.results:
+        if row.case not in moved:
+            continue
         known = found.setdefault(row.case, row)
         if score(row) < score(known):
             found[row.case] = row
@@ -124,20 +128,40 @@ def every_case(document: RunDocument, say: Words) -> Section:
     """One row a result."""
     applied = document.statistics.metrics
     shown = [(metric, variant) for metric in SHORT_TITLES for variant in applied.get(metric, ())]
-    rows: list[list[Cell]] = [
-        [
-            Name(case_name(row)),
-            *(Number(row.score(metric, variant)) for metric, variant in shown),
-            say.outcome(row.outcome),
-        ]
-        for row in document.results
-    ]
+
+    def cells(row: Result) -> list[Cell]:
+        scores = (Number(row.score(metric, variant)) for metric, variant in shown)
+        return [Name(case_name(row)), *scores, say.outcome(row.outcome)]
+
+    rows = _MadeWhenShown(document.results, cells)
     columns = [
         Column(say("Case"), left=True),
         *(Column(short_title(metric, say), variant) for metric, variant in shown),
         Column(say("Outcome")),
     ]
     return Section("cases", say("Every case"), [Table(columns, rows, depth=Depth.FULL)])
+
+
+class _MadeWhenShown(Sequence[list[Cell]]):
+    """The rows of a table over results, of which formats show the first ones."""
+
+    def __init__(self, results: Sequence[Result], cells: Callable[[Result], list[Cell]]) -> None:
+        self._results, self._cells = results, cells
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    @overload
+    def __getitem__(self, place: int) -> list[Cell]: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[list[Cell]]: ...
+    def __getitem__(self, place: int | slice) -> list[Cell] | list[list[Cell]]:
+        if isinstance(place, slice):
+            return [self._cells(row) for row in self._results[place]]
+        return self._cells(self._results[place])
+
+    def __iter__(self) -> Iterator[list[Cell]]:
+        return map(self._cells, self._results)
 
 
 def case_name(row: Result) -> str:

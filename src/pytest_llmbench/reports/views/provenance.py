@@ -10,7 +10,7 @@ from pytest_llmbench.reports.changed_settings import changed_settings
 from pytest_llmbench.reports.engine_limits import engine_limits
 from pytest_llmbench.reports.methods import method_text
 from pytest_llmbench.reports.recorded import recorded_facts, recorded_text
-from pytest_llmbench.runs.typed import RunDocument
+from pytest_llmbench.runs.typed import RayTally, RunDocument
 
 HEADLINE = {
     "base_model": N_("Base model"),
@@ -60,6 +60,8 @@ def _code(run: RunDocument, say: Words) -> Iterator[Fact]:
         yield say("Commit"), f"{commit} ({dirty})" if about.git.dirty else commit
     if about.backend.engine:
         yield say("Engine"), Quote(about.backend.engine)
+    if ray := about.backend.ray:
+        yield say("Answered through Ray"), _actors(ray, say)
     if limits := engine_limits(about.backend, say):
         yield say("Limits of the engine"), " ".join(limits)
     if changed := changed_settings(about.settings or {}):
@@ -71,6 +73,19 @@ def _code(run: RunDocument, say: Words) -> Iterator[Fact]:
         yield say("Seed"), str(about.seed)
     if about.versions:
         yield say("Versions"), Quote(", ".join(map(" ".join, about.versions.items())))
+
+
+def _actors(ray: RayTally, say: Words) -> str:
+    told = [say("actors: {actors}, machines: {machines}", actors=ray.actors, machines=ray.nodes)]
+    if ray.deaths:
+        died = say(
+            "actors that died: {deaths}, batches asked again elsewhere: {again}, answers given up: {lost}",
+            deaths=ray.deaths,
+            again=ray.batches_asked_again,
+            lost=ray.answers_given_up,
+        )
+        told.append(died)
+    return ", ".join(told)
 
 
 def _judged_by(run: RunDocument, say: Words) -> Iterator[Fact]:

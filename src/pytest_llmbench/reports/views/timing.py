@@ -5,9 +5,10 @@ An answer that shared a batch has no latency of its own: it is its batch's. Ther
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import statistics
-from collections.abc import Sequence
+from array import array
 
 from pytest_llmbench.core.locale import N_, UNSCORED, Words
 from pytest_llmbench.reports.blocks import Block, Cell, Column, Depth, Facts, Name, Number, Section, Sentences, Table
@@ -54,15 +55,36 @@ def answer_titles(run: RunDocument, say: Words) -> list[str]:
 
 def answer_rows(run: RunDocument) -> list[tuple[str, list[Cell]]]:
     """Each variant with how many answers it gave, how long they took and how they ended."""
-    given: dict[str, list[CompletionDocument]] = {variant: [] for variant in run.statistics.answers}
-    for result in run.results:
-        for variant, answer in result.completions.items():
-            given.setdefault(variant, []).append(answer)
+    given = run.once("times", lambda: _times(run))
     batched = run.largest_batch > 1
     return [
         (variant, _row(variant, counts, given[variant], run, batched=batched))
         for variant, counts in run.statistics.answers.items()
     ]
+
+
+@dataclasses.dataclass(slots=True)
+class _Times:
+    """What is known of a variant's answers one by one: seconds, tokens a second, and how many shared their batches."""
+
+    latencies: array[float] = dataclasses.field(default_factory=lambda: array("d"))
+    speeds: array[float] = dataclasses.field(default_factory=lambda: array("d"))
+    batch_sizes: set[int] = dataclasses.field(default_factory=set)
+
+    def add(self, answer: CompletionDocument) -> None:
+        if answer.latency_s is not None:
+            self.latencies.append(answer.latency_s)
+        if answer.tokens_per_s is not None:
+            self.speeds.append(answer.tokens_per_s)
+        self.batch_sizes.add(answer.batch_size)
+
+
+def _times(run: RunDocument) -> dict[str, _Times]:
+    found = {variant: _Times() for variant in run.statistics.answers}
+    for result in run.results:
+        for variant, answer in result.completions.items():
+            found.setdefault(variant, _Times()).add(answer)
+    return found
 
 
 def timing_note(run: RunDocument, say: Words) -> str:
@@ -72,17 +94,14 @@ def timing_note(run: RunDocument, say: Words) -> str:
     return say(_OF_THE_PASS if run.metadata.passes else _OF_NO_PASS)
 
 
-def _row(
-    variant: str, counts: AnswerTimes, answers: Sequence[CompletionDocument], run: RunDocument, *, batched: bool
-) -> list[Cell]:
+def _row(variant: str, counts: AnswerTimes, answers: _Times, run: RunDocument, *, batched: bool) -> list[Cell]:
     times = _of_the_pass(variant, answers, run) if batched else _of_each(answers)
     ended = (counts.completion_tokens, counts.length, counts.timeout, counts.error)
     return [Number(counts.total), Number(counts.cached), *times, *map(Number, ended)]
 
 
-def _of_each(answers: Sequence[CompletionDocument]) -> list[Cell]:
-    latencies = sorted(answer.latency_s for answer in answers if answer.latency_s is not None)
-    speed = Number(mean(answer.tokens_per_s for answer in answers))
+def _of_each(answers: _Times) -> list[Cell]:
+    latencies, speed = sorted(answers.latencies), Number(mean(answers.speeds))
     if not latencies:
         return [Number(None), Number(None), Number(None), speed]
     return [
@@ -93,9 +112,9 @@ def _of_each(answers: Sequence[CompletionDocument]) -> list[Cell]:
     ]
 
 
-def _of_the_pass(variant: str, answers: Sequence[CompletionDocument], run: RunDocument) -> list[Cell]:
+def _of_the_pass(variant: str, answers: _Times, run: RunDocument) -> list[Cell]:
     """Older runs tell the batches alone."""
-    sizes = sorted({answer.batch_size for answer in answers})
+    sizes = sorted(answers.batch_sizes)
     batches = UNSCORED if not sizes else "-".join(dict.fromkeys(map(str, (sizes[0], sizes[-1]))))
     passed = run.metadata.passes.get(variant)
     if passed is None or not passed.seconds:

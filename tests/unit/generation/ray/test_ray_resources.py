@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 
 import pytest
@@ -56,6 +57,7 @@ def test_without_ray_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_cluster_that_is_not_there_is_told_at_once() -> None:
+    pytest.importorskip("ray")
     with pytest.raises(NotReadyError, match=r"no Ray cluster can be reached at 127.0.0.1:9 \(.*refused"):
         Cluster.joined(RaySettings(address="127.0.0.1:9"))
 
@@ -63,3 +65,13 @@ def test_a_cluster_that_is_not_there_is_told_at_once() -> None:
 def test_the_address_of_ray_client_is_refused() -> None:
     with pytest.raises(ValueError, match="ray:// does not carry answers as they are made"):
         RaySettings(address="ray://10.0.0.5:10001")
+
+
+def test_what_is_no_cluster_is_told_before_ray_waits_for_it() -> None:
+    pytest.importorskip("ray")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(
+            NotReadyError, match=rf"no Ray cluster can be joined at {address} \(no answer within 0.1 s\)"
+        ):
+            Cluster.joined(RaySettings(address=address, start_timeout=0.1))

@@ -57,6 +57,7 @@ function startCases(data, language) {
     drawRows();
     drawPager();
     count.textContent = say.text("count", { shown: say.count(matching.length), total: say.count(data.rows.length) });
+    if (data.total > data.rows.length) count.textContent += " · " + say.text("of_all", { count: say.count(data.total) });
   }
 
   function drawHead() {

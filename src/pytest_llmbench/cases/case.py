@@ -1,0 +1,41 @@
+"""One case: what a model is asked, and what is expected of its answer."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from pytest_llmbench.cases.tools import ExpectedCalls, Tool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Case:
+    """One prompt with what is expected of the answer.
+
+    `messages` is what the model is given: `{"role", "content"}` dictionaries, the system prompt first where there is
+    one, the user's turn (`prompt`) last. `expect` maps a metric to `True` (the score must be 1) or to the least score.
+    `tools` are given to the model, in OpenAI's form, with `tool_choice` where a server answers; `calls` are the calls
+    that are right, None where the case does not say. Cases of one `group` (paraphrases, turns of one conversation)
+    count as one in verdicts. `source` is the `file:line` where the case is written.
+    """
+
+    category: str
+    id: str
+    prompt: str
+    messages: tuple[Mapping[str, str], ...] = dataclasses.field(hash=False)
+    keywords: tuple[str, ...] = ()
+    tool: str | None = None
+    reference: str | None = None
+    expect: Mapping[str, float] = dataclasses.field(default_factory=dict, hash=False)
+    group: str | None = None
+    language: str | None = None
+    epoch: int = 0
+    source: str = ""
+    tools: tuple[Tool, ...] = dataclasses.field(default=(), hash=False)
+    tool_choice: str | None = None
+    calls: ExpectedCalls | None = None
+
+    @property
+    def name(self) -> str:
+        """`category/id`, the pytest id of the case."""
+        return f"{self.category}/{self.id}"
