@@ -7,7 +7,7 @@ import http.client
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.errors import ModelError, NotReadyError
@@ -22,7 +22,7 @@ _SEED_BITS = 2**31 - 1
 """llama.cpp takes 32 bits, of which all ones mean any seed."""
 _LIKELIEST = 1000
 _LONGEST_PROMPT_S = 600.0
-"""Added to the longest time that answers may take: before its first token a prompt may wait for those of others."""
+"""Added to an answer's time: before its first token a prompt may wait for those of others."""
 _JSON = {"Content-Type": "application/json"}
 
 _DYING_S = 5.0
@@ -45,7 +45,7 @@ class Completions:
 
     def __init__(self, server: EmbeddedServer, settings: GenerationSettings, most_tokens: int) -> None:
         self._server = server
-        self._timeout_s = settings.timeout * most_tokens + _LONGEST_PROMPT_S
+        self._timeout_s = settings.timeout + _LONGEST_PROMPT_S
         self._standing = {**_sampling(settings), "n_predict": most_tokens, "cache_prompt": False}
         self._failures: dict[int, str] = {}
         self._open, self._lock = 0, threading.Lock()
@@ -67,9 +67,9 @@ class Completions:
             "return_tokens": True,
             "stream": True,
         }
-        with self._one_more():
+        with self._one_more(), contextlib.closing(self._events(body, row)) as events:
             started = last = time.monotonic()
-            for event in self._events(body, row):
+            for event in events:
                 now = time.monotonic()
                 share, last = (now - last) / self._open, now
                 ended = _extend(row, event, limits, now - started, share)
@@ -96,7 +96,7 @@ class Completions:
 
     def why_failed(self, row: Row) -> str:
         """Why the row has no answer."""
-        return self._failures.get(id(row), "llama.cpp ended the answer without a reason")
+        return self._failures.pop(id(row), "llama.cpp ended the answer without a reason")
 
     @contextlib.contextmanager
     def _one_more(self) -> Iterator[None]:
@@ -108,7 +108,7 @@ class Completions:
             with self._lock:
                 self._open -= 1
 
-    def _events(self, body: Mapping[str, Any], row: Row) -> Iterator[Mapping[str, Any]]:
+    def _events(self, body: Mapping[str, Any], row: Row) -> Generator[Mapping[str, Any]]:
         """What the server says of an answer, event by event; empty where it refuses the prompt."""
         try:
             with self._reply(body) as reply:
