@@ -227,7 +227,11 @@ SETTINGS: Mapping[str, SettingHelp] = {
     ),
     "load.confidence": SettingHelp(None, "X", "0.98", "sureness at which a search stops early"),
     "load.processes": SettingHelp(
-        None, "auto|N", "auto", "processes of the load generator: a number, or auto (more when one is the bottleneck)"
+        None,
+        "auto|ray|N",
+        "auto",
+        "processes of the load generator: a number, auto (more when one is the bottleneck), or ray: one on each "
+        "machine of a cluster, or ray.actors",
     ),
     "load.scrape": SettingHelp(None, "", "true", "read the server's /metrics and the GPUs during trials"),
     "load.require_users": SettingHelp("require-users", "N", "null", "fail unless so many users are surely held"),
