@@ -35,7 +35,11 @@ def main() -> None:
             rounds, {"with": ["test_trivial.py"], "without": ["test_trivial.py", "-p", "no:llmbench"]}, unused
         )
         left = sorted(path.name for path in unused.iterdir())
-        collected = _in_turn(3, {"suite": ["test_suite.py", "--llmbench-chunk=off"], "plain": ["test_plain.py", "-p", "no:llmbench"]}, many)
+        collected = _in_turn(
+            3,
+            {"suite": ["test_suite.py", "--llmbench-chunk=off"], "plain": ["test_plain.py", "-p", "no:llmbench"]},
+            many,
+        )
     result: dict[str, Any] = {
         "machine": machine(),
         "collect_100_trivial_tests_cpu_s": cpu,
