@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import functools
+import json
 import os
 import shutil
 import subprocess
@@ -28,14 +29,23 @@ from support.known_context import KnownContext
 from support.tiny_models import save_adapter
 from support.tiny_training import rows, save_tiny_model, write_rows
 
-from pytest_llmbench.cases.suites import load_cases, load_vocabulary
+from pytest_llmbench.cases.suites import Vocabulary, load_cases, load_vocabulary
 from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.models.registry import load_registry
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-ELSEWHERE = ("make ", "pip install ", "accelerate launch ", "llmbench tune ", "llmbench studio", "curl ")
-"""What other tests run: CI itself, the recipes, the training in several processes, a tuning, and the studio."""
+ELSEWHERE = (
+    *("make ", "pip install ", "python -m venv ", "vllm/bin/pip ", "accelerate launch ", "llmbench tune "),
+    *(
+        "llmbench studio",
+        "curl ",
+        "zcat ",
+        "pytest -m benchmark --llmbench-engine ",
+        "pytest -m benchmark --llmbench-chunk ",
+    ),
+)
+"""What other tests run: CI itself, the recipes, trainings in several processes, a tuning, the studio, engines, chunks."""
 VERDICTS = ("--llmbench-require-users", "test_of_the_page.py --llmbench-server")
 """What may end with 1: that so small a server does not reach its mark is an answer too."""
 BASE = "tiny"
@@ -213,10 +223,18 @@ def read_yaml(block: Block, project: Project) -> None:
         Settings.model_validate(content)
 
 
+def read_jsonl(block: Block, project: Project) -> None:
+    cases = map(json.loads, block.text.splitlines()[1:])
+    suite = project.path / "suite_of_the_page.jsonl"
+    suite.write_text(block.text, encoding="utf-8")
+    assert load_cases([suite], Vocabulary({case["tool"]: () for case in cases}))
+
+
 RULES: dict[str, Callable[[Block, Project], None]] = {
     "console": run_commands,
     "python": run_python,
     "yaml": read_yaml,
+    "json": read_jsonl,
     "text": lambda _block, _project: None,  # what something prints
 }
 

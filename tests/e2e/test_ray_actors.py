@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,9 +51,11 @@ def machines() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def cluster(machines: Any) -> Iterator[Cluster]:
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     cluster = Cluster.joined(RaySettings(address=machines.address))
     yield cluster
     cluster.close()
+    assert signal.getsignal(signal.SIGTERM) is on_sigterm
 
 
 def settings(**given: str) -> Settings:

@@ -6,9 +6,11 @@ import importlib
 import logging
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,9 +46,9 @@ except Exception as error:
 class Cluster:
     """The cluster that this process belongs to. `close` leaves it, and ends it where it was started for the session."""
 
-    def __init__(self, ray: Any, *, own: bool, joined_before: bool) -> None:
+    def __init__(self, ray: Any, *, own: bool, joined_before: bool, on_sigterm: Any = None) -> None:
         self.ray, self.own = ray, own
-        self._joined_before = joined_before
+        self._joined_before, self._on_sigterm = joined_before, on_sigterm
 
     @classmethod
     def joined(cls, settings: RaySettings) -> Cluster:
@@ -60,13 +62,14 @@ class Cluster:
             return cls(ray, own=False, joined_before=True)
         logging.getLogger("ray").setLevel(logging.ERROR)
         ray._private.worker._worker_logs_enabled = False  # noqa: SLF001  # else deaths are printed to stdout, too
+        on_sigterm = signal.getsignal(signal.SIGTERM)
         address = cluster_address(settings)
         if address is None:
             _start(ray)
         else:
             _knock(address, settings.start_timeout)
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
-        return cls(ray, own=address is None, joined_before=False)
+        return cls(ray, own=address is None, joined_before=False, on_sigterm=on_sigterm)
 
     def nodes(self) -> list[Node]:
         """The machines that are there now."""
@@ -83,9 +86,11 @@ class Cluster:
         return f"{len(nodes)} machines with {cpus:g} CPUs and {gpus:g} GPUs in all"
 
     def close(self) -> None:
-        """Leave it."""
+        """Leave it. What SIGTERM does is as before: Ray puts a handler of its own there, and leaves it."""
         if not self._joined_before:
             self.ray.shutdown()
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, self._on_sigterm)
         if self.own:
             os.environ.pop(_TOKEN, None)
 
