@@ -37,15 +37,10 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ELSEWHERE = (
     *("make ", "pip install ", "python -m venv ", "vllm/bin/pip ", "accelerate launch ", "llmbench tune "),
-    *(
-        "llmbench studio",
-        "curl ",
-        "zcat ",
-        "pytest -m benchmark --llmbench-engine ",
-        "pytest -m benchmark --llmbench-chunk ",
-    ),
+    *("llmbench studio", "curl ", "zcat "),
+    *(f"pytest -m benchmark --llmbench-{option} " for option in ("engine", "chunk")),
 )
-"""What other tests run: CI itself, the recipes, trainings in several processes, a tuning, the studio, engines, chunks."""
+"""What other tests run: CI itself, recipes, trainings in several processes, a tuning, the studio, engines, chunks."""
 VERDICTS = ("--llmbench-require-users", "test_of_the_page.py --llmbench-server")
 """What may end with 1: that so small a server does not reach its mark is an answer too."""
 BASE = "tiny"
