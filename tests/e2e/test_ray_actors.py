@@ -42,11 +42,13 @@ def machines() -> Iterator[Any]:
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))  # where actors find `support`
         patch.setenv("RAY_AUTH_TOKEN", "0" * 64)  # or Ray writes one into the home folder
         patch.setenv("RAY_worker_niceness", "0")
+        on_sigterm = signal.getsignal(signal.SIGTERM)
         small = {"num_cpus": 2, "object_store_memory": 80 * 2**20, "include_dashboard": False}
         machines = Machines(initialize_head=True, head_node_args=small)
         machines.add_node(num_cpus=1, object_store_memory=80 * 2**20)
         yield machines
         machines.shutdown()
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own for the machines that it started
 
 
 @pytest.fixture(scope="module")
