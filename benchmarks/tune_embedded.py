@@ -1,6 +1,6 @@
 """`llmbench tune` on the real llama.cpp server with the embedded model, beside the server's own defaults.
 
-usage: python benchmarks/tune_embedded.py [--context 2048] [--trials 6] [--rounds 4] [--seconds 420]
+usage: python benchmarks/tune_embedded.py [--context 2048] [--trials 6] [--rounds 4] [--trial-time 45] [--vary JSON]
 
 The defaults are `llama-server`'s: 4 slots over one pool, batches of 2048 and 512 tokens, a thread a core. Every server
 gives each request the same context. People talk about a list that their first message holds: what a server has read of
@@ -22,14 +22,14 @@ from typing import Any
 
 from measuring import machine, save
 
-from pytest_llmbench.cases.suites import load_cases
+from pytest_llmbench.cases.suites import load_cases, load_vocabulary
 from pytest_llmbench.context.tuning.document import TuningDocument, UsersDocument
 from pytest_llmbench.context.tuning.session import tune
 from pytest_llmbench.core.settings import load_settings
 from pytest_llmbench.models.sources import packaged_gguf
 
 HOME = Path(__file__).parents[1]
-CHATS, TURNS, LISTED = 200, 16, 40
+CHATS, TURNS, LISTED = 200, 16, 12
 
 
 def main() -> None:
@@ -45,8 +45,9 @@ def main() -> None:
     begun, busy = time.monotonic(), os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         given = {
-            "load.latency": "3.0", "load.cooldown": "4.0", "load.messages": f"{TURNS}", "load.history": f"{2 * TURNS}",
-            "load.max_users": "32", "load.processes": "1", "load.conversations": str(_conversations(Path(folder))),
+            "load.latency": "3.0", "load.quantile": "0.9", "load.cooldown": "1.0",
+            "load.messages": f"{TURNS}", "load.history": f"{2 * TURNS}",
+            "load.max_users": "16", "load.processes": "1", "load.conversations": str(_conversations(Path(folder))),
             "generation.max_new_tokens": "16", "model.adapter": "none",
             "tune.context": f"{chosen.context}", "tune.trials": f"{chosen.trials}", "tune.rounds": f"{chosen.rounds}",
             "tune.time_limit": f"{chosen.seconds}", "tune.trial_time": f"{chosen.trial_time}", "tune.budget": "1000",
@@ -69,7 +70,7 @@ def main() -> None:
 
 def _conversations(folder: Path) -> Path:
     """Chats that begin with a long list, a different one each, and go on with short commands."""
-    said = [case.prompt for case in load_cases([HOME / "prompts"])]
+    said = [case.prompt for case in load_cases([HOME / "prompts"], load_vocabulary(HOME / "prompts/tools.yaml"))]
     dice = random.Random(1)  # noqa: S311
     file = folder / "chats.jsonl"
     with file.open("w", encoding="utf-8") as lines:
@@ -114,7 +115,7 @@ def _table(found: TuningDocument, result: dict[str, Any]) -> str:
 
 def _about(found: TuningDocument, result: dict[str, Any], told: str) -> str:
     return (
-        f"SmolLM2-135M, {found.context} tokens a request, 95 % of answers of at most 16 tokens within 3 s, 4 s between "
+        f"SmolLM2-135M, {found.context} tokens a request, 90 % of answers of at most 16 tokens within 3 s, 1 s between "
         f"messages; conversations of {TURNS} messages, the first a list of {LISTED} lines. "
         f"Users held with the winner over those held with the defaults: **{told}**, {found.outcome}. "
         f"{result['seconds']} s in all; load of the machine before: {result['load_before']:.1f}."
