@@ -198,5 +198,23 @@ class Prompts:
         return prompt
 
 
+class ReadsPrompts:
+    """What every engine that writes its prompts here says of them, the same whatever makes the tokens."""
+
+    _prompts: Prompts
+
+    def weight(self, case: Case) -> int:
+        """The prompt's length in tokens, of the variant that reads the longest; 0 where none can be written."""
+        return self._prompts.weight(case)
+
+    def tools_left_out(self, case: Case, variant: str) -> str | None:
+        """Why the variant is not told of the case's tools; None where it is, or where there are none."""
+        return self._prompts.tools_left_out(case, variant)
+
+    def unmarked(self, text: str) -> str:
+        """A text as an answer is read: without any variant's special tokens."""
+        return self._prompts.unmarked(text)
+
+
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")

@@ -15,7 +15,7 @@ from pytest_llmbench.core.records import BASE, Completion
 from pytest_llmbench.generation.embedded.completions import Completions
 from pytest_llmbench.generation.embedded.llamacpp import EmbeddedServer, LlamaOptions, ServedModel, spare_cores
 from pytest_llmbench.generation.embedded.lora_gguf import lora_gguf
-from pytest_llmbench.generation.prompts import UNPLANNED, Prompts
+from pytest_llmbench.generation.prompts import UNPLANNED, Prompts, ReadsPrompts
 from pytest_llmbench.generation.provenance import (
     OWN_LIMITS,
     adapter_identity,
@@ -42,7 +42,7 @@ _ROUNDS = 4
 _STEP = 256
 
 
-class LlamaBackend:
+class LlamaBackend(ReadsPrompts):
     """Answers with llama.cpp.
 
     A failed assertion in llama.cpp ends its whole process, so that it has one of its own, which ends with this one.
@@ -109,10 +109,6 @@ class LlamaBackend:
             "libraries": library_versions(("xllamacpp",)),
         }
 
-    def weight(self, case: Case) -> int:
-        """The prompt's length in tokens, of the variant that reads the longest; 0 where none can be written."""
-        return self._prompts.weight(case)
-
     def batch_size(self) -> int:
         """How many cases `complete` should be handed at once: enough to keep every slot busy."""
         return self._slots * _ROUNDS
@@ -143,14 +139,6 @@ class LlamaBackend:
         self._completions.grow(row, self._prompts.limits(variant), self._scales(variant), show)
         pieces.end(row.tokens)
         return self._completion(case, variant, row)
-
-    def tools_left_out(self, case: Case, variant: str) -> str | None:
-        """Why the variant is not told of the case's tools; None where it is, or where there are none."""
-        return self._prompts.tools_left_out(case, variant)
-
-    def unmarked(self, text: str) -> str:
-        """A text as an answer is read: without any variant's special tokens."""
-        return self._prompts.unmarked(text)
 
     def embed(self, pairs: Sequence[tuple[Case, Completion]]) -> list[Completion]:
         """The completions unchanged: llama.cpp shows no hidden states of an answer in its prompt's context."""

@@ -19,7 +19,7 @@ from pytest_llmbench.generation.local.continuous import Asked, RowEngine
 from pytest_llmbench.generation.local.decoding import decode
 from pytest_llmbench.generation.local.perplexity import TextLoss, text_losses
 from pytest_llmbench.generation.local.tiles import STEP, mixes
-from pytest_llmbench.generation.prompts import Prompts
+from pytest_llmbench.generation.prompts import Prompts, ReadsPrompts
 from pytest_llmbench.generation.provenance import adapter_identity, adapters_told, library_versions, templates_told
 from pytest_llmbench.generation.rows import Row
 from pytest_llmbench.generation.sampling import Sampling
@@ -40,7 +40,7 @@ _LOOKS = 3
 _LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes")
 
 
-class LocalBackend:
+class LocalBackend(ReadsPrompts):
     """Answers with a loaded transformers model.
 
     Args:
@@ -83,10 +83,6 @@ class LocalBackend:
             "libraries": library_versions(_LIBRARIES),
         }
 
-    def weight(self, case: Case) -> int:
-        """The prompt's length in tokens, of the variant that reads the longest; 0 where none can be written."""
-        return self._prompts.weight(case)
-
     def batch_size(self) -> int:
         """The number asked for, or the one that the calibration found."""
         return self._calibration.batch_size
@@ -119,19 +115,11 @@ class LocalBackend:
         pieces.end(row.tokens)
         return self._completion(case, variant, row, 1)
 
-    def tools_left_out(self, case: Case, variant: str) -> str | None:
-        """Why the variant is not told of the case's tools; None where it is, or where there are none."""
-        return self._prompts.tools_left_out(case, variant)
-
     def losses(self, texts: Sequence[str], variant: str) -> list[TextLoss]:
         """How likely the variant finds each text, up to the length of its context."""
         with self._loaded.speaking_as(variant):
             model, tokenizer = _causal_model(self._loaded.model), self._prompts.forms[variant].tokenizer
             return text_losses(model, tokenizer, texts, self._prompts.context)
-
-    def unmarked(self, text: str) -> str:
-        """A text as an answer is read: without any variant's special tokens."""
-        return self._prompts.unmarked(text)
 
     def embed(self, pairs: Sequence[tuple[Case, Completion]]) -> list[Completion]:
         """Fill in mean last-layer hidden states of the base over each answer, in its prompt's context.

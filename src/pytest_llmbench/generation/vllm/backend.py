@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.records import BASE, Completion
-from pytest_llmbench.generation.prompts import UNPLANNED, Prompts
+from pytest_llmbench.generation.prompts import UNPLANNED, Prompts, ReadsPrompts
 from pytest_llmbench.generation.provenance import OWN_LIMITS, adapter_identity, adapters_told, templates_told
 from pytest_llmbench.generation.rows import Limits, Row
 from pytest_llmbench.generation.sampling import Sampling
@@ -42,7 +42,7 @@ def _unwatched(_tokens: Sequence[int]) -> None:
     """Nobody watches the answer grow."""
 
 
-class VllmBackend:
+class VllmBackend(ReadsPrompts):
     """Answers with vLLM's engine, one step at a time.
 
     Args:
@@ -109,10 +109,6 @@ class VllmBackend:
             "libraries": f"vllm={self._vllm.__version__}",
         }
 
-    def weight(self, case: Case) -> int:
-        """The prompt's length in tokens, of the variant that reads the longest; 0 where none can be written."""
-        return self._prompts.weight(case)
-
     def batch_size(self) -> int:
         """How many cases are handed over at once; vLLM keeps those that wait."""
         return self._plan.places
@@ -135,14 +131,6 @@ class VllmBackend:
         (row,) = self._grown(self._prompts.rows([(case, variant)]), variant, pieces.take)
         pieces.end(row.tokens)
         return self._prompts.completion(case, variant, row, 1)
-
-    def tools_left_out(self, case: Case, variant: str) -> str | None:
-        """Why the variant is not told of the case's tools; None where it is, or where there are none."""
-        return self._prompts.tools_left_out(case, variant)
-
-    def unmarked(self, text: str) -> str:
-        """A text as an answer is read: without any variant's special tokens."""
-        return self._prompts.unmarked(text)
 
     def embed(self, pairs: Sequence[tuple[Case, Completion]]) -> list[Completion]:
         """The completions unchanged: vLLM shows no hidden states while it answers."""
