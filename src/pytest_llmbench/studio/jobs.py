@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import itertools
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,8 +40,8 @@ __all__ = ["Jobs", "StartAutotune", "StartBenchmark", "StartFinetuning", "WrongS
 
 _Point = TypeVar("_Point", StepData, EvaluationData)
 
-_LOOK_S = 0.1
 _PAGE = 500  # events
+_SHARED_PAGES = 8
 _THIS_MACHINE = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -61,6 +63,7 @@ class Jobs:
     ) -> None:
         self._store, self._options, self._closed = store, options, False
         self._queue = JobQueue(store, options, limits, kinds)
+        self._page = functools.lru_cache(_SHARED_PAGES)(self._read_page)
 
     def start(self) -> None:
         """Work the queue off in a thread until `close`."""
@@ -69,6 +72,7 @@ class Jobs:
     def close(self) -> None:
         """Stop to look after jobs. Those that run go on; the next studio takes them up."""
         self._closed = True
+        self._store.wake()
         self._queue.close()
 
     def start_finetuning(self, request: StartFinetuning) -> Job:
@@ -192,31 +196,41 @@ class Jobs:
                 job.position = place
         return queue
 
-    def events(self, job_id: int, after: int = 0) -> AsyncIterator[Event]:
-        """The events with a sequence above `after`, then each new one; ends when the job is over and all are told.
+    def events(
+        self, job_id: int, after: int = 0, patience_s: float | None = None
+    ) -> AsyncGenerator[Sequence[Event], None]:
+        """The events with a sequence above `after`, some at a time, then new ones as they come.
 
-        Each watcher reads from the store at its own speed; nothing is kept for it.
+        It ends when the job is over and all are told. An empty part comes each time that nothing happens for
+        `patience_s`. Each watcher reads from the store at its own speed; those that are equally far share what is read.
 
         Raises:
             NotFoundError: there is no such job.
         """
         self.get(job_id)
-        return self._follow(job_id, after)
+        return self._follow(job_id, after, patience_s)
 
-    async def _follow(self, job_id: int, after: int) -> AsyncIterator[Event]:
-        while not self._closed:
-            seen = self._store.commits
-            page, over = await asyncio.to_thread(self._page, job_id, after)
-            for event in page:
-                after = event.sequence
-                yield event
-            if over:
-                return
-            while not page and self._store.commits == seen and not self._closed:  # noqa: ASYNC110
-                await asyncio.sleep(_LOOK_S)  # commits come from other threads
+    async def _follow(self, job_id: int, after: int, patience_s: float | None) -> AsyncGenerator[Sequence[Event], None]:
+        loop, committed = asyncio.get_running_loop(), asyncio.Event()
 
-    def _page(self, job_id: int, after: int) -> tuple[Sequence[Event], bool]:
-        """The next events, and whether these are all that there will be."""
+        def told() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed, and nobody watches any more
+                loop.call_soon_threadsafe(committed.set)
+
+        with self._store.listening(told):
+            while not self._closed:
+                committed.clear()
+                page, over = await asyncio.to_thread(self._page, job_id, after, self._store.commits)
+                if page:
+                    after = page[-1].sequence
+                    yield page
+                if over:
+                    return
+                if not page and not self._closed and not await _within(patience_s, committed):
+                    yield ()
+
+    def _read_page(self, job_id: int, after: int, _commits: int) -> tuple[Sequence[Event], bool]:
+        """The next events, and whether these are all that there will be; as of so many commits, or later."""
         newer = select(Event).where(Event.job_id == job_id, Event.sequence > after).order_by(Event.sequence)
         with self._store.reading() as session:
             page = session.scalars(newer.limit(_PAGE)).all()
@@ -266,6 +280,15 @@ class Jobs:
     def _queued(self, job: Job) -> Job:
         self._queue.wake()
         return job
+
+
+async def _within(seconds: float | None, happened: asyncio.Event) -> bool:
+    """Whether it happens in time."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await happened.wait()
+    except TimeoutError:
+        return False
 
 
 def _host_of(url: str) -> str | None:

@@ -14,6 +14,7 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from anyio import BrokenResourceError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -102,7 +103,10 @@ class Safety:
         if refusal is not None:
             await refusal(scope, receive, sending)
             return
-        await self._app(scope, _Bounded(receive, self._limit(scope)), sending)
+        try:
+            await self._app(scope, _Bounded(receive, self._limit(scope)), sending)
+        except* BrokenResourceError:
+            pass  # a reader left while an event waited for it: FastAPI 0.165 lets the failed hand-over out
 
     def _limit(self, scope: Scope) -> int:
         return self._largest_upload if scope["path"] == UPLOADS else LARGEST_BODY

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -153,6 +153,7 @@ class Store:
         self.folder, self.engine, self._lock = folder, engine, lock
         self.commits = 0
         """Who looks at the store again and again need do so only when this number has changed."""
+        self._listeners: set[Callable[[], None]] = set()
         self._reading = sessionmaker(engine, expire_on_commit=False, autoflush=False)
         self._writing = sessionmaker(engine.execution_options(writes=True), expire_on_commit=False)
 
@@ -176,6 +177,21 @@ class Store:
         with self._told(), self._writing.begin() as session:
             yield session
         self.commits += 1
+        self.wake()
+
+    @contextlib.contextmanager
+    def listening(self, told: Callable[[], None]) -> Iterator[None]:
+        """Inside the block `told` is called after each commit, in the thread that made it."""
+        self._listeners.add(told)
+        try:
+            yield
+        finally:
+            self._listeners.discard(told)
+
+    def wake(self) -> None:
+        """Have all who listen look: something was committed, or the studio ends."""
+        for told in tuple(self._listeners):
+            told()
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import os
@@ -45,7 +46,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 async def _events(jobs: Jobs, job_id: int, after: int = 0) -> list[Event]:
-    return [event async for event in jobs.events(job_id, after)]
+    return [event async for some in jobs.events(job_id, after) for event in some]
 
 
 def _told(jobs: Jobs, job_id: int, after: int = 0) -> list[Event]:
@@ -298,13 +299,29 @@ def test_a_slow_watcher_and_one_that_vanishes_hold_up_nobody(store: Store) -> No
             await anext(aiter(vanishing))
             del vanishing
             slow = aiter(jobs.events(job.id))
-            first = [(await anext(slow)).sequence]
-            quick = [event.sequence async for event in jobs.events(job.id)]
-            return quick, first + [event.sequence async for event in slow]
+            first = [event.sequence for event in await anext(slow)]
+            quick = [event.sequence for event in await _events(jobs, job.id)]
+            return quick, first + [event.sequence async for some in slow for event in some]
 
         quick, slow = asyncio.run(asyncio.wait_for(watch(), 30))
     assert quick == slow == list(range(1, len(quick) + 1))
     assert len(quick) > 200
+
+
+def test_a_watcher_hears_in_time_that_nothing_happens(store: Store) -> None:
+    async def watch(jobs: Jobs, job_id: int) -> list[int]:
+        events = jobs.events(job_id, patience_s=0.2)
+        async with contextlib.aclosing(events):
+            return [len(await anext(events)) for _ in range(3)]
+
+    with scripted_jobs(store, Scripted("import time; time.sleep(60)")) as jobs:
+        job = jobs.start_finetuning(training())
+        wait_for(lambda: _is(jobs, job.id, "running"))
+        heard = asyncio.run(asyncio.wait_for(watch(jobs, job.id), 30))
+        jobs.cancel(job.id)
+        wait_for(lambda: _is(jobs, job.id, "cancelled"))
+    assert heard[0] > 0
+    assert heard[1:] == [0, 0]
 
 
 def test_lines_without_end_colours_and_bytes_that_are_no_text_are_shown(store: Store) -> None:

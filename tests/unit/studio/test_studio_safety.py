@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
+from fastapi.sse import EventSourceResponse, ServerSentEvent
 from fastapi.testclient import TestClient
+from starlette.types import Message
 from support.studio import ADDRESS, asked, options
 
 from pytest_llmbench.core.errors import UsageError
-from pytest_llmbench.studio.safety import TOKEN_COOKIE, check_exposure
+from pytest_llmbench.studio.safety import TOKEN_COOKIE, Safety, check_exposure
 
 TOKEN = "a-secret-of-the-team-0"  # noqa: S105
 
@@ -138,3 +142,34 @@ def test_an_upload_is_bounded_too(tmp_path: Path) -> None:
         answer = client.post("/api/datasets", files={"file": ("a.jsonl", b"x" * 2**21)})
         assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
         assert list((tmp_path / "studio/datasets").iterdir()) == []
+
+
+def test_a_reader_that_leaves_while_an_event_waits_is_no_fault(tmp_path: Path) -> None:
+    app = FastAPI()
+    app.add_middleware(Safety, options=options(tmp_path))
+
+    @app.get("/told", response_class=EventSourceResponse)
+    async def told() -> AsyncIterator[ServerSentEvent]:
+        while True:
+            yield ServerSentEvent(raw_data="some")
+
+    async def read_two() -> None:
+        left = asyncio.Event()
+        heard: list[bytes] = []
+
+        async def receive() -> Message:
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            heard.extend(filter(None, [message.get("body")]))
+            if len(heard) > 1:
+                left.set()
+            await asyncio.sleep(0.01)  # so that events wait
+
+        version = {"version": "3.0", "spec_version": "2.3"}
+        address = {"method": "GET", "path": "/told", "query_string": b"", "headers": [(b"host", b"127.0.0.1")]}
+        await app({"type": "http", "asgi": version, **address}, receive, send)
+        assert left.is_set()
+
+    asyncio.run(asyncio.wait_for(read_two(), 10))
