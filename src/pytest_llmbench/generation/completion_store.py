@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import logging
 import sqlite3
@@ -66,14 +67,9 @@ class CompletionJournal:
         """Those of these keys that are there. Raises NotReadyError for a journal that cannot be read."""
         if self._database is None and not self._path.exists():
             return {}
-        wanted, found = list(keys), {}
         with self._opened() as database:
-            for at in range(0, len(wanted), _AT_ONCE):
-                some = wanted[at : at + _AT_ONCE]
-                query = _SELECT.format(places=",".join("?" * len(some)))
-                for key, completion in database.execute(query, (self._opened_at, *some)):
-                    found[key] = Completion.from_json(json.loads(completion))
-        return found
+            stored = _stored(database, keys, "(NOT failed OR id > ?) AND ", self._opened_at)
+            return {key: Completion.from_json(told) for key, told in stored}
 
     def add(self, key: str, completion: Completion) -> None:
         """Write and commit one completion. Raises NotReadyError when the disk refuses."""
@@ -184,13 +180,8 @@ class CompletionCache:
         """The stored completions among `keys`, marked as cached. Raises NotReadyError for an unreadable cache."""
         if not self.path.exists():
             return {}
-        found: dict[str, Completion] = {}
         with self._opened() as database:
-            for key in keys:
-                row = database.execute("SELECT completion FROM completions WHERE key = ?", (key,)).fetchone()
-                if row:
-                    found[key] = Completion.from_json({**json.loads(row[0]), "cached": True})
-        return found
+            return {key: Completion.from_json({**told, "cached": True}) for key, told in _stored(database, keys)}
 
     def put(self, key: str, completion: Completion) -> None:
         """Store one completion; an answer that failed or ran out of time is not worth remembering.
@@ -226,7 +217,18 @@ _JOURNAL_TABLE = """CREATE TABLE IF NOT EXISTS completions
     (id INTEGER PRIMARY KEY, key TEXT UNIQUE NOT NULL, failed INTEGER NOT NULL, completion TEXT NOT NULL)"""
 _CACHE_TABLE = "CREATE TABLE IF NOT EXISTS completions (key TEXT PRIMARY KEY, completion TEXT NOT NULL)"
 _INSERT = "INSERT OR REPLACE INTO completions (key, failed, completion) VALUES (?, ?, ?)"
-_SELECT = "SELECT key, completion FROM completions WHERE (NOT failed OR id > ?) AND key IN ({places})"
+_SELECT = "SELECT key, completion FROM completions WHERE {which}key IN ({places})"
+
+
+def _stored(
+    database: sqlite3.Connection, keys: Iterable[str], which: str = "", *values: int
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What is stored under `keys`, many at a time; `which` is a further condition on `values`."""
+    wanted = iter(keys)
+    while some := tuple(itertools.islice(wanted, _AT_ONCE)):
+        query = _SELECT.format(which=which, places=",".join("?" * len(some)))
+        for key, completion in database.execute(query, (*values, *some)):
+            yield key, json.loads(completion)
 
 
 def _open(path: Path, table: str) -> sqlite3.Connection:

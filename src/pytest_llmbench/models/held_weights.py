@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.errors import ModelError
+from pytest_llmbench.models.memory.architecture import read_architecture
+from pytest_llmbench.models.memory.estimate import estimate_answering
 from pytest_llmbench.models.memory.weights import GIB, footprint
 
 if TYPE_CHECKING:
@@ -21,8 +23,10 @@ _SHARE = {"cpu": 0.25, "cuda": 0.75}
 """Of a device's whole memory; on a CPU several processes of one session may each hold a model. Whole and not free, so
 that every process of a session, and the next run, decides alike."""
 
-_ANSWERING = 1.25
-"""Weights times this leave room for keys, values and activations."""
+_ROWS, _POSITIONS = 32, 512
+"""The answers at once, and the tokens of each with its prompt, that must find room beside the weights."""
+_ANSWERING = 0.25
+"""The share of the weights that answers may take where the model's shapes are not known."""
 
 
 def hold_weights(loaded: LoadedModel, settings: ModelSettings) -> None:
@@ -45,7 +49,7 @@ def hold_weights(loaded: LoadedModel, settings: ModelSettings) -> None:
     dtype = fast_dtype(settings.compute_dtype, loaded.device)
     size = getattr(torch, dtype).itemsize
     needed = held_bytes(loaded.model, size)
-    if why := _why_packed(loaded, settings.hold, needed):
+    if why := _why_packed(loaded, settings.hold, needed, size):
         _log.warning("%s stays packed in 4 bits, which is slower: %s", loaded.source.name, why)
         return
     _unpack(loaded.model, getattr(torch, dtype))
@@ -73,9 +77,9 @@ def held_bytes(model: Any, size: int) -> int:
     return size * count
 
 
-def _why_packed(loaded: LoadedModel, hold: str, needed: int) -> str | None:
+def _why_packed(loaded: LoadedModel, hold: str, needed: int, size: int) -> str | None:
     total, free = _memory(loaded.device)
-    wanted = needed * _ANSWERING
+    wanted = needed + _answering_bytes(loaded, needed, size)
     device = "cpu" if loaded.device.startswith("cpu") else "cuda"
     if wanted > free:
         told = f"dequantized it needs {wanted / GIB:.1f} GiB and {free / GIB:.1f} GiB is free"
@@ -92,6 +96,14 @@ def _why_packed(loaded: LoadedModel, hold: str, needed: int) -> str | None:
             f"{total / GIB:.1f}; model.hold: dequantized allows it"
         )
     return None
+
+
+def _answering_bytes(loaded: LoadedModel, weights: int, size: int) -> int:
+    try:
+        architecture = read_architecture(loaded.model.config.get_text_config().to_dict(), loaded.source.name)
+    except ModelError:
+        return int(weights * _ANSWERING)
+    return sum(estimate_answering(architecture, size, rows=_ROWS, positions=_POSITIONS).values())
 
 
 def _memory(device: str) -> tuple[int, int]:

@@ -5,26 +5,20 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.cases.suites import Case
-from pytest_llmbench.core.records import BASE, Completion
+from pytest_llmbench.core.records import Completion
 from pytest_llmbench.generation.embedded.completions import Completions
 from pytest_llmbench.generation.embedded.llamacpp import EmbeddedServer, LlamaOptions, ServedModel, spare_cores
 from pytest_llmbench.generation.embedded.lora_gguf import lora_gguf
-from pytest_llmbench.generation.prompts import UNPLANNED, Prompts, ReadsPrompts
-from pytest_llmbench.generation.provenance import (
-    OWN_LIMITS,
-    adapter_identity,
-    adapters_told,
-    library_versions,
-    templates_told,
-)
+from pytest_llmbench.generation.prompts import UNPLANNED, Prompts
+from pytest_llmbench.generation.provenance import library_versions
+from pytest_llmbench.generation.row_backend import Grown, RowBackend
 from pytest_llmbench.generation.rows import Row
-from pytest_llmbench.generation.sampling import Sampling
 from pytest_llmbench.generation.soundness import adapter_gaps
 from pytest_llmbench.models.chat_templates import base_form, variant_forms
 from pytest_llmbench.models.gguf_facts import GgufFacts, load_kept_tokenizer
@@ -42,7 +36,7 @@ _ROUNDS = 4
 _STEP = 256
 
 
-class LlamaBackend(ReadsPrompts):
+class LlamaBackend(RowBackend):
     """Answers with llama.cpp.
 
     A failed assertion in llama.cpp ends its whole process, so that it has one of its own, which ends with this one.
@@ -60,6 +54,8 @@ class LlamaBackend(ReadsPrompts):
         NotReadyError: xllamacpp is missing, or llama.cpp cannot load the model; the message has its reason.
     """
 
+    engine = "llamacpp"
+
     def __init__(  # what was found out before it is opened
         self,
         source: Source,
@@ -69,11 +65,10 @@ class LlamaBackend(ReadsPrompts):
         cases: Sequence[Case],
         training_rows: Mapping[str, Any],
     ) -> None:
-        self.variants: tuple[str, ...] = (BASE, *adapters)
-        self._source, self._facts, self._adapters, self._settings = source, facts, adapters, settings
-        self._training_rows = training_rows
+        super().__init__(source, adapters, settings, training_rows)
+        self._facts = facts
         self._prompts = _prompts(source, facts, adapters, settings, planned=bool(cases))
-        self._slots = _slots(settings)
+        self._at_once = _slots(settings)
         needed = self._prompts.needed_context(cases)
         self._context = min(-(-needed // _STEP) * _STEP, facts.context)
         self._threads = _threads(settings.generation)
@@ -92,77 +87,28 @@ class LlamaBackend(ReadsPrompts):
 
         Slots too: how many answers llama.cpp works on at once changes how it rounds.
         """
-        generation = self._settings.generation
         return {
-            "engine": "llamacpp",
-            "weights": self._source.weights_hash,
-            "adapter": adapter_identity(self._adapters.get(variant)),
+            **self._asked(variant),
             "quantization": self._facts.file_type,
             "device": self._settings.model.device,
-            "slots": str(self._slots),
-            "sampling": _sampling(generation),
-            "max_new_tokens": str(generation.max_new_tokens),
-            "max_reasoning_tokens": str(generation.max_reasoning_tokens),
-            "long_prompt": generation.long_prompt,
-            "ends": str(sorted(self._prompts.ends(variant))),
-            **self._prompts.forms[variant].key,
+            "slots": str(self._at_once),
             "libraries": library_versions(("xllamacpp",)),
         }
 
     def batch_size(self) -> int:
         """How many cases `complete` should be handed at once: enough to keep every slot busy."""
-        return self._slots * _ROUNDS
-
-    def complete(self, cases: Sequence[Case], variant: str) -> Iterator[Completion]:
-        """Answer the cases, yielding each as it ends. One that cannot be written, or is too long, is an error.
-
-        Raises:
-            NotReadyError: llama.cpp ended; what was yielded before stays valid.
-        """
-        fitting, refused = self._prompts.askable([(case, variant) for case in cases])
-        yield from refused
-        for row in self._grown(self._prompts.rows(fitting), variant):
-            case, _ = fitting[row.index]
-            yield self._completion(case, variant, row)
-
-    def stream(self, case: Case, variant: str, told: Callable[[str], None]) -> Completion:
-        """Answer one case as `complete` does, handing on each piece of the text as it is made."""
-        if why := self._prompts.why_not(case, variant):
-            return self._prompts.refused(case, variant, why)
-        pieces = self._prompts.pieces(case, variant, told)
-        (row,) = self._prompts.rows([(case, variant)])
-
-        def show(tokens: Sequence[int]) -> bool:
-            pieces.take(tokens)
-            return True
-
-        self._completions.grow(row, self._prompts.limits(variant), self._scales(variant), show)
-        pieces.end(row.tokens)
-        return self._completion(case, variant, row)
-
-    def embed(self, pairs: Sequence[tuple[Case, Completion]]) -> list[Completion]:
-        """The completions unchanged: llama.cpp shows no hidden states of an answer in its prompt's context."""
-        return [completion for _, completion in pairs]
+        return self._at_once * _ROUNDS
 
     def describe(self) -> Mapping[str, Any]:
         """Provenance of the pair and of how it was run."""
         return {
-            "backend": "llamacpp",
+            **self._pair(),
             "engine": f"llama.cpp ({library_versions(('xllamacpp',)).replace('=', ' ')})",
-            "base_model": self._source.spec,
-            "base_weights_sha256": self._source.weights_hash,
-            "adapters": adapters_told(self._adapters),
             "quantization": f"GGUF {self._facts.file_type}",
             "device": self._settings.model.device,
             "weights_bytes": Path(self._source.origin).stat().st_size,
-            "load_s": round(self._load_s, 2),
             "threads": self._threads,
-            "batch_size": self._slots,
-            "limits": [*(["rounds_by_batch"] if self._slots > 1 else []), *OWN_LIMITS],
-            "decoding": f"{self._slots} slots of {self._context} tokens",
-            "chat_templates": templates_told(self._prompts.forms),
-            "soundness": {"base_gap": None, "adapter_gaps": self._gaps} if self._gaps else None,
-            "training_rows": self._training_rows,
+            "decoding": f"{self._at_once} slots of {self._context} tokens",
         }
 
     @property
@@ -179,7 +125,7 @@ class LlamaBackend(ReadsPrompts):
         loras = tuple(lora_gguf(adapter, gguf) for adapter in self._adapters.values())
         return EmbeddedServer(
             ServedModel(gguf, self._source.name, loras),
-            slots=self._slots,
+            slots=self._at_once,
             context=self._context,
             threads=self._threads,
             options=LlamaOptions(device=self._settings.model.device),
@@ -199,7 +145,7 @@ class LlamaBackend(ReadsPrompts):
         def goes_on(_tokens: Sequence[int]) -> bool:
             return not left.is_set()
 
-        with ThreadPoolExecutor(self._slots) as pool:
+        with ThreadPoolExecutor(self._at_once) as pool:
             growing = [pool.submit(self._completions.grow, row, limits, scales, goes_on) for row in rows]
             try:
                 for done in as_completed(growing):
@@ -208,8 +154,15 @@ class LlamaBackend(ReadsPrompts):
                 left.set()
                 pool.shutdown(wait=False, cancel_futures=True)
 
-    def _completion(self, case: Case, variant: str, row: Row) -> Completion:
-        done = self._prompts.completion(case, variant, row, self._slots)
+    def _grow(self, row: Row, variant: str, grown: Grown) -> None:
+        def goes_on(tokens: Sequence[int]) -> bool:
+            grown(tokens)
+            return True
+
+        self._completions.grow(row, self._prompts.limits(variant), self._scales(variant), goes_on)
+
+    def _completion(self, case: Case, variant: str, row: Row, batch_size: int) -> Completion:
+        done = super()._completion(case, variant, row, batch_size)
         return dataclasses.replace(done, error=self._completions.why_failed(row)) if done.finish == "error" else done
 
 
@@ -231,8 +184,3 @@ def _slots(settings: Settings) -> int:
 
 def _threads(generation: GenerationSettings) -> int:
     return spare_cores() if generation.threads == "auto" else int(generation.threads)
-
-
-def _sampling(generation: GenerationSettings) -> str:
-    greedy = Sampling(generation.temperature, generation.top_p, generation.do_sample).greedy
-    return "greedy" if greedy else f"llama.cpp t={generation.temperature} p={generation.top_p}"

@@ -22,15 +22,14 @@ from pytest_llmbench.generation.local.slots import ATTENTION, Piece, Reading, Sl
 from pytest_llmbench.generation.local.tiles import READ, STEP, Layout, laid_out, mixes
 from pytest_llmbench.generation.rows import Limits, Row
 from pytest_llmbench.generation.sampling import Sampling
+from pytest_llmbench.models.memory.estimate import READ_AT_ONCE, REMEMBERED
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _log = logging.getLogger("pytest_llmbench")
 
-_READ_TOKENS = 1024  # of one forward: what activations may take
 _REFILL = 0.25  # of all slots: reading few prompts costs nearly as much as reading some
-_KEPT_TOKENS = 8192  # of beginnings that are remembered
 _PROBE = 40  # tokens, more than a block of them
 _SAME = {"float32": 1e-3}
 _SAME_IN_HALF = 0.05
@@ -186,7 +185,7 @@ class RowEngine:
         if ready < known:
             self.hidden([Piece(slot, ready, beginning[ready:])], [adapter])
             self._beginnings[adapter, beginning] = self._slots.snapshot(slot, known)
-            while sum(len(told) for _, told in self._beginnings) > _KEPT_TOKENS and len(self._beginnings) > 1:
+            while sum(len(told) for _, told in self._beginnings) > REMEMBERED and len(self._beginnings) > 1:
                 self._beginnings.popitem(last=False)
         return known
 
@@ -438,7 +437,7 @@ def _ends(pieces: Sequence[Piece]) -> Iterator[int]:
 def _portions(pieces: Sequence[Piece]) -> Iterator[list[tuple[int, Piece]]]:
     """Pieces, by number, for one forward each; a long one is cut."""
     portion: list[tuple[int, Piece]] = []
-    room = _READ_TOKENS
+    room = READ_AT_ONCE
     for number, piece in enumerate(pieces):
         start = 0
         while start < len(piece.tokens):
@@ -447,6 +446,6 @@ def _portions(pieces: Sequence[Piece]) -> Iterator[list[tuple[int, Piece]]]:
             room, start = room - (end - start), end
             if not room:
                 yield portion
-                portion, room = [], _READ_TOKENS
+                portion, room = [], READ_AT_ONCE
     if portion:
         yield portion

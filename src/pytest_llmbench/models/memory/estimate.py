@@ -26,6 +26,10 @@ _HALF = 2
 _LORA_BYTES = 4 + 4 + 8  # weight, gradient and AdamW's two moments, float32
 _CPU_LOSS_COPIES = 5  # logits, their log-softmax for the backward pass, and three for accuracy and entropy
 _GPU_LOSS_TILE = 4096 * 32768  # TRL's fused head: tokens x vocabulary of one tile
+READ_AT_ONCE = 1024
+"""Tokens of prompts that pass the model in one forward of our own engine: what activations may take."""
+REMEMBERED = 8192
+"""Tokens of prompts' beginnings whose keys and values our own engine keeps for the next prompt that begins so."""
 CUDA_CONTEXT = GIB // 2  # what the driver and the libraries take of each GPU before any tensor
 
 
@@ -148,6 +152,21 @@ def estimate_inference(
         "driver": CUDA_CONTEXT if device == "cuda" else 0,
     }
     return MemoryEstimate({name: size for name, size in parts.items() if size})
+
+
+def estimate_answering(architecture: Architecture, stored: int, *, rows: int, positions: int) -> dict[str, int]:
+    """What answers take beside the weights, in bytes by part, where our own engine holds `stored` bytes a number.
+
+    There is a slot of `positions` tokens for each of the `rows` and one more, beginnings are remembered, and one
+    portion of prompts is under way.
+    """
+    slots = (rows + 1) * positions
+    return {
+        "KV cache": kv_cache_bytes(architecture, slots, stored, stored),
+        "beginnings": kv_cache_bytes(architecture, min(REMEMBERED, slots), stored, stored),
+        "activations": forward_bytes(architecture, min(READ_AT_ONCE, slots), stored),
+        "logits": rows * architecture.vocabulary * (stored + _FLOAT),
+    }
 
 
 def forward_bytes(architecture: Architecture, tokens: int, stored: int) -> int:
