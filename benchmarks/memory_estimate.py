@@ -86,7 +86,7 @@ def main() -> None:
     settings, known = SETTINGS[: chosen.only], _known() if chosen.new else {}
     architecture = read_architecture(load_registry()[MODEL].architecture, MODEL)
     with tempfile.TemporaryDirectory() as name:
-        tiny = _tiny_model(Path(name) / "tiny")
+        tiny = tiny_model(Path(name) / "tiny")
         rows = [_row(setting, architecture, known.get(setting) or _measured(setting, tiny)) for setting in settings]
         accelerate = _accelerate(Path(name) / "config")
     times = [_time(setting) for setting in TIMED]
@@ -160,7 +160,7 @@ def _told(contestant: str, *words: object) -> dict[str, Any]:
     return told
 
 
-def _tiny_model(folder: Path) -> Path:
+def tiny_model(folder: Path) -> Path:
     """A model of a few kB besides its vocabulary, with the embedded model's tokenizer."""
     from transformers import AutoConfig, AutoModelForCausalLM
 

@@ -1,0 +1,93 @@
+"""What a process takes of memory while it answers, beside what `model.hold` reckons with.
+
+usage: python benchmarks/answer_memory.py
+
+Peak resident memory of a process that loads the embedded model and its fine-tune and answers the shipped cases as both,
+above what was resident before, less the same figure of a model of a few kB. That difference leaves out the interpreter,
+the libraries and what they take to load any model.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from measuring import machine, save
+from memory_estimate import tiny_model
+
+from pytest_llmbench.models.memory.architecture import read_architecture
+from pytest_llmbench.models.memory.estimate import estimate_answering, estimate_inference, weights_by_class
+from pytest_llmbench.models.registry import load_registry
+
+MODEL = "smollm2-135m"
+CASES, TOKENS = 30, 48
+ONCE = (4, 16)
+SIZES = {"float32": 4, "bfloat16": 2}
+
+
+def main() -> None:
+    """Measure, then write `results/answer_memory.json` and a table."""
+    with tempfile.TemporaryDirectory() as name:
+        tiny = tiny_model(Path(name) / "tiny")
+        rows = [_row(hold, once, tiny) for hold in ("packed", "dequantized") for once in ONCE]
+    result = {"machine": machine(), "settings": rows}
+    save("answer_memory", result, _table(rows))
+
+
+def _row(hold: str, once: int, tiny: Path) -> dict[str, Any]:
+    told, least = _told(MODEL, hold, once), _told(str(tiny), hold, once)
+    measured = {
+        "loading": told["loading_bytes"] - least["loading_bytes"],
+        "answering": told["growth_bytes"] - least["growth_bytes"],
+    }
+    parts = _parts(told)
+    row = {**told, "at_once": once, "measured": measured, "parts": parts, "estimate": sum(parts.values())}
+    print(json.dumps(row), flush=True)
+    return row
+
+
+def _parts(told: Mapping[str, Any]) -> Mapping[str, int]:
+    architecture = read_architecture(load_registry()[MODEL].architecture, MODEL)
+    rows, positions = told["rows"], told["positions"]
+    if told["hold"] == "dequantized":
+        size = SIZES[told["dtype"]]
+        weights = weights_by_class(architecture, "none", size, double_quant=False)
+        return {**weights, **estimate_answering(architecture, size, rows=rows, positions=positions)}
+    return estimate_inference(architecture, batch_size=rows, context=positions).parts
+
+
+def _told(model: str, hold: str, once: int) -> dict[str, Any]:
+    contestant = Path(__file__).parent / "contestants/memory_answering.py"
+    command = [sys.executable, str(contestant), model, hold, str(once), str(CASES), str(TOKENS)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return told
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    lines = [
+        f"{CASES} cases as base and fine-tune, {TOKENS} new tokens at most.",
+        "",
+        "| weights | answers at once x tokens | estimate | measured while answering | difference | while loading |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row['hold']}, computed in {row['dtype']} | {row['rows']} x {row['positions']} | {_mib(row['estimate'])} "
+        f"| {_mib(row['measured']['answering'])} | {row['measured']['answering'] / row['estimate'] - 1:+.1%} "
+        f"| {_mib(row['measured']['loading'])} |"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def _mib(size: float) -> str:
+    return f"{size / 2**20:,.0f} MiB"
+
+
+if __name__ == "__main__":
+    main()

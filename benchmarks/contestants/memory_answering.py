@@ -1,0 +1,76 @@
+"""Answer the shipped cases as base and fine-tune and print how much the process grew at its fullest, as JSON.
+
+usage: python memory_answering.py MODEL packed|dequantized AT_ONCE CASES TOKENS
+
+MODEL without an adapter of its own is asked as the base alone, twice as often. Growth is peak resident memory, loading
+included, above what was resident before; libraries are imported before that. Freed memory is given back at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import bitsandbytes  # noqa: F401  # so that its import is not counted
+import peft  # noqa: F401
+import torch
+import transformers  # noqa: F401
+
+from pytest_llmbench.benchmark.main_job import open_backend
+from pytest_llmbench.cases.suites import load_cases, load_vocabulary
+from pytest_llmbench.core.settings import Settings
+from pytest_llmbench.finetune.memory import return_freed_memory
+from pytest_llmbench.generation.backend import AnswersTogether
+
+HOME = Path(__file__).parents[2]
+EMBEDDED, ADAPTER = "smollm2-135m", HOME / "adapters/smollm2-135m-jarvis-fr"
+
+
+def main() -> None:
+    """Load, answer, and print the growth in bytes and what was held."""
+    spec, hold, at_once, count, tokens = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
+    return_freed_memory()
+    cases = load_cases([HOME / "prompts"], load_vocabulary(HOME / "prompts/tools.yaml"))[:count]
+    before = _status("VmRSS")
+    sections: dict[str, Any] = {
+        "model": {"base": spec, "adapter": str(ADAPTER) if spec == EMBEDDED else "none", "hold": hold, "device": "cpu"},
+        "generation": {"max_new_tokens": tokens, "timeout": 600.0, "batch_size": at_once, "threads": 1},
+    }
+    backend = open_backend(Settings.model_validate(sections), cases)
+    loaded = _status("VmHWM") - before
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew
+    together = [(case, variant) for case in cases for variant in backend.variants]
+    assert isinstance(backend, AnswersTogether)
+    size = at_once * len(backend.variants)
+    done = [
+        answer for at in range(0, len(together), size) for answer in backend.complete_together(together[at : at + size])
+    ]
+    assert not any(one.finish == "error" for one in done)
+    longest = max((one.prompt_tokens or 0) for one in done) + tokens
+    told = {
+        "loading_bytes": loaded,
+        "growth_bytes": _status("VmHWM") - before,
+        "rows": size,
+        "positions": longest,
+        "hold": backend.describe().get("hold"),
+        "dtype": backend.describe().get("dtype"),
+        "threads": torch.get_num_threads(),
+    }
+    print(json.dumps(told))
+
+
+def _status(field: str) -> int:
+    """A field of /proc/self/status, in bytes."""
+    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+if __name__ == "__main__":
+    main()
