@@ -121,7 +121,7 @@ def test_upload_train_watch_reload_try_compare_and_delete(
     assert hindrances(chrome) == []
     open_page(dataset)
     click(chrome, "#delete")
-    assert "rows.jsonl was deleted" in until(chrome, ".done")
+    assert until(chrome, ".done", "rows.jsonl was deleted")
     assert focused(chrome).get_attribute("id") == "undo"
     focused(chrome).send_keys(ENTER)
     assert until(chrome, "h1", "rows.jsonl")
