@@ -170,7 +170,7 @@ def test_reading_an_answer_gives_the_hidden_state_that_was_made_while_it_was_wri
 def test_long_prompts_are_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     model, asked = llama(), [prompts(1, shared=90)[0], prompts(1, shared=70)[0]]
     whole = answered(engine(model), asked)
-    monkeypatch.setattr("pytest_llmbench.generation.local.continuous._READ_TOKENS", 33)
+    monkeypatch.setattr("pytest_llmbench.generation.local.continuous.READ_AT_ONCE", 33)
     assert all(map(same_bits, answered(engine(model), asked), whole))
 
 
