@@ -25,8 +25,8 @@ from pytest_llmbench.models.memory.estimate import estimate_answering, estimate_
 from pytest_llmbench.models.registry import load_registry
 
 MODEL = "smollm2-135m"
-CASES, TOKENS = 30, 48
-ONCE = (4, 16)
+ASKED = (("packed", 4, 4, 8), ("dequantized", 4, 30, 48), ("dequantized", 16, 30, 48))
+"""How weights are held, answers at once of each variant, cases, new tokens; packed weights are slow on a CPU."""
 SIZES = {"float32": 4, "bfloat16": 2}
 
 
@@ -34,19 +34,26 @@ def main() -> None:
     """Measure, then write `results/answer_memory.json` and a table."""
     with tempfile.TemporaryDirectory() as name:
         tiny = tiny_model(Path(name) / "tiny")
-        rows = [_row(hold, once, tiny) for hold in ("packed", "dequantized") for once in ONCE]
+        rows = [_row(*asked, tiny) for asked in ASKED]
     result = {"machine": machine(), "settings": rows}
     save("answer_memory", result, _table(rows))
 
 
-def _row(hold: str, once: int, tiny: Path) -> dict[str, Any]:
-    told, least = _told(MODEL, hold, once), _told(str(tiny), hold, once)
+def _row(hold: str, once: int, cases: int, tokens: int, tiny: Path) -> dict[str, Any]:
+    told, least = (_told(model, hold, once, cases, tokens) for model in (MODEL, str(tiny)))
     measured = {
         "loading": told["loading_bytes"] - least["loading_bytes"],
         "answering": told["growth_bytes"] - least["growth_bytes"],
     }
     parts = _parts(told)
-    row = {**told, "at_once": once, "measured": measured, "parts": parts, "estimate": sum(parts.values())}
+    row = {
+        **told,
+        "cases": cases,
+        "tokens": tokens,
+        "measured": measured,
+        "parts": parts,
+        "estimate": sum(parts.values()),
+    }
     print(json.dumps(row), flush=True)
     return row
 
@@ -61,9 +68,9 @@ def _parts(told: Mapping[str, Any]) -> Mapping[str, int]:
     return estimate_inference(architecture, batch_size=rows, context=positions).parts
 
 
-def _told(model: str, hold: str, once: int) -> dict[str, Any]:
+def _told(*words: object) -> dict[str, Any]:
     contestant = Path(__file__).parent / "contestants/memory_answering.py"
-    command = [sys.executable, str(contestant), model, hold, str(once), str(CASES), str(TOKENS)]
+    command = [sys.executable, str(contestant), *map(str, words)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return told
@@ -71,8 +78,6 @@ def _told(model: str, hold: str, once: int) -> dict[str, Any]:
 
 def _table(rows: list[dict[str, Any]]) -> str:
     lines = [
-        f"{CASES} cases as base and fine-tune, {TOKENS} new tokens at most.",
-        "",
         "| weights | answers at once x tokens | estimate | measured while answering | difference | while loading |",
         "|---|---|---|---|---|---|",
     ]

@@ -40,7 +40,7 @@ def main() -> None:
     before = _status("VmRSS")
     sections: dict[str, Any] = {
         "model": {"base": spec, "adapter": str(ADAPTER) if spec == EMBEDDED else "none", "hold": hold, "device": "cpu"},
-        "generation": {"max_new_tokens": tokens, "timeout": 600.0, "batch_size": at_once, "threads": 1},
+        "generation": {"max_new_tokens": tokens, "timeout": 600.0, "batch_size": at_once, "threads": 2},
     }
     backend = open_backend(Settings.model_validate(sections), cases)
     loaded = _status("VmHWM") - before
