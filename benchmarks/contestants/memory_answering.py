@@ -2,7 +2,7 @@
 
 usage: python memory_answering.py MODEL packed|dequantized AT_ONCE CASES TOKENS
 
-MODEL without an adapter of its own is asked as the base alone, twice as often. Growth is peak resident memory, loading
+The shipped adapter is compared where MODEL is its base; any other model is asked alone. Growth is peak resident memory, loading
 included, above what was resident before; libraries are imported before that. Freed memory is given back at once.
 """
 
