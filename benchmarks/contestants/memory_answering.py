@@ -3,7 +3,7 @@
 usage: python memory_answering.py MODEL packed|dequantized AT_ONCE CASES TOKENS
 
 The shipped adapter is compared where MODEL is its base; any other model is asked alone. Growth is peak resident memory,
-loading included, above what was resident before; libraries are imported before that. Freed memory is given back at once.
+loading included, above what was resident before; libraries are imported earlier. Freed memory is given back at once.
 """
 
 from __future__ import annotations
