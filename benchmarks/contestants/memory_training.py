@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Callable
@@ -28,6 +27,7 @@ import datasets
 import peft  # noqa: F401
 import torch
 import trl  # noqa: F401
+from process_memory import forget_peak, peak_bytes, resident_bytes
 
 from pytest_llmbench.core.settings import ModelSettings
 from pytest_llmbench.datasets.files import write_rows
@@ -48,7 +48,7 @@ def main() -> None:
     spec, batch, length, answer, quantization, precision, activations, allocator = sys.argv[1:]
     if allocator == "spare":
         return_freed_memory()
-    before = _status("VmRSS")
+    before = resident_bytes()
     loaded = load(spec, quantization)
     hyperparameters = sft.Hyperparameters(
         epochs=1,
@@ -57,9 +57,9 @@ def main() -> None:
         gradient_checkpointing=activations == "recomputed",
     )
     made = rows(loaded.tokenizer, int(batch) * STEPS, int(length), int(answer))
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew
+    forget_peak()
     train(loaded, made, hyperparameters, precision)
-    print(json.dumps({"growth_bytes": _status("VmHWM") - before}))
+    print(json.dumps({"growth_bytes": peak_bytes() - before}))
 
 
 def load(spec: str, quantization: str) -> LoadedModel:
@@ -90,13 +90,6 @@ def train(
             loaded.model, loaded.tokenizer, read.examples, hyperparameters, work_folder=folder, watch=watch
         )
     assert training.precision == precision
-
-
-def _status(field: str) -> int:
-    """A field of /proc/self/status, in bytes."""
-    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
-    assert found is not None
-    return int(found[1]) * 1024
 
 
 def rows(tokenizer: Any, count: int, length: int, answer: int) -> list[dict[str, Any]]:

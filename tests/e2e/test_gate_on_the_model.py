@@ -42,7 +42,11 @@ def benchmark(reports: Path, *options: str) -> subprocess.CompletedProcess[str]:
         "tests/suites/test_benchmark.py",
     ]
     off = {f"LLMBENCH_OUTPUT__{kind}": "false" for kind in ("PNG", "HTML", "TEXT", "MARKDOWN")}
-    quick = {"LLMBENCH_GENERATION__MAX_NEW_TOKENS": "24", "LLMBENCH_METRICS__COSINE_SIMILARITY": "false"}
+    quick = {
+        "LLMBENCH_BENCHMARK__LIMIT": "15",
+        "LLMBENCH_GENERATION__MAX_NEW_TOKENS": "16",
+        "LLMBENCH_METRICS__COSINE_SIMILARITY": "false",
+    }
     return subprocess.run(
         [*pytest_command, f"--llmbench-report-dir={reports}", *options],
         cwd=ROOT,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -38,7 +39,8 @@ def project(tmp_path: Path) -> Path:
 
 def run(project: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "-m", "benchmark", "-q", "--llmbench-adapter=adapters/demo", *options]
-    return subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    short = {**os.environ, "LLMBENCH_GENERATION__MAX_NEW_TOKENS": "8"}
+    return subprocess.run(command, cwd=project, env=short, capture_output=True, text=True, check=False)
 
 
 def test_strict_refuses_what_is_announced_without_it(project: Path) -> None:
