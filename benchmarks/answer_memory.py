@@ -9,6 +9,7 @@ the libraries and what they take to load any model.
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -32,6 +33,7 @@ SIZES = {"float32": 4, "bfloat16": 2}
 
 def main() -> None:
     """Measure, then write `results/answer_memory.json` and a table."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     with tempfile.TemporaryDirectory() as name:
         tiny = tiny_model(Path(name) / "tiny")
         rows = [_row(*asked, tiny) for asked in ASKED]

@@ -1,17 +1,20 @@
 """Answers per second and peak memory of the main job, beside what else could do it, in one run on one machine.
 
 usage: python benchmarks/generation.py [--rounds 3] [--harness-python PATH] [--commit 4835f24]
-       python benchmarks/generation.py --commit 4835f24 --only-commit [--rounds 3] [--limit 30]
+       python benchmarks/generation.py --commit 4835f24 --only-commit [--rounds 3] [--limit 30] [--system-words 250]
 
 The contestants take turns, round by round, so that a busy neighbour slows all of them; medians and ratios are reported.
 lm-evaluation-harness is installed into a throw-away environment unless the Python of one that has it is given. With
 `--commit` an earlier build of this project is a contestant, from a git worktree; with `--only-commit` the only one.
+With `--system-words` that comparison's cases share a system text of so many words, answers are of 32 tokens, and the
+result is one of its own, `generation_long_prompts`.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import statistics
@@ -25,6 +28,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import yaml
 from contestants.prompts import ROOT, write_inputs
 from measuring import machine, save
 
@@ -46,6 +50,7 @@ def main() -> None:
     parser.add_argument("--commit")
     parser.add_argument("--only-commit", action="store_true")
     parser.add_argument("--limit", type=int, default=30, help="cases of the comparison with an earlier build")
+    parser.add_argument("--system-words", type=int, default=0)
     chosen = parser.parse_args()
     if chosen.only_commit:
         with tempfile.TemporaryDirectory() as folder, _earlier(chosen.commit, Path(folder)) as root:
@@ -111,6 +116,10 @@ def _earlier(commit: str, folder: Path) -> Iterator[Path]:
 def _beside_earlier(folder: Path, root: Path, chosen: argparse.Namespace) -> None:
     """Measure this build and an earlier one alone, then write `results/generation_builds.json` and a table."""
     earlier, asked = f"pytest-llmbench at {chosen.commit}", {"LLMBENCH_BENCHMARK__LIMIT": f"{chosen.limit}"}
+    name, wanted = "generation_builds", 3
+    if chosen.system_words:
+        name, wanted = "generation_long_prompts", 6
+        asked |= _with_long_system(folder, chosen.system_words)
     stored = "pytest-llmbench, all answers stored"
     contestants = {
         "pytest-llmbench": partial(_ours, folder, asked),
@@ -122,13 +131,36 @@ def _beside_earlier(folder: Path, root: Path, chosen: argparse.Namespace) -> Non
     medians = {name: _median(runs) for name, runs in rounds.items()}
     before, now = medians[earlier], medians["pytest-llmbench"]
     ratios = {
-        "answers/s over the earlier build (wanted: 3)": before["generation_s"] / now["generation_s"],
+        f"answers/s over the earlier build (wanted: {wanted})": before["generation_s"] / now["generation_s"],
         "CPU seconds of the whole process, now over then (wanted: 0.55)": now["cpu_s"] / before["cpu_s"],
         "wall seconds of the whole process, now over then (wanted: 0.55)": now["process_s"] / before["process_s"],
         "CPU seconds of the whole process where all answers are stored (wanted: 3)": medians[stored]["cpu_s"],
     }
-    result = {"machine": machine(), "cases": chosen.limit, "medians": medians, "ratios": ratios, "rounds": rounds}
-    save("generation_builds", result, _table(result))
+    about = {"machine": machine(), "cases": chosen.limit, "prompt_tokens": _prompt_tokens(folder)}
+    result = {**about, "medians": medians, "ratios": ratios, "rounds": rounds}
+    save(name, result, f"{chosen.limit} cases, prompts of {about['prompt_tokens']:.0f} tokens.\n\n{_table(result)}")
+
+
+def _with_long_system(folder: Path, words: int) -> dict[str, str]:
+    """Settings to ask the shipped cases after one long text, which tells of the tools again and again."""
+    shipped = yaml.safe_load((ROOT / "prompts/tool_routing.yaml").read_text(encoding="utf-8"))
+    tools = yaml.safe_load((ROOT / "prompts/tools.yaml").read_text(encoding="utf-8"))["tools"]
+    told = (f"{name} se reconnaît à {', '.join(terms)}." for name, terms in itertools.cycle(tools.items()))
+    text = itertools.islice((word for sentence in told for word in sentence.split()), words)
+    suite = folder / "long/tool_routing.yaml"
+    suite.parent.mkdir()
+    suite.write_text(yaml.safe_dump(shipped | {"system": " ".join(text)}, allow_unicode=True), encoding="utf-8")
+    return {
+        "LLMBENCH_BENCHMARK__PROMPTS": str(suite.parent),
+        "LLMBENCH_BENCHMARK__VOCABULARY": str(ROOT / "prompts/tools.yaml"),
+        "LLMBENCH_GENERATION__MAX_NEW_TOKENS": "32",
+    }
+
+
+def _prompt_tokens(folder: Path) -> float:
+    """How long the prompts of the latest session were, in the mean."""
+    document = json.loads((folder / "reports/benchmark.json").read_text(encoding="utf-8"))
+    return statistics.mean(said["prompt_tokens"] for row in document["results"] for said in row["completions"].values())
 
 
 def _ratios(medians: Mapping[str, Mapping[str, float]], reference: Mapping[str, float]) -> dict[str, float]:

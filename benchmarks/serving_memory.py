@@ -8,6 +8,7 @@ xllamacpp's own estimate (by Ollama's formulas) says of keys and values and of t
 
 from __future__ import annotations
 
+import argparse
 import re
 import subprocess
 import sys
@@ -128,6 +129,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     """Measure, then write `results/serving_memory.json` and a table."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     gguf = str(locate(MODEL).place)
     rows = [row(setting, gguf) for setting in SETTINGS]
     worst = max(abs(sum(one["computed"].values()) / sum(one["logged"].values()) - 1) for one in rows)
