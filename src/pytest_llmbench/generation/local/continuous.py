@@ -280,11 +280,8 @@ class RowEngine:
             **({"logits_to_keep": keep} if keep is not None else {}),
         )
 
-    def _lay_out(self, tile: int, rows: dict[str, list[int]]) -> None:
-        import torch
-
-        self._layout.tile = tile
-        self._layout.adapters = {name: torch.tensor(places, device=self._device) for name, places in rows.items()}
+    def _lay_out(self, tile: int, rows: Mapping[str, list[int]]) -> None:
+        self._layout.change(tile if self._exact else 0, rows, self._device)
 
     def _decoder(self) -> Any:
         return self._model.get_decoder()
