@@ -32,7 +32,7 @@ class OneLayer(torch.nn.Module):
 @pytest.mark.parametrize("tile", [STEP, READ])
 @pytest.mark.parametrize(
     ("inputs", "outputs"),
-    [(1, 64), (64, 1), (2, 576), (576, 2), (64, 7), (64, 128), (576, 10), (576, 16), (576, 192), (576, 1536), (1536, 576)],
+    [(1, 64), (64, 1), (2, 576), (576, 2), (64, 7), (576, 10), (64, 128), (576, 16), (576, 192), (1536, 576)],
 )
 def test_rows_have_the_bits_that_they_have_in_a_tile_of_their_own(
     threads: int, tile: int, inputs: int, outputs: int
