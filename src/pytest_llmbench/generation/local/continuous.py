@@ -78,7 +78,7 @@ class RowEngine:
     @property
     def kind(self) -> str:
         """How answers are computed, as far as it decides their bits."""
-        tiles = f"tiles of {STEP} and {READ}" if self._exact else "whole batches"
+        tiles = f"batches of tiles of {STEP} and {READ}" if self._exact else "whole batches"
         return f"{'one pass for all variants' if self.mixed else 'a variant at a time'}, {tiles}"
 
     def smaller(self) -> RowEngine:
