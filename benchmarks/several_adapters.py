@@ -4,8 +4,8 @@ usage: python benchmarks/several_adapters.py [--rounds 3] [--cases 16]
 
 Time to answer the shipped cases as base and adapters with the embedded NF4 model, in turns:
 
-- adapters: base and one, base and four (copies of the shipped one with other weights). Wanted: at most 1.6 times. Four are
-  2.5 times the rows of one, and cost as much where products, and not the reading of weights, are what takes the time.
+- adapters: base and one, base and four (copies of the shipped one with other weights). Wanted: at most 1.6 times. Four
+  are 2.5 times the rows of one, and cost as much where products, and not the reading of weights, take the time.
 - beginnings: prompts of 500 tokens with one system text, against as many tokens with a text of each prompt's own. What
   is shared is read once.
 """
