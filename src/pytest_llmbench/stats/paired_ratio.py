@@ -31,9 +31,8 @@ class Ratio(NamedTuple):
 def paired_ratio(pairs: Sequence[tuple[Measurement, Measurement]], confidence: float = CONFIDENCE) -> Ratio:
     """The factor from the first to the second of each pair, which were measured one right after the other.
 
-    Student's interval of the mean of the differences of logarithms, which holds by itself. Few pairs may agree by
-    chance, so it is never narrower than the normal interval of the pairs' own uncertainty, which is known and not
-    estimated from them. (Röver, Knapp and Friede, BMC Med Res Methodol 15:99, have Student's quantile for both.)
+    Student's interval of the mean of the differences of logarithms. Where the pairs differ less than their own
+    uncertainty says, as few pairs may by chance, that uncertainty stands in for their variance.
 
     Raises:
         ValueError: fewer than two pairs.
@@ -43,11 +42,10 @@ def paired_ratio(pairs: Sequence[tuple[Measurement, Measurement]], confidence: f
     from scipy import special
 
     differences = np.array([_log(after) - _log(before) for before, after in pairs])
-    own = math.sqrt(float(np.mean([_relative(before) ** 2 + _relative(after) ** 2 for before, after in pairs])))
-    upper = (1 + confidence) / 2
-    scattered = float(special.stdtrit(len(pairs) - 1, upper)) * float(differences.std(ddof=1))
-    reach = max(scattered, float(special.ndtri(upper)) * own) / math.sqrt(len(pairs))
-    mean = float(differences.mean())
+    own = float(np.mean([_relative(before) ** 2 + _relative(after) ** 2 for before, after in pairs]))
+    variance = max(float(differences.var(ddof=1)), own)
+    quantile = float(special.stdtrit(len(pairs) - 1, (1 + confidence) / 2))
+    mean, reach = float(differences.mean()), quantile * math.sqrt(variance / len(pairs))
     return Ratio(math.exp(mean), math.exp(mean - reach), math.exp(mean + reach))
 
 
