@@ -28,6 +28,7 @@ from support.fake_chat_server import FakeChatServer, well
 from support.known_context import KnownContext
 from support.tiny_models import save_adapter
 from support.tiny_training import rows, save_tiny_model, write_rows
+from support.warm_commands import warm_commands
 
 from pytest_llmbench.cases.suites import Vocabulary, load_cases, load_vocabulary
 from pytest_llmbench.core.settings import Settings
@@ -89,10 +90,14 @@ class Block:
 
 @dataclass(frozen=True)
 class Project:
-    """A project that `llmbench init` made, and the servers that a page speaks of: their URLs by the port it names."""
+    """A project that `llmbench init` made, and the servers that a page speaks of: their URLs by the port it names.
+
+    `commands` is the folder of those that start at once.
+    """
 
     path: Path
     servers: Mapping[str, str]
+    commands: Path
 
     def run(self, command: str, where: str) -> None:
         """Run a command as a reader would, and expect that it ends well."""
@@ -129,7 +134,7 @@ class Project:
             },
             "LLMBENCH_MODEL__BASE": BASE,
             "LLMBENCH_CACHE_DIR": str(self.path / "cache"),
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PATH": f"{self.commands}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PYTEST_ADDOPTS": "-p no:hypothesispytest",  # a reader has none; it imports Hypothesis when a session ends
             "STAGING": f"{self.servers['8080']}/v1",
         }
@@ -146,11 +151,17 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_model(tmp_path_factory.mktemp("base") / "tiny")
 
 
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with warm_commands(tmp_path_factory.mktemp("commands")) as folder:
+        yield folder
+
+
 @pytest.fixture
-def project(tmp_path: Path, tiny_base: Path) -> Iterator[Project]:
+def project(tmp_path: Path, tiny_base: Path, commands: Path) -> Iterator[Project]:
     several = FakeChatServer(unhurried, models=("base", "finetuned", "my-lora", "qwen"))
     single = FakeChatServer(unhurried, models=("base",))
-    made = Project(tmp_path / "project", {"8000": several.url, "8080": single.url})
+    made = Project(tmp_path / "project", {"8000": several.url, "8080": single.url}, commands)
     for folder in (made.path, tmp_path / "assistant"):  # a page begins a second project
         shutil.copytree(tiny_base, folder / BASE)  # by a name, for an adapter's record has no more of it
     made.run("llmbench init && git init --quiet", "init")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import shutil
 import sys
@@ -28,14 +27,6 @@ def pytest_configure():
 def pytest_unconfigure():
     pytest_llmbench.autotune.server.ServerUnderTest = ServerDouble.real
 """
-_LATE = (
-    "pytest_llmbench.autotune.server",
-    "pytest_llmbench.reports.writing.autotune",
-    "pytest_llmbench.reports.renderers.layout",
-    "pytest_llmbench.autotune.limit_search",
-    "pytest_llmbench.autotune.targets",
-    "pytest_llmbench.autotune.temperature_grid",
-)
 URL = "http://127.0.0.1:9/v1"
 ITEMS = ("test_max_concurrent_users", "test_max_history", "test_max_tokens", "test_temperature")
 SEARCHED = ("-m", "autotune", "-k", "not temperature", "--llmbench-server", URL)
@@ -50,8 +41,6 @@ class LimitsProject:
         (self.path / "conftest.py").unlink()
         shutil.copy(_SUITE, self.path)
         self.write, self.files = base.write, base.files
-        for name in _LATE:  # in-process runs forget what they imported
-            importlib.import_module(name)
         from support.serving_findings import users_finding
 
         chances = {"5": 0.999, "11": 0.6, "30": 0.0}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import pkgutil
 import shutil
 from pathlib import Path
 from typing import Any
@@ -38,13 +39,14 @@ def test_case(llmbench_answers):
     llmbench_answers.check()
 """,
 }
+_ROOMS = (
+    *("autotune", "benchmark", "cases", "context", "core", "generation"),
+    *("load", "metrics", "plugin", "reports", "runs"),
+)
 _LATE = (
-    "pytest_llmbench.runs.gate",
-    "pytest_llmbench.generation.planner",
-    "pytest_llmbench.reports",
-    "pytest_llmbench.reports.renderers.layout",
-    "pytest_llmbench.core.settings",
-    "scipy.stats",
+    *("babel.dates", "babel.numbers", "filelock", "hypothesis", "jinja2.ext", "jsonschema", "psutil", "scipy.stats"),
+    *("matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "matplotlib.style.core"),
+    *("mpl_toolkits.mplot3d", "aiohttp.web", "pydantic.type_adapter", "rich.progress", "yaml"),
 )
 CUT_SHORT = "cut short: every answer so far is in reports/runs/unfinished-*; go on with --llmbench-resume"
 CASES = ("lights/lamp", "lights/kitchen", "lights/dark", "sound/louder", "sound/deaf", "sound/mute")
@@ -145,8 +147,12 @@ def asked_once(*cases: str) -> list[str]:
 @pytest.fixture(scope="session")
 def _imported_once() -> None:
     """In-process runs forget what they imported: slow to import again, and impossible where code is compiled."""
-    for name in ("hypothesis", "psutil", "pytest_llmbench.benchmark.main_job", "pytest_llmbench.metrics", *_LATE):
+    for name in _LATE:
         importlib.import_module(name)
+    for room in _ROOMS:
+        package = importlib.import_module(f"pytest_llmbench.{room}")
+        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            importlib.import_module(found.name)
 
 
 @pytest.fixture

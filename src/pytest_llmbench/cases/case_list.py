@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import weakref
+from abc import abstractmethod
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,7 +15,26 @@ from pytest_llmbench.cases.case import Case
 from pytest_llmbench.core.errors import UsageError
 
 
-class StoredCases(Sequence[Case]):
+class _CaseList(Sequence[Case]):
+    """Cases that are made when they are asked for; a slice of them is a view."""
+
+    @abstractmethod
+    def categories(self) -> Iterator[str]:
+        """The category of each case, without making it."""
+
+    @abstractmethod
+    def _at(self, place: int) -> Case: ...
+
+    @overload
+    def __getitem__(self, place: int) -> Case: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Case]: ...
+    def __getitem__(self, place: int | slice) -> Case | Sequence[Case]:
+        places = range(len(self))[place]
+        return CaseView(self, places) if isinstance(places, range) else self._at(places)
+
+
+class StoredCases(_CaseList):
     """The cases of one file with a case a line, of which only the places are in memory: 18 bytes a case.
 
     Args:
@@ -43,23 +63,16 @@ class StoredCases(Sequence[Case]):
     def __len__(self) -> int:
         return len(self._offsets)
 
-    @overload
-    def __getitem__(self, place: int) -> Case: ...
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[Case]: ...
-    def __getitem__(self, place: int | slice) -> Case | Sequence[Case]:
+    def _at(self, place: int) -> Case:
         """Raises UsageError where the file has changed."""
-        if isinstance(place, slice):
-            return CaseView(self, range(*place.indices(len(self))))
         if self._file is None:
             if _state(self._path) != self._known:
                 raise UsageError(f"{self._path} has changed since the session began; start it again")
             self._file = os.open(self._path, os.O_RDONLY)
             weakref.finalize(self, os.close, self._file)
-        at = range(len(self))[place]
-        end = self._offsets[at + 1] if at + 1 < len(self) else self._known[0]
-        text = os.pread(self._file, end - self._offsets[at], self._offsets[at])
-        return self._read(text.decode("utf-8-sig"), self._lines[at])
+        end = self._offsets[place + 1] if place + 1 < len(self) else self._known[0]
+        text = os.pread(self._file, end - self._offsets[place], self._offsets[place])
+        return self._read(text.decode("utf-8-sig"), self._lines[place])
 
 
 def _state(path: Path) -> tuple[int, int]:
@@ -67,7 +80,7 @@ def _state(path: Path) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-class JoinedCases(Sequence[Case]):
+class JoinedCases(_CaseList):
     """The cases of several files, one after the other."""
 
     def __init__(self, parts: Sequence[Sequence[Case]]) -> None:
@@ -84,19 +97,12 @@ class JoinedCases(Sequence[Case]):
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
-    @overload
-    def __getitem__(self, place: int) -> Case: ...
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[Case]: ...
-    def __getitem__(self, place: int | slice) -> Case | Sequence[Case]:
-        if isinstance(place, slice):
-            return CaseView(self, range(*place.indices(len(self))))
-        at = range(len(self))[place]
-        part = next(index for index, end in enumerate(self._ends) if at < end)
-        return self._parts[part][at - (self._ends[part - 1] if part else 0)]
+    def _at(self, place: int) -> Case:
+        part = next(index for index, end in enumerate(self._ends) if place < end)
+        return self._parts[part][place - (self._ends[part - 1] if part else 0)]
 
 
-class CaseView(Sequence[Case]):
+class CaseView(_CaseList):
     """Those of some cases that stand at `places`, in that order, each `epochs` times in a row."""
 
     def __init__(self, cases: Sequence[Case], places: Sequence[int], epochs: int = 1) -> None:
@@ -110,21 +116,15 @@ class CaseView(Sequence[Case]):
     def __len__(self) -> int:
         return len(self._places) * self._epochs
 
-    @overload
-    def __getitem__(self, place: int) -> Case: ...
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[Case]: ...
-    def __getitem__(self, place: int | slice) -> Case | Sequence[Case]:
-        if isinstance(place, slice):
-            return CaseView(self, range(*place.indices(len(self))))
-        at, epoch = divmod(range(len(self))[place], self._epochs)
+    def _at(self, place: int) -> Case:
+        at, epoch = divmod(place, self._epochs)
         case = self._cases[self._places[at]]
         return case if self._epochs == 1 else dataclasses.replace(case, epoch=epoch)
 
 
 def categories_of(cases: Sequence[Case]) -> Iterator[str]:
     """The category of each case; those of a large file are known without reading it."""
-    if isinstance(cases, StoredCases | JoinedCases | CaseView):
+    if isinstance(cases, _CaseList):
         return cases.categories()
     return (case.category for case in cases)
 

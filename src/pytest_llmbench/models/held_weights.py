@@ -102,7 +102,11 @@ def _answering_bytes(loaded: LoadedModel, weights: int, size: int) -> int:
     try:
         architecture = read_architecture(loaded.model.config.get_text_config().to_dict(), loaded.source.name)
     except ModelError:
-        _log.info("%s: shapes unknown, answers count as %.0f %% of the weights", loaded.source.name, 100 * _ANSWERING)
+        _log.warning(
+            "%s: its shapes are unknown, so the memory that answers take is reckoned as %.0f %% of the weights",
+            loaded.source.name,
+            100 * _ANSWERING,
+        )
         return int(weights * _ANSWERING)
     return sum(estimate_answering(architecture, size, rows=_ROWS, positions=_POSITIONS).values())
 

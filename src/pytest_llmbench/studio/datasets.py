@@ -13,21 +13,23 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from sqlalchemy import select
 
 from pytest_llmbench.core.errors import LLMBenchError, NotReadyError
 from pytest_llmbench.core.files import write_text
 from pytest_llmbench.core.starter import present
+from pytest_llmbench.datasets.summary import Summary
 from pytest_llmbench.studio.models import Rows
 from pytest_llmbench.studio.options import StudioOptions
 from pytest_llmbench.studio.reader_process import ReaderProcess, words_for_check, words_for_contents
-from pytest_llmbench.studio.reading import Check, Contents, Row, Statistics
+from pytest_llmbench.studio.reading import Check, Contents, Row
 from pytest_llmbench.studio.store import Dataset, NotFoundError, Store
 from pytest_llmbench.studio.uploads import save_upload
 
 _UNDO = timedelta(days=1)
 _PART = ".part"
+_SUMMARY = TypeAdapter(Summary)
 
 _log = logging.getLogger("pytest_llmbench")
 
@@ -60,7 +62,7 @@ class CheckState(_Document):
 class DatasetDetail(DatasetCard):
     """A dataset with its first rows, what it holds, and what is wrong with it."""
 
-    statistics: Statistics
+    statistics: Summary
     preview: tuple[Row, ...]
     checked: CheckState
 
@@ -128,7 +130,7 @@ class Datasets:
             bytes=upload.bytes,
             rows=contents.statistics.rows,
             languages=contents.languages,
-            statistics=contents.statistics.model_dump(mode="json"),
+            statistics=contents.statistics.to_json(),
             created=datetime.now(UTC),
             deleted_at=None,
         )
@@ -161,14 +163,14 @@ class Datasets:
         preview = _Preview.model_validate_json(self._preview(key).read_bytes()).preview
         return DatasetDetail(
             **dict(card(dataset)),
-            statistics=Statistics.model_validate(dataset.statistics),
+            statistics=_SUMMARY.validate_python(dataset.statistics),
             preview=preview,
             checked=self._check_state(dataset),
         )
 
     def size(self, dataset: Dataset) -> Rows:
         """What an estimate must know of a dataset."""
-        found = Statistics.model_validate(dataset.statistics)
+        found = _SUMMARY.validate_python(dataset.statistics)
         return Rows(dataset.rows, found.prompt.mean + found.answer.mean)
 
     def delete(self, key: str) -> DatasetCard:

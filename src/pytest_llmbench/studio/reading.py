@@ -19,6 +19,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from pytest_llmbench.core.errors import LLMBenchError, UsageError
+from pytest_llmbench.datasets.summary import Summary, summarise_rows
 
 SHOWN_ROWS = 20
 _SHOWN_CHARACTERS = 2_000
@@ -47,31 +48,10 @@ class Row(_Document):
     completion: tuple[Message, ...]
 
 
-class Lengths(_Document):
-    """Characters of the shortest, the mean and the longest text, and the line of the longest."""
-
-    least: int
-    mean: float
-    most: int
-    longest_line: int
-
-
-class Statistics(_Document):
-    """What a dataset holds: `roles` counts messages, `turns` rows by how often the user speaks."""
-
-    form: str
-    rows: int
-    roles: dict[str, int]
-    turns: dict[int, int]
-    prompt: Lengths
-    answer: Lengths
-    extra_keys: dict[str, int]
-
-
 class Contents(_Document):
     """What was read of a dataset. `languages` are those of its first rows, by how many are in each."""
 
-    statistics: Statistics
+    statistics: Summary
     languages: dict[str, int]
     preview: tuple[Row, ...]
 
@@ -114,7 +94,6 @@ def contents(path: Path, most_rows: int) -> Contents:
         UsageError: a row is wrong, or there are more than `most_rows`.
     """
     from pytest_llmbench.datasets.rows import NumberedRow, stream_rows
-    from pytest_llmbench.datasets.summary import summarise_rows
 
     first: list[NumberedRow] = []
 
@@ -129,9 +108,8 @@ def contents(path: Path, most_rows: int) -> Contents:
                 first.append(numbered)
             yield numbered
 
-    summary = summarise_rows(watched()).to_json()
     return Contents(
-        statistics=Statistics.model_validate(summary),
+        statistics=summarise_rows(watched()),
         languages=_languages(numbered.row for numbered in first),
         preview=tuple(_shown(numbered) for numbered in first[:SHOWN_ROWS]),
     )

@@ -121,6 +121,18 @@ def test_memory_decides_how_weights_are_held(  # a table
     assert ("stays packed" in caplog.text) == (expected != hold and expected == "packed")
 
 
+def test_memory_that_can_only_be_guessed_is_announced(
+    tiny: Source, settings_with: Build, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = settings_with(hold="auto").model
+    loaded = load_base(tiny, settings)
+    loaded.model.config.model_type = "unheard-of"
+    with caplog.at_level(logging.WARNING, "pytest_llmbench"):
+        hold_weights(loaded, settings)
+    assert "its shapes are unknown" in caplog.text
+    assert loaded.hold == "dequantized"
+
+
 def test_what_does_not_fit_is_refused_where_it_was_asked_for(
     tiny: Source, settings_with: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -206,14 +206,14 @@ class LocalBackend(ReadsPrompts):
         return None if variant == BASE else peft_name(self._loaded, variant)
 
     def _row_engine(self, places: int) -> RowEngine | None:
-        """The engine that answers many variants at once; None, with a note, where the model does not fit it."""
+        """The engine that answers many variants at once; None, which is announced, where the model does not fit it."""
         loaded = self._loaded
         engine = RowEngine(_causal_model(loaded.model), loaded.tokenizer.pad_token_id, places, exact=self._exact)
         with loaded.speaking_as(BASE):
             why = engine.unfit()
         self._decoding = "padded batches" if why else engine.kind
         if why:
-            _log.info("answers are decoded in padded batches, a variant at a time: %s", why)
+            _log.warning("answers are decoded in padded batches, a variant at a time, which is slower: %s", why)
         return None if why else engine
 
     def _completion(self, case: Case, variant: str, row: Row, batch_size: int) -> Completion:

@@ -14,6 +14,7 @@ from pytest_llmbench.reports.html.facts import FactGroup
 from pytest_llmbench.reports.html.words import script_texts
 from pytest_llmbench.reports.outcomes import SIGNS
 from pytest_llmbench.reports.renderers.html import Html
+from pytest_llmbench.reports.renderers.templates import asset, template
 from pytest_llmbench.reports.serving.answers import (
     answer,
     cost,
@@ -43,22 +44,9 @@ def render_limits_page(document: LimitsDocument, language: str, added: Sequence[
     Raises:
         UsageError: the language is unknown.
     """
-    import jinja2
-
     say = serving_words(language)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pytest_llmbench", "reports/html/assets"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-    def asset(name: str) -> str:
-        return environment.loader.get_source(environment, name)[0]  # type: ignore[union-attr]  # it was given one
-
     targets = document.targets
-    return environment.get_template("serving.html.j2").render(
+    return template("html", "serving.html.j2").render(
         say=say,
         language=language,
         heading=_heading(targets, say),

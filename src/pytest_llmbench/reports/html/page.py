@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,11 +26,11 @@ from pytest_llmbench.reports.pairing import verdicts_against_base
 from pytest_llmbench.reports.phases import phases
 from pytest_llmbench.reports.recommendations import recommendations
 from pytest_llmbench.reports.renderers.html import Html
+from pytest_llmbench.reports.renderers.templates import asset, template
 from pytest_llmbench.reports.score_remarks import about_scores, batched_speed, cosine_meanings
 from pytest_llmbench.reports.views.timing import answer_rows, answer_titles, timing_note
 from pytest_llmbench.runs.typed import RunDocument, RunPoint, run_document
 
-_ASSETS = ("reports", "html", "assets")
 _CHANGE_SIGNS = {"better": "▲", "same": "=", "worse": "▼"}
 _CHANGES = {
     "better": N_("improved"),
@@ -71,19 +70,10 @@ def render_html(
     Raises:
         UsageError: the language is unknown.
     """
-    import jinja2
-
     say, timed = words(language), run_document(document)
     views, runs = gate_views(document, say), runs_of_trend(document, history, say)
     looks = _looks(variants_of(document, runs))
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pytest_llmbench", "/".join(_ASSETS)),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("report.html.j2").render(
+    page = template("html", "report.html.j2").render(
         say=say,
         language=language,
         heading=_heading(document.variants, say),
@@ -111,9 +101,9 @@ def render_html(
         answers=[(variant, [_cell(one, say) for one in cells]) for variant, cells in answer_rows(timed)],
         timing_note=timing_note(timed, say),
         provenance=provenance_groups(document, say),
-        style=_asset("report.css"),
-        scripts="\n".join(_asset(name) for name in _SCRIPTS),
-        early_script=_asset("early.js"),
+        style=asset("report.css"),
+        scripts="\n".join(asset(name) for name in _SCRIPTS),
+        early_script=asset("early.js"),
         added=Html().sections(Report("", language, added)),
         data=_embedded(case_data(document, say)),
     )
@@ -143,10 +133,6 @@ def _looks(variants: Sequence[str]) -> dict[str, int]:
     """Each variant's colour and shape by number: the base has its own, adapters share the others in turn."""
     others = [name for name in variants if name != BASE]
     return {BASE: 0} | {name: 1 + place % _ADAPTER_LOOKS for place, name in enumerate(others)}
-
-
-def _asset(name: str) -> str:
-    return importlib.resources.files("pytest_llmbench").joinpath(*_ASSETS, name).read_text(encoding="utf-8")
 
 
 def _embedded(data: dict[str, Any]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import importlib.resources
 import itertools
 import tempfile
 from collections.abc import Callable
@@ -15,8 +14,8 @@ from pytest_llmbench.reports.blocks import Cell, Chart, Depth, Name, Outcome, Qu
 from pytest_llmbench.reports.limits import ROOM
 from pytest_llmbench.reports.outcomes import SIGNS
 from pytest_llmbench.reports.renderers.cells import cell_text
+from pytest_llmbench.reports.renderers.templates import asset, template
 
-_SHARED = ("reports", "html", "assets")
 _ROOM = ROOM[Depth.FULL]
 
 
@@ -34,18 +33,8 @@ class Html:
         return self._rendered("sections", report)
 
     def _rendered(self, macro: str, report: Report) -> str:
-        import jinja2
-
-        environment = jinja2.Environment(
-            loader=jinja2.PackageLoader("pytest_llmbench", "reports/renderers/assets"),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
         say = words(report.language)
-        template = environment.get_template(f"{macro}.html.j2")
-        page = template.render(
+        page = template("renderers", f"{macro}.html.j2").render(
             report=report,
             shown=report.at(Depth.FULL),
             say=say,
@@ -57,7 +46,7 @@ class Html:
             drawing=_drawings(),
             signs=SIGNS,
             room=_ROOM,
-            style=_asset("report.css"),
+            style=asset("report.css"),
         )
         return page.encode("utf-8", "replace").decode("utf-8")  # a hand-edited document may hold lone surrogates
 
@@ -78,7 +67,3 @@ def _drawings() -> Callable[[Chart], str]:
     """Draws a page's charts as SVG, each under a name of its own."""
     places = itertools.count(1)
     return lambda chart: chart.svg(f"chart{next(places)}") if chart.svg else ""
-
-
-def _asset(name: str) -> str:
-    return importlib.resources.files("pytest_llmbench").joinpath(*_SHARED, name).read_text(encoding="utf-8")

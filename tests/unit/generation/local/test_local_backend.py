@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import functools
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -97,6 +98,16 @@ def test_it_speaks_the_protocol_and_base_and_fine_tune_differ(loaded: LoadedMode
     assert isinstance(answering, Backend)
     assert answering.variants == ("base", "finetuned")
     assert texts(answering, CASES, "base") != texts(answering, CASES, "finetuned")
+
+
+def test_batches_that_must_be_padded_are_announced(loaded: LoadedModel, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "pytest_llmbench"):
+        texts(backend(loaded), CASES, "base")
+        assert not caplog.records
+        loaded.model.config._attn_implementation = "eager"
+        loaded.model.config.layer_types = ["linear_attention"]
+        assert texts(backend(loaded), CASES, "base")
+    assert "padded batches, a variant at a time, which is slower: it has layers of linear_attention" in caplog.text
 
 
 def test_a_prompt_that_cannot_be_written_is_an_error_of_its_own_case(loaded: LoadedModel) -> None:
