@@ -51,7 +51,9 @@ LIGHT = {
     "CONTEXT__LANGUAGES": "en",
     "CONTEXT__PROBES": "5",
     "BENCHMARK__LIMIT": "3",
+    "GENERATION__BATCH_SIZE": "16",  # measuring what is best takes a second or two
     "GENERATION__MAX_NEW_TOKENS": "4",
+    "GENERATION__THREADS": "1",
     "FINETUNE__BATCH_SIZE": "8",
     "FINETUNE__LEARNING_RATE": "0.02",
     "FINETUNE__MAX_LENGTH": "64",

@@ -78,8 +78,18 @@ def until(chrome: Chrome, selector: str, words: str = "", seconds: float = 240) 
 
 
 def click(chrome: Chrome, selector: str) -> None:
-    chrome.execute_script("document.querySelector(arguments[0]).scrollIntoView({block: 'center'})", selector)
-    found(chrome, selector)[0].click()
+    """Once it is there: a part of the page that changes is gone for a moment."""
+    from selenium.common.exceptions import StaleElementReferenceException
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    def clicked(_: object) -> bool:
+        for element in found(chrome, selector):
+            chrome.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+            element.click()
+            return True
+        return False
+
+    WebDriverWait(chrome, 30, 0.1, [StaleElementReferenceException]).until(clicked)
 
 
 def choose(chrome: Chrome, selector: str, option: str) -> None:

@@ -36,7 +36,7 @@ def test_what_is_neither_fails_unless_the_settings_let_it_pass(limits: LimitsPro
     result = limits.run(*USERS, "11")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["*holds them is 0.60: not sure enough; raise load.budget*"])
-    limits.write("configs/llmbench.yaml", "gate: {inconclusive: pass}\noutput: {png: false}\n")
+    limits.write("configs/llmbench.yaml", "gate: {inconclusive: pass}\noutput: {html: false, png: false}\n")
     result = limits.run(*USERS, "11")
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(["note: *holds them is 0.60: not sure enough*"])

@@ -12,6 +12,7 @@ def test_the_four_questions_are_items_with_plain_names(limits: LimitsProject) ->
 
 
 def test_each_is_asked_once_and_the_reports_and_the_limits_are_written(limits: LimitsProject) -> None:
+    limits.write("configs/llmbench.yaml", "output: {png: false}\n")
     result = limits.run(*SEARCHED)
     result.assert_outcomes(passed=3)
     assert [(line[0], line[2]) for line in limits.asked()] == [

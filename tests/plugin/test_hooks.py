@@ -76,6 +76,7 @@ def pytest_llmbench_report_sections(document, kind, language):
 
 def test_a_format_and_a_section_of_conftest_are_in_every_report(project: Project) -> None:
     project.backend(more=OWN_REPORT)
+    project.write("configs/llmbench.yaml", "output: {png: false}\n")
     result = project.run()
     assert result.ret == 0
     result.stdout.fnmatch_lines(["- Said by a <plugin>.", "titles*: reports/benchmark.titles"])

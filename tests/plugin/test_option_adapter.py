@@ -77,7 +77,9 @@ def test_each_adapter_is_held_against_its_namesake_in_the_baseline(several: Proj
 def test_adapters_are_listed_in_the_ini_file_the_environment_or_the_settings_file(
     several: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    several.write("configs/llmbench.yaml", "output: {png: false}\nmodel: {adapter: [adapters/a, adapters/b]}\n")
+    several.write(
+        "configs/llmbench.yaml", "output: {html: false, png: false}\nmodel: {adapter: [adapters/a, adapters/b]}\n"
+    )
     several.run()
     assert variants(several) == ["base", "a", "b"]
     several.write("pytest.ini", f"{INI}llmbench_adapter = adapters/c adapters/d\n")

@@ -85,11 +85,11 @@ def test_a_fall_that_comes_again_fails(moody: Project) -> None:
 
 def test_what_could_not_be_confirmed_is_refused_before_anything_is_asked(moody: Project) -> None:
     before = moody.asked()
-    moody.write("configs/llmbench.yaml", "output: {png: false}\ngeneration: {temperature: 0}\n")
+    moody.write("configs/llmbench.yaml", "output: {html: false, png: false}\ngeneration: {temperature: 0}\n")
     greedy = moody.run(*GATE, "--llmbench-compare=accepted")
     assert greedy.ret == 2
     assert "the answers are greedy" in greedy.stdout.str() + greedy.stderr.str()
-    moody.write("configs/llmbench.yaml", "output: {png: false}\n")
+    moody.write("configs/llmbench.yaml", "output: {html: false, png: false}\n")
     run = next((moody.path / "reports/runs").glob("0001_*/run.json"))
     document = json.loads(run.read_text())
     document["metadata"]["backend"]["adapters"] = {"finetuned": {"path": "adapters/gone", "weights_sha256": "0"}}

@@ -121,7 +121,7 @@ def test_a_missing_baseline_ends_the_session_before_anything_is_asked_or_warns_w
     assert result.ret == 2
     assert "no run 'accepted'" in result.stdout.str() + result.stderr.str()
     assert project.asked() == []
-    project.write("configs/llmbench.yaml", "output: {png: false}\ngate: {missing_baseline: warn}\n")
+    project.write("configs/llmbench.yaml", "output: {html: false, png: false}\ngate: {missing_baseline: warn}\n")
     result = project.run("--llmbench-gate=regression", "--llmbench-compare=accepted")
     assert result.ret == 0
     assert gate(project)["notes"][0]["kind"] == "no_baseline"
@@ -141,7 +141,7 @@ def test_a_gate_that_could_judge_nothing_ends_the_session_at_collection(
     run = next((drilled.path / "reports/runs").glob("0001_*/run.json"))
     drilled.write("other.json", run.read_text().replace("drill/", "other/"))
     off = "metrics: {latency_s: false}\n"
-    drilled.write("configs/llmbench.yaml", f"output: {{png: false}}\n{off}gate: {gate_section}\n")
+    drilled.write("configs/llmbench.yaml", f"output: {{html: false, png: false}}\n{off}gate: {gate_section}\n")
     asked = drilled.asked()
     result = drilled.run("--llmbench-no-cache")
     assert result.ret == 2

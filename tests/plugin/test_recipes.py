@@ -70,6 +70,7 @@ def machine(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Machi
         (project.path / f"prompts/{name}.yaml").unlink()
     cases = "\n".join(f"  - {{id: {case}, prompt: monte le son {case}, keywords: [son]}}" for case in CASES)
     project.write("prompts/drill.yaml", f"category: drill\ncases:\n{cases}\n")
+    project.write("configs/llmbench.yaml", "output: {png: false}\n")
     project.write("conftest.py", BACKEND)
     project.write("adapters/commands/known.txt", " ".join(CASES))
     project.write(".gitignore", "reports/\n.cache/\n__pycache__/\n.pytest_cache/\nasked.log\n")

@@ -15,7 +15,7 @@ import pytest
 _PARROT = Path(__file__).with_name("parrot.py")
 _FILES = {
     "pytest.ini": "[pytest]\nasyncio_default_fixture_loop_scope = function\n",
-    "configs/llmbench.yaml": "output: {png: false}\n",
+    "configs/llmbench.yaml": "output: {html: false, png: false}\n",
     "prompts/tools.yaml": "tools: {set_lights: [lampe, lumière], volume_up: [son, volume]}\n",
     "prompts/lights.yaml": """\
 category: lights
@@ -45,7 +45,8 @@ _ROOMS = (
 )
 _LATE = (
     *("babel.dates", "babel.numbers", "filelock", "hypothesis", "jinja2.ext", "jsonschema", "psutil", "scipy.stats"),
-    *("matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "matplotlib.style.core"),
+    *("matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg"),
+    *("matplotlib.colorbar", "matplotlib.figure", "matplotlib.projections", "matplotlib.style"),
     *("mpl_toolkits.mplot3d", "aiohttp.web", "pydantic.type_adapter", "rich.progress", "yaml"),
 )
 CUT_SHORT = "cut short: every answer so far is in reports/runs/unfinished-*; go on with --llmbench-resume"

@@ -126,7 +126,7 @@ def test_memory_that_can_only_be_guessed_is_announced(
 ) -> None:
     settings = settings_with(hold="auto").model
     loaded = load_base(tiny, settings)
-    loaded.model.config.model_type = "unheard-of"
+    loaded.model.config.intermediate_size = 0
     with caplog.at_level(logging.WARNING, "pytest_llmbench"):
         hold_weights(loaded, settings)
     assert "its shapes are unknown" in caplog.text

@@ -20,6 +20,7 @@ from pytest_llmbench.core.records import Completion
 from pytest_llmbench.core.settings import GenerationSettings
 from pytest_llmbench.generation.backend import Backend, OutOfMemoryError
 from pytest_llmbench.generation.local.backend import LocalBackend
+from pytest_llmbench.generation.local.continuous import RowEngine
 from pytest_llmbench.generation.rows import Row
 from pytest_llmbench.models.adapters import Adapter
 from pytest_llmbench.models.loaded import LoadedModel
@@ -100,14 +101,15 @@ def test_it_speaks_the_protocol_and_base_and_fine_tune_differ(loaded: LoadedMode
     assert texts(answering, CASES, "base") != texts(answering, CASES, "finetuned")
 
 
-def test_batches_that_must_be_padded_are_announced(loaded: LoadedModel, caplog: pytest.LogCaptureFixture) -> None:
+def test_batches_that_must_be_padded_are_announced(
+    loaded: LoadedModel, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with caplog.at_level(logging.WARNING, "pytest_llmbench"):
         texts(backend(loaded), CASES, "base")
         assert not caplog.records
-        loaded.model.config._attn_implementation = "eager"
-        loaded.model.config.layer_types = ["linear_attention"]
+        monkeypatch.setattr(RowEngine, "unfit", lambda _: "its attention cannot be replaced")
         assert texts(backend(loaded), CASES, "base")
-    assert "padded batches, a variant at a time, which is slower: it has layers of linear_attention" in caplog.text
+    assert "padded batches, a variant at a time, which is slower: its attention cannot be replaced" in caplog.text
 
 
 def test_a_prompt_that_cannot_be_written_is_an_error_of_its_own_case(loaded: LoadedModel) -> None:
