@@ -16,6 +16,8 @@ from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.finetune.finetune import finetune
 from pytest_llmbench.finetune.request import FinetuneRequest
 
+pytestmark = pytest.mark.usefixtures("brief_looks")
+
 LEARNT = {
     "monte le son": "Je monte le volume.",
     "baisse le son": "Je baisse le volume.",
