@@ -110,7 +110,7 @@ def _reaped() -> bool:
 def _await(command: int, asking: socket.socket) -> int:
     """Tell how the command ended; it ends with who asked for it."""
     ended = os.pidfd_open(command)
-    ready, _, _ = select.select([ended, asking], [], [])
+    ready, _, _ = select.select([ended, asking.fileno()], [], [])
     if ended not in ready:
         os.kill(command, signal.SIGTERM)
     code = os.waitstatus_to_exitcode(os.waitpid(command, 0)[1])
