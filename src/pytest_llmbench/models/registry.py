@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -169,9 +170,23 @@ def load_registry(path: Path | None = None) -> Registry:
     files = [path] if path else [packaged]
     if path is None and REGISTRY.exists() and REGISTRY.resolve() != packaged.resolve():
         files.append(REGISTRY)
+    return _registry(tuple((file, _state(file)) for file in files))
+
+
+def _state(file: Path) -> tuple[str, int, int] | None:
+    """What differs once the file does; None where there is none."""
+    if not file.is_file():
+        return None
+    found = file.stat()
+    return str(file.resolve()), found.st_mtime_ns, found.st_size
+
+
+@functools.lru_cache(maxsize=4)
+def _registry(files: tuple[tuple[Path, tuple[str, int, int] | None], ...]) -> Registry:
+    """A training asks for it five times, a page of the studio at each request: it is read again once a file changed."""
     entries: dict[str, ModelEntry] = {}
     tasks: dict[Task, Preset] = {}
-    for file in files:
+    for file, _ in files:
         document, read = _read(file)
         tasks |= read.tasks
         entries |= {alias: _entry(document, alias, written) for alias, written in read.models.items()}

@@ -12,13 +12,12 @@ import psutil
 from pydantic import BaseModel, ConfigDict, Field
 
 from pytest_llmbench.core.errors import ModelError, UsageError, WrongModelError
-from pytest_llmbench.core.starter import starter_folder
 from pytest_llmbench.models.fitting import describe, known_architecture, plan_of, what_would_fit
 from pytest_llmbench.models.memory.estimate import MemoryEstimate, TrainingPlan, estimate_training
 from pytest_llmbench.models.memory.hardware import Hardware, detect
 from pytest_llmbench.models.memory.weights import GIB
 from pytest_llmbench.models.recommendation import Choice, recommended_models
-from pytest_llmbench.models.registry import REGISTRY, TASKS, ModelEntry, Preset, Registry, load_registry
+from pytest_llmbench.models.registry import TASKS, ModelEntry, Preset, Registry, load_registry
 from pytest_llmbench.studio.options import StudioOptions
 
 _FRESH_S = 2.0
@@ -147,7 +146,6 @@ class Models:
 
     def __init__(self, options: StudioOptions) -> None:
         self._options = options
-        self._read: tuple[tuple[float, ...], Registry] | None = None
         self._told: tuple[float, AvailableModels, bytes] | None = None
 
     def available(self) -> AvailableModels:
@@ -158,14 +156,6 @@ class Models:
         """The same as it is sent: fifty browsers that ask at once wait for one look."""
         return self._fresh()[1]
 
-    def registry(self) -> Registry:
-        """The package's models and the project's, read again when a file changed."""
-        files = [path for path in (starter_folder() / REGISTRY, REGISTRY) if path.is_file()]
-        dates = tuple(path.stat().st_mtime for path in files)
-        if self._read is None or self._read[0] != dates:
-            self._read = dates, load_registry()
-        return self._read[1]
-
     def estimate(self, name: str, chosen: Hyperparameters, rows: Rows | None, speed: Speed | None) -> Estimate:
         """What a training takes on this machine.
 
@@ -173,23 +163,23 @@ class Models:
             WrongModelError: the model is not in the registry, and others are not allowed.
             UsageError: a setting is of no use for it.
         """
-        entry = self.registry().find(name)
+        entry = load_registry().find(name)
         if entry is None and not self._options.allow_any_model:
             raise WrongModelError(
-                f"{name!r:.80} is not in the registry; choose from {', '.join(self.registry())}", names=("model_name",)
+                f"{name!r:.80} is not in the registry; choose from {', '.join(load_registry())}", names=("model_name",)
             )
         preset = _chosen(entry.preset(chosen.task) if entry else Preset(), chosen)
         return Estimate(
             model=entry.alias if entry else name,
             preset=preset,
             memory=_memory(entry, name, preset, _machine()),
-            duration=_duration(self.registry(), entry, preset, rows, speed, chosen.steps),
+            duration=_duration(load_registry(), entry, preset, rows, speed, chosen.steps),
         )
 
     def _fresh(self) -> tuple[AvailableModels, bytes]:
         now = time.monotonic()
         if self._told is None or now - self._told[0] > _FRESH_S:
-            found = _available(self.registry(), _machine())
+            found = _available(load_registry(), _machine())
             self._told = now, found, found.model_dump_json().encode()
         return self._told[1], self._told[2]
 

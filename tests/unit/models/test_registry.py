@@ -59,6 +59,21 @@ def test_a_task_changes_only_what_it_names_and_the_model_has_the_last_word(tmp_p
     assert entry.preset("classification") == Preset(rank=4, max_length=128, epochs=1.0)
 
 
+def test_a_registry_is_read_again_once_its_file_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "models.yaml"
+    with pytest.raises(UsageError):
+        load_registry(file)
+    file.write_text("models: {mine: {hub: some/model}}")
+    assert load_registry(file) is load_registry(file)
+    file.write_text("models: {mine: {hub: some/other-model}}")
+    assert load_registry(file)["mine"].hub == "some/other-model"
+    (tmp_path / "elsewhere/configs").mkdir(parents=True)
+    (tmp_path / "elsewhere/configs/models.yaml").write_text("models: {theirs: {hub: some/model}}")
+    known = set(load_registry())
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert set(load_registry()) == known | {"theirs"}
+
+
 def test_a_project_adds_models_in_yaml_alone_and_replaces_one_of_the_same_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

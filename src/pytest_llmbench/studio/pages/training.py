@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from pytest_llmbench.core.errors import LLMBenchError, UsageError
 from pytest_llmbench.core.locale import N_
-from pytest_llmbench.models.registry import TASKS, Preset, Task
+from pytest_llmbench.models.registry import TASKS, Preset, Task, load_registry
 from pytest_llmbench.studio.jobs import StartFinetuning
 from pytest_llmbench.studio.models import Estimate, Hyperparameters, ModelCard, newest_speed
 from pytest_llmbench.studio.pages import hyperparameters
@@ -99,7 +99,7 @@ def _settings(request: Request, card: ModelCard, given: Mapping[str, str]) -> di
 def _card(studio: Services, name: str) -> ModelCard:
     """The model that was chosen, else the project's own, else the one that is recommended most."""
     cards = {card.id: card for card in studio.models.available().models}
-    own = studio.models.registry().find(studio.options.settings.model.base)
+    own = load_registry().find(studio.options.settings.model.base)
     return cards.get(name) or cards.get(own.alias if own else "") or next(iter(cards.values()))
 
 
