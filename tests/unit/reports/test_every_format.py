@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
@@ -188,7 +189,7 @@ def test_the_page_of_a_run_names_the_verdict_and_evidence_of_its_other_reports(n
 
 def test_an_older_gate_names_the_evidence_that_it_was_stored_with() -> None:
     """It holds an English sentence alone: each language reads the same verdict out of its table."""
-    found = read_document(EXAMPLE)["gate"]
+    found = json.loads(Path(__file__).with_name("older_gate.json").read_text(encoding="utf-8"))
     assert "because" not in found
     told = reason(GateDocument.model_validate(found), words("en"))
     assert told.replace("Keywords found (share)", "keywords") == found["reason"]

@@ -75,7 +75,7 @@ def test_what_a_comparison_needs_to_know_of_a_run_is_kept(make_run: MakeRun) -> 
         assert known[key] == backend[key]
     assert known["name"] == "0007_accepted"
     assert known["generation"]["temperature"] == about["settings"]["generation"]["temperature"]
-    assert known["spelling"] == {"case_sensitive": False, "accent_sensitive": False}
+    assert known["spelling"] == {"case_sensitive": False, "accent_sensitive": False, "call_form": "auto"}
     assert known["hardware"]["cpu"] == about["cpu"]
 
 
