@@ -27,14 +27,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
+from pytest_llmbench.models.quiet import import_bitsandbytes
+
 _PROGRAMS = ("llmbench", "pytest")
 _SCRIPTS = Path(sys.executable).parent
 _IMPORTED = (
-    *("torch", "bitsandbytes", "transformers.models.llama.modeling_llama", "transformers.models.auto.modeling_auto"),
+    *("transformers.models.llama.modeling_llama", "transformers.models.auto.modeling_auto"),
     *("transformers.trainer", "peft", "trl", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg"),
     *("matplotlib.figure", "scipy.special", "aiohttp.web", "typer", "rich.table", "jinja2", "jsonschema"),
 )
-_NO_COMPILER = "TORCHDYNAMO_DISABLE"  # as `models.quiet` imports bitsandbytes
 _LOOK_S = 5.0
 _CLIENT = """\
 #!{python} -IS
@@ -88,7 +89,8 @@ def _serve(listening: socket.socket) -> None:
     program, words, folder, environment = json.loads(asking.makefile().readline())
     command = os.fork()
     if command:
-        os._exit(_await(command, asking))
+        _await(command, asking)
+        os._exit(0)
     asking.close()
     for own, stream in enumerate(given):
         os.dup2(stream, own)
@@ -107,7 +109,7 @@ def _reaped() -> bool:
     return False
 
 
-def _await(command: int, asking: socket.socket) -> int:
+def _await(command: int, asking: socket.socket) -> None:
     """Tell how the command ended; it ends with who asked for it."""
     ended = os.pidfd_open(command)
     ready, _, _ = select.select([ended, asking.fileno()], [], [])
@@ -116,16 +118,14 @@ def _await(command: int, asking: socket.socket) -> int:
     code = os.waitstatus_to_exitcode(os.waitpid(command, 0)[1])
     with contextlib.suppress(BrokenPipeError):
         asking.sendall(bytes([code if code >= 0 else 128 - code]))
-    return 0
 
 
 def _main() -> None:
-    os.environ[_NO_COMPILER] = "1"
-    importlib.import_module("torch")
-    importlib.import_module("bitsandbytes")
-    del os.environ[_NO_COMPILER]
+    import_bitsandbytes()
     for name in _IMPORTED:
         importlib.import_module(name)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "pytest_llmbench"]:
+        del sys.modules[name]
     sys.path[0] = str(_SCRIPTS)
     gc.freeze()  # forks share what they do not look at
     _serve(socket.socket(fileno=int(sys.argv[1])))
