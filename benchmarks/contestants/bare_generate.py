@@ -1,6 +1,6 @@
 """Bare `model.generate` over sorted batches on one loaded pair: the limit that a batching tool can hope for.
 
-usage: bare_generate.py INPUTS BATCH_SIZE THREADS [base]    (with `base`: no adapter; the base answers twice)
+usage: bare_generate.py INPUTS BATCH_SIZE THREADS DTYPE [base]    (with `base`: no adapter; the base answers twice)
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 inputs = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
 batch_size, base_only = int(sys.argv[2]), "base" in sys.argv
 torch.set_num_threads(int(sys.argv[3]))
+dtype: torch.dtype = getattr(torch, sys.argv[4])
 started = time.perf_counter()
 tokenizer = AutoTokenizer.from_pretrained(inputs["base"], padding_side="left")
 nf4 = BitsAndBytesConfig(
     load_in_4bit=True,
     bnb_4bit_use_double_quant=True,
     bnb_4bit_quant_type="nf4",
-    bnb_4bit_compute_dtype=torch.bfloat16,
+    bnb_4bit_compute_dtype=dtype,
 )
 model = AutoModelForCausalLM.from_pretrained(
-    inputs["base"], quantization_config=nf4, device_map="cpu", dtype=torch.bfloat16
+    inputs["base"], quantization_config=nf4, device_map="cpu", dtype=dtype
 ).eval()
 if not base_only:
     from peft import PeftModel

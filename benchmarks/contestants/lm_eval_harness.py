@@ -1,6 +1,6 @@
 """One variant's answers through lm-evaluation-harness's HF backend; the base and the fine-tune are two processes there.
 
-usage: lm_eval_harness.py INPUTS BATCH_SIZE THREADS base|adapter    (in an environment that has lm_eval)
+usage: lm_eval_harness.py INPUTS BATCH_SIZE THREADS DTYPE base|adapter    (in an environment that has lm_eval)
 """
 
 from __future__ import annotations
@@ -18,18 +18,17 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 inputs = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
 torch.set_num_threads(int(sys.argv[3]))
+dtype: torch.dtype = getattr(torch, sys.argv[4])
 started = time.perf_counter()
 # HFLM's own `load_in_4bit` and `quantization_config` both fail on transformers 5: it is handed the loaded model
 nf4 = BitsAndBytesConfig(
     load_in_4bit=True,
     bnb_4bit_use_double_quant=True,
     bnb_4bit_quant_type="nf4",
-    bnb_4bit_compute_dtype=torch.bfloat16,
+    bnb_4bit_compute_dtype=dtype,
 )
-loaded = AutoModelForCausalLM.from_pretrained(
-    inputs["base"], quantization_config=nf4, device_map="cpu", dtype=torch.bfloat16
-)
-if sys.argv[4] == "adapter":
+loaded = AutoModelForCausalLM.from_pretrained(inputs["base"], quantization_config=nf4, device_map="cpu", dtype=dtype)
+if sys.argv[5] == "adapter":
     loaded = PeftModel.from_pretrained(loaded, inputs["adapter"])
 tokenizer = AutoTokenizer.from_pretrained(inputs["base"])
 model = HFLM(pretrained=loaded.eval(), tokenizer=tokenizer, batch_size=int(sys.argv[2]), device="cpu")
