@@ -12,6 +12,7 @@ from support.report_runs import full_run, relevance, result, run
 
 from pytest_llmbench.core.locale import words
 from pytest_llmbench.core.records import Run
+from pytest_llmbench.reports.charts import canvas
 from pytest_llmbench.reports.charts.differences import differences, save_differences
 from pytest_llmbench.runs.typed import run_document
 
@@ -19,7 +20,7 @@ from pytest_llmbench.runs.typed import run_document
 def drawn(document: dict[str, Any], path: Path, monkeypatch: pytest.MonkeyPatch, variant: str | None = None) -> Figure:
     """The figure instead of its file."""
     figures: list[Figure] = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    monkeypatch.setattr(canvas, "save_png", lambda figure, _: figures.append(figure))
     save_differences(run_document(document), path, words("en"), variant)
     return figures[0]
 

@@ -12,6 +12,7 @@ from support.report_runs import full_run, relevance, result, run
 
 from pytest_llmbench.core.records import Run
 from pytest_llmbench.reports import draw
+from pytest_llmbench.reports.charts import canvas
 from pytest_llmbench.reports.charts.benchmark import _edges, _most_changed
 from pytest_llmbench.runs.base_comparison import with_comparison
 from pytest_llmbench.runs.document import build_document
@@ -30,7 +31,7 @@ def texts_of(some_run: Run, path: Path, monkeypatch: pytest.MonkeyPatch) -> list
     from matplotlib.text import Text
 
     figures: list[Figure] = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    monkeypatch.setattr(canvas, "save_png", lambda figure, _: figures.append(figure))
     draw(run_document(document(some_run)), path, "en")
     return [text.get_text() for text in figures[0].findobj(Text) if text.get_visible()]
 

@@ -31,6 +31,7 @@ from pytest_llmbench.core import locale
 from pytest_llmbench.core.records import Run
 from pytest_llmbench.core.settings import OutputSettings, Settings
 from pytest_llmbench.reports.blocks import Depth
+from pytest_llmbench.reports.charts import canvas
 from pytest_llmbench.reports.charts.context import draw_context
 from pytest_llmbench.reports.charts.training_comparison import draw_comparison
 from pytest_llmbench.reports.renderers import github
@@ -139,7 +140,7 @@ def drawn(write: Callable[[], object]) -> list[str]:
     told: list[str] = []
     saved = Figure.savefig
 
-    def save(figure: Figure, path: Any, **how: Any) -> None:
+    def hear(figure: Figure, path: Any, **how: Any) -> None:
         told.extend(text.get_text() for text in figure.findobj(DrawnText) if isinstance(text, DrawnText))
         if isinstance(path, Path):
             path.write_bytes(b"")  # what matters here is said before a pixel is drawn
@@ -147,7 +148,8 @@ def drawn(write: Callable[[], object]) -> list[str]:
             saved(figure, path, **how)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Figure, "savefig", save)
+        patched.setattr(Figure, "savefig", hear)
+        patched.setattr(canvas, "save_png", hear)
         write()
     return told
 

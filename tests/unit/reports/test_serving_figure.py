@@ -14,6 +14,7 @@ from support.serving_findings import users_finding
 from pytest_llmbench.autotune.document import Finding, typed_limits
 from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.load.records import SLO
+from pytest_llmbench.reports.charts import canvas
 from pytest_llmbench.reports.charts.search import save_search
 from pytest_llmbench.reports.charts.search_series import dots, latencies
 from pytest_llmbench.reports.serving.document import limits_document
@@ -25,7 +26,7 @@ Draw = Callable[..., Figure]
 def drawn(monkeypatch: pytest.MonkeyPatch) -> Draw:
     def draw(document: dict[str, Any], language: str = "en") -> Figure:
         figures: list[Figure] = []
-        monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+        monkeypatch.setattr(canvas, "save_png", lambda figure, _: figures.append(figure))
         save_search(typed_limits(document), Path("unused.png"), language)
         return figures[0]
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pytest_llmbench.core.locale import words
+from pytest_llmbench.reports.charts import canvas
 from pytest_llmbench.reports.charts.trend import MOST_VARIANTS, save_trend
 from pytest_llmbench.runs.typed import Monitored, RunPoint
 
@@ -30,7 +31,7 @@ def saved(place: int, names: tuple[str, ...] = ("base", "finetuned"), **changed:
 
 def drawn(history: list[RunPoint], monkeypatch: pytest.MonkeyPatch, monitored: Any = None) -> Figure:
     figures: list[Figure] = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    monkeypatch.setattr(canvas, "save_png", lambda figure, _: figures.append(figure))
     save_trend(history, Path("unused.png"), words("en"), monitored)
     return figures[0]
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.legend import Legend
 
 DPI = 300
+_QUICK = 2  # of Pillow's compression: half the time of its 6, a third more bytes
 
 # Okabe and Ito's colours. Every role has a hexadecimal of its own, one step beside another's where both look alike: a
 # page replaces it by its variable (`VARIABLES`), which differs between light and dark.
@@ -78,9 +79,17 @@ def figure_of(width: float, height: float, pads: tuple[float, float] = (0.12, 0.
 
 def save_png(figure: Figure, path: Path) -> None:
     """Write the figure at 300 DPI; the same figure gives the same bytes."""
+    import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image, PngImagePlugin
+
     laid_out(figure)
-    quick = {"compress_level": 4}  # 2 % more bytes in an eighth less time than Pillow's 6
-    figure.savefig(path, format="png", dpi=DPI, metadata={"Software": "pytest-llmbench"}, pil_kwargs=quick)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    opaque = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")  # Matplotlib writes what shines through
+    made_by = PngImagePlugin.PngInfo()
+    made_by.add_text("Software", "pytest-llmbench")
+    opaque.save(path, "png", dpi=(DPI, DPI), pnginfo=made_by, compress_level=_QUICK)
 
 
 def laid_out(figure: Figure) -> None:
