@@ -107,4 +107,4 @@ def test_what_is_announced_is_shown_once_from_the_level_on_and_kept_from_warning
         log.error("bad")
     log.removeHandler(announcements)
     assert shown == said
-    assert announcements.messages == ["smaller (--llmbench-epochs)", "bad"]
+    assert list(announcements.warnings) == ["smaller (--llmbench-epochs)", "bad"]

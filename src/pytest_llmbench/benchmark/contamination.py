@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.errors import NotReadyError, UsageError
 from pytest_llmbench.core.files import locked, write_text
+from pytest_llmbench.core.locale import N_
 from pytest_llmbench.core.starter import cache_dir, present
 from pytest_llmbench.datasets.contamination import contamination_sentence
 from pytest_llmbench.datasets.files import contaminated, find_dataset
@@ -43,10 +44,10 @@ def check_training_rows(adapters: Mapping[str, Adapter], cases: Sequence[Case], 
                     f"adapter {name}: {told}; train it on other rows, or leave benchmark.strict out",
                     names=("benchmark.strict",),
                 )
-            _log.warning("adapter %s: %s", name, told)
+            _log.warning(N_("adapter %s: %s"), name, told)
         elif strict and overlap["rows_near_cases"] is None:
             _log.warning(
-                "adapter %s: its training rows (%s) were not found, so they are not held against the cases",
+                N_("adapter %s: its training rows (%s) were not found, so they are not held against the cases"),
                 name,
                 overlap["dataset"] or "not recorded",
             )
@@ -74,7 +75,7 @@ def _read_once(kept: Path, dataset: Path, cases: Sequence[Case]) -> dict[str, An
                 found = _read(dataset, cases)
                 write_text(kept, json.dumps(found, ensure_ascii=False))
     except NotReadyError as error:
-        _log.warning("%s is held against the cases again next time: %s", dataset.name, error)
+        _log.warning(N_("%s is held against the cases again next time: %s"), dataset.name, error)
     return found or _read(dataset, cases)
 
 

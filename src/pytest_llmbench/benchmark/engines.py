@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.errors import NotReadyError, UsageError, naming
+from pytest_llmbench.core.locale import N_
 from pytest_llmbench.models.sources import Source, bringing, locate, resolve
 
 if TYPE_CHECKING:
@@ -61,7 +62,9 @@ def check_engine(settings: Settings) -> None:
     else:
         _refuse_gguf(model.base)
     for key in _said(model) & set(_UNREAD[model.engine]):
-        _log.warning("model.%s changes nothing with model.engine: %s", key, model.engine, extra=naming(f"model.{key}"))
+        _log.warning(
+            N_("model.%s changes nothing with model.engine: %s"), key, model.engine, extra=naming(f"model.{key}")
+        )
 
 
 def engine_source(model: ModelSettings) -> Source:

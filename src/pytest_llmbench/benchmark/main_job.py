@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.benchmark.preflight import METRIC_ALIASES, check_expectations
 from pytest_llmbench.cases.suites import Case
+from pytest_llmbench.core.announcing import announce_again
 from pytest_llmbench.core.errors import UsageError, naming
+from pytest_llmbench.core.locale import N_
 from pytest_llmbench.core.records import BASE, FINETUNED, CaseResult, Completion, Reasons, Scores
 from pytest_llmbench.core.starter import present
 from pytest_llmbench.generation.backend import tell_tools_left_out
@@ -281,7 +283,7 @@ def open_backend(settings: Settings, cases: Sequence[Case] = (), *, stored: Stor
         from pytest_llmbench.generation.client.backend import ServerBackend
 
         if settings.benchmark.strict and cases:
-            told = "benchmark.strict: a server does not tell what its adapters were trained on; nothing is refused"
+            told = N_("benchmark.strict: a server does not tell what its adapters were trained on; nothing is refused")
             _log.warning(told, extra=naming("benchmark.strict"))
         return ServerBackend(settings, tools=next((case.tools for case in cases if case.tools), ()))
     return _open_local(settings, cases, stored)
@@ -290,7 +292,7 @@ def open_backend(settings: Settings, cases: Sequence[Case] = (), *, stored: Stor
 def _open_local(settings: Settings, cases: Sequence[Case], stored: Stored | None) -> Backend:
     from pytest_llmbench.benchmark.contamination import check_training_rows
     from pytest_llmbench.benchmark.engines import Pair, engine_source
-    from pytest_llmbench.generation.local.remembered import RememberedPair, announce_again, pair_key, recalled
+    from pytest_llmbench.generation.local.remembered import RememberedPair, announced, pair_key, recalled
     from pytest_llmbench.models.adapters import find_adapters
 
     source = engine_source(settings.model)
@@ -304,7 +306,7 @@ def _open_local(settings: Settings, cases: Sequence[Case], stored: Stored | None
     if stored and kept:
         known = RememberedPair(kept, load, {"training_rows": overlap})
         if stored.holds_all(cases, known, settings):
-            announce_again(kept)
+            announce_again(announced(kept))
             _log.info("every answer is stored: %s is not loaded", source.name)
             return known
     return load()

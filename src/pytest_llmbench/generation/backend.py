@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from pytest_llmbench.cases.suites import Case
+from pytest_llmbench.core.locale import N_
 from pytest_llmbench.core.records import Completion
 
 _log = logging.getLogger("pytest_llmbench")
@@ -89,4 +90,4 @@ def tell_tools_left_out(backend: Backend, cases: Sequence[Case]) -> None:
                 told.append(why)
     for variant, told in lost.items():
         if told:
-            _log.warning("%s: %d cases with tools are unscored in their calls: %s", variant, len(told), told[0])
+            _log.warning(N_("%s: %d cases with tools are unscored in their calls: %s"), variant, len(told), told[0])

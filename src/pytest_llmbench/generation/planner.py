@@ -18,6 +18,7 @@ from typing import Protocol
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.files import InUseError
+from pytest_llmbench.core.locale import N_
 from pytest_llmbench.core.records import Completion
 from pytest_llmbench.generation.backend import AnswersTogether, Backend, OutOfMemoryError
 from pytest_llmbench.generation.completion_store import CompletionCache, CompletionJournal, content_key
@@ -161,7 +162,7 @@ class Planner:
             except OutOfMemoryError:
                 if len(chunk) > 1:
                     self._at_once = len(chunk) // 2
-                    _log.warning("out of memory with %d prompts at once: going on with fewer", len(chunk))
+                    _log.warning(N_("out of memory with %d prompts at once: going on with fewer"), len(chunk))
                     continue
                 fault = "out of memory with this prompt alone; lower generation.max_new_tokens or shorten the prompt"
             for case, variant in chunk:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.core.errors import AdapterError
+from pytest_llmbench.core.locale import N_
 from pytest_llmbench.core.records import BASE, FINETUNED
 from pytest_llmbench.models.adapter_kinds import why_unusable
 from pytest_llmbench.models.hashing import file_hash
@@ -73,7 +74,7 @@ def find_adapter(choice: str, folder: Path | str, source: Source, *, verify: boo
     if misfit := why_not(adapter, source):
         if verify:
             raise AdapterError(f"{misfit}; choose another adapter, or set model.verify_adapter: false to use it anyway")
-        _log.warning("%s; used anyway, because model.verify_adapter is false", misfit)
+        _log.warning(N_("%s; used anyway, because model.verify_adapter is false"), misfit)
     return adapter
 
 
@@ -190,10 +191,10 @@ def _newest(folder: Path, source: Source, *, verify: bool) -> Adapter | None:
         if misfit is None:
             return adapter
         if not verify:
-            _log.warning("%s; used anyway, because model.verify_adapter is false", misfit)
+            _log.warning(N_("%s; used anyway, because model.verify_adapter is false"), misfit)
             return adapter
         skipped.append(misfit)
-    _log.warning("no adapter for %s in %s: %s", source.name, folder, "; ".join(skipped) or "there is none")
+    _log.warning(N_("no adapter for %s in %s: %s"), source.name, folder, "; ".join(skipped) or "there is none")
     return None
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_llmbench.core.errors import AdapterError
+from pytest_llmbench.core.locale import N_
 from pytest_llmbench.core.records import BASE
 from pytest_llmbench.models.adapters import Adapter, training_record
 from pytest_llmbench.models.prompt_form import PromptError, PromptForm
@@ -79,15 +80,26 @@ def variant_forms(base: PromptForm, adapters: Mapping[str, Adapter], rows: int) 
     for variant, adapter in adapters.items():
         forms[variant] = _form_of(adapter, base, rows)
         if forms[variant] != base:
-            _log.warning(
-                "%s reads prompts through the %s in %s, the base through %s: part of what differs between them may be "
-                "the form of the prompt",
-                variant,
-                "chat template" if forms[variant].tokenizer is base.tokenizer else "tokenizer",
-                adapter.path,
-                "its own" if base.origin else "plain lines, having no template",
-            )
+            _log.warning(_unlike(forms[variant], base), variant, adapter.path)
     return forms
+
+
+def _unlike(form: PromptForm, base: PromptForm) -> str:
+    """What is announced of a form that is not the base's: `%s` are the variant and its folder."""
+    if form.tokenizer is not base.tokenizer:
+        return N_(
+            "%s reads prompts through the tokenizer in %s, the base through its own: part of what differs between them "
+            "may be the form of the prompt"
+        )
+    if base.origin:
+        return N_(
+            "%s reads prompts through the chat template in %s, the base through its own: part of what differs between "
+            "them may be the form of the prompt"
+        )
+    return N_(
+        "%s reads prompts through the chat template in %s, the base through plain lines, having no template: part of "
+        "what differs between them may be the form of the prompt"
+    )
 
 
 def _form_of(adapter: Adapter, base: PromptForm, rows: int) -> PromptForm:
@@ -109,7 +121,7 @@ def _tell_of_unread_arguments(form: PromptForm) -> None:
     unread = [name for name in form.arguments if not re.search(rf"\b{re.escape(name)}\b", form.template)]
     if unread:
         _log.warning(
-            "model.template_arguments: the chat template of %s does not read %s, which changes nothing there",
+            N_("model.template_arguments: the chat template of %s does not read %s, which changes nothing there"),
             "the base" if form.origin in {BASE, None} else form.origin,
             ", ".join(unread),
         )
@@ -122,7 +134,7 @@ def _tell_of_other_training(adapter: Adapter, asked: PromptForm) -> None:
     for key, value in now.items():
         if key in record and record[key] != value:
             _log.warning(
-                "%s was trained with model.%s %s and is asked with %s: set it as in training",
+                N_("%s was trained with model.%s %s and is asked with %s: set it as in training"),
                 adapter.path,
                 key,
                 json.dumps(record[key]),

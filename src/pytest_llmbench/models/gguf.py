@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.errors import ModelError, NotReadyError
 from pytest_llmbench.core.files import locked
+from pytest_llmbench.core.locale import N_
 from pytest_llmbench.core.starter import cache_dir
 from pytest_llmbench.models.hashing import file_hash
 
@@ -87,8 +88,10 @@ def cut_named(name: str | None, gguf: Path) -> Cut:
     """
     if name is None:
         _log.warning(
-            "%s does not say how its tokenizer cuts text (tokenizer.ggml.pre), as old files do not: it is cut as "
-            "llama.cpp cuts it, which may not be how the model learnt it; a newer conversion of the model says it",
+            N_(
+                "%s does not say how its tokenizer cuts text (tokenizer.ggml.pre), as old files do not: it is cut as "
+                "llama.cpp cuts it, which may not be how the model learnt it; a newer conversion of the model says it"
+            ),
             gguf.name,
         )
         return _cuts()["default"]
@@ -237,7 +240,7 @@ def convert(gguf: Path) -> Path:
     check_magic(gguf)
     with locked(folder.with_name(f"{folder.name}.lock")):
         if not folder.is_dir():
-            _log.warning("converting %s to safetensors, once (about 20 s for 135M parameters)", gguf.name)
+            _log.warning(N_("converting %s to safetensors, once (about 20 s for 135M parameters)"), gguf.name)
             _convert_into(gguf, folder)
     return folder
 

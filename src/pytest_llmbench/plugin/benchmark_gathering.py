@@ -86,7 +86,7 @@ class BenchmarkGathering(Gathering):
         from pytest_llmbench.runs.history import trend
         from pytest_llmbench.runs.result_parts import CaseResults
 
-        self.lines[_SUMMARY] += dict.fromkeys(f"note: {message}" for one in asked for message in one["announcements"])
+        self.lines[_SUMMARY] += [f"note: {told}" for told in _announced(asked)]
         folder = Path(asked[0]["folder"])
         parts = self._settled(asked[0]["variants"], folder)
         if not self._results and parts is None:
@@ -157,7 +157,7 @@ class BenchmarkGathering(Gathering):
             "passes": _passes([one["tally"]["passes"] for one in asked]),
             "processes": len(asked),
             **({"cut_short": dict(zip(("results", "planned"), cut_short, strict=True))} if cut_short else {}),
-            "announcements": list(dict.fromkeys(message for one in asked for message in one["announcements"])),
+            "announcements": list(_announced(asked).values()),
         }
 
     def _judged(self, run: Run, folder: Path, parts: ResultParts | None, *, whole: bool) -> tuple[Run, dict[str, Any]]:
@@ -241,6 +241,11 @@ class BenchmarkGathering(Gathering):
         saved = options.chosen(self._config, options.SAVE)
         commit = (run.metadata.get("git") or {}).get("commit")
         return finish(folder, saved[0] if saved else str(commit or "run")[:_COMMIT_CHARS])
+
+
+def _announced(asked: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """What any process announced, once, by what it said."""
+    return {one["said"]: one for process in asked for one in process["announcements"]}
 
 
 def _passes(of_processes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

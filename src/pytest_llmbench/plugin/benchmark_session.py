@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llmbench.core.announcing import NO_BASELINE, NOTHING_TO_RESUME
 from pytest_llmbench.core.errors import MissingRunError, UsageError
 from pytest_llmbench.plugin import options
 from pytest_llmbench.plugin.progress import SessionProgress
@@ -90,7 +91,7 @@ class BenchmarkSession:
         except MissingRunError as error:
             if gate.missing_baseline == "fail":
                 raise
-            _log.warning("%s; gate.missing_baseline is warn: nothing is compared", error)
+            _log.warning(NO_BASELINE, error)
             return None
 
     def check_gate(self) -> None:
@@ -127,7 +128,7 @@ class BenchmarkSession:
         wanted = self._config.getoption(options.RESUME.dest)
         resumed = unfinished(report_dir, wanted or None) if wanted is not None else None
         if wanted is not None and resumed is None:
-            _log.warning("nothing to resume in %s: a new run was started", report_dir / "runs")
+            _log.warning(NOTHING_TO_RESUME, report_dir / "runs")
         return resumed or new_folder(report_dir, self._token)
 
     @property
@@ -211,7 +212,10 @@ class BenchmarkSession:
             "load_s": self._loading_s,
             "scoring_s": self._benchmark.scoring_s,
             "tally": dataclasses.asdict(self.progress.tally),
-            "announcements": self._ours.announcements.messages,
+            "announcements": [
+                {"said": said, "text": one.text, "values": list(one.values)}
+                for said, one in self._ours.announcements.warnings.items()
+            ],
         }
         self._benchmark.close()
         self._benchmark = None

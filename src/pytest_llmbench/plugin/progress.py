@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from pytest_llmbench.core.errors import named_in
+from pytest_llmbench.core.announcing import Announcement
 from pytest_llmbench.core.records import Completion
 from pytest_llmbench.plugin.options import told
 
@@ -153,23 +153,24 @@ class SessionProgress:
 class Announcements(logging.Handler):
     """What the engines announce (a fallback, a smaller batch): shown once from a level on; warnings are kept too.
 
-    `level` is `logging.level`. What is kept is for the report, whatever is shown.
+    `level` is `logging.level`. What is kept is for the report, whatever is shown, by the message that was shown.
     """
 
     def __init__(self, say: Callable[[str], None], level: str) -> None:
         self._shown_from: int = logging.getLevelNamesMapping()[level]
         super().__init__(min(self._shown_from, logging.WARNING))
-        self.messages: list[str] = []
+        self.warnings: dict[str, Announcement] = {}
         self._said: set[str] = set()
         self._say = say
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show and keep one message, unless it was said before."""
-        message = told(record.getMessage(), named_in(record))
+        announced = Announcement.of(record)
+        message = told(announced.said, announced.names)
         if message in self._said:
             return
         self._said.add(message)
         if record.levelno >= logging.WARNING:
-            self.messages.append(message)
+            self.warnings[message] = announced
         if record.levelno >= self._shown_from:
             self._say(message)

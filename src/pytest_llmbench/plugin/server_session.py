@@ -81,7 +81,7 @@ class ServerSession:
         self._loop.run(self._end())
         self._loop.close()
         self._loop = None
-        notes = list(self._ours.announcements.messages)
+        notes = list(self._ours.announcements.warnings)
         if self._task is not None and self._last_line:
             notes.append(f"stopped in mid-search: {self._last_line}; its trials are kept, go on with --llmbench-resume")
         return {"shared": str(self.shared) if self.shared else None, "notes": notes}

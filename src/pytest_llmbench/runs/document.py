@@ -13,6 +13,7 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
+from pytest_llmbench.core.locale import N_
 from pytest_llmbench.core.records import SCHEMA_VERSION, CaseResult, Completion, Run
 from pytest_llmbench.runs.averages import Row, Summary, compared, keywords_found
 from pytest_llmbench.runs.baseline import comparable_columns, prompt_sha
@@ -145,7 +146,7 @@ def _scores(result: CaseResult) -> dict[str, dict[str, float | None]]:
 def _finite(value: float | None, metric: str, case: str) -> float | None:
     if value is None or math.isfinite(value):
         return None if value is None else float(value)
-    _log.warning("metric %r gave %r for %s; reported as unscored", metric, value, case)
+    _log.warning(N_("metric %r gave %r for %s; reported as unscored"), metric, value, case)
     return None
 
 

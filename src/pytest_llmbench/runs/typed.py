@@ -365,6 +365,14 @@ class VocabularyDocument(TypedDocument):
     names: tuple[str, ...] = ()
 
 
+class AnnouncedDocument(TypedDocument):
+    """What an engine announced: as it was said, and the sentence apart from its values for other languages."""
+
+    said: str
+    text: str
+    values: tuple[str | Number, ...] = ()
+
+
 class Metadata(TypedDocument):
     """What a run says of itself; `recorded` is all of it, with what backends and plugins add."""
 
@@ -387,6 +395,7 @@ class Metadata(TypedDocument):
     vocabulary: VocabularyDocument | None = None
     cosine_between_cases: dict[str, Unrelated] | None = None
     backend: AnsweringBackend = AnsweringBackend()
+    announcements: tuple[str | AnnouncedDocument, ...] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -407,7 +416,7 @@ class Metadata(TypedDocument):
         return {**self.recorded, "lora_adapter": []} if self.variants == (BASE,) else self.recorded
 
 
-_NOT_NULL = frozenset({"timings", "metrics", "versions", "passes", "timestamp"})
+_NOT_NULL = frozenset({"announcements", "timings", "metrics", "versions", "passes", "timestamp"})
 
 
 class StoredResults(Sequence[Result]):

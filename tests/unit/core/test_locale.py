@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import string
 import tomllib
 from pathlib import Path
@@ -31,8 +32,10 @@ def forms(text: object) -> list[str]:
     return [text] if isinstance(text, str) else list(cast("tuple[str, ...]", text))
 
 
-def placeholders(text: str) -> set[str]:
-    return {name for _, name, *_ in string.Formatter().parse(text) if name is not None}
+def placeholders(text: str) -> tuple[set[str], list[str]]:
+    """Those with names, and those of what is announced, which are filled in their order."""
+    named = {name for _, name, *_ in string.Formatter().parse(text) if name is not None}
+    return named, re.findall(r"%(?:\.\d+)?[sdrf%]", text)
 
 
 def mappings() -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.errors import ServerError, naming
+from pytest_llmbench.core.locale import N_
 from pytest_llmbench.core.records import BASE, Completion
 from pytest_llmbench.generation.client.background_loop import BackgroundLoop
 from pytest_llmbench.generation.client.chat_client import ChatClient, Reply
@@ -177,7 +178,7 @@ class ServerBackend:
         }
         for variant, standing in self._standing.items():
             if keys := unlike(self._standing[BASE], standing):
-                told = "%s and %s are not asked alike (%s): give server.base_body and server.adapter_body the same"
+                told = N_("%s and %s are not asked alike (%s): give server.base_body and server.adapter_body the same")
                 _log.warning(told, BASE, variant, ", ".join(keys))
 
     def _with_loras(
@@ -186,7 +187,7 @@ class ServerBackend:
         if loaded is not None:
             if loaded and len(self._targets) == 1 and not target.loras and not as_started:
                 _log.warning(
-                    "%s has LoRA adapters %s, off for the base; ask one with server.adapter: lora:%d",
+                    N_("%s has LoRA adapters %s, off for the base; ask one with server.adapter: lora:%d"),
                     self._url,
                     sorted(loaded),
                     min(loaded),
@@ -194,7 +195,7 @@ class ServerBackend:
                 )
             return with_loras(target.extra, loaded, self._url, as_started=as_started)
         if target.loras:
-            _log.warning("%s does not list its LoRA adapters: that they are loaded was not checked", self._url)
+            _log.warning(N_("%s does not list its LoRA adapters: that they are loaded was not checked"), self._url)
         return target.extra
 
     async def _find_left_out(self, tools: Sequence[Tool]) -> dict[str, str | None]:
@@ -245,14 +246,16 @@ class ServerBackend:
         if reply.left_open:
             self._left_open += 1
             if self._left_open == 1:
-                _log.warning("%s leaves streams open after the end of an answer, which costs a connection", self._url)
+                _log.warning(
+                    N_("%s leaves streams open after the end of an answer, which costs a connection"), self._url
+                )
         if reply.finish not in ("stop", "length"):
             return
         source = "server usage"
         if reply.tokens_counted or reply.completion_tokens is None:
             source = "stream deltas" if reply.tokens_counted else "unknown"
             if not self._tally[source]:
-                _log.warning("%s sends no usage; number of tokens: %s", self._url, source)
+                _log.warning(N_("%s sends no usage; number of tokens: %s"), self._url, source)
         self._tally[source] += 1
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_llmbench.core.errors import ServerError, UsageError
+from pytest_llmbench.core.locale import N_
 from pytest_llmbench.core.records import BASE, FINETUNED
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def with_models(
             if all_listed:
                 raise ServerError(f"{url}: has no model '{target.model}' for '{variant}'; it serves {_names(listed)}")
             _log.warning(
-                "%s", f"{url}: does not list '{target.model}', only {_names(listed)}; it is asked all the same"
+                N_("%s: does not list '%s', only %s; it is asked all the same"), url, target.model, _names(listed)
             )
         filled[variant] = dataclasses.replace(target, model=name or target.model)
     return filled

@@ -104,14 +104,16 @@ async def reach(client: ChatClient, timeout_s: float, *, named: bool) -> Reached
 
 
 def _tell_unlisted(page: Page, *, named: bool) -> None:
-    why = f"{page.sent} gave no list of models ({page.refused.reason if page.refused else 'it holds none'})"
+    reason = page.refused.reason if page.refused else "it holds none"
     if named:
-        _log.warning("%s: that the model exists was not checked", why)
+        _log.warning(N_("%s gave no list of models (%s): that the model exists was not checked"), page.sent, reason)
         return
     advice = f"{page.refused.advice}; " if page.refused and page.refused.advice else ""
     names = page.refused.names if page.refused else ()
-    told = f"{why}; {advice}where it cannot be had, name the model with server.model"
-    raise ServerError(told, names=(*names, "server.model"), status=page.status or None)
+    told = f"{page.sent} gave no list of models ({reason}); {advice}where it cannot be had"
+    raise ServerError(
+        f"{told}, name the model with server.model", names=(*names, "server.model"), status=page.status or None
+    )
 
 
 class Engine(NamedTuple):
@@ -179,7 +181,7 @@ async def why_tools_left_out(client: ChatClient, standing: Mapping[str, Any], to
     if with_tools.finish == "error":
         return None
     if without.prompt_tokens is None or with_tools.prompt_tokens is None:
-        _log.warning("%s counts no tokens of prompts: that tools reach the model was not checked", client.url)
+        _log.warning(N_("%s counts no tokens of prompts: that tools reach the model was not checked"), client.url)
         return None
     if with_tools.prompt_tokens != without.prompt_tokens:
         return None

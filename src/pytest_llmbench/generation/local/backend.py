@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.cases.suites import Case
+from pytest_llmbench.core.locale import N_
 from pytest_llmbench.core.records import BASE, Completion
 from pytest_llmbench.generation.backend import OutOfMemoryError
 from pytest_llmbench.generation.local.calibration import Calibration, fitting_batch_size, step_seconds
@@ -213,7 +214,7 @@ class LocalBackend(ReadsPrompts):
             why = engine.unfit()
         self._decoding = "padded batches" if why else engine.kind
         if why:
-            _log.warning("answers are decoded in padded batches, a variant at a time, which is slower: %s", why)
+            _log.warning(N_("answers are decoded in padded batches, a variant at a time, which is slower: %s"), why)
         return None if why else engine
 
     def _completion(self, case: Case, variant: str, row: Row, batch_size: int) -> Completion:

@@ -21,8 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.cases.suites import Case
-from pytest_llmbench.core.errors import NotReadyError, named_in, naming
+from pytest_llmbench.core.announcing import Announcement
+from pytest_llmbench.core.errors import NotReadyError
 from pytest_llmbench.core.files import write_text
+from pytest_llmbench.core.locale import N_
 from pytest_llmbench.core.provenance import cpu
 from pytest_llmbench.core.records import Completion
 from pytest_llmbench.core.starter import cache_dir
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("pytest_llmbench")
 
-_VERSION = 4
+_VERSION = 5
 """Of what is kept: raised when loading, its proof of soundness or a backend's identity change."""
 
 _WEIGHTS = frozenset({".safetensors", ".bin", ".gguf", ".pt", ".pth", ".h5", ".onnx", ".msgpack"})
@@ -122,10 +124,9 @@ def recalled(key: str) -> Mapping[str, Any] | None:
     return kept
 
 
-def announce_again(kept: Mapping[str, Any]) -> None:
-    """Say what the loading said: a caveat holds for stored answers as well."""
-    for message, names in kept["announced"]:
-        _log.warning("%s", message, extra=naming(*names))
+def announced(kept: Mapping[str, Any]) -> list[Announcement]:
+    """What the loading announced: a caveat holds for stored answers as well."""
+    return [Announcement(text, tuple(values), tuple(names)) for text, values, names in kept["announced"]]
 
 
 def pair_key(source: Source, adapters: Mapping[str, Adapter], settings: Settings) -> str:
@@ -152,28 +153,28 @@ def pair_key(source: Source, adapters: Mapping[str, Adapter], settings: Settings
 
 
 class _Heard(logging.Handler):
-    """The warnings of a loading, and the settings that each names."""
+    """The warnings of a loading."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.messages: list[tuple[str, tuple[str, ...]]] = []
+        self.messages: list[Announcement] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append((record.getMessage(), named_in(record)))
+        self.messages.append(Announcement.of(record))
 
 
-def _keep(key: str, announced: Sequence[tuple[str, tuple[str, ...]]], backend: Backend) -> None:
+def _keep(key: str, announced: Sequence[Announcement], backend: Backend) -> None:
     kept = {
         "identity": {variant: dict(backend.identity(variant)) for variant in backend.variants},
         "batch_size": backend.batch_size(),
         "about": dict(backend.describe()),
-        "announced": announced,
+        "announced": [dataclasses.astuple(one) for one in announced],
         "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
     try:
         write_text(_file(key), json.dumps(kept, ensure_ascii=False))
     except NotReadyError as error:
-        _log.warning("the model will be loaded again next time, even if every answer is stored: %s", error)
+        _log.warning(N_("the model will be loaded again next time, even if every answer is stored: %s"), error)
 
 
 def _file(key: str) -> Path:

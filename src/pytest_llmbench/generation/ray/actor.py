@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench import __version__
-from pytest_llmbench.core.errors import LLMBenchError, named_in
+from pytest_llmbench.core.announcing import Announcement
+from pytest_llmbench.core.errors import LLMBenchError
 from pytest_llmbench.core.provenance import provenance
 from pytest_llmbench.generation.backend import AnswersTogether, KnowsTools, OutOfMemoryError
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 Opener = Callable[["Settings", Sequence["Case"]], "Backend"]
 """Opens an engine; a function of a module that every machine has, since it goes there by its name."""
-Announcement = tuple[str, tuple[str, ...]]
-"""A warning, and the settings that it names."""
 
 _log = logging.getLogger("pytest_llmbench")
 _TOLD_EVERY_S = 0.02
@@ -162,7 +161,7 @@ class _Heard(logging.Handler):
         self._messages: list[Announcement] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._messages.append((record.getMessage(), named_in(record)))
+        self._messages.append(Announcement.of(record))
 
     def drained(self) -> tuple[Announcement, ...]:
         """What was said since the last look."""

@@ -10,14 +10,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pytest_llmbench.core.announcing import announce_again
 from pytest_llmbench.core.errors import NotReadyError, error_of, naming
+from pytest_llmbench.core.locale import N_
 from pytest_llmbench.generation.ray.actor import EngineActor, Fault, Opened, Told, Whereabouts
 from pytest_llmbench.generation.ray.opening import other_answers, other_versions, reason
 
 if TYPE_CHECKING:
+    from pytest_llmbench.core.announcing import Announcement
     from pytest_llmbench.core.records import Completion
     from pytest_llmbench.core.setting_sections import RaySettings
-    from pytest_llmbench.generation.ray.actor import Announcement
     from pytest_llmbench.generation.ray.assignments import Asked, Assignments, Share
     from pytest_llmbench.generation.ray.cluster import Cluster
     from pytest_llmbench.generation.ray.opening import Opening
@@ -81,7 +83,7 @@ class Engines:
         self._deaths_in_a_row = 0
         self._placed_since = time.monotonic()
         self._seen: set[str] = set()
-        self._announced: set[str] = set()
+        self._announced: set[Announcement] = set()
         self._given_up: list[tuple[Asked, str]] = []
         self.tally = Tally()
 
@@ -153,9 +155,14 @@ class Engines:
         if len(self._placing) == self._division.actors:
             raise self._no_place()
         if self._placing:
-            missing = f"{len(self._placing)} of {self._division.actors} actors have no place yet"
-            asked = f"each takes {self._division}; the cluster has {self._cluster.told()}"
-            _log.warning("%s (%s); they join when there is room", missing, asked, extra=naming("ray.actors"))
+            _log.warning(
+                N_("%d of %d actors have no place yet (each takes %s; the cluster has %s): they join later"),
+                len(self._placing),
+                self._division.actors,
+                self._division,
+                self._cluster.told(),
+                extra=naming("ray.actors"),
+            )
 
     def _take_newcomers(self) -> None:
         for ready in self._ready():
@@ -255,7 +262,7 @@ class Engines:
         error = error_of(fault.code, f"{fault.message} ({where})", fault.names)
         if strict or not (self._idle or self._streams or self._loading or self._placing):
             raise error
-        _log.warning("one actor less: %s", error)
+        _log.warning(N_("one actor less: %s"), error)
 
     def _heard(self, stream: Any, book: Assignments) -> Iterator[Completion]:
         """What came of a share; the actor is free again when its stream has ended."""
@@ -289,7 +296,7 @@ class Engines:
         if told.out_of_memory:
             count = len(task.share.asked)
             if count > 1:
-                _log.warning("out of memory with %d prompts at once: they are asked again in two halves", count)
+                _log.warning(N_("out of memory with %d prompts at once: they are asked again in two halves"), count)
             fault = "out of memory with this prompt alone; lower generation.max_new_tokens or shorten the prompt"
             self._free(stream, task.book.too_large(task.share), fault)
 
@@ -319,12 +326,13 @@ class Engines:
             raise NotReadyError(f"{told}; it had not begun to answer")
         if self._deaths_in_a_row > self._settings.attempts + self._division.actors:
             raise NotReadyError(f"{self._deaths_in_a_row} actors died without an answer between; the last: {told}")
-        _log.warning("%s; what it had not answered is asked again", told)
+        _log.warning(
+            N_("an actor on %s died: %s; what it had not answered is asked again"), engine.place, reason(error)
+        )
         self._place()
 
     def _announce(self, announced: Sequence[Announcement]) -> None:
         """Say once what engines say, however many of them say it."""
-        for message, names in announced:
-            if message not in self._announced:
-                self._announced.add(message)
-                _log.warning("%s", message, extra=naming(*names))
+        fresh = [one for one in dict.fromkeys(announced) if one not in self._announced]
+        self._announced.update(fresh)
+        announce_again(fresh)

@@ -84,7 +84,7 @@ def save_png(figure: Figure, path: Path) -> None:
     from PIL import Image, PngImagePlugin
 
     laid_out(figure)
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     opaque = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")  # Matplotlib writes what shines through
     made_by = PngImagePlugin.PngInfo()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pytest_llmbench.core.locale import Words
+from pytest_llmbench.reports.announced import announced
 from pytest_llmbench.reports.changed_settings import changed_settings
 from pytest_llmbench.reports.engine_limits import engine_limits
 from pytest_llmbench.reports.recorded import recorded_facts, recorded_text
@@ -63,7 +64,7 @@ def provenance_groups(document: RunDocument, say: Words) -> list[FactGroup]:
     limits = enumerate(engine_limits(document.metadata.backend, say), 1)
     groups.append(FactGroup(say("Limits of the engine"), [(str(number), text) for number, text in limits]))
     others = [key for key in metadata if key not in placed]
-    notes = [(str(number), text) for number, text in enumerate(metadata.get(_NOTES, ()), 1)]
+    notes = [(str(number), text) for number, text in enumerate(announced(document, say), 1)]
     groups += [
         FactGroup(say("Announced during the run"), notes),
         FactGroup(say("Other"), _facts(metadata, others, say)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_llmbench.core.locale import N_, Words
+from pytest_llmbench.reports.announced import announced
 from pytest_llmbench.reports.blocks import Block, Depth, Fact, Facts, Heading, Quote, Section, Sentences
 from pytest_llmbench.reports.changed_settings import changed_settings
 from pytest_llmbench.reports.engine_limits import engine_limits
@@ -101,6 +102,8 @@ def recorded(run: RunDocument, say: Words) -> Section:
     """What the run recorded about itself, whatever backend and plugins put there; of settings the unusual ones."""
     about = run.metadata.recorded
     known = {key: value for key, value in about.items() if key not in _SHOWN_ELSEWHERE}
+    if "announcements" in known:
+        known["announcements"] = announced(run, say)
     facts: list[Fact] = [*recorded_facts(known, say)]
     blocks: list[Block] = [
         Facts(facts, depth=Depth.FULL) if facts else Sentences([say("not recorded")], listed=False, depth=Depth.FULL)
