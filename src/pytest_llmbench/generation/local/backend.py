@@ -15,7 +15,7 @@ from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.locale import N_
 from pytest_llmbench.core.records import BASE, Completion
 from pytest_llmbench.generation.backend import OutOfMemoryError
-from pytest_llmbench.generation.local.calibration import Calibration, fitting_batch_size, step_seconds
+from pytest_llmbench.generation.local.calibration import Calibration, rows_at_once, step_seconds
 from pytest_llmbench.generation.local.continuous import Asked, RowEngine
 from pytest_llmbench.generation.local.decoding import decode
 from pytest_llmbench.generation.local.perplexity import TextLoss, text_losses
@@ -271,9 +271,8 @@ class LocalBackend(ReadsPrompts):
             torch.set_num_threads(threads)
             if wanted is None:
                 by_rows = {rows: _least_seconds(self._one_step(rows)) for rows in (few, many)}
-                fitting = fitting_batch_size(by_rows, settings.max_new_tokens, settings.timeout)
-                # a tile takes its time however few of its rows are used
-                wanted = max(fitting, STEP) // self._together or 1 if self._exact else fitting
+                rows = rows_at_once(by_rows)
+                wanted = max(1, rows // self._together) if self._exact else rows
         _log.info("%d threads, %d prompts at once (seconds a step by threads: %s)", threads, wanted, step_s)
         return Calibration(threads, wanted, step_s)
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 _SECONDS = 1.0
-_BATCH_SIZES = (32, 16, 8, 4, 2, 1)
-_TIME_SHARE = 0.5  # an answer of full length may take this share of its timeout
+MOST_ROWS = 32
+"""What the memory that answers take is reckoned for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +49,13 @@ def step_seconds(step: Callable[[], object], set_threads: Callable[[int], None])
     return best
 
 
-def fitting_batch_size(step_s: Mapping[int, float], max_new_tokens: int, timeout_s: float) -> int:
-    """The largest batch whose answers end well within their timeout.
+def rows_at_once(step_s: Mapping[int, float]) -> int:
+    """As many rows as keep what they need of memory in bounds, where more rows answer faster than few; else the few.
+
+    Their time is no reason for fewer: an answer's timeout counts its share of each step, which more rows make smaller.
 
     Args:
-        step_s: seconds of a decoding step by number of rows, for two numbers: reading the weights costs the same for
-            any number of rows, so that a step is a constant and a slope.
-        max_new_tokens: steps of the longest answer.
-        timeout_s: seconds that an answer may take.
+        step_s: seconds of a decoding step by number of rows, for two numbers.
     """
     (few, few_s), (many, many_s) = sorted(step_s.items())
-    row_s = max(0.0, (many_s - few_s) / (many - few))
-    for size in _BATCH_SIZES:
-        if (few_s + (size - few) * row_s) * max_new_tokens <= _TIME_SHARE * timeout_s:
-            return size
-    return 1
+    return MOST_ROWS if many_s / many < few_s / few else few

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_llmbench.generation.local import calibration
-from pytest_llmbench.generation.local.calibration import fitting_batch_size, step_seconds, thread_choices
+from pytest_llmbench.generation.local.calibration import rows_at_once, step_seconds, thread_choices
 
 
 @pytest.mark.parametrize(
@@ -37,19 +37,14 @@ def test_the_least_time_of_each_number_of_threads_counts_and_each_is_tried_twice
 
 
 @pytest.mark.parametrize(
-    ("one_row_s", "eight_rows_s", "size"),
+    ("step_s", "rows"),
     [
-        (0.0, 0.0, 32),
-        (0.025, 0.033, 32),  # a small model: the weights are most of a step
-        (0.025, 0.074, 8),
-        (0.025, 0.060, 16),
-        (0.110, 0.150, 2),
-        (0.110, 0.100, 32),  # noise: more rows cannot be faster, nor slower than measured
-        (0.2, 0.3, 1),
-        (10.0, 20.0, 1),
-    ],  # half of 30 s over 128 tokens: 0.117 s a step
+        ({16: 0.1, 32: 0.15}, 32),
+        ({16: 10.0, 32: 15.0}, 32),  # a slow machine: each answer's share of a step is as small as on a fast one
+        ({1: 0.025, 8: 0.033}, 32),
+        ({16: 0.1, 32: 0.2}, 16),
+        ({1: 0.1, 8: 0.9}, 1),
+    ],
 )
-def test_a_batch_is_as_large_as_answers_of_full_length_end_in_half_their_time(
-    one_row_s: float, eight_rows_s: float, size: int
-) -> None:
-    assert fitting_batch_size({1: one_row_s, 8: eight_rows_s}, max_new_tokens=128, timeout_s=30.0) == size
+def test_many_rows_are_answered_at_once_where_that_is_faster(step_s: dict[int, float], rows: int) -> None:
+    assert rows_at_once(step_s) == rows

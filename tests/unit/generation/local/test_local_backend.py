@@ -351,9 +351,11 @@ def test_threads_and_batch_size_are_taken_as_given_or_measured(
         step()  # works on the model
         return {1: 0.4, 2: 0.2}
 
+    looks = iter([2.0, 3.0])  # 16 rows and 32: a step of either takes longer than half of what an answer may take
+
     def least(step: Any) -> float:
         step()
-        return 0.02
+        return next(looks)
 
     monkeypatch.setattr("pytest_llmbench.generation.local.backend.step_seconds", measured)
     monkeypatch.setattr("pytest_llmbench.generation.local.backend._least_seconds", least)

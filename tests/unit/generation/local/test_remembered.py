@@ -12,12 +12,13 @@ import pytest
 from support.parrot import Parrot
 from support.tiny_models import save, tiny_llama
 
+from pytest_llmbench.core.announcing import Announcement
 from pytest_llmbench.core.errors import naming
 from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.generation.backend import Backend
 from pytest_llmbench.generation.local.remembered import (
     RememberedPair,
-    announce_again,
+    announced,
     pair_key,
     recalled,
     remembering,
@@ -71,7 +72,7 @@ def test_the_key_changes_with_the_settings(base: Path, section: Mapping[str, Any
     assert key(base, **section) != key(base)
 
 
-def test_a_pair_is_told_as_it_was_and_loaded_when_it_must_answer(base: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_pair_is_told_as_it_was_and_loaded_when_it_must_answer(base: Path) -> None:
     name = key(base)
     assert recalled(name) is None
     with remembering(name) as remember:
@@ -80,10 +81,7 @@ def test_a_pair_is_told_as_it_was_and_loaded_when_it_must_answer(base: Path, cap
     kept = recalled(name)
     assert kept is not None
 
-    caplog.clear()
-    announce_again(kept)
-    (record,) = caplog.records
-    assert (record.getMessage(), record.names) == ("a caveat", ("model.device",))  # type: ignore[attr-defined]  # an extra
+    assert announced(kept) == [Announcement("a %s", ("caveat",), ("model.device",))]
 
     loaded: list[Backend] = []
 
