@@ -46,7 +46,8 @@ class StoredCases(_CaseList):
         self._path, self._read = path, read
         self._offsets, self._lines, self._categories = array("Q"), array("Q"), array("H")
         self._names: dict[str, int] = {}
-        self._known = _state(path)
+        found = path.stat()
+        self._known = found.st_size, found.st_mtime_ns
         self._file: int | None = None
 
     def note(self, offset: int, line: int, category: str) -> None:
@@ -63,21 +64,24 @@ class StoredCases(_CaseList):
     def __len__(self) -> int:
         return len(self._offsets)
 
+    def __getstate__(self) -> dict[str, object]:
+        """Without the open file, which another process has not."""
+        return self.__dict__ | {"_file": None}
+
     def _at(self, place: int) -> Case:
-        """Raises UsageError where the file has changed."""
+        """Raises UsageError where the file has changed, or is not on this machine."""
         if self._file is None:
-            if _state(self._path) != self._known:
-                raise UsageError(f"{self._path} has changed since the session began; start it again")
-            self._file = os.open(self._path, os.O_RDONLY)
+            try:
+                self._file = os.open(self._path, os.O_RDONLY)
+            except OSError as error:
+                raise UsageError(f"{self._path} cannot be read: {os.strerror(error.errno or 0)}") from error
             weakref.finalize(self, os.close, self._file)
+        found = os.fstat(self._file)
+        if (found.st_size, found.st_mtime_ns) != self._known:
+            raise UsageError(f"{self._path} has changed since the session began; start it again")
         end = self._offsets[place + 1] if place + 1 < len(self) else self._known[0]
         text = os.pread(self._file, end - self._offsets[place], self._offsets[place])
         return self._read(text.decode("utf-8-sig"), self._lines[place])
-
-
-def _state(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns
 
 
 class JoinedCases(_CaseList):

@@ -181,11 +181,25 @@ class Planner:
         cases = _by_place(batch)
         found = [(case, held.get(self._key(case, variant))) for case in batch]
         bare = [(case, done) for case, done in found if done is not None and done.embedding is None and done.text]
-        for completion in self._backend.embed(bare) if bare else ():
+        for completion in self._embedded(bare):
             if completion.embedding is not None:
                 key = self._key(cases[completion.case, completion.epoch], variant)
                 self._journal.add(key, completion)
                 self._remember(key, completion)
+
+    def _embedded(self, pairs: Sequence[tuple[Case, Completion]]) -> Iterator[Completion]:
+        """The completions with their embeddings, as many at once as fit; one that does not fit alone stays without."""
+        waiting = [pairs] if pairs else []
+        while waiting:
+            some = waiting.pop()
+            try:
+                yield from self._backend.embed(some)
+            except OutOfMemoryError:
+                if len(some) > 1:
+                    waiting += [some[len(some) // 2 :], some[: len(some) // 2]]
+                else:
+                    told = N_("out of memory reading the answer to %s alone: it stays without an embedding")
+                    _log.warning(told, some[0][0].name)
 
     def _keep(self, case: Case, completion: Completion) -> None:
         key = self._key(case, completion.variant)

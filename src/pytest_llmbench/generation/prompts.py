@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import functools
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ UNPLANNED = 4096
 """Tokens of context for an engine that reserves them, where cases are not known beforehand, as in `llmbench query`."""
 
 _LEAST = 512
+_REMEMBERED = 16_384
+"""Prompts whose tokens are kept: those of a batch are asked for again and again, those of a large run fill memory."""
 
 
 class Prompts:
@@ -51,7 +54,7 @@ class Prompts:
         self.most_tokens = settings.max_new_tokens + settings.max_reasoning_tokens
         self._settings, self._model_ends = settings, model_ends
         self._limit = context - self.most_tokens
-        self._known: dict[tuple[str, int], list[int] | PromptError] = {}
+        self._known: OrderedDict[tuple[str, int], list[int] | PromptError] = OrderedDict()
         self._left_out: dict[tuple[Any, ...], bool] = {}
 
     def weight(self, case: Case) -> int:
@@ -188,6 +191,8 @@ class Prompts:
                 self._known[key] = form.prompt(case.messages, case.tools)
             except PromptError as error:
                 self._known[key] = error
+            if len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
         return self._known[key]
 
     def _written(self, case: Case, variant: str) -> list[int]:

@@ -104,6 +104,7 @@ class RowBackend(ReadsPrompts, ABC):
             "max_new_tokens": str(generation.max_new_tokens),
             "max_reasoning_tokens": str(generation.max_reasoning_tokens),
             "long_prompt": generation.long_prompt,
+            **({"context": str(self._prompts.context)} if generation.long_prompt == "truncate" else {}),
             "ends": str(sorted(self._prompts.ends(variant))),
             **self._prompts.forms[variant].key,
         }

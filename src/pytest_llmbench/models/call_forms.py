@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.cases.tools import Tool, name_of, parameters_of
+from pytest_llmbench.core.writable import writable
 
 Call = Mapping[str, Any]
 """`{"name", "arguments"}`; arguments that are no JSON object are kept as their text: the call cannot be read."""
@@ -46,7 +47,7 @@ def read_calls(text: str, tools: Sequence[Tool] = ()) -> tuple[Call, ...]:
     What is begun as a call and is none, such as JSON that was cut off, is a call that cannot be read. With `tools`,
     values in tags become what the tool's schema says, and a call without marks counts only with one of their names.
     """
-    return marked_calls(text, tools) or _plain_calls(text.strip(), tools)
+    return marked_calls(text, tools) or _writable(_plain_calls(text.strip(), tools))
 
 
 def parsed_calls(tokenizer: Any, text: str, prefix: str, tools: Sequence[Tool]) -> tuple[Call, ...] | None:
@@ -60,15 +61,19 @@ def parsed_calls(tokenizer: Any, text: str, prefix: str, tools: Sequence[Tool]) 
         return None
     found = message.get("tool_calls") if isinstance(message, dict) else None
     calls = [_from_object(call) for call in found] if isinstance(found, list) else []
-    return tuple(call for call in calls if call) if calls and all(calls) else None
+    return _writable(call for call in calls if call) if calls and all(calls) else None
 
 
 def marked_calls(text: str, tools: Sequence[Tool] = ()) -> tuple[Call, ...]:
     """The calls that stand within a model's own marks."""
     for mark, read in _MARKED:
         if found := list(mark.finditer(text)):
-            return tuple(call for match in found for call in read(match, tools))
+            return _writable(call for match in found for call in read(match, tools))
     return ()
+
+
+def _writable(calls: Iterable[Call]) -> tuple[Call, ...]:
+    return tuple(writable(call) for call in calls)
 
 
 def _in_mark(match: re.Match[str], tools: Sequence[Tool]) -> Iterator[Call]:

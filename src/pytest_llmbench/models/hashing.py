@@ -52,6 +52,14 @@ def weights_hash(folder: Path) -> str:
     return total.hexdigest()
 
 
+def config_hash(folder: Path) -> str:
+    """SHA-256 over what else decides how a folder's weights compute: its configuration, and code that comes with it."""
+    total = hashlib.sha256()
+    for path in sorted((*folder.glob("config.json"), *folder.glob("*.py"))):
+        total.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return total.hexdigest()
+
+
 def weight_files(folder: Path) -> list[Path]:
     """The files that hold the model's weights, sorted by name; safetensors win over `.bin`.
 

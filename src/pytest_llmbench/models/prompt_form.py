@@ -200,6 +200,7 @@ class PromptForm:
             "template_arguments": str(sorted(self.arguments.items())),
             "system_role": self.system_role,
             "begins": str(self.begins),
+            **({"written_on": self._round.prompt} if "strftime_now" in self.template else {}),  # the date stands in it
         }
 
     @functools.cached_property

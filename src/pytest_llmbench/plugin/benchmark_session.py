@@ -195,7 +195,8 @@ class BenchmarkSession:
         self.progress.say("the gate fails: asking both sides again, with fresh seeds")
         cases = [case for case in self._ours.cases if (case.name, case.epoch) in places]
         questions = Questions(cases, self._ours.registry, self._ours.vocabulary, folder, self.progress)
-        return confirmed(gate, Sides(self._ours.settings, self._opened, open_backend, self.baseline), questions, name)
+        loaded = functools.partial(open_backend, cases=cases)  # so that its context is as long as they need
+        return confirmed(gate, Sides(self._ours.settings, self._opened, loaded, self.baseline), questions, name)
 
     def close(self) -> dict[str, Any]:
         """What the session's end needs to know of this process, as plain data; the model is let go of."""

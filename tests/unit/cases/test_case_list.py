@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 
 import pytest
@@ -62,13 +63,30 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
         read_cases([written(tmp_path / "songs.jsonl", '"prompt": "a"}\n', b'{"prompt": "b"}\n{\xff')])
 
 
-def test_a_large_file_that_changes_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("before", ["", "suite/first was read"], ids=["unread", "read"])
+def test_a_large_file_that_changes_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str) -> None:
     monkeypatch.setattr(suites, "_MOST_BYTES_KEPT", 1)
     path = written(tmp_path / "songs.jsonl", HEAD + ROWS)
     cases = read_cases([path])
+    assert not before or cases[0].prompt
     os.utime(path, (1, 1))
     with pytest.raises(UsageError, match=r"songs\.jsonl has changed since the session began"):
         cases[0]
+
+
+def test_cases_of_a_large_file_go_to_another_process_and_are_missed_where_it_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suites, "_MOST_BYTES_KEPT", 1)
+    path = written(tmp_path / "songs.jsonl", HEAD + ROWS)
+    cases = read_cases([path])
+    first = cases[0]  # opens the file, whose number is another one elsewhere
+    sent = pickle.loads(pickle.dumps(cases))  # noqa: S301  # our own
+    assert sent[0] == first
+    sent = pickle.loads(pickle.dumps(cases))  # noqa: S301
+    path.unlink()
+    with pytest.raises(UsageError, match=r"songs\.jsonl cannot be read: No such file"):
+        sent[0]
 
 
 def test_selection_and_epochs_of_stored_cases_are_those_of_cases_in_memory(

@@ -210,6 +210,22 @@ def test_embeddings_are_filled_once_and_remembered(tmp_path: Path) -> None:
     cache.close()
 
 
+def test_answers_that_do_not_fit_are_read_in_halves_and_one_that_never_fits_stays_without_embedding(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Small(Recorder):
+        def embed(self, pairs: Sequence[tuple[Case, Completion]]) -> list[Completion]:
+            if len(pairs) > 1 or pairs[0][0].id == "02":
+                raise OutOfMemoryError
+            return super().embed(pairs)
+
+    cases = [case(number) for number in range(3)]
+    answering = planner(Small(variants=["base"]), cases, tmp_path, embed=True)
+    embedded = {one.id: answering.answers(one)["base"].embedding for one in cases}
+    assert embedded == {"00": "AACAPw==", "01": "AACAPw==", "02": None}
+    assert caplog.messages == ["out of memory reading the answer to suite/02 alone: it stays without an embedding"]
+
+
 def test_while_another_process_has_the_batch_the_next_free_one_is_worked_on(tmp_path: Path) -> None:
     cases = [case(number) for number in range(4)]
     mine, theirs = Recorder(size=2, variants=["base"]), Recorder(size=2, variants=["base"])

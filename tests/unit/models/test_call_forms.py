@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -125,3 +126,21 @@ def test_a_call_that_cannot_be_read_is_kept_with_its_text(text: str, name: str) 
     assert call["name"] == name
     assert isinstance(call["arguments"], str)
     assert call["arguments"]
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        (r'"hi \ud83d"', "hi \ufffd"),
+        (r'"\ud83d\ude00"', "\U0001f600"),
+        (r'[{"\udc00": "a"}]', [{"\ufffd": "a"}]),
+        ("NaN", "NaN"),
+        ("-1e999", "-Infinity"),
+    ],
+)
+@pytest.mark.parametrize("form", ["{}", "<tool_call>{}</tool_call>", "[TOOL_CALLS][{}]", "<|python_tag|>{}"])
+def test_arguments_can_be_written_whatever_a_model_escapes(form: str, value: str, kept: object) -> None:
+    told = form.format(f'{{"name": "say", "arguments": {{"text": {value}}}}}')
+    (call,) = read_calls(told, [as_openai({"name": "say"})])
+    assert call == {"name": "say", "arguments": {"text": kept}}
+    json.dumps(call, ensure_ascii=False, allow_nan=False).encode()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmbench.models.hashing import file_hash, weight_files
+from pytest_llmbench.models.hashing import config_hash, file_hash, weight_files
 
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
@@ -47,3 +47,16 @@ def test_safetensors_win_over_bin_and_adapters_are_not_the_model(tmp_path: Path)
     assert [path.name for path in weight_files(tmp_path)] == ["pytorch_model.bin"]
     (tmp_path / "model.safetensors").write_bytes(b"")
     assert [path.name for path in weight_files(tmp_path)] == ["model.safetensors"]
+
+
+def test_configuration_and_code_have_a_hash_and_weights_are_no_part_of_it(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"a")
+    before = config_hash(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"b")
+    (tmp_path / "README.md").write_text("read me")
+    assert config_hash(tmp_path) == before
+    (tmp_path / "config.json").write_text('{"rope_theta": 1}')
+    assert (other := config_hash(tmp_path)) != before
+    (tmp_path / "modeling_own.py").write_text("")
+    assert config_hash(tmp_path) not in {before, other}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import datetime
 from collections.abc import Sequence
 from typing import Any
 
@@ -332,3 +333,21 @@ def test_a_tokenizers_own_response_template_reads_its_calls(tokenizer: Any) -> N
     assert form(own, WITH_TOOLS).calls(tokens(own, "Oui. @@louder by=2@@"), prompt, TOOLS) == CALLED
     assert form(own, WITH_TOOLS).calls(tokens(own, CALL), prompt, TOOLS) == CALLED  # a form of another model's
     assert form(own, WITH_TOOLS).calls(tokens(own, "Oui."), prompt, TOOLS) == ()
+
+
+def test_a_template_that_writes_the_date_has_another_key_on_another_day(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dated = "{{ strftime_now('%d %b %Y') }}" + CHATML
+    today = form(tokenizer, dated)
+    assert today.key == form(tokenizer, dated).key
+    assert today.write(QUESTION, answer_follows=True)[:4] in today.key["written_on"]
+    assert "written_on" not in form(tokenizer, CHATML).key
+
+    class Tomorrow(datetime.datetime):
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> Tomorrow:
+            return cls(2035, 1, 2, tzinfo=tz)
+
+    monkeypatch.setattr("transformers.utils.chat_template_utils.datetime", Tomorrow)
+    assert form(tokenizer, dated).key != today.key

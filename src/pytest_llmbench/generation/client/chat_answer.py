@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pytest_llmbench.generation.client.message_parts import ToolCalls, said_in, whole_characters
+from pytest_llmbench.core.writable import whole_characters
+from pytest_llmbench.generation.client.message_parts import ToolCalls, said_in
 from pytest_llmbench.models.reasoning import BLOCKS, OPENED_IN_PROMPTS, WRAPPERS, split_reasoning
 
 _LEAST_ERROR = 400  # the statuses of HTTP, which some servers repeat in an event of a stream that has begun well

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+
+from pytest_llmbench.core.writable import whole_characters, writable
 
 _THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking")
 """DeepSeek, vLLM, SGLang and llama.cpp; OpenRouter, Ollama and newer vLLM; Ollama's own. Some send the same in two."""
 
-_HALF = re.compile("[\ud800-\udfff]")
 _THOUGHT_TYPES = ("thinking", "reasoning")
 _NOTHING: Sequence[Mapping[str, Any]] = ()
 
@@ -45,13 +45,6 @@ def said_in(message: Mapping[str, Any]) -> Said:
     return Said(content or _text_of(message.get("refusal")), thought, calls)
 
 
-def whole_characters(text: str) -> str:
-    """The text as one that can be written: halves of a character that came in two events are one, others are U+FFFD."""
-    if text.isascii() or not _HALF.search(text):
-        return text
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
 @dataclasses.dataclass(slots=True)
 class _Call:
     name: str = ""
@@ -72,7 +65,7 @@ class _Call:
             value = json.loads(self.arguments.strip() or "{}", strict=False)
         except (ValueError, RecursionError):  # JSON may be nested deeper than Python reads
             value = None
-        return value if isinstance(value, dict) else whole_characters(self.arguments)
+        return writable(value) if isinstance(value, dict) else whole_characters(self.arguments)
 
 
 class ToolCalls:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import functools
 import gc
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.cases.suites import Case
@@ -25,6 +27,7 @@ from pytest_llmbench.generation.provenance import adapter_identity, adapters_tol
 from pytest_llmbench.generation.rows import Row
 from pytest_llmbench.generation.sampling import Sampling
 from pytest_llmbench.models.chat_templates import prompt_forms
+from pytest_llmbench.models.hashing import config_hash
 from pytest_llmbench.models.loaded import peft_name
 
 if TYPE_CHECKING:
@@ -38,6 +41,7 @@ _log = logging.getLogger("pytest_llmbench")
 _GPU_BATCH = 64
 _CALIBRATION_ROWS = 8
 _LOOKS = 3
+_OUT_OF_MEMORY = ("allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 _LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes")
 
 
@@ -69,6 +73,7 @@ class LocalBackend(ReadsPrompts):
         sampling = "greedy" if self._sampling.greedy else f"t={settings.temperature} p={settings.top_p}"
         return {
             "weights": loaded.source.weights_hash,
+            "config": config_hash(Path(loaded.source.path)),
             "adapter": adapter_identity(loaded.adapters.get(variant)),
             "quantization": f"{loaded.quantization} {_quantization_config(loaded.model)}",
             "dtype": loaded.dtype,
@@ -127,13 +132,17 @@ class LocalBackend(ReadsPrompts):
 
         The base reads every variant's answers, so that two equal answers are equal vectors. Where it cannot read the
         prompt, there is none.
+
+        Raises:
+            OutOfMemoryError: so many do not fit.
         """
         embedded = [done for case, done in pairs if not self._prompts.is_readable(case)]
         readable = [pair for pair in pairs if self._prompts.is_readable(pair[0])]
         size = self.batch_size()
         for at in range(0, len(readable), size):
             chunk = readable[at : at + size]
-            means = self._read_answers(chunk)
+            with self._fitting():
+                means = self._read_answers(chunk)
             embedded += [
                 dataclasses.replace(done, embedding=_packed(mean)) for (_, done), mean in zip(chunk, means, strict=True)
             ]
@@ -169,12 +178,18 @@ class LocalBackend(ReadsPrompts):
     def _decode(
         self, asked: Sequence[tuple[Case, str]], grown: Callable[[Sequence[Row]], None] = lambda _: None
     ) -> Iterator[tuple[Case, str, Row]]:
-        import torch
-
         rows = self._prompts.rows(asked)
-        try:
+        with self._fitting():
             for row in self._rows(rows, [variant for _, variant in asked], grown):
                 yield (*asked[row.index], row)
+
+    @contextlib.contextmanager
+    def _fitting(self) -> Iterator[None]:
+        """Inside the block memory that runs out is an OutOfMemoryError, and half as many rows are next worked on."""
+        import torch
+
+        try:
+            yield
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and not _is_out_of_memory(error):
                 raise
@@ -315,10 +330,10 @@ def _packed(vector: Tensor | None) -> str | None:
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
-    """CUDA has an error of its own for it; the CPU's allocator tells only in words."""
+    """CUDA has an error of its own for it; the CPU's allocator, CUDA's driver and cuBLAS tell only in words."""
     import torch
 
-    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 def _release(device: str) -> None:

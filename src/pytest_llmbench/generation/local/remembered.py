@@ -164,8 +164,11 @@ class _Heard(logging.Handler):
 
 
 def _keep(key: str, announced: Sequence[Announcement], backend: Backend) -> None:
+    identity = {variant: dict(backend.identity(variant)) for variant in backend.variants}
+    if any("written_on" in one for one in identity.values()):
+        return  # tomorrow its prompts are others
     kept = {
-        "identity": {variant: dict(backend.identity(variant)) for variant in backend.variants},
+        "identity": identity,
         "batch_size": backend.batch_size(),
         "about": dict(backend.describe()),
         "announced": [dataclasses.astuple(one) for one in announced],

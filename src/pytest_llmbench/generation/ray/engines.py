@@ -221,7 +221,7 @@ class Engines:
         if fault := other_versions(at):
             self._refuse(engine, fault, strict=strict)
             return
-        cases = () if self._cases_told else self._opening.cases
+        cases = self._opening.cases if self._opening.told_to_all or not self._cases_told else ()
         self._cases_told = True
         settings = self._opening.alone(self._division)
         self._loading[engine.handle.open.remote(self._opening.opener, settings, cases)] = engine

@@ -21,11 +21,19 @@ _LONGEST = 400
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """How an engine is opened. The first actor is told of the cases, whose warnings hold for all."""
+    """How an engine is opened. The first actor is told of the cases, whose warnings hold for all.
+
+    Others are told of them too where engines make their context as long as the longest case needs.
+    """
 
     opener: Opener
     settings: Settings
     cases: Sequence[Case]
+
+    @property
+    def told_to_all(self) -> bool:
+        """Whether every actor needs to know the cases."""
+        return self.settings.model.engine != "transformers"
 
     def alone(self, division: Division) -> Settings:
         """The settings of one actor: it answers by itself, with no more threads than it has CPUs."""

@@ -6,6 +6,7 @@ import gc
 import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.cases.suites import Case
@@ -23,6 +24,7 @@ from pytest_llmbench.generation.vllm.loading import (
     quantization_of,
 )
 from pytest_llmbench.models.chat_templates import base_form, variant_forms
+from pytest_llmbench.models.hashing import config_hash
 from pytest_llmbench.models.tokenizers import embedding_rows, load_tokenizer
 
 if TYPE_CHECKING:
@@ -90,6 +92,7 @@ class VllmBackend(RowBackend):
         """
         return {
             **self._asked(variant),
+            "config": config_hash(Path(self._source.path)),
             "quantization": self._plan.told,
             "dtype": self._plan.dtype,
             "device": self._device,

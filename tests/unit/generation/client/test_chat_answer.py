@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pytest_llmbench.generation.client.answer_body import read_body, read_whole
 from pytest_llmbench.generation.client.chat_answer import Answer, BrokenAnswerError, VisibleText, error_text
+from pytest_llmbench.generation.client.message_parts import ToolCalls
 from pytest_llmbench.models.reasoning import BLOCKS, split_reasoning
 
 
@@ -155,3 +156,9 @@ def test_a_block_is_hidden_however_its_text_is_cut(opening: str, closing: str, c
 )
 def test_what_is_no_thought_is_visible(pieces: list[str], text: str) -> None:
     assert shown(pieces) == text
+
+
+def test_arguments_of_calls_can_be_written_whatever_a_server_escapes() -> None:
+    calls = ToolCalls()
+    calls.add([{"function": {"name": "say", "arguments": r'{"text": "hi \ud83d", "rate": NaN}'}}])
+    assert calls.calls == ({"name": "say", "arguments": {"text": "hi \ufffd", "rate": "NaN"}},)

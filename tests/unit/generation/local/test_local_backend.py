@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import logging
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from pytest_llmbench.generation.local.backend import LocalBackend
 from pytest_llmbench.generation.local.continuous import RowEngine
 from pytest_llmbench.generation.rows import Row
 from pytest_llmbench.models.adapters import Adapter
+from pytest_llmbench.models.hashing import config_hash
 from pytest_llmbench.models.loaded import LoadedModel
 from pytest_llmbench.models.quiet import quiet_libraries
 from pytest_llmbench.models.sources import Source
@@ -222,7 +224,13 @@ def test_answers_that_ran_out_of_time_keep_what_they_had(loaded: LoadedModel) ->
 
 
 @pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError("can't allocate memory")]
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+        RuntimeError("can't allocate memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
 )
 def test_running_out_of_memory_midway_keeps_what_was_answered(
     loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, error: Exception
@@ -237,6 +245,19 @@ def test_running_out_of_memory_midway_keeps_what_was_answered(
     assert {(done.case, done.epoch): done.text for done in kept}.items() <= whole.items()
     monkeypatch.undo()
     assert texts(answering, CASES, "finetuned") == whole
+
+
+def test_running_out_of_memory_over_embeddings_is_told_as_such(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering = backend(loaded)
+    (done,) = answering.complete(CASES[:1], "finetuned")
+    with monkeypatch.context() as broken:
+        broken.setattr(RowEngine, "read", lambda *_: (_ for _ in ()).throw(MemoryError()))
+        with pytest.raises(OutOfMemoryError):
+            answering.embed([(CASES[0], done)])
+    (embedded,) = answering.embed([(CASES[0], done)])
+    assert embedded.embedding
 
 
 def test_any_other_error_of_the_model_is_not_taken_for_a_lack_of_memory(
@@ -328,6 +349,7 @@ def test_identity_changes_with_all_that_changes_answers(loaded: LoadedModel) -> 
     assert identity != backend(loaded, max_new_tokens=13).identity("base")
     assert identity != backend(dataclasses.replace(loaded, dtype="bfloat16")).identity("base")
     assert identity != backend(dataclasses.replace(loaded, tokenizer=word_tokenizer())).identity("base")
+    assert identity["config"] == config_hash(Path(loaded.source.path))
     other = dataclasses.replace(ADAPTER, config_hash="another alpha")
     assert backend(loaded).identity("finetuned") != backend(
         dataclasses.replace(loaded, adapters={"finetuned": other})

@@ -47,3 +47,13 @@ def test_what_ray_reports_is_told_without_its_identifiers() -> None:
     died = "The actor died.\n\tclass_name: EngineActor\n\tpid: 7\nIts node has died. Some common causes include: x"
     assert reason(RuntimeError(died)) == "The actor died. Its node has died."
     assert reason(RuntimeError("a\nTraceback (most recent call last):\n  x\nKeyError: 1")) == "KeyError: 1"
+
+
+def test_engines_that_fit_their_context_to_the_cases_are_all_told_of_them() -> None:
+    told = {
+        engine: Opening(
+            lambda *_: pytest.fail("opened"), load_settings(None, {"model.engine": (engine, "the test")}, {}), ()
+        ).told_to_all
+        for engine in ("transformers", "llamacpp", "vllm")
+    }
+    assert told == {"transformers": False, "llamacpp": True, "vllm": True}
