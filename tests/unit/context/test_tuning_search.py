@@ -2,19 +2,25 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Self
 
 import pytest
 from support.calibrated_launcher import BASELINE, BEST, CalibratedLauncher, calibrated_space
 
+from pytest_llmbench.context.tuning import measuring
 from pytest_llmbench.context.tuning.launching import Launched
-from pytest_llmbench.context.tuning.measuring import Measured
+from pytest_llmbench.context.tuning.measuring import CapacityMeasure, Measured
 from pytest_llmbench.context.tuning.search import winner
 from pytest_llmbench.context.tuning.session import confirmed_winner
 from pytest_llmbench.context.tuning.space import Candidate
 from pytest_llmbench.context.tuning.study import TuningStudy, opened_study, study_in_memory
 from pytest_llmbench.core.errors import NotReadyError, ServerError, UsageError
+from pytest_llmbench.core.settings import Settings
+from pytest_llmbench.load.search import Found, SearchPlan, SearchProgress, find_capacity
+from pytest_llmbench.load.search_journal import InvalidTrial
+from pytest_llmbench.stats.observation import Observation
 
 pytest.importorskip("optuna")
 
@@ -83,6 +89,39 @@ def test_servers_that_cannot_run_or_answer_wrong_never_win() -> None:
     assert told[32] == "a request may hold 1024 tokens"
     assert winner(study.trials).settings["slots"] == 4
     assert one.open == 0
+
+
+def test_a_trial_that_says_nothing_of_the_server_calls_it_no_worse_than_the_best(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Stumbling:
+        """A server of 20 users; of the first trial, at the bar, the client was the bottleneck."""
+
+        def __init__(self, *_: object, after_trial: Callable[[SearchProgress], None], **_more: object) -> None:
+            self._tell, self._trials = after_trial, 0
+
+        async def __aenter__(self) -> Self:
+            return self
+
+        async def __aexit__(self, *_: object) -> None:
+            pass
+
+        async def max_users(self, first: int) -> Found:
+            return await find_capacity(self._trial, SearchPlan(first=first), progress=self._tell)
+
+        async def _trial(self, level: int, requests: int) -> Observation | InvalidTrial:
+            self._trials += 1
+            if self._trials == 1:
+                return InvalidTrial(level, "the client was the bottleneck", requests)
+            return Observation(level, requests if level <= 20 else 0, requests)
+
+    monkeypatch.setattr(measuring, "ServerUnderTest", Stumbling)
+    server = Launched("http://127.0.0.1:1/v1", 0, lambda: None)
+    measure = CapacityMeasure(Settings(), lambda _line, _stays: None)
+    held = measure(server, "trial 2", first=8, bar=8)
+    assert not held.stopped
+    assert 18 <= held.users <= 22
+    assert measure(server, "trial 3", first=8, bar=45).stopped  # valid trials still tell
 
 
 def test_a_server_that_dies_is_told_as_dead_though_its_connections_end_first() -> None:
