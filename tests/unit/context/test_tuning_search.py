@@ -176,6 +176,30 @@ def test_a_stopped_study_goes_on_where_it_was(tmp_path: Path) -> None:
     assert again.started == []
 
 
+def test_a_new_winner_is_not_credited_with_the_rounds_of_an_earlier_one(tmp_path: Path) -> None:
+    one = launcher()
+    with opened_study(tmp_path, "s", one.space, {}, resume=False, trials=50, seed=3) as study:
+        one.tuner().search(study, 2, None)
+        one.tuner().confirm(study, 2)
+        earlier = winner(study.trials).number
+        one.tuner().search(study, 50, None)
+        best = winner(study.trials).number
+        assert 1 < earlier < best  # or nothing is tested here
+        assert confirmed_winner(study, best) == ("unconfirmed", None)
+        one.tuner().confirm(study, 3)
+    with opened_study(tmp_path, "s", one.space, {}, resume=True, trials=50, seed=3) as resumed:
+        assert [made.trial for made in resumed.rounds] == [earlier] * 2 + [best] * 3
+        assert [made.winner_first for made in resumed.rounds_of(best)] == [False, True, False]
+
+
+def test_rounds_that_do_not_say_whose_they_are_are_measured_again() -> None:
+    one = launcher()
+    study = in_memory(one, 50)
+    study.rounds[:] = [made.model_copy(update={"trial": None}) for made in study.rounds]
+    one.tuner().confirm(study, 2)
+    assert len(study.rounds_of(winner(study.trials).number)) == 2
+
+
 def test_a_study_with_trials_is_not_begun_anew_nor_of_another_search(tmp_path: Path) -> None:
     searched(launcher(), tmp_path, 2)
     with pytest.raises(UsageError, match=r"s\.sqlite3: the study 's' has 2 trials; go on with them by resuming"):
