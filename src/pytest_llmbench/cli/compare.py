@@ -14,7 +14,7 @@ from pytest_llmbench.cli.terminal import report_width
 from pytest_llmbench.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from pytest_llmbench.core.setting_sections import GateSettings, Settings
+    from pytest_llmbench.core.setting_sections import Settings
     from pytest_llmbench.runs.baseline import Comparable
 
 _FAILED = 1
@@ -31,7 +31,8 @@ def compare(  # noqa: PLR0913  # one argument an option
     margin: Annotated[str | None, SettingOption("gate.margin", text="a change up to this does not count")] = None,
     alpha: Annotated[str | None, SettingOption("gate.alpha", text="chance of a false alarm in a comparison")] = None,
     fail_on: Annotated[
-        Literal["regression"] | None, typer.Option(help="End with exit code 1 when a run is worse.")
+        Literal["regression"] | None,
+        typer.Option(help="End with exit code 1 when a run is worse, or open and gate.inconclusive is fail."),
     ] = None,
     config: Config = None,
     report_dir: RunFolder = None,
@@ -42,6 +43,7 @@ def compare(  # noqa: PLR0913  # one argument an option
     Tells effect, interval and p-value of each metric, and the cases that moved most; of context runs each limit and
     each question. Exit code 2 when a run cannot be found or read.
     """
+    from pytest_llmbench.runs.gate import settled_gate
     from pytest_llmbench.runs.history import find_run
 
     settings = chosen_settings(
@@ -51,9 +53,9 @@ def compare(  # noqa: PLR0913  # one argument an option
         return
     sides = [find_run(name, settings.output.report_dir).comparable for name in (baseline, *runs)]
     names = _listed(metrics, sides) if metrics else settings.gate.metrics
-    kind: Literal["regression", "compare"] = fail_on or "compare"
+    wanted = settings.gate.model_copy(update={"kind": fail_on or "off", "metrics": names})
     before = _restricted(sides[0], variant) if variant in sides[0].metadata["variants"] else sides[0]
-    gates = [_gate(before, _restricted(run, variant), kind, names, settings.gate) for run in sides[1:]]
+    gates = [settled_gate(_restricted(run, variant), wanted, before) for run in sides[1:]]
     if as_json:
         typer.echo(json.dumps(_document(sides, gates), ensure_ascii=False, indent=2, allow_nan=False))
     else:
@@ -88,28 +90,6 @@ def _compared_contexts(
     gate = settings.gate.model_copy(update={"kind": fail_on or "off"})
     compare_contexts(contexts[0], contexts[1:], gate, settings.output.language, as_json=as_json)
     return True
-
-
-def _gate(
-    baseline: Comparable,
-    run: Comparable,
-    kind: Literal["regression", "compare"],
-    metrics: tuple[str, ...],
-    chosen: GateSettings,
-) -> dict[str, Any]:
-    from pytest_llmbench.runs import gate
-
-    margins = {metric: chosen.margins.get(metric, chosen.margin) for metric in metrics}
-    return gate.compare_runs(
-        baseline,
-        run,
-        kind=kind,
-        alpha=chosen.alpha,
-        margins=margins,
-        metrics=metrics,
-        categories=chosen.categories,
-        unscored=chosen.unscored,
-    )
 
 
 def _restricted(run: Comparable, variant: str | None) -> Comparable:
