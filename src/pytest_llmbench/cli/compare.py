@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -52,7 +52,7 @@ def compare(  # noqa: PLR0913  # one argument an option
     if _compared_contexts((baseline, *runs), settings, fail_on, as_json=as_json, cases=metrics or variant):
         return
     sides = [find_run(name, settings.output.report_dir).comparable for name in (baseline, *runs)]
-    names = _listed(metrics, sides) if metrics else settings.gate.metrics
+    names = listed_metrics(metrics, sides) if metrics else settings.gate.metrics
     wanted = settings.gate.model_copy(update={"kind": fail_on or "off", "metrics": names})
     before = _restricted(sides[0], variant) if variant in sides[0].metadata["variants"] else sides[0]
     gates = [settled_gate(_restricted(run, variant), wanted, before) for run in sides[1:]]
@@ -101,7 +101,7 @@ def _restricted(run: Comparable, variant: str | None) -> Comparable:
     return run.only(variant)
 
 
-def _listed(metrics: str, sides: list[Comparable]) -> tuple[str, ...]:
+def listed_metrics(metrics: str, sides: Sequence[Comparable]) -> tuple[str, ...]:
     """The metrics that were typed. One that no side has is a mistake; one that some side lacks is told as a note."""
     names = tuple(dict.fromkeys(name.strip() for name in metrics.split(",") if name.strip()))
     known = dict.fromkeys(metric for side in sides for row in side.rows for metric in row["scores"])
