@@ -126,7 +126,7 @@ def _table(baseline: Comparable, runs: Sequence[Comparable], key: _Key, scored: 
     asked = _scored_whole(baseline, earlier, metric)
     if not asked:
         return "the baseline scores no case whole"
-    before, left_out = np.empty((0, 0)), {}
+    before, left_out, sign = np.empty((0, 0)), {}, 1.0
     after: list[tuple[str, Floats]] = []
     for run, scores in zip(runs, scored, strict=True):
         applies = np.flatnonzero(np.isin(scores.cases, asked))
@@ -140,11 +140,12 @@ def _table(baseline: Comparable, runs: Sequence[Comparable], key: _Key, scored: 
             before = _own_epochs(scores.before[order])
             if not all(((side >= 0) & (side <= 1)).all() for side in (before, found)):
                 return "its scores are not all between 0 and 1"
+            about = (run.metadata.get("metrics") or {}).get(metric, {})
+            sign = 1.0 if about.get("higher_is_better", True) else -1.0  # a run that lacks the metric does not tell
             after.append((run.name, found))
     if not after:
         return f"no run scores what the baseline does; of {runs[-1].name} {left_out[runs[-1].name]}"
-    about = (runs[-1].metadata.get("metrics") or {}).get(metric, {})
-    return _Table(before, after, left_out, 1.0 if about.get("higher_is_better", True) else -1.0)
+    return _Table(before, after, left_out, sign)
 
 
 def _scored_whole(baseline: Comparable, variant: str, metric: str) -> list[str]:

@@ -33,6 +33,9 @@ def test_less_is_better_turns_the_alarm_round() -> None:
     rising = [compared([[1.0]] * 60, name=f"{place}", metrics=less) for place in range(12)]
     (series,) = watched(*rising, baseline=compared([[0.0] * 5] * 60, metrics=less))["series"]
     assert series["alarm"] is not None
+    without = compared({"other": [[1.0]] * 60}, name="without")  # and does not say which way is better
+    (series,) = watched(*rising, without, baseline=compared([[0.0] * 5] * 60, metrics=less))["series"]
+    assert series["alarm"] is not None
 
 
 def test_a_run_of_other_cases_is_left_out_with_the_reason() -> None:
