@@ -51,7 +51,8 @@ def monitor_command(  # noqa: PLR0913  # one argument an option
     else:
         later = _since(before, settings.output.report_dir)
     names = listed_metrics(metrics, (before, *later)) if metrics else settings.gate.metrics
-    found = watch(before, later, metrics=names, margin=settings.gate.margin, alpha=settings.gate.alpha)
+    gate = settings.gate
+    found = watch(before, later, metrics=names, margins=gate.margins_of(names), alpha=gate.alpha)
     if as_json:
         typer.echo(json.dumps(found.json_ready(), ensure_ascii=False, indent=2, allow_nan=False))
     else:

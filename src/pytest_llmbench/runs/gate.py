@@ -121,7 +121,7 @@ def settled_gate(run: Comparable, settings: GateSettings, baseline: Comparable |
     asked: dict[str, Any] = {
         "kind": kind,
         "alpha": settings.alpha,
-        "margins": {metric: settings.margins.get(metric, settings.margin) for metric in settings.metrics},
+        "margins": settings.margins_of(settings.metrics),
         "metrics": settings.metrics,
         "categories": settings.categories,
         "unscored": settings.unscored,

@@ -28,7 +28,7 @@ def monitor(
     runs: Sequence[Comparable],
     *,
     metrics: Sequence[str],
-    margin: float = 0.0,
+    margins: Mapping[str, float] = {},
     alpha: float = 0.05,
 ) -> Monitored:
     """How far each variant's mean of each metric has drifted since the baseline, after each of the runs.
@@ -36,8 +36,9 @@ def monitor(
     `runs` are in the order they were made. A run with other cases, prompts or epochs of a case missing is not
     comparable, and left out with the reason; so is, of one metric, a run that did not score all that the baseline did.
     Cases that the baseline did not score whole are in no table. An alarm is raised where the upper bound of the drift
-    for the better is below minus the margin. The chance of any false alarm, however many runs are looked at, is at most
-    alpha: each metric of each variant has its equal part. A metric that cannot be watched is told with the reason.
+    for the better is below minus the metric's margin, 0 where `margins` is silent. The chance of any false alarm,
+    however many runs are looked at, is at most alpha: each metric of each variant has its equal part. A metric that
+    cannot be watched is told with the reason.
 
     Raises:
         UsageError: no run can be held against the baseline, or no metric's scores lie between 0 and 1.
@@ -58,7 +59,9 @@ def monitor(
         told = "; ".join(f"{one.metric} of {one.variant}: {one.reason}" for one in unwatched)
         raise UsageError(f"{told}: monitoring needs scores between 0 and 1 in every case; choose other metrics")
     error = alpha / len(bounded)
-    series = [_series(pair[1], metric, table, margin, error) for (pair, metric), table in bounded.items()]
+    series = [
+        _series(pair[1], metric, table, margins.get(metric, 0.0), error) for (pair, metric), table in bounded.items()
+    ]
     watched = [
         WatchedRun(run=run.name, timestamp=run.metadata.get("timestamp"), not_comparable=reason)
         for run, reason in zip(runs, reasons, strict=True)
@@ -66,7 +69,6 @@ def monitor(
     return Monitored(
         baseline=baseline.name,
         alpha=alpha,
-        margin=margin,
         runs=tuple(watched),
         series=tuple(series),
         unwatched=tuple(unwatched),
@@ -171,6 +173,7 @@ def _series(variant: str, metric: str, table: _Table, margin: float, error: floa
     return DriftSeries(
         variant=variant,
         metric=metric,
+        margin=margin,
         cases=len(table.before),
         before=float(table.before.mean()),
         alarm=next((name for name, bound in zip(names, better, strict=True) if bound < -margin), None),

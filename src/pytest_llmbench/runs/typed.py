@@ -579,6 +579,7 @@ class DriftSeries(TypedDocument):
 
     variant: str
     metric: str
+    margin: float = 0.0
     cases: int
     before: float
     alarm: str | None
@@ -607,7 +608,6 @@ class Monitored(TypedDocument):
 
     baseline: str
     alpha: float
-    margin: float
     runs: tuple[WatchedRun, ...]
     series: tuple[DriftSeries, ...]
     unwatched: tuple[UnwatchedMetric, ...] = ()

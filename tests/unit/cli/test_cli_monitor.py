@@ -61,3 +61,10 @@ def test_what_is_not_watched_and_which_runs_are_left_out_are_told(make_run: Make
     assert done.exit_code == 0, done.output
     assert "  left out: 0013_unscored: 30 of 30 cases are not scored whole" in done.stdout
     assert "not watched: call_accuracy of finetuned: the baseline scores no case whole" in done.stdout
+
+
+def test_the_settings_margin_of_a_metric_counts() -> None:
+    asked = ("monitor", "accepted", "--metrics", "keywords", "--fail-on", "regression")
+    assert llmbench(*asked, "--margin", "0.1").exit_code == 1
+    Path("mine.yaml").write_text("gate: {margins: {keywords: 1.0}}")
+    assert llmbench(*asked, "--margin", "0.1", "--config", "mine.yaml").exit_code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -14,8 +15,10 @@ GOOD = [[1.0] * 5] * 60
 BAD = [*[[1.0]] * 20, *[[0.0]] * 40]
 
 
-def watched(*runs: Any, baseline: Any = None, metrics: Any = ("relevance",)) -> dict[str, Any]:
-    return monitor(baseline or compared(GOOD, name="accepted"), runs, metrics=metrics).json_ready()
+def watched(
+    *runs: Any, baseline: Any = None, metrics: Any = ("relevance",), margins: Any = MappingProxyType({})
+) -> dict[str, Any]:
+    return monitor(baseline or compared(GOOD, name="accepted"), runs, metrics=metrics, margins=margins).json_ready()
 
 
 def test_a_drift_for_the_worse_is_dated_and_a_steady_model_raises_no_alarm() -> None:
@@ -114,3 +117,11 @@ def test_an_answer_that_the_baseline_lost_and_a_run_too_hinders_no_other() -> No
         side.rows[0]["lost"] = ["base", "finetuned"]
     (series,) = watched(run, baseline=baseline)["series"]
     assert (series["cases"], len(series["points"]), series["left_out"]) == (59, 1, {})
+
+
+def test_each_metric_has_its_own_margin() -> None:
+    baseline = compared({"relevance": GOOD, "mine": GOOD}, name="accepted")
+    worse = [compared({"relevance": BAD, "mine": BAD}, name=f"{place}") for place in range(9)]
+    found = watched(*worse, baseline=baseline, metrics=["relevance", "mine"], margins={"mine": 0.9})
+    alarms = {one["metric"]: (one["margin"], one["alarm"] is not None) for one in found["series"]}
+    assert alarms == {"relevance": (0.0, True), "mine": (0.9, False)}
