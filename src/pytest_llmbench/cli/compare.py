@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -14,7 +14,7 @@ from pytest_llmbench.cli.terminal import report_width
 from pytest_llmbench.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from pytest_llmbench.core.setting_sections import GateSettings, Settings
+    from pytest_llmbench.core.setting_sections import Settings
     from pytest_llmbench.runs.baseline import Comparable
 
 _FAILED = 1
@@ -31,7 +31,8 @@ def compare(  # noqa: PLR0913  # one argument an option
     margin: Annotated[str | None, SettingOption("gate.margin", text="a change up to this does not count")] = None,
     alpha: Annotated[str | None, SettingOption("gate.alpha", text="chance of a false alarm in a comparison")] = None,
     fail_on: Annotated[
-        Literal["regression"] | None, typer.Option(help="End with exit code 1 when a run is worse.")
+        Literal["regression"] | None,
+        typer.Option(help="End with exit code 1 when a run is worse, or open and gate.inconclusive is fail."),
     ] = None,
     config: Config = None,
     report_dir: RunFolder = None,
@@ -42,6 +43,7 @@ def compare(  # noqa: PLR0913  # one argument an option
     Tells effect, interval and p-value of each metric, and the cases that moved most; of context runs each limit and
     each question. Exit code 2 when a run cannot be found or read.
     """
+    from pytest_llmbench.runs.gate import settled_gate
     from pytest_llmbench.runs.history import find_run
 
     settings = chosen_settings(
@@ -50,10 +52,10 @@ def compare(  # noqa: PLR0913  # one argument an option
     if _compared_contexts((baseline, *runs), settings, fail_on, as_json=as_json, cases=metrics or variant):
         return
     sides = [find_run(name, settings.output.report_dir).comparable for name in (baseline, *runs)]
-    names = _listed(metrics, sides) if metrics else settings.gate.metrics
-    kind: Literal["regression", "compare"] = fail_on or "compare"
+    names = listed_metrics(metrics, sides) if metrics else settings.gate.metrics
+    wanted = settings.gate.model_copy(update={"kind": fail_on or "off", "metrics": names})
     before = _restricted(sides[0], variant) if variant in sides[0].metadata["variants"] else sides[0]
-    gates = [_gate(before, _restricted(run, variant), kind, names, settings.gate) for run in sides[1:]]
+    gates = [settled_gate(_restricted(run, variant), wanted, before) for run in sides[1:]]
     if as_json:
         typer.echo(json.dumps(_document(sides, gates), ensure_ascii=False, indent=2, allow_nan=False))
     else:
@@ -90,28 +92,6 @@ def _compared_contexts(
     return True
 
 
-def _gate(
-    baseline: Comparable,
-    run: Comparable,
-    kind: Literal["regression", "compare"],
-    metrics: tuple[str, ...],
-    chosen: GateSettings,
-) -> dict[str, Any]:
-    from pytest_llmbench.runs import gate
-
-    margins = {metric: chosen.margins.get(metric, chosen.margin) for metric in metrics}
-    return gate.compare_runs(
-        baseline,
-        run,
-        kind=kind,
-        alpha=chosen.alpha,
-        margins=margins,
-        metrics=metrics,
-        categories=chosen.categories,
-        unscored=chosen.unscored,
-    )
-
-
 def _restricted(run: Comparable, variant: str | None) -> Comparable:
     if variant is None:
         return run
@@ -121,7 +101,7 @@ def _restricted(run: Comparable, variant: str | None) -> Comparable:
     return run.only(variant)
 
 
-def _listed(metrics: str, sides: list[Comparable]) -> tuple[str, ...]:
+def listed_metrics(metrics: str, sides: Sequence[Comparable]) -> tuple[str, ...]:
     """The metrics that were typed. One that no side has is a mistake; one that some side lacks is told as a note."""
     names = tuple(dict.fromkeys(name.strip() for name in metrics.split(",") if name.strip()))
     known = dict.fromkeys(metric for side in sides for row in side.rows for metric in row["scores"])

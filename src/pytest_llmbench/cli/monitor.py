@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from pytest_llmbench.cli.compare import listed_metrics
 from pytest_llmbench.cli.options import RUN_HELP, Config, Json, RunFolder, SettingOption, chosen_settings
 from pytest_llmbench.core.errors import UsageError
 
@@ -49,8 +50,9 @@ def monitor_command(  # noqa: PLR0913  # one argument an option
         later = [find_run(name, settings.output.report_dir).comparable for name in runs]
     else:
         later = _since(before, settings.output.report_dir)
-    names = tuple(name.strip() for name in metrics.split(",")) if metrics else settings.gate.metrics
-    found = watch(before, later, metrics=names, margin=settings.gate.margin, alpha=settings.gate.alpha)
+    names = listed_metrics(metrics, (before, *later)) if metrics else settings.gate.metrics
+    gate = settings.gate
+    found = watch(before, later, metrics=names, margins=gate.margins_of(names), alpha=gate.alpha)
     if as_json:
         typer.echo(json.dumps(found.json_ready(), ensure_ascii=False, indent=2, allow_nan=False))
     else:
@@ -76,6 +78,10 @@ def _lines(found: Monitored) -> Iterator[str]:
         for point in series.points[-_NEWEST:]:
             bounds = f"{point.low:+.3f} to {point.high:+.3f}"
             yield f"  {point.run}: {point.effect:+.3f} on average since {found.baseline} ({bounds})"
+        for name, reason in [*series.left_out.items()][-_NEWEST:]:
+            yield f"  left out: {name}: {reason}"
+    for metric in found.unwatched:
+        yield f"not watched: {metric.metric} of {metric.variant}: {metric.reason}"
     for run in found.runs:
         if run.not_comparable:
             yield f"left out, not comparable: {run.run}: {run.not_comparable}"

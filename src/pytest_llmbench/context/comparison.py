@@ -101,11 +101,11 @@ def _limits(pair: _Pair, judged: tuple[_Limits, _Limits], kind: Kind, margin: fl
     earlier = dict(before.limits.sought())
     for name, limit in after.limits.sought():
         if name in earlier and (name != "in_time" or before.promise == after.promise):
-            low, high = _change(earlier[name], limit)
+            low, high = _change(earlier[name], limit, kind)
             yield ContextVerdict(
                 target=after.name,
                 about=name,
-                outcome=_limit_outcome(*_change(judged[0][name], judged[1][name]), kind, margin).value,
+                outcome=_limit_outcome(*_change(judged[0][name], judged[1][name], kind), kind, margin).value,
                 before=earlier[name].tokens,
                 after=limit.tokens,
                 effect=limit.tokens / earlier[name].tokens - 1 if earlier[name].tokens else 0.0,
@@ -116,10 +116,15 @@ def _limits(pair: _Pair, judged: tuple[_Limits, _Limits], kind: Kind, margin: fl
             )
 
 
-def _change(before: LimitDocument, after: LimitDocument) -> tuple[float | None, float | None]:
-    """The interval of the relative change; an end that was not seen leaves it open, but for what was tried before."""
-    most = before.high or before.tokens
-    low = after.low / most - 1 if most else 0.0
+def _change(before: LimitDocument, after: LimitDocument, kind: Kind) -> tuple[float | None, float | None]:
+    """The interval of the relative change; an end that was not seen leaves it open.
+
+    To be no worse it is enough to hold all that was tried before. More than that is no rise: it was never asked for.
+    """
+    most = before.tokens if before.high is None else before.high
+    low: float | None = after.low / most - 1 if most else 0.0
+    if before.high is None and kind != "regression":
+        low = None
     high = None if after.high is None or not before.low else after.high / before.low - 1
     return low, high
 

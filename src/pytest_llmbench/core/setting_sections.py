@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -350,6 +350,10 @@ class GateSettings(_Section):
         if any(not 0 <= margin < math.inf for margin in margins.values()):
             raise ValueError("give numbers from 0, such as {relevance: 0.05}")
         return margins
+
+    def margins_of(self, metrics: Iterable[str]) -> dict[str, float]:
+        """The margin of each metric: its own, else the common one."""
+        return {metric: self.margins.get(metric, self.margin) for metric in metrics}
 
 
 class ServerSettings(_Section):

@@ -195,7 +195,8 @@ class BenchmarkGathering(Gathering):
         this = comparable(document, this_run(settings.output.language))
         gate = settings.gate
         try:
-            return monitor(baseline, [*runs, this], metrics=gate.metrics, margin=gate.margin, alpha=gate.alpha)
+            margins = gate.margins_of(gate.metrics)
+            return monitor(baseline, [*runs, this], metrics=gate.metrics, margins=margins, alpha=gate.alpha)
         except UsageError:
             return None  # the trend is drawn without: what hinders the comparison is said by the gate
 

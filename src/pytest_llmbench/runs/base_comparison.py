@@ -13,8 +13,8 @@ _NAME = "this run"
 def base_comparison(document: Mapping[str, Any]) -> dict[str, Any] | None:
     """The comparison of each fine-tune with the base, in a gate's shape; it fails no session.
 
-    Alpha, metrics and categories are those of the run's gate settings. None where there is nothing to hold against
-    anything, and where the run's own gate tells better from worse already.
+    Alpha, metrics, categories and what a lost answer counts are those of the run's gate settings. None where there is
+    nothing to hold against anything, and where the run's own gate tells better from worse already.
 
     Raises:
         UsageError: a score is beyond any that a metric gives.
@@ -36,6 +36,7 @@ def base_comparison(document: Mapping[str, Any]) -> dict[str, Any] | None:
         alpha=settings.get("alpha", 0.05),
         metrics=[name for name in wanted if name in measured],
         categories=settings.get("categories", True),
+        unscored=settings.get("unscored", "worst"),
     )
 
 

@@ -106,17 +106,22 @@ def gate_of(
 
     `baseline` is the run that `settings.baseline` means, None where it is missing and that may be.
     """
-    kind: Kind = "compare" if settings.kind == "off" else settings.kind
-    run = comparable(document, name)
     if settings.baseline is not None and baseline is None:
+        kind = _kind(settings)
         note = gate_note("no_baseline", "noted_no_baseline", name=settings.baseline)
         why = {"kind": "no_baseline", "verdict": None, "others": 0}
         nothing = {**_gate([], kind, settings.alpha, None, [note]), "failed": False, "because": why}
         return {**nothing, "reason": reason_of(gate_document(nothing), _SAY, str)}
+    return settled_gate(comparable(document, name), settings, baseline)
+
+
+def settled_gate(run: Comparable, settings: GateSettings, baseline: Comparable | None) -> dict[str, Any]:
+    """The gate object of `run` held against the baseline, or its own base if there is none; as strict as was set."""
+    kind = _kind(settings)
     asked: dict[str, Any] = {
         "kind": kind,
         "alpha": settings.alpha,
-        "margins": {metric: settings.margins.get(metric, settings.margin) for metric in settings.metrics},
+        "margins": settings.margins_of(settings.metrics),
         "metrics": settings.metrics,
         "categories": settings.categories,
         "unscored": settings.unscored,
@@ -126,6 +131,10 @@ def gate_of(
         strict = settings.inconclusive == "fail" or (settings.inconclusive == "auto" and kind == "improvement")
         gate["failed"] |= strict
     return gate
+
+
+def _kind(settings: GateSettings) -> Kind:
+    return "compare" if settings.kind == "off" else settings.kind
 
 
 @dataclass(frozen=True, slots=True)

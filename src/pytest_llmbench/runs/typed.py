@@ -572,14 +572,19 @@ class DriftPoint(TypedDocument):
 
 
 class DriftSeries(TypedDocument):
-    """The drift of a metric of a variant, run by run; `alarm` is the first run that is surely worse."""
+    """The drift of a metric of a variant, run by run; `alarm` is the first run that is surely worse.
+
+    `left_out` has the runs that are in no point of it, with the reason.
+    """
 
     variant: str
     metric: str
+    margin: float = 0.0
     cases: int
     before: float
     alarm: str | None
     points: tuple[DriftPoint, ...]
+    left_out: dict[str, str] = {}
 
 
 class WatchedRun(TypedDocument):
@@ -590,14 +595,22 @@ class WatchedRun(TypedDocument):
     not_comparable: str | None
 
 
+class UnwatchedMetric(TypedDocument):
+    """A metric of a variant whose drift cannot be told, and why."""
+
+    variant: str
+    metric: str
+    reason: str
+
+
 class Monitored(TypedDocument):
     """What `llmbench monitor --json` tells: the drift from a fixed baseline."""
 
     baseline: str
     alpha: float
-    margin: float
     runs: tuple[WatchedRun, ...]
     series: tuple[DriftSeries, ...]
+    unwatched: tuple[UnwatchedMetric, ...] = ()
 
 
 def run_document(document: Mapping[str, Any] | RunDocument) -> RunDocument:

@@ -177,11 +177,14 @@ def range_to_settle(
 ) -> tuple[int, int | None] | None:
     """The least and the most cases that would settle it, over effects from one end of the interval to the other.
 
-    The most is None where an effect as plausible as others cannot be told from the border.
+    The most is None where an effect as plausible as others cannot be told from the border: the hardest of them lies
+    nearest to it, and seldom at an end.
     """
     if ends is None:
         return None
-    found = [needed_cases(spread, question, at) for at in (effect, *ends)]
+    low, high = ends
+    border = -question.margin if question.kind == "regression" else 0.0
+    found = [needed_cases(spread, question, at) for at in (effect, low, high, min(max(border, low), high))]
     known = [cases for cases in found if cases is not None]
     if not known or found[0] is None:
         return None

@@ -110,6 +110,17 @@ def test_one_case_is_no_verdict(make_run: MakeRun) -> None:
     assert "INCONCLUSIVE" in done.stdout
 
 
+def test_what_is_open_fails_where_the_settings_are_strict(make_run: MakeRun) -> None:
+    for name, score in (("one", 0.8), ("one-worse", 0.1)):
+        save(with_relevance(make_run(cases=1), score), REPORTS, name)
+    Path("strict.yaml").write_text("gate: {inconclusive: fail, metrics: [relevance]}")
+    asked = ("compare", "one", "one-worse", "--config", "strict.yaml")
+    assert llmbench(*asked).exit_code == 0
+    done = llmbench(*asked, "--fail-on", "regression")
+    assert done.exit_code == 1, done.output
+    assert "INCONCLUSIVE" in done.stdout
+
+
 def test_cases_that_one_side_lacks_are_told(make_run: MakeRun) -> None:
     save(make_run(cases=28), REPORTS, "fewer")
     (side,) = compared("accepted", "fewer")["runs"]

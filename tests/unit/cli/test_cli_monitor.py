@@ -44,3 +44,27 @@ def test_nothing_to_watch_is_one_line() -> None:
     done = llmbench("monitor", "12")
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
     assert "no run was saved since" in done.stderr
+
+
+def test_a_metric_that_no_run_has_is_refused_as_compare_refuses_it() -> None:
+    done = llmbench("monitor", "accepted", "--metrics", "relevence,keywords")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "--metrics: no run has 'relevence'; there are keywords," in done.stderr
+
+
+def test_what_is_not_watched_and_which_runs_are_left_out_are_told(make_run: MakeRun) -> None:
+    document = make_run(timestamp="2026-03-20T10:00:00+00:00")
+    for row in document["results"]:
+        row["scores"]["keywords"] = {"finetuned": None}
+    save(document, Path("reports"), "unscored")
+    done = llmbench("monitor", "accepted", "2", "unscored")
+    assert done.exit_code == 0, done.output
+    assert "  left out: 0013_unscored: 30 of 30 cases are not scored whole" in done.stdout
+    assert "not watched: call_accuracy of finetuned: the baseline scores no case whole" in done.stdout
+
+
+def test_the_settings_margin_of_a_metric_counts() -> None:
+    asked = ("monitor", "accepted", "--metrics", "keywords", "--fail-on", "regression")
+    assert llmbench(*asked, "--margin", "0.1").exit_code == 1
+    Path("mine.yaml").write_text("gate: {margins: {keywords: 1.0}}")
+    assert llmbench(*asked, "--margin", "0.1", "--config", "mine.yaml").exit_code == 0

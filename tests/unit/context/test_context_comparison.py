@@ -13,7 +13,7 @@ from pytest_llmbench.context.in_time import timed_points
 from pytest_llmbench.core.settings import GateSettings
 from pytest_llmbench.reports.renderers.text import Text
 from pytest_llmbench.reports.views.context_comparison import comparison_report
-from pytest_llmbench.runs.context_document import ContextDocument, ContextVerdict, PromiseDocument
+from pytest_llmbench.runs.context_document import ContextDocument, ContextVerdict, LimitDocument, PromiseDocument
 from pytest_llmbench.stats.crossing import crossing
 
 GATE = GateSettings(kind="regression")
@@ -24,7 +24,11 @@ def run(**changed: Any) -> ContextDocument:
     return document(target(**changed))
 
 
-def in_time(tokens: int, low: int, high: int) -> Any:
+def end_of_range(tokens: int) -> LimitDocument:
+    return limit(tokens, tokens, None, "end_of_range", tokens=tokens)
+
+
+def in_time(tokens: int, low: int, high: int | None) -> Any:
     return limits(Known(), in_time=limit(tokens, low, high, "late", seconds=1.9, promised_s=2.0))
 
 
@@ -89,6 +93,21 @@ def test_fewer_facts_at_a_length_fail_the_session() -> None:
 def test_the_same_run_again_passes_though_what_is_found_has_no_settled_limit() -> None:
     found = compare_context(saved(run()), run(), TOLERANT)
     assert (found.outcome, found.failed) == ("pass", False)
+
+
+@pytest.mark.parametrize("kind", ["improvement", "off"])
+def test_a_longer_range_of_lengths_is_no_rise_of_a_limit_whose_end_was_not_seen(kind: Any) -> None:
+    before = saved(run(probes=(), limits=limits(Known(), accepted=None, in_time=None, right=end_of_range(4096))))
+    after = run(probes=(), limits=limits(Known(), accepted=None, in_time=None, right=end_of_range(8159)))
+    found = compare_context(before, after, GateSettings(kind=kind))
+    assert [(one.outcome, one.low, one.high) for one in found.verdicts] == [("inconclusive", None, None)]
+    assert (found.outcome, found.failed) == ("inconclusive", kind == "improvement")
+    assert compare_context(before, after, GATE).verdicts[0].outcome == "pass"
+
+
+def test_a_limit_that_rose_above_a_seen_end_is_an_improvement() -> None:
+    found = compare_context(saved(run()), run(limits=in_time(8000, 7900, None)), GateSettings(kind="improvement"))
+    assert next(one for one in found.verdicts if one.about == "in_time").outcome == "pass"
 
 
 def test_without_a_gate_a_fall_fails_nothing() -> None:

@@ -2,19 +2,25 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Self
 
 import pytest
 from support.calibrated_launcher import BASELINE, BEST, CalibratedLauncher, calibrated_space
 
+from pytest_llmbench.context.tuning import measuring
 from pytest_llmbench.context.tuning.launching import Launched
-from pytest_llmbench.context.tuning.measuring import Measured
+from pytest_llmbench.context.tuning.measuring import CapacityMeasure, Measured
 from pytest_llmbench.context.tuning.search import winner
 from pytest_llmbench.context.tuning.session import confirmed_winner
 from pytest_llmbench.context.tuning.space import Candidate
 from pytest_llmbench.context.tuning.study import TuningStudy, opened_study, study_in_memory
 from pytest_llmbench.core.errors import NotReadyError, ServerError, UsageError
+from pytest_llmbench.core.settings import Settings
+from pytest_llmbench.load.search import Found, SearchPlan, SearchProgress, find_capacity
+from pytest_llmbench.load.search_journal import InvalidTrial
+from pytest_llmbench.stats.observation import Observation
 
 pytest.importorskip("optuna")
 
@@ -85,6 +91,39 @@ def test_servers_that_cannot_run_or_answer_wrong_never_win() -> None:
     assert one.open == 0
 
 
+def test_a_trial_that_says_nothing_of_the_server_calls_it_no_worse_than_the_best(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Stumbling:
+        """A server of 20 users; of the first trial, at the bar, the client was the bottleneck."""
+
+        def __init__(self, *_: object, after_trial: Callable[[SearchProgress], None], **_more: object) -> None:
+            self._tell, self._trials = after_trial, 0
+
+        async def __aenter__(self) -> Self:
+            return self
+
+        async def __aexit__(self, *_: object) -> None:
+            pass
+
+        async def max_users(self, first: int) -> Found:
+            return await find_capacity(self._trial, SearchPlan(first=first), progress=self._tell)
+
+        async def _trial(self, level: int, requests: int) -> Observation | InvalidTrial:
+            self._trials += 1
+            if self._trials == 1:
+                return InvalidTrial(level, "the client was the bottleneck", requests)
+            return Observation(level, requests if level <= 20 else 0, requests)
+
+    monkeypatch.setattr(measuring, "ServerUnderTest", Stumbling)
+    server = Launched("http://127.0.0.1:1/v1", 0, lambda: None)
+    measure = CapacityMeasure(Settings(), lambda _line, _stays: None)
+    held = measure(server, "trial 2", first=8, bar=8)
+    assert not held.stopped
+    assert 18 <= held.users <= 22
+    assert measure(server, "trial 3", first=8, bar=45).stopped  # valid trials still tell
+
+
 def test_a_server_that_dies_is_told_as_dead_though_its_connections_end_first() -> None:
     class Dying(CalibratedLauncher):
         @contextlib.contextmanager
@@ -135,6 +174,30 @@ def test_a_stopped_study_goes_on_where_it_was(tmp_path: Path) -> None:
     again = launcher()
     assert len(searched(again, tmp_path, 5, resume=True).rounds) == 3
     assert again.started == []
+
+
+def test_a_new_winner_is_not_credited_with_the_rounds_of_an_earlier_one(tmp_path: Path) -> None:
+    one = launcher()
+    with opened_study(tmp_path, "s", one.space, {}, resume=False, trials=50, seed=3) as study:
+        one.tuner().search(study, 2, None)
+        one.tuner().confirm(study, 2)
+        earlier = winner(study.trials).number
+        one.tuner().search(study, 50, None)
+        best = winner(study.trials).number
+        assert 1 < earlier < best  # or nothing is tested here
+        assert confirmed_winner(study, best) == ("unconfirmed", None)
+        one.tuner().confirm(study, 3)
+    with opened_study(tmp_path, "s", one.space, {}, resume=True, trials=50, seed=3) as resumed:
+        assert [made.trial for made in resumed.rounds] == [earlier] * 2 + [best] * 3
+        assert [made.winner_first for made in resumed.rounds_of(best)] == [False, True, False]
+
+
+def test_rounds_that_do_not_say_whose_they_are_are_measured_again() -> None:
+    one = launcher()
+    study = in_memory(one, 50)
+    study.rounds[:] = [made.model_copy(update={"trial": None}) for made in study.rounds]
+    one.tuner().confirm(study, 2)
+    assert len(study.rounds_of(winner(study.trials).number)) == 2
 
 
 def test_a_study_with_trials_is_not_begun_anew_nor_of_another_search(tmp_path: Path) -> None:

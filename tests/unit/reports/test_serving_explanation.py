@@ -121,6 +121,19 @@ def test_a_client_that_was_the_bottleneck_is_named_and_not_the_server() -> None:
     assert "CPU 97 % of a core" in english(found)
 
 
+def test_a_level_that_is_refused_as_too_large_is_told_with_the_servers_words() -> None:
+    found = history_finding()
+    kept = [trial for trial in found["trials"] if trial["level"] <= found["value"]]
+    refusal = "HTTP 400: the request exceeds the available context size"
+    refused = {"level": 64, "verdict": "broken", "code": "refused", "good": 0, "total": 24, "errors": {refusal: 24}}
+    told = explained({**found, "held": True, "trials": [*kept, {**kept[0], **refused, "requests": []}]})
+    assert told["cause"] == "errors"
+    evidence = {"levels": [64], "bad": 24, "failed": 24, "error": refusal, "error_count": 24}
+    assert told["evidence"] == evidence
+    assert "64 messages" in english(told)
+    assert refusal in english(told)
+
+
 def test_a_limit_that_was_not_reached_says_so() -> None:
     found = explained(users_finding((1, 2, 4, 8, 10, 10), highest=10, slots=30))
     assert found["cause"] == "not_reached"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -28,3 +29,16 @@ def test_one_variant_has_nothing_to_compare() -> None:
     run = read_document(EXAMPLE)
     alone = {**run, "metadata": {**run["metadata"], "variants": ["finetuned"]}, "gate": None}
     assert base_comparison(alone) is None
+
+
+@pytest.mark.parametrize(("unscored", "counted", "noted"), [("worst", 1, True), ("drop", 0, False)])
+def test_what_a_lost_answer_counts_is_as_the_gate_was_set(unscored: str, counted: int, noted: bool) -> None:  # noqa: FBT001
+    run = copy.deepcopy(dict(read_document(EXAMPLE)))
+    run["gate"], lost = None, run["results"][0]
+    lost["scores"]["relevance"]["finetuned"], lost["completions"]["finetuned"]["finish"] = None, "timeout"
+    run["metadata"]["settings"]["gate"]["unscored"] = unscored
+    found = base_comparison(run)
+    assert found is not None
+    relevance = next(one for one in found["verdicts"] if (one["metric"], one["category"]) == ("relevance", None))
+    assert relevance["n"] == len(run["results"]) - 1 + counted
+    assert ("lost" in {note["kind"] for note in found["notes"]}) is noted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -14,8 +15,10 @@ GOOD = [[1.0] * 5] * 60
 BAD = [*[[1.0]] * 20, *[[0.0]] * 40]
 
 
-def watched(*runs: Any, baseline: Any = None, metrics: Any = ("relevance",)) -> dict[str, Any]:
-    return monitor(baseline or compared(GOOD, name="accepted"), runs, metrics=metrics).json_ready()
+def watched(
+    *runs: Any, baseline: Any = None, metrics: Any = ("relevance",), margins: Any = MappingProxyType({})
+) -> dict[str, Any]:
+    return monitor(baseline or compared(GOOD, name="accepted"), runs, metrics=metrics, margins=margins).json_ready()
 
 
 def test_a_drift_for_the_worse_is_dated_and_a_steady_model_raises_no_alarm() -> None:
@@ -32,6 +35,9 @@ def test_less_is_better_turns_the_alarm_round() -> None:
     less = {"relevance": {"higher_is_better": False}}
     rising = [compared([[1.0]] * 60, name=f"{place}", metrics=less) for place in range(12)]
     (series,) = watched(*rising, baseline=compared([[0.0] * 5] * 60, metrics=less))["series"]
+    assert series["alarm"] is not None
+    without = compared({"other": [[1.0]] * 60}, name="without")  # and does not say which way is better
+    (series,) = watched(*rising, without, baseline=compared([[0.0] * 5] * 60, metrics=less))["series"]
     assert series["alarm"] is not None
 
 
@@ -62,3 +68,60 @@ def test_runs_that_lost_other_answers_are_held_against_the_same_cases() -> None:
         run.rows[0]["lost"] = ["base", "finetuned"]
     (series,) = watched(one, other, baseline=baseline)["series"]
     assert (series["cases"], len(series["points"]), series["alarm"]) == (59, 2, None)
+
+
+def test_a_run_that_did_not_score_a_metric_whole_is_left_out_of_that_metric_alone() -> None:
+    both = {"relevance": [[1.0]] * 60, "mine": [[1.0]] * 60}
+    gap: Any = {"relevance": [[1.0]] * 60, "mine": [None, *[[1.0]] * 59]}
+    baseline = compared({"relevance": GOOD, "mine": GOOD}, name="accepted")
+    runs = [compared(both, name="whole"), compared(gap, name="gap"), compared([[1.0]] * 60, name="without")]
+    found = watched(*runs, baseline=baseline, metrics=["relevance", "mine"])
+    relevance, mine = found["series"]
+    assert [point["run"] for point in relevance["points"]] == ["whole", "gap", "without"]
+    assert [point["run"] for point in mine["points"]] == ["whole"]
+    reasons = {"gap": "1 of 60 cases are not scored whole", "without": "60 of 60 cases are not scored whole"}
+    assert (relevance["left_out"], mine["left_out"]) == ({}, reasons)
+    assert found["unwatched"] == []
+
+
+def test_cases_that_the_baseline_did_not_score_whole_are_in_no_table() -> None:
+    gap: Any = [[1.0, None], [1.0], *[[1.0, 1.0]] * 58]
+    found = watched(compared([[1.0]] * 60), baseline=compared(gap))
+    (series,) = found["series"]
+    assert (series["cases"], len(series["points"])) == (58, 1)
+
+
+def test_a_run_that_asked_a_case_fewer_times_is_left_out_with_the_reason() -> None:
+    fewer = [[1.0], *[[1.0, 1.0]] * 59]
+    found = watched(compared(GOOD, name="whole"), compared(fewer, name="fewer"))
+    assert [run["not_comparable"] for run in found["runs"]] == [None, "1 cases were asked fewer times than others"]
+    assert [point["run"] for point in found["series"][0]["points"]] == ["whole"]
+
+
+def test_what_is_not_watched_is_told_with_the_reason() -> None:
+    scores = {"relevance": GOOD, "latency_s": [[3.0]] * 60, "mine": [[1.0]] * 60}
+    run = {"relevance": [[1.0]] * 60, "latency_s": [[3.0]] * 60}
+    found = watched(compared(run), baseline=compared(scores), metrics=["relevance", "latency_s", "mine", "other"])
+    assert [series["metric"] for series in found["series"]] == ["relevance"]
+    assert {one["metric"]: one["reason"] for one in found["unwatched"]} == {
+        "latency_s": "its scores are not all between 0 and 1",
+        "mine": "no run scores what the baseline does; of run 60 of 60 cases are not scored whole",
+        "other": "the baseline scores no case whole",
+    }
+
+
+def test_an_answer_that_the_baseline_lost_and_a_run_too_hinders_no_other() -> None:
+    lost: Any = [[None, 1.0], *[[1.0, 1.0]] * 59]
+    baseline, run = compared(lost, name="accepted"), compared([[None], *[[1.0]] * 59])
+    for side in (baseline, run):
+        side.rows[0]["lost"] = ["base", "finetuned"]
+    (series,) = watched(run, baseline=baseline)["series"]
+    assert (series["cases"], len(series["points"]), series["left_out"]) == (59, 1, {})
+
+
+def test_each_metric_has_its_own_margin() -> None:
+    baseline = compared({"relevance": GOOD, "mine": GOOD}, name="accepted")
+    worse = [compared({"relevance": BAD, "mine": BAD}, name=f"{place}") for place in range(9)]
+    found = watched(*worse, baseline=baseline, metrics=["relevance", "mine"], margins={"mine": 0.9})
+    alarms = {one["metric"]: (one["margin"], one["alarm"] is not None) for one in found["series"]}
+    assert alarms == {"relevance": (0.0, True), "mine": (0.9, False)}

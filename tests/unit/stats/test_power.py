@@ -12,6 +12,8 @@ from pytest_llmbench.stats import Hypothesis, judge
 from pytest_llmbench.stats.answers import SideScores, paired
 from pytest_llmbench.stats.mcnemar import mcnemar_least, mcnemar_p
 from pytest_llmbench.stats.power import (
+    Kind,
+    OpenQuestion,
     Spread,
     cases_needed,
     cases_to_see,
@@ -19,6 +21,7 @@ from pytest_llmbench.stats.power import (
     epochs_needed,
     exact_power,
     least_found,
+    range_to_settle,
 )
 from pytest_llmbench.stats.significance import p_below
 from pytest_llmbench.stats.tango import tango_least, tango_p
@@ -91,6 +94,35 @@ def test_a_smaller_effect_needs_more(effect: float, other: float) -> None:
     assert few is not None
     assert many is not None
     assert few <= many
+
+
+@pytest.mark.parametrize(
+    ("kind", "margin", "ends", "is_open"),
+    [
+        ("regression", 0.0, (-0.3, 0.1), True),
+        ("regression", 0.05, (-0.3, 0.1), True),
+        ("regression", 0.05, (-0.04, 0.1), False),
+        ("regression", 0.2, (-0.19, 0.1), False),
+        ("improvement", 0.0, (-0.1, 0.3), True),
+        ("improvement", 0.05, (0.04, 0.3), True),
+        ("improvement", 0.05, (0.06, 0.3), False),
+        ("compare", 0.0, (-0.3, 0.1), True),
+        ("compare", 0.0, (0.01, 0.3), False),
+    ],
+)
+def test_no_number_is_enough_wherever_the_border_lies_in_the_interval(
+    kind: Kind,
+    margin: float,
+    ends: tuple[float, float],
+    is_open: bool,  # noqa: FBT001
+) -> None:
+    question = OpenQuestion(kind, margin, 0.05, 0.05, None)
+    effect = 0.15 if kind == "improvement" else 0.09
+    found = range_to_settle(once(30), question, effect, ends)
+    assert found is not None
+    least, most = found
+    assert least > 30
+    assert (most is None) is is_open
 
 
 def test_where_nothing_can_be_said_nothing_is() -> None:

@@ -255,6 +255,10 @@ def test_cases_that_would_settle_it_are_a_range_that_is_open_where_nothing_would
     assert verdict.needed_cases is not None
     assert 40 < least <= verdict.needed_cases
     assert most is None or most >= verdict.needed_cases
+    assert verdict.low is not None
+    assert verdict.high is not None
+    assert verdict.low < -0.02 < verdict.high  # the border is as plausible as others
+    assert most is None
 
 
 @pytest.mark.parametrize("wrong", [([1.0, 1.0], [1.0]), ([], [])])

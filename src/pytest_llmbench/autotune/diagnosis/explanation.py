@@ -9,6 +9,7 @@ Where none of that tells, the explanation says so.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from pytest_llmbench.autotune.diagnosis.phases import late, valid_trials
@@ -35,9 +36,11 @@ def diagnose(finding: Finding) -> tuple[Cause, LimitEvidence]:
 
 def _judge(finding: Finding) -> tuple[Cause, LimitEvidence]:
     trials = valid_trials(finding)
-    above = _above(finding, trials)
-    if not trials or not above:
-        return _without_a_broken_trial(finding)
+    broken = _above(finding, trials)
+    above = [trial for trial in broken if trial.requests][:_NEIGHBOURS]
+    if not above:
+        refused = [trial for trial in broken if trial.errors][:_NEIGHBOURS]
+        return _of_the_refused(refused) if refused else _without_a_broken_trial(finding)
     scene = Scene.of(finding, trials, above)
     evidence = scene.evidence()
     if scene.failed > _MOST * scene.bad:
@@ -63,6 +66,19 @@ def _of_the_late(finding: Finding, scene: Scene, evidence: LimitEvidence) -> tup
     return _between_tokens(scene), evidence
 
 
+def _of_the_refused(refused: Sequence[TrialEntry]) -> tuple[Cause, LimitEvidence]:
+    """Levels whose requests the server refuses as too large: none was timed, and the errors are all there is."""
+    errors = sum((Counter(trial.errors) for trial in refused), Counter[str]())
+    ((error, count),) = errors.most_common(1)
+    return "errors", LimitEvidence(
+        levels=tuple(sorted({trial.level for trial in refused})),
+        bad=sum(trial.total - trial.good for trial in refused),
+        failed=errors.total(),
+        error=error,
+        error_count=count,
+    )
+
+
 def _without_a_broken_trial(finding: Finding) -> tuple[Cause, LimitEvidence]:
     """Nothing broke the promise: the search ended first, or the client did."""
     faults = [trial for trial in finding.trials if trial.code in BOTTLENECKS]
@@ -81,11 +97,10 @@ def _without_a_broken_trial(finding: Finding) -> tuple[Cause, LimitEvidence]:
 
 
 def _above(finding: Finding, trials: Sequence[TrialEntry]) -> list[TrialEntry]:
-    """The nearest trials above the limit that did not keep the promise."""
+    """The trials above the limit that did not keep the promise, nearest first."""
     wanted = 1.0 if finding.slo.is_strict else finding.wanted_share
-    broken = [trial for trial in trials if trial.good < wanted * trial.total and trial.requests]
-    above = [trial for trial in broken if trial.level > finding.value]
-    return (above if finding.held else broken)[:_NEIGHBOURS]
+    broken = [trial for trial in trials if trial.good < wanted * trial.total]
+    return [trial for trial in broken if trial.level > finding.value] if finding.held else broken
 
 
 def _strays(finding: Finding, trials: Sequence[TrialEntry], scene: Scene) -> float | None:

@@ -77,11 +77,12 @@ class TuningTrial(TypedDocument):
 
 
 class RoundDocument(TypedDocument):
-    """Both measured again, one right after the other."""
+    """Both measured again, one right after the other. `trial` is the winner's; older studies lack it."""
 
     baseline: UsersDocument
     winner: UsersDocument
     winner_first: bool
+    trial: int | None = None
 
 
 class ParameterDocument(TypedDocument):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from pytest_llmbench.autotune.server import ServerUnderTest, Target
+from pytest_llmbench.stats.observation import Observation
 
 if TYPE_CHECKING:
     from pytest_llmbench.autotune.progress_events import Look
@@ -79,7 +80,8 @@ class CapacityMeasure:
 
         def judge(step: SearchProgress) -> None:
             seen.append(step)
-            if surely_below(bar, step.capacity, max(one.trial.level for one in seen)):
+            valid = [one.trial.level for one in seen if isinstance(one.trial, Observation)]
+            if surely_below(bar, step.capacity, max(valid, default=0)):
                 raise _SurelyWorseError
 
         with tempfile.TemporaryDirectory() as folder:
@@ -122,7 +124,7 @@ def measured(capacity: Capacity, *, sent: int, seconds: float, decided: bool, st
 
 
 def surely_below(bar: int | None, capacity: Capacity, tried: int) -> bool:
-    """Whether so many are surely not held. Nothing is known of levels above the highest that was `tried`."""
+    """Whether so many are surely not held. Nothing is known of levels above the highest of a valid trial, `tried`."""
     return bar is not None and capacity.chance_of(min(bar, tried)) < HOPELESS
 
 

@@ -55,7 +55,7 @@ class Tuner:
             study.tell(asked, made, candidate)
 
     def confirm(self, study: TuningStudy, rounds: int) -> None:
-        """Measure the winner and the baseline again, in turns, until there are so many rounds.
+        """Measure the winner and the baseline again, in turns, until there are so many rounds of the two.
 
         Raises:
             NotReadyError: one of them cannot be started or measured any more.
@@ -64,12 +64,12 @@ class Tuner:
         if best.number == study.trials[0].number:
             return
         both = study.trials[0], best
-        while (done := len(study.rounds)) < rounds:
+        while (done := len(study.rounds_of(best.number))) < rounds:
             winner_first = done % 2 == 1  # what a machine does over time meets both alike
             name = f"round {done + 1} of {rounds}"
             held = {trial.number: self._again(trial, name) for trial in (reversed(both) if winner_first else both)}
             made = {"baseline": held[both[0].number], "winner": held[best.number]}
-            study.add_round(RoundDocument(**made, winner_first=winner_first))
+            study.add_round(RoundDocument(**made, winner_first=winner_first, trial=best.number))
 
     def _trial(self, candidate: Candidate, known: Sequence[TuningTrial], trials: int) -> TuningTrial:
         number, begun = len(known) + 1, time.monotonic()

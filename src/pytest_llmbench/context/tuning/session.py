@@ -126,7 +126,7 @@ def document(
         trials=tuple(study.trials),
         baseline=study.trials[0].number,
         winner=best.number,
-        rounds=tuple(study.rounds),
+        rounds=tuple(study.rounds_of(best.number)),
         outcome=outcome,
         ratio=ratio,
     )
@@ -136,11 +136,11 @@ def confirmed_winner(study: TuningStudy, best: int) -> tuple[Outcome, NumberWith
     """Whether the winner holds more users than the baseline, by the rounds in which both were measured again."""
     if best == study.trials[0].number:
         return "baseline_best", None
-    if len(study.rounds) < 2:  # noqa: PLR2004  # one round has no deviation
+    if len(rounds := study.rounds_of(best)) < 2:  # noqa: PLR2004  # one round has no deviation
         return "unconfirmed", None
     pairs = [
         tuple(paired_ratio.Measurement(one.mean, one.deviation) for one in (made.baseline, made.winner))
-        for made in study.rounds
+        for made in rounds
     ]
     found = paired_ratio.paired_ratio([(before, after) for before, after in pairs])
     ratio = NumberWithInterval(value=round(found.value, 4), low=round(found.low, 4), high=round(found.high, 4))

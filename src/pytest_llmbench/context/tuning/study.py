@@ -29,7 +29,8 @@ _NAMES = ("tune.study", "resume")
 class TuningStudy:
     """A study that this process alone tunes. Made by `opened_study` or `study_in_memory`.
 
-    `trials` are those whose outcome is known, `rounds` those of the confirmation, both in order.
+    `trials` are those whose outcome is known, `rounds` those of the confirmation, whoever won by then,
+    both in order.
     """
 
     def __init__(self, study: optuna.Study, space: SearchSpace, seed: int) -> None:
@@ -67,6 +68,10 @@ class TuningStudy:
         """Keep one round of the confirmation."""
         self.rounds.append(made)
         self._study.set_user_attr("rounds", [one.model_dump(mode="json") for one in self.rounds])
+
+    def rounds_of(self, winner: int) -> list[RoundDocument]:
+        """The rounds in which this trial's server was measured again: those of an earlier winner say nothing of it."""
+        return [one for one in self.rounds if one.trial == winner]
 
     def _take_up(self) -> None:
         """A trial that was under way when its process was killed is begun again."""
