@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -24,7 +25,6 @@ import tempfile
 import time
 import venv
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,15 +66,15 @@ def main() -> None:
         best, threads, dtype = _harness_at_its_best(harness, inputs, cores)
         bare = [sys.executable, HERE / "bare_generate.py", inputs, batch, threads, dtype]
         contestants: dict[str, Callable[[], dict[str, Any]]] = {
-            "pytest-llmbench": partial(_ours, Path(folder)),
-            "pytest-llmbench, the harness's work": partial(_ours, Path(folder), SCORES_ALONE),
-            "bare generate": partial(_run, bare),
-            "lm-evaluation-harness": partial(_harness, harness, inputs, best, threads, dtype),
-            "base only": partial(_run, [*bare, "base"]),
+            "pytest-llmbench": functools.partial(_ours, Path(folder)),
+            "pytest-llmbench, the harness's work": functools.partial(_ours, Path(folder), SCORES_ALONE),
+            "bare generate": functools.partial(_run, bare),
+            "lm-evaluation-harness": functools.partial(_harness, harness, inputs, best, threads, dtype),
+            "base only": functools.partial(_run, [*bare, "base"]),
         }
         if chosen.commit:
             root = stack.enter_context(_earlier(chosen.commit, Path(folder)))
-            contestants[f"pytest-llmbench at {chosen.commit}"] = partial(_ours, Path(folder), root=root)
+            contestants[f"pytest-llmbench at {chosen.commit}"] = functools.partial(_ours, Path(folder), root=root)
         rounds = _in_turns(contestants, chosen.rounds)
         reference = _run([sys.executable, HERE / "reference_loop.py", inputs, threads])
         print("reference loop", json.dumps(reference), flush=True)
@@ -122,9 +122,9 @@ def _beside_earlier(folder: Path, root: Path, chosen: argparse.Namespace) -> Non
         asked |= _with_long_system(folder, chosen.system_words)
     stored = "pytest-llmbench, all answers stored"
     contestants = {
-        "pytest-llmbench": partial(_ours, folder, asked),
-        earlier: partial(_ours, folder, asked, root=root),
-        stored: partial(_ours, folder, asked, again=()),
+        "pytest-llmbench": functools.partial(_ours, folder, asked),
+        earlier: functools.partial(_ours, folder, asked, root=root),
+        stored: functools.partial(_ours, folder, asked, again=()),
     }
     _ours(folder, asked, again=())  # stores them
     rounds = _in_turns(contestants, chosen.rounds)
@@ -226,20 +226,19 @@ def _ours(
 
 
 def _harness_at_its_best(python: Path, inputs: Path, cores: int) -> tuple[int, int, str]:
-    """The batch size, threads and dtype with which the harness answers as the base fastest: the size comes last."""
+    """The batch size, threads and dtype with which the harness answers as the base fastest, looked for in turn."""
 
-    def seconds(choice: tuple[int, int, str]) -> float:
-        took: float = _harness_variant(python, inputs, *choice, "base")["generation_s"]
-        print("lm-evaluation-harness, batch, threads, dtype", *choice, f"{took:.1f} s", flush=True)
+    @functools.cache
+    def seconds(batch: int, threads: int, dtype: str) -> float:
+        took: float = _harness_variant(python, inputs, batch, threads, dtype, "base")["generation_s"]
+        print("lm-evaluation-harness, batch, threads, dtype", batch, threads, dtype, f"{took:.1f} s", flush=True)
         return took
 
-    first, *others = HARNESS_BATCH_SIZES
-    tried = {
-        choice: seconds(choice) for choice in itertools.product([first], sorted({1, cores}), ["bfloat16", "float32"])
-    }
-    _, threads, dtype = min(tried, key=tried.__getitem__)
-    tried |= {choice: seconds(choice) for choice in ((size, threads, dtype) for size in others)}
-    return min(tried, key=tried.__getitem__)
+    first = HARNESS_BATCH_SIZES[0]
+    dtype = min(("float32", "bfloat16"), key=lambda one: seconds(first, cores, one))
+    threads = min({1, cores}, key=lambda one: seconds(first, one, dtype))
+    batch = min(HARNESS_BATCH_SIZES, key=lambda one: seconds(one, threads, dtype))
+    return batch, threads, dtype
 
 
 def _harness_variant(python: Path, inputs: Path, batch: int, threads: int, dtype: str, variant: str) -> dict[str, Any]:
