@@ -127,10 +127,12 @@ def _generate(
     from pytest_llmbench.datasets.files import write_rows, write_sides
     from pytest_llmbench.datasets.making import make
     from pytest_llmbench.datasets.record_files import counted
-    from pytest_llmbench.datasets.splitting import parse_shares, refuse_same_files, split_rows
+    from pytest_llmbench.datasets.splitting import parse_shares, refuse_earlier_sides, refuse_same_files, split_rows
 
     parts, journal = parse_shares(wanted.shares), output.with_name(f"{output.stem}.journal")
     written = wanted.written(output, parts)
+    if wanted.split:
+        refuse_earlier_sides(output, parts)
     kept = [("the journal", journal)] if wanted.method == "llm" else []
     refuse_same_files(wanted.read(source), [*written, *kept])
     replaced, heldout = _there(path for _, path in written), wanted.heldout

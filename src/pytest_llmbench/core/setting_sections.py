@@ -730,7 +730,7 @@ class FinetuneSettings(_Section):
         default=("volume_up", "volume_down", "get_weather", "set_timer", "play_music", "open_app"),
         description="only rows of these tools, so that few steps teach them; null: all rows",
     )
-    steps: Annotated[int, Field(ge=4)] = Field(default=72, description="steps of the training")
+    steps: Annotated[int, Field(ge=5)] = Field(default=72, description="steps of the training")
     batch_size: _Count = Field(default=4, description="rows of a step")
     learning_rate: float = Field(default=2e-3, gt=0, description="the highest learning rate")
     max_length: Annotated[int, Field(ge=8)] = Field(default=256, description="most tokens of a row")

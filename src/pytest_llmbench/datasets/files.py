@@ -18,7 +18,15 @@ from pytest_llmbench.datasets.checking import NO_TEMPLATE, DatasetCheck, RowFind
 from pytest_llmbench.datasets.contamination import Match, contamination
 from pytest_llmbench.datasets.record_files import Progress, no_progress
 from pytest_llmbench.datasets.rows import stream_rows
-from pytest_llmbench.datasets.splitting import SHARES, SIDES, Split, refuse_same_files, side_paths, split_rows
+from pytest_llmbench.datasets.splitting import (
+    SHARES,
+    SIDES,
+    Split,
+    refuse_earlier_sides,
+    refuse_same_files,
+    side_paths,
+    split_rows,
+)
 from pytest_llmbench.datasets.summary import Summary, summarise_rows
 
 if TYPE_CHECKING:
@@ -119,6 +127,7 @@ def split_file(
         NotReadyError: the disk is full.
     """
     sides = side_paths(output, shares).items()
+    refuse_earlier_sides(output, shares)
     refuse_same_files([("the dataset", path)], [(f"the {side} side", file) for side, file in sides])
     split = split_rows((numbered.row for numbered in stream_rows(path, progress)), shares, seed=seed)
     rows = (numbered.row for numbered in stream_rows(path, progress))

@@ -24,7 +24,6 @@ from pytest_llmbench.datasets.from_templates import KINDS, load_templates, reser
 from pytest_llmbench.datasets.near_duplicates import bare
 from pytest_llmbench.datasets.order import Order
 from pytest_llmbench.datasets.record_files import OnProgress, Progress, read_records, reading
-from pytest_llmbench.datasets.row_formats import user_text
 from pytest_llmbench.datasets.row_languages import Origin, RowLanguages
 from pytest_llmbench.datasets.rows import stream_rows
 
@@ -168,7 +167,13 @@ def _refusing(cases: Sequence[Case]) -> Refusal:
     reserved = CaseTexts(cases)
 
     def refused(rows: Sequence[Mapping[str, Any]]) -> set[int]:
-        return {match.row for match in reserved.matches([(place, user_text(row)) for place, row in enumerate(rows)])}
+        said = [
+            (place, message["content"])
+            for place, row in enumerate(rows)
+            for message in row["prompt"]
+            if message["role"] == "user"
+        ]
+        return {match.row for match in reserved.matches(said)}
 
     return refused
 

@@ -8,6 +8,7 @@ ends, and with their words sorted. Most near texts stand side by side in one of 
 from __future__ import annotations
 
 import difflib
+import hashlib
 import itertools
 import re
 import sqlite3
@@ -30,7 +31,10 @@ _NO_WORD = re.compile(r"[\W_]+")
 
 EXACT_TEXTS = 12_000
 COMPARED = 128
-"""Characters. Of a longer text its beginning and its end are compared, half of them each."""
+"""Characters. Of a longer text four parts are compared, from its beginning to its end: what is filled into a long
+template stands in its middle."""
+_PARTS = 4
+_NOT_EQUAL = 0.99  # of long texts that are the same in the parts that are compared, and other ones beside them
 
 _BLOCK = 512  # texts compared with each other in one call
 _NEIGHBOURS = 32  # a text is compared with so many before it at least
@@ -93,7 +97,9 @@ class NearTexts:
         self._database = sqlite3.connect(f"{self._folder.name}/texts.sqlite")
         self._database.execute("PRAGMA journal_mode=OFF")
         self._database.execute("PRAGMA synchronous=OFF")
-        self._database.execute("CREATE TABLE texts (number INTEGER PRIMARY KEY, head TEXT, tail TEXT, words TEXT)")
+        self._database.execute(
+            "CREATE TABLE texts (number INTEGER PRIMARY KEY, head TEXT, tail TEXT, words TEXT, whole BLOB)"
+        )
         self.count = 0
         self._different: int | None = None
 
@@ -108,20 +114,24 @@ class NearTexts:
         """Add texts, numbered from 0 in the order they come."""
         self._different = None
         try:
-            self._database.executemany("INSERT INTO texts VALUES (?, ?, ?, ?)", map(self._row, texts))
+            self._database.executemany("INSERT INTO texts VALUES (?, ?, ?, ?, ?)", map(self._row, texts))
         except sqlite3.Error as error:
             raise NotReadyError(f"cannot compare the texts in {self._folder.name} ({error}); set TMPDIR") from error
 
-    def _row(self, text: str) -> tuple[int, str, str, str]:
-        head = _compared(bare(text))
+    def _row(self, text: str) -> tuple[int, str, str, str, bytes]:
+        whole = bare(text)
+        head = _compared(whole)
         self.count += 1
-        return self.count - 1, head, head[::-1], " ".join(sorted(head.split()))
+        told = b"" if head == whole else hashlib.blake2b(whole.encode("utf-8", "replace"), digest_size=16).digest()
+        return self.count - 1, head, head[::-1], " ".join(sorted(head.split())), told
 
     @property
     def exact(self) -> bool:
         """Whether every pair is looked at."""
         if self._different is None:
-            self._different = self._database.execute("SELECT count(DISTINCT head) FROM texts").fetchone()[0]
+            self._different = self._database.execute(
+                "SELECT count(*) FROM (SELECT DISTINCT head, whole FROM texts)"
+            ).fetchone()[0]
         return self._different <= EXACT_TEXTS
 
     def pairs(self) -> Iterator[NearPair]:
@@ -147,16 +157,16 @@ class NearTexts:
         return parents
 
     def _equal(self) -> Iterator[NearPair]:
-        rows = self._database.execute("SELECT head, number FROM texts ORDER BY head, number")
-        first: tuple[str, int] | None = None
-        for head, number in rows:
-            if first and head == first[0]:
-                yield NearPair(first[1], number, 1.0)
+        rows = self._database.execute("SELECT head, whole, number FROM texts ORDER BY head, whole, number")
+        first: tuple[str, bytes, int] | None = None
+        for row in rows:
+            if first and row[:2] == first[:2]:
+                yield NearPair(first[2], row[2], 1.0)
             else:
-                first = head, number
+                first = row
 
     def _firsts(self, order: str) -> Iterator[tuple[int, str]]:
-        query = f"SELECT min(number) AS number, head, tail, words FROM texts GROUP BY head ORDER BY {order}"  # noqa: S608 - of _ORDERS
+        query = f"SELECT min(number) AS number, head, tail, words FROM texts GROUP BY head, whole ORDER BY {order}"  # noqa: S608 - of _ORDERS
         return ((number, head) for number, head, _, _ in self._database.execute(query))
 
 
@@ -174,7 +184,11 @@ def similarities(texts: Sequence[str], others: Sequence[str]) -> Iterator[NearPa
 
 
 def _compared(text: str) -> str:
-    return text if len(text) <= COMPARED else text[: COMPARED // 2] + text[-COMPARED // 2 :]
+    if len(text) <= COMPARED:
+        return text
+    size = COMPARED // _PARTS
+    starts = (round(part * (len(text) - size) / (_PARTS - 1)) for part in range(_PARTS))
+    return "".join(text[start : start + size] for start in starts)
 
 
 def _all_pairs(texts: Iterable[tuple[int, str]]) -> Iterator[NearPair]:
@@ -186,7 +200,7 @@ def _all_pairs(texts: Iterable[tuple[int, str]]) -> Iterator[NearPair]:
         end = next((at for at in range(start, len(numbered)) if len(numbered[at][1]) > longest), len(numbered))
         for pair in similarities([text for _, text in block], [text for _, text in numbered[start:end]]):
             if pair.first < pair.second:
-                yield NearPair(block[pair.first][0], numbered[start + pair.second][0], pair.similarity)
+                yield _different(block[pair.first][0], numbered[start + pair.second][0], pair.similarity)
 
 
 def _neighbours(texts: Iterator[tuple[int, str]]) -> Iterator[NearPair]:
@@ -198,8 +212,13 @@ def _neighbours(texts: Iterator[tuple[int, str]]) -> Iterator[NearPair]:
         compared = [text for _, text in window]
         for pair in similarities(compared, compared):
             if pair.first < pair.second >= known:
-                yield NearPair(window[pair.first][0], window[pair.second][0], pair.similarity)
+                yield _different(window[pair.first][0], window[pair.second][0], pair.similarity)
         window = window[-_NEIGHBOURS:]
+
+
+def _different(first: int, second: int, similarity: float) -> NearPair:
+    """Two texts of which it is known that they are not the same."""
+    return NearPair(first, second, similarity if similarity < 1 else _NOT_EQUAL)
 
 
 def _root(parents: array[int], number: int) -> int:

@@ -113,12 +113,34 @@ def _side_for(size: int, sizes: Sequence[int], targets: Sequence[int], *, cluste
 
 
 def side_paths(output: Path, shares: Sequence[int]) -> dict[str, Path]:
-    """`<output>_train.jsonl` and so on, for each side with a share. The ending of `output` does not count."""
+    """`<output>_train.jsonl` and so on, for each side with a share. The ending of `output` does not count.
+
+    Raises:
+        UsageError: `output` names no file.
+    """
+    if not output.name:
+        raise UsageError(f"{output} names no file; the sides are named after it", names=("output",))
     return {
         side: output.with_name(f"{output.stem}_{side}.jsonl")
         for side, share in zip(SIDES, shares, strict=True)
         if share
     }
+
+
+def refuse_earlier_sides(output: Path, shares: Sequence[int]) -> None:
+    """See that no side lies there that gets no rows now: those of an earlier split may stand in another side.
+
+    Raises:
+        UsageError: one does.
+    """
+    for side, share in zip(SIDES, shares, strict=True):
+        path = output.with_name(f"{output.stem}_{side}.jsonl")
+        if not share and path.exists():
+            raise UsageError(
+                f"{path} is of an earlier split, and its rows may come to stand in another side; remove it, or give "
+                "that side a share",
+                names=("shares",),
+            )
 
 
 def refuse_same_files(read: Sequence[tuple[str, Path]], written: Sequence[tuple[str, Path]]) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _CONFIG = "adapter_config.json"
 _IDENTITY = "training.json"
+_FITTED = "fitted.json"
 
 _LIBRARIES = ("pytest-llmbench", "torch", "transformers", "peft", "trl", "datasets", "accelerate", "bitsandbytes")
 
@@ -41,6 +42,8 @@ def check_output(output: Path, *, overwrite: bool) -> None:
     Raises:
         UsageError: something else is there, or an adapter that must not be replaced.
     """
+    if not output.name:
+        raise UsageError(f"{output} is the folder at work; name one for the adapter", names=("output",))
     if not output.exists():
         return
     if not output.is_dir() or (any(output.iterdir()) and not (output / _CONFIG).is_file()):
@@ -114,7 +117,32 @@ def begin_anew(folder: Path, identity: Mapping[str, Any]) -> None:
     """
     for path in folder.glob("checkpoint-*"):
         shutil.rmtree(path, ignore_errors=True)
+    (folder / _FITTED).unlink(missing_ok=True)
     write_text(folder / _IDENTITY, json.dumps(identity, indent=2))
+
+
+def keep_fitted(folder: Path, fitted: Mapping[str, int]) -> None:
+    """Write down with which batch a training fits into memory: who goes on with it must take the same steps.
+
+    Raises:
+        NotReadyError: the disk is full.
+    """
+    write_text(folder / _FITTED, json.dumps(fitted))
+
+
+def fitted_before(folder: Path) -> dict[str, int]:
+    """What `keep_fitted` wrote of the training in this folder; nothing where all fitted as it was asked for.
+
+    Raises:
+        UsageError: it is damaged.
+    """
+    path = folder / _FITTED
+    try:
+        return {str(key): int(value) for key, value in json.loads(path.read_text(encoding="utf-8")).items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path} is damaged; overwrite the training, to start anew", names=("overwrite",)) from error
 
 
 @contextlib.contextmanager

@@ -62,6 +62,8 @@ def finetune(request: FinetuneRequest, watch: Watch | None = None) -> Finetuned:
         TrainingStopped: `watch.stop` said so; a checkpoint was written.
     """
     _check_packages()
+    if request.output.is_symlink():
+        request = dataclasses.replace(request, output=request.output.resolve())  # what it names is replaced, not it
     watch = watch or Watch()
     preset, hyperparameters = request.settled()
     check_output(request.output, overwrite=request.overwrite or request.resume or not _writes())
@@ -213,6 +215,7 @@ def _identity(
         "dataset": files[_ROWS].sha256,
         **({_VALIDATION: files[_VALIDATION].sha256} if _VALIDATION in files else {}),
         "quantization": preset.quantization,
+        **({"number of processes": processes} if (processes := int(os.environ.get("WORLD_SIZE", "1"))) > 1 else {}),
         **{key: value for key, value in dataclasses.asdict(hyperparameters).items() if key != "save_steps"},
     }
 

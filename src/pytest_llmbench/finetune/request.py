@@ -157,6 +157,14 @@ class Hyperparameters:
     steps: int | None = None
     save_steps: int | None = None
 
+    def with_batch(self, fitted: Mapping[str, int]) -> Hyperparameters:
+        """The same steps with another `batch_size` and `gradient_accumulation`, where `fitted` holds them."""
+        return dataclasses.replace(
+            self,
+            batch_size=fitted.get("batch_size", self.batch_size),
+            gradient_accumulation=fitted.get("gradient_accumulation", self.gradient_accumulation),
+        )
+
     def with_half_batch(self) -> Hyperparameters:
         """The same steps in smaller bites: half the rows at once, rounded up, and twice as often."""
         return dataclasses.replace(

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.records import BASE, FINETUNED
-from pytest_llmbench.models.reasoning import split_reasoning
 
 if TYPE_CHECKING:
     from pytest_llmbench.core.settings import GenerationSettings
@@ -45,7 +44,7 @@ class RoutingScores:
 
 
 def cases_of(rows: Sequence[Mapping[str, Any]], path: Path) -> list[Case]:
-    """The rows of a dataset as cases, their answers as references.
+    """The rows of a dataset as cases, their answers as references, with what is thought before them.
 
     Raises:
         UsageError: a row has no `tool`.
@@ -59,7 +58,7 @@ def cases_of(rows: Sequence[Mapping[str, Any]], path: Path) -> list[Case]:
             row["prompt"][-1]["content"],
             tuple(row["prompt"]),
             tool=row["tool"],
-            reference=split_reasoning(row["completion"][-1]["content"]).answer,
+            reference=row["completion"][-1]["content"],
         )
         for number, row in enumerate(rows, 1)
     ]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.errors import LLMBenchError, NotReadyError, UsageError
+from pytest_llmbench.finetune.adapter_folder import fitted_before, keep_fitted
 from pytest_llmbench.finetune.checkpoints import SessionTally, TrainingSession, newest_checkpoint, sessions_of, step_of
 from pytest_llmbench.finetune.memory import PeakMemory, held
 from pytest_llmbench.finetune.request import Hyperparameters
@@ -123,7 +124,8 @@ def train(
     _check_targets(model, hyperparameters.targets)
     watch = watch or Watch()
     tally = SessionTally(sessions_of(resume_from) if resume_from else (), len(examples))
-    fitting, peaks = hyperparameters, GradientPeaks()
+    before = fitted_before(work_folder) if resume_from else {}
+    fitting, peaks = hyperparameters.with_batch(before), GradientPeaks()
     if model.device.type == "cpu":
         for name, value in _FEW_BUFFERS.items():
             os.environ.setdefault(name, value)
@@ -139,6 +141,9 @@ def train(
                 if not _is_out_of_memory(error):
                     raise
                 fitting = _smaller(fitting, trainer.state.global_step - (step_of(resume_from) if resume_from else 0))
+                if trainer.args.should_save:
+                    kept = {"batch_size": fitting.batch_size, "gradient_accumulation": fitting.gradient_accumulation}
+                    keep_fitted(work_folder, kept)
             model = trainer.model
             model.zero_grad(set_to_none=True)
             del trainer

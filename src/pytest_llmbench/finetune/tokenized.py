@@ -16,7 +16,7 @@ from pytest_llmbench.core.documents import MOST_FAULTS, Faults
 from pytest_llmbench.core.files import locked, replacing, write_text
 from pytest_llmbench.datasets.record_files import Progress, no_progress
 from pytest_llmbench.datasets.rows import stream_rows
-from pytest_llmbench.models.prompt_form import PromptError, PromptForm
+from pytest_llmbench.models.prompt_form import WRITTEN_ON, PromptError, PromptForm
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -71,8 +71,9 @@ def tokenize_file(
 
 
 def form_hash(form: PromptForm) -> str:
-    """Of what makes tokens of messages."""
-    return hashlib.sha256(json.dumps(dict(form.key), sort_keys=True).encode()).hexdigest()
+    """Of what makes tokens of messages, but for the date that a template writes: a training may go on tomorrow."""
+    lasting = {name: told for name, told in form.key.items() if name != WRITTEN_ON}
+    return hashlib.sha256(json.dumps(lasting, sort_keys=True).encode()).hexdigest()
 
 
 def _known(told: Path) -> dict[str, Any]:

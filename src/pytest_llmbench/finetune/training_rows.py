@@ -101,6 +101,8 @@ def _tell_of_repeated(request: FinetuneRequest, repeated: int, validated: int) -
 def _hold_against_suites(request: FinetuneRequest, rows: _Reading) -> None:
     vocabulary = load_vocabulary(request.vocabulary) if request.vocabulary else None
     cases = load_cases(list(request.suites), vocabulary) if request.suites else []
+    if request.strict and not cases:
+        raise UsageError("strict: there are no cases to hold the rows against; name the suites", names=("prompts",))
     if matches := contamination(rows, cases):
         told = contamination_sentence(matches, request.dataset.name)
         if request.strict:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pytest_llmbench.core.documents import read_yaml
-from pytest_llmbench.core.errors import ModelError, NotReadyError
+from pytest_llmbench.core.documents import read_text
+from pytest_llmbench.core.errors import ModelError, NotReadyError, UsageError, located
 from pytest_llmbench.models.memory.architecture import Architecture, read_architecture
 from pytest_llmbench.models.memory.estimate import (
     Precision,
@@ -31,7 +32,7 @@ def known_architecture(name: str, folder: Path | str | None = None) -> Architect
     """
     config = Path(folder) / "config.json" if folder else None
     if config and config.is_file():
-        fields, where = read_yaml(config).data or {}, str(config)
+        fields, where = _read_config(config), str(config)
     elif (entry := load_registry().find(name)) and entry.architecture:
         fields, where = entry.architecture, entry.source
     else:
@@ -42,6 +43,15 @@ def known_architecture(name: str, folder: Path | str | None = None) -> Architect
     except ModelError as error:
         _log.warning("%s; it is not estimated", error)
         return None
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """A model's `config.json` as transformers reads it: `Infinity`, which JSON has not, stands in some."""
+    try:
+        fields = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise UsageError(located(path, getattr(error, "lineno", None), f"not valid JSON: {error}")) from error
+    return fields if isinstance(fields, dict) else {}
 
 
 def plan_of(

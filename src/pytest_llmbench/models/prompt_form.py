@@ -43,6 +43,10 @@ class _Round(NamedTuple):
     until_next: str = ""
 
 
+WRITTEN_ON = "written_on"
+"""In a form's key: what its template writes today, where it writes the date."""
+
+
 @dataclasses.dataclass(frozen=True)
 class PromptForm:
     """A tokenizer, a chat template, and what goes into it.
@@ -200,7 +204,7 @@ class PromptForm:
             "template_arguments": str(sorted(self.arguments.items())),
             "system_role": self.system_role,
             "begins": str(self.begins),
-            **({"written_on": self._round.prompt} if "strftime_now" in self.template else {}),  # the date stands in it
+            **({WRITTEN_ON: self._round.prompt} if "strftime_now" in self.template else {}),  # the date stands in it
         }
 
     @functools.cached_property

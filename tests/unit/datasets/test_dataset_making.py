@@ -81,6 +81,19 @@ def test_no_row_comes_near_a_case(chunks: Path) -> None:
     assert "too near to a prompt of the suites" in made.notes[-1]
 
 
+def test_every_turn_of_a_row_is_held_against_the_cases(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    talk = [{"role": "user", "content": "bonjour"}, {"role": "assistant", "content": "Oui ?"}]
+    asked = ("quelle est la version de Outil10 ?", "ferme la fenêtre du salon")
+    rows = [
+        {"messages": [*talk, {"role": "user", "content": text}, {"role": "assistant", "content": "La 3."}]}
+        for text in asked
+    ]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    made = _make(path, "simple", cases=[Case("c", "1", "quelle est la version de Outil10", ())])
+    assert [row["prompt"][-1]["content"] for row in made.rows] == [asked[1]]
+
+
 def test_rows_of_another_form_are_converted(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("instruction,output\nmonte le son,Oui.\nquel temps fait-il,Beau.\n", encoding="utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -15,7 +16,13 @@ from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.datasets import near_duplicates
 from pytest_llmbench.datasets.near_duplicates import NEAR, NearTexts, bare
 from pytest_llmbench.datasets.row_formats import new_row
-from pytest_llmbench.datasets.splitting import parse_shares, split_clusters, split_rows
+from pytest_llmbench.datasets.splitting import (
+    parse_shares,
+    refuse_earlier_sides,
+    side_paths,
+    split_clusters,
+    split_rows,
+)
 
 WORDS = ("monte", "baisse", "le", "son", "volume", "ouvre", "ferme", "chrome", "la", "lumière", "météo", "demain")
 QUESTIONS = st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=5).map(" ".join), min_size=3, max_size=40)
@@ -95,3 +102,36 @@ def test_two_texts_of_no_letters_are_one_and_near_to_nothing_else() -> None:
     with NearTexts() as compared:
         compared.add(["?!", "...", "a"])
         assert list(compared.clusters()) == [0, 0, 2]
+
+
+def test_what_is_filled_into_a_long_template_tells_its_texts_apart() -> None:
+    letters = random.Random(3)
+    reviews = ["".join(letters.choices("abcdefghijklmnopqrstuvwxyz ", k=300)) for _ in range(4)]
+    asked = [f"Classe cet avis d'un client du magasin : {review} Réponds par un seul mot." for review in reviews]
+    with NearTexts() as compared:
+        compared.add([*asked, asked[2]])
+        assert list(compared.pairs()) == [(2, 4, 1.0)]
+        assert list(compared.clusters()) == [0, 1, 2, 3, 2]
+
+
+@pytest.mark.parametrize("exact_texts", [12_000, 1])
+def test_long_texts_that_differ_beside_what_is_compared_are_near_but_not_the_same(
+    exact_texts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(near_duplicates, "EXACT_TEXTS", exact_texts)
+    text = "x" * 400
+    with NearTexts() as compared:
+        compared.add([text, f"{text[:100]}y{text[101:]}", text])
+        found = set(compared.pairs())
+    assert {(pair.first, pair.second) for pair in found if pair.similarity == 1} == {(0, 2)}
+    assert {(pair.first, pair.second) for pair in found if NEAR <= pair.similarity < 1} == {(0, 1)}
+
+
+def test_sides_are_named_after_a_file_and_none_of_an_earlier_split_stays_beside_them(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"\. names no file"):
+        side_paths(Path(), (80, 10, 10))
+    (tmp_path / "rows_val.jsonl").touch()
+    refuse_earlier_sides(tmp_path / "rows.jsonl", (80, 10, 10))
+    with pytest.raises(UsageError, match=r"rows_val\.jsonl is of an earlier split") as refused:
+        refuse_earlier_sides(tmp_path / "rows.jsonl", (90, 0, 10))
+    assert refused.value.names == ("shares",)

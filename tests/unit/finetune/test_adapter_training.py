@@ -210,6 +210,51 @@ def test_too_little_memory_halves_the_batch_and_doubles_the_accumulation(
     assert widths[0] == max(widths), "the longest rows come first"
 
 
+def test_a_training_goes_on_with_the_batch_that_fitted(request_with: Build) -> None:
+    def hold_two_rows(trainer: Any) -> None:
+        compute = trainer.compute_loss
+
+        def fail_above_two(model: Any, inputs: Any, *rest: Any, **options: Any) -> Any:
+            if len(inputs["input_ids"]) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return compute(model, inputs, *rest, **options)
+
+        trainer.compute_loss = fail_above_two
+
+    with pytest.raises(TrainingStopped):
+        finetune(request_with(), dataclasses.replace(stopping_at(3), prepare=hold_two_rows))
+    done = finetune(request_with(resume=True))  # the memory would hold four rows now, in other steps
+    assert done.training.resumed_at == 3
+    assert done.record["hyperparameters"]["batch_size"] == 2
+    assert done.record["hyperparameters"]["gradient_accumulation"] == 2
+    assert [step.step for step in done.training.steps] == [1, 2, 3, 4, 5, 6]
+
+
+def test_fewer_processes_do_not_go_on_with_a_training(request_with: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(TrainingStopped):
+        finetune(request_with(), stopping_at(3))
+    identity = request_with().output.with_name("adapter.checkpoints") / "training.json"
+    known = json.loads(identity.read_text(encoding="utf-8"))
+    identity.write_text(json.dumps({**known, "number of processes": 2}), encoding="utf-8")
+    with pytest.raises(UsageError, match="with another number of processes"):
+        finetune(request_with(resume=True))
+
+
+def test_a_folder_without_a_name_is_refused_and_a_link_keeps_pointing(request_with: Build, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="name one for the adapter"):
+        finetune(request_with(output=Path()))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    finetune(request_with(output=tmp_path / "link"))
+    assert (tmp_path / "link").is_symlink()
+    assert weights(tmp_path / "elsewhere")
+
+
+def test_strictness_without_any_case_is_refused(request_with: Build) -> None:
+    with pytest.raises(UsageError, match="no cases to hold the rows against"):
+        finetune(request_with(strict=True, suites=()))
+
+
 def test_memory_that_holds_no_row_is_told(request_with: Build) -> None:
     def hold_nothing(trainer: Any) -> None:
         def fail(*_: Any, **__: Any) -> Any:

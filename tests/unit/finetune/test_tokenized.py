@@ -171,3 +171,17 @@ def test_rows_are_not_held_in_memory(tmp_path: Path) -> None:
     assert pool.max_memory() < 1500 * 9002, "nor in Arrow's"
     assert (tmp_path / "kept.arrow").stat().st_size > 1500 * 9002 * 8
     assert most < 1500 * 9002, "less than a byte a token: all tokens as numbers of Python would be eight and more"
+
+
+def test_a_training_may_go_on_though_its_template_writes_another_date() -> None:
+    class Dated(Letters):
+        def __init__(self, day: str) -> None:
+            super().__init__()
+            self.day = day
+
+        def apply_chat_template(self, messages: Sequence[Mapping[str, str]], **how: Any) -> str:
+            return self.day + super().apply_chat_template(messages, **how)
+
+    today, tomorrow = (form(Dated(day), "{{ strftime_now('%d') }}") for day in ("1", "2"))
+    assert today.key != tomorrow.key
+    assert form_hash(today) == form_hash(tomorrow) != form_hash(form())

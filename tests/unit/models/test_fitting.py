@@ -99,3 +99,10 @@ def test_memory_is_spared_only_where_the_holes_of_the_heap_would_not_fit(
 def test_other_systems_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "darwin")
     assert not return_freed_memory()
+
+
+def test_a_configuration_may_hold_numbers_that_json_has_not(tmp_path: Path) -> None:
+    fields = json.dumps({**load_registry()["mistral-7b"].architecture, "time_step_limit": [0.0, float("inf")]})
+    assert "Infinity" in fields
+    (tmp_path / "config.json").write_text(fields, encoding="utf-8")
+    assert known_architecture("any", tmp_path) == read_architecture(load_registry()["mistral-7b"].architecture, "x")

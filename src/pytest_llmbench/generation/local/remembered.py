@@ -29,6 +29,7 @@ from pytest_llmbench.core.provenance import cpu
 from pytest_llmbench.core.records import Completion
 from pytest_llmbench.core.starter import cache_dir
 from pytest_llmbench.models.hashing import file_hash
+from pytest_llmbench.models.prompt_form import WRITTEN_ON
 
 if TYPE_CHECKING:
     from pytest_llmbench.core.settings import Settings
@@ -165,7 +166,7 @@ class _Heard(logging.Handler):
 
 def _keep(key: str, announced: Sequence[Announcement], backend: Backend) -> None:
     identity = {variant: dict(backend.identity(variant)) for variant in backend.variants}
-    if any("written_on" in one for one in identity.values()):
+    if any(WRITTEN_ON in one for one in identity.values()):
         return  # tomorrow its prompts are others
     kept = {
         "identity": identity,
