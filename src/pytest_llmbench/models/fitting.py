@@ -45,7 +45,7 @@ def known_architecture(name: str, folder: Path | str | None = None) -> Architect
         return None
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def _read_config(path: Path) -> Any:
     """A model's `config.json` as transformers reads it: `Infinity`, which JSON has not, stands in some."""
     try:
         fields = json.loads(read_text(path))
