@@ -62,14 +62,24 @@ _ENGLISH = re.compile(
     r"only|so|for|at|where|what|there|no|or|would|could|them|be|an|in|more|less|came|within|answers|trials)\b",
     re.IGNORECASE,
 )
+_FILLING = re.compile(r"%(?:\.\d+)?([sdrf])")
 _QUOTED = {
     # what users and their models wrote, and names that are no words
     "something general",
 }
 
 
+def announcements() -> list[dict[str, Any]]:
+    """One of every sentence that engines announce with values."""
+    with (locale.CATALOGUES / "fr.po").open("rb") as source:
+        texts = [message.id for message in read_po(source, locale="fr") if isinstance(message.id, str)]
+    fillings = [(text, _FILLING.findall(text.replace("%%", ""))) for text in texts]
+    given = [(text, [3 if kind in "df" else "X1" for kind in kinds]) for text, kinds in fillings if kinds]
+    return [{"said": text % tuple(values), "text": text, "values": values} for text, values in given]
+
+
 def rich() -> tuple[Run, list[RunPoint]]:
-    """Tools, groups, lost and cut answers, a gate with notes, and a saved run that asked other cases."""
+    """Announcements, tools, groups, lost and cut answers, a gate with notes, and a saved run that asked other cases."""
     results = [*full_run(cases=4).results, *shop_run().results]
     results = [dataclasses.replace(one, group=f"g{place // 2}") for place, one in enumerate(results)]
     failed = completion(results[0].case, "finetuned", "", finish="error", error="503")
@@ -79,7 +89,7 @@ def rich() -> tuple[Run, list[RunPoint]]:
     )
     cut = completion(results[1].case, "finetuned", "volume", finish="length", batch_size=4)
     results[1] = dataclasses.replace(results[1], completions={**results[1].completions, "finetuned": cut})
-    some = run(*results, seed=1)
+    some = run(*results, seed=1, announcements=announcements())
     built = build_document(some, answer_chars=500)
     before = build_document(
         run(*full_run(cases=5).results, *shop_run().results, python="3.12", timestamp="2026-02-11T10:00:00+00:00"),
@@ -231,7 +241,8 @@ def fixed_parts(of: int) -> dict[str, str]:
     found = {}
     for message in messages:
         english, told = (one if isinstance(one, str) else list(one or [""])[-1] for one in (message[0], message[of]))
-        parts = [part.strip() for part, *_ in string.Formatter().parse(told)]
+        fixed = (text for part, *_ in string.Formatter().parse(told) for text in _FILLING.sub("\0", part).split("\0"))
+        parts = [part.replace("%%", "%").strip() for part in fixed]
         longest = max(parts, key=len, default="")
         if len(longest) >= _TELLING and " " in longest:
             found[english] = longest
