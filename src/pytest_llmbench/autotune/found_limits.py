@@ -107,7 +107,10 @@ class FoundLimits:
                 raise error_of(line["code"], line["fault"], tuple(line["names"]))
 
     def _all_lines(self) -> list[dict[str, Any]]:
-        self._read += map(json.loads, self._lines.unread())
+        """What all processes wrote, without the half lines of those that were killed."""
+        for line in self._lines.unread():
+            with contextlib.suppress(ValueError):
+                self._read.append(json.loads(line))
         return self._read
 
 

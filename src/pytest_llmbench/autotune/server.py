@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-import json
 import logging
 import re
 import time
@@ -23,12 +21,12 @@ from pytest_llmbench.autotune.document import Finding, Server, TrialEntry
 from pytest_llmbench.autotune.findings import finding
 from pytest_llmbench.autotune.progress_events import Look, Onlooker
 from pytest_llmbench.autotune.questions import Question
-from pytest_llmbench.autotune.targets import Target, chat_server, talks, targets_of
+from pytest_llmbench.autotune.targets import Target, chat_server, digest_of, talks, targets_of
 from pytest_llmbench.autotune.trials import SearchTrials
 from pytest_llmbench.core.errors import ServerError, naming
 from pytest_llmbench.generation.client.chat_client import ChatClient
 from pytest_llmbench.generation.client.chat_request import request_body, whole_body
-from pytest_llmbench.load.conversations import Conversation, Conversations
+from pytest_llmbench.load.conversations import Conversations
 from pytest_llmbench.load.search import SearchProgress, find_capacity, find_lost, open_journal
 from pytest_llmbench.load.search_journal import SearchJournal, claimed, discard
 from pytest_llmbench.load.trial import LoadTest, TrialLimits
@@ -207,7 +205,7 @@ class ServerUnderTest:
             **({"system_role": "user"} if self._server.system_role == "user" else {}),
             "stream": self._server.stream,
             "timeout_s": self._server.timeout_s,
-            "conversations": _digest(self._talks),
+            "conversations": digest_of(self._talks),
             "slo": dataclasses.asdict(self._load.slo),
             "habits": dataclasses.asdict(question.habits),
             "users": question.held,
@@ -249,9 +247,3 @@ class ServerUnderTest:
         """The model's name, with the server's where several are asked."""
         host = urllib.parse.urlsplit(self._server.url).netloc
         return f"{self.model} at {host}" if len(self._settings.load.targets) > 1 else self.model
-
-
-def _digest(talks: Sequence[Conversation]) -> str:
-    """Tells what the users say from anything else they might say."""
-    said = json.dumps([dataclasses.astuple(talk) for talk in talks])
-    return hashlib.sha256(said.encode()).hexdigest()[:16]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -103,6 +104,12 @@ def talks(settings: Settings) -> list[Conversation]:
         return load_conversations(settings.load.conversations)
     vocabulary = load_vocabulary(present(Path(settings.benchmark.vocabulary)))
     return conversations_of(chosen_cases(settings, vocabulary))
+
+
+def digest_of(said: Sequence[Conversation]) -> str:
+    """Tells what the users say from anything else they might say, whatever file it is in."""
+    whole = json.dumps([dataclasses.astuple(talk) for talk in said])
+    return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
 
 async def with_server(settings: Settings) -> Settings:

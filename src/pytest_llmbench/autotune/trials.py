@@ -80,10 +80,22 @@ class SearchTrials:
 
     async def _watched_trial(self, users: float, requests: int) -> tuple[Trial, WatchSummary | None]:
         if not self._scrape:
-            return _trustworthy(await self._load.trial(users, requests)), None
+            return await self._trustworthy(await self._load.trial(users, requests)), None
         async with ServerWatch(self._load.server) as watch:
             trial = await self._load.trial(users, requests)
-        return _trustworthy(trial), watch.summary()
+        return await self._trustworthy(trial), watch.summary()
+
+    async def _trustworthy(self, trial: Trial) -> Trial:
+        """The trial, invalid where connections broke and the server was not there at its end: it died, it was not late.
+
+        One that did not become idle in time may as well be at work on what the trial left behind: it is asked.
+        """
+        broken = [request.error for request in trial.requests if request.failure in DROPPED]
+        if trial.verdict == "invalid" or trial.idle_after_s is not None or not broken:
+            return trial
+        if await self._presence.answers():
+            return trial
+        return dataclasses.replace(trial, verdict="invalid", why=Reason("server_gone", {"error": broken[-1]}))
 
     def _set_up(self, question: Question, level: float, talks: Conversations, watch: Onlooker, most_sent: int) -> None:
         load = self._load
@@ -129,14 +141,6 @@ def _refused(error: ServerError, question: Question, step: int, requests: int, s
     entry = trial_summary(trial, SLO(), level=trial.level, started_s=started_s)
     told = {**entry.json_ready(), "total": requests, "errors": {str(error): requests}}
     return Observation(step, 0, requests, (), trial.sent, told)
-
-
-def _trustworthy(trial: Trial) -> Trial:
-    """The trial, invalid where connections broke and the server was not there at its end: it died, it was not late."""
-    broken = [request.error for request in trial.requests if request.failure in DROPPED]
-    if trial.verdict == "invalid" or trial.idle_after_s is not None or not broken:
-        return trial
-    return dataclasses.replace(trial, verdict="invalid", why=Reason("server_gone", {"error": broken[-1]}))
 
 
 def observation(

@@ -15,8 +15,8 @@ from pytest_llmbench.core.files import WRITE_ELSEWHERE, cannot_write
 class Journal:
     """Entries are appended whole, also by several processes at once, and read as far as lines are complete.
 
-    A killed process may leave half a line: the next `append` ends it, so that it spoils only itself, or `trim` cuts it
-    off where nobody else writes. Without a path nothing is kept.
+    A killed process or a full disk may leave half a line: the next `append` ends it, so that it spoils only itself, or
+    `trim` cuts it off where nobody else writes. Without a path nothing is kept.
     """
 
     def __init__(self, path: Path | None, remedy: str = WRITE_ELSEWHERE, names: tuple[str, ...] = ()) -> None:
@@ -34,12 +34,12 @@ class Journal:
             return
         line = json.dumps(entry, ensure_ascii=False).encode() + b"\n"
         if self._torn:
-            line, self._torn = b"\n" + line, False
+            line = b"\n" + line
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             try:
-                _write_whole(descriptor, line)
+                self._write_whole(descriptor, line)
                 if durable:
                     os.fsync(descriptor)
             finally:
@@ -83,8 +83,11 @@ class Journal:
             os.truncate(self.path, self._read_to)
             self._torn = False
 
+    def _write_whole(self, descriptor: int, line: bytes) -> None:
+        """One write for one line, so that lines of several processes do not mix; a second only after a partial one.
 
-def _write_whole(descriptor: int, data: bytes) -> None:
-    """One write for one line, so that lines of several processes do not mix; a second only after a partial one."""
-    while data:
-        data = data[os.write(descriptor, data) :]
+        A disk that becomes full takes the first and refuses the second.
+        """
+        while line:
+            line = line[os.write(descriptor, line) :]
+            self._torn = bool(line)

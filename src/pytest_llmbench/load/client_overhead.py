@@ -125,14 +125,17 @@ class WatchedCrowd:
 
 @contextlib.asynccontextmanager
 async def meanwhile(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Task[None]]:
-    """Run it while the block runs, and cancel it at the end."""
+    """Run it while the block runs, and cancel it at the end; a cancellation of the caller meanwhile is not lost."""
     task = asyncio.create_task(work)
     try:
         yield task
     finally:
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
+        try:
             await task
+        except asyncio.CancelledError:
+            if (caller := asyncio.current_task()) and caller.cancelling():
+                raise
 
 
 def allow_open_files(count: int) -> None:

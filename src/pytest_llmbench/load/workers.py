@@ -221,7 +221,8 @@ class SharedCrowd:
         finally:
             await self._stop(followers)
         for follower in followers:
-            follower.result()
+            if not follower.cancelled():
+                follower.result()
 
     def _order(self, level: float, share: UserShare, starts_at: float) -> Live:
         past = self._conversations.past
@@ -236,6 +237,7 @@ class SharedCrowd:
                 self.standstill_s = max(self.standstill_s, time.monotonic() - self.known_until)
                 follower.cancel()
                 worker.kill()
+        await asyncio.wait(followers)
         self._release(math.inf)
 
     async def _follow(self, place: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,14 +29,10 @@ class AutotuneGathering(Gathering):
         return self._config.stash[AUTOTUNE].close()
 
     def _report(self, session: pytest.Session, *, ended_by_itself: bool) -> None:  # noqa: ARG002  # the base's
-        if not self._processes:
-            return
-        from pytest_llmbench.autotune.found_limits import FoundLimits
-
-        self.lines[_SUMMARY] += dict.fromkeys(f"note: {note}" for told in self._processes for note in told["notes"])
         ours = self._config.stash[AUTOTUNE]
-        shared = next((Path(told["shared"]) for told in self._processes if told["shared"]), None)
-        found = FoundLimits(shared) if shared else ours.found
+        if (found := self._found_by_all(ours)) is None:
+            return
+        self.lines[_SUMMARY] += dict.fromkeys(f"note: {note}" for told in self._processes for note in told["notes"])
         if found.all():
             from pytest_llmbench.plugin.gathering import renderers_of, sections_of
             from pytest_llmbench.reports.renderers.terminal import terminal_lines

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -32,14 +31,11 @@ class ContextGathering(Gathering):
         return self._config.stash[CONTEXT].close()
 
     def _report(self, session: pytest.Session, *, ended_by_itself: bool) -> None:  # noqa: ARG002  # the base's
-        if not self._processes:
+        if (found := self._found_by_all(self._config.stash[CONTEXT])) is None:
             return
-        from pytest_llmbench.autotune.found_limits import FoundLimits
         from pytest_llmbench.context.session import context_targets
 
         self.lines[_SUMMARY] += dict.fromkeys(f"note: {note}" for told in self._processes for note in told["notes"])
-        shared = next((Path(told["shared"]) for told in self._processes if told["shared"]), None)
-        found = FoundLimits(shared) if shared else self._config.stash[CONTEXT].found
         if targets := context_targets(found):
             failed = self._write(targets)
             if failed and session.exitstatus == pytest.ExitCode.OK:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pytest
@@ -12,6 +14,8 @@ from pytest_llmbench.core.errors import LLMBenchError, NotReadyError, UsageError
 from pytest_llmbench.plugin import options
 
 if TYPE_CHECKING:
+    from pytest_llmbench.autotune.found_limits import FoundLimits
+    from pytest_llmbench.plugin.server_session import ServerSession
     from pytest_llmbench.reports.blocks import Section
     from pytest_llmbench.reports.renderers.registry import RendererRegistry
 
@@ -32,13 +36,16 @@ class Gathering(abc.ABC):
     def __init__(self, config: pytest.Config, *titles: str) -> None:
         self._config = config
         self._processes: list[Mapping[str, Any]] = []
+        self._lost_worker = False
         self.lines: dict[str, list[str]] = {title: [] for title in titles}
         self._said_last = self.lines[titles[-1]]
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         """Keep what a worker says; a crashed one says nothing."""
-        if told := getattr(node, "workeroutput", {}).get(self.worker_output):
+        output = getattr(node, "workeroutput", None)
+        self._lost_worker = self._lost_worker or output is None
+        if told := (output or {}).get(self.worker_output):
             self._processes.append(told)
 
     @pytest.hookimpl(tryfirst=True)
@@ -74,6 +81,24 @@ class Gathering(abc.ABC):
 
     def _width(self) -> int:
         return int(self._config.get_terminal_writer().fullwidth)
+
+    def _found_by_all(self, ours: ServerSession) -> FoundLimits | None:
+        """What the processes found of servers; None where none of them asked.
+
+        A worker that crashed says nothing, and the one in its place may have had nothing to ask: what was found before
+        is in the file that they share.
+        """
+        if not self._processes and not self._lost_worker:
+            return None
+        from pytest_llmbench.autotune.found_limits import FoundLimits
+
+        if told := next((one["shared"] for one in self._processes if one["shared"]), None):
+            return FoundLimits(Path(told))
+        if self._processes:
+            return ours.found
+        with contextlib.suppress(LLMBenchError):  # a worker for which these settings are wrong has found nothing
+            return FoundLimits(ours.file_of_workers)
+        return None
 
 
 def renderers_of(config: pytest.Config) -> RendererRegistry:

@@ -70,8 +70,11 @@ class ServerSession:
     @property
     def shared(self) -> Path | None:
         """The file that processes of pytest-xdist share; None where there is one process."""
-        if not hasattr(self._config, "workerinput"):
-            return None
+        return self.file_of_workers if hasattr(self._config, "workerinput") else None
+
+    @property
+    def file_of_workers(self) -> Path:
+        """Where those that there may be keep what they find, also for the process that started them."""
         return self._ours.settings.output.report_dir / self.marker / f"session-{self._token}.jsonl"
 
     def close(self) -> dict[str, Any]:

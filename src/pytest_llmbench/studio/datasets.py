@@ -80,7 +80,7 @@ class Datasets:
         self._store, self._options = store, options
         self._folder = store.folder / "datasets"
         self._reader = ReaderProcess(options.settings.studio)
-        self._checks: dict[str, asyncio.Task[CheckState]] = {}
+        self._checks: dict[str, tuple[str, asyncio.Task[CheckState]]] = {}
 
     def start(self) -> None:
         """Clear away uploads that broke off, and the files of datasets that were deleted a day ago."""
@@ -95,9 +95,10 @@ class Datasets:
 
     async def close(self) -> None:
         """End the checks that still run."""
-        for task in self._checks.values():
+        tasks = [task for _, task in self._checks.values()]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._checks.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def upload(
         self, body: AsyncIterator[bytes], content_type: str, *, name: str | None = None, length: int | None = None
@@ -211,27 +212,30 @@ class Datasets:
             )
 
     def _check_state(self, dataset: Dataset) -> CheckState:
-        """What was found, or that it is being looked for; looked for again where the suites changed since."""
-        task = self._checks.get(dataset.id)
-        if task is None and (kept := self._kept_check(dataset.id)):
+        """What was found, or that it is being looked for; looked for again where the suites changed since.
+
+        A check that failed is begun again by the next studio, which may allow it more time or memory.
+        """
+        suites, vocabulary = self._suites()
+        now = _signature([*suites, vocabulary])
+        read, task = self._checks.get(dataset.id, (now, None))
+        if task is None and (kept := self._kept_check(dataset.id, now)):
             return kept
-        task = task or self._begin_check(dataset)
+        if task is None or (task.done() and read != now):
+            task = asyncio.create_task(self._check(dataset, now))
+            self._checks[dataset.id] = now, task
         return task.result() if task.done() else CheckState(state="running")
 
-    def _begin_check(self, dataset: Dataset) -> asyncio.Task[CheckState]:
-        task = self._checks[dataset.id] = asyncio.create_task(self._check(dataset))
-        return task
-
-    async def _check(self, dataset: Dataset) -> CheckState:
+    async def _check(self, dataset: Dataset, signature: str) -> CheckState:
+        """Look, and keep what was found with the suites' `signature` of before: they may change while it looks."""
         suites, vocabulary = self._suites()
         path = self._file(dataset)
         try:
             check = await self._reader.read(Check, dataset.name, words_for_check(path, suites, vocabulary))
         except LLMBenchError as error:
-            state = CheckState(state="failed", problem=str(error))
-        else:
-            state = CheckState(state="done", check=check)
-        kept = json.dumps({"suites": _signature([*suites, vocabulary]), "state": state.model_dump(mode="json")})
+            return CheckState(state="failed", problem=str(error))
+        state = CheckState(state="done", check=check)
+        kept = json.dumps({"suites": signature, "state": state.model_dump(mode="json")})
         try:
             await asyncio.to_thread(write_text, self._check_file(dataset.id), kept)
         except NotReadyError as error:
@@ -240,14 +244,13 @@ class Datasets:
             self._checks.pop(dataset.id, None)
         return state
 
-    def _kept_check(self, key: str) -> CheckState | None:
+    def _kept_check(self, key: str, signature: str) -> CheckState | None:
         file = self._check_file(key)
         if not file.is_file():
             return None
         kept = json.loads(file.read_text(encoding="utf-8"))
-        suites, vocabulary = self._suites()
-        same = kept["suites"] == _signature([*suites, vocabulary])
-        return CheckState.model_validate(kept["state"]) if same else None
+        state = CheckState.model_validate(kept["state"])
+        return state if kept["suites"] == signature and state.state == "done" else None
 
     def _check_file(self, key: str) -> Path:
         return self._folder / f"{key}.check"

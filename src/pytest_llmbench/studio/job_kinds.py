@@ -161,11 +161,15 @@ class Autotuning:
     outcomes = _VERDICTS
 
     def command(self, job: Job, files: JobFiles, options: StudioOptions) -> Sequence[str]:
-        """The search for the most users."""
+        """The search for the most users.
+
+        Its reports are in the job's folder, since its journal is with them: another job's search of the same model
+        would take that one's place.
+        """
         chosen = {
             **job.settings,
             "config": options.config,
-            "report-dir": options.settings.output.report_dir,
+            "report-dir": files.folder,
             "output": _limits(files),
         }
         return llmbench("autotune", *_given("--", chosen), *(["--resume"] if job.started else []))

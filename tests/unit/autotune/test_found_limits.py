@@ -110,3 +110,15 @@ def test_what_a_server_says_may_hold_any_line_end(tmp_path: Path) -> None:
     here, there = FoundLimits(tmp_path / "session.jsonl"), FoundLimits(tmp_path / "session.jsonl")
     here.add(answer(name="a\u2028b\x85c"))
     assert [one.server and one.server.name for one in there.all()] == ["a\u2028b\x85c"]
+
+
+def test_half_a_line_of_a_killed_process_hides_no_other(tmp_path: Path) -> None:
+    shared = tmp_path / "session.jsonl"
+    here = FoundLimits(shared)
+    here.add(answer())
+    with shared.open("ab") as file:
+        file.write(b'{"url": "h\xc3')
+    assert len(here.all()) == 1
+    here.add(answer("history"))
+    assert [one.question for one in here.all()] == ["users", "history"]
+    assert [one.question for one in FoundLimits(shared).all()] == ["users", "history"]

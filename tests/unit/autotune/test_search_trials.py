@@ -99,6 +99,9 @@ def test_an_overloaded_server_that_stays_busy_is_broken_and_not_gone() -> None:
     late = dataclasses.replace(GOOD, ended_s=9.0)
     [seen] = run(MadeUp([trial(*[late] * 12, idle_after_s=None, verdict="broken")]))
     assert isinstance(seen, Observation)
+    [seen] = run(MadeUp([trial(*[CUT] * 12, idle_after_s=None, verdict="broken")], there=[True]))
+    assert isinstance(seen, Observation)
+    assert (seen.good, seen.total) == (0, 12)
 
 
 def test_a_client_that_was_too_slow_is_not_mended_by_waiting() -> None:

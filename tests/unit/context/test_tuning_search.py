@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -13,7 +13,7 @@ from pytest_llmbench.context.tuning import measuring
 from pytest_llmbench.context.tuning.launching import Launched
 from pytest_llmbench.context.tuning.measuring import CapacityMeasure, Measured
 from pytest_llmbench.context.tuning.search import winner
-from pytest_llmbench.context.tuning.session import confirmed_winner
+from pytest_llmbench.context.tuning.session import _identity, confirmed_winner
 from pytest_llmbench.context.tuning.space import Candidate
 from pytest_llmbench.context.tuning.study import TuningStudy, opened_study, study_in_memory
 from pytest_llmbench.core.errors import NotReadyError, ServerError, UsageError
@@ -207,6 +207,24 @@ def test_a_study_with_trials_is_not_begun_anew_nor_of_another_search(tmp_path: P
     other = CalibratedLauncher(calibrated_space({"slots": (4, 8)}))
     with pytest.raises(UsageError, match="its trials are of another tuning: parameters not the same"):
         searched(other, tmp_path, 3, resume=True)
+
+
+def test_a_study_is_of_what_users_say_and_of_how_the_model_is_asked(tmp_path: Path) -> None:
+    talks, moved = tmp_path / "talks.jsonl", tmp_path / "moved.jsonl"
+    talks.write_text('{"messages": [{"role": "user", "content": "bonjour"}]}')
+    moved.write_text(talks.read_text())
+
+    def identity(path: Path, **model: object) -> Mapping[str, object]:
+        settings = Settings.model_validate({"load": {"conversations": path}, "model": model})
+        one = launcher()
+        return _identity(settings, one, one.space)
+
+    known = identity(talks)
+    assert identity(moved) == known
+    assert identity(talks, template_arguments={"enable_thinking": False}) != known
+    assert identity(talks, system_role="user") != known
+    talks.write_text(talks.read_text().replace("bonjour", "bonsoir"))
+    assert identity(talks) != known
 
 
 def test_a_study_that_is_not_there_is_not_resumed_and_those_that_are_there_are_named(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -71,3 +72,20 @@ def test_a_full_disk_is_one_message() -> None:
     journal = Journal(Path("/dev/full"))
     with pytest.raises(NotReadyError, match=rf"cannot write /dev/full: {os.strerror(28)}; free some space"):
         journal.append({"one": 1})
+
+
+def test_half_a_line_that_a_full_disk_took_spoils_only_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal, real = Journal(tmp_path / "lines.jsonl"), os.write
+
+    def full(descriptor: int, data: bytes) -> int:
+        if len(data) < 10:
+            raise OSError(errno.ENOSPC, "")
+        return real(descriptor, data[:5])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        with pytest.raises(NotReadyError, match="No space left"):
+            journal.append({"one": 1})
+    journal.append({"two": 2})
+    half, whole = journal.unread()
+    assert (half, json.loads(whole)) == (b'{"one\n', {"two": 2})

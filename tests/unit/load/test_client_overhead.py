@@ -116,3 +116,24 @@ def test_what_is_late_again_and_again_is_the_bottleneck_and_what_stands_still_on
     assert frozen is not None
     assert (frozen.why.code, frozen.why.code in BOTTLENECKS) == ("client_stood_still", False)
     assert allowed.fault(0.01, 0.1, 0.1) is None
+
+
+def test_who_is_cancelled_while_the_users_leave_is_cancelled() -> None:
+    async def leaving() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(60)
+
+    async def caller() -> None:
+        async with client_overhead.meanwhile(leaving()):
+            await asyncio.sleep(0)
+
+    async def interrupted() -> None:
+        task = asyncio.create_task(caller())
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(interrupted())

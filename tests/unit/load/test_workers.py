@@ -22,6 +22,8 @@ from pytest_llmbench.load.conversations import Conversation, Conversations
 from pytest_llmbench.load.records import SLO, Trial
 from pytest_llmbench.load.trial import LoadTest, TrialLimits
 from pytest_llmbench.load.users import Habits
+from pytest_llmbench.load.worker import WorkerReport
+from pytest_llmbench.load.workers import SharedCrowd
 
 
 @pytest.fixture
@@ -146,6 +148,37 @@ def test_a_process_that_dies_makes_the_trial_invalid_and_the_next_one_starts_ane
     assert [trial.verdict for trial in (before, broken, after)] == ["undecided", "invalid", "undecided"]
     assert broken.reason == "process 2 of 2 of the load generator died"
     assert broken.reason in caplog.text
+
+
+class MadeUpWorker:
+    """A process that is gone, or one that never says anything."""
+
+    def __init__(self, *, gone: bool) -> None:
+        self.alive, self._gone, self.killed = not gone, gone, False
+
+    def send(self, order: object) -> None:
+        pass
+
+    async def report(self) -> WorkerReport:
+        if self._gone:
+            raise EOFError
+        await asyncio.sleep(60)
+        raise AssertionError("nobody waits so long")
+
+    def kill(self) -> None:
+        self.killed = True
+
+    async def close(self) -> None:
+        pass
+
+
+def test_a_process_that_dies_beside_one_that_hangs_is_what_ended_the_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_llmbench.load.workers._STOP_S", 0.05)
+    workers = [MadeUpWorker(gone=True), MadeUpWorker(gone=False)]
+    crowd = SharedCrowd(workers, Conversations(TALK), ChatServer("http://h/v1", {}), Habits(), 1.0)
+    asyncio.run(crowd.live(4))
+    assert str(crowd.stopped) == "process 1 of 2 of the load generator died"
+    assert [worker.killed for worker in workers] == [False, True]
 
 
 def test_a_client_that_was_too_slow_goes_on_with_more_processes(

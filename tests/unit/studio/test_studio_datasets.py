@@ -16,7 +16,9 @@ from fastapi.testclient import TestClient
 from support.studio import ROWS, asked, options
 
 from pytest_llmbench.core.errors import UsageError
-from pytest_llmbench.studio.reading import contents
+from pytest_llmbench.studio.datasets import Datasets
+from pytest_llmbench.studio.reader_process import ReaderProcess
+from pytest_llmbench.studio.reading import Check, contents
 from pytest_llmbench.studio.uploads import Upload, save_upload
 
 MARKUP = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}"
@@ -56,6 +58,36 @@ def test_an_uploaded_file_is_read_counted_shown_and_checked(studio: TestClient) 
     assert {finding["check"] for finding in check["findings"]} >= {"duplicates", "near-duplicates", "contamination"}
     assert check["contaminated"] == len(check["nearest"]) > 0  # the starter suites ask to turn up the sound
     assert [one["id"] for one in studio.get("/api/datasets").json()["datasets"]].count(sent["id"]) == 1
+
+
+def test_a_check_that_failed_is_made_again_by_a_studio_that_allows_more(tmp_path: Path) -> None:
+    with asked(options(tmp_path)) as studio:
+        key = _sent(studio, "rows.jsonl", ROWS)["id"]
+    with asked(options(tmp_path, read_s=0.01)) as studio:
+        assert _checked(studio, key)["checked"]["state"] == "failed"
+        assert _checked(studio, key)["checked"]["state"] == "failed"
+    with asked(options(tmp_path)) as studio:
+        assert _checked(studio, key)["checked"]["state"] == "done"
+
+
+def test_a_suite_that_changes_while_a_dataset_is_checked_is_checked_against_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite, made = tmp_path / "suite.jsonl", list[str]()
+    suite.write_text("before")
+
+    async def read(_self: ReaderProcess, _made: type[Check], _shown: str, words: list[str]) -> Check:
+        made.append(suite.read_text())
+        if made == ["before"]:
+            suite.write_text("changed")
+        return Check(rows=2, cases=1, findings=(), contaminated=len(made), nearest=())
+
+    with asked(options(tmp_path)) as studio:
+        key = _sent(studio, "rows.jsonl", ROWS)["id"]
+        monkeypatch.setattr(ReaderProcess, "read", read)
+        monkeypatch.setattr(Datasets, "_suites", lambda _self: ([suite], suite))
+        assert _checked(studio, key)["checked"]["check"]["contaminated"] == 2
+        assert made == ["before", "changed"]
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,7 @@ def test_jobs_read_the_settings_file_that_the_studio_was_given(store: Store, tmp
     words = KINDS["autotune"].command(job, files, options)
     assert words[2:4] == ("pytest_llmbench.cli", "autotune")
     assert {"--server=http://127.0.0.1:1/v1", "--max-users=2", "--config=other.yaml"} < set(words)
+    assert f"--report-dir={files.folder}" in words
     job.output, job.settings = "adapters/mine", {"quantization": "nf4", "limit": 3}
     words = KINDS["benchmark"].command(job, files, options)
     assert words[1:5] == ("-m", "pytest", "-m", "benchmark")

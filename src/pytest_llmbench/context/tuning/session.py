@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmbench.autotune.targets import digest_of, talks
 from pytest_llmbench.context.serving.launch_settings import LaunchSettings
 from pytest_llmbench.context.tuning.command_launcher import CommandLauncher
 from pytest_llmbench.context.tuning.document import (
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 FOLDER = "tune"
 """Of the studies, in the report folder."""
 
-_USERS = ("arrivals", "messages", "history", "cooldown", "jitter", "latency", "quantile", "measured", "conversations")
+_USERS = ("arrivals", "messages", "history", "cooldown", "jitter", "latency", "quantile", "measured")
 _SECTIONS = ("tune", "load", "generation")
 
 
@@ -160,14 +161,15 @@ def _launcher(settings: Settings, launch: LaunchSettings) -> Launcher:
 
 
 def _identity(settings: Settings, launcher: Launcher, space: SearchSpace) -> Mapping[str, Any]:
-    """All that what a trial holds depends on, besides its own settings."""
+    """All that what a trial holds depends on, besides its own settings. What users say counts, not where it stands."""
     load = settings.load.model_dump(mode="json", include=set(_USERS))
     return {
         "launcher": launcher.name,
         "launch": space.baseline.launch.model_dump(mode="json"),
         "load": load,
         "generation": settings.generation.model_dump(mode="json", exclude={"seed", "batch_size", "threads", "cache"}),
-        "prompts": [str(path) for path in settings.benchmark.prompts],
+        "conversations": digest_of(talks(settings)),
+        "model": settings.model.model_dump(mode="json", include={"template_arguments", "system_role"}),
         "server": settings.server.model_dump(mode="json", include={"model", "base_body", "stream"}),
     }
 
