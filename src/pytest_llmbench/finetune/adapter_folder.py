@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.errors import NotReadyError, UsageError
 from pytest_llmbench.core.files import cannot_write, locked, write_text
-from pytest_llmbench.finetune.checkpoints import newest_checkpoint, why_not_written
+from pytest_llmbench.finetune.checkpoints import FITTED, newest_checkpoint, why_not_written
 from pytest_llmbench.models.adapters import CHAT_TEMPLATE, TRAINING_RECORD, training_record
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 _CONFIG = "adapter_config.json"
 _IDENTITY = "training.json"
-_FITTED = "fitted.json"
 
 _LIBRARIES = ("pytest-llmbench", "torch", "transformers", "peft", "trl", "datasets", "accelerate", "bitsandbytes")
 
@@ -117,32 +116,8 @@ def begin_anew(folder: Path, identity: Mapping[str, Any]) -> None:
     """
     for path in folder.glob("checkpoint-*"):
         shutil.rmtree(path, ignore_errors=True)
-    (folder / _FITTED).unlink(missing_ok=True)
+    (folder / FITTED).unlink(missing_ok=True)
     write_text(folder / _IDENTITY, json.dumps(identity, indent=2))
-
-
-def keep_fitted(folder: Path, fitted: Mapping[str, int]) -> None:
-    """Write down with which batch a training fits into memory: who goes on with it must take the same steps.
-
-    Raises:
-        NotReadyError: the disk is full.
-    """
-    write_text(folder / _FITTED, json.dumps(fitted))
-
-
-def fitted_before(folder: Path) -> dict[str, int]:
-    """What `keep_fitted` wrote of the training in this folder; nothing where all fitted as it was asked for.
-
-    Raises:
-        UsageError: it is damaged.
-    """
-    path = folder / _FITTED
-    try:
-        return {str(key): int(value) for key, value in json.loads(path.read_text(encoding="utf-8")).items()}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path} is damaged; overwrite the training, to start anew", names=("overwrite",)) from error
 
 
 @contextlib.contextmanager

@@ -9,15 +9,17 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_llmbench.core.errors import NotReadyError
+from pytest_llmbench.core.errors import NotReadyError, UsageError
 from pytest_llmbench.core.files import write_text
 
 _STATE = "llmbench_checkpoint.json"
 _PREFIX = "checkpoint-"
+FITTED = "fitted.json"
+"""Beside the checkpoints of a training whose batch had to be halved."""
 # what tokenizers and safetensors (Rust) and PyTorch's writer of zip files say
 _FULL = re.compile(
     r"No space left on device|Disk quota exceeded|os error (28|122)\b|inline_container\.cc.*unexpected pos"
@@ -152,3 +154,27 @@ class SessionTally:
             self.first_step, state.global_step, round(self.seconds, 3), round(passes * share), self.tokens
         )
         return (*self._earlier, now)
+
+
+def keep_fitted(folder: Path, fitted: Mapping[str, int]) -> None:
+    """Write down with which batch a training fits into memory: who goes on with it must take the same steps.
+
+    Raises:
+        NotReadyError: the disk is full.
+    """
+    write_text(folder / FITTED, json.dumps(fitted))
+
+
+def fitted_before(folder: Path) -> dict[str, int]:
+    """What `keep_fitted` wrote of the training in this folder; nothing where all fitted as it was asked for.
+
+    Raises:
+        UsageError: it is damaged.
+    """
+    path = folder / FITTED
+    try:
+        return {str(key): int(value) for key, value in json.loads(path.read_text(encoding="utf-8")).items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path} is damaged; overwrite the training, to start anew", names=("overwrite",)) from error

@@ -11,8 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.errors import LLMBenchError, NotReadyError, UsageError
-from pytest_llmbench.finetune.adapter_folder import fitted_before, keep_fitted
-from pytest_llmbench.finetune.checkpoints import SessionTally, TrainingSession, newest_checkpoint, sessions_of, step_of
+from pytest_llmbench.finetune.checkpoints import (
+    SessionTally,
+    TrainingSession,
+    fitted_before,
+    keep_fitted,
+    newest_checkpoint,
+    sessions_of,
+    step_of,
+)
 from pytest_llmbench.finetune.memory import PeakMemory, held
 from pytest_llmbench.finetune.request import Hyperparameters
 from pytest_llmbench.finetune.trainer import new_trainer, trainer_class
