@@ -42,12 +42,7 @@ def contamination(rows: Iterable[Mapping[str, Any]], cases: Sequence[Case]) -> l
     reference.
     """
     reserved = CaseTexts(cases)
-    said = (
-        (place, message["content"])
-        for place, row in enumerate(rows)
-        for message in row["prompt"]
-        if message["role"] == "user"
-    )
+    said = user_turns(rows)
     nearest: dict[int, Match] = {}
     while batch := list(itertools.islice(said, _ROWS_AT_ONCE)):
         for match in reserved.matches(batch):
@@ -55,6 +50,14 @@ def contamination(rows: Iterable[Mapping[str, Any]], cases: Sequence[Case]) -> l
             if known is None or known.similarity < match.similarity:
                 nearest[match.row] = match
     return [nearest[row] for row in sorted(nearest)]
+
+
+def user_turns(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[int, str]]:
+    """Each turn of the user with the place of its row: what is held against cases."""
+    for place, row in enumerate(rows):
+        for message in row["prompt"]:
+            if message["role"] == "user":
+                yield place, message["content"]
 
 
 def contamination_sentence(matches: Sequence[Match], dataset: str) -> str:

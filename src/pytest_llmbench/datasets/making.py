@@ -18,7 +18,7 @@ from pytest_llmbench.core.starter import present
 from pytest_llmbench.datasets.augmentation import Refusal, RowSource, draw_rows, fact_source, row_source
 from pytest_llmbench.datasets.by_model import write_rows_of_model
 from pytest_llmbench.datasets.chunks import Fact, facts_of, is_chunk, read_chunks
-from pytest_llmbench.datasets.contamination import CaseTexts, contamination
+from pytest_llmbench.datasets.contamination import CaseTexts, contamination, user_turns
 from pytest_llmbench.datasets.disk_sequence import Computed, KnownTexts, spooled
 from pytest_llmbench.datasets.from_templates import KINDS, load_templates, reserved_prompts, rows_from_templates
 from pytest_llmbench.datasets.near_duplicates import bare
@@ -167,13 +167,7 @@ def _refusing(cases: Sequence[Case]) -> Refusal:
     reserved = CaseTexts(cases)
 
     def refused(rows: Sequence[Mapping[str, Any]]) -> set[int]:
-        said = [
-            (place, message["content"])
-            for place, row in enumerate(rows)
-            for message in row["prompt"]
-            if message["role"] == "user"
-        ]
-        return {match.row for match in reserved.matches(said)}
+        return {match.row for match in reserved.matches([*user_turns(rows)])}
 
     return refused
 
