@@ -17,8 +17,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmbench.generation.local.drafts import MOST, Guess, Memory, worthwhile
 from pytest_llmbench.generation.local.sampling import choose
-from pytest_llmbench.generation.local.slots import ATTENTION, Piece, Reading, Slots, Snapshot, Stepping, attend
+from pytest_llmbench.generation.local.slots import ATTENTION, SEEN, Piece, Reading, Slots, Snapshot, Stepping, attend
 from pytest_llmbench.generation.local.tiles import READ, STEP, Layout, laid_out, mixes
 from pytest_llmbench.generation.rows import Limits, Row
 from pytest_llmbench.generation.sampling import Sampling
@@ -54,6 +55,11 @@ class Asked:
         """Where the last token of the answer so far stands."""
         return len(self.row.prompt) + self.fed
 
+    @property
+    def room(self) -> int:
+        """How many tokens more than the next the answer may have, and may be fed in one step."""
+        return min(_most(self.limits) - len(self.row.tokens) - 1, SEEN - 1 - self.position % SEEN)
+
 
 class RowEngine:
     """Decodes with a model whose attention can be replaced.
@@ -63,9 +69,10 @@ class RowEngine:
         pad: the token of filling.
         places: the most rows at once.
         exact: whether rows are computed in tiles, so that they do not depend on their neighbours.
+        guesses: whether a step tries guesses at the next tokens; `unfit` finds out whether that leaves answers alone.
     """
 
-    def __init__(self, model: Any, pad: int, places: int, *, exact: bool) -> None:
+    def __init__(self, model: Any, pad: int, places: int, *, exact: bool, guesses: bool = False) -> None:
         self.mixed = mixes(model)
         self._model, self._pad, self._exact = model, pad, exact
         self._device = model.get_input_embeddings().weight.device
@@ -74,6 +81,7 @@ class RowEngine:
         self._beginnings: collections.OrderedDict[Beginning, Snapshot] = collections.OrderedDict()
         self._hidden: Any = None
         self.last_hidden: Any = None
+        self.guesses = guesses
 
     @property
     def kind(self) -> str:
@@ -83,7 +91,8 @@ class RowEngine:
 
     def smaller(self) -> RowEngine:
         """An engine for half as many rows at once."""
-        return RowEngine(self._model, self._pad, max(1, self.places // 2), exact=self._exact)
+        places = max(1, self.places // 2)
+        return RowEngine(self._model, self._pad, places, exact=self._exact, guesses=self.guesses)
 
     def decode(
         self,
@@ -152,9 +161,10 @@ class RowEngine:
             own = self._model(input_ids=torch.tensor([tokens], device=self._device), use_cache=False).logits[0, -2:]
         try:
             with self._at_work(), torch.inference_mode():
-                self._reserve(_PROBE)
+                self._reserve(_PROBE + MOST)
                 read = self.logits([Piece(0, 0, tokens[:-1])], [None])
-                step = self.step_logits({0: (tokens[-1], _PROBE - 1)}, {})
+                step = self.step_logits([Piece(0, _PROBE - 1, tokens[-1:])], [None])
+                self.guesses = self._exact and self._guesses_hold(tokens, step)
         except torch.OutOfMemoryError:
             raise
         except (TypeError, ValueError, RuntimeError, NotImplementedError, AttributeError, IndexError) as error:
@@ -162,6 +172,15 @@ class RowEngine:
         gap = float((torch.cat([read, step[:1]]).float() - own.float()).abs().max() / own.float().abs().max())
         same = _SAME.get(str(own.dtype).removeprefix("torch."), _SAME_IN_HALF)
         return None if gap <= same else f"its logits differ by {gap:.2g} of the largest"
+
+    def _guesses_hold(self, tokens: Sequence[int], alone: Tensor) -> bool:
+        """Whether a token with guesses behind it, and the last of these, have the bits that they have alone."""
+        import torch
+
+        place = _PROBE - 1
+        together = self.step_logits([Piece(0, place, [tokens[-1], *tokens[:MOST]])], [None])
+        last = self.step_logits([Piece(0, place + MOST, tokens[MOST - 1 : MOST])], [None])
+        return torch.equal(together[[0, -1]], torch.cat([alone, last]))
 
     # what a batch works with
 
@@ -232,52 +251,49 @@ class RowEngine:
             last |= {number: made.logits[0, row] for row, (number, _) in enumerate(part)}
         return torch.stack([last[number] for number in range(len(pieces))])
 
-    def step_logits(self, fed: dict[int, tuple[int, int]], adapters: dict[int, str]) -> Tensor:
-        """The logits after one token more in each slot of `fed` (token, position); (slots up to the last, vocabulary).
-
-        `adapters` are those of the slots that have one.
-        """
-        import torch
-
-        taken = max(fed) + 1
-        length = -(-taken // STEP) * STEP if self._exact else taken
-        tokens, positions = [self._pad] * length, [0] * length
-        for slot, (token, position) in fed.items():
-            tokens[slot], positions[slot] = token, position
-        step = Stepping(self._slots, positions, taken, self._device, exact=self._exact)
-        rows: dict[str, list[int]] = {}
-        for slot, adapter in adapters.items():
-            rows.setdefault(adapter, []).append(slot)
-        self._lay_out(STEP, rows)
-        made = self._model(
-            input_ids=torch.tensor([tokens], device=self._device),
-            position_ids=step.positions,
-            use_cache=False,
-            llmbench_rows=step,
-        )
-        self.last_hidden = self._hidden[0, :taken].float()
-        logits: Tensor = made.logits[0, :taken]
+    def step_logits(self, pieces: Sequence[Piece], adapters: Sequence[str | None]) -> Tensor:
+        """The logits after each token of the pieces, one piece a slot; (tokens of all, vocabulary)."""
+        count = sum(len(piece.tokens) for piece in pieces)
+        length = -(-count // STEP) * STEP if self._exact else count
+        step = Stepping(self._slots, pieces, length, self._device, exact=self._exact)
+        made = self._forward(self._model, pieces, adapters, step, STEP)
+        self.last_hidden = self._hidden[0, :count].float()
+        logits: Tensor = made.logits[0, :count]
         return logits
 
     def _read(
         self, pieces: Sequence[Piece], adapters: Sequence[str | None], model: Any, keep: Tensor | None = None
     ) -> Any:
+        count = sum(len(piece.tokens) for piece in pieces)
+        length = -(-count // READ) * READ if self._exact else count
+        reading = Reading(self._slots, pieces, length, self._device)
+        kept = {"logits_to_keep": keep} if keep is not None else {}
+        return self._forward(model, pieces, adapters, reading, READ, **kept)
+
+    def _forward(  # what the model is, what it reads, and how
+        self,
+        model: Any,
+        pieces: Sequence[Piece],
+        adapters: Sequence[str | None],
+        attention: Reading | Stepping,
+        tile: int,
+        **kept: Tensor,
+    ) -> Any:
         import torch
 
         tokens = [token for piece in pieces for token in piece.tokens]
-        filled = -len(tokens) % READ if self._exact else 0
-        reading = Reading(self._slots, pieces, len(tokens) + filled, self._device)
+        filled = attention.positions.shape[1] - len(tokens)
         rows: dict[str, list[int]] = {}
         for end, piece, adapter in zip(_ends(pieces), pieces, adapters, strict=True):
             if adapter is not None:
                 rows.setdefault(adapter, []).extend(range(end - len(piece.tokens), end))
-        self._lay_out(READ, rows)
+        self._lay_out(tile, rows)
         return model(
             input_ids=torch.tensor([tokens + [self._pad] * filled], device=self._device),
-            position_ids=reading.positions,
+            position_ids=attention.positions,
             use_cache=False,
-            llmbench_rows=reading,
-            **({"logits_to_keep": keep} if keep is not None else {}),
+            llmbench_rows=attention,
+            **kept,
         )
 
     def _lay_out(self, tile: int, rows: Mapping[str, list[int]]) -> None:
@@ -325,6 +341,7 @@ class _Batch:
         known = engine.shared([(one.adapter, one.row.prompt) for one in asked])
         self._known = {id(one): count for one, count in zip(asked, known, strict=True)}
         self._sums: dict[int, Tensor] = {}
+        self._memories: dict[int, Memory] = {}
         self._clock = time.monotonic()
 
     @property
@@ -357,17 +374,26 @@ class _Batch:
             pieces.append(Piece(one.slot, known, one.row.prompt[known:]))
         logits = engine.logits(pieces, [one.adapter for one in new])
         self.active += new
-        return self._extend(new, logits)
+        if engine.guesses:
+            self._memories |= {id(one): Memory(one.row.prompt) for one in new}
+        return self._extend(new, [() for _ in new], logits)
 
     def _step(self) -> list[Asked]:
         self._close_ranks()
-        fed = {one.slot: (one.row.tokens[-1], one.position) for one in self.active}
-        logits = self._engine.step_logits(fed, {one.slot: one.adapter for one in self.active if one.adapter})
-        for one in self.active:
-            one.fed += 1
-            hidden = self._engine.last_hidden[one.slot]
-            self._sums[id(one)] = self._sums[id(one)] + hidden if id(one) in self._sums else hidden
-        return self._extend(self.active, logits[[one.slot for one in self.active]])
+        guessed = self._guessed()
+        pieces = [
+            Piece(one.slot, one.position, [one.row.tokens[-1], *tokens])
+            for one, tokens in zip(self.active, guessed, strict=True)
+        ]
+        logits = self._engine.step_logits(pieces, [one.adapter for one in self.active])
+        return self._extend(self.active, guessed, logits, self._engine.last_hidden)
+
+    def _guessed(self) -> list[Sequence[int]]:
+        """The tokens that are tried behind each row's last one."""
+        guesses = [
+            self._memories[id(one)].guess(one.room) if id(one) in self._memories else Guess() for one in self.active
+        ]
+        return worthwhile(guesses, len(self.active), STEP)
 
     def _close_ranks(self) -> None:
         """Move the last rows to free slots before them where that spares a tile."""
@@ -381,18 +407,48 @@ class _Batch:
                 self._engine.move(one.slot, target, one.position)
                 one.slot = target
 
-    def _extend(self, rows: Sequence[Asked], logits: Tensor) -> list[Asked]:
-        keys, lengths = [one.row.noise_key for one in rows], [len(one.row.tokens) for one in rows]
-        chosen = choose(logits, keys, lengths, self._sampling).tolist()
+    def _extend(
+        self, rows: Sequence[Asked], guessed: Sequence[Sequence[int]], logits: Tensor, hidden: Tensor | None = None
+    ) -> list[Asked]:
+        """Add the token after each row, and those after its guesses as far as they were right.
+
+        Args:
+            rows: who goes on.
+            guessed: what was tried behind each row's last token.
+            logits: after the last token of the first row and its guesses, then of the next; (tokens, vocabulary).
+            hidden: the last hidden states of these tokens, where they were fed as part of the answer.
+        """
+        keys = [one.row.noise_key for one, tried in zip(rows, guessed, strict=True) for _ in (None, *tried)]
+        steps = [
+            len(one.row.tokens) + place
+            for one, tried in zip(rows, guessed, strict=True)
+            for place in range(len(tried) + 1)
+        ]
+        chosen = choose(logits, keys, steps, self._sampling).tolist()
         clock = time.monotonic()
         share, self._clock = (clock - self._clock) / len(rows), clock
-        ended = []
-        for one, token in zip(rows, chosen, strict=True):
-            if one.limits.extend(one.row, token, clock - one.started, share):
-                total = self._sums.pop(id(one), None)
-                one.row.hidden_mean = None if total is None else total / one.fed
-                ended.append(one)
+        ended, at = [], 0
+        for one, tried in zip(rows, guessed, strict=True):
+            before = len(one.row.tokens)
+            for place, token in enumerate(chosen[at : at + len(tried) + 1]):
+                if place and tried[place - 1] != one.row.tokens[-1]:
+                    break
+                if hidden is not None:
+                    self._feed(one, hidden[at + place])
+                if one.limits.extend(one.row, token, clock - one.started, 0.0 if place else share):
+                    total = self._sums.pop(id(one), None)
+                    one.row.hidden_mean = None if total is None else total / one.fed
+                    self._memories.pop(id(one), None)
+                    ended.append(one)
+                    break
+            at += len(tried) + 1
+            if id(one) in self._memories:
+                self._memories[id(one)].tell(one.row.tokens[before:])
         return ended
+
+    def _feed(self, one: Asked, hidden: Tensor) -> None:
+        one.fed += 1
+        self._sums[id(one)] = self._sums[id(one)] + hidden if id(one) in self._sums else hidden
 
 
 def _chain(adapter: str | None, tokens: Sequence[int]) -> list[int]:

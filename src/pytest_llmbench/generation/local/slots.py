@@ -1,8 +1,8 @@
 """Keys and values of many rows, a slot each, and attention over them without padding between the rows.
 
 Prompts are read in blocks of 32 positions; the queries of a block see the keys up to its end.
-A decoding step sees keys up to the next multiple of 64. So the shapes that a row's attention is computed in depend on
-its own positions, and not on the lengths, the number or the places of its neighbours.
+A token of a decoding step sees keys up to the next multiple of 64. So the shapes that a row's attention is computed in
+depend on its own positions, and not on the lengths, the number or the places of its neighbours.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BLOCK = 32
-_SEEN = 64  # keys that a decoding step sees are a multiple of this
+SEEN = 64  # keys that a decoding step sees are a multiple of this
 _QUERIES = 8  # fewer queries a head than 4 are multiplied by other kernels, which add in another order
 ATTENTION = "llmbench_rows"
 
@@ -34,7 +34,7 @@ class Slots:
     def reserve(self, positions: int) -> None:
         """Make room for so many positions in each slot."""
         if positions > self.capacity:
-            self.capacity = -(-positions // _SEEN) * _SEEN
+            self.capacity = -(-positions // SEEN) * SEEN
             for index in self._layers:  # one at a time, so that two caches never stand beside each other
                 keys, values = self._layers[index]
                 self._layers[index] = self._grown(keys), self._grown(values)
@@ -160,52 +160,97 @@ class Reading:
 
 
 class Stepping:
-    """Attention of a decoding step: one token for each slot, and filling behind them."""
+    """Attention of a decoding step: one token, or a few that follow each other, in some slots; all in one row."""
 
-    def __init__(self, slots: Slots, positions: Sequence[int], taken: int, device: Any, *, exact: bool) -> None:
-        """`positions` are the places of the tokens by slot, 0 in a free one; the first `taken` slots are looked at.
+    def __init__(self, slots: Slots, pieces: Sequence[Piece], length: int, device: Any, *, exact: bool) -> None:
+        """`length` is that of all tokens with the filling at their end.
 
-        With `exact` no row's shapes depend on its neighbours.
+        With `exact` no row's shapes depend on its neighbours; a piece must not cross a multiple of `SEEN`.
         """
         import torch
 
-        self._slots = slots
-        self.positions = torch.tensor([positions], device=device)
-        self._places = torch.tensor(
-            [min(slot, slots.count) * slots.capacity + place for slot, place in enumerate(positions)], device=device
-        )
-        seen = [-(-(place + 1) // _SEEN) * _SEEN for place in positions[:taken]]
-        self._runs = _runs(seen, positions) if exact else [(0, taken, max(seen))]
-        self._biases: dict[tuple[int, int | None], Tensor] = {}
+        self._slots, self._device = slots, device
+        positions = [piece.start + place for piece in pieces for place in range(len(piece.tokens))]
+        self._tokens = len(positions)
+        filled = [0] * (length - self._tokens)
+        starts = [piece.slot * slots.capacity for piece in pieces for _ in piece.tokens]
+        at = [start + place for start, place in zip(starts, positions, strict=True)]
+        self.positions = torch.tensor([positions + filled], device=device)
+        self._places = torch.tensor(at + [slots.count * slots.capacity] * len(filled), device=device)
+        self._pieces = {piece.slot: piece for piece in pieces}
+        self._slot_of = [(piece.slot, place) for piece in pieces for place in range(len(piece.tokens))]
+        runs = _runs(self._pieces)
+        self._runs = runs if exact else [_Run(0, runs[-1].end, max(r.seen for r in runs), max(r.width for r in runs))]
+        self._queries: dict[tuple[int, int], Tensor] = {}
+        self._biases: dict[tuple[int, int | None, int], Tensor] = {}
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float | None, window: int | None) -> Tensor:
-        """(slots, heads, size) of queries, keys and values to (slots, heads, size)."""
+        """(tokens, heads, size) of queries, keys and values to (tokens, heads, size)."""
         import torch
-        from torch.nn.functional import pad, scaled_dot_product_attention
+        from torch.nn.functional import scaled_dot_product_attention
 
         keys, values = self._slots.write(layer, self._places, k, v)
-        shared = q.shape[1] // k.shape[1]
-        asked = pad(torch.unflatten(q, 1, (k.shape[1], shared)), (0, 0, 0, -shared % _QUERIES))
-        made = q.new_zeros(*q.shape[:2], v.shape[-1])
-        for first, end, seen in self._runs:
-            told = scaled_dot_product_attention(
-                asked[first:end],
-                keys[first:end, :seen].transpose(1, 2),
-                values[first:end, :seen].transpose(1, 2),
-                attn_mask=self._bias(first, end, seen, window, q),
-                scale=scale,
+        heads, shared = k.shape[1], q.shape[1] // k.shape[1]
+        sizes = [(run.end - run.first) * heads * run.queries(shared) for run in self._runs]
+        at = self._at(heads, shared, q.device)
+        asked = q.new_zeros(sum(sizes), q.shape[-1])
+        asked.index_copy_(0, at, q[: self._tokens].flatten(0, 1))
+        told = v.new_zeros(sum(sizes), v.shape[-1])
+        for run, mine, answer in zip(self._runs, torch.split(asked, sizes), torch.split(told, sizes), strict=True):
+            shape = (run.end - run.first, heads, run.queries(shared), -1)
+            answer.view(shape).copy_(
+                scaled_dot_product_attention(
+                    mine.view(shape),
+                    keys[run.first : run.end, : run.seen].transpose(1, 2),
+                    values[run.first : run.end, : run.seen].transpose(1, 2),
+                    attn_mask=self._bias(run, window, shared, q),
+                    scale=scale,
+                )
             )
-            made[first:end] = told[:, :, :shared].flatten(1, 2)
+        made = q.new_zeros(q.shape[0], q.shape[1], v.shape[-1])
+        made[: self._tokens] = told.index_select(0, at).view(self._tokens, q.shape[1], -1)
         return made
 
-    def _bias(self, first: int, end: int, seen: int, window: int | None, like: Tensor) -> Tensor:
+    def _at(self, heads: int, shared: int, device: Any) -> Tensor:
+        """Where each token's queries, head by head, stand among those of all runs."""
         import torch
 
-        key = first, window
+        key = heads, shared
+        if key not in self._queries:
+            found: dict[int, tuple[int, int]] = {}
+            start = 0
+            for run in self._runs:
+                for slot in range(run.first, run.end):
+                    found[slot] = start, run.queries(shared)
+                    start += heads * run.queries(shared)
+            self._queries[key] = torch.tensor(
+                [
+                    found[slot][0] + head * found[slot][1] + place * shared + one
+                    for slot, place in self._slot_of
+                    for head in range(heads)
+                    for one in range(shared)
+                ],
+                device=device,
+            )
+        return self._queries[key]
+
+    def _bias(self, run: _Run, window: int | None, shared: int, like: Tensor) -> Tensor:
+        import torch
+
+        key = run.first, window, shared
         if key not in self._biases:
-            asking = self.positions[0, first:end, None]
-            self._biases[key] = _bias(asking, torch.arange(seen, device=like.device)[None], window, like)[:, None, None]
+            asking = torch.tensor([self._asking(slot, run, shared) for slot in range(run.first, run.end)])
+            seen = torch.arange(run.seen, device=like.device)
+            self._biases[key] = _bias(asking.to(like.device)[:, None, :, None], seen, window, like)
         return self._biases[key]
+
+    def _asking(self, slot: int, run: _Run, shared: int) -> list[int]:
+        """The positions of a slot's queries; one for all where they are the same."""
+        piece = self._pieces.get(slot)
+        start, count = (piece.start, len(piece.tokens)) if piece else (0, 1)
+        if run.width == 1:
+            return [start]
+        return [start + min(query // shared, count - 1) for query in range(run.queries(shared))]
 
 
 def attend(  # what transformers hands to an attention function
@@ -242,12 +287,29 @@ def _bias(asking: Tensor, seen: Tensor, window: int | None, like: Tensor) -> Ten
     return torch.where(hidden, zero - torch.inf, zero)
 
 
-def _runs(seen: Sequence[int], positions: Sequence[int]) -> list[tuple[int, int, int]]:
-    """Neighbours that see equally many keys: first, end, and how many. A free slot goes with the one before it."""
-    found: list[tuple[int, int, int]] = []
-    for slot, count in enumerate(seen):
-        if found and (found[-1][2] == count or not positions[slot]):
-            found[-1] = (found[-1][0], slot + 1, found[-1][2])
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Run:
+    """Neighbouring slots that see equally many keys; `width` is the most tokens that one of them has."""
+
+    first: int
+    end: int
+    seen: int
+    width: int
+
+    def queries(self, shared: int) -> int:
+        """Those of a slot for each head of keys, with filling."""
+        return -(-self.width * shared // _QUERIES) * _QUERIES
+
+
+def _runs(pieces: Mapping[int, Piece]) -> list[_Run]:
+    """A free slot goes with the one before it."""
+    found: list[_Run] = []
+    for slot in range(max(pieces) + 1):
+        piece = pieces.get(slot)
+        ends, width = (piece.start + len(piece.tokens), len(piece.tokens)) if piece else (1, 1)
+        seen = -(-ends // SEEN) * SEEN
+        if found and (found[-1].seen == seen or not piece):
+            found[-1] = dataclasses.replace(found[-1], end=slot + 1, width=max(width, found[-1].width))
         else:
-            found.append((slot, slot + 1, count))
+            found.append(_Run(slot, slot + 1, seen, width))
     return found

@@ -15,6 +15,8 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmbench.generation.local.products import Products
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
@@ -37,6 +39,7 @@ class Layout:
 
     tile: int = 0
     adapters: Mapping[str, OwnRows] = dataclasses.field(default_factory=dict)
+    products: Products = dataclasses.field(default_factory=Products)
 
     def change(self, tile: int, adapters: Mapping[str, list[int]], device: torch.device) -> None:
         """Have what holds for the next forward."""
@@ -48,6 +51,12 @@ class Layout:
             filled = places + places[:1] * (-len(places) % tile if tile else 0)
             own = torch.tensor(filled, device=device)
             self.adapters[name] = OwnRows(own[: len(places)], own)
+
+    def product(self, rows: Tensor, weight: Tensor) -> Tensor:
+        """Rows (whole tiles, inputs) times a weight (outputs, inputs)."""
+        from torch.nn.functional import linear
+
+        return self.products.of(rows, weight, self.tile) if self.tile else linear(rows, weight)
 
 
 @contextlib.contextmanager
@@ -101,14 +110,14 @@ def _forwards(model: Any, layout: Layout, *, mixed: bool, exact: bool) -> Iterat
     import torch
     from transformers.pytorch_utils import Conv1D
 
-    output = model.get_output_embeddings()
+    output, head = model.get_output_embeddings(), Layout(STEP, products=layout.products)
     for module in model.modules():
         if mixed and hasattr(module, "lora_A") and _is_plain_lora(module):
             yield module, functools.partial(_with_adapters, module, layout)
         elif not exact:
             continue
         elif module is output and type(module) is torch.nn.Linear:
-            yield module, functools.partial(_tiled, module.weight, module.bias, Layout(STEP))
+            yield module, functools.partial(_tiled, module.weight, module.bias, head)
         elif type(module) is torch.nn.Linear:
             yield module, functools.partial(_tiled, module.weight, module.bias, layout)
         elif isinstance(module, Conv1D):
@@ -123,26 +132,8 @@ def _tiled(weight: Tensor, bias: Tensor | None, layout: Layout, x: Tensor) -> Te
     count, tile = rows.shape[0], layout.tile
     if missing := -count % tile:
         rows = pad(rows, (0, 0, 0, missing))
-    made = _product(rows, weight, tile)[:count].view(*x.shape[:-1], -1)
+    made = layout.product(rows, weight)[:count].view(*x.shape[:-1], -1)
     return made if bias is None else made + bias
-
-
-def _product(rows: Tensor, weight: Tensor, tile: int) -> Tensor:
-    """Whole tiles of rows times a weight (outputs, inputs).
-
-    In float32 on a CPU a batch of products, each with the bits that it has alone (tests compare them), which keeps the
-    cores busier than one after the other. A single output, as of an adapter of rank 1, is a product with a vector: a
-    batch does change its bits.
-    """
-    import torch
-    from torch.nn.functional import linear
-
-    if rows.dtype == torch.float32 and rows.device.type == "cpu" and weight.shape[0] > 1:
-        tiles = rows.view(-1, tile, rows.shape[-1])
-        return torch.bmm(tiles, weight.t().expand(len(tiles), -1, -1)).view(-1, weight.shape[0])
-    if rows.shape[0] == tile:
-        return linear(rows, weight)
-    return torch.cat([linear(part, weight) for part in torch.split(rows, tile)])
 
 
 def _with_adapters(layer: Any, layout: Layout, x: Tensor) -> Tensor:
@@ -151,12 +142,13 @@ def _with_adapters(layer: Any, layout: Layout, x: Tensor) -> Tensor:
     rows, made = x.reshape(-1, x.shape[-1]), result.view(-1, result.shape[-1])
     for name, own in layout.adapters.items():
         if name in layer.lora_A:
-            part = _low_rank(layer, name, layout.tile, rows.index_select(0, own.filled))
-            made.index_add_(0, own.places, part[: len(own.places)].to(made.dtype))
+            part = _low_rank(layer, name, layout, rows.index_select(0, own.filled))
+            # `index_add_` would wake every core for a few rows
+            changed = made.index_select(0, own.places) + part[: len(own.places)].to(made.dtype)
+            made.index_copy_(0, own.places, changed)
     return result
 
 
-def _low_rank(layer: Any, name: str, tile: int, rows: Tensor) -> Tensor:
+def _low_rank(layer: Any, name: str, layout: Layout, rows: Tensor) -> Tensor:
     down, up = layer.lora_A[name].weight, layer.lora_B[name].weight
-    rows, tile = rows.to(down.dtype), tile or len(rows)
-    return _product(_product(rows, down, tile) * layer.scaling[name], up, tile)
+    return layout.product(layout.product(rows.to(down.dtype), down) * layer.scaling[name], up)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
@@ -53,8 +54,8 @@ def lora(rank: int) -> Any:
     return LoraConfig(r=rank, target_modules=["q_proj", "down_proj"], init_lora_weights=False, task_type="CAUSAL_LM")
 
 
-def engine(model: Any, places: int = 8) -> RowEngine:
-    return RowEngine(model, PAD, places, exact=True)
+def engine(model: Any, places: int = 8, **how: bool) -> RowEngine:
+    return RowEngine(model, PAD, places, **{"exact": True, **how})
 
 
 def prompts(count: int, shared: int = 0) -> list[list[int]]:
@@ -97,8 +98,8 @@ def generated(model: Any, prompt: list[int]) -> list[int]:
 
 
 def same_bits(one: Row, other: Row) -> bool:
-    assert one.hidden_mean is not None
-    assert other.hidden_mean is not None
+    if one.hidden_mean is None or other.hidden_mean is None:  # of an answer that ended with its first token
+        return one.hidden_mean is other.hidden_mean and not one.tokens and not other.tokens
     return one.tokens == other.tokens and torch.equal(one.hidden_mean, other.hidden_mean)
 
 
@@ -124,6 +125,38 @@ def test_an_answer_is_the_same_to_the_bit_alone_and_in_any_company(pair: Any, th
     together = answered(engine(pair, places), asked, adapters=voices)
     for (who, place), one in zip(chosen, alone, strict=True):
         assert same_bits(one, together[voices.index(who) * len(asked) + place])
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, SAMPLED])
+def test_guesses_spare_steps_and_change_no_answer_by_a_bit(model: Any, sampling: Sampling) -> None:
+    asked = [prompt + prompt[:-1] for prompt in prompts(6, shared=9)]
+    long = Limits(frozenset({5, 6}), 80, 60.0)
+    step, steps = RowEngine.step_logits, collections.Counter[bool]()
+
+    def counted(at: RowEngine, *fed: Any) -> Any:
+        steps[at.guesses] += 1
+        return step(at, *fed)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(RowEngine, "step_logits", counted)
+        plain, guessing = (answered(engine(model, 4, guesses=on), asked, sampling, long) for on in (False, True))
+    assert all(map(same_bits, plain, guessing))
+    assert [(row.finish, row.made) for row in plain] == [(row.finish, row.made) for row in guessing]
+    assert steps[True] < steps[False]
+
+
+def test_guesses_are_tried_where_they_leave_the_bits_of_rows_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    at = engine(llama())
+    assert at.unfit() is None
+    assert at.guesses
+    assert at.smaller().guesses
+    monkeypatch.setattr("pytest_llmbench.generation.local.slots._QUERIES", 1)  # one query is a product with a vector
+    unlike = engine(llama())
+    assert unlike.unfit() is None
+    assert not unlike.guesses
+    whole = engine(llama(), exact=False)
+    assert whole.unfit() is None
+    assert not whole.guesses
 
 
 def test_base_and_adapters_of_one_pass_answer_as_each_does_alone_with_peft(pair: Any) -> None:

@@ -236,8 +236,8 @@ def test_running_out_of_memory_midway_keeps_what_was_answered(
     loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     whole = texts(backend(loaded), CASES, "finetuned")
-    break_after_steps(loaded, monkeypatch, 6, error)
     answering = backend(loaded)
+    break_after_steps(loaded, monkeypatch, 3, error)
     kept: list[Completion] = []
     with pytest.raises(OutOfMemoryError):
         kept.extend(answering.complete(CASES, "finetuned"))
@@ -263,9 +263,10 @@ def test_running_out_of_memory_over_embeddings_is_told_as_such(
 def test_any_other_error_of_the_model_is_not_taken_for_a_lack_of_memory(
     loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    answering = backend(loaded)
     break_after_steps(loaded, monkeypatch, 0, RuntimeError("shapes do not match"))
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        next(backend(loaded).complete(CASES, "base"))
+        next(answering.complete(CASES, "base"))
 
 
 def break_after_steps(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, steps: int, error: Exception) -> None:

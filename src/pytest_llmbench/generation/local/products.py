@@ -1,0 +1,90 @@
+"""Products of rows and a weight in which each row has the bits that its tile has alone, in this machine's fastest way.
+
+Which ways add in the same order depends on the library, the shape and the number of threads, and so does which of them
+is fast: both are found out at the first product of a shape, and not assumed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_LOOK_S = 0.01  # each way is looked at for so long at most, once at least
+
+_Way = Callable[["Tensor", "Tensor", int], "Tensor"]
+
+
+class Products:
+    """Remembers how products of each shape are made."""
+
+    def __init__(self) -> None:
+        self._ways: dict[tuple[object, ...], _Way] = {}
+
+    def of(self, rows: Tensor, weight: Tensor, tile: int) -> Tensor:
+        """Rows (whole tiles, inputs) times a weight (outputs, inputs), each tile of rows as if it were alone."""
+        import torch
+
+        shape = (rows.shape, weight.shape, weight.stride(), rows.dtype, rows.device, tile, torch.get_num_threads())
+        way = self._ways.get(shape)
+        if way is None:
+            found = _fastest(torch.rand_like(rows) - 0.5, weight, tile)
+            if found:
+                self._ways[shape] = found
+            way = found or _tile_by_tile
+        return way(rows, weight, tile)
+
+
+def _fastest(rows: Tensor, weight: Tensor, tile: int) -> _Way | None:
+    """The fastest way to the bits of tiles one by one; None for a weight of zeros, with which all ways are alike."""
+    wanted = _tile_by_tile(rows, weight, tile)
+    if not wanted.any():
+        return None
+    ways = (_tile_by_tile, _at_once, _tiles_side_by_side, _outputs_side_by_side)
+    equal = (way for way in ways if way(rows, weight, tile).equal(wanted))
+    return min(equal, key=lambda way: _seconds(way, rows, weight, tile))
+
+
+def _seconds(way: _Way, rows: Tensor, weight: Tensor, tile: int) -> float:
+    """The least that it took: a neighbour's burst of load only ever adds."""
+    least, begun = float("inf"), time.perf_counter()
+    while (started := time.perf_counter()) < begun + _LOOK_S:
+        way(rows, weight, tile)
+        least = min(least, time.perf_counter() - started)
+    return least
+
+
+def _tile_by_tile(rows: Tensor, weight: Tensor, tile: int) -> Tensor:
+    import torch
+    from torch.nn.functional import linear
+
+    parts = [linear(part, weight) for part in torch.split(rows, tile)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _at_once(rows: Tensor, weight: Tensor, _tile: int) -> Tensor:
+    from torch.nn.functional import linear
+
+    return linear(rows, weight)
+
+
+def _tiles_side_by_side(rows: Tensor, weight: Tensor, tile: int) -> Tensor:
+    """A batch of tiles: each core has some of them."""
+    import torch
+
+    tiles = rows.view(-1, tile, rows.shape[-1])
+    return torch.bmm(tiles, weight.t().expand(len(tiles), -1, -1)).view(len(rows), -1)
+
+
+def _outputs_side_by_side(rows: Tensor, weight: Tensor, tile: int) -> Tensor:
+    """A batch of parts of the outputs: each core has one, where they can be divided evenly."""
+    import torch
+
+    parts = torch.get_num_threads()
+    if len(weight) % parts:
+        return _at_once(rows, weight, tile)
+    each = weight.view(parts, -1, weight.shape[1]).transpose(1, 2)
+    return torch.bmm(rows.expand(parts, -1, -1), each).transpose(0, 1).reshape(len(rows), -1)

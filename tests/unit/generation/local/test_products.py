@@ -1,0 +1,57 @@
+"""Whatever way a product is made, rows have the bits of their tile alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch.nn.functional import linear
+
+from pytest_llmbench.generation.local import products
+from pytest_llmbench.generation.local.products import Products
+
+TILE = 16
+
+
+@pytest.fixture(autouse=True)
+def _threads_come_back() -> Iterator[None]:
+    usual = torch.get_num_threads()
+    yield
+    torch.set_num_threads(usual)
+
+
+def alone(rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    return torch.cat([linear(rows[at : at + TILE], weight) for at in range(0, len(rows), TILE)])
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(576, 64), (9, 64), (64, 8), (1, 64)])
+def test_rows_have_the_bits_of_their_tile(shape: tuple[int, int], dtype: torch.dtype, threads: int) -> None:
+    torch.manual_seed(shape[0])
+    torch.set_num_threads(threads)
+    made, weight = Products(), torch.randn(shape).to(dtype)
+    for tiles in (1, 2, 3, 2):
+        rows = torch.randn(tiles * TILE, shape[1]).to(dtype)
+        assert torch.equal(made.of(rows, weight, TILE), alone(rows, weight))
+
+
+def test_a_way_with_other_bits_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def otherwise(rows: torch.Tensor, weight: torch.Tensor, _tile: int) -> torch.Tensor:
+        return linear(rows.double(), weight.double()).float()  # no sum is the same to the last bit
+
+    for way in ("_at_once", "_tiles_side_by_side", "_outputs_side_by_side"):
+        monkeypatch.setattr(products, way, otherwise)
+    rows, weight = torch.randn(2 * TILE, 64), torch.randn(32, 64)
+    assert not torch.equal(otherwise(rows, weight, TILE), alone(rows, weight))
+    made = Products()
+    for _ in range(2):
+        assert torch.equal(made.of(rows, weight, TILE), alone(rows, weight))
+
+
+def test_a_weight_of_zeros_decides_nothing_for_those_that_come_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, rows = Products(), torch.randn(2 * TILE, 64)
+    assert not made.of(rows, torch.zeros(32, 64), TILE).any()
+    monkeypatch.setattr(products, "_fastest", lambda *_: lambda *_: torch.ones(1))
+    assert torch.equal(made.of(rows, torch.randn(32, 64), TILE), torch.ones(1))
