@@ -127,8 +127,8 @@ def test_an_answer_is_the_same_to_the_bit_alone_and_in_any_company(pair: Any, th
         assert same_bits(one, together[voices.index(who) * len(asked) + place])
 
 
-@pytest.mark.parametrize("sampling", [GREEDY, SAMPLED])
-def test_guesses_spare_steps_and_change_no_answer_by_a_bit(model: Any, sampling: Sampling) -> None:
+@pytest.mark.parametrize(("sampling", "spared"), [(GREEDY, 1), (Sampling(0.05, 0.95, do_sample=True), 1), (SAMPLED, 0)])
+def test_guesses_spare_steps_and_change_no_answer_by_a_bit(model: Any, sampling: Sampling, spared: int) -> None:
     asked = [prompt + prompt[:-1] for prompt in prompts(6, shared=9)]
     long = Limits(frozenset({5, 6}), 80, 60.0)
     step, steps = RowEngine.step_logits, collections.Counter[bool]()
@@ -142,7 +142,7 @@ def test_guesses_spare_steps_and_change_no_answer_by_a_bit(model: Any, sampling:
         plain, guessing = (answered(engine(model, 4, guesses=on), asked, sampling, long) for on in (False, True))
     assert all(map(same_bits, plain, guessing))
     assert [(row.finish, row.made) for row in plain] == [(row.finish, row.made) for row in guessing]
-    assert steps[True] < steps[False]
+    assert steps[True] <= steps[False] - spared
 
 
 def test_guesses_are_tried_where_they_leave_the_bits_of_rows_alone(monkeypatch: pytest.MonkeyPatch) -> None:
