@@ -134,9 +134,10 @@ class Benchmark:
         folder: where the journal of this run is kept.
         cache: where answers of earlier runs are looked up, or None.
         progress: told of every completion.
+        processes: how many answer the cases between them (pytest-xdist).
     """
 
-    def __init__(
+    def __init__(  # what a session has
         self,
         settings: Settings,
         backend: Backend,
@@ -146,6 +147,7 @@ class Benchmark:
         folder: Path,
         cache: CompletionCache | None,
         progress: AnswerProgress,
+        processes: int = 1,
     ) -> None:
         check_expectations(cases, metrics.metrics)
         self._settings, self._metrics, self._cache = settings, metrics, cache
@@ -164,6 +166,7 @@ class Benchmark:
             question=functools.partial(_question, settings),
             embed=_embeds(settings, backend),
             progress=progress,
+            processes=processes,
         )
 
     def plan(self, cases: Sequence[Case]) -> None:

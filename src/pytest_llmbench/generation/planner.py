@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
@@ -52,6 +53,7 @@ class Planner:
         question: what, besides the backend's identity, decides the answer to a case (for the content key).
         embed: whether every completion should carry its embedding.
         progress: told of every completion.
+        processes: how many share the plan; no batch is so large that one of them has nothing to do.
     """
 
     def __init__(
@@ -64,9 +66,10 @@ class Planner:
         question: Callable[[Case], Mapping[str, object]],
         embed: bool,
         progress: AnswerProgress,
+        processes: int = 1,
     ) -> None:
         self._backend, self._journal, self._cache = backend, journal, cache
-        self._question, self._embed, self._progress = question, embed, progress
+        self._question, self._embed, self._progress, self._processes = question, embed, progress, processes
         self._batch_size = backend.batch_size()
         self._together = backend if isinstance(backend, AnswersTogether) else None
         self._at_once = self._batch_size * (len(backend.variants) if self._together else 1)
@@ -97,7 +100,8 @@ class Planner:
 
     def _cut(self, cases: Sequence[Case]) -> list[Batch]:
         ordered = sorted(cases, key=lambda case: (self._backend.weight(case), case.name, case.epoch))
-        return [tuple(ordered[at : at + self._batch_size]) for at in range(0, len(ordered), self._batch_size)]
+        size = max(1, min(self._batch_size, math.ceil(len(ordered) / self._processes)))
+        return [tuple(ordered[at : at + size]) for at in range(0, len(ordered), size)]
 
     def _work_until(self, wanted: Batch) -> None:
         """Answer `wanted`; while another process is at it, take other batches that nobody has."""

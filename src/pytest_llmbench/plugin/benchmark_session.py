@@ -246,7 +246,13 @@ class BenchmarkSession:
             folder=self.folder,
             cache=cache,
             progress=self.progress,
+            processes=int(self._worker["workercount"]) if self._worker else 1,
         )
+
+    @property
+    def _worker(self) -> dict[str, Any] | None:
+        """What pytest-xdist told this process; None where it is no worker."""
+        return getattr(self._config, "workerinput", None)
 
     def _opened(self, settings: Settings, stored: Stored | None = None) -> Backend:
         """Who answers: a plugin's backend, else the model or server that the settings name."""
@@ -254,9 +260,8 @@ class BenchmarkSession:
 
         backend: Backend | None = self._config.hook.pytest_llmbench_backend(settings=settings)
         if backend is None:
-            worker: dict[str, Any] | None = getattr(self._config, "workerinput", None)
-            if worker:
-                share_devices(worker, settings)
+            if self._worker:
+                share_devices(self._worker, settings)
             self.progress.say(_loading(settings))
             backend = open_backend(settings, self.planned, stored=stored)
         return backend

@@ -102,6 +102,16 @@ def test_batches_are_of_near_lengths_and_a_neighbour_finds_its_answer_ready(tmp_
     assert backend.calls[2:] == [("base", ["01", "02"]), ("finetuned", ["01", "02"])]
 
 
+def test_no_process_of_those_that_share_a_plan_is_left_without_a_batch(tmp_path: Path) -> None:
+    cases = [case(number) for number in range(6)]
+    for processes, sizes in ((1, [6]), (2, [3, 3]), (4, [2, 2, 2]), (9, [1] * 6)):
+        backend = Recorder(size=8, variants=["base"])
+        plan = planner(backend, cases, tmp_path / str(processes), processes=processes)
+        for one in cases:
+            plan.answers(one)
+        assert [len(asked) for _, asked in backend.calls] == sizes
+
+
 def test_epochs_of_one_case_are_answers_of_their_own(tmp_path: Path) -> None:
     backend = Recorder(variants=["base"])
     cases = [case(1, epoch) for epoch in range(3)]

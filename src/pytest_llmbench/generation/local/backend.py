@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("pytest_llmbench")
 
 _GPU_BATCH = 64
+_BATCHES_AT_ONCE = 4
+"""Where rows that end make room for others: the more wait, the longer a batch stays full."""
 _CALIBRATION_ROWS = 8
 _LOOKS = 3
 _OUT_OF_MEMORY = ("allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -90,8 +92,8 @@ class LocalBackend(ReadsPrompts):
         }
 
     def batch_size(self) -> int:
-        """The number asked for, or the one that the calibration found."""
-        return self._calibration.batch_size
+        """Several times the prompts of a batch (asked for, or found by the calibration) where it is filled up again."""
+        return self._calibration.batch_size * (1 if self._engine is None else _BATCHES_AT_ONCE)
 
     def complete(self, cases: Sequence[Case], variant: str) -> Iterator[Completion]:
         """Answer the cases in one batch. A case whose prompt cannot be written, or is too long, is an error of its own.
