@@ -87,16 +87,17 @@ def split_clusters(clusters: Sequence[int], shares: Sequence[int], *, seed: int,
 
 
 def _targets(rows: int, shares: Sequence[int]) -> tuple[int, ...]:
-    """Rows of each side, by largest remainders; one at least where there is a share, taken from the first side."""
+    """Rows of each side, by largest remainders; one at least where there is a share, taken from the largest side."""
     exact = [rows * share / 100 for share in shares]
     counts = [int(count) for count in exact]
     by_remainder = sorted(range(len(shares)), key=lambda side: counts[side] - exact[side])
     for side in by_remainder[: rows - sum(counts)]:
         counts[side] += 1
     for side, share in enumerate(shares):
-        if share and not counts[side] and counts[0] > 1:
+        largest = max(range(len(counts)), key=counts.__getitem__)
+        if share and not counts[side] and counts[largest] > 1:
             counts[side] += 1
-            counts[0] -= 1
+            counts[largest] -= 1
     return tuple(counts)
 
 

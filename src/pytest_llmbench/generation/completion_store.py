@@ -31,6 +31,7 @@ _log = logging.getLogger("pytest_llmbench")
 
 _GO_ON = "free some space, then resume this run, or choose another folder"
 _NAMES = ("resume", "output.report_dir")
+_IN_VAIN = {"error", "timeout"}
 _WAIT_S = 60
 _AT_ONCE = 500
 """SQLite of before 2020 takes up to 999 values in one query."""
@@ -46,8 +47,8 @@ class CompletionJournal:
     """The completions of one run, each committed as it arrives.
 
     Several processes may write and read one journal (pytest-xdist). A later completion of the same key replaces an
-    earlier one. A failed answer of before this journal was opened is not known: a resumed run asks for it again. The
-    journal of an older version is taken over when there is one.
+    earlier one. An answer that failed or ran out of time before this journal was opened is not known: a resumed run
+    asks for it again. The journal of an older version is taken over when there is one.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -188,7 +189,7 @@ class CompletionCache:
 
         Nor is one that was given without the tools of its case: a server may know them when it is started again.
         """
-        if completion.finish in {"error", "timeout"} or completion.tools_left_out:
+        if completion.finish in _IN_VAIN or completion.tools_left_out:
             return
         with self._opened() as database:
             text = json.dumps(completion.to_json(), ensure_ascii=False)
@@ -251,7 +252,7 @@ def _read_only(path: Path) -> sqlite3.Connection:
 
 
 def _journal_row(key: str, completion: Completion) -> tuple[str, bool, str]:
-    return key, completion.finish == "error", json.dumps(completion.to_json(), ensure_ascii=False)
+    return key, completion.finish in _IN_VAIN, json.dumps(completion.to_json(), ensure_ascii=False)
 
 
 def _lines(old: Path) -> Iterator[tuple[str, Completion]]:

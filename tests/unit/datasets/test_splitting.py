@@ -58,6 +58,15 @@ def test_the_sizes_miss_the_shares_by_less_than_the_largest_group(groups: list[i
         assert abs(size - target) <= 2 * max(groups)
 
 
+@given(st.integers(3, 30), st.integers(1, 98), st.data())
+def test_every_side_with_a_share_has_a_row_however_few_there_are(rows: int, first: int, data: st.DataObject) -> None:
+    second = data.draw(st.integers(1, 99 - first))
+    shares = (first, second, 100 - first - second)
+    split = split_clusters(range(rows), shares, seed=1)
+    assert min(split.sizes) > 0
+    assert split.sizes == split.targets
+
+
 def test_the_same_seed_splits_alike_and_another_does_not() -> None:
     assert split_clusters(range(100), (80, 10, 10), seed=1) == split_clusters(range(100), (80, 10, 10), seed=1)
     assert (

@@ -94,9 +94,10 @@ def test_a_journal_that_is_none_says_what_to_do(tmp_path: Path) -> None:
         CompletionJournal(tmp_path)
 
 
-def test_an_answer_that_failed_is_kept_in_its_run_and_forgotten_on_resume(tmp_path: Path) -> None:
+@pytest.mark.parametrize("finish", ["error", "timeout"])
+def test_an_answer_that_failed_is_kept_in_its_run_and_forgotten_on_resume(tmp_path: Path, finish: Finish) -> None:
     journal = CompletionJournal(tmp_path)
-    journal.add("k", completion(finish="error"))
+    journal.add("k", completion(finish=finish))
     assert journal.get("k") is not None
     assert CompletionJournal(tmp_path).get("k") is None
 

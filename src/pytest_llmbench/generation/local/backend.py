@@ -140,7 +140,7 @@ class LocalBackend(ReadsPrompts):
         """
         embedded = [done for case, done in pairs if not self._prompts.is_readable(case)]
         readable = [pair for pair in pairs if self._prompts.is_readable(pair[0])]
-        size = self.batch_size()
+        size = self._calibration.batch_size
         for at in range(0, len(readable), size):
             chunk = readable[at : at + size]
             with self._fitting():

@@ -31,7 +31,9 @@ class Products:
         shape = (rows.shape, weight.shape, weight.stride(), rows.dtype, rows.device, tile, torch.get_num_threads())
         way = self._ways.get(shape)
         if way is None:
-            found = _fastest(torch.rand_like(rows) - 0.5, weight, tile)
+            noise = torch.Generator(rows.device).manual_seed(0)  # the usual one belongs to whoever set its seed
+            proof = torch.rand(rows.shape, generator=noise, dtype=rows.dtype, device=rows.device) - 0.5
+            found = _fastest(proof, weight, tile)
             if found:
                 self._ways[shape] = found
             way = found or _tile_by_tile
@@ -43,9 +45,9 @@ def _fastest(rows: Tensor, weight: Tensor, tile: int) -> _Way | None:
     wanted = _tile_by_tile(rows, weight, tile)
     if not wanted.any():
         return None
-    ways = (_tile_by_tile, _at_once, _tiles_side_by_side, _outputs_side_by_side)
-    equal = (way for way in ways if way(rows, weight, tile).equal(wanted))
-    return min(equal, key=lambda way: _seconds(way, rows, weight, tile))
+    others = (_at_once, _tiles_side_by_side, _outputs_side_by_side)
+    equal = [way for way in others if way(rows, weight, tile).equal(wanted)]  # none where a weight is not a number
+    return min((_tile_by_tile, *equal), key=lambda way: _seconds(way, rows, weight, tile))
 
 
 def _seconds(way: _Way, rows: Tensor, weight: Tensor, tile: int) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 BLOCK = 32
 SEEN = 64  # keys that a decoding step sees are a multiple of this
 _QUERIES = 8  # fewer queries a head than 4 are multiplied by other kernels, which add in another order
+_ALIGNED = 64  # bytes
 ATTENTION = "llmbench_rows"
 
 Snapshot = Mapping[int, tuple["Tensor", "Tensor"]]
@@ -43,7 +45,7 @@ class Slots:
         """Put (tokens, heads, size) to `slot * capacity + position`; returns all of the layer."""
         if layer not in self._layers:
             shape = (self.count + 1, self.capacity)
-            self._layers[layer] = (keys.new_zeros(*shape, *keys.shape[1:]), values.new_zeros(*shape, *values.shape[1:]))
+            self._layers[layer] = _zeros(keys, *shape, *keys.shape[1:]), _zeros(values, *shape, *values.shape[1:])
         kept = self._layers[layer]
         for cache, new in zip(kept, (keys, values), strict=True):
             cache.view(-1, *cache.shape[2:]).index_copy_(0, places, new)
@@ -69,9 +71,25 @@ class Slots:
                 cache[target, :positions] = cache[source, :positions]
 
     def _grown(self, cache: Tensor) -> Tensor:
-        grown = cache.new_zeros(cache.shape[0], self.capacity, *cache.shape[2:])
+        grown = _zeros(cache, cache.shape[0], self.capacity, *cache.shape[2:])
         grown[:, : cache.shape[1]] = cache
         return grown
+
+
+def _zeros(like: Tensor, *shape: int) -> Tensor:
+    """Zeros of the type and device of another tensor; on a CPU in memory that takes room only once it is written to.
+
+    It begins where PyTorch's own would: products may round otherwise from another place on.
+    """
+    import numpy as np
+    import torch
+
+    if like.device.type != "cpu":
+        return like.new_zeros(shape)
+    size = math.prod(shape) * like.itemsize
+    memory = np.zeros(size + _ALIGNED, np.uint8)
+    start = -memory.ctypes.data % _ALIGNED
+    return torch.from_numpy(memory[start : start + size]).view(like.dtype).view(shape)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

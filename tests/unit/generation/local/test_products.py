@@ -50,6 +50,19 @@ def test_a_way_with_other_bits_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> 
         assert torch.equal(made.of(rows, weight, TILE), alone(rows, weight))
 
 
+def test_weights_that_are_no_numbers_are_multiplied_all_the_same() -> None:
+    made = Products().of(torch.ones(2 * TILE, 64), torch.full((32, 64), torch.nan), TILE)
+    assert made.isnan().all()
+
+
+def test_the_seed_of_others_is_left_alone() -> None:
+    torch.manual_seed(3)
+    wanted = torch.rand(1)
+    torch.manual_seed(3)
+    Products().of(torch.ones(2 * TILE, 64), torch.ones(32, 64), TILE)
+    assert torch.equal(torch.rand(1), wanted)
+
+
 def test_a_weight_of_zeros_decides_nothing_for_those_that_come_after(monkeypatch: pytest.MonkeyPatch) -> None:
     made, rows = Products(), torch.randn(2 * TILE, 64)
     assert not made.of(rows, torch.zeros(32, 64), TILE).any()
