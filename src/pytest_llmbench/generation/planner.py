@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
@@ -82,25 +81,28 @@ class Planner:
         progress.planned(len(cases) * len(backend.variants))
 
     def plan(self, cases: Sequence[Case]) -> None:
-        """Cut the cases into batches; what was planned and answered before is let go of."""
+        """Cut cases that no other process answers into batches; what was planned and answered before is let go of."""
+        self._plan(cases, 1)
+
+    def _plan(self, cases: Sequence[Case], processes: int) -> None:
         self._cases = None
-        self._batches = self._cut(cases)
+        self._batches = self._cut(cases, processes)
         self._batch_of = {(case.name, case.epoch): batch for batch in self._batches for case in batch}
         self._done, self._keys = {}, {}
 
     def answers(self, case: Case) -> Mapping[str, Completion]:
         """Every variant's completion for this case; its whole batch is answered when it is the first to ask."""
         if self._cases is not None:
-            self.plan(self._cases)
+            self._plan(self._cases, self._processes)
         place = (case.name, case.epoch)
         batch = self._batch_of.get(place, (case,))
         if place not in self._done:
             self._work_until(batch)
         return self._done[place]
 
-    def _cut(self, cases: Sequence[Case]) -> list[Batch]:
+    def _cut(self, cases: Sequence[Case], processes: int) -> list[Batch]:
         ordered = sorted(cases, key=lambda case: (self._backend.weight(case), case.name, case.epoch))
-        size = max(1, min(self._batch_size, math.ceil(len(ordered) / self._processes)))
+        size = max(1, min(self._batch_size, len(ordered) // processes))
         return [tuple(ordered[at : at + size]) for at in range(0, len(ordered), size)]
 
     def _work_until(self, wanted: Batch) -> None:
@@ -129,6 +131,9 @@ class Planner:
         """Bring every case's completions into the journal, of all variants at once where the backend can."""
         missing = [(case, variant) for variant in self._backend.variants for case in self._missing(batch, variant)]
         cases = _by_place(batch)
+        if self._together:  # case by case, so that variants share every step, and what is there early are whole cases
+            order = {place: number for number, place in enumerate(cases)}
+            missing.sort(key=lambda one: order[one[0].name, one[0].epoch])
         one_by_one = [(variant,) for variant in self._backend.variants]
         for variants in [self._backend.variants] if self._together else one_by_one:
             for completion in self._ask([one for one in missing if one[1] in variants]):

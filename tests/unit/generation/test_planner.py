@@ -102,9 +102,30 @@ def test_batches_are_of_near_lengths_and_a_neighbour_finds_its_answer_ready(tmp_
     assert backend.calls[2:] == [("base", ["01", "02"]), ("finetuned", ["01", "02"])]
 
 
+def test_variants_that_are_answered_together_are_asked_case_by_case(tmp_path: Path) -> None:
+    asked: list[tuple[str, str]] = []
+
+    class Together(Recorder):
+        def complete_together(self, pairs: Sequence[tuple[Case, str]]) -> Iterator[Completion]:
+            asked.extend((one.id, variant) for one, variant in pairs)
+            return (Completion(one.name, one.epoch, variant, "", "stop") for one, variant in pairs)
+
+    cases = [case(2), case(1)]
+    planner(Together(), cases, tmp_path).answers(cases[0])
+    assert asked == [("01", "base"), ("01", "finetuned"), ("02", "base"), ("02", "finetuned")]
+
+
+def test_a_part_that_is_planned_by_itself_is_not_divided_among_processes(tmp_path: Path) -> None:
+    backend, cases = Recorder(size=8, variants=["base"]), [case(number) for number in range(6)]
+    plan = planner(backend, (), tmp_path, processes=3)
+    plan.plan(cases)
+    plan.answers(cases[0])
+    assert [len(asked) for _, asked in backend.calls] == [6]
+
+
 def test_no_process_of_those_that_share_a_plan_is_left_without_a_batch(tmp_path: Path) -> None:
     cases = [case(number) for number in range(6)]
-    for processes, sizes in ((1, [6]), (2, [3, 3]), (4, [2, 2, 2]), (9, [1] * 6)):
+    for processes, sizes in ((1, [6]), (2, [3, 3]), (4, [1] * 6), (9, [1] * 6)):
         backend = Recorder(size=8, variants=["base"])
         plan = planner(backend, cases, tmp_path / str(processes), processes=processes)
         for one in cases:

@@ -66,7 +66,8 @@ class LocalBackend(ReadsPrompts):
         )
         self._together = len(self.variants) if mixes(_causal_model(loaded.model)) else 1
         self._calibration = self._calibrate()
-        self._engine = self._row_engine(self._calibration.batch_size * self._together)
+        size = self._calibration.batch_size  # whoever wants one prompt at a time wants its latency
+        self._engine = self._row_engine(1 if size == 1 else size * self._together)
 
     def identity(self, variant: str) -> Mapping[str, str]:
         """Weights, adapter, quantization, settings and versions: what decides this variant's answers."""
@@ -111,8 +112,9 @@ class LocalBackend(ReadsPrompts):
         """
         fitting, refused = self._prompts.askable(asked)
         yield from refused
+        together = len(fitting) if self._engine is None else min(len(fitting), self._engine.places)
         for case, variant, row in self._decode(fitting):
-            yield self._completion(case, variant, row, len(fitting))
+            yield self._completion(case, variant, row, together)
 
     def stream(self, case: Case, variant: str, told: Callable[[str], None]) -> Completion:
         """Answer one case as `complete` does, handing on each piece of the text as it is made."""

@@ -23,7 +23,7 @@ from pytest_llmbench.generation.local.slots import ATTENTION, SEEN, Piece, Readi
 from pytest_llmbench.generation.local.tiles import READ, STEP, Layout, laid_out, mixes
 from pytest_llmbench.generation.rows import Limits, Row
 from pytest_llmbench.generation.sampling import Sampling
-from pytest_llmbench.models.memory.estimate import READ_AT_ONCE, REMEMBERED
+from pytest_llmbench.models.memory.estimate import GUESSED, READ_AT_ONCE, REMEMBERED
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,6 +34,7 @@ _REFILL = 0.25  # of all slots: reading few prompts costs nearly as much as read
 _PROBE = 40  # tokens, more than a block of them
 _SAME = {"float32": 1e-3}
 _SAME_IN_HALF = 0.05
+_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 _GROWING_ROPES = {"dynamic", "longrope"}
 
 Beginning = tuple[str | None, tuple[int, ...]]
@@ -161,10 +162,10 @@ class RowEngine:
             own = self._model(input_ids=torch.tensor([tokens], device=self._device), use_cache=False).logits[0, -2:]
         try:
             with self._at_work(), torch.inference_mode():
-                self._reserve(_PROBE + MOST)
+                self._reserve(_PROBE)
                 read = self.logits([Piece(0, 0, tokens[:-1])], [None])
                 step = self.step_logits([Piece(0, _PROBE - 1, tokens[-1:])], [None])
-                self.guesses = self._exact and self._guesses_hold(tokens, step)
+                self.guesses = self._exact and self._guesses_hold(tokens)
         except torch.OutOfMemoryError:
             raise
         except (TypeError, ValueError, RuntimeError, NotImplementedError, AttributeError, IndexError) as error:
@@ -173,14 +174,33 @@ class RowEngine:
         same = _SAME.get(str(own.dtype).removeprefix("torch."), _SAME_IN_HALF)
         return None if gap <= same else f"its logits differ by {gap:.2g} of the largest"
 
-    def _guesses_hold(self, tokens: Sequence[int], alone: Tensor) -> bool:
-        """Whether a token with guesses behind it, and the last of these, have the bits that they have alone."""
+    def _guesses_hold(self, tokens: Sequence[int]) -> bool:
+        """Whether tokens have the bits that they have alone, with any number of guesses behind them or their neighbour.
+
+        Not where experts see as many rows as are sent to them.
+        """
         import torch
 
-        place = _PROBE - 1
-        together = self.step_logits([Piece(0, place, [tokens[-1], *tokens[:MOST]])], [None])
-        last = self.step_logits([Piece(0, place + MOST, tokens[MOST - 1 : MOST])], [None])
-        return torch.equal(together[[0, -1]], torch.cat([alone, last]))
+        config = self._model.config.get_text_config()
+        if any(getattr(config, name, None) for name in _EXPERTS):
+            return False
+        usual, self._slots = self._slots, Slots(2)
+        try:
+            place, fed = _PROBE - 1, [tokens[-1], *tokens[:MOST]]
+            self._reserve(_PROBE + MOST)
+            self.hidden([Piece(slot, 0, tokens[:place]) for slot in (0, 1)], [None, None])
+            alone = torch.cat(
+                [self.step_logits([Piece(0, place + at, [token])], [None]) for at, token in enumerate(fed)]
+            )
+            return all(
+                torch.equal(
+                    self.step_logits([Piece(0, place, fed[:1]), Piece(1, place, fed[:width])], [None, None]),
+                    torch.cat([alone[:1], alone[:width]]),
+                )
+                for width in range(2, len(fed) + 1)
+            )
+        finally:
+            self._slots = usual
 
     # what a batch works with
 
@@ -220,6 +240,11 @@ class RowEngine:
     def move(self, source: int, target: int, positions: int) -> None:
         """Put a row into another slot."""
         self._slots.move(source, target, positions)
+
+    @property
+    def looked_s(self) -> float:
+        """The seconds spent so far on finding out how products are best made, for which no answer is to blame."""
+        return self._layout.products.looked_s
 
     @property
     def places(self) -> int:
@@ -342,7 +367,7 @@ class _Batch:
         self._known = {id(one): count for one, count in zip(asked, known, strict=True)}
         self._sums: dict[int, Tensor] = {}
         self._memories: dict[int, Memory] = {}
-        self._clock = time.monotonic()
+        self._clock, self._looked_s = time.monotonic(), engine.looked_s
 
     @property
     def busy(self) -> bool:
@@ -364,7 +389,7 @@ class _Batch:
     def _admit(self, free: int) -> list[Asked]:
         engine = self._engine
         new = [self._waiting.popleft() for _ in range(min(free, len(self._waiting)))]
-        self._clock = time.monotonic()
+        self._clock, self._looked_s = time.monotonic(), engine.looked_s
         taken = {one.slot for one in self.active}
         slots = [slot for slot in range(engine.places) if slot not in taken]
         pieces = []
@@ -393,10 +418,10 @@ class _Batch:
         guesses = [
             self._memories[id(one)].guess(one.room) if id(one) in self._memories else Guess() for one in self.active
         ]
-        return worthwhile(guesses, len(self.active), STEP)
+        return worthwhile(guesses, len(self.active), STEP, GUESSED * self._engine.places)
 
     def _close_ranks(self) -> None:
-        """Move the last rows to free slots before them where that spares a tile."""
+        """Move the last rows to free slots before them once a tile of rows has ended: attention reads free ones too."""
         tiles = -(-len(self.active) // STEP)
         if -(-(max(one.slot for one in self.active) + 1) // STEP) == tiles:
             return
@@ -426,7 +451,8 @@ class _Batch:
         ]
         chosen = choose(logits, keys, steps, self._sampling).tolist()
         clock = time.monotonic()
-        share, self._clock = (clock - self._clock) / len(rows), clock
+        looked_s, self._looked_s = self._engine.looked_s - self._looked_s, self._engine.looked_s
+        share, self._clock = max(0.0, clock - self._clock - looked_s) / len(rows), clock
         ended, at = [], 0
         for one, tried in zip(rows, guessed, strict=True):
             before = len(one.row.tokens)

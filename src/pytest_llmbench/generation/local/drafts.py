@@ -52,10 +52,11 @@ class Memory:
         return Guess()
 
 
-def worthwhile(guesses: Sequence[Guess], rows: int, tile: int) -> list[Sequence[int]]:
+def worthwhile(guesses: Sequence[Guess], rows: int, tile: int, most: int) -> list[Sequence[int]]:
     """What of each guess to try in a step of so many rows: the likeliest.
 
-    The places that are free in the last tile cost nothing; one tile more is opened where half of it should be right.
+    The places that are free in the last tile cost nothing; one tile more is opened where half of it should be right,
+    unless that makes more than `most` rows.
     """
     likely = sorted(
         (-(guess.likely ** (place + 1)), number, place)
@@ -63,7 +64,7 @@ def worthwhile(guesses: Sequence[Guess], rows: int, tile: int) -> list[Sequence[
         for place in range(len(guess.tokens))
     )
     taken = -rows % tile
-    while -sum(chance for chance, _, _ in likely[taken : taken + tile]) >= tile / 2:
+    while rows + taken + tile <= most and -sum(chance for chance, _, _ in likely[taken : taken + tile]) >= tile / 2:
         taken += tile
     counts = collections.Counter(number for _, number, _ in likely[:taken])
     return [guess.tokens[: counts[number]] for number, guess in enumerate(guesses)]

@@ -19,44 +19,55 @@ _Way = Callable[["Tensor", "Tensor", int], "Tensor"]
 
 
 class Products:
-    """Remembers how products of each shape are made."""
+    """Remembers how products of each shape are made; `looked_s` are the seconds that finding it out took so far."""
 
     def __init__(self) -> None:
         self._ways: dict[tuple[object, ...], _Way] = {}
+        self.looked_s = 0.0
 
     def of(self, rows: Tensor, weight: Tensor, tile: int) -> Tensor:
-        """Rows (whole tiles, inputs) times a weight (outputs, inputs), each tile of rows as if it were alone."""
+        """Rows (whole tiles, inputs) times a weight (outputs, inputs), each tile of rows as if it were alone.
+
+        In narrower types than float32 tiles are made one by one: most sums in another order are rounded to the same
+        number there, so that one look would prove little.
+        """
         import torch
 
-        shape = (rows.shape, weight.shape, weight.stride(), rows.dtype, rows.device, tile, torch.get_num_threads())
+        if rows.dtype != torch.float32:
+            return _tile_by_tile(rows, weight, tile)
+        shape = (rows.shape, weight.shape, weight.stride(), rows.device, tile, torch.get_num_threads())
         way = self._ways.get(shape)
         if way is None:
+            started = time.perf_counter()
             noise = torch.Generator(rows.device).manual_seed(0)  # the usual one belongs to whoever set its seed
-            proof = torch.rand(rows.shape, generator=noise, dtype=rows.dtype, device=rows.device) - 0.5
-            found = _fastest(proof, weight, tile)
-            if found:
+            proof = torch.rand(rows.shape, generator=noise, device=rows.device) - 0.5
+            if found := _fastest(proof, weight, tile):
                 self._ways[shape] = found
             way = found or _tile_by_tile
+            self.looked_s += time.perf_counter() - started
         return way(rows, weight, tile)
 
 
 def _fastest(rows: Tensor, weight: Tensor, tile: int) -> _Way | None:
     """The fastest way to the bits of tiles one by one; None for a weight of zeros, with which all ways are alike."""
-    wanted = _tile_by_tile(rows, weight, tile)
+    best: _Way = _tile_by_tile
+    least_s, wanted = _seconds(best, rows, weight, tile)
     if not wanted.any():
         return None
-    others = (_at_once, _tiles_side_by_side, _outputs_side_by_side)
-    equal = [way for way in others if way(rows, weight, tile).equal(wanted)]  # none where a weight is not a number
-    return min((_tile_by_tile, *equal), key=lambda way: _seconds(way, rows, weight, tile))
+    for way in (_at_once, _tiles_side_by_side, _outputs_side_by_side):
+        seconds, made = _seconds(way, rows, weight, tile)
+        if seconds < least_s and made.equal(wanted):  # which it is not where a weight is not a number
+            best, least_s = way, seconds
+    return best
 
 
-def _seconds(way: _Way, rows: Tensor, weight: Tensor, tile: int) -> float:
-    """The least that it took: a neighbour's burst of load only ever adds."""
+def _seconds(way: _Way, rows: Tensor, weight: Tensor, tile: int) -> tuple[float, Tensor]:
+    """The least that it took, a neighbour's burst of load only ever adds, and what it makes."""
     least, begun = float("inf"), time.perf_counter()
     while (started := time.perf_counter()) < begun + _LOOK_S:
-        way(rows, weight, tile)
+        made = way(rows, weight, tile)
         least = min(least, time.perf_counter() - started)
-    return least
+    return least, made
 
 
 def _tile_by_tile(rows: Tensor, weight: Tensor, tile: int) -> Tensor:

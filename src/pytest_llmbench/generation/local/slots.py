@@ -34,12 +34,10 @@ class Slots:
         self._layers: dict[int, tuple[Tensor, Tensor]] = {}
 
     def reserve(self, positions: int) -> None:
-        """Make room for so many positions in each slot."""
+        """Make room for so many positions in each slot; where that is more than before, nothing is kept."""
         if positions > self.capacity:
             self.capacity = -(-positions // SEEN) * SEEN
-            for index in self._layers:  # one at a time, so that two caches never stand beside each other
-                keys, values = self._layers[index]
-                self._layers[index] = self._grown(keys), self._grown(values)
+            self._layers.clear()
 
     def write(self, layer: int, places: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Put (tokens, heads, size) to `slot * capacity + position`; returns all of the layer."""
@@ -69,11 +67,6 @@ class Slots:
         for kept in self._layers.values():
             for cache in kept:
                 cache[target, :positions] = cache[source, :positions]
-
-    def _grown(self, cache: Tensor) -> Tensor:
-        grown = _zeros(cache, cache.shape[0], self.capacity, *cache.shape[2:])
-        grown[:, : cache.shape[1]] = cache
-        return grown
 
 
 def _zeros(like: Tensor, *shape: int) -> Tensor:

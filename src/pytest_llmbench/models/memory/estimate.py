@@ -30,6 +30,8 @@ READ_AT_ONCE = 1024
 """Tokens of prompts that pass the model in one forward of our own engine: what activations may take."""
 REMEMBERED = 8192
 """Tokens of prompts' beginnings whose keys and values our own engine keeps for the next prompt that begins so."""
+GUESSED = 2
+"""The most rows of a step of our own engine, guesses at next tokens included, by the number of answers at once."""
 CUDA_CONTEXT = GIB // 2  # what the driver and the libraries take of each GPU before any tensor
 
 
@@ -165,7 +167,7 @@ def estimate_answering(architecture: Architecture, stored: int, *, rows: int, po
         "KV cache": kv_cache_bytes(architecture, slots, stored, stored),
         "beginnings": kv_cache_bytes(architecture, min(REMEMBERED, slots), stored, stored),
         "activations": forward_bytes(architecture, min(READ_AT_ONCE, slots), stored),
-        "logits": rows * architecture.vocabulary * (stored + _FLOAT),
+        "logits": GUESSED * rows * architecture.vocabulary * (stored + _FLOAT),
     }
 
 

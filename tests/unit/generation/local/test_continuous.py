@@ -54,6 +54,16 @@ def lora(rank: int) -> Any:
     return LoraConfig(r=rank, target_modules=["q_proj", "down_proj"], init_lora_weights=False, task_type="CAUSAL_LM")
 
 
+def mixture() -> Any:
+    """Each expert sees as many rows as are sent to it."""
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
+    config = MixtralConfig(vocab_size=VOCABULARY, num_key_value_heads=2, num_local_experts=2, **shape)
+    return MixtralForCausalLM(config).eval()
+
+
 def engine(model: Any, places: int = 8, **how: bool) -> RowEngine:
     return RowEngine(model, PAD, places, **{"exact": True, **how})
 
@@ -154,9 +164,9 @@ def test_guesses_are_tried_where_they_leave_the_bits_of_rows_alone(monkeypatch: 
     unlike = engine(llama())
     assert unlike.unfit() is None
     assert not unlike.guesses
-    whole = engine(llama(), exact=False)
-    assert whole.unfit() is None
-    assert not whole.guesses
+    for dependent in (engine(llama(), exact=False), engine(mixture())):
+        assert dependent.unfit() is None
+        assert not dependent.guesses
 
 
 def test_base_and_adapters_of_one_pass_answer_as_each_does_alone_with_peft(pair: Any) -> None:

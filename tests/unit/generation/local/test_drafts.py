@@ -52,7 +52,7 @@ guesses = st.lists(
 
 @given(guesses, st.integers(1, 64))
 def test_the_likeliest_are_tried_and_places_that_cost_nothing_are_filled(given: list[Guess], rows: int) -> None:
-    tried = worthwhile(given, rows, TILE)
+    tried = worthwhile(given, rows, TILE, 999)
     assert all(guess.tokens[: len(part)] == part for guess, part in zip(given, tried, strict=True))
     count, offered = sum(map(len, tried)), sum(len(guess.tokens) for guess in given)
     assert count >= min(offered, -rows % TILE)
@@ -63,7 +63,7 @@ def test_the_likeliest_are_tried_and_places_that_cost_nothing_are_filled(given: 
 
 @given(guesses, st.integers(1, 64))
 def test_a_tile_more_is_opened_for_guesses_that_should_fill_half_of_it(given: list[Guess], rows: int) -> None:
-    tried = worthwhile(given, rows, TILE)
+    tried = worthwhile(given, rows, TILE, 999)
     beyond = sum(map(len, tried)) - (-rows % TILE)
     right = sum(chance(guess, place) for guess, part in zip(given, tried, strict=True) for place in range(len(part)))
     if beyond > 0:
@@ -73,11 +73,12 @@ def test_a_tile_more_is_opened_for_guesses_that_should_fill_half_of_it(given: li
 def test_sure_guesses_open_a_tile_and_doubtful_ones_do_not() -> None:
     assert opened([Guess([1, 2, 3, 4], 0.95)] * 4) == 16
     assert opened([Guess([1, 2, 3, 4], 0.4)] * 16) == 0
+    assert [opened([Guess([1, 2, 3, 4], 0.95)] * 16, most) for most in (999, 3 * TILE, 3 * TILE - 1)] == [64, 32, 16]
 
 
-def opened(given: Sequence[Guess]) -> int:
+def opened(given: Sequence[Guess], most: int = 999) -> int:
     """The guesses that are tried beyond a full tile of rows."""
-    return sum(map(len, worthwhile(given, TILE, TILE)))
+    return sum(map(len, worthwhile(given, TILE, TILE, most)))
 
 
 def chance(guess: Guess, place: int) -> float:

@@ -181,6 +181,15 @@ def test_each_variant_reads_prompts_in_its_own_form(loaded: LoadedModel) -> None
     assert answering.describe()["chat_templates"] == {"base": "base", "finetuned": "adapters/tiny"}
 
 
+@pytest.mark.parametrize(("size", "together"), [(1, 1), (2, 4)])
+def test_a_completion_tells_how_many_were_answered_at_once_and_not_how_many_waited(
+    loaded: LoadedModel, size: int, together: int
+) -> None:
+    answering = backend(loaded, batch_size=size)
+    asked = [(one, variant) for one in CASES for variant in answering.variants]
+    assert {done.batch_size for done in answering.complete_together(asked)} == {together}
+
+
 def test_a_completion_counts_tokens_and_tells_how_it_ended(loaded: LoadedModel) -> None:
     done = {completion.case: completion for completion in backend(loaded).complete(CASES, "base")}
     assert [done[one.name].prompt_tokens for one in CASES] == [3, 6, 4, 9]
