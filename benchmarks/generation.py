@@ -1,6 +1,7 @@
 """Answers per second and peak memory of the main job, beside what else could do it, in one run on one machine.
 
-usage: python benchmarks/generation.py [--rounds 3] [--harness-python PATH] [--commit 4835f24]
+usage: python benchmarks/generation.py [--rounds 3] [--harness-python PATH] [--harness-best 30 2 float32]
+                                       [--commit 4835f24]
        python benchmarks/generation.py --commit 4835f24 --only-commit [--rounds 3] [--limit 30] [--system-words 250]
 
 The contestants take turns, round by round, so that a busy neighbour slows all of them; medians and ratios are reported.
@@ -48,6 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--harness-python", type=Path)
+    parser.add_argument("--harness-best", nargs=3, metavar=("BATCH", "THREADS", "DTYPE"), help="as found here before")
     parser.add_argument("--commit")
     parser.add_argument("--only-commit", action="store_true")
     parser.add_argument("--limit", type=int, default=30, help="cases of the comparison with an earlier build")
@@ -64,7 +66,10 @@ def main() -> None:
         harness = chosen.harness_python or _install_harness(Path(folder) / "harness")
         ours = _ours(Path(folder))
         batch, cores = ours["batch_size"], os.cpu_count() or 1
-        best, threads, dtype = _harness_at_its_best(harness, inputs, cores)
+        if chosen.harness_best:
+            best, threads, dtype = int(chosen.harness_best[0]), int(chosen.harness_best[1]), chosen.harness_best[2]
+        else:
+            best, threads, dtype = _harness_at_its_best(harness, inputs, cores)
         bare = [sys.executable, HERE / "bare_generate.py", inputs, batch, threads, dtype]
         contestants: dict[str, Callable[[], dict[str, Any]]] = {
             "pytest-llmbench": functools.partial(_ours, Path(folder)),
