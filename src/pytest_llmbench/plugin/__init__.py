@@ -20,9 +20,9 @@ from pytest_llmbench.core.starter import CONFIG, SUITES
 from pytest_llmbench.plugin import hookspecs, options, selection
 from pytest_llmbench.plugin.autotune_gathering import AutotuneGathering
 from pytest_llmbench.plugin.autotune_session import AUTOTUNE, FIXTURE, AutotuneSession
-from pytest_llmbench.plugin.benchmark_gathering import RESULT, TOKEN, BenchmarkGathering
+from pytest_llmbench.plugin.benchmark_gathering import PLANNED, RESULT, TOKEN, BenchmarkGathering
 from pytest_llmbench.plugin.benchmark_session import BENCHMARK, BenchmarkSession
-from pytest_llmbench.plugin.chunks import pytest_pyfunc_call, pytest_runtest_setup
+from pytest_llmbench.plugin.chunks import planned_of, pytest_pyfunc_call, pytest_runtest_setup
 from pytest_llmbench.plugin.context_gathering import ContextGathering
 from pytest_llmbench.plugin.context_session import CONTEXT, ContextSession
 from pytest_llmbench.plugin.context_session import FIXTURE as CONTEXT_FIXTURE
@@ -171,13 +171,15 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Send the case's record along with the item's report, from whatever process it ran in.
+    """Send the case's record along with the item's report, from whatever process it ran in, and first which it is.
 
     An error of ours in a test names the options by which what it speaks of is given.
     """
     if call.excinfo is not None and isinstance(error := call.excinfo.value, LLMBenchError):
         error.args = (options.told_error(error),)
     report = yield
+    if report.when == "setup" and (planned := planned_of(item)):
+        setattr(report, PLANNED, planned)
     given = item.stash.get(ANSWERS, None)
     if given is not None and report.when == "call":
         from pytest_llmbench.benchmark.main_job import case_result
