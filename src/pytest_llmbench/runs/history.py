@@ -139,7 +139,7 @@ def comparable_since(baseline: Comparable, report_dir: Path, names: Collection[s
 
     One that cannot be read is left out with a warning; answers of another run that were scored anew are left out too.
     """
-    found = []
+    found: list[Comparable] = []
     for run in saved_runs(report_dir):
         head = _readable_head(run) if names is None or run.title in names else None
         if head and not _is_rescored(head) and head["metadata"]["timestamp"] > baseline.metadata["timestamp"]:

@@ -183,7 +183,7 @@ def test_a_comparison_is_written_in_every_format_with_its_curves(
         ("pictures/curves.png", None, "(pictures/curves.png)"),
     ],
 )
-def test_markdown_links_the_picture_from_where_the_report_is(  # noqa: PLR0913  # three say what is asked
+def test_markdown_links_the_picture_from_where_the_report_is(
     folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, png: str, output: str | None, linked: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
