@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import time
 import warnings
 from collections.abc import Generator, Iterator, Sequence
@@ -84,7 +85,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not config.pluginmanager.hasplugin("asyncio"):  # else strict markers would hide what is missing
         config.addinivalue_line("markers", "asyncio: an asynchronous test, which needs pytest-asyncio")
     worker: dict[str, str] | None = getattr(config, "workerinput", None)
-    token = worker[TOKEN] if worker else f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    token = worker[TOKEN] if worker else _new_token()
     config.stash[SESSION] = Session(config)
     config.stash[BENCHMARK] = BenchmarkSession(config, token)
     config.stash[AUTOTUNE] = AutotuneSession(config, token)
@@ -227,6 +228,11 @@ class _LeftOut:
         nothing = exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED
         for line in selection.summary(self._selection, config, nothing_collected=nothing):
             terminalreporter.write_line(line)
+
+
+def _new_token() -> str:
+    """Unlike any other session's, though containers that share a folder of reports often have the same process ids."""
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
 def _asks_for(test: pytest.Function, fixture: str) -> bool:
