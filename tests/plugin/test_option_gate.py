@@ -158,6 +158,47 @@ def test_a_run_cut_short_is_not_judged(drilled: Project) -> None:
     result.stdout.fnmatch_lines(["*the run was cut short: the gate has judged nothing"])
 
 
+_MARKS = """
+import pytest
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if any(name in item.name for name in ("/c3]", "/c3#0]", "/9-12]")):
+            item.add_marker({mark})
+"""
+
+
+@pytest.mark.parametrize("mark", ["pytest.mark.skip", "pytest.mark.xfail(run=False)"])
+@pytest.mark.parametrize(
+    ("options", "judged"),
+    [((), 11), (("-n", "2"), 11), (("--llmbench-epochs=2",), 12), (("--llmbench-chunk=4",), 8)],
+    ids=["items", "workers", "epochs", "chunks"],
+)
+def test_cases_that_are_skipped_are_left_out_and_the_others_judged(
+    drilled: Project, mark: str, options: tuple[str, ...], judged: int
+) -> None:
+    drilled.backend(FORGETS, more=_MARKS.format(mark=mark))
+    result = drilled.run(*GATE, *options)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert gate(drilled)["outcome"] == "fail"
+    assert drilled.report()["statistics"]["cases"] == judged
+    assert drilled.runs() == ["0001", "0002"]
+
+
+def test_a_gate_that_could_not_judge_leaves_no_session_green(drilled: Project) -> None:
+    drilled.write(
+        "test_suite.py",
+        "import pytest\n\ndef test_case(llmbench_case, request):\n"
+        "    if llmbench_case.id == 'c3':\n        pytest.skip('as it runs')\n"
+        "    request.getfixturevalue('llmbench_answers')\n",
+    )
+    result = drilled.run_plain("test_suite.py", *GATE)
+    result.assert_outcomes(passed=11, skipped=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*the run was cut short: the gate has judged nothing"])
+    assert drilled.run_plain("--llmbench-no-cache", "test_suite.py").ret == 0
+
+
 def test_github_gets_annotations_and_a_summary(drilled: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     drilled.backend(FORGETS)
     monkeypatch.setenv("GITHUB_ACTIONS", "true")

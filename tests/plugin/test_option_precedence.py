@@ -35,6 +35,42 @@ def test_command_line_over_environment_over_ini_over_file_over_default(
     assert seed("--llmbench-seed", "5") == "5"
 
 
+SHOWN = """\
+def test_shown(llmbench_settings):
+    given = llmbench_settings
+    print("shown", given.generation.seed, *given.model.adapters, given.gate.confirm)
+"""
+IN_INI = "llmbench_seed = 3\nllmbench_adapter = from-ini\nllmbench_confirm = true\n"
+FROM_INI, FROM_ENVIRONMENT = "3 from-ini True", "4 elsewhere False"
+
+
+@pytest.mark.parametrize(
+    ("environment", "shown"),
+    [
+        ({"LLMBENCH_SEED": "4", "LLMBENCH_ADAPTER": "elsewhere", "LLMBENCH_CONFIRM": "false"}, FROM_ENVIRONMENT),
+        (
+            {
+                "LLMBENCH_GENERATION__SEED": "4",
+                "LLMBENCH_MODEL__ADAPTER": "elsewhere",
+                "LLMBENCH_GATE__CONFIRM": "false",
+            },
+            FROM_ENVIRONMENT,
+        ),
+        ({"LLMBENCH_SEED": "", "LLMBENCH_ADAPTER": "", "LLMBENCH_CONFIRM": ""}, FROM_INI),
+        ({"LLMBENCH_SEED": " ", "LLMBENCH_MODEL__ADAPTER": " ", "LLMBENCH_GATE__CONFIRM": " "}, FROM_INI),
+    ],
+    ids=["short", "long", "empty", "blank"],
+)
+def test_the_environment_wins_over_the_ini_file_by_both_names_and_an_empty_variable_says_nothing(
+    project: Project, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], shown: str
+) -> None:
+    project.write("test_shown.py", SHOWN)
+    project.write("pytest.ini", f"[pytest]\n{INI}{IN_INI}")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    project.run_plain("-s", "test_shown.py").stdout.fnmatch_lines([f"*shown {shown}*"])
+
+
 def test_suites_and_cache_can_be_chosen_in_the_ini_file(project: Project) -> None:
     ini = "llmbench_prompts = prompts/sound.yaml prompts/lights.yaml\nllmbench_no_cache = true\nllmbench_save = mine\n"
     project.write("pytest.ini", f"[pytest]\n{INI}{ini}")
@@ -43,6 +79,14 @@ def test_suites_and_cache_can_be_chosen_in_the_ini_file(project: Project) -> Non
     assert project.reported()[0] == "sound/louder"
     assert len(project.asked()) == 2 * 12
     assert sorted(path.name for path in (project.path / "reports/runs").glob("0*")) == ["0001_mine", "0002_mine"]
+
+
+def test_the_environment_switches_the_cache_on_again(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.write("pytest.ini", f"[pytest]\n{INI}llmbench_no_cache = true\n")
+    monkeypatch.setenv("LLMBENCH_GENERATION__CACHE", "true")
+    project.run()
+    project.run()
+    assert len(project.asked()) == 12
 
 
 def test_a_saved_run_is_named_on_the_command_line_or_in_the_environment(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 
 import pytest
 from support.plugin_project import CASES, CUT_SHORT, Project, asked_once
@@ -37,6 +38,17 @@ def test_ctrl_c_leaves_reports_of_what_is_there_and_the_run_resumes(project: Pro
     project.run("--llmbench-no-cache", "--llmbench-resume").assert_outcomes(passed=6)
     assert sorted(project.asked()) == asked_once(*CASES)
     assert project.runs() == ["0001"]
+
+
+def test_sessions_of_one_second_and_one_process_id_have_a_run_each(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = time.strftime
+    monkeypatch.setattr(time, "strftime", lambda form, *at: "now" if form.startswith("%Y%m%d") else usual(form, *at))
+    project.backend("before_answer=interrupt", more=CTRL_C)
+    project.run("--llmbench-no-cache")
+    project.run("--llmbench-no-cache")
+    assert project.runs() == ["unfinished", "unfinished"]
 
 
 def test_ctrl_c_in_the_first_batch_says_how_to_go_on(project: Project) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -77,7 +78,8 @@ def _asked_again(accepted: SavedRun, now: Settings, metrics_from: str | None) ->
     from pytest_llmbench.runs.storage import write_json
 
     about = accepted.comparable.metadata
-    folder = new_folder(now.output.report_dir, f"{time.strftime('%Y%m%d-%H%M%S')}-baseline")
+    token = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}-baseline"  # several may share the folder
+    folder = new_folder(now.output.report_dir, token)
     try:
         settings = settings_as_asked(about, accepted.name, now)
         questions = _questions(accepted, settings, folder, metrics_from)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -80,12 +81,17 @@ def compare_training(
         document = _document(trainings, asked.ask or (), told, shown.language)
         typer.echo(json.dumps(document, ensure_ascii=False, indent=2))
         return
-    text = _text(trainings, asked.ask or (), told, shown, png.name if png else None)
+    text = _text(trainings, asked.ask or (), told, shown, _beside(png, shown.output) if png else None)
     if shown.output is None:
         typer.echo(text, nl=False)
         return
     write_text(shown.output, text)
     typer.echo(shown.output)
+
+
+def _beside(png: Path, report: Path | None) -> str:
+    """The picture's path as the report names it: from its own folder, or from here where it is printed."""
+    return Path(os.path.relpath(png, report.parent)).as_posix() if report else png.as_posix()
 
 
 def _document(

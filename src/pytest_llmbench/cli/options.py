@@ -242,9 +242,9 @@ def _given(group: Any) -> Iterator[tuple[str, str]]:
 RunFolder = Annotated[Path | None, SettingOption("output.report_dir")]
 
 
-def reports_folder(given: Path | None) -> Path:
-    """The folder of reports and runs: the given one, else that of the project's settings."""
-    return given or chosen_settings(None).output.report_dir
+def reports_folder(given: Path | None, config: Path | None) -> Path:
+    """The folder of reports and runs: the given one, else that of the settings."""
+    return given or chosen_settings(config).output.report_dir
 
 
 def context_settings(command: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from pytest_llmbench.cli.context_runs import context_meant, context_text, write_context_file
-from pytest_llmbench.cli.options import Run, RunFolder, reports_folder
+from pytest_llmbench.cli.options import Config, Run, RunFolder, reports_folder
 from pytest_llmbench.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def report(
     language: Annotated[str | None, typer.Option(metavar="en|fr", help="Language; the run's own by default.")] = None,
     as_format: Annotated[Format, typer.Option("--format", help="What to make of it.")] = "text",
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write to this file instead.")] = None,
+    config: Config = None,
     report_dir: RunFolder = None,
 ) -> None:
     """Show a saved run, as text or in another format.
@@ -37,7 +38,7 @@ def report(
     """
     from pytest_llmbench.runs.history import find_run
 
-    folder = reports_folder(report_dir)
+    folder = reports_folder(report_dir, config)
     if context := context_meant(run, folder):
         _show_context(context, as_format, output, language)
         return

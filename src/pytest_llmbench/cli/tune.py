@@ -26,6 +26,7 @@ from pytest_llmbench.cli.options import (
     chosen_settings,
 )
 from pytest_llmbench.cli.terminal import report_width
+from pytest_llmbench.core.documents import parse_yaml
 from pytest_llmbench.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -165,10 +166,8 @@ def _as_json(given: list[str] | None, option: str, *, several: bool = False) -> 
 
 
 def _value(text: str, option: str) -> Any:
-    import yaml
-
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        value = parse_yaml(text, option)
+    except UsageError as error:
         raise UsageError(f"{option}: {text!r} is no value; write a number, a word, true, false, or null") from error
-    return text if isinstance(value, str) or str(value) == "nan" else value
+    return text if isinstance(value, str) else value

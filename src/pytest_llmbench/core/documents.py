@@ -157,6 +157,15 @@ def read_yaml(path: Path | str, *, nan_is_null: bool = False) -> Document:
         raise UsageError(f"{path}: nested too deeply") from error
 
 
+def parse_yaml(text: str, path: Path | str) -> Any:
+    """The value of a YAML text, by the rules of `read_yaml`. `path` is what messages call it.
+
+    Raises:
+        UsageError: it cannot be parsed, or has a key twice.
+    """
+    return _read_yaml(Path(path), text).data
+
+
 def parse_json(text: str, path: Path | str, line: int) -> Any:
     """The value of one JSON text that stands on one line of a file.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import time
 import warnings
 from collections.abc import Generator, Iterator, Sequence
@@ -20,9 +21,9 @@ from pytest_llmbench.core.starter import CONFIG, SUITES
 from pytest_llmbench.plugin import hookspecs, options, selection
 from pytest_llmbench.plugin.autotune_gathering import AutotuneGathering
 from pytest_llmbench.plugin.autotune_session import AUTOTUNE, FIXTURE, AutotuneSession
-from pytest_llmbench.plugin.benchmark_gathering import RESULT, TOKEN, BenchmarkGathering
+from pytest_llmbench.plugin.benchmark_gathering import PLANNED, RESULT, TOKEN, BenchmarkGathering
 from pytest_llmbench.plugin.benchmark_session import BENCHMARK, BenchmarkSession
-from pytest_llmbench.plugin.chunks import pytest_pyfunc_call, pytest_runtest_setup
+from pytest_llmbench.plugin.chunks import planned_of, pytest_pyfunc_call, pytest_runtest_setup
 from pytest_llmbench.plugin.context_gathering import ContextGathering
 from pytest_llmbench.plugin.context_session import CONTEXT, ContextSession
 from pytest_llmbench.plugin.context_session import FIXTURE as CONTEXT_FIXTURE
@@ -84,7 +85,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not config.pluginmanager.hasplugin("asyncio"):  # else strict markers would hide what is missing
         config.addinivalue_line("markers", "asyncio: an asynchronous test, which needs pytest-asyncio")
     worker: dict[str, str] | None = getattr(config, "workerinput", None)
-    token = worker[TOKEN] if worker else f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    token = worker[TOKEN] if worker else _new_token()
     config.stash[SESSION] = Session(config)
     config.stash[BENCHMARK] = BenchmarkSession(config, token)
     config.stash[AUTOTUNE] = AutotuneSession(config, token)
@@ -171,13 +172,15 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Send the case's record along with the item's report, from whatever process it ran in.
+    """Send the case's record along with the item's report, from whatever process it ran in, and first which it is.
 
     An error of ours in a test names the options by which what it speaks of is given.
     """
     if call.excinfo is not None and isinstance(error := call.excinfo.value, LLMBenchError):
         error.args = (options.told_error(error),)
     report = yield
+    if report.when == "setup" and (planned := planned_of(item)):
+        setattr(report, PLANNED, planned)
     given = item.stash.get(ANSWERS, None)
     if given is not None and report.when == "call":
         from pytest_llmbench.benchmark.main_job import case_result
@@ -225,6 +228,11 @@ class _LeftOut:
         nothing = exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED
         for line in selection.summary(self._selection, config, nothing_collected=nothing):
             terminalreporter.write_line(line)
+
+
+def _new_token() -> str:
+    """Unlike any other session's, though containers that share a folder of reports often have the same process ids."""
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
 def _asks_for(test: pytest.Function, fixture: str) -> bool:

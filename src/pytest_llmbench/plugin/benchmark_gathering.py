@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 RESULT = "llmbench_result"
 """The attribute of a test report that carries its case's record."""
+PLANNED = "llmbench_planned"
+"""The attribute of a setup's report that tells which case, or chunk of cases, the item stands for, and how many."""
 TOKEN = "llmbench_token"  # noqa: S105  # names a run's folder, no secret
 
 _COMMIT_CHARS = 8
@@ -44,6 +46,8 @@ class BenchmarkGathering(Gathering):
         self._ours, self._session = config.stash[SESSION], config.stash[BENCHMARK]
         self._results: dict[tuple[str, int], CaseResult] = {}
         self._places: dict[str, tuple[str, int]] = {}
+        self._skipped: dict[tuple[str, int], int] = {}
+        self._set_up: set[tuple[str, int]] = set()
         self._started = time.monotonic()
 
     @pytest.hookimpl(optionalhook=True)
@@ -52,7 +56,16 @@ class BenchmarkGathering(Gathering):
         node.workerinput[TOKEN] = self._token
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep the record that a report carries; a failure in any phase of any test of the case fails the case."""
+        """Keep the record that a report carries; a failure in any phase of any test of the case fails the case.
+
+        A case whose items were all skipped before they began, or are not to be run, is none that the run should have.
+        """
+        if planned := getattr(report, PLANNED, None):
+            name, epoch, cases = planned
+            if report.skipped:
+                self._skipped[name, epoch] = cases
+            else:
+                self._set_up.add((name, epoch))
         if data := getattr(report, RESULT, None):
             result = CaseResult.from_json(data)
             place = self._places[report.nodeid] = (result.case, result.epoch)
@@ -89,11 +102,13 @@ class BenchmarkGathering(Gathering):
         self.lines[_SUMMARY] += [f"note: {told}" for told in _announced(asked)]
         folder = Path(asked[0]["folder"])
         parts = self._settled(asked[0]["variants"], folder)
+        planned = max(one["planned"] for one in asked) - self._left_out()
         if not self._results and parts is None:
             if folder.exists():
                 self._tell_of_kept_answers(folder)
+            if planned:
+                self._tell_of_no_gate(session)
             return
-        planned = max(one["planned"] for one in asked)
         found = len(self._results) if parts is None else len(parts)
         whole = ended_by_itself and found >= planned
         results = tuple(self._in_order_of_suites()) if parts is None else CaseResults(parts)
@@ -122,6 +137,10 @@ class BenchmarkGathering(Gathering):
         self._tell_of_gate(session, reports)
         self.lines[_SUMMARY] += terminal_lines(with_paths(reports.report.without("gate"), paths), self._width())
         self._config.hook.pytest_llmbench_report(run=run, report_dir=Path(self._ours.settings.output.report_dir))
+
+    def _left_out(self) -> int:
+        """How many of the planned cases were skipped by every test that asked for them."""
+        return sum(cases for place, cases in self._skipped.items() if place not in self._set_up)
 
     def _settled(self, variants: Sequence[str], folder: Path) -> ResultParts | None:
         """The results that chunks have brought, with those of other tests; None where no test had chunks."""
@@ -203,7 +222,7 @@ class BenchmarkGathering(Gathering):
     def _tell_of_gate(self, session: pytest.Session, reports: Reports) -> None:
         from pytest_llmbench.core.locale import words
         from pytest_llmbench.plugin.gate_item import github_lines, record_verdict, report_gate, write_github_summary
-        from pytest_llmbench.reports.judgement import opening, unjudged
+        from pytest_llmbench.reports.judgement import opening
         from pytest_llmbench.reports.renderers.terminal import terminal_lines
 
         run, report = reports.run, reports.report
@@ -217,9 +236,20 @@ class BenchmarkGathering(Gathering):
                 report_gate(session, gate, terminal_lines(told, _JUNIT_WIDTH), report.language)
         else:
             self.lines[_SUMMARY] += annotated
-            if self._ours.settings.gate.kind != "off":
-                self.lines[_GATE].append(unjudged(say))
+            self._tell_of_no_gate(session)
         write_github_summary(report)
+
+    def _tell_of_no_gate(self, session: pytest.Session) -> None:
+        """A gate that is wanted and could not judge never leaves a session green."""
+        from pytest_llmbench.core.locale import words
+        from pytest_llmbench.reports.judgement import unjudged
+
+        settings = self._ours.settings
+        if settings.gate.kind == "off":
+            return
+        self.lines[_GATE].append(unjudged(words(settings.output.language)))
+        if session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def _tell_of_kept_answers(self, folder: Path) -> None:
         from pytest_llmbench.core.locale import words

@@ -34,6 +34,19 @@ def chunk_of(item: pytest.Item) -> Chunk | None:
     return found if isinstance(found, Chunk) else None
 
 
+def planned_of(item: pytest.Item) -> tuple[str, int, int] | None:
+    """What an item stands for, as plain data: name and epoch of its case, or name of its chunk, and how many cases."""
+    given = getattr(item, "callspec", None)
+    if given is None or FIXTURE not in given.params:
+        return None
+    from pytest_llmbench.cases.suites import Case
+
+    if (chunk := chunk_of(item)) is not None:
+        return chunk.name, 0, len(chunk.places)
+    case = given.params[FIXTURE]
+    return (case.name, case.epoch, 1) if isinstance(case, Case) else None  # users' tests may have other parameters
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Leave what depends on the case to the single cases."""

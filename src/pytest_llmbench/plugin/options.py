@@ -1,4 +1,7 @@
-"""Declares to pytest the `--llmbench-*` options that settings name, and reads them: command line, then ini file."""
+"""Declares to pytest the `--llmbench-*` options that settings name, and reads them: command line, then ini file.
+
+The ini file is silent on what a variable of the environment gives by either of its names.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from pytest_llmbench.core.starter import CONFIG
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One `--llmbench-*` option. `key` is the setting that it gives, None for those that steer the session instead."""
+    """One `--llmbench-*` option. `key` is the setting that it gives, None for those that steer the session alone."""
 
     name: str
     metavar: str
@@ -48,7 +51,7 @@ _REPEATABLE = ("model.adapter", "benchmark.prompts")
 CONFIG_FILE = Option("config", "FILE", f"settings, YAML or JSON (default: {CONFIG} if there)")
 SAVE = Option("save", "NAME", "name of the saved run")
 RESUME = Option("resume", "RUN", "go on with the newest unfinished run, or with RUN")
-NO_CACHE = Option("no-cache", "", "ask every case anew instead of reusing stored completions")
+NO_CACHE = Option("no-cache", "", "ask every case anew instead of reusing stored completions", "generation.cache")
 
 
 def _of_settings() -> Iterator[Option]:
@@ -85,7 +88,7 @@ def add_options(parser: pytest.Parser) -> None:
 def flags_by_name() -> Mapping[str, str]:
     """The options by the settings that they give, and by the names that engines have for what steers a session."""
     steering = {option.name: option.flag for option in (CONFIG_FILE, SAVE, RESUME)}
-    return {key: option.flag for key, option in _SETTINGS.items()} | steering | {"generation.cache": NO_CACHE.flag}
+    return {key: option.flag for key, option in _SETTINGS.items()} | steering | {str(NO_CACHE.key): NO_CACHE.flag}
 
 
 def told(message: str, names: tuple[str, ...]) -> str:
@@ -102,17 +105,22 @@ def chosen(config: pytest.Config, option: Option) -> tuple[str, str] | None:
     """The value that was given and where, `("4", "--llmbench-epochs")`: command line over environment over ini file."""
     if (value := config.getoption(option.dest)) is not None:
         return str(value), option.flag
-    variable = option.dest.upper()
-    if value := os.environ.get(variable):
-        return value, variable
+    if variable := _in_environment(option):
+        return os.environ[variable], variable
     if value := config.getini(option.dest):
         return str(value), f"{config.inipath}: {option.dest}"
     return None
 
 
+def _in_environment(option: Option) -> str | None:
+    """The variable that gives an option, by its short name or by its setting's; an empty one counts as not set."""
+    names = [option.dest.upper(), *([f"LLMBENCH_{option.key.upper().replace('.', '__')}"] if option.key else [])]
+    return next((name for name in names if os.environ.get(name, "").strip()), None)
+
+
 def is_given(config: pytest.Config, flag: Option) -> bool:
     """Whether an option without a value was given on the command line or switched on in the ini file."""
-    return bool(config.getoption(flag.dest) or config.getini(flag.dest))
+    return bool(config.getoption(flag.dest) or (config.getini(flag.dest) and not _in_environment(flag)))
 
 
 def overrides(config: pytest.Config) -> Mapping[str, tuple[str, str]]:
@@ -121,11 +129,11 @@ def overrides(config: pytest.Config) -> Mapping[str, tuple[str, str]]:
     for switch in _SWITCHES:
         if config.getoption(switch.dest):
             given[switch.name] = ("true", switch.flag)
-        elif config.getini(switch.dest) and switch.dest.upper() not in os.environ:
+        elif config.getini(switch.dest) and not _in_environment(switch):
             given[switch.name] = ("true", f"{config.inipath}: {switch.dest}")
     for option in _LISTS:
         values, origin = config.getoption(option.dest), option.flag
-        if not values and option.dest.upper() not in os.environ:
+        if not values and not _in_environment(option):
             values, origin = config.getini(option.dest), f"{config.inipath}: {option.dest}"
         if values:
             given[option.name] = (json.dumps(values), origin)

@@ -172,7 +172,7 @@ class Cases(Block):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Chart(Block):
-    """A picture: what `draw` writes as PNG. `file` is its name where it stands beside the report.
+    """A picture: what `draw` writes as PNG. `file` is its path from the report's folder, where it is a file too.
 
     `svg` makes an SVG element of it for a page, under a name that is unique there; pages show the PNG without it.
     """

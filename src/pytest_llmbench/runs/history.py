@@ -139,11 +139,11 @@ def comparable_since(baseline: Comparable, report_dir: Path, names: Collection[s
 
     One that cannot be read is left out with a warning; answers of another run that were scored anew are left out too.
     """
-    found = []
+    found: list[Comparable] = []
     for run in saved_runs(report_dir):
         head = _readable_head(run) if names is None or run.title in names else None
         if head and not _is_rescored(head) and head["metadata"]["timestamp"] > baseline.metadata["timestamp"]:
-            found.append(comparable(read_saved(run.path), run.title, run.path))
+            found += _readable(run)
     return sorted(found, key=lambda run: str(run.metadata["timestamp"]))
 
 
@@ -216,6 +216,14 @@ def _readable_head(run: RunFolder) -> Mapping[str, Any] | None:
     except UsageError as error:
         _log.warning("left out: %s", error)
         return None
+
+
+def _readable(run: RunFolder) -> Iterator[Comparable]:
+    """The whole run, unless it cannot be read: a large one's results lie in files of their own, which may be gone."""
+    try:
+        yield comparable(read_saved(run.path), run.title, run.path)
+    except UsageError as error:
+        _log.warning("left out: %s", error)
 
 
 def _at(path: Path) -> SavedRun:

@@ -134,6 +134,7 @@ class Benchmarking:
             "report-dir": options.settings.output.report_dir,
             "save": saved_as(job),
             "config": options.config,
+            "server": "none",  # the adapter is asked, whatever server the project's settings name
             **job.settings,
         }
         suites = ["tests/suites"] if Path("tests/suites").is_dir() else []

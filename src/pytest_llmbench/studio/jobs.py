@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from pytest_llmbench.core.errors import UsageError, WrongModelError
 from pytest_llmbench.finetune.adapter_folder import checkpoints_of
+from pytest_llmbench.generation.client.server_address import api_url
 from pytest_llmbench.models.registry import load_registry
 from pytest_llmbench.studio.job_events import Curves, EvaluationData, StepData
 from pytest_llmbench.studio.job_kinds import KINDS, Work
@@ -122,9 +123,9 @@ class Jobs:
         """Queue a search for the users that a server holds.
 
         Raises:
-            UsageError: the server is not on this machine.
+            UsageError: the server's address is none, or not on this machine.
         """
-        if _host_of(request.server) not in _THIS_MACHINE:
+        if urlsplit(_address(request.server)).hostname not in _THIS_MACHINE:
             told = f"{request.server} is not on this machine; give a server at {' or '.join(sorted(_THIS_MACHINE))}"
             raise UsageError(told, names=("server",))
         settings = {name.replace("_", "-"): value for name, value in request.model_dump(exclude_none=True).items()}
@@ -291,13 +292,12 @@ async def _within(seconds: float | None, happened: asyncio.Event) -> bool:
         return False
 
 
-def _host_of(url: str) -> str | None:
+def _address(server: str) -> str:
+    """The address as the search will read it. Raises UsageError, of the request's own field."""
     try:
-        return urlsplit(url).hostname
-    except ValueError as error:
-        raise UsageError(
-            f"server: {url!r} is no address ({error}); give one such as http://127.0.0.1:8000/v1"
-        ) from error
+        return api_url(server)
+    except UsageError as error:
+        raise UsageError(str(error), names=("server",)) from error
 
 
 def _refuse_missing(session: Session, dataset_id: str) -> None:

@@ -64,6 +64,7 @@ class Results:
 
     def __init__(self, options: StudioOptions) -> None:
         self._settings = options.settings
+        self._config = ["--config", str(options.config)] if options.config else []
         self._folder = options.settings.output.report_dir
         self._pages = options.folder / "pages"
 
@@ -99,6 +100,7 @@ class Results:
         before, after = self._find(baseline), self._find(title)
         gate = self._settings.gate
         chosen = ["--alpha", str(gate.alpha), "--margin", str(gate.margin), "--report-dir", str(self._folder)]
+        chosen += self._config  # margins of single metrics, and what becomes of lost answers
         told = json.loads(_command("compare", before.title, after.title, "--json", *chosen))
         return Comparison(baseline=before.title, run=after.title, gate=gate_document(told["runs"][0]["gate"]))
 

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Path, Request
 
 from pytest_llmbench.studio.answers import Answers
 from pytest_llmbench.studio.datasets import Datasets
@@ -16,6 +16,11 @@ from pytest_llmbench.studio.models import Models
 from pytest_llmbench.studio.options import StudioOptions
 from pytest_llmbench.studio.results import Results
 from pytest_llmbench.studio.store import Store, open_store
+
+LARGEST_ID = 2**63 - 1
+"""What the store can hold."""
+JobId = Annotated[int, Path(ge=1, le=LARGEST_ID, examples=[1])]
+"""A job in the address of a page or of the API."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from pytest_llmbench.cli.terminal import AnswerCount
 from pytest_llmbench.core.records import Completion
 from pytest_llmbench.core.settings import MetricsSettings, Settings
 from pytest_llmbench.metrics import default_metrics
+from pytest_llmbench.runs import folders
 from pytest_llmbench.runs.document import build_document
 from pytest_llmbench.runs.history import find_run, save
 
@@ -118,6 +120,22 @@ def test_the_accepted_model_is_asked_again_with_a_fresh_seed(measured: Path) -> 
     written = find_run("baselines/accepted.json", Path("reports")).comparable
     assert written.name == again.name == "0003_mine-again"
     assert written.metadata["seed"] == again.document["metadata"]["seed"] != before.document["metadata"]["seed"]
+
+
+@pytest.mark.usefixtures("measured")
+def test_two_that_ask_in_the_same_second_journal_into_folders_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens: list[str] = []
+
+    def new_folder(report_dir: Path, token: str) -> Path:
+        tokens.append(token)
+        return folders.new_folder(report_dir, token)
+
+    usual = time.strftime
+    monkeypatch.setattr(time, "strftime", lambda form, *at: "now" if form.startswith("%Y%m%d") else usual(form, *at))
+    monkeypatch.setattr("pytest_llmbench.runs.history.new_folder", new_folder)
+    for _ in range(2):
+        assert llmbench("baseline", "mine").exit_code == 0
+    assert len({*tokens}) == 2
 
 
 def test_what_cannot_be_asked_as_it_was_is_refused_with_the_way_out(measured: Path) -> None:

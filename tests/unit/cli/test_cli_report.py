@@ -94,6 +94,21 @@ def test_a_saved_run_is_told_by_its_number_name_or_latest(run_file: Path) -> Non
     assert llmbench("report", "1", "--report-dir", "elsewhere").stdout == whole
 
 
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [({}, ["--config", "other.yaml"]), ({"LLMBENCH_CONFIG": "other.yaml"}, [])],
+    ids=["option", "variable"],
+)
+def test_runs_are_looked_for_where_the_settings_that_are_named_say(
+    run_file: Path, environment: dict[str, str], words: list[str]
+) -> None:
+    Path("other.yaml").write_text("output: {report_dir: elsewhere}\n")
+    whole = llmbench("report", run_file).stdout
+    Path("elsewhere/runs").mkdir(parents=True)
+    run_file.parent.rename("elsewhere/runs/0001_first")
+    assert llmbench("report", "1", *words, **environment).stdout == whole
+
+
 def test_json_is_the_document(run_file: Path) -> None:
     assert json.loads(llmbench("report", run_file, "--format", "json").stdout) == read_document(run_file)
 

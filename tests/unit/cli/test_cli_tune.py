@@ -48,6 +48,20 @@ def test_a_whole_tuning_tells_its_verdict_writes_its_reports_and_is_not_begun_tw
     assert told in again.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--vary", "slots=12:30"), 'slots: "12:30"'),
+        (("--fix", "slots=2024-01-01"), 'slots: "2024-01-01"'),
+        (("--fix", "slots=on"), 'slots: "on"'),
+    ],
+)
+def test_a_value_is_read_as_in_a_settings_file(words: tuple[str, ...], told: str) -> None:
+    done = llmbench("tune", *words)
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1), done.output
+    assert told in done.stderr
+
+
 def test_what_was_known_when_it_was_stopped_is_reported_and_gone_on_with(
     calibrated: CalibratedLauncher, monkeypatch: pytest.MonkeyPatch
 ) -> None:

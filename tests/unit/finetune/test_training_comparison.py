@@ -175,6 +175,23 @@ def test_a_comparison_is_written_in_every_format_with_its_curves(
     assert {"text": "", "markdown": "(curves.png)", "html": "data:image/png;base64,"}[format_] in text
 
 
+@pytest.mark.parametrize(
+    ("png", "output", "linked"),
+    [
+        ("curves.png", "out/report.md", "(../curves.png)"),
+        ("pictures/my curves (1).png", "report.md", "(pictures/my%20curves%20%281%29.png)"),
+        ("pictures/curves.png", None, "(pictures/curves.png)"),
+    ],
+)
+def test_markdown_links_the_picture_from_where_the_report_is(
+    folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, png: str, output: str | None, linked: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    chosen = ["--format", "markdown", "--png", png, *(["--output", output] if output else [])]
+    done = llmbench("compare-training", *folders, *chosen)
+    assert linked in (Path(output).read_text(encoding="utf-8") if output else done.stdout)
+
+
 def test_a_file_without_a_format_is_refused(folders: list[Path], tmp_path: Path) -> None:
     done = llmbench("compare-training", *folders, "--output", tmp_path / "x")
     assert done.exit_code == 2

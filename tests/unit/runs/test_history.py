@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -363,6 +364,20 @@ def test_answers_that_were_scored_anew_are_no_run_of_the_trend(tmp_path: Path, m
     assert [point.name for point in trend(tmp_path, 10)] == ["0001_accepted", "0002_later"]
     since = comparable_since(find_run("accepted", tmp_path).comparable, tmp_path)
     assert [run.name for run in since] == ["0002_later"]
+
+
+def test_a_run_whose_results_are_gone_is_left_out_of_what_was_made_since_aloud(
+    tmp_path: Path, save_run: SaveRun, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_run(tmp_path, "accepted", timestamp="2026-02-10T10:00:00+00:00")
+    pruned = save_run(tmp_path, "pruned", timestamp="2026-02-11T10:00:00+00:00")
+    head = json.loads(pruned.read_text(encoding="utf-8"))
+    large = {**head, "results": [], "results_in": {"folder": "results", "count": 2}}
+    pruned.write_text(json.dumps(large), encoding="utf-8")
+    save_run(tmp_path, "later", timestamp="2026-02-12T10:00:00+00:00")
+    since = comparable_since(find_run("accepted", tmp_path).comparable, tmp_path)
+    assert [run.name for run in since] == ["0003_later"]
+    assert [str(pruned) in message for message in caplog.messages] == [True]
 
 
 def test_a_run_that_cannot_be_read_is_left_out_of_the_trend_aloud(

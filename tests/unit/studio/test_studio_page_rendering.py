@@ -80,6 +80,23 @@ def test_an_unknown_job_is_a_page_that_says_so(studio: TestClient) -> None:
     assert (answer.status_code, "99" in answer.text, "<h1>" in answer.text) == (404, True, True)
 
 
+@pytest.mark.parametrize("number", ["0", str(2**63), "9" * 60])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/jobs/{}"),
+        ("GET", "/jobs/{}/panel?seen=queued"),
+        ("GET", "/compare/jobs/{}"),
+        ("POST", "/jobs/{}/cancel"),
+        ("POST", "/jobs/{}/resume"),
+        ("POST", "/jobs/{}/benchmark"),
+        ("POST", "/queue/{}/up"),
+    ],
+)
+def test_a_number_that_no_job_can_have_is_refused(studio: TestClient, method: str, path: str, number: str) -> None:
+    assert studio.request(method, path.format(number)).status_code == 422
+
+
 def test_an_address_that_leads_nowhere_is_a_page_and_below_the_api_a_problem(studio: TestClient) -> None:
     found = studio.get("/nowhere/at-all", headers={"accept-language": "fr"})
     assert (found.status_code, found.headers["content-type"]) == (404, "text/html; charset=utf-8")

@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 from support.command_line import llmbench
+from support.saved_runs import SaveRun
 from support.scripted_jobs import add_dataset, studio_options
 from support.tiny_training import other_rows, rows, save_tiny_model, write_rows
 
+from pytest_llmbench.core.errors import NotReadyError
 from pytest_llmbench.models.adapters import find_adapter
 from pytest_llmbench.models.sources import resolve
+from pytest_llmbench.studio import results
 from pytest_llmbench.studio.job_events import EvaluationData, StepData
 from pytest_llmbench.studio.job_files import new_in_journal
 from pytest_llmbench.studio.job_kinds import JOURNAL, KINDS, Finetuning, JobFiles
@@ -73,6 +76,25 @@ def test_the_command_trains_an_adapter_that_auto_finds_and_tells_its_course(
     assert (result["adapter"], result["token_accuracy"]) == (job.output, pytest.approx(told[-2].token_accuracy))
 
 
+@pytest.mark.parametrize(("config", "given"), [(Path("other.yaml"), ["--config", "other.yaml"]), (None, [])])
+def test_runs_are_compared_by_the_settings_file_that_the_studio_was_given(
+    tmp_path: Path, save_run: SaveRun, monkeypatch: pytest.MonkeyPatch, config: Path | None, given: list[str]
+) -> None:
+    asked: list[str] = []
+
+    def command(*words: str) -> str:
+        asked.extend(words)
+        raise NotReadyError("no need to go on")
+
+    monkeypatch.setattr(results, "_command", command)
+    chosen = dataclasses.replace(studio_options(tmp_path), config=config)
+    for name in ("first", "second"):
+        save_run(chosen.settings.output.report_dir, name)
+    with pytest.raises(NotReadyError):
+        results.Results(chosen).compare("0001_first", "0002_second")
+    assert asked[asked.index("--config") :] == given if given else "--config" not in asked
+
+
 def test_jobs_read_the_settings_file_that_the_studio_was_given(store: Store, tmp_path: Path) -> None:
     options = dataclasses.replace(studio_options(tmp_path), config=Path("other.yaml"))
     job = Jobs(store, options).start_autotune(StartAutotune(server="http://127.0.0.1:1/v1", max_users=2))
@@ -85,4 +107,4 @@ def test_jobs_read_the_settings_file_that_the_studio_was_given(store: Store, tmp
     words = KINDS["benchmark"].command(job, files, options)
     assert words[1:5] == ("-m", "pytest", "-m", "benchmark")
     adapter = {f"--llmbench-{given}" for given in ("adapter=adapters/mine", "quantization=nf4", "limit=3")}
-    assert {"--llmbench-config=other.yaml", *adapter} < set(words)
+    assert {"--llmbench-config=other.yaml", "--llmbench-server=none", *adapter} < set(words)

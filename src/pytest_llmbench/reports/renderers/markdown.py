@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.parse
 from collections.abc import Iterator, Sequence
 
 from pytest_llmbench.core.locale import Words, words
@@ -80,7 +81,7 @@ def _block(block: Block, say: Words) -> str:  # noqa: PLR0911  # one return a ki
         case Details():
             return details(prose(block.title), _joined(block.blocks, say))
         case Chart():
-            return f"![{prose(block.title)}]({block.file})" if block.file else ""
+            return f"![{prose(block.title)}]({urllib.parse.quote(block.file)})" if block.file else ""
     raise TypeError(f"no block: {block!r}")
 
 

@@ -13,7 +13,7 @@ from pytest_llmbench.reports.renderers.html import Html
 from pytest_llmbench.reports.views.gate import gate_report
 from pytest_llmbench.runs.typed import GateDocument
 from pytest_llmbench.studio.pages.rendering import PageRoute, page, spoken
-from pytest_llmbench.studio.services import Studio
+from pytest_llmbench.studio.services import JobId, Studio
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 _Text = Annotated[str, Query(max_length=300)]
@@ -34,7 +34,7 @@ def compare_two(request: Request, studio: Studio, baseline: _Text, run: _Text) -
 
 
 @router.get("/compare/jobs/{job_id}")
-def compare_job(studio: Studio, job_id: int) -> RedirectResponse:
+def compare_job(studio: Studio, job_id: JobId) -> RedirectResponse:
     """The verdict of a benchmark that was started here."""
     result = studio.jobs.get(job_id).result or {}
     return RedirectResponse(f"/compare/{result['run']}" if "run" in result else f"/jobs/{job_id}", 303)

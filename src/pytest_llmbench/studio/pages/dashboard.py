@@ -13,7 +13,7 @@ from pytest_llmbench.studio.job_events import LogData, Problem, StepData
 from pytest_llmbench.studio.jobs import StartBenchmark
 from pytest_llmbench.studio.pages import job_words
 from pytest_llmbench.studio.pages.rendering import PageRoute, page, spoken
-from pytest_llmbench.studio.services import Services, Studio
+from pytest_llmbench.studio.services import JobId, Services, Studio
 from pytest_llmbench.studio.store import OVER, Job
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -36,7 +36,7 @@ def job_list(request: Request, studio: Studio, seen: _Seen = "") -> Response:
 
 
 @router.post("/queue/{job_id}/{way}")
-def move(request: Request, studio: Studio, job_id: int, way: Literal["up", "down"]) -> Response:
+def move(request: Request, studio: Studio, job_id: JobId, way: Literal["up", "down"]) -> Response:
     """Let a job in the queue change places with the one before it or after it."""
     queue = [job.id for job in studio.jobs.list() if job.state == "queued"]
     if job_id in queue:
@@ -50,7 +50,7 @@ def move(request: Request, studio: Studio, job_id: int, way: Literal["up", "down
 
 
 @router.get("/jobs/{job_id}")
-def job_page(request: Request, studio: Studio, job_id: int) -> HTMLResponse:
+def job_page(request: Request, studio: Studio, job_id: JobId) -> HTMLResponse:
     """One job, with its course so far."""
     job = studio.jobs.get(job_id)
     lines = [LogData.model_validate(event.data).line for event in studio.jobs.log(job_id)]
@@ -58,7 +58,7 @@ def job_page(request: Request, studio: Studio, job_id: int) -> HTMLResponse:
 
 
 @router.get("/jobs/{job_id}/panel")
-def panel(request: Request, studio: Studio, job_id: int, seen: _Seen) -> Response:
+def panel(request: Request, studio: Studio, job_id: JobId, seen: _Seen) -> Response:
     """Where the job is now; the whole page anew where its state is another one."""
     job = studio.jobs.get(job_id)
     if job.state != seen:
@@ -67,21 +67,21 @@ def panel(request: Request, studio: Studio, job_id: int, seen: _Seen) -> Respons
 
 
 @router.post("/jobs/{job_id}/cancel")
-def cancel(studio: Studio, job_id: int) -> RedirectResponse:
+def cancel(studio: Studio, job_id: JobId) -> RedirectResponse:
     """End it."""
     studio.jobs.cancel(job_id)
     return RedirectResponse(f"/jobs/{job_id}", _SEE_OTHER)
 
 
 @router.post("/jobs/{job_id}/resume")
-def resume(studio: Studio, job_id: int) -> RedirectResponse:
+def resume(studio: Studio, job_id: JobId) -> RedirectResponse:
     """Go on with it."""
     studio.jobs.resume(job_id)
     return RedirectResponse(f"/jobs/{job_id}", _SEE_OTHER)
 
 
 @router.post("/jobs/{job_id}/benchmark")
-def benchmark(studio: Studio, job_id: int) -> RedirectResponse:
+def benchmark(studio: Studio, job_id: JobId) -> RedirectResponse:
     """Compare the adapter that a training made with its base."""
     return RedirectResponse(f"/jobs/{studio.jobs.start_benchmark(job_id, StartBenchmark()).id}", _SEE_OTHER)
 

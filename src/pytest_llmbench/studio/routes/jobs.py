@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Path, Query
+from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,12 +17,11 @@ from pytest_llmbench.studio.answers import AnswerEvent, Question
 from pytest_llmbench.studio.job_events import Curves
 from pytest_llmbench.studio.jobs import StartAutotune, StartBenchmark, StartFinetuning
 from pytest_llmbench.studio.problems import problems
-from pytest_llmbench.studio.services import Studio
+from pytest_llmbench.studio.services import LARGEST_ID, JobId, Studio
 from pytest_llmbench.studio.store import Event, EventKind, Job, JobKind, JobState
 
 router = APIRouter(prefix="/api", tags=["jobs"])
 
-_LARGEST_ID = 2**63 - 1
 _RETRY_MS = 2000
 _PING_S = 15.0
 _EVENT_SCHEMA = {
@@ -38,8 +37,6 @@ _EVENT_SCHEMA = {
         "retry": {"type": "integer", "minimum": 0},
     },
 }
-
-JobId = Annotated[int, Path(ge=1, le=_LARGEST_ID, examples=[1])]
 
 
 class _Document(BaseModel):
@@ -78,7 +75,7 @@ class Order(_Document):
 
     model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra={"examples": [{"job_ids": [3, 2]}]})
 
-    job_ids: tuple[Annotated[int, Field(ge=1, le=_LARGEST_ID)], ...] = Field(max_length=1000)
+    job_ids: tuple[Annotated[int, Field(ge=1, le=LARGEST_ID)], ...] = Field(max_length=1000)
 
 
 class JobEvent(_Document):
@@ -200,8 +197,8 @@ class _EventStream(StreamingResponse):
 async def job_events(
     studio: Studio,
     job_id: JobId,
-    last_event_id: Annotated[int | None, Header(ge=0, le=_LARGEST_ID, alias="Last-Event-ID")] = None,
-    after: Annotated[int, Query(ge=0, le=_LARGEST_ID, description="begin behind this sequence")] = 0,
+    last_event_id: Annotated[int | None, Header(ge=0, le=LARGEST_ID, alias="Last-Event-ID")] = None,
+    after: Annotated[int, Query(ge=0, le=LARGEST_ID, description="begin behind this sequence")] = 0,
 ) -> _EventStream:
     """Everything that happens in a job, as server-sent events, until it is over: then comes `end`.
 
