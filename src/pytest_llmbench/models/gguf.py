@@ -121,14 +121,20 @@ def read_metadata(gguf: Path) -> dict[str, Any]:
 
     Raises:
         NotReadyError: the package gguf is missing.
-        ModelError: it is not a GGUF file.
+        ModelError: it is not a GGUF file, or was cut short.
     """
     try:
         from gguf import GGUFReader
     except ImportError as error:
         raise _needs_local_extra() from error
     check_magic(gguf)
-    return {name: field.contents() for name, field in GGUFReader(gguf).fields.items()}
+    try:
+        return {name: field.contents() for name, field in GGUFReader(gguf).fields.items()}
+    except (ValueError, LookupError) as error:  # the reader goes by lengths and numbers without a look at them
+        raise ModelError(
+            f"{gguf} is damaged ({error}); download it again (or, where it is whole, newer than the installed gguf: "
+            "pip install -U gguf)"
+        ) from error
 
 
 def _byte_level(told: Mapping[str, Any], gguf: Path) -> PreTrainedTokenizerFast:

@@ -37,3 +37,11 @@ def test_a_file_that_is_none_is_told_and_nothing_is_kept(tmp_path: Path) -> None
     with pytest.raises(ModelError, match="is not a GGUF file"):
         read_gguf(broken)
     assert not list((tmp_path / "cache").glob("gguf/*"))
+
+
+@pytest.mark.parametrize("length", [40, 5000, -100])
+def test_a_file_that_was_cut_short_is_told(tmp_path: Path, length: int) -> None:
+    file = byte_level_gguf(tmp_path / "tiny.gguf", "qwen2", ["monte le son", "ouvre 2026"])
+    file.write_bytes(file.read_bytes()[:length])
+    with pytest.raises(ModelError, match=r"tiny\.gguf is damaged .*; download it again"):
+        read_gguf(file)
