@@ -10,7 +10,7 @@ from support.tiny_ggufs import byte_level_gguf
 from pytest_llmbench.core.errors import ModelError
 from pytest_llmbench.models import gguf_facts
 from pytest_llmbench.models.gguf import load_gguf_tokenizer
-from pytest_llmbench.models.gguf_facts import GgufFacts, load_kept_tokenizer, read_gguf
+from pytest_llmbench.models.gguf_facts import GgufFacts, facts_of, load_kept_tokenizer, read_gguf
 
 
 @pytest.fixture(autouse=True)
@@ -45,3 +45,14 @@ def test_a_file_that_was_cut_short_is_told(tmp_path: Path, length: int) -> None:
     file.write_bytes(file.read_bytes()[:length])
     with pytest.raises(ModelError, match=r"tiny\.gguf is damaged .*; download it again"):
         read_gguf(file)
+
+
+@pytest.mark.parametrize(("number", "name"), [(3, "Q4_1"), (999, "type 999")])
+def test_a_way_to_store_weights_that_is_newer_than_the_reader_is_told_by_its_number(number: int, name: str) -> None:
+    told = {
+        "general.architecture": "llama",
+        "general.file_type": number,
+        "llama.context_length": 512,
+        "tokenizer.ggml.tokens": ["x"],
+    }
+    assert facts_of(told, Path("x.gguf")) == GgufFacts("llama", name, 512, 1)
