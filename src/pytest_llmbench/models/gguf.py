@@ -42,7 +42,7 @@ _NAMED_TOKENS: Mapping[str, str] = {
 
 _log = logging.getLogger("pytest_llmbench")
 
-_CONVERTER_VERSION = 2
+_CONVERTER_VERSION = 3
 """Part of the folder's name: raise it when the conversion changes, and old conversions are made again."""
 
 
@@ -132,7 +132,7 @@ def read_metadata(gguf: Path) -> dict[str, Any]:
         return {name: field.contents() for name, field in GGUFReader(gguf).fields.items()}
     except (ValueError, LookupError) as error:  # the reader goes by lengths and numbers without a look at them
         raise ModelError(
-            f"{gguf} is damaged ({error}); download it again (or, where it is whole, newer than the installed gguf: "
+            f"{gguf}: it is damaged ({error}); download it again (or, if it is whole, newer than the installed gguf: "
             "pip install -U gguf)"
         ) from error
 
@@ -237,7 +237,7 @@ def convert(gguf: Path) -> Path:
     Several processes may ask at once: one converts, the others wait for it. A folder that exists is complete.
 
     Raises:
-        ModelError: not a GGUF file, or of an architecture that transformers cannot read.
+        ModelError: not a GGUF file, a part of one, or of an architecture that transformers cannot read.
         NotReadyError: the local extra is missing, or the disk is full.
     """
     folder = converted_folder(gguf)
@@ -285,10 +285,19 @@ def _write_plain_model(gguf: Path, folder: Path) -> None:
 
     with quiet_libraries(), _no_bar():
         try:
-            tokenizer = load_gguf_tokenizer(gguf)  # first: of one that is not known, the weights need not be read
-            read = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+            told = read_metadata(gguf)
+            _refuse_a_part(told, gguf)
+            tokenizer = tokenizer_of(told, gguf)  # first: of one that is not known, the weights need not be read
+            read, info = AutoModelForCausalLM.from_pretrained(
+                gguf.parent, gguf_file=gguf.name, dtype=torch.float32, output_loading_info=True
+            )
         except (ValueError, KeyError, IndexError, NotImplementedError) as error:
             raise ModelError(f"{gguf}: transformers cannot read this GGUF file ({error}); is it whole?") from error
+        if missing := sorted(info["missing_keys"]):
+            raise ModelError(
+                f"{gguf}: {len(missing)} weights are missing ({missing[0]}, …) and would be random; download it again, "
+                "or give the model's own folder or hub id instead"
+            )
         config = copy.deepcopy(read.config)
         if hasattr(config, "quantization_config"):
             del config.quantization_config
@@ -300,6 +309,16 @@ def _write_plain_model(gguf: Path, folder: Path) -> None:
         except safetensors.SafetensorError as error:
             raise _no_room(folder, error) from error
         tokenizer.save_pretrained(folder)
+
+
+def _refuse_a_part(told: Mapping[str, Any], gguf: Path) -> None:
+    """Refuse one file of several: transformers would read it alone, and make up the weights of the others."""
+    if (count := told.get("split.count", 1)) > 1:
+        raise ModelError(
+            f"{gguf} is one of {count} parts of a model; join them with llama.cpp's "
+            "`llama-gguf-split --merge FIRST_PART OUTPUT`, set model.engine: llamacpp, or give the model's own folder "
+            "or hub id instead"
+        )
 
 
 @contextlib.contextmanager

@@ -86,7 +86,7 @@ def _file_type(number: int | None) -> str:
 
     if number is None:
         return "unknown"
-    named = {int(one): one.name for one in LlamaFileType}
+    named: dict[int, str] = {int(one): one.name for one in LlamaFileType}
     return named.get(number, f"type {number}").removeprefix("MOSTLY_").removeprefix("ALL_")
 
 

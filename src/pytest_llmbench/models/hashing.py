@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pytest_llmbench.core.errors import ModelError, NotReadyError
@@ -18,6 +19,7 @@ _log = logging.getLogger("pytest_llmbench")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _SHARDS = ("model*.safetensors", "*.safetensors", "pytorch_model*.bin")
+_PART = re.compile(r"(?P<stem>.+)-\d{5}-of-(?P<count>\d{5})(?P<suffix>\.\w+)")
 _NOT_THE_MODEL = ("adapter_model", "consolidated")
 
 
@@ -40,15 +42,29 @@ def file_hash(path: Path) -> str:
     return digest
 
 
+def gguf_hash(gguf: Path) -> str:
+    """SHA-256 of a GGUF file; of one that is split, over the SHA-256s of all its parts, as llama.cpp reads them all.
+
+    Raises:
+        ModelError: a part is missing.
+    """
+    parts = _numbered([gguf])
+    return file_hash(gguf) if len(parts) == 1 else _hash_over(parts)
+
+
 def weights_hash(folder: Path) -> str:
     """SHA-256 over the SHA-256s of the folder's weight files, in the order of their names.
 
     Raises:
         ModelError: the folder has no weights, or lacks a file that its index names.
     """
+    return _hash_over(weight_files(folder))
+
+
+def _hash_over(files: Iterable[Path]) -> str:
     total = hashlib.sha256()
-    for shard in weight_files(folder):
-        total.update(bytes.fromhex(file_hash(shard)))
+    for path in files:
+        total.update(bytes.fromhex(file_hash(path)))
     return total.hexdigest()
 
 
@@ -74,6 +90,27 @@ def weight_files(folder: Path) -> list[Path]:
         if found:
             return found
     raise ModelError(f"{folder}: no weights (model.safetensors or pytorch_model.bin); is the download complete?")
+
+
+def _numbered(files: Sequence[Path]) -> list[Path]:
+    """The files, each that is one of several by its name with all the others. Raises ModelError where one is missing.
+
+    Nothing but the names tells of those that are missing after an interrupted download.
+    """
+    whole = sorted({part for path in files for part in _parts(path)})
+    if missing := [path.name for path in whole if not path.is_file()]:
+        raise ModelError(f"{whole[0].parent}: {', '.join(missing)} is missing; fetch the model again")
+    return whole
+
+
+def _parts(path: Path) -> list[Path]:
+    found = _PART.fullmatch(path.name)
+    if found is None:
+        return [path]
+    return [
+        path.with_name(f"{found['stem']}-{number:05}-of-{found['count']}{found['suffix']}")
+        for number in range(1, int(found["count"]) + 1)
+    ]
 
 
 def _indexed(index: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from pytest_llmbench.core.documents import suggestion
 from pytest_llmbench.core.errors import ModelError, NotReadyError, WrongModelError
 from pytest_llmbench.core.locale import N_
 from pytest_llmbench.models.gguf import convert, converted_folder
-from pytest_llmbench.models.hashing import file_hash, weight_files, weights_hash
+from pytest_llmbench.models.hashing import gguf_hash, weight_files, weights_hash
 from pytest_llmbench.models.registry import ModelEntry, load_registry
 
 Kind = Literal["gguf", "folder", "hub"]
@@ -98,7 +98,7 @@ def peek(spec: str, *, revision: str | None = None) -> Source | None:
 
 
 def _source(location: Location, folder: Path) -> Source:
-    digest = file_hash(Path(location.place)) if location.kind == "gguf" else weights_hash(folder)
+    digest = gguf_hash(Path(location.place)) if location.kind == "gguf" else weights_hash(folder)
     return Source(
         spec=location.spec,
         name=location.name,

@@ -43,7 +43,7 @@ def test_a_file_that_is_none_is_told_and_nothing_is_kept(tmp_path: Path) -> None
 def test_a_file_that_was_cut_short_is_told(tmp_path: Path, length: int) -> None:
     file = byte_level_gguf(tmp_path / "tiny.gguf", "qwen2", ["monte le son", "ouvre 2026"])
     file.write_bytes(file.read_bytes()[:length])
-    with pytest.raises(ModelError, match=r"tiny\.gguf is damaged .*; download it again"):
+    with pytest.raises(ModelError, match=r"tiny\.gguf: it is damaged .*; download it again"):
         read_gguf(file)
 
 

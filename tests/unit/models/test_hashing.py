@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmbench.models.hashing import config_hash, file_hash, weight_files
+from pytest_llmbench.core.errors import ModelError
+from pytest_llmbench.models.hashing import config_hash, file_hash, gguf_hash, weight_files
 
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
@@ -60,3 +61,15 @@ def test_configuration_and_code_have_a_hash_and_weights_are_no_part_of_it(tmp_pa
     assert (other := config_hash(tmp_path)) != before
     (tmp_path / "modeling_own.py").write_text("")
     assert config_hash(tmp_path) not in {before, other}
+
+
+def test_a_split_gguf_file_is_known_by_all_its_parts(tmp_path: Path) -> None:
+    first, second = (tmp_path / f"m-0000{number}-of-00002.gguf" for number in (1, 2))
+    first.write_bytes(b"GGUF 1")
+    with pytest.raises(ModelError, match=r"m-00002-of-00002\.gguf is missing"):
+        gguf_hash(first)
+    second.write_bytes(b"GGUF 2")
+    before = gguf_hash(first)
+    second.write_bytes(b"GGUF 2, another")
+    assert gguf_hash(first) != before
+    assert gguf_hash(first.rename(tmp_path / "alone.gguf")) == file_hash(tmp_path / "alone.gguf")
