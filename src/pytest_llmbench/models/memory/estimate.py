@@ -171,7 +171,8 @@ def estimate_answering(architecture: Architecture, stored: int, *, rows: int, po
 
 def forward_bytes(architecture: Architecture, tokens: int, stored: int) -> int:
     """Bytes that one layer holds while so many tokens pass it and nothing is kept; a number takes `stored` bytes."""
-    widest = max(architecture.feed_forward * max(1, architecture.active_experts), architecture.queries)
+    inside = architecture.feed_forward * max(1, architecture.active_experts) + architecture.shared_expert
+    widest = max(inside, architecture.queries)
     return tokens * (3 * widest + 4 * architecture.hidden) * stored
 
 
@@ -252,7 +253,8 @@ def _mlp(architecture: Architecture) -> int:
     each = steps * architecture.feed_forward
     if not architecture.experts:
         return each
-    return architecture.active_experts * (each + 2 * architecture.hidden + architecture.feed_forward)
+    shared = steps * architecture.shared_expert
+    return shared + architecture.active_experts * (each + 2 * architecture.hidden + architecture.feed_forward)
 
 
 def _lora_inputs(plan: TrainingPlan, targeted: tuple[Weights, ...]) -> int:
