@@ -17,7 +17,13 @@ from pytest_llmbench.core.starter import cache_dir
 _log = logging.getLogger("pytest_llmbench")
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+_FIRST_TAKEN = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+"""What transformers looks for, in its order: the first that is there is read, whatever lies beside it."""
 _SHARDS = ("model*.safetensors", "*.safetensors", "pytorch_model*.bin")
 _PART = re.compile(r"(?P<stem>.+)-\d{5}-of-(?P<count>\d{5})(?P<suffix>\.\w+)")
 _NOT_THE_MODEL = ("adapter_model", "consolidated")
@@ -77,18 +83,19 @@ def config_hash(folder: Path) -> str:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files that hold the model's weights, sorted by name; safetensors win over `.bin`.
+    """The files that hold the model's weights, those that transformers would read, sorted by name.
+
+    Where it would read none, as without an index, they are all that are named like weights, for other engines.
 
     Raises:
-        ModelError: there are none, or one that the index names is missing.
+        ModelError: there are none, or one that the index names, or the names of others, is missing.
     """
-    for index in (folder / name for name in _INDEXES):
-        if index.is_file():
-            return _indexed(index)
+    if first := next((folder / name for name in _FIRST_TAKEN if (folder / name).is_file()), None):
+        return _indexed(first) if first.suffix == ".json" else [first]
     for pattern in _SHARDS:
         found = sorted(path for path in folder.glob(pattern) if not path.name.startswith(_NOT_THE_MODEL))
         if found:
-            return found
+            return _numbered(found)
     raise ModelError(f"{folder}: no weights (model.safetensors or pytorch_model.bin); is the download complete?")
 
 

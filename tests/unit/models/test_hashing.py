@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -48,6 +49,29 @@ def test_safetensors_win_over_bin_and_adapters_are_not_the_model(tmp_path: Path)
     assert [path.name for path in weight_files(tmp_path)] == ["pytorch_model.bin"]
     (tmp_path / "model.safetensors").write_bytes(b"")
     assert [path.name for path in weight_files(tmp_path)] == ["model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("present", "taken"),
+    [
+        (["model.safetensors", "model.safetensors.index.json", "model-00001-of-00001.safetensors"], [0]),
+        (["model.safetensors.index.json", "model-00001-of-00001.safetensors", "pytorch_model.bin"], [1]),
+        (["pytorch_model.bin", "pytorch_model.bin.index.json", "model-00001-of-00001.safetensors"], [0]),
+        (["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"], [0, 1]),
+    ],
+)
+def test_the_weights_are_those_that_transformers_reads(tmp_path: Path, present: list[str], taken: list[int]) -> None:
+    index = json.dumps({"weight_map": {"a": "model-00001-of-00001.safetensors"}})
+    for name in present:
+        (tmp_path / name).write_text(index)
+    assert weight_files(tmp_path) == [tmp_path / present[place] for place in taken]
+
+
+def test_a_part_that_the_others_names_tell_of_is_missed(tmp_path: Path) -> None:
+    for name in ("model-00001-of-00003.safetensors", "model-00003-of-00003.safetensors"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(ModelError, match=r": model-00002-of-00003\.safetensors is missing; fetch the model again"):
+        weight_files(tmp_path)
 
 
 def test_configuration_and_code_have_a_hash_and_weights_are_no_part_of_it(tmp_path: Path) -> None:

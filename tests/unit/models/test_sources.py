@@ -97,6 +97,7 @@ def test_a_folder_with_only_a_gguf_file_names_that_file(tmp_path: Path) -> None:
 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "model")
+    (folder / "model.safetensors").unlink()
     index = '{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}'
     (folder / "model.safetensors.index.json").write_text(index)
     (folder / "model-1.safetensors").write_bytes(b"")
@@ -192,6 +193,14 @@ def test_offline_a_hub_model_that_is_not_all_there_says_how_to_get_it(
         fill(hub_cache, weights=False)
     with pytest.raises(ModelError, match=r"HF_HUB_OFFLINE.*hf download org/model"):
         resolve("org/model")
+
+
+def test_a_download_that_was_interrupted_is_not_taken_for_whole(hub_cache: Path) -> None:
+    snapshot = fill(hub_cache, weights=False)
+    (snapshot / "model-00001-of-00002.safetensors").write_bytes(safetensors_bytes(16))
+    assert sources.cached("org/model", None) is None
+    (snapshot / "model-00002-of-00002.safetensors").write_bytes(safetensors_bytes(16))
+    assert sources.cached("org/model", None) == snapshot
 
 
 class Response:
