@@ -16,7 +16,7 @@ from pytest_llmbench.core.errors import ModelError
 from pytest_llmbench.models import sources
 from pytest_llmbench.models.gguf import converted_folder
 from pytest_llmbench.models.hashing import file_hash
-from pytest_llmbench.models.sources import locate, peek, resolve
+from pytest_llmbench.models.sources import locate, peek, resolve, tokenizer_place
 
 COMMIT = "c" * 40
 
@@ -231,3 +231,36 @@ def test_each_refusal_of_the_hub_says_what_to_do(
     monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
     with pytest.raises(ModelError, match=advice):
         sources.snapshot("org/model", "v9")
+
+
+def test_for_a_tokenizer_no_weights_are_fetched(hub_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    asked = []
+
+    def fetch(*_: Any, allow_patterns: list[str], **__: Any) -> str:
+        asked.extend(allow_patterns)
+        snapshot = fill(hub_cache, weights=False)
+        for name in ("tokenizer_config.json", "tokenizer.json"):
+            (snapshot / name).write_text("{}")
+        return str(snapshot)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+    fetched = tokenizer_place("org/model")
+    assert not {"*.safetensors", "pytorch_model*.bin"} & set(asked)
+    asked.clear()
+    assert tokenizer_place("org/model") == fetched
+    assert not asked
+
+
+def test_a_folder_that_has_a_tokenizer_alone_has_one(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer_config.json").write_text("{}")
+    assert tokenizer_place(str(tmp_path)) == tmp_path
+
+
+def test_offline_a_tokenizer_that_is_not_there_says_how_to_get_it(
+    hub_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    fill(hub_cache)
+    with pytest.raises(ModelError, match=r"HF_HUB_OFFLINE.*hf download org/model"):
+        tokenizer_place("org/model")
