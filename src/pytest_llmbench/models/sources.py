@@ -299,18 +299,48 @@ def _download(hub_id: str, revision: str | None) -> Path:
     folder = _fetch(hub_id, revision, [*_CONFIGURATION, "*.safetensors"])
     if not any(folder.glob("*.safetensors")):
         folder = _fetch(hub_id, revision, [*_CONFIGURATION, "pytorch_model*.bin"])
+    if not _is_whole(folder):
+        _refuse_other_kinds(hub_id, revision, folder)
     return folder
+
+
+def _refuse_other_kinds(hub_id: str, revision: str | None, folder: Path) -> None:
+    """Say what a repository of the hub is that is no model which could be loaded, as `_folder` does of folders."""
+    if (folder / "adapter_config.json").is_file():
+        raise WrongModelError(
+            f"{hub_id} is an adapter, not a base model; fetch it (hf download {hub_id} --local-dir FOLDER) and give "
+            "the folder as the adapter (model.adapter)"
+        )
+    import huggingface_hub
+
+    with _asking_the_hub(hub_id, revision):
+        files = huggingface_hub.list_repo_files(hub_id, revision=revision)
+    if ggufs := sorted(name for name in files if name.endswith(".gguf")):
+        raise WrongModelError(
+            f"{hub_id} holds GGUF files and no other weights; fetch one of them and give that file: "
+            f"hf download {hub_id} {ggufs[0]} --local-dir FOLDER"
+        )
 
 
 def _fetch(hub_id: str, revision: str | None, patterns: list[str]) -> Path:
     """The local folder of a hub model with the files of these patterns, asked of the hub. Raises ModelError."""
     import huggingface_hub
+
+    with _asking_the_hub(hub_id, revision):
+        return Path(
+            huggingface_hub.snapshot_download(
+                hub_id, revision=revision, allow_patterns=patterns, ignore_patterns=_OTHER_FORMATS
+            )
+        )
+
+
+@contextlib.contextmanager
+def _asking_the_hub(hub_id: str, revision: str | None) -> Iterator[None]:
+    """Inside the block, refusals of the hub are ModelErrors that say what to do."""
     from huggingface_hub import errors
 
     try:
-        folder = huggingface_hub.snapshot_download(
-            hub_id, revision=revision, allow_patterns=patterns, ignore_patterns=_OTHER_FORMATS
-        )
+        yield
     except errors.GatedRepoError as error:
         raise ModelError(
             f"{hub_id} is gated: accept its licence on https://huggingface.co/{hub_id}, "
@@ -328,4 +358,3 @@ def _fetch(hub_id: str, revision: str | None, patterns: list[str]) -> Path:
         raise ModelError(
             f"{hub_id} could not be downloaded ({reason}); check the network and the disk, or give a local folder"
         ) from error
-    return Path(folder)

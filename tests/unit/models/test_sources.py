@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +233,34 @@ def test_each_refusal_of_the_hub_says_what_to_do(
     monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
     with pytest.raises(ModelError, match=advice):
         sources.snapshot("org/model", "v9")
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["adapter_config.json", "adapter_model.safetensors"], "is an adapter, not a base model; .*model.adapter"),
+        (["README.md", "m.Q8_0.gguf", "m.Q4_K_M.gguf"], r"holds GGUF files .*: hf download org/model m\.Q4_K_M\.gguf"),
+        (["config.json", "m.gguf"], r"holds GGUF files .*: hf download org/model m\.gguf"),
+        (["config.json", "README.md"], "no weights .*is the download complete"),
+    ],
+)
+def test_a_repository_that_is_no_model_is_told_for_what_it_is(
+    tmp_path: Path, hub_cache: Path, monkeypatch: pytest.MonkeyPatch, files: list[str], message: str
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+
+    def fetch(*_: Any, local_files_only: bool = False, allow_patterns: Sequence[str] = (), **__: Any) -> str:
+        if local_files_only:
+            raise errors.LocalEntryNotFoundError("not cached")
+        for name in files:
+            if any(fnmatch.fnmatchcase(name, pattern) for pattern in allow_patterns):
+                (tmp_path / name).write_text("{}")
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+    monkeypatch.setattr(huggingface_hub, "list_repo_files", lambda *_, **__: files)
+    with pytest.raises(ModelError, match=message):
+        resolve("org/model")
 
 
 def test_for_a_tokenizer_no_weights_are_fetched(hub_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
