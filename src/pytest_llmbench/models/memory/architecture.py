@@ -51,7 +51,8 @@ class Architecture:
 
     `positions` are those that have an embedding of their own, as in GPT-2.
     `feed_forward` is the width inside the MLP, of one expert where there are `experts`. `shared_expert` is that of the
-    one which every token passes beside those it is routed to.
+    one which every token passes beside those it is routed to. `files` are the bytes of weights that were published
+    quantized, which are loaded as they are; 0 for others.
     """
 
     layout: Layout
@@ -71,6 +72,7 @@ class Architecture:
     query_norm: bool = False
     attention_dropout: float = 0.0
     residual_dropout: float = 0.0
+    files: int = 0
 
     @property
     def key_heads(self) -> int:

@@ -188,7 +188,12 @@ def largest_batch(architecture: Architecture, plan: TrainingPlan, room: int) -> 
 def weights_by_class(
     architecture: Architecture, quantization: str, stored: int, *, double_quant: bool
 ) -> dict[str, int]:
-    """Bytes of the weights. Embeddings, norms and biases are never quantized and take `stored` bytes a weight."""
+    """Bytes of the weights. Embeddings, norms and biases are never quantized and take `stored` bytes a weight.
+
+    Of a model that was published quantized the files tell; nothing of it is quantized again.
+    """
+    if architecture.files:
+        return {"weight files": architecture.files}
     linear = sum(
         architecture.layers * _matrix_bytes(matrix, quantization, stored, double_quant=double_quant)
         for matrix in architecture.matrices
