@@ -39,6 +39,8 @@ _NAMED_TOKENS: Mapping[str, str] = {
     "unk_token": "tokenizer.ggml.unknown_token_id",
     "pad_token": "tokenizer.ggml.padding_token_id",
 }
+_SCALES = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
+_SCALED_BY_TRANSFORMERS = ("gpt-oss", "gemma4")  # the first is read, the second always scaled alike
 
 _log = logging.getLogger("pytest_llmbench")
 
@@ -123,18 +125,25 @@ def read_metadata(gguf: Path) -> dict[str, Any]:
         NotReadyError: the package gguf is missing.
         ModelError: it is not a GGUF file, or was cut short.
     """
+    return _read(gguf)[0]
+
+
+def _read(gguf: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a GGUF file says about itself, and its tensors by name. Raises what `read_metadata` does."""
     try:
         from gguf import GGUFReader
     except ImportError as error:
         raise _needs_local_extra() from error
     check_magic(gguf)
     try:
-        return {name: field.contents() for name, field in GGUFReader(gguf).fields.items()}
+        reader = GGUFReader(gguf)
+        told = {name: field.contents() for name, field in reader.fields.items()}
     except (ValueError, LookupError) as error:  # the reader goes by lengths and numbers without a look at them
         raise ModelError(
             f"{gguf}: it is damaged ({error}); download it again (or, if it is whole, newer than the installed gguf: "
             "pip install -U gguf)"
         ) from error
+    return told, {tensor.name: tensor.data for tensor in reader.tensors}
 
 
 def _byte_level(told: Mapping[str, Any], gguf: Path) -> PreTrainedTokenizerFast:
@@ -285,8 +294,9 @@ def _write_plain_model(gguf: Path, folder: Path) -> None:
 
     with quiet_libraries(), _no_bar():
         try:
-            told = read_metadata(gguf)
+            told, tensors = _read(gguf)
             _refuse_a_part(told, gguf)
+            _refuse_scaled_positions(told, tensors, gguf)
             tokenizer = tokenizer_of(told, gguf)  # first: of one that is not known, the weights need not be read
             read, info = AutoModelForCausalLM.from_pretrained(
                 gguf.parent, gguf_file=gguf.name, dtype=torch.float32, output_loading_info=True
@@ -318,6 +328,24 @@ def _refuse_a_part(told: Mapping[str, Any], gguf: Path) -> None:
             f"{gguf} is one of {count} parts of a model; join them with llama.cpp's "
             "`llama-gguf-split --merge FIRST_PART OUTPUT`, set model.engine: llamacpp, or give the model's own folder "
             "or hub id instead"
+        )
+
+
+def _refuse_scaled_positions(told: Mapping[str, Any], tensors: Mapping[str, Any], gguf: Path) -> None:
+    """Refuse a file that scales its positions (Llama 3.1, YaRN): transformers reads nothing of that from a GGUF file.
+
+    The model would answer, and worse than the file's own, of short texts too.
+    """
+    kind = told.get("general.architecture")
+    if kind in _SCALED_BY_TRANSFORMERS:
+        return
+    factor = told.get(f"{kind}.rope.scaling.factor", told.get(f"{kind}.rope.scale_linear", 1.0))
+    scales = told.get(f"{kind}.rope.scaling.type") != "none" and factor not in (0, 1)
+    if scales or any((tensors[name] != 1).any() for name in _SCALES if name in tensors):
+        raise ModelError(
+            f"{gguf}: it scales its positions, which transformers does not read from a GGUF file, so that the model "
+            "would answer worse than it does; give the model's own folder or hub id instead, or set model.engine: "
+            "llamacpp"
         )
 
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support.tiny_ggufs import WHOLE, byte_level_gguf, sentencepiece_gguf
 from tokenizers import Regex, pre_tokenizers
@@ -131,6 +132,30 @@ def test_what_would_be_converted_with_random_weights_is_refused(
     with pytest.raises(ModelError, match=rf"m\.gguf.* {message}"):
         convert(path)
     assert not converted_folder(path).exists()
+
+
+UNSCALED: list[dict[str, Any]] = [
+    {"llama.rope.scaling.type": "none", "llama.rope.scaling.factor": 4.0},
+    {"llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": 1.0},
+    {"rope_freqs.weight": np.ones(4, dtype=np.float32)},
+]
+SCALED: list[dict[str, Any]] = [
+    {"llama.rope.scaling.type": "yarn", "llama.rope.scaling.factor": 4.0},
+    {"llama.rope.scale_linear": 2.0},
+    {"rope_freqs.weight": np.array([1, 1, 2, 8], dtype=np.float32)},
+]
+
+
+@pytest.mark.parametrize("also", SCALED)
+def test_positions_whose_scale_would_be_lost_are_refused(tmp_path: Path, also: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match=r"m\.gguf: it scales its positions.*hub id instead"):
+        convert(byte_level_gguf(tmp_path / "m.gguf", "smollm", CORPUS, also=also))
+
+
+@pytest.mark.parametrize("also", UNSCALED)
+def test_positions_that_are_not_scaled_are_converted(tmp_path: Path, also: dict[str, Any]) -> None:
+    path = byte_level_gguf(tmp_path / "m.gguf", "smollm", CORPUS, also=also)
+    assert (convert(path) / "config.json").is_file()
 
 
 def test_an_output_that_is_the_embedding_is_not_missing(tmp_path: Path) -> None:
