@@ -202,7 +202,14 @@ def _finished(made: Tokenizer, told: Mapping[str, Any], *, add_bos: bool) -> Pre
     named = {name: tokens[told[key]] for name, key in _NAMED_TOKENS.items() if told.get(key, len(tokens)) < len(tokens)}
     _add_ends(made, named, told, add_bos=add_bos)
     all_four = {name: named.get(name) for name in _NAMED_TOKENS}  # transformers makes up those that are not given
-    return PreTrainedTokenizerFast(tokenizer_object=made, chat_template=told.get("tokenizer.chat_template"), **all_four)
+    return PreTrainedTokenizerFast(tokenizer_object=made, chat_template=_chat_template(told), **all_four)
+
+
+def _chat_template(told: Mapping[str, Any]) -> str | dict[str, str] | None:
+    """The chat template of a file, or by name where it has one for tools beside it, as transformers has several."""
+    template: str | None = told.get("tokenizer.chat_template")
+    for_tools = told.get("tokenizer.chat_template.tool_use")
+    return {"default": template, "tool_use": for_tools} if template and for_tools else template
 
 
 def _add_whole_tokens(made: Tokenizer, told: Mapping[str, Any]) -> None:

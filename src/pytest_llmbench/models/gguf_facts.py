@@ -18,7 +18,7 @@ from pytest_llmbench.models.gguf import check_magic, read_metadata, tokenizer_of
 from pytest_llmbench.models.hashing import file_hash
 
 _FACTS = "gguf.json"
-_VERSION = 1
+_VERSION = 2
 """Part of the folder's name: raise it when what is read changes, and files are read again."""
 
 _log = logging.getLogger("pytest_llmbench")

@@ -56,3 +56,9 @@ def test_a_way_to_store_weights_that_is_newer_than_the_reader_is_told_by_its_num
         "tokenizer.ggml.tokens": ["x"],
     }
     assert facts_of(told, Path("x.gguf")) == GgufFacts("llama", name, 512, 1)
+
+
+def test_a_template_for_tools_is_kept_beside_the_files_own(tmp_path: Path) -> None:
+    templates = {"tokenizer.chat_template": "plain", "tokenizer.chat_template.tool_use": "with tools"}
+    folder, _ = read_gguf(byte_level_gguf(tmp_path / "tiny.gguf", "qwen2", ["monte le son"], also=templates))
+    assert load_kept_tokenizer(folder).chat_template == {"default": "plain", "tool_use": "with tools"}
