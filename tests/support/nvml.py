@@ -30,6 +30,7 @@ def nvml(devices: int, *, silent: bool = False, initialised: bool = True) -> Any
         nvmlDeviceGetHandleByIndex=lambda index: index + 1,
         nvmlDeviceGetName=lambda handle: f"GPU {handle}".encode(),
         nvmlDeviceGetUtilizationRates=rates,
-        nvmlDeviceGetMemoryInfo=lambda handle: types.SimpleNamespace(used=handle * 2**30),
+        nvmlDeviceGetMemoryInfo=lambda handle: types.SimpleNamespace(used=handle * 2**30, total=4 * handle * 2**30),
+        nvmlDeviceGetUUID=lambda handle: f"GPU-{handle}c0ffee",
     )
     return module

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import gguf
@@ -19,17 +20,27 @@ _WIDTH, _INNER = 32, 64
 _HEADS = 4
 
 
-def byte_level_gguf(path: Path, pre: str | None, corpus: Iterable[str], *, heads: int = _HEADS, **more: Any) -> Path:
+def byte_level_gguf(
+    path: Path,
+    pre: str | None,
+    corpus: Iterable[str],
+    *,
+    heads: int = _HEADS,
+    also: Mapping[str, Any] = MappingProxyType({}),
+    **more: Any,
+) -> Path:
     """A model with a byte-level tokenizer whose merges cross any border of words, so that its tokens show each cut.
 
-    Quantized keys and values need heads of 32 numbers: one. `more` are further keys under `tokenizer.ggml.`
+    Quantized keys and values need heads of 32 numbers: one. `more` are further keys under `tokenizer.ggml.`, `also`
+    keys and tensors by their whole names; a tensor that is None is left out.
     """
     model = _learnt(tuple(corpus))
     tokens = [*sorted(model["vocab"], key=model["vocab"].__getitem__), *WHOLE]
     types = [1] * (len(tokens) - len(WHOLE)) + list(WHOLE.values())
     end = tokens.index("<|im_end|>")
     keys = {"bos_token_id": end, "eos_token_id": end, **more, **({"pre": pre} if pre else {})}
-    return _write(path, "gpt2", tokens, types, heads, merges=[" ".join(pair) for pair in model["merges"]], **keys)
+    merges = [" ".join(pair) for pair in model["merges"]]
+    return _write(path, "gpt2", tokens, types, heads, also, merges=merges, **keys)
 
 
 @functools.cache
@@ -52,19 +63,32 @@ def sentencepiece_gguf(path: Path, **more: Any) -> Path:
 
 
 def _write(
-    path: Path, kind: str, tokens: Sequence[str], types: Sequence[int], heads: int = _HEADS, **keys: Any
+    path: Path,
+    kind: str,
+    tokens: Sequence[str],
+    types: Sequence[int],
+    heads: int = _HEADS,
+    also: Mapping[str, Any] = MappingProxyType({}),
+    **keys: Any,
 ) -> Path:
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
-    _add_shape(writer, len(tokens), heads)
+    _add_shape(writer, len(tokens), heads, {name: also[name] for name in also if name.endswith(".weight")})
     if name := keys.pop("name", None):
         writer.add_name(name)
     writer.add_tokenizer_model(kind)
     writer.add_token_list(tokens)
     writer.add_token_types(types)
-    for key, value in keys.items():
-        add = {bool: writer.add_bool, int: writer.add_uint32, str: writer.add_string, list: writer.add_array}
-        add[type(value)](f"tokenizer.ggml.{key}", value)
+    whole = {key: value for key, value in also.items() if not key.endswith(".weight")}
+    for key, value in {**{f"tokenizer.ggml.{key}": value for key, value in keys.items()}, **whole}.items():
+        add = {
+            bool: writer.add_bool,
+            int: writer.add_uint32,
+            float: writer.add_float32,
+            str: writer.add_string,
+            list: writer.add_array,
+        }
+        add[type(value)](key, value)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -72,7 +96,7 @@ def _write(
     return path
 
 
-def _add_shape(writer: gguf.GGUFWriter, tokens: int, heads: int) -> None:
+def _add_shape(writer: gguf.GGUFWriter, tokens: int, heads: int, other: Mapping[str, Any]) -> None:
     writer.add_context_length(512)
     writer.add_embedding_length(_WIDTH)
     writer.add_block_count(1)
@@ -88,4 +112,9 @@ def _add_shape(writer: gguf.GGUFWriter, tokens: int, heads: int) -> None:
     shapes = {"token_embd": (tokens, _WIDTH), "output": (tokens, _WIDTH), "output_norm": (_WIDTH,)}
     random = np.random.default_rng(0)
     for name, shape in {**shapes, **{f"blk.0.{name}": shape for name, shape in layer.items()}}.items():
-        writer.add_tensor(f"{name}.weight", random.standard_normal(shape).astype(np.float32))
+        tensor = random.standard_normal(shape).astype(np.float32)
+        if f"{name}.weight" not in other:
+            writer.add_tensor(f"{name}.weight", tensor)
+    for name, tensor in other.items():
+        if tensor is not None:
+            writer.add_tensor(name, tensor)

@@ -79,14 +79,14 @@ def engine_source(model: ModelSettings) -> Source:
     if model.engine != "llamacpp":
         return resolve(model.base, revision=model.revision)
     from pytest_llmbench.models.gguf_facts import read_gguf
-    from pytest_llmbench.models.hashing import file_hash
+    from pytest_llmbench.models.hashing import gguf_hash
 
     location = locate(model.base)
     _refuse_other_forms(location)
     gguf = Path(location.place)
     folder, _ = read_gguf(gguf)
     return Source(
-        location.spec, location.name, str(folder), file_hash(gguf), "gguf", str(gguf), known_as=location.known_as
+        location.spec, location.name, str(folder), gguf_hash(gguf), "gguf", str(gguf), known_as=location.known_as
     )
 
 

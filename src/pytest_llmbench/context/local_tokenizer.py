@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.context.counting import LocalTokenizer
 from pytest_llmbench.context.serving.family import find_member
 from pytest_llmbench.core.errors import LLMBenchError, UsageError
-from pytest_llmbench.models.sources import locate, peek, resolve
+from pytest_llmbench.models.sources import peek, tokenizer_place
 
 if TYPE_CHECKING:
     from pytest_llmbench.core.settings import Settings
@@ -48,12 +47,12 @@ def _tokenizer(spec: str, *, trust_remote_code: bool) -> Any:
     from pytest_llmbench.models.gguf import load_gguf_tokenizer
 
     try:
-        location = locate(spec)
-        if location.kind == "gguf":
-            return load_gguf_tokenizer(Path(location.place))
+        place = tokenizer_place(spec)
+        if place.is_file():
+            return load_gguf_tokenizer(place)
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(resolve(spec).path, trust_remote_code=trust_remote_code)
+        return AutoTokenizer.from_pretrained(place, trust_remote_code=trust_remote_code)
     except LLMBenchError as error:
         told = error.saying(f"context.tokenizer: {error}")
         told.names = ("context.tokenizer",)

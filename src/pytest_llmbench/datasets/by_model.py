@@ -138,7 +138,8 @@ class _Session:
 
         reached = await reach(client, _OPEN_TIMEOUT_S, named=model is not None)
         engine, wanted = await engine_behind(client, reached), {"base": VariantTarget(model, {})}
-        target = with_models(wanted, reached.models, reached.url, all_listed=engine.lists_all)["base"]
+        models = engine.named(reached.models)
+        target = with_models(wanted, models, reached.url, all_listed=engine.lists_all)["base"]
         return str(target.model)
 
     async def _answer(self, client: Any, assignment: Assignment, model: str) -> str | None:

@@ -36,6 +36,7 @@ class CheckedServer:
         body, model = server.body, server.body.get("model")
         reached = await reach(control, _OPEN_TIMEOUT_S, named=model is not None)
         engine = await engine_behind(control, reached)
+        reached = dataclasses.replace(reached, models=engine.named(reached.models))
         named = with_models({BASE: VariantTarget(model, {})}, reached.models, reached.url, all_listed=engine.lists_all)[
             BASE
         ]

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pytest_llmbench.core.errors import AdapterError
+from pytest_llmbench.core.errors import AdapterError, ModelError
 from pytest_llmbench.core.locale import N_
 from pytest_llmbench.core.records import BASE
 from pytest_llmbench.models.adapters import Adapter, training_record
@@ -51,13 +51,29 @@ def base_form(
     """The form of a base with so many rows of embeddings: its own template, or plain lines where it has none.
 
     Arguments that the template does not read are announced: they would change nothing.
+
+    Raises:
+        ModelError: it has several templates, and none of them is the default.
     """
     if tokenizer.chat_template:
-        form = PromptForm(tokenizer, tokenizer.get_chat_template(), BASE, arguments, system_role, rows)
+        template, for_tools = _templates(tokenizer.chat_template)
+        form = PromptForm(tokenizer, template, BASE, arguments, system_role, rows, tool_template=for_tools)
     else:
         form = PromptForm(tokenizer, _PLAIN, None, arguments, system_role, rows, _beginning(tokenizer))
     _tell_of_unread_arguments(form)
     return form
+
+
+def _templates(told: str | Mapping[str, str]) -> tuple[str, str | None]:
+    """The template of a tokenizer, and its own one for prompts with tools, as transformers would choose them."""
+    if isinstance(told, str):
+        return told, None
+    if "default" not in told:
+        raise ModelError(
+            f"the base's tokenizer has several chat templates ({', '.join(sorted(told))}) and none is called default; "
+            "save the one that is meant as its chat_template.jinja"
+        )
+    return told["default"], told.get("tool_use")
 
 
 def prompt_forms(loaded: LoadedModel) -> dict[str, PromptForm]:
@@ -108,8 +124,16 @@ def _form_of(adapter: Adapter, base: PromptForm, rows: int) -> PromptForm:
     given = None if adapter.chat_template == base.whole_template else adapter.chat_template
     template = given or base.template
     begins = () if base.origin or given else _beginning(tokenizer)
-    own = dataclasses.replace(base, tokenizer=tokenizer, template=template, origin=adapter.path, begins=begins)
-    as_base = template == base.template or (begins == base.begins and _written(own) == _written(base))
+    own = dataclasses.replace(
+        base,
+        tokenizer=tokenizer,
+        template=template,
+        origin=adapter.path,
+        begins=begins,
+        tool_template=base.tool_template if template == base.template else None,
+    )
+    writes_alike = begins == base.begins and own.tool_template == base.tool_template and _written(own) == _written(base)
+    as_base = template == base.template or writes_alike
     if tokenizer is base.tokenizer and as_base:
         return base
     if template != base.template:
@@ -118,7 +142,8 @@ def _form_of(adapter: Adapter, base: PromptForm, rows: int) -> PromptForm:
 
 
 def _tell_of_unread_arguments(form: PromptForm) -> None:
-    unread = [name for name in form.arguments if not re.search(rf"\b{re.escape(name)}\b", form.template)]
+    read = form.template + (form.tool_template or "")
+    unread = [name for name in form.arguments if not re.search(rf"\b{re.escape(name)}\b", read)]
     if unread:
         _log.warning(
             N_("model.template_arguments: the chat template of %s does not read %s, which changes nothing there"),

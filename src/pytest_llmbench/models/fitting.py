@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pytest_llmbench.core.documents import read_text
 from pytest_llmbench.core.errors import ModelError, NotReadyError, UsageError, located
+from pytest_llmbench.models.hashing import weight_files
 from pytest_llmbench.models.memory.architecture import Architecture, read_architecture
 from pytest_llmbench.models.memory.estimate import (
     Precision,
@@ -26,6 +27,8 @@ _log = logging.getLogger("pytest_llmbench")
 def known_architecture(name: str, folder: Path | str | None = None) -> Architecture | None:
     """The shapes of a model by the `config.json` in its folder, else by the registry; None, with a warning, if unknown.
 
+    A folder whose weights are stored quantized (FP8, AWQ, GPTQ and others) has their size from its files.
+
     Raises:
         ModelError: its description lacks a field.
         UsageError: a file is unreadable.
@@ -39,10 +42,16 @@ def known_architecture(name: str, folder: Path | str | None = None) -> Architect
         _log.warning("%s: its architecture is not at hand, so its memory is not estimated", name)
         return None
     try:
-        return read_architecture(fields, where)
+        architecture = read_architecture(fields, where)
+        size = _bytes_of_files(Path(folder)) if folder and fields.get("quantization_config") else 0
     except ModelError as error:
         _log.warning("%s; it is not estimated", error)
         return None
+    return dataclasses.replace(architecture, files=size)
+
+
+def _bytes_of_files(folder: Path) -> int:
+    return sum(path.stat().st_size for path in weight_files(folder))
 
 
 def _read_config(path: Path) -> Any:

@@ -39,10 +39,12 @@ _NAMED_TOKENS: Mapping[str, str] = {
     "unk_token": "tokenizer.ggml.unknown_token_id",
     "pad_token": "tokenizer.ggml.padding_token_id",
 }
+_SCALES = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
+_SCALED_BY_TRANSFORMERS = ("gpt-oss", "gemma4")  # the first is read, the second always scaled alike
 
 _log = logging.getLogger("pytest_llmbench")
 
-_CONVERTER_VERSION = 2
+_CONVERTER_VERSION = 3
 """Part of the folder's name: raise it when the conversion changes, and old conversions are made again."""
 
 
@@ -121,14 +123,27 @@ def read_metadata(gguf: Path) -> dict[str, Any]:
 
     Raises:
         NotReadyError: the package gguf is missing.
-        ModelError: it is not a GGUF file.
+        ModelError: it is not a GGUF file, or was cut short.
     """
+    return _read(gguf)[0]
+
+
+def _read(gguf: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a GGUF file says about itself, and its tensors by name. Raises what `read_metadata` does."""
     try:
         from gguf import GGUFReader
     except ImportError as error:
         raise _needs_local_extra() from error
     check_magic(gguf)
-    return {name: field.contents() for name, field in GGUFReader(gguf).fields.items()}
+    try:
+        reader = GGUFReader(gguf)
+        told = {name: field.contents() for name, field in reader.fields.items()}
+    except (ValueError, LookupError) as error:  # the reader goes by lengths and numbers without a look at them
+        raise ModelError(
+            f"{gguf}: it is damaged ({error}); download it again (or, if it is whole, newer than the installed gguf: "
+            "pip install -U gguf)"
+        ) from error
+    return told, {tensor.name: tensor.data for tensor in reader.tensors}
 
 
 def _byte_level(told: Mapping[str, Any], gguf: Path) -> PreTrainedTokenizerFast:
@@ -187,7 +202,14 @@ def _finished(made: Tokenizer, told: Mapping[str, Any], *, add_bos: bool) -> Pre
     named = {name: tokens[told[key]] for name, key in _NAMED_TOKENS.items() if told.get(key, len(tokens)) < len(tokens)}
     _add_ends(made, named, told, add_bos=add_bos)
     all_four = {name: named.get(name) for name in _NAMED_TOKENS}  # transformers makes up those that are not given
-    return PreTrainedTokenizerFast(tokenizer_object=made, chat_template=told.get("tokenizer.chat_template"), **all_four)
+    return PreTrainedTokenizerFast(tokenizer_object=made, chat_template=_chat_template(told), **all_four)
+
+
+def _chat_template(told: Mapping[str, Any]) -> str | dict[str, str] | None:
+    """The chat template of a file, or by name where it has one for tools beside it, as transformers has several."""
+    template: str | None = told.get("tokenizer.chat_template")
+    for_tools = told.get("tokenizer.chat_template.tool_use")
+    return {"default": template, "tool_use": for_tools} if template and for_tools else template
 
 
 def _add_whole_tokens(made: Tokenizer, told: Mapping[str, Any]) -> None:
@@ -231,7 +253,7 @@ def convert(gguf: Path) -> Path:
     Several processes may ask at once: one converts, the others wait for it. A folder that exists is complete.
 
     Raises:
-        ModelError: not a GGUF file, or of an architecture that transformers cannot read.
+        ModelError: not a GGUF file, a part of one, or of an architecture that transformers cannot read.
         NotReadyError: the local extra is missing, or the disk is full.
     """
     folder = converted_folder(gguf)
@@ -279,10 +301,20 @@ def _write_plain_model(gguf: Path, folder: Path) -> None:
 
     with quiet_libraries(), _no_bar():
         try:
-            tokenizer = load_gguf_tokenizer(gguf)  # first: of one that is not known, the weights need not be read
-            read = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+            told, tensors = _read(gguf)
+            _refuse_a_part(told, gguf)
+            _refuse_scaled_positions(told, tensors, gguf)
+            tokenizer = tokenizer_of(told, gguf)  # first: of one that is not known, the weights need not be read
+            read, info = AutoModelForCausalLM.from_pretrained(
+                gguf.parent, gguf_file=gguf.name, dtype=torch.float32, output_loading_info=True
+            )
         except (ValueError, KeyError, IndexError, NotImplementedError) as error:
             raise ModelError(f"{gguf}: transformers cannot read this GGUF file ({error}); is it whole?") from error
+        if missing := sorted(info["missing_keys"]):
+            raise ModelError(
+                f"{gguf}: {len(missing)} weights are missing ({missing[0]}, …) and would be random; download it again, "
+                "or give the model's own folder or hub id instead"
+            )
         config = copy.deepcopy(read.config)
         if hasattr(config, "quantization_config"):
             del config.quantization_config
@@ -294,6 +326,34 @@ def _write_plain_model(gguf: Path, folder: Path) -> None:
         except safetensors.SafetensorError as error:
             raise _no_room(folder, error) from error
         tokenizer.save_pretrained(folder)
+
+
+def _refuse_a_part(told: Mapping[str, Any], gguf: Path) -> None:
+    """Refuse one file of several: transformers would read it alone, and make up the weights of the others."""
+    if (count := told.get("split.count", 1)) > 1:
+        raise ModelError(
+            f"{gguf} is one of {count} parts of a model; join them with llama.cpp's "
+            "`llama-gguf-split --merge FIRST_PART OUTPUT`, set model.engine: llamacpp, or give the model's own folder "
+            "or hub id instead"
+        )
+
+
+def _refuse_scaled_positions(told: Mapping[str, Any], tensors: Mapping[str, Any], gguf: Path) -> None:
+    """Refuse a file that scales its positions (Llama 3.1, YaRN): transformers reads nothing of that from a GGUF file.
+
+    The model would answer, and worse than the file's own, of short texts too.
+    """
+    kind = told.get("general.architecture")
+    if kind in _SCALED_BY_TRANSFORMERS:
+        return
+    factor = told.get(f"{kind}.rope.scaling.factor", told.get(f"{kind}.rope.scale_linear", 1.0))
+    scales = told.get(f"{kind}.rope.scaling.type") != "none" and factor not in (0, 1)
+    if scales or any((tensors[name] != 1).any() for name in _SCALES if name in tensors):
+        raise ModelError(
+            f"{gguf}: it scales its positions, which transformers does not read from a GGUF file, so that the model "
+            "would answer worse than it does; give the model's own folder or hub id instead, or set model.engine: "
+            "llamacpp"
+        )
 
 
 @contextlib.contextmanager

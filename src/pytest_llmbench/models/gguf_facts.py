@@ -18,7 +18,7 @@ from pytest_llmbench.models.gguf import check_magic, read_metadata, tokenizer_of
 from pytest_llmbench.models.hashing import file_hash
 
 _FACTS = "gguf.json"
-_VERSION = 1
+_VERSION = 2
 """Part of the folder's name: raise it when what is read changes, and files are read again."""
 
 _log = logging.getLogger("pytest_llmbench")
@@ -28,8 +28,8 @@ _log = logging.getLogger("pytest_llmbench")
 class GgufFacts:
     """What a GGUF file says of its model.
 
-    `file_type` is how most of its weights are stored, in llama.cpp's words (`Q4_1`); `context` the most tokens of
-    prompt and answer; `rows` how many tokens it has embeddings for.
+    `file_type` is how most of its weights are stored, in llama.cpp's words (`Q4_1`), or `type 99` where they are not
+    known here; `context` the most tokens of prompt and answer; `rows` how many tokens it has embeddings for.
     """
 
     architecture: str
@@ -68,19 +68,26 @@ def facts_of(told: Mapping[str, Any], gguf: Path) -> GgufFacts:
     Raises:
         ModelError: one is missing.
     """
-    from gguf import LlamaFileType
-
     try:
         architecture = str(told["general.architecture"])
-        file_type = LlamaFileType(told["general.file_type"]).name if "general.file_type" in told else "unknown"
         return GgufFacts(
             architecture,
-            file_type.removeprefix("MOSTLY_").removeprefix("ALL_"),
+            _file_type(told.get("general.file_type")),
             int(told[f"{architecture}.context_length"]),
             len(told["tokenizer.ggml.tokens"]),
         )
     except (KeyError, ValueError) as error:
         raise ModelError(f"{gguf}: it does not say its {error}; download or convert it again") from error
+
+
+def _file_type(number: int | None) -> str:
+    """The name of a number in `general.file_type`; llama.cpp gets new ones before the package gguf names them."""
+    from gguf import LlamaFileType
+
+    if number is None:
+        return "unknown"
+    named: dict[int, str] = {int(one): one.name for one in LlamaFileType}
+    return named.get(number, f"type {number}").removeprefix("MOSTLY_").removeprefix("ALL_")
 
 
 def _read_into(gguf: Path, folder: Path) -> None:

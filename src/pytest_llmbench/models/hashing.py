@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pytest_llmbench.core.errors import ModelError, NotReadyError
@@ -16,8 +17,15 @@ from pytest_llmbench.core.starter import cache_dir
 _log = logging.getLogger("pytest_llmbench")
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+_FIRST_TAKEN = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+"""What transformers looks for, in its order: the first that is there is read, whatever lies beside it."""
 _SHARDS = ("model*.safetensors", "*.safetensors", "pytorch_model*.bin")
+_PART = re.compile(r"(?P<stem>.+)-\d{5}-of-(?P<count>\d{5})(?P<suffix>\.\w+)")
 _NOT_THE_MODEL = ("adapter_model", "consolidated")
 
 
@@ -40,15 +48,29 @@ def file_hash(path: Path) -> str:
     return digest
 
 
+def gguf_hash(gguf: Path) -> str:
+    """SHA-256 of a GGUF file; of one that is split, over the SHA-256s of all its parts, as llama.cpp reads them all.
+
+    Raises:
+        ModelError: a part is missing.
+    """
+    parts = _numbered([gguf])
+    return file_hash(gguf) if len(parts) == 1 else _hash_over(parts)
+
+
 def weights_hash(folder: Path) -> str:
     """SHA-256 over the SHA-256s of the folder's weight files, in the order of their names.
 
     Raises:
         ModelError: the folder has no weights, or lacks a file that its index names.
     """
+    return _hash_over(weight_files(folder))
+
+
+def _hash_over(files: Iterable[Path]) -> str:
     total = hashlib.sha256()
-    for shard in weight_files(folder):
-        total.update(bytes.fromhex(file_hash(shard)))
+    for path in files:
+        total.update(bytes.fromhex(file_hash(path)))
     return total.hexdigest()
 
 
@@ -61,19 +83,41 @@ def config_hash(folder: Path) -> str:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files that hold the model's weights, sorted by name; safetensors win over `.bin`.
+    """The files that hold the model's weights, those that transformers would read, sorted by name.
+
+    Where it would read none, as without an index, they are all that are named like weights, for other engines.
 
     Raises:
-        ModelError: there are none, or one that the index names is missing.
+        ModelError: there are none, or one that the index names, or the names of others, is missing.
     """
-    for index in (folder / name for name in _INDEXES):
-        if index.is_file():
-            return _indexed(index)
+    if first := next((folder / name for name in _FIRST_TAKEN if (folder / name).is_file()), None):
+        return _indexed(first) if first.suffix == ".json" else [first]
     for pattern in _SHARDS:
         found = sorted(path for path in folder.glob(pattern) if not path.name.startswith(_NOT_THE_MODEL))
         if found:
-            return found
+            return _numbered(found)
     raise ModelError(f"{folder}: no weights (model.safetensors or pytorch_model.bin); is the download complete?")
+
+
+def _numbered(files: Sequence[Path]) -> list[Path]:
+    """The files, each that is one of several by its name with all the others. Raises ModelError where one is missing.
+
+    Nothing but the names tells of those that are missing after an interrupted download.
+    """
+    whole = sorted({part for path in files for part in _parts(path)})
+    if missing := [path.name for path in whole if not path.is_file()]:
+        raise ModelError(f"{whole[0].parent}: {', '.join(missing)} is missing; fetch the model again")
+    return whole
+
+
+def _parts(path: Path) -> list[Path]:
+    found = _PART.fullmatch(path.name)
+    if found is None:
+        return [path]
+    return [
+        path.with_name(f"{found['stem']}-{number:05}-of-{found['count']}{found['suffix']}")
+        for number in range(1, int(found["count"]) + 1)
+    ]
 
 
 def _indexed(index: Path) -> list[Path]:

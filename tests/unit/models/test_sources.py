@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from pytest_llmbench.core.errors import ModelError
 from pytest_llmbench.models import sources
 from pytest_llmbench.models.gguf import converted_folder
 from pytest_llmbench.models.hashing import file_hash
-from pytest_llmbench.models.sources import locate, peek, resolve
+from pytest_llmbench.models.sources import locate, peek, resolve, tokenizer_place
 
 COMMIT = "c" * 40
 
@@ -97,6 +99,7 @@ def test_a_folder_with_only_a_gguf_file_names_that_file(tmp_path: Path) -> None:
 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "model")
+    (folder / "model.safetensors").unlink()
     index = '{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}'
     (folder / "model.safetensors.index.json").write_text(index)
     (folder / "model-1.safetensors").write_bytes(b"")
@@ -194,6 +197,14 @@ def test_offline_a_hub_model_that_is_not_all_there_says_how_to_get_it(
         resolve("org/model")
 
 
+def test_a_download_that_was_interrupted_is_not_taken_for_whole(hub_cache: Path) -> None:
+    snapshot = fill(hub_cache, weights=False)
+    (snapshot / "model-00001-of-00002.safetensors").write_bytes(safetensors_bytes(16))
+    assert sources.cached("org/model", None) is None
+    (snapshot / "model-00002-of-00002.safetensors").write_bytes(safetensors_bytes(16))
+    assert sources.cached("org/model", None) == snapshot
+
+
 class Response:
     """The little of an HTTP response that huggingface_hub's errors look at."""
 
@@ -222,3 +233,64 @@ def test_each_refusal_of_the_hub_says_what_to_do(
     monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
     with pytest.raises(ModelError, match=advice):
         sources.snapshot("org/model", "v9")
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["adapter_config.json", "adapter_model.safetensors"], "is an adapter, not a base model; .*model.adapter"),
+        (["README.md", "m.Q8_0.gguf", "m.Q4_K_M.gguf"], r"holds GGUF files .*: hf download org/model m\.Q4_K_M\.gguf"),
+        (["config.json", "m.gguf"], r"holds GGUF files .*: hf download org/model m\.gguf"),
+        (["config.json", "README.md"], "no weights .*is the download complete"),
+    ],
+)
+def test_a_repository_that_is_no_model_is_told_for_what_it_is(
+    tmp_path: Path, hub_cache: Path, monkeypatch: pytest.MonkeyPatch, files: list[str], message: str
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+
+    def fetch(*_: Any, local_files_only: bool = False, allow_patterns: Sequence[str] = (), **__: Any) -> str:
+        if local_files_only:
+            raise errors.LocalEntryNotFoundError("not cached")
+        for name in files:
+            if any(fnmatch.fnmatchcase(name, pattern) for pattern in allow_patterns):
+                (tmp_path / name).write_text("{}")
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+    monkeypatch.setattr(huggingface_hub, "list_repo_files", lambda *_, **__: files)
+    with pytest.raises(ModelError, match=message):
+        resolve("org/model")
+
+
+def test_for_a_tokenizer_no_weights_are_fetched(hub_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    asked = []
+
+    def fetch(*_: Any, allow_patterns: list[str], **__: Any) -> str:
+        asked.extend(allow_patterns)
+        snapshot = fill(hub_cache, weights=False)
+        for name in ("tokenizer_config.json", "tokenizer.json"):
+            (snapshot / name).write_text("{}")
+        return str(snapshot)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+    fetched = tokenizer_place("org/model")
+    assert not {"*.safetensors", "pytorch_model*.bin"} & set(asked)
+    asked.clear()
+    assert tokenizer_place("org/model") == fetched
+    assert not asked
+
+
+def test_a_folder_that_has_a_tokenizer_alone_has_one(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer_config.json").write_text("{}")
+    assert tokenizer_place(str(tmp_path)) == tmp_path
+
+
+def test_offline_a_tokenizer_that_is_not_there_says_how_to_get_it(
+    hub_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    fill(hub_cache)
+    with pytest.raises(ModelError, match=r"HF_HUB_OFFLINE.*hf download org/model"):
+        tokenizer_place("org/model")

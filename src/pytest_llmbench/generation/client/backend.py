@@ -166,11 +166,12 @@ class ServerBackend:
         reached = await reach(self._client, _OPEN_TIMEOUT_S, named=named)
         self._url, self._loras = reached.url, dict(reached.loras or {})
         self._engine: Engine = await engine_behind(self._client, reached)
-        self._targets = with_models(self._targets, reached.models, self._url, all_listed=self._engine.lists_all)
+        models = self._engine.named(reached.models)
+        self._targets = with_models(self._targets, models, self._url, all_listed=self._engine.lists_all)
         self._served = {
-            target.model: reached.models[target.model]
+            target.model: models[target.model]
             for target in self._targets.values()
-            if target.model is not None and target.model in reached.models
+            if target.model is not None and target.model in models
         }
         self._standing = {
             variant: standing_body(self._settings, self._with_loras(target, reached.loras, as_started=as_started))

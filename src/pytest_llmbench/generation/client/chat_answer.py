@@ -114,8 +114,10 @@ class Answer:
     def text(self) -> str:
         """The answer without what was thought before it; its tool calls where they are all there is."""
         answer = split_reasoning(self.content).answer
-        untouched = answer == self.content.strip()
-        return whole_characters((self.content if untouched else answer) or self.calls.text)
+        said = self.content if answer == self.content.strip() else answer
+        if not said.strip():  # Qwen3 and others write line breaks before their calls
+            said = self.calls.text or said
+        return whole_characters(said)
 
     @property
     def reasoning(self) -> str | None:

@@ -117,10 +117,14 @@ def with_models(
     return filled
 
 
-def served_name(name: str, listed: Mapping[str, Any]) -> str | None:
-    """The listed name that is meant: Ollama lists `name:latest`, and proxies list patterns. None where none is."""
+def served_name(name: str, listed: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """The listed name that is meant, None where none is.
+
+    Ollama lists `name:latest`, SGLang is asked for `base:name` (`Engine.named`), and proxies list patterns.
+    """
     tagged = name.removesuffix(_LATEST) if name.endswith(_LATEST) else name + _LATEST
-    if found := next((one for one in (name, tagged) if one in listed), None):
+    behind_base = next((one for one, entry in listed.items() if one == f"{entry.get('parent')}:{name}"), tagged)
+    if found := next((one for one in (name, tagged, behind_base) if one in listed), None):
         return found
     return name if any("*" in pattern and fnmatch.fnmatchcase(name, pattern) for pattern in listed) else None
 

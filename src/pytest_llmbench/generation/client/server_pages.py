@@ -128,6 +128,15 @@ class Engine(NamedTuple):
         """Whether a model that it does not list is not served."""
         return self.name in _LISTING
 
+    def named(self, listed: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
+        """The listed models by the names that each is to be asked by.
+
+        SGLang lists a LoRA adapter by its bare name, and answers that as the base: it takes "base:adapter".
+        """
+        if self.name != "SGLang":
+            return listed
+        return {f"{entry['parent']}:{name}" if entry.get("parent") else name: entry for name, entry in listed.items()}
+
     @property
     def text(self) -> str | None:
         """`vLLM 0.11.0`; what the header says where nothing else tells, None where that is missing too."""

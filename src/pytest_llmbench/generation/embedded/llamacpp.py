@@ -18,7 +18,7 @@ from typing import IO, Literal, Self
 
 from pytest_llmbench.core.errors import AdapterError, ModelError, NotReadyError, UsageError
 from pytest_llmbench.models.adapters import find_adapter
-from pytest_llmbench.models.hashing import file_hash
+from pytest_llmbench.models.hashing import gguf_hash
 from pytest_llmbench.models.sources import Location, Source, locate
 
 HOST = "127.0.0.1"
@@ -62,7 +62,7 @@ def served_model(spec: str, adapter: str = "none", adapters_dir: Path | str = "a
         if not Path(adapter).is_file():
             raise AdapterError(f"no such file: {adapter}")
         return ServedModel(base, name, (Path(adapter).resolve(),), Path(adapter).stem)
-    source = Source(spec, location.name, str(base), file_hash(base), "gguf", str(base), location.known_as)
+    source = Source(spec, location.name, str(base), gguf_hash(base), "gguf", str(base), location.known_as)
     found = find_adapter(adapter, adapters_dir, source)
     if found is None:
         return ServedModel(base, name)

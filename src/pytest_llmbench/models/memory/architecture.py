@@ -50,7 +50,9 @@ class Architecture:
     """The sizes that memory depends on. `queries` and `keys` are the widths of a token's queries and keys.
 
     `positions` are those that have an embedding of their own, as in GPT-2.
-    `feed_forward` is the width inside the MLP, of one expert where there are `experts`.
+    `feed_forward` is the width inside the MLP, of one expert where there are `experts`. `shared_expert` is that of the
+    one which every token passes beside those it is routed to. `files` are the bytes of weights that were published
+    quantized, which are loaded as they are; 0 for others.
     """
 
     layout: Layout
@@ -65,10 +67,12 @@ class Architecture:
     tied: bool
     experts: int = 0
     active_experts: int = 0
+    shared_expert: int = 0
     attention_bias: bool = False
     query_norm: bool = False
     attention_dropout: float = 0.0
     residual_dropout: float = 0.0
+    files: int = 0
 
     @property
     def key_heads(self) -> int:
@@ -77,8 +81,10 @@ class Architecture:
 
     @property
     def matrices(self) -> tuple[Weights, ...]:
-        """The linear layers of one transformer layer; experts are not among them."""
-        return tuple(self._attention()) + (() if self.experts else tuple(self._mlp()))
+        """The linear layers of one transformer layer, a shared expert's too; experts are not among them."""
+        if not self.experts:
+            return (*self._attention(), *self._mlp())
+        return (*self._attention(), *self._shared_expert())
 
     def _attention(self) -> Iterator[Weights]:
         if self.layout == "gpt2":
@@ -91,12 +97,20 @@ class Architecture:
         output = "dense" if self.layout == "phi" else "o_proj"
         yield Weights(output, self.queries, self.hidden, "attention output")
 
+    def _shared_expert(self) -> Iterator[Weights]:
+        if self.shared_expert:
+            yield from self._gated(self.shared_expert)
+            yield Weights("shared_expert_gate", self.hidden, 1, "mlp input")
+
+    def _gated(self, inside: int) -> Iterator[Weights]:
+        yield Weights("gate_proj", self.hidden, inside, "mlp input")
+        yield Weights("up_proj", self.hidden, inside, "mlp input")
+        yield Weights("down_proj", inside, self.hidden, "mlp hidden")
+
     def _mlp(self) -> Iterator[Weights]:
         match self.layout:
             case "gated":
-                yield Weights("gate_proj", self.hidden, self.feed_forward, "mlp input")
-                yield Weights("up_proj", self.hidden, self.feed_forward, "mlp input")
-                yield Weights("down_proj", self.feed_forward, self.hidden, "mlp hidden")
+                yield from self._gated(self.feed_forward)
             case "gpt2":
                 yield Weights("c_fc", self.hidden, self.feed_forward, "mlp input")
                 yield Weights("c_proj", self.feed_forward, self.hidden, "mlp hidden")
@@ -113,7 +127,7 @@ class Architecture:
         if targets == "all-linear":
             return self.matrices
         known = {matrix.name for matrix in self.matrices}
-        if wrong := [target for target in targets if target not in _NAMES[self.layout]]:
+        if wrong := [target for target in targets if target not in {*_NAMES[self.layout], *known}]:
             raise ModelError(f"no linear layer is called {wrong[0]!r}; LoRA targets are {', '.join(sorted(known))}")
         return tuple(matrix for matrix in self.matrices if matrix.name in targets)
 
@@ -181,9 +195,10 @@ def read_architecture(fields: Mapping[str, Any], name: str) -> Architecture:
         feed_forward=4 * hidden if layout == "gpt2" and not _field(fields, inside) else _number(fields, inside, name),
         vocabulary=_number(fields, "vocab_size", name),
         positions=_number(fields, "max_position_embeddings", name) if layout == "gpt2" else 0,
-        tied=bool(fields.get("tie_word_embeddings", layout == "gpt2")),
+        tied=bool(fields.get("tie_word_embeddings", kind in {"gpt2", "smollm3"})),
         experts=experts,
         active_experts=int(fields.get("num_experts_per_tok") or 0),
+        shared_expert=int(fields.get("shared_expert_intermediate_size", 5632) or 0) if kind == "qwen2_moe" else 0,
         attention_bias=bool(fields.get("attention_bias", kind in {"qwen2", "qwen2_moe"})),
         query_norm=kind in {"qwen3", "qwen3_moe"},
         attention_dropout=float(fields.get("attn_pdrop", 0.1 if layout == "gpt2" else 0.0)),
@@ -225,6 +240,7 @@ class DescribedShapes(TypedDict, total=False):
     num_local_experts: int | None
     num_experts_per_tok: int | None
     moe_intermediate_size: _Count | None
+    shared_expert_intermediate_size: _Count | None
     tie_word_embeddings: bool
     attention_bias: bool
     attn_pdrop: float

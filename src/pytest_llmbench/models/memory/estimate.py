@@ -173,7 +173,8 @@ def estimate_answering(architecture: Architecture, stored: int, *, rows: int, po
 
 def forward_bytes(architecture: Architecture, tokens: int, stored: int) -> int:
     """Bytes that one layer holds while so many tokens pass it and nothing is kept; a number takes `stored` bytes."""
-    widest = max(architecture.feed_forward * max(1, architecture.active_experts), architecture.queries)
+    inside = architecture.feed_forward * max(1, architecture.active_experts) + architecture.shared_expert
+    widest = max(inside, architecture.queries)
     return tokens * (3 * widest + 4 * architecture.hidden) * stored
 
 
@@ -189,7 +190,12 @@ def largest_batch(architecture: Architecture, plan: TrainingPlan, room: int) -> 
 def weights_by_class(
     architecture: Architecture, quantization: str, stored: int, *, double_quant: bool
 ) -> dict[str, int]:
-    """Bytes of the weights. Embeddings, norms and biases are never quantized and take `stored` bytes a weight."""
+    """Bytes of the weights. Embeddings, norms and biases are never quantized and take `stored` bytes a weight.
+
+    Of a model that was published quantized the files tell; nothing of it is quantized again.
+    """
+    if architecture.files:
+        return {"weight files": architecture.files}
     linear = sum(
         architecture.layers * _matrix_bytes(matrix, quantization, stored, double_quant=double_quant)
         for matrix in architecture.matrices
@@ -254,7 +260,8 @@ def _mlp(architecture: Architecture) -> int:
     each = steps * architecture.feed_forward
     if not architecture.experts:
         return each
-    return architecture.active_experts * (each + 2 * architecture.hidden + architecture.feed_forward)
+    shared = steps * architecture.shared_expert
+    return shared + architecture.active_experts * (each + 2 * architecture.hidden + architecture.feed_forward)
 
 
 def _lora_inputs(plan: TrainingPlan, targeted: tuple[Weights, ...]) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+import os
+from collections.abc import Iterator
+from typing import Any, Literal
 
 from pytest_llmbench.models.memory.weights import GIB
 
@@ -37,20 +39,40 @@ def detect() -> Hardware:
 
 
 def _gpus() -> list[Hardware]:
-    """Every NVIDIA GPU that nvidia-ml-py tells of, or PyTorch where that package is missing; none without a driver."""
+    """Every visible NVIDIA GPU that nvidia-ml-py tells of, or PyTorch where that is missing; none without a driver."""
     try:
         import pynvml
     except ImportError:
         return _gpus_of_torch()
     try:
         pynvml.nvmlInit()
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
         return [
             Hardware("cuda", _text(pynvml.nvmlDeviceGetName(one)), int(pynvml.nvmlDeviceGetMemoryInfo(one).total))
-            for one in handles
+            for one in _visible(pynvml)
         ]
     except pynvml.NVMLError:
         return []
+
+
+def _visible(pynvml: Any) -> Iterator[Any]:
+    """The driver's handles of the GPUs that CUDA_VISIBLE_DEVICES leaves to this process; the driver tells of all.
+
+    As CUDA reads it: numbers, or the beginnings of UUIDs, up to the first that is none; so nothing where it is empty.
+    """
+    handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+    told = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if told is None:
+        yield from handles
+        return
+    for name in map(str.strip, told.split(",")):
+        if name.startswith("MIG-"):  # a part of a GPU, which has a handle and memory of its own
+            yield pynvml.nvmlDeviceGetHandleByUUID(name)
+        elif name.isdecimal() and int(name) < len(handles):
+            yield handles[int(name)]
+        elif name.startswith("GPU-"):
+            yield from (one for one in handles if _text(pynvml.nvmlDeviceGetUUID(one)).startswith(name))
+        else:
+            return
 
 
 def _text(name: str | bytes) -> str:

@@ -107,6 +107,15 @@ def test_a_whole_answer_has_no_first_token_time() -> None:
     assert (answer.text, answer.finish_reason, answer.first_at, answer.deltas) == ("oui", "length", None, 0)
 
 
+def test_white_space_before_tool_calls_is_no_answer() -> None:
+    function = {"name": "say", "arguments": "{}"}
+    calls = {"choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0, "function": function}]}}]}
+    streamed = read([event("\n\n"), b"data: " + json.dumps(calls).encode() + b"\n\n", event(finish="tool_calls")])
+    whole, message = Answer(), {"content": "\n\n", "tool_calls": [{"function": function}]}
+    read_whole(json.dumps({"choices": [{"message": message, "finish_reason": "tool_calls"}]}).encode(), whole)
+    assert streamed.text == whole.text == '{"name": "say", "arguments": {}}'
+
+
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"choices": []}', b'{"error": "no"}', b'{"choices": [3]}'])
 def test_a_whole_answer_that_is_none_is_refused(body: bytes) -> None:
     with pytest.raises(BrokenAnswerError):

@@ -193,6 +193,27 @@ def test_the_engine_and_its_version_are_provenance(
     assert benchmarked(server.url)["engine"] == engine
 
 
+@pytest.mark.parametrize(
+    ("owner", "adapter", "asked"),
+    [
+        ("sglang", "jarvis", "org/qwen:jarvis"),
+        ("sglang", "org/qwen:jarvis", "org/qwen:jarvis"),
+        ("vllm", "jarvis", "jarvis"),
+    ],
+)
+def test_an_adapter_is_asked_by_the_name_that_its_engine_answers_to(
+    serve: Serve, owner: str, adapter: str, asked: str
+) -> None:
+    server = serve()
+    entry = {"owned_by": owner, "root": "/adapters/jarvis", "parent": "org/qwen"}
+    server.listing = {"data": [{"id": "org/qwen", "owned_by": owner}, {"id": "jarvis", **entry}]}
+    told = benchmarked(server.url, FINETUNED, adapter=adapter)
+    assert told["models"] == {BASE: "org/qwen", FINETUNED: asked}
+    assert told["served"][asked] == {"id": "jarvis", **entry}
+    assert server.bodies[-1]["model"] == asked
+    assert loaded(server.url, model=adapter).body["model"] == asked
+
+
 def test_a_server_without_signs_is_what_its_header_says(serve: Serve) -> None:
     server = serve()
     server.listing_headers = {"Server": "uvicorn"}

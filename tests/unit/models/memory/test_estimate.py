@@ -63,6 +63,28 @@ def test_the_parameters_of_every_shipped_model_are_counted_exactly(alias: str) -
     assert _architecture(alias).parameters == load_registry()[alias].parameters
 
 
+MOE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"model_type": "qwen2_moe", **SIZES, **HEADS, **MOE},
+        {"model_type": "qwen2_moe", **SIZES, **HEADS, **MOE, "shared_expert_intermediate_size": 96},
+        {"model_type": "qwen3_moe", **SIZES, **HEADS, **MOE},
+        {"model_type": "smollm3", "pad_token_id": 0, **SIZES, **HEADS},
+        {"model_type": "smollm3", "pad_token_id": 0, **SIZES, **HEADS, "tie_word_embeddings": False},
+        *TINY.values(),
+    ],
+)
+def test_what_a_config_leaves_out_is_counted_as_transformers_builds_it(fields: dict[str, Any]) -> None:
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        built = AutoModelForCausalLM.from_config(_config(fields))
+    assert read_architecture(fields, "here").parameters == built.num_parameters()
+
+
 @pytest.mark.parametrize("alias", ["gpt2", "phi-2", "qwen2.5-1.5b", "qwen3-0.6b", "qwen3-30b-a3b", "smollm2-135m"])
 @pytest.mark.parametrize("quantization", ["nf4", "none"])
 def test_shapes_alone_give_the_weights_of_the_built_model(alias: str, quantization: str) -> None:
