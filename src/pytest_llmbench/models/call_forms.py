@@ -11,7 +11,7 @@ import ast
 import json
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.cases.tools import Tool, name_of, parameters_of
@@ -41,13 +41,15 @@ _HARMONY_CALL = re.compile(r"(?<![\w.])functions\.([\w.-]+)\s*(?:<\|[^{]*?\|>\s*
 _HARMONY_HEADER = re.compile(r"to=functions\.([\w.-]+)[^{]*?(?=\{)")
 
 
-def read_calls(text: str, tools: Sequence[Tool] = ()) -> tuple[Call, ...]:
+def read_calls(text: str, tools: Sequence[Tool] = (), known: Iterable[str] = ()) -> tuple[Call, ...]:
     """The calls in an answer, in order; marks of the model's own may be in it or not.
 
     What is begun as a call and is none, such as JSON that was cut off, is a call that cannot be read. With `tools`,
-    values in tags become what the tool's schema says, and a call without marks counts only with one of their names.
+    values in tags become what the tool's schema says, and a call without marks counts only with one of their names, or
+    of the names that are `known` besides: those of tools that the model was not given but may have learnt.
     """
-    return marked_calls(text, tools) or _writable(_plain_calls(text.strip(), tools))
+    names = frozenset((*map(name_of, tools), *known))
+    return marked_calls(text, tools) or _writable(_plain_calls(text.strip(), names))
 
 
 def parsed_calls(tokenizer: Any, text: str, prefix: str, tools: Sequence[Tool]) -> tuple[Call, ...] | None:
@@ -150,9 +152,8 @@ _MARKED: Sequence[tuple[re.Pattern[str], Reader]] = (
 """Marks, the most telling first; an answer has those of one family."""
 
 
-def _plain_calls(text: str, tools: Sequence[Tool]) -> tuple[Call, ...]:
+def _plain_calls(text: str, names: Collection[str]) -> tuple[Call, ...]:
     """Calls without marks: the whole answer is JSON or Python of such a form, or JSON objects of it stand in prose."""
-    names = {name_of(tool) for tool in tools}
     whole = fenced[1].strip() if (fenced := _FENCE.match(text)) else text
     calls = _json_calls(whole) if whole[:1] in ("{", "[") else ()
     calls = calls or _pythonic(whole) or tuple(_objects(text))
