@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.cases.tools import Tool, name_of, parameters_of
+from pytest_llmbench.cases.tools import Tool, argument_schema, name_of, parameters_of
 from pytest_llmbench.core.writable import writable
 
 Call = Mapping[str, Any]
@@ -263,10 +263,24 @@ def _plain(value: Any) -> Any:
 
 
 def _cast(value: str, argument: str, name: str, tools: Sequence[Tool]) -> Any:
-    """A value that stands in tags, as the tool's schema types it; text where the schema says so or says nothing."""
-    parameters = next((parameters_of(tool) for tool in tools if name_of(tool) == name), {})
-    kind = parameters.get("properties", {}).get(argument, {}).get("type", "string")
-    read, end = _value_at(value, 0) if kind != "string" else (None, 0)
-    if value in ("True", "False") and kind == "boolean":
-        return value == "True"
-    return read if end == len(value) and end else value
+    """A value that stands in tags, as the tool's schema types it: text where that may be text, else what it is as JSON.
+
+    What is right in neither way is JSON, for what it is to be called wrong, unless the schema speaks of text.
+    """
+    schema = argument_schema(next((parameters_of(tool) for tool in tools if name_of(tool) == name), {}), argument)
+    read, end = _value_at(value, 0)
+    as_json = [read] if end == len(value) and end else []
+    as_python = [value == "True"] if value in ("True", "False") else []
+    right = (one for one in (value, *as_json, *as_python) if _fits(one, schema))
+    kinds = schema.get("type", ())
+    return next(right, value if "string" in kinds or not as_json else read)
+
+
+def _fits(value: Any, schema: Mapping[str, Any]) -> bool:
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import UnknownType
+
+    try:
+        return Draft202012Validator(schema).is_valid(value)
+    except UnknownType:  # of a schema that was written for somebody else
+        return False
