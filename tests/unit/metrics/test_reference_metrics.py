@@ -86,6 +86,7 @@ def test_repetition_is_the_share_of_word_sequences_that_came_before() -> None:
     assert repetition(case, completion("oui " * 4)) == 0
     assert repetition(case, completion("un deux trois quatre cinq six")) == 0
     assert repetition(case, completion("un deux trois quatre " * 5)) == pytest.approx(13 / 17)
+    assert repetition(case, completion("请把音量" * 5)) == pytest.approx(13 / 17)
 
 
 @given(st.text(max_size=80))
