@@ -313,17 +313,21 @@ def _read_suite(file: _File) -> None:
 
 def _read_jsonl(file: _File) -> None:
     """A case a line. The first line may be the suite's head instead: its category, language, system prompt, tools."""
-    empty = True
+    first = empty = True
     for number, line in _lines(file):
         if not line or line.isspace():
             continue
         try:
             row = parse_record(line, file.path, number)
-            if not (empty and _take_head(file, row, number)):
-                _add_row(file, row, number)
+            if first and _take_head(file, row, number):
+                continue
+            empty = False
+            _add_row(file, row, number)
         except UsageError as error:
+            empty = False
             file.faults.add(str(error))
-        empty = False
+        finally:
+            first = False
     if empty:
         raise UsageError(located(file.path, 1, "the file holds no case"))
 
@@ -343,9 +347,13 @@ def _take_head(file: _File, row: Any, line: int) -> bool:
     """Whether a row is a suite's head, which says what all cases have in common; they cannot differ in it then."""
     if type(row) is not dict or not row or not row.keys() <= {*HEADING_CHECKS, "$schema"}:
         return False
-    for _, message in key_faults(row, {key: SUITE_CHECKS[key] for key in row}):
+    faults = key_faults(row, {key: SUITE_CHECKS[key] for key in row})
+    for _, message in faults:
         file.faults.at(file.path, line, message)
-    file.heading |= {key: value for key, value in row.items() if key in HEADING_CHECKS}
+    wrong = {where[0] for where, _ in faults}  # told once, not once a case
+    file.heading |= {key: value for key, value in row.items() if key in HEADING_CHECKS and key not in wrong}
+    if "category" in wrong:
+        file.heading["category"] = file.path.stem
     file.checks = CASE_CHECKS
     return True
 
