@@ -40,6 +40,8 @@ def answers(expect: Mapping[str, float], **scores: float | None) -> Answers:
         ({"tool": True}, 0.5, "tool_accuracy of finetuned is 0.5, expected at least 1"),
         ({"tool": 0.5}, 0.5, None),
         ({"tool": 0}, 0.0, None),
+        ({"tool": 0.667}, 2 / 3, "tool_accuracy of finetuned is 0.6667, expected at least 0.667"),
+        ({"tool": 0.3}, 0.1 + 0.2 - 1e-16, "is 0.2999999999999999, expected at least 0.3"),
         ({"tool": 0}, None, "tool_accuracy of finetuned is unscored, expected at least 0"),
         ({}, 0.0, None),
     ],
