@@ -95,7 +95,7 @@ class Answers:
             raise ExpectationError(self._explain([miss for miss in misses if miss]))
 
     def _miss(self, name: str, wanted: float, variant: str) -> str | None:
-        metric = METRIC_ALIASES.get(name, name)
+        metric = name if name in self.scores else METRIC_ALIASES.get(name, name)
         score, at_most = self.scores[metric].get(variant), metric in self.lower_is_better
         if score is not None and (score <= wanted if at_most else score >= wanted):
             return None
