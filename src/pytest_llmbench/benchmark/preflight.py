@@ -70,7 +70,7 @@ def check_expectations(cases: Sequence[Case], metrics: Mapping[str, Metric]) -> 
                 faults.add(
                     f"{case.source}: {case.name} expects '{name}', which no metric that is switched on gives; {meant}"
                 )
-            elif wanted is True and not metric.higher_is_better:
+            elif isinstance(wanted, bool) and not metric.higher_is_better:
                 faults.add(
                     f"{case.source}: {case.name} expects '{name}: true', but less is better there; "
                     "write the most that is allowed, such as 0"

@@ -131,7 +131,11 @@ CASE = "category: a\ncases:\n  - id: x\n    prompt: p\n    "
         ("tools: [{name: a, parameters: {required: [b]}}]", "5: tools: tool 1: parameters: requires 'b'"),
         (
             "tools: [{name: a, parameters: {properties: {b: {$ref: '#/$defs/c'}}}}]",
-            "5: tools: tool 1: parameters: refers to '#/$defs/c', which it does not hold",
+            "5: tools: tool 1: parameters: refers to '#/$defs/c', which it does not hold under $defs",
+        ),
+        (
+            "tools: [{name: a, parameters: {properties: {b: {type: string}, c: {$ref: '#/properties/b'}}}}]",
+            "5: tools: tool 1: parameters: refers to '#/properties/b', which it does not hold under $defs",
         ),
         ("tools: [{type: tool, function: {name: a}}]", "5: tools: tool 1: must be {type: function"),
         ("tool_choice: always", "5: tool_choice: 'always' is unknown; choose from auto, required, none, refund, track"),
@@ -153,6 +157,14 @@ CASE = "category: a\ncases:\n  - id: x\n    prompt: p\n    "
         (
             "calls: [{name: refund, arguments: {order: a, tags: [x]}}]",
             "5: calls: call 1, refund: tags: a list here holds",
+        ),
+        (
+            "calls: [{name: refund, arguments: {order: a, tags: []}}]",
+            "5: calls: call 1, refund: tags: no value is allowed; write [[]] for the empty array",
+        ),
+        (
+            "tools: []\n    calls: [{name: refund, arguments: {tags: []}}]",
+            "6: calls: call 1, refund: tags: no value is allowed; write [[]] for the empty array",
         ),
     ],
 )
