@@ -25,7 +25,15 @@ from pytest_llmbench.cases.validation import (
     vocabulary_tool,
 )
 from pytest_llmbench.core.csv_files import json_cell, read_table
-from pytest_llmbench.core.documents import Faults, parse_record, read_lines, read_text, read_yaml, suggestion
+from pytest_llmbench.core.documents import (
+    Faults,
+    parse_with_nulls,
+    read_lines,
+    read_text,
+    read_yaml,
+    suggestion,
+    without_nulls,
+)
 from pytest_llmbench.core.errors import UsageError, located
 from pytest_llmbench.core.starter import VOCABULARY_FILE
 
@@ -53,6 +61,7 @@ class Vocabulary:
 
 _MOST_BYTES_KEPT = 8_000_000
 """Of a `.jsonl` file whose cases are kept in memory: some 50,000 short cases."""
+_MAY_BE_NULL = frozenset(("default", "const"))
 _KEYWORD_SEPARATOR = re.compile(r"[;|]")
 
 
@@ -203,7 +212,7 @@ class _File:
 
     def again(self, text: str, line: int) -> Case:
         """The case of a line that was right when it was taken."""
-        whole = {**self.heading, "id": line, **parse_record(text, self.path, line)}
+        whole = {**self.heading, "id": line, **_row(text, self.path, line)}
         return self._case(whole, self._tools_of(whole)[0], line)
 
     def _case(self, whole: Mapping[str, Any], tools: tuple[Tool, ...], line: int) -> Case:
@@ -318,7 +327,7 @@ def _read_jsonl(file: _File) -> None:
         if not line or line.isspace():
             continue
         try:
-            row = parse_record(line, file.path, number)
+            row = _row(line, file.path, number)
             if first and _take_head(file, row, number):
                 continue
             empty = False
@@ -330,6 +339,24 @@ def _read_jsonl(file: _File) -> None:
             first = False
     if empty:
         raise UsageError(located(file.path, 1, "the file holds no case"))
+
+
+def _row(text: str, path: Path, line: int) -> Any:
+    """A case or a head, without the keys that Arrow and pandas fill up with null or NaN."""
+    row = parse_with_nulls(text, path, line)
+    if type(row) is not dict or not ("null" in text or "NaN" in text):
+        return row
+    return {key: _set(key, value) for key, value in row.items() if value is not None}
+
+
+def _set(key: str, value: Any) -> Any:
+    """A key's value without keys that are null, unless null is a value there: of an argument, or a schema's default."""
+    if key == "calls" and isinstance(value, list):
+        return [
+            {name: inner for name, inner in call.items() if inner is not None} if isinstance(call, dict) else call
+            for call in value
+        ]
+    return without_nulls(value, _MAY_BE_NULL if key == "tools" else ())
 
 
 def _lines(file: _File) -> Iterator[tuple[int, str]]:
@@ -390,7 +417,7 @@ def _csv_row(path: Path, line: int, cells: Mapping[str, str]) -> dict[str, Any]:
     if "keywords" in row:
         row["keywords"] = [word.strip() for word in _KEYWORD_SEPARATOR.split(row["keywords"]) if word.strip()]
     for key in row.keys() & {"messages", "expect", "tools", "calls"}:
-        row[key] = json_cell(row[key], path, line)
+        row[key] = _set(key, json_cell(row[key], path, line))
     return row
 
 
