@@ -27,6 +27,7 @@ from pytest_llmbench.benchmark.evaluation.questions import (
 from pytest_llmbench.benchmark.evaluation.retrieval import Method, Passage, Retriever, read_passages
 from pytest_llmbench.benchmark.evaluation.scores import compared_scores, comparisons, means, perplexities
 from pytest_llmbench.benchmark.main_job import Benchmark, open_backend
+from pytest_llmbench.core.locale import N_
 from pytest_llmbench.core.records import BASE, Completion
 from pytest_llmbench.core.starter import present
 from pytest_llmbench.datasets.near_duplicates import bare
@@ -260,13 +261,20 @@ def _forgetting(general: General | None, answers: Mapping[str, Answers], backend
     """Perplexity of general texts, and answers to general questions; None where nothing is asked."""
     if general is None:
         return None
-    told = None
+    told, texts = None, len(general.texts)
     if isinstance(backend, _TellsLikelihood):
-        told = perplexities({variant: backend.losses(general.texts, variant) for variant in backend.variants}, _ALPHA)
+        losses = {variant: backend.losses(general.texts, variant) for variant in backend.variants}
+        read = [place for place in range(texts) if all(of[place].tokens for of in losses.values())]
+        if len(read) < texts:
+            short = N_("%d of %d general texts are too short to be predicted: they count in nobody's perplexity")
+            _log.warning(short, texts - len(read), texts)
+        texts = len(read)
+        if read:
+            told = perplexities({variant: [of[place] for place in read] for variant, of in losses.items()}, _ALPHA)
     else:
         _log.warning("the engine or server does not tell how likely a text is: no perplexity, the general answers only")
     return {
-        "texts": len(general.texts),
+        "texts": texts,
         "perplexity": told,
         "answers": [
             {

@@ -158,6 +158,23 @@ def test_losses_are_those_of_the_model_read_token_by_token(settings: Settings) -
     backend.close()
 
 
+@pytest.mark.parametrize(("texts", "read"), [(["monte le son .", "son"], 1), (["son"], 0)])
+def test_general_texts_of_one_token_count_in_nobodys_perplexity(
+    settings: Settings,
+    request_of: EvaluationRequest,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    texts: list[str],
+    read: int,
+) -> None:
+    general = write(tmp_path / "short.jsonl", *({"text": text} for text in texts))
+    request = dataclasses.replace(request_of, chunks=None, general=general, limit=1)
+    forgetting = evaluate(settings, request, Count())["forgetting"]
+    assert forgetting["texts"] == read
+    assert bool(forgetting["perplexity"]) is bool(read)
+    assert f"1 of {len(texts)} general texts are too short to be predicted" in caplog.text
+
+
 def test_a_server_is_evaluated_too_and_tells_no_perplexity(
     request_of: EvaluationRequest, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
