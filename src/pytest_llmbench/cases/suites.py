@@ -422,6 +422,9 @@ def _csv_row(path: Path, line: int, cells: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _read_bfcl(file: _File) -> None:
+    if "category" not in file.heading:
+        told = f"the file's name '{file.path.stem}' is none of BFCL's; give it the one it had, such as BFCL_v4_multiple"
+        raise UsageError(located(file.path, 1, told))
     file.categories[str(file.heading["category"])] = 1
     for line, row, tools, calls in bfcl_rows(file.path):
         case = _build({**file.heading, **row}, f"{file.path}:{line}")
