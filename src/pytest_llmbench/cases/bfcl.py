@@ -80,13 +80,16 @@ def _expectations(path: Path, language: Dialect) -> Callable[[int, str, list[Map
     answers = path.parent / ANSWERS / path.name
     if not answers.is_file():
         raise UsageError(f"{path}: its right calls are missing: {answers}; put BFCL's folder '{ANSWERS}' beside it")
-    truths = {record["id"]: record["ground_truth"] for record in _answers(answers)}
+    truths = dict(_answers(answers))
 
     def expected(line: int, name: str, functions: list[Mapping[str, Any]]) -> ExpectedCalls:
         if name not in truths:
             raise UsageError(located(path, line, f"{answers} has no answer to '{name}'; take both of one version"))
+        at, truth = truths[name]
+        if not _are_calls(truth):
+            raise _no_answer(answers, at)
         parameters = {function["name"]: function["parameters"] for function in functions}
-        calls = [(called, values) for truth in truths[name] for called, values in truth.items()]
+        calls = [(called, values) for call in truth for called, values in call.items()]
         return ExpectedCalls(
             tuple(ExpectedCall(_name(called), values, parameters=parameters.get(called)) for called, values in calls),
             dialect=language,
@@ -95,15 +98,19 @@ def _expectations(path: Path, language: Dialect) -> Callable[[int, str, list[Map
     return expected
 
 
-def _answers(path: Path) -> Iterator[dict[str, Any]]:
+def _no_answer(path: Path, line: int) -> UsageError:
+    return UsageError(located(path, line, "this is no answer of BFCL's: it needs 'id' and 'ground_truth', calls"))
+
+
+def _answers(path: Path) -> Iterator[tuple[str, tuple[int, Any]]]:
+    """Each id, with the line and the right calls, in whatever form its category has them."""
     for line, record in _records(path):
-        if not isinstance(record, dict) or not isinstance(record.get("id"), str) or not _is_truth(record):
-            raise UsageError(located(path, line, "this is no answer of BFCL's: it needs 'id' and 'ground_truth'"))
-        yield record
+        if not isinstance(record, dict) or not isinstance(record.get("id"), str) or "ground_truth" not in record:
+            raise _no_answer(path, line)
+        yield record["id"], (line, record["ground_truth"])
 
 
-def _is_truth(record: Mapping[str, Any]) -> bool:
-    truth = record.get("ground_truth")
+def _are_calls(truth: Any) -> bool:
     return isinstance(truth, list) and all(
         isinstance(call, dict) and all(isinstance(values, dict) for values in call.values()) for call in truth
     )

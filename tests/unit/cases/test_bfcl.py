@@ -146,7 +146,7 @@ def test_literals_of_java_are_read_in_their_types(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_judged_is_refused(tmp_path: Path, changed: dict[str, Any], told_of: str) -> None:
-    path = write(tmp_path, "multi_turn_base", [], **changed)
+    path = write(tmp_path, "multi_turn_base", [["cd(folder='a')"]] if "involved_classes" in changed else [], **changed)
     with pytest.raises(UsageError) as caught:
         load_cases([path])
     assert str(caught.value).startswith(f"{path}{told_of}")
@@ -164,16 +164,16 @@ def test_a_file_that_was_renamed_is_told(tmp_path: Path, name: str) -> None:
     "answer",
     [
         {"ground_truth": []},
-        {"id": "a"},
-        {"id": "a", "ground_truth": ["f()"]},
-        {"id": "a", "ground_truth": [{"f": 1}]},
+        {"id": "simple_python_0"},
+        {"id": "simple_python_0", "ground_truth": ["f()"]},
+        {"id": "simple_python_0", "ground_truth": [{"f": 1}]},
         [],
     ],
 )
 def test_an_answer_that_is_none_is_told_with_its_line(tmp_path: Path, answer: Any) -> None:
     path = write(tmp_path, "simple_python", [])
     answers = tmp_path / "possible_answer" / path.name
-    answers.write_text(answers.read_text() + "\n" + json.dumps(answer))
+    answers.write_text("\n" + json.dumps(answer))
     with pytest.raises(UsageError) as caught:
         load_cases([path])
     assert str(caught.value).startswith(f"{answers}:2: this is no answer of BFCL's")
