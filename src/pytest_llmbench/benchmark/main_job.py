@@ -95,12 +95,12 @@ class Answers:
             raise ExpectationError(self._explain([miss for miss in misses if miss]))
 
     def _miss(self, name: str, wanted: float, variant: str) -> str | None:
-        metric = METRIC_ALIASES.get(name, name)
+        metric = name if name in self.scores else METRIC_ALIASES.get(name, name)
         score, at_most = self.scores[metric].get(variant), metric in self.lower_is_better
         if score is not None and (score <= wanted if at_most else score >= wanted):
             return None
-        found = "unscored" if score is None else f"{score:.3g}"
-        return f"{metric} of {variant} is {found}, expected at {'most' if at_most else 'least'} {float(wanted):.3g}"
+        found, sought = ("unscored", f"{float(wanted):.3g}") if score is None else _told_apart(score, float(wanted))
+        return f"{metric} of {variant} is {found}, expected at {'most' if at_most else 'least'} {sought}"
 
     def _explain(self, misses: Sequence[str]) -> str:
         lines = [f"{self.case.name}: {'; '.join(misses)}", f"  prompt: {self.case.prompt}"]
@@ -121,6 +121,15 @@ class Answers:
         """Each metric's reasons against a variant's answer, as sentences."""
         found = ((name, reason) for name, of in self.reasons.items() for reason in of.get(variant, ()))
         return [(name, told_reason(reason)) for name, reason in found]
+
+
+def _told_apart(one: float, other: float) -> tuple[str, str]:
+    """Two numbers that differ, with three digits or as many as show it."""
+    for digits in range(3, 17):
+        told = f"{one:.{digits}g}", f"{other:.{digits}g}"
+        if told[0] != told[1]:
+            return told
+    return repr(one), repr(other)
 
 
 class Benchmark:

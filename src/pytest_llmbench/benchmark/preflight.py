@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +15,10 @@ from pytest_llmbench.generation.ray.cluster import answered_elsewhere
 if TYPE_CHECKING:
     from pytest_llmbench.cases.suites import Case
     from pytest_llmbench.core.settings import Settings
+    from pytest_llmbench.metrics import Metric
 
 METRIC_ALIASES = {"tool": "tool_accuracy", "keyword": "keywords", "calls": "call_accuracy"}
-"""Short names that `expect` takes too."""
+"""Short names that `expect` takes too, where no metric has them."""
 
 _HOOK = "pytest_llmbench_metrics"
 _log = logging.getLogger("pytest_llmbench")
@@ -52,20 +53,27 @@ def check_base(settings: Settings) -> None:
     faults.raise_any()
 
 
-def check_expectations(cases: Sequence[Case], metrics: Collection[str]) -> None:
+def check_expectations(cases: Sequence[Case], metrics: Mapping[str, Metric]) -> None:
     """Refuse what no metric can judge.
 
     Raises:
-        UsageError: one line for each `expect` of a metric that is not among `metrics`.
+        UsageError: one line for each `expect` of a metric that is not among `metrics`, or that is `true` where less is
+            better: what is best is no score of 1 there.
     """
     faults = Faults()
     known = [*metrics, *(alias for alias, name in METRIC_ALIASES.items() if name in metrics)]
     for case in cases:
-        for name in [] if case.epoch else case.expect:
-            if name not in known:
+        for name, wanted in () if case.epoch else case.expect.items():
+            metric = metrics.get(name) or metrics.get(METRIC_ALIASES.get(name, name))
+            if metric is None:
                 meant = suggestion(name, known) if known else "there are none"
                 faults.add(
                     f"{case.source}: {case.name} expects '{name}', which no metric that is switched on gives; {meant}"
+                )
+            elif isinstance(wanted, bool) and not metric.higher_is_better:
+                faults.add(
+                    f"{case.source}: {case.name} expects '{name}: true', but less is better there; "
+                    "write the most that is allowed, such as 0"
                 )
     faults.raise_any()
 

@@ -56,14 +56,14 @@ def bfcl_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any], tuple[Tool, 
     language: Dialect = next((_LANGUAGES[end] for end in _LANGUAGES if path.stem.endswith(end)), "python")
     expected = _expectations(path, language)
     for line, record in _records(path):
-        if _EXECUTED & record.keys() or "function" not in record:
+        if isinstance(record, dict) and (_EXECUTED & record.keys() or "function" not in record):
             told = (
                 "BFCL judges this category by executing what is called, which is not done here; give a file of single "
                 "turns, such as BFCL_v4_simple_python.json"
             )
             raise UsageError(located(path, line, told))
         try:
-            row = {"id": _identifier(record["id"]), "messages": record["question"][0]}
+            row = {"id": _identifier(record["id"]), "messages": _messages(record["question"])}
             functions = record["function"] if isinstance(record["function"], list) else [record["function"]]
             tools = tuple(_tool(one, language) for one in functions)
             yield line, row, tools, expected(line, record["id"], functions)
@@ -80,13 +80,16 @@ def _expectations(path: Path, language: Dialect) -> Callable[[int, str, list[Map
     answers = path.parent / ANSWERS / path.name
     if not answers.is_file():
         raise UsageError(f"{path}: its right calls are missing: {answers}; put BFCL's folder '{ANSWERS}' beside it")
-    truths = {record["id"]: record["ground_truth"] for _, record in _records(answers)}
+    truths = dict(_answers(answers))
 
     def expected(line: int, name: str, functions: list[Mapping[str, Any]]) -> ExpectedCalls:
         if name not in truths:
             raise UsageError(located(path, line, f"{answers} has no answer to '{name}'; take both of one version"))
+        at, truth = truths[name]
+        if not _are_calls(truth):
+            raise _no_answer(answers, at)
         parameters = {function["name"]: function["parameters"] for function in functions}
-        calls = [(called, values) for truth in truths[name] for called, values in truth.items()]
+        calls = [(called, values) for call in truth for called, values in call.items()]
         return ExpectedCalls(
             tuple(ExpectedCall(_name(called), values, parameters=parameters.get(called)) for called, values in calls),
             dialect=language,
@@ -95,10 +98,36 @@ def _expectations(path: Path, language: Dialect) -> Callable[[int, str, list[Map
     return expected
 
 
-def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _no_answer(path: Path, line: int) -> UsageError:
+    return UsageError(located(path, line, "this is no answer of BFCL's: it needs 'id' and 'ground_truth', calls"))
+
+
+def _answers(path: Path) -> Iterator[tuple[str, tuple[int, Any]]]:
+    """Each id, with the line and the right calls, in whatever form its category has them."""
+    for line, record in _records(path):
+        if not isinstance(record, dict) or not isinstance(record.get("id"), str) or "ground_truth" not in record:
+            raise _no_answer(path, line)
+        yield record["id"], (line, record["ground_truth"])
+
+
+def _are_calls(truth: Any) -> bool:
+    return isinstance(truth, list) and all(
+        isinstance(call, dict) and all(isinstance(values, dict) for values in call.values()) for call in truth
+    )
+
+
+def _records(path: Path) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if line.strip():
             yield number, parse_json(line, path, number)
+
+
+def _messages(question: Any) -> list[Mapping[str, str]]:
+    """Those of the first turn. Raises TypeError or LookupError where they are none."""
+    messages: list[Mapping[str, str]] = question[0]
+    if not all(isinstance(part, str) for one in messages for part in (one["role"], one["content"])) or not messages:
+        raise TypeError("no messages")
+    return messages
 
 
 def _identifier(name: str) -> str:

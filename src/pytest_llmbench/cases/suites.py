@@ -25,7 +25,15 @@ from pytest_llmbench.cases.validation import (
     vocabulary_tool,
 )
 from pytest_llmbench.core.csv_files import json_cell, read_table
-from pytest_llmbench.core.documents import Faults, parse_record, read_lines, read_text, read_yaml, suggestion
+from pytest_llmbench.core.documents import (
+    Faults,
+    parse_with_nulls,
+    read_lines,
+    read_text,
+    read_yaml,
+    suggestion,
+    without_nulls,
+)
 from pytest_llmbench.core.errors import UsageError, located
 from pytest_llmbench.core.starter import VOCABULARY_FILE
 
@@ -53,6 +61,7 @@ class Vocabulary:
 
 _MOST_BYTES_KEPT = 8_000_000
 """Of a `.jsonl` file whose cases are kept in memory: some 50,000 short cases."""
+_MAY_BE_NULL = frozenset(("default", "const"))
 _KEYWORD_SEPARATOR = re.compile(r"[;|]")
 
 
@@ -203,7 +212,7 @@ class _File:
 
     def again(self, text: str, line: int) -> Case:
         """The case of a line that was right when it was taken."""
-        whole = {**self.heading, "id": line, **parse_record(text, self.path, line)}
+        whole = {**self.heading, "id": line, **_row(text, self.path, line)}
         return self._case(whole, self._tools_of(whole)[0], line)
 
     def _case(self, whole: Mapping[str, Any], tools: tuple[Tool, ...], line: int) -> Case:
@@ -313,19 +322,41 @@ def _read_suite(file: _File) -> None:
 
 def _read_jsonl(file: _File) -> None:
     """A case a line. The first line may be the suite's head instead: its category, language, system prompt, tools."""
-    empty = True
+    first = empty = True
     for number, line in _lines(file):
         if not line or line.isspace():
             continue
         try:
-            row = parse_record(line, file.path, number)
-            if not (empty and _take_head(file, row, number)):
-                _add_row(file, row, number)
+            row = _row(line, file.path, number)
+            if first and _take_head(file, row, number):
+                continue
+            empty = False
+            _add_row(file, row, number)
         except UsageError as error:
+            empty = False
             file.faults.add(str(error))
-        empty = False
+        finally:
+            first = False
     if empty:
         raise UsageError(located(file.path, 1, "the file holds no case"))
+
+
+def _row(text: str, path: Path, line: int) -> Any:
+    """A case or a head, without the keys that Arrow and pandas fill up with null or NaN."""
+    row = parse_with_nulls(text, path, line)
+    if type(row) is not dict or not ("null" in text or "NaN" in text):
+        return row
+    return {key: _set(key, value) for key, value in row.items() if value is not None}
+
+
+def _set(key: str, value: Any) -> Any:
+    """A key's value without keys that are null, unless null is a value there: of an argument, or a schema's default."""
+    if key == "calls" and isinstance(value, list):
+        return [
+            {name: inner for name, inner in call.items() if inner is not None} if isinstance(call, dict) else call
+            for call in value
+        ]
+    return without_nulls(value, _MAY_BE_NULL if key == "tools" else ())
 
 
 def _lines(file: _File) -> Iterator[tuple[int, str]]:
@@ -343,9 +374,13 @@ def _take_head(file: _File, row: Any, line: int) -> bool:
     """Whether a row is a suite's head, which says what all cases have in common; they cannot differ in it then."""
     if type(row) is not dict or not row or not row.keys() <= {*HEADING_CHECKS, "$schema"}:
         return False
-    for _, message in key_faults(row, {key: SUITE_CHECKS[key] for key in row}):
+    faults = key_faults(row, {key: SUITE_CHECKS[key] for key in row})
+    for _, message in faults:
         file.faults.at(file.path, line, message)
-    file.heading |= {key: value for key, value in row.items() if key in HEADING_CHECKS}
+    wrong = {where[0] for where, _ in faults}  # told once, not once a case
+    file.heading |= {key: value for key, value in row.items() if key in HEADING_CHECKS and key not in wrong}
+    if "category" in wrong:
+        file.heading["category"] = file.path.stem
     file.checks = CASE_CHECKS
     return True
 
@@ -382,11 +417,14 @@ def _csv_row(path: Path, line: int, cells: Mapping[str, str]) -> dict[str, Any]:
     if "keywords" in row:
         row["keywords"] = [word.strip() for word in _KEYWORD_SEPARATOR.split(row["keywords"]) if word.strip()]
     for key in row.keys() & {"messages", "expect", "tools", "calls"}:
-        row[key] = json_cell(row[key], path, line)
+        row[key] = _set(key, json_cell(row[key], path, line))
     return row
 
 
 def _read_bfcl(file: _File) -> None:
+    if "category" not in file.heading:
+        told = f"the file's name '{file.path.stem}' is none of BFCL's; give it the one it had, such as BFCL_v4_multiple"
+        raise UsageError(located(file.path, 1, told))
     file.categories[str(file.heading["category"])] = 1
     for line, row, tools, calls in bfcl_rows(file.path):
         case = _build({**file.heading, **row}, f"{file.path}:{line}")

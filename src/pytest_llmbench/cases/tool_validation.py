@@ -9,6 +9,7 @@ from typing import Any
 from pytest_llmbench.cases.tools import (
     ANY_CALL,
     CHOICES,
+    DEFINITIONS,
     Tool,
     argument_schema,
     as_openai,
@@ -69,13 +70,24 @@ def calls_fault(value: Any) -> Fault | None:
     if type(value) is not list:
         return (), f"must be a list of calls, [] where no tool is right, or '{ANY_CALL}', not {value!r:.40}"
     for index, call in enumerate(value):
-        if type(call) is not dict or type(call.get("name")) is not str or not call["name"]:
-            return (index,), f"call {index + 1} needs the 'name' of a tool, and its 'arguments', not {call!r:.60}"
-        for key in call:
-            if key not in _CALL_KEYS:
-                return (index, key), f"call {index + 1}: unknown key '{key}'; {suggestion(str(key), _CALL_KEYS)}"
-        if type(call.get("arguments", {})) is not dict:
-            return (index, "arguments"), f"call {index + 1}: arguments must be a mapping, not {call['arguments']!r:.40}"
+        if fault := _call_fault(call):
+            return (index, *fault[0]), f"call {index + 1}{fault[1]}"
+    return None
+
+
+def _call_fault(call: Any) -> Fault | None:
+    if type(call) is not dict or type(call.get("name")) is not str or not call["name"]:
+        return (), f" needs the 'name' of a tool, and its 'arguments', not {call!r:.60}"
+    for key in call:
+        if key not in _CALL_KEYS:
+            return (key,), f": unknown key '{key}'; {suggestion(str(key), _CALL_KEYS)}"
+    arguments = call.get("arguments", {})
+    if type(arguments) is not dict:
+        return ("arguments",), f": arguments must be a mapping, not {arguments!r:.40}"
+    for name, given in arguments.items():
+        if given == []:
+            told = f", {call['name']}: {name}: no value is allowed; write [[]] for the empty array"
+            return ("arguments", name), told
     return None
 
 
@@ -138,7 +150,7 @@ def _schema_fault(schema: Any) -> Fault | None:
     except SchemaError as error:
         return tuple(error.path), f"not a JSON schema: {error.message:.120}"
     if (broken := next(_lost_references(schema, schema), None)) is not None:
-        return (), f"refers to '{broken}', which it does not hold"
+        return (), f"refers to '{broken}', which it does not hold under $defs"
     unknown = [name for name in schema.get("required", ()) if name not in schema.get("properties", {})]
     return (("required",), f"requires '{unknown[0]}', which is none of its properties") if unknown else None
 
@@ -157,7 +169,7 @@ def _lost_references(part: Any, schema: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _is_held(reference: str, schema: Any) -> bool:
-    if not reference.startswith("#/"):
+    if not reference.startswith(tuple(f"#/{key}/" for key in DEFINITIONS)):  # an argument is judged with these alone
         return False
     for step in reference[2:].split("/"):
         name = step.replace("~1", "/").replace("~0", "~")

@@ -21,7 +21,9 @@ CHOICES = ("auto", "required", "none")
 LEFT_OUT = "tools left out"
 """The reason of what is unscored since the tools did not reach the model."""
 
-_DEFINITIONS = ("$defs", "definitions")
+DEFINITIONS = ("$defs", "definitions")
+"""Where a schema holds what its arguments may refer to."""
+
 _NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
 
 
@@ -86,7 +88,7 @@ def argument_schema(parameters: Mapping[str, Any], argument: str) -> Mapping[str
     schema = parameters.get("properties", {}).get(argument)
     if not isinstance(schema, Mapping) or not schema:
         return {}
-    return {**{key: parameters[key] for key in _DEFINITIONS if key in parameters}, **schema}
+    return {**{key: parameters[key] for key in DEFINITIONS if key in parameters}, **schema}
 
 
 def expected_values(given: Any) -> tuple[list[Any], bool]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pytest_llmbench.core.documents import parse_record
+from pytest_llmbench.core.documents import parse_with_nulls
 from pytest_llmbench.core.errors import UsageError, located
 
 DELIMITERS = ",;\t|"
@@ -66,7 +66,7 @@ def json_cell(cell: str, path: Path, line: int) -> Any:
     if _PYTHON_LIST.match(cell):
         what = "a list of messages written as Python text, as to_csv of datasets and pandas does; use to_json"
         raise UsageError(located(path, line, what))
-    return parse_record(cell, path, line)
+    return parse_with_nulls(cell, path, line)
 
 
 def holds_messages(cell: str) -> bool:

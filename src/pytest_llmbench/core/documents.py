@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -186,11 +186,27 @@ def parse_record(text: str, path: Path | str, line: int) -> Any:
     return _decode(_RECORD_DECODER, text, path, line)
 
 
-def without_nulls(value: Any) -> Any:
-    """The value without the keys of its mappings that are null, at any depth, as `parse_record` reads it."""
+def parse_with_nulls(text: str, path: Path | str, line: int) -> Any:
+    """As `parse_record`, with the keys that are null: `without_nulls` takes out those that say nothing.
+
+    Raises:
+        UsageError: it is not JSON, or has a key twice.
+    """
+    return _decode(_NULLS_DECODER, text, path, line)
+
+
+def without_nulls(value: Any, kept: Collection[str] = ()) -> Any:
+    """The value without the keys of its mappings that are null, at any depth, as `parse_record` reads it.
+
+    What stands under a key that is `kept` stays as it is, null too.
+    """
     if isinstance(value, dict):
-        return {key: without_nulls(inner) for key, inner in value.items() if inner is not None}
-    return [without_nulls(inner) for inner in value] if isinstance(value, list) else value
+        return {
+            key: inner if key in kept else without_nulls(inner, kept)
+            for key, inner in value.items()
+            if inner is not None or key in kept
+        }
+    return [without_nulls(inner, kept) for inner in value] if isinstance(value, list) else value
 
 
 def _decode(decoder: json.JSONDecoder, text: str, path: Path | str, line: int) -> Any:
@@ -233,6 +249,7 @@ def _missing(name: str) -> None:
 
 _NAN_DECODER = json.JSONDecoder(parse_constant=_missing)
 _RECORD_DECODER = json.JSONDecoder(parse_constant=_missing, object_pairs_hook=_without_nulls_or_duplicates)
+_NULLS_DECODER = json.JSONDecoder(parse_constant=_missing, object_pairs_hook=_without_duplicates)
 _ROW_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_without_duplicates)
 
 

@@ -112,7 +112,7 @@ def _csv(path: Path, _faults: Faults | None, progress: Progress) -> Iterator[tup
         row: dict[str, Any] = cells
         for name, cell in cells.items():
             if _is_json(name, cell):
-                row[name] = json_cell(cell, path, line)
+                row[name] = without_nulls(json_cell(cell, path, line))
         yield line, row
 
 

@@ -40,7 +40,7 @@ def default_metrics(settings: MetricsSettings, vocabulary: Vocabulary, cases: It
         route = Route(vocabulary.tools, settings.call_form)
         registry.add("tool_accuracy", route.accuracy, reasons=route.reasons)
     if settings.call_accuracy and any(case.calls is not None for case in cases):
-        _add_call_accuracy(registry, spelling)
+        _add_call_accuracy(registry, spelling, vocabulary)
     if settings.cosine_similarity:
         registry.add("cosine_similarity", cosine_similarity, pair=True)
     if settings.reference:
@@ -54,10 +54,11 @@ def default_metrics(settings: MetricsSettings, vocabulary: Vocabulary, cases: It
     return registry
 
 
-def _add_call_accuracy(registry: MetricRegistry, spelling: Spelling) -> None:
+def _add_call_accuracy(registry: MetricRegistry, spelling: Spelling, vocabulary: Vocabulary) -> None:
     from pytest_llmbench.metrics.calls import call_accuracy, call_reasons
 
-    registry.add("call_accuracy", call_accuracy(spelling), reasons=call_reasons(spelling))
+    known = vocabulary.tools
+    registry.add("call_accuracy", call_accuracy(spelling, known), reasons=call_reasons(spelling, known))
 
 
 def latency_s(_case: Case, completion: Completion) -> float | None:

@@ -7,6 +7,7 @@ compared answer by answer; `corpus_scores` gives what papers report, over all an
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.metrics.registry import AnswerMetric, MetricRegistry
 
 
-_EDGES = " .!?…;,:\"'«»"
+_SAYS_SOMETHING = frozenset("%‰#@&")  # punctuation to Unicode, part of what was said to a reader: 5 %, C#
 
 _ELIDED = "l|d|j|m|t|s|n|c|qu|jusqu|lorsqu|puisqu|quoiqu"
 _WORD = re.compile(rf"\b(?:{_ELIDED})'|[^\W_]+(?:'[^\W_]+)*")
@@ -33,12 +34,30 @@ def _exact_match(spelling: Spelling) -> AnswerMetric:
     """A metric: whether answer and reference are the same text but for white space and punctuation at the ends."""
 
     def same(text: str) -> str:
-        return spelling.normalise(text).strip(_EDGES)
+        return _without_edges(spelling.normalise(text))
 
     def exact(case: Case, completion: Completion) -> bool | None:
         return None if case.reference is None else same(completion.text) == same(case.reference)
 
     return exact
+
+
+def _without_edges(text: str) -> str:
+    """The text without white space and punctuation at its ends, but with a sign; all of it where it is nothing else."""
+    start, end = 0, len(text)
+    while (
+        start < end and _is_edge(text[start]) and not (text[start] == "-" and text[start + 1 : start + 2].isdecimal())
+    ):
+        start += 1
+    while end > start and _is_edge(text[end - 1]):
+        end -= 1
+    return text[start:end] or text
+
+
+def _is_edge(character: str) -> bool:
+    if character in _SAYS_SOMETHING:
+        return False
+    return character.isspace() or unicodedata.category(character).startswith("P")
 
 
 class _Known(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.cases.tools import LEFT_OUT, ExpectedCall, ExpectedCalls, argument_schema, name_of
@@ -27,42 +27,45 @@ _KINDS: Sequence[tuple[type | tuple[type, ...], str]] = (
 )
 
 
-def call_accuracy(spelling: Spelling) -> AnswerMetric:
+def call_accuracy(spelling: Spelling, known: Collection[str] = ()) -> AnswerMetric:
     """A metric: whether the answer makes exactly the calls that its case expects, in any order.
 
-    Unscored for a case without `calls`, and where its tools did not reach the model.
+    Unscored for a case without `calls`, and where its tools did not reach the model. `known` are the vocabulary's
+    tools, which a model may call that is given none.
     """
 
     def accuracy(case: Case, completion: Completion) -> bool | None:
         if case.calls is None or completion.tools_left_out:
             return None
-        return not call_faults(case, completion, spelling)
+        return not call_faults(case, completion, spelling, known)
 
     return accuracy
 
 
-def call_reasons(spelling: Spelling) -> Reasons:
+def call_reasons(spelling: Spelling, known: Collection[str] = ()) -> Reasons:
     """What is wrong with an answer's calls, for reports; why its tools did not reach the model, where they did not."""
 
     def reasons(case: Case, completion: Completion) -> list[dict[str, Any]]:
         if case.calls is not None and completion.tools_left_out:
             return [{"reason": LEFT_OUT, "found": completion.tools_left_out}]
-        return [fault.to_json() for fault in call_faults(case, completion, spelling)]
+        return [fault.to_json() for fault in call_faults(case, completion, spelling, known)]
 
     return reasons
 
 
-def call_faults(case: Case, completion: Completion, spelling: Spelling) -> list[CallFault]:
+def call_faults(case: Case, completion: Completion, spelling: Spelling, known: Collection[str] = ()) -> list[CallFault]:
     """What is wrong with an answer's calls; nothing for a case that expects none in particular."""
     if case.calls is None or completion.tools_left_out:
         return []
-    known = frozenset(name_of(tool) for tool in case.tools)
-    return _faults(case.calls, _calls_made(case, completion), judge_of(case.calls, spelling), known)
+    names = [call.name for call in case.calls.calls]
+    made = _calls_made(case, completion, (*names, *known))
+    given = frozenset(name_of(tool) for tool in case.tools)
+    return _faults(case.calls, made, judge_of(case.calls, spelling), given)
 
 
-def _calls_made(case: Case, completion: Completion) -> Sequence[Made]:
+def _calls_made(case: Case, completion: Completion, known: Collection[str]) -> Sequence[Made]:
     """The calls that were read when the answer came, or those that are written in its text."""
-    return read_calls(completion.text, case.tools) if completion.tool_calls is None else completion.tool_calls
+    return read_calls(completion.text, case.tools, known) if completion.tool_calls is None else completion.tool_calls
 
 
 def judge_of(expected: ExpectedCalls, spelling: Spelling) -> Judge:

@@ -9,14 +9,13 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from pytest_llmbench.metrics.text import Spelling
+from pytest_llmbench.metrics.text import Spelling, words
 
 if TYPE_CHECKING:
     from pytest_llmbench.cases.suites import Case
     from pytest_llmbench.core.records import Completion
 
 _N = 4
-_WORD = re.compile(r"\w+")
 _SPELLING = Spelling(accent_sensitive=True)
 
 _ASKS = "user|utilisateur|utilisatrice|human|humain"
@@ -37,10 +36,11 @@ _TEMPLATE = re.compile(
 def repetition(_case: Case, completion: Completion) -> float:
     """A metric, 0 to 1: the share of an answer's 4-grams of words that it had said before (seq-rep-4, Welleck 2020).
 
-    0 for an answer of fewer than five words, which has no room to repeat itself.
+    0 for an answer of fewer than five words, which has no room to repeat itself. In scripts that are written without
+    spaces each letter counts as a word.
     """
-    words = _WORD.findall(_SPELLING.normalise(completion.text))
-    grams = [tuple(words[at : at + _N]) for at in range(len(words) - _N + 1)]
+    said = words(_SPELLING.normalise(completion.text))
+    grams = [tuple(said[at : at + _N]) for at in range(len(said) - _N + 1)]
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
 
 

@@ -66,7 +66,7 @@ def tool_finder(tools: Iterable[str], form: str = "auto") -> ToolFinder:
     if not names:
         return lambda _text: None
     if form == "tool_calls":
-        return lambda text: _first_called(read_calls(text), names)
+        return lambda text: _first_called(read_calls(text, known=names), names)
     find = _pattern_finder(_patterns(names, form), names)
     return (lambda text: _first_called(marked_calls(text), names) or find(text)) if form == "auto" else find
 

@@ -4,6 +4,8 @@
   suite that accepts them lists them.
 - Apostrophes, hyphens, underscores and punctuation separate words: "ordinateur" is in "l'ordinateur", "volume" in
   "volume_up".
+- Scripts that are written without spaces (Chinese, Japanese, Thai, Lao, Khmer, Burmese) do not show where a word ends:
+  a term stands there between any two letters, but never apart from the marks and vowels that belong to its letters.
 - The words of a term may be separated by any white space or by a hyphen: "rendez-vous" is in "rendez vous".
 - Ligatures (œ, æ, ﬁ), Unicode composition (NFC, NFD) and the shape of apostrophes never matter; case and accents
   matter when `Spelling` says so.
@@ -28,6 +30,16 @@ _SAME_LETTERS = {
 }
 _ODD_LETTER = re.compile(f"[{''.join(_SAME_LETTERS)}]")
 _ACCENT = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+")  # combining diacritics
+_WITHOUT_SPACES = (
+    "\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u312f\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf"
+    "\u4e00-\u9fff\ua9e0-\ua9ff\uaa60-\uaa7f\uf900-\ufaff\U00020000-\U0003ffff"
+)
+_OF_NO_SPACES = re.compile(f"[{_WITHOUT_SPACES}]")
+_BELONGS_TO_NEXT = frozenset("เแโใไເແໂໃໄ")  # vowels that are written before their consonant, and are letters
+_BELONGS_TO_LAST = frozenset("ะาำๅະາຳ")  # and behind it
+_VIRAMA = 9  # the combining class of what ties a letter to the next
+_MARK = "\u0300"
+_WORD = re.compile(f"[{_WITHOUT_SPACES}]{_MARK}*|(?:(?![{_WITHOUT_SPACES}])\\w{_MARK}*)+")
 _HYPHEN = re.compile(r"(?<=\w)-(?=\w)")
 
 
@@ -80,8 +92,33 @@ def _stands_in(term: str, text: str) -> bool:
 
 def _joined(text: str, position: int) -> bool:
     """Whether the characters on both sides of `position` belong to one word."""
-    return 0 < position < len(text) and _of_a_word(text[position - 1]) and _of_a_word(text[position])
+    if not 0 < position < len(text):
+        return False
+    before, last, after = _letter(text, position - 1), text[position - 1], text[position]
+    if not before.isalnum():
+        return False
+    if _is_mark(after):
+        return True
+    if not after.isalnum():
+        return False
+    if not (_OF_NO_SPACES.match(before) or _OF_NO_SPACES.match(after)) or (before.isdecimal() and after.isdecimal()):
+        return True
+    return last in _BELONGS_TO_NEXT or after in _BELONGS_TO_LAST or unicodedata.combining(last) == _VIRAMA
 
 
-def _of_a_word(character: str) -> bool:
-    return character.isalnum() or unicodedata.combining(character) != 0
+def _letter(text: str, at: int) -> str:
+    """The character there, or that to which the mark there belongs."""
+    while at > 0 and _is_mark(text[at]):
+        at -= 1
+    return text[at]
+
+
+def _is_mark(character: str) -> bool:
+    """Whether it is an accent or a vowel sign, which stand for nothing without a letter."""
+    return not character.isascii() and unicodedata.category(character).startswith("M")
+
+
+def words(text: str) -> list[str]:
+    """The words of a text; in scripts that are written without spaces, each letter is one."""
+    bare = text if text.isascii() else "".join(_MARK if _is_mark(character) else character for character in text)
+    return [text[slice(*match.span())] for match in _WORD.finditer(bare)]

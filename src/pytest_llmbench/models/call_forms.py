@@ -11,10 +11,10 @@ import ast
 import json
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_llmbench.cases.tools import Tool, name_of, parameters_of
+from pytest_llmbench.cases.tools import Tool, argument_schema, name_of, parameters_of
 from pytest_llmbench.core.writable import writable
 
 Call = Mapping[str, Any]
@@ -41,13 +41,15 @@ _HARMONY_CALL = re.compile(r"(?<![\w.])functions\.([\w.-]+)\s*(?:<\|[^{]*?\|>\s*
 _HARMONY_HEADER = re.compile(r"to=functions\.([\w.-]+)[^{]*?(?=\{)")
 
 
-def read_calls(text: str, tools: Sequence[Tool] = ()) -> tuple[Call, ...]:
+def read_calls(text: str, tools: Sequence[Tool] = (), known: Iterable[str] = ()) -> tuple[Call, ...]:
     """The calls in an answer, in order; marks of the model's own may be in it or not.
 
     What is begun as a call and is none, such as JSON that was cut off, is a call that cannot be read. With `tools`,
-    values in tags become what the tool's schema says, and a call without marks counts only with one of their names.
+    values in tags become what the tool's schema says, and a call without marks counts only with one of their names, or
+    of the names that are `known` besides: those of tools that the model was not given but may have learnt.
     """
-    return marked_calls(text, tools) or _writable(_plain_calls(text.strip(), tools))
+    names = frozenset((*map(name_of, tools), *known))
+    return marked_calls(text, tools) or _writable(_plain_calls(text.strip(), names))
 
 
 def parsed_calls(tokenizer: Any, text: str, prefix: str, tools: Sequence[Tool]) -> tuple[Call, ...] | None:
@@ -150,9 +152,8 @@ _MARKED: Sequence[tuple[re.Pattern[str], Reader]] = (
 """Marks, the most telling first; an answer has those of one family."""
 
 
-def _plain_calls(text: str, tools: Sequence[Tool]) -> tuple[Call, ...]:
+def _plain_calls(text: str, names: Collection[str]) -> tuple[Call, ...]:
     """Calls without marks: the whole answer is JSON or Python of such a form, or JSON objects of it stand in prose."""
-    names = {name_of(tool) for tool in tools}
     whole = fenced[1].strip() if (fenced := _FENCE.match(text)) else text
     calls = _json_calls(whole) if whole[:1] in ("{", "[") else ()
     calls = calls or _pythonic(whole) or tuple(_objects(text))
@@ -262,10 +263,24 @@ def _plain(value: Any) -> Any:
 
 
 def _cast(value: str, argument: str, name: str, tools: Sequence[Tool]) -> Any:
-    """A value that stands in tags, as the tool's schema types it; text where the schema says so or says nothing."""
-    parameters = next((parameters_of(tool) for tool in tools if name_of(tool) == name), {})
-    kind = parameters.get("properties", {}).get(argument, {}).get("type", "string")
-    read, end = _value_at(value, 0) if kind != "string" else (None, 0)
-    if value in ("True", "False") and kind == "boolean":
-        return value == "True"
-    return read if end == len(value) and end else value
+    """A value that stands in tags, as the tool's schema types it: text where that may be text, else what it is as JSON.
+
+    What is right in neither way is JSON, for what it is to be called wrong, unless the schema speaks of text.
+    """
+    schema = argument_schema(next((parameters_of(tool) for tool in tools if name_of(tool) == name), {}), argument)
+    read, end = _value_at(value, 0)
+    as_json = [read] if end == len(value) and end else []
+    as_python = [value == "True"] if value in ("True", "False") else []
+    right = (one for one in (value, *as_json, *as_python) if _fits(one, schema))
+    kinds = schema.get("type", ())
+    return next(right, value if "string" in kinds or not as_json else read)
+
+
+def _fits(value: Any, schema: Mapping[str, Any]) -> bool:
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import UnknownType
+
+    try:
+        return Draft202012Validator(schema).is_valid(value)
+    except UnknownType:  # of a schema that was written for somebody else
+        return False

@@ -147,6 +147,7 @@ class _Measured:
     variant: str
     metric: str
     higher_is_better: bool
+    unit: str | None
     margin: float
     categories: NDArray[np.object_]
     scores: PairedScores
@@ -168,7 +169,7 @@ class _Question:
     scores: PairedScores
 
     def hypothesis(self) -> Hypothesis:
-        return self.scores.hypothesis(self.of.sign, self.of.margin, self.weight)
+        return self.scores.hypothesis(self.of.sign, self.of.margin, self.weight, self.of.unit)
 
     def is_in_doubt(self, asked: Hypothesis, verdict: Verdict, kind: Kind) -> bool:
         """Whether it is a category that may be lost."""
@@ -235,6 +236,7 @@ def _measured(
             variant,
             metric,
             described.get(metric, {}).get("higher_is_better", True),
+            described.get(metric, {}).get("unit"),
             margins.get(metric, 0.0),
             grid.categories,
             scores,

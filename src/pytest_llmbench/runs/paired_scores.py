@@ -58,13 +58,13 @@ class PairedScores:
         """Each case's mean over its epochs, before and after; for cases that are scored on both sides."""
         return np.nanmean(self.before, axis=1), np.nanmean(self.after, axis=1)
 
-    def hypothesis(self, sign: float, margin: float, weight: float) -> Hypothesis:
+    def hypothesis(self, sign: float, margin: float, weight: float, unit: str | None) -> Hypothesis:
         """Whether they got worse or better, with all answers of either side; for cases scored on both.
 
-        `sign` is -1 for a metric of which less is better.
+        `sign` is -1 for a metric of which less is better, `unit` what it is measured in.
         """
         before, after = (SideScores.of_table(sign * side) for side in (self.before, self.after))
-        return Hypothesis(before, after, margin, weight, self.groups)
+        return Hypothesis(before, after, margin, weight, self.groups, unit)
 
 
 class CaseGrid:

@@ -62,8 +62,12 @@ class Paired:
     epochs: float
 
 
-def paired(before: SideScores, after: SideScores, groups: Integers | None = None) -> Paired:
+def paired(
+    before: SideScores, after: SideScores, groups: Integers | None = None, measured_in: str | None = None
+) -> Paired:
     """Both sides, unit by unit. `groups` says to which group (0, 1, …) each case belongs; its mean is then the unit.
+
+    What is `measured_in` seconds, or in anything, has no greatest score, however small those are that were seen.
 
     Raises:
         ValueError: an answer is not finite, or the sides have not the same cases.
@@ -81,7 +85,9 @@ def paired(before: SideScores, after: SideScores, groups: Integers | None = None
     if groups is not None:
         sides = _group_means(sides[0], groups), _group_means(sides[1], groups)
         changes, uneven = _group_means(changes, groups), _of_groups(uneven, groups)
-    scale, is_yes_or_no = _scale(np.concatenate([before.values, after.values]))
+    scale, is_yes_or_no = (
+        _scale(np.concatenate([before.values, after.values])) if measured_in is None else (None, False)
+    )
     if scale is None and np.ptp(changes) <= _TINY * greatest:
         scale = greatest or 1.0
     epochs = float(np.minimum(*counts).mean())

@@ -131,7 +131,9 @@ def _on_lattice(laws: Laws, steps: NDArray[np.int64], size: float, seen: float, 
     sums = np.maximum(np.fft.irfft(transform, length), 0)
     places = np.arange(length)
     weights = np.exp(np.minimum(_log_weight(laws, lean) - lean * (least + places * size), 700))
-    place = min(math.ceil(sought - _ROUNDED), length - 1)  # at a margin what was seen may lie beyond all of them
+    place = min(
+        max(math.ceil(sought - _ROUNDED), 0), length - 1
+    )  # what was seen, at a margin, may lie beyond either end
     as_great = (sums * weights)[place:]
     tied = as_great[0] if abs(place - sought) <= _ROUNDED else 0.0
     return float(min(1.0, as_great.sum() - (1 - of_ties) * tied))

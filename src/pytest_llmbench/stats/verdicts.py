@@ -42,7 +42,8 @@ class Hypothesis:
 
     Scores are greater for better. `groups` says to which group (0, 1, …) each case belongs, such as paraphrases of one
     template: a group's mean is then what was sampled; None where each case stands for itself. `weight` is the
-    hypothesis's share of the error that the whole family may make.
+    hypothesis's share of the error that the whole family may make. `measured_in` is the metric's unit, if it has one:
+    such scores have no bound.
     """
 
     before: SideScores
@@ -50,6 +51,7 @@ class Hypothesis:
     margin: float
     weight: float = 1.0
     groups: NDArray[np.int64] | None = None
+    measured_in: str | None = None
 
     @staticmethod
     def once(before: Floats, after: Floats, margin: float = 0.0, weight: float = 1.0) -> Hypothesis:
@@ -126,7 +128,7 @@ class _Tests:
 
 
 def _tests(hypothesis: Hypothesis, kind: Kind) -> _Tests:
-    found = paired(hypothesis.before, hypothesis.after, hypothesis.groups)
+    found = paired(hypothesis.before, hypothesis.after, hypothesis.groups, hypothesis.measured_in)
     margin = 0.0 if kind == "compare" else hypothesis.margin
     null = margin if kind == "improvement" else -margin
     better, worse = p_above(found.changes, null), p_below(found.changes, -margin)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_llmbench.benchmark.main_job import Answers, Benchmark, ExpectationError, case_result
+from pytest_llmbench.benchmark.preflight import check_expectations
 from pytest_llmbench.cases.selection import select
 from pytest_llmbench.cases.suites import Case, Vocabulary
 from pytest_llmbench.core.errors import UsageError
@@ -40,6 +41,8 @@ def answers(expect: Mapping[str, float], **scores: float | None) -> Answers:
         ({"tool": True}, 0.5, "tool_accuracy of finetuned is 0.5, expected at least 1"),
         ({"tool": 0.5}, 0.5, None),
         ({"tool": 0}, 0.0, None),
+        ({"tool": 0.667}, 2 / 3, "tool_accuracy of finetuned is 0.6667, expected at least 0.667"),
+        ({"tool": 0.3}, 0.1 + 0.2 - 1e-16, "is 0.2999999999999999, expected at least 0.3"),
         ({"tool": 0}, None, "tool_accuracy of finetuned is unscored, expected at least 0"),
         ({}, 0.0, None),
     ],
@@ -63,6 +66,22 @@ def test_where_lower_is_better_the_case_expects_at_most(score: float, misses: bo
         return
     with pytest.raises(ExpectationError, match=r"latency_s of finetuned is 2\.5, expected at most 2"):
         given.check()
+
+
+def test_a_metric_of_the_users_own_goes_before_a_short_name() -> None:
+    answers({"tool": True}, tool=1.0, tool_accuracy=0.0).check()
+    with pytest.raises(ExpectationError, match="tool of finetuned is 0, expected at least 1"):
+        answers({"tool": True}, tool=0.0, tool_accuracy=1.0).check()
+
+
+def test_true_is_refused_where_less_is_better() -> None:
+    registry = MetricRegistry()
+    registry.add("runaway", lambda _case, _completion: 1.0, higher_is_better=False)
+    registry.add("brief", lambda _case, _completion: 1.0)
+    kept = [dataclasses.replace(CASE, expect=expect) for expect in ({"runaway": 0}, {"brief": True}, {"runaway": 1})]
+    check_expectations(kept, registry.metrics)
+    with pytest.raises(UsageError, match=r"s\.yaml:3: lights/lamp expects 'runaway: true', but less is better there"):
+        check_expectations([dataclasses.replace(CASE, expect={"runaway": True})], registry.metrics)
 
 
 def test_without_a_fine_tune_the_base_is_judged() -> None:

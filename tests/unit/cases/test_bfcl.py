@@ -141,13 +141,49 @@ def test_literals_of_java_are_read_in_their_types(tmp_path: Path) -> None:
     [
         ({"involved_classes": ["MathAPI"]}, ":1: BFCL judges this category by executing what is called"),
         ({"function": [{"name": "f"}]}, ":1: this is not a question of BFCL's (KeyError('parameters'))"),
+        ({"question": [[]]}, ":1: this is not a question of BFCL's (TypeError('no messages'))"),
+        ({"question": [[{"role": "user"}]]}, ":1: this is not a question of BFCL's (KeyError('content'))"),
     ],
 )
 def test_what_cannot_be_judged_is_refused(tmp_path: Path, changed: dict[str, Any], told_of: str) -> None:
-    path = write(tmp_path, "multi_turn_base", [], **changed)
+    path = write(tmp_path, "multi_turn_base", [["cd(folder='a')"]] if "involved_classes" in changed else [], **changed)
     with pytest.raises(UsageError) as caught:
         load_cases([path])
     assert str(caught.value).startswith(f"{path}{told_of}")
+
+
+@pytest.mark.parametrize("name", ["irrelevance (1)", "réponses"])
+def test_a_file_that_was_renamed_is_told(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path, name, [])
+    with pytest.raises(UsageError) as caught:
+        load_cases([path])
+    assert str(caught.value).startswith(f"{path}:1: the file's name 'BFCL_v4_{name}' is none of BFCL's")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"ground_truth": []},
+        {"id": "simple_python_0"},
+        {"id": "simple_python_0", "ground_truth": ["f()"]},
+        {"id": "simple_python_0", "ground_truth": [{"f": 1}]},
+        [],
+    ],
+)
+def test_an_answer_that_is_none_is_told_with_its_line(tmp_path: Path, answer: Any) -> None:
+    path = write(tmp_path, "simple_python", [])
+    answers = tmp_path / "possible_answer" / path.name
+    answers.write_text("\n" + json.dumps(answer))
+    with pytest.raises(UsageError) as caught:
+        load_cases([path])
+    assert str(caught.value).startswith(f"{answers}:2: this is no answer of BFCL's")
+
+
+def test_a_question_that_is_no_object_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path, "irrelevance", None)
+    path.write_text(path.read_text() + "[]\n")
+    with pytest.raises(UsageError, match=r"json:2: this is not a question of BFCL's"):
+        load_cases([path])
 
 
 def test_missing_answers_are_told(tmp_path: Path) -> None:

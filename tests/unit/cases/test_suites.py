@@ -303,6 +303,35 @@ def test_each_fault_of_a_jsonl_file_is_one_message_with_its_line(tmp_path: Path,
     assert fault.startswith(f"a.jsonl:{told}")
 
 
+@pytest.mark.parametrize("name", ["a.jsonl", "mes cas.jsonl"])
+@pytest.mark.parametrize(
+    ("head", "told"),
+    [
+        ({"tools": 5, "category": "a"}, "1: tools: must be a list of tools"),
+        ({"tools": [{"description": "x"}], "category": "a"}, "1: tools: tool 1: a tool's name has letters"),
+        ({"category": {"a": 1}}, "1: category: must be text"),
+        ({"language": 5, "category": "a"}, "1: language: must be text"),
+        (
+            {"category": "a", "tools": [{"name": "x", "parameters": "y"}]},
+            "1: tools: tool 1: parameters: must be a JSON schema",
+        ),
+    ],
+)
+def test_what_is_wrong_in_the_head_of_a_jsonl_file_is_told_once(
+    tmp_path: Path, name: str, head: dict[str, Any], told: str
+) -> None:
+    rows = [head, {"prompt": "p"}, {"prompt": "q"}]
+    (fault,) = faults_of(write(tmp_path, name, "\n".join(map(json.dumps, rows))))
+    assert fault.startswith(f"{name}:{told}")
+
+
+def test_a_head_alone_is_no_case(tmp_path: Path) -> None:
+    other = write(tmp_path, "b.jsonl", '{"prompt": "p"}')
+    path = write(tmp_path, "a.jsonl", '{"category": "a"}\n')
+    with pytest.raises(UsageError, match=r"a\.jsonl:1: the file holds no case"):
+        load_cases([path, other])
+
+
 @pytest.mark.parametrize("name", ["mes cas.jsonl", "mes cas.csv"])
 def test_a_files_name_that_cannot_be_a_category_asks_for_one(tmp_path: Path, name: str) -> None:
     content = '{"prompt": "p"}' if name.endswith("jsonl") else "prompt\np"

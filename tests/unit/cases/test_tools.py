@@ -112,6 +112,24 @@ def test_rows_of_tables_carry_them_too(tmp_path: Path) -> None:
         assert case.calls.to_json() == [{"name": "a", "arguments": {}}]
 
 
+@pytest.mark.parametrize("name", ["rows.jsonl", "cells.csv"])
+def test_a_null_that_says_something_is_kept_in_tables(tmp_path: Path, name: str) -> None:
+    properties = {"amount": {"type": ["number", "null"], "default": None, "title": None}, "to": {"const": None}}
+    tools = [{"name": "a", "description": None, "parameters": {"properties": {**properties, "other": None}}}]
+    calls = [{"name": "a", "arguments": {"amount": None, "to": None}}, {"name": "a", "arguments": None}]
+    texts = [json.dumps(tools), json.dumps(calls)]
+    cells = ",".join('"' + text.replace('"', '""') + '"' for text in texts)
+    (tmp_path / "rows.jsonl").write_text(f'{{"prompt": "p", "tools": {texts[0]}, "calls": {texts[1]}}}')
+    (tmp_path / "cells.csv").write_text(f"prompt,tools,calls\np,{cells}\n")
+    (case,) = load_cases([tmp_path / name])
+    assert parameters_of(case.tools[0])["properties"] == {
+        "amount": {"type": ["number", "null"], "default": None},
+        "to": {"const": None},
+    }
+    assert case.calls is not None
+    assert case.calls.to_json()[0] == {"name": "a", "arguments": {"amount": [None], "to": [None]}}
+
+
 CASE = "category: a\ncases:\n  - id: x\n    prompt: p\n    "
 
 
@@ -131,7 +149,11 @@ CASE = "category: a\ncases:\n  - id: x\n    prompt: p\n    "
         ("tools: [{name: a, parameters: {required: [b]}}]", "5: tools: tool 1: parameters: requires 'b'"),
         (
             "tools: [{name: a, parameters: {properties: {b: {$ref: '#/$defs/c'}}}}]",
-            "5: tools: tool 1: parameters: refers to '#/$defs/c', which it does not hold",
+            "5: tools: tool 1: parameters: refers to '#/$defs/c', which it does not hold under $defs",
+        ),
+        (
+            "tools: [{name: a, parameters: {properties: {b: {type: string}, c: {$ref: '#/properties/b'}}}}]",
+            "5: tools: tool 1: parameters: refers to '#/properties/b', which it does not hold under $defs",
         ),
         ("tools: [{type: tool, function: {name: a}}]", "5: tools: tool 1: must be {type: function"),
         ("tool_choice: always", "5: tool_choice: 'always' is unknown; choose from auto, required, none, refund, track"),
@@ -153,6 +175,14 @@ CASE = "category: a\ncases:\n  - id: x\n    prompt: p\n    "
         (
             "calls: [{name: refund, arguments: {order: a, tags: [x]}}]",
             "5: calls: call 1, refund: tags: a list here holds",
+        ),
+        (
+            "calls: [{name: refund, arguments: {order: a, tags: []}}]",
+            "5: calls: call 1, refund: tags: no value is allowed; write [[]] for the empty array",
+        ),
+        (
+            "tools: []\n    calls: [{name: refund, arguments: {tags: []}}]",
+            "6: calls: call 1, refund: tags: no value is allowed; write [[]] for the empty array",
         ),
     ],
 )

@@ -160,6 +160,23 @@ def test_calls_are_read_from_the_text_where_nobody_has_read_them() -> None:
     assert call_accuracy(LOOSE)(case(ONE), Completion("shop/a", 0, "base", text, "stop")) is True
 
 
+@pytest.mark.parametrize(
+    ("text", "faults"),
+    [
+        ("[refund(order='A-17', amount=13)]", []),
+        ('Of course: {"name": "refund", "arguments": {"order": "A-17", "amount": 13}} Done.', []),
+        ("track(order='A-17')", ["wrong tool"]),
+        ("sorry(order='A-17')", ["missing call"]),
+    ],
+)
+def test_a_model_that_is_given_no_tools_calls_those_of_the_case_and_the_vocabulary(
+    text: str, faults: list[str]
+) -> None:
+    bare = dataclasses.replace(case(None), tools=(), calls=expected_calls(ONE, ()))
+    found = call_faults(bare, Completion("shop/a", 0, "base", text, "stop"), LOOSE, ["track"])
+    assert [fault.reason for fault in found] == faults
+
+
 def test_a_case_that_expects_nothing_in_particular_is_unscored() -> None:
     assert call_accuracy(LOOSE)(case(None), answered(("refund", {}))) is None
     assert call_reasons(LOOSE)(case(None), answered(("refund", {}))) == []

@@ -58,6 +58,28 @@ def test_an_accent_apart_costs_a_word_in_rouge_and_less_in_chrf() -> None:
     assert bare["exact_match"] == 0.0
 
 
+@pytest.mark.parametrize(
+    ("answer", "reference", "expected"),
+    [
+        ("“Yes.”", "yes", 1.0),
+        ("是。", "是", 1.0),
+        ("¿Cómo? ¡Bien!", "Cómo? ¡Bien", 1.0),
+        ("**Paris**", "Paris", 1.0),
+        ("[Paris] (", "Paris", 1.0),
+        ("- Paris", "Paris", 1.0),
+        ("-5", "5", 0.0),
+        ("−5.", "-5", 1.0),
+        ("5 %", "5", 0.0),
+        ("C#", "C", 0.0),
+        ("?", "!", 0.0),
+        ("", "*", 0.0),
+        ("a.b", "ab", 0.0),
+    ],
+)
+def test_punctuation_at_the_ends_is_no_matter(answer: str, reference: str, expected: float) -> None:
+    assert scores(answer, reference)["exact_match"] == expected
+
+
 def test_words_are_cut_as_french_cuts_them() -> None:
     assert FrenchWords().tokenize("L’élève d'aujourd'hui n'a qu'un rendez-vous.") == [
         "l'", "élève", "d'", "aujourd'hui", "n'", "a", "qu'", "un", "rendez", "vous",
@@ -86,6 +108,7 @@ def test_repetition_is_the_share_of_word_sequences_that_came_before() -> None:
     assert repetition(case, completion("oui " * 4)) == 0
     assert repetition(case, completion("un deux trois quatre cinq six")) == 0
     assert repetition(case, completion("un deux trois quatre " * 5)) == pytest.approx(13 / 17)
+    assert repetition(case, completion("请把音量" * 5)) == pytest.approx(13 / 17)
 
 
 @given(st.text(max_size=80))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmbench.metrics.text import Spelling, found
+from pytest_llmbench.metrics.text import Spelling, found, words
 
 LOOSE = Spelling()
 WORDS = st.text("abcdefghijklmnopqrstuvwxyzéèêàùçïôûœ", min_size=1, max_size=8)
@@ -37,6 +37,17 @@ def holds(text: str, term: str, spelling: Spelling = LOOSE) -> bool:
         ("à 75% du volume", "75%"),
         ("ouvre le fichier.pdf", ".pdf"),
         ("aujourd'hui", "aujourd’hui"),
+        ("请把音量调高一点", "音量"),
+        ("用Chrome打开第15章", "chrome"),
+        ("用Chrome打开第15章", "15"),
+        ("音量を上げてください", "音量"),
+        ("メールを送る", "メール"),
+        ("กรุณาเพิ่มเสียงหน่อย", "เสียง"),
+        ("ກະລຸນາເພີ່ມສຽງແດ່", "ສຽງ"),
+        ("សូមបង្កើនសំឡេងបន្តិច", "សំឡេង"),
+        ("အသံကိုတိုးပေးပါ", "အသံ"),
+        ("कृपया किताब खोलो", "किताब"),
+        ("⚠️volume", "volume"),
     ],
 )
 def test_a_term_is_found_as_a_reader_would(text: str, term: str) -> None:
@@ -53,6 +64,18 @@ def test_a_term_is_found_as_a_reader_would(text: str, term: str) -> None:
         ("le volume 15", "5"),
         ("", "son"),
         ("mode, avion", "mode avion"),
+        ("किताब", "क"),
+        ("किताब", "ताब"),
+        ("हिंदी", "दी"),
+        ("தமிழ்", "தமி"),
+        ("เสียง", "สียง"),
+        ("เสียง", "เส"),
+        ("มานี", "ม"),
+        ("สิบ๑๕", "๕"),
+        ("បង្កើន", "បង្"),
+        ("បង្កើន", "កើន"),
+        ("第15章", "5"),
+        ("用Chrome打开", "rome"),
     ],
 )
 def test_a_part_of_a_word_is_not_a_term(text: str, term: str) -> None:
@@ -97,3 +120,18 @@ def test_a_term_glued_to_other_letters_is_not_found(before: str, term: str) -> N
 def test_any_text_can_be_searched(text: str, term: str) -> None:
     normalised = LOOSE.normalise(term)
     assert holds(text, term) <= (normalised in LOOSE.normalise(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("le volume_up, 15 fois", ["le", "volume_up", "15", "fois"]),
+        ("把音量 up", ["把", "音", "量", "up"]),
+        ("किताब खोलो", ["किताब", "खोलो"]),
+        ("เสียง", ["เ", "สี", "ย", "ง"]),
+        ("⚠\ufe0f son", ["son"]),
+        ("", []),
+    ],
+)
+def test_the_words_of_a_text_keep_their_marks(text: str, expected: list[str]) -> None:
+    assert words(text) == expected

@@ -144,3 +144,31 @@ def test_arguments_can_be_written_whatever_a_model_escapes(form: str, value: str
     (call,) = read_calls(told, [as_openai({"name": "say"})])
     assert call == {"name": "say", "arguments": {"text": kept}}
     json.dumps(call, ensure_ascii=False, allow_nan=False).encode()
+
+
+@pytest.mark.parametrize(
+    ("schema", "text", "value"),
+    [
+        ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, "17", 17),
+        ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, "null", None),
+        ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, "many", "many"),
+        ({"type": ["string", "null"]}, "17", "17"),
+        ({"type": ["string", "null"]}, "null", "null"),
+        ({"type": ["integer", "null"]}, "null", None),
+        ({"type": ["boolean", "null"]}, "True", True),
+        ({"enum": [1, 2, "3"]}, "2", 2),
+        ({"enum": [1, 2, "3"]}, "3", "3"),
+        ({"$ref": "#/$defs/days"}, "3", 3),
+        ({"type": "integer"}, "3.5", 3.5),
+        ({"type": "string", "minLength": 3}, "17", "17"),
+        ({"type": "float"}, "1.5", 1.5),
+        ({}, "17", "17"),
+        (True, "17", "17"),
+    ],
+)
+def test_a_value_in_tags_is_what_the_schema_lets_it_be(schema: Any, text: str, value: Any) -> None:
+    parameters = {"type": "object", "properties": {"x": schema}, "$defs": {"days": {"type": "integer"}}}
+    answer = f"<tool_call><function=plan><parameter=x>\n{text}\n</parameter></function></tool_call>"
+    (call,) = read_calls(answer, [as_openai({"name": "plan", "parameters": parameters})])
+    assert call["arguments"] == {"x": value}
+    assert type(call["arguments"]["x"]) is type(value)

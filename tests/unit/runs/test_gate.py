@@ -294,6 +294,15 @@ def test_scores_are_of_any_size_a_metric_may_have() -> None:
         assert verdict["effect"] == pytest.approx(overall(plain)["effect"] * unit)
 
 
+@pytest.mark.parametrize("in_one_second", [1, 1000])
+def test_a_metric_with_a_unit_has_no_bound_however_small_its_scores(in_one_second: int) -> None:
+    metrics = {"latency_s": {"higher_is_better": False, "unit": "s or ms"}}
+    sides = np.random.default_rng(1).normal([0.3, 0.31], 0.005, (30, 2)).T * in_one_second
+    before, after = (compared({"latency_s": list(side)}, metrics=metrics) for side in sides)
+    gate = regression(before, after, metrics=["latency_s"], margins={"latency_s": 0.02 * in_one_second})
+    assert overall(gate, "latency_s")["outcome"] == "pass"
+
+
 def test_scores_that_differ_by_rounding_have_not_changed() -> None:
     gate = regression(compared([[0.1 + 0.2, 0.3]] * 9), compared([[0.3, 0.1 + 0.2]] * 9))
     assert (gate["outcome"], overall(gate)["effect"], overall(gate)["moved"]) == ("pass", 0, [])

@@ -115,3 +115,9 @@ def test_what_lies_beyond_all_patterns_is_as_likely_as_the_last_one() -> None:
     laws = either_sign(np.full(6, 0.5))  # at a margin what was seen is shifted
     assert tail(laws, 3.3, 6).p_value == pytest.approx(1 / 64)
     assert tail(laws, 1.7, 12).p_value == pytest.approx(7 / 64)  # between two sums there is no tie
+
+
+@pytest.mark.parametrize("below", [0.01, 0.4, 2.0, 30.0])
+def test_a_sum_below_all_patterns_is_reached_by_each(below: float) -> None:
+    laws = either_sign(np.full(6, 0.5))
+    assert tail(laws, -3 - below, 6).p_value == pytest.approx(1)

@@ -266,3 +266,20 @@ def test_sides_of_other_cases_are_refused(wrong: tuple[list[float], list[float]]
     before, after = map(np.array, wrong)
     with pytest.raises(ValueError, match="the same cases"):
         judge([Hypothesis.once(before, after)], "regression", 0.05)
+
+
+@given(
+    st.integers(6, 40),
+    st.integers(1, 4),
+    st.integers(1, 4),
+    st.sampled_from([0.01, 0.05, 0.2]),
+    st.sampled_from([0.2, 0.5, 1.0]),
+)
+@settings(max_examples=60)
+def test_where_every_case_improved_nothing_tells_of_a_fall(
+    cases: int, before: int, after: int, margin: float, rise: float
+) -> None:
+    sides = table(np.zeros((cases, before))), table(np.full((cases, after), rise))
+    verdict = one(Hypothesis(*sides, margin), "regression")
+    assert verdict.p_value > 0.9
+    assert verdict.outcome is not FAIL

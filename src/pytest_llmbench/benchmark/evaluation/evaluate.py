@@ -7,7 +7,7 @@ import datetime
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -20,6 +20,7 @@ from pytest_llmbench.benchmark.evaluation.questions import (
     RowLanguage,
     answers_folder,
     check_template,
+    drawn,
     read_general,
     read_test_set,
     with_passages,
@@ -27,6 +28,8 @@ from pytest_llmbench.benchmark.evaluation.questions import (
 from pytest_llmbench.benchmark.evaluation.retrieval import Method, Passage, Retriever, read_passages
 from pytest_llmbench.benchmark.evaluation.scores import compared_scores, comparisons, means, perplexities
 from pytest_llmbench.benchmark.main_job import Benchmark, open_backend
+from pytest_llmbench.cases.suites import load_vocabulary
+from pytest_llmbench.core.locale import N_
 from pytest_llmbench.core.records import BASE, Completion
 from pytest_llmbench.core.starter import present
 from pytest_llmbench.datasets.near_duplicates import bare
@@ -93,7 +96,7 @@ def evaluate(settings: Settings, request: EvaluationRequest, progress: AnswerPro
         LLMBenchError: the model, the adapter or the server cannot be used, or a package is missing.
     """
     asked = _read(request, settings)
-    metrics = evaluation_metrics(asked.test, settings.metrics.call_form)
+    metrics = evaluation_metrics(asked.test, asked.tools, settings.metrics.call_form)
     settings = settings.model_copy(update={"metrics": settings.metrics.model_copy(update={"cosine_similarity": False})})
     with answers_folder(settings.output.report_dir, resume=request.resume) as folder:
         backend = open_backend(settings, asked.test)
@@ -108,15 +111,18 @@ def evaluate(settings: Settings, request: EvaluationRequest, progress: AnswerPro
     return document
 
 
-def evaluation_metrics(cases: Iterable[Case], call_form: str = "auto") -> MetricRegistry:
-    """Every metric of an answer against its reference, its form, and its route where the test set names tools.
+def evaluation_metrics(cases: Iterable[Case], tools: Collection[str], call_form: str = "auto") -> MetricRegistry:
+    """Every metric of an answer against its reference, its form, and its route where the cases expect tools.
+
+    `tools` are all those that an answer may name, right or wrong.
 
     Raises:
         NotReadyError: the package of a metric is not installed.
     """
     registry = MetricRegistry()
     add_reference_metrics(registry, REFERENCE_METRICS, Spelling(accent_sensitive=True))
-    if tools := sorted({case.tool for case in cases if case.tool}):
+    if expected := {case.tool for case in cases if case.tool}:
+        tools = sorted({*expected, *tools})
         registry.add("tool_accuracy", tool_accuracy(tools, call_form))
     return registry
 
@@ -125,7 +131,7 @@ def evaluation_metrics(cases: Iterable[Case], call_form: str = "auto") -> Metric
 class _Asked:
     """The cases; `found` are the passages of each question, in the order of `test`, None without retrieval.
 
-    `templates` are the different texts around them.
+    `templates` are the different texts around them, `tools` those of all rows, drawn or not, and of the vocabulary.
     """
 
     test: list[Case]
@@ -133,6 +139,7 @@ class _Asked:
     retrieval: list[Case]
     general: General | None
     templates: tuple[str, ...]
+    tools: frozenset[str]
 
     @property
     def all(self) -> list[Case]:
@@ -142,12 +149,17 @@ class _Asked:
 def _read(request: EvaluationRequest, settings: Settings) -> _Asked:
     if request.context_prompt is not None:
         check_template(request.context_prompt)
-    test = read_test_set(request.test, request.limit, settings.generation.seed)
-    language = RowLanguage(test, Path(settings.benchmark.vocabulary))
+    whole = read_test_set(request.test)
+    test = drawn(whole, request.limit, settings.generation.seed)
+    vocabulary = Path(settings.benchmark.vocabulary)
+    tools = frozenset(case.tool for case in whole if case.tool)
+    if tools and vocabulary.exists():
+        tools |= load_vocabulary(vocabulary).tools.keys()
+    language = RowLanguage(test, vocabulary)
     chosen = language.general() if request.general == GENERAL_FILE else ()
     general = read_general(present(request.general), chosen) if request.general else None
     if request.chunks is None:
-        return _Asked(test, None, [], general, ())
+        return _Asked(test, None, [], general, (), tools)
     retriever = Retriever(read_passages(request.chunks), request.method)
     found = retriever.find([case.prompt for case in test], request.passages)
     if lost := sum(not passages for passages in found):
@@ -162,7 +174,7 @@ def _read(request: EvaluationRequest, settings: Settings) -> _Asked:
     retrieval = [
         with_passages(case, passages, template) for case, passages, template in zip(test, found, templates, strict=True)
     ]
-    return _Asked(test, found, retrieval, general, tuple(dict.fromkeys(templates)))
+    return _Asked(test, found, retrieval, general, tuple(dict.fromkeys(templates)), tools)
 
 
 def _as_answers_are_read(asked: _Asked, backend: Backend) -> _Asked:
@@ -260,13 +272,20 @@ def _forgetting(general: General | None, answers: Mapping[str, Answers], backend
     """Perplexity of general texts, and answers to general questions; None where nothing is asked."""
     if general is None:
         return None
-    told = None
+    told, texts = None, len(general.texts)
     if isinstance(backend, _TellsLikelihood):
-        told = perplexities({variant: backend.losses(general.texts, variant) for variant in backend.variants}, _ALPHA)
+        losses = {variant: backend.losses(general.texts, variant) for variant in backend.variants}
+        read = [place for place in range(texts) if all(of[place].tokens for of in losses.values())]
+        if len(read) < texts:
+            short = N_("%d of %d general texts are too short to be predicted: they count in nobody's perplexity")
+            _log.warning(short, texts - len(read), texts)
+        texts = len(read)
+        if read:
+            told = perplexities({variant: [of[place] for place in read] for variant, of in losses.items()}, _ALPHA)
     else:
         _log.warning("the engine or server does not tell how likely a text is: no perplexity, the general answers only")
     return {
-        "texts": len(general.texts),
+        "texts": texts,
         "perplexity": told,
         "answers": [
             {

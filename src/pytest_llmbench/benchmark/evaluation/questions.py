@@ -53,18 +53,22 @@ class General:
     questions: tuple[Case, ...]
 
 
-def read_test_set(path: Path, limit: int | None, seed: int) -> list[Case]:
-    """A case for each row of a dataset in any form; at most `limit`, drawn with `seed`, in the file's order.
+def read_test_set(path: Path) -> list[Case]:
+    """A case for each row of a dataset in any form.
 
     The last user turn is the question, the assistant's answer to it the reference, without what it thinks before.
 
     Raises:
         UsageError: the file is unreadable, or a row is wrong; with its line.
     """
-    rows = list(stream_rows(path))
-    if limit is not None and limit < len(rows):
-        rows = [rows[place] for place in sorted(random.Random(seed).sample(range(len(rows)), limit))]  # noqa: S311
-    return [_case(path, numbered) for numbered in rows]
+    return [_case(path, numbered) for numbered in stream_rows(path)]
+
+
+def drawn(cases: list[Case], limit: int | None, seed: int) -> list[Case]:
+    """At most `limit` of them, drawn with `seed`, in their order."""
+    if limit is None or limit >= len(cases):
+        return cases
+    return [cases[place] for place in sorted(random.Random(seed).sample(range(len(cases)), limit))]  # noqa: S311
 
 
 def with_passages(case: Case, passages: Sequence[Passage], template: str) -> Case:

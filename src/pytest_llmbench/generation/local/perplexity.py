@@ -9,7 +9,10 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TextLoss:
-    """The negative log-likelihood of a text, in nats, summed over its `tokens` that have one before them."""
+    """The negative log-likelihood of a text, in nats, summed over its `tokens` that have one before them.
+
+    A text of a single token has none.
+    """
 
     nats: float
     tokens: int
@@ -21,11 +24,7 @@ class TextLoss:
 
 
 def text_losses(model: Any, tokenizer: Any, texts: Sequence[str], most: int) -> list[TextLoss]:
-    """The loss of each text, read alone, its first `most` tokens. No chat template: the texts are plain prose.
-
-    Raises:
-        ValueError: a text has fewer than two tokens.
-    """
+    """The loss of each text, read alone, its first `most` tokens. No chat template: the texts are plain prose."""
     import torch
 
     losses = []
@@ -33,7 +32,8 @@ def text_losses(model: Any, tokenizer: Any, texts: Sequence[str], most: int) -> 
     for text in texts:
         tokens = tokenizer(text, return_tensors="pt")["input_ids"][:, :most].to(device)
         if tokens.shape[1] < 2:  # noqa: PLR2004  # the first token has nothing before it
-            raise ValueError(f"{text!r:.40} has no token to predict")
+            losses.append(TextLoss(0.0, 0))
+            continue
         with torch.inference_mode():
             logits = model(input_ids=tokens, use_cache=False).logits[0, :-1].float()
             nats = torch.nn.functional.cross_entropy(logits, tokens[0, 1:], reduction="sum")

@@ -158,6 +158,49 @@ def test_losses_are_those_of_the_model_read_token_by_token(settings: Settings) -
     backend.close()
 
 
+@pytest.mark.parametrize(("texts", "read"), [(["monte le son .", "son"], 1), (["son"], 0)])
+def test_general_texts_of_one_token_count_in_nobodys_perplexity(
+    settings: Settings,
+    request_of: EvaluationRequest,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    texts: list[str],
+    read: int,
+) -> None:
+    general = write(tmp_path / "short.jsonl", *({"text": text} for text in texts))
+    request = dataclasses.replace(request_of, chunks=None, general=general, limit=1)
+    forgetting = evaluate(settings, request, Count())["forgetting"]
+    assert forgetting["texts"] == read
+    assert bool(forgetting["perplexity"]) is bool(read)
+    assert f"1 of {len(texts)} general texts are too short to be predicted" in caplog.text
+
+
+@pytest.mark.parametrize("named", ["beside", "learnt"])
+def test_an_answer_that_names_another_tool_than_its_own_is_wrong_whatever_rows_are_drawn(
+    tmp_path: Path, named: str
+) -> None:
+    async def call_two(_server: FakeChatServer, request: web.Request) -> web.StreamResponse:
+        response = await started(request)
+        await response.write(chunk(f"[{named}] [refund]") + chunk(finish="stop") + DONE)
+        return response
+
+    rows = [{"prompt": str(place), "completion": "oui", "tool": "refund" if place else "beside"} for place in range(9)]
+    test = write(tmp_path / "test.jsonl", *rows)
+    vocabulary = tmp_path / "tools.yaml"
+    vocabulary.write_text("tools: {learnt: [learn]}", encoding="utf-8")
+    server = FakeChatServer(call_two)
+    try:
+        settings = load_settings(None, {"server": (server.url, ""), "report-dir": (str(tmp_path / "r"), "")}, {})
+        benchmark = settings.benchmark.model_copy(update={"vocabulary": str(vocabulary)})
+        settings = settings.model_copy(update={"benchmark": benchmark})
+        found = evaluate(settings, EvaluationRequest(test, limit=1, general=None), Count())
+    finally:
+        server.close()
+    (result,) = found["results"]
+    assert result["question"] != "0"
+    assert result["scores"]["tool_accuracy"]["base"] == 0
+
+
 def test_a_server_is_evaluated_too_and_tells_no_perplexity(
     request_of: EvaluationRequest, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -20,7 +20,7 @@ GENERAL = Path(__file__).parents[4] / "data/general.jsonl"
 def _cases(tmp_path: Path, *rows: dict[str, str]) -> list[Case]:
     path = tmp_path / "test.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return read_test_set(path, None, 1)
+    return read_test_set(path)
 
 
 def _row(prompt: str, **more: str) -> dict[str, str]:
