@@ -167,9 +167,10 @@ def _lean(laws: Laws, seen: float) -> float:
     greatest = float(np.where(laws.chances > 0, laws.values, -np.inf).max(axis=1).sum())
     middle = float((laws.values * laws.chances).sum())
     aim = middle + min(seen - middle, (1 - _CERTAIN) * (greatest - middle))  # none makes every one the greatest
-    if aim <= middle:
+    largest = float(np.abs(laws.values).max())
+    if aim <= middle or largest < np.finfo(float).tiny:  # one over it is more than a float holds
         return 0.0
-    low, high = 0.0, 1 / float(np.abs(laws.values).max())
+    low, high = 0.0, 1 / largest
     for _ in range(_DOUBLINGS):
         if _mean(laws, high) >= aim:
             break

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -24,6 +24,8 @@ def split(better: int, moved: int, cases: int) -> np.ndarray:
 
 
 @given(st.one_of(samples, binary), st.floats(-0.5, 0.5))
+@example(np.zeros(5), 5e-324)
+@example(np.zeros(5), 1e-308)
 def test_below_is_above_mirrored_and_the_order_of_cases_is_no_matter(differences: np.ndarray, null: float) -> None:
     mirrored = p_above(-differences, -null)
     assert p_below(differences, null) == mirrored
