@@ -185,6 +185,22 @@ def test_cases_that_are_skipped_are_left_out_and_the_others_judged(
     assert drilled.runs() == ["0001", "0002"]
 
 
+@pytest.mark.parametrize("options", [(), ("--llmbench-chunk=4",), ("--llmbench-chunk=4", "-n", "2")])
+def test_cases_that_a_fixture_skips_are_left_out_in_items_and_in_chunks(
+    drilled: Project, options: tuple[str, ...]
+) -> None:
+    drilled.write(
+        "test_suite.py",
+        "import pytest\n\n@pytest.fixture\ndef fit(llmbench_case):\n"
+        "    if llmbench_case.id == 'c3':\n        pytest.skip('not here')\n\n"
+        "def test_case(fit, llmbench_answers):\n    pass\n",
+    )
+    drilled.run_plain("test_suite.py", *GATE, *options)
+    assert drilled.report()["statistics"]["cases"] == 11
+    assert gate(drilled)["outcome"] in {"pass", "fail", "inconclusive"}
+    assert drilled.runs() == ["0001", "0002"]
+
+
 def test_a_gate_that_could_not_judge_leaves_no_session_green(drilled: Project) -> None:
     drilled.write(
         "test_suite.py",

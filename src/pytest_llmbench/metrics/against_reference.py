@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from pytest_llmbench.metrics.registry import AnswerMetric, MetricRegistry
 
 
-_SAYS_SOMETHING = frozenset("%‰#@&")  # punctuation to Unicode, part of what was said to a reader: 5 %, C#
+_SAYS_SOMETHING = frozenset("%‰#@&_/\\§")  # punctuation to Unicode, part of what was said to a reader: 5 %, C#
+_SIGN = re.compile(r"[-\N{EN DASH}](?=[^\w\s]*\d|\w\b)")  # of a number, of an amount, or of x
 
 _ELIDED = "l|d|j|m|t|s|n|c|qu|jusqu|lorsqu|puisqu|quoiqu"
 _WORD = re.compile(rf"\b(?:{_ELIDED})'|[^\W_]+(?:'[^\W_]+)*")
@@ -45,9 +46,7 @@ def _exact_match(spelling: Spelling) -> AnswerMetric:
 def _without_edges(text: str) -> str:
     """The text without white space and punctuation at its ends, but with a sign; all of it where it is nothing else."""
     start, end = 0, len(text)
-    while (
-        start < end and _is_edge(text[start]) and not (text[start] == "-" and text[start + 1 : start + 2].isdecimal())
-    ):
+    while start < end and _is_edge(text[start]) and not _SIGN.match(text, start):
         start += 1
     while end > start and _is_edge(text[end - 1]):
         end -= 1

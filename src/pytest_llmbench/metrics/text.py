@@ -37,7 +37,8 @@ _WITHOUT_SPACES = (
 _OF_NO_SPACES = re.compile(f"[{_WITHOUT_SPACES}]")
 _BELONGS_TO_NEXT = frozenset("เแโใไເແໂໃໄ")  # vowels that are written before their consonant, and are letters
 _BELONGS_TO_LAST = frozenset("ะาำๅະາຳ")  # and behind it
-_VIRAMA = 9  # the combining class of what ties a letter to the next
+_TIES = frozenset("\u1039\u17d2")  # what puts the next letter under the last one, in Burmese and Khmer
+_LOOKS = frozenset(map(chr, range(0xFE00, 0xFE10)))  # marks that choose a sign's look, as a picture or not
 _MARK = "\u0300"
 _WORD = re.compile(f"[{_WITHOUT_SPACES}]{_MARK}*|(?:(?![{_WITHOUT_SPACES}])\\w{_MARK}*)+")
 _HYPHEN = re.compile(r"(?<=\w)-(?=\w)")
@@ -103,7 +104,7 @@ def _joined(text: str, position: int) -> bool:
         return False
     if not (_OF_NO_SPACES.match(before) or _OF_NO_SPACES.match(after)) or (before.isdecimal() and after.isdecimal()):
         return True
-    return last in _BELONGS_TO_NEXT or after in _BELONGS_TO_LAST or unicodedata.combining(last) == _VIRAMA
+    return last in _BELONGS_TO_NEXT or after in _BELONGS_TO_LAST or last in _TIES
 
 
 def _letter(text: str, at: int) -> str:
@@ -114,8 +115,8 @@ def _letter(text: str, at: int) -> str:
 
 
 def _is_mark(character: str) -> bool:
-    """Whether it is an accent or a vowel sign, which stand for nothing without a letter."""
-    return not character.isascii() and unicodedata.category(character).startswith("M")
+    """Whether it is an accent or a vowel sign, which stand for nothing without a letter; a frame round it is none."""
+    return not character.isascii() and character not in _LOOKS and unicodedata.category(character) in {"Mn", "Mc"}
 
 
 def words(text: str) -> list[str]:

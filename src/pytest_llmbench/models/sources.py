@@ -26,7 +26,7 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _FORMS = "a registry alias, a hub id (org/name), a folder with config.json, or a .gguf file"
 
 _CONFIGURATION = ["*.json", "*.txt", "*.model", "*.jinja", "*.py", "*.tiktoken"]
-_VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+_VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model", "*.tiktoken", "tekken.json")
 _OTHER_FORMATS = ["original/*", "consolidated*", "*/*.safetensors", "*/*.bin", "onnx/*", "*.gguf"]
 
 
@@ -117,9 +117,10 @@ def tokenizer_place(spec: str, *, revision: str | None = None) -> Path:
 
 
 def _tokenizer_of_hub(hub_id: str, revision: str | None) -> Path:
-    known = _hub().try_to_load_from_cache(hub_id, "tokenizer_config.json", revision=revision)
-    if isinstance(known, str) and any(Path(known).with_name(name).is_file() for name in _VOCABULARIES):
-        return Path(known).parent
+    for name in ("tokenizer_config.json", "config.json"):
+        known = _hub().try_to_load_from_cache(hub_id, name, revision=revision)
+        if isinstance(known, str) and any(found for kind in _VOCABULARIES for found in Path(known).parent.glob(kind)):
+            return Path(known).parent
     _refuse_offline(hub_id)
     return _fetch(hub_id, revision, _CONFIGURATION)
 

@@ -21,9 +21,9 @@ from pytest_llmbench.core.starter import CONFIG, SUITES
 from pytest_llmbench.plugin import hookspecs, options, selection
 from pytest_llmbench.plugin.autotune_gathering import AutotuneGathering
 from pytest_llmbench.plugin.autotune_session import AUTOTUNE, FIXTURE, AutotuneSession
-from pytest_llmbench.plugin.benchmark_gathering import PLANNED, RESULT, TOKEN, BenchmarkGathering
+from pytest_llmbench.plugin.benchmark_gathering import PLANNED, RESULT, SKIPPED, TOKEN, BenchmarkGathering
 from pytest_llmbench.plugin.benchmark_session import BENCHMARK, BenchmarkSession
-from pytest_llmbench.plugin.chunks import planned_of, pytest_pyfunc_call, pytest_runtest_setup
+from pytest_llmbench.plugin.chunks import LEFT_OUT, planned_of, pytest_pyfunc_call, pytest_runtest_setup
 from pytest_llmbench.plugin.context_gathering import ContextGathering
 from pytest_llmbench.plugin.context_session import CONTEXT, ContextSession
 from pytest_llmbench.plugin.context_session import FIXTURE as CONTEXT_FIXTURE
@@ -181,6 +181,8 @@ def pytest_runtest_makereport(
     report = yield
     if report.when == "setup" and (planned := planned_of(item)):
         setattr(report, PLANNED, planned)
+    if report.when == "call" and (skipped := item.stash.get(LEFT_OUT, None)):
+        setattr(report, SKIPPED, skipped)
     given = item.stash.get(ANSWERS, None)
     if given is not None and report.when == "call":
         from pytest_llmbench.benchmark.main_job import case_result

@@ -26,6 +26,8 @@ RESULT = "llmbench_result"
 """The attribute of a test report that carries its case's record."""
 PLANNED = "llmbench_planned"
 """The attribute of a setup's report that tells which case, or chunk of cases, the item stands for, and how many."""
+SKIPPED = "llmbench_skipped"
+"""The attribute of a chunk's report that names the cases that were skipped before their test began."""
 TOKEN = "llmbench_token"  # noqa: S105  # names a run's folder, no secret
 
 _COMMIT_CHARS = 8
@@ -66,6 +68,8 @@ class BenchmarkGathering(Gathering):
                 self._skipped[name, epoch] = cases
             else:
                 self._set_up.add((name, epoch))
+        for name, epoch in getattr(report, SKIPPED, ()):
+            self._skipped[name, epoch] = 1
         if data := getattr(report, RESULT, None):
             result = CaseResult.from_json(data)
             place = self._places[report.nodeid] = (result.case, result.epoch)

@@ -18,11 +18,14 @@ from pytest_llmbench.plugin.session import ending
 if TYPE_CHECKING:
     from pytest_llmbench.benchmark.main_job import Answers
     from pytest_llmbench.cases.case_list import Chunk
+    from pytest_llmbench.cases.suites import Case
     from pytest_llmbench.core.records import CaseResult
 
 FIXTURE = "llmbench_case"
 _RUNNING = pytest.StashKey["Chunk"]()
 _ONE_CASE = pytest.StashKey[bool]()
+LEFT_OUT = pytest.StashKey[list[tuple[str, int]]]()
+"""Name and epoch of those cases of a chunk that a fixture skipped before the test began."""
 
 
 def chunk_of(item: pytest.Item) -> Chunk | None:
@@ -71,7 +74,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object:
         pyfuncitem.stash[_ONE_CASE] = True
         for case in cases:
             params[FIXTURE] = case
-            results += _run(pyfuncitem, case.name + (f"#{case.epoch}" if case.epoch else ""), subtests)
+            results += _run(pyfuncitem, case, subtests)
     finally:
         del pyfuncitem.stash[_ONE_CASE]
         params[FIXTURE] = chunk
@@ -80,15 +83,18 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object:
     return True
 
 
-def _run(item: pytest.Function, name: str, subtests: Any) -> Iterator[CaseResult]:
+def _run(item: pytest.Function, case: Case, subtests: Any) -> Iterator[CaseResult]:
     """Run the test for the case that its parameters hold; its record, where it was answered."""
     from pytest_llmbench.benchmark.main_job import case_result
 
-    outcome = _Outcome(item, subtests, name)
+    outcome = _Outcome(item, subtests, case.name + (f"#{case.epoch}" if case.epoch else ""))
     item._initrequest()  # noqa: SLF001  # as plugins do that run a test again: fixtures are looked up anew
     with outcome:
         item._request._fillfixtures()  # noqa: SLF001
+        outcome.began = True
         item.ihook.pytest_pyfunc_call(pyfuncitem=item)
+    if outcome.skipped and not outcome.began and outcome.answers is None:
+        item.stash.setdefault(LEFT_OUT, []).append((case.name, case.epoch))
     if outcome.answers is not None:
         yield case_result(outcome.answers, outcome="failed" if outcome.failed else "passed")
 
@@ -102,7 +108,7 @@ class _Outcome:
     def __init__(self, item: pytest.Item, subtests: Any, name: str) -> None:
         self._item, self._subtests, self._name = item, subtests, name
         self.answers: Answers | None = None
-        self.failed = False
+        self.began = self.failed = self.skipped = False
 
     def __enter__(self) -> None:
         """Nothing is made before something is raised."""
@@ -114,7 +120,8 @@ class _Outcome:
             del self._item.stash[ANSWERS]  # else the report of this item would carry the record of one case
         if error is None or isinstance(error, KeyboardInterrupt | pytest.exit.Exception):
             return False  # what ends the session is no failure of the case
-        self.failed = not isinstance(error, pytest.skip.Exception)
+        self.skipped = isinstance(error, pytest.skip.Exception)
+        self.failed = not self.skipped
         with self._subtests.test(self._name):
             _raise(error)
         return True

@@ -82,6 +82,12 @@ def test_a_part_of_a_word_is_not_a_term(text: str, term: str) -> None:
     assert not holds(text, term)
 
 
+def test_what_ends_a_syllable_or_chooses_a_look_ties_nothing_to_a_word() -> None:
+    burmese = "\u101b\u1014\u103a\u1000\u102f\u1014\u103a"  # Yangon, whose last sign ends a syllable
+    assert holds(f"{burmese}\u1019\u103c\u102d\u102f\u1037", burmese)
+    assert holds("1\ufe0f\u20e3 allumer", "1")  # a keycap
+
+
 def test_a_later_whole_word_counts_after_an_earlier_part_of_one() -> None:
     assert holds("la raison du son", "son")
 

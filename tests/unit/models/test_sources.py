@@ -282,6 +282,16 @@ def test_for_a_tokenizer_no_weights_are_fetched(hub_cache: Path, monkeypatch: py
     assert not asked
 
 
+@pytest.mark.parametrize("vocabulary", ["sentencepiece.bpe.model", "qwen.tiktoken", "tekken.json"])
+def test_offline_a_cached_model_has_its_tokenizer_whatever_its_form(
+    hub_cache: Path, monkeypatch: pytest.MonkeyPatch, vocabulary: str
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    snapshot = fill(hub_cache)
+    (snapshot / vocabulary).write_text("{}")
+    assert tokenizer_place("org/model") == snapshot
+
+
 def test_a_folder_that_has_a_tokenizer_alone_has_one(tmp_path: Path) -> None:
     (tmp_path / "tokenizer_config.json").write_text("{}")
     assert tokenizer_place(str(tmp_path)) == tmp_path

@@ -34,7 +34,6 @@ _REFILL = 0.25  # of all slots: reading few prompts costs nearly as much as read
 _PROBE = 40  # tokens, more than a block of them
 _SAME = {"float32": 1e-3}
 _SAME_IN_HALF = 0.05
-_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 _GROWING_ROPES = {"dynamic", "longrope"}
 
 Beginning = tuple[str | None, tuple[int, ...]]
@@ -49,6 +48,7 @@ class Asked:
     adapter: str | None
     slot: int = -1
     started: float = 0.0
+    looked_s: float = 0.0
     fed: int = 0
 
     @property
@@ -181,8 +181,7 @@ class RowEngine:
         """
         import torch
 
-        config = self._model.config.get_text_config()
-        if any(getattr(config, name, None) for name in _EXPERTS):
+        if any(name.endswith("experts") for name, _ in self._model.named_modules()):
             return False
         usual, self._slots = self._slots, Slots(2)
         try:
@@ -394,7 +393,7 @@ class _Batch:
         slots = [slot for slot in range(engine.places) if slot not in taken]
         pieces = []
         for one, slot in zip(new, slots, strict=False):
-            one.slot, one.started = slot, self._clock
+            one.slot, one.started, one.looked_s = slot, self._clock, self._looked_s
             known = engine.begin(one.slot, one.adapter, one.row.prompt, self._known[id(one)])
             pieces.append(Piece(one.slot, known, one.row.prompt[known:]))
         logits = engine.logits(pieces, [one.adapter for one in new])
@@ -461,7 +460,8 @@ class _Batch:
                     break
                 if hidden is not None:
                     self._feed(one, hidden[at + place])
-                if one.limits.extend(one.row, token, clock - one.started, 0.0 if place else share):
+                now = clock - one.started - (self._looked_s - one.looked_s)
+                if one.limits.extend(one.row, token, now, 0.0 if place else share):
                     total = self._sums.pop(id(one), None)
                     one.row.hidden_mean = None if total is None else total / one.fed
                     self._memories.pop(id(one), None)

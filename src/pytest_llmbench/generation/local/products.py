@@ -64,10 +64,13 @@ def _fastest(rows: Tensor, weight: Tensor, tile: int) -> _Way | None:
 def _seconds(way: _Way, rows: Tensor, weight: Tensor, tile: int) -> tuple[float, Tensor]:
     """The least that it took, a neighbour's burst of load only ever adds, and what it makes."""
     least, begun = float("inf"), time.perf_counter()
-    while (started := time.perf_counter()) < begun + _LOOK_S:
+    while True:
+        started = time.perf_counter()
         made = way(rows, weight, tile)
-        least = min(least, time.perf_counter() - started)
-    return least, made
+        ended = time.perf_counter()
+        least = min(least, ended - started)
+        if ended > begun + _LOOK_S:
+            return least, made
 
 
 def _tile_by_tile(rows: Tensor, weight: Tensor, tile: int) -> Tensor:

@@ -41,10 +41,7 @@ class Slots:
 
     def write(self, layer: int, places: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Put (tokens, heads, size) to `slot * capacity + position`; returns all of the layer."""
-        if layer not in self._layers:
-            shape = (self.count + 1, self.capacity)
-            self._layers[layer] = _zeros(keys, *shape, *keys.shape[1:]), _zeros(values, *shape, *values.shape[1:])
-        kept = self._layers[layer]
+        kept = self._layer(layer, keys, values)
         for cache, new in zip(kept, (keys, values), strict=True):
             cache.view(-1, *cache.shape[2:]).index_copy_(0, places, new)
         return kept
@@ -59,7 +56,7 @@ class Slots:
     def restore(self, slot: int, snapshot: Snapshot, positions: int) -> None:
         """Put the first positions of a copy into a slot."""
         for index, kept in snapshot.items():
-            for cache, copy in zip(self._layers[index], kept, strict=True):
+            for cache, copy in zip(self._layer(index, *kept), kept, strict=True):
                 cache[slot, :positions] = copy[:positions]
 
     def move(self, source: int, target: int, positions: int) -> None:
@@ -67,6 +64,13 @@ class Slots:
         for kept in self._layers.values():
             for cache in kept:
                 cache[target, :positions] = cache[source, :positions]
+
+    def _layer(self, index: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of a layer; made for (…, heads, size) like those given where there are none yet."""
+        if index not in self._layers:
+            shape = (self.count + 1, self.capacity)
+            self._layers[index] = _zeros(keys, *shape, *keys.shape[1:]), _zeros(values, *shape, *values.shape[1:])
+        return self._layers[index]
 
 
 def _zeros(like: Tensor, *shape: int) -> Tensor:

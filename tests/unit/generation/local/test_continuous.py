@@ -201,6 +201,14 @@ def test_what_prompts_share_is_read_once_a_variant(pair: Any) -> None:
     assert sum(read) == len(asked[0]) - 96
 
 
+def test_a_beginning_that_was_read_before_serves_longer_rows_too(pair: Any) -> None:
+    asked, at = prompts(4, shared=70), engine(pair, 4)
+    short, long = (Limits(frozenset(), count, 60.0) for count in (8, 48))
+    answered(at, asked, limits=short)
+    rows = answered(at, asked, limits=long)  # whose keys and values take more room
+    assert all(map(same_bits, rows, answered(engine(pair, 4), asked, limits=long)))
+
+
 def test_reading_an_answer_gives_the_hidden_state_that_was_made_while_it_was_written(model: Any) -> None:
     at, asked = engine(model, 3), prompts(5, shared=33)
     rows = answered(at, asked)
