@@ -183,21 +183,20 @@ class RowEngine:
 
         if any(name.endswith("experts") for name, _ in self._model.named_modules()):
             return False
-        usual, self._slots = self._slots, Slots(2)
+        usual, self._slots = self._slots, Slots(MOST + 1)
         try:
             place, fed = _PROBE - 1, [tokens[-1], *tokens[:MOST]]
             self._reserve(_PROBE + MOST)
             self.hidden([Piece(slot, 0, tokens[:place]) for slot in (0, 1)], [None, None])
-            alone = torch.cat(
-                [self.step_logits([Piece(0, place + at, [token])], [None]) for at, token in enumerate(fed)]
-            )
-            return all(
-                torch.equal(
-                    self.step_logits([Piece(0, place, fed[:1]), Piece(1, place, fed[:width])], [None, None]),
-                    torch.cat([alone[:1], alone[:width]]),
-                )
+            together = [
+                self.step_logits([Piece(0, place, fed[:1]), Piece(1, place, fed[:width])], [None, None])
                 for width in range(2, len(fed) + 1)
-            )
+            ]
+            for slot in (0, *range(2, len(fed))):
+                self.move(1, slot, place + MOST)
+            pieces = [Piece(slot, place + slot, [token]) for slot, token in enumerate(fed)]
+            alone = self.step_logits(pieces, [None] * len(fed))
+            return all(torch.equal(made, torch.cat([alone[:1], alone[: len(made) - 1]])) for made in together)
         finally:
             self._slots = usual
 
