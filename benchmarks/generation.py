@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from contestants.prompts import ROOT, write_inputs
+from contestants.prompts import ROOT
 from measuring import machine, save
 
 HERE = Path(__file__).parent / "contestants"
@@ -62,7 +62,8 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         inputs = Path(folder) / "inputs.json"
-        write_inputs(inputs)
+        # not in this process: the peak memory that the system tells of a child is at least what its parent had
+        _run([sys.executable, HERE / "prompts.py", inputs], prints_json=False)
         harness = chosen.harness_python or _install_harness(Path(folder) / "harness")
         ours = _ours(Path(folder))
         batch, cores = ours["batch_size"], os.cpu_count() or 1

@@ -1,8 +1,12 @@
-"""The default suites' prompts and the demo pair, for contestants that know nothing of pytest-llmbench."""
+"""The default suites' prompts and the demo pair, for contestants that know nothing of pytest-llmbench.
+
+usage: python benchmarks/contestants/prompts.py FILE
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -26,3 +30,7 @@ def write_inputs(path: Path) -> None:
         ),
         encoding="utf-8",
     )
+
+
+if __name__ == "__main__":
+    write_inputs(Path(sys.argv[1]))
