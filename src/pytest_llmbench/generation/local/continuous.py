@@ -49,6 +49,8 @@ class Asked:
     slot: int = -1
     started: float = 0.0
     looked_s: float = 0.0
+    memory: Memory | None = None
+    hidden_sum: Tensor | None = None
     fed: int = 0
 
     @property
@@ -363,8 +365,6 @@ class _Batch:
         self._waiting = collections.deque(asked)
         known = engine.shared([(one.adapter, one.row.prompt) for one in asked])
         self._known = {id(one): count for one, count in zip(asked, known, strict=True)}
-        self._sums: dict[int, Tensor] = {}
-        self._memories: dict[int, Memory] = {}
         self._clock, self._looked_s = time.monotonic(), engine.looked_s
 
     @property
@@ -398,7 +398,8 @@ class _Batch:
         logits = engine.logits(pieces, [one.adapter for one in new])
         self.active += new
         if engine.guesses:
-            self._memories |= {id(one): Memory(one.row.prompt) for one in new}
+            for one in new:
+                one.memory = Memory(one.row.prompt)
         return self._extend(new, [() for _ in new], logits)
 
     def _step(self) -> list[Asked]:
@@ -413,9 +414,7 @@ class _Batch:
 
     def _guessed(self) -> list[Sequence[int]]:
         """The tokens that are tried behind each row's last one."""
-        guesses = [
-            self._memories[id(one)].guess(one.room) if id(one) in self._memories else Guess() for one in self.active
-        ]
+        guesses = [one.memory.guess(one.room) if one.memory else Guess() for one in self.active]
         return worthwhile(guesses, len(self.active), STEP, GUESSED * self._engine.places)
 
     def _close_ranks(self) -> None:
@@ -458,22 +457,18 @@ class _Batch:
                 if place and tried[place - 1] != one.row.tokens[-1]:
                     break
                 if hidden is not None:
-                    self._feed(one, hidden[at + place])
+                    one.fed += 1
+                    state = hidden[at + place]
+                    one.hidden_sum = state if one.hidden_sum is None else one.hidden_sum + state
                 now = clock - one.started - (self._looked_s - one.looked_s)
                 if one.limits.extend(one.row, token, now, 0.0 if place else share):
-                    total = self._sums.pop(id(one), None)
-                    one.row.hidden_mean = None if total is None else total / one.fed
-                    self._memories.pop(id(one), None)
+                    one.row.hidden_mean = None if one.hidden_sum is None else one.hidden_sum / one.fed
                     ended.append(one)
                     break
             at += len(tried) + 1
-            if id(one) in self._memories:
-                self._memories[id(one)].tell(one.row.tokens[before:])
+            if one.memory:
+                one.memory.tell(one.row.tokens[before:])
         return ended
-
-    def _feed(self, one: Asked, hidden: Tensor) -> None:
-        one.fed += 1
-        self._sums[id(one)] = self._sums[id(one)] + hidden if id(one) in self._sums else hidden
 
 
 def _chain(adapter: str | None, tokens: Sequence[int]) -> list[int]:
