@@ -168,6 +168,30 @@ def pytest_collection_modifyitems(items):
 """
 
 
+_FIXTURE_SKIPS = """\
+import pytest
+
+
+@pytest.fixture
+def fit(llmbench_case):
+    if llmbench_case.id == "c3":
+        pytest.skip("not here")
+
+
+def test_case(fit, llmbench_answers):
+    pass
+"""
+_BODY_SKIPS = """\
+import pytest
+
+
+def test_case(llmbench_case, request):
+    if llmbench_case.id == "c3":
+        pytest.skip("as it runs")
+    request.getfixturevalue("llmbench_answers")
+"""
+
+
 @pytest.mark.parametrize("mark", ["pytest.mark.skip", "pytest.mark.xfail(run=False)"])
 @pytest.mark.parametrize(
     ("options", "judged"),
@@ -186,15 +210,11 @@ def test_cases_that_are_skipped_are_left_out_and_the_others_judged(
 
 
 @pytest.mark.parametrize("options", [(), ("--llmbench-chunk=4",), ("--llmbench-chunk=4", "-n", "2")])
-def test_cases_that_a_fixture_skips_are_left_out_in_items_and_in_chunks(
-    drilled: Project, options: tuple[str, ...]
+@pytest.mark.parametrize("suite", [_FIXTURE_SKIPS, _BODY_SKIPS], ids=["fixture", "body"])
+def test_cases_that_are_skipped_before_they_ask_are_left_out_in_items_and_in_chunks(
+    drilled: Project, options: tuple[str, ...], suite: str
 ) -> None:
-    drilled.write(
-        "test_suite.py",
-        "import pytest\n\n@pytest.fixture\ndef fit(llmbench_case):\n"
-        "    if llmbench_case.id == 'c3':\n        pytest.skip('not here')\n\n"
-        "def test_case(fit, llmbench_answers):\n    pass\n",
-    )
+    drilled.write("test_suite.py", suite)
     drilled.run_plain("test_suite.py", *GATE, *options)
     assert drilled.report()["statistics"]["cases"] == 11
     assert gate(drilled)["outcome"] in {"pass", "fail", "inconclusive"}
@@ -204,12 +224,11 @@ def test_cases_that_a_fixture_skips_are_left_out_in_items_and_in_chunks(
 def test_a_gate_that_could_not_judge_leaves_no_session_green(drilled: Project) -> None:
     drilled.write(
         "test_suite.py",
-        "import pytest\n\ndef test_case(llmbench_case, request):\n"
-        "    if llmbench_case.id == 'c3':\n        pytest.skip('as it runs')\n"
-        "    request.getfixturevalue('llmbench_answers')\n",
+        "def test_case(llmbench_case, request):\n"
+        "    if llmbench_case.id != 'c3':\n        request.getfixturevalue('llmbench_answers')\n",
     )
     result = drilled.run_plain("test_suite.py", *GATE)
-    result.assert_outcomes(passed=11, skipped=1)
+    result.assert_outcomes(passed=12)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["*the run was cut short: the gate has judged nothing"])
     assert drilled.run_plain("--llmbench-no-cache", "test_suite.py").ret == 0

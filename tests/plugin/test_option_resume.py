@@ -8,6 +8,8 @@ import time
 import pytest
 from support.plugin_project import CASES, CUT_SHORT, Project, asked_once
 
+from pytest_llmbench.runs.folders import at_work
+
 KILL = "before_answer=lambda count: count == 5 and os.kill(os.getpid(), 9)"
 CTRL_C = """\
 def interrupt(count):
@@ -67,6 +69,21 @@ def test_a_run_that_is_named_is_resumed_and_a_wrong_name_tells_the_right_ones(pr
     result.stdout.fnmatch_lines([f"*no unfinished run 'nonsense'; unfinished in reports/runs: {name}*"])
     project.run("--llmbench-no-cache", "--llmbench-resume", name).assert_outcomes(passed=6)
     assert sorted(project.asked()) == asked_once(*CASES)
+
+
+def test_a_run_that_another_session_is_at_work_on_is_left_to_it(project: Project) -> None:
+    project.backend("before_answer=interrupt", more=CTRL_C)
+    project.run("--llmbench-no-cache")
+    project.backend()
+    folder = next((project.path / "reports/runs").glob("unfinished-*"))
+    with at_work(folder, "another", "gw0"):
+        result = project.run("--llmbench-no-cache", "--llmbench-resume")
+        assert result.ret == 2
+        told = f"*another session is at work on {folder.name}; wait until it ends, or name another unfinished run*"
+        result.stdout.fnmatch_lines([told])
+    assert len(project.asked()) == 5
+    project.run("--llmbench-no-cache", "--llmbench-resume").assert_outcomes(passed=6)
+    assert project.runs() == ["0001"]
 
 
 def test_with_nothing_to_resume_a_new_run_is_announced_and_started(project: Project) -> None:

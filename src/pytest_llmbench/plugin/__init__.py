@@ -179,11 +179,12 @@ def pytest_runtest_makereport(
     if call.excinfo is not None and isinstance(error := call.excinfo.value, LLMBenchError):
         error.args = (options.told_error(error),)
     report = yield
-    if report.when == "setup" and (planned := planned_of(item)):
+    given = item.stash.get(ANSWERS, None)
+    asked_for_nothing = report.when == "call" and report.skipped and given is None
+    if (report.when == "setup" or asked_for_nothing) and (planned := planned_of(item)):
         setattr(report, PLANNED, planned)
     if report.when == "call" and (skipped := item.stash.get(LEFT_OUT, None)):
         setattr(report, SKIPPED, skipped)
-    given = item.stash.get(ANSWERS, None)
     if given is not None and report.when == "call":
         from pytest_llmbench.benchmark.main_job import case_result
 

@@ -25,9 +25,12 @@ if TYPE_CHECKING:
 RESULT = "llmbench_result"
 """The attribute of a test report that carries its case's record."""
 PLANNED = "llmbench_planned"
-"""The attribute of a setup's report that tells which case, or chunk of cases, the item stands for, and how many."""
+"""The attribute of a report that tells which case, or chunk of cases, the item stands for, and how many.
+
+A setup's report has it, and that of a test that asked for no answer.
+"""
 SKIPPED = "llmbench_skipped"
-"""The attribute of a chunk's report that names the cases that were skipped before their test began."""
+"""The attribute of a chunk's report that names the cases that were skipped before they asked for an answer."""
 TOKEN = "llmbench_token"  # noqa: S105  # names a run's folder, no secret
 
 _COMMIT_CHARS = 8
@@ -49,7 +52,7 @@ class BenchmarkGathering(Gathering):
         self._results: dict[tuple[str, int], CaseResult] = {}
         self._places: dict[str, tuple[str, int]] = {}
         self._skipped: dict[tuple[str, int], int] = {}
-        self._set_up: set[tuple[str, int]] = set()
+        self._running: dict[tuple[str, int], set[str]] = {}
         self._started = time.monotonic()
 
     @pytest.hookimpl(optionalhook=True)
@@ -60,14 +63,16 @@ class BenchmarkGathering(Gathering):
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the record that a report carries; a failure in any phase of any test of the case fails the case.
 
-        A case whose items were all skipped before they began, or are not to be run, is none that the run should have.
+        A case whose items were all skipped before they asked, or are not to be run, is none that the run should have.
         """
         if planned := getattr(report, PLANNED, None):
             name, epoch, cases = planned
+            running = self._running.setdefault((name, epoch), set())
             if report.skipped:
                 self._skipped[name, epoch] = cases
+                running.discard(report.nodeid)
             else:
-                self._set_up.add((name, epoch))
+                running.add(report.nodeid)
         for name, epoch in getattr(report, SKIPPED, ()):
             self._skipped[name, epoch] = 1
         if data := getattr(report, RESULT, None):
@@ -144,7 +149,7 @@ class BenchmarkGathering(Gathering):
 
     def _left_out(self) -> int:
         """How many of the planned cases were skipped by every test that asked for them."""
-        return sum(cases for place, cases in self._skipped.items() if place not in self._set_up)
+        return sum(cases for place, cases in self._skipped.items() if not self._running.get(place))
 
     def _settled(self, variants: Sequence[str], folder: Path) -> ResultParts | None:
         """The results that chunks have brought, with those of other tests; None where no test had chunks."""

@@ -5,6 +5,7 @@ Nothing here happens in a session that has no item asking for a case.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -50,6 +51,7 @@ class BenchmarkSession:
         self._benchmark: Benchmark | None = None
         self.planned: Sequence[Case] = []
         self._loading_s = 0.0
+        self._at_work = contextlib.ExitStack()
 
     def plan(self, selected: Iterable[Any]) -> None:
         """Remember each selected case once; several tests may ask for the same one."""
@@ -201,37 +203,41 @@ class BenchmarkSession:
     def close(self) -> dict[str, Any]:
         """What the session's end needs to know of this process, as plain data; the model is let go of."""
         fault = self._ours.close()
-        if self._benchmark is None:
-            return {"fault": fault} if fault else {}
-        described = {
-            "fault": fault,
-            "backend": dict(self._benchmark.backend.describe()),
-            "variants": list(self._benchmark.backend.variants),
-            "metrics": self._benchmark.metrics_described(),
-            "folder": str(self.folder),
-            "planned": len(self.planned),
-            "load_s": self._loading_s,
-            "scoring_s": self._benchmark.scoring_s,
-            "tally": dataclasses.asdict(self.progress.tally),
-            "announcements": [
-                {"said": said, "text": one.text, "values": list(one.values)}
-                for said, one in self._ours.announcements.warnings.items()
-            ],
-        }
-        self._benchmark.close()
-        self._benchmark = None
-        return described
+        with self._at_work:
+            if self._benchmark is None:
+                return {"fault": fault} if fault else {}
+            described = {
+                "fault": fault,
+                "backend": dict(self._benchmark.backend.describe()),
+                "variants": list(self._benchmark.backend.variants),
+                "metrics": self._benchmark.metrics_described(),
+                "folder": str(self.folder),
+                "planned": len(self.planned),
+                "load_s": self._loading_s,
+                "scoring_s": self._benchmark.scoring_s,
+                "tally": dataclasses.asdict(self.progress.tally),
+                "announcements": [
+                    {"said": said, "text": one.text, "values": list(one.values)}
+                    for said, one in self._ours.announcements.warnings.items()
+                ],
+            }
+            self._benchmark.close()
+            self._benchmark = None
+            return described
 
     def _open(self) -> Benchmark:
         from pytest_llmbench.benchmark.gate_check import refuse_base_alone
         from pytest_llmbench.benchmark.main_job import Benchmark, Stored
         from pytest_llmbench.core.starter import cache_dir
         from pytest_llmbench.generation.completion_store import CompletionCache, refuse_unwritable
+        from pytest_llmbench.runs.folders import at_work
 
         settings, registry = self._ours.settings, self._ours.registry
         self._ours.announcements  # noqa: B018  # listening starts before loading does
         self.check_gate()  # a worker of pytest-xdist has not done it yet
         refuse_unwritable(self.folder, "output.report_dir")
+        process = str(self._worker["workerid"]) if self._worker else "alone"
+        self._at_work.enter_context(at_work(self.folder, self._token, process))
         cached = settings.generation.cache and not options.is_given(self._config, options.NO_CACHE)
         cache = CompletionCache(cache_dir() / "completions.sqlite") if cached else None
         started = time.monotonic()

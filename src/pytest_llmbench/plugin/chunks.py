@@ -25,7 +25,7 @@ FIXTURE = "llmbench_case"
 _RUNNING = pytest.StashKey["Chunk"]()
 _ONE_CASE = pytest.StashKey[bool]()
 LEFT_OUT = pytest.StashKey[list[tuple[str, int]]]()
-"""Name and epoch of those cases of a chunk that a fixture skipped before the test began."""
+"""Name and epoch of those cases of a chunk that were skipped before they asked for an answer."""
 
 
 def chunk_of(item: pytest.Item) -> Chunk | None:
@@ -91,9 +91,8 @@ def _run(item: pytest.Function, case: Case, subtests: Any) -> Iterator[CaseResul
     item._initrequest()  # noqa: SLF001  # as plugins do that run a test again: fixtures are looked up anew
     with outcome:
         item._request._fillfixtures()  # noqa: SLF001
-        outcome.began = True
         item.ihook.pytest_pyfunc_call(pyfuncitem=item)
-    if outcome.skipped and not outcome.began and outcome.answers is None:
+    if outcome.skipped and outcome.answers is None:
         item.stash.setdefault(LEFT_OUT, []).append((case.name, case.epoch))
     if outcome.answers is not None:
         yield case_result(outcome.answers, outcome="failed" if outcome.failed else "passed")
@@ -108,7 +107,7 @@ class _Outcome:
     def __init__(self, item: pytest.Item, subtests: Any, name: str) -> None:
         self._item, self._subtests, self._name = item, subtests, name
         self.answers: Answers | None = None
-        self.began = self.failed = self.skipped = False
+        self.failed = self.skipped = False
 
     def __enter__(self) -> None:
         """Nothing is made before something is raised."""

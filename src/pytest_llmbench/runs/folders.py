@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ NUMBERED = re.compile(r"(\d{4,})_(.+)")
 """The name of a whole run's folder."""
 
 _PREFIX = "unfinished-"
+_AT_WORK = "session-"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -58,6 +60,30 @@ def unfinished(report_dir: Path, wanted: str | None = None) -> Path | None:
         told = f"nothing to resume: no unfinished run {wanted!r}; unfinished in {report_dir}/runs: {known}"
         raise UsageError(told, names=("resume",))
     return next(reversed(_unfinished(report_dir)), None)
+
+
+@contextlib.contextmanager
+def at_work(folder: Path, session: str, process: str) -> Iterator[None]:
+    """Inside the block this process of a session works on an unfinished run, and no process of another session does.
+
+    Raises:
+        InUseError: another session is at work on it.
+        NotReadyError: the folder cannot be written.
+    """
+    ours = f"{_AT_WORK}{session}-"
+    told = f"another session is at work on {folder.name}; wait until it ends, or name another unfinished run"
+    own = folder / f"{ours}{process}.lock"
+    try:
+        with locked(own):
+            for other in folder.glob(f"{_AT_WORK}*.lock"):
+                if not other.name.startswith(ours):
+                    with locked(other, in_use=told, names=("resume",)):
+                        pass
+            yield
+    finally:
+        own.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # something is journaled in it, as a rule
+            folder.rmdir()
 
 
 def finish(folder: Path, name: str) -> Path:
