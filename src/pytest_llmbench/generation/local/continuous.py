@@ -312,7 +312,7 @@ class RowEngine:
         for end, piece, adapter in zip(_ends(pieces), pieces, adapters, strict=True):
             if adapter is not None:
                 rows.setdefault(adapter, []).extend(range(end - len(piece.tokens), end))
-        self._lay_out(tile, rows)
+        self._layout.change(tile if self._exact else 0, attention.positions.shape[1], rows, self._device)
         return model(
             input_ids=torch.tensor([tokens + [self._pad] * filled], device=self._device),
             position_ids=attention.positions,
@@ -320,9 +320,6 @@ class RowEngine:
             llmbench_rows=attention,
             **kept,
         )
-
-    def _lay_out(self, tile: int, rows: Mapping[str, list[int]]) -> None:
-        self._layout.change(tile if self._exact else 0, rows, self._device)
 
     def _decoder(self) -> Any:
         return self._model.get_decoder()

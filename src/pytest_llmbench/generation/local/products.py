@@ -6,8 +6,10 @@ is fast: both are found out at the first product of a shape, and not assumed.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,38 +40,49 @@ class Products:
         shape = (rows.shape, weight.shape, weight.stride(), rows.device, tile, torch.get_num_threads())
         way = self._ways.get(shape)
         if way is None:
-            started = time.perf_counter()
-            noise = torch.Generator(rows.device).manual_seed(0)  # the usual one belongs to whoever set its seed
-            proof = torch.rand(rows.shape, generator=noise, device=rows.device) - 0.5
-            if found := _fastest(proof, weight, tile):
-                self._ways[shape] = found
-            way = found or _tile_by_tile
-            self.looked_s += time.perf_counter() - started
+            with self.looking():
+                noise = torch.Generator(rows.device).manual_seed(0)  # the usual one belongs to whoever set its seed
+                proof = torch.rand(rows.shape, generator=noise, device=rows.device) - 0.5
+                if found := _fastest(proof, weight, tile):
+                    self._ways[shape] = found
+                way = found or _tile_by_tile
         return way(rows, weight, tile)
+
+    @contextlib.contextmanager
+    def looking(self) -> Iterator[None]:
+        """The block's time counts as spent on finding out, a look inside it not twice."""
+        before, started = self.looked_s, time.perf_counter()
+        try:
+            yield
+        finally:
+            self.looked_s = before + time.perf_counter() - started
 
 
 def _fastest(rows: Tensor, weight: Tensor, tile: int) -> _Way | None:
     """The fastest way to the bits of tiles one by one; None for a weight of zeros, with which all ways are alike."""
     best: _Way = _tile_by_tile
-    least_s, wanted = _seconds(best, rows, weight, tile)
+    least_s, wanted = timed(functools.partial(best, rows, weight, tile), _LOOK_S)
     if not wanted.any():
         return None
     for way in (_at_once, _tiles_side_by_side, _outputs_side_by_side):
-        seconds, made = _seconds(way, rows, weight, tile)
+        seconds, made = timed(functools.partial(way, rows, weight, tile), _LOOK_S)
         if seconds < least_s and made.equal(wanted):  # which it is not where a weight is not a number
             best, least_s = way, seconds
     return best
 
 
-def _seconds(way: _Way, rows: Tensor, weight: Tensor, tile: int) -> tuple[float, Tensor]:
-    """The least that it took, a neighbour's burst of load only ever adds, and what it makes."""
+def timed(make: Callable[[], Tensor], look_s: float) -> tuple[float, Tensor]:
+    """The least seconds that it took, a neighbour's burst of load only ever adds, and what it makes.
+
+    It is made again until `look_s` have passed.
+    """
     least, begun = float("inf"), time.perf_counter()
     while True:
         started = time.perf_counter()
-        made = way(rows, weight, tile)
+        made = make()
         ended = time.perf_counter()
         least = min(least, ended - started)
-        if ended > begun + _LOOK_S:
+        if ended > begun + look_s:
             return least, made
 
 

@@ -3,8 +3,7 @@
 A library picks its kernel by a product's shape, and another kernel adds in another order: the same row in a batch of
 another size then differs in its last bits, and sampling may take another token. Over tiles of one size a row's bits
 depend on the row alone (the idea of "batch-invariant" modes of serving engines). In one pass over the rows of all
-variants the base's products are made once, and each adapter adds its part to its own rows (S-LoRA,
-https://arxiv.org/abs/2311.03285, in plain PyTorch).
+variants the base's products are made once, and each adapter adds its part to its own rows.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmbench.generation.local.low_rank import Columns, LowRank, Way
 from pytest_llmbench.generation.local.products import Products
 
 if TYPE_CHECKING:
@@ -35,28 +35,53 @@ class OwnRows:
 
 @dataclasses.dataclass(slots=True)
 class Layout:
-    """What the rows at hand are: the size of tiles (0: whole products), and the rows of each adapter by PEFT's name."""
+    """What the rows at hand are: the size of tiles (0: whole products), and the rows of each adapter by PEFT's name.
+
+    `products` and `ways` remember how products and low-rank parts of each shape are made.
+    """
 
     tile: int = 0
     adapters: Mapping[str, OwnRows] = dataclasses.field(default_factory=dict)
     products: Products = dataclasses.field(default_factory=Products)
+    ways: dict[tuple[object, ...], Way] = dataclasses.field(default_factory=dict)
+    _rows: int = 0
+    _scales: dict[tuple[Columns, ...], Tensor] = dataclasses.field(default_factory=dict)
 
-    def change(self, tile: int, adapters: Mapping[str, list[int]], device: torch.device) -> None:
-        """Have what holds for the next forward."""
+    def change(self, tile: int, rows: int, adapters: Mapping[str, list[int]], device: torch.device) -> None:
+        """Have what holds for the next forward, of so many rows."""
         import torch
 
-        self.tile = tile
+        self.tile, self._rows = tile, rows
+        self._scales.clear()
         self.adapters = {}
         for name, places in adapters.items():
             filled = places + places[:1] * (-len(places) % tile if tile else 0)
             own = torch.tensor(filled, device=device)
             self.adapters[name] = OwnRows(own[: len(places)], own)
 
+    def of_one(self, adapter: str, rows: int, device: torch.device) -> Layout:
+        """The same where all of so many rows are of one adapter."""
+        alone = Layout(products=self.products)
+        alone.change(self.tile, rows, {adapter: list(range(rows))}, device)
+        return alone
+
     def product(self, rows: Tensor, weight: Tensor) -> Tensor:
         """Rows (whole tiles, inputs) times a weight (outputs, inputs)."""
         from torch.nn.functional import linear
 
         return self.products.of(rows, weight, self.tile) if self.tile else linear(rows, weight)
+
+    def scales(self, columns: tuple[Columns, ...]) -> Tensor:
+        """What the ranks of all adapters are multiplied by: a row's own scaling, 0 elsewhere; (rows, ranks of all)."""
+        import torch
+
+        if columns not in self._scales:
+            places = next(iter(self.adapters.values())).places
+            made = self._scales[columns] = torch.zeros(self._rows, columns[-1].end, device=places.device)
+            for adapter, start, end, scaling in columns:
+                if adapter in self.adapters:
+                    made[:, start:end].index_fill_(0, self.adapters[adapter].places, scaling)
+        return self._scales[columns]
 
 
 @contextlib.contextmanager
@@ -113,7 +138,7 @@ def _forwards(model: Any, layout: Layout, *, mixed: bool, exact: bool) -> Iterat
     output, head = model.get_output_embeddings(), Layout(STEP, products=layout.products)
     for module in model.modules():
         if mixed and hasattr(module, "lora_A") and _is_plain_lora(module):
-            yield module, functools.partial(_with_adapters, module, layout)
+            yield module, functools.partial(_with_adapters, module, LowRank(module), layout)
         elif not exact:
             continue
         elif module is output and type(module) is torch.nn.Linear:
@@ -136,19 +161,8 @@ def _tiled(weight: Tensor, bias: Tensor | None, layout: Layout, x: Tensor) -> Te
     return made if bias is None else made + bias
 
 
-def _with_adapters(layer: Any, layout: Layout, x: Tensor) -> Tensor:
+def _with_adapters(layer: Any, parts: LowRank, layout: Layout, x: Tensor) -> Tensor:
     """The base's product over all rows, and each adapter's low-rank part on its own."""
     result: Tensor = layer.base_layer(x)
-    rows, made = x.reshape(-1, x.shape[-1]), result.view(-1, result.shape[-1])
-    for name, own in layout.adapters.items():
-        if name in layer.lora_A:
-            part = _low_rank(layer, name, layout, rows.index_select(0, own.filled))
-            # `index_add_` would wake every core for a few rows
-            changed = made.index_select(0, own.places) + part[: len(own.places)].to(made.dtype)
-            made.index_copy_(0, own.places, changed)
+    parts.add(result.view(-1, result.shape[-1]), x.reshape(-1, x.shape[-1]), layout)
     return result
-
-
-def _low_rank(layer: Any, name: str, layout: Layout, rows: Tensor) -> Tensor:
-    down, up = layer.lora_A[name].weight, layer.lora_B[name].weight
-    return layout.product(layout.product(rows.to(down.dtype), down) * layer.scaling[name], up)
