@@ -20,8 +20,9 @@ from pytest_llmbench.generation.backend import OutOfMemoryError
 from pytest_llmbench.generation.local.calibration import Calibration, rows_at_once, step_seconds
 from pytest_llmbench.generation.local.continuous import Asked, RowEngine
 from pytest_llmbench.generation.local.decoding import decode
+from pytest_llmbench.generation.local.layout import STEP
 from pytest_llmbench.generation.local.perplexity import TextLoss, text_losses
-from pytest_llmbench.generation.local.tiles import STEP, mixes
+from pytest_llmbench.generation.local.tiles import mixes
 from pytest_llmbench.generation.prompts import Prompts, ReadsPrompts
 from pytest_llmbench.generation.provenance import adapter_identity, adapters_told, library_versions, templates_told
 from pytest_llmbench.generation.rows import Row

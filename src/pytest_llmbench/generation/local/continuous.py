@@ -18,9 +18,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.generation.local.drafts import MOST, Guess, Memory, worthwhile
+from pytest_llmbench.generation.local.layout import READ, STEP, Layout
 from pytest_llmbench.generation.local.sampling import choose
 from pytest_llmbench.generation.local.slots import ATTENTION, SEEN, Piece, Reading, Slots, Snapshot, Stepping, attend
-from pytest_llmbench.generation.local.tiles import READ, STEP, Layout, laid_out, mixes
+from pytest_llmbench.generation.local.tiles import laid_out, mixes
 from pytest_llmbench.generation.rows import Limits, Row
 from pytest_llmbench.generation.sampling import Sampling
 from pytest_llmbench.models.memory.estimate import GUESSED, READ_AT_ONCE, REMEMBERED

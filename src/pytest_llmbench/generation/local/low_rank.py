@@ -10,28 +10,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from pytest_llmbench.generation.local.layout import Columns, Layout
 from pytest_llmbench.generation.local.products import timed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pytest_llmbench.generation.local.tiles import Layout
-
 _LOOK_S = 0.003  # each way is looked at for so long at most, once at least
 
-Way = Callable[["LowRank", "Tensor", "Tensor", "Layout"], None]
+Way = Callable[["LowRank", "Tensor", "Tensor", Layout], None]
 """Adds the parts to the first tensor, (rows, outputs), which are made of the second, (rows, inputs)."""
-
-
-class Columns(NamedTuple):
-    """Where an adapter's ranks stand among those of all, and what they are multiplied by."""
-
-    adapter: str
-    start: int
-    end: int
-    scaling: float
 
 
 class LowRank:

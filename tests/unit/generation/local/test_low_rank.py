@@ -8,7 +8,8 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import Linear
 
 from pytest_llmbench.generation.local import low_rank
-from pytest_llmbench.generation.local.tiles import READ, STEP, Layout, laid_out
+from pytest_llmbench.generation.local.layout import READ, STEP, Layout
+from pytest_llmbench.generation.local.tiles import laid_out
 
 DEVICE = torch.device("cpu")
 pytestmark = pytest.mark.filterwarnings("ignore:Already found a `peft_config` attribute:UserWarning")

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from pytest_llmbench.generation.local.tiles import READ, STEP, Layout, laid_out
+from pytest_llmbench.generation.local.layout import READ, STEP, Layout
+from pytest_llmbench.generation.local.tiles import laid_out
 
 
 @pytest.fixture(autouse=True)
