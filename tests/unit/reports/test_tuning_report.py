@@ -76,6 +76,11 @@ OPEN = document("no_better", NumberWithInterval(value=1.2, low=0.8, high=1.7))
         (BETTER, "en", "The winner holds 2.000 times the users of the baseline (95 % interval 1.500 to 2.700)."),
         (BETTER, "fr", "Le gagnant tient 2,000 fois les utilisateurs de la référence"),
         (OPEN, "en", "The winner is no better than the baseline, as far as was measured"),
+        (
+            document("not_told_apart"),
+            "en",
+            "Keep the baseline, or raise tune.trial_time, tune.budget or load.max_users",
+        ),
         (document("baseline_best"), "en", "No settings seemed to hold more users than the baseline; keep it."),
         (document("unconfirmed"), "fr", "Les réglages de l'essai 2 semblent tenir le plus d'utilisateurs"),
     ],

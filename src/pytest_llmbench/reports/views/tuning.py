@@ -44,6 +44,7 @@ TRIAL_OUTCOMES: Mapping[TrialOutcome, str] = {
 _SIGNS: Mapping[Outcome, Verdicts] = {
     "better": "pass",
     "no_better": "inconclusive",
+    "not_told_apart": "inconclusive",
     "baseline_best": "inconclusive",
     "unconfirmed": "none",
 }
@@ -97,6 +98,11 @@ def sentence(document: TuningDocument, say: Words) -> str:
         return say("None of the settings that were tried so far seem to hold more users than the baseline.")
     if document.outcome == "baseline_best":
         return say("No settings seemed to hold more users than the baseline; keep it.")
+    if document.outcome == "not_told_apart":
+        return say(
+            "Not told apart: searches ended before it was seen how many users are held at most. Keep the baseline, or "
+            "raise tune.trial_time, tune.budget or load.max_users and tune again."
+        )
     if ratio is None:
         return say(
             "The settings of trial {number} seem to hold most users, but were not compared with the baseline again.",
