@@ -37,9 +37,9 @@ async def temperature_grid(
 ) -> TemperatureGrid:
     """Ask the server of `settings.server` every case at each of `load.temperatures`, and score the answers.
 
-    `cases` hold each epoch, so that sampling noise is averaged over as many draws. The temperature in use is that of
-    `generation.temperature` where the grid has it, else the lowest; each other one is compared with it, paired by case
-    and corrected for all comparisons (Holm). `progress` is told (temperature, answers so far, answers wanted).
+    `cases` hold each epoch, so that sampling noise is averaged over as many draws. The temperature in use is asked too:
+    that of `generation`, 0 where it does not sample; each other one is compared with it, paired by case and corrected
+    for all comparisons (Holm). `progress` is told (temperature, answers so far, answers wanted).
 
     Raises:
         UsageError: no metric of quality is switched on, there is no case, or requests have a temperature of their own.
@@ -50,8 +50,8 @@ async def temperature_grid(
         raise UsageError("a temperature is chosen by the quality of answers: switch on a metric, and give cases")
     if "temperature" in (settings.server.base_body or {}):
         raise UsageError("server.base_body sets temperature, so that no other is asked for; take it out first")
-    grid = sorted(set(settings.load.temperatures))
-    in_use = settings.generation.temperature if settings.generation.temperature in grid else grid[0]
+    in_use = settings.generation.temperature if settings.generation.do_sample else 0.0
+    grid = sorted({*settings.load.temperatures, in_use})
     stop = threading.Event()
     answers = {}
     try:

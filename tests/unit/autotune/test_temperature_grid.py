@@ -63,7 +63,8 @@ def test_a_cooler_temperature_that_answers_better_is_recommended(server: FakeCha
 
 
 def test_every_request_carries_its_temperature_and_each_epoch_another_seed(server: FakeChatServer) -> None:
-    asyncio.run(temperature_grid(settings_for(server.url), CASES[:2], METRICS))
+    settings = settings_for(server.url, **{"generation.temperature": "0.3"})
+    asyncio.run(temperature_grid(settings, CASES[:2], METRICS))
     assert [body["temperature"] for body in server.bodies] == [0.0, 0.0, 0.3, 0.3, 1.0, 1.0]
     assert server.bodies[2]["seed"] != server.bodies[3]["seed"]
 
@@ -74,6 +75,22 @@ def test_nothing_shown_to_be_better_keeps_the_temperature_in_use(server: FakeCha
     assert grid["best"] == grid["in_use"] == 0.3
     assert "no temperature is shown to be better" in grid["reason"]
     assert grid["points"][2]["against"]["relevance"]["outcome"] == "worse"
+
+
+@pytest.mark.parametrize(
+    ("sampling", "temperatures", "in_use"),
+    [
+        ({"generation.temperature": "0.2"}, [0.0, 0.2, 0.3, 1.0], 0.2),
+        ({"generation.temperature": "1.0", "generation.do_sample": "false"}, [0.0, 0.3, 1.0], 0.0),
+    ],
+)
+def test_the_temperature_in_use_is_that_of_all_other_requests_and_is_asked_too(
+    server: FakeChatServer, sampling: dict[str, str], temperatures: list[float], in_use: float
+) -> None:
+    grid = asyncio.run(temperature_grid(settings_for(server.url, **sampling), CASES, METRICS))
+    assert [point.temperature for point in grid.points] == temperatures
+    assert grid.in_use == in_use
+    assert next(point for point in grid.points if point.temperature == in_use).against == {}
 
 
 async def deaf(_server: FakeChatServer, request: web.Request) -> web.StreamResponse:
