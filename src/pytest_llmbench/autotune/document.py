@@ -211,7 +211,8 @@ class Finding(FoundDocument):
     promise; `value` is 0 then. `chances` are of each level to be the one, 0 standing for none too, the highest tried
     for all above. `chance_required` is None where trials are promising, and none was that high.
     `cut_off` and `cut_off_at_value` belong to `max_tokens` alone. `too_short_s` is how long trials of a rate lasted,
-    where that is too short to see a slow queue. `notes` are in English.
+    where that is too short to see a slow queue. `tested_at` is when the last trial was over; older documents do not
+    tell. `notes` are in English.
     """
 
     question: QuestionName
@@ -241,8 +242,14 @@ class Finding(FoundDocument):
     sent: int
     duration_s: float
     resumed_trials: int
+    tested_at: str | None = None
     too_short_s: float | None = None
     notes: tuple[Text, ...]
+
+    @property
+    def asked_nobody(self) -> bool:
+        """Whether all trials are of an earlier session, whose finished search was resumed."""
+        return self.resumed_trials > 0 and self.resumed_trials == len(self.trials)
 
     @property
     def valid_trials(self) -> list[TrialEntry]:

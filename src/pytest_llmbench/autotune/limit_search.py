@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pytest_llmbench.autotune.document import Finding, TemperatureGrid
 from pytest_llmbench.autotune.found_limits import Answer, FoundLimit, FoundLimits
+from pytest_llmbench.autotune.model_limits import refuse_other_file
 from pytest_llmbench.core.errors import LLMBenchError
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ class LimitSearch:
         """The `Finding`, or for the temperature the `TemperatureGrid`; searched unless it is known.
 
         Raises:
-            UsageError, NotReadyError: as `ServerUnderTest` and `temperature_grid` raise them.
+            UsageError, NotReadyError: as `ServerUnderTest` and `temperature_grid` raise them, and where `load.out` is a
+                file of something else.
         """
         async with self._found.asking():
             known = self._found.find(target, question)
@@ -67,6 +69,8 @@ class LimitSearch:
                 raise
 
     async def _search(self, target: Target, question: Question) -> Answer:
+        if question != "temperature":
+            refuse_other_file(self.settings.load.out)
         server = await self._server(target)
         searches: Mapping[Question, Callable[[], Awaitable[Answer]]] = {
             "users": server.max_users,

@@ -177,7 +177,17 @@ class ServerUnderTest:
 
             found = await find_capacity(trials, question.plan, journal=journal, progress=judged)
             required = self._settings.load.require_users if question.name == "users" else None
-            made = finding(question, found, self._load.slo, required=required, resumed=journal.resumed, spent=spent)
+            made = finding(
+                question,
+                found,
+                self._load.slo,
+                required=required,
+                resumed=journal.resumed,
+                tested_at=journal.tested_at,
+                spent=spent,
+            )
+            if made.asked_nobody:
+                _log.warning("%s: the search was finished on %s, nothing was asked", question.name, made.tested_at)
             journal.finish({"value": made.value, "low": made.low, "high": made.high, "decided": made.decided})
         self.findings[question.name] = made
         return made

@@ -227,6 +227,9 @@ def test_a_killed_search_goes_on_with_the_trials_it_had(
     assert found["trials"][2]["started_s"] >= kept[1]["started_s"] + kept[1]["duration_s"]
     again = search(server, "max_users", max_users=8, budget=60, resume=True)  # finished: nothing is left to ask
     assert (again["value"], again["sent"]) == (found["value"], len(server.served))
+    assert (found.asked_nobody, again.asked_nobody) == (False, True)
+    assert again.tested_at == found.tested_at is not None
+    assert f"the search was finished on {found.tested_at}, nothing was asked" in caplog.text
     assert journal.read_text().count('"finished"') == 1
 
 

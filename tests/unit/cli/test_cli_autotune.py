@@ -12,11 +12,11 @@ import pytest
 from support.command_line import llmbench
 from support.serving_findings import users_finding
 
+from pytest_llmbench.autotune import model_limits, targets
 from pytest_llmbench.autotune import server as under_test
-from pytest_llmbench.autotune import targets
 from pytest_llmbench.autotune.document import Finding, Server
 from pytest_llmbench.autotune.progress_events import Look
-from pytest_llmbench.core.errors import ServerError
+from pytest_llmbench.core.errors import NotReadyError, ServerError
 
 URL = "http://127.0.0.1:9/v1"
 
@@ -176,6 +176,26 @@ def test_a_lost_server_leaves_what_was_found(project: Path) -> None:
     assert done.stdout.startswith("11 users")
     assert done.stderr.endswith("error: it went away; start it again\n")
     assert (project / "configs/model_limits.json").is_file()
+
+
+@pytest.mark.parametrize("out", ["configs", "configs/llmbench.yaml"])
+def test_a_place_where_no_limits_can_be_written_is_refused_before_anything_is_asked(project: Path, out: str) -> None:
+    before = (project / "configs/llmbench.yaml").read_text()
+    done = llmbench("autotune", "--server", URL, "--output", out)
+    assert (done.exit_code, ServerDouble.asked) == (2, [])
+    assert out in done.stderr
+    assert (project / "configs/llmbench.yaml").read_text() == before
+
+
+def test_the_answer_is_told_where_the_disk_refuses_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise NotReadyError("cannot write: the disk is full")
+
+    monkeypatch.setattr(model_limits, "write_text", full)
+    done = llmbench("autotune", "--server", URL)
+    assert done.exit_code == 3
+    assert done.stdout.startswith("11 users")
+    assert done.stderr.endswith("error: cannot write: the disk is full\n")
 
 
 def test_ctrl_c_leaves_what_was_found_and_says_how_to_go_on() -> None:

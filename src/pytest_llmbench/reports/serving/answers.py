@@ -130,7 +130,12 @@ def remarks(finding: Finding, say: ServingWords, required: int | None = None) ->
         )
     if left_open := sum(trial.left_open for trial in finding.trials):
         yield say.plural(*_LEFT_OPEN, left_open, count=say.count(left_open))
-    if finding.resumed_trials:
+    if finding.asked_nobody and finding.tested_at:
+        yield say(
+            "The search was finished on {moment}: nothing was asked this time, and the trials are those of then.",
+            moment=say.moment(finding.tested_at),
+        )
+    elif finding.resumed_trials:
         yield say.plural(*_RESUMED, finding.resumed_trials, count=say.count(finding.resumed_trials))
     yield from _from_machines(finding, say)
     yield from _stood_still(finding, say)
