@@ -25,6 +25,7 @@ from pytest_llmbench.context.tuning.space import SearchSpace, usual_baseline, us
 from pytest_llmbench.context.tuning.study import TuningStudy, opened_study
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.provenance import provenance
+from pytest_llmbench.generation.client.server_address import request_headers
 from pytest_llmbench.generation.embedded.llamacpp import served_model
 from pytest_llmbench.runs.context_document import NumberWithInterval, PromiseDocument
 from pytest_llmbench.stats import paired_ratio
@@ -159,12 +160,17 @@ def _launcher(settings: Settings, launch: LaunchSettings) -> Launcher:
     """The command's, the engine's own program, or the embedded server."""
     wanted = settings.tune
     if wanted.command is not None:
-        return CommandLauncher(wanted.command, wanted.start_timeout)
+        return CommandLauncher(wanted.command, wanted.start_timeout, _headers(settings))
     if wanted.engine != "llamacpp":
-        return CommandLauncher.of_engine(launch, wanted.start_timeout)
+        return CommandLauncher.of_engine(launch, wanted.start_timeout, _headers(settings))
     if len(adapters := settings.model.adapters) > 1:
         raise UsageError("the embedded server takes one adapter; give one, or none", names=("model.adapter",))
     return EmbeddedLauncher(served_model(settings.model.base, adapters[0], settings.model.adapters_dir))
+
+
+def _headers(settings: Settings) -> Mapping[str, str]:
+    """Those of every question, the key too."""
+    return request_headers(settings.server.headers, os.environ.get("LLMBENCH_API_KEY", ""))
 
 
 def _identity(settings: Settings, launcher: Launcher, space: SearchSpace) -> Mapping[str, Any]:
