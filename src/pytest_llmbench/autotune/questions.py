@@ -63,6 +63,10 @@ class Question:
         """The question, when so many requests of its budget are spent already."""
         return dataclasses.replace(self, plan=dataclasses.replace(self.plan, budget=self.plan.budget - spent))
 
+    def reaching(self, tried: int) -> Question:
+        """The question, when so many steps were tried before: a lower cap does not undo them."""
+        return dataclasses.replace(self, plan=dataclasses.replace(self.plan, highest=max(self.plan.highest, tried)))
+
     @property
     def highest(self) -> float:
         """The highest level that is tried."""

@@ -168,6 +168,7 @@ class ServerUnderTest:
         with self._journal(question, question.name) as journal:
             for trial in () if journal.trials else known:
                 journal.add(trial)
+            question = question.reaching(max((trial.level for trial in journal.observations), default=0))
             watch = Onlooker(question, self._name, self._progress, journal.sent)
             trials = self._trials.of(question, talks, watch, journal)
 

@@ -190,8 +190,11 @@ async def find_lost(
 
 
 def open_journal(path: Path | None, plan: SearchPlan, identity: Mapping[str, Any]) -> SearchJournal:
-    """The journal of a search by this plan. Raises as `find_capacity` does."""
-    return SearchJournal(path, {"share": plan.share, "highest": plan.highest, **identity})
+    """The journal of a search by this plan. Raises as `find_capacity` does.
+
+    How high and how long is searched is not what a trial depends on: a search that met its cap goes on with another.
+    """
+    return SearchJournal(path, {"share": plan.share, **identity})
 
 
 def _next_trial(fit: CapacityFit, seen: Sequence[Observation], plan: SearchPlan) -> tuple[int, int]:

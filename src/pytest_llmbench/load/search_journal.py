@@ -96,11 +96,14 @@ class SearchJournal:
                     self.trials.append(_trial(entry))
             self.finished = bool(entries) and "finished" in entries[-1]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            message = f"this is no journal of a search ({error}); delete the file, or name another"
+            message = f"this is no journal of a search ({error}); delete the file, or choose another report folder"
             raise UsageError(located(str(self._path), None, message)) from error
         if other:
             names = ", ".join(other)
-            message = f"these trials are of another search: {names} not the same; begin anew, or name another file"
+            message = (
+                f"these trials are of another search: {names} not the same; begin anew, without resuming, or choose "
+                "another report folder"
+            )
             raise UsageError(located(str(self._path), 1, message))
 
 

@@ -160,7 +160,7 @@ def test_a_journal_of_another_search_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["hello\n", "[]\n", '{"search": {"share": 0.9, "highest": 50}}\n{"level": 3, "good": 4, "total": 2}\n']
+    "content", ["hello\n", "[]\n", '{"search": {"share": 0.9}}\n{"level": 3, "good": 4, "total": 2}\n']
 )
 def test_a_file_that_is_no_journal_is_refused_and_kept(tmp_path: Path, content: str) -> None:
     journal = tmp_path / "notes.txt"
