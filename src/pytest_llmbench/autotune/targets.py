@@ -72,6 +72,23 @@ def targets_of(settings: Settings) -> tuple[Target, ...]:
     return (Target(settings.server.url, settings.server.model),)
 
 
+def with_targets_of(settings: Settings, model: str) -> Settings:
+    """The settings with those of `load.targets` that are of this model, where there are targets.
+
+    Raises:
+        UsageError: none of them is.
+    """
+    targets = settings.load.targets
+    chosen = tuple(target for target in targets if target.model == model)
+    if targets and not chosen:
+        known = ", ".join(target.model or target.url for target in targets)
+        raise UsageError(
+            f"load.targets has no target of the model {model!r}, only {known}; name one of them, or the server too",
+            names=("load.targets",),
+        )
+    return settings.model_copy(update={"load": settings.load.model_copy(update={"targets": chosen})})
+
+
 def chat_server(settings: Settings, target: Target) -> ChatServer:
     """The server, and what each request carries besides its messages: `generation`, then `server.base_body`.
 

@@ -54,10 +54,15 @@ class ServerSession:
 
     @functools.cached_property
     def _given(self) -> Settings:
-        """The session's settings; a server on the command line takes the place of all targets in the file."""
-        settings = self._ours.settings
+        """The session's settings; a server on the command line takes the place of all targets in the file.
+
+        A model without a server is one of those targets.
+        """
+        settings, model = self._ours.settings, self._config.getoption(options.SERVER_MODEL.dest)
         if self._config.getoption(options.SERVER.dest) is None:
-            return settings
+            from pytest_llmbench.autotune.targets import with_targets_of
+
+            return settings if model is None else with_targets_of(settings, model)
         return settings.model_copy(update={"load": settings.load.model_copy(update={"targets": ()})})
 
     @functools.cached_property

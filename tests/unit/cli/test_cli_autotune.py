@@ -163,6 +163,22 @@ def test_a_server_on_the_command_line_takes_the_place_of_targets_in_the_file(pro
     assert [url for _, url, _ in ServerDouble.asked] == [URL]
 
 
+def test_a_model_alone_is_one_of_the_targets_in_the_file(project: Path) -> None:
+    targets = "[{url: 'http://a/v1', model: small}, {url: 'http://b/v1', model: large}]"
+    (project / "mine.yaml").write_text(f"output: {{png: false}}\nload: {{targets: {targets}}}\n")
+    assert llmbench("autotune", "--config", "mine.yaml", "--server-model", "large").exit_code == 0
+    assert ServerDouble.asked == [("users", "http://b/v1", "large")]
+    done = llmbench("autotune", "--config", "mine.yaml", "--server-model", "huge")
+    assert (done.exit_code, len(ServerDouble.asked)) == (2, 1)
+    assert "no target of the model 'huge', only small, large" in done.stderr
+
+
+def test_users_that_the_file_requires_do_not_hinder_other_questions(project: Path) -> None:
+    (project / "mine.yaml").write_text("output: {png: false}\nload: {require_users: 20}\n")
+    done = llmbench("autotune", "--config", "mine.yaml", "--server", URL, "--questions", "rate")
+    assert (done.exit_code, ServerDouble.asked) == (0, [("rate", URL, None)])
+
+
 def test_what_is_required_and_not_surely_held_is_exit_code_1() -> None:
     done = llmbench("autotune", "--server", URL, "--require-users", "11")
     assert done.exit_code == 1
