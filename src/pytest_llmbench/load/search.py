@@ -101,8 +101,8 @@ class SearchProgress:
 class Found:
     """The result: `decided` where the confidence was reached, not only the budget spent, and no trial contradicts it.
 
-    `capacity` claims nothing above the highest level of a valid trial. `trials` are the valid ones, `invalid` the
-    others; `kept` are both as they were made.
+    `capacity` claims nothing above the highest level of a valid trial. `trials` are the valid ones; `kept` are all as
+    they were made.
     """
 
     capacity: Capacity
@@ -125,11 +125,6 @@ class Found:
     def trials(self) -> tuple[Observation, ...]:
         """The trials that say something about the server."""
         return tuple(trial for trial in self.kept if isinstance(trial, Observation))
-
-    @property
-    def invalid(self) -> tuple[InvalidTrial, ...]:
-        """The trials that say nothing."""
-        return tuple(trial for trial in self.kept if isinstance(trial, InvalidTrial))
 
 
 async def find_capacity(
@@ -256,5 +251,5 @@ def _found(fit: CapacityFit, kept: SearchJournal, *, decided: bool) -> Found:
 def _refuse_invalid(trials: Sequence[Observation | InvalidTrial]) -> None:
     last = [trial for trial in trials[-_MOST_INVALID:] if isinstance(trial, InvalidTrial) and not trial.mended]
     if len(last) == _MOST_INVALID:
-        level, reason = last[-1].level, last[-1].reason
-        raise NotReadyError(f"{_MOST_INVALID} trials in a row were invalid, the last at level {level}: {reason}")
+        level, reason = last[-1].detail.get("level", last[-1].level), last[-1].reason  # what the step stands for
+        raise NotReadyError(f"{_MOST_INVALID} trials in a row were invalid, the last at level {level:g}: {reason}")

@@ -187,13 +187,22 @@ def test_an_invalid_trial_costs_requests_and_says_nothing(tmp_path: Path) -> Non
     run = sometimes_invalid(Server(8), lambda trial: trial % 3 == 0)
     found = search(run, journal=tmp_path / "journal.jsonl")
     assert abs(found.capacity.users - 8) <= 1
-    assert found.invalid
-    assert found.sent == sum(trial.cost for trial in found.trials) + sum(trial.sent for trial in found.invalid)
+    invalid = [trial for trial in found.kept if isinstance(trial, InvalidTrial)]
+    assert invalid
+    assert found.sent == sum(trial.cost for trial in found.trials) + sum(trial.sent for trial in invalid)
 
 
 def test_a_search_whose_trials_are_all_invalid_stops_without_a_capacity() -> None:
     with pytest.raises(NotReadyError, match=r"3 trials in a row were invalid.*bottleneck"):
         search(sometimes_invalid(Server(8), lambda _: True))
+
+
+def test_a_search_that_gives_up_names_the_level_and_not_its_step() -> None:
+    async def busy(level: int, _requests: int) -> InvalidTrial:
+        return InvalidTrial(level, "busy", 3, detail={"level": 2.5 * level})
+
+    with pytest.raises(NotReadyError, match=r"the last at level 2\.5: busy"):
+        search(busy)
 
 
 def test_a_budget_too_small_for_one_trial_gives_no_capacity() -> None:
@@ -271,7 +280,7 @@ def test_a_server_that_came_back_is_no_reason_to_give_up() -> None:
         return InvalidTrial(level, "gone", 5, mended=True) if next(trials) < 4 else await server.run(level, requests)
 
     found = search(run)
-    assert len(found.invalid) == 4
+    assert len(found.kept) - len(found.trials) == 4
     assert abs(found.capacity.users - 8) <= 1
 
 

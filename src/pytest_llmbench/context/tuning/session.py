@@ -88,8 +88,10 @@ def prepared(settings: Settings) -> tuple[Launcher, SearchSpace]:
     refuse_beyond_model(settings)
     usual, given = usual_parameters(wanted.engine, _cores()), dict(wanted.vary)
     vary = given or {name: choices for name, choices in usual.items() if name not in wanted.fixed}
-    baseline = {**usual_baseline(wanted.engine, _cores()), **wanted.baseline}
-    baseline = {name: value for name, value in baseline.items() if name not in wanted.fixed}
+    usually = {
+        name: value for name, value in usual_baseline(wanted.engine, _cores()).items() if name not in wanted.fixed
+    }
+    baseline = {**usually, **wanted.baseline}
     launch = LaunchSettings(
         engine=wanted.engine, model=loaded_by(settings.model.base, wanted.engine), max_context=wanted.context
     )
