@@ -62,6 +62,7 @@ def finding(
         high=_high(capacity, question, found, trials, slo),
         held=capacity.users > 0,
         decided=found.decided and too_short_s is None,
+        ended_by=found.ended_by,
         highest=question.highest,
         highest_tried=question.level(found.tried),
         capped=capacity.more,

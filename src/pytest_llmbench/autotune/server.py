@@ -135,7 +135,7 @@ class ServerUnderTest:
 
     async def max_rate(self) -> Finding:
         """The most requests a second that are held when people come at random and never wait for one another."""
-        span = questions.rate_range(self._settings)
+        span, begun = questions.rate_range(self._settings), time.monotonic()
         with self._journal(span, "rate-range") as journal:
             watch = Onlooker(span, self._name, self._progress, journal.sent)
             lost = await find_lost(
@@ -149,6 +149,7 @@ class ServerUnderTest:
             journal.finish({"lost": span.level(lost)})
         question = questions.rate(self._settings, span.level(lost))
         known = questions.rescaled(seen, lost, question)
+        question = question.with_less(0, time.monotonic() - begun)
         return await self._search(question, self._conversations, known, spent - sum(trial.cost for trial in known))
 
     async def max_history(self) -> Finding:

@@ -224,7 +224,7 @@ def test_a_disturbance_in_mid_search_is_told_and_decides_nothing() -> None:
     quiet = search(Server(17).run)
     low = next(trial for trial in quiet.trials if trial.level == 8)
     stalled = Observation(8, low.total // 3, low.total, tuple((total // 3, total) for _, total in low.groups), low.sent)
-    disturbed = Found(quiet.capacity, True, quiet.sent + stalled.sent, (*quiet.kept, stalled))  # noqa: FBT003
+    disturbed = Found(quiet.capacity, "confidence", quiet.sent + stalled.sent, (*quiet.kept, stalled))
     assert (quiet.decided, quiet.contradiction) == (True, None)
     assert disturbed.contradiction is not None
     assert disturbed.contradiction.worse is stalled
@@ -238,7 +238,7 @@ def test_no_trial_begins_when_the_time_is_over() -> None:
 
     found = search(run, SearchPlan(share=0.9, seconds=0.0, budget=2000))
     assert len(found.trials) == 1
-    assert not found.decided
+    assert (found.ended_by, found.decided) == ("time", False)
 
 
 def test_strict_trials_cost_their_messages_and_count_as_one() -> None:
@@ -329,6 +329,16 @@ def test_a_range_that_costs_too_much_is_cut_short() -> None:
         find_lost(run, plan, open_journal(None, plan, {}), start=1, requests_at=lambda level: 4 * level)
     )
     assert found == 32  # 4 * (1 + 2 + 4 + 8 + 16) were sent, and half of the budget is for the search itself
+
+
+def test_a_range_that_takes_too_long_is_cut_short() -> None:
+    async def run(level: int, requests: int) -> Observation:
+        return Observation(level, requests, requests)
+
+    plan = SearchPlan(share=0.9, highest=1024, seconds=0.0)
+    journal = open_journal(None, plan, {})
+    assert asyncio.run(find_lost(run, plan, journal, start=16, requests_at=lambda _: 12)) == 32
+    assert [trial.level for trial in journal.trials] == [16]
 
 
 def test_a_finished_search_is_marked_once(tmp_path: Path) -> None:
