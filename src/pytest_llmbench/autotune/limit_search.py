@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 Question = Literal["users", "rate", "history", "max_tokens", "temperature"]
 Tell = Callable[[str, bool], None]
-"""Shows how it stands: a line, and whether it stays (a trial is over) or only until the next one."""
+"""Shows how it stands: a line, and whether it stays (a trial is over) or only until the next one.
+
+An empty one tells that nothing is under way that could be gone on with.
+"""
 Scoring = Callable[[], "tuple[Sequence[Case], MetricRegistry]"]
 """What temperatures are judged by; called when it is asked for."""
 
@@ -43,6 +46,7 @@ class LimitSearch:
         self._servers: dict[Target, ServerUnderTest] = {}
         self._opened = contextlib.AsyncExitStack()
         self._several = len(settings.load.targets) > 1
+        self._kept = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -80,7 +84,13 @@ class LimitSearch:
             "temperature": functools.partial(self._temperature, server),
         }
         self._announce(target, question)
-        answer = await searches[question]()
+        self._kept = False
+        try:
+            answer = await searches[question]()
+        except BaseException:
+            if not self._kept:
+                self._tell("", False)  # noqa: FBT003  # nothing of it is kept to go on with
+            raise
         self._found.add(
             FoundLimit(url=target.url, model=target.model, question=question, answer=answer, server=server.about)
         )
@@ -107,17 +117,25 @@ class LimitSearch:
 
     async def _temperature(self, server: ServerUnderTest) -> TemperatureGrid:
         from pytest_llmbench.autotune.temperature_grid import temperature_grid
+        from pytest_llmbench.generation.completion_store import remove_journal
+        from pytest_llmbench.load.search_journal import claimed
 
         asked = {"url": server.target.url, "model": server.model}
         settings = self.settings.model_copy(update={"server": self.settings.server.model_copy(update=asked)})
         cases, metrics = self._scoring()
-        return await temperature_grid(settings, cases, metrics, functools.partial(self._graded, server.model))
+        told, kept = functools.partial(self._graded, server.model), server.path_of("temperature")
+        with claimed(kept):
+            if not self._resume:
+                remove_journal(kept.with_suffix(""))
+            return await temperature_grid(settings, cases, metrics, told, folder=kept.with_suffix(""))
 
     def _look(self, look: Look) -> None:
+        self._kept = look.kept
         parts = [look.question, f"at {look.level:.4g}: {look.verdict}", look.estimate, f"{look.left} left"]
         self._say(look.target, " | ".join(part for part in parts if part), stays=look.over)
 
     def _graded(self, target: str, temperature: float, done: int, wanted: int) -> None:
+        self._kept = True
         line = f"temperature | at {temperature:g}: {done} of {wanted} answers"
         self._say(target, line, stays=done == wanted)
 

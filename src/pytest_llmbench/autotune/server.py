@@ -129,6 +129,11 @@ class ServerUnderTest:
         """Who is asked, as reports take it."""
         return Server(name=self.model, url=self._server.url, model_name=self.model, engine=self._load.engine.text)
 
+    def path_of(self, name: str) -> Path:
+        """Where that which a search of this name has tried is kept."""
+        slug = re.sub(r"[^\w.]+", "-", self._name).strip("-.")
+        return self._folder / f"{slug}-{name}.jsonl"
+
     async def max_users(self, first: int = 1) -> Finding:
         """The most users who are held; so many are tried `first`."""
         return await self._search(questions.users(self._settings, first), self._conversations)
@@ -197,8 +202,7 @@ class ServerUnderTest:
     @contextlib.contextmanager
     def _journal(self, question: Question, name: str) -> Iterator[SearchJournal]:
         """The journal of a search, nobody else's meanwhile; one that is there is gone on from, or replaced."""
-        slug = re.sub(r"[^\w.]+", "-", self._name).strip("-.")
-        path = self._folder / f"{slug}-{name}.jsonl"
+        path = self.path_of(name)
         with claimed(path):
             if not self._resume and (lost := discard(path)):
                 told = "%s: %d trials of a stopped search are dropped; resuming would have gone on"

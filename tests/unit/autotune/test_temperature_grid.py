@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -150,3 +151,24 @@ def test_a_cancelled_grid_asks_nothing_more(server: FakeChatServer) -> None:
 
     asyncio.run(cancel_after_a_few())
     assert len(server.bodies) <= len(CASES)
+
+
+def test_a_stopped_grid_goes_on_with_the_answers_it_had_and_a_finished_one_leaves_none(
+    server: FakeChatServer, tmp_path: Path
+) -> None:
+    settings = settings_for(server.url, **{"generation.temperature": "0.3", "server.concurrency": "1"})
+
+    def stopped(temperature: float, done: int, _wanted: int) -> None:
+        if (temperature, done) == (0.3, 5):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(temperature_grid(settings, CASES, METRICS, stopped, folder=tmp_path))
+    known = len(server.bodies)
+    assert known < 2 * len(CASES)
+    grid = asyncio.run(temperature_grid(settings, CASES, METRICS, folder=tmp_path))
+    assert [point.answers for point in grid.points] == [len(CASES)] * 3
+    assert len(server.bodies) - known == 3 * len(CASES) - (len(CASES) + 5)
+    begun = len(server.bodies)
+    asyncio.run(temperature_grid(settings, CASES, METRICS, folder=tmp_path))
+    assert len(server.bodies) - begun == 3 * len(CASES)

@@ -48,11 +48,16 @@ class ServerDouble:
 
         async def answer() -> Any:
             self.asked.append((question, self.target.url, self.target.model))
-            self._tell(Look("users", "it", 8.0, "users", "held, 24 of 24", "11 users (9 to 12)", 24, 1976, over=True))
+            self._tell(
+                Look(
+                    "users", "it", 8.0, "users", "held, 24 of 24", "11 users (9 to 12)", 24, 1976, over=True, kept=True
+                )
+            )
             if question == "tokens":
+                self._tell(Look("max_tokens", "it", 16.0, "tokens", "begins", "", 0, 2000))
                 raise ServerError("it went away; start it again")
             if question == "history":
-                self._tell(Look("history", "it", 2.0, "messages", "begins", "", 24, 1976))
+                self._tell(Look("history", "it", 2.0, "messages", "begins", "", 24, 1976, kept=True))
                 raise KeyboardInterrupt
             found = {**users_finding(), "question": question, "chance_required": 0.5}
             self.findings[question] = Finding.model_validate(found)
@@ -191,6 +196,7 @@ def test_a_lost_server_leaves_what_was_found(project: Path) -> None:
     assert done.exit_code == 3
     assert done.stdout.startswith("11 users")
     assert done.stderr.endswith("error: it went away; start it again\n")
+    assert "stopped in mid-search" not in done.stderr  # no trial of it was over
     assert (project / "configs/model_limits.json").is_file()
 
 
