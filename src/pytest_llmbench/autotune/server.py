@@ -194,7 +194,8 @@ class ServerUnderTest:
                 spent=spent,
             )
             if made.asked_nobody:
-                _log.warning("%s: the search was finished on %s, nothing was asked", question.name, made.tested_at)
+                when = made.tested_at or "an earlier day"  # a journal of before it was kept
+                _log.warning("%s: the search was finished on %s, nothing was asked", question.name, when)
             journal.finish({"value": made.value, "low": made.low, "high": made.high, "decided": made.decided})
         self.findings[question.name] = made
         return made
