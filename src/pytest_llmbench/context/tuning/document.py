@@ -135,6 +135,11 @@ class TuningDocument(TypedDocument):
         return next(one for one in self.trials if one.number == number)
 
     @property
+    def at_least(self) -> bool:
+        """Whether the ratio is the least that it may be: a search ended before the end of the winner was seen."""
+        return any(made.winner.more for made in self.rounds)
+
+    @property
     def advised(self) -> TuningTrial:
         """The settings to run: the winner's where it is better, else the baseline's."""
         return self.trial(self.winner if self.outcome == "better" else self.baseline)
