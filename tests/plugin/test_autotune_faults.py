@@ -110,6 +110,15 @@ def test_a_folder_that_cannot_be_written_is_told(limits: LimitsProject) -> None:
     assert_one_message(result, "ERROR: cannot write taken/*", 3)
 
 
+def test_limits_that_cannot_be_written_are_told_all_the_same(limits: LimitsProject) -> None:
+    limits.write("taken", "")
+    limits.settings(out="taken/limits.json")
+    result = limits.run(*SEARCHED)
+    assert result.ret == 3
+    result.stdout.fnmatch_lines(["11 users*"])
+    result.stdout.fnmatch_lines(["ERROR: cannot write taken/limits.json*"])
+
+
 def test_a_fault_in_mid_session_keeps_what_was_found(limits: LimitsProject) -> None:
     limits.double(
         """\

@@ -36,6 +36,13 @@ def test_a_server_on_the_command_line_takes_the_place_of_all(limits: LimitsProje
     assert limits.document()["targets"][0]["url"] == "http://127.0.0.1:11/v1"
 
 
+def test_a_model_on_the_command_line_takes_its_target(limits: LimitsProject) -> None:
+    limits.settings(targets=TWO)
+    limits.run(*USERS, "--llmbench-server-model", "large").assert_outcomes(passed=1, deselected=3)
+    assert [line[1] for line in limits.asked()] == ["large"]
+    assert limits.run(*USERS, "--llmbench-server-model", "huge").ret == 2
+
+
 def test_the_same_target_twice_is_refused(limits: LimitsProject) -> None:
     limits.settings(targets=[TWO[0], TWO[0]])
     result = limits.run(*USERS)

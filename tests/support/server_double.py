@@ -61,7 +61,7 @@ class ServerDouble:
         for verdict in ("held so far, 1 of 2", "held, 24 of 24", "begins"):
             estimate = "11 users (9 to 12)" if verdict == "held, 24 of 24" else ""
             over = verdict == "held, 24 of 24"
-            self._tell(Look(question, self.model, 8.0, unit, verdict, estimate, 24, 1976, over))
+            self._tell(Look(question, self.model, 8.0, unit, verdict, estimate, 24, 1976, over, kept=True))
         await asyncio.sleep(self.answering_s)
         self.findings[question] = Finding.model_validate({**self._found(), "question": question, "unit": unit})
         _note(question, self.model, known, self._resume, os.getpid(), started, time.monotonic())

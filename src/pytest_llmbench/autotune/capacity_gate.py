@@ -30,7 +30,9 @@ def judge_requirement(finding: Finding, required: int, inconclusive: Literal["au
     tried = finding.highest_tried
     if finding.chance_required is None and tried is not None and tried < required:
         against = f"{required} are required, and no more than {tried} were tried"
-        return Requirement("unsure", inconclusive != "pass", f"{_found(finding)}; {against}: {_TODO['unsure']}")
+        return Requirement(
+            "unsure", inconclusive != "pass", f"{_found(finding)}; {against}: {_todo('unsure', finding)}"
+        )
     chance = float(finding.chance_required or 0.0)
     outcome: Literal["met", "missed", "unsure"] = (
         "missed" if chance <= 1 - SURE else "met" if chance >= SURE and finding.decided else "unsure"
@@ -39,7 +41,7 @@ def judge_requirement(finding: Finding, required: int, inconclusive: Literal["au
     if outcome == "unsure" and chance >= SURE:
         against += ", but the search was not decided"
     failed = outcome == "missed" or (outcome == "unsure" and inconclusive != "pass")
-    return Requirement(outcome, failed, f"{_found(finding)}; {against}: {_TODO[outcome]}")
+    return Requirement(outcome, failed, f"{_found(finding)}; {against}: {_todo(outcome, finding)}")
 
 
 _TODO = {
@@ -48,8 +50,12 @@ _TODO = {
         "surely not held; give the server more room (the report says why the limit is where it is), relax load.latency "
         "or load.quantile, or require fewer"
     ),
-    "unsure": ("not sure enough; raise load.budget, or let it pass with gate.inconclusive: pass"),
+    "unsure": "not sure enough; raise {limit}, or let it pass with gate.inconclusive: pass",
 }
+
+
+def _todo(outcome: Literal["met", "missed", "unsure"], finding: Finding) -> str:
+    return _TODO[outcome].format(limit="load.time_limit" if finding.ended_by == "time" else "load.budget")
 
 
 def _found(finding: Finding) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from pytest_llmbench.load.reasons import Code
+from pytest_llmbench.load.reasons import Code, EndedBy
 from pytest_llmbench.runs.typed import Number, Text, TypedDocument, read_as
 
 QuestionName = Literal["users", "rate", "history", "max_tokens"]
@@ -208,10 +208,11 @@ class Finding(FoundDocument):
     `value` is the highest level that keeps the promise, `low` to `high` its 95 % interval. None of them, nor any other
     number here but `highest`, which may be tried, is above `highest_tried`, which was: `capped` tells that `value`
     stands for "that or more", `unbounded` that `high` does. `held` is False where not even the lowest level keeps the
-    promise; `value` is 0 then. `chances` are of each level to be the one, 0 standing for none too, the highest tried
-    for all above. `chance_required` is None where trials are promising, and none was that high.
-    `cut_off` and `cut_off_at_value` belong to `max_tokens` alone. `too_short_s` is how long trials of a rate lasted,
-    where that is too short to see a slow queue. `notes` are in English.
+    promise; `value` is 0 then. `ended_by` is what ended the search, `tested_at` when its last trial was over; older
+    documents tell neither. `chances` are of each level to be the one, 0 standing for none too, the highest tried for
+    all above. `chance_required` is None where trials are promising, and none was that high. `cut_off` and
+    `cut_off_at_value` belong to `max_tokens` alone. `too_short_s` is how long trials of a rate lasted, where that is
+    too short to see a slow queue. `notes` are in English.
     """
 
     question: QuestionName
@@ -221,6 +222,7 @@ class Finding(FoundDocument):
     high: Number
     held: bool
     decided: bool
+    ended_by: EndedBy | None = None
     highest: Number
     highest_tried: Number | None = None
     capped: bool
@@ -241,8 +243,14 @@ class Finding(FoundDocument):
     sent: int
     duration_s: float
     resumed_trials: int
+    tested_at: str | None = None
     too_short_s: float | None = None
     notes: tuple[Text, ...]
+
+    @property
+    def asked_nobody(self) -> bool:
+        """Whether all trials are of an earlier session, whose finished search was resumed."""
+        return self.resumed_trials > 0 and self.resumed_trials == len(self.trials)
 
     @property
     def valid_trials(self) -> list[TrialEntry]:

@@ -30,12 +30,7 @@ def finding_notes(made: Finding, say: Words) -> Iterator[str]:
     if invalid := len(made.trials) - len(valid):
         yield say("{count} of {all} trials were invalid and count for nothing", count=invalid, all=len(made.trials))
     yield from _about_the_fit(made, say)
-    tried = made.highest_tried
-    if made.unbounded and not made.decided and tried is not None and tried < made.highest:
-        level = _counted(tried, made, say)
-        yield say("the budget ended the search at {level}: nothing above was tried", level=level)
-    if not made.decided and not made.contradiction:
-        yield say("not decided after {count} requests; more load.budget narrows it down", count=made.sent)
+    yield from _about_the_end(made, say)
     yield from _about_lengths(made, say)
     if made.too_short_s is not None:
         yield say(
@@ -88,6 +83,22 @@ def _about_the_fit(made: Finding, say: Words) -> Iterator[str]:
         )
     if made.any_fall:
         yield say("the answers do not speak for the fitted curve: the interval is what any falling curve allows")
+
+
+def _about_the_end(made: Finding, say: Words) -> Iterator[str]:
+    """Where a search ended before it was sure, and by what."""
+    tried = made.highest_tried
+    if made.unbounded and not made.decided and tried is not None and tried < made.highest:
+        level = _counted(tried, made, say)
+        if made.ended_by == "time":
+            yield say("load.time_limit ended the search at {level}: nothing above was tried", level=level)
+        else:
+            yield say("the budget ended the search at {level}: nothing above was tried", level=level)
+    if not made.decided and not made.contradiction:
+        if made.ended_by == "time":
+            yield say("not decided after {count} requests; a longer load.time_limit narrows it down", count=made.sent)
+        else:
+            yield say("not decided after {count} requests; more load.budget narrows it down", count=made.sent)
 
 
 def _about_lengths(made: Finding, say: Words) -> Iterator[str]:

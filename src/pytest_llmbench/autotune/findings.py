@@ -32,11 +32,19 @@ _SURE = 0.0005  # chances up to this are left out
 
 
 def finding(
-    question: Question, found: Found, slo: SLO, *, required: int | None, resumed: int, spent: int = 0
+    question: Question,
+    found: Found,
+    slo: SLO,
+    *,
+    required: int | None,
+    resumed: int,
+    tested_at: str | None = None,
+    spent: int = 0,
 ) -> Finding:
     """The document of a search.
 
-    `required` is the least step that is asked for, `resumed` the trials of before, `spent` requests besides its trials.
+    `required` is the least step that is asked for, `resumed` the trials of before, `tested_at` when the last trial was
+    over, `spent` requests besides its trials.
     """
     capacity, trials = found.capacity, [read_as(TrialEntry, trial.detail) for trial in found.kept]
     too_short_s = None
@@ -54,6 +62,7 @@ def finding(
         high=_high(capacity, question, found, trials, slo),
         held=capacity.users > 0,
         decided=found.decided and too_short_s is None,
+        ended_by=found.ended_by,
         highest=question.highest,
         highest_tried=question.level(found.tried),
         capped=capacity.more,
@@ -82,6 +91,7 @@ def finding(
         sent=found.sent + spent,
         duration_s=round(max((one.started_s + one.duration_s for one in trials), default=0.0), 3),
         resumed_trials=resumed,
+        tested_at=tested_at,
         too_short_s=too_short_s,
         notes=(),
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pytest_llmbench.autotune.document import Finding, TemperatureGrid
 from pytest_llmbench.autotune.found_limits import Answer, FoundLimit, FoundLimits
+from pytest_llmbench.autotune.model_limits import refuse_other_file
 from pytest_llmbench.core.errors import LLMBenchError
 
 if TYPE_CHECKING:
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 
 Question = Literal["users", "rate", "history", "max_tokens", "temperature"]
 Tell = Callable[[str, bool], None]
-"""Shows how it stands: a line, and whether it stays (a trial is over) or only until the next one."""
+"""Shows how it stands: a line, and whether it stays (a trial is over) or only until the next one.
+
+An empty one tells that nothing is under way that could be gone on with.
+"""
 Scoring = Callable[[], "tuple[Sequence[Case], MetricRegistry]"]
 """What temperatures are judged by; called when it is asked for."""
 
@@ -42,6 +46,7 @@ class LimitSearch:
         self._servers: dict[Target, ServerUnderTest] = {}
         self._opened = contextlib.AsyncExitStack()
         self._several = len(settings.load.targets) > 1
+        self._kept = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -54,7 +59,8 @@ class LimitSearch:
         """The `Finding`, or for the temperature the `TemperatureGrid`; searched unless it is known.
 
         Raises:
-            UsageError, NotReadyError: as `ServerUnderTest` and `temperature_grid` raise them.
+            UsageError, NotReadyError: as `ServerUnderTest` and `temperature_grid` raise them, and where `load.out` is a
+                file of something else.
         """
         async with self._found.asking():
             known = self._found.find(target, question)
@@ -67,6 +73,8 @@ class LimitSearch:
                 raise
 
     async def _search(self, target: Target, question: Question) -> Answer:
+        if question != "temperature":
+            refuse_other_file(self.settings.load.out)
         server = await self._server(target)
         searches: Mapping[Question, Callable[[], Awaitable[Answer]]] = {
             "users": server.max_users,
@@ -76,7 +84,13 @@ class LimitSearch:
             "temperature": functools.partial(self._temperature, server),
         }
         self._announce(target, question)
-        answer = await searches[question]()
+        self._kept = False
+        try:
+            answer = await searches[question]()
+        except BaseException:
+            if not self._kept:
+                self._tell("", False)  # noqa: FBT003  # nothing of it is kept to go on with
+            raise
         self._found.add(
             FoundLimit(url=target.url, model=target.model, question=question, answer=answer, server=server.about)
         )
@@ -103,17 +117,25 @@ class LimitSearch:
 
     async def _temperature(self, server: ServerUnderTest) -> TemperatureGrid:
         from pytest_llmbench.autotune.temperature_grid import temperature_grid
+        from pytest_llmbench.generation.completion_store import remove_journal
+        from pytest_llmbench.load.search_journal import claimed
 
         asked = {"url": server.target.url, "model": server.model}
         settings = self.settings.model_copy(update={"server": self.settings.server.model_copy(update=asked)})
         cases, metrics = self._scoring()
-        return await temperature_grid(settings, cases, metrics, functools.partial(self._graded, server.model))
+        told, kept = functools.partial(self._graded, server.model), server.path_of("temperature")
+        with claimed(kept):
+            if not self._resume:
+                remove_journal(kept.with_suffix(""))
+            return await temperature_grid(settings, cases, metrics, told, folder=kept.with_suffix(""))
 
     def _look(self, look: Look) -> None:
+        self._kept = look.kept
         parts = [look.question, f"at {look.level:.4g}: {look.verdict}", look.estimate, f"{look.left} left"]
         self._say(look.target, " | ".join(part for part in parts if part), stays=look.over)
 
     def _graded(self, target: str, temperature: float, done: int, wanted: int) -> None:
+        self._kept = True
         line = f"temperature | at {temperature:g}: {done} of {wanted} answers"
         self._say(target, line, stays=done == wanted)
 

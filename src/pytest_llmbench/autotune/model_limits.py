@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_llmbench.autotune.document import Finding, LimitsDocument, LimitsMetadata, TargetLimits, TrialEntry
+from pytest_llmbench.autotune.document import (
+    Finding,
+    LimitsDocument,
+    LimitsMetadata,
+    QuestionName,
+    TargetLimits,
+    TrialEntry,
+)
 from pytest_llmbench.core.documents import read_yaml
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.files import write_text
 
-_OPEN = "poisson"
-_BELONGING = {
-    "max_concurrent_users": ("user_rate_limit", "test_results", "interval", "decided"),
-    "max_history_messages": (),
-    "max_tokens": (),
-    "max_requests_per_s": (),
+_LIMITS: Mapping[str, QuestionName] = {
+    "max_concurrent_users": "users",
+    "max_history_messages": "history",
+    "max_tokens": "max_tokens",
+    "max_requests_per_s": "rate",
 }
-"""The limits, and what else is said of each."""
+"""The limits, and the question that each answers."""
+
+_OF_USERS = ("user_rate_limit", "test_results", "interval", "decided")
+"""What else is said of the users."""
+
+_AT_RANDOM = "max_requests_per_s"
+"""Those who come at random neither cool down nor go on: no habits of the others' are theirs."""
 
 
 def write_limits_file(path: Path, document: LimitsDocument) -> None:
@@ -54,15 +66,31 @@ def users_of(path: Path, model: str, url: str) -> int | None:
     return None
 
 
+def refuse_other_file(path: Path) -> None:
+    """See that limits may be written there, before a search of an hour ends with the refusal.
+
+    Raises:
+        UsageError: the file that is there is none of limits.
+    """
+    _entries(path)
+
+
 def _entries(path: Path) -> list[dict[str, Any]]:
     """What the file says of each model; nothing where there is no file."""
     if not path.exists():
         return []
     content = read_yaml(path).data
     entries = content.get("models", [content]) if isinstance(content, dict) else None
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise UsageError(f"{path}: holds no limits of a model; delete it, or give another load.out")
+    if not isinstance(entries, list) or not all(map(_is_entry, entries)):
+        raise UsageError(
+            f"{path}: holds no limits of a model, so it is not replaced; delete it, or give another load.out",
+            names=("load.out",),
+        )
     return entries
+
+
+def _is_entry(entry: object) -> bool:
+    return isinstance(entry, dict) and bool({"model_name", "max_concurrent_users"} & entry.keys())
 
 
 def _with_known(entry: dict[str, Any], known: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -70,25 +98,39 @@ def _with_known(entry: dict[str, Any], known: Sequence[Mapping[str, Any]]) -> di
     earlier = next((one for one in known if _of_the_same(one, entry)), None)
     if earlier is None:
         return entry
-    kept_from = {}
-    for limit, belonging in _BELONGING.items():
-        if entry[limit] is None and earlier.get(limit) is not None:
+    habits, kept_from = dict(entry["provenance"]["habits_of"]), {}
+    people = [own for limit, own in habits.items() if limit != _AT_RANDOM]
+    for limit, question in _LIMITS.items():
+        own = _habits_of(earlier, limit)
+        alike = limit == _AT_RANDOM or all(_alike(own, others) for others in people)
+        if entry[limit] is None and earlier.get(limit) is not None and alike:
+            belonging = _OF_USERS if question == "users" else ()
             entry |= {key: earlier.get(key) for key in (limit, *belonging)}
+            habits[limit] = own
             kept_from[limit] = (earlier.get("kept_from") or {}).get(limit, earlier.get("tested_at"))
-    return {**entry, "kept_from": kept_from} if kept_from else entry
+    return {**entry, "kept_from": kept_from, "provenance": _with_habits(entry, habits)} if kept_from else entry
 
 
 def _of_the_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether both are of the same model on the same server, with the same promise to the same users."""
-    origin, others = one.get("provenance") or {}, other["provenance"]
+    """Whether both are of the same model on the same server, with the same promise."""
     about = all(one.get(key) == other.get(key) for key in ("model_name", "slo"))
-    return about and origin.get("url") == others["url"] and _alike(origin.get("habits") or {}, others["habits"])
+    return about and (one.get("provenance") or {}).get("url") == other["provenance"]["url"]
+
+
+def _habits_of(entry: Mapping[str, Any], limit: str) -> Mapping[str, Any]:
+    """How the people of a limit behaved; an older file has the habits of its last search alone."""
+    origin = entry.get("provenance") or {}
+    return (origin.get("habits_of") or {}).get(limit) or origin.get("habits") or {}
+
+
+def _with_habits(entry: Mapping[str, Any], habits: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The provenance with the habits of each limit, those of the users before all others."""
+    first = next((habits[limit] for limit in _LIMITS if limit in habits), {})
+    return {**entry["provenance"], "habits": first, "habits_of": habits}
 
 
 def _alike(habits: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
-    """Whether users behave alike; who comes at random neither cools down nor goes on, and compares with everybody."""
-    if _OPEN in (habits.get("arrivals"), others.get("arrivals")):
-        return True
+    """Whether users behave alike."""
     return all(habits.get(key) == others.get(key) for key in ("arrivals", "messages", "history", "cooldown_s"))
 
 
@@ -117,7 +159,7 @@ def _entry(target: TargetLimits, metadata: LimitsMetadata) -> dict[str, Any]:
         "max_history_messages": _value(findings.get("history")),
         "user_rate_limit": user_rate_limit(users) if users else None,
         "response_timeout": some.slo.limit_s if some else None,
-        "tested_at": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S"),
+        "tested_at": _tested_at(findings.values()),
         "test_results": [_row(trial) for trial in users.valid_trials] if users else [],
         "interval": [users.low, None if users.unbounded else users.high] if users else None,
         "decided": users.decided if users else None,
@@ -129,8 +171,16 @@ def _entry(target: TargetLimits, metadata: LimitsMetadata) -> dict[str, Any]:
     }
 
 
+def _tested_at(findings: Iterable[Finding]) -> str:
+    """When the oldest of the searches made its last trial; a resumed one may have asked nobody today."""
+    now = datetime.datetime.now().astimezone()
+    told = (datetime.datetime.fromisoformat(found.tested_at) for found in findings if found.tested_at)
+    return min(told, default=now).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
 def _provenance(target: TargetLimits, metadata: LimitsMetadata, some: Finding | None) -> dict[str, Any]:
     habits = some.habits.json_ready() if some else {}
+    found = {limit: target.findings[question] for limit, question in _LIMITS.items() if question in target.findings}
     return {
         "url": target.url,
         "engine": target.engine,
@@ -138,6 +188,7 @@ def _provenance(target: TargetLimits, metadata: LimitsMetadata, some: Finding | 
         "command": metadata.command,
         "seed": habits.get("seed"),
         "habits": habits,
+        "habits_of": {limit: made.habits.json_ready() for limit, made in found.items()},
         "requests_sent": {name: found.sent for name, found in target.findings.items()},
         "decided": {name: found.decided for name, found in target.findings.items()},
         "users_held": {name: found.users_held for name, found in target.findings.items() if found.users_held},

@@ -20,7 +20,7 @@ class Look:
 
     `verdict` is "held so far, 17 of 18" while a trial runs, then the trial's; `estimate` "8 users (6 to 11)", or
     "at least 1 user (95 % interval from 0)", or "" before the first trial. `sent` and `left` are requests. `over` tells
-    of a trial's end.
+    of a trial's end, `kept` that there are trials to go on from.
     """
 
     question: str
@@ -32,6 +32,7 @@ class Look:
     sent: int
     left: int
     over: bool = False
+    kept: bool = False
 
 
 class Onlooker:
@@ -75,4 +76,4 @@ class Onlooker:
         question, sent = self._question, self._sent + meanwhile
         left = max(0, question.plan.budget - sent)
         names = question.name, self._target, self._level, question.unit
-        self._tell(Look(*names, verdict, self._estimate, sent, left, over))
+        self._tell(Look(*names, verdict, self._estimate, sent, left, over, kept=self._sent > 0))

@@ -59,9 +59,15 @@ class Question:
         level = max(0.0, self.scale * step + self.offset)
         return int(level) if level % 1 == 0 else round(level, 6)
 
-    def with_less(self, spent: int) -> Question:
-        """The question, when so many requests of its budget are spent already."""
-        return dataclasses.replace(self, plan=dataclasses.replace(self.plan, budget=self.plan.budget - spent))
+    def with_less(self, spent: int, lasted_s: float = 0.0) -> Question:
+        """The question, when so many requests of its budget are spent already, and so much of its time."""
+        plan, seconds = self.plan, self.plan.seconds
+        left_s = None if seconds is None else max(0.0, seconds - lasted_s)
+        return dataclasses.replace(self, plan=dataclasses.replace(plan, budget=plan.budget - spent, seconds=left_s))
+
+    def reaching(self, tried: int) -> Question:
+        """The question, when so many steps were tried before: a lower cap does not undo them."""
+        return dataclasses.replace(self, plan=dataclasses.replace(self.plan, highest=max(self.plan.highest, tried)))
 
     @property
     def highest(self) -> float:

@@ -129,13 +129,18 @@ class ServerUnderTest:
         """Who is asked, as reports take it."""
         return Server(name=self.model, url=self._server.url, model_name=self.model, engine=self._load.engine.text)
 
+    def path_of(self, name: str) -> Path:
+        """Where that which a search of this name has tried is kept."""
+        slug = re.sub(r"[^\w.]+", "-", self._name).strip("-.")
+        return self._folder / f"{slug}-{name}.jsonl"
+
     async def max_users(self, first: int = 1) -> Finding:
         """The most users who are held; so many are tried `first`."""
         return await self._search(questions.users(self._settings, first), self._conversations)
 
     async def max_rate(self) -> Finding:
         """The most requests a second that are held when people come at random and never wait for one another."""
-        span = questions.rate_range(self._settings)
+        span, begun = questions.rate_range(self._settings), time.monotonic()
         with self._journal(span, "rate-range") as journal:
             watch = Onlooker(span, self._name, self._progress, journal.sent)
             lost = await find_lost(
@@ -149,6 +154,7 @@ class ServerUnderTest:
             journal.finish({"lost": span.level(lost)})
         question = questions.rate(self._settings, span.level(lost))
         known = questions.rescaled(seen, lost, question)
+        question = question.with_less(0, time.monotonic() - begun)
         return await self._search(question, self._conversations, known, spent - sum(trial.cost for trial in known))
 
     async def max_history(self) -> Finding:
@@ -168,6 +174,7 @@ class ServerUnderTest:
         with self._journal(question, question.name) as journal:
             for trial in () if journal.trials else known:
                 journal.add(trial)
+            question = question.reaching(max((trial.level for trial in journal.observations), default=0))
             watch = Onlooker(question, self._name, self._progress, journal.sent)
             trials = self._trials.of(question, talks, watch, journal)
 
@@ -177,7 +184,18 @@ class ServerUnderTest:
 
             found = await find_capacity(trials, question.plan, journal=journal, progress=judged)
             required = self._settings.load.require_users if question.name == "users" else None
-            made = finding(question, found, self._load.slo, required=required, resumed=journal.resumed, spent=spent)
+            made = finding(
+                question,
+                found,
+                self._load.slo,
+                required=required,
+                resumed=journal.resumed,
+                tested_at=journal.tested_at,
+                spent=spent,
+            )
+            if made.asked_nobody:
+                when = made.tested_at or "an earlier day"  # a journal of before it was kept
+                _log.warning("%s: the search was finished on %s, nothing was asked", question.name, when)
             journal.finish({"value": made.value, "low": made.low, "high": made.high, "decided": made.decided})
         self.findings[question.name] = made
         return made
@@ -185,8 +203,7 @@ class ServerUnderTest:
     @contextlib.contextmanager
     def _journal(self, question: Question, name: str) -> Iterator[SearchJournal]:
         """The journal of a search, nobody else's meanwhile; one that is there is gone on from, or replaced."""
-        slug = re.sub(r"[^\w.]+", "-", self._name).strip("-.")
-        path = self._folder / f"{slug}-{name}.jsonl"
+        path = self.path_of(name)
         with claimed(path):
             if not self._resume and (lost := discard(path)):
                 told = "%s: %d trials of a stopped search are dropped; resuming would have gone on"

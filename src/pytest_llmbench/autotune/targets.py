@@ -45,6 +45,7 @@ _HOST = "127.0.0.1"
 _TIMEOUT_S = 1.0
 _OK = 200
 _LOCKED = (401, 403)
+_PATIENCE = 3  # times the promise: what is cut off before that neither kept it nor shows how late it was
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,8 +72,27 @@ def targets_of(settings: Settings) -> tuple[Target, ...]:
     return (Target(settings.server.url, settings.server.model),)
 
 
+def with_targets_of(settings: Settings, model: str) -> Settings:
+    """The settings with those of `load.targets` that are of this model, where there are targets.
+
+    Raises:
+        UsageError: none of them is.
+    """
+    targets = settings.load.targets
+    chosen = tuple(target for target in targets if target.model == model)
+    if targets and not chosen:
+        known = ", ".join(target.model or target.url for target in targets)
+        raise UsageError(
+            f"load.targets has no target of the model {model!r}, only {known}; name one of them, or the server too",
+            names=("load.targets",),
+        )
+    return settings.model_copy(update={"load": settings.load.model_copy(update={"targets": chosen})})
+
+
 def chat_server(settings: Settings, target: Target) -> ChatServer:
     """The server, and what each request carries besides its messages: `generation`, then `server.base_body`.
+
+    An answer is waited for as long as `generation.timeout`, and never less than three times what is promised.
 
     Raises:
         UsageError: it is no URL, or a header cannot be sent.
@@ -85,7 +105,7 @@ def chat_server(settings: Settings, target: Target) -> ChatServer:
         server.headers,
         body=body,
         stream=server.stream,
-        timeout_s=generation.timeout,
+        timeout_s=max(generation.timeout, _PATIENCE * settings.load.latency),
         system_role=settings.model.system_role,
     )
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import itertools
+import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_llmbench.autotune.document import Against, GridMean, Point, TemperatureGrid
 from pytest_llmbench.core.errors import ServerError, UsageError
 from pytest_llmbench.core.locale import Words, words
 from pytest_llmbench.core.records import BASE
+from pytest_llmbench.generation.completion_store import CompletionJournal, content_key, remove_journal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,32 +38,37 @@ async def temperature_grid(
     cases: Sequence[Case],
     metrics: MetricRegistry,
     progress: Callable[[float, int, int], None] = lambda *_: None,
+    *,
+    folder: Path | None = None,
 ) -> TemperatureGrid:
     """Ask the server of `settings.server` every case at each of `load.temperatures`, and score the answers.
 
-    `cases` hold each epoch, so that sampling noise is averaged over as many draws. The temperature in use is that of
-    `generation.temperature` where the grid has it, else the lowest; each other one is compared with it, paired by case
-    and corrected for all comparisons (Holm). `progress` is told (temperature, answers so far, answers wanted).
+    `cases` hold each epoch, so that sampling noise is averaged over as many draws. The temperature in use is asked too:
+    that of `generation`, 0 where it does not sample; each other one is compared with it, paired by case and corrected
+    for all comparisons (Holm). `progress` is told (temperature, answers so far, answers wanted). Answers are kept in
+    `folder` until all are there, and what it holds is not asked again.
 
     Raises:
         UsageError: no metric of quality is switched on, there is no case, or requests have a temperature of their own.
         ServerError: the server cannot be asked, or no case was answered.
+        NotReadyError: the disk refuses.
     """
     quality = [name for name, metric in metrics.metrics.items() if not metric.pair and metric.unit not in _TIMED]
     if not quality or not cases:
         raise UsageError("a temperature is chosen by the quality of answers: switch on a metric, and give cases")
     if "temperature" in (settings.server.base_body or {}):
         raise UsageError("server.base_body sets temperature, so that no other is asked for; take it out first")
-    grid = sorted(set(settings.load.temperatures))
-    in_use = settings.generation.temperature if settings.generation.temperature in grid else grid[0]
+    in_use = settings.generation.temperature if settings.generation.do_sample else 0.0
+    grid = sorted({*settings.load.temperatures, in_use})
     stop = threading.Event()
     answers = {}
-    try:
+    with contextlib.ExitStack() as opened:
+        kept = folder or Path(opened.enter_context(tempfile.TemporaryDirectory()))
+        opened.callback(stop.set)  # a cancelled wait does not end its thread; the next answer does
         for temperature in grid:
             told = functools.partial(_tell, progress, temperature, len(cases), stop)
-            answers[temperature] = await asyncio.to_thread(_ask, _at(settings, temperature), cases, told)
-    finally:
-        stop.set()  # a cancelled wait does not end its thread; the next answer does
+            answers[temperature] = await asyncio.to_thread(_ask, _at(settings, temperature), cases, told, kept)
+        remove_journal(kept)
     scores = {temperature: _scores(cases, found, metrics, quality) for temperature, found in answers.items()}
     against = _compared(scores, in_use, metrics, quality)
     points = tuple(_point(at, answers[at], scores[at], against.get(at, {})) for at in grid)
@@ -92,21 +101,37 @@ def _at(settings: Settings, temperature: float) -> Settings:
     return settings.model_copy(update={"generation": generation, "server": server})
 
 
-def _ask(settings: Settings, cases: Sequence[Case], told: Callable[[int], None]) -> dict[tuple[str, int], Completion]:
+def _ask(
+    settings: Settings, cases: Sequence[Case], told: Callable[[int], None], folder: Path
+) -> dict[tuple[str, int], Completion]:
     from pytest_llmbench.generation.client.backend import ServerBackend
 
     backend = ServerBackend(settings, as_started=True)
     try:
-        found: dict[tuple[str, int], Completion] = {}
-        for completion in backend.complete(cases, BASE):
-            found[completion.case, completion.epoch] = completion
-            told(len(found))
+        identity = backend.identity(BASE)
+        keys = {(case.name, case.epoch): content_key(identity, _asked(case)) for case in cases}
+        with contextlib.closing(CompletionJournal(folder)) as journal:
+            known = journal.get_all(keys.values())
+            found = {place: known[key] for place, key in keys.items() if key in known}
+            if found:
+                told(len(found))
+            for completion in backend.complete([case for case in cases if (case.name, case.epoch) not in found], BASE):
+                place = completion.case, completion.epoch
+                journal.add(keys[place], completion)
+                found[place] = completion
+                told(len(found))
     finally:
         backend.close()
     failures = [one.error for one in found.values() if one.finish == "error"]
     if len(failures) == len(found):
         raise ServerError(f"{settings.server.url}: no case was answered; the first failed: {failures[0]}")
     return found
+
+
+def _asked(case: Case) -> Mapping[str, object]:
+    """What decides the answer besides who answers, at which temperature."""
+    tools = {"tools": [dict(tool) for tool in case.tools], "tool_choice": case.tool_choice} if case.tools else {}
+    return {"case": case.name, "epoch": case.epoch, "messages": [dict(said) for said in case.messages], **tools}
 
 
 def _scores(

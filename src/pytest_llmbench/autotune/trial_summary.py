@@ -27,7 +27,7 @@ def trial_summary(
     """The entry of a trial. `watched` is what was seen of the server and the GPUs meanwhile."""
     asked = trial.requests
     finished = [request for request in asked if request.finish in ("stop", "length")]
-    waited = [request for request in asked if request.error is None or request.latency_s > slo.limit_s]
+    waited = [request for request in asked if not slo.failed(request) or request.latency_s > slo.limit_s]
     return TrialEntry(
         level=level,
         verdict=trial.verdict,
@@ -55,7 +55,7 @@ def trial_summary(
         completion_tokens=_median(one.tokens for one in finished if one.tokens is not None),
         tokens_counted=any(request.tokens_counted for request in finished),
         cut_off=_share(request.finish == "length" for request in finished),
-        errors=dict(Counter(request.error for request in asked if request.error).most_common()),
+        errors=dict(Counter(str(request.error) for request in asked if slo.failed(request)).most_common()),
         server=ServerGauges.model_validate(watched["server"]) if watched and watched["server"] else None,
         gpu=GpuGauges.model_validate(watched["gpu"]) if watched and watched["gpu"] else None,
         requests=tuple(_row(request, slo) for request in thinned(asked)),

@@ -21,6 +21,8 @@ from pytest_llmbench.cli.options import (
 from pytest_llmbench.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pytest_llmbench.autotune.limit_search import Question
     from pytest_llmbench.core.setting_sections import Settings
 
@@ -88,12 +90,31 @@ def autotune(  # one argument an option
     """
     if load.strict and load.quantile is not None:
         raise UsageError("--strict allows no late answer at all, --quantile a share of them; give one")
-    others = target_options(server or [], server_model or []) | ({"load.quantile": "strict"} if load.strict else {})
-    settings = chosen_settings(config, load, kept, **others)
+    strict = {"load.quantile": "strict"} if load.strict else {}
+    wanted = [name.strip() for name in questions.split(",") if name.strip()]
+    asked = _asked([*wanted, "rate"] if rate else wanted, load)
+    settings = settings_of_targets(config, load, kept, servers=server or [], models=server_model or [], **strict)
     from pytest_llmbench.cli.autotune_run import run_search
 
-    wanted = [name.strip() for name in questions.split(",") if name.strip()]
-    run_search(settings, _asked([*wanted, "rate"] if rate else wanted, settings), resume=kept.resume, as_json=as_json)
+    run_search(settings, asked, resume=kept.resume, as_json=as_json)
+
+
+def settings_of_targets(
+    config: Path | None, *groups: object, servers: list[str], models: list[str], **others: str
+) -> Settings:
+    """The settings of a command that compares servers: with those on the command line, else those in the file.
+
+    A model without a server is one of the file's targets where there are some.
+
+    Raises:
+        UsageError: servers and models do not pair, or the file has no target of the model.
+    """
+    settings = chosen_settings(config, *groups, **target_options(servers, models), **others)
+    if models and not servers:
+        from pytest_llmbench.autotune.targets import with_targets_of
+
+        return with_targets_of(settings, models[0])
+    return settings
 
 
 def target_options(servers: list[str], models: list[str]) -> dict[str, str]:
@@ -114,12 +135,12 @@ def target_options(servers: list[str], models: list[str]) -> dict[str, str]:
     return {"load.targets": json.dumps([{"url": url, "model": name} for url, name in zip(urls, names, strict=True)])}
 
 
-def _asked(names: list[str], settings: Settings) -> list[Question]:
-    """The questions in the order in which one gives to the next; what is required must be asked."""
+def _asked(names: list[str], load: _Load) -> list[Question]:
+    """The questions in the order in which one gives to the next; what the command line requires must be asked."""
     if unknown := [name for name in names if name not in QUESTIONS]:
         raise UsageError(f"--questions: there is no '{unknown[0]}'; there are {', '.join(QUESTIONS)}")
     if not names:
         raise UsageError(f"--questions: give at least one of {', '.join(QUESTIONS)}")
-    if settings.load.require_users is not None and "users" not in names:
+    if load.require_users is not None and "users" not in names:
         raise UsageError("--require-users is judged by the question 'users'; add it to --questions")
     return [name for name in QUESTIONS if name in names]

@@ -24,7 +24,9 @@ from pytest_llmbench.autotune.limit_search import LimitSearch, Question
 from pytest_llmbench.autotune.server import targets_of
 from pytest_llmbench.autotune.targets import with_server
 from pytest_llmbench.cli.terminal import report_width
+from pytest_llmbench.core.errors import LLMBenchError
 from pytest_llmbench.reports.renderers.terminal import terminal_lines
+from pytest_llmbench.reports.serving.document import limits_document
 from pytest_llmbench.reports.views.autotune import autotune_report
 from pytest_llmbench.reports.writing.autotune import LimitReports, write_limits
 
@@ -112,8 +114,17 @@ class _Search:
 
 
 def _report(found: FoundLimits, settings: Settings, *, as_json: bool) -> bool:
-    """Write and tell what was found; whether a requirement is not met."""
-    written = write_limits(found, settings, shlex.join(["llmbench", *sys.argv[1:]]))
+    """Write and tell what was found; whether a requirement is not met. What cannot be written is told all the same."""
+    command = shlex.join(["llmbench", *sys.argv[1:]])
+    try:
+        written = write_limits(found, settings, command)
+    except LLMBenchError:
+        _tell(LimitReports(limits_document(found.documents(), settings, command), {}), settings, as_json=as_json)
+        raise
+    return _tell(written, settings, as_json=as_json)
+
+
+def _tell(written: LimitReports, settings: Settings, *, as_json: bool) -> bool:
     verdicts = _verdicts(written.document, settings)
     if as_json:
         typer.echo(json.dumps(_document(written, verdicts), ensure_ascii=False, indent=2, allow_nan=False))

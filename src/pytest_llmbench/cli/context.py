@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from pytest_llmbench.cli.autotune import Number, target_options
-from pytest_llmbench.cli.options import Config, Json, Language, ReportDir, Seed, SettingOption, chosen_settings
+from pytest_llmbench.cli.autotune import Number, settings_of_targets
+from pytest_llmbench.cli.options import Config, Json, Language, ReportDir, Seed, SettingOption
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def context(
     result, and --resume goes on. Without --server, the usual local ports are looked at. Exit code 1 when
     --require-context is not met, or --gate fails the run against the one that --compare names.
     """
-    settings = chosen_settings(config, prompts, limits, kept, **target_options(server or [], server_model or []))
+    settings = settings_of_targets(config, prompts, limits, kept, servers=server or [], models=server_model or [])
     from pytest_llmbench.cli.context_run import run
     from pytest_llmbench.context.session import refuse_gate_alone
 

@@ -471,7 +471,9 @@ class LoadSettings(_Section):
     max_history: int = Field(default=16, ge=2, description="the longest history tried, in messages")
     max_tokens: Annotated[int, Field(ge=16)] = Field(default=512, description="the longest answers tried")
     temperatures: tuple[Annotated[float, Field(ge=0)], ...] = Field(
-        default=(0.0, 0.3, 0.7, 1.0), min_length=2, description="temperatures whose answers are scored"
+        default=(0.0, 0.3, 0.7, 1.0),
+        min_length=2,
+        description="temperatures scored, besides the one in use",
     )
     users: _Count | None = Field(
         default=None, description="users held while history and answer length are searched; null: what the server holds"

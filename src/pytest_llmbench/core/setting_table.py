@@ -217,7 +217,9 @@ SETTINGS: Mapping[str, SettingHelp] = {
     "load.max_rate": SettingHelp(None, "N", "50.0", "the most requests a second tried"),
     "load.max_history": SettingHelp(None, "N", "16", "the longest history tried, in messages"),
     "load.max_tokens": SettingHelp(None, "N", "512", "the longest answers tried"),
-    "load.temperatures": SettingHelp(None, "A,B", "[0.0, 0.3, 0.7, 1.0]", "temperatures whose answers are scored"),
+    "load.temperatures": SettingHelp(
+        None, "A,B", "[0.0, 0.3, 0.7, 1.0]", "temperatures scored, besides the one in use"
+    ),
     "load.users": SettingHelp(
         None, "N", "null", "users held while history and answer length are searched; null: what the server holds"
     ),

@@ -94,6 +94,11 @@ class Call:
         """Note how it ended."""
         self.finish, self.error, self.ended, self.failure = finish, error, at or time.monotonic(), failure
 
+    @property
+    def cut_in_mid_answer(self) -> bool:
+        """Whether it was waited for no longer while the server was answering, which is no failure of the server's."""
+        return self.failure == "late" and self.answer.first_visible_at is not None
+
     def record(self, origin: float, now: float) -> Request:
         """What is known of it, on a clock that starts at `origin`; a call that has not ended is aborted `now`."""
         times = itertools.pairwise(self.answer.token_times)

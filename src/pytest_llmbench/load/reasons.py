@@ -24,6 +24,9 @@ Code = Literal[
     "process_died",
     "refused",
 ]
+EndedBy = Literal["confidence", "budget", "time"]
+"""What ends a search: that it is sure enough, or all that it may cost."""
+
 BOTTLENECKS: frozenset[str] = frozenset({"client_late", "client_busy"})
 """The load generator could not keep up, which more processes mend."""
 

@@ -87,16 +87,16 @@ class SLO:
         if not 0 < self.limit_s < math.inf:
             raise UsageError(f"the SLO's limit must be a number of seconds above 0, not {self.limit_s:g}")
 
-    @property
-    def budget(self) -> float:
-        """The share of answers that may be late or fail."""
-        return 1 - self.quantile
-
     def good(self, request: Request) -> bool:
-        """Whether the answer ended, without error, within the limit."""
-        if request.finish not in ("stop", "length"):
+        """Whether the answer came, without failing, within the limit."""
+        if request.finish == "aborted" or self.failed(request):
             return False
         return self.judged_s(request) <= self.limit_s
+
+    def failed(self, request: Request) -> bool:
+        """Whether it is an error. Where first tokens are promised, an answer that was cut off after its own is none."""
+        cut = request.failure == "late" and request.first_token_s is not None
+        return request.error is not None and not (cut and self.latency == "first_token")
 
     def judged_s(self, request: Request) -> float:
         """The seconds that the limit is for. An answer without a visible token counts with its end."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.core.errors import NotReadyError
+from pytest_llmbench.load.reasons import EndedBy
 from pytest_llmbench.load.search_journal import InvalidTrial, SearchJournal
 from pytest_llmbench.stats.capacity import Capacity, CapacityFit
 from pytest_llmbench.stats.contradictions import Contradiction, contradiction
@@ -101,20 +102,21 @@ class SearchProgress:
 class Found:
     """The result: `decided` where the confidence was reached, not only the budget spent, and no trial contradicts it.
 
-    `capacity` claims nothing above the highest level of a valid trial. `trials` are the valid ones, `invalid` the
-    others; `kept` are both as they were made.
+    `capacity` claims nothing above the highest level of a valid trial. `trials` are the valid ones; `kept` are all as
+    they were made.
     """
 
     capacity: Capacity
-    decided: bool
+    ended_by: EndedBy
     sent: int
     kept: tuple[Observation | InvalidTrial, ...]
+    decided: bool = field(init=False)
     contradiction: Contradiction | None = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "capacity", self.capacity.up_to(self.tried))
         object.__setattr__(self, "contradiction", contradiction(self.trials))
-        object.__setattr__(self, "decided", self.decided and self.contradiction is None)
+        object.__setattr__(self, "decided", self.ended_by == "confidence" and self.contradiction is None)
 
     @property
     def tried(self) -> int:
@@ -125,11 +127,6 @@ class Found:
     def trials(self) -> tuple[Observation, ...]:
         """The trials that say something about the server."""
         return tuple(trial for trial in self.kept if isinstance(trial, Observation))
-
-    @property
-    def invalid(self) -> tuple[InvalidTrial, ...]:
-        """The trials that say nothing."""
-        return tuple(trial for trial in self.kept if isinstance(trial, InvalidTrial))
 
 
 async def find_capacity(
@@ -155,17 +152,19 @@ async def find_capacity(
     """
     kept = journal if isinstance(journal, SearchJournal) else open_journal(journal, plan, identity or {})
     fit, ends = CapacityFit(kept.observations, plan.share, plan.highest), _ends(plan)
-    while not (decided := _is_decided(fit.capacity(), kept.observations, plan)):
+    ended_by: EndedBy = "confidence"
+    while not _is_decided(fit.capacity(), kept.observations, plan):
         level, wanted = _next_trial(fit, kept.observations, plan)
         messages = min(wanted, plan.affordable(level, plan.budget - kept.sent, kept.observations))
         if messages < plan.messages[0] or (kept.observations and time.monotonic() > ends):
+            ended_by = "budget" if messages < plan.messages[0] else "time"
             break
         kept.add(await run_trial(level, messages * plan.users_at(level)))
         _refuse_invalid(kept.trials)
         fit = CapacityFit(kept.observations, plan.share, plan.highest)
         seen = fit.capacity().up_to(_tested(kept.observations))
         progress(SearchProgress(kept.trials[-1], seen, kept.sent, plan.budget - kept.sent))
-    return _found(fit, kept, decided=decided)
+    return _found(fit, kept, ended_by)
 
 
 async def find_lost(
@@ -173,9 +172,10 @@ async def find_lost(
 ) -> int:
     """The first level that is lost, doubling or halving from `start`, as far as one short look at each tells.
 
-    It is the highest level where none is lost, 1 where all are. Half of the budget may be spent. The trials are in the
-    journal, and those that are there already count. Raises as `find_capacity` does.
+    It is the highest level where none is lost, 1 where all are. Half of the budget may be spent, and all of the time.
+    The trials are in the journal, and those that are there already count. Raises as `find_capacity` does.
     """
+    ends = _ends(plan)
     while True:
         kept = [(one.level, one.good >= plan.share * one.total) for one in journal.observations]
         held = max((level for level, good in kept if good), default=0)
@@ -183,15 +183,18 @@ async def find_lost(
         if held == plan.highest or lost == 1 or (lost is not None and held >= lost // 2):
             return lost or plan.highest
         level = lost // 2 if lost else min(plan.highest, max(start, 2 * held))
-        if journal.sent + requests_at(level) > plan.budget / 2 and kept:
+        if kept and (journal.sent + requests_at(level) > plan.budget / 2 or time.monotonic() > ends):
             return level
         journal.add(await run_trial(level, requests_at(level)))
         _refuse_invalid(journal.trials)
 
 
 def open_journal(path: Path | None, plan: SearchPlan, identity: Mapping[str, Any]) -> SearchJournal:
-    """The journal of a search by this plan. Raises as `find_capacity` does."""
-    return SearchJournal(path, {"share": plan.share, "highest": plan.highest, **identity})
+    """The journal of a search by this plan. Raises as `find_capacity` does.
+
+    How high and how long is searched is not what a trial depends on: a search that met its cap goes on with another.
+    """
+    return SearchJournal(path, {"share": plan.share, **identity})
 
 
 def _next_trial(fit: CapacityFit, seen: Sequence[Observation], plan: SearchPlan) -> tuple[int, int]:
@@ -243,15 +246,15 @@ def _is_decided(capacity: Capacity, seen: Sequence[Observation], plan: SearchPla
     return both_sides and len(near) >= _TRIALS_NEAR and capacity.chance_within(room) >= plan.confidence
 
 
-def _found(fit: CapacityFit, kept: SearchJournal, *, decided: bool) -> Found:
+def _found(fit: CapacityFit, kept: SearchJournal, ended_by: EndedBy) -> Found:
     if not kept.observations:
         raise NotReadyError("no trial was valid, so nothing is known of the server; allow more requests for a search")
     levels = range(1, _tested(kept.observations) + 1)
-    return Found(fit.capacity(levels), decided, kept.sent, tuple(kept.trials))
+    return Found(fit.capacity(levels), ended_by, kept.sent, tuple(kept.trials))
 
 
 def _refuse_invalid(trials: Sequence[Observation | InvalidTrial]) -> None:
     last = [trial for trial in trials[-_MOST_INVALID:] if isinstance(trial, InvalidTrial) and not trial.mended]
     if len(last) == _MOST_INVALID:
-        level, reason = last[-1].level, last[-1].reason
-        raise NotReadyError(f"{_MOST_INVALID} trials in a row were invalid, the last at level {level}: {reason}")
+        level, reason = last[-1].detail.get("level", last[-1].level), last[-1].reason  # what the step stands for
+        raise NotReadyError(f"{_MOST_INVALID} trials in a row were invalid, the last at level {level:g}: {reason}")

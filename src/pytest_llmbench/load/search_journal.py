@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -37,7 +38,8 @@ class SearchJournal:
 
     `identity` is all that the trials depend on: server, model, SLO, the users' habits. Half a line that a killed
     process left is cut off. Without a path nothing is kept. `resumed` counts the trials that were there already,
-    `finished` tells that the search which made them came to its end.
+    `finished` tells that the search which made them came to its end. `tested_at` is when the last trial was over, in
+    ISO 8601; None where there is none, or an older journal does not tell.
     """
 
     def __init__(self, path: Path | None, identity: Mapping[str, Any]) -> None:
@@ -50,6 +52,7 @@ class SearchJournal:
         self._path = path
         self.trials: list[Observation | InvalidTrial] = []
         self.finished = False
+        self.tested_at: str | None = None
         self._lines = Journal(path)
         lines = self._lines.take_over()
         if lines:
@@ -60,8 +63,10 @@ class SearchJournal:
 
     def add(self, trial: Observation | InvalidTrial) -> None:
         """Append one trial. Raises NotReadyError when the disk refuses."""
-        self._lines.append(asdict(trial), durable=True)
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        self._lines.append({**asdict(trial), "tested_at": now}, durable=True)
         self.trials.append(trial)
+        self.tested_at = now
         self.finished = False
 
     def finish(self, result: Mapping[str, Any]) -> None:
@@ -85,14 +90,20 @@ class SearchJournal:
             found = json.loads(lines[0])["search"]
             other = sorted(key for key in {*found, *identity} if found.get(key) != identity.get(key))
             entries = [json.loads(line) for line in lines[1:]]
-            self.trials = [_trial(entry) for entry in entries if "finished" not in entry]
+            for entry in entries:
+                if "finished" not in entry:
+                    self.tested_at = entry.pop("tested_at", None)
+                    self.trials.append(_trial(entry))
             self.finished = bool(entries) and "finished" in entries[-1]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            message = f"this is no journal of a search ({error}); delete the file, or name another"
+            message = f"this is no journal of a search ({error}); delete the file, or choose another report folder"
             raise UsageError(located(str(self._path), None, message)) from error
         if other:
             names = ", ".join(other)
-            message = f"these trials are of another search: {names} not the same; begin anew, or name another file"
+            message = (
+                f"these trials are of another search: {names} not the same; begin anew, without resuming, or choose "
+                "another report folder"
+            )
             raise UsageError(located(str(self._path), 1, message))
 
 

@@ -43,6 +43,7 @@ class Judge:
         self._next = 0
         self._judged: list[Call] = []
         self._good: list[bool] = []
+        self._errors = Counter[str]()
         self._waits_for_proof = False
 
     def look(self, calls: Sequence[Call], origin: float, now: float) -> Judgement | None:
@@ -56,6 +57,8 @@ class Judge:
                     break
                 self._judged.append(call)
                 self._good.append(self._slo.good(request))
+                if self._slo.failed(request):
+                    self._errors[str(request.error)] += 1
             self._next += 1
         if len(self._good) == known and not self._waits_for_proof:
             return None
@@ -82,8 +85,7 @@ class Judge:
 
     def reason(self, code: Code, **values: float) -> Reason:
         """The reason of a judgement, with how many were good, and how those that failed did."""
-        errors = Counter(call.error for call in self._judged if call.error)
-        failed = [{"failed": number, "error": error} for error, number in errors.most_common(1)]
+        failed = [{"failed": number, "error": error} for error, number in self._errors.most_common(1)]
         count = {"good": self.good, "judged": self.judged, "limit_s": self._slo.limit_s}
         return Reason(code, {**count, **(failed[0] if failed else {}), **values})
 

@@ -141,7 +141,7 @@ class LoadTest:
         if self._workers is None:
             machines: Machines[Any] = self._machines or ThisMachine()
             self._workers = await WorkerProcesses.started(machines, self._processes, self.conversations)
-        return await self._workers.crowd(self.server, self.habits, self._cycle_s())
+        return await self._workers.crowd(self.server, self.habits, self._cycle_s(), self._open_at_a_time())
 
     async def _measure(self, level: float, requests: int, most_sent: float) -> Trial:
         crowd = await self._crowd()

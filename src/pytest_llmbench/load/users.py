@@ -147,7 +147,7 @@ class Crowd:
             question = {"role": "user", "content": turn}
             sent = [*_system(talk), *_window(history, self._habits.history), question]
             call = await self._ask(connection, user, next(count), sent)
-            if call.error is None:
+            if call.error is None or call.cut_in_mid_answer:
                 history += [question, {"role": "assistant", "content": call.answer.text}]
             await self._think(call)
 
@@ -196,7 +196,7 @@ class Crowd:
 
     def _patience_s(self, call: Call) -> float:
         """The least pause after this message: what the server asked for, and longer each time it fails again."""
-        if call.error is None:
+        if call.error is None or call.cut_in_mid_answer:
             self._failures[call.user] = 0
             return 0.0
         self._failures[call.user] += 1

@@ -37,7 +37,10 @@ HEADER = struct.Struct("!Q")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Live:
-    """The order to live a share of a level, from a moment on that all processes share. Another order ends it."""
+    """The order to live a share of a level, from a moment on that all processes share. Another order ends it.
+
+    `connections` may be open at a time for one of a level.
+    """
 
     server: ChatServer
     habits: Habits
@@ -46,6 +49,7 @@ class Live:
     cycle_s: float
     share: UserShare
     starts_at: float
+    connections: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -183,7 +187,7 @@ def _write(reports: BinaryIO, frame: bytes) -> None:
 async def _live(
     order: Live, conversations: Conversations, orders: _Orders, send: Callable[[WorkerReport], Any]
 ) -> None:
-    allow_open_files(math.ceil(order.level) + _SPARE_FILES)
+    allow_open_files(math.ceil(order.level * order.connections) + _SPARE_FILES)
     meeting, addresses = _Meeting(), AddressBook()
     conversations.past = order.past
     crowd = Crowd(

@@ -162,9 +162,10 @@ class WorkerProcesses(Generic[_W]):
         """Whether all of them are alive and were given these conversations."""
         return self._conversations is conversations and all(worker.alive for worker in self._workers)
 
-    async def crowd(self, server: ChatServer, habits: Habits, cycle_s: float) -> SharedCrowd:
-        """The users of one trial."""
+    async def crowd(self, server: ChatServer, habits: Habits, cycle_s: float, connections: float = 1.0) -> SharedCrowd:
+        """The users of one trial; `connections` may be open at a time for one of a level."""
         crowd = SharedCrowd(self._workers, self._conversations, server, habits, cycle_s)
+        crowd.connections = connections
         crowd.lead_s, crowd.clocks = self._machines.lead_s, await self._machines.compared(self._workers)
         return crowd
 
@@ -187,7 +188,7 @@ class SharedCrowd:
         self.stopped = Reason("users_stopped")
         self.processes = len(workers)
         self.clocks: Clocks | None = None
-        self.lead_s = ThisMachine.lead_s
+        self.lead_s, self.connections = ThisMachine.lead_s, 1.0
         self.lag_s = self.cpu = self.standstill_s = 0.0
         self.calls: list[Call] = []
         self.fatal: ServerError | None = None
@@ -226,7 +227,7 @@ class SharedCrowd:
 
     def _order(self, level: float, share: UserShare, starts_at: float) -> Live:
         past = self._conversations.past
-        return Live(self._server, self._habits, past, level, self._cycle_s, share, starts_at)
+        return Live(self._server, self._habits, past, level, self._cycle_s, share, starts_at, self.connections)
 
     async def _stop(self, followers: Sequence[asyncio.Task[None]]) -> None:
         for worker in self._workers:

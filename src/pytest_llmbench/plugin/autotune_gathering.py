@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pytest_llmbench.core.errors import LLMBenchError
 from pytest_llmbench.plugin.autotune_session import AUTOTUNE
 from pytest_llmbench.plugin.gathering import Gathering
 
@@ -36,18 +37,20 @@ class AutotuneGathering(Gathering):
         if found.all():
             from pytest_llmbench.plugin.gathering import renderers_of, sections_of
             from pytest_llmbench.reports.renderers.terminal import terminal_lines
+            from pytest_llmbench.reports.serving.document import limits_document
             from pytest_llmbench.reports.views.autotune import autotune_report
             from pytest_llmbench.reports.writing.autotune import write_limits
 
             language = ours.settings.output.language
+            command = f"pytest {shlex.join(self._config.invocation_params.args)}"
             sections = sections_of(self._config, "autotune", language)
-            written = write_limits(
-                found,
-                ours.settings,
-                f"pytest {shlex.join(self._config.invocation_params.args)}",
-                renderers=renderers_of(self._config),
-                sections=sections,
-            )
+            renderers = renderers_of(self._config)
+            try:
+                written = write_limits(found, ours.settings, command, renderers=renderers, sections=sections)
+            except LLMBenchError:  # what an hour of searching found is told all the same
+                document = limits_document(found.documents(), ours.settings, command)
+                self.lines[_SUMMARY] += terminal_lines(autotune_report(document, language), self._width())
+                raise
             told = autotune_report(written.document, language, sections(written.document.json_ready()), written.paths)
             self.lines[_SUMMARY] += terminal_lines(told, self._width())
         found.forget()

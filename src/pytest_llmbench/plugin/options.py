@@ -61,7 +61,8 @@ def _of_settings() -> Iterator[Option]:
 
 
 _SETTINGS: Mapping[str, Option] = {str(option.key): option for option in _of_settings()}
-SERVER, GATE, _COMPARE = (_SETTINGS[key] for key in ("server.url", "gate.kind", "gate.baseline"))
+_NAMED = ("server.url", "server.model", "gate.kind", "gate.baseline")
+SERVER, SERVER_MODEL, GATE, _COMPARE = (_SETTINGS[key] for key in _NAMED)
 _SWITCHES = tuple(option for option in _SETTINGS.values() if not option.metavar)
 _LISTS = tuple(_SETTINGS[key] for key in _REPEATABLE)
 _SINGLE = tuple(option for option in _SETTINGS.values() if option not in (*_SWITCHES, *_LISTS))

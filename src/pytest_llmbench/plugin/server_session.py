@@ -37,7 +37,7 @@ class ServerSession:
         self._ours: Session = config.stash[SESSION]
         self._loop: BackgroundLoop | None = None
         self._task: asyncio.Task[Any] | None = None
-        self._last_line = ""
+        self._last_line = self._to_go_on_with = ""
 
     @property
     def targets(self) -> Mapping[str, Target]:
@@ -54,10 +54,15 @@ class ServerSession:
 
     @functools.cached_property
     def _given(self) -> Settings:
-        """The session's settings; a server on the command line takes the place of all targets in the file."""
-        settings = self._ours.settings
+        """The session's settings; a server on the command line takes the place of all targets in the file.
+
+        A model without a server is one of those targets.
+        """
+        settings, model = self._ours.settings, self._config.getoption(options.SERVER_MODEL.dest)
         if self._config.getoption(options.SERVER.dest) is None:
-            return settings
+            from pytest_llmbench.autotune.targets import with_targets_of
+
+            return settings if model is None else with_targets_of(settings, model)
         return settings.model_copy(update={"load": settings.load.model_copy(update={"targets": ()})})
 
     @functools.cached_property
@@ -85,8 +90,9 @@ class ServerSession:
         self._loop.close()
         self._loop = None
         notes = list(self._ours.announcements.warnings)
-        if self._task is not None and self._last_line:
-            notes.append(f"stopped in mid-search: {self._last_line}; its trials are kept, go on with --llmbench-resume")
+        if self._task is not None and self._to_go_on_with:
+            told = f"stopped in mid-search: {self._to_go_on_with}"
+            notes.append(f"{told}; its trials are kept, go on with --llmbench-resume")
         return {"shared": str(self.shared) if self.shared else None, "notes": notes}
 
     async def _awaited(self, asking: Coroutine[Any, Any, T]) -> T:
@@ -137,6 +143,9 @@ class ServerSession:
         return self._config.getoption(options.RESUME.dest) is not None
 
     def _tell(self, text: str, stays: bool) -> None:  # noqa: FBT001  # what a line is, told by name where it is made
+        self._to_go_on_with = text
+        if not text:
+            return
         self._last_line = text
         if self._ours.line.renews:
             self._ours.line.show(self._shown())

@@ -37,7 +37,9 @@ def test_it_takes_a_probability_of_095_and_only_what_lies_between_may_be_let_pas
 def test_nothing_is_met_by_a_search_that_was_not_decided() -> None:
     verdict = judge_requirement(finding(0.99, decided=False), 5, "auto")
     assert (verdict.outcome, verdict.failed) == ("unsure", True)
-    assert "but the search was not decided" in verdict.message
+    assert "but the search was not decided: not sure enough; raise load.budget" in verdict.message
+    late = judge_requirement(finding(0.99, decided=False, ended_by="time"), 5, "auto")
+    assert "not sure enough; raise load.time_limit" in late.message
     assert judge_requirement(finding(0.01, decided=False), 5, "pass").outcome == "missed"
 
 

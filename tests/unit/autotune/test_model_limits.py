@@ -98,12 +98,17 @@ def test_the_users_of_a_model_are_read_back(tmp_path: Path) -> None:
     assert model_limits.users_of(path, "qwen", url) is None
 
 
-@pytest.mark.parametrize("content", ["[]", '{"models": 3}', '{"models": [3]}', "{"])
+@pytest.mark.parametrize(
+    "content",
+    ["[]", '{"models": 3}', '{"models": [3]}', "{", '{"load": {"latency": 3}}', '{"targets": [], "schema_version": 1}'],
+)
 def test_a_file_of_something_else_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "limits.json"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(UsageError, match=r"limits\.json"):
         model_limits.users_of(path, "qwen", "http://h/v1")
+    with pytest.raises(UsageError, match=r"limits\.json"):
+        model_limits.refuse_other_file(path)
 
 
 def test_users_who_never_wait_have_no_rate_limit() -> None:
@@ -133,6 +138,27 @@ def test_nothing_is_kept_of_another_model_promise_or_kind_of_users(tmp_path: Pat
     model_limits.write_limits_file(path, document({"users": finding(5)}))
     after = written(path, document({"history": finding(8, users_held=5, **other)}, names=names))
     assert after["max_concurrent_users"] is None
+
+
+def test_kept_users_keep_their_habits_also_where_people_who_come_at_random_were_searched_last(tmp_path: Path) -> None:
+    path = tmp_path / "limits.json"
+    written(path, document({"users": finding(40, cooldown_s=10.0)}))
+    at_random = finding(3, question="rate", unit="requests/s", habits={"arrivals": "poisson"})
+    after = written(path, document({"rate": at_random}))
+    assert (after["max_concurrent_users"], after["max_requests_per_s"]) == (40, 3)
+    assert after["provenance"]["habits"]["arrivals"] == "staggered"
+    last = written(path, document({"history": finding(8, users_held=5, cooldown_s=1.0)}))
+    assert (last["max_concurrent_users"], last["max_requests_per_s"], last["max_history_messages"]) == (None, 3, 8)
+    assert {limit: habits["arrivals"] for limit, habits in last["provenance"]["habits_of"].items()} == {
+        "max_history_messages": "staggered",
+        "max_requests_per_s": "poisson",
+    }
+
+
+def test_limits_are_as_old_as_the_trials_that_they_rest_on(tmp_path: Path) -> None:
+    old, new = (finding(5, tested_at=f"2026-11-{day}T12:00:00+00:00") for day in ("01", "29"))
+    made = written(tmp_path / "limits.json", document({"users": new, "history": old}))
+    assert made["tested_at"].startswith("2026-11-01")
 
 
 def test_what_is_kept_is_of_the_same_server_where_several_serve_a_model_of_that_name(tmp_path: Path) -> None:

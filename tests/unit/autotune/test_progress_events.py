@@ -36,7 +36,7 @@ def test_looks_come_five_times_a_second_at_most_and_at_the_end(clock: list[float
         "held so far, 81 of 81",
         "held, 99 of 100",
     ]
-    assert told[1] == Look("history", "qwen", 4.0, "messages", "broken so far, 0 of 1", "", 41, 1959)
+    assert told[1] == Look("history", "qwen", 4.0, "messages", "broken so far, 0 of 1", "", 41, 1959, kept=True)
     assert told[-1].estimate == "4 messages (2 to 8)"
     assert (told[-1].sent, told[-1].left) == (160, 1840)
 

@@ -11,6 +11,7 @@ from pytest_llmbench.autotune.document import Finding, TrialEntry
 from pytest_llmbench.autotune.findings import cut_offs, finding
 from pytest_llmbench.autotune.questions import Question, history, max_tokens, rate, users
 from pytest_llmbench.core.settings import LoadSettings, Settings
+from pytest_llmbench.load.reasons import EndedBy
 from pytest_llmbench.load.records import SLO
 from pytest_llmbench.load.search import Found
 from pytest_llmbench.load.search_journal import InvalidTrial
@@ -24,7 +25,7 @@ def entry(level: float, good: int, total: int, **changed: Any) -> dict[str, Any]
     return bare_trial(level, good, total, **{"cut_off": 0.0, "latency_s": {"p50": 0.5}, **changed})
 
 
-def found(question: Question, *trials: dict[str, Any], decided: bool = True) -> Finding:
+def found(question: Question, *trials: dict[str, Any], ended_by: EndedBy = "confidence") -> Finding:
     """The finding of these trials, whose levels are the question's."""
     step = {question.level(step): step for step in range(question.plan.highest, 0, -1)}
     kept = [
@@ -36,7 +37,7 @@ def found(question: Question, *trials: dict[str, Any], decided: bool = True) -> 
     seen = [one for one in kept if isinstance(one, Observation)]
     capacity = CapacityFit(seen, question.plan.share, question.plan.highest).capacity(range(1, 4))
     sent = sum(one["total"] for one in trials)
-    return finding(question, Found(capacity, decided, sent, tuple(kept)), SLO(limit_s=2.0), required=None, resumed=0)
+    return finding(question, Found(capacity, ended_by, sent, tuple(kept)), SLO(limit_s=2.0), required=None, resumed=0)
 
 
 def cut_off(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -84,12 +85,18 @@ def test_invalid_trials_are_shown_and_count_for_nothing() -> None:
 
 
 def test_a_search_that_ran_out_of_budget_says_how_far_it_came() -> None:
-    made = found(users(SETTINGS), entry(2, 50, 50), decided=False)
+    made = found(users(SETTINGS), entry(2, 50, 50), ended_by="budget")
     assert (made["value"], made["high"], made["highest_tried"]) == (2, 2, 2)
     assert made["capped"]
     assert made["unbounded"]
     assert "the budget ended the search at 2 users: nothing above was tried" in made["notes"]
     assert "not decided after 50 requests; more load.budget narrows it down" in made["notes"]
+    late = found(users(SETTINGS), entry(2, 50, 50), ended_by="time")
+    assert (late.ended_by, late.decided) == ("time", False)
+    assert list(late.notes) == [
+        "load.time_limit ended the search at 2 users: nothing above was tried",
+        "not decided after 50 requests; a longer load.time_limit narrows it down",
+    ]
 
 
 def test_the_share_cut_off_is_that_of_all_trials_of_a_level() -> None:
@@ -138,7 +145,7 @@ def test_a_rate_is_never_above_what_was_served_and_its_interval_reaches_the_firs
         for step in (24, 32, 34)
     ]
     lost = entry(question.level(40), 20, 200, completed=20, served_per_s=6.6)
-    made = found(question, *good, *good, lost, lost, decided=False)
+    made = found(question, *good, *good, lost, lost, ended_by="budget")
     assert made["value"] <= 6.6
     assert made["low"] < 6.0  # a queue may have been growing still
     assert made["value"] < made["high"] <= made["highest_tried"]
@@ -148,7 +155,7 @@ def test_a_server_that_kept_up_does_not_show_the_most_that_it_could_do() -> None
     question = rate(SETTINGS, 6.4)
     kept_up = entry(question.level(32), 200, 200, completed=200, served_per_s=question.level(32))
     lost_at_once = entry(question.level(40), 0, 10, completed=0, served_per_s=None)
-    made = found(question, kept_up, kept_up, lost_at_once, decided=False)
+    made = found(question, kept_up, kept_up, lost_at_once, ended_by="budget")
     assert made["value"] <= question.level(32) * (1 - 1 / 200**0.5)  # a lucky trial may have served more than it can
     assert made["high"] > question.level(32) * (1 + 1.96 / 200**0.5)  # nothing was seen between the two
     assert made["high"] <= made["highest_tried"]
@@ -161,7 +168,7 @@ def test_a_strict_promise_has_a_rate_too() -> None:
         Observation(step, int(step == 20), 1, (), 200, one) for step, one in zip((20, 24), trials, strict=True)
     )
     capacity = CapacityFit(kept, 0.5, question.plan.highest).capacity()
-    made = finding(question, Found(capacity, False, 400, kept), SLO(1.0, 2.0), required=None, resumed=0)  # noqa: FBT003
+    made = finding(question, Found(capacity, "budget", 400, kept), SLO(1.0, 2.0), required=None, resumed=0)
     assert 0 <= made["low"] <= made["value"] <= made["high"]
 
 

@@ -70,3 +70,9 @@ def test_short_looks_tell_where_they_were_lost_or_far_below() -> None:
     kept = rescaled(looks, 128, question)
     assert [one.level for one in kept] == [4, 8, 32]
     assert [question.level(one.level) for one in kept] == pytest.approx([span.level(step) for step in (16, 32, 128)])
+
+
+def test_what_a_first_search_took_is_no_longer_there_for_the_next() -> None:
+    left = rate(settings(time_limit=60.0, budget=500), 5.0).with_less(100, 45.0).plan
+    assert (left.budget, left.seconds) == (400, 15.0)
+    assert rate(settings(time_limit=60.0), 5.0).with_less(0, 99.0).plan.seconds == 0

@@ -227,6 +227,9 @@ def test_a_killed_search_goes_on_with_the_trials_it_had(
     assert found["trials"][2]["started_s"] >= kept[1]["started_s"] + kept[1]["duration_s"]
     again = search(server, "max_users", max_users=8, budget=60, resume=True)  # finished: nothing is left to ask
     assert (again["value"], again["sent"]) == (found["value"], len(server.served))
+    assert (found.asked_nobody, again.asked_nobody) == (False, True)
+    assert again.tested_at == found.tested_at is not None
+    assert f"the search was finished on {found.tested_at}, nothing was asked" in caplog.text
     assert journal.read_text().count('"finished"') == 1
 
 
@@ -248,6 +251,17 @@ def test_a_journal_of_another_promise_is_not_gone_on_from(serve: Serve, search: 
     search(server, "max_users", max_users=4, budget=60)
     with pytest.raises(UsageError, match="another search: slo not the same; begin anew"):
         search(server, "max_users", max_users=4, budget=60, latency=0.3, resume=True)
+
+
+def test_a_search_that_met_its_cap_goes_on_with_a_higher_one(serve: Serve, search: Callable[..., Finding]) -> None:
+    server = serve(MANY_SLOTS, answer_tokens=60)
+    capped = search(server, "max_users", max_users=1, budget=60)
+    assert (capped.value, capped.capped) == (1, True)
+    more = search(server, "max_users", max_users=4, budget=120, resume=True)
+    assert more.resumed_trials == len(capped.trials)
+    assert more.value > 1
+    lower = search(server, "max_users", max_users=1, budget=30, resume=True)
+    assert (lower.value, lower.highest) == (more.value, more.highest_tried)
 
 
 def test_a_journal_that_another_process_uses_is_left_alone(

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from pytest_llmbench.autotune.targets import FoundServer, find_servers
+from pytest_llmbench.autotune.targets import FoundServer, Target, chat_server, find_servers
+from pytest_llmbench.core.settings import Settings
 
 Pages = dict[str, Any]
 
@@ -85,3 +86,11 @@ def test_a_server_that_wants_a_key_is_found_and_none_is_sent(monkeypatch: pytest
 @pytest.mark.parametrize("page", [404, 500, "<html>", [], {"data": "none"}, {"models": []}])
 def test_another_program_on_the_port_is_no_server(page: Any) -> None:
     assert found({"/v1/models": page}) == []
+
+
+@pytest.mark.parametrize(
+    ("latency", "timeout", "waited"), [(3.0, 30.0, 30.0), (45.0, 30.0, 135.0), (45.0, 600.0, 600.0)]
+)
+def test_no_answer_is_cut_off_within_its_promise(latency: float, timeout: float, waited: float) -> None:
+    settings = Settings.model_validate({"load": {"latency": latency}, "generation": {"timeout": timeout}})
+    assert chat_server(settings, Target("http://127.0.0.1:1/v1")).timeout_s == waited

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -63,7 +64,8 @@ def test_a_cooler_temperature_that_answers_better_is_recommended(server: FakeCha
 
 
 def test_every_request_carries_its_temperature_and_each_epoch_another_seed(server: FakeChatServer) -> None:
-    asyncio.run(temperature_grid(settings_for(server.url), CASES[:2], METRICS))
+    settings = settings_for(server.url, **{"generation.temperature": "0.3"})
+    asyncio.run(temperature_grid(settings, CASES[:2], METRICS))
     assert [body["temperature"] for body in server.bodies] == [0.0, 0.0, 0.3, 0.3, 1.0, 1.0]
     assert server.bodies[2]["seed"] != server.bodies[3]["seed"]
 
@@ -74,6 +76,22 @@ def test_nothing_shown_to_be_better_keeps_the_temperature_in_use(server: FakeCha
     assert grid["best"] == grid["in_use"] == 0.3
     assert "no temperature is shown to be better" in grid["reason"]
     assert grid["points"][2]["against"]["relevance"]["outcome"] == "worse"
+
+
+@pytest.mark.parametrize(
+    ("sampling", "temperatures", "in_use"),
+    [
+        ({"generation.temperature": "0.2"}, [0.0, 0.2, 0.3, 1.0], 0.2),
+        ({"generation.temperature": "1.0", "generation.do_sample": "false"}, [0.0, 0.3, 1.0], 0.0),
+    ],
+)
+def test_the_temperature_in_use_is_that_of_all_other_requests_and_is_asked_too(
+    server: FakeChatServer, sampling: dict[str, str], temperatures: list[float], in_use: float
+) -> None:
+    grid = asyncio.run(temperature_grid(settings_for(server.url, **sampling), CASES, METRICS))
+    assert [point.temperature for point in grid.points] == temperatures
+    assert grid.in_use == in_use
+    assert next(point for point in grid.points if point.temperature == in_use).against == {}
 
 
 async def deaf(_server: FakeChatServer, request: web.Request) -> web.StreamResponse:
@@ -133,3 +151,24 @@ def test_a_cancelled_grid_asks_nothing_more(server: FakeChatServer) -> None:
 
     asyncio.run(cancel_after_a_few())
     assert len(server.bodies) <= len(CASES)
+
+
+def test_a_stopped_grid_goes_on_with_the_answers_it_had_and_a_finished_one_leaves_none(
+    server: FakeChatServer, tmp_path: Path
+) -> None:
+    settings = settings_for(server.url, **{"generation.temperature": "0.3", "server.concurrency": "1"})
+
+    def stopped(temperature: float, done: int, _wanted: int) -> None:
+        if (temperature, done) == (0.3, 5):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(temperature_grid(settings, CASES, METRICS, stopped, folder=tmp_path))
+    known = len(server.bodies)
+    assert known < 2 * len(CASES)
+    grid = asyncio.run(temperature_grid(settings, CASES, METRICS, folder=tmp_path))
+    assert [point.answers for point in grid.points] == [len(CASES)] * 3
+    assert len(server.bodies) - known == 3 * len(CASES) - (len(CASES) + 5)
+    begun = len(server.bodies)
+    asyncio.run(temperature_grid(settings, CASES, METRICS, folder=tmp_path))
+    assert len(server.bodies) - begun == 3 * len(CASES)

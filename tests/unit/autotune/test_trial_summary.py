@@ -3,7 +3,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -14,6 +14,8 @@ from pytest_llmbench.load.reasons import Reason
 from pytest_llmbench.load.records import SLO, Request, Trial
 
 ANSWER = Request(0, 0, 1.0, None, 1.5, 3.5, 11, False, "stop", None, 30, (0.2,) * 10)  # noqa: FBT003
+
+PROMISED: tuple[Literal["total"], Literal["first_token"]] = ("total", "first_token")
 
 
 def entry(*requests: Request, **changed: Any) -> dict[str, Any]:
@@ -55,6 +57,18 @@ def test_what_was_cut_off_or_failed_late_never_flatters_the_latencies() -> None:
     assert made["first_token_s"] is not None
     assert (made["first_token_s"]["p50"], made["first_token_s"]["max"]) == (8.0, 30.0)
     assert (made["completion_tokens"], made["cut_off"]) == (11, 0.0)
+
+
+def test_an_answer_cut_off_after_its_first_token_is_no_error_where_first_tokens_are_promised() -> None:
+    cut = dataclasses.replace(
+        ANSWER, ended_s=31.0, finish="error", error="no end of the answer in 30 s", failure="late"
+    )
+    trial = Trial(2.0, (cut,), "held", Reason("held_as_asked"), 4.0, 0.001, 0.1)
+    whole, first = (trial_summary(trial, SLO(0.9, 3.0, what), level=2, started_s=0.0) for what in PROMISED)
+    assert (whole.good, sum(whole.errors.values())) == (0, 1)
+    assert (first.good, first.errors) == (1, {})
+    assert first.first_token_s is not None
+    assert first.first_token_s.max == 0.5
 
 
 def test_what_is_not_streamed_has_no_first_token() -> None:

@@ -47,7 +47,7 @@ def found_by(question: Question, trials: list[tuple[int, float, bool]]) -> Findi
     capacity = CapacityFit(seen, question.plan.share, question.plan.highest).capacity(range(1, 20))
     required = REQUIRED if question.name == "users" else None  # nobody requires anything else
     return finding(
-        question, Found(capacity, decided=False, sent=0, kept=tuple(kept)), SLO(), required=required, resumed=0
+        question, Found(capacity, ended_by="budget", sent=0, kept=tuple(kept)), SLO(), required=required, resumed=0
     )
 
 

@@ -12,11 +12,11 @@ import pytest
 from support.command_line import llmbench
 from support.serving_findings import users_finding
 
+from pytest_llmbench.autotune import model_limits, targets
 from pytest_llmbench.autotune import server as under_test
-from pytest_llmbench.autotune import targets
 from pytest_llmbench.autotune.document import Finding, Server
 from pytest_llmbench.autotune.progress_events import Look
-from pytest_llmbench.core.errors import ServerError
+from pytest_llmbench.core.errors import NotReadyError, ServerError
 
 URL = "http://127.0.0.1:9/v1"
 
@@ -48,11 +48,16 @@ class ServerDouble:
 
         async def answer() -> Any:
             self.asked.append((question, self.target.url, self.target.model))
-            self._tell(Look("users", "it", 8.0, "users", "held, 24 of 24", "11 users (9 to 12)", 24, 1976, over=True))
+            self._tell(
+                Look(
+                    "users", "it", 8.0, "users", "held, 24 of 24", "11 users (9 to 12)", 24, 1976, over=True, kept=True
+                )
+            )
             if question == "tokens":
+                self._tell(Look("max_tokens", "it", 16.0, "tokens", "begins", "", 0, 2000))
                 raise ServerError("it went away; start it again")
             if question == "history":
-                self._tell(Look("history", "it", 2.0, "messages", "begins", "", 24, 1976))
+                self._tell(Look("history", "it", 2.0, "messages", "begins", "", 24, 1976, kept=True))
                 raise KeyboardInterrupt
             found = {**users_finding(), "question": question, "chance_required": 0.5}
             self.findings[question] = Finding.model_validate(found)
@@ -163,6 +168,22 @@ def test_a_server_on_the_command_line_takes_the_place_of_targets_in_the_file(pro
     assert [url for _, url, _ in ServerDouble.asked] == [URL]
 
 
+def test_a_model_alone_is_one_of_the_targets_in_the_file(project: Path) -> None:
+    targets = "[{url: 'http://a/v1', model: small}, {url: 'http://b/v1', model: large}]"
+    (project / "mine.yaml").write_text(f"output: {{png: false}}\nload: {{targets: {targets}}}\n")
+    assert llmbench("autotune", "--config", "mine.yaml", "--server-model", "large").exit_code == 0
+    assert ServerDouble.asked == [("users", "http://b/v1", "large")]
+    done = llmbench("autotune", "--config", "mine.yaml", "--server-model", "huge")
+    assert (done.exit_code, len(ServerDouble.asked)) == (2, 1)
+    assert "no target of the model 'huge', only small, large" in done.stderr
+
+
+def test_users_that_the_file_requires_do_not_hinder_other_questions(project: Path) -> None:
+    (project / "mine.yaml").write_text("output: {png: false}\nload: {require_users: 20}\n")
+    done = llmbench("autotune", "--config", "mine.yaml", "--server", URL, "--questions", "rate")
+    assert (done.exit_code, ServerDouble.asked) == (0, [("rate", URL, None)])
+
+
 def test_what_is_required_and_not_surely_held_is_exit_code_1() -> None:
     done = llmbench("autotune", "--server", URL, "--require-users", "11")
     assert done.exit_code == 1
@@ -175,7 +196,28 @@ def test_a_lost_server_leaves_what_was_found(project: Path) -> None:
     assert done.exit_code == 3
     assert done.stdout.startswith("11 users")
     assert done.stderr.endswith("error: it went away; start it again\n")
+    assert "stopped in mid-search" not in done.stderr  # no trial of it was over
     assert (project / "configs/model_limits.json").is_file()
+
+
+@pytest.mark.parametrize("out", ["configs", "configs/llmbench.yaml"])
+def test_a_place_where_no_limits_can_be_written_is_refused_before_anything_is_asked(project: Path, out: str) -> None:
+    before = (project / "configs/llmbench.yaml").read_text()
+    done = llmbench("autotune", "--server", URL, "--output", out)
+    assert (done.exit_code, ServerDouble.asked) == (2, [])
+    assert out in done.stderr
+    assert (project / "configs/llmbench.yaml").read_text() == before
+
+
+def test_the_answer_is_told_where_the_disk_refuses_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise NotReadyError("cannot write: the disk is full")
+
+    monkeypatch.setattr(model_limits, "write_text", full)
+    done = llmbench("autotune", "--server", URL)
+    assert done.exit_code == 3
+    assert done.stdout.startswith("11 users")
+    assert done.stderr.endswith("error: cannot write: the disk is full\n")
 
 
 def test_ctrl_c_leaves_what_was_found_and_says_how_to_go_on() -> None:

@@ -91,6 +91,10 @@ def test_what_was_known_when_it_was_stopped_is_reported_and_gone_on_with(
         ),
         (("--vary", "slots"), "--vary: 'slots' is not NAME=VALUE,VALUE, such as slots=4"),
         (("--fix", "slots=4", "--fix", "slots=5"), "--fix: slots is given twice"),
+        (
+            ("--fix", "slots=8", "--baseline", "slots=4"),
+            "tune.fixed: slots is the same in each trial, so the baseline has",
+        ),
         (("--max-context", "12"), 'tune.context: "12" is not valid; give a whole number from 64'),
         (
             ("--study", "a/b"),

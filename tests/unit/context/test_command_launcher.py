@@ -13,9 +13,11 @@ import pytest
 
 from pytest_llmbench.context.serving.launch_settings import LaunchSettings
 from pytest_llmbench.context.tuning.command_launcher import CommandLauncher, flags
+from pytest_llmbench.context.tuning.session import prepared
 from pytest_llmbench.context.tuning.space import SearchSpace, Value
 from pytest_llmbench.core.errors import NotReadyError, UsageError
 from pytest_llmbench.core.setting_sections import Engine
+from pytest_llmbench.core.settings import Settings
 
 LAUNCH = LaunchSettings(engine="vllm", model="org/model", max_context=4096, slots=8)
 SERVER = """
@@ -24,7 +26,8 @@ child = subprocess.Popen(["sleep", "60"])  # as engines have worker processes
 print("slots", sys.argv[2], "child", child.pid, flush=True)
 class Models(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        self.send_response(200 if self.path == "/v1/models" else 404)
+        locked = sys.argv[4:] and self.headers.get("Authorization") != "Bearer " + sys.argv[4]
+        self.send_response(401 if locked else 200 if self.path == "/v1/models" else 404)
         self.end_headers()
     def log_message(self, *_):
         pass
@@ -61,6 +64,25 @@ def test_a_server_is_ready_inside_the_block_and_gone_after_it_with_its_children(
         child = int((tmp_path / "child").read_text())
     assert gone(server.pid)
     assert gone(child)
+
+
+def test_a_server_that_wants_a_key_is_sent_that_of_the_questions_and_told_at_once_where_it_refuses_it(
+    program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    template = f"{program} {{port}} {{slots}} {tmp_path}/child our-own-key"
+    monkeypatch.setenv("LLMBENCH_API_KEY", "our-own-key")
+    tuned = {"engine": "vllm", "command": template, "vary": {"slots": [4, 8]}}
+    known, space = prepared(Settings.model_validate({"tune": tuned}))
+    with known.launch(space.baseline) as server:
+        assert server.why_gone() is None
+    unknown = CommandLauncher(template, 60)
+    begun = time.monotonic()
+    with (
+        pytest.raises(NotReadyError, match=r"refuses the key \(HTTP 401\); set .* LLMBENCH_API_KEY"),
+        unknown.launch(space_of(unknown).baseline),
+    ):
+        pass
+    assert time.monotonic() - begun < 30
 
 
 def test_a_server_is_gone_when_whoever_started_it_is_killed(program: str, tmp_path: Path) -> None:

@@ -150,6 +150,57 @@ def test_no_other_settings_may_seem_better() -> None:
     assert study.rounds == []
 
 
+class CutShort(CalibratedLauncher):
+    """Each search looks at three levels, from the one that it begins at, before its time is over."""
+
+    def held(self) -> float:
+        """All servers hold alike more than is ever tried."""
+        return 1000.0
+
+    def measure(self, server: Launched, name: str, /, *, first: int = 1, bar: int | None = None) -> Measured:
+        made = super().measure(server, name, first=first, bar=bar)
+        levels = [first * 2**look for look in range(3)]
+        users = max((level for level in levels if level <= self.held()), default=int(self.held()))
+        more = users == levels[-1]
+        return dataclasses.replace(made, users=users, mean=users - 0.1, deviation=0.3, more=more, stopped=False)
+
+
+def test_servers_of_which_no_search_sees_the_end_are_not_told_apart() -> None:
+    one = CutShort(calibrated_space({"slots": (4, 8, 16)}))
+    study = in_memory(one, 3)
+    best = winner(study.trials)
+    assert best.number > 1  # it stood later on the ladder, and is measured beside the baseline from the same level
+    assert best.held is not None
+    assert one.firsts[3:] == [best.held.users] * 6
+    assert confirmed_winner(study, best.number) == ("not_told_apart", None)
+
+
+def test_servers_that_all_reach_the_most_that_is_tried_are_not_told_apart_and_not_measured_again() -> None:
+    class Capped(CutShort):
+        def measure(self, server: Launched, name: str, /, *, first: int = 1, bar: int | None = None) -> Measured:
+            mean = 49.0 + len(self.started) / 100  # whose answers were more does not matter
+            return dataclasses.replace(
+                super().measure(server, name, first=first, bar=bar), users=50, mean=mean, more=True
+            )
+
+    study = in_memory(Capped(calibrated_space({"slots": (4, 8, 16)})), 3)
+    assert winner(study.trials).number == 1
+    assert study.rounds == []
+    assert confirmed_winner(study, 1) == ("not_told_apart", None)
+
+
+def test_settings_that_hold_more_than_was_tried_are_better_where_the_end_of_the_baseline_was_seen() -> None:
+    class Ended(CutShort):
+        def held(self) -> float:
+            return 20.0 if self._running.values["slots"] == 4 else 1000.0
+
+    study = in_memory(Ended(calibrated_space({"slots": (4, 8, 16)})), 3)
+    outcome, ratio = confirmed_winner(study, winner(study.trials).number)
+    assert outcome == "better"
+    assert ratio is not None
+    assert ratio.low > 1
+
+
 def test_a_baseline_that_cannot_run_ends_the_search(tmp_path: Path) -> None:
     with pytest.raises(NotReadyError, match=r"baseline cannot be measured \(not started: no memory\)"):
         searched(launcher(faults={"4": "no memory"}), tmp_path, 5)
@@ -214,15 +265,17 @@ def test_a_study_is_of_what_users_say_and_of_how_the_model_is_asked(tmp_path: Pa
     talks.write_text('{"messages": [{"role": "user", "content": "bonjour"}]}')
     moved.write_text(talks.read_text())
 
-    def identity(path: Path, **model: object) -> Mapping[str, object]:
-        settings = Settings.model_validate({"load": {"conversations": path}, "model": model})
+    def identity(path: Path, load: Mapping[str, object] | None = None, **others: object) -> Mapping[str, object]:
+        settings = Settings.model_validate({"load": {"conversations": path, **(load or {})}, **others})
         one = launcher()
         return _identity(settings, one, one.space)
 
     known = identity(talks)
     assert identity(moved) == known
-    assert identity(talks, template_arguments={"enable_thinking": False}) != known
-    assert identity(talks, system_role="user") != known
+    assert identity(talks, model={"template_arguments": {"enable_thinking": False}}) != known
+    assert identity(talks, model={"system_role": "user"}) != known
+    for cap in ({"load": {"max_users": 9}}, {"tune": {"budget": 99}}, {"tune": {"trial_time": 9}}):
+        assert identity(talks, **cap) != known
     talks.write_text(talks.read_text().replace("bonjour", "bonsoir"))
     assert identity(talks) != known
 

@@ -160,7 +160,7 @@ def test_a_journal_of_another_search_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["hello\n", "[]\n", '{"search": {"share": 0.9, "highest": 50}}\n{"level": 3, "good": 4, "total": 2}\n']
+    "content", ["hello\n", "[]\n", '{"search": {"share": 0.9}}\n{"level": 3, "good": 4, "total": 2}\n']
 )
 def test_a_file_that_is_no_journal_is_refused_and_kept(tmp_path: Path, content: str) -> None:
     journal = tmp_path / "notes.txt"
@@ -187,13 +187,22 @@ def test_an_invalid_trial_costs_requests_and_says_nothing(tmp_path: Path) -> Non
     run = sometimes_invalid(Server(8), lambda trial: trial % 3 == 0)
     found = search(run, journal=tmp_path / "journal.jsonl")
     assert abs(found.capacity.users - 8) <= 1
-    assert found.invalid
-    assert found.sent == sum(trial.cost for trial in found.trials) + sum(trial.sent for trial in found.invalid)
+    invalid = [trial for trial in found.kept if isinstance(trial, InvalidTrial)]
+    assert invalid
+    assert found.sent == sum(trial.cost for trial in found.trials) + sum(trial.sent for trial in invalid)
 
 
 def test_a_search_whose_trials_are_all_invalid_stops_without_a_capacity() -> None:
     with pytest.raises(NotReadyError, match=r"3 trials in a row were invalid.*bottleneck"):
         search(sometimes_invalid(Server(8), lambda _: True))
+
+
+def test_a_search_that_gives_up_names_the_level_and_not_its_step() -> None:
+    async def busy(level: int, _requests: int) -> InvalidTrial:
+        return InvalidTrial(level, "busy", 3, detail={"level": 2.5 * level})
+
+    with pytest.raises(NotReadyError, match=r"the last at level 2\.5: busy"):
+        search(busy)
 
 
 def test_a_budget_too_small_for_one_trial_gives_no_capacity() -> None:
@@ -215,7 +224,7 @@ def test_a_disturbance_in_mid_search_is_told_and_decides_nothing() -> None:
     quiet = search(Server(17).run)
     low = next(trial for trial in quiet.trials if trial.level == 8)
     stalled = Observation(8, low.total // 3, low.total, tuple((total // 3, total) for _, total in low.groups), low.sent)
-    disturbed = Found(quiet.capacity, True, quiet.sent + stalled.sent, (*quiet.kept, stalled))  # noqa: FBT003
+    disturbed = Found(quiet.capacity, "confidence", quiet.sent + stalled.sent, (*quiet.kept, stalled))
     assert (quiet.decided, quiet.contradiction) == (True, None)
     assert disturbed.contradiction is not None
     assert disturbed.contradiction.worse is stalled
@@ -229,7 +238,7 @@ def test_no_trial_begins_when_the_time_is_over() -> None:
 
     found = search(run, SearchPlan(share=0.9, seconds=0.0, budget=2000))
     assert len(found.trials) == 1
-    assert not found.decided
+    assert (found.ended_by, found.decided) == ("time", False)
 
 
 def test_strict_trials_cost_their_messages_and_count_as_one() -> None:
@@ -271,7 +280,7 @@ def test_a_server_that_came_back_is_no_reason_to_give_up() -> None:
         return InvalidTrial(level, "gone", 5, mended=True) if next(trials) < 4 else await server.run(level, requests)
 
     found = search(run)
-    assert len(found.invalid) == 4
+    assert len(found.kept) - len(found.trials) == 4
     assert abs(found.capacity.users - 8) <= 1
 
 
@@ -320,6 +329,16 @@ def test_a_range_that_costs_too_much_is_cut_short() -> None:
         find_lost(run, plan, open_journal(None, plan, {}), start=1, requests_at=lambda level: 4 * level)
     )
     assert found == 32  # 4 * (1 + 2 + 4 + 8 + 16) were sent, and half of the budget is for the search itself
+
+
+def test_a_range_that_takes_too_long_is_cut_short() -> None:
+    async def run(level: int, requests: int) -> Observation:
+        return Observation(level, requests, requests)
+
+    plan = SearchPlan(share=0.9, highest=1024, seconds=0.0)
+    journal = open_journal(None, plan, {})
+    assert asyncio.run(find_lost(run, plan, journal, start=16, requests_at=lambda _: 12)) == 32
+    assert [trial.level for trial in journal.trials] == [16]
 
 
 def test_a_finished_search_is_marked_once(tmp_path: Path) -> None:

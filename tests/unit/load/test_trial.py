@@ -118,6 +118,16 @@ def test_a_promise_on_the_first_token_is_held_by_a_server_too_slow_for_whole_ans
     assert all(request.latency_s > 0.4 for request in trial.requests)
 
 
+def test_answers_cut_off_after_their_first_token_keep_a_promise_of_first_tokens(serve: Serve) -> None:
+    server = serve(Calibration(slots=50, full_speed=50, decode_tokens_per_s=10), answer_tokens=500)
+    [trial] = trials(server, (6, 40), slo=SLO(0.9, 0.4, "first_token"), target={"timeout_s": 0.6}, error_rate=0.2)
+    assert {request.failure for request in trial.requests} == {"late"}
+    assert (trial.verdict, trial.why.values.get("failed")) == ("held", None)
+    asked = [[request for request in trial.requests if request.user == user] for user in range(6)]
+    again = [later.started_s - sooner.ended_s for one in asked for sooner, later in itertools.pairwise(one)]
+    assert min(again) < 0.25  # nobody waits as after a failure
+
+
 @pytest.mark.parametrize("status", [429, 500])
 def test_a_storm_of_refusals_breaks_the_promise_and_is_named(serve: Serve, status: int) -> None:
     [trial] = trials(serve(fault=lambda _: status), (5, 100))

@@ -10,19 +10,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pytest
 from support.calibrated_engine import Calibration
 from support.calibrated_server import CalibratedServer, Serve, calibrated_servers
 
 from pytest_llmbench.core.errors import ServerError, UsageError
+from pytest_llmbench.load import worker
 from pytest_llmbench.load.client import ChatServer
 from pytest_llmbench.load.conversations import Conversation, Conversations
 from pytest_llmbench.load.records import SLO, Trial
 from pytest_llmbench.load.trial import LoadTest, TrialLimits
-from pytest_llmbench.load.users import Habits
-from pytest_llmbench.load.worker import WorkerReport
+from pytest_llmbench.load.users import Habits, UserShare
+from pytest_llmbench.load.worker import Live, WorkerReport
 from pytest_llmbench.load.workers import SharedCrowd
 
 
@@ -101,6 +102,26 @@ def test_visitors_of_all_processes_together_come_at_the_rate(serve: Serve) -> No
     [trial] = trials(serve(PLENTY), (80.0, 100), habits=Habits("poisson"))
     assert len({request.user for request in trial.requests}) == 100
     assert 0.6 < trial.requests[-1].started_s < 2.5  # 100 at 80 a second
+
+
+def test_processes_may_open_as_many_connections_as_visitors_who_are_not_answered_need(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders: list[Live] = []
+    made = SharedCrowd._order
+
+    def order(crowd: SharedCrowd, level: float, share: UserShare, starts_at: float) -> Live:
+        orders.append(made(crowd, level, share, starts_at))
+        return orders[-1]
+
+    monkeypatch.setattr(SharedCrowd, "_order", order)
+    trials(serve(PLENTY), (20.0, 10), habits=Habits("poisson"), slo=SLO(0.9, 0.4))
+    assert [order.connections for order in orders] == [5 * 0.4] * 2
+    asked: list[int] = []
+    monkeypatch.setattr(worker, "allow_open_files", asked.append)
+    with pytest.raises(AttributeError):  # there is nobody to live
+        asyncio.run(worker._live(orders[0], *cast("Any", [None] * 3)))
+    assert asked == [2 * 20 + 64]
 
 
 def test_hung_streams_are_cut_off_in_all_processes(serve: Serve) -> None:

@@ -19,14 +19,16 @@ from support.serving_documents import (
     target,
     users_document,
 )
-from support.serving_findings import users_finding
+from support.serving_findings import HABITS, users_finding
 
-from pytest_llmbench.autotune.document import typed_limits
+from pytest_llmbench.autotune.document import Finding, typed_limits
 from pytest_llmbench.core.errors import NotReadyError
 from pytest_llmbench.core.settings import OutputSettings, Settings
 from pytest_llmbench.load.records import SLO
 from pytest_llmbench.reports.html.autotune import render_limits_page
+from pytest_llmbench.reports.serving.answers import remarks, setting
 from pytest_llmbench.reports.serving.document import limits_document
+from pytest_llmbench.reports.serving.words import serving_words
 from pytest_llmbench.reports.writing.autotune import write_document
 
 
@@ -139,6 +141,34 @@ def test_the_terminal_is_no_wider_than_it_is(width: int) -> None:
 )
 def test_each_kind_of_answer_has_its_own_sentence(changed: dict[str, Any], sentence: str) -> None:
     assert " ".join(summary_lines(changed_document(changed), 200)).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({}, "arrivals spread over a cycle, 3 messages a conversation, history of 4, 10.0 s between messages; "),
+        ({"question": "history"}, "arrivals spread over a cycle, 3 messages a conversation, 10.0 s between messages; "),
+        ({"question": "rate", "habits": {**HABITS, "arrivals": "poisson"}}, "(Poisson), each with a single message; "),
+    ],
+)
+def test_people_are_described_as_they_behaved(changed: dict[str, Any], sentence: str) -> None:
+    assert sentence in setting(Finding.model_validate(users_finding() | changed), serving_words("en"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"decided": False, "ended_by": "time"}, "Not decided: load.time_limit ended the search after"),
+        ({"decided": False, "ended_by": "budget"}, "A larger load.budget narrows it."),
+        (
+            {"resumed_trials": len(users_finding()["trials"]), "tested_at": "2026-11-29T12:00:00+00:00"},
+            "The search was finished on 2026-11-29 12:00 UTC: nothing was asked this time",
+        ),
+    ],
+)
+def test_what_ended_a_search_and_when_is_told_beside_the_answer(changed: dict[str, Any], sentence: str) -> None:
+    jsonschema.validate(changed_document(changed), schema("autotune"))
+    assert sentence in " ".join(remarks(Finding.model_validate(users_finding() | changed), serving_words("en")))
 
 
 @pytest.mark.parametrize(

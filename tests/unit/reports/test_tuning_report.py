@@ -66,6 +66,7 @@ def document(outcome: Outcome, ratio: NumberWithInterval | None = None) -> Tunin
     )
 
 
+UNSEEN = RoundDocument(baseline=held(4), winner=held(8).model_copy(update={"more": True}), winner_first=True)
 BETTER = document("better", NumberWithInterval(value=2.0, low=1.5, high=2.7))
 OPEN = document("no_better", NumberWithInterval(value=1.2, low=0.8, high=1.7))
 
@@ -75,7 +76,17 @@ OPEN = document("no_better", NumberWithInterval(value=1.2, low=0.8, high=1.7))
     [
         (BETTER, "en", "The winner holds 2.000 times the users of the baseline (95 % interval 1.500 to 2.700)."),
         (BETTER, "fr", "Le gagnant tient 2,000 fois les utilisateurs de la référence"),
+        (
+            BETTER.model_copy(update={"rounds": (UNSEEN, UNSEEN)}),
+            "en",
+            "The winner holds at least 2.000 times the users of the baseline (95 % interval from 1.500)",
+        ),
         (OPEN, "en", "The winner is no better than the baseline, as far as was measured"),
+        (
+            document("not_told_apart"),
+            "en",
+            "Keep the baseline, or raise tune.trial_time, tune.budget or load.max_users",
+        ),
         (document("baseline_best"), "en", "No settings seemed to hold more users than the baseline; keep it."),
         (document("unconfirmed"), "fr", "Les réglages de l'essai 2 semblent tenir le plus d'utilisateurs"),
     ],

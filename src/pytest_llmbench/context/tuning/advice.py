@@ -33,7 +33,8 @@ def _reason(document: TuningDocument) -> str:
     ratio, held = document.ratio, document.advised.held
     users = f"{held.users} users held" if held else "not measured"
     if document.outcome == "better" and ratio:
-        return f"measured: {users}, {ratio.value:.2f} times the baseline's ({ratio.low:.2f} to {ratio.high:.2f})"
+        ends = f"{ratio.low:.2f} or more" if document.at_least else f"{ratio.low:.2f} to {ratio.high:.2f}"
+        return f"measured: {users}, {ratio.value:.2f} times the baseline's ({ends})"
     return f"the baseline: {users}, and nothing was shown to be better"
 
 

@@ -31,6 +31,7 @@ _ALWAYS = ("port", "model", "context", "flags")
 _LOOK_EVERY_S = 0.2
 _LOOK_TIMEOUT_S = 2.0
 _OK = 200
+_LOCKED = (401, 403)
 _TOLD = 3  # last lines of a server's output that its failure is told with
 _NAMES = ("tune.command",)
 
@@ -40,25 +41,28 @@ class CommandLauncher:
 
     The template is split as a POSIX shell would, and no shell runs it. `{port}` is where the server must listen on
     loopback, `{model}` and `{context}` what is served, `{flags}` all settings as the engine's own options, any other
-    name in braces a setting or a name that is varied.
+    name in braces a setting or a name that is varied. `headers` are those of every question, the server's key too.
 
     Raises:
         UsageError: no such template can work.
     """
 
-    def __init__(self, template: str, start_s: float) -> None:
+    def __init__(self, template: str, start_s: float, headers: Mapping[str, str] | None = None) -> None:
         self.name = template
         self._words = _split(template)
         self._start_s = start_s
+        self._headers = headers or {}
         if "port" not in self.placeholders:
             raise UsageError("tune.command: has no {port}; write it where the server's port belongs", names=_NAMES)
 
     @classmethod
-    def of_engine(cls, settings: LaunchSettings, start_s: float) -> CommandLauncher:
+    def of_engine(
+        cls, settings: LaunchSettings, start_s: float, headers: Mapping[str, str] | None = None
+    ) -> CommandLauncher:
         """The engine's own command, as installed here."""
         words = argv(settings)
         start = words[: _place_of_flags(words) - 4]
-        return cls(f"{shlex.join(start)} --host {HOST} --port {{port}} {{flags}}", start_s)
+        return cls(f"{shlex.join(start)} --host {HOST} --port {{port}} {{flags}}", start_s, headers)
 
     @property
     def placeholders(self) -> frozenset[str]:
@@ -124,7 +128,7 @@ class CommandLauncher:
             tempfile.TemporaryDirectory() as folder,
             _Guarded(self.filled(candidate, port), Path(folder) / "log") as run,
         ):
-            run.wait_until_ready(port, self._start_s)
+            run.wait_until_ready(port, self._start_s, self._headers)
             yield Launched(f"http://{HOST}:{port}/v1", run.pid, run.why_gone)
 
 
@@ -156,14 +160,18 @@ class _Guarded:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def wait_until_ready(self, port: int, longest_s: float) -> None:
+    def wait_until_ready(self, port: int, longest_s: float, headers: Mapping[str, str]) -> None:
         """Return once the server lists its models.
 
         Raises:
-            NotReadyError: it ended, or did not in the time.
+            NotReadyError: it ended, refuses the key, or did not in the time.
         """
         ends = time.monotonic() + longest_s
-        while not _lists_models(port):
+        while (status := _status_of_models(port, headers)) != _OK:
+            if status in _LOCKED:
+                raise NotReadyError(
+                    f"the server refuses the key (HTTP {status}); set the one that it wants in LLMBENCH_API_KEY"
+                )
             if why := self.why_gone():
                 raise NotReadyError(f"the server did not start: {why}")
             if time.monotonic() > ends:
@@ -213,13 +221,14 @@ def _guard() -> subprocess.Popen[str]:
     )
 
 
-def _lists_models(port: int) -> bool:
+def _status_of_models(port: int, headers: Mapping[str, str]) -> int | None:
+    """What the server's list of models is answered with; None where nobody answers."""
     connection = http.client.HTTPConnection(HOST, port, timeout=_LOOK_TIMEOUT_S)
     try:
-        connection.request("GET", "/v1/models")
-        return connection.getresponse().status == _OK
+        connection.request("GET", "/v1/models", headers=dict(headers))
+        return connection.getresponse().status
     except (OSError, http.client.HTTPException):
-        return False
+        return None
     finally:
         connection.close()
 

@@ -27,6 +27,7 @@ TrialOutcome = Literal[
 Outcome = Literal[
     "better",
     "no_better",  # the interval has a factor of 1 in it, or lies below
+    "not_told_apart",  # a search ended, by its limits, before it was seen where the users end: there is no factor
     "baseline_best",  # no other settings seemed better, so nothing was measured again
     "unconfirmed",  # stopped before there were two rounds
 ]
@@ -124,11 +125,19 @@ class TuningDocument(TypedDocument):
     cut_short: bool = False
     """The search, or its confirmation, was stopped: the document tells what was known by then."""
     ratio: NumberWithInterval | None = None
-    """Users held with the winner over those held with the baseline, both measured again in turns."""
+    """Users held with the winner over those held with the baseline, both measured again in turns.
+
+    Where the winner's searches ended before its end was seen, it is the least that the factor may be.
+    """
 
     def trial(self, number: int) -> TuningTrial:
         """The trial of that number."""
         return next(one for one in self.trials if one.number == number)
+
+    @property
+    def at_least(self) -> bool:
+        """Whether the ratio is the least that it may be: a search ended before the end of the winner was seen."""
+        return any(made.winner.more for made in self.rounds)
 
     @property
     def advised(self) -> TuningTrial:

@@ -67,7 +67,9 @@ class Tuner:
         while (done := len(study.rounds_of(best.number))) < rounds:
             winner_first = done % 2 == 1  # what a machine does over time meets both alike
             name = f"round {done + 1} of {rounds}"
-            held = {trial.number: self._again(trial, name) for trial in (reversed(both) if winner_first else both)}
+            first = max(1, best.held.users if best.held else 1)  # of both: one cut short ends by where it began
+            turns = reversed(both) if winner_first else both
+            held = {trial.number: self._again(trial, name, first) for trial in turns}
             made = {"baseline": held[both[0].number], "winner": held[best.number]}
             study.add_round(RoundDocument(**made, winner_first=winner_first, trial=best.number))
 
@@ -115,11 +117,10 @@ class Tuner:
         held = self.measure(server, name, first=least or 1, bar=least)
         return {**facts, "outcome": "surely_worse" if held.stopped else "measured", "held": users_found(held)}
 
-    def _again(self, trial: TuningTrial, about: str) -> UsersDocument:
+    def _again(self, trial: TuningTrial, about: str, first: int) -> UsersDocument:
         name = f"{about} | {'baseline' if trial.number == 1 else 'winner'}"
-        known = trial.held.users if trial.held else 1
         with self.launcher.launch(self.space.candidate(trial.settings)) as server:
-            held = users_found(self.measure(server, name, first=max(1, known)))
+            held = users_found(self.measure(server, name, first=first))
         self.tell(f"{name} | {held.text}", True)  # noqa: FBT003
         return held
 
@@ -133,13 +134,20 @@ def _why_gone(server: Launched) -> str | None:
 
 
 def winner(trials: Sequence[TuningTrial]) -> TuningTrial:
-    """The one that seems to hold most users; the baseline, which is the first, where none seems to hold more."""
-    return max(measured_ones(trials), key=lambda one: one.held.mean if one.held else 0.0)
+    """The one that seems to hold most users; the baseline, which is the first, where none seems to hold more.
+
+    Of those that hold "that or more" it is the one that was seen to hold most: how many they hold was not measured.
+    """
+    return max(measured_ones(trials), key=lambda one: _seen(one.held) if one.held else 0.0)
 
 
 def measured_ones(trials: Sequence[TuningTrial]) -> list[TuningTrial]:
     """Those whose search came to its end."""
     return [one for one in trials if one.outcome == "measured"]
+
+
+def _seen(held: UsersDocument) -> float:
+    return held.users if held.more else held.mean
 
 
 def bar(trials: Sequence[TuningTrial]) -> int | None:

@@ -20,11 +20,12 @@ from pytest_llmbench.context.tuning.known_questions import check_answers
 from pytest_llmbench.context.tuning.launching import EmbeddedLauncher
 from pytest_llmbench.context.tuning.measuring import CapacityMeasure
 from pytest_llmbench.context.tuning.model_context import loaded_by, refuse_beyond_model
-from pytest_llmbench.context.tuning.search import Tell, Tuner, winner
+from pytest_llmbench.context.tuning.search import Tell, Tuner, measured_ones, winner
 from pytest_llmbench.context.tuning.space import SearchSpace, usual_baseline, usual_parameters
 from pytest_llmbench.context.tuning.study import TuningStudy, opened_study
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.provenance import provenance
+from pytest_llmbench.generation.client.server_address import request_headers
 from pytest_llmbench.generation.embedded.llamacpp import served_model
 from pytest_llmbench.runs.context_document import NumberWithInterval, PromiseDocument
 from pytest_llmbench.stats import paired_ratio
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 FOLDER = "tune"
 """Of the studies, in the report folder."""
 
-_USERS = ("arrivals", "messages", "history", "cooldown", "jitter", "latency", "quantile", "measured")
+_USERS = ("arrivals", "messages", "history", "cooldown", "jitter", "latency", "quantile", "measured", "max_users")
 _SECTIONS = ("tune", "load", "generation")
 
 
@@ -87,8 +88,10 @@ def prepared(settings: Settings) -> tuple[Launcher, SearchSpace]:
     refuse_beyond_model(settings)
     usual, given = usual_parameters(wanted.engine, _cores()), dict(wanted.vary)
     vary = given or {name: choices for name, choices in usual.items() if name not in wanted.fixed}
-    baseline = {**usual_baseline(wanted.engine, _cores()), **wanted.baseline}
-    baseline = {name: value for name, value in baseline.items() if name not in wanted.fixed}
+    usually = {
+        name: value for name, value in usual_baseline(wanted.engine, _cores()).items() if name not in wanted.fixed
+    }
+    baseline = {**usually, **wanted.baseline}
     launch = LaunchSettings(
         engine=wanted.engine, model=loaded_by(settings.model.base, wanted.engine), max_context=wanted.context
     )
@@ -134,9 +137,13 @@ def document(
 
 
 def confirmed_winner(study: TuningStudy, best: int) -> tuple[Outcome, NumberWithInterval | None]:
-    """Whether the winner holds more users than the baseline, by the rounds in which both were measured again."""
+    """Whether the winner holds more users than the baseline, by the rounds in which both were measured again.
+
+    What holds "that or more" users is no measurement: it is never less than what else was measured.
+    """
     if best == study.trials[0].number:
-        return "baseline_best", None
+        first, *others = (one.held for one in measured_ones(study.trials) if one.held)
+        return "not_told_apart" if first.more and any(one.more for one in others) else "baseline_best", None
     if len(rounds := study.rounds_of(best)) < 2:  # noqa: PLR2004  # one round has no deviation
         return "unconfirmed", None
     pairs = [
@@ -144,20 +151,28 @@ def confirmed_winner(study: TuningStudy, best: int) -> tuple[Outcome, NumberWith
         for made in rounds
     ]
     found = paired_ratio.paired_ratio([(before, after) for before, after in pairs])
+    seems_more = found.low > 1
+    if any(made.baseline.more if seems_more else made.winner.more for made in rounds):
+        return "not_told_apart", None
     ratio = NumberWithInterval(value=round(found.value, 4), low=round(found.low, 4), high=round(found.high, 4))
-    return "better" if found.low > 1 else "no_better", ratio
+    return "better" if seems_more else "no_better", ratio
 
 
 def _launcher(settings: Settings, launch: LaunchSettings) -> Launcher:
     """The command's, the engine's own program, or the embedded server."""
     wanted = settings.tune
     if wanted.command is not None:
-        return CommandLauncher(wanted.command, wanted.start_timeout)
+        return CommandLauncher(wanted.command, wanted.start_timeout, _headers(settings))
     if wanted.engine != "llamacpp":
-        return CommandLauncher.of_engine(launch, wanted.start_timeout)
+        return CommandLauncher.of_engine(launch, wanted.start_timeout, _headers(settings))
     if len(adapters := settings.model.adapters) > 1:
         raise UsageError("the embedded server takes one adapter; give one, or none", names=("model.adapter",))
     return EmbeddedLauncher(served_model(settings.model.base, adapters[0], settings.model.adapters_dir))
+
+
+def _headers(settings: Settings) -> Mapping[str, str]:
+    """Those of every question, the key too."""
+    return request_headers(settings.server.headers, os.environ.get("LLMBENCH_API_KEY", ""))
 
 
 def _identity(settings: Settings, launcher: Launcher, space: SearchSpace) -> Mapping[str, Any]:
@@ -167,6 +182,7 @@ def _identity(settings: Settings, launcher: Launcher, space: SearchSpace) -> Map
         "launcher": launcher.name,
         "launch": space.baseline.launch.model_dump(mode="json"),
         "load": load,
+        "tune": settings.tune.model_dump(mode="json", include={"budget", "trial_time"}),  # where a search is cut short
         "generation": settings.generation.model_dump(mode="json", exclude={"seed", "batch_size", "threads", "cache"}),
         "conversations": digest_of(talks(settings)),
         "model": settings.model.model_dump(mode="json", include={"template_arguments", "system_role"}),

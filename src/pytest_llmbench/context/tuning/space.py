@@ -77,6 +77,11 @@ class SearchSpace:
                 self._refuse_unknown(name, where)
         if both := sorted(vary.keys() & fixed.keys()):
             raise UsageError(f"tune.fixed: {both[0]} is varied too; give it once", names=("tune.fixed", "tune.vary"))
+        if both := sorted(baseline.keys() & fixed.keys()):
+            raise UsageError(
+                f"tune.fixed: {both[0]} is the same in each trial, so the baseline has no other; give it once",
+                names=("tune.fixed", "tune.baseline"),
+            )
         self._fixed_own = {name: value for name, value in fixed.items() if name in own}
         engines = {name: value for name, value in fixed.items() if name not in own}
         self._launch = _launched(launch, {**_for_one(baseline, vary, own), **engines}, "tune.fixed")

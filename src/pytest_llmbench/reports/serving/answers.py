@@ -112,10 +112,7 @@ def remarks(finding: Finding, say: ServingWords, required: int | None = None) ->
             **_odd(odd, finding, say),
         )
     elif not finding.decided:
-        yield say(
-            "Not decided: {sent} were spent before the estimate was sure. A larger load.budget narrows it.",
-            sent=say.requests(finding.sent),
-        )
+        yield _undecided(finding, say)
     if finding.any_fall:
         yield say(
             "The answers do not speak for the fitted curve, as where the share stays close to the promise over "
@@ -130,10 +127,29 @@ def remarks(finding: Finding, say: ServingWords, required: int | None = None) ->
         )
     if left_open := sum(trial.left_open for trial in finding.trials):
         yield say.plural(*_LEFT_OPEN, left_open, count=say.count(left_open))
-    if finding.resumed_trials:
+    if finding.asked_nobody and finding.tested_at:
+        yield say(
+            "The search was finished on {moment}: nothing was asked this time, and the trials are those of then.",
+            moment=say.moment(finding.tested_at),
+        )
+    elif finding.resumed_trials:
         yield say.plural(*_RESUMED, finding.resumed_trials, count=say.count(finding.resumed_trials))
     yield from _from_machines(finding, say)
     yield from _stood_still(finding, say)
+
+
+def _undecided(finding: Finding, say: ServingWords) -> str:
+    """By what a search ended before it was sure."""
+    sent = say.requests(finding.sent)
+    if finding.ended_by == "time":
+        return say(
+            "Not decided: load.time_limit ended the search after {sent}, before the estimate was sure. A longer one "
+            "narrows it.",
+            sent=sent,
+        )
+    return say(
+        "Not decided: {sent} were spent before the estimate was sure. A larger load.budget narrows it.", sent=sent
+    )
 
 
 def _odd(odd: TrialContradiction, finding: Finding, say: ServingWords) -> dict[str, str]:
@@ -192,14 +208,21 @@ def noted(finding: Finding, say: ServingWords) -> list[str]:
 
 
 def habits(finding: Finding, say: ServingWords) -> str:
-    """How the simulated people behave: capacity differs a lot with it."""
+    """How the simulated people behave: capacity differs a lot with it. What the question raises is no habit."""
     own = finding.habits
+    arrivals = say(_ARRIVALS[own.arrivals])
+    if own.arrivals == "poisson":
+        return say("{arrivals}, each with a single message", arrivals=arrivals)
+    talk = {"messages": say.count(own.messages), "cooldown": say.limit(own.cooldown_s)}
+    if finding.question == "history":
+        return say(
+            "{arrivals}, {messages} messages a conversation, {cooldown} between messages", arrivals=arrivals, **talk
+        )
     return say(
         "{arrivals}, {messages} messages a conversation, history of {history}, {cooldown} between messages",
-        arrivals=say(_ARRIVALS[own.arrivals]),
-        messages=say.count(own.messages),
+        arrivals=arrivals,
         history=say.count(own.history),
-        cooldown=say.limit(own.cooldown_s),
+        **talk,
     )
 
 

@@ -31,6 +31,7 @@ from pytest_llmbench.reports.blocks import (
     Verdict,
     Verdicts,
 )
+from pytest_llmbench.runs.context_document import NumberWithInterval
 
 TRIAL_OUTCOMES: Mapping[TrialOutcome, str] = {
     "measured": N_("measured"),
@@ -44,6 +45,7 @@ TRIAL_OUTCOMES: Mapping[TrialOutcome, str] = {
 _SIGNS: Mapping[Outcome, Verdicts] = {
     "better": "pass",
     "no_better": "inconclusive",
+    "not_told_apart": "inconclusive",
     "baseline_best": "inconclusive",
     "unconfirmed": "none",
 }
@@ -92,17 +94,35 @@ def _sections(
 
 def sentence(document: TuningDocument, say: Words) -> str:
     """The verdict in one sentence."""
-    ratio = document.ratio
+    return _compared(document, document.ratio, say) if document.ratio else _not_compared(document, say)
+
+
+def _not_compared(document: TuningDocument, say: Words) -> str:
+    """Where there is no factor: why, and what that means."""
     if document.outcome == "baseline_best" and document.cut_short:
         return say("None of the settings that were tried so far seem to hold more users than the baseline.")
     if document.outcome == "baseline_best":
         return say("No settings seemed to hold more users than the baseline; keep it.")
-    if ratio is None:
+    if document.outcome == "not_told_apart":
         return say(
-            "The settings of trial {number} seem to hold most users, but were not compared with the baseline again.",
-            number=document.winner,
+            "Not told apart: searches ended before it was seen how many users are held at most. Keep the baseline, or "
+            "raise tune.trial_time, tune.budget or load.max_users and tune again."
         )
+    return say(
+        "The settings of trial {number} seem to hold most users, but were not compared with the baseline again.",
+        number=document.winner,
+    )
+
+
+def _compared(document: TuningDocument, ratio: NumberWithInterval, say: Words) -> str:
+    """By which factor the winner holds more users than the baseline."""
     values = {"factor": say.number(ratio.value), "low": say.number(ratio.low), "high": say.number(ratio.high)}
+    if document.outcome == "better" and document.at_least:
+        return say(
+            "The winner holds at least {factor} times the users of the baseline (95 % interval from {low}): its "
+            "searches ended before it was seen how many it holds at most.",
+            **values,
+        )
     if document.outcome == "better":
         return say(
             "The winner holds {factor} times the users of the baseline (95 % interval {low} to {high}).", **values
