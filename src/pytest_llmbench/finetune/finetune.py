@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.errors import ModelError, NotReadyError, UsageError
+from pytest_llmbench.core.writable import finite
 from pytest_llmbench.finetune.adapter_folder import (
     begin_anew,
     check_output,
@@ -25,6 +26,7 @@ from pytest_llmbench.finetune.memory import expected_memory
 from pytest_llmbench.finetune.request import FinetuneRequest
 from pytest_llmbench.finetune.sft import Hyperparameters, Training, TrainingStopped, Watch, train
 from pytest_llmbench.finetune.tokenized import TokenizedRows, form_hash
+from pytest_llmbench.finetune.training_log import DestroyedTraining
 from pytest_llmbench.finetune.training_rows import DatasetFile, agree_on_template, read_files
 from pytest_llmbench.models.fitting import known_architecture
 from pytest_llmbench.models.registry import ModelEntry, Preset, load_registry
@@ -60,6 +62,7 @@ def finetune(request: FinetuneRequest, watch: Watch | None = None) -> Finetuned:
         ModelError: the base cannot be found or loaded, or is gated.
         NotReadyError: a package is missing, the training does not fit into memory, or the disk is full.
         TrainingStopped: `watch.stop` said so; a checkpoint was written.
+        DestroyedTraining: the loss or the weights are no numbers any more; nothing is kept.
     """
     _check_packages()
     if request.output.is_symlink():
@@ -91,7 +94,7 @@ def finetune(request: FinetuneRequest, watch: Watch | None = None) -> Finetuned:
         if resume_from is None and _writes():
             begin_anew(checkpoints, identity)
         loaded = _load(request, source, preset)
-        with _quiet(), _told_how_to_go_on(request):
+        with _quiet(), _told_how_to_go_on(request), _cleared_when_destroyed(checkpoints):
             training = train(
                 loaded.model,
                 form.tokenizer,
@@ -102,7 +105,7 @@ def finetune(request: FinetuneRequest, watch: Watch | None = None) -> Finetuned:
                 resume_from=resume_from,
                 watch=watch,
             )
-            record = _record(request, source, preset, training, files, estimate) | _recorded(form)
+            record = finite(_record(request, source, preset, training, files, estimate) | _recorded(form))
             if _writes():
                 save_adapter(training, record, form, request.output)
                 _clear(checkpoints, keep=request.keep_checkpoints)
@@ -271,6 +274,17 @@ def _told_how_to_go_on(request: FinetuneRequest) -> Iterator[None]:
         yield
     except TrainingStopped as stopped:
         raise TrainingStopped(f"{stopped}: {request.going_on().command()}") from stopped
+
+
+@contextlib.contextmanager
+def _cleared_when_destroyed(checkpoints: Path) -> Iterator[None]:
+    """Whoever went on from a checkpoint of a destroyed training would take the same steps into the same end."""
+    try:
+        yield
+    except DestroyedTraining:
+        if _writes():
+            _clear(checkpoints, keep=False)
+        raise
 
 
 @contextlib.contextmanager

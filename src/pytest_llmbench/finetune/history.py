@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,8 @@ _MUST_BE_EQUAL = {
     "hyperparameters": "settings",
     "quantization": "quantization",
 }
+_MEASURED = (("train_loss", "train loss", -1, ".3f"), ("token_accuracy", "token accuracy", 1, ".1%"))
+"""By key: the name, whether a higher (1) or a lower (-1) value is better, and how it is written."""
 
 _log = logging.getLogger("pytest_llmbench")
 
@@ -77,14 +80,17 @@ def worse_than(before: Mapping[str, Any], now: Mapping[str, Any], *, margin: flo
     if others := [word for key, word in _MUST_BE_EQUAL.items() if before.get(key) != now.get(key)]:
         _log.warning("the compared training had another %s: its metrics may differ for that", ", ".join(others))
     faults = []
-    if now["train_loss"] > before["train_loss"] * (1 + margin):
-        faults.append(
-            f"train loss {now['train_loss']:.3f} was {before['train_loss']:.3f}: worse by more than {margin:.0%}"
-        )
-    for key, name in (("token_accuracy", "token accuracy"),):
-        if now[key] < before[key] * (1 - margin):
-            faults.append(f"{name} {now[key]:.1%} was {before[key]:.1%}: worse by more than {margin:.0%}")
+    for key, name, better, form in _MEASURED:
+        found, earlier = _finite(now.get(key)), _finite(before.get(key))
+        if found is None:
+            faults.append(f"{name} is no number any more")
+        elif earlier is not None and (earlier * (1 - better * margin) - found) * better > 0:
+            faults.append(f"{name} {found:{form}} was {earlier:{form}}: worse by more than {margin:.0%}")
     return faults + _worse_routing(before.get("held_out", {}), now["held_out"], alpha)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _worse_routing(before: Mapping[str, bool], now: Mapping[str, bool], alpha: float) -> list[str]:

@@ -127,6 +127,7 @@ def train(
         UsageError: the model has no layers of the names in `targets`.
         NotReadyError: not even one row fits into memory, or a checkpoint cannot be written.
         TrainingStopped: `watch.stop` said so.
+        DestroyedTraining: the loss or the weights are no numbers any more.
     """
     _check_targets(model, hyperparameters.targets)
     watch = watch or Watch()

@@ -25,6 +25,7 @@ from pytest_llmbench.finetune.request import NOT_OVER_INT8, FinetuneRequest
 from pytest_llmbench.finetune.routing_eval import RoutingScores, cases_of, compare_routing
 from pytest_llmbench.finetune.sft import Watch
 from pytest_llmbench.finetune.step_checks import batch_faults, gradient_faults, loss_faults
+from pytest_llmbench.finetune.training_log import DestroyedTraining
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,10 +69,19 @@ class TrainingProof:
         write_rows(dataset, _of_tools(self._chosen.dataset, self._chosen.tools))
         return request_of(self._settings, dataset, self._folder / "adapter")
 
-    @functools.cached_property
+    @property
     def evidence(self) -> Evidence:
-        """The training, done once."""
-        done = finetune(self._request, self._watch)
+        """The training, done once. Raises DestroyedTraining each time where its loss is no number any more."""
+        if isinstance(self._evidence, DestroyedTraining):
+            raise self._evidence
+        return self._evidence
+
+    @functools.cached_property
+    def _evidence(self) -> Evidence | DestroyedTraining:
+        try:
+            done = finetune(self._request, self._watch)
+        except DestroyedTraining as error:
+            return error
         logits = _logits(done.training.model, done.form, self._heldout[:_READ])
         weights = _lora_weights(done.training.model)
         done = dataclasses.replace(done, training=dataclasses.replace(done.training, model=None))

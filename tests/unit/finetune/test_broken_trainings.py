@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from pytest_llmbench.core.errors import NotReadyError
 from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.finetune.sft import Watch
 from pytest_llmbench.finetune.training_checks import TrainingProof
+from pytest_llmbench.finetune.training_log import DestroyedTraining
 
 QUESTIONS = ("loss", "gradients", "answers_alone", "memory", "reload", "routing", "resume", "compared")
 
@@ -126,6 +128,21 @@ def test_a_frozen_matrix_is_named(proof_of: Make) -> None:
 def test_an_adapter_that_is_frozen_whole_is_told_before_training(proof_of: Make) -> None:
     with pytest.raises(NotReadyError, match="every LoRA matrix is frozen"):
         proof_of(lambda trainer: trainer.model.requires_grad_(requires_grad=False)).loss()
+
+
+def test_a_training_without_a_loss_is_tried_once_for_all_questions(proof_of: Make) -> None:
+    tried: list[Any] = []
+
+    def plant(trainer: Any) -> None:
+        tried.append(trainer)
+        compute = trainer.compute_loss
+        trainer.compute_loss = lambda *of, **options: compute(*of, **options) * math.nan
+
+    proof = proof_of(plant)
+    for question in QUESTIONS:
+        with pytest.raises(DestroyedTraining, match="the loss is nan at step 1 of 48: the base itself gives no number"):
+            getattr(proof, question)()
+    assert len(tried) == 1
 
 
 def test_a_hundredfold_learning_rate_is_told(proof_of: Make) -> None:

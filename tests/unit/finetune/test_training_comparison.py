@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -226,6 +227,13 @@ def test_a_kept_training_is_found_by_number_name_and_as_the_latest(tmp_path: Pat
 def test_a_worse_metric_is_told(change: dict[str, Any], fault: str) -> None:
     (told,) = worse_than(KEPT, {**KEPT, **change}, margin=0.1, alpha=0.05)
     assert told.startswith(fault)
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf, None])
+def test_a_metric_that_is_no_number_is_worse_than_any_and_no_measure_for_others(broken: float | None) -> None:
+    (told,) = worse_than(KEPT, {**KEPT, "train_loss": broken}, margin=0.1, alpha=0.05)
+    assert told == "train loss is no number any more"
+    assert worse_than({**KEPT, "train_loss": broken}, KEPT, margin=0.1, alpha=0.05) == []
 
 
 def test_a_change_within_the_margin_is_fine() -> None:
