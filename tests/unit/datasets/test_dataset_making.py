@@ -101,6 +101,13 @@ def test_rows_of_another_form_are_converted(tmp_path: Path) -> None:
     assert len(_make(path, "augmented", count=12).rows) == 12
 
 
+def test_rows_that_hold_the_same_again_as_one_text_are_rows(tmp_path: Path) -> None:
+    path = tmp_path / "alpaca.jsonl"
+    rows = [{"instruction": asked, "input": "", "output": "Oui.", "text": f"### {asked}: Oui."} for asked in "abc"]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    assert sorted(_asked(_make(path, "simple"))) == ["a", "b", "c"]
+
+
 def test_a_count_of_templates_is_spread_over_the_tools() -> None:
     made = _make(ROOT / "data/templates.yaml", "simple", count=26)
     tools = [row["tool"] for row in made.rows]
