@@ -23,7 +23,7 @@ from pytest_llmbench.core.starter import present
 from pytest_llmbench.datasets.chunks import read_chunks
 from pytest_llmbench.datasets.disk_sequence import Computed, shuffled, spooled
 from pytest_llmbench.datasets.llm_prompts import Assignment, again, read_answer
-from pytest_llmbench.datasets.near_duplicates import bare
+from pytest_llmbench.datasets.near_duplicates import identity
 from pytest_llmbench.datasets.record_files import OnProgress, Progress, reading
 from pytest_llmbench.datasets.row_formats import answer_text, new_row
 from pytest_llmbench.datasets.rows import stream_rows
@@ -292,10 +292,10 @@ def _read(jobs: Sequence[Job], answers: list[str | None]) -> tuple[list[dict[str
         written = read_answer(answer, assignment)
         refused.update(written.refused)
         for question, said in written.pairs:
-            if bare(question) in seen:
+            if identity(question) in seen:
                 refused["repeated"] += 1
             else:
-                seen.add(bare(question))
+                seen.add(identity(question))
                 rows.append(to_row(question, said))
     reasons = ", ".join(f"{why} ({number})" for why, number in refused.most_common())
     return rows, [f"{sum(refused.values())} of what the model wrote refused: {reasons}"] if refused else []

@@ -15,7 +15,7 @@ from pytest_llmbench.cases.suites import Case, Vocabulary
 from pytest_llmbench.core.documents import Document, Faults, read_yaml, suggestion
 from pytest_llmbench.core.errors import UsageError, located
 from pytest_llmbench.core.languages import told_language
-from pytest_llmbench.datasets.near_duplicates import Reserved, bare
+from pytest_llmbench.datasets.near_duplicates import Reserved, identity
 from pytest_llmbench.datasets.phrasing import Noise, misspell, read_noise
 
 KINDS = ("command", "request", "misspelt")
@@ -122,8 +122,8 @@ def _take(
             break
         if reserved.nearest(row.prompt) or reserved.nearest(exchange.prompt):
             dropped += 1
-        elif bare(row.prompt) not in seen:
-            seen.add(bare(row.prompt))
+        elif identity(row.prompt) not in seen:
+            seen.add(identity(row.prompt))
             kept.append(row)
     return kept, dropped
 

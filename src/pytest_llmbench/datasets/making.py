@@ -22,7 +22,7 @@ from pytest_llmbench.datasets.contamination import CaseTexts, contamination, use
 from pytest_llmbench.datasets.disk_sequence import Computed, KnownTexts, spooled
 from pytest_llmbench.datasets.from_templates import KINDS, load_templates, reserved_prompts, rows_from_templates
 from pytest_llmbench.datasets.messages import FormError
-from pytest_llmbench.datasets.near_duplicates import bare
+from pytest_llmbench.datasets.near_duplicates import identity
 from pytest_llmbench.datasets.order import Order
 from pytest_llmbench.datasets.record_files import OnProgress, Progress, read_records, reading
 from pytest_llmbench.datasets.row_formats import form_of
@@ -200,7 +200,7 @@ class _Facts:
                     self._first_untitled = self._first_untitled or chunk.line
                     continue
                 phrasing = self._languages.phrasing(chunk.language, chunk.line)
-                facts = list(facts_of(chunk, phrasing, first=titles.add(bare(chunk.title))))
+                facts = list(facts_of(chunk, phrasing, first=titles.add(identity(chunk.title))))
                 self._silent += not facts
                 yield from ((fact.questions, fact.answer, chunk.language) for fact in facts)
 

@@ -108,6 +108,15 @@ def test_rows_that_hold_the_same_again_as_one_text_are_rows(tmp_path: Path) -> N
     assert sorted(_asked(_make(path, "simple"))) == ["a", "b", "c"]
 
 
+def test_questions_that_differ_by_a_sign_are_all_kept(tmp_path: Path) -> None:
+    path = tmp_path / "sums.csv"
+    path.write_text("prompt,completion\n3+4,7\n3*4,12\n3 + 4 ?,7\n", encoding="utf-8")
+    made = _make(path, "simple")
+    assert len(_asked(made)) == 2
+    assert "3*4" in _asked(made)
+    assert made.notes[-1] == "1 left out that another row asks already"
+
+
 def test_a_count_of_templates_is_spread_over_the_tools() -> None:
     made = _make(ROOT / "data/templates.yaml", "simple", count=26)
     tools = [row["tool"] for row in made.rows]
