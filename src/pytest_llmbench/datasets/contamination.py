@@ -38,7 +38,7 @@ class Match:
 def contamination(rows: Iterable[Mapping[str, Any]], cases: Sequence[Case]) -> list[Match]:
     """The nearest case of each row that is too near to any, in the order of the rows, which are read one by one.
 
-    Rows are in the form of `training.rows`; every turn of the user counts. A case counts with its prompt and its
+    Rows are in the form of `datasets.rows`; every turn of the user counts. A case counts with its prompt and its
     reference.
     """
     reserved = CaseTexts(cases)

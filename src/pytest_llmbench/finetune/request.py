@@ -35,15 +35,16 @@ class _Asked(Preset):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FinetuneRequest:
-    """What is to be trained. `base` is a model spec; `dataset` has one of the forms of `training.row_forms`.
+    """What is to be trained. `base` is a model spec; `dataset` has one of the forms of `datasets.row_formats`.
 
     The settings are the preset of the registry's model for the `task`, with the fields in `changes` over it: those of
     `models.registry.Preset`, or `seed`, `steps`, `save_steps` and `warmup_share`. The base is quantized as it will be
     served: an adapter learns to make up for the rounding. `suites` are files or folders whose cases no row may come
     near; that is announced, or with `strict` refused. `validation` holds rows that are not learnt: the loss on them is
     measured after each pass. Rows are written with `template_arguments` and `system_role`,
-    as the fine-tune will be asked with them, and the base is loaded with `revision` and `trust_remote_code` (`model.*`
-    in the settings). `force` tries what the memory estimate forbids.
+    as the fine-tune will be asked with them, and the base is loaded with `revision`, `trust_remote_code`,
+    `double_quant`, `compute_dtype` and, by one process, `device_map` (`model.*` in the settings).
+    `force` tries what the memory estimate forbids.
     """
 
     dataset: Path
@@ -56,6 +57,9 @@ class FinetuneRequest:
     system_role: Literal["system", "user"] = "system"
     revision: str | None = None
     trust_remote_code: bool = False
+    double_quant: bool = True
+    compute_dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    device_map: str | Mapping[str, int | str] = "auto"
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     suites: Sequence[Path] = ()
     vocabulary: Path | None = None

@@ -80,7 +80,7 @@ def batch_faults(batch: Mapping[str, Any], form: PromptForm, rows: Sequence[Mapp
     Args:
         batch: `input_ids`, `labels` and `attention_mask`, each (rows, tokens).
         form: in which the base reads rows.
-        rows: the dataset, in the form of `training.rows`; what the batch holds is looked up in it.
+        rows: the dataset, in the form of `datasets.rows`; what the batch holds is looked up in it.
     """
     known = {tuple(whole): len(prompt) for whole, prompt in map(form.example, rows)}
     faults: dict[str, int] = {}

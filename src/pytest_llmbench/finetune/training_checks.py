@@ -256,6 +256,9 @@ def request_of(settings: Settings, dataset: Path, output: Path) -> FinetuneReque
         system_role=model.system_role,
         revision=model.revision,
         trust_remote_code=model.trust_remote_code,
+        double_quant=model.double_quant,
+        compute_dtype=model.compute_dtype,
+        device_map=model.device_map,
         changes=changes,
         keep_checkpoints=True,
     )

@@ -81,7 +81,9 @@ def test_the_command_of_a_request_is_read_back_as_the_same_request(
 
 
 CONFIGURED = """
-model: {quantization: none, device: cpu, revision: v2, trust_remote_code: true, system_role: user}
+model:
+  {quantization: none, device: cpu, revision: v2, trust_remote_code: true, system_role: user, double_quant: false,
+   compute_dtype: float16, device_map: {"": 0}}
 benchmark: {prompts: [mine], vocabulary: tools.yaml, strict: true}
 logging: {progress: false}
 """
@@ -110,6 +112,9 @@ def test_what_the_settings_say_holds_for_a_training_too(
             system_role="user",
             revision="v2",
             trust_remote_code=True,
+            double_quant=False,
+            compute_dtype="float16",
+            device_map={"": 0},
             changes={"quantization": "none"},
             suites=(Path("mine"),),
             vocabulary=Path("tools.yaml"),

@@ -82,6 +82,21 @@ def test_later_chunks_of_a_title_answer_for_their_section_alone(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "JARVIS est un assistant vocal : il écoute des ordres et y répond. Il date de 2019.",
+        "JARVIS est simple : il écoute.",
+        "Le site de JARVIS est ici.\nhttps://jarvis.example",
+    ],
+)
+def test_prose_with_a_colon_is_no_key_and_value(tmp_path: Path, text: str) -> None:
+    text_and_pairs = f"{text}\nLangue d'origine : anglais\nHébergeur : OVH."
+    (definition, host) = _facts(tmp_path, {"title": "JARVIS", "text": text_and_pairs}).values()
+    assert definition == " ".join(text.splitlines())
+    assert host == "Hébergement de JARVIS : OVH."
+
+
+@pytest.mark.parametrize(
     ("content", "message"), [("", "holds no chunk"), ('{"a": 1}\n[]', "chunks.jsonl:1: a chunk is")]
 )
 def test_what_is_no_chunk_is_refused(tmp_path: Path, content: str, message: str) -> None:

@@ -149,6 +149,21 @@ def test_messages_come_through_json_and_are_refused_as_python_text(tmp_path: Pat
         read_rows(_written_by_datasets(tmp_path, rows, "to_csv csv"))
 
 
+@pytest.mark.parametrize(
+    ("cell", "kept"), [("web", "web"), ("[draft] of May", "[draft] of May"), ('{"page": 3, "next": null}', {"page": 3})]
+)
+def test_metadata_in_the_cells_of_a_table_are_text_or_json(tmp_path: Path, cell: str, kept: object) -> None:
+    rows = [{"prompt": "monte", "completion": "Oui.", "metadata": cell}] * 2
+    assert read_rows(_written_by_datasets(tmp_path, rows, "pandas csv")) == [{**ROW, "metadata": kept}] * 2
+
+
+def test_the_history_in_the_cells_of_a_table_is_asked_before_the_instruction(tmp_path: Path) -> None:
+    history = json.dumps([["Salut", "Bonjour"]])
+    rows = [{"instruction": "monte", "output": "Oui.", "history": history}] * 2
+    (first, _) = read_rows(_written_by_datasets(tmp_path, rows, "pandas csv"))
+    assert [message["content"] for message in first["prompt"]] == ["Salut", "Bonjour", "monte"]
+
+
 def test_messages_in_the_cells_of_a_table_are_messages(tmp_path: Path) -> None:
     rows = [{"prompt": json.dumps([ASKED]), "completion": json.dumps([SAID])}] * 2
     assert read_rows(_written_by_datasets(tmp_path, rows, "pandas csv")) == [ROW] * 2

@@ -24,12 +24,14 @@ from trl import SFTConfig, SFTTrainer
 
 from pytest_llmbench.core.documents import parse_json
 from pytest_llmbench.core.errors import ModelError, NotReadyError, UsageError
+from pytest_llmbench.core.settings import ModelSettings, Settings
 from pytest_llmbench.finetune.checkpoints import newest_checkpoint
 from pytest_llmbench.finetune.finetune import finetune
 from pytest_llmbench.finetune.request import FinetuneRequest
 from pytest_llmbench.finetune.sft import Hyperparameters, TrainingStopped, Watch, train
 from pytest_llmbench.finetune.tokenized import tokenize_file
 from pytest_llmbench.finetune.trainer import has_bfloat16
+from pytest_llmbench.finetune.training_checks import request_of
 from pytest_llmbench.finetune.training_journal import journaled
 from pytest_llmbench.finetune.training_log import DestroyedTraining, Moment
 from pytest_llmbench.models.chat_templates import base_form
@@ -191,6 +193,33 @@ def test_a_validation_set_is_neither_added_nor_left_out_on_the_way(request_with:
     with pytest.raises(UsageError, match=r"training\.json is missing or damaged; overwrite it") as raised:
         finetune(request_with(validation=held_out, resume=True))
     assert raised.value.names == ("overwrite",)
+
+
+def test_the_base_is_loaded_as_the_settings_have_it(
+    request_with: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def note(_source: Any, settings: ModelSettings) -> None:
+        loaded.append(settings)
+        raise NotReadyError
+
+    loaded: list[ModelSettings] = []
+    monkeypatch.setattr("pytest_llmbench.models.loading.load_base", note)
+    served = ModelSettings(double_quant=False, compute_dtype="float16", device_map={"": "cpu"})
+    asked = request_of(Settings(model=served), request_with().dataset, tmp_path / "adapter")
+    fields = ("double_quant", "compute_dtype", "device_map")
+    with pytest.raises(NotReadyError):
+        finetune(request_with(**{name: getattr(asked, name) for name in fields}))
+    assert [[getattr(settings, name) for name in fields] for settings in loaded] == [[False, "float16", {"": "cpu"}]]
+
+
+@pytest.mark.parametrize("change", [{"double_quant": False}, {"compute_dtype": "float32"}])
+def test_a_training_does_not_go_on_over_a_base_that_is_loaded_otherwise(
+    request_with: Build, change: dict[str, Any]
+) -> None:
+    with pytest.raises(TrainingStopped):
+        finetune(request_with(), stopping_at(3))
+    with pytest.raises(UsageError, match=f"with another {next(iter(change))}"):
+        finetune(request_with(resume=True, **change))
 
 
 def test_there_is_nothing_to_resume_without_a_checkpoint(request_with: Build) -> None:
@@ -380,6 +409,20 @@ def test_a_row_that_is_too_long_is_named(request_with: Build) -> None:
     ) as raised:
         finetune(request_with({"max_length": 8}))
     assert raised.value.names == ("max_length",)
+
+
+def test_rows_that_the_base_cannot_read_whole_are_refused_before_it_is_loaded(
+    request_with: Build, tiny_base: Path, tmp_path: Path
+) -> None:
+    short = tmp_path / "short"
+    shutil.copytree(tiny_base, short)
+    config = json.loads((short / "config.json").read_text(encoding="utf-8"))
+    (short / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 8}), encoding="utf-8")
+    (short / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(
+        UsageError, match=r"reads 8 tokens at once, and the longest row has 11; .*dataset check .*--base"
+    ):
+        finetune(request_with(base=str(short)))
 
 
 def test_the_command_of_a_record_asks_for_the_same_from_the_beginning(request_with: Build) -> None:
