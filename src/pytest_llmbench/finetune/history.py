@@ -34,10 +34,14 @@ def save_training(report_dir: Path, document: Mapping[str, Any], name: str = "")
     number = max(
         (int(found[1]) for path in folder.glob("*.json") if (found := _NUMBERED.fullmatch(path.name))), default=0
     )
-    safe = re.sub(r"[^\w.-]+", "-", name)
-    path = folder / f"{number + 1:04d}{f'_{safe}' if safe else ''}.json"
+    path = folder / f"{number + 1:04d}{f'_{_safe(name)}' if name else ''}.json"
     write_text(path, json.dumps(document, ensure_ascii=False, indent=2) + "\n")
     return path
+
+
+def _safe(name: str) -> str:
+    """The name as that of a file."""
+    return re.sub(r"[^\w.-]+", "-", name)
 
 
 def find_training(report_dir: Path, wanted: str) -> dict[str, Any]:
@@ -60,7 +64,7 @@ def find_training(report_dir: Path, wanted: str) -> dict[str, Any]:
         matching = [
             path
             for path, found in kept
-            if wanted in (found[2], path.stem) or (wanted.isdigit() and int(wanted) == int(found[1]))
+            if _safe(wanted) in (found[2], path.stem) or (wanted.isdigit() and int(wanted) == int(found[1]))
         ]
     if not matching:
         there = ", ".join(path.stem for path, _ in kept) or "none"

@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.announcing import NO_BASELINE
+from pytest_llmbench.core.errors import MissingRunError, UsageError
 from pytest_llmbench.core.records import BASE, FINETUNED
 from pytest_llmbench.core.starter import present
 from pytest_llmbench.datasets.files import write_rows
@@ -165,15 +166,27 @@ class TrainingProof:
         ]
 
     def compared(self) -> list[str]:
-        """No metric is worse than that of the training in `gate.baseline`, if one is given; this one is kept too."""
+        """No metric is worse than that of the training in `gate.baseline`, if one is given; this one is kept too.
+
+        Raises:
+            MissingRunError: that training is not there, which `gate.missing_baseline` does not allow.
+        """
         found, reports = self.held_out, Path(self._settings.output.report_dir)
         now = {**self.evidence.finetuned.record, "held_out": dict(found.finetuned), "held_out_base": dict(found.base)}
-        wanted = self._settings.gate.baseline
-        before = find_training(reports, wanted) if wanted else None
-        save_training(reports, now, self._save_as)
+        gate = self._settings.gate
+        before, missing = None, None
+        try:
+            before = find_training(reports, gate.baseline) if gate.baseline else None
+        except MissingRunError as error:
+            missing = error
+        kept = save_training(reports, now, self._save_as)
+        if missing and gate.missing_baseline == "fail":
+            raise missing.saying(f"{missing}; this one is kept as {kept.stem}")
+        if missing:
+            _log.warning(NO_BASELINE, missing)
         if before is None:
             return []
-        return worse_than(before, now, margin=self._chosen.metric_margin, alpha=self._settings.gate.alpha)
+        return worse_than(before, now, margin=self._chosen.metric_margin, alpha=gate.alpha)
 
     @functools.cached_property
     def held_out(self) -> RoutingScores:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from support.tiny_training import rows, save_tiny_model, write_rows
 
-from pytest_llmbench.core.errors import NotReadyError
+from pytest_llmbench.core.errors import MissingRunError, NotReadyError
 from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.finetune.sft import Watch
 from pytest_llmbench.finetune.training_checks import TrainingProof
@@ -155,3 +155,16 @@ def test_a_training_that_learns_less_than_the_compared_one_is_told(proof_of: Mak
     faults = proof_of(twentieth_of_the_rate, compare="latest").compared()
     assert faults[0].startswith("train loss ")
     assert "worse by more than 10%" in faults[0]
+
+
+def test_a_first_comparison_keeps_the_training_and_warns_where_the_settings_say_so(
+    proof_of: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    proof = proof_of(compare="latest")
+    with pytest.raises(MissingRunError, match=r"there are: none; this one is kept as 0001$"):
+        proof.compared()
+    allowed = proof._settings.gate.model_copy(update={"baseline": "v1", "missing_baseline": "warn"})
+    proof._settings = proof._settings.model_copy(update={"gate": allowed})
+    assert proof.compared() == []
+    assert "no training 'v1'" in caplog.text
+    assert "there are: 0001; gate.missing_baseline is warn" in caplog.text

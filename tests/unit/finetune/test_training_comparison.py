@@ -211,7 +211,7 @@ def test_a_kept_training_is_found_by_number_name_and_as_the_latest(tmp_path: Pat
     path = save_training(tmp_path, {**KEPT, "train_loss": 1.0})
     assert path.name == "0002.json"
     assert find_training(tmp_path, "latest")["train_loss"] == 1.0
-    assert find_training(tmp_path, "1") == find_training(tmp_path, "first-one")
+    assert find_training(tmp_path, "1") == find_training(tmp_path, "first-one") == find_training(tmp_path, "first one")
     with pytest.raises(MissingRunError, match="there are: 0001_first-one, 0002"):
         find_training(tmp_path, "third")
 
