@@ -172,7 +172,10 @@ def test_a_model_writes_rows_and_what_it_got_wrong_is_counted(
     assert sorted(_asked(made)) == ["Deux ?", "Trois ?", "Un ?"]
     journal, anew = tmp_path / "out.journal", "delete it, or give another seed, to ask anew"
     assert made.notes == (
-        "11 of what the model wrote refused: no JSON list (5), no whole answer came (5), repeated (1)",
+        (
+            "11 of what the model wrote refused: no JSON list (5), no whole answer came (5; cut off at 1250 tokens), "
+            "repeated (1)"
+        ),
         f"the model's answers are kept in {journal}, where the same command finds them; {anew}",
     )
     assert all("Outil1" in body["messages"][1]["content"] and body["seed"] for body in server.bodies)
@@ -195,6 +198,21 @@ def test_a_stopped_generation_goes_on_without_asking_twice(
     again = _make(chunks, "llm", writer=_writer(server, tmp_path))
     assert (again.rows, server.bodies) == (made.rows, [])
     assert again.notes[-1].startswith("4 of 4 answers were not asked for again but taken from")
+
+
+def test_why_a_server_refuses_is_told_after_the_first_few_questions(tmp_path: Path, server: FakeChatServer) -> None:
+    server.behaviours = [refusing(400, f"context of 2048, not {n}") for n in range(2050, 2060)]
+    with pytest.raises(ServerError, match=r"the first 4 questions had no whole answer: .*context of 2048, not 2053"):
+        _make(VOCABULARY, "llm", count=200, writer=_writer(server, tmp_path))
+    assert len(server.bodies) == 4
+
+
+def test_a_question_asks_for_no_more_tokens_than_its_rows_take(
+    chunks: Path, tmp_path: Path, server: FakeChatServer
+) -> None:
+    with pytest.raises(UsageError, match="no row could be made"):
+        _make(chunks, "llm", count=2, writer=_writer(server, tmp_path))
+    assert {body["max_tokens"] for body in server.bodies} == {450}
 
 
 def test_a_count_is_parted_over_the_tools_of_a_vocabulary(tmp_path: Path, server: FakeChatServer) -> None:
