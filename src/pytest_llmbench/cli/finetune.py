@@ -133,6 +133,7 @@ def finetune_command(
 
     settings = chosen_settings(config, source, form)
     request = _request(dataset, output, settings, source, training, conduct)
+    request = dataclasses.replace(request, config=config, journal=conduct.journal)
     try:
         with training_progress(shown=settings.logging.progress) as (reading, show), _first_interrupt() as noted:
             watch = Watch(reading, show, stop=lambda: bool(noted))

@@ -44,7 +44,8 @@ class FinetuneRequest:
     measured after each pass. Rows are written with `template_arguments` and `system_role`,
     as the fine-tune will be asked with them, and the base is loaded with `revision`, `trust_remote_code`,
     `double_quant`, `compute_dtype` and, by one process, `device_map` (`model.*` in the settings).
-    `force` tries what the memory estimate forbids.
+    `force` tries what the memory estimate forbids. `config` is the settings file that the rest was read from, and
+    `journal` the one that who watches writes: the command line names them again.
     """
 
     dataset: Path
@@ -68,6 +69,8 @@ class FinetuneRequest:
     force: bool = False
     strict: bool = False
     keep_checkpoints: bool = False
+    config: Path | None = None
+    journal: Path | None = None
 
     def settled(self) -> tuple[Preset, Hyperparameters]:
         """The preset with the changes, and the same as the trainer takes it.
@@ -102,7 +105,7 @@ class FinetuneRequest:
 
     def anew(self) -> FinetuneRequest:
         """The request that makes the same adapter from the beginning."""
-        return dataclasses.replace(self, resume=False, overwrite=False)
+        return dataclasses.replace(self, resume=False, overwrite=False, journal=None)
 
     def command(self) -> str:
         """The command line that asks for the same."""
@@ -125,6 +128,8 @@ class FinetuneRequest:
             words += ["--system-role", self.system_role]
         for suites in self.suites if tuple(self.suites) != (DEFAULT_SUITES,) else ():
             words += ["--prompts", str(suites)]
+        for name, file in (("config", self.config), ("journal", self.journal)):
+            words += [f"--{name}", str(file)] if file else []
         words += [f"--{name.replace('_', '-')}" for name in _SWITCHES if getattr(self, name)]
         return words
 

@@ -62,6 +62,8 @@ FULL = FinetuneRequest(
     force=True,
     strict=True,
     keep_checkpoints=True,
+    config=Path("mine.yaml"),
+    journal=Path("the course.jsonl"),
 )
 
 
@@ -76,6 +78,7 @@ def test_the_command_of_a_request_is_read_back_as_the_same_request(
         raise TrainingStopped
 
     runs(note)
+    Path("mine.yaml").write_text("{}", encoding="utf-8")
     llmbench(*shlex.split(request_.command())[1:])
     assert [dataclasses.replace(asked, changes=dict(asked.changes)) for asked in read] == [request_]
 
