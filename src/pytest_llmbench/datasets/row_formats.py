@@ -70,7 +70,8 @@ def to_row(record: Mapping[str, Any], form: str) -> dict[str, Any]:
         if record.get(key):
             raise FormError(f"the row has '{key}', which would not be learnt; write it into the messages, or drop it")
     if bad := next((key for key in _GOOD if record.get(key) is False), None):
-        raise FormError(f"the row's answer is a bad one ('{bad}' is false) and would be learnt; leave such rows out")
+        told = f"the row's answer is a bad one ('{bad}' is false) and would be learnt"
+        raise FormError(f"{told}; leave such rows out, or rename the key if it means something else")
     prompt, completion, used = _CONVERSIONS[form](record)
     check_turns(prompt, completion)
     used |= {"prompt", "completion", *_CHANGING, *_SEEN}

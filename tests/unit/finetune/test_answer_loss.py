@@ -30,7 +30,7 @@ def batch() -> dict[str, torch.Tensor]:
     return {"input_ids": tokens, "attention_mask": mask, "labels": labels}
 
 
-FAMILIES = {  # by what each does with the logits that its head gives
+FAMILIES: dict[str, dict[str, Any]] = {  # by what each does with the logits that its head gives
     "llama": {},
     "granite": {"logits_scaling": 8.0},  # divides them
     "cohere": {"logit_scale": 0.0625, "pad_token_id": 0},  # multiplies them
