@@ -166,9 +166,8 @@ class _Session:
         key = digest.hexdigest()
         text = self._journal.get(key)
         if text is None:
-            most = min(_MOST_TOKENS, assignment.most_tokens)  # no part of the key: a whole answer is whole with any
             seed = int.from_bytes(digest.digest()[:4]) & _SEED_BITS
-            reply = await client.ask({**body, "max_tokens": most, "seed": seed, "stream": False})
+            reply, most = await _whole(client, {**body, "seed": seed, "stream": False}, assignment.most_tokens)
             if reply.finish != "stop":
                 cut_off = f"cut off at {most} tokens" if reply.finish == "length" else f"it ended with {reply.finish}"
                 return self._failure(reply.error or cut_off)
@@ -184,6 +183,17 @@ class _Session:
         if not self._answered and len(self._failed) == _FEW and len(set(self._failed)) == 1:
             raise ServerError(f"{self._url}: the first {_FEW} questions had no whole answer: {reason}")
         return _Failure(reason)
+
+
+async def _whole(client: Any, body: dict[str, Any], enough: int) -> tuple[Any, int]:
+    """The reply, and the tokens it might have: those that are enough for its rows, else, as for a model that thinks
+    before it writes, the most. A server with a short context refuses the most.
+    """
+    for most in sorted({min(enough, _MOST_TOKENS), _MOST_TOKENS}):
+        reply = await client.ask({**body, "max_tokens": most})
+        if reply.finish != "length":
+            break
+    return reply, most
 
 
 def write_rows_of_model(

@@ -130,7 +130,7 @@ def _refuse_destroyed(what: str, measured: TrainingStep | Validation, state: Any
     if math.isfinite(measured.loss):
         return
     told = f"{what} is {measured.loss} at step {measured.step} of {state.max_steps}"
-    if measured.step <= 1:  # nothing was learnt before it
+    if measured.step == 0 or (measured.step == 1 and isinstance(measured, TrainingStep)):  # nothing was learnt before
         reason = "the base itself gives no number on these rows, so its weights or its precision are wrong"
         raise DestroyedTraining(f"{told}: {reason}; no adapter was written")
     raise _too_high(told, args)

@@ -173,7 +173,7 @@ def test_a_model_writes_rows_and_what_it_got_wrong_is_counted(
     journal, anew = tmp_path / "out.journal", "delete it, or give another seed, to ask anew"
     assert made.notes == (
         (
-            "11 of what the model wrote refused: no JSON list (5), no whole answer came (5; cut off at 1250 tokens), "
+            "11 of what the model wrote refused: no JSON list (5), no whole answer came (5; cut off at 2048 tokens), "
             "repeated (1)"
         ),
         f"the model's answers are kept in {journal}, where the same command finds them; {anew}",
@@ -213,6 +213,16 @@ def test_a_question_asks_for_no_more_tokens_than_its_rows_take(
     with pytest.raises(UsageError, match="no row could be made"):
         _make(chunks, "llm", count=2, writer=_writer(server, tmp_path))
     assert {body["max_tokens"] for body in server.bodies} == {450}
+
+
+def test_an_answer_that_was_cut_off_is_asked_for_once_more_with_room_for_thoughts(
+    tmp_path: Path, server: FakeChatServer
+) -> None:
+    path = tmp_path / "chunk.jsonl"
+    path.write_text(json.dumps(CHUNKS[0]), encoding="utf-8")
+    server.behaviours = [_saying("Hm,", finish="length"), _saying(_pairs("Un ?"))]
+    assert _asked(_make(path, "llm", writer=_writer(server, tmp_path))) == ["Un ?"]
+    assert [body["max_tokens"] for body in server.bodies] == [1250, 2048]
 
 
 def test_a_count_is_parted_over_the_tools_of_a_vocabulary(tmp_path: Path, server: FakeChatServer) -> None:
