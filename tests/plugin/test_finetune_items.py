@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from support.tiny_training import rows, save_tiny_model, write_rows
+
+from pytest_llmbench.finetune.training_log import DestroyedTraining
+from pytest_llmbench.plugin.finetune_session import ShortTraining
 
 SUITE = Path(__file__).parents[1] / "suites" / "test_finetune.py"
 
@@ -19,6 +23,15 @@ def pytest_llmbench_trainer(trainer):
         return batch
     trainer.data_collator = shifted
 """
+
+
+def test_a_destroyed_training_fails_its_items_and_does_not_end_the_session(request: pytest.FixtureRequest) -> None:
+    class Destroyed:
+        def loss(self) -> list[str]:
+            raise DestroyedTraining("the loss is nan at step 3 of 72")
+
+    with pytest.raises(pytest.fail.Exception, match="the loss is nan at step 3 of 72"):
+        ShortTraining(cast("Any", Destroyed()), request.session).check_loss()
 
 
 def test_a_broken_trainer_fails_its_item_and_no_other(pytester: pytest.Pytester) -> None:

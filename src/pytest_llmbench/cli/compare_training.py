@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pytest_llmbench.cli.options import Json
+from pytest_llmbench.cli.options import Config, Json, Language, SettingOption, chosen_settings
 from pytest_llmbench.cli.terminal import report_width
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.files import write_text
 
 if TYPE_CHECKING:
+    from pytest_llmbench.core.setting_sections import ModelSettings
     from pytest_llmbench.finetune.comparison import Trained
 
 
@@ -33,22 +34,22 @@ class _Asked:
         str | None,
         typer.Option(metavar="SPEC", help="Of --ask, where the folder trained on is elsewhere now."),
     ] = None
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where --ask runs.")] = "auto"
+    device: Annotated[str | None, SettingOption("model.device", more=", of --ask")] = None
 
-    def answers(self, trainings: Sequence[Trained]) -> list[list[str]]:
-        """Each training's answers to the questions; none where nothing is asked."""
+    def answers(self, trainings: Sequence[Trained], model: ModelSettings) -> list[list[str]]:
+        """Each training's answers to the questions, its base loaded as `model` says; none where nothing is asked."""
         from pytest_llmbench.finetune.comparison import answers
 
         if not self.ask:
             return []
-        return answers(trainings, tuple(self.ask), base=self.base, system=self.system, device=self.device)
+        return answers(trainings, tuple(self.ask), base=self.base, system=self.system, model=model)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Shown:
     """In which language and format, and where."""
 
-    language: Annotated[Literal["en", "fr"], typer.Option(help="Language of table and picture.")] = "en"
+    language: Language = None
     as_format: Annotated[
         Literal["text", "markdown", "html"] | None, typer.Option("--format", help="Print, or write, a report instead.")
     ] = None
@@ -61,6 +62,7 @@ def compare_training(
     png: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw curves and table.")] = None,
     asked: _Asked,
     shown: _Shown,
+    config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Compare trainings side by side.
@@ -72,16 +74,18 @@ def compare_training(
 
     if shown.output is not None and shown.as_format is None:
         raise UsageError("--output is the file of --format; give --format text, markdown or html too")
+    settings = chosen_settings(config, asked, shown)
+    language = settings.output.language
     trainings = read_trainings(adapters)
     if png is not None:
-        draw_comparison(trainings, png, shown.language)
+        draw_comparison(trainings, png, language)
         typer.echo(png, err=True)
-    told = asked.answers(trainings)
+    told = asked.answers(trainings, settings.model)
     if as_json:
-        document = _document(trainings, asked.ask or (), told, shown.language)
+        document = _document(trainings, asked.ask or (), told, language)
         typer.echo(json.dumps(document, ensure_ascii=False, indent=2))
         return
-    text = _text(trainings, asked.ask or (), told, shown, _beside(png, shown.output) if png else None)
+    text = _text(trainings, asked.ask or (), told, language, shown, _beside(png, shown.output) if png else None)
     if shown.output is None:
         typer.echo(text, nl=False)
         return
@@ -114,6 +118,7 @@ def _text(
     trainings: Sequence[Trained],
     questions: Sequence[str],
     told: Sequence[Sequence[str]],
+    language: Literal["en", "fr"],
     shown: _Shown,
     figure: str | None,
 ) -> str:
@@ -125,8 +130,8 @@ def _text(
     from pytest_llmbench.reports.views.training import training_report
 
     if shown.as_format is None:
-        report = training_report(trainings, shown.language, questions=questions, answers=told)
+        report = training_report(trainings, language, questions=questions, answers=told)
         return "\n".join(terminal_lines(report, report_width(), Depth.FULL)) + "\n"
-    draw = functools.partial(draw_comparison, trainings, language=shown.language)
-    report = training_report(trainings, shown.language, questions=questions, answers=told, draw=draw, figure=figure)
+    draw = functools.partial(draw_comparison, trainings, language=language)
+    report = training_report(trainings, language, questions=questions, answers=told, draw=draw, figure=figure)
     return default_renderers()[shown.as_format].render(report)

@@ -129,6 +129,8 @@ def _generate(
     from pytest_llmbench.datasets.record_files import counted
     from pytest_llmbench.datasets.splitting import parse_shares, refuse_earlier_sides, refuse_same_files, split_rows
 
+    if not output.name:
+        raise UsageError(f"{output} names no file; the rows are written to one", names=("output",))
     parts, journal = parse_shares(wanted.shares), output.with_name(f"{output.stem}.journal")
     written = wanted.written(output, parts)
     if wanted.split:
@@ -228,16 +230,15 @@ def _check(
     from pytest_llmbench.datasets.files import check_dataset
     from pytest_llmbench.datasets.record_files import reading
 
-    form = chosen_settings(config).model
+    settings = chosen_settings(config)
     cases = _cases(suites, vocabulary)
-    with dataset_progress() as on_progress:
+    with _ended_by_signals(), dataset_progress() as on_progress:
         progress = reading(file, on_progress, "checking")
         checked = check_dataset(
             file,
             cases=cases,
             model=model,
-            template_arguments=form.template_arguments,
-            system_role=form.system_role,
+            read_as=settings.model,
             max_length=max_length,
             progress=progress,
         )

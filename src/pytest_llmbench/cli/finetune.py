@@ -133,6 +133,7 @@ def finetune_command(
 
     settings = chosen_settings(config, source, form)
     request = _request(dataset, output, settings, source, training, conduct)
+    request = dataclasses.replace(request, config=config, journal=conduct.journal)
     try:
         with training_progress(shown=settings.logging.progress) as (reading, show), _first_interrupt() as noted:
             watch = Watch(reading, show, stop=lambda: bool(noted))
@@ -180,6 +181,9 @@ def _request(
         system_role=form.system_role,
         revision=form.revision,
         trust_remote_code=form.trust_remote_code,
+        double_quant=form.double_quant,
+        compute_dtype=form.compute_dtype,
+        device_map=form.device_map,
         changes=training.changes() | ({"quantization": quantization} if quantization else {}),
         suites=tuple(path for path in suites if path != DEFAULT_SUITES or path.is_dir()),
         vocabulary=benchmark.vocabulary if benchmark.vocabulary.is_file() else None,

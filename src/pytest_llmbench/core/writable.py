@@ -17,6 +17,18 @@ def whole_characters(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+def finite(value: Any) -> Any:
+    """A value of JSON's types where a number that is not finite is None: JSON has no such numbers."""
+    match value:
+        case Mapping():
+            return {key: finite(item) for key, item in value.items()}
+        case list() | tuple():
+            return [finite(item) for item in value]
+        case float() if not math.isfinite(value):
+            return None
+    return value
+
+
 def writable(value: Any) -> Any:
     """A value of JSON's types with whole characters alone; a number that is not finite is told in words (`NaN`)."""
     match value:

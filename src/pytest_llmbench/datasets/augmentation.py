@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 from pytest_llmbench.core.languages import told_language
 from pytest_llmbench.datasets.chunks import Fact
 from pytest_llmbench.datasets.disk_sequence import Computed, KnownTexts, shuffled, spooled
-from pytest_llmbench.datasets.near_duplicates import bare
+from pytest_llmbench.datasets.near_duplicates import identity
 from pytest_llmbench.datasets.phrasing import Phrasing, misspell
 from pytest_llmbench.datasets.row_formats import new_row
 
@@ -113,7 +113,7 @@ def _kept(
                     return
                 if place in unwanted:
                     left_out["refused"] += 1
-                elif not known.add(bare(" ".join(message["content"] for message in row["prompt"]))):
+                elif not known.add(identity(" ".join(message["content"] for message in row["prompt"]))):
                     left_out["repeated"] += 1
                 else:
                     yield row

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import itertools
 import json
 import math
 import random
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.cases.suites import load_vocabulary
-from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.errors import ServerError, UsageError
 from pytest_llmbench.core.journal import Journal
 from pytest_llmbench.core.languages import told_language
 from pytest_llmbench.core.starter import present
 from pytest_llmbench.datasets.chunks import read_chunks
 from pytest_llmbench.datasets.disk_sequence import Computed, shuffled, spooled
 from pytest_llmbench.datasets.llm_prompts import Assignment, again, read_answer
-from pytest_llmbench.datasets.near_duplicates import bare
+from pytest_llmbench.datasets.near_duplicates import identity
 from pytest_llmbench.datasets.record_files import OnProgress, Progress, reading
 from pytest_llmbench.datasets.row_formats import answer_text, new_row
 from pytest_llmbench.datasets.rows import stream_rows
@@ -37,7 +39,11 @@ _TIMEOUT_S = 120.0
 _OPEN_TIMEOUT_S = 10.0
 _RETRIES = 3
 _MOST_TOKENS = 2048
+_FEW = 4  # failures alike, before any answer, after which asking on is no use
 _SEED_BITS = 0x7FFFFFFF
+
+_NO_ANSWER = "no whole answer came"
+_NUMBER = re.compile(r"\d+")
 
 _ROWS_A_TIME = 5  # without a count
 _MOST_A_TIME = 10  # small models lose count of more
@@ -46,6 +52,13 @@ _SPARE = 1.25  # rows asked for per row ordered, since some are refused
 RowMaker = Callable[[str, str], dict[str, Any]]
 Subject = tuple[Callable[[int], Assignment], RowMaker]
 Job = tuple[Assignment, RowMaker]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why an assignment has no whole answer."""
+
+    reason: str
 
 
 class _AnswerJournal:
@@ -79,13 +92,14 @@ def _ask_all(
     journal: _AnswerJournal,
     concurrency: int,
     on_answer: Callable[[], None],
-) -> list[str | None]:
-    """The server's answer to each assignment; None where it failed. What the journal holds is not asked again.
+) -> list[str | _Failure]:
+    """The server's answer to each assignment, or why there is none. What the journal holds is not asked again.
 
     `model` may be left out where the server serves one. `key` is the server's, empty when it wants none.
 
     Raises:
-        ServerError: nobody answers there, or key or model are refused; what was answered before is in the journal.
+        ServerError: nobody answers there, key or model are refused, or the first questions all fail alike; what was
+            answered before is in the journal.
         UsageError: the URL is none.
         NotReadyError: the disk is full.
     """
@@ -109,12 +123,16 @@ class _Session:
         self._seed = seed
         self._journal = journal
         self._on_answer = on_answer
+        self._answered = False
+        self._failed: list[str] = []
 
-    async def ask_all(self, assignments: Sequence[Assignment], model: str | None, concurrency: int) -> list[str | None]:
+    async def ask_all(
+        self, assignments: Sequence[Assignment], model: str | None, concurrency: int
+    ) -> list[str | _Failure]:
         from pytest_llmbench.generation.client.chat_client import ChatClient
 
         client = ChatClient(self._url, self._headers, concurrency, _TIMEOUT_S, _RETRIES)
-        answers: list[str | None] = [None] * len(assignments)
+        answers: list[str | _Failure] = [_Failure("not asked")] * len(assignments)
         waiting = iter(enumerate(assignments))
         try:
             name = await self._model(client, model)
@@ -142,19 +160,40 @@ class _Session:
         target = with_models(wanted, models, reached.url, all_listed=engine.lists_all)["base"]
         return str(target.model)
 
-    async def _answer(self, client: Any, assignment: Assignment, model: str) -> str | None:
+    async def _answer(self, client: Any, assignment: Assignment, model: str) -> str | _Failure:
         body = {"model": model, "messages": assignment.messages, "temperature": 0.7, "max_tokens": _MOST_TOKENS}
         digest = hashlib.sha256(json.dumps([self._seed, body], sort_keys=True).encode())
         key = digest.hexdigest()
         text = self._journal.get(key)
         if text is None:
             seed = int.from_bytes(digest.digest()[:4]) & _SEED_BITS
-            reply = await client.ask({**body, "seed": seed, "stream": False})
-            text = reply.text if reply.finish == "stop" else None
-            if text is not None:
-                self._journal.add(key, text)
+            reply, most = await _whole(client, {**body, "seed": seed, "stream": False}, assignment.most_tokens)
+            if reply.finish != "stop":
+                cut_off = f"cut off at {most} tokens" if reply.finish == "length" else f"it ended with {reply.finish}"
+                return self._failure(reply.error or cut_off)
+            text = reply.text
+            self._journal.add(key, text)
+        self._answered = True
         self._on_answer()
         return text
+
+    def _failure(self, reason: str) -> _Failure:
+        self._on_answer()
+        self._failed.append(_NUMBER.sub("", reason))
+        if not self._answered and len(self._failed) == _FEW and len(set(self._failed)) == 1:
+            raise ServerError(f"{self._url}: the first {_FEW} questions had no whole answer: {reason}")
+        return _Failure(reason)
+
+
+async def _whole(client: Any, body: dict[str, Any], enough: int) -> tuple[Any, int]:
+    """The reply, and the tokens it might have: those that are enough for its rows, else, as for a model that thinks
+    before it writes, the most. A server with a short context refuses the most.
+    """
+    for most in sorted({min(enough, _MOST_TOKENS), _MOST_TOKENS}):
+        reply = await client.ask({**body, "max_tokens": most})
+        if reply.finish != "length":
+            break
+    return reply, most
 
 
 def write_rows_of_model(
@@ -186,7 +225,7 @@ def write_rows_of_model(
             on_answer=lambda: on_progress("asking the model", next(done), len(jobs)),
         )
         rows, notes = _read(jobs, answers)
-    answered = sum(answer is not None for answer in answers)
+    answered = sum(isinstance(answer, str) for answer in answers)
     return rows, notes + _kept(writer.journal, answered, answered - journal.added)
 
 
@@ -281,21 +320,24 @@ def _jobs(subjects: Sequence[Subject], count: int | None, seed: int) -> Sequence
     return Computed(jobs, job)
 
 
-def _read(jobs: Sequence[Job], answers: list[str | None]) -> tuple[list[dict[str, Any]], list[str]]:
+def _read(jobs: Sequence[Job], answers: Sequence[str | _Failure]) -> tuple[list[dict[str, Any]], list[str]]:
     rows: list[dict[str, Any]] = []
     refused: Counter[str] = Counter()
+    failed: Counter[str] = Counter()
     seen: set[str] = set()
     for (assignment, to_row), answer in zip(jobs, answers, strict=True):
-        if answer is None:
-            refused["no whole answer came"] += assignment.count
+        if isinstance(answer, _Failure):
+            refused[_NO_ANSWER] += assignment.count
+            failed[answer.reason] += 1
             continue
         written = read_answer(answer, assignment)
         refused.update(written.refused)
         for question, said in written.pairs:
-            if bare(question) in seen:
+            if identity(question) in seen:
                 refused["repeated"] += 1
             else:
-                seen.add(bare(question))
+                seen.add(identity(question))
                 rows.append(to_row(question, said))
-    reasons = ", ".join(f"{why} ({number})" for why, number in refused.most_common())
+    most_often = {_NO_ANSWER: f"; {failed.most_common(1)[0][0]}"} if failed else {}
+    reasons = ", ".join(f"{why} ({number}{most_often.get(why, '')})" for why, number in refused.most_common())
     return rows, [f"{sum(refused.values())} of what the model wrote refused: {reasons}"] if refused else []

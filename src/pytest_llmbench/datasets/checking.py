@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.errors import located
 from pytest_llmbench.datasets.contamination import Match, contamination
-from pytest_llmbench.datasets.near_duplicates import NearTexts
+from pytest_llmbench.datasets.near_duplicates import NearTexts, identity
 from pytest_llmbench.datasets.row_formats import answer_text, user_text
 from pytest_llmbench.datasets.rows import NumberedRow
 from pytest_llmbench.models.prompt_form import PromptError, PromptForm
@@ -32,7 +32,7 @@ _SAID: Mapping[str, str] = {"system": "llmbench-one", "user": "llmbench-two", "a
 
 
 class DatasetCheck:
-    """Takes rows in batches and tells what is wrong in the end. Memory is about 40 bytes a row; use it in a `with`.
+    """Takes rows in batches and tells what is wrong in the end. Memory is about 50 bytes a row; use it in a `with`.
 
     `limit` is the most tokens of a row; without the base's `form` they are estimated from its characters.
     """
@@ -48,6 +48,7 @@ class DatasetCheck:
         self._limit = limit
         self._texts = NearTexts()
         self._answers = array("q")
+        self._contexts = array("q")
         self._systems: Counter[str | None] = Counter()
         self._roles: set[str] = set()
         self._broken = False
@@ -71,6 +72,7 @@ class DatasetCheck:
         self.lines.extend(numbered.line for numbered in batch)
         self._texts.add(map(user_text, rows))
         self._answers.extend(hash(answer_text(row)) for row in rows)
+        self._contexts.extend(map(_context, rows))
         for match in contamination(rows, self._cases) if self._cases else ():
             self.matches.append(dataclasses.replace(match, row=match.row + start))
         for place, row in enumerate(rows, start):
@@ -165,10 +167,18 @@ class DatasetCheck:
 
     def _duplicates(self) -> Iterator[RowFinding]:
         same, other, near = _Pairs(len(self.lines)), _Pairs(len(self.lines)), _Pairs(len(self.lines))
+        leading, answered = -1, _Answered()
         for first, second, similarity in self._texts.pairs():
-            answered_alike = self._answers[first] == self._answers[second]
-            kind = near if similarity < 1 else same if answered_alike else other
-            kind.add(first, second)
+            if similarity < 1:
+                near.add(first, second)
+                continue
+            if first != leading:
+                leading, answered = first, _Answered()
+                answered.add(first, self._contexts[first], self._answers[first])
+            earlier = answered.add(second, self._contexts[second], self._answers[second])
+            if earlier is not None:
+                kind = same if self._answers[earlier] == self._answers[second] else other
+                kind.add(earlier, second)
         kinds: tuple[tuple[_Severity, str, str, _Pairs], ...] = (
             ("warning", "duplicates", "rows ask what another asks, with the same answer; leave them out", same),
             ("warning", "contradictions", "rows ask what another asks, with another answer; choose one", other),
@@ -217,6 +227,29 @@ class _Pairs:
             self.count += 1
             if len(self.shown) < _SHOWN:
                 self.shown.append((first, second))
+
+
+class _Answered:
+    """The rows that ask one question, by what was said before it and by their answers."""
+
+    def __init__(self) -> None:
+        self._firsts: dict[int, dict[int, int]] = {}
+
+    def add(self, place: int, context: int, answer: int) -> int | None:
+        """Take a row. Gives the first one with its context and its answer, else the first with its context."""
+        firsts = self._firsts.setdefault(context, {})
+        earlier = firsts.get(answer, next(iter(firsts.values()), None))
+        firsts.setdefault(answer, place)
+        return earlier
+
+
+def _context(row: Mapping[str, Any]) -> int:
+    """What is said before the answer beside the user's words, system prompt and earlier answers, as a number."""
+    return hash(
+        tuple(
+            (message["role"], message["role"] != "user" and identity(message["content"])) for message in row["prompt"]
+        )
+    )
 
 
 def _system(messages: Sequence[Mapping[str, str]]) -> str | None:

@@ -22,8 +22,12 @@ METADATA_KEYS = ("metadata", "meta")
 SUMMARY_KEYS = ("description", "summary", "résumé", "resume")
 
 _LONGEST_ANSWER = 500  # characters of a definition
+_LONGEST_VALUE = 60  # characters behind a colon; more are prose
+_SENTENCE_END = re.compile(r"[.!?…](?:\s|$)")
 _SENTENCE = re.compile(r".+?(?:[.!?…](?=\s|$)|$)", re.DOTALL)
-_PAIR = re.compile(r"^[ \t]*[-*•#]*[ \t]*\**([^:\n*]{2,40}?)\**[ \t]*:[ \t]*\**[ \t]*(\S.*?)[ \t.]*$", re.MULTILINE)
+_PAIR = re.compile(
+    r"^[ \t]*[-*•#]*[ \t]*\**([^:\n*]{2,40}?)\**[ \t]*:(?!//)[ \t]*\**[ \t]*(\S.*?)[ \t.]*$", re.MULTILINE
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ def facts_of(chunk: Chunk, phrasing: Phrasing, *, first: bool) -> Iterator[Fact]
     """What a chunk with a title tells. Only the `first` one of a title defines it; others answer for their section."""
     if chunk.title is None:
         return
-    definition = chunk.summary or _beginning(chunk)
+    definition = chunk.summary or _beginning(chunk, phrasing)
     if definition and first:
         yield _fact(chunk, phrasing.definition, definition)
     elif definition and chunk.section:
@@ -131,9 +135,14 @@ def _said(value: Any) -> str | bool:
     return ""
 
 
-def _beginning(chunk: Chunk) -> str:
+def _beginning(chunk: Chunk, phrasing: Phrasing) -> str:
     """The first whole sentences of the text, without its headings and `key: value` lines."""
-    lines = [line.strip() for line in _PAIR.sub("", chunk.text).splitlines()]
+
+    def prose(pair: re.Match[str]) -> str:
+        is_prose = len(pair[2]) > _LONGEST_VALUE or _SENTENCE_END.search(pair[0])
+        return pair[0] if is_prose and bare(pair[1]) not in phrasing.fields else ""
+
+    lines = [line.strip() for line in _PAIR.sub(prose, chunk.text).splitlines()]
     headings = {bare(heading) for heading in (chunk.title, chunk.section) if heading}
     running = " ".join(line for line in lines if line and not line.startswith("#") and bare(line) not in headings)
     taken = ""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from pytest_llmbench.cases.suites import Case
-from pytest_llmbench.datasets.near_duplicates import NEAR, bare, similarities
+from pytest_llmbench.datasets.near_duplicates import NEAR, NOT_EQUAL, bare, identity, similarities
 
 _ROWS_AT_ONCE = 2048
 _FEWEST_WORDS = 2  # a single word is no question that would give a case away
@@ -38,7 +38,7 @@ class Match:
 def contamination(rows: Iterable[Mapping[str, Any]], cases: Sequence[Case]) -> list[Match]:
     """The nearest case of each row that is too near to any, in the order of the rows, which are read one by one.
 
-    Rows are in the form of `training.rows`; every turn of the user counts. A case counts with its prompt and its
+    Rows are in the form of `datasets.rows`; every turn of the user counts. A case counts with its prompt and its
     reference.
     """
     reserved = CaseTexts(cases)
@@ -76,10 +76,11 @@ class CaseTexts:
         owners: dict[str, tuple[Case, str]] = {}
         for case in cases:
             for text in filter(None, (case.prompt, case.reference)):
-                owners.setdefault(bare(text), (case, text))
-        owners.pop("", None)
-        self._texts = list(owners)
+                if bare(text):
+                    owners.setdefault(identity(text), (case, text))
+        self._identities = list(owners)
         self._owners = list(owners.values())
+        self._texts = [bare(text) for _, text in self._owners]
         self._starting: defaultdict[str, list[int]] = defaultdict(list)
         self._holding: defaultdict[str, list[int]] = defaultdict(list)
         for place, text in enumerate(self._texts):
@@ -98,8 +99,12 @@ class CaseTexts:
 
         texts = [bare(text) for _, text in said]
         for pair in similarities(texts, self._texts):
-            kind: Kind = "same" if texts[pair.first] == self._texts[pair.second] else "near"
-            yield self._match(*said[pair.first], pair.second, pair.similarity, kind)
+            row, text = said[pair.first]
+            if identity(text) == self._identities[pair.second]:
+                yield self._match(row, text, pair.second, 1.0, "same")
+            else:
+                similarity = pair.similarity if pair.similarity < 1 else NOT_EQUAL
+                yield self._match(row, text, pair.second, similarity, "near")
         for (row, text), candidate in zip(said, texts, strict=True):
             for place in self._parts(candidate):
                 similarity = fuzz.ratio(candidate, self._texts[place]) / 100

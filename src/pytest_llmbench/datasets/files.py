@@ -9,11 +9,11 @@ import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.files import replacing
+from pytest_llmbench.core.settings import ModelSettings
 from pytest_llmbench.datasets.checking import NO_TEMPLATE, DatasetCheck, RowFinding
 from pytest_llmbench.datasets.contamination import Match, contamination
 from pytest_llmbench.datasets.record_files import Progress, no_progress
@@ -62,7 +62,7 @@ def validate_dataset(path: Path, progress: Progress = no_progress) -> Summary:
     """Read a whole dataset and count what it holds.
 
     Raises:
-        UsageError: a row is wrong; see `training.rows.stream_rows`.
+        UsageError: a row is wrong; see `datasets.rows.stream_rows`.
     """
     return summarise_rows(stream_rows(path, progress))
 
@@ -72,23 +72,22 @@ def check_dataset(
     *,
     cases: Sequence[Case] = (),
     model: str | None = None,
-    template_arguments: Mapping[str, Any] = MappingProxyType({}),
-    system_role: Literal["system", "user"] = "system",
+    read_as: ModelSettings | None = None,
     max_length: int | None = None,
     progress: Progress = no_progress,
 ) -> Checked:
     """Look for what is wrong with a dataset that reads well.
 
     `cases` are what no row may come near; `model` is a spec whose tokenizer and chat template are to be used, as
-    `finetune` uses them with these `template_arguments` and this `system_role`.
+    `finetune` uses them: with the template arguments, system role, revision and trust in its code that `read_as` has.
     `max_length` is the most tokens of a row; when None, those that `finetune` takes of the model's rows by default, and
     that the model can read.
 
     Raises:
-        UsageError: the dataset is wrong; see `training.rows.stream_rows`.
+        UsageError: the dataset is wrong; see `datasets.rows.stream_rows`.
         ModelError: no such model.
     """
-    base = _base_of(model, template_arguments, system_role) if model else None
+    base = _base_of(model, read_as or ModelSettings()) if model else None
     limit = base.limit if base else None
     if max_length is not None:
         limit = Limit(max_length, "max_length")
@@ -165,7 +164,7 @@ class _Base(NamedTuple):
     limit: Limit
 
 
-def _base_of(spec: str, arguments: Mapping[str, Any], system_role: Literal["system", "user"]) -> _Base:
+def _base_of(spec: str, read_as: ModelSettings) -> _Base:
     """What is to be known of a model spec.
 
     Raises:
@@ -177,21 +176,21 @@ def _base_of(spec: str, arguments: Mapping[str, Any], system_role: Literal["syst
     from pytest_llmbench.models.quiet import quiet_libraries
     from pytest_llmbench.models.registry import load_registry
     from pytest_llmbench.models.sources import resolve
-    from pytest_llmbench.models.tokenizers import embedding_rows, load_tokenizer
+    from pytest_llmbench.models.tokenizers import context_tokens, embedding_rows, load_tokenizer
 
-    source = resolve(spec)
+    source, trusted = resolve(spec, revision=read_as.revision), read_as.trust_remote_code
     try:
         from transformers import AutoConfig
 
         with quiet_libraries(), explained(source):
-            config = AutoConfig.from_pretrained(source.path)
-            tokenizer = load_tokenizer(source)
+            config = AutoConfig.from_pretrained(source.path, trust_remote_code=trusted)
+            tokenizer = load_tokenizer(source, trust_remote_code=trusted)
     except ImportError as error:
         raise needs_local_extra(error) from error
     entry = load_registry().find(spec)
-    form = base_form(tokenizer, arguments, system_role, embedding_rows(config))
+    form = base_form(tokenizer, read_as.template_arguments, read_as.system_role, embedding_rows(config))
     has_form = form.origin is not None or (entry is not None and not entry.chat_template)
-    return _Base(form, has_form, _limit(spec, entry, getattr(config, "max_position_embeddings", None)))
+    return _Base(form, has_form, _limit(spec, entry, context_tokens(config)))
 
 
 def _limit(spec: str, entry: ModelEntry | None, context: int | None) -> Limit:

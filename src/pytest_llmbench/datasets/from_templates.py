@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import random
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,8 +14,8 @@ from pytest_llmbench.cases.suites import Case, Vocabulary
 from pytest_llmbench.core.documents import Document, Faults, read_yaml, suggestion
 from pytest_llmbench.core.errors import UsageError, located
 from pytest_llmbench.core.languages import told_language
-from pytest_llmbench.datasets.near_duplicates import Reserved, bare
-from pytest_llmbench.datasets.phrasing import Noise, misspell, read_noise
+from pytest_llmbench.datasets.near_duplicates import Reserved, identity
+from pytest_llmbench.datasets.phrasing import Noise, misspell, pattern_fault, pattern_faults, read_noise
 
 KINDS = ("command", "request", "misspelt")
 """The kinds of training rows: plain orders, natural requests, and either of them misheard or mistyped."""
@@ -68,10 +67,6 @@ class TrainingSet:
     heldout: tuple[_Row, ...]
     dropped: int
 
-    def to_jsonl(self, rows: Iterable[_Row]) -> str:
-        """The rows as JSON Lines."""
-        return "".join(json.dumps(row.to_json(self.system), ensure_ascii=False) + "\n" for row in rows)
-
 
 def reserved_prompts(cases: Iterable[Case]) -> list[str]:
     """What the cases ask, and the corrected commands they refer to."""
@@ -122,8 +117,8 @@ def _take(
             break
         if reserved.nearest(row.prompt) or reserved.nearest(exchange.prompt):
             dropped += 1
-        elif bare(row.prompt) not in seen:
-            seen.add(bare(row.prompt))
+        elif identity(row.prompt) not in seen:
+            seen.add(identity(row.prompt))
             kept.append(row)
     return kept, dropped
 
@@ -236,20 +231,53 @@ def _check(document: Document, vocabulary: Vocabulary) -> None:
         wanted = ", ".join(_KEYS)
         raise UsageError(located(document.path, 1, f"a template file has exactly these keys: {wanted}"))
     faults = Faults()
+    for keys, fault in _surrounding_faults(data):
+        faults.at(document.path, document.line(*keys), f"{keys[0]}: {fault}")
+    faults.raise_any()
     for tool in vocabulary.tools:
         if tool not in data["tools"]:
             faults.at(document.path, document.line("tools"), f"tool '{tool}' of the vocabulary has no templates")
     for tool, listed in data["tools"].items():
-        if tool not in vocabulary.tools:
-            what = f"tool '{tool}' is not in the vocabulary; {suggestion(tool, vocabulary.tools)}"
-            faults.at(document.path, document.line("tools", tool), what)
-        for index, intent in enumerate(listed):
-            for what in _faults_of(intent, data["slots"]):
-                faults.at(document.path, document.line("tools", tool, index), f"tool '{tool}': {what}")
-        for kind in _PATTERN_KINDS:
-            if not any(intent.get(kind) for intent in listed if isinstance(intent, dict)):
-                faults.at(document.path, document.line("tools", tool), f"tool '{tool}' has no {kind}")
+        for keys, fault in _tool_faults(tool, listed, vocabulary, data["slots"]):
+            faults.at(document.path, document.line("tools", tool, *keys), fault)
     faults.raise_any()
+
+
+def _tool_faults(
+    tool: str, listed: Any, vocabulary: Vocabulary, slots: Mapping[str, Any]
+) -> Iterator[tuple[tuple[int, ...], str]]:
+    """What is wrong with the intents of a tool, each with the place of its intent."""
+    if tool not in vocabulary.tools:
+        yield (), f"tool '{tool}' is not in the vocabulary; {suggestion(str(tool), vocabulary.tools)}"
+    if not isinstance(listed, list):
+        yield (), f"tool '{tool}': a list of intents, each with an answer and patterns, not {listed!r:.40}"
+        return
+    for index, intent in enumerate(listed):
+        for what in _faults_of(intent, slots):
+            yield (index,), f"tool '{tool}': {what}"
+    for kind in _PATTERN_KINDS:
+        if not any(intent.get(kind) for intent in listed if isinstance(intent, dict)):
+            yield (), f"tool '{tool}' has no {kind}"
+
+
+def _surrounding_faults(data: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """What is wrong beside the patterns, each with the keys that lead there."""
+    if not isinstance(data["system"], str):
+        yield ("system",), f"a text, not {data['system']!r:.40}; put it in quotes"
+    for key in ("openers", "closers"):
+        for place, fault in pattern_faults(data[key], ()):
+            yield (key, place), fault
+    for key in ("slots", "tools"):
+        if not isinstance(data[key], dict):
+            yield (key,), f"names and what each has, not {data[key]!r:.40}"
+    for name, values in data["slots"].items() if isinstance(data["slots"], dict) else ():
+        said = [*values, *values.values()] if isinstance(values, dict) else values
+        if not isinstance(said, list) or not said or not all(map(_is_said, said)):
+            yield ("slots", name), f"'{name}' needs a list of texts, or what is said with how it is written"
+
+
+def _is_said(value: Any) -> bool:
+    return isinstance(value, str | int | float) and not isinstance(value, bool)
 
 
 def _faults_of(intent: Any, slots: Mapping[str, Any]) -> Iterator[str]:
@@ -260,9 +288,21 @@ def _faults_of(intent: Any, slots: Mapping[str, Any]) -> Iterator[str]:
         if key not in _INTENT_KEYS:
             yield f"unknown key '{key}'; {suggestion(key, _INTENT_KEYS)}"
     answered = set(_SLOT.findall(intent["answer"]))
-    for pattern in itertools.chain.from_iterable(intent.get(kind, ()) for kind in _PATTERN_KINDS):
-        said = set(_SLOT.findall(pattern))
-        for slot in sorted(said - set(slots)):
-            yield f"the slot '{slot}' in '{pattern}' does not exist; {suggestion(slot, slots)}"
-        for slot in sorted(answered - said):
-            yield f"the answer uses the slot '{slot}', which '{pattern}' does not hold"
+    if fault := pattern_fault(intent["answer"], answered):
+        yield f"answer: {fault}"
+    for kind in (kind for kind in _PATTERN_KINDS if kind in intent):
+        if not isinstance(intent[kind], list) or not all(isinstance(pattern, str) for pattern in intent[kind]):
+            yield f"{kind}: a list of texts, not {intent[kind]!r:.40}; put each in quotes"
+            continue
+        for pattern in intent[kind]:
+            yield from _pattern_faults(pattern, answered, slots)
+
+
+def _pattern_faults(pattern: str, answered: set[str], slots: Mapping[str, Any]) -> Iterator[str]:
+    said = set(_SLOT.findall(pattern))
+    for slot in sorted(said - set(slots)):
+        yield f"the slot '{slot}' in '{pattern}' does not exist; {suggestion(slot, slots)}"
+    for slot in sorted(answered - said):
+        yield f"the answer uses the slot '{slot}', which '{pattern}' does not hold"
+    if fault := pattern_fault(pattern, said):
+        yield fault

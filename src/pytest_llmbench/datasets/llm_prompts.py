@@ -15,6 +15,10 @@ LONGEST_QUESTION = 300
 LONGEST_ANSWER = 1500
 """Characters of a question and an answer; longer ones are refused."""
 
+_TOKENS_A_ROW = 200  # a question and a short answer with their keys, in any language
+_SPARE_TOKENS = 250  # so that one of the rows may be long
+_CHARACTERS_A_TOKEN = 2  # at least, of most languages
+
 _FENCE = re.compile(r"\A```[ \t]*(?:json)?(?=\W)(.*)```\Z", re.DOTALL | re.IGNORECASE)
 _NUMBER = re.compile(r"\d{2,}")
 _PLACE = re.compile(r"\{(\w+)\}")
@@ -52,6 +56,12 @@ class Assignment:
             {"role": "system", "content": self.writing.system},
             {"role": "user", "content": self.instructions},
         ]
+
+    @property
+    def most_tokens(self) -> int:
+        """As many as so many rows may take; each says its answer again where that is given."""
+        said = len(self.said or "") // _CHARACTERS_A_TOKEN
+        return _SPARE_TOKENS + self.count * (_TOKENS_A_ROW + said)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -21,9 +21,11 @@ from pytest_llmbench.datasets.chunks import Fact, facts_of, is_chunk, read_chunk
 from pytest_llmbench.datasets.contamination import CaseTexts, contamination, user_turns
 from pytest_llmbench.datasets.disk_sequence import Computed, KnownTexts, spooled
 from pytest_llmbench.datasets.from_templates import KINDS, load_templates, reserved_prompts, rows_from_templates
-from pytest_llmbench.datasets.near_duplicates import bare
+from pytest_llmbench.datasets.messages import FormError
+from pytest_llmbench.datasets.near_duplicates import identity
 from pytest_llmbench.datasets.order import Order
 from pytest_llmbench.datasets.record_files import OnProgress, Progress, read_records, reading
+from pytest_llmbench.datasets.row_formats import form_of
 from pytest_llmbench.datasets.row_languages import Origin, RowLanguages
 from pytest_llmbench.datasets.rows import stream_rows
 
@@ -55,7 +57,16 @@ def origin_of(path: Path) -> Origin:
     line, first = next(read_records(path), (0, None))
     if not line:
         raise UsageError(f"{path}: the file is empty; it should hold chunks or rows")
-    return "chunks" if is_chunk(first) else "rows"
+    return "chunks" if is_chunk(first) and not _is_row(first) else "rows"
+
+
+def _is_row(record: Any) -> bool:
+    """Whether it has the form of a row, which may hold the same again as one text, as Alpaca's do."""
+    try:
+        form_of(record)
+    except FormError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -189,7 +200,7 @@ class _Facts:
                     self._first_untitled = self._first_untitled or chunk.line
                     continue
                 phrasing = self._languages.phrasing(chunk.language, chunk.line)
-                facts = list(facts_of(chunk, phrasing, first=titles.add(bare(chunk.title))))
+                facts = list(facts_of(chunk, phrasing, first=titles.add(identity(chunk.title))))
                 self._silent += not facts
                 yield from ((fact.questions, fact.answer, chunk.language) for fact in facts)
 

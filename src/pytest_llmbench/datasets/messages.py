@@ -18,8 +18,8 @@ _UNSPOKEN = frozenset(
 )
 """Keys that tell who, which and when, and are written nowhere: they are left out, as LLaMA-Factory does."""
 
-_LEARNING = frozenset({"weight", "train"})
-"""Keys that keep an answer from being learnt, at OpenAI and in Axolotl, where they are 0 or false."""
+_LEARNING = frozenset({"weight", "train", "loss"})
+"""Keys that keep an answer from being learnt, at OpenAI, in Axolotl and in ms-swift, where they are 0 or false."""
 
 _SPEAKERS: Mapping[str, str] = {
     "human": "user",

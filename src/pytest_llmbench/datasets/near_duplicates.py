@@ -1,24 +1,26 @@
 """Which texts are nearly the same, of ten or of ten million, with bounded memory.
 
-Texts are compared bare (`bare`) by rapidfuzz's ratio, `NEAR` or more being near. Up to EXACT_TEXTS
-different ones every pair is looked at. Beyond, only neighbours in three orders are: from their beginnings, from their
-ends, and with their words sorted. Most near texts stand side by side in one of them.
+Texts are compared bare (`bare`) by rapidfuzz's ratio, `NEAR` or more being near; the same are only those of one
+`identity`. Up to EXACT_TEXTS different ones every pair is looked at. Beyond, only neighbours in three orders are: from
+their beginnings, from their ends, and with their words sorted. Most near texts stand side by side in one of them.
 """
 
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import itertools
 import re
 import sqlite3
 import tempfile
+import unicodedata
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Self
 
 from pytest_llmbench.core.errors import NotReadyError
-from pytest_llmbench.metrics.text import Spelling
+from pytest_llmbench.metrics.text import Spelling, is_mark
 
 NEAR = 0.8
 """From this similarity on (0 to 1) two prompts count as the same.
@@ -28,13 +30,16 @@ It is rapidfuzz's ratio (Indel): the share of both texts' characters that their 
 
 _AS_HEARD = Spelling()  # neither case nor accents tell two prompts apart
 _NO_WORD = re.compile(r"[\W_]+")
+_SIGNS = frozenset("-*/#%&")
+"""Of those that Unicode calls punctuation: they tell 3-4 from 3*4 and C# from C."""
 
 EXACT_TEXTS = 12_000
 COMPARED = 128
 """Characters. Of a longer text four parts are compared, from its beginning to its end: what is filled into a long
 template stands in its middle."""
 _PARTS = 4
-_NOT_EQUAL = 0.99  # of long texts that are the same in the parts that are compared, and other ones beside them
+NOT_EQUAL = 0.99
+"""The most that texts which are not the same are near: they may be equal in all that is compared."""
 
 _BLOCK = 512  # texts compared with each other in one call
 _NEIGHBOURS = 32  # a text is compared with so many before it at least
@@ -45,7 +50,33 @@ _BELOW_NEAR = 100 * NEAR - 1  # rapidfuzz may miss a pair that is just as near a
 
 def bare(prompt: str) -> str:
     """The prompt without case, accents and punctuation, its words apart by one space."""
-    return _NO_WORD.sub(" ", _AS_HEARD.normalise(prompt)).strip()
+    spelt = _AS_HEARD.normalise(prompt)
+    return " ".join(_NO_WORD.sub(" " if spelt.isascii() else _marks, spelt).split())
+
+
+def identity(prompt: str) -> str:
+    """What the same prompts share: bare, but with signs and emoji, which punctuation is not (3+4 and 3*4, C++ and C#).
+
+    Prompts of one identity are equal when bare, too.
+    """
+    return " ".join(_NO_WORD.sub(_marks_and_signs, _AS_HEARD.normalise(prompt)).split())
+
+
+def _marks(between: re.Match[str]) -> str:
+    """What stands between letters as blanks, but for the vowel signs of Devanagari and others, which are no letters."""
+    return "".join(character if is_mark(character) else " " for character in between[0])
+
+
+def _marks_and_signs(between: re.Match[str]) -> str:
+    return " " if between[0] == " " else "".join(map(_sign, between[0]))
+
+
+@functools.cache
+def _sign(character: str) -> str:
+    if is_mark(character):
+        return character
+    is_sign = character in _SIGNS or unicodedata.category(character).startswith("S")
+    return f" {character} " if is_sign else " "
 
 
 class Reserved:
@@ -119,8 +150,7 @@ class NearTexts:
             raise NotReadyError(f"cannot compare the texts in {self._folder.name} ({error}); set TMPDIR") from error
 
     def _row(self, text: str) -> tuple[int, str, str, str, bytes]:
-        whole = bare(text)
-        head = _compared(whole)
+        head, whole = _compared(bare(text)), identity(text)
         self.count += 1
         told = b"" if head == whole else hashlib.blake2b(whole.encode("utf-8", "replace"), digest_size=16).digest()
         return self.count - 1, head, head[::-1], " ".join(sorted(head.split())), told
@@ -218,7 +248,7 @@ def _neighbours(texts: Iterator[tuple[int, str]]) -> Iterator[NearPair]:
 
 def _different(first: int, second: int, similarity: float) -> NearPair:
     """Two texts of which it is known that they are not the same."""
-    return NearPair(first, second, similarity if similarity < 1 else _NOT_EQUAL)
+    return NearPair(first, second, similarity if similarity < 1 else NOT_EQUAL)
 
 
 def _root(parents: array[int], number: int) -> int:

@@ -5,20 +5,25 @@ from __future__ import annotations
 import dataclasses
 import random
 import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+import string
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.core.documents import Document, Faults, suggestion
 from pytest_llmbench.core.errors import UsageError, located
-from pytest_llmbench.core.languages import PHRASING_KEYS, Language, read_language
+from pytest_llmbench.core.languages import PHRASING_KEYS, Language
 from pytest_llmbench.datasets.near_duplicates import bare
 from pytest_llmbench.metrics.text import without_accents
 
-_LISTS = ("definition", "section", "openers", "closers")
+_LISTS: Mapping[str, tuple[str, ...]] = {
+    "definition": ("title",),
+    "section": ("title", "section"),
+    "openers": (),
+    "closers": (),
+}
+"""The lists of sentences, and the slots that may stand in each."""
+
 _FIELD_KEYS = ("keys", "questions", "answer")
-_SLOTS = {"title", "section", "value"}
-_SLOT = re.compile(r"\{([^{}]*)\}")
 _PAIR = 2
 _NOISE_FORM = (
     "has 'words' (a word, and the list of what is heard), 'sounds' (a list of pairs: a pattern, other letters), and "
@@ -58,27 +63,21 @@ class Phrasing:
     answers: Mapping[bool, str]
 
 
-def load_phrasing(path: Path) -> Phrasing:
-    """Read the phrasing of a language file, or of a file that holds only that.
+def phrasing_of(language: Language) -> Phrasing:
+    """The phrasing of a language.
 
     Raises:
-        UsageError: the file is unreadable or wrong; one `file:line: ...` for each fault.
+        UsageError: its file is wrong; one `file:line: ...` for each fault.
     """
-    return phrasing_of(read_language(path))
-
-
-def phrasing_of(language: Language) -> Phrasing:
-    """The phrasing of a language. Raises UsageError as `load_phrasing` does."""
     document, path = language.document, language.path
     data = document.data
     if missing := [key for key in PHRASING_KEYS if key not in data]:
         told = f"no {', '.join(missing)}; questions and noise need the keys {', '.join(PHRASING_KEYS)}"
         raise UsageError(located(path, 1, told))
     faults = Faults()
-    for name in _LISTS:
-        for index, text in enumerate(data[name] if isinstance(data[name], list) and data[name] else [None]):
-            if fault := _pattern_fault(text):
-                faults.at(path, document.line(name, index), f"{name}: {fault}")
+    for name, slots in _LISTS.items():
+        for index, fault in pattern_faults(data[name], slots):
+            faults.at(path, document.line(name, index), f"{name}: {fault}")
     if not isinstance(data["fields"], dict):
         faults.at(path, document.line("fields"), "fields: each has a name, its keys, questions and an answer")
         faults.raise_any()
@@ -115,6 +114,7 @@ def read_noise(document: Document) -> Noise:
     for index, (heard, spelt) in enumerate(noise["sounds"]):
         try:
             sounds.append((re.compile(heard), spelt))
+            sounds[-1][0].sub(spelt, "")  # the letters may name groups, which the pattern need not have
         except re.error as error:
             line = document.line("noise", "sounds", index)
             raise UsageError(located(document.path, line, f"{heard!r} is no regular expression: {error}")) from error
@@ -137,16 +137,36 @@ def _is_text(value: Any) -> bool:
 def _field_faults(field: Any) -> list[str]:
     if not isinstance(field, dict) or set(field) != set(_FIELD_KEYS):
         return [f"has exactly these keys: {', '.join(_FIELD_KEYS)}"]
-    if not field["questions"] or not field["keys"]:
-        return ["needs a key and a question at least"]
-    return [fault for text in (*field["questions"], field["answer"]) if (fault := _pattern_fault(text))]
+    faults = [f"{fault} (keys)" for _, fault in pattern_faults(field["keys"], ())]
+    faults += [f"{fault} (questions)" for _, fault in pattern_faults(field["questions"], ("title",))]
+    if fault := pattern_fault(field["answer"], ("title", "value")):
+        faults.append(f"{fault} (answer)")
+    return faults
 
 
-def _pattern_fault(text: Any) -> str | None:
+def pattern_faults(listed: Any, slots: Collection[str]) -> Iterator[tuple[int, str]]:
+    """What is wrong with a list of sentences in which these slots may stand, each with its place in the list."""
+    if not isinstance(listed, list) or not listed:
+        yield 0, f"a list of texts, not {listed!r:.40}"
+        return
+    for place, text in enumerate(listed):
+        if fault := pattern_fault(text, slots):
+            yield place, fault
+
+
+def pattern_fault(text: Any, slots: Collection[str]) -> str | None:
+    """What is wrong with a sentence in which these slots may stand, such as `{title}`; None when it can be filled."""
     if not isinstance(text, str):
-        return f"a list of texts, not {text!r:.40}; put it in quotes"
-    unknown = sorted(set(_SLOT.findall(text)) - _SLOTS)
-    return f"unknown slot '{unknown[0]}' in '{text}'; {suggestion(unknown[0], _SLOTS)}" if unknown else None
+        return f"a text, not {text!r:.40}; put it in quotes"
+    try:
+        names = [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
+        for unknown in (name for name in names if name not in slots):
+            known = suggestion(unknown, slots) if slots else "none can stand here"
+            return f"unknown slot '{unknown}' in '{text}'; {known}"
+        text.format_map(dict.fromkeys(slots, ""))
+    except (ValueError, LookupError) as error:
+        return f"'{text}' cannot be filled: {error}; write {{{{ and }}}} for braces that are no slot"
+    return None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

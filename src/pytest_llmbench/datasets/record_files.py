@@ -21,6 +21,8 @@ LARGEST_JSON = 64 * 2**20
 _LONE_RETURN = re.compile(r"(?<=\r)(?!\n)")  # ends a line in old CSV of Excel for the Mac
 _MESSAGES = ("messages", "conversations")
 _TEXT_OR_MESSAGES = ("prompt", "completion")
+_TEXT_OR_JSON = ("metadata", "history")
+_JSON = re.compile(r"""\s*(\{\s*["}]|\[\s*["\[{\]])""")  # not as Python writes it, nor text that opens with a bracket
 _SHOWN_PROGRESS = 1000  # lines between two reports of progress
 
 Progress = Callable[[int], None]
@@ -117,8 +119,8 @@ def _csv(path: Path, _faults: Faults | None, progress: Progress) -> Iterator[tup
 
 
 def _is_json(column: str, cell: str) -> bool:
-    if column == "metadata":
-        return not cell.lstrip().startswith("{'")  # written as Python text, which nobody reads here
+    if column in _TEXT_OR_JSON:
+        return _JSON.match(cell) is not None
     return column in _MESSAGES or (column in _TEXT_OR_MESSAGES and holds_messages(cell))
 
 

@@ -28,6 +28,13 @@ FORMS: Mapping[str, tuple[str, ...]] = {
 _CHANGING = ("tools", "chat_template_kwargs")
 """Keys of a row that TRL hands to the chat template."""
 
+_SEEN = tuple(f"{kind}{end}" for kind in ("image", "video", "audio") for end in ("", "s"))
+"""Keys under which LLaVA, LLaMA-Factory and ms-swift keep what is shown beside the text."""
+
+_GOOD = ("label", "kto_tag")
+"""Keys that tell a good answer from a bad one where they are true or false: TRL's unpaired preferences, LLaMA-Factory's
+KTO."""
+
 _QUESTIONS = ("instruction", "prompt", "question", "query", "input", "user", "human", "problem")
 _CONVERSATIONS = ("conversation", "dialog", "dialogue", "chat", "turns", "messages_list")
 _ANSWERS = ("output", "completion", "answer", "response", "reply", "solution", "assistant", "target", "label")
@@ -59,12 +66,15 @@ def to_row(record: Mapping[str, Any], form: str) -> dict[str, Any]:
         FormError: a wrong role, an empty text, a conversation that does not end with an answer, or something beside it
             that would change what is learnt.
     """
-    for key in _CHANGING:
+    for key in (*_CHANGING, *_SEEN):
         if record.get(key):
             raise FormError(f"the row has '{key}', which would not be learnt; write it into the messages, or drop it")
+    if bad := next((key for key in _GOOD if record.get(key) is False), None):
+        told = f"the row's answer is a bad one ('{bad}' is false) and would be learnt"
+        raise FormError(f"{told}; leave such rows out, or rename the key if it means something else")
     prompt, completion, used = _CONVERSIONS[form](record)
     check_turns(prompt, completion)
-    used |= {"prompt", "completion", *_CHANGING}
+    used |= {"prompt", "completion", *_CHANGING, *_SEEN}
     rest = {key: value for key, value in record.items() if key not in used and value is not None}
     return {"prompt": prompt, "completion": completion, **rest}
 

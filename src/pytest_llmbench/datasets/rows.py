@@ -34,7 +34,7 @@ def read_rows(path: Path | str) -> list[dict[str, Any]]:
 
 
 def stream_rows(path: Path | str, progress: Progress = no_progress) -> Iterator[NumberedRow]:
-    """The rows of a `.jsonl`, `.csv` or `.json` dataset one by one; `row_forms.FORMS` are read, one form a file.
+    """The rows of a `.jsonl`, `.csv` or `.json` dataset one by one; `row_formats.FORMS` are read, one form a file.
 
     Raises:
         UsageError: the file is unreadable, has fewer than two rows, or a row is wrong or of another form than the

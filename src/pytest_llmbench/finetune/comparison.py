@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.locale import N_, UNSCORED, Words, words
+from pytest_llmbench.core.setting_sections import ModelSettings
 from pytest_llmbench.finetune.adapter_folder import read_record
 from pytest_llmbench.runs.training_record import StepRecord, TrainingRecord
 from pytest_llmbench.runs.typed import read_as
@@ -184,19 +185,23 @@ _WARNING = N_("Not the same: {names}. Loss and accuracy then say little of which
 _RESUMED = N_("Resumed with the earlier sessions unrecorded, so that duration and samples/s leave them out: {names}.")
 
 
+_LOADED_AS = {"device", "device_map", "double_quant", "compute_dtype", "hold", "trust_remote_code"}
+
+
 def answers(
     trainings: Sequence[Trained],
     questions: Sequence[str],
     *,
     base: str | None = None,
     system: str = "",
-    device: Literal["auto", "cpu", "cuda"] = "auto",
+    model: ModelSettings | None = None,
     max_new_tokens: int = 128,
 ) -> list[list[str]]:
     """What each adapter answers to each question, greedily; one model is in memory at a time.
 
     The base is `base`, else the one that the record names; the adapter is refused on another. Give the `system` prompt
-    that the adapters were trained with.
+    that the adapters were trained with. How the base is loaded, and where, `model` says; its revision is of its own
+    base alone.
 
     Raises:
         ModelError: a base cannot be found or loaded.
@@ -207,22 +212,27 @@ def answers(
         Case("questions", str(number), question, (*first, {"role": "user", "content": question}))
         for number, question in enumerate(questions)
     ]
-    return [_answers(training, cases, base, device, max_new_tokens) for training in trainings]
+    asked = model or ModelSettings()
+    return [_answers(training, cases, base, asked, max_new_tokens) for training in trainings]
 
 
-def _answers(training: Trained, cases: Sequence[Case], base: str | None, device: str, max_new_tokens: int) -> list[str]:
+def _answers(
+    training: Trained, cases: Sequence[Case], base: str | None, model: ModelSettings, max_new_tokens: int
+) -> list[str]:
     from pytest_llmbench.benchmark.main_job import open_backend
     from pytest_llmbench.core.records import FINETUNED
     from pytest_llmbench.core.settings import Settings
 
     record = training.record
+    spec = base or record.base_spec
     settings = Settings.model_validate(
         {
             "model": {
-                "base": base or record.base_spec,
+                **model.model_dump(include=_LOADED_AS),
+                "base": spec,
+                "revision": model.revision if spec == model.base else None,
                 "adapter": str(training.folder),
                 "quantization": record.quantization or "nf4",
-                "device": device,
                 **record.model_dump(include={"template_arguments", "system_role"}, exclude_unset=True),
             },
             "generation": {"do_sample": False, "max_new_tokens": max_new_tokens, "timeout": 600.0},

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.errors import ModelError, NotReadyError, UsageError
+from pytest_llmbench.core.writable import finite
 from pytest_llmbench.finetune.adapter_folder import (
     begin_anew,
     check_output,
@@ -25,6 +26,7 @@ from pytest_llmbench.finetune.memory import expected_memory
 from pytest_llmbench.finetune.request import FinetuneRequest
 from pytest_llmbench.finetune.sft import Hyperparameters, Training, TrainingStopped, Watch, train
 from pytest_llmbench.finetune.tokenized import TokenizedRows, form_hash
+from pytest_llmbench.finetune.training_log import DestroyedTraining
 from pytest_llmbench.finetune.training_rows import DatasetFile, agree_on_template, read_files
 from pytest_llmbench.models.fitting import known_architecture
 from pytest_llmbench.models.registry import ModelEntry, Preset, load_registry
@@ -60,6 +62,7 @@ def finetune(request: FinetuneRequest, watch: Watch | None = None) -> Finetuned:
         ModelError: the base cannot be found or loaded, or is gated.
         NotReadyError: a package is missing, the training does not fit into memory, or the disk is full.
         TrainingStopped: `watch.stop` said so; a checkpoint was written.
+        DestroyedTraining: the loss or the weights are no numbers any more; nothing is kept.
     """
     _check_packages()
     if request.output.is_symlink():
@@ -74,11 +77,11 @@ def finetune(request: FinetuneRequest, watch: Watch | None = None) -> Finetuned:
         files = _files(request, watch)
         if entry and entry.architecture:
             _check_targets(request.base, preset)
-        expected_memory(request.base, preset, request.device, force=request.force)
+        expected_memory(request.base, preset, request.device, double_quant=request.double_quant, force=request.force)
         source = _resolve(request)
         _check_targets(request.base, preset, source.path)
-        form = _form(request, source, files, may_be_plain=entry is not None and not entry.chat_template)
-        identity = _identity(files, source, form_hash(form), preset, hyperparameters)
+        form, context = _form(request, source, files, may_be_plain=entry is not None and not entry.chat_template)
+        identity = _identity(request, files, source, form_hash(form), preset, hyperparameters)
         if resume_from is not None:
             refuse_another_training(resume_from, identity)
         rows = {
@@ -87,11 +90,12 @@ def finetune(request: FinetuneRequest, watch: Watch | None = None) -> Finetuned:
             )
             for name, file in files.items()
         }
+        _refuse_too_long(request, context, rows.values())
         estimate = _expected(request, preset, source, rows.values())
         if resume_from is None and _writes():
             begin_anew(checkpoints, identity)
         loaded = _load(request, source, preset)
-        with _quiet(), _told_how_to_go_on(request):
+        with _quiet(), _told_how_to_go_on(request), _cleared_when_destroyed(checkpoints):
             training = train(
                 loaded.model,
                 form.tokenizer,
@@ -102,7 +106,7 @@ def finetune(request: FinetuneRequest, watch: Watch | None = None) -> Finetuned:
                 resume_from=resume_from,
                 watch=watch,
             )
-            record = _record(request, source, preset, training, files, estimate) | _recorded(form)
+            record = finite(_record(request, source, preset, training, files, estimate) | _recorded(form))
             if _writes():
                 save_adapter(training, record, form, request.output)
                 _clear(checkpoints, keep=request.keep_checkpoints)
@@ -115,6 +119,7 @@ def _expected(request: FinetuneRequest, preset: Preset, source: Source, rows: Co
         request.base,
         preset.model_copy(update={"max_length": max(one.longest for one in rows)}),
         request.device,
+        double_quant=request.double_quant,
         folder=source.path,
         answer_tokens=max(one.longest_answer for one in rows),
         force=request.force,
@@ -180,21 +185,29 @@ def _resolve(request: FinetuneRequest) -> Source:
 
 def _form(
     request: FinetuneRequest, source: Source, files: Mapping[str, DatasetFile], *, may_be_plain: bool
-) -> PromptForm:
-    """The form that rows are written in, looked at before the base's weights are loaded."""
+) -> tuple[PromptForm, int | None]:
+    """The form that rows are written in, and the tokens that the base reads at once, before its weights are loaded."""
     from transformers import AutoConfig
 
     from pytest_llmbench.models.chat_templates import base_form
     from pytest_llmbench.models.loading_errors import explained
-    from pytest_llmbench.models.tokenizers import embedding_rows, load_tokenizer
+    from pytest_llmbench.models.tokenizers import context_tokens, embedding_rows, load_tokenizer
 
     with _quiet(), explained(source):
         trusted = request.trust_remote_code
         tokenizer = load_tokenizer(source, trust_remote_code=trusted)
-        rows = embedding_rows(AutoConfig.from_pretrained(source.path, trust_remote_code=trusted))
-    form = base_form(tokenizer, request.template_arguments, request.system_role, rows)
+        config = AutoConfig.from_pretrained(source.path, trust_remote_code=trusted)
+    form = base_form(tokenizer, request.template_arguments, request.system_role, embedding_rows(config))
     agree_on_template(form, {role for file in files.values() for role in file.roles}, may_be_plain=may_be_plain)
-    return form
+    return form, context_tokens(config)
+
+
+def _refuse_too_long(request: FinetuneRequest, context: int | None, rows: Collection[TokenizedRows]) -> None:
+    longest = max(one.longest for one in rows)
+    if context is not None and longest > context:
+        told = f"{request.base} reads {context} tokens at once, and the longest row has {longest}; shorten such rows"
+        lists = f"`llmbench dataset check {request.dataset} --base {request.base}` lists them"
+        raise UsageError(f"{told}, or take another base ({lists})", names=("max_length",))
 
 
 def _recorded(form: PromptForm) -> dict[str, Any]:
@@ -206,15 +219,22 @@ def _recorded(form: PromptForm) -> dict[str, Any]:
 
 
 def _identity(
-    files: Mapping[str, DatasetFile], source: Source, tokenizer: str, preset: Preset, hyperparameters: Hyperparameters
+    request: FinetuneRequest,
+    files: Mapping[str, DatasetFile],
+    source: Source,
+    tokenizer: str,
+    preset: Preset,
+    hyperparameters: Hyperparameters,
 ) -> dict[str, Any]:
     """What makes two trainings the same one, so that the one can go on with the other's checkpoint."""
+    loaded_as = {"double_quant": (request.double_quant, True), "compute_dtype": (request.compute_dtype, "bfloat16")}
     return {
         "base": source.weights_hash,
         "tokenizer": tokenizer,
         "dataset": files[_ROWS].sha256,
         **({_VALIDATION: files[_VALIDATION].sha256} if _VALIDATION in files else {}),
         "quantization": preset.quantization,
+        **{key: value for key, (value, usual) in loaded_as.items() if value != usual},  # older checkpoints have none
         **({"number of processes": processes} if (processes := int(os.environ.get("WORLD_SIZE", "1"))) > 1 else {}),
         **{key: value for key, value in dataclasses.asdict(hyperparameters).items() if key != "save_steps"},
     }
@@ -229,7 +249,7 @@ def _load(request: FinetuneRequest, source: Source, preset: Preset) -> LoadedMod
     from pytest_llmbench.core.settings import ModelSettings
     from pytest_llmbench.models.loading import load_base
 
-    place: str | dict[str, int | str] = "auto"
+    place = request.device_map if isinstance(request.device_map, str) else dict(request.device_map)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # each process has a copy of the base on its own GPU
         place = {"": int(os.environ.get("LOCAL_RANK", "0"))}
     loaded = load_base(
@@ -237,6 +257,8 @@ def _load(request: FinetuneRequest, source: Source, preset: Preset) -> LoadedMod
         ModelSettings(
             base=request.base,
             quantization=preset.quantization,
+            double_quant=request.double_quant,
+            compute_dtype=request.compute_dtype,
             device=request.device,
             device_map=place,
             trust_remote_code=request.trust_remote_code,
@@ -271,6 +293,17 @@ def _told_how_to_go_on(request: FinetuneRequest) -> Iterator[None]:
         yield
     except TrainingStopped as stopped:
         raise TrainingStopped(f"{stopped}: {request.going_on().command()}") from stopped
+
+
+@contextlib.contextmanager
+def _cleared_when_destroyed(checkpoints: Path) -> Iterator[None]:
+    """Whoever went on from a checkpoint of a destroyed training would take the same steps into the same end."""
+    try:
+        yield
+    except DestroyedTraining:
+        if _writes():
+            _clear(checkpoints, keep=False)
+        raise
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,8 @@ _MUST_BE_EQUAL = {
     "hyperparameters": "settings",
     "quantization": "quantization",
 }
+_MEASURED = (("train_loss", "train loss", -1, ".3f"), ("token_accuracy", "token accuracy", 1, ".1%"))
+"""By key: the name, whether a higher (1) or a lower (-1) value is better, and how it is written."""
 
 _log = logging.getLogger("pytest_llmbench")
 
@@ -31,10 +34,14 @@ def save_training(report_dir: Path, document: Mapping[str, Any], name: str = "")
     number = max(
         (int(found[1]) for path in folder.glob("*.json") if (found := _NUMBERED.fullmatch(path.name))), default=0
     )
-    safe = re.sub(r"[^\w.-]+", "-", name)
-    path = folder / f"{number + 1:04d}{f'_{safe}' if safe else ''}.json"
+    path = folder / f"{number + 1:04d}{f'_{_safe(name)}' if name else ''}.json"
     write_text(path, json.dumps(document, ensure_ascii=False, indent=2) + "\n")
     return path
+
+
+def _safe(name: str) -> str:
+    """The name as that of a file."""
+    return re.sub(r"[^\w.-]+", "-", name)
 
 
 def find_training(report_dir: Path, wanted: str) -> dict[str, Any]:
@@ -57,7 +64,7 @@ def find_training(report_dir: Path, wanted: str) -> dict[str, Any]:
         matching = [
             path
             for path, found in kept
-            if wanted in (found[2], path.stem) or (wanted.isdigit() and int(wanted) == int(found[1]))
+            if _safe(wanted) in (found[2], path.stem) or (wanted.isdigit() and int(wanted) == int(found[1]))
         ]
     if not matching:
         there = ", ".join(path.stem for path, _ in kept) or "none"
@@ -77,14 +84,17 @@ def worse_than(before: Mapping[str, Any], now: Mapping[str, Any], *, margin: flo
     if others := [word for key, word in _MUST_BE_EQUAL.items() if before.get(key) != now.get(key)]:
         _log.warning("the compared training had another %s: its metrics may differ for that", ", ".join(others))
     faults = []
-    if now["train_loss"] > before["train_loss"] * (1 + margin):
-        faults.append(
-            f"train loss {now['train_loss']:.3f} was {before['train_loss']:.3f}: worse by more than {margin:.0%}"
-        )
-    for key, name in (("token_accuracy", "token accuracy"),):
-        if now[key] < before[key] * (1 - margin):
-            faults.append(f"{name} {now[key]:.1%} was {before[key]:.1%}: worse by more than {margin:.0%}")
+    for key, name, better, form in _MEASURED:
+        found, earlier = _finite(now.get(key)), _finite(before.get(key))
+        if found is None:
+            faults.append(f"{name} is no number any more")
+        elif earlier is not None and (earlier * (1 - better * margin) - found) * better > 0:
+            faults.append(f"{name} {found:{form}} was {earlier:{form}}: worse by more than {margin:.0%}")
     return faults + _worse_routing(before.get("held_out", {}), now["held_out"], alpha)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _worse_routing(before: Mapping[str, bool], now: Mapping[str, bool], alpha: float) -> list[str]:

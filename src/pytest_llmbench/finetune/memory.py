@@ -31,6 +31,7 @@ def expected_memory(
     preset: Preset,
     device: Literal["auto", "cpu", "cuda"],
     *,
+    double_quant: bool = True,
     folder: str | None = None,
     answer_tokens: int | None = None,
     force: bool = False,
@@ -54,7 +55,7 @@ def expected_memory(
         return None
     hardware = _hardware(device)
     precision: Literal["bfloat16", "float32"] = "bfloat16" if has_bfloat16(hardware.device) else "float32"
-    plan = plan_of(preset, hardware.device, precision=precision, answer_tokens=answer_tokens)
+    plan = plan_of(preset, hardware.device, precision=precision, double_quant=double_quant, answer_tokens=answer_tokens)
     estimate = estimate_training(architecture, plan)
     if not force:
         refuse_unfit_training(base, architecture, plan, hardware)

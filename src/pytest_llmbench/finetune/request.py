@@ -35,15 +35,17 @@ class _Asked(Preset):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FinetuneRequest:
-    """What is to be trained. `base` is a model spec; `dataset` has one of the forms of `training.row_forms`.
+    """What is to be trained. `base` is a model spec; `dataset` has one of the forms of `datasets.row_formats`.
 
     The settings are the preset of the registry's model for the `task`, with the fields in `changes` over it: those of
     `models.registry.Preset`, or `seed`, `steps`, `save_steps` and `warmup_share`. The base is quantized as it will be
     served: an adapter learns to make up for the rounding. `suites` are files or folders whose cases no row may come
     near; that is announced, or with `strict` refused. `validation` holds rows that are not learnt: the loss on them is
     measured after each pass. Rows are written with `template_arguments` and `system_role`,
-    as the fine-tune will be asked with them, and the base is loaded with `revision` and `trust_remote_code` (`model.*`
-    in the settings). `force` tries what the memory estimate forbids.
+    as the fine-tune will be asked with them, and the base is loaded with `revision`, `trust_remote_code`,
+    `double_quant`, `compute_dtype` and, by one process, `device_map` (`model.*` in the settings).
+    `force` tries what the memory estimate forbids. `config` is the settings file that the rest was read from, and
+    `journal` the one that who watches writes: the command line names them again.
     """
 
     dataset: Path
@@ -56,6 +58,9 @@ class FinetuneRequest:
     system_role: Literal["system", "user"] = "system"
     revision: str | None = None
     trust_remote_code: bool = False
+    double_quant: bool = True
+    compute_dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    device_map: str | Mapping[str, int | str] = "auto"
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     suites: Sequence[Path] = ()
     vocabulary: Path | None = None
@@ -64,6 +69,8 @@ class FinetuneRequest:
     force: bool = False
     strict: bool = False
     keep_checkpoints: bool = False
+    config: Path | None = None
+    journal: Path | None = None
 
     def settled(self) -> tuple[Preset, Hyperparameters]:
         """The preset with the changes, and the same as the trainer takes it.
@@ -98,7 +105,7 @@ class FinetuneRequest:
 
     def anew(self) -> FinetuneRequest:
         """The request that makes the same adapter from the beginning."""
-        return dataclasses.replace(self, resume=False, overwrite=False)
+        return dataclasses.replace(self, resume=False, overwrite=False, journal=None)
 
     def command(self) -> str:
         """The command line that asks for the same."""
@@ -121,6 +128,8 @@ class FinetuneRequest:
             words += ["--system-role", self.system_role]
         for suites in self.suites if tuple(self.suites) != (DEFAULT_SUITES,) else ():
             words += ["--prompts", str(suites)]
+        for name, file in (("config", self.config), ("journal", self.journal)):
+            words += [f"--{name}", str(file)] if file else []
         words += [f"--{name.replace('_', '-')}" for name in _SWITCHES if getattr(self, name)]
         return words
 

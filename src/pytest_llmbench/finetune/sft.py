@@ -118,7 +118,7 @@ def train(
 ) -> Training:
     """Lay a LoRA over layers of `model` and train it; the loss is on the labelled tokens alone.
 
-    `examples` are those of `training.tokenized`; the loss on those of `validation` is measured before the training and
+    `examples` are those of `finetune.tokenized`; the loss on those of `validation` is measured before the training and
     after each pass. Checkpoints go to `work_folder`. The longest rows come first: when they do not fit into memory, the
     batch is halved and twice as many make up a step. The model must not have answered anything yet: it would go on
     without gradients where bitsandbytes has repacked its weights. It cannot be used as the plain base afterwards.
@@ -127,6 +127,7 @@ def train(
         UsageError: the model has no layers of the names in `targets`.
         NotReadyError: not even one row fits into memory, or a checkpoint cannot be written.
         TrainingStopped: `watch.stop` said so.
+        DestroyedTraining: the loss or the weights are no numbers any more.
     """
     _check_targets(model, hyperparameters.targets)
     watch = watch or Watch()

@@ -32,14 +32,15 @@ def loss_faults(steps: Sequence[TrainingStep], *, least_fall: float, learning_ra
     size = max(1, len(steps) // _END)
     start, last = steps[0].loss, fmean(step.loss for step in steps[-size:])
     first = fmean(step.loss for step in steps[:size])
-    worst, fall = max(steps, key=lambda step: step.loss), 1 - last / max(first, start)
+    worst, began = max(steps, key=lambda step: step.loss), max(first, start)
+    fall = 1 - last / began if began else 0.0
     rose = f"the loss rose from {start:.2f} to {worst.loss:.2f} at step {worst.step}"
     too_high = f"the learning rate of {learning_rate:g} is too high"
     if worst.loss > _BLOWN * start:
         return [f"{rose}: {too_high}"]
     if fall >= least_fall:
         return []
-    fell = f"the loss fell by {fall:.0%}, from {max(first, start):.2f} to {last:.2f}, less than {least_fall:.0%}"
+    fell = f"the loss fell by {fall:.0%}, from {began:.2f} to {last:.2f}, less than {least_fall:.0%}"
     if worst.loss > _RISEN * start:
         return [f"{fell}, and {rose}: {too_high}"]
     return [f"{fell}: it learns too little (learning rate {learning_rate:g}, {steps[-1].of} steps)"]
@@ -79,7 +80,7 @@ def batch_faults(batch: Mapping[str, Any], form: PromptForm, rows: Sequence[Mapp
     Args:
         batch: `input_ids`, `labels` and `attention_mask`, each (rows, tokens).
         form: in which the base reads rows.
-        rows: the dataset, in the form of `training.rows`; what the batch holds is looked up in it.
+        rows: the dataset, in the form of `datasets.rows`; what the batch holds is looked up in it.
     """
     known = {tuple(whole): len(prompt) for whole, prompt in map(form.example, rows)}
     faults: dict[str, int] = {}

@@ -169,6 +169,7 @@ def _settings(chosen: Hyperparameters, device: str, work_folder: Path, rows: int
         bf16=has_bfloat16(device),
         gradient_checkpointing=chosen.gradient_checkpointing,
         logging_steps=max(1, steps // _LOGGED),
+        logging_nan_inf_filter=False,  # a loss that is no number would be logged as 0
         save_strategy="no",  # the listener says when, and when to validate
         save_total_limit=2,
         report_to="none",
@@ -179,12 +180,12 @@ def _settings(chosen: Hyperparameters, device: str, work_folder: Path, rows: int
 
 
 def has_bfloat16(device: str) -> bool:
-    """Whether computing in bfloat16 is faster than in float32; on CPUs without the instructions it is slower."""
+    """Whether computing in bfloat16 is faster than in float32; where the instructions lack, emulation is slower."""
     import torch
 
     if device == "cpu":
         return bool(torch.cpu._is_avx512_bf16_supported())  # noqa: SLF001  # its public form came with PyTorch 2.10
-    return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def _lora(chosen: Hyperparameters) -> Any:
@@ -257,11 +258,12 @@ def answer_loss(model: Any, inputs: Mapping[str, Any], items: Any) -> tuple[Any,
 
     targets = inputs["labels"][:, 1:]
     scored = targets != IGNORED
-    hidden = model.base_model(
-        input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
-    ).last_hidden_state[:, :-1]
-    logits = model.get_output_embeddings()(hidden[scored]).float()
-    targets = targets[scored]
+    with _projecting(model, scored):
+        logits = model(
+            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
+        ).logits.float()
+    whole = logits.shape[:2] == inputs["labels"].shape  # of models that go past their own base model
+    logits, targets = logits[:, :-1][scored] if whole else logits[0], targets[scored]
     summed = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
     with torch.no_grad():
         log_probabilities = logits.log_softmax(-1)
@@ -272,3 +274,18 @@ def answer_loss(model: Any, inputs: Mapping[str, Any], items: Any) -> tuple[Any,
             "entropy": float(-(log_probabilities.exp() * log_probabilities).sum()),
         }
     return summed / (targets.numel() if items is None else items), scores
+
+
+@contextlib.contextmanager
+def _projecting(model: Any, scored: Tensor) -> Iterator[None]:
+    """Give the model's own head the scored positions alone, as one row: it may scale or cap what it projects."""
+
+    def keep(_module: Any, _given: Any, output: Any) -> Any:
+        output.last_hidden_state = output.last_hidden_state[:, :-1][scored][None]
+        return output
+
+    hook = model.base_model.register_forward_hook(keep)
+    try:
+        yield
+    finally:
+        hook.remove()

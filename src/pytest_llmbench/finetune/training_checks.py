@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.announcing import NO_BASELINE
+from pytest_llmbench.core.errors import MissingRunError, UsageError
 from pytest_llmbench.core.records import BASE, FINETUNED
 from pytest_llmbench.core.starter import present
 from pytest_llmbench.datasets.files import write_rows
@@ -25,6 +26,7 @@ from pytest_llmbench.finetune.request import NOT_OVER_INT8, FinetuneRequest
 from pytest_llmbench.finetune.routing_eval import RoutingScores, cases_of, compare_routing
 from pytest_llmbench.finetune.sft import Watch
 from pytest_llmbench.finetune.step_checks import batch_faults, gradient_faults, loss_faults
+from pytest_llmbench.finetune.training_log import DestroyedTraining
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,10 +70,19 @@ class TrainingProof:
         write_rows(dataset, _of_tools(self._chosen.dataset, self._chosen.tools))
         return request_of(self._settings, dataset, self._folder / "adapter")
 
-    @functools.cached_property
+    @property
     def evidence(self) -> Evidence:
-        """The training, done once."""
-        done = finetune(self._request, self._watch)
+        """The training, done once. Raises DestroyedTraining each time where its loss is no number any more."""
+        if isinstance(self._evidence, DestroyedTraining):
+            raise self._evidence
+        return self._evidence
+
+    @functools.cached_property
+    def _evidence(self) -> Evidence | DestroyedTraining:
+        try:
+            done = finetune(self._request, self._watch)
+        except DestroyedTraining as error:
+            return error
         logits = _logits(done.training.model, done.form, self._heldout[:_READ])
         weights = _lora_weights(done.training.model)
         done = dataclasses.replace(done, training=dataclasses.replace(done.training, model=None))
@@ -155,15 +166,27 @@ class TrainingProof:
         ]
 
     def compared(self) -> list[str]:
-        """No metric is worse than that of the training in `gate.baseline`, if one is given; this one is kept too."""
+        """No metric is worse than that of the training in `gate.baseline`, if one is given; this one is kept too.
+
+        Raises:
+            MissingRunError: that training is not there, which `gate.missing_baseline` does not allow.
+        """
         found, reports = self.held_out, Path(self._settings.output.report_dir)
         now = {**self.evidence.finetuned.record, "held_out": dict(found.finetuned), "held_out_base": dict(found.base)}
-        wanted = self._settings.gate.baseline
-        before = find_training(reports, wanted) if wanted else None
-        save_training(reports, now, self._save_as)
+        gate = self._settings.gate
+        before, missing = None, None
+        try:
+            before = find_training(reports, gate.baseline) if gate.baseline else None
+        except MissingRunError as error:
+            missing = error
+        kept = save_training(reports, now, self._save_as)
+        if missing and gate.missing_baseline == "fail":
+            raise missing.saying(f"{missing}; this one is kept as {kept.stem}")
+        if missing:
+            _log.warning(NO_BASELINE, missing)
         if before is None:
             return []
-        return worse_than(before, now, margin=self._chosen.metric_margin, alpha=self._settings.gate.alpha)
+        return worse_than(before, now, margin=self._chosen.metric_margin, alpha=gate.alpha)
 
     @functools.cached_property
     def held_out(self) -> RoutingScores:
@@ -246,6 +269,9 @@ def request_of(settings: Settings, dataset: Path, output: Path) -> FinetuneReque
         system_role=model.system_role,
         revision=model.revision,
         trust_remote_code=model.trust_remote_code,
+        double_quant=model.double_quant,
+        compute_dtype=model.compute_dtype,
+        device_map=model.device_map,
         changes=changes,
         keep_checkpoints=True,
     )

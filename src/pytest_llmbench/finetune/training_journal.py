@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pytest_llmbench.core.journal import Journal
+from pytest_llmbench.core.writable import finite
 from pytest_llmbench.finetune.sft import Watch
 from pytest_llmbench.finetune.training_log import Moment, Validation
 
@@ -18,7 +19,7 @@ def journaled(watch: Watch, path: Path) -> Watch:
     """The watch that adds to the journal at `path` before it tells others; a resumed training goes on with its own.
 
     A line has `kind` (`step` or `evaluation`), `at` (ISO 8601) and the fields of `TrainingStep`, with `tokens_per_s`,
-    `seconds_left` and `memory` (bytes), or of `Validation`.
+    `seconds_left` and `memory` (bytes), or of `Validation`. A number that is not finite is null.
 
     Raises:
         NotReadyError: the file cannot be written; also later, by the watch.
@@ -43,4 +44,4 @@ def _step(moment: Moment) -> dict[str, Any]:
 
 
 def _line(kind: Literal["step", "evaluation"], data: dict[str, Any]) -> dict[str, Any]:
-    return {"kind": kind, "at": datetime.now(UTC).isoformat(), **data}
+    return {"kind": kind, "at": datetime.now(UTC).isoformat(), **finite(data)}

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.finetune.checkpoints import SessionTally, note_sessions
 
 _SAVE_EVERY_S = 300
 _SAVE_EVERY_STEPS = 100  # of several processes, whose clocks differ
 _GRADIENT_STEPS = 50
+
+
+class DestroyedTraining(UsageError):  # noqa: N818  # as TrainingStopped
+    """The loss or the weights are no numbers any more: nothing that is learnt from there on can be used."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -119,6 +125,22 @@ def lora_parameters(model: Any) -> list[tuple[str, Any]]:
     return [(name, parameter) for name, parameter in model.named_parameters() if "lora_" in name]
 
 
+def _refuse_destroyed(what: str, measured: TrainingStep | Validation, state: Any, args: Any) -> None:
+    """Raises DestroyedTraining where a loss is no number, which it stays: so is every weight after such a step."""
+    if math.isfinite(measured.loss):
+        return
+    told = f"{what} is {measured.loss} at step {measured.step} of {state.max_steps}"
+    if measured.step == 0 or (measured.step == 1 and isinstance(measured, TrainingStep)):  # nothing was learnt before
+        reason = "the base itself gives no number on these rows, so its weights or its precision are wrong"
+        raise DestroyedTraining(f"{told}: {reason}; no adapter was written")
+    raise _too_high(told, args)
+
+
+def _too_high(what: str, args: Any) -> DestroyedTraining:
+    told = f"{what}: the learning rate of {args.learning_rate:g} is too high; no adapter was written"
+    return DestroyedTraining(told, names=("learning_rate",))
+
+
 def course_listener(  # noqa: C901  # the methods of one class
     on_moment: Callable[[Moment], None],
     on_validation: Callable[[Validation], None],
@@ -132,8 +154,10 @@ def course_listener(  # noqa: C901  # the methods of one class
 ) -> Any:
     """The trainer's callback, which also says when to save and to validate: before a save, so that it is not lost.
 
+    It ends a training whose loss is no number, or whose weights are none at its end, with DestroyedTraining.
     Made late: importing transformers takes seconds.
     """
+    import torch
     from transformers import TrainerCallback
 
     class Listener(TrainerCallback):  # type: ignore[misc]
@@ -158,8 +182,10 @@ def course_listener(  # noqa: C901  # the methods of one class
 
         def on_evaluate(self, args: Any, state: Any, _control: Any, metrics: Any = None, **_: Any) -> None:
             tally.leave_out(metrics["eval_runtime"])
+            measured = validations_of(state.log_history)[-1]
             if args.should_save:
-                on_validation(validations_of(state.log_history)[-1])
+                on_validation(measured)
+            _refuse_destroyed("the loss on the validation rows", measured, state, args)
 
         def on_save(self, args: Any, state: Any, _control: Any, **_: Any) -> None:
             if args.should_save:
@@ -170,11 +196,16 @@ def course_listener(  # noqa: C901  # the methods of one class
                 return
             tally.tokens = int(logs["num_tokens"])  # the trainer counts anew in each session
             state.log_history[-1]["num_tokens"] = tally.earlier_tokens + tally.tokens
-            if not args.should_save:
-                return
             step = _step(state.log_history[-1], state.max_steps)
-            done = state.global_step - tally.first_step
-            left = tally.seconds / done * (state.max_steps - state.global_step) if done else None
-            on_moment(Moment(step, tally.tokens / tally.seconds, left, memory()))
+            if args.should_save:
+                done = state.global_step - tally.first_step
+                left = tally.seconds / done * (state.max_steps - state.global_step) if done else None
+                on_moment(Moment(step, tally.tokens / tally.seconds, left, memory()))
+            _refuse_destroyed("the loss", step, state, args)
+
+        def on_train_end(self, args: Any, state: Any, _control: Any, model: Any = None, **_: Any) -> None:
+            broken = [name for name, weights in lora_parameters(model) if not torch.isfinite(weights).all()]
+            if broken:  # the last step's gradients were no numbers, and no loss came after it
+                raise _too_high(f"{broken[0]} holds no numbers after step {state.global_step}", args)
 
     return Listener()

@@ -13,7 +13,7 @@ from pytest_llmbench.core.errors import UsageError, naming
 from pytest_llmbench.datasets.checking import NO_TEMPLATE, template_findings
 from pytest_llmbench.datasets.contamination import contamination, contamination_sentence
 from pytest_llmbench.datasets.files import file_sha256
-from pytest_llmbench.datasets.near_duplicates import bare
+from pytest_llmbench.datasets.near_duplicates import identity
 from pytest_llmbench.datasets.record_files import Progress, reading
 from pytest_llmbench.datasets.row_formats import user_text
 from pytest_llmbench.datasets.rows import stream_rows
@@ -87,7 +87,7 @@ def read_files(request: FinetuneRequest, watch: Watch, *, tells: bool) -> tuple[
 
 def _asked(row: Mapping[str, Any]) -> int:
     """What the user says in a row, as a number."""
-    return hash(bare(user_text(row)))
+    return hash(identity(user_text(row)))
 
 
 def _tell_of_repeated(request: FinetuneRequest, repeated: int, validated: int) -> None:

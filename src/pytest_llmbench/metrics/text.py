@@ -98,7 +98,7 @@ def _joined(text: str, position: int) -> bool:
     before, last, after = _letter(text, position - 1), text[position - 1], text[position]
     if not before.isalnum():
         return False
-    if _is_mark(after):
+    if is_mark(after):
         return True
     if not after.isalnum():
         return False
@@ -109,17 +109,17 @@ def _joined(text: str, position: int) -> bool:
 
 def _letter(text: str, at: int) -> str:
     """The character there, or that to which the mark there belongs."""
-    while at > 0 and _is_mark(text[at]):
+    while at > 0 and is_mark(text[at]):
         at -= 1
     return text[at]
 
 
-def _is_mark(character: str) -> bool:
+def is_mark(character: str) -> bool:
     """Whether it is an accent or a vowel sign, which stand for nothing without a letter; a frame round it is none."""
     return not character.isascii() and character not in _LOOKS and unicodedata.category(character) in {"Mn", "Mc"}
 
 
 def words(text: str) -> list[str]:
     """The words of a text; in scripts that are written without spaces, each letter is one."""
-    bare = text if text.isascii() else "".join(_MARK if _is_mark(character) else character for character in text)
+    bare = text if text.isascii() else "".join(_MARK if is_mark(character) else character for character in text)
     return [text[slice(*match.span())] for match in _WORD.finditer(bare)]

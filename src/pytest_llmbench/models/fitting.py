@@ -68,6 +68,7 @@ def plan_of(
     device: Literal["cpu", "cuda"],
     *,
     precision: Precision = "bfloat16",
+    double_quant: bool = True,
     answer_tokens: int | None = None,
 ) -> TrainingPlan:
     """The training that a preset means, every row at its longest and, unless `answer_tokens` says less, all answer."""
@@ -77,6 +78,7 @@ def plan_of(
         rank=preset.rank,
         targets=preset.targets,
         quantization=preset.quantization,
+        double_quant=double_quant,
         device=device,
         precision=precision,
         gradient_checkpointing=preset.gradient_checkpointing,

@@ -86,7 +86,7 @@ def read_config(source: Source, settings: ModelSettings) -> Any:
     """The model's transformers configuration, without its weights.
 
     Raises:
-        OSError, ValueError: as transformers does; see `failures.explained`.
+        OSError, ValueError: as transformers does; see `loading_errors.explained`.
     """
     from transformers import AutoConfig
 

@@ -19,7 +19,7 @@ def load_tokenizer(source: Source, *, trust_remote_code: bool = False) -> Any:
 
     Raises:
         ModelError: it has neither a padding nor an end-of-text token, or one that the base has no embedding for.
-        OSError, ValueError: as transformers does; see `failures.explained`.
+        OSError, ValueError: as transformers does; see `loading_errors.explained`.
     """
     from transformers import AutoConfig, AutoTokenizer
 
@@ -41,6 +41,12 @@ def embedding_rows(config: Any) -> int | None:
     """
     rows = getattr(config.get_text_config(), "vocab_size", None)
     return rows if isinstance(rows, int) else None
+
+
+def context_tokens(config: Any) -> int | None:
+    """How many tokens a model of this configuration reads at once; None where it does not say."""
+    tokens = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return tokens if isinstance(tokens, int) else None
 
 
 def why_unreadable(tokenizer: Any, tokens: Iterable[int], rows: int | None) -> str | None:

@@ -58,8 +58,13 @@ class ShortTraining:
         self._ask("compared")
 
     def _ask(self, question: str) -> None:
+        from pytest_llmbench.finetune.training_log import DestroyedTraining
+
         with ending(self._session):
-            faults: list[str] = getattr(self.proof, question)()
+            try:
+                faults: list[str] = getattr(self.proof, question)()
+            except DestroyedTraining as error:  # the verdict on the training, and no mistake in the settings
+                faults = [str(error)]
         if faults:
             pytest.fail("\n".join(faults), pytrace=False)
 

@@ -88,6 +88,7 @@ def test_split_tells_sizes_and_files() -> None:
         (("rows_val.jsonl", "--output", "rows.jsonl", "--split"), "rows_val.jsonl is both SOURCE and the val side"),
         (("rows.jsonl", "--output", "o.jsonl", "--vocabulary", "o.jsonl"), "o.jsonl is both --vocabulary and --output"),
         (("rows.jsonl", "--output", "o.journal", "--method", "llm"), "o.journal is both --output and the journal"),
+        (("rows.jsonl", "--output", "."), ". names no file; the rows are written to one (--output)"),
     ],
 )
 def test_generate_writes_over_nothing_that_it_reads_or_writes(project: Path, words: tuple[str, ...], said: str) -> None:

@@ -62,6 +62,8 @@ FULL = FinetuneRequest(
     force=True,
     strict=True,
     keep_checkpoints=True,
+    config=Path("mine.yaml"),
+    journal=Path("the course.jsonl"),
 )
 
 
@@ -76,12 +78,15 @@ def test_the_command_of_a_request_is_read_back_as_the_same_request(
         raise TrainingStopped
 
     runs(note)
+    Path("mine.yaml").write_text("{}", encoding="utf-8")
     llmbench(*shlex.split(request_.command())[1:])
     assert [dataclasses.replace(asked, changes=dict(asked.changes)) for asked in read] == [request_]
 
 
 CONFIGURED = """
-model: {quantization: none, device: cpu, revision: v2, trust_remote_code: true, system_role: user}
+model:
+  {quantization: none, device: cpu, revision: v2, trust_remote_code: true, system_role: user, double_quant: false,
+   compute_dtype: float16, device_map: {"": 0}}
 benchmark: {prompts: [mine], vocabulary: tools.yaml, strict: true}
 logging: {progress: false}
 """
@@ -110,6 +115,9 @@ def test_what_the_settings_say_holds_for_a_training_too(
             system_role="user",
             revision="v2",
             trust_remote_code=True,
+            double_quant=False,
+            compute_dtype="float16",
+            device_map={"": 0},
             changes={"quantization": "none"},
             suites=(Path("mine"),),
             vocabulary=Path("tools.yaml"),

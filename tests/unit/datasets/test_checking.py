@@ -115,6 +115,24 @@ def test_duplicates_contradictions_and_near_duplicates_are_told_apart() -> None:
     }
 
 
+def test_a_row_that_repeats_any_earlier_one_of_its_question_is_a_duplicate() -> None:
+    found = _findings(*(new_row("monte le son", answer) for answer in ("Oui.", "Non.", "Non.", "Oui.")))
+    assert {check: (finding.count, finding.where) for check, finding in found.items()} == {
+        "duplicates": (2, ("d.jsonl:13: as line 12", "d.jsonl:14: as line 11")),
+        "contradictions": (1, ("d.jsonl:12: as line 11",)),
+    }
+
+
+def test_what_was_said_before_a_question_belongs_to_it() -> None:
+    french, spanish = (new_row("hello", said, f"Translate to {said}") for said in ("French", "Spanish"))
+    said = [{"role": "assistant", "content": answer} for answer in ("Un.", "Deux.")]
+    asked = {"role": "user", "content": "encore"}
+    talks = [{**new_row("", f"{n}"), "prompt": [asked, answer, asked]} for n, answer in enumerate(said)]
+    assert _findings(french, spanish, *talks) == {}
+    (again,) = _findings(french, spanish, french).values()
+    assert (again.check, again.where) == ("duplicates", ("d.jsonl:13: as line 11",))
+
+
 def test_a_clean_dataset_has_no_findings() -> None:
     assert _findings(new_row("monte le son", "Oui."), new_row("quel temps fait-il", "Beau."), limit=50) == {}
 

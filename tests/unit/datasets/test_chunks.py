@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.languages import read_language
 from pytest_llmbench.datasets.augmentation import Drawn, Method, RowSource, draw_rows, fact_source, row_source
 from pytest_llmbench.datasets.chunks import facts_of, read_chunks
-from pytest_llmbench.datasets.phrasing import load_phrasing
+from pytest_llmbench.datasets.phrasing import phrasing_of
 from pytest_llmbench.datasets.row_formats import new_row
 
 FRENCH = Path(__file__).parents[3] / "configs/languages/fr.yaml"
-PHRASING = load_phrasing(FRENCH)
+PHRASING = phrasing_of(read_language(FRENCH))
 
 
 def _facts(tmp_path: Path, *chunks: dict[str, Any]) -> dict[str, str]:
@@ -79,6 +80,21 @@ def test_later_chunks_of_a_title_answer_for_their_section_alone(tmp_path: Path) 
         "Qu'est-ce que A ?": "Un.",
         "Que dit la documentation de A sur « Accès » ?": "Deux.",
     }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "JARVIS est un assistant vocal : il écoute des ordres et y répond. Il date de 2019.",
+        "JARVIS est simple : il écoute.",
+        "Le site de JARVIS est ici.\nhttps://jarvis.example",
+    ],
+)
+def test_prose_with_a_colon_is_no_key_and_value(tmp_path: Path, text: str) -> None:
+    text_and_pairs = f"{text}\nLangue d'origine : anglais\nHébergeur : OVH."
+    (definition, host) = _facts(tmp_path, {"title": "JARVIS", "text": text_and_pairs}).values()
+    assert definition == " ".join(text.splitlines())
+    assert host == "Hébergement de JARVIS : OVH."
 
 
 @pytest.mark.parametrize(
@@ -154,6 +170,13 @@ def test_paraphrases_of_a_chunk_use_every_pattern(tmp_path: Path) -> None:
         ("openers: [", "opners: [", r"yaml:\d+: unknown key 'opners'; did you mean 'openers'"),
         ("  endings: est", "  endings: [e, s]", r"yaml:\d+: noise: has 'words'"),
         ("Qui héberge {title} ?", "Qui héberge {titre} ?", r"yaml:\d+: field 'host': unknown slot 'titre'.*'title'"),
+        ("Qui héberge {title} ?", "Qui héberge {value} ?", r"yaml:\d+: field 'host': unknown slot 'value'.*questions"),
+        ("Qui héberge {title} ?", "Qui héberge {title ?", r"field 'host': .* cannot be filled: .*braces"),
+        ("« {section} »", "« {section:d} »", r"yaml:\d+: section: .* cannot be filled"),
+        ("Qu'est-ce que {title} ?", "Qu'est-ce que {section} ?", r"definition: unknown slot 'section'"),
+        ('openers: [""', 'openers: ["{title}"', r"openers: unknown slot 'title' .*none can stand here"),
+        ("keys: [version", "keys: version #", r"field 'version': a list of texts, not 'version.*keys"),
+        ("['ph', f]", "['ph', '\\1']", r"'ph' is no regular expression: invalid group reference 1"),
         ("['ph', f]", "['(ph', f]", r"yaml:\d+: '\(ph' is no regular expression"),
         (
             '    answer: "La version de {title} est {value}."\n',
@@ -168,4 +191,4 @@ def test_a_wrong_phrasing_file_is_refused(tmp_path: Path, old: str, new: str, me
     path = tmp_path / "mine.yaml"
     path.write_text(text.replace(old, new), encoding="utf-8")
     with pytest.raises(UsageError, match=message):
-        load_phrasing(path)
+        phrasing_of(read_language(path))

@@ -42,6 +42,13 @@ def test_another_question_is_not(text: str) -> None:
     assert contamination([new_row(text, "Oui.")], [CASE, _case("?")]) == []
 
 
+def test_a_question_that_another_sign_makes_another_is_near_and_not_the_same() -> None:
+    matches = contamination([new_row("What is 3*4 ?", "12.")], [_case("What is 3+4?"), _case("what is 3 * 4")])
+    assert [(match.kind, match.asked) for match in matches] == [("same", "what is 3 * 4")]
+    (match,) = contamination([new_row("What is 3/4?", "0.75.")], [_case("What is 3+4?")])
+    assert (match.kind, match.similarity < 1) == ("near", True)
+
+
 def test_an_earlier_turn_and_a_reference_count_too() -> None:
     row = new_row("et maintenant ?", "Oui.")
     row["prompt"] = [

@@ -101,6 +101,22 @@ def test_rows_of_another_form_are_converted(tmp_path: Path) -> None:
     assert len(_make(path, "augmented", count=12).rows) == 12
 
 
+def test_rows_that_hold_the_same_again_as_one_text_are_rows(tmp_path: Path) -> None:
+    path = tmp_path / "alpaca.jsonl"
+    rows = [{"instruction": asked, "input": "", "output": "Oui.", "text": f"### {asked}: Oui."} for asked in "abc"]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    assert sorted(_asked(_make(path, "simple"))) == ["a", "b", "c"]
+
+
+def test_questions_that_differ_by_a_sign_are_all_kept(tmp_path: Path) -> None:
+    path = tmp_path / "sums.csv"
+    path.write_text("prompt,completion\n3+4,7\n3*4,12\n3 + 4 ?,7\n", encoding="utf-8")
+    made = _make(path, "simple")
+    assert len(_asked(made)) == 2
+    assert "3*4" in _asked(made)
+    assert made.notes[-1] == "1 left out that another row asks already"
+
+
 def test_a_count_of_templates_is_spread_over_the_tools() -> None:
     made = _make(ROOT / "data/templates.yaml", "simple", count=26)
     tools = [row["tool"] for row in made.rows]
@@ -156,7 +172,10 @@ def test_a_model_writes_rows_and_what_it_got_wrong_is_counted(
     assert sorted(_asked(made)) == ["Deux ?", "Trois ?", "Un ?"]
     journal, anew = tmp_path / "out.journal", "delete it, or give another seed, to ask anew"
     assert made.notes == (
-        "11 of what the model wrote refused: no JSON list (5), no whole answer came (5), repeated (1)",
+        (
+            "11 of what the model wrote refused: no JSON list (5), no whole answer came (5; cut off at 2048 tokens), "
+            "repeated (1)"
+        ),
         f"the model's answers are kept in {journal}, where the same command finds them; {anew}",
     )
     assert all("Outil1" in body["messages"][1]["content"] and body["seed"] for body in server.bodies)
@@ -179,6 +198,31 @@ def test_a_stopped_generation_goes_on_without_asking_twice(
     again = _make(chunks, "llm", writer=_writer(server, tmp_path))
     assert (again.rows, server.bodies) == (made.rows, [])
     assert again.notes[-1].startswith("4 of 4 answers were not asked for again but taken from")
+
+
+def test_why_a_server_refuses_is_told_after_the_first_few_questions(tmp_path: Path, server: FakeChatServer) -> None:
+    server.behaviours = [refusing(400, f"context of 2048, not {n}") for n in range(2050, 2060)]
+    with pytest.raises(ServerError, match=r"the first 4 questions had no whole answer: .*context of 2048, not 2053"):
+        _make(VOCABULARY, "llm", count=200, writer=_writer(server, tmp_path))
+    assert len(server.bodies) == 4
+
+
+def test_a_question_asks_for_no_more_tokens_than_its_rows_take(
+    chunks: Path, tmp_path: Path, server: FakeChatServer
+) -> None:
+    with pytest.raises(UsageError, match="no row could be made"):
+        _make(chunks, "llm", count=2, writer=_writer(server, tmp_path))
+    assert {body["max_tokens"] for body in server.bodies} == {450}
+
+
+def test_an_answer_that_was_cut_off_is_asked_for_once_more_with_room_for_thoughts(
+    tmp_path: Path, server: FakeChatServer
+) -> None:
+    path = tmp_path / "chunk.jsonl"
+    path.write_text(json.dumps(CHUNKS[0]), encoding="utf-8")
+    server.behaviours = [_saying("Hm,", finish="length"), _saying(_pairs("Un ?"))]
+    assert _asked(_make(path, "llm", writer=_writer(server, tmp_path))) == ["Un ?"]
+    assert [body["max_tokens"] for body in server.bodies] == [1250, 2048]
 
 
 def test_a_count_is_parted_over_the_tools_of_a_vocabulary(tmp_path: Path, server: FakeChatServer) -> None:

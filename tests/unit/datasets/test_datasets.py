@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pytest_llmbench.cases.suites import Case
-from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.errors import ModelError, UsageError
+from pytest_llmbench.core.settings import ModelSettings
 from pytest_llmbench.datasets import files as datasets
 from pytest_llmbench.datasets import near_duplicates
 from pytest_llmbench.datasets.row_formats import new_row
@@ -116,7 +117,9 @@ def test_rows_are_held_to_what_finetune_takes_of_the_model(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     folder = _base(tmp_path / "base", context=context)
-    monkeypatch.setattr("pytest_llmbench.models.sources.resolve", lambda spec: Source(spec, spec, folder, "", "folder"))
+    monkeypatch.setattr(
+        "pytest_llmbench.models.sources.resolve", lambda spec, **_: Source(spec, spec, folder, "", "folder")
+    )
     Path("configs").mkdir()
     Path("configs/models.yaml").write_text("models: {small: {hub: org/small, training: {max_length: 64}}}\n")
     path = _written(tmp_path / "rows.jsonl", ["monte le son", "mot " * 70])
@@ -124,6 +127,26 @@ def test_rows_are_held_to_what_finetune_takes_of_the_model(
     assert checked.limit is not None
     assert (checked.limit.tokens, checked.limit.origin) == limit
     assert [(found.check, found.severity, found.count) for found in checked.findings] == [("length", "error", 1)]
+
+
+def test_a_base_is_read_at_its_revision_and_with_its_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, read = _base(tmp_path / "base", context=32), []
+
+    def resolve(spec: str, revision: str | None) -> Source:
+        read.append(revision)
+        return Source(spec, spec, folder, "", "folder")
+
+    def tokenizer(_source: Source, *, trust_remote_code: bool) -> None:
+        read.append(str(trust_remote_code))
+        raise ModelError("enough")
+
+    monkeypatch.setattr("pytest_llmbench.models.sources.resolve", resolve)
+    monkeypatch.setattr("pytest_llmbench.models.tokenizers.load_tokenizer", tokenizer)
+    path = _written(tmp_path / "rows.jsonl", ["monte le son"])
+    served = ModelSettings(revision="v2", trust_remote_code=True)
+    with pytest.raises(ModelError, match="enough"):
+        datasets.check_dataset(path, model="org/x", read_as=served)
+    assert read == ["v2", "True"]
 
 
 def test_contaminated_rows_of_a_file_are_found(tmp_path: Path) -> None:

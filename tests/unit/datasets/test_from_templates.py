@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from pytest_llmbench.cases.suites import Case, Vocabulary, load_cases, load_vocabulary
 from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.languages import read_language
 from pytest_llmbench.datasets.from_templates import (
     KINDS,
     Exchange,
@@ -22,7 +24,7 @@ from pytest_llmbench.datasets.from_templates import (
     rows_from_templates,
 )
 from pytest_llmbench.datasets.near_duplicates import Reserved, bare
-from pytest_llmbench.datasets.phrasing import load_phrasing
+from pytest_llmbench.datasets.phrasing import phrasing_of
 from pytest_llmbench.datasets.rows import read_rows
 
 ROOT = Path(__file__).parents[3]
@@ -41,7 +43,7 @@ def cases(vocabulary: Vocabulary) -> list[Case]:
 
 @pytest.fixture(scope="module")
 def templates(vocabulary: Vocabulary) -> Templates:
-    noise = load_phrasing(ROOT / "configs/languages/fr.yaml").noise
+    noise = phrasing_of(read_language(ROOT / "configs/languages/fr.yaml")).noise
     return dataclasses.replace(load_templates(ROOT / "data/templates.yaml", vocabulary), noise=noise)
 
 
@@ -60,15 +62,19 @@ def _asked(row: dict[str, Any]) -> str:
     return str(row["prompt"][-1]["content"])
 
 
+def _jsonl(made: TrainingSet, rows: Iterable[Any]) -> str:
+    return "".join(json.dumps(row.to_json(made.system), ensure_ascii=False) + "\n" for row in rows)
+
+
 def test_the_committed_files_are_made_again_byte_for_byte(templates: Templates, cases: list[Case]) -> None:
     made = _generate(templates, cases)
-    assert made.to_jsonl(made.train) == (ROOT / "data/train.jsonl").read_text(encoding="utf-8")
-    assert made.to_jsonl(made.heldout) == (ROOT / "data/heldout.jsonl").read_text(encoding="utf-8")
+    assert _jsonl(made, made.train) == (ROOT / "data/train.jsonl").read_text(encoding="utf-8")
+    assert _jsonl(made, made.heldout) == (ROOT / "data/heldout.jsonl").read_text(encoding="utf-8")
 
 
 def test_another_seed_makes_other_rows(templates: Templates, cases: list[Case]) -> None:
     made = _generate(templates, cases, seed=43)
-    assert made.to_jsonl(made.train) != (ROOT / "data/train.jsonl").read_text(encoding="utf-8")
+    assert _jsonl(made, made.train) != (ROOT / "data/train.jsonl").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("file", ["train.jsonl", "heldout.jsonl"])
@@ -152,6 +158,15 @@ def _edited(tmp_path: Path, old: str, new: str) -> Path:
         ("coupe) {program}", "coupe) {programm}", r"the slot 'programm' .* does not exist; did you mean 'program'"),
         ("answer: J'envoie un message à {person}.", "answer: J'écris à {city}.", "uses the slot 'city', which"),
         ("language: fr\n", "langue: fr\n", "has exactly these keys"),
+        ("commands:\n", "commands:\n        - 10\n", r"yaml:\d+: tool '\w+': commands: a list of texts, not \[10"),
+        ("requests:\n", "requests: null\n      heldouts:\n", r"requests: a list of texts, not None"),
+        ("coupe) {program}", "coupe) {program", r"tool '\w+': .* cannot be filled: "),
+        ("  volume_up:\n", "  volume_up: null\n  x:\n", r"yaml:\d+: tool 'volume_up': a list of intents.*not None"),
+        ("tools:\n", "tools: []\nnoise:\n", r"yaml:\d+: tools: names and what each has, not \[\]"),
+        ('openers: ["", "", ', "openers: [] #", r"yaml:\d+: openers: a list of texts, not \[\]"),
+        ('closers: ["", "", ', "closers: please #", r"yaml:\d+: closers: a list of texts, not 'please'"),
+        ("slots:\n", "slots:\n  nothing: abc\n", r"yaml:\d+: slots: 'nothing' needs a list of texts"),
+        ("system:", "system: [a] #", r"yaml:\d+: system: a text"),
         ("tools:\n", "noise: {words: {}, sounds: [['(', x]]}\ntools:\n", r"templates.yaml:\d+: '\(' is no regular"),
     ],
 )

@@ -38,11 +38,16 @@ def _read(tmp_path: Path, record: Any) -> dict[str, Any]:
         {"conversations": [{"from": "human", "value": "monte"}, {"from": "gpt", "value": "Oui.", "text": None}]},
         {"conversations": [{"from": "user", "value": "monte"}, {"from": "chatgpt", "value": "Oui."}], "system": ""},
         {"conversations": [ASKED, SAID], "messages": None},
-        {"prompt": "monte", "completion": "Oui.", "tools": []},
+        {"prompt": "monte", "completion": "Oui.", "tools": [], "images": []},
     ],
 )
 def test_a_row_of_another_tool_is_the_same_row(tmp_path: Path, record: dict[str, Any]) -> None:
     assert _read(tmp_path, record) == ROW
+
+
+@pytest.mark.parametrize("label", [True, "false", 0])
+def test_a_label_that_does_not_call_the_answer_bad_is_kept(tmp_path: Path, label: object) -> None:
+    assert _read(tmp_path, {"prompt": "monte", "completion": "Oui.", "label": label}) == {**ROW, "label": label}
 
 
 @pytest.mark.parametrize(
@@ -81,6 +86,11 @@ def test_the_history_of_an_instruction_is_asked_before_it(tmp_path: Path) -> Non
         ({"messages": [ASKED, {**SAID, "tool_calls": [{}]}]}, "message 2 has 'tool_calls' beside its 'role'"),
         ({"messages": [ASKED, {**SAID, "reasoning_content": "Hm."}]}, "'reasoning_content'.*neither asked nor learnt"),
         ({"messages": [ASKED, {**SAID, "train": False}]}, "message 2 has 'train'"),
+        ({"messages": [ASKED, {**SAID, "loss": False}]}, "message 2 has 'loss'"),
+        ({"prompt": "q", "completion": "a", "label": False}, "a bad one .'label' is false. and would be learnt"),
+        ({"instruction": "q", "output": "a", "kto_tag": False}, "a bad one .'kto_tag' is false."),
+        ({"conversations": [ASKED, SAID], "image": "a.png"}, "the row has 'image', which would not be learnt"),
+        ({"messages": [ASKED, SAID], "videos": ["a.mp4"]}, "the row has 'videos'"),
         ({"messages": [ASKED, {**SAID, "content": None}]}, "message 2 must have a 'role' and a 'content'"),
         ({"messages": [ASKED, SAID], "tools": [{"name": "f"}]}, "the row has 'tools', which would not be learnt"),
         ({"messages": [{"role": "system", "content": "a"}, ASKED, SAID], "system": "b"}, "'system' is not the system"),
@@ -137,6 +147,21 @@ def test_messages_come_through_json_and_are_refused_as_python_text(tmp_path: Pat
     assert read_rows(_written_by_datasets(tmp_path, rows, "to_json jsonl")) == [ROW] * 2
     with pytest.raises(UsageError, match=r"rows\.csv:2: a list of messages written as Python text.*use to_js"):
         read_rows(_written_by_datasets(tmp_path, rows, "to_csv csv"))
+
+
+@pytest.mark.parametrize(
+    ("cell", "kept"), [("web", "web"), ("[draft] of May", "[draft] of May"), ('{"page": 3, "next": null}', {"page": 3})]
+)
+def test_metadata_in_the_cells_of_a_table_are_text_or_json(tmp_path: Path, cell: str, kept: object) -> None:
+    rows = [{"prompt": "monte", "completion": "Oui.", "metadata": cell}] * 2
+    assert read_rows(_written_by_datasets(tmp_path, rows, "pandas csv")) == [{**ROW, "metadata": kept}] * 2
+
+
+def test_the_history_in_the_cells_of_a_table_is_asked_before_the_instruction(tmp_path: Path) -> None:
+    history = json.dumps([["Salut", "Bonjour"]])
+    rows = [{"instruction": "monte", "output": "Oui.", "history": history}] * 2
+    (first, _) = read_rows(_written_by_datasets(tmp_path, rows, "pandas csv"))
+    assert [message["content"] for message in first["prompt"]] == ["Salut", "Bonjour", "monte"]
 
 
 def test_messages_in_the_cells_of_a_table_are_messages(tmp_path: Path) -> None:

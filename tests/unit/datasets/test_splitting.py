@@ -113,6 +113,16 @@ def test_two_texts_of_no_letters_are_one_and_near_to_nothing_else() -> None:
         assert list(compared.clusters()) == [0, 0, 2]
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("What is 3+4?", "What is 3*4?"), ("learn C++", "learn C#"), ("\U0001f600", "\U0001f622"), ("दिन", "दान")],
+)
+def test_signs_emoji_and_vowel_signs_tell_texts_apart(one: str, other: str) -> None:
+    with NearTexts() as compared:
+        compared.add([one, other, f"{one}!"])
+        assert [(pair.first, pair.second) for pair in compared.pairs() if pair.similarity == 1] == [(0, 2)]
+
+
 def test_what_is_filled_into_a_long_template_tells_its_texts_apart() -> None:
     letters = random.Random(3)
     reviews = ["".join(letters.choices("abcdefghijklmnopqrstuvwxyz ", k=300)) for _ in range(4)]

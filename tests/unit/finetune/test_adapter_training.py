@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import math
 import os
 import re
 import shutil
@@ -21,13 +22,18 @@ from support.tiny_training import other_rows, rows, save_tiny_model, write_rows
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
 
+from pytest_llmbench.core.documents import parse_json
 from pytest_llmbench.core.errors import ModelError, NotReadyError, UsageError
+from pytest_llmbench.core.settings import ModelSettings, Settings
 from pytest_llmbench.finetune.checkpoints import newest_checkpoint
 from pytest_llmbench.finetune.finetune import finetune
 from pytest_llmbench.finetune.request import FinetuneRequest
 from pytest_llmbench.finetune.sft import Hyperparameters, TrainingStopped, Watch, train
 from pytest_llmbench.finetune.tokenized import tokenize_file
-from pytest_llmbench.finetune.training_log import Moment
+from pytest_llmbench.finetune.trainer import has_bfloat16
+from pytest_llmbench.finetune.training_checks import request_of
+from pytest_llmbench.finetune.training_journal import journaled
+from pytest_llmbench.finetune.training_log import DestroyedTraining, Moment
 from pytest_llmbench.models.chat_templates import base_form
 from pytest_llmbench.models.quiet import quiet_libraries
 
@@ -103,6 +109,52 @@ def test_a_stopped_training_goes_on_to_the_same_weights(request_with: Build, tmp
         torch.testing.assert_close(found, expected[name], rtol=0, atol=0)
 
 
+def loss_without_a_number(trainer: Any) -> None:
+    compute = trainer.compute_loss
+    trainer.compute_loss = lambda *of, **options: (
+        compute(*of, **options) * (math.nan if trainer.state.global_step == 3 else 1)
+    )
+
+
+def gradient_without_a_number(trainer: Any) -> None:
+    weights = next(weights for name, weights in trainer.model.named_parameters() if "lora_B" in name)
+    weights.register_hook(lambda gradient: gradient * (math.nan if trainer.state.global_step == 5 else 1))
+
+
+@pytest.mark.parametrize(
+    ("planted", "told"),
+    [
+        (loss_without_a_number, "^the loss is nan at step 4 of 6: the learning rate of 0.02 is too high; no adapter"),
+        (gradient_without_a_number, "lora_A.* holds no numbers after step 6: the learning rate of 0.02 is too high"),
+    ],
+)
+def test_a_training_that_was_destroyed_leaves_nothing_but_its_reason(
+    request_with: Build, tmp_path: Path, planted: Callable[[Any], None], told: str
+) -> None:
+    with pytest.raises(DestroyedTraining, match=told) as raised:
+        finetune(request_with(), journaled(Watch(prepare=planted), tmp_path / "journal.jsonl"))
+    assert (raised.value.exit_code, raised.value.names) == (2, ("learning_rate",))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["journal.jsonl", "rows.jsonl"]
+    for line in (tmp_path / "journal.jsonl").read_text(encoding="utf-8").splitlines():
+        parse_json(line, "journal.jsonl", 1)  # which refuses NaN
+
+
+def test_a_number_that_is_none_is_null_in_the_record(request_with: Build) -> None:
+    def no_entropy(trainer: Any) -> None:
+        log = trainer.log
+
+        def changed(logs: dict[str, float], *rest: Any) -> None:
+            for scores in trainer._windows[True]:
+                scores["entropy"] = math.nan
+            log(logs, *rest)
+
+        trainer.log = changed
+
+    done = finetune(request_with(), Watch(prepare=no_entropy))
+    assert done.record["entropy"] is None
+    json.dumps(done.record, allow_nan=False)
+
+
 def test_a_stopped_training_is_not_thrown_away_unasked(request_with: Build) -> None:
     with pytest.raises(TrainingStopped):
         finetune(request_with(), stopping_at(3))
@@ -141,6 +193,33 @@ def test_a_validation_set_is_neither_added_nor_left_out_on_the_way(request_with:
     with pytest.raises(UsageError, match=r"training\.json is missing or damaged; overwrite it") as raised:
         finetune(request_with(validation=held_out, resume=True))
     assert raised.value.names == ("overwrite",)
+
+
+def test_the_base_is_loaded_as_the_settings_have_it(
+    request_with: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def note(_source: Any, settings: ModelSettings) -> None:
+        loaded.append(settings)
+        raise NotReadyError
+
+    loaded: list[ModelSettings] = []
+    monkeypatch.setattr("pytest_llmbench.models.loading.load_base", note)
+    served = ModelSettings(double_quant=False, compute_dtype="float16", device_map={"": "cpu"})
+    asked = request_of(Settings(model=served), request_with().dataset, tmp_path / "adapter")
+    fields = ("double_quant", "compute_dtype", "device_map")
+    with pytest.raises(NotReadyError):
+        finetune(request_with(**{name: getattr(asked, name) for name in fields}))
+    assert [[getattr(settings, name) for name in fields] for settings in loaded] == [[False, "float16", {"": "cpu"}]]
+
+
+@pytest.mark.parametrize("change", [{"double_quant": False}, {"compute_dtype": "float32"}])
+def test_a_training_does_not_go_on_over_a_base_that_is_loaded_otherwise(
+    request_with: Build, change: dict[str, Any]
+) -> None:
+    with pytest.raises(TrainingStopped):
+        finetune(request_with(), stopping_at(3))
+    with pytest.raises(UsageError, match=f"with another {next(iter(change))}"):
+        finetune(request_with(resume=True, **change))
 
 
 def test_there_is_nothing_to_resume_without_a_checkpoint(request_with: Build) -> None:
@@ -332,6 +411,20 @@ def test_a_row_that_is_too_long_is_named(request_with: Build) -> None:
     assert raised.value.names == ("max_length",)
 
 
+def test_rows_that_the_base_cannot_read_whole_are_refused_before_it_is_loaded(
+    request_with: Build, tiny_base: Path, tmp_path: Path
+) -> None:
+    short = tmp_path / "short"
+    shutil.copytree(tiny_base, short)
+    config = json.loads((short / "config.json").read_text(encoding="utf-8"))
+    (short / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 8}), encoding="utf-8")
+    (short / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(
+        UsageError, match=r"reads 8 tokens at once, and the longest row has 11; .*dataset check .*--base"
+    ):
+        finetune(request_with(base=str(short)))
+
+
 def test_the_command_of_a_record_asks_for_the_same_from_the_beginning(request_with: Build) -> None:
     record = finetune(request_with({"steps": 1}, overwrite=True)).record
     assert record["command"] == request_with({"steps": 1}).command()
@@ -435,3 +528,11 @@ def test_the_adapters_files_have_the_mode_of_any_new_file(request_with: Build, t
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "adapter").iterdir()}
     assert set(modes.values()) == {0o640}, modes
     assert (tmp_path / "adapter").stat().st_mode & 0o777 == 0o750
+
+
+def test_bfloat16_that_a_gpu_only_emulates_is_not_computed_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    def as_a_t4(*, including_emulation: bool = True) -> bool:
+        return including_emulation
+
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", as_a_t4)
+    assert not has_bfloat16("cuda")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +12,11 @@ import pytest
 import torch
 from support.tiny_training import rows, save_tiny_model, write_rows
 
-from pytest_llmbench.core.errors import NotReadyError
+from pytest_llmbench.core.errors import MissingRunError, NotReadyError
 from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.finetune.sft import Watch
 from pytest_llmbench.finetune.training_checks import TrainingProof
+from pytest_llmbench.finetune.training_log import DestroyedTraining
 
 QUESTIONS = ("loss", "gradients", "answers_alone", "memory", "reload", "routing", "resume", "compared")
 
@@ -128,6 +130,21 @@ def test_an_adapter_that_is_frozen_whole_is_told_before_training(proof_of: Make)
         proof_of(lambda trainer: trainer.model.requires_grad_(requires_grad=False)).loss()
 
 
+def test_a_training_without_a_loss_is_tried_once_for_all_questions(proof_of: Make) -> None:
+    tried: list[Any] = []
+
+    def plant(trainer: Any) -> None:
+        tried.append(trainer)
+        compute = trainer.compute_loss
+        trainer.compute_loss = lambda *of, **options: compute(*of, **options) * math.nan
+
+    proof = proof_of(plant)
+    for question in QUESTIONS:
+        with pytest.raises(DestroyedTraining, match="the loss is nan at step 1 of 48: the base itself gives no number"):
+            getattr(proof, question)()
+    assert len(tried) == 1
+
+
 def test_a_hundredfold_learning_rate_is_told(proof_of: Make) -> None:
     (fault,) = proof_of(hundredfold_rate).loss()
     assert re.search(r"the learning rate of (2|1\.\d+) is too high", fault)
@@ -138,3 +155,16 @@ def test_a_training_that_learns_less_than_the_compared_one_is_told(proof_of: Mak
     faults = proof_of(twentieth_of_the_rate, compare="latest").compared()
     assert faults[0].startswith("train loss ")
     assert "worse by more than 10%" in faults[0]
+
+
+def test_a_first_comparison_keeps_the_training_and_warns_where_the_settings_say_so(
+    proof_of: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    proof = proof_of(compare="latest")
+    with pytest.raises(MissingRunError, match=r"there are: none; this one is kept as 0001$"):
+        proof.compared()
+    allowed = proof._settings.gate.model_copy(update={"baseline": "v1", "missing_baseline": "warn"})
+    proof._settings = proof._settings.model_copy(update={"gate": allowed})
+    assert proof.compared() == []
+    assert "no training 'v1'" in caplog.text
+    assert "there are: 0001; gate.missing_baseline is warn" in caplog.text

@@ -36,6 +36,10 @@ def test_a_loss_that_is_no_number_is_told() -> None:
     assert faults([4, 3, math.nan, 2]) == ["the loss is nan at step 3: the learning rate of 0.002 is too high"]
 
 
+def test_a_loss_that_is_zero_from_the_first_step_on_has_not_fallen() -> None:
+    assert faults([0.0, 0.0])[0].startswith("the loss fell by 0%, from 0.00 to 0.00")
+
+
 def test_a_learning_rate_of_zero_is_told_whatever_the_batches_differ_by() -> None:
     steps = [dataclasses.replace(step, learning_rate=0.0) for step in course([4.2, 5.4, 4.8, 4.7])]
     told = loss_faults(steps, least_fall=0.5, learning_rate=0.002)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.cli import app
 from pytest_llmbench.core.errors import MissingRunError, UsageError
 from pytest_llmbench.core.records import Completion
-from pytest_llmbench.core.settings import Settings
+from pytest_llmbench.core.settings import ModelSettings, Settings
 from pytest_llmbench.finetune.comparison import answers, comparison_notes, figures_table, read_trainings
 from pytest_llmbench.finetune.history import find_training, save_training, worse_than
 from pytest_llmbench.reports.charts.training_comparison import draw_comparison
@@ -140,7 +141,7 @@ def test_adapters_are_asked_with_their_system_prompt_on_the_chosen_device(
             pass
 
     monkeypatch.setattr("pytest_llmbench.benchmark.main_job.open_backend", Echo)
-    told = answers(read_trainings(folders), ["Qui es-tu ?"], system="Tu es Jarvis.", device="cpu")
+    told = answers(read_trainings(folders), ["Qui es-tu ?"], system="Tu es Jarvis.", model=ModelSettings(device="cpu"))
     assert told == [["Tu es Jarvis. / Qui es-tu ?"]] * 2
     assert asked == [("tinyllama", "cpu"), ("qwen2.5:1.5b", "cpu")]
 
@@ -157,6 +158,25 @@ def test_the_command_prints_the_table_for_people_and_programs(
     assert re.search(r"^Perte, moyenne +2,266 +3,652 +tiny$", capsys.readouterr().out, re.MULTILINE)
     app(["compare-training", *names, "--json"], standalone_mode=False)
     assert json.loads(capsys.readouterr().out)["adapters"] == ["tiny", "qwen"]
+
+
+def test_the_settings_say_the_language_and_how_the_bases_are_loaded(
+    folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[ModelSettings] = []
+
+    def refuse(settings: Settings) -> None:
+        opened.append(settings.model)
+        raise UsageError("enough")
+
+    monkeypatch.setattr("pytest_llmbench.benchmark.main_job.open_backend", refuse)
+    (tmp_path / "mine.yaml").write_text(
+        "{output: {language: fr}, model: {base: tinyllama, revision: v2, trust_remote_code: true, device: cpu}}",
+        encoding="utf-8",
+    )
+    assert "Perte, moyenne" in llmbench("compare-training", *folders, "--config", tmp_path / "mine.yaml").stdout
+    llmbench("compare-training", *folders, "--config", tmp_path / "mine.yaml", "--ask", "Qui ?")
+    assert [(model.revision, model.trust_remote_code, model.device) for model in opened] == [("v2", True, "cpu")]
 
 
 @pytest.mark.parametrize(
@@ -210,7 +230,7 @@ def test_a_kept_training_is_found_by_number_name_and_as_the_latest(tmp_path: Pat
     path = save_training(tmp_path, {**KEPT, "train_loss": 1.0})
     assert path.name == "0002.json"
     assert find_training(tmp_path, "latest")["train_loss"] == 1.0
-    assert find_training(tmp_path, "1") == find_training(tmp_path, "first-one")
+    assert find_training(tmp_path, "1") == find_training(tmp_path, "first-one") == find_training(tmp_path, "first one")
     with pytest.raises(MissingRunError, match="there are: 0001_first-one, 0002"):
         find_training(tmp_path, "third")
 
@@ -226,6 +246,13 @@ def test_a_kept_training_is_found_by_number_name_and_as_the_latest(tmp_path: Pat
 def test_a_worse_metric_is_told(change: dict[str, Any], fault: str) -> None:
     (told,) = worse_than(KEPT, {**KEPT, **change}, margin=0.1, alpha=0.05)
     assert told.startswith(fault)
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf, None])
+def test_a_metric_that_is_no_number_is_worse_than_any_and_no_measure_for_others(broken: float | None) -> None:
+    (told,) = worse_than(KEPT, {**KEPT, "train_loss": broken}, margin=0.1, alpha=0.05)
+    assert told == "train loss is no number any more"
+    assert worse_than({**KEPT, "train_loss": broken}, KEPT, margin=0.1, alpha=0.05) == []
 
 
 def test_a_change_within_the_margin_is_fine() -> None:

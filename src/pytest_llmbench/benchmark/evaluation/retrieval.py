@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.extras import required, sentence_encoder
 from pytest_llmbench.datasets.chunks import is_chunk, read_chunks
-from pytest_llmbench.datasets.near_duplicates import bare
+from pytest_llmbench.datasets.near_duplicates import bare, identity
 from pytest_llmbench.datasets.record_files import read_records
 from pytest_llmbench.datasets.row_formats import answer_text, user_text
 from pytest_llmbench.datasets.rows import stream_rows
@@ -86,7 +86,7 @@ def read_passages(path: Path) -> list[Passage]:
     once: dict[str, Passage] = {}
     for line, row in rows:
         text = f"{user_text(row)} → {answer_text(row)}"
-        once.setdefault(bare(text), Passage(text, f"{path}:{line}"))
+        once.setdefault(identity(text), Passage(text, f"{path}:{line}"))
     return list(once.values())
 
 
