@@ -140,3 +140,22 @@ def test_cases_of_a_large_jsonl_file_stay_there_until_they_are_asked(
     project.write("prompts/songs.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     project.run("--llmbench-chunk", "3", "--llmbench-prompts", "prompts/songs.jsonl").assert_outcomes(passed=2)
     assert [case for case, _ in saved(project)] == [f"songs/{line}" for line in range(2, 7)]
+
+
+@pytest.mark.parametrize("expected", ["always", "alwyas"])
+def test_cases_of_a_large_jsonl_file_that_are_items_are_planned_and_checked(
+    project: Project, monkeypatch: pytest.MonkeyPatch, expected: str
+) -> None:
+    monkeypatch.setattr("pytest_llmbench.cases.suites._MOST_BYTES_KEPT", 10)
+    project.backend(
+        "4", more="def pytest_llmbench_metrics(registry):\n    registry.add('always', lambda case, completion: 1)\n"
+    )
+    rows = [{"category": "songs", "prompt": f"chante {number}", "expect": {expected: 1}} for number in range(4)]
+    project.write("prompts/songs.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    result = project.run("--llmbench-chunk", "off", "--llmbench-prompts", "prompts/songs.jsonl")
+    if expected == "alwyas":
+        assert_one_message(result, "*alwyas*", exit_code=2)
+        assert project.asked() == []
+    else:
+        result.assert_outcomes(passed=4)
+        assert project.batches() == [4] * 8
