@@ -20,9 +20,9 @@ from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.announcing import announce_again
 from pytest_llmbench.core.errors import UsageError, naming
 from pytest_llmbench.core.locale import N_
-from pytest_llmbench.core.records import BASE, FINETUNED, CaseResult, Completion, Reasons, Scores
+from pytest_llmbench.core.records import BASE, FINETUNED, CaseResult, Completion, Reasons, Run, Scores
 from pytest_llmbench.core.starter import present
-from pytest_llmbench.generation.backend import tell_tools_left_out
+from pytest_llmbench.generation.backend import AnswersTogether, tell_tools_left_out
 from pytest_llmbench.generation.completion_store import CompletionCache, CompletionJournal, content_key
 from pytest_llmbench.generation.planner import AnswerProgress, Planner
 from pytest_llmbench.metrics.call_faults import told_reason
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from pytest_llmbench.metrics import MetricRegistry
 
 _LOOKED_UP_AT_ONCE = 1000
+_SAMPLED = 256
+"""Answers to so many cases are held until the end, with their embeddings."""
 _log = logging.getLogger("pytest_llmbench")
 
 
@@ -165,6 +167,7 @@ class Benchmark:
         )
         self.backend = backend
         self.scoring_s = 0.0
+        self._first: dict[tuple[str, int], Answers] = {}
         tell_tools_left_out(backend, cases)
         self._journal = CompletionJournal(folder)
         self._planner = Planner(
@@ -188,7 +191,26 @@ class Benchmark:
         started = time.monotonic()
         scores, reasons = self._metrics.score(case, completions), self._metrics.reasons(case, completions)
         self.scoring_s += time.monotonic() - started
-        return Answers(case, completions, scores, self._lower_is_better, reasons)
+        answers = Answers(case, completions, scores, self._lower_is_better, reasons)
+        if len(self._first) < _SAMPLED:
+            self._first[case.name, case.epoch] = answers
+        return answers
+
+    def cosine_between_cases(self) -> dict[str, dict[str, Any]]:
+        """How alike answers to different cases are, by adapter, of the first some hundred: records have no embeddings.
+
+        `mean` is their cosine similarity, `pairs` how many it is of; empty where there are no two with embeddings.
+        """
+        from pytest_llmbench.metrics.similarity import cosine_between_cases
+
+        in_order = [self._first[place] for place in sorted(self._first)]  # the same whatever pytest-randomly does
+        results = [dataclasses.replace(case_result(one), completions=one.completions) for one in in_order]
+        return cosine_between_cases(Run({}, self.backend.variants, results))
+
+    @property
+    def asks_together(self) -> bool:
+        """Whether several variants answer in the same batches, so that no second is one variant's alone."""
+        return len(self.backend.variants) > 1 and isinstance(self.backend, AnswersTogether)
 
     def metrics_described(self) -> dict[str, dict[str, Any]]:
         """What a reader of scores must know of each metric: which way is better, and the unit."""

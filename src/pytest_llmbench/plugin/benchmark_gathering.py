@@ -68,7 +68,7 @@ class BenchmarkGathering(Gathering):
         if planned := getattr(report, PLANNED, None):
             name, epoch, cases = planned
             running = self._running.setdefault((name, epoch), set())
-            if report.skipped:
+            if report.skipped and not hasattr(report, RESULT):
                 self._skipped[name, epoch] = cases
                 running.discard(report.nodeid)
             else:
@@ -182,7 +182,8 @@ class BenchmarkGathering(Gathering):
             "metrics": first["metrics"],
             **provenance(answered_here=first["backend"].get("backend") != "server"),
             "timings": timings,
-            "passes": _passes([one["tally"]["passes"] for one in asked]),
+            **_passes(asked),
+            **_unrelated([one["cosine_between_cases"] for one in asked]),
             "processes": len(asked),
             **({"cut_short": dict(zip(("results", "planned"), cut_short, strict=True))} if cut_short else {}),
             "announcements": list(_announced(asked).values()),
@@ -288,12 +289,32 @@ def _announced(asked: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any
     return {one["said"]: one for process in asked for one in process["announcements"]}
 
 
-def _passes(of_processes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What each variant's answers took: processes work side by side, so the slowest one's seconds count."""
+def _unrelated(of_processes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """How alike answers to different cases are: of all pairs that any process compared."""
     found: dict[str, Any] = {}
-    for variant, spent in (told for passes in of_processes for told in passes.items()):
+    for variant, measured in (told for one in of_processes for told in one.items()):
+        known = found.setdefault(variant, {"mean": 0.0, "pairs": 0})
+        pairs = known["pairs"] + measured["pairs"]
+        total = known["mean"] * known["pairs"] + measured["mean"] * measured["pairs"]
+        found[variant] = {"mean": round(total / pairs, 6), "pairs": pairs}
+    return {"cosine_between_cases": found} if found else {}
+
+
+def _passes(asked: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What each variant's answers took, or all answers where variants are asked together and share every second.
+
+    Processes work side by side, so the slowest one's seconds count.
+    """
+    tallies = [one["tally"] for one in asked]
+    if any(one["together"] for one in asked):
+        fresh = sum(tally["answered"] - tally["cached"] for tally in tallies)
+        seconds = round(max(tally["busy_s"] for tally in tallies), 3)
+        tokens = sum(tally["tokens"] for tally in tallies)
+        return {"shared_pass": {"answers": fresh, "tokens": tokens, "seconds": seconds}}
+    found: dict[str, Any] = {}
+    for variant, spent in (told for tally in tallies for told in tally["passes"].items()):
         known = found.setdefault(variant, {"answers": 0, "tokens": 0, "seconds": 0.0})
         known["answers"] += spent["answers"]
         known["tokens"] += spent["tokens"]
         known["seconds"] = max(known["seconds"], round(spent["seconds"], 3))
-    return found
+    return {"passes": found}
