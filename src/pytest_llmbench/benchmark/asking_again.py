@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.benchmark.main_job import Benchmark, asked_sha256, case_result
+from pytest_llmbench.benchmark.main_job import Benchmark, case_result
+from pytest_llmbench.cases.case import asked_sha256
 from pytest_llmbench.cases.suites import Case, Vocabulary
 from pytest_llmbench.core.errors import AdapterError, LLMBenchError, UsageError
 from pytest_llmbench.core.provenance import provenance

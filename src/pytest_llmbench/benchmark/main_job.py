@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import datetime
 import functools
-import hashlib
 import json
 import logging
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.benchmark.preflight import METRIC_ALIASES, check_expectations
+from pytest_llmbench.cases.case import asked_sha256
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.announcing import announce_again
 from pytest_llmbench.core.errors import UsageError, naming
@@ -247,13 +247,6 @@ def case_result(answers: Answers, outcome: str = "passed") -> CaseResult:
         outcome=outcome,
         timestamp=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
-
-
-def asked_sha256(case: Case) -> str:
-    """Of all that the model is given: the messages alone where there are no tools, as it was before there were any."""
-    messages = [dict(one) for one in case.messages]
-    asked = {"messages": messages, "tools": case.tools, "tool_choice": case.tool_choice} if case.tools else messages
-    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 
 def _question(settings: Settings, case: Case) -> Mapping[str, object]:
