@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.plugin_project import Project
+from support.plugin_project import CUT_SHORT, Project
 
 needs_subtests = pytest.mark.skipif(not hasattr(pytest, "Subtests"), reason="chunks need the subtests of pytest 9")
 
@@ -55,6 +55,15 @@ def test_the_report_hook_gets_the_run_and_its_folder_once(project: Project) -> N
     assert [line.partition("HOOK")[2] for line in result.outlines if "HOOK" in line] == [
         " 6 ('base', 'finetuned') True"
     ]
+
+
+def test_the_report_hook_is_not_called_for_a_run_that_was_cut_short(project: Project) -> None:
+    project.expect_the_impossible("lights/lamp")
+    hooks = (project.path / "conftest.py").read_text() + "\ndef pytest_llmbench_report(run):\n    print('HOOK')\n"
+    project.write("conftest.py", hooks)
+    result = project.run("-s", "-x")
+    result.stdout.fnmatch_lines([CUT_SHORT])
+    result.stdout.no_fnmatch_line("*HOOK*")
 
 
 OWN_REPORT = """\

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
@@ -54,6 +55,9 @@ def test_a_chunk_that_stops_midway_keeps_its_answers_and_is_resumed(project: Pro
     project.expect_the_impossible("lights/lamp")
     result = project.run("--llmbench-chunk", "3", "-x", "--llmbench-no-cache")
     result.stdout.fnmatch_lines([CUT_SHORT])
+    (part,) = (project.path / "reports/runs").glob("unfinished-*/results/*.gz")
+    rows = [json.loads(line) for line in gzip.decompress(part.read_bytes()).splitlines()]
+    assert [(row["case"], row["outcome"]) for row in rows] == [("lights/lamp", "failed")]
     before = project.asked()
     project.run("--llmbench-chunk", "3", "--llmbench-no-cache", "--llmbench-resume")
     assert sorted(project.asked()) == asked_once(*CASES)

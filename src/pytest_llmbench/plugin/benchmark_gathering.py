@@ -145,7 +145,8 @@ class BenchmarkGathering(Gathering):
                 parts.moved(numbered)
         self._tell_of_gate(session, reports)
         self.lines[_SUMMARY] += terminal_lines(with_paths(reports.report.without("gate"), paths), self._width())
-        self._config.hook.pytest_llmbench_report(run=run, report_dir=Path(self._ours.settings.output.report_dir))
+        if whole:
+            self._config.hook.pytest_llmbench_report(run=run, report_dir=Path(output.report_dir))
 
     def _left_out(self) -> int:
         """How many of the planned cases were skipped by every test that asked for them."""
