@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -211,7 +212,10 @@ class BenchmarkGathering(Gathering):
         return self._session.confirmed(gate, set(self._results), _THIS_RUN, folder)
 
     def _monitored(self, document: Mapping[str, Any], earlier: list[RunPoint]) -> Monitored | None:
-        """The drift of the trend's runs, and of this one, from the baseline; None where it cannot be told."""
+        """The drift of all runs since the baseline, and of this one; None where it cannot be told.
+
+        Its bounds hold at every look: not if the trend's newest runs alone were looked at, each time from the start.
+        """
         baseline, settings = self._session.baseline, self._ours.settings
         if baseline is None or not earlier:
             return None
@@ -220,13 +224,12 @@ class BenchmarkGathering(Gathering):
         from pytest_llmbench.runs.history import comparable_since
         from pytest_llmbench.runs.monitoring import monitor
 
-        names = [point.name for point in earlier]
-        runs = comparable_since(baseline, settings.output.report_dir, names)
+        runs = comparable_since(baseline, settings.output.report_dir)
         this = comparable(document, this_run(settings.output.language))
         gate = settings.gate
         try:
-            margins = gate.margins_of(gate.metrics)
-            return monitor(baseline, [*runs, this], metrics=gate.metrics, margins=margins, alpha=gate.alpha)
+            margins, looked_at = gate.margins_of(gate.metrics), itertools.chain(runs, [this])
+            return monitor(baseline, looked_at, metrics=gate.metrics, margins=margins, alpha=gate.alpha)
         except UsageError:
             return None  # the trend is drawn without: what hinders the comparison is said by the gate
 
