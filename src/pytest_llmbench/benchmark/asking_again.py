@@ -17,6 +17,7 @@ from pytest_llmbench.cases.suites import Case, Vocabulary
 from pytest_llmbench.core.errors import AdapterError, LLMBenchError, UsageError
 from pytest_llmbench.core.provenance import provenance
 from pytest_llmbench.core.records import Run
+from pytest_llmbench.generation.completion_store import CompletionJournal
 from pytest_llmbench.runs.baseline import Comparable, comparable, prompt_sha
 from pytest_llmbench.runs.document import build_document
 from pytest_llmbench.runs.folders import RUN_FILE
@@ -71,7 +72,7 @@ def ask_again(settings: Settings, questions: Questions, opened: Opener) -> Run:
         opened(fresh),
         questions.cases,
         questions.registry,
-        folder=questions.folder,
+        journal=CompletionJournal(questions.folder),
         cache=None,
         progress=questions.progress,
     )

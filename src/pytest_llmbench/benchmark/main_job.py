@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime
 import functools
@@ -11,7 +10,6 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.benchmark.preflight import METRIC_ALIASES, check_expectations
@@ -142,7 +140,7 @@ class Benchmark:
         backend: who answers.
         cases: every selected case; the planner batches over them.
         metrics: how answers are scored.
-        folder: where the journal of this run is kept.
+        journal: where the answers of this run are kept; it is closed with this.
         cache: where answers of earlier runs are looked up, or None.
         progress: told of every completion.
         processes: how many answer the cases between them (pytest-xdist).
@@ -155,7 +153,7 @@ class Benchmark:
         cases: Sequence[Case],
         metrics: MetricRegistry,
         *,
-        folder: Path,
+        journal: CompletionJournal,
         cache: CompletionCache | None,
         progress: AnswerProgress,
         processes: int = 1,
@@ -169,7 +167,7 @@ class Benchmark:
         self.scoring_s = 0.0
         self._first: dict[tuple[str, int], Answers] = {}
         tell_tools_left_out(backend, cases)
-        self._journal = CompletionJournal(folder)
+        self._journal = journal
         self._planner = Planner(
             backend,
             cases,
@@ -267,26 +265,23 @@ def _embeds(settings: Settings, backend: Backend) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Where answers may lie that a session would otherwise ask for: the journal of its run's folder, and the cache."""
+    """Where answers may lie that a session would otherwise ask for: the journal of its run, and the cache."""
 
-    folder: Path
+    journal: CompletionJournal
     cache: CompletionCache
 
     def holds_all(self, cases: Sequence[Case], backend: Backend, settings: Settings) -> bool:
         """Whether every variant's answer to every case is there, with its embedding where one is wanted."""
-        with contextlib.closing(CompletionJournal(self.folder)) as journal:
-            return all(
-                self._holds(cases[at : at + _LOOKED_UP_AT_ONCE], variant, backend, settings, journal)
-                for at in range(0, len(cases), _LOOKED_UP_AT_ONCE)
-                for variant in backend.variants
-            )
+        return all(
+            self._holds(cases[at : at + _LOOKED_UP_AT_ONCE], variant, backend, settings)
+            for at in range(0, len(cases), _LOOKED_UP_AT_ONCE)
+            for variant in backend.variants
+        )
 
-    def _holds(
-        self, cases: Sequence[Case], variant: str, backend: Backend, settings: Settings, journal: CompletionJournal
-    ) -> bool:
+    def _holds(self, cases: Sequence[Case], variant: str, backend: Backend, settings: Settings) -> bool:
         identity = backend.identity(variant)
         keys = [content_key(identity, _question(settings, case)) for case in cases]
-        journaled = journal.get_all(keys)
+        journaled = self.journal.get_all(keys)
         found = {**self.cache.get(key for key in keys if key not in journaled), **journaled}
         bare = any(one.text and one.embedding is None for one in found.values())
         return found.keys() >= {*keys} and not (_embeds(settings, backend) and bare)

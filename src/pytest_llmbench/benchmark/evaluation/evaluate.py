@@ -33,6 +33,7 @@ from pytest_llmbench.core.locale import N_
 from pytest_llmbench.core.records import BASE, Completion
 from pytest_llmbench.core.starter import present
 from pytest_llmbench.datasets.near_duplicates import bare
+from pytest_llmbench.generation.completion_store import CompletionJournal
 from pytest_llmbench.metrics import Spelling
 from pytest_llmbench.metrics.against_reference import REFERENCE_METRICS, add_reference_metrics, corpus_scores
 from pytest_llmbench.metrics.registry import MetricRegistry
@@ -103,7 +104,8 @@ def evaluate(settings: Settings, request: EvaluationRequest, progress: AnswerPro
         opened = backend = open_backend(settings, asked.test)
         try:
             asked = _as_answers_are_read(asked, backend)
-            benchmark = Benchmark(settings, backend, asked.all, metrics, folder=folder, cache=None, progress=progress)
+            journal = CompletionJournal(folder)
+            benchmark = Benchmark(settings, backend, asked.all, metrics, journal=journal, cache=None, progress=progress)
             opened = benchmark  # which closes the backend and the journal, a file that is removed after this
             answers = {case.name: benchmark.answers(case) for case in asked.all}
             document = _document(asked, answers, metrics, backend)
