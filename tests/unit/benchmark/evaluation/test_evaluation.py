@@ -119,7 +119,12 @@ def test_a_stopped_evaluation_resumes_without_asking_twice(
     monkeypatch.setattr(LocalBackend, "complete", broken)
     closed: list[Path] = []
     close = CompletionJournal.close
-    monkeypatch.setattr(CompletionJournal, "close", lambda one: (close(one), closed.append(one.folder)))
+
+    def noted(journal: CompletionJournal) -> None:
+        closed.append(journal.folder)
+        close(journal)
+
+    monkeypatch.setattr(CompletionJournal, "close", noted)
     again = evaluate(settings, dataclasses.replace(request_of, resume=True), Count())
     assert again["scores"] == document["scores"]
     assert closed == [settings.output.report_dir / ".evaluation"]
