@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from support.plugin_project import Project
+from support.plugin_project import CUT_SHORT, Project
+
+needs_subtests = pytest.mark.skipif(not hasattr(pytest, "Subtests"), reason="chunks need the subtests of pytest 9")
 
 METRICS = """\
 def pytest_llmbench_metrics(registry):
@@ -53,6 +55,15 @@ def test_the_report_hook_gets_the_run_and_its_folder_once(project: Project) -> N
     assert [line.partition("HOOK")[2] for line in result.outlines if "HOOK" in line] == [
         " 6 ('base', 'finetuned') True"
     ]
+
+
+def test_the_report_hook_is_not_called_for_a_run_that_was_cut_short(project: Project) -> None:
+    project.expect_the_impossible("lights/lamp")
+    hooks = (project.path / "conftest.py").read_text() + "\ndef pytest_llmbench_report(run):\n    print('HOOK')\n"
+    project.write("conftest.py", hooks)
+    result = project.run("-s", "-x")
+    result.stdout.fnmatch_lines([CUT_SHORT])
+    result.stdout.no_fnmatch_line("*HOOK*")
 
 
 OWN_REPORT = """\
@@ -112,3 +123,50 @@ def test_what_a_report_cannot_use_is_one_message(project: Project, hook: str, me
     assert result.ret == 2
     result.stdout.fnmatch_lines([message])
     result.stdout.no_fnmatch_line("*Traceback*")
+
+
+TOGETHER = """\
+class Together(Parrot):
+    def complete_together(self, asked):
+        for case, variant in asked:
+            yield from self.complete([case], variant)
+"""
+
+
+def test_variants_that_are_asked_together_have_one_pass_between_them(project: Project) -> None:
+    project.run()
+    each = project.report()["metadata"]["passes"]
+    assert {variant: (one["answers"], one["tokens"]) for variant, one in each.items()} == {
+        "base": (6, 18),
+        "finetuned": (6, 18),
+    }
+    project.backend(more=f"{TOGETHER}\n\nParrot = Together\n")
+    project.run("--llmbench-no-cache")
+    metadata = project.report()["metadata"]
+    assert "passes" not in metadata
+    assert (metadata["shared_pass"]["answers"], metadata["shared_pass"]["tokens"]) == (12, 36)
+
+
+EMBEDDED = """\
+import base64, dataclasses, struct
+
+class Embedded(Parrot):
+    def embed(self, pairs):
+        for _, done in pairs:
+            vector = (1.0, 0.0) if done.variant == "base" else (3.0, 4.0)
+            yield dataclasses.replace(done, embedding=base64.b64encode(struct.pack("<2f", *vector)).decode())
+
+Parrot = Embedded
+"""
+
+
+@pytest.mark.parametrize("options", ["-v", "-n2", pytest.param("--llmbench-chunk=2", marks=needs_subtests)])
+def test_answers_to_different_cases_are_compared_for_what_their_similarity_means(
+    project: Project, options: str
+) -> None:
+    project.backend(more=EMBEDDED)
+    project.run(options)
+    measured = project.report()["metadata"]["cosine_between_cases"]["finetuned"]
+    assert measured["mean"] == 0.6
+    assert measured["pairs"] > 0
+    assert "different cases" in (project.path / "reports/benchmark.txt").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
@@ -54,6 +55,9 @@ def test_a_chunk_that_stops_midway_keeps_its_answers_and_is_resumed(project: Pro
     project.expect_the_impossible("lights/lamp")
     result = project.run("--llmbench-chunk", "3", "-x", "--llmbench-no-cache")
     result.stdout.fnmatch_lines([CUT_SHORT])
+    (part,) = (project.path / "reports/runs").glob("unfinished-*/results/*.gz")
+    rows = [json.loads(line) for line in gzip.decompress(part.read_bytes()).splitlines()]
+    assert [(row["case"], row["outcome"]) for row in rows] == [("lights/lamp", "failed")]
     before = project.asked()
     project.run("--llmbench-chunk", "3", "--llmbench-no-cache", "--llmbench-resume")
     assert sorted(project.asked()) == asked_once(*CASES)
@@ -140,3 +144,22 @@ def test_cases_of_a_large_jsonl_file_stay_there_until_they_are_asked(
     project.write("prompts/songs.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     project.run("--llmbench-chunk", "3", "--llmbench-prompts", "prompts/songs.jsonl").assert_outcomes(passed=2)
     assert [case for case, _ in saved(project)] == [f"songs/{line}" for line in range(2, 7)]
+
+
+@pytest.mark.parametrize("expected", ["always", "alwyas"])
+def test_cases_of_a_large_jsonl_file_that_are_items_are_planned_and_checked(
+    project: Project, monkeypatch: pytest.MonkeyPatch, expected: str
+) -> None:
+    monkeypatch.setattr("pytest_llmbench.cases.suites._MOST_BYTES_KEPT", 10)
+    project.backend(
+        "4", more="def pytest_llmbench_metrics(registry):\n    registry.add('always', lambda case, completion: 1)\n"
+    )
+    rows = [{"category": "songs", "prompt": f"chante {number}", "expect": {expected: 1}} for number in range(4)]
+    project.write("prompts/songs.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    result = project.run("--llmbench-chunk", "off", "--llmbench-prompts", "prompts/songs.jsonl")
+    if expected == "alwyas":
+        assert_one_message(result, "*alwyas*", exit_code=2)
+        assert project.asked() == []
+    else:
+        result.assert_outcomes(passed=4)
+        assert project.batches() == [4] * 8

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 from support.plugin_project import Project
+
+from pytest_llmbench.runs.baseline import Comparable
+from pytest_llmbench.runs.monitoring import monitor
 
 CASES = [f"c{number}" for number in range(12)]
 FORGETS = "knows=lambda case: int(case.id[1:]) >= 8"
@@ -241,3 +245,27 @@ def test_github_gets_annotations_and_a_summary(drilled: Project, monkeypatch: py
     result = drilled.run(*GATE)
     result.stdout.fnmatch_lines(["::error*Keywords found (share)*"])
     assert "Keywords found" in (drilled.path / "summary.md").read_text(encoding="utf-8")
+
+
+def test_the_drift_is_looked_at_since_the_baseline_however_few_runs_the_trend_shows(
+    drilled: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[str] = []
+
+    def spied(baseline: Comparable, runs: Iterable[Comparable], **asked: Any) -> Any:
+        known = list(runs)
+        looked_at.extend(run.name for run in known)
+        return monitor(baseline, known, **asked)
+
+    accepted = drilled.path / "reports/runs/0001_accepted/run.json"
+    document = json.loads(accepted.read_text())
+    document["metadata"]["timestamp"] = "2026-02-10T10:00:00+00:00"  # no run of the same second
+    accepted.write_text(json.dumps(document))
+    for _ in range(2):
+        drilled.run("--llmbench-compare", "accepted")
+    monkeypatch.setattr("pytest_llmbench.plugin.benchmark_gathering._TREND_RUNS", 1)
+    monkeypatch.setattr("pytest_llmbench.runs.monitoring.monitor", spied)
+    drilled.write("configs/llmbench.yaml", "output: {html: false}\n")
+    drilled.run("--llmbench-compare", "accepted")
+    assert looked_at == ["0002_run", "0003_run", "this run"]
+    assert (drilled.path / "reports/benchmark-trend.png").exists()

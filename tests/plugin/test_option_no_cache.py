@@ -23,12 +23,15 @@ def test_only_what_changed_is_asked_again(project: Project) -> None:
     assert project.asked() == ["base lights/dark#0", "finetuned lights/dark#0"]
 
 
-@pytest.mark.parametrize("how", ["option", "setting"])
+@pytest.mark.parametrize("how", ["option", "setting", "variable"])
 def test_without_the_cache_everything_is_asked_anew(
     project: Project, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     project.run()
-    monkeypatch.setenv("LLMBENCH_GENERATION__CACHE", "true" if how == "option" else "false")
+    if how == "variable":
+        monkeypatch.setenv("LLMBENCH_NO_CACHE", "1")
+    else:
+        monkeypatch.setenv("LLMBENCH_GENERATION__CACHE", "true" if how == "option" else "false")
     project.run(*(["--llmbench-no-cache"] if how == "option" else []))
     assert len(project.asked()) == 2 * 12
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.plugin_project import Project
+from support.plugin_project import CASES, Project
 
 
 def test_a_test_of_five_lines_sees_both_answers_and_the_settings(project: Project) -> None:
@@ -78,3 +78,22 @@ def test_own(answers):
     )
     project.run().assert_outcomes(passed=1)
     assert project.reported() == ["mine/hello"]
+
+
+@pytest.mark.parametrize(
+    ("does", "outcomes", "kept"),
+    [("1 / 0", {"errors": 1, "passed": 5}, "failed"), ("pytest.skip('odd')", {"skipped": 1, "passed": 5}, "passed")],
+)
+def test_a_fixture_that_ends_a_case_after_it_asked_keeps_the_case(
+    project: Project, does: str, outcomes: dict[str, int], kept: str
+) -> None:
+    project.write(
+        "test_suite.py",
+        "import pytest\n\n"
+        f"@pytest.fixture\ndef parsed(answers):\n    if answers.case.id == 'dark':\n        {does}\n\n"
+        "@pytest.mark.benchmark\ndef test_case(parsed):\n    pass\n",
+    )
+    project.run().assert_outcomes(**outcomes)
+    assert project.runs() == ["0001"]
+    found = {row["case"]: row["outcome"] for row in project.report()["results"]}
+    assert found == dict.fromkeys(CASES, "passed") | {"lights/dark": kept}

@@ -11,11 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.benchmark.main_job import Benchmark, asked_sha256, case_result
+from pytest_llmbench.benchmark.main_job import Benchmark, case_result
+from pytest_llmbench.cases.case import asked_sha256
 from pytest_llmbench.cases.suites import Case, Vocabulary
 from pytest_llmbench.core.errors import AdapterError, LLMBenchError, UsageError
 from pytest_llmbench.core.provenance import provenance
 from pytest_llmbench.core.records import Run
+from pytest_llmbench.generation.completion_store import CompletionJournal
 from pytest_llmbench.runs.baseline import Comparable, comparable, prompt_sha
 from pytest_llmbench.runs.document import build_document
 from pytest_llmbench.runs.folders import RUN_FILE
@@ -70,7 +72,7 @@ def ask_again(settings: Settings, questions: Questions, opened: Opener) -> Run:
         opened(fresh),
         questions.cases,
         questions.registry,
-        folder=questions.folder,
+        journal=CompletionJournal(questions.folder),
         cache=None,
         progress=questions.progress,
     )

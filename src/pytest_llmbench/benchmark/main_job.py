@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime
 import functools
-import hashlib
 import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.benchmark.preflight import METRIC_ALIASES, check_expectations
+from pytest_llmbench.cases.case import asked_sha256
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.announcing import announce_again
 from pytest_llmbench.core.errors import UsageError, naming
 from pytest_llmbench.core.locale import N_
-from pytest_llmbench.core.records import BASE, FINETUNED, CaseResult, Completion, Reasons, Scores
+from pytest_llmbench.core.records import BASE, FINETUNED, CaseResult, Completion, Reasons, Run, Scores
 from pytest_llmbench.core.starter import present
-from pytest_llmbench.generation.backend import tell_tools_left_out
+from pytest_llmbench.generation.backend import AnswersTogether, tell_tools_left_out
 from pytest_llmbench.generation.completion_store import CompletionCache, CompletionJournal, content_key
 from pytest_llmbench.generation.planner import AnswerProgress, Planner
 from pytest_llmbench.metrics.call_faults import told_reason
@@ -34,6 +32,8 @@ if TYPE_CHECKING:
     from pytest_llmbench.metrics import MetricRegistry
 
 _LOOKED_UP_AT_ONCE = 1000
+_SAMPLED = 256
+"""Answers to so many cases are held until the end, with their embeddings."""
 _log = logging.getLogger("pytest_llmbench")
 
 
@@ -140,7 +140,7 @@ class Benchmark:
         backend: who answers.
         cases: every selected case; the planner batches over them.
         metrics: how answers are scored.
-        folder: where the journal of this run is kept.
+        journal: where the answers of this run are kept; it is closed with this.
         cache: where answers of earlier runs are looked up, or None.
         progress: told of every completion.
         processes: how many answer the cases between them (pytest-xdist).
@@ -153,7 +153,7 @@ class Benchmark:
         cases: Sequence[Case],
         metrics: MetricRegistry,
         *,
-        folder: Path,
+        journal: CompletionJournal,
         cache: CompletionCache | None,
         progress: AnswerProgress,
         processes: int = 1,
@@ -165,8 +165,9 @@ class Benchmark:
         )
         self.backend = backend
         self.scoring_s = 0.0
+        self._first: dict[tuple[str, int], Answers] = {}
         tell_tools_left_out(backend, cases)
-        self._journal = CompletionJournal(folder)
+        self._journal = journal
         self._planner = Planner(
             backend,
             cases,
@@ -188,7 +189,26 @@ class Benchmark:
         started = time.monotonic()
         scores, reasons = self._metrics.score(case, completions), self._metrics.reasons(case, completions)
         self.scoring_s += time.monotonic() - started
-        return Answers(case, completions, scores, self._lower_is_better, reasons)
+        answers = Answers(case, completions, scores, self._lower_is_better, reasons)
+        if len(self._first) < _SAMPLED:
+            self._first[case.name, case.epoch] = answers
+        return answers
+
+    def cosine_between_cases(self) -> dict[str, dict[str, Any]]:
+        """How alike answers to different cases are, by adapter, of the first some hundred: records have no embeddings.
+
+        `mean` is their cosine similarity, `pairs` how many it is of; empty where there are no two with embeddings.
+        """
+        from pytest_llmbench.metrics.similarity import cosine_between_cases
+
+        in_order = [self._first[place] for place in sorted(self._first)]  # the same whatever pytest-randomly does
+        results = [dataclasses.replace(case_result(one), completions=one.completions) for one in in_order]
+        return cosine_between_cases(Run({}, self.backend.variants, results))
+
+    @property
+    def asks_together(self) -> bool:
+        """Whether several variants answer in the same batches, so that no second is one variant's alone."""
+        return len(self.backend.variants) > 1 and isinstance(self.backend, AnswersTogether)
 
     def metrics_described(self) -> dict[str, dict[str, Any]]:
         """What a reader of scores must know of each metric: which way is better, and the unit."""
@@ -227,13 +247,6 @@ def case_result(answers: Answers, outcome: str = "passed") -> CaseResult:
     )
 
 
-def asked_sha256(case: Case) -> str:
-    """Of all that the model is given: the messages alone where there are no tools, as it was before there were any."""
-    messages = [dict(one) for one in case.messages]
-    asked = {"messages": messages, "tools": case.tools, "tool_choice": case.tool_choice} if case.tools else messages
-    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
-
-
 def _question(settings: Settings, case: Case) -> Mapping[str, object]:
     """What decides the answer besides who answers: words, tools, and the noise, which the case's name keys."""
     choice = case.tool_choice or settings.server.tool_choice if case.tools else None
@@ -252,26 +265,23 @@ def _embeds(settings: Settings, backend: Backend) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Where answers may lie that a session would otherwise ask for: the journal of its run's folder, and the cache."""
+    """Where answers may lie that a session would otherwise ask for: the journal of its run, and the cache."""
 
-    folder: Path
+    journal: CompletionJournal
     cache: CompletionCache
 
     def holds_all(self, cases: Sequence[Case], backend: Backend, settings: Settings) -> bool:
         """Whether every variant's answer to every case is there, with its embedding where one is wanted."""
-        with contextlib.closing(CompletionJournal(self.folder)) as journal:
-            return all(
-                self._holds(cases[at : at + _LOOKED_UP_AT_ONCE], variant, backend, settings, journal)
-                for at in range(0, len(cases), _LOOKED_UP_AT_ONCE)
-                for variant in backend.variants
-            )
+        return all(
+            self._holds(cases[at : at + _LOOKED_UP_AT_ONCE], variant, backend, settings)
+            for at in range(0, len(cases), _LOOKED_UP_AT_ONCE)
+            for variant in backend.variants
+        )
 
-    def _holds(
-        self, cases: Sequence[Case], variant: str, backend: Backend, settings: Settings, journal: CompletionJournal
-    ) -> bool:
+    def _holds(self, cases: Sequence[Case], variant: str, backend: Backend, settings: Settings) -> bool:
         identity = backend.identity(variant)
         keys = [content_key(identity, _question(settings, case)) for case in cases]
-        journaled = journal.get_all(keys)
+        journaled = self.journal.get_all(keys)
         found = {**self.cache.get(key for key in keys if key not in journaled), **journaled}
         bare = any(one.text and one.embedding is None for one in found.values())
         return found.keys() >= {*keys} and not (_embeds(settings, backend) and bare)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Mapping
 
 from pytest_llmbench.cases.tools import ExpectedCalls, Tool
@@ -39,3 +41,10 @@ class Case:
     def name(self) -> str:
         """`category/id`, the pytest id of the case."""
         return f"{self.category}/{self.id}"
+
+
+def asked_sha256(case: Case) -> str:
+    """Of all that the model is given: the messages alone where there are no tools, as it was before there were any."""
+    messages = [dict(one) for one in case.messages]
+    asked = {"messages": messages, "tools": case.tools, "tool_choice": case.tool_choice} if case.tools else messages
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()

@@ -65,7 +65,7 @@ def _since(baseline: Comparable, report_dir: Path) -> list[Comparable]:
     """Every run that was saved after the baseline was measured."""
     from pytest_llmbench.runs.history import comparable_since
 
-    if later := comparable_since(baseline, report_dir):
+    if later := [*comparable_since(baseline, report_dir)]:
         return later
     raise UsageError(f"no run was saved since {baseline.name}; name the runs to watch")
 

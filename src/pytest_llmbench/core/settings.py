@@ -82,7 +82,14 @@ _KEYS: Mapping[str, type[BaseModel]] = {
 _VARIABLES: Mapping[str, str] = {
     **{f"LLMBENCH_{option.upper().replace('-', '_')}": key for option, key in OPTIONS.items()},
     **{f"LLMBENCH_{key.upper().replace('.', '__')}": key for key in _KEYS},
+    "LLMBENCH_NO_CACHE": "generation.cache",
 }
+_OPPOSITE = "LLMBENCH_NO_CACHE"
+"""The variable that is true where its setting is false, as the option of that name is."""
+_TURNED = dict.fromkeys(("1", "on", "t", "true", "y", "yes"), "false") | dict.fromkeys(
+    ("0", "off", "f", "false", "n", "no"), "true"
+)
+_RESUME = "LLMBENCH_RESUME"
 
 
 def load_settings(
@@ -128,13 +135,15 @@ def _from_environment(environ: Mapping[str, str], faults: Faults) -> dict[str, t
         if not variable.startswith("LLMBENCH_") or variable in RESERVED or not raw.strip():
             continue
         key = _VARIABLES.get(variable)
-        if key is None:
+        if variable == _RESUME:
+            faults.add(f"{variable}: a run is resumed on the command line alone; unset this variable")
+        elif key is None:
             names = _VARIABLES if "__" in variable else [name for name in _VARIABLES if "__" not in name]
             faults.add(f"{variable}: unknown variable of the environment; {suggestion(variable, names)}")
         elif key in found:
             faults.add(f"{variable}: {key} is also given by {found[key][1]}; keep one of them")
         else:
-            found[key] = raw, variable
+            found[key] = _TURNED.get(raw.strip().lower(), raw) if variable == _OPPOSITE else raw, variable
     return found
 
 

@@ -13,6 +13,7 @@ import json
 import logging
 import sqlite3
 import tempfile
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -47,18 +48,23 @@ class CompletionJournal:
     """The completions of one run, each committed as it arrives.
 
     Several processes may write and read one journal (pytest-xdist). A later completion of the same key replaces an
-    earlier one. An answer that failed or ran out of time before this journal was opened is not known: a resumed run
-    asks for it again. The journal of an older version is taken over when there is one.
+    earlier one. An answer that failed or ran out of time before the session came to this journal is not known: a
+    resumed run asks for it again. The journal of an older version is taken over when there is one.
+
+    Args:
+        folder: the run's.
+        session: the name that all processes of a session share, whichever opens the journal first; each is a session
+            of its own without one.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, session: str | None = None) -> None:
         self.folder = folder
         self._path = folder / JOURNAL
         self._database: sqlite3.Connection | None = None
-        self._opened_at = 0
+        self._session, self._began_at = session or uuid.uuid4().hex, 0
         if self._path.exists() or (folder / OLD_JOURNAL).exists():
-            with self._opened() as database:
-                (self._opened_at,) = database.execute("SELECT coalesce(max(id), 0) FROM completions").fetchone()
+            with self._opened():
+                pass  # what is there by now was there before this session
 
     def get(self, key: str) -> Completion | None:
         """The completion of this key, by whatever process."""
@@ -69,7 +75,7 @@ class CompletionJournal:
         if self._database is None and not self._path.exists():
             return {}
         with self._opened() as database:
-            stored = _stored(database, keys, "(NOT failed OR id > ?) AND ", self._opened_at)
+            stored = _stored(database, keys, "(NOT failed OR id > ?) AND ", self._began_at)
             return {key: Completion.from_json(told) for key, told in stored}
 
     def add(self, key: str, completion: Completion) -> None:
@@ -101,6 +107,7 @@ class CompletionJournal:
             if self._database is None:
                 self._database = _open(self._path, _JOURNAL_TABLE)
                 self._take_over(self._database)
+                self._began_at = _began_at(self._database, self._session)
             yield self._database
         except OSError as error:
             raise cannot_write(self._path, error, _GO_ON, _NAMES) from error
@@ -216,6 +223,8 @@ class CompletionCache:
 
 _JOURNAL_TABLE = """CREATE TABLE IF NOT EXISTS completions
     (id INTEGER PRIMARY KEY, key TEXT UNIQUE NOT NULL, failed INTEGER NOT NULL, completion TEXT NOT NULL)"""
+_SESSIONS_TABLE = """CREATE TABLE IF NOT EXISTS sessions
+    (session TEXT PRIMARY KEY, began_at INTEGER NOT NULL)"""
 _CACHE_TABLE = "CREATE TABLE IF NOT EXISTS completions (key TEXT PRIMARY KEY, completion TEXT NOT NULL)"
 _INSERT = "INSERT OR REPLACE INTO completions (key, failed, completion) VALUES (?, ?, ?)"
 _SELECT = "SELECT key, completion FROM completions WHERE {which}key IN ({places})"
@@ -230,6 +239,14 @@ def _stored(
         query = _SELECT.format(which=which, places=",".join("?" * len(some)))
         for key, completion in database.execute(query, (*values, *some)):
             yield key, json.loads(completion)
+
+
+def _began_at(database: sqlite3.Connection, session: str) -> int:
+    """The last completion that was there when the first process of the session came."""
+    database.execute(_SESSIONS_TABLE)
+    database.execute("INSERT OR IGNORE INTO sessions SELECT ?, coalesce(max(id), 0) FROM completions", (session,))
+    (began_at,) = database.execute("SELECT began_at FROM sessions WHERE session = ?", (session,)).fetchone()
+    return int(began_at)
 
 
 def _open(path: Path, table: str) -> sqlite3.Connection:

@@ -229,7 +229,10 @@ class Planner:
         for place, of_case in keys.items():
             if not held.keys() >= {*of_case.values()}:
                 return False
-            self._done[place] = {variant: held[key] for variant, key in of_case.items()}
+            # adapters that are equal share an answer, which is stored under one of their names
+            self._done[place] = {
+                variant: dataclasses.replace(held[key], variant=variant) for variant, key in of_case.items()
+            }
         return True
 
     def _key(self, case: Case, variant: str) -> str:

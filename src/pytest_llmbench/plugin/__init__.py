@@ -185,7 +185,8 @@ def pytest_runtest_makereport(
         setattr(report, PLANNED, planned)
     if report.when == "call" and (skipped := item.stash.get(LEFT_OUT, None)):
         setattr(report, SKIPPED, skipped)
-    if given is not None and report.when == "call":
+    # a fixture that was given the answer can fail or skip in the setup, and no call follows
+    if given is not None and (report.when == "call" or (report.when == "setup" and not report.passed)):
         from pytest_llmbench.benchmark.main_job import case_result
 
         setattr(report, RESULT, case_result(given).to_json())

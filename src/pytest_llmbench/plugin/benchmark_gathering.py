@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -68,7 +69,7 @@ class BenchmarkGathering(Gathering):
         if planned := getattr(report, PLANNED, None):
             name, epoch, cases = planned
             running = self._running.setdefault((name, epoch), set())
-            if report.skipped:
+            if report.skipped and not hasattr(report, RESULT):
                 self._skipped[name, epoch] = cases
                 running.discard(report.nodeid)
             else:
@@ -145,7 +146,8 @@ class BenchmarkGathering(Gathering):
                 parts.moved(numbered)
         self._tell_of_gate(session, reports)
         self.lines[_SUMMARY] += terminal_lines(with_paths(reports.report.without("gate"), paths), self._width())
-        self._config.hook.pytest_llmbench_report(run=run, report_dir=Path(self._ours.settings.output.report_dir))
+        if whole:
+            self._config.hook.pytest_llmbench_report(run=run, report_dir=Path(output.report_dir))
 
     def _left_out(self) -> int:
         """How many of the planned cases were skipped by every test that asked for them."""
@@ -182,7 +184,8 @@ class BenchmarkGathering(Gathering):
             "metrics": first["metrics"],
             **provenance(answered_here=first["backend"].get("backend") != "server"),
             "timings": timings,
-            "passes": _passes([one["tally"]["passes"] for one in asked]),
+            **_passes(asked),
+            **_unrelated([one["cosine_between_cases"] for one in asked]),
             "processes": len(asked),
             **({"cut_short": dict(zip(("results", "planned"), cut_short, strict=True))} if cut_short else {}),
             "announcements": list(_announced(asked).values()),
@@ -209,7 +212,10 @@ class BenchmarkGathering(Gathering):
         return self._session.confirmed(gate, set(self._results), _THIS_RUN, folder)
 
     def _monitored(self, document: Mapping[str, Any], earlier: list[RunPoint]) -> Monitored | None:
-        """The drift of the trend's runs, and of this one, from the baseline; None where it cannot be told."""
+        """The drift of all runs since the baseline, and of this one; None where it cannot be told.
+
+        Its bounds hold at every look: not if the trend's newest runs alone were looked at, each time from the start.
+        """
         baseline, settings = self._session.baseline, self._ours.settings
         if baseline is None or not earlier:
             return None
@@ -218,13 +224,12 @@ class BenchmarkGathering(Gathering):
         from pytest_llmbench.runs.history import comparable_since
         from pytest_llmbench.runs.monitoring import monitor
 
-        names = [point.name for point in earlier]
-        runs = comparable_since(baseline, settings.output.report_dir, names)
+        runs = comparable_since(baseline, settings.output.report_dir)
         this = comparable(document, this_run(settings.output.language))
         gate = settings.gate
         try:
-            margins = gate.margins_of(gate.metrics)
-            return monitor(baseline, [*runs, this], metrics=gate.metrics, margins=margins, alpha=gate.alpha)
+            margins, looked_at = gate.margins_of(gate.metrics), itertools.chain(runs, [this])
+            return monitor(baseline, looked_at, metrics=gate.metrics, margins=margins, alpha=gate.alpha)
         except UsageError:
             return None  # the trend is drawn without: what hinders the comparison is said by the gate
 
@@ -288,12 +293,32 @@ def _announced(asked: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any
     return {one["said"]: one for process in asked for one in process["announcements"]}
 
 
-def _passes(of_processes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What each variant's answers took: processes work side by side, so the slowest one's seconds count."""
+def _unrelated(of_processes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """How alike answers to different cases are: of all pairs that any process compared."""
     found: dict[str, Any] = {}
-    for variant, spent in (told for passes in of_processes for told in passes.items()):
+    for variant, measured in (told for one in of_processes for told in one.items()):
+        known = found.setdefault(variant, {"mean": 0.0, "pairs": 0})
+        pairs = known["pairs"] + measured["pairs"]
+        total = known["mean"] * known["pairs"] + measured["mean"] * measured["pairs"]
+        found[variant] = {"mean": round(total / pairs, 6), "pairs": pairs}
+    return {"cosine_between_cases": found} if found else {}
+
+
+def _passes(asked: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What each variant's answers took, or all answers where variants are asked together and share every second.
+
+    Processes work side by side, so the slowest one's seconds count.
+    """
+    tallies = [one["tally"] for one in asked]
+    if any(one["together"] for one in asked):
+        fresh = sum(tally["answered"] - tally["cached"] for tally in tallies)
+        seconds = round(max(tally["busy_s"] for tally in tallies), 3)
+        tokens = sum(tally["tokens"] for tally in tallies)
+        return {"shared_pass": {"answers": fresh, "tokens": tokens, "seconds": seconds}}
+    found: dict[str, Any] = {}
+    for variant, spent in (told for tally in tallies for told in tally["passes"].items()):
         known = found.setdefault(variant, {"answers": 0, "tokens": 0, "seconds": 0.0})
         known["answers"] += spent["answers"]
         known["tokens"] += spent["tokens"]
         known["seconds"] = max(known["seconds"], round(spent["seconds"], 3))
-    return found
+    return {"passes": found}

@@ -210,9 +210,11 @@ class BenchmarkSession:
                 "fault": fault,
                 "backend": dict(self._benchmark.backend.describe()),
                 "variants": list(self._benchmark.backend.variants),
+                "together": self._benchmark.asks_together,
                 "metrics": self._benchmark.metrics_described(),
                 "folder": str(self.folder),
                 "planned": len(self.planned),
+                "cosine_between_cases": self._benchmark.cosine_between_cases(),
                 "load_s": self._loading_s,
                 "scoring_s": self._benchmark.scoring_s,
                 "tally": dataclasses.asdict(self.progress.tally),
@@ -229,7 +231,7 @@ class BenchmarkSession:
         from pytest_llmbench.benchmark.gate_check import refuse_base_alone
         from pytest_llmbench.benchmark.main_job import Benchmark, Stored
         from pytest_llmbench.core.starter import cache_dir
-        from pytest_llmbench.generation.completion_store import CompletionCache, refuse_unwritable
+        from pytest_llmbench.generation.completion_store import CompletionCache, CompletionJournal, refuse_unwritable
         from pytest_llmbench.runs.folders import at_work
 
         settings, registry = self._ours.settings, self._ours.registry
@@ -240,8 +242,9 @@ class BenchmarkSession:
         self._at_work.enter_context(at_work(self.folder, self._token, process))
         cached = settings.generation.cache and not options.is_given(self._config, options.NO_CACHE)
         cache = CompletionCache(cache_dir() / "completions.sqlite") if cached else None
+        journal = CompletionJournal(self.folder, session=self._token)
         started = time.monotonic()
-        backend = self._opened(settings, Stored(self.folder, cache) if cache else None)
+        backend = self._opened(settings, Stored(journal, cache) if cache else None)
         self._loading_s = time.monotonic() - started
         refuse_base_alone(settings, self.baseline, backend.variants)
         return Benchmark(
@@ -249,7 +252,7 @@ class BenchmarkSession:
             backend,
             self.planned,
             registry,
-            folder=self.folder,
+            journal=journal,
             cache=cache,
             progress=self.progress,
             processes=int(self._worker["workercount"]) if self._worker else 1,

@@ -6,7 +6,6 @@ does not is made once a chunk. A case that passes costs no report of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -74,7 +73,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object:
         pyfuncitem.stash[_ONE_CASE] = True
         for case in cases:
             params[FIXTURE] = case
-            results += _run(pyfuncitem, case, subtests)
+            _run(pyfuncitem, case, subtests, results)
     finally:
         del pyfuncitem.stash[_ONE_CASE]
         params[FIXTURE] = chunk
@@ -83,25 +82,27 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object:
     return True
 
 
-def _run(item: pytest.Function, case: Case, subtests: Any) -> Iterator[CaseResult]:
-    """Run the test for the case that its parameters hold; its record, where it was answered."""
+def _run(item: pytest.Function, case: Case, subtests: Any, results: list[CaseResult]) -> None:
+    """Run the test for the case that its parameters hold; its record joins the results, where it was answered."""
     from pytest_llmbench.benchmark.main_job import case_result
 
     outcome = _Outcome(item, subtests, case.name + (f"#{case.epoch}" if case.epoch else ""))
     item._initrequest()  # noqa: SLF001  # as plugins do that run a test again: fixtures are looked up anew
-    with outcome:
-        item._request._fillfixtures()  # noqa: SLF001
-        item.ihook.pytest_pyfunc_call(pyfuncitem=item)
-    if outcome.skipped and outcome.answers is None:
-        item.stash.setdefault(LEFT_OUT, []).append((case.name, case.epoch))
-    if outcome.answers is not None:
-        yield case_result(outcome.answers, outcome="failed" if outcome.failed else "passed")
+    try:
+        with outcome:
+            item._request._fillfixtures()  # noqa: SLF001
+            item.ihook.pytest_pyfunc_call(pyfuncitem=item)
+    finally:  # with -x the subtest lets its failure through
+        if outcome.skipped and outcome.answers is None:
+            item.stash.setdefault(LEFT_OUT, []).append((case.name, case.epoch))
+        if outcome.answers is not None:
+            results.append(case_result(outcome.answers, outcome="failed" if outcome.failed else "passed"))
 
 
 class _Outcome:
     """Turns what is raised in the block into a subtest that failed or was skipped; nothing else becomes one.
 
-    `answers` are those that the case was given, None where it asked for none.
+    `answers` are those that the case was given, None where it asked for none, or was still under way.
     """
 
     def __init__(self, item: pytest.Item, subtests: Any, name: str) -> None:
@@ -114,11 +115,14 @@ class _Outcome:
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> bool:
         __tracebackhide__ = True
-        self.answers = self._item.stash.get(ANSWERS, None)
-        if self.answers is not None:
+        answers = self._item.stash.get(ANSWERS, None)
+        if answers is not None:
             del self._item.stash[ANSWERS]  # else the report of this item would carry the record of one case
-        if error is None or isinstance(error, KeyboardInterrupt | pytest.exit.Exception):
+        if isinstance(error, KeyboardInterrupt | pytest.exit.Exception):
             return False  # what ends the session is no failure of the case
+        self.answers = answers
+        if error is None:
+            return False
         self.skipped = isinstance(error, pytest.skip.Exception)
         self.failed = not self.skipped
         with self._subtests.test(self._name):

@@ -88,15 +88,23 @@ class Session:
 
     @functools.cached_property
     def cases(self) -> Sequence[Case]:
-        """Every case of the suites, before pytest selects among them."""
+        """Every case of the suites, before pytest selects among them; those that become items stay the same objects.
+
+        Raises:
+            UsageError: a suite is wrong, or chunks are wanted of a pytest without subtests.
+        """
         from pytest_llmbench.cases.selection import chosen_cases
 
-        return chosen_cases(self.settings, self.vocabulary)
+        found = chosen_cases(self.settings, self.vocabulary)
+        return found if _chunk_size(len(found), self.settings) else [*found]
 
     @functools.cached_property
     def chunks(self) -> list[Chunk] | None:
         """The cases in chunks, which become items; None where each case becomes one."""
-        return _chunks(self.cases, self.settings)
+        from pytest_llmbench.cases.case_list import chunked
+
+        size = _chunk_size(len(self.cases), self.settings)
+        return chunked(self.cases, size) if size else None
 
     @functools.cached_property
     def line(self) -> LiveLine:
@@ -135,15 +143,15 @@ class Session:
         return {"exit_code": self.fault.exit_code, "message": self.ended_saying} if self.fault else None
 
 
-def _chunks(cases: Sequence[Case], settings: Settings) -> list[Chunk] | None:
-    """The chunks that become items; None where each case is an item.
+def _chunk_size(cases: int, settings: Settings) -> int | None:
+    """How many cases are an item; None where each is one.
 
     Raises:
         UsageError: chunks are wanted of a pytest without subtests.
     """
     size = settings.benchmark.chunk
     has_subtests = hasattr(pytest, "Subtests")
-    if size == "off" or (size == "auto" and (len(cases) <= AUTO_ABOVE or not has_subtests)):
+    if size == "off" or (size == "auto" and (cases <= AUTO_ABOVE or not has_subtests)):
         return None
     if not has_subtests:
         raise UsageError(
@@ -151,6 +159,4 @@ def _chunks(cases: Sequence[Case], settings: Settings) -> list[Chunk] | None:
             "or set benchmark.chunk: off",
             names=("benchmark.chunk",),
         )
-    from pytest_llmbench.cases.case_list import chunked
-
-    return chunked(cases, AUTO_SIZE if size == "auto" else size)
+    return AUTO_SIZE if size == "auto" else size

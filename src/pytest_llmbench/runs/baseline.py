@@ -16,7 +16,7 @@ from pytest_llmbench.core.text_cells import columns, one_line
 from pytest_llmbench.runs.averages import mean
 from pytest_llmbench.runs.cached_answers import CachedAnswers, cached_answers
 from pytest_llmbench.runs.result_parts import ResultParts
-from pytest_llmbench.runs.row_columns import ColumnRows, ComparableRow
+from pytest_llmbench.runs.row_columns import ColumnRows, ComparableRow, changed_rows
 from pytest_llmbench.runs.storage import BASELINE, is_baseline
 from pytest_llmbench.runs.typed import Metadata, run_document
 
@@ -53,14 +53,13 @@ class Comparable:
 
     def only(self, variant: str) -> Comparable:
         """The same with the scores of one variant alone."""
-        rows: list[ComparableRow] = [
-            {
-                **row,
-                "scores": {metric: {variant: of[variant]} for metric, of in row["scores"].items() if variant in of},
-            }
-            for row in self.rows
-        ]
-        return dataclasses.replace(self, metadata={**self.metadata, "variants": [variant]}, rows=rows)
+
+        def alone(row: ComparableRow) -> ComparableRow:
+            scores = {metric: {variant: of[variant]} for metric, of in row["scores"].items() if variant in of}
+            return {**row, "scores": scores}
+
+        metadata = {**self.metadata, "variants": [variant]}
+        return dataclasses.replace(self, metadata=metadata, rows=changed_rows(self.rows, alone))
 
 
 def comparable(document: Mapping[str, Any], name: str, path: Path | None = None) -> Comparable:

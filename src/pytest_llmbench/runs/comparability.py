@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,11 @@ from pytest_llmbench.runs.paired_scores import PairedScores
 
 _MODEL = ("base_model", "base_weights_sha256", "quantization", "dtype", "backend", "models")
 _ANSWERING = ("generation", "epochs")  # seeds are meant to differ
+_ASKED_AS = {
+    "model": ("template_arguments", "system_role"),
+    "server": ("base_body", "adapter_body", "tool_choice"),
+}
+"""Settings that decide answers as much as the weights do; empty is a value of theirs like any other."""
 _SHOWN = 40
 
 
@@ -62,7 +68,13 @@ def _part(metadata: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
 
 def _settings(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """What answers and scores depend on, by the names that it has in the settings."""
-    return {**_part(metadata, _ANSWERING), "metrics": metadata.get("spelling")}
+    asked = metadata.get("asked") or {}
+    asked_as = {
+        section: {key: json.dumps(known[key], ensure_ascii=False, sort_keys=True) for key in keys if key in known}
+        for section, keys in _ASKED_AS.items()
+        if (known := asked.get(section))
+    }
+    return {**_part(metadata, _ANSWERING), "metrics": metadata.get("spelling"), **asked_as}
 
 
 def _terms(metadata: Mapping[str, Any]) -> dict[str, Any]:

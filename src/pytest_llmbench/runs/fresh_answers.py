@@ -11,7 +11,7 @@ from pytest_llmbench.runs.baseline import Comparable
 from pytest_llmbench.runs.cached_answers import CachedAnswers
 from pytest_llmbench.runs.gate_notes import gate_note
 from pytest_llmbench.runs.gate_reasons import CACHED_ALONE
-from pytest_llmbench.runs.row_columns import ComparableRow
+from pytest_llmbench.runs.row_columns import ComparableRow, changed_rows
 from pytest_llmbench.stats import Outcome
 
 _SAY = words("en")
@@ -60,6 +60,7 @@ def _without(run: Comparable, stale: Mapping[str, CachedAnswers]) -> Comparable:
             metric: {variant: None if variant in gone else score for variant, score in of.items()}
             for metric, of in row["scores"].items()
         }
-        return {**row, "scores": scores}
+        lost = [variant for variant in row.get("lost", ()) if variant not in gone]
+        return {**row, "scores": scores, "lost": lost}
 
-    return dataclasses.replace(run, rows=[kept(row) for row in run.rows])
+    return dataclasses.replace(run, rows=changed_rows(run.rows, kept))

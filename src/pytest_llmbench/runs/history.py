@@ -7,7 +7,7 @@ import difflib
 import logging
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,17 +134,18 @@ def trend(report_dir: Path, limit: int, until: str | None = None) -> list[RunPoi
     return points[::-1]
 
 
-def comparable_since(baseline: Comparable, report_dir: Path, names: Collection[str] | None = None) -> list[Comparable]:
-    """The saved runs, of those names where they are given, that were made after the baseline, oldest first.
+def comparable_since(baseline: Comparable, report_dir: Path) -> Iterator[Comparable]:
+    """The saved runs that were made after the baseline, oldest first, each read when it is its turn.
 
     One that cannot be read is left out with a warning; answers of another run that were scored anew are left out too.
     """
-    found: list[Comparable] = []
+    found: list[tuple[str, RunFolder]] = []
     for run in saved_runs(report_dir):
-        head = _readable_head(run) if names is None or run.title in names else None
+        head = _readable_head(run)
         if head and not _is_rescored(head) and head["metadata"]["timestamp"] > baseline.metadata["timestamp"]:
-            found += _readable(run)
-    return sorted(found, key=lambda run: str(run.metadata["timestamp"]))
+            found.append((str(head["metadata"]["timestamp"]), run))
+    for _, run in sorted(found, key=lambda one: one[0]):
+        yield from _readable(run)
 
 
 def _saved_as(reference: str, runs: Sequence[RunFolder], report_dir: Path) -> RunFolder | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.runs.baseline import Comparable
 from pytest_llmbench.runs.gate_notes import gate_note
-from pytest_llmbench.runs.row_columns import ComparableRow
+from pytest_llmbench.runs.row_columns import ComparableRow, changed_rows
 from pytest_llmbench.stats import Hypothesis, Kind, Outcome, Verdict, judge
 
 if TYPE_CHECKING:
@@ -103,8 +103,11 @@ def _with(run: Comparable, filled: Mapping[tuple[str, str, int, str], float]) ->
     places: dict[tuple[str, int], list[tuple[str, str, float]]] = {}
     for (metric, case, epoch, variant), worst in filled.items():
         places.setdefault((case, epoch), []).append((metric, variant, worst))
-    rows = [_filled_in(row, places.get((row["case"], row["epoch"]), ())) for row in run.rows]
-    return dataclasses.replace(run, rows=rows)
+
+    def filled_in(row: ComparableRow) -> ComparableRow:
+        return _filled_in(row, places.get((row["case"], row["epoch"]), ()))
+
+    return dataclasses.replace(run, rows=changed_rows(run.rows, filled_in))
 
 
 def _filled_in(row: ComparableRow, worst: Sequence[tuple[str, str, float]]) -> ComparableRow:

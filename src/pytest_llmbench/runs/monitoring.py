@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +14,7 @@ from pytest_llmbench.runs.gate import namesakes
 from pytest_llmbench.runs.lost_answers import counted_as_worst
 from pytest_llmbench.runs.paired_scores import CaseGrid, PairedScores
 from pytest_llmbench.runs.typed import DriftPoint, DriftSeries, Monitored, UnwatchedMetric, WatchedRun
-from pytest_llmbench.stats.confidence_sequence import drifts
+from pytest_llmbench.stats.confidence_sequence import DriftSums
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 def monitor(
     baseline: Comparable,
-    runs: Sequence[Comparable],
+    runs: Iterable[Comparable],
     *,
     metrics: Sequence[str],
     margins: Mapping[str, float] = {},
@@ -33,39 +32,39 @@ def monitor(
 ) -> Monitored:
     """How far each variant's mean of each metric has drifted since the baseline, after each of the runs.
 
-    `runs` are in the order they were made. A run with other cases, prompts or epochs of a case missing is not
-    comparable, and left out with the reason; so is, of one metric, a run that did not score all that the baseline did.
-    Cases that the baseline did not score whole are in no table. An alarm is raised where the upper bound of the drift
-    for the better is below minus the metric's margin, 0 where `margins` is silent. The chance of any false alarm,
-    however many runs are looked at, is at most alpha: each metric of each variant has its equal part. A metric that
-    cannot be watched is told with the reason.
+    `runs` are in the order they were made; none is held once it was looked at. A run with other cases, prompts or
+    epochs of a case missing is not comparable, and left out with the reason; so is, of one metric, a run
+    that did not score all that the baseline did. Cases that the baseline did not score whole are in no table. An alarm
+    is raised where the upper bound of the drift for the better is below minus the metric's margin, 0 where `margins` is
+    silent. The chance of any false alarm, however many runs are looked at, is at most alpha: each metric of each
+    variant has its equal part. A metric that cannot be watched is told with the reason.
 
     Raises:
         UsageError: no run can be held against the baseline, or no metric's scores lie between 0 and 1.
     """
-    reasons = [_why_not(baseline, run) for run in runs]
-    kept = [run for run, reason in zip(runs, reasons, strict=True) if reason is None]
-    if not kept:
-        raise UsageError(f"none of the {len(runs)} runs can be held against {baseline.name}: {next(iter(reasons), '')}")
-    pairs = namesakes(baseline.metadata["variants"], kept[0].metadata["variants"])
-    tables = _tables(baseline, kept, pairs, metrics)
-    bounded = {key: table for key, table in tables.items() if isinstance(table, _Table)}
+    watched: list[WatchedRun] = []
+    watches: dict[_Key, _Watch] = {}
+    for run in runs:
+        reason = _why_not(baseline, run)
+        watched.append(WatchedRun(run=run.name, timestamp=run.metadata.get("timestamp"), not_comparable=reason))
+        if reason is None:
+            watches = watches or _watches(baseline, run, metrics)
+            _look(baseline, run, watches)
+    if not watches:
+        first = watched[0].not_comparable if watched else ""
+        raise UsageError(f"none of the {len(watched)} runs can be held against {baseline.name}: {first}")
+    why_not = {key: watch.unwatched() for key, watch in watches.items()}
+    bounded = [key for key, reason in why_not.items() if reason is None]
     unwatched = [
         UnwatchedMetric(variant=pair[1], metric=metric, reason=why)
-        for (pair, metric), why in tables.items()
-        if isinstance(why, str)
+        for (pair, metric), why in why_not.items()
+        if why is not None
     ]
     if not bounded:
         told = "; ".join(f"{one.metric} of {one.variant}: {one.reason}" for one in unwatched)
         raise UsageError(f"{told}: monitoring needs scores between 0 and 1 in every case; choose other metrics")
     error = alpha / len(bounded)
-    series = [
-        _series(pair[1], metric, table, margins.get(metric, 0.0), error) for (pair, metric), table in bounded.items()
-    ]
-    watched = [
-        WatchedRun(run=run.name, timestamp=run.metadata.get("timestamp"), not_comparable=reason)
-        for run, reason in zip(runs, reasons, strict=True)
-    ]
+    series = [watches[key].series(key, margins.get(key[1], 0.0), error) for key in bounded]
     return Monitored(
         baseline=baseline.name,
         alpha=alpha,
@@ -93,61 +92,88 @@ _Key = tuple[tuple[str, str], str]
 """The variants before and after, and the metric."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """The baseline's scores, (cases, epochs), those of each run that has them all, and why others are left out.
+class _Watch:
+    """One metric of one variant, run after run: sums of the scores, and why runs are left out.
 
-    `sign` makes a change for the better positive.
+    `asked` are the cases that the baseline scored whole: every run is held against the same ones.
     """
 
-    before: Floats
-    after: Sequence[tuple[str, Floats]]
-    left_out: Mapping[str, str]
-    sign: float
+    def __init__(self, asked: Sequence[str]) -> None:
+        self._asked = asked
+        self._left_out: dict[str, str] = {}
+        self._last = ""
+        self._names: list[str] = []
+        self._before = np.empty((0, 0))
+        self._sums: DriftSums | None = None
+        self._bounded = True
+        self._sign = 1.0
 
-
-def _tables(
-    baseline: Comparable, runs: Sequence[Comparable], pairs: Sequence[tuple[str, str]], metrics: Sequence[str]
-) -> dict[_Key, _Table | str]:
-    """A table for each pair and metric, or why there is none."""
-    keys = [(pair, metric) for pair in pairs for metric in metrics]
-    scored = [_scores(baseline, run, pairs, metrics) for run in runs]
-    return {key: _table(baseline, runs, key, [one[place] for one in scored]) for place, key in enumerate(keys)}
-
-
-def _scores(
-    baseline: Comparable, run: Comparable, pairs: Sequence[tuple[str, str]], metrics: Sequence[str]
-) -> list[PairedScores]:
-    sides, _ = counted_as_worst((baseline, run), pairs, metrics)
-    return list(CaseGrid(*sides).scores(pairs, metrics))
-
-
-def _table(baseline: Comparable, runs: Sequence[Comparable], key: _Key, scored: Sequence[PairedScores]) -> _Table | str:
-    """Of the cases that the baseline scored: every run is held against the same ones."""
-    (earlier, later), metric = key
-    asked = _scored_whole(baseline, earlier, metric)
-    if not asked:
-        return "the baseline scores no case whole"
-    before, left_out, sign = np.empty((0, 0)), {}, 1.0
-    after: list[tuple[str, Floats]] = []
-    for run, scores in zip(runs, scored, strict=True):
-        applies = np.flatnonzero(np.isin(scores.cases, asked))
+    def look(self, run: Comparable, variant: str, metric: str, scores: PairedScores) -> None:
+        """Take in the next run's scores, or why it is left out."""
+        self._last = run.name
+        if not (self._asked and self._bounded):
+            return
+        applies = np.flatnonzero(np.isin(scores.cases, self._asked))
         order = applies[np.argsort(scores.cases[applies])]
         found = _own_epochs(scores.after[order])
-        if later not in run.metadata["variants"]:
-            left_out[run.name] = f"it has no {later}"
+        if variant not in run.metadata["variants"]:
+            self._left_out[run.name] = f"it has no {variant}"
         elif unscored := int(np.isnan(found).any(axis=1).sum()):
-            left_out[run.name] = f"{unscored} of {len(found)} cases are not scored whole"
+            self._left_out[run.name] = f"{unscored} of {len(found)} cases are not scored whole"
         else:
-            before = _own_epochs(scores.before[order])
-            if not all(((side >= 0) & (side <= 1)).all() for side in (before, found)):
-                return "its scores are not all between 0 and 1"
-            about = (run.metadata.get("metrics") or {}).get(metric, {})
-            sign = 1.0 if about.get("higher_is_better", True) else -1.0  # a run that lacks the metric does not tell
-            after.append((run.name, found))
-    if not after:
-        return f"no run scores what the baseline does; of {runs[-1].name} {left_out[runs[-1].name]}"
-    return _Table(before, after, left_out, sign)
+            self._add(run, metric, _own_epochs(scores.before[order]), found)
+
+    def _add(self, run: Comparable, metric: str, before: Floats, found: Floats) -> None:
+        self._bounded = all(((side >= 0) & (side <= 1)).all() for side in (before, found))
+        if not self._bounded:
+            return
+        if self._sums is None:
+            self._before, self._sums = before, DriftSums(before)
+        about = (run.metadata.get("metrics") or {}).get(metric, {})
+        self._sign = 1.0 if about.get("higher_is_better", True) else -1.0  # a run that lacks the metric does not tell
+        self._sums.add(found)
+        self._names.append(run.name)
+
+    def unwatched(self) -> str | None:
+        """Why there are no bounds, None where there are."""
+        if not self._asked:
+            return "the baseline scores no case whole"
+        if not self._bounded:
+            return "its scores are not all between 0 and 1"
+        if self._sums is None:
+            return f"no run scores what the baseline does; of {self._last} {self._left_out[self._last]}"
+        return None
+
+    def series(self, key: _Key, margin: float, error: float) -> DriftSeries:
+        """The drift after each of the runs, its sign that of the scores; an alarm is of a drift for the worse."""
+        (_, variant), metric = key
+        found = list(self._sums.drifts(error)) if self._sums else []
+        better = [drift.high if self._sign > 0 else -drift.low for drift in found]
+        return DriftSeries(
+            variant=variant,
+            metric=metric,
+            margin=margin,
+            cases=len(self._before),
+            before=float(self._before.mean()),
+            alarm=next((name for name, bound in zip(self._names, better, strict=True) if bound < -margin), None),
+            points=tuple(
+                DriftPoint(run=name, effect=drift.effect, low=drift.low, high=drift.high)
+                for drift, name in zip(found, self._names, strict=True)
+            ),
+            left_out=dict(self._left_out),
+        )
+
+
+def _watches(baseline: Comparable, run: Comparable, metrics: Sequence[str]) -> dict[_Key, _Watch]:
+    pairs = namesakes(baseline.metadata["variants"], run.metadata["variants"])
+    return {(pair, metric): _Watch(_scored_whole(baseline, pair[0], metric)) for pair in pairs for metric in metrics}
+
+
+def _look(baseline: Comparable, run: Comparable, watches: Mapping[_Key, _Watch]) -> None:
+    pairs, metrics = (list(dict.fromkeys(parts)) for parts in zip(*watches, strict=True))
+    sides, _ = counted_as_worst((baseline, run), pairs, metrics)
+    for (key, watch), scores in zip(watches.items(), CaseGrid(*sides).scores(pairs, metrics), strict=True):
+        watch.look(run, key[0][1], key[1], scores)
 
 
 def _scored_whole(baseline: Comparable, variant: str, metric: str) -> list[str]:
@@ -164,22 +190,3 @@ def _own_epochs(scores: Floats) -> Floats:
     """Without the epochs that this side does not have; all of them where it has no score at all."""
     own = ~np.isnan(scores).all(axis=0)
     return scores[:, own] if own.any() else scores
-
-
-def _series(variant: str, metric: str, table: _Table, margin: float, error: float) -> DriftSeries:
-    names = [name for name, _ in table.after]
-    found = list(drifts(table.before, [scores for _, scores in table.after], error))
-    better = [drift.high if table.sign > 0 else -drift.low for drift in found]
-    return DriftSeries(
-        variant=variant,
-        metric=metric,
-        margin=margin,
-        cases=len(table.before),
-        before=float(table.before.mean()),
-        alarm=next((name for name, bound in zip(names, better, strict=True) if bound < -margin), None),
-        points=tuple(
-            DriftPoint(run=name, effect=drift.effect, low=drift.low, high=drift.high)
-            for drift, name in zip(found, names, strict=True)
-        ),
-        left_out=dict(table.left_out),
-    )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmbench.cases.case import asked_sha256
 from pytest_llmbench.cases.suites import Case, Vocabulary
 from pytest_llmbench.cases.tools import name_of
 from pytest_llmbench.core.errors import UsageError
@@ -158,14 +159,26 @@ def _lacks_embedding(completion: Completion) -> bool:
 
 def _matched(rows: Sequence[Result], cases: Sequence[Case]) -> dict[str, Case]:
     """The cases that are still as they were asked; the others are announced."""
-    prompts = {row.case: row.prompt for row in rows}
     now = {case.name: case for case in cases}
-    gone = [name for name in prompts if name not in now]
-    changed = [name for name in prompts if name in now and now[name].prompt != prompts[name]]
-    for names, what in ((gone, "are in no suite any more"), (changed, "have another prompt now")):
-        if names:
-            _log.warning("%d cases %s and are judged as the run recorded them: %s", len(names), what, _some(names))
-    return {name: case for name, case in now.items() if prompts.get(name) == case.prompt}
+    unlike: dict[str, list[str]] = {}
+    for name, row in {row.case: row for row in rows}.items():
+        if what := _unlike(row, now.get(name)):
+            unlike.setdefault(what, []).append(name)
+    for what, names in unlike.items():
+        _log.warning("%d cases %s and are judged as the run recorded them: %s", len(names), what, _some(names))
+    gone = {name for names in unlike.values() for name in names}
+    return {name: case for name, case in now.items() if name not in gone}
+
+
+def _unlike(row: Result, now: Case | None) -> str | None:
+    """What keeps a row's answers from being answers to the case; older runs recorded its prompt alone."""
+    if now is None:
+        return "are in no suite any more"
+    if now.prompt != row.prompt:
+        return "have another prompt now"
+    if row.messages_sha256 and row.messages_sha256 != asked_sha256(now):
+        return "have another system prompt, other turns or other tools now"
+    return None
 
 
 def _recorded(row: Result) -> Case:

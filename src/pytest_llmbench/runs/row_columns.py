@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Required, TypedDict, overload
 
 import numpy as np
@@ -117,6 +117,14 @@ class ColumnRows(Sequence[ComparableRow]):
             },
         }
         return {**row, "lost": self._lost[place]} if place in self._lost else row
+
+
+def changed_rows(
+    rows: Sequence[ComparableRow], change: Callable[[ComparableRow], ComparableRow]
+) -> Sequence[ComparableRow]:
+    """Each row as `change` makes it anew, in columns where these rows are: a large run stays as small as it was."""
+    changed = map(change, rows)
+    return ColumnRows(changed) if isinstance(rows, ColumnRows) else list(changed)
 
 
 def _scores_at(columns: Mapping[str, array[float]], place: int) -> dict[str, float | None] | None:

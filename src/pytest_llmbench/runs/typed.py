@@ -284,7 +284,7 @@ class Git(TypedDocument):
 
 
 class PassDocument(TypedDocument):
-    """What one variant's answers took in this session, cached ones left out."""
+    """What one variant's answers took in this session, or those of all together; cached ones are left out."""
 
     answers: int
     tokens: int
@@ -390,6 +390,7 @@ class Metadata(TypedDocument):
     versions: dict[str, str] = Field(default_factory=dict)
     timings: dict[str, float | None] = Field(default_factory=dict)
     passes: dict[str, PassDocument] = Field(default_factory=dict)
+    shared_pass: PassDocument | None = None
     settings: dict[str, Any] | None = None
     metrics: dict[str, AboutMetric] = Field(default_factory=dict)
     vocabulary: VocabularyDocument | None = None

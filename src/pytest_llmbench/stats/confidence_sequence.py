@@ -56,20 +56,45 @@ def drifts(baseline: Floats, runs: Iterable[Floats], error: float = 0.05) -> Ite
     Raises:
         ValueError: a score is missing or not between 0 and 1, or the cases differ in number.
     """
-    cases = len(_checked(baseline, len(baseline)))
-    total, known = baseline.sum(axis=1), baseline.shape[1]
-    answers, intrinsic, scored, apart = 0, 0.0, 0.0, 0.0
-    for count, run in enumerate(runs, start=1):
-        _checked(run, cases)
-        if count == 1:
-            spread = _intrinsic(baseline, run.sum(axis=1), run.shape[1])
-            apart = _radius(spread, error / 2, _EXPECTED * baseline.size) / baseline.size
-        intrinsic += _intrinsic(run, total, known)
-        total, known = total + run.sum(axis=1), known + run.shape[1]
-        scored, answers = scored + float(run.sum()), answers + run.size
-        width = apart + _radius(intrinsic, error / 2, _EXPECTED * baseline.size) / answers
-        effect = scored / answers - float(baseline.mean())
-        yield Drift(count, effect, max(-1.0, effect - width), min(1.0, effect + width))
+    sums = DriftSums(baseline)
+    for run in runs:
+        sums.add(run)
+    yield from sums.drifts(error)
+
+
+class DriftSums:
+    """What drifts are told from: sums of the runs so far, so that their scores need not be kept.
+
+    Args:
+        baseline: as for `drifts`, which raises what is raised here.
+    """
+
+    def __init__(self, baseline: Floats) -> None:
+        self._cases = len(_checked(baseline, len(baseline)))
+        self._size, self._mean = baseline.size, float(baseline.mean())
+        self._baseline = baseline
+        self._total, self._known = baseline.sum(axis=1), baseline.shape[1]
+        self._spread = 0.0
+        self._seen: list[tuple[int, float, float]] = []
+
+    def add(self, run: Floats) -> None:
+        """Take in the next run's scores."""
+        _checked(run, self._cases)
+        answers, scored, intrinsic = self._seen[-1] if self._seen else (0, 0.0, 0.0)
+        if not self._seen:
+            self._spread = _intrinsic(self._baseline, run.sum(axis=1), run.shape[1])
+        intrinsic += _intrinsic(run, self._total, self._known)
+        self._total, self._known = self._total + run.sum(axis=1), self._known + run.shape[1]
+        self._seen.append((answers + run.size, scored + float(run.sum()), intrinsic))
+
+    def drifts(self, error: float) -> Iterator[Drift]:
+        """The drift after each of the runs, for this chance of an error on either side."""
+        expected = _EXPECTED * self._size
+        apart = _radius(self._spread, error / 2, expected) / self._size
+        for count, (answers, scored, intrinsic) in enumerate(self._seen, start=1):
+            width = apart + _radius(intrinsic, error / 2, expected) / answers
+            effect = scored / answers - self._mean
+            yield Drift(count, effect, max(-1.0, effect - width), min(1.0, effect + width))
 
 
 def _checked(scores: Floats, cases: int) -> Floats:

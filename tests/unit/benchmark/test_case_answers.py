@@ -16,6 +16,7 @@ from pytest_llmbench.cases.suites import Case, Vocabulary
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.records import CaseResult, Completion
 from pytest_llmbench.core.settings import Settings
+from pytest_llmbench.generation.completion_store import CompletionJournal
 from pytest_llmbench.metrics import MetricRegistry
 from pytest_llmbench.runs.metadata import metadata
 
@@ -169,7 +170,8 @@ class Silent:
 def benchmark(folder: Path, cases: Sequence[Case], backend: Echo) -> Benchmark:
     registry = MetricRegistry()
     registry.add("length", lambda _case, completion: len(completion.text))
-    return Benchmark(settings(), backend, cases, registry, folder=folder, cache=None, progress=Silent())
+    journal = CompletionJournal(folder)
+    return Benchmark(settings(), backend, cases, registry, journal=journal, cache=None, progress=Silent())
 
 
 def test_the_job_runs_without_pytest_and_its_record_is_whole_but_for_embeddings(tmp_path: Path) -> None:

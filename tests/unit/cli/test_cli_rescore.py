@@ -78,7 +78,8 @@ def test_suites_vocabulary_and_settings_can_be_given(make_run: MakeRun) -> None:
     words = {first["tool"]: ["a"], second["tool"]: ["a"]}
     Path("words.json").write_text(json.dumps({"tools": words}))
     case = {"id": first["prompt_id"], "prompt": first["prompt"], "keywords": ["zebra"]}
-    Path("suite.json").write_text(json.dumps({"category": first["category"], "cases": [case]}))
+    suite = {"category": first["category"], "system": "Tu es JARVIS, un assistant vocal.", "cases": [case]}  # as asked
+    Path("suite.json").write_text(json.dumps(suite))
     Path("off.yaml").write_text("metrics: {relevance: false}")
     given = ["--prompts", "suite.json", "--vocabulary", "words.json", "--config", "off.yaml", "--output", "new.json"]
     done = llmbench("rescore", "1", *given)

@@ -218,10 +218,23 @@ def test_faults_of_file_environment_and_options_are_told_together(tmp_path: Path
             {"LLMBENCH_SEED": "1", "LLMBENCH_GENERATION__SEED": "1"},
             "LLMBENCH_SEED: generation.seed is also given by LLMBENCH_GENERATION__SEED; keep one of them",
         ),
+        (
+            {"LLMBENCH_NO_CACHE": "maybe"},
+            'LLMBENCH_NO_CACHE: generation.cache: "maybe" is not valid; give true or false',
+        ),
+        (
+            {"LLMBENCH_RESUME": "latest"},
+            "LLMBENCH_RESUME: a run is resumed on the command line alone; unset this variable",
+        ),
     ],
 )  # fmt: skip
 def test_each_fault_of_the_environment_names_its_variable(environ: dict[str, str], told: str) -> None:
     assert faults_of(None, {}, environ) == [told]
+
+
+@pytest.mark.parametrize(("given", "cache"), [("1", False), ("Yes", False), ("false", True), ("0", True)])
+def test_the_variable_against_the_cache_means_the_opposite_of_its_setting(given: str, cache: bool) -> None:  # noqa: FBT001
+    assert load_settings(None, {}, {"LLMBENCH_NO_CACHE": given}).generation.cache is cache
 
 
 def test_reserved_empty_and_foreign_variables_are_left_alone() -> None:

@@ -102,6 +102,13 @@ def test_an_answer_that_failed_is_kept_in_its_run_and_forgotten_on_resume(tmp_pa
     assert CompletionJournal(tmp_path).get("k") is None
 
 
+def test_a_process_that_comes_later_knows_what_failed_in_its_session(tmp_path: Path) -> None:
+    CompletionJournal(tmp_path, session="before").add("earlier", completion(finish="timeout"))
+    CompletionJournal(tmp_path, session="now").add("k", completion(finish="timeout"))
+    assert CompletionJournal(tmp_path, session="now").get_all(["earlier", "k"]).keys() == {"k"}
+    assert CompletionJournal(tmp_path, session="then").get_all(["earlier", "k"]) == {}
+
+
 def test_a_part_that_is_claimed_is_nobody_elses_until_it_is_done(tmp_path: Path) -> None:
     one, other = CompletionJournal(tmp_path), CompletionJournal(tmp_path)
     with one.claimed("batch", blocking=True):

@@ -115,6 +115,14 @@ def test_variants_that_are_answered_together_are_asked_case_by_case(tmp_path: Pa
     assert asked == [("01", "base"), ("01", "finetuned"), ("02", "base"), ("02", "finetuned")]
 
 
+def test_variants_that_are_equal_share_an_answer_and_keep_their_names(tmp_path: Path) -> None:
+    answers = planner(Renamed(variants=["base", "other"]), [case(1)], tmp_path).answers(case(1))
+    assert {name: (done.variant, done.text) for name, done in answers.items()} == {
+        "base": ("base", "1"),
+        "other": ("other", "1"),
+    }
+
+
 def test_a_part_that_is_planned_by_itself_is_not_divided_among_processes(tmp_path: Path) -> None:
     backend, cases = Recorder(size=8, variants=["base"]), [case(number) for number in range(6)]
     plan = planner(backend, (), tmp_path, processes=3)

@@ -82,6 +82,16 @@ def test_answers_of_a_batch_have_no_latency_in_any_report_and_their_pass_is_told
     assert [answer["latency_s"] for answer in page["rows"][0]["answers"]] == [None, None]
 
 
+def test_a_pass_that_variants_shared_is_told_once_and_no_variant_has_its_own() -> None:
+    shared = changed_answers(batch_size=8)
+    shared["metadata"]["shared_pass"] = {"answers": 2, "tokens": 90, "seconds": 4.5}
+    jsonschema.validate(shared, run_schema())
+    text = analysis(shared, "en")
+    assert len(re.findall(r"│ (?:base|finetuned) +│ +1 │ +0 │ +- │ +- │ +8 │", text)) == 2
+    told = " ".join(text.split())
+    assert "no pass is one variant's alone: 90 tokens of all of them took 4.5 s, 20.0 a second" in told
+
+
 def test_answers_that_were_asked_alone_have_their_latency() -> None:
     alone = changed_answers(latency_s=2.5)
     text, page = analysis(alone, "en"), case_data(run_document(alone), words("en"))

@@ -16,6 +16,10 @@ KNOWN: dict[str, Any] = {
     "vocabulary": {"path": "prompts/tools.yaml", "sha256": "aaaa"},
     "generation": {"temperature": 0.7, "top_p": 0.9},
     "spelling": {"case_sensitive": False, "call_form": "auto"},
+    "asked": {
+        "model": {"template_arguments": {}, "system_role": "system"},
+        "server": {"base_body": None, "adapter_body": None, "tool_choice": "auto"},
+    },
     "seed": 42,
     "epochs": 1,
     "base_model": "smollm2-135m",
@@ -49,7 +53,22 @@ def test_two_runs_of_the_same_have_nothing_to_tell() -> None:
             "changed_settings",
             "metrics.call_form auto -> json",
         ),
+        (
+            {"asked": {"model": {"template_arguments": {"enable_thinking": False}}}},
+            "changed_settings",
+            'model.template_arguments {} -> {"enable_thinking": false}',
+        ),
+        (
+            {"asked": {"server": {"base_body": {"lora": []}, "tool_choice": "required"}}},
+            "changed_settings",
+            'server.base_body null -> {"lora": []}; server.tool_choice "auto" -> "required"',
+        ),
         ({"quantization": "none"}, "changed_model", "quantization nf4 -> none"),
+        (
+            {"asked": {"model": {"system_role": "user"}}},
+            "changed_settings",
+            'model.system_role "system" -> "user"',
+        ),
         ({"base_weights_sha256": "2a2a"}, "changed_model", "base_weights_sha256 1f0c -> 2a2a"),
         ({"hardware": {"cpu": {"model": "B", "cores": 8}}}, "changed_hardware", "hardware.cpu.model A CPU -> B"),
         ({"device": "cuda"}, "changed_hardware", "device cpu -> cuda"),
@@ -72,7 +91,7 @@ def test_several_changes_are_told_in_the_order_of_the_baseline() -> None:
 
 def test_where_the_vocabulary_lies_and_what_one_side_does_not_know_is_no_change() -> None:
     moved = run(vocabulary={"path": "elsewhere.yaml", "sha256": "aaaa"})
-    older = run(hardware={}, versions={}, python=None, vocabulary=None, base_weights_sha256=None)
+    older = run(hardware={}, versions={}, python=None, vocabulary=None, base_weights_sha256=None, asked={})
     assert differences_between(run(), moved) == []
     assert differences_between(older, run()) == differences_between(run(), older) == []
 

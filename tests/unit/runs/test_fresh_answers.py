@@ -52,6 +52,14 @@ def test_a_pass_that_fresh_answers_carry_stays_one_and_is_noted() -> None:
     assert gate["notes"][0]["cases"] == ["c0/0", "c0/1"]
 
 
+def test_remembered_answers_that_were_cut_off_are_not_lost_where_they_are_left_aside() -> None:
+    run = compared(GOOD)
+    for row in run.rows[:19]:
+        row["lost"] = ["finetuned"]  # as a server's answers are that end at their limit: similarity is unscored
+    gate = regression(remembering(run, 19))
+    assert (gate["outcome"], kinds(gate)) == ("pass", ["cached"])
+
+
 def test_remembered_answers_do_not_hide_what_fresh_ones_show() -> None:
     fell = [score - 0.21 for score in GOOD[20:]]
     assert regression(compared([*GOOD[:20], *fell]))["outcome"] == "pass"

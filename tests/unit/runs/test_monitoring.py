@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import weakref
+from collections.abc import Iterator
 from types import MappingProxyType
 from typing import Any
 
@@ -29,6 +32,26 @@ def test_a_drift_for_the_worse_is_dated_and_a_steady_model_raises_no_alarm() -> 
     (series,) = watched(*steady, *worse)["series"]
     assert series["alarm"] in {run.name for run in worse}
     assert all(point["low"] <= point["effect"] <= point["high"] for point in series["points"])
+
+
+def test_runs_that_were_looked_at_are_not_held() -> None:
+    class Rows(list[Any]):
+        """A list that can be referred to weakly."""
+
+    alive: list[int] = []
+
+    def runs() -> Iterator[Any]:
+        seen: list[Any] = []
+        for place in range(4):
+            run = compared([[1.0]] * 60, name=f"{place}")
+            rows = Rows(run.rows)
+            seen.append(weakref.ref(rows))
+            yield dataclasses.replace(run, rows=rows)
+            del rows
+            alive.append(sum(ref() is not None for ref in seen))
+
+    monitor(compared(GOOD, name="accepted"), runs(), metrics=["relevance"])
+    assert max(alive) == 1
 
 
 def test_less_is_better_turns_the_alarm_round() -> None:

@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 from support.gates import gate
 
+from pytest_llmbench.cases.case import asked_sha256
 from pytest_llmbench.cases.suites import Case, Vocabulary
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.settings import Settings
@@ -117,6 +118,7 @@ def test_answers_of_another_attempt_in_the_journal_are_not_taken(document: dict[
 def test_cases_are_judged_as_the_suites_have_them_now(document: dict[str, Any], tmp_path: Path) -> None:
     row = document["results"][0]
     now = Case(row["category"], row["prompt_id"], row["prompt"], (), keywords=("abcdef", "uvw"), tool=row["tool"])
+    row["messages_sha256"] = asked_sha256(now)
     scored = rescore(document, "0001_a", journal(tmp_path, document), judges([now], own=False))
     assert scored["results"][0]["keywords_expected"] == ["abcdef", "uvw"]
     assert scores(scored, "keywords")[0] == {"base": 0.5, "finetuned": 0.0}
@@ -132,6 +134,21 @@ def test_cases_that_changed_or_are_gone_are_announced(
     assert scored["results"][0]["keywords_expected"] == first["keywords_expected"]
     assert f"1 cases have another prompt now and are judged as the run recorded them: {first['case']}" in caplog.text
     assert f"1 cases are in no suite any more and are judged as the run recorded them: {second['case']}" in caplog.text
+
+
+def test_answers_to_another_system_prompt_are_not_judged_by_the_new_case(
+    document: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    row = document["results"][0]
+    user = {"role": "user", "content": row["prompt"]}
+    known, now = (
+        Case(row["category"], row["prompt_id"], row["prompt"], (*system, user), keywords=("new",))
+        for system in ((), ({"role": "system", "content": "Answer in verse."},))
+    )
+    row["messages_sha256"] = asked_sha256(known)
+    scored = rescore(document, "0001_a", journal(tmp_path, document), judges([now], own=False))
+    assert scored["results"][0]["keywords_expected"] == row["keywords_expected"]
+    assert "1 cases have another system prompt, other turns or other tools now and are judged" in caplog.text
 
 
 def test_cosine_similarity_comes_from_stored_embeddings(

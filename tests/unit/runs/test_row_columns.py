@@ -10,6 +10,7 @@ from typing import Any
 from pytest_llmbench.runs.baseline import comparable
 from pytest_llmbench.runs.gate import compare_runs, compare_with_base
 from pytest_llmbench.runs.history import find_run
+from pytest_llmbench.runs.lost_answers import counted_as_worst
 from pytest_llmbench.runs.result_parts import RESULTS, ResultParts, add_others, settle, write_part
 from pytest_llmbench.runs.row_columns import ColumnRows
 from pytest_llmbench.runs.storage import write_json
@@ -40,6 +41,18 @@ def test_columns_are_judged_as_rows_are(make_run: MakeRun) -> None:
     columns = [dataclasses.replace(run, rows=ColumnRows(run.rows)) for run in (before, after)]
     assert compare_with_base(columns[0], kind="compare") == compare_with_base(before, kind="compare")
     assert compare_runs(*columns, kind="regression") == compare_runs(before, after, kind="regression")
+
+
+def test_what_is_changed_for_a_comparison_stays_in_columns(make_run: MakeRun) -> None:
+    before, after = comparable(make_run(cases=6), "before"), comparable(with_gaps(make_run(cases=6)), "after")
+    columns = dataclasses.replace(after, rows=ColumnRows(after.rows))
+    pairs = [("finetuned", "finetuned")]
+    for change in (
+        lambda run: run.only("finetuned"),
+        lambda run: counted_as_worst((before, run), pairs, ["relevance"])[0][1],
+    ):
+        assert isinstance(change(columns).rows, ColumnRows)
+        assert list(change(columns).rows) == change(after).rows != after.rows
 
 
 def test_a_run_in_parts_reads_as_the_whole(make_run: MakeRun, tmp_path: Path, monkeypatch: Any) -> None:

@@ -33,6 +33,7 @@ from pytest_llmbench.core.locale import N_
 from pytest_llmbench.core.records import BASE, Completion
 from pytest_llmbench.core.starter import present
 from pytest_llmbench.datasets.near_duplicates import bare
+from pytest_llmbench.generation.completion_store import CompletionJournal
 from pytest_llmbench.metrics import Spelling
 from pytest_llmbench.metrics.against_reference import REFERENCE_METRICS, add_reference_metrics, corpus_scores
 from pytest_llmbench.metrics.registry import MetricRegistry
@@ -99,15 +100,18 @@ def evaluate(settings: Settings, request: EvaluationRequest, progress: AnswerPro
     metrics = evaluation_metrics(asked.test, asked.tools, settings.metrics.call_form)
     settings = settings.model_copy(update={"metrics": settings.metrics.model_copy(update={"cosine_similarity": False})})
     with answers_folder(settings.output.report_dir, resume=request.resume) as folder:
-        backend = open_backend(settings, asked.test)
+        opened: Backend | Benchmark
+        opened = backend = open_backend(settings, asked.test)
         try:
             asked = _as_answers_are_read(asked, backend)
-            benchmark = Benchmark(settings, backend, asked.all, metrics, folder=folder, cache=None, progress=progress)
+            journal = CompletionJournal(folder)
+            benchmark = Benchmark(settings, backend, asked.all, metrics, journal=journal, cache=None, progress=progress)
+            opened = benchmark  # which closes the backend and the journal, a file that is removed after this
             answers = {case.name: benchmark.answers(case) for case in asked.all}
             document = _document(asked, answers, metrics, backend)
             document["metadata"] = _metadata(request, settings, backend, asked)
         finally:
-            backend.close()
+            opened.close()
     return document
 
 
@@ -212,10 +216,27 @@ def _document(
         "scores": means(table),
         "corpus": {variant: _corpus(asked.test, completions, variant) for variant in variants},
         "finishes": {variant: dict(Counter(row[variant].finish for row in completions)) for variant in variants},
-        "comparisons": comparisons(table, compared_scores(variants), lower, _ALPHA),
+        "comparisons": comparisons(table, compared_scores(variants), lower, _ALPHA, _lost(completions, variants)),
         "forgetting": _forgetting(asked.general, answers, backend),
         "results": [_result(asked, place, completions[place], scores[place]) for place in range(len(asked.test))],
     }
+
+
+def _lost(completions: Sequence[Mapping[str, Completion]], variants: Sequence[str]) -> dict[str, set[int]]:
+    """The places of the questions that a variant failed on, did not begin to answer in time, or only thought about."""
+    found: dict[str, set[int]] = {}
+    for variant in variants:
+        found[variant] = {
+            place
+            for place, row in enumerate(completions)
+            if (done := row[variant]).finish == "error"
+            or done.only_reasoned
+            or (done.finish == "timeout" and not done.text)
+        }
+        if lost := len(found[variant]):
+            told = N_("%s has no answer to %d of %d questions: the worst score where the other side has one")
+            _log.warning(told, variant, lost, len(completions))
+    return found
 
 
 def _by_variant(case: Case, answers: Mapping[str, Answers]) -> dict[str, Completion]:

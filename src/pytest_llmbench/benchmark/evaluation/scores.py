@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
@@ -87,14 +87,22 @@ def compared_scores(variants: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def comparisons(
-    table: Table, pairs: Iterable[tuple[str, str]], lower_is_better: frozenset[str], alpha: float
+    table: Table,
+    pairs: Iterable[tuple[str, str]],
+    lower_is_better: frozenset[str],
+    alpha: float,
+    lost: Mapping[str, Collection[int]] = {},
 ) -> list[ScoreComparison]:
-    """A verdict for each pair and metric; one family, so that any false one has at most chance alpha (Holm)."""
+    """A verdict for each pair and metric; one family, so that any false one has at most chance alpha (Holm).
+
+    `lost` are the questions to which a variant has no answer, by their place: where the other side is scored they count
+    as the worst score of all, 0, or 1 where less is better, so that failing on hard questions makes nobody better.
+    """
     asked = [
         (variant, against, metric, hypothesis)
         for variant, against in pairs
         for metric in table
-        if (hypothesis := _hypothesis(table[metric], variant, against, -1 if metric in lower_is_better else 1))
+        if (hypothesis := _hypothesis(table[metric], variant, against, lost, less=metric in lower_is_better))
     ]
     verdicts = judge([hypothesis for *_, hypothesis in asked], "compare", alpha) if asked else []
     return [
@@ -137,11 +145,23 @@ def _perplexity(losses: Sequence[TextLoss], verdict: Verdict | None) -> Perplexi
 
 
 def _hypothesis(
-    by_variant: Mapping[str, Sequence[float | None]], variant: str, against: str, sign: int
+    by_variant: Mapping[str, Sequence[float | None]],
+    variant: str,
+    against: str,
+    lost: Mapping[str, Collection[int]],
+    *,
+    less: bool,
 ) -> Hypothesis | None:
-    pairs = zip(by_variant.get(variant, ()), by_variant.get(against, ()), strict=True)
+    sign, worst = (-1, 1.0) if less else (1, 0.0)
+    sides = [_counted(by_variant.get(name, ()), lost.get(name, ()), worst) for name in (variant, against)]
+    both_lost = {*lost.get(variant, ())} & {*lost.get(against, ())}
+    pairs = [pair for place, pair in enumerate(zip(*sides, strict=True)) if place not in both_lost]
     known = np.array([pair for pair in pairs if None not in pair], dtype=np.float64).reshape(-1, 2)
     return Hypothesis.once(sign * known[:, 1], sign * known[:, 0]) if len(known) else None
+
+
+def _counted(scores: Sequence[float | None], lost: Collection[int], worst: float) -> list[float | None]:
+    return [worst if score is None and place in lost else score for place, score in enumerate(scores)]
 
 
 def _comparison(variant: str, against: str, metric: str, verdict: Verdict) -> ScoreComparison:

@@ -1,6 +1,7 @@
 """How long a run's answers took and how they ended, and where its time went.
 
-An answer that shared a batch has no latency of its own: it is its batch's. There a variant's whole pass is shown.
+An answer that shared a batch has no latency of its own: it is its batch's. There a variant's whole pass is shown, or
+that of all variants where they were asked together.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ _OF_THE_PASS = N_(
 )
 _OF_NO_PASS = N_(
     "Answers shared batches, so that none has a time of its own; this run did not record each variant's pass."
+)
+_OF_ALL = N_(
+    "Answers shared batches, so that none has a time of its own, and all variants were asked together, so that no pass "
+    "is one variant's alone: {tokens} tokens of all of them took {seconds} s, {rate} a second."
 )
 _OF_EACH = N_("Latency runs from the start of an answer's batch to its last token; cached answers keep their own.")
 
@@ -91,6 +96,9 @@ def timing_note(run: RunDocument, say: Words) -> str:
     """What the times are of."""
     if run.largest_batch <= 1:
         return say(_OF_EACH)
+    if (shared := run.metadata.shared_pass) and shared.seconds:
+        seconds, rate = _tenth(shared.seconds, say), _tenth(shared.tokens / shared.seconds, say)
+        return say(_OF_ALL, tokens=shared.tokens, seconds=seconds, rate=rate)
     return say(_OF_THE_PASS if run.metadata.passes else _OF_NO_PASS)
 
 

@@ -23,6 +23,7 @@ from pytest_llmbench.benchmark.evaluation.evaluate import EvaluationRequest, eva
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.settings import Settings, load_settings
 from pytest_llmbench.generation.backend import Backend
+from pytest_llmbench.generation.completion_store import CompletionJournal
 from pytest_llmbench.generation.local.backend import LocalBackend
 from pytest_llmbench.reports.blocks import Depth
 from pytest_llmbench.reports.renderers.terminal import terminal_lines
@@ -116,8 +117,17 @@ def test_a_stopped_evaluation_resumes_without_asking_twice(
         evaluate(settings, request_of, Count())
     monkeypatch.undo()
     monkeypatch.setattr(LocalBackend, "complete", broken)
+    closed: list[Path] = []
+    close = CompletionJournal.close
+
+    def noted(journal: CompletionJournal) -> None:
+        closed.append(journal.folder)
+        close(journal)
+
+    monkeypatch.setattr(CompletionJournal, "close", noted)
     again = evaluate(settings, dataclasses.replace(request_of, resume=True), Count())
     assert again["scores"] == document["scores"]
+    assert closed == [settings.output.report_dir / ".evaluation"]
 
 
 def test_two_evaluations_in_one_report_folder_do_not_mix(settings: Settings, request_of: EvaluationRequest) -> None:

@@ -16,6 +16,21 @@ def test_unscored_questions_are_left_out_of_mean_and_pairs() -> None:
     assert found["effect"] == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize(("less", "good"), [(False, 0.6), (True, 0.4)])
+def test_questions_that_one_side_lost_count_as_the_worst_and_those_that_both_lost_do_not(
+    less: bool,  # noqa: FBT001
+    good: float,
+) -> None:
+    hard: list[float | None] = [None] * 10
+    table = {"metric": {"base": [None, *[good] * 29], "finetuned": [None, *hard, *[0.5] * 19]}}
+    lower = frozenset({"metric"} if less else ())
+    lost = {"base": [0], "finetuned": range(11)}
+    (kept,) = comparisons(table, [("finetuned", "base")], lower, 0.05)
+    (found,) = comparisons(table, [("finetuned", "base")], lower, 0.05, lost)
+    assert (kept["n"], found["n"]) == (19, 29)
+    assert found["effect"] == pytest.approx((19 * -0.1 + 10 * -0.6) / 29)
+
+
 def test_where_less_is_better_a_fall_is_a_positive_effect() -> None:
     table = {"repetition": {"base": [0.5] * 12, "finetuned": [0.1] * 12}}
     (found,) = comparisons(table, [("finetuned", "base")], frozenset({"repetition"}), 0.05)
