@@ -108,8 +108,11 @@ def _shares(probes: Sequence[ProbeDocument]) -> dict[str, float]:
 
 
 def up_to(limit: LimitDocument, accepted: int) -> LimitDocument:
-    """A limit that reaches as far as answers have room for, as one that ends with what is accepted; else as it is."""
-    if limit.high is not None:
+    """A limit that reaches as far as answers have room for, as one that ends with what is accepted; else as it is.
+
+    One whose interval is open and that ends before has an end of its own.
+    """
+    if limit.reason.code != "end_of_range":
         return limit
     low = accepted if limit.low == limit.tokens else limit.low
     reason = ReasonDocument(code="not_accepted", values={"tokens": accepted, "asked_at": limit.tokens})

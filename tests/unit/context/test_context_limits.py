@@ -16,7 +16,7 @@ from pytest_llmbench.context.needles import KINDS, needle, needles
 from pytest_llmbench.context.questions import ContextQuestion
 from pytest_llmbench.context.right import Rightness, find_right, up_to
 from pytest_llmbench.context.side_checks import Subject, prefix_cache
-from pytest_llmbench.runs.context_document import LimitDocument, ProbeDocument, PromiseDocument, RefusalCode
+from pytest_llmbench.runs.context_document import LimitDocument, ProbeDocument, PromiseDocument, ReasonDocument, RefusalCode
 
 PLAIN = needle("one", "en", 0.5, "1")
 PROMISE = PromiseDocument(latency_s=2.0, quantile=0.95)
@@ -83,6 +83,57 @@ def in_time(known: KnownContext, promise: PromiseDocument = PROMISE, *, probes: 
     return found
 
 
+SWEPT = (256, 512, 1024, 2048, 4096, 8144)
+
+
+def in_time_after_a_sweep(known: KnownContext, slow: int | None = None, quantile: float = 0.95) -> LimitDocument:
+    """As a test with default settings searches: 30 questions at each length came before; number `slow` took 5 s."""
+    server, asked = SimulatedContext(known), needles((0.0, 0.25, 0.5, 0.75, 1.0), KINDS, ("en", "fr"), 1, 1)
+    promise = PromiseDocument(latency_s=3.0, quantile=quantile)
+    search = InTimeSearch(server, PLAIN, promise, (256, known.limit), Effort(60, 0.02, 1))
+
+    async def find() -> LimitDocument | None:
+        swept = [await server.ask(ContextQuestion("sweep", length, one, 48)) for length in SWEPT for one in asked]
+        if slow is not None:
+            swept[slow] = swept[slow].model_copy(update={"first_token_s": 5.0, "total_s": 5.0})
+        return await search.find(swept)
+
+    found = asyncio.run(find())
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(("truth", "noise"), [(7372, 0.15), (7372, 0.3), (3686, 0.3)])
+def test_many_prompts_at_one_length_settle_nothing_by_a_few_at_the_next(truth: int, noise: float) -> None:
+    def law(tokens: int) -> float:
+        return 3 * tokens / truth / math.exp(1.6448536 * noise)
+
+    held = 0
+    for seed in range(6):
+        found = in_time_after_a_sweep(KnownContext(limit=8191, law=law, noise=noise, seed=seed))
+        assert not found.decided
+        held += found.low <= truth <= (found.high or 8191)
+    assert held >= 5
+
+
+@pytest.mark.parametrize("slow", [0, 35, 100])
+def test_one_slow_answer_of_a_sweep_does_not_end_what_is_in_time(slow: int) -> None:
+    found = in_time_after_a_sweep(KnownContext(limit=8191, law=lambda _: 0.2, noise=0.1), slow)
+    assert (found.tokens, found.low, found.high) == (8191, 8191, None)
+    assert (found.decided, found.reason.code) == (True, "end_of_range")
+
+
+def test_slow_answers_at_the_longest_length_keep_it_from_being_settled() -> None:
+    found = in_time_after_a_sweep(KnownContext(limit=8191, law=lambda _: 0.2, noise=0.1), 170)
+    assert (found.tokens, found.low, found.high, found.decided) == (8191, 4096, None, False)
+
+
+def test_a_promise_of_every_answer_is_broken_by_one() -> None:
+    found = in_time_after_a_sweep(KnownContext(limit=8191, law=lambda _: 0.2, noise=0.1), 100, quantile=1.0)
+    assert 1024 <= found.tokens < 2048
+    assert (found.high, found.reason.code) == (2047, "late")
+
+
 @pytest.mark.parametrize("law", LAWS)
 def test_the_longest_prompt_in_time_is_found_within_its_interval(law: str) -> None:
     known = KnownContext(limit=60_000, law=LAWS[law], noise=0.02)
@@ -105,6 +156,12 @@ def test_a_promise_that_every_prompt_keeps_ends_with_the_lengths_that_were_asked
     assert (found.tokens, found.high, found.decided, found.reason.code) == (2000, None, True, "end_of_range")
     assert found.probes <= 10
     assert up_to(found, 2010).reason.code == "not_accepted"
+
+
+def test_an_end_of_its_own_stays_however_wide_its_interval_is() -> None:
+    late = ReasonDocument(code="late", values={"seconds": 2.1, "promised_s": 2.0})
+    found = LimitDocument(tokens=2293, low=0, high=None, decided=False, probes=60, reason=late)
+    assert up_to(found, 8191) == found
 
 
 def test_a_promise_that_not_even_the_shortest_prompt_keeps_is_never_kept() -> None:
