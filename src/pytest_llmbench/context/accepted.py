@@ -7,7 +7,7 @@ are believed when they come twice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.context.questions import Asker, ContextQuestion, is_taken
@@ -26,11 +26,19 @@ _ANSWER_TOKENS = 1
 class AcceptedSearch:
     """Bisects between `shortest` and `longest`; `announced` is what the server says of itself, None where it does not.
 
-    The lengths are prompt tokens; each prompt asks for one token of an answer.
+    The lengths are prompt tokens; each prompt asks for one token of an answer. `spent` tells that the time is over.
     """
 
-    def __init__(self, asker: Asker, needle: Needle, shortest: int, longest: int, announced: int | None = None) -> None:
-        self._asker, self._needle = asker, needle
+    def __init__(  # where, and with what, a search begins
+        self,
+        asker: Asker,
+        needle: Needle,
+        shortest: int,
+        longest: int,
+        announced: int | None = None,
+        spent: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._asker, self._needle, self._spent = asker, needle, spent
         self._taken, self._refused = 0, longest + 1
         self._shortest, self._longest = shortest, longest
         self._named = {announced} if announced else set[int]()
@@ -39,13 +47,17 @@ class AcceptedSearch:
         self._last: ProbeDocument | None = None
 
     async def find(self) -> LimitDocument:
-        """The limit. It is exact where `decided`: every prompt had just as many tokens as it was to have."""
-        await self._try(self._shortest)
-        if not self._taken:
-            return self._limit(decided=True)
-        while self._refused - self._taken > 1:
-            await self._try(self._next())
-        return self._limit(decided=True)
+        """The limit. It is exact where `decided`: every prompt had just as many tokens as it was to have.
+
+        Below the shortest prompt it is somewhere, and not decided.
+        """
+        length = self._shortest
+        while not self._spent():
+            await self._try(length)
+            if not self._taken or self._refused - self._taken == 1:
+                return self._limit(decided=bool(self._taken))
+            length = self._next()
+        return self.so_far()
 
     def so_far(self) -> LimitDocument:
         """What is known where the search was ended from outside."""

@@ -187,7 +187,7 @@ class InTimeSearch:
         """None where nothing shows an end within what may be looked at."""
         if high >= self._ceiling and self._failed is None:
             return None
-        return 0 if high < self._shortest else min(math.floor(high), self._ceiling)
+        return min(max(math.floor(high), self._shortest - 1), self._ceiling)  # shorter prompts were not tried
 
     def _by_looks(self, *, decided: bool) -> tuple[float, float, float]:
         """Without a crossing: the lengths up to which few enough are late, surely so, and at which surely too many."""

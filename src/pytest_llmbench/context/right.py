@@ -84,7 +84,8 @@ def _never(shortest: Sequence[ProbeDocument]) -> LimitDocument | None:
     if special.bdtr(found, facts, _HALF) > (1 - CONFIDENCE) / 2:
         return None
     reason = ReasonDocument(code="never", values={"share": found / facts, "length": asked[0].length})
-    return LimitDocument(tokens=0, low=0, high=0, decided=True, probes=len(asked), reason=reason)
+    shorter = asked[0].length - 1  # was not asked
+    return LimitDocument(tokens=0, low=0, high=shorter, decided=True, probes=len(asked), reason=reason)
 
 
 def _verdicts(found: Mapping[int, Sequence[ProbeDocument]], rule: Rightness) -> dict[int, Verdict]:

@@ -16,7 +16,13 @@ from pytest_llmbench.context.needles import KINDS, needle, needles
 from pytest_llmbench.context.questions import ContextQuestion
 from pytest_llmbench.context.right import Rightness, find_right, up_to
 from pytest_llmbench.context.side_checks import Subject, prefix_cache
-from pytest_llmbench.runs.context_document import LimitDocument, ProbeDocument, PromiseDocument, ReasonDocument, RefusalCode
+from pytest_llmbench.runs.context_document import (
+    LimitDocument,
+    ProbeDocument,
+    PromiseDocument,
+    ReasonDocument,
+    RefusalCode,
+)
 
 PLAIN = needle("one", "en", 0.5, "1")
 PROMISE = PromiseDocument(latency_s=2.0, quantile=0.95)
@@ -61,6 +67,20 @@ def test_nothing_that_is_accepted_and_everything_that_is_are_told_apart() -> Non
     assert (nothing.tokens, nothing.reason.code) == (0, "never")
     assert (everything.tokens, everything.high, everything.reason.code) == (100_000, None, "end_of_range")
     assert asked == 2
+
+
+def test_below_the_shortest_prompt_nothing_is_exact() -> None:
+    found, _ = accepted(KnownContext(limit=100))
+    assert (found.low, found.high, found.decided) == (0, 255, False)
+
+
+def test_no_prompt_is_sent_for_what_is_accepted_once_the_time_is_over() -> None:
+    server = SimulatedContext(KnownContext(limit=5000, says_limit=False))
+    search = AcceptedSearch(server, PLAIN, 256, 100_000, spent=lambda: server.asked >= 4)
+    found = asyncio.run(search.find())
+    assert server.asked == 4
+    assert found.low <= 5000 <= (found.high or 0)
+    assert (found.decided, found.reason.code) == (False, "stopped")
 
 
 def test_memory_that_runs_out_and_servers_that_die_are_believed_when_it_happens_twice() -> None:

@@ -74,6 +74,24 @@ def test_the_three_limits_the_answer_and_what_it_rests_on(tmp_path: Path) -> Non
     assert found.server.announced_context == 4001
 
 
+def test_the_longest_prompt_that_is_asked_for_can_be_the_one_that_is_required(tmp_path: Path) -> None:
+    with context_server(KnownContext(limit=4000)) as server:
+        found = run(server, tmp_path, lengths=(512, 1024), max_context=1024)
+    assert found.lengths == (512, 1024)
+    assert found.answer is not None
+    assert (found.answer.tokens, found.answer.high) == (1024, None)
+    assert found.limits.in_time is not None
+    assert found.limits.in_time.low == 1024
+
+
+def test_limits_below_all_lengths_that_were_asked_for_are_found(tmp_path: Path) -> None:
+    with context_server(KnownContext(limit=1000)) as server:
+        found = run(server, tmp_path, lengths=(1024,))
+    assert found.limits.accepted is not None
+    assert (found.limits.accepted.tokens, found.limits.accepted.decided) == (1000, True)
+    assert found.lengths == (993,)  # as long as leaves room for an answer
+
+
 @pytest.mark.parametrize(
     ("fails", "code", "status"),
     [("status", "context_exceeded", 400), ("event", "context_exceeded", None), ("memory", "out_of_memory", None)],
@@ -194,8 +212,8 @@ def test_the_time_limit_ends_the_test_early(tmp_path: Path) -> None:
     with context_server(KnownContext(limit=900)) as server:
         found = run(server, tmp_path, time_limit=0.000001)
     assert found.limits.accepted is not None
-    assert found.limits.accepted.tokens == 900
-    assert {probe.sought for probe in found.probes} == {"accepted"}
+    assert (found.limits.accepted.decided, found.limits.accepted.reason.code) == (False, "stopped")
+    assert not found.probes
     assert found.limits.in_time is None
     assert "time_over" in codes(found)
 
