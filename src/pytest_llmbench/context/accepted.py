@@ -2,7 +2,7 @@
 
 A length is taken where its prompt is neither refused nor cut. What a server announces, and what its refusals name, is
 tried first: two or three prompts then settle it. Refusals that may have another cause (memory, a server that went away)
-are believed when they come twice.
+are believed when they come twice; one that may be over another time is no end that is sure.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.context.questions import Asker, ContextQuestion, is_taken
-from pytest_llmbench.context.refusals import told_limits
+from pytest_llmbench.context.refusals import may_pass, told_limits
 from pytest_llmbench.runs.context_document import LimitDocument, ReasonDocument
 
 if TYPE_CHECKING:
@@ -94,12 +94,15 @@ class AcceptedSearch:
 
     def _limit(self, *, decided: bool) -> LimitDocument:
         found = self._taken
-        open_ended = self._last is None
+        refusal = self._last.refusal if self._last else None
+        passing = refusal is not None and may_pass(refusal)
+        open_ended = self._last is None or passing
+        exact = all(probe.prompt_tokens == probe.length for probe in self.probes)
         return LimitDocument(
             tokens=found,
             low=found,
             high=None if open_ended else self._refused - 1,
-            decided=decided and all(probe.prompt_tokens == probe.length for probe in self.probes),
+            decided=decided and exact and not passing,
             probes=len(self.probes),
             reason=_reason(self._last, found),
         )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from support.context_server import TEMPLATE, ContextServer, context_server
 from support.known_context import KnownContext
 
@@ -114,6 +116,51 @@ def test_a_server_that_hangs_up_on_long_prompts_is_a_result_and_a_finding(tmp_pa
     assert found.limits.accepted.tokens == 700
     assert found.limits.accepted.reason.values["code"] == "server_gone"
     assert "server_died" in codes(found)
+
+
+class Overloaded(ContextServer):
+    """Says of prompts that are too long only that it has no time, in so many words; to none once `status` is 0."""
+
+    def __init__(self, status: int, wait_s: int = 0) -> None:
+        self.status, self._wait_s = status, wait_s
+        super().__init__(KnownContext(limit=700))
+
+    async def _refuse(self, request: web.Request, why: str, fails: Any) -> web.StreamResponse:
+        if not self.status:
+            return await super()._refuse(request, why, fails)
+        body = {"error": {"message": "not now"}}
+        return web.json_response(body, status=self.status, headers={"Retry-After": str(self._wait_s)})
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_llmbench.context.live_server.backoff_s", lambda _attempt: 0.0)
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize(
+    ("status", "code"), [(429, "stopped"), (503, "stopped"), (504, "refused"), (502, "refused"), (500, "refused")]
+)
+def test_a_server_that_has_no_time_shows_no_end_of_what_it_accepts(status: int, code: str, tmp_path: Path) -> None:
+    with contextlib.closing(Overloaded(status)) as server:
+        early = run(server, tmp_path, max_context=2000).limits.accepted
+        server.status = 0
+        later = run(server, tmp_path, max_context=2000, resume=True).limits.accepted
+    assert early is not None
+    assert (early.high, early.decided, early.reason.code) == (None, False, code)
+    assert later is not None
+    assert (later.high, later.decided) == ((None, False) if status == 500 else (700, True))
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_server_that_asks_for_a_long_pause_is_not_waited_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with contextlib.closing(Overloaded(429, wait_s=3600)) as server:
+        found = run(server, tmp_path, max_context=2000)
+    assert found.limits.accepted is not None
+    assert found.limits.accepted.reason.code == "stopped"
+    assert "HTTP 429: not now; it asks to wait 3600 s; what was tried is kept" in caplog.text
 
 
 def test_what_is_cut_without_a_word_is_not_accepted_and_told(tmp_path: Path) -> None:
