@@ -18,6 +18,7 @@ from pytest_llmbench.context.questions import ContextQuestion
 from pytest_llmbench.context.right import Rightness, find_right, up_to
 from pytest_llmbench.core.errors import ServerError
 from pytest_llmbench.runs.context_document import ContextLimits, PromiseDocument
+from pytest_llmbench.stats import CONFIDENCE
 
 if TYPE_CHECKING:
     from pytest_llmbench.context.announced import Announced
@@ -54,7 +55,7 @@ class Course:
     def __init__(
         self, settings: Settings, live: LiveServer, announced: Announced, journal: ProbeJournal, tell: Tell
     ) -> None:
-        self._context, self._alpha, self._live = settings.context, settings.gate.alpha, live
+        self._context, self._live = settings.context, live
         self._announced, self._journal, self._tell = announced, journal, tell
         self._asker = Remembering(live, journal, self._hear)
         self._begun = time.monotonic()
@@ -152,7 +153,7 @@ class Course:
             self._settled("in_time")
 
     async def _right(self, accepted: int | None) -> None:
-        rule = Rightness(self._context.margin, self._alpha)
+        rule = Rightness(self._context.margin, 1 - CONFIDENCE)
         swept = {length: self._swept(length) for length in self.lengths}
         if found := await find_right(swept, self._ask_all, rule, accepted):
             self._found["right"] = found

@@ -31,7 +31,7 @@ def limits_at(target: ContextTarget, alpha: float, settings: Mapping[str, Any]) 
     changed: dict[str, LimitDocument] = {}
     if limits.in_time and alpha != _STORED_ALPHA:
         changed["in_time"] = _in_time(limits.in_time, target, alpha)
-    if limits.right and alpha != settings.get("gate", {}).get("alpha", _STORED_ALPHA):
+    if limits.right and alpha != _STORED_ALPHA:
         changed["right"] = _right(limits.right, target, alpha, settings)
     return limits.model_copy(update=changed)
 

@@ -334,6 +334,7 @@ class ComparisonNote(TypedDocument):
         "promise_differs",  # values: target
         "counting_differs",  # values: target, before, after
         "other_questions",  # values: target, length
+        "other_lengths",  # values: target, lengths; those at which one run only asked for facts
         "limit_missing",  # values: target, limit
         "confidence",  # values: share; that of the intervals by which limits were judged
     ]

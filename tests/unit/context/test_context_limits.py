@@ -14,7 +14,7 @@ from pytest_llmbench.context.announced import Announced
 from pytest_llmbench.context.in_time import Effort, InTimeSearch
 from pytest_llmbench.context.needles import KINDS, needle, needles
 from pytest_llmbench.context.questions import ContextQuestion
-from pytest_llmbench.context.right import Rightness, find_right, up_to
+from pytest_llmbench.context.right import Rightness, find_right, right_limit, up_to
 from pytest_llmbench.context.side_checks import Subject, prefix_cache
 from pytest_llmbench.runs.context_document import (
     LimitDocument,
@@ -230,6 +230,39 @@ def test_a_model_that_finds_little_at_the_shortest_length_is_never_right() -> No
     found = right(lambda _depth, _length: 0.1)
     assert found is not None
     assert (found.tokens, found.reason.code) == (0, "never")
+
+
+def test_facts_of_one_prompt_are_not_as_many_as_that_of_several() -> None:
+    """Nine of 36 are surely less than half; three prompts of twelve are not."""
+    alone, together = (
+        {512: [answered(place, found, facts) for place, found in enumerate([facts] * 3 + [0] * 9)]} for facts in (1, 3)
+    )
+    found = [right_limit(probes, Rightness(0.1, 0.05)) for probes in (alone, together)]
+    assert [limit.reason.code for limit in found if limit] == ["end_of_range", "end_of_range"]
+    fewer = {512: [answered(place, found, 3) for place, found in enumerate([1] * 9 + [0] * 3)]}
+    never = right_limit(fewer, Rightness(0.1, 0.05))
+    assert never is not None
+    assert (never.reason.code, never.high) == ("never", 511)
+
+
+def answered(place: int, found: int, facts: int, length: int = 512) -> ProbeDocument:
+    asked = {"sought": "sweep", "length": length, "prompt_tokens": length, "needle": str(place), "facts": facts}
+    return ProbeDocument.model_validate({"id": f"{length}-{place}", "found": found, **asked})
+
+
+@pytest.mark.parametrize(("lost_at_the_end", "low", "high"), [(0, 2048, None), (30, 512, 4095)])
+def test_an_interval_of_facts_with_two_ends_may_miss_half_as_often_at_each(
+    lost_at_the_end: int, low: int, high: int | None
+) -> None:
+    """30 facts that are all found rule out a fall by a tenth at 5 % (0.9 to the 30th), and not at 2.5 %."""
+    lost = {512: 0, 2048: 0, 4096: lost_at_the_end}
+    probes = {
+        length: [answered(place, int(place >= count), 1, length) for place in range(30)]
+        for length, count in lost.items()
+    }
+    found = right_limit(probes, Rightness(0.1, 0.05))
+    assert found is not None
+    assert (min(found.low, 2048), found.high) == (low, high)
 
 
 def test_what_nobody_was_asked_has_no_limit() -> None:
