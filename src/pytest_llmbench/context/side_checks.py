@@ -58,8 +58,8 @@ async def prefix_cache(asker: Asker, needle: Needle, subject: Subject) -> Findin
 async def context_shift(asker: Asker, needle: Needle, subject: Subject) -> FindingDocument | None:
     """Ask the longest prompt for an answer that the context has no room for."""
     announced, accepted = subject.announced, subject.accepted
-    if announced.context is None or accepted + _LONG_ANSWER <= announced.context:
-        return None
+    if announced.context is None or not announced.context - _LONG_ANSWER < accepted <= announced.context:
+        return None  # there is room for the answer; or there is more of it than was announced
     probe = await asker.ask(ContextQuestion("accepted", accepted, needle, _LONG_ANSWER, _SHIFT))
     made = (probe.usage_tokens or probe.prompt_tokens) + (probe.completion_tokens or 0)
     if probe.refusal or made <= announced.context:

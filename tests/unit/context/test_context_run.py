@@ -15,6 +15,7 @@ from support.known_context import KnownContext
 
 from pytest_llmbench.context.context_run import ContextRun, Step, Target
 from pytest_llmbench.context.needles import KINDS
+from pytest_llmbench.context.prompt_building import Count, Draft, ExactPrompt, InexactError, exact_prompt
 from pytest_llmbench.core.errors import LLMBenchError, ServerError, UsageError
 from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.runs.context_document import ContextTarget
@@ -175,6 +176,24 @@ def test_an_answer_that_goes_on_beyond_the_context_is_told(tmp_path: Path) -> No
     for shift in (True, False):
         with context_server(KnownContext(limit=511), engine="llamacpp", announced=512, shift=shift) as server:
             assert ("context_shift" in codes(run(server, tmp_path))) is shift
+
+
+def test_a_server_that_accepts_more_than_it_announces_has_forgotten_nothing(tmp_path: Path) -> None:
+    with context_server(KnownContext(limit=2000), engine="llamacpp", announced=512, shift=True) as server:
+        assert codes(run(server, tmp_path, max_context=3000)) == {"announced_differs", "answers_cut"}
+
+
+def test_a_prompt_that_is_not_of_the_length_that_was_asked_for_is_not_exact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def shorter(draft: Draft, target: int, count: Count) -> ExactPrompt:
+        made = await exact_prompt(draft, target - 2, count)
+        raise InexactError(target, made)
+
+    monkeypatch.setattr("pytest_llmbench.context.live_server.exact_prompt", shorter)
+    with context_server(KnownContext(limit=600)) as server:
+        found = run(server, tmp_path)
+    assert (found.counting.exact, found.counting.most_off) == (False, 2)
 
 
 def test_a_prompt_cache_is_seen_and_never_met_by_the_prompts_that_are_timed(tmp_path: Path) -> None:
