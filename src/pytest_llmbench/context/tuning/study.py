@@ -181,7 +181,7 @@ def _study_of(
         raise UsageError(located(path, None, message), names=_NAMES)
     if other:
         optuna.delete_study(study_name=study.study_name, storage=storage)
-        study = _made(study.study_name, study.sampler, storage)  # type: ignore[arg-type]  # as it was made
+        study = _made(study.study_name, study.sampler, storage)
     study.set_user_attr("identity", identity)
     return study
 
