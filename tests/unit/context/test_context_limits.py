@@ -15,7 +15,7 @@ from pytest_llmbench.context.in_time import Effort, InTimeSearch
 from pytest_llmbench.context.needles import KINDS, needle, needles
 from pytest_llmbench.context.questions import ContextQuestion
 from pytest_llmbench.context.right import Rightness, find_right, right_limit, up_to
-from pytest_llmbench.context.side_checks import Subject, prefix_cache
+from pytest_llmbench.context.side_checks import Subject, prefix_cache, shared_pool
 from pytest_llmbench.runs.context_document import (
     LimitDocument,
     ProbeDocument,
@@ -270,6 +270,13 @@ def test_what_nobody_was_asked_has_no_limit() -> None:
         raise AssertionError
 
     assert asyncio.run(find_right({}, nobody, Rightness(0.1, 0.05))) is None
+
+
+def test_pairs_of_prompts_are_not_sent_once_the_time_is_over() -> None:
+    server = SimulatedContext(KnownContext())
+    subject = Subject(Announced(8192, slots=2), 8192, 512, spent=lambda: server.asked >= 2)
+    assert asyncio.run(shared_pool(server, PLAIN, subject)) is None
+    assert server.asked == 2
 
 
 @pytest.mark.parametrize("remembers", [True, False])
