@@ -2,16 +2,16 @@
 
 A length is taken where its prompt is neither refused nor cut. What a server announces, and what its refusals name, is
 tried first: two or three prompts then settle it. Refusals that may have another cause (memory, a server that went away)
-are believed when they come twice.
+are believed when they come twice; one that may be over another time is no end that is sure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.context.questions import Asker, ContextQuestion, is_taken
-from pytest_llmbench.context.refusals import told_limits
+from pytest_llmbench.context.refusals import may_pass, told_limits
 from pytest_llmbench.runs.context_document import LimitDocument, ReasonDocument
 
 if TYPE_CHECKING:
@@ -26,11 +26,19 @@ _ANSWER_TOKENS = 1
 class AcceptedSearch:
     """Bisects between `shortest` and `longest`; `announced` is what the server says of itself, None where it does not.
 
-    The lengths are prompt tokens; each prompt asks for one token of an answer.
+    The lengths are prompt tokens; each prompt asks for one token of an answer. `spent` tells that the time is over.
     """
 
-    def __init__(self, asker: Asker, needle: Needle, shortest: int, longest: int, announced: int | None = None) -> None:
-        self._asker, self._needle = asker, needle
+    def __init__(  # where, and with what, a search begins
+        self,
+        asker: Asker,
+        needle: Needle,
+        shortest: int,
+        longest: int,
+        announced: int | None = None,
+        spent: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._asker, self._needle, self._spent = asker, needle, spent
         self._taken, self._refused = 0, longest + 1
         self._shortest, self._longest = shortest, longest
         self._named = {announced} if announced else set[int]()
@@ -39,13 +47,17 @@ class AcceptedSearch:
         self._last: ProbeDocument | None = None
 
     async def find(self) -> LimitDocument:
-        """The limit. It is exact where `decided`: every prompt had just as many tokens as it was to have."""
-        await self._try(self._shortest)
-        if not self._taken:
-            return self._limit(decided=True)
-        while self._refused - self._taken > 1:
-            await self._try(self._next())
-        return self._limit(decided=True)
+        """The limit. It is exact where `decided`: every prompt had just as many tokens as it was to have.
+
+        Below the shortest prompt it is somewhere, and not decided.
+        """
+        length = self._shortest
+        while not self._spent():
+            await self._try(length)
+            if not self._taken or self._refused - self._taken == 1:
+                return self._limit(decided=bool(self._taken))
+            length = self._next()
+        return self.so_far()
 
     def so_far(self) -> LimitDocument:
         """What is known where the search was ended from outside."""
@@ -82,12 +94,15 @@ class AcceptedSearch:
 
     def _limit(self, *, decided: bool) -> LimitDocument:
         found = self._taken
-        open_ended = self._last is None
+        refusal = self._last.refusal if self._last else None
+        passing = refusal is not None and may_pass(refusal)
+        open_ended = self._last is None or passing
+        exact = all(probe.prompt_tokens == probe.length for probe in self.probes)
         return LimitDocument(
             tokens=found,
             low=found,
             high=None if open_ended else self._refused - 1,
-            decided=decided and all(probe.prompt_tokens == probe.length for probe in self.probes),
+            decided=decided and exact and not passing,
             probes=len(self.probes),
             reason=_reason(self._last, found),
         )

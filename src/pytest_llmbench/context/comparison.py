@@ -27,6 +27,7 @@ from pytest_llmbench.stats import CONFIDENCE, Hypothesis, Outcome, Verdict, judg
 
 if TYPE_CHECKING:
     from pytest_llmbench.core.settings import GateSettings
+    from pytest_llmbench.runs.context_document import Value
     from pytest_llmbench.runs.context_runs import SavedContext
     from pytest_llmbench.stats import Kind
 
@@ -147,6 +148,9 @@ def _facts(
     margin = settings.margins.get(FACTS, settings.margin)
     for before, after in pairs:
         earlier, later = _found(before), _found(after)
+        if alone := sorted(earlier.keys() ^ later.keys()):
+            values: dict[str, Value] = {"target": after.name, "lengths": ", ".join(map(str, alone))}
+            notes.append(ComparisonNote(code="other_lengths", values=values))
         for length in sorted(earlier.keys() & later.keys()):
             both = sorted(earlier[length].keys() & later[length].keys())
             if not both:

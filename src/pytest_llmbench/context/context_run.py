@@ -101,6 +101,7 @@ class ContextRun:
 
     def _target_document(self, course: Course, live: LiveServer, announced: Announced) -> ContextTarget:
         engine, counter, limits = live.checked.engine, live.counter, course.limits
+        off = max([live.most_off, *(abs(probe.prompt_tokens - probe.length) for probe in course.probes)])
         return ContextTarget(
             name=live.model,
             server=ServerDocument(
@@ -117,8 +118,8 @@ class ContextRun:
             depths=self._settings.context.depths,
             counting=CountingDocument(
                 method=counter.method,
-                exact=counter.exact and not live.most_off,
-                most_off=live.most_off,
+                exact=counter.exact and not off,
+                most_off=off,
                 template_tokens=counter.template_tokens,
             ),
             probes=tuple(course.probes),

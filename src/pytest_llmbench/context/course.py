@@ -18,6 +18,7 @@ from pytest_llmbench.context.questions import ContextQuestion
 from pytest_llmbench.context.right import Rightness, find_right, up_to
 from pytest_llmbench.core.errors import ServerError
 from pytest_llmbench.runs.context_document import ContextLimits, PromiseDocument
+from pytest_llmbench.stats import CONFIDENCE
 
 if TYPE_CHECKING:
     from pytest_llmbench.context.announced import Announced
@@ -54,7 +55,7 @@ class Course:
     def __init__(
         self, settings: Settings, live: LiveServer, announced: Announced, journal: ProbeJournal, tell: Tell
     ) -> None:
-        self._context, self._alpha, self._live = settings.context, settings.gate.alpha, live
+        self._context, self._live = settings.context, live
         self._announced, self._journal, self._tell = announced, journal, tell
         self._asker = Remembering(live, journal, self._hear)
         self._begun = time.monotonic()
@@ -90,7 +91,7 @@ class Course:
         return round(time.monotonic() - self._begun, 3)
 
     async def check_shortest(self, plan: LengthPlan) -> int:
-        """The shortest length that is tried.
+        """The shortest prompt that is tried.
 
         Raises:
             TooShortError: a question with its facts does not fit in it.
@@ -100,25 +101,24 @@ class Course:
         shortest = plan.shortest(least)
         if shortest < least:
             raise TooShortError(shortest, least)
-        return shortest
+        return plan.lowest(least)
 
     async def measure(self, plan: LengthPlan, shortest: int) -> None:
         """All of it, or as much as `context.time_limit` allows."""
-        await self._accepted(shortest, plan.longest)
+        await self._accepted(shortest, plan.longest + self.answer_tokens - 1)
         accepted = self._found["accepted"]
         self.lengths = plan.swept(shortest, accepted.tokens, self.answer_tokens)
         if not self.lengths:
             return
         for length in self.lengths:
             await self._ask_all(length)
-        reaches = plan.reaches(accepted.tokens, self.answer_tokens)
-        whole = reaches and accepted.reason.code != "end_of_range"
-        await self._in_time(shortest, accepted.tokens if reaches else self.lengths[-1], whole=whole)
+        whole = plan.reaches(accepted.tokens, self.answer_tokens) and accepted.reason.code != "end_of_range"
+        await self._in_time(shortest, accepted.tokens if whole else self.lengths[-1], whole=whole)
         await self._right(accepted.tokens if whole else None)
         await self._look_aside(accepted.tokens)
 
     async def _accepted(self, shortest: int, longest: int) -> None:
-        search = AcceptedSearch(self._asker, self._plain, shortest, longest, self._announced.context)
+        search = AcceptedSearch(self._asker, self._plain, shortest, longest, self._announced.context, self._is_over)
         try:
             self._found["accepted"] = await search.find()
         except ServerError:
@@ -153,7 +153,7 @@ class Course:
             self._settled("in_time")
 
     async def _right(self, accepted: int | None) -> None:
-        rule = Rightness(self._context.margin, self._alpha)
+        rule = Rightness(self._context.margin, 1 - CONFIDENCE)
         swept = {length: self._swept(length) for length in self.lengths}
         if found := await find_right(swept, self._ask_all, rule, accepted):
             self._found["right"] = found
@@ -164,7 +164,7 @@ class Course:
 
     async def _look_aside(self, accepted: int) -> None:
         """What the server does beside answering."""
-        subject = side_checks.Subject(self._announced, accepted, self.lengths[0])
+        subject = side_checks.Subject(self._announced, accepted, self.lengths[0], self._is_over)
         for check in (side_checks.prefix_cache, side_checks.context_shift, side_checks.shared_pool):
             if not self._is_over() and (found := await check(self._asker, self._plain, subject)):
                 self.findings.append(found)

@@ -2,7 +2,8 @@
 
 What is known of other lengths is used first. From there lengths double until answers are late, and each further prompt
 goes near the crossing (`stats/crossing.py`), a little below, on and above it in turn, until its interval is as narrow
-as was asked for, or what may be spent is spent.
+as was asked for, or what may be spent is spent. Where answers do not take longer with the length, those that are late
+are counted instead (`stats/late_shares.py`): a single one breaks no promise of 95 %.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from pytest_llmbench.context.questions import Asker, ContextQuestion
 from pytest_llmbench.runs.context_document import LimitDocument, ReasonDocument
 from pytest_llmbench.stats.crossing import FEWEST, Crossing, crossing
+from pytest_llmbench.stats.late_shares import ALIKE, Kept, kept
 
 if TYPE_CHECKING:
     from pytest_llmbench.context.needles import Needle
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 
 _CLOSEST, _FARTHEST = 0.03, 0.15  # of the length: how far from the crossing prompts are
 _TURNS = (-1.0, 1.0, 0.0)
-_CLEARLY_BELOW = 1.25  # times the ceiling: a crossing that far beyond needs no more looks
 _LOOKS_AT_CEILING = 3
 _FEWEST_NEAR = 12  # fewer may be near together by luck: intervals that were stopped at would hold the truth too seldom
 
@@ -101,12 +102,13 @@ class InTimeSearch:
         return len(self.probes) >= self._effort.probes or self._effort.spent()
 
     def _next(self, found: Crossing | None) -> int:
-        """Near the crossing; where there is none yet, half way to the shortest length, or at the ceiling."""
+        """Near the crossing; where there is none yet, between lengths in time and late ones, or at longer ones."""
         if self._failed is not None and (found is None or found.size > self._ceiling):
             return self._within(math.sqrt(self._longest_good() * self._ceiling))
         if found is None:
-            late = [size for size, cost in self._points if cost > self._promise.latency_s]
-            middle = math.sqrt(self._longest_good() * (min(late) if late else self._ceiling))
+            looks = self._looks()
+            longest = max(looks.longest, self._shortest)
+            middle = min(2 * longest, self._ceiling) if looks.late == math.inf else math.sqrt(longest * looks.late)
             return self._within(middle * math.exp(_CLOSEST * _TURNS[len(self.probes) % len(_TURNS)]))
         away = min(_FARTHEST, max(_CLOSEST, found.half_width))
         centre = min(max(found.size, self._shortest), self._ceiling)
@@ -126,7 +128,10 @@ class InTimeSearch:
             self._failed, self._ceiling = probe, max(self._shortest, length - 1)
 
     def _has_late(self) -> bool:
-        return any(cost > self._promise.latency_s for _, cost in self._points) or self._failed is not None
+        return self._failed is not None or self._looks().late < math.inf
+
+    def _looks(self) -> Kept:
+        return kept(self._points, self._promise.latency_s, self._promise.quantile)
 
     def _crossing(self) -> Crossing | None:
         return crossing(self._points, self._promise.latency_s, self._promise.quantile)
@@ -138,10 +143,11 @@ class InTimeSearch:
         if len(self._points) < FEWEST:
             return False
         if found is None:
-            return self._all_early_at_ceiling() or self._all_late_at_shortest()
+            return self._all_early_at_ceiling() or self._too_late_at_shortest()
         if found.low >= self._ceiling or found.high <= self._shortest:
             return True
-        return found.half_width <= self._effort.precision and found.measured >= _FEWEST_NEAR
+        narrow = found.half_width <= self._effort.precision
+        return narrow and found.firm and found.measured >= _FEWEST_NEAR
 
     def _longest_good(self) -> float:
         """The longest length that was answered, and in time."""
@@ -149,17 +155,21 @@ class InTimeSearch:
         return max(good, default=float(self._shortest))
 
     def _all_early_at_ceiling(self) -> bool:
-        """A cost that does not rise: as many answers at the ceiling as show the quantile, all well within the limit."""
-        there = [cost for size, cost in self._points if size >= self._ceiling / _CLEARLY_BELOW]
-        return len(there) >= _LOOKS_AT_CEILING and max(there) <= self._promise.latency_s
+        """A cost that does not rise, of which nothing is late there, or surely few enough, and no shorter length is."""
+        there = [cost for size, cost in self._points if size >= self._ceiling / ALIKE]
+        early = len(there) >= _LOOKS_AT_CEILING and max(there) <= self._promise.latency_s
+        looks = self._looks()
+        return looks.late == math.inf and (early or looks.surely >= self._ceiling / ALIKE)
 
-    def _all_late_at_shortest(self) -> bool:
-        there = [cost for size, cost in self._points if size <= self._shortest * _CLEARLY_BELOW]
-        return len(there) >= _LOOKS_AT_CEILING and min(there) > self._promise.latency_s
+    def _too_late_at_shortest(self) -> bool:
+        looks = self._looks()
+        return not looks.longest and looks.surely_late <= self._shortest * ALIKE
 
     def _limit(self, found: Crossing | None, *, decided: bool) -> LimitDocument:
         size, low, high = (found.size, found.low, found.high) if found else self._by_looks(decided=decided)
         beyond = size >= self._ceiling
+        if found is None and (decided or self._failed is not None):
+            beyond = bool(self._points) and self._looks().late == math.inf
         if beyond and self._failed is not None:
             size = low = self._longest_good()
             high = float(self._ceiling)
@@ -170,26 +180,23 @@ class InTimeSearch:
             high=self._high(high),
             decided=decided,
             probes=len(self.probes),
-            reason=self._reason(tokens, beyond=beyond, decided=decided),
+            reason=self._reason(tokens, 0.5 if found else self._promise.quantile, beyond=beyond, decided=decided),
         )
 
     def _high(self, high: float) -> int | None:
         """None where nothing shows an end within what may be looked at."""
         if high >= self._ceiling and self._failed is None:
             return None
-        return 0 if high < self._shortest else min(math.floor(high), self._ceiling)
+        return min(max(math.floor(high), self._shortest - 1), self._ceiling)  # shorter prompts were not tried
 
     def _by_looks(self, *, decided: bool) -> tuple[float, float, float]:
-        """Without a crossing: the longest length with answers in time, and the shortest with late ones."""
-        late = sorted(size for size, cost in self._points if cost > self._promise.latency_s)
-        good = sorted(size for size, cost in self._points if cost <= self._promise.latency_s)
-        if not late:
-            longest, shortest = (good[-1], good[0]) if good else (0.0, 0.0)
-            return longest, longest if decided else shortest, math.inf
-        below = [size for size in good if size < late[0]]
-        return (below[-1] if below else 0.0), 0.0, late[0]
+        """Without a crossing: the lengths up to which few enough are late, surely so, and at which surely too many."""
+        looks = self._looks()
+        settled = decided and looks.late == math.inf
+        return looks.longest, looks.longest if settled else looks.surely, looks.surely_late - 1
 
-    def _reason(self, tokens: int, *, beyond: bool, decided: bool) -> ReasonDocument:
+    def _reason(self, tokens: int, share: float, *, beyond: bool, decided: bool) -> ReasonDocument:
+        """Its seconds are those that this share of the answers nearby does not exceed."""
         promised = self._promise.latency_s
         if beyond and self._failed is not None:
             refusal = self._failed.refusal
@@ -197,16 +204,14 @@ class InTimeSearch:
             return ReasonDocument(code="refused", values={"length": self._failed.length, **told})
         if beyond:
             return ReasonDocument(code="end_of_range", values={"tokens": tokens})
+        seconds = self._nearby(max(tokens, self._shortest), share)
         if not tokens:
-            return ReasonDocument(
-                code="never", values={"seconds": self._nearby(self._shortest), "promised_s": promised}
-            )
+            return ReasonDocument(code="never", values={"seconds": seconds, "promised_s": promised})
         if not decided and self._effort.spent():
             return ReasonDocument(code="stopped", values={"promised_s": promised})
-        return ReasonDocument(code="late", values={"seconds": self._nearby(tokens), "promised_s": promised})
+        return ReasonDocument(code="late", values={"seconds": seconds, "promised_s": promised})
 
-    def _nearby(self, tokens: int) -> float:
-        """Seconds that a prompt of about so many tokens took, in the middle."""
-        near = sorted(self._points, key=lambda point: abs(point[0] - tokens))[: max(_LOOKS_AT_CEILING, FEWEST)]
+    def _nearby(self, tokens: int, share: float) -> float:
+        near = sorted(self._points, key=lambda point: abs(point[0] - tokens))[:FEWEST]
         costs = sorted(cost for _, cost in near)
-        return round(costs[len(costs) // 2], 4) if costs else 0.0
+        return round(costs[min(len(costs) - 1, int(share * len(costs)))], 4) if costs else 0.0

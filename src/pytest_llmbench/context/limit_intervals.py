@@ -31,7 +31,7 @@ def limits_at(target: ContextTarget, alpha: float, settings: Mapping[str, Any]) 
     changed: dict[str, LimitDocument] = {}
     if limits.in_time and alpha != _STORED_ALPHA:
         changed["in_time"] = _in_time(limits.in_time, target, alpha)
-    if limits.right and alpha != settings.get("gate", {}).get("alpha", _STORED_ALPHA):
+    if limits.right and alpha != _STORED_ALPHA:
         changed["right"] = _right(limits.right, target, alpha, settings)
     return limits.model_copy(update=changed)
 
@@ -42,9 +42,9 @@ def _in_time(limit: LimitDocument, target: ContextTarget, alpha: float) -> Limit
     found = crossing(points, target.promise.latency_s, target.promise.quantile, 1 - alpha)
     if found is None or limit.reason.code == "refused":
         return limit
-    shortest, longest = min(target.lengths), max(probe.length for probe in timed)
+    shortest, longest = (end(probe.length for probe in timed) for end in (min, max))
     low = 0 if found.low < shortest else min(math.floor(found.low), limit.tokens)
-    high = 0 if found.high < shortest else max(math.floor(found.high), limit.tokens)
+    high = max(math.floor(found.high), shortest - 1, limit.tokens)
     return limit.model_copy(update={"low": low, "high": None if found.high >= longest else high})
 
 

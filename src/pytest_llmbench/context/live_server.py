@@ -16,13 +16,13 @@ from pytest_llmbench.context.announced import Announced, announced_by
 from pytest_llmbench.context.counting import Calibrated, Counter, Counting, TemplatePages, TokenizePage, chosen_counter
 from pytest_llmbench.context.probes import Came, Memory, probe_of, resident_at
 from pytest_llmbench.context.prompt_building import Draft, ExactPrompt, InexactError, exact_prompt
-from pytest_llmbench.context.refusals import code_of, why_refused
+from pytest_llmbench.context.refusals import BUSY, code_of, why_refused
 from pytest_llmbench.core.errors import ServerError
 from pytest_llmbench.generation.client.chat_answer import Answer
 from pytest_llmbench.generation.client.chat_client import ChatClient
 from pytest_llmbench.generation.client.chat_exchange import Wire, noting_reuse
 from pytest_llmbench.generation.client.chat_request import request_body, with_token_limit
-from pytest_llmbench.generation.client.refusals import backoff_s
+from pytest_llmbench.generation.client.refusals import LONGEST_WAIT_S, backoff_s
 from pytest_llmbench.generation.client.server_address import chat_url
 from pytest_llmbench.load.checked_server import CheckedServer
 from pytest_llmbench.load.server_metrics import ServerWatch
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _RETURN_S = 60.0
 _MOST_AT_ONCE = 2
-_BUSY = (429, 502, 503, 504)
+_WHOLE_SERVER = (429, 503)  # says a server of itself; that its answer was too long in coming a proxy says of a prompt
 _HERE = frozenset(("127.0.0.1", "::1", "localhost"))
 _GIB = 2**30
 _LEAST_CUT = 8  # tokens, and share of the prompt, below which a count that is learnt is not taken for a cut
@@ -112,7 +112,7 @@ class LiveServer:
 
         Raises:
             TooShortError: not even the question alone fits in the length.
-            ServerError: the server is gone, and not back in a minute.
+            ServerError: the server is gone, and not back in a minute; or it has no time, whatever is asked.
         """
         return await self._asked(question, await self._prompt(question))
 
@@ -171,10 +171,22 @@ class LiveServer:
             if ending.failure == "stale":
                 continue
             refusal = ending.refusal
-            if refusal is None or not _is_busy(refusal) or attempt == self._retries:
+            if refusal is None or not _is_busy(refusal):
+                return ending, started
+            if refusal.wait_s > LONGEST_WAIT_S:
+                raise self._no_time(f"{refusal.reason}; it asks to wait {refusal.wait_s:.0f} s")
+            if attempt == self._retries:
+                if refusal.status in _WHOLE_SERVER:
+                    raise self._no_time(f"{refusal.reason}, also after {self._retries} retries")
                 return ending, started
             await asyncio.sleep(max(refusal.wait_s, backoff_s(attempt)))
             attempt += 1
+
+    def _no_time(self, why: str) -> ServerError:
+        return ServerError(
+            f"{self._wire.url}: {why}; what was tried is kept: try again when it has time, and resuming goes on",
+            names=("resume",),
+        )
 
     def _body(self, text: str, answer_tokens: int) -> dict[str, Any]:
         server = self.checked.server
@@ -228,4 +240,4 @@ class LiveServer:
 
 def _is_busy(refusal: Refusal) -> bool:
     """Whether the server had no time for a prompt; one that has no room for it will have none later."""
-    return refusal.status in _BUSY and code_of(refusal.reason) == "http"
+    return refusal.status in BUSY and code_of(refusal.reason) == "http"

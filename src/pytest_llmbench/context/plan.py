@@ -20,16 +20,21 @@ _ROOM = 32  # tokens that a shortest prompt has for text of its own
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LengthPlan:
-    """The lengths that were asked for, None for those that follow from what is found; and the longest prompt tried."""
+    """The lengths that were asked for, None for those that follow from what is found; and the longest prompt tried.
+
+    What is accepted is tried with as many tokens more as an answer has room for: so many does that prompt need itself.
+    """
 
     wanted: tuple[int, ...] | None
     longest: int
 
     def shortest(self, least: int) -> int:
-        """The shortest prompt tried, where the longest question alone has `least` tokens."""
-        if self.wanted is not None:
-            return self.wanted[0]
-        return max(_SHORTEST, math.ceil((least + _ROOM) / _STEP) * _STEP)
+        """The shortest length at which every question is asked, where the longest of them alone has `least` tokens."""
+        return self.wanted[0] if self.wanted is not None else _roomy(least)
+
+    def lowest(self, least: int) -> int:
+        """The shortest prompt tried: limits may lie below all lengths that were asked for."""
+        return min(self.shortest(least), _roomy(least))
 
     def reaches(self, accepted: int, answer_tokens: int) -> bool:
         """Whether the lengths go up to what the server takes."""
@@ -48,6 +53,10 @@ class LengthPlan:
         return tuple(dict.fromkeys([shortest, *doubled, max(shortest, last)])) if accepted else ()
 
 
+def _roomy(least: int) -> int:
+    return max(_SHORTEST, math.ceil((least + _ROOM) / _STEP) * _STEP)
+
+
 def planned(context: ContextSettings, announced: Announced, native: int | None = None) -> LengthPlan:
     """The plan of the settings. `native` is how long a context the model of the settings reads.
 
@@ -55,18 +64,18 @@ def planned(context: ContextSettings, announced: Announced, native: int | None =
         UsageError: a length is beyond what the server, or the model, says that it holds.
     """
     wanted = None if context.lengths == "auto" else context.lengths
-    known = [(announced.context, "that the server announces"), (announced.trained or native, "that the model reads")]
+    reads = max(announced.trained or 0, native or 0) or None  # a model that is stretched holds more than it learnt
+    held = (announced.context, "that the server announces") if announced.context else (reads, "that the model reads")
     last = wanted[-1] if wanted else 0
-    for most, who in known:
-        if most is not None and last > most:
-            raise UsageError(
-                f"context.lengths: {last} is beyond the {most} tokens {who}; leave it out, or start the server "
-                "with more context",
-                names=("context.lengths",),
-            )
+    most, who = held
+    if most is not None and last > most:
+        raise UsageError(
+            f"context.lengths: {last} is beyond the {most} tokens {who}; leave it out, or start the server "
+            "with more context",
+            names=("context.lengths",),
+        )
     longest = context.max_context
     if longest is None:
-        most = announced.context or announced.trained or native
         longest = 2 * most if most else _SILENT
     if longest < last:
         raise UsageError(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from pytest_llmbench.context.refusals import BUSY
 from pytest_llmbench.core.errors import UsageError, located
 from pytest_llmbench.core.journal import Journal
 from pytest_llmbench.runs.context_document import ProbeDocument
@@ -21,7 +22,7 @@ class ProbeJournal:
     """One JSON line that says what is tested, then one a probe, each on disk before the next prompt is sent.
 
     `identity` is all that the probes depend on: server, model, promise, what is asked. Without a path nothing is kept.
-    Half a line that a killed process left is cut off.
+    Half a line that a killed process left is cut off. A prompt that a server had no time for is asked again.
     """
 
     def __init__(self, path: Path | None, identity: Mapping[str, Any]) -> None:
@@ -65,7 +66,11 @@ class ProbeJournal:
         if other:
             message = f"these probes are of another test: {', '.join(other)} not the same; begin anew, without resuming"
             raise UsageError(located(str(self._lines.path), 1, message), names=("resume",))
-        self._known = {probe.id: probe for probe in probes}
+        self._known = {probe.id: probe for probe in probes if not _had_no_time(probe)}
+
+
+def _had_no_time(probe: ProbeDocument) -> bool:
+    return probe.refusal is not None and probe.refusal.code == "http" and probe.refusal.status in BUSY
 
 
 class Remembering:

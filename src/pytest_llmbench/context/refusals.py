@@ -26,18 +26,26 @@ _TOO_LONG = re.compile(
     r"exceed_context_size|not enough context|context is full|tokens? (?:limit|count)[^.]{0,40}exceed",
     re.IGNORECASE,
 )
+_FAULT = 500
 _NO_MEMORY = re.compile(
     r"out of memory|outofmemory|\boom\b|cudamalloc|insufficient memory|not enough (?:\w+ )?memory|cannot allocate|"
     r"failed to allocate|alloc\w* failed|unable to allocate|no space (?:left )?in the kv|free space in the kv|"
     r"kv[ _-]?cache (?:is )?(?:full|exhausted)|no (?:available|free) (?:cache )?blocks|hip error|cuda error",
     re.IGNORECASE,
 )
+BUSY = (429, 502, 503, 504)
+"""Statuses that tell nothing of the prompt: asked again, it may be answered."""
 _LIMITS = re.compile(
     r"(?:maximum (?:context|input|sequence|model|allowed) length(?: (?:is|of))?|context length \(?|context size \(?|"
     r"context (?:window|length|size) of|maximum of|less than|must be <=|must be less than|allowed \(?|"
     r"should not exceed|> |at most)\s*\(?(\d{2,})",
     re.IGNORECASE,
 )
+
+
+def may_pass(refusal: RefusalDocument) -> bool:
+    """Whether it may be over another time: neither its words nor its status are about the prompt."""
+    return refusal.code == "http" and (refusal.status in (None, *BUSY) or (refusal.status or 0) >= _FAULT)
 
 
 def why_refused(ending: Ending) -> RefusalDocument | None:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pytest_llmbench.runs.context_document import LimitDocument, ReasonDocument
-from pytest_llmbench.stats import CONFIDENCE, Hypothesis, Outcome, Verdict, judge
+from pytest_llmbench.stats import Hypothesis, Outcome, Verdict, judge
+from pytest_llmbench.stats.share_interval import share_interval
 
 if TYPE_CHECKING:
     from pytest_llmbench.runs.context_document import ProbeDocument, Value
@@ -30,7 +31,10 @@ AskAll = Callable[[int], Awaitable[Sequence["ProbeDocument"]]]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rightness:
-    """When facts count as missed: a fall of the share up to `margin` is none, and `alpha` is the chance to err."""
+    """When facts count as missed: a fall of the share up to `margin` is none.
+
+    The interval misses with the chance `alpha`: half of it at either end, all of it where only the beginning was seen.
+    """
 
     margin: float
     alpha: float
@@ -50,8 +54,7 @@ async def find_right(
     if never := _never(found[min(found)]):
         return never
     for _ in range(_MOST_ROUNDS):
-        verdicts = _verdicts(found, rule)
-        wrong = next((length for length, one in verdicts.items() if one.outcome is Outcome.FAIL), None)
+        wrong = _first_wrong(_verdicts(found, rule.margin, rule.alpha / 2))
         if wrong is None:
             break
         below = max(length for length in found if length < wrong)
@@ -71,23 +74,22 @@ def right_limit(
         return None
     if never := _never(found[min(found)]):
         return never
-    limit = _limit(found, _verdicts(found, rule))
+    limit = _limit(found, rule)
     return limit if accepted is None else up_to(limit, accepted)
 
 
 def _never(shortest: Sequence[ProbeDocument]) -> LimitDocument | None:
     """The limit where a model surely finds less than half of the facts at the shortest length; None elsewhere."""
-    from scipy import special
-
     asked = [probe for probe in shortest if probe.correct is not None]
-    found, facts = sum(probe.found for probe in asked), sum(probe.facts for probe in asked)
-    if special.bdtr(found, facts, _HALF) > (1 - CONFIDENCE) / 2:
+    share = share_interval([probe.found for probe in asked], [probe.facts for probe in asked])
+    if share.high >= _HALF:
         return None
-    reason = ReasonDocument(code="never", values={"share": found / facts, "length": asked[0].length})
-    return LimitDocument(tokens=0, low=0, high=0, decided=True, probes=len(asked), reason=reason)
+    reason = ReasonDocument(code="never", values={"share": share.value, "length": asked[0].length})
+    shorter = asked[0].length - 1  # was not asked
+    return LimitDocument(tokens=0, low=0, high=shorter, decided=True, probes=len(asked), reason=reason)
 
 
-def _verdicts(found: Mapping[int, Sequence[ProbeDocument]], rule: Rightness) -> dict[int, Verdict]:
+def _verdicts(found: Mapping[int, Sequence[ProbeDocument]], margin: float, alpha: float) -> dict[int, Verdict]:
     """Of each length but the shortest, in order, against the shortest."""
     shortest, *others = sorted(found)
     before = _shares(found[shortest])
@@ -97,9 +99,9 @@ def _verdicts(found: Mapping[int, Sequence[ProbeDocument]], rule: Rightness) -> 
         both = sorted(before.keys() & after.keys())
         if both:
             sides = [np.array([side[name] for name in both]) for side in (before, after)]
-            hypotheses.append(Hypothesis.once(sides[0], sides[1], margin=rule.margin))
+            hypotheses.append(Hypothesis.once(sides[0], sides[1], margin=margin))
             judged.append(length)
-    return dict(zip(judged, judge(hypotheses, "regression", rule.alpha), strict=True)) if judged else {}
+    return dict(zip(judged, judge(hypotheses, "regression", alpha), strict=True)) if judged else {}
 
 
 def _shares(probes: Sequence[ProbeDocument]) -> dict[str, float]:
@@ -108,21 +110,31 @@ def _shares(probes: Sequence[ProbeDocument]) -> dict[str, float]:
 
 
 def up_to(limit: LimitDocument, accepted: int) -> LimitDocument:
-    """A limit that reaches as far as answers have room for, as one that ends with what is accepted; else as it is."""
-    if limit.high is not None:
+    """A limit that reaches as far as answers have room for, as one that ends with what is accepted; else as it is.
+
+    One whose interval is open and that ends before has an end of its own.
+    """
+    if limit.reason.code != "end_of_range":
         return limit
     low = accepted if limit.low == limit.tokens else limit.low
     reason = ReasonDocument(code="not_accepted", values={"tokens": accepted, "asked_at": limit.tokens})
     return limit.model_copy(update={"tokens": accepted, "low": low, "reason": reason})
 
 
-def _limit(found: Mapping[int, Sequence[ProbeDocument]], verdicts: Mapping[int, Verdict]) -> LimitDocument:
+def _first_wrong(verdicts: Mapping[int, Verdict]) -> int | None:
+    return next((length for length, one in verdicts.items() if one.outcome is Outcome.FAIL), None)
+
+
+def _limit(found: Mapping[int, Sequence[ProbeDocument]], rule: Rightness) -> LimitDocument:
     lengths = sorted(found)
-    wrong = next((length for length in lengths if _is(verdicts, length, Outcome.FAIL)), None)
+    verdicts = _verdicts(found, rule.margin, rule.alpha / 2)
+    wrong = _first_wrong(verdicts)
+    if wrong is None:
+        verdicts = _verdicts(found, rule.margin, rule.alpha)
     tokens = max(length for length in lengths if wrong is None or length < wrong)
     low = lengths[0]
     for length in lengths[1:]:
-        if not _is(verdicts, length, Outcome.PASS):
+        if length not in verdicts or verdicts[length].outcome is not Outcome.PASS:
             break
         low = length
     return LimitDocument(
@@ -133,10 +145,6 @@ def _limit(found: Mapping[int, Sequence[ProbeDocument]], verdicts: Mapping[int, 
         probes=sum(len(probes) for probes in found.values()),
         reason=_reason(wrong, verdicts, tokens),
     )
-
-
-def _is(verdicts: Mapping[int, Verdict], length: int, outcome: Outcome) -> bool:
-    return length in verdicts and verdicts[length].outcome is outcome
 
 
 def _reason(wrong: int | None, verdicts: Mapping[int, Verdict], tokens: int) -> ReasonDocument:

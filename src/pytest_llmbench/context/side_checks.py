@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.context.questions import Asker, ContextQuestion
@@ -24,11 +24,15 @@ _WEAK = 0.5
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Subject:
-    """The server that is looked at: what it announced, the longest prompt that it takes, and a short one."""
+    """The server that is looked at: what it announced, the longest prompt that it takes, and a short one.
+
+    `spent` tells that the time is over.
+    """
 
     announced: Announced
     accepted: int
     short: int
+    spent: Callable[[], bool] = lambda: False
 
 
 async def prefix_cache(asker: Asker, needle: Needle, subject: Subject) -> FindingDocument | None:
@@ -54,8 +58,8 @@ async def prefix_cache(asker: Asker, needle: Needle, subject: Subject) -> Findin
 async def context_shift(asker: Asker, needle: Needle, subject: Subject) -> FindingDocument | None:
     """Ask the longest prompt for an answer that the context has no room for."""
     announced, accepted = subject.announced, subject.accepted
-    if announced.context is None or accepted + _LONG_ANSWER <= announced.context:
-        return None
+    if announced.context is None or not announced.context - _LONG_ANSWER < accepted <= announced.context:
+        return None  # there is room for the answer; or there is more of it than was announced
     probe = await asker.ask(ContextQuestion("accepted", accepted, needle, _LONG_ANSWER, _SHIFT))
     made = (probe.usage_tokens or probe.prompt_tokens) + (probe.completion_tokens or 0)
     if probe.refusal or made <= announced.context:
@@ -72,6 +76,8 @@ async def shared_pool(asker: Asker, needle: Needle, subject: Subject) -> Finding
     length = round(_TWO_SHARE * accepted)
     told = {"announced": announced.context, "accepted": accepted, "slots": announced.slots, "together": 2 * length}
     for first in range(_POOL, _POOL + 2 * _PAIRS, 2):
+        if subject.spent():
+            break
         questions = [ContextQuestion("accepted", length, needle, _LONGER_ANSWER, first + place) for place in range(2)]
         both = await asker.ask_together(questions)
         if any(probe.refusal and probe.refusal.code in ("context_exceeded", "out_of_memory") for probe in both):

@@ -132,7 +132,7 @@ def answer_sentence(target: ContextTarget, say: ServingWords) -> str:
         return say("Nothing was measured of {name}.", name=name)
     if not answer.tokens:
         return say(
-            "There is no length at which {name} answers in time and finds what is in the context: {why}.",
+            "No length was found at which {name} answers in time and finds what is in the context: {why}.",
             name=name,
             why=limit_reason(answer.bound_by or "accepted", _binding(target), say),
         )

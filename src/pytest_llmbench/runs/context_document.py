@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CountingMethod = Literal["tokenize", "apply_template", "tokenizer", "calibrated"]
 ProbeKind = Literal["one", "several", "distractors"]
 LimitName = Literal["accepted", "in_time", "right"]
-Sought = Literal["accepted", "in_time", "right", "sweep"]
+Sought = Literal["accepted", "in_time", "sweep"]
 RefusalCode = Literal["context_exceeded", "out_of_memory", "server_gone", "timeout", "http"]
 LimitCode = Literal[
     "end_of_range",  # the longest length that was asked for was still fine
@@ -74,7 +74,7 @@ class CountingDocument(TypedDocument):
     method: CountingMethod
     exact: bool
     most_off: int = 0
-    """The greatest difference between what was counted and what `usage` said, in tokens."""
+    """The greatest difference, in tokens, of what was counted to what was asked for, or to what `usage` said."""
     template_tokens: int | None = None
     """What the chat template adds to a prompt's text."""
 
@@ -334,6 +334,7 @@ class ComparisonNote(TypedDocument):
         "promise_differs",  # values: target
         "counting_differs",  # values: target, before, after
         "other_questions",  # values: target, length
+        "other_lengths",  # values: target, lengths; those at which one run only asked for facts
         "limit_missing",  # values: target, limit
         "confidence",  # values: share; that of the intervals by which limits were judged
     ]

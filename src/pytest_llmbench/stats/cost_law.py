@@ -61,11 +61,6 @@ class CostLaw:
     spread: float
     step: int | None = None
 
-    def at(self, size: float) -> float:
-        """The seconds of a size."""
-        size = math.ceil(size / self.step) * self.step if self.step else size
-        return self.constant.value + self.per_unit.value * size + self.per_unit_squared.value * size**2
-
 
 def cost_law(sizes: Floats, seconds: Floats) -> CostLaw | None:
     """The law that the times of these sizes follow; None for fewer than four measurements or three sizes.

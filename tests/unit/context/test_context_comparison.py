@@ -119,7 +119,7 @@ def test_what_cannot_be_compared_is_noted() -> None:
     promise = PromiseDocument(latency_s=3.0, quantile=0.95)
     other = target("other", known=Known(lengths=(300,)), promise=promise)
     found = compare_context(saved(run()), document(other), GATE)
-    assert [note.code for note in found.notes] == ["model_differs", "promise_differs"]
+    assert [note.code for note in found.notes] == ["model_differs", "promise_differs", "other_lengths"]
     assert [one.about for one in found.verdicts] == ["accepted", "right"]
 
 
@@ -145,6 +145,13 @@ def test_comparing_nothing_guards_nothing() -> None:
     assert found.verdicts == ()
     assert {note.code for note in found.notes} == {"target_missing"}
     assert found.failed
+
+
+def test_lengths_that_one_run_alone_asked_at_are_told() -> None:
+    shorter = target(known=Known(lengths=(256, 512, 1024, 2048, 4096, 7000)))
+    found = compare_context(saved(run()), document(shorter), GATE)
+    assert [(note.code, note.values["lengths"]) for note in found.notes] == [("other_lengths", "7000, 8159")]
+    assert [one.length for one in found.verdicts if one.about == "facts"] == [256, 512, 1024, 2048, 4096]
 
 
 def test_other_questions_are_no_pairs() -> None:

@@ -14,9 +14,15 @@ from pytest_llmbench.context.announced import Announced
 from pytest_llmbench.context.in_time import Effort, InTimeSearch
 from pytest_llmbench.context.needles import KINDS, needle, needles
 from pytest_llmbench.context.questions import ContextQuestion
-from pytest_llmbench.context.right import Rightness, find_right, up_to
-from pytest_llmbench.context.side_checks import Subject, prefix_cache
-from pytest_llmbench.runs.context_document import LimitDocument, ProbeDocument, PromiseDocument, RefusalCode
+from pytest_llmbench.context.right import Rightness, find_right, right_limit, up_to
+from pytest_llmbench.context.side_checks import Subject, prefix_cache, shared_pool
+from pytest_llmbench.runs.context_document import (
+    LimitDocument,
+    ProbeDocument,
+    PromiseDocument,
+    ReasonDocument,
+    RefusalCode,
+)
 
 PLAIN = needle("one", "en", 0.5, "1")
 PROMISE = PromiseDocument(latency_s=2.0, quantile=0.95)
@@ -63,6 +69,20 @@ def test_nothing_that_is_accepted_and_everything_that_is_are_told_apart() -> Non
     assert asked == 2
 
 
+def test_below_the_shortest_prompt_nothing_is_exact() -> None:
+    found, _ = accepted(KnownContext(limit=100))
+    assert (found.low, found.high, found.decided) == (0, 255, False)
+
+
+def test_no_prompt_is_sent_for_what_is_accepted_once_the_time_is_over() -> None:
+    server = SimulatedContext(KnownContext(limit=5000, says_limit=False))
+    search = AcceptedSearch(server, PLAIN, 256, 100_000, spent=lambda: server.asked >= 4)
+    found = asyncio.run(search.find())
+    assert server.asked == 4
+    assert found.low <= 5000 <= (found.high or 0)
+    assert (found.decided, found.reason.code) == (False, "stopped")
+
+
 def test_memory_that_runs_out_and_servers_that_die_are_believed_when_it_happens_twice() -> None:
     def out_of_memory(length: int) -> RefusalCode | None:
         return "out_of_memory" if length > 5000 else None
@@ -81,6 +101,57 @@ def in_time(known: KnownContext, promise: PromiseDocument = PROMISE, *, probes: 
     found = asyncio.run(search.find())
     assert found is not None
     return found
+
+
+SWEPT = (256, 512, 1024, 2048, 4096, 8144)
+
+
+def in_time_after_a_sweep(known: KnownContext, slow: int | None = None, quantile: float = 0.95) -> LimitDocument:
+    """As a test with default settings searches: 30 questions at each length came before; number `slow` took 5 s."""
+    server, asked = SimulatedContext(known), needles((0.0, 0.25, 0.5, 0.75, 1.0), KINDS, ("en", "fr"), 1, 1)
+    promise = PromiseDocument(latency_s=3.0, quantile=quantile)
+    search = InTimeSearch(server, PLAIN, promise, (256, known.limit), Effort(60, 0.02, 1))
+
+    async def find() -> LimitDocument | None:
+        swept = [await server.ask(ContextQuestion("sweep", length, one, 48)) for length in SWEPT for one in asked]
+        if slow is not None:
+            swept[slow] = swept[slow].model_copy(update={"first_token_s": 5.0, "total_s": 5.0})
+        return await search.find(swept)
+
+    found = asyncio.run(find())
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(("truth", "noise"), [(7372, 0.15), (7372, 0.3), (3686, 0.3)])
+def test_many_prompts_at_one_length_settle_nothing_by_a_few_at_the_next(truth: int, noise: float) -> None:
+    def law(tokens: int) -> float:
+        return 3 * tokens / truth / math.exp(1.6448536 * noise)
+
+    held = 0
+    for seed in range(6):
+        found = in_time_after_a_sweep(KnownContext(limit=8191, law=law, noise=noise, seed=seed))
+        assert not found.decided
+        held += found.low <= truth <= (found.high or 8191)
+    assert held >= 5
+
+
+@pytest.mark.parametrize("slow", [0, 35, 100])
+def test_one_slow_answer_of_a_sweep_does_not_end_what_is_in_time(slow: int) -> None:
+    found = in_time_after_a_sweep(KnownContext(limit=8191, law=lambda _: 0.2, noise=0.1), slow)
+    assert (found.tokens, found.low, found.high) == (8191, 8191, None)
+    assert (found.decided, found.reason.code) == (True, "end_of_range")
+
+
+def test_slow_answers_at_the_longest_length_keep_it_from_being_settled() -> None:
+    found = in_time_after_a_sweep(KnownContext(limit=8191, law=lambda _: 0.2, noise=0.1), 170)
+    assert (found.tokens, found.low, found.high, found.decided) == (8191, 4096, None, False)
+
+
+def test_a_promise_of_every_answer_is_broken_by_one() -> None:
+    found = in_time_after_a_sweep(KnownContext(limit=8191, law=lambda _: 0.2, noise=0.1), 100, quantile=1.0)
+    assert 1024 <= found.tokens < 2048
+    assert (found.high, found.reason.code) == (2047, "late")
 
 
 @pytest.mark.parametrize("law", LAWS)
@@ -105,6 +176,12 @@ def test_a_promise_that_every_prompt_keeps_ends_with_the_lengths_that_were_asked
     assert (found.tokens, found.high, found.decided, found.reason.code) == (2000, None, True, "end_of_range")
     assert found.probes <= 10
     assert up_to(found, 2010).reason.code == "not_accepted"
+
+
+def test_an_end_of_its_own_stays_however_wide_its_interval_is() -> None:
+    late = ReasonDocument(code="late", values={"seconds": 2.1, "promised_s": 2.0})
+    found = LimitDocument(tokens=2293, low=0, high=None, decided=False, probes=60, reason=late)
+    assert up_to(found, 8191) == found
 
 
 def test_a_promise_that_not_even_the_shortest_prompt_keeps_is_never_kept() -> None:
@@ -155,11 +232,51 @@ def test_a_model_that_finds_little_at_the_shortest_length_is_never_right() -> No
     assert (found.tokens, found.reason.code) == (0, "never")
 
 
+def test_facts_of_one_prompt_are_not_as_many_as_that_of_several() -> None:
+    """Nine of 36 are surely less than half; three prompts of twelve are not."""
+    alone, together = (
+        {512: [answered(place, found, facts) for place, found in enumerate([facts] * 3 + [0] * 9)]} for facts in (1, 3)
+    )
+    found = [right_limit(probes, Rightness(0.1, 0.05)) for probes in (alone, together)]
+    assert [limit.reason.code for limit in found if limit] == ["end_of_range", "end_of_range"]
+    fewer = {512: [answered(place, found, 3) for place, found in enumerate([1] * 9 + [0] * 3)]}
+    never = right_limit(fewer, Rightness(0.1, 0.05))
+    assert never is not None
+    assert (never.reason.code, never.high) == ("never", 511)
+
+
+def answered(place: int, found: int, facts: int, length: int = 512) -> ProbeDocument:
+    asked = {"sought": "sweep", "length": length, "prompt_tokens": length, "needle": str(place), "facts": facts}
+    return ProbeDocument.model_validate({"id": f"{length}-{place}", "found": found, **asked})
+
+
+@pytest.mark.parametrize(("lost_at_the_end", "low", "high"), [(0, 2048, None), (30, 512, 4095)])
+def test_an_interval_of_facts_with_two_ends_may_miss_half_as_often_at_each(
+    lost_at_the_end: int, low: int, high: int | None
+) -> None:
+    """30 facts that are all found rule out a fall by a tenth at 5 % (0.9 to the 30th), and not at 2.5 %."""
+    lost = {512: 0, 2048: 0, 4096: lost_at_the_end}
+    probes = {
+        length: [answered(place, int(place >= count), 1, length) for place in range(30)]
+        for length, count in lost.items()
+    }
+    found = right_limit(probes, Rightness(0.1, 0.05))
+    assert found is not None
+    assert (min(found.low, 2048), found.high) == (low, high)
+
+
 def test_what_nobody_was_asked_has_no_limit() -> None:
     async def nobody(_length: int) -> list[ProbeDocument]:
         raise AssertionError
 
     assert asyncio.run(find_right({}, nobody, Rightness(0.1, 0.05))) is None
+
+
+def test_pairs_of_prompts_are_not_sent_once_the_time_is_over() -> None:
+    server = SimulatedContext(KnownContext())
+    subject = Subject(Announced(8192, slots=2), 8192, 512, spent=lambda: server.asked >= 2)
+    assert asyncio.run(shared_pool(server, PLAIN, subject)) is None
+    assert server.asked == 2
 
 
 @pytest.mark.parametrize("remembers", [True, False])

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from support.context_server import TEMPLATE, ContextServer, context_server
 from support.known_context import KnownContext
 
 from pytest_llmbench.context.context_run import ContextRun, Step, Target
 from pytest_llmbench.context.needles import KINDS
+from pytest_llmbench.context.prompt_building import Count, Draft, ExactPrompt, InexactError, exact_prompt
 from pytest_llmbench.core.errors import LLMBenchError, ServerError, UsageError
 from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.runs.context_document import ContextTarget
@@ -74,6 +77,24 @@ def test_the_three_limits_the_answer_and_what_it_rests_on(tmp_path: Path) -> Non
     assert found.server.announced_context == 4001
 
 
+def test_the_longest_prompt_that_is_asked_for_can_be_the_one_that_is_required(tmp_path: Path) -> None:
+    with context_server(KnownContext(limit=4000)) as server:
+        found = run(server, tmp_path, lengths=(512, 1024), max_context=1024)
+    assert found.lengths == (512, 1024)
+    assert found.answer is not None
+    assert (found.answer.tokens, found.answer.high) == (1024, None)
+    assert found.limits.in_time is not None
+    assert found.limits.in_time.low == 1024
+
+
+def test_limits_below_all_lengths_that_were_asked_for_are_found(tmp_path: Path) -> None:
+    with context_server(KnownContext(limit=1000)) as server:
+        found = run(server, tmp_path, lengths=(1024,))
+    assert found.limits.accepted is not None
+    assert (found.limits.accepted.tokens, found.limits.accepted.decided) == (1000, True)
+    assert found.lengths == (993,)  # as long as leaves room for an answer
+
+
 @pytest.mark.parametrize(
     ("fails", "code", "status"),
     [("status", "context_exceeded", 400), ("event", "context_exceeded", None), ("memory", "out_of_memory", None)],
@@ -98,6 +119,51 @@ def test_a_server_that_hangs_up_on_long_prompts_is_a_result_and_a_finding(tmp_pa
     assert "server_died" in codes(found)
 
 
+class Overloaded(ContextServer):
+    """Says of prompts that are too long only that it has no time, in so many words; to none once `status` is 0."""
+
+    def __init__(self, status: int, wait_s: int = 0) -> None:
+        self.status, self._wait_s = status, wait_s
+        super().__init__(KnownContext(limit=700))
+
+    async def _refuse(self, request: web.Request, why: str, fails: Any) -> web.StreamResponse:
+        if not self.status:
+            return await super()._refuse(request, why, fails)
+        body = {"error": {"message": "not now"}}
+        return web.json_response(body, status=self.status, headers={"Retry-After": str(self._wait_s)})
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_llmbench.context.live_server.backoff_s", lambda _attempt: 0.0)
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize(
+    ("status", "code"), [(429, "stopped"), (503, "stopped"), (504, "refused"), (502, "refused"), (500, "refused")]
+)
+def test_a_server_that_has_no_time_shows_no_end_of_what_it_accepts(status: int, code: str, tmp_path: Path) -> None:
+    with contextlib.closing(Overloaded(status)) as server:
+        early = run(server, tmp_path, max_context=2000).limits.accepted
+        server.status = 0
+        later = run(server, tmp_path, max_context=2000, resume=True).limits.accepted
+    assert early is not None
+    assert (early.high, early.decided, early.reason.code) == (None, False, code)
+    assert later is not None
+    assert (later.high, later.decided) == ((None, False) if status == 500 else (700, True))
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_server_that_asks_for_a_long_pause_is_not_waited_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with contextlib.closing(Overloaded(429, wait_s=3600)) as server:
+        found = run(server, tmp_path, max_context=2000)
+    assert found.limits.accepted is not None
+    assert found.limits.accepted.reason.code == "stopped"
+    assert "HTTP 429: not now; it asks to wait 3600 s; what was tried is kept" in caplog.text
+
+
 def test_what_is_cut_without_a_word_is_not_accepted_and_told(tmp_path: Path) -> None:
     with context_server(KnownContext(limit=700, beyond="cut")) as server:
         found = run(server, tmp_path, max_context=2000)
@@ -110,6 +176,24 @@ def test_an_answer_that_goes_on_beyond_the_context_is_told(tmp_path: Path) -> No
     for shift in (True, False):
         with context_server(KnownContext(limit=511), engine="llamacpp", announced=512, shift=shift) as server:
             assert ("context_shift" in codes(run(server, tmp_path))) is shift
+
+
+def test_a_server_that_accepts_more_than_it_announces_has_forgotten_nothing(tmp_path: Path) -> None:
+    with context_server(KnownContext(limit=2000), engine="llamacpp", announced=512, shift=True) as server:
+        assert codes(run(server, tmp_path, max_context=3000)) == {"announced_differs", "answers_cut"}
+
+
+def test_a_prompt_that_is_not_of_the_length_that_was_asked_for_is_not_exact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def shorter(draft: Draft, target: int, count: Count) -> ExactPrompt:
+        made = await exact_prompt(draft, target - 2, count)
+        raise InexactError(target, made)
+
+    monkeypatch.setattr("pytest_llmbench.context.live_server.exact_prompt", shorter)
+    with context_server(KnownContext(limit=600)) as server:
+        found = run(server, tmp_path)
+    assert (found.counting.exact, found.counting.most_off) == (False, 2)
 
 
 def test_a_prompt_cache_is_seen_and_never_met_by_the_prompts_that_are_timed(tmp_path: Path) -> None:
@@ -194,8 +278,8 @@ def test_the_time_limit_ends_the_test_early(tmp_path: Path) -> None:
     with context_server(KnownContext(limit=900)) as server:
         found = run(server, tmp_path, time_limit=0.000001)
     assert found.limits.accepted is not None
-    assert found.limits.accepted.tokens == 900
-    assert {probe.sought for probe in found.probes} == {"accepted"}
+    assert (found.limits.accepted.decided, found.limits.accepted.reason.code) == (False, "stopped")
+    assert not found.probes
     assert found.limits.in_time is None
     assert "time_over" in codes(found)
 

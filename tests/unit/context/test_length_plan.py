@@ -39,6 +39,21 @@ def test_the_longest_prompt_tried_is_twice_what_is_known(announced: Announced, l
     assert planned(ContextSettings(max_context=5000), announced).longest == 5000
 
 
+@pytest.mark.parametrize(
+    ("announced", "native"),
+    [(Announced(98_304, trained=40_960), 131_072), (Announced(98_304), 65_536), (Announced(trained=40_960), 131_072)],
+    ids=["stretched by the server", "longer than its publisher vouches for", "stretched by its publisher"],
+)
+def test_a_model_that_is_stretched_holds_more_than_it_was_trained_with(announced: Announced, native: int) -> None:
+    settings = ContextSettings(lengths=(1024, 98_304))
+    assert planned(settings, announced, native).wanted == (1024, 98_304)
+
+
+def test_limits_are_looked_for_below_all_lengths_that_were_asked_for() -> None:
+    assert LengthPlan((8192,), 10_000).lowest(180) == 256
+    assert LengthPlan((200, 512), 10_000).lowest(180) == 200
+
+
 def test_the_shortest_prompt_has_room_for_the_longest_question() -> None:
     assert LengthPlan(None, 10_000).shortest(180) == 256
     assert LengthPlan(None, 10_000).shortest(300) == 384

@@ -91,6 +91,7 @@ def test_the_family_is_tested_up_to_what_each_model_card_vouches_for() -> None:
         ("micro", {"engine": "llamacpp", "kv_type": "fp8"}, "llamacpp stores no keys and values as fp8"),
         ("micro", {"threads": 3}, "threads is llama.cpp's alone; vllm has no such setting"),
         ("micro", {"kv_type": "q8_0"}, "vllm stores no keys and values as q8_0"),
+        ("micro", {"batch_tokens": 8, "slots": 11}, "8 tokens has no place for one of each of 11 slots"),
         ("micro", {"lora": {"mine": "nowhere"}}, "nowhere: it is neither a folder nor an id of the hub"),
         ("micro", {"lora": {"mine": "org/mine"}}, "or the rank as serving.max_lora_rank"),
         ("micro", {"lora": {"mine": str(ADAPTER)}, "engine": "llamacpp"}, "llama.cpp serves GGUF files"),
@@ -106,6 +107,14 @@ def test_the_family_is_tested_up_to_what_each_model_card_vouches_for() -> None:
 def test_a_wish_that_cannot_be_met_is_one_clear_message(model: str, wishes: dict[str, object], told: str) -> None:
     with pytest.raises(UsageError, match=re.escape(told)):
         optimized(model, **wishes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '"r"', '{"r": null}'])
+def test_an_adapter_whose_settings_are_none_has_no_known_rank(text: str, tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text(text)
+    (tmp_path / "adapter_model.safetensors").touch()
+    with pytest.raises(UsageError, match="its rank is not known"):
+        optimized("micro", lora={"mine": str(tmp_path)})
 
 
 def test_what_does_not_fit_is_told_by_part_with_ways_that_do_fit() -> None:

@@ -260,6 +260,14 @@ def test_a_study_with_trials_is_not_begun_anew_nor_of_another_search(tmp_path: P
         searched(other, tmp_path, 3, resume=True)
 
 
+def test_a_study_whose_baseline_never_ran_is_begun_anew_with_what_was_corrected(tmp_path: Path) -> None:
+    broken = launcher(faults={"4": "no memory"})
+    with pytest.raises(NotReadyError):
+        searched(broken, tmp_path, 2)
+    other = CalibratedLauncher(calibrated_space({"slots": (4, 8)}))
+    assert len(searched(other, tmp_path, 2).trials) == 2
+
+
 def test_a_study_is_of_what_users_say_and_of_how_the_model_is_asked(tmp_path: Path) -> None:
     talks, moved = tmp_path / "talks.jsonl", tmp_path / "moved.jsonl"
     talks.write_text('{"messages": [{"role": "user", "content": "bonjour"}]}')

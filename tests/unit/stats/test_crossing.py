@@ -75,3 +75,24 @@ def test_more_measurements_make_the_interval_narrower() -> None:
         sizes = 5000 * np.exp(draw.normal(0, 0.1, count))
         widths.append(found_in(noisy(lambda size: size / 1500, sizes, draw.normal(0, 0.1, count))).half_width)
     assert widths == sorted(widths, reverse=True)
+
+
+def test_two_sizes_that_are_nearly_alike_do_not_tell_how_the_cost_rises() -> None:
+    held = 0
+    for seed in range(30):
+        draw = np.random.default_rng(seed)
+        sizes = np.repeat([2048.0, 4096, 8144, 8191], [30, 30, 30, 1 + seed % 8])
+        noise = draw.normal(-0.15 * NORMAL_95, 0.15, len(sizes))
+        points = noisy(lambda size: 3 * size / 7372, sizes, noise)
+        found = found_in(points)
+        held += found.low < 7372 < found.high
+        assert found.slope == pytest.approx(1, abs=0.15)
+        alone = crossing([point for point in points if point[0] > 8000], LIMIT, 0.95)
+        assert alone is None or not alone.firm
+    assert held >= 27
+
+
+def test_one_slow_answer_beside_many_is_no_crossing() -> None:
+    draw = np.random.default_rng(4)
+    steady = noisy(lambda _: 0.2, np.repeat([1024.0, 2048, 4096, 8144], 30), draw.normal(0, 0.02, 120))
+    assert crossing([*steady, (8191.0, 5.0)], LIMIT, 0.95) is None

@@ -150,7 +150,8 @@ def lora_rank(serving: ServingSettings) -> int:
 
 def _rank_of(path: str) -> int:
     config = Path(path) / "adapter_config.json"
-    rank = read_yaml(config).data.get("r") if config.is_file() else None
+    data = read_yaml(config).data if config.is_file() else None
+    rank = data.get("r") if isinstance(data, dict) else None
     if not isinstance(rank, int):
         raise UsageError(
             f"{path}: its rank is not known, there is no {config.name} with one; give a folder that has it, or the "

@@ -95,6 +95,12 @@ def plan_server(entry: ModelEntry, settings: Settings) -> ServerPlan:
     memory = memory_of(entry, serving, room, context=context, step_tokens=steps.micro or steps.batch)
     refuse_unfit_server(entry, serving, room, memory, context)
     slots = serving.slots or min(MOST_SLOTS[serving.engine], memory.slots_in(room.usable))
+    if serving.batch_tokens and serving.batch_tokens < slots:
+        raise UsageError(
+            f"a step of {serving.batch_tokens} tokens has no place for one of each of {slots} slots; set at least so "
+            "many, or fewer slots",
+            names=("serving.batch_tokens", "serving.slots"),
+        )
     return ServerPlan(entry, serving, room, context, stretch, steps, memory, slots)
 
 

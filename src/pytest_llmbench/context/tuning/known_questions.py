@@ -113,8 +113,8 @@ class _Asking:
         """The context if a prompt that nearly fills it is read whole, 0 where it is not; None where nothing is told."""
         words = max(1, wanted - _ROOM)  # of one token each at least
         reply = await self.client.ask(self._body("tree " * words, 1))
-        if reply.error is not None:
-            return 0, reply.error
+        if reply.error is not None or reply.finish == "timeout":
+            return 0, reply.error or f"no answer in time to {words} tokens"
         if reply.prompt_tokens is None:
             return None, ""
         cut = reply.prompt_tokens < words

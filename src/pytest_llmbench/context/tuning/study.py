@@ -157,11 +157,33 @@ def opened_study(  # what a study is of, each by name
         )
     in_use = located(path, None, f"another tuning of the study '{name}' is at work; wait for it, or name another study")
     with locked(path.with_suffix(".lock"), in_use=in_use, names=_NAMES[:1]), _storage(path) as storage, _errors(path):
-        study = _made(name, _sampler(trials, seed), storage)
         known = json.loads(json.dumps({**identity, "parameters": {one.name: one.choices for one in space.parameters}}))
-        _refuse_other(study, known, path, resume=resume)
-        study.set_user_attr("identity", known)
+        study = _study_of(known, _made(name, _sampler(trials, seed), storage), storage, path, resume=resume)
         yield TuningStudy(study, space, seed)
+
+
+def _study_of(
+    identity: Mapping[str, Any], study: optuna.Study, storage: optuna.storages.BaseStorage, path: Path, *, resume: bool
+) -> optuna.Study:
+    """The study if it is of that identity; a new one in its place where it is of another and has no trial yet."""
+    import optuna
+
+    found = study.user_attrs.get("identity", identity)
+    other = sorted(key for key in {*found, *identity} if found.get(key) != identity.get(key))
+    done = sum("trial" in trial.user_attrs for trial in study.get_trials(deepcopy=False))
+    if other and done:
+        message = f"its trials are of another tuning: {', '.join(other)} not the same; name another study"
+        raise UsageError(located(path, None, message), names=_NAMES[:1])
+    if done and not resume:
+        message = (
+            f"the study '{study.study_name}' has {done} trials; go on with them by resuming, or name another study"
+        )
+        raise UsageError(located(path, None, message), names=_NAMES)
+    if other:
+        optuna.delete_study(study_name=study.study_name, storage=storage)
+        study = _made(study.study_name, study.sampler, storage)
+    study.set_user_attr("identity", identity)
+    return study
 
 
 def _sampler(trials: int, seed: int) -> optuna.samplers.TPESampler:
@@ -189,21 +211,6 @@ def _made(
 def study_in_memory(space: SearchSpace, trials: int, seed: int) -> TuningStudy:
     """A study that nothing is kept of."""
     return TuningStudy(_made("in memory", _sampler(trials, seed), None), space, seed)
-
-
-def _refuse_other(study: optuna.Study, identity: Mapping[str, Any], path: Path, *, resume: bool) -> None:
-    found = study.user_attrs.get("identity")
-    if found is None:
-        return
-    if other := sorted(key for key in {*found, *identity} if found.get(key) != identity.get(key)):
-        message = f"its trials are of another tuning: {', '.join(other)} not the same; name another study"
-        raise UsageError(located(path, None, message), names=_NAMES[:1])
-    done = sum("trial" in trial.user_attrs for trial in study.get_trials(deepcopy=False))
-    if done and not resume:
-        message = (
-            f"the study '{study.study_name}' has {done} trials; go on with them by resuming, or name another study"
-        )
-        raise UsageError(located(path, None, message), names=_NAMES)
 
 
 @contextlib.contextmanager

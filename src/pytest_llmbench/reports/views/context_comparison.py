@@ -33,6 +33,7 @@ _NOTES = {
     "promise_differs": N_("{target}: another latency is promised now, so that limits in time are not compared"),
     "counting_differs": N_("{target}: tokens were counted in another way ({before}, now {after})"),
     "other_questions": N_("{target}: other questions were asked at {length} tokens, so that facts are not compared"),
+    "other_lengths": N_("{target}: facts were asked for in one of the two runs only at {lengths} tokens: not compared"),
     "limit_missing": N_("{target}: {limit}: measured in one of the two runs only, so that it is not compared"),
     "confidence": N_("limits are judged by their {share} intervals (gate.alpha), and shown with those of 95 %"),
 }
