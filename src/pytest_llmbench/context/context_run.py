@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
 import re
 from pathlib import Path
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["ContextRun", "Step", "Target"]
 
 _log = logging.getLogger("pytest_llmbench")
+_DIGEST_CHARS = 8
 _NO_MATTER = {"probes", "precision", "margin", "require", "time_limit"}  # settings that no probe depends on
 
 
@@ -74,7 +76,7 @@ class ContextRun:
         async with LiveServer(server, ways, retries=retries, scrape=settings.load.scrape) as live:
             announced = await live.announced()
             plan = planned(settings.context, announced, native)
-            path = self._folder / f"{_slug(live.model)}.jsonl"
+            path = self._folder / f"{self._journal_name(live)}.jsonl"
             with claimed(path):
                 course = Course(settings, live, announced, self._journal(path, live), self._tell)
                 await live.prepare()
@@ -84,6 +86,14 @@ class ContextRun:
                 except ServerError as error:
                     _log.warning("%s", error, extra=naming(*error.names))
                 return self._target_document(course, live, announced)
+
+    def _journal_name(self, live: LiveServer) -> str:
+        """The model's; where another target may serve one of that name, the server is in it too."""
+        name = _slug(live.model)
+        namesakes = [one for one in self._settings.load.targets if one.model is None or _slug(one.model) == name]
+        if len(namesakes) <= 1:
+            return name
+        return f"{name}-{hashlib.sha256(f'{live.url} {live.model}'.encode()).hexdigest()[:_DIGEST_CHARS]}"
 
     def _journal(self, path: Path, live: LiveServer) -> ProbeJournal:
         if not self._resume:

@@ -112,14 +112,14 @@ def renderers_of(config: pytest.Config) -> RendererRegistry:
 
 def sections_of(
     config: pytest.Config, kind: Literal["benchmark", "autotune", "context"], language: str
-) -> Callable[[Any], Sequence[Section]]:
+) -> Callable[[Mapping[str, Any]], Sequence[Section]]:
     """What gives the sections that plugins add to a document's reports.
 
     Raises:
         UsageError: a plugin returns something else than sections.
     """
 
-    def sections(document: Any) -> Sequence[Section]:
+    def sections(document: Mapping[str, Any]) -> Sequence[Section]:
         from pytest_llmbench.reports.blocks import Section
 
         hook = config.hook.pytest_llmbench_report_sections

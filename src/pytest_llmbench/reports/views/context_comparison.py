@@ -51,11 +51,6 @@ def comparison_report(comparison: ContextComparison, language: str) -> Report:
 
 def comparison_section(comparison: ContextComparison, say: ServingWords) -> Section:
     """The outcome, every verdict with what it rests on, and what keeps the runs from being compared in full."""
-    heading = say(
-        "{label}: {text}",
-        label=_word(comparison.outcome, comparison, say),
-        text=say("compared with {name} of {created}", name=comparison.name, created=say.moment(comparison.created)),
-    )
     columns = [
         Column(say("Verdict"), left=True),
         Column(say("Target"), left=True),
@@ -72,11 +67,27 @@ def comparison_section(comparison: ContextComparison, say: ServingWords) -> Sect
     if not comparison.verdicts:
         notes.append(say("nothing could be compared"))
     blocks: list[Block] = [
-        Verdict(comparison.outcome, heading, depth=Depth.BRIEF),
+        Verdict(comparison.outcome, _outcome_sentence(comparison, say), depth=Depth.BRIEF),
         Table(columns, rows, depth=Depth.BRIEF),
         Sentences(notes, depth=Depth.BRIEF),
     ]
     return Section("comparison", say("Compared with an earlier run"), blocks)
+
+
+def failing(comparison: ContextComparison, say: ServingWords) -> str:
+    """What fails the session, in a line; where no single verdict does, the outcome."""
+    errors = [alert for alert in comparison_alerts(comparison, say) if alert.level == "error"]
+    told = [say("{label}: {text}", label=alert.title, text=line) for alert in errors for line in alert.lines]
+    return "; ".join(told) or _outcome_sentence(comparison, say)
+
+
+def _outcome_sentence(comparison: ContextComparison, say: ServingWords) -> str:
+    """What came of the comparison, and with which run."""
+    return say(
+        "{label}: {text}",
+        label=_word(comparison.outcome, comparison, say),
+        text=say("compared with {name} of {created}", name=comparison.name, created=say.moment(comparison.created)),
+    )
 
 
 def _verdict(one: ContextVerdict, comparison: ContextComparison, say: ServingWords) -> list[Cell]:
