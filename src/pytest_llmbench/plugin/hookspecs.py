@@ -46,7 +46,8 @@ def pytest_llmbench_report_sections(
 ) -> Sequence[Section] | None:
     """Add sections of your own to every format: a list of `pytest_llmbench.api.blocks.Section`.
 
-    `document` is that of `benchmark.json`, `autotune.json` or `context.json`; word what you add in `language`, `en` or `fr`.
+    `document` is that of `benchmark.json`, `autotune.json` or `context.json`, as `kind` says; word what you add in
+    `language`, `en` or `fr`.
     """
 
 

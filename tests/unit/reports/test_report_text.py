@@ -209,3 +209,12 @@ def test_shortened_text_keeps_to_its_cells() -> None:
     assert shorten_middle("category-one-of-many-1", 11) == "categ…any-1"
     assert cell_len(shorten("日本語テキスト", 6)) <= 6
     assert cell_len(shorten_middle("日本語テキスト", 6)) <= 6
+
+
+def test_differences_in_the_text_are_over_the_results_that_both_have() -> None:
+    easy = [relevance(f"easy/{number}", 1.0, 1.0) for number in range(5)]
+    hard = [relevance(f"hard/{number}", 0.0, None) for number in range(5)]
+    text = analysis(document(run(*easy, *hard)), "en")
+    assert re.search(r"│ Relevance │ 0.500 │ +1.000 │ +\+0.000 │ +\+0.0% │ 10/10, 5/10 │", text)
+    assert re.search(r"│ All +│ 10 │ 0.500 -> 1.000 │ +\+0.0% │", text)
+    assert "finetuned: Relevance 1.000 -> 1.000, +0.0% relative (paired results: 5)" in " ".join(text.split())
