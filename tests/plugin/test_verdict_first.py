@@ -49,6 +49,13 @@ def test_a_limited_session_has_no_verdict(drilled: Project) -> None:
     assert not any(word in text for word in ("BETTER", "EFFECTIVE"))
 
 
+def test_a_session_is_limited_where_cases_were_left_out_however_many_it_asked(drilled: Project) -> None:
+    drilled.backend("knows=lambda case: True")
+    for asked, limited in ((("--llmbench-limit=12",), False), (("--llmbench-limit=6", "-k", "c0 or c1"), True)):
+        assert ("LIMITED to the first cases" in drilled.run(*asked).stdout.str()) is limited
+        assert document(drilled)["metadata"]["limited"] is limited
+
+
 def test_a_run_that_is_cut_short_says_how_much_there_is(drilled: Project) -> None:
     drilled.expect_the_impossible("drill/c4")
     text = drilled.run("-x").stdout.str()

@@ -184,6 +184,7 @@ class BenchmarkGathering(Gathering):
             "timings": timings,
             "passes": _passes([one["tally"]["passes"] for one in asked]),
             "processes": len(asked),
+            **({} if self._ours.settings.benchmark.limit is None else {"limited": self._ours.is_limited}),
             **({"cut_short": dict(zip(("results", "planned"), cut_short, strict=True))} if cut_short else {}),
             "announcements": list(_announced(asked).values()),
         }

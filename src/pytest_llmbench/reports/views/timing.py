@@ -123,10 +123,12 @@ def _of_the_pass(variant: str, answers: _Times, run: RunDocument) -> list[Cell]:
 
 
 def _effort(run: RunDocument, say: Words) -> list[str]:
-    """Answers, seconds, tokens a second and cache hits; speed counts only what was generated in this run."""
+    """Answers, seconds, tokens a second and cache hits; speed counts only what was generated in this session."""
     answers, timings = run.statistics.answers.values(), run.metadata.timings
     seconds, generating = timings.get("total_s"), timings.get("generation_s")
-    tokens = sum(one.generated_tokens for one in answers)
+    tokens = sum(one.tokens for one in run.metadata.passes.values())
+    if "passes" not in run.metadata.recorded:  # an older run, which is taken for one that was not resumed
+        tokens = sum(one.generated_tokens for one in answers)
     total = sum(one.total for one in answers)
     parts = [say("{count} answers", count=total)]
     if seconds:

@@ -24,7 +24,9 @@ _Text = Annotated[str, Query(max_length=300)]
 def compare(request: Request, studio: Studio) -> HTMLResponse:
     """All runs, and two to choose."""
     found = studio.results.list()
-    return page(request, "compare", runs=found.runs, unreadable=found.unreadable, signs=SIGNS, gated=GATED, compared=COMPARED)
+    return page(
+        request, "compare", runs=found.runs, unreadable=found.unreadable, signs=SIGNS, gated=GATED, compared=COMPARED
+    )
 
 
 @router.get("/compare/runs")
