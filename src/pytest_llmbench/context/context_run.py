@@ -18,7 +18,8 @@ from pytest_llmbench.context.plan import planned
 from pytest_llmbench.context.probe_journal import ProbeJournal
 from pytest_llmbench.context.serving.family import find_member, longest_of
 from pytest_llmbench.context.side_checks import findings_in
-from pytest_llmbench.core.errors import NotReadyError, ServerError, UsageError, naming
+from pytest_llmbench.core.errors import ServerError, UsageError, naming
+from pytest_llmbench.core.files import delete
 from pytest_llmbench.load.search_journal import claimed
 from pytest_llmbench.runs.context_document import ContextTarget, CountingDocument, FindingDocument, ServerDocument
 
@@ -97,7 +98,7 @@ class ContextRun:
 
     def _journal(self, path: Path, live: LiveServer) -> ProbeJournal:
         if not self._resume:
-            _delete(path)
+            delete(path)
         journal = ProbeJournal(path, self._identity(live))
         if journal.resumed:
             _log.warning("%s: going on after %d probes", path, journal.resumed)
@@ -167,10 +168,3 @@ def _greedy(settings: Settings) -> Settings:
 
 def _slug(name: str) -> str:
     return re.sub(r"[^\w.]+", "-", name).strip("-.") or "model"
-
-
-def _delete(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise NotReadyError(f"cannot delete {path}: {error.strerror}; delete it by hand") from error

@@ -103,8 +103,8 @@ class Results:
         """
         before, after = self._find(baseline), self._find(title)
         gate = self._settings.gate
-        chosen = ["--alpha", str(gate.alpha), "--margin", str(gate.margin), "--report-dir", str(self._folder)]
-        chosen += self._config  # margins of single metrics, and what becomes of lost answers
+        chosen = ["--alpha", str(gate.alpha), "--report-dir", str(self._folder)]
+        chosen += self._config  # what becomes of lost answers
         told = json.loads(_command("compare", before.title, after.title, "--json", *chosen))
         return Comparison(baseline=before.title, run=after.title, gate=gate_document(told["runs"][0]["gate"]))
 
