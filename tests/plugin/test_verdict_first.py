@@ -62,3 +62,10 @@ def test_a_run_that_is_cut_short_says_how_much_there_is(drilled: Project) -> Non
     assert "CUT SHORT: 5 of 12 results" in text
     assert document(drilled)["metadata"]["cut_short"] == {"results": 5, "planned": 12}
     assert not any(word in text for word in ("BETTER", "EFFECTIVE"))
+
+
+def test_the_text_has_the_trend_where_no_picture_is_drawn(drilled: Project) -> None:
+    drilled.write("configs/llmbench.yaml", "output: {png: false, html: false}\n")
+    for _ in range(2):
+        drilled.run()
+    assert "Trend over the saved runs (2)" in (drilled.path / "reports/benchmark.txt").read_text(encoding="utf-8")

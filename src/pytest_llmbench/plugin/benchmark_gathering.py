@@ -126,7 +126,7 @@ class BenchmarkGathering(Gathering):
         if not whole:
             self._tell_of_kept_answers(folder)
         output = self._ours.settings.output
-        earlier = trend(output.report_dir, _TREND_RUNS) if output.html or output.png else []
+        earlier = trend(output.report_dir, _TREND_RUNS)
         monitored = self._monitored(document, earlier) if output.png else None
         reports = write_reports(
             document,

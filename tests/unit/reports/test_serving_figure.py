@@ -154,3 +154,12 @@ def test_under_a_strict_promise_trials_lie_at_all_or_nothing(drawn: Draw) -> Non
 def test_names_are_no_formulas_and_the_file_is_a_png(tmp_path: Path) -> None:
     save_search(typed_limits(document_of(name="$x_1$ {y} 日本語")), tmp_path / "x.png", "fr")
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_temperature_without_an_interval_leaves_the_others_theirs(drawn: Draw) -> None:
+    known = grid()
+    known["points"][0]["scores"]["relevance"] |= {"low": None, "high": None}
+    (axes,) = drawn(document_of(findings={}, temperature=known)).axes
+    relevance = axes.containers[0]
+    heights = [segment[1][1] - segment[0][1] for segment in relevance[2][0].get_segments()]
+    assert heights == pytest.approx([0.0, 0.24, 0.24, 0.24])
