@@ -25,7 +25,7 @@ _KINDS = {
     "compare": N_("comparison with {against}"),
 }
 _P_SIDES = {
-    "regression": N_("the chance of such a fall where nothing got worse"),
+    "regression": N_("the chance of such a change for the worse where nothing got worse"),
     "improvement": N_("the chance of such a gain where nothing got better"),
     "compare": N_("the chance of such a change where nothing changed"),
 }

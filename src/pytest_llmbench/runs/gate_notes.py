@@ -44,7 +44,7 @@ _SENTENCES: Mapping[str, str | tuple[str, str]] = {
     "noted_no_baseline": N_("there is no baseline '{name}' yet: nothing was compared"),
     "noted_confirmed": N_(
         "{metric} of {variant} went from {before} to {after}; both sides were asked again with fresh seeds, "
-        "fell again, and these verdicts are of those answers"
+        "got worse again, and these verdicts are of those answers"
     ),
     "noted_unconfirmed": N_(
         "{metric} of {variant} went from {before} to {after}; both sides were asked again with fresh seeds, "
