@@ -178,7 +178,7 @@ def _row(item: VerdictDocument, word: str, scale: Scale, threshold: float | None
             "after": say.number(item.after),
             "effect": say.number(item.effect, signed=True),
             "interval": _interval(item, say),
-            "p": p_value_text(item, say),
+            "p": p_value_text(item.p_adjusted, say),
             "p_raw": say.number(item.p_value),
             "n": say.count(item.n) + (f" × {item.epochs}" if item.epochs > 1 else ""),
             "groups": groups_text(item, say),

@@ -21,7 +21,7 @@ from pytest_llmbench.reports.blocks import (
     Verdict,
 )
 from pytest_llmbench.reports.context_words import COUNTING, LIMIT_TITLES
-from pytest_llmbench.reports.gate_sentences import COMPARED, GATED
+from pytest_llmbench.reports.gate_sentences import COMPARED, GATED, p_value_text
 from pytest_llmbench.reports.serving.words import ServingWords, serving_words
 
 if TYPE_CHECKING:
@@ -92,18 +92,27 @@ def _outcome_sentence(comparison: ContextComparison, say: ServingWords) -> str:
 
 def _verdict(one: ContextVerdict, comparison: ContextComparison, say: ServingWords) -> list[Cell]:
     shown = say.share if one.about == "facts" else (lambda tokens: say.count(round(tokens)))
-    low, high = (UNSCORED if end is None else say.percent(end, signed=True) for end in (one.low, one.high))
+    low, high = _change(one.low, one, say), _change(one.high, one, say)
     return [
         Outcome(one.outcome, _word(one.outcome, comparison, say).lower()),
         Name(one.target),
         _about(one, say),
         shown(one.before),
         shown(one.after),
-        say.percent(one.effect, signed=True),
-        say("{low} to {high}", low=low, high=high) if (low, high) != (UNSCORED, UNSCORED) else UNSCORED,
-        UNSCORED if one.p_adjusted is None else say.number(one.p_adjusted),
+        _change(one.effect, one, say),
+        UNSCORED if one.low is one.high is None else say("{low} to {high}", low=low, high=high),
+        p_value_text(one.p_adjusted, say),
         say.count(one.n),
     ]
+
+
+def _change(change: float | None, one: ContextVerdict, say: ServingWords) -> str:
+    """Relative of a limit, which has none where it was 0; of shares their difference."""
+    if change is None:
+        return UNSCORED
+    if one.about == "facts":
+        return say("{value} points", value=say.hundredths(change, signed=True))
+    return say.percent(change, signed=True)
 
 
 def _about(one: ContextVerdict, say: ServingWords) -> str:
