@@ -88,6 +88,8 @@ def note_text(note: NoteDocument, say: Words) -> str:
     data = note.data
     if "metric" in data and say.language != "en":  # English has the names of the terminal
         data = {**data, "metric": say.metric(data["metric"])}
+    if "since" in data:
+        data = {**data, "since": say.moment(data["since"])}
     values = {"count": len(cases), "cases": _named(cases, say), **data}
     if isinstance(sentence, str):
         return say(sentence, **values)

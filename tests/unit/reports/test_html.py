@@ -296,7 +296,9 @@ def test_the_trend_marks_runs_that_asked_other_cases_and_leads_its_lines_past_th
         tag for tag, attrs in shown.elements if str(attrs.get("style")).startswith("fill:var(--card);stroke:var(--v")
     ]
     assert hollow == ["use", "use"]
-    assert hollow_told not in Page(render_html(run_document(this), history[:1], "en")).words
+    in_french = Page(render_html(run_document(this), history[:1], "fr")).words
+    assert hollow_told not in in_french
+    assert "0001_same 17/02/2026 10:00 UTC" in in_french
 
 
 def test_one_run_alone_has_no_trend() -> None:

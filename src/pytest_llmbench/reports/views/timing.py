@@ -132,12 +132,8 @@ def _effort(run: RunDocument, say: Words) -> list[str]:
     total = sum(one.total for one in answers)
     parts = [say("{count} answers", count=total)]
     if seconds:
-        parts = [say("{count} answers in {seconds} s", count=total, seconds=_tenth(seconds, say))]
+        parts = [say("{count} answers in {seconds} s", count=total, seconds=say.tenths(seconds))]
     if tokens and generating:
-        parts.append(say("{value} tokens/s", value=_tenth(tokens / generating, say)))
+        parts.append(say("{value} tokens/s", value=say.tenths(tokens / generating)))
     parts.append(say("{count} from the cache", count=sum(one.cached for one in answers)))
     return [", ".join(parts)]
-
-
-def _tenth(value: float, say: Words) -> str:
-    return say.marked(f"{value:.1f}")
