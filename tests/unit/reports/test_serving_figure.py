@@ -16,8 +16,10 @@ from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.load.records import SLO
 from pytest_llmbench.reports.charts import canvas
 from pytest_llmbench.reports.charts.search import save_search
+from pytest_llmbench.reports.charts.search_page import timeline_summary
 from pytest_llmbench.reports.charts.search_series import dots, latencies
 from pytest_llmbench.reports.serving.document import limits_document
+from pytest_llmbench.reports.serving.words import serving_words
 
 Draw = Callable[..., Figure]
 
@@ -39,6 +41,10 @@ def titles(figure: Figure) -> list[str]:
 
 def labels(figure: Figure) -> set[str]:
     return {label for axes in figure.axes for label in axes.get_legend_handles_labels()[1]}
+
+
+def labels_below(figure: Figure) -> set[str]:
+    return {text.get_text() for axes in figure.axes if (legend := axes.get_legend()) for text in legend.get_texts()}
 
 
 def words_of(figure: Figure) -> list[Text]:
@@ -114,8 +120,7 @@ def test_trials_lie_at_their_share_and_are_told_apart_by_shape(drawn: Draw) -> N
 def test_every_request_is_good_late_or_failed(drawn: Draw) -> None:
     finding = users_finding()
     finding["trials"][5]["requests"][0] = [0, 0.1, None, 0.15, 0, None]
-    found, step = dots(Finding.model_validate(finding))
-    assert step == 1
+    found = dots(Finding.model_validate(finding))
     assert len(found) == sum(trial["total"] for trial in finding["trials"])
     bad = sum(trial["total"] - trial["good"] for trial in finding["trials"])
     assert [sum(dot.outcome == name for dot in found) for name in ("late", "failed")] in ([bad - 1, 1], [bad, 1])
@@ -125,9 +130,20 @@ def test_every_request_is_good_late_or_failed(drawn: Draw) -> None:
 def test_of_very_many_requests_every_bad_one_stays() -> None:
     finding = users_finding()
     bad = sum(trial["total"] - trial["good"] for trial in finding["trials"])
-    found, step = dots(Finding.model_validate(finding), most=100)
-    assert step > 1
+    found = dots(Finding.model_validate(finding), most=100)
     assert sum(dot.outcome != "good" for dot in found) == bad
+    assert len(found) < sum(trial["total"] for trial in finding["trials"]) / 2
+
+
+def test_requests_that_a_large_trial_does_not_list_are_counted_and_said_not_to_be_drawn(drawn: Draw) -> None:
+    finding = users_finding()
+    total, good = (sum(trial[key] for trial in finding["trials"]) for key in ("total", "good"))
+    for trial in finding["trials"]:
+        trial["requests"] = trial["requests"][::2]
+    listed = sum(len(trial["requests"]) for trial in finding["trials"])
+    summary = timeline_summary(Finding.model_validate(finding), serving_words("en"))
+    assert summary.startswith(f"{good} good, {total - good} late and 0 failed requests")
+    assert f"{listed} of {total} requests are drawn." in labels_below(drawn(document_of(findings={"users": finding})))
 
 
 def test_percentiles_are_over_all_trials_of_a_level() -> None:
