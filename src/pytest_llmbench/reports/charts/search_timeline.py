@@ -77,7 +77,8 @@ def timeline(part: Figure | SubFigure, finding: Finding, say: ServingWords, most
     labels += [say("trial: {verdict}", verdict=say(VERDICTS[name])) for name in _seen(finding)]
     if len(shown) < total:
         handles.append(_patch(canvas.PAPER, 0.0))
-        labels.append(say("{count} of {total} requests are drawn.", count=say.count(len(shown)), total=say.count(total)))
+        numbers = {"count": say.count(len(shown)), "total": say.count(total)}
+        labels.append(say("{count} of {total} requests are drawn.", **numbers))
     canvas.legend(below, columns=8, handles=handles, labels=labels)
 
 
