@@ -32,14 +32,14 @@ class AutotuneGathering(Gathering):
         ours = self._config.stash[AUTOTUNE]
         if (found := self._found_by_all(ours)) is None:
             return
-        self.lines[_SUMMARY] += dict.fromkeys(f"note: {note}" for told in self._processes for note in told["notes"])
+        language = ours.settings.output.language
+        self.lines[_SUMMARY] += self._notes((note for told in self._processes for note in told["notes"]), language)
         if found.all():
             from pytest_llmbench.plugin.gathering import renderers_of, sections_of
             from pytest_llmbench.reports.renderers.terminal import terminal_lines
             from pytest_llmbench.reports.views.autotune import autotune_report
             from pytest_llmbench.reports.writing.autotune import write_limits
 
-            language = ours.settings.output.language
             sections = sections_of(self._config, "autotune", language)
             written = write_limits(
                 found,

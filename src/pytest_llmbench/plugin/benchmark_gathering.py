@@ -108,7 +108,7 @@ class BenchmarkGathering(Gathering):
         from pytest_llmbench.runs.history import trend
         from pytest_llmbench.runs.result_parts import CaseResults
 
-        self.lines[_SUMMARY] += self._notes(asked)
+        self.lines[_SUMMARY] += self._notes(_announced(asked).values(), self._ours.settings.output.language)
         folder = Path(asked[0]["folder"])
         parts = self._settled(asked[0]["variants"], folder)
         planned = max(one["planned"] for one in asked) - self._left_out()
@@ -146,15 +146,6 @@ class BenchmarkGathering(Gathering):
         self._tell_of_gate(session, reports)
         self.lines[_SUMMARY] += terminal_lines(with_paths(reports.report.without("gate"), paths), self._width())
         self._config.hook.pytest_llmbench_report(run=run, report_dir=Path(self._ours.settings.output.report_dir))
-
-    def _notes(self, asked: Sequence[Mapping[str, Any]]) -> list[str]:
-        from pytest_llmbench.core.locale import words
-        from pytest_llmbench.reports.announced import worded
-        from pytest_llmbench.runs.typed import AnnouncedDocument
-
-        say = words(self._ours.settings.output.language)
-        told = (worded(AnnouncedDocument.model_validate(one), say) for one in _announced(asked).values())
-        return [say("{label}: {text}", label=say("note"), text=text) for text in told]
 
     def _left_out(self) -> int:
         """How many of the planned cases were skipped by every test that asked for them."""

@@ -32,11 +32,13 @@ class ContextGathering(Gathering):
         return self._config.stash[CONTEXT].close()
 
     def _report(self, session: pytest.Session, *, ended_by_itself: bool) -> None:  # noqa: ARG002  # the base's
-        if (found := self._found_by_all(self._config.stash[CONTEXT])) is None:
+        ours = self._config.stash[CONTEXT]
+        if (found := self._found_by_all(ours)) is None:
             return
         from pytest_llmbench.context.session import context_targets
 
-        self.lines[_SUMMARY] += dict.fromkeys(f"note: {note}" for told in self._processes for note in told["notes"])
+        notes = (note for told in self._processes for note in told["notes"])
+        self.lines[_SUMMARY] += self._notes(notes, ours.settings.output.language)
         if targets := context_targets(found):
             self._write(session, targets)
         found.forget()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -78,6 +78,16 @@ class Gathering(abc.ABC):
     @abc.abstractmethod
     def _report(self, session: pytest.Session, *, ended_by_itself: bool) -> None:
         """Write the reports of what `_processes` did. Raises LLMBenchError where that cannot be done."""
+
+    def _notes(self, announced: Iterable[Mapping[str, Any]], language: str) -> list[str]:
+        """What any process announced, once, in the language of the reports."""
+        from pytest_llmbench.core.locale import words
+        from pytest_llmbench.reports.announced import worded
+        from pytest_llmbench.runs.typed import AnnouncedDocument
+
+        say = words(language)
+        told = {one["said"]: worded(AnnouncedDocument.model_validate(one), say) for one in announced}
+        return [say("{label}: {text}", label=say("note"), text=text) for text in told.values()]
 
     def _width(self) -> int:
         return int(self._config.get_terminal_writer().fullwidth)

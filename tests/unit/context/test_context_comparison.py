@@ -39,6 +39,7 @@ def verdict(after: ContextDocument, about: str, gate: GateSettings = GATE) -> Co
 def test_a_limit_fell_where_its_interval_lies_below_that_of_before() -> None:
     fell = verdict(run(limits=in_time(3000, 2900, 3100)), "in_time")
     assert (fell.outcome, fell.before, fell.after) == ("fail", 6680, 3000)
+    assert fell.effect is not None
     assert fell.effect == pytest.approx(3000 / 6680 - 1)
     assert fell.low is not None
     assert fell.high is not None
