@@ -87,7 +87,8 @@ class Gathering(abc.ABC):
 
         say = words(language)
         told = {one["said"]: worded(AnnouncedDocument.model_validate(one), say) for one in announced}
-        return [say("{label}: {text}", label=say("note"), text=text) for text in told.values()]
+        label = "note"  # the same word in French
+        return [say("{label}: {text}", label=label, text=text) for text in told.values()]
 
     def _width(self) -> int:
         return int(self._config.get_terminal_writer().fullwidth)
