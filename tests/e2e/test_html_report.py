@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.browser import asked_urls, chromium, focused, found, logged, needs_browser, texts
 from support.report_pages import HOSTILE, failing_gate, large_document, saved_runs
+from support.report_runs import result, run
 
 from pytest_llmbench.reports.html import write_html
 from pytest_llmbench.runs.base_comparison import with_comparison
+from pytest_llmbench.runs.document import build_document
 from pytest_llmbench.runs.storage import read_document
 from pytest_llmbench.runs.typed import run_document
 
@@ -144,6 +146,15 @@ def test_a_row_opens_with_the_keyboard_and_marks_the_words_that_differ(chrome: C
     assert len(found(chrome, ".detail")) == 2
     first.send_keys(ENTER)
     assert len(found(chrome, ".detail")) == 1
+
+
+def test_answers_are_the_same_only_where_they_are_whole(chrome: Chrome, opened: Open) -> None:
+    for kept, said in ((500, "Both answers begin alike"), (600, "Both answers are the same, word for word.")):
+        texts_of = dict.fromkeys(("base", "finetuned"), "encore " * 80)
+        row = result("a/1", {"relevance": dict.fromkeys(texts_of, 0.5)}, texts=texts_of)
+        opened(build_document(run(row), answer_chars=kept))
+        found(chrome, ".opener")[0].send_keys(ENTER)
+        assert texts(chrome, ".answers + .remark")[0].startswith(said)
 
 
 def test_hostile_content_is_shown_as_text(chrome: Chrome, opened: Open) -> None:

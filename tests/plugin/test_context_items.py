@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,3 +99,25 @@ def test_lengths_that_are_none_are_refused_as_settings(context_project: Project,
     result = context_project.run("-m", "context", "--llmbench-lengths", lengths)
     assert result.ret == 2
     assert "--llmbench-lengths: context.lengths:" in result.stdout.str() + result.stderr.str()
+
+
+def test_a_limit_that_fell_is_a_failed_test_for_ci(context_project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(context_project.path / "summary.md"))
+    sections = "def pytest_llmbench_report_sections(document, kind, language):\n"
+    sections += "    assert (kind, document['targets'][0]['name']) == ('context', 'known')\n"
+    context_project.write("conftest.py", sections)
+    asked = ("-m", "context", "--llmbench-save", "one")
+    for limit in (600, 500):
+        gate = () if limit == 600 else ("--llmbench-gate", "regression", "--llmbench-compare", "one")
+        with context_server(KnownContext(limit=limit), announced=limit + 1) as running:
+            result = context_project.run(*asked, "--llmbench-server", running.url, *gate, "--junit-xml", "junit.xml")
+    result.assert_outcomes(passed=3, failed=1)
+    result.stdout.fnmatch_lines(["::error title=llmbench%3A fail%3A known::Limit: Accepted: 600, now 500 (-16.7%25)"])
+    result.stdout.fnmatch_lines(["FAILED llmbench::gate[[]context-regression[]] - fail: known: Limit: Accepted*"])
+    assert "Limit: Accepted" in (context_project.path / "summary.md").read_text(encoding="utf-8")
+    suite = ET.parse(context_project.path / "junit.xml").getroot().find("testsuite")  # noqa: S314  # written by pytest
+    assert suite is not None
+    failure = suite.find("testcase[@name='gate[context-regression]']/failure")
+    assert failure is not None
+    assert "Limit: Accepted" in (failure.text or "")

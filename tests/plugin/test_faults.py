@@ -57,12 +57,13 @@ def test_a_backend_lost_midway_keeps_its_answers_and_the_run_resumes(project: Pr
 
 def test_a_batch_that_does_not_fit_is_halved_and_the_run_goes_on(project: Project) -> None:
     project.backend("batch_size=6, before_batch=refuse", more=SMALL_MEMORY.replace("LARGEST", "2"))
+    project.write("configs/llmbench.yaml", "output: {language: fr}\n")
     result = project.run()
     result.assert_outcomes(passed=6)
     assert sorted(project.asked()) == asked_once(*CASES)
     assert max(project.batches()) == 1
     result.stdout.fnmatch_lines(
-        [f"note: out of memory with {size} prompts at once: going on with fewer" for size in (6, 3)]
+        [f"note*: mémoire insuffisante avec {size} demandes à la fois*: on continue avec moins" for size in (6, 3)]
     )
 
 

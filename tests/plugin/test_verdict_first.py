@@ -49,9 +49,23 @@ def test_a_limited_session_has_no_verdict(drilled: Project) -> None:
     assert not any(word in text for word in ("BETTER", "EFFECTIVE"))
 
 
+def test_a_session_is_limited_where_cases_were_left_out_however_many_it_asked(drilled: Project) -> None:
+    drilled.backend("knows=lambda case: True")
+    for asked, limited in ((("--llmbench-limit=12",), False), (("--llmbench-limit=6", "-k", "c0 or c1"), True)):
+        assert ("LIMITED to the first cases" in drilled.run(*asked).stdout.str()) is limited
+        assert document(drilled)["metadata"]["limited"] is limited
+
+
 def test_a_run_that_is_cut_short_says_how_much_there_is(drilled: Project) -> None:
     drilled.expect_the_impossible("drill/c4")
     text = drilled.run("-x").stdout.str()
     assert "CUT SHORT: 5 of 12 results" in text
     assert document(drilled)["metadata"]["cut_short"] == {"results": 5, "planned": 12}
     assert not any(word in text for word in ("BETTER", "EFFECTIVE"))
+
+
+def test_the_text_has_the_trend_where_no_picture_is_drawn(drilled: Project) -> None:
+    drilled.write("configs/llmbench.yaml", "output: {png: false, html: false}\n")
+    for _ in range(2):
+        drilled.run()
+    assert "Trend over the saved runs (2)" in (drilled.path / "reports/benchmark.txt").read_text(encoding="utf-8")

@@ -22,7 +22,16 @@ def chosen_cases(settings: Settings, vocabulary: Vocabulary) -> Sequence[Case]:
     Raises:
         UsageError: a suite is wrong, or a wanted category has no case.
     """
-    return select(read_cases([present(Path(path)) for path in settings.benchmark.prompts], vocabulary), settings)
+    return select(every_case(settings, vocabulary), settings)
+
+
+def every_case(settings: Settings, vocabulary: Vocabulary) -> Sequence[Case]:
+    """The cases of the settings' suites, before any is selected; starter suites where the project has none.
+
+    Raises:
+        UsageError: a suite is wrong.
+    """
+    return read_cases([present(Path(path)) for path in settings.benchmark.prompts], vocabulary)
 
 
 def select(cases: Sequence[Case], settings: Settings) -> Sequence[Case]:
@@ -31,12 +40,22 @@ def select(cases: Sequence[Case], settings: Settings) -> Sequence[Case]:
     Raises:
         UsageError: a wanted category has no case.
     """
+    chosen = CaseView(cases, _wanted(cases, settings)[: settings.benchmark.limit], settings.generation.epochs)
+    return [*chosen] if isinstance(cases, list) else chosen
+
+
+def is_limited(cases: Sequence[Case], settings: Settings) -> bool:
+    """Whether `limit` leaves out any of the cases of the wanted categories. Raises what `select` does."""
+    limit = settings.benchmark.limit
+    return limit is not None and len(_wanted(cases, settings)) > limit
+
+
+def _wanted(cases: Sequence[Case], settings: Settings) -> Sequence[int]:
+    """The places of the cases of the wanted categories."""
     wanted = settings.benchmark.categories
     known = dict.fromkeys(categories_of(cases))
     if unknown := [category for category in wanted or () if category not in known]:
         raise UsageError(f"benchmark.categories: no suite is called {unknown[0]!r}; there are {', '.join(known)}")
-    places: Sequence[int] = range(len(cases))
-    if wanted is not None:
-        places = array("Q", (place for place, category in enumerate(categories_of(cases)) if category in wanted))
-    chosen = CaseView(cases, places[: settings.benchmark.limit], settings.generation.epochs)
-    return [*chosen] if isinstance(cases, list) else chosen
+    if wanted is None:
+        return range(len(cases))
+    return array("Q", (place for place, category in enumerate(categories_of(cases)) if category in wanted))

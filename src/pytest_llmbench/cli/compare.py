@@ -28,7 +28,9 @@ def compare(  # noqa: PLR0913  # one argument an option
         str | None, SettingOption("gate.metrics", text="metrics to compare; gate.metrics if none")
     ] = None,
     variant: Annotated[str | None, typer.Option(metavar="NAME", help="Compare this variant only.")] = None,
-    margin: Annotated[str | None, SettingOption("gate.margin", text="a change up to this does not count")] = None,
+    margin: Annotated[
+        str | None, SettingOption("gate.margin", text="with --fail-on: a fall up to this does not count")
+    ] = None,
     alpha: Annotated[str | None, SettingOption("gate.alpha", text="chance of a false alarm in a comparison")] = None,
     fail_on: Annotated[
         Literal["regression"] | None,
@@ -46,6 +48,11 @@ def compare(  # noqa: PLR0913  # one argument an option
     from pytest_llmbench.runs.gate import settled_gate
     from pytest_llmbench.runs.history import find_run
 
+    if margin is not None and fail_on is None:
+        raise UsageError(
+            f"--margin {margin}: a mere comparison shows every change and has no margin; add --fail-on regression, "
+            "where a fall up to it does not count, or leave it out"
+        )
     settings = chosen_settings(
         config, margin=margin, alpha=alpha, **{"report-dir": str(report_dir) if report_dir else None}
     )

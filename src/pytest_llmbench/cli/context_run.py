@@ -73,21 +73,22 @@ def _report(targets: list[ContextTarget], settings: Settings, name: str, *, as_j
     if as_json:
         told: dict[str, Any] = {
             **document.model_dump(mode="json"),
-            "requirements": {name: dataclasses.asdict(verdict) for name, verdict in verdicts.items()},
+            "requirements": {name: dataclasses.asdict(verdict) for name, verdict in verdicts},
             "paths": {kind: str(path) for kind, path in paths.items()},
         }
         typer.echo(json.dumps(told, ensure_ascii=False, indent=2, allow_nan=False))
     else:
         for line in terminal_lines(context_report(document, settings.output.language, paths=paths), report_width()):
             typer.echo(line)
-    for target, verdict in verdicts.items():
+    for target, verdict in verdicts:
         typer.echo(f"{'FAIL' if verdict.failed else 'PASS'}: {target}: {verdict.message}", err=True)
     regressed = document.comparison is not None and document.comparison.failed
-    return regressed or any(verdict.failed for verdict in verdicts.values())
+    return regressed or any(verdict.failed for _, verdict in verdicts)
 
 
-def _verdicts(targets: list[ContextTarget], settings: Settings) -> dict[str, RequirementResult]:
+def _verdicts(targets: list[ContextTarget], settings: Settings) -> list[tuple[str, RequirementResult]]:
+    """Of each target, by its name; one that is tested twice is judged twice."""
     required = settings.context.require
     if required is None:
-        return {}
-    return {target.name: judge_context(target, required, settings.gate.inconclusive) for target in targets}
+        return []
+    return [(target.name, judge_context(target, required, settings.gate.inconclusive)) for target in targets]

@@ -49,7 +49,7 @@ def report(
         _write_file(as_format, found, file, language, folder)
         typer.echo(file)
         return
-    _show(_text(as_format, found, language), output)
+    _show(_text(as_format, found, language, folder), output)
 
 
 def _show(text: str, output: Path | None) -> None:
@@ -90,9 +90,12 @@ def _own_language(document: Mapping[str, Any]) -> str:
     return language
 
 
-def _text(as_format: Format, run: SavedRun, language: str) -> str:
+def _text(as_format: Format, run: SavedRun, language: str, report_dir: Path) -> str:
+    from pytest_llmbench.core.locale import words
     from pytest_llmbench.reports import benchmark_report
+    from pytest_llmbench.reports.html.trend import runs_of_trend
     from pytest_llmbench.reports.renderers.registry import default_renderers
+    from pytest_llmbench.runs.history import trend
     from pytest_llmbench.runs.storage import as_json
 
     if as_format == "json":
@@ -100,7 +103,10 @@ def _text(as_format: Format, run: SavedRun, language: str) -> str:
     if run.is_baseline and as_format == "text":
         return _baseline_text(run)
     _refuse_baseline(as_format, run)
-    return default_renderers()[as_format].render(benchmark_report(run.typed, language))
+    earlier = trend(report_dir, _TREND_RUNS, until=run.typed.metadata.timestamp)
+    points = runs_of_trend(run.typed, earlier, words(language))
+    told = benchmark_report(run.typed, language, history=points if len(points) > 1 else ())
+    return default_renderers()[as_format].render(told)
 
 
 def _write_file(as_format: Format, run: SavedRun, path: Path, language: str, report_dir: Path) -> None:

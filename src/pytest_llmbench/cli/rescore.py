@@ -66,9 +66,7 @@ def rescore_command(
     else:
         name = save or f"rescored-{_NUMBER.sub('', stored.name)}"
         output = save_run(document, settings.output.report_dir, name, journal) / "run.json"
-    report = with_paths(
-        benchmark_report(run_document(document), settings.output.language).without("gate"), {"run": output}
-    )
+    report = benchmark_report(run_document(document), settings.output.language).without("gate")
     for line in (*_scored_anew(document), "", *terminal_lines(with_paths(report, {"run": output}), report_width())):
         typer.echo(line)
 

@@ -109,21 +109,29 @@ def _limits(pair: _Pair, judged: tuple[_Limits, _Limits], kind: Kind, margin: fl
                 outcome=_limit_outcome(*_change(judged[0][name], judged[1][name], kind), kind, margin).value,
                 before=earlier[name].tokens,
                 after=limit.tokens,
-                effect=limit.tokens / earlier[name].tokens - 1 if earlier[name].tokens else 0.0,
-                low=low,
+                effect=_relative(earlier[name].tokens, limit.tokens),
+                low=None if low == math.inf else low,
                 high=high,
                 margin=margin,
                 n=limit.probes,
             )
 
 
+def _relative(before: int, after: int) -> float | None:
+    """The relative change; None of what rose from nothing."""
+    if before == after:
+        return 0.0
+    return after / before - 1 if before else None
+
+
 def _change(before: LimitDocument, after: LimitDocument, kind: Kind) -> tuple[float | None, float | None]:
     """The interval of the relative change; an end that was not seen leaves it open.
 
     To be no worse it is enough to hold all that was tried before. More than that is no rise: it was never asked for.
+    What surely was nothing and now is something rose beyond any share.
     """
     most = before.tokens if before.high is None else before.high
-    low: float | None = after.low / most - 1 if most else 0.0
+    low: float | None = after.low / most - 1 if most else math.inf if after.low else 0.0
     if before.high is None and kind != "regression":
         low = None
     high = None if after.high is None or not before.low else after.high / before.low - 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
 import re
 from pathlib import Path
@@ -17,7 +18,8 @@ from pytest_llmbench.context.plan import planned
 from pytest_llmbench.context.probe_journal import ProbeJournal
 from pytest_llmbench.context.serving.family import find_member, longest_of
 from pytest_llmbench.context.side_checks import findings_in
-from pytest_llmbench.core.errors import NotReadyError, ServerError, UsageError, naming
+from pytest_llmbench.core.errors import ServerError, UsageError, naming
+from pytest_llmbench.core.files import delete
 from pytest_llmbench.load.search_journal import claimed
 from pytest_llmbench.runs.context_document import ContextTarget, CountingDocument, FindingDocument, ServerDocument
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["ContextRun", "Step", "Target"]
 
 _log = logging.getLogger("pytest_llmbench")
+_DIGEST_CHARS = 8
 _NO_MATTER = {"probes", "precision", "margin", "require", "time_limit"}  # settings that no probe depends on
 
 
@@ -74,7 +77,7 @@ class ContextRun:
         async with LiveServer(server, ways, retries=retries, scrape=settings.load.scrape) as live:
             announced = await live.announced()
             plan = planned(settings.context, announced, native)
-            path = self._folder / f"{_slug(live.model)}.jsonl"
+            path = self._folder / f"{self._journal_name(live)}.jsonl"
             with claimed(path):
                 course = Course(settings, live, announced, self._journal(path, live), self._tell)
                 await live.prepare()
@@ -85,9 +88,17 @@ class ContextRun:
                     _log.warning("%s", error, extra=naming(*error.names))
                 return self._target_document(course, live, announced)
 
+    def _journal_name(self, live: LiveServer) -> str:
+        """The model's; where another target may serve one of that name, the server is in it too."""
+        name = _slug(live.model)
+        namesakes = [one for one in self._settings.load.targets if one.model is None or _slug(one.model) == name]
+        if len(namesakes) <= 1:
+            return name
+        return f"{name}-{hashlib.sha256(f'{live.url} {live.model}'.encode()).hexdigest()[:_DIGEST_CHARS]}"
+
     def _journal(self, path: Path, live: LiveServer) -> ProbeJournal:
         if not self._resume:
-            _delete(path)
+            delete(path)
         journal = ProbeJournal(path, self._identity(live))
         if journal.resumed:
             _log.warning("%s: going on after %d probes", path, journal.resumed)
@@ -158,10 +169,3 @@ def _greedy(settings: Settings) -> Settings:
 
 def _slug(name: str) -> str:
     return re.sub(r"[^\w.]+", "-", name).strip("-.") or "model"
-
-
-def _delete(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise NotReadyError(f"cannot delete {path}: {error.strerror}; delete it by hand") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -70,8 +71,15 @@ class ContextTest:
 
 
 def context_targets(found: FoundLimits) -> list[ContextTarget]:
-    """What was found of each target, in the order it was."""
-    return [one.answer for one in found.all() if isinstance(one.answer, ContextTarget)]
+    """What was found of each target, in the order it was; targets of one name have their servers in it."""
+    targets = [one.answer for one in found.all() if isinstance(one.answer, ContextTarget)]
+    named = Counter(target.name for target in targets)
+    return [
+        target
+        if named[target.name] == 1
+        else target.model_copy(update={"name": f"{target.name} at {target.server.url}"})
+        for target in targets
+    ]
 
 
 def context_baseline(settings: Settings) -> SavedContext | None:

@@ -43,6 +43,14 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def delete(path: Path) -> None:
+    """Remove a file, if it is there. Raises NotReadyError when the disk refuses."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise NotReadyError(f"cannot delete {path}: {error.strerror}; delete it by hand") from error
+
+
 def cannot_write(
     path: Path, error: OSError, remedy: str = WRITE_ELSEWHERE, names: tuple[str, ...] = ()
 ) -> NotReadyError:

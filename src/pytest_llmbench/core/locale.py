@@ -107,6 +107,10 @@ class Words:
         """A share of one in hundredths."""
         return self.marked(f"{share * 100:{'+' if signed else ''}.1f}")
 
+    def tenths(self, value: float) -> str:
+        """A number with one decimal."""
+        return self.marked(f"{value:.1f}")
+
     def count(self, number: int) -> str:
         """A whole number with marks between its thousands."""
         return self.marked(f"{number:,}")

@@ -33,7 +33,8 @@ class AutotuneGathering(Gathering):
         ours = self._config.stash[AUTOTUNE]
         if (found := self._found_by_all(ours)) is None:
             return
-        self.lines[_SUMMARY] += dict.fromkeys(f"note: {note}" for told in self._processes for note in told["notes"])
+        language = ours.settings.output.language
+        self.lines[_SUMMARY] += self._notes((note for told in self._processes for note in told["notes"]), language)
         if found.all():
             from pytest_llmbench.plugin.gathering import renderers_of, sections_of
             from pytest_llmbench.reports.renderers.terminal import terminal_lines
@@ -41,7 +42,6 @@ class AutotuneGathering(Gathering):
             from pytest_llmbench.reports.views.autotune import autotune_report
             from pytest_llmbench.reports.writing.autotune import write_limits
 
-            language = ours.settings.output.language
             command = f"pytest {shlex.join(self._config.invocation_params.args)}"
             sections = sections_of(self._config, "autotune", language)
             renderers = renderers_of(self._config)

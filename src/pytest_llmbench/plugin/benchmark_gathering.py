@@ -109,7 +109,7 @@ class BenchmarkGathering(Gathering):
         from pytest_llmbench.runs.history import trend
         from pytest_llmbench.runs.result_parts import CaseResults
 
-        self.lines[_SUMMARY] += [f"note: {told}" for told in _announced(asked)]
+        self.lines[_SUMMARY] += self._notes(_announced(asked).values(), self._ours.settings.output.language)
         folder = Path(asked[0]["folder"])
         parts = self._settled(asked[0]["variants"], folder)
         planned = max(one["planned"] for one in asked) - self._left_out()
@@ -127,7 +127,7 @@ class BenchmarkGathering(Gathering):
         if not whole:
             self._tell_of_kept_answers(folder)
         output = self._ours.settings.output
-        earlier = trend(output.report_dir, _TREND_RUNS) if output.html or output.png else []
+        earlier = trend(output.report_dir, _TREND_RUNS)
         monitored = self._monitored(document, earlier) if output.png else None
         reports = write_reports(
             document,
@@ -187,6 +187,7 @@ class BenchmarkGathering(Gathering):
             **_passes(asked),
             **_unrelated([one["cosine_between_cases"] for one in asked]),
             "processes": len(asked),
+            **({} if self._ours.settings.benchmark.limit is None else {"limited": self._ours.is_limited}),
             **({"cut_short": dict(zip(("results", "planned"), cut_short, strict=True))} if cut_short else {}),
             "announcements": list(_announced(asked).values()),
         }

@@ -218,10 +218,7 @@ class BenchmarkSession:
                 "load_s": self._loading_s,
                 "scoring_s": self._benchmark.scoring_s,
                 "tally": dataclasses.asdict(self.progress.tally),
-                "announcements": [
-                    {"said": said, "text": one.text, "values": list(one.values)}
-                    for said, one in self._ours.announcements.warnings.items()
-                ],
+                "announcements": self._ours.announcements.recorded(),
             }
             self._benchmark.close()
             self._benchmark = None

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _SUMMARY = "llmbench context"
 _UNNAMED = "context"
+_JUNIT_WIDTH = 120
 
 
 class ContextGathering(Gathering):
@@ -31,20 +32,21 @@ class ContextGathering(Gathering):
         return self._config.stash[CONTEXT].close()
 
     def _report(self, session: pytest.Session, *, ended_by_itself: bool) -> None:  # noqa: ARG002  # the base's
-        if (found := self._found_by_all(self._config.stash[CONTEXT])) is None:
+        ours = self._config.stash[CONTEXT]
+        if (found := self._found_by_all(ours)) is None:
             return
         from pytest_llmbench.context.session import context_targets
 
-        self.lines[_SUMMARY] += dict.fromkeys(f"note: {note}" for told in self._processes for note in told["notes"])
+        notes = (note for told in self._processes for note in told["notes"])
+        self.lines[_SUMMARY] += self._notes(notes, ours.settings.output.language)
         if targets := context_targets(found):
-            failed = self._write(targets)
-            if failed and session.exitstatus == pytest.ExitCode.OK:
-                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            self._write(session, targets)
         found.forget()
 
-    def _write(self, targets: list[ContextTarget]) -> bool:
-        """Save and report what was found; whether a comparison with an earlier run fails the session."""
+    def _write(self, session: pytest.Session, targets: list[ContextTarget]) -> None:
+        """Save and report what was found; a comparison with an earlier run may fail the session."""
         from pytest_llmbench.context.session import context_document
+        from pytest_llmbench.plugin.gate_item import github_lines, report_context_gate, write_github_summary
         from pytest_llmbench.plugin.gathering import renderers_of, sections_of
         from pytest_llmbench.reports.renderers.terminal import terminal_lines
         from pytest_llmbench.reports.views.context import context_report
@@ -59,6 +61,8 @@ class ContextGathering(Gathering):
         save_context(document, settings.output.report_dir, named[0] if named else _UNNAMED)
         sections = sections_of(self._config, "context", language)
         paths = write_context(document, settings.output, renderers=renderers_of(self._config), sections=sections)
-        told = context_report(document, language, added=sections(document), paths=paths)
-        self.lines[_SUMMARY] += terminal_lines(told, self._width())
-        return document.comparison is not None and document.comparison.failed
+        told = context_report(document, language, added=sections(document.model_dump(mode="json")), paths=paths)
+        self.lines[_SUMMARY] += [*terminal_lines(told, self._width()), *github_lines(told)]
+        if (comparison := document.comparison) and comparison.kind != "compare":
+            report_context_gate(session, comparison, terminal_lines(told.only("comparison"), _JUNIT_WIDTH), language)
+        write_github_summary(told)

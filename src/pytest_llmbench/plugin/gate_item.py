@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import pytest
 
 if TYPE_CHECKING:
     from pytest_llmbench.reports.blocks import Report
+    from pytest_llmbench.runs.context_document import ContextComparison
     from pytest_llmbench.runs.typed import GateDocument
 
 
@@ -31,16 +33,19 @@ def report_gate(session: pytest.Session, gate: GateDocument, lines: list[str], l
     say = words(language)
     why, notes = reason(gate, say), [note_text(note, say) for note in gate.notes]
     told = (("outcome", gate.outcome), ("reason", why), *(("note", note) for note in notes))
-    manager = session.config.pluginmanager
-    terminal = manager.get_plugin(_REPORTER)
-    others = manager.subset_hook_caller("pytest_runtest_logreport", [terminal] if terminal else [])
-    for when in ("setup", "call", "teardown"):
-        others(report=_phase(gate, when, "\n".join(lines), told))
-    if gate.failed:
-        if terminal:
-            terminal.stats.setdefault("failed", []).append(_phase(gate, "call", why, told))
-        if session.exitstatus == pytest.ExitCode.OK:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    _report(session, _GateTest(f"gate[{gate.kind}]", gate.failed, why, "\n".join(lines), told))
+
+
+def report_context_gate(
+    session: pytest.Session, comparison: ContextComparison, lines: list[str], language: str
+) -> None:
+    """The same for the gate of a context run, `llmbench::gate[context-<kind>]`: a session may have both."""
+    from pytest_llmbench.reports.serving.words import serving_words
+    from pytest_llmbench.reports.views.context_comparison import failing
+
+    why = failing(comparison, serving_words(language))
+    told = (("outcome", comparison.outcome), ("reason", why))
+    _report(session, _GateTest(f"gate[context-{comparison.kind}]", comparison.failed, why, "\n".join(lines), told))
 
 
 def github_lines(report: Report) -> list[str]:
@@ -62,20 +67,45 @@ def write_github_summary(report: Report) -> None:
         write_summary(report, Path(path))
 
 
-def _phase(gate: GateDocument, when: Any, text: str, told: Iterable[tuple[str, object]]) -> pytest.TestReport:
-    """`told` is what JUnit XML says of a gate that does not fail: whether it passed or is inconclusive, and on what."""
-    name, failed, now = f"gate[{gate.kind}]", gate.failed and when == "call", time.time()
-    return pytest.TestReport(
-        nodeid=f"llmbench::{name}",
-        location=("llmbench", None, name),
-        keywords={},
-        outcome="failed" if failed else "passed",
-        longrepr=text if failed else None,
-        when=when,
-        start=now,
-        stop=now,
-        user_properties=told if when == "teardown" else (),
-    )
+@dataclasses.dataclass(frozen=True, slots=True)
+class _GateTest:
+    """`why` is one sentence, `text` all that was compared.
+
+    `told` is what JUnit XML says of a gate that does not fail: whether it passed or is inconclusive, and on what.
+    """
+
+    name: str
+    failed: bool
+    why: str
+    text: str
+    told: Sequence[tuple[str, object]]
+
+    def phase(self, when: Any, text: str) -> pytest.TestReport:
+        failed, now = self.failed and when == "call", time.time()
+        return pytest.TestReport(
+            nodeid=f"llmbench::{self.name}",
+            location=("llmbench", None, self.name),
+            keywords={},
+            outcome="failed" if failed else "passed",
+            longrepr=text if failed else None,
+            when=when,
+            start=now,
+            stop=now,
+            user_properties=self.told if when == "teardown" else (),
+        )
+
+
+def _report(session: pytest.Session, gate: _GateTest) -> None:
+    manager = session.config.pluginmanager
+    terminal = manager.get_plugin(_REPORTER)
+    others = manager.subset_hook_caller("pytest_runtest_logreport", [terminal] if terminal else [])
+    for when in ("setup", "call", "teardown"):
+        others(report=gate.phase(when, gate.text))
+    if gate.failed:
+        if terminal:
+            terminal.stats.setdefault("failed", []).append(gate.phase("call", gate.why))
+        if session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def record_verdict(config: pytest.Config, sentences: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -79,6 +79,17 @@ class Gathering(abc.ABC):
     def _report(self, session: pytest.Session, *, ended_by_itself: bool) -> None:
         """Write the reports of what `_processes` did. Raises LLMBenchError where that cannot be done."""
 
+    def _notes(self, announced: Iterable[Mapping[str, Any]], language: str) -> list[str]:
+        """What any process announced, once, in the language of the reports."""
+        from pytest_llmbench.core.locale import words
+        from pytest_llmbench.reports.announced import worded
+        from pytest_llmbench.runs.typed import AnnouncedDocument
+
+        say = words(language)
+        told = {one["said"]: worded(AnnouncedDocument.model_validate(one), say) for one in announced}
+        label = "note"  # the same word in French
+        return [say("{label}: {text}", label=label, text=text) for text in told.values()]
+
     def _width(self) -> int:
         return int(self._config.get_terminal_writer().fullwidth)
 
@@ -112,14 +123,14 @@ def renderers_of(config: pytest.Config) -> RendererRegistry:
 
 def sections_of(
     config: pytest.Config, kind: Literal["benchmark", "autotune", "context"], language: str
-) -> Callable[[Any], Sequence[Section]]:
+) -> Callable[[Mapping[str, Any]], Sequence[Section]]:
     """What gives the sections that plugins add to a document's reports.
 
     Raises:
         UsageError: a plugin returns something else than sections.
     """
 
-    def sections(document: Any) -> Sequence[Section]:
+    def sections(document: Mapping[str, Any]) -> Sequence[Section]:
         from pytest_llmbench.reports.blocks import Section
 
         hook = config.hook.pytest_llmbench_report_sections

@@ -36,17 +36,18 @@ def pytest_llmbench_report(run: Run, report_dir: Path) -> None:
 def pytest_llmbench_report_renderers(registry: RendererRegistry) -> None:
     """Add a format of your own: `registry.add(renderer)`, with a name, a suffix and `render(report) -> str`.
 
-    `reports/benchmark.<suffix>` and `reports/autotune.<suffix>` are then written too.
+    `reports/benchmark.<suffix>`, `reports/autotune.<suffix>` and `reports/context.<suffix>` are then written too.
     """
 
 
 @pytest.hookspec
 def pytest_llmbench_report_sections(
-    document: Mapping[str, Any], kind: Literal["benchmark", "autotune"], language: str
+    document: Mapping[str, Any], kind: Literal["benchmark", "autotune", "context"], language: str
 ) -> Sequence[Section] | None:
     """Add sections of your own to every format: a list of `pytest_llmbench.api.blocks.Section`.
 
-    `document` is that of `benchmark.json` or `autotune.json`; word what you add in `language`, `en` or `fr`.
+    `document` is that of `benchmark.json`, `autotune.json` or `context.json`, as `kind` says; word what you add in
+    `language`, `en` or `fr`.
     """
 
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -162,6 +163,10 @@ class Announcements(logging.Handler):
         self.warnings: dict[str, Announcement] = {}
         self._said: set[str] = set()
         self._say = say
+
+    def recorded(self) -> list[dict[str, Any]]:
+        """What was kept, as run files and other processes have it."""
+        return [{"said": said, "text": one.text, "values": list(one.values)} for said, one in self.warnings.items()]
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show and keep one message, unless it was said before."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import pytest
 
+from pytest_llmbench.core.announcing import STOPPED_IN_SEARCH, Announcement
 from pytest_llmbench.plugin import options
 from pytest_llmbench.plugin.session import SESSION, Session
 
@@ -89,11 +90,11 @@ class ServerSession:
         self._loop.run(self._end())
         self._loop.close()
         self._loop = None
-        notes = list(self._ours.announcements.warnings)
+        announcements = self._ours.announcements
         if self._task is not None and self._to_go_on_with:
-            told = f"stopped in mid-search: {self._to_go_on_with}"
-            notes.append(f"{told}; its trials are kept, go on with --llmbench-resume")
-        return {"shared": str(self.shared) if self.shared else None, "notes": notes}
+            stopped = Announcement(STOPPED_IN_SEARCH, (self._to_go_on_with, "--llmbench-resume"))
+            announcements.warnings[stopped.said] = stopped
+        return {"shared": str(self.shared) if self.shared else None, "notes": announcements.recorded()}
 
     async def _awaited(self, asking: Coroutine[Any, Any, T]) -> T:
         """What the coroutine, run in the session's own loop, returns or raises."""

@@ -88,15 +88,30 @@ class Session:
 
     @functools.cached_property
     def cases(self) -> Sequence[Case]:
-        """Every case of the suites, before pytest selects among them; those that become items stay the same objects.
+        """The cases of the suites that the settings select, before pytest selects among them.
+
+        Those that become items stay the same objects.
 
         Raises:
             UsageError: a suite is wrong, or chunks are wanted of a pytest without subtests.
         """
-        from pytest_llmbench.cases.selection import chosen_cases
+        from pytest_llmbench.cases.selection import select
 
-        found = chosen_cases(self.settings, self.vocabulary)
+        found = select(self._every_case, self.settings)
         return found if _chunk_size(len(found), self.settings) else [*found]
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether `benchmark.limit` leaves cases out."""
+        from pytest_llmbench.cases.selection import is_limited
+
+        return self.settings.benchmark.limit is not None and is_limited(self._every_case, self.settings)
+
+    @functools.cached_property
+    def _every_case(self) -> Sequence[Case]:
+        from pytest_llmbench.cases.selection import every_case
+
+        return every_case(self.settings, self.vocabulary)
 
     @functools.cached_property
     def chunks(self) -> list[Chunk] | None:

@@ -9,10 +9,11 @@ from pytest_llmbench.runs.typed import AnnouncedDocument, RunDocument
 
 def announced(run: RunDocument, say: Words) -> list[str]:
     """A sentence each, with the options by which the settings that it names are given."""
-    return [one if isinstance(one, str) else _worded(one, say) for one in run.metadata.announcements]
+    return [one if isinstance(one, str) else worded(one, say) for one in run.metadata.announcements]
 
 
-def _worded(one: AnnouncedDocument, say: Words) -> str:
+def worded(one: AnnouncedDocument, say: Words) -> str:
+    """One of them."""
     told = say.translated(one.text)
     if told == one.text:  # English, or a plugin's own
         return one.said

@@ -73,8 +73,8 @@ FINDINGS: Mapping[str, str] = {
         "the rest is lost, and nothing in the answer says so."
     ),
     "context_shift": N_(
-        "The context is shifted: after a prompt of {prompt_tokens} tokens the server wrote {answer_tokens} more than "
-        "its {context} have room for, and forgot the oldest ones."
+        "The context is shifted: after a prompt of {prompt_tokens} tokens the server wrote {answer_tokens}, which is "
+        "more than its {context} have room for, and forgot the oldest ones."
     ),
     "prefix_cache_seen": N_(
         "The server remembers prompts: the same one of {length} tokens took {first_s}, then {again_s}. Each prompt of "

@@ -25,7 +25,7 @@ _KINDS = {
     "compare": N_("comparison with {against}"),
 }
 _P_SIDES = {
-    "regression": N_("the chance of such a fall where nothing got worse"),
+    "regression": N_("the chance of such a change for the worse where nothing got worse"),
     "improvement": N_("the chance of such a gain where nothing got better"),
     "compare": N_("the chance of such a change where nothing changed"),
 }
@@ -69,7 +69,7 @@ def evidence(verdict: VerdictDocument, gate: GateDocument, metric: str, say: Wor
     if verdict.low is not None and verdict.high is not None:
         low, high = say.number(verdict.low, signed=True), say.number(verdict.high, signed=True)
         interval = say("{percent} interval {low} to {high}, ", percent=confidence(gate, say), low=low, high=high)
-    p = p_value_text(verdict, say)
+    p = p_value_text(verdict.p_adjusted, say)
     return say(
         "{subject}: {before} -> {after}, {effect} ({interval}p {p}, n = {cases})",
         subject=subject(verdict, metric, say),
@@ -136,9 +136,8 @@ def confidence(gate: GateDocument, say: Words) -> str:
     return say("{value}%", value=say.tick(gate.confidence * 100))
 
 
-def p_value_text(verdict: VerdictDocument, say: Words) -> str:
-    """The adjusted p-value, `<0.001` below that."""
-    p: float | None = verdict.p_adjusted
+def p_value_text(p: float | None, say: Words) -> str:
+    """A p-value, `<0.001` below that."""
     if p is None:
         return UNSCORED
     return f"<{say.number(_LEAST_P)}" if p < _LEAST_P else say.number(p)

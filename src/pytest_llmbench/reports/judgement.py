@@ -155,5 +155,7 @@ def _own(gate: GateDocument, variant: str) -> list[VerdictDocument]:
 
 
 def _limited(document: RunDocument) -> bool:
-    limit = document.metadata.setting("benchmark", "limit")
+    if document.metadata.limited is not None:
+        return document.metadata.limited
+    limit = document.metadata.setting("benchmark", "limit")  # of older runs it is not known what it left out
     return limit is not None and document.statistics.cases >= limit

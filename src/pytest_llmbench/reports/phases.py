@@ -9,11 +9,8 @@ from pytest_llmbench.runs.typed import RunDocument
 
 _PARTS = {
     "load_s": N_("loading"),
-    "collection_s": N_("collection"),
     "generation_s": N_("generation"),
     "scoring_s": N_("scoring"),
-    "gate_s": N_("gate"),
-    "reports_s": N_("reports"),
 }
 
 _TOTAL = "total_s"

@@ -157,9 +157,14 @@ def _worse_categories(document: RunDocument, comparison: Comparison | None, say:
 
 
 def _barely_differs(document: RunDocument, variant: str) -> bool:
-    """Nearly every answer is the base's, word for word or in what it means."""
-    pairs = (row.completions for row in document.results if {BASE, variant} <= row.completions.keys())
-    equal = array("B", (pair[BASE].text == pair[variant].text for pair in pairs if not pair[variant].error))
+    """Nearly every answer is the base's, word for word or in what it means.
+
+    Answers that begin alike and are shortened here are left out: nobody knows how they go on.
+    """
+    answers = (row.completions for row in document.results if {BASE, variant} <= row.completions.keys())
+    pairs = ((one[BASE], one[variant]) for one in answers if not one[variant].error)
+    compared = ((base.text == own.text, base.text_cut or own.text_cut) for base, own in pairs)
+    equal = array("B", (same for same, cut in compared if not (same and cut)))
     calibrated = calibrated_cosine(document, variant)
     alike = calibrated is not None and calibrated[-1] > _BARELY_DIFFERS
     return alike or (bool(equal) and sum(equal) / len(equal) > _BARELY_DIFFERS)

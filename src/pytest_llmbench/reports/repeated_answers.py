@@ -50,10 +50,16 @@ def _temperature(metadata: Metadata, variant: str) -> float:
 
 
 def _texts(document: RunDocument, variant: str) -> Mapping[str, Sequence[str]]:
-    """Each case's answers, one an epoch, without those that failed."""
+    """Each case's answers, one an epoch, without those that failed.
+
+    Cases whose answers begin alike and are shortened here are left out: nobody knows how they go on.
+    """
     found: dict[str, list[str]] = {}
+    shortened: set[str] = set()
     for row in document.results:
         answer = row.completions.get(variant)
         if answer is not None and answer.finish in _ANSWERED:
             found.setdefault(row.case, []).append((answer.reasoning or "") + answer.text)
-    return found
+            if answer.text_cut:
+                shortened.add(row.case)
+    return {case: texts for case, texts in found.items() if case not in shortened or len(set(texts)) > 1}

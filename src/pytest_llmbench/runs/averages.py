@@ -119,7 +119,10 @@ def _counted(answer: Row) -> dict[str, int]:
 
 
 def in_short(title: str, head: RunDocument) -> RunPoint:
-    """A run as one point of a trend. Runs with the same `asked` asked and expected the same of the same cases."""
+    """A run as one point of a trend. Runs with the same `asked` asked and expected the same of the same cases.
+
+    A mere comparison gates nothing and has no outcome.
+    """
     variants: dict[str, dict[str, float | None]] = {name: {} for name in head.variants}
     for metric, by_variant in head.statistics.metrics.items():
         for variant, item in by_variant.items():
@@ -129,7 +132,7 @@ def in_short(title: str, head: RunDocument) -> RunPoint:
         name=title,
         timestamp=head.metadata.timestamp,
         variants=variants,
-        outcome=None if head.gate is None else head.gate.outcome,
+        outcome=None if head.gate is None or head.gate.kind == "compare" else head.gate.outcome,
         asked=AskedCases(sha256=head.metadata.cases_sha256, cases=cases),
     )
 

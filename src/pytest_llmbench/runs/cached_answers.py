@@ -30,7 +30,7 @@ class CachedAnswers:
 
     def told(self, variant: str, say: Words) -> str:
         """How many there are, since when, and what to do."""
-        return say(CACHED_ANSWERS, **self.data(variant))
+        return say(CACHED_ANSWERS, **{**self.data(variant), "since": say.moment(self.since)})
 
     def data(self, variant: str) -> dict[str, Any]:
         """What that sentence is filled with."""

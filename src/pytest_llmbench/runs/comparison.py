@@ -143,11 +143,6 @@ class Comparison:
         gained = (change for change in self.changes if change.difference > 0)
         return heapq.nsmallest(count, gained, key=lambda change: (-change.difference, -change.tuned))
 
-    def losses(self, count: int) -> list[_Change]:
-        """The greatest losses, greatest first."""
-        lost = (change for change in self.changes if change.difference < 0)
-        return heapq.nsmallest(count, lost, key=lambda change: (change.difference, change.tuned))
-
     def within(self, category: str) -> Comparison:
         """The same comparison over one category."""
         return dataclasses.replace(self, changes=self.changes.within(category))

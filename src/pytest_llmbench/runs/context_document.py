@@ -303,9 +303,10 @@ class ContextTarget(TypedDocument):
 class ContextVerdict(TypedDocument):
     """One question of a comparison with an earlier run: did a limit fall, or are fewer facts found at a length?
 
-    Of limits, `before` and `after` are tokens and `effect` the relative change; of facts, shares and their difference
-    over the questions that both runs asked. `low` to `high` is the 95 % interval of the effect, None at an end that is
-    open; the outcome is by `gate.alpha`. `n` is the number of prompts, of facts that of pairs.
+    Of limits, `before` and `after` are tokens and `effect` the relative change, None where a limit rose from 0; of
+    facts, shares and their difference over the questions that both runs asked. `low` to `high` is the 95 % interval of
+    the effect, None at an end that is open; the outcome is by `gate.alpha`. `n` is the number of prompts, of facts that
+    of pairs.
     """
 
     target: str
@@ -314,7 +315,7 @@ class ContextVerdict(TypedDocument):
     outcome: VerdictOutcome
     before: float
     after: float
-    effect: float
+    effect: float | None
     low: float | None
     high: float | None
     p_value: float | None = None

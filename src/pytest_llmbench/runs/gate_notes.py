@@ -44,7 +44,7 @@ _SENTENCES: Mapping[str, str | tuple[str, str]] = {
     "noted_no_baseline": N_("there is no baseline '{name}' yet: nothing was compared"),
     "noted_confirmed": N_(
         "{metric} of {variant} went from {before} to {after}; both sides were asked again with fresh seeds, "
-        "fell again, and these verdicts are of those answers"
+        "got worse again, and these verdicts are of those answers"
     ),
     "noted_unconfirmed": N_(
         "{metric} of {variant} went from {before} to {after}; both sides were asked again with fresh seeds, "
@@ -88,6 +88,8 @@ def note_text(note: NoteDocument, say: Words) -> str:
     data = note.data
     if "metric" in data and say.language != "en":  # English has the names of the terminal
         data = {**data, "metric": say.metric(data["metric"])}
+    if "since" in data:
+        data = {**data, "since": say.moment(data["since"])}
     values = {"count": len(cases), "cases": _named(cases, say), **data}
     if isinstance(sentence, str):
         return say(sentence, **values)

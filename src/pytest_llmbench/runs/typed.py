@@ -387,6 +387,8 @@ class Metadata(TypedDocument):
     epochs: Any = None
     cases_sha256: str | None = None
     cut_short: CutShort | None = None
+    limited: bool | None = None
+    """Whether `benchmark.limit` left cases out; None where no limit was set, and in older runs."""
     versions: dict[str, str] = Field(default_factory=dict)
     timings: dict[str, float | None] = Field(default_factory=dict)
     passes: dict[str, PassDocument] = Field(default_factory=dict)

@@ -25,7 +25,10 @@ class _Document(BaseModel):
 
 
 class RunCard(_Document):
-    """A saved run. `means` are variant -> metric -> mean; `outcome` that of its gate, else of its comparison."""
+    """A saved run. `means` are variant -> metric -> mean; `outcome` that of its gate, else of its comparison.
+
+    It passes or fails only where it is `gated`; a comparison says whether it is better, or worse.
+    """
 
     id: str = Field(description="number and name, as its folder is called", examples=["0007_accepted"])
     timestamp: str
@@ -34,6 +37,7 @@ class RunCard(_Document):
     variants: tuple[str, ...]
     cases: int
     outcome: VerdictOutcome | None
+    gated: bool
     means: dict[str, dict[str, float | None]]
 
 
@@ -99,8 +103,8 @@ class Results:
         """
         before, after = self._find(baseline), self._find(title)
         gate = self._settings.gate
-        chosen = ["--alpha", str(gate.alpha), "--margin", str(gate.margin), "--report-dir", str(self._folder)]
-        chosen += self._config  # margins of single metrics, and what becomes of lost answers
+        chosen = ["--alpha", str(gate.alpha), "--report-dir", str(self._folder)]
+        chosen += self._config  # what becomes of lost answers
         told = json.loads(_command("compare", before.title, after.title, "--json", *chosen))
         return Comparison(baseline=before.title, run=after.title, gate=gate_document(told["runs"][0]["gate"]))
 
@@ -160,5 +164,6 @@ def _card(run: RunFolder, document: Mapping[str, Any]) -> RunCard:
         variants=typed.variants,
         cases=typed.statistics.cases,
         outcome=judged.outcome if judged else None,
+        gated=judged is not None and judged.kind != "compare",
         means=in_short(run.title, typed).variants,
     )

@@ -82,7 +82,8 @@ def test_only_a_regression_that_was_asked_for_is_exit_code_1(runs: list[str], fa
 
 
 def test_options_reach_the_comparison() -> None:
-    (side,) = compared("1", "2", "--metrics", "relevance", "--alpha", "0.01", "--margin", "0.05")["runs"]
+    asked = ("--metrics", "relevance", "--alpha", "0.01", "--margin", "0.05", "--fail-on", "regression")
+    (side,) = compared("1", "2", *asked)["runs"]
     assert side["gate"]["alpha"] == 0.01
     assert {(verdict["metric"], verdict["margin"]) for verdict in side["gate"]["verdicts"]} == {("relevance", 0.05)}
 
@@ -138,7 +139,8 @@ def test_cases_that_one_side_lacks_are_told(make_run: MakeRun) -> None:
         (["accepted", "worse", "--metrics", "relevanc"], "--metrics: no run has 'relevanc'; there are keywords,"),
         (["accepted", "worse", "--variant", "other"], "--variant other: 0003_worse has base, finetuned"),
         (["accepted", "worse", "--alpha", "2"], "--alpha"),
-        (["accepted", "worse", "--margin", "wide"], "--margin"),
+        (["accepted", "worse", "--margin", "wide", "--fail-on", "regression"], "--margin"),
+        (["accepted", "worse", "--margin", "0.05"], "a mere comparison shows every change and has no margin"),
     ],
 )
 def test_what_cannot_be_compared_is_one_line_and_exit_code_2(make_run: MakeRun, words: list[str], message: str) -> None:

@@ -45,6 +45,21 @@ def test_json_has_the_document_the_requirement_and_the_paths(server: ContextServ
     assert told["paths"]["json"] == "reports/context.json"
 
 
+def test_two_servers_of_one_model_are_judged_and_journaled_apart(server: ContextServer) -> None:
+    with context_server(KnownContext(limit=500), announced=501) as shorter:
+        both = ("context", "--server", shorter.url, "--server", server.url, *SMALL, "--require-context", "550")
+        result = llmbench(*both, "--json", **QUICK)
+        again = llmbench(*both, "--resume", "--json", **QUICK)
+    names = [f"known at {one.url}" for one in (shorter, server)]
+    for told in (json.loads(result.stdout), json.loads(again.stdout)):
+        assert [target["name"] for target in told["targets"]] == names
+        assert [told["requirements"][name]["outcome"] for name in names] == ["missed", "unsure"]
+    assert f"FAIL: {names[0]}: accepted: 500 tokens" in result.stderr
+    assert result.exit_code == again.exit_code == 1
+    resumed = [target["resumed_probes"] for target in json.loads(again.stdout)["targets"]]
+    assert resumed == [len(target["probes"]) for target in json.loads(result.stdout)["targets"]]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -146,6 +146,16 @@ def test_the_page_of_an_older_run_shows_the_trend_up_to_it(
     assert given == ["0001_nightly"]
 
 
+@pytest.mark.parametrize("form", ["text", "markdown"])
+def test_a_text_has_the_trend_too(run_file: Path, save_run: Callable[..., Path], form: str) -> None:
+    assert "Trend over the saved runs" not in llmbench("report", run_file, "--language", "en", "--format", form).stdout
+    for month in (1, 3):
+        save_run(Path("reports"), "nightly", timestamp=f"2026-0{month}-01T10:00:00+00:00")
+    told = llmbench("report", run_file, "--language", "en", "--format", form).stdout
+    assert "Trend over the saved runs (2)" in told
+    assert told.index("nightly") < told.index("this run")
+
+
 @pytest.mark.parametrize("form", ["html", "png"])
 def test_a_format_that_is_no_text_asks_for_a_file(run_file: Path, form: str) -> None:
     done = llmbench("report", run_file, "--format", form)

@@ -61,7 +61,8 @@ def test_the_journal_goes_along_so_that_it_can_be_rescored_again() -> None:
 
 
 def test_a_file_can_be_asked_for_instead_of_a_saved_run() -> None:
-    assert llmbench("rescore", "latest", "--output", "new.json").exit_code == 0
+    done = llmbench("rescore", "latest", "--output", "new.json")
+    assert (done.exit_code, done.stdout.count("new.json")) == (0, 1)
     assert len(read_document(Path("new.json"))["results"]) == 2
     assert not Path("reports/runs/0002_rescored-accepted").exists()
 

@@ -39,6 +39,7 @@ def verdict(after: ContextDocument, about: str, gate: GateSettings = GATE) -> Co
 def test_a_limit_fell_where_its_interval_lies_below_that_of_before() -> None:
     fell = verdict(run(limits=in_time(3000, 2900, 3100)), "in_time")
     assert (fell.outcome, fell.before, fell.after) == ("fail", 6680, 3000)
+    assert fell.effect is not None
     assert fell.effect == pytest.approx(3000 / 6680 - 1)
     assert fell.low is not None
     assert fell.high is not None
@@ -162,3 +163,22 @@ def test_other_questions_are_no_pairs() -> None:
     found = compare_context(saved(run()), run(probes=tuple(renamed)), GATE)
     assert {note.code for note in found.notes} == {"other_questions"}
     assert all(one.about != "facts" for one in found.verdicts)
+
+
+def test_a_limit_that_was_nothing_rose() -> None:
+    nothing = limits(Known(), in_time=limit(0, 0, 0, "late", seconds=3.0, promised_s=2.0))
+    found = compare_context(saved(run(limits=nothing)), run(), GateSettings())
+    rose = next(one for one in found.verdicts if one.about == "in_time")
+    assert (rose.outcome, rose.effect, rose.low, rose.high) == ("pass", None, None, None)
+    rows = [line.split("│") for line in Text().render(comparison_report(found, "en")).splitlines()]
+    row = next(cells for cells in rows if "Limit: In time" in "".join(cells))
+    assert [cell.strip() for cell in row[1:8]] == ["better", rose.target, "Limit: In time", "0", "6,680", "-", "-"]
+
+
+def test_facts_change_by_points_and_small_p_values_are_not_nothing() -> None:
+    found = compare_context(saved(run()), later(chance=lambda _length, _depth: 0.0), GATE)
+    first = next(one for one in found.verdicts if one.about == "facts")
+    told = Text().render(comparison_report(found, "en"))
+    assert f"{100 * (first.effect or 0):+.1f} points" in told
+    assert "<0.001" in told
+    assert " 0.000 " not in told

@@ -218,6 +218,16 @@ def test_every_report_has_every_format(tmp_path: Path) -> None:
         assert {"text", "markdown", "html", "json"} == paths.keys()
 
 
+def test_an_evaluation_shows_why_an_answer_failed_and_writes_alpha_as_its_language_does() -> None:
+    document = evaluation_document()
+    failed = {"text": "", "finish": "error", "error": "the server closed the connection"}
+    document["results"][0]["answers"]["finetuned"] = failed
+    told = Text().render(evaluation_report(typed_evaluation(document), "fr"))
+    assert "finetuned: the server closed the connection" in told.replace(" :", ":")
+    assert "0,05" in told
+    assert "0.05" not in told
+
+
 def test_the_evaluation_of_these_tests_is_one() -> None:
     jsonschema.validate(evaluation_document(), schema("evaluation"))
 

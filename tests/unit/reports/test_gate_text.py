@@ -24,8 +24,8 @@ def test_a_failed_gate_names_metric_category_effect_interval_and_cases() -> None
         "Verdict  Variant    Metric                  Before -> after  Change      95% interval      p   n",
         "fail     finetuned  Relevance                0.660 -> 0.540  -0.120  -0.200 to -0.050  0.003  30",
         "pass     finetuned  Keywords found (share)   0.660 -> 0.760  +0.100  +0.020 to +0.180  1.000  30",
-        "p, the chance of such a fall where nothing got worse, is adjusted for all that is tested here (Holm)",
-        "and held against alpha 0.05; the interval (95%) is of the mean change.",
+        "p, the chance of such a change for the worse where nothing got worse, is adjusted for all that is",
+        "tested here (Holm) and held against alpha 0.05; the interval (95%) is of the mean change.",
         "",
         "What keeps the two sides from being quite the same",
         "- Cases missing in this run: 2 cases of the baseline are not in this run: a/b, a/c",
@@ -151,3 +151,8 @@ def test_all_words_of_our_own_are_plain_ascii() -> None:
     some = gate(verdict(), verdict("inconclusive", "keywords", category="c"), notes=[note()])
     for width in (60, 200):
         assert "\n".join(gate_lines(some, width)).isascii()
+
+
+def test_what_got_worse_is_no_fall_in_french_where_less_is_better() -> None:
+    slower = gate(verdict(metric="latency_s", higher_is_better=False, before=0.4, after=0.6))
+    assert "recul établi, Latence" in said(*gate_lines(slower, 100, "fr"))

@@ -126,6 +126,19 @@ def test_a_regression_gate_is_followed_by_the_comparison_with_the_base() -> None
     assert words.index("Regression gate: Fail") < words.index("Comparison: Better")
 
 
+@pytest.mark.parametrize(
+    ("kind", "consequence", "dashed"),
+    [("regression", "what is open passes (gate.inconclusive)", 1), ("compare", "it was only compared", 0)],
+)
+def test_a_verdict_has_the_margin_that_was_used_and_says_why_it_fails_nothing(
+    kind: str, consequence: str, dashed: int
+) -> None:
+    open_gate = gate(outcome="inconclusive") | {"kind": kind, "outcome": "inconclusive", "failed": False}
+    shown = page(run(relevance("a/<b>", 0.5, 0.5)), gate=open_gate)
+    assert f"This fails no session: {consequence}." in shown.words
+    assert [attrs.get("class") for tag, attrs in shown.elements if tag == "line"].count("margin") == dashed
+
+
 def test_a_part_of_a_run_has_no_verdict_on_the_page() -> None:
     read = dict(read_document(EXAMPLE))
     part = {**read, "gate": None, "metadata": {**read["metadata"], "cut_short": {"results": 30, "planned": 60}}}
@@ -283,7 +296,9 @@ def test_the_trend_marks_runs_that_asked_other_cases_and_leads_its_lines_past_th
         tag for tag, attrs in shown.elements if str(attrs.get("style")).startswith("fill:var(--card);stroke:var(--v")
     ]
     assert hollow == ["use", "use"]
-    assert hollow_told not in Page(render_html(run_document(this), history[:1], "en")).words
+    in_french = Page(render_html(run_document(this), history[:1], "fr")).words
+    assert hollow_told not in in_french
+    assert "0001_same 17/02/2026 10:00 UTC" in in_french
 
 
 def test_one_run_alone_has_no_trend() -> None:

@@ -83,3 +83,16 @@ def test_what_may_be_chance_or_is_wanted_is_not_told(unlike: dict[str, Any]) -> 
     told = document(**unlike)
     assert EN not in " ".join(" ".join(summary_lines(told, {}, 100)).split())
     assert EN not in " ".join(markdown(told, "en").split())
+
+
+def test_epochs_that_begin_alike_and_are_shortened_are_not_taken_for_copies() -> None:
+    """The base says something else in each epoch, behind what the document has of it."""
+    texts = {"base": "Il était une fois. " * 30, "finetuned": LONG}
+    rows = [
+        result(f"voice/{case}", {"relevance": dict.fromkeys(texts, 0.5)}, epoch=epoch, texts=texts)
+        for case in range(6)
+        for epoch in range(2)
+    ]
+    told = analysis(build_document(run(*rows, settings=SAMPLED), answer_chars=500), "en")
+    assert "finetuned gave the same text" in told
+    assert "base gave the same text" not in told

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 from support.report_runs import full_run, relevance, result, run
 
+from pytest_llmbench.core.locale import words
 from pytest_llmbench.core.records import Run
-from pytest_llmbench.reports import draw
 from pytest_llmbench.reports.charts import canvas
-from pytest_llmbench.reports.charts.benchmark import _edges, _most_changed
+from pytest_llmbench.reports.charts.benchmark import _edges, _most_changed, save_benchmark
 from pytest_llmbench.runs.base_comparison import with_comparison
 from pytest_llmbench.runs.document import build_document
 from pytest_llmbench.runs.typed import run_document
@@ -32,12 +32,12 @@ def texts_of(some_run: Run, path: Path, monkeypatch: pytest.MonkeyPatch) -> list
 
     figures: list[Figure] = []
     monkeypatch.setattr(canvas, "save_png", lambda figure, _: figures.append(figure))
-    draw(run_document(document(some_run)), path, "en")
+    save_benchmark(run_document(document(some_run)), path, words("en"))
     return [text.get_text() for text in figures[0].findobj(Text) if text.get_visible()]
 
 
 def test_the_figure_has_the_references_size(tmp_path: Path) -> None:
-    draw(run_document(document(full_run())), tmp_path / "figure.png", "fr")
+    save_benchmark(run_document(document(full_run())), tmp_path / "figure.png", words("fr"))
     with Image.open(tmp_path / "figure.png") as image:
         assert image.size == (14 * 300, 10 * 300)
         assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)
@@ -48,9 +48,9 @@ def test_the_figure_is_the_same_under_any_user_style_and_needs_no_pyplot(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     first, second = tmp_path / "first.png", tmp_path / "second.png"
-    draw(run_document(document(full_run())), first, "fr")
+    save_benchmark(run_document(document(full_run())), first, words("fr"))
     with mpl.rc_context({"font.size": 33, "axes.facecolor": "black"}):
-        draw(run_document(document(full_run())), second, "fr")
+        save_benchmark(run_document(document(full_run())), second, words("fr"))
         assert mpl.rcParams["font.size"] == 33
     assert first.read_bytes() == second.read_bytes()
 
@@ -67,7 +67,7 @@ def test_the_figure_is_the_same_under_any_user_style_and_needs_no_pyplot(
     ids=["twelve long categories", "one variant", "many adapters", "unscored", "empty"],
 )
 def test_unusual_runs_are_drawn_without_a_warning(some_run: Run, tmp_path: Path) -> None:
-    draw(run_document(document(some_run)), tmp_path / "figure.png", "en")
+    save_benchmark(run_document(document(some_run)), tmp_path / "figure.png", words("en"))
     assert (tmp_path / "figure.png").stat().st_size > 10_000
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from rich.cells import cell_len
-from support.rendered import analysis
+from support.rendered import analysis, summary_lines
 from support.report_runs import full_run, relevance, result, run
 
 from pytest_llmbench.core.errors import UsageError
@@ -209,3 +209,26 @@ def test_shortened_text_keeps_to_its_cells() -> None:
     assert shorten_middle("category-one-of-many-1", 11) == "categ…any-1"
     assert cell_len(shorten("日本語テキスト", 6)) <= 6
     assert cell_len(shorten_middle("日本語テキスト", 6)) <= 6
+
+
+def test_differences_in_the_text_are_over_the_results_that_both_have() -> None:
+    easy = [relevance(f"easy/{number}", 1.0, 1.0) for number in range(5)]
+    hard = [relevance(f"hard/{number}", 0.0, None) for number in range(5)]
+    text = analysis(document(run(*easy, *hard)), "en")
+    assert re.search(r"│ Relevance │ 0.500 │ +1.000 │ +\+0.000 │ +\+0.0% │ 10/10, 5/10 │", text)
+    assert re.search(r"│ All +│ 10 │ 0.500 -> 1.000 │ +\+0.0% │", text)
+    assert "finetuned: Relevance 1.000 -> 1.000, +0.0% relative (paired results: 5)" in " ".join(text.split())
+
+
+def test_answers_that_are_alike_as_far_as_they_are_kept_are_not_taken_for_equal() -> None:
+    for length, said in ((20, True), (30, False)):
+        texts = dict.fromkeys(("base", "finetuned"), "encore une fois. " * length)
+        rows = [result(f"a/{place}", {"relevance": dict.fromkeys(texts, 0.5)}, texts=texts) for place in range(30)]
+        assert ("barely differ from the base's" in analysis(document(run(*rows)), "en")) is said
+
+
+def test_the_speed_of_a_resumed_run_is_that_of_its_last_session() -> None:
+    rows = [relevance(f"a/{place}", 0.5, 0.5) for place in range(50)]  # 1,200 tokens, most of them of another session
+    passes = {name: {"answers": 5, "tokens": 60, "seconds": 1.0} for name in ("base", "finetuned")}
+    timings = {"total_s": 3.0, "generation_s": 2.0}
+    assert "60.0 tokens/s" in " ".join(summary_lines(document(run(*rows, passes=passes, timings=timings)), {}, 100))

@@ -16,8 +16,10 @@ from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.load.records import SLO
 from pytest_llmbench.reports.charts import canvas
 from pytest_llmbench.reports.charts.search import save_search
+from pytest_llmbench.reports.charts.search_page import timeline_summary
 from pytest_llmbench.reports.charts.search_series import dots, latencies
 from pytest_llmbench.reports.serving.document import limits_document
+from pytest_llmbench.reports.serving.words import serving_words
 
 Draw = Callable[..., Figure]
 
@@ -39,6 +41,10 @@ def titles(figure: Figure) -> list[str]:
 
 def labels(figure: Figure) -> set[str]:
     return {label for axes in figure.axes for label in axes.get_legend_handles_labels()[1]}
+
+
+def labels_below(figure: Figure) -> set[str]:
+    return {text.get_text() for axes in figure.axes if (legend := axes.get_legend()) for text in legend.get_texts()}
 
 
 def words_of(figure: Figure) -> list[Text]:
@@ -114,8 +120,7 @@ def test_trials_lie_at_their_share_and_are_told_apart_by_shape(drawn: Draw) -> N
 def test_every_request_is_good_late_or_failed(drawn: Draw) -> None:
     finding = users_finding()
     finding["trials"][5]["requests"][0] = [0, 0.1, None, 0.15, 0, None]
-    found, step = dots(Finding.model_validate(finding))
-    assert step == 1
+    found = dots(Finding.model_validate(finding))
     assert len(found) == sum(trial["total"] for trial in finding["trials"])
     bad = sum(trial["total"] - trial["good"] for trial in finding["trials"])
     assert [sum(dot.outcome == name for dot in found) for name in ("late", "failed")] in ([bad - 1, 1], [bad, 1])
@@ -125,9 +130,20 @@ def test_every_request_is_good_late_or_failed(drawn: Draw) -> None:
 def test_of_very_many_requests_every_bad_one_stays() -> None:
     finding = users_finding()
     bad = sum(trial["total"] - trial["good"] for trial in finding["trials"])
-    found, step = dots(Finding.model_validate(finding), most=100)
-    assert step > 1
+    found = dots(Finding.model_validate(finding), most=100)
     assert sum(dot.outcome != "good" for dot in found) == bad
+    assert len(found) < sum(trial["total"] for trial in finding["trials"]) / 2
+
+
+def test_requests_that_a_large_trial_does_not_list_are_counted_and_said_not_to_be_drawn(drawn: Draw) -> None:
+    finding = users_finding()
+    total, good = (sum(trial[key] for trial in finding["trials"]) for key in ("total", "good"))
+    for trial in finding["trials"]:
+        trial["requests"] = trial["requests"][::2]
+    listed = sum(len(trial["requests"]) for trial in finding["trials"])
+    summary = timeline_summary(Finding.model_validate(finding), serving_words("en"))
+    assert summary.startswith(f"{good} good, {total - good} late and 0 failed requests")
+    assert f"{listed} of {total} requests are drawn." in labels_below(drawn(document_of(findings={"users": finding})))
 
 
 def test_percentiles_are_over_all_trials_of_a_level() -> None:
@@ -154,3 +170,12 @@ def test_under_a_strict_promise_trials_lie_at_all_or_nothing(drawn: Draw) -> Non
 def test_names_are_no_formulas_and_the_file_is_a_png(tmp_path: Path) -> None:
     save_search(typed_limits(document_of(name="$x_1$ {y} 日本語")), tmp_path / "x.png", "fr")
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_temperature_without_an_interval_leaves_the_others_theirs(drawn: Draw) -> None:
+    known = grid()
+    known["points"][0]["scores"]["relevance"] |= {"low": None, "high": None}
+    (axes,) = drawn(document_of(findings={}, temperature=known)).axes
+    relevance = axes.containers[0]
+    heights = [segment[1][1] - segment[0][1] for segment in relevance[2][0].get_segments()]
+    assert heights == pytest.approx([0.0, 0.24, 0.24, 0.24])

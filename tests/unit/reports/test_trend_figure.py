@@ -9,11 +9,13 @@ import pytest
 from matplotlib.collections import PathCollection, PolyCollection
 from matplotlib.figure import Figure
 from PIL import Image
+from support.gates import gate, judged, verdict
 
 from pytest_llmbench.core.locale import words
 from pytest_llmbench.reports.charts import canvas
 from pytest_llmbench.reports.charts.trend import MOST_VARIANTS, save_trend
-from pytest_llmbench.runs.typed import Monitored, RunPoint
+from pytest_llmbench.runs.averages import in_short
+from pytest_llmbench.runs.typed import Monitored, RunPoint, run_document
 
 OUTCOMES = ("pass", "fail", "inconclusive", None)
 
@@ -118,3 +120,9 @@ def test_the_drift_from_a_fixed_baseline_is_a_band_round_its_mean(monkeypatch: p
     corners = np.asarray(band.get_paths()[0].vertices)
     assert (corners.min(axis=0).tolist(), corners.max(axis=0).tolist()) == ([1, 0.3], [2, 0.6])
     assert "since accepted, at every look" in texts_of(figure)
+
+
+@pytest.mark.parametrize(("kind", "outcome"), [("regression", "fail"), ("compare", None)])
+def test_only_a_gate_has_an_outcome_in_the_trend(kind: str, outcome: str | None) -> None:
+    found = run_document(judged(gate(verdict(outcome="fail"), kind=kind, outcome="fail")))
+    assert in_short("this run", found).outcome == outcome

@@ -132,6 +132,7 @@ def test_a_verdict_comes_first_and_two_runs_are_compared(tmp_path: Path, monkeyp
     with asked(options(tmp_path)) as client:
         listed = client.get("/compare").text
         assert listed.index("0002_second") < listed.index("0001_first")
+        assert "No change shown</span>" in listed  # nothing gated: it neither passed nor is inconclusive
         one = client.get("/compare/0002_second", headers={"accept-language": "fr"}).text
         assert one.index('class="verdict') < one.index('src="/api/runs/0002_second/report?language=fr"')
         both = client.get("/compare/runs", params={"baseline": "0001_first", "run": "0002_second"}).text

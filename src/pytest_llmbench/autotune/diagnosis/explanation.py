@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from pytest_llmbench.autotune.diagnosis.phases import late, valid_trials
+from pytest_llmbench.autotune.diagnosis.phases import asked, late, valid_trials
 from pytest_llmbench.autotune.diagnosis.scene import Scene
 from pytest_llmbench.autotune.document import Cause, Finding, LimitEvidence, TrialEntry
 from pytest_llmbench.load.reasons import BOTTLENECKS
@@ -106,8 +106,8 @@ def _above(finding: Finding, trials: Sequence[TrialEntry]) -> list[TrialEntry]:
 def _strays(finding: Finding, trials: Sequence[TrialEntry], scene: Scene) -> float | None:
     """The share of late answers far below the limit, if it explains most of those above: lateness without load."""
     calm = [trial for trial in trials if trial.level <= max(trials[0].level, finding.value / 2)]
-    rows, answers = late(calm, finding), sum(trial.total for trial in calm)
-    share, above = len(rows) / answers, len(scene.late) / max(scene.high.answers, 1)
+    rows, listed = late(calm, finding), len(asked(calm))
+    share, above = len(rows) / max(listed, 1), len(scene.late) / max(scene.high.answers, 1)
     alone = scene.low.latency_s > finding.slo.limit_s  # late as a rule is another thing than now and then
     return share if not alone and len(rows) > 1 and share > _MOST * above else None
 

@@ -90,8 +90,8 @@ class EvaluationResult(TypedDocument):
 
     @property
     def texts(self) -> dict[str, str]:
-        """What each variant answered."""
-        return {name: one if isinstance(one, str) else one.text for name, one in self.answers.items()}
+        """What each variant answered, or why it did not."""
+        return {name: one if isinstance(one, str) else one.error or one.text for name, one in self.answers.items()}
 
 
 class Forgetting(TypedDocument):

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pytest_llmbench.core import files
-from pytest_llmbench.core.locale import Words, words
+from pytest_llmbench.core.locale import Words
 from pytest_llmbench.core.text_cells import shorten_middle
 from pytest_llmbench.reports.charts import canvas
 from pytest_llmbench.reports.charts.benchmark_summary import summary_text
@@ -39,20 +38,8 @@ Means = Mapping[str, Mapping[str, float | None]]
 """variant -> category -> mean."""
 
 
-def draw(document: RunDocument, path: Path, language: str) -> None:
-    """Write the figure as PNG, replacing `path` in one step; the same document gives the same bytes.
-
-    Raises:
-        NotReadyError: the disk is full or the folder cannot be written.
-        UsageError: the language is unknown.
-    """
-    say = words(language)
-    with files.replacing(path) as temporary:
-        save_benchmark(document, temporary, say)
-
-
 def save_benchmark(document: RunDocument, path: Path, say: Words) -> None:
-    """Draw straight into `path`."""
+    """Draw into `path` as PNG; the same document gives the same bytes."""
     with canvas.figure_of(*SIZE_INCHES, pads=_PADS_INCHES) as figure:
         figure.suptitle(_verdict(document, say), fontsize=12, fontweight="bold", parse_math=False)
         panels = (_relevance, _keywords, _distribution, _summary)

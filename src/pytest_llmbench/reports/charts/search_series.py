@@ -44,15 +44,15 @@ def latencies(finding: Finding) -> dict[float, list[float]]:
     }
 
 
-def dots(finding: Finding, most: int = MOST_DOTS) -> tuple[list[Dot], int]:
-    """Requests of all trials in the order of the search; of very many every n-th good one. Returns n too."""
+def dots(finding: Finding, most: int = MOST_DOTS) -> list[Dot]:
+    """Requests of all trials in the order of the search; of very many every n-th good one."""
     found = [
         Dot(trial.started_s + row.started_s, judged_s(row, finding), finding_outcome(row, finding))
         for trial in finding.trials
         for row in trial.requests
     ]
     step = -(-len(found) // most) if found else 1
-    return [dot for place, dot in enumerate(found) if dot.outcome != "good" or place % step == 0], step
+    return [dot for place, dot in enumerate(found) if dot.outcome != "good" or place % step == 0]
 
 
 def point_share(finding: Finding, trial: TrialEntry) -> float:

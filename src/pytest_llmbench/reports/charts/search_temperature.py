@@ -27,15 +27,14 @@ def temperature(axes: Axes, grid: TemperatureGrid, metrics: Sequence[str], say: 
         scores = [point.scores.get(metric) for point in grid.points]
         known = [(at, score) for at, score in zip(values, scores, strict=True) if score and score.mean is not None]
         means = [score.mean for _, score in known if score.mean is not None]
-        reaches = [
-            [abs(mean - end) for mean, end in zip(means, ends, strict=True) if end is not None]
+        reaches = [  # none where a temperature has no interval
+            [0.0 if end is None else abs(mean - end) for mean, end in zip(means, ends, strict=True)]
             for ends in ([score.low for _, score in known], [score.high for _, score in known])
-            if None not in ends
         ]
         axes.errorbar(
             [at + (place - (len(metrics) - 1) / 2) * room for at, _ in known],
             means,
-            yerr=reaches if len(reaches) == 2 else None,  # noqa: PLR2004  # both ends
+            yerr=reaches,
             color=target_colour(place),
             linestyle=LINES[place % len(LINES)],
             marker="osD^v"[place % 5],

@@ -31,11 +31,11 @@ _SHADES = {
 def timeline(part: Figure | SubFigure, finding: Finding, say: ServingWords, most: int = MOST_DOTS) -> None:
     """Every request a dot where it was sent; under it the level of load, trials shaded by their verdict.
 
-    Of very many good requests, at most about `most` are drawn.
+    Of very many good requests, at most about `most` are drawn; a large trial does not list all of its own.
     """
     above, below = part.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     canvas.title(above, say("The whole search: requests and load"))
-    shown, step = dots(finding, most)
+    shown, total = dots(finding, most), sum(trial.total for trial in finding.trials)
     for name in OUTCOMES:
         own = [dot for dot in shown if dot.outcome == name]
         if own:
@@ -75,9 +75,10 @@ def timeline(part: Figure | SubFigure, finding: Finding, say: ServingWords, most
     handles, labels = above.get_legend_handles_labels()
     handles += [_patch(*_SHADES[name]) for name in _seen(finding)]
     labels += [say("trial: {verdict}", verdict=say(VERDICTS[name])) for name in _seen(finding)]
-    if step > 1:
+    if len(shown) < total:
         handles.append(_patch(canvas.PAPER, 0.0))
-        labels.append(say("Every {step}th request is drawn.", step=step))
+        numbers = {"count": say.count(len(shown)), "total": say.count(total)}
+        labels.append(say("{count} of {total} requests are drawn.", **numbers))
     canvas.legend(below, columns=8, handles=handles, labels=labels)
 
 

@@ -18,7 +18,7 @@ _MODEL = ("base_model", "lora_adapter", "backend", "quantization", "weights_hash
 _CODE = ("git", "versions", "python")
 _MACHINE = ("device", "platform", "cpu", "memory_bytes", "gpus")
 _NOTES = "announcements"
-_ELSEWHERE = ("metrics", "settings", "timings", "passes", "shared_pass", "cosine_between_cases")
+_ELSEWHERE = ("limited", "metrics", "settings", "timings", "passes", "shared_pass", "cosine_between_cases")
 _COMMIT_CHARS = 12
 
 

@@ -124,11 +124,11 @@ def _word(outcome: str, gate: GateDocument, say: Words) -> str:
 def _consequence(gate: GateDocument, say: Words) -> str:
     if gate.failed:
         return say("The session ends with exit code 1.")
-    return (
-        say("This fails no session: it was only compared, or set to warn.")
-        if gate.outcome != "pass" or gate.kind == "compare"
-        else ""
-    )
+    if gate.kind == "compare":
+        return say("This fails no session: it was only compared.")
+    if gate.because is not None and gate.because.kind == "no_baseline":
+        return say("This fails no session: a baseline may be missing (gate.missing_baseline).")
+    return "" if gate.outcome == "pass" else say("This fails no session: what is open passes (gate.inconclusive).")
 
 
 def _facts(gate: GateDocument, say: Words) -> list[tuple[str, str]]:
@@ -160,7 +160,7 @@ def _group(
 
 def _threshold(item: VerdictDocument, kind: str) -> float | None:
     """The effect at which the verdict turns, where a margin moves it away from zero."""
-    if not item.margin:
+    if not item.margin or kind == "compare":  # a comparison takes no margin into account
         return None
     wanted = item.margin if kind == "improvement" else -item.margin
     return float(wanted if item.higher_is_better else -wanted)
@@ -178,7 +178,7 @@ def _row(item: VerdictDocument, word: str, scale: Scale, threshold: float | None
             "after": say.number(item.after),
             "effect": say.number(item.effect, signed=True),
             "interval": _interval(item, say),
-            "p": p_value_text(item, say),
+            "p": p_value_text(item.p_adjusted, say),
             "p_raw": say.number(item.p_value),
             "n": say.count(item.n) + (f" × {item.epochs}" if item.epochs > 1 else ""),
             "groups": groups_text(item, say),

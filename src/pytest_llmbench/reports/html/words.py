@@ -53,6 +53,9 @@ _TEXTS = {
     "prompt_cut": N_("The prompt was truncated to fit the model."),
     "legend": N_("Struck through: only in base. Underlined: only in the adapter's answer."),
     "identical": N_("Both answers are the same, word for word."),
+    "same_beginning": N_(
+        "Both answers begin alike, and are shortened in this report: the run's journal has them whole."
+    ),
     "other_calls": N_("Both answers have the same words, and make other calls."),
     "too_long": N_("Too long to mark the words that differ."),
     "theme_auto": N_("automatic"),

@@ -21,7 +21,7 @@ from pytest_llmbench.reports.blocks import (
     Verdict,
 )
 from pytest_llmbench.reports.context_words import COUNTING, LIMIT_TITLES
-from pytest_llmbench.reports.gate_sentences import COMPARED, GATED
+from pytest_llmbench.reports.gate_sentences import COMPARED, GATED, p_value_text
 from pytest_llmbench.reports.serving.words import ServingWords, serving_words
 
 if TYPE_CHECKING:
@@ -52,11 +52,6 @@ def comparison_report(comparison: ContextComparison, language: str) -> Report:
 
 def comparison_section(comparison: ContextComparison, say: ServingWords) -> Section:
     """The outcome, every verdict with what it rests on, and what keeps the runs from being compared in full."""
-    heading = say(
-        "{label}: {text}",
-        label=_word(comparison.outcome, comparison, say),
-        text=say("compared with {name} of {created}", name=comparison.name, created=say.moment(comparison.created)),
-    )
     columns = [
         Column(say("Verdict"), left=True),
         Column(say("Target"), left=True),
@@ -73,27 +68,52 @@ def comparison_section(comparison: ContextComparison, say: ServingWords) -> Sect
     if not comparison.verdicts:
         notes.append(say("nothing could be compared"))
     blocks: list[Block] = [
-        Verdict(comparison.outcome, heading, depth=Depth.BRIEF),
+        Verdict(comparison.outcome, _outcome_sentence(comparison, say), depth=Depth.BRIEF),
         Table(columns, rows, depth=Depth.BRIEF),
         Sentences(notes, depth=Depth.BRIEF),
     ]
     return Section("comparison", say("Compared with an earlier run"), blocks)
 
 
+def failing(comparison: ContextComparison, say: ServingWords) -> str:
+    """What fails the session, in a line; where no single verdict does, the outcome."""
+    errors = [alert for alert in comparison_alerts(comparison, say) if alert.level == "error"]
+    told = [say("{label}: {text}", label=alert.title, text=line) for alert in errors for line in alert.lines]
+    return "; ".join(told) or _outcome_sentence(comparison, say)
+
+
+def _outcome_sentence(comparison: ContextComparison, say: ServingWords) -> str:
+    """What came of the comparison, and with which run."""
+    return say(
+        "{label}: {text}",
+        label=_word(comparison.outcome, comparison, say),
+        text=say("compared with {name} of {created}", name=comparison.name, created=say.moment(comparison.created)),
+    )
+
+
 def _verdict(one: ContextVerdict, comparison: ContextComparison, say: ServingWords) -> list[Cell]:
     shown = say.share if one.about == "facts" else (lambda tokens: say.count(round(tokens)))
-    low, high = (UNSCORED if end is None else say.percent(end, signed=True) for end in (one.low, one.high))
+    low, high = _change(one.low, one, say), _change(one.high, one, say)
     return [
         Outcome(one.outcome, _word(one.outcome, comparison, say).lower()),
         Name(one.target),
         _about(one, say),
         shown(one.before),
         shown(one.after),
-        say.percent(one.effect, signed=True),
-        say("{low} to {high}", low=low, high=high) if (low, high) != (UNSCORED, UNSCORED) else UNSCORED,
-        UNSCORED if one.p_adjusted is None else say.number(one.p_adjusted),
+        _change(one.effect, one, say),
+        UNSCORED if one.low is one.high is None else say("{low} to {high}", low=low, high=high),
+        p_value_text(one.p_adjusted, say),
         say.count(one.n),
     ]
+
+
+def _change(change: float | None, one: ContextVerdict, say: ServingWords) -> str:
+    """Relative of a limit, which has none where it was 0; of shares their difference."""
+    if change is None:
+        return UNSCORED
+    if one.about == "facts":
+        return say("{value} points", value=say.hundredths(change, signed=True))
+    return say.percent(change, signed=True)
 
 
 def _about(one: ContextVerdict, say: ServingWords) -> str:

@@ -87,7 +87,7 @@ def _sections(
             "comparisons",
             say(
                 "Differences, question by question (95 % interval; verdicts at {alpha} over all of them, Holm)",
-                alpha=found.metadata.alpha,
+                alpha=say.tick(found.metadata.alpha),
             ),
             blocks,
         )
@@ -166,7 +166,7 @@ def _comparison(one: ComparisonDocument, say: Words) -> list[Cell]:
 def _remarks(found: Evaluation, say: Words) -> Iterator[str]:
     """Corpus scores, and how many answers did not end by themselves."""
     corpus = [
-        say("{variant} BLEU {bleu}, chrF {chrf}", variant=variant, bleu=_tenth(of.bleu, say), chrf=_tenth(of.chrf, say))
+        say("{variant} BLEU {bleu}, chrF {chrf}", variant=variant, bleu=say.tenths(of.bleu), chrf=say.tenths(of.chrf))
         for variant, of in found.corpus.items()
         if of.bleu is not None and of.chrf is not None
     ]
@@ -195,7 +195,7 @@ def _forgetting(found: Evaluation, say: Words) -> list[Block]:
 
 
 def _perplexity(variant: str, of: PerplexityDocument, texts: int, say: Words) -> str:
-    value = _tenth(of.perplexity, say)
+    value = say.tenths(of.perplexity)
     if of.ratio is None or of.outcome is None:
         return say("perplexity of {texts} general texts: {variant} {value}", texts=texts, variant=variant, value=value)
     low, high = (say.number(end) for end in (of.low, of.high))
@@ -223,10 +223,6 @@ def _case(result: EvaluationResult, say: Words) -> Case:
         facts.append((say("Reference"), Quote(result.reference)))
     facts += [(variant, Quote(text)) for variant, text in result.texts.items()]
     return Case(result.question, "", facts)
-
-
-def _tenth(value: float, say: Words) -> str:
-    return say.marked(f"{value:.1f}")
 
 
 def _word(outcome: str, say: Words) -> str:

@@ -160,7 +160,7 @@ def _row(verdict: VerdictDocument, gate: GateDocument, say: Words, *, judged: bo
         Change(verdict.before, verdict.after),
         Delta(verdict.effect),
         Interval(verdict.low, verdict.high),
-        gate_sentences.p_value_text(verdict, say),
+        gate_sentences.p_value_text(verdict.p_adjusted, say),
         count(verdict, say),
     ]
 

@@ -20,7 +20,7 @@ HEADLINE = {
     "timestamp": N_("Date"),
 }
 
-_SHOWN_ELSEWHERE = {*HEADLINE, "variants", "timings", "metrics", "settings", "passes", "shared_pass"}
+_SHOWN_ELSEWHERE = {*HEADLINE, "limited", "variants", "timings", "metrics", "settings", "passes", "shared_pass"}
 
 
 def provenance(run: RunDocument, say: Words) -> Section:

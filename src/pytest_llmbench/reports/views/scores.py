@@ -23,7 +23,7 @@ from pytest_llmbench.reports.blocks import (
 )
 from pytest_llmbench.reports.score_remarks import cosine_meanings
 from pytest_llmbench.runs.averages import compared
-from pytest_llmbench.runs.comparison import compared_metrics, relative
+from pytest_llmbench.runs.comparison import Comparison, compare_variants, compared_metrics, relative
 from pytest_llmbench.runs.typed import RunDocument, Statistics
 
 _NOTE = N_(
@@ -54,29 +54,31 @@ def overall(run: RunDocument, say: Words) -> Section:
     """Every metric of every variant over the whole run, with the change from base to first adapter."""
     names = run.variants
     base, tuned = compared(names)
-    paired = base is not None and tuned is not None
+    compares = base is not None and tuned is not None
     rows: list[list[Cell]] = []
     for metric in compared_metrics(run):
         counts = run.statistics.metrics[metric].values()
         scored = dict.fromkeys(f"{one.scored}/{one.scored + one.unscored}" for one in counts)
         means = {name: run.statistics.mean(metric, name) for name in names}
-        change = _change(means[base], means[tuned]) if base is not None and tuned is not None else []
+        change = _change(compare_variants(run, tuned, metric)) if base is not None and tuned is not None else []
         rows.append([say.metric(metric), *map(Number, means.values()), *change, ", ".join(scored)])
     columns = [
         Column(say("Metric"), left=True),
         *(Column("", name) for name in names),
-        *([Column(say("Difference")), Column(say("Relative"))] if paired else []),
+        *([Column(say("Difference")), Column(say("Relative"))] if compares else []),
         Column(say("Scored")),
     ]
     remarks = [
         say("Unscored results are left out of every mean; '-' means that nothing was scored."),
+        *([say("Differences are paired: only results that are scored for both count.")] if compares else []),
         *cosine_meanings(run, say),
     ]
     unscored = Sentences(list(_unscored(run, say)), depth=Depth.BRIEF)
     return Section("scores", say("Overall statistics"), [Table(columns, rows), unscored, Sentences(remarks)])
 
 
-def _change(base: float | None, tuned: float | None) -> list[Cell]:
+def _change(pairs: Comparison | None) -> list[Cell]:
+    base, tuned = (pairs.base_mean, pairs.tuned_mean) if pairs else (None, None)
     difference = None if base is None or tuned is None else tuned - base
     return [Delta(difference), Percent(relative(base, tuned))]
 
@@ -116,8 +118,9 @@ def by_category(run: RunDocument, say: Words) -> Section:
 
 
 def _category_table(run: RunDocument, shown: Sequence[str], say: Words, *, depth: Depth, until: Depth) -> Table:
-    """Where there is room, with the relative change of relevance."""
+    """Where there is room, with the relative change of relevance, over the results that are scored for both."""
     with_change = until is Depth.FULL and len(shown) > 1
+    pairs = compare_variants(run, shown[-1], "relevance") if with_change else None
     metrics = [metric for metric in SHORT_TITLES if metric in run.statistics.metrics]
     columns = [
         Column(say("Category"), left=True),
@@ -126,13 +129,12 @@ def _category_table(run: RunDocument, shown: Sequence[str], say: Words, *, depth
         *([Column(" ".join([say("Rel."), say("change")]))] if with_change else []),
     ]
 
-    def row(name: Cell, found: Statistics) -> list[Cell]:
-        change = relative(*(found.mean("relevance", variant) for variant in shown)) if with_change else None
-        cells = [_mean(found, metric, shown) for metric in metrics]
-        return [name, Number(found.total_tests), *cells, *([Percent(change)] if with_change else [])]
+    def row(name: Cell, found: Statistics, pairs: Comparison | None) -> list[Cell]:
+        change = [Percent(relative(pairs.base_mean, pairs.tuned_mean))] if pairs else []
+        return [name, Number(found.total_tests), *(_mean(found, metric, shown) for metric in metrics), *change]
 
-    rows = [row(Name(name), found) for name, found in run.by_category.items()]
-    return Table(columns, rows, [row(say("All"), run.statistics)], depth=depth, until=until)
+    rows = [row(Name(name), found, pairs and pairs.within(name)) for name, found in run.by_category.items()]
+    return Table(columns, rows, [row(say("All"), run.statistics, pairs)], depth=depth, until=until)
 
 
 def _mean(found: Statistics, metric: str, shown: Sequence[str]) -> Cell:

@@ -97,7 +97,7 @@ def timing_note(run: RunDocument, say: Words) -> str:
     if run.largest_batch <= 1:
         return say(_OF_EACH)
     if (shared := run.metadata.shared_pass) and shared.seconds:
-        seconds, rate = _tenth(shared.seconds, say), _tenth(shared.tokens / shared.seconds, say)
+        seconds, rate = say.tenths(shared.seconds), say.tenths(shared.tokens / shared.seconds)
         return say(_OF_ALL, tokens=shared.tokens, seconds=seconds, rate=rate)
     return say(_OF_THE_PASS if run.metadata.passes else _OF_NO_PASS)
 
@@ -131,19 +131,18 @@ def _of_the_pass(variant: str, answers: _Times, run: RunDocument) -> list[Cell]:
 
 
 def _effort(run: RunDocument, say: Words) -> list[str]:
-    """Answers, seconds, tokens a second and cache hits; speed counts only what was generated in this run."""
+    """Answers, seconds, tokens a second and cache hits; speed counts only what was generated in this session."""
     answers, timings = run.statistics.answers.values(), run.metadata.timings
     seconds, generating = timings.get("total_s"), timings.get("generation_s")
-    tokens = sum(one.generated_tokens for one in answers)
+    shared = run.metadata.shared_pass
+    tokens = shared.tokens if shared else sum(one.tokens for one in run.metadata.passes.values())
+    if not shared and "passes" not in run.metadata.recorded:  # an older run, taken for one that was not resumed
+        tokens = sum(one.generated_tokens for one in answers)
     total = sum(one.total for one in answers)
     parts = [say("{count} answers", count=total)]
     if seconds:
-        parts = [say("{count} answers in {seconds} s", count=total, seconds=_tenth(seconds, say))]
+        parts = [say("{count} answers in {seconds} s", count=total, seconds=say.tenths(seconds))]
     if tokens and generating:
-        parts.append(say("{value} tokens/s", value=_tenth(tokens / generating, say)))
+        parts.append(say("{value} tokens/s", value=say.tenths(tokens / generating)))
     parts.append(say("{count} from the cache", count=sum(one.cached for one in answers)))
     return [", ".join(parts)]
-
-
-def _tenth(value: float, say: Words) -> str:
-    return say.marked(f"{value:.1f}")

@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_llmbench.core.files import replacing
+from pytest_llmbench.core.files import delete, replacing
 from pytest_llmbench.reports.blocks import Report, Section
 from pytest_llmbench.reports.renderers.registry import Renderer, RendererRegistry
 
 Write = Callable[[Path], object]
 """Writes one file."""
+_ENDINGS = (".json", ".txt", ".md", ".html", ".png", "-differences.png", "-routing.png", "-trend.png")
+"""Of all reports that ship; files of plugins are theirs to remove."""
 Sections = Callable[[Mapping[str, Any]], Sequence[Section]]
 """What plugins add to the reports of a document, which they are given as JSON holds it."""
 
@@ -20,7 +22,8 @@ Sections = Callable[[Mapping[str, Any]], Sequence[Section]]
 def write_together(folder: Path, name: str, wanted: Mapping[str, tuple[str, Write]]) -> dict[str, Path]:
     """Write `<name><ending>` for each kind of report, all of them or none; kind to path.
 
-    `wanted` is kind to ending (`.txt`, `-trend.png`) and what writes the file.
+    `wanted` is kind to ending (`.txt`, `-trend.png`) and what writes the file. Reports of an earlier run that this one
+    does not have are removed, so that all that are there are of one run.
 
     Raises:
         NotReadyError: the disk is full or the folder cannot be written; the message names the file.
@@ -30,6 +33,9 @@ def write_together(folder: Path, name: str, wanted: Mapping[str, tuple[str, Writ
         for kind, (ending, write) in wanted.items():
             paths[kind] = folder / f"{name}{ending}"
             write(replaced_together.enter_context(replacing(paths[kind])))
+    for ending in _ENDINGS:
+        if folder / f"{name}{ending}" not in paths.values():
+            delete(folder / f"{name}{ending}")
     return paths
 
 

@@ -8,6 +8,7 @@ import markupsafe
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
+from pytest_llmbench.reports.gate_sentences import COMPARED, GATED
 from pytest_llmbench.reports.outcomes import SIGNS
 from pytest_llmbench.reports.renderers.html import Html
 from pytest_llmbench.reports.views.gate import gate_report
@@ -23,7 +24,9 @@ _Text = Annotated[str, Query(max_length=300)]
 def compare(request: Request, studio: Studio) -> HTMLResponse:
     """All runs, and two to choose."""
     found = studio.results.list()
-    return page(request, "compare", runs=found.runs, unreadable=found.unreadable, signs=SIGNS)
+    return page(
+        request, "compare", runs=found.runs, unreadable=found.unreadable, signs=SIGNS, gated=GATED, compared=COMPARED
+    )
 
 
 @router.get("/compare/runs")

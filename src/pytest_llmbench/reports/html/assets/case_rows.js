@@ -108,7 +108,8 @@ function answerCards(row, view, say) {
 }
 
 function legend(before, after, difference, say) {
-  const same = String(before.calls) === String(after.calls) ? "identical" : "other_calls";
+  const whole = String(before.calls) === String(after.calls) ? "identical" : "other_calls";
+  const same = before.cut || after.cut ? "same_beginning" : whole;
   const key = before.text === after.text ? same : difference === null ? "too_long" : "legend";
   return element("p", { class: "remark" }, say.text(key));
 }
