@@ -99,7 +99,7 @@ def evaluate(settings: Settings, request: EvaluationRequest, progress: AnswerPro
     metrics = evaluation_metrics(asked.test, asked.tools, settings.metrics.call_form)
     settings = settings.model_copy(update={"metrics": settings.metrics.model_copy(update={"cosine_similarity": False})})
     with answers_folder(settings.output.report_dir, resume=request.resume) as folder:
-        backend = open_backend(settings, asked.test)
+        backend = open_backend(settings, asked.test, besides=asked.others)
         try:
             asked = _as_answers_are_read(asked, backend)
             benchmark = Benchmark(settings, backend, asked.all, metrics, folder=folder, cache=None, progress=progress)
@@ -142,8 +142,13 @@ class _Asked:
     tools: frozenset[str]
 
     @property
+    def others(self) -> list[Case]:
+        """What is asked besides the test set: longer with passages, and no matter if an adapter was trained on it."""
+        return [*self.retrieval, *(self.general.questions if self.general else ())]
+
+    @property
     def all(self) -> list[Case]:
-        return [*self.test, *self.retrieval, *(self.general.questions if self.general else ())]
+        return [*self.test, *self.others]
 
 
 def _read(request: EvaluationRequest, settings: Settings) -> _Asked:

@@ -71,6 +71,7 @@ class LlamaBackend(RowBackend):
         self._at_once = _slots(settings)
         needed = self._prompts.needed_context(cases)
         self._context = min(-(-needed // _STEP) * _STEP, facts.context)
+        self._prompts.opened_with(self._context)
         self._threads = _threads(settings.generation)
         started = time.perf_counter()
         self._server = self._started()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.generation.ray.assignments import Asked
 
 Opener = Callable[["Settings", Sequence["Case"]], "Backend"]
-"""Opens an engine; a function of a module that every machine has, since it goes there by its name."""
+"""Opens an engine; a function of a module that every machine has, or a partial of one: it goes there by its name."""
 
 _log = logging.getLogger("pytest_llmbench")
 _TOLD_EVERY_S = 0.02

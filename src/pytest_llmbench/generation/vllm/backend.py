@@ -82,6 +82,7 @@ class VllmBackend(RowBackend):
             self._at_once,
             self._prompts.needed_context(cases),
         )
+        self._prompts.opened_with(self._plan.context)
         self._numbers = itertools.count()
         self._open(source, adapters, settings)
 
