@@ -29,6 +29,7 @@ from pytest_llmbench.generation.sampling import Sampling
 from pytest_llmbench.models.chat_templates import prompt_forms
 from pytest_llmbench.models.hashing import config_hash
 from pytest_llmbench.models.loaded import peft_name
+from pytest_llmbench.models.loading_errors import is_out_of_memory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,7 +44,6 @@ _BATCHES_AT_ONCE = 4
 """Where rows that end make room for others: the more wait, the longer a batch stays full."""
 _CALIBRATION_ROWS = 8
 _LOOKS = 3
-_OUT_OF_MEMORY = ("allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 _LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes")
 
 
@@ -190,12 +190,10 @@ class LocalBackend(ReadsPrompts):
     @contextlib.contextmanager
     def _fitting(self) -> Iterator[None]:
         """Inside the block memory that runs out is an OutOfMemoryError, and half as many rows are next worked on."""
-        import torch
-
         try:
             yield
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and not _is_out_of_memory(error):
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
                 raise
             if self._engine is not None:
                 self._engine = self._engine.smaller()
@@ -331,13 +329,6 @@ def _quantization_config(model: Any) -> str:
 
 def _packed(vector: Tensor | None) -> str | None:
     return None if vector is None else base64.b64encode(vector.float().cpu().numpy().astype("<f4").tobytes()).decode()
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    """CUDA has an error of its own for it; the CPU's allocator, CUDA's driver and cuBLAS tell only in words."""
-    import torch
-
-    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 def _release(device: str) -> None:
