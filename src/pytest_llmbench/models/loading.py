@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.errors import ModelError, NotReadyError
 from pytest_llmbench.core.locale import N_
+from pytest_llmbench.core.machine import available_memory
 from pytest_llmbench.models.hashing import weight_files
 from pytest_llmbench.models.loaded import LoadedModel
 from pytest_llmbench.models.loading_errors import explained, needs_local_extra
@@ -159,13 +160,12 @@ def _folder(source: Source) -> Path:
 
 def _check_room(source: Source, needed: int, device: str) -> None:
     """Refuse what cannot fit before it takes the machine down; the kernel kills without a message."""
-    import psutil
     import torch
 
     if device == "cuda":
         free = sum(torch.cuda.mem_get_info(index)[0] for index in range(torch.cuda.device_count()))
     else:
-        free = psutil.virtual_memory().available
+        free = available_memory()
     if needed > free:
         raise ModelError(
             f"{source.name} needs {needed / GIB:.1f} GiB for its weights and {free / GIB:.1f} GiB is free on the "

@@ -22,6 +22,7 @@ from pytest_llmbench.generation.rows import Row
 from pytest_llmbench.generation.soundness import adapter_gaps
 from pytest_llmbench.models.chat_templates import base_form, variant_forms
 from pytest_llmbench.models.gguf_facts import GgufFacts, load_kept_tokenizer
+from pytest_llmbench.models.hashing import gguf_files
 
 if TYPE_CHECKING:
     from pytest_llmbench.core.settings import GenerationSettings, ModelSettings, Settings
@@ -107,7 +108,7 @@ class LlamaBackend(RowBackend):
             "engine": f"llama.cpp ({library_versions(('xllamacpp',)).replace('=', ' ')})",
             "quantization": f"GGUF {self._facts.file_type}",
             "device": self._settings.model.device,
-            "weights_bytes": Path(self._source.origin).stat().st_size,
+            "weights_bytes": sum(part.stat().st_size for part in gguf_files(Path(self._source.origin))),
             "threads": self._threads,
             "decoding": f"{self._at_once} slots of {self._context} tokens",
         }

@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import IO, Literal, Self
 
 from pytest_llmbench.core.errors import AdapterError, ModelError, NotReadyError, UsageError
+from pytest_llmbench.core.machine import available_memory, usable_cores
 from pytest_llmbench.models.adapters import find_adapter
-from pytest_llmbench.models.hashing import gguf_hash
+from pytest_llmbench.models.hashing import gguf_files, gguf_hash
+from pytest_llmbench.models.memory.hardware import detect
 from pytest_llmbench.models.sources import Location, Source, locate
 
 HOST = "127.0.0.1"
@@ -137,7 +139,8 @@ class EmbeddedServer:
     def __enter__(self) -> Self:
         if importlib.util.find_spec("xllamacpp") is None:
             raise NotReadyError("the embedded server needs xllamacpp: pip install 'pytest-llmbench[serve]'")
-        _check_memory(self.model.gguf)
+        if not _is_for_gpu(self._orders["options"]["device"]):
+            _check_memory(self.model.gguf)
         _check_port(self._port)
         with contextlib.ExitStack() as stack:
             complaints = stack.enter_context(tempfile.TemporaryFile())
@@ -243,14 +246,16 @@ def spare_cores() -> int:
 
     Five short answers took 167 s with two threads on two cores that others used, and 3 s with one.
     """
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, usable // 2)
+    return max(1, usable_cores() // 2)
+
+
+def _is_for_gpu(device: str) -> bool:
+    """Whether the model goes to a GPU, whose memory llama.cpp divides itself; as far as can be told from here."""
+    return device == "cuda" or (device == "auto" and detect().device == "cuda")
 
 
 def _check_memory(gguf: Path) -> None:
-    import psutil
-
-    needed, free = gguf.stat().st_size, psutil.virtual_memory().available
+    needed, free = sum(part.stat().st_size for part in gguf_files(gguf)), available_memory()
     if needed > free:
         raise NotReadyError(
             f"{gguf.name} needs {needed / _GIB:.1f} GiB of memory and {free / _GIB:.1f} are free; "
