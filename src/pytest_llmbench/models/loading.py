@@ -59,6 +59,7 @@ def load_base(source: Source, settings: ModelSettings) -> LoadedModel:
         raise needs_local_extra(error) from error
     loaded.load_s = time.perf_counter() - started
     _announce_excess(loaded)
+    _announce_offloaded(loaded)
     return loaded
 
 
@@ -246,6 +247,21 @@ def _announce_excess(loaded: LoadedModel) -> None:
             loaded.footprint / GIB,
             expected / GIB,
             loaded.quantization,
+        )
+
+
+def _announce_offloaded(loaded: LoadedModel) -> None:
+    """Layers that found no room on a GPU, or were mapped off it: accelerate leaves none of their values in place."""
+    weights = list(loaded.model.parameters())
+    if off := sum(weight.is_meta for weight in weights):
+        _log.warning(
+            N_(
+                "%s: %d of %d weights lie off the GPU and are brought there in every step, which is much slower; take "
+                "model.quantization: nf4, a smaller model, or another model.device_map"
+            ),
+            loaded.source.name,
+            off,
+            len(weights),
         )
 
 
