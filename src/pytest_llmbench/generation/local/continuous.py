@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmbench.generation.local.decoding import is_split
 from pytest_llmbench.generation.local.drafts import MOST, Guess, Memory, worthwhile
 from pytest_llmbench.generation.local.sampling import choose
 from pytest_llmbench.generation.local.slots import ATTENTION, SEEN, Piece, Reading, Slots, Snapshot, Stepping, attend
@@ -147,6 +148,8 @@ class RowEngine:
         accepted = inspect.signature(self._model.forward).parameters
         if not self._model._can_set_attn_implementation():  # noqa: SLF001  # there is no public name
             return "its attention cannot be replaced"
+        if is_split(self._model):
+            return 'its layers lie on several devices (where one has room for all, set model.device_map: {"": 0})'
         if not {"position_ids", "logits_to_keep"} <= accepted.keys():
             return "its positions or logits cannot be chosen"
         if rope.get("rope_type") in _GROWING_ROPES:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import itertools
 from collections.abc import Collection, Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -252,6 +253,13 @@ def test_a_model_whose_attention_does_more_is_left_to_padded_batches() -> None:
     capped = Gemma2ForCausalLM._from_config(config, attn_implementation="eager").eval()
     assert "softcap" in str(engine(capped).unfit())
     assert capped.config._attn_implementation == "eager"
+
+
+def test_a_model_whose_layers_lie_on_several_devices_is_left_to_padded_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    model: Any = llama()
+    weights = [SimpleNamespace(device=f"cuda:{number}", is_meta=False) for number in (0, 1)]
+    monkeypatch.setattr(model, "parameters", lambda: iter(weights))
+    assert "its layers lie on several devices" in str(engine(model).unfit())
 
 
 def test_finding_out_if_a_model_fits_takes_no_memory_for_all_places(monkeypatch: pytest.MonkeyPatch) -> None:
