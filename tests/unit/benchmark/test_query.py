@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -43,7 +44,8 @@ def test_memory_that_runs_out_is_a_sentence_whether_the_answer_is_streamed_or_no
     local: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(LocalBackend, "_rows", lambda *_: (_ for _ in ()).throw(MemoryError()))
-    for asked in (local, Unstreamed(local)):
+    unstreamed: Any = Unstreamed(local)
+    for asked in (local, unstreamed):
         with pytest.raises(NotReadyError, match=r"out of memory with this prompt alone; lower generation\.max_new"):
             ask(asked, question("monte le son", None), "base", lambda _: None)
 

@@ -124,7 +124,7 @@ class EmbeddedServer:
                 raise UsageError(f"{name} must be at least {least}, not {value}")
         self.model_name = model.name
         self.model = model
-        self._port = port
+        self._port, self._options = port, options or LlamaOptions()
         self._orders = {
             "model": str(model.gguf),
             "name": model.name,
@@ -133,14 +133,14 @@ class EmbeddedServer:
             "slots": slots,
             "context": context,
             "threads": threads or spare_cores(),
-            "options": dataclasses.asdict(options or LlamaOptions()),
+            "options": dataclasses.asdict(self._options),
         }
         self.url = self.device = ""
 
     def __enter__(self) -> Self:
         if importlib.util.find_spec("xllamacpp") is None:
             raise NotReadyError("the embedded server needs xllamacpp: pip install 'pytest-llmbench[serve]'")
-        if not _is_for_gpu(self._orders["options"]["device"]):
+        if not _is_for_gpu(self._options.device):
             _check_memory(self.model.gguf)
         _check_port(self._port)
         with contextlib.ExitStack() as stack:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import math
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -235,9 +236,10 @@ def _keys_of_a_token(shape: Any) -> int | None:
     """Numbers in a token's keys, in all layers; None where a configuration does not tell them, or by layer."""
     names = ("num_hidden_layers", "num_attention_heads", "num_key_value_heads", "hidden_size", "head_dim")
     layers, heads, kept, hidden, size = (getattr(shape, name, None) for name in names)
-    kept = kept or heads
-    size = size or (hidden // heads if isinstance(hidden, int) and isinstance(heads, int) else None)
-    return layers * kept * size if all(isinstance(one, int) for one in (layers, kept, size)) else None
+    if size is None and isinstance(hidden, int) and isinstance(heads, int):
+        size = hidden // heads
+    numbers = [one for one in (layers, kept or heads, size) if isinstance(one, int)]
+    return math.prod(numbers) if len(numbers) == 3 else None  # noqa: PLR2004  # each of them is told
 
 
 def _gpu_share(source: Source, config: Any, plan: Plan) -> dict[str, float]:

@@ -55,7 +55,7 @@ def actor() -> Iterator[EngineActor]:
 def test_what_ends_an_embedding_is_told_and_not_raised(
     actor: EngineActor, error: Exception, expected: tuple[bool, str | None]
 ) -> None:
-    opened = actor.open(lambda *_: Failing(error), Settings(), [])  # type: ignore[arg-type,return-value]
+    opened = actor.open(lambda *_: Failing(error), Settings(), [])  # type: ignore[arg-type]
     assert isinstance(opened, Opened)
     done = Completion(CASE.name, 0, BASE, "text", "stop")
     (told,) = actor.embed([Asked(CASE, BASE, done)])

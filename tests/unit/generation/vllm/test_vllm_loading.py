@@ -36,7 +36,7 @@ def source(tmp_path: Path) -> Source:
 
 def config_of(name: str) -> Any:
     """What transformers reads of a registry model's configuration."""
-    architecture: dict[str, Any] = {**load_registry()[name].architecture}  # type: ignore[dict-item]
+    architecture: dict[str, Any] = {**load_registry()[name].architecture}
     return AutoConfig.for_model(**architecture)
 
 
