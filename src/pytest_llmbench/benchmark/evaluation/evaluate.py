@@ -29,10 +29,12 @@ from pytest_llmbench.benchmark.evaluation.retrieval import Method, Passage, Retr
 from pytest_llmbench.benchmark.evaluation.scores import compared_scores, comparisons, means, perplexities
 from pytest_llmbench.benchmark.main_job import Benchmark, open_backend
 from pytest_llmbench.cases.suites import load_vocabulary
+from pytest_llmbench.core.errors import NotReadyError
 from pytest_llmbench.core.locale import N_
 from pytest_llmbench.core.records import BASE, Completion
 from pytest_llmbench.core.starter import present
 from pytest_llmbench.datasets.near_duplicates import bare
+from pytest_llmbench.generation.backend import OutOfMemoryError
 from pytest_llmbench.metrics import Spelling
 from pytest_llmbench.metrics.against_reference import REFERENCE_METRICS, add_reference_metrics, corpus_scores
 from pytest_llmbench.metrics.registry import MetricRegistry
@@ -279,7 +281,14 @@ def _forgetting(general: General | None, answers: Mapping[str, Answers], backend
         return None
     told, texts = None, len(general.texts)
     if isinstance(backend, _TellsLikelihood):
-        losses = {variant: backend.losses(general.texts, variant) for variant in backend.variants}
+        try:
+            losses = {variant: backend.losses(general.texts, variant) for variant in backend.variants}
+        except OutOfMemoryError as error:
+            raise NotReadyError(
+                "out of memory reading the general texts, for their perplexity; give shorter ones, or none, as "
+                "general, and resume: what was answered is kept",
+                names=("general", "resume"),
+            ) from error
         read = [place for place in range(texts) if all(of[place].tokens for of in losses.values())]
         if len(read) < texts:
             short = N_("%d of %d general texts are too short to be predicted: they count in nobody's perplexity")

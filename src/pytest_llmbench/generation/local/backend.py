@@ -126,8 +126,12 @@ class LocalBackend(ReadsPrompts):
         return self._completion(case, variant, row, 1)
 
     def losses(self, texts: Sequence[str], variant: str) -> list[TextLoss]:
-        """How likely the variant finds each text, up to the length of its context."""
-        with self._loaded.speaking_as(variant):
+        """How likely the variant finds each text, up to the length of its context.
+
+        Raises:
+            OutOfMemoryError: one does not fit.
+        """
+        with self._fitting(), self._loaded.speaking_as(variant):
             model, tokenizer = _causal_model(self._loaded.model), self._prompts.forms[variant].tokenizer
             return text_losses(model, tokenizer, texts, self._prompts.context)
 

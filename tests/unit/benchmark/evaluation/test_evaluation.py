@@ -22,7 +22,7 @@ from pytest_llmbench.benchmark.evaluation.document import typed_evaluation
 from pytest_llmbench.benchmark.evaluation.evaluate import EvaluationRequest, evaluate
 from pytest_llmbench.benchmark.evaluation.questions import GENERAL, RETRIEVAL, TEST
 from pytest_llmbench.cases.suites import Case
-from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.errors import NotReadyError, UsageError
 from pytest_llmbench.core.settings import Settings, load_settings
 from pytest_llmbench.generation.backend import Backend
 from pytest_llmbench.generation.local.backend import LocalBackend
@@ -257,6 +257,16 @@ def test_a_wrong_file_is_told_before_the_model_is_loaded(
     )
     with pytest.raises(UsageError, match=message):
         evaluate(settings, dataclasses.replace(request_of, **changed), Count())
+
+
+def test_general_texts_that_do_not_fit_into_memory_are_a_sentence_that_says_how_to_go_on(
+    settings: Settings, request_of: EvaluationRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = MemoryError()
+    monkeypatch.setattr("pytest_llmbench.generation.local.backend.text_losses", lambda *_: (_ for _ in ()).throw(out))
+    settings = settings.model_copy(update={"output": settings.output.model_copy(update={"report_dir": tmp_path})})
+    with pytest.raises(NotReadyError, match=r"out of memory reading the general texts.*resume: what was answered is"):
+        evaluate(settings, dataclasses.replace(request_of, chunks=None, limit=2), Count())
 
 
 def test_the_engine_is_opened_for_all_that_it_is_asked_and_the_test_set_alone_held_against_training_rows(
