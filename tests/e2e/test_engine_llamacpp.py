@@ -28,7 +28,10 @@ ROOT = Path(__file__).parents[2]
 ADAPTER = ROOT / "adapters/smollm2-135m-jarvis-fr"
 ASKED = ("monte le son", "ouvre Chrome", "éteins la lumière du salon")
 CASES = [Case("demo", f"c{place}", text, ({"role": "user", "content": text},)) for place, text in enumerate(ASKED)]
-LONG = Case("demo", "long", "", ({"role": "user", "content": "mot " * 9000},), source="a suite")
+LONG, UNPLANNED = (
+    Case("demo", f"of-{words}", "", ({"role": "user", "content": "mot " * words},), source="a suite")
+    for words in (9000, 900)
+)
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +75,10 @@ def test_an_answer_has_its_tokens_its_times_and_its_end(pair: Backend) -> None:
 
 
 def test_a_prompt_that_is_too_long_is_an_answer_that_failed(pair: Backend) -> None:
-    found = answers(pair, BASE, [LONG, CASES[0]])
+    found = answers(pair, BASE, [LONG, UNPLANNED, CASES[0]])
     assert found["demo/c0"].error is None
-    assert "tokens, and 16 more are to be generated, but the model holds 8192" in (found["demo/long"].error or "")
+    assert "tokens, and 16 more are to be generated, but the model holds 8192" in (found["demo/of-9000"].error or "")
+    assert "the engine was opened for 512, as many as the planned cases need" in (found["demo/of-900"].error or "")
 
 
 def test_an_answer_is_told_as_it_grows(pair: Backend) -> None:
@@ -92,6 +96,7 @@ def test_the_report_tells_the_engine_and_its_limits(pair: Backend) -> None:
     assert told["limits"] == ["own_noise", "no_hidden_states", "base_not_compared"]
     assert told["soundness"]["adapter_gaps"]["finetuned"] > 1
     assert pair.identity(BASE)["adapter"] == ""
+    assert pair.identity(BASE)["device"] == told["device"] == "cpu"  # and not auto, which says nothing of answers
     assert pair.identity(BASE)["weights"] == told["base_weights_sha256"]
 
 

@@ -41,19 +41,22 @@ def _holders() -> set[int]:
 
 
 def test_both_answer_piece_by_piece_from_one_process_that_ends_when_it_is_idle(tmp_path: Path) -> None:
-    async def talk() -> tuple[list[AnswerEvent], list[AnswerEvent], set[int], set[int]]:
+    async def talk() -> tuple[list[list[AnswerEvent]], set[int], set[int]]:
         answers = Answers(_options(tmp_path, idle_s=0.2))
         pair = answers.pair(_training())
-        first = [event async for event in answers.ask(pair, Question(question="monte le son"))]
+        heard = [[event async for event in answers.ask(pair, Question(question="monte le son"))]]
         held = _holders()
-        second = [event async for event in answers.ask(pair, Question(question="   "))]
+        heard += [
+            [event async for event in answers.ask(pair, Question(question=asked))]
+            for asked in ("quelle heure est-il maintenant ?", "   ")
+        ]
         assert _holders() == held  # it was kept, whatever was asked
         await asyncio.sleep(1)
         left = _holders()
         await answers.close()
-        return first, second, held, left
+        return heard, held, left
 
-    first, second, held, left = asyncio.run(talk())
+    (first, second, empty), held, left = asyncio.run(talk())
     assert (len(held), left) == (1, set())
     begun = [event.variant for event in first if event.kind == "begin"]
     whole = {event.variant: event.text for event in first if event.kind == "answer"}
@@ -62,8 +65,13 @@ def test_both_answer_piece_by_piece_from_one_process_that_ends_when_it_is_idle(t
     for variant, text in whole.items():
         pieces = [event.text or "" for event in first if event.kind == "piece" and event.variant == variant]
         assert "".join(pieces).strip() == (text or "").strip()
-    assert first[-1].kind == "done"
-    assert [(event.kind, event.code) for event in second] == [("problem", "usage")]
+    assert first[-1].kind == second[-1].kind == "done"
+    asked_otherwise = {event.variant: event for event in second if event.kind == "answer"}
+    for event in first:
+        if event.kind == "answer":
+            assert event.prompt_tokens != asked_otherwise[event.variant].prompt_tokens
+            assert event.text != asked_otherwise[event.variant].text
+    assert [(event.kind, event.code) for event in empty] == [("problem", "usage")]
 
 
 def test_what_cannot_be_loaded_is_told_and_what_is_no_training_is_refused(tmp_path: Path) -> None:

@@ -104,13 +104,15 @@ def _with_transformers(pair: Pair, settings: Settings) -> Backend:
     from pytest_llmbench.models.adapter_loading import attach
     from pytest_llmbench.models.held_weights import hold_weights
     from pytest_llmbench.models.loading import load_base
+    from pytest_llmbench.models.loading_errors import fitting
     from pytest_llmbench.models.verification import prove_sound
 
     loaded = load_base(pair.source, settings.model)
-    hold_weights(loaded, settings.model)
-    attach(loaded, pair.adapters)
-    soundness = dataclasses.asdict(prove_sound(loaded)) if pair.adapters else None
-    return LocalBackend(loaded, settings.generation, {"soundness": soundness, "training_rows": pair.training_rows})
+    with fitting(pair.source):
+        hold_weights(loaded, settings.model)
+        attach(loaded, pair.adapters)
+        soundness = dataclasses.asdict(prove_sound(loaded)) if pair.adapters else None
+        return LocalBackend(loaded, settings.generation, {"soundness": soundness, "training_rows": pair.training_rows})
 
 
 def _with_llamacpp(pair: Pair, settings: Settings) -> Backend:

@@ -287,12 +287,15 @@ class Stored:
         return found.keys() >= {*keys} and not (_embeds(settings, backend) and bare)
 
 
-def open_backend(settings: Settings, cases: Sequence[Case] = (), *, stored: Stored | None = None) -> Backend:
+def open_backend(
+    settings: Settings, cases: Sequence[Case] = (), *, besides: Sequence[Case] = (), stored: Stored | None = None
+) -> Backend:
     """Load the pair, or reach the server, that the settings name, and prove it sound.
 
-    Adapters that were trained on the `cases` are announced, with `benchmark.strict` refused, before the base is loaded.
-    Where every answer to the cases is `stored` already, and the pair was loaded and proven before, it is not loaded
-    again before it has to answer. With `ray.address` each actor of a cluster does this for itself, and they answer.
+    The `cases`, and those that are asked `besides`, decide how long a context is reserved. Adapters that were trained
+    on the `cases` are announced, with `benchmark.strict` refused, before the base is loaded. Where every answer is
+    `stored` already, and the pair was loaded and proven before, it is not loaded again before it has to answer. With
+    `ray.address` each actor of a cluster does this for itself, and they answer.
 
     Raises:
         LLMBenchError: the model, adapter or server cannot be used; the message says what to do.
@@ -300,7 +303,7 @@ def open_backend(settings: Settings, cases: Sequence[Case] = (), *, stored: Stor
     if settings.ray.address:
         from pytest_llmbench.generation.ray.backend import RayBackend
 
-        return RayBackend.opened(settings, cases, open_backend)
+        return RayBackend.opened(settings, cases, functools.partial(open_backend, besides=besides))
     if settings.server.url:
         from pytest_llmbench.generation.client.backend import ServerBackend
 
@@ -308,10 +311,10 @@ def open_backend(settings: Settings, cases: Sequence[Case] = (), *, stored: Stor
             told = N_("benchmark.strict: a server does not tell what its adapters were trained on; nothing is refused")
             _log.warning(told, extra=naming("benchmark.strict"))
         return ServerBackend(settings, tools=next((case.tools for case in cases if case.tools), ()))
-    return _open_local(settings, cases, stored)
+    return _open_local(settings, cases, besides, stored)
 
 
-def _open_local(settings: Settings, cases: Sequence[Case], stored: Stored | None) -> Backend:
+def _open_local(settings: Settings, cases: Sequence[Case], besides: Sequence[Case], stored: Stored | None) -> Backend:
     from pytest_llmbench.benchmark.contamination import check_training_rows
     from pytest_llmbench.benchmark.engines import Pair, engine_source
     from pytest_llmbench.generation.local.remembered import RememberedPair, announced, pair_key, recalled
@@ -323,11 +326,12 @@ def _open_local(settings: Settings, cases: Sequence[Case], stored: Stored | None
     )
     overlap = check_training_rows(adapters, cases, strict=settings.benchmark.strict) if cases else {}
     key = pair_key(source, adapters, settings)
-    load = functools.partial(_load_local, settings, Pair(source, adapters, overlap, cases), key)
+    asked = [*cases, *besides] if besides else cases  # many cases are read from disk one by one, and no list
+    load = functools.partial(_load_local, settings, Pair(source, adapters, overlap, asked), key)
     kept = recalled(key) if stored else None
     if stored and kept:
         known = RememberedPair(kept, load, {"training_rows": overlap})
-        if stored.holds_all(cases, known, settings):
+        if stored.holds_all(asked, known, settings):
             announce_again(announced(kept))
             _log.info("every answer is stored: %s is not loaded", source.name)
             return known

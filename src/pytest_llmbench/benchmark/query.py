@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from pytest_llmbench.cases.suites import Case
-from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.errors import NotReadyError, UsageError
 from pytest_llmbench.core.records import BASE, Completion
+from pytest_llmbench.generation.backend import ALONE, OutOfMemoryError, all_answers
 
 if TYPE_CHECKING:
     from pytest_llmbench.generation.backend import Backend
@@ -51,9 +52,16 @@ def answering(backend: Backend, *, both: bool) -> tuple[str, ...]:
 
 
 def ask(backend: Backend, case: Case, variant: str, told: Heard) -> Completion:
-    """One variant's answer, told piece by piece where the backend can, else at once."""
+    """One variant's answer, told piece by piece where the backend can, else at once.
+
+    Raises:
+        NotReadyError: memory runs out.
+    """
     if isinstance(backend, Streaming):
-        return backend.stream(case, variant, told)
-    completion = next(iter(backend.complete([case], variant)))
+        try:
+            return backend.stream(case, variant, told)
+        except OutOfMemoryError as error:
+            raise NotReadyError(ALONE) from error
+    (completion,) = all_answers(backend, [case], variant)
     told(completion.text)
     return completion

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import secrets
 import time
@@ -84,7 +85,8 @@ def _asked_again(accepted: SavedRun, now: Settings, metrics_from: str | None) ->
         settings = settings_as_asked(about, accepted.name, now)
         questions = _questions(accepted, settings, folder, metrics_from)
         typer.echo(f"{accepted.name}: asking its {len(questions.cases)} cases again, with a fresh seed", err=True)
-        answered = ask_again(settings, questions, same_weights(about, accepted.name, open_backend))
+        opened = functools.partial(open_backend, cases=questions.cases)  # so that its context is as long as they need
+        answered = ask_again(settings, questions, same_weights(about, accepted.name, opened))
     except LLMBenchError as error:
         raise error.saying(f"{error}; {_INSTEAD}") from error
     document = build_document(answered, answer_chars=now.output.answer_chars)

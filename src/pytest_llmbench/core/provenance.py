@@ -13,6 +13,7 @@ from typing import Any
 
 from pytest_llmbench import __version__
 from pytest_llmbench.core.errors import MissingRunError, UsageError
+from pytest_llmbench.core.machine import usable_cores
 
 ANSWERING = ("torch", "transformers", "peft", "bitsandbytes")
 """Libraries that decide what a local model answers; a server's are its own."""
@@ -79,8 +80,7 @@ def _versions(left_out: Collection[str]) -> dict[str, str]:
 
 def cpu() -> dict[str, Any]:
     """The processor's name, its cores, and how many of them this process may use."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"model": _cpu_model(), "cores": os.cpu_count(), "usable_cores": usable}
+    return {"model": _cpu_model(), "cores": os.cpu_count(), "usable_cores": usable_cores()}
 
 
 def _cpu_model() -> str:

@@ -23,13 +23,13 @@ Reasons = Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]
 class Completion:
     """One variant's answer to one case.
 
-    `latency_s` and `first_token_s` count from the moment the question was handed to the model (locally: when its batch
-    started) to its last and first token. `embedding` is the base's mean last-layer hidden state over the answer,
-    base64 of little-endian float32, or None where the backend has no hidden states. `error` is set when `finish` is
-    "error"; such a completion is never cached. `text` is the answer alone; what the model thought before it is in
-    `reasoning`, None where it did not think. `tool_calls` are the calls in it, `{"name", "arguments"}`, empty where it
-    makes none, None where nobody looked: the case gave no tools, and a server told of no call. Arguments that are no
-    JSON object are kept as text. `tools_left_out` says why the case's tools did not reach the model.
+    `latency_s` and `first_token_s` count from the moment the question was handed to the model (locally: when it found
+    room in a batch) to its last and first token. `embedding` is the base's mean last-layer hidden state over the
+    answer, base64 of little-endian float32, or None where the backend has no hidden states. `error` is set when
+    `finish` is "error"; such a completion is never cached. `text` is the answer alone; what the model thought before it
+    is in `reasoning`, None where it did not think. `tool_calls` are the calls in it, `{"name", "arguments"}`, empty
+    where it makes none, None where nobody looked: the case gave no tools, and a server told of no call. Arguments that
+    are no JSON object are kept as text. `tools_left_out` says why the case's tools did not reach the model.
     """
 
     case: str

@@ -206,6 +206,7 @@ def answers(
     Raises:
         ModelError: a base cannot be found or loaded.
         AdapterError: an adapter does not belong to it.
+        NotReadyError: memory runs out with one question alone.
     """
     first = ({"role": "system", "content": system},) if system else ()
     cases = [
@@ -222,6 +223,7 @@ def _answers(
     from pytest_llmbench.benchmark.main_job import open_backend
     from pytest_llmbench.core.records import FINETUNED
     from pytest_llmbench.core.settings import Settings
+    from pytest_llmbench.generation.backend import all_answers
 
     record = training.record
     spec = base or record.base_spec
@@ -240,7 +242,7 @@ def _answers(
     )
     backend = open_backend(settings)
     try:
-        told = {done.case: done.text for done in backend.complete(cases, FINETUNED)}
+        told = {done.case: done.text for done in all_answers(backend, cases, FINETUNED)}
         return [told[case.name] for case in cases]
     finally:
         backend.close()

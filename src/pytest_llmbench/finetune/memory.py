@@ -75,9 +75,7 @@ def _is_to_be_downloaded(base: str) -> bool:
 
 def _hardware(device: Literal["auto", "cpu", "cuda"]) -> Hardware:
     if device == "cpu":
-        import psutil
-
-        return Hardware("cpu", "the CPU's free memory", psutil.virtual_memory().available)
+        return Hardware.of_cpu()
     found = detect()
     if device == "cuda" and found.device != "cuda":
         raise NotReadyError("model.device: cuda, but there is no NVIDIA GPU here; take auto", names=("model.device",))

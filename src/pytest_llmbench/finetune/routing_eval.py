@@ -93,6 +93,7 @@ def _greedy(loaded: LoadedModel, generation: GenerationSettings, cases: Sequence
 
 
 def _right(backend: LocalBackend, cases: Sequence[Case], variant: str, call_form: str) -> dict[str, bool]:
+    from pytest_llmbench.generation.backend import all_answers
     from pytest_llmbench.metrics.routing import tool_finder
 
     first_tool = tool_finder(dict.fromkeys(case.tool for case in cases if case.tool), call_form)
@@ -100,6 +101,6 @@ def _right(backend: LocalBackend, cases: Sequence[Case], variant: str, call_form
     size, right = backend.batch_size(), {}
     in_order = sorted(cases, key=backend.weight)
     for start in range(0, math.ceil(len(cases) / size) * size, size):
-        for answer in backend.complete(in_order[start : start + size], variant):
+        for answer in all_answers(backend, in_order[start : start + size], variant):
             right[answer.case] = first_tool(answer.text) == expected[answer.case]
     return right

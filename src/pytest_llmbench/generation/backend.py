@@ -7,14 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from pytest_llmbench.cases.suites import Case
+from pytest_llmbench.core.errors import NotReadyError
 from pytest_llmbench.core.locale import N_
 from pytest_llmbench.core.records import Completion
 
 _log = logging.getLogger("pytest_llmbench")
 
 
+ALONE = "out of memory with this prompt alone; lower generation.max_new_tokens or shorten the prompt"
+
+
 class OutOfMemoryError(RuntimeError):
-    """A batch did not fit; the planner asks again with a smaller one."""
+    """A batch did not fit; whoever asked asks again with a smaller one."""
 
 
 @runtime_checkable
@@ -77,6 +81,26 @@ class KnowsTools(Protocol):
     def tools_left_out(self, case: Case, variant: str) -> str | None:
         """Why they do not; None where they do."""
         ...
+
+
+def all_answers(backend: Backend, cases: Sequence[Case], variant: str) -> Iterator[Completion]:
+    """Each case's answer, with fewer asked at once where memory runs out.
+
+    Raises:
+        NotReadyError: it runs out with one prompt alone.
+    """
+    waiting = {(case.name, case.epoch): case for case in cases}
+    at_once = len(waiting)
+    while waiting:
+        chunk = [*waiting.values()][:at_once]
+        try:
+            for completion in backend.complete(chunk, variant):
+                del waiting[completion.case, completion.epoch]
+                yield completion
+        except OutOfMemoryError as error:
+            if len(chunk) == 1:
+                raise NotReadyError(f"{chunk[0].name}: {ALONE}") from error
+            at_once = len(chunk) // 2
 
 
 def tell_tools_left_out(backend: Backend, cases: Sequence[Case]) -> None:

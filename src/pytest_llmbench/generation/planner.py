@@ -20,7 +20,7 @@ from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.files import InUseError
 from pytest_llmbench.core.locale import N_
 from pytest_llmbench.core.records import Completion
-from pytest_llmbench.generation.backend import AnswersTogether, Backend, OutOfMemoryError
+from pytest_llmbench.generation.backend import ALONE, AnswersTogether, Backend, OutOfMemoryError
 from pytest_llmbench.generation.completion_store import CompletionCache, CompletionJournal, content_key
 
 _log = logging.getLogger("pytest_llmbench")
@@ -173,7 +173,7 @@ class Planner:
                     self._at_once = len(chunk) // 2
                     _log.warning(N_("out of memory with %d prompts at once: going on with fewer"), len(chunk))
                     continue
-                fault = "out of memory with this prompt alone; lower generation.max_new_tokens or shorten the prompt"
+                fault = ALONE
             for case, variant in chunk:
                 if waiting.pop((case.name, case.epoch, variant), None):
                     yield Completion(case.name, case.epoch, variant, "", "error", error=fault)

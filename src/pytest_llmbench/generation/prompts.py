@@ -6,10 +6,10 @@ import datetime
 import functools
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_llmbench.cases.suites import Case
-from pytest_llmbench.cases.tools import name_of
+from pytest_llmbench.cases.tools import Tool, name_of
 from pytest_llmbench.core.locale import N_
 from pytest_llmbench.core.records import BASE, Completion
 from pytest_llmbench.generation.rows import Limits, Row, TextPieces
@@ -33,6 +33,14 @@ _REMEMBERED = 16_384
 """Prompts whose tokens are kept: those of a batch are asked for again and again, those of a large run fill memory."""
 
 
+class _Known(NamedTuple):
+    """A prompt, and what it says: every question of a conversation, and cases of a user's own, may have one name."""
+
+    messages: Sequence[Mapping[str, str]]
+    tools: Sequence[Tool]
+    prompt: list[int] | PromptError
+
+
 class Prompts:
     """The prompts of a session's cases, by variant.
 
@@ -53,8 +61,8 @@ class Prompts:
         self.forms, self.context = forms, context
         self.most_tokens = settings.max_new_tokens + settings.max_reasoning_tokens
         self._settings, self._model_ends = settings, model_ends
-        self._limit = context - self.most_tokens
-        self._known: OrderedDict[tuple[str, int], list[int] | PromptError] = OrderedDict()
+        self._limit, self._opened = context - self.most_tokens, context
+        self._known: OrderedDict[tuple[str, int], _Known] = OrderedDict()
         self._left_out: dict[tuple[Any, ...], bool] = {}
 
     def weight(self, case: Case) -> int:
@@ -69,6 +77,10 @@ class Prompts:
         """
         longest = max(map(self.weight, cases), default=self.context)
         return min(max(longest + self.most_tokens, _LEAST), self.context)
+
+    def opened_with(self, context: int) -> None:
+        """From now on refuse what does not fit into the context that the engine was opened with."""
+        self._opened = context
 
     def is_readable(self, case: Case, variant: str = BASE) -> bool:
         """Whether the prompt can be written for the variant."""
@@ -97,13 +109,21 @@ class Prompts:
         prompt = self._whole(case, variant)
         if isinstance(prompt, PromptError):
             return f"{case.source}: the prompt of {case.name} cannot be written for {variant}: {prompt}"
-        if len(prompt) <= self._limit or (self._settings.long_prompt == "truncate" and self._limit > 0):
-            return None
-        return (
-            f"{case.source}: the prompt of {case.name} has {len(prompt)} tokens, and {self.most_tokens} more are to "
-            f"be generated, but the model holds {self.context}; shorten it, lower generation.max_new_tokens, or allow "
-            "generation.long_prompt: truncate"
+        told = (
+            f"{case.source}: the prompt of {case.name} has {len(prompt)} tokens, and {self.most_tokens} more are to be "
+            "generated, but "
         )
+        if len(prompt) > self._limit and (self._settings.long_prompt != "truncate" or self._limit <= 0):
+            return (
+                f"{told}the model holds {self.context}; shorten it, lower generation.max_new_tokens, or allow "
+                "generation.long_prompt: truncate"
+            )
+        if min(len(prompt), self._limit) + self.most_tokens > self._opened:
+            return (
+                f"{told}the engine was opened for {self._opened}, as many as the planned cases need; shorten it, lower "
+                "generation.max_new_tokens, or write it as a case of a suite"
+            )
+        return None
 
     def refused(self, case: Case, variant: str, why: str) -> Completion:
         """The failed answer to a case that cannot be asked."""
@@ -186,14 +206,16 @@ class Prompts:
         """The tokens of the prompt as the variant reads it, or why it cannot be written."""
         form = self.forms[variant]
         key = case.name, id(form)
-        if key not in self._known:
+        known = self._known.get(key)
+        if known is None or (known.messages, known.tools) != (case.messages, case.tools):
             try:
-                self._known[key] = form.prompt(case.messages, case.tools)
+                written: list[int] | PromptError = form.prompt(case.messages, case.tools)
             except PromptError as error:
-                self._known[key] = error
+                written = error
+            known = self._known[key] = _Known(case.messages, case.tools, written)
             if len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
-        return self._known[key]
+        return known.prompt
 
     def _written(self, case: Case, variant: str) -> list[int]:
         """The tokens of a prompt that can be written."""

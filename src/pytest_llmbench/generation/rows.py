@@ -27,7 +27,7 @@ def _nothing(_tokens: Sequence[int], _prompt: Sequence[int]) -> int:
 
 @dataclass(slots=True)
 class Row:
-    """One answer under way. Times are seconds since the batch started; `share_s` is what the row itself took of them.
+    """One answer under way. Times are seconds since its prompt began to be read; `share_s` is the row's part of them.
 
     `tokens` are without the one that ended the answer; `made` counts it too, as servers' usage does. `thought` is how
     many of them were thinking, None while that goes on or was not asked for.

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.machine import usable_cores
 from pytest_llmbench.generation.client.chat_client import ChatClient
 from pytest_llmbench.load.checked_server import CheckedServer
 from pytest_llmbench.load.client import AddressBook, ChatServer, UserConnection
@@ -22,7 +23,7 @@ from pytest_llmbench.load.reasons import BOTTLENECKS, Reason
 from pytest_llmbench.load.records import SLO, Ends, Trial, TrialLimits
 from pytest_llmbench.load.slo import Allowed, Judge, Judgement
 from pytest_llmbench.load.users import Crowd, Habits
-from pytest_llmbench.load.workers import LivingCrowd, Machines, ThisMachine, WorkerProcesses, usable_cores
+from pytest_llmbench.load.workers import LivingCrowd, Machines, ThisMachine, WorkerProcesses
 
 if TYPE_CHECKING:
     from pytest_llmbench.load.ray_workers import RayMachines

@@ -11,7 +11,6 @@ import contextlib
 import heapq
 import logging
 import math
-import os
 import pickle
 import sys
 import time
@@ -352,8 +351,3 @@ class Worker:
 
 async def _close(workers: Sequence[LoadWorker]) -> None:
     await asyncio.gather(*(worker.close() for worker in workers))
-
-
-def usable_cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -7,7 +7,7 @@ import pickle
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_llmbench.core.errors import AdapterError
+from pytest_llmbench.core.errors import AdapterError, ModelError
 from pytest_llmbench.core.records import BASE
 from pytest_llmbench.models.adapter_kinds import AS_MODELS
 from pytest_llmbench.models.adapters import Adapter
@@ -26,12 +26,19 @@ def attach(loaded: LoadedModel, adapters: Mapping[str, Adapter]) -> None:
 
     Raises:
         AdapterError: an adapter cannot be read, its weights do not belong on this base, or loading it changed the base.
+        ModelError: some of the base's weights found no room on the GPU.
         ValueError: adapters are attached already, the model has answered already, or one is named `base`.
     """
     if loaded.adapters or BASE in adapters or _is_repacked(loaded.model):
         raise ValueError("attach all adapters at once, before the first answer, and name none of them 'base'")
     if not adapters:
         return
+    if off := [name for name, weight in loaded.model.named_parameters() if weight.is_meta]:
+        raise ModelError(
+            f"{loaded.source.name}: {len(off)} of its weights ({off[0]}, …) lie off the GPU, where PEFT cannot lay an "
+            "adapter over them; use model.quantization: nf4, a smaller model, more GPUs (model.device_map), or free "
+            "some memory"
+        )
     loaded.adapters = dict(adapters)
     with quiet_libraries():
         if importlib.util.find_spec("bitsandbytes"):

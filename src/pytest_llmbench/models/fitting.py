@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pytest_llmbench.core.documents import read_text
 from pytest_llmbench.core.errors import ModelError, NotReadyError, UsageError, located
+from pytest_llmbench.core.locale import N_
 from pytest_llmbench.models.hashing import weight_files
 from pytest_llmbench.models.memory.architecture import Architecture, read_architecture
 from pytest_llmbench.models.memory.estimate import (
@@ -39,13 +40,13 @@ def known_architecture(name: str, folder: Path | str | None = None) -> Architect
     elif (entry := load_registry().find(name)) and entry.architecture:
         fields, where = entry.architecture, entry.source
     else:
-        _log.warning("%s: its architecture is not at hand, so its memory is not estimated", name)
+        _log.warning(N_("%s: its architecture is not at hand, so its memory is not estimated"), name)
         return None
     try:
         architecture = read_architecture(fields, where)
         size = _bytes_of_files(Path(folder)) if folder and fields.get("quantization_config") else 0
     except ModelError as error:
-        _log.warning("%s; it is not estimated", error)
+        _log.warning(N_("%s; it is not estimated"), error)
         return None
     return dataclasses.replace(architecture, files=size)
 

@@ -48,13 +48,22 @@ def file_hash(path: Path) -> str:
     return digest
 
 
+def gguf_files(gguf: Path) -> list[Path]:
+    """The file, or all parts of one that is split, which llama.cpp reads by the name of the first.
+
+    Raises:
+        ModelError: a part is missing.
+    """
+    return _numbered([gguf])
+
+
 def gguf_hash(gguf: Path) -> str:
     """SHA-256 of a GGUF file; of one that is split, over the SHA-256s of all its parts, as llama.cpp reads them all.
 
     Raises:
         ModelError: a part is missing.
     """
-    parts = _numbered([gguf])
+    parts = gguf_files(gguf)
     return file_hash(gguf) if len(parts) == 1 else _hash_over(parts)
 
 

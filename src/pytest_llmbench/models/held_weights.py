@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.errors import ModelError
 from pytest_llmbench.core.locale import N_
+from pytest_llmbench.core.machine import available_memory, total_memory
 from pytest_llmbench.models.memory.architecture import read_architecture
 from pytest_llmbench.models.memory.estimate import estimate_answering
 from pytest_llmbench.models.memory.weights import GIB, footprint
@@ -114,12 +115,10 @@ def _answering_bytes(loaded: LoadedModel, weights: int, size: int) -> int:
 
 def _memory(device: str) -> tuple[int, int]:
     """All memory of the device or devices, and what is free of it, in bytes."""
-    import psutil
     import torch
 
     if device.startswith("cpu"):
-        memory = psutil.virtual_memory()
-        return memory.total, memory.available
+        return total_memory(), available_memory()
     each = [torch.cuda.mem_get_info(index) for index in range(torch.cuda.device_count())]
     return sum(total for _, total in each), sum(free for free, _ in each)
 

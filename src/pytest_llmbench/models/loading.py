@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.errors import ModelError, NotReadyError
 from pytest_llmbench.core.locale import N_
+from pytest_llmbench.core.machine import available_memory
 from pytest_llmbench.models.hashing import weight_files
 from pytest_llmbench.models.loaded import LoadedModel
 from pytest_llmbench.models.loading_errors import explained, needs_local_extra
@@ -58,6 +59,7 @@ def load_base(source: Source, settings: ModelSettings) -> LoadedModel:
         raise needs_local_extra(error) from error
     loaded.load_s = time.perf_counter() - started
     _announce_excess(loaded)
+    _announce_offloaded(loaded)
     return loaded
 
 
@@ -159,13 +161,12 @@ def _folder(source: Source) -> Path:
 
 def _check_room(source: Source, needed: int, device: str) -> None:
     """Refuse what cannot fit before it takes the machine down; the kernel kills without a message."""
-    import psutil
     import torch
 
     if device == "cuda":
         free = sum(torch.cuda.mem_get_info(index)[0] for index in range(torch.cuda.device_count()))
     else:
-        free = psutil.virtual_memory().available
+        free = available_memory()
     if needed > free:
         raise ModelError(
             f"{source.name} needs {needed / GIB:.1f} GiB for its weights and {free / GIB:.1f} GiB is free on the "
@@ -246,6 +247,21 @@ def _announce_excess(loaded: LoadedModel) -> None:
             loaded.footprint / GIB,
             expected / GIB,
             loaded.quantization,
+        )
+
+
+def _announce_offloaded(loaded: LoadedModel) -> None:
+    """Layers that found no room on a GPU, or were mapped off it: accelerate leaves none of their values in place."""
+    weights = list(loaded.model.parameters())
+    if off := sum(weight.is_meta for weight in weights):
+        _log.warning(
+            N_(
+                "%s: %d of %d weights lie off the GPU and are brought there in every step, which is much slower; take "
+                "model.quantization: nf4, a smaller model, or another model.device_map"
+            ),
+            loaded.source.name,
+            off,
+            len(weights),
         )
 
 

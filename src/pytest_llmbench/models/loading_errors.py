@@ -8,13 +8,33 @@ from collections.abc import Iterator
 from pytest_llmbench.core.errors import ModelError, NotReadyError
 from pytest_llmbench.models.sources import Source
 
-_OUT_OF_MEMORY = ("out of memory", "not enough memory", "cannot allocate memory")
+_OUT_OF_MEMORY = ("out of memory", "not enough memory", "allocate memory", "cublas_status_alloc_failed")
+"""CUDA has an error of its own for it; the CPU's allocator, CUDA's driver and cuBLAS tell only in words."""
 _NO_ROOM_ON_GPU = "dispatched on the cpu or the disk"
 
 
 def needs_local_extra(error: ImportError) -> NotReadyError:
     """A package that loading needs is not installed."""
     return NotReadyError(f"{error.name or error} is not installed; pip install 'pytest-llmbench[local]'")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether PyTorch, or Python, raised it for want of memory."""
+    import torch
+
+    told = isinstance(error, RuntimeError) and any(words in str(error).casefold() for words in _OUT_OF_MEMORY)
+    return told or isinstance(error, torch.OutOfMemoryError | MemoryError)
+
+
+@contextlib.contextmanager
+def fitting(source: Source) -> Iterator[None]:
+    """Turn memory that runs out inside the block, once the weights are there, into a ModelError about `source`."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise _too_large(f"{source.name} ({source.path})") from error
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import psutil
 from pydantic import BaseModel, ConfigDict, Field
 
 from pytest_llmbench.core.errors import ModelError, UsageError, WrongModelError
@@ -187,9 +186,7 @@ class Models:
 def _machine() -> Hardware:
     """What `detect` says; the CPU's free memory is read anew, since it is all that changes."""
     hardware = detect()
-    return (
-        hardware if hardware.device == "cuda" else dataclasses.replace(hardware, room=psutil.virtual_memory().available)
-    )
+    return hardware if hardware.device == "cuda" else Hardware.of_cpu()
 
 
 def _available(registry: Registry, hardware: Hardware) -> AvailableModels:

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from support.tiny_ggufs import byte_level_gguf
 
-from pytest_llmbench.benchmark.engines import check_engine, engine_source
-from pytest_llmbench.core.errors import LLMBenchError, NotReadyError, UsageError
+from pytest_llmbench.benchmark.engines import Pair, check_engine, engine_source, load_pair
+from pytest_llmbench.core.errors import LLMBenchError, ModelError, NotReadyError, UsageError
 from pytest_llmbench.core.settings import Settings, load_settings
+from pytest_llmbench.models.sources import Source
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +32,14 @@ def settings(**model: Any) -> Settings:
 
 def given(**model: str) -> Settings:
     return load_settings(None, {f"model.{key}": (value, "--option") for key, value in model.items()}, {})
+
+
+def test_memory_that_runs_out_once_the_weights_are_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = torch.OutOfMemoryError("CUDA out of memory")
+    monkeypatch.setattr("pytest_llmbench.models.loading.load_base", lambda *_: None)
+    monkeypatch.setattr("pytest_llmbench.models.held_weights.hold_weights", lambda *_: (_ for _ in ()).throw(out))
+    with pytest.raises(ModelError, match=r"tiny \(/tiny\) does not fit in memory; use model\.quantization: nf4"):
+        load_pair(Pair(Source("tiny", "tiny", "/tiny", "", "folder"), {}, {}, ()), settings())
 
 
 def test_a_quantization_that_the_file_does_not_have_is_refused(gguf: Path) -> None:

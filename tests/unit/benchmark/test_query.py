@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -12,9 +13,10 @@ from support.fake_chat_server import DONE, FakeChatServer, chunk, started
 
 from pytest_llmbench.benchmark.main_job import open_backend
 from pytest_llmbench.benchmark.query import answering, ask, question
-from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.errors import NotReadyError, UsageError
 from pytest_llmbench.core.settings import load_settings
 from pytest_llmbench.generation.backend import Backend
+from pytest_llmbench.generation.local.backend import LocalBackend
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +38,23 @@ def test_a_streamed_answer_is_the_one_that_comes_at_once(local: Backend, variant
     assert "".join(heard) == streamed.text == whole.text
     assert len(heard) > 1
     assert streamed.completion_tokens == whole.completion_tokens
+
+
+def test_memory_that_runs_out_is_a_sentence_whether_the_answer_is_streamed_or_not(
+    local: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LocalBackend, "_rows", lambda *_: (_ for _ in ()).throw(MemoryError()))
+    unstreamed: Any = Unstreamed(local)
+    for asked in (local, unstreamed):
+        with pytest.raises(NotReadyError, match=r"out of memory with this prompt alone; lower generation\.max_new"):
+            ask(asked, question("monte le son", None), "base", lambda _: None)
+
+
+class Unstreamed:
+    """A backend that tells an answer only when it is whole."""
+
+    def __init__(self, inner: Backend) -> None:
+        self.complete = inner.complete
 
 
 def test_the_fine_tune_answers_and_with_both_the_base_first(local: Backend) -> None:

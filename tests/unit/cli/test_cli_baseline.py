@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from support.command_line import llmbench
@@ -70,8 +70,11 @@ class Echo:
 
     variants = ("base", "finetuned")
 
-    def __init__(self, settings: Any) -> None:
+    planned: ClassVar[list[int]] = []
+
+    def __init__(self, settings: Any, cases: Any = ()) -> None:
         self.settings = settings
+        self.planned.append(len(cases))
 
     def identity(self, variant: str) -> dict[str, str]:
         return {"echo": variant}
@@ -116,6 +119,7 @@ def measured(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_accepted_model_is_asked_again_with_a_fresh_seed(measured: Path) -> None:
     done = llmbench("baseline", "mine")
     assert done.exit_code == 0, done.output
+    assert Echo.planned[-1] == 1
     before, again = find_run("mine", Path("reports")), find_run("mine-again", Path("reports"))
     written = find_run("baselines/accepted.json", Path("reports")).comparable
     assert written.name == again.name == "0003_mine-again"

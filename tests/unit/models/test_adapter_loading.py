@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import dispatch_model
 from safetensors.torch import load_file, save_file
 from support.tiny_models import save_adapter
 
-from pytest_llmbench.core.errors import AdapterError
+from pytest_llmbench.core.errors import AdapterError, ModelError
 from pytest_llmbench.core.settings import Settings
-from pytest_llmbench.models import adapter_loading
+from pytest_llmbench.models import adapter_loading, loading
 from pytest_llmbench.models.adapter_loading import attach
 from pytest_llmbench.models.adapters import Adapter, read_adapter
 from pytest_llmbench.models.loaded import LoadedModel
@@ -36,6 +37,29 @@ def logits(loaded: LoadedModel, variant: str) -> torch.Tensor:
     with torch.no_grad(), loaded.speaking_as(variant) as model:
         answer: torch.Tensor = model(PROMPT).logits
     return answer
+
+
+def test_layers_without_room_on_the_gpu_are_announced_and_take_no_adapter(
+    load: Callable[[str], LoadedModel],
+    adapter: Adapter,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    places = {"model.embed_tokens": "cpu", "model.layers.0": "cpu", "model.layers.1": "disk", "model.norm": "cpu"}
+    places |= {"model.rotary_emb": "cpu", "lm_head": "cpu"}
+    usual = loading._model
+    monkeypatch.setattr(
+        loading,
+        "_model",
+        lambda *given, **how: dispatch_model(
+            usual(*given, **how), places, main_device="cpu", offload_dir=str(tmp_path)
+        ),
+    )
+    loaded = load("none")
+    assert "weights lie off the GPU and are brought there in every step" in caplog.text
+    with pytest.raises(ModelError, match=r"weights \(model\.layers\.1\..*lie off the GPU, .*quantization: nf4"):
+        attach(loaded, {"finetuned": adapter})
 
 
 @pytest.mark.parametrize("quantization", ["nf4", "int8", "none"])

@@ -29,10 +29,12 @@ from pytest_llmbench.benchmark.evaluation.retrieval import Method, Passage, Retr
 from pytest_llmbench.benchmark.evaluation.scores import compared_scores, comparisons, means, perplexities
 from pytest_llmbench.benchmark.main_job import Benchmark, open_backend
 from pytest_llmbench.cases.suites import load_vocabulary
+from pytest_llmbench.core.errors import NotReadyError
 from pytest_llmbench.core.locale import N_
 from pytest_llmbench.core.records import BASE, Completion
 from pytest_llmbench.core.starter import present
 from pytest_llmbench.datasets.near_duplicates import bare
+from pytest_llmbench.generation.backend import OutOfMemoryError
 from pytest_llmbench.generation.completion_store import CompletionJournal
 from pytest_llmbench.metrics import Spelling
 from pytest_llmbench.metrics.against_reference import REFERENCE_METRICS, add_reference_metrics, corpus_scores
@@ -101,7 +103,7 @@ def evaluate(settings: Settings, request: EvaluationRequest, progress: AnswerPro
     settings = settings.model_copy(update={"metrics": settings.metrics.model_copy(update={"cosine_similarity": False})})
     with answers_folder(settings.output.report_dir, resume=request.resume) as folder:
         opened: Backend | Benchmark
-        opened = backend = open_backend(settings, asked.test)
+        opened = backend = open_backend(settings, asked.test, besides=asked.others)
         try:
             asked = _as_answers_are_read(asked, backend)
             journal = CompletionJournal(folder)
@@ -146,8 +148,13 @@ class _Asked:
     tools: frozenset[str]
 
     @property
+    def others(self) -> list[Case]:
+        """What is asked besides the test set: longer with passages, and no matter if an adapter was trained on it."""
+        return [*self.retrieval, *(self.general.questions if self.general else ())]
+
+    @property
     def all(self) -> list[Case]:
-        return [*self.test, *self.retrieval, *(self.general.questions if self.general else ())]
+        return [*self.test, *self.others]
 
 
 def _read(request: EvaluationRequest, settings: Settings) -> _Asked:
@@ -295,7 +302,14 @@ def _forgetting(general: General | None, answers: Mapping[str, Answers], backend
         return None
     told, texts = None, len(general.texts)
     if isinstance(backend, _TellsLikelihood):
-        losses = {variant: backend.losses(general.texts, variant) for variant in backend.variants}
+        try:
+            losses = {variant: backend.losses(general.texts, variant) for variant in backend.variants}
+        except OutOfMemoryError as error:
+            raise NotReadyError(
+                "out of memory reading the general texts, for their perplexity; give shorter ones, or none, as "
+                "general, and resume: what was answered is kept",
+                names=("general", "resume"),
+            ) from error
         read = [place for place in range(texts) if all(of[place].tokens for of in losses.values())]
         if len(read) < texts:
             short = N_("%d of %d general texts are too short to be predicted: they count in nobody's perplexity")

@@ -38,9 +38,7 @@ def _detected(device: Literal["auto", "cpu", "cuda"]) -> Hardware:
             "this machine has no GPU to be seen; tell the memory of the one that will serve",
             names=("serving.memory", "model.device"),
         )
-    import psutil
-
-    return Hardware("cpu", "the CPU's free memory", psutil.virtual_memory().available)
+    return Hardware.of_cpu()
 
 
 def check_split(entry: ModelEntry, serving: ServingSettings, room: MemoryRoom) -> None:

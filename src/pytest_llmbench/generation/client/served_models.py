@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("pytest_llmbench")
 _LATEST = ":latest"
-_LORA = re.compile(r"lora:(?P<id>\d+)(?:=(?P<scale>[0-9.]+))?")
+_LORA = re.compile(r"lora:(?P<id>\d+)(?:=(?P<scale>.*))?")
+_SCALE = re.compile(r"\d+(?:\.\d*)?|\.\d+")
 _LASTING_KEYS = ("id", "root", "parent", "owned_by", "max_model_len", "meta")
 """What tells one served model from another. `created` is left out: vLLM and llama.cpp give the time of the request."""
 
@@ -55,13 +56,13 @@ def targets(server: ServerSettings) -> dict[str, VariantTarget]:
     the base then asks for scale 0, since the server applies what it has loaded unless it is told otherwise.
 
     Raises:
-        UsageError: both variants would be asked the same.
+        UsageError: both variants would be asked the same, or the scale of an adapter is no number.
     """
     base_extra, adapter_extra = dict(server.base_body or {}), dict(server.adapter_body or {})
     adapter_model = server.adapter
     if server.adapter is not None and (lora := _LORA.fullmatch(server.adapter)):
         adapter_model = None
-        adapter_extra.setdefault("lora", [{"id": int(lora["id"]), "scale": float(lora["scale"] or 1)}])
+        adapter_extra.setdefault("lora", [{"id": int(lora["id"]), "scale": _scale(lora["scale"], server.adapter)}])
     if adapter_model is None and not adapter_extra:
         return {BASE: VariantTarget(server.model, base_extra)}
     tuned = VariantTarget(adapter_model or server.model, adapter_extra)
@@ -159,6 +160,17 @@ def with_loras(
     started = as_started if "lora" not in extra else not named
     full = {number: named.get(number, lora.scale if started else 0.0) for number, lora in loaded.items()}
     return {**extra, "lora": [{"id": number, "scale": scale} for number, scale in full.items()]} if full else {**extra}
+
+
+def _scale(told: str | None, adapter: str) -> float:
+    if told is None:
+        return 1.0
+    if not _SCALE.fullmatch(told):
+        raise UsageError(
+            f"server.adapter: {adapter}: the scale {told!r} is no number; write it as lora:0 or lora:0=0.5",
+            names=("server.adapter",),
+        )
+    return float(told)
 
 
 def _scales(lora: Any) -> dict[int, float]:

@@ -22,6 +22,7 @@ from pytest_llmbench.generation.rows import Row
 from pytest_llmbench.generation.soundness import adapter_gaps
 from pytest_llmbench.models.chat_templates import base_form, variant_forms
 from pytest_llmbench.models.gguf_facts import GgufFacts, load_kept_tokenizer
+from pytest_llmbench.models.hashing import gguf_files
 
 if TYPE_CHECKING:
     from pytest_llmbench.core.settings import GenerationSettings, ModelSettings, Settings
@@ -71,6 +72,7 @@ class LlamaBackend(RowBackend):
         self._at_once = _slots(settings)
         needed = self._prompts.needed_context(cases)
         self._context = min(-(-needed // _STEP) * _STEP, facts.context)
+        self._prompts.opened_with(self._context)
         self._threads = _threads(settings.generation)
         started = time.perf_counter()
         self._server = self._started()
@@ -90,7 +92,7 @@ class LlamaBackend(RowBackend):
         return {
             **self._asked(variant),
             "quantization": self._facts.file_type,
-            "device": self._settings.model.device,
+            "device": self._server.device,
             "slots": str(self._at_once),
             "libraries": library_versions(("xllamacpp",)),
         }
@@ -105,8 +107,8 @@ class LlamaBackend(RowBackend):
             **self._pair(),
             "engine": f"llama.cpp ({library_versions(('xllamacpp',)).replace('=', ' ')})",
             "quantization": f"GGUF {self._facts.file_type}",
-            "device": self._settings.model.device,
-            "weights_bytes": Path(self._source.origin).stat().st_size,
+            "device": self._server.device,
+            "weights_bytes": sum(part.stat().st_size for part in gguf_files(Path(self._source.origin))),
             "threads": self._threads,
             "decoding": f"{self._at_once} slots of {self._context} tokens",
         }

@@ -34,8 +34,8 @@ Grown = Callable[[Sequence[int]], bool]
 class Completions:
     """One llama.cpp server that is asked by several threads.
 
-    Nothing of an earlier prompt is reused, so that no answer depends on what was asked before it; and every answer says
-    which adapters it was made with, which is checked.
+    Nothing of an earlier prompt is reused, so that no answer depends on what was asked before it. An answer that
+    llama.cpp ends itself, with its end token or its last one, says which adapters it was made with, which is checked.
 
     Args:
         server: llama.cpp, ready.
@@ -47,6 +47,7 @@ class Completions:
         self._server = server
         self._timeout_s = settings.timeout + _LONGEST_PROMPT_S
         self._standing = {**_sampling(settings), "n_predict": most_tokens, "cache_prompt": False}
+        self._most_tokens = most_tokens
         self._failures: dict[int, str] = {}
         self._open, self._lock = 0, threading.Lock()
 
@@ -73,8 +74,8 @@ class Completions:
                 now = time.monotonic()
                 share, last = (now - last) / self._open, now
                 ended = _extend(row, event, limits, now - started, share)
-                if not grown(row.tokens) or ended:
-                    break
+                if not grown(row.tokens) or (ended and row.made < self._most_tokens):
+                    break  # at its last token llama.cpp ends by itself, and says with what it answered
                 if event.get("stop"):
                     _end(row, event, scales)
         return row
@@ -157,9 +158,10 @@ def _extend(row: Row, event: Mapping[str, Any], limits: Limits, now: float, shar
 
 
 def _end(row: Row, event: Mapping[str, Any], scales: Sequence[float]) -> None:
-    """Take the end from the last event. Raises ModelError where other adapters were on than asked."""
-    row.made = int(event["tokens_predicted"])
-    row.finish = "length" if event["stop_type"] == "limit" else "stop"
+    """Take the end from the last event, unless the answer has one. Raises ModelError where other adapters were on."""
+    if row.finish is None:
+        row.made = int(event["tokens_predicted"])
+        row.finish = "length" if event["stop_type"] == "limit" else "stop"
     applied = [float(one["scale"]) for one in event["generation_settings"]["lora"]]
     if applied != list(scales):
         raise ModelError(

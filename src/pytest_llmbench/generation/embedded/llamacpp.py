@@ -14,11 +14,13 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from typing import IO, Literal, Self
+from typing import IO, Any, Literal, Self
 
 from pytest_llmbench.core.errors import AdapterError, ModelError, NotReadyError, UsageError
+from pytest_llmbench.core.machine import available_memory, usable_cores
 from pytest_llmbench.models.adapters import find_adapter
-from pytest_llmbench.models.hashing import gguf_hash
+from pytest_llmbench.models.hashing import gguf_files, gguf_hash
+from pytest_llmbench.models.memory.hardware import detect
 from pytest_llmbench.models.sources import Location, Source, locate
 
 HOST = "127.0.0.1"
@@ -98,7 +100,8 @@ class EmbeddedServer:
 
     A loaded adapter answers unless a request says otherwise: `"lora": [{"id": 0, "scale": 0.0}]` asks the base,
     scale 1.0 the adapter. `context` is the tokens that each of the `slots` holds, prompt and answer together.
-    `port` 0 takes a free one. The process ends when the block does, or this process, whatever ends it.
+    `port` 0 takes a free one. `device` is what it computes on, `cpu` or `cuda`. The process ends when the block does,
+    or this process, whatever ends it.
 
     Raises:
         UsageError: a number out of range.
@@ -121,7 +124,7 @@ class EmbeddedServer:
                 raise UsageError(f"{name} must be at least {least}, not {value}")
         self.model_name = model.name
         self.model = model
-        self._port = port
+        self._port, self._options = port, options or LlamaOptions()
         self._orders = {
             "model": str(model.gguf),
             "name": model.name,
@@ -130,21 +133,23 @@ class EmbeddedServer:
             "slots": slots,
             "context": context,
             "threads": threads or spare_cores(),
-            "options": dataclasses.asdict(options or LlamaOptions()),
+            "options": dataclasses.asdict(self._options),
         }
-        self.url = ""
+        self.url = self.device = ""
 
     def __enter__(self) -> Self:
         if importlib.util.find_spec("xllamacpp") is None:
             raise NotReadyError("the embedded server needs xllamacpp: pip install 'pytest-llmbench[serve]'")
-        _check_memory(self.model.gguf)
+        if not _is_for_gpu(self._options.device):
+            _check_memory(self.model.gguf)
         _check_port(self._port)
         with contextlib.ExitStack() as stack:
             complaints = stack.enter_context(tempfile.TemporaryFile())
             self._complaints = complaints
             self._process = stack.enter_context(self._started(complaints))
             stack.callback(self._stop)
-            self.url = self._address(complaints)
+            ready = self._ready(complaints)
+            self.url, self.device = str(ready["url"]), str(ready["device"])
             self._stack = stack.pop_all()
         return self
 
@@ -180,7 +185,7 @@ class EmbeddedServer:
             start_new_session=True,  # Ctrl-C is for us: the server must still answer while we finish
         )
 
-    def _address(self, complaints: IO[bytes]) -> str:
+    def _ready(self, complaints: IO[bytes]) -> dict[str, Any]:
         """What the process says when it is ready.
 
         Raises:
@@ -200,7 +205,8 @@ class EmbeddedServer:
         finally:
             impatient.cancel()
         if line:
-            return str(json.loads(line)["url"])
+            told: dict[str, Any] = json.loads(line)
+            return told
         complaints.seek(0)
         raise NotReadyError(self._why(process.wait(), complaints.read().decode(errors="replace")))
 
@@ -243,14 +249,16 @@ def spare_cores() -> int:
 
     Five short answers took 167 s with two threads on two cores that others used, and 3 s with one.
     """
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, usable // 2)
+    return max(1, usable_cores() // 2)
+
+
+def _is_for_gpu(device: str) -> bool:
+    """Whether the model goes to a GPU, whose memory llama.cpp divides itself; as far as can be told from here."""
+    return device == "cuda" or (device == "auto" and detect().device == "cuda")
 
 
 def _check_memory(gguf: Path) -> None:
-    import psutil
-
-    needed, free = gguf.stat().st_size, psutil.virtual_memory().available
+    needed, free = sum(part.stat().st_size for part in gguf_files(gguf)), available_memory()
     if needed > free:
         raise NotReadyError(
             f"{gguf.name} needs {needed / _GIB:.1f} GiB of memory and {free / _GIB:.1f} are free; "

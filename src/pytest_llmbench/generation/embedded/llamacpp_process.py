@@ -17,7 +17,7 @@ _HTTP_THREADS = 256
 
 
 def serve(orders: dict[str, Any]) -> None:
-    """Load the model, print `{"url": ...}`, and serve.
+    """Load the model, print `{"url": ..., "device": "cpu" or "cuda"}`, and serve.
 
     Raises:
         RuntimeError: llama.cpp could not start; it has said why on standard error.
@@ -39,7 +39,8 @@ def serve(orders: dict[str, Any]) -> None:
     _apply(params, orders["options"])
     params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(lora, 1.0) for lora in orders["loras"]]
     server = xllamacpp.Server(params)
-    sys.stdout.write(json.dumps({"url": server.listening_address}) + "\n")
+    device = "cuda" if orders["options"]["device"] != "cpu" and _sees_gpu() else "cpu"
+    sys.stdout.write(json.dumps({"url": server.listening_address, "device": device}) + "\n")
     sys.stdout.flush()
     sys.stdin.read()
     os._exit(0)  # its own end waits for ever for a question that is being answered, and there is nothing to save

@@ -30,6 +30,7 @@ from pytest_llmbench.generation.sampling import Sampling
 from pytest_llmbench.models.chat_templates import prompt_forms
 from pytest_llmbench.models.hashing import config_hash
 from pytest_llmbench.models.loaded import peft_name
+from pytest_llmbench.models.loading_errors import is_out_of_memory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,7 +45,6 @@ _BATCHES_AT_ONCE = 4
 """Where rows that end make room for others: the more wait, the longer a batch stays full."""
 _CALIBRATION_ROWS = 8
 _LOOKS = 3
-_OUT_OF_MEMORY = ("allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 _LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes")
 
 
@@ -127,8 +127,12 @@ class LocalBackend(ReadsPrompts):
         return self._completion(case, variant, row, 1)
 
     def losses(self, texts: Sequence[str], variant: str) -> list[TextLoss]:
-        """How likely the variant finds each text, up to the length of its context."""
-        with self._loaded.speaking_as(variant):
+        """How likely the variant finds each text, up to the length of its context.
+
+        Raises:
+            OutOfMemoryError: one does not fit.
+        """
+        with self._fitting(), self._loaded.speaking_as(variant):
             model, tokenizer = _causal_model(self._loaded.model), self._prompts.forms[variant].tokenizer
             return text_losses(model, tokenizer, texts, self._prompts.context)
 
@@ -177,8 +181,9 @@ class LocalBackend(ReadsPrompts):
 
     def close(self) -> None:
         """Let go of the model's memory."""
-        del self._loaded
-        gc.collect()
+        device = self._loaded.device
+        del self._loaded, self._engine
+        _release(device)
 
     def _decode(
         self, asked: Sequence[tuple[Case, str]], grown: Callable[[Sequence[Row]], None] = lambda _: None
@@ -191,12 +196,10 @@ class LocalBackend(ReadsPrompts):
     @contextlib.contextmanager
     def _fitting(self) -> Iterator[None]:
         """Inside the block memory that runs out is an OutOfMemoryError, and half as many rows are next worked on."""
-        import torch
-
         try:
             yield
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and not _is_out_of_memory(error):
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
                 raise
             if self._engine is not None:
                 self._engine = self._engine.smaller()
@@ -332,13 +335,6 @@ def _quantization_config(model: Any) -> str:
 
 def _packed(vector: Tensor | None) -> str | None:
     return None if vector is None else base64.b64encode(vector.float().cpu().numpy().astype("<f4").tobytes()).decode()
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    """CUDA has an error of its own for it; the CPU's allocator, CUDA's driver and cuBLAS tell only in words."""
-    import torch
-
-    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 def _release(device: str) -> None:

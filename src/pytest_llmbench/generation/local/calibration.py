@@ -5,10 +5,11 @@ Two threads on two shared cores gave a sixth of what one gave on some machines a
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+
+from pytest_llmbench.core.machine import usable_cores
 
 _SECONDS = 1.0
 MOST_ROWS = 32
@@ -25,8 +26,8 @@ class Calibration:
 
 
 def thread_choices(cores: int | None = None) -> list[int]:
-    """1, 2, 4, … and the number of cores."""
-    cores = cores or os.cpu_count() or 1
+    """1, 2, 4, … and the number of cores; of those that the process may use where none is given."""
+    cores = cores or usable_cores()
     return sorted({1 << power for power in range(cores.bit_length()) if 1 << power <= cores} | {cores})
 
 

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmbench.generation.local.decoding import is_split
 from pytest_llmbench.generation.local.drafts import MOST, Guess, Memory, worthwhile
 from pytest_llmbench.generation.local.layout import READ, STEP, Layout
 from pytest_llmbench.generation.local.sampling import choose
@@ -148,6 +149,8 @@ class RowEngine:
         accepted = inspect.signature(self._model.forward).parameters
         if not self._model._can_set_attn_implementation():  # noqa: SLF001  # there is no public name
             return "its attention cannot be replaced"
+        if is_split(self._model):
+            return 'its layers lie on several devices (where one has room for all, set model.device_map: {"": 0})'
         if not {"position_ids", "logits_to_keep"} <= accepted.keys():
             return "its positions or logits cannot be chosen"
         if rope.get("rope_type") in _GROWING_ROPES:
@@ -164,8 +167,7 @@ class RowEngine:
         with torch.inference_mode():
             own = self._model(input_ids=torch.tensor([tokens], device=self._device), use_cache=False).logits[0, -2:]
         try:
-            with self._at_work(), torch.inference_mode():
-                self._reserve(_PROBE)
+            with self._at_work(), self._few_slots(1, _PROBE), torch.inference_mode():
                 read = self.logits([Piece(0, 0, tokens[:-1])], [None])
                 step = self.step_logits([Piece(0, _PROBE - 1, tokens[-1:])], [None])
                 self.guesses = self._exact and self._guesses_hold(tokens)
@@ -186,10 +188,8 @@ class RowEngine:
 
         if any(name.endswith("experts") for name, _ in self._model.named_modules()):
             return False
-        usual, self._slots = self._slots, Slots(MOST + 1)
-        try:
-            place, fed = _PROBE - 1, [tokens[-1], *tokens[:MOST]]
-            self._reserve(_PROBE + MOST)
+        place, fed = _PROBE - 1, [tokens[-1], *tokens[:MOST]]
+        with self._few_slots(MOST + 1, _PROBE + MOST):
             self.hidden([Piece(slot, 0, tokens[:place]) for slot in (0, 1)], [None, None])
             together = [
                 self.step_logits([Piece(0, place, fed[:1]), Piece(1, place, fed[:width])], [None, None])
@@ -200,6 +200,14 @@ class RowEngine:
             pieces = [Piece(slot, place + slot, [token]) for slot, token in enumerate(fed)]
             alone = self.step_logits(pieces, [None] * len(fed))
             return all(torch.equal(made, torch.cat([alone[:1], alone[: len(made) - 1]])) for made in together)
+
+    @contextlib.contextmanager
+    def _few_slots(self, count: int, positions: int) -> Iterator[None]:
+        """Inside the block there are so many slots and no more: trying the model takes no memory for all places."""
+        usual, self._slots = self._slots, Slots(count)
+        try:
+            self._reserve(positions)
+            yield
         finally:
             self._slots = usual
 

@@ -26,6 +26,11 @@ def _tell_nobody(_rows: Sequence[Row]) -> None:
     """Nobody watches the answers grow."""
 
 
+def is_split(model: Any) -> bool:
+    """Whether the model's layers lie on several devices. Those that are put off a GPU come to it when they compute."""
+    return len({weight.device for weight in model.parameters() if not weight.is_meta}) > 1
+
+
 def decode(  # what decides an answer, and who watches it grow
     model: Any,
     rows: Sequence[Row],
@@ -60,7 +65,11 @@ def decode(  # what decides an answer, and who watches it grow
 
 
 class _Batch:
-    """Left-padded rows, their attention mask and their key-value cache."""
+    """Left-padded rows, their attention mask and their key-value cache.
+
+    Layers may lie on several devices: what belongs to all of them is where the embedding is, and indices are on the
+    CPU, which serve tensors of every device.
+    """
 
     def __init__(self, model: Any, rows: Sequence[Row], sampling: Sampling, limits: Limits, pad: int) -> None:
         import torch
@@ -79,13 +88,14 @@ class _Batch:
         self.fed = 0  # answer tokens that have passed through the model, the same for every row
         self.hidden: Tensor = torch.zeros(())
         self.hidden_sum: Tensor = torch.zeros(len(rows), 1, device=device)
+        self.is_split = is_split(model)
         accepted = inspect.signature(model.forward).parameters
         self.keeps_logits = "logits_to_keep" in accepted
         self.takes_positions = "position_ids" in accepted
 
     def keep_hidden(self, _module: Any, _args: Any, output: Any) -> None:
         """Forward hook of the decoder: the last position's hidden state, (rows, hidden size)."""
-        self.hidden = output.last_hidden_state[:, -1].float()
+        self.hidden = output.last_hidden_state[:, -1].float().to(self.mask.device)
 
     def step(self) -> list[Row]:
         """One token more for each row; returns the rows that ended with it."""
@@ -119,7 +129,8 @@ class _Batch:
 
         # an index, not the count 1: a slice of the hidden states is strided, and `matmul` then copies the output
         # weights once for every row (1.6 GB and half of the prompt's time with 30 rows)
-        last = torch.tensor([self.inputs.shape[1] - 1], device=self.mask.device)
+        place = torch.tensor([self.inputs.shape[1] - 1], device=self.mask.device)
+        last = 1 if self.is_split else place  # accelerate brings an index to the first device, where no state is then
         positions = (self.mask.cumsum(-1) - 1).clamp(min=0)[:, -self.inputs.shape[1] :]
         output = self.model(
             input_ids=self.inputs,
@@ -139,7 +150,7 @@ class _Batch:
         if len(open_rows) < _COMPACT_BELOW * len(self.rows):
             self.rows = [self.rows[index] for index in open_rows]
             chosen = [chosen[index] for index in open_rows]
-            kept = torch.tensor(open_rows, device=self.mask.device, dtype=torch.long)
+            kept = torch.tensor(open_rows, dtype=torch.long)
             self.mask = self.mask[kept]
             self.hidden_sum = self.hidden_sum[kept]
             if open_rows:

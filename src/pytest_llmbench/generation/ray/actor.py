@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.generation.ray.assignments import Asked
 
 Opener = Callable[["Settings", Sequence["Case"]], "Backend"]
-"""Opens an engine; a function of a module that every machine has, since it goes there by its name."""
+"""Opens an engine; a function of a module that every machine has, or a partial of one: it goes there by its name."""
 
 _log = logging.getLogger("pytest_llmbench")
 _TOLD_EVERY_S = 0.02
@@ -107,7 +107,7 @@ class EngineActor:
 
     def embed(self, asked: Sequence[Asked]) -> Iterator[Told]:
         """The share's completions with their embeddings."""
-        yield from self._telling(iter(self._opened.embed([(one.case, one.done) for one in asked if one.done])))
+        yield from self._telling(self._embedded(asked))
 
     def tools_left_out(self, case: Case, variant: str) -> str | None:
         """Why the variant is not told of the case's tools; None where it is, or the engine does not know."""
@@ -125,6 +125,10 @@ class EngineActor:
             return
         for variant in dict.fromkeys(one.variant for one in asked):
             yield from self._opened.complete([one.case for one in asked if one.variant == variant], variant)
+
+    def _embedded(self, asked: Sequence[Asked]) -> Iterator[Completion]:
+        """A generator, so that what is raised is raised where it is told of and not before."""
+        yield from self._opened.embed([(one.case, one.done) for one in asked if one.done])
 
     def _telling(self, completions: Iterator[Completion]) -> Iterator[Told]:
         """Completions by the handful: a message for each would be most of the work where answers come fast."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.errors import NotReadyError
+from pytest_llmbench.core.machine import usable_cores
 from pytest_llmbench.generation.ray.resources import Node
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def _start(ray: Any) -> None:
     try:
         ray.init(
             address="local",
-            num_cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            num_cpus=usable_cores(),
             include_dashboard=False,
             object_store_memory=_STORE_BYTES,
             log_to_driver=False,

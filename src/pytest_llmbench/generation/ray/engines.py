@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pytest_llmbench.core.announcing import announce_again
 from pytest_llmbench.core.errors import NotReadyError, error_of, naming
 from pytest_llmbench.core.locale import N_
+from pytest_llmbench.generation.backend import ALONE
 from pytest_llmbench.generation.ray.actor import EngineActor, Fault, Opened, Told, Whereabouts
 from pytest_llmbench.generation.ray.opening import other_answers, other_versions, reason
 
@@ -297,8 +298,7 @@ class Engines:
             count = len(task.share.asked)
             if count > 1:
                 _log.warning(N_("out of memory with %d prompts at once: they are asked again in two halves"), count)
-            fault = "out of memory with this prompt alone; lower generation.max_new_tokens or shorten the prompt"
-            self._free(stream, task.book.too_large(task.share), fault)
+            self._free(stream, task.book.too_large(task.share), ALONE)
 
     def _free(self, stream: Any, unanswered: Sequence[Asked], why: str) -> None:
         engine = self._streams.pop(stream)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.cases.suites import Case
+from pytest_llmbench.core.errors import NotReadyError
 from pytest_llmbench.generation.prompts import UNPLANNED, Prompts
 from pytest_llmbench.generation.row_backend import Grown, RowBackend
 from pytest_llmbench.generation.rows import Limits, Row
@@ -20,9 +21,12 @@ from pytest_llmbench.generation.vllm.loading import (
     device_of,
     engine_arguments,
     explained,
+    first_line,
     imported,
+    is_batch_invariant,
     quantization_of,
 )
+from pytest_llmbench.models import loading_errors
 from pytest_llmbench.models.chat_templates import base_form, variant_forms
 from pytest_llmbench.models.hashing import config_hash
 from pytest_llmbench.models.tokenizers import embedding_rows, load_tokenizer
@@ -53,8 +57,8 @@ class VllmBackend(RowBackend):
 
     Raises:
         UsageError: vLLM cannot quantize as asked on this device.
-        AdapterError: an adapter is of too high a rank, or has no effect.
-        ModelError: vLLM cannot load the base or an adapter, or memory is too small.
+        AdapterError: an adapter is of too high a rank, scales layers of their own, or has no effect.
+        ModelError: the base's files or an adapter cannot be read or loaded, or memory is too small.
         NotReadyError: vLLM is missing, or for another device.
     """
 
@@ -71,9 +75,10 @@ class VllmBackend(RowBackend):
         self._vllm = imported()
         super().__init__(source, adapters, settings, training_rows)
         self._device = device_of(settings.model.device)
-        config = _config(source, trust_remote_code=settings.model.trust_remote_code)
-        quantization, told = quantization_of(settings.model, config, self._device)
-        self._prompts = _prompts(source, config, adapters, settings, planned=bool(cases))
+        with loading_errors.explained(source):
+            config = _config(source, trust_remote_code=settings.model.trust_remote_code)
+            quantization, told = quantization_of(settings.model, config, self._device)
+            self._prompts = _prompts(source, config, adapters, settings, planned=bool(cases))
         self._at_once = _places(settings.generation, self._device)
         self._plan = Plan(
             "float32" if told == "none" and self._device == "cpu" else settings.model.compute_dtype,
@@ -82,8 +87,9 @@ class VllmBackend(RowBackend):
             self._at_once,
             self._prompts.needed_context(cases),
         )
+        self._prompts.opened_with(self._plan.context)
         self._numbers = itertools.count()
-        self._open(source, adapters, settings)
+        self._open(engine_arguments(source, config, adapters, settings.model, self._plan, self._device))
 
     def identity(self, variant: str) -> Mapping[str, str]:
         """Weights, adapter, quantization, settings and version.
@@ -97,6 +103,7 @@ class VllmBackend(RowBackend):
             "dtype": self._plan.dtype,
             "device": self._device,
             "places": str(self._at_once),
+            **({"batch_invariant": "1"} if is_batch_invariant() else {}),
             "libraries": f"vllm={self._vllm.__version__}",
         }
 
@@ -124,13 +131,12 @@ class VllmBackend(RowBackend):
         gc.collect()
         cleanup_dist_env_and_memory()
 
-    def _open(self, source: Source, adapters: Mapping[str, Adapter], settings: Settings) -> None:
+    def _open(self, arguments: Mapping[str, Any]) -> None:
         from vllm.lora.request import LoRARequest
 
-        started = time.perf_counter()
-        arguments = engine_arguments(source, adapters, settings.model, self._plan, self._device)
+        started, adapters = time.perf_counter(), self._adapters
         self._loras = {name: LoRARequest(name, at, one.path) for at, (name, one) in enumerate(adapters.items(), 1)}
-        with explained(source, adapters):
+        with explained(self._source, adapters):
             self._engine = self._vllm.LLM(**arguments).llm_engine
             for lora in self._loras.values():
                 self._engine.add_lora(lora)
@@ -148,7 +154,7 @@ class VllmBackend(RowBackend):
         started = last = time.monotonic()
         try:
             while growing:
-                outputs = self._engine.step()
+                outputs = self._step()
                 now = time.monotonic()
                 share, last = (now - last) / len(growing), now
                 for output in outputs:
@@ -161,6 +167,16 @@ class VllmBackend(RowBackend):
         finally:
             if growing:
                 self._engine.abort_request(list(growing))
+
+    def _step(self) -> list[Any]:
+        """What the engine made in one step. Raises NotReadyError where it cannot go on."""
+        try:
+            outputs: list[Any] = self._engine.step()
+        except RuntimeError as error:
+            raise NotReadyError(
+                f"vLLM ended while it answered: {first_line(error)}; what was answered is kept, resume the run"
+            ) from error
+        return outputs
 
     def _ask(self, name: str, row: Row, variant: str) -> None:
         params = _sampling_params(self._vllm, self._sampling)

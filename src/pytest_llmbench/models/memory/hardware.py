@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from pytest_llmbench.core.machine import available_memory
 from pytest_llmbench.models.memory.weights import GIB
 
 
@@ -23,6 +24,11 @@ class Hardware:
         """A GPU whose label says so many GB."""
         return cls("cuda", f"a GPU with {gb:g} GB", int(gb * GIB))
 
+    @classmethod
+    def of_cpu(cls) -> Hardware:
+        """The CPU, with what is free of its memory, or of the container's."""
+        return cls("cpu", "the CPU's free memory", available_memory())
+
     @property
     def gb(self) -> float:
         """The room in GB of 2^30 bytes, as cards are labelled."""
@@ -31,11 +37,7 @@ class Hardware:
 
 def detect() -> Hardware:
     """The GPU with the most memory, asked of the driver and not of PyTorch, which takes seconds; else the CPU."""
-    import psutil
-
-    return max(_gpus(), key=lambda gpu: gpu.room, default=None) or Hardware(
-        "cpu", "the CPU's free memory", psutil.virtual_memory().available
-    )
+    return max(_gpus(), key=lambda gpu: gpu.room, default=None) or Hardware.of_cpu()
 
 
 def _gpus() -> list[Hardware]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ from support.schemas import schema
 
 from pytest_llmbench.benchmark.evaluation.document import typed_evaluation
 from pytest_llmbench.benchmark.evaluation.evaluate import EvaluationRequest, evaluate
-from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.benchmark.evaluation.questions import GENERAL, RETRIEVAL, TEST
+from pytest_llmbench.cases.suites import Case
+from pytest_llmbench.core.errors import NotReadyError, UsageError
 from pytest_llmbench.core.settings import Settings, load_settings
 from pytest_llmbench.generation.backend import Backend
 from pytest_llmbench.generation.completion_store import CompletionJournal
@@ -265,6 +267,29 @@ def test_a_wrong_file_is_told_before_the_model_is_loaded(
     )
     with pytest.raises(UsageError, match=message):
         evaluate(settings, dataclasses.replace(request_of, **changed), Count())
+
+
+def test_general_texts_that_do_not_fit_into_memory_are_a_sentence_that_says_how_to_go_on(
+    settings: Settings, request_of: EvaluationRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = MemoryError()
+    monkeypatch.setattr("pytest_llmbench.generation.local.backend.text_losses", lambda *_: (_ for _ in ()).throw(out))
+    settings = settings.model_copy(update={"output": settings.output.model_copy(update={"report_dir": tmp_path})})
+    with pytest.raises(NotReadyError, match=r"out of memory reading the general texts.*resume: what was answered is"):
+        evaluate(settings, dataclasses.replace(request_of, chunks=None, limit=2), Count())
+
+
+def test_the_engine_is_opened_for_all_that_it_is_asked_and_the_test_set_alone_held_against_training_rows(
+    settings: Settings, request_of: EvaluationRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(_settings: Settings, cases: Sequence[Case], *, besides: Sequence[Case]) -> Backend:
+        assert {case.category for case in cases} == {TEST}
+        assert [case.category for case in besides] == [RETRIEVAL] * len(ROWS) + [GENERAL]
+        raise UsageError("opened")
+
+    monkeypatch.setattr("pytest_llmbench.benchmark.evaluation.evaluate.open_backend", opened)
+    with pytest.raises(UsageError, match="opened"):
+        evaluate(settings, request_of, Count())
 
 
 def test_a_reference_has_no_special_tokens_as_answers_have_none(

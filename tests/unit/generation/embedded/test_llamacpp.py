@@ -9,7 +9,8 @@ import psutil
 import pytest
 
 from pytest_llmbench.core.errors import AdapterError, ModelError, NotReadyError, UsageError
-from pytest_llmbench.generation.embedded.llamacpp import EmbeddedServer, ServedModel, served_model
+from pytest_llmbench.generation.embedded import llamacpp
+from pytest_llmbench.generation.embedded.llamacpp import EmbeddedServer, LlamaOptions, ServedModel, served_model
 
 
 @pytest.fixture
@@ -47,6 +48,22 @@ def test_a_model_larger_than_the_free_memory_is_not_started(
     memory = namedtuple("memory", "available")  # noqa: PYI024  # as psutil gives it
     monkeypatch.setattr(psutil, "virtual_memory", lambda: memory(3))
     with pytest.raises(NotReadyError, match=r"tiny\.gguf needs 0\.0 GiB of memory"), EmbeddedServer(model):
+        pass
+
+
+@pytest.mark.usefixtures("_installed")
+def test_every_part_of_a_split_file_is_held_against_memory_and_none_where_a_gpu_takes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = parts = [tmp_path / f"tiny-0000{part}-of-00002.gguf" for part in (1, 2)]
+    for part in parts:
+        part.write_bytes(b"GGUF")
+    monkeypatch.setattr(llamacpp, "available_memory", lambda: 6)
+    with pytest.raises(NotReadyError, match=r"needs 0\.0 GiB of memory"), EmbeddedServer(ServedModel(first, "tiny")):
+        pass
+    monkeypatch.setattr(EmbeddedServer, "_started", lambda *_: pytest.fail("started"))
+    on_gpu = EmbeddedServer(ServedModel(first, "tiny"), options=LlamaOptions(device="cuda"))
+    with pytest.raises(pytest.fail.Exception, match="started"), on_gpu:
         pass
 
 

@@ -14,6 +14,12 @@ def test_powers_of_two_and_all_cores_are_tried(cores: int, choices: list[int]) -
     assert thread_choices(cores) == choices
 
 
+def test_as_many_threads_are_tried_as_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {3, 5}, raising=False)
+    assert thread_choices() == [1, 2]
+
+
 def test_the_least_time_of_each_number_of_threads_counts_and_each_is_tried_twice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

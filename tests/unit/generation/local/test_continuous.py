@@ -5,13 +5,16 @@ from __future__ import annotations
 import collections
 import itertools
 from collections.abc import Collection, Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from support.tiny_decoders import DECODERS, PAD, VOCABULARY, llama
 
+from pytest_llmbench.generation.local import slots
 from pytest_llmbench.generation.local.continuous import Asked, RowEngine
+from pytest_llmbench.generation.local.drafts import MOST
 from pytest_llmbench.generation.rows import Limits, Row
 from pytest_llmbench.generation.sampling import Sampling, noise_key
 from pytest_llmbench.models.quiet import quiet_libraries
@@ -250,6 +253,26 @@ def test_a_model_whose_attention_does_more_is_left_to_padded_batches() -> None:
     capped = Gemma2ForCausalLM._from_config(config, attn_implementation="eager").eval()
     assert "softcap" in str(engine(capped).unfit())
     assert capped.config._attn_implementation == "eager"
+
+
+def test_a_model_whose_layers_lie_on_several_devices_is_left_to_padded_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    model: Any = llama()
+    weights = [SimpleNamespace(device=f"cuda:{number}", is_meta=False) for number in (0, 1)]
+    monkeypatch.setattr(model, "parameters", lambda: iter(weights))
+    assert "its layers lie on several devices" in str(engine(model).unfit())
+
+
+def test_finding_out_if_a_model_fits_takes_no_memory_for_all_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    def noted(like: torch.Tensor, *shape: int) -> torch.Tensor:
+        made.append(shape[0])
+        return like.new_zeros(shape)
+
+    monkeypatch.setattr(slots, "_zeros", noted)
+    assert engine(llama(), places=512).unfit() is None
+    assert made
+    assert max(made) <= MOST + 2
 
 
 def test_adapters_that_are_no_plain_lora_share_no_batch() -> None:

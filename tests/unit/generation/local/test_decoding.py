@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.tiny_decoders import DECODERS, PAD, VOCABULARY, llama
+from transformers import DynamicCache, LlamaConfig
 
 from pytest_llmbench.generation.local.decoding import decode
 from pytest_llmbench.generation.rows import Limits, Row, TextPieces
@@ -173,6 +175,59 @@ def test_each_row_has_its_own_times() -> None:
     assert [row.latency_s for row in by_length] == sorted(row.latency_s for row in rows)
     assert {row.first_token_s for row in rows} == {rows[0].first_token_s}
     assert all(row.first_token_s is not None and row.first_token_s <= row.latency_s for row in rows)
+
+
+class Split:
+    """A model whose embedding is on the device `meta` and the rest on the CPU, dispatched as accelerate does it."""
+
+    config = LlamaConfig(num_hidden_layers=1)
+
+    def __init__(self) -> None:
+        self.decoder, self.steps = _States(), 0
+
+    def parameters(self) -> Iterator[Any]:
+        return iter(SimpleNamespace(device=device, is_meta=False) for device in ("cuda:0", "cuda:1"))
+
+    def get_input_embeddings(self) -> Any:
+        return SimpleNamespace(weight=torch.empty(1, device="meta"))
+
+    def get_decoder(self) -> torch.nn.Module:
+        return self.decoder
+
+    def __call__(self, **given: Any) -> Any:
+        """Tensors are brought to the first device, and the states stay on the last."""
+        return self.forward(**{name: one.to("meta") if hasattr(one, "to") else one for name, one in given.items()})
+
+    def forward(self, input_ids: Any, past_key_values: Any, logits_to_keep: Any, **_others: Any) -> Any:
+        rows, width = input_ids.shape
+        kept = torch.zeros(rows, 1, width, 4)
+        past_key_values.update(kept, kept, 0)
+        self.decoder(rows, width)
+        if hasattr(logits_to_keep, "device"):
+            raise RuntimeError("indices should be on the same device as the indexed tensor")  # as CUDA says it
+        logits = torch.zeros(rows, logits_to_keep, VOCABULARY)
+        logits[..., 5] = 1
+        logits[0, :, 6] = 2 if self.steps == 0 else 0
+        self.steps += 1
+        return SimpleNamespace(logits=logits)
+
+
+class _States(torch.nn.Module):
+    def forward(self, rows: int, width: int) -> Any:
+        return SimpleNamespace(last_hidden_state=torch.ones(rows, width, 8))
+
+
+def test_layers_on_several_devices_answer_and_rows_that_ended_leave_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual, chosen_on = DynamicCache.batch_select_indices, set[str]()
+
+    def noted(cache: DynamicCache, indices: torch.Tensor) -> None:
+        chosen_on.add(indices.device.type)
+        usual(cache, indices)
+
+    monkeypatch.setattr(DynamicCache, "batch_select_indices", noted)
+    rows = answered(Split(), [[3], [3, 4]], GREEDY, Limits(frozenset({6}), 3, 60.0))
+    assert [(row.finish, row.tokens) for row in rows] == [("stop", []), ("length", [5, 5, 5])]
+    assert chosen_on == {"cpu"}
 
 
 def test_nothing_is_left_on_the_model_even_when_the_reader_stops_early() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import dataclasses
 import functools
+import gc
 import logging
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -416,6 +418,14 @@ def test_cases_with_different_tools_are_answered_in_one_batch(loaded: LoadedMode
     ]
     assert [done[one.name].tool_calls for one in together] == [(), (), None]
     assert [done[one.name].tools_left_out for one in together] == [None] * 3
+
+
+def test_a_closed_backend_holds_no_model(loaded: LoadedModel) -> None:
+    answering, model = backend(loaded), weakref.ref(loaded.model.get_base_model())
+    answering.close()
+    loaded.model = None
+    gc.collect()
+    assert model() is None
 
 
 def test_tools_that_the_template_drops_are_told_with_the_answer(loaded: LoadedModel) -> None:

@@ -16,6 +16,7 @@ from pytest_llmbench.core.announcing import Announcement
 from pytest_llmbench.core.errors import naming
 from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.generation.backend import Backend
+from pytest_llmbench.generation.local import remembered
 from pytest_llmbench.generation.local.remembered import (
     RememberedPair,
     announced,
@@ -53,10 +54,25 @@ def with_other_gpus(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
 
 
+def in_a_smaller_container(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remembered, "total_memory", lambda: 2**20)
+
+
+def batch_invariant(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_BATCH_INVARIANT", "1")
+
+
 @pytest.mark.parametrize(
     "change",
-    [touched("tokenizer_config.json"), touched("config.json"), of_another_version, with_other_gpus],
-    ids=["tokenizer", "configuration", "libraries", "gpus"],
+    [
+        touched("tokenizer_config.json"),
+        touched("config.json"),
+        of_another_version,
+        with_other_gpus,
+        in_a_smaller_container,
+        batch_invariant,
+    ],
+    ids=["tokenizer", "configuration", "libraries", "gpus", "memory", "batch_invariant"],
 )
 def test_the_key_changes_with_all_that_a_loading_depends_on(
     base: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path, pytest.MonkeyPatch], None]

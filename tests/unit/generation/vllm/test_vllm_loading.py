@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from support.tiny_models import write_adapter
+from support.tiny_models import safetensors_bytes, write_adapter
+from transformers import AutoConfig, GemmaConfig, MambaConfig
 
 from pytest_llmbench.core.errors import AdapterError, ModelError, UsageError
 from pytest_llmbench.core.settings import ModelSettings
@@ -29,6 +32,12 @@ def adapter(tmp_path: Path) -> Adapter:
 def source(tmp_path: Path) -> Source:
     (tmp_path / "config.json").write_text(json.dumps(load_registry()["smollm2-135m"].architecture))
     return Source("tiny", "tiny", str(tmp_path), "hash", "folder")
+
+
+def config_of(name: str) -> Any:
+    """What transformers reads of a registry model's configuration."""
+    architecture: dict[str, Any] = {**load_registry()[name].architecture}
+    return AutoConfig.for_model(**architecture)
 
 
 @pytest.mark.parametrize(("rank", "place"), [(4, 8), (8, 8), (17, 32), (512, 512)])
@@ -58,13 +67,57 @@ def test_a_checkpoint_keeps_the_quantization_that_it_is_stored_with() -> None:
 
 
 def test_no_prompt_is_kept_and_a_cpu_reserves_what_the_answers_need(source: Source, adapter: Adapter) -> None:
-    made = engine_arguments(source, {"finetuned": adapter}, ModelSettings(), PLAN, "cpu")
-    alone = engine_arguments(source, {}, ModelSettings(), dataclasses.replace(PLAN, places=64, context=2048), "cpu")
+    config, many = config_of("smollm2-135m"), dataclasses.replace(PLAN, places=64, context=2048)
+    made = engine_arguments(source, config, {"finetuned": adapter}, ModelSettings(), PLAN, "cpu")
+    alone = engine_arguments(source, config, {}, ModelSettings(), many, "cpu")
     assert made["enable_prefix_caching"] is False
     assert (made["enable_lora"], made["max_loras"], made["max_lora_rank"]) == (True, 1, 8)
     assert made["kv_cache_memory_bytes"] == 2**28
     assert alone["kv_cache_memory_bytes"] == 64 * 2048 * 30 * 192 * 2 * 4 * 5 // 4
     assert "enable_lora" not in alone
+
+
+def test_of_an_unknown_architecture_keys_and_values_are_reckoned_by_its_heads_and_that_is_told(
+    source: Source, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan = dataclasses.replace(PLAN, places=64, context=2048)
+    shape = {"num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3, "hidden_size": 576}
+    made = engine_arguments(source, GemmaConfig(**shape, head_dim=64), {}, ModelSettings(), plan, "cpu")
+    assert made["kv_cache_memory_bytes"] == 64 * 2048 * 30 * 192 * 2 * 4 * 5 // 4
+    assert "tiny: its architecture (gemma) is not known here: room for keys and values" in caplog.text
+    (Path(source.path) / "model.safetensors").write_bytes(safetensors_bytes(2**31))
+    made = engine_arguments(source, MambaConfig(), {}, ModelSettings(), plan, "cpu")
+    assert made["kv_cache_memory_bytes"] == pytest.approx(2**31 / 4 * 5 / 4, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("config", "told", "dtype", "fits"),
+    [
+        ("smollm2-135m", "nf4", "bfloat16", True),
+        ("smollm2-135m", "none", "bfloat16", False),
+        ("smollm2-135m", "awq", "float16", False),
+        (None, "nf4", "bfloat16", True),
+    ],
+)
+def test_a_gpu_is_held_against_the_weights_as_they_are_loaded_and_not_as_they_are_stored(
+    source: Source, monkeypatch: pytest.MonkeyPatch, config: str | None, told: str, dtype: str, *, fits: bool
+) -> None:
+    (Path(source.path) / "model.safetensors").write_bytes(safetensors_bytes(2**29))
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda: (2**28, 2**33))
+    plan = dataclasses.replace(PLAN, dtype=dtype, told=told)
+    read = config_of(config) if config else GemmaConfig()
+    with contextlib.nullcontext() if fits else pytest.raises(ModelError, match=r"GiB of weights and 0\.2 GiB of the"):
+        made = engine_arguments(source, read, {}, ModelSettings(), plan, "cuda")
+        assert made["gpu_memory_utilization"] == pytest.approx(0.95 * 2**28 / 2**33)
+
+
+@pytest.mark.parametrize("key", ["alpha_pattern", "rank_pattern"])
+def test_an_adapter_that_vllm_would_scale_otherwise_is_refused(source: Source, adapter: Adapter, key: str) -> None:
+    file = Path(adapter.path) / "adapter_config.json"
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps({**config, "alpha_pattern": {}, "rank_pattern": {}, key: {"q_proj": 16}}))
+    with pytest.raises(AdapterError, match=f"adapter_config.json: {key} scales layers .*use model.engine: transform"):
+        engine_arguments(source, config_of("smollm2-135m"), {"finetuned": adapter}, ModelSettings(), PLAN, "cpu")
 
 
 def test_what_vllm_raises_becomes_one_sentence(source: Source, adapter: Adapter) -> None:

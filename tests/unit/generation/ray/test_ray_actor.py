@@ -1,0 +1,62 @@
+"""What an actor tells of its engine, without a cluster."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from support.scripted_engines import scripted_case
+
+from pytest_llmbench.core.errors import NotReadyError
+from pytest_llmbench.core.records import BASE, Completion
+from pytest_llmbench.core.settings import Settings
+from pytest_llmbench.generation.backend import OutOfMemoryError
+from pytest_llmbench.generation.ray.actor import EngineActor, Opened
+from pytest_llmbench.generation.ray.assignments import Asked
+
+CASE = scripted_case(0, "a")
+
+
+class Failing:
+    """An engine that cannot embed."""
+
+    variants = (BASE,)
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def identity(self, variant: str) -> dict[str, str]:
+        return {"variant": variant}
+
+    def batch_size(self) -> int:
+        return 1
+
+    def describe(self) -> dict[str, Any]:
+        return {}
+
+    def embed(self, _pairs: Sequence[tuple[Any, Completion]]) -> list[Completion]:
+        raise self.error
+
+
+@pytest.fixture
+def actor() -> Iterator[EngineActor]:
+    log = logging.getLogger("pytest_llmbench")
+    before = [*log.handlers]
+    yield EngineActor()
+    log.handlers = before
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [(OutOfMemoryError("CUDA out of memory"), (True, None)), (NotReadyError("gone"), (False, "gone"))],
+)
+def test_what_ends_an_embedding_is_told_and_not_raised(
+    actor: EngineActor, error: Exception, expected: tuple[bool, str | None]
+) -> None:
+    opened = actor.open(lambda *_: Failing(error), Settings(), [])  # type: ignore[arg-type]
+    assert isinstance(opened, Opened)
+    done = Completion(CASE.name, 0, BASE, "text", "stop")
+    (told,) = actor.embed([Asked(CASE, BASE, done)])
+    assert (told.out_of_memory, told.fault.message if told.fault else None) == expected

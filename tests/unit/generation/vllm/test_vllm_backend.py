@@ -1,0 +1,58 @@
+"""Faults of vLLM's backend as sentences; vLLM itself is not needed for that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pytest_llmbench.core.errors import ModelError, NotReadyError
+from pytest_llmbench.core.settings import Settings
+from pytest_llmbench.generation.vllm import backend as module
+from pytest_llmbench.generation.vllm.backend import VllmBackend
+from pytest_llmbench.generation.vllm.loading import Plan
+from pytest_llmbench.models.sources import Source
+
+
+@pytest.fixture(autouse=True)
+def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "imported", SimpleNamespace)
+    monkeypatch.setattr(module, "device_of", lambda _: "cpu")
+
+
+@pytest.mark.parametrize(
+    ("config", "told"), [("{", "cannot be loaded"), ('{"model_type": "unheard-of"}', "does not know this architecture")]
+)
+def test_files_that_cannot_be_read_are_told_before_the_engine_is_opened(tmp_path: Path, config: str, told: str) -> None:
+    (tmp_path / "config.json").write_text(config)
+    source = Source("tiny", "tiny", str(tmp_path), "hash", "folder")
+    with pytest.raises(ModelError, match=told):
+        VllmBackend(source, {}, Settings.model_validate({"model": {"quantization": "none"}}), (), {})
+
+
+def test_an_engine_that_ends_while_it_answers_is_a_sentence_that_says_to_resume() -> None:
+    def step() -> Any:
+        raise RuntimeError("CUDA error: an illegal memory access\nCUDA kernel errors might be asynchronous")
+
+    backend = object.__new__(VllmBackend)
+    backend._engine = SimpleNamespace(step=step)
+    with pytest.raises(NotReadyError, match=r"illegal memory access; what was answered is kept, resume the run$"):
+        backend._step()
+
+
+@pytest.mark.parametrize(("value", "told"), [(None, None), ("0", None), ("1", "1")])
+def test_answers_made_alike_in_every_batch_are_told_from_others(
+    monkeypatch: pytest.MonkeyPatch, value: str | None, told: str | None
+) -> None:
+    monkeypatch.delenv("VLLM_BATCH_INVARIANT", raising=False)
+    if value is not None:
+        monkeypatch.setenv("VLLM_BATCH_INVARIANT", value)
+    monkeypatch.setattr(VllmBackend, "_asked", lambda *_: {})
+    monkeypatch.setattr(module, "config_hash", lambda _: "hash")
+    backend = object.__new__(VllmBackend)
+    backend._source = Source("tiny", "tiny", "", "hash", "folder")
+    backend._plan, backend._device, backend._at_once = Plan("float32", None, "none", 4, 128), "cuda", 4
+    backend._vllm = SimpleNamespace(__version__="0")
+    assert backend.identity("base").get("batch_invariant") == told
