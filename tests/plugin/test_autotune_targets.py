@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from support.limits_project import LimitsProject
 
 TWO = [{"url": "http://127.0.0.1:9/v1", "model": "small"}, {"url": "http://127.0.0.1:9/v1", "model": "large"}]
@@ -41,6 +42,8 @@ def test_a_model_on_the_command_line_takes_its_target(limits: LimitsProject) -> 
     limits.run(*USERS, "--llmbench-server-model", "large").assert_outcomes(passed=1, deselected=3)
     assert [line[1] for line in limits.asked()] == ["large"]
     assert limits.run(*USERS, "--llmbench-server-model", "huge").ret == 2
+    asks_nobody = limits.run("-m", "autotune", "-k", "nothing", "--llmbench-server-model", "huge")
+    assert asks_nobody.ret == pytest.ExitCode.NO_TESTS_COLLECTED
 
 
 def test_the_same_target_twice_is_refused(limits: LimitsProject) -> None:

@@ -84,6 +84,20 @@ def test_fixtures_that_depend_on_the_case_are_made_for_each_and_others_once(proj
 
 
 @needs_subtests
+def test_a_case_that_is_skipped_after_it_was_answered_makes_up_for_no_other(project: Project) -> None:
+    project.write(
+        "test_suite.py",
+        "import pytest\n\n"
+        "@pytest.mark.benchmark\ndef test_case(llmbench_case, request):\n"
+        "    if llmbench_case.id != 'lamp':\n        request.getfixturevalue('llmbench_answers')\n"
+        "    if llmbench_case.id == 'deaf':\n        pytest.skip('answered already')\n",
+    )
+    result = project.run("--llmbench-chunk", "3")
+    result.stdout.fnmatch_lines([CUT_SHORT])
+    assert project.runs() == ["unfinished"]
+
+
+@needs_subtests
 def test_workers_share_chunks_and_make_one_run(project: Project) -> None:
     project.expect_the_impossible("sound/deaf")
     result = project.run("-n", "2", "--llmbench-chunk", "2", "--llmbench-no-cache")

@@ -86,6 +86,36 @@ def test_a_run_that_another_session_is_at_work_on_is_left_to_it(project: Project
     assert project.runs() == ["0001"]
 
 
+def test_a_run_is_kept_from_others_until_it_has_its_number(project: Project) -> None:
+    project.backend(
+        more="def pytest_llmbench_report_sections(document, kind, language):\n"
+        "    import pathlib, subprocess, sys\n"
+        "    if 'inner' not in os.environ:\n"
+        "        told = subprocess.run([sys.executable, '-m', 'pytest', '-m', 'benchmark', '--llmbench-resume'],\n"
+        "            env={**os.environ, 'inner': '1'}, capture_output=True, text=True)\n"
+        "        pathlib.Path('inner.txt').write_text(f'{told.returncode} {told.stdout}')\n"
+    )
+    project.run("--llmbench-no-cache", "-n", "1").assert_outcomes(passed=6)
+    inner = (project.path / "inner.txt").read_text()
+    assert inner.startswith("2 ")
+    assert "another session is at work on unfinished-" in inner
+    assert project.runs() == ["0001"]
+
+
+def test_a_fault_of_a_users_backend_is_told_by_each_item_and_may_pass(project: Project) -> None:
+    project.write(
+        "conftest.py",
+        "from parrot import Parrot\n\ntried = []\n\n"
+        "def pytest_llmbench_backend(settings):\n"
+        "    tried.append(1)\n"
+        "    if len(tried) < 3:\n        raise ConnectionError('no line')\n"
+        "    return Parrot()\n",
+    )
+    result = project.run("--llmbench-no-cache")
+    result.assert_outcomes(passed=4, errors=2)
+    result.stdout.fnmatch_lines(["*ConnectionError: no line", "*ConnectionError: no line"])
+
+
 def test_with_nothing_to_resume_a_new_run_is_announced_and_started(project: Project) -> None:
     result = project.run("--llmbench-resume")
     result.assert_outcomes(passed=6)

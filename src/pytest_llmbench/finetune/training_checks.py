@@ -74,7 +74,7 @@ class TrainingProof:
     def evidence(self) -> Evidence:
         """The training, done once. Raises DestroyedTraining each time where its loss is no number any more."""
         if isinstance(self._evidence, DestroyedTraining):
-            raise self._evidence
+            raise self._evidence.with_traceback(None)
         return self._evidence
 
     @functools.cached_property
@@ -82,7 +82,7 @@ class TrainingProof:
         try:
             done = finetune(self._request, self._watch)
         except DestroyedTraining as error:
-            return error
+            return error.with_traceback(None)  # whose frames hold the model
         logits = _logits(done.training.model, done.form, self._heldout[:_READ])
         weights = _lora_weights(done.training.model)
         done = dataclasses.replace(done, training=dataclasses.replace(done.training, model=None))

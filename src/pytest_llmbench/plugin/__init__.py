@@ -23,7 +23,7 @@ from pytest_llmbench.plugin.autotune_gathering import AutotuneGathering
 from pytest_llmbench.plugin.autotune_session import AUTOTUNE, FIXTURE, AutotuneSession
 from pytest_llmbench.plugin.benchmark_gathering import PLANNED, RESULT, SKIPPED, TOKEN, BenchmarkGathering
 from pytest_llmbench.plugin.benchmark_session import BENCHMARK, BenchmarkSession
-from pytest_llmbench.plugin.chunks import LEFT_OUT, planned_of, pytest_pyfunc_call, pytest_runtest_setup
+from pytest_llmbench.plugin.chunks import LEFT_OUT, is_in_chunk, planned_of, pytest_pyfunc_call, pytest_runtest_setup
 from pytest_llmbench.plugin.context_gathering import ContextGathering
 from pytest_llmbench.plugin.context_session import CONTEXT, ContextSession
 from pytest_llmbench.plugin.context_session import FIXTURE as CONTEXT_FIXTURE
@@ -180,7 +180,7 @@ def pytest_runtest_makereport(
         error.args = (options.told_error(error),)
     report = yield
     given = item.stash.get(ANSWERS, None)
-    asked_for_nothing = report.when == "call" and report.skipped and given is None
+    asked_for_nothing = report.when == "call" and report.skipped and given is None and not is_in_chunk(item)
     if (report.when == "setup" or asked_for_nothing) and (planned := planned_of(item)):
         setattr(report, PLANNED, planned)
     if report.when == "call" and (skipped := item.stash.get(LEFT_OUT, None)):

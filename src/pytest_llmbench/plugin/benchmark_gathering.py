@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import time
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.errors import LLMBenchError, UsageError
 from pytest_llmbench.core.records import CaseResult, Run
 from pytest_llmbench.plugin import options
 from pytest_llmbench.plugin.benchmark_session import BENCHMARK
@@ -37,6 +38,7 @@ TOKEN = "llmbench_token"  # noqa: S105  # names a run's folder, no secret
 _COMMIT_CHARS = 8
 _JUNIT_WIDTH = 120
 _TREND_RUNS = 30
+_MONITORED_RUNS = 100  # every session reads them all; more are for `llmbench monitor`
 _GATE, _SUMMARY = "llmbench gate", "llmbench"
 _THIS_RUN = "this run"
 
@@ -55,6 +57,7 @@ class BenchmarkGathering(Gathering):
         self._skipped: dict[tuple[str, int], int] = {}
         self._running: dict[tuple[str, int], set[str]] = {}
         self._started = time.monotonic()
+        self._held, self._at_work = False, contextlib.ExitStack()
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -83,6 +86,8 @@ class BenchmarkGathering(Gathering):
         if report.failed and report.nodeid in self._places:
             place = self._places[report.nodeid]
             self._results[place] = dataclasses.replace(self._results[place], outcome="failed")
+        if self._running and not self._held and self._session.folder.exists():
+            self._hold()
 
     @pytest.hookimpl(trylast=True)
     def pytest_keyboard_interrupt(self) -> None:
@@ -92,6 +97,18 @@ class BenchmarkGathering(Gathering):
         shown = getattr(self._config.pluginmanager.get_plugin(REPORTER), "_keyboardinterrupt_memo", None)
         if message and shown is not None:
             shown.reprcrash.message = message
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """As of all sessions; nobody else goes on with the run before it has its number."""
+        with self._at_work:
+            super().pytest_sessionfinish(session, exitstatus)
+
+    def _hold(self) -> None:
+        """Have the run for this session till its end, which comes after that of the processes that answer."""
+        self._held = True
+        with contextlib.suppress(LLMBenchError):  # a process that is to answer is refused, and says why
+            self._at_work.enter_context(self._session.at_work("gathering"))
 
     def _closed(self) -> Mapping[str, Any]:
         return self._session.close()
@@ -151,7 +168,8 @@ class BenchmarkGathering(Gathering):
 
     def _left_out(self) -> int:
         """How many of the planned cases were skipped by every test that asked for them."""
-        return sum(cases for place, cases in self._skipped.items() if not self._running.get(place))
+        asked = self._results.keys() | {place for place, items in self._running.items() if items}
+        return sum(cases for place, cases in self._skipped.items() if place not in asked)
 
     def _settled(self, variants: Sequence[str], folder: Path) -> ResultParts | None:
         """The results that chunks have brought, with those of other tests; None where no test had chunks."""
@@ -213,7 +231,7 @@ class BenchmarkGathering(Gathering):
         return self._session.confirmed(gate, set(self._results), _THIS_RUN, folder)
 
     def _monitored(self, document: Mapping[str, Any], earlier: list[RunPoint]) -> Monitored | None:
-        """The drift of all runs since the baseline, and of this one; None where it cannot be told.
+        """The drift of all runs since the baseline, and of this one; None where it cannot be told, or of too many.
 
         Its bounds hold at every look: not if the trend's newest runs alone were looked at, each time from the start.
         """
@@ -222,9 +240,11 @@ class BenchmarkGathering(Gathering):
             return None
         from pytest_llmbench.reports.writing.benchmark import this_run
         from pytest_llmbench.runs.baseline import comparable
-        from pytest_llmbench.runs.history import comparable_since
+        from pytest_llmbench.runs.history import comparable_since, saved_since
         from pytest_llmbench.runs.monitoring import monitor
 
+        if len(saved_since(baseline, settings.output.report_dir)) > _MONITORED_RUNS:
+            return None
         runs = comparable_since(baseline, settings.output.report_dir)
         this = comparable(document, this_run(settings.output.language))
         gate = settings.gate

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.core.records import CaseResult
     from pytest_llmbench.core.settings import Settings
     from pytest_llmbench.generation.backend import Backend
+    from pytest_llmbench.metrics import MetricRegistry
     from pytest_llmbench.runs.baseline import Comparable
 
 _log = logging.getLogger("pytest_llmbench")
@@ -225,18 +226,30 @@ class BenchmarkSession:
             return described
 
     def _open(self) -> Benchmark:
-        from pytest_llmbench.benchmark.gate_check import refuse_base_alone
-        from pytest_llmbench.benchmark.main_job import Benchmark, Stored
-        from pytest_llmbench.core.starter import cache_dir
-        from pytest_llmbench.generation.completion_store import CompletionCache, CompletionJournal, refuse_unwritable
-        from pytest_llmbench.runs.folders import at_work
+        from pytest_llmbench.generation.completion_store import refuse_unwritable
 
         settings, registry = self._ours.settings, self._ours.registry
         self._ours.announcements  # noqa: B018  # listening starts before loading does
         self.check_gate()  # a worker of pytest-xdist has not done it yet
         refuse_unwritable(self.folder, "output.report_dir")
-        process = str(self._worker["workerid"]) if self._worker else "alone"
-        self._at_work.enter_context(at_work(self.folder, self._token, process))
+        with contextlib.ExitStack() as held:
+            held.enter_context(self.at_work(str(self._worker["workerid"]) if self._worker else "alone"))
+            benchmark = self._loaded(settings, registry)
+            self._at_work = held.pop_all()
+        return benchmark
+
+    def at_work(self, process: str) -> contextlib.AbstractContextManager[None]:
+        """Inside the block no other session works on this one's run. Raises what `folders.at_work` does."""
+        from pytest_llmbench.runs.folders import at_work
+
+        return at_work(self.folder, self._token, process)
+
+    def _loaded(self, settings: Settings, registry: MetricRegistry) -> Benchmark:
+        from pytest_llmbench.benchmark.gate_check import refuse_base_alone
+        from pytest_llmbench.benchmark.main_job import Benchmark, Stored
+        from pytest_llmbench.core.starter import cache_dir
+        from pytest_llmbench.generation.completion_store import CompletionCache, CompletionJournal
+
         cached = settings.generation.cache and not options.is_given(self._config, options.NO_CACHE)
         cache = CompletionCache(cache_dir() / "completions.sqlite") if cached else None
         journal = CompletionJournal(self.folder, session=self._token)

@@ -27,6 +27,11 @@ LEFT_OUT = pytest.StashKey[list[tuple[str, int]]]()
 """Name and epoch of those cases of a chunk that were skipped before they asked for an answer."""
 
 
+def is_in_chunk(item: pytest.Item) -> bool:
+    """Whether what is reported now is one case of a chunk, of which the chunk's own report tells."""
+    return _ONE_CASE in item.stash
+
+
 def chunk_of(item: pytest.Item) -> Chunk | None:
     """The chunk that an item stands for, None where it stands for a case or for none."""
     given = getattr(item, "callspec", None)

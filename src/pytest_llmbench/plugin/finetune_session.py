@@ -64,7 +64,7 @@ class ShortTraining:
             try:
                 faults: list[str] = getattr(self.proof, question)()
             except DestroyedTraining as error:  # the verdict on the training, and no mistake in the settings
-                faults = [str(error)]
+                faults = [options.told_error(error)]
         if faults:
             pytest.fail("\n".join(faults), pytrace=False)
 

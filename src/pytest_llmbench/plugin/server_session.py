@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import pytest
 
 from pytest_llmbench.core.announcing import STOPPED_IN_SEARCH, Announcement
+from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.plugin import options
 from pytest_llmbench.plugin.session import SESSION, Session
 
@@ -43,11 +44,15 @@ class ServerSession:
     @property
     def targets(self) -> Mapping[str, Target]:
         """What the settings compare, by the names of items; none where one server is asked, whichever that will be."""
-        if not self._given.load.targets:
+        try:
+            given = self._given
+        except UsageError:  # which whoever asks for one is told; others, that `-k` may select, need names alone
+            given = self._ours.settings
+        if not given.load.targets:
             return {}
         from pytest_llmbench.autotune.server import targets_of
 
-        targets = targets_of(self._given)
+        targets = targets_of(given)
         models = {target.model for target in targets}
         if None not in models and len(models) == len(targets):
             return {str(target.model): target for target in targets}

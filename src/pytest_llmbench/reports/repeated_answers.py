@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from pytest_llmbench.core.locale import Words
@@ -56,10 +57,11 @@ def _texts(document: RunDocument, variant: str) -> Mapping[str, Sequence[str]]:
     """
     found: dict[str, list[str]] = {}
     shortened: set[str] = set()
+    most = document.metadata.setting("output", "answer_chars") or math.inf
     for row in document.results:
         answer = row.completions.get(variant)
         if answer is not None and answer.finish in _ANSWERED:
             found.setdefault(row.case, []).append((answer.reasoning or "") + answer.text)
-            if answer.text_cut:
+            if answer.text_cut or len(answer.reasoning or "") >= most:
                 shortened.add(row.case)
     return {case: texts for case, texts in found.items() if case not in shortened or len(set(texts)) > 1}

@@ -73,17 +73,17 @@ def at_work(folder: Path, session: str, process: str) -> Iterator[None]:
     ours = f"{_AT_WORK}{session}-"
     told = f"another session is at work on {folder.name}; wait until it ends, or name another unfinished run"
     own = folder / f"{ours}{process}.lock"
-    try:
-        with locked(own):
+    with locked(own):
+        try:
             for other in folder.glob(f"{_AT_WORK}*.lock"):
                 if not other.name.startswith(ours):
                     with locked(other, in_use=told, names=("resume",)):
                         pass
             yield
-    finally:
-        own.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # something is journaled in it, as a rule
-            folder.rmdir()
+        finally:
+            own.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # something is journaled in it, as a rule
+                folder.rmdir()
 
 
 def finish(folder: Path, name: str) -> Path:

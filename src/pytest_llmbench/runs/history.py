@@ -135,7 +135,13 @@ def trend(report_dir: Path, limit: int, until: str | None = None) -> list[RunPoi
 
 
 def comparable_since(baseline: Comparable, report_dir: Path) -> Iterator[Comparable]:
-    """The saved runs that were made after the baseline, oldest first, each read when it is its turn.
+    """The runs `saved_since` the baseline, each read when it is its turn; one that cannot be read is left out."""
+    for run in saved_since(baseline, report_dir):
+        yield from _readable(run)
+
+
+def saved_since(baseline: Comparable, report_dir: Path) -> list[RunFolder]:
+    """The saved runs that were made after the baseline, oldest first.
 
     One that cannot be read is left out with a warning; answers of another run that were scored anew are left out too.
     """
@@ -144,8 +150,7 @@ def comparable_since(baseline: Comparable, report_dir: Path) -> Iterator[Compara
         head = _readable_head(run)
         if head and not _is_rescored(head) and head["metadata"]["timestamp"] > baseline.metadata["timestamp"]:
             found.append((str(head["metadata"]["timestamp"]), run))
-    for _, run in sorted(found, key=lambda one: one[0]):
-        yield from _readable(run)
+    return [run for _, run in sorted(found, key=lambda one: one[0])]
 
 
 def _saved_as(reference: str, runs: Sequence[RunFolder], report_dir: Path) -> RunFolder | None:

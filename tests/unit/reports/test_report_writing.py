@@ -56,17 +56,16 @@ def test_reports_that_are_off_are_not_written(tmp_path: Path) -> None:
     assert list(reports.paths) == ["json"]
 
 
-def test_reports_that_a_run_does_not_have_are_not_left_from_the_one_before(tmp_path: Path) -> None:
+def test_pictures_that_a_run_does_not_have_are_not_left_from_the_one_before(tmp_path: Path) -> None:
     write_reports(built(full_run(cases=1)), OutputSettings(report_dir=tmp_path))
     assert (tmp_path / "benchmark-differences.png").exists()
-    (tmp_path / "benchmark.notes").write_text("a user's", encoding="utf-8")
+    (tmp_path / "benchmark.md").write_text("a user's own page", encoding="utf-8")
     base_alone = built(full_run(cases=1, variants=("base",)))
-    reports = write_reports(base_alone, OutputSettings(report_dir=tmp_path, html=False, text=False))
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "benchmark.notes",
-        *(path.name for path in reports.paths.values()),
-    }
-    assert not {"html", "text", "differences"} & reports.paths.keys()
+    reports = write_reports(base_alone, OutputSettings(report_dir=tmp_path, markdown=False, json=False))
+    written = {path.name for path in reports.paths.values()}
+    assert {path.name for path in tmp_path.iterdir()} == {"benchmark.md", "benchmark.json", *written}
+    assert (tmp_path / "benchmark.md").read_text(encoding="utf-8") == "a user's own page"
+    assert "benchmark-differences.png" not in written
 
 
 def test_the_trend_is_drawn_once_there_are_earlier_runs(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from pytest_llmbench.reports.renderers.registry import Renderer, RendererRegistr
 
 Write = Callable[[Path], object]
 """Writes one file."""
-_ENDINGS = (".json", ".txt", ".md", ".html", ".png", "-differences.png", "-routing.png", "-trend.png")
-"""Of all reports that ship; files of plugins are theirs to remove."""
+_PICTURES = ("-differences.png", "-routing.png", "-trend.png")
+"""Endings of what some runs have and others do not. A file of another name may be somebody's baseline or own page."""
 Sections = Callable[[Mapping[str, Any]], Sequence[Section]]
 """What plugins add to the reports of a document, which they are given as JSON holds it."""
 
@@ -22,8 +22,8 @@ Sections = Callable[[Mapping[str, Any]], Sequence[Section]]
 def write_together(folder: Path, name: str, wanted: Mapping[str, tuple[str, Write]]) -> dict[str, Path]:
     """Write `<name><ending>` for each kind of report, all of them or none; kind to path.
 
-    `wanted` is kind to ending (`.txt`, `-trend.png`) and what writes the file. Reports of an earlier run that this one
-    does not have are removed, so that all that are there are of one run.
+    `wanted` is kind to ending (`.txt`, `-trend.png`) and what writes the file. Pictures of an earlier run that this one
+    does not have are removed: beside its own they would be taken for its.
 
     Raises:
         NotReadyError: the disk is full or the folder cannot be written; the message names the file.
@@ -33,7 +33,7 @@ def write_together(folder: Path, name: str, wanted: Mapping[str, tuple[str, Writ
         for kind, (ending, write) in wanted.items():
             paths[kind] = folder / f"{name}{ending}"
             write(replaced_together.enter_context(replacing(paths[kind])))
-    for ending in _ENDINGS:
+    for ending in _PICTURES:
         if folder / f"{name}{ending}" not in paths.values():
             delete(folder / f"{name}{ending}")
     return paths

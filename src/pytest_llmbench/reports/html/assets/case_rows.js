@@ -109,7 +109,7 @@ function answerCards(row, view, say) {
 
 function legend(before, after, difference, say) {
   const whole = String(before.calls) === String(after.calls) ? "identical" : "other_calls";
-  const same = before.cut || after.cut ? "same_beginning" : whole;
+  const same = whole === "identical" && (before.cut || after.cut) ? "same_beginning" : whole;
   const key = before.text === after.text ? same : difference === null ? "too_long" : "legend";
   return element("p", { class: "remark" }, say.text(key));
 }
