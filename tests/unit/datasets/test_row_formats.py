@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pandas
 import pytest
 from datasets import Dataset
 
@@ -73,7 +72,7 @@ def test_earlier_answers_may_say_that_they_are_not_learnt(tmp_path: Path) -> Non
 
 def test_a_bad_answer_in_a_table_of_pandas_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "kto.csv"
-    pandas.DataFrame({"prompt": ["a", "b"], "completion": ["x", "y"], "label": [True, False]}).to_csv(path)
+    Dataset.from_dict({"prompt": ["a", "b"], "completion": ["x", "y"], "label": [True, False]}).to_csv(path)
     with pytest.raises(UsageError, match=r"kto\.csv:3: .*a bad one .'label' is false"):
         read_rows(path)
 
