@@ -7,7 +7,7 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_serializer, field_validator
 
@@ -144,6 +144,12 @@ class ModelSettings(_Section):
         if taken := sorted(_NOT_THE_TEMPLATES & arguments.keys()):
             raise ValueError(f"{taken[0]} is set by llmbench itself; give arguments of the chat template only")
         return arguments
+
+    def of_base(self, spec: str) -> Self:
+        """The same for the base of `spec`: the revision and the trust in remote code are of the settings' own base."""
+        if spec == self.base:
+            return self
+        return self.model_copy(update={"base": spec, "revision": None, "trust_remote_code": False})
 
     @property
     def adapters(self) -> tuple[str, ...]:

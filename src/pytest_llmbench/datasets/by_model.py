@@ -39,7 +39,7 @@ _TIMEOUT_S = 120.0
 _OPEN_TIMEOUT_S = 10.0
 _RETRIES = 3
 _MOST_TOKENS = 2048
-_FEW = 4  # failures alike, before any answer, after which asking on is no use
+_FEW = 4  # questions, the first ones: where the server fails them all alike, asking on is no use
 _SEED_BITS = 0x7FFFFFFF
 
 _NO_ANSWER = "no whole answer came"
@@ -98,8 +98,8 @@ def _ask_all(
     `model` may be left out where the server serves one. `key` is the server's, empty when it wants none.
 
     Raises:
-        ServerError: nobody answers there, key or model are refused, or the first questions all fail alike; what was
-            answered before is in the journal.
+        ServerError: nobody answers there, key or model are refused, or the server fails the first questions all alike;
+            what was answered before is in the journal.
         UsageError: the URL is none.
         NotReadyError: the disk is full.
     """
@@ -124,7 +124,7 @@ class _Session:
         self._journal = journal
         self._on_answer = on_answer
         self._answered = False
-        self._failed: list[str] = []
+        self._failed_first: list[str] = []
 
     async def ask_all(
         self, assignments: Sequence[Assignment], model: str | None, concurrency: int
@@ -139,7 +139,7 @@ class _Session:
 
             async def keep_a_slot_busy() -> None:
                 for place, assignment in waiting:
-                    answers[place] = await self._answer(client, assignment, name)
+                    answers[place] = await self._answer(client, place, assignment, name)
 
             async with asyncio.TaskGroup() as slots:
                 for _ in range(concurrency):
@@ -160,7 +160,7 @@ class _Session:
         target = with_models(wanted, models, reached.url, all_listed=engine.lists_all)["base"]
         return str(target.model)
 
-    async def _answer(self, client: Any, assignment: Assignment, model: str) -> str | _Failure:
+    async def _answer(self, client: Any, place: int, assignment: Assignment, model: str) -> str | _Failure:
         body = {"model": model, "messages": assignment.messages, "temperature": 0.7, "max_tokens": _MOST_TOKENS}
         digest = hashlib.sha256(json.dumps([self._seed, body], sort_keys=True).encode())
         key = digest.hexdigest()
@@ -169,20 +169,24 @@ class _Session:
             seed = int.from_bytes(digest.digest()[:4]) & _SEED_BITS
             reply, most = await _whole(client, {**body, "seed": seed, "stream": False}, assignment.most_tokens)
             if reply.finish != "stop":
+                self._on_answer()
+                if reply.error and place < _FEW:
+                    self._note_failure(reply.error)
                 cut_off = f"cut off at {most} tokens" if reply.finish == "length" else f"it ended with {reply.finish}"
-                return self._failure(reply.error or cut_off)
+                return _Failure(reply.error or cut_off)
             text = reply.text
             self._journal.add(key, text)
         self._answered = True
         self._on_answer()
         return text
 
-    def _failure(self, reason: str) -> _Failure:
-        self._on_answer()
-        self._failed.append(_NUMBER.sub("", reason))
-        if not self._answered and len(self._failed) == _FEW and len(set(self._failed)) == 1:
+    def _note_failure(self, reason: str) -> None:
+        """Of one of the first questions, which are asked at the same time as others. What a model writes too long, or
+        not at all, is of its own question and no failure of the server.
+        """
+        self._failed_first.append(_NUMBER.sub("", reason))
+        if not self._answered and len(self._failed_first) == _FEW and len(set(self._failed_first)) == 1:
             raise ServerError(f"{self._url}: the first {_FEW} questions had no whole answer: {reason}")
-        return _Failure(reason)
 
 
 async def _whole(client: Any, body: dict[str, Any], enough: int) -> tuple[Any, int]:

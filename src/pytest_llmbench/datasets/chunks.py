@@ -23,6 +23,8 @@ SUMMARY_KEYS = ("description", "summary", "résumé", "resume")
 
 _LONGEST_ANSWER = 500  # characters of a definition
 _LONGEST_VALUE = 60  # characters behind a colon; more are prose
+_FEW_WORDS = 3  # behind a colon; more that end as a sentence are prose
+_MARKED = re.compile(r"[ \t]*[-*•#]")  # a bullet, a heading or a bold key
 _SENTENCE_END = re.compile(r"[.!?…](?:\s|$)")
 _SENTENCE = re.compile(r".+?(?:[.!?…](?=\s|$)|$)", re.DOTALL)
 _PAIR = re.compile(
@@ -139,7 +141,7 @@ def _beginning(chunk: Chunk, phrasing: Phrasing) -> str:
     """The first whole sentences of the text, without its headings and `key: value` lines."""
 
     def prose(pair: re.Match[str]) -> str:
-        is_prose = len(pair[2]) > _LONGEST_VALUE or _SENTENCE_END.search(pair[0])
+        is_prose = len(pair[2]) > _LONGEST_VALUE or _is_sentence(pair, chunk.title)
         return pair[0] if is_prose and bare(pair[1]) not in phrasing.fields else ""
 
     lines = [line.strip() for line in _PAIR.sub(prose, chunk.text).splitlines()]
@@ -151,3 +153,12 @@ def _beginning(chunk: Chunk, phrasing: Phrasing) -> str:
             break
         taken += sentence
     return taken.strip()
+
+
+def _is_sentence(pair: re.Match[str], title: str | None) -> bool:
+    """Whether a line with a colon is prose: `JARVIS is simple: it listens.` is, `- Port: 80.` is not."""
+    if _MARKED.match(pair[0]) or not _SENTENCE_END.search(pair[0]):
+        return False
+    words = len(pair[2].split())
+    says_of_title = title is not None and bare(pair[1]).startswith(f"{bare(title)} ")
+    return words > (1 if says_of_title else _FEW_WORDS)

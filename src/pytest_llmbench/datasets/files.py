@@ -79,7 +79,8 @@ def check_dataset(
     """Look for what is wrong with a dataset that reads well.
 
     `cases` are what no row may come near; `model` is a spec whose tokenizer and chat template are to be used, as
-    `finetune` uses them: with the template arguments, system role, revision and trust in its code that `read_as` has.
+    `finetune` uses them: with the template arguments and system role that `read_as` has, and, where that is of the same
+    base, with its revision and its trust in the base's code.
     `max_length` is the most tokens of a row; when None, those that `finetune` takes of the model's rows by default, and
     that the model can read.
 
@@ -178,7 +179,8 @@ def _base_of(spec: str, read_as: ModelSettings) -> _Base:
     from pytest_llmbench.models.sources import resolve
     from pytest_llmbench.models.tokenizers import context_tokens, embedding_rows, load_tokenizer
 
-    source, trusted = resolve(spec, revision=read_as.revision), read_as.trust_remote_code
+    own = read_as.of_base(spec)
+    source, trusted = resolve(spec, revision=own.revision), own.trust_remote_code
     try:
         from transformers import AutoConfig
 

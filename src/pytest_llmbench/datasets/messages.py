@@ -19,7 +19,7 @@ _UNSPOKEN = frozenset(
 """Keys that tell who, which and when, and are written nowhere: they are left out, as LLaMA-Factory does."""
 
 _LEARNING = frozenset({"weight", "train", "loss"})
-"""Keys that keep an answer from being learnt, at OpenAI, in Axolotl and in ms-swift, where they are 0 or false."""
+"""Keys that keep a message from being learnt, at OpenAI, in Axolotl and in ms-swift, where they are 0 or false."""
 
 _SPEAKERS: Mapping[str, str] = {
     "human": "user",
@@ -37,7 +37,8 @@ def read_messages(value: Any, part: str) -> Messages:
     """A list of messages with a role and a content each; `part` is the key it stands under.
 
     Raises:
-        FormError: it is none, or a message holds more than that, which would be neither asked nor learnt.
+        FormError: it is none, a message holds more than that, which would be neither asked nor learnt, or the answer
+            at the end, which alone is learnt, is not to be.
     """
     if not isinstance(value, list) or not value:
         raise FormError(f"'{part}' must be a list of messages, each with a role ({', '.join(ROLES)}) and a content")
@@ -47,6 +48,10 @@ def read_messages(value: Any, part: str) -> Messages:
         if fault := _fault(message):
             raise FormError(f"'{part}' must be a list of messages; message {number} {fault}")
         messages.append({"role": message["role"], "content": message["content"]})
+    unlearnt = _unlearnt(value[-1]) if messages[-1]["role"] == "assistant" else None
+    if unlearnt:
+        told = f"message {len(messages)} has '{unlearnt}', which keeps it from being learnt, and only it would be"
+        raise FormError(f"'{part}': {told}; drop the row, or the key")
     return messages
 
 
@@ -100,10 +105,13 @@ def _bare(message: Any) -> Any:
 
 
 def _says(key: str, value: Any) -> bool:
-    """Whether the key holds text, which a template may write, or keeps the message from being learnt."""
-    if isinstance(value, int | float):
-        return key in _LEARNING and not value
-    return key not in _UNSPOKEN and bool(value)
+    """Whether the key holds text, which a template may write."""
+    return not isinstance(value, int | float) and key not in _UNSPOKEN and bool(value)
+
+
+def _unlearnt(message: Mapping[str, Any]) -> str | None:
+    """The key that keeps the message from being learnt, if it has one."""
+    return next((key for key in message if key in _LEARNING and message[key] in (0, False)), None)
 
 
 def _fault(message: Any) -> str | None:

@@ -35,6 +35,8 @@ _GOOD = ("label", "kto_tag")
 """Keys that tell a good answer from a bad one where they are true or false: TRL's unpaired preferences, LLaMA-Factory's
 KTO."""
 
+_FALSE_IN_CSV = "False"  # as pandas and datasets write it
+
 _QUESTIONS = ("instruction", "prompt", "question", "query", "input", "user", "human", "problem")
 _CONVERSATIONS = ("conversation", "dialog", "dialogue", "chat", "turns", "messages_list")
 _ANSWERS = ("output", "completion", "answer", "response", "reply", "solution", "assistant", "target", "label")
@@ -69,7 +71,7 @@ def to_row(record: Mapping[str, Any], form: str) -> dict[str, Any]:
     for key in (*_CHANGING, *_SEEN):
         if record.get(key):
             raise FormError(f"the row has '{key}', which would not be learnt; write it into the messages, or drop it")
-    if bad := next((key for key in _GOOD if record.get(key) is False), None):
+    if bad := next((key for key in _GOOD if record.get(key) is False or record.get(key) == _FALSE_IN_CSV), None):
         told = f"the row's answer is a bad one ('{bad}' is false) and would be learnt"
         raise FormError(f"{told}; leave such rows out, or rename the key if it means something else")
     prompt, completion, used = _CONVERSIONS[form](record)

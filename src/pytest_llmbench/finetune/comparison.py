@@ -185,7 +185,16 @@ _WARNING = N_("Not the same: {names}. Loss and accuracy then say little of which
 _RESUMED = N_("Resumed with the earlier sessions unrecorded, so that duration and samples/s leave them out: {names}.")
 
 
-_LOADED_AS = {"device", "device_map", "double_quant", "compute_dtype", "hold", "trust_remote_code"}
+_LOADED_AS = {
+    "base",
+    "revision",
+    "trust_remote_code",
+    "device",
+    "device_map",
+    "double_quant",
+    "compute_dtype",
+    "hold",
+}
 
 
 def answers(
@@ -200,8 +209,8 @@ def answers(
     """What each adapter answers to each question, greedily; one model is in memory at a time.
 
     The base is `base`, else the one that the record names; the adapter is refused on another. Give the `system` prompt
-    that the adapters were trained with. How the base is loaded, and where, `model` says; its revision is of its own
-    base alone.
+    that the adapters were trained with. How the base is loaded, and where, `model` says; its revision and its trust in
+    remote code are of its own base alone.
 
     Raises:
         ModelError: a base cannot be found or loaded.
@@ -226,13 +235,11 @@ def _answers(
     from pytest_llmbench.generation.backend import all_answers
 
     record = training.record
-    spec = base or record.base_spec
+    spec = base or record.base_spec or ""
     settings = Settings.model_validate(
         {
             "model": {
-                **model.model_dump(include=_LOADED_AS),
-                "base": spec,
-                "revision": model.revision if spec == model.base else None,
+                **model.of_base(spec).model_dump(include=_LOADED_AS),
                 "adapter": str(training.folder),
                 "quantization": record.quantization or "nf4",
                 **record.model_dump(include={"template_arguments", "system_role"}, exclude_unset=True),

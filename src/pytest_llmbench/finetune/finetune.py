@@ -62,7 +62,7 @@ def finetune(request: FinetuneRequest, watch: Watch | None = None) -> Finetuned:
         ModelError: the base cannot be found or loaded, or is gated.
         NotReadyError: a package is missing, the training does not fit into memory, or the disk is full.
         TrainingStopped: `watch.stop` said so; a checkpoint was written.
-        DestroyedTraining: the loss or the weights are no numbers any more; nothing is kept.
+        DestroyedTraining: the loss or the weights are no numbers any more; checkpoints go, unless they are to be kept.
     """
     _check_packages()
     if request.output.is_symlink():
@@ -77,7 +77,14 @@ def finetune(request: FinetuneRequest, watch: Watch | None = None) -> Finetuned:
         files = _files(request, watch)
         if entry and entry.architecture:
             _check_targets(request.base, preset)
-        expected_memory(request.base, preset, request.device, double_quant=request.double_quant, force=request.force)
+        expected_memory(
+            request.base,
+            preset,
+            request.device,
+            double_quant=request.double_quant,
+            compute_dtype=request.compute_dtype,
+            force=request.force,
+        )
         source = _resolve(request)
         _check_targets(request.base, preset, source.path)
         form, context = _form(request, source, files, may_be_plain=entry is not None and not entry.chat_template)
@@ -90,12 +97,12 @@ def finetune(request: FinetuneRequest, watch: Watch | None = None) -> Finetuned:
             )
             for name, file in files.items()
         }
-        _refuse_too_long(request, context, rows.values())
+        _refuse_too_long(request, context, rows)
         estimate = _expected(request, preset, source, rows.values())
         if resume_from is None and _writes():
             begin_anew(checkpoints, identity)
         loaded = _load(request, source, preset)
-        with _quiet(), _told_how_to_go_on(request), _cleared_when_destroyed(checkpoints):
+        with _quiet(), _told_how_to_go_on(request), _cleared_when_destroyed(checkpoints, request):
             training = train(
                 loaded.model,
                 form.tokenizer,
@@ -120,6 +127,7 @@ def _expected(request: FinetuneRequest, preset: Preset, source: Source, rows: Co
         preset.model_copy(update={"max_length": max(one.longest for one in rows)}),
         request.device,
         double_quant=request.double_quant,
+        compute_dtype=request.compute_dtype,
         folder=source.path,
         answer_tokens=max(one.longest_answer for one in rows),
         force=request.force,
@@ -202,12 +210,12 @@ def _form(
     return form, context_tokens(config)
 
 
-def _refuse_too_long(request: FinetuneRequest, context: int | None, rows: Collection[TokenizedRows]) -> None:
-    longest = max(one.longest for one in rows)
-    if context is not None and longest > context:
-        told = f"{request.base} reads {context} tokens at once, and the longest row has {longest}; shorten such rows"
-        lists = f"`llmbench dataset check {request.dataset} --base {request.base}` lists them"
-        raise UsageError(f"{told}, or take another base ({lists})", names=("max_length",))
+def _refuse_too_long(request: FinetuneRequest, context: int | None, rows: Mapping[str, TokenizedRows]) -> None:
+    for name, file in ((_ROWS, request.dataset), (_VALIDATION, request.validation)):
+        if context is not None and name in rows and (longest := rows[name].longest) > context:
+            told = f"{request.base} reads {context} tokens at once, and the longest row of {file} has {longest}"
+            lists = f"`llmbench dataset check {file} --base {request.base}` lists them"
+            raise UsageError(f"{told}; shorten such rows, or take another base ({lists})", names=("max_length",))
 
 
 def _recorded(form: PromptForm) -> dict[str, Any]:
@@ -247,8 +255,10 @@ def _overwrites(request: FinetuneRequest) -> bool:
 
 def _load(request: FinetuneRequest, source: Source, preset: Preset) -> LoadedModel:
     from pytest_llmbench.core.settings import ModelSettings
-    from pytest_llmbench.models.loading import load_base
+    from pytest_llmbench.finetune.trainer import training_dtype
+    from pytest_llmbench.models.loading import choose_device, load_base
 
+    device = choose_device(request.device)
     place = request.device_map if isinstance(request.device_map, str) else dict(request.device_map)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # each process has a copy of the base on its own GPU
         place = {"": int(os.environ.get("LOCAL_RANK", "0"))}
@@ -258,8 +268,8 @@ def _load(request: FinetuneRequest, source: Source, preset: Preset) -> LoadedMod
             base=request.base,
             quantization=preset.quantization,
             double_quant=request.double_quant,
-            compute_dtype=request.compute_dtype,
-            device=request.device,
+            compute_dtype=training_dtype(request.compute_dtype, device),
+            device=device,
             device_map=place,
             trust_remote_code=request.trust_remote_code,
             template_arguments=dict(request.template_arguments),
@@ -296,14 +306,16 @@ def _told_how_to_go_on(request: FinetuneRequest) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _cleared_when_destroyed(checkpoints: Path) -> Iterator[None]:
+def _cleared_when_destroyed(checkpoints: Path, request: FinetuneRequest) -> Iterator[None]:
     """Whoever went on from a checkpoint of a destroyed training would take the same steps into the same end."""
     try:
         yield
-    except DestroyedTraining:
-        if _writes():
-            _clear(checkpoints, keep=False)
-        raise
+    except DestroyedTraining as destroyed:
+        if not _writes() or not any(checkpoints.glob("checkpoint-*")):
+            raise
+        _clear(checkpoints, keep=request.keep_checkpoints)
+        after = f"its checkpoints are kept in {checkpoints}" if request.keep_checkpoints else "its checkpoints are gone"
+        raise DestroyedTraining(f"{destroyed}; {after}", names=destroyed.names) from destroyed
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from typing import Literal, Self
 
 from pytest_llmbench.core.errors import NotReadyError
 from pytest_llmbench.models.fitting import known_architecture, plan_of, refuse_unfit_training
-from pytest_llmbench.models.memory.estimate import MemoryEstimate, TrainingPlan, estimate_training
+from pytest_llmbench.models.memory.estimate import Dtype, MemoryEstimate, TrainingPlan, estimate_training
 from pytest_llmbench.models.memory.hardware import Hardware, detect
 from pytest_llmbench.models.registry import Preset
 
@@ -32,6 +32,7 @@ def expected_memory(
     device: Literal["auto", "cpu", "cuda"],
     *,
     double_quant: bool = True,
+    compute_dtype: Dtype = "bfloat16",
     folder: str | None = None,
     answer_tokens: int | None = None,
     force: bool = False,
@@ -44,7 +45,7 @@ def expected_memory(
     Raises:
         NotReadyError: it does not fit, and is not forced; the message says what would.
     """
-    from pytest_llmbench.finetune.trainer import has_bfloat16
+    from pytest_llmbench.finetune.trainer import has_bfloat16, training_dtype
 
     if folder is None:
         if not _is_to_be_downloaded(base):
@@ -55,7 +56,14 @@ def expected_memory(
         return None
     hardware = _hardware(device)
     precision: Literal["bfloat16", "float32"] = "bfloat16" if has_bfloat16(hardware.device) else "float32"
-    plan = plan_of(preset, hardware.device, precision=precision, double_quant=double_quant, answer_tokens=answer_tokens)
+    plan = plan_of(
+        preset,
+        hardware.device,
+        precision=precision,
+        double_quant=double_quant,
+        compute_dtype=training_dtype(compute_dtype, hardware.device),
+        answer_tokens=answer_tokens,
+    )
     estimate = estimate_training(architecture, plan)
     if not force:
         refuse_unfit_training(base, architecture, plan, hardware)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from torch import Tensor
 
+    from pytest_llmbench.models.memory.estimate import Dtype
+
 
 _LOGGED = 200  # steps of the curve, about
 _PADDED_TO = 8  # oneDNN makes ready some 17 MB anew for every width of a batch
@@ -169,6 +171,7 @@ def _settings(chosen: Hyperparameters, device: str, work_folder: Path, rows: int
         bf16=has_bfloat16(device),
         gradient_checkpointing=chosen.gradient_checkpointing,
         logging_steps=max(1, steps // _LOGGED),
+        logging_first_step=True,  # before anything is learnt: a loss that is no number there is the base's
         logging_nan_inf_filter=False,  # a loss that is no number would be logged as 0
         save_strategy="no",  # the listener says when, and when to validate
         save_total_limit=2,
@@ -186,6 +189,11 @@ def has_bfloat16(device: str) -> bool:
     if device == "cpu":
         return bool(torch.cpu._is_avx512_bf16_supported())  # noqa: SLF001  # its public form came with PyTorch 2.10
     return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+
+
+def training_dtype(asked: Dtype, device: str) -> Dtype:
+    """What a base to be trained is loaded in: float32 for bfloat16 where the GPU would emulate it."""
+    return "float32" if asked == "bfloat16" and device == "cuda" and not has_bfloat16(device) else asked
 
 
 def _lora(chosen: Hyperparameters) -> Any:

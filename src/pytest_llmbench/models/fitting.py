@@ -14,6 +14,7 @@ from pytest_llmbench.core.locale import N_
 from pytest_llmbench.models.hashing import weight_files
 from pytest_llmbench.models.memory.architecture import Architecture, read_architecture
 from pytest_llmbench.models.memory.estimate import (
+    Dtype,
     Precision,
     TrainingPlan,
     estimate_training,
@@ -70,6 +71,7 @@ def plan_of(
     *,
     precision: Precision = "bfloat16",
     double_quant: bool = True,
+    compute_dtype: Dtype = "bfloat16",
     answer_tokens: int | None = None,
 ) -> TrainingPlan:
     """The training that a preset means, every row at its longest and, unless `answer_tokens` says less, all answer."""
@@ -80,6 +82,7 @@ def plan_of(
         targets=preset.targets,
         quantization=preset.quantization,
         double_quant=double_quant,
+        compute_dtype=compute_dtype,
         device=device,
         precision=precision,
         gradient_checkpointing=preset.gradient_checkpointing,

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_llmbench.core.errors import ModelError, NotReadyError
 from pytest_llmbench.core.locale import N_
@@ -63,8 +63,8 @@ def load_base(source: Source, settings: ModelSettings) -> LoadedModel:
     return loaded
 
 
-def choose_device(asked: str) -> str:
-    """`cpu` or `cuda`. When `auto` has to fall back to the CPU, that is announced.
+def choose_device(asked: str) -> Literal["cpu", "cuda"]:
+    """Where a model runs. When `auto` has to fall back to the CPU, that is announced.
 
     Raises:
         NotReadyError: `cuda` was asked for and PyTorch sees none.

@@ -11,6 +11,7 @@ from pytest_llmbench.core.errors import ModelError
 from pytest_llmbench.models.sources import Source
 
 _FIRST_RULE = '"added_tokens"'  # in a tokenizer's JSON
+_STRETCHING = frozenset({"yarn", "linear", "dynamic"})  # kinds of rope whose factor lengthens the context
 _NAMED = ("eos", "bos", "pad")  # padding last: it may be the end
 
 
@@ -44,9 +45,18 @@ def embedding_rows(config: Any) -> int | None:
 
 
 def context_tokens(config: Any) -> int | None:
-    """How many tokens a model of this configuration reads at once; None where it does not say."""
-    tokens = getattr(config.get_text_config(), "max_position_embeddings", None)
-    return tokens if isinstance(tokens, int) else None
+    """How many tokens a model of this configuration reads at once; None where it does not say.
+
+    A rope that is stretched from the length that the configuration tells, as Qwen's cards have it for YaRN, counts.
+    """
+    text = config.get_text_config()
+    tokens = getattr(text, "max_position_embeddings", None)
+    if not isinstance(tokens, int):
+        return None
+    rope = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None) or {}
+    told_native = rope.get("original_max_position_embeddings", tokens) == tokens
+    stretches = rope.get("rope_type", rope.get("type")) in _STRETCHING and told_native
+    return int(tokens * (rope.get("factor") or 1)) if stretches else tokens
 
 
 def why_unreadable(tokenizer: Any, tokens: Iterable[int], rows: int | None) -> str | None:

@@ -12,13 +12,16 @@ class _Data(BaseModel):
 
 
 class StepData(_Data):
-    """A logged step of a training. `loss` and `entropy` in nats, `memory` in bytes, `token_accuracy` 0 to 1."""
+    """A logged step of a training. `loss` and `entropy` in nats, `memory` in bytes, `token_accuracy` 0 to 1.
+
+    What was no number is None.
+    """
 
     step: int
     of: int
-    loss: float
-    token_accuracy: float
-    entropy: float
+    loss: float | None
+    token_accuracy: float | None
+    entropy: float | None
     tokens: int
     tokens_per_s: float
     seconds_left: float | None = None
@@ -28,11 +31,11 @@ class StepData(_Data):
 
 
 class EvaluationData(_Data):
-    """What was measured, after so many steps, on rows that are not learnt."""
+    """What was measured, after so many steps, on rows that are not learnt; None where it was no number."""
 
     step: int
-    loss: float
-    token_accuracy: float
+    loss: float | None
+    token_accuracy: float | None
 
 
 class LogData(_Data):

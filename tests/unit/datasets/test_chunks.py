@@ -97,6 +97,12 @@ def test_prose_with_a_colon_is_no_key_and_value(tmp_path: Path, text: str) -> No
     assert host == "Hébergement de JARVIS : OVH."
 
 
+def test_keys_and_values_that_end_with_a_full_stop_are_no_prose(tmp_path: Path) -> None:
+    text = "- Licence : MPL.\n- Port : 80.\nÉditeur : Mozilla.\n- Site : celui de la fondation Mozilla.\nUn navigateur."
+    asked = _facts(tmp_path, {"title": "Firefox", "text": text})
+    assert asked["Qu'est-ce que Firefox ?"] == "Un navigateur."
+
+
 @pytest.mark.parametrize(
     ("content", "message"), [("", "holds no chunk"), ('{"a": 1}\n[]', "chunks.jsonl:1: a chunk is")]
 )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from support.fake_chat_server import Behaviour, FakeChatServer, refusing, whole
 
 from pytest_llmbench.cases.suites import Case
@@ -205,6 +207,21 @@ def test_why_a_server_refuses_is_told_after_the_first_few_questions(tmp_path: Pa
     with pytest.raises(ServerError, match=r"the first 4 questions had no whole answer: .*context of 2048, not 2053"):
         _make(VOCABULARY, "llm", count=200, writer=_writer(server, tmp_path))
     assert len(server.bodies) == 4
+
+
+def test_questions_that_a_model_cannot_end_do_not_end_the_others(tmp_path: Path, server: FakeChatServer) -> None:
+    server.behaviours = [*[_saying("Hm,", finish="length")] * 8, _saying(_pairs("Un ?")), _saying("[]")]
+    assert "Un ?" in _asked(_make(VOCABULARY, "llm", count=200, writer=_writer(server, tmp_path)))
+
+
+def test_a_server_that_takes_few_questions_at_once_is_not_given_up(tmp_path: Path, server: FakeChatServer) -> None:
+    async def slow(serving: FakeChatServer, request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.2)
+        return await _saying(_pairs("Un ?"))(serving, request)
+
+    server.behaviours = [*[slow] * 4, *[refusing(400, "too many at once")] * 4, _saying("[]")]
+    writer = dataclasses.replace(_writer(server, tmp_path), concurrency=8)
+    assert _asked(_make(VOCABULARY, "llm", count=200, writer=writer)) == ["Un ?"]
 
 
 def test_a_question_asks_for_no_more_tokens_than_its_rows_take(

@@ -143,10 +143,11 @@ def test_a_base_is_read_at_its_revision_and_with_its_code(tmp_path: Path, monkey
     monkeypatch.setattr("pytest_llmbench.models.sources.resolve", resolve)
     monkeypatch.setattr("pytest_llmbench.models.tokenizers.load_tokenizer", tokenizer)
     path = _written(tmp_path / "rows.jsonl", ["monte le son"])
-    served = ModelSettings(revision="v2", trust_remote_code=True)
-    with pytest.raises(ModelError, match="enough"):
-        datasets.check_dataset(path, model="org/x", read_as=served)
-    assert read == ["v2", "True"]
+    served = ModelSettings(base="org/x", revision="v2", trust_remote_code=True)
+    for base in ("org/x", "org/other"):
+        with pytest.raises(ModelError, match="enough"):
+            datasets.check_dataset(path, model=base, read_as=served)
+    assert read == ["v2", "True", None, "False"]
 
 
 def test_contaminated_rows_of_a_file_are_found(tmp_path: Path) -> None:

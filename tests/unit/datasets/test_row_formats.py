@@ -34,6 +34,8 @@ def _read(tmp_path: Path, record: Any) -> dict[str, Any]:
         {"messages": [{**ASKED, "tool_calls": None, "name": None}, {**SAID, "tool_calls": [], "refusal": None}]},
         {"messages": [{**ASKED, "name": "Jo", "id": 3, "redacted": False}, {**SAID, "weight": 1}]},
         {"messages": [{"role": "user", "content": [{"type": "text", "text": "monte"}]}, SAID]},
+        {"messages": [{**ASKED, "loss": False}, {**SAID, "loss": True}]},
+        {"prompt": [{**ASKED, "train": False}], "completion": [{**SAID, "train": True}]},
         {"messages": [ASKED, SAID], "prompt": "monte"},
         {"conversations": [{"from": "human", "value": "monte"}, {"from": "gpt", "value": "Oui.", "text": None}]},
         {"conversations": [{"from": "user", "value": "monte"}, {"from": "chatgpt", "value": "Oui."}], "system": ""},
@@ -63,6 +65,18 @@ def test_a_system_prompt_beside_the_messages_is_asked(tmp_path: Path, record: di
     assert _read(tmp_path, record) == new_row("monte", "Oui.", "Bref.")
 
 
+def test_earlier_answers_may_say_that_they_are_not_learnt(tmp_path: Path) -> None:
+    row = _read(tmp_path, {"messages": [ASKED, {**SAID, "weight": 0}, ASKED, {**SAID, "weight": 1}]})
+    assert (row["prompt"], row["completion"]) == ([ASKED, SAID, ASKED], [SAID])
+
+
+def test_a_bad_answer_in_a_table_of_pandas_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "kto.csv"
+    Dataset.from_dict({"prompt": ["a", "b"], "completion": ["x", "y"], "label": [True, False]}).to_csv(path)
+    with pytest.raises(UsageError, match=r"kto\.csv:3: .*a bad one .'label' is false"):
+        read_rows(path)
+
+
 def test_the_history_of_an_instruction_is_asked_before_it(tmp_path: Path) -> None:
     record = {"instruction": "monte", "output": "Oui.", "history": [["Salut", "Bonjour"]], "system": "Bref."}
     said = [(message["role"], message["content"]) for message in _read(tmp_path, record)["prompt"]]
@@ -87,8 +101,10 @@ def test_the_history_of_an_instruction_is_asked_before_it(tmp_path: Path) -> Non
         ({"messages": [ASKED, {**SAID, "reasoning_content": "Hm."}]}, "'reasoning_content'.*neither asked nor learnt"),
         ({"messages": [ASKED, {**SAID, "train": False}]}, "message 2 has 'train'"),
         ({"messages": [ASKED, {**SAID, "loss": False}]}, "message 2 has 'loss'"),
+        ({"prompt": [ASKED], "completion": [{**SAID, "weight": 0}]}, "message 1 has 'weight', which keeps it from"),
         ({"prompt": "q", "completion": "a", "label": False}, "a bad one .'label' is false. and would be learnt"),
         ({"instruction": "q", "output": "a", "kto_tag": False}, "a bad one .'kto_tag' is false."),
+        ({"prompt": "q", "completion": "a", "label": "False"}, "a bad one .'label' is false."),
         ({"conversations": [ASKED, SAID], "image": "a.png"}, "the row has 'image', which would not be learnt"),
         ({"messages": [ASKED, SAID], "videos": ["a.mp4"]}, "the row has 'videos'"),
         ({"messages": [ASKED, {**SAID, "content": None}]}, "message 2 must have a 'role' and a 'content'"),

@@ -27,6 +27,7 @@ from pytest_llmbench.core.errors import ModelError, NotReadyError, UsageError
 from pytest_llmbench.core.settings import ModelSettings, Settings
 from pytest_llmbench.finetune.checkpoints import newest_checkpoint
 from pytest_llmbench.finetune.finetune import finetune
+from pytest_llmbench.finetune.memory import expected_memory
 from pytest_llmbench.finetune.request import FinetuneRequest
 from pytest_llmbench.finetune.sft import Hyperparameters, TrainingStopped, Watch, train
 from pytest_llmbench.finetune.tokenized import tokenize_file
@@ -36,6 +37,7 @@ from pytest_llmbench.finetune.training_journal import journaled
 from pytest_llmbench.finetune.training_log import DestroyedTraining, Moment
 from pytest_llmbench.models.chat_templates import base_form
 from pytest_llmbench.models.quiet import quiet_libraries
+from pytest_llmbench.models.registry import Preset
 
 CHANGES = {
     "quantization": "none",
@@ -139,6 +141,28 @@ def test_a_training_that_was_destroyed_leaves_nothing_but_its_reason(
         parse_json(line, "journal.jsonl", 1)  # which refuses NaN
 
 
+@pytest.mark.parametrize(("keeps", "left"), [(True, ["checkpoint-2"]), (False, [])])
+def test_checkpoints_of_a_destroyed_training_stay_where_they_are_to_be_kept(
+    request_with: Build,
+    tmp_path: Path,
+    keeps: bool,  # noqa: FBT001
+    left: list[str],
+) -> None:
+    told = r"; its checkpoints are kept in .*adapter\.checkpoints$" if keeps else "; its checkpoints are gone$"
+    with pytest.raises(DestroyedTraining, match=told):
+        finetune(request_with(keep_checkpoints=keeps), Watch(prepare=loss_without_a_number))
+    assert [path.name for path in tmp_path.glob("adapter.checkpoints/checkpoint-*")] == left
+
+
+def test_a_base_without_numbers_is_told_from_the_first_step_of_a_long_training(request_with: Build) -> None:
+    def plant(trainer: Any) -> None:
+        compute = trainer.compute_loss
+        trainer.compute_loss = lambda *of, **options: compute(*of, **options) * math.nan
+
+    with pytest.raises(DestroyedTraining, match="the loss is nan at step 1 of 600: the base itself gives no number"):
+        finetune(request_with({"steps": 600}), Watch(prepare=plant))
+
+
 def test_a_number_that_is_none_is_null_in_the_record(request_with: Build) -> None:
     def no_entropy(trainer: Any) -> None:
         log = trainer.log
@@ -210,6 +234,35 @@ def test_the_base_is_loaded_as_the_settings_have_it(
     with pytest.raises(NotReadyError):
         finetune(request_with(**{name: getattr(asked, name) for name in fields}))
     assert [[getattr(settings, name) for name in fields] for settings in loaded] == [[False, "float16", {"": "cpu"}]]
+
+
+def test_a_gpu_that_would_emulate_bfloat16_has_the_base_in_float32(
+    request_with: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def note(_source: Any, settings: ModelSettings) -> None:
+        loaded.append(settings.compute_dtype)
+        raise NotReadyError
+
+    loaded: list[str] = []
+    monkeypatch.setattr("pytest_llmbench.models.loading.choose_device", lambda _asked: "cuda")
+    monkeypatch.setattr("pytest_llmbench.models.loading.load_base", note)
+    for fast in (True, False):
+        monkeypatch.setattr("pytest_llmbench.finetune.trainer.has_bfloat16", lambda _device, fast=fast: fast)
+        for asked in ("bfloat16", "float16"):
+            with pytest.raises(NotReadyError):
+                finetune(request_with(compute_dtype=asked, overwrite=True))
+    assert loaded == ["bfloat16", "float16", "float32", "float16"]
+
+
+def test_a_base_in_float32_is_expected_to_take_more_memory(tiny_base: Path) -> None:
+    preset = Preset(quantization="nf4", batch_size=1, max_length=8)
+    half, wide = (
+        expected_memory("tiny", preset, "cpu", folder=str(tiny_base), compute_dtype=dtype, force=True)
+        for dtype in ("bfloat16", "float32")
+    )
+    assert half is not None
+    assert wide is not None
+    assert wide > half
 
 
 @pytest.mark.parametrize("change", [{"double_quant": False}, {"compute_dtype": "float32"}])
@@ -419,10 +472,16 @@ def test_rows_that_the_base_cannot_read_whole_are_refused_before_it_is_loaded(
     config = json.loads((short / "config.json").read_text(encoding="utf-8"))
     (short / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 8}), encoding="utf-8")
     (short / "model.safetensors").write_bytes(b"no weights")
-    with pytest.raises(
-        UsageError, match=r"reads 8 tokens at once, and the longest row has 11; .*dataset check .*--base"
-    ):
+    told = r"reads 8 tokens at once, and the longest row of .*{0} has 11; .*dataset check .*{0} --base"
+    with pytest.raises(UsageError, match=told.format(r"rows\.jsonl")):
         finetune(request_with(base=str(short)))
+    (short / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 11}), encoding="utf-8")
+    long = {"prompt": "ouvre", "completion": "ouvre " * 12}
+    held_out = write_rows(tmp_path / "validation.jsonl", [*other_rows(), long])
+    with pytest.raises(
+        UsageError, match=r"longest row of .*validation\.jsonl has \d+; .*check .*validation\.jsonl --base"
+    ):
+        finetune(request_with(base=str(short), validation=held_out))
 
 
 def test_the_command_of_a_record_asks_for_the_same_from_the_beginning(request_with: Build) -> None:

@@ -177,6 +177,8 @@ def test_the_settings_say_the_language_and_how_the_bases_are_loaded(
     assert "Perte, moyenne" in llmbench("compare-training", *folders, "--config", tmp_path / "mine.yaml").stdout
     llmbench("compare-training", *folders, "--config", tmp_path / "mine.yaml", "--ask", "Qui ?")
     assert [(model.revision, model.trust_remote_code, model.device) for model in opened] == [("v2", True, "cpu")]
+    llmbench("compare-training", *folders, "--config", tmp_path / "mine.yaml", "--ask", "Qui ?", "--base", "org/other")
+    assert (opened[-1].base, opened[-1].revision, opened[-1].trust_remote_code) == ("org/other", None, False)
 
 
 @pytest.mark.parametrize(

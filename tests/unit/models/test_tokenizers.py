@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.tiny_models import WORDS, save, tiny_llama
-from transformers import AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 
 from pytest_llmbench.core.errors import ModelError
 from pytest_llmbench.core.settings import Settings
@@ -15,7 +15,7 @@ from pytest_llmbench.finetune.finetune import finetune
 from pytest_llmbench.finetune.request import FinetuneRequest
 from pytest_llmbench.models.loading import load_base, read_config
 from pytest_llmbench.models.sources import resolve
-from pytest_llmbench.models.tokenizers import embedding_rows, load_tokenizer, why_unreadable
+from pytest_llmbench.models.tokenizers import context_tokens, embedding_rows, load_tokenizer, why_unreadable
 
 ROWS = len(WORDS)
 
@@ -84,3 +84,27 @@ def test_a_tokenizer_with_neither_padding_nor_end_is_refused(folder: Path) -> No
     config.write_text(config.read_text().replace('"eos_token": "<end>",', '"eos_token": null,'))
     with pytest.raises(ModelError, match="neither a padding nor an end-of-text token"):
         load_tokenizer(resolve(str(folder)))
+
+
+@pytest.mark.parametrize(
+    ("rope", "tokens"),
+    [
+        ({"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}, 131072),
+        ({"rope_type": "dynamic", "factor": 2.0}, 65536),
+        ({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8192}, 32768),
+        (
+            {
+                "rope_type": "llama3",
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 32768,
+            },
+            32768,
+        ),
+        (None, 32768),
+    ],
+)
+def test_a_stretched_rope_reads_more_than_the_native_context(rope: dict[str, object] | None, tokens: int) -> None:
+    config = AutoConfig.for_model("qwen2", max_position_embeddings=32768, **({"rope_scaling": rope} if rope else {}))
+    assert context_tokens(config) == tokens

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from support.scripted_jobs import add_dataset, studio_options
 from support.tiny_training import other_rows, rows, save_tiny_model, write_rows
 
 from pytest_llmbench.core.errors import NotReadyError
+from pytest_llmbench.finetune.sft import Watch
+from pytest_llmbench.finetune.training_journal import journaled
+from pytest_llmbench.finetune.training_log import Moment, TrainingStep, Validation
 from pytest_llmbench.models.adapters import find_adapter
 from pytest_llmbench.models.sources import resolve
 from pytest_llmbench.studio import results
@@ -74,6 +78,16 @@ def test_the_command_trains_an_adapter_that_auto_finds_and_tells_its_course(
     assert set(adapter.target_modules) == {"q_proj", "v_proj"}
     result = Finetuning().result(job, files, options, 0)
     assert (result["adapter"], result["token_accuracy"]) == (job.output, pytest.approx(told[-2].token_accuracy))
+
+
+def test_a_step_whose_numbers_are_none_is_a_gap_and_no_fault(tmp_path: Path) -> None:
+    moment = Moment(TrainingStep(1, 6, math.nan, math.nan, math.nan, 9), 1.0, None, 1)
+    watch = journaled(Watch(), tmp_path / JOURNAL)
+    watch.on_moment(moment)
+    watch.on_validation(Validation(1, math.inf, math.nan))
+    lines, faulty, _read_to = new_in_journal(tmp_path / JOURNAL, 0)
+    assert faulty == []
+    assert [(line.data().loss, line.data().token_accuracy) for line in lines] == [(None, None)] * 2
 
 
 @pytest.mark.parametrize(("config", "given"), [(Path("other.yaml"), ["--config", "other.yaml"]), (None, [])])

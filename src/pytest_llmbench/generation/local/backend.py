@@ -31,6 +31,7 @@ from pytest_llmbench.models.chat_templates import prompt_forms
 from pytest_llmbench.models.hashing import config_hash
 from pytest_llmbench.models.loaded import peft_name
 from pytest_llmbench.models.loading_errors import is_out_of_memory
+from pytest_llmbench.models.tokenizers import context_tokens
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,7 +62,9 @@ class LocalBackend(ReadsPrompts):
         self.variants: tuple[str, ...] = loaded.variants
         self._loaded, self._settings, self._facts = loaded, settings, facts
         self._sampling = Sampling(settings.temperature, settings.top_p, settings.do_sample)
-        self._prompts = Prompts(prompt_forms(loaded), settings, _context_length(loaded.model), loaded.end_tokens)
+        self._prompts = Prompts(
+            prompt_forms(loaded), settings, context_tokens(loaded.model.config) or 2**31, loaded.end_tokens
+        )
         self._exact = loaded.device.startswith("cpu") and (
             loaded.quantization == "none" or loaded.hold == "dequantized"
         )
@@ -321,10 +324,6 @@ def _least_seconds(step: Callable[[], object]) -> float:
 def _causal_model(model: Any) -> Any:
     """The transformers model inside PEFT's wrapper: its layers are the wrapped ones, its methods the plain ones."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
-def _context_length(model: Any) -> int:
-    return int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2**31)
 
 
 def _quantization_config(model: Any) -> str:

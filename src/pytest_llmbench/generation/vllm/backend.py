@@ -29,7 +29,7 @@ from pytest_llmbench.generation.vllm.loading import (
 from pytest_llmbench.models import loading_errors
 from pytest_llmbench.models.chat_templates import base_form, variant_forms
 from pytest_llmbench.models.hashing import config_hash
-from pytest_llmbench.models.tokenizers import embedding_rows, load_tokenizer
+from pytest_llmbench.models.tokenizers import context_tokens, embedding_rows, load_tokenizer
 
 if TYPE_CHECKING:
     from pytest_llmbench.core.settings import GenerationSettings, Settings
@@ -238,7 +238,7 @@ def _prompts(
     tokenizer = load_tokenizer(source, trust_remote_code=model.trust_remote_code)
     rows = embedding_rows(config) or len(tokenizer)
     base = base_form(tokenizer, model.template_arguments, model.system_role, rows)
-    most = int(getattr(config.get_text_config(), "max_position_embeddings", None) or 2**31)
+    most = context_tokens(config) or 2**31
     try:
         declared = GenerationConfig.from_pretrained(source.path).eos_token_id
     except OSError:  # a folder without one: the configuration says it

@@ -18,6 +18,7 @@ from pytest_llmbench.models.memory.kv_cache import kv_cache_bytes
 from pytest_llmbench.models.memory.weights import GIB, quantized_bytes
 
 Precision = Literal["float32", "bfloat16"]
+Dtype = Literal["bfloat16", "float16", "float32"]
 
 _WEIGHTS = ("linear layers", "experts", "embeddings", "norms and biases")
 
@@ -40,7 +41,8 @@ class TrainingPlan:
     """What is trained, and where. Rows are counted at their longest: all `batch_size` of them `max_length` tokens.
 
     `answer_tokens` are those of one row whose loss counts, at most `max_length`; None for all. `precision` is what is
-    computed in: bfloat16 is autocast, which a CPU does when it has the instructions.
+    computed in: bfloat16 is autocast, which a CPU does when it has the instructions. `compute_dtype` is what the base
+    is loaded in: its weights that are not quantized, and those that are when they are unpacked.
     """
 
     batch_size: int
@@ -49,6 +51,7 @@ class TrainingPlan:
     targets: str | tuple[str, ...] = "all-linear"
     quantization: Literal["nf4", "int8", "none"] = "nf4"
     double_quant: bool = True
+    compute_dtype: Dtype = "bfloat16"
     device: Literal["cpu", "cuda"] = "cpu"
     precision: Precision = "bfloat16"
     gradient_checkpointing: bool = False
@@ -57,7 +60,8 @@ class TrainingPlan:
     @property
     def stored_bytes(self) -> int:
         """Bytes of an unquantized weight: an unquantized model on the CPU stays float32."""
-        return _FLOAT if self.device == "cpu" and self.quantization == "none" else _HALF
+        on_cpu = self.device == "cpu" and self.quantization == "none"
+        return _FLOAT if on_cpu or self.compute_dtype == "float32" else _HALF
 
     @property
     def computed_bytes(self) -> int:
@@ -150,7 +154,7 @@ def estimate_inference(
         "KV cache": kv_cache_bytes(architecture, tokens, stored, stored),
         "activations": forward_bytes(architecture, tokens, stored),
         "logits": batch_size * architecture.vocabulary * (stored + _FLOAT),
-        "weight copies": _dequantized(architecture) if quantization == "nf4" else 0,
+        "weight copies": _dequantized(architecture, _HALF) if quantization == "nf4" else 0,
         "driver": CUDA_CONTEXT if device == "cuda" else 0,
     }
     return MemoryEstimate({name: size for name, size in parts.items() if size})
@@ -286,7 +290,7 @@ def _weight_copies(architecture: Architecture, plan: TrainingPlan) -> int:
     if plan.quantization == "none":
         return architecture.linear_parameters * _cast_bytes(plan) + _copies_at_loss(architecture, plan)
     # autograd keeps the unpacked experts of every layer
-    return _dequantized(architecture) + architecture.expert_parameters * _HALF
+    return _dequantized(architecture, plan.stored_bytes) + architecture.expert_parameters * plan.stored_bytes
 
 
 def _copies_at_loss(architecture: Architecture, plan: TrainingPlan) -> int:
@@ -298,7 +302,7 @@ def _copies_in_layer(architecture: Architecture, plan: TrainingPlan) -> int:
     """The matrices of one layer, cast; or what is unpacked at once."""
     if plan.quantization == "none":
         return architecture.linear_parameters // architecture.layers * _cast_bytes(plan)
-    return _dequantized(architecture)
+    return _dequantized(architecture, plan.stored_bytes)
 
 
 def _cast_bytes(plan: TrainingPlan) -> int:
@@ -306,10 +310,10 @@ def _cast_bytes(plan: TrainingPlan) -> int:
     return plan.computed_bytes if plan.computed_bytes != plan.stored_bytes else 0
 
 
-def _dequantized(architecture: Architecture) -> int:
-    """The largest thing that is unpacked at once: a matrix, or all experts of a layer."""
+def _dequantized(architecture: Architecture, stored: int) -> int:
+    """The largest thing that is unpacked at once, `stored` bytes a number: a matrix, or all experts of a layer."""
     largest = max(matrix.inputs * matrix.outputs for matrix in architecture.matrices)
-    return max(largest, architecture.expert_parameters // architecture.layers) * _HALF
+    return max(largest, architecture.expert_parameters // architecture.layers) * stored
 
 
 def in_gb(size: float) -> str:

@@ -237,6 +237,17 @@ def test_shorter_answers_need_less_for_the_loss() -> None:
     assert estimate_training(architecture, dataclasses.replace(plan, answer_tokens=64)).parts["loss"] == whole // 4
 
 
+def test_a_base_that_is_loaded_in_float32_takes_twice_for_what_is_not_quantized() -> None:
+    architecture = _architecture("smollm2-135m")
+    half = TrainingPlan(1, 64, quantization="nf4", device="cuda")
+    parts, wide = (
+        estimate_training(architecture, dataclasses.replace(half, compute_dtype=dtype)).parts
+        for dtype in ("bfloat16", "float32")
+    )
+    doubled = {name for name in parts if wide[name] == 2 * parts[name]}
+    assert doubled == {"embeddings", "norms and biases", "weight copies"}
+
+
 def test_what_is_unknown_is_named() -> None:
     with pytest.raises(ModelError, match="here: memory of the architecture 'mamba' is not known"):
         read_architecture({"model_type": "mamba"}, "here")
