@@ -105,8 +105,8 @@ class Course:
         lowest, most = plan.lowest(least), self._context.max_context
         if most is not None and most < lowest:
             raise UsageError(
-                f"context.max_context is {most}, and the shortest prompt that the questions fit in has {lowest} tokens; "
-                "raise it, or leave it out",
+                f"context.max_context is {most}, and the shortest prompt that the questions fit in has {lowest} "
+                "tokens; raise it, or leave it out",
                 names=("context.max_context",),
             )
         return lowest
