@@ -102,11 +102,11 @@ def _with_known(entry: dict[str, Any], known: Sequence[Mapping[str, Any]]) -> di
     people = [own for limit, own in habits.items() if limit != _AT_RANDOM]
     for limit, question in _LIMITS.items():
         own = _habits_of(earlier, limit)
-        alike = limit == _AT_RANDOM or all(_alike(own, others) for others in people)
+        alike = limit == _AT_RANDOM or own is None or all(_alike(own, others) for others in people)
         if entry[limit] is None and earlier.get(limit) is not None and alike:
             belonging = _OF_USERS if question == "users" else ()
             entry |= {key: earlier.get(key) for key in (limit, *belonging)}
-            habits[limit] = own
+            habits |= {} if own is None else {limit: own}
             kept_from[limit] = (earlier.get("kept_from") or {}).get(limit, earlier.get("tested_at"))
     return {**entry, "kept_from": kept_from, "provenance": _with_habits(entry, habits)} if kept_from else entry
 
@@ -117,10 +117,14 @@ def _of_the_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return about and (one.get("provenance") or {}).get("url") == other["provenance"]["url"]
 
 
-def _habits_of(entry: Mapping[str, Any], limit: str) -> Mapping[str, Any]:
-    """How the people of a limit behaved; an older file has the habits of its last search alone."""
+def _habits_of(entry: Mapping[str, Any], limit: str) -> Mapping[str, Any] | None:
+    """How the people of a limit behaved; an older file has the habits of its last search alone.
+
+    None where these are of those who came at random: it kept limits of others beside them, and not how these behaved.
+    """
     origin = entry.get("provenance") or {}
-    return (origin.get("habits_of") or {}).get(limit) or origin.get("habits") or {}
+    own: Mapping[str, Any] = (origin.get("habits_of") or {}).get(limit) or origin.get("habits") or {}
+    return None if limit != _AT_RANDOM and own.get("arrivals") == "poisson" else own
 
 
 def _with_habits(entry: Mapping[str, Any], habits: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -40,6 +40,8 @@ __all__ = ["Finding", "Look", "ServerUnderTest", "Target", "TrialEntry", "target
 _log = logging.getLogger("pytest_llmbench")
 _ROUNDS = 100_000
 _ARCHIVED = 16
+_STEP_FROM = {"rate": "load.max_rate or load.budget", "max_tokens": "load.max_tokens"}
+"""The settings that decide what a step of a question means."""
 _FIRST_RATE = 16  # of the 1024 steps to the highest one
 
 
@@ -208,7 +210,8 @@ class ServerUnderTest:
             if not self._resume and (lost := discard(path)):
                 told = "%s: %d trials of a stopped search are dropped; resuming would have gone on"
                 _log.warning(told, path, lost, extra=naming("resume"))
-            journal = open_journal(path, question.plan, self._identity(question))
+            called = {"step": _STEP_FROM.get(question.name, "step")}
+            journal = open_journal(path, question.plan, self._identity(question), called)
             if journal.resumed:
                 _log.warning("%s: going on after %d trials", path, journal.resumed)
             yield journal

@@ -54,7 +54,7 @@ class AcceptedSearch:
         length = self._shortest
         while not self._spent():
             await self._try(length)
-            if not self._taken or self._refused - self._taken == 1:
+            if not self._taken or self._refused - self._taken <= 1:
                 return self._limit(decided=bool(self._taken))
             length = self._next()
         return self.so_far()

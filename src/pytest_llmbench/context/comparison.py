@@ -156,7 +156,8 @@ def _facts(
     margin = settings.margins.get(FACTS, settings.margin)
     for before, after in pairs:
         earlier, later = _found(before), _found(after)
-        if alone := sorted(earlier.keys() ^ later.keys()):
+        chosen = {*before.lengths, *after.lengths}  # between these, answers decide where more is asked
+        if alone := sorted((earlier.keys() ^ later.keys()) & chosen):
             values: dict[str, Value] = {"target": after.name, "lengths": ", ".join(map(str, alone))}
             notes.append(ComparisonNote(code="other_lengths", values=values))
         for length in sorted(earlier.keys() & later.keys()):

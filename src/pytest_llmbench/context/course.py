@@ -16,7 +16,7 @@ from pytest_llmbench.context.probe_journal import Remembering
 from pytest_llmbench.context.prompt_building import Draft, TooShortError
 from pytest_llmbench.context.questions import ContextQuestion
 from pytest_llmbench.context.right import Rightness, find_right, up_to
-from pytest_llmbench.core.errors import ServerError
+from pytest_llmbench.core.errors import ServerError, UsageError
 from pytest_llmbench.runs.context_document import ContextLimits, PromiseDocument
 from pytest_llmbench.stats import CONFIDENCE
 
@@ -95,13 +95,21 @@ class Course:
 
         Raises:
             TooShortError: a question with its facts does not fit in it.
+            UsageError: it is longer than `context.max_context`.
         """
         counter = self._live.counter
         least = max([await counter.count(Draft(one, "", counter.pool).text(0)) for one in self._needles])
         shortest = plan.shortest(least)
         if shortest < least:
             raise TooShortError(shortest, least)
-        return plan.lowest(least)
+        lowest, most = plan.lowest(least), self._context.max_context
+        if most is not None and most < lowest:
+            raise UsageError(
+                f"context.max_context is {most}, and the shortest prompt that the questions fit in has {lowest} "
+                "tokens; raise it, or leave it out",
+                names=("context.max_context",),
+            )
+        return lowest
 
     async def measure(self, plan: LengthPlan, shortest: int) -> None:
         """All of it, or as much as `context.time_limit` allows."""

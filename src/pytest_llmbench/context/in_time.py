@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.context.questions import Asker, ContextQuestion
 from pytest_llmbench.runs.context_document import LimitDocument, ReasonDocument
 from pytest_llmbench.stats.crossing import FEWEST, Crossing, crossing
+from pytest_llmbench.stats.intervals import CONFIDENCE
 from pytest_llmbench.stats.late_shares import ALIKE, Kept, kept
 
 if TYPE_CHECKING:
@@ -44,6 +45,19 @@ class Effort:
 def timed_points(probes: Iterable[ProbeDocument], promise: PromiseDocument) -> list[tuple[float, float]]:
     """Of each probe that was answered, the length that the server read, and the seconds of what is promised."""
     return [point for probe in probes if (point := _point(probe, promise))]
+
+
+def promise_crossing(
+    points: Sequence[tuple[float, float]], promise: PromiseDocument, longest: float, confidence: float = CONFIDENCE
+) -> Crossing | None:
+    """The length at which the promise is no longer kept; None where the points show no such length.
+
+    A line that surely keeps it up to `longest` shows none where the answers up to there are late too often.
+    """
+    found = crossing(points, promise.latency_s, promise.quantile)
+    if found and found.low >= longest and kept(points, promise.latency_s, promise.quantile).late < math.inf:
+        return None
+    return found if confidence == CONFIDENCE else crossing(points, promise.latency_s, promise.quantile, confidence)
 
 
 def _point(probe: ProbeDocument, promise: PromiseDocument) -> tuple[float, float] | None:
@@ -103,7 +117,7 @@ class InTimeSearch:
 
     def _next(self, found: Crossing | None) -> int:
         """Near the crossing; where there is none yet, between lengths in time and late ones, or at longer ones."""
-        if self._failed is not None and (found is None or found.size > self._ceiling):
+        if self._ends_by_failing(found):
             return self._within(math.sqrt(self._longest_good() * self._ceiling))
         if found is None:
             looks = self._looks()
@@ -134,11 +148,17 @@ class InTimeSearch:
         return kept(self._points, self._promise.latency_s, self._promise.quantile)
 
     def _crossing(self) -> Crossing | None:
-        return crossing(self._points, self._promise.latency_s, self._promise.quantile)
+        return promise_crossing(self._points, self._promise, self._ceiling)
+
+    def _ends_by_failing(self, found: Crossing | None) -> bool:
+        """Whether prompts are in time as far as they are answered at all."""
+        if self._failed is None:
+            return False
+        return found.size > self._ceiling if found else self._looks().late == math.inf
 
     def _is_decided(self, found: Crossing | None) -> bool:
         """Narrow enough, or surely beyond where the search may look."""
-        if self._failed is not None and (found is None or found.size > self._ceiling):
+        if self._ends_by_failing(found):
             return self._ceiling <= self._longest_good() * (1 + self._effort.precision)
         if len(self._points) < FEWEST:
             return False
@@ -174,20 +194,22 @@ class InTimeSearch:
             size = low = self._longest_good()
             high = float(self._ceiling)
         tokens = 0 if size < self._shortest else self._within(math.floor(size))
+        unseen = found is None and self._looks().late == math.inf
+        stopped = not decided and (unseen or self._effort.spent())
         return LimitDocument(
             tokens=tokens,
             low=0 if low < self._shortest else self._within(math.floor(low)),
             high=self._high(high),
             decided=decided,
             probes=len(self.probes),
-            reason=self._reason(tokens, 0.5 if found else self._promise.quantile, beyond=beyond, decided=decided),
+            reason=self._reason(tokens, 0.5 if found else self._promise.quantile, beyond=beyond, stopped=stopped),
         )
 
     def _high(self, high: float) -> int | None:
         """None where nothing shows an end within what may be looked at."""
         if high >= self._ceiling and self._failed is None:
             return None
-        return min(max(math.floor(high), self._shortest - 1), self._ceiling)  # shorter prompts were not tried
+        return max(math.floor(min(high, self._ceiling)), self._shortest - 1)  # shorter prompts were not tried
 
     def _by_looks(self, *, decided: bool) -> tuple[float, float, float]:
         """Without a crossing: the lengths up to which few enough are late, surely so, and at which surely too many."""
@@ -195,10 +217,10 @@ class InTimeSearch:
         settled = decided and looks.late == math.inf
         return looks.longest, looks.longest if settled else looks.surely, looks.surely_late - 1
 
-    def _reason(self, tokens: int, share: float, *, beyond: bool, decided: bool) -> ReasonDocument:
+    def _reason(self, tokens: int, share: float, *, beyond: bool, stopped: bool) -> ReasonDocument:
         """Its seconds are those that this share of the answers nearby does not exceed."""
         promised = self._promise.latency_s
-        if beyond and self._failed is not None:
+        if self._failed is not None and (beyond or not self._points):
             refusal = self._failed.refusal
             told = {"code": refusal.code, "status": refusal.status, "text": refusal.text} if refusal else {}
             return ReasonDocument(code="refused", values={"length": self._failed.length, **told})
@@ -207,7 +229,7 @@ class InTimeSearch:
         seconds = self._nearby(max(tokens, self._shortest), share)
         if not tokens:
             return ReasonDocument(code="never", values={"seconds": seconds, "promised_s": promised})
-        if not decided and self._effort.spent():
+        if stopped:
             return ReasonDocument(code="stopped", values={"promised_s": promised})
         return ReasonDocument(code="late", values={"seconds": seconds, "promised_s": promised})
 

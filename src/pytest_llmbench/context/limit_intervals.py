@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from pytest_llmbench.context.in_time import timed_points
+from pytest_llmbench.context.in_time import promise_crossing, timed_points
 from pytest_llmbench.context.right import Rightness, right_limit
 from pytest_llmbench.core.setting_sections import ContextSettings
 from pytest_llmbench.runs.context_document import ContextLimits
-from pytest_llmbench.stats.crossing import crossing
 from pytest_llmbench.stats.intervals import CONFIDENCE
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ def limits_at(target: ContextTarget, alpha: float, settings: Mapping[str, Any]) 
     """The limits whose intervals miss the truth with the chance `alpha`. `settings` are those of the run.
 
     What is accepted is exact, whatever the confidence. So stay the ends that rest on no spread of measurements: those
-    of too few prompts, of refusals, and of the range of lengths.
+    of too few prompts, of refusals, of late answers that were counted, and of the range of lengths.
     """
     limits = target.limits
     changed: dict[str, LimitDocument] = {}
@@ -39,7 +38,8 @@ def limits_at(target: ContextTarget, alpha: float, settings: Mapping[str, Any]) 
 def _in_time(limit: LimitDocument, target: ContextTarget, alpha: float) -> LimitDocument:
     timed = [probe for probe in target.probes if probe.sought in ("sweep", "in_time")]
     points = timed_points(timed, target.promise)
-    found = crossing(points, target.promise.latency_s, target.promise.quantile, 1 - alpha)
+    answered = max((size for size, _ in points), default=0.0)
+    found = promise_crossing(points, target.promise, answered, 1 - alpha)
     if found is None or limit.reason.code == "refused":
         return limit
     shortest, longest = (end(probe.length for probe in timed) for end in (min, max))

@@ -598,7 +598,8 @@ class ContextSettings(_Section):
     )
     max_context: _Count | None = Field(
         default=None,
-        description="longest prompt tried; null: twice what the server announces, at most 131072 where it is silent",
+        description="longest prompt that is to be answered (what is accepted is tried an answer's length further); "
+        "null: twice what the server announces, at most 131072 where it is silent",
         json_schema_extra=_shown("max-context"),
     )
     depths: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(

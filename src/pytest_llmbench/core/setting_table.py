@@ -257,7 +257,8 @@ SETTINGS: Mapping[str, SettingHelp] = {
         "max-context",
         "N",
         "null",
-        "longest prompt tried; null: twice what the server announces, at most 131072 where it is silent",
+        "longest prompt that is to be answered (what is accepted is tried an answer's length further); null: twice "
+        "what the server announces, at most 131072 where it is silent",
     ),
     "context.depths": SettingHelp(
         None, "A,B", "[0.0, 0.25, 0.5, 0.75, 1.0]", "where the facts stand: 0 is the prompt's beginning, 1 its end"

@@ -189,12 +189,15 @@ async def find_lost(
         _refuse_invalid(journal.trials)
 
 
-def open_journal(path: Path | None, plan: SearchPlan, identity: Mapping[str, Any]) -> SearchJournal:
-    """The journal of a search by this plan. Raises as `find_capacity` does.
+def open_journal(
+    path: Path | None, plan: SearchPlan, identity: Mapping[str, Any], called: Mapping[str, str] | None = None
+) -> SearchJournal:
+    """The journal of a search by this plan; `called` as `SearchJournal` takes it. Raises as `find_capacity` does.
 
-    How high and how long is searched is not what a trial depends on: a search that met its cap goes on with another.
+    How high and how long is searched is not what a trial depends on: a search that met its cap goes on with another,
+    where what a step means does not follow from it and so is no part of the identity.
     """
-    return SearchJournal(path, {"share": plan.share, **identity})
+    return SearchJournal(path, {"share": plan.share, **identity}, called)
 
 
 def _next_trial(fit: CapacityFit, seen: Sequence[Observation], plan: SearchPlan) -> tuple[int, int]:

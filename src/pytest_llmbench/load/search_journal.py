@@ -36,20 +36,21 @@ class InvalidTrial:
 class SearchJournal:
     """One JSON line that says what is searched, then one a trial, each on disk before the next trial begins.
 
-    `identity` is all that the trials depend on: server, model, SLO, the users' habits. Half a line that a killed
+    `identity` is all that the trials depend on: server, model, SLO, the users' habits; `called` are the settings by
+    which a user knows some of it. Half a line that a killed
     process left is cut off. Without a path nothing is kept. `resumed` counts the trials that were there already,
     `finished` tells that the search which made them came to its end. `tested_at` is when the last trial was over, in
     ISO 8601; None where there is none, or an older journal does not tell.
     """
 
-    def __init__(self, path: Path | None, identity: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path | None, identity: Mapping[str, Any], called: Mapping[str, str] | None = None) -> None:
         """Read what is there.
 
         Raises:
             UsageError: the file belongs to another search, or is no journal.
             NotReadyError: the disk refuses.
         """
-        self._path = path
+        self._path, self._called = path, called or {}
         self.trials: list[Observation | InvalidTrial] = []
         self.finished = False
         self.tested_at: str | None = None
@@ -88,6 +89,7 @@ class SearchJournal:
     def _read(self, lines: list[bytes], identity: dict[str, Any]) -> None:
         try:
             found = json.loads(lines[0])["search"]
+            found.pop("highest", None)  # of older journals; a search goes on with another cap
             other = sorted(key for key in {*found, *identity} if found.get(key) != identity.get(key))
             entries = [json.loads(line) for line in lines[1:]]
             for entry in entries:
@@ -99,7 +101,7 @@ class SearchJournal:
             message = f"this is no journal of a search ({error}); delete the file, or choose another report folder"
             raise UsageError(located(str(self._path), None, message)) from error
         if other:
-            names = ", ".join(other)
+            names = ", ".join(self._called.get(name, name) for name in other)
             message = (
                 f"these trials are of another search: {names} not the same; begin anew, without resuming, or choose "
                 "another report folder"

@@ -65,7 +65,7 @@ _REASONS: Mapping[tuple[str, str], str] = {
     ("", "fewer_found"): N_(
         "at {length} tokens {share} of the facts are found, at the shortest length {share_at_shortest} (p {p_value})"
     ),
-    ("", "stopped"): N_("the session ended before it was settled"),
+    ("", "stopped"): N_("the search ended before it was settled"),
 }
 FINDINGS: Mapping[str, str] = {
     "silent_truncation": N_(
@@ -94,7 +94,7 @@ FINDINGS: Mapping[str, str] = {
     "out_of_memory": N_("The server ran out of memory at a prompt of {tokens} tokens."),
     "weak_at_shortest": N_(
         "Even in the shortest prompts, of {length} tokens, only {share} of the facts are found: the model is too weak "
-        "for these questions at any length."
+        "for these questions at every length that was tried."
     ),
     "time_over": N_(
         "The time limit of {seconds} ended the test before all questions were asked: raise context.time_limit, or "

@@ -31,7 +31,7 @@ LimitCode = Literal[
     "late",  # values: seconds, promised_s
     "fewer_found",  # values: share, share_at_shortest, p_value
     "never",  # not even the shortest length; `tokens` is 0 then
-    "stopped",  # the session ended first
+    "stopped",  # the session, or what a search may send, ended first
 ]
 FindingCode = Literal[
     "silent_truncation",  # prompt tokens in `usage` smaller than sent

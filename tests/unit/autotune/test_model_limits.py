@@ -155,6 +155,21 @@ def test_kept_users_keep_their_habits_also_where_people_who_come_at_random_were_
     }
 
 
+def test_users_of_an_older_file_stay_where_its_last_search_was_of_people_who_come_at_random(tmp_path: Path) -> None:
+    path = tmp_path / "limits.json"
+    written(path, document({"users": finding(40)}))
+    at_random = finding(3, question="rate", unit="requests/s", habits={"arrivals": "poisson"})
+    older = written(path, document({"rate": at_random}))
+    older["provenance"] |= {"habits": older["provenance"]["habits_of"]["max_requests_per_s"]}
+    del older["provenance"]["habits_of"]
+    path.write_text(json.dumps(older), encoding="utf-8")
+    for _ in range(2):
+        after = written(path, document({"history": finding(8, users_held=40)}))
+        assert (after["max_concurrent_users"], after["max_requests_per_s"]) == (40, 3)
+    other = written(path, document({"history": finding(8, users_held=40, cooldown_s=1.0)}))
+    assert (other["max_concurrent_users"], other["max_requests_per_s"]) == (None, 3)
+
+
 def test_limits_are_as_old_as_the_trials_that_they_rest_on(tmp_path: Path) -> None:
     old, new = (finding(5, tested_at=f"2026-11-{day}T12:00:00+00:00") for day in ("01", "29"))
     made = written(tmp_path / "limits.json", document({"users": new, "history": old}))

@@ -264,6 +264,15 @@ def test_a_search_that_met_its_cap_goes_on_with_a_higher_one(serve: Serve, searc
     assert (lower.value, lower.highest) == (more.value, more.highest_tried)
 
 
+def test_a_step_that_follows_from_another_cap_is_refused_by_the_settings_name(
+    serve: Serve, search: Callable[..., Finding]
+) -> None:
+    server = serve(MANY_SLOTS, answer_tokens=60)
+    search(server, "max_tokens", max_tokens=64, users=1, budget=30)
+    with pytest.raises(UsageError, match=r"another search: load\.max_tokens not the same"):
+        search(server, "max_tokens", max_tokens=256, users=1, budget=60, resume=True)
+
+
 def test_a_journal_that_another_process_uses_is_left_alone(
     serve: Serve, search: Callable[..., Finding], tmp_path: Path
 ) -> None:

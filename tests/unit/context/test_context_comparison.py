@@ -10,6 +10,7 @@ from support.context_documents import Known, document, later, limit, limits, sav
 
 from pytest_llmbench.context.comparison import compare_context
 from pytest_llmbench.context.in_time import timed_points
+from pytest_llmbench.context.limit_intervals import limits_at
 from pytest_llmbench.core.settings import GateSettings
 from pytest_llmbench.reports.renderers.text import Text
 from pytest_llmbench.reports.views.context_comparison import comparison_report
@@ -80,6 +81,19 @@ def test_intervals_of_limits_are_those_of_the_gates_alpha() -> None:
     assert outcomes[0.3].outcome == "fail"
     assert outcomes[0.05].outcome == outcomes[0.0001].outcome == "inconclusive"
     assert outcomes[0.3].low == outcomes[0.05].low  # what is shown is the interval of 95 %
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.3])
+def test_late_answers_that_were_counted_are_believed_at_every_alpha(alpha: float) -> None:
+    """The cost hardly rises: its line surely keeps the promise at the longest length, where 7 of 30 answers do not."""
+    promise = PromiseDocument(latency_s=30.0, quantile=0.95)
+    made = target(known=Known(law=lambda _: 5.5), promise=promise)
+    late = {probe.id for probe in [one for one in made.probes if one.sought == "sweep"][-7:]}
+    slow = {"first_token_s": 33.0, "total_s": 33.0}
+    asked = tuple(one.model_copy(update=slow) if one.id in late else one for one in made.probes)
+    counted = limit(4096, 2048, 8158, "late", seconds=5.5, promised_s=30.0)
+    told = made.model_copy(update={"probes": asked, "limits": limits(Known(), in_time=counted)})
+    assert limits_at(told, alpha, {}).in_time == counted
 
 
 def test_fewer_facts_at_a_length_fail_the_session() -> None:
@@ -153,6 +167,12 @@ def test_lengths_that_one_run_alone_asked_at_are_told() -> None:
     found = compare_context(saved(run()), document(shorter), GATE)
     assert [(note.code, note.values["lengths"]) for note in found.notes] == [("other_lengths", "7000, 8159")]
     assert [one.length for one in found.verdicts if one.about == "facts"] == [256, 512, 1024, 2048, 4096]
+
+
+def test_lengths_that_follow_from_the_answers_are_none_that_was_left_out() -> None:
+    bisected = target(known=Known(lengths=(256, 512, 1024, 2048, 3072, 4096, 8159)))
+    asked_for = document(bisected.model_copy(update={"lengths": target().lengths}))
+    assert compare_context(saved(run()), asked_for, GATE).notes == ()
 
 
 def test_other_questions_are_no_pairs() -> None:

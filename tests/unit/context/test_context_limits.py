@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 from collections.abc import Callable
 
@@ -74,6 +75,13 @@ def test_below_the_shortest_prompt_nothing_is_exact() -> None:
     assert (found.low, found.high, found.decided) == (0, 255, False)
 
 
+def test_a_shortest_prompt_longer_than_what_may_be_tried_is_asked_once() -> None:
+    server = SimulatedContext(KnownContext(limit=330))
+    search = AcceptedSearch(server, PLAIN, 320, 303, spent=lambda: server.asked >= 9)
+    found = asyncio.run(search.find())
+    assert (found.tokens, server.asked) == (320, 1)
+
+
 def test_no_prompt_is_sent_for_what_is_accepted_once_the_time_is_over() -> None:
     server = SimulatedContext(KnownContext(limit=5000, says_limit=False))
     search = AcceptedSearch(server, PLAIN, 256, 100_000, spent=lambda: server.asked >= 4)
@@ -106,16 +114,16 @@ def in_time(known: KnownContext, promise: PromiseDocument = PROMISE, *, probes: 
 SWEPT = (256, 512, 1024, 2048, 4096, 8144)
 
 
-def in_time_after_a_sweep(known: KnownContext, slow: int | None = None, quantile: float = 0.95) -> LimitDocument:
-    """As a test with default settings searches: 30 questions at each length came before; number `slow` took 5 s."""
+def in_time_after_a_sweep(known: KnownContext, *slow: int, quantile: float = 0.95) -> LimitDocument:
+    """As a test with default settings searches: 30 questions at each length came before; those in `slow` took 5 s."""
     server, asked = SimulatedContext(known), needles((0.0, 0.25, 0.5, 0.75, 1.0), KINDS, ("en", "fr"), 1, 1)
     promise = PromiseDocument(latency_s=3.0, quantile=quantile)
     search = InTimeSearch(server, PLAIN, promise, (256, known.limit), Effort(60, 0.02, 1))
 
     async def find() -> LimitDocument | None:
         swept = [await server.ask(ContextQuestion("sweep", length, one, 48)) for length in SWEPT for one in asked]
-        if slow is not None:
-            swept[slow] = swept[slow].model_copy(update={"first_token_s": 5.0, "total_s": 5.0})
+        for place in slow:
+            swept[place] = swept[place].model_copy(update={"first_token_s": 5.0, "total_s": 5.0})
         return await search.find(swept)
 
     found = asyncio.run(find())
@@ -146,6 +154,35 @@ def test_one_slow_answer_of_a_sweep_does_not_end_what_is_in_time(slow: int) -> N
 def test_slow_answers_at_the_longest_length_keep_it_from_being_settled() -> None:
     found = in_time_after_a_sweep(KnownContext(limit=8191, law=lambda _: 0.2, noise=0.1), 170)
     assert (found.tokens, found.low, found.high, found.decided) == (8191, 4096, None, False)
+
+
+@pytest.mark.parametrize("late", [5, 6])
+def test_a_length_that_is_late_too_often_is_not_in_time_though_the_cost_hardly_rises(late: int) -> None:
+    known = KnownContext(limit=8144, law=lambda _: 0.5, noise=0.05)
+    found = in_time_after_a_sweep(known, *range(180 - late, 180))
+    assert (found.decided, found.probes) == (False, 60)
+    assert found.low < 8144
+
+
+def test_prompts_that_time_out_after_late_answers_that_settle_nothing_end_what_is_in_time() -> None:
+    asked = itertools.count()
+    known = KnownContext(
+        limit=8144, law=lambda _: 0.2, noise=0.1, loses=lambda _: "timeout" if next(asked) >= 180 else None
+    )
+    found = in_time_after_a_sweep(known, 178, 179)
+    assert found.low <= found.tokens <= (found.high or 0) < 8144
+    assert (found.decided, found.reason.code) == (False, "late")
+
+
+def test_where_every_prompt_times_out_the_time_out_is_told() -> None:
+    found = in_time(KnownContext(loses=lambda _: "timeout"))
+    assert (found.tokens, found.low, found.reason.code) == (0, 0, "refused")
+    assert found.reason.values["code"] == "timeout"
+
+
+def test_too_few_prompts_below_the_longest_length_show_no_lateness() -> None:
+    found = in_time(KnownContext(limit=100_000, law=lambda _: 0.2), probes=5)
+    assert (found.tokens, found.high, found.decided, found.reason.code) == (4096, None, False, "stopped")
 
 
 def test_a_promise_of_every_answer_is_broken_by_one() -> None:

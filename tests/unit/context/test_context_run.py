@@ -239,6 +239,13 @@ def test_lengths_that_cannot_be_are_refused_before_a_long_prompt_is_sent(
         assert all(len(prompt.split()) < 150 for prompt in server.prompts)
 
 
+def test_a_cap_below_the_shortest_prompt_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("support.context_server.TEMPLATE", 220)
+    told = "context.max_context is 256, and the shortest prompt that the questions fit in has 320 tokens; raise it"
+    with context_server() as server, pytest.raises(UsageError, match=told):
+        run(server, tmp_path, max_context=256)
+
+
 def test_a_stopped_test_goes_on_without_sending_a_prompt_twice(tmp_path: Path) -> None:
     with context_server(KnownContext(limit=900)) as server:
         whole = run(server, tmp_path)

@@ -78,6 +78,12 @@ def test_the_family_is_tested_up_to_what_each_model_card_vouches_for() -> None:
     assert [one[-1] for one in lengths.values()] == [32768, 32768, 131072]
 
 
+def test_a_small_step_leaves_fewer_slots_where_nobody_set_any() -> None:
+    config = optimized("micro", batch_tokens=128, memory=80, max_context=1024)
+    assert (config.launch.slots, config.launch.batch_tokens) == (128, 128)
+    assert "a step of 128 tokens has one of each" in config.reasons["slots"]
+
+
 @pytest.mark.parametrize(
     ("model", "wishes", "told"),
     [

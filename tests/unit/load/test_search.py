@@ -159,6 +159,16 @@ def test_a_journal_of_another_search_is_refused(tmp_path: Path) -> None:
         search(Server(3).run, journal=journal, identity={"model": "large"})
 
 
+def test_a_journal_of_when_the_cap_was_part_of_it_is_gone_on_from(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.write_text('{"search": {"share": 0.9, "highest": 20, "model": "small"}}\n', encoding="utf-8")
+    with path.open("a", encoding="utf-8") as file:
+        file.write('{"level": 3, "good": 4, "total": 4, "groups": [[4, 4]], "sent": 5, "detail": {}}\n')
+    assert open_journal(path, PLAN, {"model": "small"}).resumed == 1
+    with pytest.raises(UsageError, match="another search: model not the same"):
+        open_journal(path, PLAN, {"model": "large"})
+
+
 @pytest.mark.parametrize(
     "content", ["hello\n", "[]\n", '{"search": {"share": 0.9}}\n{"level": 3, "good": 4, "total": 2}\n']
 )

@@ -132,6 +132,8 @@ def _why_slots(plan: ServerPlan, per_slot: str) -> str:
     fitting = plan.memory.slots_in(plan.room.usable)
     if plan.serving.slots:
         return f"as it was set; memory holds {fitting} at the whole context"
+    if fitting > plan.slots == plan.serving.batch_tokens:
+        return f"memory would hold {fitting} at the whole context; a step of {plan.slots} tokens has one of each"
     if fitting > plan.slots:
         return f"memory would hold {fitting} at the whole context; more than {plan.slots} only wait for each other"
     left = plan.room.usable - plan.memory.total_fixed

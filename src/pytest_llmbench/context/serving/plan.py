@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from pytest_llmbench.context.serving.arithmetic import (
     MOST_SLOTS,
@@ -94,7 +95,8 @@ def plan_server(entry: ModelEntry, settings: Settings) -> ServerPlan:
     steps = _steps(serving, room, context)
     memory = memory_of(entry, serving, room, context=context, step_tokens=steps.micro or steps.batch)
     refuse_unfit_server(entry, serving, room, memory, context)
-    slots = serving.slots or min(MOST_SLOTS[serving.engine], memory.slots_in(room.usable))
+    most = min(MOST_SLOTS[serving.engine], serving.batch_tokens or math.inf)  # a step has a token of each
+    slots = serving.slots or int(min(most, memory.slots_in(room.usable)))
     if serving.batch_tokens and serving.batch_tokens < slots:
         raise UsageError(
             f"a step of {serving.batch_tokens} tokens has no place for one of each of {slots} slots; set at least so "
