@@ -71,6 +71,7 @@ def test_a_build_that_does_not_see_the_gpu_loads_nothing_larger_than_the_memory(
     model: ServedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("xllamacpp")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setattr(llamacpp, "_is_for_gpu", lambda _: True)
     monkeypatch.setattr(llamacpp, "available_memory", lambda: 3)
     told = r"this build of xllamacpp sees no GPU, and tiny\.gguf needs 0\.0 GiB of memory"
