@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
+import hashlib
+import heapq
 import json
 import logging
 import time
@@ -20,7 +22,7 @@ from pytest_llmbench.core.errors import UsageError, naming
 from pytest_llmbench.core.locale import N_
 from pytest_llmbench.core.records import BASE, FINETUNED, CaseResult, Completion, Reasons, Run, Scores
 from pytest_llmbench.core.starter import present
-from pytest_llmbench.generation.backend import AnswersTogether, tell_tools_left_out
+from pytest_llmbench.generation.backend import mixes_variants, tell_tools_left_out
 from pytest_llmbench.generation.completion_store import CompletionCache, CompletionJournal, content_key
 from pytest_llmbench.generation.planner import AnswerProgress, Planner
 from pytest_llmbench.metrics.call_faults import told_reason
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 _LOOKED_UP_AT_ONCE = 1000
 _SAMPLED = 256
-"""Answers to so many cases are held until the end, with their embeddings."""
+"""Answers to so many cases are held until the end, with their embeddings: those that a hash of their names draws."""
 _log = logging.getLogger("pytest_llmbench")
 
 
@@ -165,7 +167,8 @@ class Benchmark:
         )
         self.backend = backend
         self.scoring_s = 0.0
-        self._first: dict[tuple[str, int], Answers] = {}
+        self._sample: dict[tuple[str, int], Answers] = {}
+        self._drawn: list[tuple[int, tuple[str, int]]] = []
         tell_tools_left_out(backend, cases)
         self._journal = journal
         self._planner = Planner(
@@ -190,25 +193,36 @@ class Benchmark:
         scores, reasons = self._metrics.score(case, completions), self._metrics.reasons(case, completions)
         self.scoring_s += time.monotonic() - started
         answers = Answers(case, completions, scores, self._lower_is_better, reasons)
-        if len(self._first) < _SAMPLED:
-            self._first[case.name, case.epoch] = answers
+        self._draw(answers)
         return answers
 
     def cosine_between_cases(self) -> dict[str, dict[str, Any]]:
-        """How alike answers to different cases are, by adapter, of the first some hundred: records have no embeddings.
+        """How alike answers to different cases are, by adapter, of some hundred cases: records have no embeddings.
 
-        `mean` is their cosine similarity, `pairs` how many it is of; empty where there are no two with embeddings.
+        Which they are depends on what was asked, not on its order. `mean` is their cosine similarity, `pairs` how many
+        it is of; empty where there are no two with embeddings.
         """
         from pytest_llmbench.metrics.similarity import cosine_between_cases
 
-        in_order = [self._first[place] for place in sorted(self._first)]  # the same whatever pytest-randomly does
+        in_order = [self._sample[place] for place in sorted(self._sample)]
         results = [dataclasses.replace(case_result(one), completions=one.completions) for one in in_order]
         return cosine_between_cases(Run({}, self.backend.variants, results))
 
     @property
     def asks_together(self) -> bool:
         """Whether several variants answer in the same batches, so that no second is one variant's alone."""
-        return len(self.backend.variants) > 1 and isinstance(self.backend, AnswersTogether)
+        return len(self.backend.variants) > 1 and mixes_variants(self.backend)
+
+    def _draw(self, answers: Answers) -> None:
+        """Hold the answers if they are of the cases whose hashes are the smallest so far."""
+        place = answers.case.name, answers.case.epoch
+        if place not in self._sample:
+            number = int.from_bytes(hashlib.sha256(repr(place).encode()).digest()[:8])
+            heapq.heappush(self._drawn, (-number, place))
+        self._sample[place] = answers
+        if len(self._drawn) > _SAMPLED:
+            _, largest = heapq.heappop(self._drawn)
+            del self._sample[largest]
 
     def metrics_described(self) -> dict[str, dict[str, Any]]:
         """What a reader of scores must know of each metric: which way is better, and the unit."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.errors import NotReadyError, UsageError
 from pytest_llmbench.core.records import BASE, Completion
-from pytest_llmbench.generation.backend import ALONE, OutOfMemoryError, all_answers
+from pytest_llmbench.generation.backend import ALONE, OutOfMemoryError
 
 if TYPE_CHECKING:
     from pytest_llmbench.generation.backend import Backend
@@ -57,11 +57,11 @@ def ask(backend: Backend, case: Case, variant: str, told: Heard) -> Completion:
     Raises:
         NotReadyError: memory runs out.
     """
-    if isinstance(backend, Streaming):
-        try:
+    try:
+        if isinstance(backend, Streaming):
             return backend.stream(case, variant, told)
-        except OutOfMemoryError as error:
-            raise NotReadyError(ALONE) from error
-    (completion,) = all_answers(backend, [case], variant)
+        (completion,) = backend.complete([case], variant)
+    except OutOfMemoryError as error:
+        raise NotReadyError(ALONE) from error
     told(completion.text)
     return completion

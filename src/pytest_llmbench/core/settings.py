@@ -85,10 +85,9 @@ _VARIABLES: Mapping[str, str] = {
     "LLMBENCH_NO_CACHE": "generation.cache",
 }
 _OPPOSITE = "LLMBENCH_NO_CACHE"
-"""The variable that is true where its setting is false, as the option of that name is."""
-_TURNED = dict.fromkeys(("1", "on", "t", "true", "y", "yes"), "false") | dict.fromkeys(
-    ("0", "off", "f", "false", "n", "no"), "true"
-)
+"""The variable that is true where its setting is false, as the option of that name is: else it says nothing."""
+_TRUE = frozenset({"1", "on", "t", "true", "y", "yes"})
+_FALSE = frozenset({"0", "off", "f", "false", "n", "no"})
 _RESUME = "LLMBENCH_RESUME"
 
 
@@ -134,6 +133,8 @@ def _from_environment(environ: Mapping[str, str], faults: Faults) -> dict[str, t
     for variable, raw in sorted(environ.items()):
         if not variable.startswith("LLMBENCH_") or variable in RESERVED or not raw.strip():
             continue
+        if variable == _OPPOSITE and raw.strip().lower() in _FALSE:
+            continue
         key = _VARIABLES.get(variable)
         if variable == _RESUME:
             faults.add(f"{variable}: a run is resumed on the command line alone; unset this variable")
@@ -143,7 +144,8 @@ def _from_environment(environ: Mapping[str, str], faults: Faults) -> dict[str, t
         elif key in found:
             faults.add(f"{variable}: {key} is also given by {found[key][1]}; keep one of them")
         else:
-            found[key] = _TURNED.get(raw.strip().lower(), raw) if variable == _OPPOSITE else raw, variable
+            turned = variable == _OPPOSITE and raw.strip().lower() in _TRUE
+            found[key] = "false" if turned else raw, variable
     return found
 
 

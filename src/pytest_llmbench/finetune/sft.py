@@ -34,6 +34,7 @@ from pytest_llmbench.finetune.training_log import (
     steps_of,
     validations_of,
 )
+from pytest_llmbench.models.loading_errors import is_out_of_memory
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -146,7 +147,7 @@ def train(
                 outcome = trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
                 break
             except (MemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 fitting = _smaller(fitting, trainer.state.global_step - (step_of(resume_from) if resume_from else 0))
                 if trainer.args.should_save:
@@ -223,12 +224,6 @@ def _smaller(chosen: Hyperparameters, steps_done: int) -> Hyperparameters:
         half.gradient_accumulation,
     )
     return half
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    import torch
-
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "allocate memory" in str(error)
 
 
 def _free(model: Any) -> None:

@@ -75,12 +75,27 @@ class AnswersTogether(Protocol):
 
 
 @runtime_checkable
+class _MayMix(Protocol):
+    """A backend that answers together, and knows whether variants then share batches."""
+
+    @property
+    def mixes_variants(self) -> bool: ...
+
+
+@runtime_checkable
 class KnowsTools(Protocol):
     """A backend that can tell whether the tools of a case reach its model."""
 
     def tools_left_out(self, case: Case, variant: str) -> str | None:
         """Why they do not; None where they do."""
         ...
+
+
+def mixes_variants(backend: Backend) -> bool:
+    """Whether several variants answer in the same batches, as those do that answer together and do not deny it."""
+    if isinstance(backend, _MayMix):
+        return backend.mixes_variants
+    return isinstance(backend, AnswersTogether)
 
 
 def all_answers(backend: Backend, cases: Sequence[Case], variant: str) -> Iterator[Completion]:

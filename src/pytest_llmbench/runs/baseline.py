@@ -144,8 +144,13 @@ def _metadata(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _row(row: Mapping[str, Any]) -> ComparableRow:
-    unscored = {variant for of in row["scores"].values() for variant, score in of.items() if score is None}
     answers = row.get("completions") or {}
+    thought = {name for name, answer in answers.items() if _only_reasoned(answer)}
+    scores = {
+        metric: {variant: None if variant in thought else _rounded(score) for variant, score in of.items()}
+        for metric, of in row["scores"].items()
+    }
+    unscored = {variant for of in scores.values() for variant, score in of.items() if score is None}
     lost = [name for name, answer in answers.items() if name in unscored and _is_lost(answer)]
     reduced: ComparableRow = {
         "case": row["case"],
@@ -153,9 +158,7 @@ def _row(row: Mapping[str, Any]) -> ComparableRow:
         "epoch": row["epoch"],
         "group": row.get("group"),
         "prompt_sha": prompt_sha(row),
-        "scores": {
-            metric: {variant: _rounded(score) for variant, score in of.items()} for metric, of in row["scores"].items()
-        },
+        "scores": scores,
     }
     return {**reduced, "lost": lost} if lost else reduced
 
@@ -169,7 +172,12 @@ def prompt_sha(row: Mapping[str, Any]) -> str:
 
 def _is_lost(answer: Mapping[str, Any]) -> bool:
     """Whether there may be no answer to judge: it failed, was cut off, or never left its thinking."""
-    return answer["finish"] in _CUT or bool(answer.get("reasoning") and not answer["text"])
+    return answer["finish"] in _CUT or _only_reasoned(answer)
+
+
+def _only_reasoned(answer: Mapping[str, Any]) -> bool:
+    """Whether it ended in its thinking: no score is of an answer then, though some metrics give it their best."""
+    return bool(answer.get("reasoning") and not answer["text"])
 
 
 def _rounded(score: float | None) -> float | None:

@@ -53,7 +53,7 @@ def _surroundings(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterat
         ("changed_vocabulary", _terms(before), _terms(after)),
         ("changed_settings", _settings(before), _settings(after)),
         ("changed_model", _part(before, _MODEL), _part(after, _MODEL)),
-        ("changed_hardware", _part(before, ("hardware", "device")), _part(after, ("hardware", "device"))),
+        ("changed_hardware", _hardware(before), _hardware(after)),
         ("changed_libraries", _part(before, ("versions", "python")), _part(after, ("versions", "python"))),
     )
     for kind, earlier, later in sections:
@@ -64,6 +64,12 @@ def _surroundings(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterat
 
 def _part(metadata: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
     return {key: metadata.get(key) for key in keys}
+
+
+def _hardware(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The machine, and the device where it is known: llama.cpp's runs of earlier builds say `auto`."""
+    device = metadata.get("device")
+    return {**_part(metadata, ("hardware",)), "device": None if device == "auto" else device}
 
 
 def _settings(metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What no gate passes over: answers that one side lost, and categories that seem worse beyond what few cases prove.
 
-Answers that were lost to an error or a time-out count as the worst score there, or not at all.
+Answers that were lost to an error, a time-out or endless thinking count as the worst score there, or not at all.
 """
 
 from __future__ import annotations

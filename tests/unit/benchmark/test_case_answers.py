@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pytest_llmbench.benchmark import main_job
 from pytest_llmbench.benchmark.main_job import Answers, Benchmark, ExpectationError, case_result
 from pytest_llmbench.benchmark.preflight import check_expectations
 from pytest_llmbench.cases.selection import select
@@ -18,6 +21,7 @@ from pytest_llmbench.core.records import CaseResult, Completion
 from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.generation.completion_store import CompletionJournal
 from pytest_llmbench.metrics import MetricRegistry
+from pytest_llmbench.metrics.similarity import cosine_similarity
 from pytest_llmbench.runs.metadata import metadata
 
 CASE = Case("lights", "lamp", "allume", ({"role": "user", "content": "allume"},), tool="set_lights", source="s.yaml:3")
@@ -206,3 +210,49 @@ def test_metadata_names_the_pair_and_hides_what_is_secret() -> None:
         42,
     )
     assert "hush" not in str(about)
+
+
+class Telling(Echo):
+    """Embeds each answer by its prompt."""
+
+    def embed(self, pairs: Sequence[tuple[Case, Completion]]) -> list[Completion]:
+        vectors = ((done, struct.pack("<2f", 1.0, float(case.prompt))) for case, done in pairs)
+        return [dataclasses.replace(done, embedding=base64.b64encode(of).decode()) for done, of in vectors]
+
+
+def test_which_cases_are_held_against_each_other_does_not_depend_on_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(main_job, "_SAMPLED", 3)
+    cases = [dataclasses.replace(CASE, id=f"c{number}", prompt=str(number)) for number in range(8)]
+    found = []
+    for order in (cases, cases[::-1]):
+        registry, journal = MetricRegistry(), CompletionJournal(tmp_path / f"{order[0].id}")
+        registry.add("cosine_similarity", cosine_similarity, pair=True)
+        job = Benchmark(settings(), Telling(), cases, registry, journal=journal, cache=None, progress=Silent())
+        for case in order:
+            job.answers(case)
+        found.append(job.cosine_between_cases()["finetuned"])
+        job.close()
+    assert found[0] == found[1]
+
+
+class Together(Echo):
+    def complete_together(self, asked: Sequence[tuple[Case, str]]) -> Iterator[Completion]:
+        for case, variant in asked:
+            yield from self.complete([case], variant)
+
+
+class InTurn(Together):
+    mixes_variants = False
+
+
+@pytest.mark.parametrize(("backend", "together"), [(Echo(), False), (Together(), True), (InTurn(), False)])
+def test_variants_are_asked_together_where_their_backend_mixes_them(
+    tmp_path: Path,
+    backend: Echo,
+    together: bool,  # noqa: FBT001
+) -> None:
+    job = benchmark(tmp_path, [CASE], backend)
+    assert job.asks_together is together
+    job.close()

@@ -46,7 +46,7 @@ def test_memory_that_runs_out_is_a_sentence_whether_the_answer_is_streamed_or_no
     monkeypatch.setattr(LocalBackend, "_rows", lambda *_: (_ for _ in ()).throw(MemoryError()))
     unstreamed: Any = Unstreamed(local)
     for asked in (local, unstreamed):
-        with pytest.raises(NotReadyError, match=r"out of memory with this prompt alone; lower generation\.max_new"):
+        with pytest.raises(NotReadyError, match=r"^out of memory with this prompt alone; lower generation\.max_new"):
             ask(asked, question("monte le son", None), "base", lambda _: None)
 
 

@@ -232,9 +232,17 @@ def test_each_fault_of_the_environment_names_its_variable(environ: dict[str, str
     assert faults_of(None, {}, environ) == [told]
 
 
-@pytest.mark.parametrize(("given", "cache"), [("1", False), ("Yes", False), ("false", True), ("0", True)])
-def test_the_variable_against_the_cache_means_the_opposite_of_its_setting(given: str, cache: bool) -> None:  # noqa: FBT001
-    assert load_settings(None, {}, {"LLMBENCH_NO_CACHE": given}).generation.cache is cache
+@pytest.mark.parametrize("given", ["1", "Yes"])
+def test_the_variable_against_the_cache_means_the_opposite_of_its_setting(given: str) -> None:
+    assert load_settings(None, {}, {"LLMBENCH_NO_CACHE": given}).generation.cache is False
+
+
+@pytest.mark.parametrize("given", ["false", "0"])
+@pytest.mark.parametrize("cache", [True, False])
+def test_where_it_says_no_the_settings_file_decides(tmp_path: Path, given: str, cache: bool) -> None:  # noqa: FBT001
+    file = tmp_path / "llmbench.yaml"
+    file.write_text(f"generation:\n  cache: {str(cache).lower()}\n")
+    assert load_settings(file, {}, {"LLMBENCH_NO_CACHE": given}).generation.cache is cache
 
 
 def test_reserved_empty_and_foreign_variables_are_left_alone() -> None:

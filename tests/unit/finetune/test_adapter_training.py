@@ -387,10 +387,14 @@ def test_strictness_without_any_case_is_refused(request_with: Build) -> None:
         finetune(request_with(strict=True, suites=()))
 
 
-def test_memory_that_holds_no_row_is_told(request_with: Build) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling")],
+)
+def test_memory_that_holds_no_row_is_told(request_with: Build, error: Exception) -> None:
     def hold_nothing(trainer: Any) -> None:
         def fail(*_: Any, **__: Any) -> Any:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise error
 
         trainer.compute_loss = fail
 

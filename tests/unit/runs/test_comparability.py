@@ -96,6 +96,10 @@ def test_where_the_vocabulary_lies_and_what_one_side_does_not_know_is_no_change(
     assert differences_between(older, run()) == differences_between(run(), older) == []
 
 
+def test_a_device_that_an_older_run_left_to_llama_cpp_is_no_other_hardware() -> None:
+    assert differences_between(run(device="auto"), run()) == differences_between(run(), run(device="auto")) == []
+
+
 def test_a_prompt_that_changed_is_told_and_long_lists_are_cut_in_the_message_alone() -> None:
     before = compared([0.5] * 9)
     rows: Any = [{**row, "prompt_sha": "b"} if index else row for index, row in enumerate(before.rows)]

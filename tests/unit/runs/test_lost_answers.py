@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pytest
 
-from pytest_llmbench.runs.baseline import Comparable, baseline_of
+from pytest_llmbench.runs.baseline import Comparable, baseline_of, comparable
 from pytest_llmbench.runs.gate import compare_runs, compare_with_base
 
 
@@ -86,3 +86,20 @@ def test_a_baseline_tells_which_answers_were_lost(make_run: Any) -> None:
         row["completions"]["finetuned"]["finish"] = finish
         row["scores"] = {"keywords": {"base": 1.0, "finetuned": None}}
     assert [row.get("lost", []) for row in baseline_of(document, "a")["results"]] == [[], ["finetuned"], ["finetuned"]]
+
+
+def test_an_answer_that_ended_in_its_thinking_is_lost_whatever_a_metric_made_of_it(make_run: Any) -> None:
+    """Nothing is repeated in no answer, which would be the best score."""
+    before, after = make_run(cases=12), make_run(cases=12)
+    for document in (before, after):
+        document["metadata"]["metrics"] = {"repetition": {"higher_is_better": False, "unit": None}}
+        for row in document["results"]:
+            row["scores"] = {"repetition": {"base": 0.25, "finetuned": 0.25}}
+    for row in after["results"][:6]:
+        row["completions"]["finetuned"] |= {"text": "", "reasoning": "hm", "finish": "length"}
+        row["scores"]["repetition"]["finetuned"] = 0.0
+    sides = [comparable(document, name) for document, name in ((before, "a"), (after, "b"))]
+    found = compare_runs(*sides, kind="regression", metrics=["repetition"], unscored="worst")
+    verdict = next(one for one in found["verdicts"] if one["variant"] == "finetuned")
+    assert (found["outcome"], verdict["after"]) == ("fail", pytest.approx(0.625))
+    assert [len(note["cases"]) for note in found["notes"] if note["kind"] == "lost"] == [6]

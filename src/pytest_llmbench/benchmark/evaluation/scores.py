@@ -161,7 +161,8 @@ def _hypothesis(
 
 
 def _counted(scores: Sequence[float | None], lost: Collection[int], worst: float) -> list[float | None]:
-    return [worst if score is None and place in lost else score for place, score in enumerate(scores)]
+    # some metrics score it all the same: an answer that ended in its thinking repeats nothing
+    return [worst if place in lost else score for place, score in enumerate(scores)]
 
 
 def _comparison(variant: str, against: str, metric: str, verdict: Verdict) -> ScoreComparison:

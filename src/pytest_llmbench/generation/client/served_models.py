@@ -6,6 +6,7 @@ import dataclasses
 import fnmatch
 import json
 import logging
+import math
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("pytest_llmbench")
 _LATEST = ":latest"
 _LORA = re.compile(r"lora:(?P<id>\d+)(?:=(?P<scale>.*))?")
-_SCALE = re.compile(r"\d+(?:\.\d*)?|\.\d+")
 _LASTING_KEYS = ("id", "root", "parent", "owned_by", "max_model_len", "meta")
 """What tells one served model from another. `created` is left out: vLLM and llama.cpp give the time of the request."""
 
@@ -165,12 +165,18 @@ def with_loras(
 def _scale(told: str | None, adapter: str) -> float:
     if told is None:
         return 1.0
-    if not _SCALE.fullmatch(told):
-        raise UsageError(
-            f"server.adapter: {adapter}: the scale {told!r} is no number; write it as lora:0 or lora:0=0.5",
-            names=("server.adapter",),
-        )
-    return float(told)
+    try:
+        scale = float(told)
+    except ValueError:
+        wrong = "is no number"
+    else:
+        if math.isfinite(scale) and scale >= 0:
+            return scale
+        wrong = "must be a finite number, 0 or more"
+    raise UsageError(
+        f"server.adapter: {adapter}: the scale {told!r} {wrong}; write it as lora:0 or lora:0=0.5",
+        names=("server.adapter",),
+    )
 
 
 def _scales(lora: Any) -> dict[int, float]:

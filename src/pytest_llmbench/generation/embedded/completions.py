@@ -139,7 +139,7 @@ class Completions:
         except (ConnectionError, http.client.HTTPException) as error:
             why = self._server.why_gone(_DYING_S) or f"it closed the connection ({error})"
             raise NotReadyError(
-                f"llama.cpp ended while it answered: {why}; what was answered is kept, resume the run"
+                f"llama.cpp ended while it answered: {why}; start again, a run that is kept can be resumed"
             ) from error
         finally:
             connection.close()

@@ -140,8 +140,10 @@ class EmbeddedServer:
     def __enter__(self) -> Self:
         if importlib.util.find_spec("xllamacpp") is None:
             raise NotReadyError("the embedded server needs xllamacpp: pip install 'pytest-llmbench[serve]'")
-        if not _is_for_gpu(self._options.device):
-            _check_memory(self.model.gguf)
+        too_large = _too_large(self.model.gguf)
+        if too_large and not _is_for_gpu(self._options.device):
+            raise NotReadyError(too_large)
+        self._orders["too_large_without_gpu"] = too_large
         _check_port(self._port)
         with contextlib.ExitStack() as stack:
             complaints = stack.enter_context(tempfile.TemporaryFile())
@@ -253,17 +255,22 @@ def spare_cores() -> int:
 
 
 def _is_for_gpu(device: str) -> bool:
-    """Whether the model goes to a GPU, whose memory llama.cpp divides itself; as far as can be told from here."""
+    """Whether the model goes to a GPU, whose memory llama.cpp divides itself; as far as can be told from here.
+
+    If this build of llama.cpp sees the GPU, only its own process knows: it refuses what is too large without.
+    """
     return device == "cuda" or (device == "auto" and detect().device == "cuda")
 
 
-def _check_memory(gguf: Path) -> None:
+def _too_large(gguf: Path) -> str | None:
+    """What to say where the file does not fit into this machine's memory; None where it does."""
     needed, free = sum(part.stat().st_size for part in gguf_files(gguf)), available_memory()
-    if needed > free:
-        raise NotReadyError(
-            f"{gguf.name} needs {needed / _GIB:.1f} GiB of memory and {free / _GIB:.1f} are free; "
-            "serve a smaller model or a smaller quantization of it"
-        )
+    if needed <= free:
+        return None
+    return (
+        f"{gguf.name} needs {needed / _GIB:.1f} GiB of memory and {free / _GIB:.1f} are free; "
+        "serve a smaller model or a smaller quantization of it"
+    )
 
 
 def _check_port(port: int) -> None:

@@ -20,7 +20,7 @@ def serve(orders: dict[str, Any]) -> None:
     """Load the model, print `{"url": ..., "device": "cpu" or "cuda"}`, and serve.
 
     Raises:
-        RuntimeError: llama.cpp could not start; it has said why on standard error.
+        RuntimeError: llama.cpp could not start, and has said why on standard error; or the model is too large.
     """
     import xllamacpp
 
@@ -37,6 +37,8 @@ def serve(orders: dict[str, Any]) -> None:
     params.ui = False
     params.verbosity = _ERRORS_ONLY
     _apply(params, orders["options"])
+    if (too_large := orders["too_large_without_gpu"]) and not _sees_gpu():
+        raise RuntimeError(f"error: this build of xllamacpp sees no GPU, and {too_large}")
     params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(lora, 1.0) for lora in orders["loras"]]
     server = xllamacpp.Server(params)
     device = "cuda" if orders["options"]["device"] != "cpu" and _sees_gpu() else "cpu"

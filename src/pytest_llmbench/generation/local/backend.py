@@ -100,6 +100,11 @@ class LocalBackend(ReadsPrompts):
         """Several times the prompts of a batch (asked for, or found by the calibration) where it is filled up again."""
         return self._calibration.batch_size * (1 if self._engine is None else _BATCHES_AT_ONCE)
 
+    @property
+    def mixes_variants(self) -> bool:
+        """Whether variants share batches; else each has its own, one variant after the other."""
+        return self._engine is not None and self._engine.mixed
+
     def complete(self, cases: Sequence[Case], variant: str) -> Iterator[Completion]:
         """Answer the cases in one batch. A case whose prompt cannot be written, or is too long, is an error of its own.
 

@@ -25,6 +25,7 @@ from pytest_llmbench.generation.local.slots import ATTENTION, SEEN, Piece, Readi
 from pytest_llmbench.generation.local.tiles import laid_out, mixes
 from pytest_llmbench.generation.rows import Limits, Row
 from pytest_llmbench.generation.sampling import Sampling
+from pytest_llmbench.models.loading_errors import is_out_of_memory
 from pytest_llmbench.models.memory.estimate import GUESSED, READ_AT_ONCE, REMEMBERED
 
 if TYPE_CHECKING:
@@ -171,9 +172,9 @@ class RowEngine:
                 read = self.logits([Piece(0, 0, tokens[:-1])], [None])
                 step = self.step_logits([Piece(0, _PROBE - 1, tokens[-1:])], [None])
                 self.guesses = self._exact and self._guesses_hold(tokens)
-        except torch.OutOfMemoryError:
-            raise
         except (TypeError, ValueError, RuntimeError, NotImplementedError, AttributeError, IndexError) as error:
+            if is_out_of_memory(error):
+                raise
             return f"its layers refuse ({error})"
         gap = float((torch.cat([read, step[:1]]).float() - own.float()).abs().max() / own.float().abs().max())
         same = _SAME.get(str(own.dtype).removeprefix("torch."), _SAME_IN_HALF)

@@ -53,11 +53,20 @@ class LowRank:
         starts = [end - len(down) for end, down in zip(ends, self.downs, strict=True)]
         return tuple(map(Columns, self.names, starts, ends, self.scalings))
 
+    @functools.cached_property
+    def _finite(self) -> bool:
+        """Whether all weights are: nothing times what is no number would be added to the rows of others."""
+        import torch
+
+        return all(bool(torch.isfinite(weight).all()) for weight in (*self.downs, *self.ups))
+
     def _way(self, made: Tensor, rows: Tensor, layout: Layout) -> Way:
         """How it is done fastest; one by one where bits are not to be kept, or cannot be told apart so easily."""
         import torch
 
         if not layout.tile or {weight.dtype for weight in (*self.downs, *self.ups)} != {torch.float32}:
+            return _one_by_one
+        if not self._finite:
             return _one_by_one
         ranks = tuple(map(len, self.downs))
         shape = (rows.shape, rows.dtype, made.shape, made.dtype, ranks, layout.tile, torch.get_num_threads())

@@ -174,7 +174,7 @@ class VllmBackend(RowBackend):
             outputs: list[Any] = self._engine.step()
         except RuntimeError as error:
             raise NotReadyError(
-                f"vLLM ended while it answered: {first_line(error)}; what was answered is kept, resume the run"
+                f"vLLM ended while it answered: {first_line(error)}; start again, a run that is kept can be resumed"
             ) from error
         return outputs
 

@@ -31,6 +31,13 @@ def test_questions_that_one_side_lost_count_as_the_worst_and_those_that_both_los
     assert found["effect"] == pytest.approx((19 * -0.1 + 10 * -0.6) / 29)
 
 
+def test_an_answer_that_only_thought_is_no_best_score_where_less_is_better() -> None:
+    table = {"repetition": {"base": [0.25] * 12, "finetuned": [0.0] * 6 + [0.25] * 6}}
+    (found,) = comparisons(table, [("finetuned", "base")], frozenset({"repetition"}), 0.05, {"finetuned": range(6)})
+    assert found["effect"] == pytest.approx(-0.375)
+    assert found["outcome"] == "worse"
+
+
 def test_where_less_is_better_a_fall_is_a_positive_effect() -> None:
     table = {"repetition": {"base": [0.5] * 12, "finetuned": [0.1] * 12}}
     (found,) = comparisons(table, [("finetuned", "base")], frozenset({"repetition"}), 0.05)

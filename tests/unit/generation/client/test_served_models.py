@@ -36,7 +36,9 @@ def test_an_adapter_may_be_a_model_name() -> None:
     }
 
 
-@pytest.mark.parametrize(("short", "scale"), [("lora:0", 1.0), ("lora:0=0.5", 0.5), ("lora:0=.5", 0.5)])
+@pytest.mark.parametrize(
+    ("short", "scale"), [("lora:0", 1.0), ("lora:0=0.5", 0.5), ("lora:0=.5", 0.5), ("lora:0=5e-1", 0.5)]
+)
 def test_the_lora_short_hand_turns_the_adapter_off_for_the_base(short: str, scale: float) -> None:
     assert planned(adapter=short) == {BASE: VariantTarget(None, sent(0.0)), FINETUNED: VariantTarget(None, sent(scale))}
 
@@ -46,6 +48,12 @@ def test_a_scale_that_is_no_number_is_refused(scale: str) -> None:
     with pytest.raises(UsageError, match=rf"server\.adapter: lora:0={scale}: the scale '{scale}' is no number") as told:
         planned(adapter=f"lora:0={scale}")
     assert told.value.names == ("server.adapter",)
+
+
+@pytest.mark.parametrize("scale", ["-0.5", "inf", "nan"])
+def test_a_scale_that_no_adapter_can_have_is_told_from_one_that_is_no_number(scale: str) -> None:
+    with pytest.raises(UsageError, match=rf"the scale '{scale}' must be a finite number, 0 or more; write it as"):
+        planned(adapter=f"lora:0={scale}")
 
 
 def test_an_adapter_body_with_a_lora_turns_it_off_for_the_base_too() -> None:

@@ -67,6 +67,18 @@ def test_every_part_of_a_split_file_is_held_against_memory_and_none_where_a_gpu_
         pass
 
 
+def test_a_build_that_does_not_see_the_gpu_loads_nothing_larger_than_the_memory(
+    model: ServedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("xllamacpp")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(llamacpp, "_is_for_gpu", lambda _: True)
+    monkeypatch.setattr(llamacpp, "available_memory", lambda: 3)
+    told = r"this build of xllamacpp sees no GPU, and tiny\.gguf needs 0\.0 GiB of memory"
+    with pytest.raises(NotReadyError, match=told), EmbeddedServer(model):
+        pass
+
+
 @pytest.mark.parametrize(("option", "value"), [("slots", 0), ("context", 1), ("port", -1)])
 def test_a_number_out_of_range_is_refused(model: ServedModel, option: str, value: int) -> None:
     with pytest.raises(UsageError, match=f"{option} must be at least"):

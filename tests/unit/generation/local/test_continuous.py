@@ -262,6 +262,18 @@ def test_a_model_whose_layers_lie_on_several_devices_is_left_to_padded_batches(m
     assert "its layers lie on several devices" in str(engine(model).unfit())
 
 
+def test_memory_that_is_short_while_a_model_is_tried_is_no_reason_for_padded_batches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+
+    tried = engine(llama())
+    monkeypatch.setattr(tried, "logits", fail)
+    with pytest.raises(RuntimeError, match="CUBLAS_STATUS_ALLOC_FAILED"):
+        tried.unfit()
+
+
 def test_finding_out_if_a_model_fits_takes_no_memory_for_all_places(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
 

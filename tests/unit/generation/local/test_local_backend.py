@@ -21,7 +21,7 @@ from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.cases.tools import as_openai
 from pytest_llmbench.core.records import Completion
 from pytest_llmbench.core.settings import GenerationSettings
-from pytest_llmbench.generation.backend import Backend, OutOfMemoryError
+from pytest_llmbench.generation.backend import Backend, OutOfMemoryError, mixes_variants
 from pytest_llmbench.generation.local.backend import LocalBackend
 from pytest_llmbench.generation.local.continuous import RowEngine
 from pytest_llmbench.generation.rows import Row
@@ -109,10 +109,13 @@ def test_batches_that_must_be_padded_are_announced(
     loaded: LoadedModel, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with caplog.at_level(logging.WARNING, "pytest_llmbench"):
-        texts(backend(loaded), CASES, "base")
+        mixing = backend(loaded)
+        assert texts(mixing, CASES, "base")
         assert not caplog.records
         monkeypatch.setattr(RowEngine, "unfit", lambda _: "its attention cannot be replaced")
-        assert texts(backend(loaded), CASES, "base")
+        padding = backend(loaded)
+        assert texts(padding, CASES, "base")
+    assert (mixes_variants(mixing), mixes_variants(padding)) == (True, False)
     assert "padded batches, a variant at a time, which is slower: its attention cannot be replaced" in caplog.text
 
 

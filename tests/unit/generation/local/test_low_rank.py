@@ -85,6 +85,29 @@ def test_each_way_adds_the_part_of_each_adapter_to_its_own_rows(way: low_rank.Wa
     assert torch.allclose(made, wanted, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.parametrize("way", [low_rank._together, low_rank._batched])
+@pytest.mark.parametrize(("part", "value"), [("lora_A", "nan"), ("lora_A", "inf"), ("lora_B", "nan")])
+def test_weights_that_are_no_numbers_spoil_the_rows_of_no_other_adapter(
+    monkeypatch: pytest.MonkeyPatch, way: low_rank.Way, part: str, value: str
+) -> None:
+    """A way is proven on one layer and taken in all of its shape, broken ones too."""
+    monkeypatch.setattr(low_rank.LowRank, "_fastest", lambda *_: way)
+    layout, rows = Layout(), torch.randn(STEP, 64)
+    layout.change(STEP, STEP, {"a": [1], "b": [2, 5]}, DEVICE)
+    added = []
+    for broken in (False, True):
+        model = adapted(64, 32, {"a": 8, "b": 8})
+        if broken:
+            getattr(model.layer, part)["a"].weight.data[:, 0] = float(value)
+        added.append(torch.zeros(STEP, 32))
+        with torch.inference_mode():
+            low_rank.LowRank(model.layer).add(added[-1], rows, layout)
+    whole, spoilt = added
+    assert not spoilt[1].isfinite().all()
+    others = [0, *range(2, STEP)]
+    assert torch.allclose(spoilt[others], whole[others], rtol=1e-4, atol=1e-3)
+
+
 def test_an_adapter_that_adds_nothing_proves_no_way(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = collections.Counter[str]()
     usual = low_rank.LowRank._fastest

@@ -32,13 +32,13 @@ def test_files_that_cannot_be_read_are_told_before_the_engine_is_opened(tmp_path
         VllmBackend(source, {}, Settings.model_validate({"model": {"quantization": "none"}}), (), {})
 
 
-def test_an_engine_that_ends_while_it_answers_is_a_sentence_that_says_to_resume() -> None:
+def test_an_engine_that_ends_while_it_answers_is_a_sentence_that_says_to_start_again() -> None:
     def step() -> Any:
         raise RuntimeError("CUDA error: an illegal memory access\nCUDA kernel errors might be asynchronous")
 
     backend = object.__new__(VllmBackend)
     backend._engine = SimpleNamespace(step=step)
-    with pytest.raises(NotReadyError, match=r"illegal memory access; what was answered is kept, resume the run$"):
+    with pytest.raises(NotReadyError, match=r"illegal memory access; start again, a run that is kept can be resumed$"):
         backend._step()
 
 
