@@ -340,7 +340,7 @@ def test_the_trend_tells_the_newest_runs_oldest_first(tmp_path: Path, make_run: 
     for number, outcome in enumerate((None, "pass", "fail")):
         document = make_run(timestamp=f"2026-02-1{number}T10:00:00+00:00")
         gate = compare_with_base(comparable(document, "nightly"), kind="compare")
-        document["gate"] = {**gate, "outcome": outcome} if outcome else None
+        document["gate"] = {**gate, "kind": "regression", "outcome": outcome} if outcome else None
         save(document, tmp_path, "nightly")
     points = trend(tmp_path, 2)
     assert [(point.name, point.outcome) for point in points] == [
