@@ -48,9 +48,10 @@ def test_where_nothing_tells_a_prompt_proves_it(
 
 
 def test_a_context_whose_prompt_is_not_answered_in_time_is_not_held(served: MakeServer) -> None:
-    slow = KnownContext(limit=9999, law=lambda tokens: 5.0 if tokens > 500 else 0.01)
+    slow = KnownContext(limit=9999, law=lambda tokens: 8.0 if tokens > 500 else 0.01)
     server = served(slow, engine="silent", scale=1.0)
-    seen = check_answers(server.url, Settings.model_validate({"generation": {"timeout": 2.0}}), 2048)
+    hasty = Settings.model_validate({"generation": {"timeout": 1.0}, "load": {"latency": 0.3}})
+    seen = check_answers(server.url, hasty, 2048)
     assert (seen.context, seen.why) == (0, "no answer in time to 1920 tokens")
 
 
