@@ -43,7 +43,7 @@ _LEAST_KV = 2**28
 _KV_SHARE = 0.25
 """Of the weights' files, where nothing is known of a model's keys and values."""
 _OWN_SCALES = ("alpha_pattern", "rank_pattern")
-"""What PEFT scales single layers by; vLLM reads neither, and takes lora_alpha / r everywhere."""
+"""What PEFT scales single layers by; older versions of vLLM read neither, and take lora_alpha / r everywhere."""
 
 _log = logging.getLogger("pytest_llmbench")
 
@@ -132,12 +132,15 @@ def quantization_of(model: ModelSettings, config: Any, device: str) -> tuple[str
 
 
 def rank_places(adapters: Mapping[str, Adapter]) -> int:
-    """The smallest of vLLM's largest ranks that holds every adapter.
+    """The smallest of vLLM's largest ranks that holds every adapter, layers with a rank of their own included.
 
     Raises:
-        AdapterError: one is of a higher rank than vLLM takes.
+        AdapterError: one is of a higher rank than vLLM takes, or scales layers in a way that this vLLM does not read.
     """
-    ranks = {adapter.path: adapter.rank or 1 for adapter in adapters.values()}
+    ranks = {}
+    for adapter in adapters.values():
+        patterns = _patterns(adapter)
+        ranks[adapter.path] = max(adapter.rank or 1, *patterns["rank_pattern"].values(), 1)
     highest = max(ranks, key=lambda path: ranks[path])
     fitting = next((rank for rank in RANKS if rank >= ranks[highest]), None)
     if fitting is None:
@@ -148,16 +151,21 @@ def rank_places(adapters: Mapping[str, Adapter]) -> int:
     return fitting
 
 
-def refuse_own_scales(adapters: Mapping[str, Adapter]) -> None:
-    """Raise AdapterError for an adapter that vLLM would load without a word and scale otherwise than PEFT does."""
-    for adapter in adapters.values():
-        file = Path(adapter.path) / CONFIG
-        config = json.loads(file.read_text(encoding="utf-8"))
-        if found := next((key for key in _OWN_SCALES if config.get(key)), None):
+def _patterns(adapter: Adapter) -> Mapping[str, Mapping[str, Any]]:
+    """What an adapter scales single layers by. Raises AdapterError where this vLLM would scale them otherwise."""
+    file = Path(adapter.path) / CONFIG
+    config = json.loads(file.read_text(encoding="utf-8"))
+    patterns = {key: config.get(key) or {} for key in _OWN_SCALES}
+    if given := [key for key in _OWN_SCALES if patterns[key]]:
+        from vllm.lora.peft_helper import PEFTHelper
+
+        read = {field.name for field in dataclasses.fields(PEFTHelper)}
+        if unread := next((key for key in given if key not in read), None):
             raise AdapterError(
-                f"{file}: {found} scales layers of their own, which vLLM does not read: it would answer as another "
-                "adapter; use model.engine: transformers"
+                f"{file}: {unread} scales layers of their own, which this vLLM does not read: it would answer as "
+                "another adapter; install vLLM 0.32, or use model.engine: transformers"
             )
+    return patterns
 
 
 def engine_arguments(
@@ -168,12 +176,11 @@ def engine_arguments(
     `config` is the model's, as transformers reads it.
 
     Raises:
-        AdapterError: an adapter is of a higher rank than vLLM takes, or scales layers of their own.
+        AdapterError: as `rank_places`.
         ModelError: the GPU has too little memory free.
     """
     loras: dict[str, Any] = {}
     if adapters:
-        refuse_own_scales(adapters)
         loras = {"enable_lora": True, "max_loras": len(adapters), "max_lora_rank": rank_places(adapters)}
     return {
         "model": source.path,

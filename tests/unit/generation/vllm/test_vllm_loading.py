@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import sys
+import types
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -111,13 +114,40 @@ def test_a_gpu_is_held_against_the_weights_as_they_are_loaded_and_not_as_they_ar
         assert made["gpu_memory_utilization"] == pytest.approx(0.95 * 2**28 / 2**33)
 
 
-@pytest.mark.parametrize("key", ["alpha_pattern", "rank_pattern"])
-def test_an_adapter_that_vllm_would_scale_otherwise_is_refused(source: Source, adapter: Adapter, key: str) -> None:
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Has vLLM read these keys of an adapter's configuration."""
+
+    def install(*keys: str) -> None:
+        module = types.ModuleType("vllm.lora.peft_helper")
+        module.PEFTHelper = dataclasses.make_dataclass("PEFTHelper", keys)  # type: ignore[attr-defined]
+        for name in ("vllm", "vllm.lora"):
+            monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+
+    return install
+
+
+def patterned(adapter: Adapter, **patterns: dict[str, int]) -> Adapter:
     file = Path(adapter.path) / "adapter_config.json"
-    config = json.loads(file.read_text())
-    file.write_text(json.dumps({**config, "alpha_pattern": {}, "rank_pattern": {}, key: {"q_proj": 16}}))
+    config = {**json.loads(file.read_text()), "alpha_pattern": {}, "rank_pattern": {}, **patterns}
+    file.write_text(json.dumps(config))
+    return adapter
+
+
+@pytest.mark.parametrize("key", ["alpha_pattern", "rank_pattern"])
+def test_an_adapter_that_this_vllm_would_scale_otherwise_is_refused(
+    adapter: Adapter, key: str, reads: Callable[..., None]
+) -> None:
+    reads("r", "lora_alpha")
     with pytest.raises(AdapterError, match=f"adapter_config.json: {key} scales layers .*use model.engine: transform"):
-        engine_arguments(source, config_of("smollm2-135m"), {"finetuned": adapter}, ModelSettings(), PLAN, "cpu")
+        rank_places({"finetuned": patterned(adapter, **{key: {"q_proj": 16}})})
+
+
+def test_layers_with_a_rank_of_their_own_have_room(adapter: Adapter, reads: Callable[..., None]) -> None:
+    reads("r", "alpha_pattern", "rank_pattern")
+    wide = patterned(adapter, rank_pattern={"q_proj": 100}, alpha_pattern={"q_proj": 7})
+    assert rank_places({"finetuned": wide}) == 128
 
 
 def test_what_vllm_raises_becomes_one_sentence(source: Source, adapter: Adapter) -> None:
