@@ -240,16 +240,16 @@ class BenchmarkGathering(Gathering):
             return None
         from pytest_llmbench.reports.writing.benchmark import this_run
         from pytest_llmbench.runs.baseline import comparable
-        from pytest_llmbench.runs.history import comparable_since, saved_since
+        from pytest_llmbench.runs.history import read_in_turn, saved_since
         from pytest_llmbench.runs.monitoring import monitor
 
-        if len(saved_since(baseline, settings.output.report_dir)) > _MONITORED_RUNS:
+        since = saved_since(baseline, settings.output.report_dir)
+        if len(since) > _MONITORED_RUNS:
             return None
-        runs = comparable_since(baseline, settings.output.report_dir)
         this = comparable(document, this_run(settings.output.language))
         gate = settings.gate
         try:
-            margins, looked_at = gate.margins_of(gate.metrics), itertools.chain(runs, [this])
+            margins, looked_at = gate.margins_of(gate.metrics), itertools.chain(read_in_turn(since), [this])
             return monitor(baseline, looked_at, metrics=gate.metrics, margins=margins, alpha=gate.alpha)
         except UsageError:
             return None  # the trend is drawn without: what hinders the comparison is said by the gate

@@ -41,8 +41,10 @@ __all__ = [
     "named_by_hash",
     "new_folder",
     "newest_of",
+    "read_in_turn",
     "save",
     "saved_runs",
+    "saved_since",
     "trend",
     "unfinished",
 ]
@@ -135,8 +137,13 @@ def trend(report_dir: Path, limit: int, until: str | None = None) -> list[RunPoi
 
 
 def comparable_since(baseline: Comparable, report_dir: Path) -> Iterator[Comparable]:
-    """The runs `saved_since` the baseline, each read when it is its turn; one that cannot be read is left out."""
-    for run in saved_since(baseline, report_dir):
+    """The runs `saved_since` the baseline, as `read_in_turn` reads them."""
+    return read_in_turn(saved_since(baseline, report_dir))
+
+
+def read_in_turn(runs: Iterable[RunFolder]) -> Iterator[Comparable]:
+    """Each run when it is its turn; one that cannot be read is left out with a warning."""
+    for run in runs:
         yield from _readable(run)
 
 

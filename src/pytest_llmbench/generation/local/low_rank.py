@@ -32,11 +32,12 @@ class LowRank:
         self.downs = [layer.lora_A[name].weight for name in self.names]
         self.ups = [layer.lora_B[name].weight for name in self.names]
         self.scalings = [float(layer.scaling[name]) for name in self.names]
+        self._known, self._ranks = frozenset(self.names), tuple(map(len, self.downs))
         self._unproven: set[tuple[object, ...]] = set()
 
     def add(self, made: Tensor, rows: Tensor, layout: Layout) -> None:
         """Add each adapter's part to its rows of `made`, (rows, outputs), by what comes in, `rows`, (rows, inputs)."""
-        if layout.adapters.keys() & set(self.names):
+        if layout.adapters.keys() & self._known:
             self._way(made, rows, layout)(self, made, rows, layout)
 
     @functools.cached_property
@@ -54,22 +55,20 @@ class LowRank:
         return tuple(map(Columns, self.names, starts, ends, self.scalings))
 
     @functools.cached_property
-    def _finite(self) -> bool:
-        """Whether all weights are: nothing times what is no number would be added to the rows of others."""
+    def _may_share(self) -> bool:
+        """Whether bits tell ways apart, and nothing times a weight is nothing: else the rows of others are spoilt."""
         import torch
 
-        return all(bool(torch.isfinite(weight).all()) for weight in (*self.downs, *self.ups))
+        weights = (*self.downs, *self.ups)
+        return all(weight.dtype == torch.float32 and bool(torch.isfinite(weight).all()) for weight in weights)
 
     def _way(self, made: Tensor, rows: Tensor, layout: Layout) -> Way:
         """How it is done fastest; one by one where bits are not to be kept, or cannot be told apart so easily."""
         import torch
 
-        if not layout.tile or {weight.dtype for weight in (*self.downs, *self.ups)} != {torch.float32}:
+        if not layout.tile or not self._may_share:
             return _one_by_one
-        if not self._finite:
-            return _one_by_one
-        ranks = tuple(map(len, self.downs))
-        shape = (rows.shape, rows.dtype, made.shape, made.dtype, ranks, layout.tile, torch.get_num_threads())
+        shape = (rows.shape, rows.dtype, made.shape, made.dtype, self._ranks, layout.tile, torch.get_num_threads())
         if shape in self._unproven:
             return _one_by_one
         if shape not in layout.ways:
@@ -90,7 +89,7 @@ class LowRank:
 
         noise = torch.Generator(rows.device).manual_seed(0)  # the usual one belongs to whoever set its seed
         proof = torch.rand(rows.shape, generator=noise, device=rows.device).to(rows.dtype) - 0.5
-        ways = [_together, *([_batched] if len(set(map(len, self.downs))) == 1 else [])]
+        ways = [_together, *([_batched] if len(set(self._ranks)) == 1 else [])]
         for name in self.names:
             alone = layout.of_one(name, len(rows), rows.device)
             wanted = self._added(_one_by_one, made, proof, alone)
