@@ -117,9 +117,8 @@ def _known(spec: str, task: Literal["chat", "completion", "classification"] | No
     Raises:
         ModelError: nothing goes by that name, or its architecture cannot be known offline.
     """
-    from pytest_llmbench.core.documents import read_yaml
     from pytest_llmbench.core.errors import ModelError
-    from pytest_llmbench.models.fitting import known_architecture
+    from pytest_llmbench.models.fitting import config_fields, known_architecture
     from pytest_llmbench.models.registry import Preset, load_registry
     from pytest_llmbench.models.sources import locate
 
@@ -129,9 +128,7 @@ def _known(spec: str, task: Literal["chat", "completion", "classification"] | No
     architecture = known_architecture(spec, folder)
     if architecture is None:
         raise ModelError(f"{spec}: add its `architecture` to configs/models.yaml, or give its folder")
-    fields: Mapping[str, Any] = (
-        entry.architecture if entry else read_yaml(folder / "config.json").data if folder else {}
-    )
+    fields: Mapping[str, Any] = entry.architecture if entry else config_fields(folder / "config.json") if folder else {}
     context = fields.get("max_position_embeddings") or fields.get("n_positions")
     return _Known(architecture, entry.preset(task) if entry else Preset(), context)
 

@@ -37,7 +37,7 @@ def known_architecture(name: str, folder: Path | str | None = None) -> Architect
     """
     config = Path(folder) / "config.json" if folder else None
     if config and config.is_file():
-        fields, where = _read_config(config), str(config)
+        fields, where = config_fields(config), str(config)
     elif (entry := load_registry().find(name)) and entry.architecture:
         fields, where = entry.architecture, entry.source
     else:
@@ -56,8 +56,12 @@ def _bytes_of_files(folder: Path) -> int:
     return sum(path.stat().st_size for path in weight_files(folder))
 
 
-def _read_config(path: Path) -> Any:
-    """A model's `config.json` as transformers reads it: `Infinity`, which JSON has not, stands in some."""
+def config_fields(path: Path) -> Any:
+    """The fields of a model's `config.json` as transformers reads it: `Infinity`, which JSON has not, stands in some.
+
+    Raises:
+        UsageError: it is unreadable.
+    """
     try:
         fields = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:

@@ -243,7 +243,7 @@ def _verdict(choice: Choice, preset: Preset, hardware: Hardware) -> Fits:
         return "unknown"
     if choice.verdict == "refused":
         return "does_not_fit"
-    by_experience = hardware.device == "cuda" and (choice.entry.vram_gb or 0) > hardware.gb
+    by_experience = hardware.device == "cuda" and (choice.entry.vram or 0) > hardware.room
     is_tight = choice.batch_size < preset.batch_size or choice.needed > _COMFORTABLE * hardware.room or by_experience
     return "tight" if is_tight else "fits"
 

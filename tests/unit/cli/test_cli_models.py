@@ -104,7 +104,7 @@ def test_a_folder_with_a_config_is_estimated_and_an_unknown_model_is_not(project
     fields = {"model_type": "llama", "vocab_size": 99, "hidden_size": 64, "intermediate_size": 128}
     fields |= {"num_hidden_layers": 2, "num_attention_heads": 4}
     (project / "own").mkdir()
-    (project / "own/config.json").write_text(json.dumps(fields))
+    (project / "own/config.json").write_text(json.dumps(fields, indent="\t"))
     assert llmbench("models", "estimate", "own", "--device", "cpu").exit_code == 0
     done = llmbench("models", "estimate", "org/unheard-of")
     assert done.exit_code == 3

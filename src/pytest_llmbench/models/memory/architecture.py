@@ -175,7 +175,8 @@ def read_architecture(fields: Mapping[str, Any], name: str) -> Architecture:
     """The architecture that the fields of a `config.json` describe; `name` says in errors which model it is.
 
     Raises:
-        ModelError: a kind of model whose memory is not known by its fields, or a field is missing.
+        ModelError: a kind of model whose memory is not known by its fields, or whose layers are not all alike; or a
+            field is missing.
     """
     kind = fields.get("model_type")
     layout = _LAYOUTS.get(str(kind))
@@ -184,6 +185,11 @@ def read_architecture(fields: Mapping[str, Any], name: str) -> Architecture:
     hidden, heads = _number(fields, "hidden_size", name), _number(fields, "num_attention_heads", name)
     head_size = int(fields.get("head_dim") or hidden // heads)
     experts = int(fields.get("num_experts") or fields.get("num_local_experts") or 0)
+    if experts and (fields.get("mlp_only_layers") or (fields.get("decoder_sparse_step") or 1) != 1):
+        raise ModelError(
+            f"{name}: memory is not known of a model where only some layers have experts (mlp_only_layers, "
+            "decoder_sparse_step)"
+        )
     inside = "moe_intermediate_size" if experts and "moe_intermediate_size" in fields else "intermediate_size"
     return Architecture(
         layout=layout,

@@ -255,3 +255,14 @@ def test_what_is_unknown_is_named() -> None:
         read_architecture({"model_type": "llama", "num_attention_heads": 3}, "here")
     with pytest.raises(ModelError, match="no linear layer is called 'c_attn'"):
         estimate_training(_architecture("qwen3-4b"), TrainingPlan(1, 8, targets=("c_attn",)))
+
+
+@pytest.mark.parametrize("kind", ["qwen2_moe", "qwen3_moe"])
+@pytest.mark.parametrize("some", [{"mlp_only_layers": [0]}, {"decoder_sparse_step": 2}])
+def test_layers_without_experts_among_those_that_have_some_are_not_taken_for_them(
+    kind: str, some: dict[str, Any]
+) -> None:
+    fields = {"model_type": kind, **SIZES, **HEADS, **MOE}
+    assert read_architecture({**fields, "mlp_only_layers": [], "decoder_sparse_step": 1}, "here").experts
+    with pytest.raises(ModelError, match="here: memory is not known of a model where only some layers have experts"):
+        read_architecture({**fields, **some}, "here")
