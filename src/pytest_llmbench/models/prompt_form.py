@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 from pytest_llmbench.cases.tools import Tool
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.models.call_forms import Call, marked_calls, parsed_calls, read_calls
-from pytest_llmbench.models.reasoning import SplitAnswer, open_mark, split_reasoning
+from pytest_llmbench.models.reasoning import BLOCKS, SplitAnswer, open_mark, split_reasoning
 from pytest_llmbench.models.system_role import fold_system
 from pytest_llmbench.models.tokenizers import rules_hash, why_unreadable
 
@@ -23,6 +23,10 @@ _WAYS_OUT: Mapping[str, str] = {
     "system": "; model.system_role: user puts the system prompt into the first user turn",
     "user": "; it is not made for messages of plain text, so take another base or change its template",
 }
+_THOUGHT_KEYS = ("reasoning_content", "thinking")  # of a message, where templates read what was thought
+_EMPTY_THOUGHT = re.compile(
+    "(?:" + "|".join(rf"{re.escape(one.rstrip())}\s*{re.escape(other)}" for one, other in BLOCKS) + r")\s*\Z"
+)
 _TAIL = 16  # tokens in which an end that is written in words surely ends, after as many as it takes alone
 _LONGEST_MARK = 48  # tokens that surely hold an opening mark and the white space after it, even where bytes are tokens
 
@@ -129,15 +133,34 @@ class PromptForm:
             PromptError: as `prompt`, or the template writes the prompt differently when an answer follows.
         """
         before = self.write(row["prompt"], answer_follows=True)
-        text = self.write([*row["prompt"], *row["completion"]], answer_follows=False)
+        text = self._with_answer([*row["prompt"], *row["completion"]], before)
         prompt, whole = ([*self.begins, *self._tokens(written)] for written in (before, text))
         if whole[: len(prompt)] != prompt:
             apart = prompt + self._tokens(text[len(before) :])
             if not text.startswith(before) or self.tokenizer.decode(apart) != self.tokenizer.decode(whole):
-                raise PromptError(_why_not_masked(open_mark(before)))
+                raise PromptError(_why_not_masked(open_mark(before), row["completion"][-1]["content"]))
             whole = apart
         self._check_learnt(row["completion"][-1]["content"], text[len(before) :], open_mark(before))
         return whole, prompt
+
+    def _with_answer(self, said: Messages, before: str) -> str:
+        """The text of a training row whose prompt is `before`.
+
+        What is thought goes to the template apart, as it wants it, unless it then leaves it out. Where the prompt
+        closes an empty block that the template does not write before an answer, as Gemma 4's, the answer follows that.
+        """
+        text = self.write(said, answer_follows=False)
+        thought, apart = _thought_apart(said[-1], self.template)
+        if thought:
+            other = self.write([*said[:-1], apart], answer_follows=False)
+            text = other if other.startswith(before) and thought in other else text
+        bare = _EMPTY_THOUGHT.sub("", before)
+        start = next((start for start in (before, bare) if text.startswith(start)), None)
+        if start is None or bare == before:
+            return text
+        if _thinks(text[len(start) :]):
+            raise PromptError(_why_not_masked(None, said[-1]["content"]))
+        return before + text[len(start) :]
 
     def answer(self, tokens: Sequence[int], prompt: Sequence[int] | None = None) -> SplitAnswer:
         """What the tokens of an answer say, without what template and model put round it.
@@ -331,7 +354,19 @@ class PromptForm:
         return tokens
 
 
-def _why_not_masked(opened: str | None) -> str:
+def _thought_apart(answer: Mapping[str, str], template: str) -> tuple[str | None, Mapping[str, str]]:
+    """What is thought in an answer, and the answer with that under the keys that the template reads it from."""
+    split = split_reasoning(answer["content"])
+    keys = [key for key in _THOUGHT_KEYS if re.search(rf"\b{key}\b", template)]
+    thought = split.reasoning if split.closed and keys else None
+    return thought, {**answer, "content": split.answer, **dict.fromkeys(keys, thought or "")}
+
+
+def _thinks(text: str) -> bool:
+    return any(text.lstrip().startswith(opening.rstrip()) for opening, _ in BLOCKS)
+
+
+def _why_not_masked(opened: str | None, answer: str) -> str:
     told = (
         "the base's chat template writes the prompt differently when an answer follows, so the loss cannot be kept to "
         "the answer; "
@@ -340,6 +375,11 @@ def _why_not_masked(opened: str | None) -> str:
         told += (
             f"its prompts end in {opened!r}, which it does not write before this answer: switch thinking off "
             "(model.template_arguments), or "
+        )
+    elif split_reasoning(answer).reasoning:
+        told += (
+            "the answer thinks first, which these prompts leave no room for: switch thinking on "
+            "(model.template_arguments), take the thought out of the row, or "
         )
     return told + "take another base or change its template"
 

@@ -22,10 +22,11 @@ BLOCKS: Sequence[tuple[str, str]] = (
     ("<unused94>thought\n", "<unused95>"),
     ("<|channel|>analysis<|message|>", "<|end|>"),
     ("<|channel|>commentary<|message|>", "<|end|>"),
+    ("to=self<|message|>", "<|eom|>"),
 )
 """How model families open and close their thinking: Qwen3, DeepSeek R1, GLM, Granite; plain tags; EXAONE; plain tags;
 Magistral; Seed-OSS; LongCat; Kimi; Command A; OpenThoughts; Apertus; Gemma 4; MedGemma; gpt-oss (harmony), which also
-says in a channel of its own what it is about to do."""
+says in a channel of its own what it is about to do; Muse."""
 
 OPENED_IN_PROMPTS: tuple[str, ...] = ("</think>", "[/THINK]", "</seed:think>", "</longcat_think>", "◁/think▷")
 """Closing marks that end a block even where none was seen to begin: these families' templates open it in the prompt."""
@@ -33,6 +34,7 @@ OPENED_IN_PROMPTS: tuple[str, ...] = ("</think>", "[/THINK]", "</seed:think>", "
 WRAPPERS: Mapping[str, str] = {
     "<|start|>assistant": "",
     "<|channel|>final<|message|>": "<|return|>",
+    "to=user<|message|>": "<|eot|>",
     "<|START_RESPONSE|>": "<|END_RESPONSE|>",
     "<|START_TEXT|>": "<|END_TEXT|>",
     "<|begin_of_solution|>": "<|end_of_solution|>",
@@ -43,7 +45,7 @@ _WRAPPERS_AFTER_THINKING: Mapping[str, str] = {"<answer>": "</answer>", "<respon
 """Without thinking before them these may be the very form that was asked for."""
 
 
-_START = re.compile(r"\A<\|start\|>assistant(?=<\|channel\|>)")
+_START = re.compile(r"\A<\|start\|>assistant\s*(?=<\|channel\|>|to=)")
 
 _HEADER = re.compile(
     r"\s*(?:<\|start\|>assistant)?\s*(?:to=(?P<early>[^\s<]+))?\s*<\|channel\|>(?P<channel>\w+)"
