@@ -22,6 +22,7 @@ _VERDICTS = frozenset({0, 1})  # exit codes of a command that measured all, and 
 _NO_TESTS = 5  # pytest's
 _CHECKPOINT_BYTES = 12  # of a trained weight: itself and AdamW's two moments, in float32
 _CHECKPOINTS = 3  # two are kept while the next is written
+_CLOCK_S = 2.0  # a file system's date and a process's start are told by different clocks
 _TOKEN_BYTES = 8  # of a byte of a dataset: numbers of its tokens, their labels and mask
 
 
@@ -149,7 +150,9 @@ class Benchmarking:
         """The run that was saved, and what its gate says to a program."""
         from pytest_llmbench.runs.history import saved_runs
 
-        runs = [run for run in saved_runs(options.settings.output.report_dir) if run.name == saved_as(job)]
+        since = (job.pid_started or 0.0) - _CLOCK_S  # an earlier studio may have had a job of this number
+        named = [run for run in saved_runs(options.settings.output.report_dir) if run.name == saved_as(job)]
+        runs = [run for run in named if run.path.stat().st_mtime >= since]
         if not runs:
             missing = "the project has no benchmark suite; `llmbench init` gives it one"
             raise NotReadyError(missing if code == _NO_TESTS else "the benchmark ended before it saved a run")

@@ -20,6 +20,7 @@ from pytest_llmbench.core.errors import NotReadyError
 
 OUTPUT = "output.log"
 _EXIT = "exit"
+_BEGAN = "output.began"
 
 # The words are: folder to run in, file of the exit code, command. A trap, unlike a signal that is ignored, is not
 # passed on to the command.
@@ -52,6 +53,13 @@ class JobProcess:
             return int(self._code_file.read_text(encoding="ascii"))
         except (FileNotFoundError, ValueError):
             return None
+
+    def output_began(self) -> int:
+        """Where its output begins in the job's log, in bytes: what an earlier process said stands before it."""
+        try:
+            return int((self.folder / _BEGAN).read_text(encoding="ascii"))
+        except (FileNotFoundError, ValueError):
+            return 0
 
     def signal(self, number: int) -> None:
         """Send a signal to the whole group."""
@@ -122,6 +130,8 @@ def prepare(command: Sequence[str], project: Path, folder: Path, environment: Ma
         NotReadyError: it cannot be started.
     """
     (folder / _EXIT).unlink(missing_ok=True)
+    log = folder / OUTPUT
+    (folder / _BEGAN).write_text(str(log.stat().st_size if log.exists() else 0), encoding="ascii")
     words = ["sh", "-c", _SHELL, "sh", str(project), str((folder / _EXIT).absolute()), *command]
     hears, says = os.pipe()
     try:
@@ -131,7 +141,7 @@ def prepare(command: Sequence[str], project: Path, folder: Path, environment: Ma
             environment,
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, hears, 0),
-                (os.POSIX_SPAWN_OPEN, 1, str(folder / OUTPUT), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
+                (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
                 (os.POSIX_SPAWN_DUP2, 1, 2),
             ],
             setsid=True,
