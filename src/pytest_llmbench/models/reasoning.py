@@ -22,11 +22,10 @@ BLOCKS: Sequence[tuple[str, str]] = (
     ("<unused94>thought\n", "<unused95>"),
     ("<|channel|>analysis<|message|>", "<|end|>"),
     ("<|channel|>commentary<|message|>", "<|end|>"),
-    ("to=self<|message|>", "<|eom|>"),
 )
 """How model families open and close their thinking: Qwen3, DeepSeek R1, GLM, Granite; plain tags; EXAONE; plain tags;
 Magistral; Seed-OSS; LongCat; Kimi; Command A; OpenThoughts; Apertus; Gemma 4; MedGemma; gpt-oss (harmony), which also
-says in a channel of its own what it is about to do; Muse."""
+says in a channel of its own what it is about to do."""
 
 OPENED_IN_PROMPTS: tuple[str, ...] = ("</think>", "[/THINK]", "</seed:think>", "</longcat_think>", "◁/think▷")
 """Closing marks that end a block even where none was seen to begin: these families' templates open it in the prompt."""
@@ -34,7 +33,6 @@ OPENED_IN_PROMPTS: tuple[str, ...] = ("</think>", "[/THINK]", "</seed:think>", "
 WRAPPERS: Mapping[str, str] = {
     "<|start|>assistant": "",
     "<|channel|>final<|message|>": "<|return|>",
-    "to=user<|message|>": "<|eot|>",
     "<|START_RESPONSE|>": "<|END_RESPONSE|>",
     "<|START_TEXT|>": "<|END_TEXT|>",
     "<|begin_of_solution|>": "<|end_of_solution|>",
@@ -45,13 +43,17 @@ _WRAPPERS_AFTER_THINKING: Mapping[str, str] = {"<answer>": "</answer>", "<respon
 """Without thinking before them these may be the very form that was asked for."""
 
 
-_START = re.compile(r"\A<\|start\|>assistant\s*(?=<\|channel\|>|to=)")
+_START = re.compile(r"\A<\|start\|>assistant(?=<\|channel\|>)")
 
 _HEADER = re.compile(
     r"\s*(?:<\|start\|>assistant)?\s*(?:to=(?P<early>[^\s<]+))?\s*<\|channel\|>(?P<channel>\w+)"
     r"\s*(?:to=(?P<late>[^\s<]+))?\s*(?:<\|constrain\|>)?\w*\s*<\|message\|>"
 )
 """What gpt-oss (harmony) writes before each of its messages: the channel, who is called, in which form."""
+
+_RECIPIENTS = re.compile(r"\s*to=(?:self|user)<\|message\|>")
+_TO_SELF = re.compile(r"(?:<\|start\|>assistant)?\s*to=self<\|message\|>(?P<said>.*?)(?P<end><\|eom\|>|\Z)", re.DOTALL)
+_TO_USER = re.compile(r"(?:<\|start\|>assistant)?\s*to=user<\|message\|>(?P<said>.*?)(?:<\|eot\|>|\Z)", re.DOTALL)
 
 
 class SplitAnswer(NamedTuple):
@@ -76,7 +78,7 @@ def split_reasoning(text: str, *, opened: str | None = None) -> SplitAnswer:
     A closing mark without an opening one ends a block that the prompt has opened (servers do not show their prompt).
     """
     thoughts: list[str] = []
-    rest = _plain_headers(text).strip()
+    rest = _plain_headers(_plain_recipients(text)).strip()
     if opened is not None:
         rest = f"{opened}{rest}"
     while (found := _block(rest)) is not None:
@@ -109,6 +111,14 @@ def _block(text: str) -> tuple[str, str | None] | None:
         if begins:
             return text.removeprefix(opening.rstrip()).strip(), None
     return None
+
+
+def _plain_recipients(text: str) -> str:
+    """Muse's messages, each of which is to somebody: what it says to itself within plain tags, the answer alone."""
+    if not _RECIPIENTS.match(text):
+        return text
+    tagged = _TO_SELF.sub(lambda told: f"<think>{told['said']}{'</think>' if told['end'] else ''}", text)
+    return _TO_USER.sub(lambda told: told["said"], tagged)
 
 
 def _plain_headers(text: str) -> str:
