@@ -152,7 +152,7 @@ def recommend(
     context: typer.Context,
     *,
     vram: Annotated[
-        float | None, typer.Option(metavar="GB", min=0.1, help="Memory of the GPU; detected when not given.")
+        float | None, typer.Option(metavar="GB", min=0.1, max=1e6, help="Memory of the GPU; detected when not given.")
     ] = None,
     task: _TaskName = None,
     as_json: Json = False,

@@ -66,6 +66,10 @@ def test_one_model_is_told_whole_under_any_of_its_names() -> None:
     assert (preset["batch_size"], preset["max_length"]) == (16, 128)
 
 
+def test_memory_without_end_is_refused() -> None:
+    assert llmbench("models", "--vram", "inf").exit_code == 2
+
+
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     done = llmbench("models", "show", "qwen2.5-1.5")
     assert (done.exit_code, done.stdout) == (2, "")
