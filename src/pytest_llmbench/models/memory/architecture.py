@@ -31,6 +31,8 @@ _NAMES = {  # the linear layers of each layout, as LoRA targets call them
     "gpt2": ("c_attn", "c_proj", "c_fc"),
 }
 
+_HEAD_OF_QWEN3 = 128  # what transformers takes where its config.json does not say
+
 _Count = Annotated[int, Field(ge=1)]
 _Place = tuple[str | int, ...]
 
@@ -183,7 +185,7 @@ def read_architecture(fields: Mapping[str, Any], name: str) -> Architecture:
     if layout is None:
         raise ModelError(f"{name}: memory of the architecture {kind!r} is not known; known are {', '.join(_LAYOUTS)}")
     hidden, heads = _number(fields, "hidden_size", name), _number(fields, "num_attention_heads", name)
-    head_size = int(fields.get("head_dim") or hidden // heads)
+    head_size = int(fields.get("head_dim") or (_HEAD_OF_QWEN3 if kind == "qwen3" else hidden // heads))
     experts = int(fields.get("num_experts") or fields.get("num_local_experts") or 0)
     if experts and (fields.get("mlp_only_layers") or (fields.get("decoder_sparse_step") or 1) != 1):
         raise ModelError(
