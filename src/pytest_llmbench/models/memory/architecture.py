@@ -25,12 +25,6 @@ _OTHER_NAMES = {  # what GPT-2 calls them
     "max_position_embeddings": "n_positions",
     "intermediate_size": "n_inner",
 }
-_NAMES = {  # the linear layers of each layout, as LoRA targets call them
-    "gated": ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
-    "phi": ("q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2"),
-    "gpt2": ("c_attn", "c_proj", "c_fc"),
-}
-
 _HEAD_OF_QWEN3 = 128  # what transformers takes where its config.json does not say
 
 _Count = Annotated[int, Field(ge=1)]
@@ -129,7 +123,7 @@ class Architecture:
         if targets == "all-linear":
             return self.matrices
         known = {matrix.name for matrix in self.matrices}
-        if wrong := [target for target in targets if target not in {*_NAMES[self.layout], *known}]:
+        if wrong := [target for target in targets if target not in known]:
             raise ModelError(f"no linear layer is called {wrong[0]!r}; LoRA targets are {', '.join(sorted(known))}")
         return tuple(matrix for matrix in self.matrices if matrix.name in targets)
 

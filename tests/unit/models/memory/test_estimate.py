@@ -279,8 +279,9 @@ def test_what_is_unknown_is_named() -> None:
         read_architecture({"model_type": "mamba"}, "here")
     with pytest.raises(ModelError, match="here: its architecture needs hidden_size"):
         read_architecture({"model_type": "llama", "num_attention_heads": 3}, "here")
-    with pytest.raises(ModelError, match="no linear layer is called 'c_attn'"):
-        estimate_training(_architecture("qwen3-4b"), TrainingPlan(1, 8, targets=("c_attn",)))
+    for alias, target in (("qwen3-4b", "c_attn"), ("qwen3-30b-a3b", "gate_proj")):  # its experts are fused
+        with pytest.raises(ModelError, match=f"no linear layer is called '{target}'"):
+            estimate_training(_architecture(alias), TrainingPlan(1, 8, targets=(target,)))
 
 
 @pytest.mark.parametrize("kind", ["qwen2_moe", "qwen3_moe"])
