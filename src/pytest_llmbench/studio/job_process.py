@@ -123,6 +123,14 @@ class WaitingProcess:
             os.waitpid(self.process.pid, 0)
 
 
+def began_at(folder: Path) -> float:
+    """When the newest process of a job was made, by the clock of the disk that its folder is on; 0 where none was."""
+    try:
+        return (folder / _BEGAN).stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
 def prepare(command: Sequence[str], project: Path, folder: Path, environment: Mapping[str, str]) -> WaitingProcess:
     """A process that will run `command` in `project`, its output added to the log in the job's `folder`.
 

@@ -241,7 +241,9 @@ def test_what_an_earlier_studio_left_is_no_other_jobs(store: Store, tmp_path: Pa
     run = tmp_path / "runs/0001_studio-job-1/run.json"
     run.parent.mkdir(parents=True)
     run.write_text("{}")
-    job.pid_started, chosen = 2000.0, options(tmp_path)
+    chosen = options(tmp_path)
+    (old / "output.began").write_text("0")
+    os.utime(old / "output.began", (2000, 2000))
     os.utime(run, (1000, 1000))
     with pytest.raises(NotReadyError, match="ended before it saved a run"):
         Benchmarking().result(job, JobFiles(old), chosen, 1)
