@@ -127,7 +127,8 @@ def _known(spec: str, task: Literal["chat", "completion", "classification"] | No
     folder = Path(location.place) if location and location.kind == "folder" else None
     architecture = known_architecture(spec, folder)
     if architecture is None:
-        raise ModelError(f"{spec}: add its `architecture` to configs/models.yaml, or give its folder")
+        way = "give its folder, or add its `architecture` to configs/models.yaml"
+        raise ModelError(f"{spec}: {'what its folder holds tells no memory' if folder else way}")
     fields: Mapping[str, Any] = entry.architecture if entry else config_fields(folder / "config.json") if folder else {}
     context = fields.get("max_position_embeddings") or fields.get("n_positions")
     return _Known(architecture, entry.preset(task) if entry else Preset(), context)

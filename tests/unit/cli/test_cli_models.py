@@ -111,7 +111,10 @@ def test_a_folder_with_a_config_is_estimated_and_an_unknown_model_is_not(project
     (project / "own/config.json").write_text(json.dumps(fields, indent="\t"))
     assert llmbench("models", "estimate", "own", "--device", "cpu").exit_code == 0
     done = llmbench("models", "estimate", "org/unheard-of")
-    assert done.exit_code == 3
+    assert (done.exit_code, "give its folder" in done.stderr) == (3, True)
+    (project / "own/config.json").write_text(json.dumps({**fields, "quantization_config": {"quant_method": "fp8"}}))
+    done = llmbench("models", "estimate", "own")  # whose weights, which would tell their size, are not there
+    assert (done.exit_code, "no weights" in done.stderr, "give its folder" in done.stderr) == (3, True, False)
     assert "add its `architecture` to configs/models.yaml" in done.stderr
 
 
