@@ -76,7 +76,7 @@ def _is_cut_wrongly(tokenizer: Any) -> bool:
 
     That is told of every large vocabulary of a Mistral that was saved by transformers 4, right or not.
     """
-    backend = getattr(tokenizer, "backend_tokenizer", None)
+    backend: Any = getattr(tokenizer, "backend_tokenizer", None)
     if getattr(backend, "fix_mistral_regex", None) is not False or backend.pre_tokenizer is None:
         return False
     return json.dumps(_CUT_OF_MISTRAL) not in backend.pre_tokenizer.__getstate__().decode()

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.tiny_models import WORDS, save, tiny_llama
@@ -123,9 +124,14 @@ def test_a_stretched_rope_reads_more_than_the_native_context(rope: dict[str, obj
 def test_mistrals_own_tokenizers_which_have_no_template_are_not_taken(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = []
+    told: list[dict[str, Any]] = []
     read = AutoTokenizer.from_pretrained
-    monkeypatch.setattr(AutoTokenizer, "from_pretrained", lambda *_, **named: told.append(named) or read(*_, **named))
+
+    def noted(*given: Any, **named: Any) -> Any:
+        told.append(named)
+        return read(*given, **named)
+
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", noted)
     assert read_tokenizer(folder).padding_side == "left"
     assert [named["mistral_format"] for named in told] == [False]
 
