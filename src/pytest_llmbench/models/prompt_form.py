@@ -12,7 +12,13 @@ from typing import Any, Literal, NamedTuple
 from pytest_llmbench.cases.tools import Tool
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.models.call_forms import Call, marked_calls, parsed_calls, read_calls
-from pytest_llmbench.models.reasoning import BLOCKS, SplitAnswer, open_mark, split_reasoning
+from pytest_llmbench.models.reasoning import (
+    SplitAnswer,
+    begins_with_thought,
+    open_mark,
+    split_reasoning,
+    without_empty_block,
+)
 from pytest_llmbench.models.system_role import fold_system
 from pytest_llmbench.models.tokenizers import rules_hash, why_unreadable
 
@@ -24,9 +30,6 @@ _WAYS_OUT: Mapping[str, str] = {
     "user": "; it is not made for messages of plain text, so take another base or change its template",
 }
 _THOUGHT_KEYS = ("reasoning_content", "thinking")  # of a message, where templates read what was thought
-_EMPTY_THOUGHT = re.compile(
-    "(?:" + "|".join(rf"{re.escape(one.rstrip())}\s*{re.escape(other)}" for one, other in BLOCKS) + r")\s*\Z"
-)
 _TAIL = 16  # tokens in which an end that is written in words surely ends, after as many as it takes alone
 _LONGEST_MARK = 48  # tokens that surely hold an opening mark and the white space after it, even where bytes are tokens
 
@@ -154,11 +157,11 @@ class PromptForm:
         if thought:
             other = self.write([*said[:-1], apart], answer_follows=False)
             text = other if other.startswith(before) and thought in other else text
-        bare = _EMPTY_THOUGHT.sub("", before)
+        bare = without_empty_block(before)
         start = next((start for start in (before, bare) if text.startswith(start)), None)
         if start is None or bare == before:
             return text
-        if _thinks(text[len(start) :]):
+        if begins_with_thought(text[len(start) :]):
             raise PromptError(_why_not_masked(None, said[-1]["content"]))
         return before + text[len(start) :]
 
@@ -360,10 +363,6 @@ def _thought_apart(answer: Mapping[str, str], template: str) -> tuple[str | None
     keys = [key for key in _THOUGHT_KEYS if re.search(rf"\b{key}\b", template)]
     thought = split.reasoning if split.closed and keys else None
     return thought, {**answer, "content": split.answer, **dict.fromkeys(keys, thought or "")}
-
-
-def _thinks(text: str) -> bool:
-    return any(text.lstrip().startswith(opening.rstrip()) for opening, _ in BLOCKS)
 
 
 def _why_not_masked(opened: str | None, answer: str) -> str:

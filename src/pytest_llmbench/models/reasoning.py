@@ -27,6 +27,10 @@ BLOCKS: Sequence[tuple[str, str]] = (
 Magistral; Seed-OSS; LongCat; Kimi; Command A; OpenThoughts; Apertus; Gemma 4; MedGemma; gpt-oss (harmony), which also
 says in a channel of its own what it is about to do."""
 
+_EMPTY_BLOCK = re.compile(
+    "(?:" + "|".join(rf"{re.escape(one.rstrip())}\s*{re.escape(other)}" for one, other in BLOCKS) + r")\s*\Z"
+)
+
 OPENED_IN_PROMPTS: tuple[str, ...] = ("</think>", "[/THINK]", "</seed:think>", "</longcat_think>", "◁/think▷")
 """Closing marks that end a block even where none was seen to begin: these families' templates open it in the prompt."""
 
@@ -97,6 +101,16 @@ def open_mark(prompt: str) -> str | None:
         if start >= 0 and not prompt[start + len(opening) :].strip() and prompt.rfind(closing) < start:
             return opening
     return None
+
+
+def without_empty_block(prompt: str) -> str:
+    """A prompt without the closed block that it ends in and in which nothing is thought, where it does."""
+    return _EMPTY_BLOCK.sub("", prompt)
+
+
+def begins_with_thought(text: str) -> bool:
+    """Whether a text begins with the mark of a block to think in."""
+    return any(text.lstrip().startswith(opening.rstrip()) for opening, _ in BLOCKS)
 
 
 def _block(text: str) -> tuple[str, str | None] | None:
