@@ -153,10 +153,11 @@ class PromptForm:
         closes an empty block that the template does not write before an answer, as Gemma 4's, the answer follows that.
         """
         text = self.write(said, answer_follows=False)
-        thought, apart = _thought_apart(said[-1], self.template)
-        if thought:
-            other = self.write([*said[:-1], apart], answer_follows=False)
-            text = other if other.startswith(before) and thought in other else text
+        meant = split_reasoning(said[-1]["content"])
+        if apart := _thought_apart(meant, self.template):
+            other = self.write([*said[:-1], {**said[-1], **apart}], answer_follows=False)
+            learnt = self._read_back(other[len(before) :], open_mark(before))
+            text = other if other.startswith(before) and _words(learnt) == _words(meant) else text
         bare = without_empty_block(before)
         start = next((start for start in (before, bare) if text.startswith(start)), None)
         if start is None or bare == before:
@@ -300,6 +301,10 @@ class PromptForm:
         """The mark of the block that this prompt leaves open: templates may look at what was said in it."""
         return self._opened if prompt is None else open_mark(self.tokenizer.decode(prompt[-_LONGEST_MARK:]))
 
+    def _read_back(self, written: str, opened: str | None) -> SplitAnswer:
+        """How a model's text is read that is what the template makes of a row's answer."""
+        return split_reasoning(_until(written, self._end_marks), opened=opened)
+
     def _check_learnt(self, answer: str, written: str, opened: str | None) -> None:
         """Raise PromptError unless what the template makes of a row's answer is read as that answer."""
         said = answer.rstrip()
@@ -311,7 +316,7 @@ class PromptForm:
             )
         if answer.strip() in written:
             return
-        meant, learnt = split_reasoning(answer), split_reasoning(_until(written, self._end_marks), opened=opened)
+        meant, learnt = split_reasoning(answer), self._read_back(written, opened)
         if _words(meant) == _words(learnt):
             return
         if meant.reasoning and not learnt.reasoning and _words(meant)[0] == _words(learnt)[0]:
@@ -357,12 +362,12 @@ class PromptForm:
         return tokens
 
 
-def _thought_apart(answer: Mapping[str, str], template: str) -> tuple[str | None, Mapping[str, str]]:
-    """What is thought in an answer, and the answer with that under the keys that the template reads it from."""
-    split = split_reasoning(answer["content"])
+def _thought_apart(meant: SplitAnswer, template: str) -> Mapping[str, str]:
+    """An answer, and what is thought before it under the keys that the template reads it from; empty where none is."""
     keys = [key for key in _THOUGHT_KEYS if re.search(rf"\b{key}\b", template)]
-    thought = split.reasoning if split.closed and keys else None
-    return thought, {**answer, "content": split.answer, **dict.fromkeys(keys, thought or "")}
+    if not (keys and meant.reasoning and meant.closed):
+        return {}
+    return {"content": meant.answer, **dict.fromkeys(keys, meant.reasoning)}
 
 
 def _why_not_masked(opened: str | None, answer: str) -> str:

@@ -147,8 +147,8 @@ def test_what_is_thought_goes_to_a_template_where_it_reads_thoughts(tokenizer: A
     whole, prompt = form(tokenizer, THINKS_APART).example(row("<think>\nhm\n</think>\n\nOui."))
     assert tokenizer.decode(whole[len(prompt) :]) == "hm\n</think>\n\nOui.<|im_end|>\n"
     drops = form(tokenizer, CHATML + "{# reasoning_content #}")  # a thought that it would leave out stays in the text
-    whole, prompt = drops.example(row("<think>hm</think>Oui."))
-    assert tokenizer.decode(whole[len(prompt) :]) == "<think>hm</think>Oui.<|im_end|>\n"
+    whole, prompt = drops.example(row("<think>son</think>Oui."))  # a word of the question
+    assert tokenizer.decode(whole[len(prompt) :]) == "<think>son</think>Oui.<|im_end|>\n"
 
 
 def test_a_block_is_open_where_this_very_prompt_leaves_one_open(tokenizer: Any) -> None:
