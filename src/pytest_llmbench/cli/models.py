@@ -117,9 +117,8 @@ def _known(spec: str, task: Literal["chat", "completion", "classification"] | No
     Raises:
         ModelError: nothing goes by that name, or its architecture cannot be known offline.
     """
-    from pytest_llmbench.core.documents import read_yaml
     from pytest_llmbench.core.errors import ModelError
-    from pytest_llmbench.models.fitting import known_architecture
+    from pytest_llmbench.models.fitting import config_fields, known_architecture
     from pytest_llmbench.models.registry import Preset, load_registry
     from pytest_llmbench.models.sources import locate
 
@@ -128,10 +127,9 @@ def _known(spec: str, task: Literal["chat", "completion", "classification"] | No
     folder = Path(location.place) if location and location.kind == "folder" else None
     architecture = known_architecture(spec, folder)
     if architecture is None:
-        raise ModelError(f"{spec}: add its `architecture` to configs/models.yaml, or give its folder")
-    fields: Mapping[str, Any] = (
-        entry.architecture if entry else read_yaml(folder / "config.json").data if folder else {}
-    )
+        way = "give its folder, or add its `architecture` to configs/models.yaml"
+        raise ModelError(f"{spec}: {'what its folder holds tells no memory' if folder else way}")
+    fields: Mapping[str, Any] = entry.architecture if entry else config_fields(folder / "config.json") if folder else {}
     context = fields.get("max_position_embeddings") or fields.get("n_positions")
     return _Known(architecture, entry.preset(task) if entry else Preset(), context)
 
@@ -155,7 +153,7 @@ def recommend(
     context: typer.Context,
     *,
     vram: Annotated[
-        float | None, typer.Option(metavar="GB", min=0.1, help="Memory of the GPU; detected when not given.")
+        float | None, typer.Option(metavar="GB", min=0.1, max=1e6, help="Memory of the GPU; detected when not given.")
     ] = None,
     task: _TaskName = None,
     as_json: Json = False,

@@ -45,14 +45,13 @@ def _of_member(settings: Settings) -> list[LocalTokenizer]:
 
 def _tokenizer(spec: str, *, trust_remote_code: bool) -> Any:
     from pytest_llmbench.models.gguf import load_gguf_tokenizer
+    from pytest_llmbench.models.tokenizers import read_tokenizer
 
     try:
         place = tokenizer_place(spec)
         if place.is_file():
             return load_gguf_tokenizer(place)
-        from transformers import AutoTokenizer
-
-        return AutoTokenizer.from_pretrained(place, trust_remote_code=trust_remote_code)
+        return read_tokenizer(place, trust_remote_code=trust_remote_code)
     except LLMBenchError as error:
         told = error.saying(f"context.tokenizer: {error}")
         told.names = ("context.tokenizer",)

@@ -9,11 +9,20 @@ from typing import NamedTuple
 
 _GROUPS = Path("/sys/fs/cgroup")
 _MEMBERSHIP = Path("/proc/self/cgroup")
+_PROCESSORS = Path("/proc/cpuinfo")
 
 
 def usable_cores() -> int:
     """The processors that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def has_bfloat16() -> bool:
+    """Whether the processor has instructions for bfloat16 (AVX512-BF16), without which trainings compute in float32."""
+    try:
+        return "avx512_bf16" in _PROCESSORS.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
 
 
 def total_memory() -> int:

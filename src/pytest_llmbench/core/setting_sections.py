@@ -391,7 +391,7 @@ class ServerSettings(_Section):
     stream: bool = Field(
         default=True, description="read answers as they are made; needed for the time to the first token"
     )
-    tool_choice: _Text | None = Field(
+    tool_choice: Literal["auto", "required", "none"] | _Text | None = Field(
         default=None, description="for cases with tools: auto, required, none, or a tool's name; null leaves it out"
     )
 

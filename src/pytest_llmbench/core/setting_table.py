@@ -165,7 +165,10 @@ SETTINGS: Mapping[str, SettingHelp] = {
         None, "", "true", "read answers as they are made; needed for the time to the first token"
     ),
     "server.tool_choice": SettingHelp(
-        None, "TEXT", "null", "for cases with tools: auto, required, none, or a tool's name; null leaves it out"
+        None,
+        "auto|required|none|TEXT",
+        "null",
+        "for cases with tools: auto, required, none, or a tool's name; null leaves it out",
     ),
     "gate.kind": SettingHelp(
         "gate",

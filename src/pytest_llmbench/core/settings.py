@@ -99,8 +99,9 @@ def load_settings(
     """The settings: `overrides` over the environment's `LLMBENCH_*` over the file at `path` over the defaults.
 
     An override is an option's name or a dotted key with the text that was given and where, such as
-    `{"epochs": ("3", "the command line")}`. Lists are given as `a,b` or as JSON, mappings as JSON, nothing as `none`.
-    An empty variable of the environment counts as not set. Relative paths stay relative to the current directory.
+    `{"epochs": ("3", "the command line")}`. Lists are given as `a,b` or as JSON, mappings as JSON, nothing as `none`
+    or, where that is a value, as `null`. An empty variable of the environment counts as not set. Relative paths stay
+    relative to the current directory.
 
     Raises:
         UsageError: unknown keys, wrong values or an unreadable file; one line for each fault: where, and what to do.
@@ -154,7 +155,7 @@ def _from_text(dotted: str, raw: str) -> Any:
     kinds = _kinds(dotted)
     text = raw.strip()
     value: Any = text
-    if "null" in kinds and text.lower() in ("none", "null"):
+    if "null" in kinds and text.lower() in ("none", "null") and text not in _listed(dotted):
         value = None
     elif kinds == {"object"} or any(kind in kinds and text.startswith(begin) for kind, begin in _BEGINS.items()):
         value = json.loads(text, object_pairs_hook=_once_each)
@@ -167,6 +168,11 @@ def _from_text(dotted: str, raw: str) -> Any:
 def _kinds(dotted: str) -> set[str | None]:
     """The kinds of value that a setting takes, in the words of JSON Schema."""
     return {part.get("type") for part in alternatives(_schema(dotted))}
+
+
+def _listed(dotted: str) -> set[str]:
+    """The words that a setting lists as its values; `none` is one of some."""
+    return {word for part in alternatives(_schema(dotted)) for word in part.get("enum", ())}
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

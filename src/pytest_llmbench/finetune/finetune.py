@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import importlib.util
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from pytest_llmbench.finetune.adapter_folder import (
     training_folder,
     training_outcome,
 )
-from pytest_llmbench.finetune.memory import expected_memory
+from pytest_llmbench.finetune.memory import expected_memory, is_to_be_downloaded
 from pytest_llmbench.finetune.request import FinetuneRequest
 from pytest_llmbench.finetune.sft import Hyperparameters, Training, TrainingStopped, Watch, train
 from pytest_llmbench.finetune.tokenized import TokenizedRows, form_hash
@@ -71,20 +71,14 @@ def finetune(request: FinetuneRequest, watch: Watch | None = None) -> Finetuned:
     preset, hyperparameters = request.settled()
     check_output(request.output, overwrite=request.overwrite or request.resume or not _writes())
     entry = load_registry().find(request.base)
-    _refuse_gated(entry)
+    _refuse_gated(entry, request.revision)
     with _folder_of_checkpoints(request) as checkpoints:
         resume_from = checkpoint_to_resume(checkpoints, resume=request.resume, overwrite=_overwrites(request))
         files = _files(request, watch)
         if entry and entry.architecture:
             _check_targets(request.base, preset)
-        expected_memory(
-            request.base,
-            preset,
-            request.device,
-            double_quant=request.double_quant,
-            compute_dtype=request.compute_dtype,
-            force=request.force,
-        )
+        if is_to_be_downloaded(request.base, request.revision):  # one that is here is looked at later, with its rows
+            _expected(request, preset, answer_tokens=1)
         source = _resolve(request)
         _check_targets(request.base, preset, source.path)
         form, context = _form(request, source, files, may_be_plain=entry is not None and not entry.chat_template)
@@ -98,7 +92,9 @@ def finetune(request: FinetuneRequest, watch: Watch | None = None) -> Finetuned:
             for name, file in files.items()
         }
         _refuse_too_long(request, context, rows)
-        estimate = _expected(request, preset, source, rows.values())
+        longest = preset.model_copy(update={"max_length": max(one.longest for one in rows.values())})
+        answers = max(one.longest_answer for one in rows.values())
+        estimate = _expected(request, longest, folder=source.path, answer_tokens=answers)
         if resume_from is None and _writes():
             begin_anew(checkpoints, identity)
         loaded = _load(request, source, preset)
@@ -120,16 +116,16 @@ def finetune(request: FinetuneRequest, watch: Watch | None = None) -> Finetuned:
     return Finetuned(record, training, form, loaded.footprint, estimate)
 
 
-def _expected(request: FinetuneRequest, preset: Preset, source: Source, rows: Collection[TokenizedRows]) -> int | None:
-    """The bytes that it will take, by the longest of its rows."""
+def _expected(request: FinetuneRequest, preset: Preset, *, answer_tokens: int, folder: str | None = None) -> int | None:
+    """The bytes that it will take. Raises NotReadyError, as `expected_memory` does."""
     return expected_memory(
         request.base,
-        preset.model_copy(update={"max_length": max(one.longest for one in rows)}),
+        preset,
         request.device,
         double_quant=request.double_quant,
         compute_dtype=request.compute_dtype,
-        folder=source.path,
-        answer_tokens=max(one.longest_answer for one in rows),
+        folder=folder,
+        answer_tokens=answer_tokens,
         force=request.force,
     )
 
@@ -161,7 +157,7 @@ def _check_targets(base: str, preset: Preset, folder: str | None = None) -> None
         raise UsageError(f"targets: {error}", names=("targets",)) from error
 
 
-def _refuse_gated(entry: ModelEntry | None) -> None:
+def _refuse_gated(entry: ModelEntry | None, revision: str | None) -> None:
     """Say at once what a gated model asks for, when it is neither here nor can be fetched."""
     if entry is None or not entry.gated:
         return
@@ -169,7 +165,7 @@ def _refuse_gated(entry: ModelEntry | None) -> None:
 
     from pytest_llmbench.models.sources import cached
 
-    if huggingface_hub.get_token() is None and cached(entry.hub, None) is None:
+    if huggingface_hub.get_token() is None and cached(entry.hub, revision) is None:
         raise ModelError(
             f"{entry.hub} is gated: accept its licence on https://huggingface.co/{entry.hub}, "
             "then log in (`hf auth login`) or set HF_TOKEN; `llmbench models` lists models that are not gated"

@@ -39,18 +39,13 @@ def expected_memory(
 ) -> int | None:
     """Bytes that the training is expected to hold at its fullest; None where the model's shapes are not known.
 
-    Without a `folder` the registry is asked, so that a model that cannot fit is not downloaded first; one that is here
-    already is looked at later, with its rows.
+    Without a `folder` the registry is asked, so that a model that cannot fit is not downloaded first.
 
     Raises:
         NotReadyError: it does not fit, and is not forced; the message says what would.
     """
     from pytest_llmbench.finetune.trainer import has_bfloat16, training_dtype
 
-    if folder is None:
-        if not _is_to_be_downloaded(base):
-            return None
-        answer_tokens = 1  # the rows are not counted yet: refuse only what cannot fit at all
     architecture = known_architecture(base, folder)
     if architecture is None:
         return None
@@ -72,13 +67,13 @@ def expected_memory(
     return estimate.total
 
 
-def _is_to_be_downloaded(base: str) -> bool:
+def is_to_be_downloaded(base: str, revision: str | None) -> bool:
     """Whether it is a model of the hub whose shapes the registry knows, and that is not here."""
     from pytest_llmbench.models.registry import load_registry
     from pytest_llmbench.models.sources import cached, locate
 
     entry, location = load_registry().find(base), locate(base)
-    return bool(entry and entry.architecture) and location.kind == "hub" and cached(location.place, None) is None
+    return bool(entry and entry.architecture) and location.kind == "hub" and cached(location.place, revision) is None
 
 
 def _hardware(device: Literal["auto", "cpu", "cuda"]) -> Hardware:

@@ -12,13 +12,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from pytest_llmbench.core.errors import UsageError
-from pytest_llmbench.models.registry import Preset, Task, load_registry
+from pytest_llmbench.models.registry import MOST, Preset, Task, load_registry
 
 DEFAULT_SUITES = Path("prompts")
 
 NOT_OVER_INT8 = "training is over nf4 or an unquantized base; set model.quantization: nf4 or none"
 _SWITCHES = ("overwrite", "resume", "force", "strict", "keep_checkpoints")
-_Count = Annotated[int, Field(ge=1)]
+_Count = Annotated[int, Field(ge=1, le=MOST)]
 _Name = Annotated[str, Field(min_length=1)]
 
 

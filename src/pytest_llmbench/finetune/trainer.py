@@ -138,7 +138,7 @@ def new_trainer(
         train_dataset=examples,
         eval_dataset=validation,
         processing_class=tokenizer,
-        peft_config=None if isinstance(model, PeftModel) else _lora(chosen),
+        peft_config=None if isinstance(model, PeftModel) else _lora(model, chosen),
         callbacks=[listener],
     )
     trainer.remove_callback(PrinterCallback)
@@ -196,17 +196,51 @@ def training_dtype(asked: Dtype, device: str) -> Dtype:
     return "float32" if asked == "bfloat16" and device == "cuda" and not has_bfloat16(device) else asked
 
 
-def _lora(chosen: Hyperparameters) -> Any:
+def _lora(model: Any, chosen: Hyperparameters) -> Any:
     from peft import LoraConfig
 
-    targets = chosen.targets
     return LoraConfig(
         task_type="CAUSAL_LM",
-        target_modules=targets if isinstance(targets, str) else list(targets),
+        target_modules=target_modules(model, chosen.targets),
         r=chosen.rank,
         lora_alpha=chosen.alpha,
         lora_dropout=chosen.dropout,
     )
+
+
+def target_modules(model: Any, targets: str | tuple[str, ...]) -> str | list[str]:
+    """What PEFT is told to lay a LoRA over; `all-linear` are the linear layers that the model has.
+
+    Of some mixtures of experts PEFT 0.21 takes it for those that they had before transformers 5: the router, and the
+    experts, which are fused into parameters now. Over 4-bit experts it leaves them out again, and writes into the
+    adapter's configuration that it has them, so that the adapter fits no base whose experts are not in 4 bits.
+    """
+    import torch
+
+    if targets != "all-linear":
+        return list(targets)
+    if not _means_experts(model, targets):
+        return targets
+    output = model.get_output_embeddings()
+    layers = [name for name, one in model.named_modules() if isinstance(one, torch.nn.Linear) and one is not output]
+    names = {name.rpartition(".")[2] for name in layers}
+    return sorted(name for name in names if not _means_experts(model, [name]))
+
+
+def _means_experts(model: Any, targets: str | list[str]) -> bool:
+    """Whether PEFT takes targets for fused experts or their router."""
+    from peft import LoraConfig
+
+    try:
+        from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers as convert
+    except ImportError:  # before 0.19 it took targets as they are
+        return False
+    config = LoraConfig(target_modules=targets)
+    try:
+        convert(config, model=model, conversions=None)
+    except ValueError:  # one of several that are fused into one
+        return True
+    return bool(config.target_parameters)
 
 
 @functools.cache

@@ -2,12 +2,14 @@
 
 Hermes, Qwen: `<tool_call>{"name": ..., "arguments": ...}</tool_call>`; Qwen3-Coder and GLM with tags inside; Llama 3:
 JSON with `parameters`, after `<|python_tag|>` or not; Mistral: `[TOOL_CALLS]`, a list of JSON or `name[ARGS]{...}`;
-Granite, Phi-4 `<|tool_call|>`, Command A `<|START_ACTION|>`, DeepSeek, gpt-oss; `[f(a=1)]` of LFM2 and Llama 4.
+Granite, Phi-4 `<|tool_call|>`, Command A `<|START_ACTION|>`, DeepSeek, Kimi, gpt-oss; `[f(a=1)]` of LFM2 and Llama 4,
+OLMo's in lines; Gemma 4 `<|tool_call>call:f{a:1}`; `<invoke name="f">` of MiniMax, DeepSeek V3.2 and Muse.
 """
 
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import re
 import warnings
@@ -25,6 +27,7 @@ _ARGUMENTS = ("arguments", "parameters", "args", "tool_input", "input")
 _NAME_IN_PIECES = re.compile(r'"(?:tool_)?name"\s*:\s*"([^"]+)"')
 _ARGUMENTS_KEY = re.compile(rf'"(?:{"|".join(_ARGUMENTS)})"\s*:')
 _PYTHONIC = re.compile(r"\A\[?\s*[A-Za-z_][\w.]*\(.*\)\s*\]?\Z", re.DOTALL)
+_JSON_NAMES: Mapping[str, bool | None] = {"true": True, "false": False, "null": None}
 _DECODER = json.JSONDecoder(strict=False)
 _FENCE = re.compile(r"\A```\w*\n(.*?)\n?```\Z", re.DOTALL)
 
@@ -35,6 +38,22 @@ _MISTRAL_CALL = re.compile(r"\s*(?:\[TOOL_CALLS\])?\s*([\w.-]+)(?:\[CALL_ID\][^\
 _DEEPSEEK_CALL = re.compile(
     r"<｜tool▁call▁begin｜>(?:function<｜tool▁sep｜>)?(?P<name>[^\s<]+)\s*(?:<｜tool▁sep｜>|```json)?(?P<body>.*?)"
     r"(?:<｜tool▁call▁end｜>|\Z)",
+    re.DOTALL,
+)
+_KIMI_CALL = re.compile(
+    r"<\|tool_call_begin\|>\s*(?:functions\.)?(?P<name>[\w.-]+?)(?::\d+)?\s*<\|tool_call_argument_begin\|>(?P<body>.*?)"
+    r"(?:<\|tool_call_end\|>|\Z)",
+    re.DOTALL,
+)
+_GEMMA_CALL = re.compile(r"<\|tool_call>call:(?P<name>[\w.-]+)(?P<body>.*?)(?:<tool_call\|>|\Z)", re.DOTALL)
+_GEMMA_QUOTE = '<|"|>'
+_BARE_KEY = re.compile(r"([{,]\s*)([\w.-]+)(?=\s*:)")
+_INVOKE = re.compile(
+    r'<(?P<mark>[\w｜:]*)invoke name="(?P<name>[^"]+)">(?P<body>.*?)(?:</(?P=mark)invoke>|\Z)', re.DOTALL
+)
+_INVOKED_WITH = re.compile(
+    r'<(?P<mark>[\w｜:]*)parameter name="(?P<key>[^"]+)"(?: string="(?P<text>\w+)")?>'
+    r"(?P<value>.*?)</(?P=mark)parameter>",
     re.DOTALL,
 )
 _HARMONY_CALL = re.compile(r"(?<![\w.])functions\.([\w.-]+)\s*(?:<\|[^{]*?\|>\s*(?:json\s*)?)*(?=\{)")
@@ -90,7 +109,7 @@ def _in_body(body: str, tools: Sequence[Tool]) -> Iterator[Call]:
     elif arguments := _GLM_ARGUMENT.findall(body):
         name = body.partition("<arg_key>")[0].strip()
         yield _call(name, {key.strip(): _cast(value, key.strip(), name, tools) for key, value in arguments})
-    elif (body[:1] in "{[" and (calls := _json_calls(body))) or (calls := _pythonic(body)):
+    elif (body[:1] in "{[" and (calls := _json_calls(body))) or (calls := _pythonic(body) or _pythonic_lines(body)):
         yield from calls
     elif re.fullmatch(r"[\w.-]+", body):
         yield _call(body, {})
@@ -130,6 +149,25 @@ def _deepseek(match: re.Match[str], _tools: Sequence[Tool]) -> Iterator[Call]:
     yield _call(match["name"], match["body"].replace("```json", "").replace("```", "").strip())
 
 
+def _gemma(match: re.Match[str], _tools: Sequence[Tool]) -> Iterator[Call]:
+    """JSON with bare keys, and texts between marks of its own."""
+    parts = match["body"].split(_GEMMA_QUOTE)
+    bare = (_BARE_KEY.sub(r'\1"\2"', re.sub(r"\bNone\b", "null", part)) for part in parts[::2])
+    texts = [json.dumps(part) for part in parts[1::2]]
+    written = "".join(itertools.chain.from_iterable(itertools.zip_longest(bare, texts, fillvalue="")))
+    value, end = _value_at(written, 0)
+    yield _call(match["name"], value if end else match["body"])
+
+
+def _invoked(match: re.Match[str], tools: Sequence[Tool]) -> Iterator[Call]:
+    name, body = match["name"], match["body"].strip()
+    found = {
+        one["key"]: one["value"] if one["text"] == "true" else _cast(one["value"].strip(), one["key"], name, tools)
+        for one in _INVOKED_WITH.finditer(body)
+    }
+    yield _call(name, found if found or not body else body)
+
+
 def _harmony(match: re.Match[str], _tools: Sequence[Tool]) -> Iterator[Call]:
     value, end = _value_at(match.string, match.end())
     yield _call(match[1], value if end else match.string[match.end() :])
@@ -147,6 +185,10 @@ _MARKED: Sequence[tuple[re.Pattern[str], Reader]] = (
     (re.compile(r"<\|tool_call\|>(?P<body>.*?)(?:<\|/tool_call\|>|</\|tool_call\|>|<\||\Z)", re.DOTALL), _in_mark),
     (re.compile(r"<\|START_ACTION\|>(?P<body>.*?)(?:<\|END_ACTION\|>|\Z)", re.DOTALL), _in_mark),
     (_DEEPSEEK_CALL, _deepseek),
+    (_KIMI_CALL, _deepseek),
+    (_GEMMA_CALL, _gemma),
+    (_INVOKE, _invoked),
+    (re.compile(r"<function_calls>(?P<body>.*?)(?:</function_calls>|\Z)", re.DOTALL), _in_mark),
     (_FUNCTION_TAG, _in_function_tag),
 )
 """Marks, the most telling first; an answer has those of one family."""
@@ -239,11 +281,24 @@ def _pythonic(text: str) -> tuple[Call, ...]:
         return ()
     try:
         with warnings.catch_warnings(action="ignore", category=SyntaxWarning):
-            tree = ast.parse(text, mode="eval").body
+            tree = _JsonNames().visit(ast.parse(text, mode="eval").body)
         nodes = tree.elts if isinstance(tree, ast.List) else [tree]
         return tuple(_from_node(node) for node in nodes)
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         return ()
+
+
+def _pythonic_lines(text: str) -> tuple[Call, ...]:
+    """Calls in Python's form, each on a line of its own."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return _pythonic(f"[{', '.join(lines)}]") if len(lines) > 1 else ()
+
+
+class _JsonNames(ast.NodeTransformer):
+    """JSON's names for what Python calls otherwise: models write them into values of Python's form."""
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:  # as ast calls it
+        return ast.Constant(_JSON_NAMES[node.id]) if node.id in _JSON_NAMES else node
 
 
 def _from_node(node: ast.AST) -> Call:

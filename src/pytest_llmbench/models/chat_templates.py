@@ -21,6 +21,7 @@ from pytest_llmbench.core.records import BASE
 from pytest_llmbench.models.adapters import Adapter, training_record
 from pytest_llmbench.models.prompt_form import PromptError, PromptForm
 from pytest_llmbench.models.quiet import quiet_libraries
+from pytest_llmbench.models.tokenizers import read_tokenizer
 
 if TYPE_CHECKING:
     from pytest_llmbench.models.loaded import LoadedModel
@@ -200,11 +201,9 @@ def _adapter_tokenizer(adapter: Adapter, base: Any, rows: int) -> Any | None:
     folder = Path(adapter.path)
     if not any((folder / name).is_file() for name in _FILES):
         return None
-    from transformers import AutoTokenizer
-
     try:
         with quiet_libraries():
-            own = AutoTokenizer.from_pretrained(folder, padding_side="left", trust_remote_code=False)  # None would ask
+            own = read_tokenizer(folder)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ImportError) as error:
         raise AdapterError(
             f"{adapter.path}: its tokenizer cannot be read ({error}); save it again, or remove the tokenizer's files "

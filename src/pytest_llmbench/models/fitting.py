@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pytest_llmbench.core.documents import read_text
 from pytest_llmbench.core.errors import ModelError, NotReadyError, UsageError, located
 from pytest_llmbench.core.locale import N_
+from pytest_llmbench.core.machine import has_bfloat16
 from pytest_llmbench.models.hashing import weight_files
 from pytest_llmbench.models.memory.architecture import Architecture, read_architecture
 from pytest_llmbench.models.memory.estimate import (
@@ -37,7 +38,7 @@ def known_architecture(name: str, folder: Path | str | None = None) -> Architect
     """
     config = Path(folder) / "config.json" if folder else None
     if config and config.is_file():
-        fields, where = _read_config(config), str(config)
+        fields, where = config_fields(config), str(config)
     elif (entry := load_registry().find(name)) and entry.architecture:
         fields, where = entry.architecture, entry.source
     else:
@@ -56,8 +57,12 @@ def _bytes_of_files(folder: Path) -> int:
     return sum(path.stat().st_size for path in weight_files(folder))
 
 
-def _read_config(path: Path) -> Any:
-    """A model's `config.json` as transformers reads it: `Infinity`, which JSON has not, stands in some."""
+def config_fields(path: Path) -> Any:
+    """The fields of a model's `config.json` as transformers reads it: `Infinity`, which JSON has not, stands in some.
+
+    Raises:
+        UsageError: it is unreadable.
+    """
     try:
         fields = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
@@ -69,12 +74,16 @@ def plan_of(
     preset: Preset,
     device: Literal["cpu", "cuda"],
     *,
-    precision: Precision = "bfloat16",
+    precision: Precision | None = None,
     double_quant: bool = True,
     compute_dtype: Dtype = "bfloat16",
     answer_tokens: int | None = None,
 ) -> TrainingPlan:
-    """The training that a preset means, every row at its longest and, unless `answer_tokens` says less, all answer."""
+    """The training that a preset means, every row at its longest and, unless `answer_tokens` says less, all answer.
+
+    Without a `precision` it is what trainings compute in here: float32 on a CPU without instructions for bfloat16.
+    """
+    own: Precision = "bfloat16" if device == "cuda" or has_bfloat16() else "float32"
     return TrainingPlan(
         batch_size=preset.batch_size,
         max_length=preset.max_length,
@@ -84,7 +93,7 @@ def plan_of(
         double_quant=double_quant,
         compute_dtype=compute_dtype,
         device=device,
-        precision=precision,
+        precision=precision or own,
         gradient_checkpointing=preset.gradient_checkpointing,
         answer_tokens=answer_tokens,
     )

@@ -12,7 +12,13 @@ from typing import Any, Literal, NamedTuple
 from pytest_llmbench.cases.tools import Tool
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.models.call_forms import Call, marked_calls, parsed_calls, read_calls
-from pytest_llmbench.models.reasoning import SplitAnswer, open_mark, split_reasoning
+from pytest_llmbench.models.reasoning import (
+    SplitAnswer,
+    begins_with_thought,
+    open_mark,
+    split_reasoning,
+    without_empty_block,
+)
 from pytest_llmbench.models.system_role import fold_system
 from pytest_llmbench.models.tokenizers import rules_hash, why_unreadable
 
@@ -23,6 +29,7 @@ _WAYS_OUT: Mapping[str, str] = {
     "system": "; model.system_role: user puts the system prompt into the first user turn",
     "user": "; it is not made for messages of plain text, so take another base or change its template",
 }
+_THOUGHT_KEYS = ("reasoning_content", "thinking")  # of a message, where templates read what was thought
 _TAIL = 16  # tokens in which an end that is written in words surely ends, after as many as it takes alone
 _LONGEST_MARK = 48  # tokens that surely hold an opening mark and the white space after it, even where bytes are tokens
 
@@ -129,15 +136,35 @@ class PromptForm:
             PromptError: as `prompt`, or the template writes the prompt differently when an answer follows.
         """
         before = self.write(row["prompt"], answer_follows=True)
-        text = self.write([*row["prompt"], *row["completion"]], answer_follows=False)
+        text = self._with_answer([*row["prompt"], *row["completion"]], before)
         prompt, whole = ([*self.begins, *self._tokens(written)] for written in (before, text))
         if whole[: len(prompt)] != prompt:
             apart = prompt + self._tokens(text[len(before) :])
             if not text.startswith(before) or self.tokenizer.decode(apart) != self.tokenizer.decode(whole):
-                raise PromptError(_why_not_masked(open_mark(before)))
+                raise PromptError(_why_not_masked(open_mark(before), row["completion"][-1]["content"]))
             whole = apart
         self._check_learnt(row["completion"][-1]["content"], text[len(before) :], open_mark(before))
         return whole, prompt
+
+    def _with_answer(self, said: Messages, before: str) -> str:
+        """The text of a training row whose prompt is `before`.
+
+        What is thought goes to the template apart, as it wants it, unless it then leaves it out. Where the prompt
+        closes an empty block that the template does not write before an answer, as Gemma 4's, the answer follows that.
+        """
+        text = self.write(said, answer_follows=False)
+        meant = split_reasoning(said[-1]["content"])
+        if apart := _thought_apart(meant, self.template):
+            other = self.write([*said[:-1], {**said[-1], **apart}], answer_follows=False)
+            learnt = self._read_back(other[len(before) :], open_mark(before))
+            text = other if other.startswith(before) and _words(learnt) == _words(meant) else text
+        bare = without_empty_block(before)
+        start = next((start for start in (before, bare) if text.startswith(start)), None)
+        if start is None or bare == before:
+            return text
+        if begins_with_thought(text[len(start) :]):
+            raise PromptError(_why_not_masked(None, said[-1]["content"]))
+        return before + text[len(start) :]
 
     def answer(self, tokens: Sequence[int], prompt: Sequence[int] | None = None) -> SplitAnswer:
         """What the tokens of an answer say, without what template and model put round it.
@@ -274,6 +301,10 @@ class PromptForm:
         """The mark of the block that this prompt leaves open: templates may look at what was said in it."""
         return self._opened if prompt is None else open_mark(self.tokenizer.decode(prompt[-_LONGEST_MARK:]))
 
+    def _read_back(self, written: str, opened: str | None) -> SplitAnswer:
+        """How a model's text is read that is what the template makes of a row's answer."""
+        return split_reasoning(_until(written, self._end_marks), opened=opened)
+
     def _check_learnt(self, answer: str, written: str, opened: str | None) -> None:
         """Raise PromptError unless what the template makes of a row's answer is read as that answer."""
         said = answer.rstrip()
@@ -285,7 +316,7 @@ class PromptForm:
             )
         if answer.strip() in written:
             return
-        meant, learnt = split_reasoning(answer), split_reasoning(_until(written, self._end_marks), opened=opened)
+        meant, learnt = split_reasoning(answer), self._read_back(written, opened)
         if _words(meant) == _words(learnt):
             return
         if meant.reasoning and not learnt.reasoning and _words(meant)[0] == _words(learnt)[0]:
@@ -331,7 +362,15 @@ class PromptForm:
         return tokens
 
 
-def _why_not_masked(opened: str | None) -> str:
+def _thought_apart(meant: SplitAnswer, template: str) -> Mapping[str, str]:
+    """An answer, and what is thought before it under the keys that the template reads it from; empty where none is."""
+    keys = [key for key in _THOUGHT_KEYS if re.search(rf"\b{key}\b", template)]
+    if not (keys and meant.reasoning and meant.closed):
+        return {}
+    return {"content": meant.answer, **dict.fromkeys(keys, meant.reasoning)}
+
+
+def _why_not_masked(opened: str | None, answer: str) -> str:
     told = (
         "the base's chat template writes the prompt differently when an answer follows, so the loss cannot be kept to "
         "the answer; "
@@ -340,6 +379,11 @@ def _why_not_masked(opened: str | None) -> str:
         told += (
             f"its prompts end in {opened!r}, which it does not write before this answer: switch thinking off "
             "(model.template_arguments), or "
+        )
+    elif split_reasoning(answer).reasoning:
+        told += (
+            "the answer thinks first, which these prompts leave no room for: switch thinking on "
+            "(model.template_arguments), take the thought out of the row, or "
         )
     return told + "take another base or change its template"
 

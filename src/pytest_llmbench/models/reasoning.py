@@ -27,6 +27,10 @@ BLOCKS: Sequence[tuple[str, str]] = (
 Magistral; Seed-OSS; LongCat; Kimi; Command A; OpenThoughts; Apertus; Gemma 4; MedGemma; gpt-oss (harmony), which also
 says in a channel of its own what it is about to do."""
 
+_EMPTY_BLOCK = re.compile(
+    "(?:" + "|".join(rf"{re.escape(one.rstrip())}\s*{re.escape(other)}" for one, other in BLOCKS) + r")\s*\Z"
+)
+
 OPENED_IN_PROMPTS: tuple[str, ...] = ("</think>", "[/THINK]", "</seed:think>", "</longcat_think>", "◁/think▷")
 """Closing marks that end a block even where none was seen to begin: these families' templates open it in the prompt."""
 
@@ -51,6 +55,10 @@ _HEADER = re.compile(
 )
 """What gpt-oss (harmony) writes before each of its messages: the channel, who is called, in which form."""
 
+_RECIPIENTS = re.compile(r"\s*to=(?:self|user)<\|message\|>")
+_TO_SELF = re.compile(r"(?:<\|start\|>assistant)?\s*to=self<\|message\|>(?P<said>.*?)(?P<end><\|eom\|>|\Z)", re.DOTALL)
+_TO_USER = re.compile(r"(?:<\|start\|>assistant)?\s*to=user<\|message\|>(?P<said>.*?)(?:<\|eot\|>|\Z)", re.DOTALL)
+
 
 class SplitAnswer(NamedTuple):
     """`answer` is what the user is shown, `reasoning` what was thought before it, None where nothing was thought.
@@ -74,7 +82,7 @@ def split_reasoning(text: str, *, opened: str | None = None) -> SplitAnswer:
     A closing mark without an opening one ends a block that the prompt has opened (servers do not show their prompt).
     """
     thoughts: list[str] = []
-    rest = _plain_headers(text).strip()
+    rest = _plain_headers(_plain_recipients(text)).strip()
     if opened is not None:
         rest = f"{opened}{rest}"
     while (found := _block(rest)) is not None:
@@ -95,6 +103,16 @@ def open_mark(prompt: str) -> str | None:
     return None
 
 
+def without_empty_block(prompt: str) -> str:
+    """A prompt without the closed block that it ends in and in which nothing is thought, where it does."""
+    return _EMPTY_BLOCK.sub("", prompt)
+
+
+def begins_with_thought(text: str) -> bool:
+    """Whether a text begins with the mark of a block to think in."""
+    return any(text.lstrip().startswith(opening.rstrip()) for opening, _ in BLOCKS)
+
+
 def _block(text: str) -> tuple[str, str | None] | None:
     """The first thought of the text and what follows it, None where that is missing; None when there is no thought."""
     text = _START.sub("", text)
@@ -107,6 +125,14 @@ def _block(text: str) -> tuple[str, str | None] | None:
         if begins:
             return text.removeprefix(opening.rstrip()).strip(), None
     return None
+
+
+def _plain_recipients(text: str) -> str:
+    """Muse's messages, each of which is to somebody: what it says to itself within plain tags, the answer alone."""
+    if not _RECIPIENTS.match(text):
+        return text
+    tagged = _TO_SELF.sub(lambda told: f"<think>{told['said']}{'</think>' if told['end'] else ''}", text)
+    return _TO_USER.sub(lambda told: told["said"], tagged)
 
 
 def _plain_headers(text: str) -> str:

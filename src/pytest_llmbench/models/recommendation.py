@@ -17,7 +17,6 @@ from pytest_llmbench.models.memory.estimate import (
     largest_batch,
 )
 from pytest_llmbench.models.memory.hardware import Hardware
-from pytest_llmbench.models.memory.weights import GIB
 from pytest_llmbench.models.registry import ModelEntry, Preset, Task
 
 Verdict = Literal["recommended", "fits", "refused"]
@@ -94,11 +93,11 @@ def _judge(entry: ModelEntry, hardware: Hardware, task: Task | None) -> Choice:
             return _by_estimate(entry, preset, hardware)
         except ModelError as error:  # a task of the registry that suits other models than this one
             return _refused(entry, "unknown", None, str(error))
-    if entry.vram_gb is None:
+    if entry.vram is None:
         return _refused(
             entry, "unknown", None, "the registry gives neither architecture nor vram_gb, so nothing is known"
         )
-    needed = int(entry.vram_gb * GIB)
+    needed = entry.vram
     if needed > hardware.room:
         reason = f"needs {entry.vram_gb:g} GB by the registry's figure, {in_gb_down(hardware)} is there"
         return _refused(entry, "registry", needed, reason)
@@ -124,7 +123,7 @@ def _by_estimate(entry: ModelEntry, preset: Preset, hardware: Hardware) -> Choic
     choice = _accepted(entry, preset, "estimate", needed, batch, reason)
     if hardware.device == "cpu" and architecture.parameters > _LARGEST_ON_CPU:
         return dataclasses.replace(choice, verdict="fits", reason=f"{reason}, but a CPU would train it for days")
-    if entry.vram_gb and hardware.gb < entry.vram_gb and hardware.device == "cuda":
+    if entry.vram and hardware.room < entry.vram and hardware.device == "cuda":
         short = f"{reason}, but by experience it asks for {entry.vram_gb:g} GB"
         return dataclasses.replace(choice, verdict="fits", reason=short)
     return choice

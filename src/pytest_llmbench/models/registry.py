@@ -20,7 +20,10 @@ Task = Literal["chat", "completion", "classification"]
 TASKS: tuple[Task, ...] = ("chat", "completion", "classification")
 REGISTRY = Path("configs/models.yaml")
 
-_Count = Annotated[int, Field(ge=1)]
+MOST = 2**53
+"""The largest count that a setting may be: what JSON's readers and the libraries beneath still take for a number."""
+
+_Count = Annotated[int, Field(ge=1, le=MOST)]
 _Text = Annotated[str, Field(min_length=1)]
 _Rating = Annotated[int, Field(ge=1, le=5)]
 _Name = Annotated[str, Field(pattern=r"^[\w.:-]+$")]
@@ -36,7 +39,7 @@ class Preset(_Strict):
     quantization: Literal["nf4", "none"] = "nf4"
     batch_size: _Count = 4
     gradient_accumulation: _Count = 1
-    max_length: Annotated[int, Field(ge=8)] = 512
+    max_length: Annotated[int, Field(ge=8, le=MOST)] = 512
     rank: _Count = 8
     alpha: _Count = 16
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -113,6 +116,11 @@ class ModelEntry(_Written):
     def name(self) -> str:
         """The title, or the alias where there is none."""
         return self.title or self.alias
+
+    @property
+    def vram(self) -> int | None:
+        """`vram_gb` in bytes. A card has the GB of its label in 10^9 bytes, and often fewer of 2^30."""
+        return int(self.vram_gb * 1e9) if self.vram_gb else None
 
     def preset(self, task: Task | None = None) -> Preset:
         """The model's training settings; with a task, those that its `tasks` section or the registry's changes.

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.core.errors import ModelError
+from pytest_llmbench.core.locale import N_
 from pytest_llmbench.models.sources import Source
+
+_log = logging.getLogger("pytest_llmbench")
 
 _FIRST_RULE = '"added_tokens"'  # in a tokenizer's JSON
 _STRETCHING = frozenset({"yarn", "linear", "dynamic"})  # kinds of rope whose factor lengthens the context
 _NAMED = ("eos", "bos", "pad")  # padding last: it may be the end
+_CUT_OF_MISTRAL = (  # the pattern in Mistral's own tekken.json
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
+    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
 
 def load_tokenizer(source: Source, *, trust_remote_code: bool = False) -> Any:
@@ -22,9 +32,9 @@ def load_tokenizer(source: Source, *, trust_remote_code: bool = False) -> Any:
         ModelError: it has neither a padding nor an end-of-text token, or one that the base has no embedding for.
         OSError, ValueError: as transformers does; see `loading_errors.explained`.
     """
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoConfig
 
-    tokenizer = AutoTokenizer.from_pretrained(source.path, trust_remote_code=trust_remote_code, padding_side="left")
+    tokenizer = read_tokenizer(source.path, trust_remote_code=trust_remote_code)
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token_id is None:
             raise ModelError(f"{source.path}: the tokenizer has neither a padding nor an end-of-text token; add one")
@@ -33,6 +43,43 @@ def load_tokenizer(source: Source, *, trust_remote_code: bool = False) -> Any:
     if rows is not None:
         _check_named(source, tokenizer, rows)
     return tokenizer
+
+
+def read_tokenizer(folder: Path | str, *, trust_remote_code: bool = False) -> Any:
+    """The tokenizer in a folder, padding on the left; one that cuts text wrongly is announced.
+
+    Where mistral-common is installed, as vLLM installs it, transformers would take that library's for Mistral's models:
+    it has no chat template, and refuses prompts that others write.
+
+    Raises:
+        OSError, ValueError: as transformers does.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(
+        folder, trust_remote_code=trust_remote_code, padding_side="left", mistral_format=False
+    )
+    if _is_cut_wrongly(tokenizer):
+        _log.warning(
+            N_(
+                "%s: its tokenizer cuts text otherwise than the model learnt it, a known fault of tokenizer.json files "
+                "of Mistral's; load it with AutoTokenizer.from_pretrained(FOLDER, fix_mistral_regex=True), and save "
+                "that in a folder of the model"
+            ),
+            folder,
+        )
+    return tokenizer
+
+
+def _is_cut_wrongly(tokenizer: Any) -> bool:
+    """Whether it is one that transformers tells to have a wrong expression, and it has another than Mistral's own.
+
+    That is told of every large vocabulary of a Mistral that was saved by transformers 4, right or not.
+    """
+    backend: Any = getattr(tokenizer, "backend_tokenizer", None)
+    if getattr(backend, "fix_mistral_regex", None) is not False or backend.pre_tokenizer is None:
+        return False
+    return json.dumps(_CUT_OF_MISTRAL) not in backend.pre_tokenizer.__getstate__().decode()
 
 
 def embedding_rows(config: Any) -> int | None:

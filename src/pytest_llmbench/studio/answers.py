@@ -113,9 +113,14 @@ class Answers:
             self._idle = None
 
     def _expire(self) -> None:
-        task = asyncio.get_running_loop().create_task(self._let_go())
+        task = asyncio.get_running_loop().create_task(self._end_idle())
         self._letting_go.add(task)
         task.add_done_callback(self._letting_go.discard)
+
+    async def _end_idle(self) -> None:
+        """Free the model, unless a question came in the very moment: who asks begins a new time of idleness."""
+        if not self._turn.locked():
+            await self._let_go()
 
     async def _held(self, pair: str) -> _Holder:
         if self._holder is None or self._holder.pair != pair or not self._holder.is_alive:

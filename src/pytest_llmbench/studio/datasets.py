@@ -90,8 +90,7 @@ class Datasets:
         with self._store.reading() as session:
             old = session.scalars(select(Dataset).where(Dataset.deleted_at < datetime.now(UTC) - _UNDO)).all()
         for dataset in old:
-            for path in self._folder.glob(f"{dataset.id}*"):
-                path.unlink()
+            self._clear(dataset.id)
 
     async def close(self) -> None:
         """End the checks that still run."""
@@ -120,9 +119,9 @@ class Datasets:
             )
             path = path.replace(self._folder / f"{key}{upload.format}")
             write_text(self._preview(key), contents.model_dump_json(include={"preview"}))
-        finally:
-            for left in self._folder.glob(f"{key}{_PART}*"):
-                left.unlink()
+        except BaseException:  # refused, or whoever sent it is gone
+            self._clear(key)
+            raise
         dataset = Dataset(
             id=key,
             name=upload.name,
@@ -193,8 +192,18 @@ class Datasets:
         return card(dataset)
 
     def _add(self, dataset: Dataset) -> None:
-        with self._store.writing() as session:
-            session.add(dataset)
+        key = dataset.id
+        try:
+            with self._store.writing() as session:
+                session.add(dataset)
+        except NotReadyError:  # the disk is full
+            self._clear(key)
+            raise
+
+    def _clear(self, key: str) -> None:
+        """Remove a dataset's files."""
+        for path in self._folder.glob(f"{key}*"):
+            path.unlink()
 
     def _file(self, dataset: Dataset) -> Path:
         return self._store.folder / dataset.path

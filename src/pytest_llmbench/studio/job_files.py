@@ -84,11 +84,11 @@ def _text(line: bytes) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text)} characters)"
 
 
-def tail(path: Path, size: int = 4_000) -> Iterator[str]:
-    """The last lines of a file."""
+def tail(path: Path, since: int, size: int = 4_000) -> Iterator[str]:
+    """The last lines of a file, of those behind `since`, in bytes."""
     try:
         with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - size))
+            file.seek(max(since, path.stat().st_size - size))
             data = file.read()
     except FileNotFoundError:
         return

@@ -20,6 +20,7 @@ from pytest_llmbench.core.errors import NotReadyError
 
 OUTPUT = "output.log"
 _EXIT = "exit"
+_BEGAN = "output.began"
 
 # The words are: folder to run in, file of the exit code, command. A trap, unlike a signal that is ignored, is not
 # passed on to the command.
@@ -52,6 +53,13 @@ class JobProcess:
             return int(self._code_file.read_text(encoding="ascii"))
         except (FileNotFoundError, ValueError):
             return None
+
+    def output_began(self) -> int:
+        """Where its output begins in the job's log, in bytes: what an earlier process said stands before it."""
+        try:
+            return int((self.folder / _BEGAN).read_text(encoding="ascii"))
+        except (FileNotFoundError, ValueError):
+            return 0
 
     def signal(self, number: int) -> None:
         """Send a signal to the whole group."""
@@ -115,6 +123,14 @@ class WaitingProcess:
             os.waitpid(self.process.pid, 0)
 
 
+def began_at(folder: Path) -> float:
+    """When the newest process of a job was made, by the clock of the disk that its folder is on; 0 where none was."""
+    try:
+        return (folder / _BEGAN).stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
 def prepare(command: Sequence[str], project: Path, folder: Path, environment: Mapping[str, str]) -> WaitingProcess:
     """A process that will run `command` in `project`, its output added to the log in the job's `folder`.
 
@@ -122,6 +138,8 @@ def prepare(command: Sequence[str], project: Path, folder: Path, environment: Ma
         NotReadyError: it cannot be started.
     """
     (folder / _EXIT).unlink(missing_ok=True)
+    log = folder / OUTPUT
+    (folder / _BEGAN).write_text(str(log.stat().st_size if log.exists() else 0), encoding="ascii")
     words = ["sh", "-c", _SHELL, "sh", str(project), str((folder / _EXIT).absolute()), *command]
     hears, says = os.pipe()
     try:
@@ -131,7 +149,7 @@ def prepare(command: Sequence[str], project: Path, folder: Path, environment: Ma
             environment,
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, hears, 0),
-                (os.POSIX_SPAWN_OPEN, 1, str(folder / OUTPUT), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
+                (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
                 (os.POSIX_SPAWN_DUP2, 1, 2),
             ],
             setsid=True,

@@ -102,13 +102,16 @@ class JobQueue:
         return min((shutil.disk_usage(place).free, place) for place in written)
 
     def _work(self) -> None:
+        waits = ""
         while not self._closing.is_set():
             self._woken.clear()
             try:
-                busy = self.look()
+                busy, why = self.look(), ""
             except (LLMBenchError, OSError) as error:  # a full disk: what is not told stays in the job's files
-                _log.warning("the job queue waits: %s", error)
-                busy = True
+                busy, why = True, str(error)
+            if why not in ("", waits):  # once, not at every look
+                _log.warning("the job queue waits: %s", why)
+            waits = why
             self._woken.wait(self._limits.look_s if busy else None)
 
     def look(self) -> bool:
@@ -205,7 +208,7 @@ class JobQueue:
             except LLMBenchError as error:
                 state, problem = "failed", Problem(code=error.code, detail=str(error))
         elif job.state != "cancelling":
-            state, problem = _how_it_ended(code, process.folder)
+            state, problem = _how_it_ended(code, process)
         with self._store.writing() as session:
             record = JobRecord(session, job_id)
             record.job.pid = record.job.pid_started = None
@@ -250,19 +253,19 @@ def _environment() -> Mapping[str, str]:
     return {**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
 
 
-def _how_it_ended(code: int | None, folder: Path) -> tuple[JobState, Problem]:
+def _how_it_ended(code: int | None, process: JobProcess) -> tuple[JobState, Problem]:
     """Of a job that nobody cancelled, and that came to no end of its own."""
     if code is None:
         return "interrupted", Problem(code="interrupted", detail="its process was killed, or the machine; resume it")
     if code in _ENDED_FROM_OUTSIDE:
         told = f"its process got signal {code - EXIT_BY_SIGNAL}; a kill without anybody's doing is often of memory"
         return "interrupted", Problem(code="interrupted", detail=f"{told}; resume it")
-    return "failed", _problem(code, folder)
+    return "failed", _problem(code, process)
 
 
-def _problem(code: int, folder: Path) -> Problem:
+def _problem(code: int, process: JobProcess) -> Problem:
     """What the command said last."""
-    lines = list(tail(folder / OUTPUT))
+    lines = list(tail(process.folder / OUTPUT, process.output_began()))
     errors = [line.removeprefix(_ERROR) for line in lines if line.startswith(_ERROR)]
     kind = {UsageError.exit_code: UsageError.code, NotReadyError.exit_code: NotReadyError.code}.get(code, "failed")
     return Problem(code=kind, detail=(errors or lines or [f"its command ended with exit code {code}"])[-1])

@@ -7,7 +7,7 @@ import contextlib
 import functools
 import itertools
 import re
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -274,7 +274,7 @@ class Jobs:
         )
         session.add(job)
         session.flush()
-        job.folder = f"jobs/{job.id:04d}"
+        job.folder = str(_free(Path("jobs"), f"{job.id:04d}", lambda path: (self._store.folder / path).exists()))
         JobRecord(session, job.id).enter("queued")
         return job
 
@@ -309,10 +309,13 @@ def _refuse_missing(session: Session, dataset_id: str) -> None:
 def _free_adapter(folder: Path, model: str, job_id: int) -> Path:
     """A folder that no adapter has, and no training had."""
     name = f"{re.sub(r'[^A-Za-z0-9.-]+', '-', model).strip('-.')}-{job_id:04d}"
+    return _free(folder, name, lambda path: path.exists() or checkpoints_of(path).exists())
+
+
+def _free(folder: Path, name: str, is_taken: Callable[[Path], bool]) -> Path:
+    """A folder of that name, or of the next one behind it that is not taken: an earlier studio may have left some."""
     names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
-    return next(
-        folder / name for name in names if not (folder / name).exists() and not checkpoints_of(folder / name).exists()
-    )
+    return next(folder / one for one in names if not is_taken(folder / one))
 
 
 def _last_position(session: Session) -> int:

@@ -243,7 +243,7 @@ def _verdict(choice: Choice, preset: Preset, hardware: Hardware) -> Fits:
         return "unknown"
     if choice.verdict == "refused":
         return "does_not_fit"
-    by_experience = hardware.device == "cuda" and (choice.entry.vram_gb or 0) > hardware.gb
+    by_experience = hardware.device == "cuda" and (choice.entry.vram or 0) > hardware.room
     is_tight = choice.batch_size < preset.batch_size or choice.needed > _COMFORTABLE * hardware.room or by_experience
     return "tight" if is_tight else "fits"
 
@@ -252,8 +252,10 @@ def _chosen(preset: Preset, chosen: Hyperparameters) -> Preset:
     changes = chosen.model_dump(exclude_none=True, exclude={"task", "steps"})
     if "num_epochs" in changes:
         changes["epochs"] = changes.pop("num_epochs")
-    if (targets := changes.get("targets")) and targets != "all-linear":
+    if (targets := changes.get("targets")) is not None and targets != "all-linear":
         changes["targets"] = tuple(part.strip() for part in targets.split(",") if part.strip())
+        if not changes["targets"]:
+            raise UsageError("targets: name layers, such as q_proj,v_proj, or take all-linear", names=("targets",))
     return preset.model_copy(update=changes)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -153,6 +154,7 @@ class Store:
         self.folder, self.engine, self._lock = folder, engine, lock
         self.commits = 0
         """Who looks at the store again and again need do so only when this number has changed."""
+        self._counting = threading.Lock()
         self._listeners: set[Callable[[], None]] = set()
         self._reading = sessionmaker(engine, expire_on_commit=False, autoflush=False)
         self._writing = sessionmaker(engine.execution_options(writes=True), expire_on_commit=False)
@@ -176,7 +178,8 @@ class Store:
         """
         with self._told(), self._writing.begin() as session:
             yield session
-        self.commits += 1
+        with self._counting:  # of two at once, one would look like none to who has seen the other
+            self.commits += 1
         self.wake()
 
     @contextlib.contextmanager

@@ -188,6 +188,7 @@ def test_every_value_that_can_be_changed_has_its_option() -> None:
         (("--learning-rate", "inf"), "--learning-rate inf: input should be a finite number"),
         (("--epochs", "inf"), "--epochs inf: input should be a finite number"),
         (("--epochs", "1e300"), "--epochs 1e+300: input should be less than or equal to 1000000"),
+        (("--batch-size", f"1{'0' * 30}"), "input should be less than or equal to 9007199254740992"),
         (("--targets", ""), "name layers, such as q_proj,v_proj, or take all-linear"),
         (("--seed", "99999999999"), "--seed 99999999999: input should be less than 4294967296"),
     ],

@@ -66,6 +66,10 @@ def test_one_model_is_told_whole_under_any_of_its_names() -> None:
     assert (preset["batch_size"], preset["max_length"]) == (16, 128)
 
 
+def test_memory_without_end_is_refused() -> None:
+    assert llmbench("models", "--vram", "inf").exit_code == 2
+
+
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     done = llmbench("models", "show", "qwen2.5-1.5")
     assert (done.exit_code, done.stdout) == (2, "")
@@ -104,11 +108,14 @@ def test_a_folder_with_a_config_is_estimated_and_an_unknown_model_is_not(project
     fields = {"model_type": "llama", "vocab_size": 99, "hidden_size": 64, "intermediate_size": 128}
     fields |= {"num_hidden_layers": 2, "num_attention_heads": 4}
     (project / "own").mkdir()
-    (project / "own/config.json").write_text(json.dumps(fields))
+    (project / "own/config.json").write_text(json.dumps(fields, indent="\t"))
     assert llmbench("models", "estimate", "own", "--device", "cpu").exit_code == 0
     done = llmbench("models", "estimate", "org/unheard-of")
     assert done.exit_code == 3
     assert "add its `architecture` to configs/models.yaml" in done.stderr
+    (project / "own/config.json").write_text(json.dumps({**fields, "quantization_config": {"quant_method": "fp8"}}))
+    done = llmbench("models", "estimate", "own")  # whose weights, which would tell their size, are not there
+    assert (done.exit_code, "what its folder holds tells no memory" in done.stderr) == (3, True)
 
 
 def test_rows_longer_than_the_context_are_refused_or_where_they_can_be_read_announced(

@@ -435,6 +435,10 @@ def test_a_gated_model_is_told_at_once(request_with: Build, tmp_path: Path, monk
         ModelError, match=r"org/closed is gated: accept its licence on https://huggingface.co/org/closed"
     ):
         finetune(request_with(base="closed"))
+    here = {"a-tag": tmp_path}
+    monkeypatch.setattr("pytest_llmbench.models.sources.cached", lambda _, revision: here.get(revision))
+    with pytest.raises(ModelError, match="no weights"):  # what is here needs no licence; this folder is no model
+        finetune(request_with(base="closed", revision="a-tag"))
 
 
 def test_a_training_that_will_not_fit_is_refused_before_loading(

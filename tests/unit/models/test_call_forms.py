@@ -42,6 +42,16 @@ DEEPSEEK = (
     "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>get_weather\n```json\n"
     '{"city": "Paris"}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>'
 )
+KIMI = (
+    "<|tool_calls_section_begin|><|tool_call_begin|>functions.get_weather:0<|tool_call_argument_begin|>"
+    '{"city": "Paris"}<|tool_call_end|><|tool_call_begin|>functions.refund:1<|tool_call_argument_begin|>{}'
+    "<|tool_call_end|><|tool_calls_section_end|>"
+)
+GEMMA = (
+    '<|tool_call>call:get_weather{city:<|"|>L\'île: {x}, [y]<|"|>,days:3,place:{at:[1.5,null],ok:true}}<tool_call|>'
+    "<|tool_call>call:refund{}<tool_call|>"
+)
+INVOKED = '<{0}invoke name="get_weather">\n<{0}parameter name="city"{1}>Paris</{0}parameter>\n</{0}invoke>\n'
 LLAMA = '{"name": "get_weather", "parameters": {"city": "Paris"}}'
 
 
@@ -76,6 +86,28 @@ LLAMA = '{"name": "get_weather", "parameters": {"city": "Paris"}}'
         (
             DEEPSEEK,
             [PARIS],
+        ),
+        (KIMI, [PARIS, BACK]),
+        (
+            GEMMA,
+            [
+                {
+                    "name": "get_weather",
+                    "arguments": {"city": "L'île: {x}, [y]", "days": 3, "place": {"at": [1.5, None], "ok": True}},
+                },
+                BACK,
+            ],
+        ),
+        ("<minimax:tool_call>\n" + INVOKED.format("", "") + "</minimax:tool_call>", [PARIS]),
+        (
+            "<｜DSML｜function_calls>\n" + INVOKED.format("｜DSML｜", ' string="true"') + "</｜DSML｜function_calls>",
+            [PARIS],
+        ),
+        (INVOKED.format("atem:", "") + '<atem:invoke name="refund">\n</atem:invoke>', [PARIS, BACK]),
+        ('<function_calls>\nget_weather(city="Paris")\nrefund()\n</function_calls>', [PARIS, BACK]),
+        (
+            '<|tool_call_start|>[get_weather(sun=true, place={"at": null})]<|tool_call_end|>',
+            [{"name": "get_weather", "arguments": {"sun": True, "place": {"at": None}}}],
         ),
         ('<｜tool▁call▁begin｜>get_weather<｜tool▁sep｜>{"city": "Paris"}<｜tool▁call▁end｜>', [PARIS]),
         ('[get_weather(city="Paris"), refund()]', [PARIS, BACK]),
@@ -119,6 +151,8 @@ def test_what_only_looks_like_one_is_no_call(text: str) -> None:
         ('[TOOL_CALLS]get_weather[ARGS]{"city": ', "get_weather"),
         ('<tool_call>{"name": "get_weather", "arguments": [1]}</tool_call>', "get_weather"),
         ("<function=get_weather>city: Paris</function>", "get_weather"),
+        ('<|tool_call>call:get_weather{city:<|"|>Pa', "get_weather"),
+        ('<invoke name="get_weather">city: Paris</invoke>', "get_weather"),
     ],
 )
 def test_a_call_that_cannot_be_read_is_kept_with_its_text(text: str, name: str) -> None:

@@ -84,6 +84,19 @@ def test_an_unknown_architecture_is_announced_not_guessed(tmp_path: Path, caplog
     assert ["mamba" in caplog.messages[0], "org/unheard-of" in caplog.messages[1]] == [True, True]
 
 
+def test_a_cpu_without_instructions_for_bfloat16_trains_in_float32(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preset = load_registry()["smollm2-135m"].preset()
+    found = {}
+    for flags in ("avx2", "avx2 avx512_bf16"):
+        (tmp_path / "cpuinfo").write_text(f"flags\t\t: {flags}\n")
+        monkeypatch.setattr("pytest_llmbench.core.machine._PROCESSORS", tmp_path / "cpuinfo")
+        found[flags] = (plan_of(preset, "cpu").precision, plan_of(preset, "cuda").precision)
+    assert found == {"avx2": ("float32", "bfloat16"), "avx2 avx512_bf16": ("bfloat16", "bfloat16")}
+    assert plan_of(preset, "cpu", precision="float32").precision == "float32"
+
+
 def test_a_plan_is_told_in_a_few_words() -> None:
     assert describe(TrainingPlan(2, 64, quantization="none")) == "2 x 64 tokens, unquantized"
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from support.tiny_models import WORDS, save, save_adapter
 from transformers.quantizers import auto
 
+from pytest_llmbench.core.errors import AdapterError
 from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.models.adapter_loading import attach
 from pytest_llmbench.models.adapters import read_adapter
@@ -85,6 +87,17 @@ def test_an_adapter_sits_on_a_quantized_mixture_of_experts(
     loaded = load_base(resolve(str(moe_folder)), settings_with().model)
     attach(loaded, {"finetuned": read_adapter(tmp_path / "adapter")})
     assert prove_sound(loaded).base_gap == 0
+
+
+def test_an_adapter_that_is_said_to_have_experts_and_has_none_is_told_apart_from_a_misfit(
+    moe_folder: Path, settings_with: Callable[..., Settings], tmp_path: Path
+) -> None:
+    save_adapter(moe_folder, tmp_path / "adapter", init_lora_weights=False)
+    config = tmp_path / "adapter" / "adapter_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "target_parameters": ["down_proj"]}))
+    loaded = load_base(resolve(str(moe_folder)), settings_with(quantization="none").model)
+    with pytest.raises(AdapterError, match=r"names target_parameters \(down_proj\) that it has no weights for"):
+        attach(loaded, {"finetuned": read_adapter(tmp_path / "adapter")})
 
 
 def test_transformers_gets_its_own_quantizer_back() -> None:

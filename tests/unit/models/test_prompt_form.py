@@ -39,6 +39,14 @@ OPENS_AND_CLOSES = (
     "else '') + m.content + '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n' }}{% endif %}"
 )
+CLOSES_AT_ONCE = (
+    _TURNS + "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n\n</think>\n\n' }}{% endif %}"
+)
+THINKS_APART = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + ('<think>\n' + (m.reasoning_content or '') + "
+    "'\n</think>\n\n' if m.role == 'assistant' else '') + m.content + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n' }}{% endif %}"
+)
 FORGETS_THOUGHTS = (
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content.split('</think>')[-1] + '<|im_end|>\n' }}"
     "{% endfor %}" + _OPENED
@@ -118,6 +126,8 @@ def test_an_answer_that_ended_within_its_thinking_is_none(tokenizer: Any) -> Non
         (CHATML, "Oui."),
         (THINKING, "Oui."),
         (OPENS_AND_CLOSES, "Oui."),
+        (CLOSES_AT_ONCE, "Oui."),
+        (THINKS_APART, "Oui."),
         (IN_WORDS, "Oui."),
         (CHANNELS, "Oui."),
         (FORGETS_THOUGHTS, "Oui."),
@@ -131,6 +141,14 @@ def test_what_is_learnt_is_what_is_read(tokenizer: Any, template: str, learnt: s
     ends = [place for place, token in enumerate(answer) if token in written.end_tokens]
     assert ends or any(written.ended(answer[: place + 1]) for place in range(len(answer)))
     assert written.answer(answer[: ends[0]] if ends else answer) == SplitAnswer(learnt)
+
+
+def test_what_is_thought_goes_to_a_template_where_it_reads_thoughts(tokenizer: Any) -> None:
+    whole, prompt = form(tokenizer, THINKS_APART).example(row("<think>\nhm\n</think>\n\nOui."))
+    assert tokenizer.decode(whole[len(prompt) :]) == "hm\n</think>\n\nOui.<|im_end|>\n"
+    drops = form(tokenizer, CHATML + "{# reasoning_content #}")  # a thought that it would leave out stays in the text
+    whole, prompt = drops.example(row("<think>son</think>Oui."))  # a word of the question
+    assert tokenizer.decode(whole[len(prompt) :]) == "<think>son</think>Oui.<|im_end|>\n"
 
 
 def test_a_block_is_open_where_this_very_prompt_leaves_one_open(tokenizer: Any) -> None:
@@ -152,6 +170,11 @@ def test_a_block_is_open_where_this_very_prompt_leaves_one_open(tokenizer: Any) 
         (CHATML, "Oui.<|im_end|>Non.", r"holds '<\|im_end\|>', which ends an answer"),
         (CHATML, "Oui. <|endoftext|> Non.", r"holds '<\|endoftext\|>', which ends an answer"),
         (IN_WORDS, "Oui. [FIN] Non.", r"holds '\[FIN\]', which ends an answer"),
+        (
+            CLOSES_AT_ONCE,
+            "<think>hm</think>Oui.",
+            "which these prompts leave no room for: switch thinking on",
+        ),
         (OPENS, "Oui.", "its prompts end in '<think>', which it does not write before this answer"),
     ],
 )

@@ -48,6 +48,8 @@ from pytest_llmbench.models.reasoning import BLOCKS, SplitAnswer, open_mark, spl
             True,
         ),
         ("<|channel>thought\na<channel|>c", "c", "a", True),
+        (" to=self<|message|>a<|eom|><|start|>assistant to=user<|message|>c<|eot|>", "c", "a", True),
+        (" to=user<|message|>c<|eot|>", "c", None, True),
         ("<|START_THINKING|>a<|END_THINKING|><|START_RESPONSE|>c<|END_RESPONSE|>", "c", "a", True),
         ("Bonjour <think>", "Bonjour <think>", None, True),
     ],

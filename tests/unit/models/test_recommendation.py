@@ -110,10 +110,35 @@ def test_a_gpu_that_is_hidden_from_this_process_has_no_memory_for_it(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pynvml", nvml(3))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     assert detect().room == 12 * GIB
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     found = detect()
     assert (found.room // GIB if found.device == "cuda" else None) == largest
+
+
+@pytest.mark.parametrize(
+    ("order", "visible", "found"), [(None, "0", 12), ("PCI_BUS_ID", "0", 4), (None, "GPU-1", 4), (None, None, 12)]
+)
+def test_gpus_of_several_kinds_are_numbered_as_cuda_does_the_fastest_first(
+    monkeypatch: pytest.MonkeyPatch, order: str | None, visible: str | None, found: int
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "pynvml", nvml(3))
+    monkeypatch.setattr(Path, "glob", lambda *_: iter([Path("/dev/nvidia0")]))
+    fastest = [GpuMemory(0, "GPU 3", 0, 0, 12 * GIB)]
+    monkeypatch.setattr("pytest_llmbench.models.memory.weights.gpu_memory", lambda: fastest)
+    for name, value in (("CUDA_DEVICE_ORDER", order), ("CUDA_VISIBLE_DEVICES", visible)):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    assert detect().room == found * GIB
+
+
+def test_a_card_that_holds_what_its_label_says_holds_what_a_model_asks_for() -> None:
+    card = Hardware("cuda", "NVIDIA L4, sold as 24 GB", 23034 * 2**20)
+    choices = {one.entry.alias: one for one in recommended_models(REGISTRY, card)}
+    assert REGISTRY["qwen3-30b-a3b"].vram_gb == 24
+    assert choices["qwen3-30b-a3b"].verdict == "recommended", choices["qwen3-30b-a3b"].reason
 
 
 def test_a_task_that_does_not_suit_a_model_refuses_that_model_alone(tmp_path: Path) -> None:

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.tiny_models import WORDS, save, tiny_llama
-from transformers import AutoConfig, AutoTokenizer
+from tokenizers import Regex, Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Split
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 
 from pytest_llmbench.core.errors import ModelError
 from pytest_llmbench.core.settings import Settings
@@ -15,7 +20,13 @@ from pytest_llmbench.finetune.finetune import finetune
 from pytest_llmbench.finetune.request import FinetuneRequest
 from pytest_llmbench.models.loading import load_base, read_config
 from pytest_llmbench.models.sources import resolve
-from pytest_llmbench.models.tokenizers import context_tokens, embedding_rows, load_tokenizer, why_unreadable
+from pytest_llmbench.models.tokenizers import (
+    context_tokens,
+    embedding_rows,
+    load_tokenizer,
+    read_tokenizer,
+    why_unreadable,
+)
 
 ROWS = len(WORDS)
 
@@ -108,3 +119,45 @@ def test_a_tokenizer_with_neither_padding_nor_end_is_refused(folder: Path) -> No
 def test_a_stretched_rope_reads_more_than_the_native_context(rope: dict[str, object] | None, tokens: int) -> None:
     config = AutoConfig.for_model("qwen2", max_position_embeddings=32768, **({"rope_scaling": rope} if rope else {}))
     assert context_tokens(config) == tokens
+
+
+def test_mistrals_own_tokenizers_which_have_no_template_are_not_taken(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[dict[str, Any]] = []
+    read = AutoTokenizer.from_pretrained
+
+    def noted(*given: Any, **named: Any) -> Any:
+        told.append(named)
+        return read(*given, **named)
+
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", noted)
+    assert read_tokenizer(folder).padding_side == "left"
+    assert [named["mistral_format"] for named in told] == [False]
+
+
+@pytest.mark.parametrize(
+    ("saved_by", "fixed", "told"), [("4.50.0", False, True), ("4.50.0", True, False), ("5.0.0", False, False)]
+)
+def test_a_tokenizer_of_mistral_that_cuts_text_wrongly_is_announced(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    saved_by: str,
+    fixed: bool,  # noqa: FBT001
+    told: bool,  # noqa: FBT001
+) -> None:
+    unknown, words = (
+        "<unk>",
+        {f"w{number}": number for number in range(100_001)},
+    )  # what transformers takes for such a vocabulary
+    made = Tokenizer(WordLevel({**words, unknown: len(words)}, unk_token=unknown))
+    made.pre_tokenizer = Split(Regex(r"\s+"), "isolated")
+    config = {"model_type": "mistral", "transformers_version": saved_by}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    whole = PreTrainedTokenizerFast(tokenizer_object=made, eos_token=unknown)
+    whole.save_pretrained(tmp_path)
+    if fixed:
+        AutoTokenizer.from_pretrained(tmp_path, fix_mistral_regex=True).save_pretrained(tmp_path)
+    with caplog.at_level(logging.WARNING, "pytest_llmbench"):
+        read_tokenizer(tmp_path)
+    assert ("fix_mistral_regex=True" in caplog.text) is told

@@ -15,10 +15,11 @@ import pytest
 from fastapi.testclient import TestClient
 from support.studio import ROWS, asked, options
 
-from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.errors import NotReadyError, UsageError
 from pytest_llmbench.studio.datasets import Datasets
 from pytest_llmbench.studio.reader_process import ReaderProcess
 from pytest_llmbench.studio.reading import Check, contents
+from pytest_llmbench.studio.store import Store
 from pytest_llmbench.studio.uploads import Upload, save_upload
 
 MARKUP = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}"
@@ -44,6 +45,16 @@ def _checked(studio: TestClient, key: str) -> dict[str, Any]:
             return found
         time.sleep(0.1)
     pytest.fail("the check did not end")
+
+
+def test_an_upload_that_the_store_cannot_note_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_store: Store) -> None:
+        raise NotReadyError("database or disk is full")
+
+    with asked(options(tmp_path)) as client:
+        monkeypatch.setattr(Store, "writing", refuse)
+        sent = _sent(client, "rows.jsonl", ROWS)
+    assert (sent["status"], list(tmp_path.glob("studio/datasets/*"))) == (409, [])
 
 
 def test_an_uploaded_file_is_read_counted_shown_and_checked(studio: TestClient) -> None:

@@ -26,9 +26,12 @@ from support.scripted_jobs import (
     training,
     wait_for,
 )
+from support.studio import options
 
 from pytest_llmbench.core.errors import NotReadyError, UsageError, WrongModelError
 from pytest_llmbench.studio.job_events import StateData
+from pytest_llmbench.studio.job_kinds import Benchmarking, JobFiles
+from pytest_llmbench.studio.job_queue import JobQueue
 from pytest_llmbench.studio.jobs import Jobs, StartAutotune, StartBenchmark, StartFinetuning, WrongStateError
 from pytest_llmbench.studio.store import Event, Job, NotFoundError, Store, open_store
 
@@ -222,6 +225,45 @@ def test_a_failed_command_is_told_in_its_own_words(store: Store) -> None:
     problem = states[-1].problem
     assert problem is not None
     assert (states[-1].state, problem.code, problem.detail) == ("failed", "usage", "rows.jsonl:3: no answer")
+    with scripted_jobs(store, Scripted("import os; os._exit(7)")) as jobs:  # which says nothing
+        jobs.resume(job.id)
+        wait_for(lambda: _is(jobs, job.id, "failed"))
+        assert jobs.get(job.id).problem == {"code": "failed", "detail": "its command ended with exit code 7"}
+
+
+def test_what_an_earlier_studio_left_is_no_other_jobs(store: Store, tmp_path: Path) -> None:
+    old = store.folder / "jobs/0001"
+    old.mkdir(parents=True)
+    (old / "output.log").write_text("of another job\n")
+    with scripted_jobs(store, Scripted(steps=10)) as jobs:
+        job = jobs.start_finetuning(training())
+        assert [one.data["line"] for one in _told(jobs, job.id) if one.kind == "log"] == ["step 10"]
+    run = tmp_path / "runs/0001_studio-job-1/run.json"
+    run.parent.mkdir(parents=True)
+    run.write_text("{}")
+    chosen = options(tmp_path)
+    (old / "output.began").write_text("0")
+    os.utime(old / "output.began", (2000, 2000))
+    os.utime(run, (1000, 1000))
+    with pytest.raises(NotReadyError, match="ended before it saved a run"):
+        Benchmarking().result(job, JobFiles(old), chosen, 1)
+    os.utime(run, (2001, 2001))
+    assert Benchmarking().result(job, JobFiles(old), chosen, 1)["run"] == "0001_studio-job-1"
+
+
+def test_a_queue_that_waits_says_why_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    looks = itertools.count()
+
+    def fails(_self: JobQueue) -> bool:
+        next(looks)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(JobQueue, "look", fails)
+    with caplog.at_level("WARNING", "pytest_llmbench"), scripted_jobs(store, Scripted()):
+        wait_for(lambda: next(looks) > 20)
+    assert caplog.text.count("No space left on device") == 1
 
 
 def test_a_job_that_brought_nothing_has_not_finished(store: Store) -> None:

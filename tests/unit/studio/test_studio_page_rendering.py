@@ -40,7 +40,14 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
 
 @pytest.mark.parametrize(
     ("header", "language"),
-    [("fr-CA,fr;q=0.9,en;q=0.8", "fr"), ("de,en;q=0.5", "en"), ("fr;q=0,en", "en"), ("de", "en"), ("fr;q=x", "en")],
+    [
+        ("fr-CA,fr;q=0.9,en;q=0.8", "fr"),
+        ("de,en;q=0.5", "en"),
+        ("fr;q=0,en", "en"),
+        ("de", "en"),
+        ("fr;q=x", "en"),
+        ("en; q=0.5, fr", "fr"),
+    ],
 )
 def test_a_page_speaks_the_browsers_language(studio: TestClient, header: str, language: str) -> None:
     assert f'<html lang="{language}">' in studio.get("/compare", headers={"accept-language": header}).text

@@ -25,11 +25,7 @@ _OTHER_NAMES = {  # what GPT-2 calls them
     "max_position_embeddings": "n_positions",
     "intermediate_size": "n_inner",
 }
-_NAMES = {  # the linear layers of each layout, as LoRA targets call them
-    "gated": ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
-    "phi": ("q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2"),
-    "gpt2": ("c_attn", "c_proj", "c_fc"),
-}
+_HEAD_OF_QWEN3 = 128  # what transformers takes where its config.json does not say
 
 _Count = Annotated[int, Field(ge=1)]
 _Place = tuple[str | int, ...]
@@ -127,7 +123,7 @@ class Architecture:
         if targets == "all-linear":
             return self.matrices
         known = {matrix.name for matrix in self.matrices}
-        if wrong := [target for target in targets if target not in {*_NAMES[self.layout], *known}]:
+        if wrong := [target for target in targets if target not in known]:
             raise ModelError(f"no linear layer is called {wrong[0]!r}; LoRA targets are {', '.join(sorted(known))}")
         return tuple(matrix for matrix in self.matrices if matrix.name in targets)
 
@@ -175,15 +171,21 @@ def read_architecture(fields: Mapping[str, Any], name: str) -> Architecture:
     """The architecture that the fields of a `config.json` describe; `name` says in errors which model it is.
 
     Raises:
-        ModelError: a kind of model whose memory is not known by its fields, or a field is missing.
+        ModelError: a kind of model whose memory is not known by its fields, or whose layers are not all alike; or a
+            field is missing.
     """
     kind = fields.get("model_type")
     layout = _LAYOUTS.get(str(kind))
     if layout is None:
         raise ModelError(f"{name}: memory of the architecture {kind!r} is not known; known are {', '.join(_LAYOUTS)}")
     hidden, heads = _number(fields, "hidden_size", name), _number(fields, "num_attention_heads", name)
-    head_size = int(fields.get("head_dim") or hidden // heads)
+    head_size = int(fields.get("head_dim") or (_HEAD_OF_QWEN3 if kind == "qwen3" else hidden // heads))
     experts = int(fields.get("num_experts") or fields.get("num_local_experts") or 0)
+    if experts and (fields.get("mlp_only_layers") or (fields.get("decoder_sparse_step") or 1) != 1):
+        raise ModelError(
+            f"{name}: memory is not known of a model where only some layers have experts (mlp_only_layers, "
+            "decoder_sparse_step)"
+        )
     inside = "moe_intermediate_size" if experts and "moe_intermediate_size" in fields else "intermediate_size"
     return Architecture(
         layout=layout,

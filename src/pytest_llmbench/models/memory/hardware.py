@@ -48,12 +48,28 @@ def _gpus() -> list[Hardware]:
         return _gpus_of_torch()
     try:
         pynvml.nvmlInit()
+        if _numbered_by_cuda(pynvml) and (found := _gpus_of_torch()):
+            return found
         return [
             Hardware("cuda", _text(pynvml.nvmlDeviceGetName(one)), int(pynvml.nvmlDeviceGetMemoryInfo(one).total))
             for one in _visible(pynvml)
         ]
     except pynvml.NVMLError:
         return []
+
+
+def _numbered_by_cuda(pynvml: Any) -> bool:
+    """Whether CUDA_VISIBLE_DEVICES may count the GPUs otherwise than the driver does.
+
+    CUDA counts the fastest first unless CUDA_DEVICE_ORDER is PCI_BUS_ID; among GPUs of one kind that is the driver's
+    order.
+    """
+    told = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    numbered = any(name.strip().isdecimal() for name in told.split(","))
+    if not numbered or os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID":
+        return False
+    handles = (pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount()))
+    return len({_text(pynvml.nvmlDeviceGetName(one)) for one in handles}) > 1
 
 
 def _visible(pynvml: Any) -> Iterator[Any]:

@@ -53,7 +53,8 @@ def move(request: Request, studio: Studio, job_id: JobId, way: Literal["up", "do
 def job_page(request: Request, studio: Studio, job_id: JobId) -> HTMLResponse:
     """One job, with its course so far."""
     job = studio.jobs.get(job_id)
-    lines = [LogData.model_validate(event.data).line for event in studio.jobs.log(job_id)]
+    logged = (event for event in studio.jobs.log(job_id) if event.sequence <= job.events)  # later ones will be streamed
+    lines = [LogData.model_validate(event.data).line for event in logged]
     return page(request, "job", lines=lines, **_shown(request, job))
 
 

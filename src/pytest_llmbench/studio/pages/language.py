@@ -23,10 +23,10 @@ def words_for(request: Request, otherwise: str) -> Words:
 def _by_preference(header: str) -> list[str]:
     """The languages of an Accept-Language header, the most wanted first; one of weight 0 is not wanted."""
     weighed: list[tuple[float, str]] = []
-    for part in header[:1000].split(","):
+    for part in header[:1000].replace(" ", "").split(","):
         name, _, weight = part.partition(";q=")
         try:
-            weighed.append((float(weight or 1), name.strip()))
+            weighed.append((float(weight or 1), name))
         except ValueError:
             continue
     return [name for weight, name in sorted(weighed, key=lambda one: -one[0]) if weight > 0 and name]

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmbench.core.errors import ModelError
+from pytest_llmbench.finetune.trainer import target_modules
 from pytest_llmbench.models.memory.architecture import Architecture, read_architecture
 from pytest_llmbench.models.memory.estimate import (
     TrainingPlan,
@@ -72,6 +73,7 @@ MOE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
         {"model_type": "qwen2_moe", **SIZES, **HEADS, **MOE},
         {"model_type": "qwen2_moe", **SIZES, **HEADS, **MOE, "shared_expert_intermediate_size": 96},
         {"model_type": "qwen3_moe", **SIZES, **HEADS, **MOE},
+        {"model_type": "qwen3", **SIZES, "num_attention_heads": 4, "num_key_value_heads": 2},
         {"model_type": "smollm3", "pad_token_id": 0, **SIZES, **HEADS},
         {"model_type": "smollm3", "pad_token_id": 0, **SIZES, **HEADS, "tie_word_embeddings": False},
         *TINY.values(),
@@ -83,6 +85,30 @@ def test_what_a_config_leaves_out_is_counted_as_transformers_builds_it(fields: d
     with torch.device("meta"):
         built = AutoModelForCausalLM.from_config(_config(fields))
     assert read_architecture(fields, "here").parameters == built.num_parameters()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"model_type": "qwen2_moe", **SIZES, **HEADS, **MOE, "shared_expert_intermediate_size": 96},
+        {"model_type": "qwen3_moe", **SIZES, **HEADS, **MOE},
+        {"model_type": "mixtral", **SIZES, **HEADS, "num_local_experts": 4, "num_experts_per_tok": 2},
+        TINY["llama"],
+    ],
+)
+def test_all_linear_layers_are_those_that_are_trained_and_no_fused_experts(fields: dict[str, Any]) -> None:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        built = AutoModelForCausalLM.from_config(_config(fields))
+    with quiet_libraries():
+        config = LoraConfig(r=4, target_modules=target_modules(built, "all-linear"), task_type="CAUSAL_LM")
+        trained = sum(one.numel() for one in get_peft_model(built, config).parameters() if one.requires_grad)
+    architecture = read_architecture(fields, "here")
+    each = sum(4 * (matrix.inputs + matrix.outputs) for matrix in architecture.targeted("all-linear"))
+    assert trained == architecture.layers * each
+    assert not config.target_parameters
 
 
 @pytest.mark.parametrize("alias", ["gpt2", "phi-2", "qwen2.5-1.5b", "qwen3-0.6b", "qwen3-30b-a3b", "smollm2-135m"])
@@ -253,5 +279,17 @@ def test_what_is_unknown_is_named() -> None:
         read_architecture({"model_type": "mamba"}, "here")
     with pytest.raises(ModelError, match="here: its architecture needs hidden_size"):
         read_architecture({"model_type": "llama", "num_attention_heads": 3}, "here")
-    with pytest.raises(ModelError, match="no linear layer is called 'c_attn'"):
-        estimate_training(_architecture("qwen3-4b"), TrainingPlan(1, 8, targets=("c_attn",)))
+    for alias, target in (("qwen3-4b", "c_attn"), ("qwen3-30b-a3b", "gate_proj")):  # its experts are fused
+        with pytest.raises(ModelError, match=f"no linear layer is called '{target}'"):
+            estimate_training(_architecture(alias), TrainingPlan(1, 8, targets=(target,)))
+
+
+@pytest.mark.parametrize("kind", ["qwen2_moe", "qwen3_moe"])
+@pytest.mark.parametrize("some", [{"mlp_only_layers": [0]}, {"decoder_sparse_step": 2}])
+def test_layers_without_experts_among_those_that_have_some_are_not_taken_for_them(
+    kind: str, some: dict[str, Any]
+) -> None:
+    fields = {"model_type": kind, **SIZES, **HEADS, **MOE}
+    assert read_architecture({**fields, "mlp_only_layers": [], "decoder_sparse_step": 1}, "here").experts
+    with pytest.raises(ModelError, match="here: memory is not known of a model where only some layers have experts"):
+        read_architecture({**fields, **some}, "here")
