@@ -12,7 +12,7 @@ from typing import Any
 from pytest_llmbench.cases.bfcl import bfcl_rows, is_bfcl
 from pytest_llmbench.cases.case import Case
 from pytest_llmbench.cases.case_list import JoinedCases, StoredCases
-from pytest_llmbench.cases.tool_validation import Fault, calls_fault, calls_faults
+from pytest_llmbench.cases.tool_validation import Fault, calls_fault, calls_faults, unpadded_calls
 from pytest_llmbench.cases.tools import CHOICES, Tool, as_openai, expected_calls, name_of
 from pytest_llmbench.cases.validation import (
     CASE_CHECKS,
@@ -169,7 +169,10 @@ def _is_suite(file: Path, vocabulary: Vocabulary | None) -> bool:
 
 
 class _File:
-    """What one file gave so far. `heading` stands for keys that a case leaves out, `checks` knows those it may have."""
+    """What one file gave so far. `heading` stands for keys that a case leaves out, `checks` knows those it may have.
+
+    A file that `is_table` may have gone through Arrow, which gives every mapping the keys of all others, as null.
+    """
 
     def __init__(self, path: Path, vocabulary: Vocabulary | None, faults: Faults) -> None:
         self.path = path
@@ -178,6 +181,7 @@ class _File:
         self.offset = 0
         self.categories: dict[str, int] = {}
         self.checks = ROW_CHECKS
+        self.is_table = False
         self.heading: dict[str, Any] = {"category": path.stem} if IDENTIFIER.fullmatch(path.stem) else {}
         self._name = str(path)
         self._vocabulary = vocabulary
@@ -188,6 +192,7 @@ class _File:
         whole = {**self.heading, **row}
         faults = key_faults(row, self.checks)
         tools, unknown = self._tools_of(whole) if not faults else ((), [])
+        whole = whole if faults else self._unpadded(whole, tools)
         faults += unknown + self._check_whole(whole, tools)
         if faults:
             return faults
@@ -213,7 +218,13 @@ class _File:
     def again(self, text: str, line: int) -> Case:
         """The case of a line that was right when it was taken."""
         whole = {**self.heading, "id": line, **_row(text, self.path, line)}
-        return self._case(whole, self._tools_of(whole)[0], line)
+        tools, _ = self._tools_of(whole)
+        return self._case(self._unpadded(whole, tools), tools, line)
+
+    def _unpadded(self, whole: Mapping[str, Any], tools: Sequence[Tool]) -> Mapping[str, Any]:
+        if not self.is_table or not isinstance(whole.get("calls"), list):
+            return whole
+        return {**whole, "calls": unpadded_calls(whole["calls"], tools)}
 
     def _case(self, whole: Mapping[str, Any], tools: tuple[Tool, ...], line: int) -> Case:
         calls = expected_calls(whole.get("calls"), tools)
@@ -322,7 +333,7 @@ def _read_suite(file: _File) -> None:
 
 def _read_jsonl(file: _File) -> None:
     """A case a line. The first line may be the suite's head instead: its category, language, system prompt, tools."""
-    first = empty = True
+    first = empty = file.is_table = True
     for number, line in _lines(file):
         if not line or line.isspace():
             continue
@@ -400,7 +411,7 @@ def _read_csv(file: _File) -> None:
         if column not in ROW_CHECKS:
             what = f"unknown column '{column:.40}' in the header; {suggestion(column, ROW_CHECKS)}"
             raise UsageError(located(file.path, table.line, what))
-    empty = True
+    empty = file.is_table = True
     for number, cells in table.rows:
         empty = False
         try:

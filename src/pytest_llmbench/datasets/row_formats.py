@@ -31,11 +31,9 @@ _CHANGING = ("tools", "chat_template_kwargs")
 _SEEN = tuple(f"{kind}{end}" for kind in ("image", "video", "audio") for end in ("", "s"))
 """Keys under which LLaVA, LLaMA-Factory and ms-swift keep what is shown beside the text."""
 
-_GOOD = ("label", "kto_tag")
+GOOD = ("label", "kto_tag")
 """Keys that tell a good answer from a bad one where they are true or false: TRL's unpaired preferences, LLaMA-Factory's
 KTO."""
-
-_FALSE_IN_CSV = "False"  # as pandas and datasets write it
 
 _QUESTIONS = ("instruction", "prompt", "question", "query", "input", "user", "human", "problem")
 _CONVERSATIONS = ("conversation", "dialog", "dialogue", "chat", "turns", "messages_list")
@@ -71,14 +69,19 @@ def to_row(record: Mapping[str, Any], form: str) -> dict[str, Any]:
     for key in (*_CHANGING, *_SEEN):
         if record.get(key):
             raise FormError(f"the row has '{key}', which would not be learnt; write it into the messages, or drop it")
-    if bad := next((key for key in _GOOD if record.get(key) is False or record.get(key) == _FALSE_IN_CSV), None):
-        told = f"the row's answer is a bad one ('{bad}' is false) and would be learnt"
-        raise FormError(f"{told}; leave such rows out, or rename the key if it means something else")
+    if bad := next((key for key in GOOD if record.get(key) is False), None):
+        raise FormError(bad_answer(bad))
     prompt, completion, used = _CONVERSIONS[form](record)
     check_turns(prompt, completion)
     used |= {"prompt", "completion", *_CHANGING, *_SEEN}
     rest = {key: value for key, value in record.items() if key not in used and value is not None}
     return {"prompt": prompt, "completion": completion, **rest}
+
+
+def bad_answer(key: str) -> str:
+    """What is wrong with a row that is false under a key of GOOD."""
+    told = f"the row's answer is a bad one ('{key}' is false) and would be learnt"
+    return f"{told}; leave such rows out, or rename the key if it means something else"
 
 
 def user_text(row: Mapping[str, Any]) -> str:

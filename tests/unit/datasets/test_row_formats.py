@@ -77,6 +77,16 @@ def test_a_bad_answer_in_a_table_of_pandas_is_refused(tmp_path: Path) -> None:
         read_rows(path)
 
 
+@pytest.mark.parametrize(("good", "bad"), [("true", "false"), ("TRUE", "FALSE"), ("True", "False")])
+def test_labels_of_a_table_are_judged_together(tmp_path: Path, good: str, bad: str) -> None:
+    path = tmp_path / "kto.csv"
+    path.write_text(f"prompt,completion,label\na,x,{good}\nb,y,{bad}\nc,z,\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"^\S+kto\.csv:3: .*a bad one .'label' is false[^\n]*$"):
+        read_rows(path)
+    path.write_text(f"prompt,completion,label\na,x,{good}\nb,y,{bad}\nc,z,neither\n", encoding="utf-8")
+    assert [row["label"] for row in read_rows(path)] == [good, bad, "neither"]
+
+
 def test_the_history_of_an_instruction_is_asked_before_it(tmp_path: Path) -> None:
     record = {"instruction": "monte", "output": "Oui.", "history": [["Salut", "Bonjour"]], "system": "Bref."}
     said = [(message["role"], message["content"]) for message in _read(tmp_path, record)["prompt"]]
