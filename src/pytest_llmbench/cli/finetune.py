@@ -128,12 +128,14 @@ def finetune_command(
     The adapter's folder appears when the training is over and complete. Until then DIR.checkpoints holds the newest
     checkpoints; Ctrl-C writes one more, and --resume goes on from there.
     """
+    from pytest_llmbench.finetune.adapter_folder import check_files
     from pytest_llmbench.finetune.finetune import finetune as run
     from pytest_llmbench.finetune.sft import TrainingStopped, Watch
 
     settings = chosen_settings(config, source, form)
     request = _request(dataset, output, settings, source, training, conduct)
     request = dataclasses.replace(request, config=config, journal=conduct.journal)
+    check_files(request)  # before the journal is opened
     try:
         with training_progress(shown=settings.logging.progress) as (reading, show), _first_interrupt() as noted:
             watch = Watch(reading, show, stop=lambda: bool(noted))

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.errors import NotReadyError, UsageError
 from pytest_llmbench.core.files import cannot_write, locked, write_text
+from pytest_llmbench.datasets.splitting import refuse_same_files
 from pytest_llmbench.finetune.checkpoints import FITTED, newest_checkpoint, why_not_written
 from pytest_llmbench.models.adapters import CHAT_TEMPLATE, TRAINING_RECORD, training_record
 
 if TYPE_CHECKING:
+    from pytest_llmbench.finetune.request import FinetuneRequest
     from pytest_llmbench.finetune.sft import Training
     from pytest_llmbench.models.prompt_form import PromptForm
 
@@ -51,6 +53,23 @@ def check_output(output: Path, *, overwrite: bool) -> None:
         raise UsageError(
             f"{output} holds an adapter already; choose another folder, or overwrite it", names=("output", "overwrite")
         )
+
+
+def check_files(request: FinetuneRequest) -> None:
+    """See that the journal is none of the files that are read, and that none lies where the adapter will.
+
+    Raises:
+        UsageError: it is one, or one is in the output folder, which is replaced as a whole.
+    """
+    named = {key: getattr(request, key) for key in ("dataset", "validation", "config", "vocabulary", "journal")}
+    files: dict[str, Path] = {key: path for key, path in named.items() if path}
+    read = [(f"the {key}", path) for key, path in files.items() if key != "journal"]
+    refuse_same_files(read, [("the journal", path) for key, path in files.items() if key == "journal"])
+    for key, path in files.items():
+        for folder in (request.output, checkpoints_of(request.output)) if request.output.name else ():
+            if path.resolve().is_relative_to(folder.resolve()):
+                told = f"the {key} {path} lies in {folder}, which is replaced or removed as a whole; choose another place"
+                raise UsageError(told, names=(key, "output"))
 
 
 @contextlib.contextmanager
