@@ -109,9 +109,7 @@ def unpadded_calls(calls: Sequence[Mapping[str, Any]], tools: Sequence[Tool]) ->
     Those are arguments that the tool has not, and keys of a value that only without them is what its schema says.
     """
     known = {name_of(tool): parameters_of(tool) for tool in tools}
-    return [
-        {**call, "arguments": _unpadded(call.get("arguments", {}), known.get(call["name"], {}))} for call in calls
-    ]
+    return [{**call, "arguments": _unpadded(call.get("arguments", {}), known.get(call["name"], {}))} for call in calls]
 
 
 def _unpadded(arguments: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ _MESSAGES = ("messages", "conversations")
 _TEXT_OR_MESSAGES = ("prompt", "completion")
 _TEXT_OR_JSON = ("metadata", "history")
 _JSON = re.compile(r"""\s*(\{\s*["}]|\[\s*["\[{\]])""")  # not as Python writes it, nor text that opens with a bracket
+_LIST = re.compile(r"\s*\[\s*(\{|$)")
 _SHOWN_PROGRESS = 1000  # lines between two reports of progress
 
 Progress = Callable[[int], None]
@@ -91,10 +92,14 @@ def _decoded(data: bytes, path: Path, number: int) -> str:
 
 
 def _jsonl(path: Path, faults: Faults | None, progress: Progress) -> Iterator[tuple[int, Any]]:
-    wrong = 0
+    begun, wrong = False, 0
     for number, line in _lines(path, progress):
         if line.isspace():
             continue
+        if not begun and _LIST.match(line):
+            what = "a JSON list, where .jsonl has an object a line; name the file .json, or convert it (jq -c '.[]')"
+            raise UsageError(located(path, number, what))
+        begun = True
         try:
             record = parse_record(line.rstrip("\r\n"), path, number)
         except UsageError as error:

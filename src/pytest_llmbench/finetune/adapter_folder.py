@@ -68,7 +68,9 @@ def check_files(request: FinetuneRequest) -> None:
     for key, path in files.items():
         for folder in (request.output, checkpoints_of(request.output)) if request.output.name else ():
             if path.resolve().is_relative_to(folder.resolve()):
-                told = f"the {key} {path} lies in {folder}, which is replaced or removed as a whole; choose another place"
+                told = (
+                    f"the {key} {path} lies in {folder}, which is replaced or removed as a whole; choose another place"
+                )
                 raise UsageError(told, names=(key, "output"))
 
 

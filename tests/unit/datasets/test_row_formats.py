@@ -41,6 +41,7 @@ def _read(tmp_path: Path, record: Any) -> dict[str, Any]:
         {"conversations": [{"from": "user", "value": "monte"}, {"from": "chatgpt", "value": "Oui."}], "system": ""},
         {"conversations": [ASKED, SAID], "messages": None},
         {"prompt": "monte", "completion": "Oui.", "tools": [], "images": []},
+        {"conversations": [{"from": "human", "value": "monte"}, {"from": "gpt", "value": "Oui."}], "tools": "[]"},
     ],
 )
 def test_a_row_of_another_tool_is_the_same_row(tmp_path: Path, record: dict[str, Any]) -> None:
@@ -103,6 +104,15 @@ def test_the_history_of_an_instruction_is_asked_before_it(tmp_path: Path) -> Non
             {"instruction": "q", "context": "", "response": "a"},
             "no 'output'; rename 'response' to 'output'",
         ),
+        (
+            {"instruction": "q", "context": "c", "response": "a"},
+            "rename 'response' to 'output' and 'context' to 'input'",
+        ),
+        (
+            {"system_prompt": "s", "question": "q", "response": "a"},
+            "rename 'question' to 'prompt', 'response' to 'completion' and 'system_prompt' to 'system'",
+        ),
+        ({"query": "q", "response": "a", "history": [["a", "b"]]}, "rename 'query' to 'instruction' and 'response' to"),
         ({"prompt": "q", "response": "a"}, "the row has no 'completion'; rename 'response' to 'completion'"),
         ({"prompt": "q", "chosen": "a", "rejected": "b"}, "these are preferences.*leave 'rejected' out"),
         ({"conversation": [ASKED, SAID]}, "rename 'conversation' to 'conversations'"),

@@ -12,7 +12,9 @@ from pytest_llmbench.finetune.checkpoints import SessionTally
 from pytest_llmbench.finetune.training_log import GradientPeaks, Moment, Validation, course_listener
 
 
-def test_rate_and_remaining_time_leave_out_validation_and_the_last_step_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rate_and_remaining_time_leave_out_validation_and_the_last_step_is_logged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     moments: list[Moment] = []
