@@ -90,13 +90,13 @@ class _Wanted:
 
     def read(self, source: Path) -> list[tuple[str, Path]]:
         """The files that are read, each with what it is."""
-        read = {
-            "SOURCE": source,
-            "--vocabulary": self.vocabulary,
-            "--phrasing": self.phrasing,
-            "--prompts": self.prompts,
-        }
-        return [(role, path) for role, path in read.items() if path is not None]
+        suites = self.prompts or Path("prompts")
+        files = sorted(suites.iterdir()) if suites.is_dir() else [suites]
+        read = {"SOURCE": source, "--vocabulary": self.vocabulary, "--phrasing": self.phrasing}
+        return [
+            *(("a file of --prompts", path) for path in files),
+            *((role, path) for role, path in read.items() if path is not None),
+        ]
 
     def written(self, output: Path, shares: Sequence[int]) -> list[tuple[str, Path]]:
         """The files that are made."""

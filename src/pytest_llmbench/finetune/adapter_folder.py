@@ -67,7 +67,7 @@ def check_files(request: FinetuneRequest) -> None:
     refuse_same_files(read, [("the journal", path) for key, path in files.items() if key == "journal"])
     for key, path in files.items():
         for folder in (request.output, checkpoints_of(request.output)) if request.output.name else ():
-            if path.resolve().is_relative_to(folder.resolve()):
+            if folder.resolve() in path.resolve().parents:
                 told = (
                     f"the {key} {path} lies in {folder}, which is replaced or removed as a whole; choose another place"
                 )

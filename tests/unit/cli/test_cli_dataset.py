@@ -101,6 +101,20 @@ def test_generate_writes_over_nothing_that_it_reads_or_writes(project: Path, wor
     assert sorted(path.name for path in project.iterdir()) == ["rows.jsonl", "rows_val.jsonl"]
 
 
+def test_generate_writes_over_no_suite_and_needs_a_journal_that_can_be_read(project: Path) -> None:
+    Path("prompts").mkdir()
+    suite = Path("prompts/shop.jsonl")
+    suite.write_text('{"prompt": "Where is my order?"}', encoding="utf-8")
+    done = llmbench("dataset", "generate", "rows.jsonl", "--output", str(suite))
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "prompts/shop.jsonl is both a file of --prompts and --output" in done.stderr
+    (project / "o.journal").mkdir()
+    words = ("--output", "o.jsonl", "--method", "llm", "--server", "http://127.0.0.1:9", "--language", "fr")
+    done = llmbench("dataset", "generate", "rows.jsonl", *words)
+    assert (done.exit_code, done.stdout) == (3, "")
+    assert "the answers in o.journal cannot be read: Is a directory; move it away" in done.stderr
+
+
 @pytest.fixture
 def temporary(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The temporary folder."""
