@@ -181,7 +181,10 @@ def _from_instruction(record: Mapping[str, Any]) -> tuple[Messages, Messages, se
 def _history(record: Mapping[str, Any]) -> Messages:
     """The turns before, in LLaMA-Factory's form: pairs of what was asked and answered."""
     turns: Messages = []
-    for pair in record.get("history") or ():
+    history = record.get("history") or ()
+    if not isinstance(history, list | tuple):
+        raise FormError(f"'history' must be a list of pairs, a question and its answer, not {history!r:.40}")
+    for pair in history:
         match pair:
             case [str(asked), str(said)]:
                 turns += [{"role": "user", "content": asked}, {"role": "assistant", "content": said}]

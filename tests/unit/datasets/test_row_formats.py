@@ -134,6 +134,7 @@ def test_the_history_of_an_instruction_is_asked_before_it(tmp_path: Path) -> Non
         ({"conversations": [{"from": "gpt", "value": "x"}]}, "message 1 is the assistant's where the user's is due"),
         ({"conversations": [{"from": "tool", "value": "x"}]}, "message 1 has the unknown role 'tool'"),
         ({"instruction": "q", "output": "a", "history": ["x"]}, "'history' must be a list of pairs"),
+        ({"instruction": "q", "output": "a", "history": 1}, "'history' must be a list of pairs, .* not 1"),
     ],
 )
 def test_what_cannot_be_learnt_as_it_is_says_how_to_convert_it(
