@@ -582,7 +582,7 @@ def test_tokens_and_labels_are_those_that_trl_makes(request_with: Build, tiny_ba
     assert [ours[at]["labels"] for at in range(32)] == [theirs[at]["labels"] for at in range(32)]
 
 
-def test_the_adapters_files_have_the_mode_of_any_new_file(request_with: Build, tmp_path: Path) -> None:
+def test_a_single_step_learns_and_the_adapters_files_have_the_mode_of_any_new_file(request_with: Build, tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         finetune(request_with({"steps": 1}))
@@ -591,6 +591,7 @@ def test_the_adapters_files_have_the_mode_of_any_new_file(request_with: Build, t
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "adapter").iterdir()}
     assert set(modes.values()) == {0o640}, modes
     assert (tmp_path / "adapter").stat().st_mode & 0o777 == 0o750
+    assert any(found.any() for name, found in weights(tmp_path / "adapter").items() if "lora_B" in name), "it learnt"
 
 
 def test_bfloat16_that_a_gpu_only_emulates_is_not_computed_in(monkeypatch: pytest.MonkeyPatch) -> None:
