@@ -55,7 +55,8 @@ def read_records(
     path = Path(path)
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
-        raise UsageError(f"{path}: rows are read from {', '.join(_READERS)} files; convert it or give it that ending")
+        how = _CONVERTED.get(path.suffix.lower(), "convert it or give it that ending")
+        raise UsageError(f"{path}: rows are read from {', '.join(_READERS)} files; {how}")
     try:
         yield from reader(path, faults, progress)
     except OSError as error:
@@ -161,6 +162,12 @@ _READERS: Mapping[str, Callable[[Path, Faults | None, Progress], Iterator[tuple[
     ".jsonl": _jsonl,
     ".csv": _csv,
     ".json": _json,
+}
+
+_CONVERTED: Mapping[str, str] = {
+    **dict.fromkeys((".gz", ".bz2", ".xz", ".zst", ".zip"), "unpack it first"),
+    ".parquet": "convert it: datasets.Dataset.from_parquet('it.parquet').to_json('it.jsonl')",
+    ".arrow": "convert it: datasets.Dataset.from_file('it.arrow').to_json('it.jsonl')",
 }
 
 

@@ -582,7 +582,9 @@ def test_tokens_and_labels_are_those_that_trl_makes(request_with: Build, tiny_ba
     assert [ours[at]["labels"] for at in range(32)] == [theirs[at]["labels"] for at in range(32)]
 
 
-def test_a_single_step_learns_and_the_adapters_files_have_the_mode_of_any_new_file(request_with: Build, tmp_path: Path) -> None:
+def test_a_single_step_learns_and_the_adapters_files_have_the_mode_of_any_new_file(
+    request_with: Build, tmp_path: Path
+) -> None:
     before = os.umask(0o027)
     try:
         finetune(request_with({"steps": 1}))
