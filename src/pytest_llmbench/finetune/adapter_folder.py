@@ -231,17 +231,18 @@ def _versions() -> dict[str, str | None]:
     return installed
 
 
-def save_adapter(training: Training, record: Mapping[str, Any], form: PromptForm, output: Path) -> None:
+def save_adapter(training: Training, record: Mapping[str, Any], form: PromptForm, output: Path, *, base: str) -> None:
     """Write a trained adapter's folder, whole or not at all, with its record and a README for people.
 
-    The form that its rows were written in goes beside it where the base has no template of its own.
+    `base` is what other programs know the base as, which look for it where the adapter's configuration says. The form
+    that its rows were written in goes beside it where the base has no template of its own.
 
     Raises:
         NotReadyError: the disk is full, or the folder cannot be written.
     """
     text = json.dumps(record, ensure_ascii=False, indent=2) + "\n"
     with new_adapter_folder(output) as folder:
-        _save_weights(training, folder, base=record["base_spec"])
+        _save_weights(training, folder, base=base)
         if form.origin is None:
             (folder / CHAT_TEMPLATE).write_text(form.whole_template, encoding="utf-8")
         (folder / TRAINING_RECORD).write_text(text, encoding="utf-8")

@@ -117,7 +117,7 @@ def finetune(request: FinetuneRequest, watch: Watch | None = None) -> Finetuned:
             )
             record = finite(_record(request, source, preset, training, files, estimate) | _recorded(form))
             if _writes():
-                save_adapter(training, record, form, request.output)
+                save_adapter(training, record, form, request.output, base=entry.hub if entry else record["base_spec"])
                 _clear(checkpoints, keep=request.keep_checkpoints)
     return Finetuned(record, training, form, loaded.footprint, estimate)
 
