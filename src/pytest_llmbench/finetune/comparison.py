@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from pytest_llmbench.cases.suites import Case
-from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.errors import UsageError, WrongModelError
 from pytest_llmbench.core.locale import N_, UNSCORED, Words, words
 from pytest_llmbench.core.setting_sections import ModelSettings
 from pytest_llmbench.finetune.adapter_folder import read_record
@@ -255,7 +255,11 @@ def _answers(
             "generation": {"do_sample": False, "max_new_tokens": max_new_tokens, "timeout": 600.0},
         }
     )
-    backend = open_backend(settings)
+    try:
+        backend = open_backend(settings)
+    except WrongModelError as error:
+        told_where = UsageError(f"{training.name}: {error}; say where its base is now", names=("base",))
+        raise (error if base else told_where) from error
     try:
         told = {done.case: done.text for done in all_answers(backend, cases, FINETUNED)}
         return [told[case.name] for case in cases]

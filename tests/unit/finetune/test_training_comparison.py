@@ -179,6 +179,11 @@ def test_the_settings_say_the_language_and_how_the_bases_are_loaded(
     assert [(model.revision, model.trust_remote_code, model.device) for model in opened] == [("v2", True, "cpu")]
     llmbench("compare-training", *folders, "--config", tmp_path / "mine.yaml", "--ask", "Qui ?", "--base", "org/other")
     assert (opened[-1].base, opened[-1].revision, opened[-1].trust_remote_code) == ("org/other", None, False)
+    gone = folders[0] / "llmbench_training.json"
+    gone.write_text(json.dumps({**RECORD, "base_spec": "was-a-folder"}), encoding="utf-8")
+    monkeypatch.undo()
+    told = llmbench("compare-training", *folders, "--ask", "Qui ?").stderr
+    assert re.search(r"error: tiny: unknown model 'was-a-folder'.*; say where its base is now \(--base\)", told)
 
 
 @pytest.mark.parametrize(
