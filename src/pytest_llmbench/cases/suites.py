@@ -37,7 +37,7 @@ from pytest_llmbench.core.documents import (
 from pytest_llmbench.core.errors import UsageError, located
 from pytest_llmbench.core.starter import VOCABULARY_FILE
 
-__all__ = ["Case", "Vocabulary", "load_cases", "load_vocabulary", "read_cases"]
+__all__ = ["Case", "Vocabulary", "holds_suites", "load_cases", "load_vocabulary", "read_cases"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -143,6 +143,11 @@ def read_cases(paths: Iterable[Path | str], vocabulary: Vocabulary | None = None
     if any(isinstance(part, StoredCases) for part in read):
         return JoinedCases(read)
     return [case for part in read for case in part]
+
+
+def holds_suites(folder: Path) -> bool:
+    """Whether there is such a folder, with files that cases are read from."""
+    return folder.is_dir() and any(_is_suite(file, None) for file in folder.iterdir())
 
 
 def _files(path: Path, vocabulary: Vocabulary | None, faults: Faults) -> list[Path]:

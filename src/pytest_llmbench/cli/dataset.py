@@ -279,10 +279,10 @@ def _there(paths: Iterable[Path]) -> list[Path]:
 
 def _cases(suites: Path | None, vocabulary: Path) -> Sequence[Case]:
     """The cases of the given suites; of the project's own when there are any and none were given."""
-    from pytest_llmbench.cases.suites import load_cases, load_vocabulary
+    from pytest_llmbench.cases.suites import holds_suites, load_cases, load_vocabulary
     from pytest_llmbench.core.starter import present
 
-    if suites is None and not Path("prompts").is_dir():
+    if suites is None and not holds_suites(Path("prompts")):
         return ()
     return load_cases([suites or Path("prompts")], load_vocabulary(present(vocabulary)))
 

@@ -167,11 +167,12 @@ def _journaled(watch: Watch, journal: Path | None) -> Watch:
 def _request(
     dataset: Path, output: Path, settings: Settings, source: _Source, training: _Training, conduct: _Conduct
 ) -> FinetuneRequest:
+    from pytest_llmbench.cases.suites import holds_suites
     from pytest_llmbench.finetune.request import DEFAULT_SUITES, FinetuneRequest
 
     form, benchmark = settings.model, settings.benchmark
     quantization = training.quantization or _set_quantization(form)
-    suites = conduct.prompts or benchmark.prompts
+    own = [path for path in benchmark.prompts if path != DEFAULT_SUITES or holds_suites(path)]
     return FinetuneRequest(
         dataset,
         output,
@@ -187,7 +188,7 @@ def _request(
         compute_dtype=form.compute_dtype,
         device_map=form.device_map,
         changes=training.changes() | ({"quantization": quantization} if quantization else {}),
-        suites=tuple(path for path in suites if path != DEFAULT_SUITES or path.is_dir()),
+        suites=tuple(conduct.prompts or own),
         vocabulary=benchmark.vocabulary if benchmark.vocabulary.is_file() else None,
         overwrite=conduct.overwrite,
         resume=conduct.resume,

@@ -101,6 +101,13 @@ def test_generate_writes_over_nothing_that_it_reads_or_writes(project: Path, wor
     assert sorted(path.name for path in project.iterdir()) == ["rows.jsonl", "rows_val.jsonl"]
 
 
+def test_a_folder_of_other_prompts_is_no_suite() -> None:
+    Path("prompts").mkdir()
+    Path("prompts/system.txt").touch()
+    done = llmbench("dataset", "check", "rows.jsonl")
+    assert (done.exit_code, "against no suite" in done.stdout) == (0, True), done.stderr
+
+
 def test_generate_writes_over_no_suite_and_needs_a_journal_that_can_be_read(project: Path) -> None:
     Path("prompts").mkdir()
     suite = Path("prompts/shop.jsonl")

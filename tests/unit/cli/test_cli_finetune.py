@@ -106,6 +106,8 @@ def test_what_the_settings_say_holds_for_a_training_too(
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs/llmbench.yaml").write_text(CONFIGURED, encoding="utf-8")
     (tmp_path / "tools.yaml").touch()
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts/system.txt").touch()
     told = llmbench("finetune", "rows.jsonl", "--output", "out").stderr
     assert read == [
         FinetuneRequest(
@@ -125,6 +127,10 @@ def test_what_the_settings_say_holds_for_a_training_too(
         )
     ]
     assert "reading" not in told
+    (tmp_path / "configs/llmbench.yaml").unlink()
+    llmbench("finetune", "rows.jsonl", "--output", "out")
+    llmbench("finetune", "rows.jsonl", "--output", "out", "--prompts", "prompts")
+    assert [request.suites for request in read[1:]] == [(), (Path("prompts"),)], "prompts/ holds no suite"
 
 
 def test_the_quantization_that_every_project_starts_with_leaves_a_preset_its_own(
