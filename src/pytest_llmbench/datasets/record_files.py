@@ -23,7 +23,7 @@ _MESSAGES = ("messages", "conversations")
 _TEXT_OR_MESSAGES = ("prompt", "completion")
 _TEXT_OR_JSON = ("metadata", "history")
 _JSON = re.compile(r"""\s*(\{\s*["}]|\[\s*["\[{\]])""")  # not as Python writes it, nor text that opens with a bracket
-_LIST = re.compile(r"\s*\[\s*(\{|$)")
+_LIST = re.compile(r"""\s*\[\s*($|\{(?!\s*"(role|from|content|value)"))""")  # of rows, not of messages
 _SHOWN_PROGRESS = 1000  # lines between two reports of progress
 
 Progress = Callable[[int], None]
