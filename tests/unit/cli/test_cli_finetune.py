@@ -206,6 +206,12 @@ def test_a_value_out_of_its_range_is_an_error_of_one_line(option: tuple[str, str
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_task_changes_the_settings_of_a_base_that_is_in_no_registry_too() -> None:
+    asked = FinetuneRequest(Path("rows.jsonl"), Path("out"), "in/no-registry", task="classification")
+    _, hyperparameters = asked.settled()
+    assert (hyperparameters.epochs, hyperparameters.max_length) == (5.0, 128)
+
+
 def test_a_change_of_no_known_name_is_refused() -> None:
     with pytest.raises(UsageError, match=re.escape("--depth 3: extra inputs are not permitted")):
         dataclasses.replace(PLAIN, changes={"depth": 3}).settled()
