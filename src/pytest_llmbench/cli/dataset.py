@@ -73,6 +73,9 @@ class _Wanted:
         """The same in the engine's terms; the `journal` keeps what a served model answers."""
         from pytest_llmbench.datasets.order import Order, Writer
 
+        if self.server is not None and self.method != "llm":
+            told = f"the method {self.method} asks no server; take the method llm, or name no server"
+            raise UsageError(told, names=("method", "server"))
         key = os.environ.get("LLMBENCH_API_KEY", "")
         return Order(
             source=source,

@@ -89,9 +89,19 @@ def test_split_tells_sizes_and_files() -> None:
         (("rows.jsonl", "--output", "o.jsonl", "--vocabulary", "o.jsonl"), "o.jsonl is both --vocabulary and --output"),
         (("rows.jsonl", "--output", "o.journal", "--method", "llm"), "o.journal is both --output and the journal"),
         (("rows.jsonl", "--output", "."), ". names no file; the rows are written to one (--output)"),
+        (
+            ("rows.jsonl", "--output", "o.jsonl", "--system", "Bref."),
+            "rows.jsonl has system prompts of its own, or none",
+        ),
+        (
+            ("rows.jsonl", "--output", "o.jsonl", "--server", "http://a"),
+            "the method augmented asks no server; take the",
+        ),
     ],
 )
-def test_generate_writes_over_nothing_that_it_reads_or_writes(project: Path, words: tuple[str, ...], said: str) -> None:
+def test_generate_refuses_what_has_no_effect_and_what_would_write_over_other_files(
+    project: Path, words: tuple[str, ...], said: str
+) -> None:
     Path("rows_val.jsonl").symlink_to("rows.jsonl")
     before = Path("rows.jsonl").read_bytes()
     done = llmbench("dataset", "generate", *words)
