@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from pytest_llmbench.core.documents import read_text
 from pytest_llmbench.core.errors import MissingRunError, UsageError
@@ -79,7 +79,7 @@ def find_training(report_dir: Path, wanted: str) -> dict[str, Any]:
     return document
 
 
-def _is_training(document: Any) -> bool:
+def _is_training(document: Any) -> TypeGuard[dict[str, Any]]:
     if not isinstance(document, dict) or "train_loss" not in document:
         return False
     held_out, measured = document.get("held_out", {}), [document.get(key) for key, *_ in _MEASURED]
