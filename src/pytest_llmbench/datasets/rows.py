@@ -103,10 +103,11 @@ class _Labels:
         self._false: list[int] = []
 
     def note(self, line: int, label: Any) -> None:
-        if not isinstance(label, str) or not self._texts <= _TRUTH:
+        text = label.strip() if isinstance(label, str) else ""
+        if not text or not self._texts <= _TRUTH:
             return
-        self._texts.add(label.strip())
-        if label.strip().casefold() == "false" and len(self._false) < MOST_FAULTS:
+        self._texts.add(text)
+        if text.casefold() == "false" and len(self._false) < MOST_FAULTS:
             self._false.append(line)
 
     def false(self) -> list[int]:

@@ -86,6 +86,11 @@ def test_labels_of_a_table_are_judged_together(tmp_path: Path, good: str, bad: s
         read_rows(path)
     path.write_text(f"prompt,completion,label\na,x,{good}\nb,y,{bad}\nc,z,neither\n", encoding="utf-8")
     assert [row["label"] for row in read_rows(path)] == [good, bad, "neither"]
+    lines = tmp_path / "kto.jsonl"
+    labelled = [{"prompt": "q", "completion": "x", "label": label} for label in (good, " ", bad)]
+    lines.write_text("".join(json.dumps(row) + "\n" for row in labelled), encoding="utf-8")
+    with pytest.raises(UsageError, match=r"kto\.jsonl:3: .*a bad one"):
+        read_rows(lines)
 
 
 def test_the_history_of_an_instruction_is_asked_before_it(tmp_path: Path) -> None:
