@@ -68,7 +68,7 @@ def _overlap(folder: Path, cases: Sequence[Case]) -> dict[str, Any]:
     try:
         return _read_once(kept, path, cases)
     except UsageError as error:  # rows that an older version took, say
-        return {"dataset": name, "rows_near_cases": None, "fault": str(error).partition("\n")[0]}
+        return {"dataset": name, "rows_near_cases": None, "fault": str(error).splitlines()[0]}
 
 
 def _read_once(kept: Path, dataset: Path, cases: Sequence[Case]) -> dict[str, Any]:
