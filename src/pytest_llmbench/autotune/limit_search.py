@@ -117,7 +117,7 @@ class LimitSearch:
 
     async def _temperature(self, server: ServerUnderTest) -> TemperatureGrid:
         from pytest_llmbench.autotune.temperature_grid import temperature_grid
-        from pytest_llmbench.generation.completion_store import remove_journal
+        from pytest_llmbench.generation.completion_store import drop_journal
         from pytest_llmbench.load.search_journal import claimed
 
         asked = {"url": server.target.url, "model": server.model}
@@ -126,7 +126,7 @@ class LimitSearch:
         told, kept = functools.partial(self._graded, server.model), server.path_of("temperature")
         with claimed(kept):
             if not self._resume:
-                remove_journal(kept.with_suffix(""))
+                drop_journal(kept.with_suffix(""))
             return await temperature_grid(settings, cases, metrics, told, folder=kept.with_suffix(""))
 
     def _look(self, look: Look) -> None:

@@ -45,6 +45,9 @@ def check_training_rows(adapters: Mapping[str, Adapter], cases: Sequence[Case], 
                     names=("benchmark.strict",),
                 )
             _log.warning(N_("adapter %s: %s"), name, told)
+        elif fault := overlap.pop("fault", None):
+            unread = N_("adapter %s: its training rows are not held against the cases, since they cannot be read: %s")
+            _log.warning(unread, name, fault)
         elif strict and overlap["rows_near_cases"] is None:
             _log.warning(
                 N_("adapter %s: its training rows (%s) were not found, so they are not held against the cases"),
@@ -62,7 +65,10 @@ def _overlap(folder: Path, cases: Sequence[Case]) -> dict[str, Any]:
     if path is None or not isinstance(told, Mapping):
         return {"dataset": name, "rows_near_cases": None}
     kept = cache_dir() / "overlap" / f"{_key(str(told['sha256']), cases)}.json"
-    return _read_once(kept, path, cases)
+    try:
+        return _read_once(kept, path, cases)
+    except UsageError as error:  # rows that an older version took, say
+        return {"dataset": name, "rows_near_cases": None, "fault": str(error).splitlines()[0]}
 
 
 def _read_once(kept: Path, dataset: Path, cases: Sequence[Case]) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def _extra(extra: str, severity: Status) -> Check:
 
 def _folders(settings: Settings) -> Iterator[Check]:
     wanted = [*settings.benchmark.prompts, settings.benchmark.vocabulary]
-    if "auto" in settings.model.adapters:
+    if "auto" in settings.model.adapters and not settings.server.url:
         wanted.append(settings.model.adapters_dir)
     yield from map(_starter, wanted)
     yield _writable("Folders", settings.output.report_dir, "choose another with output.report_dir")
@@ -140,6 +140,9 @@ def _writable(step: str, folder: Path, remedy: str) -> Check:
 
 def _adapters(settings: Settings) -> Iterator[Check]:
     choices = settings.model.adapters
+    if settings.server.url:
+        yield Check("Adapters", "ok", "the server's own (server.adapter); none of this project is loaded")
+        return
     if choices == ("none",):
         yield Check("Adapters", "ok", "none wanted (model.adapter: none)")
         return

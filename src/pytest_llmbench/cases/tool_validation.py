@@ -17,7 +17,7 @@ from pytest_llmbench.cases.tools import (
     name_of,
     parameters_of,
 )
-from pytest_llmbench.core.documents import suggestion
+from pytest_llmbench.core.documents import suggestion, without_nulls
 
 Fault = tuple[tuple[str | int, ...], str]
 """Where, as a key path below the value that was checked, and what is wrong."""
@@ -103,11 +103,48 @@ def calls_faults(calls: Any, tools: Sequence[Tool]) -> Iterator[Fault]:
             yield ("calls", index, "arguments", *where), f"calls: call {index + 1}, {call['name']}: {told}"
 
 
-def _argument_faults(arguments: Mapping[str, Any], parameters: Mapping[str, Any]) -> Iterator[Fault]:
+def unpadded_calls(calls: Sequence[Mapping[str, Any]], tools: Sequence[Tool]) -> list[Mapping[str, Any]]:
+    """Expected calls without the nulls that Arrow fills mappings up with, where the tools' schemas tell them apart.
+
+    Those are arguments that the tool has not, and keys of a value that only without them is what its schema says.
+    """
+    known = {name_of(tool): parameters_of(tool) for tool in tools}
+    return [{**call, "arguments": _unpadded(call.get("arguments", {}), known.get(call["name"], {}))} for call in calls]
+
+
+def _unpadded(arguments: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    unknown = _unknown(arguments, parameters)
+    kept = {name: given for name, given in arguments.items() if given is not None or name not in unknown}
+    schemas = {name: argument_schema(parameters, name) for name in kept}
+    return {
+        name: [_unpadded_value(one, schemas[name]) for one in given]
+        if isinstance(given, list)
+        else _unpadded_value(given, schemas[name])
+        for name, given in kept.items()
+    }
+
+
+def _unpadded_value(value: Any, schema: Mapping[str, Any]) -> Any:
+    from jsonschema import Draft202012Validator
+
+    bare = without_nulls(value)
+    if bare == value:
+        return value
+    validator = Draft202012Validator(schema)
+    return bare if validator.is_valid(bare) and not validator.is_valid(value) else value
+
+
+def _unknown(arguments: Mapping[str, Any], parameters: Mapping[str, Any]) -> list[str]:
+    """The arguments that a tool has not, where its schema says which it has."""
     properties = parameters.get("properties", {})
     closed = bool(properties) and not parameters.get("additionalProperties")
+    return [name for name in arguments if closed and name not in properties]
+
+
+def _argument_faults(arguments: Mapping[str, Any], parameters: Mapping[str, Any]) -> Iterator[Fault]:
+    properties, unknown = parameters.get("properties", {}), _unknown(arguments, parameters)
     for name, given in arguments.items():
-        if closed and name not in properties:
+        if name in unknown:
             yield (name,), f"the tool has no argument '{name}'; {suggestion(str(name), properties)}"
         elif fault := _values_fault(given, argument_schema(parameters, name)):
             yield (name,), f"{name}: {fault}"

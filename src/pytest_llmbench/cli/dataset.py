@@ -73,6 +73,9 @@ class _Wanted:
         """The same in the engine's terms; the `journal` keeps what a served model answers."""
         from pytest_llmbench.datasets.order import Order, Writer
 
+        if self.server is not None and self.method != "llm":
+            told = f"the method {self.method} asks no server; take the method llm, or name no server"
+            raise UsageError(told, names=("method", "server"))
         key = os.environ.get("LLMBENCH_API_KEY", "")
         return Order(
             source=source,
@@ -90,13 +93,13 @@ class _Wanted:
 
     def read(self, source: Path) -> list[tuple[str, Path]]:
         """The files that are read, each with what it is."""
-        read = {
-            "SOURCE": source,
-            "--vocabulary": self.vocabulary,
-            "--phrasing": self.phrasing,
-            "--prompts": self.prompts,
-        }
-        return [(role, path) for role, path in read.items() if path is not None]
+        suites = self.prompts or Path("prompts")
+        files = sorted(suites.iterdir()) if suites.is_dir() else [suites]
+        read = {"SOURCE": source, "--vocabulary": self.vocabulary, "--phrasing": self.phrasing}
+        return [
+            *(("a file of --prompts", path) for path in files),
+            *((role, path) for role, path in read.items() if path is not None),
+        ]
 
     def written(self, output: Path, shares: Sequence[int]) -> list[tuple[str, Path]]:
         """The files that are made."""
@@ -279,10 +282,10 @@ def _there(paths: Iterable[Path]) -> list[Path]:
 
 def _cases(suites: Path | None, vocabulary: Path) -> Sequence[Case]:
     """The cases of the given suites; of the project's own when there are any and none were given."""
-    from pytest_llmbench.cases.suites import load_cases, load_vocabulary
+    from pytest_llmbench.cases.suites import holds_suites, load_cases, load_vocabulary
     from pytest_llmbench.core.starter import present
 
-    if suites is None and not Path("prompts").is_dir():
+    if suites is None and not holds_suites(Path("prompts")):
         return ()
     return load_cases([suites or Path("prompts")], load_vocabulary(present(vocabulary)))
 

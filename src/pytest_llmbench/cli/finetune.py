@@ -128,12 +128,14 @@ def finetune_command(
     The adapter's folder appears when the training is over and complete. Until then DIR.checkpoints holds the newest
     checkpoints; Ctrl-C writes one more, and --resume goes on from there.
     """
+    from pytest_llmbench.finetune.adapter_folder import check_files
     from pytest_llmbench.finetune.finetune import finetune as run
     from pytest_llmbench.finetune.sft import TrainingStopped, Watch
 
     settings = chosen_settings(config, source, form)
     request = _request(dataset, output, settings, source, training, conduct)
     request = dataclasses.replace(request, config=config, journal=conduct.journal)
+    check_files(request)  # before the journal is opened
     try:
         with training_progress(shown=settings.logging.progress) as (reading, show), _first_interrupt() as noted:
             watch = Watch(reading, show, stop=lambda: bool(noted))
@@ -165,11 +167,12 @@ def _journaled(watch: Watch, journal: Path | None) -> Watch:
 def _request(
     dataset: Path, output: Path, settings: Settings, source: _Source, training: _Training, conduct: _Conduct
 ) -> FinetuneRequest:
+    from pytest_llmbench.cases.suites import holds_suites
     from pytest_llmbench.finetune.request import DEFAULT_SUITES, FinetuneRequest
 
     form, benchmark = settings.model, settings.benchmark
     quantization = training.quantization or _set_quantization(form)
-    suites = conduct.prompts or benchmark.prompts
+    own = [path for path in benchmark.prompts if path != DEFAULT_SUITES or holds_suites(path)]
     return FinetuneRequest(
         dataset,
         output,
@@ -185,7 +188,7 @@ def _request(
         compute_dtype=form.compute_dtype,
         device_map=form.device_map,
         changes=training.changes() | ({"quantization": quantization} if quantization else {}),
-        suites=tuple(path for path in suites if path != DEFAULT_SUITES or path.is_dir()),
+        suites=tuple(conduct.prompts or own),
         vocabulary=benchmark.vocabulary if benchmark.vocabulary.is_file() else None,
         overwrite=conduct.overwrite,
         resume=conduct.resume,

@@ -112,14 +112,14 @@ class _Known:
 
 
 def _known(spec: str, task: Literal["chat", "completion", "classification"] | None) -> _Known:
-    """What is known of a model; one that is not in the registry has the default preset.
+    """What is known of a model; one that is not in the registry has the default preset for the task.
 
     Raises:
         ModelError: nothing goes by that name, or its architecture cannot be known offline.
     """
     from pytest_llmbench.core.errors import ModelError
     from pytest_llmbench.models.fitting import config_fields, known_architecture
-    from pytest_llmbench.models.registry import Preset, load_registry
+    from pytest_llmbench.models.registry import load_registry
     from pytest_llmbench.models.sources import locate
 
     entry = load_registry().find(spec)
@@ -131,7 +131,7 @@ def _known(spec: str, task: Literal["chat", "completion", "classification"] | No
         raise ModelError(f"{spec}: {'what its folder holds tells no memory' if folder else way}")
     fields: Mapping[str, Any] = entry.architecture if entry else config_fields(folder / "config.json") if folder else {}
     context = fields.get("max_position_embeddings") or fields.get("n_positions")
-    return _Known(architecture, entry.preset(task) if entry else Preset(), context)
+    return _Known(architecture, load_registry().preset(spec, task), context)
 
 
 def _tell_estimate(what: str, plan: Any, found: MemoryEstimate, *, as_json: bool) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,20 +18,27 @@ WRITE_ELSEWHERE = "free some space or choose another folder"
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it takes `path`'s place, on any failure it is removed.
 
+    What a link points to is replaced, not the link. A file that is there keeps its mode; a new one has that of any.
+
     Raises:
+        UsageError: there is a device or a pipe, which a file would take the place of.
         NotReadyError: the disk is full, or the folder cannot be written.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UsageError(f"{path} is a device or a pipe, and a file would take its place; name a file")
+    place = path.resolve() if path.is_symlink() else path
+    temporary = place.with_name(f".{place.name}.{secrets.token_hex(4)}{place.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        known = place.stat().st_mode if place.is_file() else None
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if known else 0o666))
+        mode = stat.S_IMODE(known or temporary.stat().st_mode)  # of a new one, as the umask leaves it
     except OSError as error:
         raise cannot_write(path, error) from error
     try:
         yield temporary
-        temporary.chmod(0o644)
-        temporary.replace(path)
+        temporary.chmod(mode)
+        temporary.replace(place)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:

@@ -53,8 +53,8 @@ class Journal:
         Raises:
             OSError: the file cannot be read.
         """
-        if self.path is None or not self.path.exists():
-            return
+        if self.path is None or not self.path.exists() or self.path.is_fifo() or self.path.is_char_device():
+            return  # a pipe or a terminal keeps no line, and would be waited for
         with self.path.open("rb") as file:
             file.seek(self._read_to)
             for line in file:

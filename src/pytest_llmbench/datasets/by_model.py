@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.cases.suites import load_vocabulary
-from pytest_llmbench.core.errors import ServerError, UsageError
+from pytest_llmbench.core.errors import NotReadyError, ServerError, UsageError
 from pytest_llmbench.core.journal import Journal
 from pytest_llmbench.core.languages import told_language
 from pytest_llmbench.core.starter import present
@@ -62,12 +62,20 @@ class _Failure:
 
 
 class _AnswerJournal:
-    """Answers by the question they belong to, one JSON line each. A line that a crash cut off is asked again."""
+    """Answers by the question they belong to, one JSON line each. A line that a crash cut off is asked again.
+
+    Raises:
+        NotReadyError: the file that is there cannot be read.
+    """
 
     def __init__(self, path: Path) -> None:
         self._lines = Journal(path)
         self._answers: dict[str, str] = {}
-        for line in self._lines.unread():
+        try:
+            lines = list(self._lines.unread())
+        except OSError as error:
+            raise NotReadyError(f"the answers in {path} cannot be read: {error.strerror}; move it away") from error
+        for line in lines:
             with contextlib.suppress(ValueError, KeyError, TypeError):
                 data = json.loads(line)
                 self._answers[data["key"]] = data["answer"]

@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.errors import located
-from pytest_llmbench.datasets.contamination import Match, contamination
+from pytest_llmbench.datasets.contamination import CaseTexts, Match
 from pytest_llmbench.datasets.near_duplicates import NearTexts, identity
 from pytest_llmbench.datasets.row_formats import answer_text, user_text
 from pytest_llmbench.datasets.rows import NumberedRow
@@ -43,7 +43,7 @@ class DatasetCheck:
         self.matches: list[Match] = []
         self.lines = array("L")
         self._path = path
-        self._cases = cases
+        self._cases, self._reserved = cases, CaseTexts(cases)
         self._form = form
         self._limit = limit
         self._texts = NearTexts()
@@ -73,7 +73,7 @@ class DatasetCheck:
         self._texts.add(map(user_text, rows))
         self._answers.extend(hash(answer_text(row)) for row in rows)
         self._contexts.extend(map(_context, rows))
-        for match in contamination(rows, self._cases) if self._cases else ():
+        for match in self._reserved.contaminated(rows):
             self.matches.append(dataclasses.replace(match, row=match.row + start))
         for place, row in enumerate(rows, start):
             self._look_at(place, row)

@@ -41,15 +41,7 @@ def contamination(rows: Iterable[Mapping[str, Any]], cases: Sequence[Case]) -> l
     Rows are in the form of `datasets.rows`; every turn of the user counts. A case counts with its prompt and its
     reference.
     """
-    reserved = CaseTexts(cases)
-    said = user_turns(rows)
-    nearest: dict[int, Match] = {}
-    while batch := list(itertools.islice(said, _ROWS_AT_ONCE)):
-        for match in reserved.matches(batch):
-            known = nearest.get(match.row)
-            if known is None or known.similarity < match.similarity:
-                nearest[match.row] = match
-    return [nearest[row] for row in sorted(nearest)]
+    return CaseTexts(cases).contaminated(rows)
 
 
 def user_turns(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[int, str]]:
@@ -89,6 +81,17 @@ class CaseTexts:
                 self._starting[pair].append(place)
             for pair in set(pairs):
                 self._holding[pair].append(place)
+
+    def contaminated(self, rows: Iterable[Mapping[str, Any]]) -> list[Match]:
+        """As `contamination`."""
+        said = user_turns(rows)
+        nearest: dict[int, Match] = {}
+        while batch := list(itertools.islice(said, _ROWS_AT_ONCE)):
+            for match in self.matches(batch):
+                known = nearest.get(match.row)
+                if known is None or known.similarity < match.similarity:
+                    nearest[match.row] = match
+        return [nearest[row] for row in sorted(nearest)]
 
     def matches(self, said: Sequence[tuple[int, str]]) -> list[Match]:
         """Every case that one of the texts is too near to; a text comes with the place of its row."""

@@ -189,16 +189,15 @@ def _base_of(spec: str, read_as: ModelSettings) -> _Base:
             tokenizer = load_tokenizer(source, trust_remote_code=trusted)
     except ImportError as error:
         raise needs_local_extra(error) from error
-    entry = load_registry().find(spec)
+    registry = load_registry()
+    entry = registry.find(spec)
     form = base_form(tokenizer, read_as.template_arguments, read_as.system_role, embedding_rows(config))
     has_form = form.origin is not None or (entry is not None and not entry.chat_template)
-    return _Base(form, has_form, _limit(spec, entry, context_tokens(config)))
+    trained = registry.preset(spec).max_length
+    return _Base(form, has_form, _limit(spec, entry, trained, context_tokens(config)))
 
 
-def _limit(spec: str, entry: ModelEntry | None, context: int | None) -> Limit:
-    from pytest_llmbench.models.registry import Preset
-
-    trained = (entry.preset() if entry else Preset()).max_length
+def _limit(spec: str, entry: ModelEntry | None, trained: int, context: int | None) -> Limit:
     if context is not None and context < trained:
         return Limit(context, f"the context of {spec}")
     return Limit(trained, f"the preset of {entry.alias}" if entry else "the default of llmbench finetune")

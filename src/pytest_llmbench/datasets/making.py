@@ -81,6 +81,9 @@ def make(order: Order, on_progress: OnProgress = lambda _what, _done, _of: None)
         NotReadyError: the temporary folder is full.
     """
     origin = origin_of(order.source)
+    if order.system is not None and (origin == "rows" or (origin == "templates" and order.method != "llm")):
+        told = f"{order.source} has system prompts of its own, or none, and they stay; leave the system prompt out"
+        raise UsageError(told, names=("system",))
     languages = RowLanguages(order, origin)
     with contextlib.ExitStack() as disk:
         if order.method == "llm":

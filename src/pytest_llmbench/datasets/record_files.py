@@ -23,6 +23,7 @@ _MESSAGES = ("messages", "conversations")
 _TEXT_OR_MESSAGES = ("prompt", "completion")
 _TEXT_OR_JSON = ("metadata", "history")
 _JSON = re.compile(r"""\s*(\{\s*["}]|\[\s*["\[{\]])""")  # not as Python writes it, nor text that opens with a bracket
+_LIST = re.compile(r"""\s*\[\s*($|\{(?!\s*"(role|from|content|value)"))""")  # of rows, not of messages
 _SHOWN_PROGRESS = 1000  # lines between two reports of progress
 
 Progress = Callable[[int], None]
@@ -54,7 +55,8 @@ def read_records(
     path = Path(path)
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
-        raise UsageError(f"{path}: rows are read from {', '.join(_READERS)} files; convert it or give it that ending")
+        how = _CONVERTED.get(path.suffix.lower(), "convert it or give it that ending")
+        raise UsageError(f"{path}: rows are read from {', '.join(_READERS)} files; {how}")
     try:
         yield from reader(path, faults, progress)
     except OSError as error:
@@ -91,10 +93,14 @@ def _decoded(data: bytes, path: Path, number: int) -> str:
 
 
 def _jsonl(path: Path, faults: Faults | None, progress: Progress) -> Iterator[tuple[int, Any]]:
-    wrong = 0
+    begun, wrong = False, 0
     for number, line in _lines(path, progress):
         if line.isspace():
             continue
+        if not begun and _LIST.match(line):
+            what = "a JSON list, where .jsonl has an object a line; name the file .json, or convert it (jq -c '.[]')"
+            raise UsageError(located(path, number, what))
+        begun = True
         try:
             record = parse_record(line.rstrip("\r\n"), path, number)
         except UsageError as error:
@@ -156,6 +162,12 @@ _READERS: Mapping[str, Callable[[Path, Faults | None, Progress], Iterator[tuple[
     ".jsonl": _jsonl,
     ".csv": _csv,
     ".json": _json,
+}
+
+_CONVERTED: Mapping[str, str] = {
+    **dict.fromkeys((".gz", ".bz2", ".xz", ".zst", ".zip"), "unpack it first"),
+    ".parquet": "convert it: datasets.Dataset.from_parquet('it.parquet').to_json('it.jsonl')",
+    ".arrow": "convert it: datasets.Dataset.from_file('it.arrow').to_json('it.jsonl')",
 }
 
 

@@ -28,17 +28,18 @@ FORMS: Mapping[str, tuple[str, ...]] = {
 _CHANGING = ("tools", "chat_template_kwargs")
 """Keys of a row that TRL hands to the chat template."""
 
+_NO_TOOLS = "[]"  # LLaMA-Factory writes a row's tools as JSON in text
+
 _SEEN = tuple(f"{kind}{end}" for kind in ("image", "video", "audio") for end in ("", "s"))
 """Keys under which LLaVA, LLaMA-Factory and ms-swift keep what is shown beside the text."""
 
-_GOOD = ("label", "kto_tag")
+GOOD = ("label", "kto_tag")
 """Keys that tell a good answer from a bad one where they are true or false: TRL's unpaired preferences, LLaMA-Factory's
 KTO."""
 
-_FALSE_IN_CSV = "False"  # as pandas and datasets write it
-
 _QUESTIONS = ("instruction", "prompt", "question", "query", "input", "user", "human", "problem")
 _CONVERSATIONS = ("conversation", "dialog", "dialogue", "chat", "turns", "messages_list")
+_BESIDE = {"context": "input", "system_prompt": "system"}  # asked with the question, at Dolly and OpenOrca
 _ANSWERS = ("output", "completion", "answer", "response", "reply", "solution", "assistant", "target", "label")
 
 
@@ -69,16 +70,21 @@ def to_row(record: Mapping[str, Any], form: str) -> dict[str, Any]:
             that would change what is learnt.
     """
     for key in (*_CHANGING, *_SEEN):
-        if record.get(key):
+        if record.get(key) and record[key] != _NO_TOOLS:
             raise FormError(f"the row has '{key}', which would not be learnt; write it into the messages, or drop it")
-    if bad := next((key for key in _GOOD if record.get(key) is False or record.get(key) == _FALSE_IN_CSV), None):
-        told = f"the row's answer is a bad one ('{bad}' is false) and would be learnt"
-        raise FormError(f"{told}; leave such rows out, or rename the key if it means something else")
+    if bad := next((key for key in GOOD if record.get(key) is False), None):
+        raise FormError(bad_answer(bad))
     prompt, completion, used = _CONVERSIONS[form](record)
     check_turns(prompt, completion)
     used |= {"prompt", "completion", *_CHANGING, *_SEEN}
     rest = {key: value for key, value in record.items() if key not in used and value is not None}
     return {"prompt": prompt, "completion": completion, **rest}
+
+
+def bad_answer(key: str) -> str:
+    """What is wrong with a row that is false under a key of GOOD."""
+    told = f"the row's answer is a bad one ('{key}' is false) and would be learnt"
+    return f"{told}; leave such rows out, or rename the key if it means something else"
 
 
 def user_text(row: Mapping[str, Any]) -> str:
@@ -175,7 +181,10 @@ def _from_instruction(record: Mapping[str, Any]) -> tuple[Messages, Messages, se
 def _history(record: Mapping[str, Any]) -> Messages:
     """The turns before, in LLaMA-Factory's form: pairs of what was asked and answered."""
     turns: Messages = []
-    for pair in record.get("history") or ():
+    history = record.get("history") or ()
+    if not isinstance(history, list | tuple):
+        raise FormError(f"'history' must be a list of pairs, a question and its answer, not {history!r:.40}")
+    for pair in history:
         match pair:
             case [str(asked), str(said)]:
                 turns += [{"role": "user", "content": asked}, {"role": "assistant", "content": said}]
@@ -215,7 +224,7 @@ def _how_to_convert(keys: Iterable[str], known: Iterable[str]) -> str | None:
     question = next((folded[name] for name in _QUESTIONS if name in folded), None)
     answer = next((folded[name] for name in _ANSWERS if name in folded), None)
     if question and answer:
-        return _renaming(question, answer)
+        return _renaming(question, answer, folded)
     if "text" in folded:
         return (
             "'text' alone does not say what is asked and what is answered: write them as 'prompt' and 'completion', "
@@ -224,8 +233,11 @@ def _how_to_convert(keys: Iterable[str], known: Iterable[str]) -> str | None:
     return None
 
 
-def _renaming(question: str, answer: str) -> str:
-    targets = ("instruction", "output") if question == "instruction" else ("prompt", "completion")
+def _renaming(question: str, answer: str, given: Mapping[str, str]) -> str:
+    """How to call them, and what is to be asked with them, which would be lost under its own name."""
+    takes_more = question == "instruction" or not given.keys().isdisjoint({"history", "context"})
+    targets = ("instruction", "output") if takes_more else ("prompt", "completion")
     pairs = {old: new for old, new in zip((question, answer), targets, strict=True) if old != new}
-    renamed = " and ".join(f"{old!r} to {new!r}" for old, new in pairs.items())
+    pairs |= {given[old]: new for old, new in _BESIDE.items() if old in given and new not in given}
+    renamed = " and ".join(", ".join(f"{old!r} to {new!r}" for old, new in pairs.items()).rsplit(", ", 1))
     return f"rename {renamed} (rename_columns({pairs}) of datasets)"

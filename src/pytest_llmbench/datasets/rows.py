@@ -10,10 +10,12 @@ from pytest_llmbench.core.documents import MOST_FAULTS, Faults
 from pytest_llmbench.core.errors import UsageError, located
 from pytest_llmbench.datasets.messages import FormError
 from pytest_llmbench.datasets.record_files import Progress, no_progress, read_records
-from pytest_llmbench.datasets.row_formats import form_of, to_row
+from pytest_llmbench.datasets.row_formats import GOOD, bad_answer, form_of, to_row
 
 FEWEST_ROWS = 2
 """One row can be neither split nor told from what it teaches by heart."""
+
+_TRUTH = frozenset({"true", "false", "True", "False", "TRUE", "FALSE"})
 
 
 class NumberedRow(NamedTuple):
@@ -53,6 +55,7 @@ class _Reader:
         self._path = path
         self._first: tuple[str, int] | None = None
         self._good = self._wrong = self._last = 0
+        self._labels = {key: _Labels() for key in GOOD}
 
     def take(self, line: int, record: Any) -> NumberedRow | None:
         self._last = line
@@ -66,6 +69,8 @@ class _Reader:
                 self.faults.raise_any()
             return None
         self._good += 1
+        for key, labels in self._labels.items():
+            labels.note(line, row.get(key))
         return NumberedRow(line, form, row)
 
     def _form(self, line: int, record: Any) -> str:
@@ -77,8 +82,35 @@ class _Reader:
         return form
 
     def end(self) -> None:
+        for key, labels in self._labels.items():
+            for line in labels.false():
+                self.faults.at(self._path, line, bad_answer(key))
         self.faults.raise_any()
         if not self._good:
             raise UsageError(f"{self._path}: the file holds no row to learn from")
         if self._good < FEWEST_ROWS:
             raise UsageError(located(self._path, self._last, "this is the only row; a dataset needs at least two"))
+
+
+class _Labels:
+    """Whether texts under a label are true and false, which CSV has no other way to write: all of them together tell.
+
+    Beside others, as in true, false and neither, they are the names of classes, and an answer of each is to be learnt.
+    """
+
+    def __init__(self) -> None:
+        self._texts: set[str] = set()
+        self._false: list[int] = []
+
+    def note(self, line: int, label: Any) -> None:
+        text = label.strip() if isinstance(label, str) else ""
+        if not text or not self._texts <= _TRUTH:
+            return
+        self._texts.add(text)
+        if text.casefold() == "false" and len(self._false) < MOST_FAULTS:
+            self._false.append(line)
+
+    def false(self) -> list[int]:
+        """The lines of the first false ones. False alone is Python's, true and false come together."""
+        folded = {text.casefold() for text in self._texts}
+        return self._false if self._texts <= _TRUTH and (len(folded) > 1 or "False" in self._texts) else []

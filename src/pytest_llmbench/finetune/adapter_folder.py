@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.errors import NotReadyError, UsageError
 from pytest_llmbench.core.files import cannot_write, locked, write_text
+from pytest_llmbench.datasets.splitting import refuse_same_files
 from pytest_llmbench.finetune.checkpoints import FITTED, newest_checkpoint, why_not_written
 from pytest_llmbench.models.adapters import CHAT_TEMPLATE, TRAINING_RECORD, training_record
 
 if TYPE_CHECKING:
+    from pytest_llmbench.finetune.request import FinetuneRequest
     from pytest_llmbench.finetune.sft import Training
     from pytest_llmbench.models.prompt_form import PromptForm
 
@@ -51,6 +53,25 @@ def check_output(output: Path, *, overwrite: bool) -> None:
         raise UsageError(
             f"{output} holds an adapter already; choose another folder, or overwrite it", names=("output", "overwrite")
         )
+
+
+def check_files(request: FinetuneRequest) -> None:
+    """See that the journal is none of the files that are read, and that none lies where the adapter will.
+
+    Raises:
+        UsageError: it is one, or one is in the output folder, which is replaced as a whole.
+    """
+    named = {key: getattr(request, key) for key in ("dataset", "validation", "config", "vocabulary", "journal")}
+    files: dict[str, Path] = {key: path for key, path in named.items() if path}
+    read = [(f"the {key}", path) for key, path in files.items() if key != "journal"]
+    refuse_same_files(read, [("the journal", path) for key, path in files.items() if key == "journal"])
+    for key, path in files.items():
+        for folder in (request.output, checkpoints_of(request.output)) if request.output.name else ():
+            if folder.resolve() in path.resolve().parents:
+                told = (
+                    f"the {key} {path} lies in {folder}, which is replaced or removed as a whole; choose another place"
+                )
+                raise UsageError(told, names=(key, "output"))
 
 
 @contextlib.contextmanager
@@ -210,17 +231,18 @@ def _versions() -> dict[str, str | None]:
     return installed
 
 
-def save_adapter(training: Training, record: Mapping[str, Any], form: PromptForm, output: Path) -> None:
+def save_adapter(training: Training, record: Mapping[str, Any], form: PromptForm, output: Path, *, base: str) -> None:
     """Write a trained adapter's folder, whole or not at all, with its record and a README for people.
 
-    The form that its rows were written in goes beside it where the base has no template of its own.
+    `base` is what other programs know the base as, which look for it where the adapter's configuration says. The form
+    that its rows were written in goes beside it where the base has no template of its own.
 
     Raises:
         NotReadyError: the disk is full, or the folder cannot be written.
     """
     text = json.dumps(record, ensure_ascii=False, indent=2) + "\n"
     with new_adapter_folder(output) as folder:
-        _save_weights(training, folder, base=record["base_spec"])
+        _save_weights(training, folder, base=base)
         if form.origin is None:
             (folder / CHAT_TEMPLATE).write_text(form.whole_template, encoding="utf-8")
         (folder / TRAINING_RECORD).write_text(text, encoding="utf-8")

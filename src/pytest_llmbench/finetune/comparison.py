@@ -9,11 +9,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from pytest_llmbench.cases.suites import Case
-from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.errors import UsageError, WrongModelError
 from pytest_llmbench.core.locale import N_, UNSCORED, Words, words
 from pytest_llmbench.core.setting_sections import ModelSettings
 from pytest_llmbench.finetune.adapter_folder import read_record
+from pytest_llmbench.models.adapters import TRAINING_RECORD
 from pytest_llmbench.runs.training_record import StepRecord, TrainingRecord
 from pytest_llmbench.runs.typed import read_as
 
@@ -44,16 +47,21 @@ def read_trainings(folders: Sequence[Path]) -> list[Trained]:
     """The trainings of the adapters in these folders, by telling names.
 
     Raises:
-        UsageError: there is but one, or one has no record.
+        UsageError: there is but one, or one has no record, or a damaged one.
     """
     if len({folder.resolve() for folder in folders}) < _FEWEST:
         raise UsageError("give two adapter folders or more to compare")
     plain = [folder.resolve().name for folder in folders]
     names = plain if len(set(plain)) == len(plain) else [str(folder) for folder in folders]
-    return [
-        Trained(name, folder, read_as(TrainingRecord, read_record(folder)))
-        for name, folder in zip(names, folders, strict=True)
-    ]
+    return [Trained(name, folder, _record(folder)) for name, folder in zip(names, folders, strict=True)]
+
+
+def _record(folder: Path) -> TrainingRecord:
+    try:
+        return read_as(TrainingRecord, read_record(folder))
+    except ValidationError as error:
+        key = error.errors()[0]["loc"][0]
+        raise UsageError(f"{folder / TRAINING_RECORD} is damaged: '{key}' is no such value; leave it out") from error
 
 
 def figures_table(
@@ -247,7 +255,11 @@ def _answers(
             "generation": {"do_sample": False, "max_new_tokens": max_new_tokens, "timeout": 600.0},
         }
     )
-    backend = open_backend(settings)
+    try:
+        backend = open_backend(settings)
+    except WrongModelError as error:
+        told_where = UsageError(f"{training.name}: {error}; say where its base is now", names=("base",))
+        raise (error if base else told_where) from error
     try:
         told = {done.case: done.text for done in all_answers(backend, cases, FINETUNED)}
         return [told[case.name] for case in cases]

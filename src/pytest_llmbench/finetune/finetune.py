@@ -14,6 +14,7 @@ from pytest_llmbench.core.errors import ModelError, NotReadyError, UsageError
 from pytest_llmbench.core.writable import finite
 from pytest_llmbench.finetune.adapter_folder import (
     begin_anew,
+    check_files,
     check_output,
     checkpoint_to_resume,
     checkpoints_of,
@@ -69,6 +70,7 @@ def finetune(request: FinetuneRequest, watch: Watch | None = None) -> Finetuned:
         request = dataclasses.replace(request, output=request.output.resolve())  # what it names is replaced, not it
     watch = watch or Watch()
     preset, hyperparameters = request.settled()
+    check_files(request)
     check_output(request.output, overwrite=request.overwrite or request.resume or not _writes())
     entry = load_registry().find(request.base)
     _refuse_gated(entry, request.revision)
@@ -111,7 +113,7 @@ def finetune(request: FinetuneRequest, watch: Watch | None = None) -> Finetuned:
             )
             record = finite(_record(request, source, preset, training, files, estimate) | _recorded(form))
             if _writes():
-                save_adapter(training, record, form, request.output)
+                save_adapter(training, record, form, request.output, base=entry.hub if entry else record["base_spec"])
                 _clear(checkpoints, keep=request.keep_checkpoints)
     return Finetuned(record, training, form, loaded.footprint, estimate)
 

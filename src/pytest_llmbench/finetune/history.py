@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from pytest_llmbench.core.documents import read_text
 from pytest_llmbench.core.errors import MissingRunError, UsageError
@@ -74,9 +74,18 @@ def find_training(report_dir: Path, wanted: str) -> dict[str, Any]:
         document = json.loads(read_text(path))
     except ValueError as error:
         raise UsageError(f"{path}: not valid JSON ({error})") from error
-    if not isinstance(document, dict) or "train_loss" not in document:
+    if not _is_training(document):
         raise UsageError(f"{path}: not a kept training")
     return document
+
+
+def _is_training(document: Any) -> TypeGuard[dict[str, Any]]:
+    if not isinstance(document, dict) or "train_loss" not in document:
+        return False
+    held_out, measured = document.get("held_out", {}), [document.get(key) for key, *_ in _MEASURED]
+    if any(not isinstance(value, int | float | None) for value in measured):
+        return False
+    return isinstance(held_out, dict) and all(isinstance(right, bool) for right in held_out.values())
 
 
 def worse_than(before: Mapping[str, Any], now: Mapping[str, Any], *, margin: float, alpha: float) -> list[str]:

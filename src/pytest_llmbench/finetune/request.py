@@ -78,8 +78,7 @@ class FinetuneRequest:
         Raises:
             UsageError: a change is of no use: an unknown name, or a value out of its range.
         """
-        entry = load_registry().find(self.base)
-        preset = entry.preset(self.task) if entry else Preset()
+        preset = load_registry().preset(self.base, self.task)
         try:
             asked = _Asked.model_validate({**dict(preset), **self.changes})
         except ValidationError as error:

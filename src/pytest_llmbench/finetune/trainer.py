@@ -162,7 +162,7 @@ def _settings(chosen: Hyperparameters, device: str, work_folder: Path, rows: int
         gradient_accumulation_steps=chosen.gradient_accumulation,
         learning_rate=chosen.learning_rate,
         lr_scheduler_type="linear",
-        warmup_steps=chosen.warmup_share,
+        warmup_steps=chosen.warmup_share if steps > 1 else 0,  # the first step of a warm-up has no learning rate
         max_length=chosen.max_length,
         pad_to_multiple_of=_PADDED_TO if device == "cpu" else None,
         dataset_kwargs={"skip_prepare_dataset": True},  # the examples have their labels

@@ -177,8 +177,10 @@ def course_listener(  # noqa: C901  # the methods of one class
             if due or stop():
                 self.saved = time.monotonic()
                 control.should_save = control.should_log = True  # the checkpoint then knows all tokens until it
+            ended = state.global_step >= state.max_steps
+            control.should_log = control.should_log or ended  # a long training logs every few steps alone
             whole_pass = float(state.epoch).is_integer() and not stop()  # who stops it does not want to wait
-            control.should_evaluate = validates and (whole_pass or state.global_step >= state.max_steps)
+            control.should_evaluate = validates and (whole_pass or ended)
 
         def on_evaluate(self, args: Any, state: Any, _control: Any, metrics: Any = None, **_: Any) -> None:
             tally.leave_out(metrics["eval_runtime"])

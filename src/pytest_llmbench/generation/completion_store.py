@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_llmbench.core.errors import NotReadyError
+from pytest_llmbench.core.errors import NotReadyError, naming
 from pytest_llmbench.core.files import cannot_write, locked
 from pytest_llmbench.core.journal import Journal
 from pytest_llmbench.core.records import Completion
@@ -175,6 +175,14 @@ def remove_journal(folder: Path) -> None:
     for name in (JOURNAL, OLD_JOURNAL):
         for file in folder.glob(f"{name}*"):
             file.unlink()
+
+
+def drop_journal(folder: Path) -> None:
+    """Remove the journal of a folder that nobody has open; where there is one, say that its answers are lost."""
+    if journal := journal_in(folder):
+        told = "%s: the answers of a stopped run are dropped; resuming would have gone on"
+        _log.warning(told, journal, extra=naming("resume"))
+    remove_journal(folder)
 
 
 class CompletionCache:

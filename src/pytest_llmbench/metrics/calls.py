@@ -172,6 +172,8 @@ def _schema_judge(spelling: Spelling) -> Judge:
             if argument not in expected.arguments:
                 if not _is_default(value, schema):
                     found.append(CallFault("unexpected argument", name, argument, found=value))
+            elif argument in expected.optional and _is_default(value, schema):
+                continue  # says what leaving it out says
             elif fault := _fault(value, expected.arguments[argument], schema, spelling, argument in expected.optional):
                 found.append(CallFault(fault, name, argument, list(expected.arguments[argument]), value))
         return found

@@ -128,19 +128,19 @@ class ModelEntry(_Written):
         Raises:
             UsageError: there is no such task.
         """
-        if task is None:
-            return self.training
-        if task not in TASKS:
-            raise UsageError(f"unknown task {task!r}; {suggestion(task, TASKS)}")
-        return self.training.changed_by(self.tasks.get(task, _NO_CHANGE))
+        return _for_task(self.training, self.tasks, task)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Registry(Mapping[str, ModelEntry]):
-    """Models by alias. `get` and `in` know their other aliases too; iteration gives each model once."""
+    """Models by alias. `get` and `in` know their other aliases too; iteration gives each model once.
+
+    `tasks` are what each task changes of every model's preset.
+    """
 
     entries: Mapping[str, ModelEntry]
     names: Mapping[str, str]
+    tasks: Mapping[Task, Preset]
 
     def __getitem__(self, name: str) -> ModelEntry:
         return self.entries[self.names[name]]
@@ -157,6 +157,15 @@ class Registry(Mapping[str, ModelEntry]):
     def find(self, spec: str) -> ModelEntry | None:
         """The model of this alias or hub id, or None."""
         return self.get(spec) or next((entry for entry in self.entries.values() if entry.hub == spec), None)
+
+    def preset(self, spec: str, task: Task | None = None) -> Preset:
+        """The training settings of a model spec, for a task if wanted; of a model that is not here, the defaults.
+
+        Raises:
+            UsageError: there is no such task.
+        """
+        entry = self.find(spec)
+        return entry.preset(task) if entry else _for_task(Preset(), self.tasks, task)
 
     def require(self, name: str) -> ModelEntry:
         """The model of this alias or hub id. Raises UsageError with the nearest name when there is none."""
@@ -199,7 +208,7 @@ def _registry(files: tuple[tuple[Path, tuple[str, int, int] | None], ...]) -> Re
         tasks |= read.tasks
         entries |= {alias: _entry(document, alias, written) for alias, written in read.models.items()}
     merged = {alias: _with_tasks(entry, tasks) for alias, entry in entries.items()}
-    return Registry(merged, _names(merged))
+    return Registry(merged, _names(merged), tasks)
 
 
 class _File(_Strict):
@@ -288,6 +297,14 @@ def _with_tasks(entry: ModelEntry, tasks: Mapping[Task, Preset]) -> ModelEntry:
 
 
 _NO_CHANGE = Preset()
+
+
+def _for_task(training: Preset, tasks: Mapping[Task, Preset], task: Task | None) -> Preset:
+    if task is None:
+        return training
+    if task not in TASKS:
+        raise UsageError(f"unknown task {task!r}; {suggestion(task, TASKS)}")
+    return training.changed_by(tasks.get(task, _NO_CHANGE))
 
 
 def _names(entries: Mapping[str, ModelEntry]) -> dict[str, str]:

@@ -167,7 +167,7 @@ class Models:
             raise WrongModelError(
                 f"{name!r:.80} is not in the registry; choose from {', '.join(load_registry())}", names=("model_name",)
             )
-        preset = _chosen(entry.preset(chosen.task) if entry else Preset(), chosen)
+        preset = _chosen(load_registry().preset(name, chosen.task), chosen)
         return Estimate(
             model=entry.alias if entry else name,
             preset=preset,

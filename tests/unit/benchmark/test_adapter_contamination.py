@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -65,6 +66,16 @@ def test_rows_that_are_not_found_are_no_proof(tmp_path: Path, caplog: pytest.Log
     assert not caplog.text
     check_training_rows(adapters, CASES, strict=True)
     assert "(rows.jsonl) were not found" in caplog.text
+
+
+def test_rows_that_are_not_taken_any_more_keep_no_adapter_from_being_compared(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    adapters = adapter(tmp_path / "a", ["Monte le son !", " "])
+    found = check_training_rows(adapters, CASES, strict=True)
+    assert found == {"mine": {"dataset": "rows.jsonl", "rows_near_cases": None}}
+    assert re.search(r"since they cannot be read: .*rows\.jsonl:2: message 1, the user's, is empty", caplog.text)
+    assert "not found" not in caplog.text
 
 
 def test_an_adapter_without_a_record_is_not_checked(tmp_path: Path) -> None:

@@ -156,7 +156,8 @@ def test_a_full_disk_is_told(project: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_with_a_server_nothing_local_is_needed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     changed = [*REQUIRES, "no-such-package-of-ours; extra == 'local'"]
     monkeypatch.setattr(importlib.metadata, "requires", lambda _: changed)
-    settings = Settings.model_validate({"model": {"base": "no-such-model"}, "server": {"url": "http://127.0.0.1:1"}})
+    here = {"base": "no-such-model", "adapter": "nowhere"}
+    settings = Settings.model_validate({"model": here, "server": {"url": "http://127.0.0.1:1"}})
     assert "fail" not in statuses(check_setup(settings))
 
 

@@ -130,6 +130,25 @@ def test_a_null_that_says_something_is_kept_in_tables(tmp_path: Path, name: str)
     assert case.calls.to_json()[0] == {"name": "a", "arguments": {"amount": [None], "to": [None]}}
 
 
+def test_nulls_that_arrow_pads_expected_calls_with_are_left_out(tmp_path: Path) -> None:
+    to = {"type": "object", "properties": {"city": {"type": "string"}, "zip": {"type": "string"}}}
+    tools = [
+        {"name": "a", "parameters": {"properties": {"to": to, "amount": {"type": "number"}}}},
+        {"name": "b", "parameters": {"properties": {"order": {"type": "string"}}}},
+    ]
+    calls = [
+        {"name": "a", "arguments": {"to": {"city": "Ulm", "zip": None}, "amount": None, "order": None}},
+        {"name": "b", "arguments": {"to": None, "amount": None, "order": "17"}},
+    ]
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"prompt": "p", "tools": tools, "calls": calls}))
+    (case,) = load_cases([tmp_path / "rows.jsonl"])
+    assert case.calls is not None
+    assert case.calls.to_json() == [
+        {"name": "a", "arguments": {"to": [{"city": "Ulm"}], "amount": [None]}},
+        {"name": "b", "arguments": {"order": ["17"]}},
+    ]
+
+
 CASE = "category: a\ncases:\n  - id: x\n    prompt: p\n    "
 
 

@@ -89,9 +89,19 @@ def test_split_tells_sizes_and_files() -> None:
         (("rows.jsonl", "--output", "o.jsonl", "--vocabulary", "o.jsonl"), "o.jsonl is both --vocabulary and --output"),
         (("rows.jsonl", "--output", "o.journal", "--method", "llm"), "o.journal is both --output and the journal"),
         (("rows.jsonl", "--output", "."), ". names no file; the rows are written to one (--output)"),
+        (
+            ("rows.jsonl", "--output", "o.jsonl", "--system", "Bref."),
+            "rows.jsonl has system prompts of its own, or none",
+        ),
+        (
+            ("rows.jsonl", "--output", "o.jsonl", "--server", "http://a"),
+            "the method augmented asks no server; take the",
+        ),
     ],
 )
-def test_generate_writes_over_nothing_that_it_reads_or_writes(project: Path, words: tuple[str, ...], said: str) -> None:
+def test_generate_refuses_what_has_no_effect_and_what_would_write_over_other_files(
+    project: Path, words: tuple[str, ...], said: str
+) -> None:
     Path("rows_val.jsonl").symlink_to("rows.jsonl")
     before = Path("rows.jsonl").read_bytes()
     done = llmbench("dataset", "generate", *words)
@@ -99,6 +109,27 @@ def test_generate_writes_over_nothing_that_it_reads_or_writes(project: Path, wor
     assert said in done.stderr
     assert Path("rows.jsonl").read_bytes() == before
     assert sorted(path.name for path in project.iterdir()) == ["rows.jsonl", "rows_val.jsonl"]
+
+
+def test_a_folder_of_other_prompts_is_no_suite() -> None:
+    Path("prompts").mkdir()
+    Path("prompts/system.txt").touch()
+    done = llmbench("dataset", "check", "rows.jsonl")
+    assert (done.exit_code, "against no suite" in done.stdout) == (0, True), done.stderr
+
+
+def test_generate_writes_over_no_suite_and_needs_a_journal_that_can_be_read(project: Path) -> None:
+    Path("prompts").mkdir()
+    suite = Path("prompts/shop.jsonl")
+    suite.write_text('{"prompt": "Where is my order?"}', encoding="utf-8")
+    done = llmbench("dataset", "generate", "rows.jsonl", "--output", str(suite))
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "prompts/shop.jsonl is both a file of --prompts and --output" in done.stderr
+    (project / "o.journal").mkdir()
+    words = ("--output", "o.jsonl", "--method", "llm", "--server", "http://127.0.0.1:9", "--language", "fr")
+    done = llmbench("dataset", "generate", "rows.jsonl", *words)
+    assert (done.exit_code, done.stdout) == (3, "")
+    assert "the answers in o.journal cannot be read: Is a directory; move it away" in done.stderr
 
 
 @pytest.fixture

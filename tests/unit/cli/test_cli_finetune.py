@@ -106,6 +106,8 @@ def test_what_the_settings_say_holds_for_a_training_too(
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs/llmbench.yaml").write_text(CONFIGURED, encoding="utf-8")
     (tmp_path / "tools.yaml").touch()
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts/system.txt").touch()
     told = llmbench("finetune", "rows.jsonl", "--output", "out").stderr
     assert read == [
         FinetuneRequest(
@@ -125,6 +127,10 @@ def test_what_the_settings_say_holds_for_a_training_too(
         )
     ]
     assert "reading" not in told
+    (tmp_path / "configs/llmbench.yaml").unlink()
+    llmbench("finetune", "rows.jsonl", "--output", "out")
+    llmbench("finetune", "rows.jsonl", "--output", "out", "--prompts", "prompts")
+    assert [request.suites for request in read[1:]] == [(), (Path("prompts"),)], "prompts/ holds no suite"
 
 
 def test_the_quantization_that_every_project_starts_with_leaves_a_preset_its_own(
@@ -201,6 +207,12 @@ def test_a_value_out_of_its_range_is_an_error_of_one_line(option: tuple[str, str
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_task_changes_the_settings_of_a_base_that_is_in_no_registry_too() -> None:
+    asked = FinetuneRequest(Path("rows.jsonl"), Path("out"), "in/no-registry", task="classification")
+    _, hyperparameters = asked.settled()
+    assert (hyperparameters.epochs, hyperparameters.max_length) == (5.0, 128)
+
+
 def test_a_change_of_no_known_name_is_refused() -> None:
     with pytest.raises(UsageError, match=re.escape("--depth 3: extra inputs are not permitted")):
         dataclasses.replace(PLAIN, changes={"depth": 3}).settled()
@@ -223,3 +235,21 @@ def test_a_signal_stops_after_the_step_and_gives_the_exit_code(
     assert done.exit_code == exit_code
     assert "stopped at step 1 of 6" in done.stderr
     assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize(
+    ("journal", "told"),
+    [
+        ("rows.jsonl", "rows.jsonl is both the dataset and the journal: one would replace the other"),
+        ("out/course.jsonl", "the journal out/course.jsonl lies in out, which is replaced or removed as a whole"),
+        ("out.checkpoints/course.jsonl", "lies in out.checkpoints, which is replaced"),
+    ],
+)
+def test_a_journal_that_would_spoil_rows_or_be_lost_with_a_folder_is_refused(
+    runs: Callable[..., None], journal: str, told: str
+) -> None:
+    runs(lambda _request, _watch: pytest.fail("it was trained"))
+    Path("rows.jsonl").write_text('{"prompt": "a", "completion": "b"}', encoding="utf-8")
+    done = llmbench("finetune", "rows.jsonl", "--output", "out", "--journal", journal)
+    assert (done.exit_code, told in done.stderr) == (2, True), done.stderr
+    assert Path("rows.jsonl").read_text(encoding="utf-8") == '{"prompt": "a", "completion": "b"}'

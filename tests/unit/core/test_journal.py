@@ -89,3 +89,15 @@ def test_half_a_line_that_a_full_disk_took_spoils_only_itself(tmp_path: Path, mo
     journal.append({"two": 2})
     half, whole = journal.unread()
     assert (half, json.loads(whole)) == (b'{"one\n', {"two": 2})
+
+
+def test_a_pipe_is_written_to_and_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    journal = Journal(tmp_path / "pipe")
+    with monkeypatch.context() as patched:  # who opens a pipe to read it waits for who writes
+        patched.setattr(Path, "open", lambda *_, **__: pytest.fail("it was opened"))
+        assert journal.take_over() == []
+    journal.append({"step": 1})
+    assert os.read(reader, 100) == b'{"step": 1}\n'
+    os.close(reader)

@@ -41,6 +41,7 @@ def _read(tmp_path: Path, record: Any) -> dict[str, Any]:
         {"conversations": [{"from": "user", "value": "monte"}, {"from": "chatgpt", "value": "Oui."}], "system": ""},
         {"conversations": [ASKED, SAID], "messages": None},
         {"prompt": "monte", "completion": "Oui.", "tools": [], "images": []},
+        {"conversations": [{"from": "human", "value": "monte"}, {"from": "gpt", "value": "Oui."}], "tools": "[]"},
     ],
 )
 def test_a_row_of_another_tool_is_the_same_row(tmp_path: Path, record: dict[str, Any]) -> None:
@@ -77,6 +78,21 @@ def test_a_bad_answer_in_a_table_of_pandas_is_refused(tmp_path: Path) -> None:
         read_rows(path)
 
 
+@pytest.mark.parametrize(("good", "bad"), [("true", "false"), ("TRUE", "FALSE"), ("True", "False")])
+def test_labels_of_a_table_are_judged_together(tmp_path: Path, good: str, bad: str) -> None:
+    path = tmp_path / "kto.csv"
+    path.write_text(f"prompt,completion,label\na,x,{good}\nb,y,{bad}\nc,z,\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"^\S+kto\.csv:3: .*a bad one .'label' is false[^\n]*$"):
+        read_rows(path)
+    path.write_text(f"prompt,completion,label\na,x,{good}\nb,y,{bad}\nc,z,neither\n", encoding="utf-8")
+    assert [row["label"] for row in read_rows(path)] == [good, bad, "neither"]
+    lines = tmp_path / "kto.jsonl"
+    labelled = [{"prompt": "q", "completion": "x", "label": label} for label in (good, " ", bad)]
+    lines.write_text("".join(json.dumps(row) + "\n" for row in labelled), encoding="utf-8")
+    with pytest.raises(UsageError, match=r"kto\.jsonl:3: .*a bad one"):
+        read_rows(lines)
+
+
 def test_the_history_of_an_instruction_is_asked_before_it(tmp_path: Path) -> None:
     record = {"instruction": "monte", "output": "Oui.", "history": [["Salut", "Bonjour"]], "system": "Bref."}
     said = [(message["role"], message["content"]) for message in _read(tmp_path, record)["prompt"]]
@@ -93,6 +109,15 @@ def test_the_history_of_an_instruction_is_asked_before_it(tmp_path: Path) -> Non
             {"instruction": "q", "context": "", "response": "a"},
             "no 'output'; rename 'response' to 'output'",
         ),
+        (
+            {"instruction": "q", "context": "c", "response": "a"},
+            "rename 'response' to 'output' and 'context' to 'input'",
+        ),
+        (
+            {"system_prompt": "s", "question": "q", "response": "a"},
+            "rename 'question' to 'prompt', 'response' to 'completion' and 'system_prompt' to 'system'",
+        ),
+        ({"query": "q", "response": "a", "history": [["a", "b"]]}, "rename 'query' to 'instruction' and 'response' to"),
         ({"prompt": "q", "response": "a"}, "the row has no 'completion'; rename 'response' to 'completion'"),
         ({"prompt": "q", "chosen": "a", "rejected": "b"}, "these are preferences.*leave 'rejected' out"),
         ({"conversation": [ASKED, SAID]}, "rename 'conversation' to 'conversations'"),
@@ -114,6 +139,7 @@ def test_the_history_of_an_instruction_is_asked_before_it(tmp_path: Path) -> Non
         ({"conversations": [{"from": "gpt", "value": "x"}]}, "message 1 is the assistant's where the user's is due"),
         ({"conversations": [{"from": "tool", "value": "x"}]}, "message 1 has the unknown role 'tool'"),
         ({"instruction": "q", "output": "a", "history": ["x"]}, "'history' must be a list of pairs"),
+        ({"instruction": "q", "output": "a", "history": 1}, "'history' must be a list of pairs, .* not 1"),
     ],
 )
 def test_what_cannot_be_learnt_as_it_is_says_how_to_convert_it(

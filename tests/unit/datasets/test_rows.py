@@ -157,7 +157,11 @@ def test_an_empty_and_a_one_row_dataset_are_refused(tmp_path: Path, rows: list[d
         ("rows.csv", b"prompt,prompt\na,b\n", "rows.csv:1: the header names a column twice"),
         ("rows.csv", b'prompt,completion\n"a,b\n', "rows.csv:2: not valid CSV"),
         ("rows.json", b'{"prompt": "a"}', "rows.json:1: a JSON file of rows is a list"),
-        ("rows.parquet", b"PAR1", "rows are read from .jsonl, .csv, .json"),
+        ("rows.jsonl", b'[{"prompt": "a", "completion": "b"}]', r"rows.jsonl:1: a JSON list, .* name the file .json"),
+        ("rows.jsonl", b'[\n {"prompt": "a", "completion": "b"}\n]', r"^[^\n]*rows.jsonl:1: a JSON list, [^\n]*$"),
+        ("rows.jsonl", b'[{"role": "user", "content": "x"}]', "rows.jsonl:1: a row is an object with the keys"),
+        ("rows.parquet", b"PAR1", r"rows are read from .jsonl, .csv, .json files; convert it: .*from_parquet"),
+        ("rows.jsonl.gz", b"", "rows are read from .jsonl, .csv, .json files; unpack it first"),
     ],
 )
 def test_a_file_that_is_none_of_rows_is_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:

@@ -38,6 +38,7 @@ from pytest_llmbench.finetune.training_log import DestroyedTraining, Moment
 from pytest_llmbench.models.chat_templates import base_form
 from pytest_llmbench.models.quiet import quiet_libraries
 from pytest_llmbench.models.registry import Preset
+from pytest_llmbench.models.sources import resolve
 
 CHANGES = {
     "quantization": "none",
@@ -586,15 +587,24 @@ def test_tokens_and_labels_are_those_that_trl_makes(request_with: Build, tiny_ba
     assert [ours[at]["labels"] for at in range(32)] == [theirs[at]["labels"] for at in range(32)]
 
 
-def test_the_adapters_files_have_the_mode_of_any_new_file(request_with: Build, tmp_path: Path) -> None:
+def test_a_single_step_learns_and_other_programs_find_the_base_of_its_files(
+    request_with: Build, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("configs").mkdir()
+    Path("configs/models.yaml").write_text("models:\n  alias: {hub: org/known}\n")
+    monkeypatch.setattr("pytest_llmbench.finetune.finetune._resolve", lambda _request: resolve(str(tiny_base)))
     before = os.umask(0o027)
     try:
-        finetune(request_with({"steps": 1}))
+        finetune(request_with({"steps": 1}, base="alias"))
     finally:
         os.umask(before)
+    config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text(encoding="utf-8"))
+    assert config["base_model_name_or_path"] == "org/known"
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "adapter").iterdir()}
     assert set(modes.values()) == {0o640}, modes
     assert (tmp_path / "adapter").stat().st_mode & 0o777 == 0o750
+    assert any(found.any() for name, found in weights(tmp_path / "adapter").items() if "lora_B" in name), "it learnt"
 
 
 def test_bfloat16_that_a_gpu_only_emulates_is_not_computed_in(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -179,6 +179,11 @@ def test_the_settings_say_the_language_and_how_the_bases_are_loaded(
     assert [(model.revision, model.trust_remote_code, model.device) for model in opened] == [("v2", True, "cpu")]
     llmbench("compare-training", *folders, "--config", tmp_path / "mine.yaml", "--ask", "Qui ?", "--base", "org/other")
     assert (opened[-1].base, opened[-1].revision, opened[-1].trust_remote_code) == ("org/other", None, False)
+    gone = folders[0] / "llmbench_training.json"
+    gone.write_text(json.dumps({**RECORD, "base_spec": "was-a-folder"}), encoding="utf-8")
+    monkeypatch.undo()
+    told = llmbench("compare-training", *folders, "--ask", "Qui ?").stderr
+    assert re.search(r"error: tiny: unknown model 'was-a-folder'.*; say where its base is now \(--base\)", told)
 
 
 @pytest.mark.parametrize(
@@ -220,11 +225,15 @@ def test_a_file_without_a_format_is_refused(folders: list[Path], tmp_path: Path)
     assert "--output is the file of --format" in done.stderr
 
 
-def test_one_training_cannot_be_compared(folders: list[Path], tmp_path: Path) -> None:
+def test_one_training_or_a_damaged_one_cannot_be_compared(folders: list[Path], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="two adapter folders"):
         read_trainings([folders[0], folders[0]])
     with pytest.raises(UsageError, match=r"has no llmbench_training\.json"):
         read_trainings([folders[0], tmp_path])
+    record = folders[1] / "llmbench_training.json"
+    record.write_text(json.dumps({**OTHER, "duration_s": "long"}), encoding="utf-8")
+    with pytest.raises(UsageError, match=r"llmbench_training\.json is damaged: 'duration_s' is no such value; leave"):
+        read_trainings(folders)
 
 
 def test_a_kept_training_is_found_by_number_name_and_as_the_latest(tmp_path: Path) -> None:
@@ -235,6 +244,9 @@ def test_a_kept_training_is_found_by_number_name_and_as_the_latest(tmp_path: Pat
     assert find_training(tmp_path, "1") == find_training(tmp_path, "first-one") == find_training(tmp_path, "first one")
     with pytest.raises(MissingRunError, match="there are: 0001_first-one, 0002"):
         find_training(tmp_path, "third")
+    path.write_text(json.dumps({**KEPT, "held_out": ["a"]}), encoding="utf-8")
+    with pytest.raises(UsageError, match=r"0002\.json: not a kept training"):
+        find_training(tmp_path, "2")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,9 @@ from pytest_llmbench.finetune.checkpoints import SessionTally
 from pytest_llmbench.finetune.training_log import GradientPeaks, Moment, Validation, course_listener
 
 
-def test_rate_and_remaining_time_leave_out_validation(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rate_and_remaining_time_leave_out_validation_and_the_last_step_is_logged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     moments: list[Moment] = []
@@ -27,7 +29,7 @@ def test_rate_and_remaining_time_leave_out_validation(monkeypatch: pytest.Monkey
         validates=True,
         memory=lambda: 0,
     )
-    args: Any = SimpleNamespace(should_save=True)
+    args: Any = SimpleNamespace(should_save=True, world_size=1)
     state: Any = SimpleNamespace(global_step=0, max_steps=11, log_history=[])
     listener.on_train_begin(args, state, None)
     for _ in range(2):
@@ -43,3 +45,7 @@ def test_rate_and_remaining_time_leave_out_validation(monkeypatch: pytest.Monkey
     assert [moment.seconds_left for moment in moments] == [20, 18]
     assert [moment.tokens_per_s for moment in moments] == [25, 12.5]
     assert validations == [Validation(0, 2.0, 0.5), Validation(1, 2.0, 0.5)]
+    for state.global_step, state.epoch in ((10, 0.9), (11, 0.99)):
+        control: Any = SimpleNamespace(should_log=False, should_training_stop=False)
+        listener.on_step_end(args, state, control)
+        assert (control.should_log, control.should_evaluate) == (state.global_step == state.max_steps,) * 2

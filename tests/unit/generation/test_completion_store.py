@@ -18,8 +18,8 @@ from pytest_llmbench.generation.completion_store import (
     CompletionJournal,
     content_key,
     copy_journal,
+    drop_journal,
     journal_in,
-    remove_journal,
     stored_completions,
 )
 
@@ -73,7 +73,9 @@ def test_what_was_committed_outlives_a_process_that_is_killed(tmp_path: Path) ->
         assert found.text == "said"
 
 
-def test_the_journal_of_an_older_version_is_taken_over_as_far_as_its_lines_are_whole(tmp_path: Path) -> None:
+def test_the_journal_of_an_older_version_is_taken_over_as_far_as_its_lines_are_whole_and_dropped_with_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     later = {"key": "later", **completion().to_json(), "a_key_of_a_later_version": 1}
     lines = ['{"key": "bare"}', "\x00\x00", json.dumps(later)]
     (tmp_path / OLD_JOURNAL).write_text("\n".join(lines) + '\n{"key": "to')
@@ -84,8 +86,12 @@ def test_the_journal_of_an_older_version_is_taken_over_as_far_as_its_lines_are_w
     assert not (tmp_path / OLD_JOURNAL).exists()
     journal.close()
     assert list(stored_completions(tmp_path / JOURNAL)) == [completion()]
-    remove_journal(tmp_path)
+    drop_journal(tmp_path)
     assert journal_in(tmp_path) is None
+    drop_journal(tmp_path)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path / JOURNAL}: the answers of a stopped run are dropped; resuming would have gone on"
+    ]
 
 
 def test_a_journal_that_is_none_says_what_to_do(tmp_path: Path) -> None:

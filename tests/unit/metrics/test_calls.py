@@ -87,6 +87,8 @@ def test_one_call_is_judged_argument_by_argument(arguments: Any, fault: str | No
         ({"to": {"city": "Lyon"}}, {"to": {"city": "LYON"}}, True),
         ({"to": {"city": "Lyon"}}, {"to": {"city": "Lyon", "zip": 1}}, False),
         ({"notify": [True]}, {}, True),  # it is the default
+        ({"notify": None}, {"notify": True}, True),  # may be left out, so may be its default
+        ({"notify": None}, {"notify": False}, False),
         ({"notify": [False]}, {}, False),
         ({"notify": [True]}, {"notify": 1}, False),
     ],

@@ -53,10 +53,14 @@ def test_a_task_changes_only_what_it_names_and_the_model_has_the_last_word(tmp_p
         "tasks: {classification: {max_length: 128, epochs: 5.0}}\n"
         "models: {mine: {hub: me/mine, training: {rank: 4, max_length: 900}, tasks: {classification: {epochs: 1.0}}}}"
     )
-    entry = load_registry(path)["mine"]
+    registry = load_registry(path)
+    entry = registry["mine"]
     assert entry.preset() == Preset(rank=4, max_length=900)
     assert entry.preset("chat") == entry.preset()
     assert entry.preset("classification") == Preset(rank=4, max_length=128, epochs=1.0)
+    assert registry.preset("me/mine", "classification") == entry.preset("classification")
+    assert registry.preset("in/no-registry", "classification") == Preset(max_length=128, epochs=5.0)
+    assert registry.preset("in/no-registry") == Preset()
 
 
 def test_a_registry_is_read_again_once_its_file_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

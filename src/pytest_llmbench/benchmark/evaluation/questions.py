@@ -22,7 +22,7 @@ from pytest_llmbench.core.languages import find_language, languages, no_sentence
 from pytest_llmbench.datasets.record_files import read_records
 from pytest_llmbench.datasets.row_formats import answer_text
 from pytest_llmbench.datasets.rows import NumberedRow, stream_rows
-from pytest_llmbench.generation.completion_store import journal_in, remove_journal
+from pytest_llmbench.generation.completion_store import drop_journal, journal_in, remove_journal
 from pytest_llmbench.models.reasoning import split_reasoning
 
 TEST, RETRIEVAL, GENERAL = "test", "retrieval", "general"
@@ -206,7 +206,7 @@ def answers_folder(report_dir: Path, *, resume: bool) -> Iterator[Path]:
     with locked(folder / ".lock", in_use=in_use, names=("output.report_dir",)):
         try:
             if not resume:
-                remove_journal(folder)
+                drop_journal(folder)
             yield folder
             remove_journal(folder)
         finally:

@@ -1,0 +1,40 @@
+"""Files that take the place of others: whole, where a link points to, with the mode that they should have."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.files import write_text
+
+
+def test_a_new_file_has_the_mode_of_any_and_one_that_is_replaced_keeps_its_own(tmp_path: Path) -> None:
+    (tmp_path / "own").touch(0o600)
+    (tmp_path / "read only").touch(0o400)
+    before = os.umask(0o027)
+    try:
+        for name in ("new", "own", "read only"):
+            write_text(tmp_path / name, name)
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {"new": 0o640, "own": 0o600, "read only": 0o400}
+
+
+def test_what_a_link_points_to_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / "rows.jsonl"
+    link.symlink_to("disk/rows.jsonl")
+    for text in ("first", "second"):
+        write_text(link, text)
+        assert (link.is_symlink(), (tmp_path / "disk/rows.jsonl").read_text()) == (True, text)
+
+
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match=r"pipe is a device or a pipe, and a file would take its place; name a file"):
+        write_text(tmp_path / "pipe", "text")
+    assert (tmp_path / "pipe").is_fifo()
