@@ -18,7 +18,14 @@ ALONE = "out of memory with this prompt alone; lower generation.max_new_tokens o
 
 
 class OutOfMemoryError(RuntimeError):
-    """A batch did not fit; whoever asked asks again with a smaller one."""
+    """A batch did not fit; whoever asked asks again with a smaller one.
+
+    `at_once` is how many answers were worked on at once, None where that is all that were asked for.
+    """
+
+    def __init__(self, *told: object, at_once: int | None = None) -> None:
+        super().__init__(*told)
+        self.at_once = at_once
 
 
 @runtime_checkable

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmbench.generation.local.decoding import is_split
 from pytest_llmbench.generation.local.drafts import MOST, Guess, Memory, worthwhile
 from pytest_llmbench.generation.local.layout import READ, STEP, Layout
+from pytest_llmbench.generation.local.low_rank import ways_told
 from pytest_llmbench.generation.local.sampling import choose
 from pytest_llmbench.generation.local.slots import ATTENTION, SEEN, Piece, Reading, Slots, Snapshot, Stepping, attend
 from pytest_llmbench.generation.local.tiles import laid_out, mixes
@@ -94,6 +95,11 @@ class RowEngine:
         """How answers are computed, as far as it decides their bits."""
         tiles = f"batches of tiles of {STEP} and {READ}" if self._exact else "whole batches"
         return f"{'one pass for all variants' if self.mixed else 'a variant at a time'}, {tiles}"
+
+    @property
+    def spared(self) -> dict[str, Any]:
+        """What makes answers faster and leaves their bits alone: whether guesses are tried, and how parts are made."""
+        return {"guesses": self.guesses, "low_rank_parts": ways_told(self._layout)}
 
     def smaller(self) -> RowEngine:
         """An engine for half as many rows at once."""

@@ -71,6 +71,8 @@ class Told:
     announced: tuple[Announcement, ...] = ()
     fault: Fault | None = None
     out_of_memory: bool = False
+    at_once: int | None = None
+    """How many answers did not fit, where they were fewer than the share."""
 
 
 class EngineActor:
@@ -134,18 +136,18 @@ class EngineActor:
         """Completions by the handful: a message for each would be most of the work where answers come fast."""
         held: list[Completion] = []
         told_at = 0.0
-        fault, out_of_memory = None, False
+        fault, out_of_memory, at_once = None, False, None
         try:
             for completion in completions:
                 held.append(completion)
                 if (now := time.monotonic()) - told_at >= _TOLD_EVERY_S:
                     yield Told(tuple(held))
                     held, told_at = [], now
-        except OutOfMemoryError:
-            out_of_memory = True
+        except OutOfMemoryError as error:
+            out_of_memory, at_once = True, error.at_once
         except LLMBenchError as error:
             fault = _fault(error)
-        yield Told(tuple(held), self._heard.drained(), fault, out_of_memory)
+        yield Told(tuple(held), self._heard.drained(), fault, out_of_memory, at_once)
 
 
 def versions() -> dict[str, str]:

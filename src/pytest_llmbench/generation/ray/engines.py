@@ -203,7 +203,7 @@ class Engines:
         waiting = [*self._streams, *self._loading, *self._placing]
         if not waiting:
             raise NotReadyError(
-                "no actor is left that could answer; what was answered is kept: resume the run", names=("resume",)
+                "no actor is left that could answer; start again, a run that is kept can be resumed", names=("resume",)
             )
         ready, _ = self._ray.wait(waiting, num_returns=len(waiting), timeout=0, fetch_local=False)
         if not ready:
@@ -297,7 +297,8 @@ class Engines:
         if told.out_of_memory:
             count = len(task.share.asked)
             if count > 1:
-                _log.warning(N_("out of memory with %d prompts at once: they are asked again in two halves"), count)
+                sentence = N_("out of memory with %d prompts at once: they are asked again in two halves")
+                _log.warning(sentence, told.at_once or count)
             self._free(stream, task.book.too_large(task.share), ALONE)
 
     def _free(self, stream: Any, unanswered: Sequence[Asked], why: str) -> None:

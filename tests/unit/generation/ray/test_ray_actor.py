@@ -50,13 +50,16 @@ def actor() -> Iterator[EngineActor]:
 
 @pytest.mark.parametrize(
     ("error", "expected"),
-    [(OutOfMemoryError("CUDA out of memory"), (True, None)), (NotReadyError("gone"), (False, "gone"))],
+    [
+        (OutOfMemoryError("CUDA out of memory", at_once=2), (True, 2, None)),
+        (NotReadyError("gone"), (False, None, "gone")),
+    ],
 )
 def test_what_ends_an_embedding_is_told_and_not_raised(
-    actor: EngineActor, error: Exception, expected: tuple[bool, str | None]
+    actor: EngineActor, error: Exception, expected: tuple[bool, int | None, str | None]
 ) -> None:
     opened = actor.open(lambda *_: Failing(error), Settings(), [])  # type: ignore[arg-type]
     assert isinstance(opened, Opened)
     done = Completion(CASE.name, 0, BASE, "text", "stop")
     (told,) = actor.embed([Asked(CASE, BASE, done)])
-    assert (told.out_of_memory, told.fault.message if told.fault else None) == expected
+    assert (told.out_of_memory, told.at_once, told.fault.message if told.fault else None) == expected
