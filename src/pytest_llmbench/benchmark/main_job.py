@@ -25,6 +25,7 @@ from pytest_llmbench.core.starter import present
 from pytest_llmbench.generation.backend import mixes_variants, tell_tools_left_out
 from pytest_llmbench.generation.completion_store import CompletionCache, CompletionJournal, content_key
 from pytest_llmbench.generation.planner import AnswerProgress, Planner
+from pytest_llmbench.generation.provenance import NO_HIDDEN_STATES
 from pytest_llmbench.metrics.call_faults import told_reason
 
 if TYPE_CHECKING:
@@ -274,7 +275,10 @@ def _question(settings: Settings, case: Case) -> Mapping[str, object]:
 
 
 def _embeds(settings: Settings, backend: Backend) -> bool:
-    return settings.metrics.cosine_similarity and len(backend.variants) > 1
+    """Whether answers are to have embeddings, which an engine without hidden states is not asked for in vain."""
+    if not settings.metrics.cosine_similarity or len(backend.variants) == 1:
+        return False
+    return NO_HIDDEN_STATES not in (backend.describe().get("limits") or ())
 
 
 @dataclass(frozen=True, slots=True)
