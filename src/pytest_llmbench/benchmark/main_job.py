@@ -10,7 +10,7 @@ import heapq
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -296,6 +296,24 @@ class Stored:
             for variant in backend.variants
         )
 
+    def pair(  # what was found before, and what is known now
+        self,
+        kept: Mapping[str, Any],
+        load: Callable[[], Backend],
+        asked: Sequence[Case],
+        settings: Settings,
+        facts: Mapping[str, Any],
+    ) -> Backend | None:
+        """A pair that is told from what its last loading found; None where an answer is missing."""
+        from pytest_llmbench.generation.local.remembered import RememberedPair, announced
+
+        known = RememberedPair(kept, load, facts)
+        if not self.holds_all(asked, known, settings):
+            return None
+        announce_again(announced(kept))
+        _log.info("every answer is stored: %s is not loaded", settings.model.base)
+        return known
+
     def _holds(self, cases: Sequence[Case], variant: str, backend: Backend, settings: Settings) -> bool:
         identity = backend.identity(variant)
         keys = [content_key(identity, _question(settings, case)) for case in cases]
@@ -313,15 +331,13 @@ def open_backend(
     The `cases`, and those that are asked `besides`, decide how long a context is reserved. Adapters that were trained
     on the `cases` are announced, with `benchmark.strict` refused, before the base is loaded. Where every answer is
     `stored` already, and the pair was loaded and proven before, it is not loaded again before it has to answer. With
-    `ray.address` each actor of a cluster does this for itself, and they answer.
+    `ray.address` each actor of a cluster does this for itself, and they answer; whether all is stored, one is asked.
 
     Raises:
         LLMBenchError: the model, adapter or server cannot be used; the message says what to do.
     """
     if settings.ray.address:
-        from pytest_llmbench.generation.ray.backend import RayBackend
-
-        return RayBackend.opened(settings, cases, functools.partial(open_backend, besides=besides))
+        return _open_on_ray(settings, cases, besides, stored)
     if settings.server.url:
         from pytest_llmbench.generation.client.backend import ServerBackend
 
@@ -332,10 +348,43 @@ def open_backend(
     return _open_local(settings, cases, besides, stored)
 
 
+def _open_on_ray(settings: Settings, cases: Sequence[Case], besides: Sequence[Case], stored: Stored | None) -> Backend:
+    from pytest_llmbench.generation.ray.backend import RayBackend
+    from pytest_llmbench.generation.ray.recalling import Recall
+
+    load = functools.partial(RayBackend.opened, settings, cases, functools.partial(open_backend, besides=besides))
+    if stored is None or not stored.cache.path.exists():
+        return load()
+    asked = _all_asked(cases, besides)
+    held = functools.partial(stored.pair, load=load, asked=asked, settings=settings, facts={})
+    return load(recall=Recall(_recollected, held))
+
+
+def _recollected(settings: Settings, cases: Sequence[Case]) -> Mapping[str, Any] | None:
+    """What the last loading on this machine found; None where the pair was never loaded here."""
+    from pytest_llmbench.generation.local.remembered import pair_key, recalled
+
+    pair = _pair_here(settings, cases, cases)
+    kept = recalled(pair_key(pair.source, pair.adapters, settings))
+    return kept and {**kept, "about": {**kept["about"], "training_rows": pair.training_rows}}
+
+
 def _open_local(settings: Settings, cases: Sequence[Case], besides: Sequence[Case], stored: Stored | None) -> Backend:
+    from pytest_llmbench.generation.local.remembered import pair_key, recalled
+
+    pair = _pair_here(settings, cases, _all_asked(cases, besides))
+    key = pair_key(pair.source, pair.adapters, settings)
+    load = functools.partial(_load_local, settings, pair, key)
+    if stored and (kept := recalled(key)):
+        known = stored.pair(kept, load, pair.cases, settings, {"training_rows": pair.training_rows})
+        return known or load()
+    return load()
+
+
+def _pair_here(settings: Settings, cases: Sequence[Case], asked: Sequence[Case]) -> Pair:
+    """The pair as this machine has it, with what its adapters were trained on of the cases."""
     from pytest_llmbench.benchmark.contamination import check_training_rows
     from pytest_llmbench.benchmark.engines import Pair, engine_source
-    from pytest_llmbench.generation.local.remembered import RememberedPair, announced, pair_key, recalled
     from pytest_llmbench.models.adapters import find_adapters
 
     source = engine_source(settings.model)
@@ -343,17 +392,11 @@ def _open_local(settings: Settings, cases: Sequence[Case], besides: Sequence[Cas
         settings.model.adapters, present(settings.model.adapters_dir), source, verify=settings.model.verify_adapter
     )
     overlap = check_training_rows(adapters, cases, strict=settings.benchmark.strict) if cases else {}
-    key = pair_key(source, adapters, settings)
-    asked = [*cases, *besides] if besides else cases  # many cases are read from disk one by one, and no list
-    load = functools.partial(_load_local, settings, Pair(source, adapters, overlap, asked), key)
-    kept = recalled(key) if stored else None
-    if stored and kept:
-        known = RememberedPair(kept, load, {"training_rows": overlap})
-        if stored.holds_all(asked, known, settings):
-            announce_again(announced(kept))
-            _log.info("every answer is stored: %s is not loaded", source.name)
-            return known
-    return load()
+    return Pair(source, adapters, overlap, asked)
+
+
+def _all_asked(cases: Sequence[Case], besides: Sequence[Case]) -> Sequence[Case]:
+    return [*cases, *besides] if besides else cases  # many cases are read from disk one by one, and no list
 
 
 def _load_local(settings: Settings, pair: Pair, key: str) -> Backend:

@@ -241,7 +241,8 @@ def test_which_cases_are_held_against_each_other_does_not_depend_on_their_order(
 class Blind(Echo):
     """Shows no hidden states, and says so."""
 
-    embed = None  # type: ignore[assignment]  # never asked
+    def embed(self, pairs: Sequence[tuple[Case, Completion]]) -> list[Completion]:
+        pytest.fail(f"asked in vain for {len(pairs)} embeddings")
 
     def describe(self) -> Mapping[str, Any]:
         return {"limits": [NO_HIDDEN_STATES]}

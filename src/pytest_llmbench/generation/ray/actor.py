@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 Opener = Callable[["Settings", Sequence["Case"]], "Backend"]
 """Opens an engine; a function of a module that every machine has, or a partial of one: it goes there by its name."""
 
+Recollector = Callable[["Settings", Sequence["Case"]], Mapping[str, Any] | None]
+"""What the last loading found on the machine where it runs; it travels as an `Opener` does."""
+
 _log = logging.getLogger("pytest_llmbench")
 _TOLD_EVERY_S = 0.02
 
@@ -64,6 +67,14 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
+class Recollection:
+    """What a machine keeps of the pair's last loading, and what was announced while it was looked up."""
+
+    kept: Mapping[str, Any]
+    announced: tuple[Announcement, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """What an actor tells while it answers: completions, warnings, and why it stopped where it did."""
 
@@ -92,6 +103,16 @@ class EngineActor:
             os.chdir(folder)
         node = ray.get_runtime_context().get_node_id()
         return Whereabouts(node, f"{ray.util.get_node_ip_address()} ({socket.gethostname()})", versions(), shared)
+
+    def recollected(self, recollect: Recollector, settings: Settings, cases: Sequence[Case]) -> Recollection | None:
+        """What is kept here of the pair; None where nothing is, or where opening it will tell what is wrong."""
+        try:
+            kept = recollect(settings, cases)
+        except LLMBenchError:
+            return None
+        if kept is None:
+            return None
+        return Recollection({**kept, "about": {**kept["about"], "machine": _machine()}}, self._heard.drained())
 
     def open(self, opener: Opener, settings: Settings, cases: Sequence[Case]) -> Opened | Fault:
         """Load the engine."""

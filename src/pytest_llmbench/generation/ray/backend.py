@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.errors import UsageError
@@ -18,7 +18,9 @@ from pytest_llmbench.generation.ray.resources import divided
 
 if TYPE_CHECKING:
     from pytest_llmbench.core.settings import Settings
+    from pytest_llmbench.generation.backend import Backend
     from pytest_llmbench.generation.ray.actor import Opened, Opener
+    from pytest_llmbench.generation.ray.recalling import Recall
 
 _ROUNDS = 32
 """Shares of each actor in one of the planner's batches: actors wait for the slowest only where a batch ends."""
@@ -38,9 +40,21 @@ class RayBackend:
         self.variants: tuple[str, ...] = first.variants
         self._engines, self._first, self._cluster, self._attempts = engines, first, cluster, attempts
 
+    @overload
     @classmethod
-    def opened(cls, settings: Settings, cases: Sequence[Case], opener: Opener) -> RayBackend:
+    def opened(cls, settings: Settings, cases: Sequence[Case], opener: Opener) -> RayBackend: ...
+
+    @overload
+    @classmethod
+    def opened(cls, settings: Settings, cases: Sequence[Case], opener: Opener, *, recall: Recall) -> Backend: ...
+
+    @classmethod
+    def opened(
+        cls, settings: Settings, cases: Sequence[Case], opener: Opener, *, recall: Recall | None = None
+    ) -> Backend:
         """Join the cluster, and have each actor open an engine with `opener`, which it imports by its name.
+
+        With `recall` that is done only where it finds an answer missing; else who knows them all is returned.
 
         Raises:
             LLMBenchError: there is no such cluster, no room on it, or an engine cannot be opened.
@@ -52,7 +66,10 @@ class RayBackend:
             cluster = Cluster.joined(settings.ray)
             undone.callback(cluster.close)
             division = divided(settings.ray, cluster.nodes(), on_gpus=settings.model.device != "cpu")
-            engines = Engines(cluster, division, Opening(opener, settings, cases))
+            opening = Opening(opener, settings, cases)
+            if recall and (known := recall.backend(cluster, division, opening)):
+                return known
+            engines = Engines(cluster, division, opening)
             undone.callback(engines.close)
             first = engines.start()
             undone.pop_all()

@@ -46,7 +46,7 @@ def test_an_engine_that_ends_while_it_answers_is_a_sentence_that_says_to_start_a
 ) -> None:
     named = SimpleNamespace(EngineDeadError=EngineDeadError)
     for name in ("vllm", "vllm.v1", "vllm.v1.engine", "vllm.v1.engine.exceptions"):
-        monkeypatch.setitem(sys.modules, name, named)  # type: ignore[arg-type]
+        monkeypatch.setitem(sys.modules, name, named)
 
     def step() -> Any:
         raise kind("CUDA error: an illegal memory access\nCUDA kernel errors might be asynchronous")
