@@ -18,8 +18,9 @@ from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.locale import N_
 from pytest_llmbench.core.records import BASE, Completion
 from pytest_llmbench.generation.backend import OutOfMemoryError
+from pytest_llmbench.generation.local.batch import Asked
 from pytest_llmbench.generation.local.calibration import Calibration, rows_at_once, step_seconds
-from pytest_llmbench.generation.local.continuous import Asked, RowEngine
+from pytest_llmbench.generation.local.continuous import RowEngine
 from pytest_llmbench.generation.local.decoding import decode
 from pytest_llmbench.generation.local.layout import STEP
 from pytest_llmbench.generation.local.perplexity import TextLoss, text_losses
