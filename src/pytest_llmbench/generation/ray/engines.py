@@ -126,12 +126,18 @@ class Engines:
         return told
 
     def ask_one(self, method: str, *arguments: Any) -> Any:
-        """What one actor returns of a method. Raises NotReadyError where it dies over it."""
-        handle = next(engine.handle for engine in (*self._idle, *self._streams.values()))
-        try:
-            return self._ray.get(getattr(handle, method).remote(*arguments))
-        except self._ray.exceptions.RayActorError as error:
-            raise NotReadyError(f"an actor died: {reason(error)}") from error
+        """What one actor returns of a method; the next one is asked where it dies, which is missed when it has work.
+
+        Raises:
+            NotReadyError: all of them have died.
+        """
+        why = "none is left"
+        for engine in (*self._idle, *self._streams.values()):
+            try:
+                return self._ray.get(getattr(engine.handle, method).remote(*arguments))
+            except self._ray.exceptions.RayActorError as error:
+                why = reason(error)
+        raise NotReadyError(f"no actor is left that could answer: {why}; start again")
 
     def close(self) -> None:
         """End all actors."""
