@@ -98,6 +98,15 @@ class KnowsTools(Protocol):
         ...
 
 
+@runtime_checkable
+class KnowsMarks(Protocol):
+    """A backend that has the tokenizers at hand."""
+
+    def unmarked(self, text: str) -> str:
+        """A text as an answer is read: without any variant's special tokens."""
+        ...
+
+
 def mixes_variants(backend: Backend) -> bool:
     """Whether several variants answer in the same batches, as those do that answer together and do not deny it."""
     if isinstance(backend, _MayMix):

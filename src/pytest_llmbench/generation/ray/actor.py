@@ -17,7 +17,7 @@ from pytest_llmbench import __version__
 from pytest_llmbench.core.announcing import Announcement
 from pytest_llmbench.core.errors import LLMBenchError
 from pytest_llmbench.core.provenance import provenance
-from pytest_llmbench.generation.backend import AnswersTogether, KnowsTools, OutOfMemoryError
+from pytest_llmbench.generation.backend import AnswersTogether, KnowsMarks, KnowsTools, OutOfMemoryError
 
 if TYPE_CHECKING:
     from pytest_llmbench.cases.suites import Case
@@ -135,6 +135,10 @@ class EngineActor:
     def tools_left_out(self, case: Case, variant: str) -> str | None:
         """Why the variant is not told of the case's tools; None where it is, or the engine does not know."""
         return self._opened.tools_left_out(case, variant) if isinstance(self._opened, KnowsTools) else None
+
+    def unmarked(self, text: str) -> str:
+        """The text without special tokens, as answers are read; as it is where the engine does not know them."""
+        return self._opened.unmarked(text) if isinstance(self._opened, KnowsMarks) else text
 
     @property
     def _opened(self) -> Backend:

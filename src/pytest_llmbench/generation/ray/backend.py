@@ -111,6 +111,11 @@ class RayBackend:
         told: str | None = self._engines.ask_one("tools_left_out", case, variant)
         return told
 
+    def unmarked(self, text: str) -> str:
+        """A text as an answer is read: without any variant's special tokens, where the engine knows them."""
+        told: str = self._engines.ask_one("unmarked", text)
+        return told
+
     def describe(self) -> Mapping[str, Any]:
         """What the first actor's engine tells, and how many actors there were on how many machines."""
         return {**self._first.about, "ray": dataclasses.asdict(self._engines.tally)}
