@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from pytest_llmbench.cases.suites import Case
+from pytest_llmbench.cases.tools import name_of
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.records import Completion
 from pytest_llmbench.generation.ray.assignments import Asked, Assignments
@@ -39,6 +40,7 @@ class RayBackend:
     def __init__(self, engines: Engines, first: Opened, cluster: Cluster, attempts: int) -> None:
         self.variants: tuple[str, ...] = first.variants
         self._engines, self._first, self._cluster, self._attempts = engines, first, cluster, attempts
+        self._left_out: dict[tuple[str, ...], str | None] = {}
 
     @overload
     @classmethod
@@ -107,9 +109,14 @@ class RayBackend:
         return embedded + [one.done for one, _ in self._engines.given_up() if one.done]
 
     def tools_left_out(self, case: Case, variant: str) -> str | None:
-        """Why the variant is not told of the case's tools; None where it is, or the engine does not know."""
-        told: str | None = self._engines.ask_one("tools_left_out", case, variant)
-        return told
+        """Why the variant is not told of the case's tools; None where it is, or the engine does not know.
+
+        An actor is asked once for all cases of the same tools and roles, as chat templates tell nothing else apart.
+        """
+        key = variant, *(message["role"] for message in case.messages), *map(name_of, case.tools)
+        if key not in self._left_out:
+            self._left_out[key] = self._engines.ask_one("tools_left_out", case, variant)
+        return self._left_out[key]
 
     def unmarked(self, text: str) -> str:
         """A text as an answer is read: without any variant's special tokens, where the engine knows them."""
