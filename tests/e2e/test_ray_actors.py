@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from support.calibrated_engine import Calibration
 from support.calibrated_server import CalibratedServer, calibrated_servers
-from support.scripted_engines import ScriptedEngine, open_scripted, scripted_case
+from support.scripted_engines import ScriptedEngine, open_scripted, recollect_scripted, scripted_case
 
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.errors import AdapterError, NotReadyError
@@ -22,6 +22,7 @@ from pytest_llmbench.generation.completion_store import CompletionJournal
 from pytest_llmbench.generation.planner import Planner
 from pytest_llmbench.generation.ray.backend import RayBackend
 from pytest_llmbench.generation.ray.cluster import Cluster
+from pytest_llmbench.generation.ray.recalling import Recall
 from pytest_llmbench.load.client import ChatServer
 from pytest_llmbench.load.conversations import Conversation, Conversations
 from pytest_llmbench.load.ray_workers import RayMachines
@@ -106,6 +107,21 @@ def test_three_actors_of_which_one_is_killed_answer_like_one_process(cluster: Cl
         "batches_asked_again": 1,
         "answers_given_up": 0,
     }
+
+
+def test_no_engine_is_opened_where_a_machine_knows_the_pair_and_every_answer_is_stored(cluster: Cluster) -> None:
+    asked: list[Any] = []
+
+    def held(kept: Any) -> Any:
+        asked.append(kept["identity"]["finetuned"])
+        return stored if len(asked) == 1 else None
+
+    stored, recall = open_scripted(settings()), Recall(recollect_scripted, held)
+    missing = settings(model__adapter="missing")
+    assert RayBackend.opened(missing, [], open_scripted, recall=recall) is stored
+    with pytest.raises(AdapterError, match="no such folder"):
+        RayBackend.opened(missing, [], open_scripted, recall=recall)
+    assert asked == [{"script": "finetuned"}] * 2
 
 
 def test_a_case_that_kills_every_actor_is_told_and_takes_no_other_with_it(cluster: Cluster, tmp_path: Path) -> None:

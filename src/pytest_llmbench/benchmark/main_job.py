@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.benchmark.preflight import METRIC_ALIASES, check_expectations
+from pytest_llmbench.benchmark.stored import Stored, embeds, question
 from pytest_llmbench.cases.case import asked_sha256
 from pytest_llmbench.cases.suites import Case
-from pytest_llmbench.core.announcing import announce_again
 from pytest_llmbench.core.errors import UsageError, naming
 from pytest_llmbench.core.locale import N_
 from pytest_llmbench.core.records import BASE, FINETUNED, CaseResult, Completion, Reasons, Run, Scores
 from pytest_llmbench.core.starter import present
 from pytest_llmbench.generation.backend import mixes_variants, tell_tools_left_out
-from pytest_llmbench.generation.completion_store import CompletionCache, CompletionJournal, content_key
+from pytest_llmbench.generation.completion_store import CompletionCache, CompletionJournal
 from pytest_llmbench.generation.planner import AnswerProgress, Planner
 from pytest_llmbench.metrics.call_faults import told_reason
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from pytest_llmbench.generation.backend import Backend
     from pytest_llmbench.metrics import MetricRegistry
 
-_LOOKED_UP_AT_ONCE = 1000
 _SAMPLED = 256
 """Answers to so many cases are held until the end, with their embeddings: those that a hash of their names draws."""
 _log = logging.getLogger("pytest_llmbench")
@@ -176,8 +175,8 @@ class Benchmark:
             cases,
             self._journal,
             cache,
-            question=functools.partial(_question, settings),
-            embed=_embeds(settings, backend),
+            question=functools.partial(question, settings),
+            embed=embeds(settings, backend),
             progress=progress,
             processes=processes,
         )
@@ -261,46 +260,6 @@ def case_result(answers: Answers, outcome: str = "passed") -> CaseResult:
     )
 
 
-def _question(settings: Settings, case: Case) -> Mapping[str, object]:
-    """What decides the answer besides who answers: words, tools, and the noise, which the case's name keys."""
-    choice = case.tool_choice or settings.server.tool_choice if case.tools else None
-    return {
-        "case": case.name,
-        "messages": [dict(message) for message in case.messages],
-        "seed": settings.generation.seed,
-        "epoch": case.epoch,
-        **({"tools": [dict(tool) for tool in case.tools], "tool_choice": choice} if case.tools else {}),
-    }
-
-
-def _embeds(settings: Settings, backend: Backend) -> bool:
-    return settings.metrics.cosine_similarity and len(backend.variants) > 1
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """Where answers may lie that a session would otherwise ask for: the journal of its run, and the cache."""
-
-    journal: CompletionJournal
-    cache: CompletionCache
-
-    def holds_all(self, cases: Sequence[Case], backend: Backend, settings: Settings) -> bool:
-        """Whether every variant's answer to every case is there, with its embedding where one is wanted."""
-        return all(
-            self._holds(cases[at : at + _LOOKED_UP_AT_ONCE], variant, backend, settings)
-            for at in range(0, len(cases), _LOOKED_UP_AT_ONCE)
-            for variant in backend.variants
-        )
-
-    def _holds(self, cases: Sequence[Case], variant: str, backend: Backend, settings: Settings) -> bool:
-        identity = backend.identity(variant)
-        keys = [content_key(identity, _question(settings, case)) for case in cases]
-        journaled = self.journal.get_all(keys)
-        found = {**self.cache.get(key for key in keys if key not in journaled), **journaled}
-        bare = any(one.text and one.embedding is None for one in found.values())
-        return found.keys() >= {*keys} and not (_embeds(settings, backend) and bare)
-
-
 def open_backend(
     settings: Settings, cases: Sequence[Case] = (), *, besides: Sequence[Case] = (), stored: Stored | None = None
 ) -> Backend:
@@ -309,15 +268,13 @@ def open_backend(
     The `cases`, and those that are asked `besides`, decide how long a context is reserved. Adapters that were trained
     on the `cases` are announced, with `benchmark.strict` refused, before the base is loaded. Where every answer is
     `stored` already, and the pair was loaded and proven before, it is not loaded again before it has to answer. With
-    `ray.address` each actor of a cluster does this for itself, and they answer.
+    `ray.address` each actor of a cluster does this for itself, and they answer; whether all is stored, one is asked.
 
     Raises:
         LLMBenchError: the model, adapter or server cannot be used; the message says what to do.
     """
     if settings.ray.address:
-        from pytest_llmbench.generation.ray.backend import RayBackend
-
-        return RayBackend.opened(settings, cases, functools.partial(open_backend, besides=besides))
+        return _open_on_ray(settings, cases, besides, stored)
     if settings.server.url:
         from pytest_llmbench.generation.client.backend import ServerBackend
 
@@ -328,10 +285,43 @@ def open_backend(
     return _open_local(settings, cases, besides, stored)
 
 
+def _open_on_ray(settings: Settings, cases: Sequence[Case], besides: Sequence[Case], stored: Stored | None) -> Backend:
+    from pytest_llmbench.generation.ray.backend import RayBackend
+    from pytest_llmbench.generation.ray.recalling import Recall
+
+    load = functools.partial(RayBackend.opened, settings, cases, functools.partial(open_backend, besides=besides))
+    if stored is None or not stored.cache.path.exists():
+        return load()
+    asked = _all_asked(cases, besides)
+    held = functools.partial(stored.pair, load=load, asked=asked, settings=settings, facts={})
+    return load(recall=Recall(_recollected, held))
+
+
+def _recollected(settings: Settings, cases: Sequence[Case]) -> Mapping[str, Any] | None:
+    """What the last loading on this machine found; None where the pair was never loaded here."""
+    from pytest_llmbench.generation.local.remembered import pair_key, recalled
+
+    pair = _pair_here(settings, cases, cases)
+    kept = recalled(pair_key(pair.source, pair.adapters, settings))
+    return kept and {**kept, "about": {**kept["about"], "training_rows": pair.training_rows}}
+
+
 def _open_local(settings: Settings, cases: Sequence[Case], besides: Sequence[Case], stored: Stored | None) -> Backend:
+    from pytest_llmbench.generation.local.remembered import pair_key, recalled
+
+    pair = _pair_here(settings, cases, _all_asked(cases, besides))
+    key = pair_key(pair.source, pair.adapters, settings)
+    load = functools.partial(_load_local, settings, pair, key)
+    if stored and (kept := recalled(key)):
+        known = stored.pair(kept, load, pair.cases, settings, {"training_rows": pair.training_rows})
+        return known or load()
+    return load()
+
+
+def _pair_here(settings: Settings, cases: Sequence[Case], asked: Sequence[Case]) -> Pair:
+    """The pair as this machine has it, with what its adapters were trained on of the cases."""
     from pytest_llmbench.benchmark.contamination import check_training_rows
     from pytest_llmbench.benchmark.engines import Pair, engine_source
-    from pytest_llmbench.generation.local.remembered import RememberedPair, announced, pair_key, recalled
     from pytest_llmbench.models.adapters import find_adapters
 
     source = engine_source(settings.model)
@@ -339,17 +329,11 @@ def _open_local(settings: Settings, cases: Sequence[Case], besides: Sequence[Cas
         settings.model.adapters, present(settings.model.adapters_dir), source, verify=settings.model.verify_adapter
     )
     overlap = check_training_rows(adapters, cases, strict=settings.benchmark.strict) if cases else {}
-    key = pair_key(source, adapters, settings)
-    asked = [*cases, *besides] if besides else cases  # many cases are read from disk one by one, and no list
-    load = functools.partial(_load_local, settings, Pair(source, adapters, overlap, asked), key)
-    kept = recalled(key) if stored else None
-    if stored and kept:
-        known = RememberedPair(kept, load, {"training_rows": overlap})
-        if stored.holds_all(asked, known, settings):
-            announce_again(announced(kept))
-            _log.info("every answer is stored: %s is not loaded", source.name)
-            return known
-    return load()
+    return Pair(source, adapters, overlap, asked)
+
+
+def _all_asked(cases: Sequence[Case], besides: Sequence[Case]) -> Sequence[Case]:
+    return [*cases, *besides] if besides else cases  # many cases are read from disk one by one, and no list
 
 
 def _load_local(settings: Settings, pair: Pair, key: str) -> Backend:

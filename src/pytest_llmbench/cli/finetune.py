@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 import shlex
 import signal
 import threading
@@ -28,6 +27,7 @@ from pytest_llmbench.cli.options import (
 from pytest_llmbench.cli.terminal import training_progress
 from pytest_llmbench.core.errors import EXIT_BY_SIGNAL, UsageError
 from pytest_llmbench.finetune.hyperparameters import MEANINGS
+from pytest_llmbench.finetune.processes import is_first, process_count
 
 if TYPE_CHECKING:
     from pytest_llmbench.core.setting_sections import ModelSettings
@@ -143,7 +143,7 @@ def finetune_command(
     except TrainingStopped as stopped:
         typer.echo(str(stopped), err=True)
         raise typer.Exit(EXIT_BY_SIGNAL + noted[0] if noted else stopped.exit_code) from stopped
-    if _is_follower():
+    if not is_first():
         return
     if as_json:
         typer.echo(json.dumps(record, ensure_ascii=False, indent=2))
@@ -157,7 +157,7 @@ def finetune_command(
 
 def _journaled(watch: Watch, journal: Path | None) -> Watch:
     """The watch that also writes a journal; of several processes the first one does."""
-    if journal is None or _is_follower():
+    if journal is None or not is_first():
         return watch
     from pytest_llmbench.finetune.training_journal import journaled
 
@@ -255,7 +255,8 @@ def _first_interrupt() -> Iterator[list[int]]:
         back_to_usual()
         typer.echo("\nstopping after this step and its checkpoint; Ctrl-C again stops at once", err=True)
 
-    if threading.current_thread() is not threading.main_thread() or _is_one_of_many():
+    # of several processes each would stop at another step
+    if threading.current_thread() is not threading.main_thread() or process_count() > 1:
         yield noted
         return
     for number in usual:
@@ -264,13 +265,3 @@ def _first_interrupt() -> Iterator[list[int]]:
         yield noted
     finally:
         back_to_usual()
-
-
-def _is_follower() -> bool:
-    """Of the processes that `accelerate launch` starts, the first one speaks."""
-    return os.environ.get("RANK", "0") != "0"
-
-
-def _is_one_of_many() -> bool:
-    """Under `accelerate launch` every process would stop at another step."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1

@@ -52,7 +52,8 @@ def query(
 
     The answer is on standard output, how long it took on standard error. Exit code 3 when there is no answer.
     """
-    settings = chosen_settings(config, model, form, server, **{"batch-size": "1"})  # no looking for the best one
+    one = {"batch-size": "1", "ray.actors": "1"}  # no looking for the best size, and no engine that nobody asks
+    settings = chosen_settings(config, model, form, server, **one)
     from pytest_llmbench.benchmark.main_job import open_backend
     from pytest_llmbench.benchmark.query import answering, ask
     from pytest_llmbench.benchmark.query import question as case_of

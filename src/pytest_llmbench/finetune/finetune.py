@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.util
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ from pytest_llmbench.finetune.adapter_folder import (
     training_outcome,
 )
 from pytest_llmbench.finetune.memory import expected_memory, is_to_be_downloaded
+from pytest_llmbench.finetune.processes import is_first, own_gpu, process_count
 from pytest_llmbench.finetune.request import FinetuneRequest
 from pytest_llmbench.finetune.sft import Hyperparameters, Training, TrainingStopped, Watch, train
 from pytest_llmbench.finetune.tokenized import TokenizedRows, form_hash
@@ -71,7 +71,7 @@ def finetune(request: FinetuneRequest, watch: Watch | None = None) -> Finetuned:
     watch = watch or Watch()
     preset, hyperparameters = request.settled()
     check_files(request)
-    check_output(request.output, overwrite=request.overwrite or request.resume or not _writes())
+    check_output(request.output, overwrite=request.overwrite or request.resume or not is_first())
     entry = load_registry().find(request.base)
     _refuse_gated(entry, request.revision)
     with _folder_of_checkpoints(request) as checkpoints:
@@ -97,7 +97,7 @@ def finetune(request: FinetuneRequest, watch: Watch | None = None) -> Finetuned:
         longest = preset.model_copy(update={"max_length": max(one.longest for one in rows.values())})
         answers = max(one.longest_answer for one in rows.values())
         estimate = _expected(request, longest, folder=source.path, answer_tokens=answers)
-        if resume_from is None and _writes():
+        if resume_from is None and is_first():
             begin_anew(checkpoints, identity)
         loaded = _load(request, source, preset)
         with _quiet(), _told_how_to_go_on(request), _cleared_when_destroyed(checkpoints, request):
@@ -112,7 +112,7 @@ def finetune(request: FinetuneRequest, watch: Watch | None = None) -> Finetuned:
                 watch=watch,
             )
             record = finite(_record(request, source, preset, training, files, estimate) | _recorded(form))
-            if _writes():
+            if is_first():
                 save_adapter(training, record, form, request.output, base=entry.hub if entry else record["base_spec"])
                 _clear(checkpoints, keep=request.keep_checkpoints)
     return Finetuned(record, training, form, loaded.footprint, estimate)
@@ -132,11 +132,6 @@ def _expected(request: FinetuneRequest, preset: Preset, *, answer_tokens: int, f
     )
 
 
-def _writes() -> bool:
-    """Whether this is the process that writes, of those that `accelerate launch` has started."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def _check_packages() -> None:
     for package in ("trl", "datasets"):
         if importlib.util.find_spec(package) is None:
@@ -145,7 +140,7 @@ def _check_packages() -> None:
 
 def _files(request: FinetuneRequest, watch: Watch) -> dict[str, DatasetFile]:
     """The datasets, read through; of several processes the first one tells what is to be told of them."""
-    rows, validation = read_files(request, watch, tells=_writes())
+    rows, validation = read_files(request, watch, tells=is_first())
     return {_ROWS: rows, **({_VALIDATION: validation} if validation else {})}
 
 
@@ -176,7 +171,7 @@ def _refuse_gated(entry: ModelEntry | None, revision: str | None) -> None:
 
 @contextlib.contextmanager
 def _folder_of_checkpoints(request: FinetuneRequest) -> Iterator[Path]:
-    if _writes():
+    if is_first():
         with training_folder(request.output) as folder:
             yield folder
     else:
@@ -241,14 +236,14 @@ def _identity(
         **({_VALIDATION: files[_VALIDATION].sha256} if _VALIDATION in files else {}),
         "quantization": preset.quantization,
         **{key: value for key, (value, usual) in loaded_as.items() if value != usual},  # older checkpoints have none
-        **({"number of processes": processes} if (processes := int(os.environ.get("WORLD_SIZE", "1"))) > 1 else {}),
+        **({"number of processes": processes} if (processes := process_count()) > 1 else {}),
         **{key: value for key, value in dataclasses.asdict(hyperparameters).items() if key != "save_steps"},
     }
 
 
 def _overwrites(request: FinetuneRequest) -> bool:
     """Whether checkpoints that are there may go; those of the first process are no matter for the others."""
-    return request.overwrite or not _writes()
+    return request.overwrite or not is_first()
 
 
 def _load(request: FinetuneRequest, source: Source, preset: Preset) -> LoadedModel:
@@ -258,8 +253,8 @@ def _load(request: FinetuneRequest, source: Source, preset: Preset) -> LoadedMod
 
     device = choose_device(request.device)
     place = request.device_map if isinstance(request.device_map, str) else dict(request.device_map)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # each process has a copy of the base on its own GPU
-        place = {"": int(os.environ.get("LOCAL_RANK", "0"))}
+    if process_count() > 1:  # each process has a copy of the base on its own GPU
+        place = {"": own_gpu()}
     loaded = load_base(
         source,
         ModelSettings(
@@ -309,7 +304,7 @@ def _cleared_when_destroyed(checkpoints: Path, request: FinetuneRequest) -> Iter
     try:
         yield
     except DestroyedTraining as destroyed:
-        if not _writes() or not any(checkpoints.glob("checkpoint-*")):
+        if not is_first() or not any(checkpoints.glob("checkpoint-*")):
             raise
         _clear(checkpoints, keep=request.keep_checkpoints)
         after = f"its checkpoints are kept in {checkpoints}" if request.keep_checkpoints else "its checkpoints are gone"

@@ -18,7 +18,14 @@ ALONE = "out of memory with this prompt alone; lower generation.max_new_tokens o
 
 
 class OutOfMemoryError(RuntimeError):
-    """A batch did not fit; whoever asked asks again with a smaller one."""
+    """A batch did not fit; whoever asked asks again with a smaller one.
+
+    `at_once` is how many answers were worked on at once, None where that is all that were asked for.
+    """
+
+    def __init__(self, *told: object, at_once: int | None = None) -> None:
+        super().__init__(*told)
+        self.at_once = at_once
 
 
 @runtime_checkable
@@ -88,6 +95,15 @@ class KnowsTools(Protocol):
 
     def tools_left_out(self, case: Case, variant: str) -> str | None:
         """Why they do not; None where they do."""
+        ...
+
+
+@runtime_checkable
+class KnowsMarks(Protocol):
+    """A backend that has the tokenizers at hand."""
+
+    def unmarked(self, text: str) -> str:
+        """A text as an answer is read: without any variant's special tokens."""
         ...
 
 

@@ -168,10 +168,11 @@ class Planner:
                             f"the backend answered {place} twice, or was not asked for it; mend the backend"
                         )
                     yield completion
-            except OutOfMemoryError:
+            except OutOfMemoryError as error:
                 if len(chunk) > 1:
                     self._at_once = len(chunk) // 2
-                    _log.warning(N_("out of memory with %d prompts at once: going on with fewer"), len(chunk))
+                    told = N_("out of memory with %d prompts at once: going on with fewer")
+                    _log.warning(told, error.at_once or len(chunk))
                     continue
                 fault = ALONE
             for case, variant in chunk:

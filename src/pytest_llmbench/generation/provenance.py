@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from pytest_llmbench.models.adapters import Adapter
     from pytest_llmbench.models.prompt_form import PromptForm
 
-OWN_LIMITS = ("own_noise", "no_hidden_states", "base_not_compared")
+NO_HIDDEN_STATES = "no_hidden_states"
+OWN_LIMITS = ("own_noise", NO_HIDDEN_STATES, "base_not_compared")
 """What answers of an engine with a model of its own do not promise or lack, by the keys that reports have words for."""
 
 

@@ -60,8 +60,9 @@ class RowBackend(ReadsPrompts, ABC):
         """
         fitting, refused = self._prompts.askable([(case, variant) for case in cases])
         yield from refused
+        together = min(len(fitting), self._at_once)
         for row in self._grown(self._prompts.rows(fitting), variant):
-            yield self._completion(*fitting[row.index], row, self._at_once)
+            yield self._completion(*fitting[row.index], row, together)
 
     def stream(self, case: Case, variant: str, told: Callable[[str], None]) -> Completion:
         """Answer one case as `complete` does, handing on each piece of the text as it is made."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.core.errors import AdapterError
 from pytest_llmbench.core.records import BASE
+from pytest_llmbench.models.verification import diverged, no_numbers
 
 if TYPE_CHECKING:
     from pytest_llmbench.generation.prompts import Prompts
@@ -22,20 +24,32 @@ def adapter_gaps(adapters: Mapping[str, Adapter], prompts: Prompts, likeliest: L
     """Of each adapter the largest gap between its and the base's log-probabilities of first tokens.
 
     Raises:
-        AdapterError: an adapter has no effect, so that comparing it would compare the base with itself.
+        ModelError: the base's are no numbers.
+        AdapterError: an adapter has no effect, so that comparing it would compare the base with itself, or its
+            log-probabilities are no numbers.
     """
     if not adapters:
         return {}
     prompt = prompts.forms[BASE].prompt([{"role": "user", "content": _QUESTION}])
     base = likeliest(prompt, BASE)
-    gaps = {variant: _gap(base, likeliest(prompt, variant)) for variant in adapters}
-    for variant, gap in gaps.items():
-        if gap == 0:
+    if _has_nan(base):
+        raise no_numbers("the base")
+    gaps = {}
+    for variant, adapter in adapters.items():
+        likely = likeliest(prompt, variant)
+        if _has_nan(likely):
+            raise diverged(adapter.path)
+        gaps[variant] = _gap(base, likely)
+        if gaps[variant] == 0:
             raise AdapterError(
-                f"{adapters[variant].path} has no effect: with it on, the model answers exactly as its base; "
+                f"{adapter.path} has no effect: with it on, the model answers exactly as its base; "
                 "was it saved before it was trained?"
             )
     return gaps
+
+
+def _has_nan(likely: Mapping[int, float]) -> bool:
+    return any(map(math.isnan, likely.values()))
 
 
 def _gap(one: Mapping[int, float], other: Mapping[int, float]) -> float:

@@ -40,11 +40,14 @@ def prove_sound(loaded: LoadedModel) -> Soundness:
     That the base without PEFT's layers is the very model that was loaded, `attach` has checked by fingerprint.
 
     Raises:
-        ModelError: the base under the adapters is no longer the base that was loaded.
-        AdapterError: an adapter has no effect, so that comparing it would compare the base with itself.
+        ModelError: the base under the adapters is no longer the base that was loaded, or its logits are no numbers.
+        AdapterError: an adapter has no effect, so that comparing it would compare the base with itself, or its logits
+            are no numbers.
     """
     prompt = _prompt(loaded)
     off = _logits(loaded, BASE, prompt)
+    if off.isnan().any():
+        raise no_numbers(loaded.source.name)
     base_gap = 0.0
     if loaded.adapters:
         with raw_base(loaded.model) as raw:
@@ -54,14 +57,35 @@ def prove_sound(loaded: LoadedModel) -> Soundness:
                 f"{loaded.source.name} with its adapters off differs from the raw base (logit gap {base_gap:.2g}); "
                 "please report this with your versions of peft and bitsandbytes"
             )
-    gaps = {variant: _gap(off, _logits(loaded, variant, prompt)) for variant in loaded.adapters}
-    for variant, gap in gaps.items():
-        if gap == 0:
+    gaps = {}
+    for variant, adapter in loaded.adapters.items():
+        on = _logits(loaded, variant, prompt)
+        if on.isnan().any():
+            raise diverged(adapter.path)
+        gaps[variant] = _gap(off, on)
+        if gaps[variant] == 0:
             raise AdapterError(
-                f"{loaded.adapters[variant].path} has no effect: with it on, the model answers exactly as its base; "
+                f"{adapter.path} has no effect: with it on, the model answers exactly as its base; "
                 "was it saved before it was trained?"
             )
     return Soundness(prompt.shape[1], base_gap, gaps)
+
+
+def no_numbers(name: str) -> ModelError:
+    """What is said of a model whose logits are NaN."""
+    return ModelError(
+        f"{name} cannot answer, its logits are no numbers (NaN): weights are damaged, or too large for the type that "
+        "they are computed in; set model.compute_dtype: float32, or fetch the files again",
+        names=("model.compute_dtype",),
+    )
+
+
+def diverged(path: str) -> AdapterError:
+    """What is said of an adapter with which the logits are NaN, and without it are not."""
+    return AdapterError(
+        f"with {path} the model cannot answer, its logits are no numbers (NaN): the training diverged, or the file is "
+        "damaged; train the adapter again with a lower learning rate"
+    )
 
 
 @contextlib.contextmanager

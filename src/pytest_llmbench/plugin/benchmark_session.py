@@ -25,7 +25,8 @@ from pytest_llmbench.plugin.session import SESSION, Session
 from pytest_llmbench.plugin.worker_devices import share_devices
 
 if TYPE_CHECKING:
-    from pytest_llmbench.benchmark.main_job import Answers, Benchmark, Stored
+    from pytest_llmbench.benchmark.main_job import Answers, Benchmark
+    from pytest_llmbench.benchmark.stored import Stored
     from pytest_llmbench.cases.case_list import Chunk
     from pytest_llmbench.cases.suites import Case
     from pytest_llmbench.core.records import CaseResult
@@ -246,7 +247,8 @@ class BenchmarkSession:
 
     def _loaded(self, settings: Settings, registry: MetricRegistry) -> Benchmark:
         from pytest_llmbench.benchmark.gate_check import refuse_base_alone
-        from pytest_llmbench.benchmark.main_job import Benchmark, Stored
+        from pytest_llmbench.benchmark.main_job import Benchmark
+        from pytest_llmbench.benchmark.stored import Stored
         from pytest_llmbench.core.starter import cache_dir
         from pytest_llmbench.generation.completion_store import CompletionCache, CompletionJournal
 

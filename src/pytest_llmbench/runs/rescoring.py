@@ -58,7 +58,7 @@ def rescore(document: Mapping[str, Any], name: str, journal: Path | None, judges
     """
     known_run = run_document(document)
     rows = known_run.results
-    stored = _Answers(rows, journal)
+    stored = _Answers(rows, journal, _alike(known_run.metadata.recorded))
     known = _matched(rows, judges.cases)
     cases = [replace(known.get(row.case) or _recorded(row), epoch=row.epoch) for row in rows]
     _refuse_unknown_tools(cases, judges.vocabulary)
@@ -70,13 +70,19 @@ def rescore(document: Mapping[str, Any], name: str, journal: Path | None, judges
 
 
 class _Answers:
-    """The answers of a run, whole from its journal where that has them, and what was missing there."""
+    """The answers of a run, whole from its journal where that has them, and what was missing there.
 
-    def __init__(self, rows: Sequence[Result], journal: Path | None) -> None:
+    Adapters that are `alike` share an answer, which the journal has under the name of one of them.
+    """
+
+    def __init__(self, rows: Sequence[Result], journal: Path | None, alike: Mapping[str, Sequence[str]]) -> None:
+        self._alike = alike
         self._known = {
             (row.case, row.epoch, variant): answer for row in rows for variant, answer in row.completions.items()
         }
-        self._journaled = dict(self._of_this_run(journal)) if journal else {}
+        found = [*self._of_this_run(journal)] if journal else []
+        found.sort(key=lambda one: one[0][2] == one[1].variant)  # its own before one that it shares
+        self._journaled = {place: replace(completion, variant=place[2]) for place, completion in found}
         self._cut = 0
         self.without_embedding = 0
 
@@ -110,9 +116,19 @@ class _Answers:
     def _of_this_run(self, journal: Path) -> Iterator[tuple[_Place, Completion]]:
         """The journal's answers that the run ended with: one that was resumed with other settings holds others too."""
         for completion in stored_completions(journal):
-            place = (completion.case, completion.epoch, completion.variant)
-            if place in self._known and _is_whole_of(completion, self._known[place]):
-                yield place, completion
+            for variant in self._alike.get(completion.variant, (completion.variant,)):
+                place = (completion.case, completion.epoch, variant)
+                if place in self._known and _is_whole_of(completion, self._known[place]):
+                    yield place, completion
+
+
+def _alike(about: Mapping[str, Any]) -> dict[str, list[str]]:
+    """By adapter those with the same weights and configuration, itself among them; servers tell no hashes."""
+    adapters = (about.get("backend") or {}).get("adapters") or {}
+    hashes = {name: (one.get("weights_sha256"), one.get("config_sha256")) for name, one in adapters.items()}
+    return {
+        name: [other for other, its in hashes.items() if its == own] for name, own in hashes.items() if None not in own
+    }
 
 
 def _is_whole_of(completion: Completion, answer: CompletionDocument) -> bool:

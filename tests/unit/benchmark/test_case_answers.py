@@ -14,12 +14,14 @@ import pytest
 from pytest_llmbench.benchmark import main_job
 from pytest_llmbench.benchmark.main_job import Answers, Benchmark, ExpectationError, case_result
 from pytest_llmbench.benchmark.preflight import check_expectations
+from pytest_llmbench.benchmark.stored import Stored
 from pytest_llmbench.cases.selection import select
 from pytest_llmbench.cases.suites import Case, Vocabulary
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.records import CaseResult, Completion
 from pytest_llmbench.core.settings import Settings
-from pytest_llmbench.generation.completion_store import CompletionJournal
+from pytest_llmbench.generation.completion_store import CompletionCache, CompletionJournal
+from pytest_llmbench.generation.provenance import NO_HIDDEN_STATES
 from pytest_llmbench.metrics import MetricRegistry
 from pytest_llmbench.metrics.similarity import cosine_similarity
 from pytest_llmbench.runs.metadata import metadata
@@ -235,6 +237,26 @@ def test_which_cases_are_held_against_each_other_does_not_depend_on_their_order(
         found.append(job.cosine_between_cases()["finetuned"])
         job.close()
     assert found[0] == found[1]
+
+
+class Blind(Echo):
+    """Shows no hidden states, and says so."""
+
+    def embed(self, pairs: Sequence[tuple[Case, Completion]]) -> list[Completion]:
+        pytest.fail(f"asked in vain for {len(pairs)} embeddings")
+
+    def describe(self) -> Mapping[str, Any]:
+        return {"limits": [NO_HIDDEN_STATES]}
+
+
+def test_stored_answers_of_an_engine_without_hidden_states_lack_no_embedding(tmp_path: Path) -> None:
+    backend = Blind()
+    job = benchmark(tmp_path, [CASE], backend)
+    job.answers(CASE)
+    job.close()
+    stored = Stored(CompletionJournal(tmp_path), CompletionCache(tmp_path / "cache.sqlite"))
+    assert stored.holds_all([CASE], backend, settings())
+    assert not stored.holds_all([CASE], Echo(), settings())
 
 
 class Together(Echo):

@@ -88,3 +88,10 @@ def test_a_missing_engine_is_told_with_what_to_install(
 def test_settings_that_the_engine_has_no_use_for_are_announced(gguf: Path, caplog: pytest.LogCaptureFixture) -> None:
     check_engine(given(engine="llamacpp", base=str(gguf), hold="packed", device="cpu"))
     assert caplog.messages == ["model.hold changes nothing with model.engine: llamacpp"]
+    caplog.clear()
+    said = {"model.engine": "vllm", "model.base": "org/model", "model.hold": "packed", "generation.threads": "2"}
+    check_engine(load_settings(None, {key: (value, "--option") for key, value in said.items()}, {}))
+    assert caplog.messages == [
+        "model.hold changes nothing with model.engine: vllm",
+        "generation.threads changes nothing with model.engine: vllm",
+    ]

@@ -18,7 +18,7 @@ from pytest_llmbench.cli.query import _show
 from pytest_llmbench.core.errors import NotReadyError, naming
 from pytest_llmbench.core.records import Completion
 from pytest_llmbench.core.setting_table import SETTINGS
-from pytest_llmbench.core.settings import OPTIONS, Settings
+from pytest_llmbench.core.settings import OPTIONS, RaySettings, Settings
 from pytest_llmbench.plugin.options import add_options, flags_by_name
 
 ROOT = Path(__file__).parents[3]
@@ -124,6 +124,21 @@ def test_a_command_shows_what_is_announced_from_the_level_on(
     done = llmbench("query", "hi", LLMBENCH_LOGGING__LEVEL=level)
     assert done.stderr.splitlines() == [*lines, "error: nobody answers"]
     assert logging.getLogger("pytest_llmbench").level == before
+
+
+def test_one_question_is_asked_of_one_actor_however_many_are_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[RaySettings] = []
+
+    def opened(settings: Settings) -> None:
+        asked.append(settings.ray)
+        raise NotReadyError("nobody answers")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("pytest_llmbench.benchmark.main_job.open_backend", opened)
+    assert llmbench("query", "hi", LLMBENCH_RAY__ADDRESS="auto", LLMBENCH_RAY__ACTORS="4").exit_code == 3
+    assert asked == [RaySettings(address="auto", actors=1)]
 
 
 @pytest.mark.parametrize(("timings", "line"), [(True, "[2 tokens in 1.2 s, 2 tokens/s]\n"), (False, "[2 tokens]\n")])

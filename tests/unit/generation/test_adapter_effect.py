@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -51,6 +52,17 @@ def test_the_gap_is_the_largest_of_all_tokens_that_either_names(
 def test_an_adapter_without_effect_is_refused(adapters: Mapping[str, Adapter], prompts: Prompts) -> None:
     with pytest.raises(AdapterError, match="has no effect: with it on, the model answers exactly as its base"):
         adapter_gaps(adapters, prompts, lambda _prompt, _variant: {1: -0.1})
+
+
+@pytest.mark.parametrize(
+    ("broken", "kind", "told"),
+    [(BASE, ModelError, "the base cannot answer"), ("finetuned", AdapterError, "adapter the model cannot answer")],
+)
+def test_log_probabilities_that_are_no_numbers_are_refused(
+    adapters: Mapping[str, Adapter], prompts: Prompts, broken: str, kind: type[Exception], told: str
+) -> None:
+    with pytest.raises(kind, match=told):
+        adapter_gaps(adapters, prompts, lambda _, variant: {1: math.nan if variant == broken else -0.1})
 
 
 def test_an_answer_made_with_another_adapter_than_asked_for_ends_the_run() -> None:

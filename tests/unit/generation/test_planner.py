@@ -180,14 +180,15 @@ def test_a_batch_that_does_not_fit_is_halved_for_good_and_keeps_what_it_had(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     backend = Recorder(size=8, variants=["base"])
-    backend.break_at = lambda size, answered: OutOfMemoryError() if size > 4 and answered == 1 else None
+    out = OutOfMemoryError(at_once=6)
+    backend.break_at = lambda size, answered: out if size > 4 and answered == 1 else None
     cases = [case(number) for number in range(16)]
     plan = planner(backend, cases, tmp_path)
     assert [plan.answers(one)["base"].text for one in cases] == [str(number) for number in range(16)]
     assert [len(asked) for _, asked in backend.calls] == [8, 4, 3, 4, 4]
     assert len([name for _, asked in backend.calls[1:] for name in asked]) == 15
     assert [record.getMessage() for record in caplog.records] == [
-        "out of memory with 8 prompts at once: going on with fewer"
+        "out of memory with 6 prompts at once: going on with fewer"
     ]
 
 

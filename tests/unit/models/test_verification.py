@@ -54,6 +54,16 @@ def test_an_adapter_that_cannot_be_switched_off_is_found(pair: LoadedModel, monk
         prove_sound(pair)
 
 
+def test_logits_that_are_no_numbers_are_an_error_of_whoever_makes_them(pair: LoadedModel) -> None:
+    weights = dict(pair.model.named_parameters())
+    next(weight for name, weight in weights.items() if "lora_B" in name).data.fill_(float("nan"))
+    with pytest.raises(AdapterError, match=r"its logits are no numbers \(NaN\): the training diverged"):
+        prove_sound(pair)
+    next(weight for name, weight in weights.items() if "embed_tokens" in name).data.fill_(float("nan"))
+    with pytest.raises(ModelError, match=r"its logits are no numbers \(NaN\): weights are damaged"):
+        prove_sound(pair)
+
+
 def test_the_raw_base_holds_no_layer_of_peft_and_the_wrapped_one_comes_back(pair: LoadedModel) -> None:
     wrapped = [type(module) for module in pair.model.modules()]
     with raw_base(pair.model) as raw:

@@ -115,6 +115,20 @@ def test_answers_of_another_attempt_in_the_journal_are_not_taken(document: dict[
     assert scores(scored, "length") == [{"base": 6.0, "finetuned": 6.0}] * 2
 
 
+def test_adapters_that_are_equal_share_the_answer_that_the_journal_has_of_one(
+    document: dict[str, Any], tmp_path: Path
+) -> None:
+    whole = journal(tmp_path, document)
+    same = {"weights_sha256": "a", "config_sha256": "c"}
+    alike = {"finetuned": same, "copy": same, "other": same | {"weights_sha256": "b"}}
+    document["metadata"]["backend"] |= {"adapters": alike}
+    for row in document["results"]:
+        answers = row["completions"]
+        answers |= dict.fromkeys(("copy", "other"), answers["finetuned"])
+    scored = rescore(document, "0001_a", whole, judges())
+    assert scores(scored, "length") == [{"base": 6.0, "finetuned": 6.0, "copy": 6.0, "other": 3.0}] * 2
+
+
 def test_cases_are_judged_as_the_suites_have_them_now(document: dict[str, Any], tmp_path: Path) -> None:
     row = document["results"][0]
     now = Case(row["category"], row["prompt_id"], row["prompt"], (), keywords=("abcdef", "uvw"), tool=row["tool"])

@@ -34,7 +34,7 @@ from pytest_llmbench.core.locale import N_
 from pytest_llmbench.core.records import BASE, Completion
 from pytest_llmbench.core.starter import present
 from pytest_llmbench.datasets.near_duplicates import bare
-from pytest_llmbench.generation.backend import OutOfMemoryError
+from pytest_llmbench.generation.backend import KnowsMarks, OutOfMemoryError
 from pytest_llmbench.generation.completion_store import CompletionJournal
 from pytest_llmbench.metrics import Spelling
 from pytest_llmbench.metrics.against_reference import REFERENCE_METRICS, add_reference_metrics, corpus_scores
@@ -59,13 +59,6 @@ class _TellsLikelihood(Protocol):
     """A backend that has the model itself at hand."""
 
     def losses(self, texts: Sequence[str], variant: str) -> list[TextLoss]: ...
-
-
-@runtime_checkable
-class _KnowsMarks(Protocol):
-    """A backend that has the tokenizers at hand."""
-
-    def unmarked(self, text: str) -> str: ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -190,7 +183,7 @@ def _read(request: EvaluationRequest, settings: Settings) -> _Asked:
 
 def _as_answers_are_read(asked: _Asked, backend: Backend) -> _Asked:
     """With references that an answer can match: special tokens in them (`[TOOL_CALLS]`) are left out of answers too."""
-    if not isinstance(backend, _KnowsMarks):
+    if not isinstance(backend, KnowsMarks):
         return asked
     test, retrieval = (
         [dataclasses.replace(case, reference=backend.unmarked(case.reference or "")) for case in cases]

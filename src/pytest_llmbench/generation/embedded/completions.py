@@ -81,7 +81,7 @@ class Completions:
         return row
 
     def likeliest(self, prompt: Sequence[int], scales: Sequence[float]) -> dict[int, float]:
-        """The log-probabilities of the likeliest first tokens of an answer.
+        """The log-probabilities of the likeliest first tokens of an answer; NaN where they are no numbers.
 
         Raises:
             NotReadyError: llama.cpp ended, or did not answer.
@@ -93,7 +93,7 @@ class Completions:
         except (_RefusedError, TimeoutError) as error:
             raise NotReadyError(f"llama.cpp did not answer a first question: {error}") from error
         first = told["completion_probabilities"][0]["top_logprobs"]
-        return {int(one["id"]): float(one["logprob"]) for one in first}
+        return {int(one["id"]): float("nan" if one["logprob"] is None else one["logprob"]) for one in first}
 
     def why_failed(self, row: Row) -> str:
         """Why the row has no answer."""

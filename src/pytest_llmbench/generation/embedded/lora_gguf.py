@@ -47,12 +47,15 @@ _NOT_SERVED = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BaseShape:
-    """What the conversion must know about the base: its GGUF's architecture, layers and attention heads."""
+    """What the conversion must know about the base: its GGUF's architecture and layers.
+
+    Where rows of q and k are reordered it must know the attention heads, too.
+    """
 
     architecture: str
     layers: int
-    heads: int
-    kv_heads: int
+    heads: int = 0
+    kv_heads: int = 0
 
 
 def lora_gguf(adapter: Adapter, base: Path) -> Path:
@@ -120,9 +123,11 @@ def read_shape(base: Path) -> BaseShape:
     except ValueError as error:
         raise AdapterError(f"{base} is not a GGUF file ({error}); an adapter can be served over GGUF only") from error
     architecture = str(fields["general.architecture"].contents())
+    layers = int(fields[f"{architecture}.block_count"].contents())
+    if architecture not in _REORDERED:  # others may have heads by layer, or none
+        return BaseShape(architecture, layers)
     heads = int(fields[f"{architecture}.attention.head_count"].contents())
     grouped = fields.get(f"{architecture}.attention.head_count_kv")
-    layers = int(fields[f"{architecture}.block_count"].contents())
     return BaseShape(architecture, layers, heads, int(grouped.contents()) if grouped else heads)
 
 

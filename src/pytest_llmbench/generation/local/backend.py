@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import collections
 import contextlib
 import dataclasses
 import functools
@@ -17,8 +18,9 @@ from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.locale import N_
 from pytest_llmbench.core.records import BASE, Completion
 from pytest_llmbench.generation.backend import OutOfMemoryError
+from pytest_llmbench.generation.local.batch import Asked
 from pytest_llmbench.generation.local.calibration import Calibration, rows_at_once, step_seconds
-from pytest_llmbench.generation.local.continuous import Asked, RowEngine
+from pytest_llmbench.generation.local.continuous import RowEngine
 from pytest_llmbench.generation.local.decoding import decode
 from pytest_llmbench.generation.local.layout import STEP
 from pytest_llmbench.generation.local.perplexity import TextLoss, text_losses
@@ -121,9 +123,9 @@ class LocalBackend(ReadsPrompts):
         """
         fitting, refused = self._prompts.askable(asked)
         yield from refused
-        together = len(fitting) if self._engine is None else min(len(fitting), self._engine.places)
+        together = self._together_by_variant([variant for _, variant in fitting])
         for case, variant, row in self._decode(fitting):
-            yield self._completion(case, variant, row, together)
+            yield self._completion(case, variant, row, together[variant])
 
     def stream(self, case: Case, variant: str, told: Callable[[str], None]) -> Completion:
         """Answer one case as `complete` does, handing on each piece of the text as it is made."""
@@ -140,7 +142,7 @@ class LocalBackend(ReadsPrompts):
         Raises:
             OutOfMemoryError: one does not fit.
         """
-        with self._fitting(), self._loaded.speaking_as(variant):
+        with self._fitting(1), self._loaded.speaking_as(variant):
             model, tokenizer = _causal_model(self._loaded.model), self._prompts.forms[variant].tokenizer
             return text_losses(model, tokenizer, texts, self._prompts.context)
 
@@ -158,7 +160,7 @@ class LocalBackend(ReadsPrompts):
         size = self._calibration.batch_size
         for at in range(0, len(readable), size):
             chunk = readable[at : at + size]
-            with self._fitting():
+            with self._fitting(len(chunk)):
                 means = self._read_answers(chunk)
             embedded += [
                 dataclasses.replace(done, embedding=_packed(mean)) for (_, done), mean in zip(chunk, means, strict=True)
@@ -183,6 +185,7 @@ class LocalBackend(ReadsPrompts):
             "threads": self._calibration.threads,
             "batch_size": self._calibration.batch_size,
             "decoding": self._decoding,
+            **(self._engine.spared if self._engine else {}),
             "chat_templates": templates_told(self._prompts.forms),
             **self._facts,
         }
@@ -196,13 +199,19 @@ class LocalBackend(ReadsPrompts):
     def _decode(
         self, asked: Sequence[tuple[Case, str]], grown: Callable[[Sequence[Row]], None] = lambda _: None
     ) -> Iterator[tuple[Case, str, Row]]:
-        rows = self._prompts.rows(asked)
-        with self._fitting():
-            for row in self._rows(rows, [variant for _, variant in asked], grown):
+        rows, variants = self._prompts.rows(asked), [variant for _, variant in asked]
+        with self._fitting(max(self._together_by_variant(variants).values(), default=0)):
+            for row in self._rows(rows, variants, grown):
                 yield (*asked[row.index], row)
 
+    def _together_by_variant(self, variants: Sequence[str]) -> dict[str, int]:
+        """How many answers are worked on at once, by the variant of one of them; `variants` are those of all."""
+        of_all = collections.Counter(variants)
+        places = len(variants) if self._engine is None else self._engine.places
+        return {one: min(places, len(variants) if self.mixes_variants else count) for one, count in of_all.items()}
+
     @contextlib.contextmanager
-    def _fitting(self) -> Iterator[None]:
+    def _fitting(self, at_once: int) -> Iterator[None]:
         """Inside the block memory that runs out is an OutOfMemoryError, and half as many rows are next worked on."""
         try:
             yield
@@ -212,7 +221,7 @@ class LocalBackend(ReadsPrompts):
             if self._engine is not None:
                 self._engine = self._engine.smaller()
             _release(self._loaded.device)
-            raise OutOfMemoryError(str(error)) from error
+            raise OutOfMemoryError(str(error), at_once=at_once) from error
 
     def _rows(
         self, rows: Sequence[Row], variants: Sequence[str], grown: Callable[[Sequence[Row]], None]

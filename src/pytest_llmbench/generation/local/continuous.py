@@ -7,64 +7,31 @@ attention over slots; for models that this does not fit there is `decoding`.
 
 from __future__ import annotations
 
-import collections
 import contextlib
-import dataclasses
 import inspect
-import itertools
-import logging
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmbench.generation.local.batch import Asked, Batch
+from pytest_llmbench.generation.local.beginnings import Beginnings
 from pytest_llmbench.generation.local.decoding import is_split
-from pytest_llmbench.generation.local.drafts import MOST, Guess, Memory, worthwhile
+from pytest_llmbench.generation.local.drafts import MOST
 from pytest_llmbench.generation.local.layout import READ, STEP, Layout
-from pytest_llmbench.generation.local.sampling import choose
-from pytest_llmbench.generation.local.slots import ATTENTION, SEEN, Piece, Reading, Slots, Snapshot, Stepping, attend
+from pytest_llmbench.generation.local.low_rank import ways_told
+from pytest_llmbench.generation.local.slots import ATTENTION, Piece, Reading, Slots, Stepping, attend
 from pytest_llmbench.generation.local.tiles import laid_out, mixes
-from pytest_llmbench.generation.rows import Limits, Row
+from pytest_llmbench.generation.rows import Row
 from pytest_llmbench.generation.sampling import Sampling
 from pytest_llmbench.models.loading_errors import is_out_of_memory
-from pytest_llmbench.models.memory.estimate import GUESSED, READ_AT_ONCE, REMEMBERED
+from pytest_llmbench.models.memory.estimate import READ_AT_ONCE
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_log = logging.getLogger("pytest_llmbench")
-
-_REFILL = 0.25  # of all slots: reading few prompts costs nearly as much as reading some
 _PROBE = 40  # tokens, more than a block of them
 _SAME = {"float32": 1e-3}
 _SAME_IN_HALF = 0.05
 _GROWING_ROPES = {"dynamic", "longrope"}
-
-Beginning = tuple[str | None, tuple[int, ...]]
-
-
-@dataclasses.dataclass(slots=True)
-class Asked:
-    """A question for one adapter, by PEFT's name, or for the base (None); `slot` is -1 until it has one."""
-
-    row: Row
-    limits: Limits
-    adapter: str | None
-    slot: int = -1
-    started: float = 0.0
-    looked_s: float = 0.0
-    memory: Memory | None = None
-    hidden_sum: Tensor | None = None
-    fed: int = 0
-
-    @property
-    def position(self) -> int:
-        """Where the last token of the answer so far stands."""
-        return len(self.row.prompt) + self.fed
-
-    @property
-    def room(self) -> int:
-        """How many tokens more than the next the answer may have, and may be fed in one step."""
-        return min(_most(self.limits) - len(self.row.tokens) - 1, SEEN - 1 - self.position % SEEN)
 
 
 class RowEngine:
@@ -84,7 +51,7 @@ class RowEngine:
         self._device = model.get_input_embeddings().weight.device
         self._layout = Layout()
         self._slots = Slots(places)
-        self._beginnings: collections.OrderedDict[Beginning, Snapshot] = collections.OrderedDict()
+        self._beginnings = Beginnings()
         self._hidden: Any = None
         self.last_hidden: Any = None
         self.guesses = guesses
@@ -94,6 +61,11 @@ class RowEngine:
         """How answers are computed, as far as it decides their bits."""
         tiles = f"batches of tiles of {STEP} and {READ}" if self._exact else "whole batches"
         return f"{'one pass for all variants' if self.mixed else 'a variant at a time'}, {tiles}"
+
+    @property
+    def spared(self) -> dict[str, Any]:
+        """What makes answers faster and leaves their bits alone: whether guesses are tried, and how parts are made."""
+        return {"guesses": self.guesses, "low_rank_parts": ways_told(self._layout)}
 
     def smaller(self) -> RowEngine:
         """An engine for half as many rows at once."""
@@ -112,8 +84,8 @@ class RowEngine:
             torch.OutOfMemoryError: the batch does not fit; rows already yielded are complete.
         """
         with self._at_work():
-            self._reserve(max(len(one.row.prompt) + _most(one.limits) for one in asked))
-            batch = _Batch(self, asked, sampling)
+            self._slots.reserve(max(one.needed for one in asked))
+            batch = Batch(self, asked, sampling)
             while batch.busy:
                 ended = batch.advance()
                 grown([one.row for one in (*batch.active, *ended)])
@@ -125,7 +97,7 @@ class RowEngine:
 
         means = []
         with self._at_work(), torch.inference_mode():
-            self._reserve(max(len(tokens) for tokens, _ in texts))
+            self._slots.reserve(max(len(tokens) for tokens, _ in texts))
             shared = self.shared([(adapter, tokens[:start]) for tokens, start in texts])
             for at in range(0, len(texts), self._slots.count):
                 part = texts[at : at + self._slots.count]
@@ -207,7 +179,7 @@ class RowEngine:
         """Inside the block there are so many slots and no more: trying the model takes no memory for all places."""
         usual, self._slots = self._slots, Slots(count)
         try:
-            self._reserve(positions)
+            self._slots.reserve(positions)
             yield
         finally:
             self._slots = usual
@@ -216,36 +188,20 @@ class RowEngine:
 
     def shared(self, prompts: Sequence[tuple[str | None, Sequence[int]]]) -> list[int]:
         """How many tokens at each prompt's beginning are worth reading once for several, or were read before."""
-        chains = [_chain(adapter, tokens) for adapter, tokens in prompts]
-        counts = collections.Counter(told for chain in chains for told in chain)
-        return [
-            max(_worth(chain, counts), self._known_beginning(adapter, tokens[: len(chain)])[0])
-            for chain, (adapter, tokens) in zip(chains, prompts, strict=True)
-        ]
+        return self._beginnings.shared(prompts)
 
     def begin(self, slot: int, adapter: str | None, tokens: Sequence[int], known: int) -> int:
         """Have the first `known` tokens in the slot, reading those that nobody read before; returns their number."""
         if not known:
             return 0
         beginning = tuple(tokens[:known])
-        ready, snapshot = self._known_beginning(adapter, beginning)
+        ready, snapshot = self._beginnings.known(adapter, beginning)
         if snapshot is not None:
             self._slots.restore(slot, snapshot, ready)
         if ready < known:
             self.hidden([Piece(slot, ready, beginning[ready:])], [adapter])
-            self._beginnings[adapter, beginning] = self._slots.snapshot(slot, known)
-            while sum(len(told) for _, told in self._beginnings) > REMEMBERED and len(self._beginnings) > 1:
-                self._beginnings.popitem(last=False)
+            self._beginnings.keep(adapter, beginning, self._slots.snapshot(slot, known))
         return known
-
-    def _known_beginning(self, adapter: str | None, tokens: Sequence[int]) -> tuple[int, Snapshot | None]:
-        """How many of the tokens were read before, and what was kept of them."""
-        best: tuple[int, Snapshot | None] = 0, None
-        for (whose, told), snapshot in self._beginnings.items():
-            if whose == adapter:
-                same = sum(1 for _ in itertools.takewhile(_equal, zip(told, tokens, strict=False)))
-                best = max(best, (same, snapshot), key=lambda found: found[0])
-        return best if best[0] else (0, None)
 
     def move(self, source: int, target: int, positions: int) -> None:
         """Put a row into another slot."""
@@ -334,9 +290,6 @@ class RowEngine:
     def _decoder(self) -> Any:
         return self._model.get_decoder()
 
-    def _reserve(self, positions: int) -> None:
-        self._slots.reserve(positions)
-
     def _keep_hidden(self, _module: Any, _args: Any, output: Any) -> None:
         self._hidden = output.last_hidden_state
 
@@ -355,155 +308,12 @@ class RowEngine:
                 yield
         except BaseException:
             self._slots = Slots(self._slots.count)
-            self._beginnings.clear()
+            self._beginnings.forget()
             raise
         finally:
             config._attn_implementation = usual  # noqa: SLF001
             hook.remove()
             self._hidden = None
-
-
-class _Batch:
-    """Who is answering, and who waits."""
-
-    def __init__(self, engine: RowEngine, asked: Sequence[Asked], sampling: Sampling) -> None:
-        self.active: list[Asked] = []
-        self._engine, self._sampling = engine, sampling
-        self._waiting = collections.deque(asked)
-        known = engine.shared([(one.adapter, one.row.prompt) for one in asked])
-        self._known = {id(one): count for one, count in zip(asked, known, strict=True)}
-        self._clock, self._looked_s = time.monotonic(), engine.looked_s
-
-    @property
-    def busy(self) -> bool:
-        return bool(self.active or self._waiting)
-
-    def advance(self) -> list[Asked]:
-        """Read new rows when there is room for some, else one token more for each row; returns the rows that ended."""
-        import torch
-
-        free = self._engine.places - len(self.active)
-        with torch.inference_mode():
-            if self._waiting and (not self.active or free >= _REFILL * self._engine.places):
-                ended = self._admit(free)
-            else:
-                ended = self._step()
-        self.active = [one for one in self.active if one.row.finish is None]
-        return ended
-
-    def _admit(self, free: int) -> list[Asked]:
-        engine = self._engine
-        new = [self._waiting.popleft() for _ in range(min(free, len(self._waiting)))]
-        self._clock, self._looked_s = time.monotonic(), engine.looked_s
-        taken = {one.slot for one in self.active}
-        slots = [slot for slot in range(engine.places) if slot not in taken]
-        pieces = []
-        for one, slot in zip(new, slots, strict=False):
-            one.slot, one.started, one.looked_s = slot, self._clock, self._looked_s
-            known = engine.begin(one.slot, one.adapter, one.row.prompt, self._known[id(one)])
-            pieces.append(Piece(one.slot, known, one.row.prompt[known:]))
-        logits = engine.logits(pieces, [one.adapter for one in new])
-        self.active += new
-        if engine.guesses:
-            for one in new:
-                one.memory = Memory(one.row.prompt)
-        return self._extend(new, [() for _ in new], logits)
-
-    def _step(self) -> list[Asked]:
-        self._close_ranks()
-        guessed = self._guessed()
-        pieces = [
-            Piece(one.slot, one.position, [one.row.tokens[-1], *tokens])
-            for one, tokens in zip(self.active, guessed, strict=True)
-        ]
-        logits = self._engine.step_logits(pieces, [one.adapter for one in self.active])
-        return self._extend(self.active, guessed, logits, self._engine.last_hidden)
-
-    def _guessed(self) -> list[Sequence[int]]:
-        """The tokens that are tried behind each row's last one."""
-        guesses = [one.memory.guess(one.room) if one.memory else Guess() for one in self.active]
-        return worthwhile(guesses, len(self.active), STEP, GUESSED * self._engine.places)
-
-    def _close_ranks(self) -> None:
-        """Move the last rows to free slots before them once a tile of rows has ended: attention reads free ones too."""
-        tiles = -(-len(self.active) // STEP)
-        if -(-(max(one.slot for one in self.active) + 1) // STEP) == tiles:
-            return
-        free = iter(sorted(set(range(tiles * STEP)) - {one.slot for one in self.active}))
-        for one in self.active:
-            if one.slot >= tiles * STEP:
-                target = next(free)
-                self._engine.move(one.slot, target, one.position)
-                one.slot = target
-
-    def _extend(
-        self, rows: Sequence[Asked], guessed: Sequence[Sequence[int]], logits: Tensor, hidden: Tensor | None = None
-    ) -> list[Asked]:
-        """Add the token after each row, and those after its guesses as far as they were right.
-
-        Args:
-            rows: who goes on.
-            guessed: what was tried behind each row's last token.
-            logits: after the last token of the first row and its guesses, then of the next; (tokens, vocabulary).
-            hidden: the last hidden states of these tokens, where they were fed as part of the answer.
-        """
-        keys = [one.row.noise_key for one, tried in zip(rows, guessed, strict=True) for _ in (None, *tried)]
-        steps = [
-            len(one.row.tokens) + place
-            for one, tried in zip(rows, guessed, strict=True)
-            for place in range(len(tried) + 1)
-        ]
-        chosen = choose(logits, keys, steps, self._sampling).tolist()
-        clock = time.monotonic()
-        looked_s, self._looked_s = self._engine.looked_s - self._looked_s, self._engine.looked_s
-        share, self._clock = max(0.0, clock - self._clock - looked_s) / len(rows), clock
-        ended, at = [], 0
-        for one, tried in zip(rows, guessed, strict=True):
-            before = len(one.row.tokens)
-            for place, token in enumerate(chosen[at : at + len(tried) + 1]):
-                if place and tried[place - 1] != one.row.tokens[-1]:
-                    break
-                if hidden is not None:
-                    one.fed += 1
-                    state = hidden[at + place]
-                    one.hidden_sum = state if one.hidden_sum is None else one.hidden_sum + state
-                now = clock - one.started - (self._looked_s - one.looked_s)
-                if one.limits.extend(one.row, token, now, 0.0 if place else share):
-                    one.row.hidden_mean = None if one.hidden_sum is None else one.hidden_sum / one.fed
-                    ended.append(one)
-                    break
-            at += len(tried) + 1
-            if one.memory:
-                one.memory.tell(one.row.tokens[before:])
-        return ended
-
-
-def _chain(adapter: str | None, tokens: Sequence[int]) -> list[int]:
-    """One number for each beginning that leaves at least the last token to be read."""
-    chain, told = [], hash(adapter)
-    for token in tokens[:-1]:
-        told = hash((told, token))
-        chain.append(told)
-    return chain
-
-
-def _worth(chain: Sequence[int], counts: Mapping[int, int]) -> int:
-    """The longest beginning each of whose parts saves more tokens than the tile costs that it is read in alone."""
-    worth, end = 0, len(chain)
-    counted = [counts[told] for told in chain]
-    for place, count in enumerate(counted, start=1):
-        last = place == end or counted[place] < count
-        if last and (count - 1) * (place - worth) > READ:
-            worth = place
-    return worth
-
-
-def _equal(pair: tuple[int, int]) -> bool:
-    return pair[0] == pair[1]
-
-
-def _most(limits: Limits) -> int:
-    return limits.max_new_tokens + limits.max_reasoning_tokens
 
 
 def _ends(pieces: Sequence[Piece]) -> Iterator[int]:

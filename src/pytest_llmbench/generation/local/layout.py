@@ -11,6 +11,9 @@ from pytest_llmbench.generation.local.products import Products
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+    from torch.nn import Module
+
+    from pytest_llmbench.generation.local.low_rank import LowRank
 
 STEP, READ = 16, 64
 """Rows of a tile in decoding and in reading prompts. Answers of other tiles are other answers."""
@@ -37,13 +40,15 @@ class OwnRows:
 class Layout:
     """What the rows at hand are: the size of tiles (0: whole products), and the rows of each adapter by PEFT's name.
 
-    `products` and `ways` remember how products and low-rank parts of each shape are made.
+    `products` and `ways` remember how products and low-rank parts of each shape are made, `parts` what was found out
+    about each layer's adapters.
     """
 
     tile: int = 0
     adapters: Mapping[str, OwnRows] = dataclasses.field(default_factory=dict)
     products: Products = dataclasses.field(default_factory=Products)
     ways: dict[tuple[object, ...], Callable[..., None]] = dataclasses.field(default_factory=dict)
+    parts: dict[Module, LowRank] = dataclasses.field(default_factory=dict)
     _rows: int = 0
     _scales: dict[tuple[Columns, ...], Tensor] = dataclasses.field(default_factory=dict)
 

@@ -40,6 +40,10 @@ class LowRank:
         if layout.adapters.keys() & self._known:
             self._way(made, rows, layout)(self, made, rows, layout)
 
+    def rest(self) -> None:
+        """Hold the weights once only, until the next call of `add`; what is known of them stays."""
+        self.__dict__.pop("together", None)
+
     @functools.cached_property
     def together(self) -> tuple[Tensor, Tensor]:
         """All adapters' weights side by side: (ranks of all, inputs) and (outputs, ranks of all)."""
@@ -108,6 +112,13 @@ class LowRank:
         nothing = torch.zeros_like(made)
         way(self, nothing, rows, layout)
         return nothing
+
+
+def ways_told(layout: Layout) -> str | None:
+    """How parts were made so far, as reports have it; None where none were, or no way but one by one was tried."""
+    if not layout.ways:
+        return None
+    return "one by one" if set(layout.ways.values()) == {_one_by_one} else "side by side"
 
 
 def _one_by_one(parts: LowRank, made: Tensor, rows: Tensor, layout: Layout) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.generation.sampling import Sampling
+from pytest_llmbench.models.verification import no_numbers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,11 +35,16 @@ def choose(logits: Tensor, keys: Sequence[int], steps: Sequence[int], sampling: 
 
     Returns:
         (rows,) int64 token ids.
+
+    Raises:
+        ModelError: a row's logits are no numbers.
     """
     import torch
 
     if sampling.greedy:
-        return logits.argmax(-1)
+        likeliest = logits.argmax(-1)
+        _refuse(logits.gather(-1, likeliest[..., None]).isnan())  # NaN is the largest of all
+        return likeliest
     log_p, tokens = _nucleus(logits.float() / sampling.temperature, sampling.top_p)
     row_keys = torch.tensor([_step_key(key, step) for key, step in zip(keys, steps, strict=True)], device=logits.device)
     scores = log_p + gumbel(row_keys[:, None], tokens)
@@ -74,6 +80,7 @@ def _nucleus(logits: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
     import torch
 
     log_total = logits.logsumexp(-1, keepdim=True)
+    _refuse(~log_total.isfinite())
     vocabulary = logits.shape[-1]
     if top_p >= 1:
         return (logits - log_total).double(), torch.arange(vocabulary, device=logits.device).expand_as(logits)
@@ -85,6 +92,11 @@ def _nucleus(logits: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
         if width >= vocabulary or bool((top[:, -1:] < least).all()):
             break
     return log_p.masked_fill(top < least, -torch.inf), tokens
+
+
+def _refuse(no_number: Tensor) -> None:
+    if bool(no_number.any()):
+        raise no_numbers("the model, or one of its adapters,")
 
 
 def _step_key(key: int, step: int) -> int:

@@ -39,6 +39,8 @@ def laid_out(model: Any, layout: Layout, *, mixed: bool, exact: bool) -> Iterato
     finally:
         for module in changed:
             del module.forward
+        for parts in layout.parts.values():
+            parts.rest()
 
 
 def mixes(model: Any) -> bool:
@@ -74,7 +76,8 @@ def _forwards(model: Any, layout: Layout, *, mixed: bool, exact: bool) -> Iterat
     output, head = model.get_output_embeddings(), Layout(STEP, products=layout.products)
     for module in model.modules():
         if mixed and hasattr(module, "lora_A") and _is_plain_lora(module):
-            yield module, functools.partial(_with_adapters, module, LowRank(module), layout)
+            parts = layout.parts.setdefault(module, LowRank(module))
+            yield module, functools.partial(_with_adapters, module, parts, layout)
         elif not exact:
             continue
         elif module is output and type(module) is torch.nn.Linear:

@@ -17,7 +17,7 @@ from pytest_llmbench import __version__
 from pytest_llmbench.core.announcing import Announcement
 from pytest_llmbench.core.errors import LLMBenchError
 from pytest_llmbench.core.provenance import provenance
-from pytest_llmbench.generation.backend import AnswersTogether, KnowsTools, OutOfMemoryError
+from pytest_llmbench.generation.backend import AnswersTogether, KnowsMarks, KnowsTools, OutOfMemoryError
 
 if TYPE_CHECKING:
     from pytest_llmbench.cases.suites import Case
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 Opener = Callable[["Settings", Sequence["Case"]], "Backend"]
 """Opens an engine; a function of a module that every machine has, or a partial of one: it goes there by its name."""
+
+Recollector = Callable[["Settings", Sequence["Case"]], Mapping[str, Any] | None]
+"""What the last loading found on the machine where it runs; it travels as an `Opener` does."""
 
 _log = logging.getLogger("pytest_llmbench")
 _TOLD_EVERY_S = 0.02
@@ -64,6 +67,14 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
+class Recollection:
+    """What a machine keeps of the pair's last loading, and what was announced while it was looked up."""
+
+    kept: Mapping[str, Any]
+    announced: tuple[Announcement, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """What an actor tells while it answers: completions, warnings, and why it stopped where it did."""
 
@@ -71,6 +82,8 @@ class Told:
     announced: tuple[Announcement, ...] = ()
     fault: Fault | None = None
     out_of_memory: bool = False
+    at_once: int | None = None
+    """How many answers did not fit, where they were fewer than the share."""
 
 
 class EngineActor:
@@ -90,6 +103,16 @@ class EngineActor:
             os.chdir(folder)
         node = ray.get_runtime_context().get_node_id()
         return Whereabouts(node, f"{ray.util.get_node_ip_address()} ({socket.gethostname()})", versions(), shared)
+
+    def recollected(self, recollect: Recollector, settings: Settings, cases: Sequence[Case]) -> Recollection | None:
+        """What is kept here of the pair; None where nothing is, or where opening it will tell what is wrong."""
+        try:
+            kept = recollect(settings, cases)
+        except LLMBenchError:
+            return None
+        if kept is None:
+            return None
+        return Recollection({**kept, "about": {**kept["about"], "machine": _machine()}}, self._heard.drained())
 
     def open(self, opener: Opener, settings: Settings, cases: Sequence[Case]) -> Opened | Fault:
         """Load the engine."""
@@ -113,6 +136,10 @@ class EngineActor:
         """Why the variant is not told of the case's tools; None where it is, or the engine does not know."""
         return self._opened.tools_left_out(case, variant) if isinstance(self._opened, KnowsTools) else None
 
+    def unmarked(self, text: str) -> str:
+        """The text without special tokens, as answers are read; as it is where the engine does not know them."""
+        return self._opened.unmarked(text) if isinstance(self._opened, KnowsMarks) else text
+
     @property
     def _opened(self) -> Backend:
         if self._engine is None:
@@ -134,18 +161,18 @@ class EngineActor:
         """Completions by the handful: a message for each would be most of the work where answers come fast."""
         held: list[Completion] = []
         told_at = 0.0
-        fault, out_of_memory = None, False
+        fault, out_of_memory, at_once = None, False, None
         try:
             for completion in completions:
                 held.append(completion)
                 if (now := time.monotonic()) - told_at >= _TOLD_EVERY_S:
                     yield Told(tuple(held))
                     held, told_at = [], now
-        except OutOfMemoryError:
-            out_of_memory = True
+        except OutOfMemoryError as error:
+            out_of_memory, at_once = True, error.at_once
         except LLMBenchError as error:
             fault = _fault(error)
-        yield Told(tuple(held), self._heard.drained(), fault, out_of_memory)
+        yield Told(tuple(held), self._heard.drained(), fault, out_of_memory, at_once)
 
 
 def versions() -> dict[str, str]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from pytest_llmbench.cases.suites import Case
+from pytest_llmbench.cases.tools import name_of
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.records import Completion
 from pytest_llmbench.generation.ray.assignments import Asked, Assignments
@@ -18,7 +19,9 @@ from pytest_llmbench.generation.ray.resources import divided
 
 if TYPE_CHECKING:
     from pytest_llmbench.core.settings import Settings
+    from pytest_llmbench.generation.backend import Backend
     from pytest_llmbench.generation.ray.actor import Opened, Opener
+    from pytest_llmbench.generation.ray.recalling import Recall
 
 _ROUNDS = 32
 """Shares of each actor in one of the planner's batches: actors wait for the slowest only where a batch ends."""
@@ -37,10 +40,23 @@ class RayBackend:
     def __init__(self, engines: Engines, first: Opened, cluster: Cluster, attempts: int) -> None:
         self.variants: tuple[str, ...] = first.variants
         self._engines, self._first, self._cluster, self._attempts = engines, first, cluster, attempts
+        self._left_out: dict[tuple[str, ...], str | None] = {}
+
+    @overload
+    @classmethod
+    def opened(cls, settings: Settings, cases: Sequence[Case], opener: Opener) -> RayBackend: ...
+
+    @overload
+    @classmethod
+    def opened(cls, settings: Settings, cases: Sequence[Case], opener: Opener, *, recall: Recall) -> Backend: ...
 
     @classmethod
-    def opened(cls, settings: Settings, cases: Sequence[Case], opener: Opener) -> RayBackend:
+    def opened(
+        cls, settings: Settings, cases: Sequence[Case], opener: Opener, *, recall: Recall | None = None
+    ) -> Backend:
         """Join the cluster, and have each actor open an engine with `opener`, which it imports by its name.
+
+        With `recall` that is done only where it finds an answer missing; else who knows them all is returned.
 
         Raises:
             LLMBenchError: there is no such cluster, no room on it, or an engine cannot be opened.
@@ -52,7 +68,10 @@ class RayBackend:
             cluster = Cluster.joined(settings.ray)
             undone.callback(cluster.close)
             division = divided(settings.ray, cluster.nodes(), on_gpus=settings.model.device != "cpu")
-            engines = Engines(cluster, division, Opening(opener, settings, cases))
+            opening = Opening(opener, settings, cases)
+            if recall and (known := recall.backend(cluster, division, opening)):
+                return known
+            engines = Engines(cluster, division, opening)
             undone.callback(engines.close)
             first = engines.start()
             undone.pop_all()
@@ -90,8 +109,18 @@ class RayBackend:
         return embedded + [one.done for one, _ in self._engines.given_up() if one.done]
 
     def tools_left_out(self, case: Case, variant: str) -> str | None:
-        """Why the variant is not told of the case's tools; None where it is, or the engine does not know."""
-        told: str | None = self._engines.ask_one("tools_left_out", case, variant)
+        """Why the variant is not told of the case's tools; None where it is, or the engine does not know.
+
+        An actor is asked once for all cases of the same tools and roles, as chat templates tell nothing else apart.
+        """
+        key = variant, *(message["role"] for message in case.messages), *map(name_of, case.tools)
+        if key not in self._left_out:
+            self._left_out[key] = self._engines.ask_one("tools_left_out", case, variant)
+        return self._left_out[key]
+
+    def unmarked(self, text: str) -> str:
+        """A text as an answer is read: without any variant's special tokens, where the engine knows them."""
+        told: str = self._engines.ask_one("unmarked", text)
         return told
 
     def describe(self) -> Mapping[str, Any]:

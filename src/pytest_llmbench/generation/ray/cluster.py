@@ -14,14 +14,15 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.core.errors import NotReadyError
+from pytest_llmbench.core.errors import NotReadyError, UsageError
 from pytest_llmbench.core.machine import usable_cores
 from pytest_llmbench.generation.ray.resources import Node
 
 if TYPE_CHECKING:
     from pytest_llmbench.core.setting_sections import RaySettings
 
-_OWN = frozenset({"auto", "local"})
+_FOUND_BY_RAY = "auto"
+"""As RAY_ADDRESS: the cluster that runs on this machine."""
 _STORE_BYTES = 128 * 2**20
 """What a cluster of our own takes of shared memory: answers are small, and models are loaded from the disk."""
 _CONNECT_S = 5.0
@@ -57,6 +58,7 @@ class Cluster:
 
         Raises:
             NotReadyError: Ray is not installed, no cluster answers, or it has another version.
+            UsageError: as `cluster_address`.
         """
         ray = imported()
         if ray.is_initialized():
@@ -97,10 +99,21 @@ class Cluster:
 
 
 def cluster_address(settings: RaySettings) -> str | None:
-    """Where the cluster is; None where this machine starts its own."""
-    if settings.address == "auto":
-        return os.environ.get("RAY_ADDRESS") or None
-    return None if settings.address in _OWN else settings.address
+    """Where the cluster is; None where this machine starts its own.
+
+    Raises:
+        UsageError: RAY_ADDRESS is that of Ray's client or of its jobs, which programs of the cluster do not join.
+    """
+    if settings.address != "auto":
+        return None if settings.address == "local" else settings.address
+    found = os.environ.get("RAY_ADDRESS")
+    if found and "://" in found:
+        raise UsageError(
+            f"RAY_ADDRESS is {found}, where clients ask and jobs are handed in; run the session on a machine of the "
+            "cluster, with the address that `ray start` showed, such as 10.0.0.5:6379",
+            names=("ray.address",),
+        )
+    return None if found in {None, "", "local"} else found
 
 
 def answered_elsewhere(settings: RaySettings) -> bool:
@@ -147,7 +160,8 @@ def _knock(address: str, timeout_s: float) -> None:
         host, port = address, str(_PORT)
     told = "`ray status` on its head machine tells whether it runs, `ray start` tells the address"
     try:
-        socket.create_connection((host, int(port)), timeout=min(_CONNECT_S, timeout_s)).close()
+        if address != _FOUND_BY_RAY:
+            socket.create_connection((host, int(port)), timeout=min(_CONNECT_S, timeout_s)).close()
     except (OSError, OverflowError) as error:
         message = f"no Ray cluster can be reached at {address} ({error}); {told}"
         raise NotReadyError(message, names=("ray.address",)) from error

@@ -126,12 +126,18 @@ class Engines:
         return told
 
     def ask_one(self, method: str, *arguments: Any) -> Any:
-        """What one actor returns of a method. Raises NotReadyError where it dies over it."""
-        handle = next(engine.handle for engine in (*self._idle, *self._streams.values()))
-        try:
-            return self._ray.get(getattr(handle, method).remote(*arguments))
-        except self._ray.exceptions.RayActorError as error:
-            raise NotReadyError(f"an actor died: {reason(error)}") from error
+        """What one actor returns of a method; the next one is asked where it dies, which is missed when it has work.
+
+        Raises:
+            NotReadyError: all of them have died.
+        """
+        why = "none is left"
+        for engine in (*self._idle, *self._streams.values()):
+            try:
+                return self._ray.get(getattr(engine.handle, method).remote(*arguments))
+            except self._ray.exceptions.RayActorError as error:
+                why = reason(error)
+        raise NotReadyError(f"no actor is left that could answer: {why}; start again")
 
     def close(self) -> None:
         """End all actors."""
@@ -203,7 +209,7 @@ class Engines:
         waiting = [*self._streams, *self._loading, *self._placing]
         if not waiting:
             raise NotReadyError(
-                "no actor is left that could answer; what was answered is kept: resume the run", names=("resume",)
+                "no actor is left that could answer; start again, a run that is kept can be resumed", names=("resume",)
             )
         ready, _ = self._ray.wait(waiting, num_returns=len(waiting), timeout=0, fetch_local=False)
         if not ready:
@@ -297,7 +303,8 @@ class Engines:
         if told.out_of_memory:
             count = len(task.share.asked)
             if count > 1:
-                _log.warning(N_("out of memory with %d prompts at once: they are asked again in two halves"), count)
+                sentence = N_("out of memory with %d prompts at once: they are asked again in two halves")
+                _log.warning(sentence, told.at_once or count)
             self._free(stream, task.book.too_large(task.share), ALONE)
 
     def _free(self, stream: Any, unanswered: Sequence[Asked], why: str) -> None:

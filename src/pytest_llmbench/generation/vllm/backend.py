@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import itertools
 import time
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.errors import NotReadyError
+from pytest_llmbench.core.records import Completion, Finish
 from pytest_llmbench.generation.prompts import UNPLANNED, Prompts
 from pytest_llmbench.generation.row_backend import Grown, RowBackend
 from pytest_llmbench.generation.rows import Limits, Row
@@ -19,6 +21,7 @@ from pytest_llmbench.generation.soundness import adapter_gaps
 from pytest_llmbench.generation.vllm.loading import (
     Plan,
     device_of,
+    ends,
     engine_arguments,
     explained,
     first_line,
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
 _PLACES = {"cpu": 16, "cuda": 256}
 _SEED_BITS = 2**31 - 1
 _LIKELIEST = 20
+_FINISHES: Mapping[str, Finish] = {"stop": "stop", "length": "length"}
+"""What vLLM says of an answer that ended well; it also gives some up, as `abort` or `error`."""
 
 
 def _unwatched(_tokens: Sequence[int]) -> None:
@@ -138,9 +143,13 @@ class VllmBackend(RowBackend):
         self._loras = {name: LoRARequest(name, at, one.path) for at, (name, one) in enumerate(adapters.items(), 1)}
         with explained(self._source, adapters):
             self._engine = self._vllm.LLM(**arguments).llm_engine
-            for lora in self._loras.values():
-                self._engine.add_lora(lora)
-            self._gaps = adapter_gaps(adapters, self._prompts, self._likeliest)
+            try:
+                for lora in self._loras.values():
+                    self._engine.add_lora(lora)
+                self._gaps = adapter_gaps(adapters, self._prompts, self._likeliest)
+            except BaseException:
+                self.close()  # else what is refused keeps the GPU
+                raise
         self._load_s = time.perf_counter() - started
 
     def _grow(self, row: Row, variant: str, grown: Grown) -> None:
@@ -172,7 +181,7 @@ class VllmBackend(RowBackend):
         """What the engine made in one step. Raises NotReadyError where it cannot go on."""
         try:
             outputs: list[Any] = self._engine.step()
-        except RuntimeError as error:
+        except ends() as error:
             raise NotReadyError(
                 f"vLLM ended while it answered: {first_line(error)}; start again, a run that is kept can be resumed"
             ) from error
@@ -194,8 +203,12 @@ class VllmBackend(RowBackend):
                     self._engine.abort_request([output.request_id])
                 return True
         if output.finished:
-            row.finish = "stop" if output.outputs[0].finish_reason == "stop" else "length"
+            row.finish = _FINISHES.get(output.outputs[0].finish_reason, "error")
         return bool(output.finished)
+
+    def _completion(self, case: Case, variant: str, row: Row, batch_size: int) -> Completion:
+        done = super()._completion(case, variant, row, batch_size)
+        return dataclasses.replace(done, error="vLLM gave the answer up") if done.finish == "error" else done
 
     def _likeliest(self, prompt: Sequence[int], variant: str) -> dict[int, float]:
         params = self._vllm.SamplingParams(temperature=0.0, max_tokens=1, logprobs=_LIKELIEST, detokenize=False)

@@ -280,6 +280,15 @@ def _file_bytes(folder: str) -> int:
     return sum(file.stat().st_size for file in weight_files(Path(folder)))
 
 
+def ends() -> tuple[type[Exception], ...]:
+    """What vLLM raises where its engine cannot go on, in this process or in one of its own."""
+    try:
+        from vllm.v1.engine.exceptions import EngineDeadError
+    except ImportError:  # older versions have none
+        return (RuntimeError,)
+    return RuntimeError, EngineDeadError
+
+
 def first_line(error: Exception) -> str:
     """What an error says, without the lines that only who wrote it reads."""
     lines: Sequence[str] = str(error).strip().splitlines()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
+import math
 from typing import Any
 
 import pytest
@@ -40,3 +44,12 @@ def test_an_answer_as_long_as_it_may_be_is_held_against_the_adapters_it_was_aske
 def test_an_answer_that_ends_with_its_last_token_was_not_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     row = grown(monkeypatch, 1.0, Limits(frozenset({6}), 2, 60.0))
     assert (row.finish, row.made, row.tokens) == ("stop", 2, [5])
+
+
+def test_log_probabilities_that_llama_cpp_cannot_write_are_no_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It makes a token's NaN null."""
+    server: Any = None
+    asked, told = Completions(server, GenerationSettings(), most_tokens=2), [{"id": 7, "logprob": None}]
+    reply = io.BytesIO(json.dumps({"completion_probabilities": [{"top_logprobs": told}]}).encode())
+    monkeypatch.setattr(asked, "_reply", lambda _: contextlib.nullcontext(reply))
+    assert math.isnan(asked.likeliest([1], [1.0])[7])

@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from pytest_llmbench.core.errors import AdapterError
-from pytest_llmbench.generation.embedded.lora_gguf import BaseShape, converted, lora_gguf
+from pytest_llmbench.generation.embedded.lora_gguf import BaseShape, converted, lora_gguf, read_shape
 from pytest_llmbench.models.adapters import read_adapter
 
 LLAMA = BaseShape("llama", layers=2, heads=2, kv_heads=1)
@@ -79,6 +79,20 @@ def test_a_tensor_without_a_place_in_the_base_is_refused() -> None:
 def test_an_architecture_that_was_not_looked_into_is_refused_with_the_way_out() -> None:
     with pytest.raises(AdapterError, match=r"architecture phi3 are not converted; convert it with llama\.cpp's"):
         converted(pair(DOWN, 8), CONFIG, BaseShape("phi3", 2, 2, 2), "here")
+
+
+@pytest.mark.parametrize("heads", [None, [0, 0, 8]])
+def test_an_architecture_with_heads_by_layer_or_none_is_refused_alike(tmp_path: Path, heads: list[int] | None) -> None:
+    writer = gguf.GGUFWriter(tmp_path / "base.gguf", "lfm2")
+    writer.add_block_count(3)
+    if heads:
+        writer.add_head_count(32)
+        writer.add_head_count_kv(heads)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    with pytest.raises(AdapterError, match="architecture lfm2 are not converted"):
+        converted(pair(DOWN, 8), CONFIG, read_shape(tmp_path / "base.gguf"), "here")
 
 
 def test_an_adapter_is_written_once_in_the_form_that_llama_cpp_loads(

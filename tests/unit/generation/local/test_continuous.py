@@ -13,7 +13,8 @@ import torch
 from support.tiny_decoders import DECODERS, PAD, VOCABULARY, llama
 
 from pytest_llmbench.generation.local import slots
-from pytest_llmbench.generation.local.continuous import Asked, RowEngine
+from pytest_llmbench.generation.local.batch import Asked
+from pytest_llmbench.generation.local.continuous import RowEngine
 from pytest_llmbench.generation.local.drafts import MOST
 from pytest_llmbench.generation.rows import Limits, Row
 from pytest_llmbench.generation.sampling import Sampling, noise_key

@@ -116,6 +116,8 @@ def test_batches_that_must_be_padded_are_announced(
         padding = backend(loaded)
         assert texts(padding, CASES, "base")
     assert (mixes_variants(mixing), mixes_variants(padding)) == (True, False)
+    assert mixing.describe().get("guesses") is True
+    assert "guesses" not in padding.describe()
     assert "padded batches, a variant at a time, which is slower: its attention cannot be replaced" in caplog.text
 
 
@@ -188,11 +190,14 @@ def test_each_variant_reads_prompts_in_its_own_form(loaded: LoadedModel) -> None
 
 @pytest.mark.parametrize(("size", "together"), [(1, 1), (2, 4)])
 def test_a_completion_tells_how_many_were_answered_at_once_and_not_how_many_waited(
-    loaded: LoadedModel, size: int, together: int
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, size: int, together: int
 ) -> None:
     answering = backend(loaded, batch_size=size)
     asked = [(one, variant) for one in CASES for variant in answering.variants]
     assert {done.batch_size for done in answering.complete_together(asked)} == {together}
+    monkeypatch.setattr(RowEngine, "unfit", lambda _: "its attention cannot be replaced")
+    of_one = asked[: size * len(answering.variants)]  # padded batches are of one variant
+    assert {done.batch_size for done in backend(loaded, batch_size=size).complete_together(of_one)} == {size}
 
 
 def test_a_completion_counts_tokens_and_tells_how_it_ended(loaded: LoadedModel) -> None:
@@ -259,6 +264,16 @@ def test_running_out_of_memory_midway_keeps_what_was_answered(
     assert {(done.case, done.epoch): done.text for done in kept}.items() <= whole.items()
     monkeypatch.undo()
     assert texts(answering, CASES, "finetuned") == whole
+
+
+def test_a_lack_of_memory_is_told_with_the_answers_that_were_worked_on_and_not_with_those_that_waited(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering = backend(loaded, batch_size=1)
+    break_after_steps(loaded, monkeypatch, 0, MemoryError())
+    with pytest.raises(OutOfMemoryError) as out:
+        list(answering.complete(CASES, "base"))
+    assert out.value.at_once == 1
 
 
 def test_running_out_of_memory_over_embeddings_is_told_as_such(

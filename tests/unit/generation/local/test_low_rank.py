@@ -108,7 +108,7 @@ def test_weights_that_are_no_numbers_spoil_the_rows_of_no_other_adapter(
     assert torch.allclose(spoilt[others], whole[others], rtol=1e-4, atol=1e-3)
 
 
-def test_an_adapter_that_adds_nothing_proves_no_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_adapter_that_adds_nothing_proves_no_way_and_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = collections.Counter[str]()
     usual = low_rank.LowRank._fastest
 
@@ -116,10 +116,27 @@ def test_an_adapter_that_adds_nothing_proves_no_way(monkeypatch: pytest.MonkeyPa
         looks["fastest"] += 1
         return usual(*given)
 
+    def finite(weight: torch.Tensor) -> torch.Tensor:
+        looks["finite"] += 1
+        return torch.ones_like(weight, dtype=torch.bool)
+
     monkeypatch.setattr(low_rank.LowRank, "_fastest", counted)
+    monkeypatch.setattr(torch, "isfinite", finite)
     model, layout = adapted(64, 32, {"a": 8}, trained=False), Layout()
     layout.change(STEP, STEP, {"a": [0]}, DEVICE)
-    with torch.inference_mode(), laid_out(model, layout, mixed=True, exact=True):
-        for _ in range(3):
+    for _ in range(3):  # as often as answers are asked for
+        with torch.inference_mode(), laid_out(model, layout, mixed=True, exact=True):
             model.layer(torch.ones(STEP, 64))
-    assert (looks, layout.ways) == ({"fastest": 1}, {})
+            model.layer(torch.ones(STEP, 64))
+    assert (looks, layout.ways, low_rank.ways_told(layout)) == ({"fastest": 1, "finite": 2}, {}, None)
+
+
+def test_weights_side_by_side_are_let_go_of_after_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(low_rank.LowRank, "_fastest", lambda *_: low_rank._together)
+    model, layout = adapted(64, 32, {"a": 8, "b": 8}), Layout()
+    layout.change(STEP, STEP, {"a": [0], "b": [1]}, DEVICE)
+    with torch.inference_mode(), laid_out(model, layout, mixed=True, exact=True):
+        model.layer(torch.ones(STEP, 64))
+        assert all("together" in vars(parts) for parts in layout.parts.values())
+    assert not any("together" in vars(parts) for parts in layout.parts.values())
+    assert low_rank.ways_told(layout) == "side by side"

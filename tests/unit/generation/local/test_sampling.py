@@ -8,6 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import chi2_contingency, chisquare
 
+from pytest_llmbench.core.errors import ModelError
 from pytest_llmbench.generation.local.sampling import _nucleus, choose
 from pytest_llmbench.generation.sampling import Sampling, noise_key
 
@@ -130,3 +131,12 @@ def test_a_token_that_is_ruled_out_is_never_drawn() -> None:
     logits = torch.tensor([-math.inf, 0.0, 0.0])
     assert 0 not in drawn(logits, PLAIN).tolist()
     assert 0 not in drawn(logits, DEFAULT).tolist()
+
+
+@pytest.mark.parametrize("sampling", [PLAIN, DEFAULT, Sampling(0, 0.9, do_sample=True)])
+def test_logits_that_are_no_numbers_are_told_as_such(sampling: Sampling) -> None:
+    broken = torch.zeros(2, 80)
+    broken[1, 70] = torch.nan
+    with pytest.raises(ModelError, match=r"its logits are no numbers \(NaN\).* set model\.compute_dtype: float32"):
+        choose(broken, KEYS[:2], [0, 0], sampling)
+    assert choose(broken[:1], KEYS[:1], [0], sampling).shape == (1,)

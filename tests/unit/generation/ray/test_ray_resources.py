@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from pytest_llmbench.core.errors import NotReadyError
+from pytest_llmbench.core.errors import NotReadyError, UsageError
 from pytest_llmbench.core.settings import RaySettings
 from pytest_llmbench.generation.ray.cluster import Cluster, cluster_address
 from pytest_llmbench.generation.ray.resources import Division, Node, divided
@@ -48,6 +48,13 @@ def test_auto_means_the_address_of_the_environment_or_a_cluster_of_our_own(monke
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.5:6379")
     assert cluster_address(RaySettings(address="auto")) == "10.0.0.5:6379"
     assert cluster_address(RaySettings(address="local")) is None
+    for own in ("local", ""):
+        monkeypatch.setenv("RAY_ADDRESS", own)
+        assert cluster_address(RaySettings(address="auto")) is None
+    for url in ("ray://head:10001", "http://127.0.0.1:8265"):
+        monkeypatch.setenv("RAY_ADDRESS", url)
+        with pytest.raises(UsageError, match=f"RAY_ADDRESS is {url}, where clients ask and jobs are handed in"):
+            cluster_address(RaySettings(address="auto"))
 
 
 def test_without_ray_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.errors import ModelError, NotReadyError
+from pytest_llmbench.core.records import Completion
 from pytest_llmbench.core.settings import Settings
+from pytest_llmbench.generation.rows import Limits, Row
 from pytest_llmbench.generation.vllm import backend as module
 from pytest_llmbench.generation.vllm.backend import VllmBackend
 from pytest_llmbench.generation.vllm.loading import Plan
@@ -32,14 +36,54 @@ def test_files_that_cannot_be_read_are_told_before_the_engine_is_opened(tmp_path
         VllmBackend(source, {}, Settings.model_validate({"model": {"quantization": "none"}}), (), {})
 
 
-def test_an_engine_that_ends_while_it_answers_is_a_sentence_that_says_to_start_again() -> None:
+class EngineDeadError(Exception):
+    """vLLM's own, of an engine in another process."""
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, EngineDeadError])
+def test_an_engine_that_ends_while_it_answers_is_a_sentence_that_says_to_start_again(
+    monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
+    named = SimpleNamespace(EngineDeadError=EngineDeadError)
+    for name in ("vllm", "vllm.v1", "vllm.v1.engine", "vllm.v1.engine.exceptions"):
+        monkeypatch.setitem(sys.modules, name, named)
+
     def step() -> Any:
-        raise RuntimeError("CUDA error: an illegal memory access\nCUDA kernel errors might be asynchronous")
+        raise kind("CUDA error: an illegal memory access\nCUDA kernel errors might be asynchronous")
 
     backend = object.__new__(VllmBackend)
     backend._engine = SimpleNamespace(step=step)
     with pytest.raises(NotReadyError, match=r"illegal memory access; start again, a run that is kept can be resumed$"):
         backend._step()
+
+
+@pytest.mark.parametrize(
+    ("reason", "finish", "error"),
+    [("stop", "stop", None), ("length", "length", None), ("abort", "error", "vLLM gave the answer up")],
+)
+def test_an_answer_that_vllm_gives_up_is_no_answer(reason: str, finish: str, error: str | None) -> None:
+    backend, row, case = object.__new__(VllmBackend), Row(0, [1], 0), Case("s", "c", "p", ())
+    ended = SimpleNamespace(finished=True, outputs=[SimpleNamespace(token_ids=[], finish_reason=reason)])
+    assert backend._extend(row, ended, Limits(frozenset(), 9, 9.0), 1.0, 1.0)
+    told = Completion(case.name, 0, "base", "", row.finish or "error")
+    backend._prompts = SimpleNamespace(completion=lambda *_: told)  # type: ignore[assignment]
+    done = backend._completion(case, "base", row, 1)
+    assert (done.finish, done.error) == (finish, error)
+
+
+@pytest.mark.parametrize(("asked", "together"), [(1, 1), (3, 2)])
+def test_an_answer_tells_how_many_were_computed_with_it_at_most(
+    monkeypatch: pytest.MonkeyPatch, asked: int, together: int
+) -> None:
+    backend, case = object.__new__(VllmBackend), Case("s", "c", "p", ())
+    backend._at_once = 2
+    backend._prompts = SimpleNamespace(  # type: ignore[assignment]
+        askable=lambda asked: (asked, []),
+        rows=lambda asked: [Row(at, [1], 0) for at in range(len(asked))],
+        completion=lambda _case, _variant, _row, size: Completion(case.name, 0, "base", "", "stop", batch_size=size),
+    )
+    monkeypatch.setattr(VllmBackend, "_grown", lambda _, rows, __: iter(rows))
+    assert {done.batch_size for done in backend.complete([case] * asked, "base")} == {together}
 
 
 @pytest.mark.parametrize(("value", "told"), [(None, None), ("0", None), ("1", "1")])
