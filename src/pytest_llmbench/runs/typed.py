@@ -205,7 +205,24 @@ class AnswerDocument(TypedDocument):
 
     text: str
     reasoning: str | None = None
+    finish: str = ""
     error: str | None = None
+
+    @property
+    def only_reasoned(self) -> bool:
+        """Whether it ended before its thinking did."""
+        return bool(self.reasoning) and not self.text
+
+    @property
+    def answered(self) -> bool:
+        """Whether there was an answer to judge, as `Completion.answered` has it."""
+        failed = self.finish == "error" or self.error is not None
+        return not (failed or self.only_reasoned or (self.finish == "timeout" and not self.text))
+
+    @property
+    def told(self) -> str | None:
+        """What was answered, or why that failed; None where nothing was."""
+        return self.error or (self.text if self.answered else None)
 
 
 class CallDocument(TypedDocument):

@@ -89,9 +89,9 @@ class EvaluationResult(TypedDocument):
     answers: dict[str, AnswerDocument | str]
 
     @property
-    def texts(self) -> dict[str, str]:
-        """What each variant answered, or why it did not."""
-        return {name: one if isinstance(one, str) else one.error or one.text for name, one in self.answers.items()}
+    def texts(self) -> dict[str, str | None]:
+        """What each variant answered, or why that failed; None where nothing was."""
+        return {name: one if isinstance(one, str) else one.told for name, one in self.answers.items()}
 
 
 class Forgetting(TypedDocument):

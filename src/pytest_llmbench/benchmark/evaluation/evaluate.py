@@ -236,9 +236,7 @@ def _lost(completions: Sequence[Mapping[str, Completion]], variants: Sequence[st
         found[variant] = {
             place
             for place, row in enumerate(completions)
-            if (done := row[variant]).finish == "error"
-            or done.only_reasoned
-            or (done.finish == "timeout" and not done.text)
+            if not row[variant].answered
         }
         if lost := len(found[variant]):
             told = N_("%s has no answer to %d of %d questions: the worst score where the other side has one")
@@ -270,7 +268,7 @@ def _corpus(cases: Sequence[Case], completions: Sequence[Mapping[str, Completion
     pairs = [
         (row[variant].text, case.reference or "")
         for case, row in zip(cases, completions, strict=True)
-        if row[variant].finish != "error"
+        if row[variant].answered
     ]
     return dict(corpus_scores([text for text, _ in pairs], [reference for _, reference in pairs])) if pairs else {}
 
@@ -288,11 +286,15 @@ def _result(
         "question": case.prompt,
         "reference": case.reference,
         "passages": [dataclasses.asdict(passage) for passage in asked.found[place]] if asked.found else [],
-        "answers": {
-            variant: {"text": done.text, "reasoning": done.reasoning, "finish": done.finish, "error": done.error}
-            for variant, done in completions.items()
-        },
+        "answers": _answered(completions),
         "scores": scores,
+    }
+
+
+def _answered(completions: Mapping[str, Completion]) -> dict[str, dict[str, Any]]:
+    return {
+        variant: {"text": done.text, "reasoning": done.reasoning, "finish": done.finish, "error": done.error}
+        for variant, done in completions.items()
     }
 
 
@@ -323,10 +325,7 @@ def _forgetting(general: General | None, answers: Mapping[str, Answers], backend
         "texts": texts,
         "perplexity": told,
         "answers": [
-            {
-                "question": case.prompt,
-                "answers": {name: one.text for name, one in answers[f"{GENERAL}/{case.id}"].completions.items()},
-            }
+            {"question": case.prompt, "answers": _answered(answers[f"{GENERAL}/{case.id}"].completions)}
             for case in general.questions
         ],
     }
