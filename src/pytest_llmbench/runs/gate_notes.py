@@ -39,8 +39,7 @@ _SENTENCES: Mapping[str, str | tuple[str, str]] = {
     "noted_unmeasured": N_("{metric} was not measured, and not compared: it is off, or has another name"),
     "noted_lost": N_(
         "{metric} of {variant}: answers were lost to errors, time-outs or endless thinking, {before} before and "
-        "{after} after, "
-        "and count as {worst}, the worst score, on the side that lost them: {cases}"
+        "{after} after, and count as {worst}, the worst score, on the side that lost them: {cases}"
     ),
     "noted_no_baseline": N_("there is no baseline '{name}' yet: nothing was compared"),
     "noted_confirmed": N_(

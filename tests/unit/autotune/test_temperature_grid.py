@@ -193,5 +193,5 @@ def test_an_answer_that_ended_in_its_thinking_is_the_worst_and_not_left_out() ->
     finally:
         fake.close()
     hot = grid["points"][-1]
-    assert {name: hot["scores"][name]["mean"] for name in ("keywords", "repetition")} == {"keywords": 0, "repetition": 1}
+    assert [hot["scores"][name]["mean"] for name in ("keywords", "repetition")] == [0, 1]
     assert hot["against"]["keywords"]["outcome"] == "worse"

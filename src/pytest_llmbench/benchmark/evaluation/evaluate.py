@@ -233,11 +233,7 @@ def _lost(completions: Sequence[Mapping[str, Completion]], variants: Sequence[st
     """The places of the questions that a variant failed on, did not begin to answer in time, or only thought about."""
     found: dict[str, set[int]] = {}
     for variant in variants:
-        found[variant] = {
-            place
-            for place, row in enumerate(completions)
-            if not row[variant].answered
-        }
+        found[variant] = {place for place, row in enumerate(completions) if not row[variant].answered}
         if lost := len(found[variant]):
             told = N_("%s has no answer to %d of %d questions: the worst score where the other side has one")
             _log.warning(told, variant, lost, len(completions))
