@@ -51,8 +51,8 @@ def monitor(
             watches = watches or _watches(baseline, run, metrics)
             _look(baseline, run, watches)
     if not watches:
-        first = watched[0].not_comparable if watched else ""
-        raise UsageError(f"none of the {len(watched)} runs can be held against {baseline.name}: {first}")
+        first = f"none of the {len(watched)} runs can: {watched[0].not_comparable}" if watched else "none can be read"
+        raise UsageError(f"no run can be held against {baseline.name}: {first}")
     why_not = {key: watch.unwatched() for key, watch in watches.items()}
     bounded = [key for key, reason in why_not.items() if reason is None]
     unwatched = [

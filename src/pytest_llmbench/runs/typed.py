@@ -633,6 +633,13 @@ class Monitored(TypedDocument):
     unwatched: tuple[UnwatchedMetric, ...] = ()
 
 
+class TooManyRuns(TypedDocument):
+    """Why a trend has no bounds of a drift: so many runs since the baseline that only `llmbench monitor` reads all."""
+
+    baseline: str
+    count: int
+
+
 def run_document(document: Mapping[str, Any] | RunDocument) -> RunDocument:
     """The run in a document that obeys `schemas/run.schema.json`, as built or as read back from disk."""
     return read_as(RunDocument, document)

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from support.command_line import llmbench
 
+from pytest_llmbench.runs import history
 from pytest_llmbench.runs.history import save
+from pytest_llmbench.stats.confidence_sequence import DriftSums
 
 MakeRun = Callable[..., dict[str, Any]]
 
@@ -68,3 +70,14 @@ def test_the_settings_margin_of_a_metric_counts() -> None:
     assert llmbench(*asked, "--margin", "0.1").exit_code == 1
     Path("mine.yaml").write_text("gate: {margins: {keywords: 1.0}}")
     assert llmbench(*asked, "--margin", "0.1", "--config", "mine.yaml").exit_code == 0
+
+
+@pytest.mark.parametrize("named", [(), ("2", "3", "4")])
+def test_each_run_is_looked_at_before_the_next_is_read(named: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Years of nightly runs are more than memory holds."""
+    happened: list[str] = []
+    read, add = history.read_saved, DriftSums.add
+    monkeypatch.setattr(history, "read_saved", lambda path: [happened.append("read"), read(path)][1])
+    monkeypatch.setattr(DriftSums, "add", lambda sums, run: [happened.append("look"), add(sums, run)][1])
+    assert llmbench("monitor", "accepted", *named, "--metrics", "keywords").exit_code == 0
+    assert happened[1:7] == ["read", "look"] * 3
