@@ -13,8 +13,12 @@ CACHED_ALONE = N_(
     "it passes on remembered answers alone, which prove nothing of the model that the server has now; ask anew with"
     " generation.cache: false"
 )
+NOTHING_SCORED, NO_SHARED_CASE, NO_COUNTERPART = "nothing_compared", "no_shared_case", "no_counterpart"
+"""Why nothing could be compared."""
 _NOTHING_JUDGED = {
-    "nothing_compared": N_("nothing could be compared: no metric of the gate is scored on both sides"),
+    NOTHING_SCORED: N_("nothing could be compared: no metric of the gate is scored on both sides"),
+    NO_SHARED_CASE: N_("nothing could be compared: the run and the baseline have no case in common"),
+    NO_COUNTERPART: N_("nothing could be compared: no variant of the run has a counterpart in the baseline"),
     "no_baseline": N_("there is no baseline '{name}' yet: nothing was compared"),
     "cached_alone": CACHED_ALONE,
 }
@@ -39,10 +43,13 @@ _LEAST_P = 0.001
 _NAME_CELLS = 60
 
 
-def because(verdicts: Sequence[VerdictDocument], outcome: str, kind: str) -> Because:
-    """What decided, or why nothing could: a key of the reports' sentences, and the verdict that stands for it."""
+def because(verdicts: Sequence[VerdictDocument], outcome: str, kind: str, nothing: str = NOTHING_SCORED) -> Because:
+    """What decided, or why nothing could: a key of the reports' sentences, and the verdict that stands for it.
+
+    `nothing` is the key where there is no verdict.
+    """
     if not verdicts:
-        return Because(kind="nothing_compared", verdict=None, others=0)
+        return Because(kind=nothing, verdict=None, others=0)
     deciding = [index for index, verdict in enumerate(verdicts) if verdict.outcome == outcome]
     first = min(deciding or range(len(verdicts)), key=lambda index: _order(verdicts[index]))
     if outcome == "fail":
