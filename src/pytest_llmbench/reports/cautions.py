@@ -75,12 +75,13 @@ def answer_cautions(
 
 
 def _lost(variant: str, answers: Sequence[AnswerDocument], say: Words) -> Iterator[str]:
-    """Answers that failed, and those that ended within their thinking."""
-    reasons, thought = [], 0
+    """Answers that failed, that had no time to begin, and that ended within their thinking."""
+    reasons, late, thought = [], 0, 0
     for answer in answers:
         if answer.error:
             reasons.append(answer.error)
         thought += answer.only_reasoned
+        late += answer.finish == "timeout" and not (answer.answered or answer.only_reasoned)
     if reasons:
         yield say(
             "{count} of {total} answers of {variant} failed and have no score. The first reason: {reason}",
@@ -89,7 +90,14 @@ def _lost(variant: str, answers: Sequence[AnswerDocument], say: Words) -> Iterat
             total=len(answers),
             reason=reasons[0],
         )
-
+    if late:
+        yield say(
+            "{count} of {total} answers of {variant} ran out of time before they began: they count as lost "
+            "(generation.timeout).",
+            variant=variant,
+            count=late,
+            total=len(answers),
+        )
     if thought:
         sentence = _ONLY_THOUGHT if thought == len(answers) else _SOME_ONLY_THOUGHT
         yield say(sentence, variant=variant, count=thought, total=len(answers))

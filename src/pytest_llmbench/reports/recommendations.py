@@ -26,6 +26,7 @@ _GRADES = {
 }
 
 _BARELY_DIFFERS = 0.95
+_FULL = 1.0  # what metrics that lead give at most
 
 
 def recommendations(document: RunDocument, say: Words) -> list[str]:
@@ -127,7 +128,7 @@ def _advice(document: RunDocument, variant: str, say: Words) -> Iterator[str]:
 
 def _weakest(document: RunDocument, variant: str, say: Words) -> Iterator[str]:
     weakest, metric = weakest_category(document, variant), leading_metric(document, variant)
-    if weakest is not None and metric is not None:
+    if weakest is not None and metric is not None and weakest[1] < _FULL:
         category, value = weakest
         yield say(
             "Weakest category of {variant}: {category} ({metric} {value}). Focus there: more and closer "
@@ -162,7 +163,7 @@ def _barely_differs(document: RunDocument, variant: str) -> bool:
     Answers that begin alike and are shortened here are left out: nobody knows how they go on.
     """
     answers = (row.completions for row in document.results if {BASE, variant} <= row.completions.keys())
-    pairs = ((one[BASE], one[variant]) for one in answers if not one[variant].error)
+    pairs = ((one[BASE], one[variant]) for one in answers if one[BASE].answered and one[variant].answered)
     compared = ((base.text == own.text, base.text_cut or own.text_cut) for base, own in pairs)
     equal = array("B", (same for same, cut in compared if not (same and cut)))
     calibrated = calibrated_cosine(document, variant)
