@@ -117,6 +117,7 @@ def _write_file(as_format: Format, run: SavedRun, path: Path, language: str, rep
     from pytest_llmbench.reports.charts.routing import save_routing
     from pytest_llmbench.reports.charts.trend import save_trend
     from pytest_llmbench.reports.html.page import write_html
+    from pytest_llmbench.reports.html.trend import runs_of_trend
     from pytest_llmbench.runs.history import trend
 
     _refuse_baseline(as_format, run)
@@ -127,7 +128,7 @@ def _write_file(as_format: Format, run: SavedRun, path: Path, language: str, rep
         return
     with replacing(path) as temporary:
         if as_format == "trend":
-            save_trend(history, temporary, say)
+            save_trend(runs_of_trend(document, history, say), temporary, say)
         else:
             save = {"png": save_benchmark, "differences": save_differences, "routing": save_routing}[as_format]
             save(document, temporary, say)

@@ -146,6 +146,21 @@ def test_the_page_of_an_older_run_shows_the_trend_up_to_it(
     assert given == ["0001_nightly"]
 
 
+def test_a_trend_ends_with_the_run_wherever_its_file_is(
+    run_file: Path, save_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_run(Path("reports"), "nightly", timestamp="2026-01-01T10:00:00+00:00")
+    given: list[str] = []
+
+    def save_trend(history: list[RunPoint], path: Path, _: object) -> None:
+        given.extend(point.name for point in history)
+        path.touch()
+
+    monkeypatch.setattr("pytest_llmbench.reports.charts.trend.save_trend", save_trend)
+    llmbench("report", run_file, "--language", "en", "--format", "trend", "--output", "trend.png")
+    assert given == ["0001_nightly", "this run"]
+
+
 @pytest.mark.parametrize("form", ["text", "markdown"])
 def test_a_text_has_the_trend_too(run_file: Path, save_run: Callable[..., Path], form: str) -> None:
     assert "Trend over the saved runs" not in llmbench("report", run_file, "--language", "en", "--format", form).stdout
