@@ -12,6 +12,8 @@ from pytest_llmbench.runs.typed import NoteDocument
 Note = Mapping[str, Any]
 
 _NAMED = 5
+_SCORES = ("before", "after", "worst")
+"""Data that are scores where they are texts; else they count answers."""
 _ENGLISH = words("en")
 _SENTENCES: Mapping[str, str | tuple[str, str]] = {
     "noted_missing_in_run": NN_(
@@ -85,7 +87,8 @@ def note_text(note: NoteDocument, say: Words) -> str:
     sentence, cases = _SENTENCES.get(note.key), note.cases
     if sentence is None:
         return str(note.message)
-    data = note.data
+    scores = {key: say.marked(told) for key in _SCORES if isinstance(told := note.data.get(key), str)}
+    data = {**note.data, **scores}
     if "metric" in data and say.language != "en":  # English has the names of the terminal
         data = {**data, "metric": say.metric(data["metric"])}
     if "since" in data:

@@ -29,6 +29,7 @@ _JUDGED = {
     "better": N_("better, and nothing worse: {told}"),
     "category_in_doubt": N_("{category} may have got worse by more than its margin, on too few cases to tell: {told}"),
 }
+_IN_DOUBT_WITHOUT_MARGIN = N_("{category} may have got worse, on too few cases to tell: {told}")
 _NOT_SHOWN = {
     "regression": N_("neither a regression nor its absence could be shown from these cases: {told}{left_open}"),
     "improvement": N_("no improvement could be shown from these cases: {told}{left_open}"),
@@ -90,6 +91,8 @@ def reason_of(gate: GateDocument, say: Words, named: Callable[[str], str]) -> st
     verdict, others = gate.verdicts[why.verdict], why.others
     told = _told(verdict, say, named(verdict.metric), with_p=why.kind != "not_worse")
     sentence = _NOT_SHOWN[gate.kind] if why.kind == "not_shown" else _JUDGED[why.kind]
+    if why.kind == "category_in_doubt" and (gate.kind == "compare" or not verdict.margin):
+        sentence = _IN_DOUBT_WITHOUT_MARGIN
     said = say(sentence, told=told, category=short(verdict.category or ""), left_open=_left_open(verdict, say))
     return say(_AND_OTHERS[why.kind], told=said, count=others) if others else said
 
