@@ -86,8 +86,8 @@ def _judged(run: SavedRun) -> SavedRun:
 
 
 def _own_language(document: Mapping[str, Any]) -> str:
-    language: str = document["metadata"].get("settings", {}).get("output", {}).get("language", "en")
-    return language
+    output = (document["metadata"].get("settings") or {}).get("output") or {}
+    return str(output.get("language", "en"))
 
 
 def _text(as_format: Format, run: SavedRun, language: str, report_dir: Path) -> str:

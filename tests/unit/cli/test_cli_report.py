@@ -109,6 +109,13 @@ def test_runs_are_looked_for_where_the_settings_that_are_named_say(
     assert llmbench("report", "1", *words, **environment).stdout == whole
 
 
+def test_a_run_that_recorded_no_settings_is_shown_in_english(run_file: Path) -> None:
+    document = read_document(run_file)
+    document["metadata"]["settings"] = None
+    run_file.write_text(json.dumps(document), encoding="utf-8")
+    assert "LLM BENCHMARK ANALYSIS" in llmbench("report", run_file).stdout
+
+
 def test_json_is_the_document(run_file: Path) -> None:
     assert json.loads(llmbench("report", run_file, "--format", "json").stdout) == read_document(run_file)
 
