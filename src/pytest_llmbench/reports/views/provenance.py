@@ -110,8 +110,8 @@ def recorded(run: RunDocument, say: Words) -> Section:
     ]
     if told := announced(run, say):
         blocks += [Heading(say("Announced during the run"), depth=Depth.FULL), Sentences(told, depth=Depth.FULL)]
-    if "settings" in about:
-        unusual = changed_settings(about["settings"]).items()
+    if (settings := about.get("settings")) is not None:
+        unusual = changed_settings(settings).items()
         changed: list[Fact] = [(key, recorded_text(value, key, say)) for key, value in unusual]
         blocks.append(Heading(say("Settings that differ from their defaults"), depth=Depth.FULL))
         blocks.append(
