@@ -75,3 +75,11 @@ def test_a_failed_answer_to_a_general_question_is_shown_with_its_reason() -> Non
     assert "HTTP 500" in told
     assert "no answer" in told
     assert "every general text is too short" in told
+
+
+def test_an_evaluation_names_the_fine_tune_that_a_server_answered_as() -> None:
+    document = evaluation_document()
+    server = {"backend": "server", "url": "http://here/v1", "models": {"base": "qwen", "finetuned": "voice-lora"}}
+    document["metadata"]["backend"] = server
+    asked = Text().render(evaluation_report(typed_evaluation(document), "en"))
+    assert "base http://here/v1, fine-tuned: voice-lora; server" in asked

@@ -100,7 +100,7 @@ def _sections(
 def _asked(found: Evaluation, say: Words) -> list[str]:
     """What was asked, and of whom."""
     about, backend = found.metadata, found.metadata.backend
-    adapters = ", ".join(one.path for one in (backend.adapters or {}).values())
+    adapters = ", ".join(backend.fine_tunes)
     lines = [
         say(
             "{questions} questions; base {base}, {adapters}; {quantization}",
