@@ -111,7 +111,8 @@ def gate_of(
         kind = _kind(settings)
         note = gate_note("no_baseline", "noted_no_baseline", name=settings.baseline)
         why = {"kind": "no_baseline", "verdict": None, "others": 0}
-        nothing = {**_gate([], kind, settings.alpha, None, [note]), "failed": False, "because": why}
+        compared = _gate([], kind, settings.alpha, None, [note])
+        nothing = {**compared, "against": "baseline", "failed": False, "because": why}
         return {**nothing, "reason": reason_of(gate_document(nothing), _SAY, str)}
     return settled_gate(comparable(document, name), settings, baseline)
 
