@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_llmbench.runs.baseline import Comparable
-    from pytest_llmbench.runs.typed import Monitored
+    from pytest_llmbench.runs.drift_document import Monitored
 
 _FAILED = 1
 _NEWEST = 6

@@ -21,8 +21,9 @@ from pytest_llmbench.plugin.session import SESSION
 
 if TYPE_CHECKING:
     from pytest_llmbench.reports import Reports
+    from pytest_llmbench.runs.drift_document import Monitored, TooManyRuns
     from pytest_llmbench.runs.result_parts import ResultParts
-    from pytest_llmbench.runs.typed import Monitored, RunPoint, TooManyRuns
+    from pytest_llmbench.runs.typed import RunPoint
 
 RESULT = "llmbench_result"
 """The attribute of a test report that carries its case's record."""
@@ -240,9 +241,9 @@ class BenchmarkGathering(Gathering):
             return None
         from pytest_llmbench.reports.writing.benchmark import this_run
         from pytest_llmbench.runs.baseline import comparable
+        from pytest_llmbench.runs.drift_document import TooManyRuns
         from pytest_llmbench.runs.history import read_in_turn, saved_since
         from pytest_llmbench.runs.monitoring import monitor
-        from pytest_llmbench.runs.typed import TooManyRuns
 
         since = saved_since(baseline, settings.output.report_dir)
         if len(since) > _MONITORED_RUNS:

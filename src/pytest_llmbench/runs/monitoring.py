@@ -10,10 +10,10 @@ import numpy as np
 
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.runs.baseline import Comparable
+from pytest_llmbench.runs.drift_document import DriftPoint, DriftSeries, Monitored, UnwatchedMetric, WatchedRun
 from pytest_llmbench.runs.gate import namesakes
 from pytest_llmbench.runs.lost_answers import counted_as_worst
 from pytest_llmbench.runs.paired_scores import CaseGrid, PairedScores
-from pytest_llmbench.runs.typed import DriftPoint, DriftSeries, Monitored, UnwatchedMetric, WatchedRun
 from pytest_llmbench.stats.confidence_sequence import DriftSums
 
 if TYPE_CHECKING:

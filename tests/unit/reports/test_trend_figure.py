@@ -15,7 +15,8 @@ from pytest_llmbench.core.locale import words
 from pytest_llmbench.reports.charts import canvas
 from pytest_llmbench.reports.charts.trend import MOST_VARIANTS, save_trend
 from pytest_llmbench.runs.averages import in_short
-from pytest_llmbench.runs.typed import Monitored, RunPoint, TooManyRuns, run_document
+from pytest_llmbench.runs.drift_document import Monitored, TooManyRuns
+from pytest_llmbench.runs.typed import RunPoint, run_document
 
 OUTCOMES = ("pass", "fail", "inconclusive", None)
 

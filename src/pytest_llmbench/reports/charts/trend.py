@@ -15,7 +15,8 @@ from pytest_llmbench.reports.charts.svg import drawing
 from pytest_llmbench.reports.gate_sentences import GATED
 from pytest_llmbench.runs.averages import asked_alike, comparable_lines
 from pytest_llmbench.runs.comparison import LEADING_METRICS
-from pytest_llmbench.runs.typed import Monitored, RunPoint, TooManyRuns
+from pytest_llmbench.runs.drift_document import Monitored, TooManyRuns
+from pytest_llmbench.runs.typed import RunPoint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,8 +16,9 @@ from pytest_llmbench.reports.routing import is_routed
 from pytest_llmbench.reports.views.benchmark import benchmark_report
 from pytest_llmbench.reports.writing import Sections, Write, rendered, write_together, writing
 from pytest_llmbench.runs.averages import in_short
+from pytest_llmbench.runs.drift_document import Monitored, TooManyRuns
 from pytest_llmbench.runs.storage import as_json, write_json
-from pytest_llmbench.runs.typed import Monitored, RunDocument, RunPoint, TooManyRuns, run_document
+from pytest_llmbench.runs.typed import RunDocument, RunPoint, run_document
 
 if TYPE_CHECKING:
     from pytest_llmbench.core.settings import OutputSettings
