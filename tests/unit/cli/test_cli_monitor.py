@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from support.command_line import llmbench
 
-from pytest_llmbench.runs import history
 from pytest_llmbench.runs.history import save
+from pytest_llmbench.runs.storage import read_saved
 from pytest_llmbench.stats.confidence_sequence import DriftSums
 
 MakeRun = Callable[..., dict[str, Any]]
@@ -76,8 +76,17 @@ def test_the_settings_margin_of_a_metric_counts() -> None:
 def test_each_run_is_looked_at_before_the_next_is_read(named: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """Years of nightly runs are more than memory holds."""
     happened: list[str] = []
-    read, add = history.read_saved, DriftSums.add
-    monkeypatch.setattr(history, "read_saved", lambda path: [happened.append("read"), read(path)][1])
-    monkeypatch.setattr(DriftSums, "add", lambda sums, run: [happened.append("look"), add(sums, run)][1])
+    add = DriftSums.add
+
+    def reading(path: Path) -> dict[str, Any]:
+        happened.append("read")
+        return read_saved(path)
+
+    def looking(sums: DriftSums, run: Any) -> None:
+        happened.append("look")
+        add(sums, run)
+
+    monkeypatch.setattr("pytest_llmbench.runs.history.read_saved", reading)
+    monkeypatch.setattr(DriftSums, "add", looking)
     assert llmbench("monitor", "accepted", *named, "--metrics", "keywords").exit_code == 0
     assert happened[1:7] == ["read", "look"] * 3
