@@ -84,8 +84,13 @@ def _or_one(p_value: float | None) -> float:
 
 
 def reason_of(gate: GateDocument, say: Words, named: Callable[[str], str]) -> str:
-    """The sentence of the gate's `because`: what decided, or why nothing could. `named` gives a metric's name."""
+    """The sentence of the gate's `because`: what decided, or why nothing could. `named` gives a metric's name.
+
+    Of a kind that this version does not know the gate's own sentence stands.
+    """
     why = because_of(gate)
+    if why.kind not in {*_NOTHING_JUDGED, *_JUDGED, "not_shown"}:
+        return gate.reason
     if why.verdict is None:
         return say(_NOTHING_JUDGED[why.kind], name=_baseline_name(gate))
     verdict, others = gate.verdicts[why.verdict], why.others

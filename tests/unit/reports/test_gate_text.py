@@ -162,6 +162,11 @@ def test_what_got_worse_is_no_fall_in_french_where_less_is_better() -> None:
     assert "recul établi, Latence" in said(*gate_lines(slower, 100, "fr"))
 
 
+def test_a_reason_of_a_kind_of_a_later_version_is_told_as_it_stands() -> None:
+    later = gate(verdict()) | {"because": {"kind": "later", "verdict": None, "others": 0}, "reason": "as it was said"}
+    assert "as it was said" in said(*gate_lines(later, 100))
+
+
 def test_scores_in_a_note_have_the_languages_decimal_mark() -> None:
     told = gate_note("confirmed", "noted_confirmed", metric="keywords", variant="finetuned", before="0.9", after="0.25")
     note = NoteDocument.model_validate(told)
