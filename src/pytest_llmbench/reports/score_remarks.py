@@ -57,11 +57,18 @@ def cut_answers(document: RunDocument, say: Words) -> Iterator[str]:
 
 
 def _cut(document: RunDocument) -> dict[str, Counter[str]]:
-    """How many answers of each variant ended how; apart those that had no time to begin, or to end their thinking."""
-    return {
-        variant: Counter(one.finish if one.answered else "lost" for one in answers)
-        for variant, answers in document.answers.items()
-    }
+    """How many answers of each variant ended how; apart those that had no time to begin, or to end their thinking.
+
+    Nothing where no answer was cut: a large run's are read from disk.
+    """
+    counts = document.statistics.answers
+    if not any(one.length or one.timeout for one in counts.values()):
+        return {}
+    found = {variant: Counter[str]() for variant in counts}
+    for result in document.results:
+        for variant, one in result.completions.items():
+            found.setdefault(variant, Counter())[one.finish if one.answered else "lost"] += 1
+    return found
 
 
 def batched_speed(document: RunDocument, say: Words) -> Iterator[str]:
