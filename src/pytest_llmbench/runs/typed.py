@@ -322,14 +322,6 @@ class LearntRows(TypedDocument):
     dataset: str
 
 
-def _or_default(value: Any, known: ValidatorFunctionWrapHandler, about: ValidationInfo) -> Any:
-    """Backends of plugins say what they like: what is no such thing counts as not said."""
-    try:
-        return known(value)
-    except ValidationError:
-        return AnsweringBackend.model_fields[str(about.field_name)].get_default(call_default_factory=True)
-
-
 class RayTally(TypedDocument):
     """The actors that answered: how many there were at once, on how many machines, and what their deaths cost."""
 
@@ -355,7 +347,14 @@ class AnsweringBackend(TypedDocument):
     streams_left_open: int | None = None
     ray: RayTally | None = None
 
-    _lenient = field_validator("*", mode="wrap")(_or_default)
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _or_default(cls, value: Any, known: ValidatorFunctionWrapHandler, about: ValidationInfo) -> Any:
+        """Backends of plugins say what they like: what is no such thing counts as not said."""
+        try:
+            return known(value)
+        except ValidationError:
+            return cls.model_fields[str(about.field_name)].get_default(call_default_factory=True)
 
     @property
     def is_server(self) -> bool:

@@ -83,3 +83,7 @@ def test_an_evaluation_names_the_fine_tune_that_a_server_answered_as() -> None:
     document["metadata"]["backend"] = server
     asked = Text().render(evaluation_report(typed_evaluation(document), "en"))
     assert "base http://here/v1, fine-tuned: voice-lora; server" in asked
+    document["metadata"]["backend"] |= {"models": ["qwen"], "quantization": 4}  # what is no such thing is not said
+    assert "base http://here/v1, no adapter; server" in Text().render(
+        evaluation_report(typed_evaluation(document), "en")
+    )
