@@ -84,6 +84,21 @@ def test_fixtures_that_depend_on_the_case_are_made_for_each_and_others_once(proj
 
 
 @needs_subtests
+def test_a_failure_that_the_test_expects_is_none_of_the_run(project: Project) -> None:
+    project.write(
+        "test_suite.py",
+        "import pytest\n\n"
+        "@pytest.mark.xfail(raises=ValueError, reason='known')\n"
+        "@pytest.mark.benchmark\ndef test_case(llmbench_case, llmbench_answers):\n"
+        "    if llmbench_case.id == 'lamp':\n        pytest.xfail('dim')\n"
+        "    if llmbench_case.id == 'deaf':\n        raise ValueError\n"
+        "    if llmbench_case.id == 'mute':\n        raise KeyError\n",
+    )
+    project.run("--llmbench-chunk", "3")
+    assert [case for case, outcome in saved(project) if outcome == "failed"] == ["sound/mute"]
+
+
+@needs_subtests
 def test_a_case_that_is_skipped_after_it_was_answered_makes_up_for_no_other(project: Project) -> None:
     project.write(
         "test_suite.py",

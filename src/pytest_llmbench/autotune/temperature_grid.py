@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import itertools
 import tempfile
@@ -137,16 +138,22 @@ def _asked(case: Case) -> Mapping[str, object]:
 def _scores(
     cases: Sequence[Case], answers: Mapping[tuple[str, int], Completion], metrics: MetricRegistry, quality: list[str]
 ) -> dict[str, Floats]:
-    """Each metric's (cases, epochs) table, NaN where an answer is missing or unscored."""
+    """Each metric's (cases, epochs) table, NaN where an answer is missing or unscored.
+
+    One that ended in its thinking counts as the worst score: a temperature at which more do would win by it else.
+    """
     import numpy as np
 
     names = list(dict.fromkeys(case.name for case in cases))
     epochs = max(case.epoch for case in cases) + 1
     tables = {name: np.full((len(names), epochs), np.nan) for name in quality}
     for case in cases:
-        found = metrics.score(case, {BASE: answers[case.name, case.epoch]})
+        answer = answers[case.name, case.epoch]
+        found = metrics.score(case, {BASE: dataclasses.replace(answer, reasoning=None)})
         for name in quality:
             score = found[name][BASE]
+            if score is not None and answer.only_reasoned:
+                score = 0.0 if metrics.metrics[name].higher_is_better else 1.0
             if score is not None:
                 tables[name][names.index(case.name), case.epoch] = score
     return tables

@@ -79,22 +79,27 @@ def _asked_again(accepted: SavedRun, now: Settings, metrics_from: str | None) ->
     from pytest_llmbench.runs.storage import write_json
 
     about = accepted.comparable.metadata
+    count = AnswerCount()
     token = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}-baseline"  # several may share the folder
     folder = new_folder(now.output.report_dir, token)
     try:
         settings = settings_as_asked(about, accepted.name, now)
-        questions = _questions(accepted, settings, folder, metrics_from)
+        questions = _questions(accepted, settings, folder, metrics_from, count)
         typer.echo(f"{accepted.name}: asking its {len(questions.cases)} cases again, with a fresh seed", err=True)
         opened = functools.partial(open_backend, cases=questions.cases)  # so that its context is as long as they need
         answered = ask_again(settings, questions, same_weights(about, accepted.name, opened))
     except LLMBenchError as error:
         raise error.saying(f"{error}; {_INSTEAD}") from error
+    finally:
+        count.end()
     document = build_document(answered, answer_chars=now.output.answer_chars)
     write_json(document, folder / "run.json")
     return document, finish(folder, f"{_NUMBER.sub('', accepted.name)}-again").name
 
 
-def _questions(accepted: SavedRun, settings: Settings, folder: Path, metrics_from: str | None) -> Questions:
+def _questions(
+    accepted: SavedRun, settings: Settings, folder: Path, metrics_from: str | None, count: AnswerCount
+) -> Questions:
     from pytest_llmbench.benchmark.asking_again import Questions, cases_as_asked
     from pytest_llmbench.cases.suites import load_cases, load_vocabulary
     from pytest_llmbench.core.starter import present
@@ -111,4 +116,4 @@ def _questions(accepted: SavedRun, settings: Settings, folder: Path, metrics_fro
         raise UsageError(
             f"{accepted.name} was scored by {', '.join(missing)}, which is no built-in metric; give --metrics-from"
         )
-    return Questions(cases, registry, vocabulary, folder, AnswerCount())
+    return Questions(cases, registry, vocabulary, folder, count)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -108,13 +108,19 @@ def _restricted(run: Comparable, variant: str | None) -> Comparable:
     return run.only(variant)
 
 
-def listed_metrics(metrics: str, sides: Sequence[Comparable]) -> tuple[str, ...]:
-    """The metrics that were typed. One that no side has is a mistake; one that some side lacks is told as a note."""
+def listed_metrics(metrics: str, sides: Iterable[Comparable]) -> tuple[str, ...]:
+    """The metrics that were typed. One that no side has is a mistake; one that some side lacks is told as a note.
+
+    No more of the sides are read than it takes to know them all.
+    """
     names = tuple(dict.fromkeys(name.strip() for name in metrics.split(",") if name.strip()))
-    known = dict.fromkeys(metric for side in sides for row in side.rows for metric in row["scores"])
-    if unknown := [name for name in names if name not in known]:
-        raise UsageError(f"--metrics: no run has '{unknown[0]}'; there are {', '.join(known) or 'none'}")
-    return names
+    known: dict[str, None] = {}
+    for side in sides:
+        known |= dict.fromkeys(metric for row in side.rows for metric in row["scores"])
+        if known.keys() >= {*names}:
+            return names
+    unknown = next(name for name in names if name not in known)
+    raise UsageError(f"--metrics: no run has '{unknown}'; there are {', '.join(known) or 'none'}")
 
 
 def _document(sides: list[Comparable], gates: list[dict[str, Any]]) -> dict[str, Any]:

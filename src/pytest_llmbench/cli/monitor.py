@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_llmbench.runs.baseline import Comparable
-    from pytest_llmbench.runs.typed import Monitored
+    from pytest_llmbench.runs.drift_document import Monitored
 
 _FAILED = 1
 _NEWEST = 6
@@ -45,14 +47,11 @@ def monitor_command(  # noqa: PLR0913  # one argument an option
 
     given = {"margin": margin, "alpha": alpha, "report-dir": str(report_dir) if report_dir else None}
     settings = chosen_settings(config, **given)
-    before = find_run(baseline, settings.output.report_dir).comparable
-    if runs:
-        later = [find_run(name, settings.output.report_dir).comparable for name in runs]
-    else:
-        later = _since(before, settings.output.report_dir)
-    names = listed_metrics(metrics, (before, *later)) if metrics else settings.gate.metrics
-    gate = settings.gate
-    found = watch(before, later, metrics=names, margins=gate.margins_of(names), alpha=gate.alpha)
+    gate, folder = settings.gate, settings.output.report_dir
+    before = find_run(baseline, folder).comparable
+    later = functools.partial(_named, runs, folder) if runs else _since(before, folder)
+    names = listed_metrics(metrics, itertools.chain([before], later())) if metrics else gate.metrics
+    found = watch(before, later(), metrics=names, margins=gate.margins_of(names), alpha=gate.alpha)
     if as_json:
         typer.echo(json.dumps(found.json_ready(), ensure_ascii=False, indent=2, allow_nan=False))
     else:
@@ -61,12 +60,19 @@ def monitor_command(  # noqa: PLR0913  # one argument an option
         raise typer.Exit(_FAILED)
 
 
-def _since(baseline: Comparable, report_dir: Path) -> list[Comparable]:
-    """Every run that was saved after the baseline was measured."""
-    from pytest_llmbench.runs.history import comparable_since
+def _named(names: Sequence[str], report_dir: Path) -> Iterator[Comparable]:
+    """Each of the runs when it is its turn: there may be more than memory holds."""
+    from pytest_llmbench.runs.history import find_run
 
-    if later := [*comparable_since(baseline, report_dir)]:
-        return later
+    return (find_run(name, report_dir).comparable for name in names)
+
+
+def _since(baseline: Comparable, report_dir: Path) -> Callable[[], Iterator[Comparable]]:
+    """Every run that was saved after the baseline was measured, in the same way."""
+    from pytest_llmbench.runs.history import read_in_turn, saved_since
+
+    if later := saved_since(baseline, report_dir):
+        return functools.partial(read_in_turn, later)
     raise UsageError(f"no run was saved since {baseline.name}; name the runs to watch")
 
 

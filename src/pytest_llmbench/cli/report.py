@@ -86,8 +86,8 @@ def _judged(run: SavedRun) -> SavedRun:
 
 
 def _own_language(document: Mapping[str, Any]) -> str:
-    language: str = document["metadata"].get("settings", {}).get("output", {}).get("language", "en")
-    return language
+    output = (document["metadata"].get("settings") or {}).get("output") or {}
+    return str(output.get("language", "en"))
 
 
 def _text(as_format: Format, run: SavedRun, language: str, report_dir: Path) -> str:
@@ -117,6 +117,7 @@ def _write_file(as_format: Format, run: SavedRun, path: Path, language: str, rep
     from pytest_llmbench.reports.charts.routing import save_routing
     from pytest_llmbench.reports.charts.trend import save_trend
     from pytest_llmbench.reports.html.page import write_html
+    from pytest_llmbench.reports.html.trend import runs_of_trend
     from pytest_llmbench.runs.history import trend
 
     _refuse_baseline(as_format, run)
@@ -127,7 +128,7 @@ def _write_file(as_format: Format, run: SavedRun, path: Path, language: str, rep
         return
     with replacing(path) as temporary:
         if as_format == "trend":
-            save_trend(history, temporary, say)
+            save_trend(runs_of_trend(document, history, say), temporary, say)
         else:
             save = {"png": save_benchmark, "differences": save_differences, "routing": save_routing}[as_format]
             save(document, temporary, say)

@@ -53,8 +53,15 @@ class Completion:
 
     @property
     def only_reasoned(self) -> bool:
-        """Whether it ended before its thinking did: there is no answer to judge."""
+        """Whether it ended before its thinking did."""
         return bool(self.reasoning) and not self.text
+
+    @property
+    def answered(self) -> bool:
+        """Whether there is an answer to judge: it did not fail, time out before it began, or end in its thinking."""
+        if self.finish == "error" or self.only_reasoned:
+            return False
+        return self.finish != "timeout" or self.text != ""
 
     @property
     def tokens_per_s(self) -> float | None:

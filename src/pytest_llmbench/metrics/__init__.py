@@ -1,8 +1,9 @@
 """Metrics: functions that score one answer, or an answer against the base's, for a case.
 
 A metric sees answers only. A completion that failed (`finish="error"`) is missing data, and so is one that timed out
-before its first character: both are *unscored* (`None`), never zero. One that timed out later is scored on the text it
-had, as an answer cut by `max_new_tokens` is; leaving it out would favour the slower variant.
+before its first character or ended in its thinking: they are *unscored* (`None`), never zero; comparisons count them as
+lost. One that timed out later is scored on the text it had, as an answer cut by `max_new_tokens` is; leaving it out
+would favour the slower variant.
 """
 
 from __future__ import annotations

@@ -61,9 +61,9 @@ class MetricRegistry:
     ) -> None:
         """Add a metric: `function(case, completion)`, or `function(case, base, completion)` for a pair.
 
-        It returns a number, a boolean (1 or 0), or None for *unscored*, and is called only for answers that did not
-        fail. A pair metric is called for each variant but the base. `reasons(case, completion)` may say what is wrong
-        with an answer: a list of `{"reason": ..., ...}`, shown beside it.
+        It returns a number, a boolean (1 or 0), or None for *unscored*, and is called only where there is an answer
+        (`Completion.answered`). A pair metric is called for each variant but the base. `reasons(case, completion)` may
+        say what is wrong with an answer: a list of `{"reason": ..., ...}`, shown beside it.
 
         Raises:
             UsageError: the name is empty or taken, or `function` cannot be called with these arguments.
@@ -92,7 +92,7 @@ class MetricRegistry:
             metric.name: {
                 variant: list(found)
                 for variant, completion in completions.items()
-                if _answered(completion) and (found := metric.reasons(case, completion))
+                if completion.answered and (found := metric.reasons(case, completion))
             }
             for metric in self._metrics.values()
             if metric.reasons is not None
@@ -108,13 +108,9 @@ def _score(metric: Metric, case: Case, completions: Mapping[str, Completion]) ->
             if variant == BASE:
                 continue
             judged = (completions.get(BASE), completion)
-        answers = [answer for answer in judged if answer is not None and _answered(answer)]
+        answers = [answer for answer in judged if answer is not None and answer.answered]
         scores[variant] = _call(metric, case, variant, answers) if len(answers) == len(judged) else None
     return scores
-
-
-def _answered(completion: Completion) -> bool:
-    return completion.finish != "error" and (completion.finish != "timeout" or completion.text != "")
 
 
 def _call(metric: Metric, case: Case, variant: str, answers: list[Completion]) -> float | None:

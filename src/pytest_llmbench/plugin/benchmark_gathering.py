@@ -21,8 +21,9 @@ from pytest_llmbench.plugin.session import SESSION
 
 if TYPE_CHECKING:
     from pytest_llmbench.reports import Reports
+    from pytest_llmbench.runs.drift_document import Monitored, TooManyRuns
     from pytest_llmbench.runs.result_parts import ResultParts
-    from pytest_llmbench.runs.typed import Monitored, RunPoint
+    from pytest_llmbench.runs.typed import RunPoint
 
 RESULT = "llmbench_result"
 """The attribute of a test report that carries its case's record."""
@@ -230,8 +231,8 @@ class BenchmarkGathering(Gathering):
         gate = gate_of(document, _THIS_RUN, settings, self._session.baseline)
         return self._session.confirmed(gate, set(self._results), _THIS_RUN, folder)
 
-    def _monitored(self, document: Mapping[str, Any], earlier: list[RunPoint]) -> Monitored | None:
-        """The drift of all runs since the baseline, and of this one; None where it cannot be told, or of too many.
+    def _monitored(self, document: Mapping[str, Any], earlier: list[RunPoint]) -> Monitored | TooManyRuns | None:
+        """The drift of all runs since the baseline, and of this one; None where it cannot be told.
 
         Its bounds hold at every look: not if the trend's newest runs alone were looked at, each time from the start.
         """
@@ -240,12 +241,13 @@ class BenchmarkGathering(Gathering):
             return None
         from pytest_llmbench.reports.writing.benchmark import this_run
         from pytest_llmbench.runs.baseline import comparable
+        from pytest_llmbench.runs.drift_document import TooManyRuns
         from pytest_llmbench.runs.history import read_in_turn, saved_since
         from pytest_llmbench.runs.monitoring import monitor
 
         since = saved_since(baseline, settings.output.report_dir)
         if len(since) > _MONITORED_RUNS:
-            return None
+            return TooManyRuns(baseline=baseline.name, count=len(since))
         this = comparable(document, this_run(settings.output.language))
         gate = settings.gate
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from _pytest.skipping import xfailed_key
 
 from pytest_llmbench.plugin.benchmark_session import BENCHMARK
 from pytest_llmbench.plugin.fixtures import ANSWERS
@@ -129,10 +130,19 @@ class _Outcome:
         if error is None:
             return False
         self.skipped = isinstance(error, pytest.skip.Exception)
-        self.failed = not self.skipped
+        self.failed = not (self.skipped or _expected(self._item, error))
         with self._subtests.test(self._name):
             _raise(error)
         return True
+
+
+def _expected(item: pytest.Item, error: BaseException) -> bool:
+    """Whether the test says itself that it fails, by `pytest.xfail()` or its mark: that is no failure to pytest."""
+    if isinstance(error, pytest.xfail.Exception):
+        return True
+    mark = item.stash.get(xfailed_key, None)
+    raises = () if mark is None or item.config.option.runxfail else mark.raises
+    return raises is None or (isinstance(raises, type | tuple) and isinstance(error, raises))
 
 
 def _raise(error: BaseException) -> None:

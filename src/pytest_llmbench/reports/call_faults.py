@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_llmbench.cases.tools import ANY_CALL, LEFT_OUT
 from pytest_llmbench.core.locale import N_, Words
+from pytest_llmbench.reports.announced import quoted
 from pytest_llmbench.runs.typed import CallDocument, CompletionDocument, FaultDocument, Result, RunDocument
 
 _FAULTS = {
@@ -68,7 +69,7 @@ def fault_text(fault: FaultDocument, say: Words) -> str:
         text = say("{fault} {place}", fault=text, place=place)
     if fault.tells("found"):
         found = fault.found
-        told = _why_left_out(str(found), say) if fault.reason == LEFT_OUT else _value(found)
+        told = quoted(str(found), say) if fault.reason == LEFT_OUT else _value(found)
         text = say("{fault}: {found}", fault=text, found=told[:_MOST_REASON_CHARS])
     if fault.tells("expected"):
         text = say("{fault}, expected {expected}", fault=text, expected=_instead(fault, say))
@@ -115,7 +116,7 @@ def tools_left_out(document: RunDocument, say: Words) -> Iterator[str]:
                 variant=variant,
                 count=len(reasons),
                 total=counts.total,
-                reason=_why_left_out(reasons[0], say),
+                reason=quoted(reasons[0], say),
             )
 
 
@@ -126,12 +127,6 @@ def _reasons_left_out(document: RunDocument) -> dict[str, list[str]]:
             if answer.tools_left_out:
                 found.setdefault(variant, []).append(answer.tools_left_out)
     return found
-
-
-def _why_left_out(told: str, say: Words) -> str:
-    """The backend's sentence, behind the address of a server where one told it."""
-    address, mark, why = told.partition(": ")
-    return f"{address}{mark}{say.translated(why)}" if "://" in address else say.translated(told)
 
 
 def _counted(rows: Sequence[Result], variant: str) -> list[tuple[str, int]]:

@@ -20,12 +20,12 @@ LEARNT_QUESTIONS = N_(
 )
 
 _ONLY_THOUGHT = N_(
-    "{variant} spent the whole budget of each of its {total} answers on thinking: they count as empty, and its "
+    "{variant} spent the whole budget of each of its {total} answers on thinking: they count as lost, and its "
     "scores say nothing of what it knows. Give thinking tokens of its own (generation.max_reasoning_tokens), or "
     "switch it off (model.template_arguments, enable_thinking: false)."
 )
 _SOME_ONLY_THOUGHT = N_(
-    "{count} of {total} answers of {variant} ended before its thinking did: they count as empty. Give thinking "
+    "{count} of {total} answers of {variant} ended before its thinking did: they count as lost. Give thinking "
     "tokens of its own (generation.max_reasoning_tokens), or switch it off (model.template_arguments, "
     "enable_thinking: false)."
 )
@@ -75,15 +75,13 @@ def answer_cautions(
 
 
 def _lost(variant: str, answers: Sequence[AnswerDocument], say: Words) -> Iterator[str]:
-    """Answers that failed, and those that ended within their thinking.
-
-    The latter are scored as empty ones: that says nothing of what the model knows.
-    """
-    reasons, thought = [], 0
+    """Answers that failed, that had no time to begin, and that ended within their thinking."""
+    reasons, late, thought = [], 0, 0
     for answer in answers:
         if answer.error:
             reasons.append(answer.error)
-        thought += bool(answer.reasoning) and not answer.text
+        thought += answer.only_reasoned
+        late += answer.finish == "timeout" and not (answer.answered or answer.only_reasoned)
     if reasons:
         yield say(
             "{count} of {total} answers of {variant} failed and have no score. The first reason: {reason}",
@@ -92,7 +90,14 @@ def _lost(variant: str, answers: Sequence[AnswerDocument], say: Words) -> Iterat
             total=len(answers),
             reason=reasons[0],
         )
-
+    if late:
+        yield say(
+            "{count} of {total} answers of {variant} ran out of time before they began: they count as lost "
+            "(generation.timeout).",
+            variant=variant,
+            count=late,
+            total=len(answers),
+        )
     if thought:
         sentence = _ONLY_THOUGHT if thought == len(answers) else _SOME_ONLY_THOUGHT
         yield say(sentence, variant=variant, count=thought, total=len(answers))

@@ -54,7 +54,9 @@ def heading(gate: GateDocument, say: Words) -> str:
 
 
 def outcome_word(outcome: str, gate: GateDocument, say: Words) -> str:
-    """`PASS` and the like; a comparison, which gates nothing, tells better from worse instead."""
+    """`PASS` and the like; a comparison, which gates nothing, tells better from worse instead, if it compared."""
+    if gate.kind == "compare" and not gate.verdicts:
+        return say("NO VERDICT")
     return say((COMPARED if gate.kind == "compare" else GATED)[outcome])
 
 

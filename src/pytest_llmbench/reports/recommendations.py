@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from array import array
 from collections.abc import Iterator
 
@@ -17,7 +18,7 @@ from pytest_llmbench.runs.comparison import (
     leading_metric,
     weakest_category,
 )
-from pytest_llmbench.runs.typed import RunDocument
+from pytest_llmbench.runs.typed import RunDocument, VerdictDocument
 
 _GRADES = {
     Grade.EFFECTIVE: N_("Fine-tuning EFFECTIVE"),
@@ -25,7 +26,16 @@ _GRADES = {
     Grade.INSUFFICIENT: N_("Fine-tuning INSUFFICIENT"),
 }
 
+_CHANGED = (
+    N_("{variant}: {metric} {base} -> {tuned}, {gain} (paired results: {count})."),
+    N_("{grade} for {variant}: {metric} {base} -> {tuned}, {gain} (paired results: {count})."),
+)
+_CHANGED_WITH_LOST = (
+    N_("{variant}: {metric} {base} -> {tuned}, {gain} (cases: {count}, lost answers as the worst score)."),
+    N_("{grade} for {variant}: {metric} {base} -> {tuned}, {gain} (cases: {count}, lost answers as the worst score)."),
+)
 _BARELY_DIFFERS = 0.95
+_FULL = 1.0  # what metrics that lead give at most
 
 
 def recommendations(document: RunDocument, say: Words) -> list[str]:
@@ -70,15 +80,32 @@ def recommendations(document: RunDocument, say: Words) -> list[str]:
 
 def grade(document: RunDocument, variant: str) -> Grade | None:
     """The reference's grade of a change that the run proves; None for any other."""
-    comparison = compare_variants(document, variant)
+    comparison, _ = _judged(document, variant)
     if comparison is None or not is_proved(document, variant, comparison.metric):
         return None
     return comparison.grade
 
 
+def _judged(document: RunDocument, variant: str) -> tuple[Comparison | None, VerdictDocument | None]:
+    """The comparison with the base; where lost answers count as the worst, with the verdict's means, and that verdict.
+
+    The pairs alone would praise a fine-tune that fails where it is hard.
+    """
+    comparison, gate = compare_variants(document, variant), against_base(document)
+    if comparison is None or gate is None:
+        return comparison, None
+    asked = {"metric": comparison.metric, "variant": variant}
+    if not any(note.kind == "lost" and asked.items() <= note.data.items() for note in gate.notes):
+        return comparison, None
+    for verdict in gate.verdicts:
+        if (verdict.metric, verdict.variant, verdict.category) == (comparison.metric, variant, None):
+            return dataclasses.replace(comparison, judged=(verdict.before, verdict.after)), verdict
+    return comparison, None
+
+
 def change_line(document: RunDocument, variant: str, say: Words) -> str:
     """The adapter's means beside the base's, the gain and the count it rests on; with its grade where it has one."""
-    comparison, graded = compare_variants(document, variant), grade(document, variant)
+    (comparison, verdict), graded = _judged(document, variant), grade(document, variant)
     if comparison is None or comparison.gain is None:
         return say("No verdict for {variant}: no result is scored for both it and the base.", variant=variant)
     numbers = {
@@ -87,17 +114,12 @@ def change_line(document: RunDocument, variant: str, say: Words) -> str:
         "base": say.number(comparison.base_mean),
         "tuned": say.number(comparison.tuned_mean),
         "gain": gain_text(comparison, say),
-        "count": len(comparison.changes),
+        "count": len(comparison.changes) if verdict is None else verdict.n,
     }
-    return (
-        say("{variant}: {metric} {base} -> {tuned}, {gain} (paired results: {count}).", **numbers)
-        if graded is None
-        else say(
-            "{grade} for {variant}: {metric} {base} -> {tuned}, {gain} (paired results: {count}).",
-            grade=f"{graded.symbol} {say(_GRADES[graded])}",
-            **numbers,
-        )
-    )
+    alone, praised = _CHANGED if verdict is None else _CHANGED_WITH_LOST
+    if graded is None:
+        return say(alone, **numbers)
+    return say(praised, grade=f"{graded.symbol} {say(_GRADES[graded])}", **numbers)
 
 
 def gain_text(comparison: Comparison, say: Words) -> str:
@@ -127,7 +149,7 @@ def _advice(document: RunDocument, variant: str, say: Words) -> Iterator[str]:
 
 def _weakest(document: RunDocument, variant: str, say: Words) -> Iterator[str]:
     weakest, metric = weakest_category(document, variant), leading_metric(document, variant)
-    if weakest is not None and metric is not None:
+    if weakest is not None and metric is not None and weakest[1] < _FULL:
         category, value = weakest
         yield say(
             "Weakest category of {variant}: {category} ({metric} {value}). Focus there: more and closer "
@@ -162,7 +184,7 @@ def _barely_differs(document: RunDocument, variant: str) -> bool:
     Answers that begin alike and are shortened here are left out: nobody knows how they go on.
     """
     answers = (row.completions for row in document.results if {BASE, variant} <= row.completions.keys())
-    pairs = ((one[BASE], one[variant]) for one in answers if not one[variant].error)
+    pairs = ((one[BASE], one[variant]) for one in answers if one[BASE].answered and one[variant].answered)
     compared = ((base.text == own.text, base.text_cut or own.text_cut) for base, own in pairs)
     equal = array("B", (same for same, cut in compared if not (same and cut)))
     calibrated = calibrated_cosine(document, variant)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from pytest_llmbench.core.locale import N_, Words
@@ -49,10 +50,25 @@ def about_scores(document: RunDocument, say: Words) -> Iterator[str]:
 
 def cut_answers(document: RunDocument, say: Words) -> Iterator[str]:
     """Which answers ended at the token limit or ran out of time: scores judge what there is of them."""
-    for variant, counts in document.statistics.answers.items():
+    for variant, counts in document.once("cut answers", lambda: _cut(document)).items():
         for finish, sentence in _CUT.items():
-            if count := getattr(counts, finish):
-                yield say(sentence, variant=variant, count=count, total=counts.total)
+            if counts[finish]:
+                yield say(sentence, variant=variant, count=counts[finish], total=counts.total())
+
+
+def _cut(document: RunDocument) -> dict[str, Counter[str]]:
+    """How many answers of each variant ended how; apart those that had no time to begin, or to end their thinking.
+
+    Nothing where no answer was cut: a large run's are read from disk.
+    """
+    counts = document.statistics.answers
+    if not any(one.length or one.timeout for one in counts.values()):
+        return {}
+    found = {variant: Counter[str]() for variant in counts}
+    for result in document.results:
+        for variant, one in result.completions.items():
+            found.setdefault(variant, Counter())[one.finish if one.answered else "lost"] += 1
+    return found
 
 
 def batched_speed(document: RunDocument, say: Words) -> Iterator[str]:

@@ -66,7 +66,7 @@ def _weakness(row: Result, variant: str) -> Weakness | None:
     answer = row.completions.get(variant)
     known = {metric: row.score(metric, variant) for metric in LEADING_METRICS}
     scores = {metric: value for metric, value in known.items() if value is not None}
-    failed = answer is not None and (answer.finish == "error" or (not scores and answer.finish == "timeout"))
+    failed = answer is not None and not scores and not answer.answered
     if not failed and row.outcome != "failed" and all(value >= _FULL for value in scores.values()):
         return None
     before = [row.scores[metric].get(BASE) for metric in scores]

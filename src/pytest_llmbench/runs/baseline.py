@@ -176,7 +176,7 @@ def _is_lost(answer: Mapping[str, Any]) -> bool:
 
 
 def _only_reasoned(answer: Mapping[str, Any]) -> bool:
-    """Whether it ended in its thinking: no score is of an answer then, though some metrics give it their best."""
+    """Whether it ended in its thinking: older runs scored it all the same, some metrics at their best."""
     return bool(answer.get("reasoning") and not answer["text"])
 
 

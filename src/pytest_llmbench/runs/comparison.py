@@ -98,22 +98,26 @@ class _Changes(Sequence[_Change]):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Comparison:
-    """All paired changes of one metric between the base and one adapter."""
+    """All paired changes of one metric between the base and one adapter.
+
+    `judged` are the means of both that a verdict rests on, where it counts answers that were lost.
+    """
 
     metric: str
     base: str
     tuned: str
     changes: _Changes
+    judged: tuple[float, float] | None = None
 
     @property
     def base_mean(self) -> float | None:
-        """The base's mean over the pairs."""
-        return mean(self.changes.base)
+        """The base's mean, over the pairs or as it was judged."""
+        return self.judged[0] if self.judged else mean(self.changes.base)
 
     @property
     def tuned_mean(self) -> float | None:
-        """The adapter's mean over the pairs."""
-        return mean(self.changes.tuned)
+        """The adapter's mean, over the pairs or as it was judged."""
+        return self.judged[1] if self.judged else mean(self.changes.tuned)
 
     @property
     def gain(self) -> float | None:
@@ -145,7 +149,7 @@ class Comparison:
 
     def within(self, category: str) -> Comparison:
         """The same comparison over one category."""
-        return dataclasses.replace(self, changes=self.changes.within(category))
+        return dataclasses.replace(self, changes=self.changes.within(category), judged=None)
 
     def tally(self) -> tuple[int, int, int]:
         """How many results improved, stayed and got worse."""

@@ -14,7 +14,7 @@ from pytest_llmbench.runs.baseline import Comparable, comparable
 from pytest_llmbench.runs.comparability import differences_between, unscored_alike
 from pytest_llmbench.runs.fresh_answers import judged_on_fresh_answers
 from pytest_llmbench.runs.gate_notes import gate_note
-from pytest_llmbench.runs.gate_reasons import because, reason_of
+from pytest_llmbench.runs.gate_reasons import NO_COUNTERPART, NO_SHARED_CASE, NOTHING_SCORED, because, reason_of
 from pytest_llmbench.runs.lost_answers import counted_as_worst, in_doubt
 from pytest_llmbench.runs.paired_scores import CaseGrid, PairedScores, change
 from pytest_llmbench.runs.typed import gate_document
@@ -67,8 +67,9 @@ def compare_runs(
     def judged(run: Comparable) -> dict[str, Any]:
         sides, lost = _whole((baseline, run), pairs, metrics or DEFAULT_METRICS, unscored)
         measured = _measured(*sides, pairs, metrics or DEFAULT_METRICS, margins)
-        questions = _questions(measured, categories=categories)
-        return _gate(questions, kind, alpha, about, [*notes, *lost, *_unscored(measured)])
+        questions = [*_questions(measured, categories=categories)]
+        told = [*notes, *lost, *_unscored(measured)]
+        return _gate(questions, kind, alpha, about, told, NOTHING_SCORED if questions else _not_shared(pairs, *sides))
 
     return judged_on_fresh_answers(judged, run)
 
@@ -110,7 +111,8 @@ def gate_of(
         kind = _kind(settings)
         note = gate_note("no_baseline", "noted_no_baseline", name=settings.baseline)
         why = {"kind": "no_baseline", "verdict": None, "others": 0}
-        nothing = {**_gate([], kind, settings.alpha, None, [note]), "failed": False, "because": why}
+        compared = _gate([], kind, settings.alpha, None, [note])
+        nothing = {**compared, "against": "baseline", "failed": False, "because": why}
         return {**nothing, "reason": reason_of(gate_document(nothing), _SAY, str)}
     return settled_gate(comparable(document, name), settings, baseline)
 
@@ -226,6 +228,14 @@ def _whole(
     return counted_as_worst(sides, pairs, metrics) if unscored == "worst" else (sides, [])
 
 
+def _not_shared(pairs: Sequence[_Pair], before: Comparable, after: Comparable) -> str:
+    """Why two runs could not be compared in anything."""
+    if not pairs:
+        return NO_COUNTERPART
+    cases = {row["case"] for row in before.rows}
+    return NO_SHARED_CASE if cases.isdisjoint(row["case"] for row in after.rows) else NOTHING_SCORED
+
+
 def _measured(
     before: Comparable, after: Comparable, pairs: Sequence[_Pair], metrics: Sequence[str], margins: Mapping[str, float]
 ) -> list[_Measured]:
@@ -275,7 +285,9 @@ def _gate(
     alpha: float,
     baseline: Mapping[str, Any] | None,
     notes: Iterable[Mapping[str, Any]],
+    nothing: str = NOTHING_SCORED,
 ) -> dict[str, Any]:
+    """`nothing` is the reason where there is no question."""
     questions = list(asked_of)
     hypotheses = [question.hypothesis() for question in questions]
     judged = judge(hypotheses, kind, alpha)
@@ -299,7 +311,7 @@ def _gate(
         "notes": list(notes),
     }
     made = gate_document(gate)
-    why = because(made.verdicts, outcome.value, kind)
+    why = because(made.verdicts, outcome.value, kind, nothing)
     reason = reason_of(made.model_copy(update={"because": why}), _SAY, str)
     return {**gate, "reason": reason, "because": why.json_ready()}
 

@@ -12,6 +12,8 @@ from pytest_llmbench.runs.typed import NoteDocument
 Note = Mapping[str, Any]
 
 _NAMED = 5
+_SCORES = ("before", "after", "worst")
+"""Data that are scores where they are texts; else they count answers."""
 _ENGLISH = words("en")
 _SENTENCES: Mapping[str, str | tuple[str, str]] = {
     "noted_missing_in_run": NN_(
@@ -38,8 +40,8 @@ _SENTENCES: Mapping[str, str | tuple[str, str]] = {
     "noted_unscored": N_("{metric} of {variant} is not scored alike ({before} answers before, {after} after): {cases}"),
     "noted_unmeasured": N_("{metric} was not measured, and not compared: it is off, or has another name"),
     "noted_lost": N_(
-        "{metric} of {variant}: answers were lost to errors and time-outs, {before} before and {after} after, "
-        "and count as {worst}, the worst score, on the side that lost them: {cases}"
+        "{metric} of {variant}: answers were lost to errors, time-outs or endless thinking, {before} before and "
+        "{after} after, and count as {worst}, the worst score, on the side that lost them: {cases}"
     ),
     "noted_no_baseline": N_("there is no baseline '{name}' yet: nothing was compared"),
     "noted_confirmed": N_(
@@ -85,7 +87,8 @@ def note_text(note: NoteDocument, say: Words) -> str:
     sentence, cases = _SENTENCES.get(note.key), note.cases
     if sentence is None:
         return str(note.message)
-    data = note.data
+    scores = {key: say.marked(told) for key in _SCORES if isinstance(told := note.data.get(key), str)}
+    data = {**note.data, **scores}
     if "metric" in data and say.language != "en":  # English has the names of the terminal
         data = {**data, "metric": say.metric(data["metric"])}
     if "since" in data:
@@ -98,6 +101,8 @@ def note_text(note: NoteDocument, say: Words) -> str:
 
 def note_title(note: NoteDocument, say: Words) -> str:
     """A note's heading; a kind that this version does not know keeps its name."""
+    if note.key.startswith("noted_variant"):  # their kinds are those of cases
+        return say("Variants without a counterpart")
     kind = str(note.kind)
     return say(_TITLES[kind]) if kind in _TITLES else kind
 

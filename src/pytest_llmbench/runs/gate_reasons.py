@@ -13,8 +13,12 @@ CACHED_ALONE = N_(
     "it passes on remembered answers alone, which prove nothing of the model that the server has now; ask anew with"
     " generation.cache: false"
 )
+NOTHING_SCORED, NO_SHARED_CASE, NO_COUNTERPART = "nothing_compared", "no_shared_case", "no_counterpart"
+"""Why nothing could be compared."""
 _NOTHING_JUDGED = {
-    "nothing_compared": N_("nothing could be compared: no metric of the gate is scored on both sides"),
+    NOTHING_SCORED: N_("nothing could be compared: no metric of the gate is scored on both sides"),
+    NO_SHARED_CASE: N_("nothing could be compared: the run and the baseline have no case in common"),
+    NO_COUNTERPART: N_("nothing could be compared: no variant of the run has a counterpart in the baseline"),
     "no_baseline": N_("there is no baseline '{name}' yet: nothing was compared"),
     "cached_alone": CACHED_ALONE,
 }
@@ -25,6 +29,7 @@ _JUDGED = {
     "better": N_("better, and nothing worse: {told}"),
     "category_in_doubt": N_("{category} may have got worse by more than its margin, on too few cases to tell: {told}"),
 }
+_IN_DOUBT_WITHOUT_MARGIN = N_("{category} may have got worse, on too few cases to tell: {told}")
 _NOT_SHOWN = {
     "regression": N_("neither a regression nor its absence could be shown from these cases: {told}{left_open}"),
     "improvement": N_("no improvement could be shown from these cases: {told}{left_open}"),
@@ -39,10 +44,13 @@ _LEAST_P = 0.001
 _NAME_CELLS = 60
 
 
-def because(verdicts: Sequence[VerdictDocument], outcome: str, kind: str) -> Because:
-    """What decided, or why nothing could: a key of the reports' sentences, and the verdict that stands for it."""
+def because(verdicts: Sequence[VerdictDocument], outcome: str, kind: str, nothing: str = NOTHING_SCORED) -> Because:
+    """What decided, or why nothing could: a key of the reports' sentences, and the verdict that stands for it.
+
+    `nothing` is the key where there is no verdict.
+    """
     if not verdicts:
-        return Because(kind="nothing_compared", verdict=None, others=0)
+        return Because(kind=nothing, verdict=None, others=0)
     deciding = [index for index, verdict in enumerate(verdicts) if verdict.outcome == outcome]
     first = min(deciding or range(len(verdicts)), key=lambda index: _order(verdicts[index]))
     if outcome == "fail":
@@ -76,13 +84,20 @@ def _or_one(p_value: float | None) -> float:
 
 
 def reason_of(gate: GateDocument, say: Words, named: Callable[[str], str]) -> str:
-    """The sentence of the gate's `because`: what decided, or why nothing could. `named` gives a metric's name."""
+    """The sentence of the gate's `because`: what decided, or why nothing could. `named` gives a metric's name.
+
+    Of a kind that this version does not know the gate's own sentence stands.
+    """
     why = because_of(gate)
+    if why.kind not in {*_NOTHING_JUDGED, *_JUDGED, "not_shown"}:
+        return gate.reason
     if why.verdict is None:
         return say(_NOTHING_JUDGED[why.kind], name=_baseline_name(gate))
     verdict, others = gate.verdicts[why.verdict], why.others
     told = _told(verdict, say, named(verdict.metric), with_p=why.kind != "not_worse")
     sentence = _NOT_SHOWN[gate.kind] if why.kind == "not_shown" else _JUDGED[why.kind]
+    if why.kind == "category_in_doubt" and (gate.kind == "compare" or not verdict.margin):
+        sentence = _IN_DOUBT_WITHOUT_MARGIN
     said = say(sentence, told=told, category=short(verdict.category or ""), left_open=_left_open(verdict, say))
     return say(_AND_OTHERS[why.kind], told=said, count=others) if others else said
 

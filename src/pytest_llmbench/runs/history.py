@@ -35,7 +35,6 @@ __all__ = [
     "LATEST",
     "RunFolder",
     "SavedRun",
-    "comparable_since",
     "find_run",
     "finish",
     "named_by_hash",
@@ -134,11 +133,6 @@ def trend(report_dir: Path, limit: int, until: str | None = None) -> list[RunPoi
         if head and not _is_rescored(head) and (until is None or head["metadata"]["timestamp"] <= until):
             points.append(in_short(run.title, run_document(head)))
     return points[::-1]
-
-
-def comparable_since(baseline: Comparable, report_dir: Path) -> Iterator[Comparable]:
-    """The runs `saved_since` the baseline, as `read_in_turn` reads them."""
-    return read_in_turn(saved_since(baseline, report_dir))
 
 
 def read_in_turn(runs: Iterable[RunFolder]) -> Iterator[Comparable]:

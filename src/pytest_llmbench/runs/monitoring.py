@@ -10,10 +10,10 @@ import numpy as np
 
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.runs.baseline import Comparable
+from pytest_llmbench.runs.drift_document import DriftPoint, DriftSeries, Monitored, UnwatchedMetric, WatchedRun
 from pytest_llmbench.runs.gate import namesakes
 from pytest_llmbench.runs.lost_answers import counted_as_worst
 from pytest_llmbench.runs.paired_scores import CaseGrid, PairedScores
-from pytest_llmbench.runs.typed import DriftPoint, DriftSeries, Monitored, UnwatchedMetric, WatchedRun
 from pytest_llmbench.stats.confidence_sequence import DriftSums
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ def monitor(
             watches = watches or _watches(baseline, run, metrics)
             _look(baseline, run, watches)
     if not watches:
-        first = watched[0].not_comparable if watched else ""
-        raise UsageError(f"none of the {len(watched)} runs can be held against {baseline.name}: {first}")
+        first = f"none of the {len(watched)} runs can: {watched[0].not_comparable}" if watched else "none can be read"
+        raise UsageError(f"no run can be held against {baseline.name}: {first}")
     why_not = {key: watch.unwatched() for key, watch in watches.items()}
     bounded = [key for key, reason in why_not.items() if reason is None]
     unwatched = [

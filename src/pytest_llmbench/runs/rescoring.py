@@ -235,8 +235,8 @@ def _metadata(old: Mapping[str, Any], name: str, judges: Judges) -> dict[str, An
     return {
         **old,
         "vocabulary": now["vocabulary"],
-        "settings": {**old.get("settings", {}), "metrics": now["settings"]["metrics"]},
-        "metrics": {**old.get("metrics", {}), **described},
+        "settings": {**(old.get("settings") or {}), "metrics": now["settings"]["metrics"]},
+        "metrics": {**(old.get("metrics") or {}), **described},
         "rescored": {
             "run": name,
             "timestamp": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

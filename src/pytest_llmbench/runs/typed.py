@@ -205,7 +205,24 @@ class AnswerDocument(TypedDocument):
 
     text: str
     reasoning: str | None = None
+    finish: str = ""
     error: str | None = None
+
+    @property
+    def only_reasoned(self) -> bool:
+        """Whether it ended before its thinking did."""
+        return bool(self.reasoning) and not self.text
+
+    @property
+    def answered(self) -> bool:
+        """Whether there was an answer to judge, as `Completion.answered` has it."""
+        failed = self.finish == "error" or self.error is not None
+        return not (failed or self.only_reasoned or (self.finish == "timeout" and not self.text))
+
+    @property
+    def told(self) -> str | None:
+        """What was answered, or why that failed; None where nothing was."""
+        return self.error or (self.text if self.answered else None)
 
 
 class CallDocument(TypedDocument):
@@ -305,14 +322,6 @@ class LearntRows(TypedDocument):
     dataset: str
 
 
-def _or_default(value: Any, known: ValidatorFunctionWrapHandler, about: ValidationInfo) -> Any:
-    """Backends of plugins say what they like: what is no such thing counts as not said."""
-    try:
-        return known(value)
-    except ValidationError:
-        return AnsweringBackend.model_fields[str(about.field_name)].get_default(call_default_factory=True)
-
-
 class RayTally(TypedDocument):
     """The actors that answered: how many there were at once, on how many machines, and what their deaths cost."""
 
@@ -338,7 +347,14 @@ class AnsweringBackend(TypedDocument):
     streams_left_open: int | None = None
     ray: RayTally | None = None
 
-    _lenient = field_validator("*", mode="wrap")(_or_default)
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _or_default(cls, value: Any, known: ValidatorFunctionWrapHandler, about: ValidationInfo) -> Any:
+        """Backends of plugins say what they like: what is no such thing counts as not said."""
+        try:
+            return known(value)
+        except ValidationError:
+            return cls.model_fields[str(about.field_name)].get_default(call_default_factory=True)
 
     @property
     def is_server(self) -> bool:
@@ -563,57 +579,6 @@ class RunPoint(TypedDocument):
     variants: dict[str, dict[str, float | None]]
     outcome: VerdictOutcome | None
     asked: AskedCases | None = None
-
-
-class DriftPoint(TypedDocument):
-    """The mean of all runs up to one, less the baseline's, with bounds that hold at every look."""
-
-    run: str
-    effect: float
-    low: float
-    high: float
-
-
-class DriftSeries(TypedDocument):
-    """The drift of a metric of a variant, run by run; `alarm` is the first run that is surely worse.
-
-    `left_out` has the runs that are in no point of it, with the reason.
-    """
-
-    variant: str
-    metric: str
-    margin: float = 0.0
-    cases: int
-    before: float
-    alarm: str | None
-    points: tuple[DriftPoint, ...]
-    left_out: dict[str, str] = {}
-
-
-class WatchedRun(TypedDocument):
-    """One of the runs, with the reason where it could not be held against the baseline."""
-
-    run: str
-    timestamp: str | None
-    not_comparable: str | None
-
-
-class UnwatchedMetric(TypedDocument):
-    """A metric of a variant whose drift cannot be told, and why."""
-
-    variant: str
-    metric: str
-    reason: str
-
-
-class Monitored(TypedDocument):
-    """What `llmbench monitor --json` tells: the drift from a fixed baseline."""
-
-    baseline: str
-    alpha: float
-    runs: tuple[WatchedRun, ...]
-    series: tuple[DriftSeries, ...]
-    unwatched: tuple[UnwatchedMetric, ...] = ()
 
 
 def run_document(document: Mapping[str, Any] | RunDocument) -> RunDocument:

@@ -172,3 +172,26 @@ def test_a_stopped_grid_goes_on_with_the_answers_it_had_and_a_finished_one_leave
     begun = len(server.bodies)
     asyncio.run(temperature_grid(settings, CASES, METRICS, folder=tmp_path))
     assert len(server.bodies) - begun == 3 * len(CASES)
+
+
+def test_an_answer_that_ended_in_its_thinking_is_the_worst_and_not_left_out() -> None:
+    """A temperature at which thinking never ends where it is hard would be compared on the easy cases alone."""
+
+    async def pensive(server: FakeChatServer, request: web.Request) -> web.StreamResponse:
+        if json.loads(await request.text())["temperature"] <= 0.5:
+            return await sober(server, request)
+        response = await started(request)
+        thought = b'data: {"choices": [{"index": 0, "delta": {"reasoning_content": "hm"}}]}\n\n'
+        await response.write(thought + chunk(finish="length") + DONE)
+        return response
+
+    fake = FakeChatServer(pensive)
+    try:
+        settings = settings_for(fake.url, **{"generation.temperature": "0.3", "load.temperatures": "0.3, 1.0"})
+        registry = default_metrics(MetricsSettings(reference=("repetition",)), VOCABULARY)
+        grid = asyncio.run(temperature_grid(settings, CASES, registry))
+    finally:
+        fake.close()
+    hot = grid["points"][-1]
+    assert [hot["scores"][name]["mean"] for name in ("keywords", "repetition")] == [0, 1]
+    assert hot["against"]["keywords"]["outcome"] == "worse"

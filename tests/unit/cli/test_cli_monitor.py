@@ -11,6 +11,8 @@ import pytest
 from support.command_line import llmbench
 
 from pytest_llmbench.runs.history import save
+from pytest_llmbench.runs.storage import read_saved
+from pytest_llmbench.stats.confidence_sequence import DriftSums
 
 MakeRun = Callable[..., dict[str, Any]]
 
@@ -68,3 +70,23 @@ def test_the_settings_margin_of_a_metric_counts() -> None:
     assert llmbench(*asked, "--margin", "0.1").exit_code == 1
     Path("mine.yaml").write_text("gate: {margins: {keywords: 1.0}}")
     assert llmbench(*asked, "--margin", "0.1", "--config", "mine.yaml").exit_code == 0
+
+
+@pytest.mark.parametrize("named", [(), ("2", "3", "4")])
+def test_each_run_is_looked_at_before_the_next_is_read(named: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Years of nightly runs are more than memory holds."""
+    happened: list[str] = []
+    add = DriftSums.add
+
+    def reading(path: Path) -> dict[str, Any]:
+        happened.append("read")
+        return read_saved(path)
+
+    def looking(sums: DriftSums, run: Any) -> None:
+        happened.append("look")
+        add(sums, run)
+
+    monkeypatch.setattr("pytest_llmbench.runs.history.read_saved", reading)
+    monkeypatch.setattr(DriftSums, "add", looking)
+    assert llmbench("monitor", "accepted", *named, "--metrics", "keywords").exit_code == 0
+    assert happened[1:7] == ["read", "look"] * 3

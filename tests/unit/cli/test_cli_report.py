@@ -109,6 +109,13 @@ def test_runs_are_looked_for_where_the_settings_that_are_named_say(
     assert llmbench("report", "1", *words, **environment).stdout == whole
 
 
+def test_a_run_that_recorded_no_settings_is_shown_in_english(run_file: Path) -> None:
+    document = read_document(run_file)
+    document["metadata"]["settings"] = None
+    run_file.write_text(json.dumps(document), encoding="utf-8")
+    assert "LLM BENCHMARK ANALYSIS" in llmbench("report", run_file).stdout
+
+
 def test_json_is_the_document(run_file: Path) -> None:
     assert json.loads(llmbench("report", run_file, "--format", "json").stdout) == read_document(run_file)
 
@@ -144,6 +151,21 @@ def test_the_page_of_an_older_run_shows_the_trend_up_to_it(
     monkeypatch.setattr("pytest_llmbench.reports.html.page.write_html", write_html)
     llmbench("report", run_file, "--format", "html", "--output", "page.html")
     assert given == ["0001_nightly"]
+
+
+def test_a_trend_ends_with_the_run_wherever_its_file_is(
+    run_file: Path, save_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_run(Path("reports"), "nightly", timestamp="2026-01-01T10:00:00+00:00")
+    given: list[str] = []
+
+    def save_trend(history: list[RunPoint], path: Path, _: object) -> None:
+        given.extend(point.name for point in history)
+        path.touch()
+
+    monkeypatch.setattr("pytest_llmbench.reports.charts.trend.save_trend", save_trend)
+    llmbench("report", run_file, "--language", "en", "--format", "trend", "--output", "trend.png")
+    assert given == ["0001_nightly", "this run"]
 
 
 @pytest.mark.parametrize("form", ["text", "markdown"])

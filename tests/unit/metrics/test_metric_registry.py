@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -60,6 +61,15 @@ def test_a_timed_out_answer_is_scored_on_the_text_it_had(text: str, score: float
     registry = MetricRegistry()
     registry.add("length", length)
     assert registry.score(CASE, {BASE: said(text, finish="timeout")}) == {"length": {BASE: score}}
+
+
+def test_an_answer_that_ended_in_its_thinking_is_unscored_and_has_no_faults() -> None:
+    """Nothing is repeated in no answer: the best score."""
+    registry = MetricRegistry()
+    registry.add("length", length, reasons=lambda _case, _completion: [{"reason": "no tool named"}])
+    thought = dataclasses.replace(said("", finish="length"), reasoning="hm")
+    assert registry.score(CASE, {BASE: thought}) == {"length": {BASE: None}}
+    assert registry.reasons(CASE, {BASE: thought}) == {}
 
 
 @pytest.mark.parametrize(

@@ -44,5 +44,23 @@ def test_page_and_text_tell_it() -> None:
     assert "reste sur 4 bits" in " ".join(report.split())
 
 
+def test_a_sentence_that_another_one_quotes_is_in_the_reports_language_too() -> None:
+    why = (
+        "the chat template writes no tools: the prompt is the same with and without them; take a base or an adapter "
+        "whose template knows tools"
+    )
+    text = "%s: %d cases with tools are unscored in their calls: %s"
+    for values in (["base", 3, why], ["base", 3, f"http://here:8000: {why}"]):
+        [told] = announced(run({"said": text % tuple(values), "text": text, "values": values}), FR)
+        assert FR.translated(why) in told != text % tuple(values)
+        assert FR.translated(why) != why
+
+
+def test_the_text_report_lists_them_one_by_one() -> None:
+    listed = Text().render(benchmark_report(run("no CUDA device", "half a batch is asked"), "en"))
+    assert "no CUDA device, half" not in listed
+    assert listed.count("no CUDA device") == listed.count("half a batch is asked") == 1
+
+
 def test_of_values_that_do_not_fit_the_sentence_stands_as_it_was_said() -> None:
     assert announced(run({**PACKED, "values": ["tiny"]}), FR) == [PACKED["said"]]

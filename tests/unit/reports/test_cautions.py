@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.resources
+import json
 from typing import Any
 
+import jsonschema
 import pytest
 from support.evaluation_documents import evaluation_document
 from support.report_runs import built, result, run
@@ -11,6 +14,8 @@ from support.report_runs import built, result, run
 from pytest_llmbench.benchmark.evaluation.document import typed_evaluation
 from pytest_llmbench.core.locale import words
 from pytest_llmbench.reports.cautions import answer_cautions, cautions
+from pytest_llmbench.reports.renderers.text import Text
+from pytest_llmbench.reports.views.evaluation import evaluation_report
 from pytest_llmbench.runs.typed import run_document
 
 
@@ -55,3 +60,30 @@ def test_runs_and_evaluations_say_it_in_both_languages(language: str) -> None:
     evaluation = typed_evaluation(evaluation_document() | {"results": rows})
     said = answer_cautions(evaluation.metadata.backend, evaluation.answers, words(language))
     assert cautions(run_document(asked), words(language)) == list(said)
+
+
+def test_a_failed_answer_to_a_general_question_is_shown_with_its_reason() -> None:
+    answers = {
+        "base": {"text": "", "reasoning": None, "finish": "error", "error": "HTTP 500"},
+        "finetuned": {"text": "", "reasoning": "hm", "finish": "length", "error": None},
+    }
+    forgot = {"texts": 0, "perplexity": None, "answers": [{"question": "general?", "answers": answers}]}
+    document = evaluation_document(forgetting=forgot)
+    schema = importlib.resources.files("pytest_llmbench").joinpath("schemas/evaluation.schema.json")
+    jsonschema.validate(document, json.loads(schema.read_text("utf-8")))
+    told = Text().render(evaluation_report(typed_evaluation(document), "en")).partition("Forgetting")[2]
+    assert "HTTP 500" in told
+    assert "no answer" in told
+    assert "every general text is too short" in told
+
+
+def test_an_evaluation_names_the_fine_tune_that_a_server_answered_as() -> None:
+    document = evaluation_document()
+    server = {"backend": "server", "url": "http://here/v1", "models": {"base": "qwen", "finetuned": "voice-lora"}}
+    document["metadata"]["backend"] = server
+    asked = Text().render(evaluation_report(typed_evaluation(document), "en"))
+    assert "base http://here/v1, fine-tuned: voice-lora; server" in asked
+    document["metadata"]["backend"] |= {"models": ["qwen"], "quantization": 4}  # what is no such thing is not said
+    assert "base http://here/v1, no adapter; server" in Text().render(
+        evaluation_report(typed_evaluation(document), "en")
+    )

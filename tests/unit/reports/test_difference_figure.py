@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,14 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 from support.gates import gate, judged, verdict
-from support.report_runs import full_run, relevance, result, run
+from support.report_runs import built, completion, full_run, relevance, result, run
 
 from pytest_llmbench.core.locale import words
 from pytest_llmbench.core.records import Run
 from pytest_llmbench.reports.charts import canvas
 from pytest_llmbench.reports.charts.differences import differences, save_differences
+from pytest_llmbench.reports.recommendations import change_line
+from pytest_llmbench.runs.base_comparison import base_comparison
 from pytest_llmbench.runs.typed import run_document
 
 
@@ -64,6 +67,28 @@ def test_the_gates_own_interval_is_drawn_where_it_compares_with_the_base(
     shown = "\n".join(texts_of(drawn(judged(against_baseline), tmp_path / "x.png", monkeypatch)))
     assert "-0.111" not in shown
     assert "95% interval" in shown
+
+
+def test_lost_answers_count_in_the_mean_and_in_what_is_praised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what was answered alone a fine-tune that fails where it is hard would look better than it is."""
+    rows = [relevance(f"a/{place}", 0.2, None if place < 6 else 1.0) for place in range(24)]
+    failed = [
+        dataclasses.replace(
+            row,
+            completions={
+                **row.completions,
+                "finetuned": completion(row.case, "finetuned", "", finish="error", error="HTTP 500"),
+            },
+        )
+        for row in rows[:6]
+    ]
+    document = built(run(*failed, *rows[6:]))
+    document["comparison"] = base_comparison(document)
+    shown = texts_of(drawn(document, tmp_path / "x.png", monkeypatch))
+    assert any("6 lost: the worst score in the mean, not drawn" in text for text in shown)
+    assert not any("unscored, left out" in text for text in shown)
+    line = change_line(run_document(document), "finetuned", words("en"))
+    assert "Relevance 0.200 -> 0.750, +275.0% relative (cases: 24, lost answers as the worst score)" in line
 
 
 def test_the_panels_are_the_gated_metrics_or_the_leading_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,10 @@ from rich.cells import cell_len
 from support.gates import gate, note, verdict
 from support.rendered import gate_lines
 
+from pytest_llmbench.core.locale import words
+from pytest_llmbench.runs.gate_notes import gate_note, note_text
+from pytest_llmbench.runs.typed import NoteDocument
+
 
 def said(*lines: str) -> str:
     return " ".join(" ".join(lines).split())
@@ -156,3 +160,15 @@ def test_all_words_of_our_own_are_plain_ascii() -> None:
 def test_what_got_worse_is_no_fall_in_french_where_less_is_better() -> None:
     slower = gate(verdict(metric="latency_s", higher_is_better=False, before=0.4, after=0.6))
     assert "recul établi, Latence" in said(*gate_lines(slower, 100, "fr"))
+
+
+def test_a_reason_of_a_kind_of_a_later_version_is_told_as_it_stands() -> None:
+    later = gate(verdict()) | {"because": {"kind": "later", "verdict": None, "others": 0}, "reason": "as it was said"}
+    assert "as it was said" in said(*gate_lines(later, 100))
+
+
+def test_scores_in_a_note_have_the_languages_decimal_mark() -> None:
+    told = gate_note("confirmed", "noted_confirmed", metric="keywords", variant="finetuned", before="0.9", after="0.25")
+    note = NoteDocument.model_validate(told)
+    assert "from 0.9 to 0.25" in note_text(note, words("en"))
+    assert "0,9 à 0,25" in note_text(note, words("fr"))

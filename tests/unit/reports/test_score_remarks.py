@@ -9,11 +9,13 @@ from typing import Any
 import jsonschema
 import pytest
 from support.rendered import analysis
-from support.report_runs import result, run
+from support.report_runs import relevance, result, run
 
 from pytest_llmbench.core.locale import words
 from pytest_llmbench.core.records import CaseResult
+from pytest_llmbench.reports.cautions import cautions
 from pytest_llmbench.reports.html.cases import case_data
+from pytest_llmbench.reports.recommendations import recommendations
 from pytest_llmbench.reports.score_remarks import cosine_meanings, cut_answers
 from pytest_llmbench.runs.document import build_document
 from pytest_llmbench.runs.storage import run_schema
@@ -61,6 +63,23 @@ def test_cut_answers_are_told_beside_the_scores(finish: str) -> None:
     assert [sentence[:21] for sentence in told] == ["1 of 1 answers of bas", "1 of 1 answers of fin"]
     overall = analysis(some, "en").split("By category")[0]
     assert told[0] in " ".join(overall.split())
+    for lost in ({"text": ""}, {"text": "", "reasoning": "hm"}):
+        told = list(cut_answers(run_document(changed_answers(finish="timeout", **lost)), words("en")))
+        assert told == []  # no score judges them
+
+
+def test_answers_that_had_no_time_to_begin_are_told_as_lost() -> None:
+    lost = run_document(changed_answers(finish="timeout", text=""))
+    told = [line for line in cautions(lost, words("en")) if "ran out of time before they began" in line]
+    assert [line.split(":")[0] for line in told] == [
+        f"1 of 1 answers of {name} ran out of time before they began" for name in ("base", "finetuned")
+    ]
+    assert not any("barely differ" in line for line in recommendations(lost, words("en")))
+
+
+def test_a_category_that_is_answered_in_full_is_nothing_to_work_on() -> None:
+    full = run_document(build_document(run(relevance("a/1", 0.0, 1.0)), answer_chars=50))
+    assert not any("Weakest category" in line for line in recommendations(full, words("en")))
 
 
 def test_speed_of_answers_that_shared_a_batch_is_no_row_of_the_comparison() -> None:

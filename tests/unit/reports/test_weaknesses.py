@@ -53,6 +53,10 @@ def test_no_answer_comes_first_and_a_case_is_named_once() -> None:
         result("a/0", {"relevance": {"base": 0.0, "finetuned": value}}, epoch=n) for n, value in ((0, 0.5), (1, 0))
     ]
     assert names(*twice, without) == ["none", "0"]
+    thought = Completion(case="a/thought", epoch=0, variant="finetuned", text="", finish="length", reasoning="hm")
+    unscored = result("a/thought", {"relevance": {"base": 0.0, "finetuned": None}}, texts={"base": "x"})
+    fields = {**_fields(unscored), "completions": {**unscored.completions, "finetuned": thought}}
+    assert names(*twice, CaseResult(**fields)) == ["thought", "0"]
 
 
 def _fields(one: CaseResult) -> dict[str, Any]:

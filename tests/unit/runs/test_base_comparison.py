@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from pytest_llmbench.core.settings import GateSettings
 from pytest_llmbench.runs.base_comparison import base_comparison, with_comparison
+from pytest_llmbench.runs.gate import gate_of
 from pytest_llmbench.runs.storage import read_document
 
 EXAMPLE = Path(__file__).parents[3] / "reports" / "example" / "benchmark.json"
@@ -23,6 +25,16 @@ def test_a_gate_that_tells_better_is_not_asked_again(kind: str, again: bool) -> 
     run = read_document(EXAMPLE)
     found = base_comparison({**run, "gate": {**run["gate"], "against": "base", "kind": kind}})
     assert (found is not None) is again
+
+
+@pytest.mark.parametrize("kind", ["off", "improvement"])
+def test_a_baseline_that_is_missing_leaves_the_base_to_be_compared_with(kind: str) -> None:
+    run = read_document(EXAMPLE)
+    settings = GateSettings.model_validate({"kind": kind, "baseline": "accepted", "missing_baseline": "warn"})
+    gate = gate_of(run, "this run", settings, None)
+    found = base_comparison({**run, "gate": gate})
+    assert found is not None
+    assert found["verdicts"]
 
 
 def test_one_variant_has_nothing_to_compare() -> None:

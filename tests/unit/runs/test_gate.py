@@ -15,10 +15,14 @@ from support.comparables import compared, kinds
 from support.saved_runs import MakeRun
 
 from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.locale import words
 from pytest_llmbench.core.settings import GateSettings
+from pytest_llmbench.reports.views.gate import gate_report
 from pytest_llmbench.runs.baseline import comparable
 from pytest_llmbench.runs.gate import compare_runs, compare_with_base, gate_of
+from pytest_llmbench.runs.gate_notes import note_title
 from pytest_llmbench.runs.storage import checked, run_schema
+from pytest_llmbench.runs.typed import gate_document
 
 GOOD, BAD = [0.9] * 30, [0.9] * 10 + [0.2] * 20
 SOMETIMES = [[1.0, 0.0, 1.0], [0.0, 0.0, 1.0], [1.0, 1.0, 1.0]] * 10
@@ -165,6 +169,19 @@ def test_a_metric_that_no_run_has_is_told_of_and_alone_fails_the_gate() -> None:
     gate = regression(compared(GOOD), compared(GOOD), metrics=["relevence"])
     assert (gate["outcome"], gate["failed"], gate["verdicts"]) == ("inconclusive", True, [])
     assert gate["reason"].startswith("nothing could be compared")
+
+
+def test_two_runs_that_share_nothing_are_told_what_they_do_not_share() -> None:
+    before, after = compared(GOOD), compared(GOOD)
+    others = dataclasses.replace(before, rows=[{**row, "case": f"other/{row['case']}"} for row in before.rows])
+    found = compare_runs(others, after, kind="compare")
+    assert found["reason"] == "nothing could be compared: the run and the baseline have no case in common"
+    two = dataclasses.replace(before, metadata={**before.metadata, "variants": ["base", "a", "b"]})
+    found = compare_runs(two, after, kind="compare")
+    assert found["reason"].endswith("no variant of the run has a counterpart in the baseline")
+    told = gate_report(gate_document(found), "en")
+    assert told.title.startswith("NO VERDICT: comparison with baseline")
+    assert {note_title(note, words("en")) for note in gate_document(found).notes} == {"Variants without a counterpart"}
 
 
 def test_calls_gate_by_default_where_they_are_judged_and_nobody_misses_them_elsewhere() -> None:

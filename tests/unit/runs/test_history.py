@@ -16,12 +16,13 @@ from pytest_llmbench.generation.completion_store import JOURNAL
 from pytest_llmbench.runs.baseline import comparable, write_baseline
 from pytest_llmbench.runs.gate import compare_with_base
 from pytest_llmbench.runs.history import (
-    comparable_since,
     find_run,
     finish,
     new_folder,
+    read_in_turn,
     save,
     saved_runs,
+    saved_since,
     trend,
     unfinished,
 )
@@ -362,7 +363,7 @@ def test_answers_that_were_scored_anew_are_no_run_of_the_trend(tmp_path: Path, m
     save(later, tmp_path, "later")
     save(again, tmp_path, "rescored-later")
     assert [point.name for point in trend(tmp_path, 10)] == ["0001_accepted", "0002_later"]
-    since = comparable_since(find_run("accepted", tmp_path).comparable, tmp_path)
+    since = read_in_turn(saved_since(find_run("accepted", tmp_path).comparable, tmp_path))
     assert [run.name for run in since] == ["0002_later"]
 
 
@@ -375,7 +376,7 @@ def test_a_run_whose_results_are_gone_is_left_out_of_what_was_made_since_aloud(
     large = {**head, "results": [], "results_in": {"folder": "results", "count": 2}}
     pruned.write_text(json.dumps(large), encoding="utf-8")
     save_run(tmp_path, "later", timestamp="2026-02-12T10:00:00+00:00")
-    since = comparable_since(find_run("accepted", tmp_path).comparable, tmp_path)
+    since = read_in_turn(saved_since(find_run("accepted", tmp_path).comparable, tmp_path))
     assert [run.name for run in since] == ["0003_later"]
     assert [str(pruned) in message for message in caplog.messages] == [True]
 

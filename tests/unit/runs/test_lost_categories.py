@@ -54,3 +54,4 @@ def test_nothing_is_called_better_over_a_category_that_seems_lost(kind: Any) -> 
     before, after = run(general=[0.0] * 300, safety=[1.0] * 8), run(general=GENERAL, safety=[0.0] * 8)
     found = compare_runs(before, after, kind=kind, metrics=["keywords"])
     assert found["outcome"] != "pass"
+    assert found["reason"].startswith("safety may have got worse, on too few cases to tell")  # there is no margin

@@ -95,6 +95,11 @@ def test_the_result_is_a_whole_run_with_the_old_scores_kept(document: dict[str, 
     assert about["rescored"]["metrics_from"] == "mine.py"
 
 
+def test_a_run_that_recorded_no_settings_is_scored_too(document: dict[str, Any]) -> None:
+    document["metadata"]["settings"] = None
+    assert rescore(document, "0001_run", None, judges())["metadata"]["settings"].keys() == {"metrics"}
+
+
 def test_without_a_journal_cut_answers_are_scored_aloud(
     document: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:

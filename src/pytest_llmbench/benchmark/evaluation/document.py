@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from pytest_llmbench.core.records import BASE
 from pytest_llmbench.runs.typed import AnswerDocument, AnsweringBackend, TypedDocument, read_as
 
 ComparisonOutcome = Literal["better", "worse", "no difference shown"]
@@ -19,12 +20,20 @@ class AdapterDocument(TypedDocument):
 
 
 class Answering(AnsweringBackend):
-    """Who answered, and what was loaded for it."""
+    """Who answered, and what was loaded for it; a server has `models`, by variant."""
 
     base_model: str | None = None
     url: str | None = None
     quantization: str | None = None
     adapters: dict[str, AdapterDocument] | None = None
+    models: dict[str, str | None] | None = None
+
+    @property
+    def fine_tunes(self) -> list[str]:
+        """The folders of adapters, or the names that a server has for them."""
+        if self.adapters:
+            return [one.path for one in self.adapters.values()]
+        return [name or variant for variant, name in (self.models or {}).items() if variant != BASE]
 
 
 class EvaluationMetadata(TypedDocument):
@@ -89,9 +98,9 @@ class EvaluationResult(TypedDocument):
     answers: dict[str, AnswerDocument | str]
 
     @property
-    def texts(self) -> dict[str, str]:
-        """What each variant answered, or why it did not."""
-        return {name: one if isinstance(one, str) else one.error or one.text for name, one in self.answers.items()}
+    def texts(self) -> dict[str, str | None]:
+        """What each variant answered, or why that failed; None where nothing was."""
+        return {name: one if isinstance(one, str) else one.told for name, one in self.answers.items()}
 
 
 class Forgetting(TypedDocument):

@@ -226,13 +226,7 @@ def _lost(completions: Sequence[Mapping[str, Completion]], variants: Sequence[st
     """The places of the questions that a variant failed on, did not begin to answer in time, or only thought about."""
     found: dict[str, set[int]] = {}
     for variant in variants:
-        found[variant] = {
-            place
-            for place, row in enumerate(completions)
-            if (done := row[variant]).finish == "error"
-            or done.only_reasoned
-            or (done.finish == "timeout" and not done.text)
-        }
+        found[variant] = {place for place, row in enumerate(completions) if not row[variant].answered}
         if lost := len(found[variant]):
             told = N_("%s has no answer to %d of %d questions: the worst score where the other side has one")
             _log.warning(told, variant, lost, len(completions))
@@ -263,7 +257,7 @@ def _corpus(cases: Sequence[Case], completions: Sequence[Mapping[str, Completion
     pairs = [
         (row[variant].text, case.reference or "")
         for case, row in zip(cases, completions, strict=True)
-        if row[variant].finish != "error"
+        if row[variant].answered
     ]
     return dict(corpus_scores([text for text, _ in pairs], [reference for _, reference in pairs])) if pairs else {}
 
@@ -281,11 +275,15 @@ def _result(
         "question": case.prompt,
         "reference": case.reference,
         "passages": [dataclasses.asdict(passage) for passage in asked.found[place]] if asked.found else [],
-        "answers": {
-            variant: {"text": done.text, "reasoning": done.reasoning, "finish": done.finish, "error": done.error}
-            for variant, done in completions.items()
-        },
+        "answers": _answered(completions),
         "scores": scores,
+    }
+
+
+def _answered(completions: Mapping[str, Completion]) -> dict[str, dict[str, Any]]:
+    return {
+        variant: {"text": done.text, "reasoning": done.reasoning, "finish": done.finish, "error": done.error}
+        for variant, done in completions.items()
     }
 
 
@@ -316,10 +314,7 @@ def _forgetting(general: General | None, answers: Mapping[str, Answers], backend
         "texts": texts,
         "perplexity": told,
         "answers": [
-            {
-                "question": case.prompt,
-                "answers": {name: one.text for name, one in answers[f"{GENERAL}/{case.id}"].completions.items()},
-            }
+            {"question": case.prompt, "answers": _answered(answers[f"{GENERAL}/{case.id}"].completions)}
             for case in general.questions
         ],
     }

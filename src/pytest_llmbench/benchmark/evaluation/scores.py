@@ -161,7 +161,6 @@ def _hypothesis(
 
 
 def _counted(scores: Sequence[float | None], lost: Collection[int], worst: float) -> list[float | None]:
-    # some metrics score it all the same: an answer that ended in its thinking repeats nothing
     return [worst if place in lost else score for place, score in enumerate(scores)]
 
 

@@ -12,6 +12,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmbench.core.locale import N_
 from pytest_llmbench.generation.local.batch import Asked, Batch
 from pytest_llmbench.generation.local.beginnings import Beginnings
 from pytest_llmbench.generation.local.decoding import is_split
@@ -121,13 +122,13 @@ class RowEngine:
         rope = getattr(config, "rope_parameters", None) or {}
         accepted = inspect.signature(self._model.forward).parameters
         if not self._model._can_set_attn_implementation():  # noqa: SLF001  # there is no public name
-            return "its attention cannot be replaced"
+            return N_("its attention cannot be replaced")
         if is_split(self._model):
-            return 'its layers lie on several devices (where one has room for all, set model.device_map: {"": 0})'
+            return N_('its layers lie on several devices (where one has room for all, set model.device_map: {"": 0})')
         if not {"position_ids", "logits_to_keep"} <= accepted.keys():
-            return "its positions or logits cannot be chosen"
+            return N_("its positions or logits cannot be chosen")
         if rope.get("rope_type") in _GROWING_ROPES:
-            return "its positions depend on the longest row"
+            return N_("its positions depend on the longest row")
         if odd := set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}:
             return f"it has layers of {min(odd)}"
         return self._differs()

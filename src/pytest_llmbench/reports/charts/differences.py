@@ -73,11 +73,15 @@ class Differences:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Middle:
-    """The mean change, its interval where there is one, and how many cases they rest on."""
+    """The mean change, its interval where there is one, and how many cases they rest on.
+
+    `lost` are those that are not drawn, since a side lost its answer, and count as the worst score.
+    """
 
     mean: float
     interval: tuple[float, float] | None
     cases: str
+    lost: int = 0
 
 
 def save_differences(document: RunDocument, path: Path, say: Words, variant: str | None = None) -> None:
@@ -143,7 +147,8 @@ def middle_of(document: RunDocument, variant: str, found: Differences, say: Word
     """As the verdict on these pairs has it, which counts lost answers too; else computed over the cases drawn."""
     verdict = _verdicts(paired_with_base(document), variant).get(found.metric)
     if verdict is not None and verdict.low is not None and verdict.high is not None:
-        return Middle(verdict.effect, (verdict.low, verdict.high), count(verdict, say))
+        lost = max(0, verdict.n - len(found.changes))
+        return Middle(verdict.effect, (verdict.low, verdict.high), count(verdict, say), lost)
 
     import numpy as np
 
@@ -157,13 +162,14 @@ def middle_of(document: RunDocument, variant: str, found: Differences, say: Word
 def _panel(part: Figure | SubFigure, found: Differences, middle: Middle, say: Words) -> None:
     """Cases above, and below them on the same axis the mean: it lies over no case whatever their number."""
     cases, below = part.subplots(2, 1, sharex=True, height_ratios=(8, 1))
-    tally, unscored = (
-        say("{better} better, {same} same, {worse} worse", **found.tally()),
-        say("{count} unscored, left out", count=found.unscored),
-    )
-    canvas.title(cases, say.metric(found.metric), pad=32)
+    told = [say("{better} better, {same} same, {worse} worse", **found.tally())]
+    if middle.lost:
+        told.append(say("{count} lost: the worst score in the mean, not drawn", count=middle.lost))
+    if unscored := found.unscored - middle.lost:
+        told.append(say("{count} unscored, left out", count=unscored))
+    canvas.title(cases, say.metric(found.metric), pad=32 + 10 * max(0, len(told) - 2))
     cases.annotate(
-        f"{tally}\n{unscored}" if found.unscored else tally,
+        "\n".join(told),
         xy=(0.5, 1),
         xytext=(0, 5),
         xycoords="axes fraction",

@@ -15,7 +15,8 @@ from pytest_llmbench.reports.charts.svg import drawing
 from pytest_llmbench.reports.gate_sentences import GATED
 from pytest_llmbench.runs.averages import asked_alike, comparable_lines
 from pytest_llmbench.runs.comparison import LEADING_METRICS
-from pytest_llmbench.runs.typed import Monitored, RunPoint
+from pytest_llmbench.runs.drift_document import Monitored, TooManyRuns
+from pytest_llmbench.runs.typed import RunPoint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,11 +47,14 @@ _OUTCOMES: Mapping[str | None, tuple[str, float]] = {
 """Marker and relative size; None is a run without a gate. Failures are dark on every line."""
 
 
-def save_trend(history: Sequence[RunPoint], path: Path, say: Words, monitored: Monitored | None = None) -> None:
+def save_trend(
+    history: Sequence[RunPoint], path: Path, say: Words, monitored: Monitored | TooManyRuns | None = None
+) -> None:
     """Draw into `path` as PNG, 300 DPI: a panel a leading metric, a line a variant, a marker shape an outcome.
 
     `history` is oldest first. Of more than six variants the six of the latest runs are drawn. Runs that asked other
-    cases than the last one are drawn hollow. `monitored` adds, round the baseline's mean, the bounds of the drift.
+    cases than the last one are drawn hollow. `monitored` adds, round the baseline's mean, the bounds of the drift, or
+    why there are none.
     """
     variants = _variants(history)
     shown = variants[:MOST_VARIANTS]
@@ -168,11 +172,15 @@ def _mark(
 
 
 def _drifts(
-    axes: Axes, history: Sequence[RunPoint], looks: Mapping[str, int], metric: str, monitored: Monitored | None
+    axes: Axes,
+    history: Sequence[RunPoint],
+    looks: Mapping[str, int],
+    metric: str,
+    monitored: Monitored | TooManyRuns | None,
 ) -> None:
     """The baseline's mean as a line, and where the mean of all runs since lies: a band that holds at every look."""
     places = {saved.name: place for place, saved in enumerate(history)}
-    for series in monitored.series if monitored else ():
+    for series in monitored.series if isinstance(monitored, Monitored) else ():
         if series.metric != metric or series.variant not in looks:
             continue
         colour, _ = _look(looks[series.variant])
@@ -205,7 +213,7 @@ def _name_runs(axes: Axes, history: Sequence[RunPoint], say: Words) -> None:
 
 
 def _entries(
-    history: Sequence[RunPoint], looks: Mapping[str, int], say: Words, monitored: Monitored | None
+    history: Sequence[RunPoint], looks: Mapping[str, int], say: Words, monitored: Monitored | TooManyRuns | None
 ) -> tuple[list[Line2D], list[Line2D]]:
     """The legend's lines, and its markers."""
     from matplotlib.lines import Line2D
@@ -224,8 +232,15 @@ def _entries(
             Line2D([], [], color=ink, linestyle="", marker="o", markerfacecolor=canvas.PAPER, markersize=7, label=label)
         )
     if monitored:
-        label = say("since {baseline}, at every look", baseline=shorten_middle(monitored.baseline, _NAME_CELLS))
-        lines.append(Line2D([], [], color=canvas.INK, linewidth=6, alpha=0.15, label=label))
+        baseline = shorten_middle(monitored.baseline, _NAME_CELLS)
+        if isinstance(monitored, TooManyRuns):
+            label = say(
+                "no band: {count} runs since {baseline} (llmbench monitor)", count=monitored.count, baseline=baseline
+            )
+            lines.append(Line2D([], [], linestyle="", label=label))
+        else:
+            label = say("since {baseline}, at every look", baseline=baseline)
+            lines.append(Line2D([], [], color=canvas.INK, linewidth=6, alpha=0.15, label=label))
     return lines, marks
 
 

@@ -187,7 +187,8 @@ def _facts(row: Result, variants: Sequence[str], say: Words) -> Iterator[Fact]:
 
 
 def _answer(completion: CompletionDocument | None, say: Words) -> Cell:
-    return say("no answer") if completion is None else Quote(completion.error or completion.text)
+    told = None if completion is None else completion.told
+    return say("no answer") if told is None else Quote(told)
 
 
 def _change(before: float | None, after: float | None, say: Words) -> str:

@@ -100,7 +100,7 @@ def _sections(
 def _asked(found: Evaluation, say: Words) -> list[str]:
     """What was asked, and of whom."""
     about, backend = found.metadata, found.metadata.backend
-    adapters = ", ".join(one.path for one in (backend.adapters or {}).values())
+    adapters = ", ".join(backend.fine_tunes)
     lines = [
         say(
             "{questions} questions; base {base}, {adapters}; {quantization}",
@@ -187,7 +187,9 @@ def _forgetting(found: Evaluation, say: Words) -> list[Block]:
     forgetting = found.forgetting
     if forgetting is None:
         return []
-    if forgetting.perplexity is None:
+    if forgetting.perplexity is None and not forgetting.texts:
+        lines = [say("no perplexity: every general text is too short to be predicted")]
+    elif forgetting.perplexity is None:
         lines = [say("no perplexity: the engine or server does not tell how likely a text is")]
     else:
         lines = [_perplexity(variant, of, forgetting.texts, say) for variant, of in forgetting.perplexity.items()]
@@ -221,7 +223,7 @@ def _case(result: EvaluationResult, say: Words) -> Case:
         facts.append((say("Question"), Quote(result.question)))
     if result.reference:
         facts.append((say("Reference"), Quote(result.reference)))
-    facts += [(variant, Quote(text)) for variant, text in result.texts.items()]
+    facts += [(variant, say("no answer") if text is None else Quote(text)) for variant, text in result.texts.items()]
     return Case(result.question, "", facts)
 
 

@@ -20,7 +20,9 @@ HEADLINE = {
     "timestamp": N_("Date"),
 }
 
-_SHOWN_ELSEWHERE = {*HEADLINE, "limited", "variants", "timings", "metrics", "settings", "passes", "shared_pass"}
+_SHOWN_ELSEWHERE = {
+    *(*HEADLINE, "limited", "variants", "timings", "metrics", "settings", "passes", "shared_pass", "announcements"),
+}
 
 
 def provenance(run: RunDocument, say: Words) -> Section:
@@ -102,14 +104,14 @@ def recorded(run: RunDocument, say: Words) -> Section:
     """What the run recorded about itself, whatever backend and plugins put there; of settings the unusual ones."""
     about = run.metadata.recorded
     known = {key: value for key, value in about.items() if key not in _SHOWN_ELSEWHERE}
-    if "announcements" in known:
-        known["announcements"] = announced(run, say)
     facts: list[Fact] = [*recorded_facts(known, say)]
     blocks: list[Block] = [
         Facts(facts, depth=Depth.FULL) if facts else Sentences([say("not recorded")], listed=False, depth=Depth.FULL)
     ]
-    if "settings" in about:
-        unusual = changed_settings(about["settings"]).items()
+    if told := announced(run, say):
+        blocks += [Heading(say("Announced during the run"), depth=Depth.FULL), Sentences(told, depth=Depth.FULL)]
+    if (settings := about.get("settings")) is not None:
+        unusual = changed_settings(settings).items()
         changed: list[Fact] = [(key, recorded_text(value, key, say)) for key, value in unusual]
         blocks.append(Heading(say("Settings that differ from their defaults"), depth=Depth.FULL))
         blocks.append(

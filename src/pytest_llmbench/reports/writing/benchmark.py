@@ -16,8 +16,9 @@ from pytest_llmbench.reports.routing import is_routed
 from pytest_llmbench.reports.views.benchmark import benchmark_report
 from pytest_llmbench.reports.writing import Sections, Write, rendered, write_together, writing
 from pytest_llmbench.runs.averages import in_short
+from pytest_llmbench.runs.drift_document import Monitored, TooManyRuns
 from pytest_llmbench.runs.storage import as_json, write_json
-from pytest_llmbench.runs.typed import Monitored, RunDocument, RunPoint, run_document
+from pytest_llmbench.runs.typed import RunDocument, RunPoint, run_document
 
 if TYPE_CHECKING:
     from pytest_llmbench.core.settings import OutputSettings
@@ -47,7 +48,7 @@ def write_reports(
     *,
     run_dir: Path | None = None,
     earlier: Sequence[RunPoint] = (),
-    monitored: Monitored | None = None,
+    monitored: Monitored | TooManyRuns | None = None,
     renderers: RendererRegistry | None = None,
     sections: Sections | None = None,
 ) -> Reports:
@@ -55,8 +56,8 @@ def write_reports(
 
     The latest reports stand in `output.report_dir` and appear together: when one cannot be written, all stay as they
     were before. `earlier` are the saved runs that the trend shows, in short (`history.trend`); the figure of it needs
-    at least one. `monitored` is what `monitoring.monitor` found of them and this run. `renderers` are the formats that
-    ship and those of plugins; `sections` gives those that plugins add, of the document.
+    at least one. `monitored` is what `monitoring.monitor` found of them and this run, or why it was not asked.
+    `renderers` are the formats that ship and those of plugins; `sections` gives those that plugins add.
 
     Raises:
         NotReadyError: the disk is full or a folder cannot be written; the message names the file.
@@ -82,7 +83,7 @@ def _pictures(
     run: RunDocument,
     output: OutputSettings,
     history: Sequence[RunPoint],
-    monitored: Monitored | None,
+    monitored: Monitored | TooManyRuns | None,
 ) -> dict[str, tuple[str, Write]]:
     """Kind of report to its file's ending and what writes it: the figures."""
     say = words(output.language)

@@ -217,8 +217,10 @@ def test_a_server_is_evaluated_too_and_tells_no_perplexity(
     request_of: EvaluationRequest, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def echo(_server: FakeChatServer, request: web.Request) -> web.StreamResponse:
-        response = await started(request)
         asked = json.loads(await request.text())["messages"][-1]["content"]
+        if asked == "bonjour":
+            return web.json_response({"error": {"message": "no greetings"}}, status=400)
+        response = await started(request)
         await response.write(chunk(asked.rpartition("Question : ")[2]) + chunk(finish="stop") + DONE)
         return response
 
@@ -232,9 +234,9 @@ def test_a_server_is_evaluated_too_and_tells_no_perplexity(
     assert found["scores"]["base"] == found["scores"]["retrieval"]
     assert found["forgetting"]["perplexity"] is None
     assert "the engine or server does not tell how likely a text is" in caplog.text
-    assert "the engine or server does not tell" in "\n".join(
-        terminal_lines(evaluation_report(typed_evaluation(found), "en"), 110, Depth.FULL)
-    )
+    told = "\n".join(terminal_lines(evaluation_report(typed_evaluation(found), "en"), 110, Depth.FULL))
+    assert "the engine or server does not tell" in told
+    assert "no greetings" in told.partition("Forgetting")[2]
 
 
 def test_passages_that_hold_the_test_set_itself_are_announced(
