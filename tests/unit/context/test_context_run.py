@@ -24,7 +24,13 @@ SMALL = {"depths": [0.5], "languages": "en", "kinds": ["one"], "probes": 5, "ans
 
 
 def run(
-    server: ContextServer, folder: Path, *, resume: bool = False, steps: list[Step] | None = None, **context: Any
+    server: ContextServer,
+    folder: Path,
+    *,
+    model: str | None = None,
+    resume: bool = False,
+    steps: list[Step] | None = None,
+    **context: Any,
 ) -> ContextTarget:
     settings = Settings.model_validate(
         {
@@ -34,7 +40,7 @@ def run(
         }
     )
     tell = (steps if steps is not None else []).append
-    return asyncio.run(ContextRun(settings, Target(server.url), resume=resume, tell=tell).measure())
+    return asyncio.run(ContextRun(settings, Target(server.url, model), resume=resume, tell=tell).measure())
 
 
 def codes(found: ContextTarget) -> set[str]:
@@ -75,6 +81,12 @@ def test_the_three_limits_the_answer_and_what_it_rests_on(tmp_path: Path) -> Non
     assert {probe.kind for probe in swept} == {"one", "several", "distractors"}
     assert all(probe.correct == 1 for probe in swept)
     assert found.server.announced_context == 4001
+
+
+def test_what_a_server_tells_of_its_base_is_told_of_a_fine_tune_too(tmp_path: Path) -> None:
+    with context_server(KnownContext(limit=600), announced=601, fine_tune="tuned") as server:
+        found = run(server, tmp_path, model="tuned", lengths=(256, 512), max_context=512)
+    assert found.server.announced_context == 601
 
 
 def test_the_longest_prompt_that_is_asked_for_can_be_the_one_that_is_required(tmp_path: Path) -> None:

@@ -34,6 +34,23 @@ def test_a_context_that_a_server_tells_is_believed(served: MakeServer) -> None:
         assert max(map(len, server.prompts)) < 200  # nothing was tried
 
 
+@pytest.mark.parametrize(("engine", "name"), [("vllm", "tuned"), ("sglang", "tuned"), ("sglang", "known:tuned")])
+def test_the_base_is_asked_and_tells_the_context_where_users_ask_its_fine_tune(
+    served: MakeServer, engine: str, name: str
+) -> None:
+    server = served(KnownContext(limit=4096), engine=engine, announced=4096, fine_tune="tuned")
+    users = Settings.model_validate({"server": {"url": server.url, "model": name}})
+    assert check_answers(server.url, users, 4096).context == 4096
+    assert server.asked == {"known"}
+
+
+def test_a_model_that_is_not_served_is_told_before_it_is_asked(served: MakeServer) -> None:
+    server = served(KnownContext(), engine="vllm")
+    users = Settings.model_validate({"server": {"url": server.url, "model": "tuned"}})
+    with pytest.raises(ServerError, match="has no model 'tuned'.*; it serves \"known\""):
+        check_answers(server.url, users, 64)
+
+
 @pytest.mark.parametrize(
     ("beyond", "limit", "context", "why"),
     [("refuse", 2048, 2048, ""), ("refuse", 1024, 0, "HTTP 400"), ("cut", 1024, 0, "it read 1024")],
