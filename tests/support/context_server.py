@@ -31,9 +31,9 @@ _CODE = re.compile(r"(?:code of the|code d'accès du) (?P<place>[\w -]+?) (?:is|
 class ContextServer:
     """Runs in a thread. It finds every fact that it has read; `scale` makes it so many times as fast as its law.
 
-    `prompts` are the texts that were sent, `asked` the models that they were for; `fine_tune` is listed beside the base.
-    `usage` tells whether it counts them, `shift` lets answers go on beyond the context, and `off` is what its own count
-    is wrong by.
+    `prompts` are the texts that were sent, `asked` the models that they were for, `usage` tells whether it counts them,
+    `shift` lets answers go on beyond the context, and `off` is what its own count is wrong by. A `fine_tune` is listed
+    beside the base.
     """
 
     def __init__(  # noqa: PLR0913  # all by name, and all with a default

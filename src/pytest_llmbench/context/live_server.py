@@ -142,7 +142,7 @@ class LiveServer:
         return probe.model_copy(update={"started_s": round(begun - self._started, 3)})
 
     async def announced(self) -> Announced:
-        """What the server's pages say of its context; a fine-tune, which vLLM and SGLang list without, has its base's."""
+        """What the server's pages say of its context. A fine-tune has its base's: vLLM and SGLang list it without."""
         models = self.checked.reached.models
         listed = models.get(self.model, {})
         return await announced_by(self._control, {**models.get(listed.get("parent", ""), {}), **listed})

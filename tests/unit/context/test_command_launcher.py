@@ -133,6 +133,24 @@ def test_all_settings_go_to_an_engine_without_a_template(engine: Engine) -> None
     assert launch.model in command
 
 
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+def test_the_baseline_tells_the_engine_nothing_that_it_chooses_itself(engine: Engine) -> None:
+    _, space = prepared(Settings.model_validate({"tune": {"engine": engine, "command": "sh {port} {flags}"}}))
+    told = flags(space.baseline.launch)
+    assert [word for word in told if word.startswith("--")] == {
+        "vllm": ["--max-model-len"],
+        "sglang": ["--context-length", "--enable-metrics"],
+    }[engine]
+    slots = next(one for one in space.parameters if one.name == "slots")
+    assert slots.choices == (None, 16, 32, 64, 128, 256, 512)
+
+
+def test_a_place_in_a_template_has_the_first_value_where_the_engine_would_be_left_its_own() -> None:
+    tuned = {"engine": "vllm", "command": "sh {port} {slots} {kv_type}", "vary": {"slots": [64, 128]}}
+    _, space = prepared(Settings.model_validate({"tune": {**tuned, "fixed": {"kv_type": "fp8"}}}))
+    assert space.baseline.values == {"slots": 64}
+
+
 def test_fine_tunes_are_served_beside_the_base_in_each_trial() -> None:
     fixed = {"lora": [{"name": "routing", "path": "adapters/routing"}], "gpu_memory_share": 0.9}
     space = SearchSpace(LAUNCH, {"tensor_parallel": (1, 2), "kv_type": (None, "fp8")}, {}, fixed)

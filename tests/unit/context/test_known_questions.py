@@ -47,7 +47,7 @@ def test_the_base_is_asked_and_tells_the_context_where_users_ask_its_fine_tune(
 def test_a_model_that_is_not_served_is_told_before_it_is_asked(served: MakeServer) -> None:
     server = served(KnownContext(), engine="vllm")
     users = Settings.model_validate({"server": {"url": server.url, "model": "tuned"}})
-    with pytest.raises(ServerError, match="has no model 'tuned'.*; it serves \"known\""):
+    with pytest.raises(ServerError, match=r"has no model 'tuned'.*; it serves \"known\""):
         check_answers(server.url, users, 64)
 
 

@@ -113,7 +113,7 @@ class EmbeddedLauncher:
         )
         server = EmbeddedServer(
             self._model,
-            slots=settings.slots,
+            slots=settings.slots or 1,
             context=settings.slot_tokens,
             threads=settings.threads,
             options=options,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.autotune.targets import digest_of, talks
@@ -32,7 +32,8 @@ from pytest_llmbench.stats import paired_ratio
 
 if TYPE_CHECKING:
     from pytest_llmbench.context.tuning.launching import Launcher
-    from pytest_llmbench.core.setting_sections import Settings
+    from pytest_llmbench.context.tuning.space import Value
+    from pytest_llmbench.core.setting_sections import Settings, TuneSettings
 
 FOLDER = "tune"
 """Of the studies, in the report folder."""
@@ -86,19 +87,30 @@ def prepared(settings: Settings) -> tuple[Launcher, SearchSpace]:
     """
     wanted = settings.tune
     refuse_beyond_model(settings)
-    usual, given = usual_parameters(wanted.engine, _cores()), dict(wanted.vary)
-    vary = given or {name: choices for name, choices in usual.items() if name not in wanted.fixed}
-    usually = {
-        name: value for name, value in usual_baseline(wanted.engine, _cores()).items() if name not in wanted.fixed
-    }
-    baseline = {**usually, **wanted.baseline}
     launch = LaunchSettings(
         engine=wanted.engine, model=loaded_by(settings.model.base, wanted.engine), max_context=wanted.context
     )
     launcher = _launcher(settings, launch)
+    vary, baseline = _searched(wanted, launcher.own_names)
     space = SearchSpace(launcher.served(launch), vary, baseline, wanted.fixed, launcher.own_names)
     launcher.check(space)
     return launcher, space
+
+
+def _searched(wanted: TuneSettings, written: frozenset[str]) -> tuple[Mapping[str, Sequence[Value]], dict[str, Value]]:
+    """What is varied, and the baseline. What a template has `written` a place for is never left to the server."""
+
+    def may_be(name: str, value: Value) -> bool:
+        return name not in wanted.fixed and (value is not None or name not in written)
+
+    usual = usual_parameters(wanted.engine, _cores())
+    vary = dict(wanted.vary) or {
+        name: tuple(value for value in choices if may_be(name, value))
+        for name, choices in usual.items()
+        if name not in wanted.fixed
+    }
+    own = usual_baseline(wanted.engine, _cores())
+    return vary, {**{name: value for name, value in own.items() if may_be(name, value)}, **wanted.baseline}
 
 
 def document(

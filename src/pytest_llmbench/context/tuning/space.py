@@ -138,7 +138,7 @@ def usual_parameters(engine: Engine, cores: int) -> dict[str, tuple[Value, ...]]
             "threads": tuple(2**power for power in range(cores.bit_length())),
         }
     return {
-        "slots": (16, 32, 64, 128, 256, 512),
+        "slots": (None, 16, 32, 64, 128, 256, 512),
         "batch_tokens": (None, 2048, 4096, 8192, 16384),
         "gpu_memory_share": (None, 0.8, 0.85, 0.95),
         "kv_type": (None, "fp8"),
@@ -148,8 +148,8 @@ def usual_parameters(engine: Engine, cores: int) -> dict[str, tuple[Value, ...]]
 def usual_baseline(engine: Engine, cores: int) -> dict[str, Value]:
     """What the engine takes where nobody says anything.
 
-    llama.cpp: 4 slots over one pool, as `llama-server` has it, and a thread a core. vLLM: `max_num_seqs` 256. SGLang
-    computes its own from the memory; 256 stands for it.
+    llama.cpp: 4 slots over one pool, as `llama-server` has it, and a thread a core. vLLM and SGLang are told nothing:
+    vLLM's sequences at once are 256 or 1024 by the GPU, SGLang computes its own from the memory.
     """
     if engine == "llamacpp":
         return {
@@ -160,7 +160,7 @@ def usual_baseline(engine: Engine, cores: int) -> dict[str, Value]:
             "micro_batch": 512,
             "threads": cores,
         }
-    return {"slots": 256, "batch_tokens": None, "gpu_memory_share": None, "kv_type": None}
+    return dict.fromkeys(("slots", "batch_tokens", "gpu_memory_share", "kv_type"))
 
 
 def _for_one(
