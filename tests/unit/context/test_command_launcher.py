@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import http.client
 import os
 import shlex
 import signal
 import subprocess
 import sys
 import time
+import urllib.parse
 from pathlib import Path
 
 import psutil
@@ -21,13 +23,15 @@ from pytest_llmbench.core.settings import Settings
 
 LAUNCH = LaunchSettings(engine="vllm", model="org/model", max_context=4096, slots=8)
 SERVER = """
-import http.server, subprocess, sys
+import http.server, os, subprocess, sys, time
+loaded = time.monotonic() + float(os.environ.get("LOADS_FOR", 0))
 child = subprocess.Popen(["sleep", "60"])  # as engines have worker processes
 print("slots", sys.argv[2], "child", child.pid, flush=True)
 class Models(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         locked = sys.argv[4:] and self.headers.get("Authorization") != "Bearer " + sys.argv[4]
-        self.send_response(401 if locked else 200 if self.path == "/v1/models" else 404)
+        loading = self.path == "/health" and time.monotonic() < loaded
+        self.send_response(401 if locked else 503 if loading else 200 if self.path == "/v1/models" else 404)
         self.end_headers()
     def log_message(self, *_):
         pass
@@ -56,7 +60,7 @@ def gone(pid: int) -> bool:
 
 
 def test_a_server_is_ready_inside_the_block_and_gone_after_it_with_its_children(program: str, tmp_path: Path) -> None:
-    launcher = CommandLauncher(f"{program} {{port}} {{slots}} {tmp_path}/child", 20)
+    launcher = CommandLauncher(f"{program} {{port}} {{slots}} {tmp_path}/child", 20, logs=tmp_path / "logs")
     with launcher.launch(space_of(launcher).baseline) as server:
         assert server.url.startswith("http://127.0.0.1:")
         assert server.url.endswith("/v1")
@@ -64,6 +68,19 @@ def test_a_server_is_ready_inside_the_block_and_gone_after_it_with_its_children(
         child = int((tmp_path / "child").read_text())
     assert gone(server.pid)
     assert gone(child)
+    assert not list((tmp_path / "logs").iterdir())
+
+
+def test_a_server_that_lists_its_models_while_it_loads_is_waited_for(
+    program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOADS_FOR", "0.5")
+    launcher = CommandLauncher(f"{program} {{port}} {{slots}} {tmp_path}/child", 20)
+    with launcher.launch(space_of(launcher).baseline) as server:
+        asked = http.client.HTTPConnection("127.0.0.1", urllib.parse.urlsplit(server.url).port)
+        asked.request("GET", "/health")
+        assert asked.getresponse().status == 404  # 503 while it loads
+        asked.close()
 
 
 def test_a_server_that_wants_a_key_is_sent_that_of_the_questions_and_told_at_once_where_it_refuses_it(
@@ -102,15 +119,22 @@ def test_a_server_is_gone_when_whoever_started_it_is_killed(program: str, tmp_pa
     assert gone(int((tmp_path / "child").read_text()))
 
 
-def test_a_server_that_does_not_start_is_told_with_its_last_words(tmp_path: Path) -> None:
-    script = tmp_path / "broken.py"
-    script.write_text("import sys; print('loading'); sys.exit('CUDA out of memory')")
-    launcher = CommandLauncher(f"{shlex.join([sys.executable, str(script)])} {{port}} {{flags}}", 20)
+def test_a_server_that_does_not_start_is_told_with_its_last_words_and_what_it_said_is_kept(tmp_path: Path) -> None:
+    script, logs = tmp_path / "broken.py", tmp_path / "logs"
+    script.write_text(
+        "import sys; print('one', 'two', '\\033[0;36mloading\\033[0m', sep='\\n'); sys.exit('out of memory')"
+    )
+    launcher = CommandLauncher(f"{shlex.join([sys.executable, str(script)])} {{port}} {{flags}}", 20, logs=logs)
     with (
-        pytest.raises(NotReadyError, match="ended with code 1: loading / CUDA out of memory"),
+        pytest.raises(
+            NotReadyError, match="with code 1: two / loading / out of memory; all that it said is in"
+        ) as told,
         launcher.launch(space_of(launcher).baseline),
     ):
         pass
+    (kept,) = logs.iterdir()
+    assert str(told.value).endswith(str(kept))
+    assert kept.read_text().startswith("one")
 
 
 def test_a_server_that_is_never_ready_is_given_up() -> None:

@@ -172,11 +172,11 @@ def confirmed_winner(study: TuningStudy, best: int) -> tuple[Outcome, NumberWith
 
 def _launcher(settings: Settings, launch: LaunchSettings) -> Launcher:
     """The command's, the engine's own program, or the embedded server."""
-    wanted = settings.tune
+    wanted, logs = settings.tune, settings.output.report_dir / FOLDER / "logs"
     if wanted.command is not None:
-        return CommandLauncher(wanted.command, wanted.start_timeout, _headers(settings))
+        return CommandLauncher(wanted.command, wanted.start_timeout, _headers(settings), logs)
     if wanted.engine != "llamacpp":
-        return CommandLauncher.of_engine(launch, wanted.start_timeout, _headers(settings))
+        return CommandLauncher.of_engine(launch, wanted.start_timeout, _headers(settings), logs)
     if len(adapters := settings.model.adapters) > 1:
         raise UsageError("the embedded server takes one adapter; give one, or none", names=("model.adapter",))
     return EmbeddedLauncher(served_model(settings.model.base, adapters[0], settings.model.adapters_dir))
