@@ -22,6 +22,9 @@ Value = bool | int | float | str | None
 _FIELDS: Mapping[str, tuple[str, ...]] = {"kv_type": ("kv_type_k", "kv_type_v")}
 """Names that stand for several settings at once."""
 
+ENGINE_SETTINGS = frozenset((*LaunchSettings.model_fields, *_FIELDS))
+"""Names of settings of engines; any other that is searched is a command template's own."""
+
 _NOT_SEARCHED = frozenset(("engine", "model", "max_context", "served_name", "host", "port"))
 """What a study is about, or where the server is: neither varied nor fixed."""
 
@@ -71,7 +74,7 @@ class SearchSpace:
         fixed: Mapping[str, Any] = {},
         own: frozenset[str] = frozenset(),
     ) -> None:
-        self._own = own = own - LaunchSettings.model_fields.keys() - _FIELDS.keys()
+        self._own = own = own - ENGINE_SETTINGS
         for where, names in (("tune.vary", vary), ("tune.baseline", baseline), ("tune.fixed", fixed)):
             for name in names:
                 self._refuse_unknown(name, where)
@@ -117,7 +120,7 @@ class SearchSpace:
         return self.candidate(values)
 
     def _refuse_unknown(self, name: str, where: str) -> None:
-        known = {*LaunchSettings.model_fields, *_FIELDS, *self._own} - _NOT_SEARCHED
+        known = (ENGINE_SETTINGS | self._own) - _NOT_SEARCHED
         if name in _NOT_SEARCHED:
             raise UsageError(f"{where}: {name} cannot be set here; it belongs to what is tuned", names=(where,))
         if name not in known:
