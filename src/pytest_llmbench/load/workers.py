@@ -306,7 +306,8 @@ class Worker:
         """Start it. Its first report says that it is ready."""
         program = _PROGRAM.format(path=sys.path)
         pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdin=pipe, stdout=pipe)
+        words = (sys.executable, "-P", "-c", program)  # the working folder has no modules of ours
+        process = await asyncio.create_subprocess_exec(*words, stdin=pipe, stdout=pipe)
         if process.stdin is None or process.stdout is None:
             raise OSError("it has no pipes")
         worker = cls(process, process.stdin, process.stdout)

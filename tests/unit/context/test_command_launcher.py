@@ -59,7 +59,13 @@ def gone(pid: int) -> bool:
     return False
 
 
-def test_a_server_is_ready_inside_the_block_and_gone_after_it_with_its_children(program: str, tmp_path: Path) -> None:
+def test_a_server_is_ready_inside_the_block_and_gone_after_it_with_its_children(
+    program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "users"
+    folder.mkdir()
+    (folder / "subprocess.py").write_text("")  # a file of the user's is no module of ours
+    monkeypatch.chdir(folder)
     launcher = CommandLauncher(f"{program} {{port}} {{slots}} {tmp_path}/child", 20, logs=tmp_path / "logs")
     with launcher.launch(space_of(launcher).baseline) as server:
         assert server.url.startswith("http://127.0.0.1:")

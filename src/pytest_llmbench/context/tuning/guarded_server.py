@@ -141,7 +141,12 @@ def _new_log(folder: Path | None) -> Path:
 
 def _guard() -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "pytest_llmbench.context.tuning.guard"],
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "pytest_llmbench.context.tuning.guard",
+        ],  # files of the working folder are no modules
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
