@@ -84,6 +84,15 @@ def test_a_question_without_an_answer_is_no_wrong_one(served: MakeServer) -> Non
         check_answers(served(KnownContext(limit=8), engine="silent").url, Settings(), 64)
 
 
+def test_a_model_that_has_no_tokens_left_to_answer_after_thinking_is_told_so(
+    served: MakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ContextServer, "_answer", lambda *_: ["<think>", *["hm"] * 99])
+    seen = check_answers(served(KnownContext(), announced=64).url, Settings(), 64)
+    assert str(seen).startswith("0 of 8 known questions answered right, and 8 answers were still thoughts")
+    assert str(RightAnswers(frozenset({3}), 64)) == "1 of 8 known questions answered right"
+
+
 def test_a_quarter_of_what_the_baseline_answers_may_be_lost() -> None:
     baseline = frozenset({0, 1, 2, 3})
     assert RightAnswers(frozenset({0, 1, 2, 7}), None).as_right_as(baseline)

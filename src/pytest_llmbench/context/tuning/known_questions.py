@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.autotune.targets import Target, chat_server
 from pytest_llmbench.core.errors import ServerError
-from pytest_llmbench.generation.client.chat_client import ChatClient
+from pytest_llmbench.generation.client.chat_client import ChatClient, Reply
 from pytest_llmbench.generation.client.chat_request import request_body, whole_body, with_token_limit
 from pytest_llmbench.generation.client.served_models import with_loras
 from pytest_llmbench.generation.client.server_address import engine_url
@@ -47,12 +47,23 @@ _ROOM = 128  # tokens of a prompt that proves a context, for the template and th
 class RightAnswers:
     """Which of the questions were answered right, by their places; `context` tokens a slot, None where nothing tells.
 
-    `why` says of a context that was tried and not held what the server said.
+    `why` says of a context that was tried and not held what the server said. `unthought` counts the answers that were
+    thoughts alone when their tokens ended.
     """
 
     right: frozenset[int]
     context: int | None
     why: str = ""
+    unthought: int = 0
+
+    def __str__(self) -> str:
+        told = f"{len(self.right)} of {len(QUESTIONS)} known questions answered right"
+        if not self.unthought:
+            return told
+        return (
+            f"{told}, and {self.unthought} answers were still thoughts when their tokens ended: give thinking more "
+            "(generation.max_reasoning_tokens), or switch it off (model.template_arguments: {enable_thinking: false})"
+        )
 
     def as_right_as(self, default: frozenset[int]) -> bool:
         """Whether it answers what the default settings answer, but for a quarter at most."""
@@ -87,12 +98,13 @@ async def _checked(url: str, settings: Settings, wanted: int) -> RightAnswers:
         right = frozenset(
             place
             for place, ((_, wanted_text), answer) in enumerate(zip(QUESTIONS, answers, strict=True))
-            if re.search(wanted_text, answer, re.IGNORECASE)
+            if re.search(wanted_text, answer.text, re.IGNORECASE)
         )
-        context = await _told_context(client, reached.models.get(base, {}))
-        if context is not None:
-            return RightAnswers(right, context)
-        return RightAnswers(right, *await asking.proved_context(wanted))
+        unthought = sum(bool(answer.reasoning and not answer.text) for answer in answers)
+        context, why = await _told_context(client, reached.models.get(base, {})), ""
+        if context is None:
+            context, why = await asking.proved_context(wanted)
+        return RightAnswers(right, context, why, unthought)
     finally:
         await client.close()
 
@@ -103,14 +115,14 @@ class _Asking:
     standing: Mapping[str, Any]
     system_role: str
 
-    async def answer(self, question: str, tokens: int) -> str:
-        """The answer's text. Raises ServerError where there is none."""
+    async def answer(self, question: str, tokens: int) -> Reply:
+        """The answer. Raises ServerError where there is none."""
         reply = await self.client.ask(self._body(question, tokens))
         if reply.error is not None or reply.finish == "timeout":
             raise ServerError(
                 f"the known question {question!r} was not answered ({reply.error or 'no answer in time'})"
             )
-        return reply.text
+        return reply
 
     async def proved_context(self, wanted: int) -> tuple[int | None, str]:
         """The context if a prompt that nearly fills it is read whole, 0 where it is not; None where nothing is told."""
