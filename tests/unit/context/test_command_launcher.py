@@ -143,6 +143,20 @@ def test_a_server_that_does_not_start_is_told_with_its_last_words_and_what_it_sa
     assert kept.read_text().startswith("one")
 
 
+def test_a_server_whose_last_exception_points_to_the_one_before_is_told_with_both(tmp_path: Path) -> None:
+    said = """(EngineCore pid=7) ERROR 11-30 [core.py:1510] ValueError: No available memory
+    raise ValueError(
+ValueError: No available memory
+RuntimeError: Engine core initialization failed. See root cause above.
+resource_tracker.py:254: UserWarning: 1 leaked object
+  warnings.warn("""
+    (tmp_path / "said").write_text(said)
+    launcher = CommandLauncher(f"sh -c 'cat {tmp_path}/said; exit 1' {{port}} {{flags}}", 20)
+    both = r"with code 1: ValueError: No available memory / RuntimeError: Engine core .* See root cause above\.$"
+    with pytest.raises(NotReadyError, match=both), launcher.launch(space_of(launcher).baseline):
+        pass
+
+
 def test_a_server_that_is_never_ready_is_given_up() -> None:
     launcher = CommandLauncher("sh -c 'echo loading; sleep 60' {port} {flags}", 0.5)
     with (

@@ -11,9 +11,10 @@ import re
 import subprocess
 import sys
 import tempfile
+import textwrap
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -27,7 +28,10 @@ _LOOK_TIMEOUT_S = 2.0
 _OK, _LOADING = 200, 503
 _LOCKED = (401, 403)
 _TOLD = 3  # last lines of a server's output that its failure is told with
+_ERRORS = 2  # of a Python server, its last exceptions: vLLM's very last says "see root cause above"
+_LONGEST = 400  # characters of each
 _COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_ERROR = re.compile(r"(?:^|\] )((?:\w+\.)*\w*(?:Error|Exception): .+)$", re.MULTILINE)
 
 
 class GuardedServer:
@@ -95,7 +99,8 @@ class GuardedServer:
         """Why the process ended; None while it runs."""
         if "ended" not in self._said:
             return None
-        return f"it ended with code {self._said['ended']}{self._last_words()}"
+        errors = list(dict.fromkeys(_ERROR.findall(self._output())))[-_ERRORS:]
+        return f"it ended with code {self._said['ended']}{self._told(errors) if errors else self._last_words()}"
 
     def _hear(self) -> None:
         """Take in what the guard says next."""
@@ -104,11 +109,16 @@ class GuardedServer:
             if line := self._process.stdout.readline():
                 self._said |= json.loads(line)
 
+    def _output(self) -> str:
+        return _COLOURS.sub("", self._log.read_text("utf-8", errors="replace"))
+
     def _last_words(self) -> str:
-        said = _COLOURS.sub("", self._log.read_text("utf-8", errors="replace"))
-        lines = [line.strip() for line in said.splitlines() if line.strip()]
+        lines = [line.strip() for line in self._output().splitlines() if line.strip()]
+        return self._told(lines[-_TOLD:]) if lines else ""
+
+    def _told(self, lines: Sequence[str]) -> str:
         whole = f"; all that it said is in {self._log}" if self._logs else ""
-        return f": {' / '.join(lines[-_TOLD:])}{whole}" if lines else ""
+        return f": {' / '.join(textwrap.shorten(line, _LONGEST, placeholder=' …') for line in lines)}{whole}"
 
     def _stop(self) -> None:
         assert self._process.stdin is not None  # noqa: S101
