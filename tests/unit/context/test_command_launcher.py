@@ -20,6 +20,7 @@ from pytest_llmbench.context.tuning.space import SearchSpace, Value
 from pytest_llmbench.core.errors import NotReadyError, UsageError
 from pytest_llmbench.core.setting_sections import Engine
 from pytest_llmbench.core.settings import Settings
+from pytest_llmbench.models.memory.hardware import Hardware
 
 LAUNCH = LaunchSettings(engine="vllm", model="org/model", max_context=4096, slots=8)
 SERVER = """
@@ -179,7 +180,8 @@ def test_all_settings_go_to_an_engine_without_a_template(engine: Engine) -> None
 
 @pytest.mark.parametrize("engine", ["vllm", "sglang"])
 def test_the_baseline_tells_the_engine_nothing_that_it_chooses_itself(engine: Engine) -> None:
-    _, space = prepared(Settings.model_validate({"tune": {"engine": engine, "command": "sh {port} {flags}"}}))
+    tuned = {"engine": engine, "command": "sh {port} {flags}"}
+    _, space = prepared(Settings.model_validate({"tune": tuned, "model": {"device": "cuda"}}))
     told = flags(space.baseline.launch)
     assert [word for word in told if word.startswith("--")] == {
         "vllm": ["--max-model-len"],
@@ -187,6 +189,16 @@ def test_the_baseline_tells_the_engine_nothing_that_it_chooses_itself(engine: En
     }[engine]
     slots = next(one for one in space.parameters if one.name == "slots")
     assert slots.choices == (None, 16, 32, 64, 128, 256, 512)
+
+
+@pytest.mark.parametrize(("told", "there", "flags_of"), [("cpu", "cuda", 1), ("cuda", "cpu", 0), ("auto", "cpu", 1)])
+def test_servers_compute_on_the_device_of_the_settings_or_what_is_there(
+    told: str, there: str, flags_of: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_llmbench.context.tuning.session.detect", lambda: Hardware(there, "", 0))  # type: ignore[arg-type]
+    tuned = {"engine": "sglang", "command": "sh {port} {flags}"}
+    _, space = prepared(Settings.model_validate({"tune": tuned, "model": {"device": told}}))
+    assert flags(space.baseline.launch).count("--device") == flags_of
 
 
 def test_a_place_in_a_template_has_the_first_value_where_the_engine_would_be_left_its_own() -> None:

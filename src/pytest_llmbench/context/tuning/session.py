@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_llmbench.autotune.targets import digest_of, talks
 from pytest_llmbench.context.serving.launch_settings import LaunchSettings
@@ -27,6 +27,7 @@ from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.provenance import provenance
 from pytest_llmbench.generation.client.server_address import request_headers
 from pytest_llmbench.generation.embedded.llamacpp import served_model
+from pytest_llmbench.models.memory.hardware import detect
 from pytest_llmbench.runs.context_document import NumberWithInterval, PromiseDocument
 from pytest_llmbench.stats import paired_ratio
 
@@ -88,7 +89,10 @@ def prepared(settings: Settings) -> tuple[Launcher, SearchSpace]:
     wanted = settings.tune
     refuse_beyond_model(settings)
     launch = LaunchSettings(
-        engine=wanted.engine, model=loaded_by(settings.model.base, wanted.engine), max_context=wanted.context
+        engine=wanted.engine,
+        model=loaded_by(settings.model.base, wanted.engine),
+        max_context=wanted.context,
+        device=_device(settings),
     )
     launcher = _launcher(settings, launch)
     vary, baseline = _searched(wanted, launcher.own_names)
@@ -180,6 +184,14 @@ def _launcher(settings: Settings, launch: LaunchSettings) -> Launcher:
     if len(adapters := settings.model.adapters) > 1:
         raise UsageError("the embedded server takes one adapter; give one, or none", names=("model.adapter",))
     return EmbeddedLauncher(served_model(settings.model.base, adapters[0], settings.model.adapters_dir))
+
+
+def _device(settings: Settings) -> Literal["cpu", "cuda"]:
+    """What servers compute on; of the embedded one, which may be built for the CPU alone, a GPU has to be asked for."""
+    told, wanted = settings.model.device, settings.tune
+    if told != "auto":
+        return told
+    return "cpu" if wanted.command is None and wanted.engine == "llamacpp" else detect().device
 
 
 def _headers(settings: Settings) -> Mapping[str, str]:
