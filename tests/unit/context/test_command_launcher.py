@@ -201,6 +201,18 @@ def test_servers_compute_on_the_device_of_the_settings_or_what_is_there(
     assert flags(space.baseline.launch).count("--device") == flags_of
 
 
+@pytest.mark.parametrize("engine", ["vllm", "llamacpp"])
+def test_an_adapter_that_a_command_would_not_serve_is_refused(engine: Engine) -> None:
+    given: dict[str, dict[str, object]] = {
+        "tune": {"engine": engine, "command": "sh {port} {flags}"},
+        "model": {"adapter": "adapters/mine", "device": "cpu"},
+    }
+    with pytest.raises(UsageError, match=r"adapters/mine would not be served: give it as tune\.fixed: \{lora: \["):
+        prepared(Settings.model_validate(given))
+    given["tune"]["fixed"] = {"lora": [{"name": "mine", "path": "adapters/mine"}]}
+    assert "adapters/mine" in " ".join(flags(prepared(Settings.model_validate(given))[1].baseline.launch))
+
+
 def test_a_place_in_a_template_has_the_first_value_where_the_engine_would_be_left_its_own() -> None:
     tuned = {"engine": "vllm", "command": "sh {port} {slots} {kv_type}", "vary": {"slots": [64, 128]}}
     _, space = prepared(Settings.model_validate({"tune": {**tuned, "fixed": {"kv_type": "fp8"}}}))

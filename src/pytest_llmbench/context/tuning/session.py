@@ -177,6 +177,8 @@ def confirmed_winner(study: TuningStudy, best: int) -> tuple[Outcome, NumberWith
 def _launcher(settings: Settings, launch: LaunchSettings) -> Launcher:
     """The command's, the engine's own program, or the embedded server."""
     wanted, logs = settings.tune, settings.output.report_dir / FOLDER / "logs"
+    if wanted.command is not None or wanted.engine != "llamacpp":
+        _refuse_adapter(settings)
     if wanted.command is not None:
         return CommandLauncher(wanted.command, wanted.start_timeout, _headers(settings), logs)
     if wanted.engine != "llamacpp":
@@ -184,6 +186,17 @@ def _launcher(settings: Settings, launch: LaunchSettings) -> Launcher:
     if len(adapters := settings.model.adapters) > 1:
         raise UsageError("the embedded server takes one adapter; give one, or none", names=("model.adapter",))
     return EmbeddedLauncher(served_model(settings.model.base, adapters[0], settings.model.adapters_dir))
+
+
+def _refuse_adapter(settings: Settings) -> None:
+    """A command's server is given its fine-tunes by name; one that stands elsewhere would be left out unseen."""
+    named = [one for one in settings.model.adapters if one not in ("auto", "none")]
+    if named and "lora" not in settings.tune.fixed:
+        raise UsageError(
+            f"model.adapter: {named[0]} would not be served: give it as tune.fixed: {{lora: [{{name: NAME, path: "
+            f"{named[0]}}}]}}, with server.model: NAME where users ask it; or set none",
+            names=("model.adapter", "tune.fixed"),
+        )
 
 
 def _device(settings: Settings) -> Literal["cpu", "cuda"]:
